@@ -1,0 +1,82 @@
+//! Settings of who may call the licensing API.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How callers are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who is asked. Default the dashboard.
+    pub mode: Mode,
+    /// `GET /check` needs no credentials. Default false.
+    pub public_check: bool,
+    /// Default `/api/user`.
+    pub identity_path: String,
+    /// Default `/api/access-control/user/permissions`.
+    pub permissions_path: String,
+    /// Default `/api/admin/stats`.
+    pub stats_path: String,
+    /// JSON pointer (RFC 6901) to the administrator flag in the identity answer. Default `/isGrafanaAdmin`.
+    pub admin_field: String,
+    /// JSON pointer (RFC 6901) to the flag of a disabled user. Default `/isDisabled`.
+    pub disabled_field: String,
+    /// Name of the dashboard's session cookie. Default `grafana_session`.
+    pub session_cookie: String,
+    /// How long a grant is remembered; zero: not at all. Default 30 s.
+    pub cache_ttl: Duration,
+    /// Users of `mode = "local"`.
+    pub users: Vec<User>,
+    /// Failed sign-ins a minute, per client address; 0: no limit. Default 20.
+    pub failed_sign_ins_per_minute: u32,
+    /// Licensing writes a minute, per client address; 0: no limit. Default 60.
+    pub writes_per_minute: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Dashboard,
+            public_check: false,
+            identity_path: "/api/user".into(),
+            permissions_path: "/api/access-control/user/permissions".into(),
+            stats_path: "/api/admin/stats".into(),
+            admin_field: "/isGrafanaAdmin".into(),
+            disabled_field: "/isDisabled".into(),
+            session_cookie: "grafana_session".into(),
+            cache_ttl: Duration::from_secs(30),
+            users: Vec::new(),
+            failed_sign_ins_per_minute: 20,
+            writes_per_minute: 60,
+        }
+    }
+}
+
+/// Who knows the callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The dashboard is asked with the caller's own credentials.
+    Dashboard,
+    /// `[[auth.users]]` of the configuration.
+    Local,
+}
+
+/// A user of `mode = "local"`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Basic user name.
+    pub name: String,
+    /// PHC string of argon2 (`$argon2id$…`) or bcrypt (`$2b$…`, `$2y$…`).
+    pub password_hash: String,
+    /// Any of `licensing:read`, `licensing:write`, `licensing:delete`.
+    pub permissions: Vec<String>,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "User {{ name: {:?}, password_hash: ..., permissions: {:?} }}",
+            self.name, self.permissions
+        )
+    }
+}

@@ -1,0 +1,126 @@
+//! Wall time: the only reader of it, and the one type that carries it.
+//!
+//! Everything that judges a date takes a [`UnixTime`]; whoever needs "now" holds a [`Clock`], which a test sets by hand.
+//! Durations of work are measured with `std::time::Instant` and are no business of this module.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment in whole seconds since 1970-01-01T00:00:00Z, as JWT dates are written (RFC 7519 section 2, `NumericDate`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(u64);
+
+impl UnixTime {
+    /// The moment `seconds` after the epoch.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since the epoch.
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+
+    /// This moment and `duration`, cut to whole seconds; the end of time rather than an overflow.
+    #[must_use]
+    pub const fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_secs()))
+    }
+
+    /// This moment less `duration`, cut to whole seconds; the epoch rather than an underflow.
+    #[must_use]
+    pub const fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_secs()))
+    }
+}
+
+impl fmt::Display for UnixTime {
+    /// RFC 3339 in UTC, whole seconds; a moment no calendar reaches is shown as its seconds.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const YEAR_10_000: u64 = 253_402_300_800;
+        if self.0 >= YEAR_10_000 {
+            return write!(out, "{} s after 1970", self.0);
+        }
+        let moment = UNIX_EPOCH + Duration::from_secs(self.0);
+        humantime::format_rfc3339_seconds(moment).fmt(out)
+    }
+}
+
+/// Where "now" comes from: the system, or a hand that a test moves.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The machine's wall clock.
+    pub const fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands at `start` until it is set; its clones share the hand.
+    pub fn manual(start: UnixTime) -> Self {
+        Self(Source::Manual(Arc::new(AtomicU64::new(start.as_secs()))))
+    }
+
+    /// Moves a manual clock; the system's cannot be moved, and this does nothing to it.
+    pub fn set(&self, now: UnixTime) {
+        if let Source::Manual(hand) = &self.0 {
+            hand.store(now.as_secs(), Ordering::SeqCst);
+        }
+    }
+
+    /// The present moment. A system clock before 1970 reads as the epoch.
+    pub fn now(&self) -> UnixTime {
+        UnixTime(match &self.0 {
+            Source::System => since_epoch().as_secs(),
+            Source::Manual(hand) => hand.load(Ordering::SeqCst),
+        })
+    }
+}
+
+/// The system's time in RFC 3339 with milliseconds, for log lines.
+pub fn timestamp() -> impl fmt::Display {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch())
+}
+
+/// The raw distance to the epoch; zero for a clock set before it.
+#[allow(clippy::disallowed_methods, reason = "this module is the one reader of wall time")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_saturates_at_both_ends() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(UnixTime::from_secs(5).saturating_sub(day), UnixTime::from_secs(0));
+        assert_eq!(
+            UnixTime::from_secs(u64::MAX).saturating_add(day),
+            UnixTime::from_secs(u64::MAX)
+        );
+    }
+
+    #[test]
+    fn time_is_shown_as_rfc_3339_or_as_seconds_beyond_the_calendar() {
+        assert_eq!(UnixTime::from_secs(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(UnixTime::from_secs(1 << 53).to_string(), "9007199254740992 s after 1970");
+    }
+
+    #[test]
+    fn clones_of_a_manual_clock_share_the_hand() {
+        let clock = Clock::manual(UnixTime::from_secs(1));
+        let clone = clock.clone();
+        clock.set(UnixTime::from_secs(7));
+        assert_eq!(clone.now(), UnixTime::from_secs(7));
+    }
+}

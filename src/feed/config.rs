@@ -1,0 +1,21 @@
+//! Settings of renewal.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where and how a license is renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The issuer's renewal endpoint, `http://` or `https://`; `None`, the default: renewal is off and no call is ever made.
+    pub url: Option<http::Uri>,
+    /// Trust anchors for `https://`, PEM; `None`: the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// For the whole call. Default 30 s.
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { url: None, ca_file: None, timeout: Duration::from_secs(30) }
+    }
+}

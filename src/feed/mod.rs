@@ -1,0 +1,3 @@
+//! License bytes that nobody posted: the issuer's renewal.
+mod config;
+pub use config::Config;

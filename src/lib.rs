@@ -1,0 +1,12 @@
+//! license-gate: a reverse proxy in front of a metrics dashboard that keeps its license.
+pub mod admin;
+pub mod auth;
+pub mod clock;
+pub mod downstream;
+pub mod feed;
+pub mod license;
+pub mod problem;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;

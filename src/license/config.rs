@@ -1,0 +1,31 @@
+//! Settings that decide which token is acceptable here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a license is held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// JWKS file, PEM public key, or a directory of them. Default `certs/issuer`.
+    pub keys: PathBuf,
+    /// Whether `keys` was named by the operator: named and missing is an error, the default missing a warning.
+    pub keys_named: bool,
+    /// Accepted `iss`; empty, the default: any whose key is trusted.
+    pub issuers: Vec<String>,
+    /// A product that must be in `prod`; empty, the default: not checked.
+    pub product: String,
+    /// Clock skew tolerated on `nbf` and `exp`. Default 60 s. RFC 7519 section 4.1.4.
+    pub leeway: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            keys: "certs/issuer".into(),
+            keys_named: false,
+            issuers: Vec::new(),
+            product: String::new(),
+            leeway: Duration::from_secs(60),
+        }
+    }
+}

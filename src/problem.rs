@@ -1,0 +1,203 @@
+//! An error as HTTP: status, stable code, public message, private cause.
+//!
+//! Every module keeps its own error type; at the edges (`api/error.rs`, `proxy/error.rs`) it becomes a `Problem`, and
+//! `service.rs` alone turns that into an answer and one log line. The public half never holds a secret or a cause; the
+//! private half is only ever logged. Knows no license.
+
+use std::borrow::Cow;
+use std::error::Error;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+/// What went wrong, ready to be answered.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    shape: Shape,
+    message: Cow<'static, str>,
+    headers: HeaderMap,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+#[derive(Debug)]
+enum Shape {
+    /// `{"extra":…,"message":…,"messageId":…,"statusCode":…,"traceID":…}`
+    Envelope { code: Cow<'static, str> },
+    /// `{"accessErrorId":…,"message":…,"title":…}`, the dashboard's own refusal of a permission.
+    AccessDenied { error_id: String },
+    /// `{"message":…}`
+    Bare,
+}
+
+/// The error envelope; the order of its fields is part of the contract.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    extra: Option<()>,
+    message: &'a str,
+    #[serde(rename = "messageId")]
+    message_id: &'a str,
+    #[serde(rename = "statusCode")]
+    status_code: u16,
+    #[serde(rename = "traceID")]
+    trace_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct AccessDenied<'a> {
+    #[serde(rename = "accessErrorId")]
+    access_error_id: &'a str,
+    message: &'a str,
+    title: &'a str,
+}
+
+#[derive(Serialize)]
+struct Bare<'a> {
+    message: &'a str,
+}
+
+impl Problem {
+    /// A problem with a stable machine-readable `code` (`messageId`) and a `message` that says what to do.
+    pub fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::shaped(status, Shape::Envelope { code: code.into() }, message.into())
+    }
+
+    /// 400 with `code` and `message`.
+    pub fn bad_request(
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 404 `{"message":"Not found"}`.
+    pub fn not_found() -> Self {
+        Self::shaped(StatusCode::NOT_FOUND, Shape::Bare, "Not found".into())
+    }
+
+    /// 403 in the dashboard's shape: the caller lacks `permission`. `error_id` is ten digits, for support to search by.
+    pub fn access_denied(permission: &str, error_id: u64) -> Self {
+        let error_id = format!("ACE{:010}", error_id % 10_000_000_000);
+        let message = format!(
+            "You'll need additional permissions to perform this action. Permissions needed: {permission}"
+        );
+        Self::shaped(StatusCode::FORBIDDEN, Shape::AccessDenied { error_id }, message.into())
+    }
+
+    fn shaped(status: StatusCode, shape: Shape, message: Cow<'static, str>) -> Self {
+        Self { status, shape, message, headers: HeaderMap::new(), cause: None }
+    }
+
+    /// Keeps `error` for the log; the client never sees it.
+    #[must_use]
+    pub fn caused_by(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.cause = Some(error.into());
+        self
+    }
+
+    /// Adds a field to the answer, such as `WWW-Authenticate` or `Retry-After`.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable code (`messageId`); empty where the answer's shape has none.
+    pub fn code(&self) -> &str {
+        match &self.shape {
+            Shape::Envelope { code } => code,
+            Shape::AccessDenied { .. } | Shape::Bare => "",
+        }
+    }
+
+    /// What the client is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What only the log is told.
+    pub fn cause(&self) -> Option<&(dyn Error + Send + Sync)> {
+        self.cause.as_deref()
+    }
+
+    /// The fields this problem adds to its answer.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The answer as JSON. `Content-Length` is set by the HTTP layer, which knows the body's size.
+    pub fn into_response(self, request_id: &str) -> Response<Bytes> {
+        let body = self.body(request_id);
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        *headers = self.headers;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+
+    fn body(&self, request_id: &str) -> Bytes {
+        let message = &*self.message;
+        let rendered = match &self.shape {
+            Shape::Envelope { code } => serde_json::to_vec(&Envelope {
+                extra: None,
+                message,
+                message_id: code,
+                status_code: self.status.as_u16(),
+                trace_id: request_id,
+            }),
+            Shape::AccessDenied { error_id } => serde_json::to_vec(&AccessDenied {
+                access_error_id: error_id,
+                message,
+                title: "Access denied",
+            }),
+            Shape::Bare => serde_json::to_vec(&Bare { message }),
+        };
+        // Strings and a number always serialise; an empty body is the honest answer to the impossible.
+        rendered.map(Bytes::from).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_shapes_are_exact() {
+        let cases = [
+            (
+                Problem::new(StatusCode::BAD_REQUEST, "licensing.x", "Say \"y\"."),
+                r#"{"extra":null,"message":"Say \"y\".","messageId":"licensing.x","statusCode":400,"traceID":"r1"}"#,
+            ),
+            (
+                Problem::access_denied("licensing:read", 42),
+                r#"{"accessErrorId":"ACE0000000042","message":"You'll need additional permissions to perform this action. Permissions needed: licensing:read","title":"Access denied"}"#,
+            ),
+            (Problem::not_found(), r#"{"message":"Not found"}"#),
+        ];
+        for (problem, body) in cases {
+            assert_eq!(problem.into_response("r1").body(), body);
+        }
+    }
+
+    #[test]
+    fn the_cause_stays_inside() {
+        let problem = Problem::bad_request("a", "b").caused_by("the private part");
+        assert!(problem.cause().is_some());
+        let response = problem.into_response("r");
+        assert!(!String::from_utf8_lossy(response.body()).contains("private"));
+    }
+}

@@ -1,0 +1,3 @@
+//! The dashboard's side: one upstream, reached over pooled connections.
+mod config;
+pub use config::{Config, Origin};
