@@ -1,6 +1,7 @@
 //! license-gate: a reverse proxy in front of a metrics dashboard that keeps its license.
 pub mod admin;
 pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod downstream;
 pub mod feed;
