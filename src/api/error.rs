@@ -108,6 +108,11 @@ impl From<BodyError> for Problem {
                     "The body is not the JSON it should be: look at line {line}, column {column}."
                 ),
             ),
+            BodyError::NotUtf8 => (
+                StatusCode::BAD_REQUEST,
+                "licensing.body.malformed",
+                "The body is not UTF-8.".into(),
+            ),
             BodyError::NotAnObject => (
                 StatusCode::BAD_REQUEST,
                 "licensing.body.malformed",

@@ -116,3 +116,6 @@ impl Api {
         self.auth.count_write(address).map_err(error::too_many_writes)
     }
 }
+
+#[cfg(test)]
+mod tests;

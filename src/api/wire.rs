@@ -45,6 +45,9 @@ pub(super) enum BodyError {
         /// From 1.
         column: usize,
     },
+    /// Not UTF-8, which JSON is (RFC 8259 section 8.1).
+    #[error("the body is not UTF-8")]
+    NotUtf8,
     /// JSON, but no object.
     #[error("the body is no JSON object")]
     NotAnObject,
@@ -81,11 +84,13 @@ pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> 
         line: error.line(),
         column: error.column(),
     };
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
-        serde_json::from_slice::<IgnoredAny>(bytes).map_err(not_json)?;
+    // serde_json looks at the encoding of what it keeps only.
+    let text = std::str::from_utf8(bytes).map_err(|_| BodyError::NotUtf8)?;
+    if !text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
         return Err(BodyError::NotAnObject);
     }
-    serde_json::from_slice(bytes).map_err(not_json)
+    serde_json::from_str(text).map_err(not_json)
 }
 
 /// `application/json`, or another type whose syntax is JSON (RFC 6839 section 3.1), with any parameters.
