@@ -13,11 +13,9 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Serialize, Serializer};
 
-use super::error;
 use crate::clock::UnixTime;
 use crate::downstream;
 use crate::license::{License, Status};
-use crate::problem::Problem;
 
 /// More than a token of 64 KiB with every character escaped.
 const MAX_BODY_BYTES: usize = 128 * 1024;
@@ -125,11 +123,13 @@ pub(super) fn options(allow: &'static str) -> Response<Bytes> {
 }
 
 /// 308 to the API's root below `base_path`.
-pub(super) fn moved(base_path: &str) -> Result<Response<Bytes>, Problem> {
+pub(super) fn moved(base_path: &str) -> Response<Bytes> {
     let to = HeaderValue::try_from(format!("{base_path}/api/licensing/"));
+    // A base path has no control characters; without it the answer still leads to the API.
+    let to = to.unwrap_or(HeaderValue::from_static("/api/licensing/"));
     let mut response = bare(StatusCode::PERMANENT_REDIRECT, Bytes::new());
-    response.headers_mut().insert(LOCATION, to.map_err(error::unexpected)?);
-    Ok(response)
+    response.headers_mut().insert(LOCATION, to);
+    response
 }
 
 fn bare(status: StatusCode, body: Bytes) -> Response<Bytes> {
