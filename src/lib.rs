@@ -3,6 +3,7 @@ pub mod admin;
 pub mod api;
 pub mod auth;
 pub mod body;
+pub mod chunk;
 pub mod clock;
 pub mod downstream;
 pub mod feed;
