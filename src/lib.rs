@@ -4,6 +4,7 @@ pub mod api;
 pub mod auth;
 pub mod body;
 pub mod chunk;
+pub mod cli;
 pub mod clock;
 pub mod downstream;
 pub mod feed;

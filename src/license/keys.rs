@@ -1,0 +1,471 @@
+//! Trusted keys, and the files they lie in.
+//!
+//! A path in, keys and faults out: a JWKS file, a PEM file of public keys or certificates, or a directory of both. What
+//! is good is used, what is broken is named. Nothing is watched here.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::server::ParsedCertificate;
+use serde_json::{Map, Value};
+
+use super::algorithm::Algorithm;
+use super::excerpt::Excerpt;
+use super::key::Key;
+use super::key_fault::{KeyError, KeyFault};
+use super::rejection::Rejection;
+
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The public keys whose licenses are believed. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Keys(Vec<Arc<Key>>);
+
+impl Keys {
+    /// No key: no token verifies.
+    pub const fn empty() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Loads `path`: a JWKS file, a PEM file, or a directory of them, read in the order of their names.
+    ///
+    /// In a directory, hidden entries and directories are passed over and symbolic links followed, as Kubernetes lays
+    /// out a mounted secret. Broken keys are told beside the good ones; a path without any good key gives no keys and
+    /// at least one fault. A JWK whose `use` or `key_ops` exclude verifying is no fault, and not used. Blocks.
+    ///
+    /// # Errors
+    /// `path` itself cannot be read.
+    pub fn load(path: &Path) -> Result<(Self, Vec<KeyFault>), KeyFault> {
+        let unreadable = |error| KeyFault::new(path, KeyError::Unreadable(error));
+        let mut found = Found::default();
+        if fs::metadata(path).map_err(unreadable)?.is_dir() {
+            for file in files(path).map_err(unreadable)? {
+                found.file(&file);
+            }
+        } else {
+            let content = read(path).map_err(|error| KeyFault::new(path, error))?;
+            found.content(path, &content);
+        }
+        if found.keys.is_empty() && found.faults.is_empty() {
+            found.fault(path, KeyError::Empty);
+        }
+        Ok((found.keys, found.faults))
+    }
+
+    /// Reads a JWKS (RFC 7517 section 5), or a single JWK.
+    ///
+    /// # Errors
+    /// `json` is neither.
+    pub fn from_jwks(json: &[u8]) -> Result<(Self, Vec<KeyFault>), KeyFault> {
+        let mut found = Found::default();
+        let here = Path::new("");
+        found.jwks(here, json).map_err(|error| KeyFault::new(here, error))?;
+        Ok((found.keys, found.faults))
+    }
+
+    /// Reads every public key and certificate in a PEM text.
+    ///
+    /// # Errors
+    /// It is no PEM text, or holds neither.
+    pub fn from_pem(pem: &[u8]) -> Result<(Self, Vec<KeyFault>), KeyFault> {
+        let mut found = Found::default();
+        let here = Path::new("");
+        found.pem(here, pem).map_err(|error| KeyFault::new(here, error))?;
+        Ok((found.keys, found.faults))
+    }
+
+    /// These keys and `others`.
+    #[must_use]
+    pub fn merge(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The keys that may have signed a token which says `kid` and `algorithm`; never none.
+    pub(super) fn candidates(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Vec<&Key>, Rejection> {
+        if self.is_empty() {
+            return Err(Rejection::KeysMissing);
+        }
+        let mut fitting: Vec<&Key> =
+            self.0.iter().map(AsRef::as_ref).filter(|key| key.fits(kid)).collect();
+        if let (true, Some(kid)) = (fitting.is_empty(), kid) {
+            return Err(Rejection::KeyUnknown { kid: Excerpt::of(kid) });
+        }
+        fitting.retain(|key| key.algorithm() == algorithm);
+        if fitting.is_empty() {
+            return Err(Rejection::KeyAlgorithmMismatch { algorithm: algorithm.name() });
+        }
+        Ok(fitting)
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |key: &Arc<Key>| format!("{} {}", key.algorithm(), key.kid().unwrap_or("-"));
+        out.debug_list().entries(self.0.iter().map(name)).finish()
+    }
+}
+
+/// Entries of a directory that are not hidden, by name.
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+    // Opening a pipe would wait for its writer.
+    if !fs::metadata(path).map_err(KeyError::Unreadable)?.is_file() {
+        return Err(KeyError::NotAFile);
+    }
+    let file = fs::File::open(path).map_err(KeyError::Unreadable)?;
+    let mut content = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(KeyError::Unreadable)?;
+    if content.len() as u64 > MAX_FILE_BYTES { Err(KeyError::TooLarge) } else { Ok(content) }
+}
+
+/// What a search for keys has come upon so far.
+#[derive(Default)]
+struct Found {
+    keys: Keys,
+    faults: Vec<KeyFault>,
+}
+
+impl Found {
+    fn fault(&mut self, path: &Path, error: KeyError) {
+        self.faults.push(KeyFault::new(path, error));
+    }
+
+    fn file(&mut self, path: &Path) {
+        if path.is_dir() {
+            return;
+        }
+        match read(path) {
+            Ok(content) => self.content(path, &content),
+            Err(error) => self.fault(path, error),
+        }
+    }
+
+    fn content(&mut self, path: &Path, content: &[u8]) {
+        let outcome = if content.trim_ascii_start().starts_with(b"{") {
+            self.jwks(path, content)
+        } else if memchr::memmem::find(content, b"-----BEGIN ").is_some() {
+            self.pem(path, content)
+        } else {
+            Err(if content.trim_ascii().is_empty() { KeyError::Empty } else { KeyError::NotKeys })
+        };
+        if let Err(error) = outcome {
+            self.fault(path, error);
+        }
+    }
+
+    fn jwks(&mut self, path: &Path, json: &[u8]) -> Result<(), KeyError> {
+        let set: Map<String, Value> = serde_json::from_slice(json).map_err(KeyError::Json)?;
+        if set.contains_key("kty") {
+            self.jwk(path, None, &Value::Object(set));
+            return Ok(());
+        }
+        let keys = set.get("keys").and_then(Value::as_array).ok_or(KeyError::NotKeys)?;
+        let before = (self.keys.len(), self.faults.len());
+        for (index, jwk) in keys.iter().enumerate() {
+            self.jwk(path, Some(index), jwk);
+        }
+        if before == (self.keys.len(), self.faults.len()) { Err(KeyError::Empty) } else { Ok(()) }
+    }
+
+    fn jwk(&mut self, path: &Path, index: Option<usize>, jwk: &Value) {
+        let kid =
+            jwk.get("kid").and_then(Value::as_str).map(|kid| format!("key {}", Excerpt::of(kid)));
+        let place = kid.or(index.map(|index| format!("key number {}", index + 1)));
+        match jwk.as_object().ok_or(KeyError::Member("keys")).and_then(Key::from_jwk) {
+            Ok(Some(key)) => self.keys.0.push(Arc::new(key)),
+            Ok(None) => {}
+            Err(error) => match place {
+                Some(place) => self.faults.push(KeyFault::at(path, place, error)),
+                None => self.fault(path, error),
+            },
+        }
+    }
+
+    fn pem(&mut self, path: &Path, pem: &[u8]) -> Result<(), KeyError> {
+        let mut sections = 0;
+        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
+            let (kind, der) = section.map_err(KeyError::Pem)?;
+            sections += 1;
+            match key_in(kind, der) {
+                Ok(key) => self.keys.0.push(Arc::new(key)),
+                Err(error) => {
+                    let place = format!("section number {sections}");
+                    self.faults.push(KeyFault::at(path, place, error));
+                }
+            }
+        }
+        if sections == 0 { Err(KeyError::Empty) } else { Ok(()) }
+    }
+}
+
+fn key_in(kind: SectionKind, der: Vec<u8>) -> Result<Key, KeyError> {
+    match kind {
+        SectionKind::PublicKey => Key::from_spki(&der),
+        SectionKind::Certificate => {
+            let certificate = der.into();
+            let parsed =
+                ParsedCertificate::try_from(&certificate).map_err(|_| KeyError::Invalid)?;
+            Key::from_spki(&parsed.subject_public_key_info())
+        }
+        SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
+            Err(KeyError::Private)
+        }
+        _ => Err(KeyError::Unsupported),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{NOW, STRANGER, at, claims, pair, policy};
+    use super::super::{KeyPair, Token, admit, verify};
+    use super::*;
+
+    fn good_by(pair: &KeyPair, keys: &Keys) -> Result<Option<String>, &'static str> {
+        let token = pair.sign(&claims(&json!({}))).expect("a token");
+        admit(&token, keys, &policy(), at(NOW))
+            .map(|license| license.key_id().map(str::to_owned))
+            .map_err(|rejection| rejection.code())
+    }
+
+    fn from_pem(pair: &KeyPair) -> Keys {
+        let pem = pair.public_pem().expect("PEM");
+        let (keys, faults) = Keys::from_pem(pem.as_bytes()).expect("keys");
+        assert!(faults.is_empty(), "{faults:?}");
+        keys
+    }
+
+    fn from_jwk(change: impl FnOnce(&mut Value), pair: &KeyPair) -> (Keys, Vec<String>) {
+        let mut jwk = pair.jwk();
+        change(&mut jwk);
+        let json = json!({ "keys": [jwk] }).to_string();
+        let (keys, faults) = Keys::from_jwks(json.as_bytes()).expect("a JWKS");
+        (keys, faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_algorithm_verifies_with_the_key_that_is_for_it() {
+        for algorithm in Algorithm::ALL {
+            let pair = pair(algorithm);
+            let named = Ok(Some(pair.kid().to_owned()));
+            assert_eq!(good_by(&pair, &pair.trusted()), named, "{algorithm}");
+            let default = !algorithm.is_rsa() || algorithm == Algorithm::RS256;
+            let expected = if default { Ok(None) } else { Err("key-algorithm-mismatch") };
+            assert_eq!(good_by(&pair, &from_pem(&pair)), expected, "{algorithm} by PEM");
+        }
+    }
+
+    #[test]
+    fn a_jwk_without_alg_has_the_default_of_its_kind() {
+        let unnamed = |jwk: &mut Value| drop(jwk.as_object_mut().expect("a JWK").remove("alg"));
+        for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+            let pair = pair(algorithm);
+            assert!(good_by(&pair, &from_jwk(unnamed, &pair).0).is_ok(), "{algorithm}");
+        }
+        let pair = pair(Algorithm::PS256);
+        assert_eq!(good_by(&pair, &from_jwk(unnamed, &pair).0), Err("key-algorithm-mismatch"));
+    }
+
+    #[test]
+    fn a_kid_picks_its_jwk_or_any_pem_key() {
+        let (ours, other) = (pair(Algorithm::EdDSA), pair(Algorithm::EdDSA));
+        let (renamed, _) = from_jwk(|jwk| jwk["kid"] = "other".into(), &ours);
+        let (unnamed, _) =
+            from_jwk(|jwk| drop(jwk.as_object_mut().expect("a JWK").remove("kid")), &ours);
+        assert_eq!(good_by(&ours, &renamed), Err("key-unknown"));
+        assert_eq!(good_by(&ours, &unnamed), Err("key-unknown"));
+        assert_eq!(good_by(&ours, &from_pem(&ours)), Ok(None));
+        assert_eq!(good_by(&ours, &other.trusted().merge(from_pem(&ours))), Ok(None));
+        assert_eq!(good_by(&ours, &from_pem(&other)), Err("signature-invalid"));
+        assert_eq!(good_by(&ours, &from_pem(&STRANGER)), Err("key-algorithm-mismatch"));
+    }
+
+    #[test]
+    fn without_a_kid_every_key_of_the_algorithm_is_tried() {
+        let pairs = [pair(Algorithm::EdDSA), pair(Algorithm::ES256), pair(Algorithm::EdDSA)];
+        let keys = pairs.iter().fold(Keys::empty(), |keys, pair| keys.merge(pair.trusted()));
+        let header = br#"{"alg":"EdDSA"}"#;
+        let text = pairs[2]
+            .sign_parts(header, claims(&json!({})).to_string().as_bytes())
+            .expect("a token");
+        let license = verify(&Token::parse(&text).expect("a token"), &keys).expect("a license");
+        assert_eq!(license.key_id(), Some(pairs[2].kid()));
+    }
+
+    #[test]
+    fn jwks_that_are_not_for_verifying_are_passed_over() {
+        let pair = pair(Algorithm::ES256);
+        let unused: [fn(&mut Value); 3] = [
+            |jwk| jwk["use"] = "enc".into(),
+            |jwk| jwk["key_ops"] = json!(["sign"]),
+            |jwk| jwk["key_ops"] = json!([]),
+        ];
+        for change in unused {
+            let mut jwk = pair.jwk();
+            change(&mut jwk);
+            let set = json!({ "keys": [jwk, pair.jwk()] }).to_string();
+            let (keys, faults) = Keys::from_jwks(set.as_bytes()).expect("a JWKS");
+            assert_eq!((keys.len(), faults.len()), (1, 0));
+        }
+        assert_eq!(from_jwk(|jwk| jwk["key_ops"] = json!(["verify"]), &pair).0.len(), 1);
+    }
+
+    #[test]
+    fn broken_jwks_are_named() {
+        let (ec, rsa) = (pair(Algorithm::ES256), pair(Algorithm::RS256));
+        type Case<'a> = (&'a KeyPair, fn(&mut Value), &'a str);
+        let cases: [Case<'_>; 14] = [
+            (&ec, |jwk| jwk["d"] = "AA".into(), "private key"),
+            (&ec, |jwk| *jwk = json!({ "kty": "oct", "k": "AA" }), "shared secret"),
+            (&ec, |jwk| jwk["crv"] = "P-521".into(), "not supported"),
+            (&ec, |jwk| jwk["crv"] = "P-384".into(), "`alg`"),
+            (&ec, |jwk| jwk["alg"] = "HS256".into(), "`alg`"),
+            (&ec, |jwk| jwk["x"] = jwk["y"].clone(), "not a valid public key"),
+            (&ec, |jwk| jwk["x"] = "AA".into(), "`x`"),
+            (&ec, |jwk| jwk["kty"] = "XX".into(), "not supported"),
+            (&ec, |jwk| *jwk = json!({}), "`kty`"),
+            (&ec, |jwk| jwk["kid"] = 1.into(), "`kid`"),
+            (&rsa, |jwk| jwk["alg"] = "ES256".into(), "`alg`"),
+            (&rsa, |jwk| jwk["n"] = "_".repeat(168).into(), "1008 bits"),
+            (&rsa, |jwk| jwk["e"] = "Ag".into(), "not a valid public key"),
+            (&rsa, |jwk| jwk["n"] = "====".into(), "`n`"),
+        ];
+        for (pair, change, expected) in cases {
+            let (keys, faults) = from_jwk(change, pair);
+            assert!(keys.is_empty());
+            assert!(
+                matches!(&faults[..], [fault] if fault.contains(expected)),
+                "{expected}: {faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_leading_zero_in_a_modulus_is_no_other_key() {
+        use base64::Engine;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let pair = pair(Algorithm::RS256);
+        let (keys, faults) = from_jwk(
+            |jwk| {
+                let n = URL_SAFE_NO_PAD.decode(jwk["n"].as_str().expect("n")).expect("base64url");
+                jwk["n"] = URL_SAFE_NO_PAD.encode([vec![0], n].concat()).into();
+            },
+            &pair,
+        );
+        assert!(faults.is_empty() && good_by(&pair, &keys).is_ok());
+    }
+
+    #[test]
+    fn a_weak_rsa_key_is_refused_as_pem_too() {
+        // An RSA key of 1024 bits; only its public half exists here.
+        let pem = "-----BEGIN PUBLIC KEY-----\nMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCW9XGBAHtON9W6lY9DNEtUWiHK\n\
+             axT24UmHeE55y9wB82grCi73DBTEYwY1lO0cO5LvaHlEVaBZO2Oq77KAl6IoQh+U\n\
+             PYdDbXjQAZ+9l4LqMMASbuq1XA/GCvqgESvJJkobAncd3OCd49+jHl/7UvZ1+Wp4\n\
+             5Yekun0KuMv7FDd62QIDAQAB\n-----END PUBLIC KEY-----\n";
+        let (keys, faults) = Keys::from_pem(pem.as_bytes()).expect("PEM");
+        assert!(keys.is_empty());
+        assert!(faults[0].to_string().contains("1024 bits"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_key_bound_to_pss_is_not_taken_for_pkcs_1() {
+        let pem = "-----BEGIN PUBLIC KEY-----\n\
+             MIIBIDALBgkqhkiG9w0BAQoDggEPADCCAQoCggEBAKYtTfe+p/OmjDOVEl4DA1CV\n\
+             UCI6EI/JMOKfwbbzC1w51r/9MuT0UdMJnOPmUozrLPR9YwwC/QzTUvIrlEvDIC+E\n\
+             /5j9jC2fbQZMe05bc5zkqm2IMLKthrexNesjKk6eDe0S5qUtAHcTYRpQGlJ2HWUk\n\
+             yHxkog8+LScTAUMSwXoDvcwo2NU9H5PfTv39Wc6bWDl/zjmfOd//UDXhgSOmVMlV\n\
+             SGYieppPEMZZNu8Jy03p8ovr0tD9zyWdam0rs1OYB6SYi0xfqWMI0UX4oD+vR2po\n\
+             t9E/EKIc70YK20OePiFk1Ma+42GjSipmgkV2cOqSf4+J+jUPyW00nz4geSfLB00C\n\
+             AwEAAQ==\n\
+             -----END PUBLIC KEY-----\n";
+        let (keys, faults) = Keys::from_pem(pem.as_bytes()).expect("PEM");
+        assert!(keys.is_empty() && matches!(faults[0].error(), KeyError::Unsupported));
+    }
+
+    #[test]
+    fn a_certificate_lends_its_key() {
+        let pair = pair(Algorithm::ES256);
+        let pem = pair.private_pem().expect("PEM");
+        let key = rcgen::KeyPair::from_pem(pem.as_str()).expect("a key");
+        let certificate =
+            rcgen::CertificateParams::default().self_signed(&key).expect("a certificate");
+        let (keys, faults) = Keys::from_pem(certificate.pem().as_bytes()).expect("PEM");
+        assert!(faults.is_empty(), "{faults:?}");
+        assert_eq!(good_by(&pair, &keys), Ok(None));
+    }
+
+    #[test]
+    fn a_directory_gives_its_good_keys_and_names_the_broken() {
+        let (first, second) = (pair(Algorithm::ES256), pair(Algorithm::EdDSA));
+        let dir = tempfile::tempdir().expect("a directory");
+        let write =
+            |name: &str, content: &str| fs::write(dir.path().join(name), content).expect("written");
+        fs::create_dir(dir.path().join("..2026")).expect("made");
+        write("..2026/a", &first.jwks().to_string());
+        std::os::unix::fs::symlink("..2026", dir.path().join("..data")).expect("linked");
+        std::os::unix::fs::symlink("..data/a", dir.path().join("issuer")).expect("linked");
+        std::os::unix::fs::symlink("nowhere", dir.path().join("gone.pem")).expect("linked");
+        write("b.pem", &second.public_pem().expect("PEM"));
+        write(".hidden", "nonsense");
+        write("private.pem", second.private_pem().expect("PEM").as_str());
+        write("README", "nonsense");
+        write("empty.json", "");
+        write("torn.json", "{\"keys\":[");
+        fs::create_dir(dir.path().join("sub")).expect("made");
+
+        let (keys, faults) = Keys::load(dir.path()).expect("readable");
+        assert!(good_by(&first, &keys).is_ok() && good_by(&second, &keys).is_ok());
+        let named: Vec<_> =
+            faults.iter().filter_map(|fault| fault.path().file_name()?.to_str()).collect();
+        assert_eq!(named, ["README", "empty.json", "gone.pem", "private.pem", "torn.json"]);
+        assert!(faults[3].to_string().contains("private key"), "{}", faults[3]);
+    }
+
+    #[test]
+    fn a_path_without_keys_says_so() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (keys, faults) = Keys::load(dir.path()).expect("readable");
+        assert!(keys.is_empty() && matches!(faults[0].error(), KeyError::Empty));
+        let missing = Keys::load(&dir.path().join("none")).expect_err("missing");
+        assert!(missing.is_missing());
+        let file = dir.path().join("jwks.json");
+        fs::write(&file, r#"{"keys":[]}"#).expect("written");
+        assert!(matches!(Keys::load(&file).expect("readable").1[0].error(), KeyError::Empty));
+        assert!(matches!(
+            Keys::load(Path::new("/dev/null")).expect_err("no file").error(),
+            KeyError::NotAFile
+        ));
+        fs::write(&file, vec![b' '; 1024 * 1024 + 1]).expect("written");
+        assert!(matches!(Keys::load(&file).expect_err("large").error(), KeyError::TooLarge));
+    }
+}
