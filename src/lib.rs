@@ -1,5 +1,6 @@
 //! license-gate: a reverse proxy in front of a metrics dashboard that keeps its license.
 pub mod admin;
+pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
