@@ -49,7 +49,7 @@ pub(super) struct Settings {
     tls_key: Option<String>,
 
     /// Threads that serve requests; 0 for one per core [server.workers, default 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     workers: Option<String>,
 
     /// Shape of log lines [log.format, default text]
