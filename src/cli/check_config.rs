@@ -2,10 +2,9 @@
 
 use clap::Args;
 
-use super::DONE;
-use super::output::{complain_all, print};
+use super::output::{complain, complain_all, print};
 use super::settings::Settings;
-use crate::config::Faults;
+use crate::config::Loaded;
 
 /// Check everything `serve` would load, and print the effective configuration
 ///
@@ -21,19 +20,16 @@ pub(super) struct CheckConfig {
 
 impl CheckConfig {
     pub(super) fn run(self) -> u8 {
-        let loaded = match self.settings.load() {
-            Ok(loaded) => loaded,
-            Err(faults) => return complain_all(faults),
-        };
-        let mut faults = Faults::default();
-        faults.extend(loaded.examine().err().into_iter().flatten());
-        faults.extend(loaded.examine_addresses().err().into_iter().flatten());
-        if !faults.is_empty() {
+        let (loaded, mut faults) = Loaded::with_faults(self.settings.sources());
+        for examined in [loaded.examine(), loaded.examine_closely()] {
+            faults.extend(examined.err().into_iter().flatten());
+        }
+        if let Err(faults) = faults.or(()) {
             return complain_all(faults);
         }
-        let warnings = loaded.config.warnings();
-        complain_all(warnings.iter().map(|warning| format!("warning: {warning}")));
-        let printed = print(loaded.config.render_masked().as_bytes());
-        if printed == DONE { DONE } else { printed }
+        for warning in loaded.config.warnings() {
+            complain(format_args!("warning: {warning}"));
+        }
+        print(loaded.config.render_masked().as_bytes())
     }
 }

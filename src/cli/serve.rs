@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use super::output::{complain, complain_all};
+use super::output::complain_all;
 use super::settings::Settings;
-use super::{DONE, FAILED, MISUSED};
+use super::{DONE, MISUSED};
 use crate::app::App;
-use crate::config::{Config, Faults};
+use crate::config::{Config, Faults, Loaded};
 use crate::telemetry;
 
 /// Run the proxy
@@ -30,7 +30,7 @@ impl Serve {
     }
 
     fn configuration(self) -> Result<Config, Faults> {
-        let loaded = self.settings.load()?;
+        let loaded = Loaded::from_sources(self.settings.sources())?;
         loaded.examine()?;
         Ok(loaded.config)
     }
@@ -46,7 +46,7 @@ fn serve(config: Config) -> u8 {
     match runtime {
         Ok(runtime) => runtime.block_on(run(config)),
         Err(error) => {
-            complain(format_args!("cannot start: {error}"));
+            tracing::error!(%error, "cannot start");
             MISUSED
         }
     }
@@ -60,8 +60,7 @@ async fn run(config: Config) -> u8 {
         }
         Err(error) => {
             let code = error.exit_code();
-            complain(format_args!("{:#}", anyhow::Error::new(error)));
-            debug_assert!(matches!(code, FAILED | MISUSED));
+            tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "cannot start");
             code
         }
     }

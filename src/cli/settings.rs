@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Faults, Flag, Loaded, Sources};
+use crate::config::{Flag, Sources};
 
 /// Flags for the essentials, so that no file is needed. All values are read by `config`, which reports every fault at once.
 #[derive(Debug, Args)]
@@ -58,11 +58,10 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The configuration these flags make with the process's environment and the file they name.
-    pub(super) fn load(self) -> Result<Loaded, Faults> {
+    /// The file these flags name, the process's environment, and the flags themselves.
+    pub(super) fn sources(self) -> Sources {
         let environment = std::env::vars_os().collect();
-        let file = self.config.clone();
-        Loaded::from_sources(Sources { file, environment, flags: self.flags() })
+        Sources { file: self.config.clone(), environment, flags: self.flags() }
     }
 
     fn flags(self) -> Vec<Flag> {

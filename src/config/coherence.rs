@@ -11,10 +11,12 @@ use crate::downstream::{Scheme, TlsFiles};
 pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     let mut found = Vec::new();
     found.extend(half_a_pair(loaded));
-    if loaded.config.downstream.tls.as_ref().is_some_and(is_absent) {
+    if loaded.config.downstream.tls.as_ref().is_some_and(lacks_a_half) {
         loaded.config.downstream.tls = None;
     }
-    found.extend(https_without_certificate(loaded));
+    if found.is_empty() {
+        found.extend(https_without_certificate(loaded));
+    }
     found.extend(nowhere_to_listen(loaded));
     found.extend(listened_to_twice(loaded));
     found.extend(upstream_is_the_gate(loaded));
@@ -22,8 +24,8 @@ pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     faults.extend(found);
 }
 
-fn is_absent(files: &TlsFiles) -> bool {
-    files.cert_file.as_os_str().is_empty() && files.key_file.as_os_str().is_empty()
+fn lacks_a_half(files: &TlsFiles) -> bool {
+    files.cert_file.as_os_str().is_empty() || files.key_file.as_os_str().is_empty()
 }
 
 fn half_a_pair(loaded: &Loaded) -> Option<Fault> {

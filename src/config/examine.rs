@@ -8,9 +8,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::Loaded;
 use super::fault::{Fault, Faults};
-use super::{Loaded, Origin};
 use crate::downstream::TlsFiles;
+use crate::license::{self, KeyError, KeyFault, Keys};
 
 impl Loaded {
     /// Whether everything the configuration names can be used: files are there, parse and fit together.
@@ -26,21 +27,32 @@ impl Loaded {
         faults.or(())
     }
 
-    /// Whether the addresses to listen on are this machine's. Their ports are left alone: a gate may be running.
+    /// What is wrong and yet no reason not to start: broken keys beside good ones, addresses that are not this machine's
+    /// at the moment. Ports are left alone: a gate may be running.
     ///
     /// # Errors
-    /// Every address that cannot be bound here.
-    pub fn examine_addresses(&self) -> Result<(), Faults> {
+    /// Every fault, at the place of the key that names the thing.
+    pub fn examine_closely(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
+        let (fatal, keys) = self.load_keys();
+        if !fatal {
+            let named = self.config.license.keys_named;
+            let worth = |fault: &KeyFault| named || !is_vacant(fault);
+            faults.extend(keys.into_iter().filter(worth).map(|fault| self.key_fault(fault)));
+        }
+        faults.extend(self.addresses());
+        faults.or(())
+    }
+
+    fn addresses(&self) -> Vec<Fault> {
         let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", l.address));
         let admin = self.config.admin.listen.map(|address| ("admin.listen", address));
-        for (key, address) in listen.chain(admin) {
-            if let Err(error) = TcpListener::bind(SocketAddr::new(address.ip(), 0)) {
-                let message = format!("{} cannot be listened to here", address.ip());
-                faults.push(self.fault(key, message).caused_by(error));
-            }
-        }
-        faults.or(())
+        let refused = listen.chain(admin).filter_map(|(key, address)| {
+            let error = TcpListener::bind(SocketAddr::new(address.ip(), 0)).err()?;
+            let message = format!("{} cannot be listened to here", address.ip());
+            Some(self.fault(key, message).caused_by(error))
+        });
+        refused.collect()
     }
 
     fn certificate(&self) -> Vec<Fault> {
@@ -89,12 +101,23 @@ impl Loaded {
         self.certificates("renewal.ca_file", path).err()
     }
 
-    fn issuer_keys(&self) -> Option<Fault> {
-        let path = &self.config.license.keys;
-        let error = std::fs::metadata(path).err()?;
-        let wanted =
-            self.config.license.keys_named || self.origin("license.keys") != Origin::Default;
-        wanted.then(|| self.fault("license.keys", path.display().to_string()).caused_by(error))
+    fn issuer_keys(&self) -> Vec<Fault> {
+        let (fatal, faults) = self.load_keys();
+        let faults = faults.into_iter().filter(|_| fatal);
+        faults.map(|fault| self.key_fault(fault)).collect()
+    }
+
+    /// What is wrong with the issuer's keys, and whether a gate could not start with them. A directory may fill later.
+    fn load_keys(&self) -> (bool, Vec<KeyFault>) {
+        let license::Config { keys: path, keys_named, .. } = &self.config.license;
+        match Keys::load(path) {
+            Ok((keys, faults)) => (*keys_named && keys.is_empty() && !path.is_dir(), faults),
+            Err(fault) => (*keys_named || !fault.is_missing(), vec![fault]),
+        }
+    }
+
+    fn key_fault(&self, fault: KeyFault) -> Fault {
+        self.fault("license.keys", "cannot be used").caused_by(fault)
     }
 
     /// A directory that is missing is made, one that cannot be written is lived with; a file in its place is a mistake.
@@ -103,4 +126,9 @@ impl Loaded {
         let in_the_way = std::fs::metadata(dir).is_ok_and(|found| !found.is_dir());
         in_the_way.then(|| self.fault("store.url", format!("{} is not a directory", dir.display())))
     }
+}
+
+/// Whether there is simply nothing, which is no fault of a default.
+fn is_vacant(fault: &KeyFault) -> bool {
+    fault.is_missing() || matches!(fault.error(), KeyError::Empty)
 }

@@ -121,7 +121,10 @@ impl Faults {
     }
 
     /// `value` if nothing is wrong, all faults in order otherwise.
-    pub(super) fn or<T>(mut self, value: T) -> Result<T, Self> {
+    ///
+    /// # Errors
+    /// These faults, if there are any.
+    pub fn or<T>(mut self, value: T) -> Result<T, Self> {
         if self.is_empty() {
             return Ok(value);
         }

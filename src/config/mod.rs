@@ -92,6 +92,12 @@ impl Loaded {
     /// # Errors
     /// Every fault of every source.
     pub fn from_sources(sources: Sources) -> Result<Self, Faults> {
+        let (loaded, faults) = Self::with_faults(sources);
+        faults.or(loaded)
+    }
+
+    /// What could be read of `sources`, for whoever wants to look on, and every fault of them.
+    pub fn with_faults(sources: Sources) -> (Self, Faults) {
         let mut faults = Faults::default();
         let file = sources.file.as_deref().map_or(Ok(Vec::new()), file::read);
         let mut settings = faults.take(file).unwrap_or_default();
@@ -104,7 +110,7 @@ impl Loaded {
             loaded.origins.insert(setting.key, setting.origin);
         }
         coherence::check(&mut loaded, &mut faults);
-        faults.or(loaded)
+        (loaded, faults)
     }
 
     /// Where `key` was set last.

@@ -76,7 +76,8 @@ fn unknown(value: &Value) -> Fault {
     if is_section(&value.key) {
         return value.fault(format!("is a section: its keys go below [{}]", value.key));
     }
-    let meant = nearest(&value.key, all()).unwrap_or_default();
+    let sections = all().filter_map(|key| key.rsplit_once('.')).map(|(section, _)| section);
+    let meant = nearest(&value.key, all().chain(sections)).unwrap_or_default();
     value.fault(format!("unknown key; the nearest is {meant}"))
 }
 

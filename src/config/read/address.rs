@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::config::fault::Fault;
 use crate::config::value::Value;
 use crate::downstream::{Listen, Scheme};
+use crate::license::RootUrl;
 use crate::upstream::Origin;
 
 /// `host:port`, `[::]:port`, with `http://` or `https://` before it if that is to be said.
@@ -74,17 +75,18 @@ pub(in crate::config) fn origin(value: &Value) -> Result<Origin, Fault> {
 
 /// `server.root_url`: scheme, host and base path, as it was written.
 pub(in crate::config) fn root_url(value: &Value) -> Result<String, Fault> {
-    let uri = url(value)?;
-    if uri.query().is_some() {
-        return Err(value.fault("takes no query"));
-    }
-    let path = uri.path().trim_start_matches('/').trim_end_matches('/');
+    let text = value.text()?;
+    let url = RootUrl::parse(text).map_err(|error| {
+        value.fault("is not a root URL such as \"https://metrics.example.com/\"").caused_by(error)
+    })?;
+    let path = url.base_path().trim_start_matches('/');
     if !path.is_empty() && !path.split('/').all(is_plain_segment) {
         return Err(value.fault("takes a path of plain segments, such as /grafana/"));
     }
-    Ok(value.text()?.to_owned())
+    Ok(text.to_owned())
 }
 
+/// Letters and digits: what is spelled one way only, as the gate compares paths.
 fn is_plain_segment(segment: &str) -> bool {
     let plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
