@@ -1,11 +1,13 @@
 //! license-gate: a reverse proxy in front of a metrics dashboard that keeps its license.
 pub mod admin;
 pub mod api;
+pub mod app;
 pub mod auth;
 pub mod body;
 pub mod chunk;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod downstream;
 pub mod feed;
 pub mod gate;
