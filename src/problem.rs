@@ -149,6 +149,24 @@ impl Problem {
         response
     }
 
+    /// The answer as a plain page, for a person who asked for a page of the dashboard.
+    pub fn into_page(self, request_id: &str) -> Response<Bytes> {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let body = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head>\n\
+             <body><h1>{title}</h1><p>{message}</p><p><small>{status} &middot; {id}</small></p></body></html>\n",
+            message = escaped(&self.message),
+            status = self.status.as_u16(),
+            id = escaped(request_id),
+        );
+        let mut response = self.into_response(request_id);
+        *response.body_mut() = body.into();
+        let page = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, page);
+        response
+    }
+
     fn body(&self, request_id: &str) -> Bytes {
         let message = &*self.message;
         let rendered = match &self.shape {
@@ -169,6 +187,11 @@ impl Problem {
         // Strings and a number always serialise; an empty body is the honest answer to the impossible.
         rendered.map(Bytes::from).unwrap_or_default()
     }
+}
+
+/// `text` where HTML expects text.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
