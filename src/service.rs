@@ -26,7 +26,6 @@ use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender};
 use crate::gate::Gate;
-use crate::path::Malformed;
 use crate::problem::Problem;
 use crate::proxy::{ForwardedBody, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
@@ -199,11 +198,5 @@ impl From<Refused> for Problem {
             ),
             _ => problem,
         }
-    }
-}
-
-impl From<Malformed> for Problem {
-    fn from(malformed: Malformed) -> Self {
-        Self::bad_request("path.malformed", malformed.to_string()).caused_by(malformed)
     }
 }

@@ -1,8 +1,8 @@
 //! Requests that are well-formed HTTP to a parser, and still must not go on (RFC 9112 section 3.2, RFC 9110 section 7.2).
 
 use http::header::{HOST, HeaderValue};
-use http::uri::Authority;
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, Method, Version};
 
 /// Why a request is refused before anybody looks at its path.
