@@ -2,16 +2,21 @@
 //!
 //! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (a flag that is not known or makes no sense is one), 2
 //! cannot bind or start. `check-config`: 0, or 1 with every fault. Every other command: 0, 1 when it could not be done, 2
-//! when it was called wrongly. What is asked for goes to standard output, what is wrong to standard error; a reader
+//! when it was called wrongly; `license inspect`: 0 valid, 1 invalid, 2 unreadable. What is asked for goes to standard output, what is wrong to standard error; a reader
 //! that goes away early is no error.
 
 mod check_config;
 mod completions;
 mod hash_password;
+pub mod inspect;
+pub mod issue;
+pub mod keys;
 mod man;
 mod output;
 mod serve;
 mod settings;
+pub mod streams;
+mod vendor;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -47,6 +52,8 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
+    License(vendor::License),
+    Keys(vendor::Keys),
     HashPassword(hash_password::HashPassword),
     Completions(completions::Completions),
     Man(man::Man),
@@ -76,6 +83,8 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(),
             Self::CheckConfig(command) => command.run(),
+            Self::License(command) => command.run(),
+            Self::Keys(command) => command.run(),
             Self::HashPassword(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
