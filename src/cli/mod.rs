@@ -23,11 +23,15 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// What went well.
-const DONE: u8 = 0;
+use crate::config::Config;
+
+/// Exit code of what went well.
+pub const DONE: u8 = 0;
+/// Exit code of `serve` when it cannot bind or start.
+pub const CANNOT_START: u8 = 2;
 /// What could not be done; for `serve`, a bad configuration.
 const FAILED: u8 = 1;
-/// Called wrongly; for `serve`, cannot bind or start.
+/// Called wrongly.
 const MISUSED: u8 = 2;
 
 /// A licensing reverse proxy that stands as a sidecar in front of a metrics dashboard.
@@ -59,11 +63,12 @@ enum Command {
     Man(man::Man),
 }
 
-/// Does what `words` (the program's name first) and the environment ask for.
-pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Does what `words` (the program's name first) and the environment ask for. `serve` runs a gate to its end and gives the
+/// exit code: 0, 1 bad configuration, 2 cannot bind or start.
+pub fn run(words: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) -> ExitCode {
     let words: Vec<OsString> = words.into_iter().collect();
     match Cli::try_parse_from(&words) {
-        Ok(cli) => cli.command.run().into(),
+        Ok(cli) => cli.command.run(serve).into(),
         Err(error) => {
             // `--help` and `--version` come this way too; nobody is left to tell that they could not be printed.
             let _ = error.print();
@@ -79,9 +84,9 @@ fn misuse(words: &[OsString]) -> u8 {
 }
 
 impl Command {
-    fn run(self) -> u8 {
+    fn run(self, serve: fn(Config) -> u8) -> u8 {
         match self {
-            Self::Serve(command) => command.run(),
+            Self::Serve(command) => command.run(serve),
             Self::CheckConfig(command) => command.run(),
             Self::License(command) => command.run(),
             Self::Keys(command) => command.run(),
