@@ -25,11 +25,12 @@ fn serve(config: Config) -> u8 {
 }
 
 async fn run(config: Config) -> u8 {
-    match App::build(config).await {
-        Ok(app) => {
-            app.run().await;
-            cli::DONE
-        }
+    let served = match App::build(config).await {
+        Ok(app) => app.run().await,
+        Err(error) => Err(error),
+    };
+    match served {
+        Ok(()) => cli::DONE,
         Err(error) => {
             let code = error.exit_code();
             cannot_start(format_args!("{:#}", anyhow::Error::new(error)), code)
