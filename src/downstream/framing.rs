@@ -7,6 +7,8 @@
 
 use memchr::{memchr, memchr2};
 
+use crate::chunk;
+
 /// Longest line kept while its rest has not arrived; the parser's own limit on a head is far below.
 const MAX_PARTIAL_BYTES: usize = 256 * 1024;
 
@@ -241,12 +243,8 @@ fn number(value: &[u8]) -> Option<u64> {
     (number <= i64::MAX as u64).then_some(number)
 }
 
-/// `1*HEXDIG` and extensions (RFC 9112 section 7.1.1); white space is refused.
 fn chunk_size(line: &[u8]) -> Result<State, Fault> {
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-    let hex = !digits.is_empty() && digits.len() <= 15 && digits.iter().all(u8::is_ascii_hexdigit);
-    let digits = std::str::from_utf8(digits).ok().filter(|_| hex).ok_or(Fault::Chunk)?;
-    match u64::from_str_radix(digits, 16).map_err(|_| Fault::Chunk)? {
+    match chunk::size(line).ok_or(Fault::Chunk)? {
         0 => Ok(State::TrailerLine),
         size => Ok(State::ChunkData(size)),
     }

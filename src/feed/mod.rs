@@ -8,7 +8,7 @@ mod issuer;
 mod renew;
 
 pub use config::Config;
-pub use issuer::{Error as IssuerError, Issuer, SetupError};
+pub use issuer::{Error as IssuerError, Issuer, SetupError as IssuerSetupError};
 pub use renew::{RenewError, Renewal};
 
 #[cfg(test)]

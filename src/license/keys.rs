@@ -398,6 +398,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_bound_to_pss_is_not_taken_for_pkcs_1() {
+        let pem = "-----BEGIN PUBLIC KEY-----\n\
+             MIIBIDALBgkqhkiG9w0BAQoDggEPADCCAQoCggEBAKYtTfe+p/OmjDOVEl4DA1CV\n\
+             UCI6EI/JMOKfwbbzC1w51r/9MuT0UdMJnOPmUozrLPR9YwwC/QzTUvIrlEvDIC+E\n\
+             /5j9jC2fbQZMe05bc5zkqm2IMLKthrexNesjKk6eDe0S5qUtAHcTYRpQGlJ2HWUk\n\
+             yHxkog8+LScTAUMSwXoDvcwo2NU9H5PfTv39Wc6bWDl/zjmfOd//UDXhgSOmVMlV\n\
+             SGYieppPEMZZNu8Jy03p8ovr0tD9zyWdam0rs1OYB6SYi0xfqWMI0UX4oD+vR2po\n\
+             t9E/EKIc70YK20OePiFk1Ma+42GjSipmgkV2cOqSf4+J+jUPyW00nz4geSfLB00C\n\
+             AwEAAQ==\n\
+             -----END PUBLIC KEY-----\n";
+        let (keys, faults) = Keys::from_pem(pem.as_bytes()).expect("PEM");
+        assert!(keys.is_empty() && matches!(faults[0].error(), KeyError::Unsupported));
+    }
+
+    #[test]
     fn a_certificate_lends_its_key() {
         let pair = pair(Algorithm::ES256);
         let pem = pair.private_pem().expect("PEM");

@@ -1,0 +1,7 @@
+//! The command line.
+
+mod commands;
+mod faults;
+mod files;
+mod layers;
+mod vendor;
