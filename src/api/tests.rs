@@ -35,7 +35,7 @@ impl Dashboard for Users {
     ) -> Result<Response<Bytes>, upstream::Error> {
         self.asked.set(self.asked.get() + 1);
         if self.down.get() {
-            return Err(upstream::Error::Closed);
+            return Err(upstream::Error::HeaderTimeout);
         }
         let field = request.headers().get("authorization").map(|field| field.as_bytes().to_vec());
         let is = |user: &str| field == Some(basic(user).into_bytes());
