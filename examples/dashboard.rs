@@ -11,7 +11,8 @@ mod http_support;
 
 use std::net::SocketAddr;
 
-use dashboard::{DEMO_USERS, Dashboard};
+use dashboard::users::DEMO_USERS;
+use tokio::net::TcpListener;
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
@@ -19,13 +20,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(address: SocketAddr) -> anyhow::Result<()> {
-    let dashboard = Dashboard::bind(address).await?;
-    println!("dashboard: http://{}/", dashboard.address()?);
+    let listener = TcpListener::bind(address).await?;
+    println!("dashboard: http://{}/", listener.local_addr()?);
     for user in &DEMO_USERS {
         println!("  {} / {} ({})", user.login, user.password, user.role);
     }
     tokio::select! {
-        () = dashboard.serve() => {}
+        () = dashboard::serve(listener) => {}
         interrupt = tokio::signal::ctrl_c() => interrupt?,
     }
     Ok(())

@@ -8,9 +8,8 @@
 mod live;
 mod pages;
 mod upload;
-mod users;
+pub(crate) mod users;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{ALLOW, HOST, LOCATION, ORIGIN, SET_COOKIE, UPGRADE};
@@ -20,34 +19,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::http_support::{self as web, Body};
-pub(crate) use users::DEMO_USERS;
 use users::{Sessions, User};
 
-/// A dashboard that has its address and is not serving yet.
-pub(crate) struct Dashboard {
-    listener: TcpListener,
-}
-
-impl Dashboard {
-    /// Binds `address`; port 0 takes a free one.
-    pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Serves until dropped, inside [`web::block_on`].
-    pub(crate) async fn serve(self) {
-        let sessions = Rc::new(Sessions::default());
-        web::serve(self.listener, move |request| {
-            let sessions = Rc::clone(&sessions);
-            async move { respond(&sessions, request).await }
-        })
-        .await;
-    }
+/// Serves the dashboard until dropped, inside [`web::block_on`].
+pub(crate) async fn serve(listener: TcpListener) {
+    let sessions = Rc::new(Sessions::default());
+    web::serve(listener, move |request| {
+        let sessions = Rc::clone(&sessions);
+        async move { respond(&sessions, request).await }
+    })
+    .await;
 }
 
 async fn respond(sessions: &Sessions, request: Request<Incoming>) -> Response<Body> {
