@@ -7,9 +7,11 @@
 
 mod browser;
 mod dashboard;
+mod demo;
 mod gate;
 mod process;
 mod prometheus;
+mod sdk;
 mod streamlit;
 mod wire;
 
@@ -17,5 +19,7 @@ mod wire;
 mod dashboard_support;
 #[path = "../../examples/support/http.rs"]
 mod http_support;
+#[path = "../../examples/support/issuer.rs"]
+mod issuer_support;
 #[path = "../../examples/support/stage.rs"]
 mod stage_support;
