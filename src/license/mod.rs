@@ -1,3 +1,46 @@
 //! The domain: what a license token says, whether it may be believed, and where it stands in time.
+//!
+//! Bytes come in as a [`Token`], unproven; [`verify`] holds it against the trusted [`Keys`] and alone makes a
+//! [`License`]; [`Standing`] judges that license at a moment, purely. [`admit`] is both, for whoever installs one;
+//! [`inspect`] is both with every check told apart. [`KeyPair`] is the issuer's side. No HTTP, no sockets, and no files
+//! but the keys [`Keys::load`] is pointed at.
+
+mod algorithm;
+mod claims;
 mod config;
+mod excerpt;
+mod inspect;
+mod key;
+mod key_fault;
+mod keys;
+mod members;
+mod mint;
+mod policy;
+mod rejection;
+mod root_url;
+mod standing;
+mod status;
+mod token;
+mod verify;
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod testing;
+
+pub use algorithm::Algorithm;
+pub use claims::Claims;
 pub use config::Config;
+pub use excerpt::Excerpt;
+pub use inspect::{Check, Report, inspect};
+pub use key_fault::{KeyError, KeyFault};
+pub use keys::Keys;
+pub(crate) use members::Members;
+pub use mint::{KeyPair, MintError, PrivatePem};
+pub use policy::{Policy, Revoked};
+pub use rejection::{CheckName, End, Rejection};
+pub use root_url::{RootUrl, RootUrlError};
+pub use standing::{Outcome, Standing};
+pub use status::Status;
+pub use token::{MAX_TOKEN_BYTES, Token};
+pub use verify::{License, admit, verify};

@@ -1,0 +1,316 @@
+//! What a license says, claim by claim.
+//!
+//! Content of a verified token in, typed claims out: absent is `None`, times are [`UnixTime`], `lid` is always text.
+//! Unknown claims are ignored; a known one of another type, `null` included, is refused by name. Nothing is judged
+//! here: dates, issuer and subject belong to [`super::standing`].
+
+use serde_json::{Map, Value};
+
+use super::excerpt::Excerpt;
+use super::members::Members;
+use super::rejection::Rejection;
+use crate::clock::UnixTime;
+
+/// The last moment a claim can state: the largest whole number every JSON reader agrees on.
+const LAST_SECOND: u64 = 1 << 53;
+
+/// The claims of a license token. Only [`super::verify`] makes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(non_snake_case, reason = "`anonymousRatio` is the claim's name")]
+pub struct Claims {
+    /// Token id.
+    pub jti: Option<String>,
+    /// Issuer.
+    pub iss: Option<String>,
+    /// Root URL of the instance; `*` stands for one host label or one path segment. Required.
+    pub sub: String,
+    /// When the token was issued.
+    pub iat: Option<UnixTime>,
+    /// When the token ends, exclusive. Required.
+    pub exp: UnixTime,
+    /// When the license starts; `None` and 0: it has started.
+    pub nbf: Option<UnixTime>,
+    /// When the license ends, exclusive; `None` and 0: never.
+    pub lexp: Option<UnixTime>,
+    /// License id; a number is kept as its decimal digits. Required, not empty.
+    pub lid: String,
+    /// What is counted, such as `users`.
+    pub limit_by: Option<String>,
+    /// How many are included; 0 or less: unlimited.
+    pub included_users: Option<i64>,
+    /// Warn so many days before `lexp`; see [`Claims::license_warn_days`].
+    pub lic_exp_warn_days: Option<i64>,
+    /// Warn so many days before `exp`; see [`Claims::token_warn_days`].
+    pub tok_exp_warn_days: Option<i64>,
+    /// Renew every so many days; see [`Claims::renew_every_days`].
+    pub update_days: Option<i64>,
+    /// Products.
+    pub prod: Option<Vec<String>>,
+    /// Licensee.
+    pub company: Option<String>,
+    /// The licensee's account.
+    pub account: Option<String>,
+    /// The licensee's short name in links.
+    pub slug: Option<String>,
+    /// Whether use is billed.
+    pub usage_billing: Option<bool>,
+    /// Sessions one user may have at a time.
+    pub max_concurrent_user_sessions: Option<i64>,
+    /// Where to read more.
+    pub details_url: Option<String>,
+    /// Whether this is a trial.
+    pub trial: Option<bool>,
+    /// When a trial ends, exclusive; without meaning unless `trial`. `None` and 0: never.
+    pub trial_exp: Option<UnixTime>,
+    /// Anonymous devices per user.
+    pub anonymousRatio: Option<i64>,
+}
+
+impl Claims {
+    /// Reads the content of a token whose signature has been verified.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, Rejection> {
+        let members = Members::parse(json).ok_or(Rejection::ClaimsMalformed)?;
+        match members.duplicate {
+            Some(claim) => Err(Rejection::ClaimDuplicated { claim: Excerpt::of(&claim) }),
+            None => Self::read(&Content(&members.map)),
+        }
+    }
+
+    fn read(content: &Content<'_>) -> Result<Self, Rejection> {
+        Ok(Self {
+            jti: content.string("jti")?,
+            iss: content.string("iss")?,
+            sub: required("sub", content.string("sub")?)?,
+            iat: content.time("iat")?,
+            exp: required("exp", content.time("exp")?)?,
+            nbf: content.time("nbf")?,
+            lexp: content.time("lexp")?,
+            lid: required("lid", content.license_id("lid")?)?,
+            limit_by: content.string("limit_by")?,
+            included_users: content.int("included_users")?,
+            lic_exp_warn_days: content.int("lic_exp_warn_days")?,
+            tok_exp_warn_days: content.int("tok_exp_warn_days")?,
+            update_days: content.int("update_days")?,
+            prod: content.strings("prod")?,
+            company: content.string("company")?,
+            account: content.string("account")?,
+            slug: content.string("slug")?,
+            usage_billing: content.flag("usage_billing")?,
+            max_concurrent_user_sessions: content.int("max_concurrent_user_sessions")?,
+            details_url: content.string("details_url")?,
+            trial: content.flag("trial")?,
+            trial_exp: content.time("trial_exp")?,
+            anonymousRatio: content.int("anonymousRatio")?,
+        })
+    }
+
+    /// Days before `lexp` at which to warn. Default 30.
+    pub fn license_warn_days(&self) -> i64 {
+        self.lic_exp_warn_days.unwrap_or(30)
+    }
+
+    /// Days before `exp` at which to warn, and to renew at the latest. Default 3.
+    pub fn token_warn_days(&self) -> i64 {
+        self.tok_exp_warn_days.unwrap_or(3)
+    }
+
+    /// Days from `iat` to the next renewal, at least 1. Default 1.
+    pub fn renew_every_days(&self) -> i64 {
+        self.update_days.unwrap_or(1).max(1)
+    }
+
+    /// When the license starts, if it says so.
+    pub fn starts_at(&self) -> Option<UnixTime> {
+        stated(self.nbf)
+    }
+
+    /// When the license ends, if ever.
+    pub fn license_ends_at(&self) -> Option<UnixTime> {
+        stated(self.lexp)
+    }
+
+    /// When the trial ends, if this is one and it ever does.
+    pub fn trial_ends_at(&self) -> Option<UnixTime> {
+        stated(self.trial_exp).filter(|_| self.trial == Some(true))
+    }
+
+    /// The earliest of the ends of license, trial and token, as they are stated.
+    pub fn first_end(&self) -> UnixTime {
+        [self.license_ends_at(), self.trial_ends_at()]
+            .into_iter()
+            .flatten()
+            .fold(self.exp, Ord::min)
+    }
+
+    /// Whether `product` is among `prod`.
+    pub fn includes(&self, product: &str) -> bool {
+        self.prod.iter().flatten().any(|included| included == product)
+    }
+
+    /// The claims the token states, by name, as JSON and in the order of this type; absent ones are left out.
+    pub fn stated(&self) -> Vec<(&'static str, Value)> {
+        let text = |claim: &Option<String>| claim.clone().map(Value::from);
+        let time = |claim: Option<UnixTime>| claim.map(|moment| Value::from(moment.as_secs()));
+        let int = |claim: Option<i64>| claim.map(Value::from);
+        let flag = |claim: Option<bool>| claim.map(Value::from);
+        let all = [
+            ("jti", text(&self.jti)),
+            ("iss", text(&self.iss)),
+            ("sub", Some(self.sub.as_str().into())),
+            ("iat", time(self.iat)),
+            ("exp", time(Some(self.exp))),
+            ("nbf", time(self.nbf)),
+            ("lexp", time(self.lexp)),
+            ("lid", Some(self.lid.as_str().into())),
+            ("limit_by", text(&self.limit_by)),
+            ("included_users", int(self.included_users)),
+            ("lic_exp_warn_days", int(self.lic_exp_warn_days)),
+            ("tok_exp_warn_days", int(self.tok_exp_warn_days)),
+            ("update_days", int(self.update_days)),
+            ("prod", self.prod.clone().map(Value::from)),
+            ("company", text(&self.company)),
+            ("account", text(&self.account)),
+            ("slug", text(&self.slug)),
+            ("usage_billing", flag(self.usage_billing)),
+            ("max_concurrent_user_sessions", int(self.max_concurrent_user_sessions)),
+            ("details_url", text(&self.details_url)),
+            ("trial", flag(self.trial)),
+            ("trial_exp", time(self.trial_exp)),
+            ("anonymousRatio", int(self.anonymousRatio)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// A moment that means something: 0 is how issuers write "none".
+fn stated(moment: Option<UnixTime>) -> Option<UnixTime> {
+    moment.filter(|moment| moment.as_secs() > 0)
+}
+
+fn required<T>(claim: &'static str, value: Option<T>) -> Result<T, Rejection> {
+    value.ok_or(Rejection::ClaimMissing { claim })
+}
+
+/// The members of the content, read by type.
+struct Content<'a>(&'a Map<String, Value>);
+
+impl Content<'_> {
+    fn string(&self, claim: &'static str) -> Result<Option<String>, Rejection> {
+        self.typed(claim, "a string", |value| value.as_str().map(str::to_owned))
+    }
+
+    fn int(&self, claim: &'static str) -> Result<Option<i64>, Rejection> {
+        self.typed(claim, "a whole number", Value::as_i64)
+    }
+
+    fn flag(&self, claim: &'static str) -> Result<Option<bool>, Rejection> {
+        self.typed(claim, "true or false", Value::as_bool)
+    }
+
+    fn time(&self, claim: &'static str) -> Result<Option<UnixTime>, Rejection> {
+        self.typed(claim, "a whole number of seconds from 0 to 2^53", |value| {
+            value.as_u64().filter(|seconds| *seconds <= LAST_SECOND).map(UnixTime::from_secs)
+        })
+    }
+
+    fn strings(&self, claim: &'static str) -> Result<Option<Vec<String>>, Rejection> {
+        self.typed(claim, "a list of strings", |value| {
+            value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
+        })
+    }
+
+    fn license_id(&self, claim: &'static str) -> Result<Option<String>, Rejection> {
+        self.typed(claim, "a whole number or a string that is not empty", |value| match value {
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+            _ => None,
+        })
+    }
+
+    fn typed<T>(
+        &self,
+        claim: &'static str,
+        expected: &'static str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Rejection> {
+        let Some(value) = self.0.get(claim) else { return Ok(None) };
+        read(value).map(Some).ok_or(Rejection::ClaimInvalid { claim, expected })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(rest: &str) -> Result<Claims, Rejection> {
+        Claims::parse(format!(r#"{{"sub":"http://a/","exp":9,{rest}}}"#).as_bytes())
+    }
+
+    #[test]
+    fn a_license_id_is_text_or_a_number() {
+        let lid = |json: &str| parse(&format!(r#""lid":{json}"#)).map(|claims| claims.lid).ok();
+        assert_eq!(lid(r#""L-1""#).as_deref(), Some("L-1"));
+        assert_eq!(lid("4711").as_deref(), Some("4711"));
+        assert_eq!(lid("-3").as_deref(), Some("-3"));
+        assert_eq!(lid("18446744073709551615").as_deref(), Some("18446744073709551615"));
+        for refused in [r#""""#, "1.5", "1e3", "18446744073709551616", "true", "null", "[1]", "{}"]
+        {
+            assert_eq!(lid(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn times_are_whole_seconds_up_to_2_to_the_53rd() {
+        let iat = |json: &str| parse(&format!(r#""lid":1,"iat":{json}"#)).map(|claims| claims.iat);
+        for seconds in [0, 1, 1 << 53] {
+            assert_eq!(iat(&seconds.to_string()), Ok(Some(UnixTime::from_secs(seconds))));
+        }
+        for refused in ["-1", "9007199254740993", "1.5", "1.0", "1e9", "\"1\"", "null", "true"] {
+            let claim = match iat(refused) {
+                Err(Rejection::ClaimInvalid { claim, .. }) => claim,
+                other => panic!("{refused}: {other:?}"),
+            };
+            assert_eq!(claim, "iat");
+        }
+    }
+
+    #[test]
+    fn absent_and_zero_mean_none() {
+        let claims =
+            parse(r#""lid":1,"lexp":0,"nbf":0,"trial":true,"trial_exp":0"#).expect("claims");
+        assert_eq!(
+            (claims.starts_at(), claims.license_ends_at(), claims.trial_ends_at()),
+            (None, None, None)
+        );
+        assert_eq!(claims.first_end(), UnixTime::from_secs(9));
+        assert_eq!(
+            (claims.license_warn_days(), claims.token_warn_days(), claims.renew_every_days()),
+            (30, 3, 1)
+        );
+    }
+
+    #[test]
+    fn the_first_end_is_the_earliest_that_applies() {
+        let first = |rest: &str| {
+            parse(&format!(r#""lid":1,{rest}"#)).map(|claims| claims.first_end().as_secs())
+        };
+        assert_eq!(first(r#""lexp":5,"trial_exp":3"#), Ok(5));
+        assert_eq!(first(r#""lexp":5,"trial":true,"trial_exp":3"#), Ok(3));
+        assert_eq!(first(r#""lexp":50,"update_days":-4"#), Ok(9));
+    }
+
+    #[test]
+    fn what_is_stated_reads_back_the_same() {
+        let claims = parse(
+            r#""lid":"7","jti":"j","iss":"i","iat":1,"nbf":2,"lexp":3,"limit_by":"users","included_users":-1,
+               "lic_exp_warn_days":1,"tok_exp_warn_days":2,"update_days":3,"prod":["a"],"company":"c","account":"d",
+               "slug":"e","usage_billing":false,"max_concurrent_user_sessions":4,"details_url":"f","trial":true,
+               "trial_exp":5,"anonymousRatio":6,"unknown":{"x":[null]}"#,
+        )
+        .expect("claims");
+        let stated: Map<String, Value> =
+            claims.stated().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        assert_eq!(stated.len(), 23);
+        assert_eq!(Claims::read(&Content(&stated)), Ok(claims));
+    }
+}

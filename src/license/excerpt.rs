@@ -1,0 +1,46 @@
+//! Foreign words made fit to be shown.
+//!
+//! A key id, an issuer or a subject in a message comes from outside: it is cut to a length a log line bears, and
+//! nothing in it can forge a second line or move a terminal's cursor.
+
+use std::fmt;
+
+/// Longest excerpt, in characters; a root URL fits.
+const MAX_CHARS: usize = 200;
+
+/// A foreign string, shortened to 200 characters, shown in quotes with everything unprintable escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(String);
+
+impl Excerpt {
+    /// What may be shown of `text`.
+    pub fn of(text: &str) -> Self {
+        let mut shown: String = text.chars().take(MAX_CHARS).collect();
+        if shown.len() < text.len() {
+            shown.push('…');
+        }
+        Self(shown)
+    }
+
+    /// The same without quotes, escaped still.
+    pub fn bare(&self) -> impl fmt::Display {
+        self.0.escape_debug()
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_short_and_on_one_line() {
+        assert_eq!(Excerpt::of("a\n\u{1b}[2Jb\"").to_string(), r#""a\n\u{1b}[2Jb\"""#);
+        assert_eq!(Excerpt::of(&"é".repeat(900)).to_string().chars().count(), 203);
+    }
+}

@@ -1,0 +1,91 @@
+//! Every check of a token with its result, for people and for `validate`.
+//!
+//! Runs the same functions as an installation does, so that the two cannot disagree. Checks about the text depend on
+//! each other: after one that fails the rest are skipped. Checks about the license do not, and are all made.
+
+use super::keys::Keys;
+use super::policy::Policy;
+use super::rejection::{CheckName, Rejection};
+use super::standing::{JUDGES, Outcome, Standing};
+use super::status::Status;
+use super::token::Token;
+use super::verify::{License, verify};
+use crate::clock::UnixTime;
+
+/// The checks that make a token a license, in their order.
+const PROOF: [CheckName; 5] = [
+    CheckName::Form,
+    CheckName::Algorithm,
+    CheckName::Key,
+    CheckName::Signature,
+    CheckName::Claims,
+];
+
+/// What is to be said about a token.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Whether it would be in force: no check failed.
+    pub valid: bool,
+    /// The status it would have; 3 when it does not verify.
+    pub status: Status,
+    /// All thirteen checks, in their order.
+    pub checks: Vec<Check>,
+    /// The license, when the token verifies.
+    pub license: Option<License>,
+}
+
+impl Report {
+    /// The first failure, which is the reason.
+    pub fn reason(&self) -> Option<&Rejection> {
+        self.checks.iter().find_map(|check| match &check.outcome {
+            Outcome::Failed(rejection) => Some(rejection),
+            Outcome::Passed | Outcome::Skipped => None,
+        })
+    }
+}
+
+/// One check and what it found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Which check.
+    pub name: CheckName,
+    /// What it found.
+    pub outcome: Outcome,
+}
+
+/// Checks `text` as if it were to be installed at `now`; changes nothing and fails on nothing.
+pub fn inspect(text: &str, keys: &Keys, policy: &Policy, now: UnixTime) -> Report {
+    match Token::parse(text).and_then(|token| verify(&token, keys)) {
+        Ok(license) => proven(license, policy, now),
+        Err(rejection) => unproven(&rejection),
+    }
+}
+
+fn proven(license: License, policy: &Policy, now: UnixTime) -> Report {
+    let standing = Standing::of(Some(&license), policy, now);
+    let proof = PROOF.map(|name| Check { name, outcome: Outcome::Passed });
+    let judged =
+        JUDGES.map(|(name, judge)| Check { name, outcome: judge(license.claims(), policy, now) });
+    Report {
+        valid: standing.is_active(),
+        status: standing.status(),
+        checks: proof.into_iter().chain(judged).collect(),
+        license: Some(license),
+    }
+}
+
+fn unproven(rejection: &Rejection) -> Report {
+    let failed = rejection.check();
+    let outcome = |name: CheckName| match name.cmp(&failed) {
+        std::cmp::Ordering::Less => Outcome::Passed,
+        std::cmp::Ordering::Equal => Outcome::Failed(rejection.clone()),
+        std::cmp::Ordering::Greater => Outcome::Skipped,
+    };
+    let names = PROOF.into_iter().chain(JUDGES.map(|(name, _)| name));
+    Report {
+        valid: false,
+        status: Status::Invalid,
+        checks: names.map(|name| Check { name, outcome: outcome(name) }).collect(),
+        license: None,
+    }
+}

@@ -1,0 +1,284 @@
+//! The issuer's side: key pairs, and tokens signed with them.
+//!
+//! A private key comes as PKCS#8 PEM (RFC 5208, RFC 7468) or is made here; out come tokens, and the public key as JWKS
+//! or PEM for gates to trust. A token names its key by the RFC 7638 thumbprint, so that `kid` needs no book-keeping.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::error::{KeyRejected, Unspecified};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
+    RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
+};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::{self, PemObject};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::algorithm::Algorithm;
+use super::keys::Keys;
+use super::rejection::Rejection;
+use super::token::Token;
+
+/// Why a key pair cannot be had, or does not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// No PKCS#8 in the text.
+    #[error("not a PKCS#8 private key in PEM (`-----BEGIN PRIVATE KEY-----`)")]
+    Pem(#[source] pem::Error),
+    /// PKCS#8 of something else.
+    #[error("not a usable private key: RSA of 2048 to 8192 bits, P-256, P-384 and Ed25519 are")]
+    Key(#[source] KeyRejected),
+    /// The algorithm belongs to another kind of key.
+    #[error("{0} does not fit this kind of key")]
+    Algorithm(Algorithm),
+    /// The claims are not JSON.
+    #[error("the claims cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// The cryptographic library gave up, without saying why.
+    #[error("the cryptographic library failed")]
+    Crypto(#[from] Unspecified),
+    /// The token would not be read by any gate.
+    #[error("the token would be refused")]
+    Refused(#[from] Rejection),
+}
+
+/// A private key as PKCS#8 PEM. `Debug` shows none of it.
+pub struct PrivatePem(String);
+
+impl PrivatePem {
+    /// The text, to be written where only the issuer reads.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PrivatePem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("PrivatePem(...)")
+    }
+}
+
+/// An issuer's key pair.
+pub struct KeyPair {
+    signer: Signer,
+    algorithm: Algorithm,
+    kid: String,
+}
+
+enum Signer {
+    Rsa(RsaKeyPair),
+    Ec(EcdsaKeyPair),
+    Ed(Ed25519KeyPair),
+}
+
+impl KeyPair {
+    /// Makes a new pair for `algorithm`; RSA of 3072 bits, which takes a moment.
+    ///
+    /// # Errors
+    /// [`MintError::Crypto`], when the system gives no randomness.
+    pub fn generate(algorithm: Algorithm) -> Result<Self, MintError> {
+        let signer = match algorithm {
+            Algorithm::ES256 => {
+                Signer::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?)
+            }
+            Algorithm::ES384 => {
+                Signer::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING)?)
+            }
+            Algorithm::EdDSA => Signer::Ed(Ed25519KeyPair::generate()?),
+            _ => Signer::Rsa(RsaKeyPair::generate(KeySize::Rsa3072)?),
+        };
+        Ok(Self::of(signer, algorithm))
+    }
+
+    /// Reads a PKCS#8 private key. Its algorithm is RS256, or its curve's.
+    ///
+    /// # Errors
+    /// [`MintError::Pem`], [`MintError::Key`].
+    pub fn from_pem(pem: &[u8]) -> Result<Self, MintError> {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(MintError::Pem)?;
+        let der = key.secret_pkcs8_der();
+        let ec = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, der).map(Signer::Ec);
+        if let Ok(pair) = Ed25519KeyPair::from_pkcs8(der) {
+            Ok(Self::of(Signer::Ed(pair), Algorithm::EdDSA))
+        } else if let Ok(signer) = ec(&ECDSA_P256_SHA256_FIXED_SIGNING) {
+            Ok(Self::of(signer, Algorithm::ES256))
+        } else if let Ok(signer) = ec(&ECDSA_P384_SHA384_FIXED_SIGNING) {
+            Ok(Self::of(signer, Algorithm::ES384))
+        } else {
+            let pair = RsaKeyPair::from_pkcs8(der).map_err(MintError::Key)?;
+            Ok(Self::of(Signer::Rsa(pair), Algorithm::RS256))
+        }
+    }
+
+    /// The same pair, signing with another algorithm of its kind: an RSA key with RS384, PS256 and so on.
+    ///
+    /// # Errors
+    /// [`MintError::Algorithm`], when its kind of key does not do that.
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Result<Self, MintError> {
+        let fits = match self.signer {
+            Signer::Rsa(_) => algorithm.is_rsa(),
+            Signer::Ec(_) | Signer::Ed(_) => algorithm == self.algorithm,
+        };
+        if fits { Ok(Self { algorithm, ..self }) } else { Err(MintError::Algorithm(algorithm)) }
+    }
+
+    fn of(signer: Signer, algorithm: Algorithm) -> Self {
+        let kid = thumbprint(&signer);
+        Self { signer, algorithm, kid }
+    }
+
+    /// What it signs with.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The key's RFC 7638 thumbprint with SHA-256, in base64url.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// Signs `claims`; the header holds `alg`, `kid` and `typ`. Judges no claim.
+    ///
+    /// # Errors
+    /// [`MintError::Json`], [`MintError::Crypto`]; [`MintError::Refused`] for more than a token may hold.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<Token, MintError> {
+        let header = json!({ "alg": self.algorithm.name(), "kid": self.kid, "typ": "JWT" });
+        let text = self.sign_parts(&serde_json::to_vec(&header)?, &serde_json::to_vec(claims)?)?;
+        Ok(Token::parse(&text)?)
+    }
+
+    /// Signs exactly these bytes as header and content, whatever they are, and gives the compact JWS.
+    ///
+    /// # Errors
+    /// [`MintError::Crypto`].
+    pub fn sign_parts(&self, header: &[u8], content: &[u8]) -> Result<String, MintError> {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let signed = format!("{}.{}", encode(header), encode(content));
+        let signature = self.signature(signed.as_bytes())?;
+        Ok(format!("{signed}.{}", encode(&signature)))
+    }
+
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+        let random = SystemRandom::new();
+        Ok(match &self.signer {
+            Signer::Ec(pair) => pair.sign(&random, message)?.as_ref().to_vec(),
+            Signer::Ed(pair) => pair.sign(message).as_ref().to_vec(),
+            Signer::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(rsa_encoding(self.algorithm), &random, message, &mut signature)?;
+                signature
+            }
+        })
+    }
+
+    /// The public key as a JWKS of one key, for gates to trust.
+    pub fn jwks(&self) -> Value {
+        json!({ "keys": [self.jwk()] })
+    }
+
+    /// The public key as a JWK with `alg`, `kid` and `use`.
+    pub fn jwk(&self) -> Value {
+        let mut jwk = public_members(&self.signer);
+        jwk["alg"] = self.algorithm.name().into();
+        jwk["kid"] = self.kid.as_str().into();
+        jwk["use"] = "sig".into();
+        jwk
+    }
+
+    /// The public key as PEM (SubjectPublicKeyInfo).
+    ///
+    /// # Errors
+    /// [`MintError::Crypto`].
+    pub fn public_pem(&self) -> Result<String, MintError> {
+        let der: PublicKeyX509Der<'_> = match &self.signer {
+            Signer::Rsa(pair) => pair.public_key().as_der()?,
+            Signer::Ec(pair) => pair.public_key().as_der()?,
+            Signer::Ed(pair) => pair.public_key().as_der()?,
+        };
+        Ok(pem_text("PUBLIC KEY", der.as_ref()))
+    }
+
+    /// The private key as PKCS#8 PEM.
+    ///
+    /// # Errors
+    /// [`MintError::Crypto`].
+    pub fn private_pem(&self) -> Result<PrivatePem, MintError> {
+        let pem = |der: &[u8]| PrivatePem(pem_text("PRIVATE KEY", der));
+        Ok(match &self.signer {
+            Signer::Rsa(pair) => pem(AsDer::<Pkcs8V1Der<'_>>::as_der(pair)?.as_ref()),
+            Signer::Ec(pair) => pem(pair.to_pkcs8v1()?.as_ref()),
+            Signer::Ed(pair) => pem(pair.to_pkcs8v1()?.as_ref()),
+        })
+    }
+
+    /// A gate's view of this pair: its public key, trusted.
+    pub fn trusted(&self) -> Keys {
+        let jwks = self.jwks().to_string();
+        Keys::from_jwks(jwks.as_bytes()).map(|(keys, _)| keys).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "KeyPair({} {})", self.algorithm, self.kid)
+    }
+}
+
+fn rsa_encoding(algorithm: Algorithm) -> &'static dyn RsaEncoding {
+    match algorithm {
+        Algorithm::RS384 => &RSA_PKCS1_SHA384,
+        Algorithm::RS512 => &RSA_PKCS1_SHA512,
+        Algorithm::PS256 => &RSA_PSS_SHA256,
+        Algorithm::PS384 => &RSA_PSS_SHA384,
+        Algorithm::PS512 => &RSA_PSS_SHA512,
+        _ => &RSA_PKCS1_SHA256,
+    }
+}
+
+/// The members that make up the public key, and no other: what RFC 7638 section 3.2 hashes.
+fn public_members(signer: &Signer) -> Value {
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    match signer {
+        Signer::Rsa(pair) => {
+            let key = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+            json!({ "e": encode(&key.e), "kty": "RSA", "n": encode(&key.n) })
+        }
+        Signer::Ec(pair) => {
+            // 4, then both coordinates (SEC 1 section 2.3.3).
+            let point = &pair.public_key().as_ref()[1..];
+            let (x, y) = point.split_at(point.len() / 2);
+            let curve = if x.len() == 32 { "P-256" } else { "P-384" };
+            json!({ "crv": curve, "kty": "EC", "x": encode(x), "y": encode(y) })
+        }
+        Signer::Ed(pair) => {
+            json!({ "crv": "Ed25519", "kty": "OKP", "x": encode(pair.public_key().as_ref()) })
+        }
+    }
+}
+
+fn thumbprint(signer: &Signer) -> String {
+    // serde_json keeps members sorted and writes no white space, which is RFC 7638's canonical form.
+    let canonical = public_members(signer).to_string();
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
+}
+
+/// RFC 7468: base64 in lines of 64.
+fn pem_text(label: &str, der: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for (index, character) in STANDARD.encode(der).chars().enumerate() {
+        if index > 0 && index % 64 == 0 {
+            text.push('\n');
+        }
+        text.push(character);
+    }
+    text.push_str(&format!("\n-----END {label}-----\n"));
+    text
+}

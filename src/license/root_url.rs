@@ -1,0 +1,425 @@
+//! Root URLs: what an instance is called, and which instances a license covers.
+//!
+//! Scheme and host are compared without case, a default port and a trailing slash without weight; the path is compared
+//! byte for byte. In a license's `sub`, `*` stands for one whole host label or one whole path segment. Matching runs on
+//! every question about a license and allocates nothing.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+/// Why a text is not a root URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RootUrlError {
+    /// Neither `http://` nor `https://`.
+    #[error("a root URL starts with http:// or https://")]
+    Scheme,
+    /// Empty, or with characters no host name has.
+    #[error("the host of a root URL is a name, an IPv4 address, or an IPv6 address in brackets")]
+    Host,
+    /// Not a number from 1 to 65535.
+    #[error("the port of a root URL is a number from 1 to 65535")]
+    Port,
+    /// Credentials in the URL.
+    #[error("a root URL holds no user name or password")]
+    UserInfo,
+    /// Query, fragment, white space, empty or dot segments.
+    #[error("the path of a root URL has plain segments, and neither a query nor a fragment")]
+    Path,
+    /// `*` where one instance is named.
+    #[error("a root URL names one instance: `*` belongs into licenses only")]
+    Wildcard,
+}
+
+/// The normalised root URL of an instance: `https://host[:port]/[path/]`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RootUrl {
+    /// The whole, normalised. The rest are views of it.
+    text: String,
+    host_end: usize,
+}
+
+impl RootUrl {
+    /// Reads and normalises `text`.
+    ///
+    /// # Errors
+    /// What about it is no root URL.
+    pub fn parse(text: &str) -> Result<Self, RootUrlError> {
+        let parts = Parts::of(text)?;
+        if text.contains('*') {
+            return Err(RootUrlError::Wildcard);
+        }
+        let mut text = format!("{}://{}", parts.scheme.name(), parts.host);
+        if parts.port != parts.scheme.default_port() {
+            text.push_str(&format!(":{}", parts.port));
+        }
+        let host_end = text.len();
+        text.push_str(parts.path);
+        text.push('/');
+        Ok(Self { text, host_end })
+    }
+
+    /// Whether the license subject `sub` covers this instance; one that is no URL covers none.
+    pub fn matches(&self, sub: &str) -> bool {
+        let (Ok(own), Ok(pattern)) = (Parts::of(&self.text), Parts::of(sub.trim())) else {
+            return false;
+        };
+        own.scheme == pattern.scheme
+            && own.port == pattern.port
+            && own.host.matches(&pattern.host)
+            && segments_match('/', own.path, pattern.path, str::eq)
+    }
+
+    /// Whether `other` names this very instance, however it is spelled; `*` has no meaning here.
+    pub fn equals(&self, other: &str) -> bool {
+        Self::parse(other.trim()).is_ok_and(|other| other == *self)
+    }
+
+    /// Whether `sub` has the form of a license subject: a root URL in which `*` may stand.
+    ///
+    /// # Errors
+    /// What about it has not.
+    pub fn check_pattern(sub: &str) -> Result<(), RootUrlError> {
+        Parts::of(sub.trim()).map(|_| ())
+    }
+
+    /// The normalised text, with a trailing slash.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The path without its trailing slash: empty, or such as `/grafana`.
+    pub fn base_path(&self) -> &str {
+        self.text[self.host_end..].trim_end_matches('/')
+    }
+
+    /// `host` or `host:port`, as a browser would send it in `Host`.
+    pub fn host_header(&self) -> &str {
+        let host_start = self.scheme().len() + "://".len();
+        &self.text[host_start..self.host_end]
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.text.starts_with("https:") { "https" } else { "http" }
+    }
+
+    /// The port, the scheme's default where none is written.
+    pub fn port(&self) -> u16 {
+        Parts::of(&self.text).map_or(0, |parts| parts.port)
+    }
+
+    /// Scheme and host without path, as in an `Origin` field (RFC 6454 section 6.1).
+    pub fn origin(&self) -> &str {
+        &self.text[..self.host_end]
+    }
+}
+
+impl Default for RootUrl {
+    /// `http://127.0.0.1:8080/`
+    fn default() -> Self {
+        let text = "http://127.0.0.1:8080/".to_owned();
+        Self { host_end: text.len() - 1, text }
+    }
+}
+
+impl FromStr for RootUrl {
+    type Err = RootUrlError;
+
+    fn from_str(text: &str) -> Result<Self, RootUrlError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for RootUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for RootUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "RootUrl({})", self.text)
+    }
+}
+
+/// The parts of a root URL or of a pattern of them, borrowed from its text.
+struct Parts<'a> {
+    scheme: Scheme,
+    host: Host<'a>,
+    port: u16,
+    /// Without the trailing slash.
+    path: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Result<Self, RootUrlError> {
+        let (scheme, rest) = Scheme::split(text)?;
+        let (authority, path) =
+            rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err(RootUrlError::UserInfo);
+        }
+        let (host, port) = Host::split(authority)?;
+        let path = path.trim_end_matches('/');
+        if !path.is_empty() && !is_plain(path) {
+            return Err(RootUrlError::Path);
+        }
+        Ok(Self { scheme, host, port: port_number(port)?.unwrap_or(scheme.default_port()), path })
+    }
+}
+
+fn port_number(text: Option<&str>) -> Result<Option<u16>, RootUrlError> {
+    // An empty port is the default one (RFC 3986 section 3.2.3); `parse` alone would take a sign.
+    let Some(digits) = text.filter(|digits| !digits.is_empty()) else { return Ok(None) };
+    let number =
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+    number.filter(|port| *port > 0).map(Some).ok_or(RootUrlError::Port)
+}
+
+/// Whether `path` starts with a slash and every segment is printable, not empty and no dot segment.
+fn is_plain(path: &str) -> bool {
+    let bare = |byte: u8| byte.is_ascii_graphic() && !b"?#\\".contains(&byte);
+    path.starts_with('/')
+        && path.bytes().all(bare)
+        && path[1..].split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    fn split(text: &str) -> Result<(Self, &str), RootUrlError> {
+        let (scheme, rest) = text.split_once("://").ok_or(RootUrlError::Scheme)?;
+        [Self::Http, Self::Https]
+            .into_iter()
+            .find(|known| known.name().eq_ignore_ascii_case(scheme))
+            .map(|scheme| (scheme, rest))
+            .ok_or(RootUrlError::Scheme)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+enum Host<'a> {
+    Name(&'a str),
+    V6(Ipv6Addr),
+}
+
+impl<'a> Host<'a> {
+    /// Host and port of an authority.
+    fn split(authority: &'a str) -> Result<(Self, Option<&'a str>), RootUrlError> {
+        if let Some(inside) = authority.strip_prefix('[') {
+            let (address, rest) = inside.split_once(']').ok_or(RootUrlError::Host)?;
+            let host = Self::V6(address.parse().map_err(|_| RootUrlError::Host)?);
+            return match rest.strip_prefix(':') {
+                None if !rest.is_empty() => Err(RootUrlError::Host),
+                port => Ok((host, port)),
+            };
+        }
+        let (name, port) = match authority.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (authority, None),
+        };
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_*".contains(&byte);
+        let is_name = name.split('.').all(|label| !label.is_empty() && label.bytes().all(fits));
+        if is_name { Ok((Self::Name(name), port)) } else { Err(RootUrlError::Host) }
+    }
+
+    fn matches(&self, pattern: &Host<'_>) -> bool {
+        match (self, pattern) {
+            (Self::Name(own), Host::Name(pattern)) => {
+                segments_match('.', own, pattern, str::eq_ignore_ascii_case)
+            }
+            (Self::V6(own), Host::V6(pattern)) => own == pattern,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => {
+                name.chars().try_for_each(|it| write!(out, "{}", it.to_ascii_lowercase()))
+            }
+            Self::V6(address) => write!(out, "[{address}]"),
+        }
+    }
+}
+
+/// Piece by piece, as many on either side; a piece of the pattern that is `*` takes any one that is not empty.
+fn segments_match(
+    separator: char,
+    own: &str,
+    pattern: &str,
+    same: impl Fn(&str, &str) -> bool,
+) -> bool {
+    let mut own = own.split(separator);
+    let mut pattern = pattern.split(separator);
+    loop {
+        match (own.next(), pattern.next()) {
+            (None, None) => return true,
+            (Some(own), Some("*")) if !own.is_empty() => {}
+            (Some(own), Some(pattern)) if same(own, pattern) => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_instance_normalise_to_one() {
+        let cases = [
+            ("http://a", "http://a/"),
+            ("HTTP://A.Example:80/", "http://a.example/"),
+            ("https://a:443", "https://a/"),
+            ("https://a:/", "https://a/"),
+            ("https://a:80/", "https://a:80/"),
+            ("https://a:0443/", "https://a/"),
+            ("https://a/Grafana", "https://a/Grafana/"),
+            ("https://a/grafana/x//", "https://a/grafana/x/"),
+            ("http://[2001:DB8:0:0::1]:3000/", "http://[2001:db8::1]:3000/"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
+        ];
+        for (text, normal) in cases {
+            assert_eq!(RootUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(normal));
+        }
+        assert_eq!(RootUrl::parse("http://127.0.0.1:8080"), Ok(RootUrl::default()));
+    }
+
+    #[test]
+    fn what_is_no_root_url_is_refused() {
+        use RootUrlError::{Host, Path, Port, Scheme, UserInfo, Wildcard};
+        let cases = [
+            ("", Scheme),
+            ("a.example", Scheme),
+            ("ftp://a/", Scheme),
+            ("http:/a", Scheme),
+            ("http://", Host),
+            ("http:///x", Host),
+            ("http://a..b/", Host),
+            ("http://a b/", Host),
+            ("http://bücher.example/", Host),
+            ("http://[::1/", Host),
+            ("http://[::1]x/", Host),
+            ("http://[g]/", Host),
+            ("http://a:x/", Port),
+            ("http://a:+1/", Port),
+            ("http://a:0/", Port),
+            ("http://a:65536/", Port),
+            ("http://u:p@a/", UserInfo),
+            ("http://a/?q", Path),
+            ("http://a?q", Path),
+            ("http://a/#f", Path),
+            ("http://a/b/../c", Path),
+            ("http://a/./c", Path),
+            ("http://a//c", Path),
+            ("http://a/b c", Path),
+            ("http://a\\b", Path),
+            ("http://*.a/", Wildcard),
+            ("http://a/*/", Wildcard),
+        ];
+        for (text, error) in cases {
+            assert_eq!(RootUrl::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_one_label_or_one_segment() {
+        let cases = [
+            ("https://a.example/", "https://a.example", true),
+            ("https://a.example/", "HTTPS://A.EXAMPLE:443/", true),
+            ("https://a.example/", " https://a.example/\n", true),
+            ("https://a.example/", "http://a.example/", false),
+            ("https://a.example/", "https://a.example:8443/", false),
+            ("https://a.example/", "https://*.example/", true),
+            ("https://b.a.example/", "https://*.example/", false),
+            ("https://b.a.example/", "https://*.*.example/", true),
+            ("https://example/", "https://*.example/", false),
+            ("https://a.example/", "https://*/", false),
+            ("https://localhost/", "https://*/", true),
+            ("https://a.example/", "https://a*.example/", false),
+            ("https://a.example.evil/", "https://a.example/", false),
+            ("https://[::1]/", "https://[0:0::1]/", true),
+            ("https://[::1]/", "https://*/", false),
+            ("https://a/x/", "https://a/*/", true),
+            ("https://a/x/", "https://a/*", true),
+            ("https://a/x/y/", "https://a/*/", false),
+            ("https://a/x/y/", "https://a/*/y", true),
+            ("https://a/", "https://a/*", false),
+            ("https://a/x/", "https://a/", false),
+            ("https://a/x/", "https://a/X/", false),
+            ("https://a/x/", "https://a/x*/", false),
+            ("https://a/", "*", false),
+            ("https://a/", "*://a/", false),
+            ("https://a/", "https://a:*/", false),
+            ("https://a/", "https://a@a/", false),
+            ("https://a/", "", false),
+        ];
+        for (instance, sub, covered) in cases {
+            let instance = RootUrl::parse(instance).expect("a root URL");
+            assert_eq!(instance.matches(sub), covered, "{instance} by {sub}");
+        }
+    }
+
+    #[test]
+    fn an_instance_is_named_without_wildcards() {
+        let instance = RootUrl::parse("https://a.example/x/").expect("a root URL");
+        assert!(instance.equals(" HTTPS://A.example:443/x"));
+        for other in ["https://*.example/x/", "https://a.example/*", "https://a.example/", ""] {
+            assert!(!instance.equals(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn parts_are_told() {
+        let url = RootUrl::parse("https://A.example:8443/g/x").expect("a root URL");
+        assert_eq!(
+            (url.scheme(), url.host_header(), url.port()),
+            ("https", "a.example:8443", 8443)
+        );
+        assert_eq!((url.base_path(), url.origin()), ("/g/x", "https://a.example:8443"));
+        let url = RootUrl::parse("http://[::1]").expect("a root URL");
+        assert_eq!((url.host_header(), url.port(), url.base_path()), ("[::1]", 80, ""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>(), sub in any::<String>()) {
+            if let Ok(url) = RootUrl::parse(&text) {
+                let _ = url.matches(&sub);
+            }
+        }
+
+        #[test]
+        fn normalising_twice_changes_nothing(
+            text in r"[hH][tT]{2}ps?://([A-Za-z0-9_-]{1,5}(\.[A-Za-z0-9]{1,5}){0,3}|\[::[0-9a-f]{1,4}\])(:[0-9]{0,5})?(/[A-Za-z0-9._~%-]{1,6}){0,3}/{0,2}"
+        ) {
+            if let Ok(url) = RootUrl::parse(&text) {
+                prop_assert_eq!(&RootUrl::parse(url.as_str()).expect("normal"), &url);
+                prop_assert!(url.matches(&text) && url.equals(&text) && url.matches(url.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! From a token to a license: algorithm, key, signature, claims' types.
+//!
+//! The only constructor of [`License`]. The token's header never chooses the algorithm: it names one, and only trusted
+//! keys that are for that very one are tried. No date is judged: a lapsed license is still a verified one, and
+//! [`super::standing`] says so.
+
+use super::algorithm::Algorithm;
+use super::claims::Claims;
+use super::excerpt::Excerpt;
+use super::keys::Keys;
+use super::policy::Policy;
+use super::rejection::Rejection;
+use super::standing::Standing;
+use super::token::Token;
+use crate::clock::UnixTime;
+
+/// A license whose signature has been verified and whose claims have their types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct License {
+    token: Token,
+    claims: Claims,
+    key_id: Option<Box<str>>,
+}
+
+impl License {
+    /// What it says.
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The token it was read from.
+    pub const fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// The `kid` of the trusted key that signed it; `None` when that key has no name.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+}
+
+/// Verifies `token` against the trusted `keys`. Costs one signature check per key that fits; allocates; does not block.
+///
+/// # Errors
+/// The first failure in the order algorithm, key, signature, claims.
+pub fn verify(token: &Token, keys: &Keys) -> Result<License, Rejection> {
+    let algorithm = Algorithm::named(token.algorithm()).ok_or_else(|| {
+        Rejection::AlgorithmNotAllowed { algorithm: Excerpt::of(token.algorithm()) }
+    })?;
+    let candidates = keys.candidates(token.kid(), algorithm)?;
+    let (signed, signature) = token.signed();
+    let key = candidates
+        .into_iter()
+        .find(|key| key.verifies(signed, signature))
+        .ok_or(Rejection::SignatureInvalid)?;
+    let claims = Claims::parse(&token.payload())?;
+    Ok(License { token: token.clone(), claims, key_id: key.kid().map(Into::into) })
+}
+
+/// Verifies `token` and asks that its license be in force at `now`: what may be installed.
+///
+/// # Errors
+/// The first failure in the order of the checks.
+pub fn admit(
+    token: &Token,
+    keys: &Keys,
+    policy: &Policy,
+    now: UnixTime,
+) -> Result<License, Rejection> {
+    let license = verify(token, keys)?;
+    match Standing::of(Some(&license), policy, now).reason() {
+        Some(rejection) => Err(rejection),
+        None => Ok(license),
+    }
+}
