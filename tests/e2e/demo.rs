@@ -13,8 +13,11 @@ use crate::wire;
 #[test]
 fn the_demo_shows_a_licensed_dashboard_and_cleans_up() {
     let mut demo = Process::start(Command::new(binary()));
-    let url = demo.line(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned));
-    let directory = demo.line(|line| line.split_once("files:").map(|(_, path)| path.trim().to_owned()));
+    let url = demo.line(|line| {
+        line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
+    });
+    let directory =
+        demo.line(|line| line.split_once("files:").map(|(_, path)| path.trim().to_owned()));
     demo.line(|line| line.contains("Ctrl-C").then_some(()));
     assert!(Path::new(&directory).is_dir());
     let browser = Browser::start();
@@ -32,7 +35,12 @@ fn renews(url: &str) {
     let call = |method: &str, path: &str| {
         wire::json(method, &format!("{url}api/licensing/{path}"), Some("admin:admin"), &json!({}))
     };
-    let (_, before) = wire::json("GET", &format!("{url}api/licensing/token"), Some("editor:editor"), &Value::Null);
+    let (_, before) = wire::json(
+        "GET",
+        &format!("{url}api/licensing/token"),
+        Some("editor:editor"),
+        &Value::Null,
+    );
     let (status, after) = call("POST", "token/renew");
     assert_eq!(status, 200, "{after}");
     assert_ne!(before["jti"], after["jti"]);

@@ -38,7 +38,8 @@ fn issuer(vendor: &Vendor) -> Running {
 
 fn play(url: &str) -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/sdk.py");
-    let output = Command::new(venv("python")).args([script, url, "admin", "admin"]).output().unwrap();
+    let output =
+        Command::new(venv("python")).args([script, url, "admin", "admin"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
