@@ -15,6 +15,8 @@ mod sdk;
 mod streamlit;
 mod wire;
 
+#[path = "../../examples/support/client.rs"]
+mod client_support;
 #[path = "../../examples/support/dashboard/mod.rs"]
 mod dashboard_support;
 #[path = "../../examples/support/http.rs"]

@@ -1,33 +1,15 @@
-//! One request, one answer, over hyper: for WebDriver and for looking at the gate without a browser.
+//! One request, one answer: for WebDriver and for looking at the gate without a browser.
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
+use crate::client_support::{self, Fault};
 use crate::http_support::block_on;
-
-type Fault = Box<dyn std::error::Error>;
 
 /// Sends `request` to the authority of its URL on a connection of its own.
 pub(crate) fn send(request: Request<String>) -> Result<Response<Bytes>, Fault> {
-    block_on(exchange(request))?
-}
-
-async fn exchange(request: Request<String>) -> Result<Response<Bytes>, Fault> {
-    let (mut head, body) = request.into_parts();
-    let authority = head.uri.authority().ok_or("a whole URL is needed")?.to_string();
-    head.headers.entry("host").or_insert(authority.parse()?);
-    head.uri = head.uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
-    let stream = TcpStream::connect(&authority).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::task::spawn_local(connection);
-    let request = Request::from_parts(head, Full::new(Bytes::from(body)));
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    block_on(client_support::send(request))?
 }
 
 /// The status of a GET, if anybody answers.
