@@ -18,8 +18,9 @@ mod stage_support;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dashboard::users::DEMO_USERS;
@@ -57,6 +58,8 @@ fn main() -> anyhow::Result<()> {
     config.feed.url = Some(format!("http://{}/renew", issuer.address()).parse()?);
     config.admin.listen = Some(free(9180)?);
     let metrics = config.admin.listen;
+    // An open dashboard holds a WebSocket, and nobody wants to wait for it at Ctrl-C.
+    config.shutdown.grace_period = Duration::from_secs(1);
 
     let show = async {
         apply(&root_url, license.as_str()).await?;
