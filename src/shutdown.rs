@@ -1,6 +1,11 @@
-//! Signals, and the one order to stop that all long-lived work answers to.
+//! Signals, and the one order to stop that all long-lived work of a worker answers to.
 
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 /// How the gate stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,5 +19,76 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { delay: Duration::ZERO, grace_period: Duration::from_secs(25) }
+    }
+}
+
+/// How far stopping has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It has not begun.
+    #[default]
+    Serving,
+    /// Finish what is in flight, begin nothing.
+    Draining,
+    /// The grace period is over: end now.
+    Cut,
+}
+
+/// A worker's order to stop, and the count of what has to. Belongs to one thread; clones share it.
+///
+/// Whoever changes the phase also wakes the worker's deadlines (`Sweep::wake_all`): every connection holds one.
+#[derive(Clone, Debug, Default)]
+pub struct Drain(Rc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    phase: Cell<Phase>,
+    open: Cell<usize>,
+    ended: Notify,
+}
+
+impl Drain {
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        self.0.phase.get()
+    }
+
+    /// Goes on to `phase`; stopping is never taken back.
+    pub fn advance(&self, phase: Phase) {
+        self.0.phase.set(self.0.phase.get().max(phase));
+    }
+
+    /// Runs `work` on this thread, and counts it until it ends.
+    pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        let counted = Counted::new(self);
+        tokio::task::spawn_local(async move {
+            let _counted = counted;
+            work.await;
+        });
+    }
+
+    /// Returns when nothing that was spawned is left.
+    pub async fn emptied(&self) {
+        while self.0.open.get() > 0 {
+            self.0.ended.notified().await;
+        }
+    }
+}
+
+/// Counts down when its work ends, by panicking too.
+struct Counted(Drain);
+
+impl Counted {
+    fn new(drain: &Drain) -> Self {
+        drain.0.open.set(drain.0.open.get() + 1);
+        Self(drain.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let inner = &self.0.0;
+        inner.open.set(inner.open.get().saturating_sub(1));
+        inner.ended.notify_one();
     }
 }

@@ -1,3 +1,40 @@
-//! The client's side: how bytes on a socket become requests. Knows no license.
+//! The client's side: how bytes on a socket become requests. Generic over the service that answers them; knows no license.
+
 mod config;
+mod connection;
+mod framing;
+mod io;
+mod listener;
+mod peer;
+pub mod refuse;
+mod request_body;
+mod stream;
+pub mod tls;
+
+use std::error::Error;
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
 pub use config::{Config, Limits, Listen, Scheme, Timeouts, TlsFiles};
+pub use io::Io;
+pub use listener::{Acceptor, Bound, Connections, bind};
+pub use peer::{Peer, Takeover};
+pub use request_body::{BodyError, RequestBody};
+
+/// What answers requests; belongs to one worker's thread.
+pub trait Service: 'static {
+    /// The body of an answer. An error in it cuts the answer short.
+    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Unpin
+        + 'static;
+
+    /// Answers one request of `peer`. Dropped unfinished when the client leaves.
+    fn call(
+        &self,
+        request: Request<RequestBody>,
+        peer: Rc<Peer>,
+    ) -> impl Future<Output = Response<Self::Body>> + 'static;
+}

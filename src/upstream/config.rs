@@ -1,5 +1,6 @@
 //! Settings of the dashboard's side.
 
+use std::fmt;
 use std::time::Duration;
 
 /// What the dashboard's side needs to know.
@@ -36,4 +37,13 @@ pub struct Origin {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            return write!(out, "[{}]:{}", self.host, self.port);
+        }
+        write!(out, "{}:{}", self.host, self.port)
+    }
 }

@@ -1,3 +1,200 @@
 //! The dashboard's side: one upstream, reached over pooled connections.
+//!
+//! A [`Client`] belongs to one worker. [`Client::send`] writes a request head from whatever [`Fields`] it is given, streams
+//! the body, and answers as soon as the answer's head is there; what crosses is end-to-end only, hop-by-hop fields end here.
+//! A reused connection that turns out to be closed is replaced, once, when the request can be sent again.
+
 mod config;
+mod connect;
+mod http1;
+mod pool;
+
+use std::error::Error as StdError;
+use std::io;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+
+use crate::sweep::Sweep;
+use http1::{Connection, Exchange};
+use pool::Pool;
+
 pub use config::{Config, Origin};
+pub use http1::{AnswerBody, Upgraded};
+
+/// Why a request got no (whole) answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection could be made.
+    #[error("cannot connect to the upstream {origin}")]
+    Connect {
+        /// Host and port.
+        origin: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// `upstream.connect_timeout` passed.
+    #[error("the upstream {origin} did not accept a connection in time")]
+    ConnectTimeout {
+        /// Host and port.
+        origin: String,
+    },
+    /// `upstream.response_header_timeout` passed.
+    #[error("the upstream did not answer in time")]
+    HeaderTimeout,
+    /// The connection ended before the answer did.
+    #[error("the upstream closed the connection before its answer was complete")]
+    Closed {
+        /// Whether not one byte of an answer had come.
+        unanswered: bool,
+        /// The system's reason; none when the upstream simply closed.
+        source: Option<io::Error>,
+    },
+    /// The answer is not HTTP/1.1 as RFC 9112 has it.
+    #[error("the upstream's answer is not valid HTTP: {0}")]
+    Nonsense(&'static str),
+    /// The request's body failed while it was sent; not the upstream's fault.
+    #[error("the request body could not be read")]
+    RequestBody(#[source] Box<dyn StdError + Send + Sync>),
+    /// A small answer was expected and a large one came.
+    #[error("the upstream's answer is larger than expected")]
+    TooLarge,
+}
+
+/// The end-to-end fields of a request, in the order in which they are sent; `Host` first.
+pub trait Fields {
+    /// Passes each field on. Names are in lower case.
+    fn each(&self, write: &mut impl FnMut(&[u8], &[u8]));
+}
+
+impl Fields for HeaderMap {
+    fn each(&self, write: &mut impl FnMut(&[u8], &[u8])) {
+        self.iter().for_each(|(name, value)| write(name.as_str().as_bytes(), value.as_bytes()));
+    }
+}
+
+/// The head of a request to the dashboard.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a, F> {
+    /// Sent as it is.
+    pub method: &'a Method,
+    /// Path and query, sent byte for byte, or `*`.
+    pub target: &'a str,
+    /// End-to-end fields, `Host` and `Content-Length` among them.
+    pub fields: F,
+    /// Asks for this protocol instead of HTTP.
+    pub upgrade: Option<&'a HeaderValue>,
+}
+
+/// What the dashboard answered.
+#[derive(Debug)]
+pub struct Answer<B> {
+    /// Head and streaming body; end-to-end fields only.
+    pub response: Response<crate::body::Body<Box<AnswerBody<B>>>>,
+    /// The connection itself, after `101 Switching Protocols`.
+    pub upgraded: Option<Upgraded>,
+}
+
+/// A request's body towards the dashboard.
+pub trait Upload: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin {}
+
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin> Upload for B {}
+
+/// The one upstream, as one worker reaches it.
+#[derive(Clone, Debug)]
+pub struct Client(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    pool: Pool,
+    sweep: Sweep,
+}
+
+impl Client {
+    /// A client with an empty pool; nothing is connected before it is needed.
+    pub fn new(config: Config, sweep: Sweep) -> Self {
+        Self(Rc::new(Inner { config, pool: Pool::default(), sweep }))
+    }
+
+    /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
+    pub async fn tidy(&self) {
+        self.0.pool.tidy(self.0.config.idle_timeout).await;
+    }
+
+    /// Sends a request; answers with the head of the answer, whose body then streams.
+    ///
+    /// # Errors
+    /// [`Error`], by whose fault it is.
+    pub async fn send<F: Fields, B: Upload>(
+        &self,
+        head: &Head<'_, F>,
+        body: B,
+    ) -> Result<Answer<B>, Error> {
+        let mut connection = match self.0.pool.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let mut body = body;
+        let mut retries = self.0.config.retries;
+        loop {
+            let may_repeat = connection.is_reused() && retries > 0 && is_idempotent(head.method);
+            let mut exchange = Exchange::new(connection, head, body);
+            match exchange.answer(&self.0.sweep, self.0.config.response_header_timeout).await {
+                Ok(answered) => return Ok(exchange.into_answer(answered, self.clone())),
+                Err(Error::Closed { unanswered: true, .. })
+                    if may_repeat && !exchange.has_begun_body() =>
+                {
+                    retries -= 1;
+                    body = exchange.into_body();
+                    connection = self.connect().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends a request without a body, and collects the answer when it is at most `limit_bytes` long.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`Error::TooLarge`].
+    pub async fn fetch(
+        &self,
+        request: Request<()>,
+        limit_bytes: usize,
+    ) -> Result<Response<Bytes>, Error> {
+        let (parts, ()) = request.into_parts();
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let head = Head { method: &parts.method, target, fields: parts.headers, upgrade: None };
+        let (parts, mut body) = self.send(&head, Empty::new()).await?.response.into_parts();
+        let mut collected = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                if collected.len() + data.len() > limit_bytes {
+                    return Err(Error::TooLarge);
+                }
+                collected.extend_from_slice(&data);
+            }
+        }
+        Ok(Response::from_parts(parts, collected.freeze()))
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        connect::connect(&self.0.config).await.map(Connection::new)
+    }
+
+    fn recycle(&self, connection: Connection) {
+        self.0.pool.put(connection);
+    }
+}
+
+/// RFC 9110 section 9.2.2: asking twice is asking once.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}

@@ -1,0 +1,285 @@
+//! (method, raw path) -> whose path it is, and which endpoint answers: the only place a path is classified.
+//!
+//! A path is the gate's when any normalised copy of it is `/api/licensing` or below, at the root or under the base path.
+//! Such a path never reaches the dashboard, however it is spelled; only the exact spelling of a route is served.
+
+use http::Method;
+
+use crate::path::{self, Malformed};
+
+const PREFIX: &[u8] = b"/api/licensing";
+
+/// What answers a path that is the gate's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `GET /api/licensing/check`
+    Check,
+    /// `GET /api/licensing/token`
+    ReadToken,
+    /// `POST /api/licensing/token`
+    InstallToken,
+    /// `DELETE /api/licensing/token`
+    RemoveToken,
+    /// `POST /api/licensing/token/renew`
+    RenewToken,
+    /// `GET /api/licensing/refresh-stats`
+    RefreshStats,
+    /// `OPTIONS` of a known path: 204 with `Allow`.
+    Options {
+        /// Methods the path knows.
+        allow: &'static str,
+    },
+    /// A known path, another method: 405 with `Allow`.
+    WrongMethod {
+        /// Methods the path knows.
+        allow: &'static str,
+    },
+    /// `/api/licensing` itself: 308 to the same with a slash.
+    Slash,
+    /// Below `/api/licensing/`, exactly spelled, and nothing there: 404.
+    Unknown,
+    /// Not spelled as any route is: 400.
+    Misspelled,
+}
+
+/// Classifies paths for one base path.
+#[derive(Clone, Debug)]
+pub struct Router {
+    base: String,
+}
+
+impl Router {
+    /// `base` is the root URL's path without its trailing slash: empty, or `/grafana`.
+    pub fn new(base: &str) -> Self {
+        Self { base: base.trim_end_matches('/').to_owned() }
+    }
+
+    /// The base path, without a trailing slash.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The endpoint of a path that is the gate's, `None` for one that is the dashboard's.
+    ///
+    /// # Errors
+    /// [`Malformed`], when the path must not reach anybody.
+    pub fn endpoint(&self, method: &Method, path: &str) -> Result<Option<Endpoint>, Malformed> {
+        let readings = path::readings(path)?;
+        if !readings.any(|copy| self.owns(copy)) {
+            return Ok(None);
+        }
+        Ok(Some(self.exact(path).map_or(Endpoint::Misspelled, |rest| route(method, rest))))
+    }
+
+    fn owns(&self, copy: &[u8]) -> bool {
+        let below = |path: &[u8]| {
+            strip_prefix(path, PREFIX).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+        };
+        below(copy) || strip_prefix(copy, self.base.as_bytes()).is_some_and(below)
+    }
+
+    /// What follows an exactly spelled `/api/licensing`, when the whole path is in normal form.
+    fn exact<'a>(&self, path: &'a str) -> Option<&'a str> {
+        if !path::is_plain(path.as_bytes()) {
+            return None;
+        }
+        let prefix = "/api/licensing";
+        let rest = path
+            .strip_prefix(prefix)
+            .or_else(|| path.strip_prefix(self.base.as_str())?.strip_prefix(prefix))?;
+        (!rest.bytes().any(|byte| byte.is_ascii_uppercase())).then_some(rest)
+    }
+}
+
+/// `strip_prefix` without regard to ASCII case.
+fn strip_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = path.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+fn route(method: &Method, rest: &str) -> Endpoint {
+    use Endpoint::{Check, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken};
+    // HEAD is answered as GET; the HTTP layer leaves the body out.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let (allow, found) = match rest {
+        "" => return Endpoint::Slash,
+        "/check" => ("GET, HEAD, OPTIONS", (method == Method::GET).then_some(Check)),
+        "/refresh-stats" => ("GET, HEAD, OPTIONS", (method == Method::GET).then_some(RefreshStats)),
+        "/token/renew" => ("POST, OPTIONS", (method == Method::POST).then_some(RenewToken)),
+        "/token" => (
+            "GET, HEAD, POST, DELETE, OPTIONS",
+            match *method {
+                Method::GET => Some(ReadToken),
+                Method::POST => Some(InstallToken),
+                Method::DELETE => Some(RemoveToken),
+                _ => None,
+            },
+        ),
+        _ => return Endpoint::Unknown,
+    };
+    match found {
+        Some(endpoint) => endpoint,
+        None if method == Method::OPTIONS => Endpoint::Options { allow },
+        None => Endpoint::WrongMethod { allow },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Endpoint::*;
+    use super::*;
+
+    fn of(base: &str, path: &str) -> Result<Option<Endpoint>, Malformed> {
+        Router::new(base).endpoint(&Method::GET, path)
+    }
+
+    #[test]
+    fn exact_spellings_are_served() {
+        let router = Router::new("/grafana");
+        let table = [
+            (Method::GET, "/check", Check),
+            (Method::HEAD, "/check", Check),
+            (Method::GET, "/token", ReadToken),
+            (Method::POST, "/token", InstallToken),
+            (Method::DELETE, "/token", RemoveToken),
+            (Method::POST, "/token/renew", RenewToken),
+            (Method::GET, "/refresh-stats", RefreshStats),
+            (Method::OPTIONS, "/token/renew", Options { allow: "POST, OPTIONS" }),
+            (Method::GET, "/token/renew", WrongMethod { allow: "POST, OPTIONS" }),
+            (Method::POST, "/check", WrongMethod { allow: "GET, HEAD, OPTIONS" }),
+            (Method::GET, "", Slash),
+            (Method::GET, "/", Unknown),
+            (Method::GET, "/check/", Unknown),
+            (Method::GET, "/nothing", Unknown),
+        ];
+        for (method, rest, endpoint) in table {
+            for base in ["", "/grafana"] {
+                let path = format!("{base}/api/licensing{rest}");
+                assert_eq!(router.endpoint(&method, &path), Ok(Some(endpoint)), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_spellings_never_reach_the_dashboard() {
+        let spellings = [
+            "/api/licensing%2ftoken",
+            "/api/%6cicensing/token",
+            "/api/%256cicensing/token",
+            "/API/Licensing/token",
+            "/api/licensing/Check",
+            "//api/licensing/token",
+            "/api//licensing",
+            "/api/./licensing/token",
+            "/x/../api/licensing/token",
+            "/api/licensing/token;a=b",
+            "/api;x/licensing/token",
+            "/api/licensing/%63heck",
+            "/api%5clicensing/token",
+            "/api%255clicensing/token",
+            "/api/licensing/../licensing/token",
+            "/api/licensing/./token",
+            "/api/licensing//token",
+            "/%2e%2e/api/licensing/token",
+            "/api/x%2f..%2flicensing/token",
+            "/api/licensing/%2e%2e/health",
+            "/api/licensing;/",
+            "/GRAFANA/api/licensing/token",
+            "/grafana/%61pi/licensing/token",
+            "/grafana/../api/licensing/token",
+        ];
+        for path in spellings {
+            assert_eq!(of("/grafana", path), Ok(Some(Misspelled)), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_only_resembles_a_route_is_the_dashboards() {
+        let paths = [
+            "/",
+            "/api/licensingx",
+            "/api/licensin",
+            "/licensing/token",
+            "/api/licensing-report",
+            "/other/api/licensing/token",
+            "/public/api/licensing.js",
+            "/api/licensing%20/x",
+            "/d/AbC/x%2fy",
+            "/api/licensing/../health",
+        ];
+        for path in paths {
+            assert_eq!(of("/grafana", path), Ok(None), "{path}");
+        }
+    }
+
+    /// Every string that some number of decodings (two at most) turns `path` into.
+    fn decodings(path: &str) -> Vec<Vec<u8>> {
+        let mut found = vec![path.as_bytes().to_vec()];
+        for _ in 0..2 {
+            let last = found.last().cloned().unwrap_or_default();
+            let mut next = Vec::new();
+            let mut rest = &last[..];
+            while let Some((&byte, tail)) = rest.split_first() {
+                let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+                let value = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+                match (byte, value) {
+                    (b'%', Some(value)) => {
+                        next.push(value);
+                        rest = &tail[2..];
+                    }
+                    _ => {
+                        next.push(byte);
+                        rest = tail;
+                    }
+                }
+            }
+            found.push(next);
+        }
+        found
+    }
+
+    fn is_licensing(path: &[u8]) -> bool {
+        let path = String::from_utf8_lossy(path).to_ascii_lowercase().replace('\\', "/");
+        let path = path.trim_matches('/');
+        path == "api/licensing" || path.starts_with("api/licensing/")
+    }
+
+    fn piece() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("/".to_owned()),
+            Just("api".to_owned()),
+            Just("licensing".to_owned()),
+            Just("/api/licensing/token".to_owned()),
+            Just("..".to_owned()),
+            Just(".".to_owned()),
+            Just("%2f".to_owned()),
+            Just("%252F".to_owned()),
+            Just("%5c".to_owned()),
+            Just("%61pi".to_owned()),
+            Just("%25".to_owned()),
+            Just(";a=b".to_owned()),
+            Just("%6C".to_owned()),
+            "[a-zA-Z0-9%/.;]{0,4}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn no_decoding_of_what_is_forwarded_is_a_licensing_route(
+            pieces in proptest::collection::vec(piece(), 0..10)
+        ) {
+            let path = format!("/{}", pieces.concat());
+            if of("", &path) == Ok(None) {
+                for decoding in decodings(&path) {
+                    // A literal `..` behind the prefix leads out of it again; that reading is the dashboard's.
+                    let leads_out = decoding.windows(2).any(|two| two == b"..");
+                    prop_assert!(leads_out || !is_licensing(&decoding), "{path}");
+                }
+            }
+        }
+    }
+}

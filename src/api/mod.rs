@@ -1,0 +1,2 @@
+//! `/api/licensing/*`.
+pub mod endpoint;

@@ -1,0 +1,277 @@
+//! One task per client connection: TLS handshake, HTTP/1.1 or HTTP/2, deadlines, drain.
+//!
+//! Which protocol: by ALPN on TLS, by the first bytes (RFC 9113 section 3.4) on a plain socket. Every wait for the client is
+//! under a deadline; a wait for the dashboard is not this module's. A connection that is taken over by an upgrade stays in
+//! its task until the tunnel ends.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::io::Io;
+use super::peer::{InFlight, Peer};
+use super::request_body::{RequestBody, Tracked};
+use super::stream::Stream;
+use super::{Limits, Service};
+use crate::shutdown::{Drain, Phase};
+use crate::sweep::Deadline;
+
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a refused client may go on sending before its unread bytes cost it our answer (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long an HTTP/2 client may take to leave after GOAWAY when it was idle anyway.
+const GOAWAY_GRACE: Duration = Duration::from_secs(5);
+
+/// What all connections of a worker share.
+#[derive(Debug)]
+pub(super) struct Context<S> {
+    pub(super) service: Rc<S>,
+    pub(super) limits: Limits,
+    pub(super) drain: Drain,
+}
+
+/// Serves one accepted socket to its end.
+pub(super) async fn serve<S: Service>(
+    socket: TcpStream,
+    tls: Option<TlsAcceptor>,
+    peer: Rc<Peer>,
+    context: Rc<Context<S>>,
+) {
+    let outcome = match tls {
+        Some(acceptor) => serve_tls(socket, acceptor, &peer, &context).await,
+        None => serve_plain(socket, &peer, &context).await,
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(client.address = %peer.address, %error, "connection ended early");
+    }
+}
+
+async fn serve_tls<S: Service>(
+    socket: TcpStream,
+    acceptor: TlsAcceptor,
+    peer: &Rc<Peer>,
+    context: &Rc<Context<S>>,
+) -> io::Result<()> {
+    peer.deadline().set(peer.timeouts().tls_handshake);
+    let handshake = within(peer.deadline(), &context.drain, acceptor.accept(socket));
+    let stream = handshake.await.ok_or(io::ErrorKind::TimedOut)??;
+    peer.deadline().set(peer.timeouts().request_header);
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream = Stream::Tls(Box::new(stream));
+    serve_http(stream, BytesMut::new(), h2, peer, context).await
+}
+
+async fn serve_plain<S: Service>(
+    socket: TcpStream,
+    peer: &Rc<Peer>,
+    context: &Rc<Context<S>>,
+) -> io::Result<()> {
+    peer.deadline().set(peer.timeouts().request_header);
+    let mut stream = Stream::Plain(socket);
+    let mut early = BytesMut::new();
+    let sniffed = within(peer.deadline(), &context.drain, sniff(&mut stream, &mut early)).await;
+    let Some(h2) = sniffed else {
+        if !early.is_empty() {
+            return stream.write_all(REQUEST_TIMEOUT).await;
+        }
+        return Ok(());
+    };
+    match h2? {
+        Some(h2) => serve_http(stream, early, h2, peer, context).await,
+        None => Ok(()),
+    }
+}
+
+/// Whether the client speaks HTTP/2 with prior knowledge; `None` when it left without a word.
+async fn sniff(stream: &mut Stream, early: &mut BytesMut) -> io::Result<Option<bool>> {
+    loop {
+        let known = early.len().min(H2_PREFACE.len());
+        if known > 0 && early[..known] != H2_PREFACE[..known] {
+            return Ok(Some(false));
+        }
+        if known == H2_PREFACE.len() {
+            return Ok(Some(true));
+        }
+        early.reserve(4096);
+        let read = poll_fn(|cx| tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, early));
+        if read.await? == 0 {
+            return Ok((!early.is_empty()).then_some(false));
+        }
+    }
+}
+
+async fn serve_http<S: Service>(
+    stream: Stream,
+    early: BytesMut,
+    h2: bool,
+    peer: &Rc<Peer>,
+    context: &Rc<Context<S>>,
+) -> io::Result<()> {
+    if h2 {
+        return serve_h2(Io::http2(stream, early, peer.clone()), peer, context).await;
+    }
+    serve_h1(Io::http1(stream, early, peer.clone()), peer, context).await
+}
+
+async fn serve_h1<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>) -> io::Result<()> {
+    let service = service_fn(|request| call(context.service.clone(), peer.clone(), request));
+    let mut connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_headers(context.limits.max_headers)
+        .max_header_size(context.limits.max_header_bytes)
+        .max_buf_size(context.limits.max_header_bytes.max(MIN_BUFFER_BYTES))
+        .serve_connection(TokioIo::new(io), service);
+    let mut told = false;
+    let end = poll_fn(|cx| {
+        match context.drain.phase() {
+            Phase::Serving => {}
+            Phase::Draining if told => {}
+            Phase::Draining => {
+                told = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Phase::Cut => return Poll::Ready(End::Cut),
+        }
+        if peer.deadline().has_passed(cx) && peer.is_idle() {
+            return Poll::Ready(End::Late);
+        }
+        Pin::new(&mut connection).poll(cx).map(End::Done)
+    });
+    let end = end.await;
+    let parts = connection.into_parts();
+    let io = parts.io.into_inner();
+    match end {
+        End::Cut => Ok(()),
+        End::Late if peer.has_partial_head() => refuse_late(io).await,
+        End::Late => close(io, peer, context).await,
+        End::Done(outcome) => match (peer.taken_over(), outcome) {
+            (Some(takeover), Ok(())) => {
+                takeover(io.into_tunnel(&parts.read_buf)).await;
+                Ok(())
+            }
+            (_, Ok(())) => close(io, peer, context).await,
+            (_, Err(error)) => {
+                let refused = error.is_parse();
+                tracing::debug!(client.address = %peer.address, %error, "HTTP/1.1 connection failed");
+                if refused { close(io, peer, context).await } else { Ok(()) }
+            }
+        },
+    }
+}
+
+/// The parser's buffer must hold a whole head, and wants room for body bytes.
+const MIN_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How an HTTP connection came to its end.
+enum End {
+    Done(hyper::Result<()>),
+    Late,
+    Cut,
+}
+
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+async fn refuse_late(mut io: Io) -> io::Result<()> {
+    io.write_all(REQUEST_TIMEOUT).await?;
+    io.shutdown().await
+}
+
+/// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.
+async fn close<S>(mut io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>) -> io::Result<()> {
+    peer.deadline().set(LINGER);
+    let ended = within(peer.deadline(), &context.drain, async {
+        io.shutdown().await?;
+        while io.has_unread() && poll_fn(|cx| io.poll_discard(cx)).await? > 0 {}
+        Ok(())
+    });
+    ended.await.unwrap_or(Ok(()))
+}
+
+async fn serve_h2<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>) -> io::Result<()> {
+    let owned = (context.service.clone(), peer.clone());
+    let service = service_fn(move |request| call(owned.0.clone(), owned.1.clone(), request));
+    let header_bytes = u32::try_from(context.limits.max_header_bytes).unwrap_or(u32::MAX);
+    let connection = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .max_concurrent_streams(context.limits.h2_max_concurrent_streams)
+        .max_header_list_size(header_bytes)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(256)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    let mut leaving = false;
+    poll_fn(|cx| {
+        let mut leave = false;
+        match context.drain.phase() {
+            Phase::Serving => {}
+            Phase::Draining => leave = true,
+            Phase::Cut => return Poll::Ready(Ok(())),
+        }
+        if peer.deadline().has_passed(cx) && peer.is_idle() {
+            if leaving {
+                return Poll::Ready(Ok(()));
+            }
+            leave = true;
+        }
+        if leave && !leaving {
+            leaving = true;
+            connection.as_mut().graceful_shutdown();
+            peer.deadline().set(GOAWAY_GRACE);
+        }
+        connection.as_mut().poll(cx).map_err(io::Error::other)
+    })
+    .await
+}
+
+async fn call<S: Service>(
+    service: Rc<S>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Tracked<S::Body>>, Infallible> {
+    let in_flight = InFlight::new(peer.clone());
+    let request = request.map(|body| RequestBody::new(body, peer.clone()));
+    let response = service.call(request, peer).await;
+    Ok(response.map(|body| Tracked::new(body, in_flight)))
+}
+
+/// `future`, unless the deadline passes or the worker cuts its connections first.
+async fn within<F: Future>(deadline: &Deadline, drain: &Drain, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
+        if over { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Runs HTTP/2 streams on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

@@ -1,0 +1,193 @@
+//! A client's bytes on their way to the HTTP parser: checked, counted towards deadlines, and handed on when upgraded.
+//!
+//! A byte that makes the framing ambiguous is replaced by NUL and is the last one the parser gets: earlier requests on the
+//! connection are answered in order, this one gets the parser's own 400 (or its body an error), and nothing behind it is read.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::framing::Framing;
+use super::peer::Peer;
+use super::stream::Stream;
+
+/// Bytes kept that a client sent ahead of the answer to its upgrade.
+const MAX_EARLY_BYTES: usize = 16 * 1024;
+
+/// A client's side of a connection; after an upgrade, its raw bytes.
+#[derive(Debug)]
+pub struct Io {
+    stream: Stream,
+    peer: Rc<Peer>,
+    /// Bytes read and not yet handed to the parser.
+    early: BytesMut,
+    mode: Mode,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Http1(Framing),
+    /// An HTTP/2 client, of which so many bytes have come.
+    Http2(usize),
+    Poisoned,
+    Tunnel,
+}
+
+impl Io {
+    pub(super) fn http1(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
+        Self { stream, peer, early, mode: Mode::Http1(Framing::default()) }
+    }
+
+    pub(super) fn http2(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
+        peer.heard(true);
+        Self { stream, peer, early, mode: Mode::Http2(0) }
+    }
+
+    /// Raw bytes from here on, after those in `read` that the parser did not use.
+    pub(super) fn into_tunnel(mut self, read: &[u8]) -> Self {
+        if !read.is_empty() {
+            let mut early = BytesMut::from(read);
+            early.extend_from_slice(&self.early);
+            self.early = early;
+        }
+        self.mode = Mode::Tunnel;
+        self
+    }
+
+    /// Whether the client was still sending a request, or may have sent one that was refused unread.
+    pub(super) fn has_unread(&self) -> bool {
+        match &self.mode {
+            Mode::Http1(framing) => framing.in_message() || !self.early.is_empty(),
+            Mode::Poisoned => true,
+            Mode::Http2(_) | Mode::Tunnel => false,
+        }
+    }
+
+    /// Drops what the parser would have read.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = [0; 4096];
+        let mut buf = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// While an upgrade is undecided: keeps what comes early, and notices when the client leaves.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.early.len() < MAX_EARLY_BYTES {
+            let stream = Pin::new(&mut self.stream);
+            if ready!(tokio_util::io::poll_read_buf(stream, cx, &mut self.early))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let taken = self.early.len().min(buf.remaining());
+        buf.put_slice(&self.early[..taken]);
+        self.early.advance(taken);
+        if self.early.is_empty() {
+            self.early = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Follows what was read from `start` on; keeps from the parser what is not its to see.
+    fn check(&mut self, buf: &mut ReadBuf<'_>, start: usize) {
+        match &mut self.mode {
+            Mode::Http1(framing) => match framing.follow(&buf.filled()[start..]) {
+                Ok(taken) => {
+                    self.peer.heard(framing.in_head());
+                    if start + taken < buf.filled().len() {
+                        let mut early = BytesMut::from(&buf.filled()[start + taken..]);
+                        early.extend_from_slice(&self.early);
+                        self.early = early;
+                        buf.set_filled(start + taken);
+                    }
+                }
+                Err((fault, at)) => {
+                    tracing::debug!(client.address = %self.peer.address, %fault, "refused an ambiguous request");
+                    buf.filled_mut()[start + at] = 0;
+                    buf.set_filled(start + at + 1);
+                    self.mode = Mode::Poisoned;
+                }
+            },
+            Mode::Http2(seen) => {
+                *seen += buf.filled().len() - start;
+                self.peer.heard(*seen < PREFACE_AND_SETTINGS);
+            }
+            Mode::Poisoned | Mode::Tunnel => {}
+        }
+    }
+}
+
+/// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
+const PREFACE_AND_SETTINGS: usize = 24 + 9;
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.mode {
+            Mode::Http1(framing) if framing.is_held() => {
+                if this.peer.is_idle() && !this.peer.is_taken_over() {
+                    framing.release();
+                } else {
+                    return this.poll_held(cx);
+                }
+            }
+            Mode::Poisoned => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            Mode::Http1(_) | Mode::Http2(_) | Mode::Tunnel => {}
+        }
+        let start = buf.filled().len();
+        ready!(this.poll_fill(cx, buf))?;
+        this.check(buf, start);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
+        this.peer.drained();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
+        this.peer.drained();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

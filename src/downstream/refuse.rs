@@ -1,0 +1,160 @@
+//! Requests that are well-formed HTTP to a parser, and still must not go on (RFC 9112 section 3.2, RFC 9110 section 7.2).
+
+use http::header::{HOST, HeaderValue};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Request, Version};
+
+/// Why a request is refused before anybody looks at its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// HTTP/1.1 without `Host`, or HTTP/2 without `:authority` and `host`.
+    #[error("the request names no host; send one Host field")]
+    NoHost,
+    /// More than one `Host`.
+    #[error("the request names several hosts; send one Host field")]
+    SeveralHosts,
+    /// A `Host` that is not `host[:port]`.
+    #[error("the Host field is not host or host:port")]
+    MalformedHost,
+    /// An absolute target, or `:authority`, that is not the `Host`.
+    #[error("the request target and the Host field name different hosts")]
+    HostMismatch,
+    /// A target that is neither a path, nor an absolute URL, nor `*` with OPTIONS.
+    #[error("the request target is neither a path nor an absolute URL")]
+    Target,
+    /// `CONNECT`: this is no forward proxy.
+    #[error("CONNECT is not supported; this is a reverse proxy")]
+    Connect,
+}
+
+/// Whether `request` may be looked at.
+///
+/// # Errors
+/// [`Refused`]: 405 for `CONNECT`, 400 and a closed connection for the rest.
+pub fn check<B>(request: &Request<B>) -> Result<(), Refused> {
+    if request.method() == Method::CONNECT {
+        return Err(Refused::Connect);
+    }
+    let uri = request.uri();
+    let asterisk = uri.path() == "*" && request.method() == Method::OPTIONS;
+    let origin_or_absolute =
+        uri.path().starts_with('/') && (uri.scheme().is_some() || uri.authority().is_none());
+    if !asterisk && !origin_or_absolute {
+        return Err(Refused::Target);
+    }
+    match (host(request.headers())?, uri.authority()) {
+        (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (Some(_), None) => Err(Refused::MalformedHost),
+        (None, Some(authority)) => {
+            // HTTP/2 leaves Host out; HTTP/1.1 never may, even with an absolute target.
+            let needs_host = request.version() == Version::HTTP_11;
+            if needs_host { Err(Refused::NoHost) } else { well_formed(authority) }
+        }
+        (None, None) if request.version() <= Version::HTTP_10 => Ok(()),
+        (None, None) => Err(Refused::NoHost),
+    }
+}
+
+fn host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Refused> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let first = hosts.next();
+    if hosts.next().is_some() { Err(Refused::SeveralHosts) } else { Ok(first) }
+}
+
+fn well_formed(authority: &Authority) -> Result<(), Refused> {
+    if is_host(authority.as_str().as_bytes()) { Ok(()) } else { Err(Refused::MalformedHost) }
+}
+
+fn same(host: &HeaderValue, authority: &Authority, scheme: Option<&str>) -> Result<(), Refused> {
+    well_formed(authority)?;
+    if !is_host(host.as_bytes()) {
+        return Err(Refused::MalformedHost);
+    }
+    let default = if scheme == Some("https") { ":443" } else { ":80" };
+    let strip = |name: &str| name.strip_suffix(default).unwrap_or(name).to_ascii_lowercase();
+    let host = host.to_str().map_err(|_| Refused::MalformedHost)?;
+    if strip(host) == strip(authority.as_str()) { Ok(()) } else { Err(Refused::HostMismatch) }
+}
+
+/// `uri-host [":" port]` (RFC 9110 section 7.2), without user information, lists or white space.
+fn is_host(value: &[u8]) -> bool {
+    let (name, port) = match value.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = memchr::memchr(b']', rest) else { return false };
+            let literal = std::str::from_utf8(&rest[..end]).unwrap_or_default();
+            if literal.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            (&rest[..end], &rest[end + 1..])
+        }
+        None => value.split_at(memchr::memchr(b':', value).unwrap_or(value.len())),
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:%".contains(byte);
+    !name.is_empty() && name.iter().all(is_name) && is_port(port)
+}
+
+/// Nothing, or `:` and up to five digits.
+fn is_port(port: &[u8]) -> bool {
+    match port.strip_prefix(b":") {
+        None => port.is_empty(),
+        Some(digits) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(
+        version: Version,
+        method: Method,
+        target: &str,
+        hosts: &[&str],
+    ) -> Result<(), Refused> {
+        let mut request = Request::builder().version(version).method(method).uri(target);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        check(&request.body(()).expect("a request"))
+    }
+
+    #[test]
+    fn one_well_formed_host_is_let_through() {
+        for host in ["a", "a.b:80", "127.0.0.1:8080", "[::1]", "[::1]:8080", "a_b", "A.B", "a:"] {
+            assert_eq!(verdict(Version::HTTP_11, Method::GET, "/", &[host]), Ok(()), "{host}");
+        }
+        assert_eq!(verdict(Version::HTTP_10, Method::GET, "/", &[]), Ok(()));
+        assert_eq!(verdict(Version::HTTP_2, Method::GET, "http://a/", &[]), Ok(()));
+        assert_eq!(verdict(Version::HTTP_11, Method::GET, "http://a:80/", &["A"]), Ok(()));
+        assert_eq!(verdict(Version::HTTP_11, Method::OPTIONS, "*", &["a"]), Ok(()));
+    }
+
+    #[test]
+    fn doubtful_hosts_and_targets_are_refused() {
+        let table: [(&str, &[&str], Refused); 15] = [
+            ("/", &[], Refused::NoHost),
+            ("/", &["a", "a"], Refused::SeveralHosts),
+            ("/", &[""], Refused::MalformedHost),
+            ("/", &["a b"], Refused::MalformedHost),
+            ("/", &["a,b"], Refused::MalformedHost),
+            ("/", &["a/b"], Refused::MalformedHost),
+            ("/", &["u@a"], Refused::MalformedHost),
+            ("/", &["a:x"], Refused::MalformedHost),
+            ("/", &["a:1:2"], Refused::MalformedHost),
+            ("/", &["[::1"], Refused::MalformedHost),
+            ("/", &["[zz]"], Refused::MalformedHost),
+            ("http://a/", &["b"], Refused::HostMismatch),
+            ("http://a/", &[], Refused::NoHost),
+            ("http://u@a/", &["a"], Refused::MalformedHost),
+            ("localhost:80", &["localhost:80"], Refused::Target),
+        ];
+        for (target, hosts, refused) in table {
+            let found = verdict(Version::HTTP_11, Method::GET, target, hosts);
+            assert_eq!(found, Err(refused), "{target} {hosts:?}");
+        }
+        let connect = verdict(Version::HTTP_11, Method::CONNECT, "a:80", &["a:80"]);
+        assert_eq!(connect, Err(Refused::Connect));
+        assert_eq!(verdict(Version::HTTP_11, Method::GET, "*", &["a"]), Err(Refused::Target));
+    }
+}

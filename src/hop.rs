@@ -1,0 +1,120 @@
+//! Hop-by-hop fields: what describes one connection and must not cross the gate.
+//!
+//! RFC 9110 section 7.6.1: every field that any `Connection` line names, and a fixed set. A codec asks [`Nominated`] once a
+//! message and skips what it names, so that the order of what remains is kept. A message cannot have its own framing,
+//! credentials or forwarding fields removed by naming them (CVE-2021-33197 and its kin).
+
+use http::HeaderMap;
+use http::header::{CONNECTION, HeaderName};
+
+/// The fields that the `Connection` lines of one message name.
+#[derive(Debug)]
+pub struct Nominated<'a> {
+    /// The message's fields, when it has such a line.
+    headers: Option<&'a HeaderMap>,
+}
+
+impl<'a> Nominated<'a> {
+    /// Reads *all* `Connection` lines.
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        Self { headers: headers.contains_key(CONNECTION).then_some(headers) }
+    }
+
+    /// Whether the message's own `Connection` lines take `name` out.
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        self.options().any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+            && !is_protected(name.as_str())
+    }
+
+    /// Whether an option such as `close` or `upgrade` is there.
+    pub fn has(&self, option: &str) -> bool {
+        self.options().any(|found| found.eq_ignore_ascii_case(option.as_bytes()))
+    }
+
+    fn options(&self) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self.headers.into_iter().flat_map(|headers| headers.get_all(CONNECTION));
+        lines.flat_map(|line| list(line.as_bytes()))
+    }
+}
+
+/// The members of a comma-separated list, trimmed.
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Whether `name` always describes one connection only.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "te" | "upgrade"
+            | "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+    )
+}
+
+/// Fields that naming them in `Connection` does not remove.
+fn is_protected(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "content-length"
+            | "transfer-encoding"
+            | "authorization"
+            | "cookie"
+            | "forwarded"
+            | "via"
+    ) || name.starts_with("x-forwarded-")
+        || matches!(name, "x-real-ip" | "x-request-id")
+}
+
+/// Whether a trailer of this name would frame, forward or authenticate (RFC 9110 section 6.5.1): such are left out.
+pub fn is_forbidden_trailer(name: &HeaderName) -> bool {
+    is_hop_by_hop(name)
+        || is_protected(name.as_str())
+        || matches!(
+            name.as_str(),
+            "trailer"
+                | "content-encoding"
+                | "content-type"
+                | "content-range"
+                | "set-cookie"
+                | "www-authenticate"
+                | "expect"
+                | "max-forwards"
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let value = |line: &&str| (CONNECTION, HeaderValue::from_str(line).expect("a value"));
+        lines.iter().map(value).collect()
+    }
+
+    #[test]
+    fn names_on_every_connection_line_are_found() {
+        let map = headers(&["close, X-One", "x-two ,, X-THREE"]);
+        let nominated = Nominated::of(&map);
+        for name in ["x-one", "x-two", "x-three"] {
+            assert!(nominated.contains(&HeaderName::from_static(name)), "{name}");
+        }
+        assert!(nominated.has("close") && !nominated.has("upgrade"));
+    }
+
+    #[test]
+    fn a_message_cannot_drop_what_frames_forwards_or_authenticates_it() {
+        let map = headers(&["host, content-length, cookie, authorization, x-forwarded-for, via"]);
+        for name in ["host", "content-length", "cookie", "authorization", "x-forwarded-for", "via"]
+        {
+            assert!(!Nominated::of(&map).contains(&HeaderName::from_static(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One request and the head of its answer, both ways at once: a dashboard may answer before it has read everything.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+
+use super::super::{Answer, Client, Error, Fields, Head, Upload};
+use super::body::AnswerBody;
+use super::head::{self, AnswerHead, BodyLength};
+use super::upload::{self, Coding, Failed, Outgoing};
+use super::{Connection, Upgraded};
+use crate::body::Body;
+use crate::sweep::{Deadline, Sweep};
+
+/// A request under way.
+#[derive(Debug)]
+pub(in crate::upstream) struct Exchange<B> {
+    connection: Connection,
+    outgoing: Outgoing<B>,
+    method: Method,
+    wants_upgrade: bool,
+    /// Whether a byte of an answer has come.
+    answered: bool,
+    /// Why the request could not be written; the answer may say more.
+    broken: Option<io::Error>,
+}
+
+impl<B: Upload> Exchange<B> {
+    /// Writes the head into the connection's buffer; nothing is sent before [`answer`](Self::answer).
+    pub(in crate::upstream) fn new<F: Fields>(
+        mut connection: Connection,
+        head: &Head<'_, F>,
+        body: B,
+    ) -> Self {
+        let mut has_length = false;
+        head.fields.each(&mut |name, _| has_length |= upload::is_length(name));
+        let coding = upload::coding(&body, has_length);
+        connection.output.clear();
+        head::write(&mut connection.output, head, framing(head.method, coding, has_length));
+        Self {
+            connection,
+            outgoing: Outgoing::new(body, coding),
+            method: head.method.clone(),
+            wants_upgrade: head.upgrade.is_some(),
+            answered: false,
+            broken: None,
+        }
+    }
+
+    pub(in crate::upstream) fn has_begun_body(&self) -> bool {
+        self.outgoing.has_begun()
+    }
+
+    pub(in crate::upstream) fn into_body(self) -> B {
+        self.outgoing.into_body()
+    }
+
+    /// Sends, and reads until a final answer's head is there.
+    pub(in crate::upstream) async fn answer(
+        &mut self,
+        sweep: &Sweep,
+        limit: Duration,
+    ) -> Result<AnswerHead, Error> {
+        let deadline = (!limit.is_zero()).then(|| sweep.deadline());
+        poll_fn(|cx| self.poll_answer(cx, deadline.as_ref(), limit)).await
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Option<&Deadline>,
+        limit: Duration,
+    ) -> Poll<Result<AnswerHead, Error>> {
+        if !self.outgoing.done {
+            match self.outgoing.poll_send(&mut self.connection, cx) {
+                Poll::Ready(Err(Failed::Body(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(Failed::Write(error))) => {
+                    self.outgoing.done = true;
+                    self.broken = Some(error);
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        match self.poll_head(cx) {
+            Poll::Ready(outcome) => Poll::Ready(outcome),
+            Poll::Pending => match deadline {
+                Some(deadline) if self.outgoing.done && is_late(deadline, limit, cx) => {
+                    Poll::Ready(Err(Error::HeaderTimeout))
+                }
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Error>> {
+        loop {
+            while let Some(head) = head::parse(&mut self.connection.input, &self.method)? {
+                match head.status {
+                    StatusCode::SWITCHING_PROTOCOLS if self.wants_upgrade => {
+                        return Poll::Ready(Ok(head));
+                    }
+                    StatusCode::SWITCHING_PROTOCOLS => {
+                        return Poll::Ready(Err(Error::Nonsense("a 101 that nobody asked for")));
+                    }
+                    // The server side of the HTTP library cannot pass interim answers on.
+                    status if status.is_informational() => {}
+                    _ => return Poll::Ready(Ok(head)),
+                }
+            }
+            match ready!(self.connection.poll_read(cx)) {
+                Ok(0) => return Poll::Ready(Err(self.closed(None))),
+                Ok(_) => self.answered = true,
+                Err(error) => return Poll::Ready(Err(self.closed(Some(error)))),
+            }
+        }
+    }
+
+    fn closed(&mut self, source: Option<io::Error>) -> Error {
+        Error::Closed { unanswered: !self.answered, source: self.broken.take().or(source) }
+    }
+
+    /// The answer with its body; a body that came with its head is handed over whole, and the connection is free again.
+    pub(in crate::upstream) fn into_answer(self, head: AnswerHead, client: Client) -> Answer<B> {
+        let mut response = Response::new(Body::Whole(Bytes::new()));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        if let Some(reason) = head.reason {
+            response.extensions_mut().insert(reason);
+        }
+        let mut connection = self.connection;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let upgraded = Upgraded { io: connection.io, early: connection.input };
+            return Answer { response, upgraded: Some(upgraded) };
+        }
+        let sent = self.outgoing.done && self.broken.is_none();
+        if let BodyLength::Known(length) = head.length
+            && sent
+            && length <= connection.input.len() as u64
+        {
+            let whole = connection.input.split_to(usize::try_from(length).unwrap_or_default());
+            *response.body_mut() = Body::Whole(whole.freeze());
+            if head.keep_alive && connection.input.is_empty() {
+                connection.rest();
+                client.recycle(connection);
+            }
+            return Answer { response, upgraded: None };
+        }
+        let keep_alive = head.keep_alive && self.broken.is_none();
+        let body = AnswerBody::new(connection, self.outgoing, head.length, keep_alive, client);
+        *response.body_mut() = Body::Stream(Box::new(body));
+        Answer { response, upgraded: None }
+    }
+}
+
+/// The clock starts when the request is out.
+fn is_late(deadline: &Deadline, limit: Duration, cx: &Context<'_>) -> bool {
+    if !deadline.is_set() {
+        deadline.set(limit);
+    }
+    deadline.has_passed(cx)
+}
+
+fn framing(method: &Method, coding: Coding, has_length: bool) -> &'static [u8] {
+    match coding {
+        Coding::Chunked => b"transfer-encoding: chunked\r\n",
+        // RFC 9110 section 8.6: methods that are expected to have a body say when it is empty.
+        Coding::Plain
+            if !has_length && matches!(*method, Method::POST | Method::PUT | Method::PATCH) =>
+        {
+            b"content-length: 0\r\n"
+        }
+        Coding::Plain => b"",
+    }
+}

@@ -1,0 +1,164 @@
+//! A request's way out: head, then body as it comes, with the back-pressure of the socket.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use super::super::{Error, Upload};
+use super::Connection;
+use super::head::write_field;
+use crate::hop;
+
+/// How the body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// As the head's `Content-Length` says, or nothing at all.
+    Plain,
+    Chunked,
+}
+
+/// What of a request is still to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing<B> {
+    body: B,
+    coding: Coding,
+    /// The piece of the body under way.
+    piece: Bytes,
+    begun: bool,
+    ended: bool,
+    /// All bytes are out, or will never be.
+    pub(super) done: bool,
+}
+
+/// Why sending ended early.
+pub(super) enum Failed {
+    /// The dashboard does not take it; it may still have answered.
+    Write(io::Error),
+    Body(Error),
+}
+
+impl<B: Upload> Outgoing<B> {
+    /// `body` behind a head that announces it as `coding`.
+    pub(super) fn new(body: B, coding: Coding) -> Self {
+        let ended = body.is_end_stream();
+        Self { body, coding, piece: Bytes::new(), begun: false, ended, done: false }
+    }
+
+    /// Whether the body has given anything away that cannot be had again.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    pub(super) fn into_body(self) -> B {
+        self.body
+    }
+
+    /// Sends until everything is out.
+    pub(super) fn poll_send(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failed>> {
+        loop {
+            let waiting = !self.ended
+                && self.piece.is_empty()
+                && self.poll_piece(&mut connection.output, cx).map_err(Failed::Body)?.is_pending();
+            let flushed =
+                poll_flush(&mut connection.io, &mut connection.output, &mut self.piece, cx);
+            ready!(flushed).map_err(Failed::Write)?;
+            if waiting {
+                return Poll::Pending;
+            }
+            if self.ended && connection.output.is_empty() {
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Stages the next piece of the body; its chunk framing goes to `out`.
+    fn poll_piece(&mut self, out: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let chunked = self.coding == Coding::Chunked;
+        let had_piece = std::mem::replace(&mut self.begun, true);
+        match frame {
+            None => {
+                self.ended = true;
+                if chunked {
+                    out.extend_from_slice(if had_piece { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" });
+                }
+            }
+            Some(Err(error)) => return Poll::Ready(Err(Error::RequestBody(error.into()))),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.is_empty() => self.begun = had_piece,
+                Ok(data) => {
+                    if chunked {
+                        let before = if had_piece { "\r\n" } else { "" };
+                        out.extend_from_slice(format!("{before}{:x}\r\n", data.len()).as_bytes());
+                    }
+                    self.piece = data;
+                }
+                Err(frame) => {
+                    self.ended = true;
+                    if chunked {
+                        out.extend_from_slice(if had_piece { b"\r\n0\r\n" } else { b"0\r\n" });
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        write_trailers(out, &trailers);
+                    }
+                }
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn write_trailers(out: &mut BytesMut, trailers: &HeaderMap) {
+    for (name, value) in trailers {
+        if !hop::is_forbidden_trailer(name) {
+            write_field(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes `out`, then `piece`, in as few system calls as the socket allows.
+fn poll_flush(
+    io: &mut TcpStream,
+    out: &mut BytesMut,
+    piece: &mut Bytes,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !out.is_empty() || !piece.is_empty() {
+        let io = Pin::new(&mut *io);
+        let written = if piece.is_empty() {
+            ready!(io.poll_write(cx, out))?
+        } else if out.is_empty() {
+            ready!(io.poll_write(cx, piece))?
+        } else {
+            ready!(io.poll_write_vectored(cx, &[IoSlice::new(out), IoSlice::new(piece)]))?
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_head = written.min(out.len());
+        out.advance(of_head);
+        piece.advance(written - of_head);
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// How `body` has to be framed when the head says `headers_length` or nothing.
+pub(super) fn coding<B: Upload>(body: &B, has_length: bool) -> Coding {
+    if body.is_end_stream() || has_length { Coding::Plain } else { Coding::Chunked }
+}
+
+/// Whether a field is the one that frames a body of known length.
+pub(super) fn is_length(name: &[u8]) -> bool {
+    name == CONTENT_LENGTH.as_str().as_bytes()
+}

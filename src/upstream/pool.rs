@@ -1,0 +1,58 @@
+//! Idle connections of one worker, the latest used first: what is warm is used again, what is not grows old and is closed.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::http1::Connection;
+
+/// More idle connections than this are closed at once.
+const MAX_IDLE: usize = 1024;
+
+/// How often old connections are looked for.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// A stack of idle connections. Belongs to one thread.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    idle: RefCell<Vec<Connection>>,
+    filled: Notify,
+}
+
+impl Pool {
+    /// A connection that was open when last heard of.
+    pub(super) fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(connection) = idle.pop() {
+            if connection.is_open() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    pub(super) fn put(&self, connection: Connection) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            self.filled.notify_one();
+        }
+        if idle.len() < MAX_IDLE {
+            idle.push(connection);
+        }
+    }
+
+    /// Closes connections unused for `idle_timeout`, within a second or two; for ever.
+    pub(super) async fn tidy(&self, idle_timeout: Duration) {
+        loop {
+            while self.idle.borrow().is_empty() {
+                self.filled.notified().await;
+            }
+            tokio::time::sleep(TIDY).await;
+            let now = Instant::now();
+            self.idle.borrow_mut().retain_mut(|connection| {
+                connection.is_open() && connection.idle_since(now) < idle_timeout
+            });
+        }
+    }
+}
