@@ -120,6 +120,10 @@ fn introduce(root_url: &str, metrics: Option<SocketAddr>, files: &Path) {
     println!("  curl -u admin:admin {json} -d '{{}}' {api}/token/renew");
     println!("  curl -u viewer:viewer {api}/check                  # 403, and why");
     println!("  curl -u admin:admin {json} -d '{{\"token\":\"x\"}}' {api}/token   # 400, and why");
-    println!("  curl -u admin:admin {json} -X DELETE -d '{{\"instance\":\"{root_url}\"}}' {api}/token");
-    println!("\nThe dashboard stays up all the same. Ctrl-C ends everything and removes the files.\n");
+    println!(
+        "  curl -u admin:admin {json} -X DELETE -d '{{\"instance\":\"{root_url}\"}}' {api}/token"
+    );
+    println!(
+        "\nThe dashboard stays up all the same. Ctrl-C ends everything and removes the files.\n"
+    );
 }

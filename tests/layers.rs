@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const ROWS: [&[&str]; 8] = [
-    &["clock", "body", "path", "telemetry", "shutdown"],
+    &["clock", "body", "chunk", "hop", "path", "sweep", "telemetry", "shutdown"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],
     &["gate", "feed", "auth"],

@@ -17,7 +17,8 @@ pub(crate) async fn send(request: Request<String>) -> Result<Response<Bytes>, Fa
     head.headers.entry(HOST).or_insert(authority.parse()?);
     head.uri = head.uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
     let stream = TcpStream::connect(&authority).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::from_parts(head, Full::new(Bytes::from(body)));
     // The connection is done once its only sender is gone, so both end together.
     let answer = async move {

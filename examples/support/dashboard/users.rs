@@ -8,7 +8,6 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::http_support::{self as web, Body};
@@ -150,6 +149,22 @@ fn known(login: &str, password: &str) -> Option<&'static User> {
 fn field(form: &str, name: &str) -> Option<String> {
     let (_, value) =
         form.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
-    let spaced = value.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(Into::into)
+    decoded(value)
+}
+
+/// `+` is a space, `%41` an `A`; `None` for a bad escape or what is not UTF-8.
+fn decoded(value: &str) -> Option<String> {
+    let mut bytes = value.bytes();
+    let mut text = Vec::with_capacity(value.len());
+    while let Some(byte) = bytes.next() {
+        text.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(text).ok()
 }
