@@ -1,16 +1,21 @@
 //! license-gate: a reverse proxy in front of a metrics dashboard that keeps its license.
 pub mod admin;
 pub mod api;
+pub mod app;
 pub mod auth;
 pub mod body;
 pub mod chunk;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod downstream;
 pub mod feed;
+pub mod gate;
 pub mod hop;
 pub mod license;
 pub mod path;
 pub mod problem;
+pub mod proxy;
 pub mod shutdown;
 pub mod store;
 pub mod sweep;

@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! license-gate, the program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    license_gate::cli::run(std::env::args_os())
+}

@@ -8,6 +8,7 @@ mod listener;
 mod peer;
 pub mod refuse;
 mod request_body;
+mod sender;
 mod stream;
 pub mod tls;
 
@@ -23,6 +24,7 @@ pub use io::Io;
 pub use listener::{Acceptor, Bound, Connections, bind};
 pub use peer::{Peer, Takeover};
 pub use request_body::{BodyError, RequestBody};
+pub use sender::{Sender, X_FORWARDED_FOR};
 
 /// What answers requests; belongs to one worker's thread.
 pub trait Service: 'static {

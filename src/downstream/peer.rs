@@ -18,6 +18,8 @@ pub type Takeover = Box<dyn FnOnce(Io) -> Pin<Box<dyn Future<Output = ()>>>>;
 pub struct Peer {
     /// The other end of the socket.
     pub address: SocketAddr,
+    /// The same address without its port, as text.
+    pub address_text: String,
     /// How the client speaks to us.
     pub scheme: Scheme,
     timeouts: Timeouts,
@@ -39,6 +41,7 @@ impl Peer {
         let deadline = sweep.deadline();
         Self {
             address,
+            address_text: address.ip().to_string(),
             scheme,
             timeouts,
             deadline,

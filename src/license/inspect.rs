@@ -89,3 +89,66 @@ fn unproven(rejection: &Rejection) -> Report {
         license: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{ISSUER, NOW, STRANGER, at, claims, policy};
+    use super::*;
+
+    /// One letter a check: passed, failed, skipped.
+    fn letters(report: &Report) -> String {
+        let letter = |check: &Check| match check.outcome {
+            Outcome::Passed => 'P',
+            Outcome::Failed(_) => 'F',
+            Outcome::Skipped => 's',
+        };
+        report.checks.iter().map(letter).collect()
+    }
+
+    fn report(text: &str) -> Report {
+        inspect(text, &ISSUER.trusted(), &policy(), at(NOW))
+    }
+
+    #[test]
+    fn all_thirteen_checks_are_told_in_their_order() {
+        let token = ISSUER.sign(&claims(&json!({ "nbf": 1, "lexp": NOW + 1 }))).expect("a token");
+        let report = report(token.as_str());
+        let names: Vec<_> = report.checks.iter().map(|check| check.name.as_str()).collect();
+        assert_eq!(
+            names.join(" "),
+            "form algorithm key signature claims issuer subject not_before license_expiry trial token_expiry \
+             revocation product"
+        );
+        assert!(report.checks.is_sorted_by_key(|check| check.name));
+        assert_eq!(letters(&report), "PPPPPsPPPsPss");
+        assert!(report.valid && report.reason().is_none() && report.license.is_some());
+    }
+
+    #[test]
+    fn a_text_that_does_not_verify_is_told_up_to_its_first_failure() {
+        let stranger = STRANGER.sign(&claims(&json!({}))).expect("a token");
+        let cases = [
+            ("garbage", "Fssssssssssss"),
+            (stranger.as_str(), "PPFssssssssss"),
+            ("eyJhbGciOiJub25lIn0.e30.", "PFsssssssssss"),
+        ];
+        for (text, expected) in cases {
+            let report = report(text);
+            assert_eq!(letters(&report), expected);
+            assert_eq!((report.valid, report.status), (false, Status::Invalid));
+            assert!(report.license.is_none());
+        }
+    }
+
+    #[test]
+    fn every_check_of_a_license_is_made_and_the_first_failure_is_the_reason() {
+        let changes = json!({ "sub": "https://b/", "lexp": 1, "exp": 1 });
+        let token = ISSUER.sign(&claims(&changes)).expect("a token");
+        let report = report(token.as_str());
+        assert_eq!(letters(&report), "PPPPPsFsFsFss");
+        assert_eq!(report.status, Status::InvalidSubject);
+        assert_eq!(report.reason().map(Rejection::code), Some("subject-mismatch"));
+    }
+}

@@ -47,6 +47,10 @@ impl Key {
             (Algorithm::ES384, DecodingKey::from_ec_der(der))
         } else {
             let key = RsaPublicKey::from_der(der).map_err(|_| KeyError::Unsupported)?;
+            // A key bound to RSASSA-PSS (RFC 4055) reads the same, is written otherwise, and must not do PKCS#1.
+            if key.as_der().map_err(|_| KeyError::Invalid)?.as_ref() != der {
+                return Err(KeyError::Unsupported);
+            }
             let RsaPublicKeyComponents { n, e } = (&key).into();
             (Algorithm::RS256, rsa(n, e)?)
         };

@@ -265,7 +265,7 @@ fn public_members(signer: &Signer) -> Value {
 }
 
 fn thumbprint(signer: &Signer) -> String {
-    // serde_json keeps members sorted and writes no white space, which is RFC 7638's canonical form.
+    // Written above in their sorted order, and without white space: RFC 7638 section 3.3.
     let canonical = public_members(signer).to_string();
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }
@@ -281,4 +281,74 @@ fn pem_text(label: &str, der: &[u8]) -> String {
     }
     text.push_str(&format!("\n-----END {label}-----\n"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{claims, pair};
+    use super::super::{MAX_TOKEN_BYTES, verify};
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_the_same_pair_after_pem_and_back() {
+        for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+            let pair = pair(algorithm);
+            let pem = pair.private_pem().expect("PEM");
+            let again = KeyPair::from_pem(pem.as_str().as_bytes()).expect("a key pair");
+            assert_eq!((again.algorithm(), again.jwk()), (algorithm, pair.jwk()));
+            let token = again.sign(&claims(&json!({}))).expect("a token");
+            assert_eq!(
+                verify(&token, &pair.trusted()).expect("a license").key_id(),
+                Some(pair.kid())
+            );
+        }
+    }
+
+    /// RFC 8037 appendix A.1 to A.3: this private key, its JWK, its thumbprint.
+    #[test]
+    fn the_thumbprint_is_that_of_the_standard() {
+        let seed = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+        let seed = URL_SAFE_NO_PAD.decode(seed).expect("base64url");
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let public = URL_SAFE_NO_PAD.decode(x).expect("base64url");
+        let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &public).expect("a pair");
+        let pair = KeyPair::of(Signer::Ed(pair), Algorithm::EdDSA);
+        assert_eq!(pair.jwk()["x"], x);
+        assert_eq!(pair.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn a_key_signs_only_what_its_kind_does() {
+        assert!(pair(Algorithm::ES256).with_algorithm(Algorithm::ES384).is_err());
+        assert!(pair(Algorithm::EdDSA).with_algorithm(Algorithm::RS256).is_err());
+        assert!(pair(Algorithm::RS256).with_algorithm(Algorithm::ES256).is_err());
+        assert!(pair(Algorithm::RS256).with_algorithm(Algorithm::PS512).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_private_key_is_refused() {
+        let public = pair(Algorithm::ES256).public_pem().expect("PEM");
+        for pem in [
+            "",
+            "nonsense",
+            &public,
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        ] {
+            assert!(KeyPair::from_pem(pem.as_bytes()).is_err(), "{pem}");
+        }
+    }
+
+    #[test]
+    fn a_token_no_gate_would_read_is_not_made() {
+        let pair = pair(Algorithm::EdDSA);
+        let huge = json!({ "company": "x".repeat(MAX_TOKEN_BYTES) });
+        assert!(matches!(pair.sign(&huge), Err(MintError::Refused(Rejection::TooLarge { .. }))));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let pair = pair(Algorithm::EdDSA);
+        assert_eq!(format!("{pair:?}"), format!("KeyPair(EdDSA {})", pair.kid()));
+        assert_eq!(format!("{:?}", pair.private_pem().expect("PEM")), "PrivatePem(...)");
+    }
 }

@@ -305,4 +305,39 @@ mod tests {
                 .starts_with("licensed for https://a/, this instance is https://b/")
         );
     }
+
+    #[test]
+    fn codes_are_distinct_and_checks_are_in_order() {
+        let (at, product) = (UnixTime::default(), String::new());
+        let shown = || Excerpt::of("x");
+        let all = [
+            Rejection::TooLarge { bytes: 0 },
+            Rejection::Malformed("x"),
+            Rejection::Encrypted,
+            Rejection::HeaderDuplicated,
+            Rejection::HeaderNotAllowed { member: "crit" },
+            Rejection::AlgorithmNotAllowed { algorithm: shown() },
+            Rejection::KeysMissing,
+            Rejection::KeyUnknown { kid: shown() },
+            Rejection::KeyAlgorithmMismatch { algorithm: "RS256" },
+            Rejection::SignatureInvalid,
+            Rejection::ClaimsMalformed,
+            Rejection::ClaimDuplicated { claim: shown() },
+            Rejection::ClaimMissing { claim: "x" },
+            Rejection::ClaimInvalid { claim: "x", expected: "y" },
+            Rejection::IssuerMismatch { issuer: None },
+            Rejection::SubjectMismatch { licensed: shown(), instance: RootUrl::default() },
+            Rejection::NotYetValid { from: at },
+            Rejection::Expired { whose: End::License, at },
+            Rejection::Expired { whose: End::Trial, at },
+            Rejection::Expired { whose: End::Token, at },
+            Rejection::Revoked { what: "token" },
+            Rejection::ProductMissing { product },
+        ];
+        let codes: std::collections::BTreeSet<_> = all.iter().map(Rejection::code).collect();
+        assert_eq!(codes.len(), all.len());
+        assert!(all.is_sorted_by_key(Rejection::check));
+        // Every message says what to do, behind a colon.
+        assert!(all.iter().all(|rejection| rejection.to_string().contains(": ")));
+    }
 }

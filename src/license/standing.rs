@@ -172,3 +172,167 @@ fn product(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
     let Some(product) = &policy.product else { return Outcome::Skipped };
     Outcome::of(claims.includes(product), || Rejection::ProductMissing { product: product.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::testing::{DAY, NOW, at, license, policy};
+    use super::super::{Revoked, RootUrl};
+    use super::*;
+
+    fn standing(changes: &Value, seconds: u64) -> Standing {
+        Standing::of(Some(&license(changes)), &policy(), at(seconds))
+    }
+
+    fn code(standing: &Standing) -> &'static str {
+        standing.reason().map_or("-", |rejection| rejection.code())
+    }
+
+    #[test]
+    fn no_license_is_absent() {
+        let standing = Standing::of(None, &policy(), at(NOW));
+        assert_eq!((standing.status(), standing.reason()), (Status::NotFound, None));
+    }
+
+    #[test]
+    fn ends_are_exclusive_and_only_nbf_and_exp_have_leeway() {
+        let (start, end) = (json!({ "nbf": NOW }), json!({ "exp": NOW }));
+        let (license, trial) = (json!({ "lexp": NOW }), json!({ "trial": true, "trial_exp": NOW }));
+        let cases = [
+            (&start, NOW - 61, "not-yet-valid", Status::Invalid),
+            (&start, NOW - 60, "-", Status::Valid),
+            (&end, NOW + 59, "-", Status::Valid),
+            (&end, NOW + 60, "token-expired", Status::Expired),
+            (&license, NOW - 1, "-", Status::Valid),
+            (&license, NOW, "license-expired", Status::Expired),
+            (&trial, NOW - 1, "-", Status::Valid),
+            (&trial, NOW, "trial-expired", Status::Expired),
+        ];
+        for (changes, seconds, reason, status) in cases {
+            let standing = standing(changes, seconds);
+            assert_eq!(
+                (code(&standing), standing.status()),
+                (reason, status),
+                "{changes} at {seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn zero_and_absent_are_no_dates() {
+        let changes = json!({ "nbf": 0, "lexp": 0, "trial": true, "trial_exp": 0 });
+        assert_eq!(standing(&changes, NOW), Standing::Active);
+        assert_eq!(standing(&json!({ "trial": false, "trial_exp": 1 }), NOW), Standing::Active);
+        assert_eq!(standing(&json!({ "trial_exp": 1 }), NOW), Standing::Active);
+        assert_eq!(standing(&json!({ "iat": NOW + 99 * DAY }), NOW), Standing::Active);
+    }
+
+    /// Everything is wrong with this license; what is wrong is mended one by one, and each time the next is the reason.
+    #[test]
+    fn the_first_failure_in_order_is_the_reason() {
+        let mut policy = policy();
+        policy.issuers = vec!["https://issuer.example/".to_owned()];
+        policy.product = Some("reports".to_owned());
+        policy.revoked = Arc::new(Revoked { lid: ["L-1".to_owned()].into(), ..Revoked::default() });
+        let mut changes = json!({
+            "iss": "evil", "sub": "https://b.example/", "nbf": NOW + DAY, "lexp": 1, "trial": true, "trial_exp": 1,
+            "exp": 1, "prod": ["other"],
+        });
+        let mends = [
+            ("issuer-mismatch", Status::Invalid, "iss", json!("https://issuer.example/")),
+            ("subject-mismatch", Status::InvalidSubject, "sub", json!("https://*.example/")),
+            ("not-yet-valid", Status::Invalid, "nbf", json!(NOW)),
+            ("license-expired", Status::Expired, "lexp", json!(NOW + 1)),
+            ("trial-expired", Status::Expired, "trial", json!(false)),
+            ("token-expired", Status::Expired, "exp", json!(NOW + 1)),
+            ("revoked", Status::Invalid, "lid", json!(7)),
+            ("product-missing", Status::Invalid, "prod", json!(["other", "reports"])),
+        ];
+        for (reason, status, claim, mended) in mends {
+            let standing = Standing::of(Some(&license(&changes)), &policy, at(NOW));
+            assert_eq!((code(&standing), standing.status()), (reason, status));
+            changes[claim] = mended;
+        }
+        assert_eq!(Standing::of(Some(&license(&changes)), &policy, at(NOW)), Standing::Active);
+    }
+
+    #[test]
+    fn an_issuer_or_product_that_is_not_stated_is_not_the_one_asked_for() {
+        let mut policy = policy();
+        policy.issuers = vec!["https://issuer.example/".to_owned()];
+        let anonymous = Standing::of(Some(&license(&json!({ "iss": null }))), &policy, at(NOW));
+        assert_eq!(code(&anonymous), "issuer-mismatch");
+        policy.issuers.clear();
+        policy.product = Some("reports".to_owned());
+        assert_eq!(
+            code(&Standing::of(Some(&license(&json!({}))), &policy, at(NOW))),
+            "product-missing"
+        );
+    }
+
+    #[test]
+    fn one_token_is_revoked_or_a_whole_license() {
+        let mut policy = policy();
+        let revoked = |jti: &str, lid: &str| {
+            Arc::new(Revoked { jti: [jti.to_owned()].into(), lid: [lid.to_owned()].into() })
+        };
+        for (list, reason) in [
+            (revoked("J-1", "x"), "revoked"),
+            (revoked("x", "L-1"), "revoked"),
+            (revoked("L-1", "J-1"), "-"),
+        ] {
+            policy.revoked = list;
+            assert_eq!(code(&Standing::of(Some(&license(&json!({}))), &policy, at(NOW))), reason);
+        }
+    }
+
+    #[test]
+    fn a_mismatch_says_both_root_urls() {
+        let mut policy = policy();
+        policy.root_url = RootUrl::parse("https://b").expect("a root URL");
+        let standing = Standing::of(Some(&license(&json!({}))), &policy, at(NOW));
+        let said = standing.reason().expect("a reason").to_string();
+        assert!(
+            said.contains("licensed for https://a.example/, this instance is https://b/"),
+            "{said}"
+        );
+    }
+
+    fn moment() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), NOW - 200..NOW + 200, 0..=1_u64 << 53]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn standing_never_improves_after_expiry(
+            (nbf, lexp, trial_exp, exp) in (moment(), moment(), moment(), moment()),
+            trial in any::<bool>(),
+            leeway in 0_u64..120,
+            mut times in prop::collection::vec(prop_oneof![moment(), any::<u64>()], 2..20),
+        ) {
+            let changes =
+                json!({ "nbf": nbf, "lexp": lexp, "trial": trial, "trial_exp": trial_exp, "exp": exp });
+            let license = license(&changes);
+            let policy = Policy { leeway: Duration::from_secs(leeway), ..policy() };
+            times.sort_unstable();
+            let mut ended = false;
+            let mut begun = false;
+            for now in times {
+                let standing = Standing::of(Some(&license), &policy, at(now));
+                let lapsed = matches!(standing, Standing::Lapsed { .. });
+                let early = matches!(standing, Standing::Early { .. });
+                prop_assert!(lapsed || !ended, "{standing:?} after its end, at {now}");
+                prop_assert!(!early || !begun, "early again at {now}");
+                prop_assert_eq!(standing.is_active(), standing.reason().is_none());
+                ended |= lapsed;
+                begun |= !early;
+            }
+        }
+    }
+}

@@ -1,1 +1,72 @@
+//! Key pairs, claims and policies for the tests of this module; made once per run.
 
+use std::sync::{LazyLock, Mutex};
+
+use serde_json::{Value, json};
+
+use super::{Algorithm, Config, KeyPair, License, Policy, RootUrl, verify};
+use crate::clock::UnixTime;
+
+/// The moment these tests are set in.
+pub(super) const NOW: u64 = 1_800_000_000;
+
+pub(super) const DAY: u64 = 86_400;
+
+/// The issuer every test trusts unless it says otherwise: ES256.
+pub(super) static ISSUER: LazyLock<KeyPair> =
+    LazyLock::new(|| KeyPair::generate(Algorithm::ES256).expect("a key pair"));
+
+/// Somebody else.
+pub(super) static STRANGER: LazyLock<KeyPair> =
+    LazyLock::new(|| KeyPair::generate(Algorithm::ES256).expect("a key pair"));
+
+/// One RSA key as PEM: making one takes long, reading it does not.
+static RSA: LazyLock<Mutex<String>> = LazyLock::new(|| {
+    let pair = KeyPair::generate(Algorithm::RS256).expect("a key pair");
+    Mutex::new(pair.private_pem().expect("PEM").as_str().to_owned())
+});
+
+/// A pair for `algorithm`; those for RSA share one key.
+pub(super) fn pair(algorithm: Algorithm) -> KeyPair {
+    if !algorithm.is_rsa() {
+        return KeyPair::generate(algorithm).expect("a key pair");
+    }
+    let pem = RSA.lock().expect("a key").clone();
+    let pair = KeyPair::from_pem(pem.as_bytes()).expect("a key pair");
+    pair.with_algorithm(algorithm).expect("an RSA algorithm")
+}
+
+/// The moment `seconds`.
+pub(super) const fn at(seconds: u64) -> UnixTime {
+    UnixTime::from_secs(seconds)
+}
+
+/// Claims in force at [`NOW`], with `changes` made to them; `null` takes a claim out.
+pub(super) fn claims(changes: &Value) -> Value {
+    let mut claims = json!({
+        "sub": "https://a.example/",
+        "lid": "L-1",
+        "jti": "J-1",
+        "iss": "https://issuer.example/",
+        "iat": NOW - DAY,
+        "exp": NOW + DAY,
+    });
+    for (name, value) in changes.as_object().into_iter().flatten() {
+        match value {
+            Value::Null => drop(claims.as_object_mut().expect("an object").remove(name)),
+            value => claims[name] = value.clone(),
+        }
+    }
+    claims
+}
+
+/// A license of the trusted issuer with `changes` made to its claims.
+pub(super) fn license(changes: &Value) -> License {
+    let token = ISSUER.sign(&claims(changes)).expect("a token");
+    verify(&token, &ISSUER.trusted()).expect("a license")
+}
+
+/// The policy of `https://a.example/`, with the default leeway of 60 s.
+pub(super) fn policy() -> Policy {
+    Policy::new(RootUrl::parse("https://a.example/").expect("a root URL"), &Config::default())
+}

@@ -1,4 +1,4 @@
-//! Logs and counters: subscriber set-up, field names.
+//! Settings of logs.
 
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

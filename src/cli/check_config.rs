@@ -1,0 +1,35 @@
+//! `license-gate check-config`: everything `serve` would load, without serving.
+
+use clap::Args;
+
+use super::output::{complain, complain_all, print};
+use super::settings::Settings;
+use crate::config::Loaded;
+
+/// Check everything `serve` would load, and print the effective configuration
+///
+/// Reads the configuration, the files it names and the keys and certificates in them, and sees whether the addresses are
+/// this machine's; nothing is bound or written. Secrets are masked.
+///
+/// Exit codes: 0; 1 with every fault found, each naming its key, and its file and line, variable or flag.
+#[derive(Debug, Args)]
+pub(super) struct CheckConfig {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl CheckConfig {
+    pub(super) fn run(self) -> u8 {
+        let (loaded, mut faults) = Loaded::with_faults(self.settings.sources());
+        for examined in [loaded.examine(), loaded.examine_closely()] {
+            faults.extend(examined.err().into_iter().flatten());
+        }
+        if let Err(faults) = faults.or(()) {
+            return complain_all(faults);
+        }
+        for warning in loaded.config.warnings() {
+            complain(format_args!("warning: {warning}"));
+        }
+        print(loaded.config.render_masked().as_bytes())
+    }
+}

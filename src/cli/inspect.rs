@@ -1,0 +1,249 @@
+//! `license inspect`: what a gate would say about a token, check by check.
+//!
+//! Exit code 0 valid, 1 invalid, 2 unreadable: the token's file or the keys cannot be read at all.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use serde_json::{Map, Value, json};
+
+use super::streams::Streams;
+use crate::clock::UnixTime;
+use crate::license::{Check, Claims, Config, Keys, Outcome, Policy, Report, RootUrl, inspect};
+
+/// Most that is read of a token's file; anything longer is no token.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Flags of `license inspect`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// File with the token; `-` reads standard input.
+    #[arg(value_name = "FILE|-")]
+    pub token: PathBuf,
+    /// Trusted keys: JWKS file, PEM public key, or a directory of them.
+    #[arg(long, value_name = "PATH")]
+    pub issuer_keys: Option<PathBuf>,
+    /// Root URL of the instance.
+    #[arg(long, value_name = "URL")]
+    pub root_url: Option<RootUrl>,
+    /// Print JSON, for machines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Checks a token as an instance set up by `config` and called `root_url` would at `now`; flags come before both.
+///
+/// Without any root URL it is the default one.
+pub fn run(
+    args: &Args,
+    config: &Config,
+    root_url: Option<&RootUrl>,
+    now: UnixTime,
+    streams: &mut Streams<'_>,
+) -> u8 {
+    let root_url = args.root_url.as_ref().or(root_url).cloned().unwrap_or_default();
+    let policy = Policy::new(root_url, config);
+    let report = report(args, config, &policy, now, streams).and_then(|report| {
+        print(args, &report, streams.out)?;
+        Ok(report.valid)
+    });
+    match report {
+        Ok(valid) => u8::from(!valid),
+        Err(error) => {
+            streams.complain(&error);
+            2
+        }
+    }
+}
+
+fn report(
+    args: &Args,
+    config: &Config,
+    policy: &Policy,
+    now: UnixTime,
+    streams: &mut Streams<'_>,
+) -> anyhow::Result<Report> {
+    let path = args.issuer_keys.as_ref().unwrap_or(&config.keys);
+    let (keys, faults) = Keys::load(path).context("the trusted keys cannot be used")?;
+    for fault in faults {
+        streams.complain(&anyhow::Error::new(fault).context("a key is not used"));
+    }
+    if keys.is_empty() {
+        bail!("there is no trusted key in {}: name another with --issuer-keys", path.display());
+    }
+    let text = streams
+        .read(&args.token, MAX_FILE_BYTES)
+        .with_context(|| format!("cannot read the token {}", args.token.display()))?;
+    // What is not UTF-8 stays something that is no base64url either, and is reported as such.
+    Ok(inspect(&String::from_utf8_lossy(&text), &keys, policy, now))
+}
+
+fn print(args: &Args, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    if args.json {
+        return writeln!(out, "{:#}", as_json(report));
+    }
+    for check in &report.checks {
+        print_check(check, out)?;
+    }
+    if let Some(license) = &report.license {
+        writeln!(out, "\nsigned by       {}", license.key_id().unwrap_or("a key without id"))?;
+        print_claims(license.claims(), out)?;
+    }
+    writeln!(out, "\nstatus {} ({})", report.status.code(), report.status.as_str())
+}
+
+fn print_check(check: &Check, out: &mut dyn Write) -> io::Result<()> {
+    match &check.outcome {
+        Outcome::Passed => writeln!(out, "{:<15} ok", check.name),
+        Outcome::Skipped => writeln!(out, "{:<15} -", check.name),
+        Outcome::Failed(why) => writeln!(out, "{:<15} FAILED: {why}", check.name),
+    }
+}
+
+fn print_claims(claims: &Claims, out: &mut dyn Write) -> io::Result<()> {
+    for (name, value) in claims.stated() {
+        match value.as_u64().filter(|seconds| is_date(name) && *seconds > 0) {
+            Some(seconds) => {
+                writeln!(out, "{name:<15} {value} ({})", UnixTime::from_secs(seconds))?
+            }
+            None => writeln!(out, "{name:<15} {value}")?,
+        }
+    }
+    Ok(())
+}
+
+fn is_date(claim: &str) -> bool {
+    ["iat", "exp", "nbf", "lexp", "trial_exp"].contains(&claim)
+}
+
+fn as_json(report: &Report) -> Value {
+    let claims = report.license.as_ref().map(|license| {
+        let stated = license.claims().stated().into_iter();
+        stated.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()
+    });
+    json!({
+        "valid": report.valid,
+        "status": report.status.code(),
+        "checks": report.checks.iter().map(check_as_json).collect::<Vec<_>>(),
+        "kid": report.license.as_ref().and_then(|license| license.key_id()),
+        "claims": claims,
+    })
+}
+
+fn check_as_json(check: &Check) -> Value {
+    let name = check.name.as_str();
+    match &check.outcome {
+        Outcome::Passed => json!({ "name": name, "result": "passed" }),
+        Outcome::Skipped => json!({ "name": name, "result": "skipped" }),
+        Outcome::Failed(why) => json!({
+            "name": name, "result": "failed", "code": why.code(), "message": why.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::license::{Algorithm, KeyPair};
+
+    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+    struct Scene {
+        dir: tempfile::TempDir,
+        pair: KeyPair,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+            let dir = tempfile::tempdir().expect("a directory");
+            std::fs::write(dir.path().join("jwks.json"), pair.jwks().to_string()).expect("written");
+            Self { dir, pair }
+        }
+
+        /// Exit code, output and complaints for a token given on standard input.
+        fn inspected(&self, token: &[u8], root_url: &str, json: bool) -> (u8, String, String) {
+            let args = Args {
+                token: "-".into(),
+                issuer_keys: Some(self.dir.path().to_owned()),
+                root_url: Some(root_url.parse().expect("a root URL")),
+                json,
+            };
+            self.run(&args, token)
+        }
+
+        fn run(&self, args: &Args, token: &[u8]) -> (u8, String, String) {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let mut input = token;
+            let mut streams = Streams { input: &mut input, out: &mut out, err: &mut err };
+            let code = run(args, &Config::default(), None, NOW, &mut streams);
+            let text = |bytes| String::from_utf8(bytes).expect("text");
+            (code, text(out), text(err))
+        }
+
+        fn token(&self) -> String {
+            let claims = json!({ "sub": "https://a/", "lid": 1, "exp": 1_800_000_100_u64, "company": "C\n" });
+            self.pair.sign(&claims).expect("a token").as_str().to_owned()
+        }
+    }
+
+    #[test]
+    fn a_valid_token_is_0_and_shows_checks_and_claims() {
+        let scene = Scene::new();
+        let (code, out, err) = scene.inspected(scene.token().as_bytes(), "https://a", false);
+        assert_eq!((code, err.as_str()), (0, ""));
+        for line in [
+            "form            ok\n",
+            "issuer          -\n",
+            "exp             1800000100 (2027-01-15T08:01:40Z)\n",
+            "company         \"C\\n\"\n",
+            "status 1 (valid)\n",
+        ] {
+            assert!(out.contains(line), "{line}{out}");
+        }
+        assert!(!out.contains(&scene.token()));
+    }
+
+    #[test]
+    fn an_invalid_token_is_1_and_says_why() {
+        let scene = Scene::new();
+        let (code, out, _) = scene.inspected(scene.token().as_bytes(), "https://b", false);
+        assert_eq!(code, 1);
+        assert!(
+            out.contains("FAILED: licensed for https://a/, this instance is https://b/"),
+            "{out}"
+        );
+        for garbage in [&b"garbage"[..], b"", b"\xff\xfe"] {
+            assert_eq!(scene.inspected(garbage, "https://a", false).0, 1);
+        }
+    }
+
+    #[test]
+    fn json_is_for_machines() {
+        let scene = Scene::new();
+        let (code, out, _) = scene.inspected(scene.token().as_bytes(), "https://b", true);
+        let said: Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!((code, &said["valid"], &said["status"]), (1, &json!(false), &json!(6)));
+        assert_eq!(said["checks"][0], json!({ "name": "form", "result": "passed" }));
+        assert_eq!(said["checks"][6]["code"], "subject-mismatch");
+        assert_eq!((&said["claims"]["lid"], &said["kid"]), (&json!("1"), &json!(scene.pair.kid())));
+    }
+
+    #[test]
+    fn a_file_or_keys_that_cannot_be_read_are_2() {
+        let scene = Scene::new();
+        let nowhere = scene.dir.path().join("nowhere");
+        let keys = scene.dir.path().to_owned();
+        for (token, issuer_keys, named) in [
+            (nowhere.clone(), keys.clone(), "nowhere"),
+            ("-".into(), nowhere, "nowhere"),
+            (keys.join("jwks.json"), "/dev/null".into(), "/dev/null"),
+        ] {
+            let args = Args { token, issuer_keys: Some(issuer_keys), root_url: None, json: false };
+            let (code, out, err) = scene.run(&args, b"");
+            assert_eq!((code, out.as_str()), (2, ""));
+            assert!(err.contains(named), "{err}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The command line: one file per command, each thin over what the gate itself does.
+//!
+//! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (a flag that is not known or makes no sense is one), 2
+//! cannot bind or start. `check-config`: 0, or 1 with every fault. Every other command: 0, 1 when it could not be done, 2
+//! when it was called wrongly. What is asked for goes to standard output, what is wrong to standard error; a reader
+//! that goes away early is no error.
+
+mod check_config;
+mod completions;
+mod hash_password;
+mod man;
+mod output;
+mod serve;
+mod settings;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// What went well.
+const DONE: u8 = 0;
+/// What could not be done; for `serve`, a bad configuration.
+const FAILED: u8 = 1;
+/// Called wrongly; for `serve`, cannot bind or start.
+const MISUSED: u8 = 2;
+
+/// A licensing reverse proxy that stands as a sidecar in front of a metrics dashboard.
+///
+/// It answers /api/licensing/* itself, from a license it keeps, and forwards everything else untouched. The state of the
+/// license never takes the dashboard down.
+#[derive(Debug, Parser)]
+#[command(name = "license-gate", version, max_term_width = 100)]
+#[command(after_long_help = "\
+Every setting is a key of the configuration file. A flag beats an environment variable
+(LICENSE_GATE__UPSTREAM__URL for upstream.url), which beats the file, which beats the default.
+
+Examples:
+  license-gate serve --upstream http://127.0.0.1:3000 --root-url https://metrics.example.com/
+  license-gate check-config --config gate.toml")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    CheckConfig(check_config::CheckConfig),
+    HashPassword(hash_password::HashPassword),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// Does what `words` (the program's name first) and the environment ask for.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let words: Vec<OsString> = words.into_iter().collect();
+    match Cli::try_parse_from(&words) {
+        Ok(cli) => cli.command.run().into(),
+        Err(error) => {
+            // `--help` and `--version` come this way too; nobody is left to tell that they could not be printed.
+            let _ = error.print();
+            if error.use_stderr() { misuse(&words).into() } else { DONE.into() }
+        }
+    }
+}
+
+/// A gate that is told nonsense has a bad configuration, wherever the nonsense stands.
+fn misuse(words: &[OsString]) -> u8 {
+    let command = words.get(1).and_then(|word| word.to_str());
+    if matches!(command, Some("serve" | "check-config")) { FAILED } else { MISUSED }
+}
+
+impl Command {
+    fn run(self) -> u8 {
+        match self {
+            Self::Serve(command) => command.run(),
+            Self::CheckConfig(command) => command.run(),
+            Self::HashPassword(command) => command.run(),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
+        }
+    }
+}
+
+fn grammar() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_grammar_holds_together() {
+        super::grammar().debug_assert();
+    }
+}

@@ -1,0 +1,113 @@
+//! What no single key can tell: whether settings go together.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::fault::{Fault, Faults};
+use super::{Config, Loaded};
+use crate::auth::Mode;
+use crate::downstream::{Scheme, TlsFiles};
+
+/// Adds what does not fit together, except where a key involved is at fault already.
+pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
+    let mut found = Vec::new();
+    found.extend(half_a_pair(loaded));
+    if loaded.config.downstream.tls.as_ref().is_some_and(lacks_a_half) {
+        loaded.config.downstream.tls = None;
+    }
+    if found.is_empty() {
+        found.extend(https_without_certificate(loaded));
+    }
+    found.extend(nowhere_to_listen(loaded));
+    found.extend(listened_to_twice(loaded));
+    found.extend(upstream_is_the_gate(loaded));
+    found.retain(|fault| !faults.iter().any(|other| other.key() == fault.key()));
+    faults.extend(found);
+}
+
+fn lacks_a_half(files: &TlsFiles) -> bool {
+    files.cert_file.as_os_str().is_empty() || files.key_file.as_os_str().is_empty()
+}
+
+fn half_a_pair(loaded: &Loaded) -> Option<Fault> {
+    let files = loaded.config.downstream.tls.as_ref()?;
+    let (cert, key) = ("server.tls.cert_file", "server.tls.key_file");
+    match (files.cert_file.as_os_str().is_empty(), files.key_file.as_os_str().is_empty()) {
+        (true, false) => Some(missing(loaded, key, cert)),
+        (false, true) => Some(missing(loaded, cert, key)),
+        _ => None,
+    }
+}
+
+/// A fault of the missing key, at the place of the one that asks for it.
+fn missing(loaded: &Loaded, given: &str, missing: &str) -> Fault {
+    Fault::new(loaded.origin(given), missing, format!("is missing, while {given} is set"))
+}
+
+fn https_without_certificate(loaded: &Loaded) -> Option<Fault> {
+    let downstream = &loaded.config.downstream;
+    let https = downstream.listen.iter().find(|listen| listen.scheme == Some(Scheme::Https))?;
+    downstream.tls.is_none().then(|| {
+        let message = format!("https://{} needs server.tls.cert_file and key_file", https.address);
+        loaded.fault("server.listen", message)
+    })
+}
+
+fn nowhere_to_listen(loaded: &Loaded) -> Option<Fault> {
+    let empty = loaded.config.downstream.listen.is_empty();
+    empty.then(|| loaded.fault("server.listen", "names no address"))
+}
+
+fn listened_to_twice(loaded: &Loaded) -> Vec<Fault> {
+    let mut taken: Vec<SocketAddr> = Vec::new();
+    let mut faults = Vec::new();
+    let listen = loaded.config.downstream.listen.iter().map(|l| ("server.listen", l.address));
+    let admin = loaded.config.admin.listen.map(|address| ("admin.listen", address));
+    for (key, address) in listen.chain(admin).filter(|(_, address)| address.port() != 0) {
+        if taken.contains(&address) {
+            faults.push(loaded.fault(key, format!("{address} is listened to already")));
+        }
+        taken.push(address);
+    }
+    faults
+}
+
+/// A dashboard at one of the gate's own addresses would be the gate itself.
+fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
+    let origin = &loaded.config.upstream.origin;
+    let local = if origin.host == "localhost" { "127.0.0.1" } else { &origin.host };
+    let ip: IpAddr = local.parse().ok()?;
+    let same = |address: SocketAddr| {
+        address.port() == origin.port
+            && (address.ip() == ip || (address.ip().is_unspecified() && ip.is_loopback()))
+    };
+    let listen = &loaded.config.downstream.listen;
+    let own = listen.iter().find(|listen| same(listen.address))?.address;
+    let message = format!("is the gate itself, which listens on {own}");
+    Some(loaded.fault("upstream.url", message))
+}
+
+/// What is allowed and yet worth telling.
+pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
+    let Config { downstream, auth, feed, .. } = config;
+    let plain = |url: &http::Uri| url.scheme_str() == Some("http");
+    let unused = |listen: &crate::downstream::Listen| listen.scheme == Some(Scheme::Http);
+    let findings = [
+        (
+            feed.url.as_ref().is_some_and(plain),
+            "renewal.url is plain http: whoever is in between can read the license token",
+        ),
+        (
+            auth.mode == Mode::Local && auth.users.is_empty(),
+            "auth.mode is local and there is no [[auth.users]]: nobody can sign in",
+        ),
+        (
+            auth.mode == Mode::Dashboard && !auth.users.is_empty(),
+            "[[auth.users]] count with auth.mode local only",
+        ),
+        (
+            downstream.tls.is_some() && downstream.listen.iter().all(unused),
+            "server.tls is set and every address of server.listen is http://",
+        ),
+    ];
+    findings.into_iter().filter_map(|(found, warning)| found.then_some(warning)).collect()
+}

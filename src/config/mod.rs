@@ -1,0 +1,165 @@
+//! Flags, environment and file in, one [`Config`] out: made of the `Config` each module defines for itself.
+//!
+//! A flag beats an environment variable (`LICENSE_GATE__UPSTREAM__URL`), which beats the file, which beats the default.
+//! Everything that was said is checked, also what another layer overrides, and every [`Fault`] is reported at once with
+//! its key and the file and line, variable or flag it came from. No file is read unless it is named.
+//! Whether the files a configuration names can be used is [`Loaded::examine`]'s question.
+
+mod coherence;
+mod examine;
+mod fault;
+mod file;
+mod keys;
+mod nearest;
+mod read;
+mod render;
+mod value;
+mod words;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub use fault::{Fault, Faults, Origin};
+pub use words::Flag;
+
+use crate::{admin, auth, downstream, feed, license, shutdown, store, telemetry, upstream};
+
+/// Everything `license-gate serve` can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What people type to reach this instance; its path is the base path. Default `http://127.0.0.1:8080/`.
+    pub root_url: String,
+    /// `[server]`, `[server.tls]`, `[timeouts]`, `[limits]`.
+    pub downstream: downstream::Config,
+    /// `[upstream]`.
+    pub upstream: upstream::Config,
+    /// `[license]`.
+    pub license: license::Config,
+    /// `[store]`.
+    pub store: store::Config,
+    /// `[renewal]`.
+    pub feed: feed::Config,
+    /// `[auth]`, and the limits per client address of `[limits]`.
+    pub auth: auth::Config,
+    /// `[admin]`.
+    pub admin: admin::Config,
+    /// `[shutdown]`.
+    pub shutdown: shutdown::Config,
+    /// `[log]`.
+    pub telemetry: telemetry::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            root_url: "http://127.0.0.1:8080/".into(),
+            downstream: downstream::Config::default(),
+            upstream: upstream::Config::default(),
+            license: license::Config::default(),
+            store: store::Config::default(),
+            feed: feed::Config::default(),
+            auth: auth::Config::default(),
+            admin: admin::Config::default(),
+            shutdown: shutdown::Config::default(),
+            telemetry: telemetry::Config::default(),
+        }
+    }
+}
+
+/// Where settings come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A TOML file; `None`: none is read.
+    pub file: Option<PathBuf>,
+    /// The environment, ours and others' variables alike.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What the command line says.
+    pub flags: Vec<Flag>,
+}
+
+/// A configuration, and where each setting of it came from.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The settings in force.
+    pub config: Config,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Loaded {
+    /// Reads and checks all of `sources`.
+    ///
+    /// # Errors
+    /// Every fault of every source.
+    pub fn from_sources(sources: Sources) -> Result<Self, Faults> {
+        let (loaded, faults) = Self::with_faults(sources);
+        faults.or(loaded)
+    }
+
+    /// What could be read of `sources`, for whoever wants to look on, and every fault of them.
+    pub fn with_faults(sources: Sources) -> (Self, Faults) {
+        let mut faults = Faults::default();
+        let file = sources.file.as_deref().map_or(Ok(Vec::new()), file::read);
+        let mut settings = faults.take(file).unwrap_or_default();
+        settings.extend(words::environment(sources.environment, &mut faults));
+        settings.extend(sources.flags.into_iter().map(words::flag));
+
+        let mut loaded = Self::default();
+        for setting in settings {
+            faults.take(keys::read(&mut loaded.config, &setting));
+            loaded.origins.insert(setting.key, setting.origin);
+        }
+        coherence::check(&mut loaded, &mut faults);
+        (loaded, faults)
+    }
+
+    /// Where `key` was set last.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    fn fault(&self, key: &str, message: impl Into<String>) -> Fault {
+        Fault::new(self.origin(key), key, message)
+    }
+}
+
+impl Config {
+    /// The effective configuration as TOML, secrets masked.
+    pub fn render_masked(&self) -> String {
+        render::masked(self)
+    }
+
+    /// What is allowed and yet worth a line in the log.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        coherence::warnings(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(sources: Sources) -> Result<Config, Faults> {
+        Loaded::from_sources(sources).map(|loaded| loaded.config)
+    }
+
+    #[test]
+    fn no_source_at_all_gives_the_defaults() {
+        let config = load(Sources::default()).expect("defaults are good");
+        assert_eq!(config.render_masked(), Config::default().render_masked());
+    }
+
+    #[test]
+    fn what_is_rendered_reads_back_as_the_same() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("gate.toml");
+        let mut config = Config::default();
+        // A relative path read from the file becomes one relative to the file.
+        config.license.keys = "/keys".into();
+        config.store.dir = "/data".into();
+        config.downstream.timeouts.idle = std::time::Duration::from_millis(90_500);
+        std::fs::write(&path, config.render_masked()).expect("written");
+        let again = load(Sources { file: Some(path), ..Sources::default() }).expect("good");
+        assert_eq!(again.render_masked(), config.render_masked());
+    }
+}

@@ -1,0 +1,154 @@
+//! Words with a grammar of their own: paths, JSON pointers, names.
+
+use std::path::PathBuf;
+
+use http::uri::PathAndQuery;
+
+use crate::config::fault::{Fault, Origin};
+use crate::config::value::Value;
+
+/// Text that must say something.
+pub(in crate::config) fn name(value: &Value) -> Result<String, Fault> {
+    match value.text()? {
+        "" => Err(value.fault("is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Text that may be empty.
+pub(in crate::config) fn any(value: &Value) -> Result<String, Fault> {
+    value.text().map(str::to_owned)
+}
+
+/// A path: relative to the file that names it, else to the working directory.
+pub(in crate::config) fn path(value: &Value) -> Result<PathBuf, Fault> {
+    name(value).map(|path| anchored(value, &path))
+}
+
+/// A path; `None` for an empty string, which means none.
+pub(in crate::config) fn optional_path(value: &Value) -> Result<Option<PathBuf>, Fault> {
+    if value.text()?.is_empty() { Ok(None) } else { path(value).map(Some) }
+}
+
+fn anchored(value: &Value, path: &str) -> PathBuf {
+    match &value.origin {
+        Origin::File(file, _) => file.parent().unwrap_or(file).join(path),
+        _ => path.into(),
+    }
+}
+
+/// `store.url`: the directory of `file:DIR`.
+pub(in crate::config) fn directory(value: &Value) -> Result<PathBuf, Fault> {
+    let url = value.text()?;
+    // Not quoted: a database's URL holds its password.
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Err(value.fault("\"postgres:\" is not supported by this version"));
+    }
+    let Some(dir) = url.strip_prefix("file:") else {
+        return Err(value.fault("is not file:DIR"));
+    };
+    let dir = match dir.strip_prefix("//") {
+        Some(absolute) if absolute.starts_with('/') => absolute,
+        Some(_) => return Err(value.fault("names a host: write file:DIR or file:///DIR")),
+        None => dir,
+    };
+    if dir.is_empty() { Err(value.fault("names no directory")) } else { Ok(anchored(value, dir)) }
+}
+
+/// A path of the dashboard's, as it goes into a request line.
+pub(in crate::config) fn target(value: &Value) -> Result<String, Fault> {
+    let text = value.text()?;
+    let visible =
+        text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if !visible || text.starts_with("//") || text.parse::<PathAndQuery>().is_err() {
+        return Err(value.fault(format!("{text:?} is not a path such as \"/api/user\"")));
+    }
+    Ok(text.to_owned())
+}
+
+/// A JSON pointer to a field (RFC 6901): `/field`, `~0` for `~`, `~1` for `/`.
+pub(in crate::config) fn pointer(value: &Value) -> Result<String, Fault> {
+    let text = value.text()?;
+    let mut escapes = text.split('~').skip(1);
+    if !text.starts_with('/') || !escapes.all(|rest| rest.starts_with(['0', '1'])) {
+        return Err(
+            value.fault(format!("{text:?} is not a JSON pointer such as \"/isGrafanaAdmin\""))
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// A cookie's name, a token of RFC 9110 section 5.6.2.
+pub(in crate::config) fn cookie(value: &Value) -> Result<String, Fault> {
+    let text = value.text()?;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_token) {
+        return Err(value.fault(format!("{text:?} cannot be the name of a cookie")));
+    }
+    Ok(text.to_owned())
+}
+
+/// One of a few words, each with its meaning.
+pub(in crate::config) fn one_of<T: Copy>(value: &Value, known: &[(&str, T)]) -> Result<T, Fault> {
+    let text = value.text()?;
+    let found = known.iter().find(|(word, _)| *word == text);
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        value.fault(format!("{text:?} is none of {}", words.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::Kind;
+    use std::path::Path;
+
+    fn written(text: &str) -> Value {
+        let origin = Origin::File(Path::new("etc/gate.toml").into(), 1);
+        Value { key: "k".into(), origin, kind: Kind::Text(text.into()) }
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_that_names_them() {
+        assert_eq!(path(&written("a/b")).expect("good"), Path::new("etc/a/b"));
+        assert_eq!(path(&written("/a")).expect("good"), Path::new("/a"));
+        let word = Value { origin: Origin::Flag("--x"), ..written("a") };
+        assert_eq!(path(&word).expect("good"), Path::new("a"));
+        for text in ["", "a\nb", "a\0"] {
+            assert!(path(&written(text)).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn directories_of_the_store() {
+        let good = [("file:d", "etc/d"), ("file:/d", "/d"), ("file:///d/e", "/d/e")];
+        for (text, expected) in good {
+            assert_eq!(directory(&written(text)).expect(text), Path::new(expected));
+        }
+        for text in ["", "d", "file:", "file://host/d", "postgres://u:secret@h/d", "redis://"] {
+            let fault = directory(&written(text)).expect_err(text).to_string();
+            assert!(!fault.contains("secret"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn words_of_the_dashboard() {
+        for text in ["/a", "/a/b?c=d", "/a%20b"] {
+            assert!(target(&written(text)).is_ok(), "{text}");
+        }
+        for text in ["", "a", "//a", "/a b", "/a#b", "/a\r\nX: y", "/ä", "http://a/b"] {
+            assert!(target(&written(text)).is_err(), "{text}");
+        }
+        for text in ["/a", "/a/0/~0~1", "/"] {
+            assert!(pointer(&written(text)).is_ok(), "{text}");
+        }
+        for text in ["", "a", "/~", "/~2", "/a~"] {
+            assert!(pointer(&written(text)).is_err(), "{text}");
+        }
+        assert!(cookie(&written("grafana_session")).is_ok());
+        for text in ["", "a b", "a=b", "a;b", "a\r\nb"] {
+            assert!(cookie(&written(text)).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A setting before it is understood: its key, where it was written, and what was written there.
+//!
+//! A file says whether a value is text, a number or a list; an environment variable and a flag are only ever words, from
+//! which the key's own reader takes what it needs. Both come out of the same accessors, and each complaint they make
+//! carries key and place.
+
+use super::fault::{Fault, Faults, Origin};
+
+/// One setting, or one element of a list.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    pub(super) key: String,
+    pub(super) origin: Origin,
+    pub(super) kind: Kind,
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    /// A TOML string.
+    Text(String),
+    /// A word of the environment or the command line, whose type the key decides.
+    Word(String),
+    Integer(String),
+    Boolean(bool),
+    List(Vec<Value>),
+    Table(Vec<Value>),
+    /// A TOML type no key takes, by its name.
+    Other(&'static str),
+}
+
+impl Value {
+    /// A fault of this setting.
+    pub(super) fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault::new(self.origin.clone(), self.key.as_str(), message)
+    }
+
+    fn mistyped(&self, wanted: &str) -> Fault {
+        self.fault(format!("takes {wanted}, not {}", self.kind.describe()))
+    }
+
+    /// Text without control characters, which no setting needs and a header or a log line would suffer from.
+    pub(super) fn text(&self) -> Result<&str, Fault> {
+        let (Kind::Text(text) | Kind::Word(text)) = &self.kind else {
+            return Err(self.mistyped("a string"));
+        };
+        match text.chars().any(char::is_control) {
+            true => Err(self.fault("holds a control character, such as a line break")),
+            false => Ok(text),
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&self) -> Result<bool, Fault> {
+        match &self.kind {
+            Kind::Boolean(value) => Ok(*value),
+            Kind::Word(word) if word == "true" => Ok(true),
+            Kind::Word(word) if word == "false" => Ok(false),
+            _ => Err(self.mistyped("true or false")),
+        }
+    }
+
+    /// The digits of a whole number, sign included; `None` for anything else.
+    pub(super) fn digits(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Integer(digits) => Some(digits),
+            Kind::Word(word) if is_integer(word) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// A whole number from `least` to `most`.
+    pub(super) fn number(&self, least: u64, most: u64) -> Result<u64, Fault> {
+        let digits = self.digits().ok_or_else(|| self.mistyped("a whole number"))?;
+        match digits.parse() {
+            Ok(number) if (least..=most).contains(&number) => Ok(number),
+            _ => Err(self.fault(format!("{digits} is not between {least} and {most}"))),
+        }
+    }
+
+    /// Every element as `read` understands it, or every fault. A word is split at its commas.
+    pub(super) fn each<T>(
+        &self,
+        read: impl Fn(&Self) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Faults> {
+        let mut faults = Faults::default();
+        let values =
+            self.elements()?.iter().filter_map(|element| faults.take(read(element))).collect();
+        faults.or(values)
+    }
+
+    /// The elements of a list.
+    pub(super) fn elements(&self) -> Result<Vec<Self>, Fault> {
+        match &self.kind {
+            Kind::List(elements) => Ok(elements.clone()),
+            Kind::Word(words) => Ok(self.split(words)),
+            Kind::Text(_) => Err(self.fault("takes a list: put it in brackets")),
+            _ => Err(self.mistyped("a list")),
+        }
+    }
+
+    fn split(&self, words: &str) -> Vec<Self> {
+        let parts = words.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(|part| Self { kind: Kind::Word(part.to_owned()), ..self.clone() }).collect()
+    }
+
+    /// Whether it asks for nothing: `false`, 0, an empty string or list.
+    pub(super) fn is_off(&self) -> bool {
+        match &self.kind {
+            Kind::Text(text) => text.is_empty(),
+            Kind::Word(word) => matches!(&**word, "" | "false" | "0"),
+            Kind::Integer(digits) => digits == "0",
+            Kind::Boolean(value) => !value,
+            Kind::List(elements) => elements.is_empty(),
+            Kind::Table(_) | Kind::Other(_) => false,
+        }
+    }
+}
+
+impl Kind {
+    fn describe(&self) -> String {
+        match self {
+            Self::Text(_) => "a string".to_owned(),
+            Self::Word(word) if word.is_empty() => "an empty string".to_owned(),
+            Self::Word(word) => format!("{word:?}"),
+            Self::Integer(digits) => format!("the number {digits}"),
+            Self::Boolean(value) => format!("{value}"),
+            Self::List(_) => "a list".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
+            Self::Other(name) => (*name).to_owned(),
+        }
+    }
+}
+
+fn is_integer(word: &str) -> bool {
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}

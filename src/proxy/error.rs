@@ -1,0 +1,114 @@
+//! Why forwarding failed, and what the client is told: whose fault, as status; which, as `Proxy-Status` (RFC 9209).
+
+use std::io;
+
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderName, HeaderValue};
+
+use crate::downstream::BodyError;
+use crate::problem::Problem;
+use crate::upstream;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Why a request was not forwarded, or not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// The request has been through this very gate before.
+    #[error("the request has come back to this gate: upstream.url leads to the gate itself")]
+    Loop,
+    /// The dashboard's side.
+    #[error(transparent)]
+    Upstream(#[from] upstream::Error),
+}
+
+impl ForwardError {
+    /// What went wrong, as RFC 9209 section 2.3 names it; `None` when it was the client.
+    pub fn proxy_error(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Loop => "proxy_loop_detected",
+            Self::Upstream(error) => match error {
+                upstream::Error::Connect { source, .. } => match source.kind() {
+                    io::ErrorKind::ConnectionRefused => "connection_refused",
+                    io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                        "destination_ip_unroutable"
+                    }
+                    _ => "destination_unavailable",
+                },
+                upstream::Error::ConnectTimeout { .. } => "connection_timeout",
+                upstream::Error::HeaderTimeout => "http_response_timeout",
+                upstream::Error::Closed { unanswered: true, .. } => "connection_terminated",
+                upstream::Error::Closed { unanswered: false, .. } => "http_response_incomplete",
+                upstream::Error::Nonsense(_) => "http_protocol_error",
+                upstream::Error::TooLarge => "http_response_body_size",
+                upstream::Error::RequestBody(_) => return None,
+            },
+        })
+    }
+
+    fn told(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Loop => (
+                StatusCode::LOOP_DETECTED,
+                "upstream.loop",
+                "The request came back to this gate: upstream.url leads to the gate itself.",
+            ),
+            Self::Upstream(error) => match error {
+                upstream::Error::Connect { .. } => (
+                    StatusCode::BAD_GATEWAY,
+                    "upstream.unreachable",
+                    "The dashboard cannot be reached. Check that it runs, and upstream.url.",
+                ),
+                upstream::Error::ConnectTimeout { .. } => (
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "upstream.connect-timeout",
+                    "The dashboard did not accept a connection in time.",
+                ),
+                upstream::Error::HeaderTimeout => (
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "upstream.timeout",
+                    "The dashboard did not answer in time.",
+                ),
+                upstream::Error::Closed { .. } => (
+                    StatusCode::BAD_GATEWAY,
+                    "upstream.closed",
+                    "The dashboard closed the connection before it had answered.",
+                ),
+                upstream::Error::Nonsense(_) | upstream::Error::TooLarge => (
+                    StatusCode::BAD_GATEWAY,
+                    "upstream.invalid-answer",
+                    "The dashboard's answer is not valid HTTP.",
+                ),
+                upstream::Error::RequestBody(source) => match source.downcast_ref() {
+                    Some(BodyError::Timeout) => (
+                        StatusCode::REQUEST_TIMEOUT,
+                        "request.body-timeout",
+                        "The request body did not come in time.",
+                    ),
+                    Some(BodyError::Broken(_)) | None => (
+                        StatusCode::BAD_REQUEST,
+                        "request.body-broken",
+                        "The request body broke off or is not framed as HTTP/1.1 requires.",
+                    ),
+                },
+            },
+        }
+    }
+}
+
+impl From<ForwardError> for Problem {
+    fn from(error: ForwardError) -> Self {
+        let (status, code, message) = error.told();
+        let problem = Self::new(status, code, message);
+        let problem = match error.proxy_error() {
+            Some(named) => {
+                let value = HeaderValue::try_from(format!("license-gate; error={named}"));
+                value
+                    .into_iter()
+                    .fold(problem, |problem, value| problem.header(PROXY_STATUS, value))
+            }
+            None => problem.header(CONNECTION, HeaderValue::from_static("close")),
+        };
+        problem.caused_by(error)
+    }
+}

@@ -1,0 +1,171 @@
+//! The fields of a forwarded request: what the client sent, less what must not cross, plus what tells where it came from.
+//!
+//! [`Forwarded`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order,
+//! `Host` first. Left out are hop-by-hop fields (RFC 9110 section 7.6.1), `Expect` (answered here) and, from a peer that is
+//! not trusted, every forwarding field. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`, `X-Request-Id`
+//! and `Via`; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110 10.1.4).
+
+use std::io::Write;
+
+use http::header::{COOKIE, FORWARDED, HOST, TE, VIA};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Version};
+
+use super::RequestId;
+use crate::downstream::{Peer, Sender, X_FORWARDED_FOR};
+use crate::hop::{self, Nominated};
+use crate::upstream::Fields;
+
+/// `X-Request-Id`, on the request and on its answer.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The fields of one request on its way to the dashboard.
+#[derive(Debug)]
+pub(super) struct Forwarded<'a> {
+    pub(super) request: &'a Parts,
+    pub(super) peer: &'a Peer,
+    pub(super) sender: Sender,
+    pub(super) id: &'a RequestId,
+    /// `Host` for a client that sent none.
+    pub(super) root_host: &'a str,
+    /// This gate's element of `Via`.
+    pub(super) via: &'a str,
+    /// Whether the request goes up as an upgrade.
+    pub(super) upgrade: bool,
+}
+
+impl Fields for Forwarded<'_> {
+    fn each(&self, write: &mut impl FnMut(&[u8], &[u8])) {
+        let host = self.host();
+        write(b"host", host);
+        self.kept(write);
+        self.added(host, write);
+    }
+}
+
+impl Forwarded<'_> {
+    /// The host as sent; HTTP/2 sends it as `:authority` (RFC 9113 section 8.3.1).
+    fn host(&self) -> &[u8] {
+        let sent = self.request.headers.get(HOST).map(|host| host.as_bytes());
+        let authority =
+            || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());
+        sent.or_else(authority).unwrap_or(self.root_host.as_bytes())
+    }
+
+    fn kept(&self, write: &mut impl FnMut(&[u8], &[u8])) {
+        let headers = &self.request.headers;
+        let nominated = Nominated::of(headers);
+        // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
+        let join_cookies = self.request.version == Version::HTTP_2;
+        for (name, value) in headers {
+            let split_cookie = join_cookies && name == COOKIE;
+            if !split_cookie && !self.is_dropped(name) && !nominated.contains(name) {
+                write(name.as_str().as_bytes(), value.as_bytes());
+            }
+        }
+        if join_cookies && headers.contains_key(COOKIE) {
+            write(b"cookie", &joined(headers, &COOKIE, b"; "));
+        }
+    }
+
+    fn is_dropped(&self, name: &HeaderName) -> bool {
+        match name.as_str() {
+            "host" | "via" | "expect" | "http2-settings" | "x-real-ip" | "x-request-id"
+            | "x-forwarded-for" => true,
+            "forwarded" => true,
+            "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" => true,
+            name_text => {
+                (!self.sender.trusted && name_text.starts_with("x-forwarded-"))
+                    || hop::is_hop_by_hop(name)
+            }
+        }
+    }
+
+    fn added(&self, host: &[u8], write: &mut impl FnMut(&[u8], &[u8])) {
+        let headers = &self.request.headers;
+        let peer = self.peer.address_text.as_bytes();
+        let scheme = self.peer.scheme.as_str().as_bytes();
+        if self.sender.trusted {
+            self.extended(host, write);
+        } else {
+            write(b"x-forwarded-for", peer);
+            write(b"x-forwarded-proto", scheme);
+            write(b"x-forwarded-host", host);
+            write(b"x-forwarded-port", port(host, scheme));
+            write(b"x-real-ip", peer);
+        }
+        write(b"x-request-id", self.id.as_str().as_bytes());
+        match headers.contains_key(VIA) {
+            false => write(b"via", self.via.as_bytes()),
+            true => write(b"via", &extended(headers, &VIA, self.via.as_bytes())),
+        }
+        if !self.upgrade && wants_trailers(headers) {
+            write(b"te", b"trailers");
+            write(b"connection", b"te");
+        }
+    }
+
+    /// What a trusted proxy said is kept, and this hop added to it.
+    fn extended(&self, host: &[u8], write: &mut impl FnMut(&[u8], &[u8])) {
+        let headers = &self.request.headers;
+        let scheme = self.peer.scheme.as_str().as_bytes();
+        let peer = self.peer.address_text.as_bytes();
+        write(b"x-forwarded-for", &extended(headers, &X_FORWARDED_FOR, peer));
+        let said = |name: &'static str| headers.get(name).map(|value| value.as_bytes());
+        let (proto, outer) = (said("x-forwarded-proto"), said("x-forwarded-host"));
+        write(b"x-forwarded-proto", proto.unwrap_or(scheme));
+        write(b"x-forwarded-host", outer.unwrap_or(host));
+        let derived = port(outer.unwrap_or(host), proto.unwrap_or(scheme));
+        write(b"x-forwarded-port", said("x-forwarded-port").unwrap_or(derived));
+        write(b"x-real-ip", self.sender.address.to_string().as_bytes());
+        if headers.contains_key(FORWARDED) {
+            write(b"forwarded", &extended(headers, &FORWARDED, &self.element(host, scheme)));
+        }
+    }
+
+    /// This hop as an element of `Forwarded` (RFC 7239 section 4).
+    fn element(&self, host: &[u8], scheme: &[u8]) -> Vec<u8> {
+        let ip = self.peer.address.ip();
+        let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
+        let mut element = Vec::new();
+        // Writing to a Vec cannot fail.
+        let _ = write!(element, "for={node};host=\"");
+        element.extend_from_slice(host);
+        element.extend_from_slice(b"\";proto=");
+        element.extend_from_slice(scheme);
+        element
+    }
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().flat_map(|line| hop::list(line.as_bytes())).any(|member| {
+        let coding = member.split(|byte| *byte == b';').next().unwrap_or_default();
+        coding.trim_ascii().eq_ignore_ascii_case(b"trailers")
+    })
+}
+
+/// The port in `host`, else the scheme's.
+fn port<'a>(host: &'a [u8], scheme: &[u8]) -> &'a [u8] {
+    let behind_brackets = host.iter().rposition(|byte| *byte == b']').map_or(0, |end| end + 1);
+    let rest = &host[behind_brackets..];
+    match rest.iter().rposition(|byte| *byte == b':').map(|colon| &rest[colon + 1..]) {
+        Some(port) if !port.is_empty() => port,
+        _ if scheme.eq_ignore_ascii_case(b"https") => b"443",
+        _ => b"80",
+    }
+}
+
+/// All lines of `name` and `element` as one list.
+fn extended(headers: &HeaderMap, name: &HeaderName, element: &[u8]) -> Vec<u8> {
+    let mut list = joined(headers, name, b", ");
+    if !list.is_empty() {
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(element);
+    list
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName, separator: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
+    lines.join(separator)
+}

@@ -1,0 +1,99 @@
+//! Forwards what is the dashboard's: the request as it came, the answer as it comes.
+
+mod error;
+mod headers;
+mod request_id;
+mod tunnel;
+mod upgrade;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::VIA;
+use http::{HeaderMap, HeaderValue, Request, Response};
+
+use crate::body::Body;
+use crate::downstream::{Peer, RequestBody, Sender};
+use crate::gate::Permit;
+use crate::shutdown::Drain;
+use crate::upstream::{self, AnswerBody, Client, Head};
+use headers::{Forwarded, X_REQUEST_ID};
+use tunnel::Tunnels;
+
+pub use error::ForwardError;
+pub use request_id::{RequestId, RequestIds};
+
+/// A forwarded answer's body.
+pub type ForwardedBody = Box<AnswerBody<RequestBody>>;
+
+/// One worker's way to the dashboard.
+#[derive(Debug)]
+pub struct Proxy {
+    client: Client,
+    root_host: String,
+    via: String,
+    /// The comment by which this gate knows its own `Via`.
+    instance: String,
+    tunnels: Rc<Tunnels>,
+}
+
+impl Proxy {
+    /// A proxy to `client`. `root_host` stands in for a `Host` that was not sent; `instance` is this process's own id.
+    pub fn new(
+        client: Client,
+        root_host: String,
+        instance: &str,
+        drain: Drain,
+        grace_period: Duration,
+    ) -> Self {
+        let instance = format!("({instance})");
+        let via = format!("1.1 license-gate {instance}");
+        let tunnels = Rc::new(Tunnels::new(drain, grace_period));
+        Self { client, root_host, via, instance, tunnels }
+    }
+
+    /// Sends `request` to the dashboard, and answers as soon as the head of the answer is there.
+    ///
+    /// # Errors
+    /// [`ForwardError`], when there is no answer to pass on.
+    pub async fn forward(
+        &self,
+        _permit: Permit,
+        request: Request<RequestBody>,
+        peer: &Rc<Peer>,
+        sender: Sender,
+        id: &RequestId,
+    ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
+        let (parts, body) = request.into_parts();
+        if self.has_been_here(&parts.headers) {
+            return Err(ForwardError::Loop);
+        }
+        let upgrade = upgrade::wanted(&parts, &body);
+        let fields = Forwarded {
+            request: &parts,
+            peer,
+            sender,
+            id,
+            root_host: &self.root_host,
+            via: &self.via,
+            upgrade: upgrade.is_some(),
+        };
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let head = Head { method: &parts.method, target, fields, upgrade };
+        let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
+        if let Some(upgraded) = upgraded {
+            upgrade::accept(&mut response, upgrade);
+            let tunnels = self.tunnels.clone();
+            let owner = peer.clone();
+            peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
+        }
+        response.headers_mut().insert(X_REQUEST_ID, id.value());
+        Ok(response)
+    }
+
+    fn has_been_here(&self, headers: &HeaderMap) -> bool {
+        let mut lines =
+            headers.get_all(VIA).iter().filter_map(|line: &HeaderValue| line.to_str().ok());
+        lines.any(|line| line.contains(&self.instance))
+    }
+}

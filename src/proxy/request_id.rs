@@ -1,0 +1,94 @@
+//! The name of one request, in logs, in errors and towards the dashboard.
+
+use std::cell::Cell;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::headers::X_REQUEST_ID;
+
+const LENGTH: usize = 32;
+
+/// Longest id taken over from a trusted proxy.
+const MAX_FOREIGN: usize = 128;
+
+/// A request's id: 32 hexadecimal digits, or what a trusted proxy said.
+#[derive(Clone, Debug)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    pub(super) fn value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+/// Makes ids for one worker. They are unlikely to meet again, not unlikely to be guessed.
+#[derive(Debug)]
+pub struct RequestIds(Cell<u64>, u64);
+
+impl RequestIds {
+    /// Ids that start at a random place.
+    pub fn new(seed: [u8; 16]) -> Self {
+        let half = |range: std::ops::Range<usize>| {
+            seed[range].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+        };
+        Self(Cell::new(half(0..8)), half(8..16))
+    }
+
+    /// The id of a request with these fields.
+    pub fn name(&self, headers: &HeaderMap, trusted: bool) -> RequestId {
+        let foreign = trusted.then(|| headers.get(X_REQUEST_ID)).flatten();
+        match foreign.filter(|value| is_sane(value)) {
+            Some(value) => RequestId(value.clone()),
+            None => self.next(),
+        }
+    }
+
+    fn next(&self) -> RequestId {
+        let count = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0.set(count);
+        let number = u128::from(mix(count)) << 64 | u128::from(mix(count ^ self.1));
+        let mut digits = [0; LENGTH];
+        for (place, digit) in digits.iter_mut().enumerate() {
+            let nibble = (number >> (4 * (LENGTH - 1 - place))) & 0xf;
+            *digit = b"0123456789abcdef"[nibble as usize];
+        }
+        // Hexadecimal digits always make a field value.
+        RequestId(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-")))
+    }
+}
+
+fn is_sane(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (1..=MAX_FOREIGN).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+/// The finalizer of SplitMix64: neighbours in, strangers out.
+fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_a_trusted_proxys_is_kept_when_it_is_sane() {
+        let ids = RequestIds::new([7; 16]);
+        let mut headers = HeaderMap::new();
+        let (one, two) = (ids.name(&headers, true), ids.name(&headers, true));
+        assert_ne!(one.as_str(), two.as_str());
+        assert_eq!(one.as_str().len(), LENGTH);
+        headers.insert(X_REQUEST_ID, HeaderValue::from_static("from-outside"));
+        assert_eq!(ids.name(&headers, true).as_str(), "from-outside");
+        assert_ne!(ids.name(&headers, false).as_str(), "from-outside");
+        headers.insert(X_REQUEST_ID, HeaderValue::from_static("two words"));
+        assert_ne!(ids.name(&headers, true).as_str(), "two words");
+    }
+}

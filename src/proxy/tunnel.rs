@@ -1,0 +1,204 @@
+//! Bytes both ways after an upgrade, half-close included, until both sides have ended, nothing moves, or the gate stops.
+//!
+//! A tunnel holds no buffer while nothing moves: all tunnels of a worker read into one, and only what the other side would
+//! not take at once is kept.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::downstream::{Io, Peer};
+use crate::shutdown::{Drain, Phase};
+use crate::sweep::Deadline;
+use crate::upstream::Upgraded;
+
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// All tunnels of one worker.
+#[derive(Debug)]
+pub(super) struct Tunnels {
+    scratch: RefCell<Box<[u8]>>,
+    drain: Drain,
+    grace_period: Duration,
+}
+
+impl Tunnels {
+    pub(super) fn new(drain: Drain, grace_period: Duration) -> Self {
+        let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
+        Self { scratch: RefCell::new(scratch), drain, grace_period }
+    }
+
+    /// Relays until the end of the tunnel, whichever it is.
+    pub(super) async fn relay(self: Rc<Self>, client: Io, upgraded: Upgraded, peer: Rc<Peer>) {
+        let mut tunnel = Tunnel {
+            client,
+            upstream: upgraded.io,
+            up: Direction::default(),
+            down: Direction { pending: upgraded.early, ..Direction::default() },
+        };
+        let idle = peer.sweep().deadline();
+        idle.set(peer.timeouts().tunnel_idle);
+        let mut last_call = None;
+        let end =
+            poll_fn(|cx| self.poll_tunnel(&mut tunnel, &peer, &idle, &mut last_call, cx)).await;
+        if let Err(error) = end {
+            tracing::debug!(client.address = %peer.address, %error, "tunnel ended early");
+        }
+    }
+
+    fn poll_tunnel(
+        &self,
+        tunnel: &mut Tunnel,
+        peer: &Peer,
+        idle: &Deadline,
+        last_call: &mut Option<Deadline>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_over(peer, last_call, cx) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut moved = false;
+        let ended = tunnel.poll_both(&mut self.scratch.borrow_mut(), &mut moved, cx);
+        if moved {
+            idle.set(peer.timeouts().tunnel_idle);
+        }
+        match ended {
+            Poll::Pending if idle.has_passed(cx) => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            ended => ended,
+        }
+    }
+
+    /// While the gate drains, tunnels end one by one rather than all at once.
+    fn is_over(&self, peer: &Peer, last_call: &mut Option<Deadline>, cx: &Context<'_>) -> bool {
+        match self.drain.phase() {
+            Phase::Serving => false,
+            Phase::Cut => true,
+            Phase::Draining => {
+                let deadline = last_call.get_or_insert_with(|| {
+                    let deadline = peer.sweep().deadline();
+                    deadline.set(self.grace_period.mul_f64(0.9 * share(peer)));
+                    deadline
+                });
+                deadline.has_passed(cx)
+            }
+        }
+    }
+}
+
+/// Where in the grace period a tunnel ends, from 0 to 1: spread by the client's port.
+fn share(peer: &Peer) -> f64 {
+    let scattered = peer.address.port().wrapping_mul(40_503);
+    f64::from(scattered) / f64::from(u16::MAX)
+}
+
+struct Tunnel {
+    client: Io,
+    upstream: tokio::net::TcpStream,
+    up: Direction,
+    down: Direction,
+}
+
+/// One way through the tunnel.
+#[derive(Debug, Default)]
+struct Direction {
+    /// Read, and not yet taken by the other side.
+    pending: BytesMut,
+    unflushed: bool,
+    ended: bool,
+    closed: bool,
+}
+
+impl Tunnel {
+    fn poll_both(
+        &mut self,
+        scratch: &mut [u8],
+        moved: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let up = self.up.poll_copy(&mut self.client, &mut self.upstream, scratch, moved, cx)?;
+        let down = self.down.poll_copy(&mut self.upstream, &mut self.client, scratch, moved, cx)?;
+        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+impl Direction {
+    /// Copies until the reader has no more for now; ready when its end has been passed on.
+    fn poll_copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+        &mut self,
+        reader: &mut R,
+        writer: &mut W,
+        scratch: &mut [u8],
+        moved: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_pending(writer, moved, cx))?;
+            if self.closed {
+                return Poll::Ready(Ok(()));
+            }
+            if self.ended {
+                ready!(Pin::new(&mut *writer).poll_shutdown(cx))?;
+                self.closed = true;
+                continue;
+            }
+            let mut buf = ReadBuf::new(scratch);
+            match Pin::new(&mut *reader).poll_read(cx, &mut buf)? {
+                Poll::Ready(()) if buf.filled().is_empty() => self.ended = true,
+                Poll::Ready(()) => self.write_through(writer, buf.filled(), moved, cx)?,
+                Poll::Pending => {
+                    if self.unflushed {
+                        ready!(Pin::new(&mut *writer).poll_flush(cx))?;
+                        self.unflushed = false;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Writes what was read before; gives the buffer back when all is out.
+    fn poll_pending<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        moved: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            match ready!(Pin::new(&mut *writer).poll_write(cx, &self.pending))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.pending.advance(written),
+            }
+            (*moved, self.unflushed) = (true, true);
+            if self.pending.is_empty() {
+                self.pending = BytesMut::new();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what was just read; keeps what the writer does not take.
+    fn write_through<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        read: &[u8],
+        moved: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
+        let written = match Pin::new(writer).poll_write(cx, read)? {
+            Poll::Ready(written) => written,
+            Poll::Pending => 0,
+        };
+        self.pending.extend_from_slice(&read[written..]);
+        (*moved, self.unflushed) = (true, true);
+        Ok(())
+    }
+}

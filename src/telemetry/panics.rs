@@ -1,0 +1,29 @@
+//! A panic as one log line and one count, instead of text on standard error.
+
+use std::panic::{PanicHookInfo, set_hook};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Panics of this process since [`log`].
+pub(super) fn count() -> u64 {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// From here on a panic is logged with its place.
+pub(super) fn log() {
+    set_hook(Box::new(|info| {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        let location = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(
+            panic.location = location,
+            panic.message = message(info),
+            "a task panicked"
+        );
+    }));
+}
+
+/// A message that was put together at run time may hold anything, a secret too; one written in the source does not.
+fn message(info: &PanicHookInfo<'_>) -> &'static str {
+    info.payload().downcast_ref::<&'static str>().copied().unwrap_or("...")
+}

@@ -1,0 +1,99 @@
+//! Commands other than those of a configuration, and what all of them share.
+
+use std::process::Stdio;
+
+use crate::support::program::Place;
+
+const COMMANDS: [&str; 5] = ["serve", "check-config", "hash-password", "completions", "man"];
+
+#[test]
+fn every_command_has_help() {
+    let place = Place::new();
+    for command in COMMANDS {
+        for flag in ["-h", "--help"] {
+            let ran = place.run(&[command, flag]).exits(0);
+            assert!(ran.out.contains(&format!("Usage: license-gate {command}")), "{}", ran.out);
+        }
+        let whole = place.run(&["--help"]).exits(0);
+        assert!(whole.out.contains(&format!("  {command}")), "{}", whole.out);
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    let expected = format!("license-gate {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(Place::new().run(&["--version"]).exits(0).out, expected);
+}
+
+#[test]
+fn misuse_is_told_apart_from_a_bad_configuration() {
+    let place = Place::new();
+    place.run(&[]).exits(2);
+    place.run(&["bogus"]).exits(2);
+    place.run(&["man", "--bogus"]).exits(2);
+    place.run(&["completions", "tcl"]).exits(2);
+    place.run(&["serve", "--bogus"]).exits(1).complains(&["--bogus"]);
+    place.run(&["check-config", "--bogus"]).exits(1).complains(&["--bogus"]);
+}
+
+#[test]
+fn a_hashed_password_signs_in_and_no_other_does() {
+    use argon2::Argon2;
+    use argon2::password_hash::PasswordVerifier;
+    use argon2::password_hash::phc::PasswordHash;
+
+    let place = Place::new();
+    let first = place.run_with(&["hash-password"], &[], "correct horse\n").exits(0).out;
+    let second = place.run_with(&["hash-password"], &[], "correct horse").exits(0).out;
+    assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
+    assert_ne!(first, second, "salted");
+    let hash = PasswordHash::new(first.trim_end()).expect("a hash");
+    assert!(Argon2::default().verify_password(b"correct horse", &hash).is_ok());
+    assert!(Argon2::default().verify_password(b"correct horse ", &hash).is_err());
+}
+
+#[test]
+fn a_password_must_be_one() {
+    let place = Place::new();
+    for input in ["", "\n", "\r\n", "\nsecond line"] {
+        place.run_with(&["hash-password"], &[], input).exits(1).complains(&["password is empty"]);
+    }
+    let long = "x".repeat(1025);
+    place.run_with(&["hash-password"], &[], &long).exits(1).complains(&["longer than 1024 bytes"]);
+}
+
+#[test]
+fn completions_are_there_for_every_shell() {
+    let place = Place::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = place.run(&["completions", shell]).exits(0).out;
+        assert!(script.contains("check-config"), "{shell}:\n{script}");
+    }
+}
+
+#[test]
+fn the_man_page_has_every_command_and_flag() {
+    let page = Place::new().run(&["man"]).exits(0).out;
+    assert!(page.contains(".TH license-gate 1"), "{page}");
+    for part in ["LICENSE-GATE SERVE", "LICENSE-GATE HASH-PASSWORD", "root\\-url", "Exit codes"] {
+        assert!(page.contains(part), "no {part} in\n{page}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let place = Place::new();
+    for command in ["man", "check-config"] {
+        let mut child = place
+            .command(&[command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("ended");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*complaint), (Some(0), ""), "{command}");
+    }
+}

@@ -1,0 +1,192 @@
+//! A bad configuration is refused, and every fault of it told with its place.
+
+use crate::support::program::Place;
+
+/// A file, and the line, key and words its complaint must have.
+const FILES: &[(&str, &[&str])] = &[
+    ("[server]\nlistn = []", &["gate.toml:2: server.listn: unknown key", "server.listen"]),
+    ("[sever]\nlisten = []", &["gate.toml:2: sever.listen: unknown key", "server.listen"]),
+    ("[foo]", &["gate.toml:1: foo: unknown key"]),
+    ("server = 1", &["gate.toml:1: server: is a section", "[server]"]),
+    ("[server.listen]", &["gate.toml:1: server.listen: takes a list, not a table"]),
+    ("\"server.workers\" = 1", &["gate.toml:1: \"server.workers\": unknown key"]),
+    (
+        "[server]\nlisten = \"127.0.0.1:1\"",
+        &["gate.toml:2: server.listen: takes a list", "brackets"],
+    ),
+    ("[server]\nlisten = [\n'127.0.0.1:1',\n7]", &["gate.toml:4: server.listen: takes a string"]),
+    ("[server]\nlisten = []", &["gate.toml:2: server.listen: names no address"]),
+    ("[server]\nlisten = ['localhost']", &["server.listen: \"localhost\" is not an address"]),
+    ("[server]\nlisten = ['unix:/run/x']", &["server.listen:", "not supported by this version"]),
+    ("[server]\nlisten = ['systemd:x']", &["server.listen:", "not supported by this version"]),
+    ("[server]\nlisten = ['[::]:1', '[::]:1']", &["server.listen: [::]:1 is listened to already"]),
+    ("[server]\nlisten = ['https://[::]:1']", &["server.listen:", "needs server.tls.cert_file"]),
+    (
+        "[server]\nworkers = '2'",
+        &["gate.toml:2: server.workers: takes a whole number, not a string"],
+    ),
+    ("[server]\nworkers = -1", &["server.workers: -1 is not between 0 and 1024"]),
+    ("[server]\nworkers = 1.5", &["server.workers:", "not a fraction"]),
+    ("[server]\nroot_url = 'metrics'", &["gate.toml:2: server.root_url: is not a root URL"]),
+    ("[server]\nroot_url = 'http://a/?b'", &["server.root_url:"]),
+    ("[server]\nroot_url = 'http://u:hunter2@a/'", &["server.root_url:", "no user name"]),
+    ("[server]\nroot_url = 'http://a/%41'", &["server.root_url: takes a path of plain segments"]),
+    ("[server]\ntrusted_proxies = ['10.0.0.0/33']", &["server.trusted_proxies:", "not a network"]),
+    ("[server]\nproxy_protocol = true", &["server.proxy_protocol: is not supported"]),
+    ("[server.tls]\ncert_file = 'c'", &["gate.toml:2: server.tls.key_file: is missing"]),
+    ("[server.tls]\nkey_file = 'k'", &["gate.toml:2: server.tls.cert_file: is missing"]),
+    ("[server.tls]\nclient_ca_file = 'c'", &["server.tls.client_ca_file: is not supported"]),
+    ("[timeouts]\nidle = 75", &["gate.toml:2: timeouts.idle: a duration needs a unit", "\"75s\""]),
+    ("[timeouts]\nidle = '75'", &["timeouts.idle: a duration needs a unit"]),
+    ("[timeouts]\nidle = '7 parsecs'", &["timeouts.idle: \"7 parsecs\" is not a duration"]),
+    ("[timeouts]\nidle = '0s'", &["timeouts.idle: must be longer than 0s"]),
+    ("[limits]\nmax_header_bytes = '64kb'", &["limits.max_header_bytes: \"64kb\" is not a size"]),
+    (
+        "[limits]\nmax_header_bytes = 1",
+        &["limits.max_header_bytes: 1 is not between 8KiB and 16MiB"],
+    ),
+    ("[limits]\nmax_connections = 0", &["limits.max_connections: 0 is not between 1"]),
+    ("[upstream]\nurl = ''", &["upstream.url: is not a URL"]),
+    ("[upstream]\nurl = 'https://a'", &["upstream.url: \"https:\" is not supported"]),
+    ("[upstream]\nurl = 'unix:/a'", &["upstream.url: \"unix:\" is not supported"]),
+    ("[upstream]\nurl = 'http://a/b'", &["upstream.url: takes no path"]),
+    ("[upstream]\nurl = 'http://u:hunter2@a'", &["upstream.url: takes no user name"]),
+    ("[upstream]\nurl = 'http://localhost:8080'", &["upstream.url: is the gate itself"]),
+    ("[upstream]\nhttp2 = true", &["upstream.http2: is not supported"]),
+    ("[upstream.tls]\nca_file = 'c'", &["upstream.tls.ca_file: is not supported"]),
+    ("[upstream.tls]\ncert_file = 'c'", &["upstream.tls.cert_file: is not supported"]),
+    ("[upstream.tls]\nkey_file = 'c'", &["upstream.tls.key_file: is not supported"]),
+    ("[upstream.tls]\nserver_name = 'c'", &["upstream.tls.server_name: is not supported"]),
+    ("[license]\njwks_url = 'https://a/'", &["license.jwks_url: is not supported"]),
+    ("[license]\nfile = 'x'", &["license.file: is not supported"]),
+    ("[license]\nrevocations = 'x'", &["license.revocations: is not supported"]),
+    ("[license]\nkeys = ''", &["license.keys: is empty"]),
+    ("[license]\nissuers = ['']", &["license.issuers: is empty"]),
+    ("[store]\nurl = 'data'", &["store.url: is not file:DIR"]),
+    ("[store]\nurl = 'postgres://u:hunter2@h/d'", &["store.url:", "not supported"]),
+    ("[store]\nhistory = 10", &["store.history: is not supported"]),
+    ("[renewal]\nurl = 'ftp://a'", &["renewal.url: is not a URL"]),
+    ("[auth]\nmode = 'ldap'", &["auth.mode: \"ldap\" is none of dashboard, local"]),
+    ("[auth]\npublic_check = 'yes'", &["auth.public_check: takes true or false"]),
+    ("[auth]\nidentity_path = 'api'", &["auth.identity_path:", "is not a path"]),
+    (
+        "[auth]\nidentity_path = \"/a\\r\\nX: y\"",
+        &["auth.identity_path: holds a control character"],
+    ),
+    ("[auth]\nadmin_field = 'isAdmin'", &["auth.admin_field:", "is not a JSON pointer"]),
+    ("[auth]\nsession_cookie = 'a=b'", &["auth.session_cookie:", "cannot be the name of a cookie"]),
+    ("[auth]\nusers = 1", &["auth.users: takes tables"]),
+    ("[auth]\nusers = [1]", &["auth.users: takes tables"]),
+    ("[[auth.users]]", &["gate.toml:1: auth.users: a user without name"]),
+    ("[[auth.users]]\nname = 'a:b'", &["gate.toml:2: auth.users.name:", "no colon"]),
+    ("[[auth.users]]\nname = 'api_key'", &["auth.users.name:", "reserved"]),
+    ("[[auth.users]]\npassword_hash = 'hunter2'", &["gate.toml:2: auth.users.password_hash:"]),
+    (
+        "[[auth.users]]\npermissions = ['x']",
+        &["auth.users.permissions: \"x\" is none of licensing:read"],
+    ),
+    (
+        "[[auth.users]]\npasword_hash = 'x'",
+        &["auth.users.pasword_hash:", "auth.users.password_hash"],
+    ),
+    ("[[gate.rules]]\nname = 'x'", &["gate.toml:1: gate.rules: is not supported"]),
+    ("[admin]\nlisten = 'http://127.0.0.1:1'", &["admin.listen:", "is not an address"]),
+    (
+        "[admin]\nlisten = '127.0.0.1:8080'",
+        &["admin.listen: 127.0.0.1:8080 is listened to already"],
+    ),
+    ("[log]\nlevel = 'loud'", &["log.level: \"loud\" is none of error, warn"]),
+    ("[log]\nformat = 'xml'", &["log.format: \"xml\" is none of text, json"]),
+    ("[log]\nlevel = 2020-01-01", &["log.level: takes a string, not a date"]),
+    ("[log]\nlevel = 'info'\nlevel = 'info'", &["gate.toml:3: not TOML"]),
+    ("[log]\nlevel = \"hunter2", &["gate.toml:2: not TOML"]),
+    ("\n[log\n", &["gate.toml:2: not TOML"]),
+];
+
+#[test]
+fn every_bad_file_is_refused_at_its_line() {
+    let place = Place::new();
+    for (file, fragments) in FILES {
+        place.write("gate.toml", file);
+        let ran = place.run(&["check-config", "--config", "gate.toml"]);
+        assert_eq!((ran.code, &*ran.out), (1, ""), "{file}\n{ran:#?}");
+        assert!(!ran.err.contains("hunter2"), "{file}\n{}", ran.err);
+        ran.complains(fragments);
+    }
+}
+
+#[test]
+fn a_gate_does_not_start_on_a_bad_file_either() {
+    let place = Place::new();
+    place.write("gate.toml", "[server]\nworkers = 'x'\n[log]\nlevel = 1\n");
+    place
+        .run(&["serve", "--config", "gate.toml"])
+        .exits(1)
+        .complains(&["gate.toml:2: server.workers:"])
+        .complains(&["gate.toml:4: log.level:"]);
+}
+
+#[test]
+fn all_faults_of_all_sources_are_told_at_once_in_order() {
+    let place = Place::new();
+    place.write("etc/gate.toml", "[log]\nlevel = 'x'\n[server]\nlistn = []\nworkers = 'y'\n");
+    let words = ["check-config", "--config", "etc/gate.toml", "--workers", "-1", "--upstream", "u"];
+    let environment = [("LICENSE_GATE__LOG__LEVEL", "z"), ("LICENSE_GATE__LOG__LEVL", "info")];
+    let ran = place.run_with(&words, &environment, "").exits(1);
+    let places: Vec<&str> = ran
+        .err
+        .lines()
+        .map(|line| line.trim_start_matches("license-gate: ").split(": ").next().unwrap_or(""))
+        .collect();
+    let expected = [
+        "etc/gate.toml:2",
+        "etc/gate.toml:4",
+        "etc/gate.toml:5",
+        "LICENSE_GATE__LOG__LEVEL",
+        "LICENSE_GATE__LOG__LEVL",
+        "--upstream",
+        "--workers",
+    ];
+    assert_eq!(places, expected, "{}", ran.err);
+}
+
+#[test]
+fn a_second_user_of_one_name_is_a_fault() {
+    let place = Place::new();
+    let hash = place.run_with(&["hash-password"], &[], "pw\n").exits(0).out;
+    let user = format!(
+        "[[auth.users]]\nname = 'ops'\npassword_hash = '{}'\npermissions = []\n",
+        hash.trim()
+    );
+    place.write("gate.toml", &format!("[auth]\nmode = 'local'\n{user}{user}"));
+    place
+        .run(&["check-config", "--config", "gate.toml"])
+        .exits(1)
+        .complains(&["auth.users: a second user \"ops\""]);
+}
+
+#[test]
+fn a_named_file_that_is_missing_or_no_text_is_an_error() {
+    let place = Place::new();
+    for command in ["serve", "check-config"] {
+        place
+            .run(&[command, "--config", "none.toml"])
+            .exits(1)
+            .complains(&["none.toml: cannot be read", "No such file"]);
+    }
+    std::fs::write(place.path().join("bin.toml"), b"a = 1\nb = \"\xff\"\n").expect("written");
+    place
+        .run(&["check-config", "--config", "bin.toml"])
+        .exits(1)
+        .complains(&["bin.toml:2: is not UTF-8"]);
+}
+
+#[test]
+fn keys_of_later_versions_may_say_that_nothing_is_wanted() {
+    let place = Place::new();
+    let file = "[server]\nproxy_protocol = false\n[server.tls]\ncert_file = ''\nkey_file = ''\n\
+        client_ca_file = ''\n[upstream]\nhttp2 = false\n[license]\njwks_url = ''\nfile = ''\n\
+        [gate]\nrules = []\n";
+    place.write("gate.toml", file);
+    place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+}

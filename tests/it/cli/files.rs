@@ -1,0 +1,99 @@
+//! What a configuration points at is looked at before anything is served.
+
+use crate::support::program::Place;
+
+const PAIR: &str = "[server.tls]\ncert_file = 'cert.pem'\nkey_file = 'key.pem'\n";
+
+/// A certificate and its key, both PEM.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+fn check(file: &str, others: &[(&str, &str)]) -> crate::support::program::Ran {
+    let place = Place::new();
+    place.write("gate.toml", file);
+    for (name, content) in others {
+        place.write(name, content);
+    }
+    place.run(&["check-config", "--config", "gate.toml"])
+}
+
+#[test]
+fn a_pair_that_fits_is_accepted() {
+    let (cert, key) = certificate();
+    check(PAIR, &[("cert.pem", &cert), ("key.pem", &key)]).exits(0);
+}
+
+#[test]
+fn a_pair_that_does_not_fit_is_refused() {
+    let ((cert, _), (_, key)) = (certificate(), certificate());
+    check(PAIR, &[("cert.pem", &cert), ("key.pem", &key)])
+        .exits(1)
+        .complains(&["gate.toml:3: server.tls.key_file: does not fit"]);
+}
+
+#[test]
+fn both_halves_are_looked_at() {
+    check(PAIR, &[("key.pem", "nothing")])
+        .exits(1)
+        .complains(&[
+            "gate.toml:2: server.tls.cert_file:",
+            "cert.pem cannot be used",
+            "No such file",
+        ])
+        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem cannot be used"]);
+    let (_, key) = certificate();
+    check(PAIR, &[("cert.pem", ""), ("key.pem", &key)])
+        .exits(1)
+        .complains(&["server.tls.cert_file:", "holds no certificate"]);
+}
+
+#[test]
+fn issuer_keys_that_are_named_must_be_there() {
+    check("[license]\nkeys = 'keys'\n", &[]).exits(1).complains(&[
+        "gate.toml:2: license.keys:",
+        "keys",
+        "No such file",
+    ]);
+    check("[license]\nkeys = 'keys'\n", &[("keys", "nonsense")])
+        .exits(1)
+        .complains(&["gate.toml:2: license.keys:"]);
+    check("[license]\nkeys = 'keys'\n", &[("keys/a.json", "nonsense")])
+        .exits(1)
+        .complains(&["gate.toml:2: license.keys:", "a.json"]);
+}
+
+#[test]
+fn trust_anchors_and_the_store_are_looked_at() {
+    check("[renewal]\nca_file = 'ca.pem'\n", &[])
+        .exits(1)
+        .complains(&["gate.toml:2: renewal.ca_file:", "No such file"]);
+    check("[store]\nurl = 'file:data'\n", &[("data", "a file")])
+        .exits(1)
+        .complains(&["gate.toml:2: store.url:", "is not a directory"]);
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused() {
+    // RFC 5737: 192.0.2.0/24 belongs to nobody.
+    check("[server]\nlisten = ['192.0.2.1:80']\n", &[])
+        .exits(1)
+        .complains(&["gate.toml:2: server.listen: 192.0.2.1 cannot be listened to here"]);
+}
+
+#[test]
+fn faults_of_files_come_together_with_those_of_the_text() {
+    check("[license]\nkeys = 'keys'\n[log]\nlevel = 'x'\n", &[])
+        .exits(1)
+        .complains(&["gate.toml:2: license.keys:"])
+        .complains(&["gate.toml:4: log.level:"]);
+}
+
+#[test]
+fn what_is_allowed_and_unwise_is_a_warning() {
+    check("[renewal]\nurl = 'http://issuer/renew'\n", &[])
+        .exits(0)
+        .complains(&["warning: renewal.url is plain http"]);
+    check("[auth]\nmode = 'local'\n", &[]).exits(0).complains(&["warning:", "nobody can sign in"]);
+}

@@ -1,0 +1,127 @@
+//! A flag beats the environment, which beats the file, which beats the default.
+
+use crate::support::program::{Place, Ran};
+
+fn check(place: &Place, flags: &[&str], environment: &[(&str, &str)]) -> Ran {
+    let words = [&["check-config"], flags].concat();
+    place.run_with(&words, environment, "").exits(0)
+}
+
+#[test]
+fn each_layer_beats_the_one_below() {
+    let place = Place::new();
+    place.write("gate.toml", "[upstream]\nurl = 'http://file:1'\n");
+    let file = ["--config", "gate.toml"];
+    let both = ["--config", "gate.toml", "--upstream", "http://flag:3"];
+    let environment = [("LICENSE_GATE__UPSTREAM__URL", "http://environment:2")];
+
+    check(&place, &[], &[]).prints("url = \"http://127.0.0.1:3000\"");
+    check(&place, &file, &[]).prints("url = \"http://file:1\"");
+    check(&place, &file, &environment).prints("url = \"http://environment:2\"");
+    check(&place, &both, &environment).prints("url = \"http://flag:3\"");
+}
+
+#[test]
+fn a_file_counts_only_when_it_is_named() {
+    let place = Place::new();
+    place.write("license-gate.toml", "nonsense");
+    place.write("gate.toml", "nonsense");
+    place.run(&["check-config"]).exits(0);
+}
+
+#[test]
+fn the_environment_gives_words_that_keys_understand() {
+    let place = Place::new();
+    let environment = [
+        ("LICENSE_GATE__SERVER__LISTEN", "127.0.0.1:0, http://[::1]:0"),
+        ("LICENSE_GATE__SERVER__TRUSTED_PROXIES", "10.1.2.3/8,::1"),
+        ("LICENSE_GATE__SERVER__WORKERS", "3"),
+        ("LICENSE_GATE__LIMITS__MAX_HEADER_BYTES", "131072"),
+        ("LICENSE_GATE__LIMITS__WRITES_PER_MINUTE", "7"),
+        ("LICENSE_GATE__SHUTDOWN__DELAY", "90s"),
+        ("LICENSE_GATE__AUTH__PUBLIC_CHECK", "true"),
+        ("LICENSE_GATE__ADMIN__LISTEN", ""),
+        ("LICENSE_GATE__LOG__LEVEL", "debug"),
+        ("LICENSE_GATE", "not ours"),
+    ];
+    check(&place, &[], &environment)
+        .prints("listen = [\"127.0.0.1:0\", \"http://[::1]:0\"]")
+        .prints("trusted_proxies = [\"10.0.0.0/8\", \"::1/128\"]")
+        .prints("workers = 3")
+        .prints("max_header_bytes = \"128KiB\"")
+        .prints("writes_per_minute = 7")
+        .prints("delay = \"1m 30s\"")
+        .prints("public_check = true")
+        .prints("listen = \"\"")
+        .prints("level = \"debug\"");
+}
+
+#[test]
+fn every_flag_sets_its_key() {
+    let place = Place::new();
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--listen",
+        "[::1]:0",
+        "--upstream",
+        "http://up:9",
+        "--root-url",
+        "https://a/grafana/",
+        "--data-dir",
+        "kept",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--workers",
+        "2",
+        "--log-format",
+        "json",
+    ];
+    check(&place, &flags, &[])
+        .prints("listen = [\"127.0.0.1:0\", \"[::1]:0\"]")
+        .prints("url = \"http://up:9\"")
+        .prints("root_url = \"https://a/grafana/\"")
+        .prints("url = \"file:kept\"")
+        .prints("listen = \"127.0.0.1:0\"")
+        .prints("workers = 2")
+        .prints("format = \"json\"");
+}
+
+#[test]
+fn paths_are_relative_to_the_file_that_names_them() {
+    let place = Place::new();
+    place.write("etc/gate.toml", "[store]\nurl = 'file:kept'\n");
+    let file = ["--config", "etc/gate.toml"];
+    check(&place, &file, &[]).prints("url = \"file:etc/kept\"");
+    let environment = [("LICENSE_GATE__STORE__URL", "file:other")];
+    check(&place, &file, &environment).prints("url = \"file:other\"");
+}
+
+#[test]
+fn what_is_printed_is_a_configuration_with_its_secrets_masked() {
+    let place = Place::new();
+    let hash = place.run_with(&["hash-password"], &[], "pw\n").exits(0).out;
+    let user = format!(
+        "[[auth.users]]\nname = 'ops'\npassword_hash = '{}'\npermissions = ['licensing:read']\n",
+        hash.trim()
+    );
+    let file =
+        format!("[renewal]\nurl = 'https://a/renew?key=hunter2'\n[auth]\nmode = 'local'\n{user}");
+    place.write("gate.toml", &file);
+    let ran = check(&place, &["--config", "gate.toml"], &[])
+        .prints("url = \"https://a/renew?***\"")
+        .prints("password_hash = \"***\"")
+        .prints("permissions = [\"licensing:read\"]");
+    assert!(!ran.out.contains("hunter2") && !ran.out.contains("argon2"), "{}", ran.out);
+    toml::from_str::<toml::Table>(&ran.out).expect("TOML");
+}
+
+#[test]
+fn a_printed_configuration_reads_back_as_the_same() {
+    let place = Place::new();
+    let printed = place.run(&["check-config", "--listen", "127.0.0.1:0"]).exits(0).out;
+    place.write("gate.toml", &printed.replace("keys = \"certs/issuer\"\n", ""));
+    assert_eq!(place.run(&["check-config", "--config", "./gate.toml"]).exits(0).out, {
+        printed.replace("file:data", "file:./data")
+    });
+}

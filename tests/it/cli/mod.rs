@@ -1,0 +1,6 @@
+//! The command line.
+
+mod commands;
+mod faults;
+mod files;
+mod layers;

@@ -1,0 +1,4 @@
+//! What the gate does, seen from outside.
+
+mod cli;
+mod support;
