@@ -1,39 +1,250 @@
-//! Stands in for the gate until it is there.
+//! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
+use rustls::ServerConfig;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::api::endpoint::Router;
+use crate::api::{self, Api};
+use crate::auth::{self, Auth};
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::downstream::{self, Bound, Connections, Scheme, tls};
+use crate::feed::{Issuer, IssuerSetupError, Renewal};
+use crate::license::{self, KeyFault, Keys, Policy, RootUrl, RootUrlError};
+use crate::shutdown::{self, Phase};
+use crate::store::{self, Means, Store};
+use crate::worker::{self, Blueprint};
 
-/// A gate that can start.
-#[derive(Debug)]
-pub struct App(Config);
-
-/// Why it cannot.
+/// Why the gate cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("not built yet")]
-pub struct Error;
+pub enum Error {
+    /// `server.root_url` is not a URL.
+    #[error("server.root_url cannot be used")]
+    RootUrl(#[from] RootUrlError),
+    /// `license.keys` was named and is not there.
+    #[error("license.keys cannot be used")]
+    Keys(#[from] KeyFault),
+    /// `[server.tls]`
+    #[error("server.tls cannot be used")]
+    Tls(#[from] tls::TlsError),
+    /// `[renewal]`
+    #[error("renewal cannot be set up")]
+    Renewal(#[from] IssuerSetupError),
+    /// `[[auth.users]]`
+    #[error("auth.users cannot be used")]
+    Users(#[from] auth::SetupError),
+    /// Another gate works on the store.
+    #[error("the store cannot be opened")]
+    Store(#[from] store::FileError),
+    /// An address is taken, or not this machine's.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A worker's thread or runtime could not be made.
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
+}
 
 impl Error {
-    /// 1 bad configuration, 2 cannot bind or start.
+    /// Exit code of `serve`: 1 bad configuration, 2 cannot bind or start.
     pub fn exit_code(&self) -> u8 {
-        2
+        match self {
+            Self::RootUrl(_) | Self::Keys(_) | Self::Tls(_) | Self::Renewal(_) | Self::Users(_) => {
+                1
+            }
+            Self::Store(_) | Self::Bind { .. } | Self::Worker(_) => 2,
+        }
     }
 }
 
+/// A gate that is bound and loaded, and not yet serving.
+#[derive(Debug)]
+pub struct App {
+    bound: Vec<Bound>,
+    blueprint: Blueprint,
+    phase: watch::Sender<Phase>,
+    shutdown: shutdown::Config,
+}
+
 impl App {
-    /// Binds and loads.
+    /// Loads keys and license, binds every address. Must be called on the runtime that will do the control work: changes
+    /// of the license, renewal, hashing. Blocks shortly on files.
     ///
     /// # Errors
-    /// Always, so far.
-    pub async fn build(_config: Config) -> Result<Self, Error> {
-        Err(Error)
+    /// [`Error`], of which each says what to mend.
+    pub async fn build(config: Config) -> Result<Self, Error> {
+        Self::build_at(config, Clock::system()).await
     }
 
-    /// Bound addresses.
+    /// As [`build`](Self::build), with a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub async fn build_at(config: Config, clock: Clock) -> Result<Self, Error> {
+        let control = Handle::current();
+        let root_url = RootUrl::parse(&config.root_url)?;
+        let api = licensing(&config, &root_url, clock, &control)?;
+        let tls = certificate(&config.downstream)?;
+        let (phase, watched) = watch::channel(Phase::Serving);
+        let workers = workers(&config.downstream);
+        let bound = bind(&config.downstream, workers)?;
+        let blueprint = Blueprint {
+            downstream: config.downstream,
+            upstream: config.upstream,
+            grace_period: config.shutdown.grace_period,
+            api: Arc::new(api),
+            router: Router::new(root_url.base_path()),
+            root_host: root_url.host_header().to_owned(),
+            instance: crate::random::name(),
+            tls,
+            connections: Connections::default(),
+            phase: watched,
+        };
+        Ok(Self { bound, blueprint, phase, shutdown: config.shutdown })
+    }
+
+    /// Where clients are expected, with real ports, in the order of `server.listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.downstream.listen.iter().map(|listen| listen.address).collect()
+        self.bound.iter().map(|bound| bound.address).collect()
     }
 
-    /// Serves.
-    pub async fn run(self) {}
+    /// Serves until SIGTERM or SIGINT; a second signal ends the grace period.
+    ///
+    /// # Errors
+    /// [`Error::Worker`].
+    pub async fn run(self) -> Result<(), Error> {
+        let mut signals = shutdown::Signals::listen().map_err(Error::Worker)?;
+        self.run_until(async move || signals.next().await).await
+    }
+
+    /// Serves until `stop` returns: once to drain, a second time to cut what is left.
+    ///
+    /// # Errors
+    /// [`Error::Worker`].
+    pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
+        let Self { bound, blueprint, phase, shutdown } = self;
+        announce(&bound);
+        let workers = start(bound, blueprint)?;
+        stop().await;
+        tracing::info!("stopping");
+        tokio::time::sleep(shutdown.delay).await;
+        let ended = tokio::task::spawn_blocking(move || join(workers));
+        phase.send_replace(Phase::Draining);
+        let cut = async {
+            tokio::select! {
+                () = tokio::time::sleep(shutdown.grace_period) => {}
+                () = stop() => {}
+            }
+            phase.send_replace(Phase::Cut);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = ended => {}
+            () = cut => {}
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn licensing(
+    config: &Config,
+    root_url: &RootUrl,
+    clock: Clock,
+    control: &Handle,
+) -> Result<Api, Error> {
+    let keys = keys(&config.license)?;
+    let policy = Policy::new(root_url.clone(), &config.license);
+    let means = Means {
+        keys: Arc::new(keys),
+        policy: Arc::new(policy),
+        render: api::render,
+        clock: clock.clone(),
+        control: control.clone(),
+    };
+    let Store { reader, writer, faults } = store::open(&config.store, means)?;
+    for fault in &faults {
+        let error = format!("{:#}", anyhow::Error::msg(fault.to_string()));
+        tracing::warn!(error, "the store needs attention");
+    }
+    let issuer = Issuer::new(&config.feed)?;
+    let renewal = Renewal::new(issuer, reader.clone(), writer.clone(), control.clone());
+    let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
+    Ok(Api::new(auth, reader, writer, renewal, clock))
+}
+
+/// The trusted keys. Broken ones among good ones are named and left out; none at all is a warning, for the dashboard runs on.
+fn keys(config: &license::Config) -> Result<Keys, Error> {
+    let (keys, faults) = match Keys::load(&config.keys) {
+        Ok(loaded) => loaded,
+        Err(fault) if fault.is_missing() && !config.keys_named => (Keys::empty(), vec![fault]),
+        Err(fault) => return Err(fault.into()),
+    };
+    for fault in faults {
+        let error = format!("{:#}", anyhow::Error::new(fault));
+        tracing::warn!(error, "an issuer key cannot be used");
+    }
+    if keys.is_empty() {
+        tracing::warn!("no issuer key is trusted: no license can be verified; set license.keys");
+    }
+    Ok(keys)
+}
+
+fn certificate(config: &downstream::Config) -> Result<Option<Arc<ServerConfig>>, Error> {
+    Ok(config.tls.as_ref().map(tls::server_config).transpose()?)
+}
+
+fn workers(config: &downstream::Config) -> usize {
+    match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
+fn bind(config: &downstream::Config, workers: usize) -> Result<Vec<Bound>, Error> {
+    let has_certificate = config.tls.is_some();
+    let bind = |listen: &downstream::Listen| {
+        downstream::bind(*listen, has_certificate, workers)
+            .map_err(|source| Error::Bind { address: listen.address, source })
+    };
+    config.listen.iter().map(bind).collect()
+}
+
+fn announce(bound: &[Bound]) {
+    let urls: Vec<String> = bound
+        .iter()
+        .map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.address))
+        .collect();
+    tracing::info!(listen = urls.join(" "), "listening");
+}
+
+/// Gives each worker its socket on every address.
+fn start(bound: Vec<Bound>, blueprint: Blueprint) -> Result<Vec<JoinHandle<()>>, Error> {
+    let mut shares: Vec<Vec<(TcpListener, Scheme)>> = Vec::new();
+    for address in bound {
+        shares.resize_with(address.sockets.len().max(shares.len()), Vec::new);
+        for (share, socket) in shares.iter_mut().zip(address.sockets) {
+            share.push((socket, address.scheme));
+        }
+    }
+    let start = |(index, sockets)| worker::start(index, sockets, blueprint.clone());
+    shares.into_iter().enumerate().map(start).collect::<io::Result<_>>().map_err(Error::Worker)
+}
+
+fn join(workers: Vec<JoinHandle<()>>) {
+    for worker in workers {
+        if worker.join().is_err() {
+            tracing::error!("a worker ended by a panic");
+        }
+    }
 }

@@ -1,7 +1,44 @@
-//! license-gate, the program.
+//! license-gate, the program: arguments, configuration, logs, gate, exit code.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
+use license_gate::app::App;
+use license_gate::config::Config;
+use license_gate::{cli, clock, telemetry};
+
 fn main() -> ExitCode {
-    license_gate::cli::run(std::env::args_os())
+    cli::run(std::env::args_os(), serve)
+}
+
+/// Runs a gate until a signal ends it. Exit code 0, or what the failure asks for.
+fn serve(config: Config) -> u8 {
+    telemetry::start(&config.telemetry, |out| write!(out, "{}", clock::timestamp()));
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    // This thread runs what is no request: probes, changes of the license, renewal, signals.
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(config)),
+        Err(error) => cannot_start(error, cli::CANNOT_START),
+    }
+}
+
+async fn run(config: Config) -> u8 {
+    let served = match App::build(config).await {
+        Ok(app) => app.run().await,
+        Err(error) => Err(error),
+    };
+    match served {
+        Ok(()) => cli::DONE,
+        Err(error) => {
+            let code = error.exit_code();
+            cannot_start(format_args!("{:#}", anyhow::Error::new(error)), code)
+        }
+    }
+}
+
+fn cannot_start(error: impl Display, code: u8) -> u8 {
+    tracing::error!(%error, "cannot start");
+    code
 }

@@ -14,7 +14,10 @@ use serde::Serialize;
 
 /// What went wrong, ready to be answered.
 #[derive(Debug)]
-pub struct Problem {
+pub struct Problem(Box<Details>);
+
+#[derive(Debug)]
+struct Details {
     status: StatusCode,
     shape: Shape,
     message: Cow<'static, str>,
@@ -91,31 +94,31 @@ impl Problem {
     }
 
     fn shaped(status: StatusCode, shape: Shape, message: Cow<'static, str>) -> Self {
-        Self { status, shape, message, headers: HeaderMap::new(), cause: None }
+        Self(Box::new(Details { status, shape, message, headers: HeaderMap::new(), cause: None }))
     }
 
     /// Keeps `error` for the log; the client never sees it.
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.cause = Some(error.into());
+        self.0.cause = Some(error.into());
         self
     }
 
     /// Adds a field to the answer, such as `WWW-Authenticate` or `Retry-After`.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.append(name, value);
+        self.0.headers.append(name, value);
         self
     }
 
     /// The answer's status.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// The stable code (`messageId`); empty where the answer's shape has none.
     pub fn code(&self) -> &str {
-        match &self.shape {
+        match &self.0.shape {
             Shape::Envelope { code } => code,
             Shape::AccessDenied { .. } | Shape::Bare => "",
         }
@@ -123,40 +126,58 @@ impl Problem {
 
     /// What the client is told.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// What only the log is told.
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync)> {
-        self.cause.as_deref()
+        self.0.cause.as_deref()
     }
 
     /// The fields this problem adds to its answer.
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        &self.0.headers
     }
 
     /// The answer as JSON. `Content-Length` is set by the HTTP layer, which knows the body's size.
-    pub fn into_response(self, request_id: &str) -> Response<Bytes> {
+    pub fn into_response(mut self, request_id: &str) -> Response<Bytes> {
         let body = self.body(request_id);
         let mut response = Response::new(body);
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
-        *headers = self.headers;
+        *headers = std::mem::take(&mut self.0.headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 
+    /// The answer as a plain page, for a person who asked for a page of the dashboard.
+    pub fn into_page(self, request_id: &str) -> Response<Bytes> {
+        let title = self.0.status.canonical_reason().unwrap_or("Error");
+        let body = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head>\n\
+             <body><h1>{title}</h1><p>{message}</p><p><small>{status} &middot; {id}</small></p></body></html>\n",
+            message = escaped(&self.0.message),
+            status = self.0.status.as_u16(),
+            id = escaped(request_id),
+        );
+        let mut response = self.into_response(request_id);
+        *response.body_mut() = body.into();
+        let page = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, page);
+        response
+    }
+
     fn body(&self, request_id: &str) -> Bytes {
-        let message = &*self.message;
-        let rendered = match &self.shape {
+        let message = &*self.0.message;
+        let rendered = match &self.0.shape {
             Shape::Envelope { code } => serde_json::to_vec(&Envelope {
                 extra: None,
                 message,
                 message_id: code,
-                status_code: self.status.as_u16(),
+                status_code: self.0.status.as_u16(),
                 trace_id: request_id,
             }),
             Shape::AccessDenied { error_id } => serde_json::to_vec(&AccessDenied {
@@ -169,6 +190,11 @@ impl Problem {
         // Strings and a number always serialise; an empty body is the honest answer to the impossible.
         rendered.map(Bytes::from).unwrap_or_default()
     }
+}
+
+/// `text` where HTML expects text.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -1,2 +1,118 @@
-//! `/api/licensing/*`.
+//! `/api/licensing/*`: the licensing API.
+//!
+//! In: an endpoint already told apart, the request, who called, the worker's way to the dashboard. Out: an answer of
+//! JSON, or a [`Problem`]. What is wrong with a path or method is answered first and needs no credentials; then the
+//! caller is judged, then the body read, then something done. One file per resource; `error.rs` is where the errors of
+//! every module below become answers.
+
+mod check;
 pub mod endpoint;
+mod error;
+mod renew;
+mod stats;
+mod token;
+mod wire;
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+
+pub use crate::auth::Caller;
+use crate::auth::{Action, Auth, Credential, Dashboard};
+use crate::clock::Clock;
+use crate::feed::Renewal;
+use crate::problem::Problem;
+use crate::store::{Reader, Writer};
+use endpoint::Endpoint;
+pub use wire::render;
+
+/// The licensing API. Shared by all workers.
+#[derive(Debug)]
+pub struct Api {
+    auth: Auth,
+    reader: Reader,
+    writer: Writer,
+    renewal: Renewal,
+    clock: Clock,
+}
+
+/// A request's head, who sent it, and whom to ask about that.
+struct Asker<'a, D> {
+    head: &'a Parts,
+    caller: Caller<'a>,
+    dashboard: &'a D,
+}
+
+// Not derived: that would ask it of `D` too.
+impl<D> Clone for Asker<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D> Copy for Asker<'_, D> {}
+
+impl Api {
+    /// The API over a store opened with [`render`], for callers `auth` lets in.
+    pub fn new(auth: Auth, reader: Reader, writer: Writer, renewal: Renewal, clock: Clock) -> Self {
+        Self { auth, reader, writer, renewal, clock }
+    }
+
+    /// Answers `request`, which is for `endpoint`. A `HEAD` is answered as its `GET`, body and all.
+    ///
+    /// # Errors
+    ///
+    /// The answer, when it is not the one hoped for.
+    pub async fn answer<B, D>(
+        &self,
+        endpoint: Endpoint,
+        request: Request<B>,
+        caller: Caller<'_>,
+        dashboard: &D,
+    ) -> Result<Response<Bytes>, Problem>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        D: Dashboard,
+    {
+        let (head, body) = request.into_parts();
+        let asker = Asker { head: &head, caller, dashboard };
+        match endpoint {
+            Endpoint::Check => check::get(self, asker).await,
+            Endpoint::ReadToken => token::get(self, asker).await,
+            Endpoint::InstallToken => token::post(self, asker, body).await,
+            Endpoint::RemoveToken => token::delete(self, asker, body).await,
+            Endpoint::RenewToken => renew::post(self, asker, body).await,
+            Endpoint::RefreshStats => stats::get(self, asker).await,
+            Endpoint::Options { allow } => Ok(wire::options(allow)),
+            Endpoint::Slash => wire::moved(self.reader.current().policy().root_url.base_path()),
+            Endpoint::WrongMethod { allow } => Err(error::wrong_method(allow)),
+            Endpoint::Unknown => Err(Problem::not_found()),
+            Endpoint::Misspelled => Err(error::misspelled()),
+        }
+    }
+
+    /// Lets the caller do `action`, or answers why not.
+    async fn require<D: Dashboard>(
+        &self,
+        action: Action,
+        asker: Asker<'_, D>,
+    ) -> Result<Credential, Problem> {
+        let Asker { head, caller, dashboard } = asker;
+        Ok(self.auth.require(action, head, caller, dashboard).await?)
+    }
+
+    /// As [`Self::require`], for an action that changes something: those are counted.
+    async fn require_change<D: Dashboard>(
+        &self,
+        action: Action,
+        asker: Asker<'_, D>,
+    ) -> Result<(), Problem> {
+        let address = asker.caller.address;
+        self.require(action, asker).await?;
+        self.auth.count_write(address).map_err(error::too_many_writes)
+    }
+}

@@ -30,6 +30,10 @@ impl CheckConfig {
         for warning in loaded.config.warnings() {
             complain(format_args!("warning: {warning}"));
         }
+        if let Some(path) = loaded.missing_default_keys() {
+            let message = "is not there, and without keys no license is valid";
+            complain(format_args!("warning: license.keys: {} {message}", path.display()));
+        }
         print(loaded.config.render_masked().as_bytes())
     }
 }

@@ -2,27 +2,36 @@
 //!
 //! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (a flag that is not known or makes no sense is one), 2
 //! cannot bind or start. `check-config`: 0, or 1 with every fault. Every other command: 0, 1 when it could not be done, 2
-//! when it was called wrongly. What is asked for goes to standard output, what is wrong to standard error; a reader
+//! when it was called wrongly; `license inspect`: 0 valid, 1 invalid, 2 unreadable. What is asked for goes to standard output, what is wrong to standard error; a reader
 //! that goes away early is no error.
 
 mod check_config;
 mod completions;
 mod hash_password;
+pub mod inspect;
+pub mod issue;
+pub mod keys;
 mod man;
 mod output;
 mod serve;
 mod settings;
+pub mod streams;
+mod vendor;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// What went well.
-const DONE: u8 = 0;
+use crate::config::Config;
+
+/// Exit code of what went well.
+pub const DONE: u8 = 0;
+/// Exit code of `serve` when it cannot bind or start.
+pub const CANNOT_START: u8 = 2;
 /// What could not be done; for `serve`, a bad configuration.
 const FAILED: u8 = 1;
-/// Called wrongly; for `serve`, cannot bind or start.
+/// Called wrongly.
 const MISUSED: u8 = 2;
 
 /// A licensing reverse proxy that stands as a sidecar in front of a metrics dashboard.
@@ -47,16 +56,19 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
+    License(vendor::License),
+    Keys(vendor::Keys),
     HashPassword(hash_password::HashPassword),
     Completions(completions::Completions),
     Man(man::Man),
 }
 
-/// Does what `words` (the program's name first) and the environment ask for.
-pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Does what `words` (the program's name first) and the environment ask for. `serve` runs a gate to its end and gives the
+/// exit code: 0, 1 bad configuration, 2 cannot bind or start.
+pub fn run(words: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) -> ExitCode {
     let words: Vec<OsString> = words.into_iter().collect();
     match Cli::try_parse_from(&words) {
-        Ok(cli) => cli.command.run().into(),
+        Ok(cli) => cli.command.run(serve).into(),
         Err(error) => {
             // `--help` and `--version` come this way too; nobody is left to tell that they could not be printed.
             let _ = error.print();
@@ -72,10 +84,12 @@ fn misuse(words: &[OsString]) -> u8 {
 }
 
 impl Command {
-    fn run(self) -> u8 {
+    fn run(self, serve: fn(Config) -> u8) -> u8 {
         match self {
-            Self::Serve(command) => command.run(),
+            Self::Serve(command) => command.run(serve),
             Self::CheckConfig(command) => command.run(),
+            Self::License(command) => command.run(),
+            Self::Keys(command) => command.run(),
             Self::HashPassword(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),

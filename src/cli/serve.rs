@@ -4,10 +4,7 @@ use clap::Args;
 
 use super::output::complain_all;
 use super::settings::Settings;
-use super::{DONE, MISUSED};
-use crate::app::App;
 use crate::config::{Config, Faults, Loaded};
-use crate::telemetry;
 
 /// Run the proxy
 ///
@@ -22,7 +19,8 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    pub(super) fn run(self) -> u8 {
+    /// Hands a good configuration to `serve`, whose exit code this is.
+    pub(super) fn run(self, serve: fn(Config) -> u8) -> u8 {
         match self.configuration() {
             Ok(config) => serve(config),
             Err(faults) => complain_all(faults),
@@ -33,35 +31,5 @@ impl Serve {
         let loaded = Loaded::from_sources(self.settings.sources())?;
         loaded.examine()?;
         Ok(loaded.config)
-    }
-}
-
-fn serve(config: Config) -> u8 {
-    telemetry::start(&config.telemetry);
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
-    // One thread for what is not a request: probes, writes of the license, renewal, signals.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(run(config)),
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            MISUSED
-        }
-    }
-}
-
-async fn run(config: Config) -> u8 {
-    match App::build(config).await {
-        Ok(app) => {
-            app.run().await;
-            DONE
-        }
-        Err(error) => {
-            let code = error.exit_code();
-            tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "cannot start");
-            code
-        }
     }
 }

@@ -44,6 +44,12 @@ impl Loaded {
         faults.or(())
     }
 
+    /// The default place of the issuer's keys, when nobody named another and nothing is there.
+    pub fn missing_default_keys(&self) -> Option<&Path> {
+        let license::Config { keys, keys_named, .. } = &self.config.license;
+        (!keys_named && !keys.exists()).then_some(keys)
+    }
+
     fn addresses(&self) -> Vec<Fault> {
         let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", l.address));
         let admin = self.config.admin.listen.map(|address| ("admin.listen", address));

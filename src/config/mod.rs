@@ -162,4 +162,15 @@ mod tests {
         let again = load(Sources { file: Some(path), ..Sources::default() }).expect("good");
         assert_eq!(again.render_masked(), config.render_masked());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_word_is_too_odd_for_any_key(at in 0..keys::all().count(), word in "\\PC{0,20}") {
+            let key = keys::all().nth(at).expect("a key");
+            let flag = Flag { name: "--flag", key, words: vec![word] };
+            if let Err(faults) = load(Sources { flags: vec![flag], ..Sources::default() }) {
+                proptest::prop_assert_eq!(faults.to_string().lines().count(), faults.len());
+            }
+        }
+    }
 }

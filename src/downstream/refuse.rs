@@ -1,8 +1,9 @@
 //! Requests that are well-formed HTTP to a parser, and still must not go on (RFC 9112 section 3.2, RFC 9110 section 7.2).
 
 use http::header::{HOST, HeaderValue};
+use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Version};
+use http::{HeaderMap, Method, Version};
 
 /// Why a request is refused before anybody looks at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,27 +32,27 @@ pub enum Refused {
 ///
 /// # Errors
 /// [`Refused`]: 405 for `CONNECT`, 400 and a closed connection for the rest.
-pub fn check<B>(request: &Request<B>) -> Result<(), Refused> {
-    if request.method() == Method::CONNECT {
+pub fn check(request: &Parts) -> Result<(), Refused> {
+    if request.method == Method::CONNECT {
         return Err(Refused::Connect);
     }
-    let uri = request.uri();
-    let asterisk = uri.path() == "*" && request.method() == Method::OPTIONS;
+    let uri = &request.uri;
+    let asterisk = uri.path() == "*" && request.method == Method::OPTIONS;
     let origin_or_absolute =
         uri.path().starts_with('/') && (uri.scheme().is_some() || uri.authority().is_none());
     if !asterisk && !origin_or_absolute {
         return Err(Refused::Target);
     }
-    match (host(request.headers())?, uri.authority()) {
+    match (host(&request.headers)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
         (Some(_), None) => Err(Refused::MalformedHost),
         (None, Some(authority)) => {
             // HTTP/2 leaves Host out; HTTP/1.1 never may, even with an absolute target.
-            let needs_host = request.version() == Version::HTTP_11;
+            let needs_host = request.version == Version::HTTP_11;
             if needs_host { Err(Refused::NoHost) } else { well_formed(authority) }
         }
-        (None, None) if request.version() <= Version::HTTP_10 => Ok(()),
+        (None, None) if request.version <= Version::HTTP_10 => Ok(()),
         (None, None) => Err(Refused::NoHost),
     }
 }
@@ -112,11 +113,11 @@ mod tests {
         target: &str,
         hosts: &[&str],
     ) -> Result<(), Refused> {
-        let mut request = Request::builder().version(version).method(method).uri(target);
+        let mut request = http::Request::builder().version(version).method(method).uri(target);
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        check(&request.body(()).expect("a request"))
+        check(&request.body(()).expect("a request").into_parts().0)
     }
 
     #[test]

@@ -10,14 +10,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::VIA;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::Body;
 use crate::downstream::{Peer, RequestBody, Sender};
 use crate::gate::Permit;
 use crate::shutdown::Drain;
 use crate::upstream::{self, AnswerBody, Client, Head};
-use headers::{Forwarded, X_REQUEST_ID};
+use headers::Forwarded;
 use tunnel::Tunnels;
 
 pub use error::ForwardError;
@@ -52,25 +53,25 @@ impl Proxy {
         Self { client, root_host, via, instance, tunnels }
     }
 
-    /// Sends `request` to the dashboard, and answers as soon as the head of the answer is there.
+    /// Sends a request to the dashboard, and answers as soon as the head of the answer is there.
     ///
     /// # Errors
     /// [`ForwardError`], when there is no answer to pass on.
     pub async fn forward(
         &self,
         _permit: Permit,
-        request: Request<RequestBody>,
+        parts: &Parts,
+        body: RequestBody,
         peer: &Rc<Peer>,
         sender: Sender,
         id: &RequestId,
     ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
-        let (parts, body) = request.into_parts();
         if self.has_been_here(&parts.headers) {
             return Err(ForwardError::Loop);
         }
-        let upgrade = upgrade::wanted(&parts, &body);
+        let upgrade = upgrade::wanted(parts, &body);
         let fields = Forwarded {
-            request: &parts,
+            request: parts,
             peer,
             sender,
             id,
@@ -87,7 +88,7 @@ impl Proxy {
             let owner = peer.clone();
             peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
         }
-        response.headers_mut().insert(X_REQUEST_ID, id.value());
+        id.put_on(&mut response);
         Ok(response)
     }
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::headers::X_REQUEST_ID;
 
@@ -21,8 +21,9 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    pub(super) fn value(&self) -> HeaderValue {
-        self.0.clone()
+    /// Puts the id on an answer.
+    pub fn put_on<B>(&self, response: &mut Response<B>) {
+        response.headers_mut().insert(X_REQUEST_ID, self.0.clone());
     }
 }
 

@@ -7,6 +7,7 @@ mod config;
 pub mod metrics;
 mod panics;
 
+use std::fmt;
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
@@ -19,18 +20,24 @@ use tracing_subscriber::{Layer, Registry};
 
 pub use config::{Config, Format};
 
-use crate::clock;
+/// Writes the present time.
+pub type Now = fn(&mut dyn fmt::Write) -> fmt::Result;
 
 /// Sends events to standard error as `config` says, and panics with them. The first call of a process counts; a later
 /// one changes nothing and gives `false`.
-pub fn start(config: &Config) -> bool {
-    let subscriber =
-        tracing_subscriber::registry().with(layer(config.format).with_filter(filter(config)));
-    let first = subscriber.try_init().is_ok();
+///
+/// `now` writes the time of an event; RFC 3339 is what readers of logs expect.
+pub fn start(config: &Config, now: Now) -> bool {
+    let first = subscribe(config, now);
     if first {
         panics::log();
     }
     first
+}
+
+fn subscribe(config: &Config, now: Now) -> bool {
+    let layer = layer(config.format, now).with_filter(filter(config));
+    tracing_subscriber::registry().with(layer).try_init().is_ok()
 }
 
 fn filter(config: &Config) -> Targets {
@@ -38,11 +45,11 @@ fn filter(config: &Config) -> Targets {
     Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("license_gate", level)
 }
 
-fn layer(format: Format) -> Box<dyn Layer<Registry> + Send + Sync> {
+fn layer(format: Format, now: Now) -> Box<dyn Layer<Registry> + Send + Sync> {
     // Complaints about a standard error that is gone would be printed there, and panic.
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_timer(Rfc3339)
+        .with_timer(Timer(now))
         .with_target(false)
         .log_internal_errors(false);
     match format {
@@ -51,12 +58,11 @@ fn layer(format: Format) -> Box<dyn Layer<Registry> + Send + Sync> {
     }
 }
 
-/// RFC 3339 with milliseconds, by the one clock.
-struct Rfc3339;
+struct Timer(Now);
 
-impl FormatTime for Rfc3339 {
-    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
-        write!(out, "{}", clock::timestamp())
+impl FormatTime for Timer {
+    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
+        (self.0)(out)
     }
 }
 
@@ -67,8 +73,9 @@ mod tests {
 
     #[test]
     fn a_second_start_changes_nothing() {
-        start(&Config::default());
-        assert!(!start(&Config::default()));
+        // Without the panic hook, which would take the reasons of failing tests away.
+        subscribe(&Config::default(), |_| Ok(()));
+        assert!(!start(&Config::default(), |_| Ok(())));
     }
 
     #[test]

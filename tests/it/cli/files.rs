@@ -95,5 +95,6 @@ fn what_is_allowed_and_unwise_is_a_warning() {
     check("[renewal]\nurl = 'http://issuer/renew'\n", &[])
         .exits(0)
         .complains(&["warning: renewal.url is plain http"]);
+    check("", &[]).exits(0).complains(&["warning: license.keys: certs/issuer is not there"]);
     check("[auth]\nmode = 'local'\n", &[]).exits(0).complains(&["warning:", "nobody can sign in"]);
 }

@@ -1,0 +1,24 @@
+//! `/api/licensing/check`: is there a valid license?
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use super::{Api, Asker, wire};
+use crate::auth::{Action, Dashboard};
+use crate::license::Status;
+use crate::problem::Problem;
+
+/// `GET /api/licensing/check`: `true` when the license's status is 1, else `false`.
+///
+/// Needs `licensing:read`, or nothing with `auth.public_check`. Always 200.
+pub(super) async fn get<D: Dashboard>(
+    api: &Api,
+    asker: Asker<'_, D>,
+) -> Result<Response<Bytes>, Problem> {
+    if !api.auth.check_is_public() {
+        api.require(Action::Read, asker).await?;
+    }
+    let valid = api.reader.current().status(api.clock.now()) == Status::Valid;
+    let body: &'static [u8] = if valid { b"true" } else { b"false" };
+    Ok(wire::json(StatusCode::OK, Bytes::from_static(body)))
+}

@@ -1,0 +1,287 @@
+//! Errors of the modules below, as answers.
+//!
+//! Every `match` here names every variant, so that a new one asks for its answer. Codes (`messageId`) are stable. The
+//! caller's trouble is 4xx, the issuer's and the dashboard's 502, 503 or 504, ours 500.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use super::wire::BodyError;
+use crate::auth::{Denied, StatisticsError};
+use crate::feed::{IssuerError, RenewError};
+use crate::license::{Excerpt, Rejection, RootUrl};
+use crate::path::Malformed;
+use crate::problem::Problem;
+use crate::store::{InstallError, RemoveError};
+
+const CHALLENGE: HeaderValue =
+    HeaderValue::from_static(r#"Basic realm="license-gate", charset="UTF-8""#);
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::NoCredentials => unauthorized("auth.unauthorized", "Unauthorized"),
+            Denied::Malformed => unauthorized(
+                "auth.malformed",
+                "The Authorization field cannot be read: send Basic credentials once, in UTF-8.",
+            ),
+            Denied::ServiceAccount => unauthorized(
+                "auth.service-account",
+                "Service account tokens cannot be used here: sign in as a user.",
+            ),
+            Denied::Refused { code, message } => unauthorized(code, message),
+            Denied::Origin => {
+                Self::new(StatusCode::FORBIDDEN, "auth.origin-not-allowed", "origin not allowed")
+            }
+            Denied::TooManyFailures { retry_after } => too_many(
+                "auth.too-many-failures",
+                "Too many failed sign-ins from your address: wait before you try again.",
+                retry_after,
+            ),
+            Denied::Forbidden(action) => Self::access_denied(action.permission(), error_id()),
+            Denied::Unavailable(error) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "auth.unavailable",
+                "Your credentials could not be checked, because the dashboard does not answer as it should: try again later.",
+            )
+            .caused_by(error),
+        }
+    }
+}
+
+impl From<Malformed> for Problem {
+    fn from(path: Malformed) -> Self {
+        Self::bad_request("path.malformed", sentence(&path))
+    }
+}
+
+impl From<StatisticsError> for Problem {
+    fn from(error: StatisticsError) -> Self {
+        match error {
+            StatisticsError::Local => Self::new(
+                StatusCode::NOT_FOUND,
+                "licensing.stats.local",
+                "There are no statistics with auth.mode = \"local\": they are the dashboard's.",
+            ),
+            StatisticsError::Denied(denied) => denied.into(),
+            StatisticsError::Forbidden => Self::new(
+                StatusCode::FORBIDDEN,
+                "licensing.stats.forbidden",
+                "The dashboard does not show its statistics to you.",
+            ),
+            StatisticsError::Unavailable(error) => statistics_unreadable().caused_by(error),
+        }
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let (status, code, message) = match &error {
+            BodyError::ContentType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "licensing.body.type",
+                "Send JSON, with Content-Type: application/json.".into(),
+            ),
+            BodyError::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "licensing.body.too-large",
+                "The body is larger than 128 KiB.".into(),
+            ),
+            BodyError::Late(_) => (
+                StatusCode::REQUEST_TIMEOUT,
+                "licensing.body.timeout",
+                "The body did not come in time: send it again.".into(),
+            ),
+            BodyError::Broken(_) => (
+                StatusCode::BAD_REQUEST,
+                "licensing.body.incomplete",
+                "The body broke off: send it again.".into(),
+            ),
+            BodyError::NotJson { line, column } => (
+                StatusCode::BAD_REQUEST,
+                "licensing.body.malformed",
+                format!(
+                    "The body is not the JSON it should be: look at line {line}, column {column}."
+                ),
+            ),
+            BodyError::NotAnObject => (
+                StatusCode::BAD_REQUEST,
+                "licensing.body.malformed",
+                "The body is not a JSON object.".into(),
+            ),
+        };
+        Self::new(status, code, message).caused_by(error)
+    }
+}
+
+impl From<InstallError> for Problem {
+    fn from(error: InstallError) -> Self {
+        let bad_gateway = StatusCode::BAD_GATEWAY;
+        let (status, code) = match &error {
+            InstallError::Rejected(rejection) => return rejected(rejection.clone()),
+            InstallError::Superseded => (StatusCode::CONFLICT, "licensing.renewal.superseded"),
+            InstallError::OtherLicense { .. } => (bad_gateway, "licensing.renewal.other-license"),
+            InstallError::Older { .. } => (bad_gateway, "licensing.renewal.older"),
+            InstallError::NotStored(_) => return not_stored(error),
+            InstallError::Interrupted(_) => return unexpected(error),
+        };
+        Self::new(status, code, sentence(&error)).caused_by(error)
+    }
+}
+
+impl From<RemoveError> for Problem {
+    fn from(error: RemoveError) -> Self {
+        match &error {
+            RemoveError::NotStored(_) => not_stored(error),
+            RemoveError::Interrupted(_) => unexpected(error),
+        }
+    }
+}
+
+impl From<RenewError> for Problem {
+    fn from(error: RenewError) -> Self {
+        match error {
+            RenewError::Off => Self::new(
+                StatusCode::NOT_FOUND,
+                "licensing.renewal.off",
+                "Renewal is off: set renewal.url, or install a token by hand.",
+            ),
+            RenewError::NoLicense => Self::new(
+                StatusCode::NOT_FOUND,
+                "licensing.token.not-found",
+                "There is no license to renew: install one first.",
+            ),
+            RenewError::Issuer(error) => issuer(error),
+            RenewError::Install(InstallError::Rejected(rejection)) => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "licensing.renewal.rejected",
+                format!("The issuer answered a token that is not accepted: {rejection}"),
+            )
+            .caused_by(rejection),
+            RenewError::Install(error) => error.into(),
+            RenewError::Interrupted(_) => unexpected(error),
+        }
+    }
+}
+
+fn issuer(error: IssuerError) -> Problem {
+    let (status, code) = match &error {
+        IssuerError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "licensing.renewal.timeout"),
+        IssuerError::Connect(_) | IssuerError::Tls(_) | IssuerError::Request(_) => {
+            (StatusCode::BAD_GATEWAY, "licensing.renewal.unreachable")
+        }
+        IssuerError::Refused(_) => (StatusCode::BAD_GATEWAY, "licensing.renewal.refused"),
+        IssuerError::Http(_)
+        | IssuerError::TooLarge
+        | IssuerError::NotJson { .. }
+        | IssuerError::Token(_) => (StatusCode::BAD_GATEWAY, "licensing.renewal.bad-answer"),
+    };
+    let message = format!("{} The license in force stays.", sentence(&error));
+    Problem::new(status, code, message).caused_by(error)
+}
+
+/// 400 with the reason, for a token that is not acceptable.
+pub(super) fn rejected(rejection: Rejection) -> Problem {
+    let code = format!("licensing.token.{}", rejection.code());
+    Problem::bad_request(code, rejection.to_string()).caused_by(rejection)
+}
+
+/// 400: there is no token in the body.
+pub(super) fn token_missing() -> Problem {
+    Problem::bad_request("licensing.token.missing", r#"Send {"token":"…"}, the token as text."#)
+}
+
+/// 422: there is no instance in the body.
+pub(super) fn instance_missing(root_url: &RootUrl) -> Problem {
+    let message =
+        format!(r#"Name the instance to confirm: this one is {{"instance":"{root_url}"}}."#);
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "licensing.instance.missing", message)
+}
+
+/// 422: the instance in the body is another.
+pub(super) fn instance_mismatch(named: &str, root_url: &RootUrl) -> Problem {
+    let named = Excerpt::of(named);
+    let message = format!("asked for {}, this instance is {root_url}", named.bare());
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "licensing.instance.mismatch", message)
+}
+
+/// 502: the dashboard's statistics are none.
+pub(super) fn statistics_unreadable() -> Problem {
+    Problem::new(
+        StatusCode::BAD_GATEWAY,
+        "licensing.stats.unavailable",
+        "The dashboard does not answer with its statistics: try again later.",
+    )
+}
+
+/// 429: too many changes.
+pub(super) fn too_many_writes(retry_after: Duration) -> Problem {
+    let message = "Too many changes from your address: wait before you try again.";
+    too_many("licensing.writes.too-many", message, retry_after)
+}
+
+/// 405 with the methods there are.
+pub(super) fn wrong_method(allow: &'static str) -> Problem {
+    let message = format!("This path has the methods {allow}.");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "licensing.method.not-allowed", message)
+        .header(ALLOW, HeaderValue::from_static(allow))
+}
+
+/// 400: the gate's path in another spelling.
+pub(super) fn misspelled() -> Problem {
+    let message = "Write the path plainly: no escapes, dot segments, repeated slashes or capitals.";
+    Problem::bad_request("licensing.path.misspelled", message)
+}
+
+/// 500 for what should not happen.
+pub(super) fn unexpected(error: impl Error + Send + Sync + 'static) -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "licensing.unexpected",
+        "The gate could not finish this: look at its log, and ask for the license before you try again.",
+    )
+    .caused_by(error)
+}
+
+fn not_stored(error: impl Error + Send + Sync + 'static) -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "licensing.store.failed",
+        "The change could not be stored, and the former license stays in force: see that the gate can write its data directory.",
+    )
+    .caused_by(error)
+}
+
+fn unauthorized(
+    code: impl Into<std::borrow::Cow<'static, str>>,
+    message: impl Into<std::borrow::Cow<'static, str>>,
+) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, code, message).header(WWW_AUTHENTICATE, CHALLENGE)
+}
+
+/// 429; `Retry-After` in whole seconds, never 0.
+fn too_many(code: &'static str, message: &'static str, retry_after: Duration) -> Problem {
+    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, code, message)
+        .header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+}
+
+/// An error's own line as a sentence.
+fn sentence(error: &impl Error) -> String {
+    let line = error.to_string();
+    let mut letters = line.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
+}
+
+/// A number for a refusal, by which support finds it.
+fn error_id() -> u64 {
+    let mut bytes = [0; 8];
+    // Without random numbers every refusal has the number 0 and is a refusal all the same.
+    let _ = rand::fill(&mut bytes);
+    u64::from_be_bytes(bytes)
+}

@@ -1,0 +1,35 @@
+//! `/api/licensing/token/renew`: a newer token from the issuer, now.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::Body;
+use serde::de::IgnoredAny;
+use std::collections::HashMap;
+
+use super::{Api, Asker, wire};
+use crate::auth::{Action, Dashboard};
+use crate::problem::Problem;
+
+/// `POST /api/licensing/token/renew`: renews the license in force.
+///
+/// Body: `{}`, at most 128 KiB. Needs `licensing:write`.
+/// 200 with what was stored; 404 no license, or renewal is off; 409 the license was changed meanwhile; 413, 415 the
+/// body; 500 not stored; 502 the issuer refused, cannot be reached or answered what is not accepted; 504 it is silent.
+pub(super) async fn post<B, D>(
+    api: &Api,
+    asker: Asker<'_, D>,
+    body: B,
+) -> Result<Response<Bytes>, Problem>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    D: Dashboard,
+{
+    api.require_change(Action::Write, asker).await?;
+    // Nothing in it has a meaning yet.
+    let _: HashMap<String, IgnoredAny> = wire::read_json(asker.head, body).await?;
+    let renewed = api.renewal.renew().await?;
+    Ok(wire::json(StatusCode::OK, renewed.rendered(api.clock.now())))
+}

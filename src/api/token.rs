@@ -1,0 +1,94 @@
+//! `/api/licensing/token`: the license in force.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::Body;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::wire::BodyError;
+use super::{Api, Asker, error, wire};
+use crate::auth::{Action, Dashboard};
+use crate::license::Token;
+use crate::problem::Problem;
+use crate::store::Origin;
+
+/// A member that may be missing or of the wrong type, told apart from a body that is no JSON.
+#[derive(Deserialize)]
+struct NewToken {
+    token: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+struct Removal {
+    instance: Option<Value>,
+}
+
+/// `GET /api/licensing/token`: the license in force, whatever its status; status 4 when there is none.
+///
+/// Needs `licensing:read`. Always 200.
+pub(super) async fn get<D: Dashboard>(
+    api: &Api,
+    asker: Asker<'_, D>,
+) -> Result<Response<Bytes>, Problem> {
+    api.require(Action::Read, asker).await?;
+    Ok(wire::json(StatusCode::OK, api.reader.current().rendered(api.clock.now())))
+}
+
+/// `POST /api/licensing/token`: installs a license.
+///
+/// Body: `{"token":"…"}`, at most 128 KiB. Needs `licensing:write`.
+/// 200 with what was stored; 400 not accepted, with the reason; 413, 415 the body; 500 not stored.
+pub(super) async fn post<B, D>(
+    api: &Api,
+    asker: Asker<'_, D>,
+    body: B,
+) -> Result<Response<Bytes>, Problem>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    D: Dashboard,
+{
+    api.require_change(Action::Write, asker).await?;
+    let NewToken { token } = wire::read_json(asker.head, body).await?;
+    let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
+    let token = Token::parse(token).map_err(error::rejected)?;
+    let installed = api.writer.install(token, Origin::Hand).await?;
+    Ok(wire::json(StatusCode::OK, installed.rendered(api.clock.now())))
+}
+
+/// `DELETE /api/licensing/token`: removes the license.
+///
+/// Body: `{"instance":"ROOT_URL"}`, at most 128 KiB. Needs `licensing:delete`.
+/// 202, also when there was none; 400 not JSON; 413, 415 the body; 422 another instance or none named; 500 not removed.
+pub(super) async fn delete<B, D>(
+    api: &Api,
+    asker: Asker<'_, D>,
+    body: B,
+) -> Result<Response<Bytes>, Problem>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    D: Dashboard,
+{
+    api.require_change(Action::Delete, asker).await?;
+    let Removal { instance } = match wire::read_json(asker.head, body).await {
+        // JSON all the same, and it names no instance.
+        Err(BodyError::NotAnObject) => Removal::default(),
+        read => read?,
+    };
+    let named = instance.as_ref().and_then(Value::as_str);
+    check_instance(api, named)?;
+    api.writer.remove().await?;
+    Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
+}
+
+/// Whether the license to be removed is meant to be this instance's.
+fn check_instance(api: &Api, named: Option<&str>) -> Result<(), Problem> {
+    let snapshot = api.reader.current();
+    let root_url = &snapshot.policy().root_url;
+    let named = named.ok_or_else(|| error::instance_missing(root_url))?;
+    if root_url.equals(named) { Ok(()) } else { Err(error::instance_mismatch(named, root_url)) }
+}

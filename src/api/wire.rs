@@ -1,0 +1,222 @@
+//! JSON in and out: the shape of a license in answers, and size-limited bodies.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Serialize, Serializer};
+
+use super::error;
+use crate::clock::UnixTime;
+use crate::downstream;
+use crate::license::{License, Status};
+use crate::problem::Problem;
+
+/// More than a token of 64 KiB with every character escaped.
+const MAX_BODY_BYTES: usize = 128 * 1024;
+
+/// Why a body was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// `Content-Type` is missing or not JSON.
+    #[error("the body's type is not JSON")]
+    ContentType,
+    /// Longer than 128 KiB.
+    #[error("the body is too large")]
+    TooLarge,
+    /// It stopped coming.
+    #[error("the body did not come in time")]
+    Late(#[source] Box<dyn Error + Send + Sync>),
+    /// It broke off.
+    #[error("the body broke off")]
+    Broken(#[source] Box<dyn Error + Send + Sync>),
+    /// Not JSON, a member twice, or a member of another type. The parser's words are not kept: they quote the body.
+    #[error("the body is not the JSON it should be at line {line}, column {column}")]
+    NotJson {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// JSON, but no object.
+    #[error("the body is no JSON object")]
+    NotAnObject,
+}
+
+/// Reads a request's body, at most 128 KiB of JSON. Members `T` does not have are ignored.
+pub(super) async fn read_json<T, B>(head: &Parts, body: B) -> Result<T, BodyError>
+where
+    T: DeserializeOwned,
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if !is_json(&head.headers) {
+        return Err(BodyError::ContentType);
+    }
+    // Said up front, it is refused up front: a client that waits for 100 Continue sends nothing then.
+    let announced = body.size_hint().lower().max(content_length(&head.headers));
+    if announced > MAX_BODY_BYTES as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    match Limited::new(std::pin::pin!(body), MAX_BODY_BYTES).collect().await {
+        Ok(body) => object(&body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Err(error) => Err(match error.downcast_ref() {
+            Some(downstream::BodyError::Timeout) => BodyError::Late(error),
+            Some(downstream::BodyError::Broken(_)) | None => BodyError::Broken(error),
+        }),
+    }
+}
+
+/// The JSON object in `bytes`. Arrays, which serde would take for structures, are none.
+pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
+    let not_json = |error: serde_json::Error| BodyError::NotJson {
+        line: error.line(),
+        column: error.column(),
+    };
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(not_json)?;
+        return Err(BodyError::NotAnObject);
+    }
+    serde_json::from_slice(bytes).map_err(not_json)
+}
+
+/// `application/json`, or another type whose syntax is JSON (RFC 6839 section 3.1), with any parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(one), None) = (types.next(), types.next()) else { return false };
+    let Ok(one) = one.to_str() else { return false };
+    let essence = one.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = essence.strip_prefix("application/");
+    subtype.is_some_and(|subtype| {
+        subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty())
+    })
+}
+
+fn content_length(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
+}
+
+/// An answer of JSON that nobody keeps.
+pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = bare(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// 204 to `OPTIONS`.
+pub(super) fn options(allow: &'static str) -> Response<Bytes> {
+    let mut response = bare(StatusCode::NO_CONTENT, Bytes::new());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// 308 to the API's root below `base_path`.
+pub(super) fn moved(base_path: &str) -> Result<Response<Bytes>, Problem> {
+    let to = HeaderValue::try_from(format!("{base_path}/api/licensing/"));
+    let mut response = bare(StatusCode::PERMANENT_REDIRECT, Bytes::new());
+    response.headers_mut().insert(LOCATION, to.map_err(error::unexpected)?);
+    Ok(response)
+}
+
+fn bare(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A license as it is answered with `status`: what a store renders with.
+pub fn render(status: Status, license: Option<&License>) -> Bytes {
+    let view = TokenView::of(status, license);
+    // Text, numbers and flags always serialise; an empty body is the honest answer to the impossible.
+    serde_json::to_vec(&view).map(Bytes::from).unwrap_or_default()
+}
+
+/// A license in answers: all 24 fields, always, in this order; zero values where the token states none.
+#[derive(Default, Serialize)]
+#[allow(non_snake_case, reason = "`anonymousRatio` is the field's name")]
+struct TokenView<'a> {
+    status: u8,
+    jti: &'a str,
+    iss: &'a str,
+    sub: &'a str,
+    #[serde(serialize_with = "seconds")]
+    iat: UnixTime,
+    #[serde(serialize_with = "seconds")]
+    exp: UnixTime,
+    #[serde(serialize_with = "seconds")]
+    nbf: UnixTime,
+    #[serde(serialize_with = "seconds")]
+    lexp: UnixTime,
+    lid: &'a str,
+    limit_by: &'a str,
+    included_users: i64,
+    lic_exp_warn_days: i64,
+    tok_exp_warn_days: i64,
+    update_days: i64,
+    prod: Option<&'a [String]>,
+    company: &'a str,
+    account: &'a str,
+    slug: &'a str,
+    usage_billing: bool,
+    max_concurrent_user_sessions: i64,
+    details_url: &'a str,
+    trial: bool,
+    #[serde(serialize_with = "seconds")]
+    trial_exp: UnixTime,
+    anonymousRatio: i64,
+}
+
+impl<'a> TokenView<'a> {
+    fn of(status: Status, license: Option<&'a License>) -> Self {
+        let status = status.code();
+        let Some(license) = license else { return Self { status, ..Self::default() } };
+        let claims = license.claims();
+        let text = |claim: &'a Option<String>| claim.as_deref().unwrap_or_default();
+        Self {
+            status,
+            jti: text(&claims.jti),
+            iss: text(&claims.iss),
+            sub: &claims.sub,
+            iat: claims.iat.unwrap_or_default(),
+            exp: claims.exp,
+            nbf: claims.nbf.unwrap_or_default(),
+            lexp: claims.lexp.unwrap_or_default(),
+            lid: &claims.lid,
+            limit_by: text(&claims.limit_by),
+            included_users: claims.included_users.unwrap_or_default(),
+            lic_exp_warn_days: claims.lic_exp_warn_days.unwrap_or_default(),
+            tok_exp_warn_days: claims.tok_exp_warn_days.unwrap_or_default(),
+            update_days: claims.update_days.unwrap_or_default(),
+            prod: claims.prod.as_deref(),
+            company: text(&claims.company),
+            account: text(&claims.account),
+            slug: text(&claims.slug),
+            usage_billing: claims.usage_billing.unwrap_or_default(),
+            max_concurrent_user_sessions: claims.max_concurrent_user_sessions.unwrap_or_default(),
+            details_url: text(&claims.details_url),
+            trial: claims.trial.unwrap_or_default(),
+            trial_exp: claims.trial_exp.unwrap_or_default(),
+            anonymousRatio: claims.anonymousRatio.unwrap_or_default(),
+        }
+    }
+}
+
+fn seconds<S: Serializer>(moment: &UnixTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(moment.as_secs())
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,0 +1,131 @@
+//! What the dashboard's answers come to.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use http::HeaderMap;
+
+use super::*;
+
+/// Answers in order, and what it was asked.
+#[derive(Default)]
+struct Scripted {
+    answers: RefCell<VecDeque<Response<Bytes>>>,
+    asked: RefCell<Vec<Request<()>>>,
+}
+
+impl Scripted {
+    fn answering(answers: &[(u16, &'static str)]) -> Self {
+        let answer = |(status, body): &(u16, &'static str)| {
+            let answer = Response::builder().status(*status);
+            answer.body(Bytes::from_static(body.as_bytes())).expect("an answer")
+        };
+        Self { answers: RefCell::new(answers.iter().map(answer).collect()), ..Self::default() }
+    }
+}
+
+impl Dashboard for Scripted {
+    async fn fetch(
+        &self,
+        request: Request<()>,
+        _limit_bytes: usize,
+    ) -> Result<Response<Bytes>, upstream::Error> {
+        self.asked.borrow_mut().push(request);
+        let next = self.answers.borrow_mut().pop_front();
+        match next {
+            Some(answer) => Ok(answer),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn credential() -> Credential {
+    let mut headers = HeaderMap::new();
+    headers.insert("cookie", "theme=dark; sid=secret".parse().expect("a value"));
+    Credential::of(&headers, Some("sid")).expect("a credential")
+}
+
+async fn verdict(dashboard: &Scripted) -> Verdict {
+    let questions = Questions::new(&Config::default(), "dash.example");
+    let caller = Caller { address: Ipv4Addr::LOCALHOST.into(), request_id: "r1" };
+    questions.grants(&credential(), caller, dashboard).await
+}
+
+const NOBODY: (u16, &str) = (200, r#"{"login":"x","isGrafanaAdmin":false}"#);
+
+#[tokio::test]
+async fn what_each_answer_comes_to() {
+    let cases: [(&[(u16, &str)], &str); 16] = [
+        (&[(200, r#"{"isGrafanaAdmin":true,"isDisabled":false}"#)], "Ok(Grants(7))"),
+        (&[(200, r#"{"isGrafanaAdmin":true}"#)], "Ok(Grants(7))"),
+        (&[(200, r#"{"isGrafanaAdmin":true,"isDisabled":true}"#), (200, "{}")], "Ok(Grants(0))"),
+        (&[(200, r#"{"isGrafanaAdmin":"true"}"#), (200, "{}")], "Ok(Grants(0))"),
+        (&[NOBODY, (200, r#"{"licensing:read":[""],"licensing:delete":[]}"#)], "Ok(Grants(5))"),
+        (&[NOBODY, (200, r#"{"licensing:*":["*"]}"#)], "Ok(Grants(0))"),
+        (&[NOBODY, (403, "{}")], "Ok(Grants(0))"),
+        (&[NOBODY, (404, "nothing here")], "Ok(Grants(0))"),
+        (&[NOBODY, (200, "[]")], "Unavailable"),
+        (&[NOBODY, (500, "{}")], "Unavailable"),
+        (&[NOBODY, (401, "{}")], "Refused"),
+        (&[(200, "<html>")], "Unavailable"),
+        (&[(302, "")], "Unavailable"),
+        (&[(403, "{}")], "Unavailable"),
+        (&[(204, "")], "Unavailable"),
+        (&[(503, r#"{"isGrafanaAdmin":true}"#)], "Unavailable"),
+    ];
+    for (answers, expected) in cases {
+        let dashboard = Scripted::answering(answers);
+        let verdict = verdict(&dashboard).await;
+        let verdict = match verdict {
+            Err(denied) => format!("{denied:?}"),
+            granted => format!("{granted:?}"),
+        };
+        assert!(verdict.starts_with(expected), "{answers:?}: {verdict}");
+        assert_eq!(dashboard.asked.borrow().len(), answers.len());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_dashboards_words() {
+    let cases = [
+        (
+            r#"{"message":"Invalid username or password","messageId":"password-auth.failed"}"#,
+            ("password-auth.failed", "Invalid username or password"),
+        ),
+        ("", ("auth.unauthorized", "Unauthorized")),
+        ("<html>", ("auth.unauthorized", "Unauthorized")),
+        (r#"{"message":"No","messageId":"a b\"<"}"#, ("auth.unauthorized", "No")),
+    ];
+    for (body, (expected_code, expected_message)) in cases {
+        let dashboard = Scripted::answering(&[(401, body)]);
+        match verdict(&dashboard).await {
+            Err(Denied::Refused { code, message }) => {
+                assert_eq!((&*code, &*message), (expected_code, expected_message));
+            }
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_no_grant() {
+    let denied = verdict(&Scripted::default()).await.expect_err("silence");
+    match denied {
+        Denied::Unavailable(error) => assert!(matches!(*error, AskError::Timeout { .. })),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_question_carries_the_credential_the_client_and_nothing_else_of_the_request() {
+    let dashboard = Scripted::answering(&[(401, "")]);
+    verdict(&dashboard).await.expect_err("refused");
+    let asked = dashboard.asked.borrow();
+    let headers = asked[0].headers();
+    assert_eq!(asked[0].uri(), "/api/user");
+    assert_eq!(headers["cookie"], "sid=secret");
+    assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(headers["host"], "dash.example");
+    assert!(!headers.contains_key("authorization"));
+}

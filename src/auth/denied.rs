@@ -1,0 +1,67 @@
+//! Why a caller may not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dashboard::AskError;
+use super::grants::Action;
+
+/// Why a caller may not. Says nothing of the credentials it was given.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Denied {
+    /// No credentials at all.
+    #[error("no credentials")]
+    NoCredentials,
+    /// An `Authorization` field nobody can read.
+    #[error("the Authorization field is malformed or sent twice")]
+    Malformed,
+    /// A Bearer token, or Basic user `api_key`.
+    #[error("service account tokens cannot be used here")]
+    ServiceAccount,
+    /// Whoever knows the callers does not know this one.
+    #[error("{message}")]
+    Refused {
+        /// Stable code, the dashboard's own if it gave one.
+        code: String,
+        /// The dashboard's own message if it gave one.
+        message: String,
+    },
+    /// A page of another origin made the browser ask.
+    #[error("origin not allowed")]
+    Origin,
+    /// Too many failed sign-ins from the client's address.
+    #[error("too many failed sign-ins")]
+    TooManyFailures {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// The caller is known and lacks the permission.
+    #[error("{} is missing", .0.permission())]
+    Forbidden(Action),
+    /// Nobody could be asked, or the answer made no sense.
+    #[error("the caller could not be checked")]
+    Unavailable(#[source] Arc<AskError>),
+}
+
+impl From<AskError> for Denied {
+    fn from(error: AskError) -> Self {
+        Self::Unavailable(Arc::new(error))
+    }
+}
+
+/// Why there are no statistics for a caller.
+#[derive(Debug, thiserror::Error)]
+pub enum StatisticsError {
+    /// Callers are not the dashboard's, and their credentials mean nothing to it.
+    #[error("there are no statistics in local mode")]
+    Local,
+    /// The dashboard does not know the caller after all.
+    #[error(transparent)]
+    Denied(Denied),
+    /// The dashboard does not show them to the caller.
+    #[error("the dashboard does not show its statistics to the caller")]
+    Forbidden,
+    /// It gave no usable answer.
+    #[error("the dashboard gave no statistics")]
+    Unavailable(#[from] AskError),
+}

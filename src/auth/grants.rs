@@ -1,0 +1,83 @@
+//! What can be allowed.
+
+/// A licensing action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// See the license.
+    Read,
+    /// Install or renew it.
+    Write,
+    /// Remove it.
+    Delete,
+}
+
+impl Action {
+    pub(super) const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Delete];
+
+    /// The permission's name.
+    pub const fn permission(self) -> &'static str {
+        match self {
+            Self::Read => "licensing:read",
+            Self::Write => "licensing:write",
+            Self::Delete => "licensing:delete",
+        }
+    }
+
+    pub(super) fn named(permission: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.permission() == permission)
+    }
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Read => 1,
+            Self::Write => 2,
+            Self::Delete => 4,
+        }
+    }
+}
+
+/// A set of actions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Grants(u8);
+
+impl Grants {
+    /// Everything.
+    pub(super) fn all() -> Self {
+        Action::ALL.into_iter().collect()
+    }
+
+    pub(super) const fn contain(self, action: Action) -> bool {
+        self.0 & action.bit() != 0
+    }
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<Action> for Grants {
+    fn from_iter<I: IntoIterator<Item = Action>>(actions: I) -> Self {
+        Self(actions.into_iter().fold(0, |set, action| set | action.bit()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_what_was_put_in_and_nothing_else() {
+        let set: Grants = [Action::Read, Action::Delete].into_iter().collect();
+        assert_eq!(Action::ALL.map(|action| set.contain(action)), [true, false, true]);
+        assert!(Action::ALL.into_iter().all(|action| Grants::all().contain(action)));
+        assert!(Grants::default().is_empty());
+    }
+
+    #[test]
+    fn permissions_are_matched_exactly() {
+        assert_eq!(Action::named("licensing:write"), Some(Action::Write));
+        for other in ["licensing:*", "Licensing:read", "licensing:read ", "licensing", ""] {
+            assert_eq!(Action::named(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Random bytes for names: of this process, of its requests. Keys are made where they are used.
+
+/// `N` bytes of the system's randomness; zeros, which still make a name, should the system have none.
+pub fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        tracing::warn!(
+            "the system has no random bytes; request ids may repeat those of an earlier run"
+        );
+    }
+    bytes
+}
+
+/// 16 hexadecimal digits.
+pub fn name() -> String {
+    format!("{:016x}", u64::from_be_bytes(bytes()))
+}

@@ -1,0 +1,202 @@
+//! The spine: what happens to a request, from its head to its answer.
+//!
+//! ```text
+//! request ─ refused? ─ whose path? ─┬─ licensing API ───────────┬─ answer
+//!                                   └─ gate ─ proxy ─ upstream ─┘
+//! ```
+//!
+//! The one place where an error becomes an answer and a log line. One service a worker; nothing is shared with the others
+//! but the license snapshot inside [`Api`] and counters.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use ipnet::IpNet;
+
+use crate::api::endpoint::{Endpoint, Router};
+use crate::api::{Api, Caller};
+use crate::body::Body;
+use crate::downstream::refuse::{self, Refused};
+use crate::downstream::{self, Peer, RequestBody, Sender};
+use crate::gate::Gate;
+use crate::problem::Problem;
+use crate::proxy::{ForwardedBody, Proxy, RequestId, RequestIds};
+use crate::shutdown::{Drain, Phase};
+use crate::upstream::Client;
+
+/// An answer on its way to the client.
+type Answer = Response<Body<ForwardedBody>>;
+
+/// What one worker answers requests with.
+#[derive(Clone, Debug)]
+pub struct Service(Rc<Stages>);
+
+/// The stages a request goes through, and what they are told.
+#[derive(Debug)]
+pub struct Stages {
+    /// Whose path is it?
+    pub router: Router,
+    /// Answers `/api/licensing/*`.
+    pub api: Arc<Api>,
+    /// Lets requests on to the dashboard.
+    pub gate: Gate,
+    /// Forwards them.
+    pub proxy: Proxy,
+    /// By which the API asks the dashboard about callers.
+    pub upstream: Client,
+    /// Names requests.
+    pub ids: RequestIds,
+    /// Whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether the worker is stopping.
+    pub drain: Drain,
+}
+
+impl Service {
+    /// A service of these stages.
+    pub fn new(stages: Stages) -> Self {
+        Self(Rc::new(stages))
+    }
+}
+
+impl downstream::Service for Service {
+    type Body = Body<ForwardedBody>;
+
+    fn call(
+        &self,
+        request: Request<RequestBody>,
+        peer: Rc<Peer>,
+    ) -> impl Future<Output = Answer> + 'static {
+        let stages = self.0.clone();
+        async move { stages.answer(request, &peer).await }
+    }
+}
+
+impl Stages {
+    async fn answer(&self, request: Request<RequestBody>, peer: &Rc<Peer>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
+        let id = self.ids.name(&parts.headers, sender.trusted);
+        match self.route(&parts) {
+            Ok(None) => {
+                let permit = self.gate.admit();
+                match self.proxy.forward(permit, &parts, body, peer, sender, &id).await {
+                    Ok(response) => response,
+                    Err(error) => refusal(error.into(), &parts.headers, &id),
+                }
+            }
+            Ok(Some(endpoint)) => {
+                let caller = Caller { address: sender.address, request_id: id.as_str() };
+                let request = Request::from_parts(parts, body);
+                self.licensing(endpoint, request, caller, &id).await
+            }
+            Err(problem) => refusal(problem, &parts.headers, &id),
+        }
+    }
+
+    /// The endpoint, or none for what is the dashboard's.
+    fn route(&self, parts: &Parts) -> Result<Option<Endpoint>, Problem> {
+        refuse::check(parts)?;
+        if self.drain.phase() != Phase::Serving {
+            return Err(stopping());
+        }
+        Ok(self.router.endpoint(&parts.method, parts.uri.path())?)
+    }
+
+    async fn licensing(
+        &self,
+        endpoint: Endpoint,
+        request: Request<RequestBody>,
+        caller: Caller<'_>,
+        id: &RequestId,
+    ) -> Answer {
+        let is_head = request.method() == Method::HEAD;
+        let answer = self.api.answer(endpoint, request, caller, &self.upstream).await;
+        let mut response = answer.unwrap_or_else(|problem| {
+            report(&problem, id);
+            problem.into_response(id.as_str())
+        });
+        id.put_on(&mut response);
+        if is_head {
+            leave_out_body(&mut response);
+        }
+        response.map(Body::Whole)
+    }
+}
+
+/// An error on the way to the dashboard: JSON for programs, a page for people.
+fn refusal(problem: Problem, asked: &HeaderMap, id: &RequestId) -> Answer {
+    report(&problem, id);
+    let accepts = asked.get(ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
+    let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
+    let mut response = match is_browser {
+        true => problem.into_page(id.as_str()),
+        false => problem.into_response(id.as_str()),
+    };
+    id.put_on(&mut response);
+    response.map(Body::Whole)
+}
+
+/// A `HEAD` tells the length of the body it does not have (RFC 9110 section 9.3.2).
+fn leave_out_body(response: &mut Response<Bytes>) {
+    let length = std::mem::take(response.body_mut()).len();
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+}
+
+/// One line for what went wrong: a warning when it was not the client.
+fn report(problem: &Problem, id: &RequestId) {
+    let (status, code) = (problem.status().as_u16(), problem.code());
+    let cause = chain(problem.cause());
+    if problem.status().is_server_error() {
+        tracing::warn!(request_id = id.as_str(), status, code, cause, "a request failed");
+    } else {
+        tracing::debug!(request_id = id.as_str(), status, code, cause, "a request was refused");
+    }
+}
+
+fn chain(cause: Option<&(dyn Error + Send + Sync)>) -> String {
+    let mut text = String::new();
+    let mut next = cause.map(|cause| cause as &dyn Error);
+    while let Some(error) = next {
+        let separator = if text.is_empty() { "" } else { ": " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{separator}{error}");
+        next = error.source();
+    }
+    text
+}
+
+fn stopping() -> Problem {
+    let message = "The gate is stopping. Try again.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "gate.stopping", message)
+        .header(RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let (status, code) = match refused {
+            Refused::Connect => (StatusCode::METHOD_NOT_ALLOWED, "request.connect"),
+            Refused::NoHost => (StatusCode::BAD_REQUEST, "request.host-missing"),
+            Refused::SeveralHosts => (StatusCode::BAD_REQUEST, "request.host-repeated"),
+            Refused::MalformedHost => (StatusCode::BAD_REQUEST, "request.host-malformed"),
+            Refused::HostMismatch => (StatusCode::BAD_REQUEST, "request.host-mismatch"),
+            Refused::Target => (StatusCode::BAD_REQUEST, "request.target-malformed"),
+        };
+        let problem = Self::new(status, code, refused.to_string())
+            .header(CONNECTION, HeaderValue::from_static("close"));
+        match refused {
+            Refused::Connect => problem.header(
+                ALLOW,
+                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            ),
+            _ => problem,
+        }
+    }
+}

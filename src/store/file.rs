@@ -1,0 +1,283 @@
+//! The license on disk: `DIR/license.jwt`, byte for byte, whole or not at all.
+//!
+//! In: bytes already verified. Out: bytes of the last run, unproven again. A change is durable before it is told:
+//! written beside (`O_EXCL`, 0600), synced, renamed, directory synced. While it happens the former file keeps a second
+//! name, so that a directory that cannot be synced is answered by renaming the former file back; disk and memory then
+//! agree on it. Only when that fails too do they differ, which [`Error::NotUndone`] says; the next change settles it.
+//!
+//! Every change first makes sure of the directory (0700) and of the lock in it, so a gate that started without either
+//! recovers by itself. Everything here blocks; [`super::Writer`] calls it off the request threads, one call at a time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::clock::UnixTime;
+
+const LICENSE: &str = "license.jwt";
+const LOCK: &str = "lock";
+/// Names of unfinished work, removed once the lock is held: then nobody else can be at it.
+const TEMPORARY: &str = "license.jwt.tmp-";
+/// More than any token; what is longer is read no further and will not verify.
+const MAX_READ_BYTES: u64 = 256 * 1024;
+
+/// What can go wrong with the directory. The file's content never appears.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another gate works on this directory.
+    #[error("{} is locked by another license-gate: give each gate a directory of its own", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// An operation failed and nothing changed.
+    #[error("cannot {deed} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        deed: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The directory could not be synced after the change, and the change could not be taken back.
+    #[error("cannot undo an unfinished change of {}, which may differ from the license in force until the next change", path.display())]
+    NotUndone {
+        /// The license file.
+        path: PathBuf,
+        /// Why the change was to be undone.
+        source: io::Error,
+    },
+}
+
+/// The directory of one gate.
+#[derive(Debug)]
+pub(super) struct FileStore {
+    dir: PathBuf,
+    lock: Option<File>,
+}
+
+impl FileStore {
+    /// Touches nothing yet.
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir, lock: None }
+    }
+
+    /// Makes sure of the directory and the lock, and clears away what a killed gate left half done.
+    pub(super) fn prepare(&mut self) -> Result<(), Error> {
+        create_dir(&self.dir)?;
+        if self.lock.as_ref().is_some_and(|lock| names(&self.lock_path(), lock)) {
+            return Ok(());
+        }
+        self.lock = Some(self.take_lock()?);
+        self.clear_temporaries();
+        Ok(())
+    }
+
+    /// The stored bytes, cut at 256 KiB; `None` when there are none.
+    pub(super) fn read(&self) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.license_path();
+        match read_regular(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { deed: "read", path, source }),
+        }
+    }
+
+    /// Stores `bytes` in place of what is there, or fails and leaves that in place.
+    pub(super) fn replace(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.prepare()?;
+        let path = self.license_path();
+        let fresh = Temporary::write(&self.dir, bytes)?;
+        let former = Former::of(&self.dir, &path)?;
+        fresh.rename_to(&path).map_err(io_error("replace", &path))?;
+        self.settle(former)
+    }
+
+    /// Removes what is stored; that there is nothing is fine too.
+    pub(super) fn remove(&mut self) -> Result<(), Error> {
+        let path = self.license_path();
+        match fs::symlink_metadata(&path) {
+            // Nothing to do must not fail for want of a lock or of a writable directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            _ => self.prepare()?,
+        }
+        let former = Former::of(&self.dir, &path)?;
+        fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        self.settle(former)
+    }
+
+    /// Renames the license out of the way, to a name nothing has yet.
+    pub(super) fn set_aside(&self, now: UnixTime) -> Result<PathBuf, Error> {
+        let path = self.license_path();
+        if self.lock.is_none() {
+            let source = io::Error::from(io::ErrorKind::PermissionDenied);
+            return Err(Error::Io { deed: "set aside without the lock", path, source });
+        }
+        let aside = self.free_name(now);
+        fs::rename(&path, &aside).map_err(io_error("set aside", &path))?;
+        sync(&self.dir).map_err(io_error("sync", &self.dir))?;
+        Ok(aside)
+    }
+
+    /// The last step of a change: durable, or taken back.
+    fn settle(&self, former: Former) -> Result<(), Error> {
+        let Err(source) = sync(&self.dir) else { return Ok(()) };
+        let path = self.license_path();
+        if former.put_back(&path).is_err() {
+            return Err(Error::NotUndone { path, source });
+        }
+        // Either order on disk is a whole license; this only brings the former one back sooner.
+        let _ = sync(&self.dir);
+        Err(Error::Io { deed: "sync", path: self.dir.clone(), source })
+    }
+
+    fn take_lock(&self) -> Result<File, Error> {
+        let path = self.lock_path();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(io_error("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { dir: self.dir.clone() }),
+            Err(TryLockError::Error(source)) => Err(Error::Io { deed: "lock", path, source }),
+        }
+    }
+
+    /// Leftovers are harmless, so failing to remove one is no reason to refuse a license.
+    fn clear_temporaries(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn free_name(&self, now: UnixTime) -> PathBuf {
+        let stem = format!("{LICENSE}.bad-{}", now.as_secs());
+        let mut aside = self.dir.join(&stem);
+        let mut next = 1_u64;
+        while fs::symlink_metadata(&aside).is_ok() {
+            aside = self.dir.join(format!("{stem}-{next}"));
+            next += 1;
+        }
+        aside
+    }
+
+    fn license_path(&self) -> PathBuf {
+        self.dir.join(LICENSE)
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCK)
+    }
+}
+
+/// A file on its way; unless renamed it is removed with this value.
+struct Temporary {
+    path: PathBuf,
+    placed: bool,
+}
+
+impl Temporary {
+    /// `bytes`, synced, under a name of their own.
+    fn write(dir: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let path = dir.join(format!("{TEMPORARY}new"));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        // The lock is held, so a file of this name is one that could not be removed before.
+        let _ = fs::remove_file(&path);
+        let mut file = options.open(&path).map_err(io_error("create", &path))?;
+        let this = Self { path, placed: false };
+        file.write_all(bytes).map_err(io_error("write", &this.path))?;
+        file.sync_all().map_err(io_error("sync", &this.path))?;
+        Ok(this)
+    }
+
+    fn rename_to(mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What was stored before a change, for as long as the change may have to be taken back.
+enum Former {
+    Nothing,
+    Linked(Temporary),
+    /// File systems without a second name for a file are used all the same, with one safety less.
+    NotKept,
+}
+
+impl Former {
+    fn of(dir: &Path, path: &Path) -> Result<Self, Error> {
+        use io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
+        let name = dir.join(format!("{TEMPORARY}former"));
+        let _ = fs::remove_file(&name);
+        match fs::hard_link(path, &name) {
+            Ok(()) => Ok(Self::Linked(Temporary { path: name, placed: false })),
+            Err(error) => match error.kind() {
+                NotFound => Ok(Self::Nothing),
+                PermissionDenied | Unsupported => Ok(Self::NotKept),
+                _ => Err(Error::Io { deed: "link", path: path.into(), source: error }),
+            },
+        }
+    }
+
+    fn put_back(self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Nothing => fs::remove_file(path),
+            Self::Linked(former) => former.rename_to(path),
+            Self::NotKept => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// Makes `dir` and what it lies in, each entry durable before the next. A directory that is there keeps its mode.
+fn create_dir(dir: &Path) -> Result<(), Error> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    create_dir(parent)?;
+    DirBuilder::new().mode(0o700).create(dir).map_err(io_error("create", dir))?;
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    sync(parent).map_err(io_error("sync", parent))
+}
+
+fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Whether `path` is still the name of the open `file`; a directory deleted under the gate took its lock along.
+fn names(path: &Path, file: &File) -> bool {
+    let (Ok(named), Ok(held)) = (fs::metadata(path), file.metadata()) else { return false };
+    (named.dev(), named.ino()) == (held.dev(), held.ino())
+}
+
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for ever for somebody to write to it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn io_error<'a>(deed: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { deed, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

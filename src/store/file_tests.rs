@@ -1,0 +1,114 @@
+//! The directory: what a change leaves, and what a start makes of leftovers.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("a file").permissions().mode() & 0o777
+}
+
+#[test]
+fn a_change_leaves_the_bytes_the_lock_and_nothing_else() {
+    let home = tempfile::tempdir().expect("a directory");
+    let dir = home.path().join("a/b");
+    let mut store = FileStore::new(dir.clone());
+    store.replace(b"one").expect("stored");
+    store.replace(b"two").expect("stored");
+    assert_eq!(store.read().expect("read"), Some(b"two".to_vec()));
+    assert_eq!(names_in(&dir), ["license.jwt", "lock"]);
+    assert_eq!((mode(&dir), mode(&home.path().join("a"))), (0o700, 0o700));
+    assert_eq!((mode(&dir.join(LICENSE)), mode(&dir.join(LOCK))), (0o600, 0o600));
+
+    store.remove().expect("removed");
+    assert_eq!(store.read().expect("read"), None);
+    assert_eq!(names_in(&dir), ["lock"]);
+}
+
+#[test]
+fn removing_nothing_succeeds_and_makes_no_directory() {
+    let home = tempfile::tempdir().expect("a directory");
+    let dir = home.path().join("absent");
+    FileStore::new(dir.clone()).remove().expect("nothing to do");
+    assert!(!dir.exists());
+}
+
+#[test]
+fn leftovers_of_a_killed_gate_are_cleared_and_the_license_is_not() {
+    let home = tempfile::tempdir().expect("a directory");
+    for name in [LICENSE, "license.jwt.tmp-new", "license.jwt.tmp-former", "license.jwt.bad-1"] {
+        fs::write(home.path().join(name), name).expect("written");
+    }
+    let mut store = FileStore::new(home.path().into());
+    store.prepare().expect("ready");
+    assert_eq!(names_in(home.path()), ["license.jwt", "license.jwt.bad-1", "lock"]);
+}
+
+#[test]
+fn a_second_gate_is_kept_out_until_the_first_is_gone() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut first = FileStore::new(home.path().into());
+    first.prepare().expect("ready");
+    let mut second = FileStore::new(home.path().into());
+    assert!(matches!(second.replace(b"x"), Err(Error::Locked { .. })));
+    drop(first);
+    second.replace(b"x").expect("stored");
+}
+
+#[test]
+fn a_directory_that_cannot_be_is_tried_anew_at_each_change() {
+    let home = tempfile::tempdir().expect("a directory");
+    let blocker = home.path().join("blocker");
+    fs::write(&blocker, "a file where a directory should be").expect("written");
+    let mut store = FileStore::new(blocker.join("data"));
+    assert!(matches!(store.replace(b"x"), Err(Error::Io { .. })));
+    assert!(matches!(store.replace(b"x"), Err(Error::Io { .. })));
+    fs::remove_file(&blocker).expect("removed");
+    store.replace(b"x").expect("stored");
+    assert_eq!(store.read().expect("read"), Some(b"x".to_vec()));
+}
+
+#[test]
+fn a_directory_deleted_under_the_gate_is_made_and_locked_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let dir = home.path().join("data");
+    let mut store = FileStore::new(dir.clone());
+    store.replace(b"one").expect("stored");
+    fs::remove_dir_all(&dir).expect("removed");
+    store.replace(b"two").expect("stored");
+    assert!(matches!(FileStore::new(dir).prepare(), Err(Error::Locked { .. })));
+}
+
+#[test]
+fn a_failed_rename_keeps_the_old_state_and_leaves_no_temporary() {
+    let home = tempfile::tempdir().expect("a directory");
+    // A directory of that name can be neither linked nor replaced by a file.
+    fs::create_dir(home.path().join(LICENSE)).expect("made");
+    let mut store = FileStore::new(home.path().into());
+    assert!(matches!(store.replace(b"x"), Err(Error::Io { .. })));
+    assert!(matches!(store.read(), Err(Error::Io { .. })));
+    assert_eq!(names_in(home.path()), ["license.jwt", "lock"]);
+}
+
+#[test]
+fn bad_files_set_aside_never_overwrite_one_another() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut store = FileStore::new(home.path().into());
+    for content in ["first", "second", "third"] {
+        store.replace(content.as_bytes()).expect("stored");
+        store.set_aside(UnixTime::from_secs(7)).expect("set aside");
+    }
+    let content = |name: &str| fs::read_to_string(home.path().join(name)).expect("read");
+    assert_eq!(content("license.jwt.bad-7"), "first");
+    assert_eq!(content("license.jwt.bad-7-1"), "second");
+    assert_eq!(content("license.jwt.bad-7-2"), "third");
+}

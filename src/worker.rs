@@ -1,0 +1,148 @@
+//! One thread, one runtime, one set of sockets: a worker shares nothing with the others on the forwarding path.
+//!
+//! Each has a listener of its own on every address (`SO_REUSEPORT`), a pool of its own towards the dashboard, deadlines of
+//! its own. What they do share: the license snapshot, the count of connections, and the order to stop.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::api::Api;
+use crate::api::endpoint::Router;
+use crate::downstream::{self, Acceptor, Connections, Scheme};
+use crate::gate::Gate;
+use crate::proxy::{Proxy, RequestIds};
+use crate::service::{Service, Stages};
+use crate::shutdown::{Drain, Phase};
+use crate::sweep::Sweep;
+use crate::upstream::{self, Client};
+
+/// How long connections get to notice that they are cut.
+const CUT_GRACE: Duration = Duration::from_millis(500);
+
+/// What every worker is made of.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// The client's side.
+    pub downstream: downstream::Config,
+    /// The dashboard's side.
+    pub upstream: upstream::Config,
+    /// From closing the listeners until what is left is cut.
+    pub grace_period: Duration,
+    /// The licensing API.
+    pub api: Arc<Api>,
+    /// Whose path is it?
+    pub router: Router,
+    /// `Host` for clients that send none.
+    pub root_host: String,
+    /// This process among all gates.
+    pub instance: String,
+    /// The certificate.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// All workers' connections.
+    pub connections: Connections,
+    /// The order to stop.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Starts worker number `index` on its `sockets`.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made.
+pub fn start(
+    index: usize,
+    sockets: Vec<(TcpListener, Scheme)>,
+    blueprint: Blueprint,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = move || LocalSet::new().block_on(&runtime, run(sockets, blueprint));
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)
+}
+
+async fn run(sockets: Vec<(TcpListener, Scheme)>, blueprint: Blueprint) {
+    let (sweep, drain) = (Sweep::new(), Drain::default());
+    let upstream = Client::new(blueprint.upstream.clone(), sweep.clone());
+    let ticking = sweep.clone();
+    tokio::task::spawn_local(async move { ticking.run().await });
+    let tidied = upstream.clone();
+    tokio::task::spawn_local(async move { tidied.tidy().await });
+
+    let acceptor = Rc::new(acceptor(&blueprint, upstream, &sweep, &drain));
+    let accepting: Vec<_> = sockets
+        .into_iter()
+        .map(|(socket, scheme)| {
+            let acceptor = acceptor.clone();
+            tokio::task::spawn_local(async move {
+                if let Err(error) = acceptor.run(socket, scheme).await {
+                    tracing::error!(%error, "cannot listen");
+                }
+            })
+        })
+        .collect();
+    let mut phase = blueprint.phase;
+    reached(&mut phase, Phase::Draining).await;
+    // Dropping the listeners closes them; what waits in their backlog is refused by the system.
+    accepting.iter().for_each(|accepting| accepting.abort());
+    stop(&mut phase, &sweep, &drain).await;
+}
+
+/// Lets what is in flight end, until the order to cut comes.
+async fn stop(phase: &mut watch::Receiver<Phase>, sweep: &Sweep, drain: &Drain) {
+    drain.advance(Phase::Draining);
+    sweep.wake_all();
+    tokio::select! {
+        () = drain.emptied() => return,
+        () = reached(phase, Phase::Cut) => {}
+    }
+    drain.advance(Phase::Cut);
+    sweep.wake_all();
+    // Whoever does not notice in time is dropped with the runtime.
+    drop(tokio::time::timeout(CUT_GRACE, drain.emptied()).await);
+}
+
+/// Waits for `phase` or a later one; a vanished sender is an order to end at once.
+async fn reached(watched: &mut watch::Receiver<Phase>, phase: Phase) {
+    drop(watched.wait_for(|now| *now >= phase).await);
+}
+
+fn acceptor(
+    blueprint: &Blueprint,
+    upstream: Client,
+    sweep: &Sweep,
+    drain: &Drain,
+) -> Acceptor<Service> {
+    let Blueprint { downstream, .. } = blueprint;
+    let proxy = Proxy::new(
+        upstream.clone(),
+        blueprint.root_host.clone(),
+        &blueprint.instance,
+        drain.clone(),
+        blueprint.grace_period,
+    );
+    let service = Service::new(Stages {
+        router: blueprint.router.clone(),
+        api: blueprint.api.clone(),
+        gate: Gate,
+        proxy,
+        upstream,
+        ids: RequestIds::new(crate::random::bytes()),
+        trusted_proxies: downstream.trusted_proxies.clone(),
+        drain: drain.clone(),
+    });
+    Acceptor {
+        service: Rc::new(service),
+        timeouts: downstream.timeouts,
+        limits: downstream.limits,
+        connections: blueprint.connections.clone(),
+        tls: blueprint.tls.clone(),
+        sweep: sweep.clone(),
+        drain: drain.clone(),
+    }
+}
