@@ -1,0 +1,169 @@
+//! Headless Chromium, driven over WebDriver (W3C) by chromedriver.
+//!
+//! Only what the scenes need: open, look, click, type. Conditions are asked of the page until they hold; a condition that
+//! never does leaves a screenshot beside the test's temporary files and says where.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::{DEADLINE, Process, pause};
+use crate::wire;
+
+/// The key under which WebDriver hides an element's reference.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// One browser window with a profile of its own.
+pub(crate) struct Browser {
+    session: String,
+    driver_url: String,
+    driver: Process,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts chromedriver on a free port, and a window.
+    pub(crate) fn start() -> Self {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0");
+        let driver = Process::start(command);
+        let port = driver.line(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            Some(port.trim_end_matches('.').to_owned())
+        });
+        let driver_url = format!("http://127.0.0.1:{port}");
+        let profile = tempfile::tempdir().unwrap();
+        let (status, answer) =
+            wire::json("POST", &format!("{driver_url}/session"), None, &capabilities(&profile));
+        let id = answer["value"]["sessionId"].as_str();
+        let id = id.unwrap_or_else(|| panic!("Chromium does not start ({status}): {answer}"));
+        let session = format!("{driver_url}/session/{id}");
+        Self { session, driver_url, driver, _profile: profile }
+    }
+
+    /// Goes to `url`.
+    pub(crate) fn open(&self, url: &str) {
+        self.order("url", &json!({"url": url}));
+    }
+
+    /// What the script returns.
+    pub(crate) fn run(&self, script: &str) -> Value {
+        self.order("execute/sync", &json!({"script": script, "args": []}))
+    }
+
+    /// What the expression is once it is neither false, empty nor null.
+    pub(crate) fn until(&self, expression: &str) -> Value {
+        let script = format!("return ({expression})");
+        let until = Instant::now() + DEADLINE;
+        while Instant::now() < until {
+            // In the middle of a navigation there is no page to ask.
+            let answer = self.try_order("execute/sync", &json!({"script": script, "args": []}));
+            match answer.unwrap_or(Value::Null) {
+                Value::Null | Value::Bool(false) => {}
+                Value::String(text) if text.is_empty() => {}
+                found => return found,
+            }
+            pause();
+        }
+        let shot = self.screenshot();
+        panic!(
+            "never came true: {expression}\nscreenshot: {}\n{:#?}",
+            shot.display(),
+            self.console()
+        );
+    }
+
+    /// Clicks the first element of `selector`, once there is one.
+    pub(crate) fn click(&self, selector: &str) {
+        let element = self.element(selector);
+        self.order(&format!("element/{element}/click"), &json!({}));
+    }
+
+    /// Types into the first element of `selector`; for a file field, the path of the file.
+    pub(crate) fn type_into(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.order(&format!("element/{element}/value"), &json!({"text": text}));
+    }
+
+    /// Presses one key while the first element of `selector` has the focus.
+    pub(crate) fn press(&self, selector: &str, key: &str) {
+        self.element(selector);
+        self.run(&format!("document.querySelector({}).focus()", json!(selector)));
+        let strokes = ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key}));
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": strokes});
+        self.order("actions", &json!({"actions": [keyboard]}));
+    }
+
+    /// Errors the browser logged since it was last asked, without what differs between two runs.
+    pub(crate) fn console_errors(&self) -> Vec<String> {
+        self.console()
+            .into_iter()
+            .filter(|entry| entry["level"] == "SEVERE")
+            .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    fn console(&self) -> Vec<Value> {
+        match self.order("se/log", &json!({"type": "browser"})) {
+            Value::Array(entries) => entries,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Writes what the window shows; the file's path.
+    pub(crate) fn screenshot(&self) -> PathBuf {
+        let (_, answer) =
+            wire::json("GET", &format!("{}/screenshot", self.session), None, &Value::Null);
+        let png = BASE64_STANDARD.decode(answer["value"].as_str().unwrap_or_default());
+        let name = std::thread::current().name().unwrap_or("scene").replace(':', "_");
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        std::fs::write(&path, png.unwrap_or_default()).unwrap();
+        path
+    }
+
+    fn element(&self, selector: &str) -> String {
+        self.until(&format!("document.querySelector({}) !== null", json!(selector)));
+        let found = self.order("element", &json!({"using": "css selector", "value": selector}));
+        found[ELEMENT].as_str().unwrap().to_owned()
+    }
+
+    fn order(&self, what: &str, body: &Value) -> Value {
+        self.try_order(what, body).unwrap_or_else(|fault| panic!("{what} {body}: {fault}"))
+    }
+
+    fn try_order(&self, what: &str, body: &Value) -> Result<Value, String> {
+        let (status, mut answer) =
+            wire::json("POST", &format!("{}/{what}", self.session), None, body);
+        let value = answer["value"].take();
+        if status == 200 { Ok(value) } else { Err(value["message"].to_string()) }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // chromedriver ends its browsers in an orderly way only when it is asked to; killed, it would leave them.
+        let _ = wire::status(&format!("{}/shutdown", self.driver_url));
+        self.driver.ended();
+    }
+}
+
+fn capabilities(profile: &TempDir) -> Value {
+    let profile = format!("--user-data-dir={}", profile.path().display());
+    json!({"capabilities": {"alwaysMatch": {
+        "browserName": "chrome",
+        "goog:loggingPrefs": {"browser": "ALL"},
+        "timeouts": {"pageLoad": 60_000, "script": 60_000},
+        "goog:chromeOptions": {
+            "args": [
+                profile, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                "--disable-dev-shm-usage", "--window-size=1280,900"
+            ]
+        }
+    }}})
+}

@@ -1,0 +1,27 @@
+//! End to end with real parts: Chromium, Prometheus, Streamlit and a published API client, through the gate.
+//!
+//! Each test starts what it needs on free ports and ends it again; what is missing on the machine fails the test
+//! (`tests/run` installs it all). Where it makes sense the same scene is played directly first, and the gate is held to
+//! what direct showed.
+#![cfg(test)]
+
+mod browser;
+mod dashboard;
+mod demo;
+mod gate;
+mod process;
+mod prometheus;
+mod sdk;
+mod streamlit;
+mod wire;
+
+#[path = "../../examples/support/client.rs"]
+mod client_support;
+#[path = "../../examples/support/dashboard/mod.rs"]
+mod dashboard_support;
+#[path = "../../examples/support/http.rs"]
+mod http_support;
+#[path = "../../examples/support/issuer.rs"]
+mod issuer_support;
+#[path = "../../examples/support/stage.rs"]
+mod stage_support;

@@ -1,0 +1,32 @@
+//! One request, one answer: for WebDriver and for looking at the gate without a browser.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use serde_json::Value;
+
+use crate::client_support::{self, Fault};
+use crate::http_support::block_on;
+
+/// Sends `request` to the authority of its URL on a connection of its own.
+pub(crate) fn send(request: Request<String>) -> Result<Response<Bytes>, Fault> {
+    block_on(client_support::send(request))?
+}
+
+/// The status of a GET, if anybody answers.
+pub(crate) fn status(url: &str) -> Option<u16> {
+    send(Request::get(url).body(String::new()).ok()?).ok().map(|answer| answer.status().as_u16())
+}
+
+/// Sends JSON, and reads JSON with its status.
+pub(crate) fn json(method: &str, url: &str, basic: Option<&str>, body: &Value) -> (u16, Value) {
+    let mut request = Request::builder().method(method).uri(url);
+    if let Some(basic) = basic {
+        use base64::Engine as _;
+        let encoded = base64::prelude::BASE64_STANDARD.encode(basic);
+        request = request.header("authorization", format!("Basic {encoded}"));
+    }
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let request = request.header("content-type", "application/json").body(body).unwrap();
+    let answer = send(request).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+    (answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap_or(Value::Null))
+}
