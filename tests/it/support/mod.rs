@@ -2,4 +2,7 @@
 #![allow(dead_code, reason = "a shelf of parts; not every part is in use at every commit")]
 
 pub(crate) mod gate;
+pub(crate) mod message;
+pub(crate) mod origin;
 pub(crate) mod program;
+pub(crate) mod wire;
