@@ -17,6 +17,10 @@ const TIDY: Duration = Duration::from_secs(1);
 /// A stack of idle connections. Belongs to one thread.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
+    #[allow(
+        clippy::vec_box,
+        reason = "a connection travels between pool and exchange; its box is a pointer to move"
+    )]
     idle: RefCell<Vec<Box<Connection>>>,
     filled: Notify,
 }
