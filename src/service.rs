@@ -8,6 +8,8 @@
 //! The one place where an error becomes an answer and a log line. One service a worker; nothing is shared with the others
 //! but the license snapshot inside [`Api`] and counters.
 
+mod observe;
+
 use std::error::Error;
 use std::fmt::Write;
 use std::future::Future;
@@ -27,9 +29,14 @@ use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender};
 use crate::gate::Gate;
 use crate::problem::Problem;
-use crate::proxy::{ForwardedBody, Proxy, RequestId, RequestIds};
+use crate::proxy::{ForwardError, ForwardedBody, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::{Handler, WorkerMetrics};
 use crate::upstream::Client;
+use observe::Observation;
+
+pub use observe::Observed;
 
 /// An answer on its way to the client.
 type Answer = Response<Body<ForwardedBody>>;
@@ -57,6 +64,10 @@ pub struct Stages {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether the worker is stopping.
     pub drain: Drain,
+    /// What the worker counts.
+    pub metrics: WorkerMetrics,
+    /// Where requests are logged, if they are.
+    pub access: Option<AccessLog>,
 }
 
 impl Service {
@@ -67,39 +78,72 @@ impl Service {
 }
 
 impl downstream::Service for Service {
-    type Body = Body<ForwardedBody>;
+    type Body = Observed;
 
     fn call(
         &self,
         request: Request<RequestBody>,
         peer: Rc<Peer>,
-    ) -> impl Future<Output = Answer> + 'static {
-        let stages = self.0.clone();
-        async move { stages.answer(request, &peer).await }
+    ) -> impl Future<Output = Response<Observed>> + 'static {
+        let mut observed = Observation::new(self.0.clone());
+        async move {
+            let stages = observed.stages.clone();
+            let response = stages.answer(request, &peer, &mut observed).await;
+            observed.watch(response)
+        }
     }
 }
 
 impl Stages {
-    async fn answer(&self, request: Request<RequestBody>, peer: &Rc<Peer>) -> Answer {
+    async fn answer(
+        &self,
+        request: Request<RequestBody>,
+        peer: &Rc<Peer>,
+        observed: &mut Observation,
+    ) -> Answer {
         let (parts, body) = request.into_parts();
         let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
         let id = self.ids.name(&parts.headers, sender.trusted);
-        match self.route(&parts) {
+        observed.asked(&parts, sender, &id);
+        let (response, handler) = match self.route(&parts) {
             Ok(None) => {
                 let permit = self.gate.admit();
-                match self.proxy.forward(permit, &parts, body, peer, sender, &id).await {
-                    Ok(mut response) => {
-                        id.put_on(&mut response);
-                        response
-                    }
-                    Err(error) => refusal(error.into(), &parts.headers, id),
-                }
+                let forwarded = self.proxy.forward(permit, &parts, body, peer, sender, &id).await;
+                (self.forwarded(forwarded, &parts.headers, id, observed), Handler::Proxy)
             }
             Ok(Some(endpoint)) => {
+                let method = parts.method.clone();
                 let request = Request::from_parts(parts, body);
-                self.licensing(endpoint, request, sender, id).await
+                let response = self.licensing(endpoint, request, sender, id).await;
+                observed.answered(&method, &response, Handler::Licensing);
+                return response;
             }
-            Err(problem) => refusal(problem, &parts.headers, id),
+            Err(problem) => (refusal(problem, &parts.headers, id), Handler::Gate),
+        };
+        observed.answered(&parts.method, &response, handler);
+        response
+    }
+
+    fn forwarded(
+        &self,
+        outcome: Result<Answer, ForwardError>,
+        asked: &HeaderMap,
+        id: RequestId,
+        observed: &mut Observation,
+    ) -> Answer {
+        match outcome {
+            Ok(mut response) => {
+                observed.upstream_answered();
+                id.put_on(&mut response);
+                response
+            }
+            Err(error) => {
+                observed.failed(&error);
+                if let Some(kind) = error.kind() {
+                    self.metrics.upstream_error(kind);
+                }
+                refusal(error.into(), asked, id)
+            }
         }
     }
 

@@ -43,8 +43,6 @@ labels! {
         HeaderTimeout = "header_timeout",
         /// The connection ended before an answer.
         Closed = "closed",
-        /// Reading or writing failed.
-        Io = "io",
         /// The answer is not HTTP.
         Nonsense = "nonsense",
         /// The client's body ended early.

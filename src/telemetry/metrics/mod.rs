@@ -16,7 +16,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 pub use labels::{Action, AuthOutcome, Handler, Outcome, UpstreamErrorKind};
-pub use worker::{InFlight, WorkerMetrics};
+pub use worker::WorkerMetrics;
 
 /// The media type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -129,7 +129,7 @@ mod tests {
             worker.tunnel_closed();
             worker.upstream_error(UpstreamErrorKind::Closed);
         }
-        let guard = workers[0].in_flight();
+        workers[0].request_began();
         let text = metrics.render(Figures::default());
         shows(
             &text,
@@ -139,7 +139,7 @@ mod tests {
         shows(&text, "license_gate_tunnels_open 0");
         shows(&text, r#"license_gate_upstream_errors_total{kind="closed"} 2"#);
         shows(&text, "license_gate_http_requests_in_flight 1");
-        drop(guard);
+        workers[0].request_ended();
         shows(&metrics.render(Figures::default()), "license_gate_http_requests_in_flight 0");
     }
 
