@@ -6,7 +6,6 @@
 use std::error::Error;
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
@@ -16,6 +15,7 @@ use crate::feed::{IssuerError, RenewError};
 use crate::license::{Excerpt, Rejection, RootUrl};
 use crate::path::Malformed;
 use crate::problem::Problem;
+use crate::random;
 use crate::store::{InstallError, RemoveError};
 
 const CHALLENGE: HeaderValue =
@@ -107,6 +107,11 @@ impl From<BodyError> for Problem {
                 format!(
                     "The body is not the JSON it should be: look at line {line}, column {column}."
                 ),
+            ),
+            BodyError::NotUtf8 => (
+                StatusCode::BAD_REQUEST,
+                "licensing.body.malformed",
+                "The body is not UTF-8.".into(),
             ),
             BodyError::NotAnObject => (
                 StatusCode::BAD_REQUEST,
@@ -280,8 +285,5 @@ fn sentence(error: &impl Error) -> String {
 
 /// A number for a refusal, by which support finds it.
 fn error_id() -> u64 {
-    let mut bytes = [0; 8];
-    // Without random numbers every refusal has the number 0 and is a refusal all the same.
-    let _ = rand::fill(&mut bytes);
-    u64::from_be_bytes(bytes)
+    u64::from_be_bytes(random::bytes())
 }

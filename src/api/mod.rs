@@ -88,11 +88,15 @@ impl Api {
             Endpoint::RenewToken => renew::post(self, asker, body).await,
             Endpoint::RefreshStats => stats::get(self, asker).await,
             Endpoint::Options { allow } => Ok(wire::options(allow)),
-            Endpoint::Slash => wire::moved(self.reader.current().policy().root_url.base_path()),
+            Endpoint::Slash => Ok(self.moved()),
             Endpoint::WrongMethod { allow } => Err(error::wrong_method(allow)),
             Endpoint::Unknown => Err(Problem::not_found()),
             Endpoint::Misspelled => Err(error::misspelled()),
         }
+    }
+
+    fn moved(&self) -> Response<Bytes> {
+        wire::moved(self.reader.current().policy().root_url.base_path())
     }
 
     /// Lets the caller do `action`, or answers why not.
@@ -116,3 +120,6 @@ impl Api {
         self.auth.count_write(address).map_err(error::too_many_writes)
     }
 }
+
+#[cfg(test)]
+mod tests;

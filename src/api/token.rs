@@ -80,15 +80,20 @@ where
         read => read?,
     };
     let named = instance.as_ref().and_then(Value::as_str);
-    check_instance(api, named)?;
+    if let Some(objection) = objection(api, named) {
+        return Err(objection);
+    }
     api.writer.remove().await?;
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
 }
 
-/// Whether the license to be removed is meant to be this instance's.
-fn check_instance(api: &Api, named: Option<&str>) -> Result<(), Problem> {
+/// Why the license to be removed cannot be meant to be this instance's.
+fn objection(api: &Api, named: Option<&str>) -> Option<Problem> {
     let snapshot = api.reader.current();
     let root_url = &snapshot.policy().root_url;
-    let named = named.ok_or_else(|| error::instance_missing(root_url))?;
-    if root_url.equals(named) { Ok(()) } else { Err(error::instance_mismatch(named, root_url)) }
+    match named {
+        None => Some(error::instance_missing(root_url)),
+        Some(named) if root_url.equals(named) => None,
+        Some(named) => Some(error::instance_mismatch(named, root_url)),
+    }
 }

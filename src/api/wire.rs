@@ -13,11 +13,9 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Serialize, Serializer};
 
-use super::error;
 use crate::clock::UnixTime;
 use crate::downstream;
 use crate::license::{License, Status};
-use crate::problem::Problem;
 
 /// More than a token of 64 KiB with every character escaped.
 const MAX_BODY_BYTES: usize = 128 * 1024;
@@ -45,6 +43,9 @@ pub(super) enum BodyError {
         /// From 1.
         column: usize,
     },
+    /// Not UTF-8, which JSON is (RFC 8259 section 8.1).
+    #[error("the body is not UTF-8")]
+    NotUtf8,
     /// JSON, but no object.
     #[error("the body is no JSON object")]
     NotAnObject,
@@ -81,11 +82,13 @@ pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> 
         line: error.line(),
         column: error.column(),
     };
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
-        serde_json::from_slice::<IgnoredAny>(bytes).map_err(not_json)?;
+    // serde_json looks at the encoding of what it keeps only.
+    let text = std::str::from_utf8(bytes).map_err(|_| BodyError::NotUtf8)?;
+    if !text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
         return Err(BodyError::NotAnObject);
     }
-    serde_json::from_slice(bytes).map_err(not_json)
+    serde_json::from_str(text).map_err(not_json)
 }
 
 /// `application/json`, or another type whose syntax is JSON (RFC 6839 section 3.1), with any parameters.
@@ -120,11 +123,13 @@ pub(super) fn options(allow: &'static str) -> Response<Bytes> {
 }
 
 /// 308 to the API's root below `base_path`.
-pub(super) fn moved(base_path: &str) -> Result<Response<Bytes>, Problem> {
+pub(super) fn moved(base_path: &str) -> Response<Bytes> {
     let to = HeaderValue::try_from(format!("{base_path}/api/licensing/"));
+    // A base path has no control characters; without it the answer still leads to the API.
+    let to = to.unwrap_or(HeaderValue::from_static("/api/licensing/"));
     let mut response = bare(StatusCode::PERMANENT_REDIRECT, Bytes::new());
-    response.headers_mut().insert(LOCATION, to.map_err(error::unexpected)?);
-    Ok(response)
+    response.headers_mut().insert(LOCATION, to);
+    response
 }
 
 fn bare(status: StatusCode, body: Bytes) -> Response<Bytes> {

@@ -10,3 +10,6 @@ mod renew;
 pub use config::Config;
 pub use issuer::{Error as IssuerError, Issuer, SetupError as IssuerSetupError};
 pub use renew::{RenewError, Renewal};
+
+#[cfg(test)]
+mod tests;

@@ -56,17 +56,19 @@ pub enum Error {
 pub(super) struct FileStore {
     dir: PathBuf,
     lock: Option<File>,
+    /// Directories whose new entry, on the way to `dir`, is not durable yet; the next change sees to it.
+    unsynced: Vec<PathBuf>,
 }
 
 impl FileStore {
     /// Touches nothing yet.
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, lock: None }
+        Self { dir, lock: None, unsynced: Vec::new() }
     }
 
     /// Makes sure of the directory and the lock, and clears away what a killed gate left half done.
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
-        create_dir(&self.dir)?;
+        create_dir(&self.dir, &mut self.unsynced)?;
         if self.lock.as_ref().is_some_and(|lock| names(&self.lock_path(), lock)) {
             return Ok(());
         }
@@ -122,15 +124,23 @@ impl FileStore {
     }
 
     /// The last step of a change: durable, or taken back.
-    fn settle(&self, former: Former) -> Result<(), Error> {
-        let Err(source) = sync(&self.dir) else { return Ok(()) };
+    fn settle(&mut self, former: Former) -> Result<(), Error> {
+        let Err(source) = self.sync() else { return Ok(()) };
         let path = self.license_path();
         if former.put_back(&path).is_err() {
             return Err(Error::NotUndone { path, source });
         }
         // Either order on disk is a whole license; this only brings the former one back sooner.
-        let _ = sync(&self.dir);
+        let _ = self.sync();
         Err(Error::Io { deed: "sync", path: self.dir.clone(), source })
+    }
+
+    /// Makes the directory's entries durable, and the way to it.
+    fn sync(&mut self) -> io::Result<()> {
+        sync(&self.dir)?;
+        self.unsynced.iter().try_for_each(|dir| sync(dir))?;
+        self.unsynced.clear();
+        Ok(())
     }
 
     fn take_lock(&self) -> Result<File, Error> {
@@ -242,16 +252,17 @@ impl Former {
     }
 }
 
-/// Makes `dir` and what it lies in, each entry durable before the next. A directory that is there keeps its mode.
-fn create_dir(dir: &Path) -> Result<(), Error> {
+/// Makes `dir` and what it lies in; what got a new entry is added to `changed`. A directory that is there keeps its mode.
+fn create_dir(dir: &Path, changed: &mut Vec<PathBuf>) -> Result<(), Error> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }
     let parent = dir.parent().unwrap_or(Path::new(""));
-    create_dir(parent)?;
+    create_dir(parent, changed)?;
     DirBuilder::new().mode(0o700).create(dir).map_err(io_error("create", dir))?;
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    sync(parent).map_err(io_error("sync", parent))
+    let here = parent.as_os_str().is_empty();
+    changed.push(if here { ".".into() } else { parent.to_owned() });
+    Ok(())
 }
 
 fn sync(dir: &Path) -> io::Result<()> {

@@ -1,1 +1,261 @@
+//! What a store keeps, and what readers see while it changes.
 
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::*;
+use crate::license::{Algorithm, KeyPair, RootUrl, Status};
+
+const NOW: u64 = 1_800_000_000;
+
+/// An issuer and a gate that trusts it, on a directory of their own.
+struct Bench {
+    home: tempfile::TempDir,
+    issuer: KeyPair,
+    clock: Clock,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().expect("a directory"),
+            issuer: KeyPair::generate(Algorithm::ES256).expect("a key pair"),
+            clock: Clock::manual(UnixTime::from_secs(NOW)),
+        }
+    }
+
+    fn dir(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn stored(&self) -> Option<String> {
+        fs::read_to_string(self.dir().join("license.jwt")).ok()
+    }
+
+    fn token(&self, lid: &str, iat: u64) -> Token {
+        self.token_for("https://a.example/", lid, iat)
+    }
+
+    fn token_for(&self, sub: &str, lid: &str, iat: u64) -> Token {
+        let claims = json!({"sub": sub, "lid": lid, "iat": iat, "exp": NOW + 1000});
+        self.issuer.sign(&claims).expect("a token")
+    }
+
+    fn open_with(&self, keys: Keys, dir: &Path) -> Result<Store, FileError> {
+        let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
+        let means = Means {
+            keys: keys.into(),
+            policy: Policy::new(root_url, &license::Config::default()).into(),
+            render,
+            clock: self.clock.clone(),
+            control: Handle::current(),
+        };
+        open(&Config { dir: dir.into() }, means)
+    }
+
+    fn open(&self) -> Store {
+        self.open_with(self.issuer.trusted(), self.dir()).expect("a store")
+    }
+}
+
+fn render(status: Status, license: Option<&License>) -> Bytes {
+    let lid = license.map_or("none", |license| &license.claims().lid);
+    Bytes::from(format!("{} {lid}", status.code()))
+}
+
+impl Store {
+    fn shown(&self, now: u64) -> String {
+        let body = self.reader.current().rendered(UnixTime::from_secs(now));
+        String::from_utf8_lossy(&body).into_owned()
+    }
+}
+
+#[tokio::test]
+async fn an_installed_license_is_in_force_now_and_after_a_restart() {
+    let bench = Bench::new();
+    let store = bench.open();
+    assert_eq!(
+        (store.shown(NOW).as_str(), store.reader.snapshot().source()),
+        ("4 none", Source::Nowhere)
+    );
+    let token = bench.token("L-1", NOW);
+    let installed = store.writer.install(token.clone(), Origin::Hand).await.expect("installed");
+    assert_eq!((installed.revision(), installed.source()), (1, Source::Store));
+    assert_eq!(store.shown(NOW), "1 L-1");
+    assert_eq!(bench.stored().as_deref(), Some(token.as_str()), "byte for byte");
+
+    drop(store);
+    let store = bench.open();
+    assert!(store.faults.is_empty());
+    assert_eq!(store.shown(NOW), "1 L-1");
+    store.writer.remove().await.expect("removed");
+    assert_eq!((store.shown(NOW), bench.stored()), ("4 none".into(), None));
+}
+
+#[tokio::test]
+async fn the_status_is_that_of_the_moment_of_the_question() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.writer.install(bench.token("L-1", NOW), Origin::Hand).await.expect("installed");
+    for (now, shown) in
+        [(NOW, "1 L-1"), (NOW + 1059, "1 L-1"), (NOW + 1060, "5 L-1"), (NOW, "1 L-1")]
+    {
+        assert_eq!(store.shown(now), shown, "{now}");
+    }
+    drop(store);
+    bench.clock.set(UnixTime::from_secs(NOW + 5000));
+    assert_eq!(bench.open().shown(NOW + 5000), "5 L-1", "still shown after a restart");
+}
+
+#[tokio::test]
+async fn what_is_not_acceptable_changes_nothing() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let token = bench.token("L-1", NOW);
+    store.writer.install(token.clone(), Origin::Hand).await.expect("installed");
+    let stranger = Bench::new();
+    for bad in [stranger.token("L-2", NOW), bench.token_for("https://b.example/", "L-2", NOW)] {
+        let refused = store.writer.install(bad, Origin::Hand).await;
+        assert!(matches!(refused, Err(InstallError::Rejected(_))));
+    }
+    assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("1 L-1", 1));
+    assert_eq!(bench.stored().as_deref(), Some(token.as_str()));
+}
+
+#[tokio::test]
+async fn a_renewal_is_held_against_what_is_in_force_by_hand_anything_goes() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let install = |lid: &str, iat: u64, by: Origin| store.writer.install(bench.token(lid, iat), by);
+    let renewal = |started_at_revision| Origin::Renewal { started_at_revision };
+
+    let early = install("L-1", NOW, renewal(0)).await;
+    assert!(matches!(early, Err(InstallError::Superseded)), "removed meanwhile");
+    install("L-1", NOW, Origin::Hand).await.expect("installed");
+    assert!(matches!(install("L-1", NOW + 9, renewal(0)).await, Err(InstallError::Superseded)));
+    assert!(matches!(install("L-1", NOW - 1, renewal(1)).await, Err(InstallError::Older { .. })));
+    assert!(matches!(
+        install("L-2", NOW, renewal(1)).await,
+        Err(InstallError::OtherLicense { .. })
+    ));
+    install("L-1", NOW, renewal(1)).await.expect("as new as before");
+    install("L-1", NOW - 9, Origin::Hand).await.expect("older by hand");
+    assert_eq!(store.reader.snapshot().revision(), 3);
+}
+
+#[tokio::test]
+async fn what_does_not_verify_at_the_start_is_set_aside() {
+    let bench = Bench::new();
+    for (number, content) in
+        [&b"not a token"[..], b"", b"\xff\xfe", b"a.b.c"].into_iter().enumerate()
+    {
+        fs::write(bench.dir().join("license.jwt"), content).expect("written");
+        let store = bench.open();
+        let aside = match &store.faults[..] {
+            [Fault::SetAside { to, .. }] => to.clone(),
+            other => panic!("{number}: {other:?}"),
+        };
+        assert_eq!(fs::read(&aside).expect("kept"), content);
+        assert_eq!((store.shown(NOW).as_str(), bench.stored()), ("4 none", None));
+    }
+}
+
+#[tokio::test]
+async fn white_space_around_a_stored_token_is_fine() {
+    let bench = Bench::new();
+    let token = format!("\n{}\r\n", bench.token("L-1", NOW).as_str());
+    fs::write(bench.dir().join("license.jwt"), token).expect("written");
+    assert_eq!(bench.open().shown(NOW), "1 L-1");
+}
+
+#[tokio::test]
+async fn a_license_is_not_lost_for_want_of_keys() {
+    let bench = Bench::new();
+    fs::write(bench.dir().join("license.jwt"), bench.token("L-1", NOW).as_str()).expect("written");
+    let store = bench.open_with(Keys::default(), bench.dir()).expect("a store");
+    assert!(matches!(store.faults[..], [Fault::NoKeys]));
+    drop(store);
+    assert_eq!(bench.open().shown(NOW), "1 L-1");
+}
+
+#[tokio::test]
+async fn a_second_gate_on_the_directory_does_not_start() {
+    let bench = Bench::new();
+    let _first = bench.open();
+    let second = bench.open_with(bench.issuer.trusted(), bench.dir());
+    assert!(matches!(second, Err(FileError::Locked { .. })));
+}
+
+#[tokio::test]
+async fn without_a_directory_reads_go_on_and_changes_are_tried_anew() {
+    let bench = Bench::new();
+    let blocker = bench.dir().join("blocker");
+    fs::write(&blocker, "").expect("written");
+    let store = bench.open_with(bench.issuer.trusted(), &blocker.join("data")).expect("a store");
+    assert!(matches!(store.faults[0], Fault::NotWritable(_)));
+    let token = bench.token("L-1", NOW);
+    let failed = store.writer.install(token.clone(), Origin::Hand).await;
+    assert!(matches!(failed, Err(InstallError::NotStored(_))));
+    assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("4 none", 0));
+    fs::remove_file(&blocker).expect("removed");
+    store.writer.install(token, Origin::Hand).await.expect("installed");
+    assert_eq!(store.shown(NOW), "1 L-1");
+}
+
+#[tokio::test]
+async fn eight_at_once_take_turns_and_readers_never_see_a_mix() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let reader = store.reader.clone();
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = done.clone();
+    let watching = tokio::task::spawn_blocking(move || {
+        let mut last = 0;
+        while !stop.load(std::sync::atomic::Ordering::Acquire) {
+            let snapshot = reader.snapshot();
+            let body = snapshot.rendered(UnixTime::from_secs(NOW));
+            let expected = match snapshot.license() {
+                Some(license) => format!("1 {}", license.claims().lid),
+                None => "4 none".into(),
+            };
+            assert_eq!(body, expected.as_bytes());
+            assert!(snapshot.revision() >= last, "never backwards");
+            last = snapshot.revision();
+        }
+    });
+    let changes: Vec<_> = (0..8)
+        .map(|number| {
+            let (writer, token) = (store.writer.clone(), bench.token(&format!("L-{number}"), NOW));
+            tokio::spawn(
+                async move { writer.install(token, Origin::Hand).await.expect("installed") },
+            )
+        })
+        .collect();
+    let mut revisions = Vec::new();
+    for change in changes {
+        revisions.push(change.await.expect("done").revision());
+    }
+    done.store(true, std::sync::atomic::Ordering::Release);
+    watching.await.expect("no mix");
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=8).collect::<Vec<_>>(), "each its own revision");
+    let in_force = store.reader.snapshot();
+    let token = in_force.license().expect("a license").token();
+    assert_eq!(bench.stored().as_deref(), Some(token.as_str()), "disk and memory agree");
+}
+
+#[tokio::test]
+async fn a_change_goes_on_when_whoever_asked_has_left() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let asked = store.writer.install(bench.token("L-1", NOW), Origin::Hand);
+    let left = tokio::time::timeout(Duration::ZERO, asked).await;
+    // The next change waits for the one left behind, so after it both are done.
+    store.writer.install(bench.token("L-2", NOW), Origin::Hand).await.expect("installed");
+    let revision = store.reader.snapshot().revision();
+    assert_eq!(revision, 2, "left early: {}", left.is_err());
+}

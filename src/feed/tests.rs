@@ -1,0 +1,234 @@
+//! Renewal against an issuer on a socket.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::pki_types::PrivateKeyDer;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::clock::{Clock, UnixTime};
+use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
+use crate::store::{self, Config as StoreConfig, InstallError, Means, Origin, Store};
+
+const NOW: u64 = 1_800_000_000;
+
+struct Bench {
+    store: Store,
+    pair: KeyPair,
+    home: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A gate with license `L-1`, issued at [`NOW`].
+    async fn new() -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+        let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
+        let means = Means {
+            keys: Arc::new(pair.trusted()),
+            policy: Policy::new(root_url, &LicenseConfig::default()).into(),
+            render: |_, _| Bytes::new(),
+            clock: Clock::manual(UnixTime::from_secs(NOW)),
+            control: Handle::current(),
+        };
+        let config = StoreConfig { dir: home.path().join("data") };
+        let store = store::open(&config, means).expect("a store");
+        let this = Self { store, pair, home };
+        let license = this.token("L-1", NOW);
+        this.store.writer.install(license, Origin::Hand).await.expect("installed");
+        this
+    }
+
+    fn token(&self, lid: &str, iat: u64) -> Token {
+        let sub = "https://a.example/";
+        let claims = json!({"sub": sub, "lid": lid, "jti": "J", "iat": iat, "exp": NOW + 1000});
+        self.pair.sign(&claims).expect("a token")
+    }
+
+    fn answer(&self, lid: &str, iat: u64) -> String {
+        ok(&json!({"token": self.token(lid, iat).as_str()}).to_string())
+    }
+
+    fn renewal(&self, config: &Config) -> Renewal {
+        let issuer = Issuer::new(config).expect("set up");
+        let Store { reader, writer, .. } = &self.store;
+        Renewal::new(issuer, reader.clone(), writer.clone(), Handle::current())
+    }
+
+    async fn renew(&self, answer: String) -> Result<Arc<store::Snapshot>, RenewError> {
+        let (issuer, _asked) = issuer(answer);
+        self.renewal(&at(issuer)).renew().await
+    }
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn at(address: SocketAddr) -> Config {
+    let url = format!("http://{address}/renew?k=v").parse().expect("a URL");
+    Config { url: Some(url), ..Config::default() }
+}
+
+/// An issuer that takes one request and answers it.
+fn issuer(answer: String) -> (SocketAddr, mpsc::Receiver<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (tell, asked) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = tell.send(serve(&mut stream, &answer));
+    });
+    (address, asked)
+}
+
+fn serve(stream: &mut (impl Read + Write), answer: &str) -> (String, Value) {
+    let mut reader = BufReader::new(&mut *stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).expect("a line") > 0, "ended early");
+    }
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
+    reader.read_exact(&mut body).expect("a body");
+    stream.write_all(answer.as_bytes()).expect("written");
+    stream.flush().expect("flushed");
+    (head, serde_json::from_slice(&body).expect("JSON"))
+}
+
+#[tokio::test]
+async fn the_issuer_is_asked_with_the_token_and_its_answer_is_in_force() {
+    let bench = Bench::new().await;
+    let (address, asked) = issuer(bench.answer("L-1", NOW + 5));
+    let renewed = bench.renewal(&at(address)).renew().await.expect("renewed");
+    let iat = renewed.license().and_then(|license| license.claims().iat);
+    assert_eq!(iat, Some(UnixTime::from_secs(NOW + 5)));
+
+    let (head, body) = asked.recv().expect("asked");
+    assert_eq!(body, json!({"instance": "https://a.example/", "lid": "L-1", "jti": "J"}));
+    assert!(head.starts_with("post /renew?k=v http/1.1\r\n"), "{head}");
+    let bearer = format!("authorization: bearer {}\r\n", bench.token("L-1", NOW).as_str());
+    assert_eq!(head.matches("authorization: bearer ").count(), 1);
+    // Signatures of ES256 differ each time: compare what is signed.
+    let signed = bearer.rsplit_once('.').map(|(signed, _)| signed.to_ascii_lowercase());
+    assert!(head.contains(&signed.expect("a signature")));
+    assert!(head.contains(&format!("host: {address}\r\n")));
+}
+
+#[tokio::test]
+async fn whatever_else_it_answers_leaves_the_license_in_force() {
+    let bench = Bench::new().await;
+    let long = "x".repeat(200 * 1024);
+    let cases = [
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".into(), "Issuer(Refused(403))"),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n".into(),
+            "Issuer(Refused(302))",
+        ),
+        (ok("<html>"), "Issuer(NotJson"),
+        (ok("\"a.b.c\""), "Issuer(NotJson"),
+        (ok("{}"), "Issuer(NotJson"),
+        (ok(r#"{"token":"abc"}"#), "Issuer(Token("),
+        (ok(&long), "Issuer(TooLarge)"),
+        (format!("HTTP/1.1 200 OK\r\n\r\n{long}"), "Issuer(TooLarge)"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".into(), "Issuer(Http("),
+        ("SSH-2.0-x\r\n\r\n".into(), "Issuer(Http("),
+        (String::new(), "Issuer(Http("),
+        (bench.answer("L-1", NOW - 1), "Install(Older"),
+        (bench.answer("L-2", NOW + 1), "Install(OtherLicense"),
+        (Bench::new().await.answer("L-1", NOW + 1), "Install(Rejected("),
+    ];
+    for (answer, expected) in cases {
+        let error = bench.renew(answer).await.expect_err(expected);
+        let shown = format!("{error:?}");
+        assert!(shown.starts_with(expected), "{expected}: {shown}");
+        assert!(!shown.contains("a.b.c"), "{shown}");
+        assert_eq!(bench.store.reader.snapshot().revision(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_silent_or_not_set() {
+    let bench = Bench::new().await;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let config = Config { timeout: Duration::from_millis(20), ..at(address) };
+    let late = bench.renewal(&config).renew().await;
+    assert!(matches!(late, Err(RenewError::Issuer(IssuerError::Timeout(_)))));
+    drop(silent);
+    let away = bench.renewal(&at(address)).renew().await;
+    assert!(matches!(away, Err(RenewError::Issuer(IssuerError::Connect(_)))));
+    let off = bench.renewal(&Config::default()).renew().await;
+    assert!(matches!(off, Err(RenewError::Off)));
+    bench.store.writer.remove().await.expect("removed");
+    let none = bench.renewal(&at(address)).renew().await;
+    assert!(matches!(none, Err(RenewError::NoLicense)));
+}
+
+#[tokio::test]
+async fn an_answer_is_dropped_when_the_license_was_changed_meanwhile() {
+    let bench = Bench::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let renewal = bench.renewal(&at(address));
+    let renewing = tokio::spawn(async move { renewal.renew().await });
+    let accepted = tokio::task::spawn_blocking(move || listener.accept().expect("a connection"));
+    let (mut stream, _): (TcpStream, _) = accepted.await.expect("accepted");
+
+    let by_hand = bench.token("L-1", NOW + 1);
+    bench.store.writer.install(by_hand, Origin::Hand).await.expect("installed");
+    let answer = bench.answer("L-1", NOW + 9);
+    tokio::task::spawn_blocking(move || serve(&mut stream, &answer)).await.expect("served");
+    let outcome = renewing.await.expect("done");
+    assert!(matches!(outcome, Err(RenewError::Install(InstallError::Superseded))));
+    let in_force = bench.store.reader.snapshot();
+    let iat = in_force.license().and_then(|license| license.claims().iat);
+    assert_eq!(iat, Some(UnixTime::from_secs(NOW + 1)));
+}
+
+#[tokio::test]
+async fn https_is_held_against_the_ca_file() {
+    let bench = Bench::new().await;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a pair");
+    let server = Arc::new(server);
+    let ca_file = bench.home.path().join("ca.pem");
+    std::fs::write(&ca_file, made.cert.pem()).expect("written");
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let answer = bench.answer("L-1", NOW + 5);
+    thread::spawn(move || {
+        for _ in 0..2 {
+            let (tcp, _) = listener.accept().expect("a connection");
+            let tls = rustls::ServerConnection::new(server.clone()).expect("a connection");
+            let mut stream = rustls::StreamOwned::new(tls, tcp);
+            // The first client hangs up when it sees the certificate.
+            if stream.conn.complete_io(&mut stream.sock).is_ok() {
+                serve(&mut stream, &answer);
+            }
+        }
+    });
+    let by = |host: &str, ca_file| Config {
+        url: Some(format!("https://{host}:{port}/").parse().expect("a URL")),
+        ca_file,
+        ..Config::default()
+    };
+    let other_name = bench.renewal(&by("127.0.0.1", Some(ca_file.clone()))).renew().await;
+    assert!(matches!(other_name, Err(RenewError::Issuer(IssuerError::Tls(_)))), "{other_name:?}");
+    bench.renewal(&by("localhost", Some(ca_file))).renew().await.expect("renewed");
+}

@@ -1,0 +1,178 @@
+//! A running gate: the built binary, a configuration in a directory of its own, the addresses it tells.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longest wait for anything a test awaits.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a gate will be.
+pub(crate) struct Builder {
+    upstream: String,
+    settings: Vec<(String, String)>,
+    dir: Option<TempDir>,
+}
+
+/// A gate that listens. Killed when dropped.
+pub(crate) struct Gate {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    log: Log,
+    dir: Option<TempDir>,
+}
+
+/// What the gate has written to standard error so far.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Builder {
+    /// A gate in front of `upstream`.
+    pub(crate) fn before(upstream: SocketAddr) -> Self {
+        Self { upstream: format!("http://{upstream}"), settings: Vec::new(), dir: None }
+    }
+
+    /// Sets `key` (dotted, as `timeouts.idle`) to a TOML `value`.
+    pub(crate) fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Runs in the directory of an earlier gate, on what that one left.
+    pub(crate) fn in_dir(mut self, dir: TempDir) -> Self {
+        self.dir = Some(dir);
+        self
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(self) -> Gate {
+        let dir = self.dir.unwrap_or_else(|| tempfile::tempdir().expect("a directory"));
+        let config = dir.path().join("gate.toml");
+        std::fs::write(&config, toml(&self.upstream, &self.settings)).expect("a configuration");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
+        command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process");
+        let log = Log::default();
+        log.follow(child.stderr.take().expect("standard error"));
+        let line = log.wait_for("listening");
+        let address = line.split("http://").nth(1).or_else(|| line.split("https://").nth(1));
+        let digits = |rest: &str| {
+            rest.split(|c: char| c == '"' || c.is_whitespace()).next().map(str::to_owned)
+        };
+        let address = address.and_then(digits).and_then(|text| text.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
+        Gate { address, child, log, dir: Some(dir) }
+    }
+}
+
+/// The settings as TOML, one dotted key a line.
+fn toml(upstream: &str, settings: &[(String, String)]) -> String {
+    let defaults = [
+        ("server.listen", "[\"127.0.0.1:0\"]".to_owned()),
+        ("server.workers", "1".to_owned()),
+        ("upstream.url", format!("{upstream:?}")),
+        ("admin.listen", "\"\"".to_owned()),
+        ("log.access", "false".to_owned()),
+    ];
+    let is_set = |key: &str| settings.iter().any(|(set, _)| set == key);
+    let kept = defaults.into_iter().filter(|(key, _)| !is_set(key));
+    let all = kept.map(|(key, value)| (key.to_owned(), value)).chain(settings.iter().cloned());
+    all.map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
+impl Gate {
+    /// The directory it runs in; the store is `data` below it.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.as_ref().expect("not yet stopped").path()
+    }
+
+    /// A file of the store.
+    pub(crate) fn stored(&self, name: &str) -> PathBuf {
+        self.dir().join("data").join(name)
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as a power cut would; what it leaves behind.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.child.kill().expect("running");
+        self.child.wait().expect("a child");
+        self.dir.take().expect("not yet stopped")
+    }
+
+    /// Sends the signal named (`TERM`, `INT`, `HUP`).
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < patience, "the gate does not end");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // Already ended is just as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the gate's log\n{}", self.log.all().join("\n"));
+        }
+    }
+}
+
+impl Log {
+    fn follow(&self, stream: impl std::io::Read + Send + 'static) {
+        let log = self.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                log.0.0.lock().expect("a lock").push(line);
+                log.0.1.notify_all();
+            }
+            log.0.0.lock().expect("a lock").push("(end of log)".to_owned());
+            log.0.1.notify_all();
+        });
+    }
+
+    /// Every line so far.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.0.lock().expect("a lock").clone()
+    }
+
+    /// The first line that contains `text`, as soon as there is one.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        let (lines, changed) = &*self.0;
+        let guard = lines.lock().expect("a lock");
+        let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
+        let missing = |lines: &mut Vec<String>| {
+            found(lines).is_none() && lines.last().is_none_or(|last| last != "(end of log)")
+        };
+        let (guard, _) = changed.wait_timeout_while(guard, PATIENCE, missing).expect("a lock");
+        found(&guard).unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", guard.join("\n")))
+    }
+}
