@@ -136,6 +136,7 @@ impl Gate {
 }
 
 impl Drop for Gate {
+    #[allow(clippy::print_stderr, reason = "shown with the test that failed")]
     fn drop(&mut self) {
         // Already ended is just as well.
         let _ = self.child.kill();
