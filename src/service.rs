@@ -88,16 +88,18 @@ impl Stages {
             Ok(None) => {
                 let permit = self.gate.admit();
                 match self.proxy.forward(permit, &parts, body, peer, sender, &id).await {
-                    Ok(response) => response,
-                    Err(error) => refusal(error.into(), &parts.headers, &id),
+                    Ok(mut response) => {
+                        id.put_on(&mut response);
+                        response
+                    }
+                    Err(error) => refusal(error.into(), &parts.headers, id),
                 }
             }
             Ok(Some(endpoint)) => {
-                let caller = Caller { address: sender.address, request_id: id.as_str() };
                 let request = Request::from_parts(parts, body);
-                self.licensing(endpoint, request, caller, &id).await
+                self.licensing(endpoint, request, sender, id).await
             }
-            Err(problem) => refusal(problem, &parts.headers, &id),
+            Err(problem) => refusal(problem, &parts.headers, id),
         }
     }
 
@@ -114,13 +116,14 @@ impl Stages {
         &self,
         endpoint: Endpoint,
         request: Request<RequestBody>,
-        caller: Caller<'_>,
-        id: &RequestId,
+        sender: Sender,
+        id: RequestId,
     ) -> Answer {
+        let caller = Caller { address: sender.address, request_id: id.as_str() };
         let is_head = request.method() == Method::HEAD;
         let answer = self.api.answer(endpoint, request, caller, &self.upstream).await;
         let mut response = answer.unwrap_or_else(|problem| {
-            report(&problem, id);
+            report(&problem, &id);
             problem.into_response(id.as_str())
         });
         id.put_on(&mut response);
@@ -132,8 +135,8 @@ impl Stages {
 }
 
 /// An error on the way to the dashboard: JSON for programs, a page for people.
-fn refusal(problem: Problem, asked: &HeaderMap, id: &RequestId) -> Answer {
-    report(&problem, id);
+fn refusal(problem: Problem, asked: &HeaderMap, id: RequestId) -> Answer {
+    report(&problem, &id);
     let accepts = asked.get(ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
     let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
     let mut response = match is_browser {

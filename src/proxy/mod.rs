@@ -88,7 +88,6 @@ impl Proxy {
             let owner = peer.clone();
             peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
         }
-        id.put_on(&mut response);
         Ok(response)
     }
 

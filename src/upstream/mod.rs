@@ -122,7 +122,7 @@ impl Client {
 
     /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
     pub async fn tidy(&self) {
-        self.0.pool.tidy(self.0.config.idle_timeout).await;
+        self.0.pool.tidy(self.0.config.idle_timeout, &self.0.sweep).await;
     }
 
     /// Sends a request; answers with the head of the answer, whose body then streams.
@@ -182,11 +182,13 @@ impl Client {
         Ok(Response::from_parts(parts, collected.freeze()))
     }
 
-    async fn connect(&self) -> Result<Connection, Error> {
-        connect::connect(&self.0.config).await.map(Connection::new)
+    async fn connect(&self) -> Result<Box<Connection>, Error> {
+        connect::connect(&self.0.config).await.map(|io| Box::new(Connection::new(io)))
     }
 
-    fn recycle(&self, connection: Connection) {
+    /// Takes a connection back that is ready for the next request.
+    fn recycle(&self, mut connection: Box<Connection>) {
+        connection.rest(self.0.sweep.elapsed());
         self.0.pool.put(connection);
     }
 }
