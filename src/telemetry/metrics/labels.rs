@@ -79,10 +79,8 @@ labels! {
 labels! {
     /// What became of the question whether a caller may.
     AuthOutcome {
-        /// Yes, just asked.
+        /// Yes.
         Granted = "granted",
-        /// Yes, remembered.
-        Cached = "cached",
         /// No or wrong credentials.
         Unauthorized = "unauthorized",
         /// Known, without the permission.

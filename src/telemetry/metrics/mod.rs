@@ -148,12 +148,12 @@ mod tests {
         let metrics = Metrics::default();
         metrics.license_change(Action::Install, Outcome::Refused);
         metrics.renewal(Outcome::Failed);
-        metrics.auth_check(AuthOutcome::Cached);
+        metrics.auth_check(AuthOutcome::Denied);
         let text = metrics.render(Figures::default());
         shows(&text, r#"license_gate_license_changes_total{action="install",outcome="refused"} 1"#);
         shows(&text, r#"license_gate_license_changes_total{action="remove",outcome="ok"} 0"#);
         shows(&text, r#"license_gate_renewals_total{outcome="failed"} 1"#);
-        shows(&text, r#"license_gate_auth_checks_total{outcome="cached"} 1"#);
+        shows(&text, r#"license_gate_auth_checks_total{outcome="denied"} 1"#);
         assert!(text.ends_with("# EOF\n"));
     }
 
