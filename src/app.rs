@@ -77,6 +77,7 @@ pub struct App {
     bound: Vec<Bound>,
     admin: Option<Admin>,
     probed: Arc<Probed>,
+    access_writer: Option<JoinHandle<()>>,
     blueprint: Blueprint,
     phase: watch::Sender<Phase>,
     shutdown: shutdown::Config,
@@ -101,7 +102,7 @@ impl App {
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
         let (api, probed) = licensing(&config, &root_url, clock, &control, &metrics)?;
-        let access = access_log(&config.telemetry)?;
+        let (access, access_writer) = access_log(&config.telemetry)?.unzip();
         let tls = certificate(&config.downstream)?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let workers = workers(&config.downstream);
@@ -122,7 +123,8 @@ impl App {
             connections: Connections::default(),
             phase: watched,
         };
-        Ok(Self { bound, admin, probed, blueprint, phase, shutdown: config.shutdown })
+        let shutdown = config.shutdown;
+        Ok(Self { bound, admin, probed, access_writer, blueprint, phase, shutdown })
     }
 
     /// Where clients are expected, with real ports, in the order of `server.listen`.
@@ -144,19 +146,20 @@ impl App {
     /// # Errors
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
-        let Self { bound, admin, probed, blueprint, phase, shutdown } = self;
+        let Self { bound, admin, probed, access_writer, blueprint, phase, shutdown } = self;
         announce(&bound, admin.as_ref());
         let (served, mut over) = watch::channel(());
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
             tokio::spawn(async move { admin.serve(probed.clone(), end).await });
         }
-        let workers = start(bound, blueprint)?;
+        let mut threads = start(bound, blueprint)?;
+        threads.extend(access_writer);
         stop().await;
         tracing::info!("stopping");
         phase.send_replace(Phase::Leaving);
         tokio::time::sleep(shutdown.delay).await;
-        let ended = tokio::task::spawn_blocking(move || join(workers));
+        let ended = tokio::task::spawn_blocking(move || join(threads));
         phase.send_replace(Phase::Draining);
         let cut = async {
             tokio::select! {
@@ -211,7 +214,7 @@ fn licensing(
     Ok((Api::new(auth, reader, writer, renewal, clock, metrics.clone()), probed))
 }
 
-fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
+fn access_log(config: &telemetry::Config) -> Result<Option<(AccessLog, JoinHandle<()>)>, Error> {
     let now: telemetry::Now = |out| write!(out, "{}", clock::timestamp());
     let log = config.access.then(|| AccessLog::start(config.format, now));
     log.transpose().map_err(Error::Worker)
@@ -280,10 +283,10 @@ fn start(bound: Vec<Bound>, blueprint: Blueprint) -> Result<Vec<JoinHandle<()>>,
     shares.into_iter().enumerate().map(start).collect::<io::Result<_>>().map_err(Error::Worker)
 }
 
-fn join(workers: Vec<JoinHandle<()>>) {
-    for worker in workers {
-        if worker.join().is_err() {
-            tracing::error!("a worker ended by a panic");
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread ended by a panic");
         }
     }
 }

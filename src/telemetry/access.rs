@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Version};
@@ -103,14 +104,15 @@ struct Line<'a> {
 }
 
 impl AccessLog {
-    /// Starts the writing thread.
+    /// Starts the writing thread, which ends, everything written, when the last log and record are gone.
     ///
     /// # Errors
     /// When the thread cannot be made.
-    pub fn start(format: Format, now: Now) -> io::Result<Self> {
+    pub fn start(format: Format, now: Now) -> io::Result<(Self, JoinHandle<()>)> {
         let (lines, queue) = sync_channel(QUEUE_LINES);
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&queue))?;
-        Ok(Self { lines, format, now })
+        let writer = std::thread::Builder::new().name("access-log".into());
+        let writer = writer.spawn(move || write_all(&queue))?;
+        Ok((Self { lines, format, now }, writer))
     }
 
     /// A record of a request that begins now.
