@@ -105,6 +105,7 @@ impl Stages {
         let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
         let id = self.ids.name(&parts.headers, sender.trusted);
         observed.asked(&parts, sender, &id);
+        let method = parts.method.clone();
         let (response, handler) = match self.route(&parts) {
             Ok(None) => {
                 let permit = self.gate.admit();
@@ -112,15 +113,19 @@ impl Stages {
                 (self.forwarded(forwarded, &parts.headers, id, observed), Handler::Proxy)
             }
             Ok(Some(endpoint)) => {
-                let method = parts.method.clone();
-                let request = Request::from_parts(parts, body);
-                let response = self.licensing(endpoint, request, sender, id).await;
-                observed.answered(&method, &response, Handler::Licensing);
-                return response;
+                let response = match self.public_check(endpoint) {
+                    Some(response) => response,
+                    None => {
+                        // Boxed: it is large and rare, and every request would carry the room for it.
+                        let request = Request::from_parts(parts, body);
+                        Box::pin(self.licensing(endpoint, request, sender, &id)).await
+                    }
+                };
+                (finished(response, &method, id), Handler::Licensing)
             }
             Err(problem) => (refusal(problem, &parts.headers, id), Handler::Gate),
         };
-        observed.answered(&parts.method, &response, handler);
+        observed.answered(&method, &response, handler);
         response
     }
 
@@ -156,26 +161,34 @@ impl Stages {
         Ok(self.router.endpoint(&parts.method, parts.uri.path())?)
     }
 
+    fn public_check(&self, endpoint: Endpoint) -> Option<Response<Bytes>> {
+        (endpoint == Endpoint::Check).then(|| self.api.public_check()).flatten()
+    }
+
     async fn licensing(
         &self,
         endpoint: Endpoint,
         request: Request<RequestBody>,
         sender: Sender,
-        id: RequestId,
-    ) -> Answer {
+        id: &RequestId,
+    ) -> Response<Bytes> {
         let caller = Caller { address: sender.address, request_id: id.as_str() };
-        let is_head = request.method() == Method::HEAD;
         let answer = self.api.answer(endpoint, request, caller, &self.upstream).await;
-        let mut response = answer.unwrap_or_else(|problem| {
-            report(&problem, &id);
+        answer.unwrap_or_else(|problem| {
+            report(&problem, id);
             problem.into_response(id.as_str())
-        });
-        id.put_on(&mut response);
-        if is_head {
-            leave_out_body(&mut response);
-        }
-        response.map(Body::Whole)
+        })
     }
+}
+
+/// What every answer of the licensing API has. A `HEAD` tells the length of the body it does not have (RFC 9110 9.3.2).
+fn finished(mut response: Response<Bytes>, method: &Method, id: RequestId) -> Answer {
+    id.put_on(&mut response);
+    if *method == Method::HEAD {
+        let length = std::mem::take(response.body_mut()).len();
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response.map(Body::Whole)
 }
 
 /// An error on the way to the dashboard: JSON for programs, a page for people.
@@ -189,12 +202,6 @@ fn refusal(problem: Problem, asked: &HeaderMap, id: RequestId) -> Answer {
     };
     id.put_on(&mut response);
     response.map(Body::Whole)
-}
-
-/// A `HEAD` tells the length of the body it does not have (RFC 9110 section 9.3.2).
-fn leave_out_body(response: &mut Response<Bytes>) {
-    let length = std::mem::take(response.body_mut()).len();
-    response.headers_mut().insert(CONTENT_LENGTH, length.into());
 }
 
 /// One line for what went wrong: a warning when it was not the client.

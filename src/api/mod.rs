@@ -71,6 +71,11 @@ impl Api {
         Self { auth, reader, writer, renewal, clock, metrics }
     }
 
+    /// The answer to `GET /check` where anybody may have it: no caller to judge, no body to read, nothing to wait for.
+    pub fn public_check(&self) -> Option<Response<Bytes>> {
+        self.auth.check_is_public().then(|| check::answer(self))
+    }
+
     /// Answers `request`, which is for `endpoint`. A `HEAD` is answered as its `GET`, body and all.
     ///
     /// # Errors

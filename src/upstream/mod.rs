@@ -136,7 +136,8 @@ impl Client {
     ) -> Result<Answer<B>, Error> {
         let mut connection = match self.0.pool.take() {
             Some(connection) => connection,
-            None => self.connect().await?,
+            // Boxed: it is large and rare, and every request would carry the room for it.
+            None => Box::pin(self.connect()).await?,
         };
         let mut body = body;
         let mut retries = self.0.config.retries;
@@ -150,7 +151,7 @@ impl Client {
                 {
                     retries -= 1;
                     body = exchange.into_body();
-                    connection = self.connect().await?;
+                    connection = Box::pin(self.connect()).await?;
                 }
                 Err(error) => return Err(error),
             }
