@@ -70,7 +70,7 @@ fn main() -> anyhow::Result<()> {
         let app = App::build(config).await?;
         tokio::select! {
             shown = async { show.await?; std::future::pending().await } => shown,
-            () = app.run() => Ok(()),
+            ended = app.run() => ended.map_err(anyhow::Error::from),
         }
     };
     http_support::block_on(work)?

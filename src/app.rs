@@ -9,16 +9,20 @@ use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::admin::{Admin, Probed};
 use crate::api::endpoint::Router;
 use crate::api::{self, Api};
 use crate::auth::{self, Auth};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::{self, Bound, Connections, Scheme, tls};
 use crate::feed::{Issuer, IssuerSetupError, Renewal};
 use crate::license::{self, KeyFault, Keys, Policy, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
 use crate::store::{self, Means, Store};
+use crate::telemetry;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
 use crate::worker::{self, Blueprint};
 
 /// Why the gate cannot start.
@@ -71,6 +75,9 @@ impl Error {
 #[derive(Debug)]
 pub struct App {
     bound: Vec<Bound>,
+    admin: Option<Admin>,
+    probed: Arc<Probed>,
+    access_writer: Option<JoinHandle<()>>,
     blueprint: Blueprint,
     phase: watch::Sender<Phase>,
     shutdown: shutdown::Config,
@@ -93,11 +100,15 @@ impl App {
     pub async fn build_at(config: Config, clock: Clock) -> Result<Self, Error> {
         let control = Handle::current();
         let root_url = RootUrl::parse(&config.root_url)?;
-        let api = licensing(&config, &root_url, clock, &control)?;
+        let metrics = Arc::<Metrics>::default();
+        let (api, probed) = licensing(&config, &root_url, clock, &control, &metrics)?;
+        let (access, access_writer) = access_log(&config.telemetry)?.unzip();
         let tls = certificate(&config.downstream)?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let workers = workers(&config.downstream);
         let bound = bind(&config.downstream, workers)?;
+        let admin = config.admin.listen.map(listen_admin).transpose()?;
+        let probed = Arc::new(Probed { phase: watched.clone(), ..probed });
         let blueprint = Blueprint {
             downstream: config.downstream,
             upstream: config.upstream,
@@ -107,10 +118,13 @@ impl App {
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,
+            metrics,
+            access,
             connections: Connections::default(),
             phase: watched,
         };
-        Ok(Self { bound, blueprint, phase, shutdown: config.shutdown })
+        let shutdown = config.shutdown;
+        Ok(Self { bound, admin, probed, access_writer, blueprint, phase, shutdown })
     }
 
     /// Where clients are expected, with real ports, in the order of `server.listen`.
@@ -132,13 +146,20 @@ impl App {
     /// # Errors
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
-        let Self { bound, blueprint, phase, shutdown } = self;
-        announce(&bound);
-        let workers = start(bound, blueprint)?;
+        let Self { bound, admin, probed, access_writer, blueprint, phase, shutdown } = self;
+        announce(&bound, admin.as_ref());
+        let (served, mut over) = watch::channel(());
+        if let Some(admin) = admin {
+            let end = async move { drop(over.changed().await) };
+            tokio::spawn(async move { admin.serve(probed.clone(), end).await });
+        }
+        let mut threads = start(bound, blueprint)?;
+        threads.extend(access_writer);
         stop().await;
         tracing::info!("stopping");
+        phase.send_replace(Phase::Leaving);
         tokio::time::sleep(shutdown.delay).await;
-        let ended = tokio::task::spawn_blocking(move || join(workers));
+        let ended = tokio::task::spawn_blocking(move || join(threads));
         phase.send_replace(Phase::Draining);
         let cut = async {
             tokio::select! {
@@ -152,6 +173,7 @@ impl App {
             _ = ended => {}
             () = cut => {}
         }
+        drop(served);
         tracing::info!("stopped");
         Ok(())
     }
@@ -162,9 +184,11 @@ fn licensing(
     root_url: &RootUrl,
     clock: Clock,
     control: &Handle,
-) -> Result<Api, Error> {
+    metrics: &Arc<Metrics>,
+) -> Result<(Api, Probed), Error> {
     let keys = keys(&config.license)?;
     let policy = Policy::new(root_url.clone(), &config.license);
+    let phase = watch::channel(Phase::Serving).1;
     let means = Means {
         keys: Arc::new(keys),
         policy: Arc::new(policy),
@@ -180,7 +204,24 @@ fn licensing(
     let issuer = Issuer::new(&config.feed)?;
     let renewal = Renewal::new(issuer, reader.clone(), writer.clone(), control.clone());
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
-    Ok(Api::new(auth, reader, writer, renewal, clock))
+    let probed = Probed {
+        reader: reader.clone(),
+        writer: writer.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        phase,
+    };
+    Ok((Api::new(auth, reader, writer, renewal, clock, metrics.clone()), probed))
+}
+
+fn access_log(config: &telemetry::Config) -> Result<Option<(AccessLog, JoinHandle<()>)>, Error> {
+    let now: telemetry::Now = |out| write!(out, "{}", clock::timestamp());
+    let log = config.access.then(|| AccessLog::start(config.format, now));
+    log.transpose().map_err(Error::Worker)
+}
+
+fn listen_admin(address: SocketAddr) -> Result<Admin, Error> {
+    Admin::bind(address).map_err(|source| Error::Bind { address, source })
 }
 
 /// The trusted keys. Broken ones among good ones are named and left out; none at all is a warning, for the dashboard runs on.
@@ -220,12 +261,13 @@ fn bind(config: &downstream::Config, workers: usize) -> Result<Vec<Bound>, Error
     config.listen.iter().map(bind).collect()
 }
 
-fn announce(bound: &[Bound]) {
+fn announce(bound: &[Bound], admin: Option<&Admin>) {
     let urls: Vec<String> = bound
         .iter()
         .map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.address))
         .collect();
-    tracing::info!(listen = urls.join(" "), "listening");
+    let admin = admin.map(|admin| format!("http://{}", admin.address()));
+    tracing::info!(listen = urls.join(" "), admin, "listening");
 }
 
 /// Gives each worker its socket on every address.
@@ -241,10 +283,10 @@ fn start(bound: Vec<Bound>, blueprint: Blueprint) -> Result<Vec<JoinHandle<()>>,
     shares.into_iter().enumerate().map(start).collect::<io::Result<_>>().map_err(Error::Worker)
 }
 
-fn join(workers: Vec<JoinHandle<()>>) {
-    for worker in workers {
-        if worker.join().is_err() {
-            tracing::error!("a worker ended by a panic");
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread ended by a panic");
         }
     }
 }

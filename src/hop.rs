@@ -7,34 +7,51 @@
 use http::HeaderMap;
 use http::header::{CONNECTION, HeaderName};
 
-/// The fields that the `Connection` lines of one message name.
-#[derive(Debug)]
+/// What the `Connection` lines of one message say.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Nominated<'a> {
-    /// The message's fields, when it has such a line.
-    headers: Option<&'a HeaderMap>,
+    /// The message's fields, when those lines name any of them.
+    named_in: Option<&'a HeaderMap>,
+    /// `close` is there.
+    pub close: bool,
+    /// `keep-alive` is there.
+    pub keep_alive: bool,
+    /// `upgrade` is there.
+    pub upgrade: bool,
 }
 
 impl<'a> Nominated<'a> {
     /// Reads *all* `Connection` lines.
     pub fn of(headers: &'a HeaderMap) -> Self {
-        Self { headers: headers.contains_key(CONNECTION).then_some(headers) }
+        let mut said = Self::default();
+        for option in options(headers) {
+            match option {
+                option if option.eq_ignore_ascii_case(b"keep-alive") => said.keep_alive = true,
+                option if option.eq_ignore_ascii_case(b"close") => said.close = true,
+                option if option.eq_ignore_ascii_case(b"upgrade") => said.upgrade = true,
+                _ => said.named_in = Some(headers),
+            }
+        }
+        said
     }
 
-    /// Whether the message's own `Connection` lines take `name` out.
+    /// Whether they name any field beyond those that never cross anyway.
+    pub fn names_fields(&self) -> bool {
+        self.named_in.is_some()
+    }
+
+    /// Whether they take `name` out.
     pub fn contains(&self, name: &HeaderName) -> bool {
-        self.options().any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
-            && !is_protected(name.as_str())
+        self.named_in.is_some_and(|headers| {
+            let name = name.as_str();
+            options(headers).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+                && !is_protected(name)
+        })
     }
+}
 
-    /// Whether an option such as `close` or `upgrade` is there.
-    pub fn has(&self, option: &str) -> bool {
-        self.options().any(|found| found.eq_ignore_ascii_case(option.as_bytes()))
-    }
-
-    fn options(&self) -> impl Iterator<Item = &'a [u8]> {
-        let lines = self.headers.into_iter().flat_map(|headers| headers.get_all(CONNECTION));
-        lines.flat_map(|line| list(line.as_bytes()))
-    }
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(CONNECTION).into_iter().flat_map(|line| list(line.as_bytes()))
 }
 
 /// The members of a comma-separated list, trimmed.
@@ -106,7 +123,7 @@ mod tests {
         for name in ["x-one", "x-two", "x-three"] {
             assert!(nominated.contains(&HeaderName::from_static(name)), "{name}");
         }
-        assert!(nominated.has("close") && !nominated.has("upgrade"));
+        assert!(nominated.close && !nominated.upgrade);
     }
 
     #[test]

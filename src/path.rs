@@ -27,6 +27,11 @@ pub struct Readings<'a> {
 }
 
 impl Readings<'_> {
+    /// Whether the path as sent is its own normal form but for letter case.
+    pub fn is_plain(&self) -> bool {
+        self.plain.is_some()
+    }
+
     /// Whether any copy satisfies `test`. A plain path is passed as sent, so `test` compares without regard to ASCII case.
     pub fn any(&self, mut test: impl FnMut(&[u8]) -> bool) -> bool {
         self.plain.is_some_and(&mut test) || self.copies.iter().any(|copy| test(copy))
@@ -59,18 +64,21 @@ pub fn readings(path: &str) -> Result<Readings<'_>, Malformed> {
 }
 
 /// Whether `path` is its own normal form but for letter case.
-pub fn is_plain(path: &[u8]) -> bool {
-    let mut previous = 0;
-    for &byte in path {
-        let odd = matches!(byte, b'%' | b'\\' | b';' | b'#' | 0)
-            || (previous == b'/' && matches!(byte, b'/' | b'.'));
-        if odd {
-            return false;
-        }
-        previous = byte;
-    }
-    true
+fn is_plain(path: &[u8]) -> bool {
+    let is_odd_pair = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.');
+    !path.iter().any(|byte| ODD[usize::from(*byte)]) && !path.windows(2).any(is_odd_pair)
 }
+
+/// Bytes that some server reads as more than themselves.
+const ODD: [bool; 256] = {
+    let mut odd = [false; 256];
+    let mut signs: &[u8] = b"%\\;#\0";
+    while let Some((sign, rest)) = signs.split_first() {
+        odd[*sign as usize] = true;
+        signs = rest;
+    }
+    odd
+};
 
 /// One round of percent-decoding, and whether an escape was broken; a broken one stands for itself.
 fn decode(path: &[u8]) -> (Vec<u8>, bool) {

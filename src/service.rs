@@ -8,6 +8,8 @@
 //! The one place where an error becomes an answer and a log line. One service a worker; nothing is shared with the others
 //! but the license snapshot inside [`Api`] and counters.
 
+mod observe;
+
 use std::error::Error;
 use std::fmt::Write;
 use std::future::Future;
@@ -27,9 +29,14 @@ use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender};
 use crate::gate::Gate;
 use crate::problem::Problem;
-use crate::proxy::{ForwardedBody, Proxy, RequestId, RequestIds};
+use crate::proxy::{ForwardError, ForwardedBody, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::{Handler, WorkerMetrics};
 use crate::upstream::Client;
+use observe::Observation;
+
+pub use observe::Observed;
 
 /// An answer on its way to the client.
 type Answer = Response<Body<ForwardedBody>>;
@@ -57,6 +64,10 @@ pub struct Stages {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether the worker is stopping.
     pub drain: Drain,
+    /// What the worker counts.
+    pub metrics: WorkerMetrics,
+    /// Where requests are logged, if they are.
+    pub access: Option<AccessLog>,
 }
 
 impl Service {
@@ -67,37 +78,77 @@ impl Service {
 }
 
 impl downstream::Service for Service {
-    type Body = Body<ForwardedBody>;
+    type Body = Observed;
 
     fn call(
         &self,
         request: Request<RequestBody>,
         peer: Rc<Peer>,
-    ) -> impl Future<Output = Answer> + 'static {
-        let stages = self.0.clone();
-        async move { stages.answer(request, &peer).await }
+    ) -> impl Future<Output = Response<Observed>> + 'static {
+        let mut observed = Observation::new(self.0.clone());
+        async move {
+            let stages = observed.stages.clone();
+            let response = stages.answer(request, &peer, &mut observed).await;
+            observed.watch(response)
+        }
     }
 }
 
 impl Stages {
-    async fn answer(&self, request: Request<RequestBody>, peer: &Rc<Peer>) -> Answer {
+    async fn answer(
+        &self,
+        request: Request<RequestBody>,
+        peer: &Rc<Peer>,
+        observed: &mut Observation,
+    ) -> Answer {
         let (parts, body) = request.into_parts();
         let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
         let id = self.ids.name(&parts.headers, sender.trusted);
-        match self.route(&parts) {
+        observed.asked(&parts, sender, &id);
+        let method = parts.method.clone();
+        let (response, handler) = match self.route(&parts) {
             Ok(None) => {
                 let permit = self.gate.admit();
-                match self.proxy.forward(permit, &parts, body, peer, sender, &id).await {
-                    Ok(response) => response,
-                    Err(error) => refusal(error.into(), &parts.headers, &id),
-                }
+                let forwarded = self.proxy.forward(permit, &parts, body, peer, sender, &id).await;
+                (self.forwarded(forwarded, &parts.headers, id, observed), Handler::Proxy)
             }
             Ok(Some(endpoint)) => {
-                let caller = Caller { address: sender.address, request_id: id.as_str() };
-                let request = Request::from_parts(parts, body);
-                self.licensing(endpoint, request, caller, &id).await
+                let response = match self.public_check(endpoint) {
+                    Some(response) => response,
+                    None => {
+                        // Boxed: it is large and rare, and every request would carry the room for it.
+                        let request = Request::from_parts(parts, body);
+                        Box::pin(self.licensing(endpoint, request, sender, &id)).await
+                    }
+                };
+                (finished(response, &method, id), Handler::Licensing)
             }
-            Err(problem) => refusal(problem, &parts.headers, &id),
+            Err(problem) => (refusal(problem, &parts.headers, id), Handler::Gate),
+        };
+        observed.answered(&method, &response, handler);
+        response
+    }
+
+    fn forwarded(
+        &self,
+        outcome: Result<Answer, ForwardError>,
+        asked: &HeaderMap,
+        id: RequestId,
+        observed: &mut Observation,
+    ) -> Answer {
+        match outcome {
+            Ok(mut response) => {
+                observed.upstream_answered();
+                id.put_on(&mut response);
+                response
+            }
+            Err(error) => {
+                observed.failed(&error);
+                if let Some(kind) = error.kind() {
+                    self.metrics.upstream_error(kind);
+                }
+                refusal(error.into(), asked, id)
+            }
         }
     }
 
@@ -110,30 +161,39 @@ impl Stages {
         Ok(self.router.endpoint(&parts.method, parts.uri.path())?)
     }
 
+    fn public_check(&self, endpoint: Endpoint) -> Option<Response<Bytes>> {
+        (endpoint == Endpoint::Check).then(|| self.api.public_check()).flatten()
+    }
+
     async fn licensing(
         &self,
         endpoint: Endpoint,
         request: Request<RequestBody>,
-        caller: Caller<'_>,
+        sender: Sender,
         id: &RequestId,
-    ) -> Answer {
-        let is_head = request.method() == Method::HEAD;
+    ) -> Response<Bytes> {
+        let caller = Caller { address: sender.address, request_id: id.as_str() };
         let answer = self.api.answer(endpoint, request, caller, &self.upstream).await;
-        let mut response = answer.unwrap_or_else(|problem| {
+        answer.unwrap_or_else(|problem| {
             report(&problem, id);
             problem.into_response(id.as_str())
-        });
-        id.put_on(&mut response);
-        if is_head {
-            leave_out_body(&mut response);
-        }
-        response.map(Body::Whole)
+        })
     }
 }
 
+/// What every answer of the licensing API has. A `HEAD` tells the length of the body it does not have (RFC 9110 9.3.2).
+fn finished(mut response: Response<Bytes>, method: &Method, id: RequestId) -> Answer {
+    id.put_on(&mut response);
+    if *method == Method::HEAD {
+        let length = std::mem::take(response.body_mut()).len();
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response.map(Body::Whole)
+}
+
 /// An error on the way to the dashboard: JSON for programs, a page for people.
-fn refusal(problem: Problem, asked: &HeaderMap, id: &RequestId) -> Answer {
-    report(&problem, id);
+fn refusal(problem: Problem, asked: &HeaderMap, id: RequestId) -> Answer {
+    report(&problem, &id);
     let accepts = asked.get(ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
     let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
     let mut response = match is_browser {
@@ -142,12 +202,6 @@ fn refusal(problem: Problem, asked: &HeaderMap, id: &RequestId) -> Answer {
     };
     id.put_on(&mut response);
     response.map(Body::Whole)
-}
-
-/// A `HEAD` tells the length of the body it does not have (RFC 9110 section 9.3.2).
-fn leave_out_body(response: &mut Response<Bytes>) {
-    let length = std::mem::take(response.body_mut()).len();
-    response.headers_mut().insert(CONTENT_LENGTH, length.into());
 }
 
 /// One line for what went wrong: a warning when it was not the client.

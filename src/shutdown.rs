@@ -30,6 +30,8 @@ pub enum Phase {
     /// It has not begun.
     #[default]
     Serving,
+    /// It has been asked for: not ready, everything still served.
+    Leaving,
     /// Finish what is in flight, begin nothing.
     Draining,
     /// The grace period is over: end now.

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How coarse deadlines are.
-pub const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+
+const TICK_MILLIS: u64 = 100;
 
 const NEVER: u64 = u64::MAX;
 
@@ -83,9 +85,9 @@ impl Sweep {
         Deadline { slot, sweep: self.clone() }
     }
 
-    /// Time since the sweep was made, as of the last tick.
+    /// Time since the sweep was made, as of the last tick; while nobody waits, as of when somebody last did.
     pub fn elapsed(&self) -> Duration {
-        TICK.saturating_mul(u32::try_from(self.0.tick.get()).unwrap_or(u32::MAX))
+        Duration::from_millis(self.0.tick.get() * TICK_MILLIS)
     }
 
     fn refresh(&self) {

@@ -18,10 +18,12 @@ use crate::api::Api;
 use crate::api::endpoint::Router;
 use crate::downstream::{self, Acceptor, Connections, Scheme};
 use crate::gate::Gate;
-use crate::proxy::{Proxy, RequestIds};
+use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Service, Stages};
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Sweep;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::{self, Client};
 
 /// How long connections get to notice that they are cut.
@@ -46,6 +48,10 @@ pub struct Blueprint {
     pub instance: String,
     /// The certificate.
     pub tls: Option<Arc<ServerConfig>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are logged, if they are.
+    pub access: Option<AccessLog>,
     /// All workers' connections.
     pub connections: Connections,
     /// The order to stop.
@@ -119,12 +125,12 @@ fn acceptor(
     drain: &Drain,
 ) -> Acceptor<Service> {
     let Blueprint { downstream, .. } = blueprint;
+    let metrics = blueprint.metrics.worker();
     let proxy = Proxy::new(
         upstream.clone(),
         blueprint.root_host.clone(),
         &blueprint.instance,
-        drain.clone(),
-        blueprint.grace_period,
+        Tunnels::new(drain.clone(), blueprint.grace_period, metrics.clone()),
     );
     let service = Service::new(Stages {
         router: blueprint.router.clone(),
@@ -135,6 +141,8 @@ fn acceptor(
         ids: RequestIds::new(crate::random::bytes()),
         trusted_proxies: downstream.trusted_proxies.clone(),
         drain: drain.clone(),
+        metrics: metrics.clone(),
+        access: blueprint.access.clone(),
     });
     Acceptor {
         service: Rc::new(service),
@@ -144,5 +152,6 @@ fn acceptor(
         tls: blueprint.tls.clone(),
         sweep: sweep.clone(),
         drain: drain.clone(),
+        metrics,
     }
 }

@@ -6,6 +6,7 @@
 //! What is true is asked of a [`State`]; each connection carries one request and is cut after [`DEADLINE`].
 
 mod answer;
+mod probed;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -21,6 +22,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+
+pub use probed::Probed;
 
 /// Connections at once; the next waits in the kernel's queue. A few probes and a scraper need no more.
 const MAX_CONNECTIONS: usize = 64;

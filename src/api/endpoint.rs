@@ -68,7 +68,8 @@ impl Router {
         if !readings.any(|copy| self.owns(copy)) {
             return Ok(None);
         }
-        Ok(Some(self.exact(path).map_or(Endpoint::Misspelled, |rest| route(method, rest))))
+        let exact = if readings.is_plain() { self.exact(path) } else { None };
+        Ok(Some(exact.map_or(Endpoint::Misspelled, |rest| route(method, rest))))
     }
 
     fn owns(&self, copy: &[u8]) -> bool {
@@ -78,11 +79,8 @@ impl Router {
         below(copy) || strip_prefix(copy, self.base.as_bytes()).is_some_and(below)
     }
 
-    /// What follows an exactly spelled `/api/licensing`, when the whole path is in normal form.
+    /// What follows an exactly spelled `/api/licensing` in a path that is plain.
     fn exact<'a>(&self, path: &'a str) -> Option<&'a str> {
-        if !path::is_plain(path.as_bytes()) {
-            return None;
-        }
         let prefix = "/api/licensing";
         let rest = path
             .strip_prefix(prefix)

@@ -17,6 +17,7 @@ use crate::path::Malformed;
 use crate::problem::Problem;
 use crate::random;
 use crate::store::{InstallError, RemoveError};
+use crate::telemetry::metrics::{AuthOutcome, Outcome};
 
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static(r#"Basic realm="license-gate", charset="UTF-8""#);
@@ -286,4 +287,28 @@ fn sentence(error: &impl Error) -> String {
 /// A number for a refusal, by which support finds it.
 fn error_id() -> u64 {
     u64::from_be_bytes(random::bytes())
+}
+/// As what a change of the license is counted that ended in this answer.
+pub(super) fn outcome<T>(ended: &Result<T, Problem>) -> Outcome {
+    match ended {
+        Ok(_) => Outcome::Ok,
+        Err(problem) if problem.status().is_server_error() => Outcome::Failed,
+        Err(_) => Outcome::Refused,
+    }
+}
+
+/// As what a question about a caller is counted.
+pub(super) fn judgement<T>(judged: &Result<T, Denied>) -> AuthOutcome {
+    match judged {
+        Ok(_) => AuthOutcome::Granted,
+        Err(Denied::Forbidden(_) | Denied::Origin) => AuthOutcome::Denied,
+        Err(Denied::TooManyFailures { .. }) => AuthOutcome::Limited,
+        Err(Denied::Unavailable(_)) => AuthOutcome::Unavailable,
+        Err(
+            Denied::NoCredentials
+            | Denied::Malformed
+            | Denied::ServiceAccount
+            | Denied::Refused { .. },
+        ) => AuthOutcome::Unauthorized,
+    }
 }

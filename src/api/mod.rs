@@ -14,6 +14,7 @@ mod token;
 mod wire;
 
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::feed::Renewal;
 use crate::problem::Problem;
 use crate::store::{Reader, Writer};
+use crate::telemetry::metrics::{self, Metrics};
 use endpoint::Endpoint;
 pub use wire::render;
 
@@ -37,6 +39,7 @@ pub struct Api {
     writer: Writer,
     renewal: Renewal,
     clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 /// A request's head, who sent it, and whom to ask about that.
@@ -57,8 +60,20 @@ impl<D> Copy for Asker<'_, D> {}
 
 impl Api {
     /// The API over a store opened with [`render`], for callers `auth` lets in.
-    pub fn new(auth: Auth, reader: Reader, writer: Writer, renewal: Renewal, clock: Clock) -> Self {
-        Self { auth, reader, writer, renewal, clock }
+    pub fn new(
+        auth: Auth,
+        reader: Reader,
+        writer: Writer,
+        renewal: Renewal,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { auth, reader, writer, renewal, clock, metrics }
+    }
+
+    /// The answer to `GET /check` where anybody may have it: no caller to judge, no body to read, nothing to wait for.
+    pub fn public_check(&self) -> Option<Response<Bytes>> {
+        self.auth.check_is_public().then(|| check::answer(self))
     }
 
     /// Answers `request`, which is for `endpoint`. A `HEAD` is answered as its `GET`, body and all.
@@ -106,7 +121,18 @@ impl Api {
         asker: Asker<'_, D>,
     ) -> Result<Credential, Problem> {
         let Asker { head, caller, dashboard } = asker;
-        Ok(self.auth.require(action, head, caller, dashboard).await?)
+        let judged = self.auth.require(action, head, caller, dashboard).await;
+        self.metrics.auth_check(error::judgement(&judged));
+        Ok(judged?)
+    }
+
+    /// Counts how a change of the license ended.
+    fn count(&self, action: metrics::Action, ended: &Result<Response<Bytes>, Problem>) {
+        let outcome = error::outcome(ended);
+        self.metrics.license_change(action, outcome);
+        if action == metrics::Action::Renew {
+            self.metrics.renewal(outcome);
+        }
     }
 
     /// As [`Self::require`], for an action that changes something: those are counted.

@@ -90,7 +90,7 @@ impl Bench {
         let store = store::open(&StoreConfig { dir: home.path().into() }, means).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
         let renewal = Renewal::new(None, store.reader.clone(), store.writer.clone(), control);
-        let api = Api::new(auth, store.reader, store.writer, renewal, clock);
+        let api = Api::new(auth, store.reader, store.writer, renewal, clock, Arc::default());
         Self { api, users: Users::default(), issuer, _home: home }
     }
 

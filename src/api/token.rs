@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body::Body;
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use crate::auth::{Action, Dashboard};
 use crate::license::Token;
 use crate::problem::Problem;
 use crate::store::Origin;
+use crate::telemetry::metrics;
 
 /// A member that may be missing or of the wrong type, told apart from a body that is no JSON.
 #[derive(Deserialize)]
@@ -52,7 +54,17 @@ where
     D: Dashboard,
 {
     api.require_change(Action::Write, asker).await?;
-    let NewToken { token } = wire::read_json(asker.head, body).await?;
+    let ended = install(api, asker.head, body).await;
+    api.count(metrics::Action::Install, &ended);
+    ended
+}
+
+async fn install<B>(api: &Api, head: &Parts, body: B) -> Result<Response<Bytes>, Problem>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let NewToken { token } = wire::read_json(head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
     let token = Token::parse(token).map_err(error::rejected)?;
     let installed = api.writer.install(token, Origin::Hand).await?;
@@ -74,7 +86,17 @@ where
     D: Dashboard,
 {
     api.require_change(Action::Delete, asker).await?;
-    let Removal { instance } = match wire::read_json(asker.head, body).await {
+    let ended = remove(api, asker.head, body).await;
+    api.count(metrics::Action::Remove, &ended);
+    ended
+}
+
+async fn remove<B>(api: &Api, head: &Parts, body: B) -> Result<Response<Bytes>, Problem>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Removal { instance } = match wire::read_json(head, body).await {
         // JSON all the same, and it names no instance.
         Err(BodyError::NotAnObject) => Removal::default(),
         read => read?,

@@ -140,7 +140,7 @@ async fn serve_h1<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>)
     let mut told = false;
     let end = poll_fn(|cx| {
         match context.drain.phase() {
-            Phase::Serving => {}
+            Phase::Serving | Phase::Leaving => {}
             Phase::Draining if told => {}
             Phase::Draining => {
                 told = true;
@@ -222,7 +222,7 @@ async fn serve_h2<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>)
     poll_fn(|cx| {
         let mut leave = false;
         match context.drain.phase() {
-            Phase::Serving => {}
+            Phase::Serving | Phase::Leaving => {}
             Phase::Draining => leave = true,
             Phase::Cut => return Poll::Ready(Ok(())),
         }

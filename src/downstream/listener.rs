@@ -21,6 +21,7 @@ use super::peer::Peer;
 use super::{Limits, Listen, Scheme, Service, Timeouts};
 use crate::shutdown::Drain;
 use crate::sweep::Sweep;
+use crate::telemetry::metrics::WorkerMetrics;
 
 const BACKLOG: i32 = 4096;
 
@@ -79,16 +80,28 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 #[derive(Clone, Debug, Default)]
 pub struct Connections(Arc<AtomicUsize>);
 
-/// One counted connection.
+/// One connection below the limit.
 #[derive(Debug)]
 struct Place(Connections);
 
-impl Connections {
-    /// How many are open.
-    pub fn open(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
+/// One connection that is counted as open.
+#[derive(Debug)]
+struct Open(WorkerMetrics);
 
+impl Open {
+    fn new(metrics: WorkerMetrics) -> Self {
+        metrics.connection_opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
+}
+
+impl Connections {
     fn enter(&self, limit: usize) -> Option<Place> {
         let place = Place(self.clone());
         (self.0.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
@@ -118,6 +131,8 @@ pub struct Acceptor<S> {
     pub sweep: Sweep,
     /// The worker's order to stop.
     pub drain: Drain,
+    /// What the worker counts.
+    pub metrics: WorkerMetrics,
 }
 
 impl<S: Service> Acceptor<S> {
@@ -164,8 +179,9 @@ impl<S: Service> Acceptor<S> {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let peer = Rc::new(Peer::new(address, scheme, self.timeouts, self.sweep.clone()));
         let context = context.clone();
+        let open = Open::new(self.metrics.clone());
         self.drain.spawn(async move {
-            let _place = place;
+            let (_place, _open) = (place, open);
             connection::serve(client, tls, peer, context).await;
         });
     }

@@ -91,9 +91,37 @@ fn is_host(value: &[u8]) -> bool {
         }
         None => value.split_at(memchr::memchr(b':', value).unwrap_or(value.len())),
     };
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:%".contains(byte);
-    !name.is_empty() && name.iter().all(is_name) && is_port(port)
+    !name.is_empty() && name.iter().all(|byte| IN_NAME[usize::from(*byte)]) && is_port(port)
 }
+
+/// What a host name or an address is made of (RFC 3986 section 3.2.2), by byte.
+const IN_NAME: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let sign = matches!(
+            byte as u8,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+                | b':'
+                | b'%'
+        );
+        allowed[byte] = sign || (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    allowed
+};
 
 /// Nothing, or `:` and up to five digits.
 fn is_port(port: &[u8]) -> bool {

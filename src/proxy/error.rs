@@ -7,6 +7,8 @@ use http::header::{CONNECTION, HeaderName, HeaderValue};
 
 use crate::downstream::BodyError;
 use crate::problem::Problem;
+use crate::telemetry::access::Flag;
+use crate::telemetry::metrics::UpstreamErrorKind;
 use crate::upstream;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -44,6 +46,36 @@ impl ForwardError {
                 upstream::Error::RequestBody(_) => return None,
             },
         })
+    }
+
+    /// By what it is counted; `None` when the dashboard had no part in it.
+    pub fn kind(&self) -> Option<UpstreamErrorKind> {
+        Some(match self {
+            Self::Loop => return None,
+            Self::Upstream(error) => match error {
+                upstream::Error::Connect { .. } => UpstreamErrorKind::Connect,
+                upstream::Error::ConnectTimeout { .. } => UpstreamErrorKind::ConnectTimeout,
+                upstream::Error::HeaderTimeout => UpstreamErrorKind::HeaderTimeout,
+                upstream::Error::Closed { .. } => UpstreamErrorKind::Closed,
+                upstream::Error::Nonsense(_) => UpstreamErrorKind::Nonsense,
+                upstream::Error::TooLarge => UpstreamErrorKind::TooLarge,
+                upstream::Error::RequestBody(_) => UpstreamErrorKind::RequestBody,
+            },
+        })
+    }
+
+    /// As the access log flags it.
+    pub fn flag(&self) -> Option<Flag> {
+        match self.kind()? {
+            UpstreamErrorKind::Connect => Some(Flag::ConnectFailed),
+            UpstreamErrorKind::ConnectTimeout | UpstreamErrorKind::HeaderTimeout => {
+                Some(Flag::TimedOut)
+            }
+            UpstreamErrorKind::Closed
+            | UpstreamErrorKind::Nonsense
+            | UpstreamErrorKind::TooLarge => Some(Flag::CutByUpstream),
+            UpstreamErrorKind::RequestBody => Some(Flag::ClientLeft),
+        }
     }
 
     fn told(&self) -> (StatusCode, &'static str, &'static str) {

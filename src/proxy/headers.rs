@@ -10,6 +10,7 @@ use std::io::Write;
 use http::header::{COOKIE, FORWARDED, HOST, TE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
+use memchr::memrchr2;
 
 use super::RequestId;
 use crate::downstream::{Peer, Sender, X_FORWARDED_FOR};
@@ -70,9 +71,8 @@ impl Forwarded<'_> {
 
     fn is_dropped(&self, name: &HeaderName) -> bool {
         match name.as_str() {
-            "host" | "via" | "expect" | "http2-settings" | "x-real-ip" | "x-request-id"
-            | "x-forwarded-for" => true,
-            "forwarded" => true,
+            "host" | "via" | "expect" | "http2-settings" | "x-real-ip" | "x-request-id" => true,
+            "forwarded" | "x-forwarded-for" => true,
             "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" => true,
             name_text => {
                 (!self.sender.trusted && name_text.starts_with("x-forwarded-"))
@@ -146,9 +146,9 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 
 /// The port in `host`, else the scheme's.
 fn port<'a>(host: &'a [u8], scheme: &[u8]) -> &'a [u8] {
-    let behind_brackets = host.iter().rposition(|byte| *byte == b']').map_or(0, |end| end + 1);
-    let rest = &host[behind_brackets..];
-    match rest.iter().rposition(|byte| *byte == b':').map(|colon| &rest[colon + 1..]) {
+    // A colon before a bracket is part of an IPv6 address.
+    let colon = memrchr2(b':', b']', host).filter(|at| host[*at] == b':');
+    match colon.map(|colon| &host[colon + 1..]) {
         Some(port) if !port.is_empty() => port,
         _ if scheme.eq_ignore_ascii_case(b"https") => b"443",
         _ => b"80",

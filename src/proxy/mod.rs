@@ -7,7 +7,6 @@ mod tunnel;
 mod upgrade;
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::header::VIA;
 use http::request::Parts;
@@ -16,13 +15,12 @@ use http::{HeaderMap, HeaderValue, Response};
 use crate::body::Body;
 use crate::downstream::{Peer, RequestBody, Sender};
 use crate::gate::Permit;
-use crate::shutdown::Drain;
 use crate::upstream::{self, AnswerBody, Client, Head};
 use headers::Forwarded;
-use tunnel::Tunnels;
 
 pub use error::ForwardError;
 pub use request_id::{RequestId, RequestIds};
+pub use tunnel::Tunnels;
 
 /// A forwarded answer's body.
 pub type ForwardedBody = Box<AnswerBody<RequestBody>>;
@@ -40,17 +38,10 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy to `client`. `root_host` stands in for a `Host` that was not sent; `instance` is this process's own id.
-    pub fn new(
-        client: Client,
-        root_host: String,
-        instance: &str,
-        drain: Drain,
-        grace_period: Duration,
-    ) -> Self {
+    pub fn new(client: Client, root_host: String, instance: &str, tunnels: Tunnels) -> Self {
         let instance = format!("({instance})");
         let via = format!("1.1 license-gate {instance}");
-        let tunnels = Rc::new(Tunnels::new(drain, grace_period));
-        Self { client, root_host, via, instance, tunnels }
+        Self { client, root_host, via, instance, tunnels: Rc::new(tunnels) }
     }
 
     /// Sends a request to the dashboard, and answers as soon as the head of the answer is there.
@@ -88,7 +79,6 @@ impl Proxy {
             let owner = peer.clone();
             peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
         }
-        id.put_on(&mut response);
         Ok(response)
     }
 

@@ -22,8 +22,8 @@ impl RequestId {
     }
 
     /// Puts the id on an answer.
-    pub fn put_on<B>(&self, response: &mut Response<B>) {
-        response.headers_mut().insert(X_REQUEST_ID, self.0.clone());
+    pub fn put_on<B>(self, response: &mut Response<B>) {
+        response.headers_mut().insert(X_REQUEST_ID, self.0);
     }
 }
 

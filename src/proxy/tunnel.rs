@@ -17,26 +17,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::downstream::{Io, Peer};
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
+use crate::telemetry::metrics::WorkerMetrics;
 use crate::upstream::Upgraded;
 
 const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// All tunnels of one worker.
 #[derive(Debug)]
-pub(super) struct Tunnels {
+pub struct Tunnels {
     scratch: RefCell<Box<[u8]>>,
     drain: Drain,
     grace_period: Duration,
+    metrics: WorkerMetrics,
 }
 
 impl Tunnels {
-    pub(super) fn new(drain: Drain, grace_period: Duration) -> Self {
+    /// Tunnels that end, spread over `grace_period`, once `drain` begins.
+    pub fn new(drain: Drain, grace_period: Duration, metrics: WorkerMetrics) -> Self {
         let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
-        Self { scratch: RefCell::new(scratch), drain, grace_period }
+        Self { scratch: RefCell::new(scratch), drain, grace_period, metrics }
     }
 
     /// Relays until the end of the tunnel, whichever it is.
     pub(super) async fn relay(self: Rc<Self>, client: Io, upgraded: Upgraded, peer: Rc<Peer>) {
+        let _open = Open::new(&self.metrics);
         let mut tunnel = Tunnel {
             client,
             upstream: upgraded.io,
@@ -80,7 +84,7 @@ impl Tunnels {
     /// While the gate drains, tunnels end one by one rather than all at once.
     fn is_over(&self, peer: &Peer, last_call: &mut Option<Deadline>, cx: &Context<'_>) -> bool {
         match self.drain.phase() {
-            Phase::Serving => false,
+            Phase::Serving | Phase::Leaving => false,
             Phase::Cut => true,
             Phase::Draining => {
                 let deadline = last_call.get_or_insert_with(|| {
@@ -98,6 +102,22 @@ impl Tunnels {
 fn share(peer: &Peer) -> f64 {
     let scattered = peer.address.port().wrapping_mul(40_503);
     f64::from(scattered) / f64::from(u16::MAX)
+}
+
+/// A tunnel that is counted.
+struct Open<'a>(&'a WorkerMetrics);
+
+impl<'a> Open<'a> {
+    fn new(metrics: &'a WorkerMetrics) -> Self {
+        metrics.tunnel_opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.tunnel_closed();
+    }
 }
 
 struct Tunnel {

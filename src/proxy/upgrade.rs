@@ -17,7 +17,7 @@ pub(super) fn wanted<'a, B: Body>(request: &'a Parts, body: &B) -> Option<&'a He
         && request.method == Method::GET
         && body.is_end_stream()
         && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
-        && Nominated::of(&request.headers).has("upgrade");
+        && Nominated::of(&request.headers).upgrade;
     is_upgrade.then_some(protocol)
 }
 

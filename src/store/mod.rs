@@ -15,6 +15,7 @@ mod file;
 mod snapshot;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::Handle;
@@ -72,12 +73,13 @@ pub fn open(config: &Config, means: Means) -> Result<Store, FileError> {
         Err(error) => faults.push(Fault::NotWritable(error)),
         Ok(()) => {}
     }
+    let up = Arc::new(AtomicBool::new(faults.is_empty()));
     let license = load(&file, &means, &mut faults).map(Arc::new);
     let snapshot = Snapshot::new(license, means.policy.clone(), means.render, 0);
     let current = Arc::new(ArcSwap::from_pointee(snapshot));
     let reader = Reader(current.clone());
     let file = Arc::new(Mutex::new(file));
-    Ok(Store { reader, writer: Writer { current, file, means: Arc::new(means) }, faults })
+    Ok(Store { reader, writer: Writer { current, up, file, means: Arc::new(means) }, faults })
 }
 
 /// The stored license, if it verifies.
@@ -143,6 +145,8 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct Writer {
     current: Arc<ArcSwap<Snapshot>>,
+    /// Whether the last attempt to write went well.
+    up: Arc<AtomicBool>,
     /// Whoever holds the directory is the one who changes.
     file: Arc<Mutex<FileStore>>,
     means: Arc<Means>,
@@ -177,14 +181,24 @@ impl Writer {
         let Means { keys, policy, clock, .. } = &*self.means;
         let license = license::admit(token, keys, policy, clock.now())?;
         compare(&self.current.load(), &license, by)?;
-        file.replace(token.as_str().as_bytes()).map_err(InstallError::NotStored)?;
+        self.written(file.replace(token.as_str().as_bytes())).map_err(InstallError::NotStored)?;
         Ok(self.swap(Some(license)))
     }
 
     fn remove_now(&self, file: &mut FileStore) -> Result<Arc<Snapshot>, RemoveError> {
-        file.remove().map_err(RemoveError::NotStored)?;
+        self.written(file.remove()).map_err(RemoveError::NotStored)?;
         let current = self.current.load_full();
         Ok(if current.license().is_some() { self.swap(None) } else { current })
+    }
+
+    fn written<T>(&self, outcome: Result<T, FileError>) -> Result<T, FileError> {
+        self.up.store(outcome.is_ok(), Ordering::Relaxed);
+        outcome
+    }
+
+    /// Whether the store could be written when that was last tried.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
     }
 
     fn swap(&self, license: Option<License>) -> Arc<Snapshot> {

@@ -211,11 +211,11 @@ async fn eight_at_once_take_turns_and_readers_never_see_a_mix() {
     let bench = Bench::new();
     let store = bench.open();
     let reader = store.reader.clone();
-    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let done = Arc::new(AtomicBool::new(false));
     let stop = done.clone();
     let watching = tokio::task::spawn_blocking(move || {
         let mut last = 0;
-        while !stop.load(std::sync::atomic::Ordering::Acquire) {
+        while !stop.load(Ordering::Acquire) {
             let snapshot = reader.snapshot();
             let body = snapshot.rendered(UnixTime::from_secs(NOW));
             let expected = match snapshot.license() {
@@ -239,7 +239,7 @@ async fn eight_at_once_take_turns_and_readers_never_see_a_mix() {
     for change in changes {
         revisions.push(change.await.expect("done").revision());
     }
-    done.store(true, std::sync::atomic::Ordering::Release);
+    done.store(true, Ordering::Release);
     watching.await.expect("no mix");
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=8).collect::<Vec<_>>(), "each its own revision");

@@ -3,6 +3,7 @@
 //! The gate's own events obey `log.level`; those of the libraries below it are shown from warnings up only, because
 //! their finer ones print header fields, and with them credentials.
 
+pub mod access;
 mod config;
 pub mod metrics;
 mod panics;

@@ -122,7 +122,7 @@ impl Client {
 
     /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
     pub async fn tidy(&self) {
-        self.0.pool.tidy(self.0.config.idle_timeout).await;
+        self.0.pool.tidy(self.0.config.idle_timeout, &self.0.sweep).await;
     }
 
     /// Sends a request; answers with the head of the answer, whose body then streams.
@@ -136,7 +136,8 @@ impl Client {
     ) -> Result<Answer<B>, Error> {
         let mut connection = match self.0.pool.take() {
             Some(connection) => connection,
-            None => self.connect().await?,
+            // Boxed: it is large and rare, and every request would carry the room for it.
+            None => Box::pin(self.connect()).await?,
         };
         let mut body = body;
         let mut retries = self.0.config.retries;
@@ -150,7 +151,7 @@ impl Client {
                 {
                     retries -= 1;
                     body = exchange.into_body();
-                    connection = self.connect().await?;
+                    connection = Box::pin(self.connect()).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -182,11 +183,13 @@ impl Client {
         Ok(Response::from_parts(parts, collected.freeze()))
     }
 
-    async fn connect(&self) -> Result<Connection, Error> {
-        connect::connect(&self.0.config).await.map(Connection::new)
+    async fn connect(&self) -> Result<Box<Connection>, Error> {
+        connect::connect(&self.0.config).await.map(|io| Box::new(Connection::new(io)))
     }
 
-    fn recycle(&self, connection: Connection) {
+    /// Takes a connection back that is ready for the next request.
+    fn recycle(&self, mut connection: Box<Connection>) {
+        connection.rest(self.0.sweep.elapsed());
         self.0.pool.put(connection);
     }
 }

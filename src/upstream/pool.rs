@@ -1,11 +1,12 @@
 //! Idle connections of one worker, the latest used first: what is warm is used again, what is not grows old and is closed.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::http1::Connection;
+use crate::sweep::Sweep;
 
 /// More idle connections than this are closed at once.
 const MAX_IDLE: usize = 1024;
@@ -16,13 +17,17 @@ const TIDY: Duration = Duration::from_secs(1);
 /// A stack of idle connections. Belongs to one thread.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: RefCell<Vec<Connection>>,
+    #[allow(
+        clippy::vec_box,
+        reason = "a connection travels between pool and exchange; its box is a pointer to move"
+    )]
+    idle: RefCell<Vec<Box<Connection>>>,
     filled: Notify,
 }
 
 impl Pool {
     /// A connection that was open when last heard of.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
             if connection.is_open() {
@@ -32,7 +37,7 @@ impl Pool {
         None
     }
 
-    pub(super) fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, connection: Box<Connection>) {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
             self.filled.notify_one();
@@ -43,15 +48,15 @@ impl Pool {
     }
 
     /// Closes connections unused for `idle_timeout`, within a second or two; for ever.
-    pub(super) async fn tidy(&self, idle_timeout: Duration) {
+    pub(super) async fn tidy(&self, idle_timeout: Duration, sweep: &Sweep) {
         loop {
             while self.idle.borrow().is_empty() {
                 self.filled.notified().await;
             }
             tokio::time::sleep(TIDY).await;
-            let now = Instant::now();
+            let now = sweep.elapsed();
             self.idle.borrow_mut().retain_mut(|connection| {
-                connection.is_open() && connection.idle_since(now) < idle_timeout
+                connection.is_open() && connection.idle_at(now) < idle_timeout
             });
         }
     }

@@ -162,7 +162,7 @@ fn capabilities(profile: &TempDir) -> Value {
             "args": [
                 profile, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--disable-dev-shm-usage", "--window-size=1280,900"
+                "--disable-dev-shm-usage", "--ignore-certificate-errors", "--window-size=1280,900"
             ]
         }
     }}})

@@ -19,12 +19,27 @@ fn everything_on_the_dashboard_works_in_a_browser_through_the_gate() {
     let gate = Gate::before(dashboard.address(), &vendor, "");
     gate.install(&vendor.license());
     let browser = Browser::start();
-    visit(&browser, &gate.url());
+    visit(&browser, gate.url());
     browser.until("document.querySelector('#license').textContent === 'license: valid'");
     let seen = browser.until("document.querySelector('#arrived').textContent");
     let seen = seen.as_str().unwrap();
     assert!(seen.contains("x-forwarded-for127.0.0.1"), "{seen}");
     assert!(seen.contains("license-gate"), "no Via: {seen}");
+    assert_eq!(browser.console_errors(), [""; 0]);
+}
+
+#[test]
+fn everything_on_the_dashboard_works_in_a_browser_over_https_and_http_2() {
+    let dashboard = start();
+    let vendor = Vendor::new();
+    let gate = Gate::before(dashboard.address(), &vendor, "");
+    gate.install(&vendor.license());
+    let browser = Browser::start();
+    visit(&browser, gate.secure_url());
+    browser.until("document.querySelector('#license').textContent === 'license: valid'");
+    let protocol =
+        browser.run("return performance.getEntriesByType('navigation')[0].nextHopProtocol");
+    assert_eq!(protocol, "h2");
     assert_eq!(browser.console_errors(), [""; 0]);
 }
 

@@ -13,9 +13,10 @@ use crate::wire;
 /// What the gate believes people type; nobody needs to reach it under that name here.
 pub(crate) const ROOT_URL: &str = "http://dashboard.example/";
 
-/// A running gate, its directory and the vendor's keys.
+/// A running gate and its directory.
 pub(crate) struct Gate {
-    address: SocketAddr,
+    plain: String,
+    secure: String,
     _process: Process,
     _dir: TempDir,
 }
@@ -56,20 +57,27 @@ impl Gate {
     /// A gate in front of `upstream` that trusts `vendor`, with renewal at `renewal_url` unless it is empty.
     pub(crate) fn before(upstream: SocketAddr, vendor: &Vendor, renewal_url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        certificate(dir.path());
         let config = dir.path().join("gate.toml");
         let keys = vendor.public_keys();
         std::fs::write(&config, configuration(upstream, &keys, renewal_url)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
         command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
         let process = Process::start(command);
-        let address =
-            process.line(|line| line.contains("listening").then(|| bound(line, upstream))?);
-        Self { address, _process: process, _dir: dir }
+        let (plain, secure) = process.line(|line| {
+            line.contains("listening").then_some((url(line, "http://")?, url(line, "https://")?))
+        });
+        Self { plain, secure, _process: process, _dir: dir }
     }
 
     /// Where it listens, as `http://127.0.0.1:PORT`.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub(crate) fn url(&self) -> &str {
+        &self.plain
+    }
+
+    /// Where it listens with a certificate nobody vouches for, as `https://127.0.0.1:PORT`.
+    pub(crate) fn secure_url(&self) -> &str {
+        &self.secure
     }
 
     /// Calls the licensing API as the dashboard's administrator.
@@ -94,8 +102,11 @@ fn configuration(upstream: SocketAddr, keys: &Path, renewal_url: &str) -> String
     format!(
         r#"
 [server]
-listen = ["127.0.0.1:0"]
+listen = ["http://127.0.0.1:0", "https://127.0.0.1:0"]
 root_url = "{ROOT_URL}"
+[server.tls]
+cert_file = "cert.pem"
+key_file = "key.pem"
 [upstream]
 url = "http://{upstream}"
 [license]
@@ -108,12 +119,17 @@ listen = ""
     )
 }
 
-/// The address in a log line that is not the upstream's.
-fn bound(line: &str, upstream: SocketAddr) -> Option<SocketAddr> {
-    let addressy = |c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == ':');
-    line.split(addressy)
-        .filter_map(|word| word.parse::<SocketAddr>().ok())
-        .find(|address| *address != upstream)
+fn certificate(dir: &Path) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+}
+
+/// The URL of `scheme` in a log line, to the end of its port.
+fn url(line: &str, scheme: &str) -> Option<String> {
+    let rest = &line[line.find(scheme)? + scheme.len()..];
+    let authority = rest.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).next()?;
+    Some(format!("{scheme}{authority}"))
 }
 
 fn run(args: &[&str]) -> String {

@@ -9,6 +9,7 @@ mod browser;
 mod dashboard;
 mod demo;
 mod gate;
+mod issuer;
 mod process;
 mod prometheus;
 mod sdk;

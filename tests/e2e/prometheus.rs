@@ -58,7 +58,7 @@ fn the_interface_of_prometheus_works_as_without_the_gate() {
     let prometheus = Prometheus::start();
     let gate = Gate::before(prometheus.address, &Vendor::new(), "");
     let directly = visit(&format!("http://{}", prometheus.address));
-    let through_gate = visit(&gate.url());
+    let through_gate = visit(gate.url());
     assert!(directly.answer.contains("job=\"self\""), "{directly:?}");
     assert_eq!(through_gate, directly);
 }

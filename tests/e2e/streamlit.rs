@@ -46,7 +46,7 @@ fn a_streamlit_app_answers_clicks_and_keys_as_without_the_gate() {
     let streamlit = Streamlit::start();
     let gate = Gate::before(streamlit.address, &Vendor::new(), "");
     let directly = visit(&format!("http://{}", streamlit.address));
-    let through_gate = visit(&gate.url());
+    let through_gate = visit(gate.url());
     assert_eq!(directly.0, ["clicked 1 times", "clicked 2 times", "the slider says 42"]);
     assert_eq!(through_gate, directly);
 }

@@ -2,4 +2,5 @@
 
 mod cli;
 mod forwarding;
+mod licensing;
 mod support;

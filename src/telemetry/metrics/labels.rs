@@ -43,8 +43,6 @@ labels! {
         HeaderTimeout = "header_timeout",
         /// The connection ended before an answer.
         Closed = "closed",
-        /// Reading or writing failed.
-        Io = "io",
         /// The answer is not HTTP.
         Nonsense = "nonsense",
         /// The client's body ended early.
@@ -81,10 +79,8 @@ labels! {
 labels! {
     /// What became of the question whether a caller may.
     AuthOutcome {
-        /// Yes, just asked.
+        /// Yes.
         Granted = "granted",
-        /// Yes, remembered.
-        Cached = "cached",
         /// No or wrong credentials.
         Unauthorized = "unauthorized",
         /// Known, without the permission.

@@ -16,7 +16,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 pub use labels::{Action, AuthOutcome, Handler, Outcome, UpstreamErrorKind};
-pub use worker::{InFlight, WorkerMetrics};
+pub use worker::WorkerMetrics;
 
 /// The media type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -129,7 +129,7 @@ mod tests {
             worker.tunnel_closed();
             worker.upstream_error(UpstreamErrorKind::Closed);
         }
-        let guard = workers[0].in_flight();
+        workers[0].request_began();
         let text = metrics.render(Figures::default());
         shows(
             &text,
@@ -139,7 +139,7 @@ mod tests {
         shows(&text, "license_gate_tunnels_open 0");
         shows(&text, r#"license_gate_upstream_errors_total{kind="closed"} 2"#);
         shows(&text, "license_gate_http_requests_in_flight 1");
-        drop(guard);
+        workers[0].request_ended();
         shows(&metrics.render(Figures::default()), "license_gate_http_requests_in_flight 0");
     }
 
@@ -148,12 +148,12 @@ mod tests {
         let metrics = Metrics::default();
         metrics.license_change(Action::Install, Outcome::Refused);
         metrics.renewal(Outcome::Failed);
-        metrics.auth_check(AuthOutcome::Cached);
+        metrics.auth_check(AuthOutcome::Denied);
         let text = metrics.render(Figures::default());
         shows(&text, r#"license_gate_license_changes_total{action="install",outcome="refused"} 1"#);
         shows(&text, r#"license_gate_license_changes_total{action="remove",outcome="ok"} 0"#);
         shows(&text, r#"license_gate_renewals_total{outcome="failed"} 1"#);
-        shows(&text, r#"license_gate_auth_checks_total{outcome="cached"} 1"#);
+        shows(&text, r#"license_gate_auth_checks_total{outcome="denied"} 1"#);
         assert!(text.ends_with("# EOF\n"));
     }
 

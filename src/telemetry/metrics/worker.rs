@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::labels::{Handler, METHODS, STATUSES, UpstreamErrorKind, method_at, status_at};
 
-/// Where a worker counts. Counting takes no lock and no memory; cloning shares the counts.
+/// Where a worker counts, on its own thread only. Counting takes no lock and no memory; cloning shares the counts.
 #[derive(Clone, Debug)]
 pub struct WorkerMetrics(pub(super) Arc<Counts>);
 
@@ -41,34 +41,38 @@ impl WorkerMetrics {
     pub fn request(&self, handler: Handler, method: &Method, status: StatusCode) {
         let line = handler as usize * METHODS.len() + method_at(method);
         if let Some(count) = self.0.requests.get(line * STATUSES + status_at(status)) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
     }
 
-    /// A request is being answered for as long as the guard lives.
-    pub fn in_flight(&self) -> InFlight {
-        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.clone())
+    /// A request came.
+    pub fn request_began(&self) {
+        change(&self.0.in_flight, 1);
+    }
+
+    /// A request was answered to its last byte, or given up.
+    pub fn request_ended(&self) {
+        change(&self.0.in_flight, -1);
     }
 
     /// A client's connection was accepted.
     pub fn connection_opened(&self) {
-        self.0.connections.fetch_add(1, Ordering::Relaxed);
+        change(&self.0.connections, 1);
     }
 
     /// A client's connection ended.
     pub fn connection_closed(&self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        change(&self.0.connections, -1);
     }
 
     /// A connection was upgraded.
     pub fn tunnel_opened(&self) {
-        self.0.tunnels.fetch_add(1, Ordering::Relaxed);
+        change(&self.0.tunnels, 1);
     }
 
     /// An upgraded connection ended.
     pub fn tunnel_closed(&self) {
-        self.0.tunnels.fetch_sub(1, Ordering::Relaxed);
+        change(&self.0.tunnels, -1);
     }
 
     /// The dashboard failed.
@@ -77,12 +81,7 @@ impl WorkerMetrics {
     }
 }
 
-/// A request that is being answered.
-#[derive(Debug)]
-pub struct InFlight(WorkerMetrics);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Only the worker's own thread writes: no locked instruction is needed, and a scrape reads old or new.
+fn change(count: &AtomicI64, by: i64) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }

@@ -24,7 +24,7 @@ const MAX_TRAILERS: usize = 64;
 #[derive(Debug)]
 pub struct AnswerBody<B> {
     /// Gone when the body has ended.
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     outgoing: Outgoing<B>,
     decoder: Decoder,
     keep_alive: bool,
@@ -53,7 +53,7 @@ enum Step {
 
 impl<B: Upload> AnswerBody<B> {
     pub(super) fn new(
-        connection: Connection,
+        connection: Box<Connection>,
         outgoing: Outgoing<B>,
         length: BodyLength,
         keep_alive: bool,
@@ -124,12 +124,11 @@ impl<B: Upload> AnswerBody<B> {
         if self.decoder != Decoder::Ended {
             return;
         }
-        if let Some(mut connection) = self.connection.take()
+        if let Some(connection) = self.connection.take()
             && self.keep_alive
             && self.outgoing.done
             && connection.input.is_empty()
         {
-            connection.rest();
             self.client.recycle(connection);
         }
     }

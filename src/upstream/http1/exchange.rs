@@ -11,7 +11,7 @@ use http::{Method, Response, StatusCode};
 use super::super::{Answer, Client, Error, Fields, Head, Upload};
 use super::body::AnswerBody;
 use super::head::{self, AnswerHead, BodyLength};
-use super::upload::{self, Coding, Failed, Outgoing};
+use super::upload::{Failed, Outgoing};
 use super::{Connection, Upgraded};
 use crate::body::Body;
 use crate::sweep::{Deadline, Sweep};
@@ -19,7 +19,7 @@ use crate::sweep::{Deadline, Sweep};
 /// A request under way.
 #[derive(Debug)]
 pub(in crate::upstream) struct Exchange<B> {
-    connection: Connection,
+    connection: Box<Connection>,
     outgoing: Outgoing<B>,
     method: Method,
     wants_upgrade: bool,
@@ -32,15 +32,12 @@ pub(in crate::upstream) struct Exchange<B> {
 impl<B: Upload> Exchange<B> {
     /// Writes the head into the connection's buffer; nothing is sent before [`answer`](Self::answer).
     pub(in crate::upstream) fn new<F: Fields>(
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         head: &Head<'_, F>,
         body: B,
     ) -> Self {
-        let mut has_length = false;
-        head.fields.each(&mut |name, _| has_length |= upload::is_length(name));
-        let coding = upload::coding(&body, has_length);
         connection.output.clear();
-        head::write(&mut connection.output, head, framing(head.method, coding, has_length));
+        let coding = head::write(&mut connection.output, head, body.is_end_stream());
         Self {
             connection,
             outgoing: Outgoing::new(body, coding),
@@ -144,7 +141,6 @@ impl<B: Upload> Exchange<B> {
             let whole = connection.input.split_to(usize::try_from(length).unwrap_or_default());
             *response.body_mut() = Body::Whole(whole.freeze());
             if head.keep_alive && connection.input.is_empty() {
-                connection.rest();
                 client.recycle(connection);
             }
             return Answer { response, upgraded: None };
@@ -162,17 +158,4 @@ fn is_late(deadline: &Deadline, limit: Duration, cx: &Context<'_>) -> bool {
         deadline.set(limit);
     }
     deadline.has_passed(cx)
-}
-
-fn framing(method: &Method, coding: Coding, has_length: bool) -> &'static [u8] {
-    match coding {
-        Coding::Chunked => b"transfer-encoding: chunked\r\n",
-        // RFC 9110 section 8.6: methods that are expected to have a body say when it is empty.
-        Coding::Plain
-            if !has_length && matches!(*method, Method::POST | Method::PUT | Method::PATCH) =>
-        {
-            b"content-length: 0\r\n"
-        }
-        Coding::Plain => b"",
-    }
 }

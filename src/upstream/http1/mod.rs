@@ -12,7 +12,7 @@ mod upload;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -30,11 +30,12 @@ pub(super) struct Connection {
     io: TcpStream,
     /// Read and not yet used.
     input: BytesMut,
-    /// Written by us and not yet by the system.
-    output: BytesMut,
+    /// To be written, of which so much has been.
+    output: Vec<u8>,
+    written: usize,
     read_bytes: usize,
-    /// When it was last put into the pool; `None`: never.
-    idle: Option<Instant>,
+    /// When it was last put into the pool, by the worker's coarse clock; `None`: never.
+    idle: Option<Duration>,
 }
 
 /// The dashboard's side of an upgraded connection.
@@ -48,8 +49,8 @@ pub struct Upgraded {
 
 impl Connection {
     pub(super) fn new(io: TcpStream) -> Self {
-        let (input, output) = (BytesMut::new(), BytesMut::new());
-        Self { io, input, output, read_bytes: MIN_READ_BYTES, idle: None }
+        let (input, output) = (BytesMut::new(), Vec::new());
+        Self { io, input, output, written: 0, read_bytes: MIN_READ_BYTES, idle: None }
     }
 
     /// Whether it has answered a request before.
@@ -58,8 +59,8 @@ impl Connection {
     }
 
     /// How long it has been idle at `now`.
-    pub(super) fn idle_since(&self, now: Instant) -> Duration {
-        self.idle.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    pub(super) fn idle_at(&self, now: Duration) -> Duration {
+        self.idle.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
     /// Whether neither an end nor unasked bytes have come. Costs a system call only when the runtime has news of it.
@@ -81,11 +82,11 @@ impl Connection {
     }
 
     /// Ready for the next request; its buffers keep their small size.
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self, now: Duration) {
         if self.read_bytes > MIN_READ_BYTES {
             self.read_bytes = MIN_READ_BYTES;
             self.input = BytesMut::new();
         }
-        self.idle = Some(Instant::now());
+        self.idle = Some(now);
     }
 }

@@ -4,11 +4,9 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::super::{Error, Upload};
 use super::Connection;
@@ -69,8 +67,7 @@ impl<B: Upload> Outgoing<B> {
             let waiting = !self.ended
                 && self.piece.is_empty()
                 && self.poll_piece(&mut connection.output, cx).map_err(Failed::Body)?.is_pending();
-            let flushed =
-                poll_flush(&mut connection.io, &mut connection.output, &mut self.piece, cx);
+            let flushed = poll_flush(connection, &mut self.piece, cx);
             ready!(flushed).map_err(Failed::Write)?;
             if waiting {
                 return Poll::Pending;
@@ -83,7 +80,7 @@ impl<B: Upload> Outgoing<B> {
     }
 
     /// Stages the next piece of the body; its chunk framing goes to `out`.
-    fn poll_piece(&mut self, out: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_piece(&mut self, out: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let chunked = self.coding == Coding::Chunked;
         let had_piece = std::mem::replace(&mut self.begun, true);
@@ -118,7 +115,7 @@ impl<B: Upload> Outgoing<B> {
     }
 }
 
-fn write_trailers(out: &mut BytesMut, trailers: &HeaderMap) {
+fn write_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
     for (name, value) in trailers {
         if !hop::is_forbidden_trailer(name) {
             write_field(out, name.as_str().as_bytes(), value.as_bytes());
@@ -127,38 +124,31 @@ fn write_trailers(out: &mut BytesMut, trailers: &HeaderMap) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes `out`, then `piece`, in as few system calls as the socket allows.
+/// Writes what is left of the connection's output, then `piece`, in as few system calls as the socket allows.
 fn poll_flush(
-    io: &mut TcpStream,
-    out: &mut BytesMut,
+    connection: &mut Connection,
     piece: &mut Bytes,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    while !out.is_empty() || !piece.is_empty() {
+    let Connection { io, output, written, .. } = connection;
+    while *written < output.len() || !piece.is_empty() {
         let io = Pin::new(&mut *io);
-        let written = if piece.is_empty() {
-            ready!(io.poll_write(cx, out))?
-        } else if out.is_empty() {
+        let head = &output[*written..];
+        let sent = if piece.is_empty() {
+            ready!(io.poll_write(cx, head))?
+        } else if head.is_empty() {
             ready!(io.poll_write(cx, piece))?
         } else {
-            ready!(io.poll_write_vectored(cx, &[IoSlice::new(out), IoSlice::new(piece)]))?
+            ready!(io.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(piece)]))?
         };
-        if written == 0 {
+        if sent == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        let of_head = written.min(out.len());
-        out.advance(of_head);
-        piece.advance(written - of_head);
+        let of_head = sent.min(head.len());
+        *written += of_head;
+        piece.advance(sent - of_head);
     }
+    output.clear();
+    *written = 0;
     Poll::Ready(Ok(()))
-}
-
-/// How `body` has to be framed when the head says `headers_length` or nothing.
-pub(super) fn coding<B: Upload>(body: &B, has_length: bool) -> Coding {
-    if body.is_end_stream() || has_length { Coding::Plain } else { Coding::Chunked }
-}
-
-/// Whether a field is the one that frames a body of known length.
-pub(super) fn is_length(name: &[u8]) -> bool {
-    name == CONTENT_LENGTH.as_str().as_bytes()
 }

@@ -1,8 +1,14 @@
 //! What tests are made of.
 #![allow(dead_code, reason = "a shelf of parts; not every part is in use at every commit")]
 
+pub(crate) mod dashboard;
 pub(crate) mod gate;
+pub(crate) mod http;
+pub(crate) mod issuer;
 pub(crate) mod message;
 pub(crate) mod origin;
 pub(crate) mod program;
+pub(crate) mod program;
+pub(crate) mod scene;
+pub(crate) mod vendor;
 pub(crate) mod wire;

@@ -1,0 +1,64 @@
+//! What the probes of a running gate see: whether it wants requests, and where its license stands.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Check, State};
+use crate::clock::Clock;
+use crate::shutdown::Phase;
+use crate::store::{Reader, Source, Writer};
+use crate::telemetry::metrics::{Figures, LicenseInfo, Metrics};
+
+/// The parts of a gate that probes and scrapes look at.
+#[derive(Debug)]
+pub struct Probed {
+    /// The license in force.
+    pub reader: Reader,
+    /// Whether the store can be written.
+    pub writer: Writer,
+    /// When it is.
+    pub clock: Clock,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the gate is stopping.
+    pub phase: watch::Receiver<Phase>,
+}
+
+impl State for Probed {
+    fn checks(&self) -> Vec<Check> {
+        let passed = *self.phase.borrow() == Phase::Serving;
+        vec![Check { name: "not draining", passed }]
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render(self.figures())
+    }
+}
+
+impl Probed {
+    fn figures(&self) -> Figures {
+        let snapshot = self.reader.snapshot();
+        let claims = snapshot.license().map(|license| license.claims());
+        let source = match snapshot.source() {
+            Source::Nowhere => "none",
+            Source::Store => "store",
+        };
+        let info = claims.map(|claims| LicenseInfo {
+            lid: claims.lid.clone(),
+            company: claims.company.clone().unwrap_or_default(),
+            source: source.to_owned(),
+        });
+        Figures {
+            license_status: snapshot.status(self.clock.now()).code(),
+            license_expiry: claims
+                .and_then(|claims| claims.license_ends_at())
+                .map(|end| end.as_secs()),
+            license_token_expiry: claims.map(|claims| claims.exp.as_secs()),
+            license_included_users: claims.and_then(|claims| claims.included_users),
+            license: info,
+            store_up: self.writer.is_up(),
+            tls_certificate_expiry: None,
+        }
+    }
+}

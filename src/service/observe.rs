@@ -1,0 +1,123 @@
+//! What is counted and logged of each request: from its head, over its answer, to the last byte or the loss of it.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::request::Parts;
+use http::{Method, Response};
+use http_body::{Frame, SizeHint};
+
+use super::{Answer, Stages};
+use crate::body::Body;
+use crate::downstream::Sender;
+use crate::proxy::{ForwardError, ForwardedBody, RequestId};
+use crate::telemetry::access::{Flag, Record};
+use crate::telemetry::metrics::Handler;
+use crate::upstream;
+
+/// A request under observation. Counted as in flight until dropped, and logged then, if requests are.
+#[derive(Debug)]
+pub(super) struct Observation {
+    pub(super) stages: Rc<Stages>,
+    record: Option<Box<Record>>,
+}
+
+impl Observation {
+    pub(super) fn new(stages: Rc<Stages>) -> Self {
+        stages.metrics.request_began();
+        Self { stages, record: None }
+    }
+
+    pub(super) fn asked(&mut self, head: &Parts, sender: Sender, id: &RequestId) {
+        let Some(log) = &self.stages.access else { return };
+        let mut record = log.record(head.method.clone(), head.version, sender.address);
+        record.request_id = id.as_str().to_owned();
+        let host = head
+            .headers
+            .get(HOST)
+            .map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+        let authority = || head.uri.authority().map(|authority| authority.as_str().to_owned());
+        record.host = host.or_else(authority).unwrap_or_default();
+        record.path = head.uri.path().to_owned();
+        self.record = Some(Box::new(record));
+    }
+
+    pub(super) fn upstream_answered(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.upstream = Some(record.elapsed());
+        }
+    }
+
+    pub(super) fn failed(&mut self, error: &ForwardError) {
+        if let Some(record) = &mut self.record {
+            record.flag = error.flag();
+        }
+    }
+
+    pub(super) fn answered(&mut self, method: &Method, response: &Answer, handler: Handler) {
+        self.stages.metrics.request(handler, method, response.status());
+        if let Some(record) = &mut self.record {
+            record.status = Some(response.status());
+            record.handler = handler;
+        }
+    }
+
+    /// Goes on observing with the answer's body.
+    pub(super) fn watch(self, response: Answer) -> Response<Observed> {
+        response.map(|body| Observed { body, observation: self })
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        self.stages.metrics.request_ended();
+    }
+}
+
+/// An answer's body under observation.
+#[derive(Debug)]
+pub struct Observed {
+    body: Body<ForwardedBody>,
+    observation: Observation,
+}
+
+impl http_body::Body for Observed {
+    type Data = Bytes;
+    type Error = upstream::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, upstream::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let (Some(record), Poll::Ready(Some(frame))) = (&mut this.observation.record, &polled) {
+            match frame {
+                Ok(frame) => record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Err(_) => record.flag = Some(Flag::CutByUpstream),
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        if let Some(record) = &mut self.observation.record
+            && !http_body::Body::is_end_stream(&self.body)
+        {
+            record.flag.get_or_insert(Flag::ClientLeft);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The access log: one line a request on standard output, when its answer is through or given up.
+//!
+//! Workers hand finished lines to one writing thread, so that a slow reader of standard output never holds a request up;
+//! lines that do not fit into the queue are dropped, counted, and the loss is logged. No query strings, no fields a secret
+//! could be in.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode, Version};
+use serde::Serialize;
+
+use super::metrics::Handler;
+use super::{Format, Now};
+
+/// Lines that may wait for the writer.
+const QUEUE_LINES: usize = 16 * 1024;
+
+/// What nginx calls a client that left before its answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// What went wrong with a request, if anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// No connection to the dashboard.
+    ConnectFailed,
+    /// The dashboard's answer was cut, or was none.
+    CutByUpstream,
+    /// The dashboard did not answer in time.
+    TimedOut,
+    /// The client left before its answer was through.
+    ClientLeft,
+}
+
+impl Flag {
+    /// As the log has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectFailed => "UF",
+            Self::CutByUpstream => "UC",
+            Self::TimedOut => "UT",
+            Self::ClientLeft => "DC",
+        }
+    }
+}
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    lines: SyncSender<String>,
+    format: Format,
+    now: Now,
+}
+
+/// One request, on its way to becoming a line. The line is written when this is dropped.
+#[derive(Debug)]
+pub struct Record {
+    log: AccessLog,
+    began: Instant,
+    /// The request's id.
+    pub request_id: String,
+    /// The client's address, behind trusted proxies too.
+    pub client: IpAddr,
+    /// Of the request.
+    pub method: Method,
+    /// As the client called us.
+    pub host: String,
+    /// Without its query.
+    pub path: String,
+    /// Of the request.
+    pub protocol: Version,
+    /// Of the answer; `None` until there is one.
+    pub status: Option<StatusCode>,
+    /// Of the answer's body.
+    pub bytes: u64,
+    /// Until the head of the dashboard's answer.
+    pub upstream: Option<Duration>,
+    /// Who answered.
+    pub handler: Handler,
+    /// What went wrong.
+    pub flag: Option<Flag>,
+}
+
+/// The line's fields, in its order.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: &'a str,
+    request_id: &'a str,
+    client: IpAddr,
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
+    protocol: &'a str,
+    status: u16,
+    bytes: u64,
+    duration_ms: f64,
+    upstream_ms: Option<f64>,
+    handler: &'static str,
+    flag: Option<&'static str>,
+}
+
+impl AccessLog {
+    /// Starts the writing thread, which ends, everything written, when the last log and record are gone.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start(format: Format, now: Now) -> io::Result<(Self, JoinHandle<()>)> {
+        let (lines, queue) = sync_channel(QUEUE_LINES);
+        let writer = std::thread::Builder::new().name("access-log".into());
+        let writer = writer.spawn(move || write_all(&queue))?;
+        Ok((Self { lines, format, now }, writer))
+    }
+
+    /// A record of a request that begins now.
+    pub fn record(&self, method: Method, protocol: Version, client: IpAddr) -> Record {
+        Record {
+            log: self.clone(),
+            began: Instant::now(),
+            request_id: String::new(),
+            client,
+            method,
+            host: String::new(),
+            path: String::new(),
+            protocol,
+            status: None,
+            bytes: 0,
+            upstream: None,
+            handler: Handler::Gate,
+            flag: None,
+        }
+    }
+
+    fn write(&self, record: &Record) {
+        let line = self.line(record);
+        // Full or gone: a request does not wait for its own log line.
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
+            tracing::debug!("the access log is not read fast enough; a line was dropped");
+        }
+    }
+
+    fn line(&self, record: &Record) -> String {
+        let mut time = String::with_capacity(24);
+        // Writing to a String cannot fail.
+        let _ = (self.now)(&mut time);
+        let line = Line {
+            time: &time,
+            request_id: &record.request_id,
+            client: record.client,
+            method: record.method.as_str(),
+            host: &record.host,
+            path: &record.path,
+            protocol: protocol(record.protocol),
+            status: record.status.map_or(CLIENT_LEFT, |status| status.as_u16()),
+            bytes: record.bytes,
+            duration_ms: millis(record.began.elapsed()),
+            upstream_ms: record.upstream.map(millis),
+            handler: record.handler.as_str(),
+            flag: record.flag.map(Flag::as_str),
+        };
+        match self.format {
+            Format::Json => serde_json::to_string(&line).unwrap_or_default() + "\n",
+            Format::Text => text(&line),
+        }
+    }
+}
+
+impl Record {
+    /// How long the request has taken so far.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            self.flag = Some(Flag::ClientLeft);
+        }
+        self.log.write(self);
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    // Whole microseconds are exact in a double for centuries.
+    Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)).as_secs_f64()
+        * 1e3
+}
+
+/// The same on one readable line; what a client chose is quoted and escaped.
+fn text(line: &Line<'_>) -> String {
+    let mut text = String::with_capacity(160);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "{} {} {} {:?} {:?} {} {} {}B {:.3}ms",
+        line.time,
+        line.client,
+        line.method,
+        line.host,
+        line.path,
+        line.protocol,
+        line.status,
+        line.bytes,
+        line.duration_ms,
+    );
+    if let Some(upstream) = line.upstream_ms {
+        let _ = write!(text, " upstream={upstream:.3}ms");
+    }
+    let _ = write!(text, " {}", line.handler);
+    if let Some(flag) = line.flag {
+        let _ = write!(text, " {flag}");
+    }
+    let _ = writeln!(text, " {}", line.request_id);
+    text
+}
+
+/// Writes lines until the last sender is gone; flushes whenever none waits.
+fn write_all(queue: &Receiver<String>) {
+    let mut out = io::BufWriter::with_capacity(64 * 1024, io::stdout());
+    while let Ok(line) = queue.recv() {
+        // A standard output that is gone is no reason to stop serving.
+        let mut written = out.write_all(line.as_bytes());
+        while let Ok(line) = queue.try_recv() {
+            written = written.and(out.write_all(line.as_bytes()));
+        }
+        if written.and(out.flush()).is_err() {
+            tracing::debug!("the access log cannot be written to standard output");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(format: Format) -> String {
+        let (lines, queue) = sync_channel(1);
+        let log = AccessLog { lines, format, now: |out| out.write_str("NOW") };
+        let mut record = log.record(Method::GET, Version::HTTP_11, IpAddr::from([127, 0, 0, 1]));
+        record.request_id = "r1".into();
+        record.host = "a\nb".into();
+        record.path = "/x".into();
+        record.status = Some(StatusCode::OK);
+        record.bytes = 5;
+        record.handler = Handler::Proxy;
+        drop(record);
+        queue.recv().expect("a line")
+    }
+
+    #[test]
+    fn a_line_has_every_field_and_nothing_a_client_sent_breaks_it() {
+        let json: serde_json::Value = serde_json::from_str(&line(Format::Json)).expect("JSON");
+        let fields: Vec<&str> =
+            json.as_object().expect("an object").keys().map(String::as_str).collect();
+        let mut expected = vec![
+            "time",
+            "request_id",
+            "client",
+            "method",
+            "host",
+            "path",
+            "protocol",
+            "status",
+            "bytes",
+            "duration_ms",
+            "upstream_ms",
+            "handler",
+            "flag",
+        ];
+        expected.sort_unstable();
+        assert_eq!(fields, expected);
+        let text = line(Format::Text);
+        assert!(text.starts_with(r#"NOW 127.0.0.1 GET "a\nb" "/x" HTTP/1.1 200 5B "#), "{text}");
+        assert!(text.ends_with("ms proxy r1\n") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn a_client_that_left_before_its_answer_is_499_dc() {
+        let (lines, queue) = sync_channel(1);
+        let log = AccessLog { lines, format: Format::Text, now: |_| Ok(()) };
+        drop(log.record(Method::GET, Version::HTTP_2, IpAddr::from([127, 0, 0, 1])));
+        let text = queue.recv().expect("a line");
+        assert!(text.contains("HTTP/2 499 0B") && text.contains(" DC "), "{text}");
+    }
+}

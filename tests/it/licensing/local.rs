@@ -1,0 +1,124 @@
+//! `mode = "local"`: callers of the configuration.
+
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, Version};
+use serde_json::json;
+
+use crate::support::program::Place;
+use crate::support::scene::{Scene, Setup};
+use crate::support::vendor::ROOT_URL;
+
+/// As weak as it may be: these tests are about the gate, not about the hash.
+fn argon2id(password: &str) -> String {
+    let params = Params::new(8, 1, 1, None).expect("parameters");
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash: PasswordHash =
+        argon2.hash_password_with_salt(password.as_bytes(), b"salt of 16 bytes").expect("a hash");
+    hash.to_string()
+}
+
+fn bcrypt_2y(password: &str) -> String {
+    bcrypt::hash(password, 4).expect("a hash").replace("$2b$", "$2y$")
+}
+
+fn user(name: &str, hash: &str, permissions: &[&str]) -> String {
+    format!("{{ name = {name:?}, password_hash = {hash:?}, permissions = {permissions:?} }}")
+}
+
+fn scene() -> Scene {
+    let all = ["licensing:read", "licensing:write", "licensing:delete"];
+    let users = [
+        user("ann", &argon2id("correct: horse"), &all),
+        user("bob", &bcrypt_2y("päss"), &["licensing:read"]),
+        user("eve", &bcrypt_2y("e"), &[]),
+    ];
+    let users = format!("[{}]", users.join(", "));
+    Setup::new().set("auth.mode", "\"local\"").set("auth.users", users).start()
+}
+
+#[test]
+fn users_sign_in_with_argon2_and_bcrypt_and_the_dashboard_is_not_asked() {
+    let scene = scene();
+    let token = json!({ "token": scene.vendor.token().sign() });
+    let ann = |method| scene.ask(method, "/api/licensing/token").basic("ann", "correct: horse");
+    let bob = |method| scene.ask(method, "/api/licensing/token").basic("bob", "päss");
+    ann("POST").json(&token).send().is(200);
+    assert_eq!(bob("GET").send().is(200).json()["status"], 1);
+    assert!(bob("POST").json(&token).send().is(403).text().contains("licensing:write"));
+    assert!(bob("DELETE").json(&json!({})).send().is(403).text().contains("licensing:delete"));
+    scene.ask("GET", "/api/licensing/check").basic("eve", "e").send().is(403);
+    ann("DELETE").json(&json!({ "instance": ROOT_URL })).send().is(202);
+    assert_eq!(scene.dashboard.count(), 0);
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_name_get_the_same_answer() {
+    let scene = scene();
+    let pairs = [
+        ("ann", "wrong"),
+        ("ann", ""),
+        ("Ann", "correct: horse"),
+        ("bob", "correct: horse"),
+        ("zoe", "x"),
+        ("", ""),
+    ];
+    for (name, password) in pairs {
+        let answer = scene.ask("GET", "/api/licensing/check").basic(name, password).send();
+        let answer = answer.fails(401, "password-auth.failed");
+        assert_eq!(answer.json()["message"], "Invalid username or password", "{name}");
+        assert!(answer.value("www-authenticate").is_some());
+    }
+    assert_eq!(scene.dashboard.count(), 0);
+}
+
+#[test]
+fn a_session_cookie_means_nothing_here() {
+    let scene = scene();
+    let request = scene.ask("GET", "/api/licensing/check");
+    let request = request.field("Cookie", "grafana_session=admin-session");
+    request.send().fails(401, "auth.unauthorized");
+    let request = scene.ask("GET", "/api/licensing/check").field("Authorization", "Bearer x");
+    request.send().fails(401, "auth.service-account");
+}
+
+#[test]
+fn origins_are_held_against_writes_here_too() {
+    let scene = scene();
+    let request = scene.ask("POST", "/api/licensing/token").basic("ann", "correct: horse");
+    let request = request.json(&json!({ "token": "x" })).field("Origin", "https://evil.example");
+    request.send().fails(403, "auth.origin-not-allowed");
+}
+
+#[test]
+fn there_are_no_statistics() {
+    let scene = scene();
+    let request = scene.ask("GET", "/api/licensing/refresh-stats");
+    request.send().fails(401, "auth.unauthorized");
+    request.basic("bob", "päss").send().fails(404, "licensing.stats.local");
+    assert_eq!(scene.dashboard.count(), 0);
+}
+
+#[test]
+fn failed_sign_ins_are_limited_here_too() {
+    let users = format!("[{}]", user("bob", &bcrypt_2y("b"), &["licensing:read"]));
+    let scene = Setup::new()
+        .set("auth.mode", "\"local\"")
+        .set("auth.users", users)
+        .set("limits.failed_sign_ins_per_minute", 2)
+        .start();
+    let check = |password| scene.ask("GET", "/api/licensing/check").basic("bob", password).send();
+    check("x").is(401);
+    check("y").is(401);
+    check("b").fails(429, "auth.too-many-failures");
+}
+
+#[test]
+fn a_hash_made_by_hash_password_signs_in() {
+    let made = Place::new().run_with(&["hash-password"], &[], "from the prompt\n").exits(0);
+    let users = format!("[{}]", user("cli", made.out.trim(), &["licensing:read"]));
+    let scene = Setup::new().set("auth.mode", "\"local\"").set("auth.users", users).start();
+    let check = |password| scene.ask("GET", "/api/licensing/check").basic("cli", password).send();
+    check("from the prompt").is(200);
+    check("from the prompt\n").is(401);
+}

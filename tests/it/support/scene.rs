@@ -1,0 +1,195 @@
+//! A gate before a dashboard, trusting a vendor: where most stories about licenses play.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::dashboard::{Dashboard, User};
+use super::gate::{Builder, Gate};
+use super::http::{self, Answer, Request};
+use super::vendor::{ROOT_URL, Vendor};
+
+/// Everybody the dashboard knows.
+pub(crate) const USERS: &[User] = &[
+    user("admin", "hunter2", "admin-session", true, false, &[]),
+    user("former", "hunter2", "former-session", true, true, &[]),
+    user("reader", "r", "reader-session", false, false, &["licensing:read", "org:read"]),
+    user("writer", "w", "writer-session", false, false, &["licensing:write"]),
+    user("deleter", "d", "deleter-session", false, false, &["licensing:delete"]),
+    user("nobody", "n", "nobody-session", false, false, &["licensing:reports:read"]),
+];
+
+const fn user(
+    name: &'static str,
+    password: &'static str,
+    session: &'static str,
+    admin: bool,
+    disabled: bool,
+    permissions: &'static [&'static str],
+) -> User {
+    User { name, password, session, admin, disabled, permissions }
+}
+
+/// A scene that is not yet played.
+pub(crate) struct Setup {
+    pub(crate) vendor: Vendor,
+    pub(crate) dashboard: Dashboard,
+    dir: TempDir,
+    settings: Vec<(String, String)>,
+}
+
+/// A scene that plays.
+pub(crate) struct Scene {
+    pub(crate) gate: Gate,
+    pub(crate) vendor: Vendor,
+    pub(crate) dashboard: Dashboard,
+    settings: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A gate called [`ROOT_URL`] without limits, a dashboard of [`USERS`], a vendor the gate trusts.
+    pub(crate) fn new() -> Self {
+        let (vendor, dir) = (Vendor::new(), tempfile::tempdir().expect("a directory"));
+        vendor.write_jwks(dir.path());
+        let settings = [
+            ("server.root_url", format!("{ROOT_URL:?}")),
+            ("license.keys", "\"jwks.json\"".to_owned()),
+            ("limits.writes_per_minute", "0".to_owned()),
+            ("limits.failed_sign_ins_per_minute", "0".to_owned()),
+        ];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
+        Self { vendor, dashboard: Dashboard::knowing(USERS), dir, settings }
+    }
+
+    /// Sets `key` (dotted) to a TOML `value`.
+    pub(crate) fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.settings.retain(|(set, _)| set != key);
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Leaves `key` at its default.
+    pub(crate) fn unset(mut self, key: &str) -> Self {
+        self.settings.retain(|(set, _)| set != key);
+        self
+    }
+
+    /// Where the gate will run.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Puts `content` where the gate keeps its license, as an earlier run might have left it.
+    pub(crate) fn stored(self, content: impl AsRef<[u8]>) -> Self {
+        self.file("data/license.jwt", content)
+    }
+
+    /// Writes a file below the gate's directory.
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        let path = self.dir().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, content).expect("written");
+        self
+    }
+
+    /// Starts the gate.
+    pub(crate) fn start(self) -> Scene {
+        let Self { vendor, dashboard, dir, settings } = self;
+        let gate = builder(&dashboard, &settings).in_dir(dir).start();
+        Scene { gate, vendor, dashboard, settings }
+    }
+}
+
+fn builder(dashboard: &Dashboard, settings: &[(String, String)]) -> Builder {
+    let before = Builder::before(dashboard.address);
+    settings.iter().fold(before, |builder, (key, value)| builder.set(key, value))
+}
+
+impl Scene {
+    /// A gate with everything usual.
+    pub(crate) fn new() -> Self {
+        Setup::new().start()
+    }
+
+    /// Kills the gate and starts another on what it left.
+    pub(crate) fn restart(self) -> Self {
+        let Self { gate, vendor, dashboard, settings } = self;
+        let gate = builder(&dashboard, &settings).in_dir(gate.kill()).start();
+        Self { gate, vendor, dashboard, settings }
+    }
+
+    /// A request to the gate by nobody.
+    pub(crate) fn ask(&self, method: &str, target: &str) -> Request {
+        http::request(self.gate.address, method, target)
+    }
+
+    /// A request to the gate by the dashboard's administrator.
+    pub(crate) fn admin(&self, method: &str, target: &str) -> Request {
+        self.ask(method, target).basic("admin", "hunter2")
+    }
+
+    /// `POST /api/licensing/token` by the administrator.
+    pub(crate) fn post(&self, token: &str) -> Answer {
+        self.admin("POST", "/api/licensing/token").json(&json!({ "token": token })).send()
+    }
+
+    /// Installs `token`, which must be accepted.
+    #[track_caller]
+    pub(crate) fn install(&self, token: &str) -> Value {
+        self.post(token).is(200).json()
+    }
+
+    /// `POST /api/licensing/token/renew` by the administrator.
+    pub(crate) fn renew(&self) -> Answer {
+        self.admin("POST", "/api/licensing/token/renew").json(&json!({})).send()
+    }
+
+    /// `DELETE /api/licensing/token` of this instance by the administrator.
+    pub(crate) fn remove(&self) -> Answer {
+        self.admin("DELETE", "/api/licensing/token").json(&json!({ "instance": ROOT_URL })).send()
+    }
+
+    /// `GET /api/licensing/token` by the administrator.
+    #[track_caller]
+    pub(crate) fn shown(&self) -> Value {
+        self.admin("GET", "/api/licensing/token").send().is(200).json()
+    }
+
+    /// `GET /api/licensing/check` by the administrator.
+    #[track_caller]
+    pub(crate) fn check(&self) -> String {
+        self.admin("GET", "/api/licensing/check").send().is(200).text().to_owned()
+    }
+
+    /// The stored license, byte for byte.
+    pub(crate) fn on_disk(&self) -> Option<String> {
+        std::fs::read_to_string(self.gate.stored("license.jwt")).ok()
+    }
+
+    /// Asserts that `token` is in force, in memory and on disk.
+    #[track_caller]
+    pub(crate) fn holds(&self, token: &str) {
+        assert_eq!(self.on_disk().as_deref(), Some(token), "on disk");
+        assert_eq!(self.shown()["jti"], jti(token), "in memory");
+        assert_eq!(self.check(), "true");
+    }
+
+    /// Asserts that there is no license, neither in memory nor on disk.
+    #[track_caller]
+    pub(crate) fn holds_nothing(&self) {
+        assert_eq!(self.on_disk(), None, "on disk");
+        assert_eq!((&self.shown()["status"], &self.shown()["jti"]), (&json!(4), &json!("")));
+        assert_eq!(self.check(), "false");
+    }
+}
+
+/// The `jti` of a token, which nobody verified.
+#[track_caller]
+pub(crate) fn jti(token: &str) -> Value {
+    use base64::Engine;
+    let content = token.split('.').nth(1).expect("a token");
+    let content = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(content);
+    let claims: Value = serde_json::from_slice(&content.expect("base64url")).expect("claims");
+    claims["jti"].clone()
+}
