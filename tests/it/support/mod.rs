@@ -8,7 +8,6 @@ pub(crate) mod issuer;
 pub(crate) mod message;
 pub(crate) mod origin;
 pub(crate) mod program;
-pub(crate) mod program;
 pub(crate) mod scene;
 pub(crate) mod vendor;
 pub(crate) mod wire;
