@@ -1,7 +1,8 @@
 //! A client's bytes on their way to the HTTP parser: checked, counted towards deadlines, and handed on when upgraded.
 //!
-//! A byte that makes the framing ambiguous is replaced by NUL and is the last one the parser gets: earlier requests on the
-//! connection are answered in order, this one gets the parser's own 400 (or its body an error), and nothing behind it is read.
+//! A byte that makes the framing ambiguous is replaced by NUL and an empty line, the last the parser gets: earlier requests
+//! on the connection are answered in order, this one gets the parser's own 400 (or its body an error), and nothing behind it
+//! is read.
 
 use std::io;
 use std::pin::Pin;
@@ -116,6 +117,8 @@ impl Io {
                     tracing::debug!(client.address = %self.peer.address, %fault, "refused an ambiguous request");
                     buf.filled_mut()[start + at] = 0;
                     buf.set_filled(start + at + 1);
+                    // The parser looks at a head once it has seen an empty line.
+                    self.early = BytesMut::from(&b"\r\n\r\n"[..]);
                     self.mode = Mode::Poisoned;
                 }
             },
@@ -146,8 +149,10 @@ impl AsyncRead for Io {
                     return this.poll_held(cx);
                 }
             }
-            Mode::Poisoned => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-            Mode::Http1(_) | Mode::Http2(_) | Mode::Tunnel => {}
+            Mode::Poisoned if this.early.is_empty() => {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            Mode::Poisoned | Mode::Http1(_) | Mode::Http2(_) | Mode::Tunnel => {}
         }
         let start = buf.filled().len();
         ready!(this.poll_fill(cx, buf))?;

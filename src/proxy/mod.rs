@@ -6,11 +6,12 @@ mod request_id;
 mod tunnel;
 mod upgrade;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use http::header::VIA;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, Uri};
 
 use crate::body::Body;
 use crate::downstream::{Peer, RequestBody, Sender};
@@ -70,8 +71,8 @@ impl Proxy {
             via: &self.via,
             upgrade: upgrade.is_some(),
         };
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let head = Head { method: &parts.method, target, fields, upgrade };
+        let target = target(&parts.uri);
+        let head = Head { method: &parts.method, target: &target, fields, upgrade };
         let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
         if let Some(upgraded) = upgraded {
             upgrade::accept(&mut response, upgrade);
@@ -86,5 +87,13 @@ impl Proxy {
         let mut lines =
             headers.get_all(VIA).iter().filter_map(|line: &HeaderValue| line.to_str().ok());
         lines.any(|line| line.contains(&self.instance))
+    }
+}
+
+/// Path and query as sent. An absolute target may have a query and no path, which then is `/` (RFC 9112 section 3.2.1).
+fn target(uri: &Uri) -> Cow<'_, str> {
+    match uri.path_and_query().map_or("/", |target| target.as_str()) {
+        query if query.starts_with('?') => format!("/{query}").into(),
+        target => target.into(),
     }
 }

@@ -218,8 +218,9 @@ fn refused(client: &mut Wire, pieces: &mut dyn Iterator<Item = &[u8]>) -> Result
     }
     let answer = client.end().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&answer).into_owned();
-    let is_one = text.matches("HTTP/1.1 ").count() == 1;
-    if text.starts_with("HTTP/1.1 400 ") && is_one { Ok(()) } else { Err(text) }
+    let is_one = text.matches("HTTP/1.").count() == 1;
+    let is_400 = ["HTTP/1.1 400 ", "HTTP/1.0 400 "].iter().any(|start| text.starts_with(start));
+    if is_400 && is_one { Ok(()) } else { Err(text) }
 }
 
 /// Sends every row on a connection of its own; `prepare` says something good on it first.

@@ -24,7 +24,7 @@ fn method_path_and_query_go_up_byte_for_byte() {
         "GET /d/AbC/x?from=now-6h&to=now&var-x=$__all&kiosk",
         "GET /x?a=/api/licensing/token",
         "GET /x?b=%zz&c=100%&d=%00&e=%u1234",
-        "GET /x?{}|^[]\"`",
+        "GET /x?{}|^[]`",
         "GET /x?y?z/../w",
         "GET /licensing/token",
         "GET /api/licensingx",

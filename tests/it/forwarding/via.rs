@@ -28,17 +28,6 @@ fn via_is_extended() {
 }
 
 #[test]
-fn a_gate_before_itself_is_told_of_with_508() {
-    let address = Origin::vacant();
-    let gate = listening(address, address);
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let answer = client.answer();
-    assert_eq!(answer.status(), 508);
-    assert!(answer.text().contains("upstream.url"), "{answer:?}");
-}
-
-#[test]
 fn a_loop_through_another_gate_is_told_of_with_508() {
     let (one, two) = (Origin::vacant(), Origin::vacant());
     let (_first, _second) = (listening(one, two), listening(two, one));
