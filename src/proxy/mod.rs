@@ -17,7 +17,7 @@ use crate::body::Body;
 use crate::downstream::{Peer, RequestBody, Sender};
 use crate::gate::Permit;
 use crate::upstream::{self, AnswerBody, Client, Head};
-use headers::Forwarded;
+use headers::{Forwarded, Marks};
 
 pub use error::ForwardError;
 pub use request_id::{RequestId, RequestIds};
@@ -58,10 +58,11 @@ impl Proxy {
         sender: Sender,
         id: &RequestId,
     ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
-        if self.has_been_here(&parts.headers) {
+        let marks = Marks::of(&parts.headers);
+        if marks.via && self.has_been_here(&parts.headers) {
             return Err(ForwardError::Loop);
         }
-        let upgrade = upgrade::wanted(parts, &body);
+        let upgrade = if marks.upgrade { upgrade::wanted(parts, &body) } else { None };
         let fields = Forwarded {
             request: parts,
             peer,
@@ -70,6 +71,7 @@ impl Proxy {
             root_host: &self.root_host,
             via: &self.via,
             upgrade: upgrade.is_some(),
+            marks,
         };
         let target = target(&parts.uri);
         let head = Head { method: &parts.method, target: &target, fields, upgrade };
