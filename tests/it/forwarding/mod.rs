@@ -2,11 +2,15 @@
 
 mod ambiguous;
 mod bodies;
+mod deadlines;
+mod failures;
 mod fields;
 mod interim;
 mod paths;
 mod senders;
+mod stopping;
 mod target;
+mod tunnels;
 mod versions;
 mod via;
 
