@@ -223,3 +223,15 @@ fn unasked_bytes_spoil_a_connection_to_the_dashboard() {
     origin.accept().serve("good");
     assert_eq!(client.answer().text(), "good");
 }
+
+#[test]
+fn an_idle_connection_to_the_dashboard_is_closed_though_no_client_is_there() {
+    let (origin, gate) = stage_with(|gate| gate.set("upstream.idle_timeout", "\"300ms\""));
+    let mut client = Wire::connect(gate.address);
+    client.send("GET / HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+    let mut call = origin.accept();
+    call.serve("");
+    client.answer();
+    client.ends();
+    call.ends();
+}

@@ -1,6 +1,8 @@
 //! How the gate stops: what is in flight ends, nothing new begins, and nobody waits for ever.
 
 use super::{stage, stage_with};
+use crate::support::gate::Builder;
+use crate::support::origin::Recorder;
 use crate::support::wire::Wire;
 
 #[test]
@@ -52,5 +54,20 @@ fn what_outlasts_the_grace_period_is_cut() {
     assert_eq!(client.exactly(4), b"half");
     client.ends();
     call.breaks();
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn a_standard_output_that_nobody_reads_keeps_nobody() {
+    let recorder = Recorder::start();
+    let gate = Builder::before(recorder.address).set("log.access", true).unread();
+    let mut gate = gate.set("shutdown.grace_period", "\"300ms\"").start();
+    let mut client = Wire::connect(gate.address);
+    // More than a pipe holds.
+    for _ in 0..1000 {
+        client.get("/a-path-that-makes-a-line-of-some-length-in-the-access-log-of-the-gate");
+        assert_eq!(client.answer().status(), 200);
+    }
+    gate.signal("TERM");
     assert_eq!(gate.wait().code(), Some(0));
 }

@@ -18,6 +18,7 @@ pub(crate) struct Builder {
     upstream: String,
     settings: Vec<(String, String)>,
     dir: Option<TempDir>,
+    unread: bool,
 }
 
 /// A gate that listens. Killed when dropped.
@@ -35,12 +36,23 @@ pub(crate) struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 impl Builder {
     /// A gate in front of `upstream`.
     pub(crate) fn before(upstream: SocketAddr) -> Self {
-        Self { upstream: format!("http://{upstream}"), settings: Vec::new(), dir: None }
+        Self {
+            upstream: format!("http://{upstream}"),
+            settings: Vec::new(),
+            dir: None,
+            unread: false,
+        }
     }
 
     /// Sets `key` (dotted, as `timeouts.idle`) to a TOML `value`.
     pub(crate) fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Writes to a standard output that nobody reads.
+    pub(crate) fn unread(mut self) -> Self {
+        self.unread = true;
         self
     }
 
@@ -57,8 +69,8 @@ impl Builder {
         std::fs::write(&config, toml(&self.upstream, &self.settings)).expect("a configuration");
         let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
         command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
-        let mut child =
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process");
+        let out = if self.unread { Stdio::piped() } else { Stdio::null() };
+        let mut child = command.stdout(out).stderr(Stdio::piped()).spawn().expect("a process");
         let log = Log::default();
         log.follow(child.stderr.take().expect("standard error"));
         let line = log.wait_for("listening");
