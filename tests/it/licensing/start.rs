@@ -111,7 +111,7 @@ fn of_a_directory_of_keys_the_good_are_used_and_the_broken_are_named() {
 }
 
 #[test]
-fn a_license_is_kept_while_its_key_is_not_trusted_and_in_force_when_it_is_again() {
+fn a_license_whose_key_is_no_longer_trusted_is_set_aside_whole() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
