@@ -1,26 +1,57 @@
 //! license-gate: a reverse proxy in front of a metrics dashboard that keeps its license.
-pub mod admin;
+//!
+//! The code tells two stories. A newcomer reads [`service`], then [`store`], top to bottom; every other module is one stage.
+//!
+//! ```text
+//! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ answer
+//!             └── downstream/ ──┘  service └─ gate ─ proxy ─ upstream ───┘
+//! a license   bytes ─────── verified ─────── persisted ──── swapped ─────── asked about
+//!             feed/, api/   license/verify   store/file      store/          api, admin
+//! ```
+//!
+//! A module uses what is below it and nothing beside or above it; `tests/layers.rs` holds them to that:
+//!
+//! ```text
+//! 7  cli  app  worker
+//! 6  config
+//! 5  service  admin
+//! 4  api  proxy
+//! 3  gate  feed  auth
+//! 2  store
+//! 1  license  upstream  downstream  problem
+//! 0  body  chunk  clock  hop  path  random  shutdown  sweep  telemetry
+//! ```
+
+// A request's way.
+pub mod downstream;
+pub mod service;
+
 pub mod api;
-pub mod app;
 pub mod auth;
+pub mod gate;
+pub mod proxy;
+pub mod upstream;
+
+// A license's way.
+pub mod feed;
+pub mod license;
+pub mod store;
+
+// What starts, stops and watches them.
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod worker;
+
+// What everybody stands on.
 pub mod body;
 pub mod chunk;
-pub mod cli;
 pub mod clock;
-pub mod config;
-pub mod downstream;
-pub mod feed;
-pub mod gate;
 pub mod hop;
-pub mod license;
 pub mod path;
 pub mod problem;
-pub mod proxy;
 pub mod random;
-pub mod service;
 pub mod shutdown;
-pub mod store;
 pub mod sweep;
 pub mod telemetry;
-pub mod upstream;
-pub mod worker;

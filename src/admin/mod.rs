@@ -3,7 +3,7 @@
 //! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while it wants requests, 503 while
 //! it drains; `?verbose` lists the checks. `GET /metrics`: OpenMetrics text. Whoever may connect may read: the listener
 //! is meant for the machine itself or a private network. It keeps answering while the gate drains, until it is told to end.
-//! What is true is asked of a [`State`]; each connection carries one request and is cut after [`DEADLINE`].
+//! What is true is asked of a [`State`]; each connection carries one request and is cut after 10 s.
 
 mod answer;
 mod probed;

@@ -24,6 +24,19 @@ pub(super) async fn get<D: Dashboard>(
 /// The answer itself, for whoever may have it.
 pub(super) fn answer(api: &Api) -> Response<Bytes> {
     let valid = api.reader.current().status(api.clock.now()) == Status::Valid;
-    let body: &'static [u8] = if valid { b"true" } else { b"false" };
-    wire::json(StatusCode::OK, Bytes::from_static(body))
+    if valid { api.checked.valid.clone() } else { api.checked.invalid.clone() }
+}
+
+/// Both answers, written once.
+#[derive(Debug)]
+pub(super) struct Checked {
+    valid: Response<Bytes>,
+    invalid: Response<Bytes>,
+}
+
+impl Checked {
+    pub(super) fn new() -> Self {
+        let written = |body: &'static [u8]| wire::json(StatusCode::OK, Bytes::from_static(body));
+        Self { valid: written(b"true"), invalid: written(b"false") }
+    }
 }

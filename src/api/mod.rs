@@ -40,6 +40,7 @@ pub struct Api {
     renewal: Renewal,
     clock: Clock,
     metrics: Arc<Metrics>,
+    checked: check::Checked,
 }
 
 /// A request's head, who sent it, and whom to ask about that.
@@ -68,7 +69,8 @@ impl Api {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { auth, reader, writer, renewal, clock, metrics }
+        let checked = check::Checked::new();
+        Self { auth, reader, writer, renewal, clock, metrics, checked }
     }
 
     /// The answer to `GET /check` where anybody may have it: no caller to judge, no body to read, nothing to wait for.

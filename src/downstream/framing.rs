@@ -61,7 +61,8 @@ enum State {
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     http_1_0: bool,
-    length: Option<u64>,
+    /// The number, and how many digits it was written with.
+    length: Option<(u64, usize)>,
     chunked: bool,
     upgrade: bool,
 }
@@ -176,7 +177,9 @@ impl Framing {
     }
 
     fn request_line(&mut self, line: &[u8]) -> Result<State, Fault> {
-        if memchr(b'#', line).is_some() {
+        // A method may have a # in it (RFC 9110 section 5.6.2), a target may not.
+        let target = memchr(b' ', line).map_or(line, |space| &line[space..]);
+        if memchr(b'#', target).is_some() {
             return Err(Fault::Fragment);
         }
         self.head = Head { http_1_0: line.ends_with(b" HTTP/1.0"), ..Head::default() };
@@ -201,8 +204,9 @@ impl Framing {
 
     fn length(&mut self, value: &[u8]) -> Result<(), Fault> {
         let number = number(value).ok_or(Fault::Length)?;
-        match self.head.length.replace(number) {
-            Some(before) if before != number => Err(Fault::Length),
+        // Equal numbers in other digits (`5`, `05`) are not the same length to everybody.
+        match self.head.length.replace((number, value.len())) {
+            Some(before) if before != (number, value.len()) => Err(Fault::Length),
             _ => Ok(()),
         }
     }
@@ -220,9 +224,9 @@ impl Framing {
         match (self.head.length, self.head.chunked) {
             (Some(_), true) => Err(Fault::LengthAndCoding),
             (None, true) => Ok(State::ChunkSize),
-            (Some(1..), false) => Ok(State::Body(self.head.length.unwrap_or_default())),
-            (Some(0) | None, false) if self.head.upgrade => Ok(State::Held),
-            (Some(0) | None, false) => Ok(State::RequestLine),
+            (Some((length @ 1.., _)), false) => Ok(State::Body(length)),
+            (Some(_) | None, false) if self.head.upgrade => Ok(State::Held),
+            (Some(_) | None, false) => Ok(State::RequestLine),
         }
     }
 }

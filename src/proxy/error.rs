@@ -120,7 +120,7 @@ impl ForwardError {
                     Some(BodyError::Broken(_)) | None => (
                         StatusCode::BAD_REQUEST,
                         "request.body-broken",
-                        "The request body broke off or is not framed as HTTP/1.1 requires.",
+                        "The request body broke off or is malformed.",
                     ),
                 },
             },

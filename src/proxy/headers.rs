@@ -7,7 +7,7 @@
 
 use std::io::Write;
 
-use http::header::{COOKIE, FORWARDED, HOST, TE, VIA};
+use http::header::{COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
 use memchr::memrchr2;
@@ -33,6 +33,27 @@ pub(super) struct Forwarded<'a> {
     pub(super) via: &'a str,
     /// Whether the request goes up as an upgrade.
     pub(super) upgrade: bool,
+    pub(super) marks: Marks,
+}
+
+/// Which of the fields are there that few requests have; one pass instead of a look-up each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    pub(super) via: bool,
+    pub(super) upgrade: bool,
+    pub(super) te: bool,
+}
+
+impl Marks {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut marks = Self::default();
+        for name in headers.keys() {
+            marks.via |= *name == VIA;
+            marks.upgrade |= *name == UPGRADE;
+            marks.te |= *name == TE;
+        }
+        marks
+    }
 }
 
 impl Fields for Forwarded<'_> {
@@ -70,14 +91,22 @@ impl Forwarded<'_> {
     }
 
     fn is_dropped(&self, name: &HeaderName) -> bool {
-        match name.as_str() {
-            "host" | "via" | "expect" | "http2-settings" | "x-real-ip" | "x-request-id" => true,
-            "forwarded" | "x-forwarded-for" => true,
-            "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" => true,
-            name_text => {
-                (!self.sender.trusted && name_text.starts_with("x-forwarded-"))
-                    || hop::is_hop_by_hop(name)
-            }
+        let text = name.as_str();
+        // What browsers send most begins with none of these; a look at one letter spares a dozen comparisons.
+        let may_be = matches!(
+            text.as_bytes()[0],
+            b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b't'..=b'v' | b'x'
+        );
+        may_be && (self.is_replaced(text) || hop::is_hop_by_hop(name))
+    }
+
+    /// Fields that the gate writes itself, answers itself, or does not believe.
+    fn is_replaced(&self, name: &str) -> bool {
+        match name {
+            "host" | "via" | "expect" | "http2-settings" | "forwarded" => true,
+            "x-real-ip" | "x-request-id" | "x-forwarded-for" | "x-forwarded-proto"
+            | "x-forwarded-host" | "x-forwarded-port" => true,
+            _ => !self.sender.trusted && name.starts_with("x-forwarded-"),
         }
     }
 
@@ -95,11 +124,11 @@ impl Forwarded<'_> {
             write(b"x-real-ip", peer);
         }
         write(b"x-request-id", self.id.as_str().as_bytes());
-        match headers.contains_key(VIA) {
+        match self.marks.via {
             false => write(b"via", self.via.as_bytes()),
             true => write(b"via", &extended(headers, &VIA, self.via.as_bytes())),
         }
-        if !self.upgrade && wants_trailers(headers) {
+        if self.marks.te && !self.upgrade && wants_trailers(headers) {
             write(b"te", b"trailers");
             write(b"connection", b"te");
         }

@@ -6,17 +6,18 @@ mod request_id;
 mod tunnel;
 mod upgrade;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use http::header::VIA;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, Uri};
 
 use crate::body::Body;
 use crate::downstream::{Peer, RequestBody, Sender};
 use crate::gate::Permit;
 use crate::upstream::{self, AnswerBody, Client, Head};
-use headers::Forwarded;
+use headers::{Forwarded, Marks};
 
 pub use error::ForwardError;
 pub use request_id::{RequestId, RequestIds};
@@ -57,10 +58,11 @@ impl Proxy {
         sender: Sender,
         id: &RequestId,
     ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
-        if self.has_been_here(&parts.headers) {
+        let marks = Marks::of(&parts.headers);
+        if marks.via && self.has_been_here(&parts.headers) {
             return Err(ForwardError::Loop);
         }
-        let upgrade = upgrade::wanted(parts, &body);
+        let upgrade = if marks.upgrade { upgrade::wanted(parts, &body) } else { None };
         let fields = Forwarded {
             request: parts,
             peer,
@@ -69,9 +71,10 @@ impl Proxy {
             root_host: &self.root_host,
             via: &self.via,
             upgrade: upgrade.is_some(),
+            marks,
         };
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let head = Head { method: &parts.method, target, fields, upgrade };
+        let target = target(&parts.uri);
+        let head = Head { method: &parts.method, target: &target, fields, upgrade };
         let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
         if let Some(upgraded) = upgraded {
             upgrade::accept(&mut response, upgrade);
@@ -86,5 +89,13 @@ impl Proxy {
         let mut lines =
             headers.get_all(VIA).iter().filter_map(|line: &HeaderValue| line.to_str().ok());
         lines.any(|line| line.contains(&self.instance))
+    }
+}
+
+/// Path and query as sent. An absolute target may have a query and no path, which then is `/` (RFC 9112 section 3.2.1).
+fn target(uri: &Uri) -> Cow<'_, str> {
+    match uri.path_and_query().map_or("/", |target| target.as_str()) {
+        query if query.starts_with('?') => format!("/{query}").into(),
+        target => target.into(),
     }
 }

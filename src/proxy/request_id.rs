@@ -27,17 +27,20 @@ impl RequestId {
     }
 }
 
-/// Makes ids for one worker. They are unlikely to meet again, not unlikely to be guessed.
+/// Makes ids for one worker: half of each is the worker's own, half a scattered count. They are unlikely to meet again, not
+/// unlikely to be guessed.
 #[derive(Debug)]
-pub struct RequestIds(Cell<u64>, u64);
+pub struct RequestIds {
+    own: [u8; LENGTH / 2],
+    count: Cell<u64>,
+}
 
 impl RequestIds {
     /// Ids that start at a random place.
     pub fn new(seed: [u8; 16]) -> Self {
-        let half = |range: std::ops::Range<usize>| {
-            seed[range].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
-        };
-        Self(Cell::new(half(0..8)), half(8..16))
+        let (own, start) = seed.split_at(8);
+        let number = |half: &[u8]| half.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        Self { own: digits(number(own)), count: Cell::new(number(start)) }
     }
 
     /// The id of a request with these fields.
@@ -50,17 +53,24 @@ impl RequestIds {
     }
 
     fn next(&self) -> RequestId {
-        let count = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.0.set(count);
-        let number = u128::from(mix(count)) << 64 | u128::from(mix(count ^ self.1));
-        let mut digits = [0; LENGTH];
-        for (place, digit) in digits.iter_mut().enumerate() {
-            let nibble = (number >> (4 * (LENGTH - 1 - place))) & 0xf;
-            *digit = b"0123456789abcdef"[nibble as usize];
-        }
+        let count = self.count.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.count.set(count);
+        let mut id = [0; LENGTH];
+        id[..LENGTH / 2].copy_from_slice(&self.own);
+        id[LENGTH / 2..].copy_from_slice(&digits(mix(count)));
         // Hexadecimal digits always make a field value.
-        RequestId(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-")))
+        RequestId(HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-")))
     }
+}
+
+fn digits(number: u64) -> [u8; LENGTH / 2] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; LENGTH / 2];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 0xf)];
+    }
+    digits
 }
 
 fn is_sane(value: &HeaderValue) -> bool {

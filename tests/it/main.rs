@@ -1,5 +1,6 @@
 //! What the gate does, seen from outside.
 
 mod cli;
+mod forwarding;
 mod licensing;
 mod support;

@@ -1,0 +1,129 @@
+//! Who the dashboard is told has sent a request.
+
+use super::{answered, forwarded, stage, stage_with};
+use crate::support::gate::Gate;
+use crate::support::message::Message;
+use crate::support::origin::Origin;
+
+fn get(origin: &Origin, gate: &Gate, fields: &str) -> Message {
+    forwarded(origin, gate, format!("GET / HTTP/1.1\r\nHost: dash:8443\r\n{fields}\r\n"))
+}
+
+fn trusting() -> (Origin, Gate) {
+    stage_with(|gate| gate.set("server.trusted_proxies", "[\"127.0.0.0/8\", \"10.0.0.0/8\"]"))
+}
+
+#[test]
+fn the_dashboard_is_told_who_asked_and_how() {
+    let (origin, gate) = stage();
+    let arrived = get(&origin, &gate, "");
+    assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-proto"), "http");
+    assert_eq!(arrived.field("x-forwarded-host"), "dash:8443");
+    assert_eq!(arrived.field("x-forwarded-port"), "8443");
+    assert_eq!(arrived.field("x-real-ip"), "127.0.0.1");
+    assert!(!arrived.has("forwarded"));
+}
+
+#[test]
+fn the_port_is_the_hosts_or_else_the_schemes() {
+    let (origin, gate) = stage();
+    let table =
+        [("dash", "80"), ("dash:81", "81"), ("[::1]", "80"), ("[::1]:9", "9"), ("d:", "80")];
+    for (host, port) in table {
+        let arrived = forwarded(&origin, &gate, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(arrived.field("x-forwarded-port"), port, "{host}");
+    }
+}
+
+#[test]
+fn what_a_stranger_says_of_himself_is_removed() {
+    let (origin, gate) = stage();
+    let arrived = get(
+        &origin,
+        &gate,
+        "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Server: evil\r\nX-Forwarded-Prefix: /e\r\n\
+         X-FORWARDED-USER: admin\r\nForwarded: for=192.0.2.1\r\nX-Real-IP: 192.0.2.1\r\nX-Request-Id: mine\r\n",
+    );
+    assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-proto"), "http");
+    assert_eq!(arrived.field("x-forwarded-host"), "dash:8443");
+    assert_eq!(arrived.field("x-forwarded-port"), "8443");
+    assert_eq!(arrived.field("x-real-ip"), "127.0.0.1");
+    assert_ne!(arrived.field("x-request-id"), "mine");
+    for name in ["forwarded", "x-forwarded-server", "x-forwarded-prefix", "x-forwarded-user"] {
+        assert!(!arrived.has(name), "{name}");
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_says_is_extended() {
+    let (origin, gate) = trusting();
+    let arrived = get(
+        &origin,
+        &gate,
+        "X-Forwarded-For: 203.0.113.7, 192.0.2.1\r\nX-Forwarded-For: 10.1.1.1\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-Host: outer.example\r\nForwarded: for=192.0.2.1;proto=https\r\nX-Real-IP: 203.0.113.7\r\n\
+         X-Request-Id: from-outside\r\n",
+    );
+    assert_eq!(arrived.field("x-forwarded-for"), "203.0.113.7, 192.0.2.1, 10.1.1.1, 127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-proto"), "https");
+    assert_eq!(arrived.field("x-forwarded-host"), "outer.example");
+    assert_eq!(arrived.field("x-forwarded-port"), "443");
+    assert_eq!(arrived.field("x-real-ip"), "192.0.2.1", "right to left, the first stranger");
+    assert_eq!(arrived.field("x-request-id"), "from-outside");
+    let forwarded = arrived.field("forwarded");
+    assert!(forwarded.starts_with("for=192.0.2.1;proto=https, for=127.0.0.1"), "{forwarded}");
+}
+
+#[test]
+fn a_trusted_proxy_that_says_nothing_is_the_client() {
+    let (origin, gate) = trusting();
+    let arrived = get(&origin, &gate, "");
+    assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
+    assert_eq!(arrived.field("x-real-ip"), "127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-port"), "8443");
+}
+
+#[test]
+fn trust_in_others_is_no_trust_in_this_peer() {
+    let (origin, gate) = stage_with(|gate| gate.set("server.trusted_proxies", "[\"10.0.0.0/8\"]"));
+    let arrived = get(&origin, &gate, "X-Forwarded-For: 192.0.2.1\r\nX-Request-Id: mine\r\n");
+    assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
+    assert_ne!(arrived.field("x-request-id"), "mine");
+}
+
+#[test]
+fn a_request_id_that_is_no_id_is_replaced() {
+    let (origin, gate) = trusting();
+    for id in ["two words", "", &"x".repeat(129), "caf\u{e9}"] {
+        let arrived = get(&origin, &gate, &format!("X-Request-Id: {id}\r\n"));
+        assert_ne!(arrived.field("x-request-id"), id);
+    }
+}
+
+#[test]
+fn the_answer_tells_the_same_request_id() {
+    let (origin, gate) = stage();
+    let mut client = crate::support::wire::Wire::connect(gate.address);
+    let mut call = None;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        client.get("/");
+        let arrived = call.get_or_insert_with(|| origin.accept()).request();
+        let sent = "HTTP/1.1 200 OK\r\nX-Request-Id: the-dashboards\r\nContent-Length: 0\r\n\r\n";
+        call.as_mut().expect("a connection").send(sent);
+        assert_eq!(client.answer().field("x-request-id"), arrived.field("x-request-id"));
+        ids.push(arrived.field("x-request-id"));
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "each request has its own: {ids:?}");
+}
+
+#[test]
+fn an_error_tells_the_request_id_too() {
+    let (origin, gate) = stage();
+    let answer = answered(&origin, &gate, "nonsense\r\n\r\n");
+    assert!(answer.text().contains(&answer.field("x-request-id")), "{answer:?}");
+}

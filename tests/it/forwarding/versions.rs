@@ -1,0 +1,84 @@
+//! HTTP/1.0, on either side.
+
+use super::{forwarded, recorded, stage, stage_with};
+use crate::support::message::Length;
+use crate::support::wire::Wire;
+
+#[test]
+fn an_http_1_0_client_without_host_goes_up_with_the_root_urls() {
+    let (origin, gate) =
+        stage_with(|gate| gate.set("server.root_url", "\"https://dash.example:8443/grafana/\""));
+    let arrived = forwarded(&origin, &gate, "GET /x HTTP/1.0\r\n\r\n");
+    assert_eq!(arrived.start, "GET /x HTTP/1.1");
+    assert_eq!(arrived.field("host"), "dash.example:8443");
+    assert_eq!(arrived.field("x-forwarded-host"), "dash.example:8443");
+}
+
+#[test]
+fn an_http_1_0_client_with_host_goes_up_with_its_own() {
+    let (origin, gate) = stage();
+    let arrived = forwarded(&origin, &gate, "GET / HTTP/1.0\r\nHost: mine:81\r\n\r\n");
+    assert_eq!(arrived.field("host"), "mine:81");
+}
+
+#[test]
+fn an_http_1_0_connection_ends_with_its_answer() {
+    let (_recorder, gate) = recorded();
+    let mut client = Wire::connect(gate.address);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(client.answer().text(), "dashboard");
+    client.ends();
+}
+
+#[test]
+fn an_http_1_0_connection_stays_when_its_client_asks() {
+    let (_recorder, gate) = recorded();
+    let mut client = Wire::connect(gate.address);
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!(answer.text(), "dashboard");
+        assert_eq!(answer.field("connection"), "keep-alive");
+    }
+}
+
+#[test]
+fn an_http_1_0_client_gets_no_chunks() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!(answer.text(), "hello");
+    assert_eq!(answer.answer_length("GET"), Length::UntilClose);
+}
+
+#[test]
+fn an_http_1_0_dashboard_is_not_asked_twice_on_one_connection() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    for _ in 0..2 {
+        client.get("/");
+        let mut call = origin.accept();
+        call.request();
+        call.send("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(client.answer().text(), "hi");
+        call.ends();
+    }
+}
+
+#[test]
+fn an_http_1_0_dashboard_that_keeps_alive_is_asked_again() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    let mut call = None;
+    for _ in 0..2 {
+        client.get("/");
+        let call = call.get_or_insert_with(|| origin.accept());
+        call.request();
+        call.send("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(client.answer().text(), "hi");
+    }
+}

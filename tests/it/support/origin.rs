@@ -1,0 +1,234 @@
+//! A dashboard that a test plays by hand, byte by byte; and one that answers by itself and keeps a record.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::gate::PATIENCE;
+use super::message::{Inbox, Message};
+use super::wire::{has_ended, patient, reset};
+
+/// A listening dashboard.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    listener: TcpListener,
+}
+
+/// One connection that the gate made to it.
+pub(crate) struct Call {
+    inbox: Inbox<TcpStream>,
+}
+
+impl Origin {
+    /// Listens on a port of its own; who connects waits for [`accept`](Self::accept).
+    pub(crate) fn start() -> Self {
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// Listens at `address`.
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
+        let patience = socket2::SockRef::from(&listener).set_read_timeout(Some(PATIENCE));
+        patience.expect("a socket");
+        Self { address: listener.local_addr().expect("an address"), listener }
+    }
+
+    /// An address at which nobody listens, for now.
+    pub(crate) fn vacant() -> SocketAddr {
+        Self::start().address
+    }
+
+    /// The next connection.
+    #[track_caller]
+    pub(crate) fn accept(&self) -> Call {
+        let (socket, _) = self.listener.accept().expect("a connection");
+        patient(&socket);
+        Call { inbox: Inbox::new(socket) }
+    }
+}
+
+impl Call {
+    /// A whole request, by its framing.
+    #[track_caller]
+    pub(crate) fn request(&mut self) -> Message {
+        self.try_request().expect("a request")
+    }
+
+    fn try_request(&mut self) -> io::Result<Message> {
+        let mut request = self.inbox.head()?;
+        let length = request.request_length();
+        self.inbox.body(&mut request, length)?;
+        Ok(request)
+    }
+
+    /// A request whose body must break off.
+    #[track_caller]
+    pub(crate) fn cut_request(&mut self) -> Message {
+        let mut request = self.head();
+        let length = request.request_length();
+        match self.inbox.body(&mut request, length) {
+            Ok(()) => panic!("it ended as if whole: {request:?}"),
+            Err(error) => assert!(has_ended(&error), "{error}"),
+        }
+        request
+    }
+
+    /// A request's head.
+    #[track_caller]
+    pub(crate) fn head(&mut self) -> Message {
+        self.inbox.head().expect("a head")
+    }
+
+    /// The rest of a request whose head has been read.
+    #[track_caller]
+    pub(crate) fn body(&mut self, request: &mut Message) {
+        let length = request.request_length();
+        self.inbox.body(request, length).expect("a body");
+    }
+
+    /// A chunk of a request's body.
+    #[track_caller]
+    pub(crate) fn chunk(&mut self) -> Vec<u8> {
+        self.inbox.chunk().expect("a chunk")
+    }
+
+    /// The first chunk of a request's body, whose end comes with the next one.
+    #[track_caller]
+    pub(crate) fn chunk_begun(&mut self) -> Vec<u8> {
+        self.inbox.chunk_begun().expect("a chunk")
+    }
+
+    /// A later chunk, whose end comes with the next one.
+    #[track_caller]
+    pub(crate) fn chunk_continued(&mut self) -> Vec<u8> {
+        assert_eq!(self.exactly(2), b"\r\n");
+        self.chunk_begun()
+    }
+
+    /// So many raw bytes.
+    #[track_caller]
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
+        self.inbox.exactly(count).expect("as many bytes")
+    }
+
+    /// Reads on, and forgets.
+    #[track_caller]
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.inbox.skip(count).expect("as many bytes");
+    }
+
+    /// Sends all of `bytes`.
+    #[track_caller]
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("sent");
+    }
+
+    /// Sends `bytes`, unless the gate does not want them any more.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.inbox.stream.write_all(bytes.as_ref())
+    }
+
+    /// Answers 200 with `body`.
+    #[track_caller]
+    pub(crate) fn answer(&mut self, body: &str) {
+        self.send(answer(body));
+    }
+
+    /// Reads a request, answers it.
+    #[track_caller]
+    pub(crate) fn serve(&mut self, body: &str) -> Message {
+        let request = self.request();
+        self.answer(body);
+        request
+    }
+
+    /// Waits until the gate has closed, with nothing more to read.
+    #[track_caller]
+    pub(crate) fn ends(&mut self) {
+        match self.inbox.rest() {
+            Ok(rest) => assert!(rest.is_empty(), "unexpected: {}", rest.escape_ascii()),
+            Err(error) => assert!(has_ended(&error), "{error}"),
+        }
+    }
+
+    /// Waits until the gate has closed, whatever else it sent.
+    #[track_caller]
+    pub(crate) fn breaks(&mut self) {
+        if let Err(error) = self.inbox.rest() {
+            assert!(has_ended(&error), "{error}");
+        }
+    }
+
+    /// Everything until the gate ends its half.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        self.inbox.rest().expect("an orderly end")
+    }
+
+    /// Ends the sending half.
+    pub(crate) fn half_close(&self) {
+        self.inbox.stream.shutdown(Shutdown::Write).expect("open");
+    }
+
+    /// Closes with a reset.
+    pub(crate) fn reset(self) {
+        reset(&self.inbox.stream);
+    }
+
+    /// A write that does not get on for so long fails.
+    pub(crate) fn write_timeout(&self, limit: Duration) {
+        self.inbox.stream.set_write_timeout(Some(limit)).expect("a socket");
+    }
+}
+
+/// A 200 of known length.
+pub(crate) fn answer(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A dashboard that answers every whole request with 200, and remembers it.
+pub(crate) struct Recorder {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Mutex<Vec<Message>>>,
+}
+
+impl Recorder {
+    /// Answers until the test ends.
+    pub(crate) fn start() -> Self {
+        let origin = Origin::start();
+        let (address, seen) = (origin.address, Arc::<Mutex<Vec<Message>>>::default());
+        let record = seen.clone();
+        origin.listener.set_nonblocking(false).expect("a socket");
+        socket2::SockRef::from(&origin.listener).set_read_timeout(None).expect("a socket");
+        thread::spawn(move || {
+            for socket in origin.listener.incoming().map_while(Result::ok) {
+                let record = record.clone();
+                thread::spawn(move || attend(Call { inbox: Inbox::new(socket) }, &record));
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// The whole requests so far.
+    pub(crate) fn seen(&self) -> Vec<Message> {
+        self.seen.lock().expect("a lock").clone()
+    }
+
+    /// Their request lines.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.seen().into_iter().map(|request| request.start).collect()
+    }
+}
+
+fn attend(mut call: Call, record: &Mutex<Vec<Message>>) {
+    while let Ok(request) = call.try_request() {
+        let is_head = request.start.starts_with("HEAD ");
+        record.lock().expect("a lock").push(request);
+        let sent = call.try_send(if is_head { answer("") } else { answer("dashboard") });
+        if sent.is_err() {
+            break;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A client that sends exactly the bytes it is told to, and reads exactly one answer at a time.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::gate::PATIENCE;
+use super::message::{Inbox, Message};
+
+/// Bytes both ways.
+pub(crate) trait Duplex: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Duplex for S {}
+
+/// One connection of a client.
+pub(crate) struct Wire {
+    inbox: Inbox<Box<dyn Duplex>>,
+    socket: TcpStream,
+}
+
+impl Wire {
+    /// Over plain TCP.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let socket = socket(address);
+        let stream: Box<dyn Duplex> = Box::new(socket.try_clone().expect("a clone"));
+        Self { inbox: Inbox::new(stream), socket }
+    }
+
+    /// Over TLS, as `localhost`; the handshake happens with the first bytes.
+    pub(crate) fn connect_tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        let socket = socket(address);
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(config, name).expect("a session");
+        let stream = StreamOwned::new(session, socket.try_clone().expect("a clone"));
+        Self { inbox: Inbox::new(Box::new(stream)), socket }
+    }
+
+    /// Sends all of `bytes`.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("sent");
+    }
+
+    /// Sends `bytes`, unless the other side does not want them any more.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.inbox.stream.write_all(bytes.as_ref())?;
+        self.inbox.stream.flush()
+    }
+
+    /// Sends `GET path`.
+    pub(crate) fn get(&mut self, path: &str) {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: dash\r\n\r\n"));
+    }
+
+    /// The whole answer to a `GET`.
+    #[track_caller]
+    pub(crate) fn answer(&mut self) -> Message {
+        self.answer_to("GET")
+    }
+
+    /// The whole answer to a request of `method`.
+    #[track_caller]
+    pub(crate) fn answer_to(&mut self, method: &str) -> Message {
+        let mut answer = self.head();
+        let length = answer.answer_length(method);
+        match self.inbox.body(&mut answer, length) {
+            Ok(()) => answer,
+            Err(error) => panic!("{error} within {answer:?}"),
+        }
+    }
+
+    /// An answer that must break off within its body.
+    #[track_caller]
+    pub(crate) fn cut_answer(&mut self) -> Message {
+        let mut answer = self.head();
+        let length = answer.answer_length("GET");
+        match self.inbox.body(&mut answer, length) {
+            Ok(()) => panic!("it ended as if whole: {answer:?}"),
+            Err(error) => assert!(has_ended(&error), "{error}"),
+        }
+        answer
+    }
+
+    /// An answer's head.
+    #[track_caller]
+    pub(crate) fn head(&mut self) -> Message {
+        self.inbox.head().expect("a head")
+    }
+
+    /// A chunk of an answer's body.
+    #[track_caller]
+    pub(crate) fn chunk(&mut self) -> Vec<u8> {
+        self.inbox.chunk().expect("a chunk")
+    }
+
+    /// So many raw bytes.
+    #[track_caller]
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
+        self.inbox.exactly(count).expect("as many bytes")
+    }
+
+    /// Reads on, and forgets.
+    #[track_caller]
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.inbox.skip(count).expect("as many bytes");
+    }
+
+    /// Everything until the end, which must come in order.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        self.inbox.rest().expect("an orderly end")
+    }
+
+    /// Waits for the end, orderly or not, with nothing more to read.
+    #[track_caller]
+    pub(crate) fn ends(&mut self) {
+        match self.inbox.rest() {
+            Ok(rest) => assert!(rest.is_empty(), "unexpected: {}", rest.escape_ascii()),
+            Err(error) => assert!(has_ended(&error), "{error}"),
+        }
+    }
+
+    /// How reading to the end ends.
+    pub(crate) fn end(&mut self) -> io::Result<Vec<u8>> {
+        self.inbox.rest()
+    }
+
+    /// Ends the sending half.
+    pub(crate) fn half_close(&self) {
+        self.socket.shutdown(Shutdown::Write).expect("open");
+    }
+
+    /// Leaves without a goodbye: the other side gets a reset.
+    pub(crate) fn reset(self) {
+        reset(&self.socket);
+    }
+
+    /// A write that does not get on for so long fails.
+    pub(crate) fn write_timeout(&self, limit: Duration) {
+        self.socket.set_write_timeout(Some(limit)).expect("a socket");
+    }
+}
+
+/// A connected socket whose reads and writes lose patience.
+pub(crate) fn socket(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).expect("a connection");
+    patient(&socket);
+    socket
+}
+
+pub(super) fn patient(socket: &TcpStream) {
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    socket.set_write_timeout(Some(PATIENCE)).expect("a socket");
+    socket.set_nodelay(true).expect("a socket");
+}
+
+/// Makes the close of `socket` a reset.
+pub(super) fn reset(socket: &TcpStream) {
+    let linger = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+    linger.expect("a socket");
+}
+
+/// Whether the connection is over, rather than silent for too long or nonsense.
+pub(crate) fn has_ended(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
