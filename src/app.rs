@@ -197,8 +197,8 @@ fn licensing(
         control: control.clone(),
     };
     let Store { reader, writer, faults } = store::open(&config.store, means)?;
-    for fault in &faults {
-        let error = format!("{:#}", anyhow::Error::msg(fault.to_string()));
+    for fault in faults {
+        let error = format!("{:#}", anyhow::Error::new(fault));
         tracing::warn!(error, "the store needs attention");
     }
     let issuer = Issuer::new(&config.feed)?;
