@@ -103,25 +103,27 @@ impl Stages {
     ) -> Answer {
         let (parts, body) = request.into_parts();
         let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
+        let route = self.route(&parts);
+        if let Ok(Some(Endpoint::Check)) = route
+            && let Some(response) = self.api.public_check()
+        {
+            return self.checked(response, &parts, sender, observed);
+        }
         let id = self.ids.name(&parts.headers, sender.trusted);
         observed.asked(&parts, sender, &id);
         let method = parts.method.clone();
-        let (response, handler) = match self.route(&parts) {
+        let (response, handler) = match route {
             Ok(None) => {
                 let permit = self.gate.admit();
                 let forwarded = self.proxy.forward(permit, &parts, body, peer, sender, &id).await;
                 (self.forwarded(forwarded, &parts.headers, id, observed), Handler::Proxy)
             }
             Ok(Some(endpoint)) => {
-                let response = match self.public_check(endpoint) {
-                    Some(response) => response,
-                    None => {
-                        // Boxed: it is large and rare, and every request would carry the room for it.
-                        let request = Request::from_parts(parts, body);
-                        Box::pin(self.licensing(endpoint, request, sender, &id)).await
-                    }
-                };
-                (finished(response, &method, id), Handler::Licensing)
+                // Boxed: it is large and rare, and every request would carry the room for it.
+                let request = Request::from_parts(parts, body);
+                let mut response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
+                id.put_on(&mut response);
+                (finished(response, &method), Handler::Licensing)
             }
             Err(problem) => (refusal(problem, &parts.headers, id), Handler::Gate),
         };
@@ -161,8 +163,20 @@ impl Stages {
         Ok(self.router.endpoint(&parts.method, parts.uri.path())?)
     }
 
-    fn public_check(&self, endpoint: Endpoint) -> Option<Response<Bytes>> {
-        (endpoint == Endpoint::Check).then(|| self.api.public_check()).flatten()
+    /// The check that anybody may make, often: it has a name only where it is logged.
+    fn checked(
+        &self,
+        response: Response<Bytes>,
+        parts: &Parts,
+        sender: Sender,
+        observed: &mut Observation,
+    ) -> Answer {
+        if self.access.is_some() {
+            observed.asked(parts, sender, &self.ids.name(&parts.headers, sender.trusted));
+        }
+        let response = finished(response, &parts.method);
+        observed.answered(&parts.method, &response, Handler::Licensing);
+        response
     }
 
     async fn licensing(
@@ -181,9 +195,8 @@ impl Stages {
     }
 }
 
-/// What every answer of the licensing API has. A `HEAD` tells the length of the body it does not have (RFC 9110 9.3.2).
-fn finished(mut response: Response<Bytes>, method: &Method, id: RequestId) -> Answer {
-    id.put_on(&mut response);
+/// A `HEAD` tells the length of the body it does not have (RFC 9110 section 9.3.2).
+fn finished(mut response: Response<Bytes>, method: &Method) -> Answer {
     if *method == Method::HEAD {
         let length = std::mem::take(response.body_mut()).len();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());

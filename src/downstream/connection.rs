@@ -131,8 +131,11 @@ async fn serve_http<S: Service>(
 
 async fn serve_h1<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>) -> io::Result<()> {
     let service = service_fn(|request| call(context.service.clone(), peer.clone(), request));
+    let probe = io.probe();
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
+        // Keeps the library from reading ahead, with a buffer, while a request is in flight: the probe does, without.
+        .half_close(true)
         .max_headers(context.limits.max_headers)
         .max_header_size(context.limits.max_header_bytes)
         .max_buf_size(context.limits.max_header_bytes.max(MIN_BUFFER_BYTES))
@@ -151,7 +154,13 @@ async fn serve_h1<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>)
         if peer.deadline().has_passed(cx) && peer.is_idle() {
             return Poll::Ready(End::Late);
         }
-        Pin::new(&mut connection).poll(cx).map(End::Done)
+        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(End::Done(outcome));
+        }
+        match !peer.is_idle() && probe.poll_gone(cx).is_ready() {
+            true => Poll::Ready(End::Cut),
+            false => Poll::Pending,
+        }
     });
     let end = end.await;
     let parts = connection.into_parts();

@@ -4,6 +4,7 @@
 //! on the connection are answered in order, this one gets the parser's own 400 (or its body an error), and nothing behind it
 //! is read.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,9 +23,26 @@ const MAX_JOINED_BYTES: usize = 2048;
 /// Bytes kept that a client sent ahead of the answer to its upgrade.
 const MAX_EARLY_BYTES: usize = 16 * 1024;
 
+/// Read at once while a request is in flight.
+const PROBE_BYTES: usize = 256;
+
 /// A client's side of a connection; after an upgrade, its raw bytes.
 #[derive(Debug)]
-pub struct Io {
+pub struct Io(Rc<RefCell<Wire>>);
+
+/// Looks after a client while its request is in flight and nobody reads from it. Must not be used inside a read or write.
+#[derive(Debug)]
+pub(super) struct Probe(Rc<RefCell<Wire>>);
+
+impl Probe {
+    /// Ready when the client has gone. What it sends meanwhile is kept, up to a limit: a next request, say.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.borrow_mut().poll_gone(cx)
+    }
+}
+
+#[derive(Debug)]
+struct Wire {
     stream: Stream,
     peer: Rc<Peer>,
     /// Bytes read and not yet handed to the parser.
@@ -43,29 +61,36 @@ enum Mode {
 
 impl Io {
     pub(super) fn http1(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
-        Self { stream, peer, early, mode: Mode::Http1(Framing::default()) }
+        Self::new(Wire { stream, peer, early, mode: Mode::Http1(Framing::default()) })
     }
 
     pub(super) fn http2(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
         peer.heard(true);
-        Self { stream, peer, early, mode: Mode::Http2(0) }
+        Self::new(Wire { stream, peer, early, mode: Mode::Http2(0) })
+    }
+
+    fn new(wire: Wire) -> Self {
+        Self(Rc::new(RefCell::new(wire)))
+    }
+
+    pub(super) fn probe(&self) -> Probe {
+        Probe(self.0.clone())
     }
 
     /// Raw bytes from here on, after those in `read` that the parser did not use.
-    pub(super) fn into_tunnel(mut self, read: &[u8]) -> Self {
-        if !read.is_empty() {
-            let mut early = BytesMut::from(read);
-            early.extend_from_slice(&self.early);
-            self.early = early;
-        }
-        self.mode = Mode::Tunnel;
+    pub(super) fn into_tunnel(self, read: &[u8]) -> Self {
+        let mut wire = self.0.borrow_mut();
+        wire.unread(read);
+        wire.mode = Mode::Tunnel;
+        drop(wire);
         self
     }
 
     /// Whether the client was still sending a request, or may have sent one that was refused unread.
     pub(super) fn has_unread(&self) -> bool {
-        match &self.mode {
-            Mode::Http1(framing) => framing.in_message() || !self.early.is_empty(),
+        let wire = self.0.borrow();
+        match &wire.mode {
+            Mode::Http1(framing) => framing.in_message() || !wire.early.is_empty(),
             Mode::Poisoned => true,
             Mode::Http2(_) | Mode::Tunnel => false,
         }
@@ -75,16 +100,33 @@ impl Io {
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut scratch = [0; 4096];
         let mut buf = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        ready!(Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
     }
+}
 
-    /// While an upgrade is undecided: keeps what comes early, and notices when the client leaves.
-    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl Wire {
+    /// Puts bytes back in front of what is to be read.
+    fn unread(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let mut early = BytesMut::from(bytes);
+            early.extend_from_slice(&self.early);
+            self.early = early;
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Bytes of the request itself are the parser's, which waits for them: they are not to be taken behind its back.
+        let is_whole = matches!(&self.mode, Mode::Http1(framing) if !framing.in_message());
+        if !is_whole {
+            return Poll::Pending;
+        }
         while self.early.len() < MAX_EARLY_BYTES {
-            let stream = Pin::new(&mut self.stream);
-            if ready!(tokio_util::io::poll_read_buf(stream, cx, &mut self.early))? == 0 {
-                return Poll::Ready(Ok(()));
+            let mut scratch = [0; PROBE_BYTES];
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => self.early.extend_from_slice(buf.filled()),
+                Ok(()) | Err(_) => return Poll::Ready(()),
             }
         }
         Poll::Pending
@@ -110,9 +152,7 @@ impl Io {
                 Ok(taken) => {
                     self.peer.heard(framing.in_head());
                     if start + taken < buf.filled().len() {
-                        let mut early = BytesMut::from(&buf.filled()[start + taken..]);
-                        early.extend_from_slice(&self.early);
-                        self.early = early;
+                        self.unread(&buf.filled()[start + taken..]);
                         buf.set_filled(start + taken);
                     }
                 }
@@ -143,23 +183,23 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        match &mut this.mode {
+        let wire = &mut *self.0.borrow_mut();
+        match &mut wire.mode {
             Mode::Http1(framing) if framing.is_held() => {
-                if this.peer.is_idle() && !this.peer.is_taken_over() {
-                    framing.release();
-                } else {
-                    return this.poll_held(cx);
+                if !wire.peer.is_idle() || wire.peer.is_taken_over() {
+                    // The probe reads meanwhile, and wakes this task when the client goes.
+                    return Poll::Pending;
                 }
+                framing.release();
             }
-            Mode::Poisoned if this.early.is_empty() => {
+            Mode::Poisoned if wire.early.is_empty() => {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             Mode::Poisoned | Mode::Http1(_) | Mode::Http2(_) | Mode::Tunnel => {}
         }
         let start = buf.filled().len();
-        ready!(this.poll_fill(cx, buf))?;
-        this.check(buf, start);
+        ready!(wire.poll_fill(cx, buf))?;
+        wire.check(buf, start);
         Poll::Ready(Ok(()))
     }
 }
@@ -170,9 +210,9 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.peer.drained();
+        let wire = &mut *self.0.borrow_mut();
+        let written = ready!(Pin::new(&mut wire.stream).poll_write(cx, buf))?;
+        wire.peer.drained();
         Poll::Ready(Ok(written))
     }
 
@@ -181,9 +221,9 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
+        let wire = &mut *self.0.borrow_mut();
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let stream = Pin::new(&mut this.stream);
+        let stream = Pin::new(&mut wire.stream);
         let written = if total <= MAX_JOINED_BYTES {
             let mut joined = [0; MAX_JOINED_BYTES];
             let mut rest = &mut joined[..];
@@ -196,19 +236,19 @@ impl AsyncWrite for Io {
         } else {
             ready!(stream.poll_write_vectored(cx, bufs))?
         };
-        this.peer.drained();
+        wire.peer.drained();
         Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.0.borrow().stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        Pin::new(&mut self.0.borrow_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut self.0.borrow_mut().stream).poll_shutdown(cx)
     }
 }
