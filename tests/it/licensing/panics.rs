@@ -32,6 +32,7 @@ struct Fragile;
 impl downstream::Service for Fragile {
     type Body = Full<Bytes>;
 
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` would borrow the service")]
     fn call(
         &self,
         request: Request<RequestBody>,

@@ -91,13 +91,19 @@ fn no_credential_token_or_query_is_ever_logged() {
         let scene = Setup::new()
             .set("log.level", format!("{level:?}"))
             .set("log.format", format!("{format:?}"))
+            .set("log.access", true)
             .set("renewal.url", format!("{url:?}"))
             .start();
         let tokens = play(&scene, &issuer);
         scene.gate.signal("TERM");
         scene.gate.log().wait_for("(end of log)");
-        let log = scene.gate.log().all();
+        scene.gate.access().wait_for("(end of log)");
+        let access = scene.gate.access().all();
+        assert!(access.iter().any(|line| line.contains("/d/x")), "{access:#?}");
+        assert!(access.len() > 20, "every request has a line: {access:#?}");
+        let mut log = scene.gate.log().all();
         assert!(log.len() > 20, "at {level} it says something: {log:#?}");
+        log.extend(access);
         for secret in secrets(&tokens) {
             let found: Vec<_> = log.iter().filter(|line| line.contains(&secret)).collect();
             assert!(found.is_empty(), "{secret} in {found:#?}");
