@@ -39,6 +39,8 @@ impl Timed {
             format!("server.root_url = {ROOT_URL:?}"),
             format!("upstream.url = \"http://{}\"", dashboard.address),
             "license.keys = \"jwks.json\"".to_owned(),
+            // The default is relative to the working directory, which all tests share.
+            "store.url = \"file:data\"".to_owned(),
             "admin.listen = \"\"".to_owned(),
             "log.access = false".to_owned(),
         ];
