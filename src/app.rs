@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::runtime::Handle;
@@ -24,6 +25,9 @@ use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::worker::{self, Blueprint};
+
+/// After the order to cut, for threads to end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why the gate cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -158,16 +162,21 @@ impl App {
         stop().await;
         tracing::info!("stopping");
         phase.send_replace(Phase::Leaving);
-        tokio::time::sleep(shutdown.delay).await;
+        let hurried = tokio::select! {
+            () = tokio::time::sleep(shutdown.delay) => false,
+            () = stop() => true,
+        };
         let ended = tokio::task::spawn_blocking(move || join(threads));
         phase.send_replace(Phase::Draining);
         let cut = async {
             tokio::select! {
+                () = std::future::ready(()), if hurried => {}
                 () = tokio::time::sleep(shutdown.grace_period) => {}
                 () = stop() => {}
             }
             phase.send_replace(Phase::Cut);
-            std::future::pending::<()>().await;
+            // Whoever hangs now, a log that nobody reads say, is left behind.
+            tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
             _ = ended => {}

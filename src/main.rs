@@ -19,7 +19,12 @@ fn serve(config: Config) -> u8 {
     }
     // This thread runs what is no request: probes, changes of the license, renewal, signals.
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(config)),
+        Ok(runtime) => {
+            let code = runtime.block_on(run(config));
+            // Without waiting for threads that hang: the gate has given them their time.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => cannot_start(error, cli::CANNOT_START),
     }
 }

@@ -1,8 +1,8 @@
 //! The normalised copy of a request path: what any server behind the gate could take the path for.
 //!
 //! [`readings`] answers with the copies a dashboard might route by: undecoded, percent-decoded once, and twice; each with
-//! `\` as `/`, `;parameters` dropped, repeated slashes merged, dot segments removed (RFC 3986 section 5.2.4) and in ASCII
-//! lower case. What is forwarded is always the path as sent; the copies only decide whose it is and which rule matches.
+//! `\` as `/`, `;parameters` dropped, repeated slashes merged (or not, where that leads elsewhere), dot segments removed
+//! (RFC 3986 section 5.2.4) and in ASCII lower case. What is forwarded is always the path as sent; the copies only decide whose it is and which rule matches.
 //! A plain path costs one pass over its bytes and no allocation.
 
 /// How a path cannot be sent at all.
@@ -59,9 +59,33 @@ pub fn readings(path: &str) -> Result<Readings<'_>, Malformed> {
     }
     // A broken escape in the second round may be an honest `%25`: it stands for itself.
     let (twice, _) = decode(&once);
-    let copies = vec![normal_form(bytes), normal_form(&once), normal_form(&twice)];
-    Ok(Readings { plain: None, copies })
+    let decodings = [bytes.to_vec(), dots_decoded(bytes), once, twice];
+    // Without a `..`, each leniency only brings readings closer together, and the most lenient one stands for all.
+    let strict = decodings.iter().any(|decoding| decoding.windows(2).any(|pair| pair == b".."));
+    let reader = if strict { &READERS[..] } else { &READERS[..1] };
+    let copies = decodings.iter().flat_map(|path| reader.iter().map(|reader| reader.read(path)));
+    Ok(Readings { plain: None, copies: copies.collect() })
 }
+
+/// What a server does to a path before it removes dot segments. A `..` takes the segment before it away, so each habit alone
+/// can lead elsewhere than all together.
+struct Reader {
+    drops_parameters: bool,
+    merges_slashes: bool,
+    turns_backslashes: bool,
+}
+
+/// Every kind, the most lenient first.
+const READERS: [Reader; 8] = {
+    const fn reader(habits: u8) -> Reader {
+        Reader {
+            drops_parameters: habits & 1 == 0,
+            merges_slashes: habits & 2 == 0,
+            turns_backslashes: habits & 4 == 0,
+        }
+    }
+    [reader(0), reader(1), reader(2), reader(3), reader(4), reader(5), reader(6), reader(7)]
+};
 
 /// Whether `path` is its own normal form but for letter case.
 fn is_plain(path: &[u8]) -> bool {
@@ -107,27 +131,49 @@ fn hex(digits: &[u8; 2]) -> Option<u8> {
     u8::try_from(value(digits[0])? << 4 | value(digits[1])?).ok()
 }
 
-fn normal_form(path: &[u8]) -> Vec<u8> {
-    let mut kept: Vec<&[u8]> = Vec::new();
-    let mut ends_in_slash = false;
-    for segment in path.split(|byte| matches!(byte, b'/' | b'\\')) {
-        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
-        ends_in_slash = matches!(name, b"" | b"." | b"..");
-        match name {
-            b"" | b"." => {}
-            b".." => drop(kept.pop()),
-            _ => kept.push(name),
+/// Only `%2e` decoded, as browsers do before they remove dot segments (WHATWG URL, "double-dot URL path segment").
+fn dots_decoded(path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let is_dot = rest.get(..3).is_some_and(|escape| escape.eq_ignore_ascii_case(b"%2e"));
+        decoded.push(if is_dot { b'.' } else { byte });
+        rest = if is_dot { &rest[3..] } else { tail };
+    }
+    decoded
+}
+
+impl Reader {
+    fn read(&self, path: &[u8]) -> Vec<u8> {
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        let mut kept: Vec<&[u8]> = Vec::new();
+        let mut ends_in_slash = false;
+        for segment in
+            path.split(|byte| *byte == b'/' || (self.turns_backslashes && *byte == b'\\'))
+        {
+            let name = if self.drops_parameters {
+                segment.split(|byte| *byte == b';').next().unwrap_or_default()
+            } else {
+                segment
+            };
+            ends_in_slash = matches!(name, b"" | b"." | b"..");
+            match name {
+                b"" if self.merges_slashes => {}
+                b"." => {}
+                b".." => drop(kept.pop()),
+                _ => kept.push(name),
+            }
         }
+        let mut normal = Vec::with_capacity(path.len() + 2);
+        for name in &kept {
+            normal.push(b'/');
+            normal.extend(name.iter().map(u8::to_ascii_lowercase));
+        }
+        if ends_in_slash || normal.is_empty() {
+            normal.push(b'/');
+        }
+        normal
     }
-    let mut normal = Vec::with_capacity(path.len() + 1);
-    for name in &kept {
-        normal.push(b'/');
-        normal.extend(name.iter().map(u8::to_ascii_lowercase));
-    }
-    if ends_in_slash || normal.is_empty() {
-        normal.push(b'/');
-    }
-    normal
 }
 
 #[cfg(test)]
@@ -136,7 +182,9 @@ mod tests {
 
     fn last_reading(path: &str) -> String {
         let readings = readings(path).expect("well-formed");
-        let last = readings.copies.last().map_or_else(|| path.as_bytes().to_vec(), Clone::clone);
+        let (_, twice) = (readings.plain, decode(&decode(path.as_bytes()).0).0);
+        let last = readings.plain.map_or_else(|| READERS[0].read(&twice), <[u8]>::to_vec);
+        assert!(readings.plain.is_some() || readings.copies.contains(&last), "{path}");
         String::from_utf8_lossy(&last).into_owned()
     }
 

@@ -29,7 +29,7 @@ use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender};
 use crate::gate::Gate;
 use crate::problem::Problem;
-use crate::proxy::{ForwardError, ForwardedBody, Proxy, RequestId, RequestIds};
+use crate::proxy::{ForwardError, ForwardedBody, PROXY_STATUS, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Handler, WorkerMetrics};
@@ -244,6 +244,10 @@ fn stopping() -> Problem {
     let message = "The gate is stopping. Try again.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "gate.stopping", message)
         .header(RETRY_AFTER, HeaderValue::from_static("1"))
+        .header(
+            PROXY_STATUS,
+            HeaderValue::from_static("license-gate; error=proxy_internal_response"),
+        )
 }
 
 impl From<Refused> for Problem {
@@ -254,6 +258,7 @@ impl From<Refused> for Problem {
             Refused::SeveralHosts => (StatusCode::BAD_REQUEST, "request.host-repeated"),
             Refused::MalformedHost => (StatusCode::BAD_REQUEST, "request.host-malformed"),
             Refused::HostMismatch => (StatusCode::BAD_REQUEST, "request.host-mismatch"),
+            Refused::Length => (StatusCode::BAD_REQUEST, "request.length-malformed"),
             Refused::Target => (StatusCode::BAD_REQUEST, "request.target-malformed"),
         };
         let problem = Self::new(status, code, refused.to_string())

@@ -88,7 +88,9 @@ async fn serve_plain<S: Service>(
     let sniffed = within(peer.deadline(), &context.drain, sniff(&mut stream, &mut early)).await;
     let Some(h2) = sniffed else {
         if !early.is_empty() {
-            return stream.write_all(REQUEST_TIMEOUT).await;
+            peer.deadline().set(LINGER);
+            let told = stream.write_all(REQUEST_TIMEOUT);
+            return within(peer.deadline(), &context.drain, told).await.unwrap_or(Ok(()));
         }
         return Ok(());
     };
@@ -167,7 +169,9 @@ async fn serve_h1<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>)
     let io = parts.io.into_inner();
     match end {
         End::Cut => Ok(()),
-        End::Late if peer.has_partial_head() => refuse_late(io).await,
+        End::Late if peer.has_partial_head() && !io.is_blocked() => {
+            refuse_late(io, peer, context).await
+        }
         End::Late => close(io, peer, context).await,
         End::Done(outcome) => match (peer.taken_over(), outcome) {
             (Some(takeover), Ok(())) => {
@@ -197,9 +201,13 @@ enum End {
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-async fn refuse_late(mut io: Io) -> io::Result<()> {
-    io.write_all(REQUEST_TIMEOUT).await?;
-    io.shutdown().await
+async fn refuse_late<S>(mut io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>) -> io::Result<()> {
+    peer.deadline().set(LINGER);
+    let told = within(peer.deadline(), &context.drain, async {
+        io.write_all(REQUEST_TIMEOUT).await?;
+        io.shutdown().await
+    });
+    told.await.unwrap_or(Ok(()))
 }
 
 /// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.
@@ -251,15 +259,18 @@ async fn serve_h2<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>)
     .await
 }
 
-async fn call<S: Service>(
+/// In flight from the call on, not from the first poll: the socket may be asked for more in between.
+fn call<S: Service>(
     service: Rc<S>,
     peer: Rc<Peer>,
     request: Request<Incoming>,
-) -> Result<Response<Tracked<S::Body>>, Infallible> {
+) -> impl Future<Output = Result<Response<Tracked<S::Body>>, Infallible>> {
     let in_flight = InFlight::new(peer.clone());
     let request = request.map(|body| RequestBody::new(body, peer.clone()));
-    let response = service.call(request, peer).await;
-    Ok(response.map(|body| Tracked::new(body, in_flight)))
+    async move {
+        let response = service.call(request, peer).await;
+        Ok(response.map(|body| Tracked::new(body, in_flight)))
+    }
 }
 
 /// `future`, unless the deadline passes or the worker cuts its connections first.

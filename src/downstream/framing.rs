@@ -9,8 +9,9 @@ use memchr::{memchr, memchr2};
 
 use crate::chunk;
 
-/// Longest line kept while its rest has not arrived; the parser's own limit on a head is far below.
-const MAX_PARTIAL_BYTES: usize = 256 * 1024;
+/// Longest line kept while its rest has not arrived: what `limits.max_header_bytes` may be at most. The parser's own limit ends
+/// a head before.
+const MAX_PARTIAL_BYTES: usize = 16 * 1024 * 1024;
 
 /// What is wrong with a request's framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +95,11 @@ impl Framing {
             State::RequestLine => !self.partial.is_empty(),
             state => state == State::FieldLine,
         }
+    }
+
+    /// Whether a chunk's size line is under way.
+    pub(super) fn in_chunk_size(&self) -> bool {
+        self.state == State::ChunkSize
     }
 
     /// Whether a request has begun whose end has not arrived.

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::Framing;
+use super::framing::{Fault, Framing};
 use super::peer::Peer;
 use super::stream::Stream;
 
@@ -48,6 +48,8 @@ struct Wire {
     /// Bytes read and not yet handed to the parser.
     early: BytesMut,
     mode: Mode,
+    /// The client did not take all of the last write.
+    blocked: bool,
 }
 
 #[derive(Debug)]
@@ -61,12 +63,18 @@ enum Mode {
 
 impl Io {
     pub(super) fn http1(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
-        Self::new(Wire { stream, peer, early, mode: Mode::Http1(Framing::default()) })
+        Self::new(Wire {
+            stream,
+            peer,
+            early,
+            mode: Mode::Http1(Framing::default()),
+            blocked: false,
+        })
     }
 
     pub(super) fn http2(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
         peer.heard(true);
-        Self::new(Wire { stream, peer, early, mode: Mode::Http2(0) })
+        Self::new(Wire { stream, peer, early, mode: Mode::Http2(0), blocked: false })
     }
 
     fn new(wire: Wire) -> Self {
@@ -96,6 +104,11 @@ impl Io {
         }
     }
 
+    /// Whether an answer is stuck half-way: nothing may be put behind it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.0.borrow().blocked
+    }
+
     /// Drops what the parser would have read.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut scratch = [0; 4096];
@@ -113,6 +126,14 @@ impl Wire {
             early.extend_from_slice(&self.early);
             self.early = early;
         }
+    }
+
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.blocked = written.is_pending();
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.peer.drained();
+        }
+        written
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -158,7 +179,10 @@ impl Wire {
                 }
                 Err((fault, at)) => {
                     tracing::debug!(client.address = %self.peer.address, %fault, "refused an ambiguous request");
-                    buf.filled_mut()[start + at] = 0;
+                    // Most parsers skip over anything in a chunk's extension but a line feed.
+                    if !(fault == Fault::BareLf && framing.in_chunk_size()) {
+                        buf.filled_mut()[start + at] = 0;
+                    }
                     buf.set_filled(start + at + 1);
                     // The parser looks at a head once it has seen an empty line.
                     self.early = BytesMut::from(&b"\r\n\r\n"[..]);
@@ -211,9 +235,8 @@ impl AsyncWrite for Io {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
-        let written = ready!(Pin::new(&mut wire.stream).poll_write(cx, buf))?;
-        wire.peer.drained();
-        Poll::Ready(Ok(written))
+        let written = Pin::new(&mut wire.stream).poll_write(cx, buf);
+        wire.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -232,12 +255,11 @@ impl AsyncWrite for Io {
                 part.copy_from_slice(buf);
                 rest = behind;
             }
-            ready!(stream.poll_write(cx, &joined[..total]))?
+            stream.poll_write(cx, &joined[..total])
         } else {
-            ready!(stream.poll_write_vectored(cx, bufs))?
+            stream.poll_write_vectored(cx, bufs)
         };
-        wire.peer.drained();
-        Poll::Ready(Ok(written))
+        wire.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -187,7 +187,14 @@ impl<S: Service> Acceptor<S> {
     }
 }
 
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    retry-after: 1\r\n\
+    connection: close\r\n\
+    proxy-status: license-gate; error=connection_limit_reached\r\n\
+    content-type: application/json\r\n\
+    content-length: 135\r\n\r\n\
+    {\"extra\":null,\"message\":\"The gate has as many connections as it may. Try again.\",\
+    \"messageId\":\"gate.full\",\"statusCode\":503,\"traceID\":\"\"}";
 
 /// Tells a client beyond the limit, and reads what it sent, lest a reset overtakes the answer.
 async fn turn_away(mut client: TcpStream) {

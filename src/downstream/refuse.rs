@@ -1,6 +1,6 @@
 //! Requests that are well-formed HTTP to a parser, and still must not go on (RFC 9112 section 3.2, RFC 9110 section 7.2).
 
-use http::header::{HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Version};
@@ -23,6 +23,9 @@ pub enum Refused {
     /// A target that is neither a path, nor an absolute URL, nor `*` with OPTIONS.
     #[error("the request target is neither a path nor an absolute URL")]
     Target,
+    /// Lengths that differ, or are no number. HTTP/1.1 is judged on its raw bytes before; this is for HTTP/2.
+    #[error("the Content-Length is not one number")]
+    Length,
     /// `CONNECT`: this is no forward proxy.
     #[error("CONNECT is not supported; this is a reverse proxy")]
     Connect,
@@ -43,6 +46,7 @@ pub fn check(request: &Parts) -> Result<(), Refused> {
     if !asterisk && !origin_or_absolute {
         return Err(Refused::Target);
     }
+    check_length(&request.headers)?;
     match (host(&request.headers)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
@@ -55,6 +59,13 @@ pub fn check(request: &Parts) -> Result<(), Refused> {
         (None, None) if request.version <= Version::HTTP_10 => Ok(()),
         (None, None) => Err(Refused::NoHost),
     }
+}
+
+fn check_length(headers: &HeaderMap) -> Result<(), Refused> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(|value| value.as_bytes());
+    let Some(first) = lengths.next() else { return Ok(()) };
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    if is_number && lengths.all(|length| length == first) { Ok(()) } else { Err(Refused::Length) }
 }
 
 fn host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Refused> {

@@ -11,7 +11,8 @@ use crate::telemetry::access::Flag;
 use crate::telemetry::metrics::UpstreamErrorKind;
 use crate::upstream;
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// RFC 9209.
+pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Why a request was not forwarded, or not answered.
 #[derive(Debug, thiserror::Error)]

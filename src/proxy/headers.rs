@@ -7,7 +7,7 @@
 
 use std::io::Write;
 
-use http::header::{COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
+use http::header::{CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
 use memchr::memrchr2;
@@ -79,9 +79,12 @@ impl Forwarded<'_> {
         let nominated = Nominated::of(headers);
         // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
         let join_cookies = self.request.version == Version::HTTP_2;
+        let mut has_length = false;
         for (name, value) in headers {
             let split_cookie = join_cookies && name == COOKIE;
-            if !split_cookie && !self.is_dropped(name) && !nominated.contains(name) {
+            // Equal lengths were let in; one is enough (RFC 9110 section 8.6).
+            let repeated = name == CONTENT_LENGTH && std::mem::replace(&mut has_length, true);
+            if !repeated && !split_cookie && !self.is_dropped(name) && !nominated.contains(name) {
                 write(name.as_str().as_bytes(), value.as_bytes());
             }
         }
@@ -102,6 +105,10 @@ impl Forwarded<'_> {
 
     /// Fields that the gate writes itself, answers itself, or does not believe.
     fn is_replaced(&self, name: &str) -> bool {
+        if name.contains('_') {
+            // CGI and its kin fold `_` and `-` into one: `X_Forwarded_For` is read as the field it resembles.
+            return self.is_replaced(&name.replace('_', "-"));
+        }
         match name {
             "host" | "via" | "expect" | "http2-settings" | "forwarded" => true,
             "x-real-ip" | "x-request-id" | "x-forwarded-for" | "x-forwarded-proto"

@@ -19,7 +19,7 @@ use crate::gate::Permit;
 use crate::upstream::{self, AnswerBody, Client, Head};
 use headers::{Forwarded, Marks};
 
-pub use error::ForwardError;
+pub use error::{ForwardError, PROXY_STATUS};
 pub use request_id::{RequestId, RequestIds};
 pub use tunnel::Tunnels;
 

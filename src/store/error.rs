@@ -18,6 +18,13 @@ pub enum Fault {
     /// There is a license, and it is left where it is.
     #[error("no trusted key: the stored license cannot be verified and is left where it is")]
     NoKeys,
+    /// There is a license, by a key that is not trusted here; it is left where it is.
+    #[error("the stored license is not in force and is left where it is: check license.keys")]
+    NotTrusted {
+        /// Which key is missing.
+        #[source]
+        reason: Rejection,
+    },
     /// There was something else than a license.
     #[error("the stored license does not verify and was moved to {}", to.display())]
     SetAside {

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::clock::{Clock, UnixTime};
-use crate::license::{self, Keys, License, Policy, Rejection, Token};
+use crate::license::{self, CheckName, Keys, License, Policy, Rejection, Token};
 
 pub use config::Config;
 pub use error::{Fault, InstallError, RemoveError};
@@ -99,6 +99,11 @@ fn load(file: &FileStore, means: &Means, faults: &mut Vec<Fault>) -> Option<Lice
     let token = Token::parse(&String::from_utf8_lossy(&bytes));
     match token.and_then(|token| license::verify(&token, &means.keys)) {
         Ok(license) => Some(license),
+        // Perhaps it is the keys that are wrong; a good license must not be lost for that.
+        Err(reason) if reason.check() == CheckName::Key => {
+            faults.push(Fault::NotTrusted { reason });
+            None
+        }
         Err(reason) => {
             faults.push(set_aside(file, means.clock.now(), reason));
             None

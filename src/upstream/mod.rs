@@ -134,11 +134,12 @@ impl Client {
         head: &Head<'_, F>,
         body: B,
     ) -> Result<Answer<B>, Error> {
-        let mut connection = match self.0.pool.take() {
-            Some(connection) => connection,
-            // Boxed: it is large and rare, and every request would carry the room for it.
-            None => Box::pin(self.connect()).await?,
-        };
+        let mut connection =
+            match self.0.pool.take(self.0.sweep.elapsed(), self.0.config.idle_timeout) {
+                Some(connection) => connection,
+                // Boxed: it is large and rare, and every request would carry the room for it.
+                None => Box::pin(self.connect()).await?,
+            };
         let mut body = body;
         let mut retries = self.0.config.retries;
         loop {

@@ -27,10 +27,10 @@ pub(super) struct Pool {
 
 impl Pool {
     /// A connection that was open when last heard of.
-    pub(super) fn take(&self) -> Option<Box<Connection>> {
+    pub(super) fn take(&self, now: Duration, idle_timeout: Duration) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
-            if connection.is_open() {
+            if connection.idle_at(now) < idle_timeout && connection.is_open() {
                 return Some(connection);
             }
         }
@@ -53,11 +53,16 @@ impl Pool {
             while self.idle.borrow().is_empty() {
                 self.filled.notified().await;
             }
-            tokio::time::sleep(TIDY).await;
-            let now = sweep.elapsed();
-            self.idle.borrow_mut().retain_mut(|connection| {
-                connection.is_open() && connection.idle_at(now) < idle_timeout
-            });
+            // The worker's clock stands still while nobody holds a deadline.
+            let ticking = sweep.deadline();
+            while !self.idle.borrow().is_empty() {
+                tokio::time::sleep(TIDY).await;
+                let now = sweep.elapsed();
+                self.idle.borrow_mut().retain(|connection| {
+                    connection.is_open() && connection.idle_at(now) < idle_timeout
+                });
+            }
+            drop(ticking);
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct AnswerBody<B> {
     decoder: Decoder,
     keep_alive: bool,
     client: Client,
+    /// Why the body breaks off, told at the next look: what came before it must be out by then.
+    failed: Option<Error>,
 }
 
 /// What of the body is still to come.
@@ -64,7 +66,8 @@ impl<B: Upload> AnswerBody<B> {
             BodyLength::Chunked => Decoder::Size,
             BodyLength::UntilClose => Decoder::UntilClose,
         };
-        let mut body = Self { connection: Some(connection), outgoing, decoder, keep_alive, client };
+        let connection = Some(connection);
+        let mut body = Self { connection, outgoing, decoder, keep_alive, client, failed: None };
         body.settle();
         body
     }
@@ -222,8 +225,18 @@ impl<B: Upload> http_body::Body for AnswerBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         this.poll_outgoing(cx)?;
-        this.poll_step(cx)
+        match this.poll_step(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                this.failed = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

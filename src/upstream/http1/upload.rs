@@ -13,6 +13,9 @@ use super::Connection;
 use super::head::write_field;
 use crate::hop;
 
+/// A chunk up to this size is copied behind its size line rather than written from where it is.
+const MAX_COPIED_BYTES: usize = 4 * 1024;
+
 /// How the body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
@@ -28,6 +31,8 @@ pub(super) struct Outgoing<B> {
     coding: Coding,
     /// The piece of the body under way.
     piece: Bytes,
+    /// A chunk was staged whose line end was not.
+    owes_line_end: bool,
     begun: bool,
     ended: bool,
     /// All bytes are out, or will never be.
@@ -45,7 +50,15 @@ impl<B: Upload> Outgoing<B> {
     /// `body` behind a head that announces it as `coding`.
     pub(super) fn new(body: B, coding: Coding) -> Self {
         let ended = body.is_end_stream();
-        Self { body, coding, piece: Bytes::new(), begun: false, ended, done: false }
+        Self {
+            body,
+            coding,
+            piece: Bytes::new(),
+            owes_line_end: false,
+            begun: false,
+            ended,
+            done: false,
+        }
     }
 
     /// Whether the body has given anything away that cannot be had again.
@@ -67,6 +80,9 @@ impl<B: Upload> Outgoing<B> {
             let waiting = !self.ended
                 && self.piece.is_empty()
                 && self.poll_piece(&mut connection.output, cx).map_err(Failed::Body)?.is_pending();
+            if waiting {
+                self.end_chunk(&mut connection.output);
+            }
             let flushed = poll_flush(connection, &mut self.piece, cx);
             ready!(flushed).map_err(Failed::Write)?;
             if waiting {
@@ -83,35 +99,50 @@ impl<B: Upload> Outgoing<B> {
     fn poll_piece(&mut self, out: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let chunked = self.coding == Coding::Chunked;
-        let had_piece = std::mem::replace(&mut self.begun, true);
         match frame {
             None => {
+                self.end_chunk(out);
                 self.ended = true;
                 if chunked {
-                    out.extend_from_slice(if had_piece { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" });
+                    out.extend_from_slice(b"0\r\n\r\n");
                 }
             }
             Some(Err(error)) => return Poll::Ready(Err(Error::RequestBody(error.into()))),
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.is_empty() => self.begun = had_piece,
-                Ok(data) => {
-                    if chunked {
-                        let before = if had_piece { "\r\n" } else { "" };
-                        out.extend_from_slice(format!("{before}{:x}\r\n", data.len()).as_bytes());
-                    }
-                    self.piece = data;
-                }
+                Ok(data) if data.is_empty() => return Poll::Ready(Ok(())),
+                Ok(data) if chunked => self.chunk(data, out),
+                Ok(data) => self.piece = data,
                 Err(frame) => {
+                    self.end_chunk(out);
                     self.ended = true;
                     if chunked {
-                        out.extend_from_slice(if had_piece { b"\r\n0\r\n" } else { b"0\r\n" });
-                        let trailers = frame.into_trailers().unwrap_or_default();
-                        write_trailers(out, &trailers);
+                        out.extend_from_slice(b"0\r\n");
+                        write_trailers(out, &frame.into_trailers().unwrap_or_default());
                     }
                 }
             },
         }
+        self.begun = true;
         Poll::Ready(Ok(()))
+    }
+
+    /// A small chunk is copied whole; the end of a large one follows it, with the next one where that is there already.
+    fn chunk(&mut self, data: Bytes, out: &mut Vec<u8>) {
+        self.end_chunk(out);
+        out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        self.owes_line_end = true;
+        if data.len() <= MAX_COPIED_BYTES {
+            out.extend_from_slice(&data);
+            self.end_chunk(out);
+        } else {
+            self.piece = data;
+        }
+    }
+
+    fn end_chunk(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.owes_line_end) {
+            out.extend_from_slice(b"\r\n");
+        }
     }
 }
 

@@ -2,11 +2,17 @@
 
 mod ambiguous;
 mod bodies;
+mod deadlines;
+mod failures;
 mod fields;
+mod h2;
 mod interim;
 mod paths;
 mod senders;
+mod stopping;
+mod streams;
 mod target;
+mod tunnels;
 mod versions;
 mod via;
 

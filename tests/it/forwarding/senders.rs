@@ -127,3 +127,17 @@ fn an_error_tells_the_request_id_too() {
     let answer = answered(&origin, &gate, "nonsense\r\n\r\n");
     assert!(answer.text().contains(&answer.field("x-request-id")), "{answer:?}");
 }
+
+#[test]
+fn spellings_that_cgi_would_fold_into_forwarding_fields_are_removed() {
+    let (origin, gate) = stage();
+    let arrived = get(
+        &origin,
+        &gate,
+        "X_Forwarded_For: 1.2.3.4\r\nX-Forwarded_Proto: https\r\nx_real_ip: 5\r\nX_Other: kept\r\n",
+    );
+    for name in ["x_forwarded_for", "x-forwarded_proto", "x_real_ip"] {
+        assert!(!arrived.has(name), "{arrived:?}");
+    }
+    assert_eq!(arrived.field("x_other"), "kept");
+}

@@ -123,17 +123,20 @@ fn of_a_directory_of_keys_the_good_are_used_and_the_broken_are_named() {
 }
 
 #[test]
-fn a_license_whose_key_is_no_longer_trusted_is_set_aside_whole() {
+fn a_license_whose_key_is_no_longer_trusted_waits_where_it_is_until_it_is_again() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
     let jwks = scene.gate.dir().join("jwks.json");
+    let trusted = std::fs::read(&jwks).expect("read");
     std::fs::write(&jwks, Vendor::new().pair().jwks().to_string()).expect("written");
     let scene = scene.restart();
     assert_eq!(scene.shown()["status"], 4);
-    let aside: Vec<_> = set_aside(&scene);
-    let [aside] = &aside[..] else { panic!("{aside:?}") };
-    assert_eq!(std::fs::read_to_string(aside).expect("kept"), token);
+    assert!(scene.gate.log().wait_for("check license.keys").contains("WARN"));
+    assert!(set_aside(&scene).is_empty());
+    std::fs::write(&jwks, trusted).expect("written");
+    let scene = scene.restart();
+    scene.holds(&token);
 }
 
 fn set_aside(scene: &Scene) -> Vec<std::path::PathBuf> {

@@ -18,6 +18,7 @@ pub(crate) struct Builder {
     upstream: String,
     settings: Vec<(String, String)>,
     dir: Option<TempDir>,
+    unread: bool,
 }
 
 /// A gate that listens. Killed when dropped.
@@ -36,12 +37,23 @@ pub(crate) struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 impl Builder {
     /// A gate in front of `upstream`.
     pub(crate) fn before(upstream: SocketAddr) -> Self {
-        Self { upstream: format!("http://{upstream}"), settings: Vec::new(), dir: None }
+        Self {
+            upstream: format!("http://{upstream}"),
+            settings: Vec::new(),
+            dir: None,
+            unread: false,
+        }
     }
 
     /// Sets `key` (dotted, as `timeouts.idle`) to a TOML `value`.
     pub(crate) fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Writes to a standard output that nobody reads.
+    pub(crate) fn unread(mut self) -> Self {
+        self.unread = true;
         self
     }
 
@@ -63,7 +75,9 @@ impl Builder {
         let log = Log::default();
         log.follow(child.stderr.take().expect("standard error"));
         let access = Log::default();
-        access.follow(child.stdout.take().expect("standard output"));
+        if !self.unread {
+            access.follow(child.stdout.take().expect("standard output"));
+        }
         let line = log.wait_for("listening");
         let address = line.split("http://").nth(1).or_else(|| line.split("https://").nth(1));
         let digits = |rest: &str| {

@@ -94,19 +94,6 @@ impl Call {
         self.inbox.chunk().expect("a chunk")
     }
 
-    /// The first chunk of a request's body, whose end comes with the next one.
-    #[track_caller]
-    pub(crate) fn chunk_begun(&mut self) -> Vec<u8> {
-        self.inbox.chunk_begun().expect("a chunk")
-    }
-
-    /// A later chunk, whose end comes with the next one.
-    #[track_caller]
-    pub(crate) fn chunk_continued(&mut self) -> Vec<u8> {
-        assert_eq!(self.exactly(2), b"\r\n");
-        self.chunk_begun()
-    }
-
     /// So many raw bytes.
     #[track_caller]
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {

@@ -1,0 +1,237 @@
+//! Dashboards that are down, break off, or talk nonsense; clients that leave; connections that have gone stale.
+
+use super::{stage, stage_with};
+use crate::support::gate::Builder;
+use crate::support::origin::Origin;
+use crate::support::wire::Wire;
+
+#[test]
+fn a_dashboard_that_is_down_is_502_until_it_is_up() {
+    let address = Origin::vacant();
+    let gate = Builder::before(address).start();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let answer = client.answer();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.field("proxy-status"), "license-gate; error=connection_refused");
+    assert_eq!(answer.field("content-type"), "application/json");
+    assert!(answer.text().contains("\"messageId\":\"upstream.unreachable\""), "{answer:?}");
+
+    let origin = Origin::start_at(address);
+    client.get("/");
+    origin.accept().serve("up");
+    assert_eq!(client.answer().text(), "up");
+}
+
+#[test]
+fn a_browser_gets_a_page_that_quotes_nothing_of_its_request() {
+    let gate = Builder::before(Origin::vacant()).start();
+    let mut client = Wire::connect(gate.address);
+    client.send("GET /%3Cscript%3E?secret HTTP/1.1\r\nHost: d\r\nAccept: text/html,*/*\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!(
+        (answer.status(), answer.field("content-type")),
+        (502, "text/html; charset=utf-8".into())
+    );
+    assert!(answer.text().contains("cannot be reached") && !answer.text().contains("script"));
+    assert!(!answer.text().contains("secret"));
+}
+
+#[test]
+fn nonsense_is_502() {
+    let (origin, gate) = stage();
+    for nonsense in [
+        "SSH-2.0-OpenSSH\r\n\r\n",
+        "HTTP/1.1 abc OK\r\n\r\n",
+        "HTTP/2 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    ] {
+        let mut client = Wire::connect(gate.address);
+        client.get("/");
+        let mut call = origin.accept();
+        call.request();
+        call.send(nonsense);
+        let answer = client.answer();
+        assert_eq!(answer.status(), 502, "{nonsense:?}");
+        assert_eq!(
+            answer.field("proxy-status"),
+            "license-gate; error=http_protocol_error",
+            "{nonsense:?}"
+        );
+        call.breaks();
+    }
+}
+
+#[test]
+fn an_answer_cut_short_is_cut_short_never_ended() {
+    let (origin, gate) = stage();
+    for head in ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
+    {
+        let mut client = Wire::connect(gate.address);
+        client.get("/");
+        let mut call = origin.accept();
+        call.request();
+        call.send(format!("HTTP/1.1 200 OK\r\n{head}"));
+        drop(call);
+        assert_eq!(client.cut_answer().text(), "half", "{head:?}");
+    }
+}
+
+#[test]
+fn a_malformed_chunk_of_the_dashboard_cuts_the_answer() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n");
+    assert_eq!(client.cut_answer().text(), "half");
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_request_at_the_dashboard() {
+    let (origin, gate) = stage();
+    // Before an answer, within one, and within its own request.
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    drop(client);
+    call.ends();
+
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+    client.head();
+    client.exactly(4);
+    drop(client);
+    call.ends();
+
+    let mut client = Wire::connect(gate.address);
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 9\r\n\r\nhalf");
+    let mut call = origin.accept();
+    call.head();
+    call.exactly(4);
+    client.reset();
+    call.breaks();
+}
+
+#[test]
+fn a_next_request_that_comes_early_waits_its_turn() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    client.get("/one");
+    let mut call = origin.accept();
+    assert_eq!(call.request().start, "GET /one HTTP/1.1");
+    client.get("/two");
+    client.send("GET /thr");
+    call.answer("one");
+    assert_eq!(client.answer().text(), "one");
+    assert_eq!(call.serve("two").start, "GET /two HTTP/1.1");
+    assert_eq!(client.answer().text(), "two");
+    client.send("ee HTTP/1.1\r\nHost: d\r\n\r\n");
+    assert_eq!(call.serve("three").start, "GET /three HTTP/1.1");
+    assert_eq!(client.answer().text(), "three");
+}
+
+#[test]
+fn a_reused_connection_that_breaks_is_replaced_once_for_what_may_be_repeated() {
+    let (origin, gate) = stage();
+    for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
+        let mut client = Wire::connect(gate.address);
+        let request = format!("{method} / HTTP/1.1\r\nHost: d\r\n\r\n");
+        client.send(&request);
+        let mut call = origin.accept();
+        call.serve("");
+        client.answer_to(method);
+        client.send(&request);
+        call.request();
+        drop(call);
+        let mut again = origin.accept();
+        again.serve("");
+        assert_eq!(client.answer_to(method).status(), 200, "{method}");
+        // A connection that was never used before is not replaced.
+        drop(again);
+    }
+}
+
+#[test]
+fn what_may_not_be_repeated_is_not() {
+    let (origin, gate) = stage();
+    for (request, method) in [
+        ("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n", "POST"),
+        ("PUT / HTTP/1.1\r\nHost: d\r\nContent-Length: 1\r\n\r\nx", "PUT"),
+        ("PATCH / HTTP/1.1\r\nHost: d\r\n\r\n", "PATCH"),
+    ] {
+        let mut client = Wire::connect(gate.address);
+        client.get("/");
+        let mut call = origin.accept();
+        call.serve("");
+        client.answer();
+        client.send(request);
+        call.request();
+        drop(call);
+        assert_eq!(client.answer_to(method).status(), 502, "{method}");
+    }
+}
+
+#[test]
+fn an_answer_that_has_begun_is_never_asked_for_again() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.serve("");
+    client.answer();
+    client.get("/");
+    call.request();
+    call.send("HTTP/1.1 2");
+    drop(call);
+    let answer = client.answer();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.field("proxy-status"), "license-gate; error=http_response_incomplete");
+}
+
+#[test]
+fn an_idle_connection_to_the_dashboard_is_closed_in_time() {
+    let (origin, gate) = stage_with(|gate| gate.set("upstream.idle_timeout", "\"300ms\""));
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.serve("");
+    client.answer();
+    call.ends();
+}
+
+#[test]
+fn unasked_bytes_spoil_a_connection_to_the_dashboard() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+    assert_eq!(client.answer().text(), "x");
+    client.get("/next");
+    origin.accept().serve("good");
+    assert_eq!(client.answer().text(), "good");
+}
+
+#[test]
+fn an_idle_connection_to_the_dashboard_is_closed_though_no_client_is_there() {
+    let (origin, gate) = stage_with(|gate| gate.set("upstream.idle_timeout", "\"300ms\""));
+    let mut client = Wire::connect(gate.address);
+    client.send("GET / HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+    let mut call = origin.accept();
+    call.serve("");
+    client.answer();
+    client.ends();
+    call.ends();
+}

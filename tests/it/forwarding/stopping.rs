@@ -1,0 +1,73 @@
+//! How the gate stops: what is in flight ends, nothing new begins, and nobody waits for ever.
+
+use super::{stage, stage_with};
+use crate::support::gate::Builder;
+use crate::support::origin::Recorder;
+use crate::support::wire::Wire;
+
+#[test]
+fn what_is_in_flight_ends_and_its_connection_with_it() {
+    let (origin, mut gate) = stage();
+    let mut idle = Wire::connect(gate.address);
+    idle.get("/");
+    let mut call = origin.accept();
+    call.serve("one");
+    idle.answer();
+    let mut busy = Wire::connect(gate.address);
+    busy.get("/two");
+    call.request();
+
+    gate.signal("TERM");
+    idle.ends();
+    call.answer("two");
+    let answer = busy.answer();
+    assert_eq!((answer.text(), answer.field("connection")), ("two".into(), "close".into()));
+    busy.ends();
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (origin, mut gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    gate.signal("TERM");
+    gate.log().wait_for("stopping");
+    gate.signal("INT");
+    client.ends();
+    call.breaks();
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn what_outlasts_the_grace_period_is_cut() {
+    let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"300ms\""));
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+    client.head();
+    gate.signal("TERM");
+    assert_eq!(client.exactly(4), b"half");
+    client.ends();
+    call.breaks();
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn a_standard_output_that_nobody_reads_keeps_nobody() {
+    let recorder = Recorder::start();
+    let gate = Builder::before(recorder.address).set("log.access", true).unread();
+    let mut gate = gate.set("shutdown.grace_period", "\"300ms\"").start();
+    let mut client = Wire::connect(gate.address);
+    // More than a pipe holds.
+    for _ in 0..1000 {
+        client.get("/a-path-that-makes-a-line-of-some-length-in-the-access-log-of-the-gate");
+        assert_eq!(client.answer().status(), 200);
+    }
+    gate.signal("TERM");
+    assert_eq!(gate.wait().code(), Some(0));
+}
