@@ -1,1 +1,139 @@
+//! A fault in the answer to one request ends that connection, and nothing else.
+//!
+//! Panics are logged by a hook that belongs to a whole process, so the test runs itself once more as that process: with
+//! [`ROLE`] set it is a worker around a service that panics, and tells on standard output where it listens and, when its
+//! standard input ends, what it has counted.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use license_gate::downstream::{
+    self, Acceptor, Connections, Limits, Listen, Peer, RequestBody, Scheme, Timeouts,
+};
+use license_gate::shutdown::Drain;
+use license_gate::sweep::Sweep;
+use license_gate::telemetry::{self, metrics};
+
+use crate::support::gate::PATIENCE;
+use crate::support::http::request;
+
+const ROLE: &str = "LICENSE_GATE_TEST_PANICS";
+/// Connections at once; fewer than there are panics, so that those may not keep their places.
+const MOST: usize = 10;
+const PANICS: usize = 20;
+const TEST: &str =
+    "licensing::panics::a_panic_ends_its_connection_and_is_logged_and_counted_and_nothing_else";
+
+/// Answers, but for `/panic`, and for `/secret`, whose message was put together from what the client sent.
+struct Fragile;
+
+impl downstream::Service for Fragile {
+    type Body = Full<Bytes>;
+
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` would borrow the service")]
+    fn call(
+        &self,
+        request: Request<RequestBody>,
+        _: Rc<Peer>,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + 'static {
+        async move {
+            match request.uri().path() {
+                "/panic" => panic!("an injected fault"),
+                "/secret" => panic!("an injected fault with {}", request.uri()),
+                _ => Response::new(Full::from("answered")),
+            }
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn serve() {
+    telemetry::start(&telemetry::Config::default(), |_| Ok(()));
+    let listen = Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), scheme: None };
+    let mut bound = downstream::bind(listen, false, 1).expect("a port");
+    let metrics = metrics::Metrics::default();
+    let (sweep, drain) = (Sweep::new(), Drain::default());
+    let acceptor = Acceptor {
+        service: Rc::new(Fragile),
+        timeouts: Timeouts::default(),
+        limits: Limits { max_connections: MOST, ..Limits::default() },
+        connections: Connections::default(),
+        tls: None,
+        sweep: sweep.clone(),
+        drain: drain.clone(),
+        metrics: metrics.worker(),
+    };
+    tell(&format!("at {}", bound.address));
+    let socket = bound.sockets.remove(0);
+    let stopped = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    let ended = async {
+        stopped.await.expect("no panic").expect("an end");
+        tokio::time::timeout(PATIENCE, drain.emptied()).await.expect("no connection is left");
+    };
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            tokio::select! {
+                served = acceptor.run(socket, Scheme::Http) => served.expect("served"),
+                () = sweep.run() => {}
+                () = ended => {}
+            }
+        })
+        .await;
+    metrics.render(metrics::Figures::default()).lines().for_each(tell);
+}
+
+/// Past the harness, which keeps what tests print to itself.
+fn tell(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("told");
+}
+
+#[test]
+fn a_panic_ends_its_connection_and_is_logged_and_counted_and_nothing_else() {
+    if std::env::var_os(ROLE).is_some() {
+        return serve();
+    }
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args([TEST, "--exact", "--nocapture"]).env(ROLE, "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("started");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut told = lines.by_ref().map(|line| line.expect("text"));
+    let address = told.find_map(|line| line.split_once("at ").map(|(_, it)| it.to_owned()));
+    let address: SocketAddr = address.expect("an address").parse().expect("an address");
+
+    let mut other = TcpStream::connect(address).expect("accepted");
+    other.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    let mut ask_other = || {
+        other.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"answered") {
+            let mut byte = [0];
+            other.read_exact(&mut byte).expect("the other connection is served");
+            answer.extend(byte);
+        }
+    };
+    ask_other();
+    for path in ["/panic", "/secret?key=hunter2"].into_iter().cycle().take(PANICS) {
+        assert!(request(address, "GET", path).try_send().is_none(), "no answer, and the end");
+        ask_other();
+        assert_eq!(request(address, "GET", "/").send().is(200).text(), "answered");
+    }
+    drop(other);
+    drop(child.stdin.take());
+    let told: Vec<String> = told.collect();
+    let mut log = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+    assert!(child.wait().expect("a child").success(), "{log}");
+    assert!(told.contains(&"license_gate_open_connections 0".to_owned()), "{told:?}");
+    assert!(told.contains(&format!("license_gate_panics_total {PANICS}")), "{told:?}");
+    assert_eq!(log.matches("a task panicked").count(), PANICS, "{log}");
+    assert!(log.contains("ERROR") && log.contains("an injected fault"), "{log}");
+    assert!(log.contains("panics.rs:"), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}

@@ -91,13 +91,19 @@ fn no_credential_token_or_query_is_ever_logged() {
         let scene = Setup::new()
             .set("log.level", format!("{level:?}"))
             .set("log.format", format!("{format:?}"))
+            .set("log.access", true)
             .set("renewal.url", format!("{url:?}"))
             .start();
         let tokens = play(&scene, &issuer);
         scene.gate.signal("TERM");
         scene.gate.log().wait_for("(end of log)");
-        let log = scene.gate.log().all();
+        scene.gate.access().wait_for("(end of log)");
+        let access = scene.gate.access().all();
+        assert!(access.iter().any(|line| line.contains("/d/x")), "{access:#?}");
+        assert!(access.len() > 20, "every request has a line: {access:#?}");
+        let mut log = scene.gate.log().all();
         assert!(log.len() > 20, "at {level} it says something: {log:#?}");
+        log.extend(access);
         for secret in secrets(&tokens) {
             let found: Vec<_> = log.iter().filter(|line| line.contains(&secret)).collect();
             assert!(found.is_empty(), "{secret} in {found:#?}");
@@ -106,13 +112,14 @@ fn no_credential_token_or_query_is_ever_logged() {
 }
 
 #[test]
-fn a_token_set_aside_at_the_start_is_not_logged() {
-    let setup = Setup::new().set("log.level", "\"trace\"");
-    let token = Vendor::new().token().sign();
-    let scene = setup.stored(&token).start();
-    let log = scene.gate.log().all().join("\n");
-    token
-        .split('.')
-        .filter(|part| part.len() > 8)
-        .for_each(|part| assert!(!log.contains(part), "{log}"));
+fn a_stored_token_that_is_not_in_force_is_not_logged() {
+    let stranger = Vendor::new().token().sign();
+    let torn = stranger[..stranger.len() - 1].to_owned();
+    for (token, said) in [(stranger, "left where it is"), (torn, "was moved to")] {
+        let scene = Setup::new().set("log.level", "\"trace\"").stored(&token).start();
+        scene.gate.log().wait_for(said);
+        let log = scene.gate.log().all().join("\n");
+        let parts = token.split('.').filter(|part| part.len() > 8);
+        parts.for_each(|part| assert!(!log.contains(part), "{log}"));
+    }
 }

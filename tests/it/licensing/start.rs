@@ -72,6 +72,18 @@ fn named_keys_that_are_missing_or_no_keys_exit_1_and_are_named() {
 }
 
 #[test]
+fn a_store_that_is_a_file_exits_1_and_is_named() {
+    let place = Place::new();
+    place.write("data", "a file");
+    let file = place.write(
+        "gate.toml",
+        &config("server.listen = [\"127.0.0.1:0\"]\nstore.url = \"file:data\""),
+    );
+    let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(1);
+    ran.complains(&["store.url", "data is not a directory"]);
+}
+
+#[test]
 fn keys_by_default_may_be_missing() {
     let scene = Setup::new().unset("license.keys").start();
     assert!(scene.gate.log().wait_for("no issuer key is trusted").contains("WARN"));
@@ -111,7 +123,7 @@ fn of_a_directory_of_keys_the_good_are_used_and_the_broken_are_named() {
 }
 
 #[test]
-fn a_license_is_kept_while_its_key_is_not_trusted_and_in_force_when_it_is_again() {
+fn a_license_whose_key_is_no_longer_trusted_waits_where_it_is_until_it_is_again() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);

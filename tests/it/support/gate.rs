@@ -26,6 +26,7 @@ pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     child: Child,
     log: Log,
+    access: Log,
     dir: Option<TempDir>,
 }
 
@@ -69,10 +70,14 @@ impl Builder {
         std::fs::write(&config, toml(&self.upstream, &self.settings)).expect("a configuration");
         let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
         command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
-        let out = if self.unread { Stdio::piped() } else { Stdio::null() };
-        let mut child = command.stdout(out).stderr(Stdio::piped()).spawn().expect("a process");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
         let log = Log::default();
         log.follow(child.stderr.take().expect("standard error"));
+        let access = Log::default();
+        if !self.unread {
+            access.follow(child.stdout.take().expect("standard output"));
+        }
         let line = log.wait_for("listening");
         let address = line.split("http://").nth(1).or_else(|| line.split("https://").nth(1));
         let digits = |rest: &str| {
@@ -80,7 +85,7 @@ impl Builder {
         };
         let address = address.and_then(digits).and_then(|text| text.parse().ok());
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
-        Gate { address, child, log, dir: Some(dir) }
+        Gate { address, child, log, access, dir: Some(dir) }
     }
 }
 
@@ -113,6 +118,11 @@ impl Gate {
     /// What it has logged.
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// What it has written to standard output: the access log.
+    pub(crate) fn access(&self) -> &Log {
+        &self.access
     }
 
     /// Its process id.

@@ -114,8 +114,15 @@ impl Scene {
 
     /// Kills the gate and starts another on what it left.
     pub(crate) fn restart(self) -> Self {
+        self.restart_after(|| ())
+    }
+
+    /// Kills the gate, does `work` while there is none, and starts another on what it left.
+    pub(crate) fn restart_after(self, work: impl FnOnce()) -> Self {
         let Self { gate, vendor, dashboard, settings } = self;
-        let gate = builder(&dashboard, &settings).in_dir(gate.kill()).start();
+        let dir = gate.kill();
+        work();
+        let gate = builder(&dashboard, &settings).in_dir(dir).start();
         Self { gate, vendor, dashboard, settings }
     }
 
