@@ -29,13 +29,20 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts chromedriver on a free port, and a window.
     pub(crate) fn start() -> Self {
-        let mut command = Command::new("chromedriver");
-        command.arg("--port=0");
-        let driver = Process::start(command);
-        let port = driver.line(|line| {
-            let (_, port) = line.split_once("started successfully on port ")?;
-            Some(port.trim_end_matches('.').to_owned())
-        });
+        let (driver, port) = loop {
+            let mut command = Command::new("chromedriver");
+            command.arg("--port=0");
+            let driver = Process::start(command);
+            // It takes a port of IPv6 first, and gives up when somebody has the same one of IPv4: then another will do.
+            let started =
+                driver.line(|line| match line.split_once("started successfully on port ") {
+                    Some((_, port)) => Some(Some(port.trim_end_matches('.').to_owned())),
+                    None => line.contains("port not available").then_some(None),
+                });
+            if let Some(port) = started {
+                break (driver, port);
+            }
+        };
         let driver_url = format!("http://127.0.0.1:{port}");
         let profile = tempfile::tempdir().unwrap();
         let (status, answer) =
