@@ -12,11 +12,13 @@ use crate::hop::Nominated;
 
 /// The protocol a request may be upgraded to.
 pub(super) fn wanted<'a, B: Body>(request: &'a Parts, body: &B) -> Option<&'a HeaderValue> {
-    let protocol = request.headers.get(UPGRADE)?;
+    let mut protocols = request.headers.get_all(UPGRADE).iter();
+    let protocol = protocols.next()?;
     let is_upgrade = request.version == Version::HTTP_11
         && request.method == Method::GET
         && body.is_end_stream()
         && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+        && protocols.next().is_none()
         && Nominated::of(&request.headers).upgrade;
     is_upgrade.then_some(protocol)
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::super::{Answer, Client, Error, Fields, Head, Upload};
 use super::body::AnswerBody;
@@ -22,7 +22,8 @@ pub(in crate::upstream) struct Exchange<B> {
     connection: Box<Connection>,
     outgoing: Outgoing<B>,
     method: Method,
-    wants_upgrade: bool,
+    /// The protocol that was asked for.
+    upgrade: Option<HeaderValue>,
     /// Whether a byte of an answer has come.
     answered: bool,
     /// Why the request could not be written; the answer may say more.
@@ -42,7 +43,7 @@ impl<B: Upload> Exchange<B> {
             connection,
             outgoing: Outgoing::new(body, coding),
             method: head.method.clone(),
-            wants_upgrade: head.upgrade.is_some(),
+            upgrade: head.upgrade.cloned(),
             answered: false,
             broken: None,
         }
@@ -97,7 +98,7 @@ impl<B: Upload> Exchange<B> {
         loop {
             while let Some(head) = head::parse(&mut self.connection.input, &self.method)? {
                 match head.status {
-                    StatusCode::SWITCHING_PROTOCOLS if self.wants_upgrade => {
+                    StatusCode::SWITCHING_PROTOCOLS if self.is_wanted(&head) => {
                         return Poll::Ready(Ok(head));
                     }
                     StatusCode::SWITCHING_PROTOCOLS => {
@@ -114,6 +115,12 @@ impl<B: Upload> Exchange<B> {
                 Err(error) => return Poll::Ready(Err(self.closed(Some(error)))),
             }
         }
+    }
+
+    /// Whether a 101 switches to what was asked for; a tunnel of anything else leads past the gate.
+    fn is_wanted(&self, head: &AnswerHead) -> bool {
+        let pair = self.upgrade.as_ref().zip(head.protocol.as_ref());
+        pair.is_some_and(|(asked, got)| asked.as_bytes().eq_ignore_ascii_case(got.as_bytes()))
     }
 
     fn closed(&mut self, source: Option<io::Error>) -> Error {

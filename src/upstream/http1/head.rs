@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::Status;
 use hyper::ext::ReasonPhrase;
@@ -65,6 +65,8 @@ pub(in crate::upstream) struct AnswerHead {
     pub(super) headers: HeaderMap,
     pub(super) length: BodyLength,
     pub(super) keep_alive: bool,
+    /// What a 101 switches to.
+    pub(super) protocol: Option<HeaderValue>,
 }
 
 /// How an answer's body ends (RFC 9112 section 6.3).
@@ -133,7 +135,7 @@ const BAD_VALUE: &str = "a field value has a character that none may have";
 #[derive(Default)]
 struct Collected {
     headers: HeaderMap,
-    /// `Connection` lines; apart from the others, for they never go on.
+    /// `Connection` and `Upgrade` lines; apart from the others, for they never go on.
     connection: HeaderMap,
     length: Option<u64>,
     coded: bool,
@@ -155,7 +157,7 @@ impl Collected {
         if name == TRANSFER_ENCODING {
             return self.coding(field.value);
         }
-        let is_connection = name == CONNECTION;
+        let is_connection = name == CONNECTION || name == UPGRADE;
         if !is_connection && hop::is_hop_by_hop(&name) {
             return Ok(());
         }
@@ -211,9 +213,10 @@ impl Collected {
             (None, false) => BodyLength::UntilClose,
         };
         let keep_alive = !closes && length != BodyLength::UntilClose;
+        let protocol = self.connection.get(UPGRADE).cloned();
         let headers =
             if nominated.names_fields() { without(self.headers, &nominated) } else { self.headers };
-        Ok(AnswerHead { status, reason, headers, length, keep_alive })
+        Ok(AnswerHead { status, reason, headers, length, keep_alive, protocol })
     }
 }
 

@@ -108,6 +108,7 @@ fn no_other_upgrade_is_tunnelled() {
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
         "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n",
         "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
         "Upgrade: websocket\r\n",
     ] {
         let mut client = Wire::connect(gate.address);
@@ -125,4 +126,20 @@ fn a_tunnel_in_which_nothing_moves_is_closed() {
     let (mut client, mut call) = tunnel(&origin, &gate);
     client.ends();
     call.ends();
+}
+
+#[test]
+fn a_101_to_another_protocol_is_502() {
+    let (origin, gate) = stage();
+    for upgrade in ["Upgrade: h2c\r\n", ""] {
+        let mut client = Wire::connect(gate.address);
+        client.send(ASK);
+        let mut call = origin.accept();
+        call.head();
+        call.send(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n{upgrade}\r\n"
+        ));
+        assert_eq!(client.answer().status(), 502, "{upgrade:?}");
+        call.breaks();
+    }
 }
