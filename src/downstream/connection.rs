@@ -85,7 +85,9 @@ async fn serve_plain<S: Service>(
     peer.deadline().set(peer.timeouts().request_header);
     let mut stream = Stream::Plain(socket);
     let mut early = BytesMut::new();
-    let sniffed = within(peer.deadline(), &context.drain, sniff(&mut stream, &mut early)).await;
+    // A client that has not said anything yet is not waited for when the gate stops: browsers connect ahead of need.
+    let sniffed = sniff(&mut stream, &mut early);
+    let sniffed = before(Phase::Draining, peer.deadline(), &context.drain, sniffed).await;
     let Some(h2) = sniffed else {
         if !early.is_empty() {
             peer.deadline().set(LINGER);
@@ -275,12 +277,22 @@ fn call<S: Service>(
 
 /// `future`, unless the deadline passes or the worker cuts its connections first.
 async fn within<F: Future>(deadline: &Deadline, drain: &Drain, future: F) -> Option<F::Output> {
+    before(Phase::Cut, deadline, drain, future).await
+}
+
+/// `future`, unless the deadline passes or the worker comes to `phase` first.
+async fn before<F: Future>(
+    phase: Phase,
+    deadline: &Deadline,
+    drain: &Drain,
+    future: F,
+) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
+        let over = drain.phase() >= phase || deadline.has_passed(cx);
         if over { Poll::Ready(None) } else { Poll::Pending }
     })
     .await

@@ -71,3 +71,18 @@ fn a_standard_output_that_nobody_reads_keeps_nobody() {
     gate.signal("TERM");
     assert_eq!(gate.wait().code(), Some(0));
 }
+
+#[test]
+fn a_client_that_has_said_nothing_keeps_nobody() {
+    let (_origin, mut gate) = stage_with(|gate| {
+        gate.set("timeouts.request_header", "\"1h\"").set("shutdown.grace_period", "\"1h\"")
+    });
+    let mut silent = Wire::connect(gate.address);
+    // Served behind the silent one by the same worker: that one has been taken in.
+    let mut client = Wire::connect(gate.address);
+    client.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.answer().status(), 404);
+    gate.signal("TERM");
+    silent.ends();
+    assert_eq!(gate.wait().code(), Some(0));
+}
