@@ -15,13 +15,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::http2;
 use super::io::Io;
 use super::peer::{InFlight, Peer};
 use super::request_body::{RequestBody, Tracked};
@@ -34,9 +35,6 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long a refused client may go on sending before its unread bytes cost it our answer (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
-
-/// How long an HTTP/2 client may take to leave after GOAWAY when it was idle anyway.
-const GOAWAY_GRACE: Duration = Duration::from_secs(5);
 
 /// What all connections of a worker share.
 #[derive(Debug)]
@@ -128,7 +126,7 @@ async fn serve_http<S: Service>(
     context: &Rc<Context<S>>,
 ) -> io::Result<()> {
     if h2 {
-        return serve_h2(Io::http2(stream, early, peer.clone()), peer, context).await;
+        return http2::serve(Io::http2(stream, early, peer.clone()), peer, context).await;
     }
     serve_h1(Io::http1(stream, early, peer.clone()), peer, context).await
 }
@@ -223,46 +221,8 @@ async fn close<S>(mut io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>) -> io::
     ended.await.unwrap_or(Ok(()))
 }
 
-async fn serve_h2<S: Service>(io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>) -> io::Result<()> {
-    let owned = (context.service.clone(), peer.clone());
-    let service = service_fn(move |request| call(owned.0.clone(), owned.1.clone(), request));
-    let header_bytes = u32::try_from(context.limits.max_header_bytes).unwrap_or(u32::MAX);
-    let connection = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .max_concurrent_streams(context.limits.h2_max_concurrent_streams)
-        .max_header_list_size(header_bytes)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(256)
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = pin!(connection);
-    let mut leaving = false;
-    poll_fn(|cx| {
-        let mut leave = false;
-        match context.drain.phase() {
-            Phase::Serving | Phase::Leaving => {}
-            Phase::Draining => leave = true,
-            Phase::Cut => return Poll::Ready(Ok(())),
-        }
-        if peer.deadline().has_passed(cx) && peer.is_idle() {
-            if leaving {
-                return Poll::Ready(Ok(()));
-            }
-            leave = true;
-        }
-        if leave && !leaving {
-            leaving = true;
-            connection.as_mut().graceful_shutdown();
-            peer.deadline().set(GOAWAY_GRACE);
-        }
-        connection.as_mut().poll(cx).map_err(io::Error::other)
-    })
-    .await
-}
-
 /// In flight from the call on, not from the first poll: the socket may be asked for more in between.
-fn call<S: Service>(
+pub(super) fn call<S: Service>(
     service: Rc<S>,
     peer: Rc<Peer>,
     request: Request<Incoming>,
@@ -296,14 +256,4 @@ async fn before<F: Future>(
         if over { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
-}
-
-/// Runs HTTP/2 streams on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod connection;
 mod framing;
+mod http2;
 mod io;
 mod listener;
 mod peer;
