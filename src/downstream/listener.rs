@@ -177,8 +177,8 @@ impl<S: Service> Acceptor<S> {
         let peer = Rc::new(Peer::new(address, scheme, self.timeouts, self.sweep.clone()));
         let shared = shared.clone();
         let open = Open::new(self.metrics.clone());
-        self.drain.spawn(async move {
-            let (_place, _open) = (place, open);
+        self.drain.spawn(|counted| async move {
+            let (_place, _open, _counted) = (place, open, counted);
             connection::serve(client, tls, peer, shared).await;
         });
     }
