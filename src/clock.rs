@@ -90,6 +90,11 @@ pub fn timestamp() -> impl fmt::Display {
     humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch())
 }
 
+/// The time now as messages carry it (RFC 9110 section 5.6.7).
+pub fn http_date() -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + since_epoch())
+}
+
 /// The raw distance to the epoch; zero for a clock set before it.
 #[allow(clippy::disallowed_methods, reason = "this module is the one reader of wall time")]
 fn since_epoch() -> Duration {

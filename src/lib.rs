@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  chunk  clock  hop  path  random  shutdown  sweep  telemetry
+//! 0  body  chunk  clock  hop  path  pulse  random  shutdown  sweep  telemetry
 //! ```
 
 // A request's way.
@@ -51,6 +51,7 @@ pub mod clock;
 pub mod hop;
 pub mod path;
 pub mod problem;
+pub mod pulse;
 pub mod random;
 pub mod shutdown;
 pub mod sweep;

@@ -126,7 +126,7 @@ async fn serve_http<S: Service>(
     context: &Rc<Context<S>>,
 ) -> io::Result<()> {
     if h2 {
-        return http2::serve(Io::http2(stream, early, peer.clone()), peer, context).await;
+        return http2::serve(stream, early, peer, context).await;
     }
     serve_h1(Io::http1(stream, early, peer.clone()), peer, context).await
 }
@@ -222,7 +222,7 @@ async fn close<S>(mut io: Io, peer: &Rc<Peer>, context: &Rc<Context<S>>) -> io::
 }
 
 /// In flight from the call on, not from the first poll: the socket may be asked for more in between.
-pub(super) fn call<S: Service>(
+fn call<S: Service>(
     service: Rc<S>,
     peer: Rc<Peer>,
     request: Request<Incoming>,

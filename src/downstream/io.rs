@@ -55,8 +55,6 @@ struct Wire {
 #[derive(Debug)]
 enum Mode {
     Http1(Framing),
-    /// An HTTP/2 client, of which so many bytes have come.
-    Http2(usize),
     Poisoned,
     Tunnel,
 }
@@ -70,11 +68,6 @@ impl Io {
             mode: Mode::Http1(Framing::default()),
             blocked: false,
         })
-    }
-
-    pub(super) fn http2(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
-        peer.heard(true);
-        Self::new(Wire { stream, peer, early, mode: Mode::Http2(0), blocked: false })
     }
 
     fn new(wire: Wire) -> Self {
@@ -100,7 +93,7 @@ impl Io {
         match &wire.mode {
             Mode::Http1(framing) => framing.in_message() || !wire.early.is_empty(),
             Mode::Poisoned => true,
-            Mode::Http2(_) | Mode::Tunnel => false,
+            Mode::Tunnel => false,
         }
     }
 
@@ -189,17 +182,10 @@ impl Wire {
                     self.mode = Mode::Poisoned;
                 }
             },
-            Mode::Http2(seen) => {
-                *seen += buf.filled().len() - start;
-                self.peer.heard(*seen < PREFACE_AND_SETTINGS);
-            }
             Mode::Poisoned | Mode::Tunnel => {}
         }
     }
 }
-
-/// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
-const PREFACE_AND_SETTINGS: usize = 24 + 9;
 
 impl AsyncRead for Io {
     fn poll_read(
@@ -219,7 +205,7 @@ impl AsyncRead for Io {
             Mode::Poisoned if wire.early.is_empty() => {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
-            Mode::Poisoned | Mode::Http1(_) | Mode::Http2(_) | Mode::Tunnel => {}
+            Mode::Poisoned | Mode::Http1(_) | Mode::Tunnel => {}
         }
         let start = buf.filled().len();
         ready!(wire.poll_fill(cx, buf))?;

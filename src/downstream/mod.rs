@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 pub use config::{Config, Limits, Listen, Scheme, Timeouts, TlsFiles};
+pub use http2::{Handover, StreamIo};
 pub use io::Io;
 pub use listener::{Acceptor, Bound, Connections, bind};
 pub use peer::{Peer, Takeover};

@@ -18,6 +18,7 @@ use crate::downstream::{Peer, RequestBody, Sender};
 use crate::gate::Permit;
 use crate::upstream::{self, AnswerBody, Client, Head};
 use headers::{Forwarded, Marks};
+use upgrade::Translated;
 
 pub use error::{ForwardError, PROXY_STATUS};
 pub use request_id::{RequestId, RequestIds};
@@ -62,7 +63,12 @@ impl Proxy {
         if marks.via && self.has_been_here(&parts.headers) {
             return Err(ForwardError::Loop);
         }
-        let upgrade = if marks.upgrade { upgrade::wanted(parts, &body) } else { None };
+        let translated = body.handover().cloned().map(Translated::new);
+        let upgrade = match &translated {
+            Some(_) => Some(&upgrade::WEBSOCKET),
+            None if marks.upgrade => upgrade::wanted(parts, &body),
+            None => None,
+        };
         let fields = Forwarded {
             request: parts,
             peer,
@@ -71,16 +77,25 @@ impl Proxy {
             root_host: &self.root_host,
             via: &self.via,
             upgrade: upgrade.is_some(),
+            key: translated.as_ref().map(Translated::key),
             marks,
         };
         let target = target(&parts.uri);
         let head = Head { method: &parts.method, target: &target, fields, upgrade };
         let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
-        if let Some(upgraded) = upgraded {
-            upgrade::accept(&mut response, upgrade);
-            let tunnels = self.tunnels.clone();
-            let owner = peer.clone();
-            peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
+        let (tunnels, owner) = (self.tunnels.clone(), peer.clone());
+        match (upgraded, translated) {
+            (None, None) => {}
+            (Some(upgraded), None) => {
+                upgrade::accept(&mut response, upgrade);
+                peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
+            }
+            (Some(upgraded), Some(translated)) => {
+                let handover = translated.accept(&mut response)?;
+                let relay = move |io| tunnels.relay(io, upgraded, owner);
+                handover.take_over(Box::new(move |io| Box::pin(relay(io))));
+            }
+            (None, Some(_)) => upgrade::decline(&response)?,
         }
         Ok(response)
     }

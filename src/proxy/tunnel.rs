@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::downstream::{Io, Peer};
+use crate::downstream::Peer;
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
 use crate::telemetry::metrics::WorkerMetrics;
@@ -39,7 +39,10 @@ impl Tunnels {
     }
 
     /// Relays until the end of the tunnel, whichever it is.
-    pub(super) async fn relay(self: Rc<Self>, client: Io, upgraded: Upgraded, peer: Rc<Peer>) {
+    pub(super) async fn relay<C>(self: Rc<Self>, client: C, upgraded: Upgraded, peer: Rc<Peer>)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
         let _open = Open::new(&self.metrics);
         let mut tunnel = Tunnel {
             client,
@@ -57,9 +60,9 @@ impl Tunnels {
         }
     }
 
-    fn poll_tunnel(
+    fn poll_tunnel<C: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        tunnel: &mut Tunnel,
+        tunnel: &mut Tunnel<C>,
         peer: &Peer,
         idle: &Deadline,
         last_call: &mut Option<Deadline>,
@@ -120,8 +123,8 @@ impl Drop for Open<'_> {
     }
 }
 
-struct Tunnel {
-    client: Io,
+struct Tunnel<C> {
+    client: C,
     upstream: tokio::net::TcpStream,
     up: Direction,
     down: Direction,
@@ -137,7 +140,7 @@ struct Direction {
     closed: bool,
 }
 
-impl Tunnel {
+impl<C: AsyncRead + AsyncWrite + Unpin> Tunnel<C> {
     fn poll_both(
         &mut self,
         scratch: &mut [u8],
