@@ -80,7 +80,9 @@ impl Proxy {
             upgrade::accept(&mut response, upgrade);
             let tunnels = self.tunnels.clone();
             let owner = peer.clone();
-            peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
+            peer.take_over(Box::new(move |io| {
+                Box::pin(tunnels.relay(io, upgraded.io, upgraded.early, owner))
+            }));
         }
         Ok(response)
     }
