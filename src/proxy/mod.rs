@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use crate::body::Body;
 use crate::downstream::{Peer, RequestBody, Sender};
 use crate::gate::Permit;
-use crate::upstream::{self, AnswerBody, Client, Head};
+use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
 use headers::{Forwarded, Marks};
 use upgrade::Translated;
 
@@ -88,12 +88,17 @@ impl Proxy {
             (None, None) => {}
             (Some(upgraded), None) => {
                 upgrade::accept(&mut response, upgrade);
-                peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
+                let Upgraded { io: upstream, early } = upgraded;
+                peer.take_over(Box::new(move |client| {
+                    Box::pin(tunnels.relay(client, upstream, early, owner))
+                }));
             }
             (Some(upgraded), Some(translated)) => {
                 let handover = translated.accept(&mut response)?;
-                let relay = move |io| tunnels.relay(io, upgraded, owner);
-                handover.take_over(Box::new(move |io| Box::pin(relay(io))));
+                let Upgraded { io: upstream, early } = upgraded;
+                handover.take_over(Box::new(move |client| {
+                    Box::pin(tunnels.relay(client, upstream, early, owner))
+                }));
             }
             (None, Some(_)) => upgrade::decline(&response)?,
         }

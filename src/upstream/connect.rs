@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Config, Error, Origin};
+use super::{Config, Error, Origin, Stream};
 
 /// Connects within `connect_timeout`; a name is looked up anew, and its addresses are tried in turn.
-pub(super) async fn connect(config: &Config) -> Result<TcpStream, Error> {
+pub(super) async fn connect(config: &Config) -> Result<Stream, Error> {
     let origin = &config.origin;
     match timeout(config.connect_timeout, open(origin)).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -18,11 +18,11 @@ pub(super) async fn connect(config: &Config) -> Result<TcpStream, Error> {
     }
 }
 
-async fn open(origin: &Origin) -> io::Result<TcpStream> {
+async fn open(origin: &Origin) -> io::Result<Stream> {
     let stream = match origin.host.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect((address, origin.port)).await?,
         Err(_) => TcpStream::connect((origin.host.as_str(), origin.port)).await?,
     };
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Stream::Tcp(stream))
 }

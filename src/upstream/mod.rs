@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod http1;
 mod pool;
+mod stream;
 
 use std::error::Error as StdError;
 use std::io;
@@ -24,6 +25,7 @@ use pool::Pool;
 
 pub use config::{Config, Origin};
 pub use http1::{AnswerBody, Upgraded};
+pub use stream::Stream;
 
 /// Why a request got no (whole) answer.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
+
+use super::Stream;
 
 pub use body::AnswerBody;
 pub(super) use exchange::Exchange;
@@ -27,7 +28,7 @@ const MAX_READ_BYTES: usize = 128 * 1024;
 /// One connection to the dashboard and its buffers.
 #[derive(Debug)]
 pub(super) struct Connection {
-    io: TcpStream,
+    io: Stream,
     /// Read and not yet used.
     input: BytesMut,
     /// To be written, of which so much has been.
@@ -41,14 +42,14 @@ pub(super) struct Connection {
 /// The dashboard's side of an upgraded connection.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// The socket.
-    pub io: TcpStream,
+    /// Its bytes, behind TLS if there is TLS.
+    pub io: Stream,
     /// What the dashboard sent right behind its 101.
     pub early: BytesMut,
 }
 
 impl Connection {
-    pub(super) fn new(io: TcpStream) -> Self {
+    pub(super) fn new(io: Stream) -> Self {
         let (input, output) = (BytesMut::new(), Vec::new());
         Self { io, input, output, written: 0, read_bytes: MIN_READ_BYTES, idle: None }
     }
@@ -64,9 +65,8 @@ impl Connection {
     }
 
     /// Whether neither an end nor unasked bytes have come. Costs a system call only when the runtime has news of it.
-    pub(super) fn is_open(&self) -> bool {
-        let news = self.io.try_read(&mut [0]);
-        matches!(news, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(super) fn is_open(&mut self) -> bool {
+        self.io.is_open()
     }
 
     /// Reads more; 0 at the end.

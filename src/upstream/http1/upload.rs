@@ -181,5 +181,6 @@ fn poll_flush(
     }
     output.clear();
     *written = 0;
-    Poll::Ready(Ok(()))
+    // TLS takes bytes in that the socket has not taken yet.
+    Pin::new(io).poll_flush(cx)
 }
