@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  chunk  clock  hop  path  pulse  random  shutdown  sweep  telemetry
+//! 0  body  clock  codec  hop  path  pulse  random  shutdown  sweep  telemetry
 //! ```
 
 // A request's way.
@@ -46,8 +46,8 @@ pub mod worker;
 
 // What everybody stands on.
 pub mod body;
-pub mod chunk;
 pub mod clock;
+pub mod codec;
 pub mod hop;
 pub mod path;
 pub mod problem;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 /// one row is several.
 const ROWS: [&[&str]; 12] = [
     &["clock"],
-    &["body", "chunk", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
-    &["pulse"],
+    &["body", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
+    &["codec", "pulse"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],
     &["gate", "feed", "auth"],

@@ -7,7 +7,7 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::chunk;
+use crate::codec;
 
 /// Longest line kept while its rest has not arrived: what `limits.max_header_bytes` may be at most. The parser's own limit ends
 /// a head before.
@@ -254,7 +254,7 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 fn chunk_size(line: &[u8]) -> Result<State, Fault> {
-    match chunk::size(line).ok_or(Fault::Chunk)? {
+    match codec::chunk_size(line).ok_or(Fault::Chunk)? {
         0 => Ok(State::TrailerLine),
         size => Ok(State::ChunkData(size)),
     }

@@ -42,7 +42,7 @@ impl ForwardError {
                 upstream::Error::HeaderTimeout => "http_response_timeout",
                 upstream::Error::Closed { unanswered: true, .. } => "connection_terminated",
                 upstream::Error::Closed { unanswered: false, .. } => "http_response_incomplete",
-                upstream::Error::Nonsense(_) => "http_protocol_error",
+                upstream::Error::Nonsense(_) | upstream::Error::Framing(_) => "http_protocol_error",
                 upstream::Error::TooLarge => "http_response_body_size",
                 upstream::Error::RequestBody(_) => return None,
             },
@@ -58,7 +58,9 @@ impl ForwardError {
                 upstream::Error::ConnectTimeout { .. } => UpstreamErrorKind::ConnectTimeout,
                 upstream::Error::HeaderTimeout => UpstreamErrorKind::HeaderTimeout,
                 upstream::Error::Closed { .. } => UpstreamErrorKind::Closed,
-                upstream::Error::Nonsense(_) => UpstreamErrorKind::Nonsense,
+                upstream::Error::Nonsense(_) | upstream::Error::Framing(_) => {
+                    UpstreamErrorKind::Nonsense
+                }
                 upstream::Error::TooLarge => UpstreamErrorKind::TooLarge,
                 upstream::Error::RequestBody(_) => UpstreamErrorKind::RequestBody,
             },
@@ -107,7 +109,9 @@ impl ForwardError {
                     "upstream.closed",
                     "The dashboard closed the connection before it had answered.",
                 ),
-                upstream::Error::Nonsense(_) | upstream::Error::TooLarge => (
+                upstream::Error::Nonsense(_)
+                | upstream::Error::Framing(_)
+                | upstream::Error::TooLarge => (
                     StatusCode::BAD_GATEWAY,
                     "upstream.invalid-answer",
                     "The dashboard's answer is not valid HTTP.",
