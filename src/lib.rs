@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  clock  codec  hop  path  pulse  random  shutdown  sweep  telemetry
+//! 0  body  clock  codec  hop  http2  path  random  shutdown  sweep  telemetry
 //! ```
 
 // A request's way.
@@ -49,9 +49,9 @@ pub mod body;
 pub mod clock;
 pub mod codec;
 pub mod hop;
+pub mod http2;
 pub mod path;
 pub mod problem;
-pub mod pulse;
 pub mod random;
 pub mod shutdown;
 pub mod sweep;

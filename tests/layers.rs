@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 12] = [
     &["clock"],
     &["body", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
-    &["codec", "pulse"],
+    &["codec", "http2"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],
     &["gate", "feed", "auth"],

@@ -5,7 +5,6 @@
 //! the codec cuts.
 
 mod stream;
-mod wire;
 mod tunnel;
 
 use std::future::{Future, poll_fn};
@@ -22,14 +21,16 @@ use super::Service;
 use super::connection::Context;
 use super::peer::Peer;
 use super::stream::Stream;
-use crate::pulse::{Pulse, Rhythm};
+use crate::http2::{Io, Pulse, Rhythm};
 use crate::shutdown::Phase;
-use wire::Io;
 
 pub use tunnel::{Handover, StreamIo};
 
 /// How long an HTTP/2 client may take to leave after GOAWAY when it was idle anyway.
 const GOAWAY_GRACE: Duration = Duration::from_secs(5);
+
+/// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
+const PREFACE_AND_SETTINGS: u64 = 24 + 9;
 
 /// How long the last bytes may take to go out.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -48,7 +49,8 @@ pub(super) async fn serve<S: Service>(
     peer: &Rc<Peer>,
     context: &Rc<Context<S>>,
 ) -> io::Result<()> {
-    let io = Io::new(stream, early, peer.clone());
+    let io = Io::new(stream, early);
+    peer.heard(true);
     let end = match shake_hands(&io, peer, context).await {
         Ok(Some(connection)) => drive(connection, &io, peer, context).await,
         Ok(None) => Ok(()),
@@ -67,10 +69,10 @@ pub(super) async fn serve<S: Service>(
 
 /// Reads the preface, sends our SETTINGS; none when the client is too slow, or the gate stops.
 async fn shake_hands<S>(
-    io: &Io,
+    io: &Io<Stream>,
     peer: &Rc<Peer>,
     context: &Rc<Context<S>>,
-) -> io::Result<Option<Connection<Io, Bytes>>> {
+) -> io::Result<Option<Connection<Io<Stream>, Bytes>>> {
     let header_bytes = u32::try_from(context.limits.max_header_bytes).unwrap_or(u32::MAX);
     let handshake = Builder::new()
         .enable_connect_protocol()
@@ -97,14 +99,14 @@ async fn shake_hands<S>(
 
 /// Serves streams until the client leaves, is idle for too long, or the gate stops.
 async fn drive<S: Service>(
-    mut connection: Connection<Io, Bytes>,
-    io: &Io,
+    mut connection: Connection<Io<Stream>, Bytes>,
+    io: &Io<Stream>,
     peer: &Rc<Peer>,
     context: &Rc<Context<S>>,
 ) -> io::Result<()> {
     let rhythm = Rhythm::within(peer.timeouts().idle);
     let mut pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, peer.sweep()));
-    let mut leaving = false;
+    let (mut traffic, mut leaving) = (Traffic::default(), false);
     poll_fn(|cx| {
         let mut leave = false;
         match context.drain.phase() {
@@ -136,10 +138,37 @@ async fn drive<S: Service>(
                 Poll::Pending => break Poll::Pending,
             }
         };
-        match io.poll_send(cx) {
+        let sent = io.poll_send(cx);
+        traffic.tell(io, peer, leaving);
+        match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => polled,
         }
     })
     .await
+}
+
+/// What has moved on a connection, for its deadline to know.
+#[derive(Debug, Default)]
+struct Traffic {
+    heard: u64,
+    told: u64,
+}
+
+impl Traffic {
+    fn tell(&mut self, io: &Io<Stream>, peer: &Peer, leaving: bool) {
+        let (heard, told) = (io.heard(), io.told());
+        if std::mem::replace(&mut self.heard, heard) != heard {
+            peer.heard(heard < PREFACE_AND_SETTINGS);
+        }
+        if std::mem::replace(&mut self.told, told) != told {
+            match leaving && peer.is_idle() {
+                true => peer.deadline().set(GOAWAY_GRACE),
+                false => peer.drained(),
+            }
+        }
+        if peer.is_idle() {
+            io.release();
+        }
+    }
 }

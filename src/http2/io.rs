@@ -12,61 +12,81 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::peer::Peer;
-use super::super::stream::Stream;
-
-/// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
-const PREFACE_AND_SETTINGS: u64 = 24 + 9;
-
 /// What is written in one turn and not yet sent is at most this.
 const MAX_STAGED_BYTES: usize = 64 * 1024;
 
-/// A client's side of an HTTP/2 connection. Clones share it.
-#[derive(Clone, Debug)]
-pub(super) struct Io(Rc<RefCell<Wire>>);
+/// The socket of one connection. Clones share it: one for the codec, one for whoever drives it.
+#[derive(Debug)]
+pub struct Io<S>(Rc<RefCell<Wire<S>>>);
+
+impl<S> Clone for Io<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 #[derive(Debug)]
-struct Wire {
-    stream: Stream,
-    peer: Rc<Peer>,
+struct Wire<S> {
+    stream: S,
     /// Bytes read before the protocol was known.
     early: BytesMut,
-    /// How many bytes have come.
     heard: u64,
-    /// Written by the codec, and how much of it by the socket. Given back while no request is in flight.
+    told: u64,
+    /// Written by the codec, and how much of it by the socket.
     staged: Vec<u8>,
     sent: usize,
     /// The socket has taken bytes that it may still keep: TLS does.
     unflushed: bool,
 }
 
-impl Io {
-    pub(super) fn new(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
-        peer.heard(true);
+impl<S> Io<S> {
+    /// The socket `stream`, of which `early` has been read.
+    pub fn new(stream: S, early: BytesMut) -> Self {
         let staged = Vec::new();
-        let wire = Wire { stream, peer, early, heard: 0, staged, sent: 0, unflushed: false };
+        let wire = Wire { stream, early, heard: 0, told: 0, staged, sent: 0, unflushed: false };
         Self(Rc::new(RefCell::new(wire)))
     }
 
     /// How many bytes have come so far.
-    pub(super) fn heard(&self) -> u64 {
+    pub fn heard(&self) -> u64 {
         self.0.borrow().heard
     }
 
+    /// How many bytes have gone out so far.
+    pub fn told(&self) -> u64 {
+        self.0.borrow().told
+    }
+
+    /// Gives the write buffer back when nothing is in it: the connection rests.
+    pub fn release(&self) {
+        let wire = &mut *self.0.borrow_mut();
+        if wire.staged.is_empty() {
+            wire.staged = Vec::new();
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Io<S> {
     /// Sends what is staged.
-    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_send(cx)
     }
 
     /// Sends what is staged, and ends our half.
-    pub(super) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = &mut *self.0.borrow_mut();
         ready!(wire.poll_send(cx))?;
         Pin::new(&mut wire.stream).poll_shutdown(cx)
     }
 }
 
-impl Wire {
+impl<S: AsyncWrite + Unpin> Wire<S> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.staged.len() {
             let left = &self.staged[self.sent..];
@@ -75,14 +95,11 @@ impl Wire {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += sent;
+            self.told += sent as u64;
             self.unflushed = true;
-            self.peer.drained();
         }
         self.sent = 0;
         self.staged.clear();
-        if self.peer.is_idle() {
-            self.staged = Vec::new();
-        }
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.unflushed = false;
@@ -91,7 +108,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Io {
+impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -110,12 +127,11 @@ impl AsyncRead for Io {
             }
         }
         wire.heard += (buf.filled().len() - start) as u64;
-        wire.peer.heard(wire.heard < PREFACE_AND_SETTINGS);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Io {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
