@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Config {
     /// Where the dashboard listens. Default `http://127.0.0.1:3000`.
     pub origin: Origin,
+    /// HTTP/2: by ALPN on `https`, with prior knowledge elsewhere. Default: HTTP/1.1.
+    pub http2: bool,
     /// For a new connection to stand. Default 5 s.
     pub connect_timeout: Duration,
     /// Between the end of a request and the head of its answer; zero, the default: no limit.
@@ -22,6 +24,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             origin: Origin { host: "127.0.0.1".into(), port: 3000 },
+            http2: false,
             connect_timeout: Duration::from_secs(5),
             response_header_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(30),

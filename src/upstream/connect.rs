@@ -8,8 +8,17 @@ use tokio::time::timeout;
 
 use super::{Config, Error, Origin, Stream};
 
+/// What may be spoken on a new connection; on TLS, ALPN says which (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocols {
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2, or HTTP/1.1 where TLS lets the dashboard choose it.
+    Http2,
+}
+
 /// Connects within `connect_timeout`; a name is looked up anew, and its addresses are tried in turn.
-pub(super) async fn connect(config: &Config) -> Result<Stream, Error> {
+pub(super) async fn connect(config: &Config, _protocols: Protocols) -> Result<Stream, Error> {
     let origin = &config.origin;
     match timeout(config.connect_timeout, open(origin)).await {
         Ok(Ok(stream)) => Ok(stream),

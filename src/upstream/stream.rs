@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use http::uri::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -20,6 +21,22 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Whether HTTP/2 is spoken on it, where that was asked for: TLS has agreed to it, without TLS it is known.
+    pub(super) fn speaks_http2(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => true,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    /// The scheme of what is asked on it.
+    pub(super) fn scheme(&self) -> Scheme {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Scheme::HTTP,
+            Self::Tls(_) => Scheme::HTTPS,
+        }
+    }
+
     /// Whether neither an end nor unasked bytes have come. Costs a system call only when the runtime has news of it.
     pub(super) fn is_open(&mut self) -> bool {
         match self {

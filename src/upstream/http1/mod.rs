@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use super::Stream;
 use crate::codec::{Input, Output};
 
-pub use body::AnswerBody;
+pub(super) use body::AnswerBody;
 pub(super) use exchange::Exchange;
 
 /// One connection to the dashboard and its buffers.
