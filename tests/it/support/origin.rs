@@ -43,9 +43,15 @@ impl Origin {
     /// The next connection.
     #[track_caller]
     pub(crate) fn accept(&self) -> Call {
-        let (socket, _) = self.listener.accept().expect("a connection");
+        let socket = self.socket();
         patient(&socket);
         Call { inbox: Inbox::new(socket) }
+    }
+
+    /// The next connection, as bare as it came.
+    #[track_caller]
+    pub(crate) fn socket(&self) -> TcpStream {
+        self.listener.accept().expect("a connection").0
     }
 }
 
