@@ -1,11 +1,15 @@
 //! Bytes that are to be written.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
+
+/// Most memory that is kept for the next to use.
+const MAX_SPARE_BYTES: usize = 64 * 1024;
 
 /// A write buffer, of which so much is out already.
 #[derive(Debug, Default)]
@@ -28,10 +32,21 @@ impl Output {
         self.written = 0;
     }
 
-    /// Gives the memory back when nothing is in it.
-    pub fn release(&mut self) {
-        if self.is_empty() {
-            *self = Self { unflushed: self.unflushed, ..Self::default() };
+    /// Takes `spare` memory when it has none of its own.
+    pub fn lend(&mut self, spare: &RefCell<Vec<u8>>) {
+        if self.staged.capacity() == 0 {
+            self.staged = spare.take();
+        }
+    }
+
+    /// Gives its memory to whoever is next when nothing is in it; a large one is given back to the system.
+    pub fn release_into(&mut self, spare: &RefCell<Vec<u8>>) {
+        if self.is_empty() && self.staged.capacity() > 0 {
+            self.clear();
+            let memory = std::mem::take(&mut self.staged);
+            if memory.capacity() <= MAX_SPARE_BYTES {
+                spare.replace(memory);
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{self, Context};
+use super::connection::{self, Shared};
 use super::peer::Peer;
 use super::{Limits, Listen, Scheme, Service, Timeouts};
 use crate::shutdown::Drain;
@@ -146,14 +146,11 @@ impl<S: Service> Acceptor<S> {
             Scheme::Http => None,
             Scheme::Https => self.tls.clone().map(TlsAcceptor::from),
         };
-        let context = Rc::new(Context {
-            service: self.service.clone(),
-            limits: self.limits,
-            drain: self.drain.clone(),
-        });
+        let shared = Shared::new(self.service.clone(), self.limits, self.drain.clone());
+        let shared = Rc::new(shared);
         loop {
             match socket.accept().await {
-                Ok((client, address)) => self.admit(client, address, scheme, tls.clone(), &context),
+                Ok((client, address)) => self.admit(client, address, scheme, tls.clone(), &shared),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; trying again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -168,7 +165,7 @@ impl<S: Service> Acceptor<S> {
         address: SocketAddr,
         scheme: Scheme,
         tls: Option<TlsAcceptor>,
-        context: &Rc<Context<S>>,
+        shared: &Rc<Shared<S>>,
     ) {
         let Some(place) = self.connections.enter(self.limits.max_connections) else {
             if scheme == Scheme::Http {
@@ -178,11 +175,11 @@ impl<S: Service> Acceptor<S> {
         };
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let peer = Rc::new(Peer::new(address, scheme, self.timeouts, self.sweep.clone()));
-        let context = context.clone();
+        let shared = shared.clone();
         let open = Open::new(self.metrics.clone());
         self.drain.spawn(async move {
             let (_place, _open) = (place, open);
-            connection::serve(client, tls, peer, context).await;
+            connection::serve(client, tls, peer, shared).await;
         });
     }
 }

@@ -2,7 +2,7 @@
 
 mod config;
 mod connection;
-mod framing;
+mod http1;
 mod http2;
 mod io;
 mod listener;
@@ -19,8 +19,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use refuse::Refused;
 
 pub use config::{Config, Limits, Listen, Scheme, Timeouts, TlsFiles};
+pub use http1::RawTarget;
 pub use http2::{Handover, StreamIo};
 pub use io::Io;
 pub use listener::{Acceptor, Bound, Connections, bind};
@@ -34,6 +36,9 @@ pub trait Service: 'static {
     type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
         + Unpin
         + 'static;
+
+    /// Answers what of `peer` is no request, or must not be one.
+    fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Self::Body>;
 
     /// Answers one request of `peer`. Dropped unfinished when the client leaves.
     fn call(

@@ -1,6 +1,6 @@
-//! A request's body under a deadline, and an answer's body that tells when it is through.
+//! A request's body under a deadline.
 
-use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -8,10 +8,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+use super::http1::Wire;
 use super::http2::Handover;
-use super::peer::{InFlight, Peer};
+use super::peer::Peer;
+use crate::codec;
 use crate::sweep::Deadline;
 
 /// Why a request's body ended early.
@@ -20,9 +21,15 @@ pub enum BodyError {
     /// Nothing came for `timeouts.request_body`.
     #[error("no piece of the request body came within the deadline")]
     Timeout,
-    /// The client left, or framed its body wrongly.
+    /// The client left, or framed its body wrongly; HTTP/2.
     #[error("the request body broke off")]
-    Broken(#[source] Box<dyn Error + Send + Sync>),
+    Broken(#[source] h2::Error),
+    /// The client left; HTTP/1.1.
+    #[error("the request body broke off")]
+    Closed(#[source] io::Error),
+    /// The body is not framed as RFC 9112 section 7 has it.
+    #[error("the request body is malformed")]
+    Malformed(#[source] codec::Fault),
 }
 
 /// A request's body as it comes from the client; only time spent waiting for the client counts.
@@ -36,15 +43,17 @@ pub struct RequestBody {
 /// Where a body comes from.
 #[derive(Debug)]
 enum Source {
-    Http1(Incoming),
+    Empty,
+    Http1(Rc<Wire>),
     Http2(RecvStream),
     /// There is none: the stream becomes a tunnel, if it is taken over.
     Tunnel(Handover),
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, peer: Rc<Peer>) -> Self {
-        Self { source: Source::Http1(incoming), peer, deadline: None }
+    /// The body that `wire` is about to read; none without one.
+    pub(super) fn http1(wire: Option<Rc<Wire>>, peer: Rc<Peer>) -> Self {
+        Self { source: wire.map_or(Source::Empty, Source::Http1), peer, deadline: None }
     }
 
     pub(super) fn http2(incoming: RecvStream, peer: Rc<Peer>) -> Self {
@@ -59,7 +68,7 @@ impl RequestBody {
     pub fn handover(&self) -> Option<&Handover> {
         match &self.source {
             Source::Tunnel(handover) => Some(handover),
-            Source::Http1(_) | Source::Http2(_) => None,
+            Source::Empty | Source::Http1(_) | Source::Http2(_) => None,
         }
     }
 
@@ -83,7 +92,12 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        match this.source.poll_frame(cx) {
+        let polled = match &mut this.source {
+            Source::Empty | Source::Tunnel(_) => return Poll::Ready(None),
+            Source::Http1(wire) => wire.poll_body(cx),
+            Source::Http2(incoming) => poll_stream(incoming, cx),
+        };
+        match polled {
             Poll::Ready(frame) => {
                 if let Some(deadline) = &this.deadline {
                     deadline.clear();
@@ -97,34 +111,20 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Http1(incoming) => incoming.is_end_stream(),
+            Source::Empty | Source::Tunnel(_) => true,
+            Source::Http1(wire) => wire.has_whole_request(),
             Source::Http2(incoming) => incoming.is_end_stream(),
-            Source::Tunnel(_) => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Http1(incoming) => incoming.size_hint(),
+            Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
+            Source::Http1(wire) => {
+                wire.body_left().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
             Source::Http2(incoming) if incoming.is_end_stream() => SizeHint::with_exact(0),
             Source::Http2(_) => SizeHint::default(),
-            Source::Tunnel(_) => SizeHint::with_exact(0),
-        }
-    }
-}
-
-impl Source {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self {
-            Self::Http1(incoming) => {
-                let frame = Pin::new(incoming).poll_frame(cx);
-                frame.map_err(|error| BodyError::Broken(error.into()))
-            }
-            Self::Http2(incoming) => poll_stream(incoming, cx),
-            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 }
@@ -134,46 +134,12 @@ fn poll_stream(
     incoming: &mut RecvStream,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    let broken = |error: h2::Error| BodyError::Broken(error.into());
     if let Some(data) = ready!(incoming.poll_data(cx)) {
-        let data = data.map_err(broken)?;
+        let data = data.map_err(BodyError::Broken)?;
         // A stream that has ended needs no more room.
         drop(incoming.flow_control().release_capacity(data.len()));
         return Poll::Ready(Some(Ok(Frame::data(data))));
     }
-    let trailers = ready!(incoming.poll_trailers(cx)).map_err(broken)?;
+    let trailers = ready!(incoming.poll_trailers(cx)).map_err(BodyError::Broken)?;
     Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
-}
-
-/// An answer's body; its end, or its loss, ends the request.
-#[derive(Debug)]
-pub(super) struct Tracked<B> {
-    body: B,
-    _in_flight: InFlight,
-}
-
-impl<B> Tracked<B> {
-    pub(super) fn new(body: B, in_flight: InFlight) -> Self {
-        Self { body, _in_flight: in_flight }
-    }
-}
-
-impl<B: Body + Unpin> Body for Tracked<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -22,10 +22,7 @@ impl Rhythm {
     /// A PING after 20 s, given up 10 s later; both sooner where connections are kept for less.
     pub fn within(idle: Duration) -> Self {
         let sooner = |usual| if idle.is_zero() { usual } else { idle.min(usual) };
-        Self {
-            silence: sooner(Duration::from_secs(20)),
-            patience: sooner(Duration::from_secs(10)),
-        }
+        Self { silence: sooner(Duration::from_secs(20)), patience: sooner(Duration::from_secs(10)) }
     }
 }
 

@@ -131,7 +131,8 @@ impl ForwardError {
                         "request.body-timeout",
                         "The request body did not come in time.",
                     ),
-                    Some(BodyError::Broken(_)) | None => (
+                    Some(BodyError::Broken(_) | BodyError::Closed(_) | BodyError::Malformed(_))
+                    | None => (
                         StatusCode::BAD_REQUEST,
                         "request.body-broken",
                         "The request body broke off or is malformed.",

@@ -7,9 +7,7 @@
 
 use std::io::Write;
 
-use http::header::{
-    CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA,
-};
+use http::header::{CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
 use memchr::memrchr2;

@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection};
 
 use super::Service;
-use super::connection::Context;
+use super::connection::Shared;
 use super::peer::Peer;
 use super::stream::Stream;
 use crate::http2::{Io, Pulse, Rhythm};
@@ -47,19 +47,19 @@ pub(super) async fn serve<S: Service>(
     stream: Stream,
     early: BytesMut,
     peer: &Rc<Peer>,
-    context: &Rc<Context<S>>,
+    shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
     let io = Io::new(stream, early);
     peer.heard(true);
-    let end = match shake_hands(&io, peer, context).await {
-        Ok(Some(connection)) => drive(connection, &io, peer, context).await,
+    let end = match shake_hands(&io, peer, shared).await {
+        Ok(Some(connection)) => drive(connection, &io, peer, shared).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
     // Our reason, as GOAWAY, and the end of TLS still go out.
     peer.deadline().set(LAST_WORDS);
     let closed = poll_fn(|cx| match io.poll_close(cx) {
-        Poll::Pending if context.drain.phase() == Phase::Cut || peer.deadline().has_passed(cx) => {
+        Poll::Pending if shared.drain.phase() == Phase::Cut || peer.deadline().has_passed(cx) => {
             Poll::Ready(Ok(()))
         }
         polled => polled,
@@ -71,14 +71,14 @@ pub(super) async fn serve<S: Service>(
 async fn shake_hands<S>(
     io: &Io<Stream>,
     peer: &Rc<Peer>,
-    context: &Rc<Context<S>>,
+    shared: &Rc<Shared<S>>,
 ) -> io::Result<Option<Connection<Io<Stream>, Bytes>>> {
-    let header_bytes = u32::try_from(context.limits.max_header_bytes).unwrap_or(u32::MAX);
+    let header_bytes = u32::try_from(shared.limits.max_header_bytes).unwrap_or(u32::MAX);
     let handshake = Builder::new()
         .enable_connect_protocol()
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(context.limits.h2_max_concurrent_streams)
+        .max_concurrent_streams(shared.limits.h2_max_concurrent_streams)
         .max_header_list_size(header_bytes)
         .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(20)
@@ -87,7 +87,7 @@ async fn shake_hands<S>(
     let mut handshake = pin!(handshake);
     poll_fn(|cx| {
         let polled = handshake.as_mut().poll(cx).map_ok(Some).map_err(io::Error::other);
-        let over = context.drain.phase() >= Phase::Draining || peer.deadline().has_passed(cx);
+        let over = shared.drain.phase() >= Phase::Draining || peer.deadline().has_passed(cx);
         match (polled, io.poll_send(cx)) {
             (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
             (Poll::Pending, _) if over => Poll::Ready(Ok(None)),
@@ -102,14 +102,14 @@ async fn drive<S: Service>(
     mut connection: Connection<Io<Stream>, Bytes>,
     io: &Io<Stream>,
     peer: &Rc<Peer>,
-    context: &Rc<Context<S>>,
+    shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
     let rhythm = Rhythm::within(peer.timeouts().idle);
     let mut pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, peer.sweep()));
     let (mut traffic, mut leaving) = (Traffic::default(), false);
     poll_fn(|cx| {
         let mut leave = false;
-        match context.drain.phase() {
+        match shared.drain.phase() {
             Phase::Serving | Phase::Leaving => {}
             Phase::Draining => leave = true,
             Phase::Cut => return Poll::Ready(Ok(())),
@@ -131,7 +131,7 @@ async fn drive<S: Service>(
         let polled = loop {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    stream::begin(request, respond, peer, context);
+                    stream::begin(request, respond, peer, shared);
                 }
                 Poll::Ready(Some(Err(error))) => break Poll::Ready(Err(io::Error::other(error))),
                 Poll::Ready(None) => break Poll::Ready(Ok(())),
@@ -162,9 +162,9 @@ impl Traffic {
             peer.heard(heard < PREFACE_AND_SETTINGS);
         }
         if std::mem::replace(&mut self.told, told) != told {
-            match leaving && peer.is_idle() {
-                true => peer.deadline().set(GOAWAY_GRACE),
-                false => peer.drained(),
+            // Who reads slowly is not gone.
+            if peer.is_idle() && heard >= PREFACE_AND_SETTINGS {
+                peer.deadline().set(if leaving { GOAWAY_GRACE } else { peer.timeouts().idle });
             }
         }
         if peer.is_idle() {

@@ -14,11 +14,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body;
 
 use super::super::Service;
-use super::super::connection::Context;
+use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
+use super::super::refuse::Refused;
 use super::super::request_body::RequestBody;
 use super::tunnel::{Handover, StreamIo};
-use crate::clock;
 
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
 const WEBSOCKET: &str = "websocket";
@@ -28,13 +28,12 @@ pub(super) fn begin<S: Service>(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     peer: &Rc<Peer>,
-    context: &Rc<Context<S>>,
+    shared: &Rc<Shared<S>>,
 ) {
     let in_flight = InFlight::new(peer.clone());
-    let max_headers = context.limits.max_headers;
-    let (service, peer) = (context.service.clone(), peer.clone());
+    let (peer, shared) = (peer.clone(), shared.clone());
     tokio::task::spawn_local(async move {
-        serve(request, respond, max_headers, service, peer).await;
+        serve(request, respond, peer, &shared).await;
         drop(in_flight);
     });
 }
@@ -42,16 +41,15 @@ pub(super) fn begin<S: Service>(
 async fn serve<S: Service>(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    max_headers: usize,
-    service: Rc<S>,
     peer: Rc<Peer>,
+    shared: &Shared<S>,
 ) {
+    let date = shared.date.now(peer.sweep());
     let (mut parts, incoming) = request.into_parts();
-    if count(&parts.headers) > max_headers {
-        let mut refusal = Response::new(());
-        *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        drop(respond.send_response(refusal, true));
-        return;
+    let is_head = parts.method == Method::HEAD;
+    if count(&parts.headers) > shared.limits.max_headers {
+        let refusal = shared.service.refuse(Refused::ManyFields, peer);
+        return answer(refusal, is_head, &date, respond).await;
     }
     let (body, tunnel) = match asks_for_websocket(&parts) {
         true => {
@@ -62,20 +60,19 @@ async fn serve<S: Service>(
         }
         false => (RequestBody::http2(incoming, peer.clone()), None),
     };
-    let is_head = parts.method == Method::HEAD;
-    let answered = service.call(Request::from_parts(parts, body), peer);
+    let answered = shared.service.call(Request::from_parts(parts, body), peer);
     let Some(response) = unless_reset(&mut respond, answered).await else { return };
     match tunnel {
-        None => answer(response, is_head, respond).await,
+        None => answer(response, is_head, &date, respond).await,
         Some((handover, incoming)) => match handover.taken() {
             Some(takeover) => {
-                let (mut head, _) = split(response);
+                let (mut head, _) = split(response, &date);
                 head.headers_mut().remove(CONTENT_LENGTH);
                 if let Ok(outgoing) = respond.send_response(head, false) {
                     takeover(StreamIo::new(incoming, outgoing)).await;
                 }
             }
-            None => answer(no_tunnel(response), is_head, respond).await,
+            None => answer(no_tunnel(response), is_head, &date, respond).await,
         },
     }
 }
@@ -114,14 +111,21 @@ async fn unless_reset<T>(
     .await
 }
 
-async fn answer<B>(response: Response<B>, is_head: bool, mut respond: SendResponse<Bytes>)
-where
+async fn answer<B>(
+    response: Response<B>,
+    is_head: bool,
+    date: &[u8],
+    mut respond: SendResponse<Bytes>,
+) where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (mut head, body) = split(response);
+    let (mut head, body) = split(response, date);
     let bodiless = is_head
         || body.is_end_stream()
         || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if head.status() == StatusCode::NO_CONTENT {
+        head.headers_mut().remove(CONTENT_LENGTH);
+    }
     if !bodiless && let Some(length) = body.size_hint().exact() {
         head.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
@@ -133,13 +137,13 @@ where
 }
 
 /// The answer's head as HTTP/2 has it: no field that describes a connection (RFC 9113 section 8.2.2), and a date.
-fn split<B>(response: Response<B>) -> (Response<()>, B) {
+fn split<B>(response: Response<B>, date: &[u8]) -> (Response<()>, B) {
     let (mut parts, body) = response.into_parts();
     for name in [CONNECTION, KEEP_ALIVE] {
         parts.headers.remove(name);
     }
     if !parts.headers.contains_key(DATE)
-        && let Ok(now) = HeaderValue::try_from(clock::http_date())
+        && let Ok(now) = HeaderValue::from_bytes(date)
     {
         parts.headers.insert(DATE, now);
     }
