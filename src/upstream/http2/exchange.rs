@@ -158,7 +158,7 @@ impl From<h2::Error> for Failed {
 }
 
 impl<B: Upload> Exchange<B> {
-    /// Sends, and waits for a final answer's head; the codec drops interim ones.
+    /// Sends, and waits for a final answer's head; interim ones are dropped.
     async fn head(
         &mut self,
         sweep: &Sweep,
@@ -168,6 +168,12 @@ impl<B: Upload> Exchange<B> {
         poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = self.outgoing.poll_send(cx) {
                 return Poll::Ready(Err(error.into()));
+            }
+            while let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
+                if interim?.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    let error = Error::Nonsense("a 101, which HTTP/2 does not have");
+                    return Poll::Ready(Err(error.into()));
+                }
             }
             match Pin::new(&mut self.response).poll(cx) {
                 Poll::Ready(answered) => Poll::Ready(answered.map_err(Failed::from)),
@@ -200,9 +206,6 @@ impl<B: Upload> Exchange<B> {
     ) -> Result<Answer<B>, Failure<B>> {
         let (parts, mut incoming) = answered.into_parts();
         let failed = |error| Failure { error, body: None, again: Again::No };
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(failed(Error::Nonsense("a 101, which HTTP/2 does not have")));
-        }
         let headers = end_to_end(parts.headers);
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let length = length.and_then(|length| length.parse().ok());

@@ -2,7 +2,7 @@
 //!
 //! SETTINGS and PING are acknowledged, windows are kept open, all behind the scenes; the rest is the test's.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -33,10 +33,24 @@ pub(crate) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    Headers { stream: u32, fields: Vec<Field>, end: bool },
-    Data { stream: u32, data: Vec<u8>, end: bool },
-    Reset { stream: u32, reason: u32 },
-    GoAway { last: u32, reason: u32 },
+    Headers {
+        stream: u32,
+        fields: Vec<Field>,
+        end: bool,
+    },
+    Data {
+        stream: u32,
+        data: Vec<u8>,
+        end: bool,
+    },
+    Reset {
+        stream: u32,
+        reason: u32,
+    },
+    GoAway {
+        last: u32,
+        reason: u32,
+    },
     /// That was not asked for with [`Conn::ping`].
     Ping,
     Pong,
@@ -96,6 +110,8 @@ pub(crate) struct Conn {
     pub(crate) generous: bool,
     /// How much may be sent on the connection, by WINDOW_UPDATE so far.
     pub(crate) window: i64,
+    /// How much more on each stream than at first.
+    windows: HashMap<u32, usize>,
     pub(crate) received: usize,
     next_stream: u32,
 }
@@ -169,6 +185,7 @@ impl Conn {
             early: VecDeque::new(),
             generous: true,
             window: 65_535,
+            windows: HashMap::new(),
             received: 0,
             next_stream: 1,
         }
@@ -199,9 +216,8 @@ impl Conn {
     }
 
     pub(crate) fn settings(&mut self, settings: &[(u16, u32)]) {
-        let bytes = |(id, value): &(u16, u32)| {
-            [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()
-        };
+        let bytes =
+            |(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
         self.frame(4, 0, 0, &settings.iter().flat_map(bytes).collect::<Vec<_>>());
     }
 
@@ -275,6 +291,11 @@ impl Conn {
         }
     }
 
+    /// How much more may be sent on `stream` than at first, by WINDOW_UPDATE so far.
+    pub(crate) fn stream_window(&self, stream: u32) -> usize {
+        self.windows.get(&stream).copied().unwrap_or_default()
+    }
+
     /// What comes next.
     #[track_caller]
     pub(crate) fn event(&mut self) -> Event {
@@ -295,9 +316,8 @@ impl Conn {
             Err(error) => panic!("no frame: {error}"),
         };
         let end = flags & END_STREAM != 0;
-        let word = |at: usize| {
-            u32::from_be_bytes(payload[at..at + 4].try_into().expect("four bytes"))
-        };
+        let word =
+            |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().expect("four bytes"));
         match kind {
             0 => {
                 self.received += payload.len();
@@ -340,8 +360,9 @@ impl Conn {
             }
             7 => Some(Event::GoAway { last: word(0), reason: word(4) }),
             8 => {
-                if stream == 0 {
-                    self.window += i64::from(word(0));
+                match stream {
+                    0 => self.window += i64::from(word(0)),
+                    _ => *self.windows.entry(stream).or_default() += word(0) as usize,
                 }
                 None
             }

@@ -193,8 +193,16 @@ const STATIC: [(&str, &str); 61] = [
 
 #[test]
 fn the_examples_of_rfc_7541_are_read() {
-    let packed = [0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
-    let plain = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
+    let packed = [
+        0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90,
+        0xf4, 0xff,
+    ];
+    let plain = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "www.example.com"),
+    ];
     let owned = plain.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
     assert_eq!(decode(&packed), owned);
     assert_eq!(decode(&encode(&plain)), owned);
