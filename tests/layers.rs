@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// one row is several.
 const ROWS: [&[&str]; 11] = [
     &["clock"],
-    &["body", "chunk", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
+    &["body", "certificate", "chunk", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],
     &["gate", "feed", "auth"],

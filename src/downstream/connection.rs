@@ -19,14 +19,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::http2;
 use super::io::Io;
 use super::peer::{InFlight, Peer};
 use super::request_body::{RequestBody, Tracked};
-use super::stream::Stream;
+use super::stream::{Socket, Stream};
 use super::{Limits, Service};
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
@@ -46,7 +45,7 @@ pub(super) struct Context<S> {
 
 /// Serves one accepted socket to its end.
 pub(super) async fn serve<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     tls: Option<TlsAcceptor>,
     peer: Rc<Peer>,
     context: Rc<Context<S>>,
@@ -61,12 +60,16 @@ pub(super) async fn serve<S: Service>(
 }
 
 async fn serve_tls<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     acceptor: TlsAcceptor,
     peer: &Rc<Peer>,
     context: &Rc<Context<S>>,
 ) -> io::Result<()> {
     peer.deadline().set(peer.timeouts().tls_handshake);
+    // As without TLS: who has not said anything yet is not waited for when the gate stops.
+    let heard = before(Phase::Draining, peer.deadline(), &context.drain, socket.heard()).await;
+    let Some(heard) = heard else { return Ok(()) };
+    heard?;
     let handshake = within(peer.deadline(), &context.drain, acceptor.accept(socket));
     let stream = handshake.await.ok_or(io::ErrorKind::TimedOut)??;
     peer.deadline().set(peer.timeouts().request_header);
@@ -76,7 +79,7 @@ async fn serve_tls<S: Service>(
 }
 
 async fn serve_plain<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     peer: &Rc<Peer>,
     context: &Rc<Context<S>>,
 ) -> io::Result<()> {
@@ -241,7 +244,7 @@ async fn within<F: Future>(deadline: &Deadline, drain: &Drain, future: F) -> Opt
 }
 
 /// `future`, unless the deadline passes or the worker comes to `phase` first.
-async fn before<F: Future>(
+pub(super) async fn before<F: Future>(
     phase: Phase,
     deadline: &Deadline,
     drain: &Drain,

@@ -9,10 +9,12 @@ mod connect;
 mod http1;
 mod pool;
 mod stream;
+mod tls;
 
 use std::error::Error as StdError;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -20,12 +22,14 @@ use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 
 use crate::sweep::Sweep;
+use connect::Protocol;
 use http1::{Connection, Exchange};
 use pool::Pool;
 
-pub use config::{Config, Origin};
+pub use config::{Config, Origin, TlsConfig};
 pub use http1::{AnswerBody, Upgraded};
 pub use stream::Stream;
+pub use tls::{Clients, Tls};
 
 /// Why a request got no (whole) answer.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,16 @@ pub enum Error {
     ConnectTimeout {
         /// Host and port.
         origin: String,
+    },
+    /// TLS did not come about, or broke.
+    #[error("no TLS with the upstream {origin}")]
+    Tls {
+        /// Host and port.
+        origin: String,
+        /// Whose doing.
+        fault: TlsFault,
+        /// What was wrong.
+        source: io::Error,
     },
     /// `upstream.response_header_timeout` passed.
     #[error("the upstream did not answer in time")]
@@ -64,6 +78,30 @@ pub enum Error {
     /// A small answer was expected and a large one came.
     #[error("the upstream's answer is larger than expected")]
     TooLarge,
+}
+
+/// How TLS failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The dashboard's certificate is not to be trusted.
+    Certificate,
+    /// The dashboard sent an alert; it wants a certificate, say.
+    Alert,
+    /// Anything else.
+    Protocol,
+}
+
+impl TlsFault {
+    /// The fault within an error of a TLS stream.
+    fn of(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                Self::Certificate
+            }
+            Some(rustls::Error::AlertReceived(_)) => Self::Alert,
+            _ => Self::Protocol,
+        }
+    }
 }
 
 /// The end-to-end fields of a request, in the order in which they are sent; `Host` first.
@@ -112,14 +150,15 @@ pub struct Client(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Config,
+    tls: Option<Arc<Tls>>,
     pool: Pool,
     sweep: Sweep,
 }
 
 impl Client {
-    /// A client with an empty pool; nothing is connected before it is needed.
-    pub fn new(config: Config, sweep: Sweep) -> Self {
-        Self(Rc::new(Inner { config, pool: Pool::default(), sweep }))
+    /// A client with an empty pool; nothing is connected before it is needed. `tls` is that of `config`, shared by workers.
+    pub fn new(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
+        Self(Rc::new(Inner { config, tls, pool: Pool::default(), sweep }))
     }
 
     /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
@@ -187,7 +226,9 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Box<Connection>, Error> {
-        connect::connect(&self.0.config).await.map(|io| Box::new(Connection::new(io)))
+        let Inner { config, tls, .. } = &*self.0;
+        let (stream, _) = connect::connect(config, tls.as_deref(), Protocol::Http1).await?;
+        Ok(Box::new(Connection::new(stream)))
     }
 
     /// Takes a connection back that is ready for the next request.
