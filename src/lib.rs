@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  certificate  chunk  clock  hop  path  random  shutdown  sweep  telemetry
+//! 0  body  certificate  clock  codec  hop  path  random  shutdown  sweep  telemetry
 //! ```
 
 // A request's way.
@@ -47,8 +47,8 @@ pub mod worker;
 // What everybody stands on.
 pub mod body;
 pub mod certificate;
-pub mod chunk;
 pub mod clock;
+pub mod codec;
 pub mod hop;
 pub mod path;
 pub mod problem;

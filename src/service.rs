@@ -80,6 +80,12 @@ impl Service {
 impl downstream::Service for Service {
     type Body = Observed;
 
+    fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Observed> {
+        let mut observed = Observation::new(self.0.clone());
+        let response = self.0.refused(refused, &peer, &mut observed);
+        observed.watch(response)
+    }
+
     fn call(
         &self,
         request: Request<RequestBody>,
@@ -128,6 +134,17 @@ impl Stages {
             Err(problem) => (refusal(problem, &parts.headers, id), Handler::Gate),
         };
         observed.answered(&method, &response, handler);
+        response
+    }
+
+    /// What was no request has no head to be logged by.
+    fn refused(&self, refused: Refused, peer: &Peer, observed: &mut Observation) -> Answer {
+        let (parts, ()) = Request::new(()).into_parts();
+        let id = self.ids.name(&parts.headers, false);
+        let sender = Sender { address: peer.address.ip(), trusted: false };
+        observed.not_understood(sender, &id);
+        let response = refusal(refused.into(), &parts.headers, id);
+        observed.answered(&parts.method, &response, Handler::Gate);
         response
     }
 
@@ -260,6 +277,17 @@ impl From<Refused> for Problem {
             Refused::HostMismatch => (StatusCode::BAD_REQUEST, "request.host-mismatch"),
             Refused::Length => (StatusCode::BAD_REQUEST, "request.length-malformed"),
             Refused::Target => (StatusCode::BAD_REQUEST, "request.target-malformed"),
+            Refused::Malformed(_) => (StatusCode::BAD_REQUEST, "request.malformed"),
+            Refused::Coding => (StatusCode::BAD_REQUEST, "request.coding-unknown"),
+            Refused::LengthAndCoding => (StatusCode::BAD_REQUEST, "request.length-ambiguous"),
+            Refused::Fragment => (StatusCode::BAD_REQUEST, "request.target-fragment"),
+            Refused::LargeHead => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request.head-too-large")
+            }
+            Refused::ManyFields => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request.fields-too-many")
+            }
+            Refused::Late => (StatusCode::REQUEST_TIMEOUT, "request.head-timeout"),
         };
         let problem = Self::new(status, code, refused.to_string())
             .header(CONNECTION, HeaderValue::from_static("close"));

@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::Service;
-use super::connection::{Context, call};
+use super::connection::{Shared, call};
 use super::io::Io;
 use super::peer::Peer;
 use crate::shutdown::Phase;
@@ -24,16 +24,16 @@ const GOAWAY_GRACE: Duration = Duration::from_secs(5);
 pub(super) async fn serve<S: Service>(
     io: Io,
     peer: &Rc<Peer>,
-    context: &Rc<Context<S>>,
+    shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
-    let owned = (context.service.clone(), peer.clone());
+    let owned = (shared.service.clone(), peer.clone());
     let service = service_fn(move |request| call(owned.0.clone(), owned.1.clone(), request));
-    let header_bytes = u32::try_from(context.limits.max_header_bytes).unwrap_or(u32::MAX);
+    let header_bytes = u32::try_from(shared.limits.max_header_bytes).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
-        .max_concurrent_streams(context.limits.h2_max_concurrent_streams)
+        .max_concurrent_streams(shared.limits.h2_max_concurrent_streams)
         .max_header_list_size(header_bytes)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
@@ -42,7 +42,7 @@ pub(super) async fn serve<S: Service>(
     let mut leaving = false;
     poll_fn(|cx| {
         let mut leave = false;
-        match context.drain.phase() {
+        match shared.drain.phase() {
             Phase::Serving | Phase::Leaving => {}
             Phase::Draining => leave = true,
             Phase::Cut => return Poll::Ready(Ok(())),

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::bind::Listener;
-use super::connection::{self, Context, before};
+use super::connection::{self, Shared, before};
 use super::peer::Peer;
 use super::stream::Socket;
 use super::tls::Tls;
@@ -136,14 +136,11 @@ impl<S: Service> Acceptor<S> {
             Scheme::Http => None,
             Scheme::Https => self.tls.as_deref(),
         };
-        let context = Rc::new(Context {
-            service: self.service.clone(),
-            limits: self.limits,
-            drain: self.drain.clone(),
-        });
+        let shared = Shared::new(self.service.clone(), self.limits, self.drain.clone());
+        let shared = Rc::new(shared);
         loop {
             match socket.accept().await {
-                Ok((client, address)) => self.admit(client, address, scheme, tls, &context),
+                Ok((client, address)) => self.admit(client, address, scheme, tls, &shared),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; trying again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -158,7 +155,7 @@ impl<S: Service> Acceptor<S> {
         address: SocketAddr,
         scheme: Scheme,
         tls: Option<&Tls>,
-        context: &Rc<Context<S>>,
+        shared: &Rc<Shared<S>>,
     ) {
         let Some(place) = self.connections.enter(self.limits.max_connections) else {
             if scheme == Scheme::Http {
@@ -168,18 +165,18 @@ impl<S: Service> Acceptor<S> {
         };
         let tls = tls.map(|tls| TlsAcceptor::from(tls.current().config.clone()));
         let (timeouts, sweep) = (self.timeouts, self.sweep.clone());
-        let (context, proxies) = (context.clone(), self.proxies.clone());
+        let (shared, proxies) = (shared.clone(), self.proxies.clone());
         let open = Open::new(self.metrics.clone());
         self.drain.spawn(async move {
             let (_place, _open) = (place, open);
             let (mut client, mut address) = (client, address);
             if let Some(proxies) = proxies {
-                let told = told(&mut client, address, &proxies, timeouts, &sweep, &context.drain);
+                let told = told(&mut client, address, &proxies, timeouts, &sweep, &shared.drain);
                 let Some(client) = Box::pin(told).await else { return };
                 address = client;
             }
             let peer = Rc::new(Peer::new(address, scheme, timeouts, sweep));
-            connection::serve(client, tls, peer, context).await;
+            connection::serve(client, tls, peer, shared).await;
         });
     }
 }

@@ -3,7 +3,7 @@
 mod bind;
 mod config;
 mod connection;
-mod framing;
+mod http1;
 mod http2;
 mod io;
 mod listener;
@@ -21,9 +21,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use refuse::Refused;
 
 pub use bind::{Bound, Inherited, Listener, bind};
 pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles};
+pub use http1::RawTarget;
 pub use io::Io;
 pub use listener::{Acceptor, Connections};
 pub use peer::{Peer, Takeover};
@@ -36,6 +38,9 @@ pub trait Service: 'static {
     type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
         + Unpin
         + 'static;
+
+    /// Answers what of `peer` is no request, or must not be one.
+    fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Self::Body>;
 
     /// Answers one request of `peer`. Dropped unfinished when the client leaves.
     fn call(

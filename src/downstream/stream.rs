@@ -85,6 +85,20 @@ impl AsyncWrite for Socket {
     }
 }
 
+impl Stream {
+    /// Has the connection end with a reset when it is dropped.
+    pub(super) fn reset(&self) {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // A socket that cannot be told is closed already; a Unix socket knows no reset.
+        if let Socket::Tcp(socket) = socket {
+            let _ = socket.set_zero_linger();
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -47,7 +47,7 @@ impl ForwardError {
                 upstream::Error::HeaderTimeout => "http_response_timeout",
                 upstream::Error::Closed { unanswered: true, .. } => "connection_terminated",
                 upstream::Error::Closed { unanswered: false, .. } => "http_response_incomplete",
-                upstream::Error::Nonsense(_) => "http_protocol_error",
+                upstream::Error::Nonsense(_) | upstream::Error::Framing(_) => "http_protocol_error",
                 upstream::Error::TooLarge => "http_response_body_size",
                 upstream::Error::RequestBody(_) => return None,
             },
@@ -64,7 +64,9 @@ impl ForwardError {
                 upstream::Error::Tls { .. } => UpstreamErrorKind::Tls,
                 upstream::Error::HeaderTimeout => UpstreamErrorKind::HeaderTimeout,
                 upstream::Error::Closed { .. } => UpstreamErrorKind::Closed,
-                upstream::Error::Nonsense(_) => UpstreamErrorKind::Nonsense,
+                upstream::Error::Nonsense(_) | upstream::Error::Framing(_) => {
+                    UpstreamErrorKind::Nonsense
+                }
                 upstream::Error::TooLarge => UpstreamErrorKind::TooLarge,
                 upstream::Error::RequestBody(_) => UpstreamErrorKind::RequestBody,
             },
@@ -118,7 +120,9 @@ impl ForwardError {
                     "upstream.closed",
                     "The dashboard closed the connection before it had answered.",
                 ),
-                upstream::Error::Nonsense(_) | upstream::Error::TooLarge => (
+                upstream::Error::Nonsense(_)
+                | upstream::Error::Framing(_)
+                | upstream::Error::TooLarge => (
                     StatusCode::BAD_GATEWAY,
                     "upstream.invalid-answer",
                     "The dashboard's answer is not valid HTTP.",
@@ -129,7 +133,8 @@ impl ForwardError {
                         "request.body-timeout",
                         "The request body did not come in time.",
                     ),
-                    Some(BodyError::Broken(_)) | None => (
+                    Some(BodyError::Broken(_) | BodyError::Closed(_) | BodyError::Malformed(_))
+                    | None => (
                         StatusCode::BAD_REQUEST,
                         "request.body-broken",
                         "The request body broke off or is malformed.",

@@ -11,10 +11,10 @@ use std::rc::Rc;
 
 use http::header::VIA;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, Uri};
+use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::Body;
-use crate::downstream::{Peer, RequestBody, Sender};
+use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
 use crate::gate::Permit;
 use crate::upstream::{self, AnswerBody, Client, Head};
 use headers::{Forwarded, Marks};
@@ -73,7 +73,7 @@ impl Proxy {
             upgrade: upgrade.is_some(),
             marks,
         };
-        let target = target(&parts.uri);
+        let target = target(parts);
         let head = Head { method: &parts.method, target: &target, fields, upgrade };
         let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
         if let Some(upgraded) = upgraded {
@@ -95,8 +95,13 @@ impl Proxy {
 }
 
 /// Path and query as sent. An absolute target may have a query and no path, which then is `/` (RFC 9112 section 3.2.1).
-fn target(uri: &Uri) -> Cow<'_, str> {
-    match uri.path_and_query().map_or("/", |target| target.as_str()) {
+fn target(request: &Parts) -> Cow<'_, str> {
+    if !request.extensions.is_empty()
+        && let Some(raw) = request.extensions.get::<RawTarget>()
+    {
+        return raw.as_str().into();
+    }
+    match request.uri.path_and_query().map_or("/", |target| target.as_str()) {
         query if query.starts_with('?') => format!("/{query}").into(),
         target => target.into(),
     }

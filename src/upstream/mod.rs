@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 
+use crate::codec;
 use crate::sweep::Sweep;
 use connect::Protocol;
 use http1::{Connection, Exchange};
@@ -72,6 +73,9 @@ pub enum Error {
     /// The answer is not HTTP/1.1 as RFC 9112 has it.
     #[error("the upstream's answer is not valid HTTP: {0}")]
     Nonsense(&'static str),
+    /// The answer's body is not framed as RFC 9112 section 7 has it.
+    #[error("the upstream's answer is not valid HTTP")]
+    Framing(#[source] codec::Fault),
     /// The request's body failed while it was sent; not the upstream's fault.
     #[error("the request body could not be read")]
     RequestBody(#[source] Box<dyn StdError + Send + Sync>),

@@ -7,34 +7,25 @@
 mod body;
 mod exchange;
 mod head;
-mod upload;
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::Stream;
+use crate::codec::{Input, Output};
 
 pub use body::AnswerBody;
 pub(super) use exchange::Exchange;
-
-/// Least and most room for one read; it doubles while reads fill it.
-const MIN_READ_BYTES: usize = 8 * 1024;
-const MAX_READ_BYTES: usize = 128 * 1024;
 
 /// One connection to the dashboard and its buffers.
 #[derive(Debug)]
 pub(super) struct Connection {
     io: Stream,
-    /// Read and not yet used.
-    input: BytesMut,
-    /// To be written, of which so much has been.
-    output: Vec<u8>,
-    written: usize,
-    read_bytes: usize,
+    input: Input,
+    output: Output,
     /// When it was last put into the pool, by the worker's coarse clock; `None`: never.
     idle: Option<Duration>,
 }
@@ -50,8 +41,7 @@ pub struct Upgraded {
 
 impl Connection {
     pub(super) fn new(io: Stream) -> Self {
-        let (input, output) = (BytesMut::new(), Vec::new());
-        Self { io, input, output, written: 0, read_bytes: MIN_READ_BYTES, idle: None }
+        Self { io, input: Input::new(), output: Output::default(), idle: None }
     }
 
     /// Whether it has answered a request before.
@@ -71,22 +61,12 @@ impl Connection {
 
     /// Reads more; 0 at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(self.read_bytes);
-        let room = self.input.capacity() - self.input.len();
-        let io = Pin::new(&mut self.io);
-        let read = ready!(tokio_util::io::poll_read_buf(io, cx, &mut self.input))?;
-        if read == room {
-            self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
-        }
-        Poll::Ready(Ok(read))
+        self.input.poll_fill(&mut self.io, cx)
     }
 
     /// Ready for the next request; its buffers keep their small size.
     pub(super) fn rest(&mut self, now: Duration) {
-        if self.read_bytes > MIN_READ_BYTES {
-            self.read_bytes = MIN_READ_BYTES;
-            self.input = BytesMut::new();
-        }
+        self.input.shrink();
         self.idle = Some(now);
     }
 }

@@ -36,6 +36,10 @@ struct Fragile;
 impl downstream::Service for Fragile {
     type Body = Full<Bytes>;
 
+    fn refuse(&self, refused: downstream::refuse::Refused, _: Rc<Peer>) -> Response<Full<Bytes>> {
+        Response::new(Full::from(refused.to_string()))
+    }
+
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would borrow the service")]
     fn call(
         &self,
