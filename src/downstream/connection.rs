@@ -12,11 +12,10 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::peer::Peer;
-use super::stream::Stream;
+use super::stream::{Socket, Stream};
 use super::{Limits, Service, http1, http2};
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
@@ -54,7 +53,7 @@ impl<S> Shared<S> {
 
 /// Serves one accepted socket to its end.
 pub(super) async fn serve<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     tls: Option<TlsAcceptor>,
     peer: Rc<Peer>,
     shared: Rc<Shared<S>>,
@@ -69,12 +68,16 @@ pub(super) async fn serve<S: Service>(
 }
 
 async fn serve_tls<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     acceptor: TlsAcceptor,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
     peer.deadline().set(peer.timeouts().tls_handshake);
+    // As without TLS: who has not said anything yet is not waited for when the gate stops.
+    let heard = before(Phase::Draining, peer.deadline(), &shared.drain, socket.heard()).await;
+    let Some(heard) = heard else { return Ok(()) };
+    heard?;
     let handshake = within(peer.deadline(), &shared.drain, acceptor.accept(socket));
     let stream = handshake.await.ok_or(io::ErrorKind::TimedOut)??;
     peer.deadline().set(peer.timeouts().request_header);
@@ -84,7 +87,7 @@ async fn serve_tls<S: Service>(
 }
 
 async fn serve_plain<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
@@ -143,7 +146,7 @@ async fn within<F: Future>(deadline: &Deadline, drain: &Drain, future: F) -> Opt
 }
 
 /// `future`, unless the deadline passes or the worker comes to `phase` first.
-async fn before<F: Future>(
+pub(super) async fn before<F: Future>(
     phase: Phase,
     deadline: &Deadline,
     drain: &Drain,

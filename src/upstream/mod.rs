@@ -10,11 +10,13 @@ mod http1;
 mod http2;
 mod pool;
 mod stream;
+mod tls;
 
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -24,14 +26,15 @@ use http_body_util::{BodyExt, Empty};
 
 use crate::codec;
 use crate::sweep::Sweep;
-use connect::Protocols;
+use connect::Protocol;
 use http1::{Connection, Exchange};
 use http2::{Again, Links, Taken};
 use pool::Pool;
 
-pub use config::{Config, Origin};
+pub use config::{Config, Origin, TlsConfig};
 pub use http1::Upgraded;
 pub use stream::Stream;
+pub use tls::{Clients, Tls};
 
 /// Why a request got no (whole) answer.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,16 @@ pub enum Error {
     ConnectTimeout {
         /// Host and port.
         origin: String,
+    },
+    /// TLS did not come about, or broke.
+    #[error("no TLS with the upstream {origin}")]
+    Tls {
+        /// Host and port.
+        origin: String,
+        /// Whose doing.
+        fault: TlsFault,
+        /// What was wrong.
+        source: io::Error,
     },
     /// `upstream.response_header_timeout` passed.
     #[error("the upstream did not answer in time")]
@@ -79,6 +92,30 @@ pub enum Error {
     /// A small answer was expected and a large one came.
     #[error("the upstream's answer is larger than expected")]
     TooLarge,
+}
+
+/// How TLS failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The dashboard's certificate is not to be trusted.
+    Certificate,
+    /// The dashboard sent an alert; it wants a certificate, say.
+    Alert,
+    /// Anything else.
+    Protocol,
+}
+
+impl TlsFault {
+    /// The fault within an error of a TLS stream.
+    fn of(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                Self::Certificate
+            }
+            Some(rustls::Error::AlertReceived(_)) => Self::Alert,
+            _ => Self::Protocol,
+        }
+    }
 }
 
 /// The end-to-end fields of a request, in the order in which they are sent; `Host` first.
@@ -165,16 +202,17 @@ pub struct Client(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Config,
+    tls: Option<Arc<Tls>>,
     pool: Pool,
     links: Rc<Links>,
     sweep: Sweep,
 }
 
 impl Client {
-    /// A client with an empty pool; nothing is connected before it is needed.
-    pub fn new(config: Config, sweep: Sweep) -> Self {
+    /// A client with an empty pool; nothing is connected before it is needed. `tls` is that of `config`, shared by workers.
+    pub fn new(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
         let (pool, links) = (Pool::default(), Rc::default());
-        Self(Rc::new(Inner { config, pool, links, sweep }))
+        Self(Rc::new(Inner { config, tls, pool, links, sweep }))
     }
 
     /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
@@ -231,7 +269,7 @@ impl Client {
         head: &Head<'_, F>,
         mut body: B,
     ) -> Result<Answer<B>, Error> {
-        let Inner { config, sweep, links, .. } = &*self.0;
+        let Inner { config, tls, sweep, links, .. } = &*self.0;
         let mut retries = config.retries;
         loop {
             if links.speaks_http1()
@@ -239,7 +277,7 @@ impl Client {
             {
                 return self.send_http1(connection, head, body).await;
             }
-            let place = match links.take(config, sweep).await? {
+            let place = match links.take(config, tls.as_ref(), sweep).await? {
                 Taken::Place(place) => place,
                 Taken::Http1(io) => {
                     return self.send_http1(Box::new(Connection::new(io)), head, body).await;
@@ -295,8 +333,9 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Box<Connection>, Error> {
-        let io = connect::connect(&self.0.config, Protocols::Http1).await?;
-        Ok(Box::new(Connection::new(io)))
+        let Inner { config, tls, .. } = &*self.0;
+        let (stream, _) = connect::connect(config, tls.as_deref(), Protocol::Http1).await?;
+        Ok(Box::new(Connection::new(stream)))
     }
 
     /// Takes a connection back that is ready for the next request.

@@ -21,14 +21,6 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Whether HTTP/2 is spoken on it, where that was asked for: TLS has agreed to it, without TLS it is known.
-    pub(super) fn speaks_http2(&self) -> bool {
-        match self {
-            Self::Tcp(_) | Self::Unix(_) => true,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
-        }
-    }
-
     /// The scheme of what is asked on it.
     pub(super) fn scheme(&self) -> Scheme {
         match self {

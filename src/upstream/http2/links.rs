@@ -6,11 +6,12 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::super::connect::{self, Protocols};
-use super::super::{Config, Error, Stream};
+use super::super::connect::{self, Protocol};
+use super::super::{Config, Error, Stream, Tls};
 use super::link::{Driver, Link, Place};
 use crate::sweep::Sweep;
 
@@ -60,13 +61,14 @@ impl Links {
     pub(in crate::upstream) async fn take(
         self: &Rc<Self>,
         config: &Config,
+        tls: Option<&Arc<Tls>>,
         sweep: &Sweep,
     ) -> Result<Taken, Error> {
         loop {
             if let Some(place) = self.place() {
                 return Ok(Taken::Place(place));
             }
-            let attempt = self.attempt(config, sweep);
+            let attempt = self.attempt(config, tls, sweep);
             match attempt.outcome().await {
                 // A dashboard that takes none for now: the codec holds the request until it does.
                 Outcome::Link(link) if link.has_room() || link.limit() == 0 => {
@@ -90,16 +92,25 @@ impl Links {
     }
 
     /// An attempt whose connection will have room for one more.
-    fn attempt(self: &Rc<Self>, config: &Config, sweep: &Sweep) -> Rc<Attempt> {
+    fn attempt(
+        self: &Rc<Self>,
+        config: &Config,
+        tls: Option<&Arc<Tls>>,
+        sweep: &Sweep,
+    ) -> Rc<Attempt> {
         let room = self.expected.get().unwrap_or(USUAL_LIMIT).max(1);
         let mut attempts = self.attempts.borrow_mut();
         let known = attempts.iter().find(|attempt| attempt.joined.get() < room).cloned();
         let attempt = known.unwrap_or_else(|| {
-            let attempt = Rc::<Attempt>::default();
-            attempts.push(attempt.clone());
-            let made = make(Rc::downgrade(self), attempt.clone(), config.clone(), sweep.clone());
-            tokio::task::spawn_local(made);
-            attempt
+            let new = Rc::<Attempt>::default();
+            attempts.push(new.clone());
+            let (links, attempt) = (Rc::downgrade(self), new.clone());
+            let (config, tls, sweep) = (config.clone(), tls.cloned(), sweep.clone());
+            tokio::task::spawn_local(async move {
+                let made = connection(&config, tls.as_deref(), &sweep).await;
+                attend(made, links, attempt).await;
+            });
+            new
         });
         attempt.joined.set(attempt.joined.get() + 1);
         attempt
@@ -132,9 +143,8 @@ impl Attempt {
     }
 }
 
-/// Connects, tells how that went, and drives the connection to its end.
-async fn make(links: Weak<Links>, attempt: Rc<Attempt>, config: Config, sweep: Sweep) {
-    let made = connection(&config, &sweep).await;
+/// Tells how connecting went, and drives the connection to its end.
+async fn attend(made: Result<Made, Error>, links: Weak<Links>, attempt: Rc<Attempt>) {
     let Some(links) = links.upgrade() else { return };
     let (driver, link) = match made {
         Ok(Made::Http2(driver, link)) => (driver, link),
@@ -155,9 +165,9 @@ enum Made {
     Http1(Stream),
 }
 
-async fn connection(config: &Config, sweep: &Sweep) -> Result<Made, Error> {
-    let stream = connect::connect(config, Protocols::Http2).await?;
-    if !stream.speaks_http2() {
+async fn connection(config: &Config, tls: Option<&Tls>, sweep: &Sweep) -> Result<Made, Error> {
+    let (stream, chosen) = connect::connect(config, tls, Protocol::Http2).await?;
+    if chosen == Protocol::Http1 {
         return Ok(Made::Http1(stream));
     }
     let driver = Driver::begin(stream, sweep, config.idle_timeout).await;
@@ -176,6 +186,9 @@ fn again(error: &Error) -> Error {
     match error {
         Error::Connect { origin, source } => {
             Error::Connect { origin: origin.clone(), source: copy(source) }
+        }
+        Error::Tls { origin, fault, source } => {
+            Error::Tls { origin: origin.clone(), fault: *fault, source: copy(source) }
         }
         Error::ConnectTimeout { origin } => Error::ConnectTimeout { origin: origin.clone() },
         Error::Closed { unanswered, source } => {
