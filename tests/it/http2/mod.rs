@@ -3,6 +3,7 @@
 mod clients;
 mod doubtful;
 mod upstream;
+mod upstream_tls;
 mod websocket;
 
 use crate::support::gate::{Builder, Gate};
