@@ -95,15 +95,34 @@ impl Drop for Counted {
     }
 }
 
-/// SIGTERM and SIGINT, heard from here on.
+/// SIGTERM, SIGINT and SIGHUP, heard from here on.
 #[derive(Debug)]
 pub struct Signals {
+    /// To stop.
+    pub stop: Stop,
+    /// To reload; never ends the process.
+    pub hangup: Signal,
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Takes both signals over from the system's default, which is to end the process at once.
+    /// Takes the signals over from the system's default, which is to end the process at once.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { stop: Stop::listen()?, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+impl Stop {
+    /// Takes both signals over from the system's default.
     ///
     /// # Errors
     /// When the system refuses.

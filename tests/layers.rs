@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 /// one row is several.
 const ROWS: [&[&str]; 12] = [
     &["clock"],
-    &["body", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
-    &["codec"],
+    &["body", "certificate", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
+    &["codec", "http2"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],
     &["gate", "feed", "auth"],

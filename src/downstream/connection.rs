@@ -5,7 +5,6 @@
 //! its task until the tunnel ends.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -13,15 +12,10 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::BytesMut;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::io::Io;
-use super::peer::{InFlight, Peer};
-use super::request_body::{RequestBody, Tracked};
-use super::stream::Stream;
+use super::peer::Peer;
+use super::stream::{Socket, Stream};
 use super::{Limits, Service, http1, http2};
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
@@ -59,7 +53,7 @@ impl<S> Shared<S> {
 
 /// Serves one accepted socket to its end.
 pub(super) async fn serve<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     tls: Option<TlsAcceptor>,
     peer: Rc<Peer>,
     shared: Rc<Shared<S>>,
@@ -74,12 +68,16 @@ pub(super) async fn serve<S: Service>(
 }
 
 async fn serve_tls<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     acceptor: TlsAcceptor,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
     peer.deadline().set(peer.timeouts().tls_handshake);
+    // As without TLS: who has not said anything yet is not waited for when the gate stops.
+    let heard = before(Phase::Draining, peer.deadline(), &shared.drain, socket.heard()).await;
+    let Some(heard) = heard else { return Ok(()) };
+    heard?;
     let handshake = within(peer.deadline(), &shared.drain, acceptor.accept(socket));
     let stream = handshake.await.ok_or(io::ErrorKind::TimedOut)??;
     peer.deadline().set(peer.timeouts().request_header);
@@ -89,7 +87,7 @@ async fn serve_tls<S: Service>(
 }
 
 async fn serve_plain<S: Service>(
-    socket: TcpStream,
+    socket: Socket,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
@@ -137,23 +135,9 @@ async fn serve_http<S: Service>(
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
     if h2 {
-        return http2::serve(Io::http2(stream, early, peer.clone()), peer, shared).await;
+        return http2::serve(stream, early, peer, shared).await;
     }
     http1::serve(stream, early, peer, shared).await
-}
-
-/// In flight from the call on, not from the first poll: the socket may be asked for more in between.
-pub(super) fn call<S: Service>(
-    service: Rc<S>,
-    peer: Rc<Peer>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Tracked<S::Body>>, Infallible>> {
-    let in_flight = InFlight::new(peer.clone());
-    let request = request.map(|body| RequestBody::http2(body, peer.clone()));
-    async move {
-        let response = service.call(request, peer).await;
-        Ok(response.map(|body| Tracked::new(body, in_flight)))
-    }
 }
 
 /// `future`, unless the deadline passes or the worker cuts its connections first.
@@ -162,7 +146,7 @@ async fn within<F: Future>(deadline: &Deadline, drain: &Drain, future: F) -> Opt
 }
 
 /// `future`, unless the deadline passes or the worker comes to `phase` first.
-async fn before<F: Future>(
+pub(super) async fn before<F: Future>(
     phase: Phase,
     deadline: &Deadline,
     drain: &Drain,

@@ -1,5 +1,6 @@
 //! The client's side: how bytes on a socket become requests. Generic over the service that answers them; knows no license.
 
+mod bind;
 mod config;
 mod connection;
 mod http1;
@@ -7,6 +8,7 @@ mod http2;
 mod io;
 mod listener;
 mod peer;
+mod proxy_protocol;
 pub mod refuse;
 mod request_body;
 mod sender;
@@ -21,10 +23,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use refuse::Refused;
 
-pub use config::{Config, Limits, Listen, Scheme, Timeouts, TlsFiles};
+pub use bind::{Bound, Inherited, Listener, bind};
+pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles};
 pub use http1::RawTarget;
+pub use http2::{Handover, StreamIo};
 pub use io::Io;
-pub use listener::{Acceptor, Bound, Connections, bind};
+pub use listener::{Acceptor, Connections};
 pub use peer::{Peer, Takeover};
 pub use request_body::{BodyError, RequestBody};
 pub use sender::{Sender, X_FORWARDED_FOR};

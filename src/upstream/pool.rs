@@ -29,7 +29,7 @@ impl Pool {
     /// A connection that was open when last heard of.
     pub(super) fn take(&self, now: Duration, idle_timeout: Duration) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(connection) = idle.pop() {
+        while let Some(mut connection) = idle.pop() {
             if connection.idle_at(now) < idle_timeout && connection.is_open() {
                 return Some(connection);
             }

@@ -2,5 +2,6 @@
 
 mod cli;
 mod forwarding;
+mod http2;
 mod licensing;
 mod support;

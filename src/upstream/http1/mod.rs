@@ -13,17 +13,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 
+use super::Stream;
 use crate::codec::{Input, Output};
 
-pub use body::AnswerBody;
+pub(super) use body::AnswerBody;
 pub(super) use exchange::Exchange;
 
 /// One connection to the dashboard and its buffers.
 #[derive(Debug)]
 pub(super) struct Connection {
-    io: TcpStream,
+    io: Stream,
     input: Input,
     output: Output,
     /// When it was last put into the pool, by the worker's coarse clock; `None`: never.
@@ -33,14 +33,14 @@ pub(super) struct Connection {
 /// The dashboard's side of an upgraded connection.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// The socket.
-    pub io: TcpStream,
+    /// Its bytes, behind TLS if there is TLS.
+    pub io: Stream,
     /// What the dashboard sent right behind its 101.
     pub early: BytesMut,
 }
 
 impl Connection {
-    pub(super) fn new(io: TcpStream) -> Self {
+    pub(super) fn new(io: Stream) -> Self {
         Self { io, input: Input::new(), output: Output::default(), idle: None }
     }
 
@@ -55,9 +55,8 @@ impl Connection {
     }
 
     /// Whether neither an end nor unasked bytes have come. Costs a system call only when the runtime has news of it.
-    pub(super) fn is_open(&self) -> bool {
-        let news = self.io.try_read(&mut [0]);
-        matches!(news, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(super) fn is_open(&mut self) -> bool {
+        self.io.is_open()
     }
 
     /// Reads more; 0 at the end.
