@@ -42,16 +42,6 @@ def free_port():
             return probe.getsockname()[1]
 
 
-def connected(port):
-    """A connection, or None when nobody listens."""
-    client = socket.socket()
-    if client.connect_ex(("127.0.0.1", port)) == 0:
-        client.settimeout(30)
-        return client
-    client.close()
-    return None
-
-
 def tree(pid):
     """The process and all its descendants."""
     children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import machine
+import wire
 
 
 class Server:
@@ -29,19 +30,17 @@ class Server:
         self.running.append(self)
 
     def start(self, before=(), patience=20):
+        """Starts it and waits for its first answer."""
         self.spawn(before)
         deadline = time.monotonic() + patience
-        while not (client := machine.connected(self.port)):
-            if time.monotonic() > deadline:
-                self.failed()
-            self.wait_a_moment()
-        client.close()
-        return self
-
-    def wait_a_moment(self):
-        if self.process.poll() is not None:
-            self.failed()
-        time.sleep(0.0005)
+        while True:
+            try:
+                wire.get(self.port).close()
+                return self
+            except ConnectionError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.failed()
+                time.sleep(0.0005)
 
     def failed(self):
         raise SystemExit(f"{self.name} does not start:\n" + (self.directory / "log").read_text())
