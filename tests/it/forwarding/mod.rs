@@ -13,6 +13,7 @@ mod stopping;
 mod streams;
 mod target;
 mod tunnels;
+mod unambiguous;
 mod versions;
 mod via;
 
