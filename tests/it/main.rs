@@ -3,4 +3,5 @@
 mod cli;
 mod forwarding;
 mod licensing;
+mod oracle;
 mod support;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::super::{Client, Error, Upload};
 use super::Connection;
@@ -202,6 +202,10 @@ impl Decoder {
             }
             return Ok(Step::NeedMore);
         };
+        // The parser takes a bare LF for a line end; whoever does not reads on where the answer has ended here.
+        if memchr_iter(b'\n', &input[..end]).any(|at| at == 0 || input[at - 1] != b'\r') {
+            return Err(Error::Nonsense("a line of its trailers does not end as lines do"));
+        }
         let trailers = fields.iter().filter_map(trailer).collect();
         drop(input.split_to(end));
         *self = Self::Ended;
