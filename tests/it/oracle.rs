@@ -600,7 +600,7 @@ fn settings(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(settings(500))]
+    #![proptest_config(settings(300))]
     #[test]
     fn a_well_formed_answer_is_read_alike((method, bytes, ends) in well_formed(), cuts in cuts(), stays in any::<bool>()) {
         let end = if ends && stays { End::Open } else { End::Closed };
@@ -621,7 +621,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(settings(3000))]
+    #![proptest_config(settings(1500))]
     #[test]
     fn a_spoiled_answer_is_read_as_strictly(
         (method, mut bytes, _) in well_formed(), mutations in vec(mutation(), 1..4), cuts in cuts()
