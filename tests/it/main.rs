@@ -4,4 +4,5 @@ mod cli;
 mod forwarding;
 mod http2;
 mod licensing;
+mod oracle;
 mod support;

@@ -107,6 +107,12 @@ impl Call {
         request
     }
 
+    /// A head as it stands on the wire, a line each.
+    #[track_caller]
+    pub(crate) fn raw_head(&mut self) -> String {
+        self.inbox.raw_head().expect("a head")
+    }
+
     /// A request's head.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Message {

@@ -84,6 +84,12 @@ impl Wire {
         answer
     }
 
+    /// A head as it stands on the wire, a line each.
+    #[track_caller]
+    pub(crate) fn raw_head(&mut self) -> String {
+        self.inbox.raw_head().expect("a head")
+    }
+
     /// An answer's head.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Message {
