@@ -61,7 +61,10 @@ impl<B: Upload> Outgoing<B> {
         while room == 0 {
             match ready!(self.stream.poll_capacity(cx)) {
                 Some(Ok(capacity)) => room = capacity,
-                Some(Err(_)) | None => return Poll::Ready(self.give_up()),
+                Some(Err(_)) | None => {
+                    self.give_up();
+                    return Poll::Ready(());
+                }
             }
         }
         let data = self.piece.split_to(room.min(self.piece.len()));
