@@ -20,6 +20,8 @@ pub struct Io {
 impl Io {
     /// Bytes of an upgraded connection.
     pub(super) fn tunnel(stream: Stream, early: BytesMut) -> Self {
+        // An empty buffer may hold memory of which a tunnel that waits has no need.
+        let early = if early.is_empty() { BytesMut::new() } else { early };
         Self { stream, early }
     }
 

@@ -82,7 +82,10 @@ pub fn check(request: &Parts) -> Result<(), Refused> {
     if !asterisk && !origin_or_absolute {
         return Err(Refused::Target);
     }
-    check_length(&request.headers)?;
+    if request.version == Version::HTTP_2 {
+        // HTTP/1.1 has been judged on its own bytes.
+        check_length(&request.headers)?;
+    }
     match (host(&request.headers)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),

@@ -64,6 +64,12 @@ impl Connection {
         self.input.poll_fill(&mut self.io, cx)
     }
 
+    /// Gives its buffers back: it has not been used for a while.
+    pub(super) fn slim(&mut self) {
+        self.input.release();
+        self.output.release();
+    }
+
     /// Ready for the next request; its buffers keep their small size.
     pub(super) fn rest(&mut self, now: Duration) {
         self.input.shrink();
