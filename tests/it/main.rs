@@ -4,3 +4,4 @@ mod cli;
 mod forwarding;
 mod licensing;
 mod support;
+mod transports;

@@ -1,6 +1,6 @@
 //! A dashboard that a test plays by hand, byte by byte; and one that answers by itself and keeps a record.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,8 +17,8 @@ pub(crate) struct Origin {
 }
 
 /// One connection that the gate made to it.
-pub(crate) struct Call {
-    inbox: Inbox<TcpStream>,
+pub(crate) struct Call<S = TcpStream> {
+    inbox: Inbox<S>,
 }
 
 impl Origin {
@@ -49,7 +49,17 @@ impl Origin {
     }
 }
 
-impl Call {
+impl<S: Read + Write> Call<S> {
+    /// A connection that was accepted elsewhere.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { inbox: Inbox::new(stream) }
+    }
+
+    /// What it runs over.
+    pub(crate) fn stream(&mut self) -> &mut S {
+        &mut self.inbox.stream
+    }
+
     /// A whole request, by its framing.
     #[track_caller]
     pub(crate) fn request(&mut self) -> Message {
@@ -114,7 +124,8 @@ impl Call {
 
     /// Sends `bytes`, unless the gate does not want them any more.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.inbox.stream.write_all(bytes.as_ref())
+        self.inbox.stream.write_all(bytes.as_ref())?;
+        self.inbox.stream.flush()
     }
 
     /// Answers 200 with `body`.
@@ -153,7 +164,9 @@ impl Call {
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         self.inbox.rest().expect("an orderly end")
     }
+}
 
+impl Call {
     /// Ends the sending half.
     pub(crate) fn half_close(&self) {
         self.inbox.stream.shutdown(Shutdown::Write).expect("open");
