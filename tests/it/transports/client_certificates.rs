@@ -135,6 +135,19 @@ fn bad_files_are_told_with_their_place() {
         place.write("gate.toml", &format!("{before}{key} = 'good.pem'\n"));
         place.run(&["check-config", "--config", "gate.toml"]).exits(0);
     }
+    place.write("gate.toml", "upstream.url = 'https://localhost:1'\n");
+    let empty = [("SSL_CERT_FILE", "empty.pem")];
+    place
+        .run_with(&["check-config", "--config", "gate.toml"], &empty, "")
+        .exits(1)
+        .complains(&["upstream.tls.ca_file: is needed", "no certificate authority is trusted"]);
+    let status = std::process::Command::new("mkfifo").arg(place.path().join("pipe")).status();
+    assert!(status.expect("mkfifo").success());
+    place.write("gate.toml", "server.tls.cert_file = 'pipe'\nserver.tls.key_file = 'tls.key'\n");
+    place
+        .run(&["check-config", "--config", "gate.toml"])
+        .exits(1)
+        .complains(&["gate.toml:1: server.tls.cert_file", "it is no regular file"]);
     authority.issue("other").write(place.path(), "other");
     let file = "upstream.url = 'https://localhost:1'\nupstream.tls.cert_file = 'tls.pem'\n\
         upstream.tls.key_file = 'other.key'\nupstream.tls.ca_file = 'good.pem'\n";

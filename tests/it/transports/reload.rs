@@ -145,6 +145,19 @@ fn sighup_without_certificates_ends_nobody_either() {
 }
 
 #[test]
+fn a_certificate_that_has_ended_is_served_and_told_about() {
+    let (authority, origin) = (Authority::new(), Recorder::start());
+    let gate = secured(origin.address, dir(), &authority.issue_until("localhost", 2020)).start();
+    let line = gate.log().wait_for("the certificate of server.tls has expired");
+    assert!(line.contains("2020-01-01T00:00:00Z"), "{line}");
+    authority.issue("localhost").write(gate.dir(), "tls");
+    gate.signal("HUP");
+    gate.log().wait_for(RELOADED);
+    assert!(is_shown(&gate, &authority));
+    assert_eq!(count(&gate, "has expired"), 1);
+}
+
+#[test]
 fn the_end_of_the_certificate_in_use_is_a_metric() {
     let (authority, origin) = (Authority::new(), Recorder::start());
     let admin: SocketAddr = Origin::vacant();
