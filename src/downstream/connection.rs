@@ -10,9 +10,10 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::peer::Peer;
@@ -60,87 +61,102 @@ pub(super) async fn serve<S: Service>(
     peer: Rc<Peer>,
     shared: Rc<Shared<S>>,
 ) {
-    let outcome = match tls {
-        Some(tls) => serve_tls(socket, &tls, &peer, &shared).await,
-        None => serve_plain(socket, &peer, &shared).await,
+    let opened = match tls {
+        // Boxed: a handshake is large and rare, and every connection would carry the room for it.
+        Some(tls) => Box::pin(shake_hands(socket, &tls, &peer, &shared)).await,
+        None => greet(socket, &peer, &shared).await,
+    };
+    let outcome = match opened {
+        Ok(Some(opened)) => serve_http(opened, &peer, &shared).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
     };
     if let Err(error) = outcome {
         tracing::debug!(client.address = %peer.address, %error, "connection ended early");
     }
 }
 
-async fn serve_tls<S: Service>(
+/// A connection whose protocol is known.
+struct Opened {
+    stream: Stream,
+    /// Read from it already.
+    early: BytesMut,
+    h2: bool,
+}
+
+/// TLS, and the protocol it settles on; none when the gate stops before the client has said anything.
+async fn shake_hands<S>(
     socket: Socket,
     tls: &Tls,
-    peer: &Rc<Peer>,
-    shared: &Rc<Shared<S>>,
-) -> io::Result<()> {
+    peer: &Peer,
+    shared: &Shared<S>,
+) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().tls_handshake);
     // As without TLS: who has not said anything yet is not waited for when the gate stops.
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket);
     let hello = before(Phase::Draining, peer.deadline(), &shared.drain, hello).await;
-    let Some(hello) = hello else { return Ok(()) };
+    let Some(hello) = hello else { return Ok(None) };
     let handshake = hello?.into_stream(tls.current().config.clone());
     let handshake = within(peer.deadline(), &shared.drain, handshake);
     let stream = handshake.await.ok_or(io::ErrorKind::TimedOut)??;
     peer.deadline().set(peer.timeouts().request_header);
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let stream = Stream::Tls(Box::new(stream));
-    serve_http(stream, BytesMut::new(), h2, peer, shared).await
+    Ok(Some(Opened { stream: Stream::Tls(Box::new(stream)), early: BytesMut::new(), h2 }))
 }
 
-async fn serve_plain<S: Service>(
-    socket: Socket,
-    peer: &Rc<Peer>,
-    shared: &Rc<Shared<S>>,
-) -> io::Result<()> {
+/// Without TLS the first bytes tell; none when the client leaves without a word, or the gate stops before one.
+async fn greet<S>(socket: Socket, peer: &Peer, shared: &Shared<S>) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().request_header);
     let mut stream = Stream::Plain(socket);
     let mut early = BytesMut::new();
     // A client that has not said anything yet is not waited for when the gate stops: browsers connect ahead of need.
-    let sniffed = sniff(&mut stream, &mut early);
+    let sniffed = poll_fn(|cx| poll_sniff(&mut stream, &mut early, &shared.scratch, cx));
     let sniffed = before(Phase::Draining, peer.deadline(), &shared.drain, sniffed).await;
     let h2 = match sniffed {
         Some(sniffed) => sniffed?,
         // It began like HTTP/2 and went no further: HTTP/1.1 says what is to be said.
         None if !early.is_empty() => Some(false),
-        None => return Ok(()),
+        None => None,
     };
-    match h2 {
-        Some(h2) => serve_http(stream, early, h2, peer, shared).await,
-        None => Ok(()),
-    }
+    Ok(h2.map(|h2| Opened { stream, early, h2 }))
 }
 
 /// Whether the client speaks HTTP/2 with prior knowledge; `None` when it left without a word.
-async fn sniff(stream: &mut Stream, early: &mut BytesMut) -> io::Result<Option<bool>> {
+fn poll_sniff(
+    stream: &mut Stream,
+    early: &mut BytesMut,
+    scratch: &http1::Scratch,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Option<bool>>> {
     loop {
         let known = early.len().min(H2_PREFACE.len());
         if known > 0 && early[..known] != H2_PREFACE[..known] {
-            return Ok(Some(false));
+            return Poll::Ready(Ok(Some(false)));
         }
         if known == H2_PREFACE.len() {
-            return Ok(Some(true));
+            return Poll::Ready(Ok(Some(true)));
         }
-        early.reserve(4096);
-        let read = poll_fn(|cx| tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, early));
-        if read.await? == 0 {
-            return Ok((!early.is_empty()).then_some(false));
+        let mut scratch = scratch.borrow_mut();
+        let mut buf = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
+        if buf.filled().is_empty() {
+            return Poll::Ready(Ok((!early.is_empty()).then_some(false)));
         }
+        early.extend_from_slice(buf.filled());
     }
 }
 
 async fn serve_http<S: Service>(
-    stream: Stream,
-    early: BytesMut,
-    h2: bool,
+    opened: Opened,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
-    if h2 {
-        return http2::serve(stream, early, peer, shared).await;
+    let Opened { stream, early, h2 } = opened;
+    match h2 {
+        // Boxed, as the handshake.
+        true => Box::pin(http2::serve(stream, early, peer, shared)).await,
+        false => http1::serve(stream, early, peer, shared).await,
     }
-    http1::serve(stream, early, peer, shared).await
 }
 
 /// `future`, unless the deadline passes or the worker cuts its connections first.

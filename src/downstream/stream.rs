@@ -52,6 +52,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [buf] = bufs {
+            // rustls writes so, and a plain write costs the system less.
+            return self.poll_write(cx, buf);
+        }
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
@@ -76,6 +80,11 @@ impl AsyncWrite for Socket {
 }
 
 impl Stream {
+    /// Whether closing the socket is all there is to say at the end.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
     /// Has the connection end with a reset when it is dropped.
     pub(super) fn reset(&self) {
         let socket = match self {

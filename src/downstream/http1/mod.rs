@@ -313,6 +313,9 @@ impl<S: Service> Connection<'_, S> {
 
     /// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.
     async fn close(self) -> io::Result<()> {
+        if self.wire.ends_by_itself() {
+            return Ok(());
+        }
         self.peer.deadline().set(LINGER);
         let mut ended = false;
         poll_fn(|cx| {

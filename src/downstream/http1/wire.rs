@@ -242,6 +242,11 @@ impl Wire {
         Poll::Pending
     }
 
+    /// Whether closing the socket does it: nothing is unread that would make a reset of it, and TLS has nothing to say.
+    pub(super) fn ends_by_itself(&self) -> bool {
+        self.has_whole_request() && self.is_quiet() && self.stream.borrow().is_plain()
+    }
+
     /// Ends the connection with a reset, so that nobody takes a cut answer for a whole one.
     pub(super) fn reset(&self) {
         self.stream.borrow().reset();
