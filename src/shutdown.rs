@@ -65,6 +65,8 @@ impl Drain {
     /// Runs `work` on this thread, and counts it until it ends.
     pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         let counted = Counted::new(self);
+        // Boxed: this block would hold it twice, captured and awaited, and the runtime moves its tasks about.
+        let work = Box::pin(work);
         tokio::task::spawn_local(async move {
             let _counted = counted;
             work.await;
