@@ -7,7 +7,9 @@
 
 use std::io::Write;
 
-use http::header::{CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
 use memchr::memrchr2;
@@ -33,6 +35,8 @@ pub(super) struct Forwarded<'a> {
     pub(super) via: &'a str,
     /// Whether the request goes up as an upgrade.
     pub(super) upgrade: bool,
+    /// The `Sec-WebSocket-Key` of a WebSocket that came over HTTP/2, where there is none.
+    pub(super) key: Option<&'a str>,
     pub(super) marks: Marks,
 }
 
@@ -42,6 +46,7 @@ pub(super) struct Marks {
     pub(super) via: bool,
     pub(super) upgrade: bool,
     pub(super) te: bool,
+    pub(super) connection: bool,
 }
 
 impl Marks {
@@ -51,6 +56,7 @@ impl Marks {
             marks.via |= *name == VIA;
             marks.upgrade |= *name == UPGRADE;
             marks.te |= *name == TE;
+            marks.connection |= *name == CONNECTION;
         }
         marks
     }
@@ -76,7 +82,8 @@ impl Forwarded<'_> {
 
     fn kept(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         let headers = &self.request.headers;
-        let nominated = Nominated::of(headers);
+        let nominated =
+            if self.marks.connection { Nominated::of(headers) } else { Nominated::default() };
         // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
         let join_cookies = self.request.version == Version::HTTP_2;
         let mut has_length = false;
@@ -100,7 +107,8 @@ impl Forwarded<'_> {
             text.as_bytes()[0],
             b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b't'..=b'v' | b'x'
         );
-        may_be && (self.is_replaced(text) || hop::is_hop_by_hop(name))
+        let is_dropped = may_be && (self.is_replaced(text) || hop::is_hop_by_hop(name));
+        is_dropped || (self.key.is_some() && name == SEC_WEBSOCKET_KEY)
     }
 
     /// Fields that the gate writes itself, answers itself, or does not believe.
@@ -134,6 +142,9 @@ impl Forwarded<'_> {
         match self.marks.via {
             false => write(b"via", self.via.as_bytes()),
             true => write(b"via", &extended(headers, &VIA, self.via.as_bytes())),
+        }
+        if let Some(key) = self.key {
+            write(SEC_WEBSOCKET_KEY.as_str().as_bytes(), key.as_bytes());
         }
         if self.marks.te && !self.upgrade && wants_trailers(headers) {
             write(b"te", b"trailers");

@@ -10,7 +10,7 @@ use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 
 use super::super::{Error, Fields, Head};
-use super::upload::Coding;
+use crate::codec::{BodyLength, Coding, write_field};
 use crate::hop::{self, Nominated};
 
 /// Largest answer head, interim answers apart.
@@ -49,14 +49,6 @@ fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-pub(super) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// An answer's head, with end-to-end fields only.
 #[derive(Debug)]
 pub(in crate::upstream) struct AnswerHead {
@@ -67,14 +59,6 @@ pub(in crate::upstream) struct AnswerHead {
     pub(super) keep_alive: bool,
     /// What a 101 switches to.
     pub(super) protocol: Option<HeaderValue>,
-}
-
-/// How an answer's body ends (RFC 9112 section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum BodyLength {
-    Known(u64),
-    Chunked,
-    UntilClose,
 }
 
 /// Takes a whole head off `input`; `None` when its end has not come.
@@ -135,8 +119,11 @@ const BAD_VALUE: &str = "a field value has a character that none may have";
 #[derive(Default)]
 struct Collected {
     headers: HeaderMap,
-    /// `Connection` and `Upgrade` lines; apart from the others, for they never go on.
-    connection: HeaderMap,
+    /// What the `Connection` lines say, and those of them that name fields; apart from the others, for they never go on.
+    said: Nominated<'static>,
+    naming: HeaderMap,
+    /// The first `Upgrade` line.
+    protocol: Option<HeaderValue>,
     length: Option<u64>,
     coded: bool,
 }
@@ -157,14 +144,22 @@ impl Collected {
         if name == TRANSFER_ENCODING {
             return self.coding(field.value);
         }
-        let is_connection = name == CONNECTION || name == UPGRADE;
-        if !is_connection && hop::is_hop_by_hop(&name) {
+        let is_connection = name == CONNECTION;
+        if is_connection && !self.said.note(field.value) {
+            return Ok(());
+        }
+        let is_upgrade = name == UPGRADE;
+        if !is_connection && !is_upgrade && hop::is_hop_by_hop(&name) {
             return Ok(());
         }
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| Error::Nonsense(BAD_VALUE))?;
-        let headers = if is_connection { &mut self.connection } else { &mut self.headers };
-        headers.append(name, value);
+        if is_upgrade {
+            self.protocol.get_or_insert(value);
+        } else {
+            let headers = if is_connection { &mut self.naming } else { &mut self.headers };
+            headers.append(name, value);
+        }
         Ok(())
     }
 
@@ -195,8 +190,7 @@ impl Collected {
         http_1_0: bool,
         method: &Method,
     ) -> Result<AnswerHead, Error> {
-        let nominated = Nominated::of(&self.connection);
-        let closes = nominated.close || (http_1_0 && !nominated.keep_alive);
+        let closes = self.said.close || (http_1_0 && !self.said.keep_alive);
         let bodiless = *method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -213,10 +207,11 @@ impl Collected {
             (None, false) => BodyLength::UntilClose,
         };
         let keep_alive = !closes && length != BodyLength::UntilClose;
-        let protocol = self.connection.get(UPGRADE).cloned();
-        let headers =
-            if nominated.names_fields() { without(self.headers, &nominated) } else { self.headers };
-        Ok(AnswerHead { status, reason, headers, length, keep_alive, protocol })
+        let headers = match self.naming.is_empty() {
+            true => self.headers,
+            false => without(self.headers, &Nominated::of(&self.naming)),
+        };
+        Ok(AnswerHead { status, reason, headers, length, keep_alive, protocol: self.protocol })
     }
 }
 

@@ -1,8 +1,11 @@
 //! What tests are made of.
 #![allow(dead_code, reason = "a shelf of parts; not every part is in use at every commit")]
 
+pub(crate) mod authority;
 pub(crate) mod dashboard;
 pub(crate) mod gate;
+pub(crate) mod h2;
+pub(crate) mod hpack;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod message;
