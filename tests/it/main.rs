@@ -4,4 +4,6 @@ mod cli;
 mod forwarding;
 mod http2;
 mod licensing;
+mod oracle;
 mod support;
+mod transports;
