@@ -182,27 +182,27 @@ mod tests {
 
     use super::*;
 
+    async fn wait(go: Rc<Notify>, done: Rc<Cell<u32>>, number: u32) {
+        go.notified().await;
+        assert_ne!(number, 1, "as told");
+        done.set(done.get() + 1);
+    }
+
     #[tokio::test]
     async fn streams_are_polled_when_woken_and_one_that_panics_ends_alone() {
         let (go, done) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
         let mut streams = Streams::new();
-        for number in 0..3 {
-            let (go, done) = (go.clone(), done.clone());
-            streams.push(async move {
-                go.notified().await;
-                assert_ne!(number, 1, "as told");
-                done.set(done.get() + 1);
-            });
-        }
+        (0..3).for_each(|number| streams.push(wait(go.clone(), done.clone(), number)));
         assert!(streams.poll_woken() && !streams.poll_woken());
         go.notify_waiters();
         assert!(streams.poll_woken());
         assert_eq!((done.get(), streams.free.len()), (2, 3));
-        let done_too = done.clone();
-        streams.push(async move { done_too.set(9) });
+        streams.push(wait(go.clone(), done.clone(), 3));
         assert_eq!(streams.slots.len(), 3, "a slot is used again");
         assert!(streams.poll_woken());
-        assert_eq!(done.get(), 9);
+        go.notify_waiters();
+        assert!(streams.poll_woken());
+        assert_eq!(done.get(), 3);
         streams.release();
         assert!(streams.slots.is_empty());
     }
