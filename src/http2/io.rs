@@ -32,6 +32,8 @@ struct Wire<S> {
     early: BytesMut,
     heard: u64,
     told: u64,
+    /// Nothing more to read in this turn.
+    dry: bool,
     /// Written by the codec, and how much of it by the socket.
     staged: Vec<u8>,
     sent: usize,
@@ -43,7 +45,16 @@ impl<S> Io<S> {
     /// The socket `stream`, of which `early` has been read.
     pub fn new(stream: S, early: BytesMut) -> Self {
         let staged = Vec::new();
-        let wire = Wire { stream, early, heard: 0, told: 0, staged, sent: 0, unflushed: false };
+        let wire = Wire {
+            stream,
+            early,
+            heard: 0,
+            told: 0,
+            dry: false,
+            staged,
+            sent: 0,
+            unflushed: false,
+        };
         Self(Rc::new(RefCell::new(wire)))
     }
 
@@ -55,6 +66,11 @@ impl<S> Io<S> {
     /// How many bytes have gone out so far.
     pub fn told(&self) -> u64 {
         self.0.borrow().told
+    }
+
+    /// A turn begins. The codec asks for more to read once a stream; within a turn it is told once that there is none.
+    pub fn turn(&self) {
+        self.0.borrow_mut().dry = false;
     }
 
     /// Gives the write buffer back when nothing is in it: the connection rests.
@@ -115,9 +131,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self.0.borrow_mut();
+        if wire.dry {
+            return Poll::Pending;
+        }
         let start = buf.filled().len();
         if wire.early.is_empty() {
-            ready!(Pin::new(&mut wire.stream).poll_read(cx, buf))?;
+            let read = Pin::new(&mut wire.stream).poll_read(cx, buf);
+            wire.dry = read.is_pending();
+            ready!(read)?;
         } else {
             let taken = wire.early.len().min(buf.remaining());
             buf.put_slice(&wire.early[..taken]);

@@ -1,17 +1,18 @@
-//! HTTP/2 towards clients (RFC 9113): one task a connection, one a stream, the codec's flow control between them.
+//! HTTP/2 towards clients (RFC 9113): one task a connection, its streams polled in turns, the codec's flow control between.
 //!
 //! Announced: extended CONNECT (RFC 8441), because a WebSocket asked for by it is translated; a request head of at most
 //! `limits.max_header_bytes`; `limits.h2_max_concurrent_streams`. What a client floods with (resets, settings, empty frames)
 //! the codec cuts.
 
 mod stream;
+mod streams;
 mod tunnel;
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,6 +24,7 @@ use super::peer::Peer;
 use super::stream::Stream;
 use crate::http2::{Io, Pulse, Rhythm};
 use crate::shutdown::Phase;
+use streams::Streams;
 
 pub use tunnel::{Handover, StreamIo};
 
@@ -31,6 +33,9 @@ const GOAWAY_GRACE: Duration = Duration::from_secs(5);
 
 /// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
 const PREFACE_AND_SETTINGS: u64 = 24 + 9;
+
+/// A turn of a connection ends after so many rounds, for other connections want one too.
+const MAX_ROUNDS: usize = 8;
 
 /// How long the last bytes may take to go out.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -86,6 +91,7 @@ async fn shake_hands<S>(
         .handshake::<_, Bytes>(io.clone());
     let mut handshake = pin!(handshake);
     poll_fn(|cx| {
+        io.turn();
         let polled = handshake.as_mut().poll(cx).map_ok(Some).map_err(io::Error::other);
         let over = shared.drain.phase() >= Phase::Draining || peer.deadline().has_passed(cx);
         match (polled, io.poll_send(cx)) {
@@ -107,6 +113,8 @@ async fn drive<S: Service>(
     let rhythm = Rhythm::within(peer.timeouts().idle);
     let mut pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, peer.sweep()));
     let (mut traffic, mut leaving) = (Traffic::default(), false);
+    let mut streams = Streams::new();
+    let codec = streams.codec();
     poll_fn(|cx| {
         let mut leave = false;
         match shared.drain.phase() {
@@ -128,17 +136,31 @@ async fn drive<S: Service>(
         if pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(io.heard(), cx)) {
             return Poll::Ready(Ok(()));
         }
-        let polled = loop {
-            match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    stream::begin(request, respond, peer, shared);
+        streams.begin_turn(cx);
+        io.turn();
+        let mut codec_cx = Context::from_waker(&codec);
+        let mut polled = Poll::Pending;
+        for _ in 0..MAX_ROUNDS {
+            while let Poll::Ready(accepted) = connection.poll_accept(&mut codec_cx) {
+                match accepted {
+                    Some(Ok((request, respond))) => {
+                        streams.push(stream::begin(request, respond, peer, shared));
+                        continue;
+                    }
+                    Some(Err(error)) => polled = Poll::Ready(Err(io::Error::other(error))),
+                    None => polled = Poll::Ready(Ok(())),
                 }
-                Poll::Ready(Some(Err(error))) => break Poll::Ready(Err(io::Error::other(error))),
-                Poll::Ready(None) => break Poll::Ready(Ok(())),
-                Poll::Pending => break Poll::Pending,
+                break;
             }
-        };
-        let sent = io.poll_send(cx);
+            if polled.is_ready() || !streams.poll_woken() {
+                break;
+            }
+        }
+        let sent = io.poll_send(&mut codec_cx);
+        if peer.is_idle() {
+            streams.release();
+        }
+        streams.end_turn();
         traffic.tell(io, peer, leaving);
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

@@ -23,19 +23,19 @@ use super::tunnel::{Handover, StreamIo};
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
 const WEBSOCKET: &str = "websocket";
 
-/// Serves a request in a task of its own. It is in flight from here on, not from when the task first runs.
+/// Serves a request. It is in flight from here on, not from when it is first polled.
 pub(super) fn begin<S: Service>(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
-) {
+) -> impl Future<Output = ()> + use<S> {
     let in_flight = InFlight::new(peer.clone());
     let (peer, shared) = (peer.clone(), shared.clone());
-    tokio::task::spawn_local(async move {
+    async move {
         serve(request, respond, peer, &shared).await;
         drop(in_flight);
-    });
+    }
 }
 
 async fn serve<S: Service>(
@@ -139,17 +139,27 @@ async fn answer<B>(
 /// The answer's head as HTTP/2 has it: no field that describes a connection (RFC 9113 section 8.2.2), and a date.
 fn split<B>(response: Response<B>, date: &[u8]) -> (Response<()>, B) {
     let (mut parts, body) = response.into_parts();
-    for name in [CONNECTION, KEEP_ALIVE] {
-        parts.headers.remove(name);
+    let (mut has_date, mut has_connection) = (false, false);
+    for (name, value) in &mut parts.headers {
+        has_date |= *name == DATE;
+        has_connection |= *name == CONNECTION || *name == KEEP_ALIVE;
+        if *name == X_REQUEST_ID {
+            // Never twice the same: it would push what is out of the table that both sides keep.
+            value.set_sensitive(true);
+        }
     }
-    if !parts.headers.contains_key(DATE)
-        && let Ok(now) = HeaderValue::from_bytes(date)
-    {
+    if has_connection {
+        parts.headers.remove(CONNECTION);
+        parts.headers.remove(KEEP_ALIVE);
+    }
+    if !has_date && let Ok(now) = HeaderValue::from_bytes(date) {
         parts.headers.insert(DATE, now);
     }
     parts.extensions.clear();
     (Response::from_parts(parts, ()), body)
 }
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 

@@ -210,6 +210,7 @@ impl Driver {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.io.turn();
         let polled = std::pin::Pin::new(&mut self.connection).poll(cx);
         if let Poll::Ready(Err(error)) = self.io.poll_send(cx) {
             // The codec meets the same error when it reads.
