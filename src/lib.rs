@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  certificate  clock  codec  hop  path  random  shutdown  sweep  telemetry
+//! 0  body  certificate  clock  codec  hop  http2  path  random  shutdown  sweep  telemetry
 //! ```
 
 // A request's way.
@@ -50,6 +50,7 @@ pub mod certificate;
 pub mod clock;
 pub mod codec;
 pub mod hop;
+pub mod http2;
 pub mod path;
 pub mod problem;
 pub mod random;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 12] = [
     &["clock"],
     &["body", "certificate", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
-    &["codec"],
+    &["codec", "http2"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],
     &["gate", "feed", "auth"],

@@ -13,6 +13,6 @@ mod output;
 pub use chunk::size as chunk_size;
 pub use decoder::{BodyLength, Decoder, Fault, Step};
 pub use encoder::{Coding, Encoder, Failed};
-pub use head::{HeadFault, head_end, write_field};
+pub use head::{HeadFault, head_end, write_field, write_number};
 pub use input::Input;
 pub use output::Output;

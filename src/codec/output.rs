@@ -32,6 +32,14 @@ impl Output {
         self.written = 0;
     }
 
+    /// Gives its memory back to the system when nothing is in it.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            self.clear();
+            self.staged = Vec::new();
+        }
+    }
+
     /// Takes `spare` memory when it has none of its own.
     pub fn lend(&mut self, spare: &RefCell<Vec<u8>>) {
         if self.staged.capacity() == 0 {

@@ -5,7 +5,6 @@
 //! its task until the tunnel ends.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -14,13 +13,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::BytesMut;
-use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::io::Io;
-use super::peer::{InFlight, Peer};
-use super::request_body::{RequestBody, Tracked};
+use super::peer::Peer;
 use super::stream::{Socket, Stream};
 use super::tls::Tls;
 use super::{Limits, Service, http1, http2};
@@ -143,23 +138,9 @@ async fn serve_http<S: Service>(
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
     if h2 {
-        return http2::serve(Io::http2(stream, early, peer.clone()), peer, shared).await;
+        return http2::serve(stream, early, peer, shared).await;
     }
     http1::serve(stream, early, peer, shared).await
-}
-
-/// In flight from the call on, not from the first poll: the socket may be asked for more in between.
-pub(super) fn call<S: Service>(
-    service: Rc<S>,
-    peer: Rc<Peer>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Tracked<S::Body>>, Infallible>> {
-    let in_flight = InFlight::new(peer.clone());
-    let request = request.map(|body| RequestBody::http2(body, peer.clone()));
-    async move {
-        let response = service.call(request, peer).await;
-        Ok(response.map(|body| Tracked::new(body, in_flight)))
-    }
 }
 
 /// `future`, unless the deadline passes or the worker cuts its connections first.

@@ -1,14 +1,12 @@
-//! A client's raw bytes: what an upgrade is handed, and what HTTP/2 is spoken over.
+//! A client's raw bytes: what an upgrade is handed.
 
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::peer::Peer;
 use super::stream::Stream;
 
 /// A client's socket, and what was read from it already.
@@ -17,29 +15,14 @@ pub struct Io {
     stream: Stream,
     /// Read, and to be read again.
     early: BytesMut,
-    opening: Option<Opening>,
 }
-
-/// An HTTP/2 connection whose client has not finished its first words.
-#[derive(Debug)]
-struct Opening {
-    peer: Rc<Peer>,
-    seen: usize,
-}
-
-/// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
-const PREFACE_AND_SETTINGS: usize = 24 + 9;
 
 impl Io {
     /// Bytes of an upgraded connection.
     pub(super) fn tunnel(stream: Stream, early: BytesMut) -> Self {
-        Self { stream, early, opening: None }
-    }
-
-    /// Bytes of an HTTP/2 connection; its client is under the deadline of a request head until its first words are said.
-    pub(super) fn http2(stream: Stream, early: BytesMut, peer: Rc<Peer>) -> Self {
-        peer.heard(true);
-        Self { stream, early, opening: Some(Opening { peer, seen: 0 }) }
+        // An empty buffer may hold memory of which a tunnel that waits has no need.
+        let early = if early.is_empty() { BytesMut::new() } else { early };
+        Self { stream, early }
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -62,17 +45,7 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let start = buf.filled().len();
-        ready!(this.poll_fill(cx, buf))?;
-        if let Some(opening) = &mut this.opening {
-            opening.seen += buf.filled().len() - start;
-            if opening.seen >= PREFACE_AND_SETTINGS {
-                opening.peer.heard(false);
-                this.opening = None;
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_fill(cx, buf)
     }
 }
 

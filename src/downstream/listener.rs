@@ -166,8 +166,8 @@ impl<S: Service> Acceptor<S> {
         let (timeouts, sweep) = (self.timeouts, self.sweep.clone());
         let (shared, proxies) = (shared.clone(), self.proxies.clone());
         let open = Open::new(self.metrics.clone());
-        self.drain.spawn(async move {
-            let (_place, _open) = (place, open);
+        self.drain.spawn(|counted| async move {
+            let (_place, _open, _counted) = (place, open, counted);
             let (mut client, mut address) = (client, address);
             if let Some(proxies) = proxies {
                 let told = told(&mut client, address, &proxies, timeouts, &sweep, &shared.drain);

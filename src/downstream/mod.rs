@@ -26,6 +26,7 @@ use refuse::Refused;
 pub use bind::{Bound, Inherited, Listener, bind};
 pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles};
 pub use http1::RawTarget;
+pub use http2::{Handover, StreamIo};
 pub use io::Io;
 pub use listener::{Acceptor, Connections};
 pub use peer::{Peer, Takeover};

@@ -48,6 +48,14 @@ pub enum Refused {
     /// Lengths that differ, or are no number.
     #[error("the Content-Length is not one number")]
     Length,
+    /// An extended `CONNECT` (RFC 8441) to anything but a WebSocket.
+    #[error(
+        "only a WebSocket, without Content-Length, can be asked for with CONNECT and :protocol"
+    )]
+    Protocol,
+    /// A WebSocket to what answers requests.
+    #[error("there is no WebSocket at this path")]
+    NoTunnel,
     /// `CONNECT`: this is no forward proxy.
     #[error("CONNECT is not supported; this is a reverse proxy")]
     Connect,
@@ -56,19 +64,28 @@ pub enum Refused {
 /// Whether `request` may be looked at.
 ///
 /// # Errors
-/// [`Refused`]: 405 for `CONNECT`, 400 and a closed connection for the rest.
+/// [`Refused`]: 405 for `CONNECT`, 501 with a protocol, 400 and a closed connection for the rest.
 pub fn check(request: &Parts) -> Result<(), Refused> {
     if request.method == Method::CONNECT {
-        return Err(Refused::Connect);
+        let extended = request.extensions.get::<h2::ext::Protocol>().is_some();
+        return Err(if extended { Refused::Protocol } else { Refused::Connect });
     }
     let uri = &request.uri;
+    // HTTP/2 sends the path apart: there is none to fill in before a query.
+    let sent = uri.path_and_query().map_or("", |target| target.as_str());
+    if request.version == Version::HTTP_2 && sent.starts_with('?') {
+        return Err(Refused::Target);
+    }
     let asterisk = uri.path() == "*" && request.method == Method::OPTIONS;
     let origin_or_absolute =
         uri.path().starts_with('/') && (uri.scheme().is_some() || uri.authority().is_none());
     if !asterisk && !origin_or_absolute {
         return Err(Refused::Target);
     }
-    check_length(&request.headers)?;
+    if request.version == Version::HTTP_2 {
+        // HTTP/1.1 has been judged on its own bytes.
+        check_length(&request.headers)?;
+    }
     match (host(&request.headers)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),

@@ -52,9 +52,11 @@ impl ForwardError {
                 upstream::Error::HeaderTimeout => "http_response_timeout",
                 upstream::Error::Closed { unanswered: true, .. } => "connection_terminated",
                 upstream::Error::Closed { unanswered: false, .. } => "http_response_incomplete",
-                upstream::Error::Nonsense(_) | upstream::Error::Framing(_) => "http_protocol_error",
+                upstream::Error::Nonsense(_)
+                | upstream::Error::Framing(_)
+                | upstream::Error::Protocol(_) => "http_protocol_error",
                 upstream::Error::TooLarge => "http_response_body_size",
-                upstream::Error::RequestBody(_) => return None,
+                upstream::Error::RequestBody(_) | upstream::Error::Unsendable(_) => return None,
             },
         })
     }
@@ -69,9 +71,10 @@ impl ForwardError {
                 upstream::Error::Tls { .. } => UpstreamErrorKind::Tls,
                 upstream::Error::HeaderTimeout => UpstreamErrorKind::HeaderTimeout,
                 upstream::Error::Closed { .. } => UpstreamErrorKind::Closed,
-                upstream::Error::Nonsense(_) | upstream::Error::Framing(_) => {
-                    UpstreamErrorKind::Nonsense
-                }
+                upstream::Error::Nonsense(_)
+                | upstream::Error::Framing(_)
+                | upstream::Error::Protocol(_) => UpstreamErrorKind::Nonsense,
+                upstream::Error::Unsendable(_) => return None,
                 upstream::Error::TooLarge => UpstreamErrorKind::TooLarge,
                 upstream::Error::RequestBody(_) => UpstreamErrorKind::RequestBody,
             },
@@ -127,10 +130,16 @@ impl ForwardError {
                 ),
                 upstream::Error::Nonsense(_)
                 | upstream::Error::Framing(_)
+                | upstream::Error::Protocol(_)
                 | upstream::Error::TooLarge => (
                     StatusCode::BAD_GATEWAY,
                     "upstream.invalid-answer",
                     "The dashboard's answer is not valid HTTP.",
+                ),
+                upstream::Error::Unsendable(_) => (
+                    StatusCode::BAD_REQUEST,
+                    "request.unsendable",
+                    "The request cannot be said in HTTP/2, which the dashboard is asked in.",
                 ),
                 upstream::Error::RequestBody(source) => match source.downcast_ref() {
                     Some(BodyError::Timeout) => (

@@ -16,8 +16,9 @@ use http::{HeaderMap, HeaderValue, Response};
 use crate::body::Body;
 use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
 use crate::gate::Permit;
-use crate::upstream::{self, AnswerBody, Client, Head};
+use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
 use headers::{Forwarded, Marks};
+use upgrade::Translated;
 
 pub use error::{ForwardError, PROXY_STATUS};
 pub use request_id::{RequestId, RequestIds};
@@ -62,7 +63,12 @@ impl Proxy {
         if marks.via && self.has_been_here(&parts.headers) {
             return Err(ForwardError::Loop);
         }
-        let upgrade = if marks.upgrade { upgrade::wanted(parts, &body) } else { None };
+        let translated = body.handover().cloned().map(Translated::new);
+        let upgrade = match &translated {
+            Some(_) => Some(&upgrade::WEBSOCKET),
+            None if marks.upgrade => upgrade::wanted(parts, &body),
+            None => None,
+        };
         let fields = Forwarded {
             request: parts,
             peer,
@@ -71,18 +77,30 @@ impl Proxy {
             root_host: &self.root_host,
             via: &self.via,
             upgrade: upgrade.is_some(),
+            key: translated.as_ref().map(Translated::key),
             marks,
         };
         let target = target(parts);
         let head = Head { method: &parts.method, target: &target, fields, upgrade };
         let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
-        if let Some(upgraded) = upgraded {
-            upgrade::accept(&mut response, upgrade);
-            let tunnels = self.tunnels.clone();
-            let owner = peer.clone();
-            peer.take_over(Box::new(move |io| {
-                Box::pin(tunnels.relay(io, upgraded.io, upgraded.early, owner))
-            }));
+        let (tunnels, owner) = (self.tunnels.clone(), peer.clone());
+        match (upgraded, translated) {
+            (None, None) => {}
+            (Some(upgraded), None) => {
+                upgrade::accept(&mut response, upgrade);
+                let Upgraded { io: upstream, early } = upgraded;
+                peer.take_over(Box::new(move |client| {
+                    Box::pin(tunnels.relay(client, upstream, early, owner))
+                }));
+            }
+            (Some(upgraded), Some(translated)) => {
+                let handover = translated.accept(&mut response)?;
+                let Upgraded { io: upstream, early } = upgraded;
+                handover.take_over(Box::new(move |client| {
+                    Box::pin(tunnels.relay(client, upstream, early, owner))
+                }));
+            }
+            (None, Some(_)) => upgrade::decline(&response)?,
         }
         Ok(response)
     }

@@ -53,7 +53,7 @@ impl Tunnels {
             client,
             upstream,
             up: Direction::default(),
-            down: Direction { pending: early, ..Direction::default() },
+            down: Direction { pending: kept(early), ..Direction::default() },
         };
         let idle = peer.sweep().deadline();
         idle.set(peer.timeouts().tunnel_idle);
@@ -108,6 +108,11 @@ impl Tunnels {
             }
         }
     }
+}
+
+/// An empty buffer may hold memory of which a tunnel that waits has no need.
+fn kept(early: BytesMut) -> BytesMut {
+    if early.is_empty() { BytesMut::new() } else { early }
 }
 
 /// Where in the grace period a tunnel ends, from 0 to 1: spread by the client's port.

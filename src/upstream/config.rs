@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Config {
     /// Where the dashboard listens. Default `http://127.0.0.1:3000`.
     pub origin: Origin,
+    /// HTTP/2: by ALPN on `https://`, with prior knowledge elsewhere. Default: HTTP/1.1.
+    pub http2: bool,
     /// Whom to trust and what to show, on `https://`.
     pub tls: TlsConfig,
     /// For a new connection to stand, TLS included. Default 5 s.
@@ -25,6 +27,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             origin: Origin::Http { host: "127.0.0.1".into(), port: 3000 },
+            http2: false,
             tls: TlsConfig::default(),
             connect_timeout: Duration::from_secs(5),
             response_header_timeout: Duration::ZERO,

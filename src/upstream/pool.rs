@@ -11,7 +11,7 @@ use crate::sweep::Sweep;
 /// More idle connections than this are closed at once.
 const MAX_IDLE: usize = 1024;
 
-/// How often old connections are looked for.
+/// How often old connections are looked for, and after what time they need no buffers.
 const TIDY: Duration = Duration::from_secs(1);
 
 /// A stack of idle connections. Belongs to one thread.
@@ -59,7 +59,11 @@ impl Pool {
                 tokio::time::sleep(TIDY).await;
                 let now = sweep.elapsed();
                 self.idle.borrow_mut().retain_mut(|connection| {
-                    connection.is_open() && connection.idle_at(now) < idle_timeout
+                    let idle = connection.idle_at(now);
+                    if idle >= TIDY {
+                        connection.slim();
+                    }
+                    connection.is_open() && idle < idle_timeout
                 });
             }
             drop(ticking);

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use http::uri::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -20,6 +21,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The scheme of what is asked on it.
+    pub(super) fn scheme(&self) -> Scheme {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Scheme::HTTP,
+            Self::Tls(_) => Scheme::HTTPS,
+        }
+    }
+
     /// Whether neither an end nor unasked bytes have come. Costs a system call only when the runtime has news of it.
     pub(super) fn is_open(&mut self) -> bool {
         match self {

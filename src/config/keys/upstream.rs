@@ -1,6 +1,8 @@
 //! `[upstream]`.
 
-use super::{Key, key, later, set, show};
+use toml::Value as Toml;
+
+use super::{Key, key, set, show};
 use crate::config::read::quantity::{count, deadline, duration};
 use crate::config::read::{address, text};
 use crate::upstream::Origin;
@@ -11,7 +13,11 @@ pub(super) const KEYS: &[Key] = &[
         |c, v| set(&mut c.upstream.origin, address::origin(v)),
         |c| show::text(shown(&c.upstream.origin)),
     ),
-    later("upstream.http2"),
+    key(
+        "upstream.http2",
+        |c, v| set(&mut c.upstream.http2, v.boolean()),
+        |c| Toml::Boolean(c.upstream.http2),
+    ),
     key(
         "upstream.connect_timeout",
         |c, v| set(&mut c.upstream.connect_timeout, deadline(v)),

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
-use crate::codec::{Coding, write_field};
+use crate::codec::{Coding, write_field, write_number};
 use crate::hop;
 
 /// What of its request decides about an answer.
@@ -98,7 +98,9 @@ fn write_status<B>(out: &mut Vec<u8>, response: &Response<B>) {
 }
 
 fn write_length(out: &mut Vec<u8>, length: u64) {
-    write_field(out, b"content-length", HeaderValue::from(length).as_bytes());
+    out.extend_from_slice(b"content-length: ");
+    write_number(out, length);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn closes(value: &HeaderValue) -> bool {

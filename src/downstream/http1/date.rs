@@ -7,7 +7,7 @@ use crate::clock;
 use crate::sweep::Sweep;
 
 /// An IMF-fixdate (RFC 9110 section 5.6.7).
-pub(super) type ImfDate = [u8; clock::HTTP_DATE_BYTES];
+pub(in crate::downstream) type ImfDate = [u8; clock::HTTP_DATE_BYTES];
 
 /// One worker's date. The clock is looked at once a tick of the worker's sweep, of which an answer is sure.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl DateLine {
     }
 
     /// The date by `sweep`'s last tick.
-    pub(super) fn now(&self, sweep: &Sweep) -> ImfDate {
+    pub(in crate::downstream) fn now(&self, sweep: &Sweep) -> ImfDate {
         let now = Some(sweep.elapsed());
         if self.as_of.replace(now) != now {
             self.date.set(clock::http_date());

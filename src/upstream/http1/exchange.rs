@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::super::{Answer, Client, Error, Fields, Head, Upload};
+use super::super::{self as upstream, Answer, Client, Error, Fields, Head, Upload};
 use super::body::AnswerBody;
 use super::head::{self, AnswerHead};
 use super::{Connection, Upgraded};
@@ -157,7 +157,7 @@ impl<B: Upload> Exchange<B> {
         }
         let keep_alive = head.keep_alive && self.broken.is_none();
         let body = AnswerBody::new(connection, self.outgoing, head.length, keep_alive, client);
-        *response.body_mut() = Body::Stream(Box::new(body));
+        *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
         Answer { response, upgraded: None }
     }
 }

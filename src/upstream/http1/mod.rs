@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use super::Stream;
 use crate::codec::{Input, Output};
 
-pub use body::AnswerBody;
+pub(super) use body::AnswerBody;
 pub(super) use exchange::Exchange;
 
 /// One connection to the dashboard and its buffers.
@@ -62,6 +62,12 @@ impl Connection {
     /// Reads more; 0 at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.input.poll_fill(&mut self.io, cx)
+    }
+
+    /// Gives its buffers back: it has not been used for a while.
+    pub(super) fn slim(&mut self) {
+        self.input.release();
+        self.output.release();
     }
 
     /// Ready for the next request; its buffers keep their small size.

@@ -67,7 +67,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("[upstream]\nurl = 'http://a/b'", &["upstream.url: takes no path"]),
     ("[upstream]\nurl = 'http://u:hunter2@a'", &["upstream.url: takes no user name"]),
     ("[upstream]\nurl = 'http://localhost:8080'", &["upstream.url: is the gate itself"]),
-    ("[upstream]\nhttp2 = true", &["upstream.http2: is not supported"]),
+    ("[upstream]\nhttp2 = 1", &["gate.toml:2: upstream.http2"]),
     (
         "[upstream.tls]\nca_file = 'c'",
         &["gate.toml:2: upstream.tls.ca_file: cannot be used", "No such file"],

@@ -3,16 +3,22 @@
 mod ambiguous;
 mod bodies;
 mod deadlines;
+mod endings;
 mod failures;
 mod fields;
+mod floods;
 mod h2;
 mod interim;
 mod paths;
+mod repeats;
 mod senders;
+mod sizes;
 mod stopping;
 mod streams;
 mod target;
 mod tunnels;
+mod turns;
+mod unambiguous;
 mod versions;
 mod via;
 

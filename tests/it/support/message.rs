@@ -144,6 +144,19 @@ impl<S: Read> Inbox<S> {
         }
     }
 
+    /// A head as it stands on the wire, less the empty line that ends it.
+    pub(crate) fn raw_head(&mut self) -> io::Result<String> {
+        let mut head = String::new();
+        loop {
+            let line = text(&self.line()?);
+            if line.is_empty() {
+                return Ok(head);
+            }
+            head.push_str(&line);
+            head.push('\n');
+        }
+    }
+
     /// A head, without its body.
     pub(crate) fn head(&mut self) -> io::Result<Message> {
         let start = text(&self.line()?);
@@ -174,6 +187,11 @@ impl<S: Read> Inbox<S> {
             Length::UntilClose => message.body = self.rest()?,
         }
         Ok(())
+    }
+
+    /// What follows the last chunk.
+    pub(crate) fn trailers(&mut self) -> io::Result<Vec<Field>> {
+        self.fields()
     }
 
     /// One chunk; the last one is empty, and its trailers are still to be read.

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use super::gate::PATIENCE;
-use super::message::{Inbox, Message};
-use super::wire::{has_ended, patient, reset};
+use super::message::{Field, Inbox, Message};
+use super::wire::{Duplex, has_ended, patient, reset};
 
 /// A listening dashboard.
 pub(crate) struct Origin {
@@ -17,8 +19,10 @@ pub(crate) struct Origin {
 }
 
 /// One connection that the gate made to it.
-pub(crate) struct Call<S = TcpStream> {
+pub(crate) struct Call<S = Box<dyn Duplex>> {
     inbox: Inbox<S>,
+    /// Below what it runs over; none for one that was accepted elsewhere.
+    socket: Option<TcpStream>,
 }
 
 impl Origin {
@@ -43,16 +47,39 @@ impl Origin {
     /// The next connection.
     #[track_caller]
     pub(crate) fn accept(&self) -> Call {
-        let (socket, _) = self.listener.accept().expect("a connection");
+        Call::plain(self.socket())
+    }
+
+    /// The next connection, over TLS.
+    #[track_caller]
+    pub(crate) fn accept_tls(&self, config: Arc<ServerConfig>) -> Call {
+        let socket = self.socket();
         patient(&socket);
-        Call { inbox: Inbox::new(socket) }
+        let session = ServerConnection::new(config).expect("a session");
+        let stream = StreamOwned::new(session, socket.try_clone().expect("a clone"));
+        Call { inbox: Inbox::new(Box::new(stream)), socket: Some(socket) }
+    }
+
+    /// Lets the next connection fail within its handshake; false when there is none.
+    pub(crate) fn shakes_hands_in_vain(&self, config: &Arc<ServerConfig>) -> bool {
+        let Ok((mut socket, _)) = self.listener.accept() else { return false };
+        patient(&socket);
+        let mut session = ServerConnection::new(config.clone()).expect("a session");
+        while session.is_handshaking() && session.complete_io(&mut socket).is_ok() {}
+        true
+    }
+
+    /// The next connection, as bare as it came.
+    #[track_caller]
+    pub(crate) fn socket(&self) -> TcpStream {
+        self.listener.accept().expect("a connection").0
     }
 }
 
 impl<S: Read + Write> Call<S> {
     /// A connection that was accepted elsewhere.
     pub(crate) fn over(stream: S) -> Self {
-        Self { inbox: Inbox::new(stream) }
+        Self { inbox: Inbox::new(stream), socket: None }
     }
 
     /// What it runs over.
@@ -85,6 +112,12 @@ impl<S: Read + Write> Call<S> {
         request
     }
 
+    /// A head as it stands on the wire, a line each.
+    #[track_caller]
+    pub(crate) fn raw_head(&mut self) -> String {
+        self.inbox.raw_head().expect("a head")
+    }
+
     /// A request's head.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Message {
@@ -102,6 +135,12 @@ impl<S: Read + Write> Call<S> {
     #[track_caller]
     pub(crate) fn chunk(&mut self) -> Vec<u8> {
         self.inbox.chunk().expect("a chunk")
+    }
+
+    /// The trailers behind the last chunk.
+    #[track_caller]
+    pub(crate) fn trailers(&mut self) -> Vec<Field> {
+        self.inbox.trailers().expect("trailers")
     }
 
     /// So many raw bytes.
@@ -167,19 +206,29 @@ impl<S: Read + Write> Call<S> {
 }
 
 impl Call {
+    fn plain(socket: TcpStream) -> Self {
+        patient(&socket);
+        let stream: Box<dyn Duplex> = Box::new(socket.try_clone().expect("a clone"));
+        Self { inbox: Inbox::new(stream), socket: Some(socket) }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.socket.as_ref().expect("over TCP")
+    }
+
     /// Ends the sending half.
     pub(crate) fn half_close(&self) {
-        self.inbox.stream.shutdown(Shutdown::Write).expect("open");
+        self.socket().shutdown(Shutdown::Write).expect("open");
     }
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
-        reset(&self.inbox.stream);
+        reset(self.socket());
     }
 
     /// A write that does not get on for so long fails.
     pub(crate) fn write_timeout(&self, limit: Duration) {
-        self.inbox.stream.set_write_timeout(Some(limit)).expect("a socket");
+        self.socket().set_write_timeout(Some(limit)).expect("a socket");
     }
 }
 
@@ -205,7 +254,7 @@ impl Recorder {
         thread::spawn(move || {
             for socket in origin.listener.incoming().map_while(Result::ok) {
                 let record = record.clone();
-                thread::spawn(move || attend(Call { inbox: Inbox::new(socket) }, &record));
+                thread::spawn(move || attend(Call::plain(socket), &record));
             }
         });
         Self { address, seen }

@@ -97,6 +97,12 @@ impl Wire {
         answer
     }
 
+    /// A head as it stands on the wire, a line each.
+    #[track_caller]
+    pub(crate) fn raw_head(&mut self) -> String {
+        self.inbox.raw_head().expect("a head")
+    }
+
     /// An answer's head.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Message {
@@ -132,6 +138,15 @@ impl Wire {
     pub(crate) fn ends(&mut self) {
         match self.inbox.rest() {
             Ok(rest) => assert!(rest.is_empty(), "unexpected: {}", rest.escape_ascii()),
+            Err(error) => assert!(has_ended(&error), "{error}"),
+        }
+    }
+
+    /// Waits for the end of the connection, which must come before so many bytes.
+    #[track_caller]
+    pub(crate) fn ends_short(&mut self, count: usize) {
+        match self.inbox.exactly(count) {
+            Ok(bytes) => panic!("it ended as if whole: {}", bytes.escape_ascii()),
             Err(error) => assert!(has_ended(&error), "{error}"),
         }
     }

@@ -1,0 +1,677 @@
+//! The client towards the dashboard beside another's: both are fed the same answer, byte for byte, and must agree.
+//!
+//! The oracle is hyper's client. Whatever ours takes, hyper takes too and reads the same: status, reason, fields, body,
+//! trailers, and whether the connection may be used again. What is well-formed ours takes; of what is not it may refuse
+//! more, never less.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper::ext::ReasonPhrase;
+use hyper_util::rt::TokioIo;
+use license_gate::sweep::Sweep;
+use license_gate::upstream::{Client, Config, Head, Origin};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local, yield_now};
+
+use crate::support::gate::PATIENCE;
+
+/// What a dashboard says, and how it lets go.
+#[derive(Clone, Debug)]
+struct Script {
+    method: Method,
+    bytes: Vec<u8>,
+    /// Where the bytes are cut into pieces that are sent on their own.
+    cuts: Vec<usize>,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The connection stays, for a second request.
+    Open,
+    Closed,
+    Reset,
+}
+
+/// What a client makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Read {
+    status: u16,
+    reason: Option<Vec<u8>>,
+    fields: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+    trailers: Vec<(String, Vec<u8>)>,
+    /// A second request was sent on the same connection, and got its own answer.
+    reused: bool,
+}
+
+type Verdict = Result<Read, String>;
+
+impl Script {
+    fn pieces(&self) -> Vec<&[u8]> {
+        let mut cuts: Vec<usize> =
+            self.cuts.iter().map(|cut| cut % (self.bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let ends = cuts.iter().copied().chain([self.bytes.len()]);
+        let mut start = 0;
+        let pieces = ends.map(|end| &self.bytes[std::mem::replace(&mut start, end)..end]);
+        pieces.filter(|piece| !piece.is_empty()).collect()
+    }
+
+    fn shown(&self) -> String {
+        let Self { method, bytes, cuts, end } = self;
+        format!("{method} {end:?} cut at {cuts:?}\n{}", bytes.escape_ascii())
+    }
+
+    /// What ours and hyper's make of it, each from a connection of its own.
+    fn play(&self) -> (Verdict, Verdict) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let both = async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let script = self.clone();
+            spawn_local(async move {
+                while let Ok((socket, _)) = listener.accept().await {
+                    spawn_local(attend(socket, script.clone()));
+                }
+            });
+            let ours = ours(address, self).await;
+            (ours, hypers(address, self).await)
+        };
+        let both = async { tokio::time::timeout(PATIENCE, LocalSet::new().run_until(both)).await };
+        runtime.block_on(both).unwrap_or_else(|_| panic!("a client hangs: {}", self.shown()))
+    }
+
+    /// Asserts that ours takes nothing that hyper refuses, and reads nothing differently.
+    fn is_read_as_strictly(&self) {
+        match self.play() {
+            (Err(_), _) => {}
+            (ours, hypers) => assert_eq!(ours, hypers, "ours, hyper's: {}", self.shown()),
+        }
+    }
+
+    /// Asserts that both take it, and read the same.
+    fn is_read_alike(&self) -> Read {
+        let (ours, hypers) = self.play();
+        let ours = ours.unwrap_or_else(|error| panic!("ours: {error}: {}", self.shown()));
+        assert_eq!(Ok(ours.clone()), hypers, "ours, hyper's: {}", self.shown());
+        ours
+    }
+
+    /// Asserts that neither takes it.
+    fn is_refused(&self) {
+        let both = self.play();
+        assert!(both.0.is_err() && both.1.is_err(), "{both:?}: {}", self.shown());
+    }
+}
+
+/// The dashboard: the script for the first request, its own answer for a second.
+async fn attend(mut socket: TcpStream, script: Script) {
+    socket.set_nodelay(true).expect("a socket");
+    let (mut input, mut served) = (Vec::new(), 0);
+    while socket.read_buf(&mut input).await.is_ok_and(|read| read > 0) {
+        if !input.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        let is_second = input.windows(8).any(|part| part == b"/second ");
+        input.clear();
+        served += 1;
+        if is_second {
+            let said = if served == 1 { "fresh!" } else { "reused" };
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n{said}");
+            socket.write_all(answer.as_bytes()).await.expect("sent");
+            continue;
+        }
+        for piece in script.pieces() {
+            // A client that has seen enough has closed.
+            if socket.write_all(piece).await.is_err() {
+                return;
+            }
+            settle().await;
+        }
+        match script.end {
+            End::Open => {}
+            End::Closed => return,
+            End::Reset => {
+                let socket = socket2::SockRef::from(&socket);
+                return socket.set_linger(Some(Duration::ZERO)).expect("a socket");
+            }
+        }
+    }
+}
+
+/// Lets the other side see what was sent: each turn asks the system for news.
+async fn settle() {
+    for _ in 0..3 {
+        yield_now().await;
+    }
+}
+
+async fn ours(address: SocketAddr, script: &Script) -> Verdict {
+    let origin = Origin::Http { host: address.ip().to_string(), port: address.port() };
+    let config = Config { origin, retries: 0, ..Config::default() };
+    let client = Client::new(config, None, Sweep::new());
+    let ask = async |method: &Method, target: &str| {
+        let fields = HeaderMap::from_iter([(http::header::HOST, "d".parse().expect("a value"))]);
+        let head = Head { method, target, fields, upgrade: None };
+        client.send(&head, Empty::<Bytes>::new()).await.map_err(|error| format!("{error:?}"))
+    };
+    let mut read = collected(ask(&script.method, "/").await?.response).await?;
+    if script.end == End::Open {
+        settle().await;
+        let second = collected(ask(&Method::GET, "/second").await?.response).await?;
+        read.reused = is_reused(&second);
+    }
+    Ok(read)
+}
+
+async fn hypers(address: SocketAddr, script: &Script) -> Verdict {
+    let said = |error: hyper::Error| format!("{error:?}");
+    let socket = TcpStream::connect(address).await.expect("a connection");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(said)?;
+    spawn_local(connection);
+    let request = |method: &Method, target: &str| {
+        let request = Request::builder().method(method).uri(target).header("host", "d");
+        request.body(Empty::<Bytes>::new()).expect("a request")
+    };
+    let response = sender.send_request(request(&script.method, "/")).await.map_err(said)?;
+    let mut read = collected(response).await?;
+    if script.end == End::Open {
+        settle().await;
+        if sender.ready().await.is_ok()
+            && let Ok(response) = sender.send_request(request(&Method::GET, "/second")).await
+        {
+            read.reused = is_reused(&collected(response).await?);
+        }
+    }
+    Ok(read)
+}
+
+fn is_reused(second: &Read) -> bool {
+    assert!(matches!(&second.body[..], b"fresh!" | b"reused"), "another's answer: {second:?}");
+    second.body == b"reused"
+}
+
+async fn collected<B>(response: Response<B>) -> Verdict
+where
+    B: Body<Data = Bytes, Error: std::fmt::Debug> + Unpin,
+{
+    let (parts, mut body) = response.into_parts();
+    let reason = parts.extensions.get::<ReasonPhrase>().map(|reason| reason.as_bytes().to_vec());
+    let fields = end_to_end(&parts.headers);
+    let status = parts.status.as_u16();
+    let mut read =
+        Read { status, reason, fields, body: Vec::new(), trailers: Vec::new(), reused: false };
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|error| format!("{error:?}"))?.into_data() {
+            Ok(data) => read.body.extend_from_slice(&data),
+            Err(frame) => {
+                read.trailers.extend(kept_trailers(&frame.into_trailers().expect("trailers")))
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// The fields of an answer that go on; several equal lengths count as one.
+fn end_to_end(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    let options = headers
+        .get_all("connection")
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let options: Vec<_> = options.map(|option| option.trim_ascii().to_ascii_lowercase()).collect();
+    let mut kept: Vec<(String, Vec<u8>)> = Vec::new();
+    for (name, value) in headers {
+        let is_named = options.iter().any(|option| option == name.as_str().as_bytes());
+        let is_second_length =
+            name == "content-length" && kept.iter().any(|(other, _)| other == name.as_str());
+        if !is_hop_by_hop(name) && (!is_named || is_protected(name)) && !is_second_length {
+            kept.push((name.as_str().to_owned(), value.as_bytes().to_vec()));
+        }
+    }
+    kept
+}
+
+fn kept_trailers(trailers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    let kept = trailers.iter().filter(|(name, _)| {
+        let is_content =
+            name.as_str().starts_with("content-") || *name == "set-cookie" || *name == "trailer";
+        !is_hop_by_hop(name) && !is_protected(name) && !is_content
+    });
+    kept.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "te"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+    )
+}
+
+fn is_protected(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "authorization"
+            | "cookie"
+            | "via"
+            | "forwarded"
+            | "x-real-ip"
+            | "x-request-id"
+    ) || name.as_str().starts_with("x-forwarded-")
+}
+
+/// How a generated answer's body ends.
+#[derive(Clone, Debug)]
+enum Framing {
+    Length { repeated: bool },
+    Chunked { sizes: Vec<usize>, extension: &'static str, trailers: Vec<String> },
+    Close,
+}
+
+fn method() -> impl Strategy<Value = Method> {
+    prop_oneof![6 => Just(Method::GET), 2 => Just(Method::HEAD), 1 => Just(Method::POST), 1 => Just(Method::OPTIONS)]
+}
+
+fn field() -> impl Strategy<Value = String> {
+    let names = select(vec![
+        "X-A",
+        "x-b",
+        "ETag",
+        "Set-Cookie",
+        "Content-Type",
+        "Date",
+        "Server",
+        "X_C",
+        "Vary",
+        "!#$%&'*+-.^`|~9",
+        "X-One",
+        "X-Request-Id",
+        "Trailer",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Upgrade",
+        "TE",
+    ]);
+    let values = select(vec![
+        "",
+        "x",
+        "a, b",
+        "a=b; Path=/",
+        "two  words",
+        "tab\there",
+        "\"quoted \\\" string\"",
+        "caf\u{e9}",
+        ":",
+        "5",
+        "chunked",
+        "a very long value that goes on, and on, and on, so that it is cut somewhere in its middle now and then",
+    ]);
+    let blanks = || select(vec!["", " ", "  ", "\t", " \t "]);
+    (names, blanks(), values, blanks())
+        .prop_map(|(name, before, value, behind)| format!("{name}:{before}{value}{behind}\r\n"))
+}
+
+fn connection() -> impl Strategy<Value = &'static str> {
+    let lines = select(vec![
+        "Connection: close\r\n",
+        "Connection: keep-alive\r\n",
+        "Connection: X-One\r\n",
+        "Connection: x-a, X-ONE\r\n",
+        "connection:,\r\nConnection: content-length, x-b\r\n",
+        "Connection: keep-alive, X-One , ,close\r\n",
+        "Connection:\r\n",
+    ]);
+    prop_oneof![3 => Just(""), 1 => lines]
+}
+
+fn status() -> impl Strategy<Value = &'static str> {
+    select(vec![
+        "200 OK",
+        "200 OK",
+        "200 ",
+        "200",
+        "201 Created",
+        "204 No Content",
+        "205 Reset Content",
+        "206 Partial Content",
+        "299 Fine  indeed\t!",
+        "301 Moved",
+        "304 Not Modified",
+        "304 ",
+        "404 Nicht da",
+        "418 I'm a teapot",
+        "500 caf\u{e9}",
+        "503 Service Unavailable",
+        "599 ",
+        "600 Beyond",
+        "999 Last",
+    ])
+}
+
+fn interim() -> impl Strategy<Value = String> {
+    let one = select(vec![
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 102 Processing\r\nX: y\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nLink: </b>\r\n\r\n",
+    ]);
+    prop_oneof![3 => Just(String::new()), 1 => vec(one, 1..4).prop_map(|all| all.concat())]
+}
+
+fn framing() -> impl Strategy<Value = Framing> {
+    let extensions = select(vec!["", ";a", ";a=b;c=\"d\"", ";"]);
+    let trailer = select(vec![
+        "X-Sum: 1\r\n",
+        "x-sum:  2 \r\n",
+        "Grpc-Status: 0\r\n",
+        "Content-Length: 9\r\n",
+        "X-Latin: \u{e9}\r\n",
+        "Empty:\r\n",
+    ]);
+    let trailers = vec(trailer.prop_map(str::to_owned), 0..4);
+    prop_oneof![
+        4 => any::<bool>().prop_map(|repeated| Framing::Length { repeated }),
+        4 => (vec(1..40_usize, 0..6), extensions, trailers)
+            .prop_map(|(sizes, extension, trailers)| Framing::Chunked { sizes, extension, trailers }),
+        2 => Just(Framing::Close),
+    ]
+}
+
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let alphabet = select(b"\r\n\0ab0159;:\xff HTTP/".to_vec());
+    prop_oneof![
+        1 => Just(Vec::new()),
+        6 => vec(alphabet, 1..120),
+        1 => (9_000..40_000_usize).prop_map(|length| (0..length).map(|at| (at % 251) as u8).collect()),
+    ]
+}
+
+/// An answer as RFC 9112 has it, and whether its end shows without a close.
+fn well_formed() -> impl Strategy<Value = (Method, Vec<u8>, bool)> {
+    let head = (
+        method(),
+        interim(),
+        select(vec![false, false, false, true]),
+        status(),
+        vec(field(), 0..8),
+    );
+    (head, connection(), framing(), body(), any::<Index>()).prop_map(
+        |((method, interim, http_1_0, status, mut fields), connection, framing, body, place)| {
+            // HTTP/1.0 has no chunks (RFC 9112 section 6.1).
+            let framing = if http_1_0 && matches!(framing, Framing::Chunked { .. }) {
+                Framing::Close
+            } else {
+                framing
+            };
+            let bodiless =
+                method == Method::HEAD || status.starts_with("204") || status.starts_with("304");
+            let framed = match &framing {
+                Framing::Length { repeated } => {
+                    format!("Content-Length: {}\r\n", body.len()).repeat(1 + usize::from(*repeated))
+                }
+                Framing::Chunked { .. } => "Transfer-Encoding: chunked\r\n".to_owned(),
+                Framing::Close => String::new(),
+            };
+            fields.insert(place.index(fields.len() + 1), framed + connection);
+            let version = if http_1_0 { "HTTP/1.0" } else { "HTTP/1.1" };
+            let head = format!("{interim}{version} {status}\r\n{}\r\n", fields.concat());
+            let mut bytes = latin(&head);
+            let ends = bodiless || !matches!(framing, Framing::Close);
+            if !bodiless {
+                frame(&mut bytes, &framing, &body);
+            }
+            (method, bytes, ends)
+        },
+    )
+}
+
+fn frame(bytes: &mut Vec<u8>, framing: &Framing, body: &[u8]) {
+    let Framing::Chunked { sizes, extension, trailers } = framing else {
+        return bytes.extend_from_slice(body);
+    };
+    let mut rest = body;
+    for size in sizes.iter().chain([&body.len()]) {
+        let (piece, behind) = rest.split_at((*size).min(rest.len()));
+        rest = behind;
+        if !piece.is_empty() {
+            bytes.extend(format!("{:x}{extension}\r\n", piece.len()).bytes());
+            bytes.extend([piece, b"\r\n"].concat());
+        }
+    }
+    bytes.extend(format!("0{extension}\r\n").bytes());
+    bytes.extend(latin(&trailers.concat()));
+    bytes.extend(b"\r\n");
+}
+
+/// Characters as single bytes.
+fn latin(text: &str) -> Vec<u8> {
+    text.chars().map(|char| char as u8).collect()
+}
+
+/// What spoils an answer.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Truncate(Index),
+    Drop(Index),
+    Insert(Index, &'static str),
+    Replace(Index, u8),
+    /// Behind a line end: a line of its own.
+    Line(Index, &'static str),
+    Repeat(Index, Index),
+    /// A CRLF becomes less, or more.
+    LineEnd(Index, &'static str),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let at = any::<Index>;
+    let bits = select(vec![
+        "\0",
+        "\r",
+        "\n",
+        "\r\n",
+        " ",
+        "\t",
+        ":",
+        ";",
+        ",",
+        "0",
+        "1",
+        "f",
+        "-",
+        "+",
+        "x",
+        "\x7f",
+        "\u{80}",
+        "\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ]);
+    let lines = select(vec![
+        "Content-Length: 5\r\n",
+        "Content-Length: 0\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: 5,\r\n",
+        "Content-Length:\r\n",
+        "Content-Length: 05\r\n",
+        "Content-Length: 18446744073709551616\r\n",
+        "Content-Length: 18446744073709551615\r\n",
+        "Content-Length : 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, gzip\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Transfer-Encoding:\r\n chunked\r\n",
+        "Transfer-Encoding: \x0bchunked\r\n",
+        "Connection: close\r\n",
+        "Connection: upgrade\r\nUpgrade: x\r\n",
+        " folded\r\n",
+        "no colon\r\n",
+        ": empty\r\n",
+        "Bad Name: x\r\n",
+        "\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        "5\r\n",
+        "0\r\n",
+        "0\r\n\r\n",
+    ]);
+    let line_ends = select(vec!["\n", "\r", "", "\r\r\n", "\n\r", " \r\n", "\r\n "]);
+    prop_oneof![
+        2 => at().prop_map(Mutation::Truncate),
+        1 => at().prop_map(Mutation::Drop),
+        3 => (at(), bits).prop_map(|(at, bit)| Mutation::Insert(at, bit)),
+        2 => (at(), any::<u8>()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
+        4 => (at(), lines).prop_map(|(at, line)| Mutation::Line(at, line)),
+        1 => (at(), at()).prop_map(|(from, to)| Mutation::Repeat(from, to)),
+        3 => (at(), line_ends).prop_map(|(at, end)| Mutation::LineEnd(at, end)),
+    ]
+}
+
+impl Mutation {
+    fn on(&self, bytes: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let line_ends: Vec<usize> = bytes
+            .windows(2)
+            .enumerate()
+            .filter(|(_, two)| two == b"\r\n")
+            .map(|(at, _)| at)
+            .collect();
+        match self {
+            Self::Truncate(at) => bytes.truncate(at.index(bytes.len())),
+            Self::Drop(at) => drop(bytes.remove(at.index(bytes.len()))),
+            Self::Insert(at, bit) => {
+                let at = at.index(bytes.len() + 1);
+                bytes.splice(at..at, latin(bit));
+            }
+            Self::Replace(at, byte) => {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            Self::Line(..) | Self::LineEnd(..) if line_ends.is_empty() => {}
+            Self::Line(at, line) => {
+                let at = line_ends[at.index(line_ends.len())] + 2;
+                bytes.splice(at..at, line.bytes());
+            }
+            Self::Repeat(from, to) => {
+                let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
+                let part = bytes[from.min(to)..from.max(to)].to_vec();
+                bytes.splice(to..to, part);
+            }
+            Self::LineEnd(at, end) => {
+                let at = line_ends[at.index(line_ends.len())];
+                bytes.splice(at..at + 2, end.bytes());
+            }
+        }
+    }
+}
+
+fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        Just(Vec::new()),
+        vec(any::<u16>().prop_map(usize::from), 0..6),
+        Just((0..400).collect())
+    ]
+}
+
+fn settings(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(settings(300))]
+    #[test]
+    fn a_well_formed_answer_is_read_alike((method, bytes, ends) in well_formed(), cuts in cuts(), stays in any::<bool>()) {
+        let end = if ends && stays { End::Open } else { End::Closed };
+        Script { method, bytes, cuts, end }.is_read_alike();
+    }
+
+    #[test]
+    fn bytes_behind_an_answer_are_nobodys_answer(
+        (method, mut bytes, ends) in well_formed(),
+        behind in select(vec!["\r\n", "x", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", "\0"]),
+    ) {
+        prop_assume!(ends);
+        bytes.extend(latin(behind));
+        // In one piece: what comes later than the next request cannot be told from its answer.
+        let script = Script { method, bytes, cuts: Vec::new(), end: End::Open };
+        prop_assert!(!script.is_read_alike().reused, "{}", script.shown());
+    }
+}
+
+proptest! {
+    #![proptest_config(settings(1500))]
+    #[test]
+    fn a_spoiled_answer_is_read_as_strictly(
+        (method, mut bytes, _) in well_formed(), mutations in vec(mutation(), 1..4), cuts in cuts()
+    ) {
+        mutations.iter().for_each(|mutation| mutation.on(&mut bytes));
+        Script { method, bytes, cuts, end: End::Closed }.is_read_as_strictly();
+    }
+}
+
+/// Answers of every framing, small enough to be cut everywhere.
+const ANSWERS: [&str; 8] = [
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n2;a=b\r\nhe\r\n003\r\nllo\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello",
+    "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
+    "HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Nope\r\nContent-Length: 2\r\n\r\nno",
+    "HTTP/1.1 204 No Content\r\nX: y\r\n\r\n",
+    "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: x\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+];
+
+fn script(bytes: &str, cuts: Vec<usize>, end: End) -> Script {
+    Script { method: Method::GET, bytes: bytes.into(), cuts, end }
+}
+
+#[test]
+fn an_answer_cut_at_any_one_place_is_read_alike() {
+    for answer in ANSWERS {
+        let whole = script(answer, Vec::new(), End::Closed).is_read_alike();
+        for cut in 1..answer.len() {
+            assert_eq!(script(answer, vec![cut], End::Closed).is_read_alike(), whole);
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_ends_at_any_place_too_early_is_no_answer() {
+    for answer in ANSWERS {
+        let head = answer.rfind("\r\n\r\n").map_or(0, |end| end + 4);
+        // One that ends with its connection has no end that could come too early, once its head is there.
+        let last = if answer.starts_with("HTTP/1.1 200 OK\r\nX") { head } else { answer.len() };
+        for end in 0..last {
+            script(&answer[..end], Vec::new(), End::Closed).is_refused();
+            script(&answer[..end], Vec::new(), End::Reset).is_refused();
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_ends_with_its_connection_is_none_when_that_is_reset() {
+    script("HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello", Vec::new(), End::Reset).is_refused();
+}
