@@ -153,7 +153,7 @@ fn refused(origin: &Secured, gate: Builder, error: &str, reason: &str) -> Gate {
     assert_eq!(answer.status(), 502, "{answer:?}");
     assert_eq!(answer.field("proxy-status"), format!("license-gate; error={error}"));
     let line = gate.log().wait_for("a request failed");
-    assert!(line.contains(reason), "{line}");
+    assert!(line.contains("upstream.tls") && line.contains(reason), "{line}");
     gate
 }
 
