@@ -5,6 +5,7 @@
 //! what direct showed.
 #![cfg(test)]
 
+mod autobahn;
 mod browser;
 mod dashboard;
 mod demo;

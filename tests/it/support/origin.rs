@@ -21,7 +21,7 @@ pub(crate) struct Origin {
 /// One connection that the gate made to it.
 pub(crate) struct Call<S = Box<dyn Duplex>> {
     inbox: Inbox<S>,
-    /// Below what it runs over; none for one that was accepted elsewhere.
+    /// Below the stream, where that is TCP.
     socket: Option<TcpStream>,
 }
 
@@ -73,6 +73,14 @@ impl Origin {
     #[track_caller]
     pub(crate) fn socket(&self) -> TcpStream {
         self.listener.accept().expect("a connection").0
+    }
+}
+
+impl Call {
+    fn plain(socket: TcpStream) -> Self {
+        patient(&socket);
+        let stream = Box::new(socket.try_clone().expect("a clone"));
+        Self { inbox: Inbox::new(stream), socket: Some(socket) }
     }
 }
 
@@ -206,14 +214,8 @@ impl<S: Read + Write> Call<S> {
 }
 
 impl Call {
-    fn plain(socket: TcpStream) -> Self {
-        patient(&socket);
-        let stream: Box<dyn Duplex> = Box::new(socket.try_clone().expect("a clone"));
-        Self { inbox: Inbox::new(stream), socket: Some(socket) }
-    }
-
     fn socket(&self) -> &TcpStream {
-        self.socket.as_ref().expect("over TCP")
+        self.socket.as_ref().expect("a call over TCP")
     }
 
     /// Ends the sending half.
