@@ -26,7 +26,7 @@ use crate::api::endpoint::{Endpoint, Router};
 use crate::api::{Api, Caller};
 use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
-use crate::downstream::{self, Peer, RequestBody, Sender};
+use crate::downstream::{self, Peer, RequestBody, Sender, Written};
 use crate::gate::Gate;
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, ForwardedBody, PROXY_STATUS, Proxy, RequestId, RequestIds};
@@ -37,6 +37,9 @@ use crate::upstream::Client;
 use observe::Observation;
 
 pub use observe::Observed;
+
+/// How the check's path ends in its only spelling.
+const CHECK: &str = "/api/licensing/check";
 
 /// An answer on its way to the client.
 type Answer = Response<Body<ForwardedBody>>;
@@ -86,6 +89,10 @@ impl downstream::Service for Service {
         observed.watch(response)
     }
 
+    fn at_once(&self, request: &Parts) -> Option<&Written> {
+        self.0.written_check(request)
+    }
+
     fn call(
         &self,
         request: Request<RequestBody>,
@@ -109,7 +116,7 @@ impl Stages {
     ) -> Answer {
         let (parts, body) = request.into_parts();
         let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
-        let route = self.route(&parts, &body);
+        let route = self.route(&parts).and_then(|endpoint| not_tunnelled(endpoint, &body));
         if let Ok(Some(Endpoint::Check)) = route
             && let Some(response) = self.api.public_check()
         {
@@ -135,6 +142,19 @@ impl Stages {
         };
         observed.answered(&method, &response, handler);
         response
+    }
+
+    /// The check that anybody may make, often, without all that surrounds a request whose answer is not known beforehand.
+    fn written_check(&self, request: &Parts) -> Option<&Written> {
+        let is_candidate = request.method == Method::GET
+            && self.access.is_none()
+            && request.uri.path().ends_with(CHECK);
+        if !is_candidate || !matches!(self.route(request), Ok(Some(Endpoint::Check))) {
+            return None;
+        }
+        let written = self.api.written_check()?;
+        self.metrics.request(Handler::Licensing, &request.method, StatusCode::OK);
+        Some(written)
     }
 
     /// What was no request has no head to be logged by.
@@ -172,16 +192,12 @@ impl Stages {
     }
 
     /// The endpoint, or none for what is the dashboard's.
-    fn route(&self, parts: &Parts, body: &RequestBody) -> Result<Option<Endpoint>, Problem> {
+    fn route(&self, parts: &Parts) -> Result<Option<Endpoint>, Problem> {
         refuse::check(parts)?;
         if self.drain.phase() != Phase::Serving {
             return Err(stopping());
         }
-        let endpoint = self.router.endpoint(&parts.method, parts.uri.path())?;
-        if endpoint.is_some() && body.handover().is_some() {
-            return Err(Refused::NoTunnel.into());
-        }
-        Ok(endpoint)
+        Ok(self.router.endpoint(&parts.method, parts.uri.path())?)
     }
 
     /// The check that anybody may make, often: it has a name only where it is logged.
@@ -213,6 +229,17 @@ impl Stages {
             report(&problem, id);
             problem.into_response(id.as_str())
         })
+    }
+}
+
+/// Nothing of the gate's own is a WebSocket.
+fn not_tunnelled(
+    endpoint: Option<Endpoint>,
+    body: &RequestBody,
+) -> Result<Option<Endpoint>, Problem> {
+    match endpoint {
+        Some(_) if body.handover().is_some() => Err(Refused::NoTunnel.into()),
+        endpoint => Ok(endpoint),
     }
 }
 

@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 
 use super::{Api, Asker, wire};
 use crate::auth::{Action, Dashboard};
+use crate::downstream::Written;
 use crate::license::Status;
 use crate::problem::Problem;
 
@@ -23,20 +24,32 @@ pub(super) async fn get<D: Dashboard>(
 
 /// The answer itself, for whoever may have it.
 pub(super) fn answer(api: &Api) -> Response<Bytes> {
-    let valid = api.reader.current().status(api.clock.now()) == Status::Valid;
-    if valid { api.checked.valid.clone() } else { api.checked.invalid.clone() }
+    if is_valid(api) { api.checked.valid.clone() } else { api.checked.invalid.clone() }
 }
 
-/// Both answers, written once.
+/// The same as bytes.
+pub(super) fn written(api: &Api) -> &Written {
+    if is_valid(api) { &api.checked.written_valid } else { &api.checked.written_invalid }
+}
+
+fn is_valid(api: &Api) -> bool {
+    api.reader.current().status(api.clock.now()) == Status::Valid
+}
+
+/// Both answers, written once: as an answer like any other, and as bytes.
 #[derive(Debug)]
 pub(super) struct Checked {
     valid: Response<Bytes>,
     invalid: Response<Bytes>,
+    written_valid: Written,
+    written_invalid: Written,
 }
 
 impl Checked {
     pub(super) fn new() -> Self {
         let written = |body: &'static [u8]| wire::json(StatusCode::OK, Bytes::from_static(body));
-        Self { valid: written(b"true"), invalid: written(b"false") }
+        let (valid, invalid) = (written(b"true"), written(b"false"));
+        let (written_valid, written_invalid) = (Written::of(&valid), Written::of(&invalid));
+        Self { valid, invalid, written_valid, written_invalid }
     }
 }

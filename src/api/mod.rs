@@ -24,6 +24,7 @@ use http_body::Body;
 pub use crate::auth::Caller;
 use crate::auth::{Action, Auth, Credential, Dashboard};
 use crate::clock::Clock;
+use crate::downstream::Written;
 use crate::feed::Renewal;
 use crate::problem::Problem;
 use crate::store::{Reader, Writer};
@@ -76,6 +77,11 @@ impl Api {
     /// The answer to `GET /check` where anybody may have it: no caller to judge, no body to read, nothing to wait for.
     pub fn public_check(&self) -> Option<Response<Bytes>> {
         self.auth.check_is_public().then(|| check::answer(self))
+    }
+
+    /// [`public_check`](Self::public_check) as bytes that were written before.
+    pub fn written_check(&self) -> Option<&Written> {
+        self.auth.check_is_public().then(|| check::written(self))
     }
 
     /// Answers `request`, which is for `endpoint`. A `HEAD` is answered as its `GET`, body and all.

@@ -19,7 +19,9 @@ use std::error::Error;
 use std::future::Future;
 use std::rc::Rc;
 
+use crate::codec;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use refuse::Refused;
 
@@ -33,6 +35,28 @@ pub use peer::{Peer, Takeover};
 pub use request_body::{BodyError, RequestBody};
 pub use sender::{Sender, X_FORWARDED_FOR};
 
+/// An answer of 200 that was written before anybody asked.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Field lines, each with its end, `content-length` among them; no `date`, no `connection`.
+    pub fields: Vec<u8>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Written {
+    /// `response` as bytes.
+    pub fn of(response: &Response<Bytes>) -> Self {
+        let mut fields = Vec::new();
+        for (name, value) in response.headers() {
+            codec::write_field(&mut fields, name.as_str().as_bytes(), value.as_bytes());
+        }
+        let length = response.body().len().to_string();
+        codec::write_field(&mut fields, b"content-length", length.as_bytes());
+        Self { fields, body: response.body().clone() }
+    }
+}
+
 /// What answers requests; belongs to one worker's thread.
 pub trait Service: 'static {
     /// The body of an answer. An error in it cuts the answer short.
@@ -42,6 +66,13 @@ pub trait Service: 'static {
 
     /// Answers what of `peer` is no request, or must not be one.
     fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Self::Body>;
+
+    /// The answer to a request that needs no work, where there is one: asked first, with the request's head. HTTP/1.1 only,
+    /// where what surrounds an answer costs more than such an answer does. Default: none.
+    fn at_once(&self, request: &Parts) -> Option<&Written> {
+        let _ = request;
+        None
+    }
 
     /// Answers one request of `peer`. Dropped unfinished when the client leaves.
     fn call(

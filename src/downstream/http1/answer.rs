@@ -6,6 +6,7 @@ use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
 use crate::codec::{Coding, write_field, write_number};
+use crate::downstream::Written;
 use crate::hop;
 
 /// What of its request decides about an answer.
@@ -17,6 +18,13 @@ pub(super) struct Asked {
     pub(super) keep_alive: bool,
 }
 
+impl Asked {
+    /// What was no request.
+    pub(super) const fn in_vain() -> Self {
+        Self { method: Method::GET, version: Version::HTTP_11, keep_alive: false }
+    }
+}
+
 /// How an answer goes on behind its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -26,6 +34,24 @@ pub(super) struct Plan {
     pub(super) until_close: bool,
     /// Whether the connection goes on.
     pub(super) keep_alive: bool,
+    /// Whether it goes on as something else: `101 Switching Protocols`.
+    pub(super) switches: bool,
+}
+
+/// Writes `written`, head and body.
+pub(super) fn write_written(
+    out: &mut Vec<u8>,
+    written: &Written,
+    asked: &Asked,
+    date: &[u8],
+) -> Plan {
+    out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    out.extend_from_slice(&written.fields);
+    write_field(out, b"date", date);
+    write_persistence(out, asked.keep_alive, asked.version);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&written.body);
+    Plan { coding: None, until_close: false, keep_alive: asked.keep_alive, switches: false }
 }
 
 /// Writes the head of `response`. `date` is for answers that have none (RFC 9110 section 6.6.1).
@@ -77,13 +103,21 @@ pub(super) fn write<B: Body>(
     if !has_date && !status.is_informational() {
         write_field(out, b"date", date);
     }
-    if !keep_alive && !status.is_informational() {
-        write_field(out, b"connection", b"close");
-    } else if asked.version == Version::HTTP_10 {
-        write_field(out, b"connection", b"keep-alive");
+    if !status.is_informational() {
+        write_persistence(out, keep_alive, asked.version);
     }
     out.extend_from_slice(b"\r\n");
-    Plan { coding, until_close, keep_alive }
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    Plan { coding, until_close, keep_alive, switches }
+}
+
+/// What differs from what the client's version would do by itself (RFC 9112 section 9.3).
+fn write_persistence(out: &mut Vec<u8>, keep_alive: bool, version: Version) {
+    if !keep_alive {
+        write_field(out, b"connection", b"close");
+    } else if version == Version::HTTP_10 {
+        write_field(out, b"connection", b"keep-alive");
+    }
 }
 
 fn write_status<B>(out: &mut Vec<u8>, response: &Response<B>) {
@@ -135,10 +169,8 @@ mod tests {
             head,
             "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
         );
-        assert_eq!(
-            plan,
-            Plan { coding: Some(Coding::Plain), until_close: false, keep_alive: true }
-        );
+        assert_eq!((plan.coding, plan.until_close), (Some(Coding::Plain), false));
+        assert!(plan.keep_alive && !plan.switches);
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
         for (status, method, has_length) in
             [(200, Method::HEAD, true), (304, Method::GET, true), (204, Method::GET, false)]

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::memchr;
@@ -33,10 +34,9 @@ impl RawTarget {
     }
 }
 
-/// A request's head and what follows from it for its connection.
-#[derive(Debug)]
-pub(super) struct Head {
-    pub(super) request: Request<()>,
+/// What follows from a request's head for its connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nature {
     pub(super) length: BodyLength,
     /// Whether the client wants to go on with the connection.
     pub(super) keep_alive: bool,
@@ -83,8 +83,13 @@ pub(super) fn end(
     Ok(end)
 }
 
-/// Takes a whole head apart.
-pub(super) fn parse(head: &Bytes, limits: &Limits) -> Result<Head, Refused> {
+/// A request of which nothing is known yet.
+pub(super) fn blank() -> Parts {
+    Request::new(()).into_parts().0
+}
+
+/// Takes a whole head apart, into a new `request`.
+pub(super) fn parse(head: &Bytes, limits: &Limits, request: &mut Parts) -> Result<Nature, Refused> {
     let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
     let mut many = Vec::new();
     let fields = match usual.get_mut(..limits.max_headers) {
@@ -101,15 +106,13 @@ pub(super) fn parse(head: &Bytes, limits: &Limits) -> Result<Head, Refused> {
         return Err(Refused::Malformed("its head ends too early"));
     }
     let http_1_0 = parsed.version == Some(0);
-    let mut request = Request::new(());
-    *request.version_mut() = if http_1_0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    *request.method_mut() = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
+    request.version = if http_1_0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    request.method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
         .map_err(|_| Refused::Malformed("its method is not one"))?;
-    set_target(&mut request, head, parsed.path.unwrap_or_default())?;
+    set_target(request, head, parsed.path.unwrap_or_default())?;
     let mut framing = Framing { http_1_0, ..Framing::default() };
-    *request.headers_mut() = framing.fields(head, parsed.headers)?;
-    Ok(Head {
-        request,
+    request.headers = framing.fields(head, parsed.headers)?;
+    Ok(Nature {
         length: framing.length()?,
         keep_alive: if http_1_0 { framing.keep_alive } else { true } && !framing.close,
         expects_continue: framing.expects_continue && !http_1_0,
@@ -128,17 +131,17 @@ fn malformed(error: httparse::Error) -> Refused {
     })
 }
 
-fn set_target(request: &mut Request<()>, head: &Bytes, target: &str) -> Result<(), Refused> {
+fn set_target(request: &mut Parts, head: &Bytes, target: &str) -> Result<(), Refused> {
     if memchr(b'#', target.as_bytes()).is_some() {
         return Err(Refused::Fragment);
     }
     let raw = head.slice_ref(target.as_bytes());
     if let Ok(uri) = Uri::from_maybe_shared(raw.clone()) {
-        *request.uri_mut() = uri;
+        request.uri = uri;
         return Ok(());
     }
-    *request.uri_mut() = Uri::try_from(escaped(target)).map_err(|_| Refused::Target)?;
-    request.extensions_mut().insert(RawTarget(raw));
+    request.uri = Uri::try_from(escaped(target)).map_err(|_| Refused::Target)?;
+    request.extensions.insert(RawTarget(raw));
     Ok(())
 }
 
@@ -255,11 +258,13 @@ fn number(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn parsed(bytes: &[u8]) -> Result<Head, Refused> {
+    fn parsed(bytes: &[u8]) -> Result<(Parts, Nature), Refused> {
         let limits = Limits::default();
         let mut input = BytesMut::from(bytes);
         let head = take(&mut input, &mut 0, &limits)?.expect("a whole head");
-        parse(&head, &limits)
+        let mut request = blank();
+        let nature = parse(&head, &limits, &mut request)?;
+        Ok((request, nature))
     }
 
     #[test]
@@ -288,9 +293,9 @@ mod tests {
             ),
         ];
         for (bytes, length, keep_alive) in table {
-            let head = parsed(bytes).expect("a good head");
+            let (_, nature) = parsed(bytes).expect("a good head");
             assert_eq!(
-                (head.length, head.keep_alive),
+                (nature.length, nature.keep_alive),
                 (length, keep_alive),
                 "{}",
                 bytes.escape_ascii()
@@ -301,7 +306,8 @@ mod tests {
     #[test]
     fn what_two_parsers_could_read_differently_is_refused() {
         let bad = Refused::Malformed("");
-        let table: [(&[u8], Refused); 29] = [
+        let table: [(&[u8], Refused); 30] = [
+            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refused::SeveralHosts),
             (b"GET / HTTP/1.1\nHost: a\r\n\r\n", bad),
             (b"GET / HTTP/1.1\r\nHost: a\n\r\n", bad),
             (b"GET / HTTP/1.1\r\nHost: a\r\n\n", bad),
@@ -353,12 +359,13 @@ mod tests {
 
     #[test]
     fn a_target_that_uri_does_not_take_is_kept_as_it_was_sent() {
-        let head = parsed("GET /a<b>\"é`?q=up>0 HTTP/1.1\r\n\r\n".as_bytes()).expect("a good head");
-        let raw = head.request.extensions().get::<RawTarget>().expect("a raw target");
+        let (request, _) =
+            parsed("GET /a<b>\"é`?q=up>0 HTTP/1.1\r\n\r\n".as_bytes()).expect("a good head");
+        let raw = request.extensions.get::<RawTarget>().expect("a raw target");
         assert_eq!(raw.as_str(), "/a<b>\"é`?q=up>0");
-        assert_eq!(head.request.uri().path(), "/a%3Cb%3E%22%C3%A9%60");
-        let plain = parsed(b"GET /a?b=%3C HTTP/1.1\r\n\r\n").expect("a good head");
-        assert!(plain.request.extensions().is_empty());
+        assert_eq!(request.uri.path(), "/a%3Cb%3E%22%C3%A9%60");
+        let (plain, _) = parsed(b"GET /a?b=%3C HTTP/1.1\r\n\r\n").expect("a good head");
+        assert!(plain.extensions.is_empty());
     }
 
     #[test]
@@ -367,7 +374,8 @@ mod tests {
         let long = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'a'; 64]].concat();
         assert_eq!(end(&long, &mut 0, &limits), Err(Refused::LargeHead));
         let head = Bytes::from_static(b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n");
-        assert_eq!(parse(&head, &limits).err(), Some(Refused::ManyFields));
+        let parsed = parse(&head, &limits, &mut blank());
+        assert_eq!(parsed.err(), Some(Refused::ManyFields));
         assert_eq!(end(b"\x16\x03\x01", &mut 0, &limits).err().map(|_| ()), Some(()));
     }
 }

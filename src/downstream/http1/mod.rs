@@ -23,24 +23,26 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::request::Parts;
+use http::{Request, Response};
 use http_body::Body;
+use http_body_util::Empty;
 use tokio::io::AsyncWrite;
 
-use super::Service;
 use super::connection::Shared;
 use super::io::Io;
 use super::peer::Peer;
 use super::refuse::Refused;
 use super::request_body::RequestBody;
 use super::stream::Stream;
+use super::{Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Output};
 use crate::shutdown::Phase;
 use answer::{Asked, Plan};
-use head::Head;
 use wire::{Arrived, Writer};
 
 pub(super) use date::DateLine;
+use date::ImfDate;
 pub use head::RawTarget;
 pub(super) use wire::{Scratch, Wire};
 
@@ -61,56 +63,51 @@ pub(super) async fn serve<S: Service>(
         wire: Rc::new(Wire::new(stream, early)),
         output: Output::default(),
         in_head: false,
+        request: head::blank(),
         peer,
         shared,
     };
     loop {
-        let (response, asked) = match poll_fn(|cx| connection.poll_next(cx)).await? {
-            Next::Request(head) => {
-                let asked = connection.begin(&head);
-                let request = connection.request(head);
-                let mut call = pin!(shared.service.call(request, peer.clone()));
-                let called = poll_fn(|cx| connection.poll_call(call.as_mut(), cx)).await;
-                let Some(response) = called else { return Ok(()) };
-                (response, asked)
-            }
+        let (plan, sent) = match poll_fn(|cx| connection.poll_next(cx)).await? {
+            Next::Request(asked) => match shared.service.at_once(&connection.request) {
+                Some(written) => {
+                    let (plan, mut encoder) = connection.stage_written(written, asked);
+                    (plan, connection.send(&mut encoder).await)
+                }
+                None => {
+                    let request = connection.request();
+                    let mut call = pin!(shared.service.call(request, peer.clone()));
+                    let called = poll_fn(|cx| connection.poll_call(call.as_mut(), cx)).await;
+                    let Some(response) = called else { return Ok(()) };
+                    let (plan, mut encoder) = connection.stage(response, asked);
+                    (plan, connection.send(&mut encoder).await)
+                }
+            },
             Next::Refused(refused) => {
                 connection.begin_refusal();
-                let asked =
-                    Asked { method: Method::GET, version: Version::HTTP_11, keep_alive: false };
-                (shared.service.refuse(refused, peer.clone()), asked)
+                let response = shared.service.refuse(refused, peer.clone());
+                let (plan, mut encoder) = connection.stage(response, Asked::in_vain());
+                (plan, connection.send(&mut encoder).await)
             }
             Next::End => return connection.close().await,
         };
-        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let (plan, mut encoder) = connection.stage(response, asked);
-        match poll_fn(|cx| connection.poll_send(&mut encoder, cx)).await {
-            Sent::Whole => {}
+        match sent {
+            Sent::Whole if plan.switches => return connection.hand_over().await,
+            Sent::Whole if plan.keep_alive && connection.is_whole().await => connection.wait(),
+            Sent::Whole => return connection.close().await,
             Sent::Cut if plan.until_close => {
                 connection.wire.reset();
                 return Ok(());
             }
             Sent::Cut | Sent::Gone => return Ok(()),
         }
-        drop(encoder);
-        if switches && let Some(takeover) = peer.taken_over() {
-            if let Some(wire) = Rc::into_inner(connection.wire) {
-                let (stream, early) = wire.into_parts();
-                takeover(Io::tunnel(stream, early)).await;
-            }
-            return Ok(());
-        }
-        if !plan.keep_alive || !connection.is_whole().await {
-            return connection.close().await;
-        }
-        connection.wait();
     }
 }
 
 /// What comes next on a connection.
-#[allow(clippy::large_enum_variant, reason = "one a request, and it does not travel")]
 enum Next {
-    Request(Head),
+    /// The connection holds it.
+    Request(Asked),
     Refused(Refused),
     /// The client has ended, or is not waited for any longer.
     End,
@@ -130,6 +127,8 @@ struct Connection<'a, S> {
     output: Output,
     /// A head has begun and not ended.
     in_head: bool,
+    /// The request that has arrived, until it is called.
+    request: Parts,
     peer: &'a Rc<Peer>,
     shared: &'a Rc<Shared<S>>,
 }
@@ -172,23 +171,20 @@ impl<S: Service> Connection<'_, S> {
         }
     }
 
-    fn arrived(&self, head: &Bytes) -> Poll<io::Result<Next>> {
-        Poll::Ready(Ok(match head::parse(head, &self.shared.limits) {
-            Ok(head) => Next::Request(head),
-            Err(refused) => Next::Refused(refused),
-        }))
-    }
-
     /// A request is in flight: its client is not waited for.
-    fn begin(&mut self, head: &Head) -> Asked {
+    fn arrived(&mut self, head: &Bytes) -> Poll<io::Result<Next>> {
+        let nature = match head::parse(head, &self.shared.limits, &mut self.request) {
+            Ok(nature) => nature,
+            Err(refused) => return Poll::Ready(Ok(Next::Refused(refused))),
+        };
         self.peer.deadline().clear();
         self.in_head = false;
-        self.wire.begin(Decoder::new(head.length), head.expects_continue);
-        Asked {
-            method: head.request.method().clone(),
-            version: head.request.version(),
-            keep_alive: head.keep_alive,
-        }
+        self.wire.begin(Decoder::new(nature.length), nature.expects_continue);
+        Poll::Ready(Ok(Next::Request(Asked {
+            method: self.request.method.clone(),
+            version: self.request.version,
+            keep_alive: nature.keep_alive,
+        })))
     }
 
     /// A head was refused: nothing behind it has a meaning.
@@ -197,10 +193,11 @@ impl<S: Service> Connection<'_, S> {
         self.wire.break_off();
     }
 
-    fn request(&self, head: Head) -> Request<RequestBody> {
+    fn request(&mut self) -> Request<RequestBody> {
         let has_body = !self.wire.has_whole_request();
         let wire = has_body.then(|| self.wire.clone());
-        head.request.map(|()| RequestBody::http1(wire, self.peer.clone()))
+        let parts = std::mem::replace(&mut self.request, head::blank());
+        Request::from_parts(parts, RequestBody::http1(wire, self.peer.clone()))
     }
 
     /// The answer; none when the client left before, or was cut off.
@@ -218,17 +215,34 @@ impl<S: Service> Connection<'_, S> {
         self.wire.poll_gone(&self.shared.scratch, cx).map(|()| None)
     }
 
+    /// Writes an answer that was written before into the output.
+    fn stage_written(
+        &mut self,
+        written: &Written,
+        mut asked: Asked,
+    ) -> (Plan, Encoder<Empty<Bytes>>) {
+        self.request = head::blank();
+        let date = self.begin_answer(&mut asked);
+        let plan = answer::write_written(&mut self.output.staged, written, &asked, &date);
+        (plan, Encoder::without_body(Empty::new()))
+    }
+
+    /// Whether the connection may go on is known now, and the date.
+    fn begin_answer(&mut self, asked: &mut Asked) -> ImfDate {
+        // A client that was never told to go on may send its body or not: nobody could tell what comes next.
+        let in_doubt = self.wire.answer_begins();
+        asked.keep_alive &= !in_doubt && self.shared.drain.phase() < Phase::Draining;
+        self.output.lend(&self.shared.spare);
+        self.shared.date.now(self.peer.sweep())
+    }
+
     /// Writes the answer's head into the output.
     fn stage<B: Body<Data = Bytes> + Unpin>(
         &mut self,
         response: Response<B>,
         mut asked: Asked,
     ) -> (Plan, Encoder<B>) {
-        // A client that was never told to go on may send its body or not: nobody could tell what comes next.
-        let in_doubt = self.wire.answer_begins();
-        asked.keep_alive &= !in_doubt && self.shared.drain.phase() < Phase::Draining;
-        self.output.lend(&self.shared.spare);
-        let date = self.shared.date.now(self.peer.sweep());
+        let date = self.begin_answer(&mut asked);
         let plan = answer::write(&mut self.output.staged, &response, &asked, &date);
         let body = response.into_body();
         let encoder = match plan.coding {
@@ -236,6 +250,13 @@ impl<S: Service> Connection<'_, S> {
             None => Encoder::without_body(body),
         };
         (plan, encoder)
+    }
+
+    async fn send<B>(&mut self, encoder: &mut Encoder<B>) -> Sent
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+    {
+        poll_fn(|cx| self.poll_send(encoder, cx)).await
     }
 
     fn poll_send<B>(&mut self, encoder: &mut Encoder<B>, cx: &mut Context<'_>) -> Poll<Sent>
@@ -277,6 +298,17 @@ impl<S: Service> Connection<'_, S> {
     /// The next request is waited for.
     fn wait(&self) {
         self.peer.deadline().set(self.peer.timeouts().idle);
+    }
+
+    /// Gives the socket to whoever asked for it.
+    async fn hand_over(self) -> io::Result<()> {
+        if let Some(takeover) = self.peer.taken_over()
+            && let Some(wire) = Rc::into_inner(self.wire)
+        {
+            let (stream, early) = wire.into_parts();
+            takeover(Io::tunnel(stream, early)).await;
+        }
+        Ok(())
     }
 
     /// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.

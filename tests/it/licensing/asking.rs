@@ -264,3 +264,20 @@ fn a_public_check_needs_no_credentials_and_asks_nobody() {
     scene.install(&scene.vendor.token().sign());
     assert_eq!(check().send().is(200).body, b"true");
 }
+
+#[test]
+fn a_public_check_is_the_same_answer_whether_it_is_logged_or_not() {
+    let answered = |logged: bool| {
+        let setup = Setup::new().set("auth.public_check", true).set("log.access", logged);
+        let scene = setup.start();
+        scene.install(&scene.vendor.token().sign());
+        let answer = scene.ask("GET", "/api/licensing/check").send();
+        assert_eq!(answer.status, 200);
+        let own = ["connection", "date", "x-request-id"];
+        let (own, said): (Vec<_>, Vec<_>) =
+            answer.fields.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
+        assert!(own.iter().any(|(name, _)| name == "date"), "{own:?}");
+        (said, answer.body)
+    };
+    assert_eq!(answered(true), answered(false));
+}
