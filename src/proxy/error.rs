@@ -25,6 +25,12 @@ pub enum ForwardError {
     Upstream(#[from] upstream::Error),
 }
 
+const NO_TLS: (StatusCode, &str, &str) = (
+    StatusCode::BAD_GATEWAY,
+    "upstream.tls",
+    "No secure connection to the dashboard could be made. The log says why.",
+);
+
 impl ForwardError {
     /// What went wrong, as RFC 9209 section 2.3 names it; `None` when it was the client.
     pub fn proxy_error(&self) -> Option<&'static str> {
@@ -69,6 +75,9 @@ impl ForwardError {
                 upstream::Error::Connect { .. } => UpstreamErrorKind::Connect,
                 upstream::Error::ConnectTimeout { .. } => UpstreamErrorKind::ConnectTimeout,
                 upstream::Error::Tls { .. } => UpstreamErrorKind::Tls,
+                upstream::Error::Closed { .. } if error.tls_fault().is_some() => {
+                    UpstreamErrorKind::Tls
+                }
                 upstream::Error::HeaderTimeout => UpstreamErrorKind::HeaderTimeout,
                 upstream::Error::Closed { .. } => UpstreamErrorKind::Closed,
                 upstream::Error::Nonsense(_)
@@ -113,11 +122,8 @@ impl ForwardError {
                     "upstream.connect-timeout",
                     "The dashboard did not accept a connection in time.",
                 ),
-                upstream::Error::Tls { .. } => (
-                    StatusCode::BAD_GATEWAY,
-                    "upstream.tls",
-                    "No secure connection to the dashboard could be made. The log says why.",
-                ),
+                upstream::Error::Tls { .. } => NO_TLS,
+                upstream::Error::Closed { .. } if error.tls_fault().is_some() => NO_TLS,
                 upstream::Error::HeaderTimeout => (
                     StatusCode::GATEWAY_TIMEOUT,
                     "upstream.timeout",

@@ -11,6 +11,7 @@ mod http2;
 mod pool;
 mod stream;
 mod tls;
+mod verify;
 
 use std::error::Error as StdError;
 use std::io;

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use super::verify::Verifier;
 use super::{Config, Origin, TlsConfig};
 use crate::certificate::{self, Error, Files, Source, Watched};
 use crate::clock::Clock;
@@ -72,14 +73,19 @@ impl Source for TlsConfig {
     }
 
     fn make(&self, files: &Files) -> Result<Clients, Error> {
-        let roots: Arc<RootCertStore> = match &self.ca_file {
-            Some(path) => files.at(path)?.authorities(Clock::system().now())?,
-            None => certificate::platform_authorities()?,
+        let (roots, named) = match &self.ca_file {
+            Some(path) => {
+                let file = files.at(path)?;
+                (file.authorities(Clock::system().now())?, file.certificates()?)
+            }
+            None => (certificate::platform_authorities()?, Vec::new()),
         };
         let provider = Arc::new(default_provider());
+        let verifier = Verifier::new(roots, named, &provider)?;
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut client = match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => {
                 let pair = certificate::pair(files.at(cert)?, files.at(key)?, &provider)?;

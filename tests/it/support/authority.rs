@@ -41,6 +41,16 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
+    /// An authority that serves as `name` itself, as `openssl req -x509` makes them; it ends with the beginning of `year`.
+    pub(crate) fn serving(name: &str, year: i32) -> Pair {
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.self_signed(&key).expect("a certificate");
+        Pair { cert: cert.pem(), key: key.serialize_pem() }
+    }
+
     /// Its own certificate.
     pub(crate) fn pem(&self) -> String {
         self.0.pem()

@@ -79,6 +79,26 @@ fn a_bad_pair_keeps_the_old_one_and_is_told_once() {
 }
 
 #[test]
+fn what_stays_bad_is_not_told_at_every_look() {
+    let authority = Authority::new();
+    let home = dir();
+    write(home.path(), "ca.pem", &authority.pem());
+    let gate = secured(Origin::vacant(), home, &authority.issue("localhost"));
+    let gate = gate.set("upstream.url", "'https://localhost:1'");
+    let gate = gate.set("upstream.tls.ca_file", "'ca.pem'").start();
+    write(gate.dir(), "tls.pem", "nonsense");
+    gate.log().wait_for(KEPT);
+    // Both are looked at in the same rhythm: three changes seen here are two looks there at least.
+    write(gate.dir(), "ca.pem", "");
+    gate.log().wait_for("upstream.tls was not reloaded");
+    write(gate.dir(), "ca.pem", &authority.pem());
+    gate.log().wait_for("upstream.tls was reloaded");
+    std::fs::remove_file(gate.dir().join("ca.pem")).expect("removed");
+    gate.log().wait_for("ca.pem cannot be read");
+    assert_eq!(count(&gate, KEPT), 1);
+}
+
+#[test]
 fn a_bad_pair_is_told_again_when_somebody_asks() {
     let (authority, origin) = (Authority::new(), Recorder::start());
     let gate = secured(origin.address, dir(), &authority.issue("localhost")).start();

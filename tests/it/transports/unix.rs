@@ -144,6 +144,31 @@ fn the_dashboard_is_reached_over_its_socket() {
 }
 
 #[test]
+fn a_dashboard_that_is_slow_to_accept_is_waited_for() {
+    let dir = dir();
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let path = dir.path().join("dash.sock");
+    socket.bind(&socket2::SockAddr::unix(&path).expect("short")).expect("a free path");
+    // Room for one, and that is taken: whoever comes next is told to try again.
+    socket.listen(0).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let _first = UnixStream::connect(&path).expect("a connection");
+    let gate = Builder::before(Origin::vacant()).set("upstream.url", "'unix:dash.sock'");
+    let gate = gate.set("upstream.connect_timeout", "'1h'").in_dir(dir).start();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    // A second client of the gate's is answered: by then the first has been told.
+    let mut other = Wire::connect(gate.address);
+    other.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n");
+    assert_eq!(other.answer().status(), 404);
+    let listener = UnixListener::from(socket);
+    drop(listener.accept().expect("the first"));
+    Call::over(listener.accept().expect("the gate").0).serve("at last");
+    assert_eq!(client.answer().text(), "at last");
+}
+
+#[test]
 fn a_dashboard_whose_socket_is_gone_is_502() {
     let gate = Builder::before(Origin::vacant()).set("upstream.url", "'unix:none.sock'").start();
     let mut client = Wire::connect(gate.address);

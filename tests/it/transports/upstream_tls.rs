@@ -153,7 +153,7 @@ fn refused(origin: &Secured, gate: Builder, error: &str, reason: &str) -> Gate {
     assert_eq!(answer.status(), 502, "{answer:?}");
     assert_eq!(answer.field("proxy-status"), format!("license-gate; error={error}"));
     let line = gate.log().wait_for("a request failed");
-    assert!(line.contains(reason), "{line}");
+    assert!(line.contains("upstream.tls") && line.contains(reason), "{line}");
     gate
 }
 
@@ -244,6 +244,47 @@ fn another_name_than_that_of_the_url_may_be_asked_for() {
     call.serve("named");
     assert_eq!(call.stream().conn.server_name(), Some("dash.example"));
     assert_eq!(client.answer().text(), "named");
+}
+
+/// A gate whose `upstream.tls.ca_file` is `pem`.
+fn naming(pem: &str, port: u16) -> Builder {
+    let dir = dir();
+    write(dir.path(), "ca.pem", pem);
+    gate_in(dir, "localhost", port).set("upstream.tls.ca_file", "'ca.pem'")
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_named_itself_is_believed() {
+    for versions in [TLS12, TLS13] {
+        let pair = Authority::serving("localhost", 2080);
+        let origin = Secured::start(pair.server(versions, None));
+        let gate = naming(&pair.cert, origin.address().port()).start();
+        let mut client = Wire::connect(gate.address);
+        client.get("/");
+        origin.accept().serve("itself");
+        assert_eq!(client.answer().text(), "itself");
+    }
+}
+
+#[test]
+fn a_self_signed_certificate_proves_neither_another_name_nor_another_certificate() {
+    let named = Authority::serving("localhost", 2080);
+    let elsewhere = Authority::serving("other.example", 2080);
+    let table = [
+        // Not the one that is named.
+        (Authority::serving("localhost", 2080), &named, "CaUsedAsEndEntity"),
+        (elsewhere.clone(), &elsewhere, "not valid for name"),
+    ];
+    for (shown, named, reason) in table {
+        let origin = Secured::start(shown.server(TLS13, None));
+        let gate = naming(&named.cert, origin.address().port());
+        refused(&origin, gate, "tls_certificate_error", reason);
+    }
+    // Long over, and in the company of one that is not.
+    let old = Authority::serving("localhost", 2020);
+    let origin = Secured::start(old.server(TLS13, None));
+    let gate = naming(&format!("{}{}", old.cert, named.cert), origin.address().port());
+    refused(&origin, gate, "tls_certificate_error", "expired");
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! Whether the dashboard's certificate is to be believed.
+//!
+//! As the platform's verifier has it (RFC 5280, RFC 9525), and one case more: a certificate that `upstream.tls.ca_file`
+//! holds itself is believed though it is marked as an authority. `openssl req -x509` makes such, and other proxies take them.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+/// The one complaint that is set aside. It comes after the dates have been found good.
+const AUTHORITY_THAT_SERVES: &str = "CaUsedAsEndEntity";
+
+/// Judges what the dashboard shows.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    strict: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    /// Believes what `roots` vouch for, and the certificates `named` themselves.
+    pub(super) fn new(
+        roots: Arc<RootCertStore>,
+        named: Vec<CertificateDer<'static>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, Error> {
+        let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
+        // Fails without authorities only, and there is one.
+        let strict = builder.build().map_err(|error| Error::General(error.to_string()))?;
+        Ok(Self { strict, named })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict = self.strict.verify_server_cert(shown, intermediates, name, ocsp, now);
+        match &verdict {
+            Err(Error::InvalidCertificate(CertificateError::Other(error)))
+                if error.0.to_string() == AUTHORITY_THAT_SERVES && self.named.contains(shown) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            _ => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.strict.supported_verify_schemes()
+    }
+}
