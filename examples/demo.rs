@@ -29,8 +29,9 @@ use issuer::Issuer;
 use license_gate::app::App;
 use license_gate::clock::Clock;
 use license_gate::config::Config;
-use license_gate::downstream::Listen;
+use license_gate::downstream::{Listen, Place};
 use license_gate::license::{Algorithm, KeyPair};
+use license_gate::shutdown::Stop;
 use license_gate::upstream::Origin;
 use serde_json::{Map, Value, json};
 use stage_support::Running;
@@ -51,8 +52,9 @@ fn main() -> anyhow::Result<()> {
     let issuer = Running::start("issuer", free(8300)?, |listener| issuer::serve(listener, issuer))?;
 
     let mut config = Config { root_url: root_url.clone(), ..Config::default() };
-    config.downstream.listen = vec![Listen { address, scheme: None }];
-    config.upstream.origin = Origin { host: "127.0.0.1".into(), port: dashboard.address().port() };
+    config.downstream.listen = vec![Listen { place: Place::Tcp(address), scheme: None }];
+    config.upstream.origin =
+        Origin::Http { host: "127.0.0.1".into(), port: dashboard.address().port() };
     config.license.keys = keys;
     config.store.dir = files.path().join("data");
     config.feed.url = Some(format!("http://{}/renew", issuer.address()).parse()?);
@@ -67,10 +69,11 @@ fn main() -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     let work = async {
+        let mut stop = Stop::listen()?;
         let app = App::build(config).await?;
         tokio::select! {
             shown = async { show.await?; std::future::pending().await } => shown,
-            ended = app.run() => ended.map_err(anyhow::Error::from),
+            ended = app.run_until(async move || stop.next().await) => ended.map_err(anyhow::Error::from),
         }
     };
     http_support::block_on(work)?

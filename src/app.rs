@@ -1,12 +1,11 @@
 //! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -14,9 +13,11 @@ use crate::admin::{Admin, Probed};
 use crate::api::endpoint::Router;
 use crate::api::{self, Api};
 use crate::auth::{self, Auth};
+use crate::certificate::{self, watch};
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::downstream::{self, Bound, Connections, Scheme, tls};
+use crate::downstream::tls::Tls;
+use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
 use crate::feed::{Issuer, IssuerSetupError, Renewal};
 use crate::license::{self, KeyFault, Keys, Policy, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
@@ -24,6 +25,7 @@ use crate::store::{self, Means, Store};
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream;
 use crate::worker::{self, Blueprint};
 
 /// After the order to cut, for threads to end.
@@ -40,7 +42,10 @@ pub enum Error {
     Keys(#[from] KeyFault),
     /// `[server.tls]`
     #[error("server.tls cannot be used")]
-    Tls(#[from] tls::TlsError),
+    Tls(#[source] certificate::Error),
+    /// `[upstream.tls]`
+    #[error("upstream.tls cannot be used")]
+    UpstreamTls(#[source] certificate::Error),
     /// `[renewal]`
     #[error("renewal cannot be set up")]
     Renewal(#[from] IssuerSetupError),
@@ -51,13 +56,16 @@ pub enum Error {
     #[error("the store cannot be opened")]
     Store(#[from] store::FileError),
     /// An address is taken, or not this machine's.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {place}")]
     Bind {
         /// Which.
-        address: SocketAddr,
+        place: Place,
         /// The system's reason.
         source: io::Error,
     },
+    /// What systemd passed is no listening socket.
+    #[error("the sockets that systemd passed cannot be used")]
+    Inherited(#[source] io::Error),
     /// A worker's thread or runtime could not be made.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
@@ -67,10 +75,13 @@ impl Error {
     /// Exit code of `serve`: 1 bad configuration, 2 cannot bind or start.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::RootUrl(_) | Self::Keys(_) | Self::Tls(_) | Self::Renewal(_) | Self::Users(_) => {
-                1
-            }
-            Self::Store(_) | Self::Bind { .. } | Self::Worker(_) => 2,
+            Self::RootUrl(_)
+            | Self::Keys(_)
+            | Self::Tls(_)
+            | Self::UpstreamTls(_)
+            | Self::Renewal(_)
+            | Self::Users(_) => 1,
+            Self::Store(_) | Self::Bind { .. } | Self::Inherited(_) | Self::Worker(_) => 2,
         }
     }
 }
@@ -103,16 +114,18 @@ impl App {
     /// As [`build`](Self::build).
     pub async fn build_at(config: Config, clock: Clock) -> Result<Self, Error> {
         let control = Handle::current();
+        let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
         let (api, probed) = licensing(&config, &root_url, clock, &control, &metrics)?;
         let (access, access_writer) = access_log(&config.telemetry)?.unzip();
         let tls = certificate(&config.downstream)?;
+        let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let workers = workers(&config.downstream);
-        let bound = bind(&config.downstream, workers)?;
+        let bound = bind(&config.downstream, workers, &mut inherited)?;
         let admin = config.admin.listen.map(listen_admin).transpose()?;
-        let probed = Arc::new(Probed { phase: watched.clone(), ..probed });
+        let probed = Arc::new(Probed { phase: watched.clone(), tls: tls.clone(), ..probed });
         let blueprint = Blueprint {
             downstream: config.downstream,
             upstream: config.upstream,
@@ -122,6 +135,7 @@ impl App {
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,
+            upstream_tls: upstream_tls.map(Arc::new),
             metrics,
             access,
             connections: Connections::default(),
@@ -131,18 +145,32 @@ impl App {
         Ok(Self { bound, admin, probed, access_writer, blueprint, phase, shutdown })
     }
 
-    /// Where clients are expected, with real ports, in the order of `server.listen`.
+    /// The TCP addresses where clients are expected, with real ports, in the order of `server.listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.bound.iter().map(|bound| bound.address).collect()
+        let tcp = |bound: &Bound| match &bound.place {
+            Place::Tcp(address) => Some(*address),
+            Place::Unix(_) | Place::Systemd(_) => None,
+        };
+        self.bound.iter().filter_map(tcp).collect()
     }
 
-    /// Serves until SIGTERM or SIGINT; a second signal ends the grace period.
+    /// Serves until SIGTERM or SIGINT; a second signal ends the grace period. SIGHUP reloads certificates.
     ///
     /// # Errors
     /// [`Error::Worker`].
-    pub async fn run(self) -> Result<(), Error> {
-        let mut signals = shutdown::Signals::listen().map_err(Error::Worker)?;
-        self.run_until(async move || signals.next().await).await
+    pub async fn run(self, signals: shutdown::Signals) -> Result<(), Error> {
+        let shutdown::Signals { mut stop, mut hangup } = signals;
+        let (tls, upstream_tls) = self.certificates();
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                reload(tls.as_deref(), upstream_tls.as_deref());
+            }
+        });
+        self.run_until(async move || stop.next().await).await
+    }
+
+    fn certificates(&self) -> (Option<Arc<Tls>>, Option<Arc<upstream::Tls>>) {
+        (self.blueprint.tls.clone(), self.blueprint.upstream_tls.clone())
     }
 
     /// Serves until `stop` returns: once to drain, a second time to cut what is left.
@@ -150,14 +178,17 @@ impl App {
     /// # Errors
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
-        let Self { bound, admin, probed, access_writer, blueprint, phase, shutdown } = self;
+        let (tls, upstream_tls) = self.certificates();
+        let Self { mut bound, admin, probed, access_writer, blueprint, phase, shutdown } = self;
         announce(&bound, admin.as_ref());
         let (served, mut over) = watch::channel(());
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
             tokio::spawn(async move { admin.serve(probed.clone(), end).await });
         }
-        let mut threads = start(bound, blueprint)?;
+        tls.map(|tls| tokio::spawn(watch(tls)));
+        upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));
+        let mut threads = start(&mut bound, blueprint)?;
         threads.extend(access_writer);
         stop().await;
         tracing::info!("stopping");
@@ -183,6 +214,7 @@ impl App {
             () = cut => {}
         }
         drop(served);
+        drop(bound);
         tracing::info!("stopped");
         Ok(())
     }
@@ -219,6 +251,7 @@ fn licensing(
         clock: clock.clone(),
         metrics: metrics.clone(),
         phase,
+        tls: None,
     };
     Ok((Api::new(auth, reader, writer, renewal, clock, metrics.clone()), probed))
 }
@@ -230,7 +263,7 @@ fn access_log(config: &telemetry::Config) -> Result<Option<(AccessLog, JoinHandl
 }
 
 fn listen_admin(address: SocketAddr) -> Result<Admin, Error> {
-    Admin::bind(address).map_err(|source| Error::Bind { address, source })
+    Admin::bind(address).map_err(|source| Error::Bind { place: Place::Tcp(address), source })
 }
 
 /// The trusted keys. Broken ones among good ones are named and left out; none at all is a warning, for the dashboard runs on.
@@ -250,8 +283,26 @@ fn keys(config: &license::Config) -> Result<Keys, Error> {
     Ok(keys)
 }
 
-fn certificate(config: &downstream::Config) -> Result<Option<Arc<ServerConfig>>, Error> {
-    Ok(config.tls.as_ref().map(tls::server_config).transpose()?)
+fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
+    let tls = config.tls.clone().map(Tls::load).transpose().map_err(Error::Tls)?;
+    Ok(tls.map(Arc::new))
+}
+
+/// What SIGHUP asks for. Changed files are taken into use without it too.
+fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
+    tracing::info!("SIGHUP: certificates are read again; other settings take a restart");
+    if let Some(tls) = tls {
+        tls.look(true);
+    }
+    if let Some(tls) = upstream_tls {
+        tls.watched().look(true);
+    }
+}
+
+/// Sockets of systemd's, when they are asked for: the environment of others is left alone.
+fn inherited(config: &downstream::Config) -> Result<Inherited, Error> {
+    let wanted = config.listen.iter().any(|l| matches!(l.place, Place::Systemd(_)));
+    if wanted { Inherited::take().map_err(Error::Inherited) } else { Ok(Inherited::default()) }
 }
 
 fn workers(config: &downstream::Config) -> usize {
@@ -261,30 +312,33 @@ fn workers(config: &downstream::Config) -> usize {
     }
 }
 
-fn bind(config: &downstream::Config, workers: usize) -> Result<Vec<Bound>, Error> {
-    let has_certificate = config.tls.is_some();
-    let bind = |listen: &downstream::Listen| {
-        downstream::bind(*listen, has_certificate, workers)
-            .map_err(|source| Error::Bind { address: listen.address, source })
-    };
-    config.listen.iter().map(bind).collect()
+fn bind(
+    config: &downstream::Config,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Vec<Bound>, Error> {
+    let mut bound = Vec::new();
+    for listen in &config.listen {
+        let sockets = downstream::bind(listen, config.tls.is_some(), workers, inherited);
+        bound
+            .extend(sockets.map_err(|source| Error::Bind { place: listen.place.clone(), source })?);
+    }
+    Ok(bound)
 }
 
 fn announce(bound: &[Bound], admin: Option<&Admin>) {
-    let urls: Vec<String> = bound
-        .iter()
-        .map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.address))
-        .collect();
+    let urls: Vec<String> =
+        bound.iter().map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.place)).collect();
     let admin = admin.map(|admin| format!("http://{}", admin.address()));
     tracing::info!(listen = urls.join(" "), admin, "listening");
 }
 
 /// Gives each worker its socket on every address.
-fn start(bound: Vec<Bound>, blueprint: Blueprint) -> Result<Vec<JoinHandle<()>>, Error> {
-    let mut shares: Vec<Vec<(TcpListener, Scheme)>> = Vec::new();
+fn start(bound: &mut [Bound], blueprint: Blueprint) -> Result<Vec<JoinHandle<()>>, Error> {
+    let mut shares: Vec<Vec<(Listener, Scheme)>> = Vec::new();
     for address in bound {
         shares.resize_with(address.sockets.len().max(shares.len()), Vec::new);
-        for (share, socket) in shares.iter_mut().zip(address.sockets) {
+        for (share, socket) in shares.iter_mut().zip(address.sockets.drain(..)) {
             share.push((socket, address.scheme));
         }
     }

@@ -90,6 +90,17 @@ pub fn timestamp() -> impl fmt::Display {
     humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch())
 }
 
+/// Length of [`http_date`].
+pub const HTTP_DATE_BYTES: usize = 29;
+
+/// The system's time as an IMF-fixdate (RFC 9110 section 5.6.7), for `Date`.
+pub fn http_date() -> [u8; HTTP_DATE_BYTES] {
+    let mut date = [b' '; HTTP_DATE_BYTES];
+    let text = httpdate::fmt_http_date(UNIX_EPOCH + since_epoch());
+    date.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+    date
+}
+
 /// The raw distance to the epoch; zero for a clock set before it.
 #[allow(clippy::disallowed_methods, reason = "this module is the one reader of wall time")]
 fn since_epoch() -> Duration {

@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  chunk  clock  hop  path  random  shutdown  sweep  telemetry
+//! 0  body  certificate  clock  codec  hop  http2  path  random  shutdown  sweep  telemetry
 //! ```
 
 // A request's way.
@@ -46,9 +46,11 @@ pub mod worker;
 
 // What everybody stands on.
 pub mod body;
-pub mod chunk;
+pub mod certificate;
 pub mod clock;
+pub mod codec;
 pub mod hop;
+pub mod http2;
 pub mod path;
 pub mod problem;
 pub mod random;

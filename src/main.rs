@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use license_gate::app::App;
 use license_gate::config::Config;
+use license_gate::shutdown::Signals;
 use license_gate::{cli, clock, telemetry};
 
 fn main() -> ExitCode {
@@ -30,8 +31,13 @@ fn serve(config: Config) -> u8 {
 }
 
 async fn run(config: Config) -> u8 {
+    // Before anything else: a SIGHUP ends whom it finds unprepared.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return cannot_start(error, cli::CANNOT_START),
+    };
     let served = match App::build(config).await {
-        Ok(app) => app.run().await,
+        Ok(app) => app.run(signals).await,
         Err(error) => Err(error),
     };
     match served {

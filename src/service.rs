@@ -80,6 +80,12 @@ impl Service {
 impl downstream::Service for Service {
     type Body = Observed;
 
+    fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Observed> {
+        let mut observed = Observation::new(self.0.clone());
+        let response = self.0.refused(refused, &peer, &mut observed);
+        observed.watch(response)
+    }
+
     fn call(
         &self,
         request: Request<RequestBody>,
@@ -103,7 +109,7 @@ impl Stages {
     ) -> Answer {
         let (parts, body) = request.into_parts();
         let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
-        let route = self.route(&parts);
+        let route = self.route(&parts, &body);
         if let Ok(Some(Endpoint::Check)) = route
             && let Some(response) = self.api.public_check()
         {
@@ -131,6 +137,17 @@ impl Stages {
         response
     }
 
+    /// What was no request has no head to be logged by.
+    fn refused(&self, refused: Refused, peer: &Peer, observed: &mut Observation) -> Answer {
+        let (parts, ()) = Request::new(()).into_parts();
+        let id = self.ids.name(&parts.headers, false);
+        let sender = Sender { address: peer.address.ip(), trusted: false };
+        observed.not_understood(sender, &id);
+        let response = refusal(refused.into(), &parts.headers, id);
+        observed.answered(&parts.method, &response, Handler::Gate);
+        response
+    }
+
     fn forwarded(
         &self,
         outcome: Result<Answer, ForwardError>,
@@ -155,12 +172,16 @@ impl Stages {
     }
 
     /// The endpoint, or none for what is the dashboard's.
-    fn route(&self, parts: &Parts) -> Result<Option<Endpoint>, Problem> {
+    fn route(&self, parts: &Parts, body: &RequestBody) -> Result<Option<Endpoint>, Problem> {
         refuse::check(parts)?;
         if self.drain.phase() != Phase::Serving {
             return Err(stopping());
         }
-        Ok(self.router.endpoint(&parts.method, parts.uri.path())?)
+        let endpoint = self.router.endpoint(&parts.method, parts.uri.path())?;
+        if endpoint.is_some() && body.handover().is_some() {
+            return Err(Refused::NoTunnel.into());
+        }
+        Ok(endpoint)
     }
 
     /// The check that anybody may make, often: it has a name only where it is logged.
@@ -254,12 +275,25 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let (status, code) = match refused {
             Refused::Connect => (StatusCode::METHOD_NOT_ALLOWED, "request.connect"),
+            Refused::Protocol => (StatusCode::NOT_IMPLEMENTED, "request.connect-protocol"),
             Refused::NoHost => (StatusCode::BAD_REQUEST, "request.host-missing"),
             Refused::SeveralHosts => (StatusCode::BAD_REQUEST, "request.host-repeated"),
             Refused::MalformedHost => (StatusCode::BAD_REQUEST, "request.host-malformed"),
             Refused::HostMismatch => (StatusCode::BAD_REQUEST, "request.host-mismatch"),
             Refused::Length => (StatusCode::BAD_REQUEST, "request.length-malformed"),
             Refused::Target => (StatusCode::BAD_REQUEST, "request.target-malformed"),
+            Refused::NoTunnel => (StatusCode::BAD_REQUEST, "request.no-tunnel"),
+            Refused::Malformed(_) => (StatusCode::BAD_REQUEST, "request.malformed"),
+            Refused::Coding => (StatusCode::BAD_REQUEST, "request.coding-unknown"),
+            Refused::LengthAndCoding => (StatusCode::BAD_REQUEST, "request.length-ambiguous"),
+            Refused::Fragment => (StatusCode::BAD_REQUEST, "request.target-fragment"),
+            Refused::LargeHead => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request.head-too-large")
+            }
+            Refused::ManyFields => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request.fields-too-many")
+            }
+            Refused::Late => (StatusCode::REQUEST_TIMEOUT, "request.head-timeout"),
         };
         let problem = Self::new(status, code, refused.to_string())
             .header(CONNECTION, HeaderValue::from_static("close"));

@@ -62,13 +62,10 @@ impl Drain {
         self.0.phase.set(self.0.phase.get().max(phase));
     }
 
-    /// Runs `work` on this thread, and counts it until it ends.
-    pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
-        let counted = Counted::new(self);
-        tokio::task::spawn_local(async move {
-            let _counted = counted;
-            work.await;
-        });
+    /// Runs work on this thread, and counts it until it drops what it is given. (Wrapping it would double the memory of its
+    /// task: a future that is moved into another is there twice.)
+    pub fn spawn<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Counted) -> F) {
+        tokio::task::spawn_local(work(Counted::new(self)));
     }
 
     /// Returns when nothing that was spawned is left.
@@ -79,8 +76,9 @@ impl Drain {
     }
 }
 
-/// Counts down when its work ends, by panicking too.
-struct Counted(Drain);
+/// Work that is counted; counts down when dropped, by panicking too.
+#[derive(Debug)]
+pub struct Counted(Drain);
 
 impl Counted {
     fn new(drain: &Drain) -> Self {
@@ -97,15 +95,34 @@ impl Drop for Counted {
     }
 }
 
-/// SIGTERM and SIGINT, heard from here on.
+/// SIGTERM, SIGINT and SIGHUP, heard from here on.
 #[derive(Debug)]
 pub struct Signals {
+    /// To stop.
+    pub stop: Stop,
+    /// To reload; never ends the process.
+    pub hangup: Signal,
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Takes both signals over from the system's default, which is to end the process at once.
+    /// Takes the signals over from the system's default, which is to end the process at once.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { stop: Stop::listen()?, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+impl Stop {
+    /// Takes both signals over from the system's default.
     ///
     /// # Errors
     /// When the system refuses.

@@ -1,22 +1,22 @@
 //! One thread, one runtime, one set of sockets: a worker shares nothing with the others on the forwarding path.
 //!
-//! Each has a listener of its own on every address (`SO_REUSEPORT`), a pool of its own towards the dashboard, deadlines of
-//! its own. What they do share: the license snapshot, the count of connections, and the order to stop.
+//! Each has a listener of its own on every address (`SO_REUSEPORT`; a Unix socket is shared), a pool of its own towards the
+//! dashboard, deadlines of its own. What they do share: the license snapshot, certificates, TLS sessions with the dashboard,
+//! the count of connections, and the order to stop.
 
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::api::Api;
 use crate::api::endpoint::Router;
-use crate::downstream::{self, Acceptor, Connections, Scheme};
+use crate::downstream::tls::Tls;
+use crate::downstream::{self, Acceptor, Connections, Listener, Scheme};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Service, Stages};
@@ -47,7 +47,9 @@ pub struct Blueprint {
     /// This process among all gates.
     pub instance: String,
     /// The certificate.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Tls>>,
+    /// TLS towards the dashboard.
+    pub upstream_tls: Option<Arc<upstream::Tls>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where requests are logged, if they are.
@@ -64,7 +66,7 @@ pub struct Blueprint {
 /// When the thread or its runtime cannot be made.
 pub fn start(
     index: usize,
-    sockets: Vec<(TcpListener, Scheme)>,
+    sockets: Vec<(Listener, Scheme)>,
     blueprint: Blueprint,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -72,9 +74,10 @@ pub fn start(
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)
 }
 
-async fn run(sockets: Vec<(TcpListener, Scheme)>, blueprint: Blueprint) {
+async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
     let (sweep, drain) = (Sweep::new(), Drain::default());
-    let upstream = Client::new(blueprint.upstream.clone(), sweep.clone());
+    let upstream =
+        Client::new(blueprint.upstream.clone(), blueprint.upstream_tls.clone(), sweep.clone());
     let ticking = sweep.clone();
     tokio::task::spawn_local(async move { ticking.run().await });
     let tidied = upstream.clone();
@@ -150,6 +153,7 @@ fn acceptor(
         limits: downstream.limits,
         connections: blueprint.connections.clone(),
         tls: blueprint.tls.clone(),
+        proxies: downstream.proxy_protocol.then(|| downstream.trusted_proxies[..].into()),
         sweep: sweep.clone(),
         drain: drain.clone(),
         metrics,

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// Bottom first. Log lines carry the one clock's time, and at the top a command builds an app that starts workers: there
 /// one row is several.
-const ROWS: [&[&str]; 11] = [
+const ROWS: [&[&str]; 12] = [
     &["clock"],
-    &["body", "chunk", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
+    &["body", "certificate", "hop", "path", "random", "sweep", "telemetry", "shutdown"],
+    &["codec", "http2"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],
     &["gate", "feed", "auth"],

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{Check, State};
 use crate::clock::Clock;
+use crate::downstream::tls::Tls;
 use crate::shutdown::Phase;
 use crate::store::{Reader, Source, Writer};
 use crate::telemetry::metrics::{Figures, LicenseInfo, Metrics};
@@ -23,6 +24,8 @@ pub struct Probed {
     pub metrics: Arc<Metrics>,
     /// Whether the gate is stopping.
     pub phase: watch::Receiver<Phase>,
+    /// The certificate in use.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl State for Probed {
@@ -44,6 +47,7 @@ impl Probed {
             Source::Nowhere => "none",
             Source::Store => "store",
         };
+        let certificate = self.tls.as_ref().map(|tls| tls.current());
         let info = claims.map(|claims| LicenseInfo {
             lid: claims.lid.clone(),
             company: claims.company.clone().unwrap_or_default(),
@@ -58,7 +62,9 @@ impl Probed {
             license_included_users: claims.and_then(|claims| claims.included_users),
             license: info,
             store_up: self.writer.is_up(),
-            tls_certificate_expiry: None,
+            tls_certificate_expiry: certificate
+                .and_then(|served| served.expires)
+                .map(|end| end.as_secs()),
         }
     }
 }

@@ -71,7 +71,7 @@ where
         Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
         Err(error) => Err(match error.downcast_ref() {
             Some(downstream::BodyError::Timeout) => BodyError::Late(error),
-            Some(downstream::BodyError::Broken(_)) | None => BodyError::Broken(error),
+            Some(_) | None => BodyError::Broken(error),
         }),
     }
 }

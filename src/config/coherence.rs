@@ -1,22 +1,25 @@
 //! What no single key can tell: whether settings go together.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::fault::{Fault, Faults};
 use super::{Config, Loaded};
 use crate::auth::Mode;
-use crate::downstream::{Scheme, TlsFiles};
+use crate::downstream::{Place, Scheme, TlsFiles};
+use crate::upstream::Origin;
 
 /// Adds what does not fit together, except where a key involved is at fault already.
 pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     let mut found = Vec::new();
     found.extend(half_a_pair(loaded));
+    found.extend(half_an_upstream_pair(loaded));
     if loaded.config.downstream.tls.as_ref().is_some_and(lacks_a_half) {
         loaded.config.downstream.tls = None;
     }
     if found.is_empty() {
         found.extend(https_without_certificate(loaded));
     }
+    found.extend(headers_of_nobody(loaded));
     found.extend(nowhere_to_listen(loaded));
     found.extend(listened_to_twice(loaded));
     found.extend(upstream_is_the_gate(loaded));
@@ -34,8 +37,28 @@ fn half_a_pair(loaded: &Loaded) -> Option<Fault> {
     match (files.cert_file.as_os_str().is_empty(), files.key_file.as_os_str().is_empty()) {
         (true, false) => Some(missing(loaded, key, cert)),
         (false, true) => Some(missing(loaded, cert, key)),
+        (true, true) if files.client_ca_file.is_some() => {
+            Some(missing(loaded, "server.tls.client_ca_file", cert))
+        }
         _ => None,
     }
+}
+
+fn half_an_upstream_pair(loaded: &Loaded) -> Option<Fault> {
+    let tls = &loaded.config.upstream.tls;
+    let (cert, key) = ("upstream.tls.cert_file", "upstream.tls.key_file");
+    match (&tls.cert_file, &tls.key_file) {
+        (None, Some(_)) => Some(missing(loaded, key, cert)),
+        (Some(_), None) => Some(missing(loaded, cert, key)),
+        _ => None,
+    }
+}
+
+fn headers_of_nobody(loaded: &Loaded) -> Option<Fault> {
+    let downstream = &loaded.config.downstream;
+    let locked = downstream.proxy_protocol && downstream.trusted_proxies.is_empty();
+    let message = "needs server.trusted_proxies: whoever is not among them is turned away";
+    locked.then(|| loaded.fault("server.proxy_protocol", message))
 }
 
 /// A fault of the missing key, at the place of the one that asks for it.
@@ -47,7 +70,7 @@ fn https_without_certificate(loaded: &Loaded) -> Option<Fault> {
     let downstream = &loaded.config.downstream;
     let https = downstream.listen.iter().find(|listen| listen.scheme == Some(Scheme::Https))?;
     downstream.tls.is_none().then(|| {
-        let message = format!("https://{} needs server.tls.cert_file and key_file", https.address);
+        let message = format!("https://{} needs server.tls.cert_file and key_file", https.place);
         loaded.fault("server.listen", message)
     })
 }
@@ -58,37 +81,43 @@ fn nowhere_to_listen(loaded: &Loaded) -> Option<Fault> {
 }
 
 fn listened_to_twice(loaded: &Loaded) -> Vec<Fault> {
-    let mut taken: Vec<SocketAddr> = Vec::new();
+    let mut taken: Vec<Place> = Vec::new();
     let mut faults = Vec::new();
-    let listen = loaded.config.downstream.listen.iter().map(|l| ("server.listen", l.address));
-    let admin = loaded.config.admin.listen.map(|address| ("admin.listen", address));
-    for (key, address) in listen.chain(admin).filter(|(_, address)| address.port() != 0) {
-        if taken.contains(&address) {
-            faults.push(loaded.fault(key, format!("{address} is listened to already")));
+    let listen = loaded.config.downstream.listen.iter();
+    let listen = listen.map(|listen| ("server.listen", listen.place.clone()));
+    let admin = loaded.config.admin.listen.map(|address| ("admin.listen", Place::Tcp(address)));
+    let is_free = |place: &Place| matches!(place, Place::Tcp(address) if address.port() == 0);
+    for (key, place) in listen.chain(admin).filter(|(_, place)| !is_free(place)) {
+        if taken.contains(&place) {
+            faults.push(loaded.fault(key, format!("{place} is listened to already")));
         }
-        taken.push(address);
+        taken.push(place);
     }
     faults
 }
 
 /// A dashboard at one of the gate's own addresses would be the gate itself.
 fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
-    let origin = &loaded.config.upstream.origin;
-    let local = if origin.host == "localhost" { "127.0.0.1" } else { &origin.host };
-    let ip: IpAddr = local.parse().ok()?;
-    let same = |address: SocketAddr| {
-        address.port() == origin.port
-            && (address.ip() == ip || (address.ip().is_unspecified() && ip.is_loopback()))
+    let same = |place: &Place| match (place, &loaded.config.upstream.origin) {
+        (Place::Tcp(address), Origin::Http { host, port } | Origin::Https { host, port }) => {
+            let local = if host == "localhost" { "127.0.0.1" } else { host };
+            let is_host = |ip: IpAddr| {
+                address.ip() == ip || (address.ip().is_unspecified() && ip.is_loopback())
+            };
+            address.port() == *port && local.parse().is_ok_and(is_host)
+        }
+        (Place::Unix(own), Origin::Unix(path)) => own == path,
+        _ => false,
     };
     let listen = &loaded.config.downstream.listen;
-    let own = listen.iter().find(|listen| same(listen.address))?.address;
+    let own = &listen.iter().find(|listen| same(&listen.place))?.place;
     let message = format!("is the gate itself, which listens on {own}");
     Some(loaded.fault("upstream.url", message))
 }
 
 /// What is allowed and yet worth telling.
 pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
-    let Config { downstream, auth, feed, .. } = config;
+    let Config { downstream, upstream, auth, feed, .. } = config;
     let plain = |url: &http::Uri| url.scheme_str() == Some("http");
     let unused = |listen: &crate::downstream::Listen| listen.scheme == Some(Scheme::Http);
     let findings = [
@@ -107,6 +136,11 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
         (
             downstream.tls.is_some() && downstream.listen.iter().all(unused),
             "server.tls is set and every address of server.listen is http://",
+        ),
+        (
+            upstream.tls != crate::upstream::TlsConfig::default()
+                && !matches!(upstream.origin, Origin::Https { .. }),
+            "upstream.tls is set and upstream.url is not https://: the dashboard is reached without TLS",
         ),
     ];
     findings.into_iter().filter_map(|(found, warning)| found.then_some(warning)).collect()

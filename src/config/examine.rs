@@ -1,17 +1,18 @@
 //! What a configuration points at: certificates, keys, trust anchors, addresses. Reads, never writes.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 
 use super::Loaded;
 use super::fault::{Fault, Faults};
-use crate::downstream::TlsFiles;
+use crate::certificate::{self, File};
+use crate::clock::Clock;
+use crate::downstream::Place;
 use crate::license::{self, KeyError, KeyFault, Keys};
+use crate::upstream::Origin;
 
 impl Loaded {
     /// Whether everything the configuration names can be used: files are there, parse and fit together.
@@ -21,7 +22,8 @@ impl Loaded {
     pub fn examine(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         faults.extend(self.certificate());
-        faults.extend(self.trust_anchors());
+        faults.extend(self.upstream_tls());
+        faults.extend(self.authorities("renewal.ca_file", self.config.feed.ca_file.as_deref()));
         faults.extend(self.issuer_keys());
         faults.extend(self.store());
         faults.or(())
@@ -51,60 +53,89 @@ impl Loaded {
     }
 
     fn addresses(&self) -> Vec<Fault> {
-        let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", l.address));
-        let admin = self.config.admin.listen.map(|address| ("admin.listen", address));
-        let refused = listen.chain(admin).filter_map(|(key, address)| {
-            let error = TcpListener::bind(SocketAddr::new(address.ip(), 0)).err()?;
-            let message = format!("{} cannot be listened to here", address.ip());
-            Some(self.fault(key, message).caused_by(error))
-        });
-        refused.collect()
+        let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", &l.place));
+        let admin = self.config.admin.listen.map(Place::Tcp);
+        let admin = admin.as_ref().map(|place| ("admin.listen", place));
+        listen.chain(admin).filter_map(|(key, place)| self.place(key, place)).collect()
+    }
+
+    /// Whether a listener could be there. What systemd will pass is not known here.
+    fn place(&self, key: &str, place: &Place) -> Option<Fault> {
+        match place {
+            Place::Tcp(address) => {
+                let error = TcpListener::bind(SocketAddr::new(address.ip(), 0)).err()?;
+                let message = format!("{} cannot be listened to here", address.ip());
+                Some(self.fault(key, message).caused_by(error))
+            }
+            Place::Unix(path) => {
+                let found = std::fs::symlink_metadata(path);
+                let in_the_way = found.is_ok_and(|found| !found.file_type().is_socket());
+                if in_the_way {
+                    return Some(self.fault(key, format!("{} is not a socket", path.display())));
+                }
+                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty())?;
+                let message = format!("{} is not a directory", dir.display());
+                (!dir.is_dir()).then(|| self.fault(key, message))
+            }
+            Place::Systemd(_) => None,
+        }
     }
 
     fn certificate(&self) -> Vec<Fault> {
-        let Some(TlsFiles { cert_file, key_file }) = &self.config.downstream.tls else {
-            return Vec::new();
+        let Some(files) = &self.config.downstream.tls else { return Vec::new() };
+        let keys = ["server.tls.cert_file", "server.tls.key_file"];
+        let mut faults = self.pair(keys, &files.cert_file, &files.key_file);
+        let clients = files.client_ca_file.as_deref();
+        faults.extend(self.authorities("server.tls.client_ca_file", clients));
+        faults
+    }
+
+    fn upstream_tls(&self) -> Vec<Fault> {
+        let upstream = &self.config.upstream;
+        let tls = &upstream.tls;
+        let mut faults = Vec::new();
+        faults.extend(self.authorities("upstream.tls.ca_file", tls.ca_file.as_deref()));
+        if matches!(upstream.origin, Origin::Https { .. }) && tls.ca_file.is_none() {
+            let platform = certificate::platform_authorities().err();
+            let fault = |error| self.fault("upstream.tls.ca_file", "is needed").caused_by(error);
+            faults.extend(platform.map(fault));
+        }
+        if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+            faults.extend(self.pair(
+                ["upstream.tls.cert_file", "upstream.tls.key_file"],
+                cert,
+                key,
+            ));
+        }
+        faults
+    }
+
+    /// What is wrong with either file, or with the two together, at the place of the key's file.
+    fn pair(&self, keys: [&str; 2], cert: &Path, key: &Path) -> Vec<Fault> {
+        let unusable = |of: &str, error| self.fault(of, "cannot be used").caused_by(error);
+        let read = |path, judge: fn(&File) -> Result<(), certificate::Error>| {
+            let file = File::read(path)?;
+            judge(&file).map(|()| file)
         };
-        let chain = self.certificates("server.tls.cert_file", cert_file);
-        let key = PrivateKeyDer::from_pem_file(key_file)
-            .map_err(|error| self.unreadable("server.tls.key_file", key_file, error));
-        match (chain, key) {
-            (Ok(chain), Ok(key)) => self.pair(chain, key).into_iter().collect(),
-            (chain, key) => chain.err().into_iter().chain(key.err()).collect(),
+        let cert = read(cert, |file| file.certificates().map(drop));
+        let key = read(key, |file| file.key().map(drop));
+        match (cert, key) {
+            (Ok(cert), Ok(key)) => certificate::pair(&cert, &key, &default_provider())
+                .err()
+                .map(|error| unusable(keys[1], error))
+                .into_iter()
+                .collect(),
+            (cert, key) => {
+                let cert = cert.err().map(|error| unusable(keys[0], error));
+                cert.into_iter().chain(key.err().map(|error| unusable(keys[1], error))).collect()
+            }
         }
     }
 
-    fn pair(
-        &self,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Option<Fault> {
-        let error = CertifiedKey::from_der(chain, key, &default_provider()).err()?;
-        let message = "does not fit the certificate of server.tls.cert_file";
-        Some(self.fault("server.tls.key_file", message).caused_by(error))
-    }
-
-    fn certificates(&self, key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-        let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-        let all: Vec<_> = all.map_err(|error| self.unreadable(key, path, error))?;
-        if all.is_empty() {
-            return Err(self.fault(key, format!("{} holds no certificate", path.display())));
-        }
-        Ok(all)
-    }
-
-    fn unreadable(&self, key: &str, path: &Path, error: rustls::pki_types::pem::Error) -> Fault {
-        let message = format!("{} cannot be used", path.display());
-        match error {
-            rustls::pki_types::pem::Error::Io(error) => self.fault(key, message).caused_by(error),
-            // Its `Debug` holds what was found in the file; its `Display` does not.
-            other => self.fault(key, message).caused_by(other.to_string()),
-        }
-    }
-
-    fn trust_anchors(&self) -> Option<Fault> {
-        let path = self.config.feed.ca_file.as_deref()?;
-        self.certificates("renewal.ca_file", path).err()
+    fn authorities(&self, key: &str, path: Option<&Path>) -> Option<Fault> {
+        let read = |path| File::read(path)?.authorities(Clock::system().now());
+        let error = path.map(read)?.err()?;
+        Some(self.fault(key, "cannot be used").caused_by(error))
     }
 
     fn issuer_keys(&self) -> Vec<Fault> {

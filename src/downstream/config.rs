@@ -1,5 +1,6 @@
 //! Settings of the client's side: addresses, certificate files, deadlines, limits.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub struct Config {
     pub workers: usize,
     /// Peers whose forwarding fields are believed. Default: nobody.
     pub trusted_proxies: Vec<IpNet>,
+    /// Every connection begins with a PROXY header, from trusted proxies only. Default `false`.
+    pub proxy_protocol: bool,
     /// Certificate and key; `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Deadlines.
@@ -27,11 +30,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![Listen {
-                address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                place: Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
                 scheme: None,
             }],
             workers: 0,
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             tls: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
@@ -40,12 +44,33 @@ impl Default for Config {
 }
 
 /// One address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Where; port 0 picks a free one.
-    pub address: SocketAddr,
+    /// Where.
+    pub place: Place,
     /// Said by `http://` or `https://`; `None`: TLS when a certificate is configured.
     pub scheme: Option<Scheme>,
+}
+
+/// Where clients are expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// TCP; port 0 picks a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket at this path. Its clients count as 127.0.0.1.
+    Unix(PathBuf),
+    /// The sockets that systemd passed under this name (`FileDescriptorName=`).
+    Systemd(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Systemd(name) => write!(out, "systemd:{name}"),
+        }
+    }
 }
 
 /// How a listener speaks.
@@ -67,13 +92,15 @@ impl Scheme {
     }
 }
 
-/// Files of a listener's certificate, PEM.
+/// Files of the listeners' certificate, PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain, leaf first.
     pub cert_file: PathBuf,
     /// The leaf's private key.
     pub key_file: PathBuf,
+    /// Authorities of whom a client must show a certificate; `None`: none is asked for.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// Deadlines on the client's side. There is none on a whole request.

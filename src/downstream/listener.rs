@@ -1,80 +1,34 @@
-//! Accepts clients: bound sockets, the cap on connections, and what happens when `accept` fails.
+//! Accepts clients: the cap on connections, what happens when `accept` fails, and who a client is.
 //!
-//! Each worker has its own socket on each address (`SO_REUSEPORT`), so that the kernel spreads connections and workers
-//! share nothing. Socket options are set once on the listener; accepted sockets inherit them.
+//! A client on a Unix socket is one of this machine's: it counts as 127.0.0.1, with a running number for its port, so that
+//! connections can be told apart.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{self, Context};
+use super::bind::Listener;
+use super::connection::{self, Shared, before};
 use super::peer::Peer;
-use super::{Limits, Listen, Scheme, Service, Timeouts};
-use crate::shutdown::Drain;
+use super::stream::Socket;
+use super::tls::Tls;
+use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
+use crate::shutdown::{Drain, Phase};
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::WorkerMetrics;
-
-const BACKLOG: i32 = 4096;
 
 /// After a failed `accept` (out of descriptors, say): a pause instead of a spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a client that is turned away may take to read why.
 const TURN_AWAY: Duration = Duration::from_secs(1);
-
-/// One listening address: a socket for each worker.
-#[derive(Debug)]
-pub struct Bound {
-    /// The address with its real port.
-    pub address: SocketAddr,
-    /// How it speaks.
-    pub scheme: Scheme,
-    /// One socket a worker.
-    pub sockets: Vec<TcpListener>,
-}
-
-/// Binds `listen` once for each of `workers`.
-///
-/// # Errors
-/// The system's, when the address is taken or not this machine's.
-pub fn bind(listen: Listen, has_certificate: bool, workers: usize) -> io::Result<Bound> {
-    let default = if has_certificate { Scheme::Https } else { Scheme::Http };
-    if listen.address.port() != 0 {
-        // SO_REUSEPORT would share the port with a stranger of the same user; this one tells.
-        drop(socket(listen.address, false)?);
-    }
-    let mut sockets = vec![socket(listen.address, true)?];
-    let address = sockets[0].local_addr()?;
-    while sockets.len() < workers {
-        sockets.push(socket(address, true)?);
-    }
-    Ok(Bound { address, scheme: listen.scheme.unwrap_or(default), sockets })
-}
-
-fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
 
 /// Open client connections of all workers, against one limit.
 #[derive(Clone, Debug, Default)]
@@ -126,7 +80,9 @@ pub struct Acceptor<S> {
     /// Shared count of connections.
     pub connections: Connections,
     /// The certificate, for listeners that speak TLS.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Tls>>,
+    /// Whose PROXY header every connection must begin with; `None`: there is none.
+    pub proxies: Option<Rc<[IpNet]>>,
     /// The worker's deadlines.
     pub sweep: Sweep,
     /// The worker's order to stop.
@@ -135,25 +91,56 @@ pub struct Acceptor<S> {
     pub metrics: WorkerMetrics,
 }
 
+/// A listening socket on the worker's runtime.
+enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Accepting {
+    fn new(socket: Listener) -> io::Result<Self> {
+        Ok(match socket {
+            Listener::Tcp(socket) => Self::Tcp(tokio::net::TcpListener::from_std(socket)?),
+            Listener::Unix(socket) => Self::Unix(tokio::net::UnixListener::from_std(socket)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (client, address) = socket.accept().await?;
+                Ok((Socket::Tcp(client), canonical(address)))
+            }
+            Self::Unix(socket) => {
+                static COUNT: AtomicU16 = AtomicU16::new(0);
+                let (client, _) = socket.accept().await?;
+                let number = COUNT.fetch_add(1, Ordering::Relaxed);
+                Ok((Socket::Unix(client), (Ipv4Addr::LOCALHOST, number).into()))
+            }
+        }
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 impl<S: Service> Acceptor<S> {
     /// Accepts on `socket` until dropped; each client is served by a task of its own.
     ///
     /// # Errors
     /// When the runtime cannot take the socket; a failed `accept` is logged, and retried after a pause.
-    pub async fn run(&self, socket: TcpListener, scheme: Scheme) -> io::Result<()> {
-        let socket = tokio::net::TcpListener::from_std(socket)?;
+    pub async fn run(&self, socket: Listener, scheme: Scheme) -> io::Result<()> {
+        let socket = Accepting::new(socket)?;
         let tls = match scheme {
             Scheme::Http => None,
-            Scheme::Https => self.tls.clone().map(TlsAcceptor::from),
+            Scheme::Https => self.tls.as_deref(),
         };
-        let context = Rc::new(Context {
-            service: self.service.clone(),
-            limits: self.limits,
-            drain: self.drain.clone(),
-        });
+        let shared = Shared::new(self.service.clone(), self.limits, self.drain.clone());
+        let shared = Rc::new(shared);
         loop {
             match socket.accept().await {
-                Ok((client, address)) => self.admit(client, address, scheme, tls.clone(), &context),
+                Ok((client, address)) => self.admit(client, address, scheme, tls, &shared),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; trying again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -164,11 +151,11 @@ impl<S: Service> Acceptor<S> {
 
     fn admit(
         &self,
-        client: TcpStream,
+        client: Socket,
         address: SocketAddr,
         scheme: Scheme,
-        tls: Option<TlsAcceptor>,
-        context: &Rc<Context<S>>,
+        tls: Option<&Tls>,
+        shared: &Rc<Shared<S>>,
     ) {
         let Some(place) = self.connections.enter(self.limits.max_connections) else {
             if scheme == Scheme::Http {
@@ -176,14 +163,46 @@ impl<S: Service> Acceptor<S> {
             }
             return;
         };
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let peer = Rc::new(Peer::new(address, scheme, self.timeouts, self.sweep.clone()));
-        let context = context.clone();
+        let tls = tls.map(|tls| TlsAcceptor::from(tls.current().config.clone()));
+        let (timeouts, sweep) = (self.timeouts, self.sweep.clone());
+        let (shared, proxies) = (shared.clone(), self.proxies.clone());
         let open = Open::new(self.metrics.clone());
-        self.drain.spawn(async move {
-            let (_place, _open) = (place, open);
-            connection::serve(client, tls, peer, context).await;
+        self.drain.spawn(|counted| async move {
+            let (_place, _open, _counted) = (place, open, counted);
+            let (mut client, mut address) = (client, address);
+            if let Some(proxies) = proxies {
+                let told = told(&mut client, address, &proxies, timeouts, &sweep, &shared.drain);
+                let Some(client) = Box::pin(told).await else { return };
+                address = client;
+            }
+            let peer = Rc::new(Peer::new(address, scheme, timeouts, sweep));
+            connection::serve(client, tls, peer, shared).await;
         });
+    }
+}
+
+/// The client that the peer at `address` speaks for; `None`: it may not speak for anybody, or does not say.
+async fn told(
+    client: &mut Socket,
+    address: SocketAddr,
+    proxies: &[IpNet],
+    timeouts: Timeouts,
+    sweep: &Sweep,
+    drain: &Drain,
+) -> Option<SocketAddr> {
+    if !sender::contains(proxies, address.ip()) {
+        tracing::debug!(client.address = %address, "closed: the peer is no trusted proxy");
+        return None;
+    }
+    let deadline = sweep.deadline();
+    deadline.set(timeouts.request_header);
+    let header = before(Phase::Draining, &deadline, drain, proxy_protocol::read(client)).await;
+    match header.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(named) => Some(named.map_or(address, canonical)),
+        Err(error) => {
+            tracing::debug!(client.address = %address, %error, "closed: no good PROXY header");
+            None
+        }
     }
 }
 
@@ -197,7 +216,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     \"messageId\":\"gate.full\",\"statusCode\":503,\"traceID\":\"\"}";
 
 /// Tells a client beyond the limit, and reads what it sent, lest a reset overtakes the answer.
-async fn turn_away(mut client: TcpStream) {
+async fn turn_away(mut client: Socket) {
     let told = async {
         client.write_all(TOO_MANY).await?;
         client.shutdown().await?;

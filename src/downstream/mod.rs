@@ -1,12 +1,14 @@
 //! The client's side: how bytes on a socket become requests. Generic over the service that answers them; knows no license.
 
+mod bind;
 mod config;
 mod connection;
-mod framing;
+mod http1;
 mod http2;
 mod io;
 mod listener;
 mod peer;
+mod proxy_protocol;
 pub mod refuse;
 mod request_body;
 mod sender;
@@ -19,10 +21,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use refuse::Refused;
 
-pub use config::{Config, Limits, Listen, Scheme, Timeouts, TlsFiles};
+pub use bind::{Bound, Inherited, Listener, bind};
+pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles};
+pub use http1::RawTarget;
+pub use http2::{Handover, StreamIo};
 pub use io::Io;
-pub use listener::{Acceptor, Bound, Connections, bind};
+pub use listener::{Acceptor, Connections};
 pub use peer::{Peer, Takeover};
 pub use request_body::{BodyError, RequestBody};
 pub use sender::{Sender, X_FORWARDED_FOR};
@@ -33,6 +39,9 @@ pub trait Service: 'static {
     type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
         + Unpin
         + 'static;
+
+    /// Answers what of `peer` is no request, or must not be one.
+    fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Self::Body>;
 
     /// Answers one request of `peer`. Dropped unfinished when the client leaves.
     fn call(

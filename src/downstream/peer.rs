@@ -71,20 +71,12 @@ impl Peer {
         self.takeover.borrow_mut().take()
     }
 
-    pub(super) fn is_taken_over(&self) -> bool {
-        self.takeover.borrow().is_some()
-    }
-
     pub(super) fn deadline(&self) -> &Deadline {
         &self.deadline
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight.get() == 0
-    }
-
-    pub(super) fn has_partial_head(&self) -> bool {
-        self.partial_head.get()
     }
 
     /// Bytes arrived; `in_head` tells whether they left a head unfinished.
@@ -100,13 +92,6 @@ impl Peer {
         let timeouts = &self.timeouts;
         let next = if self.partial_head.get() { timeouts.request_header } else { timeouts.idle };
         self.deadline.set(next);
-    }
-
-    /// Bytes left after the last answer was complete: its reader is slow, not gone.
-    pub(super) fn drained(&self) {
-        if self.is_idle() && !self.partial_head.get() {
-            self.deadline.set(self.timeouts.idle);
-        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Requests that are well-formed HTTP to a parser, and still must not go on (RFC 9112 section 3.2, RFC 9110 section 7.2).
+//! Requests that must not go on: malformed, ambiguous, or well-formed HTTP to a parser and still nobody's (RFC 9112 section
+//! 3.2, RFC 9110 section 7.2).
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Parts;
@@ -8,6 +9,27 @@ use http::{HeaderMap, Method, Version};
 /// Why a request is refused before anybody looks at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// Not HTTP/1.1, or ambiguous (RFC 9112 sections 2.2, 3, 5).
+    #[error("the request is not valid HTTP: {0}")]
+    Malformed(&'static str),
+    /// A coding other than one `chunked`, or one in HTTP/1.0.
+    #[error("the Transfer-Encoding is not one chunked")]
+    Coding,
+    /// Both, of which two parsers could choose different ones.
+    #[error("the request has Content-Length and Transfer-Encoding; send one of them")]
+    LengthAndCoding,
+    /// A `#` in the target: what follows it belongs to the browser.
+    #[error("the request target has a # in it")]
+    Fragment,
+    /// More than `limits.max_header_bytes`.
+    #[error("the request head is larger than the gate allows (limits.max_header_bytes)")]
+    LargeHead,
+    /// More than `limits.max_headers`.
+    #[error("the request has more fields than the gate allows (limits.max_headers)")]
+    ManyFields,
+    /// Its head did not come in time.
+    #[error("the request head did not come in time")]
+    Late,
     /// HTTP/1.1 without `Host`, or HTTP/2 without `:authority` and `host`.
     #[error("the request names no host; send one Host field")]
     NoHost,
@@ -23,9 +45,17 @@ pub enum Refused {
     /// A target that is neither a path, nor an absolute URL, nor `*` with OPTIONS.
     #[error("the request target is neither a path nor an absolute URL")]
     Target,
-    /// Lengths that differ, or are no number. HTTP/1.1 is judged on its raw bytes before; this is for HTTP/2.
+    /// Lengths that differ, or are no number.
     #[error("the Content-Length is not one number")]
     Length,
+    /// An extended `CONNECT` (RFC 8441) to anything but a WebSocket.
+    #[error(
+        "only a WebSocket, without Content-Length, can be asked for with CONNECT and :protocol"
+    )]
+    Protocol,
+    /// A WebSocket to what answers requests.
+    #[error("there is no WebSocket at this path")]
+    NoTunnel,
     /// `CONNECT`: this is no forward proxy.
     #[error("CONNECT is not supported; this is a reverse proxy")]
     Connect,
@@ -34,19 +64,28 @@ pub enum Refused {
 /// Whether `request` may be looked at.
 ///
 /// # Errors
-/// [`Refused`]: 405 for `CONNECT`, 400 and a closed connection for the rest.
+/// [`Refused`]: 405 for `CONNECT`, 501 with a protocol, 400 and a closed connection for the rest.
 pub fn check(request: &Parts) -> Result<(), Refused> {
     if request.method == Method::CONNECT {
-        return Err(Refused::Connect);
+        let extended = request.extensions.get::<h2::ext::Protocol>().is_some();
+        return Err(if extended { Refused::Protocol } else { Refused::Connect });
     }
     let uri = &request.uri;
+    // HTTP/2 sends the path apart: there is none to fill in before a query.
+    let sent = uri.path_and_query().map_or("", |target| target.as_str());
+    if request.version == Version::HTTP_2 && sent.starts_with('?') {
+        return Err(Refused::Target);
+    }
     let asterisk = uri.path() == "*" && request.method == Method::OPTIONS;
     let origin_or_absolute =
         uri.path().starts_with('/') && (uri.scheme().is_some() || uri.authority().is_none());
     if !asterisk && !origin_or_absolute {
         return Err(Refused::Target);
     }
-    check_length(&request.headers)?;
+    if request.version == Version::HTTP_2 {
+        // HTTP/1.1 has been judged on its own bytes.
+        check_length(&request.headers)?;
+    }
     match (host(&request.headers)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),

@@ -1,14 +1,18 @@
-//! A request's body under a deadline, and an answer's body that tells when it is through.
+//! A request's body under a deadline.
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::peer::{InFlight, Peer};
+use super::http1::Wire;
+use super::http2::Handover;
+use super::peer::Peer;
+use crate::codec;
 use crate::sweep::Deadline;
 
 /// Why a request's body ended early.
@@ -17,22 +21,55 @@ pub enum BodyError {
     /// Nothing came for `timeouts.request_body`.
     #[error("no piece of the request body came within the deadline")]
     Timeout,
-    /// The client left, or framed its body wrongly.
+    /// The client left, or framed its body wrongly; HTTP/2.
     #[error("the request body broke off")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] h2::Error),
+    /// The client left; HTTP/1.1.
+    #[error("the request body broke off")]
+    Closed(#[source] io::Error),
+    /// The body is not framed as RFC 9112 section 7 has it.
+    #[error("the request body is malformed")]
+    Malformed(#[source] codec::Fault),
 }
 
 /// A request's body as it comes from the client; only time spent waiting for the client counts.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Incoming,
+    source: Source,
     peer: Rc<Peer>,
     deadline: Option<Deadline>,
 }
 
+/// Where a body comes from.
+#[derive(Debug)]
+enum Source {
+    Empty,
+    Http1(Rc<Wire>),
+    Http2(RecvStream),
+    /// There is none: the stream becomes a tunnel, if it is taken over.
+    Tunnel(Handover),
+}
+
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, peer: Rc<Peer>) -> Self {
-        Self { incoming, peer, deadline: None }
+    /// The body that `wire` is about to read; none without one.
+    pub(super) fn http1(wire: Option<Rc<Wire>>, peer: Rc<Peer>) -> Self {
+        Self { source: wire.map_or(Source::Empty, Source::Http1), peer, deadline: None }
+    }
+
+    pub(super) fn http2(incoming: RecvStream, peer: Rc<Peer>) -> Self {
+        Self { source: Source::Http2(incoming), peer, deadline: None }
+    }
+
+    pub(super) fn tunnel(handover: Handover, peer: Rc<Peer>) -> Self {
+        Self { source: Source::Tunnel(handover), peer, deadline: None }
+    }
+
+    /// How to take the stream over, when the request asks for a WebSocket over HTTP/2 (RFC 8441).
+    pub fn handover(&self) -> Option<&Handover> {
+        match &self.source {
+            Source::Tunnel(handover) => Some(handover),
+            Source::Empty | Source::Http1(_) | Source::Http2(_) => None,
+        }
     }
 
     /// Starts the deadline when waiting starts; whether it has passed.
@@ -55,12 +92,17 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let polled = match &mut this.source {
+            Source::Empty | Source::Tunnel(_) => return Poll::Ready(None),
+            Source::Http1(wire) => wire.poll_body(cx),
+            Source::Http2(incoming) => poll_stream(incoming, cx),
+        };
+        match polled {
             Poll::Ready(frame) => {
                 if let Some(deadline) = &this.deadline {
                     deadline.clear();
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
+                Poll::Ready(frame)
             }
             Poll::Pending if this.is_late(cx) => Poll::Ready(Some(Err(BodyError::Timeout))),
             Poll::Pending => Poll::Pending,
@@ -68,43 +110,36 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.source {
+            Source::Empty | Source::Tunnel(_) => true,
+            Source::Http1(wire) => wire.has_whole_request(),
+            Source::Http2(incoming) => incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
+            Source::Http1(wire) => {
+                wire.body_left().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Source::Http2(incoming) if incoming.is_end_stream() => SizeHint::with_exact(0),
+            Source::Http2(_) => SizeHint::default(),
+        }
     }
 }
 
-/// An answer's body; its end, or its loss, ends the request.
-#[derive(Debug)]
-pub(super) struct Tracked<B> {
-    body: B,
-    _in_flight: InFlight,
-}
-
-impl<B> Tracked<B> {
-    pub(super) fn new(body: B, in_flight: InFlight) -> Self {
-        Self { body, _in_flight: in_flight }
+/// What is handed over is as good as read: whoever asks for the next piece has sent this one on.
+fn poll_stream(
+    incoming: &mut RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    if let Some(data) = ready!(incoming.poll_data(cx)) {
+        let data = data.map_err(BodyError::Broken)?;
+        // A stream that has ended needs no more room.
+        drop(incoming.flow_control().release_capacity(data.len()));
+        return Poll::Ready(Some(Ok(Frame::data(data))));
     }
-}
-
-impl<B: Body + Unpin> Body for Tracked<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    let trailers = ready!(incoming.poll_trailers(cx)).map_err(BodyError::Broken)?;
+    Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
 }

@@ -38,7 +38,7 @@ impl Sender {
     }
 }
 
-fn contains(trusted: &[IpNet], address: IpAddr) -> bool {
+pub(super) fn contains(trusted: &[IpNet], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 

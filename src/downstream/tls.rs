@@ -1,77 +1,64 @@
-//! The certificate that clients are shown.
+//! The certificate that clients are shown, and the one they may have to show.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::SingleCertAndKey;
 
 use super::TlsFiles;
+use crate::certificate::{self, Error, File, Files, Source, Watched};
+use crate::clock::{Clock, UnixTime};
 
-/// Why a certificate and its key cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The certificate file cannot be read, or is not PEM.
-    #[error("the certificate file {path:?} cannot be used")]
-    Certificate {
-        /// `server.tls.cert_file`
-        path: PathBuf,
-        /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// The certificate file holds no certificate.
-    #[error("the certificate file {0:?} holds no certificate (PEM, \"BEGIN CERTIFICATE\")")]
-    Empty(PathBuf),
-    /// The key file cannot be read, or is not PEM.
-    #[error("the key file {path:?} cannot be used")]
-    Key {
-        /// `server.tls.key_file`
-        path: PathBuf,
-        /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// The two do not belong together, or are of a kind that is not supported.
-    #[error("the certificate {cert:?} and the key {key:?} cannot be used together")]
-    Pair {
-        /// `server.tls.cert_file`
-        cert: PathBuf,
-        /// `server.tls.key_file`
-        key: PathBuf,
-        /// What is wrong with them.
-        source: rustls::Error,
-    },
+/// The certificate in use; handshakes under way keep the one they began with.
+pub type Tls = Watched<TlsFiles>;
+
+/// A certificate as it is served.
+#[derive(Debug)]
+pub struct Served {
+    /// TLS 1.2 and 1.3, `h2` and `http/1.1` (RFC 7301), tickets without state (RFC 5077, RFC 8446 section 2.2).
+    pub config: Arc<ServerConfig>,
+    /// When the first certificate of the chain to end does.
+    pub expires: Option<UnixTime>,
 }
 
-/// Reads the pair and makes a TLS 1.2 and 1.3 server of it that offers `h2` and `http/1.1` (RFC 7301).
-///
-/// # Errors
-/// Each of [`TlsError`] names its file.
-pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = chain(&files.cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key_file)
-        .map_err(|source| TlsError::Key { path: files.key_file.clone(), source })?;
-    let pair = |source| TlsError::Pair {
-        cert: files.cert_file.clone(),
-        key: files.key_file.clone(),
-        source,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(pair)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(pair)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+impl Source for TlsFiles {
+    type Made = Served;
+
+    const NAME: &'static str = "the certificate of server.tls was";
+
+    fn paths(&self) -> Vec<&Path> {
+        let pair = [&*self.cert_file, &*self.key_file];
+        pair.into_iter().chain(self.client_ca_file.as_deref()).collect()
+    }
+
+    fn make(&self, files: &Files) -> Result<Served, Error> {
+        let provider = Arc::new(default_provider());
+        let pair =
+            certificate::pair(files.at(&self.cert_file)?, files.at(&self.key_file)?, &provider)?;
+        let expires = pair.cert.iter().filter_map(certificate::not_after).min();
+        let clients = match &self.client_ca_file {
+            Some(path) => clients(files.at(path)?)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(clients);
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // A ticketer of its own: no ticket outlives the authorities its client was verified against.
+        config.ticketer = Ticketer::new()?;
+        Ok(Served { config: Arc::new(config), expires })
+    }
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let fault = |source| TlsError::Certificate { path: path.to_owned(), source };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(fault)?
-        .collect::<Result<_, _>>()
-        .map_err(fault)?;
-    if chain.is_empty() { Err(TlsError::Empty(path.to_owned())) } else { Ok(chain) }
+/// Clients must show a certificate that one of `authorities` signed.
+fn clients(authorities: &File) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let roots = authorities.authorities(Clock::system().now())?;
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::new(default_provider()));
+    // Fails without authorities only, and there is one.
+    builder.build().map_err(|error| rustls::Error::General(error.to_string()).into())
 }

@@ -9,7 +9,7 @@ use crate::downstream::BodyError;
 use crate::problem::Problem;
 use crate::telemetry::access::Flag;
 use crate::telemetry::metrics::UpstreamErrorKind;
-use crate::upstream;
+use crate::upstream::{self, TlsFault};
 
 /// RFC 9209.
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -39,12 +39,19 @@ impl ForwardError {
                     _ => "destination_unavailable",
                 },
                 upstream::Error::ConnectTimeout { .. } => "connection_timeout",
+                upstream::Error::Tls { fault, .. } => match fault {
+                    TlsFault::Certificate => "tls_certificate_error",
+                    TlsFault::Alert => "tls_alert_received",
+                    TlsFault::Protocol => "tls_protocol_error",
+                },
                 upstream::Error::HeaderTimeout => "http_response_timeout",
                 upstream::Error::Closed { unanswered: true, .. } => "connection_terminated",
                 upstream::Error::Closed { unanswered: false, .. } => "http_response_incomplete",
-                upstream::Error::Nonsense(_) => "http_protocol_error",
+                upstream::Error::Nonsense(_)
+                | upstream::Error::Framing(_)
+                | upstream::Error::Protocol(_) => "http_protocol_error",
                 upstream::Error::TooLarge => "http_response_body_size",
-                upstream::Error::RequestBody(_) => return None,
+                upstream::Error::RequestBody(_) | upstream::Error::Unsendable(_) => return None,
             },
         })
     }
@@ -56,9 +63,13 @@ impl ForwardError {
             Self::Upstream(error) => match error {
                 upstream::Error::Connect { .. } => UpstreamErrorKind::Connect,
                 upstream::Error::ConnectTimeout { .. } => UpstreamErrorKind::ConnectTimeout,
+                upstream::Error::Tls { .. } => UpstreamErrorKind::Tls,
                 upstream::Error::HeaderTimeout => UpstreamErrorKind::HeaderTimeout,
                 upstream::Error::Closed { .. } => UpstreamErrorKind::Closed,
-                upstream::Error::Nonsense(_) => UpstreamErrorKind::Nonsense,
+                upstream::Error::Nonsense(_)
+                | upstream::Error::Framing(_)
+                | upstream::Error::Protocol(_) => UpstreamErrorKind::Nonsense,
+                upstream::Error::Unsendable(_) => return None,
                 upstream::Error::TooLarge => UpstreamErrorKind::TooLarge,
                 upstream::Error::RequestBody(_) => UpstreamErrorKind::RequestBody,
             },
@@ -68,7 +79,7 @@ impl ForwardError {
     /// As the access log flags it.
     pub fn flag(&self) -> Option<Flag> {
         match self.kind()? {
-            UpstreamErrorKind::Connect => Some(Flag::ConnectFailed),
+            UpstreamErrorKind::Connect | UpstreamErrorKind::Tls => Some(Flag::ConnectFailed),
             UpstreamErrorKind::ConnectTimeout | UpstreamErrorKind::HeaderTimeout => {
                 Some(Flag::TimedOut)
             }
@@ -97,6 +108,11 @@ impl ForwardError {
                     "upstream.connect-timeout",
                     "The dashboard did not accept a connection in time.",
                 ),
+                upstream::Error::Tls { .. } => (
+                    StatusCode::BAD_GATEWAY,
+                    "upstream.tls",
+                    "No secure connection to the dashboard could be made. The log says why.",
+                ),
                 upstream::Error::HeaderTimeout => (
                     StatusCode::GATEWAY_TIMEOUT,
                     "upstream.timeout",
@@ -107,10 +123,18 @@ impl ForwardError {
                     "upstream.closed",
                     "The dashboard closed the connection before it had answered.",
                 ),
-                upstream::Error::Nonsense(_) | upstream::Error::TooLarge => (
+                upstream::Error::Nonsense(_)
+                | upstream::Error::Framing(_)
+                | upstream::Error::Protocol(_)
+                | upstream::Error::TooLarge => (
                     StatusCode::BAD_GATEWAY,
                     "upstream.invalid-answer",
                     "The dashboard's answer is not valid HTTP.",
+                ),
+                upstream::Error::Unsendable(_) => (
+                    StatusCode::BAD_REQUEST,
+                    "request.unsendable",
+                    "The request cannot be said in HTTP/2, which the dashboard is asked in.",
                 ),
                 upstream::Error::RequestBody(source) => match source.downcast_ref() {
                     Some(BodyError::Timeout) => (
@@ -118,7 +142,8 @@ impl ForwardError {
                         "request.body-timeout",
                         "The request body did not come in time.",
                     ),
-                    Some(BodyError::Broken(_)) | None => (
+                    Some(BodyError::Broken(_) | BodyError::Closed(_) | BodyError::Malformed(_))
+                    | None => (
                         StatusCode::BAD_REQUEST,
                         "request.body-broken",
                         "The request body broke off or is malformed.",

@@ -7,7 +7,7 @@
 
 use std::io::Write;
 
-use http::header::{CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TE, UPGRADE, VIA};
+use http::header::{CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
 use memchr::memrchr2;
@@ -33,6 +33,8 @@ pub(super) struct Forwarded<'a> {
     pub(super) via: &'a str,
     /// Whether the request goes up as an upgrade.
     pub(super) upgrade: bool,
+    /// The `Sec-WebSocket-Key` of a WebSocket that came over HTTP/2, where there is none.
+    pub(super) key: Option<&'a str>,
     pub(super) marks: Marks,
 }
 
@@ -100,7 +102,8 @@ impl Forwarded<'_> {
             text.as_bytes()[0],
             b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b't'..=b'v' | b'x'
         );
-        may_be && (self.is_replaced(text) || hop::is_hop_by_hop(name))
+        let is_dropped = may_be && (self.is_replaced(text) || hop::is_hop_by_hop(name));
+        is_dropped || (self.key.is_some() && name == SEC_WEBSOCKET_KEY)
     }
 
     /// Fields that the gate writes itself, answers itself, or does not believe.
@@ -134,6 +137,9 @@ impl Forwarded<'_> {
         match self.marks.via {
             false => write(b"via", self.via.as_bytes()),
             true => write(b"via", &extended(headers, &VIA, self.via.as_bytes())),
+        }
+        if let Some(key) = self.key {
+            write(SEC_WEBSOCKET_KEY.as_str().as_bytes(), key.as_bytes());
         }
         if self.marks.te && !self.upgrade && wants_trailers(headers) {
             write(b"te", b"trailers");

@@ -11,13 +11,14 @@ use std::rc::Rc;
 
 use http::header::VIA;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, Uri};
+use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::Body;
-use crate::downstream::{Peer, RequestBody, Sender};
+use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
 use crate::gate::Permit;
-use crate::upstream::{self, AnswerBody, Client, Head};
+use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
 use headers::{Forwarded, Marks};
+use upgrade::Translated;
 
 pub use error::{ForwardError, PROXY_STATUS};
 pub use request_id::{RequestId, RequestIds};
@@ -62,7 +63,12 @@ impl Proxy {
         if marks.via && self.has_been_here(&parts.headers) {
             return Err(ForwardError::Loop);
         }
-        let upgrade = if marks.upgrade { upgrade::wanted(parts, &body) } else { None };
+        let translated = body.handover().cloned().map(Translated::new);
+        let upgrade = match &translated {
+            Some(_) => Some(&upgrade::WEBSOCKET),
+            None if marks.upgrade => upgrade::wanted(parts, &body),
+            None => None,
+        };
         let fields = Forwarded {
             request: parts,
             peer,
@@ -71,16 +77,30 @@ impl Proxy {
             root_host: &self.root_host,
             via: &self.via,
             upgrade: upgrade.is_some(),
+            key: translated.as_ref().map(Translated::key),
             marks,
         };
-        let target = target(&parts.uri);
+        let target = target(parts);
         let head = Head { method: &parts.method, target: &target, fields, upgrade };
         let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
-        if let Some(upgraded) = upgraded {
-            upgrade::accept(&mut response, upgrade);
-            let tunnels = self.tunnels.clone();
-            let owner = peer.clone();
-            peer.take_over(Box::new(move |io| Box::pin(tunnels.relay(io, upgraded, owner))));
+        let (tunnels, owner) = (self.tunnels.clone(), peer.clone());
+        match (upgraded, translated) {
+            (None, None) => {}
+            (Some(upgraded), None) => {
+                upgrade::accept(&mut response, upgrade);
+                let Upgraded { io: upstream, early } = upgraded;
+                peer.take_over(Box::new(move |client| {
+                    Box::pin(tunnels.relay(client, upstream, early, owner))
+                }));
+            }
+            (Some(upgraded), Some(translated)) => {
+                let handover = translated.accept(&mut response)?;
+                let Upgraded { io: upstream, early } = upgraded;
+                handover.take_over(Box::new(move |client| {
+                    Box::pin(tunnels.relay(client, upstream, early, owner))
+                }));
+            }
+            (None, Some(_)) => upgrade::decline(&response)?,
         }
         Ok(response)
     }
@@ -93,8 +113,13 @@ impl Proxy {
 }
 
 /// Path and query as sent. An absolute target may have a query and no path, which then is `/` (RFC 9112 section 3.2.1).
-fn target(uri: &Uri) -> Cow<'_, str> {
-    match uri.path_and_query().map_or("/", |target| target.as_str()) {
+fn target(request: &Parts) -> Cow<'_, str> {
+    if !request.extensions.is_empty()
+        && let Some(raw) = request.extensions.get::<RawTarget>()
+    {
+        return raw.as_str().into();
+    }
+    match request.uri.path_and_query().map_or("/", |target| target.as_str()) {
         query if query.starts_with('?') => format!("/{query}").into(),
         target => target.into(),
     }

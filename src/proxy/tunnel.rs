@@ -14,11 +14,10 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::downstream::{Io, Peer};
+use crate::downstream::Peer;
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
 use crate::telemetry::metrics::WorkerMetrics;
-use crate::upstream::Upgraded;
 
 const SCRATCH_BYTES: usize = 64 * 1024;
 
@@ -38,14 +37,23 @@ impl Tunnels {
         Self { scratch: RefCell::new(scratch), drain, grace_period, metrics }
     }
 
-    /// Relays until the end of the tunnel, whichever it is.
-    pub(super) async fn relay(self: Rc<Self>, client: Io, upgraded: Upgraded, peer: Rc<Peer>) {
+    /// Relays until the end of the tunnel, whichever it is. `early` came from upstream before the tunnel stood.
+    pub(super) async fn relay<C, U>(
+        self: Rc<Self>,
+        client: C,
+        upstream: U,
+        early: BytesMut,
+        peer: Rc<Peer>,
+    ) where
+        C: AsyncRead + AsyncWrite + Unpin,
+        U: AsyncRead + AsyncWrite + Unpin,
+    {
         let _open = Open::new(&self.metrics);
         let mut tunnel = Tunnel {
             client,
-            upstream: upgraded.io,
+            upstream,
             up: Direction::default(),
-            down: Direction { pending: upgraded.early, ..Direction::default() },
+            down: Direction { pending: kept(early), ..Direction::default() },
         };
         let idle = peer.sweep().deadline();
         idle.set(peer.timeouts().tunnel_idle);
@@ -57,14 +65,18 @@ impl Tunnels {
         }
     }
 
-    fn poll_tunnel(
+    fn poll_tunnel<C, U>(
         &self,
-        tunnel: &mut Tunnel,
+        tunnel: &mut Tunnel<C, U>,
         peer: &Peer,
         idle: &Deadline,
         last_call: &mut Option<Deadline>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<()>>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        U: AsyncRead + AsyncWrite + Unpin,
+    {
         if self.is_over(peer, last_call, cx) {
             return Poll::Ready(Ok(()));
         }
@@ -98,6 +110,11 @@ impl Tunnels {
     }
 }
 
+/// An empty buffer may hold memory of which a tunnel that waits has no need.
+fn kept(early: BytesMut) -> BytesMut {
+    if early.is_empty() { BytesMut::new() } else { early }
+}
+
 /// Where in the grace period a tunnel ends, from 0 to 1: spread by the client's port.
 fn share(peer: &Peer) -> f64 {
     let scattered = peer.address.port().wrapping_mul(40_503);
@@ -120,9 +137,9 @@ impl Drop for Open<'_> {
     }
 }
 
-struct Tunnel {
-    client: Io,
-    upstream: tokio::net::TcpStream,
+struct Tunnel<C, U> {
+    client: C,
+    upstream: U,
     up: Direction,
     down: Direction,
 }
@@ -137,7 +154,11 @@ struct Direction {
     closed: bool,
 }
 
-impl Tunnel {
+impl<C, U> Tunnel<C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
     fn poll_both(
         &mut self,
         scratch: &mut [u8],

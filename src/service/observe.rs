@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Response, Version};
 use http_body::{Frame, SizeHint};
 
 use super::{Answer, Stages};
@@ -42,6 +42,15 @@ impl Observation {
         let authority = || head.uri.authority().map(|authority| authority.as_str().to_owned());
         record.host = host.or_else(authority).unwrap_or_default();
         record.path = head.uri.path().to_owned();
+        self.record = Some(Box::new(record));
+    }
+
+    /// What could not be read as a request is logged without what one would have.
+    pub(super) fn not_understood(&mut self, sender: Sender, id: &RequestId) {
+        let Some(log) = &self.stages.access else { return };
+        let method = Method::from_bytes(b"-").unwrap_or_default();
+        let mut record = log.record(method, Version::HTTP_11, sender.address);
+        record.request_id = id.as_str().to_owned();
         self.record = Some(Box::new(record));
     }
 

@@ -1,6 +1,7 @@
 //! Settings of the dashboard's side.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the dashboard's side needs to know.
@@ -8,7 +9,11 @@ use std::time::Duration;
 pub struct Config {
     /// Where the dashboard listens. Default `http://127.0.0.1:3000`.
     pub origin: Origin,
-    /// For a new connection to stand. Default 5 s.
+    /// HTTP/2: by ALPN on `https://`, with prior knowledge elsewhere. Default: HTTP/1.1.
+    pub http2: bool,
+    /// Whom to trust and what to show, on `https://`.
+    pub tls: TlsConfig,
+    /// For a new connection to stand, TLS included. Default 5 s.
     pub connect_timeout: Duration,
     /// Between the end of a request and the head of its answer; zero, the default: no limit.
     pub response_header_timeout: Duration,
@@ -21,7 +26,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            origin: Origin { host: "127.0.0.1".into(), port: 3000 },
+            origin: Origin::Http { host: "127.0.0.1".into(), port: 3000 },
+            http2: false,
+            tls: TlsConfig::default(),
             connect_timeout: Duration::from_secs(5),
             response_header_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(30),
@@ -30,20 +37,49 @@ impl Default for Config {
     }
 }
 
-/// The dashboard's address, `http://host:port`. Its host is looked up anew for each connection.
+/// The dashboard's address. A host, IPv6 without brackets, is looked up anew for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// A name or an address, IPv6 without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+pub enum Origin {
+    /// `http://host:port`.
+    Http {
+        /// A name or an address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// `https://host:port`.
+    Https {
+        /// A name or an address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// `unix:/path`, without TLS.
+    Unix(PathBuf),
 }
 
 impl fmt::Display for Origin {
+    /// `host:port`, or `unix:/path`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            return write!(out, "[{}]:{}", self.host, self.port);
+        match self {
+            Self::Http { host, port } | Self::Https { host, port } if host.contains(':') => {
+                write!(out, "[{host}]:{port}")
+            }
+            Self::Http { host, port } | Self::Https { host, port } => write!(out, "{host}:{port}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
         }
-        write!(out, "{}:{}", self.host, self.port)
     }
+}
+
+/// `[upstream.tls]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Certificate authorities, PEM; `None`: the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// What the dashboard is shown, PEM, the leaf first; with `key_file`, or not at all.
+    pub cert_file: Option<PathBuf>,
+    /// The key of `cert_file`, PEM.
+    pub key_file: Option<PathBuf>,
+    /// The name the dashboard's certificate must bear, and SNI; `None`: the host of the URL.
+    pub server_name: Option<String>,
 }

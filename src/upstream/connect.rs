@@ -1,28 +1,85 @@
 //! New connections to the dashboard.
 
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{sleep, timeout};
 
-use super::{Config, Error, Origin};
+use super::{Config, Error, Origin, Stream, Tls, TlsFault};
 
-/// Connects within `connect_timeout`; a name is looked up anew, and its addresses are tried in turn.
-pub(super) async fn connect(config: &Config) -> Result<TcpStream, Error> {
-    let origin = &config.origin;
-    match timeout(config.connect_timeout, open(origin)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(source)) => Err(Error::Connect { origin: origin.to_string(), source }),
-        Err(_) => Err(Error::ConnectTimeout { origin: origin.to_string() }),
-    }
+/// A Unix socket whose backlog is full says so at once, where TCP would wait: a pause before the next try.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
 }
 
-async fn open(origin: &Origin) -> io::Result<TcpStream> {
-    let stream = match origin.host.parse::<IpAddr>() {
-        Ok(address) => TcpStream::connect((address, origin.port)).await?,
-        Err(_) => TcpStream::connect((origin.host.as_str(), origin.port)).await?,
+/// Connects within `connect_timeout`, TLS included; a name is looked up anew, and its addresses are tried in turn.
+///
+/// With `wanted` HTTP/2 the dashboard chooses by ALPN on TLS, and is taken to know elsewhere (RFC 9113 section 3.3).
+pub(super) async fn connect(
+    config: &Config,
+    tls: Option<&Tls>,
+    wanted: Protocol,
+) -> Result<(Stream, Protocol), Error> {
+    let (origin, limit) = (&config.origin, config.connect_timeout);
+    let late = || Error::ConnectTimeout { origin: origin.to_string() };
+    let connected = timeout(limit, secured(origin, tls, wanted)).await;
+    connected.unwrap_or_else(|_| Err(late()))
+}
+
+async fn secured(
+    origin: &Origin,
+    tls: Option<&Tls>,
+    wanted: Protocol,
+) -> Result<(Stream, Protocol), Error> {
+    let (host, port) = match origin {
+        Origin::Unix(path) => {
+            let stream = opened(origin, unix(path)).await?;
+            return Ok((Stream::Unix(stream), wanted));
+        }
+        Origin::Http { host, port } | Origin::Https { host, port } => (host, *port),
+    };
+    let stream = opened(origin, tcp(host, port)).await?;
+    let Some(tls) = tls else { return Ok((Stream::Tcp(stream), wanted)) };
+    let handshake = tls.connector(wanted == Protocol::Http2).connect(tls.name(), stream);
+    let stream = handshake.await.map_err(|source| Error::Tls {
+        origin: origin.to_string(),
+        fault: TlsFault::of(&source),
+        source,
+    })?;
+    let chosen = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    Ok((Stream::Tls(Box::new(stream)), chosen))
+}
+
+async fn opened<S>(origin: &Origin, open: impl Future<Output = io::Result<S>>) -> Result<S, Error> {
+    open.await.map_err(|source| Error::Connect { origin: origin.to_string(), source })
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = match host.parse::<IpAddr>() {
+        Ok(address) => TcpStream::connect((address, port)).await?,
+        Err(_) => TcpStream::connect((host, port)).await?,
     };
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+async fn unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
+            connected => return connected,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The dashboard's side: one upstream, reached over pooled connections.
+//! The dashboard's side: one upstream, reached over pooled connections of HTTP/1.1, or over few of HTTP/2.
 //!
 //! A [`Client`] belongs to one worker. [`Client::send`] writes a request head from whatever [`Fields`] it is given, streams
 //! the body, and answers as soon as the answer's head is there; what crosses is end-to-end only, hop-by-hop fields end here.
@@ -7,23 +7,34 @@
 mod config;
 mod connect;
 mod http1;
+mod http2;
 mod pool;
+mod stream;
+mod tls;
 
 use std::error::Error as StdError;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 
+use crate::codec;
 use crate::sweep::Sweep;
+use connect::Protocol;
 use http1::{Connection, Exchange};
+use http2::{Again, Links, Taken};
 use pool::Pool;
 
-pub use config::{Config, Origin};
-pub use http1::{AnswerBody, Upgraded};
+pub use config::{Config, Origin, TlsConfig};
+pub use http1::Upgraded;
+pub use stream::Stream;
+pub use tls::{Clients, Tls};
 
 /// Why a request got no (whole) answer.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +53,16 @@ pub enum Error {
         /// Host and port.
         origin: String,
     },
+    /// TLS did not come about, or broke.
+    #[error("no TLS with the upstream {origin}")]
+    Tls {
+        /// Host and port.
+        origin: String,
+        /// Whose doing.
+        fault: TlsFault,
+        /// What was wrong.
+        source: io::Error,
+    },
     /// `upstream.response_header_timeout` passed.
     #[error("the upstream did not answer in time")]
     HeaderTimeout,
@@ -56,12 +77,45 @@ pub enum Error {
     /// The answer is not HTTP/1.1 as RFC 9112 has it.
     #[error("the upstream's answer is not valid HTTP: {0}")]
     Nonsense(&'static str),
+    /// The answer's body is not framed as RFC 9112 section 7 has it.
+    #[error("the upstream's answer is not valid HTTP")]
+    Framing(#[source] codec::Fault),
+    /// The answer, or all the dashboard says, is not HTTP/2 as RFC 9113 has it.
+    #[error("the upstream's answer breaks the rules of HTTP/2")]
+    Protocol(#[source] h2::Error),
+    /// The request cannot be said in HTTP/2; not the upstream's fault.
+    #[error("the request cannot be forwarded: {0}")]
+    Unsendable(&'static str),
     /// The request's body failed while it was sent; not the upstream's fault.
     #[error("the request body could not be read")]
     RequestBody(#[source] Box<dyn StdError + Send + Sync>),
     /// A small answer was expected and a large one came.
     #[error("the upstream's answer is larger than expected")]
     TooLarge,
+}
+
+/// How TLS failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The dashboard's certificate is not to be trusted.
+    Certificate,
+    /// The dashboard sent an alert; it wants a certificate, say.
+    Alert,
+    /// Anything else.
+    Protocol,
+}
+
+impl TlsFault {
+    /// The fault within an error of a TLS stream.
+    fn of(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                Self::Certificate
+            }
+            Some(rustls::Error::AlertReceived(_)) => Self::Alert,
+            _ => Self::Protocol,
+        }
+    }
 }
 
 /// The end-to-end fields of a request, in the order in which they are sent; `Host` first.
@@ -98,6 +152,44 @@ pub struct Answer<B> {
     pub upgraded: Option<Upgraded>,
 }
 
+/// The streaming body of an answer. Dropped before its end, it tells the dashboard that nobody listens.
+#[derive(Debug)]
+pub enum AnswerBody<B> {
+    /// On a connection of its own.
+    Http1(http1::AnswerBody<B>),
+    /// On a stream among others.
+    Http2(http2::AnswerBody<B>),
+}
+
+impl<B: Upload> Body for AnswerBody<B> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 /// A request's body towards the dashboard.
 pub trait Upload: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin {}
 
@@ -110,14 +202,17 @@ pub struct Client(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Config,
+    tls: Option<Arc<Tls>>,
     pool: Pool,
+    links: Rc<Links>,
     sweep: Sweep,
 }
 
 impl Client {
-    /// A client with an empty pool; nothing is connected before it is needed.
-    pub fn new(config: Config, sweep: Sweep) -> Self {
-        Self(Rc::new(Inner { config, pool: Pool::default(), sweep }))
+    /// A client with an empty pool; nothing is connected before it is needed. `tls` is that of `config`, shared by workers.
+    pub fn new(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
+        let (pool, links) = (Pool::default(), Rc::default());
+        Self(Rc::new(Inner { config, tls, pool, links, sweep }))
     }
 
     /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
@@ -134,13 +229,23 @@ impl Client {
         head: &Head<'_, F>,
         body: B,
     ) -> Result<Answer<B>, Error> {
-        let mut connection =
-            match self.0.pool.take(self.0.sweep.elapsed(), self.0.config.idle_timeout) {
-                Some(connection) => connection,
-                // Boxed: it is large and rare, and every request would carry the room for it.
-                None => Box::pin(self.connect()).await?,
-            };
-        let mut body = body;
+        if self.0.config.http2 && head.upgrade.is_none() {
+            // Boxed, as the connecting below: it is large, and every request would carry the room for it.
+            return Box::pin(self.send_http2(head, body)).await;
+        }
+        let connection = match self.pooled() {
+            Some(connection) => connection,
+            None => Box::pin(self.connect()).await?,
+        };
+        self.send_http1(connection, head, body).await
+    }
+
+    async fn send_http1<F: Fields, B: Upload>(
+        &self,
+        mut connection: Box<Connection>,
+        head: &Head<'_, F>,
+        mut body: B,
+    ) -> Result<Answer<B>, Error> {
         let mut retries = self.0.config.retries;
         loop {
             let may_repeat = connection.is_reused() && retries > 0 && is_idempotent(head.method);
@@ -157,6 +262,49 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    async fn send_http2<F: Fields, B: Upload>(
+        &self,
+        head: &Head<'_, F>,
+        mut body: B,
+    ) -> Result<Answer<B>, Error> {
+        let Inner { config, tls, sweep, links, .. } = &*self.0;
+        let mut retries = config.retries;
+        loop {
+            if links.speaks_http1()
+                && let Some(connection) = self.pooled()
+            {
+                return self.send_http1(connection, head, body).await;
+            }
+            let place = match links.take(config, tls.as_ref(), sweep).await? {
+                Taken::Place(place) => place,
+                Taken::Http1(io) => {
+                    return self.send_http1(Box::new(Connection::new(io)), head, body).await;
+                }
+            };
+            let reused = place.is_reused();
+            let failure = match http2::ask(place, head, body, sweep, config).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let costs = match failure.again {
+                // Each connection that had grown old is met once.
+                Again::Unsent if reused => 0,
+                Again::Unsent | Again::Unprocessed => 1,
+                Again::Broken if reused && is_idempotent(head.method) => 1,
+                Again::Broken | Again::No => return Err(failure.error),
+            };
+            body = match failure.body {
+                Some(untouched) if costs <= retries => untouched,
+                Some(_) | None => return Err(failure.error),
+            };
+            retries -= costs;
+        }
+    }
+
+    fn pooled(&self) -> Option<Box<Connection>> {
+        self.0.pool.take(self.0.sweep.elapsed(), self.0.config.idle_timeout)
     }
 
     /// Sends a request without a body, and collects the answer when it is at most `limit_bytes` long.
@@ -185,7 +333,9 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Box<Connection>, Error> {
-        connect::connect(&self.0.config).await.map(|io| Box::new(Connection::new(io)))
+        let Inner { config, tls, .. } = &*self.0;
+        let (stream, _) = connect::connect(config, tls.as_deref(), Protocol::Http1).await?;
+        Ok(Box::new(Connection::new(stream)))
     }
 
     /// Takes a connection back that is ready for the next request.

@@ -11,7 +11,7 @@ use crate::sweep::Sweep;
 /// More idle connections than this are closed at once.
 const MAX_IDLE: usize = 1024;
 
-/// How often old connections are looked for.
+/// How often old connections are looked for, and after what time they need no buffers.
 const TIDY: Duration = Duration::from_secs(1);
 
 /// A stack of idle connections. Belongs to one thread.
@@ -29,7 +29,7 @@ impl Pool {
     /// A connection that was open when last heard of.
     pub(super) fn take(&self, now: Duration, idle_timeout: Duration) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(connection) = idle.pop() {
+        while let Some(mut connection) = idle.pop() {
             if connection.idle_at(now) < idle_timeout && connection.is_open() {
                 return Some(connection);
             }
@@ -58,8 +58,12 @@ impl Pool {
             while !self.idle.borrow().is_empty() {
                 tokio::time::sleep(TIDY).await;
                 let now = sweep.elapsed();
-                self.idle.borrow_mut().retain(|connection| {
-                    connection.is_open() && connection.idle_at(now) < idle_timeout
+                self.idle.borrow_mut().retain_mut(|connection| {
+                    let idle = connection.idle_at(now);
+                    if idle >= TIDY {
+                        connection.slim();
+                    }
+                    connection.is_open() && idle < idle_timeout
                 });
             }
             drop(ticking);

@@ -17,8 +17,8 @@ pub(crate) const ROOT_URL: &str = "http://dashboard.example/";
 pub(crate) struct Gate {
     plain: String,
     secure: String,
-    _process: Process,
-    _dir: TempDir,
+    process: Process,
+    dir: TempDir,
 }
 
 /// A vendor's key pair in a directory of its own, made by the gate's own command.
@@ -56,18 +56,23 @@ impl Vendor {
 impl Gate {
     /// A gate in front of `upstream` that trusts `vendor`, with renewal at `renewal_url` unless it is empty.
     pub(crate) fn before(upstream: SocketAddr, vendor: &Vendor, renewal_url: &str) -> Self {
+        Self::with(upstream, vendor, &format!("[renewal]\nurl = {renewal_url:?}"))
+    }
+
+    /// A gate with `settings` of its own: TOML that begins with a table; `[upstream]` is put behind its address.
+    pub(crate) fn with(upstream: SocketAddr, vendor: &Vendor, settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         certificate(dir.path());
         let config = dir.path().join("gate.toml");
         let keys = vendor.public_keys();
-        std::fs::write(&config, configuration(upstream, &keys, renewal_url)).unwrap();
+        std::fs::write(&config, configuration(upstream, &keys, settings)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
         command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
         let process = Process::start(command);
         let (plain, secure) = process.line(|line| {
             line.contains("listening").then_some((url(line, "http://")?, url(line, "https://")?))
         });
-        Self { plain, secure, _process: process, _dir: dir }
+        Self { plain, secure, process, dir }
     }
 
     /// Where it listens, as `http://127.0.0.1:PORT`.
@@ -78,6 +83,16 @@ impl Gate {
     /// Where it listens with a certificate nobody vouches for, as `https://127.0.0.1:PORT`.
     pub(crate) fn secure_url(&self) -> &str {
         &self.secure
+    }
+
+    /// The certificate it shows, PEM.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.dir.path().join("cert.pem")
+    }
+
+    /// Waits for a line of its logs, the access log among them.
+    pub(crate) fn logs<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        self.process.line(find)
     }
 
     /// Calls the licensing API as the dashboard's administrator.
@@ -97,8 +112,12 @@ impl Gate {
     }
 }
 
-fn configuration(upstream: SocketAddr, keys: &Path, renewal_url: &str) -> String {
+fn configuration(upstream: SocketAddr, keys: &Path, settings: &str) -> String {
     let keys = json!(keys);
+    let (of_upstream, others) = match settings.strip_prefix("[upstream]\n") {
+        Some(settings) => (settings, ""),
+        None => ("", settings),
+    };
     format!(
         r#"
 [server]
@@ -109,10 +128,10 @@ cert_file = "cert.pem"
 key_file = "key.pem"
 [upstream]
 url = "http://{upstream}"
+{of_upstream}
 [license]
 keys = {keys}
-[renewal]
-url = "{renewal_url}"
+{others}
 [admin]
 listen = ""
 "#

@@ -1,4 +1,4 @@
-//! End to end with real parts: Chromium, Prometheus, Streamlit and a published API client, through the gate.
+//! End to end with real parts: Chromium, Prometheus, Streamlit, gRPC and a published API client, through the gate.
 //!
 //! Each test starts what it needs on free ports and ends it again; what is missing on the machine fails the test
 //! (`tests/run` installs it all). Where it makes sense the same scene is played directly first, and the gate is held to
@@ -10,11 +10,13 @@ mod browser;
 mod dashboard;
 mod demo;
 mod gate;
+mod grpc;
 mod issuer;
 mod process;
 mod prometheus;
 mod sdk;
 mod streamlit;
+mod websocket;
 mod wire;
 
 #[path = "../../examples/support/client.rs"]

@@ -2,6 +2,7 @@
 
 mod cli;
 mod forwarding;
+mod http2;
 mod licensing;
 mod oracle;
 mod support;

@@ -160,8 +160,9 @@ async fn settle() {
 }
 
 async fn ours(address: SocketAddr, script: &Script) -> Verdict {
-    let origin = Origin { host: address.ip().to_string(), port: address.port() };
-    let client = Client::new(Config { origin, retries: 0, ..Config::default() }, Sweep::new());
+    let origin = Origin::Http { host: address.ip().to_string(), port: address.port() };
+    let config = Config { origin, retries: 0, ..Config::default() };
+    let client = Client::new(config, None, Sweep::new());
     let ask = async |method: &Method, target: &str| {
         let fields = HeaderMap::from_iter([(http::header::HOST, "d".parse().expect("a value"))]);
         let head = Head { method, target, fields, upgrade: None };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::Value as Toml;
 
-use super::{Key, key, later, set, show};
+use super::{Key, key, set, show};
 use crate::config::read::quantity::{amount, count, deadline, duration, show_size, size};
 use crate::config::read::{address, text};
 use crate::downstream::{Listen, TlsFiles};
@@ -37,7 +37,11 @@ pub(super) const KEYS: &[Key] = &[
         |c, v| set(&mut c.downstream.trusted_proxies, v.each(address::network)),
         |c| show::list(&c.downstream.trusted_proxies),
     ),
-    later("server.proxy_protocol"),
+    key(
+        "server.proxy_protocol",
+        |c, v| set(&mut c.downstream.proxy_protocol, v.boolean()),
+        |c| Toml::Boolean(c.downstream.proxy_protocol),
+    ),
     key(
         "server.tls.cert_file",
         |c, v| set(&mut tls(&mut c.downstream.tls).cert_file, file(v)),
@@ -48,7 +52,11 @@ pub(super) const KEYS: &[Key] = &[
         |c, v| set(&mut tls(&mut c.downstream.tls).key_file, file(v)),
         |c| show::path(c.downstream.tls.as_ref().map(|tls| &*tls.key_file)),
     ),
-    later("server.tls.client_ca_file"),
+    key(
+        "server.tls.client_ca_file",
+        |c, v| set(&mut tls(&mut c.downstream.tls).client_ca_file, text::optional_path(v)),
+        |c| show::path(c.downstream.tls.as_ref().and_then(|tls| tls.client_ca_file.as_deref())),
+    ),
     key(
         "timeouts.request_header",
         |c, v| set(&mut c.downstream.timeouts.request_header, deadline(v)),
@@ -124,6 +132,7 @@ fn tls(files: &mut Option<TlsFiles>) -> &mut TlsFiles {
     files.get_or_insert_with(|| TlsFiles {
         cert_file: Path::new("").into(),
         key_file: Path::new("").into(),
+        client_ca_file: None,
     })
 }
 
@@ -133,7 +142,7 @@ fn file(value: &super::Value) -> Result<std::path::PathBuf, super::Fault> {
 
 fn shown(listen: &Listen) -> String {
     match listen.scheme {
-        Some(scheme) => format!("{}://{}", scheme.as_str(), listen.address),
-        None => listen.address.to_string(),
+        Some(scheme) => format!("{}://{}", scheme.as_str(), listen.place),
+        None => listen.place.to_string(),
     }
 }

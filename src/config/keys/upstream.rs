@@ -1,8 +1,10 @@
 //! `[upstream]`.
 
-use super::{Key, key, later, set, show};
-use crate::config::read::address;
+use toml::Value as Toml;
+
+use super::{Key, key, set, show};
 use crate::config::read::quantity::{count, deadline, duration};
+use crate::config::read::{address, text};
 use crate::upstream::Origin;
 
 pub(super) const KEYS: &[Key] = &[
@@ -11,7 +13,11 @@ pub(super) const KEYS: &[Key] = &[
         |c, v| set(&mut c.upstream.origin, address::origin(v)),
         |c| show::text(shown(&c.upstream.origin)),
     ),
-    later("upstream.http2"),
+    key(
+        "upstream.http2",
+        |c, v| set(&mut c.upstream.http2, v.boolean()),
+        |c| Toml::Boolean(c.upstream.http2),
+    ),
     key(
         "upstream.connect_timeout",
         |c, v| set(&mut c.upstream.connect_timeout, deadline(v)),
@@ -32,17 +38,32 @@ pub(super) const KEYS: &[Key] = &[
         |c, v| set(&mut c.upstream.retries, count(v, 0, 10)),
         |c| show::number(c.upstream.retries),
     ),
-    later("upstream.tls.ca_file"),
-    later("upstream.tls.cert_file"),
-    later("upstream.tls.key_file"),
-    later("upstream.tls.server_name"),
+    key(
+        "upstream.tls.ca_file",
+        |c, v| set(&mut c.upstream.tls.ca_file, text::optional_path(v)),
+        |c| show::path(c.upstream.tls.ca_file.as_deref()),
+    ),
+    key(
+        "upstream.tls.cert_file",
+        |c, v| set(&mut c.upstream.tls.cert_file, text::optional_path(v)),
+        |c| show::path(c.upstream.tls.cert_file.as_deref()),
+    ),
+    key(
+        "upstream.tls.key_file",
+        |c, v| set(&mut c.upstream.tls.key_file, text::optional_path(v)),
+        |c| show::path(c.upstream.tls.key_file.as_deref()),
+    ),
+    key(
+        "upstream.tls.server_name",
+        |c, v| set(&mut c.upstream.tls.server_name, address::optional_server_name(v)),
+        |c| show::optional(c.upstream.tls.server_name.as_ref()),
+    ),
 ];
 
 fn shown(origin: &Origin) -> String {
-    let Origin { host, port } = origin;
-    if host.contains(':') {
-        format!("http://[{host}]:{port}")
-    } else {
-        format!("http://{host}:{port}")
+    match origin {
+        Origin::Http { .. } => format!("http://{origin}"),
+        Origin::Https { .. } => format!("https://{origin}"),
+        Origin::Unix(_) => origin.to_string(),
     }
 }

@@ -1,31 +1,63 @@
 //! Where to listen, whom to call, whom to believe.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use http::Uri;
 use ipnet::IpNet;
+use rustls::pki_types::ServerName;
 
+use super::text;
 use crate::config::fault::Fault;
 use crate::config::value::Value;
-use crate::downstream::{Listen, Scheme};
+use crate::downstream::{Listen, Place, Scheme};
 use crate::license::RootUrl;
 use crate::upstream::Origin;
 
-/// `host:port`, `[::]:port`, with `http://` or `https://` before it if that is to be said.
+/// The longest path of a Unix socket: `sun_path` holds 108 bytes with the NUL behind it (unix(7)).
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// `host:port`, `[::]:port`, `unix:/path`, `systemd:NAME`, with `http://` or `https://` before it if that is to be said.
 pub(in crate::config) fn listen(value: &Value) -> Result<Listen, Fault> {
-    let text = value.text()?;
-    if let Some(kind) = ["unix:", "systemd:"].into_iter().find(|kind| text.starts_with(kind)) {
-        return Err(unsupported(value, kind));
-    }
-    let (scheme, address) = match text.split_once("://") {
-        None => (None, text),
-        Some(("http", address)) => (Some(Scheme::Http), address),
-        Some(("https", address)) => (Some(Scheme::Https), address),
-        Some((other, _)) => {
+    let (scheme, text) = match value.text()?.split_once("://") {
+        Some(("http", rest)) => (Some(Scheme::Http), rest),
+        Some(("https", rest)) => (Some(Scheme::Https), rest),
+        Some((other, _)) if !other.contains(':') => {
             return Err(value.fault(format!("{other:?} is neither \"http\" nor \"https\"")));
         }
+        Some(_) | None => (None, value.text()?),
     };
-    Ok(Listen { address: parse_socket(value, address)?, scheme })
+    let place = match text.split_once(':') {
+        Some(("unix", path)) => Place::Unix(socket_path(value, path)?),
+        Some(("systemd", name)) => Place::Systemd(descriptor_name(value, name)?),
+        _ => Place::Tcp(parse_socket(value, text)?),
+    };
+    Ok(Listen { place, scheme })
+}
+
+/// The path of a Unix socket, which the system wants short.
+fn socket_path(value: &Value, path: &str) -> Result<PathBuf, Fault> {
+    if path.is_empty() {
+        return Err(value.fault("names no path: write unix:/path"));
+    }
+    let path = text::anchored(value, path);
+    match path.as_os_str().len() {
+        0..=MAX_SOCKET_PATH_BYTES => Ok(path),
+        length => Err(value.fault(format!(
+            "{} is too long for a Unix socket: {length} of {MAX_SOCKET_PATH_BYTES} bytes",
+            path.display()
+        ))),
+    }
+}
+
+/// `FileDescriptorName=` of a socket unit (systemd.socket(5)).
+fn descriptor_name(value: &Value, name: &str) -> Result<String, Fault> {
+    let good = (1..=255).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+    if !good {
+        return Err(value.fault(format!("{name:?} is no name of a socket: write systemd:NAME")));
+    }
+    Ok(name.to_owned())
 }
 
 /// `host:port`; `None` for an empty string, which means off.
@@ -46,10 +78,6 @@ fn parse_socket(value: &Value, text: &str) -> Result<SocketAddr, Fault> {
     })
 }
 
-fn unsupported(value: &Value, kind: &str) -> Fault {
-    value.fault(format!("\"{kind}\" is not supported by this version"))
-}
-
 /// A CIDR, or a bare address, which stands for itself alone.
 pub(in crate::config) fn network(value: &Value) -> Result<IpNet, Fault> {
     let text = value.text()?;
@@ -59,18 +87,36 @@ pub(in crate::config) fn network(value: &Value) -> Result<IpNet, Fault> {
     })
 }
 
-/// `upstream.url`: `http://host[:port]`, nothing after it.
+/// `upstream.url`: `http://host[:port]`, `https://host[:port]`, nothing after it; or `unix:/path`.
 pub(in crate::config) fn origin(value: &Value) -> Result<Origin, Fault> {
-    let text = value.text()?;
-    if let Some(kind) = ["https:", "unix:"].into_iter().find(|kind| text.starts_with(kind)) {
-        return Err(unsupported(value, kind));
+    if let Some(path) = value.text()?.strip_prefix("unix:") {
+        return socket_path(value, path).map(Origin::Unix);
     }
     let uri = url(value)?;
     if uri.path() != "/" || uri.query().is_some() {
         return Err(value.fault("takes no path: paths go up as they came"));
     }
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    Ok(Origin { host: host.to_owned(), port: uri.port_u16().unwrap_or(80) })
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    match uri.scheme_str() {
+        Some("https") => {
+            server_name(value, &host)?;
+            Ok(Origin::Https { host, port: uri.port_u16().unwrap_or(443) })
+        }
+        _ => Ok(Origin::Http { host, port: uri.port_u16().unwrap_or(80) }),
+    }
+}
+
+/// A name that a certificate may bear; `None` for an empty string, which means that of the URL.
+pub(in crate::config) fn optional_server_name(value: &Value) -> Result<Option<String>, Fault> {
+    match value.text()? {
+        "" => Ok(None),
+        name => server_name(value, name).map(|()| Some(name.to_owned())),
+    }
+}
+
+fn server_name(value: &Value, name: &str) -> Result<(), Fault> {
+    let known = ServerName::try_from(name).map(drop);
+    known.map_err(|_| value.fault(format!("{name:?} is neither a host name nor an address")))
 }
 
 /// `server.root_url`: scheme, host and base path, as it was written.
@@ -155,10 +201,15 @@ mod tests {
             ("localhost:1", "127.0.0.1:1", None),
             ("http://[::1]:8", "[::1]:8", Some(Scheme::Http)),
             ("https://0.0.0.0:443", "0.0.0.0:443", Some(Scheme::Https)),
+            ("unix:/run/x.sock", "unix:/run/x.sock", None),
+            ("unix:a://b", "unix:a://b", None),
+            ("https://unix:/run/x.sock", "unix:/run/x.sock", Some(Scheme::Https)),
+            ("systemd:web", "systemd:web", None),
+            ("http://systemd:web.socket", "systemd:web.socket", Some(Scheme::Http)),
         ];
         for (text, address, scheme) in good {
             let listen = listen(&written(text)).expect(text);
-            assert_eq!((listen.address.to_string(), listen.scheme), (address.to_owned(), scheme));
+            assert_eq!((listen.place.to_string(), listen.scheme), (address.to_owned(), scheme));
         }
         for text in [
             "",
@@ -172,10 +223,13 @@ mod tests {
         ] {
             assert!(listen(&written(text)).is_err(), "{text}");
         }
-        for text in ["unix:/run/x.sock", "systemd:web"] {
-            let fault = listen(&written(text)).expect_err(text).to_string();
-            assert!(fault.contains("not supported by this version"), "{fault}");
+        for text in ["unix:", "http://unix:", "systemd:", "systemd:a b", "systemd:a:b"] {
+            assert!(listen(&written(text)).is_err(), "{text}");
         }
+        let longest = format!("unix:/{}", "x".repeat(MAX_SOCKET_PATH_BYTES - 1));
+        assert!(listen(&written(&longest)).is_ok());
+        let fault = listen(&written(&format!("{longest}x"))).expect_err("too long").to_string();
+        assert!(fault.contains("is too long for a Unix socket: 108 of 107 bytes"), "{fault}");
     }
 
     #[test]
@@ -192,12 +246,14 @@ mod tests {
     #[test]
     fn origins_of_the_dashboard() {
         let good = [
-            ("http://a", "a", 80),
-            ("http://[::1]:3000/", "::1", 3000),
-            ("HTTP://b_c:1", "b_c", 1),
+            ("http://a", Origin::Http { host: "a".to_owned(), port: 80 }),
+            ("http://[::1]:3000/", Origin::Http { host: "::1".to_owned(), port: 3000 }),
+            ("HTTP://b_c:1", Origin::Http { host: "b_c".to_owned(), port: 1 }),
+            ("https://a", Origin::Https { host: "a".to_owned(), port: 443 }),
+            ("https://[::1]:8443", Origin::Https { host: "::1".to_owned(), port: 8443 }),
+            ("unix:/run/grafana.sock", Origin::Unix("/run/grafana.sock".into())),
         ];
-        for (text, host, port) in good {
-            let expected = Origin { host: host.to_owned(), port };
+        for (text, expected) in good {
             assert_eq!(origin(&written(text)).expect(text), expected);
         }
         let bad = [
@@ -214,13 +270,27 @@ mod tests {
             "http://a?q",
             "http://a#f",
             "http://u:p@a",
-            "https://a",
-            "unix:/a",
+            "https://u:p@a",
+            "https://a/path",
+            "https://a..b",
+            "unix:",
             "http://[a]:1",
         ];
         for text in bad {
             let fault = origin(&written(text)).expect_err(text).to_string();
             assert!(!fault.contains("u:p"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn names_a_certificate_may_bear() {
+        for text in ["dash.example", "192.0.2.1", "::1"] {
+            let name = optional_server_name(&written(text)).expect(text);
+            assert_eq!(name.as_deref(), Some(text));
+        }
+        assert_eq!(optional_server_name(&written("")).expect("none"), None);
+        for text in ["a b", "a:1", "https://a", "-", "[::1]"] {
+            assert!(optional_server_name(&written(text)).is_err(), "{text}");
         }
     }
 

@@ -30,7 +30,7 @@ pub(in crate::config) fn optional_path(value: &Value) -> Result<Option<PathBuf>,
     if value.text()?.is_empty() { Ok(None) } else { path(value).map(Some) }
 }
 
-fn anchored(value: &Value, path: &str) -> PathBuf {
+pub(super) fn anchored(value: &Value, path: &str) -> PathBuf {
     match &value.origin {
         Origin::File(file, _) => file.parent().unwrap_or(file).join(path),
         _ => path.into(),

@@ -39,6 +39,8 @@ labels! {
         Connect = "connect",
         /// No connection in time.
         ConnectTimeout = "connect_timeout",
+        /// No TLS: a certificate that is not to be trusted, say.
+        Tls = "tls",
         /// No answer in time.
         HeaderTimeout = "header_timeout",
         /// The connection ended before an answer.

@@ -8,19 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::super::{Answer, Client, Error, Fields, Head, Upload};
+use super::super::{self as upstream, Answer, Client, Error, Fields, Head, Upload};
 use super::body::AnswerBody;
-use super::head::{self, AnswerHead, BodyLength};
-use super::upload::{Failed, Outgoing};
+use super::head::{self, AnswerHead};
 use super::{Connection, Upgraded};
 use crate::body::Body;
+use crate::codec::{BodyLength, Encoder, Failed};
 use crate::sweep::{Deadline, Sweep};
 
 /// A request under way.
 #[derive(Debug)]
 pub(in crate::upstream) struct Exchange<B> {
     connection: Box<Connection>,
-    outgoing: Outgoing<B>,
+    outgoing: Encoder<B>,
     method: Method,
     /// The protocol that was asked for.
     upgrade: Option<HeaderValue>,
@@ -38,10 +38,10 @@ impl<B: Upload> Exchange<B> {
         body: B,
     ) -> Self {
         connection.output.clear();
-        let coding = head::write(&mut connection.output, head, body.is_end_stream());
+        let coding = head::write(&mut connection.output.staged, head, body.is_end_stream());
         Self {
             connection,
-            outgoing: Outgoing::new(body, coding),
+            outgoing: Encoder::new(body, coding),
             method: head.method.clone(),
             upgrade: head.upgrade.cloned(),
             answered: false,
@@ -74,8 +74,11 @@ impl<B: Upload> Exchange<B> {
         limit: Duration,
     ) -> Poll<Result<AnswerHead, Error>> {
         if !self.outgoing.done {
-            match self.outgoing.poll_send(&mut self.connection, cx) {
-                Poll::Ready(Err(Failed::Body(error))) => return Poll::Ready(Err(error)),
+            let Connection { io, output, .. } = &mut *self.connection;
+            match self.outgoing.poll_send(output, io, cx) {
+                Poll::Ready(Err(Failed::Body(error))) => {
+                    return Poll::Ready(Err(Error::RequestBody(error.into())));
+                }
                 Poll::Ready(Err(Failed::Write(error))) => {
                     self.outgoing.done = true;
                     self.broken = Some(error);
@@ -137,7 +140,7 @@ impl<B: Upload> Exchange<B> {
         }
         let mut connection = self.connection;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let upgraded = Upgraded { io: connection.io, early: connection.input };
+            let upgraded = Upgraded { io: connection.io, early: connection.input.into_bytes() };
             return Answer { response, upgraded: Some(upgraded) };
         }
         let sent = self.outgoing.done && self.broken.is_none();
@@ -154,7 +157,7 @@ impl<B: Upload> Exchange<B> {
         }
         let keep_alive = head.keep_alive && self.broken.is_none();
         let body = AnswerBody::new(connection, self.outgoing, head.length, keep_alive, client);
-        *response.body_mut() = Body::Stream(Box::new(body));
+        *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
         Answer { response, upgraded: None }
     }
 }

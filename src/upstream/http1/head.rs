@@ -10,7 +10,7 @@ use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 
 use super::super::{Error, Fields, Head};
-use super::upload::Coding;
+use crate::codec::{BodyLength, Coding, write_field};
 use crate::hop::{self, Nominated};
 
 /// Largest answer head, interim answers apart.
@@ -49,14 +49,6 @@ fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-pub(super) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// An answer's head, with end-to-end fields only.
 #[derive(Debug)]
 pub(in crate::upstream) struct AnswerHead {
@@ -67,14 +59,6 @@ pub(in crate::upstream) struct AnswerHead {
     pub(super) keep_alive: bool,
     /// What a 101 switches to.
     pub(super) protocol: Option<HeaderValue>,
-}
-
-/// How an answer's body ends (RFC 9112 section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum BodyLength {
-    Known(u64),
-    Chunked,
-    UntilClose,
 }
 
 /// Takes a whole head off `input`; `None` when its end has not come.

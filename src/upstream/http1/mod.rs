@@ -7,33 +7,25 @@
 mod body;
 mod exchange;
 mod head;
-mod upload;
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 
-pub use body::AnswerBody;
+use super::Stream;
+use crate::codec::{Input, Output};
+
+pub(super) use body::AnswerBody;
 pub(super) use exchange::Exchange;
-
-/// Least and most room for one read; it doubles while reads fill it.
-const MIN_READ_BYTES: usize = 8 * 1024;
-const MAX_READ_BYTES: usize = 128 * 1024;
 
 /// One connection to the dashboard and its buffers.
 #[derive(Debug)]
 pub(super) struct Connection {
-    io: TcpStream,
-    /// Read and not yet used.
-    input: BytesMut,
-    /// To be written, of which so much has been.
-    output: Vec<u8>,
-    written: usize,
-    read_bytes: usize,
+    io: Stream,
+    input: Input,
+    output: Output,
     /// When it was last put into the pool, by the worker's coarse clock; `None`: never.
     idle: Option<Duration>,
 }
@@ -41,16 +33,15 @@ pub(super) struct Connection {
 /// The dashboard's side of an upgraded connection.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// The socket.
-    pub io: TcpStream,
+    /// Its bytes, behind TLS if there is TLS.
+    pub io: Stream,
     /// What the dashboard sent right behind its 101.
     pub early: BytesMut,
 }
 
 impl Connection {
-    pub(super) fn new(io: TcpStream) -> Self {
-        let (input, output) = (BytesMut::new(), Vec::new());
-        Self { io, input, output, written: 0, read_bytes: MIN_READ_BYTES, idle: None }
+    pub(super) fn new(io: Stream) -> Self {
+        Self { io, input: Input::new(), output: Output::default(), idle: None }
     }
 
     /// Whether it has answered a request before.
@@ -64,29 +55,24 @@ impl Connection {
     }
 
     /// Whether neither an end nor unasked bytes have come. Costs a system call only when the runtime has news of it.
-    pub(super) fn is_open(&self) -> bool {
-        let news = self.io.try_read(&mut [0]);
-        matches!(news, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(super) fn is_open(&mut self) -> bool {
+        self.io.is_open()
     }
 
     /// Reads more; 0 at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(self.read_bytes);
-        let room = self.input.capacity() - self.input.len();
-        let io = Pin::new(&mut self.io);
-        let read = ready!(tokio_util::io::poll_read_buf(io, cx, &mut self.input))?;
-        if read == room {
-            self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
-        }
-        Poll::Ready(Ok(read))
+        self.input.poll_fill(&mut self.io, cx)
+    }
+
+    /// Gives its buffers back: it has not been used for a while.
+    pub(super) fn slim(&mut self) {
+        self.input.release();
+        self.output.release();
     }
 
     /// Ready for the next request; its buffers keep their small size.
     pub(super) fn rest(&mut self, now: Duration) {
-        if self.read_bytes > MIN_READ_BYTES {
-            self.read_bytes = MIN_READ_BYTES;
-            self.input = BytesMut::new();
-        }
+        self.input.shrink();
         self.idle = Some(now);
     }
 }

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use license_gate::downstream::{
-    self, Acceptor, Connections, Limits, Listen, Peer, RequestBody, Scheme, Timeouts,
+    self, Acceptor, Connections, Inherited, Limits, Listen, Peer, Place, RequestBody, Scheme,
+    Timeouts,
 };
 use license_gate::shutdown::Drain;
 use license_gate::sweep::Sweep;
@@ -35,6 +36,10 @@ struct Fragile;
 impl downstream::Service for Fragile {
     type Body = Full<Bytes>;
 
+    fn refuse(&self, refused: downstream::refuse::Refused, _: Rc<Peer>) -> Response<Full<Bytes>> {
+        Response::new(Full::from(refused.to_string()))
+    }
+
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would borrow the service")]
     fn call(
         &self,
@@ -54,8 +59,10 @@ impl downstream::Service for Fragile {
 #[tokio::main(flavor = "current_thread")]
 async fn serve() {
     telemetry::start(&telemetry::Config::default(), |_| Ok(()));
-    let listen = Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), scheme: None };
-    let mut bound = downstream::bind(listen, false, 1).expect("a port");
+    let place = Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let listen = Listen { place, scheme: None };
+    let bound = downstream::bind(&listen, false, 1, &mut Inherited::default());
+    let mut bound = bound.expect("a port").remove(0);
     let metrics = metrics::Metrics::default();
     let (sweep, drain) = (Sweep::new(), Drain::default());
     let acceptor = Acceptor {
@@ -64,11 +71,12 @@ async fn serve() {
         limits: Limits { max_connections: MOST, ..Limits::default() },
         connections: Connections::default(),
         tls: None,
+        proxies: None,
         sweep: sweep.clone(),
         drain: drain.clone(),
         metrics: metrics.worker(),
     };
-    tell(&format!("at {}", bound.address));
+    tell(&format!("at {}", bound.place));
     let socket = bound.sockets.remove(0);
     let stopped = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     let ended = async {

@@ -189,6 +189,11 @@ impl<S: Read> Inbox<S> {
         Ok(())
     }
 
+    /// What follows the last chunk.
+    pub(crate) fn trailers(&mut self) -> io::Result<Vec<Field>> {
+        self.fields()
+    }
+
     /// One chunk; the last one is empty, and its trailers are still to be read.
     pub(crate) fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let chunk = self.chunk_begun()?;

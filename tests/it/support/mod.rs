@@ -3,6 +3,8 @@
 
 pub(crate) mod dashboard;
 pub(crate) mod gate;
+pub(crate) mod h2;
+pub(crate) mod hpack;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod message;

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use super::gate::PATIENCE;
-use super::message::{Inbox, Message};
-use super::wire::{has_ended, patient, reset};
+use super::message::{Field, Inbox, Message};
+use super::wire::{Duplex, has_ended, patient, reset};
 
 /// A listening dashboard.
 pub(crate) struct Origin {
@@ -18,7 +20,8 @@ pub(crate) struct Origin {
 
 /// One connection that the gate made to it.
 pub(crate) struct Call {
-    inbox: Inbox<TcpStream>,
+    inbox: Inbox<Box<dyn Duplex>>,
+    socket: TcpStream,
 }
 
 impl Origin {
@@ -43,13 +46,42 @@ impl Origin {
     /// The next connection.
     #[track_caller]
     pub(crate) fn accept(&self) -> Call {
-        let (socket, _) = self.listener.accept().expect("a connection");
+        Call::plain(self.socket())
+    }
+
+    /// The next connection, over TLS.
+    #[track_caller]
+    pub(crate) fn accept_tls(&self, config: Arc<ServerConfig>) -> Call {
+        let socket = self.socket();
         patient(&socket);
-        Call { inbox: Inbox::new(socket) }
+        let session = ServerConnection::new(config).expect("a session");
+        let stream = StreamOwned::new(session, socket.try_clone().expect("a clone"));
+        Call { inbox: Inbox::new(Box::new(stream)), socket }
+    }
+
+    /// Lets the next connection fail within its handshake; false when there is none.
+    pub(crate) fn shakes_hands_in_vain(&self, config: &Arc<ServerConfig>) -> bool {
+        let Ok((mut socket, _)) = self.listener.accept() else { return false };
+        patient(&socket);
+        let mut session = ServerConnection::new(config.clone()).expect("a session");
+        while session.is_handshaking() && session.complete_io(&mut socket).is_ok() {}
+        true
+    }
+
+    /// The next connection, as bare as it came.
+    #[track_caller]
+    pub(crate) fn socket(&self) -> TcpStream {
+        self.listener.accept().expect("a connection").0
     }
 }
 
 impl Call {
+    fn plain(socket: TcpStream) -> Self {
+        patient(&socket);
+        let stream = Box::new(socket.try_clone().expect("a clone"));
+        Self { inbox: Inbox::new(stream), socket }
+    }
+
     /// A whole request, by its framing.
     #[track_caller]
     pub(crate) fn request(&mut self) -> Message {
@@ -100,6 +132,12 @@ impl Call {
         self.inbox.chunk().expect("a chunk")
     }
 
+    /// The trailers behind the last chunk.
+    #[track_caller]
+    pub(crate) fn trailers(&mut self) -> Vec<Field> {
+        self.inbox.trailers().expect("trailers")
+    }
+
     /// So many raw bytes.
     #[track_caller]
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
@@ -120,7 +158,8 @@ impl Call {
 
     /// Sends `bytes`, unless the gate does not want them any more.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.inbox.stream.write_all(bytes.as_ref())
+        self.inbox.stream.write_all(bytes.as_ref())?;
+        self.inbox.stream.flush()
     }
 
     /// Answers 200 with `body`.
@@ -162,17 +201,17 @@ impl Call {
 
     /// Ends the sending half.
     pub(crate) fn half_close(&self) {
-        self.inbox.stream.shutdown(Shutdown::Write).expect("open");
+        self.socket.shutdown(Shutdown::Write).expect("open");
     }
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
-        reset(&self.inbox.stream);
+        reset(&self.socket);
     }
 
     /// A write that does not get on for so long fails.
     pub(crate) fn write_timeout(&self, limit: Duration) {
-        self.inbox.stream.set_write_timeout(Some(limit)).expect("a socket");
+        self.socket.set_write_timeout(Some(limit)).expect("a socket");
     }
 }
 
@@ -198,7 +237,7 @@ impl Recorder {
         thread::spawn(move || {
             for socket in origin.listener.incoming().map_while(Result::ok) {
                 let record = record.clone();
-                thread::spawn(move || attend(Call { inbox: Inbox::new(socket) }, &record));
+                thread::spawn(move || attend(Call::plain(socket), &record));
             }
         });
         Self { address, seen }

@@ -129,6 +129,15 @@ impl Wire {
         }
     }
 
+    /// Waits for the end of the connection, which must come before so many bytes.
+    #[track_caller]
+    pub(crate) fn ends_short(&mut self, count: usize) {
+        match self.inbox.exactly(count) {
+            Ok(bytes) => panic!("it ended as if whole: {}", bytes.escape_ascii()),
+            Err(error) => assert!(has_ended(&error), "{error}"),
+        }
+    }
+
     /// How reading to the end ends.
     pub(crate) fn end(&mut self) -> io::Result<Vec<u8>> {
         self.inbox.rest()

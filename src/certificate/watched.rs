@@ -1,0 +1,113 @@
+//! What is made of files, and made anew when their content changes: the last good version is in use meanwhile.
+//!
+//! Content is compared, neither names nor times: a mounted secret changes by the swap of a symbolic link, and a pair of
+//! files is written one after the other. What cannot be used is told once, not at every look.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
+
+use super::{Error, File, Files};
+
+/// How often files are looked at.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Files, and what is made of them.
+pub trait Source {
+    /// What is made.
+    type Made;
+
+    /// What the log calls it.
+    const NAME: &'static str;
+
+    /// The files that [`make`](Self::make) looks at.
+    fn paths(&self) -> Vec<&Path>;
+
+    /// Makes it of the files' content.
+    ///
+    /// # Errors
+    /// [`Error`], which names the file at fault.
+    fn make(&self, files: &Files) -> Result<Self::Made, Error>;
+}
+
+/// The version in use of what a [`Source`] makes.
+#[derive(Debug)]
+pub struct Watched<S: Source> {
+    source: S,
+    current: ArcSwap<S::Made>,
+    /// Of the content last looked at, good or bad.
+    seen: Mutex<Vec<u8>>,
+}
+
+impl<S: Source> Watched<S> {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn load(source: S) -> Result<Self, Error> {
+        let (digest, files) = read(&source);
+        let made = source.make(&files?)?;
+        Ok(Self { source, current: ArcSwap::from_pointee(made), seen: Mutex::new(digest) })
+    }
+
+    /// The version in use.
+    pub fn current(&self) -> Arc<S::Made> {
+        self.current.load_full()
+    }
+
+    /// Takes changed content into use, and says so in the log; `always` does without a change too.
+    pub fn look(&self, always: bool) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (digest, files) = read(&self.source);
+        let changed = *seen != digest;
+        if !changed && !always {
+            return;
+        }
+        *seen = digest;
+        match files.and_then(|files| self.source.make(&files)) {
+            Ok(made) => {
+                self.current.store(Arc::new(made));
+                tracing::info!(changed, "{} reloaded", S::NAME);
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(error, "{} not reloaded: the former stays in use", S::NAME);
+            }
+        }
+    }
+}
+
+/// Looks at the files for ever. They are small and local; the runtime is the one that serves no request.
+pub async fn watch<S: Source>(watched: Arc<Watched<S>>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        watched.look(false);
+    }
+}
+
+/// What the files hold, and a digest of it or of what kept it from being read.
+fn read<S: Source>(source: &S) -> (Vec<u8>, Result<Files, Error>) {
+    let files: Vec<_> = source.paths().into_iter().map(File::read).collect();
+    let mut all = digest::Context::new(&digest::SHA256);
+    for file in &files {
+        let part = match file {
+            Ok(file) => digest::digest(&digest::SHA256, &file.bytes),
+            Err(error) => digest::digest(&digest::SHA256, chain(error).as_bytes()),
+        };
+        all.update(part.as_ref());
+    }
+    (all.finish().as_ref().to_vec(), files.into_iter().collect::<Result<_, _>>().map(Files))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}

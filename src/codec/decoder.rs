@@ -1,0 +1,297 @@
+//! A message's body, taken off the bytes as they come.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::{memchr, memchr_iter};
+
+use super::chunk;
+use crate::hop;
+
+/// Longest size line of a chunk, extensions included.
+const MAX_SIZE_LINE_BYTES: usize = 4 * 1024;
+/// Largest trailer section.
+const MAX_TRAILER_BYTES: usize = 64 * 1024;
+const MAX_TRAILERS: usize = 64;
+
+/// How a body ends (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// After so many bytes.
+    Known(u64),
+    /// With the chunk of size 0 and its trailers.
+    Chunked,
+    /// With the connection; answers only.
+    UntilClose,
+}
+
+/// What of a body is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoder(State);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Left(u64),
+    UntilClose,
+    Size,
+    Data(u64),
+    DataEnd,
+    Trailers,
+    Ended,
+}
+
+/// One step of a decoder.
+#[derive(Debug)]
+pub enum Step {
+    /// The next bytes of the body; never none.
+    Data(Bytes),
+    /// The body has ended, with these trailers or none.
+    Ended(HeaderMap),
+    /// Nothing without more bytes.
+    NeedMore,
+}
+
+/// What is wrong with a body's framing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// `1*HEXDIG` and extensions, below 2^60, and CRLF.
+    #[error("a chunk's size is not one")]
+    Size,
+    /// More than 4 KiB of it.
+    #[error("a chunk's size line does not end")]
+    EndlessSize,
+    /// No CRLF where the chunk ends.
+    #[error("a chunk is longer than its size")]
+    DataEnd,
+    /// Fields that are none, or not ended by CRLF.
+    #[error("its trailers cannot be read")]
+    Trailers,
+    /// More than 64, or more than 64 KiB.
+    #[error("its trailers are too large")]
+    LargeTrailers,
+}
+
+impl Decoder {
+    /// Before a body of this length.
+    pub fn new(length: BodyLength) -> Self {
+        Self(match length {
+            BodyLength::Known(0) => State::Ended,
+            BodyLength::Known(length) => State::Left(length),
+            BodyLength::Chunked => State::Size,
+            BodyLength::UntilClose => State::UntilClose,
+        })
+    }
+
+    /// Behind a body.
+    pub const fn ended() -> Self {
+        Self(State::Ended)
+    }
+
+    /// Whether nothing is left to come.
+    pub fn has_ended(&self) -> bool {
+        self.0 == State::Ended
+    }
+
+    /// Bytes left, where that is known.
+    pub fn left(&self) -> Option<u64> {
+        match self.0 {
+            State::Left(left) => Some(left),
+            State::Ended => Some(0),
+            _ => None,
+        }
+    }
+
+    /// The connection has ended; whether the body had by then, or has with it.
+    pub fn close(&mut self) -> bool {
+        if self.0 == State::UntilClose {
+            self.0 = State::Ended;
+        }
+        self.has_ended()
+    }
+
+    /// Takes what it can off `input`.
+    ///
+    /// # Errors
+    /// [`Fault`], after which nothing on the connection means anything.
+    pub fn step(&mut self, input: &mut BytesMut) -> Result<Step, Fault> {
+        loop {
+            match self.0 {
+                State::Left(left) => return Ok(self.data(input, left, State::Left, State::Ended)),
+                State::Data(left) => {
+                    return Ok(self.data(input, left, State::Data, State::DataEnd));
+                }
+                State::UntilClose if input.is_empty() => return Ok(Step::NeedMore),
+                State::UntilClose => return Ok(Step::Data(input.split().freeze())),
+                State::Size | State::DataEnd => {
+                    let next = if self.0 == State::Size { size(input)? } else { data_end(input)? };
+                    match next {
+                        Some(next) => self.0 = next,
+                        None => return Ok(Step::NeedMore),
+                    }
+                }
+                State::Trailers => return self.trailers(input),
+                State::Ended => return Ok(Step::Ended(HeaderMap::new())),
+            }
+        }
+    }
+
+    fn data(
+        &mut self,
+        input: &mut BytesMut,
+        left: u64,
+        more: fn(u64) -> State,
+        end: State,
+    ) -> Step {
+        if input.is_empty() {
+            return Step::NeedMore;
+        }
+        let taken = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
+        let left = left - taken as u64;
+        self.0 = if left == 0 { end } else { more(left) };
+        Step::Data(input.split_to(taken).freeze())
+    }
+
+    fn trailers(&mut self, input: &mut BytesMut) -> Result<Step, Fault> {
+        if memchr_iter(b'\n', input).any(|at| at == 0 || input[at - 1] != b'\r') {
+            return Err(Fault::Trailers);
+        }
+        let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+        let parsed = httparse::parse_headers(input, &mut fields).map_err(|error| match error {
+            httparse::Error::TooManyHeaders => Fault::LargeTrailers,
+            _ => Fault::Trailers,
+        })?;
+        let httparse::Status::Complete((end, fields)) = parsed else {
+            return if input.len() > MAX_TRAILER_BYTES {
+                Err(Fault::LargeTrailers)
+            } else {
+                Ok(Step::NeedMore)
+            };
+        };
+        let trailers = fields.iter().filter_map(trailer).collect();
+        drop(input.split_to(end));
+        self.0 = State::Ended;
+        Ok(Step::Ended(trailers))
+    }
+}
+
+/// What follows a size line, if that is there.
+fn size(input: &mut BytesMut) -> Result<Option<State>, Fault> {
+    let Some(end) = memchr(b'\n', input) else {
+        return if input.len() > MAX_SIZE_LINE_BYTES { Err(Fault::EndlessSize) } else { Ok(None) };
+    };
+    let line = input.split_to(end + 1);
+    let size = line.strip_suffix(b"\r\n").and_then(chunk::size).ok_or(Fault::Size)?;
+    Ok(Some(if size == 0 { State::Trailers } else { State::Data(size) }))
+}
+
+/// What follows the end of a chunk's data, if that is there.
+fn data_end(input: &mut BytesMut) -> Result<Option<State>, Fault> {
+    match input[..] {
+        [b'\r', b'\n', ..] => {
+            drop(input.split_to(2));
+            Ok(Some(State::Size))
+        }
+        [] | [b'\r'] => Ok(None),
+        _ => Err(Fault::DataEnd),
+    }
+}
+
+/// Trailers that would frame, forward or authenticate are left out (RFC 9110 section 6.5.1).
+fn trailer(field: &httparse::Header<'_>) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+    let value = HeaderValue::from_bytes(field.value).ok()?;
+    (!hop::is_forbidden_trailer(&name)).then_some((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The whole body, trailers as text, and what is left behind it.
+    type Decoded = Result<(Vec<u8>, String, Vec<u8>, bool), Fault>;
+
+    fn decode<'a>(length: BodyLength, pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
+        let (mut decoder, mut input, mut body) =
+            (Decoder::new(length), BytesMut::new(), Vec::new());
+        let mut trailers = HeaderMap::new();
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            while !decoder.has_ended() {
+                match decoder.step(&mut input)? {
+                    Step::Data(data) => body.extend_from_slice(&data),
+                    Step::Ended(fields) => trailers = fields,
+                    Step::NeedMore => break,
+                }
+            }
+        }
+        Ok((body, format!("{trailers:?}"), input.to_vec(), decoder.has_ended()))
+    }
+
+    #[test]
+    fn a_body_ends_where_its_framing_says() {
+        let whole = |length, bytes: &[u8]| decode(length, [bytes]).map(|found| (found.0, found.2));
+        let split = |body: &[u8], rest: &[u8]| Ok((body.to_vec(), rest.to_vec()));
+        assert_eq!(whole(BodyLength::Known(3), b"abcdef"), split(b"abc", b"def"));
+        assert_eq!(whole(BodyLength::Known(0), b"abc"), split(b"", b"abc"));
+        assert_eq!(whole(BodyLength::UntilClose, b"abc"), split(b"abc", b""));
+        let chunks = b"1;x=\"y\"\r\na\r\n002\r\nbc\r\n000\r\nT: 1\r\nTE: x\r\n\r\nnext";
+        assert_eq!(whole(BodyLength::Chunked, chunks), split(b"abc", b"next"));
+        assert!(
+            decode(BodyLength::Chunked, [&chunks[..]])
+                .is_ok_and(|found| found.1 == "{\"t\": \"1\"}")
+        );
+    }
+
+    #[test]
+    fn chunks_that_two_parsers_could_read_differently_are_faults() {
+        let table: [(&[u8], Fault); 16] = [
+            (b"1\na\r\n0\r\n\r\n", Fault::Size),
+            (b"1 \r\na\r\n0\r\n\r\n", Fault::Size),
+            (b" 1\r\na\r\n", Fault::Size),
+            (b"-1\r\na\r\n", Fault::Size),
+            (b"0x1\r\na\r\n", Fault::Size),
+            (b"\r\na\r\n", Fault::Size),
+            (b"1;a\nb\r\na\r\n", Fault::Size),
+            (b"1;a\rb\r\na\r\n", Fault::Size),
+            (b"1;a\0b\r\na\r\n", Fault::Size),
+            (b"1000000000000000\r\na", Fault::Size),
+            (b"1\r\nab\r\n0\r\n\r\n", Fault::DataEnd),
+            (b"1\r\na\n0\r\n\r\n", Fault::DataEnd),
+            (b"0\r\nA: b\n\r\n", Fault::Trailers),
+            (b"0\r\n\n", Fault::Trailers),
+            (b"0\r\nA : b\r\n\r\n", Fault::Trailers),
+            (b"0\r\nA: b\r\n c\r\n\r\n", Fault::Trailers),
+        ];
+        for (bytes, fault) in table {
+            let found = decode(BodyLength::Chunked, [bytes]).map(|found| found.0);
+            assert_eq!(found, Err(fault), "{}", bytes.escape_ascii());
+            let found = decode(BodyLength::Chunked, bytes.chunks(1)).map(|found| found.0);
+            assert_eq!(found, Err(fault), "{} byte by byte", bytes.escape_ascii());
+        }
+        let endless = [&b"1;"[..], &[b'a'; 5000]].concat();
+        assert_eq!(decode(BodyLength::Chunked, [&endless[..]]), Err(Fault::EndlessSize));
+    }
+
+    proptest! {
+        #[test]
+        fn the_verdict_does_not_depend_on_where_the_bytes_are_cut(
+            which in 0..4_usize, cuts in proptest::collection::vec(1..40_usize, 0..12)
+        ) {
+            let bytes: &[u8] = [
+                &b"b\r\nhello\r\nyou!\r\n0\r\nA: b\r\n\r\nnext"[..],
+                b"2\r\nabc\r\n0\r\n\r\n",
+                b"2;ext=\"a b\"\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+                b"0\r\nA: b\r\nC: d\n\r\n",
+            ][which];
+            let mut pieces = Vec::new();
+            let mut rest = bytes;
+            for cut in cuts.into_iter().chain([bytes.len()]) {
+                let (piece, tail) = rest.split_at(cut.min(rest.len()));
+                pieces.push(piece);
+                rest = tail;
+            }
+            prop_assert_eq!(decode(BodyLength::Chunked, pieces), decode(BodyLength::Chunked, [bytes]));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Where a head ends, and how a field is written.
+
+use memchr::memchr_iter;
+
+/// Why bytes can be no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadFault {
+    /// A line ends in LF without CR: two parsers could disagree on where it ends (RFC 9112 section 2.2).
+    BareLf,
+}
+
+/// Where the empty line ends that ends a head, if it has come. `scanned` bytes were looked at before, and are counted on.
+///
+/// # Errors
+/// [`HeadFault`], as soon as it is seen.
+pub fn head_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, HeadFault> {
+    let from = *scanned;
+    for line_feed in memchr_iter(b'\n', &bytes[from..]) {
+        match bytes[..from + line_feed] {
+            [.., b'\r', b'\n', b'\r'] => return Ok(Some(from + line_feed + 1)),
+            [.., b'\r'] => {}
+            _ => return Err(HeadFault::BareLf),
+        }
+    }
+    *scanned = bytes.len();
+    Ok(None)
+}
+
+/// `name: value` and the end of the line.
+pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `number` in decimal digits.
+pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_are_read() {
+        for number in [0, 7, 10, 1024, u64::MAX] {
+            let mut out = Vec::new();
+            write_number(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_head_ends_where_its_empty_line_ends_however_it_is_cut() {
+        let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\n";
+        assert_eq!(head_end(bytes, &mut 0), Ok(Some(27)));
+        let mut scanned = 0;
+        for cut in 0..27 {
+            assert_eq!(head_end(&bytes[..cut], &mut scanned), Ok(None), "{cut}");
+        }
+        assert_eq!(head_end(&bytes[..27], &mut scanned), Ok(Some(27)));
+    }
+
+    #[test]
+    fn a_line_feed_alone_ends_nothing() {
+        for bytes in [&b"GET / HTTP/1.1\n"[..], b"\n", b"GET / HTTP/1.1\r\nA: b\r\n\n"] {
+            assert_eq!(head_end(bytes, &mut 0), Err(HeadFault::BareLf), "{}", bytes.escape_ascii());
+        }
+    }
+}

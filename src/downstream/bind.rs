@@ -1,0 +1,260 @@
+//! Listening sockets: TCP, Unix, and those that systemd passes.
+//!
+//! Each worker has its own TCP socket on each address (`SO_REUSEPORT`), so that the kernel spreads connections and workers
+//! share nothing. A Unix socket, and one of systemd's, is one socket of which every worker has a clone. Socket options are
+//! set once on the listener; accepted sockets inherit them.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use listenfd::ListenFd;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use super::{Listen, Place, Scheme};
+
+const BACKLOG: i32 = 4096;
+
+/// One listening address: a socket for each worker.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where, with the real port.
+    pub place: Place,
+    /// How it speaks.
+    pub scheme: Scheme,
+    /// One socket a worker.
+    pub sockets: Vec<Listener>,
+    /// Removed when this is dropped.
+    _file: Option<SocketFile>,
+}
+
+/// A socket that clients connect to.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
+        })
+    }
+}
+
+/// Sockets that systemd passed to this process (`sd_listen_fds(3)`), by name.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<(String, Listener)>);
+
+impl Inherited {
+    /// Takes them over. To be called once, before there are threads: the environment is changed.
+    ///
+    /// # Errors
+    /// When one is no listening stream socket.
+    pub fn take() -> io::Result<Self> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':').filter(|name| !name.is_empty());
+        let mut passed = ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for at in 0..passed.len() {
+            let name = names.next().unwrap_or("unknown").to_owned();
+            sockets.extend(inherited(&mut passed, at)?.map(|socket| (name, socket)));
+        }
+        Ok(Self(sockets))
+    }
+
+    fn named(&mut self, name: &str) -> io::Result<Vec<Listener>> {
+        let all = std::mem::take(&mut self.0);
+        let (found, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(own, _)| own == name);
+        self.0 = others;
+        match found.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, self.missing())),
+            false => Ok(found.into_iter().map(|(_, socket)| socket).collect()),
+        }
+    }
+
+    fn missing(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|(name, _)| &**name).collect();
+        match names.is_empty() {
+            true => "systemd passed no such socket, nor any other".to_owned(),
+            false => format!("systemd passed no such socket; there are {}", names.join(", ")),
+        }
+    }
+}
+
+fn inherited(passed: &mut ListenFd, at: usize) -> io::Result<Option<Listener>> {
+    if let Ok(found) = passed.take_unix_listener(at) {
+        found.as_ref().map(|socket| is_listening(&SockRef::from(socket))).transpose()?;
+        return Ok(found.map(Listener::Unix));
+    }
+    let found = passed.take_tcp_listener(at)?;
+    if let Some(socket) = &found {
+        is_listening(&SockRef::from(socket))?;
+        options(&SockRef::from(socket))?;
+    }
+    Ok(found.map(Listener::Tcp))
+}
+
+/// With `Accept=yes` systemd passes connections instead.
+fn is_listening(socket: &Socket) -> io::Result<()> {
+    match socket.is_listener()? {
+        true => Ok(()),
+        false => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "a passed socket does not listen"))
+        }
+    }
+}
+
+/// Binds `listen` for so many `workers`. Of `inherited` it takes what it names, which may be several sockets.
+///
+/// # Errors
+/// The system's, when the address is taken or not this machine's, the path not free, the name not there.
+pub fn bind(
+    listen: &Listen,
+    has_certificate: bool,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> io::Result<Vec<Bound>> {
+    let default = if has_certificate { Scheme::Https } else { Scheme::Http };
+    let scheme = listen.scheme.unwrap_or(default);
+    let bound = |place, sockets, file| Bound { place, scheme, sockets, _file: file };
+    Ok(match &listen.place {
+        Place::Tcp(address) => {
+            let (address, sockets) = tcp(*address, workers)?;
+            vec![bound(Place::Tcp(address), sockets, None)]
+        }
+        Place::Unix(path) => {
+            let (socket, file) = unix(path)?;
+            vec![bound(listen.place.clone(), clones(socket, workers)?, Some(file))]
+        }
+        Place::Systemd(name) => {
+            let sockets = inherited.named(name)?.into_iter().map(|socket| {
+                let place = place_of(&socket).unwrap_or_else(|| listen.place.clone());
+                Ok(bound(place, clones(socket, workers)?, None))
+            });
+            sockets.collect::<io::Result<_>>()?
+        }
+    })
+}
+
+/// Where a socket of somebody else's listens.
+fn place_of(socket: &Listener) -> Option<Place> {
+    match socket {
+        Listener::Tcp(socket) => socket.local_addr().ok().map(Place::Tcp),
+        Listener::Unix(socket) => {
+            let address = socket.local_addr().ok()?;
+            address.as_pathname().map(|path| Place::Unix(path.to_owned()))
+        }
+    }
+}
+
+fn clones(socket: Listener, workers: usize) -> io::Result<Vec<Listener>> {
+    match &socket {
+        Listener::Tcp(socket) => socket.set_nonblocking(true)?,
+        Listener::Unix(socket) => socket.set_nonblocking(true)?,
+    }
+    let mut sockets = vec![socket];
+    while sockets.len() < workers {
+        sockets.push(sockets[0].try_clone()?);
+    }
+    Ok(sockets)
+}
+
+fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
+    if address.port() != 0 {
+        // SO_REUSEPORT would share the port with a stranger of the same user; this one tells.
+        drop(tcp_socket(address, false)?);
+    }
+    let first = tcp_socket(address, true)?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![Listener::Tcp(first)];
+    while sockets.len() < workers {
+        sockets.push(Listener::Tcp(tcp_socket(address, true)?));
+    }
+    Ok((address, sockets))
+}
+
+fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    options(&socket)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What accepted TCP sockets inherit.
+fn options(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// The file of a Unix socket of ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: a successor may have put its own in its place.
+    id: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let own = fs::symlink_metadata(&self.path).is_ok_and(|found| id(&found) == self.id);
+        if own {
+            // Whoever starts next replaces it, should this fail.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn id(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+/// Its mode is what the umask leaves of 0777.
+fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
+    clear(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile { path: path.to_owned(), id: id(&fs::symlink_metadata(path)?) };
+    socket.listen(BACKLOG)?;
+    Ok((Listener::Unix(socket.into()), file))
+}
+
+/// Removes what an earlier process left: a socket behind which nobody listens.
+fn clear(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there, and no socket"));
+        }
+        Ok(_) => {}
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // A full backlog is somebody's too.
+        Ok(()) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::ErrorKind::AddrInUse.into())
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,163 @@
+//! An answer's head as bytes, and how its body and its connection go on from there.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::ext::ReasonPhrase;
+
+use crate::codec::{Coding, write_field, write_number};
+use crate::hop;
+
+/// What of its request decides about an answer.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    /// Whether the connection may go on.
+    pub(super) keep_alive: bool,
+}
+
+/// How an answer goes on behind its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// How its body is framed; `None`: it has none.
+    pub(super) coding: Option<Coding>,
+    /// Whether its body ends with the connection: cut short, it would look whole.
+    pub(super) until_close: bool,
+    /// Whether the connection goes on.
+    pub(super) keep_alive: bool,
+}
+
+/// Writes the head of `response`. `date` is for answers that have none (RFC 9110 section 6.6.1).
+pub(super) fn write<B: Body>(
+    out: &mut Vec<u8>,
+    response: &Response<B>,
+    asked: &Asked,
+    date: &[u8],
+) -> Plan {
+    let status = response.status();
+    let bodiless = asked.method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    write_status(out, response);
+    // RFC 9110 section 8.6: never a length where there cannot be a body.
+    let may_have_length = !status.is_informational() && status != StatusCode::NO_CONTENT;
+    let (mut has_length, mut has_date, mut keep_alive) = (false, false, asked.keep_alive);
+    for (name, value) in response.headers() {
+        if *name == CONTENT_LENGTH {
+            has_length = true;
+            if !may_have_length {
+                continue;
+            }
+        } else if *name == CONNECTION && status != StatusCode::SWITCHING_PROTOCOLS {
+            keep_alive &= !closes(value);
+            continue;
+        } else if *name == DATE {
+            has_date = true;
+        }
+        write_field(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    let coding = if bodiless {
+        None
+    } else if has_length {
+        Some(Coding::Plain)
+    } else if let Some(length) = response.body().size_hint().exact() {
+        write_length(out, length);
+        Some(Coding::Plain)
+    } else if asked.version == Version::HTTP_10 {
+        keep_alive = false;
+        Some(Coding::Plain)
+    } else {
+        write_field(out, b"transfer-encoding", b"chunked");
+        Some(Coding::Chunked)
+    };
+    let until_close = coding == Some(Coding::Plain)
+        && !has_length
+        && response.body().size_hint().exact().is_none();
+    if !has_date && !status.is_informational() {
+        write_field(out, b"date", date);
+    }
+    if !keep_alive && !status.is_informational() {
+        write_field(out, b"connection", b"close");
+    } else if asked.version == Version::HTTP_10 {
+        write_field(out, b"connection", b"keep-alive");
+    }
+    out.extend_from_slice(b"\r\n");
+    Plan { coding, until_close, keep_alive }
+}
+
+fn write_status<B>(out: &mut Vec<u8>, response: &Response<B>) {
+    let status = response.status();
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    let phrase = response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
+    let phrase = phrase.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(phrase);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"content-length: ");
+    write_number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn closes(value: &HeaderValue) -> bool {
+    hop::list(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(b"close"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+
+    use super::*;
+
+    const DATE_LINE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn written(
+        response: &Response<Full<Bytes>>,
+        method: Method,
+        version: Version,
+    ) -> (String, Plan) {
+        let mut out = Vec::new();
+        let asked = Asked { method, version, keep_alive: version == Version::HTTP_11 };
+        let plan = write(&mut out, response, &asked, DATE_LINE);
+        (String::from_utf8(out).expect("text"), plan)
+    }
+
+    #[test]
+    fn an_answer_says_how_long_it_is_unless_it_cannot_have_a_body() {
+        let mut response = Response::new(Full::new(Bytes::from_static(b"abc")));
+        let (head, plan) = written(&response, Method::GET, Version::HTTP_11);
+        assert_eq!(
+            head,
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
+        );
+        assert_eq!(
+            plan,
+            Plan { coding: Some(Coding::Plain), until_close: false, keep_alive: true }
+        );
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
+        for (status, method, has_length) in
+            [(200, Method::HEAD, true), (304, Method::GET, true), (204, Method::GET, false)]
+        {
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            let (head, plan) = written(&response, method, Version::HTTP_11);
+            assert_eq!(head.contains("content-length: 7"), has_length, "{status}");
+            assert_eq!(plan.coding, None, "{status}");
+        }
+    }
+
+    #[test]
+    fn whoever_wants_the_connection_closed_has_it_closed() {
+        let mut response = Response::new(Full::new(Bytes::new()));
+        let (head, _) = written(&response, Method::GET, Version::HTTP_10);
+        assert!(head.ends_with("connection: close\r\n\r\n"), "{head}");
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let (head, plan) = written(&response, Method::GET, Version::HTTP_11);
+        assert_eq!(head.matches("connection: close").count(), 1, "{head}");
+        assert!(!plan.keep_alive);
+    }
+}

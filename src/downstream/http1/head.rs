@@ -1,0 +1,371 @@
+//! A request's head: its bytes judged, and taken apart.
+//!
+//! Refuses what two parsers could read differently (RFC 9112 sections 2.2, 3, 5, 6): a CR or LF alone, folded lines, white
+//! space before a colon, control characters, `#` in the target, `Content-Length` together with `Transfer-Encoding`, differing
+//! or malformed lengths, any coding but one `chunked`. Names and values share the head's bytes.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use httparse::{ParserConfig, Status};
+use memchr::memchr;
+
+use crate::codec::{self, BodyLength};
+use crate::downstream::Limits;
+use crate::downstream::refuse::Refused;
+use crate::hop;
+
+/// So many fields are parsed without memory of their own.
+const USUAL_FIELDS: usize = 128;
+
+/// Path and query as the client sent them, where the `Uri` of its request had to be spelled differently.
+///
+/// Browsers escape `"`, `<` and `>`; scripts do not, dashboards take them, and `Uri` does not.
+#[derive(Clone, Debug)]
+pub struct RawTarget(Bytes);
+
+impl RawTarget {
+    /// As sent. Always text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// A request's head and what follows from it for its connection.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) request: Request<()>,
+    pub(super) length: BodyLength,
+    /// Whether the client wants to go on with the connection.
+    pub(super) keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends its body (RFC 9110 section 10.1.1).
+    pub(super) expects_continue: bool,
+}
+
+/// Takes a whole head off `input`, empty lines before it included (RFC 9112 section 2.2); `None` when its end has not come.
+/// `scanned` bytes of it were looked at before.
+pub(super) fn take(
+    input: &mut BytesMut,
+    scanned: &mut usize,
+    limits: &Limits,
+) -> Result<Option<Bytes>, Refused> {
+    while input.starts_with(b"\r\n") {
+        drop(input.split_to(2));
+        *scanned = 0;
+    }
+    match end(input, scanned, limits)? {
+        Some(end) => {
+            *scanned = 0;
+            Ok(Some(input.split_to(end).freeze()))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Where a head ends that begins with the first of `bytes`.
+pub(super) fn end(
+    bytes: &[u8],
+    scanned: &mut usize,
+    limits: &Limits,
+) -> Result<Option<usize>, Refused> {
+    let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    if bytes.first().is_some_and(|byte| !byte.is_ascii_graphic() && !is_line_end(byte)) {
+        // TLS on a plain port, say: its end will never come.
+        return Err(Refused::Malformed("it does not begin with a method"));
+    }
+    let end = codec::head_end(bytes, scanned)
+        .map_err(|_| Refused::Malformed("a line ends in LF without CR"))?;
+    if end.unwrap_or(bytes.len()) > limits.max_header_bytes {
+        return Err(Refused::LargeHead);
+    }
+    Ok(end)
+}
+
+/// Takes a whole head apart.
+pub(super) fn parse(head: &Bytes, limits: &Limits) -> Result<Head, Refused> {
+    let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
+    let mut many = Vec::new();
+    let fields = match usual.get_mut(..limits.max_headers) {
+        Some(fields) => fields,
+        None => {
+            many.resize_with(limits.max_headers, MaybeUninit::uninit);
+            &mut many[..]
+        }
+    };
+    let mut parsed = httparse::Request::new(&mut []);
+    let outcome =
+        ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, head, fields);
+    if outcome.map_err(malformed)? != Status::Complete(head.len()) {
+        return Err(Refused::Malformed("its head ends too early"));
+    }
+    let http_1_0 = parsed.version == Some(0);
+    let mut request = Request::new(());
+    *request.version_mut() = if http_1_0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    *request.method_mut() = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
+        .map_err(|_| Refused::Malformed("its method is not one"))?;
+    set_target(&mut request, head, parsed.path.unwrap_or_default())?;
+    let mut framing = Framing { http_1_0, ..Framing::default() };
+    *request.headers_mut() = framing.fields(head, parsed.headers)?;
+    Ok(Head {
+        request,
+        length: framing.length()?,
+        keep_alive: if http_1_0 { framing.keep_alive } else { true } && !framing.close,
+        expects_continue: framing.expects_continue && !http_1_0,
+    })
+}
+
+fn malformed(error: httparse::Error) -> Refused {
+    Refused::Malformed(match error {
+        httparse::Error::TooManyHeaders => return Refused::ManyFields,
+        httparse::Error::HeaderName => "a field name has a character that none may have",
+        httparse::Error::HeaderValue => "a field value has a character that none may have",
+        httparse::Error::NewLine => "a line does not end as lines do",
+        httparse::Error::Token => "its method or its target has a character that none may have",
+        httparse::Error::Version => "its version is neither 1.0 nor 1.1",
+        httparse::Error::Status => "its request line cannot be read",
+    })
+}
+
+fn set_target(request: &mut Request<()>, head: &Bytes, target: &str) -> Result<(), Refused> {
+    if memchr(b'#', target.as_bytes()).is_some() {
+        return Err(Refused::Fragment);
+    }
+    let raw = head.slice_ref(target.as_bytes());
+    if let Ok(uri) = Uri::from_maybe_shared(raw.clone()) {
+        *request.uri_mut() = uri;
+        return Ok(());
+    }
+    *request.uri_mut() = Uri::try_from(escaped(target)).map_err(|_| Refused::Target)?;
+    request.extensions_mut().insert(RawTarget(raw));
+    Ok(())
+}
+
+/// `target` with what `Uri` does not take percent-encoded: whoever decodes it finds what was sent. A path only: a host is
+/// never spelled differently, nor is `\`, which some read as `/`.
+fn escaped(target: &str) -> String {
+    const HEX: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    if !target.starts_with('/') {
+        return String::new();
+    }
+    let mut escaped = String::with_capacity(target.len() + 16);
+    for byte in target.bytes() {
+        if matches!(byte, b'"' | b'<' | b'>' | b'`' | b'^' | b'{' | b'|' | b'}' | 0x80..) {
+            escaped.push('%');
+            escaped.push(HEX[usize::from(byte >> 4)]);
+            escaped.push(HEX[usize::from(byte & 0xf)]);
+        } else {
+            escaped.push(char::from(byte));
+        }
+    }
+    escaped
+}
+
+/// What the fields say of the body and of the connection.
+#[derive(Default)]
+struct Framing {
+    http_1_0: bool,
+    /// The number, and how many digits it was written with.
+    length: Option<(u64, usize)>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+}
+
+impl Framing {
+    fn fields(
+        &mut self,
+        head: &Bytes,
+        parsed: &[httparse::Header<'_>],
+    ) -> Result<HeaderMap, Refused> {
+        let mut headers = HeaderMap::with_capacity(parsed.len());
+        for field in parsed {
+            let name = HeaderName::from_bytes(field.name.as_bytes())
+                .map_err(|_| malformed(httparse::Error::HeaderName))?;
+            self.note(&name, field.value)?;
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
+                .map_err(|_| malformed(httparse::Error::HeaderValue))?;
+            headers.append(name, value);
+        }
+        Ok(headers)
+    }
+
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refused> {
+        match *name {
+            CONTENT_LENGTH => self.note_length(value),
+            TRANSFER_ENCODING => self.note_coding(value),
+            CONNECTION => {
+                for option in hop::list(value) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+                Ok(())
+            }
+            EXPECT => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_length(&mut self, value: &[u8]) -> Result<(), Refused> {
+        let number = number(value).ok_or(Refused::Length)?;
+        // Equal numbers in other digits (`5`, `05`) are not the same length to everybody.
+        match self.length.replace((number, value.len())) {
+            Some(before) if before != (number, value.len()) => Err(Refused::Length),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_coding(&mut self, value: &[u8]) -> Result<(), Refused> {
+        // HTTP/1.0 knows no transfer codings (RFC 9112 section 6.1).
+        let known = value.eq_ignore_ascii_case(b"chunked") && !self.http_1_0;
+        if !known || std::mem::replace(&mut self.chunked, true) {
+            return Err(Refused::Coding);
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> Result<BodyLength, Refused> {
+        match (self.length, self.chunked) {
+            (Some(_), true) => Err(Refused::LengthAndCoding),
+            (None, true) => Ok(BodyLength::Chunked),
+            (Some((length, _)), false) => Ok(BodyLength::Known(length)),
+            (None, false) => Ok(BodyLength::Known(0)),
+        }
+    }
+}
+
+/// A `Content-Length`: digits and nothing else, below 2^63 as parsers behind the gate count signed.
+fn number(value: &[u8]) -> Option<u64> {
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = std::str::from_utf8(value).ok()?.parse().ok()?;
+    (number <= i64::MAX as u64).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(bytes: &[u8]) -> Result<Head, Refused> {
+        let limits = Limits::default();
+        let mut input = BytesMut::from(bytes);
+        let head = take(&mut input, &mut 0, &limits)?.expect("a whole head");
+        parse(&head, &limits)
+    }
+
+    #[test]
+    fn a_head_says_how_long_its_body_is_and_what_becomes_of_the_connection() {
+        let table: [(&[u8], BodyLength, bool); 9] = [
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", BodyLength::Known(0), true),
+            (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", BodyLength::Known(0), true),
+            (b"P / HTTP/1.1\r\ncontent-LENGTH: 3\r\n\r\n", BodyLength::Known(3), true),
+            (
+                b"P / HTTP/1.1\r\nContent-Length:3\r\nContent-Length: 3 \r\n\r\n",
+                BodyLength::Known(3),
+                true,
+            ),
+            (b"P / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n", BodyLength::Chunked, true),
+            (
+                b"GET / HTTP/1.1\r\nConnection: x\r\nConnection: y, Close\r\n\r\n",
+                BodyLength::Known(0),
+                false,
+            ),
+            (b"GET / HTTP/1.0\r\n\r\n", BodyLength::Known(0), false),
+            (b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", BodyLength::Known(0), true),
+            (
+                b"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n",
+                BodyLength::Known(0),
+                false,
+            ),
+        ];
+        for (bytes, length, keep_alive) in table {
+            let head = parsed(bytes).expect("a good head");
+            assert_eq!(
+                (head.length, head.keep_alive),
+                (length, keep_alive),
+                "{}",
+                bytes.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn what_two_parsers_could_read_differently_is_refused() {
+        let bad = Refused::Malformed("");
+        let table: [(&[u8], Refused); 29] = [
+            (b"GET / HTTP/1.1\nHost: a\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\nHost: a\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\n", bad),
+            (b"\nGET / HTTP/1.1\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\nX: a\rb\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\nX: a\r\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\rX: a\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\n X: a\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\nX : a\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\n: a\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\nX\r\n\r\n", bad),
+            (b"GET / HTTP/1.1\r\nX: a\0b\r\n\r\n", bad),
+            (b"GET  / HTTP/1.1\r\n\r\n", bad),
+            (b"GET / HTTP/1.1 \r\n\r\n", bad),
+            (b"GET /\r\n\r\n", bad),
+            (b"GET / HTTP/1.2\r\n\r\n", bad),
+            (b"GET /#x HTTP/1.1\r\n\r\n", Refused::Fragment),
+            (
+                b"P / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Refused::LengthAndCoding,
+            ),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+                Refused::LengthAndCoding,
+            ),
+            (b"P / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", Refused::Length),
+            (b"P / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 01\r\n\r\n", Refused::Length),
+            (b"P / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", Refused::Length),
+            (b"P / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", Refused::Length),
+            (b"P / HTTP/1.1\r\nContent-Length:\r\n\r\n", Refused::Length),
+            (b"P / HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n", Refused::Length),
+            (b"P / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Refused::Coding),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Refused::Coding,
+            ),
+            (b"P / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Refused::Coding),
+        ];
+        for (bytes, refused) in table {
+            let found = parsed(bytes).err();
+            let same = match (found, refused) {
+                (Some(Refused::Malformed(_)), Refused::Malformed(_)) => true,
+                (found, refused) => found == Some(refused),
+            };
+            assert!(same, "{}: {found:?}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_target_that_uri_does_not_take_is_kept_as_it_was_sent() {
+        let head = parsed("GET /a<b>\"é`?q=up>0 HTTP/1.1\r\n\r\n".as_bytes()).expect("a good head");
+        let raw = head.request.extensions().get::<RawTarget>().expect("a raw target");
+        assert_eq!(raw.as_str(), "/a<b>\"é`?q=up>0");
+        assert_eq!(head.request.uri().path(), "/a%3Cb%3E%22%C3%A9%60");
+        let plain = parsed(b"GET /a?b=%3C HTTP/1.1\r\n\r\n").expect("a good head");
+        assert!(plain.request.extensions().is_empty());
+    }
+
+    #[test]
+    fn a_head_over_the_limits_is_refused_before_its_end_comes() {
+        let limits = Limits { max_header_bytes: 64, max_headers: 2, ..Limits::default() };
+        let long = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'a'; 64]].concat();
+        assert_eq!(end(&long, &mut 0, &limits), Err(Refused::LargeHead));
+        let head = Bytes::from_static(b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n");
+        assert_eq!(parse(&head, &limits).err(), Some(Refused::ManyFields));
+        assert_eq!(end(b"\x16\x03\x01", &mut 0, &limits).err().map(|_| ()), Some(()));
+    }
+}

@@ -1,0 +1,314 @@
+//! HTTP/1.1 towards clients (RFC 9112): one connection from its first request to its last.
+//!
+//! ```text
+//! wait ─ head ─ service ─ answer ─┬─ wait
+//!          └──── refusal ──┘      ├─ close: what the client still sends is read for a moment
+//!                                 ├─ cut: the answer broke off, and the client must see that it did
+//!                                 └─ tunnel: 101, the socket is handed over
+//! ```
+//!
+//! One task does all of it, and a request costs no timer and no channel. While a request is in flight its client is watched:
+//! when it leaves, the request is dropped, and with it the dashboard's work.
+
+mod answer;
+mod date;
+mod head;
+mod wire;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use tokio::io::AsyncWrite;
+
+use super::Service;
+use super::connection::Shared;
+use super::io::Io;
+use super::peer::Peer;
+use super::refuse::Refused;
+use super::request_body::RequestBody;
+use super::stream::Stream;
+use crate::codec::{Decoder, Encoder, Failed, Output};
+use crate::shutdown::Phase;
+use answer::{Asked, Plan};
+use head::Head;
+use wire::{Arrived, Writer};
+
+pub(super) use date::DateLine;
+pub use head::RawTarget;
+pub(super) use wire::{Scratch, Wire};
+
+/// How long a refused client may go on sending before its unread bytes cost it our answer (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// So much of a body that nobody wanted is read, rather than the connection closed.
+const MAX_UNWANTED_BYTES: usize = 256 * 1024;
+
+/// Serves an HTTP/1.1 connection to its end; `early` has been read from it already.
+pub(super) async fn serve<S: Service>(
+    stream: Stream,
+    early: BytesMut,
+    peer: &Rc<Peer>,
+    shared: &Rc<Shared<S>>,
+) -> io::Result<()> {
+    let mut connection = Connection {
+        wire: Rc::new(Wire::new(stream, early)),
+        output: Output::default(),
+        in_head: false,
+        peer,
+        shared,
+    };
+    loop {
+        let (response, asked) = match poll_fn(|cx| connection.poll_next(cx)).await? {
+            Next::Request(head) => {
+                let asked = connection.begin(&head);
+                let request = connection.request(head);
+                let mut call = pin!(shared.service.call(request, peer.clone()));
+                let called = poll_fn(|cx| connection.poll_call(call.as_mut(), cx)).await;
+                let Some(response) = called else { return Ok(()) };
+                (response, asked)
+            }
+            Next::Refused(refused) => {
+                connection.begin_refusal();
+                let asked =
+                    Asked { method: Method::GET, version: Version::HTTP_11, keep_alive: false };
+                (shared.service.refuse(refused, peer.clone()), asked)
+            }
+            Next::End => return connection.close().await,
+        };
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let (plan, mut encoder) = connection.stage(response, asked);
+        match poll_fn(|cx| connection.poll_send(&mut encoder, cx)).await {
+            Sent::Whole => {}
+            Sent::Cut if plan.until_close => {
+                connection.wire.reset();
+                return Ok(());
+            }
+            Sent::Cut | Sent::Gone => return Ok(()),
+        }
+        drop(encoder);
+        if switches && let Some(takeover) = peer.taken_over() {
+            if let Some(wire) = Rc::into_inner(connection.wire) {
+                let (stream, early) = wire.into_parts();
+                takeover(Io::tunnel(stream, early)).await;
+            }
+            return Ok(());
+        }
+        if !plan.keep_alive || !connection.is_whole().await {
+            return connection.close().await;
+        }
+        connection.wait();
+    }
+}
+
+/// What comes next on a connection.
+#[allow(clippy::large_enum_variant, reason = "one a request, and it does not travel")]
+enum Next {
+    Request(Head),
+    Refused(Refused),
+    /// The client has ended, or is not waited for any longer.
+    End,
+}
+
+/// How an answer went.
+enum Sent {
+    Whole,
+    /// Its body broke off.
+    Cut,
+    /// The client has left, or is cut off by the end of the gate.
+    Gone,
+}
+
+struct Connection<'a, S> {
+    wire: Rc<Wire>,
+    output: Output,
+    /// A head has begun and not ended.
+    in_head: bool,
+    peer: &'a Rc<Peer>,
+    shared: &'a Rc<Shared<S>>,
+}
+
+impl<S: Service> Connection<'_, S> {
+    /// Waits for the next request; its deadline is set.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
+        let limits = &self.shared.limits;
+        loop {
+            match self.wire.take_head(limits) {
+                Ok(Some(head)) => return self.arrived(&head),
+                Ok(None) => {}
+                Err(refused) => return Poll::Ready(Ok(Next::Refused(refused))),
+            }
+            let quiet = self.wire.is_quiet();
+            if !quiet && !std::mem::replace(&mut self.in_head, true) {
+                self.peer.deadline().set(self.peer.timeouts().request_header);
+            }
+            match self.shared.drain.phase() {
+                Phase::Serving | Phase::Leaving => {}
+                Phase::Draining if !quiet => {}
+                Phase::Draining | Phase::Cut => return Poll::Ready(Ok(Next::End)),
+            }
+            match self.wire.poll_head(&self.shared.scratch, limits, cx) {
+                Poll::Ready(arrived) => match arrived? {
+                    Ok(Arrived::Head(head)) => return self.arrived(&head),
+                    Ok(Arrived::Some) => {}
+                    Ok(Arrived::End) => return Poll::Ready(Ok(Next::End)),
+                    Err(refused) => return Poll::Ready(Ok(Next::Refused(refused))),
+                },
+                Poll::Pending => {
+                    if !self.peer.deadline().has_passed(cx) {
+                        self.output.release_into(&self.shared.spare);
+                        return Poll::Pending;
+                    }
+                    let next = if quiet { Next::End } else { Next::Refused(Refused::Late) };
+                    return Poll::Ready(Ok(next));
+                }
+            }
+        }
+    }
+
+    fn arrived(&self, head: &Bytes) -> Poll<io::Result<Next>> {
+        Poll::Ready(Ok(match head::parse(head, &self.shared.limits) {
+            Ok(head) => Next::Request(head),
+            Err(refused) => Next::Refused(refused),
+        }))
+    }
+
+    /// A request is in flight: its client is not waited for.
+    fn begin(&mut self, head: &Head) -> Asked {
+        self.peer.deadline().clear();
+        self.in_head = false;
+        self.wire.begin(Decoder::new(head.length), head.expects_continue);
+        Asked {
+            method: head.request.method().clone(),
+            version: head.request.version(),
+            keep_alive: head.keep_alive,
+        }
+    }
+
+    /// A head was refused: nothing behind it has a meaning.
+    fn begin_refusal(&mut self) {
+        self.peer.deadline().clear();
+        self.wire.break_off();
+    }
+
+    fn request(&self, head: Head) -> Request<RequestBody> {
+        let has_body = !self.wire.has_whole_request();
+        let wire = has_body.then(|| self.wire.clone());
+        head.request.map(|()| RequestBody::http1(wire, self.peer.clone()))
+    }
+
+    /// The answer; none when the client left before, or was cut off.
+    fn poll_call<F: Future>(
+        &self,
+        call: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<F::Output>> {
+        if self.shared.drain.phase() == Phase::Cut {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(response) = call.poll(cx) {
+            return Poll::Ready(Some(response));
+        }
+        self.wire.poll_gone(&self.shared.scratch, cx).map(|()| None)
+    }
+
+    /// Writes the answer's head into the output.
+    fn stage<B: Body<Data = Bytes> + Unpin>(
+        &mut self,
+        response: Response<B>,
+        mut asked: Asked,
+    ) -> (Plan, Encoder<B>) {
+        // A client that was never told to go on may send its body or not: nobody could tell what comes next.
+        let in_doubt = self.wire.answer_begins();
+        asked.keep_alive &= !in_doubt && self.shared.drain.phase() < Phase::Draining;
+        self.output.lend(&self.shared.spare);
+        let date = self.shared.date.now(self.peer.sweep());
+        let plan = answer::write(&mut self.output.staged, &response, &asked, &date);
+        let body = response.into_body();
+        let encoder = match plan.coding {
+            Some(coding) => Encoder::new(body, coding),
+            None => Encoder::without_body(body),
+        };
+        (plan, encoder)
+    }
+
+    fn poll_send<B>(&mut self, encoder: &mut Encoder<B>, cx: &mut Context<'_>) -> Poll<Sent>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+    {
+        if self.shared.drain.phase() == Phase::Cut {
+            return Poll::Ready(Sent::Gone);
+        }
+        match encoder.poll_send(&mut self.output, &mut Writer(&self.wire), cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Sent::Whole),
+            Poll::Ready(Err(Failed::Body(error))) => {
+                let error = error.into();
+                tracing::debug!(client.address = %self.peer.address, %error, "an answer broke off");
+                Poll::Ready(Sent::Cut)
+            }
+            Poll::Ready(Err(Failed::Write(error))) => {
+                tracing::debug!(client.address = %self.peer.address, %error, "the client left");
+                Poll::Ready(Sent::Gone)
+            }
+            Poll::Pending => self.wire.poll_gone(&self.shared.scratch, cx).map(|()| Sent::Gone),
+        }
+    }
+
+    /// Whether the connection stands right behind the request that was answered; what little is left of it is read.
+    async fn is_whole(&self) -> bool {
+        if self.wire.has_whole_request() {
+            return true;
+        }
+        self.peer.deadline().set(LINGER);
+        let mut budget = MAX_UNWANTED_BYTES;
+        poll_fn(|cx| match self.wire.poll_discard(&mut budget, cx) {
+            Poll::Pending if self.is_over(cx) => Poll::Ready(false),
+            polled => polled,
+        })
+        .await
+    }
+
+    /// The next request is waited for.
+    fn wait(&self) {
+        self.peer.deadline().set(self.peer.timeouts().idle);
+    }
+
+    /// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.
+    async fn close(self) -> io::Result<()> {
+        self.peer.deadline().set(LINGER);
+        let mut ended = false;
+        poll_fn(|cx| {
+            if !ended {
+                match Pin::new(&mut Writer(&self.wire)).poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => ended = true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending if self.is_over(cx) => return Poll::Ready(Ok(())),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if self.wire.has_whole_request() && self.wire.is_quiet() {
+                return Poll::Ready(Ok(()));
+            }
+            loop {
+                match self.wire.poll_forget(&self.shared.scratch, cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending if self.is_over(cx) => return Poll::Ready(Ok(())),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    fn is_over(&self, cx: &Context<'_>) -> bool {
+        self.shared.drain.phase() == Phase::Cut || self.peer.deadline().has_passed(cx)
+    }
+}

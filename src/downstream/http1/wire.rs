@@ -1,0 +1,312 @@
+//! A client's socket, shared by its connection and by the request body under way. Belongs to one thread.
+//!
+//! Reading holds no memory while nothing comes: the first bytes of a request are read into a buffer that all connections of
+//! the worker share.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::head;
+use crate::codec::{Decoder, Fault, Input, Step};
+use crate::downstream::Limits;
+use crate::downstream::refuse::Refused;
+use crate::downstream::request_body::BodyError;
+use crate::downstream::stream::Stream;
+
+/// Bytes kept that a client sent ahead of the answer it waits for.
+const MAX_EARLY_BYTES: usize = 16 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A buffer that all connections of a worker read into, one at a time.
+pub(in crate::downstream) type Scratch = RefCell<Box<[u8]>>;
+
+/// One client's socket and what was read from it.
+#[derive(Debug)]
+pub(in crate::downstream) struct Wire {
+    stream: RefCell<Stream>,
+    reading: RefCell<Reading>,
+    /// Whether the client waits for `100 Continue`.
+    owes_continue: Cell<bool>,
+    /// The rest of an interim answer; goes out before anything else does.
+    interim: Cell<&'static [u8]>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    input: Input,
+    /// Of a head whose end has not come.
+    scanned: usize,
+    /// The body under way.
+    decoder: Decoder,
+    /// The body under way broke off: what follows has no meaning.
+    broken: bool,
+}
+
+/// What reading for a head comes to.
+pub(super) enum Arrived {
+    /// A whole head.
+    Head(Bytes),
+    /// Part of one, or nothing yet, and the client has more to send.
+    Some,
+    /// The client has ended.
+    End,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream, early: BytesMut) -> Self {
+        Self {
+            stream: RefCell::new(stream),
+            reading: RefCell::new(Reading {
+                input: early.into(),
+                scanned: 0,
+                decoder: Decoder::ended(),
+                broken: false,
+            }),
+            owes_continue: Cell::new(false),
+            interim: Cell::new(&[]),
+        }
+    }
+
+    /// The socket, and what was read and not used.
+    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
+        (self.stream.into_inner(), self.reading.into_inner().input.into_bytes())
+    }
+
+    /// Whether nothing has come that was not used.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.reading.borrow().input.is_empty()
+    }
+
+    /// A head that is there already.
+    pub(super) fn take_head(&self, limits: &Limits) -> Result<Option<Bytes>, Refused> {
+        let Reading { input, scanned, .. } = &mut *self.reading.borrow_mut();
+        if input.is_empty() { Ok(None) } else { head::take(input, scanned, limits) }
+    }
+
+    /// Reads once.
+    pub(super) fn poll_head(
+        &self,
+        scratch: &Scratch,
+        limits: &Limits,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Result<Arrived, Refused>>> {
+        let Reading { input, scanned, .. } = &mut *self.reading.borrow_mut();
+        let stream = &mut *self.stream.borrow_mut();
+        if !input.is_empty() {
+            let read = ready!(input.poll_fill(stream, cx))?;
+            return Poll::Ready(Ok(Ok(if read == 0 { Arrived::End } else { Arrived::Some })));
+        }
+        input.release();
+        let mut scratch = scratch.borrow_mut();
+        let mut buf = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+        let bytes = buf.filled();
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(Ok(Arrived::End)));
+        }
+        // Almost always a whole head and nothing else.
+        let whole = if bytes[0] == b'\r' { Ok(None) } else { head::end(bytes, scanned, limits) };
+        Poll::Ready(Ok(whole.map(|end| match end {
+            Some(end) => {
+                *scanned = 0;
+                input.extend_from_slice(&bytes[end..]);
+                Arrived::Head(Bytes::copy_from_slice(&bytes[..end]))
+            }
+            None => {
+                input.extend_from_slice(bytes);
+                Arrived::Some
+            }
+        })))
+    }
+
+    /// A request begins whose body `decoder` takes apart.
+    pub(super) fn begin(&self, decoder: Decoder, owes_continue: bool) {
+        self.reading.borrow_mut().decoder = decoder;
+        self.owes_continue.set(owes_continue);
+    }
+
+    /// The final answer begins: the client need not wait for another. Whether it still did.
+    pub(super) fn answer_begins(&self) -> bool {
+        self.owes_continue.replace(false)
+    }
+
+    /// What comes from here on has no meaning.
+    pub(super) fn break_off(&self) {
+        self.reading.borrow_mut().broken = true;
+    }
+
+    /// Bytes left of the body, where that is known.
+    pub(in crate::downstream) fn body_left(&self) -> Option<u64> {
+        self.reading.borrow().decoder.left()
+    }
+
+    /// Whether the request has been read to its end.
+    pub(in crate::downstream) fn has_whole_request(&self) -> bool {
+        let reading = self.reading.borrow();
+        reading.decoder.has_ended() && !reading.broken
+    }
+
+    /// The next piece of the request's body.
+    pub(in crate::downstream) fn poll_body(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(match ready!(self.poll_step(cx)) {
+            Ok(Step::Data(data)) => Some(Ok(Frame::data(data))),
+            Ok(Step::Ended(trailers)) if !trailers.is_empty() => {
+                Some(Ok(Frame::trailers(trailers)))
+            }
+            Ok(Step::Ended(_) | Step::NeedMore) => None,
+            Err(error) => {
+                self.reading.borrow_mut().broken = true;
+                Some(Err(error))
+            }
+        })
+    }
+
+    fn poll_step(&self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
+        loop {
+            let Reading { input, decoder, broken, .. } = &mut *self.reading.borrow_mut();
+            if *broken {
+                return Poll::Ready(Err(closed()));
+            }
+            match decoder.step(input)? {
+                Step::NeedMore => {}
+                step => return Poll::Ready(Ok(step)),
+            }
+            if input.is_empty() && self.owes_continue.replace(false) {
+                self.interim.set(CONTINUE);
+            }
+            // Whether it is out is the writer's business; here it is only set going.
+            let _ = self.poll_interim(cx).map_err(BodyError::Closed)?;
+            if ready!(input.poll_fill(&mut *self.stream.borrow_mut(), cx))
+                .map_err(BodyError::Closed)?
+                == 0
+            {
+                return Poll::Ready(Err(closed()));
+            }
+        }
+    }
+
+    /// Reads the rest of a request that nobody wants, up to `budget` bytes of it; whether that was all.
+    pub(super) fn poll_discard(&self, budget: &mut usize, cx: &mut Context<'_>) -> Poll<bool> {
+        while !self.has_whole_request() {
+            match ready!(self.poll_body(cx)) {
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    let Some(left) = budget.checked_sub(bytes) else { return Poll::Ready(false) };
+                    *budget = left;
+                }
+                Some(Err(_)) => return Poll::Ready(false),
+                None => {}
+            }
+        }
+        Poll::Ready(true)
+    }
+
+    /// Reads and forgets, whatever it is; 0 at the end.
+    pub(super) fn poll_forget(
+        &self,
+        scratch: &Scratch,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut scratch = scratch.borrow_mut();
+        let mut buf = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Ready when the client has gone while its request was in flight. What it sends meanwhile, a next request say, is kept,
+    /// up to a limit; the rest of the request itself is left to the body's reader.
+    pub(super) fn poll_gone(&self, scratch: &Scratch, cx: &mut Context<'_>) -> Poll<()> {
+        let Reading { input, decoder, broken, .. } = &mut *self.reading.borrow_mut();
+        if !decoder.has_ended() || *broken {
+            return Poll::Pending;
+        }
+        while input.len() < MAX_EARLY_BYTES {
+            let mut scratch = scratch.borrow_mut();
+            let room = MAX_EARLY_BYTES.min(scratch.len());
+            let mut buf = ReadBuf::new(&mut scratch[..room]);
+            match ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => input.extend_from_slice(buf.filled()),
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ends the connection with a reset, so that nobody takes a cut answer for a whole one.
+    pub(super) fn reset(&self) {
+        self.stream.borrow().reset();
+    }
+
+    fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut rest = self.interim.get();
+        if rest.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let stream = &mut *self.stream.borrow_mut();
+        while !rest.is_empty() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
+            rest = &rest[written..];
+            self.interim.set(rest);
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Pin::new(stream).poll_flush(cx)
+    }
+}
+
+fn closed() -> BodyError {
+    BodyError::Closed(io::ErrorKind::UnexpectedEof.into())
+}
+
+impl From<Fault> for BodyError {
+    fn from(fault: Fault) -> Self {
+        Self::Malformed(fault)
+    }
+}
+
+/// The way to the client: borrows the socket for each write, since the request's body reads from it in between.
+pub(super) struct Writer<'a>(pub(super) &'a Wire);
+
+impl AsyncWrite for Writer<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.0.poll_interim(cx))?;
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.0.poll_interim(cx))?;
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.stream.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.0.poll_interim(cx))?;
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,174 @@
+//! HTTP/2 towards clients (RFC 9113): one task a connection, one a stream, the codec's flow control between them.
+//!
+//! Announced: extended CONNECT (RFC 8441), because a WebSocket asked for by it is translated; a request head of at most
+//! `limits.max_header_bytes`; `limits.h2_max_concurrent_streams`. What a client floods with (resets, settings, empty frames)
+//! the codec cuts.
+
+mod stream;
+mod tunnel;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use h2::server::{Builder, Connection};
+
+use super::Service;
+use super::connection::Shared;
+use super::peer::Peer;
+use super::stream::Stream;
+use crate::http2::{Io, Pulse, Rhythm};
+use crate::shutdown::Phase;
+
+pub use tunnel::{Handover, StreamIo};
+
+/// How long an HTTP/2 client may take to leave after GOAWAY when it was idle anyway.
+const GOAWAY_GRACE: Duration = Duration::from_secs(5);
+
+/// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
+const PREFACE_AND_SETTINGS: u64 = 24 + 9;
+
+/// How long the last bytes may take to go out.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What a client may send ahead of being read: of one stream, and of all.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// What one stream may have waiting to be sent, beyond what is in the socket.
+const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Serves an HTTP/2 connection to its end; `early` was read before the protocol was known.
+pub(super) async fn serve<S: Service>(
+    stream: Stream,
+    early: BytesMut,
+    peer: &Rc<Peer>,
+    shared: &Rc<Shared<S>>,
+) -> io::Result<()> {
+    let io = Io::new(stream, early);
+    peer.heard(true);
+    let end = match shake_hands(&io, peer, shared).await {
+        Ok(Some(connection)) => drive(connection, &io, peer, shared).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    // Our reason, as GOAWAY, and the end of TLS still go out.
+    peer.deadline().set(LAST_WORDS);
+    let closed = poll_fn(|cx| match io.poll_close(cx) {
+        Poll::Pending if shared.drain.phase() == Phase::Cut || peer.deadline().has_passed(cx) => {
+            Poll::Ready(Ok(()))
+        }
+        polled => polled,
+    });
+    closed.await.and(end)
+}
+
+/// Reads the preface, sends our SETTINGS; none when the client is too slow, or the gate stops.
+async fn shake_hands<S>(
+    io: &Io<Stream>,
+    peer: &Rc<Peer>,
+    shared: &Rc<Shared<S>>,
+) -> io::Result<Option<Connection<Io<Stream>, Bytes>>> {
+    let header_bytes = u32::try_from(shared.limits.max_header_bytes).unwrap_or(u32::MAX);
+    let handshake = Builder::new()
+        .enable_connect_protocol()
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(shared.limits.h2_max_concurrent_streams)
+        .max_header_list_size(header_bytes)
+        .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(Some(256))
+        .handshake::<_, Bytes>(io.clone());
+    let mut handshake = pin!(handshake);
+    poll_fn(|cx| {
+        let polled = handshake.as_mut().poll(cx).map_ok(Some).map_err(io::Error::other);
+        let over = shared.drain.phase() >= Phase::Draining || peer.deadline().has_passed(cx);
+        match (polled, io.poll_send(cx)) {
+            (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+            (Poll::Pending, _) if over => Poll::Ready(Ok(None)),
+            (polled, _) => polled,
+        }
+    })
+    .await
+}
+
+/// Serves streams until the client leaves, is idle for too long, or the gate stops.
+async fn drive<S: Service>(
+    mut connection: Connection<Io<Stream>, Bytes>,
+    io: &Io<Stream>,
+    peer: &Rc<Peer>,
+    shared: &Rc<Shared<S>>,
+) -> io::Result<()> {
+    let rhythm = Rhythm::within(peer.timeouts().idle);
+    let mut pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, peer.sweep()));
+    let (mut traffic, mut leaving) = (Traffic::default(), false);
+    poll_fn(|cx| {
+        let mut leave = false;
+        match shared.drain.phase() {
+            Phase::Serving | Phase::Leaving => {}
+            Phase::Draining => leave = true,
+            Phase::Cut => return Poll::Ready(Ok(())),
+        }
+        if peer.deadline().has_passed(cx) && peer.is_idle() {
+            if leaving {
+                return Poll::Ready(Ok(()));
+            }
+            leave = true;
+        }
+        if leave && !leaving {
+            leaving = true;
+            connection.graceful_shutdown();
+            peer.deadline().set(GOAWAY_GRACE);
+        }
+        if pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(io.heard(), cx)) {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    stream::begin(request, respond, peer, shared);
+                }
+                Poll::Ready(Some(Err(error))) => break Poll::Ready(Err(io::Error::other(error))),
+                Poll::Ready(None) => break Poll::Ready(Ok(())),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        let sent = io.poll_send(cx);
+        traffic.tell(io, peer, leaving);
+        match sent {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => polled,
+        }
+    })
+    .await
+}
+
+/// What has moved on a connection, for its deadline to know.
+#[derive(Debug, Default)]
+struct Traffic {
+    heard: u64,
+    told: u64,
+}
+
+impl Traffic {
+    fn tell(&mut self, io: &Io<Stream>, peer: &Peer, leaving: bool) {
+        let (heard, told) = (io.heard(), io.told());
+        if std::mem::replace(&mut self.heard, heard) != heard {
+            peer.heard(heard < PREFACE_AND_SETTINGS);
+        }
+        if std::mem::replace(&mut self.told, told) != told {
+            // Who reads slowly is not gone.
+            if peer.is_idle() && heard >= PREFACE_AND_SETTINGS {
+                peer.deadline().set(if leaving { GOAWAY_GRACE } else { peer.timeouts().idle });
+            }
+        }
+        if peer.is_idle() {
+            io.release();
+        }
+    }
+}

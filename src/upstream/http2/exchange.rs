@@ -1,0 +1,250 @@
+//! One request and the head of its answer, both ways at once: a dashboard may answer before it has read everything.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+};
+
+use super::super::{self as upstream, Answer, Config, Error, Fields, Head, Upload};
+use super::body::AnswerBody;
+use super::link::Place;
+use super::upload::Outgoing;
+use crate::body::Body;
+use crate::hop;
+use crate::sweep::{Deadline, Sweep};
+
+/// Why there is no answer, and what could be tried again.
+#[derive(Debug)]
+pub(in crate::upstream) struct Failure<B> {
+    pub(in crate::upstream) error: Error,
+    /// The request's body, while nothing of it has been given away.
+    pub(in crate::upstream) body: Option<B>,
+    /// Whether asking again asks twice.
+    pub(in crate::upstream) again: Again,
+}
+
+/// What is known of a request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Again {
+    /// It was not sent: its connection takes no more.
+    Unsent,
+    /// The dashboard says that it has not processed it (RFC 9113 section 8.7).
+    Unprocessed,
+    /// Its connection ended.
+    Broken,
+    /// It failed for good.
+    No,
+}
+
+/// Sends a request, and waits for the head of its answer.
+pub(in crate::upstream) async fn ask<F: Fields, B: Upload>(
+    place: Place,
+    head: &Head<'_, F>,
+    body: B,
+    sweep: &Sweep,
+    config: &Config,
+) -> Result<Answer<B>, Failure<B>> {
+    let request = match request(head, place.scheme()) {
+        Ok(request) => request,
+        Err(error) => return Err(Failure { error, body: None, again: Again::No }),
+    };
+    let bodiless = body.is_end_stream();
+    let sent = match place.requests() {
+        Some(mut requests) => requests.send_request(request, bodiless),
+        None => return Err(gone(body)),
+    };
+    let (response, stream) = match sent {
+        Ok(sent) => sent,
+        Err(error) => {
+            tracing::debug!(%error, "a connection to the upstream takes no more requests");
+            place.retire();
+            return Err(gone(body));
+        }
+    };
+    let outgoing = Outgoing::new(body, stream, bodiless);
+    let mut exchange = Exchange { response, outgoing, deadline: None };
+    match exchange.head(sweep, config.response_header_timeout).await {
+        Ok(answered) => {
+            place.prove();
+            exchange.into_answer(answered, head.method, place).await
+        }
+        Err(failed) => {
+            let body = exchange.outgoing.into_untouched();
+            Err(Failure { error: failed.error, body, again: failed.again })
+        }
+    }
+}
+
+/// The connection went while the request was on its way to it.
+fn gone<B>(body: B) -> Failure<B> {
+    let error = Error::Closed { unanswered: true, source: None };
+    Failure { error, body: Some(body), again: Again::Unsent }
+}
+
+/// The head as HTTP/2 has it: the host is `:authority`, and no field describes a connection (RFC 9113 section 8.2.2).
+fn request<F: Fields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>, Error> {
+    const MALFORMED: Error = Error::Unsendable("its host or target has no form in HTTP/2");
+    let mut authority = None;
+    let mut headers = HeaderMap::with_capacity(32);
+    let mut fault = None;
+    head.fields.each(&mut |name, value| {
+        if name == HOST.as_str().as_bytes() {
+            authority = Authority::try_from(value).ok();
+            return;
+        }
+        match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            (Ok(name), _) if hop::is_hop_by_hop(&name) && name != http::header::TE => {}
+            (Ok(name), Ok(value)) => drop(headers.append(name, value)),
+            _ => fault = Some(Error::Unsendable("a field has no form in HTTP/2")),
+        }
+    });
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(scheme.clone());
+    parts.authority = Some(authority.ok_or(MALFORMED)?);
+    let target = PathAndQuery::try_from(head.target).map_err(|_| MALFORMED)?;
+    if target.as_str() != head.target {
+        return Err(MALFORMED);
+    }
+    parts.path_and_query = Some(target);
+    let mut request = Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| MALFORMED)?;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// A request under way.
+struct Exchange<B> {
+    response: ResponseFuture,
+    outgoing: Outgoing<B>,
+    deadline: Option<Deadline>,
+}
+
+struct Failed {
+    error: Error,
+    again: Again,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, again: Again::No }
+    }
+}
+
+impl From<h2::Error> for Failed {
+    fn from(error: h2::Error) -> Self {
+        // GOAWAY names the last stream it will answer; the codec fails only those beyond it.
+        let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+        let again = match error.is_remote() && (refused || error.is_go_away()) {
+            true => Again::Unprocessed,
+            false if error.is_io() => Again::Broken,
+            false => Again::No,
+        };
+        Self { error: super::fault(error, true), again }
+    }
+}
+
+impl<B: Upload> Exchange<B> {
+    /// Sends, and waits for a final answer's head; interim ones are dropped.
+    async fn head(
+        &mut self,
+        sweep: &Sweep,
+        limit: Duration,
+    ) -> Result<Response<RecvStream>, Failed> {
+        self.deadline = (!limit.is_zero()).then(|| sweep.deadline());
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = self.outgoing.poll_send(cx) {
+                return Poll::Ready(Err(error.into()));
+            }
+            while let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
+                if interim?.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    let error = Error::Nonsense("a 101, which HTTP/2 does not have");
+                    return Poll::Ready(Err(error.into()));
+                }
+            }
+            match Pin::new(&mut self.response).poll(cx) {
+                Poll::Ready(answered) => Poll::Ready(answered.map_err(Failed::from)),
+                Poll::Pending if self.is_late(limit, cx) => {
+                    Poll::Ready(Err(Error::HeaderTimeout.into()))
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// The clock starts when the request is out.
+    fn is_late(&self, limit: Duration, cx: &Context<'_>) -> bool {
+        let Some(deadline) = self.deadline.as_ref().filter(|_| self.outgoing.done) else {
+            return false;
+        };
+        if !deadline.is_set() {
+            deadline.set(limit);
+        }
+        deadline.has_passed(cx)
+    }
+
+    /// The answer with its body; one that came with its head is handed over whole.
+    async fn into_answer(
+        self,
+        answered: Response<RecvStream>,
+        method: &Method,
+        place: Place,
+    ) -> Result<Answer<B>, Failure<B>> {
+        let (parts, mut incoming) = answered.into_parts();
+        let failed = |error| Failure { error, body: None, again: Again::No };
+        let headers = end_to_end(parts.headers);
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = length.and_then(|length| length.parse().ok());
+        let mut response = Response::new(Body::Whole(Bytes::new()));
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = headers;
+        let bodiless = *method == Method::HEAD
+            || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if bodiless || incoming.is_end_stream() {
+            return Ok(Answer { response, upgraded: None });
+        }
+        let ahead = poll_fn(|cx| Poll::Ready(poll_ahead(&mut incoming, cx))).await;
+        let ahead = ahead.map_err(|error| failed(super::fault(error, false)))?;
+        if !ahead.is_empty() && incoming.is_end_stream() {
+            *response.body_mut() = Body::Whole(ahead);
+            return Ok(Answer { response, upgraded: None });
+        }
+        let body = AnswerBody::new(incoming, self.outgoing, ahead, length, place);
+        *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http2(body)));
+        Ok(Answer { response, upgraded: None })
+    }
+}
+
+/// What is there already. Its room is given back when it is handed on.
+fn poll_ahead(incoming: &mut RecvStream, cx: &mut Context<'_>) -> Result<Bytes, h2::Error> {
+    match incoming.poll_data(cx) {
+        Poll::Ready(Some(data)) => data,
+        Poll::Ready(None) | Poll::Pending => Ok(Bytes::new()),
+    }
+}
+
+/// The codec refuses what describes a connection; what remains is taken out here, and equal lengths become one.
+fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    while let Some(name) = headers.keys().find(|name| hop::is_hop_by_hop(name)).cloned() {
+        headers.remove(name);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
+        headers.insert(CONTENT_LENGTH, first);
+    }
+    headers
+}

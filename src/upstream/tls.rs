@@ -1,0 +1,96 @@
+//! TLS towards the dashboard: whom the gate believes, and what it shows.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use super::{Config, Origin, TlsConfig};
+use crate::certificate::{self, Error, Files, Source, Watched};
+use crate::clock::Clock;
+
+/// How to reach a dashboard behind TLS. One a gate: workers share its sessions, so that most handshakes are resumed ones.
+#[derive(Debug)]
+pub struct Tls {
+    name: ServerName<'static>,
+    watched: Arc<Watched<TlsConfig>>,
+}
+
+/// Clients of one configuration.
+#[derive(Debug)]
+pub struct Clients {
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// The TLS of `config`; `None` when its URL asks for none. Reads files.
+    ///
+    /// # Errors
+    /// What is wrong with the files, or the name.
+    pub fn load(config: &Config) -> Result<Option<Self>, Error> {
+        let Origin::Https { host, .. } = &config.origin else { return Ok(None) };
+        let name = config.tls.server_name.as_ref().unwrap_or(host).clone();
+        let name = ServerName::try_from(name)
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Some(Self { name, watched: Arc::new(Watched::load(config.tls.clone())?) }))
+    }
+
+    /// The files it was made of.
+    pub fn watched(&self) -> &Arc<Watched<TlsConfig>> {
+        &self.watched
+    }
+
+    pub(super) fn name(&self) -> ServerName<'static> {
+        self.name.clone()
+    }
+
+    /// A client that offers `http/1.1`, and `h2` before it if `http2`.
+    pub(super) fn connector(&self, http2: bool) -> TlsConnector {
+        let clients = self.watched.current();
+        let client = if http2 { &clients.http2 } else { &clients.http1 };
+        client.clone().into()
+    }
+}
+
+impl Source for TlsConfig {
+    type Made = Clients;
+
+    const NAME: &'static str = "upstream.tls was";
+
+    fn paths(&self) -> Vec<&Path> {
+        [&self.ca_file, &self.cert_file, &self.key_file]
+            .into_iter()
+            .flatten()
+            .map(|p| &**p)
+            .collect()
+    }
+
+    fn make(&self, files: &Files) -> Result<Clients, Error> {
+        let roots: Arc<RootCertStore> = match &self.ca_file {
+            Some(path) => files.at(path)?.authorities(Clock::system().now())?,
+            None => certificate::platform_authorities()?,
+        };
+        let provider = Arc::new(default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let mut client = match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => {
+                let pair = certificate::pair(files.at(cert)?, files.at(key)?, &provider)?;
+                let shown: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(pair));
+                builder.with_client_cert_resolver(shown)
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut http2 = client.clone();
+        http2.alpn_protocols.insert(0, b"h2".to_vec());
+        Ok(Clients { http1: Arc::new(client), http2: Arc::new(http2) })
+    }
+}

@@ -1,0 +1,328 @@
+//! Clients that speak HTTP/2 with prior knowledge: limits, bodies, trailers, resets, the end.
+
+use super::{stage, stage_with};
+use crate::support::h2::{
+    CANCEL, Conn, ENABLE_CONNECT_PROTOCOL, Event, INITIAL_WINDOW_SIZE, INTERNAL_ERROR, NO_ERROR,
+    get, request,
+};
+use crate::support::origin::Origin;
+
+#[test]
+fn prior_knowledge_is_enough() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    for path in ["/one?x=%20", "/two"] {
+        let asked = client.get(path);
+        let arrived = origin.accept().serve("body");
+        assert_eq!(arrived.start, format!("GET {path} HTTP/1.1"));
+        assert_eq!(arrived.field("host"), "dash");
+        let answer = client.whole();
+        assert_eq!((answer.stream, answer.status(), answer.text()), (asked, 200, "body".into()));
+        assert!(answer.has("x-request-id") && answer.has("date"), "{answer:?}");
+        assert!(!answer.has("connection"), "{answer:?}");
+    }
+    assert!(client.settings.contains(&(ENABLE_CONNECT_PROTOCOL, 1)), "{:?}", client.settings);
+}
+
+#[test]
+fn more_fields_than_the_limit_are_431_and_crumbs_of_a_cookie_are_one() {
+    let (origin, gate) = stage_with(|gate| gate.set("limits.max_headers", 5));
+    let mut client = Conn::connect(gate.address);
+    let with = |count: usize, crumbs: usize| {
+        let mut fields: Vec<_> =
+            get("/").into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        fields.extend((0..count).map(|at| (format!("x-{at}"), "y".to_owned())));
+        fields.extend((0..crumbs).map(|at| ("cookie".to_owned(), format!("c{at}=v"))));
+        fields
+    };
+    client.ask(&with(4, 9), true);
+    assert!(origin.accept().serve("").field("cookie").ends_with("c7=v; c8=v"));
+    assert_eq!(client.whole().status(), 200);
+    for (count, crumbs) in [(6, 0), (5, 2)] {
+        client.ask(&with(count, crumbs), true);
+        let answer = client.whole();
+        assert_eq!(answer.status(), 431, "{count} and {crumbs}");
+    }
+}
+
+#[test]
+fn a_head_larger_than_the_limit_is_431() {
+    let (origin, gate) = stage_with(|gate| gate.set("limits.max_header_bytes", "\"8KiB\""));
+    let mut client = Conn::connect(gate.address);
+    let large = "y".repeat(9000);
+    client.ask(&[&get("/")[..], &[("x", &large)]].concat(), true);
+    let (_, fields, _) = client.head();
+    assert!(fields.contains(&(":status".into(), b"431".to_vec())), "{fields:?}");
+    client.get("/next");
+    origin.accept().serve("next");
+    while client.news() != (Event::Data { stream: 3, data: b"next".to_vec(), end: true }) {}
+}
+
+#[test]
+fn a_body_of_unknown_length_goes_up_in_chunks_with_its_trailers() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.ask(&[&request("POST", "/up")[..], &[("te", "trailers")]].concat(), false);
+    let mut call = origin.accept();
+    let mut arrived = call.head();
+    assert_eq!(arrived.field("transfer-encoding"), "chunked");
+    assert_eq!(
+        (arrived.field("te"), arrived.field("connection")),
+        ("trailers".into(), "te".into())
+    );
+    client.data(asked, b"one", false);
+    assert_eq!(call.chunk(), b"one");
+    client.data(asked, b"two", false);
+    client.headers(
+        asked,
+        &[("x-sum", "1"), ("authorization", "no"), ("content-length", "9"), ("host", "evil")],
+        true,
+    );
+    call.body(&mut arrived);
+    assert_eq!(arrived.body, b"two");
+    assert_eq!(arrived.trailers, [("x-sum".to_owned(), b"1".to_vec())]);
+    call.answer("");
+    assert_eq!(client.whole().status(), 200);
+}
+
+#[test]
+fn a_client_that_resets_ends_its_request_and_no_other() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let first = client.get("/first");
+    let mut left = origin.accept();
+    left.request();
+    let second = client.get("/second");
+    let mut kept = origin.accept();
+    kept.request();
+    client.reset_stream(first, CANCEL);
+    left.ends();
+    kept.answer("kept");
+    let answer = client.whole();
+    assert_eq!((answer.stream, answer.text()), (second, "kept".into()));
+}
+
+#[test]
+fn a_client_that_resets_amid_its_answer_ends_it() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    client.head();
+    client.exactly(asked, 1);
+    client.reset_stream(asked, CANCEL);
+    call.ends();
+}
+
+#[test]
+fn a_client_that_leaves_ends_all_its_requests() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    client.get("/one");
+    let mut one = origin.accept();
+    one.request();
+    let upload = client.ask(&request("POST", "/two"), false);
+    let mut two = origin.accept();
+    two.head();
+    client.data(upload, b"half", false);
+    assert_eq!(two.chunk(), b"half");
+    client.abort();
+    one.ends();
+    two.ends();
+}
+
+#[test]
+fn an_answer_cut_short_resets_the_stream() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+    drop(call);
+    client.head();
+    assert_eq!(client.exactly(asked, 4), b"half");
+    assert_eq!(client.is_reset(asked), INTERNAL_ERROR);
+}
+
+#[test]
+fn an_early_answer_ends_the_upload_without_an_error() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.ask(&request("POST", "/"), false);
+    let mut call = origin.accept();
+    call.head();
+    call.send("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+    let answer = client.whole();
+    assert_eq!((answer.status(), answer.text()), (413, "no".into()));
+    assert_eq!(client.is_reset(asked), NO_ERROR);
+}
+
+#[test]
+fn heads_without_bodies_end_their_streams() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    for (method, answer, length) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Some("5")),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n", None),
+        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Some("0")),
+    ] {
+        client.ask(&request(method, "/"), true);
+        let mut call = origin.accept();
+        call.request();
+        call.send(answer);
+        let (_, fields, end) = client.head();
+        assert!(end, "{method} {answer:?}");
+        let found = fields.iter().find(|(name, _)| name == "content-length");
+        let found = found.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        assert_eq!(found.as_deref(), length, "{method} {answer:?}");
+        drop(call);
+    }
+}
+
+#[test]
+fn an_answer_waits_for_its_clients_window_and_others_pass_it() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    client.generous = false;
+    // The connection's window is wide, each stream's as small as at first.
+    client.window_update(0, 1 << 20);
+    let slow = client.get("/large");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+    call.send("x".repeat(100_000));
+    client.head();
+    client.exactly(slow, 65_535);
+    client.get("/small");
+    origin.accept().serve("small");
+    assert_eq!(client.whole().text(), "small");
+    client.window_update(slow, 1 << 20);
+    client.exactly(slow, 100_000 - 65_535);
+}
+
+/// Offers `/large` without end, until the gate takes no more for a while; how much that was.
+fn offered(call: &mut crate::support::origin::Call) -> usize {
+    call.write_timeout(std::time::Duration::from_millis(500));
+    let piece = vec![b'x'; 64 * 1024];
+    (0..16 * 1024).take_while(|_| call.try_send(&piece).is_ok()).count() * piece.len()
+}
+
+#[test]
+fn a_client_that_does_not_read_bounds_what_is_held() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    client.generous = false;
+    client.get("/large");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+    let taken = offered(&mut call);
+    assert!(taken < 32 << 20, "{taken} bytes of 1 GiB were taken");
+}
+
+#[test]
+fn an_upload_that_nobody_reads_stops_at_its_window() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.ask(&request("POST", "/"), false);
+    let mut call = origin.accept();
+    call.head();
+    let piece = vec![b'x'; 16 * 1024];
+    let (mut sent, limit) = (0, 64 << 20);
+    let initial = client.settings.iter().find(|(id, _)| *id == INITIAL_WINDOW_SIZE);
+    let initial = initial.expect("a window").1 as usize;
+    // As far as the windows go; what the gate gives back shows what it has taken.
+    let room = |client: &Conn| {
+        let of_stream = initial + client.stream_window(asked);
+        of_stream.min(usize::try_from(client.window).expect("a window"))
+    };
+    while sent < limit && sent + piece.len() <= room(&client) {
+        client.data(asked, &piece, false);
+        sent += piece.len();
+        client.ping();
+        while client.event() != Event::Pong {}
+    }
+    assert!(sent < limit, "{sent} bytes were taken");
+    drop(call);
+    let answer = client.head();
+    assert!(answer.1.contains(&(":status".into(), b"502".to_vec())), "{answer:?}");
+}
+
+#[test]
+fn a_silent_client_is_pinged_and_a_dead_one_closed() {
+    let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"500ms\""));
+    let mut client = Conn::connect(gate.address);
+    client.get("/slow");
+    let mut call = origin.accept();
+    call.request();
+    assert_eq!(client.event(), Event::Ping);
+    // Acknowledged behind the scenes; now it reads no more, and so acknowledges nothing.
+    call.ends();
+}
+
+#[test]
+fn an_idle_client_is_told_to_go() {
+    let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"500ms\""));
+    let mut client = Conn::connect(gate.address);
+    client.get("/");
+    origin.accept().serve("x");
+    client.whole();
+    loop {
+        match client.news() {
+            Event::GoAway { reason, .. } => break assert_eq!(reason, NO_ERROR),
+            Event::Pong => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    client.ends();
+}
+
+#[test]
+fn a_stopping_gate_finishes_what_is_in_flight() {
+    let (origin, mut gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.get("/slow");
+    let mut call = origin.accept();
+    call.request();
+    gate.signal("TERM");
+    assert!(matches!(client.news(), Event::GoAway { reason: NO_ERROR, .. }));
+    call.answer("done");
+    let answer = loop {
+        match client.news() {
+            Event::GoAway { reason: NO_ERROR, .. } => {}
+            Event::Headers { stream, .. } => break stream,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(answer, asked);
+    assert_eq!(client.exactly(asked, 4), b"done");
+    client.ends();
+    assert!(gate.wait().success());
+}
+
+#[test]
+fn a_bad_preface_over_prior_knowledge_and_garbage_frames_end_the_connection() {
+    let (_origin, gate): (Origin, _) = stage();
+    for bytes in [
+        // DATA on stream 0, a frame too large, HEADERS on an even stream, SETTINGS of five bytes.
+        &b"\x00\x00\x01\x00\x00\x00\x00\x00\x00x"[..],
+        b"\x01\x00\x00\x01\x00\x00\x00\x00\x01",
+        b"\x00\x00\x00\x01\x04\x00\x00\x00\x02",
+        b"\x00\x00\x05\x04\x00\x00\x00\x00\x00aaaaa",
+    ] {
+        let mut client = Conn::connect(gate.address);
+        client.raw(bytes);
+        let told = loop {
+            match client.event() {
+                Event::GoAway { reason, .. } => break reason,
+                Event::End => panic!("no GOAWAY for {bytes:?}"),
+                _ => {}
+            }
+        };
+        assert_ne!(told, NO_ERROR, "{bytes:?}");
+        client.ends();
+    }
+}

@@ -1,0 +1,368 @@
+//! Requests that two parsers could read differently, as HTTP/2 can put them: none reaches the dashboard, and a next request
+//! on the connection is answered, or the connection is over.
+
+use std::net::SocketAddr;
+
+use super::stage;
+use crate::support::gate::{Builder, Gate};
+use crate::support::h2::{Conn, Event, request};
+use crate::support::origin::{Call, Origin, Recorder};
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Status(u16),
+    /// RST_STREAM, or GOAWAY: the codec's own refusal.
+    Reset,
+}
+use Verdict::{Reset, Status};
+
+type Fields<'a> = &'a [(&'a str, &'a [u8])];
+
+/// Beside `:method GET`, `:scheme http`, `:path /`, `:authority dash`.
+const ADDED: &[(Fields<'_>, Verdict)] = &[
+    (&[("host", b"other")], Status(400)),
+    (&[("host", b"dash"), ("host", b"dash")], Status(400)),
+    (&[("host", b"dash"), ("host", b"other")], Status(400)),
+    (&[("host", b"")], Status(400)),
+    (&[("host", b"dash, dash")], Status(400)),
+    (&[("host", b"u@dash")], Status(400)),
+    (&[("content-length", b"1")], Reset),
+    (&[("content-length", b"0"), ("content-length", b"1")], Reset),
+    (&[("content-length", b"0"), ("content-length", b"00")], Status(400)),
+    (&[("content-length", b"+0")], Reset),
+    (&[("content-length", b"-0")], Reset),
+    (&[("content-length", b"0x0")], Reset),
+    (&[("content-length", b"0, 0")], Reset),
+    (&[("content-length", b"")], Status(400)),
+    (&[("content-length", b"18446744073709551616")], Reset),
+    (&[("connection", b"close")], Reset),
+    (&[("connection", b"x-other")], Reset),
+    (&[("proxy-connection", b"close")], Reset),
+    (&[("keep-alive", b"1")], Reset),
+    (&[("transfer-encoding", b"chunked")], Reset),
+    (&[("transfer-encoding", b"identity")], Reset),
+    (&[("upgrade", b"h2c")], Reset),
+    (&[("te", b"gzip")], Reset),
+    (&[("te", b"trailers, gzip")], Reset),
+    (&[("X-Upper", b"y")], Reset),
+    (&[("Content-Length", b"0")], Reset),
+    (&[("x y", b"z")], Reset),
+    (&[("x:y", b"z")], Reset),
+    (&[("x\r\ny", b"z")], Reset),
+    (&[("x\0y", b"z")], Reset),
+    (&[("", b"z")], Reset),
+    (&[("x", b"a\0b")], Reset),
+    (&[("x", b"a\rb")], Reset),
+    (&[("x", b"a\nb")], Reset),
+    (&[("x", b"a\r\ny: b")], Reset),
+    (&[("x", b"a\r\n\r\nGET /victim HTTP/1.1\r\n")], Reset),
+    (&[(":path", b"/other")], Reset),
+    (&[(":method", b"POST")], Reset),
+    (&[(":authority", b"other")], Reset),
+    (&[(":scheme", b"https")], Reset),
+    (&[(":status", b"200")], Reset),
+    (&[(":unknown", b"x")], Reset),
+    (&[(":protocol", b"websocket")], Reset),
+    (&[("x", b"y"), (":path", b"/late")], Reset),
+];
+
+/// Whole heads.
+const HEADS: &[(Fields<'_>, Verdict)] = &[
+    // Paths.
+    (&[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"")], Reset),
+    (&[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash")], Reset),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"?q")],
+        Status(400),
+    ),
+    (&[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"x")], Reset),
+    (
+        &[
+            (":method", b"GET"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+            (":path", b"http://dash/x"),
+        ],
+        Reset,
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"*")],
+        Status(400),
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"/a b")],
+        Reset,
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"/a\0b")],
+        Reset,
+    ),
+    (
+        &[
+            (":method", b"GET"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+            (":path", b"/a\r\nX: y"),
+        ],
+        Reset,
+    ),
+    (
+        &[
+            (":method", b"GET"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+            (":path", b"/ HTTP/1.1\r\nX: y\r\n\r\n"),
+        ],
+        Reset,
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"/%zz")],
+        Status(400),
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"/%00")],
+        Status(400),
+    ),
+    (
+        &[
+            (":method", b"GET"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+            (":path", b"/api/%6cicensing/token"),
+        ],
+        Status(400),
+    ),
+    (
+        &[
+            (":method", b"GET"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+            (":path", b"/x/../api/licensing/token"),
+        ],
+        Status(400),
+    ),
+    (
+        &[
+            (":method", b"GET"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+            (":path", b"//api/licensing/token"),
+        ],
+        Status(400),
+    ),
+    // Methods.
+    (&[(":scheme", b"http"), (":authority", b"dash"), (":path", b"/")], Reset),
+    (&[(":method", b""), (":scheme", b"http"), (":authority", b"dash"), (":path", b"/")], Reset),
+    (
+        &[
+            (":method", b"GET /victim HTTP/1.1\r\nX:"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+            (":path", b"/"),
+        ],
+        Reset,
+    ),
+    (
+        &[(":method", b"GE T"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"/")],
+        Reset,
+    ),
+    (&[(":method", b"CONNECT"), (":authority", b"dash:80")], Status(405)),
+    (
+        &[
+            (":method", b"CONNECT"),
+            (":authority", b"dash:80"),
+            (":path", b"/"),
+            (":scheme", b"http"),
+        ],
+        Reset,
+    ),
+    (
+        &[
+            (":method", b"CONNECT"),
+            (":protocol", b"connect-udp"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+            (":path", b"/"),
+        ],
+        Status(501),
+    ),
+    (
+        &[
+            (":method", b"CONNECT"),
+            (":protocol", b"websocket"),
+            (":scheme", b"http"),
+            (":authority", b"dash"),
+        ],
+        Reset,
+    ),
+    (
+        &[
+            (":method", b"CONNECT"),
+            (":protocol", b"websocket"),
+            (":authority", b"dash"),
+            (":path", b"/"),
+        ],
+        Reset,
+    ),
+    // Hosts.
+    (&[(":method", b"GET"), (":scheme", b"http"), (":path", b"/")], Status(400)),
+    (&[(":method", b"GET"), (":scheme", b"http"), (":authority", b""), (":path", b"/")], Reset),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"u@dash"), (":path", b"/")],
+        Status(400),
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash/x"), (":path", b"/")],
+        Reset,
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash x"), (":path", b"/")],
+        Reset,
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash:x"), (":path", b"/")],
+        Status(400),
+    ),
+    (
+        &[(":method", b"GET"), (":scheme", b"http"), (":authority", b"a,b"), (":path", b"/")],
+        Status(400),
+    ),
+    (
+        &[
+            (":method", b"GET"),
+            (":scheme", b"http"),
+            (":authority", b"dash\r\nX: y"),
+            (":path", b"/"),
+        ],
+        Reset,
+    ),
+    // Schemes.
+    (&[(":method", b"GET"), (":authority", b"dash"), (":path", b"/")], Reset),
+    (
+        &[(":method", b"GET"), (":scheme", b"ht tp"), (":authority", b"dash"), (":path", b"/")],
+        Reset,
+    ),
+];
+
+/// What becomes of the request on `stream`; whether the connection is still there.
+fn verdict(client: &mut Conn, stream: u32) -> (Verdict, bool) {
+    let mut seen = None;
+    loop {
+        match client.news() {
+            Event::Headers { stream: of, fields, end } if of == stream => {
+                let status = fields.iter().find(|(name, _)| name == ":status").expect("a status");
+                let status = String::from_utf8_lossy(&status.1).parse().expect("a number");
+                seen = Some(Status(status));
+                if end {
+                    return (Status(status), true);
+                }
+            }
+            Event::Data { end: true, .. } => return (seen.expect("a head first"), true),
+            Event::Reset { stream: of, .. } if of == stream => {
+                return (seen.unwrap_or(Reset), true);
+            }
+            Event::GoAway { .. } | Event::End => return (seen.unwrap_or(Reset), false),
+            _ => {}
+        }
+    }
+}
+
+/// What is wrong with how `fields` are judged, if anything.
+fn judge(
+    fields: Fields<'_>,
+    expected: Verdict,
+    recorder: &Recorder,
+    gate: SocketAddr,
+) -> Option<String> {
+    let shown = || {
+        let shown = |(name, value): &(&str, &[u8])| format!("{name}: {}", value.escape_ascii());
+        fields.iter().map(shown).collect::<Vec<_>>().join("; ")
+    };
+    let mut client = Conn::connect(gate);
+    let stream = client.ask(fields, true);
+    let (found, alive) = verdict(&mut client, stream);
+    if found != expected {
+        return Some(format!("{found:?} instead of {expected:?}: {}", shown()));
+    }
+    if alive {
+        client.get("/next");
+        let answer = loop {
+            match client.news() {
+                Event::Headers { fields, .. } => break fields,
+                Event::End => panic!("the connection ended: {}", shown()),
+                _ => {}
+            }
+        };
+        assert!(answer.contains(&(":status".into(), b"200".to_vec())), "{}", shown());
+    }
+    let lines = recorder.lines();
+    let got_through = lines.iter().find(|line| *line != "GET /next HTTP/1.1");
+    got_through.map(|line| format!("{line:?} got through: {}", shown()))
+}
+
+#[test]
+fn doubtful_heads_never_reach_the_dashboard() {
+    let recorder = Recorder::start();
+    let gate = Builder::before(recorder.address).start();
+    let mut faults = Vec::new();
+    for (added, expected) in ADDED {
+        let usual = request("GET", "/doubtful");
+        let usual = usual.into_iter().map(|(name, value)| (name, value.as_bytes()));
+        let fields: Vec<_> = usual.chain(added.iter().copied()).collect();
+        faults.extend(judge(&fields, *expected, &recorder, gate.address));
+    }
+    for (fields, expected) in HEADS {
+        faults.extend(judge(fields, *expected, &recorder, gate.address));
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// A length that the data does not have, in either direction, breaks the request off.
+#[test]
+fn a_length_that_is_not_the_datas_breaks_the_request_off() {
+    let (origin, gate) = stage();
+    for (length, data) in [("5", &b"abc"[..]), ("2", b"abc"), ("0", b"abc")] {
+        let mut client = Conn::connect(gate.address);
+        let fields = [&request("POST", "/")[..], &[("content-length", length)]].concat();
+        let asked = client.ask(&fields, false);
+        let mut call = origin.accept();
+        assert_eq!(call.head().field("content-length"), length);
+        client.data(asked, data, true);
+        client.is_reset(asked);
+        call.breaks();
+    }
+}
+
+/// Trailers are fields, and judged like them.
+#[test]
+fn doubtful_trailers_break_the_request_off() {
+    let (origin, gate) = stage();
+    for trailers in [
+        &[("X-Upper", "y")][..],
+        &[("x", "a\r\ny: b")],
+        &[("connection", "close")],
+        &[("transfer-encoding", "chunked")],
+    ] {
+        let (mut client, asked, mut call) = uploading(&origin, &gate);
+        client.headers(asked, trailers, true);
+        let (found, _) = verdict(&mut client, asked);
+        assert_eq!(found, Reset, "{trailers:?}");
+        call.breaks();
+    }
+    // What looks like a pseudo-field is none here; it goes no further.
+    let (mut client, asked, mut call) = uploading(&origin, &gate);
+    client.headers(asked, &[(":path", "/other"), ("x-kept", "y")], true);
+    assert_eq!(call.chunk(), b"");
+    assert_eq!(call.trailers(), [("x-kept".to_owned(), b"y".to_vec())]);
+}
+
+fn uploading(origin: &Origin, gate: &Gate) -> (Conn, u32, Call) {
+    let mut client = Conn::connect(gate.address);
+    let asked = client.ask(&request("POST", "/"), false);
+    let mut call = origin.accept();
+    call.head();
+    client.data(asked, b"abc", false);
+    assert_eq!(call.chunk(), b"abc");
+    (client, asked, call)
+}

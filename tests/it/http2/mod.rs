@@ -1,0 +1,37 @@
+//! HTTP/2 on both sides, frame by frame.
+
+mod clients;
+mod doubtful;
+mod upstream;
+mod upstream_tls;
+mod websocket;
+
+use crate::support::gate::{Builder, Gate};
+use crate::support::h2::Conn;
+use crate::support::origin::Origin;
+
+/// A gate before a dashboard of HTTP/1.1 that is played by hand.
+fn stage() -> (Origin, Gate) {
+    stage_with(|gate| gate)
+}
+
+/// A gate with settings of its own.
+fn stage_with(settings: impl FnOnce(Builder) -> Builder) -> (Origin, Gate) {
+    let origin = Origin::start();
+    let gate = settings(Builder::before(origin.address)).start();
+    (origin, gate)
+}
+
+/// A gate before a dashboard of HTTP/2 that is played by hand.
+fn stage_h2() -> (Origin, Gate) {
+    stage_h2_with(|gate| gate)
+}
+
+fn stage_h2_with(settings: impl FnOnce(Builder) -> Builder) -> (Origin, Gate) {
+    stage_with(|gate| settings(gate.set("upstream.http2", true)))
+}
+
+/// The next connection of the gate to the dashboard.
+fn accept(origin: &Origin) -> Conn {
+    Conn::serve(origin.socket(), &[])
+}

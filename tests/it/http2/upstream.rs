@@ -1,0 +1,625 @@
+//! A dashboard that is asked over HTTP/2: what goes up, what comes down, what happens when either goes wrong.
+
+use std::time::Duration;
+
+use super::{accept, stage_h2, stage_h2_with};
+use crate::support::gate::Gate;
+use crate::support::h2::{
+    CANCEL, Conn, Event, INTERNAL_ERROR, MAX_CONCURRENT_STREAMS, NO_ERROR, REFUSED_STREAM, field,
+    request,
+};
+use crate::support::origin::Origin;
+use crate::support::wire::Wire;
+
+fn asked(gate: &Gate, path: &str) -> Wire {
+    let mut client = Wire::connect(gate.address);
+    client.get(path);
+    client
+}
+
+#[test]
+fn a_request_goes_up_as_http_2_and_its_answer_comes_down() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send(
+        b"GET /a?b=%20 HTTP/1.1\r\nHost: dash:81\r\nConnection: x-hop, keep-alive\r\nX-Hop: 1\r\n\
+         Keep-Alive: 5\r\nTE: trailers\r\nCookie: a=1\r\nX-Kept: one\r\nX-Kept: \xe9two\r\n\r\n",
+    );
+    let mut dashboard = accept(&origin);
+    let arrived = dashboard.whole();
+    for (name, value) in [
+        (":method", "GET"),
+        (":path", "/a?b=%20"),
+        (":scheme", "http"),
+        (":authority", "dash:81"),
+        ("te", "trailers"),
+        ("cookie", "a=1"),
+        ("x-forwarded-host", "dash:81"),
+    ] {
+        assert_eq!(arrived.field(name), value, "{name}");
+    }
+    for name in ["host", "connection", "x-hop", "keep-alive", "transfer-encoding", "upgrade"] {
+        assert!(!arrived.has(name), "{name}: {arrived:?}");
+    }
+    let kept: Vec<_> = arrived.fields.iter().filter(|(name, _)| name == "x-kept").collect();
+    assert_eq!(kept.len(), 2);
+    dashboard.headers(
+        arrived.stream,
+        &[
+            (":status", &b"201"[..]),
+            ("set-cookie", b"a=1"),
+            ("set-cookie", b"b=2"),
+            ("x-bytes", b"\xff"),
+            ("proxy-authenticate", b"Basic"),
+            ("content-length", b"4"),
+            ("content-length", b"4"),
+        ],
+        false,
+    );
+    dashboard.data(arrived.stream, b"body", true);
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.text()), (201, "body".into()));
+    assert_eq!(answer.all("set-cookie"), ["a=1", "b=2"]);
+    assert!(answer.fields.contains(&("x-bytes".into(), vec![0xff])));
+    assert_eq!(answer.field("content-length"), "4");
+    assert!(!answer.has("proxy-authenticate"));
+}
+
+#[test]
+fn requests_share_a_connection_in_any_order() {
+    let (origin, gate) = stage_h2();
+    let mut one = asked(&gate, "/one");
+    let mut dashboard = accept(&origin);
+    let first = dashboard.whole();
+    let mut two = asked(&gate, "/two");
+    let second = dashboard.whole();
+    assert_eq!((first.field(":path"), second.field(":path")), ("/one".into(), "/two".into()));
+    dashboard.answer(second.stream, "two");
+    assert_eq!(two.answer().text(), "two");
+    dashboard.answer(first.stream, "one");
+    assert_eq!(one.answer().text(), "one");
+}
+
+#[test]
+fn options_asterisk_and_bodies_without_length_pass() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("OPTIONS * HTTP/1.1\r\nHost: d\r\n\r\n");
+    let mut dashboard = accept(&origin);
+    let arrived = dashboard.whole();
+    assert_eq!(arrived.field(":path"), "*");
+    dashboard.headers(arrived.stream, &[(":status", "204")], true);
+    assert_eq!(client.answer_to("OPTIONS").status(), 204);
+
+    client.get("/stream");
+    let arrived = dashboard.whole();
+    dashboard.headers(arrived.stream, &[(":status", "200")], false);
+    let head = client.head();
+    assert_eq!(head.field("transfer-encoding"), "chunked");
+    for piece in ["one", "two"] {
+        dashboard.data(arrived.stream, piece.as_bytes(), false);
+        assert_eq!(client.chunk(), piece.as_bytes());
+    }
+    dashboard.data(arrived.stream, b"", true);
+    assert_eq!(client.chunk(), b"");
+}
+
+#[test]
+fn an_upload_streams_with_its_trailers() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("POST /up HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\none\r\n");
+    let mut dashboard = accept(&origin);
+    let (stream, fields, end) = dashboard.head();
+    assert!(!end && field(&fields, "content-length").is_none());
+    assert_eq!(dashboard.exactly(stream, 3), b"one");
+    client.send("3\r\ntwo\r\n");
+    assert_eq!(dashboard.exactly(stream, 3), b"two");
+    client.send("0\r\nX-Sum: 1\r\nHost: evil\r\n\r\n");
+    let trailers =
+        Event::Headers { stream, fields: vec![("x-sum".into(), b"1".into())], end: true };
+    assert_eq!(dashboard.news(), trailers);
+    dashboard.answer(stream, "ok");
+    assert_eq!(client.answer().text(), "ok");
+}
+
+#[test]
+fn a_known_length_goes_up_and_ends_with_its_last_byte() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    let body = "x".repeat(200_000);
+    let sending = std::thread::spawn({
+        let body = body.clone();
+        move || {
+            let head = "PUT /up HTTP/1.1\r\nHost: d\r\nContent-Length: 200000\r\n\r\n";
+            client.send(format!("{head}{body}"));
+            client
+        }
+    });
+    let mut dashboard = accept(&origin);
+    let arrived = dashboard.whole();
+    assert_eq!(arrived.field("content-length"), "200000");
+    assert!(arrived.body == body.as_bytes() && arrived.trailers.is_empty());
+    dashboard.answer(arrived.stream, "ok");
+    assert_eq!(sending.join().expect("sent").answer().text(), "ok");
+}
+
+#[test]
+fn trailers_reach_clients_of_both_protocols() {
+    let (origin, gate) = stage_h2();
+    let mut h1 = Wire::connect(gate.address);
+    h1.send("GET / HTTP/1.1\r\nHost: d\r\nTE: trailers\r\n\r\n");
+    let mut dashboard = accept(&origin);
+    let play = |dashboard: &mut Conn| {
+        let arrived = dashboard.whole();
+        dashboard.headers(arrived.stream, &[(":status", "200"), ("trailer", "grpc-status")], false);
+        dashboard.data(arrived.stream, b"x", false);
+        dashboard.headers(arrived.stream, &[("grpc-status", "0"), ("set-cookie", "no")], true);
+    };
+    play(&mut dashboard);
+    assert_eq!(h1.answer().trailers, [("grpc-status".to_owned(), b"0".to_vec())]);
+    let mut h2 = Conn::connect(gate.address);
+    h2.get("/");
+    play(&mut dashboard);
+    assert_eq!(h2.whole().trailers, [("grpc-status".to_owned(), b"0".to_vec())]);
+}
+
+#[test]
+fn a_head_that_is_all_ends_the_clients_stream_with_its_head() {
+    let (origin, gate) = stage_h2();
+    let mut client = Conn::connect(gate.address);
+    client.get("/");
+    let mut dashboard = accept(&origin);
+    let arrived = dashboard.whole();
+    dashboard.headers(arrived.stream, &[(":status", "200"), ("grpc-status", "5")], true);
+    let (_, fields, end) = client.head();
+    assert!(end);
+    assert_eq!(field(&fields, "grpc-status").as_deref(), Some("5"));
+    assert_eq!(field(&fields, "content-length"), None);
+}
+
+#[test]
+fn interim_answers_are_dropped_and_head_has_no_body() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("HEAD / HTTP/1.1\r\nHost: d\r\n\r\n");
+    let mut dashboard = accept(&origin);
+    let arrived = dashboard.whole();
+    dashboard.headers(arrived.stream, &[(":status", "103"), ("link", "</a>")], false);
+    dashboard.headers(arrived.stream, &[(":status", "200"), ("content-length", "5")], true);
+    let answer = client.answer_to("HEAD");
+    assert_eq!((answer.status(), answer.field("content-length")), (200, "5".into()));
+    client.get("/");
+    let arrived = dashboard.whole();
+    dashboard.headers(arrived.stream, &[(":status", "304"), ("etag", "x")], true);
+    assert_eq!(client.answer().status(), 304);
+}
+
+#[test]
+fn the_dashboards_limit_of_streams_opens_another_connection() {
+    let (origin, gate) = stage_h2();
+    let limits = [(MAX_CONCURRENT_STREAMS, 2)];
+    let mut clients: Vec<_> = (0..5).map(|at| asked(&gate, &format!("/{at}"))).collect();
+    let mut dashboards = Vec::new();
+    let mut arrived = Vec::new();
+    while arrived.len() < 5 {
+        let mut dashboard = Conn::serve(origin.socket(), &limits);
+        for _ in 0..2.min(5 - arrived.len()) {
+            arrived.push((dashboards.len(), dashboard.whole()));
+        }
+        dashboards.push(dashboard);
+    }
+    assert_eq!(dashboards.len(), 3);
+    for (at, request) in arrived {
+        dashboards[at].answer(request.stream, &request.field(":path"));
+    }
+    for (at, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.answer().text(), format!("/{at}"));
+    }
+}
+
+#[test]
+fn a_limit_of_none_is_waited_for() {
+    let (origin, gate) = stage_h2_with(|gate| gate.set("upstream.connect_timeout", "\"500ms\""));
+    let mut client = asked(&gate, "/");
+    let mut dashboard = Conn::serve(origin.socket(), &[(MAX_CONCURRENT_STREAMS, 0)]);
+    std::thread::scope(|scope| {
+        // The limit is raised once the gate has had time to give up; it must not.
+        scope.spawn(|| {
+            std::thread::park_timeout(Duration::from_millis(1500));
+            dashboard.settings(&[(MAX_CONCURRENT_STREAMS, 1)]);
+            let arrived = dashboard.whole();
+            dashboard.answer(arrived.stream, "at last");
+        });
+        assert_eq!(client.answer().text(), "at last");
+    });
+}
+
+#[test]
+fn a_refused_stream_is_asked_again_on_any_method() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
+    let mut dashboard = accept(&origin);
+    let first = dashboard.whole();
+    dashboard.reset_stream(first.stream, REFUSED_STREAM);
+    let second = dashboard.whole();
+    assert_eq!(second.field(":method"), "POST");
+    dashboard.answer(second.stream, "accepted");
+    assert_eq!(client.answer().text(), "accepted");
+    // Once only.
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
+    for _ in 0..2 {
+        let asked = dashboard.whole();
+        dashboard.reset_stream(asked.stream, REFUSED_STREAM);
+    }
+    assert_eq!(client.answer().status(), 502);
+}
+
+#[test]
+fn go_away_moves_new_requests_to_a_new_connection_and_old_ones_finish() {
+    let (origin, gate) = stage_h2();
+    let mut one = asked(&gate, "/one");
+    let mut old = accept(&origin);
+    let first = old.whole();
+    old.go_away(first.stream, NO_ERROR);
+    old.ping();
+    while old.news() != Event::Pong {}
+    let mut two = asked(&gate, "/two");
+    let mut new = accept(&origin);
+    let second = new.whole();
+    assert_eq!(second.field(":path"), "/two");
+    new.answer(second.stream, "two");
+    assert_eq!(two.answer().text(), "two");
+    old.answer(first.stream, "one");
+    assert_eq!(one.answer().text(), "one");
+    old.ends();
+}
+
+#[test]
+fn a_request_beyond_the_last_of_go_away_is_asked_again() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
+    let mut old = accept(&origin);
+    old.whole();
+    old.go_away(0, NO_ERROR);
+    let mut new = accept(&origin);
+    let again = new.whole();
+    assert_eq!(again.field(":method"), "POST");
+    new.answer(again.stream, "new");
+    assert_eq!(client.answer().text(), "new");
+}
+
+#[test]
+fn a_request_that_may_have_been_processed_is_not_asked_again() {
+    let (origin, gate) = stage_h2();
+    // Reused, so that an idempotent one might be.
+    let mut client = asked(&gate, "/");
+    let mut dashboard = accept(&origin);
+    let first = dashboard.whole();
+    dashboard.answer(first.stream, "ok");
+    assert_eq!(client.answer().text(), "ok");
+    // GOAWAY names it as one that may have been processed, then the connection ends.
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
+    let second = dashboard.whole();
+    dashboard.go_away(second.stream, NO_ERROR);
+    drop(dashboard);
+    assert_eq!(client.answer().status(), 502);
+    // An idempotent one is.
+    client.get("/again");
+    let mut dashboard = accept(&origin);
+    let asked = dashboard.whole();
+    dashboard.answer(asked.stream, "ok");
+    assert_eq!(client.answer().text(), "ok");
+    client.get("/again");
+    dashboard.whole();
+    drop(dashboard);
+    let mut dashboard = accept(&origin);
+    let again = dashboard.whole();
+    dashboard.answer(again.stream, "again");
+    assert_eq!(client.answer().text(), "again");
+}
+
+#[test]
+fn a_reset_before_the_answer_is_502_and_is_not_asked_again() {
+    let (origin, gate) = stage_h2();
+    let mut client = asked(&gate, "/");
+    let mut dashboard = accept(&origin);
+    for (round, reason) in [INTERNAL_ERROR, CANCEL, NO_ERROR].into_iter().enumerate() {
+        if round > 0 {
+            client.get("/");
+        }
+        let asked = dashboard.whole();
+        dashboard.reset_stream(asked.stream, reason);
+        let answer = client.answer();
+        assert_eq!(answer.status(), 502, "{reason}");
+        assert!(answer.field("proxy-status").contains("connection_terminated"), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_reset_within_the_answer_is_a_cut_for_the_client() {
+    let (origin, gate) = stage_h2();
+    let mut first = None;
+    // NO_ERROR and CANCEL, too, come before the end of the stream here.
+    for reason in [INTERNAL_ERROR, CANCEL, NO_ERROR] {
+        let mut h1 = asked(&gate, "/");
+        let dashboard = first.get_or_insert_with(|| accept(&origin));
+        let begin = |dashboard: &mut Conn| {
+            let asked = dashboard.whole();
+            dashboard.headers(asked.stream, &[(":status", "200")], false);
+            dashboard.data(asked.stream, b"half", false);
+            dashboard.reset_stream(asked.stream, reason);
+        };
+        begin(dashboard);
+        assert_eq!(h1.cut_answer().body, b"half", "{reason}");
+        let mut h2 = Conn::connect(gate.address);
+        let asked = h2.get("/");
+        begin(dashboard);
+        assert_eq!(h2.is_reset(asked), INTERNAL_ERROR, "{reason}");
+    }
+}
+
+#[test]
+fn a_length_that_is_not_the_datas_is_a_cut_for_the_client() {
+    let (origin, gate) = stage_h2();
+    let mut first = None;
+    for (length, data) in [("5", &b"abc"[..]), ("2", b"abc")] {
+        let mut client = asked(&gate, "/");
+        let dashboard = first.get_or_insert_with(|| accept(&origin));
+        let asked = dashboard.whole();
+        dashboard.headers(asked.stream, &[(":status", "200"), ("content-length", length)], false);
+        assert_eq!(client.head().field("content-length"), length);
+        dashboard.data(asked.stream, data, true);
+        client.ends_short(length.parse().expect("a number"));
+        dashboard.is_reset(asked.stream);
+    }
+}
+
+#[test]
+fn answers_that_are_no_http_2_are_502() {
+    let (origin, gate) = stage_h2();
+    let heads: [&[(&str, &str)]; 9] = [
+        &[("x", "y")],
+        &[(":status", "abc")],
+        &[(":status", "200"), ("connection", "close")],
+        &[(":status", "200"), ("transfer-encoding", "chunked")],
+        &[(":status", "200"), ("X-Upper", "y")],
+        &[(":status", "200"), ("x", "a\r\nb")],
+        &[(":status", "200"), ("content-length", "1"), ("content-length", "2")],
+        &[(":status", "200"), ("content-length", "+1")],
+        &[(":status", "101")],
+    ];
+    for head in heads {
+        let mut client = asked(&gate, "/");
+        let mut dashboard = accept(&origin);
+        let asked = dashboard.whole();
+        dashboard.headers(asked.stream, head, false);
+        let answer = client.answer();
+        assert_eq!(answer.status(), 502, "{head:?}");
+        // Some end the connection too; the next request gets a new one.
+        dashboard.abort();
+    }
+}
+
+#[test]
+fn a_dashboard_that_speaks_no_http_2_is_502() {
+    let (origin, gate) = stage_h2();
+    let mut client = asked(&gate, "/");
+    let mut call = origin.accept();
+    call.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.answer().status(), 502);
+    client.get("/");
+    drop(origin.accept());
+    assert_eq!(client.answer().status(), 502);
+}
+
+#[test]
+fn a_dashboard_that_says_nothing_is_504() {
+    let (origin, gate) = stage_h2_with(|gate| gate.set("upstream.connect_timeout", "\"300ms\""));
+    let mut client = asked(&gate, "/");
+    let call = origin.accept();
+    assert_eq!(client.answer().status(), 504);
+    drop(call);
+}
+
+#[test]
+fn a_dashboard_that_is_not_there_is_502_for_all_who_wait() {
+    let vacant = Origin::vacant();
+    let gate = crate::support::gate::Builder::before(vacant).set("upstream.http2", true).start();
+    let mut clients: Vec<_> = (0..5).map(|_| asked(&gate, "/")).collect();
+    for client in &mut clients {
+        let answer = client.answer();
+        assert_eq!(answer.status(), 502);
+        assert!(answer.field("proxy-status").contains("connection_refused"), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_slow_head_is_504_and_its_stream_is_reset() {
+    let (origin, gate) =
+        stage_h2_with(|gate| gate.set("upstream.response_header_timeout", "\"300ms\""));
+    let mut client = asked(&gate, "/");
+    let mut dashboard = accept(&origin);
+    let asked = dashboard.whole();
+    assert_eq!(client.answer().status(), 504);
+    assert_eq!(dashboard.is_reset(asked.stream), CANCEL);
+}
+
+#[test]
+fn a_client_that_leaves_resets_its_stream() {
+    let (origin, gate) = stage_h2();
+    // Before the answer, amid it, amid the upload; over both protocols.
+    let waiting = asked(&gate, "/");
+    let mut dashboard = accept(&origin);
+    let stream = dashboard.whole().stream;
+    drop(waiting);
+    assert_eq!(dashboard.is_reset(stream), CANCEL);
+
+    let mut reading = asked(&gate, "/");
+    let stream = dashboard.whole().stream;
+    dashboard.headers(stream, &[(":status", "200")], false);
+    reading.head();
+    drop(reading);
+    assert_eq!(dashboard.is_reset(stream), CANCEL);
+
+    let mut sending = Wire::connect(gate.address);
+    sending.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 9\r\n\r\nhalf");
+    let (stream, ..) = dashboard.head();
+    dashboard.exactly(stream, 4);
+    drop(sending);
+    assert_eq!(dashboard.is_reset(stream), CANCEL);
+
+    let mut h2 = Conn::connect(gate.address);
+    let asked = h2.ask(&request("POST", "/"), false);
+    let (stream, ..) = dashboard.head();
+    h2.reset_stream(asked, CANCEL);
+    assert_eq!(dashboard.is_reset(stream), CANCEL);
+}
+
+#[test]
+fn an_early_answer_reaches_the_client_though_the_upload_is_stopped() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 100000\r\n\r\nsome");
+    let mut dashboard = accept(&origin);
+    let (stream, ..) = dashboard.head();
+    dashboard.exactly(stream, 4);
+    dashboard.headers(stream, &[(":status", "413")], false);
+    dashboard.data(stream, b"too much", true);
+    dashboard.reset_stream(stream, NO_ERROR);
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.text()), (413, "too much".into()));
+}
+
+#[test]
+fn an_answer_that_runs_while_the_upload_does_flows_both_ways() {
+    let (origin, gate) = stage_h2();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.ask(&request("POST", "/echo"), false);
+    let mut dashboard = accept(&origin);
+    let (stream, ..) = dashboard.head();
+    dashboard.headers(stream, &[(":status", "200")], false);
+    client.head();
+    for round in [b"one", b"two"] {
+        client.data(asked, round, false);
+        assert_eq!(dashboard.exactly(stream, 3), round);
+        dashboard.data(stream, round, false);
+        assert_eq!(client.exactly(asked, 3), round);
+    }
+    client.data(asked, b"", true);
+    assert_eq!(dashboard.news(), Event::Data { stream, data: Vec::new(), end: true });
+    dashboard.headers(stream, &[("grpc-status", "0")], true);
+    assert!(matches!(client.news(), Event::Headers { end: true, .. }));
+}
+
+#[test]
+fn a_slow_client_bounds_what_is_taken_and_holds_nobody_up() {
+    let (origin, gate) = stage_h2();
+    let slow = asked(&gate, "/slow");
+    let mut dashboard = accept(&origin);
+    let stream = dashboard.whole().stream;
+    dashboard.headers(stream, &[(":status", "200"), ("content-length", "1073741824")], false);
+    // Data that was taken is given back as window of its stream; that comes to an end.
+    let initial = dashboard.settings.iter().find(|(id, _)| *id == 4).expect("a window").1;
+    let piece = vec![b'x'; 16 * 1024];
+    let (mut sent, limit) = (0, 64 << 20);
+    while sent < limit && sent + piece.len() <= initial as usize + dashboard.stream_window(stream) {
+        dashboard.data(stream, &piece, false);
+        sent += piece.len();
+        // A client of HTTP/1.1 takes what its sockets hold; what was read is told in time.
+        dashboard.ping();
+        while dashboard.news() != Event::Pong {}
+    }
+    assert!(sent < limit, "{sent} bytes were taken");
+    let mut other = asked(&gate, "/other");
+    let next = dashboard.whole();
+    dashboard.answer(next.stream, "other");
+    assert_eq!(other.answer().text(), "other");
+    drop(slow);
+    assert_eq!(dashboard.is_reset(stream), CANCEL);
+}
+
+#[test]
+fn an_upload_stops_at_the_dashboards_window() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 1073741824\r\n\r\n");
+    client.write_timeout(Duration::from_millis(500));
+    let mut dashboard = accept(&origin);
+    dashboard.generous = false;
+    let (stream, ..) = dashboard.head();
+    let piece = vec![b'x'; 64 * 1024];
+    let taken = (0..16 * 1024).take_while(|_| client.try_send(&piece).is_ok()).count();
+    assert!(taken < 512, "{taken} pieces were taken");
+    assert_eq!(dashboard.exactly(stream, 65_535).len(), 65_535);
+}
+
+#[test]
+fn a_silent_dashboard_is_pinged_while_a_request_waits() {
+    let (origin, gate) = stage_h2_with(|gate| {
+        gate.set("upstream.idle_timeout", "\"500ms\"").set("upstream.retries", 0)
+    });
+    let mut client = asked(&gate, "/slow");
+    let mut dashboard = accept(&origin);
+    let stream = dashboard.whole().stream;
+    assert_eq!(dashboard.event(), Event::Ping);
+    dashboard.answer(stream, "slow");
+    assert_eq!(client.answer().text(), "slow");
+    // One that does not acknowledge is gone.
+    client.get("/gone");
+    dashboard.whole();
+    assert_eq!(client.answer().status(), 502);
+}
+
+#[test]
+fn an_idle_connection_is_closed() {
+    let (origin, gate) = stage_h2_with(|gate| gate.set("upstream.idle_timeout", "\"300ms\""));
+    let mut client = asked(&gate, "/");
+    let mut dashboard = accept(&origin);
+    let stream = dashboard.whole().stream;
+    dashboard.answer(stream, "x");
+    assert_eq!(client.answer().text(), "x");
+    dashboard.ends();
+}
+
+#[test]
+fn upgrades_go_over_http_1() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send(
+        "GET /live HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: k\r\n\r\n",
+    );
+    let mut call = origin.accept();
+    assert_eq!(call.head().start, "GET /live HTTP/1.1");
+    call.send(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi",
+    );
+    assert_eq!(client.head().status(), 101);
+    assert_eq!(client.exactly(2), b"hi");
+    client.send("ho");
+    assert_eq!(call.exactly(2), b"ho");
+}
+
+#[test]
+fn the_licensing_api_asks_the_dashboard_over_http_2_as_well() {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client
+        .send("GET /api/licensing/check HTTP/1.1\r\nHost: d\r\nAuthorization: Basic YTpi\r\n\r\n");
+    let mut dashboard = accept(&origin);
+    let arrived = dashboard.whole();
+    assert_eq!(
+        (arrived.field(":path"), arrived.field("authorization")),
+        ("/api/user".into(), "Basic YTpi".into())
+    );
+    dashboard.headers(
+        arrived.stream,
+        &[(":status", "200"), ("content-type", "application/json")],
+        false,
+    );
+    dashboard.data(arrived.stream, br#"{"isGrafanaAdmin":true}"#, true);
+    assert_eq!(client.answer().text(), "false");
+}

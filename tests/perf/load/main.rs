@@ -1,0 +1,71 @@
+//! What `tests/perf/compare` needs and Debian does not have: the origin, and two kinds of load.
+//!
+//! `origin` answers from memory, cheaper than any proxy forwards, and echoes WebSockets; `once` makes a connection for
+//! every request, with a full TLS handshake where asked; `echo` plays ping-pong over WebSockets. Loads end after so many
+//! requests or seconds, fail on any answer that is not the one expected, and print how many were completed. Each runs on
+//! one thread.
+#![allow(clippy::print_stdout, reason = "its answer is what it prints")]
+
+mod echo;
+mod once;
+mod origin;
+mod pace;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use pace::Pace;
+
+/// Without a command (as `cargo test --benches` starts it) it does nothing.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// What `cargo bench` adds.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves /1k, /10m, /upload, /head (the request's head as it came), /api/user and /ws until it is killed.
+    Origin { listen: SocketAddr },
+    /// GET on a new connection each time.
+    Once {
+        target: SocketAddr,
+        #[arg(long, default_value = "/1k")]
+        path: String,
+        /// TLS 1.3 with a full handshake, never a resumed one; the server's certificate.
+        #[arg(long)]
+        tls: Option<PathBuf>,
+        #[command(flatten)]
+        pace: Pace,
+    },
+    /// Messages of 125 bytes, each sent when the last one came back.
+    Echo {
+        target: SocketAddr,
+        #[command(flatten)]
+        pace: Pace,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let Some(command) = Arguments::parse().command else {
+        return Ok(());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    match command {
+        Command::Origin { listen } => tasks.block_on(&runtime, origin::serve(listen)),
+        Command::Once { target, path, tls, pace } => {
+            told(tasks.block_on(&runtime, once::load(target, path, tls, pace)))
+        }
+        Command::Echo { target, pace } => told(tasks.block_on(&runtime, echo::load(target, pace))),
+    }
+}
+
+fn told(completed: anyhow::Result<u64>) -> anyhow::Result<()> {
+    println!("{} requests", completed?);
+    Ok(())
+}
