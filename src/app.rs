@@ -290,7 +290,12 @@ fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
 
 /// What SIGHUP asks for. Changed files are taken into use without it too.
 fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
-    tracing::info!("SIGHUP: certificates are read again; other settings take a restart");
+    match tls.is_some() || upstream_tls.is_some() {
+        true => {
+            tracing::info!("SIGHUP: certificates are read again; other settings take a restart")
+        }
+        false => tracing::info!("SIGHUP: no certificates to reload; other settings take a restart"),
+    }
     if let Some(tls) = tls {
         tls.look(true);
     }

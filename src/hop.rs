@@ -24,20 +24,26 @@ impl<'a> Nominated<'a> {
     /// Reads *all* `Connection` lines.
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut said = Self::default();
-        for option in options(headers) {
-            match option {
-                option if option.eq_ignore_ascii_case(b"keep-alive") => said.keep_alive = true,
-                option if option.eq_ignore_ascii_case(b"close") => said.close = true,
-                option if option.eq_ignore_ascii_case(b"upgrade") => said.upgrade = true,
-                _ => said.named_in = Some(headers),
+        for line in headers.get_all(CONNECTION) {
+            if said.note(line.as_bytes()) {
+                said.named_in = Some(headers);
             }
         }
         said
     }
 
-    /// Whether they name any field beyond those that never cross anyway.
-    pub fn names_fields(&self) -> bool {
-        self.named_in.is_some()
+    /// Takes note of one `Connection` line; whether it names a field beyond those that never cross anyway.
+    pub fn note(&mut self, line: &[u8]) -> bool {
+        let mut names_fields = false;
+        for option in list(line) {
+            match option {
+                option if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+                option if option.eq_ignore_ascii_case(b"close") => self.close = true,
+                option if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+                _ => names_fields = true,
+            }
+        }
+        names_fields
     }
 
     /// Whether they take `name` out.

@@ -86,11 +86,16 @@ impl File {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Read`]; for a file beyond 4 MiB too.
+    /// [`Error::Read`]; for a file beyond 4 MiB, and for what is no regular file, too.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let read = || {
-            if std::fs::metadata(path)?.len() > MAX_BYTES {
+            let found = std::fs::metadata(path)?;
+            if found.len() > MAX_BYTES {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB"));
+            }
+            // A pipe is read once, and whoever looks again waits for ever.
+            if !found.is_file() && !found.is_dir() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
             }
             std::fs::read(path)
         };

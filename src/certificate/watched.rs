@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 
 use super::{Error, File, Files};
+use crate::clock::{Clock, UnixTime};
 
 /// How often files are looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -31,6 +32,11 @@ pub trait Source {
     /// # Errors
     /// [`Error`], which names the file at fault.
     fn make(&self, files: &Files) -> Result<Self::Made, Error>;
+
+    /// When what was made loses its worth, if it does.
+    fn end(_: &Self::Made) -> Option<UnixTime> {
+        None
+    }
 }
 
 /// The version in use of what a [`Source`] makes.
@@ -50,6 +56,7 @@ impl<S: Source> Watched<S> {
     pub fn load(source: S) -> Result<Self, Error> {
         let (digest, files) = read(&source);
         let made = source.make(&files?)?;
+        warn_of_end::<S>(&made);
         Ok(Self { source, current: ArcSwap::from_pointee(made), seen: Mutex::new(digest) })
     }
 
@@ -69,14 +76,24 @@ impl<S: Source> Watched<S> {
         *seen = digest;
         match files.and_then(|files| self.source.make(&files)) {
             Ok(made) => {
-                self.current.store(Arc::new(made));
-                tracing::info!(changed, "{} reloaded", S::NAME);
+                let made = Arc::new(made);
+                self.current.store(made.clone());
+                let end = S::end(&made).map(tracing::field::display);
+                tracing::info!(changed, end, "{} was reloaded", S::NAME);
+                warn_of_end::<S>(&made);
             }
             Err(error) => {
                 let error = chain(&error);
-                tracing::warn!(error, "{} not reloaded: the former stays in use", S::NAME);
+                tracing::warn!(error, "{} was not reloaded: the former stays in use", S::NAME);
             }
         }
+    }
+}
+
+/// What has ended is served all the same: it may be better than nothing, and clients judge for themselves.
+fn warn_of_end<S: Source>(made: &S::Made) {
+    if let Some(end) = S::end(made).filter(|end| *end < Clock::system().now()) {
+        tracing::warn!(%end, "{} has expired", S::NAME);
     }
 }
 

@@ -13,12 +13,13 @@ pub(super) struct Settings {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Address to listen on, host:port or [::]:port, with http:// or https:// before it if need be; may be repeated
+    /// Address to listen on: host:port, [::]:port, unix:/path or systemd:NAME, with http:// or https:// before it if need
+    /// be; may be repeated
     /// [server.listen, default 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
 
-    /// Where the dashboard listens [upstream.url, default http://127.0.0.1:3000]
+    /// Where the dashboard listens: http://, https:// or unix:/path [upstream.url, default http://127.0.0.1:3000]
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
 

@@ -9,13 +9,15 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::BytesMut;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::peer::Peer;
 use super::stream::{Socket, Stream};
+use super::tls::Tls;
 use super::{Limits, Service, http1, http2};
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
@@ -54,12 +56,12 @@ impl<S> Shared<S> {
 /// Serves one accepted socket to its end.
 pub(super) async fn serve<S: Service>(
     socket: Socket,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     peer: Rc<Peer>,
     shared: Rc<Shared<S>>,
 ) {
     let outcome = match tls {
-        Some(acceptor) => serve_tls(socket, acceptor, &peer, &shared).await,
+        Some(tls) => serve_tls(socket, &tls, &peer, &shared).await,
         None => serve_plain(socket, &peer, &shared).await,
     };
     if let Err(error) = outcome {
@@ -69,16 +71,17 @@ pub(super) async fn serve<S: Service>(
 
 async fn serve_tls<S: Service>(
     socket: Socket,
-    acceptor: TlsAcceptor,
+    tls: &Tls,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
     peer.deadline().set(peer.timeouts().tls_handshake);
     // As without TLS: who has not said anything yet is not waited for when the gate stops.
-    let heard = before(Phase::Draining, peer.deadline(), &shared.drain, socket.heard()).await;
-    let Some(heard) = heard else { return Ok(()) };
-    heard?;
-    let handshake = within(peer.deadline(), &shared.drain, acceptor.accept(socket));
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket);
+    let hello = before(Phase::Draining, peer.deadline(), &shared.drain, hello).await;
+    let Some(hello) = hello else { return Ok(()) };
+    let handshake = hello?.into_stream(tls.current().config.clone());
+    let handshake = within(peer.deadline(), &shared.drain, handshake);
     let stream = handshake.await.ok_or(io::ErrorKind::TimedOut)??;
     peer.deadline().set(peer.timeouts().request_header);
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::TlsAcceptor;
 
 use super::bind::Listener;
 use super::connection::{self, Shared, before};
@@ -134,7 +133,7 @@ impl<S: Service> Acceptor<S> {
         let socket = Accepting::new(socket)?;
         let tls = match scheme {
             Scheme::Http => None,
-            Scheme::Https => self.tls.as_deref(),
+            Scheme::Https => self.tls.as_ref(),
         };
         let shared = Shared::new(self.service.clone(), self.limits, self.drain.clone());
         let shared = Rc::new(shared);
@@ -154,7 +153,7 @@ impl<S: Service> Acceptor<S> {
         client: Socket,
         address: SocketAddr,
         scheme: Scheme,
-        tls: Option<&Tls>,
+        tls: Option<&Arc<Tls>>,
         shared: &Rc<Shared<S>>,
     ) {
         let Some(place) = self.connections.enter(self.limits.max_connections) else {
@@ -163,7 +162,7 @@ impl<S: Service> Acceptor<S> {
             }
             return;
         };
-        let tls = tls.map(|tls| TlsAcceptor::from(tls.current().config.clone()));
+        let tls = tls.cloned();
         let (timeouts, sweep) = (self.timeouts, self.sweep.clone());
         let (shared, proxies) = (shared.clone(), self.proxies.clone());
         let open = Open::new(self.metrics.clone());

@@ -86,7 +86,7 @@ pub fn check(request: &Parts) -> Result<(), Refused> {
         // HTTP/1.1 has been judged on its own bytes.
         check_length(&request.headers)?;
     }
-    match (host(&request.headers)?, uri.authority()) {
+    match (host(request)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
         (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
         (Some(_), None) => Err(Refused::MalformedHost),
@@ -107,8 +107,12 @@ fn check_length(headers: &HeaderMap) -> Result<(), Refused> {
     if is_number && lengths.all(|length| length == first) { Ok(()) } else { Err(Refused::Length) }
 }
 
-fn host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Refused> {
-    let mut hosts = headers.get_all(HOST).iter();
+fn host(request: &Parts) -> Result<Option<&HeaderValue>, Refused> {
+    if request.version != Version::HTTP_2 {
+        // HTTP/1.1 has been judged on its own bytes.
+        return Ok(request.headers.get(HOST));
+    }
+    let mut hosts = request.headers.get_all(HOST).iter();
     let first = hosts.next();
     if hosts.next().is_some() { Err(Refused::SeveralHosts) } else { Ok(first) }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -20,16 +20,6 @@ pub(super) enum Stream {
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
-}
-
-impl Socket {
-    /// Waits until there is something to read, an end included.
-    pub(super) async fn heard(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => socket.ready(Interest::READABLE).await.map(drop),
-            Self::Unix(socket) => socket.ready(Interest::READABLE).await.map(drop),
-        }
-    }
 }
 
 impl AsyncRead for Socket {

@@ -28,7 +28,7 @@ pub struct Served {
 impl Source for TlsFiles {
     type Made = Served;
 
-    const NAME: &'static str = "the certificate of server.tls was";
+    const NAME: &'static str = "the certificate of server.tls";
 
     fn paths(&self) -> Vec<&Path> {
         let pair = [&*self.cert_file, &*self.key_file];
@@ -52,6 +52,10 @@ impl Source for TlsFiles {
         // A ticketer of its own: no ticket outlives the authorities its client was verified against.
         config.ticketer = Ticketer::new()?;
         Ok(Served { config: Arc::new(config), expires })
+    }
+
+    fn end(made: &Served) -> Option<UnixTime> {
+        made.expires
     }
 }
 

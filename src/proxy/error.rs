@@ -28,6 +28,15 @@ pub enum ForwardError {
 impl ForwardError {
     /// What went wrong, as RFC 9209 section 2.3 names it; `None` when it was the client.
     pub fn proxy_error(&self) -> Option<&'static str> {
+        if let Self::Upstream(error) = self
+            && let Some(fault) = error.tls_fault()
+        {
+            return Some(match fault {
+                TlsFault::Certificate => "tls_certificate_error",
+                TlsFault::Alert => "tls_alert_received",
+                TlsFault::Protocol => "tls_protocol_error",
+            });
+        }
         Some(match self {
             Self::Loop => "proxy_loop_detected",
             Self::Upstream(error) => match error {
@@ -39,11 +48,7 @@ impl ForwardError {
                     _ => "destination_unavailable",
                 },
                 upstream::Error::ConnectTimeout { .. } => "connection_timeout",
-                upstream::Error::Tls { fault, .. } => match fault {
-                    TlsFault::Certificate => "tls_certificate_error",
-                    TlsFault::Alert => "tls_alert_received",
-                    TlsFault::Protocol => "tls_protocol_error",
-                },
+                upstream::Error::Tls { .. } => "tls_protocol_error",
                 upstream::Error::HeaderTimeout => "http_response_timeout",
                 upstream::Error::Closed { unanswered: true, .. } => "connection_terminated",
                 upstream::Error::Closed { unanswered: false, .. } => "http_response_incomplete",

@@ -7,7 +7,9 @@
 
 use std::io::Write;
 
-use http::header::{CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
 use memchr::memrchr2;
@@ -44,6 +46,7 @@ pub(super) struct Marks {
     pub(super) via: bool,
     pub(super) upgrade: bool,
     pub(super) te: bool,
+    pub(super) connection: bool,
 }
 
 impl Marks {
@@ -53,6 +56,7 @@ impl Marks {
             marks.via |= *name == VIA;
             marks.upgrade |= *name == UPGRADE;
             marks.te |= *name == TE;
+            marks.connection |= *name == CONNECTION;
         }
         marks
     }
@@ -78,7 +82,8 @@ impl Forwarded<'_> {
 
     fn kept(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         let headers = &self.request.headers;
-        let nominated = Nominated::of(headers);
+        let nominated =
+            if self.marks.connection { Nominated::of(headers) } else { Nominated::default() };
         // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
         let join_cookies = self.request.version == Version::HTTP_2;
         let mut has_length = false;

@@ -52,7 +52,7 @@ async fn secured(
     let handshake = tls.connector(wanted == Protocol::Http2).connect(tls.name(), stream);
     let stream = handshake.await.map_err(|source| Error::Tls {
         origin: origin.to_string(),
-        fault: TlsFault::of(&source),
+        fault: TlsFault::within(&source).unwrap_or(TlsFault::Protocol),
         source,
     })?;
     let chosen = match stream.get_ref().1.alpn_protocol() {

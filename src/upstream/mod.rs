@@ -106,14 +106,25 @@ pub enum TlsFault {
 }
 
 impl TlsFault {
-    /// The fault within an error of a TLS stream.
-    fn of(error: &io::Error) -> Self {
-        match error.get_ref().and_then(|error| error.downcast_ref()) {
-            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+    /// The fault of TLS within an error of its stream; `None` when it is the socket's.
+    fn within(error: &io::Error) -> Option<Self> {
+        Some(match error.get_ref()?.downcast_ref()? {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
                 Self::Certificate
             }
-            Some(rustls::Error::AlertReceived(_)) => Self::Alert,
+            rustls::Error::AlertReceived(_) => Self::Alert,
             _ => Self::Protocol,
+        })
+    }
+}
+
+impl Error {
+    /// How TLS failed, if it did. With TLS 1.3 the dashboard's word on our certificate comes after the handshake.
+    pub fn tls_fault(&self) -> Option<TlsFault> {
+        match self {
+            Self::Tls { fault, .. } => Some(*fault),
+            Self::Closed { source: Some(source), .. } => TlsFault::within(source),
+            _ => None,
         }
     }
 }

@@ -61,7 +61,7 @@ impl Tls {
 impl Source for TlsConfig {
     type Made = Clients;
 
-    const NAME: &'static str = "upstream.tls was";
+    const NAME: &'static str = "upstream.tls";
 
     fn paths(&self) -> Vec<&Path> {
         [&self.ca_file, &self.cert_file, &self.key_file]

@@ -6,3 +6,4 @@ mod http2;
 mod licensing;
 mod oracle;
 mod support;
+mod transports;

@@ -90,7 +90,7 @@ class Scenario:
                 body.flush()
                 command += ["-d", body.name]
             output = machine.said(machine.LOAD_CORE, [*command, self.url(server)])
-        if completed(output) != number:
+        if completed(server, output) != number:
             raise SystemExit(f"{server.name}: {output}")
 
     def check(self, server, tools):
@@ -119,10 +119,10 @@ class H2(Scenario):
         return output
 
     def load(self, server, seconds, tools):
-        return completed(self.h2load(server, "-D", seconds))
+        return completed(server, self.h2load(server, "-D", seconds))
 
     def count(self, server, number, tools):
-        if completed(self.h2load(server, "-n", number)) != number:
+        if completed(server, self.h2load(server, "-n", number)) != number:
             raise SystemExit(f"{server.name}: not all of {number} requests were answered")
 
     def check(self, server, tools):
@@ -169,13 +169,13 @@ class Echo(Once):
         self.count(server, self.connections, tools)
 
 
-def completed(output):
+def completed(server, output):
     """Of h2load: all that were answered with 2xx; any other is a fault."""
     done = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
     statuses = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", output)
     faults = [*done.groups()[2:], *statuses.groups()[1:]]
     if any(int(number) for number in faults):
-        raise SystemExit(output)
+        raise SystemExit(f"{server.name}:\n{output}{server.said()}")
     return int(statuses.group(1))
 
 

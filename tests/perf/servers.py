@@ -42,8 +42,11 @@ class Server:
                     self.failed()
                 time.sleep(0.0005)
 
+    def said(self):
+        return (self.directory / "log").read_text()
+
     def failed(self):
-        raise SystemExit(f"{self.name} does not start:\n" + (self.directory / "log").read_text())
+        raise SystemExit(f"{self.name} does not start:\n{self.said()}")
 
     def stop(self, patience=10):
         self.running.remove(self)

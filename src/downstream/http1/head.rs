@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::memchr;
@@ -167,6 +167,7 @@ fn escaped(target: &str) -> String {
 #[derive(Default)]
 struct Framing {
     http_1_0: bool,
+    has_host: bool,
     /// The number, and how many digits it was written with.
     length: Option<(u64, usize)>,
     chunked: bool,
@@ -195,6 +196,7 @@ impl Framing {
 
     fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refused> {
         match *name {
+            HOST if std::mem::replace(&mut self.has_host, true) => Err(Refused::SeveralHosts),
             CONTENT_LENGTH => self.note_length(value),
             TRANSFER_ENCODING => self.note_coding(value),
             CONNECTION => {

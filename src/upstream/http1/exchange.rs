@@ -127,7 +127,7 @@ impl<B: Upload> Exchange<B> {
     }
 
     fn closed(&mut self, source: Option<io::Error>) -> Error {
-        Error::Closed { unanswered: !self.answered, source: self.broken.take().or(source) }
+        Error::Closed { unanswered: !self.answered, source: source.or_else(|| self.broken.take()) }
     }
 
     /// The answer with its body; a body that came with its head is handed over whole, and the connection is free again.

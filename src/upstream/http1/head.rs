@@ -119,8 +119,11 @@ const BAD_VALUE: &str = "a field value has a character that none may have";
 #[derive(Default)]
 struct Collected {
     headers: HeaderMap,
-    /// `Connection` and `Upgrade` lines; apart from the others, for they never go on.
-    connection: HeaderMap,
+    /// What the `Connection` lines say, and those of them that name fields; apart from the others, for they never go on.
+    said: Nominated<'static>,
+    naming: HeaderMap,
+    /// The first `Upgrade` line.
+    protocol: Option<HeaderValue>,
     length: Option<u64>,
     coded: bool,
 }
@@ -141,14 +144,22 @@ impl Collected {
         if name == TRANSFER_ENCODING {
             return self.coding(field.value);
         }
-        let is_connection = name == CONNECTION || name == UPGRADE;
-        if !is_connection && hop::is_hop_by_hop(&name) {
+        let is_connection = name == CONNECTION;
+        if is_connection && !self.said.note(field.value) {
+            return Ok(());
+        }
+        let is_upgrade = name == UPGRADE;
+        if !is_connection && !is_upgrade && hop::is_hop_by_hop(&name) {
             return Ok(());
         }
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| Error::Nonsense(BAD_VALUE))?;
-        let headers = if is_connection { &mut self.connection } else { &mut self.headers };
-        headers.append(name, value);
+        if is_upgrade {
+            self.protocol.get_or_insert(value);
+        } else {
+            let headers = if is_connection { &mut self.naming } else { &mut self.headers };
+            headers.append(name, value);
+        }
         Ok(())
     }
 
@@ -179,8 +190,7 @@ impl Collected {
         http_1_0: bool,
         method: &Method,
     ) -> Result<AnswerHead, Error> {
-        let nominated = Nominated::of(&self.connection);
-        let closes = nominated.close || (http_1_0 && !nominated.keep_alive);
+        let closes = self.said.close || (http_1_0 && !self.said.keep_alive);
         let bodiless = *method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -197,10 +207,11 @@ impl Collected {
             (None, false) => BodyLength::UntilClose,
         };
         let keep_alive = !closes && length != BodyLength::UntilClose;
-        let protocol = self.connection.get(UPGRADE).cloned();
-        let headers =
-            if nominated.names_fields() { without(self.headers, &nominated) } else { self.headers };
-        Ok(AnswerHead { status, reason, headers, length, keep_alive, protocol })
+        let headers = match self.naming.is_empty() {
+            true => self.headers,
+            false => without(self.headers, &Nominated::of(&self.naming)),
+        };
+        Ok(AnswerHead { status, reason, headers, length, keep_alive, protocol: self.protocol })
     }
 }
 

@@ -97,4 +97,7 @@ fn what_is_allowed_and_unwise_is_a_warning() {
         .complains(&["warning: renewal.url is plain http"]);
     check("", &[]).exits(0).complains(&["warning: license.keys: certs/issuer is not there"]);
     check("[auth]\nmode = 'local'\n", &[]).exits(0).complains(&["warning:", "nobody can sign in"]);
+    check("[upstream.tls]\nserver_name = 'dash.example'\n", &[])
+        .exits(0)
+        .complains(&["warning: upstream.tls is set", "without TLS"]);
 }

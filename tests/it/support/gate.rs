@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -9,6 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::program::passing;
 
 /// Longest wait for anything a test awaits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,6 +22,8 @@ pub(crate) struct Builder {
     settings: Vec<(String, String)>,
     dir: Option<TempDir>,
     unread: bool,
+    passed: Option<(String, OwnedFd)>,
+    environment: Vec<(String, String)>,
 }
 
 /// A gate that listens. Killed when dropped.
@@ -42,6 +47,8 @@ impl Builder {
             settings: Vec::new(),
             dir: None,
             unread: false,
+            passed: None,
+            environment: Vec::new(),
         }
     }
 
@@ -63,12 +70,28 @@ impl Builder {
         self
     }
 
+    /// Passes it a socket by this name, as systemd does.
+    pub(crate) fn passing(mut self, name: &str, socket: impl Into<OwnedFd>) -> Self {
+        self.passed = Some((name.to_owned(), socket.into()));
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it, and waits until it listens.
     pub(crate) fn start(self) -> Gate {
         let dir = self.dir.unwrap_or_else(|| tempfile::tempdir().expect("a directory"));
         let config = dir.path().join("gate.toml");
         std::fs::write(&config, toml(&self.upstream, &self.settings)).expect("a configuration");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
+        let mut command = match self.passed {
+            Some((name, socket)) => passing(&name, socket),
+            None => Command::new(env!("CARGO_BIN_EXE_license-gate")),
+        };
+        command.envs(self.environment);
         command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
@@ -79,14 +102,22 @@ impl Builder {
             access.follow(child.stdout.take().expect("standard output"));
         }
         let line = log.wait_for("listening");
-        let address = line.split("http://").nth(1).or_else(|| line.split("https://").nth(1));
-        let digits = |rest: &str| {
-            rest.split(|c: char| c == '"' || c.is_whitespace()).next().map(str::to_owned)
-        };
-        let address = address.and_then(digits).and_then(|text| text.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
+        let address = address_in(&line);
         Gate { address, child, log, access, dir: Some(dir) }
     }
+}
+
+/// The first TCP address of a line; one that leads nowhere when there are other sockets only.
+fn address_in(line: &str) -> SocketAddr {
+    let words = line.split(|c: char| c == '"' || c.is_whitespace());
+    let bare = |word: &str| {
+        let rest = word.strip_prefix("http://").or_else(|| word.strip_prefix("https://"))?;
+        rest.parse().ok()
+    };
+    words.into_iter().find_map(bare).unwrap_or_else(|| {
+        assert!(line.contains("://unix:"), "no address in {line:?}");
+        SocketAddr::from(([0, 0, 0, 0], 0))
+    })
 }
 
 /// The settings as TOML, one dotted key a line.

@@ -1,6 +1,6 @@
 //! A dashboard that a test plays by hand, byte by byte; and one that answers by itself and keeps a record.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,9 +19,10 @@ pub(crate) struct Origin {
 }
 
 /// One connection that the gate made to it.
-pub(crate) struct Call {
-    inbox: Inbox<Box<dyn Duplex>>,
-    socket: TcpStream,
+pub(crate) struct Call<S = Box<dyn Duplex>> {
+    inbox: Inbox<S>,
+    /// Below the stream, where that is TCP.
+    socket: Option<TcpStream>,
 }
 
 impl Origin {
@@ -56,7 +57,7 @@ impl Origin {
         patient(&socket);
         let session = ServerConnection::new(config).expect("a session");
         let stream = StreamOwned::new(session, socket.try_clone().expect("a clone"));
-        Call { inbox: Inbox::new(Box::new(stream)), socket }
+        Call { inbox: Inbox::new(Box::new(stream)), socket: Some(socket) }
     }
 
     /// Lets the next connection fail within its handshake; false when there is none.
@@ -79,7 +80,19 @@ impl Call {
     fn plain(socket: TcpStream) -> Self {
         patient(&socket);
         let stream = Box::new(socket.try_clone().expect("a clone"));
-        Self { inbox: Inbox::new(stream), socket }
+        Self { inbox: Inbox::new(stream), socket: Some(socket) }
+    }
+}
+
+impl<S: Read + Write> Call<S> {
+    /// A connection that was accepted elsewhere.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { inbox: Inbox::new(stream), socket: None }
+    }
+
+    /// What it runs over.
+    pub(crate) fn stream(&mut self) -> &mut S {
+        &mut self.inbox.stream
     }
 
     /// A whole request, by its framing.
@@ -198,20 +211,26 @@ impl Call {
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         self.inbox.rest().expect("an orderly end")
     }
+}
+
+impl Call {
+    fn socket(&self) -> &TcpStream {
+        self.socket.as_ref().expect("a call over TCP")
+    }
 
     /// Ends the sending half.
     pub(crate) fn half_close(&self) {
-        self.socket.shutdown(Shutdown::Write).expect("open");
+        self.socket().shutdown(Shutdown::Write).expect("open");
     }
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
-        reset(&self.socket);
+        reset(self.socket());
     }
 
     /// A write that does not get on for so long fails.
     pub(crate) fn write_timeout(&self, limit: Duration) {
-        self.socket.set_write_timeout(Some(limit)).expect("a socket");
+        self.socket().set_write_timeout(Some(limit)).expect("a socket");
     }
 }
 

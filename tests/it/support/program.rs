@@ -1,6 +1,7 @@
 //! The program itself, run to its end in a directory of its own.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -63,12 +64,18 @@ impl Place {
             .expect("started");
         // A program that reads no input may have ended before it is written.
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-        let output = child.wait_with_output().expect("ended");
-        Ran {
-            code: output.status.code().expect("no signal"),
-            out: String::from_utf8(output.stdout).expect("text"),
-            err: String::from_utf8(output.stderr).expect("text"),
-        }
+        Ran::of(child.wait_with_output().expect("ended"))
+    }
+
+    /// Runs `license-gate` with `words` and a socket passed by `name`, as systemd does.
+    pub(crate) fn run_passing(
+        &self,
+        name: &str,
+        socket: impl Into<OwnedFd>,
+        words: &[&str],
+    ) -> Ran {
+        let mut command = passing(name, socket.into());
+        Ran::of(command.args(words).current_dir(self.path()).output().expect("ended"))
     }
 
     /// `license-gate` with `words`, not started.
@@ -79,7 +86,25 @@ impl Place {
     }
 }
 
+/// `license-gate`, to which `socket` is passed by `name` as systemd does (`sd_listen_fds(3)`).
+pub(super) fn passing(name: &str, socket: OwnedFd) -> Command {
+    let mut command = Command::new("sh");
+    // The shell becomes the gate, so that its id is the one that LISTEN_PID names.
+    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_license-gate")]).stdin(Stdio::from(socket));
+    command.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", name)]);
+    command
+}
+
 impl Ran {
+    fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().expect("no signal"),
+            out: String::from_utf8(output.stdout).expect("text"),
+            err: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
     /// Asserts the exit code, and shows what was said if it is another.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {

@@ -19,7 +19,7 @@ impl<S: Read + Write + Send> Duplex for S {}
 /// One connection of a client.
 pub(crate) struct Wire {
     inbox: Inbox<Box<dyn Duplex>>,
-    socket: TcpStream,
+    socket: Option<TcpStream>,
 }
 
 impl Wire {
@@ -27,16 +27,29 @@ impl Wire {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let socket = socket(address);
         let stream: Box<dyn Duplex> = Box::new(socket.try_clone().expect("a clone"));
-        Self { inbox: Inbox::new(stream), socket }
+        Self { inbox: Inbox::new(stream), socket: Some(socket) }
+    }
+
+    /// Over anything else.
+    pub(crate) fn over(stream: impl Duplex + 'static) -> Self {
+        Self { inbox: Inbox::new(Box::new(stream)), socket: None }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.socket.as_ref().expect("over TCP")
     }
 
     /// Over TLS, as `localhost`; the handshake happens with the first bytes.
     pub(crate) fn connect_tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
-        let socket = socket(address);
+        Self::tls_over(socket(address), config)
+    }
+
+    /// Likewise, over a connection that something else was sent on before.
+    pub(crate) fn tls_over(socket: TcpStream, config: Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(config, name).expect("a session");
         let stream = StreamOwned::new(session, socket.try_clone().expect("a clone"));
-        Self { inbox: Inbox::new(Box::new(stream)), socket }
+        Self { inbox: Inbox::new(Box::new(stream)), socket: Some(socket) }
     }
 
     /// Sends all of `bytes`.
@@ -145,17 +158,17 @@ impl Wire {
 
     /// Ends the sending half.
     pub(crate) fn half_close(&self) {
-        self.socket.shutdown(Shutdown::Write).expect("open");
+        self.socket().shutdown(Shutdown::Write).expect("open");
     }
 
     /// Leaves without a goodbye: the other side gets a reset.
     pub(crate) fn reset(self) {
-        reset(&self.socket);
+        reset(self.socket());
     }
 
     /// A write that does not get on for so long fails.
     pub(crate) fn write_timeout(&self, limit: Duration) {
-        self.socket.set_write_timeout(Some(limit)).expect("a socket");
+        self.socket().set_write_timeout(Some(limit)).expect("a socket");
     }
 }
 

@@ -1,0 +1,33 @@
+//! What requests travel over: TLS, Unix sockets, sockets of systemd's, and who is believed to be at the other end.
+
+mod client_certificates;
+mod proxy_protocol;
+mod reload;
+mod systemd;
+mod unix;
+mod upstream_tls;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::support::authority::Pair;
+use crate::support::gate::Builder;
+
+/// A directory for a gate to run in.
+fn dir() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+/// Writes a file of a gate's.
+fn write(dir: &Path, name: &str, content: &str) {
+    std::fs::write(dir.join(name), content).expect("written");
+}
+
+/// A gate before `upstream` that shows `pair`, with `tls.pem` and `tls.key` in its directory.
+fn secured(upstream: SocketAddr, dir: TempDir, pair: &Pair) -> Builder {
+    pair.write(dir.path(), "tls");
+    let gate = Builder::before(upstream).in_dir(dir);
+    gate.set("server.tls.cert_file", "'tls.pem'").set("server.tls.key_file", "'tls.key'")
+}
