@@ -5,6 +5,7 @@ mod bodies;
 mod deadlines;
 mod endings;
 mod failures;
+mod fidelity;
 mod fields;
 mod floods;
 mod h2;
