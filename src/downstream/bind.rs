@@ -170,27 +170,33 @@ fn clones(socket: Listener, workers: usize) -> io::Result<Vec<Listener>> {
 
 fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
     if address.port() != 0 {
-        // SO_REUSEPORT would share the port with a stranger of the same user; this one tells.
+        // SO_REUSEPORT would share the port with a stranger of the same user; this one tells. It does not listen: whoever
+        // connected to it would be reset.
         drop(tcp_socket(address, false)?);
     }
-    let first = tcp_socket(address, true)?;
+    let first = listening(address)?;
     let address = first.local_addr()?;
     let mut sockets = vec![Listener::Tcp(first)];
     while sockets.len() < workers {
-        sockets.push(Listener::Tcp(tcp_socket(address, true)?));
+        sockets.push(Listener::Tcp(listening(address)?));
     }
     Ok((address, sockets))
 }
 
-fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+fn listening(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = tcp_socket(address, true)?;
+    options(&socket)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    options(&socket)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// What accepted TCP sockets inherit.
