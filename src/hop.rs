@@ -65,6 +65,66 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
+/// What becomes of a request's field on its way to the dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// It goes on, and the gate does not look at it.
+    Unread,
+    /// It goes on, and the gate looks at it.
+    Read,
+    /// It ends here: hop-by-hop, answered here, or written anew.
+    Ends,
+    /// Only who knows more can tell: it resembles a forwarding field.
+    Doubtful,
+}
+
+impl Passage {
+    /// Of a request's field `name`, in any case.
+    pub fn of_request(name: &[u8]) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let any = |known: &[&str]| known.iter().any(|known| is(known));
+        let first = name.first().map_or(0, u8::to_ascii_lowercase);
+        let (read, ends): (&[&str], &[&str]) = match first {
+            b'a' => (&["accept", "authorization"], &[]),
+            b'c' => (&["cookie", "content-length", "content-type"], &["connection"]),
+            b'e' => (&[], &["expect"]),
+            b'f' => (&[], &["forwarded"]),
+            b'h' => (&["host"], &["http2-settings"]),
+            b'k' => (&[], &["keep-alive"]),
+            b'o' => (&["origin"], &[]),
+            b'p' => (&[], &["proxy-connection", "proxy-authorization", "proxy-authenticate"]),
+            b's' => (&["sec-fetch-site"], &[]),
+            b't' => (&[], &["te", "transfer-encoding"]),
+            b'u' => (&[], &["upgrade"]),
+            b'v' => (&[], &["via"]),
+            b'x' => (&[], &X_ENDS),
+            _ => (&[], &[]),
+        };
+        // CGI and its kin fold `_` and `-` into one.
+        let resembles = |prefix: &[u8]| {
+            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        if any(ends) {
+            Self::Ends
+        } else if any(read) {
+            Self::Read
+        } else if name.contains(&b'_') || (first == b'x' && resembles(b"x-forwarded-")) {
+            Self::Doubtful
+        } else {
+            Self::Unread
+        }
+    }
+}
+
+const X_ENDS: [&str; 6] = [
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "x-request-id",
+];
+
 /// Whether `name` always describes one connection only.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(

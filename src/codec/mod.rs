@@ -8,6 +8,7 @@ mod decoder;
 mod encoder;
 mod head;
 mod input;
+mod lines;
 mod output;
 
 pub use chunk::size as chunk_size;
@@ -15,4 +16,5 @@ pub use decoder::{BodyLength, Decoder, Fault, Step};
 pub use encoder::{Coding, Encoder, Failed};
 pub use head::{HeadFault, head_end, write_field, write_number};
 pub use input::Input;
+pub use lines::Lines;
 pub use output::Output;

@@ -74,7 +74,8 @@ pub trait Service: 'static {
         None
     }
 
-    /// Answers one request of `peer`. Dropped unfinished when the client leaves.
+    /// Answers one request of `peer`. Over HTTP/1.1 its headers may hold only those fields that the gate looks at
+    /// ([`Passage`](crate::hop::Passage)), while its body holds the lines of all that go on. Dropped unfinished when the client leaves.
     fn call(
         &self,
         request: Request<RequestBody>,

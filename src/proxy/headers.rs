@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, Version};
 use memchr::memrchr2;
 
 use super::RequestId;
+use crate::codec::Lines;
 use crate::downstream::{Peer, Sender, X_FORWARDED_FOR};
 use crate::hop::{self, Nominated};
 use crate::upstream::Fields;
@@ -37,6 +38,8 @@ pub(super) struct Forwarded<'a> {
     pub(super) upgrade: bool,
     /// The `Sec-WebSocket-Key` of a WebSocket that came over HTTP/2, where there is none.
     pub(super) key: Option<&'a str>,
+    /// What goes on as it came; without them, every field is looked at.
+    pub(super) lines: Option<Lines>,
     pub(super) marks: Marks,
 }
 
@@ -65,9 +68,17 @@ impl Marks {
 impl Fields for Forwarded<'_> {
     fn each(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         let host = self.host();
-        write(b"host", host);
-        self.kept(write);
+        if !self.lines.as_ref().is_some_and(|lines| lines.has_host) {
+            write(b"host", host);
+        }
+        if self.lines.is_none() {
+            self.kept(write);
+        }
         self.added(host, write);
+    }
+
+    fn lines(&self) -> Option<&Lines> {
+        self.lines.as_ref()
     }
 }
 

@@ -54,7 +54,7 @@ impl Proxy {
         &self,
         _permit: Permit,
         parts: &Parts,
-        body: RequestBody,
+        mut body: RequestBody,
         peer: &Rc<Peer>,
         sender: Sender,
         id: &RequestId,
@@ -78,6 +78,7 @@ impl Proxy {
             via: &self.via,
             upgrade: upgrade.is_some(),
             key: translated.as_ref().map(Translated::key),
+            lines: body.take_lines(),
             marks,
         };
         let target = target(parts);

@@ -25,7 +25,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 
-use crate::codec;
+use crate::codec::{self, Lines};
 use crate::sweep::Sweep;
 use connect::Protocol;
 use http1::{Connection, Exchange};
@@ -130,10 +130,15 @@ impl Error {
     }
 }
 
-/// The end-to-end fields of a request, in the order in which they are sent; `Host` first.
+/// The end-to-end fields of a request.
 pub trait Fields {
-    /// Passes each field on. Names are in lower case.
+    /// Passes each field on that is not among the lines. Names are in lower case.
     fn each(&self, write: &mut impl FnMut(&[u8], &[u8]));
+
+    /// Fields that go before those as they are.
+    fn lines(&self) -> Option<&Lines> {
+        None
+    }
 }
 
 impl Fields for HeaderMap {

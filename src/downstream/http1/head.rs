@@ -13,13 +13,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::memchr;
 
-use crate::codec::{self, BodyLength};
+use crate::codec::{self, BodyLength, Lines};
 use crate::downstream::Limits;
 use crate::downstream::refuse::Refused;
-use crate::hop;
+use crate::hop::{Nominated, Passage};
 
 /// So many fields are parsed without memory of their own.
 const USUAL_FIELDS: usize = 128;
+
+/// So many of a browser's fields the gate looks at.
+const USUALLY_READ: usize = 6;
 
 /// Path and query as the client sent them, where the `Uri` of its request had to be spelled differently.
 ///
@@ -35,11 +38,14 @@ impl RawTarget {
 }
 
 /// What follows from a request's head for its connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Nature {
     pub(super) length: BodyLength,
     /// Whether the client wants to go on with the connection.
     pub(super) keep_alive: bool,
+    /// The fields that go on as they came. Without them the request's headers hold all there are; with them, those that the
+    /// gate looks at.
+    pub(super) lines: Option<Lines>,
     /// Whether the client waits for `100 Continue` before it sends its body (RFC 9110 section 10.1.1).
     pub(super) expects_continue: bool,
 }
@@ -111,8 +117,10 @@ pub(super) fn parse(head: &Bytes, limits: &Limits, request: &mut Parts) -> Resul
         .map_err(|_| Refused::Malformed("its method is not one"))?;
     set_target(request, head, parsed.path.unwrap_or_default())?;
     let mut framing = Framing { http_1_0, ..Framing::default() };
-    request.headers = framing.fields(head, parsed.headers)?;
+    let lines;
+    (request.headers, lines) = framing.fields(head, parsed.headers)?;
     Ok(Nature {
+        lines,
         length: framing.length()?,
         keep_alive: if http_1_0 { framing.keep_alive } else { true } && !framing.close,
         expects_continue: framing.expects_continue && !http_1_0,
@@ -176,6 +184,8 @@ struct Framing {
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    /// `Connection` names fields that end here.
+    names_fields: bool,
     expects_continue: bool,
 }
 
@@ -184,17 +194,51 @@ impl Framing {
         &mut self,
         head: &Bytes,
         parsed: &[httparse::Header<'_>],
-    ) -> Result<HeaderMap, Refused> {
-        let mut headers = HeaderMap::with_capacity(parsed.len());
+    ) -> Result<(HeaderMap, Option<Lines>), Refused> {
+        let mut lines = Lines::new(head.clone());
+        let mut headers = HeaderMap::with_capacity(USUALLY_READ.min(parsed.len()));
+        let mut pass = true;
         for field in parsed {
-            let name = HeaderName::from_bytes(field.name.as_bytes())
-                .map_err(|_| malformed(httparse::Error::HeaderName))?;
-            self.note(&name, field.value)?;
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-                .map_err(|_| malformed(httparse::Error::HeaderValue))?;
-            headers.append(name, value);
+            let name = field.name.as_bytes();
+            let passage = Passage::of_request(name);
+            if passage != Passage::Unread {
+                let name = self.append(&mut headers, head, field)?;
+                lines.has_host |= name == HOST;
+                // A second equal length ends here (RFC 9110 section 8.6).
+                pass &= name != CONTENT_LENGTH || !std::mem::replace(&mut lines.has_length, true);
+            }
+            pass &= match passage {
+                Passage::Unread | Passage::Read => lines.keep(name),
+                Passage::Ends => true,
+                Passage::Doubtful => false,
+            };
         }
-        Ok(headers)
+        if pass && !self.names_fields {
+            return Ok((headers, Some(lines)));
+        }
+        // Rare: what goes on can only be told field by field.
+        let mut headers = HeaderMap::with_capacity(parsed.len());
+        let mut anew = Self { http_1_0: self.http_1_0, ..Self::default() };
+        for field in parsed {
+            anew.append(&mut headers, head, field)?;
+        }
+        Ok((headers, None))
+    }
+
+    /// Values share the head's bytes.
+    fn append(
+        &mut self,
+        headers: &mut HeaderMap,
+        head: &Bytes,
+        field: &httparse::Header<'_>,
+    ) -> Result<HeaderName, Refused> {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| malformed(httparse::Error::HeaderName))?;
+        self.note(&name, field.value)?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
+            .map_err(|_| malformed(httparse::Error::HeaderValue))?;
+        headers.append(&name, value);
+        Ok(name)
     }
 
     fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refused> {
@@ -203,10 +247,10 @@ impl Framing {
             CONTENT_LENGTH => self.note_length(value),
             TRANSFER_ENCODING => self.note_coding(value),
             CONNECTION => {
-                for option in hop::list(value) {
-                    self.close |= option.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                }
+                let mut said = Nominated::default();
+                self.names_fields |= said.note(value);
+                self.close |= said.close;
+                self.keep_alive |= said.keep_alive;
                 Ok(())
             }
             EXPECT => {

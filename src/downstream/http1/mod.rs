@@ -36,7 +36,7 @@ use super::refuse::Refused;
 use super::request_body::RequestBody;
 use super::stream::Stream;
 use super::{Service, Written};
-use crate::codec::{Decoder, Encoder, Failed, Output};
+use crate::codec::{Decoder, Encoder, Failed, Lines, Output};
 use crate::shutdown::Phase;
 use answer::{Asked, Plan};
 use wire::{Arrived, Writer};
@@ -64,6 +64,7 @@ pub(super) async fn serve<S: Service>(
         output: Output::default(),
         in_head: false,
         request: head::blank(),
+        lines: None,
         peer,
         shared,
     };
@@ -129,6 +130,7 @@ struct Connection<'a, S> {
     in_head: bool,
     /// The request that has arrived, until it is called.
     request: Parts,
+    lines: Option<Lines>,
     peer: &'a Rc<Peer>,
     shared: &'a Rc<Shared<S>>,
 }
@@ -177,6 +179,7 @@ impl<S: Service> Connection<'_, S> {
             Ok(nature) => nature,
             Err(refused) => return Poll::Ready(Ok(Next::Refused(refused))),
         };
+        self.lines = nature.lines;
         self.peer.deadline().clear();
         self.in_head = false;
         self.wire.begin(Decoder::new(nature.length), nature.expects_continue);
@@ -197,7 +200,7 @@ impl<S: Service> Connection<'_, S> {
         let has_body = !self.wire.has_whole_request();
         let wire = has_body.then(|| self.wire.clone());
         let parts = std::mem::replace(&mut self.request, head::blank());
-        Request::from_parts(parts, RequestBody::http1(wire, self.peer.clone()))
+        Request::from_parts(parts, RequestBody::http1(wire, self.lines.take(), self.peer.clone()))
     }
 
     /// The answer; none when the client left before, or was cut off.
@@ -221,7 +224,7 @@ impl<S: Service> Connection<'_, S> {
         written: &Written,
         mut asked: Asked,
     ) -> (Plan, Encoder<Empty<Bytes>>) {
-        self.request = head::blank();
+        (self.request, self.lines) = (head::blank(), None);
         let date = self.begin_answer(&mut asked);
         let plan = answer::write_written(&mut self.output.staged, written, &asked, &date);
         (plan, Encoder::without_body(Empty::new()))

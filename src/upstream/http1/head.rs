@@ -26,6 +26,10 @@ pub(super) fn write<F: Fields>(out: &mut Vec<u8>, head: &Head<'_, F>, bodiless: 
     out.extend_from_slice(head.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut has_length = false;
+    if let Some(lines) = head.fields.lines() {
+        has_length = lines.has_length;
+        lines.runs().for_each(|run| out.extend_from_slice(run));
+    }
     head.fields.each(&mut |name, value| {
         has_length |= name == CONTENT_LENGTH.as_str().as_bytes();
         write_field(out, name, value);

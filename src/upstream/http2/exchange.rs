@@ -19,6 +19,7 @@ use super::body::AnswerBody;
 use super::link::Place;
 use super::upload::Outgoing;
 use crate::body::Body;
+use crate::codec::Lines;
 use crate::hop;
 use crate::sweep::{Deadline, Sweep};
 
@@ -96,8 +97,8 @@ fn request<F: Fields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>
     let mut authority = None;
     let mut headers = HeaderMap::with_capacity(32);
     let mut fault = None;
-    head.fields.each(&mut |name, value| {
-        if name == HOST.as_str().as_bytes() {
+    let mut take = |name: &[u8], value: &[u8]| {
+        if name.eq_ignore_ascii_case(HOST.as_str().as_bytes()) {
             authority = Authority::try_from(value).ok();
             return;
         }
@@ -106,7 +107,11 @@ fn request<F: Fields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>
             (Ok(name), Ok(value)) => drop(headers.append(name, value)),
             _ => fault = Some(Error::Unsendable("a field has no form in HTTP/2")),
         }
-    });
+    };
+    for (name, value) in head.fields.lines().into_iter().flat_map(Lines::fields) {
+        take(name, value);
+    }
+    head.fields.each(&mut take);
     if let Some(fault) = fault {
         return Err(fault);
     }
