@@ -29,7 +29,9 @@ use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender, Written};
 use crate::gate::Gate;
 use crate::problem::Problem;
-use crate::proxy::{ForwardError, ForwardedBody, PROXY_STATUS, Proxy, RequestId, RequestIds};
+use crate::proxy::{
+    ForwardError, Forwarded, ForwardedBody, PROXY_STATUS, Proxy, RequestId, RequestIds,
+};
 use crate::shutdown::{Drain, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Handler, WorkerMetrics};
@@ -170,14 +172,14 @@ impl Stages {
 
     fn forwarded(
         &self,
-        outcome: Result<Answer, ForwardError>,
+        outcome: Result<Forwarded, ForwardError>,
         asked: &HeaderMap,
         id: RequestId,
         observed: &mut Observation,
     ) -> Answer {
         match outcome {
-            Ok(mut response) => {
-                observed.upstream_answered();
+            Ok(Forwarded { mut response, lines }) => {
+                observed.upstream_answered(lines);
                 id.put_on(&mut response);
                 response
             }

@@ -19,10 +19,11 @@ use std::error::Error;
 use std::future::Future;
 use std::rc::Rc;
 
-use crate::codec;
+use crate::codec::{self, Lines};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
+use http_body_util::Full;
 use refuse::Refused;
 
 pub use bind::{Bound, Inherited, Listener, bind};
@@ -34,6 +35,16 @@ pub use listener::{Acceptor, Connections};
 pub use peer::{Peer, Takeover};
 pub use request_body::{BodyError, RequestBody};
 pub use sender::{Sender, X_FORWARDED_FOR};
+
+/// The body of an answer.
+pub trait AnswerBody: http_body::Body {
+    /// Fields of the answer beside those of its head, as they came from where it came from; over HTTP/1.1 only.
+    fn lines(&self) -> Option<&Lines> {
+        None
+    }
+}
+
+impl AnswerBody for Full<Bytes> {}
 
 /// An answer of 200 that was written before anybody asked.
 #[derive(Clone, Debug)]
@@ -60,9 +71,7 @@ impl Written {
 /// What answers requests; belongs to one worker's thread.
 pub trait Service: 'static {
     /// The body of an answer. An error in it cuts the answer short.
-    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
-        + Unpin
-        + 'static;
+    type Body: AnswerBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
 
     /// Answers what of `peer` is no request, or must not be one.
     fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Self::Body>;

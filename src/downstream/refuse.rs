@@ -77,8 +77,10 @@ pub fn check(request: &Parts) -> Result<(), Refused> {
         return Err(Refused::Target);
     }
     let asterisk = uri.path() == "*" && request.method == Method::OPTIONS;
-    let origin_or_absolute =
-        uri.path().starts_with('/') && (uri.scheme().is_some() || uri.authority().is_none());
+    // `Uri` takes more for a scheme than RFC 3986 section 3.1 does.
+    let is_scheme = |scheme: &str| scheme.starts_with(|first: char| first.is_ascii_alphabetic());
+    let origin_or_absolute = uri.path().starts_with('/')
+        && uri.scheme_str().map_or(uri.authority().is_none(), is_scheme);
     if !asterisk && !origin_or_absolute {
         return Err(Refused::Target);
     }

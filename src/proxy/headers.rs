@@ -1,6 +1,6 @@
 //! The fields of a forwarded request: what the client sent, less what must not cross, plus what tells where it came from.
 //!
-//! [`Forwarded`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order,
+//! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order,
 //! `Host` first. Left out are hop-by-hop fields (RFC 9110 section 7.6.1), `Expect` (answered here) and, from a peer that is
 //! not trusted, every forwarding field. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`, `X-Request-Id`
 //! and `Via`; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110 10.1.4).
@@ -21,11 +21,14 @@ use crate::hop::{self, Nominated};
 use crate::upstream::Fields;
 
 /// `X-Request-Id`, on the request and on its answer.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static(X_REQUEST_ID_TEXT);
+
+/// The same as text.
+pub(super) const X_REQUEST_ID_TEXT: &str = "x-request-id";
 
 /// The fields of one request on its way to the dashboard.
 #[derive(Debug)]
-pub(super) struct Forwarded<'a> {
+pub(super) struct Outgoing<'a> {
     pub(super) request: &'a Parts,
     pub(super) peer: &'a Peer,
     pub(super) sender: Sender,
@@ -65,7 +68,7 @@ impl Marks {
     }
 }
 
-impl Fields for Forwarded<'_> {
+impl Fields for Outgoing<'_> {
     fn each(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         let host = self.host();
         if !self.lines.as_ref().is_some_and(|lines| lines.has_host) {
@@ -82,7 +85,7 @@ impl Fields for Forwarded<'_> {
     }
 }
 
-impl Forwarded<'_> {
+impl Outgoing<'_> {
     /// The host as sent; HTTP/2 sends it as `:authority` (RFC 9113 section 8.3.1).
     fn host(&self) -> &[u8] {
         let sent = self.request.headers.get(HOST).map(|host| host.as_bytes());

@@ -11,13 +11,14 @@ use std::rc::Rc;
 
 use http::header::VIA;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, Version};
 
 use crate::body::Body;
+use crate::codec::Lines;
 use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
 use crate::gate::Permit;
 use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
-use headers::{Forwarded, Marks};
+use headers::{Marks, Outgoing};
 use upgrade::Translated;
 
 pub use error::{ForwardError, PROXY_STATUS};
@@ -26,6 +27,15 @@ pub use tunnel::Tunnels;
 
 /// A forwarded answer's body.
 pub type ForwardedBody = Box<AnswerBody<RequestBody>>;
+
+/// The dashboard's answer.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// Its head and its body.
+    pub response: Response<Body<ForwardedBody>>,
+    /// Its fields as they came, but for `X-Request-Id`; then the response has none.
+    pub lines: Option<Lines>,
+}
 
 /// One worker's way to the dashboard.
 #[derive(Debug)]
@@ -58,7 +68,7 @@ impl Proxy {
         peer: &Rc<Peer>,
         sender: Sender,
         id: &RequestId,
-    ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
+    ) -> Result<Forwarded, ForwardError> {
         let marks = Marks::of(&parts.headers);
         if marks.via && self.has_been_here(&parts.headers) {
             return Err(ForwardError::Loop);
@@ -69,7 +79,7 @@ impl Proxy {
             None if marks.upgrade => upgrade::wanted(parts, &body),
             None => None,
         };
-        let fields = Forwarded {
+        let fields = Outgoing {
             request: parts,
             peer,
             sender,
@@ -82,8 +92,11 @@ impl Proxy {
             marks,
         };
         let target = target(parts);
-        let head = Head { method: &parts.method, target: &target, fields, upgrade };
-        let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
+        let lines_without =
+            (parts.version != Version::HTTP_2).then_some(headers::X_REQUEST_ID_TEXT);
+        let head = Head { method: &parts.method, target: &target, fields, upgrade, lines_without };
+        let upstream::Answer { mut response, lines, upgraded } =
+            self.client.send(&head, body).await?;
         let (tunnels, owner) = (self.tunnels.clone(), peer.clone());
         match (upgraded, translated) {
             (None, None) => {}
@@ -103,7 +116,7 @@ impl Proxy {
             }
             (None, Some(_)) => upgrade::decline(&response)?,
         }
-        Ok(response)
+        Ok(Forwarded { response, lines })
     }
 
     fn has_been_here(&self, headers: &HeaderMap) -> bool {

@@ -12,7 +12,8 @@ use http_body::{Frame, SizeHint};
 
 use super::{Answer, Stages};
 use crate::body::Body;
-use crate::downstream::Sender;
+use crate::codec::Lines;
+use crate::downstream::{self, Sender};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{Flag, Record};
 use crate::telemetry::metrics::Handler;
@@ -23,12 +24,14 @@ use crate::upstream;
 pub(super) struct Observation {
     pub(super) stages: Rc<Stages>,
     record: Option<Box<Record>>,
+    /// The answer's fields as they came.
+    lines: Option<Lines>,
 }
 
 impl Observation {
     pub(super) fn new(stages: Rc<Stages>) -> Self {
         stages.metrics.request_began();
-        Self { stages, record: None }
+        Self { stages, record: None, lines: None }
     }
 
     pub(super) fn asked(&mut self, head: &Parts, sender: Sender, id: &RequestId) {
@@ -54,7 +57,8 @@ impl Observation {
         self.record = Some(Box::new(record));
     }
 
-    pub(super) fn upstream_answered(&mut self) {
+    pub(super) fn upstream_answered(&mut self, lines: Option<Lines>) {
+        self.lines = lines;
         if let Some(record) = &mut self.record {
             record.upstream = Some(record.elapsed());
         }
@@ -91,6 +95,12 @@ impl Drop for Observation {
 pub struct Observed {
     body: Body<ForwardedBody>,
     observation: Observation,
+}
+
+impl downstream::AnswerBody for Observed {
+    fn lines(&self) -> Option<&Lines> {
+        self.observation.lines.as_ref()
+    }
 }
 
 impl http_body::Body for Observed {

@@ -158,6 +158,8 @@ pub struct Head<'a, F> {
     pub fields: F,
     /// Asks for this protocol instead of HTTP.
     pub upgrade: Option<&'a HeaderValue>,
+    /// Whether the answer's fields may stay in their lines, all but the one of this name.
+    pub lines_without: Option<&'static str>,
 }
 
 /// What the dashboard answered.
@@ -165,6 +167,8 @@ pub struct Head<'a, F> {
 pub struct Answer<B> {
     /// Head and streaming body; end-to-end fields only.
     pub response: Response<crate::body::Body<Box<AnswerBody<B>>>>,
+    /// The fields as they came; then the response has none.
+    pub lines: Option<Lines>,
     /// The connection itself, after `101 Switching Protocols`.
     pub upgraded: Option<Upgraded>,
 }
@@ -335,7 +339,13 @@ impl Client {
     ) -> Result<Response<Bytes>, Error> {
         let (parts, ()) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let head = Head { method: &parts.method, target, fields: parts.headers, upgrade: None };
+        let head = Head {
+            method: &parts.method,
+            target,
+            fields: parts.headers,
+            upgrade: None,
+            lines_without: None,
+        };
         let (parts, mut body) = self.send(&head, Empty::new()).await?.response.into_parts();
         let mut collected = BytesMut::new();
         while let Some(frame) = body.frame().await {

@@ -2,11 +2,10 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Method, Response, StatusCode, Version};
-use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
-use crate::codec::{Coding, write_field, write_number};
-use crate::downstream::Written;
+use crate::codec::{Coding, Lines, write_field, write_number};
+use crate::downstream::{AnswerBody, Written};
 use crate::hop;
 
 /// What of its request decides about an answer.
@@ -55,7 +54,7 @@ pub(super) fn write_written(
 }
 
 /// Writes the head of `response`. `date` is for answers that have none (RFC 9110 section 6.6.1).
-pub(super) fn write<B: Body>(
+pub(super) fn write<B: AnswerBody>(
     out: &mut Vec<u8>,
     response: &Response<B>,
     asked: &Asked,
@@ -69,6 +68,11 @@ pub(super) fn write<B: Body>(
     // RFC 9110 section 8.6: never a length where there cannot be a body.
     let may_have_length = !status.is_informational() && status != StatusCode::NO_CONTENT;
     let (mut has_length, mut has_date, mut keep_alive) = (false, false, asked.keep_alive);
+    if let Some(lines) = response.body().lines() {
+        has_length = lines.has_length && may_have_length;
+        has_date = lines.has_date;
+        write_lines(out, lines, may_have_length);
+    }
     for (name, value) in response.headers() {
         if *name == CONTENT_LENGTH {
             has_length = true;
@@ -117,6 +121,18 @@ fn write_persistence(out: &mut Vec<u8>, keep_alive: bool, version: Version) {
         write_field(out, b"connection", b"close");
     } else if version == Version::HTTP_10 {
         write_field(out, b"connection", b"keep-alive");
+    }
+}
+
+fn write_lines(out: &mut Vec<u8>, lines: &Lines, may_have_length: bool) {
+    if may_have_length || !lines.has_length {
+        lines.runs().for_each(|run| out.extend_from_slice(run));
+        return;
+    }
+    for (name, value) in lines.fields() {
+        if !name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes()) {
+            write_field(out, name, value);
+        }
     }
 }
 

@@ -35,7 +35,7 @@ use super::peer::Peer;
 use super::refuse::Refused;
 use super::request_body::RequestBody;
 use super::stream::Stream;
-use super::{Service, Written};
+use super::{AnswerBody, Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Lines, Output};
 use crate::shutdown::Phase;
 use answer::{Asked, Plan};
@@ -63,6 +63,7 @@ pub(super) async fn serve<S: Service>(
         wire: Rc::new(Wire::new(stream, early)),
         output: Output::default(),
         in_head: false,
+        may_send: false,
         request: head::blank(),
         lines: None,
         peer,
@@ -128,6 +129,8 @@ struct Connection<'a, S> {
     output: Output,
     /// A head has begun and not ended.
     in_head: bool,
+    /// The client has been answered, and may not know yet that it was for the last time.
+    may_send: bool,
     /// The request that has arrived, until it is called.
     request: Parts,
     lines: Option<Lines>,
@@ -180,6 +183,7 @@ impl<S: Service> Connection<'_, S> {
             Err(refused) => return Poll::Ready(Ok(Next::Refused(refused))),
         };
         self.lines = nature.lines;
+        self.may_send = nature.keep_alive;
         self.peer.deadline().clear();
         self.in_head = false;
         self.wire.begin(Decoder::new(nature.length), nature.expects_continue);
@@ -240,7 +244,7 @@ impl<S: Service> Connection<'_, S> {
     }
 
     /// Writes the answer's head into the output.
-    fn stage<B: Body<Data = Bytes> + Unpin>(
+    fn stage<B: AnswerBody<Data = Bytes> + Unpin>(
         &mut self,
         response: Response<B>,
         mut asked: Asked,
@@ -299,7 +303,8 @@ impl<S: Service> Connection<'_, S> {
     }
 
     /// The next request is waited for.
-    fn wait(&self) {
+    fn wait(&mut self) {
+        self.may_send = false;
         self.peer.deadline().set(self.peer.timeouts().idle);
     }
 
@@ -316,7 +321,7 @@ impl<S: Service> Connection<'_, S> {
 
     /// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.
     async fn close(self) -> io::Result<()> {
-        if self.wire.ends_by_itself() {
+        if !self.may_send && self.wire.ends_by_itself() {
             return Ok(());
         }
         self.peer.deadline().set(LINGER);
@@ -330,7 +335,7 @@ impl<S: Service> Connection<'_, S> {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            if self.wire.has_whole_request() && self.wire.is_quiet() {
+            if !self.may_send && self.wire.has_whole_request() && self.wire.is_quiet() {
                 return Poll::Ready(Ok(()));
             }
             loop {

@@ -24,6 +24,7 @@ pub(in crate::upstream) struct Exchange<B> {
     method: Method,
     /// The protocol that was asked for.
     upgrade: Option<HeaderValue>,
+    lines_without: Option<&'static str>,
     /// Whether a byte of an answer has come.
     answered: bool,
     /// Why the request could not be written; the answer may say more.
@@ -44,6 +45,7 @@ impl<B: Upload> Exchange<B> {
             outgoing: Encoder::new(body, coding),
             method: head.method.clone(),
             upgrade: head.upgrade.cloned(),
+            lines_without: head.lines_without,
             answered: false,
             broken: None,
         }
@@ -99,7 +101,9 @@ impl<B: Upload> Exchange<B> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Error>> {
         loop {
-            while let Some(head) = head::parse(&mut self.connection.input, &self.method)? {
+            while let Some(head) =
+                head::parse(&mut self.connection.input, &self.method, self.lines_without)?
+            {
                 match head.status {
                     StatusCode::SWITCHING_PROTOCOLS if self.is_wanted(&head) => {
                         return Poll::Ready(Ok(head));
@@ -135,13 +139,14 @@ impl<B: Upload> Exchange<B> {
         let mut response = Response::new(Body::Whole(Bytes::new()));
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
+        let lines = head.lines;
         if let Some(reason) = head.reason {
             response.extensions_mut().insert(reason);
         }
         let mut connection = self.connection;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let upgraded = Upgraded { io: connection.io, early: connection.input.into_bytes() };
-            return Answer { response, upgraded: Some(upgraded) };
+            return Answer { response, lines, upgraded: Some(upgraded) };
         }
         let sent = self.outgoing.done && self.broken.is_none();
         if let BodyLength::Known(length) = head.length
@@ -153,12 +158,12 @@ impl<B: Upload> Exchange<B> {
             if head.keep_alive && connection.input.is_empty() {
                 client.recycle(connection);
             }
-            return Answer { response, upgraded: None };
+            return Answer { response, lines, upgraded: None };
         }
         let keep_alive = head.keep_alive && self.broken.is_none();
         let body = AnswerBody::new(connection, self.outgoing, head.length, keep_alive, client);
         *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
-        Answer { response, upgraded: None }
+        Answer { response, lines, upgraded: None }
     }
 }
 

@@ -3,14 +3,14 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::Status;
 use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 
 use super::super::{Error, Fields, Head};
-use crate::codec::{BodyLength, Coding, write_field};
+use crate::codec::{BodyLength, Coding, Lines, write_field};
 use crate::hop::{self, Nominated};
 
 /// Largest answer head, interim answers apart.
@@ -58,16 +58,23 @@ fn expects_body(method: &Method) -> bool {
 pub(in crate::upstream) struct AnswerHead {
     pub(super) status: StatusCode,
     pub(super) reason: Option<ReasonPhrase>,
+    /// Empty when there are lines.
     pub(super) headers: HeaderMap,
+    pub(super) lines: Option<Lines>,
     pub(super) length: BodyLength,
     pub(super) keep_alive: bool,
     /// What a 101 switches to.
     pub(super) protocol: Option<HeaderValue>,
 }
 
-/// Takes a whole head off `input`; `None` when its end has not come.
-pub(super) fn parse(input: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>, Error> {
-    let Some(end) = end_of_head(input) else {
+/// Takes a whole head off `input`; `None` when its end has not come. With `lines_without` its fields are left in their lines
+/// where they can be, but for the one of that name.
+pub(super) fn parse(
+    input: &mut BytesMut,
+    method: &Method,
+    lines_without: Option<&str>,
+) -> Result<Option<AnswerHead>, Error> {
+    let Some((end, is_strict)) = end_of_head(input) else {
         if input.len() > MAX_HEAD_BYTES {
             return Err(Error::Nonsense("its head is too large"));
         }
@@ -86,21 +93,38 @@ pub(super) fn parse(input: &mut BytesMut, method: &Method) -> Result<Option<Answ
     }
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(Error::Nonsense("its status is not one"))?;
-    let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
-    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-    let mut fields = Collected::new(parsed.headers.len());
-    for field in parsed.headers.iter() {
-        fields.take(&head, field)?;
-    }
-    fields.into_head(status, reason, parsed.version == Some(0), method).map(Some)
+    let reason = match parsed.reason {
+        reason if reason == status.canonical_reason() => None,
+        // The parser shows none that is not ASCII.
+        Some("") => ReasonPhrase::try_from(reason_of(&head)).ok(),
+        reason => reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok()),
+    };
+    let in_lines = lines_without.filter(|_| is_strict);
+    let in_lines = in_lines.map(|without| Collected::lines(&head, parsed.headers, without));
+    let collected = match in_lines.transpose()?.flatten() {
+        Some(collected) => collected,
+        None => Collected::fields(&head, parsed.headers)?,
+    };
+    collected.into_head(status, reason, parsed.version == Some(0), method).map(Some)
 }
 
-/// Where the empty line ends, if it has come.
-fn end_of_head(input: &[u8]) -> Option<usize> {
-    memchr_iter(b'\n', input).find_map(|line_feed| match &input[line_feed + 1..] {
-        [b'\r', b'\n', ..] => Some(line_feed + 3),
-        [b'\n', ..] => Some(line_feed + 2),
-        _ => None,
+/// The reason as it stands in the status line.
+fn reason_of(head: &[u8]) -> &[u8] {
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default()
+}
+
+/// Where the empty line ends, if it has come; and whether all lines end in CRLF.
+fn end_of_head(input: &[u8]) -> Option<(usize, bool)> {
+    let mut is_strict = true;
+    memchr_iter(b'\n', input).find_map(|line_feed| {
+        is_strict &= line_feed > 0 && input[line_feed - 1] == b'\r';
+        match &input[line_feed + 1..] {
+            [b'\r', b'\n', ..] => Some((line_feed + 3, is_strict)),
+            [b'\n', ..] => Some((line_feed + 2, false)),
+            _ => None,
+        }
     })
 }
 
@@ -123,6 +147,7 @@ const BAD_VALUE: &str = "a field value has a character that none may have";
 #[derive(Default)]
 struct Collected {
     headers: HeaderMap,
+    lines: Option<Lines>,
     /// What the `Connection` lines say, and those of them that name fields; apart from the others, for they never go on.
     said: Nominated<'static>,
     naming: HeaderMap,
@@ -132,39 +157,73 @@ struct Collected {
     coded: bool,
 }
 
+/// Whether a field goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passage {
+    GoesOn,
+    Ends,
+}
+
 impl Collected {
-    fn new(count: usize) -> Self {
+    fn fields(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<Self, Error> {
         // One more for what the gate adds.
-        Self { headers: HeaderMap::with_capacity(count + 1), ..Self::default() }
+        let headers = HeaderMap::with_capacity(parsed.len() + 1);
+        let mut collected = Self { headers, ..Self::default() };
+        for field in parsed {
+            if collected.note(head, field)? == Passage::GoesOn {
+                let value = value(head, field)?;
+                collected.headers.append(name(field)?, value);
+            }
+        }
+        Ok(collected)
     }
 
-    /// Values share the head's bytes.
-    fn take(&mut self, head: &Bytes, field: &httparse::Header<'_>) -> Result<(), Error> {
-        let name =
-            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Error::Nonsense(BAD_NAME))?;
-        if name == CONTENT_LENGTH && !self.is_first_length(field.value)? {
-            return Ok(());
+    /// None where what goes on can only be told field by field.
+    fn lines(
+        head: &Bytes,
+        parsed: &[httparse::Header<'_>],
+        without: &str,
+    ) -> Result<Option<Self>, Error> {
+        let mut lines = Lines::new(head.clone());
+        let mut collected = Self::default();
+        for field in parsed {
+            let goes_on = collected.note(head, field)? == Passage::GoesOn;
+            if goes_on && !field.name.eq_ignore_ascii_case(without) {
+                lines.has_length |= field.name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str());
+                lines.has_date |= field.name.eq_ignore_ascii_case(DATE.as_str());
+                if !lines.keep(field.name.as_bytes()) {
+                    return Ok(None);
+                }
+            }
         }
-        if name == TRANSFER_ENCODING {
-            return self.coding(field.value);
+        collected.lines = Some(lines);
+        Ok(collected.naming.is_empty().then_some(collected))
+    }
+
+    /// Takes note of what frames the message, or describes its connection.
+    fn note(&mut self, head: &Bytes, field: &httparse::Header<'_>) -> Result<Passage, Error> {
+        let is = |known: HeaderName| field.name.eq_ignore_ascii_case(known.as_str());
+        // By length: most fields are none of these, and a look at one number tells.
+        match field.name.len() {
+            14 if is(CONTENT_LENGTH) => {
+                return self.is_first_length(field.value).map(|is_first| match is_first {
+                    true => Passage::GoesOn,
+                    false => Passage::Ends,
+                });
+            }
+            17 if is(TRANSFER_ENCODING) => self.coding(field.value)?,
+            10 if is(CONNECTION) => {
+                if self.said.note(field.value) {
+                    self.naming.append(CONNECTION, value(head, field)?);
+                }
+            }
+            7 if is(UPGRADE) => {
+                self.protocol.get_or_insert(value(head, field)?);
+            }
+            2 | 10 | 16 | 18 | 19 if hop::is_hop_by_hop(&name(field)?) => {}
+            _ => return Ok(Passage::GoesOn),
         }
-        let is_connection = name == CONNECTION;
-        if is_connection && !self.said.note(field.value) {
-            return Ok(());
-        }
-        let is_upgrade = name == UPGRADE;
-        if !is_connection && !is_upgrade && hop::is_hop_by_hop(&name) {
-            return Ok(());
-        }
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-            .map_err(|_| Error::Nonsense(BAD_VALUE))?;
-        if is_upgrade {
-            self.protocol.get_or_insert(value);
-        } else {
-            let headers = if is_connection { &mut self.naming } else { &mut self.headers };
-            headers.append(name, value);
-        }
-        Ok(())
+        Ok(Passage::Ends)
     }
 
     /// Several equal lengths become one (RFC 9110 section 8.6); others are no length at all.
@@ -215,8 +274,19 @@ impl Collected {
             true => self.headers,
             false => without(self.headers, &Nominated::of(&self.naming)),
         };
-        Ok(AnswerHead { status, reason, headers, length, keep_alive, protocol: self.protocol })
+        let Self { lines, protocol, .. } = self;
+        Ok(AnswerHead { status, reason, headers, lines, length, keep_alive, protocol })
     }
+}
+
+fn name(field: &httparse::Header<'_>) -> Result<HeaderName, Error> {
+    HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Error::Nonsense(BAD_NAME))
+}
+
+/// Shares the head's bytes.
+fn value(head: &Bytes, field: &httparse::Header<'_>) -> Result<HeaderValue, Error> {
+    HeaderValue::from_maybe_shared(head.slice_ref(field.value))
+        .map_err(|_| Error::Nonsense(BAD_VALUE))
 }
 
 /// `headers` without those that `nominated` names, in the order in which they came.

@@ -220,17 +220,17 @@ impl<B: Upload> Exchange<B> {
         let bodiless = *method == Method::HEAD
             || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if bodiless || incoming.is_end_stream() {
-            return Ok(Answer { response, upgraded: None });
+            return Ok(Answer { response, lines: None, upgraded: None });
         }
         let ahead = poll_fn(|cx| Poll::Ready(poll_ahead(&mut incoming, cx))).await;
         let ahead = ahead.map_err(|error| failed(super::fault(error, false)))?;
         if !ahead.is_empty() && incoming.is_end_stream() {
             *response.body_mut() = Body::Whole(ahead);
-            return Ok(Answer { response, upgraded: None });
+            return Ok(Answer { response, lines: None, upgraded: None });
         }
         let body = AnswerBody::new(incoming, self.outgoing, ahead, length, place);
         *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http2(body)));
-        Ok(Answer { response, upgraded: None })
+        Ok(Answer { response, lines: None, upgraded: None })
     }
 }
 

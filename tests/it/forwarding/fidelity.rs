@@ -1,5 +1,7 @@
 //! What a parser or a codec between client and dashboard likes to mend, and must not: the gate is not to be noticed.
 
+use std::net::TcpStream;
+
 use super::{answered, forwarded, recorded, stage, stage_with};
 use crate::support::message::{Length, Message};
 use crate::support::wire::Wire;
@@ -228,6 +230,8 @@ fn a_request_that_is_whole_only_after_the_stop_is_told_503() {
     assert_eq!(other.answer().status(), 404);
     gate.signal("TERM");
     gate.log().wait_for("stopping");
+    // Its listeners closed, nothing that comes is served any more.
+    while TcpStream::connect(gate.address).is_ok() {}
     client.send("\r\n");
     let answer = client.answer();
     assert_eq!((answer.status(), answer.field("retry-after")), (503, "1".into()));
