@@ -151,16 +151,18 @@ impl Decoder {
     }
 
     fn trailers(&mut self, input: &mut BytesMut) -> Result<Step, Fault> {
-        if memchr_iter(b'\n', input).any(|at| at == 0 || input[at - 1] != b'\r') {
-            return Err(Fault::Trailers);
-        }
         let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
         let parsed = httparse::parse_headers(input, &mut fields).map_err(|error| match error {
             httparse::Error::TooManyHeaders => Fault::LargeTrailers,
             _ => Fault::Trailers,
         })?;
-        let httparse::Status::Complete((end, fields)) = parsed else {
-            return if input.len() > MAX_TRAILER_BYTES {
+        // What follows their end is another message's.
+        let end = if let httparse::Status::Complete((end, _)) = parsed { end } else { input.len() };
+        if memchr_iter(b'\n', &input[..end]).any(|at| at == 0 || input[at - 1] != b'\r') {
+            return Err(Fault::Trailers);
+        }
+        let httparse::Status::Complete((_, fields)) = parsed else {
+            return if end > MAX_TRAILER_BYTES {
                 Err(Fault::LargeTrailers)
             } else {
                 Ok(Step::NeedMore)
@@ -235,8 +237,8 @@ mod tests {
         assert_eq!(whole(BodyLength::Known(3), b"abcdef"), split(b"abc", b"def"));
         assert_eq!(whole(BodyLength::Known(0), b"abc"), split(b"", b"abc"));
         assert_eq!(whole(BodyLength::UntilClose, b"abc"), split(b"abc", b""));
-        let chunks = b"1;x=\"y\"\r\na\r\n002\r\nbc\r\n000\r\nT: 1\r\nTE: x\r\n\r\nnext";
-        assert_eq!(whole(BodyLength::Chunked, chunks), split(b"abc", b"next"));
+        let chunks = b"1;x=\"y\"\r\na\r\n002\r\nbc\r\n000\r\nT: 1\r\nTE: x\r\n\r\nnext\n";
+        assert_eq!(whole(BodyLength::Chunked, chunks), split(b"abc", b"next\n"));
         assert!(
             decode(BodyLength::Chunked, [&chunks[..]])
                 .is_ok_and(|found| found.1 == "{\"t\": \"1\"}")
