@@ -18,9 +18,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// What was no request.
-    pub(super) const fn in_vain() -> Self {
-        Self { method: Method::GET, version: Version::HTTP_11, keep_alive: false }
+    /// What was no request; its method may have been read.
+    pub(super) const fn in_vain(method: Method) -> Self {
+        Self { method, version: Version::HTTP_11, keep_alive: false }
     }
 }
 

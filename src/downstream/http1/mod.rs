@@ -88,7 +88,8 @@ pub(super) async fn serve<S: Service>(
             Next::Refused(refused) => {
                 connection.begin_refusal();
                 let response = shared.service.refuse(refused, peer.clone());
-                let (plan, mut encoder) = connection.stage(response, Asked::in_vain());
+                let asked = Asked::in_vain(std::mem::take(&mut connection.request.method));
+                let (plan, mut encoder) = connection.stage(response, asked);
                 (plan, connection.send(&mut encoder).await)
             }
             Next::End => return connection.close().await,
