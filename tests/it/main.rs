@@ -5,5 +5,6 @@ mod forwarding;
 mod http2;
 mod licensing;
 mod oracle;
+mod parser;
 mod support;
 mod transports;

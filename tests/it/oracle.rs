@@ -25,6 +25,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use crate::support::gate::PATIENCE;
+use crate::support::spoil::{
+    self, Mutation, chunked, cuts, is_hop_by_hop, is_protected, latin, pieces, settings,
+};
 
 /// What a dashboard says, and how it lets go.
 #[derive(Clone, Debug)]
@@ -59,17 +62,6 @@ struct Read {
 type Verdict = Result<Read, String>;
 
 impl Script {
-    fn pieces(&self) -> Vec<&[u8]> {
-        let mut cuts: Vec<usize> =
-            self.cuts.iter().map(|cut| cut % (self.bytes.len() + 1)).collect();
-        cuts.sort_unstable();
-        cuts.dedup();
-        let ends = cuts.iter().copied().chain([self.bytes.len()]);
-        let mut start = 0;
-        let pieces = ends.map(|end| &self.bytes[std::mem::replace(&mut start, end)..end]);
-        pieces.filter(|piece| !piece.is_empty()).collect()
-    }
-
     fn shown(&self) -> String {
         let Self { method, bytes, cuts, end } = self;
         format!("{method} {end:?} cut at {cuts:?}\n{}", bytes.escape_ascii())
@@ -145,7 +137,7 @@ async fn attend(mut socket: TcpStream, script: Script) {
             socket.write_all(answer.as_bytes()).await.expect("sent");
             continue;
         }
-        for piece in script.pieces() {
+        for piece in pieces(&script.bytes, &script.cuts) {
             // A client that has seen enough has closed.
             if socket.write_all(piece).await.is_err() {
                 return;
@@ -276,34 +268,6 @@ fn kept_trailers(trailers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
         !is_hop_by_hop(name) && !is_protected(name) && !is_content
     });
     kept.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
-}
-
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "transfer-encoding"
-            | "te"
-            | "upgrade"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-    )
-}
-
-fn is_protected(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "host"
-            | "content-length"
-            | "authorization"
-            | "cookie"
-            | "via"
-            | "forwarded"
-            | "x-real-ip"
-            | "x-request-id"
-    ) || name.as_str().starts_with("x-forwarded-")
 }
 
 /// How a generated answer's body ends.
@@ -474,155 +438,44 @@ fn frame(bytes: &mut Vec<u8>, framing: &Framing, body: &[u8]) {
     let Framing::Chunked { sizes, extension, trailers } = framing else {
         return bytes.extend_from_slice(body);
     };
-    let mut rest = body;
-    for size in sizes.iter().chain([&body.len()]) {
-        let (piece, behind) = rest.split_at((*size).min(rest.len()));
-        rest = behind;
-        if !piece.is_empty() {
-            bytes.extend(format!("{:x}{extension}\r\n", piece.len()).bytes());
-            bytes.extend([piece, b"\r\n"].concat());
-        }
-    }
-    bytes.extend(format!("0{extension}\r\n").bytes());
-    bytes.extend(latin(&trailers.concat()));
-    bytes.extend(b"\r\n");
-}
-
-/// Characters as single bytes.
-fn latin(text: &str) -> Vec<u8> {
-    text.chars().map(|char| char as u8).collect()
-}
-
-/// What spoils an answer.
-#[derive(Clone, Debug)]
-enum Mutation {
-    Truncate(Index),
-    Drop(Index),
-    Insert(Index, &'static str),
-    Replace(Index, u8),
-    /// Behind a line end: a line of its own.
-    Line(Index, &'static str),
-    Repeat(Index, Index),
-    /// A CRLF becomes less, or more.
-    LineEnd(Index, &'static str),
+    bytes.extend(chunked(body, sizes, extension, &trailers.concat()));
 }
 
 fn mutation() -> impl Strategy<Value = Mutation> {
-    let at = any::<Index>;
-    let bits = select(vec![
-        "\0",
-        "\r",
-        "\n",
-        "\r\n",
-        " ",
-        "\t",
-        ":",
-        ";",
-        ",",
-        "0",
-        "1",
-        "f",
-        "-",
-        "+",
-        "x",
-        "\x7f",
-        "\u{80}",
-        "\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-    ]);
-    let lines = select(vec![
-        "Content-Length: 5\r\n",
-        "Content-Length: 0\r\n",
-        "Content-Length: +5\r\n",
-        "Content-Length: 5, 5\r\n",
-        "Content-Length: 5,\r\n",
-        "Content-Length:\r\n",
-        "Content-Length: 05\r\n",
-        "Content-Length: 18446744073709551616\r\n",
-        "Content-Length: 18446744073709551615\r\n",
-        "Content-Length : 5\r\n",
-        "Transfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: gzip, chunked\r\n",
-        "Transfer-Encoding: chunked, gzip\r\n",
-        "Transfer-Encoding: identity\r\n",
-        "Transfer-Encoding: xchunked\r\n",
-        "Transfer-Encoding : chunked\r\n",
-        "Transfer-Encoding:\r\n chunked\r\n",
-        "Transfer-Encoding: \x0bchunked\r\n",
-        "Connection: close\r\n",
-        "Connection: upgrade\r\nUpgrade: x\r\n",
-        " folded\r\n",
-        "no colon\r\n",
-        ": empty\r\n",
-        "Bad Name: x\r\n",
-        "\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-        "5\r\n",
-        "0\r\n",
-        "0\r\n\r\n",
-    ]);
-    let line_ends = select(vec!["\n", "\r", "", "\r\r\n", "\n\r", " \r\n", "\r\n "]);
-    prop_oneof![
-        2 => at().prop_map(Mutation::Truncate),
-        1 => at().prop_map(Mutation::Drop),
-        3 => (at(), bits).prop_map(|(at, bit)| Mutation::Insert(at, bit)),
-        2 => (at(), any::<u8>()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
-        4 => (at(), lines).prop_map(|(at, line)| Mutation::Line(at, line)),
-        1 => (at(), at()).prop_map(|(from, to)| Mutation::Repeat(from, to)),
-        3 => (at(), line_ends).prop_map(|(at, end)| Mutation::LineEnd(at, end)),
-    ]
-}
-
-impl Mutation {
-    fn on(&self, bytes: &mut Vec<u8>) {
-        if bytes.is_empty() {
-            return;
-        }
-        let line_ends: Vec<usize> = bytes
-            .windows(2)
-            .enumerate()
-            .filter(|(_, two)| two == b"\r\n")
-            .map(|(at, _)| at)
-            .collect();
-        match self {
-            Self::Truncate(at) => bytes.truncate(at.index(bytes.len())),
-            Self::Drop(at) => drop(bytes.remove(at.index(bytes.len()))),
-            Self::Insert(at, bit) => {
-                let at = at.index(bytes.len() + 1);
-                bytes.splice(at..at, latin(bit));
-            }
-            Self::Replace(at, byte) => {
-                let at = at.index(bytes.len());
-                bytes[at] = *byte;
-            }
-            Self::Line(..) | Self::LineEnd(..) if line_ends.is_empty() => {}
-            Self::Line(at, line) => {
-                let at = line_ends[at.index(line_ends.len())] + 2;
-                bytes.splice(at..at, line.bytes());
-            }
-            Self::Repeat(from, to) => {
-                let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
-                let part = bytes[from.min(to)..from.max(to)].to_vec();
-                bytes.splice(to..to, part);
-            }
-            Self::LineEnd(at, end) => {
-                let at = line_ends[at.index(line_ends.len())];
-                bytes.splice(at..at + 2, end.bytes());
-            }
-        }
-    }
-}
-
-fn cuts() -> impl Strategy<Value = Vec<usize>> {
-    prop_oneof![
-        Just(Vec::new()),
-        vec(any::<u16>().prop_map(usize::from), 0..6),
-        Just((0..400).collect())
-    ]
-}
-
-fn settings(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    spoil::mutation(
+        vec!["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"],
+        vec![
+            "Content-Length: 5\r\n",
+            "Content-Length: 0\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: 5,\r\n",
+            "Content-Length:\r\n",
+            "Content-Length: 05\r\n",
+            "Content-Length: 18446744073709551616\r\n",
+            "Content-Length: 18446744073709551615\r\n",
+            "Content-Length : 5\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked, gzip\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding : chunked\r\n",
+            "Transfer-Encoding:\r\n chunked\r\n",
+            "Transfer-Encoding: \x0bchunked\r\n",
+            "Connection: close\r\n",
+            "Connection: upgrade\r\nUpgrade: x\r\n",
+            " folded\r\n",
+            "no colon\r\n",
+            ": empty\r\n",
+            "Bad Name: x\r\n",
+            "\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "5\r\n",
+            "0\r\n",
+            "0\r\n\r\n",
+        ],
+    )
 }
 
 proptest! {
