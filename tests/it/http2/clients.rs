@@ -1,5 +1,7 @@
 //! Clients that speak HTTP/2 with prior knowledge: limits, bodies, trailers, resets, the end.
 
+use std::time::Duration;
+
 use super::{stage, stage_with};
 use crate::support::h2::{
     CANCEL, Conn, ENABLE_CONNECT_PROTOCOL, Event, INITIAL_WINDOW_SIZE, INTERNAL_ERROR, NO_ERROR,
@@ -205,7 +207,7 @@ fn an_answer_waits_for_its_clients_window_and_others_pass_it() {
 
 /// Offers `/large` without end, until the gate takes no more for a while; how much that was.
 fn offered(call: &mut crate::support::origin::Call) -> usize {
-    call.write_timeout(std::time::Duration::from_millis(500));
+    call.write_timeout(Duration::from_millis(500));
     let piece = vec![b'x'; 64 * 1024];
     (0..16 * 1024).take_while(|_| call.try_send(&piece).is_ok()).count() * piece.len()
 }
@@ -261,6 +263,37 @@ fn a_silent_client_is_pinged_and_a_dead_one_closed() {
     assert_eq!(client.event(), Event::Ping);
     // Acknowledged behind the scenes; now it reads no more, and so acknowledges nothing.
     call.ends();
+}
+
+#[test]
+fn a_client_that_reads_slowly_is_not_dead() {
+    const PIECE: usize = 64 * 1024;
+    const WIDE: u32 = (1 << 31) - 1;
+    let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"500ms\""));
+    let mut slow = Conn::connect_with(gate.address, &[(INITIAL_WINDOW_SIZE, WIDE)]);
+    slow.window_update(0, WIDE - 65_535);
+    let stream = slow.get("/large");
+    let mut large = origin.accept();
+    large.request();
+    large.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    large.write_timeout(Duration::from_millis(500));
+    let piece = vec![b'x'; PIECE];
+    let taken = (0..1024).take_while(|_| large.try_send(&piece).is_ok()).count();
+    assert!(taken < 1024, "the gate took all");
+    // In the time in which one that acknowledges nothing is found out.
+    let mut dead = Conn::connect(gate.address);
+    dead.get("/slow");
+    let mut call = origin.accept();
+    call.request();
+    call.ends();
+    slow.head();
+    let mut read = 0;
+    while read < taken * PIECE {
+        match slow.news() {
+            Event::Data { stream: of, data, .. } if of == stream => read += data.len(),
+            other => panic!("{other:?} after {read} bytes of {}", taken * PIECE),
+        }
+    }
 }
 
 #[test]
