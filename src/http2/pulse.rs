@@ -9,6 +9,9 @@ use h2::{Ping, PingPong};
 
 use crate::sweep::{Deadline, Sweep};
 
+/// The answer to a PING: more than that is other words.
+const PONG_BYTES: u64 = 9 + 8;
+
 /// When a connection is asked, and given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rhythm {
@@ -62,8 +65,10 @@ impl Pulse {
     /// finds out.
     pub fn has_stopped(&mut self, heard: u64, is_full: bool, cx: &mut Context<'_>) -> bool {
         if self.asked && self.ping.poll_pong(cx).is_ready() {
-            (self.asked, self.answered) = (false, true);
-            self.rest(heard, self.rhythm.again);
+            self.asked = false;
+            self.answered = heard == self.heard + PONG_BYTES;
+            let Rhythm { silence, again, .. } = self.rhythm;
+            self.rest(heard, if self.answered { again } else { silence });
         } else if self.answered && heard != self.heard {
             self.answered = false;
             self.rest(heard, self.rhythm.silence);

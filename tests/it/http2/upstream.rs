@@ -584,8 +584,6 @@ fn a_silent_dashboard_that_has_answered_a_ping_is_left_alone() {
     let stream = quiet.whole().stream;
     assert_eq!(quiet.event(), Event::Ping);
     // Acknowledged by now. Another connection's first PING comes later than a second one would here.
-    quiet.ping();
-    assert_eq!(quiet.event(), Event::Pong);
     let mut client = asked(&gate, "/other");
     let mut other = accept(&origin);
     let asked_of_other = other.whole().stream;
