@@ -69,6 +69,8 @@ pub(super) async fn serve<S: Service>(
         peer,
         shared,
     };
+    // The order to cut wakes who has asked a deadline once; a request that is there already would not.
+    poll_fn(|cx| Poll::Ready(peer.deadline().has_passed(cx))).await;
     loop {
         let (plan, sent) = match poll_fn(|cx| connection.poll_next(cx)).await? {
             Next::Request(asked) => match shared.service.at_once(&connection.request) {
