@@ -220,7 +220,7 @@ impl Collected {
             7 if is(UPGRADE) => {
                 self.protocol.get_or_insert(value(head, field)?);
             }
-            2 | 10 | 16 | 18 | 19 if hop::is_hop_by_hop(&name(field)?) => {}
+            2 | 10 | 16 | 18 | 19 if hop::is_hop_by_hop(name(field)?.as_str()) => {}
             _ => return Ok(Passage::GoesOn),
         }
         Ok(Passage::Ends)
