@@ -120,9 +120,9 @@ enum Next {
 /// How an answer went.
 enum Sent {
     Whole,
-    /// Its body broke off.
+    /// Its body broke off, or the end of the gate cut it.
     Cut,
-    /// The client has left, or is cut off by the end of the gate.
+    /// The client has left.
     Gone,
 }
 
@@ -273,7 +273,7 @@ impl<S: Service> Connection<'_, S> {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
     {
         if self.shared.drain.phase() == Phase::Cut {
-            return Poll::Ready(Sent::Gone);
+            return Poll::Ready(Sent::Cut);
         }
         match encoder.poll_send(&mut self.output, &mut Writer(&self.wire), cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Sent::Whole),
