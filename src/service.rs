@@ -178,9 +178,14 @@ impl Stages {
         observed: &mut Observation,
     ) -> Answer {
         match outcome {
-            Ok(Forwarded { mut response, lines }) => {
-                observed.upstream_answered(lines);
+            Ok(Forwarded { mut response, lines: None }) => {
+                observed.upstream_answered();
                 id.put_on(&mut response);
+                response
+            }
+            Ok(Forwarded { response, lines: Some(lines) }) => {
+                observed.upstream_answered();
+                observed.pass(lines, id);
                 response
             }
             Err(error) => {

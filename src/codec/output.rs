@@ -8,6 +8,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
+/// Room for the usual head and a small body.
+const USUAL_BYTES: usize = 2 * 1024;
+
 /// Most memory that is kept for the next to use.
 const MAX_SPARE_BYTES: usize = 64 * 1024;
 
@@ -44,6 +47,7 @@ impl Output {
     pub fn lend(&mut self, spare: &RefCell<Vec<u8>>) {
         if self.staged.capacity() == 0 {
             self.staged = spare.take();
+            self.staged.reserve(USUAL_BYTES);
         }
     }
 

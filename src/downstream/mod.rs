@@ -22,7 +22,7 @@ use std::rc::Rc;
 use crate::codec::{self, Lines};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use refuse::Refused;
 
@@ -40,6 +40,11 @@ pub use sender::{Sender, X_FORWARDED_FOR};
 pub trait AnswerBody: http_body::Body {
     /// Fields of the answer beside those of its head, as they came from where it came from; over HTTP/1.1 only.
     fn lines(&self) -> Option<&Lines> {
+        None
+    }
+
+    /// The one field that is put beside those lines.
+    fn beside_lines(&self) -> Option<(&'static str, &HeaderValue)> {
         None
     }
 }

@@ -322,7 +322,8 @@ impl<S: Service> Connection<'_, S> {
     }
 
     /// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.
-    async fn close(self) -> io::Result<()> {
+    async fn close(mut self) -> io::Result<()> {
+        self.output.release_into(&self.shared.spare);
         if !self.may_send && self.wire.ends_by_itself() {
             return Ok(());
         }
