@@ -278,6 +278,17 @@ mod tests {
         assert_eq!(decode(BodyLength::Chunked, [&endless[..]]), Err(Fault::EndlessSize));
     }
 
+    #[test]
+    fn trailers_that_dribble_in_are_not_looked_at_again() {
+        let mut decoder = Decoder::new(BodyLength::Chunked);
+        let mut input = BytesMut::from(&b"0\r\nA: b\r\nC"[..]);
+        assert!(matches!(decoder.step(&mut input), Ok(Step::NeedMore)));
+        assert_eq!(decoder, Decoder(State::Trailers(input.len())));
+        input.extend_from_slice(b": d\r\n\r\n");
+        let ended = decoder.step(&mut input);
+        assert!(matches!(&ended, Ok(Step::Ended(trailers)) if trailers.len() == 2), "{ended:?}");
+    }
+
     proptest! {
         #[test]
         fn the_verdict_does_not_depend_on_where_the_bytes_are_cut(
