@@ -69,6 +69,8 @@ pub(super) async fn serve<S: Service>(
         peer,
         shared,
     };
+    // The order to cut wakes who has asked a deadline once; a request that is there already would not.
+    poll_fn(|cx| Poll::Ready(peer.deadline().has_passed(cx))).await;
     loop {
         let (plan, sent) = match poll_fn(|cx| connection.poll_next(cx)).await? {
             Next::Request(asked) => match shared.service.at_once(&connection.request) {
@@ -118,9 +120,9 @@ enum Next {
 /// How an answer went.
 enum Sent {
     Whole,
-    /// Its body broke off.
+    /// Its body broke off, or the end of the gate cut it.
     Cut,
-    /// The client has left, or is cut off by the end of the gate.
+    /// The client has left.
     Gone,
 }
 
@@ -271,7 +273,7 @@ impl<S: Service> Connection<'_, S> {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
     {
         if self.shared.drain.phase() == Phase::Cut {
-            return Poll::Ready(Sent::Gone);
+            return Poll::Ready(Sent::Cut);
         }
         match encoder.poll_send(&mut self.output, &mut Writer(&self.wire), cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Sent::Whole),

@@ -132,9 +132,9 @@ impl Wire {
         self.owes_continue.set(owes_continue);
     }
 
-    /// The final answer begins: the client need not wait for another. Whether it still did.
+    /// The final answer begins: the client need not wait for another. Whether it still did, with a body to send.
     pub(super) fn answer_begins(&self) -> bool {
-        self.owes_continue.replace(false)
+        self.owes_continue.replace(false) && !self.has_whole_request()
     }
 
     /// What comes from here on has no meaning.
