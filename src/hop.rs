@@ -4,6 +4,8 @@
 //! message and skips what it names, so that the order of what remains is kept. A message cannot have its own framing,
 //! credentials or forwarding fields removed by naming them (CVE-2021-33197 and its kin).
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{CONNECTION, HeaderName};
 
@@ -125,10 +127,16 @@ const X_ENDS: [&str; 6] = [
     "x-request-id",
 ];
 
-/// Whether `name` always describes one connection only.
-pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+/// `name`, in lower case, as CGI and its kin read it: they fold `_` and `-` into one, so that `x_forwarded_for` is to them what
+/// it resembles.
+pub fn folded(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
+}
+
+/// Whether `name`, in lower case, always describes one connection only.
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "te" | "upgrade"
             | "connection"
             | "keep-alive"
@@ -156,10 +164,11 @@ fn is_protected(name: &str) -> bool {
 
 /// Whether a trailer of this name would frame, forward or authenticate (RFC 9110 section 6.5.1): such are left out.
 pub fn is_forbidden_trailer(name: &HeaderName) -> bool {
+    let name = &*folded(name.as_str());
     is_hop_by_hop(name)
-        || is_protected(name.as_str())
+        || is_protected(name)
         || matches!(
-            name.as_str(),
+            name,
             "trailer"
                 | "content-encoding"
                 | "content-type"

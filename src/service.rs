@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use ipnet::IpNet;
 
 use crate::api::endpoint::{Endpoint, Router};
@@ -85,9 +85,9 @@ impl Service {
 impl downstream::Service for Service {
     type Body = Observed;
 
-    fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Observed> {
+    fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Observed> {
         let mut observed = Observation::new(self.0.clone());
-        let response = self.0.refused(refused, &peer, &mut observed);
+        let response = self.0.refused(refused, method, &peer, &mut observed);
         observed.watch(response)
     }
 
@@ -131,7 +131,7 @@ impl Stages {
             Ok(None) => {
                 let permit = self.gate.admit();
                 let forwarded = self.proxy.forward(permit, &parts, body, peer, sender, &id).await;
-                (self.forwarded(forwarded, &parts.headers, id, observed), Handler::Proxy)
+                (self.forwarded(forwarded, &parts, id, observed), Handler::Proxy)
             }
             Ok(Some(endpoint)) => {
                 // Boxed: it is large and rare, and every request would carry the room for it.
@@ -140,7 +140,7 @@ impl Stages {
                 id.put_on(&mut response);
                 (finished(response, &method), Handler::Licensing)
             }
-            Err(problem) => (refusal(problem, &parts.headers, id), Handler::Gate),
+            Err(problem) => (refusal(problem, &parts, id), Handler::Gate),
         };
         observed.answered(&method, &response, handler);
         response
@@ -160,12 +160,19 @@ impl Stages {
     }
 
     /// What was no request has no head to be logged by.
-    fn refused(&self, refused: Refused, peer: &Peer, observed: &mut Observation) -> Answer {
-        let (parts, ()) = Request::new(()).into_parts();
+    fn refused(
+        &self,
+        refused: Refused,
+        method: Method,
+        peer: &Peer,
+        observed: &mut Observation,
+    ) -> Answer {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = method;
         let id = self.ids.name(&parts.headers, false);
         let sender = Sender { address: peer.address.ip(), trusted: false };
         observed.not_understood(sender, &id);
-        let response = refusal(refused.into(), &parts.headers, id);
+        let response = refusal(refused.into(), &parts, id);
         observed.answered(&parts.method, &response, Handler::Gate);
         response
     }
@@ -173,14 +180,19 @@ impl Stages {
     fn forwarded(
         &self,
         outcome: Result<Forwarded, ForwardError>,
-        asked: &HeaderMap,
+        asked: &Parts,
         id: RequestId,
         observed: &mut Observation,
     ) -> Answer {
         match outcome {
-            Ok(Forwarded { mut response, lines }) => {
-                observed.upstream_answered(lines);
+            Ok(Forwarded { mut response, lines: None }) => {
+                observed.upstream_answered();
                 id.put_on(&mut response);
+                response
+            }
+            Ok(Forwarded { response, lines: Some(lines) }) => {
+                observed.upstream_answered();
+                observed.pass(lines, id);
                 response
             }
             Err(error) => {
@@ -255,16 +267,16 @@ fn finished(mut response: Response<Bytes>, method: &Method) -> Answer {
 }
 
 /// An error on the way to the dashboard: JSON for programs, a page for people.
-fn refusal(problem: Problem, asked: &HeaderMap, id: RequestId) -> Answer {
+fn refusal(problem: Problem, asked: &Parts, id: RequestId) -> Answer {
     report(&problem, &id);
-    let accepts = asked.get(ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
+    let accepts = asked.headers.get(ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
     let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
     let mut response = match is_browser {
         true => problem.into_page(id.as_str()),
         false => problem.into_response(id.as_str()),
     };
     id.put_on(&mut response);
-    response.map(Body::Whole)
+    finished(response, &asked.method)
 }
 
 /// One line for what went wrong: a warning when it was not the client.

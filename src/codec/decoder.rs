@@ -2,9 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use super::chunk;
+use super::head::head_end;
 use crate::hop;
 
 /// Longest size line of a chunk, extensions included.
@@ -35,7 +36,8 @@ enum State {
     Size,
     Data(u64),
     DataEnd,
-    Trailers,
+    /// So many bytes of them have been looked at.
+    Trailers(usize),
     Ended,
 }
 
@@ -128,7 +130,7 @@ impl Decoder {
                         None => return Ok(Step::NeedMore),
                     }
                 }
-                State::Trailers => return self.trailers(input),
+                State::Trailers(scanned) => return self.trailers(input, scanned),
                 State::Ended => return Ok(Step::Ended(HeaderMap::new())),
             }
         }
@@ -150,26 +152,27 @@ impl Decoder {
         Step::Data(input.split_to(taken).freeze())
     }
 
-    fn trailers(&mut self, input: &mut BytesMut) -> Result<Step, Fault> {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
-        let parsed = httparse::parse_headers(input, &mut fields).map_err(|error| match error {
-            httparse::Error::TooManyHeaders => Fault::LargeTrailers,
-            _ => Fault::Trailers,
-        })?;
-        // What follows their end is another message's.
-        let end = if let httparse::Status::Complete((end, _)) = parsed { end } else { input.len() };
-        if memchr_iter(b'\n', &input[..end]).any(|at| at == 0 || input[at - 1] != b'\r') {
-            return Err(Fault::Trailers);
-        }
-        let httparse::Status::Complete((_, fields)) = parsed else {
-            return if end > MAX_TRAILER_BYTES {
-                Err(Fault::LargeTrailers)
-            } else {
-                Ok(Step::NeedMore)
-            };
+    fn trailers(&mut self, input: &mut BytesMut, mut scanned: usize) -> Result<Step, Fault> {
+        let end = match input.starts_with(b"\r\n") {
+            true => Some(2),
+            false => head_end(input, &mut scanned).map_err(|_| Fault::Trailers)?,
         };
+        if end.unwrap_or(input.len()) > MAX_TRAILER_BYTES {
+            return Err(Fault::LargeTrailers);
+        }
+        let Some(end) = end else {
+            self.0 = State::Trailers(scanned);
+            return Ok(Step::NeedMore);
+        };
+        let section = input.split_to(end);
+        let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+        let parsed =
+            httparse::parse_headers(&section, &mut fields).map_err(|error| match error {
+                httparse::Error::TooManyHeaders => Fault::LargeTrailers,
+                _ => Fault::Trailers,
+            })?;
+        let httparse::Status::Complete((_, fields)) = parsed else { return Err(Fault::Trailers) };
         let trailers = fields.iter().filter_map(trailer).collect();
-        drop(input.split_to(end));
         self.0 = State::Ended;
         Ok(Step::Ended(trailers))
     }
@@ -182,7 +185,7 @@ fn size(input: &mut BytesMut) -> Result<Option<State>, Fault> {
     };
     let line = input.split_to(end + 1);
     let size = line.strip_suffix(b"\r\n").and_then(chunk::size).ok_or(Fault::Size)?;
-    Ok(Some(if size == 0 { State::Trailers } else { State::Data(size) }))
+    Ok(Some(if size == 0 { State::Trailers(0) } else { State::Data(size) }))
 }
 
 /// What follows the end of a chunk's data, if that is there.
@@ -273,6 +276,17 @@ mod tests {
         }
         let endless = [&b"1;"[..], &[b'a'; 5000]].concat();
         assert_eq!(decode(BodyLength::Chunked, [&endless[..]]), Err(Fault::EndlessSize));
+    }
+
+    #[test]
+    fn trailers_that_dribble_in_are_not_looked_at_again() {
+        let mut decoder = Decoder::new(BodyLength::Chunked);
+        let mut input = BytesMut::from(&b"0\r\nA: b\r\nC"[..]);
+        assert!(matches!(decoder.step(&mut input), Ok(Step::NeedMore)));
+        assert_eq!(decoder, Decoder(State::Trailers(input.len())));
+        input.extend_from_slice(b": d\r\n\r\n");
+        let ended = decoder.step(&mut input);
+        assert!(matches!(&ended, Ok(Step::Ended(trailers)) if trailers.len() == 2), "{ended:?}");
     }
 
     proptest! {

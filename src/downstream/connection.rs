@@ -71,6 +71,8 @@ pub(super) async fn serve<S: Service>(
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
+    // A takeover that never came about knows its peer, and so would keep both, and the dashboard's connection, for ever.
+    drop(peer.taken_over());
     if let Err(error) = outcome {
         tracing::debug!(client.address = %peer.address, %error, "connection ended early");
     }

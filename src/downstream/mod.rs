@@ -22,7 +22,7 @@ use std::rc::Rc;
 use crate::codec::{self, Lines};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use refuse::Refused;
 
@@ -40,6 +40,11 @@ pub use sender::{Sender, X_FORWARDED_FOR};
 pub trait AnswerBody: http_body::Body {
     /// Fields of the answer beside those of its head, as they came from where it came from; over HTTP/1.1 only.
     fn lines(&self) -> Option<&Lines> {
+        None
+    }
+
+    /// The one field that is put beside those lines.
+    fn beside_lines(&self) -> Option<(&'static str, &HeaderValue)> {
         None
     }
 }
@@ -73,8 +78,8 @@ pub trait Service: 'static {
     /// The body of an answer. An error in it cuts the answer short.
     type Body: AnswerBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
 
-    /// Answers what of `peer` is no request, or must not be one.
-    fn refuse(&self, refused: Refused, peer: Rc<Peer>) -> Response<Self::Body>;
+    /// Answers what of `peer` is no request, or must not be one. `method` is GET where it was not read.
+    fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Self::Body>;
 
     /// The answer to a request that needs no work, where there is one: asked first, with the request's head. HTTP/1.1 only,
     /// where what surrounds an answer costs more than such an answer does. Default: none.

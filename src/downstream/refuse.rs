@@ -24,7 +24,7 @@ pub enum Refused {
     /// More than `limits.max_header_bytes`.
     #[error("the request head is larger than the gate allows (limits.max_header_bytes)")]
     LargeHead,
-    /// More than `limits.max_headers`.
+    /// More than `limits.max_headers`, or `Connection` names more.
     #[error("the request has more fields than the gate allows (limits.max_headers)")]
     ManyFields,
     /// Its head did not come in time.

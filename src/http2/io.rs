@@ -68,6 +68,12 @@ impl<S> Io<S> {
         self.0.borrow().told
     }
 
+    /// Whether the socket did not take all that was to be sent: it waits here, or in TLS.
+    pub fn is_full(&self) -> bool {
+        let wire = self.0.borrow();
+        !wire.staged.is_empty() || wire.unflushed
+    }
+
     /// A turn begins. The codec asks for more to read once a stream; within a turn it is told once that there is none.
     pub fn turn(&self) {
         self.0.borrow_mut().dry = false;

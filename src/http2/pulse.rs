@@ -9,6 +9,9 @@ use h2::{Ping, PingPong};
 
 use crate::sweep::{Deadline, Sweep};
 
+/// The answer to a PING: more than that is other words.
+const PONG_BYTES: u64 = 9 + 8;
+
 /// When a connection is asked, and given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rhythm {
@@ -16,13 +19,21 @@ pub struct Rhythm {
     pub silence: Duration,
     /// So long after it the other end is taken for gone.
     pub patience: Duration,
+    /// So long after an answered PING it is asked again, when it has said nothing else.
+    pub again: Duration,
 }
 
 impl Rhythm {
     /// A PING after 20 s, given up 10 s later; both sooner where connections are kept for less.
     pub fn within(idle: Duration) -> Self {
         let sooner = |usual| if idle.is_zero() { usual } else { idle.min(usual) };
-        Self { silence: sooner(Duration::from_secs(20)), patience: sooner(Duration::from_secs(10)) }
+        let silence = sooner(Duration::from_secs(20));
+        Self { silence, patience: sooner(Duration::from_secs(10)), again: silence }
+    }
+
+    /// The same, with `again` between one answered PING and the next.
+    pub fn again_after(self, again: Duration) -> Self {
+        Self { again, ..self }
     }
 }
 
@@ -33,7 +44,10 @@ pub struct Pulse {
     deadline: Deadline,
     /// Bytes that had come when it was last looked.
     heard: u64,
+    /// A PING is on its way, or its answer.
     asked: bool,
+    /// It has said nothing since it answered the last PING.
+    answered: bool,
 }
 
 impl Pulse {
@@ -41,35 +55,44 @@ impl Pulse {
     pub fn new(ping: PingPong, rhythm: Rhythm, sweep: &Sweep) -> Self {
         let deadline = sweep.deadline();
         deadline.set(rhythm.silence);
-        Self { ping, rhythm, deadline, heard: 0, asked: false }
+        Self { ping, rhythm, deadline, heard: 0, asked: false, answered: false }
     }
 
     /// Whether the other end, of which `heard` bytes have come so far, is gone. To be asked before the connection is polled:
     /// a PING goes out with it.
-    pub fn has_stopped(&mut self, heard: u64, cx: &mut Context<'_>) -> bool {
+    ///
+    /// While the socket `is_full` a PING waits behind what is in it, as long as the other end reads slowly: then it is TCP that
+    /// finds out.
+    pub fn has_stopped(&mut self, heard: u64, is_full: bool, cx: &mut Context<'_>) -> bool {
         if self.asked && self.ping.poll_pong(cx).is_ready() {
-            self.rest();
+            self.asked = false;
+            self.answered = heard == self.heard + PONG_BYTES;
+            let Rhythm { silence, again, .. } = self.rhythm;
+            self.rest(heard, if self.answered { again } else { silence });
+        } else if self.answered && heard != self.heard {
+            self.answered = false;
+            self.rest(heard, self.rhythm.silence);
         }
         if !self.deadline.has_passed(cx) {
             return false;
         }
-        if heard != self.heard {
-            self.heard = heard;
-            self.rest();
+        if heard != self.heard || (self.asked && is_full) {
+            self.rest(heard, self.rhythm.silence);
             return false;
         }
         if self.asked {
             return true;
         }
         // A PING that cannot be sent is one on its way, or a connection that ends.
-        self.asked = self.ping.send_ping(Ping::opaque()).is_ok();
+        drop(self.ping.send_ping(Ping::opaque()));
+        (self.asked, self.answered) = (true, false);
         self.deadline.set(self.rhythm.patience);
         false
     }
 
-    fn rest(&mut self) {
-        self.asked = false;
-        self.deadline.set(self.rhythm.silence);
+    fn rest(&mut self, heard: u64, time: Duration) {
+        self.heard = heard;
+        self.deadline.set(time);
     }
 }
 

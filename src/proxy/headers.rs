@@ -1,7 +1,8 @@
 //! The fields of a forwarded request: what the client sent, less what must not cross, plus what tells where it came from.
 //!
-//! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order,
-//! `Host` first. Left out are hop-by-hop fields (RFC 9110 section 7.6.1), `Expect` (answered here) and, from a peer that is
+//! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order. What
+//! the gate does not look at goes up in its lines as it came ([`Lines`]), or, where what goes on has to be told field by
+//! field, behind `Host` with names in lower case. Left out are hop-by-hop fields (RFC 9110 section 7.6.1), `Expect` (answered here) and, from a peer that is
 //! not trusted, every forwarding field. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`, `X-Request-Id`
 //! and `Via`; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110 10.1.4).
 
@@ -121,16 +122,18 @@ impl Outgoing<'_> {
             text.as_bytes()[0],
             b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b't'..=b'v' | b'x'
         );
-        let is_dropped = may_be && (self.is_replaced(text) || hop::is_hop_by_hop(name));
+        let is_dropped = may_be && self.ends(text);
         is_dropped || (self.key.is_some() && name == SEC_WEBSOCKET_KEY)
+    }
+
+    /// Fields that end here, for what they are or for what they resemble.
+    fn ends(&self, name: &str) -> bool {
+        let name = hop::folded(name);
+        self.is_replaced(&name) || hop::is_hop_by_hop(&name)
     }
 
     /// Fields that the gate writes itself, answers itself, or does not believe.
     fn is_replaced(&self, name: &str) -> bool {
-        if name.contains('_') {
-            // CGI and its kin fold `_` and `-` into one: `X_Forwarded_For` is read as the field it resembles.
-            return self.is_replaced(&name.replace('_', "-"));
-        }
         match name {
             "host" | "via" | "expect" | "http2-settings" | "forwarded" => true,
             "x-real-ip" | "x-request-id" | "x-forwarded-for" | "x-forwarded-proto"

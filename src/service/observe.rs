@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Response, Version};
+use http::{HeaderValue, Method, Response, Version};
 use http_body::{Frame, SizeHint};
 
 use super::{Answer, Stages};
@@ -24,14 +24,14 @@ use crate::upstream;
 pub(super) struct Observation {
     pub(super) stages: Rc<Stages>,
     record: Option<Box<Record>>,
-    /// The answer's fields as they came.
-    lines: Option<Lines>,
+    /// The answer's fields as they came, and its name beside them.
+    passed: Option<(Lines, RequestId)>,
 }
 
 impl Observation {
     pub(super) fn new(stages: Rc<Stages>) -> Self {
         stages.metrics.request_began();
-        Self { stages, record: None, lines: None }
+        Self { stages, record: None, passed: None }
     }
 
     pub(super) fn asked(&mut self, head: &Parts, sender: Sender, id: &RequestId) {
@@ -57,8 +57,11 @@ impl Observation {
         self.record = Some(Box::new(record));
     }
 
-    pub(super) fn upstream_answered(&mut self, lines: Option<Lines>) {
-        self.lines = lines;
+    pub(super) fn pass(&mut self, lines: Lines, id: RequestId) {
+        self.passed = Some((lines, id));
+    }
+
+    pub(super) fn upstream_answered(&mut self) {
         if let Some(record) = &mut self.record {
             record.upstream = Some(record.elapsed());
         }
@@ -99,7 +102,11 @@ pub struct Observed {
 
 impl downstream::AnswerBody for Observed {
     fn lines(&self) -> Option<&Lines> {
-        self.observation.lines.as_ref()
+        self.observation.passed.as_ref().map(|(lines, _)| lines)
+    }
+
+    fn beside_lines(&self) -> Option<(&'static str, &HeaderValue)> {
+        self.observation.passed.as_ref().map(|(_, id)| id.field())
     }
 }
 

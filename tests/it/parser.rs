@@ -233,15 +233,18 @@ fn goes_on(name: &str) -> bool {
         &*resembled,
         "via" | "expect" | "http2-settings" | "forwarded" | "x-real-ip" | "x-request-id"
     ) || resembled.starts_with("x-forwarded-");
-    let known = HeaderName::from_bytes(name.as_bytes()).expect("a name");
-    !is_written_anew && !is_hop_by_hop(&known) && name != "content-length"
+    // What CGI and its kin read as a hop's field ends as one.
+    let resembled = HeaderName::from_bytes(resembled.as_bytes()).expect("a name");
+    !is_written_anew && !is_hop_by_hop(&resembled) && name != "content-length"
 }
 
 /// Trailers that do not frame, forward or authenticate.
 fn kept_trailers(trailers: &HeaderMap) -> Vec<Field> {
     let kept = trailers.iter().filter(|(name, _)| {
+        let resembled = name.as_str().replace('_', "-");
+        let name = HeaderName::from_bytes(resembled.as_bytes()).expect("a name");
         let is_early = matches!(
-            name.as_str(),
+            &*resembled,
             "trailer"
                 | "content-encoding"
                 | "content-type"
@@ -251,7 +254,7 @@ fn kept_trailers(trailers: &HeaderMap) -> Vec<Field> {
                 | "expect"
                 | "max-forwards"
         );
-        !is_early && !is_hop_by_hop(name) && !is_protected(name)
+        !is_early && !is_hop_by_hop(&name) && !is_protected(&name)
     });
     let kept = kept.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
     grouped(kept.collect())
@@ -271,6 +274,7 @@ struct Answer {
     /// The dashboard's number for the request it answers; none when the gate answers.
     number: Option<usize>,
     closes: bool,
+    is_bare: bool,
 }
 
 /// The gate, and the dashboard behind it.
@@ -594,6 +598,7 @@ fn answers(bytes: &[u8], oracle: &Oracle) -> (Vec<Answer>, Vec<u8>) {
                 status: answer.status(),
                 number: answer.one("x-number").map(|number| number.parse().expect("a number")),
                 closes: closes(&answer),
+                is_bare: answer.body.is_empty(),
             });
         }
     }
@@ -676,7 +681,7 @@ fn framing() -> impl Strategy<Value = Framing> {
         "X-Sum: 1\r\n",
         "x-sum:  2 \r\n",
         "Content-Length: 9\r\n",
-        "Transfer-Encoding: chunked\r\n",
+        "Transfer_Encoding: chunked\r\n",
         "X-Latin: \u{e9}\r\n",
         "Empty:\r\n",
     ]);
@@ -930,7 +935,8 @@ fn a_refused_head_request_is_answered_without_a_body() {
     let script = Script::new(format!("HEAD / HTTP/1.1\r\n{twice}\r\n"), Vec::new());
     let answers = scene.is_read_as_strictly(&script);
     assert_eq!(answers.len(), 1, "{answers:?}");
-    assert_eq!((answers[0].status, answers[0].number), (400, None), "{answers:?}");
+    let Answer { status, number, is_bare, .. } = answers[0];
+    assert_eq!((status, number, is_bare), (400, None, true), "{answers:?}");
 }
 
 #[test]

@@ -72,6 +72,9 @@ pub(super) fn write<B: AnswerBody>(
         has_length = lines.has_length && may_have_length;
         has_date = lines.has_date;
         write_lines(out, lines, may_have_length);
+        if let Some((name, value)) = response.body().beside_lines() {
+            write_field(out, name.as_bytes(), value.as_bytes());
+        }
     }
     for (name, value) in response.headers() {
         if *name == CONTENT_LENGTH {

@@ -11,7 +11,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use httparse::{ParserConfig, Status};
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::codec::{self, BodyLength, Lines};
 use crate::downstream::Limits;
@@ -116,7 +116,8 @@ pub(super) fn parse(head: &Bytes, limits: &Limits, request: &mut Parts) -> Resul
     request.method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
         .map_err(|_| Refused::Malformed("its method is not one"))?;
     set_target(request, head, parsed.path.unwrap_or_default())?;
-    let mut framing = Framing { http_1_0, ..Framing::default() };
+    let options_left = limits.max_headers;
+    let mut framing = Framing { http_1_0, options_left, ..Framing::default() };
     let lines;
     (request.headers, lines) = framing.fields(head, parsed.headers)?;
     Ok(Nature {
@@ -186,6 +187,8 @@ struct Framing {
     keep_alive: bool,
     /// `Connection` names fields that end here.
     names_fields: bool,
+    /// So many members its lines have, at most: each field is compared with each.
+    options_left: usize,
     expects_continue: bool,
 }
 
@@ -218,7 +221,8 @@ impl Framing {
         }
         // Rare: what goes on can only be told field by field.
         let mut headers = HeaderMap::with_capacity(parsed.len());
-        let mut anew = Self { http_1_0: self.http_1_0, ..Self::default() };
+        let mut anew =
+            Self { http_1_0: self.http_1_0, options_left: usize::MAX, ..Self::default() };
         for field in parsed {
             anew.append(&mut headers, head, field)?;
         }
@@ -247,6 +251,9 @@ impl Framing {
             CONTENT_LENGTH => self.note_length(value),
             TRANSFER_ENCODING => self.note_coding(value),
             CONNECTION => {
+                let members = memchr_iter(b',', value).count() + 1;
+                self.options_left =
+                    self.options_left.checked_sub(members).ok_or(Refused::ManyFields)?;
                 let mut said = Nominated::default();
                 self.names_fields |= said.note(value);
                 self.close |= said.close;
@@ -418,6 +425,9 @@ mod tests {
         let long = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'a'; 64]].concat();
         assert_eq!(end(&long, &mut 0, &limits), Err(Refused::LargeHead));
         let head = Bytes::from_static(b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n");
+        let parsed = parse(&head, &limits, &mut blank());
+        assert_eq!(parsed.err(), Some(Refused::ManyFields));
+        let head = Bytes::from_static(b"GET / HTTP/1.1\r\nConnection: a,,b\r\n\r\n");
         let parsed = parse(&head, &limits, &mut blank());
         assert_eq!(parsed.err(), Some(Refused::ManyFields));
         assert_eq!(end(b"\x16\x03\x01", &mut 0, &limits).err().map(|_| ()), Some(()));

@@ -69,6 +69,8 @@ pub(super) async fn serve<S: Service>(
         peer,
         shared,
     };
+    // The order to cut wakes who has asked a deadline once; a request that is there already would not.
+    poll_fn(|cx| Poll::Ready(peer.deadline().has_passed(cx))).await;
     loop {
         let (plan, sent) = match poll_fn(|cx| connection.poll_next(cx)).await? {
             Next::Request(asked) => match shared.service.at_once(&connection.request) {
@@ -87,9 +89,9 @@ pub(super) async fn serve<S: Service>(
             },
             Next::Refused(refused) => {
                 connection.begin_refusal();
-                let response = shared.service.refuse(refused, peer.clone());
-                let asked = Asked::in_vain(std::mem::take(&mut connection.request.method));
-                let (plan, mut encoder) = connection.stage(response, asked);
+                let method = std::mem::take(&mut connection.request.method);
+                let response = shared.service.refuse(refused, method.clone(), peer.clone());
+                let (plan, mut encoder) = connection.stage(response, Asked::in_vain(method));
                 (plan, connection.send(&mut encoder).await)
             }
             Next::End => return connection.close().await,
@@ -119,9 +121,9 @@ enum Next {
 /// How an answer went.
 enum Sent {
     Whole,
-    /// Its body broke off.
+    /// Its body broke off, or the end of the gate cut it.
     Cut,
-    /// The client has left, or is cut off by the end of the gate.
+    /// The client has left.
     Gone,
 }
 
@@ -272,7 +274,7 @@ impl<S: Service> Connection<'_, S> {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
     {
         if self.shared.drain.phase() == Phase::Cut {
-            return Poll::Ready(Sent::Gone);
+            return Poll::Ready(Sent::Cut);
         }
         match encoder.poll_send(&mut self.output, &mut Writer(&self.wire), cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Sent::Whole),

@@ -132,7 +132,7 @@ impl Wire {
         self.owes_continue.set(owes_continue);
     }
 
-    /// The final answer begins: the client need not wait for another. Whether it may still do, and its body come or not.
+    /// The final answer begins: the client need not wait for another. Whether it still did, with a body to send.
     pub(super) fn answer_begins(&self) -> bool {
         self.owes_continue.replace(false) && !self.has_whole_request()
     }

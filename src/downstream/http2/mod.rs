@@ -133,7 +133,8 @@ async fn drive<S: Service>(
             connection.graceful_shutdown();
             peer.deadline().set(GOAWAY_GRACE);
         }
-        if pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(io.heard(), cx)) {
+        let (heard, is_full) = (io.heard(), io.is_full());
+        if pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_full, cx)) {
             return Poll::Ready(Ok(()));
         }
         streams.begin_turn(cx);

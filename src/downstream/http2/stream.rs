@@ -18,7 +18,7 @@ use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
 use super::super::refuse::Refused;
 use super::super::request_body::RequestBody;
-use super::tunnel::{Handover, StreamIo};
+use super::tunnel::{self, Handover};
 
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
 const WEBSOCKET: &str = "websocket";
@@ -48,10 +48,10 @@ async fn serve<S: Service>(
     let (mut parts, incoming) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     if count(&parts.headers) > shared.limits.max_headers {
-        let refusal = shared.service.refuse(Refused::ManyFields, peer);
+        let refusal = shared.service.refuse(Refused::ManyFields, parts.method, peer);
         return answer(refusal, is_head, &date, respond).await;
     }
-    let (body, tunnel) = match asks_for_websocket(&parts) {
+    let (body, websocket) = match asks_for_websocket(&parts) {
         true => {
             // From here on it is any request; what it asks for beyond that is the body's to tell.
             parts.method = Method::GET;
@@ -62,14 +62,14 @@ async fn serve<S: Service>(
     };
     let answered = shared.service.call(Request::from_parts(parts, body), peer);
     let Some(response) = unless_reset(&mut respond, answered).await else { return };
-    match tunnel {
+    match websocket {
         None => answer(response, is_head, &date, respond).await,
         Some((handover, incoming)) => match handover.taken() {
             Some(takeover) => {
                 let (mut head, _) = split(response, &date);
                 head.headers_mut().remove(CONTENT_LENGTH);
                 if let Ok(outgoing) = respond.send_response(head, false) {
-                    takeover(StreamIo::new(incoming, outgoing)).await;
+                    tunnel::hand_over(takeover, incoming, outgoing).await;
                 }
             }
             None => answer(no_tunnel(response), is_head, &date, respond).await,

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -39,19 +39,30 @@ impl fmt::Debug for Handover {
     }
 }
 
+/// Has `takeover` relay a stream to its end, or until the client resets it: who relays may have nothing to read from it any
+/// more, nothing to write to it yet, and so never hear of that.
+pub(super) async fn hand_over(
+    takeover: Takeover,
+    incoming: RecvStream,
+    outgoing: SendStream<Bytes>,
+) {
+    let outgoing = Rc::new(RefCell::new(outgoing));
+    let stream = StreamIo { incoming, piece: Bytes::new(), outgoing: outgoing.clone() };
+    let mut relayed = takeover(stream);
+    poll_fn(|cx| match relayed.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => outgoing.borrow_mut().poll_reset(cx).map(drop),
+    })
+    .await;
+}
+
 /// Both ways of one stream.
 #[derive(Debug)]
 pub struct StreamIo {
     incoming: RecvStream,
     /// Of the frame under way, what is not yet read.
     piece: Bytes,
-    outgoing: SendStream<Bytes>,
-}
-
-impl StreamIo {
-    pub(super) fn new(incoming: RecvStream, outgoing: SendStream<Bytes>) -> Self {
-        Self { incoming, piece: Bytes::new(), outgoing }
-    }
+    outgoing: Rc<RefCell<SendStream<Bytes>>>,
 }
 
 impl AsyncRead for StreamIo {
@@ -85,7 +96,7 @@ impl AsyncWrite for StreamIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let outgoing = &mut self.get_mut().outgoing;
+        let outgoing = &mut *self.outgoing.borrow_mut();
         outgoing.reserve_capacity(buf.len());
         let mut room = outgoing.capacity();
         while room == 0 && !buf.is_empty() {
@@ -104,7 +115,7 @@ impl AsyncWrite for StreamIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().outgoing.send_data(Bytes::new(), true).map_err(broken))
+        Poll::Ready(self.outgoing.borrow_mut().send_data(Bytes::new(), true).map_err(broken))
     }
 }
 

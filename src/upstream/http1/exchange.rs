@@ -111,7 +111,7 @@ impl<B: Upload> Exchange<B> {
                     StatusCode::SWITCHING_PROTOCOLS => {
                         return Poll::Ready(Err(Error::Nonsense("a 101 that nobody asked for")));
                     }
-                    // The server side of the HTTP library cannot pass interim answers on.
+                    // They end here: who asked in HTTP/1.0 could not read them, and nobody may count on them.
                     status if status.is_informational() => {}
                     _ => return Poll::Ready(Ok(head)),
                 }

@@ -157,20 +157,13 @@ struct Collected {
     coded: bool,
 }
 
-/// Whether a field goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Passage {
-    GoesOn,
-    Ends,
-}
-
 impl Collected {
     fn fields(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<Self, Error> {
         // One more for what the gate adds.
         let headers = HeaderMap::with_capacity(parsed.len() + 1);
         let mut collected = Self { headers, ..Self::default() };
         for field in parsed {
-            if collected.note(head, field)? == Passage::GoesOn {
+            if collected.note(head, field)? {
                 let value = value(head, field)?;
                 collected.headers.append(name(field)?, value);
             }
@@ -187,8 +180,7 @@ impl Collected {
         let mut lines = Lines::new(head.clone());
         let mut collected = Self::default();
         for field in parsed {
-            let goes_on = collected.note(head, field)? == Passage::GoesOn;
-            if goes_on && !field.name.eq_ignore_ascii_case(without) {
+            if collected.note(head, field)? && !field.name.eq_ignore_ascii_case(without) {
                 lines.has_length |= field.name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str());
                 lines.has_date |= field.name.eq_ignore_ascii_case(DATE.as_str());
                 if !lines.keep(field.name.as_bytes()) {
@@ -200,17 +192,12 @@ impl Collected {
         Ok(collected.naming.is_empty().then_some(collected))
     }
 
-    /// Takes note of what frames the message, or describes its connection.
-    fn note(&mut self, head: &Bytes, field: &httparse::Header<'_>) -> Result<Passage, Error> {
+    /// Takes note of what frames the message, or describes its connection; whether the field goes on.
+    fn note(&mut self, head: &Bytes, field: &httparse::Header<'_>) -> Result<bool, Error> {
         let is = |known: HeaderName| field.name.eq_ignore_ascii_case(known.as_str());
         // By length: most fields are none of these, and a look at one number tells.
         match field.name.len() {
-            14 if is(CONTENT_LENGTH) => {
-                return self.is_first_length(field.value).map(|is_first| match is_first {
-                    true => Passage::GoesOn,
-                    false => Passage::Ends,
-                });
-            }
+            14 if is(CONTENT_LENGTH) => return self.is_first_length(field.value),
             17 if is(TRANSFER_ENCODING) => self.coding(field.value)?,
             10 if is(CONNECTION) => {
                 if self.said.note(field.value) {
@@ -220,10 +207,10 @@ impl Collected {
             7 if is(UPGRADE) => {
                 self.protocol.get_or_insert(value(head, field)?);
             }
-            2 | 10 | 16 | 18 | 19 if hop::is_hop_by_hop(&name(field)?) => {}
-            _ => return Ok(Passage::GoesOn),
+            2 | 10 | 16 | 18 | 19 if hop::is_hop_by_hop(name(field)?.as_str()) => {}
+            _ => return Ok(true),
         }
-        Ok(Passage::Ends)
+        Ok(false)
     }
 
     /// Several equal lengths become one (RFC 9110 section 8.6); others are no length at all.

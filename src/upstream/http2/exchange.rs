@@ -103,7 +103,7 @@ fn request<F: Fields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>
             return;
         }
         match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            (Ok(name), _) if hop::is_hop_by_hop(&name) && name != http::header::TE => {}
+            (Ok(name), _) if hop::is_hop_by_hop(name.as_str()) && name != http::header::TE => {}
             (Ok(name), Ok(value)) => drop(headers.append(name, value)),
             _ => fault = Some(Error::Unsendable("a field has no form in HTTP/2")),
         }
@@ -244,7 +244,7 @@ fn poll_ahead(incoming: &mut RecvStream, cx: &mut Context<'_>) -> Result<Bytes, 
 
 /// The codec refuses what describes a connection; what remains is taken out here, and equal lengths become one.
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
-    while let Some(name) = headers.keys().find(|name| hop::is_hop_by_hop(name)).cloned() {
+    while let Some(name) = headers.keys().find(|name| hop::is_hop_by_hop(name.as_str())).cloned() {
         headers.remove(name);
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();

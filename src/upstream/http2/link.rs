@@ -28,6 +28,10 @@ const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Largest answer head.
 const MAX_HEAD_BYTES: u32 = 256 * 1024;
 
+/// A server of gRPC takes PINGs in a silence for abuse when they come more often than every five minutes, and says GOAWAY to
+/// the third (grpc/grpc:doc/keepalive.md).
+const BETWEEN_PINGS: Duration = Duration::from_secs(310);
+
 /// The shortest SETTINGS, which every connection begins with (RFC 9113 section 3.4).
 const SETTINGS_BYTES: u64 = 9;
 
@@ -148,7 +152,7 @@ impl Driver {
             .initial_max_send_streams(0)
             .handshake::<_, Bytes>(io.clone())
             .await?;
-        let rhythm = Rhythm::within(idle_timeout);
+        let rhythm = Rhythm::within(idle_timeout).again_after(BETWEEN_PINGS);
         let pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, sweep));
         let (requests, sweep) = (Some(requests), sweep.clone());
         Ok(Self { io, connection, requests, scheme, pulse, sweep, idle_timeout })
@@ -195,8 +199,8 @@ impl Driver {
                 }
                 _ => {}
             }
-            let heard = self.io.heard();
-            if self.pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, cx)) {
+            let (heard, is_full) = (self.io.heard(), self.io.is_full());
+            if self.pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_full, cx)) {
                 return Poll::Ready(Some("it does not answer PING".to_owned()));
             }
             self.poll(cx).map(|ended| ended.err().map(|error| error.to_string()))

@@ -235,3 +235,15 @@ fn an_idle_connection_to_the_dashboard_is_closed_though_no_client_is_there() {
     client.ends();
     call.ends();
 }
+
+#[test]
+fn a_refused_head_tells_a_length_and_is_not_logged_as_a_client_that_left() {
+    let gate = Builder::before(Origin::vacant()).set("log.access", true).start();
+    let mut client = Wire::connect(gate.address);
+    for path in ["/%zz", "/refused"] {
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: d\r\n\r\n"));
+        assert_ne!(client.answer_to("HEAD").field("content-length"), "0", "{path}");
+        let line = gate.access().wait_for(path);
+        assert!(!line.contains(" DC "), "{line}");
+    }
+}

@@ -198,3 +198,28 @@ fn several_equal_lengths_come_down_as_one() {
     );
     assert_eq!(answer.all("content-length"), ["2"]);
 }
+
+#[test]
+fn what_resembles_a_hops_field_or_a_forwarding_one_ends_here_in_trailers_too() {
+    let (origin, gate) = stage();
+    let arrived = forwarded(
+        &origin,
+        &gate,
+        "POST / HTTP/1.1\r\nHost: dash\r\nTransfer_Encoding: chunked\r\nProxy_Authorization: x\r\nMy_Own: 1\r\n\
+         Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX_Forwarded_For: 192.0.2.1\r\nMy_Sum: 2\r\n\r\n",
+    );
+    let all = format!("{arrived:?}");
+    assert_eq!(arrived.field("my_own"), "1");
+    assert!(!arrived.has("transfer_encoding") && !arrived.has("proxy_authorization"), "{all}");
+    assert!(all.contains("my_sum") && !all.contains("x_forwarded_for"), "{all}");
+}
+
+#[test]
+fn a_connection_line_names_no_more_than_there_may_be_fields() {
+    let (_origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    let names = "a,".repeat(101);
+    client.send(format!("GET / HTTP/1.1\r\nHost: d\r\nConnection: {names}\r\n\r\n"));
+    assert_eq!(client.answer().status(), 431);
+    client.ends();
+}

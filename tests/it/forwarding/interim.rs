@@ -106,3 +106,14 @@ fn an_answer_of_a_dashboard_that_stops_reading_is_passed_on() {
     let answer = client.answer();
     assert_eq!((answer.status(), answer.text()), (413, "large".into()));
 }
+
+#[test]
+fn who_was_not_waiting_to_send_keeps_its_connection() {
+    let (_recorder, gate) = recorded();
+    let mut client = Wire::connect(gate.address);
+    for request in ["GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi"] {
+        let expecting = "HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\n";
+        client.send(request.replacen("HTTP/1.1\r\n", expecting, 1));
+        assert!(!client.answer().has("connection"), "{request}");
+    }
+}

@@ -3,7 +3,7 @@
 use super::{stage, stage_with};
 use crate::support::gate::Builder;
 use crate::support::origin::Recorder;
-use crate::support::wire::Wire;
+use crate::support::wire::{Wire, has_ended};
 
 #[test]
 fn what_is_in_flight_ends_and_its_connection_with_it() {
@@ -84,5 +84,21 @@ fn a_client_that_has_said_nothing_keeps_nobody() {
     assert_eq!(client.answer().status(), 404);
     gate.signal("TERM");
     silent.ends();
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn what_is_cut_does_not_look_whole_to_a_client_of_http_1_0() {
+    let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"300ms\""));
+    let mut client = Wire::connect(gate.address);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\n\r\nhalf");
+    client.head();
+    assert_eq!(client.exactly(4), b"half");
+    gate.signal("TERM");
+    let end = client.end();
+    assert!(end.as_ref().is_err_and(has_ended), "{end:?}");
     assert_eq!(gate.wait().code(), Some(0));
 }

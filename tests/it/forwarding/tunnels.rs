@@ -143,3 +143,16 @@ fn a_101_to_another_protocol_is_502() {
         call.breaks();
     }
 }
+
+#[test]
+fn a_tunnel_whose_client_left_before_the_101_ends_at_the_dashboard() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    // More than is read ahead: that the client has left shows only when it is written to.
+    client.send([ASK.as_bytes(), &[b'x'; 20_000]].concat());
+    let mut call = origin.accept();
+    call.head();
+    client.reset();
+    call.send(ACCEPT);
+    call.ends();
+}

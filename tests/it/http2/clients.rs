@@ -1,6 +1,10 @@
 //! Clients that speak HTTP/2 with prior knowledge: limits, bodies, trailers, resets, the end.
 
+use std::time::Duration;
+
 use super::{stage, stage_with};
+use crate::support::authority::{Authority, TLS13};
+use crate::support::gate::Builder;
 use crate::support::h2::{
     CANCEL, Conn, ENABLE_CONNECT_PROTOCOL, Event, INITIAL_WINDOW_SIZE, INTERNAL_ERROR, NO_ERROR,
     get, request,
@@ -205,7 +209,7 @@ fn an_answer_waits_for_its_clients_window_and_others_pass_it() {
 
 /// Offers `/large` without end, until the gate takes no more for a while; how much that was.
 fn offered(call: &mut crate::support::origin::Call) -> usize {
-    call.write_timeout(std::time::Duration::from_millis(500));
+    call.write_timeout(Duration::from_millis(500));
     let piece = vec![b'x'; 64 * 1024];
     (0..16 * 1024).take_while(|_| call.try_send(&piece).is_ok()).count() * piece.len()
 }
@@ -261,6 +265,55 @@ fn a_silent_client_is_pinged_and_a_dead_one_closed() {
     assert_eq!(client.event(), Event::Ping);
     // Acknowledged behind the scenes; now it reads no more, and so acknowledges nothing.
     call.ends();
+}
+
+#[test]
+fn a_client_that_reads_slowly_is_not_dead() {
+    let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"500ms\""));
+    outlives_the_dead(&origin, || Conn::connect(gate.address));
+}
+
+#[test]
+fn nor_is_one_that_reads_slowly_over_tls() {
+    let (origin, authority) = (Origin::start(), Authority::new());
+    let dir = tempfile::tempdir().expect("a directory");
+    authority.issue("localhost").write(dir.path(), "tls");
+    let gate = Builder::before(origin.address).in_dir(dir).set("timeouts.idle", "\"500ms\"");
+    let gate =
+        gate.set("server.tls.cert_file", "'tls.pem'").set("server.tls.key_file", "'tls.key'");
+    let gate = gate.start();
+    outlives_the_dead(&origin, || Conn::connect_tls(gate.address, &authority.client(TLS13, None)));
+}
+
+/// A client that has stopped reading amid an answer goes on after the time in which one that acknowledges nothing is found out.
+#[track_caller]
+fn outlives_the_dead(origin: &Origin, connect: impl Fn() -> Conn) {
+    const PIECE: usize = 64 * 1024;
+    const WIDE: u32 = (1 << 31) - 1;
+    let mut slow = connect();
+    slow.settings(&[(INITIAL_WINDOW_SIZE, WIDE)]);
+    slow.window_update(0, WIDE - 65_535);
+    let stream = slow.get("/large");
+    let mut large = origin.accept();
+    large.request();
+    large.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    large.write_timeout(Duration::from_millis(500));
+    let piece = vec![b'x'; PIECE];
+    let taken = (0..1024).take_while(|_| large.try_send(&piece).is_ok()).count();
+    assert!(taken < 1024, "the gate took all");
+    let mut dead = connect();
+    dead.get("/slow");
+    let mut call = origin.accept();
+    call.request();
+    call.ends();
+    slow.head();
+    let mut read = 0;
+    while read < taken * PIECE {
+        match slow.news() {
+            Event::Data { stream: of, data, .. } if of == stream => read += data.len(),
+            other => panic!("{other:?} after {read} bytes of {}", taken * PIECE),
+        }
+    }
 }
 
 #[test]

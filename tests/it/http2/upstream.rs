@@ -573,6 +573,29 @@ fn a_silent_dashboard_is_pinged_while_a_request_waits() {
     assert_eq!(client.answer().status(), 502);
 }
 
+/// A server of gRPC says GOAWAY to a third PING within five silent minutes.
+#[test]
+fn a_silent_dashboard_that_has_answered_a_ping_is_left_alone() {
+    let (origin, gate) = stage_h2_with(|gate| {
+        gate.set("upstream.idle_timeout", "\"500ms\"").set("server.workers", 1)
+    });
+    let mut first = asked(&gate, "/quiet");
+    let mut quiet = Conn::serve(origin.socket(), &[(MAX_CONCURRENT_STREAMS, 1)]);
+    let stream = quiet.whole().stream;
+    assert_eq!(quiet.event(), Event::Ping);
+    // Acknowledged by now. Another connection's first PING comes later than a second one would here.
+    let mut client = asked(&gate, "/other");
+    let mut other = accept(&origin);
+    let asked_of_other = other.whole().stream;
+    assert_eq!(other.event(), Event::Ping);
+    other.answer(asked_of_other, "other");
+    assert_eq!(client.answer().text(), "other");
+    quiet.answer(stream, "quiet");
+    assert_eq!(first.answer().text(), "quiet");
+    quiet.ping();
+    assert_eq!(quiet.event(), Event::Pong);
+}
+
 #[test]
 fn an_idle_connection_is_closed() {
     let (origin, gate) = stage_h2_with(|gate| gate.set("upstream.idle_timeout", "\"300ms\""));

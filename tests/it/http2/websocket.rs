@@ -1,12 +1,15 @@
 //! WebSocket over HTTP/2 (RFC 8441), translated to an upgrade of HTTP/1.1.
 
+use std::time::Instant;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{stage, stage_h2, stage_with};
-use crate::support::gate::{Builder, Gate};
+use crate::support::gate::{Builder, Gate, PATIENCE};
 use crate::support::h2::{CANCEL, Conn, Event, INITIAL_WINDOW_SIZE, field};
+use crate::support::http::request;
 use crate::support::message::Message;
 use crate::support::origin::{Call, Origin, Recorder};
 
@@ -131,6 +134,25 @@ fn a_reset_on_one_side_is_a_cut_on_the_other() {
     let (_, mut call) = tunnel_on(&mut client, &origin);
     client.abort();
     call.ends();
+}
+
+#[test]
+fn a_reset_after_a_half_close_leaves_no_tunnel_behind() {
+    let admin = Origin::vacant();
+    let (origin, gate) = stage_with(|gate| gate.set("admin.listen", format!("'{admin}'")));
+    let (mut client, stream, mut call) = tunnel(&origin, &gate);
+    client.data(stream, b"last", true);
+    assert_eq!(call.rest(), b"last");
+    let is_told = |line: &str| {
+        let metrics = request(admin, "GET", "/metrics").send().is(200).text().to_owned();
+        metrics.lines().any(|metric| metric == line)
+    };
+    assert!(is_told("license_gate_tunnels_open 1"));
+    client.reset_stream(stream, CANCEL);
+    let since = Instant::now();
+    while !is_told("license_gate_tunnels_open 0") {
+        assert!(since.elapsed() < PATIENCE, "the tunnel still stands");
+    }
 }
 
 #[test]

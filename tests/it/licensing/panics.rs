@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use license_gate::downstream::{
     self, Acceptor, Connections, Inherited, Limits, Listen, Peer, Place, RequestBody, Scheme,
@@ -36,7 +36,12 @@ struct Fragile;
 impl downstream::Service for Fragile {
     type Body = Full<Bytes>;
 
-    fn refuse(&self, refused: downstream::refuse::Refused, _: Rc<Peer>) -> Response<Full<Bytes>> {
+    fn refuse(
+        &self,
+        refused: downstream::refuse::Refused,
+        _: Method,
+        _: Rc<Peer>,
+    ) -> Response<Full<Bytes>> {
         Response::new(Full::from(refused.to_string()))
     }
 
