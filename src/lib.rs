@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  certificate  clock  codec  hop  http2  path  random  shutdown  sweep  telemetry
+//! 0  body  certificate  clock  codec  hop  http2  path  random  shutdown  socket  sweep  telemetry
 //! ```
 
 // A request's way.
@@ -55,5 +55,6 @@ pub mod path;
 pub mod problem;
 pub mod random;
 pub mod shutdown;
+pub mod socket;
 pub mod sweep;
 pub mod telemetry;

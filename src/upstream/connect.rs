@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use super::{Config, Error, Origin, Stream, Tls, TlsFault};
+use crate::socket::Socket;
 
 /// A Unix socket whose backlog is full says so at once, where TCP would wait: a pause before the next try.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
@@ -43,13 +44,13 @@ async fn secured(
     let (host, port) = match origin {
         Origin::Unix(path) => {
             let stream = opened(origin, unix(path)).await?;
-            return Ok((Stream::Unix(stream), wanted));
+            return Ok((Stream::Plain(Socket::Unix(stream)), wanted));
         }
         Origin::Http { host, port } | Origin::Https { host, port } => (host, *port),
     };
-    let stream = opened(origin, tcp(host, port)).await?;
-    let Some(tls) = tls else { return Ok((Stream::Tcp(stream), wanted)) };
-    let handshake = tls.connector(wanted == Protocol::Http2).connect(tls.name(), stream);
+    let socket = Socket::Tcp(opened(origin, tcp(host, port)).await?);
+    let Some(tls) = tls else { return Ok((Stream::Plain(socket), wanted)) };
+    let handshake = tls.connector(wanted == Protocol::Http2).connect(tls.name(), socket);
     let stream = handshake.await.map_err(|source| Error::Tls {
         origin: origin.to_string(),
         fault: TlsFault::within(&source).unwrap_or(TlsFault::Protocol),
