@@ -192,6 +192,45 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_at_the_gate_ends_in_any_case_and_what_resembles_it_is_looked_at() {
+        let ends = [
+            "TE",
+            "Upgrade",
+            "CONNECTION",
+            "Keep-Alive",
+            "proxy-Connection",
+            "Transfer-Encoding",
+            "Proxy-Authenticate",
+            "Proxy-Authorization",
+            "Via",
+            "Expect",
+            "HTTP2-Settings",
+            "Forwarded",
+            "X-Real-IP",
+            "X-Request-Id",
+            "X-Forwarded-For",
+            "x-forwarded-PROTO",
+            "X-Forwarded-Host",
+            "X-Forwarded-Port",
+        ];
+        for name in ends {
+            assert_eq!(Passage::of_request(name.as_bytes()), Passage::Ends, "{name}");
+            let folded = name.replace('-', "_");
+            let spelled_like_cgi = Passage::of_request(folded.as_bytes());
+            assert!(matches!(spelled_like_cgi, Passage::Ends | Passage::Doubtful), "{folded}");
+        }
+        for name in ["X-Forwarded-Prefix", "x_forwarded_for", "Content_Length", "a_b"] {
+            assert_eq!(Passage::of_request(name.as_bytes()), Passage::Doubtful, "{name}");
+        }
+        for name in ["Host", "COOKIE", "Authorization", "Content-Length", "Origin"] {
+            assert_eq!(Passage::of_request(name.as_bytes()), Passage::Read, "{name}");
+        }
+        for name in ["Accept-Encoding", "X-Grafana-Org-Id", "Trailer", "traceparent", "x"] {
+            assert_eq!(Passage::of_request(name.as_bytes()), Passage::Unread, "{name}");
+        }
+    }
+
+    #[test]
     fn names_on_every_connection_line_are_found() {
         let map = headers(&["close, X-One", "x-two ,, X-THREE"]);
         let nominated = Nominated::of(&map);
