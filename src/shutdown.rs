@@ -63,9 +63,9 @@ impl Drain {
     }
 
     /// Runs work on this thread, and counts it until it drops what it is given. (Wrapping it would double the memory of its
-    /// task: a future that is moved into another is there twice. Boxed, for the runtime moves a task half a dozen times.)
+    /// task: a future that is moved into another is there twice. The runtime moves a task half a dozen times: keep it small.)
     pub fn spawn<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Counted) -> F) {
-        tokio::task::spawn_local(Box::pin(work(Counted::new(self))));
+        tokio::task::spawn_local(work(Counted::new(self)));
     }
 
     /// Returns when nothing that was spawned is left.

@@ -157,7 +157,14 @@ async fn serve_http<S: Service>(
     match h2 {
         // Boxed, as the handshake.
         true => Box::pin(http2::serve(stream, early, peer, shared)).await,
-        false => http1::serve(stream, early, peer, shared).await,
+        false => {
+            // Boxed, and gone before a tunnel begins: that may wait for hours.
+            let handed_over = Box::pin(http1::serve(stream, early, peer, shared)).await?;
+            if let Some((takeover, io)) = handed_over {
+                takeover(io).await;
+            }
+            Ok(())
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use tokio::io::AsyncWrite;
 
 use super::connection::Shared;
 use super::io::Io;
-use super::peer::Peer;
+use super::peer::{Peer, Takeover};
 use super::refuse::Refused;
 use super::request_body::RequestBody;
 use super::stream::Stream;
@@ -52,13 +52,16 @@ const LINGER: Duration = Duration::from_secs(2);
 /// So much of a body that nobody wanted is read, rather than the connection closed.
 const MAX_UNWANTED_BYTES: usize = 256 * 1024;
 
-/// Serves an HTTP/1.1 connection to its end; `early` has been read from it already.
+/// A connection that goes on as something else.
+pub(super) type HandedOver = (Takeover, Io);
+
+/// Serves an HTTP/1.1 connection to its end, or until it is handed over; `early` has been read from it already.
 pub(super) async fn serve<S: Service>(
     stream: Stream,
     early: BytesMut,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
-) -> io::Result<()> {
+) -> io::Result<Option<HandedOver>> {
     let mut connection = Connection {
         wire: Rc::new(Wire::new(stream, early)),
         output: Output::default(),
@@ -82,7 +85,7 @@ pub(super) async fn serve<S: Service>(
                     let request = connection.request();
                     let mut call = pin!(shared.service.call(request, peer.clone()));
                     let called = poll_fn(|cx| connection.poll_call(call.as_mut(), cx)).await;
-                    let Some(response) = called else { return Ok(()) };
+                    let Some(response) = called else { return Ok(None) };
                     let (plan, mut encoder) = connection.stage(response, asked);
                     (plan, connection.send(&mut encoder).await)
                 }
@@ -94,17 +97,17 @@ pub(super) async fn serve<S: Service>(
                 let (plan, mut encoder) = connection.stage(response, Asked::in_vain(method));
                 (plan, connection.send(&mut encoder).await)
             }
-            Next::End => return connection.close().await,
+            Next::End => return connection.close().await.map(|()| None),
         };
         match sent {
-            Sent::Whole if plan.switches => return connection.hand_over().await,
+            Sent::Whole if plan.switches => return Ok(connection.hand_over()),
             Sent::Whole if plan.keep_alive && connection.is_whole().await => connection.wait(),
-            Sent::Whole => return connection.close().await,
+            Sent::Whole => return connection.close().await.map(|()| None),
             Sent::Cut if plan.until_close => {
                 connection.wire.reset();
-                return Ok(());
+                return Ok(None);
             }
-            Sent::Cut | Sent::Gone => return Ok(()),
+            Sent::Cut | Sent::Gone => return Ok(None),
         }
     }
 }
@@ -311,15 +314,11 @@ impl<S: Service> Connection<'_, S> {
         self.peer.deadline().set(self.peer.timeouts().idle);
     }
 
-    /// Gives the socket to whoever asked for it.
-    async fn hand_over(self) -> io::Result<()> {
-        if let Some(takeover) = self.peer.taken_over()
-            && let Some(wire) = Rc::into_inner(self.wire)
-        {
-            let (stream, early) = wire.into_parts();
-            takeover(Io::tunnel(stream, early)).await;
-        }
-        Ok(())
+    /// The socket, and who asked for it.
+    fn hand_over(self) -> Option<HandedOver> {
+        let takeover = self.peer.taken_over()?;
+        let (stream, early) = Rc::into_inner(self.wire)?.into_parts();
+        Some((takeover, Io::tunnel(stream, early)))
     }
 
     /// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.
