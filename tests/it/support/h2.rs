@@ -458,11 +458,6 @@ impl Conn {
     pub(crate) fn abort(self) {
         reset(&self.socket);
     }
-
-    /// A write that does not get on for so long fails.
-    pub(crate) fn write_timeout(&self, limit: std::time::Duration) {
-        self.socket.set_write_timeout(Some(limit)).expect("a socket");
-    }
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

@@ -1,5 +1,4 @@
 //! What tests are made of.
-#![allow(dead_code, reason = "a shelf of parts; not every part is in use at every commit")]
 
 pub(crate) mod authority;
 pub(crate) mod dashboard;
