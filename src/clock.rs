@@ -4,9 +4,13 @@
 //! Durations of work are measured with `std::time::Instant` and are no business of this module.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Notify, watch};
+
+/// How often a wait for a moment looks at the system's clock again: it may be set, and a machine may sleep.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A moment in whole seconds since 1970-01-01T00:00:00Z, as JWT dates are written (RFC 7519 section 2, `NumericDate`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,7 +59,22 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<Hand>),
+}
+
+/// The hand of a manual clock, and who waits for it.
+#[derive(Debug)]
+struct Hand {
+    now: watch::Sender<u64>,
+    /// The moments waited for.
+    waits: Mutex<Vec<u64>>,
+    changed: Notify,
+}
+
+impl Hand {
+    fn waits(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Clock {
@@ -66,13 +85,17 @@ impl Clock {
 
     /// A clock that stands at `start` until it is set; its clones share the hand.
     pub fn manual(start: UnixTime) -> Self {
-        Self(Source::Manual(Arc::new(AtomicU64::new(start.as_secs()))))
+        Self(Source::Manual(Arc::new(Hand {
+            now: watch::Sender::new(start.as_secs()),
+            waits: Mutex::default(),
+            changed: Notify::new(),
+        })))
     }
 
     /// Moves a manual clock; the system's cannot be moved, and this does nothing to it.
     pub fn set(&self, now: UnixTime) {
         if let Source::Manual(hand) = &self.0 {
-            hand.store(now.as_secs(), Ordering::SeqCst);
+            hand.now.send_replace(now.as_secs());
         }
     }
 
@@ -80,8 +103,69 @@ impl Clock {
     pub fn now(&self) -> UnixTime {
         UnixTime(match &self.0 {
             Source::System => since_epoch().as_secs(),
-            Source::Manual(hand) => hand.load(Ordering::SeqCst),
+            Source::Manual(hand) => *hand.now.borrow(),
         })
+    }
+
+    /// Returns once it is `moment` or later.
+    pub async fn reached(&self, moment: UnixTime) {
+        match &self.0 {
+            Source::System => loop {
+                let now = self.now();
+                if now >= moment {
+                    return;
+                }
+                let left = Duration::from_secs(moment.as_secs() - now.as_secs());
+                tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            },
+            Source::Manual(hand) => {
+                let mut now = hand.now.subscribe();
+                if *now.borrow_and_update() >= moment.as_secs() {
+                    return;
+                }
+                let _wait = Wait::begin(hand, moment.as_secs());
+                // The sender is held by this very clock.
+                drop(now.wait_for(|now| *now >= moment.as_secs()).await);
+            }
+        }
+    }
+
+    /// Returns once `count` waits for a later moment are pending on a manual clock: whoever lives by it has then done what
+    /// was to be done until now.
+    pub async fn settled(&self, count: usize) {
+        let Source::Manual(hand) = &self.0 else { return };
+        loop {
+            let mut changed = std::pin::pin!(hand.changed.notified());
+            changed.as_mut().enable();
+            let now = self.now().as_secs();
+            if hand.waits().iter().filter(|moment| **moment > now).count() >= count {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// A pending wait.
+struct Wait<'a> {
+    hand: &'a Hand,
+    moment: u64,
+}
+
+impl<'a> Wait<'a> {
+    fn begin(hand: &'a Hand, moment: u64) -> Self {
+        hand.waits().push(moment);
+        hand.changed.notify_waiters();
+        Self { hand, moment }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let mut waits = self.hand.waits();
+        if let Some(at) = waits.iter().position(|moment| *moment == self.moment) {
+            waits.swap_remove(at);
+        }
     }
 }
 
@@ -133,5 +217,20 @@ mod tests {
         let clone = clock.clone();
         clock.set(UnixTime::from_secs(7));
         assert_eq!(clone.now(), UnixTime::from_secs(7));
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_when_its_moment_comes() {
+        let clock = Clock::manual(UnixTime::from_secs(1));
+        clock.reached(UnixTime::from_secs(1)).await;
+        let waiting = clock.clone();
+        let wait = tokio::spawn(async move { waiting.reached(UnixTime::from_secs(9)).await });
+        clock.settled(1).await;
+        clock.set(UnixTime::from_secs(8));
+        clock.settled(1).await;
+        assert!(!wait.is_finished());
+        clock.set(UnixTime::from_secs(10));
+        wait.await.expect("ended");
+        Clock::system().reached(UnixTime::from_secs(1)).await;
     }
 }

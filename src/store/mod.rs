@@ -9,6 +9,8 @@
 //! everyone else. Changes happen one at a time, on the control runtime, each to its end even if whoever asked for it
 //! has left; an answered change is on disk. Readers never wait and always see one whole [`Snapshot`].
 
+#[allow(dead_code, reason = "what implements it follows")]
+mod backend;
 mod config;
 mod error;
 mod file;

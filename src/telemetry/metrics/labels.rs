@@ -63,6 +63,10 @@ labels! {
         Renew = "renew",
         /// A license removed.
         Remove = "remove",
+        /// A former license put back.
+        Rollback = "rollback",
+        /// The license file changed.
+        File = "file",
     }
 }
 

@@ -1,0 +1,217 @@
+//! What a store is kept in: a directory of one gate's own (`file.rs`), or a database that replicas share (`postgres/`,
+//! feature `postgres`).
+//!
+//! Texts in and out, proven by nobody here: the store verifies what it reads, wherever it was kept. Everything blocks;
+//! the store calls it off the request threads, one call at a time.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::file;
+use crate::clock::UnixTime;
+use crate::telemetry::metrics::{Action, Outcome};
+
+/// Keeps what a gate must know after a restart.
+pub(super) trait Backend: fmt::Debug + Send {
+    /// What is kept now, at the start. What could not be read is told beside it.
+    fn load(&mut self) -> (Kept, Vec<Error>);
+
+    /// What others changed since this was last loaded, refreshed or committed; `None`: nothing. A directory has no others.
+    fn refresh(&mut self) -> Result<Option<Kept>, Error> {
+        Ok(None)
+    }
+
+    /// What a refresh brought is in force now: worth a copy for a restart without the others.
+    fn adopted(&mut self, _token: Option<&str>, _revocations: Option<&str>) {}
+
+    /// Makes `change` durable, whole or not at all; fails with [`Error::Conflict`] when others were faster.
+    fn commit(&mut self, change: &Change<'_>) -> Result<(), Error>;
+
+    /// Writes a line of audit for what is no change of the stored license: refused, failed, or of another source.
+    fn record(&mut self, record: &Record) -> Result<(), Error>;
+
+    /// Renames a stored license that does not verify out of the way, where that can be done: its new name.
+    fn set_aside(&mut self, _now: UnixTime) -> Result<Option<PathBuf>, Error> {
+        Ok(None)
+    }
+
+    /// Keeps an accepted revocation list. One whose `sequence` is lower than that of the list kept is left out: `false`.
+    fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<bool, Error>;
+
+    /// Keeps the newest time seen; an older one is left out.
+    fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error>;
+
+    /// Keeps a copy of something fetched, for this gate alone.
+    fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error>;
+
+    /// The copy kept last.
+    fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Takes `lease` for `span`, or prolongs it: whether this gate has it now. A gate without others always has.
+    fn take_lease(&mut self, _lease: Lease, _span: Duration) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    /// Gives `lease` back early.
+    fn give_lease_back(&mut self, _lease: Lease) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Puts an event into the queue unless one of the same key is or was in it: whether it is new.
+    fn post(&mut self, event: &Event) -> Result<bool, Error>;
+
+    /// Events that are due at `now`, oldest first, a few at a time.
+    fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error>;
+
+    /// What became of an event. Its key is remembered.
+    fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error>;
+}
+
+/// What is kept. Nothing in it is proven.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// The stored license, cut at 256 KiB.
+    pub(super) token: Option<Vec<u8>>,
+    /// Former licenses, newest first.
+    pub(super) history: Vec<Entry>,
+    /// The revocation list accepted last.
+    pub(super) revocations: Option<String>,
+    /// The newest time seen.
+    pub(super) newest_time: Option<UnixTime>,
+}
+
+/// A former license.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The backend's name for it.
+    pub(super) id: String,
+    /// When it was replaced.
+    pub(super) replaced_at: UnixTime,
+    /// The token.
+    pub(super) token: String,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Entry").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A change of the stored license.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    /// The token to be stored; `None`: none is.
+    pub(super) token: Option<&'a str>,
+    /// What it replaces, for the history: an id for the entry comes back from the next `load` or `refresh`.
+    pub(super) former: Option<&'a str>,
+    /// Entries of the history to be dropped, by id.
+    pub(super) dropped: &'a [String],
+    /// The line of audit that goes with it. `record.time` is when the former license is replaced.
+    pub(super) record: &'a Record,
+}
+
+/// A line of the audit log, but for its place in the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When.
+    pub time: UnixTime,
+    /// Who: a user of the dashboard, or the part of the gate that acted by itself.
+    pub actor: String,
+    /// From where; `None`: from within.
+    pub address: Option<IpAddr>,
+    /// What was to be done.
+    pub action: Action,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why not, or why; a stable code or a sentence, never token text.
+    pub reason: String,
+    /// The stored license (or the file's) before.
+    pub old: Option<Brief>,
+    /// The license brought.
+    pub new: Option<Brief>,
+    /// The request that asked for it; empty: none did.
+    pub request_id: String,
+}
+
+/// A license in a few words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// `jti`, empty when the token has none.
+    pub jti: String,
+    /// `lid`.
+    pub lid: String,
+    /// `status` at the time.
+    pub status: u8,
+}
+
+/// What is kept for this gate alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// The keys of `license.jwks_url` as they were fetched last.
+    Jwks,
+}
+
+/// What only one replica does at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// Renew by schedule, and send events: held for as long as its holder lives.
+    Schedule,
+    /// Ask the issuer: held for one call.
+    Renewal,
+}
+
+/// Something to be told to `notify.url`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What makes it the same event: it is told once.
+    pub key: String,
+    /// JSON, as it will be sent.
+    pub body: String,
+    /// How often it has been tried.
+    pub attempts: u32,
+    /// Not before.
+    pub due: UnixTime,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was delivered, or given up.
+    Done,
+    /// It is to be tried again.
+    Again {
+        /// Not before.
+        due: UnixTime,
+    },
+}
+
+/// Why something was not kept or read. Nothing of its content appears.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory.
+    #[error(transparent)]
+    File(#[from] file::Error),
+    /// Another replica changed the license at the same time; nothing was changed by this one.
+    #[error("another replica changed the license at the same moment: look at it, and try again")]
+    Conflict,
+    /// The database cannot be reached, or does not answer in time. Whether a change got through is seen when it is back.
+    #[error("the database is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database was migrated by a newer gate.
+    #[error(
+        "the database has schema version {found}, this gate knows {known}: run the newer license-gate"
+    )]
+    SchemaTooNew {
+        /// In the database.
+        found: i32,
+        /// Known here.
+        known: i32,
+    },
+    /// The tables are gone.
+    #[error(
+        "the database has lost the gate's tables: restore them, or restart a gate to make them anew"
+    )]
+    SchemaLost,
+}
