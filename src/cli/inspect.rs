@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::streams::Streams;
 use crate::clock::UnixTime;
-use crate::license::{Check, Claims, Config, Keys, Outcome, Policy, Report, RootUrl, inspect};
+use crate::license::{Check, Claims, Config, Keys, Outcome, Policy, Report, RootUrl, inspect_file};
 
 /// Most that is read of a token's file; anything longer is no token.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -75,8 +75,7 @@ fn report(
     let text = streams
         .read(&args.token, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read the token {}", args.token.display()))?;
-    // What is not UTF-8 stays something that is no base64url either, and is reported as such.
-    Ok(inspect(&String::from_utf8_lossy(&text), &keys, policy, now))
+    Ok(inspect_file(&text, &keys, policy, now))
 }
 
 fn print(args: &Args, report: &Report, out: &mut dyn Write) -> io::Result<()> {

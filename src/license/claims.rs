@@ -11,8 +11,8 @@ use super::members::Members;
 use super::rejection::Rejection;
 use crate::clock::UnixTime;
 
-/// The last moment a claim can state: the largest whole number every JSON reader agrees on.
-const LAST_SECOND: u64 = 1 << 53;
+/// The largest whole number every JSON reader agrees on, and so the last moment a claim can state.
+const LAST_COMMON: u64 = 1 << 53;
 
 /// The claims of a license token. Only [`super::verify`] makes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,12 +187,12 @@ fn stated(moment: Option<UnixTime>) -> Option<UnixTime> {
     moment.filter(|moment| moment.as_secs() > 0)
 }
 
-fn required<T>(claim: &'static str, value: Option<T>) -> Result<T, Rejection> {
+pub(super) fn required<T>(claim: &'static str, value: Option<T>) -> Result<T, Rejection> {
     value.ok_or(Rejection::ClaimMissing { claim })
 }
 
 /// The members of the content, read by type.
-struct Content<'a>(&'a Map<String, Value>);
+pub(super) struct Content<'a>(pub(super) &'a Map<String, Value>);
 
 impl Content<'_> {
     fn string(&self, claim: &'static str) -> Result<Option<String>, Rejection> {
@@ -207,23 +207,32 @@ impl Content<'_> {
         self.typed(claim, "true or false", Value::as_bool)
     }
 
-    fn time(&self, claim: &'static str) -> Result<Option<UnixTime>, Rejection> {
+    pub(super) fn time(&self, claim: &'static str) -> Result<Option<UnixTime>, Rejection> {
         self.typed(claim, "a whole number of seconds from 0 to 2^53", |value| {
-            value.as_u64().filter(|seconds| *seconds <= LAST_SECOND).map(UnixTime::from_secs)
+            common(value).map(UnixTime::from_secs)
         })
     }
 
-    fn strings(&self, claim: &'static str) -> Result<Option<Vec<String>>, Rejection> {
+    pub(super) fn count(&self, claim: &'static str) -> Result<Option<u64>, Rejection> {
+        self.typed(claim, "a whole number from 0 to 2^53", common)
+    }
+
+    pub(super) fn strings(&self, claim: &'static str) -> Result<Option<Vec<String>>, Rejection> {
         self.typed(claim, "a list of strings", |value| {
             value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
         })
     }
 
     fn license_id(&self, claim: &'static str) -> Result<Option<String>, Rejection> {
-        self.typed(claim, "a whole number or a string that is not empty", |value| match value {
-            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-            Value::Number(number) if !number.is_f64() => Some(number.to_string()),
-            _ => None,
+        self.typed(claim, "a whole number or a string that is not empty", license_id)
+    }
+
+    pub(super) fn license_ids(
+        &self,
+        claim: &'static str,
+    ) -> Result<Option<Vec<String>>, Rejection> {
+        self.typed(claim, "a list of whole numbers and strings that are not empty", |value| {
+            value.as_array()?.iter().map(license_id).collect()
         })
     }
 
@@ -235,6 +244,20 @@ impl Content<'_> {
     ) -> Result<Option<T>, Rejection> {
         let Some(value) = self.0.get(claim) else { return Ok(None) };
         read(value).map(Some).ok_or(Rejection::ClaimInvalid { claim, expected })
+    }
+}
+
+/// A whole number every JSON reader agrees on.
+fn common(value: &Value) -> Option<u64> {
+    value.as_u64().filter(|number| *number <= LAST_COMMON)
+}
+
+/// A license id, kept as text.
+fn license_id(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        _ => None,
     }
 }
 

@@ -55,7 +55,16 @@ pub struct Check {
 
 /// Checks `text` as if it were to be installed at `now`; changes nothing and fails on nothing.
 pub fn inspect(text: &str, keys: &Keys, policy: &Policy, now: UnixTime) -> Report {
-    match Token::parse(text).and_then(|token| verify(&token, keys)) {
+    report(Token::parse(text), keys, policy, now)
+}
+
+/// The same for the content of a file, read as [`Token::from_file`] does.
+pub fn inspect_file(content: &[u8], keys: &Keys, policy: &Policy, now: UnixTime) -> Report {
+    report(Token::from_file(content), keys, policy, now)
+}
+
+fn report(token: Result<Token, Rejection>, keys: &Keys, policy: &Policy, now: UnixTime) -> Report {
+    match token.and_then(|token| verify(&token, keys)) {
         Ok(license) => proven(license, policy, now),
         Err(rejection) => unproven(&rejection),
     }

@@ -70,6 +70,11 @@ pub enum KeyError {
     /// More than any set of keys needs.
     #[error("is larger than 1 MiB, which no set of keys is")]
     TooLarge,
+    /// In a directory that holds more than any set of keys needs.
+    #[error(
+        "is not read, because its directory holds more than 16 MiB: keep keys apart from other files"
+    )]
+    TooMany,
     /// Neither PEM nor JSON.
     #[error("is neither a PEM file nor a JWKS (RFC 7517)")]
     NotKeys,

@@ -1,11 +1,11 @@
 //! Trusted keys, and the files they lie in.
 //!
 //! A path in, keys and faults out: a JWKS file, a PEM file of public keys or certificates, or a directory of both. What
-//! is good is used, what is broken is named. Nothing is watched here.
+//! is good is used, what is broken is named. Nothing is watched here. [`Keys::signer`] is the one place a signature is
+//! checked: the header never chooses the algorithm, it names one, and only keys that are for that very one are tried.
 
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{PemObject, SectionKind};
@@ -14,11 +14,15 @@ use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
 use super::excerpt::Excerpt;
+use super::jws::Jws;
 use super::key::Key;
 use super::key_fault::{KeyError, KeyFault};
+use super::key_files::KeyFiles;
 use super::rejection::Rejection;
+use super::verify::License;
 
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// What some editors begin a file with.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The public keys whose licenses are believed. Cheap to clone.
 #[derive(Clone, Default)]
@@ -30,27 +34,33 @@ impl Keys {
         Self(Vec::new())
     }
 
-    /// Loads `path`: a JWKS file, a PEM file, or a directory of them, read in the order of their names.
-    ///
-    /// In a directory, hidden entries and directories are passed over and symbolic links followed, as Kubernetes lays
-    /// out a mounted secret. Broken keys are told beside the good ones; a path without any good key gives no keys and
-    /// at least one fault. A JWK whose `use` or `key_ops` exclude verifying is no fault, and not used. Blocks.
+    /// Reads `path` as [`KeyFiles::read`] does, and the keys in it as [`Keys::from_files`] does. Blocks.
     ///
     /// # Errors
     /// `path` itself cannot be read.
     pub fn load(path: &Path) -> Result<(Self, Vec<KeyFault>), KeyFault> {
-        let unreadable = |error| KeyFault::new(path, KeyError::Unreadable(error));
+        Self::from_files(&KeyFiles::read(path))
+    }
+
+    /// The keys in `files`.
+    ///
+    /// Broken keys are told beside the good ones; files without any good key give no keys and at least one fault. A JWK
+    /// whose `use` or `key_ops` exclude verifying is no fault, and not used.
+    ///
+    /// # Errors
+    /// The path itself could not be read.
+    pub fn from_files(files: &KeyFiles) -> Result<(Self, Vec<KeyFault>), KeyFault> {
+        let read =
+            files.found.as_ref().map_err(|error| KeyFault::new(&files.path, again(error)))?;
         let mut found = Found::default();
-        if fs::metadata(path).map_err(unreadable)?.is_dir() {
-            for file in files(path).map_err(unreadable)? {
-                found.file(&file);
+        for file in read {
+            match &file.content {
+                Ok(content) => found.content(&file.path, content),
+                Err(error) => found.fault(&file.path, again(error)),
             }
-        } else {
-            let content = read(path).map_err(|error| KeyFault::new(path, error))?;
-            found.content(path, &content);
         }
         if found.keys.is_empty() && found.faults.is_empty() {
-            found.fault(path, KeyError::Empty);
+            found.fault(&files.path, KeyError::Empty);
         }
         Ok((found.keys, found.faults))
     }
@@ -94,12 +104,29 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// Whether these keys stand behind `license`, which others may have verified.
+    ///
+    /// # Errors
+    /// None of these signed it.
+    pub fn trusts(&self, license: &License) -> Result<(), Rejection> {
+        self.signer(license.token().jws()).map(drop)
+    }
+
+    /// The key that signed `jws`. Costs one signature check per key that fits; does not block.
+    ///
+    /// # Errors
+    /// The first failure in the order algorithm, key, signature.
+    pub(super) fn signer(&self, jws: &Jws) -> Result<&Key, Rejection> {
+        let algorithm = Algorithm::named(jws.algorithm()).ok_or_else(|| {
+            Rejection::AlgorithmNotAllowed { algorithm: Excerpt::of(jws.algorithm()) }
+        })?;
+        let (signed, signature) = jws.signed();
+        let mut candidates = self.candidates(jws.kid(), algorithm)?.into_iter();
+        candidates.find(|key| key.verifies(signed, signature)).ok_or(Rejection::SignatureInvalid)
+    }
+
     /// The keys that may have signed a token which says `kid` and `algorithm`; never none.
-    pub(super) fn candidates(
-        &self,
-        kid: Option<&str>,
-        algorithm: Algorithm,
-    ) -> Result<Vec<&Key>, Rejection> {
+    fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Vec<&Key>, Rejection> {
         if self.is_empty() {
             return Err(Rejection::KeysMissing);
         }
@@ -123,28 +150,18 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Entries of a directory that are not hidden, by name.
-fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            files.push(entry.path());
-        }
+/// The same error a second time: the files keep theirs, to be asked again.
+fn again(error: &KeyError) -> KeyError {
+    match error {
+        KeyError::Unreadable(error) => KeyError::Unreadable(match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(error.kind(), error.to_string()),
+        }),
+        KeyError::NotAFile => KeyError::NotAFile,
+        KeyError::TooMany => KeyError::TooMany,
+        // Reading knows no other.
+        _ => KeyError::TooLarge,
     }
-    files.sort();
-    Ok(files)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
-    // Opening a pipe would wait for its writer.
-    if !fs::metadata(path).map_err(KeyError::Unreadable)?.is_file() {
-        return Err(KeyError::NotAFile);
-    }
-    let file = fs::File::open(path).map_err(KeyError::Unreadable)?;
-    let mut content = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(KeyError::Unreadable)?;
-    if content.len() as u64 > MAX_FILE_BYTES { Err(KeyError::TooLarge) } else { Ok(content) }
 }
 
 /// What a search for keys has come upon so far.
@@ -159,17 +176,8 @@ impl Found {
         self.faults.push(KeyFault::new(path, error));
     }
 
-    fn file(&mut self, path: &Path) {
-        if path.is_dir() {
-            return;
-        }
-        match read(path) {
-            Ok(content) => self.content(path, &content),
-            Err(error) => self.fault(path, error),
-        }
-    }
-
     fn content(&mut self, path: &Path, content: &[u8]) {
+        let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content);
         let outcome = if content.trim_ascii_start().starts_with(b"{") {
             self.jwks(path, content)
         } else if memchr::memmem::find(content, b"-----BEGIN ").is_some() {
@@ -245,6 +253,8 @@ fn key_in(kind: SectionKind, der: Vec<u8>) -> Result<Key, KeyError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::super::testing::{NOW, STRANGER, at, claims, pair, policy};
@@ -449,6 +459,42 @@ mod tests {
             faults.iter().filter_map(|fault| fault.path().file_name()?.to_str()).collect();
         assert_eq!(named, ["README", "empty.json", "gone.pem", "private.pem", "torn.json"]);
         assert!(faults[3].to_string().contains("private key"), "{}", faults[3]);
+    }
+
+    #[test]
+    fn files_read_once_are_parsed_at_leisure() {
+        let (first, second) = (pair(Algorithm::ES256), pair(Algorithm::EdDSA));
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("jwks.json");
+        let missing = KeyFiles::read(&path);
+        fs::write(&path, first.jwks().to_string()).expect("written");
+        let whole = KeyFiles::read(&path);
+        fs::write(&path, &second.jwks().to_string()[..40]).expect("written");
+        let torn = KeyFiles::read(&path);
+        fs::write(&path, format!("\u{feff}{}", second.jwks())).expect("written");
+        let changed = KeyFiles::read(&path);
+        fs::remove_file(&path).expect("removed");
+
+        let keys = |files: &KeyFiles| Keys::from_files(files).expect("read");
+        assert!(Keys::from_files(&missing).expect_err("missing").is_missing());
+        assert!(good_by(&first, &keys(&whole).0).is_ok());
+        let (none, faults) = keys(&torn);
+        assert!(none.is_empty() && matches!(faults[0].error(), KeyError::Json(_)), "{faults:?}");
+        assert!(good_by(&second, &keys(&changed).0).is_ok());
+        assert_eq!(good_by(&second, &keys(&changed).0), good_by(&second, &keys(&changed).0));
+    }
+
+    #[test]
+    fn keys_stand_behind_what_they_signed_and_no_more() {
+        let (ours, other) = (pair(Algorithm::EdDSA), pair(Algorithm::EdDSA));
+        let token = ours.sign(&claims(&json!({}))).expect("a token");
+        let license = verify(&token, &ours.trusted()).expect("a license");
+        let code = |keys: &Keys| keys.trusts(&license).map_err(|rejection| rejection.code());
+        assert_eq!(code(&ours.trusted()), Ok(()));
+        assert_eq!(code(&other.trusted().merge(ours.trusted())), Ok(()));
+        assert_eq!(code(&other.trusted()), Err("key-unknown"));
+        assert_eq!(code(&from_pem(&other)), Err("signature-invalid"));
+        assert_eq!(code(&Keys::empty()), Err("keys-missing"));
     }
 
     #[test]

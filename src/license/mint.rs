@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use super::algorithm::Algorithm;
 use super::keys::Keys;
 use super::rejection::Rejection;
+use super::revocations::{KIND as REVOCATIONS, RevocationError, Revocations};
 use super::token::Token;
 
 /// Why a key pair cannot be had, or does not sign.
@@ -48,6 +49,9 @@ pub enum MintError {
     /// The token would not be read by any gate.
     #[error("the token would be refused")]
     Refused(#[from] Rejection),
+    /// The revocation list would not be read by any gate.
+    #[error("the revocation list would be refused")]
+    List(#[from] RevocationError),
 }
 
 /// A private key as PKCS#8 PEM. `Debug` shows none of it.
@@ -150,9 +154,22 @@ impl KeyPair {
     /// # Errors
     /// [`MintError::Json`], [`MintError::Crypto`]; [`MintError::Refused`] for more than a token may hold.
     pub fn sign(&self, claims: &impl Serialize) -> Result<Token, MintError> {
-        let header = json!({ "alg": self.algorithm.name(), "kid": self.kid, "typ": "JWT" });
-        let text = self.sign_parts(&serde_json::to_vec(&header)?, &serde_json::to_vec(claims)?)?;
-        Ok(Token::parse(&text)?)
+        Ok(Token::parse(&self.sign_as("JWT", claims)?)?)
+    }
+
+    /// Signs a revocation list with these `claims`: `seq`, `iat`, `jti`, `lid`.
+    ///
+    /// # Errors
+    /// [`MintError::Json`], [`MintError::Crypto`]; [`MintError::List`] for what no gate would read.
+    pub fn sign_revocations(&self, claims: &impl Serialize) -> Result<String, MintError> {
+        let text = self.sign_as(REVOCATIONS, claims)?;
+        Revocations::verify(&text, &self.trusted())?;
+        Ok(text)
+    }
+
+    fn sign_as(&self, kind: &str, claims: &impl Serialize) -> Result<String, MintError> {
+        let header = json!({ "alg": self.algorithm.name(), "kid": self.kid, "typ": kind });
+        self.sign_parts(&serde_json::to_vec(&header)?, &serde_json::to_vec(claims)?)
     }
 
     /// Signs exactly these bytes as header and content, whatever they are, and gives the compact JWS.

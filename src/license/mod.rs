@@ -2,24 +2,28 @@
 //!
 //! Bytes come in as a [`Token`], unproven; [`verify`] holds it against the trusted [`Keys`] and alone makes a
 //! [`License`]; [`Standing`] judges that license at a moment, purely. [`admit`] is both, for whoever installs one;
-//! [`inspect`] is both with every check told apart. [`KeyPair`] is the issuer's side. No HTTP, no sockets, and no files
-//! but the keys [`Keys::load`] is pointed at.
+//! [`inspect`] is both with every check told apart. [`Revocations`] is what the issuer took back. [`KeyPair`] is the
+//! issuer's side. No HTTP, no sockets, and no files but the keys [`KeyFiles::read`] is pointed at.
 
 mod algorithm;
 mod claims;
 mod config;
 mod excerpt;
 mod inspect;
+mod jws;
 mod key;
 mod key_fault;
+mod key_files;
 mod keys;
 mod members;
 mod mint;
 mod policy;
 mod rejection;
+mod revocations;
 mod root_url;
 mod standing;
 mod status;
+mod text;
 mod token;
 mod verify;
 
@@ -32,13 +36,15 @@ pub use algorithm::Algorithm;
 pub use claims::Claims;
 pub use config::Config;
 pub use excerpt::Excerpt;
-pub use inspect::{Check, Report, inspect};
+pub use inspect::{Check, Report, inspect, inspect_file};
 pub use key_fault::{KeyError, KeyFault};
+pub use key_files::KeyFiles;
 pub use keys::Keys;
 pub(crate) use members::Members;
 pub use mint::{KeyPair, MintError, PrivatePem};
 pub use policy::{Policy, Revoked};
 pub use rejection::{CheckName, End, Rejection};
+pub use revocations::{MAX_REVOCATIONS_BYTES, RevocationError, Revocations};
 pub use root_url::{RootUrl, RootUrlError};
 pub use standing::{Outcome, Standing};
 pub use status::Status;

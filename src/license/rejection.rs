@@ -23,8 +23,13 @@ pub enum Rejection {
         bytes: usize,
     },
     /// Not a compact JWS (RFC 7515 section 7.1).
-    #[error("the token is not a compact JWS, {0}: copy it whole, as the issuer gave it")]
-    Malformed(&'static str),
+    #[error("the token is not a compact JWS, {what}: {remedy}")]
+    Malformed {
+        /// What it is instead.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A JWE (RFC 7516).
     #[error("the token is encrypted: ask the issuer for one that is only signed")]
     Encrypted,
@@ -41,6 +46,12 @@ pub enum Rejection {
         /// The refused member.
         member: &'static str,
     },
+    /// Signed, and of another kind.
+    #[error(
+        "the token is a revocation list, not a license: put it where `license.revocations` points, and give the license \
+         itself here"
+    )]
+    NotALicense,
     /// `alg` is not an accepted algorithm.
     #[error(
         "the token's algorithm {algorithm} is not accepted: ask the issuer for one of RS256, RS384, RS512, PS256, \
@@ -146,14 +157,20 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// A text that is not what the issuer gave, because of `what`.
+    pub(super) const fn malformed(what: &'static str) -> Self {
+        Self::Malformed { what, remedy: "copy it whole, as the issuer gave it" }
+    }
+
     /// A stable, machine-readable name of the reason: the tail of a `messageId`.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "too-large",
-            Self::Malformed(_) => "malformed",
+            Self::Malformed { .. } => "malformed",
             Self::Encrypted => "encrypted",
             Self::HeaderDuplicated => "header-duplicated",
             Self::HeaderNotAllowed { .. } => "header-not-allowed",
+            Self::NotALicense => "not-a-license",
             Self::AlgorithmNotAllowed { .. } => "algorithm-not-allowed",
             Self::KeysMissing => "keys-missing",
             Self::KeyUnknown { .. } => "key-unknown",
@@ -178,10 +195,11 @@ impl Rejection {
     pub const fn check(&self) -> CheckName {
         match self {
             Self::TooLarge { .. }
-            | Self::Malformed(_)
+            | Self::Malformed { .. }
             | Self::Encrypted
             | Self::HeaderDuplicated
-            | Self::HeaderNotAllowed { .. } => CheckName::Form,
+            | Self::HeaderNotAllowed { .. }
+            | Self::NotALicense => CheckName::Form,
             Self::AlgorithmNotAllowed { .. } => CheckName::Algorithm,
             Self::KeysMissing | Self::KeyUnknown { .. } | Self::KeyAlgorithmMismatch { .. } => {
                 CheckName::Key
@@ -312,10 +330,11 @@ mod tests {
         let shown = || Excerpt::of("x");
         let all = [
             Rejection::TooLarge { bytes: 0 },
-            Rejection::Malformed("x"),
+            Rejection::malformed("x"),
             Rejection::Encrypted,
             Rejection::HeaderDuplicated,
             Rejection::HeaderNotAllowed { member: "crit" },
+            Rejection::NotALicense,
             Rejection::AlgorithmNotAllowed { algorithm: shown() },
             Rejection::KeysMissing,
             Rejection::KeyUnknown { kid: shown() },

@@ -1,30 +1,21 @@
 //! A license token as it came: well formed, nothing about it proven.
 //!
-//! [`Token::parse`] settles size and form: a compact JWS (RFC 7515 section 7.1) of three canonical base64url parts
-//! without padding, whose header is a JSON object that names nothing twice and asks for nothing this gate does not do.
-//! Its claims are out of reach here; only [`super::verify`] reads them, after the signature.
+//! [`Token::parse`] settles size and form (see [`super::jws`]), and that it is not another kind of signed text. Its
+//! claims are out of reach here; only [`super::verify`] reads them, after the signature.
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use super::members::Members;
+use super::jws::Jws;
 use super::rejection::Rejection;
+use super::revocations::KIND as REVOCATIONS;
+use super::text::text_of;
 
 /// Largest token, in bytes, without the white space around it.
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
-/// Header members that would have the reader fetch or trust a key out of the token, or understand an extension.
-const REFUSED_MEMBERS: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
-
 /// An unproven compact JWS. Its text is a credential: `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token {
-    text: Box<str>,
-    algorithm: Box<str>,
-    kid: Option<Box<str>>,
-}
+pub struct Token(Jws);
 
 impl Token {
     /// Reads `text`, white space around it apart.
@@ -36,36 +27,29 @@ impl Token {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::TooLarge { bytes: text.len() });
         }
-        let header = Header::of(three_parts(text)?)?;
-        Ok(Self { text: text.into(), algorithm: header.algorithm, kid: header.kid })
+        let jws = Jws::parse(text)?;
+        if jws.kind() == Some(REVOCATIONS) {
+            return Err(Rejection::NotALicense);
+        }
+        Ok(Self(jws))
+    }
+
+    /// Reads the content of a file: a byte order mark, `CRLF` and blank lines are no part of the token.
+    ///
+    /// # Errors
+    /// As [`Token::parse`]; what is no UTF-8 is malformed.
+    pub fn from_file(content: &[u8]) -> Result<Self, Rejection> {
+        text_of(content).and_then(Self::parse)
     }
 
     /// The token byte for byte, without the white space that was around it.
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.0.as_str()
     }
 
-    /// What the header says in `alg`: a claim of the sender's, never a choice.
-    pub(super) fn algorithm(&self) -> &str {
-        &self.algorithm
-    }
-
-    /// What the header says in `kid`.
-    pub(super) fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
-    }
-
-    /// The signing input (RFC 7515 section 2) and the signature, still encoded.
-    pub(super) fn signed(&self) -> (&str, &str) {
-        self.text.rsplit_once('.').unwrap_or_default()
-    }
-
-    /// The content, decoded. Call it after the signature.
-    pub(super) fn payload(&self) -> Vec<u8> {
-        let (signed, _) = self.signed();
-        let (_, payload) = signed.split_once('.').unwrap_or_default();
-        // The form was checked; should that ever change, nothing is no JSON object and is refused as such.
-        URL_SAFE_NO_PAD.decode(payload).unwrap_or_default()
+    /// The signed text it is.
+    pub(super) const fn jws(&self) -> &Jws {
+        &self.0
     }
 }
 
@@ -75,71 +59,10 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The decoded header of a text that has the form of a compact JWS.
-fn three_parts(text: &str) -> Result<Vec<u8>, Rejection> {
-    if text.is_empty() {
-        return Err(Rejection::Malformed("it is empty"));
-    }
-    if text.starts_with('{') {
-        return Err(Rejection::Malformed("it is in JSON serialization"));
-    }
-    let parts: Vec<&str> = text.split('.').collect();
-    match parts[..] {
-        [header, payload, signature] => {
-            if payload.is_empty() {
-                return Err(Rejection::Malformed("its content is missing"));
-            }
-            let header = decode(header)?;
-            decode(payload)?;
-            decode(signature)?;
-            Ok(header)
-        }
-        [_, _, _, _, _] => Err(Rejection::Encrypted),
-        _ => Err(Rejection::Malformed("it does not have three parts separated by dots")),
-    }
-}
-
-/// Canonical base64url without padding: no other alphabet, no stray bits at the end, one spelling for each value.
-fn decode(part: &str) -> Result<Vec<u8>, Rejection> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| {
-        Rejection::Malformed("a part of it is not canonical base64url without padding")
-    })
-}
-
-struct Header {
-    algorithm: Box<str>,
-    kid: Option<Box<str>>,
-}
-
-impl Header {
-    fn of(json: Vec<u8>) -> Result<Self, Rejection> {
-        let members =
-            Members::parse(&json).ok_or(Rejection::Malformed("its header is not a JSON object"))?;
-        refuse(&members)?;
-        let not_a_string = |_| Rejection::Malformed("`alg` or `kid` in its header is not a string");
-        let algorithm = members.string("alg").map_err(not_a_string)?;
-        Ok(Self {
-            algorithm: algorithm.ok_or(Rejection::Malformed("its header has no `alg`"))?.into(),
-            kid: members.string("kid").map_err(not_a_string)?.map(Into::into),
-        })
-    }
-}
-
-fn refuse(members: &Members) -> Result<(), Rejection> {
-    if members.duplicate.is_some() {
-        return Err(Rejection::HeaderDuplicated);
-    }
-    if members.map.contains_key("enc") {
-        return Err(Rejection::Encrypted);
-    }
-    match REFUSED_MEMBERS.into_iter().find(|name| members.map.contains_key(*name)) {
-        Some(member) => Err(Rejection::HeaderNotAllowed { member }),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     use super::*;
@@ -150,8 +73,38 @@ mod tests {
     fn white_space_around_is_not_part_of_it() {
         let token = Token::parse(&format!("\r\n\t {WELL_FORMED}\n")).expect("well formed");
         assert_eq!(token.as_str(), WELL_FORMED);
-        assert_eq!(token.signed(), ("eyJhbGciOiJFUzI1NiJ9.e30", "AA"));
-        assert_eq!(token.payload(), b"{}");
+    }
+
+    #[test]
+    fn a_file_may_have_what_editors_add() {
+        for content in [
+            WELL_FORMED.to_owned(),
+            format!("{WELL_FORMED}\r\n"),
+            format!("\u{feff}{WELL_FORMED}\n"),
+            format!("\u{feff}\r\n\r\n{WELL_FORMED}\r\n\r\n"),
+        ] {
+            let token = Token::from_file(content.as_bytes()).expect("well formed");
+            assert_eq!(token.as_str(), WELL_FORMED, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_token_says_what_to_do() {
+        let two = format!("{WELL_FORMED}\r\n{WELL_FORMED}\r\n");
+        let utf_16: Vec<u8> = WELL_FORMED.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let cases: [(&[u8], &str); 7] = [
+            (b"", "it is empty: copy it whole"),
+            (b"\xef\xbb\xbf\r\n", "it is empty: copy it whole"),
+            (two.as_bytes(), "more than one token: keep one"),
+            (&utf_16, "UTF-16: save the file as UTF-8"),
+            (b"\xef\xbb\xbf-----BEGIN CERTIFICATE-----\r\n", "it is a PEM file: keys belong"),
+            (b"\xef\xbb\xbf{\"token\":\"x\"}", "give the value of `token` alone"),
+            (b"\x00\x00\x00\x00", "three parts separated by dots"),
+        ];
+        for (content, expected) in cases {
+            let said = Token::from_file(content).expect_err("refused").to_string();
+            assert!(said.contains(expected), "{said}");
+        }
     }
 
     #[test]
@@ -173,6 +126,11 @@ mod tests {
         #[test]
         fn any_text_is_parsed_or_refused(text in any::<String>()) {
             let _ = Token::parse(&text);
+        }
+
+        #[test]
+        fn any_file_is_parsed_or_refused(content in any::<Vec<u8>>()) {
+            let _ = Token::from_file(&content);
         }
 
         #[test]

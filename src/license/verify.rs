@@ -1,12 +1,9 @@
 //! From a token to a license: algorithm, key, signature, claims' types.
 //!
-//! The only constructor of [`License`]. The token's header never chooses the algorithm: it names one, and only trusted
-//! keys that are for that very one are tried. No date is judged: a lapsed license is still a verified one, and
-//! [`super::standing`] says so.
+//! The only constructor of [`License`]. The signature is [`Keys::signer`]'s to check. No date is judged: a lapsed license
+//! is still a verified one, and [`super::standing`] says so.
 
-use super::algorithm::Algorithm;
 use super::claims::Claims;
-use super::excerpt::Excerpt;
 use super::keys::Keys;
 use super::policy::Policy;
 use super::rejection::Rejection;
@@ -44,16 +41,8 @@ impl License {
 /// # Errors
 /// The first failure in the order algorithm, key, signature, claims.
 pub fn verify(token: &Token, keys: &Keys) -> Result<License, Rejection> {
-    let algorithm = Algorithm::named(token.algorithm()).ok_or_else(|| {
-        Rejection::AlgorithmNotAllowed { algorithm: Excerpt::of(token.algorithm()) }
-    })?;
-    let candidates = keys.candidates(token.kid(), algorithm)?;
-    let (signed, signature) = token.signed();
-    let key = candidates
-        .into_iter()
-        .find(|key| key.verifies(signed, signature))
-        .ok_or(Rejection::SignatureInvalid)?;
-    let claims = Claims::parse(&token.payload())?;
+    let key = keys.signer(token.jws())?;
+    let claims = Claims::parse(&token.jws().payload())?;
     Ok(License { token: token.clone(), claims, key_id: key.kid().map(Into::into) })
 }
 

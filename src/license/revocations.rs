@@ -1,0 +1,175 @@
+//! What the issuer took back: a signed list of token and license ids.
+//!
+//! A compact JWS by a trusted key, told from a license by its header's `typ`: neither is ever taken for the other. Its
+//! `seq` orders the lists an issuer gave out, so that an old one, replayed, does not undo a newer; its date is not judged.
+
+use std::sync::Arc;
+
+use super::claims::{Content, required};
+use super::excerpt::Excerpt;
+use super::jws::Jws;
+use super::keys::Keys;
+use super::members::Members;
+use super::policy::Revoked;
+use super::rejection::{CheckName, Rejection};
+use super::text::text_of;
+use crate::clock::UnixTime;
+
+/// `typ` of a list's header, without `application/`.
+pub(super) const KIND: &str = "revocations+jwt";
+
+/// Largest list, in bytes, without the white space around it.
+pub const MAX_REVOCATIONS_BYTES: usize = 1024 * 1024;
+
+/// A revocation list whose signature has been verified and whose claims have their types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocations {
+    jws: Jws,
+    sequence: u64,
+    issued_at: Option<UnixTime>,
+    revoked: Arc<Revoked>,
+}
+
+/// Why a revocation list is not taken. Nothing of its text appears.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevocationError {
+    /// Longer than [`MAX_REVOCATIONS_BYTES`].
+    #[error(
+        "the revocation list has {bytes} bytes, at most {MAX_REVOCATIONS_BYTES} are read: ask the issuer for a shorter one"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Signed, perhaps, but of another kind; a license for one.
+    #[error(
+        "this is no revocation list, the `typ` of its header is {}: give the list the issuer signed, whose `typ` is \
+         \"{KIND}\"",
+        typed(found.as_ref())
+    )]
+    OtherKind {
+        /// What the header says.
+        found: Option<Excerpt>,
+    },
+    /// No key trusted now made the signature. One trusted later may have: keep the list and try again when keys change.
+    #[error(
+        "the revocation list is not by a trusted issuer: add the issuer's keys to `license.keys`"
+    )]
+    NotTrusted(#[source] Rejection),
+    /// Its form, header, algorithm or claims.
+    #[error("the revocation list cannot be used: ask the issuer for a corrected one")]
+    Refused(#[source] Rejection),
+    /// A list given out before the one known.
+    #[error(
+        "the revocation list has the sequence {offered}, one with {known} has been seen before: get the issuer's newest"
+    )]
+    Older {
+        /// Of this list.
+        offered: u64,
+        /// Of the list known.
+        known: u64,
+    },
+}
+
+impl RevocationError {
+    /// A stable, machine-readable name of the reason.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too-large",
+            Self::OtherKind { .. } => "not-a-revocation-list",
+            Self::NotTrusted(rejection) | Self::Refused(rejection) => rejection.code(),
+            Self::Older { .. } => "older",
+        }
+    }
+
+    /// Whether another set of trusted keys may turn this into a list.
+    pub const fn may_be_trusted_later(&self) -> bool {
+        matches!(self, Self::NotTrusted(_))
+    }
+}
+
+impl From<Rejection> for RevocationError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection.check() {
+            CheckName::Key | CheckName::Signature => Self::NotTrusted(rejection),
+            _ => Self::Refused(rejection),
+        }
+    }
+}
+
+impl Revocations {
+    /// Verifies a list against the trusted `keys`: the text, or a file's content with a byte order mark perhaps.
+    ///
+    /// # Errors
+    /// The first thing wrong with it, in the order size, form, kind, algorithm, key, signature, claims.
+    pub fn verify(content: impl AsRef<[u8]>, keys: &Keys) -> Result<Self, RevocationError> {
+        let text = text_of(content.as_ref())?;
+        if text.len() > MAX_REVOCATIONS_BYTES {
+            return Err(RevocationError::TooLarge { bytes: text.len() });
+        }
+        let jws = Jws::parse(text)?;
+        if jws.kind() != Some(KIND) {
+            return Err(RevocationError::OtherKind { found: jws.kind().map(Excerpt::of) });
+        }
+        keys.signer(&jws)?;
+        Ok(Self::read(jws)?)
+    }
+
+    /// The claims of a list whose signature has been verified.
+    fn read(jws: Jws) -> Result<Self, Rejection> {
+        let members = Members::parse(&jws.payload()).ok_or(Rejection::ClaimsMalformed)?;
+        if let Some(claim) = members.duplicate {
+            return Err(Rejection::ClaimDuplicated { claim: Excerpt::of(&claim) });
+        }
+        let content = Content(&members.map);
+        let revoked = Revoked {
+            jti: content.strings("jti")?.into_iter().flatten().collect(),
+            lid: content.license_ids("lid")?.into_iter().flatten().collect(),
+        };
+        Ok(Self {
+            sequence: required("seq", content.count("seq")?)?,
+            issued_at: content.time("iat")?,
+            revoked: Arc::new(revoked),
+            jws,
+        })
+    }
+
+    /// Its place among the lists of its issuer: the higher one counts.
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// When it was issued, if it says so.
+    pub const fn issued_at(&self) -> Option<UnixTime> {
+        self.issued_at
+    }
+
+    /// What it takes back.
+    pub const fn revoked(&self) -> &Arc<Revoked> {
+        &self.revoked
+    }
+
+    /// The signed text it was read from, to be kept.
+    pub fn text(&self) -> &str {
+        self.jws.as_str()
+    }
+
+    /// Whether this list may take the place of the list `known`; one of the same sequence may.
+    ///
+    /// # Errors
+    /// [`RevocationError::Older`].
+    pub const fn supersedes(&self, known: &Self) -> Result<(), RevocationError> {
+        if self.sequence < known.sequence {
+            return Err(RevocationError::Older { offered: self.sequence, known: known.sequence });
+        }
+        Ok(())
+    }
+}
+
+fn typed(found: Option<&Excerpt>) -> String {
+    found.map_or_else(|| "not there".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+#[path = "revocations_tests.rs"]
+mod tests;
