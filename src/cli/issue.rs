@@ -1,18 +1,19 @@
 //! `license issue`: the vendor signs a license.
 //!
-//! Claims come from a file, from flags, or both, flags first; the token goes to standard output and nothing else does.
-//! What a gate that trusts the key could not read is not issued.
+//! Claims come from a request for renewal, from a file and from flags, each overriding those before; the token goes to
+//! standard output and nothing else does. What a gate that trusts the key could not read is not issued.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
+use super::renewal;
 use super::streams::Streams;
 use crate::clock::UnixTime;
-use crate::license::{Excerpt, KeyPair, Members, RootUrl, Token, verify};
+use crate::license::{Claims, Excerpt, KeyPair, Keys, License, Members, RootUrl, Token, verify};
 
 /// Most that is read of a key or a claims file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -28,6 +29,12 @@ pub struct Args {
     /// Claims as a JSON object; `-` reads standard input. Flags override what is in it.
     #[arg(long, value_name = "FILE|-")]
     pub claims: Option<PathBuf>,
+    /// Renew the license of a request that `license request` wrote: its claims, with new dates and a new id.
+    #[arg(long, value_name = "FILE|-")]
+    pub request: Option<PathBuf>,
+    /// Public keys, beside --key's own, by which the token in --request may be signed: JWKS file, PEM, or a directory.
+    #[arg(long, value_name = "PATH", requires = "request")]
+    pub issuer_keys: Option<PathBuf>,
     /// Root URL of the licensed instance; `*` stands for one host label or one path segment.
     #[arg(long, value_name = "URL")]
     pub sub: Option<String>,
@@ -46,7 +53,8 @@ pub struct Args {
     /// The license ends so long from now, such as 365d [default: never].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub expires_in: Option<Duration>,
-    /// The token ends so long from now [default: 14d, unless the claims say `exp`].
+    /// The token ends so long from now [default: as long as that in --request lasted, else 14d, unless the claims say
+    /// `exp`].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub token_expires_in: Option<Duration>,
 }
@@ -66,28 +74,95 @@ pub fn run(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> u8 {
 
 fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Result<Token> {
     let pair = key_pair(&args.key, streams)?;
-    let mut claims = match &args.claims {
-        Some(path) => claims_of(path, streams)?,
-        None => Map::new(),
-    };
+    let former = args.request.as_ref().map(|path| requested(path, &pair, args, streams));
+    let former = former.transpose()?;
+    let mut claims = former.as_ref().map(renewed).unwrap_or_default();
+    if let Some(path) = &args.claims {
+        claims.extend(claims_of(path, streams)?);
+    }
     claims.extend(flags(args, now));
-    for (claim, value) in defaults(now)? {
+    for (claim, value) in defaults(now, former.as_ref().map(License::claims).and_then(lifetime))? {
         claims.entry(claim).or_insert(value);
     }
-    if claims.contains_key("included_users") {
+    // What is renewed counts as it did.
+    if claims.contains_key("included_users") && (former.is_none() || args.users.is_some()) {
         claims.entry("limit_by").or_insert_with(|| "users".into());
     }
     required(&claims)?;
     let token = pair.sign(&claims)?;
-    verify(&token, &pair.trusted()).context("no gate would accept these claims")?;
+    let license = verify(&token, &pair.trusted()).context("no gate would accept these claims")?;
+    if former.is_some() {
+        lasting(license.claims(), now)?;
+    }
     Ok(token)
 }
 
-fn key_pair(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<KeyPair> {
+/// The license that a request asks to renew.
+fn requested(
+    path: &Path,
+    pair: &KeyPair,
+    args: &Args,
+    streams: &mut Streams<'_>,
+) -> anyhow::Result<License> {
+    ensure!(
+        args.claims.as_deref() != Some(path) || path.as_os_str() != "-",
+        "standard input is either --request or --claims: give one of them as a file"
+    );
+    let shown = path.display();
+    let json = streams
+        .read(path, MAX_FILE_BYTES)
+        .with_context(|| format!("cannot read the request {shown}"))?;
+    let keys = issuer_keys(pair, args.issuer_keys.as_deref(), streams)?;
+    renewal::read(&json, &keys).with_context(|| format!("the request {shown} is not answered"))
+}
+
+/// What the renewed token says again.
+fn renewed(former: &License) -> Map<String, Value> {
+    let mut claims = former.signed_claims();
+    claims.retain(|claim, _| !["jti", "iat", "exp"].contains(&claim.as_str()));
+    claims
+}
+
+/// How long a token was made to last.
+fn lifetime(claims: &Claims) -> Option<Duration> {
+    let seconds = claims.exp.as_secs().checked_sub(claims.iat?.as_secs())?;
+    Some(Duration::from_secs(seconds)).filter(|lifetime| !lifetime.is_zero())
+}
+
+/// A token that is short-lived is renewed; what was bought for a time is not, unless somebody says so.
+fn lasting(claims: &Claims, now: UnixTime) -> anyhow::Result<()> {
+    if let Some(end) = claims.license_ends_at().filter(|end| *end <= now) {
+        bail!("the license ended at {end}, and a request does not prolong it: give --expires-in");
+    }
+    if let Some(end) = claims.trial_ends_at().filter(|end| *end <= now) {
+        bail!(
+            "the trial ended at {end}, and a request does not prolong it: give `trial` or `trial_exp` in --claims"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn key_pair(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<KeyPair> {
     let pem = streams
         .read(path, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read the key {}", path.display()))?;
     KeyPair::from_pem(&pem).with_context(|| format!("cannot sign with {}", path.display()))
+}
+
+/// The keys an issuer knows its own texts by: those of `pair`, whatever name they gave it, and those at `others`.
+pub(super) fn issuer_keys(
+    pair: &KeyPair,
+    others: Option<&Path>,
+    streams: &mut Streams<'_>,
+) -> anyhow::Result<Keys> {
+    let (unnamed, _) = Keys::from_pem(pair.public_pem()?.as_bytes())?;
+    let own = pair.trusted().merge(unnamed);
+    let Some(path) = others else { return Ok(own) };
+    let (others, faults) = Keys::load(path).context("the keys of --issuer-keys cannot be used")?;
+    for fault in faults {
+        streams.complain(&anyhow::Error::new(fault).context("a key is not used"));
+    }
+    Ok(own.merge(others))
 }
 
 fn claims_of(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<Map<String, Value>> {
@@ -121,11 +196,15 @@ fn flags(args: &Args, now: UnixTime) -> BTreeMap<String, Value> {
 }
 
 /// What a token states when nobody said otherwise.
-fn defaults(now: UnixTime) -> anyhow::Result<[(&'static str, Value); 3]> {
+fn defaults(
+    now: UnixTime,
+    lifetime: Option<Duration>,
+) -> anyhow::Result<[(&'static str, Value); 3]> {
+    let lifetime = lifetime.unwrap_or(Duration::from_secs(14 * DAY));
     Ok([
         ("jti", token_id()?.into()),
         ("iat", now.as_secs().into()),
-        ("exp", now.saturating_add(Duration::from_secs(14 * DAY)).as_secs().into()),
+        ("exp", now.saturating_add(lifetime).as_secs().into()),
     ])
 }
 
@@ -151,104 +230,5 @@ fn required(claims: &Map<String, Value>) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::license::{Algorithm, License, verify};
-
-    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    /// Issues with `flags`, the claims file being standard input: exit code, output, complaints.
-    fn issued(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let key = dir.path().join("private.pem");
-        std::fs::write(&key, pair.private_pem().expect("PEM").as_str()).expect("written");
-        let line = ["issue", "--key", key.to_str().expect("UTF-8")];
-        let line = Line::parse_from(line.iter().chain(flags));
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut streams = Streams { input: &mut input.as_bytes(), out: &mut out, err: &mut err };
-        let code = run(&line.args, NOW, &mut streams);
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        (code, text(out), text(err))
-    }
-
-    fn license(flags: &[&str], input: &str) -> License {
-        let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
-        let (code, out, err) = issued(&pair, flags, input);
-        assert_eq!((code, err.as_str()), (0, ""));
-        verify(&Token::parse(&out).expect("a token"), &pair.trusted()).expect("a license")
-    }
-
-    #[test]
-    fn flags_alone_make_a_license() {
-        let license = license(
-            &[
-                "--sub",
-                "https://a/",
-                "--lid",
-                "L",
-                "--company",
-                "C",
-                "--users",
-                "-1",
-                "--product",
-                "x",
-                "--product",
-                "y",
-                "--expires-in",
-                "365d",
-            ],
-            "",
-        );
-        let claims = license.claims();
-        assert_eq!((claims.sub.as_str(), claims.lid.as_str()), ("https://a/", "L"));
-        assert_eq!((claims.included_users, claims.limit_by.as_deref()), (Some(-1), Some("users")));
-        assert_eq!(claims.prod.as_deref(), Some(["x".to_owned(), "y".to_owned()].as_slice()));
-        assert_eq!(claims.lexp, Some(NOW.saturating_add(Duration::from_secs(365 * DAY))));
-        assert_eq!(claims.exp, NOW.saturating_add(Duration::from_secs(14 * DAY)));
-        assert_eq!((claims.iat, claims.nbf), (Some(NOW), None));
-        assert_eq!(claims.jti.as_deref().map(str::len), Some(32));
-    }
-
-    #[test]
-    fn flags_override_the_file_and_the_file_the_defaults() {
-        let file =
-            r#"{"sub":"https://a/","lid":7,"jti":"J","iat":1,"exp":1900000000,"company":"old"}"#;
-        let license = license(&["--claims", "-", "--company", "new"], file);
-        let claims = license.claims();
-        assert_eq!((claims.lid.as_str(), claims.jti.as_deref()), ("7", Some("J")));
-        assert_eq!(
-            (claims.iat, claims.exp.as_secs()),
-            (Some(UnixTime::from_secs(1)), 1_900_000_000)
-        );
-        assert_eq!((claims.company.as_deref(), claims.limit_by.as_deref()), (Some("new"), None));
-    }
-
-    #[test]
-    fn what_no_gate_would_read_is_not_issued() {
-        let pair = KeyPair::generate(Algorithm::EdDSA).expect("a key pair");
-        let cases: [(&[&str], &str, &str); 9] = [
-            (&["--lid", "L"], "", "--sub"),
-            (&["--sub", "https://a/"], "", "--lid"),
-            (&["--sub", "a", "--lid", "L"], "", "http"),
-            (&["--claims", "-"], "[]", "not a JSON object"),
-            (&["--claims", "-"], r#"{"sub":"https://a/","lid":1,"lid":2}"#, "\"lid\" twice"),
-            (&["--claims", "-"], r#"{"sub":1,"lid":1}"#, "`sub` is not a string"),
-            (&["--claims", "-"], r#"{"sub":"https://a/","lid":1,"exp":"soon"}"#, "`exp` is not"),
-            (&["--claims", "-"], r#"{"sub":"https://a/","lid":1,"prod":"x"}"#, "`prod` is not"),
-            (&["--claims", "/nowhere"], "", "cannot read the claims /nowhere"),
-        ];
-        for (flags, input, complaint) in cases {
-            let (code, out, err) = issued(&pair, flags, input);
-            assert_eq!((code, out.as_str()), (1, ""), "{err}");
-            assert!(err.contains(complaint), "{err}");
-        }
-    }
-}
+#[path = "issue_tests.rs"]
+mod tests;

@@ -66,7 +66,7 @@ impl Settings {
     }
 
     fn flags(self) -> Vec<Flag> {
-        let data_dir = self.data_dir.map(|dir| format!("file:{}{dir}", authority(&dir)));
+        let data_dir = self.data_dir.map(|dir| store_url(&dir));
         let single = [
             ("--upstream", "upstream.url", self.upstream),
             ("--root-url", "server.root_url", self.root_url),
@@ -86,7 +86,9 @@ impl Settings {
     }
 }
 
-/// Two slashes after `file:` would begin a host; a path that begins with two says that it has none.
-fn authority(dir: &str) -> &'static str {
-    if dir.starts_with("//") { "//" } else { "" }
+/// `store.url` of a directory. Two slashes after `file:` would begin a host; a path that begins with two says that it has
+/// none.
+pub(super) fn store_url(dir: &str) -> String {
+    let authority = if dir.starts_with("//") { "//" } else { "" };
+    format!("file:{authority}{dir}")
 }

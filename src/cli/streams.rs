@@ -24,6 +24,14 @@ impl Streams<'_> {
         if path.as_os_str() == "-" {
             return read_up_to(self.input, limit_bytes);
         }
+        Self::read_file(path, limit_bytes)
+    }
+
+    /// Everything in the file `path`, `-` being the name of one too, at most `limit_bytes`.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds more.
+    pub fn read_file(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
         read_up_to(&mut File::open(path)?, limit_bytes)
     }
 

@@ -1,18 +1,21 @@
 //! `license-gate license …` and `license-gate keys …`: the commands about tokens and the keys that sign them.
+//!
+//! Here they get their configuration, their moment and the process's streams; what they do is in files of their own.
 
 use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::output::{complain_all, print};
+use super::output::{complain, complain_all, print};
+use super::settings::store_url;
 use super::streams::Streams;
-use super::{DONE, MISUSED, inspect, issue, keys};
+use super::{DONE, MISUSED, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
-use crate::config::{Config, Faults, Loaded, Sources};
+use crate::config::{Config, Faults, Flag, Loaded, Sources};
 use crate::license::RootUrl;
 
-/// Inspect a license token, or issue one
+/// Inspect license tokens, have them renewed, issue and revoke them
 #[derive(Debug, Args)]
 pub(super) struct License {
     #[command(subcommand)]
@@ -22,12 +25,53 @@ pub(super) struct License {
 #[derive(Debug, Subcommand)]
 enum OfLicense {
     Inspect(Inspect),
+    Request(Request),
     /// Sign a license token (vendor)
     ///
-    /// Prints the token and nothing else. Flags override the claims of --claims.
+    /// Prints the token and nothing else. Flags override the claims of --claims, which override those of --request. A
+    /// request is answered when the token in it is of this issuer, covers its instance, and its license has not ended.
     ///
     /// Exit codes: 0 issued, 1 not issued, 2 called wrongly.
     Issue(issue::Args),
+    /// Sign a list of revoked tokens and licenses (vendor)
+    ///
+    /// Prints the list and nothing else; gates take it from `license.revocations`. A list replaces the one before it, so
+    /// name that with --list to keep what it revoked.
+    ///
+    /// Exit codes: 0 signed, 1 not signed, 2 called wrongly.
+    Revoke(revoke::Args),
+}
+
+/// Write a renewal request, to be carried to the issuer by hand
+///
+/// For an instance that cannot reach its issuer. The license is the one in force with this configuration, from
+/// `license.file` or the store's directory; a gate may be running. The issuer answers with `license issue --request`, and
+/// that token is installed as any other.
+///
+/// The file is a credential: it holds the license itself, by whose signature the issuer knows the request. Treat it as
+/// you treat the license.
+///
+/// Exit codes: 0 written, 1 not written, 2 called wrongly.
+#[derive(Debug, Args)]
+struct Request {
+    /// Configuration file (TOML) of the gate to speak for
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Root URL of the instance [server.root_url]
+    #[arg(long, value_name = "URL")]
+    root_url: Option<String>,
+
+    /// Trusted keys: JWKS file, PEM public key, or a directory of them [license.keys]
+    #[arg(long, value_name = "PATH")]
+    issuer_keys: Option<String>,
+
+    /// Directory the license is kept in [store.url]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+
+    #[command(flatten)]
+    args: request::Args,
 }
 
 /// Verify a license token as a gate would, and print each check with its result
@@ -67,14 +111,16 @@ impl License {
         let now = Clock::system().now();
         match self.command {
             OfLicense::Inspect(command) => command.run(),
+            OfLicense::Request(command) => command.run(),
             OfLicense::Issue(args) => with_streams(|streams| issue::run(&args, now, streams)),
+            OfLicense::Revoke(args) => with_streams(|streams| revoke::run(&args, now, streams)),
         }
     }
 }
 
 impl Inspect {
     fn run(self) -> u8 {
-        let config = match configuration(self.config) {
+        let config = match configuration(self.config, Vec::new()) {
             Ok(config) => config,
             Err(faults) => {
                 complain_all(faults);
@@ -89,9 +135,34 @@ impl Inspect {
     }
 }
 
-fn configuration(file: Option<PathBuf>) -> Result<Config, Faults> {
+impl Request {
+    fn run(self) -> u8 {
+        let flags = [
+            ("--root-url", "server.root_url", self.root_url),
+            ("--issuer-keys", "license.keys", self.issuer_keys),
+            ("--data-dir", "store.url", self.data_dir.map(|dir| store_url(&dir))),
+        ];
+        let flags = flags
+            .into_iter()
+            .filter_map(|(name, key, word)| Some(Flag { name, key, words: vec![word?] }));
+        let config = match configuration(self.config, flags.collect()) {
+            Ok(config) => config,
+            Err(faults) => return complain_all(faults),
+        };
+        let root_url = match RootUrl::parse(&config.root_url) {
+            Ok(root_url) => root_url,
+            Err(error) => return complain(error),
+        };
+        let (config, store) = (&config.license, config.store.dir.as_path());
+        let instance = request::Instance { config, root_url, store, is_copy: false };
+        let now = Clock::system().now();
+        with_streams(|streams| request::run(&self.args, &instance, now, streams))
+    }
+}
+
+fn configuration(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Config, Faults> {
     let environment = std::env::vars_os().collect();
-    let sources = Sources { file, environment, flags: Vec::new() };
+    let sources = Sources { file, environment, flags };
     Loaded::from_sources(sources).map(|loaded| loaded.config)
 }
 

@@ -10,6 +10,8 @@ pub struct Config {
     pub keys: PathBuf,
     /// Whether `keys` was named by the operator: named and missing is an error, the default missing a warning.
     pub keys_named: bool,
+    /// A license that is only read, such as a mounted secret; `None`, the default: there is no such source.
+    pub file: Option<PathBuf>,
     /// Accepted `iss`; empty, the default: any whose key is trusted.
     pub issuers: Vec<String>,
     /// A product that must be in `prod`; empty, the default: not checked.
@@ -23,6 +25,7 @@ impl Default for Config {
         Self {
             keys: "certs/issuer".into(),
             keys_named: false,
+            file: None,
             issuers: Vec::new(),
             product: String::new(),
             leeway: Duration::from_secs(60),

@@ -5,8 +5,9 @@ use std::error::Error;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::testing::{ISSUER, NOW, STRANGER, at, claims, license, pair, policy};
-use super::super::{Algorithm, KeyPair, Standing, Token, inspect};
+use crate::license::testing::{ISSUER, NOW, STRANGER, at, claims, license, pair, policy};
+use crate::license::{Algorithm, KeyPair, MAX_TOKEN_BYTES, Standing, Token, inspect};
+
 use super::*;
 
 /// A list with these claims, signed by the trusted key.
@@ -193,9 +194,7 @@ fn an_older_list_takes_no_newer_ones_place() {
 fn a_list_is_larger_than_a_token_and_ends_somewhere() {
     let ids = |count: usize| (0..count).map(|id| format!("J-{id:010}")).collect::<Vec<_>>();
     let list = read(&json!({ "seq": 1, "jti": ids(40_000) })).expect("a list");
-    assert!(
-        list.text().len() > super::super::MAX_TOKEN_BYTES && list.revoked().jti.len() == 40_000
-    );
+    assert!(list.text().len() > MAX_TOKEN_BYTES && list.revoked().jti.len() == 40_000);
     let over = "A".repeat(MAX_REVOCATIONS_BYTES + 1);
     assert_eq!(code(&over), "too-large");
     assert!(ISSUER.sign_revocations(&json!({ "seq": 1, "jti": ids(60_000) })).is_err());

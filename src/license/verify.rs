@@ -3,8 +3,11 @@
 //! The only constructor of [`License`]. The signature is [`Keys::signer`]'s to check. No date is judged: a lapsed license
 //! is still a verified one, and [`super::standing`] says so.
 
+use serde_json::{Map, Value};
+
 use super::claims::Claims;
 use super::keys::Keys;
+use super::members::Members;
 use super::policy::Policy;
 use super::rejection::Rejection;
 use super::standing::Standing;
@@ -23,6 +26,11 @@ impl License {
     /// What it says.
     pub const fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// Every claim of its token as it is signed, also those this gate ignores: what a renewed token repeats.
+    pub fn signed_claims(&self) -> Map<String, Value> {
+        Members::parse(&self.token.jws().payload()).map(|members| members.map).unwrap_or_default()
     }
 
     /// The token it was read from.

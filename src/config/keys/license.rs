@@ -29,7 +29,11 @@ pub(super) const KEYS: &[Key] = &[
         |c, v| set(&mut c.license.leeway, duration(v)),
         |c| show::duration(c.license.leeway),
     ),
-    later("license.file"),
+    key(
+        "license.file",
+        |c, v| set(&mut c.license.file, text::optional_path(v)),
+        |c| show::path(c.license.file.as_deref()),
+    ),
     later("license.revocations"),
     key(
         "store.url",

@@ -4,11 +4,13 @@ use std::process::Stdio;
 
 use crate::support::program::Place;
 
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 10] = [
     &["serve"],
     &["check-config"],
     &["license", "inspect"],
+    &["license", "request"],
     &["license", "issue"],
+    &["license", "revoke"],
     &["keys", "generate"],
     &["hash-password"],
     &["completions"],

@@ -1,0 +1,243 @@
+//! Licenses issued from claims, flags and requests.
+
+use clap::Parser;
+use serde_json::json;
+
+use super::*;
+use crate::license::Algorithm;
+
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Issues with `flags`, the claims file being standard input: exit code, output, complaints.
+fn issued(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("private.pem");
+    std::fs::write(&key, pair.private_pem().expect("PEM").as_str()).expect("written");
+    let line = ["issue", "--key", key.to_str().expect("UTF-8")];
+    let line = Line::parse_from(line.iter().chain(flags));
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut streams = Streams { input: &mut input.as_bytes(), out: &mut out, err: &mut err };
+    let code = run(&line.args, NOW, &mut streams);
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (code, text(out), text(err))
+}
+
+fn license(flags: &[&str], input: &str) -> License {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let (code, out, err) = issued(&pair, flags, input);
+    assert_eq!((code, err.as_str()), (0, ""));
+    verify(&Token::parse(&out).expect("a token"), &pair.trusted()).expect("a license")
+}
+
+#[test]
+fn flags_alone_make_a_license() {
+    let license = license(
+        &[
+            "--sub",
+            "https://a/",
+            "--lid",
+            "L",
+            "--company",
+            "C",
+            "--users",
+            "-1",
+            "--product",
+            "x",
+            "--product",
+            "y",
+            "--expires-in",
+            "365d",
+        ],
+        "",
+    );
+    let claims = license.claims();
+    assert_eq!((claims.sub.as_str(), claims.lid.as_str()), ("https://a/", "L"));
+    assert_eq!((claims.included_users, claims.limit_by.as_deref()), (Some(-1), Some("users")));
+    assert_eq!(claims.prod.as_deref(), Some(["x".to_owned(), "y".to_owned()].as_slice()));
+    assert_eq!(claims.lexp, Some(NOW.saturating_add(Duration::from_secs(365 * DAY))));
+    assert_eq!(claims.exp, NOW.saturating_add(Duration::from_secs(14 * DAY)));
+    assert_eq!((claims.iat, claims.nbf), (Some(NOW), None));
+    assert_eq!(claims.jti.as_deref().map(str::len), Some(32));
+}
+
+#[test]
+fn flags_override_the_file_and_the_file_the_defaults() {
+    let file = r#"{"sub":"https://a/","lid":7,"jti":"J","iat":1,"exp":1900000000,"company":"old"}"#;
+    let license = license(&["--claims", "-", "--company", "new"], file);
+    let claims = license.claims();
+    assert_eq!((claims.lid.as_str(), claims.jti.as_deref()), ("7", Some("J")));
+    assert_eq!((claims.iat, claims.exp.as_secs()), (Some(UnixTime::from_secs(1)), 1_900_000_000));
+    assert_eq!((claims.company.as_deref(), claims.limit_by.as_deref()), (Some("new"), None));
+}
+
+#[test]
+fn what_no_gate_would_read_is_not_issued() {
+    let pair = KeyPair::generate(Algorithm::EdDSA).expect("a key pair");
+    let cases: [(&[&str], &str, &str); 9] = [
+        (&["--lid", "L"], "", "--sub"),
+        (&["--sub", "https://a/"], "", "--lid"),
+        (&["--sub", "a", "--lid", "L"], "", "http"),
+        (&["--claims", "-"], "[]", "not a JSON object"),
+        (&["--claims", "-"], r#"{"sub":"https://a/","lid":1,"lid":2}"#, "\"lid\" twice"),
+        (&["--claims", "-"], r#"{"sub":1,"lid":1}"#, "`sub` is not a string"),
+        (&["--claims", "-"], r#"{"sub":"https://a/","lid":1,"exp":"soon"}"#, "`exp` is not"),
+        (&["--claims", "-"], r#"{"sub":"https://a/","lid":1,"prod":"x"}"#, "`prod` is not"),
+        (&["--claims", "/nowhere"], "", "cannot read the claims /nowhere"),
+    ];
+    for (flags, input, complaint) in cases {
+        let (code, out, err) = issued(&pair, flags, input);
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains(complaint), "{err}");
+    }
+}
+
+/// What `license request` writes about a token of `pair` with these claims.
+fn request(pair: &KeyPair, claims: &Value) -> Value {
+    let token = pair.sign(claims).expect("a token");
+    let license = verify(&token, &pair.trusted()).expect("a license");
+    let instance = RootUrl::parse("https://a.example").expect("a root URL");
+    let text = renewal::written(&license, &instance, NOW).expect("a request");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Claims of a token issued 100 days before [`NOW`] for 30 days, and so long expired.
+fn bought(changes: &Value) -> Value {
+    let day = |days: u64| NOW.as_secs() - 100 * DAY + days * DAY;
+    let mut claims = json!({
+        "sub": "https://*.example/", "lid": 7, "jti": "J", "iat": day(0), "exp": day(30), "lexp": day(365),
+        "included_users": 25, "x-contract": { "no": 1 },
+    });
+    claims.as_object_mut().expect("claims").extend(changes.as_object().expect("changes").clone());
+    claims
+}
+
+#[test]
+fn a_request_is_answered_with_the_same_claims_and_fresh_dates() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let request = request(&pair, &bought(&json!({}))).to_string();
+    for text in [request.clone(), format!("\u{feff}{request}\r\n")] {
+        let (code, out, err) = issued(&pair, &["--request", "-"], &text);
+        assert_eq!((code, err.as_str()), (0, ""));
+        let license = verify(&Token::parse(&out).expect("a token"), &pair.trusted());
+        let claims = license.expect("a license").signed_claims();
+        let expected = bought(&json!({
+            "jti": claims["jti"], "iat": NOW.as_secs(), "exp": NOW.as_secs() + 30 * DAY,
+        }));
+        assert_eq!(Value::Object(claims.clone()), expected);
+        assert_ne!(claims["jti"], "J");
+    }
+}
+
+#[test]
+fn flags_and_claims_override_what_a_request_repeats() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("claims.json");
+    std::fs::write(&file, r#"{"company":"C","included_users":30}"#).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let flags = ["--request", "-", "--claims", file, "--users", "40", "--token-expires-in", "60d"];
+    let (code, out, err) = issued(&pair, &flags, &request(&pair, &bought(&json!({}))).to_string());
+    assert_eq!((code, err.as_str()), (0, ""));
+    let license = verify(&Token::parse(&out).expect("a token"), &pair.trusted());
+    let license = license.expect("a license");
+    let claims = license.claims();
+    assert_eq!((claims.included_users, claims.company.as_deref()), (Some(40), Some("C")));
+    assert_eq!(claims.exp.as_secs(), NOW.as_secs() + 60 * DAY);
+}
+
+#[test]
+fn what_was_bought_for_a_time_is_prolonged_only_when_told_so() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let ended = request(&pair, &bought(&json!({ "lexp": NOW.as_secs() }))).to_string();
+    let (code, out, err) = issued(&pair, &["--request", "-"], &ended);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.contains("the license ended at 2027") && err.contains("give --expires-in"),
+        "{err}"
+    );
+    assert_eq!(issued(&pair, &["--request", "-", "--expires-in", "365d"], &ended).0, 0);
+
+    let trial = bought(&json!({ "trial": true, "trial_exp": NOW.as_secs() - 1 }));
+    let (code, _, err) = issued(&pair, &["--request", "-"], &request(&pair, &trial).to_string());
+    assert!(code == 1 && err.contains("the trial ended"), "{err}");
+}
+
+#[test]
+fn a_request_that_does_not_hold_together_is_refused() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let good = request(&pair, &bought(&json!({})));
+    let with = |name: &str, value: Value| {
+        let mut request = good.clone();
+        request[name] = value;
+        request.to_string()
+    };
+    let without = |name: &str| {
+        let mut request = good.clone();
+        request.as_object_mut().expect("an object").remove(name);
+        request.to_string()
+    };
+    let twice = format!(r#"{{"typ":"x",{}"#, &good.to_string()[1..]);
+    let cases = [
+        (String::new(), "not a JSON object"),
+        ("[]".into(), "not a JSON object"),
+        (good["token"].to_string(), "not a JSON object"),
+        (twice, "\"typ\" twice"),
+        (with("typ", json!("JWT")), "its `typ` is \"JWT\""),
+        (with("typ", json!(1)), "its `typ` is not a string"),
+        (with("version", json!(2)), "its `version` is \"2\", 1 is read here"),
+        (with("version", json!("1")), "its `version`"),
+        (without("typ"), "has no `typ`"),
+        (without("version"), "has no `version`"),
+        (without("created"), "has no `created`"),
+        (without("instance"), "has no `instance`"),
+        (without("lid"), "has no `lid`"),
+        (without("jti"), "has no `jti`"),
+        (without("seats"), "has no `seats`"),
+        (without("token"), "has no `token`"),
+        (with("lid", json!("8")), "its `lid` is"),
+        (with("lid", json!(7)), "its `lid` is 7"),
+        (with("jti", json!(null)), "its `jti` is null"),
+        (with("seats", json!(2500)), "its `seats` is 2500, its token says 25"),
+        (with("token", json!("x")), "its `token` cannot be read"),
+        (with("token", json!(1)), "its `token` is not a string"),
+        (with("instance", json!("nowhere")), "not a root URL"),
+        (with("instance", json!("https://a.elsewhere/")), "does not cover the instance"),
+        (with("instance", json!("https://b.a.example/")), "does not cover the instance"),
+    ];
+    for (text, complaint) in cases {
+        let (code, out, err) = issued(&pair, &["--request", "-"], &text);
+        assert_eq!((code, out.as_str()), (1, ""), "{text}");
+        assert!(err.contains(complaint), "{complaint}: {err}");
+        assert!(!err.contains(good["token"].as_str().expect("a token")));
+    }
+    let (code, _, err) = issued(&pair, &["--request", "/nowhere"], "");
+    assert!(code == 1 && err.contains("cannot read the request /nowhere"), "{err}");
+    let (code, _, err) = issued(&pair, &["--request", "-", "--claims", "-"], &good.to_string());
+    assert!(code == 1 && err.contains("standard input"), "{err}");
+}
+
+#[test]
+fn a_request_by_another_key_takes_the_naming_of_that_key() {
+    let (old, new) = (KeyPair::generate(Algorithm::EdDSA), KeyPair::generate(Algorithm::ES256));
+    let (old, new) = (old.expect("a key pair"), new.expect("a key pair"));
+    let request = request(&old, &bought(&json!({}))).to_string();
+    let (code, _, err) = issued(&new, &["--request", "-"], &request);
+    assert!(
+        code == 1 && err.contains("not of this issuer") && err.contains("--issuer-keys"),
+        "{err}"
+    );
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let keys = dir.path().join("old.json");
+    std::fs::write(&keys, old.jwks().to_string()).expect("written");
+    let named = ["--request", "-", "--issuer-keys", keys.to_str().expect("UTF-8")];
+    let (code, out, err) = issued(&new, &named, &request);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(verify(&Token::parse(&out).expect("a token"), &new.trusted()).is_ok());
+}

@@ -1,0 +1,187 @@
+//! `license request`: a renewal request that is carried to the issuer by hand.
+//!
+//! Reads what a gate of this configuration has in force, from `license.file` and the store's directory, without the
+//! store's lock: a gate may be running. Exit code 0 written, 1 not.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail, ensure};
+
+use super::renewal;
+use super::streams::Streams;
+use crate::clock::UnixTime;
+use crate::license::{Config, Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
+
+/// Most that is read of a license; anything longer is none.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The license in the store's directory.
+const STORED: &str = "license.jwt";
+
+/// Flags of `license request`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// File to write the request into, with mode 0600; `-` is standard output.
+    #[arg(long, value_name = "FILE|-")]
+    pub out: PathBuf,
+    /// Replace a file that is there already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What is asked for, and where its license lies.
+#[derive(Clone, Debug)]
+pub struct Instance<'a> {
+    /// Keys, `license.file`, and what licenses are held against.
+    pub config: &'a Config,
+    /// What the instance is called.
+    pub root_url: RootUrl,
+    /// The store's directory; of a store in a database, that of the local copy.
+    pub store: &'a Path,
+    /// Whether the store is a database, of which the directory holds a copy.
+    pub is_copy: bool,
+}
+
+/// Writes the request at `now`. Exit code 0, or 1 with the reason on standard error.
+pub fn run(args: &Args, instance: &Instance<'_>, now: UnixTime, streams: &mut Streams<'_>) -> u8 {
+    match request(args, instance, now, streams) {
+        Ok(()) => 0,
+        Err(error) => {
+            streams.complain(&error);
+            1
+        }
+    }
+}
+
+fn request(
+    args: &Args,
+    instance: &Instance<'_>,
+    now: UnixTime,
+    streams: &mut Streams<'_>,
+) -> anyhow::Result<()> {
+    let license = in_force(instance, now, streams)?;
+    let text = renewal::written(&license, &instance.root_url, now)?;
+    if args.out.as_os_str() == "-" {
+        return Ok(streams.out.write_all(text.as_bytes())?);
+    }
+    let written = if args.force { replace(&args.out, &text) } else { create(&args.out, &text) };
+    written.with_context(|| format!("cannot write {}", args.out.display()))?;
+    writeln!(
+        streams.out,
+        "{} asks to renew license {} of {}\n\
+         It holds the license itself: give it to the issuer, and to nobody else.",
+        args.out.display(),
+        license.claims().lid.escape_debug(),
+        instance.root_url,
+    )?;
+    Ok(())
+}
+
+/// The license a gate would have in force; one that has ended is renewed as well.
+fn in_force(
+    instance: &Instance<'_>,
+    now: UnixTime,
+    streams: &mut Streams<'_>,
+) -> anyhow::Result<License> {
+    if instance.is_copy {
+        let copy = instance.store.display();
+        let note = anyhow!("the store is a database: what is read is the copy of it in {copy}");
+        streams.complain(&note);
+    }
+    let keys = trusted(&instance.config.keys, streams)?;
+    let policy = Policy::new(instance.root_url.clone(), instance.config);
+    let stored = instance.store.join(STORED);
+    let sources = instance.config.file.iter().chain([&stored]);
+    let mut found = Vec::new();
+    for path in sources {
+        match license(path, &keys) {
+            Ok(license) => found.extend(license),
+            Err(error) => {
+                streams.complain(&error.context(format!("{} is passed over", path.display())))
+            }
+        }
+    }
+    // Of two that are alike the last counts, as it does in a gate: the store's.
+    let rank = |license: &License| {
+        (Standing::of(Some(license), &policy, now).is_active(), license.claims().iat)
+    };
+    let license = found.into_iter().max_by_key(rank).with_context(|| {
+        format!(
+            "there is no license to renew in {}{}: install the one the issuer gave, or name the gate's configuration \
+             with --config",
+            instance.config.file.iter().map(|it| format!("{} or ", it.display())).collect::<String>(),
+            stored.display(),
+        )
+    })?;
+    match Standing::of(Some(&license), &policy, now) {
+        Standing::Refused(why @ Rejection::SubjectMismatch { .. }) => {
+            Err(anyhow!(why).context("the issuer would not renew this license"))
+        }
+        _ => Ok(license),
+    }
+}
+
+/// The keys of a gate at `path`.
+fn trusted(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<Keys> {
+    let (keys, faults) = Keys::load(path).context("the trusted keys cannot be used")?;
+    for fault in faults {
+        streams.complain(&anyhow::Error::new(fault).context("a key is not used"));
+    }
+    ensure!(
+        !keys.is_empty(),
+        "there is no trusted key in {}: name another with --issuer-keys",
+        path.display()
+    );
+    Ok(keys)
+}
+
+/// The license in a file; `None` without the file.
+fn license(path: &Path, keys: &Keys) -> anyhow::Result<Option<License>> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        // Opening a pipe would wait for its writer.
+        Ok(found) if !found.is_file() => bail!("it is not a file"),
+        _ => {}
+    }
+    let content = Streams::read_file(path, MAX_FILE_BYTES)?;
+    let token = Token::from_file(&content)?;
+    Ok(Some(verify(&token, keys)?))
+}
+
+/// Writes a new file, whole or not at all.
+fn create(path: &Path, text: &str) -> anyhow::Result<()> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = created.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            anyhow!("it is there already: name another --out, or overwrite it with --force")
+        }
+        _ => error.into(),
+    })?;
+    Ok(fill(file, path, text)?)
+}
+
+/// Writes beside and renames: neither mode nor link of what was there before is left, nor half a file.
+fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+    let name = path.file_name().context("it is not the name of a file")?;
+    ensure!(!path.is_dir(), "it is a directory: name a file in it");
+    let mut beside = name.to_owned();
+    beside.push(format!(".tmp-{}", std::process::id()));
+    let beside = path.with_file_name(beside);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    fill(file, &beside, text)?;
+    fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))?;
+    Ok(())
+}
+
+fn fill(mut file: File, path: &Path, text: &str) -> io::Result<()> {
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

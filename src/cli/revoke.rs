@@ -1,0 +1,108 @@
+//! `license revoke`: the vendor signs a revocation list.
+//!
+//! A list says all that is revoked; a gate replaces the one it knows by any of the same or a higher sequence. So a new
+//! list is best made of the last one, which `--list` does. The list goes to standard output and nothing else does.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::builder::NonEmptyStringValueParser;
+use serde_json::json;
+
+use super::issue::{issuer_keys, key_pair};
+use super::streams::Streams;
+use crate::clock::UnixTime;
+use crate::license::{KeyPair, MAX_REVOCATIONS_BYTES, Revocations};
+
+/// Flags of `license revoke`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Private key that signs, PKCS#8 PEM, as `keys generate` makes it.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Sequence of the list; gates refuse one lower than they have seen [default: that of --list and 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1 << 53),
+          required_unless_present = "list")]
+    pub sequence: Option<u64>,
+    /// Id of a token to revoke; repeat it for several.
+    #[arg(long, value_name = "JTI", value_parser = NonEmptyStringValueParser::new())]
+    pub jti: Vec<String>,
+    /// Id of a license to revoke with all its tokens; repeat it for several.
+    #[arg(long, value_name = "LID", value_parser = NonEmptyStringValueParser::new())]
+    pub lid: Vec<String>,
+    /// The list signed last, to which the new one adds.
+    #[arg(long, value_name = "FILE|-")]
+    pub list: Option<PathBuf>,
+    /// Revoke nothing, not even what --list does: of that only the sequence counts then.
+    #[arg(long, conflicts_with_all = ["jti", "lid"])]
+    pub empty: bool,
+    /// Public keys, beside --key's own, by which --list may be signed: JWKS file, PEM, or a directory of them.
+    #[arg(long, value_name = "PATH")]
+    pub issuer_keys: Option<PathBuf>,
+}
+
+/// Signs a list at `now`. Exit code 0, or 1 with the reason on standard error.
+pub fn run(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> u8 {
+    match revoke(args, now, streams).and_then(|list| Ok(writeln!(streams.out, "{list}")?)) {
+        Ok(()) => 0,
+        Err(error) => {
+            streams.complain(&error);
+            1
+        }
+    }
+}
+
+fn revoke(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Result<String> {
+    ensure!(
+        args.empty || !args.jti.is_empty() || !args.lid.is_empty(),
+        "there is nothing to revoke: give --jti or --lid, or --empty for a list that revokes nothing"
+    );
+    let pair = key_pair(&args.key, streams)?;
+    let former = args.list.as_ref().map(|path| former(path, &pair, args, streams)).transpose()?;
+    let sequence = sequence(args.sequence, former.as_ref())?;
+    let mut jti: BTreeSet<&str> = args.jti.iter().map(String::as_str).collect();
+    let mut lid: BTreeSet<&str> = args.lid.iter().map(String::as_str).collect();
+    for revoked in former.iter().filter(|_| !args.empty).map(Revocations::revoked) {
+        jti.extend(revoked.jti.iter().map(String::as_str));
+        lid.extend(revoked.lid.iter().map(String::as_str));
+    }
+    let claims = json!({ "seq": sequence, "iat": now.as_secs(), "jti": jti, "lid": lid });
+    Ok(pair.sign_revocations(&claims)?)
+}
+
+fn former(
+    path: &Path,
+    pair: &KeyPair,
+    args: &Args,
+    streams: &mut Streams<'_>,
+) -> anyhow::Result<Revocations> {
+    // One byte more is told by its size, and white space around is none of it.
+    let content = streams
+        .read(path, 2 * MAX_REVOCATIONS_BYTES as u64)
+        .with_context(|| format!("cannot read the list {}", path.display()))?;
+    let keys = issuer_keys(pair, args.issuer_keys.as_deref(), streams)?;
+    Revocations::verify(content, &keys).with_context(|| {
+        format!(
+            "{} is not a list of this issuer's, signed with --key or one of --issuer-keys",
+            path.display()
+        )
+    })
+}
+
+/// Above that of the former list: gates would tell two lists of one sequence apart by nothing.
+fn sequence(stated: Option<u64>, former: Option<&Revocations>) -> anyhow::Result<u64> {
+    let Some(former) = former.map(Revocations::sequence) else {
+        return stated.context("the list has no sequence: give --sequence");
+    };
+    let sequence = stated.unwrap_or(former + 1);
+    ensure!(
+        sequence > former,
+        "--sequence {sequence} is not above that of --list, {former}: leave it out, or give a higher one"
+    );
+    Ok(sequence)
+}
+
+#[cfg(test)]
+#[path = "revoke_tests.rs"]
+mod tests;
