@@ -46,7 +46,9 @@ fn main() -> anyhow::Result<()> {
 
     let address = free(8080)?;
     let root_url = format!("http://{address}/");
-    let issuer = Issuer::new(pair);
+    let list = files.path().join("revocations.jwt");
+    std::fs::write(&list, pair.sign_revocations(&json!({ "seq": 1, "jti": [], "lid": [] }))?)?;
+    let issuer = Issuer::new(pair).revoking(list);
     let license = issuer.issue(claims(&root_url))?;
     let dashboard = Running::start("dashboard", free(3000)?, dashboard::serve)?;
     let issuer = Running::start("issuer", free(8300)?, |listener| issuer::serve(listener, issuer))?;

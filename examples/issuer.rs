@@ -1,8 +1,9 @@
-//! A reference issuer that renews licenses over HTTP.
+//! A reference issuer that renews licenses over HTTP, and publishes its keys and what it revoked.
 //!
-//! `cargo run --example issuer PRIVATE.PEM [ADDRESS]`, 127.0.0.1:8300 when none is given. The key is what
-//! `license-gate keys generate` makes; the gate asks `http://ADDRESS/renew` (`renewal.url`). For anything but a try-out,
-//! stand it behind TLS: the tokens it is shown are the licenses themselves.
+//! `cargo run --example issuer PRIVATE.PEM [ADDRESS [REVOCATIONS]]`, 127.0.0.1:8300 when none is given. The key is what
+//! `license-gate keys generate` makes, the list what `license-gate license revoke` prints; gates ask
+//! `http://ADDRESS/renew` (`renewal.url`), `/jwks.json` (`license.jwks_url`) and `/revocations` (`license.revocations`).
+//! For anything but a try-out, stand it behind TLS: the tokens it is shown are the licenses themselves.
 #![allow(clippy::print_stdout, reason = "an example talks to the person who runs it")]
 
 #[path = "support/http.rs"]
@@ -19,15 +20,20 @@ use tokio::net::TcpListener;
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let key = args.next().context("usage: issuer PRIVATE.PEM [ADDRESS]")?;
+    let key = args.next().context("usage: issuer PRIVATE.PEM [ADDRESS [REVOCATIONS]]")?;
     let address = args.next().unwrap_or_else(|| "127.0.0.1:8300".to_owned()).parse()?;
     let pem = std::fs::read(&key).with_context(|| key.clone())?;
-    http_support::block_on(run(Issuer::new(KeyPair::from_pem(&pem)?), address))?
+    let mut issuer = Issuer::new(KeyPair::from_pem(&pem)?);
+    if let Some(list) = args.next() {
+        issuer = issuer.revoking(list.into());
+    }
+    http_support::block_on(run(issuer, address))?
 }
 
 async fn run(issuer: Issuer, address: SocketAddr) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await?;
-    println!("issuer: POST http://{}/renew", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("issuer: POST http://{address}/renew, GET /jwks.json, GET /revocations");
     tokio::select! {
         () = issuer::serve(listener, issuer) => {}
         interrupt = tokio::signal::ctrl_c() => interrupt?,

@@ -1,18 +1,22 @@
 //! A reference issuer: what a vendor runs so that gates renew their licenses.
 //!
-//! One endpoint, `POST /renew`: the gate sends the token it has as `Authorization: Bearer` and
-//! `{"instance","lid","jti"}`; a token of ours, for that instance and license, is answered with `{"token"}`, the same
-//! license with new dates. A vendor adds what only a vendor knows: whether the customer still pays, how many seats were
-//! bought since, which licenses are withdrawn.
+//! `POST /renew`: the gate sends the token it has as `Authorization: Bearer` and `{"instance","lid","jti"}`; a token of
+//! ours, for that instance and license, is answered with `{"token"}`, the same license with new dates. A vendor adds what
+//! only a vendor knows: whether the customer still pays, how many seats were bought since, which licenses are withdrawn.
+//! `GET /jwks.json` and `GET /revocations` are what gates trust and what they no longer do, with an `ETag` by which one
+//! that has it is told so.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use http::header::{ALLOW, AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use license_gate::clock::{Clock, UnixTime};
 use license_gate::license::{Claims, KeyPair, Keys, License, MintError, RootUrl, Token, verify};
@@ -29,6 +33,7 @@ pub(crate) struct Issuer {
     pair: KeyPair,
     keys: Keys,
     clock: Clock,
+    revocations: Option<PathBuf>,
 }
 
 /// Why a token is not renewed.
@@ -46,7 +51,12 @@ impl Issuer {
     /// Signs with `pair`.
     pub(crate) fn new(pair: KeyPair) -> Self {
         let keys = pair.trusted();
-        Self { pair, keys, clock: Clock::system() }
+        Self { pair, keys, clock: Clock::system(), revocations: None }
+    }
+
+    /// Publishes the revocation list in this file, as `license-gate license revoke` signs it; read at each question.
+    pub(crate) fn revoking(self, list: PathBuf) -> Self {
+        Self { revocations: Some(list), ..self }
     }
 
     /// Signs `claims` with the dates and the id of a fresh token.
@@ -106,22 +116,56 @@ pub(crate) async fn serve(listener: TcpListener, issuer: Issuer) {
 
 async fn respond(issuer: &Issuer, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    if head.uri.path() != "/renew" {
-        return web::json(
-            StatusCode::NOT_FOUND,
-            &json!({"message": "POST /renew is all there is"}),
-        );
-    }
-    if head.method != Method::POST {
-        let mut refusal = web::json(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": "POST"}));
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    let allowed = match head.uri.path() {
+        "/renew" => "POST",
+        "/jwks.json" | "/revocations" => "GET, HEAD",
+        _ => {
+            return refusal(StatusCode::NOT_FOUND, "POST /renew, GET /jwks.json, GET /revocations");
+        }
+    };
+    if !allowed.split(", ").any(|method| head.method.as_str() == method) {
+        let mut refusal = refusal(StatusCode::METHOD_NOT_ALLOWED, allowed);
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         return refusal;
     }
-    let question = web::read(body, 4096).await.unwrap_or_default();
-    match issuer.renew(&head.headers, &question) {
-        Ok(token) => web::json(StatusCode::OK, &json!({"token": token.as_str()})),
-        Err(Refusal(status, message)) => web::json(status, &json!({"message": message})),
+    match head.uri.path() {
+        "/jwks.json" => {
+            let jwks = issuer.pair.jwks().to_string();
+            published(&head.headers, "application/jwk-set+json", jwks.into())
+        }
+        "/revocations" => match issuer.revocations.as_ref().map(std::fs::read) {
+            Some(Ok(list)) => published(&head.headers, "application/revocations+jwt", list.into()),
+            Some(Err(_)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the list cannot be read"),
+            None => refusal(StatusCode::NOT_FOUND, "nothing has ever been revoked"),
+        },
+        _ => renew(issuer, &head.headers, body).await,
     }
+}
+
+async fn renew(issuer: &Issuer, headers: &HeaderMap, body: Incoming) -> Response<Body> {
+    let question = web::read(body, 4096).await.unwrap_or_default();
+    match issuer.renew(headers, &question) {
+        Ok(token) => web::json(StatusCode::OK, &json!({"token": token.as_str()})),
+        Err(Refusal(status, message)) => refusal(status, message),
+    }
+}
+
+/// `content` for everybody, or that the asker has it (RFC 9110 section 13.1.2).
+fn published(asked: &HeaderMap, content_type: &'static str, content: Bytes) -> Response<Body> {
+    let tag = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &content));
+    let tag = format!("\"{tag}\"");
+    let known = asked.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
+    let mut answer = match known.split(',').any(|known| known.trim() == tag) {
+        true => web::answer(StatusCode::NOT_MODIFIED, content_type, Bytes::new()),
+        false => web::answer(StatusCode::OK, content_type, content),
+    };
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
+    answer.headers_mut().extend(HeaderValue::from_str(&tag).map(|tag| (ETAG, tag)));
+    answer
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response<Body> {
+    web::json(status, &json!({"message": message}))
 }
 
 fn fresh_id() -> Result<String, MintError> {

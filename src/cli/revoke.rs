@@ -21,7 +21,7 @@ pub struct Args {
     /// Private key that signs, PKCS#8 PEM, as `keys generate` makes it.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Sequence of the list; gates refuse one lower than they have seen [default: that of --list and 1].
+    /// Sequence of the list; gates refuse one lower than they have seen [default: one above that of --list].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1 << 53),
           required_unless_present = "list")]
     pub sequence: Option<u64>,

@@ -29,7 +29,8 @@ enum OfLicense {
     /// Sign a license token (vendor)
     ///
     /// Prints the token and nothing else. Flags override the claims of --claims, which override those of --request. A
-    /// request is answered when the token in it is of this issuer, covers its instance, and its license has not ended.
+    /// request is answered when the token in it is of this issuer and covers its instance, and when its license has not
+    /// ended or --expires-in prolongs it.
     ///
     /// Exit codes: 0 issued, 1 not issued, 2 called wrongly.
     Issue(issue::Args),

@@ -20,14 +20,43 @@ const MAX_DIRECTORY_BYTES: u64 = 16 * 1024 * 1024;
 /// What lay at a path of keys at one moment.
 pub struct KeyFiles {
     pub(super) path: PathBuf,
-    pub(super) found: Result<Vec<KeyFile>, KeyError>,
+    pub(super) found: Result<Vec<KeyFile>, Unread>,
     digest: [u8; 32],
 }
 
 /// One file of keys.
 pub(super) struct KeyFile {
     pub(super) path: PathBuf,
-    pub(super) content: Result<Vec<u8>, KeyError>,
+    pub(super) content: Result<Vec<u8>, Unread>,
+}
+
+/// Why something was not read.
+pub(super) enum Unread {
+    Io(io::Error),
+    NotAFile,
+    TooLarge,
+    TooMany,
+}
+
+impl Unread {
+    /// The same as a fault of keys, which owns what it says: files are asked more than once.
+    pub(super) fn error(&self) -> KeyError {
+        match self {
+            Self::Io(error) => KeyError::Unreadable(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
+            Self::NotAFile => KeyError::NotAFile,
+            Self::TooLarge => KeyError::TooLarge,
+            Self::TooMany => KeyError::TooMany,
+        }
+    }
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl KeyFiles {
@@ -50,24 +79,24 @@ impl KeyFiles {
 impl fmt::Debug for KeyFiles {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.found {
-            Err(error) => write!(out, "KeyFiles({}: {error})", self.path.display()),
+            Err(unread) => write!(out, "KeyFiles({}: {})", self.path.display(), unread.error()),
             Ok(files) => out.debug_list().entries(files.iter().map(|file| &file.path)).finish(),
         }
     }
 }
 
-fn find(path: &Path) -> Result<Vec<KeyFile>, KeyError> {
-    if !fs::metadata(path).map_err(KeyError::Unreadable)?.is_dir() {
+fn find(path: &Path) -> Result<Vec<KeyFile>, Unread> {
+    if !fs::metadata(path)?.is_dir() {
         let content = read(path)?;
         return Ok(vec![KeyFile { path: path.to_owned(), content: Ok(content) }]);
     }
     let mut left = MAX_DIRECTORY_BYTES;
     let mut found = Vec::new();
-    for path in entries(path).map_err(KeyError::Unreadable)? {
+    for path in entries(path)? {
         if path.is_dir() {
             continue;
         }
-        let content = if left == 0 { Err(KeyError::TooMany) } else { read(&path) };
+        let content = if left == 0 { Err(Unread::TooMany) } else { read(&path) };
         let length = content.as_ref().map_or(0, Vec::len) as u64;
         left = left.saturating_sub(length);
         found.push(KeyFile { path, content });
@@ -88,27 +117,26 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+fn read(path: &Path) -> Result<Vec<u8>, Unread> {
     // Opening a pipe would wait for its writer.
-    if !fs::metadata(path).map_err(KeyError::Unreadable)?.is_file() {
-        return Err(KeyError::NotAFile);
+    if !fs::metadata(path)?.is_file() {
+        return Err(Unread::NotAFile);
     }
-    let file = fs::File::open(path).map_err(KeyError::Unreadable)?;
     let mut content = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(KeyError::Unreadable)?;
-    if content.len() as u64 > MAX_FILE_BYTES { Err(KeyError::TooLarge) } else { Ok(content) }
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_FILE_BYTES { Err(Unread::TooLarge) } else { Ok(content) }
 }
 
-fn digest(found: &Result<Vec<KeyFile>, KeyError>) -> [u8; 32] {
+fn digest(found: &Result<Vec<KeyFile>, Unread>) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     match found {
-        Err(error) => add_error(&mut context, error),
+        Err(unread) => add_error(&mut context, &unread.error()),
         Ok(files) => {
             for file in files {
                 add(&mut context, b'n', file.path.as_os_str().as_encoded_bytes());
                 match &file.content {
                     Ok(content) => add(&mut context, b'c', content),
-                    Err(error) => add_error(&mut context, error),
+                    Err(unread) => add_error(&mut context, &unread.error()),
                 }
             }
         }
@@ -180,7 +208,7 @@ mod tests {
             for (name, content) in files {
                 fs::write(dir.path().join(name), content).expect("written");
             }
-            let files = KeyFiles::read(dir.path()).found.expect("found");
+            let files = KeyFiles::read(dir.path()).found.ok().expect("found");
             // The directory's own name is another each time.
             digest(&Ok(files.into_iter().map(relative).collect()))
         };
@@ -215,8 +243,8 @@ mod tests {
             let content = vec![b'x'; MAX_FILE_BYTES as usize];
             fs::write(dir.path().join(format!("{file:02}")), content).expect("written");
         }
-        let files = KeyFiles::read(dir.path()).found.expect("found");
-        let left_out = files.iter().filter(|it| matches!(it.content, Err(KeyError::TooMany)));
+        let files = KeyFiles::read(dir.path()).found.ok().expect("found");
+        let left_out = files.iter().filter(|it| matches!(it.content, Err(Unread::TooMany)));
         assert_eq!(left_out.count(), 2);
     }
 }

@@ -4,7 +4,6 @@
 //! is good is used, what is broken is named. Nothing is watched here. [`Keys::signer`] is the one place a signature is
 //! checked: the header never chooses the algorithm, it names one, and only keys that are for that very one are tried.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,13 +49,13 @@ impl Keys {
     /// # Errors
     /// The path itself could not be read.
     pub fn from_files(files: &KeyFiles) -> Result<(Self, Vec<KeyFault>), KeyFault> {
-        let read =
-            files.found.as_ref().map_err(|error| KeyFault::new(&files.path, again(error)))?;
+        let read = files.found.as_ref();
+        let read = read.map_err(|unread| KeyFault::new(&files.path, unread.error()))?;
         let mut found = Found::default();
         for file in read {
             match &file.content {
                 Ok(content) => found.content(&file.path, content),
-                Err(error) => found.fault(&file.path, again(error)),
+                Err(unread) => found.fault(&file.path, unread.error()),
             }
         }
         if found.keys.is_empty() && found.faults.is_empty() {
@@ -147,20 +146,6 @@ impl std::fmt::Debug for Keys {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = |key: &Arc<Key>| format!("{} {}", key.algorithm(), key.kid().unwrap_or("-"));
         out.debug_list().entries(self.0.iter().map(name)).finish()
-    }
-}
-
-/// The same error a second time: the files keep theirs, to be asked again.
-fn again(error: &KeyError) -> KeyError {
-    match error {
-        KeyError::Unreadable(error) => KeyError::Unreadable(match error.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(error.kind(), error.to_string()),
-        }),
-        KeyError::NotAFile => KeyError::NotAFile,
-        KeyError::TooMany => KeyError::TooMany,
-        // Reading knows no other.
-        _ => KeyError::TooLarge,
     }
 }
 
