@@ -94,8 +94,12 @@ fn three_parts(text: &str) -> Result<Vec<u8>, Rejection> {
             decode(signature)?;
             Ok(header)
         }
-        // The fourth part of a JWE is ciphertext; here a second token begins where the first ends without a line break.
-        [_, _, _, fourth, _] if fourth.starts_with(OBJECT) => Err(several()),
+        // Two of them without a line break between: a header within the third part, claims for a fourth.
+        [_, _, third, fourth, _]
+            if third.find(OBJECT).is_some_and(|at| at > 0) && fourth.starts_with(OBJECT) =>
+        {
+            Err(several())
+        }
         [_, _, _, _, _] => Err(Rejection::Encrypted),
         _ => Err(Rejection::malformed("it does not have three parts separated by dots")),
     }
