@@ -26,7 +26,8 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// What a refresh brought is in force now: worth a copy for a restart without the others.
     fn adopted(&mut self, _token: Option<&str>, _revocations: Option<&str>) {}
 
-    /// Makes `change` durable, whole or not at all; fails with [`Error::Conflict`] when others were faster.
+    /// Makes `change` durable, whole or not at all; fails with [`Error::Conflict`] when others were faster. The store
+    /// records the failure of one that fails.
     fn commit(&mut self, change: &Change<'_>) -> Result<(), Error>;
 
     /// Writes a line of audit for what is no change of the stored license: refused, failed, or of another source.
@@ -80,12 +81,15 @@ pub(super) struct Kept {
     pub(super) revocations: Option<String>,
     /// The newest time seen.
     pub(super) newest_time: Option<UnixTime>,
+    /// What the audit log's last line says is stored, when it is of a change that went well: a crash between the line and
+    /// the change is told by it. `Some(None)`: nothing is.
+    pub(super) audited: Option<Option<Brief>>,
 }
 
 /// A former license.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The backend's name for it.
+    /// Its name: ASCII digits and `-`, made by the store, of a width by which names sort in the order of replacement.
     pub(super) id: String,
     /// When it was replaced.
     pub(super) replaced_at: UnixTime,
@@ -104,11 +108,11 @@ impl fmt::Debug for Entry {
 pub(super) struct Change<'a> {
     /// The token to be stored; `None`: none is.
     pub(super) token: Option<&'a str>,
-    /// What it replaces, for the history: an id for the entry comes back from the next `load` or `refresh`.
-    pub(super) former: Option<&'a str>,
+    /// What it replaces, for the history.
+    pub(super) former: Option<&'a Entry>,
     /// Entries of the history to be dropped, by id.
     pub(super) dropped: &'a [String],
-    /// The line of audit that goes with it. `record.time` is when the former license is replaced.
+    /// The line of audit that goes with it.
     pub(super) record: &'a Record,
 }
 
@@ -151,6 +155,8 @@ pub struct Brief {
 pub enum Document {
     /// The keys of `license.jwks_url` as they were fetched last.
     Jwks,
+    /// A digest of the token of `license.file` that was taken last, so that a change while no gate ran is noticed.
+    LicenseFile,
 }
 
 /// What only one replica does at a time.

@@ -26,6 +26,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::clock::{Clock, UnixTime};
 use crate::license::{self, CheckName, Keys, License, Policy, Rejection, Token};
 
+pub use backend::{Brief, Document, Error, Event, Lease, Record, Settled};
 pub use config::Config;
 pub use error::{Fault, InstallError, RemoveError};
 pub use file::Error as FileError;
