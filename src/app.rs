@@ -18,7 +18,7 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
-use crate::feed::{Issuer, IssuerSetupError, Renewal};
+use crate::feed::{self, Client, Issuer, Proxies, Renewal};
 use crate::license::{self, KeyFault, Keys, Policy, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
 use crate::store::{self, Means, Store};
@@ -48,7 +48,7 @@ pub enum Error {
     UpstreamTls(#[source] certificate::Error),
     /// `[renewal]`
     #[error("renewal cannot be set up")]
-    Renewal(#[from] IssuerSetupError),
+    Renewal(#[from] feed::SetupError),
     /// `[[auth.users]]`
     #[error("auth.users cannot be used")]
     Users(#[from] auth::SetupError),
@@ -242,7 +242,8 @@ fn licensing(
         let error = format!("{:#}", anyhow::Error::new(fault));
         tracing::warn!(error, "the store needs attention");
     }
-    let issuer = Issuer::new(&config.feed)?;
+    let client = Client::new(&config.feed, Proxies::from_environment(), clock.clone());
+    let issuer = Issuer::new(&config.feed, &client)?;
     let renewal = Renewal::new(issuer, reader.clone(), writer.clone(), control.clone());
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
     let probed = Probed {

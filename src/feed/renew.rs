@@ -64,7 +64,7 @@ impl Renewal {
         let _turn = self.turn.lock().await;
         let before = self.reader.snapshot();
         let license = before.license().ok_or(RenewError::NoLicense)?;
-        let token = issuer.ask(license, &before.policy().root_url).await?;
+        let token = issuer.ask(license, &before.policy().root_url).await.token?;
         let by = Origin::Renewal { started_at_revision: before.revision() };
         self.writer.install(token, by).await.map_err(RenewError::Install)
     }
