@@ -29,8 +29,8 @@ impl Backoff {
 
 /// A `fraction` (0 to 1) of `duration`.
 pub(super) fn share(duration: Duration, fraction: f64) -> Duration {
-    // Not a number is none of it.
-    duration.mul_f64(fraction.max(0.0).min(1.0))
+    // What is no number is no share.
+    duration.mul_f64(if fraction > 0.0 { fraction.min(1.0) } else { 0.0 })
 }
 
 #[cfg(test)]

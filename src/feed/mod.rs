@@ -16,7 +16,7 @@ pub use client::{
 pub use config::Config;
 pub use issuer::{Error as IssuerError, Issuer, Reply};
 pub use renew::{RenewError, Renewal};
-pub use schedule::{Schedule, due};
+pub use schedule::Schedule;
 
 #[cfg(test)]
 mod tests;

@@ -45,9 +45,16 @@ impl Schedule {
         Self { fraction, noticed: None, failures: 0, rest: None }
     }
 
+    /// When a license with `claims` is to be renewed, jitter and waits apart.
+    pub fn due(claims: &Claims) -> UnixTime {
+        let last = claims.exp.saturating_sub(days(claims.token_warn_days()));
+        let regular = claims.iat.map(|iat| iat.saturating_add(days(claims.renew_every_days())));
+        regular.map_or(last, |regular| regular.min(last))
+    }
+
     /// When to try next, for a license with `claims`; a moment that is not later than `now` is now.
     pub fn next(&mut self, claims: &Claims, now: UnixTime) -> UnixTime {
-        let due = due(claims);
+        let due = Self::due(claims);
         let counted = due.max(now);
         // The clock may have been set back since.
         let from = match self.noticed {
@@ -102,13 +109,6 @@ impl Rest {
         };
         self.since.saturating_add(lasts)
     }
-}
-
-/// When a license is to be renewed, jitter and waits apart.
-pub fn due(claims: &Claims) -> UnixTime {
-    let last = claims.exp.saturating_sub(days(claims.token_warn_days()));
-    let regular = claims.iat.map(|iat| iat.saturating_add(days(claims.renew_every_days())));
-    regular.map_or(last, |regular| regular.min(last))
 }
 
 /// Less than none is none.
@@ -177,7 +177,7 @@ mod tests {
             (json!({ "iat": 0, "exp": last, "update_days": 2 }), 2 * DAY),
         ];
         for (changes, expected) in cases {
-            assert_eq!(due(&claims(&changes)).as_secs(), expected, "{changes}");
+            assert_eq!(Schedule::due(&claims(&changes)).as_secs(), expected, "{changes}");
         }
     }
 
