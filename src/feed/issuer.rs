@@ -1,7 +1,7 @@
 //! The issuer's renewal endpoint.
 //!
 //! `POST renewal.url` with `Authorization: Bearer TOKEN` and `{"instance","lid","jti"}`; the answer is `{"token":"…"}`.
-//! What comes back is a [`Token`], unproven, with the date the issuer answered at and how long it wants to be left alone.
+//! What comes back is a [`Token`], unproven, with the date the issuer answered at.
 
 use std::time::Duration;
 
@@ -37,6 +37,30 @@ pub enum Error {
     Token(#[source] Rejection),
 }
 
+impl Error {
+    /// A stable name of the reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Call(error) => match &error.fault {
+                Fault::Timeout(_) => "issuer-timeout",
+                _ if error.by_proxy => "issuer-unreachable",
+                Fault::Connect(_) | Fault::Tls(_) | Fault::Request(_) => "issuer-unreachable",
+                Fault::Refused { .. } => "issuer-refused",
+                Fault::Http(_) | Fault::TooLarge(_) => "issuer-bad-answer",
+            },
+            Self::NotJson { .. } | Self::Token(_) => "issuer-bad-answer",
+        }
+    }
+
+    /// How long the issuer wants to be left alone.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Call(error) => error.retry_after(),
+            Self::NotJson { .. } | Self::Token(_) => None,
+        }
+    }
+}
+
 /// What became of a question.
 #[derive(Debug)]
 pub struct Reply {
@@ -44,8 +68,6 @@ pub struct Reply {
     pub token: Result<Token, Error>,
     /// The issuer's own date, of refusals too.
     pub date: Option<UnixTime>,
-    /// How long the issuer wants to be left alone, at most a day.
-    pub retry_after: Option<Duration>,
 }
 
 /// The issuer's endpoint, ready to be asked.
@@ -77,12 +99,8 @@ impl Issuer {
     /// Asks for a token in place of that of `license`, for the instance at `root_url`.
     pub async fn ask(&self, license: &License, root_url: &RootUrl) -> Reply {
         match self.answer(license, root_url).await {
-            Ok(answer) => Reply {
-                date: answer.date(),
-                retry_after: answer.retry_after(),
-                token: self.token(&answer),
-            },
-            Err(error) => Reply { token: Err(error), date: None, retry_after: None },
+            Ok(answer) => Reply { date: answer.date(), token: self.token(&answer) },
+            Err(error) => Reply { date: None, token: Err(error) },
         }
     }
 
@@ -101,7 +119,7 @@ impl Issuer {
 
     fn token(&self, answer: &Answer) -> Result<Token, Error> {
         if answer.status != StatusCode::OK {
-            return Err(self.0.failed(Fault::Refused(answer.status)).into());
+            return Err(self.0.refused(answer).into());
         }
         let Granted { token } = serde_json::from_slice(&answer.body).map_err(not_json)?;
         Token::parse(&token).map_err(Error::Token)

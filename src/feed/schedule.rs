@@ -59,7 +59,13 @@ impl Schedule {
         // The clock may have been set back since.
         let from = match self.noticed {
             Some((same, from)) if same == due => from.min(counted),
-            _ => counted,
+            Some(_) => {
+                // Another token, another story; only what the issuer gave just now is left alone for its hour.
+                self.failures = 0;
+                self.rest = self.rest.take_if(|rest| rest.succeeded);
+                counted
+            }
+            None => counted,
         };
         self.noticed = Some((due, from));
         let start = from.saturating_add(share(MINUTE, self.fraction));
@@ -246,6 +252,18 @@ mod tests {
         let (claims, mut schedule) = (claims(&json!({})), Schedule::new(0.0));
         schedule.failed(at(IAT), Some(secs(300)), 0.0);
         assert_eq!(schedule.next(&claims, at(IAT)), at(IAT + DAY));
+    }
+
+    #[test]
+    fn failures_with_one_token_do_not_hold_up_the_next() {
+        let (old, new) = (claims(&json!({})), claims(&json!({ "iat": IAT + 9 })));
+        let (now, mut schedule) = (at(IAT + 2 * DAY), Schedule::new(0.0));
+        schedule.next(&old, now);
+        for _ in 0..9 {
+            schedule.failed(now, Some(secs(DAY)), 0.0);
+        }
+        assert_eq!(schedule.next(&old, now), at(IAT + 3 * DAY));
+        assert_eq!((schedule.next(&new, now), schedule.failures()), (now, 0));
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Answer {
         Ok(Self { status, fields, body, at })
     }
 
+    /// As a fault: its status is not what was asked for.
+    pub(super) fn refusal(&self) -> Fault {
+        Fault::Refused { status: self.status, retry_after: self.retry_after() }
+    }
+
     /// When the other side says it answered (RFC 9110 section 6.6.1).
     pub fn date(&self) -> Option<UnixTime> {
         date(&self.fields, &DATE)

@@ -19,7 +19,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use super::{Endpoint, Error, Fault};
+use super::{Answer, Endpoint, Error, Fault};
+use crate::clock::UnixTime;
 
 /// What bytes go over: TCP, TLS, or TLS within either.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -112,7 +113,7 @@ impl Secured {
 
 impl Proxy {
     /// That it is the proxy at whom a call ended.
-    pub(super) fn error(&self, fault: Fault) -> Error {
+    pub(super) fn failed(&self, fault: Fault) -> Error {
         let whom = format!("the proxy {}", self.target.authority());
         Error { whom, by_proxy: true, fault }
     }
@@ -125,13 +126,13 @@ impl Proxy {
         }
     }
 
-    async fn tunnel(&self, stream: Stream, to: &Target) -> Result<Stream, Fault> {
+    async fn tunnel(&self, stream: Stream, to: &Target, now: UnixTime) -> Result<Stream, Fault> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(connection.with_upgrades());
         let response = sender.send_request(self.request(to)?).await?;
         if !response.status().is_success() {
-            return Err(Fault::Refused(response.status()));
+            return Err(Answer::read(response, 0, now).await?.refusal());
         }
         upgraded(response).await
     }
@@ -159,12 +160,12 @@ impl Endpoint {
                 Box::new(stream.map_err(|fault| self.failed(fault))?)
             }
             (Some(proxy), tls) => {
-                let stream = proxy.connect().await.map_err(|fault| proxy.error(fault))?;
+                let stream = proxy.connect().await.map_err(|fault| proxy.failed(fault))?;
                 if tls.is_none() {
                     return Ok(stream);
                 }
-                let tunnel = proxy.tunnel(stream, &self.target).await;
-                tunnel.map_err(|fault| proxy.error(fault))?
+                let tunnel = proxy.tunnel(stream, &self.target, self.clock.now()).await;
+                tunnel.map_err(|fault| proxy.failed(fault))?
             }
         };
         match &self.tls {

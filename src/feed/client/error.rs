@@ -55,11 +55,26 @@ pub enum Fault {
     #[error("cannot be asked: the request cannot be written")]
     Request(#[from] http::Error),
     /// A status other than was asked for.
-    #[error("refused with status {}", .0.as_u16())]
-    Refused(StatusCode),
+    #[error("refused with status {}", status.as_u16())]
+    Refused {
+        /// Which.
+        status: StatusCode,
+        /// How long to leave it alone (`Retry-After`), at most a day.
+        retry_after: Option<Duration>,
+    },
     /// A body that is too large.
     #[error("gave an answer longer than {0} bytes")]
     TooLarge(usize),
+}
+
+impl Error {
+    /// How long whoever refused wants to be left alone.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match &self.fault {
+            Fault::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Error {

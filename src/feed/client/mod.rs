@@ -168,6 +168,11 @@ impl Endpoint {
         answered.unwrap_or_else(|_| Err(self.failed(Fault::Timeout(self.timeout))))
     }
 
+    /// That an answer's status is not what was asked for.
+    pub fn refused(&self, answer: &Answer) -> Error {
+        self.failed(answer.refusal())
+    }
+
     /// That a call of it failed so.
     pub fn failed(&self, fault: Fault) -> Error {
         Error { whom: self.whom.clone(), by_proxy: false, fault }
@@ -184,13 +189,14 @@ impl Endpoint {
         driver.spawn(connection);
         let response = sender.send_request(request).await;
         let response = response.map_err(|error| self.failed(error.into()))?;
-        if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(proxy)) =
-            (response.status(), &self.proxy)
-        {
-            return Err(proxy.error(Fault::Refused(response.status())));
-        }
         let answer = Answer::read(response, max_bytes, self.clock.now()).await;
-        answer.map_err(|fault| self.failed(fault))
+        let answer = answer.map_err(|fault| self.failed(fault))?;
+        match &self.proxy {
+            Some(proxy) if answer.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err(proxy.failed(answer.refusal()))
+            }
+            _ => Ok(answer),
+        }
     }
 
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, http::Error> {

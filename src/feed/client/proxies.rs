@@ -20,7 +20,9 @@ pub struct Proxies {
 
 /// Why the environment's proxy cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} {fault}: write http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before the host if need be")]
+#[error(
+    "{variable} {fault}: write http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before the host if need be"
+)]
 pub struct ProxyError {
     /// Which variable names it.
     pub variable: &'static str,
