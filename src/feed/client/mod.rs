@@ -30,6 +30,7 @@ use crate::certificate::{self, File};
 use crate::clock::Clock;
 
 pub use answer::Answer;
+pub(super) use answer::date;
 pub use error::{Error, Fault, SetupError};
 pub use proxies::{Proxies, ProxyError};
 
