@@ -246,12 +246,13 @@ impl Held {
         let (again, others): (Vec<_>, Vec<_>) =
             entries.iter().cloned().partition(|entry| Some(entry.token.as_str()) == token);
         let now = self.now();
-        let is_valid = |entry: &Entry| {
+        let end = |entry: &Entry| {
             let Trust { keys, policy } = &self.trust;
-            let license = Token::parse(&entry.token).and_then(|token| verify(&token, keys));
-            license.is_ok_and(|license| Standing::of(Some(&license), policy, now).is_active())
+            let license = verify(&Token::parse(&entry.token).ok()?, keys).ok()?;
+            let valid = Standing::of(Some(&license), policy, now).is_active();
+            valid.then(|| license.claims().first_end())
         };
-        let surplus = history::surplus(&others, self.means.history, is_valid);
+        let surplus = history::surplus(&others, self.means.history, end);
         again.into_iter().map(|entry| entry.id).chain(surplus).collect()
     }
 

@@ -1,8 +1,8 @@
 //! Former licenses, kept for rollback.
 //!
 //! What is replaced or removed goes into the history, named so that names sort in the order of replacement whatever the
-//! clock did. `store.history` entries stay; the newest of them that is valid stays even beyond that number, so that there is
-//! always one to go back to.
+//! clock did. `store.history` entries stay; the one of them that stays valid longest does even beyond that number, so that there
+//! is one to go back to as long as there can be.
 
 use std::sync::Arc;
 
@@ -35,21 +35,21 @@ pub(super) fn replaced_at(id: &str) -> Option<UnixTime> {
     seconds.parse().ok().map(UnixTime::from_secs)
 }
 
-/// Names of those of `entries`, newest first, that are too many when `keep` are to stay.
+/// Names of those of `entries`, newest first, that are too many when `keep` are to stay. `end` is when an entry that is
+/// valid now will end: the one that lasts longest stays.
 pub(super) fn surplus(
     entries: &[Entry],
     keep: usize,
-    is_valid: impl Fn(&Entry) -> bool,
+    end: impl Fn(&Entry) -> Option<UnixTime>,
 ) -> Vec<String> {
-    let Some(beyond) = entries.get(keep..).filter(|_| keep > 0) else {
-        let none_kept = if keep == 0 { entries } else { &[] };
-        return none_kept.iter().map(|entry| entry.id.clone()).collect();
-    };
-    let spared = match entries[..keep].iter().any(&is_valid) {
-        true => None,
-        false => beyond.iter().find(|entry| is_valid(entry)).map(|entry| &entry.id),
-    };
-    beyond.iter().map(|entry| &entry.id).filter(|id| Some(*id) != spared).cloned().collect()
+    if keep == 0 {
+        return entries.iter().map(|entry| entry.id.clone()).collect();
+    }
+    // Of several that end at the same time the newest.
+    let lasting = entries.iter().rev().filter_map(|entry| Some((end(entry)?, &entry.id)));
+    let lasting = lasting.max_by_key(|(end, _)| *end).map(|(_, id)| id);
+    let beyond = entries.iter().skip(keep).map(|entry| &entry.id);
+    beyond.filter(|id| Some(*id) != lasting).cloned().collect()
 }
 
 /// Those of `entries` that verify, with what they say.
@@ -86,20 +86,25 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_but_the_newest_valid_one_stays() {
-        let table: [(usize, &[&str], &[&str]); 7] = [
-            (2, &[], &["b", "a"]),
-            (2, &["d"], &["b", "a"]),
-            (2, &["b", "a"], &["a"]),
-            (2, &["a"], &["b"]),
-            (4, &["a"], &[]),
-            (9, &[], &[]),
-            (0, &["d"], &["d", "c", "b", "a"]),
+    fn the_oldest_go_but_the_one_that_lasts_longest_stays() {
+        // When each of them ends, if it is valid; how many are kept; which go.
+        let table: [(&[(&str, u64)], usize, &[&str]); 8] = [
+            (&[], 2, &["b", "a"]),
+            (&[("d", 5)], 2, &["b", "a"]),
+            (&[("d", 5), ("b", 9), ("a", 7)], 2, &["a"]),
+            (&[("d", 5), ("a", 7)], 2, &["b"]),
+            (&[("d", 7), ("a", 7)], 2, &["b", "a"]),
+            (&[("a", 1)], 4, &[]),
+            (&[], 9, &[]),
+            (&[("d", 5)], 0, &["d", "c", "b", "a"]),
         ];
-        for (keep, valid, dropped) in table {
+        for (ends, keep, dropped) in table {
             let all = entries(&["d", "c", "b", "a"]);
-            let is_valid = |entry: &Entry| valid.contains(&entry.id.as_str());
-            assert_eq!(surplus(&all, keep, is_valid), dropped, "{keep} {valid:?}");
+            let end = |entry: &Entry| {
+                let found = ends.iter().find(|(id, _)| *id == entry.id);
+                found.map(|(_, end)| UnixTime::from_secs(*end))
+            };
+            assert_eq!(surplus(&all, keep, end), dropped, "{keep} {ends:?}");
         }
     }
 }

@@ -5,6 +5,7 @@ mod asking;
 mod bodies;
 mod callers;
 mod clock;
+mod history;
 mod limits;
 mod local;
 mod origin;
