@@ -87,7 +87,7 @@ impl Bench {
             clock: clock.clone(),
             control: control.clone(),
         };
-        let store = store::open(&StoreConfig { dir: home.path().into() }, means).expect("a store");
+        let store = store::open(&StoreConfig::file(home.path()), means).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
         let renewal = Renewal::new(None, store.reader.clone(), store.writer.clone(), control);
         let api = Api::new(auth, store.reader, store.writer, renewal, clock, Arc::default());

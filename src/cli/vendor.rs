@@ -14,6 +14,7 @@ use super::{DONE, MISUSED, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
 use crate::config::{Config, Faults, Flag, Loaded, Sources};
 use crate::license::RootUrl;
+use crate::store::Place;
 
 /// Inspect license tokens, have them renewed, issue and revoke them
 #[derive(Debug, Args)]
@@ -154,8 +155,9 @@ impl Request {
             Ok(root_url) => root_url,
             Err(error) => return complain(error),
         };
-        let (config, store) = (&config.license, config.store.dir.as_path());
-        let instance = request::Instance { config, root_url, store, is_copy: false };
+        let is_copy = !matches!(config.store.place, Place::File(_));
+        let (config, store) = (&config.license, config.store.dir().as_path());
+        let instance = request::Instance { config, root_url, store, is_copy };
         let now = Clock::system().now();
         with_streams(|streams| request::run(&self.args, &instance, now, streams))
     }

@@ -10,8 +10,9 @@ use super::Loaded;
 use super::fault::{Fault, Faults};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
-use crate::downstream::Place;
+use crate::downstream;
 use crate::license::{self, KeyError, KeyFault, Keys};
+use crate::store::Place;
 use crate::upstream::Origin;
 
 impl Loaded {
@@ -26,6 +27,7 @@ impl Loaded {
         faults.extend(self.authorities("renewal.ca_file", self.config.feed.ca_file.as_deref()));
         faults.extend(self.issuer_keys());
         faults.extend(self.store());
+        faults.extend(self.database());
         faults.or(())
     }
 
@@ -54,20 +56,20 @@ impl Loaded {
 
     fn addresses(&self) -> Vec<Fault> {
         let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", &l.place));
-        let admin = self.config.admin.listen.map(Place::Tcp);
+        let admin = self.config.admin.listen.map(downstream::Place::Tcp);
         let admin = admin.as_ref().map(|place| ("admin.listen", place));
         listen.chain(admin).filter_map(|(key, place)| self.place(key, place)).collect()
     }
 
     /// Whether a listener could be there. What systemd will pass is not known here.
-    fn place(&self, key: &str, place: &Place) -> Option<Fault> {
+    fn place(&self, key: &str, place: &downstream::Place) -> Option<Fault> {
         match place {
-            Place::Tcp(address) => {
+            downstream::Place::Tcp(address) => {
                 let error = TcpListener::bind(SocketAddr::new(address.ip(), 0)).err()?;
                 let message = format!("{} cannot be listened to here", address.ip());
                 Some(self.fault(key, message).caused_by(error))
             }
-            Place::Unix(path) => {
+            downstream::Place::Unix(path) => {
                 let found = std::fs::symlink_metadata(path);
                 let in_the_way = found.is_ok_and(|found| !found.file_type().is_socket());
                 if in_the_way {
@@ -77,7 +79,7 @@ impl Loaded {
                 let message = format!("{} is not a directory", dir.display());
                 (!dir.is_dir()).then(|| self.fault(key, message))
             }
-            Place::Systemd(_) => None,
+            downstream::Place::Systemd(_) => None,
         }
     }
 
@@ -159,9 +161,26 @@ impl Loaded {
 
     /// A directory that is missing is made, one that cannot be written is lived with; a file in its place is a mistake.
     fn store(&self) -> Option<Fault> {
-        let dir = &self.config.store.dir;
+        let (key, dir) = match &self.config.store.place {
+            Place::File(dir) => ("store.url", dir),
+            #[cfg(feature = "postgres")]
+            Place::Postgres(_) => ("store.copy", &self.config.store.copy),
+        };
         let in_the_way = std::fs::metadata(dir).is_ok_and(|found| !found.is_dir());
-        in_the_way.then(|| self.fault("store.url", format!("{} is not a directory", dir.display())))
+        in_the_way.then(|| self.fault(key, format!("{} is not a directory", dir.display())))
+    }
+
+    /// The files that a database's URL names.
+    #[cfg(feature = "postgres")]
+    fn database(&self) -> Option<Fault> {
+        let Place::Postgres(database) = &self.config.store.place else { return None };
+        let error = database.examine().err()?;
+        Some(self.fault("store.url", "cannot be used: sslrootcert, sslcert or sslkey").caused_by(error))
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn database(&self) -> Option<Fault> {
+        None
     }
 }
 

@@ -156,7 +156,7 @@ mod tests {
         let mut config = Config::default();
         // A relative path read from the file becomes one relative to the file.
         config.license.keys = "/keys".into();
-        config.store.dir = "/data".into();
+        config.store = store::Config { copy: "/copy".into(), ..store::Config::file("/data") };
         config.downstream.timeouts.idle = std::time::Duration::from_millis(90_500);
         std::fs::write(&path, config.render_masked()).expect("written");
         let again = load(Sources { file: Some(path), ..Sources::default() }).expect("good");

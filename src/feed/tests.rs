@@ -37,7 +37,7 @@ impl Bench {
             clock: Clock::manual(UnixTime::from_secs(NOW)),
             control: Handle::current(),
         };
-        let config = StoreConfig { dir: home.path().join("data") };
+        let config = StoreConfig::file(home.path().join("data"));
         let store = store::open(&config, means).expect("a store");
         let this = Self { store, pair, home };
         let license = this.token("L-1", NOW);

@@ -10,10 +10,15 @@
 //! has left; an answered change is on disk. Readers never wait and always see one whole [`Snapshot`].
 
 #[allow(dead_code, reason = "what implements it follows")]
+mod audit;
+#[allow(dead_code, reason = "what implements it follows")]
 mod backend;
 mod config;
 mod error;
 mod file;
+#[cfg(feature = "postgres")]
+#[allow(dead_code, reason = "what uses it follows")]
+mod postgres;
 mod snapshot;
 
 use std::sync::Arc;
@@ -27,9 +32,11 @@ use crate::clock::{Clock, UnixTime};
 use crate::license::{self, CheckName, Keys, License, Policy, Rejection, Token};
 
 pub use backend::{Brief, Document, Error, Event, Lease, Record, Settled};
-pub use config::Config;
+pub use config::{Config, Place};
 pub use error::{Fault, InstallError, RemoveError};
 pub use file::Error as FileError;
+#[cfg(feature = "postgres")]
+pub use postgres::{Database, UrlError, listen};
 pub use snapshot::{Render, Snapshot, Source};
 
 use file::FileStore;
@@ -69,7 +76,7 @@ pub struct Store {
 ///
 /// [`FileError::Locked`], and nothing else: another gate works on the directory.
 pub fn open(config: &Config, means: Means) -> Result<Store, FileError> {
-    let mut file = FileStore::new(config.dir.clone());
+    let mut file = FileStore::new(config.dir().clone());
     let mut faults = Vec::new();
     match file.prepare() {
         Err(error @ FileError::Locked { .. }) => return Err(error),

@@ -54,7 +54,7 @@ impl Bench {
             clock: self.clock.clone(),
             control: Handle::current(),
         };
-        open(&Config { dir: dir.into() }, means)
+        open(&Config::file(dir), means)
     }
 
     fn open(&self) -> Store {

@@ -37,8 +37,13 @@ pub(super) const KEYS: &[Key] = &[
     later("license.revocations"),
     key(
         "store.url",
-        |c, v| set(&mut c.store.dir, text::directory(v)),
-        |c| show::text(format_args!("file:{}", c.store.dir.display())),
+        |c, v| set(&mut c.store.place, text::place(v)),
+        |c| show::text(&c.store.place),
+    ),
+    key(
+        "store.copy",
+        |c, v| set(&mut c.store.copy, text::path(v)),
+        |c| show::path(Some(&c.store.copy)),
     ),
     later("store.history"),
     key(
