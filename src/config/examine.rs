@@ -175,7 +175,10 @@ impl Loaded {
     fn database(&self) -> Option<Fault> {
         let Place::Postgres(database) = &self.config.store.place else { return None };
         let error = database.examine().err()?;
-        Some(self.fault("store.url", "cannot be used: sslrootcert, sslcert or sslkey").caused_by(error))
+        Some(
+            self.fault("store.url", "cannot be used: sslrootcert, sslcert or sslkey")
+                .caused_by(error),
+        )
     }
 
     #[cfg(not(feature = "postgres"))]

@@ -59,7 +59,8 @@ impl Copy {
 
     /// Writes the license, or that there is none.
     pub(super) fn keep_license(&mut self, token: Option<&str>) -> Result<(), Error> {
-        let same = self.license.read().is_ok_and(|held| held.as_deref() == token.map(str::as_bytes));
+        let same =
+            self.license.read().is_ok_and(|held| held.as_deref() == token.map(str::as_bytes));
         match token {
             _ if same => Ok(()),
             Some(token) => self.license.replace(token.as_bytes()),

@@ -24,7 +24,10 @@ pub async fn listen(database: Database, changed: impl Fn()) {
             && !std::mem::replace(&mut told, true)
         {
             let error = super::chain(&error);
-            tracing::warn!(error, "the database does not tell of changes: it is looked at every 15 s");
+            tracing::warn!(
+                error,
+                "the database does not tell of changes: it is looked at every 15 s"
+            );
         }
         listener.rest(&changed).await;
     }

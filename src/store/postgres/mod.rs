@@ -30,9 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
-use super::backend::{
-    Backend, Change, Document, Error, Event, Kept, Lease, Record, Settled,
-};
+use super::backend::{Backend, Change, Document, Error, Event, Kept, Lease, Record, Settled};
 use super::file;
 use crate::clock::UnixTime;
 use crate::random;
@@ -201,7 +199,10 @@ impl Postgres {
     fn copied(&self, outcome: Result<(), file::Error>) {
         if let Err(error) = outcome {
             let error = chain(&error);
-            tracing::warn!(error, "the replica's own copy could not be written: a start without the database would find an older one");
+            tracing::warn!(
+                error,
+                "the replica's own copy could not be written: a start without the database would find an older one"
+            );
         }
     }
 }

@@ -52,7 +52,8 @@ impl Postgres {
         let list = self.adopted.revocations.clone();
         let put = async |on: &Client| {
             // Revocations first: no replica then sees the license without them.
-            if let Some((list, sequence)) = list.as_deref().zip(list.as_deref().and_then(sequence)) {
+            if let Some((list, sequence)) = list.as_deref().zip(list.as_deref().and_then(sequence))
+            {
                 statements::keep_revocations(on, list, sequence).await?;
             }
             put(on, &token).await

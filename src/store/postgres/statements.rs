@@ -100,7 +100,8 @@ pub(super) async fn mark(client: &Client) -> Result<Mark, Error> {
 
 /// All that is kept, of one moment.
 pub(super) async fn load(client: &Client) -> Result<(Mark, Kept), Error> {
-    let begin = "begin isolation level repeatable read read only; set local statement_timeout = 3000";
+    let begin =
+        "begin isolation level repeatable read read only; set local statement_timeout = 3000";
     client.batch_execute(begin).await.map_err(error)?;
     let columns = format!(
         "select revision, change_id, left(token, {MAX_READ}) as token, revocations, newest_time from license_gate.state"
@@ -142,11 +143,8 @@ pub(super) async fn commit(
     begin(client).await?;
     let swap = "update license_gate.state set token = $1, change_id = $2, revision = revision + 1 \
                 where change_id = $3 returning revision";
-    let with: [Parameter<'_>; 3] = [
-        (&change.token, Type::TEXT),
-        (&change_id, Type::TEXT),
-        (&expected.change_id, Type::TEXT),
-    ];
+    let with: [Parameter<'_>; 3] =
+        [(&change.token, Type::TEXT), (&change_id, Type::TEXT), (&expected.change_id, Type::TEXT)];
     let Some(row) = rows(client, swap, &with).await?.pop() else {
         // That there is no row at all is another thing than that it has moved on.
         mark(client).await?;
@@ -205,7 +203,8 @@ pub(super) async fn keep_line(
     line: &str,
     change_id: Option<&str>,
 ) -> Result<(), Error> {
-    let keep = "insert into license_gate.audit (seq, line, hash, change_id) values ($1, $2, $3, $4)";
+    let keep =
+        "insert into license_gate.audit (seq, line, hash, change_id) values ($1, $2, $3, $4)";
     let with: [Parameter<'_>; 4] = [
         (&seq, Type::INT8),
         (&line, Type::TEXT),
@@ -240,7 +239,8 @@ pub(super) async fn keep_revocations(
     sequence: u64,
 ) -> Result<(bool, Option<i64>), Error> {
     begin(client).await?;
-    let known = "select revocations_seq, revocations = $1 as same from license_gate.state for update";
+    let known =
+        "select revocations_seq, revocations = $1 as same from license_gate.state for update";
     let row = rows(client, known, &[(&list, Type::TEXT)]).await?.pop().ok_or(Error::SchemaLost)?;
     let (known, same): (Option<i64>, Option<bool>) =
         (get(&row, "revocations_seq")?, get(&row, "same")?);

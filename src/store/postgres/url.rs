@@ -54,9 +54,7 @@ pub enum UrlError {
     #[error("names no user: write postgres://USER:PASSWORD@HOST/DATABASE")]
     NoUser,
     /// Nowhere to connect to.
-    #[error(
-        "names no host: write postgres://USER@HOST/DATABASE, or ?host=/DIRECTORY for a socket"
-    )]
+    #[error("names no host: write postgres://USER@HOST/DATABASE, or ?host=/DIRECTORY for a socket")]
     NoHost,
     /// A parameter nobody here knows.
     #[error("has the parameter {0:?}, which is not supported")]
@@ -319,8 +317,7 @@ impl Parts {
             extras.retain(|extra| !extra.starts_with("connect_timeout="));
             extras.push(format!("connect_timeout={}", timeout.as_secs()));
         }
-        let files =
-            [("sslrootcert", &self.roots), ("sslcert", &self.cert), ("sslkey", &self.key)];
+        let files = [("sslrootcert", &self.roots), ("sslcert", &self.cert), ("sslkey", &self.key)];
         let files = files.into_iter().filter_map(|(name, file)| Some((name, file.as_deref()?)));
         extras.extend(files.map(|(name, file)| format!("{name}={}", encoded(file))));
         extras.push(format!("sslmode={}", if self.plain { "disable" } else { "verify-full" }));
@@ -378,12 +375,13 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Database, UrlError> {
-        Database::parse(text, PathBuf::from)
+        Database::parse(text, |path| path.into())
     }
 
     #[test]
     fn a_url_says_who_where_and_how() {
-        let url = "postgres://gate:p%40ss@a,[::1]:1,c:2/licenses?connect_timeout=7&sslrootcert=ca.pem";
+        let url =
+            "postgres://gate:p%40ss@a,[::1]:1,c:2/licenses?connect_timeout=7&sslrootcert=ca.pem";
         let database = parse(url).expect("a URL");
         let hosts: Vec<_> = database.hosts.iter().map(Host::to_string).collect();
         assert_eq!(hosts, ["a:5432", "[::1]:1", "c:2"]);
