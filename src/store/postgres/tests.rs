@@ -550,9 +550,7 @@ impl Relay {
                 let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 let (state, other) = (shared.clone(), shared.clone());
                 thread::spawn(move || carry(up, server, &|bytes| is_commit(bytes, &state)));
-                thread::spawn(move || {
-                    carry(down, client, &|_| *other.lock().unwrap() == Cut::Done)
-                });
+                thread::spawn(move || carry(down, client, &|_| is_answer(&other)));
             }
         });
         Self { port, state }
@@ -567,7 +565,7 @@ impl Relay {
     }
 }
 
-/// Once.
+/// Whether what comes back is the answer to lose; once.
 fn is_answer(state: &std::sync::Mutex<Cut>) -> bool {
     let mut state = state.lock().unwrap();
     let answer = *state == Cut::Next;
