@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[cfg(feature = "postgres")]
 use super::postgres::Database;
 
-/// Where the license is kept.
+/// Where the license is kept, and how much beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where it is kept. Default: the directory `data`.
@@ -14,6 +14,10 @@ pub struct Config {
     /// Directory of this gate's own copy when the store is a database: what it starts with while that is away. Default
     /// `data`.
     pub copy: PathBuf,
+    /// Former licenses kept for rollback. Default 10; 0: none.
+    pub history: usize,
+    /// Size in bytes beyond which a new file of the audit log is begun. Default 16 MiB.
+    pub audit_max_bytes: u64,
 }
 
 impl Config {
@@ -34,7 +38,12 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { place: Place::File("data".into()), copy: "data".into() }
+        Self {
+            place: Place::File("data".into()),
+            copy: "data".into(),
+            history: 10,
+            audit_max_bytes: 16 * 1024 * 1024,
+        }
     }
 }
 
