@@ -9,11 +9,18 @@
 //! everyone else. Changes happen one at a time, on the control runtime, each to its end even if whoever asked for it
 //! has left; an answered change is on disk. Readers never wait and always see one whole [`Snapshot`].
 
+#[allow(dead_code, reason = "what writes it follows")]
+mod audit;
+mod audit_verify;
 #[allow(dead_code, reason = "what implements it follows")]
 mod backend;
 mod config;
+#[allow(dead_code, reason = "what uses it follows")]
+mod durable;
 mod error;
 mod file;
+#[allow(dead_code, reason = "what uses it follows")]
+mod outbox;
 mod snapshot;
 
 use std::sync::Arc;
@@ -26,6 +33,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::clock::{Clock, UnixTime};
 use crate::license::{self, CheckName, Keys, License, Policy, Rejection, Token};
 
+pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
 pub use backend::{Brief, Document, Error, Event, Lease, Record, Settled};
 pub use config::Config;
 pub use error::{Fault, InstallError, RemoveError};

@@ -1,0 +1,328 @@
+//! The audit log: a line of JSON for each change, refused ones too, each chained to the one before by its hash.
+//!
+//! `prev` is the SHA-256 of the previous line without its newline, so that no line can be changed, put in or taken out
+//! without breaking what follows; only the end can be cut off unseen, unless its hash is noted elsewhere. A line is synced
+//! before what it tells of takes effect. One that cannot be written whole is taken back; one that a crash left torn is cut
+//! off at the next start. Beyond `store.audit_max_bytes` the file is renamed `audit.N.jsonl` and the chain goes on in a new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+
+use super::backend::{Brief, Record};
+use super::durable::{io_error, sync};
+use super::file::Error;
+use crate::telemetry::metrics::{Action, Outcome};
+
+/// The file being written.
+pub(super) const NAME: &str = "audit.jsonl";
+/// Longest line that is read back.
+const MAX_LINE_BYTES: u64 = 1024 * 1024;
+
+/// SHA-256 of a line, in lower case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hash(String);
+
+impl Hash {
+    /// What the first line of all is chained to.
+    pub(super) fn none() -> Self {
+        Self("0".repeat(64))
+    }
+
+    /// Of `line`, without its newline.
+    pub(super) fn of(line: &[u8]) -> Self {
+        let digest = digest::digest(&digest::SHA256, line);
+        Self(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// 64 digits.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A line as it is written, in the order of its members.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    actor: &'a str,
+    address: Option<String>,
+    action: &'static str,
+    outcome: &'static str,
+    reason: &'a str,
+    old: Option<Shown<'a>>,
+    new: Option<Shown<'a>>,
+    request_id: &'a str,
+    prev: &'a str,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    jti: &'a str,
+    lid: &'a str,
+    status: u8,
+}
+
+impl<'a> From<&'a Brief> for Shown<'a> {
+    fn from(brief: &'a Brief) -> Self {
+        Self { jti: &brief.jti, lid: &brief.lid, status: brief.status }
+    }
+}
+
+/// What is read back of a line.
+#[derive(Deserialize)]
+struct Told {
+    action: String,
+    outcome: String,
+    new: Option<ToldBrief>,
+}
+
+#[derive(Deserialize)]
+struct ToldBrief {
+    jti: String,
+    lid: String,
+    status: u8,
+}
+
+/// `record` as a line behind one whose hash is `prev`, without a newline.
+pub(super) fn line(record: &Record, prev: &Hash) -> String {
+    let line = Line {
+        time: record.time.to_string(),
+        actor: &record.actor,
+        address: record.address.map(|address| address.to_string()),
+        action: record.action.as_str(),
+        outcome: record.outcome.as_str(),
+        reason: &record.reason,
+        old: record.old.as_ref().map(Shown::from),
+        new: record.new.as_ref().map(Shown::from),
+        request_id: &record.request_id,
+        prev: prev.as_str(),
+    };
+    // Text and numbers always serialise.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// What `line` says is stored, when it is of a change of the stored license that went well.
+pub(super) fn stored_by(line: &[u8]) -> Option<Option<Brief>> {
+    let told: Told = serde_json::from_slice(line).ok()?;
+    let changes = [Action::Install, Action::Renew, Action::Rollback, Action::Remove];
+    let changed = changes.iter().any(|action| action.as_str() == told.action);
+    let brief = |told: ToldBrief| Brief { jti: told.jti, lid: told.lid, status: told.status };
+    (changed && told.outcome == Outcome::Ok.as_str()).then(|| told.new.map(brief))
+}
+
+/// The log of one directory, open for writing.
+#[derive(Debug)]
+pub(super) struct Audit {
+    dir: PathBuf,
+    max_bytes: u64,
+    tail: Option<Tail>,
+    disk: Disk,
+}
+
+/// How a line gets to the disk and is taken back.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    write: fn(&File, &[u8], u64) -> io::Result<()>,
+    cut: fn(&File, u64) -> io::Result<()>,
+}
+
+/// The end of the log.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    /// Up to the end of the last line.
+    length: u64,
+    hash: Hash,
+    line: Vec<u8>,
+    /// Whether a line that failed could not be taken back.
+    is_torn: bool,
+}
+
+impl Audit {
+    /// Touches nothing yet.
+    pub(super) const fn new(dir: PathBuf, max_bytes: u64) -> Self {
+        Self { dir, max_bytes, tail: None, disk: Disk { write, cut } }
+    }
+
+    /// What the last line says is stored; see [`stored_by`].
+    pub(super) fn stored(&mut self) -> Result<Option<Option<Brief>>, Error> {
+        if !self.path().exists() && self.rotated()?.is_empty() {
+            return Ok(None);
+        }
+        Ok(stored_by(&self.tail()?.line))
+    }
+
+    /// Appends a line, durably and whole, or leaves the log as it was.
+    pub(super) fn append(&mut self, record: &Record) -> Result<(), Error> {
+        let (path, disk, max_bytes) = (self.path(), self.disk, self.max_bytes);
+        let tail = self.tail()?;
+        let text = line(record, &tail.hash) + "\n";
+        let length = text.len() as u64;
+        let is_full = tail.length > 0 && tail.length.saturating_add(length) > max_bytes;
+        let tail = if is_full { self.rotate()? } else { tail };
+        if let Err(source) = (disk.write)(&tail.file, text.as_bytes(), tail.length) {
+            tail.is_torn = (disk.cut)(&tail.file, tail.length).is_err();
+            return Err(Error::Io { deed: "append to", path, source });
+        }
+        let line = text.trim_end_matches('\n').as_bytes();
+        tail.length += length;
+        tail.hash = Hash::of(line);
+        tail.line = line.to_vec();
+        Ok(())
+    }
+
+    /// The end of the log, opened anew when the file is not the one that was open, or not as long as it was.
+    fn tail(&mut self) -> Result<&mut Tail, Error> {
+        let path = self.path();
+        if let Some(torn) = self.tail.as_mut().filter(|tail| tail.is_torn) {
+            (self.disk.cut)(&torn.file, torn.length).map_err(io_error("repair", &path))?;
+            torn.is_torn = false;
+        }
+        let tail = match self.tail.take() {
+            None => self.open(&path)?,
+            Some(known) if known.is_at(&path) => known,
+            Some(known) => match self.open(&path) {
+                Ok(found) => found.behind(known, &path),
+                Err(error) => {
+                    self.tail = Some(known);
+                    return Err(error);
+                }
+            },
+        };
+        Ok(self.tail.insert(tail))
+    }
+
+    fn open(&self, path: &Path) -> Result<Tail, Error> {
+        let is_new = match fs::metadata(path) {
+            Ok(found) if found.is_file() => false,
+            Ok(_) => {
+                let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+                return Err(Error::Io { deed: "open", path: path.to_owned(), source });
+            }
+            Err(_) => true,
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(path).map_err(io_error("open", path))?;
+        if is_new {
+            sync(&self.dir).map_err(io_error("sync", &self.dir))?;
+        }
+        let (length, line) = last_line(&mut file).map_err(io_error("read", path))?;
+        let torn_bytes = file.metadata().map_err(io_error("read", path))?.len() - length;
+        if torn_bytes > 0 {
+            (self.disk.cut)(&file, length).map_err(io_error("repair", path))?;
+            tracing::warn!(path = %path.display(), torn_bytes, "a torn line at the end of the audit log was cut off");
+        }
+        // A new file goes on with the chain of the one before it.
+        let line = match line {
+            Some(line) => Some(line),
+            None => self.last_rotated_line()?,
+        };
+        let hash = line.as_deref().map_or_else(Hash::none, Hash::of);
+        Ok(Tail { file, length, hash, line: line.unwrap_or_default(), is_torn: false })
+    }
+
+    fn last_rotated_line(&self) -> Result<Option<Vec<u8>>, Error> {
+        let Some(number) = self.rotated()?.last().copied() else { return Ok(None) };
+        let path = self.dir.join(rotated_name(number));
+        let mut file = File::open(&path).map_err(io_error("open", &path))?;
+        Ok(last_line(&mut file).map_err(io_error("read", &path))?.1)
+    }
+
+    /// Renames the file, which is complete, out of the way, and begins a new one.
+    fn rotate(&mut self) -> Result<&mut Tail, Error> {
+        let next = self.rotated()?.last().map_or(1, |number| number + 1);
+        let path = self.path();
+        fs::rename(&path, self.dir.join(rotated_name(next))).map_err(io_error("rotate", &path))?;
+        self.tail = None;
+        sync(&self.dir).map_err(io_error("sync", &self.dir))?;
+        self.tail()
+    }
+
+    /// Numbers of the files that were rotated, in order.
+    fn rotated(&self) -> Result<Vec<u64>, Error> {
+        rotated(&self.dir).map_err(io_error("read", &self.dir))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(NAME)
+    }
+}
+
+impl Tail {
+    /// Whether `path` is still the name of this file, and it as long as it was left.
+    fn is_at(&self, path: &Path) -> bool {
+        let (Ok(named), Ok(held)) = (fs::metadata(path), self.file.metadata()) else {
+            return false;
+        };
+        (named.dev(), named.ino(), named.len()) == (held.dev(), held.ino(), self.length)
+    }
+
+    /// What was found in place of `known`. The chain goes on from the line that was known to be the last: what somebody
+    /// else took away, or put in, shows when it is verified.
+    fn behind(self, known: Self, path: &Path) -> Self {
+        tracing::warn!(path = %path.display(), "the audit log was removed, replaced or changed by somebody else; it goes on, and verifying it will show where");
+        Self { hash: known.hash, line: known.line, ..self }
+    }
+}
+
+pub(super) fn rotated_name(number: u64) -> String {
+    format!("audit.{number}.jsonl")
+}
+
+/// Numbers of the rotated files in `dir`, in order.
+pub(super) fn rotated(dir: &Path) -> io::Result<Vec<u64>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let number = name.strip_prefix("audit.").and_then(|rest| rest.strip_suffix(".jsonl"));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        // Spelled otherwise (`audit.01.jsonl`) it is no name of the gate's, nor is one that has no next.
+        numbers.extend(number.filter(|it| rotated_name(*it) == name && *it < u64::MAX));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn write(file: &File, line: &[u8], at: u64) -> io::Result<()> {
+    file.write_all_at(line, at)?;
+    file.sync_all()
+}
+
+fn cut(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+/// Where the last complete line ends, and that line without its newline.
+fn last_line(file: &mut File) -> io::Result<(u64, Option<Vec<u8>>)> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let start = length.saturating_sub(2 * MAX_LINE_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut end = Vec::new();
+    file.take(2 * MAX_LINE_BYTES).read_to_end(&mut end)?;
+    let Some(newline) = memchr::memrchr(b'\n', &end) else {
+        let huge = io::Error::new(io::ErrorKind::InvalidData, "its last line has no end");
+        return if start == 0 { Ok((0, None)) } else { Err(huge) };
+    };
+    end.truncate(newline);
+    let line = match memchr::memrchr(b'\n', &end) {
+        Some(before) => end.split_off(before + 1),
+        None => end,
+    };
+    Ok((start + newline as u64 + 1, Some(line)))
+}
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

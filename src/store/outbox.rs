@@ -1,0 +1,193 @@
+//! Events that wait to be told, in `events.json`: each is told once, whatever happens in between.
+//!
+//! The whole queue is one small file, replaced as a whole. Keys of events that were told are remembered, the newest
+//! thousand, so that the same is not told again after a restart.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::backend::{Event, Settled};
+use super::durable;
+use super::file::Error;
+use crate::clock::UnixTime;
+
+const NAME: &str = "events.json";
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// Waiting, and remembered.
+const MAX_EVENTS: usize = 1000;
+/// Handed out at a time.
+const AT_ONCE: usize = 16;
+
+/// The queue of one directory.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    dir: PathBuf,
+    queue: Option<Queue>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    told: VecDeque<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Waiting {
+    key: String,
+    body: String,
+    attempts: u32,
+    due: u64,
+}
+
+impl Outbox {
+    /// Touches nothing yet.
+    pub(super) const fn new(dir: PathBuf) -> Self {
+        Self { dir, queue: None }
+    }
+
+    /// Queues `event` unless one of its key was queued before: whether it is new.
+    pub(super) fn post(&mut self, event: &Event) -> Result<bool, Error> {
+        let known = self.queue()?;
+        let is_waiting = known.waiting.iter().any(|waiting| waiting.key == event.key);
+        if is_waiting || known.told.contains(&event.key) {
+            return Ok(false);
+        }
+        let mut queue = known.clone();
+        queue.waiting.push_back(Waiting {
+            key: event.key.clone(),
+            body: event.body.clone(),
+            attempts: event.attempts,
+            due: event.due.as_secs(),
+        });
+        if queue.waiting.len() > MAX_EVENTS {
+            tracing::warn!("too many events wait to be told: the oldest was dropped");
+            queue.waiting.pop_front();
+        }
+        self.keep(queue).map(|()| true)
+    }
+
+    /// Those that are due at `now`, oldest first.
+    pub(super) fn due(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
+        let is_due = |waiting: &&Waiting| waiting.due <= now.as_secs();
+        let event = |waiting: &Waiting| Event {
+            key: waiting.key.clone(),
+            body: waiting.body.clone(),
+            attempts: waiting.attempts,
+            due: UnixTime::from_secs(waiting.due),
+        };
+        Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).map(event).collect())
+    }
+
+    /// Notes what became of the event called `key`.
+    pub(super) fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
+        let mut queue = self.queue()?.clone();
+        let Some(at) = queue.waiting.iter().position(|waiting| waiting.key == key) else {
+            return Ok(());
+        };
+        match settled {
+            Settled::Again { due } => {
+                let waiting = &mut queue.waiting[at];
+                waiting.attempts = waiting.attempts.saturating_add(1);
+                waiting.due = due.as_secs();
+            }
+            Settled::Done => {
+                queue.told.extend(queue.waiting.remove(at).map(|waiting| waiting.key));
+                if queue.told.len() > MAX_EVENTS {
+                    queue.told.pop_front();
+                }
+            }
+        }
+        self.keep(queue)
+    }
+
+    fn queue(&mut self) -> Result<&Queue, Error> {
+        let queue = match self.queue.take() {
+            Some(queue) => queue,
+            None => read(&self.dir)?,
+        };
+        Ok(self.queue.insert(queue))
+    }
+
+    fn keep(&mut self, queue: Queue) -> Result<(), Error> {
+        let content = serde_json::to_vec(&queue).unwrap_or_default();
+        durable::put(&self.dir, NAME, &content)?;
+        self.queue = Some(queue);
+        Ok(())
+    }
+}
+
+/// What the last run left. What cannot be read as a queue is set aside: it must not keep new events from being told.
+fn read(dir: &Path) -> Result<Queue, Error> {
+    let Some(content) = durable::get(dir, NAME, MAX_FILE_BYTES)? else {
+        return Ok(Queue::default());
+    };
+    if let Ok(queue) = serde_json::from_slice(&content) {
+        return Ok(queue);
+    }
+    let aside = format!("{NAME}.bad");
+    tracing::warn!(
+        "{NAME} in the store cannot be read as a queue of events and was moved to {aside}"
+    );
+    let path = dir.join(NAME);
+    std::fs::rename(&path, dir.join(aside)).map_err(durable::io_error("set aside", &path))?;
+    Ok(Queue::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(key: &str, due: u64) -> Event {
+        Event { key: key.into(), body: "{}".into(), attempts: 0, due: UnixTime::from_secs(due) }
+    }
+
+    fn due(outbox: &mut Outbox, now: u64) -> Vec<String> {
+        let due = outbox.due(UnixTime::from_secs(now)).expect("a queue");
+        due.into_iter().map(|event| event.key).collect()
+    }
+
+    #[test]
+    fn an_event_is_told_once_over_restarts() {
+        let home = tempfile::tempdir().expect("a directory");
+        let open = || Outbox::new(home.path().into());
+        assert!(open().post(&event("a", 5)).expect("kept"));
+        assert!(open().post(&event("b", 9)).expect("kept"));
+        assert!(!open().post(&event("a", 5)).expect("kept"), "waits already");
+        assert_eq!(due(&mut open(), 4), [""; 0]);
+        assert_eq!(due(&mut open(), 9), ["a", "b"]);
+        let again = Settled::Again { due: UnixTime::from_secs(20) };
+        open().settle("a", again).expect("kept");
+        open().settle("b", Settled::Done).expect("kept");
+        open().settle("unknown", Settled::Done).expect("nothing to do");
+        assert_eq!(due(&mut open(), 19), [""; 0]);
+        assert_eq!(open().due(UnixTime::from_secs(20)).expect("a queue")[0].attempts, 1);
+        assert!(!open().post(&event("b", 0)).expect("kept"), "was told");
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_the_oldest_goes() {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut outbox = Outbox::new(home.path().into());
+        let full = (0..MAX_EVENTS).map(|number| Waiting {
+            key: number.to_string(),
+            body: "{}".into(),
+            attempts: 0,
+            due: 0,
+        });
+        outbox.keep(Queue { waiting: full.collect(), told: VecDeque::new() }).expect("kept");
+        assert!(outbox.post(&event("new", 0)).expect("kept"));
+        assert_eq!(due(&mut outbox, 0).first().map(String::as_str), Some("1"));
+    }
+
+    #[test]
+    fn a_damaged_queue_is_set_aside() {
+        let home = tempfile::tempdir().expect("a directory");
+        std::fs::write(home.path().join(NAME), "{\"waiting\":[").expect("written");
+        let mut outbox = Outbox::new(home.path().into());
+        assert!(outbox.post(&event("a", 0)).expect("kept"));
+        let aside = std::fs::read(home.path().join("events.json.bad")).expect("kept");
+        assert_eq!(aside, b"{\"waiting\":[");
+    }
+}
