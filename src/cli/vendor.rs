@@ -1,4 +1,5 @@
-//! `license-gate license …` and `license-gate keys …`: the commands about tokens and the keys that sign them.
+//! `license-gate license …`, `license-gate keys …` and `license-gate audit …`: the commands about tokens, the keys that sign
+//! them, and the record of what became of them.
 //!
 //! Here they get their configuration, their moment and the process's streams; what they do is in files of their own.
 
@@ -10,7 +11,7 @@ use clap::{Args, Subcommand};
 use super::output::{complain, complain_all, print};
 use super::settings::store_url;
 use super::streams::Streams;
-use super::{DONE, MISUSED, inspect, issue, keys, request, revoke};
+use super::{DONE, MISUSED, audit, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
 use crate::config::{Config, Faults, Flag, Loaded, Sources};
 use crate::license::RootUrl;
@@ -108,6 +109,26 @@ enum OfKeys {
     Generate(keys::Args),
 }
 
+/// Look after the audit log
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    command: OfAudit,
+}
+
+#[derive(Debug, Subcommand)]
+enum OfAudit {
+    /// Check the audit log's hash chain
+    ///
+    /// Each line holds the SHA-256 of the one before it. FILE is read from its first line; before audit.jsonl the files
+    /// that were rotated away from it (audit.1.jsonl, audit.2.jsonl, …). A gate may be running. Prints how many lines there
+    /// are, of which times, and the hash of the last one: note it elsewhere, for lines cut off at the end leave no trace
+    /// in a chain.
+    ///
+    /// Exit codes: 0 it holds together, 1 it does not, with the first line that breaks it, 2 unreadable.
+    Verify(audit::Args),
+}
+
 impl License {
     pub(super) fn run(self) -> u8 {
         let now = Clock::system().now();
@@ -173,6 +194,13 @@ impl Keys {
     pub(super) fn run(self) -> u8 {
         let OfKeys::Generate(args) = self.command;
         with_streams(|streams| keys::run(&args, streams))
+    }
+}
+
+impl Audit {
+    pub(super) fn run(self) -> u8 {
+        let OfAudit::Verify(args) = self.command;
+        with_streams(|streams| audit::run(&args, streams))
     }
 }
 

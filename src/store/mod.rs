@@ -11,6 +11,7 @@
 //! `license.file` and the stored one, of which the better is in force at the moment of the question.
 
 mod audit;
+mod audit_verify;
 #[allow(dead_code, reason = "replicas follow")]
 mod backend;
 mod config;
@@ -37,6 +38,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
+pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
 pub use backend::{Brief, Document, Error, Event, Lease, Record, Settled};
 pub use config::{Config, Place};
 pub use error::{Fault, InstallError, Offering, RemoveError, RevokeError, RollbackError};

@@ -4,16 +4,17 @@
 //! Only what the gate has verified is written. The database is what counts; that the copy cannot be written is told and
 //! lived with.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::clock::UnixTime;
 use crate::store::backend::{Document, Kept};
+use crate::store::durable;
 use crate::store::file::{Error, FileStore};
 
 const REVOCATIONS: &str = "revocations.jwt";
 const CLOCK: &str = "clock";
+/// More than any list of revocations, or of keys, has.
+const MAX_READ_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A directory of one replica.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ impl Copy {
             })
         };
         let token = take(self.license.read());
-        let revocations = take(read(&self.dir.join(REVOCATIONS)));
-        let newest = take(read(&self.dir.join(CLOCK)));
+        let revocations = take(durable::get(&self.dir, REVOCATIONS, MAX_READ_BYTES));
+        let newest = take(durable::get(&self.dir, CLOCK, 64));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
         self.newest = newest
             .and_then(text)
@@ -69,7 +70,7 @@ impl Copy {
     }
 
     pub(super) fn keep_revocations(&mut self, list: &str) -> Result<(), Error> {
-        let held = read(&self.dir.join(REVOCATIONS));
+        let held = durable::get(&self.dir, REVOCATIONS, MAX_READ_BYTES);
         if held.is_ok_and(|held| held.as_deref() == Some(list.as_bytes())) {
             return Ok(());
         }
@@ -90,12 +91,12 @@ impl Copy {
     }
 
     pub(super) fn document(&self, name: Document) -> Result<Option<Vec<u8>>, Error> {
-        read(&self.dir.join(file_name(name)))
+        durable::get(&self.dir, file_name(name), MAX_READ_BYTES)
     }
 
     fn put(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
         self.prepare()?;
-        put(&self.dir, name, content)
+        durable::put(&self.dir, name, content)
     }
 }
 
@@ -104,17 +105,4 @@ fn file_name(document: Document) -> &'static str {
         Document::Jwks => "jwks.json",
         Document::LicenseFile => "license-file.sha256",
     }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { deed: "read", path: path.to_owned(), source }),
-    }
-}
-
-fn put(dir: &Path, name: &str, content: &[u8]) -> Result<(), Error> {
-    let path = dir.join(name);
-    fs::write(&path, content).map_err(|source| Error::Io { deed: "write", path, source })
 }

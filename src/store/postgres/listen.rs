@@ -23,7 +23,7 @@ pub async fn listen(database: Database, changed: impl Fn()) {
         if let Err(error) = listener.hear(&changed, &mut told).await
             && !std::mem::replace(&mut told, true)
         {
-            let error = super::chain(&error);
+            let error = crate::store::chain(&error);
             tracing::warn!(
                 error,
                 "the database does not tell of changes: it is looked at every 15 s"

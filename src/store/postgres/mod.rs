@@ -31,8 +31,8 @@ use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
 use super::backend::{Backend, Change, Document, Error, Event, Kept, Lease, Record, Settled};
-use super::file;
-use crate::clock::UnixTime;
+use super::{chain, file};
+use crate::clock::{Clock, UnixTime};
 use crate::random;
 use connect::{Session, Trouble, in_time};
 use copy::Copy;
@@ -49,6 +49,7 @@ const SETTLING: Duration = Duration::from_secs(2);
 pub(super) struct Postgres {
     database: Database,
     runtime: Handle,
+    clock: Clock,
     session: Option<Session>,
     pause: Pause,
     copy: Copy,
@@ -58,6 +59,8 @@ pub(super) struct Postgres {
     adopted: put_back::Adopted,
     /// Under which name this replica holds leases.
     holder: String,
+    /// Whether the database says that there is no license, which is another thing than one that does not verify.
+    says_none: bool,
     /// Whether the tables were there once: then they are not made anew.
     seen: bool,
 }
@@ -72,28 +75,37 @@ enum Urgency {
 }
 
 impl Postgres {
-    /// Takes the lock of the copy, reaches for the database, and makes its tables if they are missing. Blocks.
+    /// Takes the lock of the copy, reaches for the database, and makes its tables if they are missing; what is wrong with
+    /// either is told, and tried again later. Blocks.
     ///
     /// # Errors
-    /// [`file::Error::Locked`], [`Error::SchemaTooNew`]: reasons not to start. Others are lived with, and told by `load`.
-    pub(super) fn open(database: Database, copy: PathBuf, runtime: Handle) -> Result<Self, Error> {
+    /// [`file::Error::Locked`], [`Error::SchemaTooNew`]: reasons not to start.
+    pub(super) fn open(
+        database: Database,
+        copy: PathBuf,
+        runtime: Handle,
+        clock: Clock,
+    ) -> Result<(Self, Option<Error>), Error> {
         let mut this = Self {
             database,
             runtime,
+            clock,
             session: None,
             pause: Pause::default(),
             copy: Copy::new(copy),
             known: None,
             adopted: put_back::Adopted::default(),
             holder: random::name(),
+            says_none: false,
             seen: false,
         };
-        if let Err(error @ file::Error::Locked { .. }) = this.copy.prepare() {
-            return Err(error.into());
-        }
+        let unwritable = match this.copy.prepare() {
+            Err(error @ file::Error::Locked { .. }) => return Err(error.into()),
+            prepared => prepared.err().map(Error::from),
+        };
         match this.call(Urgency::Change, async |_| Ok(())) {
             Err(error @ Error::SchemaTooNew { .. }) => Err(error),
-            _ => Ok(this),
+            reached => Ok((this, reached.err().or(unwritable))),
         }
     }
 
@@ -148,9 +160,10 @@ impl Postgres {
     }
 
     /// Reads everything, and remembers which state it is.
-    fn read(&mut self) -> Result<Kept, Error> {
-        let (mark, kept) = self.call(Urgency::Change, async |on| statements::load(on).await)?;
+    fn read(&mut self, urgency: Urgency) -> Result<Kept, Error> {
+        let (mark, kept) = self.call(urgency, async |on| statements::load(on).await)?;
         let kept = if mark.is_unsaid() { self.beside_copy(kept) } else { kept };
+        self.says_none = kept.token.is_none();
         self.known = Some(mark);
         Ok(kept)
     }
@@ -208,13 +221,15 @@ impl Postgres {
 }
 
 impl Backend for Postgres {
+    fn is_own(&self) -> bool {
+        false
+    }
+
     fn load(&mut self) -> (Kept, Vec<Error>) {
         let (copy, faults) = self.copy.load();
         let mut faults: Vec<Error> = faults.into_iter().map(Error::from).collect();
-        if let Err(error) = self.copy.prepare() {
-            faults.push(error.into());
-        }
-        match self.read() {
+        // At a start it was just reached for: not twice, when that was in vain.
+        match self.read(Urgency::Background) {
             Ok(kept) => {
                 let newest_time = kept.newest_time.max(copy.newest_time);
                 (Kept { newest_time, ..kept }, faults)
@@ -239,12 +254,14 @@ impl Backend for Postgres {
                 "the database went back from revision {known} to {found}: it was restored, or made anew"
             );
         }
-        self.read().map(Some)
+        self.read(Urgency::Change).map(Some)
     }
 
     fn adopted(&mut self, token: Option<&str>, revocations: Option<&str>) {
-        let kept = self.copy.keep_license(token);
-        self.copied(kept);
+        if token.is_some() || self.says_none {
+            let kept = self.copy.keep_license(token);
+            self.copied(kept);
+        }
         if let Some(list) = revocations {
             let kept = self.copy.keep_revocations(list);
             self.copied(kept);
@@ -340,12 +357,6 @@ fn name_of(lease: Lease) -> &'static str {
         Lease::Schedule => "schedule",
         Lease::Renewal => "renewal",
     }
-}
-
-/// An error with its causes, for a log line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// For how long the database is left alone after it failed: twice as long each time, up to 5 s.

@@ -8,7 +8,6 @@ use tokio_postgres::Client;
 
 use super::statements::{self, Mark, Progress};
 use super::{Postgres, Urgency};
-use crate::clock::Clock;
 use crate::random;
 use crate::store::backend::{Brief, Change, Error, Record};
 use crate::telemetry::metrics::{Action, Outcome};
@@ -50,13 +49,24 @@ impl Postgres {
     pub(super) fn put_back(&mut self) -> bool {
         let Some(token) = self.adopted.license.clone() else { return false };
         let list = self.adopted.revocations.clone();
+        let record = Record {
+            time: self.clock.now(),
+            actor: "license-gate".to_owned(),
+            address: None,
+            action: Action::Install,
+            outcome: Outcome::Ok,
+            reason: REASON.to_owned(),
+            old: None,
+            new: brief(&token),
+            request_id: String::new(),
+        };
         let put = async |on: &Client| {
             // Revocations first: no replica then sees the license without them.
             if let Some((list, sequence)) = list.as_deref().zip(list.as_deref().and_then(sequence))
             {
                 statements::keep_revocations(on, list, sequence).await?;
             }
-            put(on, &token).await
+            put(on, &token, &record).await
         };
         match self.call(Urgency::Background, put) {
             Ok(mark) => {
@@ -67,7 +77,7 @@ impl Postgres {
             // Another replica was faster.
             Err(Error::Conflict) => false,
             Err(error) => {
-                let error = super::chain(&error);
+                let error = crate::store::chain(&error);
                 tracing::warn!(error, "the license could not be put back into the empty database");
                 false
             }
@@ -75,19 +85,8 @@ impl Postgres {
     }
 }
 
-async fn put(on: &Client, token: &str) -> Result<Mark, Error> {
-    let record = Record {
-        time: Clock::system().now(),
-        actor: "license-gate".to_owned(),
-        address: None,
-        action: Action::Install,
-        outcome: Outcome::Ok,
-        reason: REASON.to_owned(),
-        old: None,
-        new: brief(token),
-        request_id: String::new(),
-    };
-    let change = Change { token: Some(token), former: None, dropped: &[], record: &record };
+async fn put(on: &Client, token: &str, record: &Record) -> Result<Mark, Error> {
+    let change = Change { token: Some(token), former: None, dropped: &[], record };
     let unsaid = Mark { revision: 0, change_id: String::new() };
     let change_id = random::name() + &random::name();
     let revision =

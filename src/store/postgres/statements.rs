@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Row};
 
 use super::schema::error;
 use crate::clock::UnixTime;
-use crate::store::audit;
+use crate::store::audit::{self, Hash};
 use crate::store::backend::{Change, Entry, Error, Event, Kept, Record, Settled};
 
 /// Whatever the database's defaults are: each statement sees what was committed before it, nothing waits longer than the
@@ -18,9 +18,6 @@ pub(super) const BEGIN: &str = "begin isolation level read committed read write;
 
 /// A stored token is read no further: what is longer than any token will not verify.
 const MAX_READ: &str = "262144";
-
-/// What the first line of the audit log names as the hash of the one before.
-const FIRST_PREV: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Events given out at once.
 const EVENTS: &str = "16";
@@ -182,19 +179,13 @@ async fn announce(client: &Client, revision: i64) -> Result<(), Error> {
 /// Adds a line to the audit log. The caller's transaction holds the row of `state`, so that lines come one after the other.
 async fn append(client: &Client, record: &Record, change_id: Option<&str>) -> Result<(), Error> {
     // A statement of its own: one that began before the row was had may not see the last line.
-    let last = "select seq, hash from license_gate.audit order by seq desc limit 1";
+    let last = "select seq, line from license_gate.audit order by seq desc limit 1";
     let (seq, prev) = match rows(client, last, &[]).await?.pop() {
-        Some(row) => (get(&row, "seq")?, get(&row, "hash")?),
-        None => (0_i64, FIRST_PREV.to_owned()),
+        Some(row) => (get(&row, "seq")?, Hash::of(get::<&str>(&row, "line")?.as_bytes())),
+        None => (0_i64, Hash::none()),
     };
     let line = audit::line(record, &prev);
     keep_line(client, seq + 1, &line, change_id).await
-}
-
-/// SHA-256 of a line, in hexadecimal digits.
-fn hash(line: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, line.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) async fn keep_line(
@@ -208,7 +199,7 @@ pub(super) async fn keep_line(
     let with: [Parameter<'_>; 4] = [
         (&seq, Type::INT8),
         (&line, Type::TEXT),
-        (&hash(line), Type::TEXT),
+        (&Hash::of(line.as_bytes()).as_str(), Type::TEXT),
         (&change_id, Type::TEXT),
     ];
     run(client, keep, &with).await.map(drop)
