@@ -26,6 +26,7 @@ mod outbox;
 mod outside;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod replicas;
 mod snapshot;
 mod writer;
 
@@ -48,7 +49,8 @@ pub use history::Former;
 pub use open::open;
 pub use outside::{Offered, Rekeyed};
 #[cfg(feature = "postgres")]
-pub use postgres::{Database, UrlError, listen};
+pub use postgres::{Database, UrlError};
+pub use replicas::follow_others;
 pub use snapshot::{Candidate, InForce, KEY_GRACE, Render, Snapshot, Trust};
 pub use writer::Writer;
 

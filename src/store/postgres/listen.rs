@@ -16,7 +16,7 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Calls `changed` whenever it is worth looking at the database, until dropped. To be run on the control runtime.
-pub async fn listen(database: Database, changed: impl Fn()) {
+pub(in crate::store) async fn listen(database: Database, changed: impl Fn()) {
     let mut listener = Listener { database, pause: SHORTEST, poll: Instant::now() + POLL };
     let mut told = false;
     loop {

@@ -38,7 +38,7 @@ use connect::{Session, Trouble, in_time};
 use copy::Copy;
 use statements::{Mark, Progress};
 
-pub use listen::listen;
+pub(super) use listen::listen;
 pub use url::{Database, UrlError};
 
 /// For finding out what became of a change, beyond the deadline of the change itself.

@@ -196,10 +196,11 @@ pub(super) async fn keep_line(
 ) -> Result<(), Error> {
     let keep =
         "insert into license_gate.audit (seq, line, hash, change_id) values ($1, $2, $3, $4)";
+    let hash = Hash::of(line.as_bytes());
     let with: [Parameter<'_>; 4] = [
         (&seq, Type::INT8),
         (&line, Type::TEXT),
-        (&Hash::of(line.as_bytes()).as_str(), Type::TEXT),
+        (&hash.as_str(), Type::TEXT),
         (&change_id, Type::TEXT),
     ];
     run(client, keep, &with).await.map(drop)
