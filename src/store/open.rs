@@ -94,6 +94,9 @@ impl Held {
         self.saw(newest_time);
         self.load_revocations(revocations.as_deref(), faults);
         self.load_token(token.as_deref(), faults);
+        if token.is_some() && self.store.candidate.is_none() {
+            self.load_spare();
+        }
         let stored = self.store.license().map(|license| license.token().as_str().to_owned());
         self.entries = newest_first(history);
         // A crash may have come between a license's way into the history and its replacement.
@@ -133,6 +136,16 @@ impl Held {
                 self.store.unproven = token.ok();
             }
             Err(reason) => faults.extend(self.set_aside(reason)),
+        }
+    }
+
+    /// What others keep is no license, or not yet; this gate has a copy of its own of what was one.
+    fn load_spare(&mut self) {
+        let spare = self.backend.spare().and_then(|content| Token::from_file(&content).ok());
+        let verified = spare.and_then(|token| verify(&token, &self.trust.keys).ok());
+        if let Some(license) = verified {
+            self.saw(license.claims().iat);
+            self.store.candidate = Some(Candidate::new(license.into(), self.means.render));
         }
     }
 

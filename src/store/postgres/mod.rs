@@ -241,6 +241,10 @@ impl Backend for Postgres {
         }
     }
 
+    fn spare(&mut self) -> Option<Vec<u8>> {
+        self.copy.load().0.token
+    }
+
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
         let found = self.call(Urgency::Change, async |on| statements::mark(on).await)?;
         let put_back = found.is_unsaid() && self.put_back();

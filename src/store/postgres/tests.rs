@@ -14,6 +14,7 @@ use crate::store::backend::Entry;
 use crate::telemetry::metrics::{Action, Outcome};
 use cluster::{Cluster, Stop, until};
 
+#[allow(dead_code, reason = "the gates' own tests use it too")]
 #[path = "../../../tests/e2e/cluster.rs"]
 mod cluster;
 
