@@ -19,6 +19,8 @@ pub mod request;
 pub mod revoke;
 mod serve;
 mod settings;
+#[cfg(feature = "postgres")]
+pub mod store;
 pub mod streams;
 mod vendor;
 
@@ -63,6 +65,8 @@ enum Command {
     License(vendor::License),
     Keys(vendor::Keys),
     Audit(vendor::Audit),
+    #[cfg(feature = "postgres")]
+    Store(vendor::Store),
     HashPassword(hash_password::HashPassword),
     Completions(completions::Completions),
     Man(man::Man),
@@ -96,6 +100,8 @@ impl Command {
             Self::License(command) => command.run(),
             Self::Keys(command) => command.run(),
             Self::Audit(command) => command.run(),
+            #[cfg(feature = "postgres")]
+            Self::Store(command) => command.run(),
             Self::HashPassword(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),

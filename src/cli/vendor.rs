@@ -1,5 +1,5 @@
-//! `license-gate license …`, `license-gate keys …` and `license-gate audit …`: the commands about tokens, the keys that sign
-//! them, and the record of what became of them.
+//! `license-gate license …`, `keys …`, `audit …` and `store …`: the commands about tokens, the keys that sign them, the record
+//! of what became of them, and where all that is kept.
 //!
 //! Here they get their configuration, their moment and the process's streams; what they do is in files of their own.
 
@@ -10,6 +10,8 @@ use clap::{Args, Subcommand};
 
 use super::output::{complain, complain_all, print};
 use super::settings::store_url;
+#[cfg(feature = "postgres")]
+use super::store;
 use super::streams::Streams;
 use super::{DONE, MISUSED, audit, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
@@ -127,6 +129,35 @@ enum OfAudit {
     ///
     /// Exit codes: 0 it holds together, 1 it does not, with the first line that breaks it, 2 unreadable.
     Verify(audit::Args),
+}
+
+/// Move what a gate keeps
+#[cfg(feature = "postgres")]
+#[derive(Debug, Args)]
+pub(super) struct Store {
+    #[command(subcommand)]
+    command: OfStore,
+}
+
+#[cfg(feature = "postgres")]
+#[derive(Debug, Subcommand)]
+enum OfStore {
+    /// Take a directory's content over into an empty database
+    ///
+    /// License, former licenses, revocation list, newest time seen, and the audit log with its chain: all of it, or nothing.
+    /// No gate may use the directory meanwhile, and nothing may have been changed in the database yet. The directory is
+    /// left as it is.
+    ///
+    /// Exit codes: 0 done, 1 not done, 2 called wrongly.
+    Migrate(store::Args),
+}
+
+#[cfg(feature = "postgres")]
+impl Store {
+    pub(super) fn run(self) -> u8 {
+        let OfStore::Migrate(args) = self.command;
+        with_streams(|streams| store::run(&args, streams))
+    }
 }
 
 impl License {

@@ -49,7 +49,7 @@ pub use history::Former;
 pub use open::open;
 pub use outside::{Offered, Rekeyed};
 #[cfg(feature = "postgres")]
-pub use postgres::{Database, UrlError};
+pub use postgres::{Database, ImportError, Imported, UrlError, import};
 pub use replicas::follow_others;
 pub use snapshot::{Candidate, InForce, KEY_GRACE, Render, Snapshot, Trust};
 pub use writer::Writer;

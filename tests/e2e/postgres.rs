@@ -350,3 +350,50 @@ fn a_gate_does_not_start_with_tables_of_a_newer_one_and_shows_no_password() {
     assert!(checked.status.success() && shown.contains("gate:***@localhost"), "{shown}");
     assert!(!shown.contains("s3cret") && !said.contains("s3cret"));
 }
+
+#[test]
+fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
+    let scene = Scene::new();
+    let home = tempfile::tempdir().unwrap();
+    let from = format!("file:{}/data", home.path().display());
+    let url = scene.cluster.url(DATABASE);
+    let migrate = |from: &str, to: &str| {
+        let ended = gate_program(&["store", "migrate", "--from", from, "--to", to]);
+        let said = [ended.stdout, ended.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!said.contains("s3cret"), "{said}");
+        (ended.status.code().unwrap(), said)
+    };
+    let (code, said) = migrate(&from, &url);
+    assert!(code == 1 && said.contains("is not a directory"), "{said}");
+    assert!(!home.path().join("data").exists(), "nothing is made");
+
+    let gate = scene.gate_at(&from, "");
+    for jti in ["first", "second", "third"] {
+        gate.install(&scene.license(jti, false));
+    }
+    assert_eq!(post(&gate, "nonsense").0, 400);
+    let (code, said) = migrate(&from, &url);
+    assert!(code == 1 && said.contains("stop the gate"), "{said}");
+    drop(gate);
+    let before = std::fs::read_to_string(home.path().join("data/audit.jsonl")).unwrap();
+    let (code, said) = migrate(&from, &url.replace("localhost", "127.0.0.1"));
+    assert!(code == 1 && said.contains("certificate"), "{said}");
+    let (code, said) = migrate(&from, &(url.clone() + "&sslmode=prefer"));
+    assert!(code == 1 && said.contains("sslmode=verify-full"), "{said}");
+
+    let (code, said) = migrate(&from, &url);
+    assert!(code == 0 && said.contains("former licenses: 2"), "{said}");
+    let lines = scene.sql("select line from license_gate.audit order by seq");
+    assert_eq!(lines, before.trim_end(), "lines are as they were");
+    let gate = scene.gate();
+    assert_eq!(in_force(&gate), "third");
+    let (_, history) = gate.call("GET", "history", &Value::Null);
+    let former: Vec<_> = history.as_array().unwrap().iter().map(|one| &one["jti"]).collect();
+    assert_eq!(former, ["second", "first"]);
+    gate.install(&scene.license("fourth", false));
+    assert_eq!(actions(&scene).last().unwrap(), "install ok");
+    let (code, said) = migrate(&from, &url);
+    assert!(code == 1 && said.contains("is not empty"), "{said}");
+    assert_eq!(in_force(&gate), "fourth");
+}

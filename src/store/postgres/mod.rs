@@ -14,6 +14,7 @@
 
 mod connect;
 mod copy;
+mod import;
 mod listen;
 mod put_back;
 mod schema;
@@ -38,6 +39,7 @@ use connect::{Session, Trouble, in_time};
 use copy::Copy;
 use statements::{Mark, Progress};
 
+pub use import::{ImportError, Imported, import};
 pub(super) use listen::listen;
 pub use url::{Database, UrlError};
 

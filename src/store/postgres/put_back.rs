@@ -111,6 +111,7 @@ fn brief(token: &str) -> Option<Brief> {
     Some(Brief { jti: text("jti"), lid: text("lid"), status: 0 })
 }
 
-fn sequence(list: &str) -> Option<u64> {
+/// The sequence a list says it has.
+pub(super) fn sequence(list: &str) -> Option<u64> {
     claims(list)?["seq"].as_u64()
 }

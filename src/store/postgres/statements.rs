@@ -50,14 +50,14 @@ pub(super) enum Progress {
     Committing,
 }
 
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, Error> {
     row.try_get(name).map_err(error)
 }
 
 /// A number of seconds or of a sequence; the largest there is rather than one that does not fit.
-fn whole(number: u64) -> i64 {
+pub(super) fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -65,7 +65,11 @@ fn moment(seconds: i64) -> UnixTime {
     UnixTime::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
 
-async fn run(client: &Client, statement: &str, with: &[Parameter<'_>]) -> Result<u64, Error> {
+pub(super) async fn run(
+    client: &Client,
+    statement: &str,
+    with: &[Parameter<'_>],
+) -> Result<u64, Error> {
     client.execute_typed(statement, with).await.map_err(error)
 }
 
@@ -171,7 +175,7 @@ pub(super) async fn keep_former(client: &Client, former: &Entry) -> Result<(), E
 }
 
 /// The revision goes along for people who watch; gates read the row.
-async fn announce(client: &Client, revision: i64) -> Result<(), Error> {
+pub(super) async fn announce(client: &Client, revision: i64) -> Result<(), Error> {
     let notify = "select pg_notify('license_gate', $1)";
     rows(client, notify, &[(&revision.to_string(), Type::TEXT)]).await.map(drop)
 }
@@ -204,6 +208,14 @@ pub(super) async fn keep_line(
         (&change_id, Type::TEXT),
     ];
     run(client, keep, &with).await.map(drop)
+}
+
+/// Whether nobody ever said anything here. Keeps others from doing so until the transaction ends.
+pub(super) async fn is_empty(client: &Client) -> Result<bool, Error> {
+    let look = "select revision = 0 and not exists (select from license_gate.audit) \
+                and not exists (select from license_gate.history) as empty \
+                from license_gate.state for update";
+    get(&state(client, look).await?, "empty")
 }
 
 /// Whether a change got through. Waits for the connection that made it to let go of the row.
