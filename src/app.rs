@@ -18,10 +18,12 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
-use crate::feed::{Issuer, IssuerSetupError, Renewal};
-use crate::license::{self, KeyFault, Keys, Policy, RootUrl, RootUrlError};
+use crate::feed::{
+    self, Issuer, IssuerSetupError, Keyring, Monitor, Mounted, Renewal, WatchedFile, WatchedKeys,
+};
+use crate::license::{self, KeyFault, KeyFiles, Keys, Policy, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
-use crate::store::{self, Means, Store};
+use crate::store::{self, Means, Store, Trust};
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -54,7 +56,7 @@ pub enum Error {
     Users(#[from] auth::SetupError),
     /// Another gate works on the store.
     #[error("the store cannot be opened")]
-    Store(#[from] store::FileError),
+    Store(#[from] store::Error),
     /// An address is taken, or not this machine's.
     #[error("cannot listen on {place}")]
     Bind {
@@ -94,8 +96,29 @@ pub struct App {
     probed: Arc<Probed>,
     access_writer: Option<JoinHandle<()>>,
     blueprint: Blueprint,
+    background: Background,
     phase: watch::Sender<Phase>,
     shutdown: shutdown::Config,
+}
+
+/// What acts by itself while the gate runs.
+#[derive(Debug)]
+struct Background {
+    mounted: Mounted,
+    keyring: Keyring,
+    monitor: Monitor,
+    renewal: Renewal,
+    writer: store::Writer,
+}
+
+impl Background {
+    /// Starts all of it on the control runtime, to run until that ends.
+    fn start(self) {
+        let Self { mounted, keyring, monitor, renewal, writer } = self;
+        tokio::spawn(mounted.watch(keyring, writer));
+        tokio::spawn(monitor.run());
+        tokio::spawn(renewal.run());
+    }
 }
 
 impl App {
@@ -117,7 +140,7 @@ impl App {
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
-        let (api, probed) = licensing(&config, &root_url, clock, &control, &metrics)?;
+        let (api, probed, background) = licensing(&config, &root_url, clock, &control, &metrics)?;
         let (access, access_writer) = access_log(&config.telemetry)?.unzip();
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
@@ -142,7 +165,7 @@ impl App {
             phase: watched,
         };
         let shutdown = config.shutdown;
-        Ok(Self { bound, admin, probed, access_writer, blueprint, phase, shutdown })
+        Ok(Self { bound, admin, probed, access_writer, blueprint, background, phase, shutdown })
     }
 
     /// The TCP addresses where clients are expected, with real ports, in the order of `server.listen`.
@@ -179,7 +202,16 @@ impl App {
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
         let (tls, upstream_tls) = self.certificates();
-        let Self { mut bound, admin, probed, access_writer, blueprint, phase, shutdown } = self;
+        let Self {
+            mut bound,
+            admin,
+            probed,
+            access_writer,
+            blueprint,
+            background,
+            phase,
+            shutdown,
+        } = self;
         announce(&bound, admin.as_ref());
         let (served, mut over) = watch::channel(());
         if let Some(admin) = admin {
@@ -188,6 +220,7 @@ impl App {
         }
         tls.map(|tls| tokio::spawn(watch(tls)));
         upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));
+        background.start();
         let mut threads = start(&mut bound, blueprint)?;
         threads.extend(access_writer);
         stop().await;
@@ -226,24 +259,48 @@ fn licensing(
     clock: Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
-) -> Result<(Api, Probed), Error> {
-    let keys = keys(&config.license)?;
+) -> Result<(Api, Probed, Background), Error> {
+    let (keys, key_files) = keys(&config.license)?;
     let policy = Policy::new(root_url.clone(), &config.license);
     let phase = watch::channel(Phase::Serving).1;
     let means = Means {
-        keys: Arc::new(keys),
-        policy: Arc::new(policy),
+        trust: Trust { keys: Arc::new(keys.clone()), policy: Arc::new(policy) },
         render: api::render,
         clock: clock.clone(),
+        history: config.store.history,
+        metrics: metrics.clone(),
         control: control.clone(),
     };
-    let Store { reader, writer, faults } = store::open(&config.store, means)?;
+    let mut file = config.license.file.clone().map(WatchedFile::new);
+    let offered = file.as_mut().and_then(WatchedFile::look);
+    let Store { reader, writer, faults, offering } = store::open(&config.store, offered, means)?;
     for fault in faults {
         let error = format!("{:#}", anyhow::Error::new(fault));
         tracing::warn!(error, "the store needs attention");
     }
+    if let (Some(offering), Some(file)) = (offering, &file) {
+        feed::tell(&offering, file.path());
+    }
     let issuer = Issuer::new(&config.feed)?;
-    let renewal = Renewal::new(issuer, reader.clone(), writer.clone(), control.clone());
+    let means = feed::Means {
+        reader: reader.clone(),
+        writer: writer.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        control: control.clone(),
+    };
+    let renewal = Renewal::new(issuer, means);
+    let background = Background {
+        mounted: Mounted {
+            keys: WatchedKeys::new(config.license.keys.clone(), &key_files),
+            license: file,
+            revocations: None,
+        },
+        keyring: Keyring::new(keys, Keys::empty(), writer.clone()),
+        monitor: Monitor::new(reader.clone(), writer.clone(), clock.clone()),
+        renewal: renewal.clone(),
+        writer: writer.clone(),
+    };
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
     let probed = Probed {
         reader: reader.clone(),
@@ -253,7 +310,7 @@ fn licensing(
         phase,
         tls: None,
     };
-    Ok((Api::new(auth, reader, writer, renewal, clock, metrics.clone()), probed))
+    Ok((Api::new(auth, reader, writer, renewal, clock, metrics.clone()), probed, background))
 }
 
 fn access_log(config: &telemetry::Config) -> Result<Option<(AccessLog, JoinHandle<()>)>, Error> {
@@ -267,8 +324,9 @@ fn listen_admin(address: SocketAddr) -> Result<Admin, Error> {
 }
 
 /// The trusted keys. Broken ones among good ones are named and left out; none at all is a warning, for the dashboard runs on.
-fn keys(config: &license::Config) -> Result<Keys, Error> {
-    let (keys, faults) = match Keys::load(&config.keys) {
+fn keys(config: &license::Config) -> Result<(Keys, KeyFiles), Error> {
+    let files = KeyFiles::read(&config.keys);
+    let (keys, faults) = match Keys::from_files(&files) {
         Ok(loaded) => loaded,
         Err(fault) if fault.is_missing() && !config.keys_named => (Keys::empty(), vec![fault]),
         Err(fault) => return Err(fault.into()),
@@ -280,7 +338,7 @@ fn keys(config: &license::Config) -> Result<Keys, Error> {
     if keys.is_empty() {
         tracing::warn!("no issuer key is trusted: no license can be verified; set license.keys");
     }
-    Ok(keys)
+    Ok((keys, files))
 }
 
 fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {

@@ -8,7 +8,7 @@ use super::{Check, State};
 use crate::clock::Clock;
 use crate::downstream::tls::Tls;
 use crate::shutdown::Phase;
-use crate::store::{Reader, Source, Writer};
+use crate::store::{InForce, Reader, Writer};
 use crate::telemetry::metrics::{Figures, LicenseInfo, Metrics};
 
 /// The parts of a gate that probes and scrapes look at.
@@ -42,19 +42,17 @@ impl State for Probed {
 impl Probed {
     fn figures(&self) -> Figures {
         let snapshot = self.reader.snapshot();
-        let claims = snapshot.license().map(|license| license.claims());
-        let source = match snapshot.source() {
-            Source::Nowhere => "none",
-            Source::Store => "store",
-        };
+        let now = self.clock.now();
+        let InForce { license, source, standing, .. } = snapshot.in_force(now);
+        let claims = license.as_ref().map(|license| license.claims());
         let certificate = self.tls.as_ref().map(|tls| tls.current());
         let info = claims.map(|claims| LicenseInfo {
             lid: claims.lid.clone(),
             company: claims.company.clone().unwrap_or_default(),
-            source: source.to_owned(),
+            source: source.as_str().to_owned(),
         });
         Figures {
-            license_status: snapshot.status(self.clock.now()).code(),
+            license_status: standing.status().code(),
             license_expiry: claims
                 .and_then(|claims| claims.license_ends_at())
                 .map(|end| end.as_secs()),
@@ -62,6 +60,7 @@ impl Probed {
             license_included_users: claims.and_then(|claims| claims.included_users),
             license: info,
             store_up: self.writer.is_up(),
+            clock_rollback: self.writer.is_behind(now),
             tls_certificate_expiry: certificate
                 .and_then(|served| served.expires)
                 .map(|end| end.as_secs()),

@@ -22,6 +22,12 @@ pub enum Endpoint {
     RemoveToken,
     /// `POST /api/licensing/token/renew`
     RenewToken,
+    /// `POST /api/licensing/token/validate`
+    ValidateToken,
+    /// `POST /api/licensing/token/rollback`
+    RollBackToken,
+    /// `GET /api/licensing/history`
+    History,
     /// `GET /api/licensing/refresh-stats`
     RefreshStats,
     /// `OPTIONS` of a known path: 204 with `Allow`.
@@ -96,14 +102,22 @@ fn strip_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn route(method: &Method, rest: &str) -> Endpoint {
-    use Endpoint::{Check, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken};
+    use Endpoint::{
+        Check, History, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken,
+        RollBackToken, ValidateToken,
+    };
     // HEAD is answered as GET; the HTTP layer leaves the body out.
     let method = if method == Method::HEAD { &Method::GET } else { method };
+    let get = |endpoint| ("GET, HEAD, OPTIONS", (method == Method::GET).then_some(endpoint));
+    let post = |endpoint| ("POST, OPTIONS", (method == Method::POST).then_some(endpoint));
     let (allow, found) = match rest {
         "" => return Endpoint::Slash,
-        "/check" => ("GET, HEAD, OPTIONS", (method == Method::GET).then_some(Check)),
-        "/refresh-stats" => ("GET, HEAD, OPTIONS", (method == Method::GET).then_some(RefreshStats)),
-        "/token/renew" => ("POST, OPTIONS", (method == Method::POST).then_some(RenewToken)),
+        "/check" => get(Check),
+        "/history" => get(History),
+        "/refresh-stats" => get(RefreshStats),
+        "/token/renew" => post(RenewToken),
+        "/token/rollback" => post(RollBackToken),
+        "/token/validate" => post(ValidateToken),
         "/token" => (
             "GET, HEAD, POST, DELETE, OPTIONS",
             match *method {
@@ -144,6 +158,11 @@ mod tests {
             (Method::DELETE, "/token", RemoveToken),
             (Method::POST, "/token/renew", RenewToken),
             (Method::GET, "/refresh-stats", RefreshStats),
+            (Method::GET, "/history", History),
+            (Method::POST, "/token/validate", ValidateToken),
+            (Method::POST, "/token/rollback", RollBackToken),
+            (Method::GET, "/token/rollback", WrongMethod { allow: "POST, OPTIONS" }),
+            (Method::DELETE, "/history", WrongMethod { allow: "GET, HEAD, OPTIONS" }),
             (Method::OPTIONS, "/token/renew", Options { allow: "POST, OPTIONS" }),
             (Method::GET, "/token/renew", WrongMethod { allow: "POST, OPTIONS" }),
             (Method::POST, "/check", WrongMethod { allow: "GET, HEAD, OPTIONS" }),

@@ -16,8 +16,11 @@ use crate::license::{Excerpt, Rejection, RootUrl};
 use crate::path::Malformed;
 use crate::problem::Problem;
 use crate::random;
-use crate::store::{InstallError, RemoveError};
-use crate::telemetry::metrics::{AuthOutcome, Outcome};
+use crate::store::{self, InstallError, RemoveError, RollbackError};
+use crate::telemetry::metrics::AuthOutcome;
+
+/// A database that was restarted is back by then.
+const STORE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static(r#"Basic realm="license-gate", charset="UTF-8""#);
@@ -132,7 +135,7 @@ impl From<InstallError> for Problem {
             InstallError::Superseded => (StatusCode::CONFLICT, "licensing.renewal.superseded"),
             InstallError::OtherLicense { .. } => (bad_gateway, "licensing.renewal.other-license"),
             InstallError::Older { .. } => (bad_gateway, "licensing.renewal.older"),
-            InstallError::NotStored(_) => return not_stored(error),
+            InstallError::NotStored(cause) => return not_stored(kind(cause), error),
             InstallError::Interrupted(_) => return unexpected(error),
         };
         Self::new(status, code, sentence(&error)).caused_by(error)
@@ -142,8 +145,24 @@ impl From<InstallError> for Problem {
 impl From<RemoveError> for Problem {
     fn from(error: RemoveError) -> Self {
         match &error {
-            RemoveError::NotStored(_) => not_stored(error),
+            RemoveError::NotStored(cause) => not_stored(kind(cause), error),
             RemoveError::Interrupted(_) => unexpected(error),
+        }
+    }
+}
+
+impl From<RollbackError> for Problem {
+    fn from(error: RollbackError) -> Self {
+        match &error {
+            RollbackError::NotFound => Self::new(
+                StatusCode::NOT_FOUND,
+                "licensing.history.not-found",
+                "No former license has this jti: GET /api/licensing/history lists those there are.",
+            )
+            .caused_by(error),
+            RollbackError::Rejected(rejection) => rejected(rejection.clone()),
+            RollbackError::NotStored(cause) => not_stored(kind(cause), error),
+            RollbackError::Interrupted(_) => unexpected(error),
         }
     }
 }
@@ -201,6 +220,12 @@ pub(super) fn token_missing() -> Problem {
     Problem::bad_request("licensing.token.missing", r#"Send {"token":"…"}, the token as text."#)
 }
 
+/// 400: there is no `jti` in the body.
+pub(super) fn jti_missing() -> Problem {
+    let message = r#"Send {"jti":"…"}, that of a former license."#;
+    Problem::bad_request("licensing.history.jti-missing", message)
+}
+
 /// 422: there is no instance in the body.
 pub(super) fn instance_missing(root_url: &RootUrl) -> Problem {
     let message =
@@ -253,13 +278,44 @@ pub(super) fn unexpected(error: impl Error + Send + Sync + 'static) -> Problem {
     .caused_by(error)
 }
 
-fn not_stored(error: impl Error + Send + Sync + 'static) -> Problem {
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "licensing.store.failed",
-        "The change could not be stored, and the former license stays in force: see that the gate can write its data directory.",
-    )
-    .caused_by(error)
+/// Why a change could not be stored, as far as the caller can do something about it.
+#[derive(Clone, Copy)]
+enum NotStored {
+    Failed,
+    Conflict,
+    Unavailable,
+}
+
+fn kind(error: &store::Error) -> NotStored {
+    match error {
+        store::Error::File(_) => NotStored::Failed,
+        store::Error::Conflict => NotStored::Conflict,
+        store::Error::Unavailable(_)
+        | store::Error::SchemaTooNew { .. }
+        | store::Error::SchemaLost => NotStored::Unavailable,
+    }
+}
+
+fn not_stored(kind: NotStored, error: impl Error + Send + Sync + 'static) -> Problem {
+    let problem = match kind {
+        NotStored::Failed => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "licensing.store.failed",
+            "The change could not be stored, and the former license stays in force: see that the gate can write its data directory.",
+        ),
+        NotStored::Conflict => Problem::new(
+            StatusCode::CONFLICT,
+            "licensing.store.conflict",
+            "Another replica changed the license at the same moment: look at it, and try again.",
+        ),
+        NotStored::Unavailable => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "licensing.store.unavailable",
+            "The database does not answer, and the license cannot be changed now: try again later, and look at the license first.",
+        )
+        .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
+    };
+    problem.caused_by(error)
 }
 
 fn unauthorized(
@@ -288,15 +344,6 @@ fn sentence(error: &impl Error) -> String {
 fn error_id() -> u64 {
     u64::from_be_bytes(random::bytes())
 }
-/// As what a change of the license is counted that ended in this answer.
-pub(super) fn outcome<T>(ended: &Result<T, Problem>) -> Outcome {
-    match ended {
-        Ok(_) => Outcome::Ok,
-        Err(problem) if problem.status().is_server_error() => Outcome::Failed,
-        Err(_) => Outcome::Refused,
-    }
-}
-
 /// As what a question about a caller is counted.
 pub(super) fn judgement<T>(judged: &Result<T, Denied>) -> AuthOutcome {
     match judged {

@@ -8,9 +8,11 @@
 mod check;
 pub mod endpoint;
 mod error;
+mod history;
 mod renew;
 mod stats;
 mod token;
+mod validate;
 mod wire;
 
 use std::error::Error;
@@ -22,13 +24,13 @@ use http::{Request, Response};
 use http_body::Body;
 
 pub use crate::auth::Caller;
-use crate::auth::{Action, Auth, Credential, Dashboard};
+use crate::auth::{Action, Auth, Dashboard, SignedIn};
 use crate::clock::Clock;
 use crate::downstream::Written;
 use crate::feed::Renewal;
 use crate::problem::Problem;
-use crate::store::{Reader, Writer};
-use crate::telemetry::metrics::{self, Metrics};
+use crate::store::{By, Reader, Writer};
+use crate::telemetry::metrics::Metrics;
 use endpoint::Endpoint;
 pub use wire::render;
 
@@ -109,6 +111,9 @@ impl Api {
             Endpoint::InstallToken => token::post(self, asker, body).await,
             Endpoint::RemoveToken => token::delete(self, asker, body).await,
             Endpoint::RenewToken => renew::post(self, asker, body).await,
+            Endpoint::ValidateToken => validate::post(self, asker, body).await,
+            Endpoint::RollBackToken => history::roll_back(self, asker, body).await,
+            Endpoint::History => history::get(self, asker).await,
             Endpoint::RefreshStats => stats::get(self, asker).await,
             Endpoint::Options { allow } => Ok(wire::options(allow)),
             Endpoint::Slash => Ok(self.moved()),
@@ -127,31 +132,24 @@ impl Api {
         &self,
         action: Action,
         asker: Asker<'_, D>,
-    ) -> Result<Credential, Problem> {
+    ) -> Result<SignedIn, Problem> {
         let Asker { head, caller, dashboard } = asker;
         let judged = self.auth.require(action, head, caller, dashboard).await;
         self.metrics.auth_check(error::judgement(&judged));
         Ok(judged?)
     }
 
-    /// Counts how a change of the license ended.
-    fn count(&self, action: metrics::Action, ended: &Result<Response<Bytes>, Problem>) {
-        let outcome = error::outcome(ended);
-        self.metrics.license_change(action, outcome);
-        if action == metrics::Action::Renew {
-            self.metrics.renewal(outcome);
-        }
-    }
-
-    /// As [`Self::require`], for an action that changes something: those are counted.
+    /// As [`Self::require`], for an action that changes something: those are limited, and recorded by who asked.
     async fn require_change<D: Dashboard>(
         &self,
         action: Action,
         asker: Asker<'_, D>,
-    ) -> Result<(), Problem> {
-        let address = asker.caller.address;
-        self.require(action, asker).await?;
-        self.auth.count_write(address).map_err(error::too_many_writes)
+    ) -> Result<By, Problem> {
+        let Caller { address, request_id } = asker.caller;
+        let signed_in = self.require(action, asker).await?;
+        self.auth.count_write(address).map_err(error::too_many_writes)?;
+        let request_id = request_id.to_owned();
+        Ok(By { actor: signed_in.name, address: Some(address.to_canonical()), request_id })
     }
 }
 

@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use super::{Api, Asker, wire};
 use crate::auth::{Action, Dashboard};
 use crate::problem::Problem;
-use crate::telemetry::metrics;
 
 /// `POST /api/licensing/token/renew`: renews the license in force.
 ///
@@ -28,13 +27,9 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
     D: Dashboard,
 {
-    api.require_change(Action::Write, asker).await?;
+    let who = api.require_change(Action::Write, asker).await?;
     // Nothing in it has a meaning yet.
     let _: HashMap<String, IgnoredAny> = wire::read_json(asker.head, body).await?;
-    let renewed = api.renewal.renew().await;
-    let ended = renewed
-        .map(|renewed| wire::json(StatusCode::OK, renewed.rendered(api.clock.now())))
-        .map_err(Problem::from);
-    api.count(metrics::Action::Renew, &ended);
-    ended
+    let renewed = api.renewal.renew(who).await?;
+    Ok(wire::json(StatusCode::OK, renewed.rendered_stored(api.clock.now())))
 }

@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Asker, error, wire};
-use crate::auth::{Action, Dashboard};
+use crate::auth::{Action, Dashboard, SignedIn};
 use crate::problem::Problem;
 
 /// What is read of the dashboard's statistics; a number it does not have is 0.
@@ -49,7 +49,7 @@ pub(super) async fn get<D: Dashboard>(
     api: &Api,
     asker: Asker<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    let credential = api.require(Action::Read, asker).await?;
+    let SignedIn { credential, .. } = api.require(Action::Read, asker).await?;
     let statistics = api.auth.statistics(&credential, asker.caller, asker.dashboard).await?;
     let view = view(&statistics).ok_or_else(error::statistics_unreadable)?;
     Ok(wire::json(StatusCode::OK, view))

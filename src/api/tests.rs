@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::auth::{Config as AuthConfig, Mode};
 use crate::clock::UnixTime;
+use crate::feed;
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl};
-use crate::store::{self, Config as StoreConfig, Means};
+use crate::store::{self, Config as StoreConfig, Means, Trust};
 use crate::upstream;
 
 const NOW: u64 = 1_800_000_000;
@@ -81,15 +82,27 @@ impl Bench {
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let control = Handle::current();
         let means = Means {
-            keys: Arc::new(issuer.trusted()),
-            policy: Policy::new(root_url.clone(), &LicenseConfig::default()).into(),
+            trust: Trust {
+                keys: Arc::new(issuer.trusted()),
+                policy: Policy::new(root_url.clone(), &LicenseConfig::default()).into(),
+            },
             render,
             clock: clock.clone(),
+            history: 10,
+            metrics: Arc::default(),
             control: control.clone(),
         };
-        let store = store::open(&StoreConfig { dir: home.path().into() }, means).expect("a store");
+        let config = StoreConfig { dir: home.path().into(), ..StoreConfig::default() };
+        let store = store::open(&config, None, means).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
-        let renewal = Renewal::new(None, store.reader.clone(), store.writer.clone(), control);
+        let means = feed::Means {
+            reader: store.reader.clone(),
+            writer: store.writer.clone(),
+            clock: clock.clone(),
+            metrics: Arc::default(),
+            control,
+        };
+        let renewal = Renewal::new(None, means);
         let api = Api::new(auth, store.reader, store.writer, renewal, clock, Arc::default());
         Self { api, users: Users::default(), issuer, _home: home }
     }

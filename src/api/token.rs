@@ -3,7 +3,6 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body::Body;
 use serde::Deserialize;
@@ -12,9 +11,9 @@ use serde_json::Value;
 use super::wire::BodyError;
 use super::{Api, Asker, error, wire};
 use crate::auth::{Action, Dashboard};
-use crate::license::Token;
+use crate::license::{Source, Token};
 use crate::problem::Problem;
-use crate::store::Origin;
+use crate::store::{By, Origin};
 use crate::telemetry::metrics;
 
 /// A member that may be missing or of the wrong type, told apart from a body that is no JSON.
@@ -53,22 +52,18 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
     D: Dashboard,
 {
-    api.require_change(Action::Write, asker).await?;
-    let ended = install(api, asker.head, body).await;
-    api.count(metrics::Action::Install, &ended);
-    ended
-}
-
-async fn install<B>(api: &Api, head: &Parts, body: B) -> Result<Response<Bytes>, Problem>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let NewToken { token } = wire::read_json(head, body).await?;
+    let who = api.require_change(Action::Write, asker).await?;
+    let NewToken { token } = wire::read_json(asker.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
-    let token = Token::parse(token).map_err(error::rejected)?;
-    let installed = api.writer.install(token, Origin::Hand).await?;
-    Ok(wire::json(StatusCode::OK, installed.rendered(api.clock.now())))
+    let token = match Token::parse(token) {
+        Ok(token) => token,
+        Err(rejection) => {
+            refused(api, metrics::Action::Install, rejection.code(), who);
+            return Err(error::rejected(rejection));
+        }
+    };
+    let installed = api.writer.install(token, Origin::Hand, who).await?;
+    Ok(wire::json(StatusCode::OK, installed.rendered_stored(api.clock.now())))
 }
 
 /// `DELETE /api/licensing/token`: removes the license.
@@ -85,28 +80,26 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
     D: Dashboard,
 {
-    api.require_change(Action::Delete, asker).await?;
-    let ended = remove(api, asker.head, body).await;
-    api.count(metrics::Action::Remove, &ended);
-    ended
-}
-
-async fn remove<B>(api: &Api, head: &Parts, body: B) -> Result<Response<Bytes>, Problem>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let Removal { instance } = match wire::read_json(head, body).await {
+    let who = api.require_change(Action::Delete, asker).await?;
+    let Removal { instance } = match wire::read_json(asker.head, body).await {
         // JSON all the same, and it names no instance.
         Err(BodyError::NotAnObject) => Removal::default(),
         read => read?,
     };
     let named = instance.as_ref().and_then(Value::as_str);
     if let Some(objection) = objection(api, named) {
+        refused(api, metrics::Action::Remove, "another-instance", who);
         return Err(objection);
     }
-    api.writer.remove().await?;
+    let removed = api.writer.remove(who).await?;
+    if removed.candidate(Source::File).is_some() {
+        tracing::info!("the stored license was removed; that of license.file is in force");
+    }
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
+}
+
+fn refused(api: &Api, action: metrics::Action, reason: &str, who: By) {
+    api.writer.note(action, metrics::Outcome::Refused, reason.to_owned(), who);
 }
 
 /// Why the license to be removed cannot be meant to be this instance's.

@@ -12,10 +12,12 @@ use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::clock::UnixTime;
 use crate::downstream;
-use crate::license::{License, Status};
+use crate::license::{Check, Claims, License, Outcome, Report, Standing, Status};
+use crate::store::{Former, Snapshot};
 
 /// More than a token of 64 KiB with every character escaped.
 const MAX_BODY_BYTES: usize = 128 * 1024;
@@ -146,6 +148,75 @@ pub fn render(status: Status, license: Option<&License>) -> Bytes {
     let view = TokenView::of(status, license);
     // Text, numbers and flags always serialise; an empty body is the honest answer to the impossible.
     serde_json::to_vec(&view).map(Bytes::from).unwrap_or_default()
+}
+
+/// A former license in answers.
+#[derive(Serialize)]
+struct FormerView<'a> {
+    #[serde(flatten)]
+    token: TokenView<'a>,
+    #[serde(serialize_with = "seconds")]
+    replaced_at: UnixTime,
+}
+
+/// Former licenses, newest first, each with its status at `now` and the moment it was replaced.
+pub(super) fn history(snapshot: &Snapshot, now: UnixTime) -> Bytes {
+    let mut all = Vec::with_capacity(snapshot.former().len());
+    for Former { license, replaced_at } in snapshot.former() {
+        let status = Standing::of(Some(license), snapshot.policy(), now).status();
+        let token = TokenView::of(status, Some(license));
+        all.push(FormerView { token, replaced_at: *replaced_at });
+    }
+    serde_json::to_vec(&all).map(Bytes::from).unwrap_or_default()
+}
+
+/// What is to be said about a token, in answers.
+#[derive(Serialize)]
+struct ReportView<'a> {
+    valid: bool,
+    status: u8,
+    checks: Vec<Value>,
+    token: TokenView<'a>,
+    changes: Vec<Value>,
+}
+
+/// What `validate` answers.
+pub(super) fn report(report: &Report, in_force: Option<&License>) -> Bytes {
+    let offered = report.license.as_ref();
+    let view = ReportView {
+        valid: report.valid,
+        status: report.status.code(),
+        checks: report.checks.iter().map(check).collect(),
+        token: TokenView::of(report.status, offered),
+        changes: offered.map_or_else(Vec::new, |offered| changes(in_force, offered)),
+    };
+    serde_json::to_vec(&view).map(Bytes::from).unwrap_or_default()
+}
+
+fn check(check: &Check) -> Value {
+    let name = check.name.as_str();
+    match &check.outcome {
+        Outcome::Passed => json!({ "name": name, "result": "passed" }),
+        Outcome::Skipped => json!({ "name": name, "result": "skipped" }),
+        Outcome::Failed(rejection) => {
+            let message = rejection.to_string();
+            json!({ "name": name, "result": "failed", "code": rejection.code(), "message": message })
+        }
+    }
+}
+
+/// Each claim that would differ from that of the license in force, in the order of the claims; null where there is none.
+fn changes(in_force: Option<&License>, offered: &License) -> Vec<Value> {
+    let stated = |license: &License| license.claims().stated();
+    let (old, new) = (in_force.map(stated).unwrap_or_default(), stated(offered));
+    let value = |claims: &[(&'static str, Value)], name: &str| {
+        claims.iter().find(|(claim, _)| *claim == name).map(|(_, value)| value.clone())
+    };
+    let named = |name: &&'static str| {
+        let (from, to) = (value(&old, name), value(&new, name));
+        (from != to).then(|| json!({ "claim": name, "from": from, "to": to }))
+    };
+    Claims::NAMES.iter().filter_map(named).collect()
 }
 
 /// A license in answers: all 24 fields, always, in this order; zero values where the token states none.

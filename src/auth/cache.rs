@@ -15,12 +15,12 @@ use tokio::sync::OnceCell;
 
 use super::credential::Credential;
 use super::denied::Denied;
-use super::grants::{Action, Grants};
+use super::grants::{Action, Known};
 
 const MAX_CALLERS: usize = 4096;
 
 /// What a question came to.
-pub(super) type Verdict = Result<Grants, Denied>;
+pub(super) type Verdict = Result<Known, Denied>;
 
 type Digest = [u8; 32];
 type Flights = HashMap<Digest, Weak<OnceCell<Verdict>>>;
@@ -30,13 +30,13 @@ type Flights = HashMap<Digest, Weak<OnceCell<Verdict>>>;
 pub(super) struct Cache {
     ttl: Duration,
     key: hmac::Key,
-    grants: Mutex<HashMap<Digest, Remembered>>,
+    known: Mutex<HashMap<Digest, Remembered>>,
     flights: Mutex<Flights>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Remembered {
-    grants: Grants,
+    known: Known,
     since: Instant,
 }
 
@@ -51,39 +51,45 @@ impl Cache {
             Ok(key) => (key, ttl),
             Err(_) => (hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]), Duration::ZERO),
         };
-        Self { ttl, key, grants: Mutex::default(), flights: Mutex::default() }
+        Self { ttl, key, known: Mutex::default(), flights: Mutex::default() }
     }
 
-    /// Whether `credential` was granted `action` lately.
-    pub(super) fn remembers(&self, credential: &Credential, action: Action, now: Instant) -> bool {
+    /// Whom `credential` was granted `action` as lately, if it was.
+    pub(super) fn recall(
+        &self,
+        credential: &Credential,
+        action: Action,
+        now: Instant,
+    ) -> Option<Known> {
         if self.ttl.is_zero() {
-            return false;
+            return None;
         }
         let digest = credential.digest(&self.key, b"");
-        let remembered = lock(&self.grants).get(&digest).copied();
-        remembered.is_some_and(|known| self.holds(known, now) && known.grants.contain(action))
+        let remembered = lock(&self.known).get(&digest).cloned();
+        let fresh = remembered.filter(|remembered| self.holds(remembered, now));
+        fresh.map(|fresh| fresh.known).filter(|known| known.grants.contain(action))
     }
 
     /// Remembers what was granted; what was not is forgotten.
-    pub(super) fn remember(&self, credential: &Credential, grants: Grants, now: Instant) {
+    pub(super) fn remember(&self, credential: &Credential, caller: Known, now: Instant) {
         if self.ttl.is_zero() {
             return;
         }
         let digest = credential.digest(&self.key, b"");
-        let mut known = lock(&self.grants);
-        if grants.is_empty() {
+        let mut known = lock(&self.known);
+        if caller.grants.is_empty() {
             known.remove(&digest);
             return;
         }
         if known.len() >= MAX_CALLERS && !known.contains_key(&digest) {
             self.make_room(&mut known, now);
         }
-        known.insert(digest, Remembered { grants, since: now });
+        known.insert(digest, Remembered { known: caller, since: now });
     }
 
     /// Forgets what was granted to `credential`.
     pub(super) fn forget(&self, credential: &Credential) {
-        lock(&self.grants).remove(&credential.digest(&self.key, b""));
+        lock(&self.known).remove(&credential.digest(&self.key, b""));
     }
 
     /// What `ask` comes to, or what the same question of the same client, already in flight, does.
@@ -100,7 +106,7 @@ impl Cache {
     }
 
     fn make_room(&self, known: &mut HashMap<Digest, Remembered>, now: Instant) {
-        known.retain(|_, remembered| self.holds(*remembered, now));
+        known.retain(|_, remembered| self.holds(remembered, now));
         // Which one goes is all the same: it is asked about once more.
         if known.len() >= MAX_CALLERS
             && let Some(digest) = known.keys().next().copied()
@@ -109,7 +115,7 @@ impl Cache {
         }
     }
 
-    fn holds(&self, remembered: Remembered, now: Instant) -> bool {
+    fn holds(&self, remembered: &Remembered, now: Instant) -> bool {
         now.saturating_duration_since(remembered.since) < self.ttl
     }
 }
@@ -150,6 +156,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::grants::Grants;
     use super::*;
     use http::{HeaderMap, HeaderValue};
     use std::cell::Cell;
@@ -165,18 +172,22 @@ mod tests {
         Credential::of(&headers, Some("sid")).expect("a credential")
     }
 
-    fn reading() -> Grants {
-        [Action::Read].into_iter().collect()
+    fn reading() -> Known {
+        [Action::Read].into_iter().collect::<Grants>().into()
     }
 
     #[test]
     fn a_grant_lasts_as_long_as_it_should_and_covers_what_it_covers() {
         let (cache, start) = (Cache::new(TTL), Instant::now());
         cache.remember(&session(1), reading(), start);
-        assert!(cache.remembers(&session(1), Action::Read, start + TTL - Duration::from_nanos(1)));
-        assert!(!cache.remembers(&session(1), Action::Read, start + TTL));
-        assert!(!cache.remembers(&session(1), Action::Write, start));
-        assert!(!cache.remembers(&session(2), Action::Read, start));
+        assert!(
+            cache
+                .recall(&session(1), Action::Read, start + TTL - Duration::from_nanos(1))
+                .is_some()
+        );
+        assert!(cache.recall(&session(1), Action::Read, start + TTL).is_none());
+        assert!(cache.recall(&session(1), Action::Write, start).is_none());
+        assert!(cache.recall(&session(2), Action::Read, start).is_none());
     }
 
     #[test]
@@ -184,11 +195,11 @@ mod tests {
         let now = Instant::now();
         let cache = Cache::new(TTL);
         cache.remember(&session(1), reading(), now);
-        cache.remember(&session(1), Grants::default(), now);
-        assert!(!cache.remembers(&session(1), Action::Read, now));
+        cache.remember(&session(1), Known::default(), now);
+        assert!(cache.recall(&session(1), Action::Read, now).is_none());
         let cache = Cache::new(Duration::ZERO);
         cache.remember(&session(1), reading(), now);
-        assert!(!cache.remembers(&session(1), Action::Read, now));
+        assert!(cache.recall(&session(1), Action::Read, now).is_none());
     }
 
     #[test]
@@ -197,8 +208,8 @@ mod tests {
         for caller in 0..MAX_CALLERS + 100 {
             cache.remember(&session(caller), reading(), now);
         }
-        assert_eq!(lock(&cache.grants).len(), MAX_CALLERS);
-        assert!(cache.remembers(&session(MAX_CALLERS + 99), Action::Read, now));
+        assert_eq!(lock(&cache.known).len(), MAX_CALLERS);
+        assert!(cache.recall(&session(MAX_CALLERS + 99), Action::Read, now).is_some());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! late, no JSON, a redirect or anything else than 200 is no answer, and no answer is no grant.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::cache::Verdict;
-use super::grants::{Action, Grants};
+use super::grants::{Action, Grants, Known};
 use super::{Caller, Config, Credential, Denied, StatisticsError};
 use crate::upstream;
 
@@ -23,6 +24,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Longer words of the dashboard are cut for the caller.
 const MAX_MESSAGE_CHARS: usize = 512;
+/// Longer names are cut.
+const MAX_LOGIN_CHARS: usize = 190;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -125,18 +128,22 @@ impl Questions {
     ) -> Verdict {
         let path = &self.identity_path;
         let identity = self.ask(path, credential, caller, dashboard).await?;
-        if self.is_administrator(&read(path, &identity)?) {
-            return Ok(Grants::all());
+        let identity = read(path, &identity)?;
+        let login = identity.get("login").and_then(Value::as_str).map(shortened);
+        let known = |grants| Known { grants, login };
+        if self.is_administrator(&identity) {
+            return Ok(known(Grants::all()));
         }
         let path = &self.permissions_path;
         let permissions = self.ask(path, credential, caller, dashboard).await?;
         // A dashboard without permissions of its own, or one that keeps them to itself, has granted none.
         if matches!(permissions.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
-            return Ok(Grants::default());
+            return Ok(known(Grants::default()));
         }
         match read(path, &permissions)? {
             Value::Object(granted) => {
-                Ok(granted.keys().filter_map(|name| Action::named(name)).collect())
+                let grants = granted.keys().filter_map(|name| Action::named(name)).collect();
+                Ok(known(grants))
             }
             _ => Err(AskError::NotJson { path: path.clone() }.into()),
         }
@@ -201,6 +208,11 @@ impl Questions {
         credential.apply(request.headers_mut());
         Ok(request)
     }
+}
+
+/// A name fit for the audit log.
+fn shortened(login: &str) -> Arc<str> {
+    login.chars().take(MAX_LOGIN_CHARS).collect::<String>().into()
 }
 
 /// The JSON of a 200.

@@ -1,4 +1,6 @@
-//! What can be allowed.
+//! What can be allowed, and to whom.
+
+use std::sync::Arc;
 
 /// A licensing action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,21 @@ impl Grants {
 
     pub(super) const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+}
+
+/// A caller, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// What it may do.
+    pub(super) grants: Grants,
+    /// What the dashboard calls it, if it told.
+    pub(super) login: Option<Arc<str>>,
+}
+
+impl From<Grants> for Known {
+    fn from(grants: Grants) -> Self {
+        Self { grants, login: None }
     }
 }
 

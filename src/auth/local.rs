@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::cache::Verdict;
 use super::config::User;
 use super::dashboard::AskError;
-use super::grants::{Action, Grants};
+use super::grants::{self, Action, Grants};
 use super::{Credential, Denied};
 
 /// Why a user of the configuration cannot be used.
@@ -94,7 +94,7 @@ impl LocalUsers {
             Ok(Ok(grants)) => grants,
             Ok(Err(error)) | Err(error) => return Err(AskError::Interrupted(error).into()),
         };
-        grants.ok_or_else(|| Denied::Refused {
+        grants.map(grants::Known::from).ok_or_else(|| Denied::Refused {
             code: "password-auth.failed".into(),
             message: "Invalid username or password".into(),
         })
@@ -199,8 +199,11 @@ mod tests {
         ];
         let users = LocalUsers::new(&users, Handle::current()).expect("users");
         let reading: Grants = [Action::Read].into_iter().collect();
-        assert_eq!(users.grants(&basic("ann", "pass")).await.expect("known"), reading);
-        assert_eq!(users.grants(&basic("bob", "b:pass")).await.expect("known"), Grants::all());
+        assert_eq!(users.grants(&basic("ann", "pass")).await.expect("known").grants, reading);
+        assert_eq!(
+            users.grants(&basic("bob", "b:pass")).await.expect("known").grants,
+            Grants::all()
+        );
         for (name, password) in
             [("ann", "Pass"), ("ann", ""), ("Ann", "pass"), ("bob", "pass"), ("eve", "pass")]
         {

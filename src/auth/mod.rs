@@ -30,6 +30,8 @@ pub use credential::Credential;
 pub use dashboard::{AskError, Dashboard};
 pub use denied::{Denied, StatisticsError};
 pub use grants::Action;
+
+use grants::Known;
 pub use local::SetupError;
 
 use cache::{Cache, Verdict};
@@ -56,6 +58,26 @@ pub struct Auth {
     cache: Cache,
     failures: Limiter,
     writes: Limiter,
+}
+
+/// A caller who may do what it asked for.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// What it showed.
+    pub credential: Credential,
+    /// Its name: the one it signed in with, or what the dashboard calls the session's owner.
+    pub name: String,
+}
+
+impl SignedIn {
+    fn new(credential: Credential, known: &Known) -> Self {
+        let name = match (credential.basic(), &known.login) {
+            (Some((user, _)), _) => user.to_owned(),
+            (None, Some(login)) => login.to_string(),
+            (None, None) => "session".to_owned(),
+        };
+        Self { credential, name }
+    }
 }
 
 /// Who knows the callers.
@@ -101,25 +123,29 @@ impl Auth {
         head: &Parts,
         caller: Caller<'_>,
         dashboard: &D,
-    ) -> Result<Credential, Denied> {
+    ) -> Result<SignedIn, Denied> {
         let credential = Credential::of(&head.headers, self.session_cookie.as_deref())?;
         if !matches!(head.method, Method::GET | Method::HEAD)
             && !origin::allowed(head, &self.root_url)
         {
             return Err(Denied::Origin);
         }
-        if self.cache.remembers(&credential, action, Instant::now()) {
-            return Ok(credential);
+        if let Some(known) = self.cache.recall(&credential, action, Instant::now()) {
+            return Ok(SignedIn::new(credential, &known));
         }
         let ask = || self.ask(&credential, caller, dashboard);
-        let grants = self.cache.ask_once(&credential, caller.address, ask).await;
-        let grants = grants.inspect_err(|denied| {
+        let known = self.cache.ask_once(&credential, caller.address, ask).await;
+        let known = known.inspect_err(|denied| {
             if matches!(denied, Denied::Refused { .. }) {
                 self.cache.forget(&credential);
             }
         })?;
-        self.cache.remember(&credential, grants, Instant::now());
-        if grants.contain(action) { Ok(credential) } else { Err(Denied::Forbidden(action)) }
+        self.cache.remember(&credential, known.clone(), Instant::now());
+        if known.grants.contain(action) {
+            Ok(SignedIn::new(credential, &known))
+        } else {
+            Err(Denied::Forbidden(action))
+        }
     }
 
     /// Counts a change asked for from `address`.

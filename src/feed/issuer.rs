@@ -99,6 +99,20 @@ pub enum Error {
     Token(#[source] Rejection),
 }
 
+impl Error {
+    /// A stable name of the reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "issuer-timeout",
+            Self::Connect(_) | Self::Tls(_) | Self::Request(_) => "issuer-unreachable",
+            Self::Refused(_) => "issuer-refused",
+            Self::Http(_) | Self::TooLarge | Self::NotJson { .. } | Self::Token(_) => {
+                "issuer-bad-answer"
+            }
+        }
+    }
+}
+
 /// The issuer's endpoint, ready to be asked.
 pub struct Issuer {
     target: Target,

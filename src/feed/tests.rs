@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
-use crate::store::{self, Config as StoreConfig, InstallError, Means, Origin, Store};
+use crate::store::{self, By, Config as StoreConfig, InstallError, Means, Origin, Store, Trust};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -31,17 +31,25 @@ impl Bench {
         let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
         let means = Means {
-            keys: Arc::new(pair.trusted()),
-            policy: Policy::new(root_url, &LicenseConfig::default()).into(),
+            trust: Trust {
+                keys: Arc::new(pair.trusted()),
+                policy: Policy::new(root_url, &LicenseConfig::default()).into(),
+            },
             render: |_, _| Bytes::new(),
             clock: Clock::manual(UnixTime::from_secs(NOW)),
+            history: 10,
+            metrics: Arc::default(),
             control: Handle::current(),
         };
-        let config = StoreConfig { dir: home.path().join("data") };
-        let store = store::open(&config, means).expect("a store");
+        let config = StoreConfig { dir: home.path().join("data"), ..StoreConfig::default() };
+        let store = store::open(&config, None, means).expect("a store");
         let this = Self { store, pair, home };
         let license = this.token("L-1", NOW);
-        this.store.writer.install(license, Origin::Hand).await.expect("installed");
+        this.store
+            .writer
+            .install(license, Origin::Hand, By::itself("test"))
+            .await
+            .expect("installed");
         this
     }
 
@@ -58,12 +66,19 @@ impl Bench {
     fn renewal(&self, config: &Config) -> Renewal {
         let issuer = Issuer::new(config).expect("set up");
         let Store { reader, writer, .. } = &self.store;
-        Renewal::new(issuer, reader.clone(), writer.clone(), Handle::current())
+        let means = super::Means {
+            reader: reader.clone(),
+            writer: writer.clone(),
+            clock: Clock::manual(UnixTime::from_secs(NOW)),
+            metrics: Arc::default(),
+            control: Handle::current(),
+        };
+        Renewal::new(issuer, means)
     }
 
     async fn renew(&self, answer: String) -> Result<Arc<store::Snapshot>, RenewError> {
         let (issuer, _asked) = issuer(answer);
-        self.renewal(&at(issuer)).renew().await
+        self.renewal(&at(issuer)).renew(By::itself("test")).await
     }
 }
 
@@ -107,8 +122,8 @@ fn serve(stream: &mut (impl Read + Write), answer: &str) -> (String, Value) {
 async fn the_issuer_is_asked_with_the_token_and_its_answer_is_in_force() {
     let bench = Bench::new().await;
     let (address, asked) = issuer(bench.answer("L-1", NOW + 5));
-    let renewed = bench.renewal(&at(address)).renew().await.expect("renewed");
-    let iat = renewed.license().and_then(|license| license.claims().iat);
+    let renewed = bench.renewal(&at(address)).renew(By::itself("test")).await.expect("renewed");
+    let iat = renewed.license(UnixTime::from_secs(NOW)).and_then(|license| license.claims().iat);
     assert_eq!(iat, Some(UnixTime::from_secs(NOW + 5)));
 
     let (head, body) = asked.recv().expect("asked");
@@ -160,15 +175,15 @@ async fn an_issuer_that_is_away_silent_or_not_set() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
     let config = Config { timeout: Duration::from_millis(20), ..at(address) };
-    let late = bench.renewal(&config).renew().await;
+    let late = bench.renewal(&config).renew(By::itself("test")).await;
     assert!(matches!(late, Err(RenewError::Issuer(IssuerError::Timeout(_)))));
     drop(silent);
-    let away = bench.renewal(&at(address)).renew().await;
+    let away = bench.renewal(&at(address)).renew(By::itself("test")).await;
     assert!(matches!(away, Err(RenewError::Issuer(IssuerError::Connect(_)))));
-    let off = bench.renewal(&Config::default()).renew().await;
+    let off = bench.renewal(&Config::default()).renew(By::itself("test")).await;
     assert!(matches!(off, Err(RenewError::Off)));
-    bench.store.writer.remove().await.expect("removed");
-    let none = bench.renewal(&at(address)).renew().await;
+    bench.store.writer.remove(By::itself("test")).await.expect("removed");
+    let none = bench.renewal(&at(address)).renew(By::itself("test")).await;
     assert!(matches!(none, Err(RenewError::NoLicense)));
 }
 
@@ -178,18 +193,18 @@ async fn an_answer_is_dropped_when_the_license_was_changed_meanwhile() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let renewal = bench.renewal(&at(address));
-    let renewing = tokio::spawn(async move { renewal.renew().await });
+    let renewing = tokio::spawn(async move { renewal.renew(By::itself("test")).await });
     let accepted = tokio::task::spawn_blocking(move || listener.accept().expect("a connection"));
     let (mut stream, _): (TcpStream, _) = accepted.await.expect("accepted");
 
     let by_hand = bench.token("L-1", NOW + 1);
-    bench.store.writer.install(by_hand, Origin::Hand).await.expect("installed");
+    bench.store.writer.install(by_hand, Origin::Hand, By::itself("test")).await.expect("installed");
     let answer = bench.answer("L-1", NOW + 9);
     tokio::task::spawn_blocking(move || serve(&mut stream, &answer)).await.expect("served");
     let outcome = renewing.await.expect("done");
     assert!(matches!(outcome, Err(RenewError::Install(InstallError::Superseded))));
     let in_force = bench.store.reader.snapshot();
-    let iat = in_force.license().and_then(|license| license.claims().iat);
+    let iat = in_force.license(UnixTime::from_secs(NOW)).and_then(|license| license.claims().iat);
     assert_eq!(iat, Some(UnixTime::from_secs(NOW + 1)));
 }
 
@@ -228,7 +243,12 @@ async fn https_is_held_against_the_ca_file() {
         ca_file,
         ..Config::default()
     };
-    let other_name = bench.renewal(&by("127.0.0.1", Some(ca_file.clone()))).renew().await;
+    let other_name =
+        bench.renewal(&by("127.0.0.1", Some(ca_file.clone()))).renew(By::itself("test")).await;
     assert!(matches!(other_name, Err(RenewError::Issuer(IssuerError::Tls(_)))), "{other_name:?}");
-    bench.renewal(&by("localhost", Some(ca_file))).renew().await.expect("renewed");
+    bench
+        .renewal(&by("localhost", Some(ca_file)))
+        .renew(By::itself("test"))
+        .await
+        .expect("renewed");
 }

@@ -67,6 +67,33 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// Every claim there is, in the order of this type.
+    pub const NAMES: [&str; 23] = [
+        "jti",
+        "iss",
+        "sub",
+        "iat",
+        "exp",
+        "nbf",
+        "lexp",
+        "lid",
+        "limit_by",
+        "included_users",
+        "lic_exp_warn_days",
+        "tok_exp_warn_days",
+        "update_days",
+        "prod",
+        "company",
+        "account",
+        "slug",
+        "usage_billing",
+        "max_concurrent_user_sessions",
+        "details_url",
+        "trial",
+        "trial_exp",
+        "anonymousRatio",
+    ];
+
     /// Reads the content of a token whose signature has been verified.
     pub(super) fn parse(json: &[u8]) -> Result<Self, Rejection> {
         let members = Members::parse(json).ok_or(Rejection::ClaimsMalformed)?;
@@ -334,6 +361,7 @@ mod tests {
         let stated: Map<String, Value> =
             claims.stated().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         assert_eq!(stated.len(), 23);
+        assert!(Claims::NAMES.iter().all(|name| stated.contains_key(*name)));
         assert_eq!(Claims::read(&Content(&stated)), Ok(claims));
     }
 }

@@ -115,6 +115,18 @@ impl Revocations {
         Ok(Self::read(jws)?)
     }
 
+    /// Reads a list that was verified when it was kept, where nobody else can write: its key may be trusted no more.
+    ///
+    /// # Errors
+    /// What is wrong with its form or claims.
+    pub fn kept(text: &str) -> Result<Self, RevocationError> {
+        let jws = Jws::parse(text)?;
+        if jws.kind() != Some(KIND) {
+            return Err(RevocationError::OtherKind { found: jws.kind().map(Excerpt::of) });
+        }
+        Ok(Self::read(jws)?)
+    }
+
     /// The claims of a list whose signature has been verified.
     fn read(jws: Jws) -> Result<Self, Rejection> {
         let members = Members::parse(&jws.payload()).ok_or(Rejection::ClaimsMalformed)?;

@@ -15,6 +15,11 @@ use crate::telemetry::metrics::{Action, Outcome};
 
 /// Keeps what a gate must know after a restart.
 pub(super) trait Backend: fmt::Debug + Send {
+    /// Whether nobody but this gate writes here, so that what it once verified needs no key any more.
+    fn is_own(&self) -> bool {
+        true
+    }
+
     /// What is kept now, at the start. What could not be read is told beside it.
     fn load(&mut self) -> (Kept, Vec<Error>);
 

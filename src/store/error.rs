@@ -1,20 +1,22 @@
 //! What a start can find wrong, and why a change can fail.
 
+use std::io;
 use std::path::PathBuf;
 
-use super::file::Error as FileError;
+use super::backend::Error;
 use crate::clock::UnixTime;
-use crate::license::Rejection;
+use crate::license::{Rejection, RevocationError};
+use crate::telemetry::metrics::Outcome;
 
 /// What a start can find wrong and live with.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Changes will be answered with an error until it can be.
     #[error("the store cannot be written: licenses can be read, not changed")]
-    NotWritable(#[source] FileError),
+    NotWritable(#[source] Error),
     /// There may be a license, and it is not in force.
-    #[error("the stored license cannot be read")]
-    NotReadable(#[source] FileError),
+    #[error("what is stored cannot be read")]
+    NotReadable(#[source] Error),
     /// There is a license, and it is left where it is.
     #[error("no trusted key: the stored license cannot be verified and is left where it is")]
     NoKeys,
@@ -40,8 +42,23 @@ pub enum Fault {
         /// What was wrong with it.
         reason: Rejection,
         /// Why it could not be moved.
-        source: FileError,
+        source: Error,
     },
+    /// What another replica, or somebody else, put into the database is no license.
+    #[error(
+        "the license in the database does not verify and is ignored; the former one stays in force"
+    )]
+    Forged {
+        /// What is wrong with it.
+        #[source]
+        reason: Rejection,
+    },
+    /// The revocations accepted last cannot be told.
+    #[error("the stored revocation list does not verify and is ignored")]
+    Revocations(#[source] RevocationError),
+    /// The audit log says that a change was made which was not: a crash came between the two.
+    #[error("a change in the audit log never took effect: the gate ended before it did")]
+    Unfinished,
 }
 
 /// Why a license was not installed. The one in force stays.
@@ -73,7 +90,24 @@ pub enum InstallError {
     },
     /// It could not be stored.
     #[error("the license could not be stored; the former one stays in force")]
-    NotStored(#[source] FileError),
+    NotStored(#[source] Error),
+    /// The change ended early: the gate is stopping, or a defect.
+    #[error("the change was interrupted")]
+    Interrupted(#[source] tokio::task::JoinError),
+}
+
+/// Why a former license was not put back. The one in force stays.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// None of that `jti` is in the history.
+    #[error("no former license has this jti")]
+    NotFound,
+    /// It is not acceptable here and now.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// It could not be stored.
+    #[error("the license could not be stored; the former one stays in force")]
+    NotStored(#[source] Error),
     /// The change ended early: the gate is stopping, or a defect.
     #[error("the change was interrupted")]
     Interrupted(#[source] tokio::task::JoinError),
@@ -82,10 +116,124 @@ pub enum InstallError {
 /// Why a license was not removed. It stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// It could not be removed from the disk.
+    /// It could not be removed from where it is kept.
     #[error("the stored license could not be removed; it stays in force")]
-    NotStored(#[source] FileError),
+    NotStored(#[source] Error),
     /// The change ended early: the gate is stopping, or a defect.
     #[error("the change was interrupted")]
     Interrupted(#[source] tokio::task::JoinError),
+}
+
+/// Why a revocation list was not taken. The one accepted last counts.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// It is none, or an older one.
+    #[error(transparent)]
+    Refused(#[from] RevocationError),
+    /// It could not be stored.
+    #[error("the revocation list could not be stored; the former one counts")]
+    NotStored(#[source] Error),
+    /// The change ended early: the gate is stopping, or a defect.
+    #[error("the change was interrupted")]
+    Interrupted(#[source] tokio::task::JoinError),
+}
+
+/// What became of the content of `license.file`.
+#[derive(Debug)]
+pub enum Offering {
+    /// It is the token that is held already.
+    Same,
+    /// It counts from now on.
+    Taken,
+    /// It verifies and is not valid now, while the file's former license is: that one counts as long as it is.
+    Waits(Rejection),
+    /// No trusted key signed it: it counts once one did. The former one stays.
+    Unproven(Rejection),
+    /// It is no license. The former one stays.
+    Refused(Rejection),
+    /// It cannot be read. The former one stays.
+    Unreadable(io::Error),
+}
+
+impl InstallError {
+    pub(super) const fn not_stored(error: Error) -> Self {
+        Self::NotStored(error)
+    }
+
+    /// A stable name of the reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.code(),
+            Self::Superseded => "superseded",
+            Self::OtherLicense { .. } => "other-license",
+            Self::Older { .. } => "older",
+            Self::NotStored(error) => not_stored(error),
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
+
+    pub(super) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotStored(Error::Conflict)
+            | Self::Rejected(_)
+            | Self::Superseded
+            | Self::OtherLicense { .. }
+            | Self::Older { .. } => Outcome::Refused,
+            Self::NotStored(_) | Self::Interrupted(_) => Outcome::Failed,
+        }
+    }
+}
+
+impl RollbackError {
+    pub(super) const fn not_stored(error: Error) -> Self {
+        Self::NotStored(error)
+    }
+
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::Rejected(rejection) => rejection.code(),
+            Self::NotStored(error) => not_stored(error),
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
+
+    pub(super) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotStored(Error::Conflict) | Self::NotFound | Self::Rejected(_) => {
+                Outcome::Refused
+            }
+            Self::NotStored(_) | Self::Interrupted(_) => Outcome::Failed,
+        }
+    }
+}
+
+impl RemoveError {
+    pub(super) const fn not_stored(error: Error) -> Self {
+        Self::NotStored(error)
+    }
+
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotStored(error) => not_stored(error),
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
+
+    pub(super) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotStored(Error::Conflict) => Outcome::Refused,
+            Self::NotStored(_) | Self::Interrupted(_) => Outcome::Failed,
+        }
+    }
+}
+
+const fn not_stored(error: &Error) -> &'static str {
+    match error {
+        Error::File(_) => "not-stored",
+        Error::Conflict => "conflict",
+        Error::Unavailable(_) | Error::SchemaTooNew { .. } | Error::SchemaLost => {
+            "store-unavailable"
+        }
+    }
 }

@@ -8,17 +8,18 @@
 //! Every change first makes sure of the directory (0700) and of the lock in it, so a gate that started without either
 //! recovers by itself. Everything here blocks; [`super::Writer`] calls it off the request threads, one call at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::durable::{TEMPORARY, Temporary, create_dir, io_error, read_regular, sync};
 use crate::clock::UnixTime;
 
 const LICENSE: &str = "license.jwt";
 const LOCK: &str = "lock";
-/// Names of unfinished work, removed once the lock is held: then nobody else can be at it.
-const TEMPORARY: &str = "license.jwt.tmp-";
+/// Where former licenses are; see `directory.rs`.
+pub(super) const HISTORY: &str = "history";
 /// More than any token; what is longer is read no further and will not verify.
 const MAX_READ_BYTES: u64 = 256 * 1024;
 
@@ -80,7 +81,7 @@ impl FileStore {
     /// The stored bytes, cut at 256 KiB; `None` when there are none.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, Error> {
         let path = self.license_path();
-        match read_regular(&path) {
+        match read_regular(&path, MAX_READ_BYTES) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::Io { deed: "read", path, source }),
@@ -91,7 +92,7 @@ impl FileStore {
     pub(super) fn replace(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.prepare()?;
         let path = self.license_path();
-        let fresh = Temporary::write(&self.dir, bytes)?;
+        let fresh = Temporary::write(&self.dir, LICENSE, bytes)?;
         let former = Former::of(&self.dir, &path)?;
         fresh.rename_to(&path).map_err(io_error("replace", &path))?;
         self.settle(former)
@@ -157,8 +158,9 @@ impl FileStore {
 
     /// Leftovers are harmless, so failing to remove one is no reason to refuse a license.
     fn clear_temporaries(&self) {
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+        let here = fs::read_dir(&self.dir).into_iter().chain(fs::read_dir(self.dir.join(HISTORY)));
+        for entry in here.flatten().flatten() {
+            if entry.file_name().to_string_lossy().contains(TEMPORARY) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -184,42 +186,6 @@ impl FileStore {
     }
 }
 
-/// A file on its way; unless renamed it is removed with this value.
-struct Temporary {
-    path: PathBuf,
-    placed: bool,
-}
-
-impl Temporary {
-    /// `bytes`, synced, under a name of their own.
-    fn write(dir: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        let path = dir.join(format!("{TEMPORARY}new"));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        // The lock is held, so a file of this name is one that could not be removed before.
-        let _ = fs::remove_file(&path);
-        let mut file = options.open(&path).map_err(io_error("create", &path))?;
-        let this = Self { path, placed: false };
-        file.write_all(bytes).map_err(io_error("write", &this.path))?;
-        file.sync_all().map_err(io_error("sync", &this.path))?;
-        Ok(this)
-    }
-
-    fn rename_to(mut self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
-        self.placed = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.placed {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// What was stored before a change, for as long as the change may have to be taken back.
 enum Former {
     Nothing,
@@ -231,10 +197,10 @@ enum Former {
 impl Former {
     fn of(dir: &Path, path: &Path) -> Result<Self, Error> {
         use io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
-        let name = dir.join(format!("{TEMPORARY}former"));
+        let name = dir.join(format!("{LICENSE}{TEMPORARY}former"));
         let _ = fs::remove_file(&name);
         match fs::hard_link(path, &name) {
-            Ok(()) => Ok(Self::Linked(Temporary { path: name, placed: false })),
+            Ok(()) => Ok(Self::Linked(Temporary::at(name))),
             Err(error) => match error.kind() {
                 NotFound => Ok(Self::Nothing),
                 PermissionDenied | Unsupported => Ok(Self::NotKept),
@@ -252,41 +218,10 @@ impl Former {
     }
 }
 
-/// Makes `dir` and what it lies in; what got a new entry is added to `changed`. A directory that is there keeps its mode.
-fn create_dir(dir: &Path, changed: &mut Vec<PathBuf>) -> Result<(), Error> {
-    if dir.as_os_str().is_empty() || dir.is_dir() {
-        return Ok(());
-    }
-    let parent = dir.parent().unwrap_or(Path::new(""));
-    create_dir(parent, changed)?;
-    DirBuilder::new().mode(0o700).create(dir).map_err(io_error("create", dir))?;
-    let here = parent.as_os_str().is_empty();
-    changed.push(if here { ".".into() } else { parent.to_owned() });
-    Ok(())
-}
-
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 /// Whether `path` is still the name of the open `file`; a directory deleted under the gate took its lock along.
 fn names(path: &Path, file: &File) -> bool {
     let (Ok(named), Ok(held)) = (fs::metadata(path), file.metadata()) else { return false };
     (named.dev(), named.ino()) == (held.dev(), held.ino())
-}
-
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for ever for somebody to write to it.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn io_error<'a>(deed: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
-    move |source| Error::Io { deed, path: path.to_owned(), source }
 }
 
 #[cfg(test)]

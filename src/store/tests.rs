@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::license::{Algorithm, KeyPair, RootUrl, Status};
+use crate::clock::UnixTime;
+use crate::license::{
+    self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Source, Status, Token,
+};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -45,21 +49,29 @@ impl Bench {
         self.issuer.sign(&claims).expect("a token")
     }
 
-    fn open_with(&self, keys: Keys, dir: &Path) -> Result<Store, FileError> {
+    fn open_with(&self, keys: Keys, dir: &Path) -> Result<Store, Error> {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
         let means = Means {
-            keys: keys.into(),
-            policy: Policy::new(root_url, &license::Config::default()).into(),
+            trust: Trust {
+                keys: keys.into(),
+                policy: Policy::new(root_url, &license::Config::default()).into(),
+            },
             render,
             clock: self.clock.clone(),
+            history: 10,
+            metrics: Arc::default(),
             control: Handle::current(),
         };
-        open(&Config { dir: dir.into() }, means)
+        open(&Config { dir: dir.into(), ..Config::default() }, None, means)
     }
 
     fn open(&self) -> Store {
         self.open_with(self.issuer.trusted(), self.dir()).expect("a store")
     }
+}
+
+fn somebody() -> By {
+    By { actor: "ann".into(), address: None, request_id: "r1".into() }
 }
 
 fn render(status: Status, license: Option<&License>) -> Bytes {
@@ -68,6 +80,15 @@ fn render(status: Status, license: Option<&License>) -> Bytes {
 }
 
 impl Store {
+    async fn install(&self, token: Token, by: Origin) -> Result<Arc<Snapshot>, InstallError> {
+        self.writer.install(token, by, somebody()).await
+    }
+
+    fn in_force(&self) -> Arc<License> {
+        let snapshot = self.reader.snapshot();
+        snapshot.license(UnixTime::from_secs(NOW)).expect("a license").clone()
+    }
+
     fn shown(&self, now: u64) -> String {
         let body = self.reader.current().rendered(UnixTime::from_secs(now));
         String::from_utf8_lossy(&body).into_owned()
@@ -79,12 +100,18 @@ async fn an_installed_license_is_in_force_now_and_after_a_restart() {
     let bench = Bench::new();
     let store = bench.open();
     assert_eq!(
-        (store.shown(NOW).as_str(), store.reader.snapshot().source()),
+        (
+            store.shown(NOW).as_str(),
+            store.reader.snapshot().in_force(UnixTime::from_secs(NOW)).source
+        ),
         ("4 none", Source::Nowhere)
     );
     let token = bench.token("L-1", NOW);
-    let installed = store.writer.install(token.clone(), Origin::Hand).await.expect("installed");
-    assert_eq!((installed.revision(), installed.source()), (1, Source::Store));
+    let installed = store.install(token.clone(), Origin::Hand).await.expect("installed");
+    assert_eq!(
+        (installed.revision(), installed.in_force(UnixTime::from_secs(NOW)).source),
+        (1, Source::Store)
+    );
     assert_eq!(store.shown(NOW), "1 L-1");
     assert_eq!(bench.stored().as_deref(), Some(token.as_str()), "byte for byte");
 
@@ -92,7 +119,7 @@ async fn an_installed_license_is_in_force_now_and_after_a_restart() {
     let store = bench.open();
     assert!(store.faults.is_empty());
     assert_eq!(store.shown(NOW), "1 L-1");
-    store.writer.remove().await.expect("removed");
+    store.writer.remove(somebody()).await.expect("removed");
     assert_eq!((store.shown(NOW), bench.stored()), ("4 none".into(), None));
 }
 
@@ -100,7 +127,7 @@ async fn an_installed_license_is_in_force_now_and_after_a_restart() {
 async fn the_status_is_that_of_the_moment_of_the_question() {
     let bench = Bench::new();
     let store = bench.open();
-    store.writer.install(bench.token("L-1", NOW), Origin::Hand).await.expect("installed");
+    store.install(bench.token("L-1", NOW), Origin::Hand).await.expect("installed");
     for (now, shown) in
         [(NOW, "1 L-1"), (NOW + 1059, "1 L-1"), (NOW + 1060, "5 L-1"), (NOW, "1 L-1")]
     {
@@ -116,10 +143,10 @@ async fn what_is_not_acceptable_changes_nothing() {
     let bench = Bench::new();
     let store = bench.open();
     let token = bench.token("L-1", NOW);
-    store.writer.install(token.clone(), Origin::Hand).await.expect("installed");
+    store.install(token.clone(), Origin::Hand).await.expect("installed");
     let stranger = Bench::new();
     for bad in [stranger.token("L-2", NOW), bench.token_for("https://b.example/", "L-2", NOW)] {
-        let refused = store.writer.install(bad, Origin::Hand).await;
+        let refused = store.install(bad, Origin::Hand).await;
         assert!(matches!(refused, Err(InstallError::Rejected(_))));
     }
     assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("1 L-1", 1));
@@ -130,12 +157,10 @@ async fn what_is_not_acceptable_changes_nothing() {
 async fn a_renewal_is_held_against_what_is_in_force_by_hand_anything_goes() {
     let bench = Bench::new();
     let store = bench.open();
-    let install = |lid: &str, iat: u64, by: Origin| store.writer.install(bench.token(lid, iat), by);
-    let renewal = |started_at_revision| Origin::Renewal { started_at_revision };
-
-    let early = install("L-1", NOW, renewal(0)).await;
-    assert!(matches!(early, Err(InstallError::Superseded)), "removed meanwhile");
+    let install = |lid: &str, iat: u64, by: Origin| store.install(bench.token(lid, iat), by);
     install("L-1", NOW, Origin::Hand).await.expect("installed");
+    let of = store.in_force();
+    let renewal = |started_at_revision| Origin::Renewal { of: of.clone(), started_at_revision };
     assert!(matches!(install("L-1", NOW + 9, renewal(0)).await, Err(InstallError::Superseded)));
     assert!(matches!(install("L-1", NOW - 1, renewal(1)).await, Err(InstallError::Older { .. })));
     assert!(matches!(
@@ -187,7 +212,7 @@ async fn a_second_gate_on_the_directory_does_not_start() {
     let bench = Bench::new();
     let _first = bench.open();
     let second = bench.open_with(bench.issuer.trusted(), bench.dir());
-    assert!(matches!(second, Err(FileError::Locked { .. })));
+    assert!(matches!(second, Err(Error::File(FileError::Locked { .. }))));
 }
 
 #[tokio::test]
@@ -198,11 +223,11 @@ async fn without_a_directory_reads_go_on_and_changes_are_tried_anew() {
     let store = bench.open_with(bench.issuer.trusted(), &blocker.join("data")).expect("a store");
     assert!(matches!(store.faults[0], Fault::NotWritable(_)));
     let token = bench.token("L-1", NOW);
-    let failed = store.writer.install(token.clone(), Origin::Hand).await;
+    let failed = store.install(token.clone(), Origin::Hand).await;
     assert!(matches!(failed, Err(InstallError::NotStored(_))));
     assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("4 none", 0));
     fs::remove_file(&blocker).expect("removed");
-    store.writer.install(token, Origin::Hand).await.expect("installed");
+    store.install(token, Origin::Hand).await.expect("installed");
     assert_eq!(store.shown(NOW), "1 L-1");
 }
 
@@ -217,8 +242,9 @@ async fn eight_at_once_take_turns_and_readers_never_see_a_mix() {
         let mut last = 0;
         while !stop.load(Ordering::Acquire) {
             let snapshot = reader.snapshot();
+            let now = UnixTime::from_secs(NOW);
             let body = snapshot.rendered(UnixTime::from_secs(NOW));
-            let expected = match snapshot.license() {
+            let expected = match snapshot.license(now) {
                 Some(license) => format!("1 {}", license.claims().lid),
                 None => "4 none".into(),
             };
@@ -230,9 +256,9 @@ async fn eight_at_once_take_turns_and_readers_never_see_a_mix() {
     let changes: Vec<_> = (0..8)
         .map(|number| {
             let (writer, token) = (store.writer.clone(), bench.token(&format!("L-{number}"), NOW));
-            tokio::spawn(
-                async move { writer.install(token, Origin::Hand).await.expect("installed") },
-            )
+            tokio::spawn(async move {
+                writer.install(token, Origin::Hand, somebody()).await.expect("installed")
+            })
         })
         .collect();
     let mut revisions = Vec::new();
@@ -243,19 +269,18 @@ async fn eight_at_once_take_turns_and_readers_never_see_a_mix() {
     watching.await.expect("no mix");
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=8).collect::<Vec<_>>(), "each its own revision");
-    let in_force = store.reader.snapshot();
-    let token = in_force.license().expect("a license").token();
-    assert_eq!(bench.stored().as_deref(), Some(token.as_str()), "disk and memory agree");
+    let token = store.in_force().token().as_str().to_owned();
+    assert_eq!(bench.stored(), Some(token), "disk and memory agree");
 }
 
 #[tokio::test]
 async fn a_change_goes_on_when_whoever_asked_has_left() {
     let bench = Bench::new();
     let store = bench.open();
-    let asked = store.writer.install(bench.token("L-1", NOW), Origin::Hand);
+    let asked = store.install(bench.token("L-1", NOW), Origin::Hand);
     let left = tokio::time::timeout(Duration::ZERO, asked).await;
     // The next change waits for the one left behind, so after it both are done.
-    store.writer.install(bench.token("L-2", NOW), Origin::Hand).await.expect("installed");
+    store.install(bench.token("L-2", NOW), Origin::Hand).await.expect("installed");
     let revision = store.reader.snapshot().revision();
     assert_eq!(revision, 2, "left early: {}", left.is_err());
 }

@@ -28,6 +28,8 @@ pub struct Metrics {
     changes: [[AtomicU64; Outcome::ALL.len()]; Action::ALL.len()],
     renewals: [AtomicU64; Outcome::ALL.len()],
     auth_checks: [AtomicU64; AuthOutcome::ALL.len()],
+    /// Unix seconds; 0: none yet.
+    last_renewal: AtomicU64,
 }
 
 /// What is so at the moment of a scrape. `None`: no such series.
@@ -45,6 +47,8 @@ pub struct Figures {
     pub license: Option<LicenseInfo>,
     /// Whether the store can be written.
     pub store_up: bool,
+    /// Whether the clock is behind the newest time seen.
+    pub clock_rollback: bool,
     /// When the certificate in use ends, Unix seconds.
     pub tls_certificate_expiry: Option<u64>,
 }
@@ -78,6 +82,11 @@ impl Metrics {
         self.renewals[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The license was renewed, at Unix seconds `at`.
+    pub fn renewed(&self, at: u64) {
+        self.last_renewal.store(at, Ordering::Relaxed);
+    }
+
     /// It was asked whether a caller may.
     pub fn auth_check(&self, outcome: AuthOutcome) {
         self.auth_checks[outcome as usize].fetch_add(1, Ordering::Relaxed);
@@ -101,6 +110,7 @@ impl Metrics {
             changes: self.changes.iter().map(|outcomes| read(outcomes)).collect(),
             renewals: read(&self.renewals),
             auth_checks: read(&self.auth_checks),
+            last_renewal: self.last_renewal.load(Ordering::Relaxed),
             ..scrape::Totals::default()
         };
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);

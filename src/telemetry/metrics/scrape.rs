@@ -23,6 +23,7 @@ pub(super) struct Totals {
     pub(super) changes: Vec<Vec<u64>>,
     pub(super) renewals: Vec<u64>,
     pub(super) auth_checks: Vec<u64>,
+    pub(super) last_renewal: u64,
 }
 
 impl Totals {
@@ -108,6 +109,11 @@ impl Scrape {
         let outcomes = Outcome::ALL.iter().map(|outcome| [("outcome", outcome.as_str())]);
         let counts = self.totals.renewals.iter().copied();
         families.counters("renewals", "Renewals asked of the issuer", outcomes.zip(counts))?;
+        families.timestamp(
+            "renewal_last_success_timestamp_seconds",
+            "When the license was renewed last in this run",
+            Some(self.totals.last_renewal).filter(|at| *at > 0),
+        )?;
         let outcomes = AuthOutcome::ALL.iter().map(|outcome| [("outcome", outcome.as_str())]);
         let counts = self.totals.auth_checks.iter().copied();
         families.counters("auth_checks", "Callers' permissions checked", outcomes.zip(counts))
@@ -116,6 +122,12 @@ impl Scrape {
     fn process(&self, families: &mut Families<'_>) -> fmt::Result {
         let store_up = i64::from(self.figures.store_up);
         families.gauge("store_up", "Whether the store can be written", store_up)?;
+        let rollback = i64::from(self.figures.clock_rollback);
+        families.gauge(
+            "clock_rollback",
+            "Whether the clock is behind a time seen before",
+            rollback,
+        )?;
         families.timestamp(
             "tls_certificate_expiry_timestamp_seconds",
             "End of the certificate",

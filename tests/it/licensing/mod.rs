@@ -13,6 +13,7 @@ mod paths;
 mod removal;
 mod renewal;
 mod secrets;
+mod sources;
 mod standing;
 mod start;
 mod stats;

@@ -1,0 +1,54 @@
+//! `/api/licensing/history` and `/api/licensing/token/rollback`: former licenses, and the way back to one.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::Body;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Api, Asker, error, wire};
+use crate::auth::{Action, Dashboard};
+use crate::problem::Problem;
+
+#[derive(Deserialize)]
+struct Wanted {
+    jti: Option<Value>,
+}
+
+/// `GET /api/licensing/history`: the licenses that were stored before, newest first, each as `GET token` shows one and
+/// with `replaced_at`, Unix seconds. Without their signatures.
+///
+/// Needs `licensing:read`. Always 200.
+pub(super) async fn get<D: Dashboard>(
+    api: &Api,
+    asker: Asker<'_, D>,
+) -> Result<Response<Bytes>, Problem> {
+    api.require(Action::Read, asker).await?;
+    let snapshot = api.reader.snapshot();
+    Ok(wire::json(StatusCode::OK, wire::history(&snapshot, api.clock.now())))
+}
+
+/// `POST /api/licensing/token/rollback`: puts a former license back.
+///
+/// Body: `{"jti":"…"}`, at most 128 KiB. Needs `licensing:write`.
+/// 200 with what was stored; 400 it does not verify any more, or no `jti`; 404 no former license has it; 409 another
+/// replica was faster; 413, 415 the body; 500, 503 not stored.
+pub(super) async fn roll_back<B, D>(
+    api: &Api,
+    asker: Asker<'_, D>,
+    body: B,
+) -> Result<Response<Bytes>, Problem>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    D: Dashboard,
+{
+    let who = api.require_change(Action::Write, asker).await?;
+    let Wanted { jti } = wire::read_json(asker.head, body).await?;
+    let jti = jti.as_ref().and_then(Value::as_str).filter(|jti| !jti.is_empty());
+    let jti = jti.ok_or_else(error::jti_missing)?.to_owned();
+    let restored = api.writer.roll_back(jti, who).await?;
+    Ok(wire::json(StatusCode::OK, restored.rendered_stored(api.clock.now())))
+}

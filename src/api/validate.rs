@@ -1,0 +1,45 @@
+//! `/api/licensing/token/validate`: what a token would be, were it installed.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::Body;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Api, Asker, error, wire};
+use crate::auth::{Action, Dashboard};
+use crate::license;
+use crate::problem::Problem;
+use crate::store::Trust;
+
+#[derive(Deserialize)]
+struct Candidate {
+    token: Option<Value>,
+}
+
+/// `POST /api/licensing/token/validate`: every check of a token with its result, the token as it would be answered, and
+/// what it would change about the license in force. Changes nothing.
+///
+/// Body: `{"token":"…"}`, at most 128 KiB. Needs `licensing:write`.
+/// 200 whatever the token is; 400 no token; 413, 415 the body.
+pub(super) async fn post<B, D>(
+    api: &Api,
+    asker: Asker<'_, D>,
+    body: B,
+) -> Result<Response<Bytes>, Problem>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    D: Dashboard,
+{
+    api.require_change(Action::Write, asker).await?;
+    let Candidate { token } = wire::read_json(asker.head, body).await?;
+    let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
+    let (snapshot, now) = (api.reader.snapshot(), api.clock.now());
+    let Trust { keys, policy } = snapshot.trust();
+    let report = license::inspect(token, keys, policy, now);
+    let in_force = snapshot.license(now).map(|license| &**license);
+    Ok(wire::json(StatusCode::OK, wire::report(&report, in_force)))
+}

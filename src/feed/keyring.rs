@@ -1,0 +1,115 @@
+//! The issuer's keys from both places they come from, put together: files (`license.keys`) and `license.jwks_url`.
+//!
+//! The store believes the whole of them. A broken file beside good ones takes no key away: as long as something in the
+//! files cannot be read as a key, the keys they gave before stay too.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::license::{KeyFault, KeyFiles, Keys};
+use crate::store::{Rekeyed, Writer};
+
+/// The keys of each place.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    places: Arc<Mutex<Places>>,
+    writer: Writer,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Places {
+    files: Keys,
+    url: Keys,
+}
+
+impl Keyring {
+    /// The keys a gate starts with, which the store of `writer` believes already.
+    pub fn new(files: Keys, url: Keys, writer: Writer) -> Self {
+        Self { places: Arc::new(Mutex::new(Places { files, url })), writer }
+    }
+
+    /// Takes the keys of the files.
+    pub async fn files(&self, keys: Keys) -> Rekeyed {
+        self.change(|places| places.files = keys).await
+    }
+
+    /// Takes the keys of the URL.
+    pub async fn url(&self, keys: Keys) -> Rekeyed {
+        self.change(|places| places.url = keys).await
+    }
+
+    async fn change(&self, change: impl FnOnce(&mut Places)) -> Rekeyed {
+        let all = {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut places);
+            places.files.clone().merge(places.url.clone())
+        };
+        self.writer.believe(Arc::new(all)).await
+    }
+
+    fn of_files(&self) -> Keys {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).files.clone()
+    }
+}
+
+/// `license.keys`, looked at again and again.
+#[derive(Debug)]
+pub struct WatchedKeys {
+    path: PathBuf,
+    seen: [u8; 32],
+}
+
+impl WatchedKeys {
+    /// The keys at `path`, of which `files` were seen.
+    pub fn new(path: PathBuf, files: &KeyFiles) -> Self {
+        Self { path, seen: *files.digest() }
+    }
+
+    /// What is there, when it is not what was there at the last look. Blocks.
+    pub(super) fn look(&mut self) -> Option<KeyFiles> {
+        let files = KeyFiles::read(&self.path);
+        let changed = *files.digest() != self.seen;
+        self.seen = *files.digest();
+        changed.then_some(files)
+    }
+}
+
+/// Takes changed key files into use, and says so.
+pub(super) async fn take(keyring: &Keyring, files: &KeyFiles) {
+    let (keys, faults) = match Keys::from_files(files) {
+        Ok((keys, faults)) if !keys.is_empty() => (keys, faults),
+        Ok((_, faults)) => return tell_unusable(faults),
+        Err(fault) => return tell_unusable(vec![fault]),
+    };
+    let number = keys.len();
+    let keys = if faults.is_empty() { keys } else { keys.merge(keyring.of_files()) };
+    tell_faults(faults);
+    let rekeyed = keyring.files(keys).await;
+    tracing::info!(keys = number, "the issuer's keys were read again");
+    tell(&rekeyed);
+}
+
+fn tell_unusable(faults: Vec<KeyFault>) {
+    tell_faults(faults);
+    tracing::warn!("no issuer key can be used any more: the former ones stay in use");
+}
+
+fn tell_faults(faults: Vec<KeyFault>) {
+    for fault in faults {
+        let error = format!("{:#}", anyhow::Error::new(fault));
+        tracing::warn!(error, "an issuer key cannot be used");
+    }
+}
+
+/// Says what became of licenses whose keys changed.
+pub(super) fn tell(rekeyed: &Rekeyed) {
+    for lid in &rekeyed.forsaken {
+        tracing::warn!(
+            license.id = lid,
+            "the key of a license is no longer trusted: the license counts for an hour more, unless the key comes back"
+        );
+    }
+    for lid in &rekeyed.proven {
+        tracing::info!(license.id = lid, "a license that was kept verifies now");
+    }
+}

@@ -1,0 +1,192 @@
+//! `file:DIR`: everything a gate keeps, in a directory of its own.
+//!
+//! ```text
+//! license.jwt      the stored license, byte for byte      audit.jsonl      see audit.rs
+//! history/ID.jwt   former licenses                        events.json      see outbox.rs
+//! revocations.jwt  the list accepted last                 clock            the newest time seen, in seconds
+//! jwks.json        keys fetched last                      lock             held while a gate runs
+//! ```
+//!
+//! A change goes into the history, then into the audit log, then takes effect; what a crash leaves in between is harmless
+//! and told at the next start.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::audit::Audit;
+use super::backend::{Backend, Change, Document, Entry, Error, Event, Kept, Record, Settled};
+use super::config::Config;
+use super::durable::{self, create_dir, io_error};
+use super::file::{Error as FileError, FileStore, HISTORY};
+use super::history;
+use super::outbox::Outbox;
+use crate::clock::UnixTime;
+
+const REVOCATIONS: &str = "revocations.jwt";
+const CLOCK: &str = "clock";
+/// More than any token, or any list of revocations, has.
+const MAX_TOKEN_BYTES: u64 = 256 * 1024;
+const MAX_LIST_BYTES: u64 = 2 * 1024 * 1024;
+
+/// The directory of one gate.
+#[derive(Debug)]
+pub(super) struct Directory {
+    dir: PathBuf,
+    license: FileStore,
+    audit: Audit,
+    outbox: Outbox,
+}
+
+impl Directory {
+    /// Makes sure of the directory and the lock; what is wrong with them is told, and tried again at each change.
+    pub(super) fn open(config: &Config) -> Result<(Self, Option<Error>), Error> {
+        let dir = config.dir.clone();
+        let mut license = FileStore::new(dir.clone());
+        let fault = match license.prepare() {
+            Err(error @ FileError::Locked { .. }) => return Err(error.into()),
+            prepared => prepared.err().map(Error::from),
+        };
+        let audit = Audit::new(dir.clone(), config.audit_max_bytes);
+        let outbox = Outbox::new(dir.clone());
+        Ok((Self { dir, license, audit, outbox }, fault))
+    }
+
+    fn history(&self) -> Result<Vec<Entry>, FileError> {
+        let dir = self.dir.join(HISTORY);
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(io_error("read", &dir))?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(io_error("read", &dir))?.file_name();
+            let name = name.to_string_lossy();
+            let Some(id) = name.strip_suffix(".jwt") else { continue };
+            let Some(replaced_at) = history::replaced_at(id) else { continue };
+            let content = durable::get(&dir, &name, MAX_TOKEN_BYTES)?.unwrap_or_default();
+            let token = String::from_utf8_lossy(&content).into_owned();
+            found.push(Entry { id: id.to_owned(), replaced_at, token });
+        }
+        Ok(found)
+    }
+
+    fn remember(&self, entry: &Entry) -> Result<(), FileError> {
+        let dir = self.dir.join(HISTORY);
+        let mut changed = Vec::new();
+        create_dir(&dir, &mut changed)?;
+        changed.iter().try_for_each(|dir| durable::sync(dir).map_err(io_error("sync", dir)))?;
+        durable::put(&dir, &file_name(&entry.id), entry.token.as_bytes())
+    }
+
+    fn forget(&self, id: &str) {
+        // It is too many, or in force again, at the next start too, and goes then.
+        let _ = durable::remove(&self.dir.join(HISTORY), &file_name(id));
+    }
+
+    fn text(&self, name: &str, limit: u64) -> Result<Option<String>, FileError> {
+        let content = durable::get(&self.dir, name, limit)?;
+        Ok(content.map(|content| String::from_utf8_lossy(&content).into_owned()))
+    }
+
+    /// Makes sure of the directory before something is put there that is no license.
+    fn put(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
+        self.license.prepare()?;
+        Ok(durable::put(&self.dir, name, content)?)
+    }
+}
+
+impl Backend for Directory {
+    fn load(&mut self) -> (Kept, Vec<Error>) {
+        let mut faults = Vec::new();
+        let kept = Kept {
+            token: noted(self.license.read(), &mut faults),
+            history: noted(self.history(), &mut faults),
+            revocations: noted(self.text(REVOCATIONS, MAX_LIST_BYTES), &mut faults),
+            newest_time: noted(self.text(CLOCK, 64), &mut faults)
+                .and_then(|text| text.trim().parse().ok())
+                .map(UnixTime::from_secs),
+            audited: noted(self.audit.stored(), &mut faults),
+        };
+        (kept, faults)
+    }
+
+    fn commit(&mut self, change: &Change<'_>) -> Result<(), Error> {
+        self.license.prepare()?;
+        if let Some(former) = change.former {
+            self.remember(former)?;
+        }
+        let audited = self.audit.append(change.record);
+        let done = audited.and_then(|()| match change.token {
+            Some(token) => self.license.replace(token.as_bytes()),
+            None => self.license.remove(),
+        });
+        if let Err(error) = done {
+            if let Some(former) = change.former {
+                self.forget(&former.id);
+            }
+            return Err(error.into());
+        }
+        change.dropped.iter().for_each(|id| self.forget(id));
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Error> {
+        self.license.prepare()?;
+        Ok(self.audit.append(record)?)
+    }
+
+    fn set_aside(&mut self, now: UnixTime) -> Result<Option<PathBuf>, Error> {
+        Ok(Some(self.license.set_aside(now)?))
+    }
+
+    fn keep_revocations(&mut self, list: &str, _sequence: u64) -> Result<bool, Error> {
+        // Nobody else writes here, so the store's own comparison is enough.
+        self.put(REVOCATIONS, list.as_bytes()).map(|()| true)
+    }
+
+    fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error> {
+        self.put(CLOCK, format!("{}\n", newest.as_secs()).as_bytes())
+    }
+
+    fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
+        self.put(document_name(name), content)
+    }
+
+    fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {
+        Ok(durable::get(&self.dir, document_name(name), MAX_LIST_BYTES)?)
+    }
+
+    fn post(&mut self, event: &Event) -> Result<bool, Error> {
+        self.license.prepare()?;
+        Ok(self.outbox.post(event)?)
+    }
+
+    fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
+        Ok(self.outbox.due(now)?)
+    }
+
+    fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
+        self.license.prepare()?;
+        Ok(self.outbox.settle(key, settled)?)
+    }
+}
+
+fn file_name(id: &str) -> String {
+    format!("{id}.jwt")
+}
+
+const fn document_name(name: Document) -> &'static str {
+    match name {
+        Document::Jwks => "jwks.json",
+        Document::LicenseFile => "license-file.sha256",
+    }
+}
+
+/// What was read, or what takes its place when it could not be.
+fn noted<T: Default>(read: Result<T, FileError>, faults: &mut Vec<Error>) -> T {
+    read.unwrap_or_else(|error| {
+        faults.push(error.into());
+        T::default()
+    })
+}

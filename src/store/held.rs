@@ -1,0 +1,369 @@
+//! What the one who changes holds: everything that is kept, in memory, and the way to keep it.
+//!
+//! Each change is verified, compared, made durable, swapped in, in this order; what is refused or fails changes nothing
+//! and is recorded too. Blocks. [`super::Writer`] sees that one thread at a time is here; what comes from elsewhere than a
+//! caller (files, keys, revocations, other replicas) is in `outside.rs`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+use super::Means;
+use super::backend::{Backend, Brief, Change, Entry, Error, Record};
+use super::error::{InstallError, RemoveError, RollbackError};
+use super::history::{self, Former};
+use super::snapshot::{Candidate, Snapshot, Trust};
+use crate::clock::UnixTime;
+use crate::license::{self, License, Rejection, Revocations, Standing, Token, verify};
+use crate::telemetry::metrics::{Action, Outcome};
+
+/// Who asked for a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct By {
+    /// A user of the dashboard, or the part of the gate that acts by itself.
+    pub actor: String,
+    /// From where; `None`: from within.
+    pub address: Option<IpAddr>,
+    /// The request that asked; empty: none did.
+    pub request_id: String,
+}
+
+impl By {
+    /// A part of the gate, acting by itself.
+    pub fn itself(actor: &str) -> Self {
+        Self { actor: actor.to_owned(), address: None, request_id: String::new() }
+    }
+}
+
+/// Who brings a token.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Somebody who may install any acceptable license, an older one too.
+    Hand,
+    /// The issuer, asked to renew a license.
+    Renewal {
+        /// The license that was to be renewed.
+        of: Arc<License>,
+        /// [`Snapshot::revision`] when the issuer was asked.
+        started_at_revision: u64,
+    },
+}
+
+impl Origin {
+    const fn action(&self) -> Action {
+        match self {
+            Self::Hand => Action::Install,
+            Self::Renewal { .. } => Action::Renew,
+        }
+    }
+}
+
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) current: ArcSwap<Snapshot>,
+    /// For those who wait for a change.
+    pub(super) changes: watch::Sender<()>,
+    /// Whether the last attempt to write went well.
+    pub(super) up: AtomicBool,
+    /// The newest time seen, Unix seconds.
+    pub(super) newest_time: AtomicU64,
+    /// A token came whose key is not known.
+    pub(super) key_wanted: Notify,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) backend: Box<dyn Backend>,
+    pub(super) means: Arc<Means>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) trust: Trust,
+    pub(super) file: Slot,
+    pub(super) store: Slot,
+    /// Former licenses, newest first, as they are kept.
+    pub(super) entries: Vec<Entry>,
+    pub(super) former: Arc<[Former]>,
+    pub(super) revocations: Option<Revocations>,
+    /// A revocation list that no trusted key has signed yet.
+    pub(super) unproven_revocations: Option<Vec<u8>>,
+    /// How many changes of a license there have been.
+    pub(super) revision: u64,
+}
+
+/// One source: the license it gave, and a token of it that is none, or not yet.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) candidate: Option<Candidate>,
+    /// Verified, and held back while the candidate is the better one.
+    pub(super) waiting: Option<Arc<License>>,
+    /// Perhaps a license, once its key is trusted.
+    pub(super) unproven: Option<Token>,
+}
+
+impl Slot {
+    pub(super) fn license(&self) -> Option<&Arc<License>> {
+        self.candidate.as_ref().map(Candidate::license)
+    }
+}
+
+impl Held {
+    /// Installs `token`; see [`super::Writer::install`].
+    pub(super) fn install(
+        &mut self,
+        token: &Token,
+        by: &Origin,
+        who: &By,
+    ) -> Result<Arc<Snapshot>, InstallError> {
+        let done = self.try_install(token, by, who);
+        if let Err(error) = &done {
+            let offered = verify(token, &self.trust.keys).ok();
+            let new = offered.as_ref().map(|license| self.brief(license));
+            self.note(by.action(), error.outcome(), error.reason(), new, who);
+        }
+        done
+    }
+
+    fn try_install(
+        &mut self,
+        token: &Token,
+        by: &Origin,
+        who: &By,
+    ) -> Result<Arc<Snapshot>, InstallError> {
+        self.follow().map_err(InstallError::not_stored)?;
+        let Trust { keys, policy } = &self.trust;
+        let license = license::admit(token, keys, policy, self.now())?;
+        self.compare(&license, by)?;
+        self.put(Some(license), by.action(), "", who).map_err(InstallError::not_stored)
+    }
+
+    /// Puts a former license back; see [`super::Writer::roll_back`].
+    pub(super) fn roll_back(
+        &mut self,
+        jti: &str,
+        who: &By,
+    ) -> Result<Arc<Snapshot>, RollbackError> {
+        let done = self.try_roll_back(jti, who);
+        if let Err(error) = &done {
+            let asked = self.former_called(jti);
+            let new = asked.map(|former| self.brief(&former.license));
+            self.note(Action::Rollback, error.outcome(), error.reason(), new, who);
+        }
+        done
+    }
+
+    fn try_roll_back(&mut self, jti: &str, who: &By) -> Result<Arc<Snapshot>, RollbackError> {
+        self.follow().map_err(RollbackError::not_stored)?;
+        let former = self.former_called(jti).ok_or(RollbackError::NotFound)?;
+        let Trust { keys, policy } = &self.trust;
+        let license = license::admit(former.license.token(), keys, policy, self.now())?;
+        self.put(Some(license), Action::Rollback, "", who).map_err(RollbackError::not_stored)
+    }
+
+    fn former_called(&self, jti: &str) -> Option<Former> {
+        let is_called = |former: &&Former| former.license.claims().jti.as_deref() == Some(jti);
+        self.former.iter().find(is_called).cloned()
+    }
+
+    /// Removes the stored license; see [`super::Writer::remove`].
+    pub(super) fn remove(&mut self, who: &By) -> Result<Arc<Snapshot>, RemoveError> {
+        let done = self.try_remove(who);
+        if let Err(error) = &done {
+            self.note(Action::Remove, error.outcome(), error.reason(), None, who);
+        }
+        done
+    }
+
+    fn try_remove(&mut self, who: &By) -> Result<Arc<Snapshot>, RemoveError> {
+        self.follow().map_err(RemoveError::not_stored)?;
+        if self.store.candidate.is_none() && self.store.unproven.is_none() {
+            self.note(Action::Remove, Outcome::Ok, "there was none", None, who);
+            return Ok(self.shared.current.load_full());
+        }
+        self.put(None, Action::Remove, "", who).map_err(RemoveError::not_stored)
+    }
+
+    /// Whether `offered` may take the place of what is in force.
+    fn compare(&self, offered: &License, by: &Origin) -> Result<(), InstallError> {
+        let Origin::Renewal { of, started_at_revision } = by else { return Ok(()) };
+        if self.shared.current.load().revision() != *started_at_revision {
+            return Err(InstallError::Superseded);
+        }
+        let (installed, offered) = (of.claims(), offered.claims());
+        if installed.lid != offered.lid {
+            let (installed, offered) = (installed.lid.clone(), offered.lid.clone());
+            return Err(InstallError::OtherLicense { installed, offered });
+        }
+        let (installed, offered) =
+            (installed.iat.unwrap_or_default(), offered.iat.unwrap_or_default());
+        if offered < installed {
+            return Err(InstallError::Older { installed, offered });
+        }
+        Ok(())
+    }
+
+    /// Stores `license`, or none, in place of what is stored; then memory follows.
+    fn put(
+        &mut self,
+        license: Option<License>,
+        action: Action,
+        reason: &str,
+        who: &By,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let token = license.as_ref().map(|license| license.token().as_str());
+        let former = self.replaced(token).map(|t| history::entry(&self.entries, &t, self.now()));
+        let mut entries: Vec<Entry> = former.iter().chain(&self.entries).cloned().collect();
+        let dropped = self.dropped(&entries, token);
+        let new = license.as_ref().map(|license| self.brief(license));
+        let record = self.line(action, Outcome::Ok, reason, new, who);
+        let change = Change { token, former: former.as_ref(), dropped: &dropped, record: &record };
+        let done = self.backend.commit(&change);
+        self.written(&done);
+        done?;
+        self.means.metrics.license_change(action, Outcome::Ok);
+        entries.retain(|entry| !dropped.contains(&entry.id));
+        self.entries = entries;
+        self.former = history::verified(&self.entries, &self.trust);
+        self.saw(license.as_ref().and_then(|license| license.claims().iat));
+        let candidate = license.map(|license| Candidate::new(license.into(), self.means.render));
+        self.store = Slot { candidate, ..Slot::default() };
+        self.revision += 1;
+        Ok(self.publish())
+    }
+
+    /// The token that one of `token` takes the place of, unless it is the same.
+    fn replaced(&self, token: Option<&str>) -> Option<String> {
+        let stored = self.store.license().map(|license| license.token());
+        let stored = stored.or(self.store.unproven.as_ref())?.as_str();
+        (Some(stored) != token).then(|| stored.to_owned())
+    }
+
+    /// Names of entries that go: what is stored again is no longer former, and the oldest make room.
+    fn dropped(&self, entries: &[Entry], token: Option<&str>) -> Vec<String> {
+        let (again, others): (Vec<_>, Vec<_>) =
+            entries.iter().cloned().partition(|entry| Some(entry.token.as_str()) == token);
+        let now = self.now();
+        let is_valid = |entry: &Entry| {
+            let Trust { keys, policy } = &self.trust;
+            let license = Token::parse(&entry.token).and_then(|token| verify(&token, keys));
+            license.is_ok_and(|license| Standing::of(Some(&license), policy, now).is_active())
+        };
+        let surplus = history::surplus(&others, self.means.history, is_valid);
+        again.into_iter().map(|entry| entry.id).chain(surplus).collect()
+    }
+
+    /// Takes over what other replicas changed.
+    pub(super) fn follow(&mut self) -> Result<(), Error> {
+        let news = self.backend.refresh();
+        if news.is_err() {
+            self.written(&news);
+        }
+        if let Some(kept) = news? {
+            for fault in self.adopt(kept) {
+                tracing::warn!(
+                    error = super::chain(&fault),
+                    "another replica's change is doubtful"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Records what changed nothing in the store, and counts it. That it cannot be recorded is no reason to do or not do it.
+    pub(super) fn note(
+        &mut self,
+        action: Action,
+        outcome: Outcome,
+        reason: &str,
+        new: Option<Brief>,
+        who: &By,
+    ) {
+        self.means.metrics.license_change(action, outcome);
+        let record = self.line(action, outcome, reason, new, who);
+        let done = self.backend.record(&record);
+        if let Err(error) = &done {
+            let error = super::chain(error);
+            tracing::warn!(error, action = action.as_str(), "a line of the audit log is lost");
+        }
+        self.written(&done);
+    }
+
+    fn line(
+        &self,
+        action: Action,
+        outcome: Outcome,
+        reason: &str,
+        new: Option<Brief>,
+        who: &By,
+    ) -> Record {
+        let slot = if action == Action::File { &self.file } else { &self.store };
+        Record {
+            time: self.now(),
+            actor: who.actor.clone(),
+            address: who.address,
+            action,
+            outcome,
+            reason: reason.to_owned(),
+            old: slot.license().map(|license| self.brief(license)),
+            new,
+            request_id: who.request_id.clone(),
+        }
+    }
+
+    /// `license` in a few words.
+    pub(super) fn brief(&self, license: &License) -> Brief {
+        let claims = license.claims();
+        let standing = Standing::of(Some(license), &self.trust.policy, self.now());
+        Brief {
+            jti: claims.jti.clone().unwrap_or_default(),
+            lid: claims.lid.clone(),
+            status: standing.status().code(),
+        }
+    }
+
+    pub(super) fn written<T>(&self, outcome: &Result<T, Error>) {
+        // That others were faster says nothing against the store.
+        let up = matches!(outcome, Ok(_) | Err(Error::Conflict));
+        self.shared.up.store(up, Ordering::Relaxed);
+    }
+
+    /// Notes a moment that has certainly come.
+    pub(super) fn saw(&self, moment: Option<UnixTime>) {
+        if let Some(moment) = moment {
+            self.shared.newest_time.fetch_max(moment.as_secs(), Ordering::Relaxed);
+        }
+    }
+
+    /// Asks for newer keys, when `rejection` says that they are what is missing.
+    pub(super) fn want_key(&self, rejection: &Rejection) {
+        if matches!(rejection, Rejection::KeyUnknown { .. } | Rejection::KeysMissing) {
+            self.shared.key_wanted.notify_one();
+        }
+    }
+
+    /// Shows readers what is held now.
+    pub(super) fn publish(&self) -> Arc<Snapshot> {
+        let snapshot = Arc::new(self.snapshot());
+        self.shared.current.store(snapshot.clone());
+        self.shared.changes.send_replace(());
+        snapshot
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot::new(
+            self.file.candidate.clone(),
+            self.store.candidate.clone(),
+            self.former.clone(),
+            self.trust.clone(),
+            self.means.render,
+            self.revision,
+        )
+    }
+
+    pub(super) fn now(&self) -> UnixTime {
+        self.means.clock.now()
+    }
+}

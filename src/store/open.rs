@@ -1,0 +1,155 @@
+//! The start: what the last run left, verified again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+use super::backend::{Backend, Brief, Error, Kept};
+use super::config::Config;
+use super::directory::Directory;
+use super::error::Fault;
+use super::held::{By, Held, Shared, Slot};
+use super::history;
+use super::outside::{Offered, newest_first};
+use super::snapshot::{Candidate, Snapshot};
+use super::{Means, Reader, Store, Writer};
+use crate::license::{CheckName, License, Rejection, RevocationError, Revocations, Token, verify};
+use crate::telemetry::metrics::{Action, Outcome};
+
+/// Loads what the last run left, and takes what `license.file` holds. Blocks; called once, before the first request.
+///
+/// A token that verifies counts whatever its standing. One that does not is set aside under a name of its own. A
+/// directory that is missing or cannot be written is a fault and tried anew at each change.
+///
+/// # Errors
+/// Another gate works on the directory.
+pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Store, Error> {
+    let (directory, unwritable) = Directory::open(config)?;
+    let mut faults: Vec<_> = unwritable.into_iter().map(Fault::NotWritable).collect();
+    let mut held = Held::new(Box::new(directory), means, faults.is_empty());
+    held.load(&mut faults);
+    let offering = file.map(|offered| held.offer(offered));
+    let reader = Reader(held.shared.clone());
+    let control = held.means.control.clone();
+    Ok(Store { reader, writer: Writer::new(held, control), faults, offering })
+}
+
+impl Held {
+    fn new(backend: Box<dyn Backend>, means: Means, up: bool) -> Self {
+        let trust = means.trust.clone();
+        let former: Arc<[_]> = Arc::new([]);
+        let nothing = Snapshot::new(None, None, former.clone(), trust.clone(), means.render, 0);
+        let shared = Shared {
+            current: ArcSwap::from_pointee(nothing),
+            changes: watch::Sender::new(()),
+            up: AtomicBool::new(up),
+            newest_time: AtomicU64::new(0),
+            key_wanted: Notify::new(),
+        };
+        Self {
+            backend,
+            means: Arc::new(means),
+            shared: Arc::new(shared),
+            trust,
+            file: Slot::default(),
+            store: Slot::default(),
+            entries: Vec::new(),
+            former,
+            revocations: None,
+            unproven_revocations: None,
+            revision: 0,
+        }
+    }
+
+    fn load(&mut self, faults: &mut Vec<Fault>) {
+        let (kept, unreadable) = self.backend.load();
+        let told_already = |fault: &Fault| matches!(fault, Fault::NotWritable(_));
+        if !faults.iter().any(told_already) {
+            faults.extend(unreadable.into_iter().map(Fault::NotReadable));
+        }
+        let Kept { token, history, revocations, newest_time, audited } = kept;
+        self.saw(newest_time);
+        self.load_revocations(revocations.as_deref(), faults);
+        self.load_token(token.as_deref(), faults);
+        let stored = self.store.license().map(|license| license.token().as_str().to_owned());
+        self.entries = newest_first(history);
+        // A crash may have come between a license's way into the history and its replacement.
+        self.entries.retain(|entry| Some(&entry.token) != stored.as_ref());
+        self.former = history::verified(&self.entries, &self.trust);
+        if let Some(audited) = audited {
+            self.reconcile(audited.as_ref(), token.is_some(), faults);
+        }
+        self.shared.current.store(Arc::new(self.snapshot()));
+    }
+
+    fn load_token(&mut self, content: Option<&[u8]>, faults: &mut Vec<Fault>) {
+        let Some(content) = content else { return };
+        let token = Token::from_file(content);
+        // Without keys nothing verifies, and a license must not be lost for that.
+        if self.trust.keys.is_empty() {
+            faults.push(Fault::NoKeys);
+            self.store.unproven = token.ok();
+            return;
+        }
+        let verified = token.clone().and_then(|token| verify(&token, &self.trust.keys));
+        match verified {
+            Ok(license) => {
+                self.saw(license.claims().iat);
+                let candidate = Candidate::new(license.into(), self.means.render);
+                self.store.candidate = Some(candidate);
+            }
+            // Perhaps it is the keys that are wrong; a good license must not be lost for that.
+            Err(reason) if reason.check() == CheckName::Key => {
+                self.want_key(&reason);
+                faults.push(Fault::NotTrusted { reason });
+                self.store.unproven = token.ok();
+            }
+            Err(reason) => faults.extend(self.set_aside(reason)),
+        }
+    }
+
+    fn set_aside(&mut self, reason: Rejection) -> Option<Fault> {
+        match self.backend.set_aside(self.now()) {
+            Ok(Some(to)) => Some(Fault::SetAside { to, reason }),
+            Ok(None) => Some(Fault::Forged { reason }),
+            Err(source) => Some(Fault::NotSetAside { reason, source }),
+        }
+    }
+
+    /// The list accepted last counts even when its key is trusted no more: it was, when the list was accepted.
+    fn load_revocations(&mut self, list: Option<&str>, faults: &mut Vec<Fault>) {
+        let Some(text) = list else { return };
+        match Revocations::verify(text, &self.trust.keys) {
+            Ok(list) => self.count_revoked(list),
+            Err(RevocationError::NotTrusted(rejection)) if self.backend.is_own() => {
+                match Revocations::kept(text) {
+                    Ok(list) => self.count_revoked(list),
+                    Err(_) => faults.push(Fault::Revocations(rejection.into())),
+                }
+            }
+            Err(error) => faults.push(Fault::Revocations(error)),
+        }
+    }
+
+    /// Tells the audit log that its last change never took effect, when a crash came between the two.
+    fn reconcile(&mut self, audited: Option<&Brief>, is_kept: bool, faults: &mut Vec<Fault>) {
+        let names = |license: &License, brief: &Brief| {
+            let claims = license.claims();
+            (claims.jti.as_deref().unwrap_or_default(), &*claims.lid) == (&*brief.jti, &*brief.lid)
+        };
+        let agree = match (audited, self.store.license()) {
+            (Some(brief), Some(license)) => names(license, brief),
+            // What does not verify now is told otherwise.
+            (Some(_), None) => is_kept,
+            (None, stored) => stored.is_none(),
+        };
+        if !agree {
+            let action = if audited.is_some() { Action::Install } else { Action::Remove };
+            let who = By::itself("license-gate");
+            self.note(action, Outcome::Failed, "interrupted", audited.cloned(), &who);
+            faults.push(Fault::Unfinished);
+        }
+    }
+}

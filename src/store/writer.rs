@@ -1,0 +1,216 @@
+//! The changing half: one change at a time, each to its end even if whoever asked for it has left.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinError;
+
+use super::backend::{Document, Error, Event, Lease, Settled};
+use super::error::{InstallError, Offering, RemoveError, RevokeError, RollbackError};
+use super::held::{By, Held, Origin, Shared};
+use super::outside::{Offered, Rekeyed};
+use super::snapshot::Snapshot;
+use crate::clock::UnixTime;
+use crate::license::{Keys, Token};
+use crate::telemetry::metrics::{Action, Outcome};
+
+/// Clocks of the issuer and of this machine may differ by so much.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
+/// The changing half. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    /// Whoever holds it is the one who changes.
+    held: Arc<Mutex<Held>>,
+    shared: Arc<Shared>,
+    control: Handle,
+}
+
+impl Writer {
+    pub(super) fn new(held: Held, control: Handle) -> Self {
+        let shared = held.shared.clone();
+        Self { held: Arc::new(Mutex::new(held)), shared, control }
+    }
+
+    /// Verifies `token`, compares it with the license in force, stores it and puts it in force: the snapshot with it.
+    ///
+    /// # Errors
+    /// See [`InstallError`]; memory and what is kept are then as before.
+    pub async fn install(
+        &self,
+        token: Token,
+        by: Origin,
+        who: By,
+    ) -> Result<Arc<Snapshot>, InstallError> {
+        let done = self.in_turn(move |held| held.install(&token, &by, &who)).await;
+        done.map_err(InstallError::Interrupted)?
+    }
+
+    /// Puts the former license called `jti` back, the newest if there are several.
+    ///
+    /// # Errors
+    /// See [`RollbackError`]; memory and what is kept are then as before.
+    pub async fn roll_back(&self, jti: String, who: By) -> Result<Arc<Snapshot>, RollbackError> {
+        let done = self.in_turn(move |held| held.roll_back(&jti, &who)).await;
+        done.map_err(RollbackError::Interrupted)?
+    }
+
+    /// Removes the stored license; that there is none is fine too. One of `license.file` stays.
+    ///
+    /// # Errors
+    /// See [`RemoveError`]; memory and what is kept are then as before.
+    pub async fn remove(&self, who: By) -> Result<Arc<Snapshot>, RemoveError> {
+        let done = self.in_turn(move |held| held.remove(&who)).await;
+        done.map_err(RemoveError::Interrupted)?
+    }
+
+    /// Records a change that ended before it came here. Nobody waits for that.
+    pub fn note(&self, action: Action, outcome: Outcome, reason: String, who: By) {
+        self.in_passing(move |held| held.note(action, outcome, &reason, None, &who));
+    }
+
+    /// Takes the content of `license.file`; `None`: the gate is stopping.
+    pub async fn offer(&self, offered: Offered) -> Option<Offering> {
+        self.in_turn(move |held| held.offer(offered)).await.ok()
+    }
+
+    /// Takes a token of `license.file` that waits for its time, once that has come: whether it did.
+    pub async fn reconsider(&self) -> bool {
+        self.in_turn(Held::reconsider).await.unwrap_or(false)
+    }
+
+    /// Believes `keys` from now on.
+    pub async fn believe(&self, keys: Arc<Keys>) -> Rekeyed {
+        self.in_turn(move |held| held.believe(keys)).await.unwrap_or_default()
+    }
+
+    /// Takes a revocation list.
+    ///
+    /// # Errors
+    /// See [`RevokeError`]; what was revoked before stays so.
+    pub async fn revoke(&self, list: Vec<u8>) -> Result<(), RevokeError> {
+        let done = self.in_turn(move |held| held.revoke(&list)).await;
+        done.map_err(RevokeError::Interrupted)?
+    }
+
+    /// Takes over what other replicas changed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and its kin: what is in memory stays.
+    pub async fn follow(&self) -> Result<(), Error> {
+        self.kept(Held::follow).await
+    }
+
+    /// A moment that has certainly come: a date of the issuer's, say.
+    pub fn saw(&self, moment: UnixTime) {
+        self.shared.newest_time.fetch_max(moment.as_secs(), Ordering::Relaxed);
+    }
+
+    /// The newest moment that has certainly come, as far as anybody told.
+    pub fn newest_time(&self) -> UnixTime {
+        UnixTime::from_secs(self.shared.newest_time.load(Ordering::Relaxed))
+    }
+
+    /// Whether `now`, and a minute of grace, is before a moment that has come already: the clock went backwards.
+    pub fn is_behind(&self, now: UnixTime) -> bool {
+        now.saturating_add(CLOCK_TOLERANCE) < self.newest_time()
+    }
+
+    /// Keeps [`newest_time`](Self::newest_time) for the next start.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    pub async fn keep_time(&self) -> Result<(), Error> {
+        let newest = self.newest_time();
+        self.kept(move |held| held.backend.keep_time(newest)).await
+    }
+
+    /// Keeps a copy of something fetched.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    pub async fn keep_document(&self, name: Document, content: Vec<u8>) -> Result<(), Error> {
+        self.kept(move |held| held.backend.keep_document(name, &content)).await
+    }
+
+    /// Takes `lease` for `span`: whether this gate has it now. Nobody has, while that cannot be told.
+    pub async fn take_lease(&self, lease: Lease, span: Duration) -> bool {
+        self.kept(move |held| held.backend.take_lease(lease, span)).await.unwrap_or(false)
+    }
+
+    /// Gives `lease` back.
+    pub async fn give_lease_back(&self, lease: Lease) {
+        // Not given back, it runs out.
+        let _ = self.kept(move |held| held.backend.give_lease_back(lease)).await;
+    }
+
+    /// Queues an event unless it was queued before: whether it is new.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    pub async fn post(&self, event: Event) -> Result<bool, Error> {
+        self.kept(move |held| held.backend.post(&event)).await
+    }
+
+    /// Events that are due, oldest first, a few at a time.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub async fn due_events(&self, now: UnixTime) -> Result<Vec<Event>, Error> {
+        self.kept(move |held| held.backend.due_events(now)).await
+    }
+
+    /// What became of an event.
+    ///
+    /// # Errors
+    /// It could not be kept: the event may be told again.
+    pub async fn settle(&self, key: String, settled: Settled) -> Result<(), Error> {
+        self.kept(move |held| held.backend.settle(&key, settled)).await
+    }
+
+    /// Returns when a token has come whose key is not known.
+    pub async fn key_wanted(&self) {
+        self.shared.key_wanted.notified().await;
+    }
+
+    /// Whether the store could be written when that was last tried.
+    pub fn is_up(&self) -> bool {
+        self.shared.up.load(Ordering::Relaxed)
+    }
+
+    async fn kept<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Held) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.in_turn(work).await.unwrap_or_else(|error| Err(Error::Unavailable(error.into())))
+    }
+
+    /// Runs `change` when its turn comes, to its end, on a thread that may wait for the disk.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Held) -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        // The task is what makes a change independent of its client: dropping a handle does not stop it.
+        self.control.spawn(self.turn(change)).await?
+    }
+
+    /// As [`Self::in_turn`], with nobody waiting for it.
+    fn in_passing(&self, change: impl FnOnce(&mut Held) + Send + 'static) {
+        drop(self.control.spawn(self.turn(change)));
+    }
+
+    fn turn<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Held) -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, JoinError>> + Send + 'static {
+        let (held, control) = (self.held.clone(), self.control.clone());
+        async move {
+            let mut held: OwnedMutexGuard<_> = held.lock_owned().await;
+            control.spawn_blocking(move || change(&mut held)).await
+        }
+    }
+}
