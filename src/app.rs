@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
 use crate::feed::{
-    self, Issuer, IssuerSetupError, Keyring, Monitor, Mounted, Renewal, WatchedFile, WatchedKeys,
+    self, Client, Issuer, Keyring, Monitor, Mounted, Proxies, Renewal, WatchedFile, WatchedKeys,
 };
 use crate::license::{self, KeyFault, KeyFiles, Keys, Policy, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
@@ -50,7 +50,7 @@ pub enum Error {
     UpstreamTls(#[source] certificate::Error),
     /// `[renewal]`
     #[error("renewal cannot be set up")]
-    Renewal(#[from] IssuerSetupError),
+    Renewal(#[from] feed::SetupError),
     /// `[[auth.users]]`
     #[error("auth.users cannot be used")]
     Users(#[from] auth::SetupError),
@@ -281,7 +281,8 @@ fn licensing(
     if let (Some(offering), Some(file)) = (offering, &file) {
         feed::tell(&offering, file.path());
     }
-    let issuer = Issuer::new(&config.feed)?;
+    let client = Client::new(&config.feed, Proxies::from_environment(), clock.clone());
+    let issuer = Issuer::new(&config.feed, &client)?;
     let means = feed::Means {
         reader: reader.clone(),
         writer: writer.clone(),

@@ -15,3 +15,8 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 pub fn name() -> String {
     format!("{:016x}", u64::from_be_bytes(bytes()))
 }
+
+/// A number from 0 up to, and not, 1, by which waits differ from one gate to the next.
+pub fn fraction() -> f64 {
+    f64::from(u32::from_be_bytes(bytes())) / (f64::from(u32::MAX) + 1.0)
+}

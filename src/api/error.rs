@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::wire::BodyError;
 use crate::auth::{Denied, StatisticsError};
-use crate::feed::{IssuerError, RenewError};
+use crate::feed::{Fault, IssuerError, RenewError};
 use crate::license::{Excerpt, Rejection, RootUrl};
 use crate::path::Malformed;
 use crate::problem::Problem;
@@ -194,16 +194,18 @@ impl From<RenewError> for Problem {
 }
 
 fn issuer(error: IssuerError) -> Problem {
+    let (bad_gateway, unreachable) = (StatusCode::BAD_GATEWAY, "licensing.renewal.unreachable");
     let (status, code) = match &error {
-        IssuerError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "licensing.renewal.timeout"),
-        IssuerError::Connect(_) | IssuerError::Tls(_) | IssuerError::Request(_) => {
-            (StatusCode::BAD_GATEWAY, "licensing.renewal.unreachable")
+        IssuerError::Call(call) => match &call.fault {
+            Fault::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "licensing.renewal.timeout"),
+            _ if call.by_proxy => (bad_gateway, unreachable),
+            Fault::Connect(_) | Fault::Tls(_) | Fault::Request(_) => (bad_gateway, unreachable),
+            Fault::Refused { .. } => (bad_gateway, "licensing.renewal.refused"),
+            Fault::Http(_) | Fault::TooLarge(_) => (bad_gateway, "licensing.renewal.bad-answer"),
+        },
+        IssuerError::NotJson { .. } | IssuerError::Token(_) => {
+            (bad_gateway, "licensing.renewal.bad-answer")
         }
-        IssuerError::Refused(_) => (StatusCode::BAD_GATEWAY, "licensing.renewal.refused"),
-        IssuerError::Http(_)
-        | IssuerError::TooLarge
-        | IssuerError::NotJson { .. }
-        | IssuerError::Token(_) => (StatusCode::BAD_GATEWAY, "licensing.renewal.bad-answer"),
     };
     let message = format!("{} The license in force stays.", sentence(&error));
     Problem::new(status, code, message).caused_by(error)

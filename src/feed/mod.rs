@@ -1,10 +1,13 @@
 //! License bytes that nobody posted: mounted files, the issuer's renewal; and what only time brings.
 //!
-//! `mounted.rs` looks at files, `keyring.rs` puts the issuer's keys together, `monitor.rs` says what time brings.
-//! `issuer.rs` makes the one call of a renewal, `schedule.rs` says when, `renew.rs` is the story around it. Nothing is called
-//! when `renewal.url` is not set.
+//! `mounted.rs` looks at files, `fetch/` at documents behind URLs, `keyring.rs` puts the issuer's keys together, `monitor.rs`
+//! says what time brings. `client/` makes the gate's own calls; `issuer.rs` is the one of a renewal, `schedule.rs` says
+//! when, `renew.rs` is the story around it. Nothing is called when no URL is set.
 
+mod backoff;
+mod client;
 mod config;
+mod fetch;
 mod issuer;
 mod keyring;
 mod monitor;
@@ -13,12 +16,17 @@ mod renew;
 mod schedule;
 mod watch;
 
+pub use client::{
+    Answer, Call, Client, Endpoint, Error as CallError, Fault, Proxies, ProxyError, SetupError,
+};
 pub use config::Config;
-pub use issuer::{Error as IssuerError, Issuer, SetupError as IssuerSetupError};
+pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
+pub use issuer::{Error as IssuerError, Issuer, Reply};
 pub use keyring::{Keyring, WatchedKeys};
 pub use monitor::Monitor;
 pub use mounted::{Mounted, tell};
 pub use renew::{Means, RenewError, Renewal};
+pub use schedule::Schedule;
 pub use watch::WatchedFile;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
-use super::issuer::{self, Issuer};
+use super::issuer::{self, Issuer, Reply};
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
 use crate::random;
@@ -51,6 +51,14 @@ impl RenewError {
             Self::Issuer(error) => error.reason(),
             Self::Install(error) => error.reason(),
             Self::Interrupted(_) => "interrupted",
+        }
+    }
+
+    /// How long the issuer wants to be left alone.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Issuer(error) => error.retry_after(),
+            Self::Off | Self::NoLicense | Self::Install(_) | Self::Interrupted(_) => None,
         }
     }
 
@@ -115,8 +123,7 @@ impl Renewal {
         if self.issuer.is_none() {
             return;
         }
-        let share = f64::from(u32::from_be_bytes(random::bytes())) / f64::from(u32::MAX);
-        let mut schedule = Schedule::new(share);
+        let mut schedule = Schedule::new(random::fraction());
         let mut told = None;
         let mut changes = self.means.reader.changes();
         loop {
@@ -153,13 +160,13 @@ impl Renewal {
         match done {
             Ok(_) => {
                 tracing::info!("the license was renewed");
-                schedule.succeeded(now);
+                schedule.succeeded(now, random::fraction());
                 *told = None;
             }
             // It was changed by somebody: whether it is due is to be seen.
             Err(RenewError::Install(InstallError::Superseded) | RenewError::NoLicense) => {}
             Err(error) => {
-                schedule.failed(now, None);
+                schedule.failed(now, error.retry_after(), random::fraction());
                 let reason = error.reason();
                 // The same failure for a week is one line.
                 if told.replace(reason) != Some(reason) {
@@ -191,7 +198,11 @@ impl Renewal {
         let _turn = self.turn.lock().await;
         let before = self.means.reader.snapshot();
         let license = before.license(self.means.clock.now()).ok_or(RenewError::NoLicense)?;
-        let token = issuer.ask(license, &before.policy().root_url).await?;
+        let Reply { token, date } = issuer.ask(license, &before.policy().root_url).await;
+        if let Some(date) = date {
+            self.means.writer.saw(date);
+        }
+        let token = token?;
         let by = Origin::Renewal { of: license.clone(), started_at_revision: before.revision() };
         self.means.writer.install(token, by, who).await.map_err(RenewError::Install)
     }

@@ -1,189 +1,319 @@
-//! When a license is to be renewed. Pure: claims and time in, a moment out.
+//! When a license is renewed: purely, from what it says and how the last tries ended.
 //!
-//! A token is due `update_days` after it was issued, and `tok_exp_warn_days` before it ends at the latest. Gates of one
-//! vendor do not all call at once: each waits up to a minute more, from the moment it is due or from the moment it is
-//! found overdue. After a failure the wait grows from a minute to an hour, longer if the issuer asks for it; after a
-//! success that leaves the license due, because the issuer gave the same token again, it is an hour.
+//! It is due at `iat` + `update_days`, and at the latest `tok_exp_warn_days` before `exp`. A due moment is met up to a minute
+//! late, by a jitter, so that the gates of one vendor do not all come at once; one that had passed when it was noticed counts
+//! from then. Failures are followed by longer and longer waits, up to an hour, or what the issuer asks for.
 
 use std::time::Duration;
 
+use super::backoff::{Backoff, share};
 use crate::clock::UnixTime;
 use crate::license::Claims;
 
-/// Longest wait once a license is due.
-const JITTER: Duration = Duration::from_secs(60);
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// An issuer that asks for more is asked again all the same.
-const LONGEST_ASKED: Duration = Duration::from_secs(86_400);
-const DAY: u64 = 86_400;
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY_SECS: u64 = 24 * 60 * 60;
 
-/// When `claims` are due for renewal.
-pub(super) fn due(claims: &Claims) -> UnixTime {
-    let days =
-        |days: i64| Duration::from_secs(u64::try_from(days).unwrap_or(0).saturating_mul(DAY));
-    let latest = claims.exp.saturating_sub(days(claims.token_warn_days()));
-    let regular = claims.iat.map(|iat| iat.saturating_add(days(claims.renew_every_days())));
-    regular.map_or(latest, |regular| regular.min(latest))
+/// After failures.
+const BACKOFF: Backoff = Backoff { first: MINUTE, most: HOUR };
+
+/// The renewals of one gate, from one to the next.
+///
+/// Whoever keeps it asks for [`next`](Self::next) whenever license or time changed, and reports how each try ended, those by
+/// hand too. Every `fraction` is a random number from 0 to 1.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    fraction: f64,
+    /// A due moment, and from when on it counts: itself, or when it was noticed, if that was later.
+    noticed: Option<(UnixTime, UnixTime)>,
+    failures: u32,
+    rest: Option<Rest>,
 }
 
-/// What is remembered between two calls.
-#[derive(Debug)]
-pub(super) struct Schedule {
-    /// Where in a minute this gate calls, from 0 to 1.
-    share: f64,
-    /// The due date all the rest is about.
-    due: Option<UnixTime>,
-    /// When it was found to have passed.
-    noticed: Option<UnixTime>,
-    failures: u32,
-    not_before: UnixTime,
+/// Since when nobody is asked again, and for how long.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    since: UnixTime,
+    lasts: Duration,
+    /// After a success: it ends early when the token does.
+    succeeded: bool,
 }
 
 impl Schedule {
-    /// `share`: a random number from 0 to 1.
-    pub(super) fn new(share: f64) -> Self {
-        let share = share.clamp(0.0, 1.0);
-        Self { share, due: None, noticed: None, failures: 0, not_before: UnixTime::default() }
+    /// One without a past.
+    pub const fn new(fraction: f64) -> Self {
+        Self { fraction, noticed: None, failures: 0, rest: None }
     }
 
-    /// When to renew the license of `claims`; a moment that is not after `now` means now.
-    pub(super) fn next(&mut self, claims: &Claims, now: UnixTime) -> UnixTime {
-        let due = due(claims);
-        if self.due != Some(due) {
-            *self = Self { due: Some(due), ..Self::new(self.share) };
+    /// When a license with `claims` is to be renewed, jitter and waits apart.
+    pub fn due(claims: &Claims) -> UnixTime {
+        let last = claims.exp.saturating_sub(days(claims.token_warn_days()));
+        let regular = claims.iat.map(|iat| iat.saturating_add(days(claims.renew_every_days())));
+        regular.map_or(last, |regular| regular.min(last))
+    }
+
+    /// When to try next, for a license with `claims`; a moment that is not later than `now` is now.
+    pub fn next(&mut self, claims: &Claims, now: UnixTime) -> UnixTime {
+        let due = Self::due(claims);
+        let counted = due.max(now);
+        // The clock may have been set back since.
+        let from = match self.noticed {
+            Some((same, from)) if same == due => from.min(counted),
+            Some(_) => {
+                // Another token, another story; only what the issuer gave just now is left alone for its hour.
+                self.failures = 0;
+                self.rest = self.rest.take_if(|rest| rest.succeeded);
+                counted
+            }
+            None => counted,
+        };
+        self.noticed = Some((due, from));
+        let start = from.saturating_add(share(MINUTE, self.fraction));
+        match &mut self.rest {
+            None => start,
+            Some(rest) => {
+                rest.since = rest.since.min(now);
+                start.max(rest.end(claims.exp))
+            }
         }
-        let from = if due > now { due } else { *self.noticed.get_or_insert(now) };
-        // A clock that was set back must not put off a renewal for as long.
-        let not_before = self.not_before.min(now.saturating_add(LONGEST_ASKED));
-        from.saturating_add(JITTER.mul_f64(self.share)).max(not_before)
     }
 
-    /// The issuer answered at `now`.
-    pub(super) fn succeeded(&mut self, now: UnixTime) {
+    /// A renewal succeeded at `now`: the next one is an hour away at least, also when the new license is due already.
+    pub fn succeeded(&mut self, now: UnixTime, fraction: f64) {
         self.failures = 0;
-        self.not_before = now.saturating_add(LONGEST_PAUSE);
+        self.fraction = fraction;
+        self.rest = Some(Rest { since: now, lasts: HOUR, succeeded: true });
     }
 
-    /// The renewal failed at `now`, and the issuer asked not to be called for `retry_after`.
-    pub(super) fn failed(&mut self, now: UnixTime, retry_after: Option<Duration>) {
-        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6));
-        let pause = doubled.min(LONGEST_PAUSE).mul_f64(1.0 - self.share / 4.0);
+    /// A renewal failed at `now`, and the issuer asked to be left alone for `retry_after`. How long to wait now.
+    pub fn failed(
+        &mut self,
+        now: UnixTime,
+        retry_after: Option<Duration>,
+        fraction: f64,
+    ) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
-        self.not_before = now.saturating_add(pause.max(asked));
+        self.fraction = fraction;
+        let lasts = BACKOFF.after(self.failures, retry_after, fraction);
+        self.rest = Some(Rest { since: now, lasts, succeeded: false });
+        lasts
     }
 
-    /// How often it has failed since it last went well.
-    pub(super) const fn failures(&self) -> u32 {
+    /// How many tries have failed since the last one that did not.
+    pub const fn failures(&self) -> u32 {
         self.failures
     }
 }
 
+impl Rest {
+    fn end(&self, exp: UnixTime) -> UnixTime {
+        let left = Duration::from_secs(exp.as_secs().saturating_sub(self.since.as_secs()));
+        let lasts = match self.succeeded {
+            // A token that ends within the hour would have ended by then.
+            true if left > Duration::ZERO => self.lasts.min((left / 2).max(MINUTE)),
+            _ => self.lasts,
+        };
+        self.since.saturating_add(lasts)
+    }
+}
+
+/// Less than none is none.
+fn days(days: i64) -> Duration {
+    Duration::from_secs(u64::try_from(days).unwrap_or(0).saturating_mul(DAY_SECS))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::license::{Algorithm, KeyPair, License, verify};
+    use crate::license::{Algorithm, KeyPair, verify};
 
-    const NOW: u64 = 1_800_000_000;
+    const DAY: u64 = DAY_SECS;
+    /// When the licenses here were issued.
+    const IAT: u64 = 1_800_000_000;
 
-    fn license(claims: &Value) -> License {
-        let pair = KeyPair::generate(Algorithm::EdDSA).expect("a key pair");
-        let mut all = json!({ "sub": "http://a/", "lid": "L", "exp": NOW + 14 * DAY });
-        for (name, value) in claims.as_object().expect("claims") {
-            all[name] = value.clone();
+    static ISSUER: LazyLock<KeyPair> =
+        LazyLock::new(|| KeyPair::generate(Algorithm::ES256).expect("a key pair"));
+
+    /// Claims of a token of 14 days with `changes`; `null` takes one out.
+    fn claims(changes: &Value) -> Claims {
+        let mut claims =
+            json!({ "sub": "https://a.example/", "lid": "L-1", "iat": IAT, "exp": IAT + 14 * DAY });
+        for (name, value) in changes.as_object().into_iter().flatten() {
+            claims[name] = value.clone();
         }
-        verify(&pair.sign(&all).expect("a token"), &pair.trusted()).expect("a license")
+        claims.as_object_mut().expect("claims").retain(|_, value| !value.is_null());
+        let token = ISSUER.sign(&claims).expect("a token");
+        verify(&token, &ISSUER.trusted()).expect("a license").claims().clone()
     }
 
     fn at(seconds: u64) -> UnixTime {
         UnixTime::from_secs(seconds)
     }
 
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
-    fn a_token_is_due_by_its_age_and_before_its_end() {
-        let table = [
-            (json!({ "iat": NOW }), NOW + DAY),
-            (json!({ "iat": NOW, "update_days": 7 }), NOW + 7 * DAY),
-            (json!({ "iat": NOW, "update_days": 0 }), NOW + DAY),
-            (json!({ "iat": NOW, "update_days": -3 }), NOW + DAY),
-            (json!({ "iat": NOW, "update_days": 30 }), NOW + 11 * DAY),
-            (json!({ "iat": NOW, "update_days": 30, "tok_exp_warn_days": 0 }), NOW + 14 * DAY),
-            (json!({ "iat": NOW, "update_days": 30, "tok_exp_warn_days": -1 }), NOW + 14 * DAY),
-            (json!({}), NOW + 11 * DAY),
-            (json!({ "tok_exp_warn_days": 1 }), NOW + 13 * DAY),
+    fn a_license_is_due_by_its_age_and_at_the_latest_before_its_end() {
+        let exp = IAT + 14 * DAY;
+        let last = 1_u64 << 53;
+        let cases = [
+            (json!({}), IAT + DAY),
+            (json!({ "update_days": 7 }), IAT + 7 * DAY),
+            (json!({ "update_days": 0 }), IAT + DAY),
+            (json!({ "update_days": -5 }), IAT + DAY),
+            (json!({ "update_days": 11 }), exp - 3 * DAY),
+            (json!({ "update_days": 12 }), exp - 3 * DAY),
+            (json!({ "update_days": i64::MAX }), exp - 3 * DAY),
+            (json!({ "update_days": 30, "tok_exp_warn_days": 5 }), exp - 5 * DAY),
+            (json!({ "update_days": 30, "tok_exp_warn_days": 0 }), exp),
+            (json!({ "update_days": 30, "tok_exp_warn_days": -9 }), exp),
+            (json!({ "tok_exp_warn_days": 30 }), exp - 30 * DAY),
             (json!({ "tok_exp_warn_days": i64::MAX }), 0),
-            (json!({ "iat": 1_u64 << 53, "update_days": i64::MAX }), NOW + 11 * DAY),
-            (json!({ "iat": NOW, "exp": 0 }), 0),
+            (json!({ "tok_exp_warn_days": i64::MIN }), IAT + DAY),
+            (json!({ "iat": null }), exp - 3 * DAY),
+            (json!({ "iat": null, "update_days": 1 }), exp - 3 * DAY),
+            (json!({ "iat": null, "exp": 0 }), 0),
+            (json!({ "iat": last, "exp": last, "update_days": i64::MAX }), last - 3 * DAY),
+            (json!({ "iat": 0, "exp": last, "update_days": 2 }), 2 * DAY),
         ];
-        for (claims, expected) in table {
-            assert_eq!(due(license(&claims).claims()), at(expected), "{claims}");
+        for (changes, expected) in cases {
+            assert_eq!(Schedule::due(&claims(&changes)).as_secs(), expected, "{changes}");
         }
     }
 
     #[test]
-    fn what_is_due_or_overdue_starts_within_a_minute() {
-        let license = license(&json!({ "iat": NOW }));
-        let due = NOW + DAY;
-        let table = [
-            (0.0, NOW, due),
-            (0.5, NOW, due + 30),
-            (1.0, NOW, due + 60),
-            (0.0, due, due),
-            (0.5, due + 500, due + 530),
-            (1.0, NOW + 300 * DAY, NOW + 300 * DAY + 60),
-            (7.0, NOW, due + 60),
+    fn a_due_moment_is_met_within_a_minute_and_a_missed_one_within_a_minute_of_being_noticed() {
+        let due = IAT + DAY;
+        let ended = IAT + 20 * DAY;
+        let cases = [
+            // When it is first looked at, by which fraction, when it starts.
+            (IAT, 0.0, due),
+            (IAT, 0.5, due + 30),
+            (IAT, 1.0, due + 60),
+            (due, 0.5, due + 30),
+            (due + 1, 0.5, due + 31),
+            (ended, 0.0, ended),
+            (ended, 0.9, ended + 54),
+            // A clock far behind, or at the end of time.
+            (0, 0.5, due + 30),
+            (u64::MAX, 0.5, u64::MAX),
+            // Fractions that are none.
+            (IAT, 9.0, due + 60),
+            (IAT, -1.0, due),
+            (IAT, f64::NAN, due),
         ];
-        for (share, now, expected) in table {
-            let next = Schedule::new(share).next(license.claims(), at(now));
-            assert_eq!(next, at(expected), "{share} {now}");
+        for (first, fraction, expected) in cases {
+            let (claims, mut schedule) = (claims(&json!({})), Schedule::new(fraction));
+            assert_eq!(schedule.next(&claims, at(first)).as_secs(), expected, "{first} {fraction}");
+            // Looking again, and time that passes, move nothing.
+            for later in [0, 1, 59] {
+                let now = at(first.saturating_add(later));
+                assert_eq!(schedule.next(&claims, now).as_secs(), expected, "{first} {later}");
+            }
         }
-        let mut schedule = Schedule::new(0.5);
-        schedule.next(license.claims(), at(due + 500));
-        let later = schedule.next(license.claims(), at(due + 529));
-        assert_eq!(later, at(due + 530), "the minute began when it was noticed");
     }
 
     #[test]
-    fn pauses_grow_to_an_hour_and_end_with_the_next_token() {
-        let (old, new) = (license(&json!({ "iat": NOW })), license(&json!({ "iat": NOW + 9 })));
+    fn another_license_has_another_moment() {
         let mut schedule = Schedule::new(0.0);
-        let now = NOW + 2 * DAY;
-        schedule.next(old.claims(), at(now));
-        for minutes in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-            schedule.failed(at(now), None);
-            assert_eq!(schedule.next(old.claims(), at(now)), at(now + minutes * 60));
-        }
-        assert_eq!(schedule.failures(), 9);
-        assert_eq!(schedule.next(new.claims(), at(now)), at(now), "another token, another story");
-        assert_eq!(schedule.failures(), 0);
+        assert_eq!(schedule.next(&claims(&json!({})), at(IAT)), at(IAT + DAY));
+        let newer = claims(&json!({ "iat": IAT + 5, "exp": IAT + 9 * DAY }));
+        assert_eq!(schedule.next(&newer, at(IAT + 5)), at(IAT + 5 + DAY));
+        // Noticed at one moment, overdue at once.
+        let older = claims(&json!({ "iat": IAT - 2 * DAY }));
+        assert_eq!(schedule.next(&older, at(IAT + 60)), at(IAT + 60));
     }
 
     #[test]
-    fn the_issuer_may_ask_for_a_longer_pause_but_not_for_any() {
-        let license = license(&json!({ "iat": NOW }));
-        let now = NOW + 2 * DAY;
-        let table = [(5, 60), (600, 600), (7200, 7200), (DAY, DAY), (30 * DAY, DAY)];
-        for (asked, expected) in table {
+    fn failures_wait_longer_and_longer_and_as_long_as_the_issuer_asks() {
+        let (claims, mut schedule) = (claims(&json!({})), Schedule::new(0.0));
+        let mut now = at(IAT + DAY);
+        assert_eq!(schedule.next(&claims, now), now);
+        for wait in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
+            assert_eq!(schedule.failed(now, None, 0.0), secs(wait));
+            assert_eq!(schedule.next(&claims, now), now.saturating_add(secs(wait)));
+            now = now.saturating_add(secs(wait));
+        }
+        assert_eq!(schedule.failures(), 8);
+        assert_eq!(schedule.failed(now, Some(secs(7200)), 0.7), secs(7200));
+        assert_eq!(schedule.next(&claims, now), now.saturating_add(secs(7200)));
+        schedule.succeeded(now, 0.0);
+        assert_eq!((schedule.failures(), schedule.failed(now, None, 0.0)), (0, secs(60)));
+    }
+
+    #[test]
+    fn a_failure_long_before_the_moment_does_not_move_it() {
+        let (claims, mut schedule) = (claims(&json!({})), Schedule::new(0.0));
+        schedule.failed(at(IAT), Some(secs(300)), 0.0);
+        assert_eq!(schedule.next(&claims, at(IAT)), at(IAT + DAY));
+    }
+
+    #[test]
+    fn failures_with_one_token_do_not_hold_up_the_next() {
+        let (old, new) = (claims(&json!({})), claims(&json!({ "iat": IAT + 9 })));
+        let (now, mut schedule) = (at(IAT + 2 * DAY), Schedule::new(0.0));
+        schedule.next(&old, now);
+        for _ in 0..9 {
+            schedule.failed(now, Some(secs(DAY)), 0.0);
+        }
+        assert_eq!(schedule.next(&old, now), at(IAT + 3 * DAY));
+        assert_eq!((schedule.next(&new, now), schedule.failures()), (now, 0));
+    }
+
+    #[test]
+    fn a_success_that_leaves_the_license_due_is_not_repeated_within_the_hour() {
+        let now = IAT + 2 * DAY;
+        let next = |changes: &Value| {
             let mut schedule = Schedule::new(0.0);
-            schedule.next(license.claims(), at(now));
-            schedule.failed(at(now), Some(Duration::from_secs(asked)));
-            assert_eq!(schedule.next(license.claims(), at(now)), at(now + expected), "{asked}");
-        }
+            schedule.next(&claims(&json!({})), at(now));
+            schedule.succeeded(at(now), 0.5);
+            schedule.next(&claims(changes), at(now + 1)).as_secs() - now
+        };
+        // The same license, one that warns longer than it lasts, one that is not due.
+        assert_eq!(next(&json!({})), 3600);
+        assert_eq!(next(&json!({ "iat": now, "tok_exp_warn_days": 400 })), 3600);
+        assert_eq!(next(&json!({ "iat": now })), DAY + 30);
+        // Those that would have ended by then.
+        assert_eq!(next(&json!({ "iat": now, "exp": now + 1800 })), 900);
+        assert_eq!(next(&json!({ "iat": now, "exp": now + 10 })), 60);
+        assert_eq!(next(&json!({ "exp": now - 10 })), 3600);
     }
 
     #[test]
-    fn the_same_token_again_is_not_asked_for_again_at_once() {
-        let license = license(&json!({ "iat": NOW }));
-        let mut schedule = Schedule::new(0.0);
-        let now = NOW + 2 * DAY;
-        schedule.next(license.claims(), at(now));
-        schedule.succeeded(at(now));
-        assert_eq!(schedule.next(license.claims(), at(now)), at(now + 3600));
-        let back = now - 20 * 365 * DAY;
-        let next = schedule.next(license.claims(), at(back));
-        assert!(next <= at(NOW + DAY), "a clock set back does not put it off beyond its date");
+    fn a_clock_that_was_set_back_makes_nobody_wait_for_the_time_it_showed() {
+        let (claims, mut schedule) = (claims(&json!({})), Schedule::new(0.0));
+        let ahead = at(IAT + 4000 * DAY);
+        assert_eq!(schedule.next(&claims, ahead), ahead);
+        schedule.failed(ahead, None, 0.0);
+        let right = IAT + 2 * DAY;
+        assert_eq!(schedule.next(&claims, at(right)), at(right + 60));
+        assert_eq!(schedule.next(&claims, at(right + 30)), at(right + 60));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_try_is_late_or_early(
+            first in IAT - 40 * DAY..IAT + 40 * DAY,
+            fraction in 0.0..=1.0,
+            failures in 0_u32..12,
+        ) {
+            static CLAIMS: LazyLock<Claims> = LazyLock::new(|| claims(&json!({})));
+            let mut schedule = Schedule::new(fraction);
+            let first_try = schedule.next(&CLAIMS, at(first)).as_secs();
+            let counted = first.max(IAT + DAY);
+            proptest::prop_assert!((counted..=counted + 60).contains(&first_try));
+            for _ in 0..failures {
+                let wait = schedule.failed(at(first_try), None, fraction).as_secs();
+                let next = schedule.next(&CLAIMS, at(first_try)).as_secs();
+                proptest::prop_assert!((45..=3600).contains(&wait));
+                proptest::prop_assert!((first_try + wait..=first_try + wait + 60).contains(&next));
+            }
+        }
     }
 }

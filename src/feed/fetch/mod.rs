@@ -1,0 +1,234 @@
+//! A document behind a URL, kept fresh: `license.jwks_url`, and `license.revocations` when it is a URL.
+//!
+//! A [`Fetch`] asks by itself as often as the answers say it may, and hands what is new to a [`Recipient`], who says whether
+//! it can be used. What cannot be fetched or used changes nothing: what was good stays, and it is asked for again after a
+//! wait that grows, or as long as the other side wants. An [`Early`] has it asked for before its time.
+
+mod freshness;
+
+use std::future::Future;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use http::header::{ETAG, IF_NONE_MATCH};
+use http::{HeaderValue, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::backoff::Backoff;
+use super::client::{self, Answer, Call, Endpoint};
+use crate::clock::{Clock, UnixTime};
+use crate::random;
+
+/// The longest document.
+pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
+
+/// Between two early requests.
+const COOLDOWN: Duration = Duration::from_secs(60);
+
+/// After failures.
+const BACKOFF: Backoff =
+    Backoff { first: Duration::from_secs(10), most: Duration::from_secs(60 * 60) };
+
+/// So many kinds of failure in a row are told, and no more.
+const MOST_TOLD: usize = 16;
+
+/// Who wants the document.
+pub trait Recipient: Send {
+    /// Takes new content into use, or says what is wrong with it, in a line fit for the log.
+    fn take(&mut self, content: Bytes) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Keeps one document fresh.
+#[derive(Debug)]
+pub struct Fetch<R> {
+    /// The setting that names it, for the log.
+    key: &'static str,
+    endpoint: Endpoint,
+    recipient: R,
+    clock: Clock,
+    requests: mpsc::Receiver<oneshot::Sender<()>>,
+    fraction: fn() -> f64,
+    taken: Option<Taken>,
+    failures: u32,
+    /// Kinds of failure since it last went well.
+    told: Vec<String>,
+    came_early: Option<UnixTime>,
+    /// The other side wants to be left alone for so long, from then on.
+    left_alone: Option<(UnixTime, Duration)>,
+}
+
+/// Has a document asked for before its time.
+#[derive(Clone, Debug)]
+pub struct Early(mpsc::Sender<oneshot::Sender<()>>);
+
+/// The content in use.
+#[derive(Debug)]
+struct Taken {
+    digest: digest::Digest,
+    etag: Option<HeaderValue>,
+    /// How long it said it would stay fresh.
+    said: Option<Duration>,
+}
+
+/// Why there is nothing new that is good.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Call(#[from] client::Error),
+    #[error("the content cannot be used: {0}")]
+    Unusable(String),
+}
+
+impl Early {
+    /// Returns when the document has been asked for, so that whoever missed something in it may look again. Many who ask at
+    /// once get one request, and within a minute of it nobody gets another: then this returns at once.
+    pub async fn refresh(&self) {
+        let (asking, ended) = oneshot::channel();
+        // A fetch that has ended for good lets nobody wait either.
+        if self.0.send(asking).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+}
+
+impl<R: Recipient> Fetch<R> {
+    /// The document at `endpoint`, which the setting `key` names.
+    pub fn new(key: &'static str, endpoint: Endpoint, recipient: R, clock: Clock) -> (Self, Early) {
+        let (early, requests) = mpsc::channel(16);
+        let this = Self {
+            key,
+            endpoint,
+            recipient,
+            clock,
+            requests,
+            fraction: random::fraction,
+            taken: None,
+            failures: 0,
+            told: Vec::new(),
+            came_early: None,
+            left_alone: None,
+        };
+        (this, Early(early))
+    }
+
+    /// Asks at once, and for ever.
+    pub async fn run(mut self) {
+        let mut next = self.clock.now();
+        loop {
+            tokio::select! {
+                () = self.clock.reached(next) => next = self.refresh().await,
+                Some(_asking) = self.requests.recv() => {
+                    if self.may_come_early() {
+                        self.came_early = Some(self.clock.now());
+                        next = self.refresh().await;
+                    }
+                }
+            }
+            // Whoever asked meanwhile has got what was asked for: the end of their wait.
+            while self.requests.try_recv().is_ok() {}
+        }
+    }
+
+    fn may_come_early(&self) -> bool {
+        let now = self.clock.now();
+        // A moment still to come is one of a clock that was set back.
+        let within = |since: UnixTime, span| since <= now && now < since.saturating_add(span);
+        let came = self.came_early.is_some_and(|came| within(came, COOLDOWN));
+        let left_alone = self.left_alone.is_some_and(|(since, span)| within(since, span));
+        !came && !left_alone
+    }
+
+    /// Asks, and says when to ask again.
+    async fn refresh(&mut self) -> UnixTime {
+        let done = self.fetch().await;
+        let now = self.clock.now();
+        let fraction = (self.fraction)();
+        let wait = match done {
+            Ok(said) => {
+                self.went_well();
+                freshness::wait(said, fraction)
+            }
+            Err(failure) => {
+                let asked = failure.retry_after();
+                self.failures = self.failures.saturating_add(1);
+                self.left_alone = asked.map(|span| (now, span));
+                self.tell(&failure);
+                BACKOFF.after(self.failures, asked, fraction)
+            }
+        };
+        now.saturating_add(wait)
+    }
+
+    /// Asks, and says how long what is in use now stays fresh.
+    async fn fetch(&mut self) -> Result<Option<Duration>, Failure> {
+        let mut call = Call::get(MAX_DOCUMENT_BYTES);
+        if let Some(etag) = self.taken.as_ref().and_then(|taken| taken.etag.clone()) {
+            call = call.field(IF_NONE_MATCH, etag);
+        }
+        let answer = self.endpoint.call(call).await?;
+        let said = freshness::said(&answer.fields, answer.at);
+        match (answer.status, &mut self.taken) {
+            (StatusCode::OK, _) => self.take(answer, said).await.map(|()| said),
+            // What it does not say anew counts as before (RFC 9111 section 4.3.4).
+            (StatusCode::NOT_MODIFIED, Some(Taken { etag: Some(_), said: before, .. })) => {
+                *before = said.or(*before);
+                Ok(*before)
+            }
+            _ => Err(self.endpoint.refused(&answer).into()),
+        }
+    }
+
+    async fn take(&mut self, answer: Answer, said: Option<Duration>) -> Result<(), Failure> {
+        let digest = digest::digest(&digest::SHA256, &answer.body);
+        let etag = answer.fields.get(ETAG).cloned();
+        let known = |taken: &Taken| taken.digest.as_ref() == digest.as_ref();
+        if !self.taken.as_ref().is_some_and(known) {
+            self.recipient.take(answer.body).await.map_err(Failure::Unusable)?;
+        }
+        self.taken = Some(Taken { digest, etag, said });
+        Ok(())
+    }
+
+    fn went_well(&mut self) {
+        if self.failures > 0 {
+            let failures = self.failures;
+            tracing::info!(failures, "{} is fetched again", self.key);
+        }
+        self.failures = 0;
+        self.left_alone = None;
+        self.told.clear();
+    }
+
+    /// Says what went wrong, once for each kind until it goes well again.
+    fn tell(&mut self, failure: &Failure) {
+        let kind = failure.to_string();
+        if self.told.len() >= MOST_TOLD || self.told.contains(&kind) {
+            return;
+        }
+        let mut error = kind.clone();
+        let mut cause = std::error::Error::source(failure);
+        while let Some(source) = cause {
+            error = format!("{error}: {source}");
+            cause = source.source();
+        }
+        self.told.push(kind);
+        let key = self.key;
+        tracing::warn!(
+            error,
+            "{key} could not be fetched; what was there stays in use, and it is asked for again"
+        );
+    }
+}
+
+impl Failure {
+    const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Call(error) => error.retry_after(),
+            Self::Unusable(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
