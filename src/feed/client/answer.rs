@@ -90,6 +90,8 @@ async fn collect(body: Incoming, max_bytes: usize) -> Result<Bytes, Fault> {
 mod tests {
     use super::*;
 
+    type Fields = &'static [(&'static str, &'static str)];
+
     fn answer(fields: &[(&'static str, &str)]) -> Answer {
         let field = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), value.parse().expect("a value"))
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn how_long_to_leave_it_alone() {
         let day = 86_400;
-        let cases: [(&[(&str, &str)], Option<u64>); 10] = [
+        let cases: [(Fields, Option<u64>); 10] = [
             (&[], None),
             (&[("retry-after", "0")], Some(0)),
             (&[("retry-after", " 120 ")], Some(120)),

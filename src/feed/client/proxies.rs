@@ -126,6 +126,8 @@ impl std::fmt::Debug for Proxies {
 mod tests {
     use super::*;
 
+    type Environment = &'static [(&'static str, &'static str)];
+
     /// Where a URL leads in an environment: the proxy's URL and credentials.
     fn way(environment: &[(&str, &str)], url: &str) -> Result<Option<String>, ProxyError> {
         let variable = |name: &str| environment.iter().find(|(set, _)| *set == name);
@@ -142,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_environment_names_proxies_as_curl_reads_it() {
-        let cases: [(&[(&str, &str)], &str, Option<&str>); 20] = [
+        let cases: [(Environment, &str, Option<&str>); 20] = [
             (&[], "https://i.example/", None),
             (&[("HTTPS_PROXY", "http://p:1")], "https://i.example/", Some("http://p:1/")),
             (&[("HTTPS_PROXY", "http://p:1")], "http://i.example/", None),

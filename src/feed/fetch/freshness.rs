@@ -83,9 +83,11 @@ mod tests {
     const TEN_PAST: &str = "Fri, 15 Jan 2027 08:10:00 GMT";
     const FIVE_PAST: &str = "Fri, 15 Jan 2027 08:05:00 GMT";
 
+    type Fields = &'static [(&'static str, &'static str)];
+
     #[test]
     fn what_an_answer_says_and_when_it_is_asked_for_again() {
-        let cases: [(&[(&str, &str)], Option<u64>, u64); 26] = [
+        let cases: [(Fields, Option<u64>, u64); 26] = [
             (&[], None, 3600),
             (&[("cache-control", "public")], None, 3600),
             (&[("cache-control", "max-age=600")], Some(600), 600),

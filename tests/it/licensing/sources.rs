@@ -201,7 +201,7 @@ fn the_audit_log_tells_of_a_file_once_and_of_one_changed_between_two_runs() {
     let taken: Vec<_> = lines.iter().filter(|line| line["action"] == "file").collect();
     let named = |line: &&Value| (line["outcome"].clone(), line["new"]["jti"].clone());
     assert_eq!(
-        taken.iter().map(|line| named(line)).collect::<Vec<_>>(),
+        taken.iter().map(named).collect::<Vec<_>>(),
         [(json!("ok"), jti(&first)), (json!("ok"), jti(&second))]
     );
 }

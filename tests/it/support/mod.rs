@@ -12,5 +12,6 @@ pub(crate) mod origin;
 pub(crate) mod program;
 pub(crate) mod scene;
 pub(crate) mod spoil;
+pub(crate) mod timed;
 pub(crate) mod vendor;
 pub(crate) mod wire;
