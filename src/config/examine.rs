@@ -11,7 +11,8 @@ use super::fault::{Fault, Faults};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
 use crate::downstream::Place;
-use crate::license::{self, KeyError, KeyFault, Keys};
+use crate::feed::Secret;
+use crate::license::{self, KeyError, KeyFault, Keys, RevocationList};
 use crate::upstream::Origin;
 
 impl Loaded {
@@ -25,6 +26,7 @@ impl Loaded {
         faults.extend(self.upstream_tls());
         faults.extend(self.authorities("renewal.ca_file", self.config.feed.ca_file.as_deref()));
         faults.extend(self.issuer_keys());
+        faults.extend(self.secret());
         faults.extend(self.store());
         faults.or(())
     }
@@ -50,6 +52,18 @@ impl Loaded {
     pub fn missing_default_keys(&self) -> Option<&Path> {
         let license::Config { keys, keys_named, .. } = &self.config.license;
         (!keys_named && !keys.exists()).then_some(keys)
+    }
+
+    /// Files that are looked at while the gate runs and are not there now: the key that names each, and its path.
+    pub fn missing_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let license::Config { file, revocations, .. } = &self.config.license;
+        let revocations = match revocations {
+            Some(RevocationList::File(path)) => Some(path),
+            Some(RevocationList::Url(_)) | None => None,
+        };
+        let named = [("license.file", file.as_ref()), ("license.revocations", revocations)];
+        let named = named.into_iter().filter_map(|(key, path)| Some((key, path?.as_path())));
+        named.filter(|(_, path)| !path.exists())
     }
 
     fn addresses(&self) -> Vec<Fault> {
@@ -155,6 +169,12 @@ impl Loaded {
 
     fn key_fault(&self, fault: KeyFault) -> Fault {
         self.fault("license.keys", "cannot be used").caused_by(fault)
+    }
+
+    fn secret(&self) -> Option<Fault> {
+        let read = self.config.notify.secret_file.as_deref().map(Secret::read)?;
+        let fault = |error| self.fault("notify.secret_file", "cannot be used").caused_by(error);
+        read.err().map(fault)
     }
 
     /// A directory that is missing is made, one that cannot be written is lived with; a file in its place is a mistake.
