@@ -6,12 +6,12 @@ use std::path::Path;
 
 use rustls::crypto::aws_lc_rs::default_provider;
 
-use super::Loaded;
 use super::fault::{Fault, Faults};
+use super::{Config, Loaded};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
 use crate::downstream::Place;
-use crate::feed::Secret;
+use crate::feed::{Client, Proxies, Secret, SetupError};
 use crate::license::{self, KeyError, KeyFault, Keys, RevocationList};
 use crate::upstream::Origin;
 
@@ -25,6 +25,7 @@ impl Loaded {
         faults.extend(self.certificate());
         faults.extend(self.upstream_tls());
         faults.extend(self.authorities("renewal.ca_file", self.config.feed.ca_file.as_deref()));
+        faults.extend(self.calls());
         faults.extend(self.issuer_keys());
         faults.extend(self.secret());
         faults.extend(self.store());
@@ -169,6 +170,34 @@ impl Loaded {
 
     fn key_fault(&self, fault: KeyFault) -> Fault {
         self.fault("license.keys", "cannot be used").caused_by(fault)
+    }
+
+    /// What keeps the gate from calling those it is to call: no authorities, or a proxy that is none.
+    fn calls(&self) -> Option<Fault> {
+        let Config { license, feed, notify, .. } = &self.config;
+        let revocations = match &license.revocations {
+            Some(RevocationList::Url(url)) => Some(url),
+            Some(RevocationList::File(_)) | None => None,
+        };
+        let urls = [
+            ("renewal.url", feed.url.as_ref()),
+            ("license.jwks_url", license.jwks_url.as_ref()),
+            ("license.revocations", revocations),
+            ("notify.url", notify.url.as_ref()),
+        ];
+        let client = Client::new(feed, Proxies::from_environment(), Clock::system());
+        let failing = |(key, url): (&'static str, Option<&http::Uri>)| {
+            let error = client.endpoint(key, key, url?).err()?;
+            match error {
+                // A file that is named and cannot be used is a fault of its own.
+                SetupError::Authorities(_) if feed.ca_file.is_some() => None,
+                SetupError::Authorities(error) => {
+                    Some(self.fault("renewal.ca_file", "is needed").caused_by(error))
+                }
+                error => Some(self.fault(key, "cannot be called").caused_by(error)),
+            }
+        };
+        urls.into_iter().find_map(failing)
     }
 
     fn secret(&self) -> Option<Fault> {
