@@ -7,7 +7,7 @@ use crate::support::issuer::{Issuer, Script};
 use crate::support::proxy::{Manner, Proxy, has_field, tls_before};
 use crate::support::scene::{Scene, Setup};
 
-/// What `user:s3cr%3at` is to the proxy.
+/// What `user:s3cr%3Aat` is to the proxy.
 const CREDENTIALS: &str = "Basic dXNlcjpzM2NyOmF0";
 
 /// A gate whose issuer is `issuer.example`, a name that leads nowhere; `https` or not, behind a proxy of this manner.
@@ -46,7 +46,7 @@ impl Proxied {
 
     /// The proxy as a URL with user information.
     fn url(&self) -> String {
-        format!("http://user:s3cr%3at@{}", self.proxy.address)
+        format!("http://user:s3cr%3Aat@{}", self.proxy.address)
     }
 
     /// Renews, which must go well; what the proxy was asked.
@@ -198,7 +198,7 @@ fn a_proxy_that_is_down_silent_or_talks_nonsense_is_named() {
     let proxied = Proxied::new("https", Manner::Helps);
     let address = nobody();
     let (message, _) = proxied
-        .env("HTTPS_PROXY", format!("http://user:s3cr%3at@{address}"))
+        .env("HTTPS_PROXY", format!("http://user:s3cr%3Aat@{address}"))
         .fails(502, "licensing.renewal.unreachable");
     assert!(message.starts_with(&format!("The proxy {address} cannot be reached.")), "{message}");
 
