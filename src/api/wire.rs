@@ -150,30 +150,46 @@ pub fn render(status: Status, license: Option<&License>) -> Bytes {
     serde_json::to_vec(&view).map(Bytes::from).unwrap_or_default()
 }
 
+/// A former license in answers.
+#[derive(Serialize)]
+struct FormerView<'a> {
+    #[serde(flatten)]
+    token: TokenView<'a>,
+    #[serde(serialize_with = "seconds")]
+    replaced_at: UnixTime,
+}
+
 /// Former licenses, newest first, each with its status at `now` and the moment it was replaced.
 pub(super) fn history(snapshot: &Snapshot, now: UnixTime) -> Bytes {
-    let view = |former: &'_ Former| {
-        let standing = Standing::of(Some(&former.license), snapshot.policy(), now);
-        let view = TokenView::of(standing.status(), Some(&former.license));
-        let mut view = serde_json::to_value(view).unwrap_or_default();
-        view["replaced_at"] = former.replaced_at.as_secs().into();
-        view
-    };
-    let all: Vec<Value> = snapshot.former().iter().map(view).collect();
+    let mut all = Vec::with_capacity(snapshot.former().len());
+    for Former { license, replaced_at } in snapshot.former() {
+        let status = Standing::of(Some(license), snapshot.policy(), now).status();
+        let token = TokenView::of(status, Some(license));
+        all.push(FormerView { token, replaced_at: *replaced_at });
+    }
     serde_json::to_vec(&all).map(Bytes::from).unwrap_or_default()
 }
 
-/// What `validate` answers: see the API's documentation.
+/// What is to be said about a token, in answers.
+#[derive(Serialize)]
+struct ReportView<'a> {
+    valid: bool,
+    status: u8,
+    checks: Vec<Value>,
+    token: TokenView<'a>,
+    changes: Vec<Value>,
+}
+
+/// What `validate` answers.
 pub(super) fn report(report: &Report, in_force: Option<&License>) -> Bytes {
     let offered = report.license.as_ref();
-    let checks: Vec<Value> = report.checks.iter().map(check).collect();
-    let view = json!({
-        "valid": report.valid,
-        "status": report.status.code(),
-        "checks": checks,
-        "token": TokenView::of(report.status, offered),
-        "changes": offered.map_or_else(Vec::new, |offered| changes(in_force, offered)),
-    });
+    let view = ReportView {
+        valid: report.valid,
+        status: report.status.code(),
+        checks: report.checks.iter().map(check).collect(),
+        token: TokenView::of(report.status, offered),
+        changes: offered.map_or_else(Vec::new, |offered| changes(in_force, offered)),
+    };
     serde_json::to_vec(&view).map(Bytes::from).unwrap_or_default()
 }
 

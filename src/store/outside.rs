@@ -37,7 +37,10 @@ impl Held {
         (self.file.waiting, self.file.unproven) = (None, None);
         let token = match offered.map(|content| Token::from_file(&content)) {
             Err(error) => {
-                self.refuse_file("unreadable");
+                // A file that is still to come changes nothing.
+                if error.kind() != io::ErrorKind::NotFound || self.file.candidate.is_some() {
+                    self.refuse_file("unreadable");
+                }
                 return Offering::Unreadable(error);
             }
             Ok(Err(rejection)) => {

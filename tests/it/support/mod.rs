@@ -13,5 +13,6 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod scene;
 pub(crate) mod spoil;
+pub(crate) mod timed;
 pub(crate) mod vendor;
 pub(crate) mod wire;

@@ -52,7 +52,12 @@ pub(crate) struct Scene {
 impl Setup {
     /// A gate called [`ROOT_URL`] without limits, a dashboard of [`USERS`], a vendor the gate trusts.
     pub(crate) fn new() -> Self {
-        let (vendor, dir) = (Vendor::new(), tempfile::tempdir().expect("a directory"));
+        Self::trusting(Vendor::new())
+    }
+
+    /// The same with this vendor.
+    pub(crate) fn trusting(vendor: Vendor) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
         vendor.write_jwks(dir.path());
         let settings = [
             ("server.root_url", format!("{ROOT_URL:?}")),
