@@ -6,12 +6,13 @@ use std::path::Path;
 
 use rustls::crypto::aws_lc_rs::default_provider;
 
-use super::Loaded;
 use super::fault::{Fault, Faults};
+use super::{Config, Loaded};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
 use crate::downstream::Place;
-use crate::license::{self, KeyError, KeyFault, Keys};
+use crate::feed::{Client, Proxies, Secret, SetupError};
+use crate::license::{self, KeyError, KeyFault, Keys, RevocationList};
 use crate::upstream::Origin;
 
 impl Loaded {
@@ -24,7 +25,9 @@ impl Loaded {
         faults.extend(self.certificate());
         faults.extend(self.upstream_tls());
         faults.extend(self.authorities("renewal.ca_file", self.config.feed.ca_file.as_deref()));
+        faults.extend(self.calls());
         faults.extend(self.issuer_keys());
+        faults.extend(self.secret());
         faults.extend(self.store());
         faults.or(())
     }
@@ -50,6 +53,18 @@ impl Loaded {
     pub fn missing_default_keys(&self) -> Option<&Path> {
         let license::Config { keys, keys_named, .. } = &self.config.license;
         (!keys_named && !keys.exists()).then_some(keys)
+    }
+
+    /// Files that are looked at while the gate runs and are not there now: the key that names each, and its path.
+    pub fn missing_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let license::Config { file, revocations, .. } = &self.config.license;
+        let revocations = match revocations {
+            Some(RevocationList::File(path)) => Some(path),
+            Some(RevocationList::Url(_)) | None => None,
+        };
+        let named = [("license.file", file.as_ref()), ("license.revocations", revocations)];
+        let named = named.into_iter().filter_map(|(key, path)| Some((key, path?.as_path())));
+        named.filter(|(_, path)| !path.exists())
     }
 
     fn addresses(&self) -> Vec<Fault> {
@@ -155,6 +170,40 @@ impl Loaded {
 
     fn key_fault(&self, fault: KeyFault) -> Fault {
         self.fault("license.keys", "cannot be used").caused_by(fault)
+    }
+
+    /// What keeps the gate from calling those it is to call: no authorities, or a proxy that is none.
+    fn calls(&self) -> Option<Fault> {
+        let Config { license, feed, notify, .. } = &self.config;
+        let revocations = match &license.revocations {
+            Some(RevocationList::Url(url)) => Some(url),
+            Some(RevocationList::File(_)) | None => None,
+        };
+        let urls = [
+            ("renewal.url", feed.url.as_ref()),
+            ("license.jwks_url", license.jwks_url.as_ref()),
+            ("license.revocations", revocations),
+            ("notify.url", notify.url.as_ref()),
+        ];
+        let client = Client::new(feed, Proxies::from_environment(), Clock::system());
+        let failing = |(key, url): (&'static str, Option<&http::Uri>)| {
+            let error = client.endpoint(key, key, url?).err()?;
+            match error {
+                // A file that is named and cannot be used is a fault of its own.
+                SetupError::Authorities(_) if feed.ca_file.is_some() => None,
+                SetupError::Authorities(error) => {
+                    Some(self.fault("renewal.ca_file", "is needed").caused_by(error))
+                }
+                error => Some(self.fault(key, "cannot be called").caused_by(error)),
+            }
+        };
+        urls.into_iter().find_map(failing)
+    }
+
+    fn secret(&self) -> Option<Fault> {
+        let read = self.config.notify.secret_file.as_deref().map(Secret::read)?;
+        let fault = |error| self.fault("notify.secret_file", "cannot be used").caused_by(error);
+        read.err().map(fault)
     }
 
     /// A directory that is missing is made, one that cannot be written is lived with; a file in its place is a mistake.

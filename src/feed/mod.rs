@@ -15,12 +15,13 @@ mod mounted;
 mod notify;
 mod renew;
 mod schedule;
+mod secret;
 mod watch;
 
 pub use client::{
     Answer, Call, Client, Endpoint, Error as CallError, Fault, Proxies, ProxyError, SetupError,
 };
-pub use config::Config;
+pub use config::{Config, NotifyConfig};
 pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
 pub use issuer::{Error as IssuerError, Issuer, Reply};
 pub use keyring::{Keyring, WatchedKeys};
@@ -32,6 +33,7 @@ pub use notify::{
 };
 pub use renew::{Means, RenewError, Renewal};
 pub use schedule::Schedule;
+pub use secret::{Secret, SecretError};
 pub use watch::WatchedFile;
 
 #[cfg(test)]
