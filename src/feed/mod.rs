@@ -27,10 +27,7 @@ pub use issuer::{Error as IssuerError, Issuer, Reply};
 pub use keyring::{Keyring, WatchedKeys};
 pub use monitor::Monitor;
 pub use mounted::{Mounted, tell};
-pub use notify::{
-    Config as NotifyConfig, Notice, Notifier, NotifySetupError, Occasion, Queue, Secret,
-    SecretError, Wake,
-};
+pub use notify::{Notice, Notifier, NotifySetupError, Occasion, Queue, Wake};
 pub use renew::{Means, RenewError, Renewal};
 pub use schedule::Schedule;
 pub use secret::{Secret, SecretError};

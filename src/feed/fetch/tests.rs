@@ -50,7 +50,7 @@ impl Log {
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("a lock").write(bytes)
+        std::io::Write::write(&mut *self.0.lock().expect("a lock"), bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

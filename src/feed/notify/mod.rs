@@ -2,29 +2,27 @@
 //!
 //! In: the events that are due, from the store's queue. Out: what became of each. One at a time, by a task of its own, so
 //! that nobody waits for the receiver. What is not taken (2xx) is sent again, after 10 s at first and an hour in the end,
-//! or when the receiver asks for it, until three days after it happened. `notice.rs` writes the bodies, `secret.rs` signs.
+//! or when the receiver asks for it, until three days after it happened. `notice.rs` writes the bodies, `Secret` signs.
 
 mod notice;
-mod secret;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::backoff::Backoff;
 use super::client::{self, Call, Client, Endpoint, Fault, SetupError};
+use super::{NotifyConfig, Secret, SecretError};
 use crate::clock::{Clock, UnixTime};
 use crate::random;
 use crate::store::{Error, Event, Lease, Settled, Writer};
 
 pub use notice::{Notice, Occasion};
-pub use secret::{Secret, SecretError};
 
 /// Between two tries of an event.
 const BACKOFF: Backoff =
@@ -48,15 +46,6 @@ const EVENT: HeaderName = HeaderName::from_static("license-gate-event");
 const TIMESTAMP: HeaderName = HeaderName::from_static("license-gate-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("license-gate-signature");
 
-/// Whom to tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Config {
-    /// The receiver, `http://` or `https://`; `None`, the default: nobody is told.
-    pub url: Option<Uri>,
-    /// File with the secret it knows too, at least 16 bytes; needed with a URL.
-    pub secret_file: Option<PathBuf>,
-}
-
 /// Why nobody can be told.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifySetupError {
@@ -67,7 +56,7 @@ pub enum NotifySetupError {
     #[error("notify.secret_file is missing: events are signed with the secret in it")]
     NoSecret,
     /// The secret cannot be used.
-    #[error(transparent)]
+    #[error("notify.secret_file cannot be used")]
     Secret(#[from] SecretError),
 }
 
@@ -139,7 +128,7 @@ impl<Q: Queue> Notifier<Q> {
     /// # Errors
     /// See [`NotifySetupError`].
     pub fn new(
-        config: &Config,
+        config: &NotifyConfig,
         client: &Client,
         queue: Q,
         wake: Wake,

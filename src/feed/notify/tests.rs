@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -151,7 +152,7 @@ fn notifier(url: &str, queue: Memory, wake: Wake, clock: Clock) -> Notifier<Memo
     let secret = home.path().join("secret");
     std::fs::write(&secret, format!("{SECRET}\n")).expect("written");
     let client = Client::new(&RenewalConfig::default(), Proxies::none(), clock.clone());
-    let config = Config { url: Some(url.parse().expect("a URL")), secret_file: Some(secret) };
+    let config = NotifyConfig { url: Some(url.parse().expect("a URL")), secret_file: Some(secret) };
     Notifier::new(&config, &client, queue, wake, clock).expect("set up").expect("on")
 }
 
@@ -333,7 +334,7 @@ fn without_a_url_nobody_is_told_and_without_a_secret_the_gate_does_not_start() {
     let set_up = |url: Option<&str>, secret_file: Option<PathBuf>| {
         let url = url.map(|url| url.parse().expect("a URL"));
         let (queue, wake) = (Memory::default(), Wake::default());
-        Notifier::new(&Config { url, secret_file }, &client, queue, wake, clock.clone())
+        Notifier::new(&NotifyConfig { url, secret_file }, &client, queue, wake, clock.clone())
     };
     assert!(set_up(None, Some("/nowhere".into())).expect("off").is_none());
     let url = Some("http://r.example/");

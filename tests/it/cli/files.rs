@@ -102,12 +102,12 @@ fn what_is_allowed_and_unwise_is_a_warning() {
         .complains(&["warning: upstream.tls is set", "without TLS"]);
     let plain = "[license]\njwks_url = 'http://a/'\nrevocations = 'http://a/'\n\
         [notify]\nurl = 'http://a/'\nsecret_file = 'secret'\n";
-    check(plain, &[("secret", "hush")])
+    check(plain, &[("secret", "hush, hush and hush")])
         .exits(0)
         .complains(&["warning: license.jwks_url is plain http"])
         .complains(&["warning: license.revocations is plain http"])
         .complains(&["warning: notify.url is plain http"]);
-    check("[notify]\nsecret_file = 'secret'\n", &[("secret", "hush")])
+    check("[notify]\nsecret_file = 'secret'\n", &[("secret", "hush, hush and hush")])
         .exits(0)
         .complains(&["warning: notify.secret_file is set and notify.url is not"]);
 }
@@ -126,7 +126,9 @@ fn files_that_may_appear_later_are_missed_with_a_warning() {
 #[test]
 fn a_secret_must_be_there_and_be_one() {
     let notify = "[notify]\nurl = 'https://a/'\nsecret_file = 'secret'\n";
-    for (content, complaint) in [("\n", "secret is empty"), (&"x".repeat(5000), "longer than")] {
+    for (content, complaint) in
+        [("hush\n", "less than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
+    {
         check(notify, &[("secret", content)])
             .exits(1)
             .complains(&["gate.toml:3: notify.secret_file: cannot be used", complaint]);
