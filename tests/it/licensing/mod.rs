@@ -10,6 +10,7 @@ mod local;
 mod origin;
 mod panics;
 mod paths;
+mod proxied;
 mod removal;
 mod renewal;
 mod schedule;
