@@ -12,7 +12,7 @@
 
 mod audit;
 mod audit_verify;
-#[allow(dead_code, reason = "replicas follow")]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "some of it is for replicas"))]
 mod backend;
 mod config;
 mod directory;
