@@ -41,6 +41,7 @@ pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Stor
 }
 
 /// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
+#[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "a directory needs none"))]
 fn backend(config: &Config, means: &Means) -> Result<(Box<dyn Backend>, Option<Error>), Error> {
     match &config.place {
         Place::File(_) => {

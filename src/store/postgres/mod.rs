@@ -22,7 +22,8 @@ mod statements;
 mod tls;
 mod url;
 
-#[cfg(all(test, feature = "e2e"))]
+#[cfg(test)]
+#[cfg(feature = "e2e")]
 mod tests;
 
 use std::path::PathBuf;
