@@ -264,6 +264,9 @@ impl Parts {
             _ => return Err(UrlError::HalfAPair),
         };
         let roots = self.roots.as_deref().filter(|roots| *roots != "system").map(path);
+        let text = |path: &PathBuf| path.display().to_string();
+        self.roots = roots.as_ref().map(text);
+        (self.cert, self.key) = pair.as_ref().map(|(cert, key)| (text(cert), text(key))).unzip();
         let shown = self.shown(&hosts);
         let several = hosts.len() > 1
             && !self.extras.iter().any(|extra| extra.starts_with("target_session_attrs"));
