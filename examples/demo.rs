@@ -32,6 +32,7 @@ use license_gate::config::Config;
 use license_gate::downstream::{Listen, Place};
 use license_gate::license::{Algorithm, KeyPair};
 use license_gate::shutdown::Stop;
+use license_gate::store;
 use license_gate::upstream::Origin;
 use serde_json::{Map, Value, json};
 use stage_support::Running;
@@ -58,7 +59,7 @@ fn main() -> anyhow::Result<()> {
     config.upstream.origin =
         Origin::Http { host: "127.0.0.1".into(), port: dashboard.address().port() };
     config.license.keys = keys;
-    config.store.dir = files.path().join("data");
+    config.store = store::Config::file(files.path().join("data"));
     config.feed.url = Some(format!("http://{}/renew", issuer.address()).parse()?);
     config.admin.listen = Some(free(9180)?);
     let metrics = config.admin.listen;

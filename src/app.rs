@@ -109,12 +109,14 @@ struct Background {
     monitor: Monitor,
     renewal: Renewal,
     writer: store::Writer,
+    place: store::Place,
 }
 
 impl Background {
     /// Starts all of it on the control runtime, to run until that ends.
     fn start(self) {
-        let Self { mounted, keyring, monitor, renewal, writer } = self;
+        let Self { mounted, keyring, monitor, renewal, writer, place } = self;
+        tokio::spawn(store::follow_others(place, writer.clone()));
         tokio::spawn(mounted.watch(keyring, writer));
         tokio::spawn(monitor.run());
         tokio::spawn(renewal.run());
@@ -140,7 +142,8 @@ impl App {
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
-        let (api, probed, background) = licensing(&config, &root_url, clock, &control, &metrics)?;
+        let (api, probed, background) =
+            licensing(&config, &root_url, clock, &control, &metrics).await?;
         let (access, access_writer) = access_log(&config.telemetry)?.unzip();
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
@@ -253,7 +256,7 @@ impl App {
     }
 }
 
-fn licensing(
+async fn licensing(
     config: &Config,
     root_url: &RootUrl,
     clock: Clock,
@@ -273,7 +276,11 @@ fn licensing(
     };
     let mut file = config.license.file.clone().map(WatchedFile::new);
     let offered = file.as_mut().and_then(WatchedFile::look);
-    let Store { reader, writer, faults, offering } = store::open(&config.store, offered, means)?;
+    // A database is spoken to on this runtime, which must not be waited for here.
+    let settings = config.store.clone();
+    let opening = control.spawn_blocking(move || store::open(&settings, offered, means));
+    let opened = opening.await.map_err(|error| store::Error::Unavailable(error.into()))?;
+    let Store { reader, writer, faults, offering } = opened?;
     for fault in faults {
         let error = format!("{:#}", anyhow::Error::new(fault));
         tracing::warn!(error, "the store needs attention");
@@ -301,6 +308,7 @@ fn licensing(
         monitor: Monitor::new(reader.clone(), writer.clone(), clock.clone()),
         renewal: renewal.clone(),
         writer: writer.clone(),
+        place: config.store.place.clone(),
     };
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
     let probed = Probed {

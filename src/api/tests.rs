@@ -92,7 +92,7 @@ impl Bench {
             metrics: Arc::default(),
             control: control.clone(),
         };
-        let config = StoreConfig { dir: home.path().into(), ..StoreConfig::default() };
+        let config = StoreConfig::file(home.path());
         let store = store::open(&config, None, means).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
         let means = feed::Means {

@@ -205,3 +205,9 @@ pub fn platform_authorities() -> Result<Arc<RootCertStore>, Error> {
 pub fn not_after(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
     validity::not_after(certificate)
 }
+
+/// How a certificate was signed: the encoded object identifier (RFC 5280 section 4.1.1.2); `None` for what is none.
+#[cfg(feature = "postgres")]
+pub fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
+    validity::signature_algorithm(certificate)
+}

@@ -1,4 +1,4 @@
-//! The end of a certificate, out of its DER (RFC 5280 section 4.1): nothing else in it is looked at.
+//! The end of a certificate and how it was signed, out of its DER (RFC 5280 section 4.1): nothing else is looked at.
 
 use crate::clock::UnixTime;
 
@@ -27,6 +27,15 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<UnixTime> {
         (GENERALIZED_TIME, text) => moment(number(text.get(..4)?)?, text.get(4..)?),
         _ => None,
     }
+}
+
+/// The object identifier of `signatureAlgorithm`, as it is encoded.
+#[cfg(feature = "postgres")]
+pub(super) fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
+    const OBJECT_IDENTIFIER: u8 = 0x06;
+    let mut parts = Der(Der(certificate).expect(SEQUENCE)?);
+    parts.expect(SEQUENCE)?;
+    Der(parts.expect(SEQUENCE)?).expect(OBJECT_IDENTIFIER)
 }
 
 /// Values of DER one behind the other.

@@ -34,6 +34,10 @@ impl CheckConfig {
             let message = "is not there, and without keys no license is valid";
             complain(format_args!("warning: license.keys: {} {message}", path.display()));
         }
+        for (key, path) in loaded.missing_files() {
+            let path = path.display();
+            complain(format_args!("warning: {key}: {path} is not there; it is read once it is"));
+        }
         print(loaded.config.render_masked().as_bytes())
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (a flag that is not known or makes no sense is one), 2
 //! cannot bind or start. `check-config`: 0, or 1 with every fault. Every other command: 0, 1 when it could not be done, 2
-//! when it was called wrongly; `license inspect`: 0 valid, 1 invalid, 2 unreadable. What is asked for goes to standard output, what is wrong to standard error; a reader
-//! that goes away early is no error.
+//! when it was called wrongly; `license inspect` and `audit verify`: 0 valid, 1 invalid, 2 unreadable. What is asked for
+//! goes to standard output, what is wrong to standard error; a reader that goes away early is no error.
 
+pub mod audit;
 mod check_config;
 mod completions;
 mod hash_password;
@@ -18,6 +19,8 @@ pub mod request;
 pub mod revoke;
 mod serve;
 mod settings;
+#[cfg(feature = "postgres")]
+pub mod store;
 pub mod streams;
 mod vendor;
 
@@ -61,6 +64,9 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     License(vendor::License),
     Keys(vendor::Keys),
+    Audit(vendor::Audit),
+    #[cfg(feature = "postgres")]
+    Store(vendor::Store),
     HashPassword(hash_password::HashPassword),
     Completions(completions::Completions),
     Man(man::Man),
@@ -93,6 +99,9 @@ impl Command {
             Self::CheckConfig(command) => command.run(),
             Self::License(command) => command.run(),
             Self::Keys(command) => command.run(),
+            Self::Audit(command) => command.run(),
+            #[cfg(feature = "postgres")]
+            Self::Store(command) => command.run(),
             Self::HashPassword(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),

@@ -1,4 +1,5 @@
-//! `license-gate license …` and `license-gate keys …`: the commands about tokens and the keys that sign them.
+//! `license-gate license …`, `keys …`, `audit …` and `store …`: the commands about tokens, the keys that sign them, the record
+//! of what became of them, and where all that is kept.
 //!
 //! Here they get their configuration, their moment and the process's streams; what they do is in files of their own.
 
@@ -9,11 +10,14 @@ use clap::{Args, Subcommand};
 
 use super::output::{complain, complain_all, print};
 use super::settings::store_url;
+#[cfg(feature = "postgres")]
+use super::store;
 use super::streams::Streams;
-use super::{DONE, MISUSED, inspect, issue, keys, request, revoke};
+use super::{DONE, MISUSED, audit, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
 use crate::config::{Config, Faults, Flag, Loaded, Sources};
 use crate::license::RootUrl;
+use crate::store::Place;
 
 /// Inspect license tokens, have them renewed, issue and revoke them
 #[derive(Debug, Args)]
@@ -107,6 +111,55 @@ enum OfKeys {
     Generate(keys::Args),
 }
 
+/// Look after the audit log
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    command: OfAudit,
+}
+
+#[derive(Debug, Subcommand)]
+enum OfAudit {
+    /// Check the audit log's hash chain
+    ///
+    /// Each line holds the SHA-256 of the one before it. FILE is read from its first line; before audit.jsonl the files
+    /// that were rotated away from it (audit.1.jsonl, audit.2.jsonl, …). A gate may be running. Prints how many lines there
+    /// are, of which times, and the hash of the last one: note it elsewhere, for lines cut off at the end leave no trace
+    /// in a chain.
+    ///
+    /// Exit codes: 0 it holds together, 1 it does not, with the first line that breaks it, 2 unreadable.
+    Verify(audit::Args),
+}
+
+/// Move what a gate keeps
+#[cfg(feature = "postgres")]
+#[derive(Debug, Args)]
+pub(super) struct Store {
+    #[command(subcommand)]
+    command: OfStore,
+}
+
+#[cfg(feature = "postgres")]
+#[derive(Debug, Subcommand)]
+enum OfStore {
+    /// Take a directory's content over into an empty database
+    ///
+    /// License, former licenses, revocation list, newest time seen, and the audit log with its chain: all of it, or nothing.
+    /// No gate may use the directory meanwhile, and nothing may have been changed in the database yet. The directory is
+    /// left as it is.
+    ///
+    /// Exit codes: 0 done, 1 not done, 2 called wrongly.
+    Migrate(store::Args),
+}
+
+#[cfg(feature = "postgres")]
+impl Store {
+    pub(super) fn run(self) -> u8 {
+        let OfStore::Migrate(args) = self.command;
+        with_streams(|streams| store::run(&args, streams))
+    }
+}
+
 impl License {
     pub(super) fn run(self) -> u8 {
         let now = Clock::system().now();
@@ -154,8 +207,9 @@ impl Request {
             Ok(root_url) => root_url,
             Err(error) => return complain(error),
         };
-        let (config, store) = (&config.license, config.store.dir.as_path());
-        let instance = request::Instance { config, root_url, store, is_copy: false };
+        let is_copy = !matches!(config.store.place, Place::File(_));
+        let (config, store) = (&config.license, config.store.dir().as_path());
+        let instance = request::Instance { config, root_url, store, is_copy };
         let now = Clock::system().now();
         with_streams(|streams| request::run(&self.args, &instance, now, streams))
     }
@@ -171,6 +225,13 @@ impl Keys {
     pub(super) fn run(self) -> u8 {
         let OfKeys::Generate(args) = self.command;
         with_streams(|streams| keys::run(&args, streams))
+    }
+}
+
+impl Audit {
+    pub(super) fn run(self) -> u8 {
+        let OfAudit::Verify(args) = self.command;
+        with_streams(|streams| audit::run(&args, streams))
     }
 }
 

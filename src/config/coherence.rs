@@ -6,6 +6,7 @@ use super::fault::{Fault, Faults};
 use super::{Config, Loaded};
 use crate::auth::Mode;
 use crate::downstream::{Place, Scheme, TlsFiles};
+use crate::license::RevocationList;
 use crate::upstream::Origin;
 
 /// Adds what does not fit together, except where a key involved is at fault already.
@@ -13,6 +14,7 @@ pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     let mut found = Vec::new();
     found.extend(half_a_pair(loaded));
     found.extend(half_an_upstream_pair(loaded));
+    found.extend(webhook_without_secret(loaded));
     if loaded.config.downstream.tls.as_ref().is_some_and(lacks_a_half) {
         loaded.config.downstream.tls = None;
     }
@@ -52,6 +54,13 @@ fn half_an_upstream_pair(loaded: &Loaded) -> Option<Fault> {
         (Some(_), None) => Some(missing(loaded, cert, key)),
         _ => None,
     }
+}
+
+/// Whoever is called could not tell the gate from anybody else.
+fn webhook_without_secret(loaded: &Loaded) -> Option<Fault> {
+    let notify = &loaded.config.notify;
+    let lacking = notify.url.is_some() && notify.secret_file.is_none();
+    lacking.then(|| missing(loaded, "notify.url", "notify.secret_file"))
 }
 
 fn headers_of_nobody(loaded: &Loaded) -> Option<Fault> {
@@ -117,13 +126,33 @@ fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
 
 /// What is allowed and yet worth telling.
 pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
-    let Config { downstream, upstream, auth, feed, .. } = config;
+    let Config { downstream, upstream, auth, license, feed, notify, .. } = config;
     let plain = |url: &http::Uri| url.scheme_str() == Some("http");
+    let revocations = match &license.revocations {
+        Some(RevocationList::Url(url)) => Some(url),
+        Some(RevocationList::File(_)) | None => None,
+    };
     let unused = |listen: &crate::downstream::Listen| listen.scheme == Some(Scheme::Http);
     let findings = [
         (
             feed.url.as_ref().is_some_and(plain),
             "renewal.url is plain http: whoever is in between can read the license token",
+        ),
+        (
+            license.jwks_url.as_ref().is_some_and(plain),
+            "license.jwks_url is plain http: whoever is in between can have the gate trust any key",
+        ),
+        (
+            revocations.is_some_and(plain),
+            "license.revocations is plain http: whoever is in between can keep the newest list from the gate",
+        ),
+        (
+            notify.url.as_ref().is_some_and(plain),
+            "notify.url is plain http: whoever is in between can read what becomes of the license",
+        ),
+        (
+            notify.url.is_none() && notify.secret_file.is_some(),
+            "notify.secret_file is set and notify.url is not: nobody is told anything",
         ),
         (
             auth.mode == Mode::Local && auth.users.is_empty(),

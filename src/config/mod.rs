@@ -40,6 +40,8 @@ pub struct Config {
     pub store: store::Config,
     /// `[renewal]`.
     pub feed: feed::Config,
+    /// `[notify]`.
+    pub notify: feed::NotifyConfig,
     /// `[auth]`, and the limits per client address of `[limits]`.
     pub auth: auth::Config,
     /// `[admin]`.
@@ -59,6 +61,7 @@ impl Default for Config {
             license: license::Config::default(),
             store: store::Config::default(),
             feed: feed::Config::default(),
+            notify: feed::NotifyConfig::default(),
             auth: auth::Config::default(),
             admin: admin::Config::default(),
             shutdown: shutdown::Config::default(),
@@ -138,6 +141,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::license::RevocationList;
 
     fn load(sources: Sources) -> Result<Config, Faults> {
         Loaded::from_sources(sources).map(|loaded| loaded.config)
@@ -156,7 +160,14 @@ mod tests {
         let mut config = Config::default();
         // A relative path read from the file becomes one relative to the file.
         config.license.keys = "/keys".into();
-        config.store.dir = "/data".into();
+        config.license.file = Some("/license.jwt".into());
+        config.license.jwks_url = Some("https://a/jwks.json".parse().expect("a URL"));
+        config.license.revocations = Some(RevocationList::File("/http:/revoked.jwt".into()));
+        config.store = store::Config { copy: "/copy".into(), ..store::Config::file("/data") };
+        config.store.history = 3;
+        config.store.audit_max_bytes = 3 << 20;
+        config.notify.url = Some("http://a/hook".parse().expect("a URL"));
+        config.notify.secret_file = Some("/secret".into());
         config.downstream.timeouts.idle = std::time::Duration::from_millis(90_500);
         std::fs::write(&path, config.render_masked()).expect("written");
         let again = load(Sources { file: Some(path), ..Sources::default() }).expect("good");

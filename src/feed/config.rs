@@ -1,4 +1,4 @@
-//! Settings of renewal.
+//! Settings of renewal, and of telling others.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,4 +18,13 @@ impl Default for Config {
     fn default() -> Self {
         Self { url: None, ca_file: None, timeout: Duration::from_secs(30) }
     }
+}
+
+/// Whom the gate tells what becomes of its license.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotifyConfig {
+    /// A webhook, `http://` or `https://`; `None`, the default: nobody.
+    pub url: Option<http::Uri>,
+    /// The file with the secret that the webhook knows the gate by; there when `url` is. See [`super::Secret`].
+    pub secret_file: Option<PathBuf>,
 }

@@ -2,7 +2,7 @@
 //!
 //! `mounted.rs` looks at files, `fetch/` at documents behind URLs, `keyring.rs` puts the issuer's keys together, `monitor.rs`
 //! says what time brings. `client/` makes the gate's own calls; `issuer.rs` is the one of a renewal, `schedule.rs` says
-//! when, `renew.rs` is the story around it. Nothing is called when no URL is set.
+//! when, `renew.rs` is the story around it; `notify/` tells others. Nothing is called when no URL is set.
 
 mod backoff;
 mod client;
@@ -12,21 +12,25 @@ mod issuer;
 mod keyring;
 mod monitor;
 mod mounted;
+mod notify;
 mod renew;
 mod schedule;
+mod secret;
 mod watch;
 
 pub use client::{
     Answer, Call, Client, Endpoint, Error as CallError, Fault, Proxies, ProxyError, SetupError,
 };
-pub use config::Config;
+pub use config::{Config, NotifyConfig};
 pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
 pub use issuer::{Error as IssuerError, Issuer, Reply};
 pub use keyring::{Keyring, WatchedKeys};
 pub use monitor::Monitor;
 pub use mounted::{Mounted, tell};
+pub use notify::{Notice, Notifier, NotifySetupError, Occasion, Queue, Wake};
 pub use renew::{Means, RenewError, Renewal};
 pub use schedule::Schedule;
+pub use secret::{Secret, SecretError};
 pub use watch::WatchedFile;
 
 #[cfg(test)]

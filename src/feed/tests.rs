@@ -41,7 +41,7 @@ impl Bench {
             metrics: Arc::default(),
             control: Handle::current(),
         };
-        let config = StoreConfig { dir: home.path().join("data"), ..StoreConfig::default() };
+        let config = StoreConfig::file(home.path().join("data"));
         let store = store::open(&config, None, means).expect("a store");
         let this = Self { store, pair, home };
         let license = this.token("L-1", NOW);

@@ -35,7 +35,7 @@ mod testing;
 
 pub use algorithm::Algorithm;
 pub use claims::Claims;
-pub use config::Config;
+pub use config::{Config, RevocationList};
 pub use excerpt::Excerpt;
 pub use inspect::{Check, Report, inspect, inspect_file};
 pub use key_fault::{KeyError, KeyFault};

@@ -121,26 +121,37 @@ pub(super) struct Audit {
     dir: PathBuf,
     max_bytes: u64,
     tail: Option<Tail>,
+    disk: Disk,
+}
+
+/// How a line gets to the disk and is taken back.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    write: fn(&File, &[u8], u64) -> io::Result<()>,
+    cut: fn(&File, u64) -> io::Result<()>,
 }
 
 /// The end of the log.
 #[derive(Debug)]
 struct Tail {
     file: File,
+    /// Up to the end of the last line.
     length: u64,
     hash: Hash,
     line: Vec<u8>,
+    /// Whether a line that failed could not be taken back.
+    is_torn: bool,
 }
 
 impl Audit {
     /// Touches nothing yet.
     pub(super) const fn new(dir: PathBuf, max_bytes: u64) -> Self {
-        Self { dir, max_bytes, tail: None }
+        Self { dir, max_bytes, tail: None, disk: Disk { write, cut } }
     }
 
     /// What the last line says is stored; see [`stored_by`].
     pub(super) fn stored(&mut self) -> Result<Option<Option<Brief>>, Error> {
-        if !self.dir.join(NAME).exists() && self.rotated()?.is_empty() {
+        if !self.path().exists() && self.rotated()?.is_empty() {
             return Ok(None);
         }
         Ok(stored_by(&self.tail()?.line))
@@ -148,45 +159,53 @@ impl Audit {
 
     /// Appends a line, durably and whole, or leaves the log as it was.
     pub(super) fn append(&mut self, record: &Record) -> Result<(), Error> {
-        let max_bytes = self.max_bytes;
+        let (path, disk, max_bytes) = (self.path(), self.disk, self.max_bytes);
         let tail = self.tail()?;
-        let text = line(record, &tail.hash);
-        let length = text.len() as u64 + 1;
-        if tail.length > 0 && tail.length.saturating_add(length) > max_bytes {
-            self.rotate()?;
-        }
-        let path = self.dir.join(NAME);
-        let tail = self.tail()?;
-        if let Err(source) = write(&tail.file, tail.length, &text) {
-            // Should this fail too, the torn line is cut off when the log is opened again.
-            let _ = tail.file.set_len(tail.length).and_then(|()| tail.file.sync_all());
-            self.tail = None;
+        let text = line(record, &tail.hash) + "\n";
+        let length = text.len() as u64;
+        let is_full = tail.length > 0 && tail.length.saturating_add(length) > max_bytes;
+        let tail = if is_full { self.rotate()? } else { tail };
+        if let Err(source) = (disk.write)(&tail.file, text.as_bytes(), tail.length) {
+            tail.is_torn = (disk.cut)(&tail.file, tail.length).is_err();
             return Err(Error::Io { deed: "append to", path, source });
         }
+        let line = text.trim_end_matches('\n').as_bytes();
         tail.length += length;
-        tail.hash = Hash::of(text.as_bytes());
-        tail.line = text.into_bytes();
+        tail.hash = Hash::of(line);
+        tail.line = line.to_vec();
         Ok(())
     }
 
-    /// The end of the log, opened anew when the file is not the one that was open, or shorter.
+    /// The end of the log, opened anew when the file is not the one that was open, or not as long as it was.
     fn tail(&mut self) -> Result<&mut Tail, Error> {
-        let path = self.dir.join(NAME);
-        let is_same = |tail: &Tail| {
-            let (Ok(named), Ok(held)) = (fs::metadata(&path), tail.file.metadata()) else {
-                return false;
-            };
-            (named.dev(), named.ino(), named.len()) == (held.dev(), held.ino(), tail.length)
-        };
+        let path = self.path();
+        if let Some(torn) = self.tail.as_mut().filter(|tail| tail.is_torn) {
+            (self.disk.cut)(&torn.file, torn.length).map_err(io_error("repair", &path))?;
+            torn.is_torn = false;
+        }
         let tail = match self.tail.take() {
-            Some(tail) if is_same(&tail) => tail,
-            Some(_) | None => self.open(&path)?,
+            None => self.open(&path)?,
+            Some(known) if known.is_at(&path) => known,
+            Some(known) => match self.open(&path) {
+                Ok(found) => found.behind(known, &path),
+                Err(error) => {
+                    self.tail = Some(known);
+                    return Err(error);
+                }
+            },
         };
         Ok(self.tail.insert(tail))
     }
 
     fn open(&self, path: &Path) -> Result<Tail, Error> {
-        let is_new = !path.exists();
+        let is_new = match fs::metadata(path) {
+            Ok(found) if found.is_file() => false,
+            Ok(_) => {
+                let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+                return Err(Error::Io { deed: "open", path: path.to_owned(), source });
+            }
+            Err(_) => true,
+        };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(path).map_err(io_error("open", path))?;
@@ -194,9 +213,10 @@ impl Audit {
             sync(&self.dir).map_err(io_error("sync", &self.dir))?;
         }
         let (length, line) = last_line(&mut file).map_err(io_error("read", path))?;
-        if length < file.metadata().map_err(io_error("read", path))?.len() {
-            tracing::warn!(path = %path.display(), "a torn line at the end of the audit log was cut off");
-            file.set_len(length).map_err(io_error("repair", path))?;
+        let torn_bytes = file.metadata().map_err(io_error("read", path))?.len() - length;
+        if torn_bytes > 0 {
+            (self.disk.cut)(&file, length).map_err(io_error("repair", path))?;
+            tracing::warn!(path = %path.display(), torn_bytes, "a torn line at the end of the audit log was cut off");
         }
         // A new file goes on with the chain of the one before it.
         let line = match line {
@@ -204,7 +224,7 @@ impl Audit {
             None => self.last_rotated_line()?,
         };
         let hash = line.as_deref().map_or_else(Hash::none, Hash::of);
-        Ok(Tail { file, length, hash, line: line.unwrap_or_default() })
+        Ok(Tail { file, length, hash, line: line.unwrap_or_default(), is_torn: false })
     }
 
     fn last_rotated_line(&self) -> Result<Option<Vec<u8>>, Error> {
@@ -214,18 +234,40 @@ impl Audit {
         Ok(last_line(&mut file).map_err(io_error("read", &path))?.1)
     }
 
-    /// Renames the file, which is complete, out of the way.
-    fn rotate(&mut self) -> Result<(), Error> {
+    /// Renames the file, which is complete, out of the way, and begins a new one.
+    fn rotate(&mut self) -> Result<&mut Tail, Error> {
         let next = self.rotated()?.last().map_or(1, |number| number + 1);
-        let path = self.dir.join(NAME);
+        let path = self.path();
         fs::rename(&path, self.dir.join(rotated_name(next))).map_err(io_error("rotate", &path))?;
         self.tail = None;
-        sync(&self.dir).map_err(io_error("sync", &self.dir))
+        sync(&self.dir).map_err(io_error("sync", &self.dir))?;
+        self.tail()
     }
 
     /// Numbers of the files that were rotated, in order.
     fn rotated(&self) -> Result<Vec<u64>, Error> {
         rotated(&self.dir).map_err(io_error("read", &self.dir))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(NAME)
+    }
+}
+
+impl Tail {
+    /// Whether `path` is still the name of this file, and it as long as it was left.
+    fn is_at(&self, path: &Path) -> bool {
+        let (Ok(named), Ok(held)) = (fs::metadata(path), self.file.metadata()) else {
+            return false;
+        };
+        (named.dev(), named.ino(), named.len()) == (held.dev(), held.ino(), self.length)
+    }
+
+    /// What was found in place of `known`. The chain goes on from the line that was known to be the last: what somebody
+    /// else took away, or put in, shows when it is verified.
+    fn behind(self, known: Self, path: &Path) -> Self {
+        tracing::warn!(path = %path.display(), "the audit log was removed, replaced or changed by somebody else; it goes on, and verifying it will show where");
+        Self { hash: known.hash, line: known.line, ..self }
     }
 }
 
@@ -235,19 +277,30 @@ pub(super) fn rotated_name(number: u64) -> String {
 
 /// Numbers of the rotated files in `dir`, in order.
 pub(super) fn rotated(dir: &Path) -> io::Result<Vec<u64>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in entries {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
         let number = name.strip_prefix("audit.").and_then(|rest| rest.strip_suffix(".jsonl"));
-        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        // Spelled otherwise (`audit.01.jsonl`) it is no name of the gate's, nor is one that has no next.
+        numbers.extend(number.filter(|it| rotated_name(*it) == name && *it < u64::MAX));
     }
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-fn write(file: &File, at: u64, text: &str) -> io::Result<()> {
-    file.write_all_at(format!("{text}\n").as_bytes(), at)?;
+fn write(file: &File, line: &[u8], at: u64) -> io::Result<()> {
+    file.write_all_at(line, at)?;
+    file.sync_all()
+}
+
+fn cut(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
     file.sync_all()
 }
 

@@ -23,6 +23,11 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// What is kept now, at the start. What could not be read is told beside it.
     fn load(&mut self) -> (Kept, Vec<Error>);
 
+    /// A license to fall back on at the start, when what others keep does not verify.
+    fn spare(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// What others changed since this was last loaded, refreshed or committed; `None`: nothing. A directory has no others.
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
         Ok(None)

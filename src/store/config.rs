@@ -1,20 +1,68 @@
 //! Settings of the store.
 
+use std::fmt;
 use std::path::PathBuf;
+
+#[cfg(feature = "postgres")]
+use super::postgres::Database;
 
 /// Where the license is kept, and how much beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Directory of `file:DIR`. Default `data`.
-    pub dir: PathBuf,
+    /// Where it is kept. Default: the directory `data`.
+    pub place: Place,
+    /// Directory of this gate's own copy when the store is a database: what it starts with while that is away. Default
+    /// `data`.
+    pub copy: PathBuf,
     /// Former licenses kept for rollback. Default 10; 0: none.
     pub history: usize,
     /// Size in bytes beyond which a new file of the audit log is begun. Default 16 MiB.
     pub audit_max_bytes: u64,
 }
 
+impl Config {
+    /// A directory of one gate's own.
+    pub fn file(dir: impl Into<PathBuf>) -> Self {
+        Self { place: Place::File(dir.into()), ..Self::default() }
+    }
+
+    /// The directory this gate writes to.
+    pub fn dir(&self) -> &PathBuf {
+        match &self.place {
+            Place::File(dir) => dir,
+            #[cfg(feature = "postgres")]
+            Place::Postgres(_) => &self.copy,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
-        Self { dir: "data".into(), history: 10, audit_max_bytes: 16 * 1024 * 1024 }
+        Self {
+            place: Place::File("data".into()),
+            copy: "data".into(),
+            history: 10,
+            audit_max_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// `store.url`. Shown without a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `file:DIR`.
+    File(PathBuf),
+    /// `postgres://…`, shared by replicas.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<Database>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(dir) => write!(out, "file:{}", dir.display()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.fmt(out),
+        }
     }
 }

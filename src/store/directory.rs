@@ -41,7 +41,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Makes sure of the directory and the lock; what is wrong with them is told, and tried again at each change.
     pub(super) fn open(config: &Config) -> Result<(Self, Option<Error>), Error> {
-        let dir = config.dir.clone();
+        let dir = config.dir().clone();
         let mut license = FileStore::new(dir.clone());
         let fault = match license.prepare() {
             Err(error @ FileError::Locked { .. }) => return Err(error.into()),

@@ -11,7 +11,8 @@
 //! `license.file` and the stored one, of which the better is in force at the moment of the question.
 
 mod audit;
-#[allow(dead_code, reason = "replicas follow")]
+mod audit_verify;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "some of it is for replicas"))]
 mod backend;
 mod config;
 mod directory;
@@ -23,6 +24,9 @@ mod history;
 mod open;
 mod outbox;
 mod outside;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod replicas;
 mod snapshot;
 mod writer;
 
@@ -35,14 +39,18 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
+pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
 pub use backend::{Brief, Document, Error, Event, Lease, Record, Settled};
-pub use config::Config;
+pub use config::{Config, Place};
 pub use error::{Fault, InstallError, Offering, RemoveError, RevokeError, RollbackError};
 pub use file::Error as FileError;
 pub use held::{By, Origin};
 pub use history::Former;
 pub use open::open;
 pub use outside::{Offered, Rekeyed};
+#[cfg(feature = "postgres")]
+pub use postgres::{Database, ImportError, Imported, UrlError, import};
+pub use replicas::follow_others;
 pub use snapshot::{Candidate, InForce, KEY_GRACE, Render, Snapshot, Trust};
 pub use writer::Writer;
 

@@ -7,12 +7,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::backend::{Backend, Brief, Error, Kept};
-use super::config::Config;
+use super::config::{Config, Place};
 use super::directory::Directory;
 use super::error::Fault;
 use super::held::{By, Held, Shared, Slot};
 use super::history;
 use super::outside::{Offered, newest_first};
+#[cfg(feature = "postgres")]
+use super::postgres::Postgres;
 use super::snapshot::{Candidate, Snapshot};
 use super::{Means, Reader, Store, Writer};
 use crate::license::{CheckName, License, Rejection, RevocationError, Revocations, Token, verify};
@@ -23,17 +25,37 @@ use crate::telemetry::metrics::{Action, Outcome};
 /// A token that verifies counts whatever its standing. One that does not is set aside under a name of its own. A
 /// directory that is missing or cannot be written is a fault and tried anew at each change.
 ///
+/// A database is spoken to on the control runtime, which must be running elsewhere meanwhile.
+///
 /// # Errors
-/// Another gate works on the directory.
+/// Another gate works on the directory, or a newer one on the database.
 pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Store, Error> {
-    let (directory, unwritable) = Directory::open(config)?;
+    let (backend, unwritable) = backend(config, &means)?;
     let mut faults: Vec<_> = unwritable.into_iter().map(Fault::NotWritable).collect();
-    let mut held = Held::new(Box::new(directory), means, faults.is_empty());
+    let mut held = Held::new(backend, means, faults.is_empty());
     held.load(&mut faults);
     let offering = file.map(|offered| held.offer(offered));
     let reader = Reader(held.shared.clone());
     let control = held.means.control.clone();
     Ok(Store { reader, writer: Writer::new(held, control), faults, offering })
+}
+
+/// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
+#[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "a directory needs none"))]
+fn backend(config: &Config, means: &Means) -> Result<(Box<dyn Backend>, Option<Error>), Error> {
+    match &config.place {
+        Place::File(_) => {
+            let (directory, unwritable) = Directory::open(config)?;
+            Ok((Box::new(directory), unwritable))
+        }
+        #[cfg(feature = "postgres")]
+        Place::Postgres(database) => {
+            let (database, copy) = ((**database).clone(), config.copy.clone());
+            let (database, unavailable) =
+                Postgres::open(database, copy, means.control.clone(), means.clock.clone())?;
+            Ok((Box::new(database), unavailable))
+        }
+    }
 }
 
 impl Held {
@@ -73,6 +95,9 @@ impl Held {
         self.saw(newest_time);
         self.load_revocations(revocations.as_deref(), faults);
         self.load_token(token.as_deref(), faults);
+        if token.is_some() && self.store.candidate.is_none() {
+            self.load_spare();
+        }
         let stored = self.store.license().map(|license| license.token().as_str().to_owned());
         self.entries = newest_first(history);
         // A crash may have come between a license's way into the history and its replacement.
@@ -80,6 +105,11 @@ impl Held {
         self.former = history::verified(&self.entries, &self.trust);
         if let Some(audited) = audited {
             self.reconcile(audited.as_ref(), token.is_some(), faults);
+        }
+        // Only what verifies: what waits for its key is left where it is.
+        if stored.is_some() {
+            let revocations = self.revocations.as_ref().map(|list| list.text().to_owned());
+            self.backend.adopted(stored.as_deref(), revocations.as_deref());
         }
         self.shared.current.store(Arc::new(self.snapshot()));
     }
@@ -107,6 +137,16 @@ impl Held {
                 self.store.unproven = token.ok();
             }
             Err(reason) => faults.extend(self.set_aside(reason)),
+        }
+    }
+
+    /// What others keep is no license, or not yet; this gate has a copy of its own of what was one.
+    fn load_spare(&mut self) {
+        let spare = self.backend.spare().and_then(|content| Token::from_file(&content).ok());
+        let verified = spare.and_then(|token| verify(&token, &self.trust.keys).ok());
+        if let Some(license) = verified {
+            self.saw(license.claims().iat);
+            self.store.candidate = Some(Candidate::new(license.into(), self.means.render));
         }
     }
 

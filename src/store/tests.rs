@@ -62,7 +62,7 @@ impl Bench {
             metrics: Arc::default(),
             control: Handle::current(),
         };
-        open(&Config { dir: dir.into(), ..Config::default() }, None, means)
+        open(&Config::file(dir), None, means)
     }
 
     fn open(&self) -> Store {

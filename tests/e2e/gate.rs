@@ -66,6 +66,18 @@ impl Gate {
         let config = dir.path().join("gate.toml");
         let keys = vendor.public_keys();
         std::fs::write(&config, configuration(upstream, &keys, settings)).unwrap();
+        Self::serve(dir)
+    }
+
+    /// Ends it at once, and starts it again where it was.
+    pub(crate) fn again(self) -> Self {
+        let Self { process, dir, .. } = self;
+        drop(process);
+        Self::serve(dir)
+    }
+
+    fn serve(dir: TempDir) -> Self {
+        let config = dir.path().join("gate.toml");
         let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
         command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
         let process = Process::start(command);

@@ -7,11 +7,14 @@
 
 mod autobahn;
 mod browser;
+#[allow(dead_code, reason = "the tests of the store use it too")]
+mod cluster;
 mod dashboard;
 mod demo;
 mod gate;
 mod grpc;
 mod issuer;
+mod postgres;
 mod process;
 mod prometheus;
 mod sdk;

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// A running program, killed when dropped.
 pub(crate) struct Process {
     child: Child,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
 }
 
 impl Process {
@@ -35,16 +36,15 @@ impl Process {
                 }
             });
         }
-        Self { child, lines }
+        Self { child, lines: Mutex::new(lines) }
     }
 
     /// The first line of which `find` makes something.
     pub(crate) fn line<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
         let until = Instant::now() + DEADLINE;
         let mut said = Vec::new();
-        while let Ok(line) =
-            self.lines.recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
+        let lines = self.lines.lock().unwrap();
+        while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             if let Some(found) = find(&line) {
                 return found;
             }

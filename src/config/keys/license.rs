@@ -1,8 +1,15 @@
-//! `[license]`, `[store]`, `[renewal]`.
+//! `[license]`, `[store]`, `[renewal]`, `[notify]`.
 
-use super::{Key, key, later, set, show};
-use crate::config::read::quantity::{deadline, duration};
+use super::{Key, key, set, show};
+use crate::config::read::quantity::{amount, deadline, duration, show_size, size};
 use crate::config::read::{address, text};
+use crate::license::RevocationList;
+
+/// Each is a file that is read whole when somebody asks for the history.
+const MOST_HISTORY: u32 = 1000;
+/// A line of the audit log is shorter.
+const LEAST_AUDIT_BYTES: usize = 64 * 1024;
+const MOST_AUDIT_BYTES: usize = 1024 * 1024 * 1024;
 
 pub(super) const KEYS: &[Key] = &[
     key(
@@ -13,7 +20,11 @@ pub(super) const KEYS: &[Key] = &[
         },
         |c| show::path(Some(&c.license.keys)),
     ),
-    later("license.jwks_url"),
+    key(
+        "license.jwks_url",
+        |c, v| set(&mut c.license.jwks_url, address::optional_url(v)),
+        |c| show::optional(c.license.jwks_url.as_ref().map(masked)),
+    ),
     key(
         "license.issuers",
         |c, v| set(&mut c.license.issuers, v.each(text::name)),
@@ -34,13 +45,38 @@ pub(super) const KEYS: &[Key] = &[
         |c, v| set(&mut c.license.file, text::optional_path(v)),
         |c| show::path(c.license.file.as_deref()),
     ),
-    later("license.revocations"),
+    key(
+        "license.revocations",
+        |c, v| set(&mut c.license.revocations, address::revocations(v)),
+        |c| match &c.license.revocations {
+            Some(RevocationList::Url(url)) => show::text(masked(url)),
+            Some(RevocationList::File(path)) => show::path(Some(path)),
+            None => show::path(None),
+        },
+    ),
     key(
         "store.url",
-        |c, v| set(&mut c.store.dir, text::directory(v)),
-        |c| show::text(format_args!("file:{}", c.store.dir.display())),
+        |c, v| set(&mut c.store.place, text::place(v)),
+        |c| show::text(&c.store.place),
     ),
-    later("store.history"),
+    key(
+        "store.copy",
+        |c, v| set(&mut c.store.copy, text::path(v)),
+        |c| show::path(Some(&c.store.copy)),
+    ),
+    key(
+        "store.history",
+        |c, v| set(&mut c.store.history, amount(v, 0, MOST_HISTORY)),
+        |c| show::number(c.store.history),
+    ),
+    key(
+        "store.audit_max_bytes",
+        |c, v| {
+            let bytes = size(v, LEAST_AUDIT_BYTES, MOST_AUDIT_BYTES);
+            set(&mut c.store.audit_max_bytes, bytes.map(|bytes| bytes as u64))
+        },
+        |c| show::text(show_size(usize::try_from(c.store.audit_max_bytes).unwrap_or(usize::MAX))),
+    ),
     key(
         "renewal.url",
         |c, v| set(&mut c.feed.url, address::optional_url(v)),
@@ -55,6 +91,16 @@ pub(super) const KEYS: &[Key] = &[
         "renewal.timeout",
         |c, v| set(&mut c.feed.timeout, deadline(v)),
         |c| show::duration(c.feed.timeout),
+    ),
+    key(
+        "notify.url",
+        |c, v| set(&mut c.notify.url, address::optional_url(v)),
+        |c| show::optional(c.notify.url.as_ref().map(masked)),
+    ),
+    key(
+        "notify.secret_file",
+        |c, v| set(&mut c.notify.secret_file, text::optional_path(v)),
+        |c| show::path(c.notify.secret_file.as_deref()),
     ),
 ];
 

@@ -11,7 +11,7 @@ use super::text;
 use crate::config::fault::Fault;
 use crate::config::value::Value;
 use crate::downstream::{Listen, Place, Scheme};
-use crate::license::RootUrl;
+use crate::license::{RevocationList, RootUrl};
 use crate::upstream::Origin;
 
 /// The longest path of a Unix socket: `sun_path` holds 108 bytes with the NUL behind it (unix(7)).
@@ -142,6 +142,22 @@ fn is_plain_segment(segment: &str) -> bool {
 /// An absolute URL; `None` for an empty string, which means none.
 pub(in crate::config) fn optional_url(value: &Value) -> Result<Option<Uri>, Fault> {
     if value.text()?.is_empty() { Ok(None) } else { url(value).map(Some) }
+}
+
+/// `license.revocations`: a path, or a URL; `None` for an empty string, which means none.
+pub(in crate::config) fn revocations(value: &Value) -> Result<Option<RevocationList>, Fault> {
+    match value.text()?.split_once("://") {
+        Some((scheme, _)) if is_scheme(scheme) => {
+            url(value).map(|url| Some(RevocationList::Url(url)))
+        }
+        _ => Ok(text::optional_path(value)?.map(RevocationList::File)),
+    }
+}
+
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(plain)
 }
 
 /// An absolute `http://` or `https://` URL without user information or fragment. Never quoted: it may hold a secret.
@@ -279,6 +295,27 @@ mod tests {
         for text in bad {
             let fault = origin(&written(text)).expect_err(text).to_string();
             assert!(!fault.contains("u:p"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn places_of_a_revocation_list() {
+        let file = |path: &str| Some(RevocationList::File(path.into()));
+        let url = |url: &str| Some(RevocationList::Url(url.parse().expect("a URL")));
+        let good = [
+            ("", None),
+            ("revoked.jwt", file("revoked.jwt")),
+            ("/srv/http:/revoked.jwt", file("/srv/http:/revoked.jwt")),
+            ("/srv/http://revoked.jwt", file("/srv/http://revoked.jwt")),
+            ("http:revoked", file("http:revoked")),
+            ("https://a.example/revoked?x", url("https://a.example/revoked?x")),
+            ("HTTP://a.example", url("http://a.example/")),
+        ];
+        for (text, expected) in good {
+            assert_eq!(revocations(&written(text)).expect(text), expected, "{text}");
+        }
+        for text in ["ftp://a/x", "file:///x", "https://", "https://u:p@a/", "https://a/#f"] {
+            assert!(revocations(&written(text)).is_err(), "{text}");
         }
     }
 

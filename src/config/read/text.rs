@@ -6,6 +6,9 @@ use http::uri::PathAndQuery;
 
 use crate::config::fault::{Fault, Origin};
 use crate::config::value::Value;
+#[cfg(feature = "postgres")]
+use crate::store::Database;
+use crate::store::Place;
 
 /// Text that must say something.
 pub(in crate::config) fn name(value: &Value) -> Result<String, Fault> {
@@ -37,15 +40,34 @@ pub(super) fn anchored(value: &Value, path: &str) -> PathBuf {
     }
 }
 
-/// `store.url`: the directory of `file:DIR`.
-pub(in crate::config) fn directory(value: &Value) -> Result<PathBuf, Fault> {
+/// `store.url`: `file:DIR`, or `postgres://…`.
+pub(in crate::config) fn place(value: &Value) -> Result<Place, Fault> {
     let url = value.text()?;
-    // Not quoted: a database's URL holds its password.
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err(value.fault("\"postgres:\" is not supported by this version"));
+    match url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        true => database(value, url),
+        false => directory(value, url).map(Place::File),
     }
+}
+
+#[cfg(feature = "postgres")]
+fn database(value: &Value, url: &str) -> Result<Place, Fault> {
+    let database = Database::parse(url, |path| anchored(value, path));
+    database.map(|database| Place::Postgres(Box::new(database))).map_err(|error| {
+        // Not quoted: it holds a password.
+        value.fault(error.to_string())
+    })
+}
+
+#[cfg(not(feature = "postgres"))]
+fn database(value: &Value, _: &str) -> Result<Place, Fault> {
+    let message = "is a database, for which this license-gate was not built: use one with the feature \"postgres\"";
+    Err(value.fault(message))
+}
+
+fn directory(value: &Value, url: &str) -> Result<PathBuf, Fault> {
+    // Not quoted: it may be a database's, with a password in it.
     let Some(dir) = url.strip_prefix("file:") else {
-        return Err(value.fault("is not file:DIR"));
+        return Err(value.fault("is neither file:DIR nor postgres://…"));
     };
     let dir = match dir.strip_prefix("//") {
         Some(absolute) if absolute.starts_with('/') => absolute,
@@ -124,12 +146,30 @@ mod tests {
     fn directories_of_the_store() {
         let good = [("file:d", "etc/d"), ("file:/d", "/d"), ("file:///d/e", "/d/e")];
         for (text, expected) in good {
-            assert_eq!(directory(&written(text)).expect(text), Path::new(expected));
+            assert_eq!(place(&written(text)).expect(text), Place::File(expected.into()));
         }
-        for text in ["", "d", "file:", "file://host/d", "postgres://u:secret@h/d", "redis://"] {
-            let fault = directory(&written(text)).expect_err(text).to_string();
+        for text in ["", "d", "file:", "file://host/d", "redis://u:secret@h/d"] {
+            let fault = place(&written(text)).expect_err(text).to_string();
             assert!(!fault.contains("secret"), "{fault}");
         }
+    }
+
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn a_store_may_be_a_database() {
+        let url = "postgres://u:secret@h/d?sslrootcert=ca.pem";
+        let Place::Postgres(database) = place(&written(url)).expect(url) else { panic!("{url}") };
+        assert!(database.to_string().contains("sslrootcert=etc/ca.pem"), "{database}");
+        let fault = place(&written("postgres://u:secret@h/d?sslmode=prefer")).expect_err("lax");
+        let fault = fault.to_string();
+        assert!(fault.contains("sslmode=verify-full") && !fault.contains("secret"), "{fault}");
+    }
+
+    #[test]
+    #[cfg(not(feature = "postgres"))]
+    fn a_database_takes_a_gate_that_was_built_for_it() {
+        let fault = place(&written("postgres://u:secret@h/d")).expect_err("not built").to_string();
+        assert!(fault.contains("feature") && !fault.contains("secret"), "{fault}");
     }
 
     #[test]

@@ -74,8 +74,7 @@ impl Proxies {
             _ => &self.http,
         };
         let Some(Setting(variable, value)) = setting else { return Ok(None) };
-        let any = Matcher::builder().all("http://proxy.invalid").no(&*self.no).build();
-        if any.intercept(url).is_none() {
+        if self.spares(url) {
             return Ok(None);
         }
         let error = |fault| ProxyError { variable, fault };
@@ -89,6 +88,14 @@ impl Proxies {
             return Err(error("is not the URL of a proxy"));
         }
         Ok(Some(Place { variable, intercept }))
+    }
+
+    /// Whether `url` is reached without.
+    fn spares(&self, url: &Uri) -> bool {
+        // To the matcher a star is every name, and no address.
+        let everybody = self.no.split(',').any(|entry| entry == "*");
+        let any = Matcher::builder().all("http://proxy.invalid").no(&*self.no).build();
+        everybody || any.intercept(url).is_none()
     }
 }
 
@@ -144,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_environment_names_proxies_as_curl_reads_it() {
-        let cases: [(Environment, &str, Option<&str>); 20] = [
+        let cases: [(Environment, &str, Option<&str>); 21] = [
             (&[], "https://i.example/", None),
             (&[("HTTPS_PROXY", "http://p:1")], "https://i.example/", Some("http://p:1/")),
             (&[("HTTPS_PROXY", "http://p:1")], "http://i.example/", None),
@@ -186,6 +193,7 @@ mod tests {
                 Some("http://p:1/"),
             ),
             (&[("all_proxy", "http://p:1"), ("no_proxy", "*")], "https://i.example/", None),
+            (&[("all_proxy", "http://p:1"), ("no_proxy", "a *")], "https://10.1.2.3/", None),
             (&[("all_proxy", "http://p:1"), ("no_proxy", "10.0.0.0/8")], "https://10.1.2.3/", None),
             (&[("all_proxy", "http://p:1"), ("no_proxy", "::1")], "https://[::1]:9/", None),
             (

@@ -31,6 +31,34 @@ struct Bench {
     running: JoinHandle<()>,
 }
 
+/// What is logged in this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time();
+        tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let log = self.0.lock().expect("a lock");
+        String::from_utf8_lossy(&log).lines().map(str::to_owned).collect()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("a lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Takes everything but what begins with "bad".
 struct Choosy(Arc<Mutex<Vec<Bytes>>>);
 
@@ -281,6 +309,29 @@ async fn a_clock_that_was_set_back_forbids_nobody_to_ask_early() {
     bench.will_answer(ok("", "three"));
     bench.early.refresh().await;
     assert_eq!(bench.taken(), ["one", "two", "three"]);
+}
+
+#[tokio::test]
+async fn each_kind_of_failure_is_told_once_until_it_goes_well_again() {
+    let log = Log::default();
+    let _told = log.listen();
+    let mut bench = Bench::start(status("500 Oops")).await;
+    bench.asked().await;
+    bench.asks_after(10, ok("", "bad")).await;
+    bench.asks_after(20, status("500 Oops")).await;
+    bench.asks_after(40, ok("", "bad")).await;
+    bench.asks_after(80, ok("", "one")).await;
+    bench.asks_after(3600, ok("", "one")).await;
+    bench.asks_after(3600, status("500 Oops")).await;
+    let refused = "error=\"license.jwks_url refused with status 500\"";
+    let unusable = "error=\"the content cannot be used: it begins with 3 bytes of no good\"";
+    let lines = log.lines();
+    let expected = [refused, unusable, "license.jwks_url is fetched again failures=4", refused];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.contains(expected), "{expected}: {line}");
+        assert!(!line.contains("k=v"), "{line}");
+    }
 }
 
 #[tokio::test]

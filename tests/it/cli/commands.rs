@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::program::Place;
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 11] = [
     &["serve"],
     &["check-config"],
     &["license", "inspect"],
@@ -12,6 +12,7 @@ const COMMANDS: [&[&str]; 10] = [
     &["license", "issue"],
     &["license", "revoke"],
     &["keys", "generate"],
+    &["audit", "verify"],
     &["hash-password"],
     &["completions"],
     &["man"],
@@ -44,8 +45,22 @@ fn misuse_is_told_apart_from_a_bad_configuration() {
     place.run(&["bogus"]).exits(2);
     place.run(&["man", "--bogus"]).exits(2);
     place.run(&["completions", "tcl"]).exits(2);
+    place.run(&["audit", "verify"]).exits(2);
     place.run(&["serve", "--bogus"]).exits(1).complains(&["--bogus"]);
     place.run(&["check-config", "--bogus"]).exits(1).complains(&["--bogus"]);
+}
+
+#[test]
+fn an_audit_log_is_verified() {
+    let place = Place::new();
+    let line = format!("{{\"time\":\"2027-01-15T08:00:00Z\",\"prev\":\"{:064}\"}}\n", 0);
+    place.write("audit.jsonl", &line);
+    let verify = ["audit", "verify", "audit.jsonl"];
+    let out = place.run(&verify).exits(0).out;
+    assert!(out.starts_with("ok: 1 line in 1 file, 2027-01-15T08:00:00Z"), "{out}");
+    place.write("audit.jsonl", &line.repeat(2));
+    place.run(&verify).exits(1).complains(&["audit.jsonl, line 2: "]);
+    place.run(&["audit", "verify", "absent"]).exits(2).complains(&["cannot read absent"]);
 }
 
 #[test]

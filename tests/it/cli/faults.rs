@@ -75,14 +75,25 @@ const FILES: &[(&str, &[&str])] = &[
     ("[upstream.tls]\ncert_file = 'c'", &["gate.toml:2: upstream.tls.key_file: is missing"]),
     ("[upstream.tls]\nkey_file = 'c'", &["gate.toml:2: upstream.tls.cert_file: is missing"]),
     ("[upstream.tls]\nserver_name = 'a b'", &["upstream.tls.server_name: \"a b\" is neither"]),
-    ("[license]\njwks_url = 'https://a/'", &["license.jwks_url: is not supported"]),
+    ("[license]\njwks_url = 'jwks.json'", &["gate.toml:2: license.jwks_url: is not a URL"]),
+    ("[license]\njwks_url = 'https://u:hunter2@a/'", &["license.jwks_url: takes no user name"]),
     ("[license]\nfile = 1", &["license.file: "]),
-    ("[license]\nrevocations = 'x'", &["license.revocations: is not supported"]),
+    ("[license]\nrevocations = 'ftp://a/x'", &["gate.toml:2: license.revocations: is not a URL"]),
+    ("[license]\nrevocations = []", &["license.revocations: takes a string"]),
     ("[license]\nkeys = ''", &["license.keys: is empty"]),
     ("[license]\nissuers = ['']", &["license.issuers: is empty"]),
-    ("[store]\nurl = 'data'", &["store.url: is not file:DIR"]),
-    ("[store]\nurl = 'postgres://u:hunter2@h/d'", &["store.url:", "not supported"]),
-    ("[store]\nhistory = 10", &["store.history: is not supported"]),
+    ("[store]\nurl = 'data'", &["store.url: is neither file:DIR nor postgres://"]),
+    ("[store]\nurl = 'postgres://u:hunter2@h/d?ssl=1'", &["store.url:", "support"]),
+    ("[store]\nhistory = -1", &["gate.toml:2: store.history: -1 is not between 0 and 1000"]),
+    ("[store]\nhistory = 'all'", &["store.history: takes a whole number"]),
+    ("[store]\naudit_max_bytes = '1KiB'", &["store.audit_max_bytes: 1KiB is not between 64KiB"]),
+    ("[store]\naudit_max_bytes = '1 parsec'", &["store.audit_max_bytes:", "is not a size"]),
+    ("[notify]\nurl = 'a'", &["gate.toml:2: notify.url: is not a URL"]),
+    ("[notify]\nurl = 'https://a/'", &["gate.toml:2: notify.secret_file: is missing"]),
+    (
+        "[notify]\nurl = 'https://a/'\nsecret_file = 'none'",
+        &["gate.toml:3: notify.secret_file: cannot be used", "No such file"],
+    ),
     ("[renewal]\nurl = 'ftp://a'", &["renewal.url: is not a URL"]),
     ("[auth]\nmode = 'ldap'", &["auth.mode: \"ldap\" is none of dashboard, local"]),
     ("[auth]\npublic_check = 'yes'", &["auth.public_check: takes true or false"]),
@@ -203,7 +214,7 @@ fn a_named_file_that_is_missing_or_no_text_is_an_error() {
 fn keys_of_later_versions_may_say_that_nothing_is_wanted() {
     let place = Place::new();
     let file = "[server]\nproxy_protocol = false\n[server.tls]\ncert_file = ''\nkey_file = ''\n\
-        client_ca_file = ''\n[upstream]\nhttp2 = false\n[license]\njwks_url = ''\nfile = ''\n\
+        client_ca_file = ''\n[upstream]\nhttp2 = false\n[license]\njwks_url = ''\nfile = ''\nrevocations = ''\n\
         [gate]\nrules = []\n";
     place.write("gate.toml", file);
     place.run(&["check-config", "--config", "gate.toml"]).exits(0);

@@ -100,4 +100,56 @@ fn what_is_allowed_and_unwise_is_a_warning() {
     check("[upstream.tls]\nserver_name = 'dash.example'\n", &[])
         .exits(0)
         .complains(&["warning: upstream.tls is set", "without TLS"]);
+    let plain = "[license]\njwks_url = 'http://a/'\nrevocations = 'http://a/'\n\
+        [notify]\nurl = 'http://a/'\nsecret_file = 'secret'\n";
+    check(plain, &[("secret", "hush, hush and hush")])
+        .exits(0)
+        .complains(&["warning: license.jwks_url is plain http"])
+        .complains(&["warning: license.revocations is plain http"])
+        .complains(&["warning: notify.url is plain http"]);
+    check("[notify]\nsecret_file = 'secret'\n", &[("secret", "hush, hush and hush")])
+        .exits(0)
+        .complains(&["warning: notify.secret_file is set and notify.url is not"]);
+}
+
+#[test]
+fn files_that_may_appear_later_are_missed_with_a_warning() {
+    let both = "[license]\nfile = 'license.jwt'\nrevocations = 'revoked.jwt'\n";
+    check(both, &[])
+        .exits(0)
+        .complains(&["warning: license.file: license.jwt is not there"])
+        .complains(&["warning: license.revocations: revoked.jwt is not there"]);
+    let ran = check(both, &[("license.jwt", ""), ("revoked.jwt", "")]).exits(0);
+    assert!(!ran.err.contains("is not there; it is read"), "{ran:?}");
+}
+
+#[test]
+fn a_secret_must_be_there_and_be_one() {
+    let notify = "[notify]\nurl = 'https://a/'\nsecret_file = 'secret'\n";
+    for (content, complaint) in
+        [("hush\n", "less than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
+    {
+        check(notify, &[("secret", content)])
+            .exits(1)
+            .complains(&["gate.toml:3: notify.secret_file: cannot be used", complaint]);
+    }
+}
+
+#[test]
+fn a_proxy_of_the_environment_that_is_none_is_a_fault_where_it_is_needed() {
+    let place = Place::new();
+    place.write("gate.toml", "[renewal]\nurl = 'https://issuer.example/'\n");
+    place.write("off.toml", "[server]\nlisten = ['127.0.0.1:0']\n");
+    for command in ["check-config", "serve"] {
+        for value in ["socks5://user:hunter2@p:1", "http://user:hunter2@p:port"] {
+            let environment = [("HTTPS_PROXY", value)];
+            let ran = place
+                .run_with(&[command, "--config", "gate.toml"], &environment, "")
+                .exits(1)
+                .complains(&["HTTPS_PROXY", "write http://HOST:PORT"]);
+            assert!(!ran.err.contains("hunter2"), "{ran:?}");
+        }
+    }
+    let environment = [("HTTPS_PROXY", "socks5://p:1")];
+    place.run_with(&["check-config", "--config", "off.toml"], &environment, "").exits(0);
 }

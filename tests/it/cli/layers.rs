@@ -122,6 +122,6 @@ fn a_printed_configuration_reads_back_as_the_same() {
     let printed = place.run(&["check-config", "--listen", "127.0.0.1:0"]).exits(0).out;
     place.write("gate.toml", &printed.replace("keys = \"certs/issuer\"\n", ""));
     assert_eq!(place.run(&["check-config", "--config", "./gate.toml"]).exits(0).out, {
-        printed.replace("file:data", "file:./data")
+        printed.replace("file:data", "file:./data").replace("copy = \"data", "copy = \"./data")
     });
 }

@@ -11,6 +11,7 @@ mod local;
 mod origin;
 mod panics;
 mod paths;
+mod proxied;
 mod removal;
 mod renewal;
 mod schedule;

@@ -208,6 +208,8 @@ fn an_issuer_that_is_silent_is_504() {
     let renewing = Renewing::within("300ms");
     renewing.fails(Script::Silent, 504, "licensing.renewal.timeout");
     renewing.fails(Script::Stalls, 504, "licensing.renewal.timeout");
+    let slow = Script::Trickles(renewing.newer().sign());
+    renewing.fails(slow, 504, "licensing.renewal.timeout");
     let token = renewing.newer().sign();
     renewing.issuer.play(Script::Grants(token.clone()));
     renewing.scene.renew().is(200);

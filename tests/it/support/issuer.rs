@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -16,6 +17,8 @@ pub(crate) enum Script {
     Grants(String),
     /// The same, one byte at a time.
     Drips(String),
+    /// The same, so slowly that it does not end while a test runs.
+    Trickles(String),
     /// The same, once [`Issuer::release`] is called.
     Ponders(String),
     /// This status line, fields and body; see [`answer`].
@@ -89,6 +92,11 @@ impl Issuer {
             }
         });
         Self { address, shared }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its renewal endpoint.
@@ -170,6 +178,11 @@ impl Shared {
                 stream.set_nodelay(true)?;
                 grant(&token).bytes().try_for_each(|byte| stream.write_all(&[byte]))
             }
+            Script::Trickles(token) => grant(&token).bytes().try_for_each(|byte| {
+                stream.write_all(&[byte])?;
+                thread::sleep(Duration::from_millis(100));
+                Ok(())
+            }),
             Script::Ponders(token) => {
                 let pondering = |state: &mut State| !state.released;
                 drop(self.changed.wait_while(self.state(), pondering).expect("a lock"));

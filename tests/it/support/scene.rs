@@ -37,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) dashboard: Dashboard,
     dir: TempDir,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 /// A scene that plays.
@@ -45,6 +46,7 @@ pub(crate) struct Scene {
     pub(crate) vendor: Vendor,
     pub(crate) dashboard: Dashboard,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -64,13 +66,20 @@ impl Setup {
             ("limits.failed_sign_ins_per_minute", "0".to_owned()),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
-        Self { vendor, dashboard: Dashboard::knowing(USERS), dir, settings }
+        let dashboard = Dashboard::knowing(USERS);
+        Self { vendor, dashboard, dir, settings, environment: Vec::new() }
     }
 
     /// Sets `key` (dotted) to a TOML `value`.
     pub(crate) fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.settings.retain(|(set, _)| set != key);
         self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Sets a variable of the gate's environment.
+    pub(crate) fn env(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -100,15 +109,20 @@ impl Setup {
 
     /// Starts the gate.
     pub(crate) fn start(self) -> Scene {
-        let Self { vendor, dashboard, dir, settings } = self;
-        let gate = builder(&dashboard, &settings).in_dir(dir).start();
-        Scene { gate, vendor, dashboard, settings }
+        let Self { vendor, dashboard, dir, settings, environment } = self;
+        let gate = builder(&dashboard, &settings, &environment).in_dir(dir).start();
+        Scene { gate, vendor, dashboard, settings, environment }
     }
 }
 
-fn builder(dashboard: &Dashboard, settings: &[(String, String)]) -> Builder {
-    let before = Builder::before(dashboard.address);
-    settings.iter().fold(before, |builder, (key, value)| builder.set(key, value))
+fn builder(
+    dashboard: &Dashboard,
+    settings: &[(String, String)],
+    environment: &[(String, String)],
+) -> Builder {
+    let gate = Builder::before(dashboard.address);
+    let gate = settings.iter().fold(gate, |gate, (key, value)| gate.set(key, value));
+    environment.iter().fold(gate, |gate, (name, value)| gate.env(name, value))
 }
 
 impl Scene {
@@ -124,11 +138,11 @@ impl Scene {
 
     /// Kills the gate, does `work` while there is none, and starts another on what it left.
     pub(crate) fn restart_after(self, work: impl FnOnce()) -> Self {
-        let Self { gate, vendor, dashboard, settings } = self;
+        let Self { gate, vendor, dashboard, settings, environment } = self;
         let dir = gate.kill();
         work();
-        let gate = builder(&dashboard, &settings).in_dir(dir).start();
-        Self { gate, vendor, dashboard, settings }
+        let gate = builder(&dashboard, &settings, &environment).in_dir(dir).start();
+        Self { gate, vendor, dashboard, settings, environment }
     }
 
     /// A request to the gate by nobody.

@@ -1,0 +1,200 @@
+//! A directory's content, taken over into an empty database: license, history, revocations, newest time, audit log.
+//!
+//! One transaction: all of it is there afterwards, or nothing. The directory is locked meanwhile and left as it is.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::connect::{Session, Trouble};
+use super::put_back::sequence;
+use super::schema::{self, error};
+use super::statements::{self, whole};
+use super::url::Database;
+use crate::random;
+use crate::store::audit::{Hash, NAME, rotated, rotated_name};
+use crate::store::audit_verify::{VerifyError, verify};
+use crate::store::backend::{Backend, Error, Kept};
+use crate::store::config::Config;
+use crate::store::directory::Directory;
+
+/// For all of it; audit logs grow large.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Lines of the audit log sent at once.
+const BATCH: usize = 500;
+
+/// What was taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Whether there was a license.
+    pub license: bool,
+    /// How many former licenses.
+    pub history: usize,
+    /// Whether there was a revocation list.
+    pub revocations: bool,
+    /// How many lines of the audit log.
+    pub lines: usize,
+}
+
+/// Why nothing was taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// There is nothing to take over.
+    #[error("{} is not a directory", .0.display())]
+    NoDirectory(PathBuf),
+    /// It is in use, or cannot be read.
+    #[error(
+        "the directory cannot be taken over: stop the gate that uses it, and see that it can be read"
+    )]
+    Source(#[source] Error),
+    /// It is no text.
+    #[error(
+        "license.jwt is no text, and nothing was taken over: remove it, or put a license there"
+    )]
+    NotText,
+    /// Its chain is broken, and would be so for ever.
+    #[error("the audit log does not hold together, and nothing was taken over")]
+    Audit(#[source] VerifyError),
+    /// A line of it cannot be read.
+    #[error("the audit log cannot be read, and nothing was taken over")]
+    Lines(#[source] io::Error),
+    /// Somebody said something there already.
+    #[error(
+        "the database is not empty, and nothing was taken over: \
+         gates have changed something there, or this was done before"
+    )]
+    NotEmpty,
+    /// The database.
+    #[error("the database has taken over nothing")]
+    Database(#[source] Error),
+    /// The end of it got lost.
+    #[error(
+        "whether the database has taken it over is not known: do it again; if it is not empty then, it has"
+    )]
+    Unknown(#[source] Error),
+}
+
+/// Takes over what is in `dir`. Blocks, while the runtime of `control` runs elsewhere.
+///
+/// # Errors
+/// See [`ImportError`]; the directory is as it was, and so is the database.
+pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Imported, ImportError> {
+    if !dir.is_dir() {
+        return Err(ImportError::NoDirectory(dir.to_owned()));
+    }
+    // Holds the lock until the end.
+    let (mut source, fault) = Directory::open(&Config::file(dir)).map_err(ImportError::Source)?;
+    let (kept, faults) = source.load();
+    if let Some(fault) = fault.into_iter().chain(faults).next() {
+        return Err(ImportError::Source(fault));
+    }
+    let token = kept.token.as_ref().map(|token| String::from_utf8(token.clone())).transpose();
+    let token = token.map_err(|_| ImportError::NotText)?;
+    let logs = logs(dir)?;
+    control.block_on(async {
+        let work = async {
+            let session = Session::open(database, database.connect_timeout, None).await;
+            let session = session.map_err(|trouble| ImportError::Database(trouble.into()))?;
+            schema::ready(&session.client, true).await.map_err(ImportError::Database)?;
+            let imported = fill(&session.client, token.as_deref(), &kept, &logs).await?;
+            statements::end(&session.client).await.map_err(ImportError::Unknown)?;
+            Ok(imported)
+        };
+        let late = || ImportError::Unknown(Trouble::Silent(PATIENCE).into());
+        timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
+    })
+}
+
+/// The files of the audit log, oldest first, once they have been found to hold together.
+fn logs(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
+    let newest = dir.join(NAME);
+    let numbers = rotated(dir).map_err(ImportError::Lines)?;
+    let mut files: Vec<_> = numbers.into_iter().map(|n| dir.join(rotated_name(n))).collect();
+    if newest.exists() {
+        verify(&newest).map_err(ImportError::Audit)?;
+        files.push(newest);
+    }
+    Ok(files)
+}
+
+/// Puts everything into the database, in a transaction that is left open.
+async fn fill(
+    client: &Client,
+    token: Option<&str>,
+    kept: &Kept,
+    logs: &[PathBuf],
+) -> Result<Imported, ImportError> {
+    let refused = ImportError::Database;
+    statements::begin(client).await.map_err(refused)?;
+    let patience = format!(
+        "set local statement_timeout = {0}; set local idle_in_transaction_session_timeout = {0}",
+        PATIENCE.as_millis()
+    );
+    client.batch_execute(&patience).await.map_err(|e| refused(error(e)))?;
+    if !statements::is_empty(client).await.map_err(refused)? {
+        return Err(ImportError::NotEmpty);
+    }
+    for former in &kept.history {
+        statements::keep_former(client, former).await.map_err(refused)?;
+    }
+    let lines = copy_lines(client, logs).await?;
+    let revocations = kept.revocations.as_deref();
+    let listed = revocations.map(|list| whole(sequence(list).unwrap_or_default()));
+    let newest = kept.newest_time.map(|newest| whole(newest.as_secs()));
+    let change_id = random::name() + &random::name();
+    let state = "update license_gate.state set token = $1, revocations = $2, revocations_seq = $3, \
+                 newest_time = $4, change_id = $5, revision = revision + 1";
+    let with: [statements::Parameter<'_>; 5] = [
+        (&token, Type::TEXT),
+        (&revocations, Type::TEXT),
+        (&listed, Type::INT8),
+        (&newest, Type::INT8),
+        (&change_id, Type::TEXT),
+    ];
+    statements::run(client, state, &with).await.map_err(refused)?;
+    statements::announce(client, 1).await.map_err(refused)?;
+    Ok(Imported {
+        license: token.is_some(),
+        history: kept.history.len(),
+        revocations: revocations.is_some(),
+        lines,
+    })
+}
+
+/// Lines as they are: their chain goes on in the database.
+async fn copy_lines(client: &Client, logs: &[PathBuf]) -> Result<usize, ImportError> {
+    let mut count = 0;
+    let mut batch: Vec<String> = Vec::new();
+    for path in logs {
+        for line in BufReader::new(File::open(path).map_err(ImportError::Lines)?).lines() {
+            batch.push(line.map_err(ImportError::Lines)?);
+            if batch.len() == BATCH {
+                count += send_lines(client, count, &mut batch).await?;
+            }
+        }
+    }
+    Ok(count + send_lines(client, count, &mut batch).await?)
+}
+
+async fn send_lines(
+    client: &Client,
+    before: usize,
+    batch: &mut Vec<String>,
+) -> Result<usize, ImportError> {
+    let lines = std::mem::take(batch);
+    let hash = |line: &String| Hash::of(line.as_bytes()).as_str().to_owned();
+    let hashes: Vec<_> = lines.iter().map(hash).collect();
+    let before = whole(before as u64);
+    let send = "insert into license_gate.audit (seq, line, hash) \
+                select $1 + n, line, hash from unnest($2::text[], $3::text[]) with ordinality as t (line, hash, n)";
+    let with: [statements::Parameter<'_>; 3] =
+        [(&before, Type::INT8), (&lines, Type::TEXT_ARRAY), (&hashes, Type::TEXT_ARRAY)];
+    statements::run(client, send, &with).await.map_err(ImportError::Database)?;
+    Ok(lines.len())
+}

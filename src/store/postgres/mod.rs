@@ -1,0 +1,388 @@
+//! The license in a PostgreSQL database that replicas share, and a copy of it for this replica alone.
+//!
+//! ```text
+//! change ── the row is still the one we know ── swapped, with history and audit ── committed ── NOTIFY
+//!           else Conflict, nothing changed      one transaction                    copy.rs      listen.rs, everywhere
+//! ```
+//!
+//! The database is not trusted: what comes out of it is verified by the store, as a file's content is. With it away
+//! everything but changes goes on, from memory or, after a restart, from the copy. Every call has a deadline. A connection
+//! that failed is dropped, and the next call makes a new one: a change at once, others after a pause.
+//!
+//! [`Postgres`] blocks on the runtime whose handle it has: it is called on threads that may wait, while the runtime runs
+//! elsewhere.
+
+mod connect;
+mod copy;
+mod import;
+mod listen;
+mod put_back;
+mod schema;
+mod statements;
+mod tls;
+mod url;
+
+#[cfg(test)]
+#[cfg(feature = "e2e")]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio_postgres::Client;
+
+use super::backend::{Backend, Change, Document, Error, Event, Kept, Lease, Record, Settled};
+use super::{chain, file};
+use crate::clock::{Clock, UnixTime};
+use crate::random;
+use connect::{Session, Trouble, in_time};
+use copy::Copy;
+use statements::{Mark, Progress};
+
+pub use import::{ImportError, Imported, import};
+pub(super) use listen::listen;
+pub use url::{Database, UrlError};
+
+/// For finding out what became of a change, beyond the deadline of the change itself.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// The database, and this replica's copy.
+#[derive(Debug)]
+pub(super) struct Postgres {
+    database: Database,
+    runtime: Handle,
+    clock: Clock,
+    session: Option<Session>,
+    pause: Pause,
+    copy: Copy,
+    /// The state that the store knows of.
+    known: Option<Mark>,
+    /// What the store has verified and put in force.
+    adopted: put_back::Adopted,
+    /// Under which name this replica holds leases.
+    holder: String,
+    /// Whether the database says that there is no license, which is another thing than one that does not verify.
+    says_none: bool,
+    /// Whether the tables were there once: then they are not made anew.
+    seen: bool,
+}
+
+/// Who is waiting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// Somebody who wants a change.
+    Change,
+    /// Nobody.
+    Background,
+}
+
+impl Postgres {
+    /// Takes the lock of the copy, reaches for the database, and makes its tables if they are missing; what is wrong with
+    /// either is told, and tried again later. Blocks.
+    ///
+    /// # Errors
+    /// [`file::Error::Locked`], [`Error::SchemaTooNew`]: reasons not to start.
+    pub(super) fn open(
+        database: Database,
+        copy: PathBuf,
+        runtime: Handle,
+        clock: Clock,
+    ) -> Result<(Self, Option<Error>), Error> {
+        let mut this = Self {
+            database,
+            runtime,
+            clock,
+            session: None,
+            pause: Pause::default(),
+            copy: Copy::new(copy),
+            known: None,
+            adopted: put_back::Adopted::default(),
+            holder: random::name(),
+            says_none: false,
+            seen: false,
+        };
+        let unwritable = match this.copy.prepare() {
+            Err(error @ file::Error::Locked { .. }) => return Err(error.into()),
+            prepared => prepared.err().map(Error::from),
+        };
+        match this.call(Urgency::Change, async |_| Ok(())) {
+            Err(error @ Error::SchemaTooNew { .. }) => Err(error),
+            reached => Ok((this, reached.err().or(unwritable))),
+        }
+    }
+
+    /// Does `work` over a connection, a new one if need be.
+    fn call<T>(
+        &mut self,
+        urgency: Urgency,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.call_within(urgency, self.database.connect_timeout, work)
+    }
+
+    fn call_within<T>(
+        &mut self,
+        urgency: Urgency,
+        connecting: Duration,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let runtime = self.runtime.clone();
+        let outcome = runtime.block_on(async {
+            self.connect(urgency, connecting).await?;
+            let session = self.session.as_ref().ok_or(Trouble::Closed)?;
+            let outcome = in_time(work(&session.client)).await;
+            if matches!(outcome, Err(Error::Conflict)) {
+                in_time(statements::give_up(&session.client)).await?;
+            }
+            outcome
+        });
+        match &outcome {
+            Ok(_) | Err(Error::Conflict) => self.pause = Pause::default(),
+            Err(_) => {
+                self.session = None;
+                self.pause.lengthen();
+            }
+        }
+        outcome
+    }
+
+    async fn connect(&mut self, urgency: Urgency, within: Duration) -> Result<(), Error> {
+        if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
+            return Ok(());
+        }
+        self.session = None;
+        if urgency == Urgency::Background && self.pause.lasts() {
+            return Err(Trouble::Resting.into());
+        }
+        let session = Session::open(&self.database, within, None).await?;
+        in_time(schema::ready(&session.client, !self.seen)).await?;
+        self.seen = true;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// Reads everything, and remembers which state it is.
+    fn read(&mut self, urgency: Urgency) -> Result<Kept, Error> {
+        let (mark, kept) = self.call(urgency, async |on| statements::load(on).await)?;
+        let kept = if mark.is_unsaid() { self.beside_copy(kept) } else { kept };
+        self.says_none = kept.token.is_none();
+        self.known = Some(mark);
+        Ok(kept)
+    }
+
+    /// Where the database says nothing, what the copy says goes on.
+    fn beside_copy(&mut self, kept: Kept) -> Kept {
+        let (copy, _) = self.copy.load();
+        Kept {
+            token: kept.token.or(copy.token),
+            revocations: kept.revocations.or(copy.revocations),
+            newest_time: kept.newest_time.max(copy.newest_time),
+            ..kept
+        }
+    }
+
+    /// What became of a change that was on its way when the connection was lost. `Ok`: it was made.
+    fn settle_change(&mut self, change_id: &str, lost: Error) -> Result<i64, Error> {
+        let look = async |on: &Client| {
+            if !statements::has_change(on, change_id).await? {
+                return Err(Trouble::NotMade.into());
+            }
+            statements::mark(on).await
+        };
+        match self.call_within(Urgency::Change, SETTLING, look) {
+            Ok(mark) if mark.change_id == change_id => Ok(mark.revision),
+            // It was made, and another one after it: the next refresh brings that.
+            Ok(_) => Ok(0),
+            Err(error) => {
+                tracing::debug!(%error, "what became of the change is not known");
+                Err(lost)
+            }
+        }
+    }
+
+    /// The state after a change of our own. What others changed beside it is still to be read.
+    fn advance(&mut self, revision: i64, change_id: Option<String>) {
+        let Some(known) = &mut self.known else { return };
+        if revision == known.revision + 1 {
+            known.revision = revision;
+        }
+        if let Some(change_id) = change_id {
+            known.change_id = change_id;
+        }
+    }
+
+    fn copied(&self, outcome: Result<(), file::Error>) {
+        if let Err(error) = outcome {
+            let error = chain(&error);
+            tracing::warn!(
+                error,
+                "the replica's own copy could not be written: a start without the database would find an older one"
+            );
+        }
+    }
+}
+
+impl Backend for Postgres {
+    fn is_own(&self) -> bool {
+        false
+    }
+
+    fn load(&mut self) -> (Kept, Vec<Error>) {
+        let (copy, faults) = self.copy.load();
+        let mut faults: Vec<Error> = faults.into_iter().map(Error::from).collect();
+        // At a start it was just reached for: not twice, when that was in vain.
+        match self.read(Urgency::Background) {
+            Ok(kept) => {
+                let newest_time = kept.newest_time.max(copy.newest_time);
+                (Kept { newest_time, ..kept }, faults)
+            }
+            Err(error) => {
+                faults.push(error);
+                (copy, faults)
+            }
+        }
+    }
+
+    fn spare(&mut self) -> Option<Vec<u8>> {
+        self.copy.load().0.token
+    }
+
+    fn refresh(&mut self) -> Result<Option<Kept>, Error> {
+        let found = self.call(Urgency::Change, async |on| statements::mark(on).await)?;
+        let put_back = found.is_unsaid() && self.put_back();
+        if self.known.as_ref() == Some(&found) && !put_back {
+            return Ok(None);
+        }
+        let lower = self.known.as_ref().filter(|known| found.revision < known.revision);
+        if let Some(known) = lower {
+            let (found, known) = (found.revision, known.revision);
+            tracing::warn!(
+                "the database went back from revision {known} to {found}: it was restored, or made anew"
+            );
+        }
+        self.read(Urgency::Change).map(Some)
+    }
+
+    fn adopted(&mut self, token: Option<&str>, revocations: Option<&str>) {
+        if token.is_some() || self.says_none {
+            let kept = self.copy.keep_license(token);
+            self.copied(kept);
+        }
+        if let Some(list) = revocations {
+            let kept = self.copy.keep_revocations(list);
+            self.copied(kept);
+        }
+        self.adopted.remember(token, revocations);
+        if self.known.as_ref().is_some_and(Mark::is_unsaid) {
+            self.put_back();
+        }
+    }
+
+    fn commit(&mut self, change: &Change<'_>) -> Result<(), Error> {
+        let expected = self.known.clone().ok_or(Trouble::Unread)?;
+        let change_id = random::name() + &random::name();
+        let mut progress = Progress::default();
+        let made = self.call(Urgency::Change, async |on| {
+            statements::commit(on, change, &expected, &change_id, &mut progress).await
+        });
+        let revision = match made {
+            Err(lost @ Error::Unavailable(_)) if progress == Progress::Committing => {
+                self.settle_change(&change_id, lost)?
+            }
+            made => made?,
+        };
+        self.advance(revision, Some(change_id));
+        self.adopted.license(change.token);
+        let kept = self.copy.keep_license(change.token);
+        self.copied(kept);
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Error> {
+        self.call(Urgency::Background, async |on| statements::record(on, record).await)
+    }
+
+    fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<bool, Error> {
+        let keep = async |on: &Client| statements::keep_revocations(on, list, sequence).await;
+        let (is_kept, revision) = self.call(Urgency::Change, keep)?;
+        if let Some(revision) = revision {
+            self.advance(revision, None);
+        }
+        if is_kept {
+            self.adopted.revocations(list);
+            let kept = self.copy.keep_revocations(list);
+            self.copied(kept);
+        }
+        Ok(is_kept)
+    }
+
+    fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error> {
+        let copied = self.copy.keep_time(newest);
+        self.call(Urgency::Background, async |on| statements::keep_time(on, newest).await)?;
+        copied.map_err(Error::from)
+    }
+
+    fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
+        self.copy.keep_document(name, content).map_err(Error::from)
+    }
+
+    fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {
+        self.copy.document(name).map_err(Error::from)
+    }
+
+    fn take_lease(&mut self, lease: Lease, span: Duration) -> Result<bool, Error> {
+        let (name, holder) = (name_of(lease), self.holder.clone());
+        let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        self.call(Urgency::Background, async |on| {
+            statements::take_lease(on, name, &holder, millis).await
+        })
+    }
+
+    fn give_lease_back(&mut self, lease: Lease) -> Result<(), Error> {
+        let (name, holder) = (name_of(lease), self.holder.clone());
+        self.call(Urgency::Background, async |on| {
+            statements::give_lease_back(on, name, &holder).await
+        })
+    }
+
+    fn post(&mut self, event: &Event) -> Result<bool, Error> {
+        self.call(Urgency::Background, async |on| statements::post(on, event).await)
+    }
+
+    fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
+        self.call(Urgency::Background, async |on| statements::due_events(on, now).await)
+    }
+
+    fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
+        self.call(Urgency::Background, async |on| statements::settle(on, key, settled).await)
+    }
+}
+
+fn name_of(lease: Lease) -> &'static str {
+    match lease {
+        Lease::Schedule => "schedule",
+        Lease::Renewal => "renewal",
+    }
+}
+
+/// For how long the database is left alone after it failed: twice as long each time, up to 5 s.
+#[derive(Debug, Default)]
+struct Pause {
+    length: Duration,
+    until: Option<Instant>,
+}
+
+impl Pause {
+    const SHORTEST: Duration = Duration::from_millis(250);
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    fn lengthen(&mut self) {
+        self.length = (self.length * 2).clamp(Self::SHORTEST, Self::LONGEST);
+        self.until = Some(Instant::now() + self.length);
+    }
+
+    fn lasts(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+}

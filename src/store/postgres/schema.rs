@@ -1,0 +1,90 @@
+//! The tables, and how they come to be: migrations, each once, in order, by whichever gate is there first.
+//!
+//! A gate that runs never makes tables anew that were lost: somebody may be restoring them at that moment. It does at its
+//! start, or when it reaches the database for the first time.
+
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::connect::Trouble;
+use crate::store::backend::Error;
+
+/// What the n-th version adds to the one before.
+const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+
+/// The version this gate works with.
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// Gates that migrate wait for each other at this lock ("license").
+const LOCK: &str = "select pg_advisory_xact_lock(7811882084966)";
+
+/// Makes sure that the tables are those of [`VERSION`]; makes them, or changes them, if it `may`.
+pub(super) async fn ready(client: &Client, may: bool) -> Result<(), Error> {
+    match version(client).await {
+        Ok(found) if found == VERSION => Ok(()),
+        Ok(found) if found > VERSION => Err(Error::SchemaTooNew { found, known: VERSION }),
+        Ok(_) | Err(Error::SchemaLost) if may => migrate(client).await,
+        Ok(_) => Err(Error::SchemaLost),
+        Err(error) => Err(error),
+    }
+}
+
+/// The version of the tables; [`Error::SchemaLost`]: there are none.
+async fn version(client: &Client) -> Result<i32, Error> {
+    let found = client
+        .query_typed_one("select max(version) from license_gate.schema_version", &[])
+        .await
+        .map_err(error)?;
+    let found: Option<i32> = found.try_get(0).map_err(error)?;
+    found.ok_or(Error::SchemaLost)
+}
+
+async fn migrate(client: &Client) -> Result<(), Error> {
+    client.batch_execute(&format!("{}; {LOCK}", super::statements::BEGIN)).await.map_err(error)?;
+    // Somebody else may have been at it until now.
+    let rows = client
+        .query_typed_one("select to_regclass('license_gate.schema_version') is not null", &[])
+        .await
+        .map_err(error)?;
+    let found = match rows.try_get(0).map_err(error)? {
+        true => match version(client).await {
+            Err(Error::SchemaLost) => 0,
+            found => found?,
+        },
+        false => 0,
+    };
+    if found > VERSION {
+        return Err(Error::SchemaTooNew { found, known: VERSION });
+    }
+    if found == 0 {
+        make(client).await?;
+    }
+    for (version, migration) in (1_i32..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+        let noted = format!("insert into license_gate.schema_version values ({version})");
+        client.batch_execute(&format!("{migration}; {noted}")).await.map_err(error)?;
+        tracing::info!("store.schema_version" = version, "made the tables of the database");
+    }
+    client.batch_execute("commit").await.map_err(error)
+}
+
+/// The schema and the table of its version. A schema that an administrator made is enough where nobody may make one.
+async fn make(client: &Client) -> Result<(), Error> {
+    let rows = client
+        .query_typed_one("select to_regnamespace('license_gate') is null", &[])
+        .await
+        .map_err(error)?;
+    let schema = if rows.try_get(0).map_err(error)? { "create schema license_gate;" } else { "" };
+    let table = "create table if not exists license_gate.schema_version (version int not null)";
+    client.batch_execute(&format!("{schema} {table}")).await.map_err(error)
+}
+
+/// What an error of the database means to the store.
+pub(super) fn error(error: tokio_postgres::Error) -> Error {
+    match error.code() {
+        Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME) => Error::SchemaLost,
+        Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
+            Error::Conflict
+        }
+        _ => Trouble::Refused(error).into(),
+    }
+}

@@ -1,0 +1,350 @@
+//! What is said to the database. Every change is one transaction, and waits for the row of `state` where it has to come
+//! after others; no statement is prepared, so that a pooler may lie in between.
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use super::schema::error;
+use crate::clock::UnixTime;
+use crate::store::audit::{self, Hash};
+use crate::store::backend::{Change, Entry, Error, Event, Kept, Record, Settled};
+
+/// Whatever the database's defaults are: each statement sees what was committed before it, nothing waits longer than the
+/// gate does, a row is not held by a gate that is gone, and what is answered is on disk.
+pub(super) const BEGIN: &str = "begin isolation level read committed read write; \
+    set local statement_timeout = 3000; set local lock_timeout = 3000; \
+    set local idle_in_transaction_session_timeout = 5000; \
+    select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'";
+
+/// A stored token is read no further: what is longer than any token will not verify.
+const MAX_READ: &str = "262144";
+
+/// Events given out at once.
+const EVENTS: &str = "16";
+
+/// Which state this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) revision: i64,
+    pub(super) change_id: String,
+}
+
+impl Mark {
+    /// Whether no license was ever installed or removed here.
+    pub(super) fn is_unsaid(&self) -> bool {
+        self.change_id.is_empty()
+    }
+
+    fn of(row: &Row) -> Result<Self, Error> {
+        Ok(Self { revision: get(row, "revision")?, change_id: get(row, "change_id")? })
+    }
+}
+
+/// How far a change has come when it fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing of it will stay.
+    #[default]
+    Open,
+    /// It was told to stay; perhaps that was heard.
+    Committing,
+}
+
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, Error> {
+    row.try_get(name).map_err(error)
+}
+
+/// A number of seconds or of a sequence; the largest there is rather than one that does not fit.
+pub(super) fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn moment(seconds: i64) -> UnixTime {
+    UnixTime::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+pub(super) async fn run(
+    client: &Client,
+    statement: &str,
+    with: &[Parameter<'_>],
+) -> Result<u64, Error> {
+    client.execute_typed(statement, with).await.map_err(error)
+}
+
+async fn rows(client: &Client, statement: &str, with: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+    client.query_typed(statement, with).await.map_err(error)
+}
+
+/// The one row of `state`. Without it the tables are not those a gate made.
+async fn state(client: &Client, statement: &str) -> Result<Row, Error> {
+    rows(client, statement, &[]).await?.pop().ok_or(Error::SchemaLost)
+}
+
+pub(super) async fn begin(client: &Client) -> Result<(), Error> {
+    client.batch_execute(BEGIN).await.map_err(error)
+}
+
+pub(super) async fn end(client: &Client) -> Result<(), Error> {
+    client.batch_execute("commit").await.map_err(error)
+}
+
+pub(super) async fn give_up(client: &Client) -> Result<(), Error> {
+    client.batch_execute("rollback").await.map_err(error)
+}
+
+/// Which state the database is in.
+pub(super) async fn mark(client: &Client) -> Result<Mark, Error> {
+    Mark::of(&state(client, "select revision, change_id from license_gate.state").await?)
+}
+
+/// All that is kept, of one moment.
+pub(super) async fn load(client: &Client) -> Result<(Mark, Kept), Error> {
+    let begin =
+        "begin isolation level repeatable read read only; set local statement_timeout = 3000";
+    client.batch_execute(begin).await.map_err(error)?;
+    let columns = format!(
+        "select revision, change_id, left(token, {MAX_READ}) as token, revocations, newest_time from license_gate.state"
+    );
+    let row = state(client, &columns).await?;
+    let token: Option<String> = get(&row, "token")?;
+    let newest_time: Option<i64> = get(&row, "newest_time")?;
+    let kept = Kept {
+        token: token.map(String::into_bytes),
+        history: history(client).await?,
+        revocations: get(&row, "revocations")?,
+        newest_time: newest_time.map(moment),
+        // The line and the change it tells of are one transaction here.
+        audited: None,
+    };
+    end(client).await?;
+    Ok((Mark::of(&row)?, kept))
+}
+
+async fn history(client: &Client) -> Result<Vec<Entry>, Error> {
+    let columns = format!(
+        "select id, replaced_at, left(token, {MAX_READ}) as token from license_gate.history order by id desc limit 1000"
+    );
+    let entry = |row: &Row| {
+        let replaced_at = moment(get(row, "replaced_at")?);
+        Ok(Entry { id: get(row, "id")?, replaced_at, token: get(row, "token")? })
+    };
+    rows(client, &columns, &[]).await?.iter().map(entry).collect()
+}
+
+/// Changes the license, if the last change of it is still the one `expected`. Gives the new revision.
+pub(super) async fn commit(
+    client: &Client,
+    change: &Change<'_>,
+    expected: &Mark,
+    change_id: &str,
+    progress: &mut Progress,
+) -> Result<i64, Error> {
+    begin(client).await?;
+    let swap = "update license_gate.state set token = $1, change_id = $2, revision = revision + 1 \
+                where change_id = $3 returning revision";
+    let with: [Parameter<'_>; 3] =
+        [(&change.token, Type::TEXT), (&change_id, Type::TEXT), (&expected.change_id, Type::TEXT)];
+    let Some(row) = rows(client, swap, &with).await?.pop() else {
+        // That there is no row at all is another thing than that it has moved on.
+        mark(client).await?;
+        return Err(Error::Conflict);
+    };
+    let revision: i64 = get(&row, "revision")?;
+    if let Some(former) = change.former {
+        keep_former(client, former).await?;
+    }
+    if !change.dropped.is_empty() {
+        let drop = "delete from license_gate.history where id = any($1)";
+        run(client, drop, &[(&change.dropped, Type::TEXT_ARRAY)]).await?;
+    }
+    append(client, change.record, Some(change_id)).await?;
+    announce(client, revision).await?;
+    *progress = Progress::Committing;
+    end(client).await?;
+    Ok(revision)
+}
+
+pub(super) async fn keep_former(client: &Client, former: &Entry) -> Result<(), Error> {
+    let keep = "insert into license_gate.history (id, replaced_at, token) values ($1, $2, $3) on conflict (id) do nothing";
+    let replaced_at = whole(former.replaced_at.as_secs());
+    let with: [Parameter<'_>; 3] =
+        [(&former.id, Type::TEXT), (&replaced_at, Type::INT8), (&former.token, Type::TEXT)];
+    run(client, keep, &with).await.map(drop)
+}
+
+/// The revision goes along for people who watch; gates read the row.
+pub(super) async fn announce(client: &Client, revision: i64) -> Result<(), Error> {
+    let notify = "select pg_notify('license_gate', $1)";
+    rows(client, notify, &[(&revision.to_string(), Type::TEXT)]).await.map(drop)
+}
+
+/// Adds a line to the audit log. The caller's transaction holds the row of `state`, so that lines come one after the other.
+async fn append(client: &Client, record: &Record, change_id: Option<&str>) -> Result<(), Error> {
+    // A statement of its own: one that began before the row was had may not see the last line.
+    let last = "select seq, line from license_gate.audit order by seq desc limit 1";
+    let (seq, prev) = match rows(client, last, &[]).await?.pop() {
+        Some(row) => (get(&row, "seq")?, Hash::of(get::<&str>(&row, "line")?.as_bytes())),
+        None => (0_i64, Hash::none()),
+    };
+    let line = audit::line(record, &prev);
+    keep_line(client, seq + 1, &line, change_id).await
+}
+
+pub(super) async fn keep_line(
+    client: &Client,
+    seq: i64,
+    line: &str,
+    change_id: Option<&str>,
+) -> Result<(), Error> {
+    let keep =
+        "insert into license_gate.audit (seq, line, hash, change_id) values ($1, $2, $3, $4)";
+    let hash = Hash::of(line.as_bytes());
+    let with: [Parameter<'_>; 4] = [
+        (&seq, Type::INT8),
+        (&line, Type::TEXT),
+        (&hash.as_str(), Type::TEXT),
+        (&change_id, Type::TEXT),
+    ];
+    run(client, keep, &with).await.map(drop)
+}
+
+/// Whether nobody ever said anything here. Keeps others from doing so until the transaction ends.
+pub(super) async fn is_empty(client: &Client) -> Result<bool, Error> {
+    let look = "select revision = 0 and not exists (select from license_gate.audit) \
+                and not exists (select from license_gate.history) as empty \
+                from license_gate.state for update";
+    get(&state(client, look).await?, "empty")
+}
+
+/// Whether a change got through. Waits for the connection that made it to let go of the row.
+pub(super) async fn has_change(client: &Client, change_id: &str) -> Result<bool, Error> {
+    begin(client).await?;
+    state(client, "select 1 from license_gate.state for update").await?;
+    let look = "select 1 from license_gate.audit where change_id = $1";
+    let found = !rows(client, look, &[(&change_id, Type::TEXT)]).await?.is_empty();
+    give_up(client).await?;
+    Ok(found)
+}
+
+/// A line of audit for what changed nothing here.
+pub(super) async fn record(client: &Client, record: &Record) -> Result<(), Error> {
+    begin(client).await?;
+    state(client, "select 1 from license_gate.state for update").await?;
+    append(client, record, None).await?;
+    end(client).await
+}
+
+/// Keeps a list unless one of a higher sequence is there; the new revision, when that changed anything.
+pub(super) async fn keep_revocations(
+    client: &Client,
+    list: &str,
+    sequence: u64,
+) -> Result<(bool, Option<i64>), Error> {
+    begin(client).await?;
+    let known =
+        "select revocations_seq, revocations = $1 as same from license_gate.state for update";
+    let row = rows(client, known, &[(&list, Type::TEXT)]).await?.pop().ok_or(Error::SchemaLost)?;
+    let (known, same): (Option<i64>, Option<bool>) =
+        (get(&row, "revocations_seq")?, get(&row, "same")?);
+    let sequence = whole(sequence);
+    if known.is_some_and(|known| known > sequence) || same == Some(true) {
+        give_up(client).await?;
+        return Ok((same == Some(true), None));
+    }
+    let keep = "update license_gate.state set revocations = $1, revocations_seq = $2, revision = revision + 1 \
+                returning revision";
+    let with: [Parameter<'_>; 2] = [(&list, Type::TEXT), (&sequence, Type::INT8)];
+    let row = rows(client, keep, &with).await?.pop().ok_or(Error::SchemaLost)?;
+    let revision = get(&row, "revision")?;
+    announce(client, revision).await?;
+    end(client).await?;
+    Ok((true, Some(revision)))
+}
+
+pub(super) async fn keep_time(client: &Client, newest: UnixTime) -> Result<(), Error> {
+    let keep = "update license_gate.state set newest_time = $1 where coalesce(newest_time, 0) < $1";
+    begin(client).await?;
+    run(client, keep, &[(&whole(newest.as_secs()), Type::INT8)]).await?;
+    end(client).await
+}
+
+/// Takes a lease that is free, has run out, or is the holder's own; by the database's time, which all replicas share.
+pub(super) async fn take_lease(
+    client: &Client,
+    name: &str,
+    holder: &str,
+    millis: i64,
+) -> Result<bool, Error> {
+    let take = "insert into license_gate.lease as l (name, holder, until) \
+                values ($1, $2, clock_timestamp() + $3 * interval '1 millisecond') \
+                on conflict (name) do update set holder = excluded.holder, until = excluded.until \
+                where l.holder = excluded.holder or l.until <= clock_timestamp()";
+    let with: [Parameter<'_>; 3] =
+        [(&name, Type::TEXT), (&holder, Type::TEXT), (&millis, Type::INT8)];
+    begin(client).await?;
+    let taken = run(client, take, &with).await?;
+    end(client).await?;
+    Ok(taken == 1)
+}
+
+pub(super) async fn give_lease_back(
+    client: &Client,
+    name: &str,
+    holder: &str,
+) -> Result<(), Error> {
+    let give = "delete from license_gate.lease where name = $1 and holder = $2";
+    begin(client).await?;
+    run(client, give, &[(&name, Type::TEXT), (&holder, Type::TEXT)]).await?;
+    end(client).await
+}
+
+pub(super) async fn post(client: &Client, event: &Event) -> Result<bool, Error> {
+    let post = "insert into license_gate.events (key, body, attempts, due) values ($1, $2, $3, $4) \
+                on conflict (key) do nothing";
+    let attempts = i32::try_from(event.attempts).unwrap_or(i32::MAX);
+    let due = whole(event.due.as_secs());
+    let with: [Parameter<'_>; 4] = [
+        (&event.key, Type::TEXT),
+        (&event.body, Type::TEXT),
+        (&attempts, Type::INT4),
+        (&due, Type::INT8),
+    ];
+    begin(client).await?;
+    let posted = run(client, post, &with).await?;
+    end(client).await?;
+    Ok(posted == 1)
+}
+
+pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<Event>, Error> {
+    let due = format!(
+        "select key, body, attempts, due from license_gate.events where not settled and due <= $1 \
+         order by due, posted, key limit {EVENTS}"
+    );
+    let event = |row: &Row| {
+        let attempts: i32 = get(row, "attempts")?;
+        let attempts = u32::try_from(attempts).unwrap_or_default();
+        let due = moment(get(row, "due")?);
+        Ok(Event { key: get(row, "key")?, body: get(row, "body")?, attempts, due })
+    };
+    let found = rows(client, &due, &[(&whole(now.as_secs()), Type::INT8)]).await?;
+    found.iter().map(event).collect()
+}
+
+pub(super) async fn settle(client: &Client, key: &str, settled: Settled) -> Result<(), Error> {
+    begin(client).await?;
+    match settled {
+        Settled::Done => {
+            let done = "update license_gate.events set settled = true, body = '' where key = $1";
+            run(client, done, &[(&key, Type::TEXT)]).await?;
+        }
+        Settled::Again { due } => {
+            let again =
+                "update license_gate.events set attempts = attempts + 1, due = $2 where key = $1";
+            let due = whole(due.as_secs());
+            run(client, again, &[(&key, Type::TEXT), (&due, Type::INT8)]).await?;
+        }
+    }
+    end(client).await
+}

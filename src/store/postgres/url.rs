@@ -1,0 +1,467 @@
+//! `postgres://user:password@host:port,host:port/database?parameters`, as libpq reads it (its manual, section 34.1.1.2),
+//! and stricter where that is lax: TLS with the certificate and the name checked, or `sslmode=disable` in so many words.
+//!
+//! What is shown of it, by `Display` and `Debug` alike, is without the password; no error repeats a value.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation, TargetSessionAttrs};
+
+use super::tls::Files;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const PORT: u16 = 5432;
+
+/// A database, and how to reach it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Database {
+    /// Everything but where.
+    session: tokio_postgres::Config,
+    /// In the order they are tried.
+    pub(super) hosts: Vec<Host>,
+    /// Files of TLS; `None`: the URL says to do without.
+    pub(super) tls: Option<Files>,
+    /// For reaching the database, all its hosts together.
+    pub(super) connect_timeout: Duration,
+    shown: String,
+}
+
+/// One of its servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Host {
+    /// A name, an address, or the directory of a socket.
+    name: String,
+    port: u16,
+}
+
+/// Why a URL is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// It is of something else.
+    #[error("is not postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    Scheme,
+    /// A `%` without two hexadecimal digits, or what they stand for is no text.
+    #[error("holds a % that is no escape: write %25 for it")]
+    Escape,
+    /// A port that is none; mostly a password that holds `/`, `?`, `#` or `@` as it is.
+    #[error(
+        "names no port where one is expected: a / ? # @ : or % in user or password is written %2F %3F %23 %40 %3A %25"
+    )]
+    Port,
+    /// Nobody to sign in as.
+    #[error("names no user: write postgres://USER:PASSWORD@HOST/DATABASE")]
+    NoUser,
+    /// Nowhere to connect to.
+    #[error("names no host: write postgres://USER@HOST/DATABASE, or ?host=/DIRECTORY for a socket")]
+    NoHost,
+    /// A parameter nobody here knows.
+    #[error("has the parameter {0:?}, which is not supported")]
+    Unknown(String),
+    /// A parameter whose value makes no sense.
+    #[error("has a value of {name} that is not {wanted}")]
+    Value {
+        /// Which parameter.
+        name: &'static str,
+        /// What would make sense.
+        wanted: &'static str,
+    },
+    /// A mode that may do without TLS, or without checking it, depending on what it meets.
+    #[error(
+        "has sslmode={0}, which leaves it to whoever is in between whether there is TLS: write sslmode=verify-full \
+         (with sslrootcert=FILE for an authority of your own), or sslmode=disable to do without TLS"
+    )]
+    Opportunistic(&'static str),
+    /// One without the other.
+    #[error("has one of sslcert and sslkey: both are needed")]
+    HalfAPair,
+}
+
+impl Database {
+    /// Reads a URL. `path` makes a path of a file's name in it.
+    ///
+    /// # Errors
+    /// See [`UrlError`].
+    pub fn parse(text: &str, path: impl Fn(&str) -> PathBuf) -> Result<Self, UrlError> {
+        let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
+        let rest = rest.ok_or(UrlError::Scheme)?;
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, name) = place.split_once('/').unwrap_or((place, ""));
+        let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let mut parts = Parts::default();
+        parts.user(user)?;
+        parts.hosts(hosts)?;
+        parts.name = decoded(name)?;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            parts.parameter(&decoded(name)?, decoded(value)?)?;
+        }
+        parts.database(path)
+    }
+
+    /// How to connect to `host`.
+    pub(super) fn at(&self, host: &Host) -> tokio_postgres::Config {
+        let mut config = self.session.clone();
+        let encrypted = self.tls.is_some() && !host.is_socket();
+        config.host(&host.name).port(host.port);
+        config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
+        config
+    }
+
+    /// Whether any of it is reached through a network, with TLS.
+    pub(super) fn wants_tls(&self) -> Option<&Files> {
+        self.tls.as_ref().filter(|_| self.hosts.iter().any(|host| !host.is_socket()))
+    }
+
+    /// Whether the files of TLS it names can be used now.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn examine(&self) -> Result<(), crate::certificate::Error> {
+        self.wants_tls().map_or(Ok(()), |files| files.client().map(drop))
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Database({})", self.shown)
+    }
+}
+
+impl Host {
+    fn is_socket(&self) -> bool {
+        self.name.starts_with('/')
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.contains(':') {
+            true => write!(out, "[{}]:{}", self.name, self.port),
+            false => write!(out, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+/// A URL in pieces, escapes undone.
+#[derive(Default)]
+struct Parts {
+    user: String,
+    password: Option<String>,
+    name: String,
+    names: Vec<String>,
+    ports: Vec<Option<u16>>,
+    session: tokio_postgres::Config,
+    timeout: Option<Duration>,
+    plain: bool,
+    roots: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
+    /// Shown as they are.
+    extras: Vec<String>,
+}
+
+impl Parts {
+    fn user(&mut self, text: &str) -> Result<(), UrlError> {
+        let (user, password) = text.split_once(':').map_or((text, None), |(u, p)| (u, Some(p)));
+        self.user = decoded(user)?;
+        self.password = password.map(decoded).transpose()?;
+        Ok(())
+    }
+
+    fn hosts(&mut self, text: &str) -> Result<(), UrlError> {
+        for host in text.split(',').filter(|host| !host.is_empty()) {
+            let (name, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+                Some((address, "")) => (address, None),
+                Some((address, rest)) => (address, Some(rest.strip_prefix(':').unwrap_or(rest))),
+                None => host.split_once(':').map_or((host, None), |(n, p)| (n, Some(p))),
+            };
+            self.names.push(decoded(name)?);
+            self.ports.push(port.map(port_of).transpose()?);
+        }
+        Ok(())
+    }
+
+    fn parameter(&mut self, name: &str, value: String) -> Result<(), UrlError> {
+        match name {
+            "user" => self.user = value,
+            "password" => self.password = Some(value),
+            "dbname" => self.name = value,
+            "host" => {
+                self.names = value.split(',').map(str::to_owned).collect();
+                return Ok(());
+            }
+            "port" => {
+                let ports = value.split(',').map(port_of);
+                self.ports = ports.map(|port| port.map(Some)).collect::<Result<_, _>>()?;
+                return Ok(());
+            }
+            "sslrootcert" => self.roots = Some(value),
+            "sslcert" => self.cert = Some(value),
+            "sslkey" => self.key = Some(value),
+            "sslmode" => self.plain = is_plain(&value)?,
+            _ => self.option(name, &value)?,
+        }
+        Ok(())
+    }
+
+    /// What concerns neither place nor trust.
+    fn option(&mut self, name: &str, value: &str) -> Result<(), UrlError> {
+        let bad = |name, wanted| UrlError::Value { name, wanted };
+        match (name, value) {
+            ("application_name", _) => drop(self.session.application_name(value)),
+            ("options", _) => drop(self.session.options(value)),
+            ("connect_timeout", _) => {
+                let seconds = value.parse().ok().filter(|seconds| (1..=60).contains(seconds));
+                let seconds = seconds.ok_or(bad("connect_timeout", "1 to 60 (seconds)"))?;
+                self.timeout = Some(Duration::from_secs(seconds));
+            }
+            ("target_session_attrs", "any") => {
+                self.session.target_session_attrs(TargetSessionAttrs::Any);
+            }
+            ("target_session_attrs", "read-write" | "primary") => {
+                self.session.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            }
+            ("target_session_attrs", _) => {
+                return Err(bad("target_session_attrs", "any or read-write"));
+            }
+            ("sslnegotiation", "postgres") => {}
+            ("sslnegotiation", "direct") => {
+                self.session.ssl_negotiation(SslNegotiation::Direct);
+            }
+            ("sslnegotiation", _) => return Err(bad("sslnegotiation", "postgres or direct")),
+            ("channel_binding", "prefer") => {}
+            ("channel_binding", "disable") => {
+                self.session.channel_binding(ChannelBinding::Disable);
+            }
+            ("channel_binding", "require") => {
+                self.session.channel_binding(ChannelBinding::Require);
+            }
+            ("channel_binding", _) => {
+                return Err(bad("channel_binding", "disable, prefer or require"));
+            }
+            _ => return Err(UrlError::Unknown(name.chars().take(40).collect())),
+        }
+        self.extras.push(format!("{name}={}", encoded(value)));
+        Ok(())
+    }
+
+    fn database(mut self, path: impl Fn(&str) -> PathBuf) -> Result<Database, UrlError> {
+        if self.user.is_empty() {
+            return Err(UrlError::NoUser);
+        }
+        let hosts = self.places()?;
+        let pair = match (self.cert.as_deref(), self.key.as_deref()) {
+            (Some(cert), Some(key)) => Some((path(cert), path(key))),
+            (None, None) => None,
+            _ => return Err(UrlError::HalfAPair),
+        };
+        let roots = self.roots.as_deref().filter(|roots| *roots != "system").map(path);
+        let text = |path: &PathBuf| path.display().to_string();
+        self.roots = roots.as_ref().map(text);
+        (self.cert, self.key) = pair.as_ref().map(|(cert, key)| (text(cert), text(key))).unzip();
+        let shown = self.shown(&hosts);
+        let several = hosts.len() > 1
+            && !self.extras.iter().any(|extra| extra.starts_with("target_session_attrs"));
+        let mut session = self.session;
+        session.user(&self.user);
+        session.dbname(if self.name.is_empty() { &self.user } else { &self.name });
+        if session.get_application_name().is_none() {
+            session.application_name("license-gate");
+        }
+        if let Some(password) = &self.password {
+            session.password(password);
+        }
+        // Of several servers one is written to; the others would take the gate for nothing but reads.
+        if several {
+            session.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        Ok(Database {
+            session,
+            hosts,
+            tls: (!self.plain).then_some(Files { roots, pair }),
+            connect_timeout: self.timeout.unwrap_or(CONNECT_TIMEOUT),
+            shown,
+        })
+    }
+
+    /// Names and ports together: as many ports as names, or one for all.
+    fn places(&mut self) -> Result<Vec<Host>, UrlError> {
+        let names = std::mem::take(&mut self.names);
+        if names.is_empty() || names.iter().any(String::is_empty) {
+            return Err(UrlError::NoHost);
+        }
+        if self.ports.len() > 1 && self.ports.len() != names.len() {
+            return Err(UrlError::Port);
+        }
+        let port = |at: usize| self.ports.get(at).or(self.ports.first()).copied().flatten();
+        let places = names.into_iter().enumerate();
+        Ok(places.map(|(at, name)| Host { name, port: port(at).unwrap_or(PORT) }).collect())
+    }
+
+    fn shown(&self, hosts: &[Host]) -> String {
+        let password = if self.password.is_some() { ":***" } else { "" };
+        let is_socket = hosts.iter().any(Host::is_socket);
+        let list = |show: fn(&Host) -> String| hosts.iter().map(show).collect::<Vec<_>>().join(",");
+        let authority = if is_socket { String::new() } else { list(Host::to_string) };
+        let mut extras = self.extras.clone();
+        if is_socket {
+            extras.insert(0, format!("port={}", list(|host| host.port.to_string())));
+            extras.insert(0, format!("host={}", encoded(&list(|host| host.name.clone()))));
+        }
+        if let Some(timeout) = self.timeout {
+            extras.retain(|extra| !extra.starts_with("connect_timeout="));
+            extras.push(format!("connect_timeout={}", timeout.as_secs()));
+        }
+        let files = [("sslrootcert", &self.roots), ("sslcert", &self.cert), ("sslkey", &self.key)];
+        let files = files.into_iter().filter_map(|(name, file)| Some((name, file.as_deref()?)));
+        extras.extend(files.map(|(name, file)| format!("{name}={}", encoded(file))));
+        extras.push(format!("sslmode={}", if self.plain { "disable" } else { "verify-full" }));
+        format!(
+            "postgres://{}{password}@{authority}/{}?{}",
+            encoded(&self.user),
+            encoded(&self.name),
+            extras.join("&")
+        )
+    }
+}
+
+/// Whether a mode does without TLS.
+fn is_plain(mode: &str) -> Result<bool, UrlError> {
+    match mode {
+        "disable" => Ok(true),
+        "require" | "verify-ca" | "verify-full" => Ok(false),
+        "prefer" => Err(UrlError::Opportunistic("prefer")),
+        "allow" => Err(UrlError::Opportunistic("allow")),
+        _ => Err(UrlError::Value { name: "sslmode", wanted: "disable or verify-full" }),
+    }
+}
+
+fn port_of(text: &str) -> Result<u16, UrlError> {
+    text.parse().ok().filter(|port| *port != 0).ok_or(UrlError::Port)
+}
+
+/// Text without its escapes (RFC 3986 section 2.1).
+fn decoded(text: &str) -> Result<String, UrlError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let (digits, after) = rest.split_first_chunk::<2>().ok_or(UrlError::Escape)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let (high, low) = (digit(digits[0]), digit(digits[1]));
+        bytes.push(high.zip(low).map(|(high, low)| high << 4 | low).ok_or(UrlError::Escape)?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).ok_or(UrlError::Escape)
+}
+
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/,".contains(&byte);
+    let byte = |byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") };
+    text.bytes().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Database, UrlError> {
+        Database::parse(text, |path| path.into())
+    }
+
+    #[test]
+    fn a_url_says_who_where_and_how() {
+        let url =
+            "postgres://gate:p%40ss@a,[::1]:1,c:2/licenses?connect_timeout=7&sslrootcert=ca.pem";
+        let database = parse(url).expect("a URL");
+        let hosts: Vec<_> = database.hosts.iter().map(Host::to_string).collect();
+        assert_eq!(hosts, ["a:5432", "[::1]:1", "c:2"]);
+        assert_eq!(database.connect_timeout, Duration::from_secs(7));
+        let config = database.at(&database.hosts[0]);
+        assert_eq!(config.get_user(), Some("gate"));
+        assert_eq!(config.get_password(), Some(&b"p@ss"[..]));
+        assert_eq!(config.get_dbname(), Some("licenses"));
+        assert_eq!(config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert_eq!(database.tls.expect("TLS").roots, Some("ca.pem".into()));
+    }
+
+    #[test]
+    fn tls_is_left_out_only_where_it_is_said_or_makes_no_sense() {
+        let mode = |url: &str| {
+            let database = parse(url).expect(url);
+            database.at(&database.hosts[0]).get_ssl_mode()
+        };
+        for query in ["", "?sslmode=require", "?sslmode=verify-ca", "?sslmode=verify-full"] {
+            assert_eq!(mode(&format!("postgres://u@h/d{query}")), SslMode::Require, "{query}");
+        }
+        assert_eq!(mode("postgres://u@h/d?sslmode=disable"), SslMode::Disable);
+        for socket in ["postgres://u@%2Frun%2Fpg/d", "postgresql:///d?host=/run/pg&user=u&port=7"] {
+            assert_eq!(mode(socket), SslMode::Disable, "{socket}");
+            assert!(parse(socket).expect("a URL").wants_tls().is_none());
+        }
+        for mode in ["prefer", "allow"] {
+            let fault = parse(&format!("postgres://u@h/d?sslmode={mode}")).expect_err(mode);
+            assert!(fault.to_string().contains("write sslmode=verify-full"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let urls = [
+            "postgres://u:s3cret@h/d?sslmode=disable",
+            "postgres://u@h/d?password=s3cret",
+            "postgres://u:s3cret@/d?host=/run/pg",
+        ];
+        for url in urls {
+            let database = parse(url).expect(url);
+            let shown = format!("{database} {database:?}");
+            assert!(!shown.contains("s3cret") && shown.contains("u:***@"), "{shown}");
+            let again = parse(&database.to_string()).expect("what is shown reads back");
+            assert_eq!(again.to_string(), database.to_string());
+        }
+        for url in [
+            "postgres://u:s3cret/x@h/d",
+            "postgres://u:s3cret%@h",
+            "postgres://u:s3cret@h:0/d",
+            "postgres://u:s3cret@h/d?sslmode=s3cret",
+            "postgres://u:s3cret@h/d?options=%zz",
+        ] {
+            let fault = parse(url).expect_err(url).to_string();
+            assert!(!fault.contains("s3cret"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let cases = [
+            ("mysql://u@h/d", UrlError::Scheme),
+            ("postgres://h/d", UrlError::NoUser),
+            ("postgres://u@/d", UrlError::NoHost),
+            ("postgres://u@h:x/d", UrlError::Port),
+            ("postgres://u@a,b,c/d?port=1,2", UrlError::Port),
+            ("postgres://u@h/d?sslcert=c", UrlError::HalfAPair),
+            ("postgres://u@h/d?sslcrl=c", UrlError::Unknown("sslcrl".into())),
+            ("postgres://u%ff@h/d", UrlError::Escape),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(parse(url).expect_err(url), expected, "{url}");
+        }
+        for query in ["connect_timeout=0", "target_session_attrs=read-only", "sslmode=on"] {
+            let fault = parse(&format!("postgres://u@h/d?{query}")).expect_err(query);
+            assert!(matches!(fault, UrlError::Value { .. }), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Follows what other replicas change in a database they share.
+
+#[cfg(feature = "postgres")]
+use tokio::sync::Notify;
+
+#[cfg(feature = "postgres")]
+use super::chain;
+use super::config::Place;
+#[cfg(feature = "postgres")]
+use super::postgres::listen;
+use super::writer::Writer;
+
+/// Takes over what other replicas change, soon after they did, until dropped. Returns at once where there are no others. To
+/// be run on the control runtime.
+#[cfg(feature = "postgres")]
+pub async fn follow_others(place: Place, writer: Writer) {
+    let Place::Postgres(database) = place else { return };
+    let hint = Notify::new();
+    tokio::join!(listen(*database, || hint.notify_one()), follow(&hint, &writer));
+}
+
+/// There are no others where no database was built in.
+#[cfg(not(feature = "postgres"))]
+pub async fn follow_others(_: Place, _: Writer) {}
+
+#[cfg(feature = "postgres")]
+async fn follow(hint: &Notify, writer: &Writer) {
+    let mut is_away = false;
+    loop {
+        // Hints that come meanwhile are one.
+        hint.notified().await;
+        let was_away = is_away;
+        match writer.follow().await {
+            Ok(()) => {
+                is_away = false;
+                if was_away {
+                    tracing::info!("the database is back: licenses can be changed again");
+                }
+            }
+            Err(error) => {
+                is_away = true;
+                if !was_away {
+                    let error = chain(&error);
+                    tracing::warn!(
+                        error,
+                        "the database is away: licenses can be read, not changed"
+                    );
+                }
+            }
+        }
+    }
+}

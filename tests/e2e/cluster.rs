@@ -1,0 +1,270 @@
+//! A PostgreSQL server of a test's own: Debian's, in a temporary directory, on a free port and a socket beside its data.
+//!
+//! It can be stopped, killed, started again and made to hang. Root cannot run one; the user `postgres` does then.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+/// Password of every user.
+pub(crate) const PASSWORD: &str = "s3cret-of-the-test";
+
+/// A running server, ended when dropped.
+pub(crate) struct Cluster {
+    dir: TempDir,
+    port: u16,
+}
+
+/// How a server ends.
+#[derive(Clone, Copy)]
+pub(crate) enum Stop {
+    /// Connections are closed, everything is written.
+    Fast,
+    /// As by `kill -9`: what is on disk is what was committed.
+    Immediate,
+}
+
+impl Cluster {
+    /// A fresh server with TLS by an authority of its own, for the name `localhost`.
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let this = Self { dir, port };
+        this.initialise();
+        this.up();
+        this
+    }
+
+    fn initialise(&self) {
+        let password = self.dir.path().join("password");
+        fs::write(&password, PASSWORD).unwrap();
+        fs::create_dir(self.dir.path().join("run")).unwrap();
+        certificates(self.dir.path());
+        if let Some(id) = server_user() {
+            for entry in fs::read_dir(self.dir.path()).unwrap() {
+                chown(entry.unwrap().path(), Some(id), Some(id)).unwrap();
+            }
+            chown(self.dir.path(), Some(id), Some(id)).unwrap();
+        }
+        let pwfile = format!("--pwfile={}", password.display());
+        let how =
+            ["--username=gate", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", &pwfile];
+        run(server_program("initdb").arg("--pgdata").arg(self.data()).args(how));
+        let mut settings = String::new();
+        for line in [
+            "listen_addresses = 'localhost'",
+            "fsync = off",
+            "ssl = on",
+            "max_connections = 200",
+            "shared_buffers = 16MB",
+        ] {
+            writeln!(settings, "{line}").unwrap();
+        }
+        let here = self.dir.path().display();
+        writeln!(settings, "port = {}\nunix_socket_directories = '{here}/run'", self.port).unwrap();
+        writeln!(
+            settings,
+            "ssl_cert_file = '{here}/server.pem'\nssl_key_file = '{here}/server.key'"
+        )
+        .unwrap();
+        let config = self.data().join("postgresql.conf");
+        let before = fs::read_to_string(&config).unwrap();
+        fs::write(config, before + &settings).unwrap();
+    }
+
+    /// Starts it again.
+    pub(crate) fn up(&self) {
+        let log = self.dir.path().join("run/log");
+        run(self.control("start").arg("--log").arg(log).arg("--wait"));
+    }
+
+    /// Ends it.
+    pub(crate) fn down(&self, how: Stop) {
+        let mode = match how {
+            Stop::Fast => "fast",
+            Stop::Immediate => "immediate",
+        };
+        run(self.control("stop").args(["--mode", mode, "--wait"]));
+    }
+
+    /// Makes every process of it hang until the pause is dropped.
+    pub(crate) fn pause(&self) -> Pause {
+        let pid = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let postmaster = pid.lines().next().unwrap().to_owned();
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &postmaster]).output();
+        let children = String::from_utf8(children.unwrap().stdout).unwrap();
+        let mut pids = vec![postmaster];
+        pids.extend(children.split_whitespace().map(str::to_owned));
+        signal("-STOP", &pids);
+        Pause(pids)
+    }
+
+    /// A database of its own on this server: its name.
+    pub(crate) fn database(&self, name: &str) -> String {
+        self.sql("postgres", &format!("create database {name}"));
+        name.to_owned()
+    }
+
+    /// Where `database` is, by TCP with TLS.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let authority = self.authority();
+        format!(
+            "postgres://gate:{PASSWORD}@localhost:{}/{database}?sslrootcert={}",
+            self.port,
+            authority.display()
+        )
+    }
+
+    /// Where `database` is, by the server's socket.
+    pub(crate) fn socket_url(&self, database: &str) -> String {
+        let run = self.dir.path().join("run");
+        format!(
+            "postgres:///{database}?host={}&port={}&user=gate&password={PASSWORD}",
+            run.display(),
+            self.port
+        )
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The authority that the server's certificate is by.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// What `statement` says in `database`: rows as lines, columns with `|` between them.
+    pub(crate) fn sql(&self, database: &str, statement: &str) -> String {
+        let said = run(self.psql(database).arg("--command").arg(statement));
+        said.trim_end_matches('\n').to_owned()
+    }
+
+    /// A session of `psql`, for whoever wants to hold a transaction open.
+    pub(crate) fn psql(&self, database: &str) -> Command {
+        let mut command = Command::new(program("psql"));
+        let socket = self.dir.path().join("run");
+        command
+            .env("PGPASSWORD", PASSWORD)
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--username=gate"])
+            .args(["--variable=ON_ERROR_STOP=1", "--dbname", database])
+            .arg("--host")
+            .arg(socket)
+            .args(["--port", &self.port.to_string()]);
+        command
+    }
+
+    fn control(&self, deed: &str) -> Command {
+        let mut command = server_program("pg_ctl");
+        command.arg(deed).arg("--silent").arg("--pgdata").arg(self.data());
+        command.args(["--timeout", "60"]);
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.control("stop").args(["--mode", "immediate"]).output();
+    }
+}
+
+/// A server that hangs.
+pub(crate) struct Pause(Vec<String>);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        signal("-CONT", &self.0);
+    }
+}
+
+fn signal(name: &str, pids: &[String]) {
+    // A process may have ended meanwhile.
+    let _ = Command::new("kill").arg(name).args(pids).output();
+}
+
+/// Asks until `question` has an answer.
+pub(crate) fn until<T>(what: &str, mut question: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(answer) = question() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "never came true: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// An authority, and a certificate by it for `localhost`.
+fn certificates(dir: &Path) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    fs::write(dir.join("ca.pem"), authority.pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let made = params.signed_by(&key, &authority).unwrap();
+    fs::write(dir.join("server.pem"), made.pem()).unwrap();
+    let path = dir.join("server.key");
+    fs::write(&path, key.serialize_pem()).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A program of PostgreSQL's: those of the newest version installed.
+fn program(name: &str) -> PathBuf {
+    let said = Command::new("pg_config").arg("--bindir").output();
+    let told = said.ok().filter(|said| said.status.success());
+    let told = told.map(|said| PathBuf::from(String::from_utf8_lossy(&said.stdout).trim()));
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<_> = versions.map(|entry| entry.path().join("bin")).collect();
+    versions.sort_by_key(|path| {
+        path.parent().and_then(Path::file_name).and_then(OsStr::to_str).and_then(|v| v.parse().ok())
+            as Option<u32>
+    });
+    let places = told.into_iter().chain(versions.into_iter().rev());
+    let found = places.map(|dir| dir.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("no {name} of PostgreSQL's: run tests/run"))
+}
+
+/// The same, as somebody who may run a server.
+fn server_program(name: &str) -> Command {
+    let program = program(name);
+    let mut command = match server_user() {
+        Some(id) => {
+            let mut command = Command::new("setpriv");
+            command.arg(format!("--reuid={id}")).arg(format!("--regid={id}")).arg("--clear-groups");
+            command.arg("--").arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.current_dir("/").env("LC_ALL", "C");
+    command
+}
+
+/// Whom root lets run the server; `None`: whoever runs the test does.
+fn server_user() -> Option<u32> {
+    let id = |arguments: &[&str]| {
+        let said = run(Command::new("id").args(arguments));
+        said.trim().parse::<u32>().unwrap()
+    };
+    (id(&["-u"]) == 0).then(|| id(&["-u", "postgres"]))
+}
+
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let said = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(status.success(), "{command:?}: {said} {}", String::from_utf8_lossy(&stderr));
+    said
+}

@@ -1,0 +1,399 @@
+//! Several gates on one database: what one of them is told all of them know, and none of them fails with the database.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::Request;
+use license_gate::license::KeyPair;
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Stop};
+use crate::dashboard;
+use crate::gate::{Gate, ROOT_URL, Vendor};
+use crate::issuer;
+use crate::process::eventually;
+use crate::stage_support::Running;
+use crate::wire;
+
+const DATABASE: &str = "licenses";
+
+/// What gates share.
+struct Scene {
+    cluster: Cluster,
+    vendor: Vendor,
+    dashboard: Running,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let cluster = Cluster::start();
+        cluster.database(DATABASE);
+        Self { cluster, vendor: Vendor::new(), dashboard: dashboard::start() }
+    }
+
+    /// A replica.
+    fn gate(&self) -> Gate {
+        self.gate_at(&self.cluster.url(DATABASE), "")
+    }
+
+    fn gate_at(&self, url: &str, settings: &str) -> Gate {
+        let settings = format!(
+            "[store]\nurl = {url:?}\ncopy = \"copy\"\n[limits]\nwrites_per_minute = 100000\n{settings}"
+        );
+        Gate::with(self.dashboard.address(), &self.vendor, &settings)
+    }
+
+    fn sql(&self, statement: &str) -> String {
+        self.cluster.sql(DATABASE, statement)
+    }
+
+    fn license(&self, jti: &str, is_due: bool) -> String {
+        license_by(&self.vendor, jti, is_due)
+    }
+}
+
+/// A license with this id that is due for renewal, or not.
+fn license_by(vendor: &Vendor, jti: &str, is_due: bool) -> String {
+    const DAY: i64 = 86_400;
+    let pair = KeyPair::from_pem(&std::fs::read(vendor.private_key()).unwrap()).unwrap();
+    let issued = now() - if is_due { 2 * DAY } else { 60 };
+    let claims = json!({
+        "jti": jti, "iss": "https://vendor.example", "sub": ROOT_URL, "lid": "1001",
+        "iat": issued, "nbf": issued, "exp": now() + 12 * DAY, "lexp": now() + 365 * DAY,
+        "company": "Example Ltd", "limit_by": "users", "included_users": 25, "update_days": 1,
+    });
+    pair.sign(&claims).unwrap().as_str().to_owned()
+}
+
+fn now() -> i64 {
+    i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap()
+}
+
+/// `jti` in force.
+fn in_force(gate: &Gate) -> String {
+    let (status, token) = gate.call("GET", "token", &Value::Null);
+    assert_eq!(status, 200, "{token}");
+    token["jti"].as_str().unwrap().to_owned()
+}
+
+fn is_valid(gate: &Gate) -> bool {
+    gate.call("GET", "check", &Value::Null) == (200, json!(true))
+}
+
+fn post(gate: &Gate, token: &str) -> (u16, Value) {
+    gate.call("POST", "token", &json!({"token": token}))
+}
+
+/// Status and `Retry-After` of an attempt to install `token`.
+fn refused(gate: &Gate, token: &str) -> (u16, Option<String>) {
+    let request = Request::post(format!("{}/api/licensing/token", gate.url()))
+        .header("authorization", "Basic YWRtaW46YWRtaW4=")
+        .header("content-type", "application/json")
+        .body(json!({"token": token}).to_string());
+    let answer = wire::send(request.unwrap()).unwrap();
+    let after = answer.headers().get("retry-after").map(|after| after.to_str().unwrap().to_owned());
+    (answer.status().as_u16(), after)
+}
+
+#[test]
+fn what_one_replica_is_told_all_of_them_know_at_once() {
+    let scene = Scene::new();
+    let gates = [scene.gate(), scene.gate(), scene.gate()];
+    for (n, teller) in gates.iter().enumerate() {
+        let jti = format!("license-{n}");
+        teller.install(&scene.license(&jti, false));
+        let told = Instant::now();
+        for gate in &gates {
+            eventually("all know it", || (in_force(gate) == jti).then_some(()));
+        }
+        // By the notification: without one they look every 15 s. On a machine that is not busy it takes milliseconds.
+        assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    }
+    let (_, history) = gates[0].call("GET", "history", &Value::Null);
+    assert_eq!(history.as_array().unwrap().len(), 2, "{history}");
+    let put_back = json!({"jti": "license-0"});
+    assert_eq!(gates[1].call("POST", "token/rollback", &put_back).0, 200);
+    eventually("all go back", || (in_force(&gates[2]) == "license-0").then_some(()));
+    assert_eq!(gates[2].call("DELETE", "token", &json!({"instance": ROOT_URL})).0, 202);
+    eventually("it is gone", || (!is_valid(&gates[0])).then_some(()));
+    assert_eq!(
+        actions(&scene),
+        ["install ok", "install ok", "install ok", "rollback ok", "remove ok"]
+    );
+}
+
+/// The audit log, in short; its chain is looked at on the way.
+fn actions(scene: &Scene) -> Vec<String> {
+    let lines = scene.sql("select line from license_gate.audit order by seq");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{lines}\n")).unwrap();
+    let verified = gate_program(&["audit", "verify", &file.path().display().to_string()]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let short = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let word = |name: &str| line[name].as_str().unwrap().to_owned();
+        format!("{} {}", word("action"), word("outcome"))
+    };
+    lines.lines().map(short).collect()
+}
+
+fn gate_program(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_license-gate")).args(arguments).output().unwrap()
+}
+
+/// A transaction that holds the row of the state until it is let go.
+struct Holder(Child);
+
+impl Holder {
+    fn of(scene: &Scene) -> Self {
+        let mut command = scene.cluster.psql(DATABASE);
+        let mut psql = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = psql.stdin.as_mut().unwrap();
+        writeln!(input, "begin; select 'held' from license_gate.state for update;").unwrap();
+        let mut said = [0; 4];
+        std::io::Read::read_exact(psql.stdout.as_mut().unwrap(), &mut said).unwrap();
+        assert_eq!(&said, b"held");
+        Self(psql)
+    }
+
+    fn let_go(mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn of_eight_writers_at_the_same_moment_one_wins_and_the_others_are_told() {
+    let scene = Scene::new();
+    let gates: Vec<_> = (0..8).map(|_| scene.gate()).collect();
+    // Everybody is signed in and connected before the race.
+    gates.iter().for_each(|gate| assert!(!is_valid(gate)));
+    let holder = Holder::of(&scene);
+    let answers: Vec<_> = thread::scope(|scope| {
+        let scene = &scene;
+        let race = |(n, gate)| {
+            let token = scene.license(&format!("license-{n}"), false);
+            scope.spawn(move || post(gate, &token))
+        };
+        let writers: Vec<_> = gates.iter().enumerate().map(race).collect();
+        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+        eventually("all wait for the row", || (scene.sql(waiting) == "8").then_some(()));
+        holder.let_go();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    let mut statuses: Vec<_> = answers.iter().map(|(status, _)| *status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409, 409], "{answers:?}");
+    let winner = answers.iter().find(|(status, _)| *status == 200).unwrap();
+    for gate in &gates {
+        eventually("all have the winner's", || (winner.1["jti"] == in_force(gate)).then_some(()));
+    }
+    let actions = actions(&scene);
+    assert_eq!(actions.iter().filter(|action| *action == "install ok").count(), 1, "{actions:?}");
+    assert_eq!(actions.len(), 8, "{actions:?}");
+}
+
+/// Ends the load, also when the test fails.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_database_that_dies_under_load_takes_nobodys_license() {
+    let scene = Scene::new();
+    let gates = [scene.gate(), scene.gate()];
+    gates[0].install(&scene.license("before", false));
+    eventually("both have it", || (in_force(&gates[1]) == "before").then_some(()));
+    let stop = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let readers: Vec<_> = gates
+            .iter()
+            .map(|gate| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut asked = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        assert!(is_valid(gate), "the license stays");
+                        asked += 1;
+                    }
+                    asked
+                })
+            })
+            .collect();
+        let end = Ended(&stop);
+        for round in 0..2 {
+            scene.cluster.down(Stop::Immediate);
+            let refusal = refused(&gates[0], &scene.license("lost", false));
+            assert_eq!(refusal, (503, Some("5".to_owned())));
+            scene.cluster.up();
+            let jti = format!("after-{round}");
+            let token = scene.license(&jti, false);
+            eventually("changes work again", || (post(&gates[0], &token).0 == 200).then_some(()));
+            eventually("both have it", || (in_force(&gates[1]) == jti).then_some(()));
+        }
+        drop(end);
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect::<Vec<u32>>()
+    });
+    assert!(asked.iter().all(|asked| *asked > 0), "{asked:?}");
+    assert!(!actions(&scene).is_empty());
+}
+
+#[test]
+fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
+    let scene = Scene::new();
+    scene.sql("create role other superuser login password 's3cret-of-the-test'");
+    let one = scene.gate();
+    let url = scene.cluster.url(DATABASE).replace("//gate:", "//other:");
+    let other = scene.gate_at(&url, "");
+    one.install(&scene.license("first", false));
+    eventually("both have it", || (in_force(&other) == "first").then_some(()));
+
+    scene.sql(
+        "alter role other nologin; \
+         select pg_terminate_backend(pid) from pg_stat_activity where usename = 'other'",
+    );
+    other.logs(|line| line.contains("does not tell of changes").then_some(()));
+    one.install(&scene.license("second", false));
+    assert_eq!(in_force(&other), "first");
+    assert_eq!(refused(&other, &scene.license("third", false)).0, 503);
+    // Even a start works without the database, from the replica's own copy.
+    let other = other.again();
+    assert_eq!(in_force(&other), "first");
+    assert!(is_valid(&other));
+    let told = |line: &str| line.contains("does not tell of changes").then(|| line.to_owned());
+    let fault = other.logs(told);
+    assert!(fault.contains("not permitted to log in") && !fault.contains("s3cret"), "{fault}");
+
+    scene.sql("alter role other login");
+    eventually("it catches up", || (in_force(&other) == "second").then_some(()));
+    other.install(&scene.license("third", false));
+    eventually("both have it", || (in_force(&one) == "third").then_some(()));
+}
+
+#[test]
+fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
+    let scene = Scene::new();
+    let gates = [scene.gate(), scene.gate()];
+    gates[0].install(&scene.license("true", false));
+    eventually("both have it", || (in_force(&gates[1]) == "true").then_some(()));
+    let forged = license_by(&Vendor::new(), "forged", false);
+    for forged in [forged.as_str(), "nonsense"] {
+        scene.sql(&format!(
+            "update license_gate.state set token = '{forged}', revision = revision + 1; \
+             select pg_notify('license_gate', 'forged')"
+        ));
+        for gate in &gates {
+            gate.logs(|line| line.contains("is doubtful").then_some(()));
+            assert_eq!(in_force(gate), "true");
+            assert!(is_valid(gate));
+        }
+    }
+    let [one, other] = gates;
+    let one = one.again();
+    assert_eq!(in_force(&one), "true", "a start does not believe it either");
+    one.install(&scene.license("next", false));
+    eventually("both have it", || (in_force(&other) == "next").then_some(()));
+    assert_eq!(scene.sql("select token = 'nonsense' from license_gate.state"), "f");
+}
+
+#[test]
+fn of_two_replicas_one_renews() {
+    let scene = Scene::new();
+    let issuer = issuer::start(&scene.vendor);
+    let settings = format!("[renewal]\nurl = \"http://{}/renew\"\n", issuer.address());
+    let url = scene.cluster.url(DATABASE);
+    let gates = [scene.gate_at(&url, &settings), scene.gate_at(&url, &settings)];
+    gates[0].install(&scene.license("due", true));
+    let renewed =
+        "select count(*) from license_gate.audit where line like '%\"action\":\"renew\"%'";
+    // Somebody does so within a minute.
+    let end = Instant::now() + Duration::from_secs(120);
+    while scene.sql(renewed) == "0" {
+        assert!(Instant::now() < end, "nobody renews");
+        crate::process::pause();
+    }
+    for gate in &gates {
+        eventually("both have it", || (in_force(gate) != "due").then_some(()));
+    }
+    assert_eq!(scene.sql(renewed), "1");
+    assert_eq!(scene.sql("select count(*) from license_gate.lease where name = 'schedule'"), "1");
+}
+
+#[test]
+fn a_gate_does_not_start_with_tables_of_a_newer_one_and_shows_no_password() {
+    let scene = Scene::new();
+    drop(scene.gate());
+    scene.sql("insert into license_gate.schema_version values (99)");
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("gate.toml");
+    let url = scene.cluster.url(DATABASE);
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"\"\n[license]\nkeys = {:?}\n[store]\nurl = {url:?}\n",
+        scene.vendor.public_keys()
+    )
+    .replace("listen = \"127.0.0.1:0\"", "listen = [\"127.0.0.1:0\"]");
+    std::fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    let ended = gate_program(&["serve", "--config", &config]);
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("schema version 99"), "{said}");
+    let checked = gate_program(&["check-config", "--config", &config]);
+    let shown = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success() && shown.contains("gate:***@localhost"), "{shown}");
+    assert!(!shown.contains("s3cret") && !said.contains("s3cret"));
+}
+
+#[test]
+fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
+    let scene = Scene::new();
+    let home = tempfile::tempdir().unwrap();
+    let from = format!("file:{}/data", home.path().display());
+    let url = scene.cluster.url(DATABASE);
+    let migrate = |from: &str, to: &str| {
+        let ended = gate_program(&["store", "migrate", "--from", from, "--to", to]);
+        let said = [ended.stdout, ended.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!said.contains("s3cret"), "{said}");
+        (ended.status.code().unwrap(), said)
+    };
+    let (code, said) = migrate(&from, &url);
+    assert!(code == 1 && said.contains("is not a directory"), "{said}");
+    assert!(!home.path().join("data").exists(), "nothing is made");
+
+    let gate = scene.gate_at(&from, "");
+    for jti in ["first", "second", "third"] {
+        gate.install(&scene.license(jti, false));
+    }
+    assert_eq!(post(&gate, "nonsense").0, 400);
+    let (code, said) = migrate(&from, &url);
+    assert!(code == 1 && said.contains("stop the gate"), "{said}");
+    drop(gate);
+    let before = std::fs::read_to_string(home.path().join("data/audit.jsonl")).unwrap();
+    let (code, said) = migrate(&from, &url.replace("localhost", "127.0.0.1"));
+    assert!(code == 1 && said.contains("certificate"), "{said}");
+    let (code, said) = migrate(&from, &(url.clone() + "&sslmode=prefer"));
+    assert!(code == 1 && said.contains("sslmode=verify-full"), "{said}");
+
+    let (code, said) = migrate(&from, &url);
+    assert!(code == 0 && said.contains("former licenses: 2"), "{said}");
+    let lines = scene.sql("select line from license_gate.audit order by seq");
+    assert_eq!(lines, before.trim_end(), "lines are as they were");
+    let gate = scene.gate();
+    assert_eq!(in_force(&gate), "third");
+    let (_, history) = gate.call("GET", "history", &Value::Null);
+    let former: Vec<_> = history.as_array().unwrap().iter().map(|one| &one["jti"]).collect();
+    assert_eq!(former, ["second", "first"]);
+    gate.install(&scene.license("fourth", false));
+    assert_eq!(actions(&scene).last().unwrap(), "install ok");
+    let (code, said) = migrate(&from, &url);
+    assert!(code == 1 && said.contains("is not empty"), "{said}");
+    assert_eq!(in_force(&gate), "fourth");
+}

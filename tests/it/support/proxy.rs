@@ -1,0 +1,133 @@
+//! A corporate proxy: it opens tunnels for `CONNECT` and forwards what names a whole URL, and tells what it was asked.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+/// How a proxy treats those who ask it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Manner {
+    /// Helps everybody.
+    Helps,
+    /// Helps those whose `Proxy-Authorization` is this, and asks the others for it (407).
+    HelpsOnly(&'static str),
+    /// Says this, whatever it is asked, and hangs up.
+    Says(&'static str),
+    /// Says nothing.
+    Silent,
+}
+
+/// A proxy that listens; its thread ends with the process.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    /// One that knows no name but leads everybody to `to`.
+    pub(crate) fn to(to: SocketAddr, manner: Manner) -> Self {
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let told = heads.clone();
+        let address = listen(async move |client| serve(client, to, manner, &told).await);
+        Self { address, heads }
+    }
+
+    /// The heads of all requests so far.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.heads.lock().expect("a lock").clone()
+    }
+}
+
+/// Ends TLS by `config` before the server at `to`: the address where it does.
+pub(crate) fn tls_before(to: SocketAddr, config: ServerConfig) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    listen(async move |client| {
+        let mut client = acceptor.accept(client).await?;
+        let mut server = TcpStream::connect(to).await?;
+        copy_bidirectional(&mut client, &mut server).await.map(drop)
+    })
+}
+
+/// Serves each connection at an address of its own, in a thread that ends with the process.
+fn listen<F>(serve: F) -> SocketAddr
+where
+    F: AsyncFn(TcpStream) -> io::Result<()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    listener.set_nonblocking(true).expect("a socket");
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            let serve = std::rc::Rc::new(serve);
+            loop {
+                let (client, _) = listener.accept().await.expect("a connection");
+                let serve = serve.clone();
+                // Whether either side hears it to its end is its own business.
+                tokio::task::spawn_local(async move { drop(serve(client).await) });
+            }
+        });
+    });
+    address
+}
+
+async fn serve(
+    mut client: TcpStream,
+    to: SocketAddr,
+    manner: Manner,
+    heads: &Mutex<Vec<String>>,
+) -> io::Result<()> {
+    let head = head(&mut client).await?;
+    heads.lock().expect("a lock").push(head.clone());
+    let is_helped = match manner {
+        Manner::Helps => true,
+        Manner::HelpsOnly(credentials) => has_field(&head, "proxy-authorization", credentials),
+        Manner::Says(answer) => return client.write_all(answer.as_bytes()).await,
+        // Until the client gives up.
+        Manner::Silent => return client.read(&mut [0]).await.map(drop),
+    };
+    if !is_helped {
+        let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\
+            Proxy-Authenticate: Basic realm=\"proxy\"\r\nContent-Length: 0\r\n\r\n";
+        return client.write_all(refusal.as_bytes()).await;
+    }
+    let mut server = TcpStream::connect(to).await?;
+    if head.starts_with("CONNECT ") {
+        client.write_all(b"HTTP/1.1 200 Connection established\r\nVia: 1.1 proxy\r\n\r\n").await?;
+    } else {
+        server.write_all(forwarded(&head).as_bytes()).await?;
+    }
+    copy_bidirectional(&mut client, &mut server).await.map(drop)
+}
+
+/// To the empty line, and not a byte further.
+async fn head(client: &mut TcpStream) -> io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    String::from_utf8(head).map_err(io::Error::other)
+}
+
+/// As the server behind gets it: the target without scheme and host, and nothing for the proxy itself.
+fn forwarded(head: &str) -> String {
+    let (method, rest) = head.split_once(" http://").expect("a whole URL");
+    let (_, rest) = rest.split_once('/').expect("a path");
+    let lines = rest.split_inclusive("\r\n");
+    let ours = |line: &&str| !line.to_ascii_lowercase().starts_with("proxy-");
+    format!("{method} /{}", lines.filter(ours).collect::<String>())
+}
+
+/// Whether one line of `head` is the field `name` with exactly this value.
+pub(crate) fn has_field(head: &str, name: &str, value: &str) -> bool {
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    fields.filter(|(other, _)| other.eq_ignore_ascii_case(name)).any(|(_, other)| other == value)
+}
