@@ -1,5 +1,7 @@
 //! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
 
+mod life;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,17 +20,17 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
-use crate::feed::{
-    self, Client, Issuer, Keyring, Monitor, Mounted, Proxies, Renewal, WatchedFile, WatchedKeys,
-};
-use crate::license::{self, KeyFault, KeyFiles, Keys, Policy, RootUrl, RootUrlError};
+use crate::feed;
+use crate::license::{KeyFault, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
-use crate::store::{self, Means, Store, Trust};
+use crate::store;
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream;
 use crate::worker::{self, Blueprint};
+
+use life::Life;
 
 /// After the order to cut, for threads to end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -48,9 +50,12 @@ pub enum Error {
     /// `[upstream.tls]`
     #[error("upstream.tls cannot be used")]
     UpstreamTls(#[source] certificate::Error),
-    /// `[renewal]`
-    #[error("renewal cannot be set up")]
+    /// `[renewal]`, or another place of the issuer's.
+    #[error("the issuer cannot be called")]
     Renewal(#[from] feed::SetupError),
+    /// `[notify]`
+    #[error("notify cannot be set up")]
+    Notify(#[from] feed::NotifySetupError),
     /// `[[auth.users]]`
     #[error("auth.users cannot be used")]
     Users(#[from] auth::SetupError),
@@ -82,6 +87,7 @@ impl Error {
             | Self::Tls(_)
             | Self::UpstreamTls(_)
             | Self::Renewal(_)
+            | Self::Notify(_)
             | Self::Users(_) => 1,
             Self::Store(_) | Self::Bind { .. } | Self::Inherited(_) | Self::Worker(_) => 2,
         }
@@ -96,31 +102,9 @@ pub struct App {
     probed: Arc<Probed>,
     access_writer: Option<JoinHandle<()>>,
     blueprint: Blueprint,
-    background: Background,
+    life: Life,
     phase: watch::Sender<Phase>,
     shutdown: shutdown::Config,
-}
-
-/// What acts by itself while the gate runs.
-#[derive(Debug)]
-struct Background {
-    mounted: Mounted,
-    keyring: Keyring,
-    monitor: Monitor,
-    renewal: Renewal,
-    writer: store::Writer,
-    place: store::Place,
-}
-
-impl Background {
-    /// Starts all of it on the control runtime, to run until that ends.
-    fn start(self) {
-        let Self { mounted, keyring, monitor, renewal, writer, place } = self;
-        tokio::spawn(store::follow_others(place, writer.clone()));
-        tokio::spawn(mounted.watch(keyring, writer));
-        tokio::spawn(monitor.run());
-        tokio::spawn(renewal.run());
-    }
 }
 
 impl App {
@@ -142,8 +126,7 @@ impl App {
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
-        let (api, probed, background) =
-            licensing(&config, &root_url, clock, &control, &metrics).await?;
+        let (api, probed, life) = licensing(&config, &root_url, clock, &control, &metrics).await?;
         let (access, access_writer) = access_log(&config.telemetry)?.unzip();
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
@@ -168,7 +151,7 @@ impl App {
             phase: watched,
         };
         let shutdown = config.shutdown;
-        Ok(Self { bound, admin, probed, access_writer, blueprint, background, phase, shutdown })
+        Ok(Self { bound, admin, probed, access_writer, blueprint, life, phase, shutdown })
     }
 
     /// The TCP addresses where clients are expected, with real ports, in the order of `server.listen`.
@@ -205,16 +188,8 @@ impl App {
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
         let (tls, upstream_tls) = self.certificates();
-        let Self {
-            mut bound,
-            admin,
-            probed,
-            access_writer,
-            blueprint,
-            background,
-            phase,
-            shutdown,
-        } = self;
+        let Self { mut bound, admin, probed, access_writer, blueprint, life, phase, shutdown } =
+            self;
         announce(&bound, admin.as_ref());
         let (served, mut over) = watch::channel(());
         if let Some(admin) = admin {
@@ -223,7 +198,7 @@ impl App {
         }
         tls.map(|tls| tokio::spawn(watch(tls)));
         upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));
-        background.start();
+        life.start();
         let mut threads = start(&mut bound, blueprint)?;
         threads.extend(access_writer);
         stop().await;
@@ -256,70 +231,26 @@ impl App {
     }
 }
 
+/// The license and everything about it.
 async fn licensing(
     config: &Config,
     root_url: &RootUrl,
     clock: Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
-) -> Result<(Api, Probed, Background), Error> {
-    let (keys, key_files) = keys(&config.license)?;
-    let policy = Policy::new(root_url.clone(), &config.license);
-    let phase = watch::channel(Phase::Serving).1;
-    let means = Means {
-        trust: Trust { keys: Arc::new(keys.clone()), policy: Arc::new(policy) },
-        render: api::render,
-        clock: clock.clone(),
-        history: config.store.history,
-        metrics: metrics.clone(),
-        control: control.clone(),
-    };
-    let mut file = config.license.file.clone().map(WatchedFile::new);
-    let offered = file.as_mut().and_then(WatchedFile::look);
-    // A database is spoken to on this runtime, which must not be waited for here.
-    let settings = config.store.clone();
-    let opening = control.spawn_blocking(move || store::open(&settings, offered, means));
-    let opened = opening.await.map_err(|error| store::Error::Unavailable(error.into()))?;
-    let Store { reader, writer, faults, offering } = opened?;
-    for fault in faults {
-        let error = format!("{:#}", anyhow::Error::new(fault));
-        tracing::warn!(error, "the store needs attention");
-    }
-    if let (Some(offering), Some(file)) = (offering, &file) {
-        feed::tell(&offering, file.path());
-    }
-    let client = Client::new(&config.feed, Proxies::from_environment(), clock.clone());
-    let issuer = Issuer::new(&config.feed, &client)?;
-    let means = feed::Means {
-        reader: reader.clone(),
-        writer: writer.clone(),
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-        control: control.clone(),
-    };
-    let renewal = Renewal::new(issuer, means);
-    let background = Background {
-        mounted: Mounted {
-            keys: WatchedKeys::new(config.license.keys.clone(), &key_files),
-            license: file,
-            revocations: None,
-        },
-        keyring: Keyring::new(keys, Keys::empty(), writer.clone()),
-        monitor: Monitor::new(reader.clone(), writer.clone(), clock.clone()),
-        renewal: renewal.clone(),
-        writer: writer.clone(),
-        place: config.store.place.clone(),
-    };
+) -> Result<(Api, Probed, Life), Error> {
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
+    let begun = life::begin(config, root_url, clock, control, metrics).await?;
+    let api::Means { reader, writer, clock, .. } = &begun.means;
     let probed = Probed {
         reader: reader.clone(),
         writer: writer.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
-        phase,
+        phase: watch::channel(Phase::Serving).1,
         tls: None,
     };
-    Ok((Api::new(auth, reader, writer, renewal, clock, metrics.clone()), probed, background))
+    Ok((Api::new(auth, begun.means), probed, begun.life))
 }
 
 fn access_log(config: &telemetry::Config) -> Result<Option<(AccessLog, JoinHandle<()>)>, Error> {
@@ -330,24 +261,6 @@ fn access_log(config: &telemetry::Config) -> Result<Option<(AccessLog, JoinHandl
 
 fn listen_admin(address: SocketAddr) -> Result<Admin, Error> {
     Admin::bind(address).map_err(|source| Error::Bind { place: Place::Tcp(address), source })
-}
-
-/// The trusted keys. Broken ones among good ones are named and left out; none at all is a warning, for the dashboard runs on.
-fn keys(config: &license::Config) -> Result<(Keys, KeyFiles), Error> {
-    let files = KeyFiles::read(&config.keys);
-    let (keys, faults) = match Keys::from_files(&files) {
-        Ok(loaded) => loaded,
-        Err(fault) if fault.is_missing() && !config.keys_named => (Keys::empty(), vec![fault]),
-        Err(fault) => return Err(fault.into()),
-    };
-    for fault in faults {
-        let error = format!("{:#}", anyhow::Error::new(fault));
-        tracing::warn!(error, "an issuer key cannot be used");
-    }
-    if keys.is_empty() {
-        tracing::warn!("no issuer key is trusted: no license can be verified; set license.keys");
-    }
-    Ok((keys, files))
 }
 
 fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {

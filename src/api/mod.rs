@@ -27,7 +27,7 @@ pub use crate::auth::Caller;
 use crate::auth::{Action, Auth, Dashboard, SignedIn};
 use crate::clock::Clock;
 use crate::downstream::Written;
-use crate::feed::Renewal;
+use crate::feed::{Installer, Renewal};
 use crate::problem::Problem;
 use crate::store::{By, Reader, Writer};
 use crate::telemetry::metrics::Metrics;
@@ -40,10 +40,28 @@ pub struct Api {
     auth: Auth,
     reader: Reader,
     writer: Writer,
+    installer: Installer,
     renewal: Renewal,
     clock: Clock,
     metrics: Arc<Metrics>,
     checked: check::Checked,
+}
+
+/// What the API acts through.
+#[derive(Debug)]
+pub struct Means {
+    /// The license in force.
+    pub reader: Reader,
+    /// For changes.
+    pub writer: Writer,
+    /// For tokens.
+    pub installer: Installer,
+    /// For renewing.
+    pub renewal: Renewal,
+    /// When it is.
+    pub clock: Clock,
+    /// Where callers are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A request's head, who sent it, and whom to ask about that.
@@ -64,16 +82,10 @@ impl<D> Copy for Asker<'_, D> {}
 
 impl Api {
     /// The API over a store opened with [`render`], for callers `auth` lets in.
-    pub fn new(
-        auth: Auth,
-        reader: Reader,
-        writer: Writer,
-        renewal: Renewal,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(auth: Auth, means: Means) -> Self {
+        let Means { reader, writer, installer, renewal, clock, metrics } = means;
         let checked = check::Checked::new();
-        Self { auth, reader, writer, renewal, clock, metrics, checked }
+        Self { auth, reader, writer, installer, renewal, clock, metrics, checked }
     }
 
     /// The answer to `GET /check` where anybody may have it: no caller to judge, no body to read, nothing to wait for.

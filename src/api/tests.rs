@@ -88,6 +88,7 @@ impl Bench {
             },
             render,
             clock: clock.clone(),
+            fetched_keys: false,
             history: 10,
             metrics: Arc::default(),
             control: control.clone(),
@@ -95,15 +96,21 @@ impl Bench {
         let config = StoreConfig::file(home.path());
         let store = store::open(&config, None, means).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
+        let (reader, writer) = (store.reader, store.writer);
+        let installer = Installer::new(reader.clone(), writer.clone(), None);
         let means = feed::Means {
-            reader: store.reader.clone(),
-            writer: store.writer.clone(),
+            reader: reader.clone(),
+            installer: installer.clone(),
+            writer: writer.clone(),
+            events: feed::Events { queue: None, reader: reader.clone(), clock: clock.clone() },
             clock: clock.clone(),
             metrics: Arc::default(),
             control,
         };
         let renewal = Renewal::new(None, means);
-        let api = Api::new(auth, store.reader, store.writer, renewal, clock, Arc::default());
+        let metrics = Arc::default();
+        let means = super::Means { reader, writer, installer, renewal, clock, metrics };
+        let api = Api::new(auth, means);
         Self { api, users: Users::default(), issuer, _home: home }
     }
 

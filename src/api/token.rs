@@ -62,7 +62,7 @@ where
             return Err(error::rejected(rejection));
         }
     };
-    let installed = api.writer.install(token, Origin::Hand, who).await?;
+    let installed = api.installer.install(token, Origin::Hand, who).await?;
     Ok(wire::json(StatusCode::OK, installed.rendered_stored(api.clock.now())))
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Api, Asker, error, wire};
 use crate::auth::{Action, Dashboard};
-use crate::license;
+use crate::license::{self, Token};
 use crate::problem::Problem;
 use crate::store::Trust;
 
@@ -37,6 +37,9 @@ where
     api.require_change(Action::Write, asker).await?;
     let Candidate { token } = wire::read_json(asker.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
+    if let Ok(token) = Token::parse(token) {
+        api.installer.prepare(&token).await;
+    }
     let (snapshot, now) = (api.reader.snapshot(), api.clock.now());
     let Trust { keys, policy } = snapshot.trust();
     let report = license::inspect(token, keys, policy, now);

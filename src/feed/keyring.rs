@@ -94,7 +94,7 @@ fn tell_unusable(faults: Vec<KeyFault>) {
     tracing::warn!("no issuer key can be used any more: the former ones stay in use");
 }
 
-fn tell_faults(faults: Vec<KeyFault>) {
+pub(super) fn tell_faults(faults: Vec<KeyFault>) {
     for fault in faults {
         let error = format!("{:#}", anyhow::Error::new(fault));
         tracing::warn!(error, "an issuer key cannot be used");

@@ -7,12 +7,15 @@
 mod backoff;
 mod client;
 mod config;
+mod events;
 mod fetch;
+mod install;
 mod issuer;
 mod keyring;
 mod monitor;
 mod mounted;
 mod notify;
+mod remote;
 mod renew;
 mod schedule;
 mod secret;
@@ -22,12 +25,15 @@ pub use client::{
     Answer, Call, Client, Endpoint, Error as CallError, Fault, Proxies, ProxyError, SetupError,
 };
 pub use config::{Config, NotifyConfig};
+pub use events::Events;
 pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
+pub use install::Installer;
 pub use issuer::{Error as IssuerError, Issuer, Reply};
 pub use keyring::{Keyring, WatchedKeys};
 pub use monitor::Monitor;
 pub use mounted::{Mounted, tell};
 pub use notify::{Notice, Notifier, NotifySetupError, Occasion, Queue, Wake};
+pub use remote::{RemoteKeys, RemoteRevocations};
 pub use renew::{Means, RenewError, Renewal};
 pub use schedule::Schedule;
 pub use secret::{Secret, SecretError};

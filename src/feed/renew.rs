@@ -11,7 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
+use super::events::{Events, Told};
+use super::install::Installer;
 use super::issuer::{self, Issuer, Reply};
+use super::notify::Occasion;
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
 use crate::random;
@@ -79,7 +82,11 @@ pub struct Means {
     /// The license in force.
     pub reader: Reader,
     /// Where its successor goes.
+    pub installer: Installer,
+    /// Where failures are recorded, and replicas agree on who renews.
     pub writer: Writer,
+    /// Who is told that it fails.
+    pub events: Events,
     /// When it is.
     pub clock: Clock,
     /// Where renewals are counted.
@@ -171,6 +178,7 @@ impl Renewal {
                 // The same failure for a week is one line.
                 if told.replace(reason) != Some(reason) {
                     self.note(&error, who);
+                    self.tell(&error, now).await;
                     let failures = schedule.failures();
                     let error = format!("{:#}", anyhow::Error::new(error));
                     tracing::warn!(
@@ -204,7 +212,21 @@ impl Renewal {
         }
         let token = token?;
         let by = Origin::Renewal { of: license.clone(), started_at_revision: before.revision() };
-        self.means.writer.install(token, by, who).await.map_err(RenewError::Install)
+        self.means.installer.install(token, by, who).await.map_err(RenewError::Install)
+    }
+
+    /// Tells that renewal fails: once for each reason and token.
+    async fn tell(&self, error: &RenewError, now: UnixTime) {
+        let snapshot = self.means.reader.snapshot();
+        let Some(license) = snapshot.license(now) else { return };
+        let jti = license.claims().jti.as_deref().unwrap_or_default();
+        let about = format!("{jti} {}", error.reason());
+        let message =
+            format!("The license cannot be renewed: {error}. It stays in force until it ends.");
+        let license = Some((&**license, snapshot.status(now)));
+        let occasion = Occasion::RenewalFailing;
+        let told = Told { occasion, about: &about, license, message: &message };
+        self.means.events.tell(told).await;
     }
 
     /// Records a renewal that brought nothing to be installed; what was not installed is recorded by the store.

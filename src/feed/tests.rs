@@ -37,6 +37,7 @@ impl Bench {
             },
             render: |_, _| Bytes::new(),
             clock: Clock::manual(UnixTime::from_secs(NOW)),
+            fetched_keys: false,
             history: 10,
             metrics: Arc::default(),
             control: Handle::current(),
@@ -70,7 +71,13 @@ impl Bench {
         let Store { reader, writer, .. } = &self.store;
         let means = super::Means {
             reader: reader.clone(),
+            installer: Installer::new(reader.clone(), writer.clone(), None),
             writer: writer.clone(),
+            events: Events {
+                queue: None,
+                reader: reader.clone(),
+                clock: Clock::manual(UnixTime::from_secs(NOW)),
+            },
             clock: Clock::manual(UnixTime::from_secs(NOW)),
             metrics: Arc::default(),
             control: Handle::current(),

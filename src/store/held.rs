@@ -92,6 +92,8 @@ pub(super) struct Held {
     pub(super) unproven_revocations: Option<Vec<u8>>,
     /// How many changes of a license there have been.
     pub(super) revision: u64,
+    /// Why the audit log cannot be written, when it could not be last time.
+    pub(super) audit_lost: Option<String>,
 }
 
 /// One source: the license it gave, and a token of it that is none, or not yet.
@@ -228,7 +230,9 @@ impl Held {
         self.entries = entries;
         self.former = history::verified(&self.entries, &self.trust);
         self.saw(license.as_ref().and_then(|license| license.claims().iat));
-        let candidate = license.map(|license| Candidate::new(license.into(), self.means.render));
+        let renewed = action == Action::Renew;
+        let candidate = |license: License| Candidate::new(license.into(), self.means.render);
+        let candidate = license.map(|license| candidate(license).by_renewal(renewed));
         self.store = Slot { candidate, ..Slot::default() };
         self.revision += 1;
         Ok(self.publish())
@@ -259,7 +263,8 @@ impl Held {
     /// Takes over what other replicas changed.
     pub(super) fn follow(&mut self) -> Result<(), Error> {
         let news = self.backend.refresh();
-        if news.is_err() {
+        // A directory is not asked: whether it can be written is seen when something is.
+        if news.is_err() || !self.backend.is_own() {
             self.written(&news);
         }
         if let Some(kept) = news? {
@@ -287,7 +292,11 @@ impl Held {
         let done = self.backend.record(&record);
         if let Err(error) = &done {
             let error = super::chain(error);
-            tracing::warn!(error, action = action.as_str(), "a line of the audit log is lost");
+            if self.audit_lost.replace(error.clone()).as_ref() != Some(&error) {
+                tracing::warn!(error, "lines of the audit log are lost");
+            }
+        } else if self.audit_lost.take().is_some() {
+            tracing::info!("the audit log is written again");
         }
         self.written(&done);
     }

@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn the_oldest_go_but_the_one_that_lasts_longest_stays() {
         // When each of them ends, if it is valid; how many are kept; which go.
-        let table: [(&[(&str, u64)], usize, &[&str]); 8] = [
+        type Row = (&'static [(&'static str, u64)], usize, &'static [&'static str]);
+        let table: [Row; 8] = [
             (&[], 2, &["b", "a"]),
             (&[("d", 5)], 2, &["b", "a"]),
             (&[("d", 5), ("b", 9), ("a", 7)], 2, &["a"]),

@@ -37,6 +37,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::license::Keys;
 use crate::telemetry::metrics::Metrics;
 
 pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
@@ -65,6 +66,8 @@ pub struct Means {
     pub render: Render,
     /// When it is.
     pub clock: Clock,
+    /// Whether keys that were fetched in an earlier run are believed, until newer ones are.
+    pub fetched_keys: bool,
     /// How many former licenses are kept.
     pub history: usize,
     /// Where changes are counted.
@@ -84,6 +87,8 @@ pub struct Store {
     pub faults: Vec<Fault>,
     /// What became of `license.file`, if there is one.
     pub offering: Option<Offering>,
+    /// Keys that were fetched in an earlier run; they are believed already.
+    pub fetched_keys: Keys,
 }
 
 /// The asking half. Cheap to clone.

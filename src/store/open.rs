@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
-use super::backend::{Backend, Brief, Error, Kept};
+use super::backend::{Backend, Brief, Document, Error, Kept};
 use super::config::{Config, Place};
 use super::directory::Directory;
 use super::error::Fault;
@@ -17,7 +17,9 @@ use super::outside::{Offered, newest_first};
 use super::postgres::Postgres;
 use super::snapshot::{Candidate, Snapshot};
 use super::{Means, Reader, Store, Writer};
-use crate::license::{CheckName, License, Rejection, RevocationError, Revocations, Token, verify};
+use crate::license::{
+    CheckName, Keys, License, Rejection, RevocationError, Revocations, Token, verify,
+};
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// Loads what the last run left, and takes what `license.file` holds. Blocks; called once, before the first request.
@@ -33,11 +35,13 @@ pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Stor
     let (backend, unwritable) = backend(config, &means)?;
     let mut faults: Vec<_> = unwritable.into_iter().map(Fault::NotWritable).collect();
     let mut held = Held::new(backend, means, faults.is_empty());
+    let fetched_keys = held.fetched_keys(&mut faults);
     held.load(&mut faults);
     let offering = file.map(|offered| held.offer(offered));
     let reader = Reader(held.shared.clone());
     let control = held.means.control.clone();
-    Ok(Store { reader, writer: Writer::new(held, control), faults, offering })
+    let writer = Writer::new(held, control);
+    Ok(Store { reader, writer, faults, offering, fetched_keys })
 }
 
 /// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
@@ -82,7 +86,24 @@ impl Held {
             revocations: None,
             unproven_revocations: None,
             revision: 0,
+            audit_lost: None,
         }
+    }
+
+    /// Believes the keys that were fetched last, so that a start does not depend on the issuer.
+    fn fetched_keys(&mut self, faults: &mut Vec<Fault>) -> Keys {
+        if !self.means.fetched_keys {
+            return Keys::empty();
+        }
+        let content = self.backend.document(Document::Jwks).unwrap_or_else(|error| {
+            faults.push(Fault::NotReadable(error));
+            None
+        });
+        // What does not read is fetched anew.
+        let keys = content.and_then(|content| Keys::from_jwks(&content).ok());
+        let keys = keys.map(|(keys, _)| keys).unwrap_or_default();
+        self.trust.keys = Arc::new((*self.trust.keys).clone().merge(keys.clone()));
+        keys
     }
 
     fn load(&mut self, faults: &mut Vec<Fault>) {

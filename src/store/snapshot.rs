@@ -36,6 +36,8 @@ pub struct Trust {
 #[derive(Clone)]
 pub struct Candidate {
     license: Arc<License>,
+    /// Whether a renewal brought it, in this run.
+    renewed: bool,
     /// Since when no trusted key vouches for it any more, and why not.
     unvouched: Option<(UnixTime, Rejection)>,
     /// One body for each status, in the order of [`Status::ALL`]; none is rendered afterwards.
@@ -45,7 +47,16 @@ pub struct Candidate {
 impl Candidate {
     pub(super) fn new(license: Arc<License>, render: Render) -> Self {
         let rendered = Status::ALL.map(|status| render(status, Some(&license)));
-        Self { license, unvouched: None, rendered }
+        Self { license, renewed: false, unvouched: None, rendered }
+    }
+
+    pub(super) fn by_renewal(self, renewed: bool) -> Self {
+        Self { renewed, ..self }
+    }
+
+    /// Whether a renewal brought it, in this run.
+    pub const fn is_renewed(&self) -> bool {
+        self.renewed
     }
 
     /// The license, whatever its standing.

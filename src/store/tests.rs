@@ -58,6 +58,7 @@ impl Bench {
             },
             render,
             clock: self.clock.clone(),
+            fetched_keys: false,
             history: 10,
             metrics: Arc::default(),
             control: Handle::current(),

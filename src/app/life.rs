@@ -1,0 +1,200 @@
+//! The life of a license, put together: whom to believe, what is kept, what acts by itself.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::Error;
+use crate::api;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::feed::{
+    self, Client, Early, Events, Fetch, Installer, Issuer, Keyring, Monitor, Mounted, Notifier,
+    Proxies, RemoteKeys, RemoteRevocations, Renewal, Wake, WatchedFile, WatchedKeys,
+};
+use crate::license::{self, KeyFiles, Keys, Policy, RevocationList, RootUrl};
+use crate::store::{self, Means, Store, Trust, Writer};
+use crate::telemetry::metrics::Metrics;
+
+/// What acts by itself while the gate runs.
+#[derive(Debug)]
+pub(super) struct Life {
+    place: store::Place,
+    writer: Writer,
+    mounted: Mounted,
+    keyring: Keyring,
+    monitor: Monitor,
+    renewal: Renewal,
+    installer: Installer,
+    keys: Option<Fetch<RemoteKeys>>,
+    revocations: Option<Fetch<RemoteRevocations>>,
+    notifier: Option<Notifier<Writer>>,
+}
+
+impl Life {
+    /// Starts all of it on the control runtime, to run until that ends.
+    pub(super) fn start(self) {
+        tokio::spawn(store::follow_others(self.place, self.writer.clone()));
+        tokio::spawn(self.mounted.watch(self.keyring, self.writer));
+        tokio::spawn(self.monitor.run());
+        tokio::spawn(self.renewal.run());
+        tokio::spawn(self.installer.fetch_wanted_keys());
+        self.keys.map(|fetch| tokio::spawn(fetch.run()));
+        self.revocations.map(|fetch| tokio::spawn(fetch.run()));
+        self.notifier.map(|notifier| tokio::spawn(notifier.run()));
+    }
+}
+
+/// A life that has begun: what acts, and what the API acts through.
+pub(super) struct Begun {
+    pub(super) life: Life,
+    pub(super) means: api::Means,
+}
+
+/// Loads keys and license, and puts together what will act by itself.
+///
+/// # Errors
+/// What of the configuration cannot be used, or that another gate has the store.
+pub(super) async fn begin(
+    config: &Config,
+    root_url: &RootUrl,
+    clock: Clock,
+    control: &Handle,
+    metrics: &Arc<Metrics>,
+) -> Result<Begun, Error> {
+    let client = Client::new(&config.feed, Proxies::from_environment(), clock.clone());
+    let issuer = Issuer::new(&config.feed, &client)?;
+    let (keys, key_files) = keys(&config.license)?;
+    let (license, store) = open(config, root_url, &clock, control, metrics, &keys).await?;
+    let Store { reader, writer, fetched_keys, .. } = store;
+
+    let keyring = Keyring::new(keys, fetched_keys, writer.clone());
+    let (fetched, early) = remote_keys(config, &client, &keyring, &writer, &clock)?.unzip();
+    let installer = Installer::new(reader.clone(), writer.clone(), early);
+    let wake = Wake::default();
+    let notifier =
+        Notifier::new(&config.notify, &client, writer.clone(), wake.clone(), clock.clone())?;
+    let queue = notifier.is_some().then(|| (writer.clone(), wake));
+    let events = Events { queue, reader: reader.clone(), clock: clock.clone() };
+    let renewal = Renewal::new(
+        issuer,
+        feed::Means {
+            reader: reader.clone(),
+            installer: installer.clone(),
+            writer: writer.clone(),
+            events: events.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            control: control.clone(),
+        },
+    );
+    let life = Life {
+        place: config.store.place.clone(),
+        writer: writer.clone(),
+        mounted: Mounted {
+            keys: WatchedKeys::new(config.license.keys.clone(), &key_files),
+            license,
+            revocations: revocation_file(config).map(WatchedFile::new),
+        },
+        keyring,
+        monitor: Monitor::new(reader.clone(), writer.clone(), clock.clone(), events),
+        renewal: renewal.clone(),
+        installer: installer.clone(),
+        keys: fetched,
+        revocations: remote_revocations(config, &client, &writer, &clock)?,
+        notifier,
+    };
+    let metrics = metrics.clone();
+    Ok(Begun { life, means: api::Means { reader, writer, installer, renewal, clock, metrics } })
+}
+
+/// The store, and `license.file`, which it has been given.
+async fn open(
+    config: &Config,
+    root_url: &RootUrl,
+    clock: &Clock,
+    control: &Handle,
+    metrics: &Arc<Metrics>,
+    keys: &Keys,
+) -> Result<(Option<WatchedFile>, Store), Error> {
+    let policy = Policy::new(root_url.clone(), &config.license);
+    let means = Means {
+        trust: Trust { keys: Arc::new(keys.clone()), policy: Arc::new(policy) },
+        render: api::render,
+        clock: clock.clone(),
+        fetched_keys: config.license.jwks_url.is_some(),
+        history: config.store.history,
+        metrics: metrics.clone(),
+        control: control.clone(),
+    };
+    let mut file = config.license.file.clone().map(WatchedFile::new);
+    let offered = file.as_mut().and_then(WatchedFile::look);
+    // A database is spoken to on this runtime, which must not be waited for here.
+    let settings = config.store.clone();
+    let opening = control.spawn_blocking(move || store::open(&settings, offered, means));
+    let opened = opening.await.map_err(|error| store::Error::Unavailable(error.into()))?;
+    let mut store = opened?;
+    for fault in store.faults.drain(..) {
+        let error = format!("{:#}", anyhow::Error::new(fault));
+        tracing::warn!(error, "the store needs attention");
+    }
+    if let (Some(offering), Some(file)) = (&store.offering, &file) {
+        feed::tell(offering, file.path());
+    }
+    Ok((file, store))
+}
+
+fn remote_keys(
+    config: &Config,
+    client: &Client,
+    keyring: &Keyring,
+    writer: &Writer,
+    clock: &Clock,
+) -> Result<Option<(Fetch<RemoteKeys>, Early)>, Error> {
+    let Some(url) = &config.license.jwks_url else { return Ok(None) };
+    let key = "license.jwks_url";
+    let endpoint = client.endpoint(key, key, url)?;
+    let recipient = RemoteKeys { keyring: keyring.clone(), writer: writer.clone() };
+    Ok(Some(Fetch::new(key, endpoint, recipient, clock.clone())))
+}
+
+fn remote_revocations(
+    config: &Config,
+    client: &Client,
+    writer: &Writer,
+    clock: &Clock,
+) -> Result<Option<Fetch<RemoteRevocations>>, Error> {
+    let Some(RevocationList::Url(url)) = &config.license.revocations else { return Ok(None) };
+    let key = "license.revocations";
+    let endpoint = client.endpoint(key, key, url)?;
+    let recipient = RemoteRevocations { writer: writer.clone() };
+    Ok(Some(Fetch::new(key, endpoint, recipient, clock.clone()).0))
+}
+
+fn revocation_file(config: &Config) -> Option<std::path::PathBuf> {
+    match &config.license.revocations {
+        Some(RevocationList::File(path)) => Some(path.clone()),
+        Some(RevocationList::Url(_)) | None => None,
+    }
+}
+
+/// The trusted keys. Broken ones among good ones are named and left out; none at all is a warning, for the dashboard runs on.
+fn keys(config: &license::Config) -> Result<(Keys, KeyFiles), Error> {
+    let files = KeyFiles::read(&config.keys);
+    let fetched = config.jwks_url.is_some();
+    let (keys, faults) = match Keys::from_files(&files) {
+        Ok(loaded) => loaded,
+        Err(fault) if fault.is_missing() && !config.keys_named => {
+            (Keys::empty(), if fetched { Vec::new() } else { vec![fault] })
+        }
+        Err(fault) => return Err(fault.into()),
+    };
+    for fault in faults {
+        let error = format!("{:#}", anyhow::Error::new(fault));
+        tracing::warn!(error, "an issuer key cannot be used");
+    }
+    if keys.is_empty() && !fetched {
+        tracing::warn!("no issuer key is trusted: no license can be verified; set license.keys");
+    }
+    Ok((keys, files))
+}

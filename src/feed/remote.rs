@@ -1,0 +1,61 @@
+//! What is fetched from the issuer in the background: its keys, and what it revoked.
+
+use bytes::Bytes;
+
+use super::fetch::Recipient;
+use super::keyring::{self, Keyring};
+use crate::license::Keys;
+use crate::store::{Document, RevokeError, Writer};
+
+/// `license.jwks_url`.
+#[derive(Debug)]
+pub struct RemoteKeys {
+    /// Where the keys go.
+    pub keyring: Keyring,
+    /// Where a copy is kept for a start without the issuer.
+    pub writer: Writer,
+}
+
+impl Recipient for RemoteKeys {
+    async fn take(&mut self, content: Bytes) -> Result<(), String> {
+        let (keys, faults) = Keys::from_jwks(&content).map_err(one_line)?;
+        if keys.is_empty() {
+            return Err("it holds no key that can be used".to_owned());
+        }
+        let number = keys.len();
+        keyring::tell_faults(faults);
+        keyring::tell(&self.keyring.url(keys).await);
+        tracing::info!(keys = number, "the issuer's keys were fetched");
+        if let Err(error) = self.writer.keep_document(Document::Jwks, content.to_vec()).await {
+            let error = one_line(error);
+            tracing::warn!(error, "the issuer's keys could not be kept for the next start");
+        }
+        Ok(())
+    }
+}
+
+/// `license.revocations`, when it is a URL.
+#[derive(Debug)]
+pub struct RemoteRevocations {
+    /// Where the list goes.
+    pub writer: Writer,
+}
+
+impl Recipient for RemoteRevocations {
+    async fn take(&mut self, content: Bytes) -> Result<(), String> {
+        match self.writer.revoke(content.to_vec()).await {
+            Ok(()) => {
+                tracing::info!("the revocation list was fetched");
+                Ok(())
+            }
+            Err(RevokeError::Refused(error)) => Err(one_line(error)),
+            Err(error @ (RevokeError::NotStored(_) | RevokeError::Interrupted(_))) => {
+                Err(one_line(error))
+            }
+        }
+    }
+}
+
+fn one_line(error: impl std::error::Error + Send + Sync + 'static) -> String {
+    format!("{:#}", anyhow::Error::new(error))
+}
