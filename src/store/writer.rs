@@ -139,7 +139,15 @@ impl Writer {
 
     /// Takes `lease` for `span`: whether this gate has it now. Nobody has, while that cannot be told.
     pub async fn take_lease(&self, lease: Lease, span: Duration) -> bool {
-        self.kept(move |held| held.backend.take_lease(lease, span)).await.unwrap_or(false)
+        self.lease(lease, span).await.unwrap_or(false)
+    }
+
+    /// The same, where it matters that it cannot be told.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn lease(&self, lease: Lease, span: Duration) -> Result<bool, Error> {
+        self.kept(move |held| held.backend.take_lease(lease, span)).await
     }
 
     /// Gives `lease` back.

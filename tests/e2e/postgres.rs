@@ -327,6 +327,26 @@ fn of_two_replicas_one_renews() {
 }
 
 #[test]
+fn renewals_by_hand_on_several_replicas_take_turns() {
+    let scene = Scene::new();
+    let issuer = issuer::start(&scene.vendor);
+    let settings = format!("[renewal]\nurl = \"http://{}/renew\"\n", issuer.address());
+    let url = scene.cluster.url(DATABASE);
+    let gates = [scene.gate_at(&url, &settings), scene.gate_at(&url, &settings)];
+    gates[0].install(&scene.license("first", false));
+    eventually("both have it", || (in_force(&gates[1]) == "first").then_some(()));
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let ask = |gate| scope.spawn(move || Gate::call(gate, "POST", "token/renew", &json!({})).0);
+        let asking: Vec<_> = gates.iter().cycle().take(6).map(ask).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+    });
+    // Had two asked at once, the answer to one of them would have been dropped: 409.
+    assert_eq!(statuses, [200; 6]);
+    let renewed = "select count(*) from license_gate.audit where line like '%\"renew\"%\"ok\"%'";
+    assert_eq!(scene.sql(renewed), "6");
+}
+
+#[test]
 fn a_gate_does_not_start_with_tables_of_a_newer_one_and_shows_no_password() {
     let scene = Scene::new();
     drop(scene.gate());
