@@ -37,7 +37,16 @@ impl Timed {
 
     /// A gate with more lines of configuration, whose directory is `prepared` first.
     pub(crate) fn with(lines: &[&str], prepared: impl FnOnce(&Path, &Vendor)) -> Self {
-        let (vendor, dashboard) = (Vendor::new(), Dashboard::knowing(USERS));
+        Self::of(Vendor::new(), lines, prepared)
+    }
+
+    /// The same, with this vendor.
+    pub(crate) fn of(
+        vendor: Vendor,
+        lines: &[&str],
+        prepared: impl FnOnce(&Path, &Vendor),
+    ) -> Self {
+        let dashboard = Dashboard::knowing(USERS);
         let dir = tempfile::tempdir().expect("a directory");
         vendor.write_jwks(dir.path());
         prepared(dir.path(), &vendor);
@@ -54,8 +63,10 @@ impl Timed {
             "admin.listen = \"\"".to_owned(),
             "log.access = false".to_owned(),
         ];
-        let lines: Vec<&str> =
-            usual.iter().map(String::as_str).chain(lines.iter().copied()).collect();
+        let key = |line: &str| line.split(" = ").next().map(str::to_owned);
+        let is_said = |usual: &&String| lines.iter().any(|line| key(line) == key(usual));
+        let usual = usual.iter().filter(|usual| !is_said(usual)).map(String::as_str);
+        let lines: Vec<&str> = usual.chain(lines.iter().copied()).collect();
         std::fs::write(&file, lines.join("\n")).expect("written");
         let sources = Sources { file: Some(file), ..Sources::default() };
         let config = Loaded::from_sources(sources).expect("good").config;
