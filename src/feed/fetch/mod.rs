@@ -76,7 +76,7 @@ struct Taken {
 enum Failure {
     #[error(transparent)]
     Call(#[from] client::Error),
-    #[error("the content cannot be used: {0}")]
+    #[error("{0}")]
     Unusable(String),
 }
 
