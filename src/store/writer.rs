@@ -70,7 +70,9 @@ impl Writer {
 
     /// Records a change that ended before it came here. Nobody waits for that.
     pub fn note(&self, action: Action, outcome: Outcome, reason: String, who: By) {
-        self.in_passing(move |held| held.note(action, outcome, &reason, None, &who));
+        self.in_passing(move |held| {
+            held.note(action, outcome, &reason, None, &who);
+        });
     }
 
     /// Takes the content of `license.file`; `None`: the gate is stopping.
