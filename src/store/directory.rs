@@ -80,6 +80,11 @@ impl Directory {
         durable::put(&dir, &file_name(&entry.id), entry.token.as_bytes())
     }
 
+    /// Events that wait, and the keys of those that were told.
+    pub(super) fn events(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
+        Ok(self.outbox.content()?)
+    }
+
     fn forget(&self, id: &str) {
         // One that stays is too many, or there twice, after the next start too, and goes then.
         let _ = durable::remove(&self.dir.join(HISTORY), &file_name(id));

@@ -179,7 +179,9 @@ fn of_eight_writers_at_the_same_moment_one_wins_and_the_others_are_told() {
             scope.spawn(move || post(gate, &token))
         };
         let writers: Vec<_> = gates.iter().enumerate().map(race).collect();
-        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+        // Gates that have just started keep the time, too.
+        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                       and query not like '%set newest_time%'";
         eventually("all wait for the row", || (scene.sql(waiting) == "8").then_some(()));
         holder.let_go();
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
@@ -388,13 +390,25 @@ fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
     assert!(code == 1 && said.contains("is not a directory"), "{said}");
     assert!(!home.path().join("data").exists(), "nothing is made");
 
-    let gate = scene.gate_at(&from, "");
+    // A receiver that refuses connections: events wait.
+    std::fs::write(home.path().join("secret"), "a secret of more than 16 bytes").unwrap();
+    let notify = format!(
+        "[notify]\nurl = \"http://127.0.0.1:9/\"\nsecret_file = {:?}\n",
+        home.path().join("secret")
+    );
+    let gate = scene.gate_at(&from, &notify);
     for jti in ["first", "second", "third"] {
         gate.install(&scene.license(jti, false));
     }
     assert_eq!(post(&gate, "nonsense").0, 400);
     let (code, said) = migrate(&from, &url);
     assert!(code == 1 && said.contains("stop the gate"), "{said}");
+    let waiting = || {
+        let queue = std::fs::read(home.path().join("data/events.json")).unwrap_or_default();
+        let queue: Value = serde_json::from_slice(&queue).unwrap_or_default();
+        queue["waiting"].as_array().map(Vec::len).filter(|waiting| *waiting == 3)
+    };
+    eventually("three licenses were told of", waiting);
     drop(gate);
     let before = std::fs::read_to_string(home.path().join("data/audit.jsonl")).unwrap();
     let (code, said) = migrate(&from, &url.replace("localhost", "127.0.0.1"));
@@ -404,6 +418,8 @@ fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
 
     let (code, said) = migrate(&from, &url);
     assert!(code == 0 && said.contains("former licenses: 2"), "{said}");
+    assert!(said.contains("events that wait: 3"), "{said}");
+    assert_eq!(scene.sql("select count(*) from license_gate.events where not settled"), "3");
     let lines = scene.sql("select line from license_gate.audit order by seq");
     assert_eq!(lines, before.trim_end(), "lines are as they were");
     let gate = scene.gate();
