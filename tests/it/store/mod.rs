@@ -3,6 +3,7 @@
 mod bench;
 mod crash;
 mod kept;
+mod kills;
 mod papers;
 mod readers;
 mod story;

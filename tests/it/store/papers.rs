@@ -64,6 +64,12 @@ pub(super) fn paper(place: usize) -> Paper {
 }
 
 impl Paper {
+    /// One that is valid now, and until `exp`.
+    pub(super) fn lasting(number: u64, token: &str, exp: u64) -> Self {
+        let token = token.to_owned();
+        Self { number, token, iat: 0, nbf: 0, lexp: None, exp, is_strange: false }
+    }
+
     fn sign(&self, vendor: &Vendor) -> String {
         let token = vendor.token().with("jti", self.jti()).with("lid", self.lid());
         let token = token.with("company", self.company()).with("included_users", self.number);
