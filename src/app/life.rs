@@ -12,7 +12,7 @@ use crate::feed::{
     self, Client, Early, Events, Fetch, Installer, Issuer, Keyring, Monitor, Mounted, Notifier,
     Proxies, RemoteKeys, RemoteRevocations, Renewal, Wake, WatchedFile, WatchedKeys,
 };
-use crate::license::{self, KeyFiles, Keys, Policy, RevocationList, RootUrl};
+use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
 use crate::store::{self, Means, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
 
@@ -65,7 +65,7 @@ pub(super) async fn begin(
     let client = Client::new(&config.feed, Proxies::from_environment(), clock.clone());
     let issuer = Issuer::new(&config.feed, &client)?;
     let (keys, key_files) = keys(&config.license)?;
-    let (license, store) = open(config, root_url, &clock, control, metrics, &keys).await?;
+    let (license, store) = open(config, root_url, &clock, control, metrics, keys.all()).await?;
     let Store { reader, writer, fetched_keys, .. } = store;
 
     let keyring = Keyring::new(keys, fetched_keys, writer.clone());
@@ -117,11 +117,11 @@ async fn open(
     clock: &Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
-    keys: &Keys,
+    keys: Keys,
 ) -> Result<(Option<WatchedFile>, Store), Error> {
     let policy = Policy::new(root_url.clone(), &config.license);
     let means = Means {
-        trust: Trust { keys: Arc::new(keys.clone()), policy: Arc::new(policy) },
+        trust: Trust { keys: Arc::new(keys), policy: Arc::new(policy) },
         render: api::render,
         clock: clock.clone(),
         fetched_keys: config.license.jwks_url.is_some(),
@@ -181,20 +181,17 @@ fn revocation_file(config: &Config) -> Option<std::path::PathBuf> {
 }
 
 /// The trusted keys. Broken ones among good ones are named and left out; none at all is a warning, for the dashboard runs on.
-fn keys(config: &license::Config) -> Result<(Keys, KeyFiles), Error> {
+fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
     let files = KeyFiles::read(&config.keys);
     let fetched = config.jwks_url.is_some();
-    let (keys, faults) = match Keys::from_files(&files) {
+    let (keys, faults) = match FileKeys::read(&files) {
         Ok(loaded) => loaded,
         Err(fault) if fault.is_missing() && !config.keys_named => {
-            (Keys::empty(), if fetched { Vec::new() } else { vec![fault] })
+            (FileKeys::default(), if fetched { Vec::new() } else { vec![fault] })
         }
         Err(fault) => return Err(fault.into()),
     };
-    for fault in faults {
-        let error = format!("{:#}", anyhow::Error::new(fault));
-        tracing::warn!(error, "an issuer key cannot be used");
-    }
+    feed::tell_faults(faults);
     if keys.is_empty() && !fetched {
         tracing::warn!("no issuer key is trusted: no license can be verified; set license.keys");
     }

@@ -1,13 +1,16 @@
 //! The issuer's keys from both places they come from, put together: files (`license.keys`) and `license.jwks_url`.
 //!
-//! The store believes the whole of them. A broken file beside good ones takes no key away: as long as something in the
-//! files cannot be read as a key, the keys they gave before stay too.
+//! The store believes the whole of them. A file that gives no key any more, half written perhaps, takes none away: its
+//! former ones stay until it gives others, or is gone.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::license::{KeyFault, KeyFiles, Keys};
+use crate::license::{FileKeys, KeyFault, KeyFiles, Keys};
 use crate::store::{Rekeyed, Writer};
+
+/// Broken keys told of at once.
+const MOST_TOLD: usize = 8;
 
 /// The keys of each place.
 #[derive(Clone, Debug)]
@@ -18,18 +21,18 @@ pub struct Keyring {
 
 #[derive(Clone, Debug, Default)]
 struct Places {
-    files: Keys,
+    files: FileKeys,
     url: Keys,
 }
 
 impl Keyring {
     /// The keys a gate starts with, which the store of `writer` believes already.
-    pub fn new(files: Keys, url: Keys, writer: Writer) -> Self {
+    pub fn new(files: FileKeys, url: Keys, writer: Writer) -> Self {
         Self { places: Arc::new(Mutex::new(Places { files, url })), writer }
     }
 
     /// Takes the keys of the files.
-    pub async fn files(&self, keys: Keys) -> Rekeyed {
+    pub async fn files(&self, keys: FileKeys) -> Rekeyed {
         self.change(|places| places.files = keys).await
     }
 
@@ -42,12 +45,12 @@ impl Keyring {
         let all = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
             change(&mut places);
-            places.files.clone().merge(places.url.clone())
+            places.files.all().merge(places.url.clone())
         };
         self.writer.believe(Arc::new(all)).await
     }
 
-    fn of_files(&self) -> Keys {
+    fn of_files(&self) -> FileKeys {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).files.clone()
     }
 }
@@ -76,14 +79,20 @@ impl WatchedKeys {
 
 /// Takes changed key files into use, and says so.
 pub(super) async fn take(keyring: &Keyring, files: &KeyFiles) {
-    let (keys, faults) = match Keys::from_files(files) {
-        Ok((keys, faults)) if !keys.is_empty() => (keys, faults),
+    let read = match FileKeys::read(files) {
+        Ok((keys, faults)) if !keys.is_empty() => {
+            tell_faults(faults);
+            keys
+        }
         Ok((_, faults)) => return tell_unusable(faults),
         Err(fault) => return tell_unusable(vec![fault]),
     };
-    let number = keys.len();
-    let keys = if faults.is_empty() { keys } else { keys.merge(keyring.of_files()) };
-    tell_faults(faults);
+    let (keys, kept) = read.or_former(&keyring.of_files());
+    for path in kept {
+        let path = path.display();
+        tracing::warn!(%path, "a file of issuer keys gives none any more: its former ones stay in use");
+    }
+    let number = keys.all().len();
     let rekeyed = keyring.files(keys).await;
     tracing::info!(keys = number, "the issuer's keys were read again");
     tell(&rekeyed);
@@ -94,10 +103,15 @@ fn tell_unusable(faults: Vec<KeyFault>) {
     tracing::warn!("no issuer key can be used any more: the former ones stay in use");
 }
 
-pub(super) fn tell_faults(faults: Vec<KeyFault>) {
-    for fault in faults {
+/// Says what is wrong with keys; of very many, with the first ones.
+pub fn tell_faults(faults: Vec<KeyFault>) {
+    let others = faults.len().saturating_sub(MOST_TOLD);
+    for fault in faults.into_iter().take(MOST_TOLD) {
         let error = format!("{:#}", anyhow::Error::new(fault));
         tracing::warn!(error, "an issuer key cannot be used");
+    }
+    if others > 0 {
+        tracing::warn!(others, "more issuer keys cannot be used");
     }
 }
 

@@ -29,7 +29,7 @@ pub use events::Events;
 pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
 pub use install::Installer;
 pub use issuer::{Error as IssuerError, Issuer, Reply};
-pub use keyring::{Keyring, WatchedKeys};
+pub use keyring::{Keyring, WatchedKeys, tell_faults};
 pub use monitor::Monitor;
 pub use mounted::{Mounted, tell};
 pub use notify::{Notice, Notifier, NotifySetupError, Occasion, Queue, Wake};

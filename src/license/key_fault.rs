@@ -75,6 +75,9 @@ pub enum KeyError {
         "is not read, because its directory holds more than 16 MiB: keep keys apart from other files"
     )]
     TooMany,
+    /// More than an issuer has.
+    #[error("holds more than 128 keys, which no issuer needs: none of them is used")]
+    TooManyKeys,
     /// Neither PEM nor JSON.
     #[error("is neither a PEM file nor a JWKS (RFC 7517)")]
     NotKeys,

@@ -1,27 +1,21 @@
 //! Trusted keys, and the files they lie in.
 //!
-//! A path in, keys and faults out: a JWKS file, a PEM file of public keys or certificates, or a directory of both. What
-//! is good is used, what is broken is named. Nothing is watched here. [`Keys::signer`] is the one place a signature is
-//! checked: the header never chooses the algorithm, it names one, and only keys that are for that very one are tried.
+//! A path in, keys and faults out; `file_keys.rs` finds them. Nothing is watched here. [`Keys::signer`] is the one place a
+//! signature is checked: the header never chooses the algorithm, it names one, and only keys that are for that very one
+//! are tried.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::server::ParsedCertificate;
-use serde_json::{Map, Value};
-
 use super::algorithm::Algorithm;
 use super::excerpt::Excerpt;
+use super::file_keys::{FileKeys, Found};
 use super::jws::Jws;
 use super::key::Key;
-use super::key_fault::{KeyError, KeyFault};
+use super::key_fault::KeyFault;
 use super::key_files::KeyFiles;
 use super::rejection::Rejection;
 use super::verify::License;
-
-/// What some editors begin a file with.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The public keys whose licenses are believed. Cheap to clone.
 #[derive(Clone, Default)]
@@ -49,19 +43,7 @@ impl Keys {
     /// # Errors
     /// The path itself could not be read.
     pub fn from_files(files: &KeyFiles) -> Result<(Self, Vec<KeyFault>), KeyFault> {
-        let read = files.found.as_ref();
-        let read = read.map_err(|unread| KeyFault::new(&files.path, unread.error()))?;
-        let mut found = Found::default();
-        for file in read {
-            match &file.content {
-                Ok(content) => found.content(&file.path, content),
-                Err(unread) => found.fault(&file.path, unread.error()),
-            }
-        }
-        if found.keys.is_empty() && found.faults.is_empty() {
-            found.fault(&files.path, KeyError::Empty);
-        }
-        Ok((found.keys, found.faults))
+        FileKeys::read(files).map(|(keys, faults)| (keys.all(), faults))
     }
 
     /// Reads a JWKS (RFC 7517 section 5), or a single JWK.
@@ -84,6 +66,10 @@ impl Keys {
         let here = Path::new("");
         found.pem(here, pem).map_err(|error| KeyFault::new(here, error))?;
         Ok((found.keys, found.faults))
+    }
+
+    pub(super) fn add(&mut self, key: Key) {
+        self.0.push(Arc::new(key));
     }
 
     /// These keys and `others`.
@@ -149,101 +135,14 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// What a search for keys has come upon so far.
-#[derive(Default)]
-struct Found {
-    keys: Keys,
-    faults: Vec<KeyFault>,
-}
-
-impl Found {
-    fn fault(&mut self, path: &Path, error: KeyError) {
-        self.faults.push(KeyFault::new(path, error));
-    }
-
-    fn content(&mut self, path: &Path, content: &[u8]) {
-        let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content);
-        let outcome = if content.trim_ascii_start().starts_with(b"{") {
-            self.jwks(path, content)
-        } else if memchr::memmem::find(content, b"-----BEGIN ").is_some() {
-            self.pem(path, content)
-        } else {
-            Err(if content.trim_ascii().is_empty() { KeyError::Empty } else { KeyError::NotKeys })
-        };
-        if let Err(error) = outcome {
-            self.fault(path, error);
-        }
-    }
-
-    fn jwks(&mut self, path: &Path, json: &[u8]) -> Result<(), KeyError> {
-        let set: Map<String, Value> = serde_json::from_slice(json).map_err(KeyError::Json)?;
-        if set.contains_key("kty") {
-            self.jwk(path, None, &Value::Object(set));
-            return Ok(());
-        }
-        let keys = set.get("keys").and_then(Value::as_array).ok_or(KeyError::NotKeys)?;
-        let before = (self.keys.len(), self.faults.len());
-        for (index, jwk) in keys.iter().enumerate() {
-            self.jwk(path, Some(index), jwk);
-        }
-        if before == (self.keys.len(), self.faults.len()) { Err(KeyError::Empty) } else { Ok(()) }
-    }
-
-    fn jwk(&mut self, path: &Path, index: Option<usize>, jwk: &Value) {
-        let kid =
-            jwk.get("kid").and_then(Value::as_str).map(|kid| format!("key {}", Excerpt::of(kid)));
-        let place = kid.or(index.map(|index| format!("key number {}", index + 1)));
-        match jwk.as_object().ok_or(KeyError::Member("keys")).and_then(Key::from_jwk) {
-            Ok(Some(key)) => self.keys.0.push(Arc::new(key)),
-            Ok(None) => {}
-            Err(error) => match place {
-                Some(place) => self.faults.push(KeyFault::at(path, place, error)),
-                None => self.fault(path, error),
-            },
-        }
-    }
-
-    fn pem(&mut self, path: &Path, pem: &[u8]) -> Result<(), KeyError> {
-        let mut sections = 0;
-        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
-            let (kind, der) = section.map_err(KeyError::Pem)?;
-            sections += 1;
-            match key_in(kind, der) {
-                Ok(key) => self.keys.0.push(Arc::new(key)),
-                Err(error) => {
-                    let place = format!("section number {sections}");
-                    self.faults.push(KeyFault::at(path, place, error));
-                }
-            }
-        }
-        if sections == 0 { Err(KeyError::Empty) } else { Ok(()) }
-    }
-}
-
-fn key_in(kind: SectionKind, der: Vec<u8>) -> Result<Key, KeyError> {
-    match kind {
-        SectionKind::PublicKey => Key::from_spki(&der),
-        SectionKind::Certificate => {
-            let certificate = der.into();
-            let parsed =
-                ParsedCertificate::try_from(&certificate).map_err(|_| KeyError::Invalid)?;
-            Key::from_spki(&parsed.subject_public_key_info())
-        }
-        SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
-            Err(KeyError::Private)
-        }
-        _ => Err(KeyError::Unsupported),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::testing::{NOW, STRANGER, at, claims, pair, policy};
-    use super::super::{KeyPair, Token, admit, verify};
+    use super::super::{KeyError, KeyPair, Token, admit, verify};
     use super::*;
 
     fn good_by(pair: &KeyPair, keys: &Keys) -> Result<Option<String>, &'static str> {

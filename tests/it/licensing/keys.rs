@@ -260,3 +260,21 @@ fn a_restart_believes_the_keys_that_are_there() {
     scene.gate.log().wait_for("a license that was kept verifies now");
     scene.holds(&token);
 }
+
+#[test]
+fn a_key_that_was_taken_away_is_not_believed_for_another_files_fault() {
+    let (gone, stays) = (Vendor::new(), Vendor::new());
+    let setup = Setup::trusting(stays)
+        .set("license.keys", "\"keys\"")
+        .file("keys/README.txt", "These are the keys of the issuer.");
+    let setup = setup.file("keys/gone.json", jwks(&[&gone]));
+    let kept = jwks(&[&setup.vendor]);
+    let scene = setup.file("keys/stays.json", kept).start();
+    let (one, other) = (gone.token().sign(), scene.vendor.token().sign());
+    scene.install(&one);
+    scene.install(&other);
+    fs::remove_file(scene.gate.dir().join("keys/gone.json")).expect("removed");
+    scene.gate.log().wait_for("the issuer's keys were read again keys=1");
+    assert_eq!(refused(&scene, &gone.token().sign()), UNKNOWN);
+    scene.install(&scene.vendor.token().sign());
+}

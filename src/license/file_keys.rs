@@ -1,0 +1,222 @@
+//! The keys in files: a JWKS, PEM of public keys or certificates, or a directory of both.
+//!
+//! What is good is used, what is broken is named. Keys stay apart by the file they came from, so that a file that is
+//! replaced takes away what it gave, and one that is half written does not.
+
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::server::ParsedCertificate;
+use serde_json::{Map, Value};
+
+use super::excerpt::Excerpt;
+use super::key::Key;
+use super::key_fault::{KeyError, KeyFault};
+use super::key_files::KeyFiles;
+use super::keys::Keys;
+
+/// What some editors begin a file with.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Keys in one file. A token without a `kid` is held against all of them, and each broken one is told.
+const MAX_KEYS: usize = 128;
+
+/// The keys of each file.
+#[derive(Clone, Debug, Default)]
+pub struct FileKeys(Vec<(PathBuf, Keys)>);
+
+impl FileKeys {
+    /// The keys in `files`; see [`Keys::from_files`].
+    ///
+    /// # Errors
+    /// The path itself could not be read.
+    pub fn read(files: &KeyFiles) -> Result<(Self, Vec<KeyFault>), KeyFault> {
+        let read = files.found.as_ref();
+        let read = read.map_err(|unread| KeyFault::new(&files.path, unread.error()))?;
+        let (mut all, mut faults) = (Self::default(), Vec::new());
+        for file in read {
+            let mut found = Found::default();
+            match &file.content {
+                Ok(content) => found.content(&file.path, content),
+                Err(unread) => found.fault(&file.path, unread.error()),
+            }
+            faults.append(&mut found.faults);
+            all.0.push((file.path.clone(), found.keys));
+        }
+        if all.is_empty() && faults.is_empty() {
+            faults.push(KeyFault::new(&files.path, KeyError::Empty));
+        }
+        Ok((all, faults))
+    }
+
+    /// These, and of each file that is there and gives no key any more those it gave in `former`: it may be half written.
+    /// With the files whose former keys stay.
+    #[must_use]
+    pub fn or_former(mut self, former: &Self) -> (Self, Vec<PathBuf>) {
+        let mut kept = Vec::new();
+        for (path, keys) in self.0.iter_mut().filter(|(_, keys)| keys.is_empty()) {
+            let before = former.0.iter().find(|(of, keys)| of == path && !keys.is_empty());
+            if let Some((_, before)) = before {
+                keys.clone_from(before);
+                kept.push(path.clone());
+            }
+        }
+        (self, kept)
+    }
+
+    /// The keys of all files.
+    pub fn all(&self) -> Keys {
+        self.0.iter().fold(Keys::empty(), |all, (_, keys)| all.merge(keys.clone()))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|(_, keys)| keys.is_empty())
+    }
+}
+
+/// What a search for keys has come upon so far.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) keys: Keys,
+    pub(super) faults: Vec<KeyFault>,
+}
+
+impl Found {
+    fn fault(&mut self, path: &Path, error: KeyError) {
+        self.faults.push(KeyFault::new(path, error));
+    }
+
+    fn content(&mut self, path: &Path, content: &[u8]) {
+        let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content);
+        let outcome = if content.trim_ascii_start().starts_with(b"{") {
+            self.jwks(path, content)
+        } else if memchr::memmem::find(content, b"-----BEGIN ").is_some() {
+            self.pem(path, content)
+        } else {
+            Err(if content.trim_ascii().is_empty() { KeyError::Empty } else { KeyError::NotKeys })
+        };
+        if let Err(error) = outcome {
+            self.fault(path, error);
+        }
+    }
+
+    pub(super) fn jwks(&mut self, path: &Path, json: &[u8]) -> Result<(), KeyError> {
+        let set: Map<String, Value> = serde_json::from_slice(json).map_err(KeyError::Json)?;
+        if set.contains_key("kty") {
+            self.jwk(path, None, &Value::Object(set));
+            return Ok(());
+        }
+        let keys = set.get("keys").and_then(Value::as_array).ok_or(KeyError::NotKeys)?;
+        if keys.len() > MAX_KEYS {
+            return Err(KeyError::TooManyKeys);
+        }
+        let before = (self.keys.len(), self.faults.len());
+        for (index, jwk) in keys.iter().enumerate() {
+            self.jwk(path, Some(index), jwk);
+        }
+        if before == (self.keys.len(), self.faults.len()) { Err(KeyError::Empty) } else { Ok(()) }
+    }
+
+    fn jwk(&mut self, path: &Path, index: Option<usize>, jwk: &Value) {
+        let kid =
+            jwk.get("kid").and_then(Value::as_str).map(|kid| format!("key {}", Excerpt::of(kid)));
+        let place = kid.or(index.map(|index| format!("key number {}", index + 1)));
+        match jwk.as_object().ok_or(KeyError::Member("keys")).and_then(Key::from_jwk) {
+            Ok(Some(key)) => self.keys.add(key),
+            Ok(None) => {}
+            Err(error) => match place {
+                Some(place) => self.faults.push(KeyFault::at(path, place, error)),
+                None => self.fault(path, error),
+            },
+        }
+    }
+
+    pub(super) fn pem(&mut self, path: &Path, pem: &[u8]) -> Result<(), KeyError> {
+        let mut sections = 0;
+        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
+            let (kind, der) = section.map_err(KeyError::Pem)?;
+            sections += 1;
+            if sections > MAX_KEYS {
+                return Err(KeyError::TooManyKeys);
+            }
+            match key_in(kind, der) {
+                Ok(key) => self.keys.add(key),
+                Err(error) => {
+                    let place = format!("section number {sections}");
+                    self.faults.push(KeyFault::at(path, place, error));
+                }
+            }
+        }
+        if sections == 0 { Err(KeyError::Empty) } else { Ok(()) }
+    }
+}
+
+fn key_in(kind: SectionKind, der: Vec<u8>) -> Result<Key, KeyError> {
+    match kind {
+        SectionKind::PublicKey => Key::from_spki(&der),
+        SectionKind::Certificate => {
+            let certificate = der.into();
+            let parsed =
+                ParsedCertificate::try_from(&certificate).map_err(|_| KeyError::Invalid)?;
+            Key::from_spki(&parsed.subject_public_key_info())
+        }
+        SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
+            Err(KeyError::Private)
+        }
+        _ => Err(KeyError::Unsupported),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::super::{Algorithm, KeyPair};
+    use super::*;
+
+    fn read(dir: &Path) -> FileKeys {
+        FileKeys::read(&KeyFiles::read(dir)).expect("read").0
+    }
+
+    #[test]
+    fn a_file_that_gives_none_any_more_gives_its_former_ones_and_one_that_is_gone_does_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pair = || KeyPair::generate(Algorithm::ES256).expect("a pair").jwks().to_string();
+        let write =
+            |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+        let (one, other) = (pair(), pair());
+        write("a.json", &one);
+        write("b.json", &other);
+        write("README.txt", "not a key");
+        let all = read(dir.path());
+        assert_eq!(all.all().len(), 2);
+
+        write("a.json", &one[..one.len() / 2]);
+        let (torn, kept) = read(dir.path()).or_former(&all);
+        assert_eq!((torn.all().len(), kept), (2, vec![dir.path().join("a.json")]));
+
+        fs::remove_file(dir.path().join("a.json")).expect("removed");
+        let (gone, kept) = read(dir.path()).or_former(&torn);
+        assert_eq!(
+            (gone.all().len(), kept),
+            (1, Vec::new()),
+            "the text beside it takes nothing back"
+        );
+    }
+
+    #[test]
+    fn more_keys_than_an_issuer_has_are_none_and_one_fault() {
+        let jwk = KeyPair::generate(Algorithm::ES256).expect("a pair").jwk();
+        let of = |number| json!({ "keys": vec![&jwk; number] }).to_string();
+        let (keys, faults) = Keys::from_jwks(of(MAX_KEYS).as_bytes()).expect("keys");
+        assert_eq!((keys.len(), faults.len()), (MAX_KEYS, 0));
+        let zeros = format!("{{\"keys\":[{}0]}}", "0,".repeat(MAX_KEYS));
+        for text in [of(MAX_KEYS + 1), zeros] {
+            let fault = Keys::from_jwks(text.as_bytes()).expect_err("too many");
+            assert!(matches!(fault.error(), KeyError::TooManyKeys), "{fault}");
+        }
+    }
+}
