@@ -88,7 +88,7 @@ impl Bench {
             },
             render,
             clock: clock.clone(),
-            fetched_keys: false,
+            jwks_url: None,
             history: 10,
             metrics: Arc::default(),
             control: control.clone(),

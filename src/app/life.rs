@@ -124,7 +124,7 @@ async fn open(
         trust: Trust { keys: Arc::new(keys), policy: Arc::new(policy) },
         render: api::render,
         clock: clock.clone(),
-        fetched_keys: config.license.jwks_url.is_some(),
+        jwks_url: config.license.jwks_url.as_ref().map(ToString::to_string),
         history: config.store.history,
         metrics: metrics.clone(),
         control: control.clone(),
@@ -156,7 +156,8 @@ fn remote_keys(
     let Some(url) = &config.license.jwks_url else { return Ok(None) };
     let key = "license.jwks_url";
     let endpoint = client.endpoint(key, key, url)?;
-    let recipient = RemoteKeys { keyring: keyring.clone(), writer: writer.clone() };
+    let (keyring, writer) = (keyring.clone(), writer.clone());
+    let recipient = RemoteKeys { url: url.to_string(), keyring, writer };
     Ok(Some(Fetch::new(key, endpoint, recipient, clock.clone())))
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::license::{Algorithm, KeyPair};
+use crate::license::{Algorithm, KeyPair, keep_jwks};
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -212,13 +212,14 @@ fn the_file_is_for_its_owner_and_never_overwritten_unasked() {
 fn keys_that_a_gate_fetched_are_trusted_beside_those_of_its_files() {
     let mut scene = Scene::new();
     scene.store(&scene.token("J-1", -10, 1000));
-    let fetched = fs::read(scene.at("jwks.json")).expect("read");
-    fs::write(scene.at("data/jwks.json"), &fetched).expect("written");
+    let (url, keys) = ("https://issuer.example/jwks.json", scene.pair.jwks().to_string());
+    let kept = keep_jwks(url, keys.as_bytes()).expect("kept");
+    fs::write(scene.at("data/jwks.json"), kept).expect("written");
     scene.config.keys = scene.at("certs");
     let (code, _, err) = scene.run("-", false);
     assert_eq!(code, 1, "what is not to be fetched is not read: {err}");
 
-    scene.config.jwks_url = Some("https://issuer.example/jwks.json".parse().expect("a URL"));
+    scene.config.jwks_url = Some(url.parse().expect("a URL"));
     assert_eq!(scene.request()["jti"], "J-1");
     scene.config.keys_named = true;
     let (code, _, err) = scene.run("-", false);
@@ -230,6 +231,6 @@ fn keys_that_a_gate_fetched_are_trusted_beside_those_of_its_files() {
     assert_eq!(code, 1);
     assert!(err.contains("the fetched keys in"), "{err}");
     assert!(err.contains("nor any that a gate fetched"), "{err}");
-    fs::write(scene.at("certs"), &fetched).expect("written");
+    fs::write(scene.at("certs"), &keys).expect("written");
     assert_eq!(scene.request()["jti"], "J-1");
 }

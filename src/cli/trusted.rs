@@ -7,12 +7,12 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 
 use super::streams::Streams;
-use crate::license::{Config, KeyFault, Keys};
+use crate::license::{Config, KeyFault, Keys, kept_jwks};
 
 /// What was fetched, in the store's directory.
 const FETCHED: &str = "jwks.json";
 /// More than any gate fetches.
-const MAX_FETCHED_BYTES: u64 = 1024 * 1024;
+const MAX_FETCHED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The keys of a gate set up by `config`, which keeps its copies in `store`.
 pub(super) fn keys(
@@ -25,7 +25,10 @@ pub(super) fn keys(
         Err(fault) if fault.is_missing() && is_fetching && !config.keys_named => Keys::empty(),
         loaded => told(loaded, streams)?,
     };
-    let fetched = if is_fetching { fetched(&store.join(FETCHED), streams) } else { Keys::empty() };
+    let fetched = match &config.jwks_url {
+        Some(url) => fetched(&store.join(FETCHED), &url.to_string(), streams),
+        None => Keys::empty(),
+    };
     let keys = files.merge(fetched);
     let nor = if is_fetching { ", nor any that a gate fetched" } else { "" };
     ensure!(
@@ -58,15 +61,17 @@ fn told(
     Ok(keys)
 }
 
-/// What a gate fetched; nothing, if none did yet.
-fn fetched(path: &Path, streams: &mut Streams<'_>) -> Keys {
+/// What a gate fetched from `url`; nothing, if none did yet.
+fn fetched(path: &Path, url: &str, streams: &mut Streams<'_>) -> Keys {
     let keys = match Streams::read_file(path, MAX_FETCHED_BYTES) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Keys::empty(),
         Err(error) => Err(error.into()),
-        Ok(content) => Keys::from_jwks(&content).map_err(anyhow::Error::new),
+        Ok(content) => kept_jwks(url, &content).context(
+            "they are none, or were fetched from elsewhere before license.jwks_url was changed",
+        ),
     };
     match keys {
-        Ok((keys, _)) => keys,
+        Ok(keys) => keys,
         Err(error) => {
             let place = format!("the fetched keys in {} are passed over", path.display());
             streams.complain(&error.context(place));

@@ -174,8 +174,8 @@ impl Loaded {
         self.fault("license.keys", "cannot be used").caused_by(fault)
     }
 
-    /// What keeps the gate from calling those it is to call: no authorities, or a proxy that is none.
-    fn calls(&self) -> Option<Fault> {
+    /// What keeps the gate from calling those it is to call: no authorities, or a URL or a proxy that is none.
+    fn calls(&self) -> Vec<Fault> {
         let Config { license, feed, notify, .. } = &self.config;
         let revocations = match &license.revocations {
             Some(RevocationList::Url(url)) => Some(url),
@@ -199,7 +199,10 @@ impl Loaded {
                 error => Some(self.fault(key, "cannot be called").caused_by(error)),
             }
         };
-        urls.into_iter().find_map(failing)
+        let mut faults: Vec<_> = urls.into_iter().filter_map(failing).collect();
+        // Authorities are needed once.
+        faults.dedup_by_key(|fault| fault.to_string());
+        faults
     }
 
     fn secret(&self) -> Option<Fault> {

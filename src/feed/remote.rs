@@ -4,12 +4,14 @@ use bytes::Bytes;
 
 use super::fetch::Recipient;
 use super::keyring::{self, Keyring};
-use crate::license::Keys;
+use crate::license::{Keys, keep_jwks};
 use crate::store::{Document, RevokeError, Writer};
 
 /// `license.jwks_url`.
 #[derive(Debug)]
 pub struct RemoteKeys {
+    /// Where they come from.
+    pub url: String,
     /// Where the keys go.
     pub keyring: Keyring,
     /// Where a copy is kept for a start without the issuer.
@@ -27,7 +29,8 @@ impl Recipient for RemoteKeys {
         keyring::tell_faults(faults);
         keyring::tell(&self.keyring.url(keys).await);
         tracing::info!(keys = number, "the issuer's keys were fetched");
-        if let Err(error) = self.writer.keep_document(Document::Jwks, content.to_vec()).await {
+        let Some(kept) = keep_jwks(&self.url, &content) else { return Ok(()) };
+        if let Err(error) = self.writer.keep_document(Document::Jwks, kept).await {
             let error = one_line(error);
             tracing::warn!(error, "the issuer's keys could not be kept for the next start");
         }

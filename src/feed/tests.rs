@@ -37,7 +37,7 @@ impl Bench {
             },
             render: |_, _| Bytes::new(),
             clock: Clock::manual(UnixTime::from_secs(NOW)),
-            fetched_keys: false,
+            jwks_url: None,
             history: 10,
             metrics: Arc::default(),
             control: Handle::current(),

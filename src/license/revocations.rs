@@ -3,6 +3,7 @@
 //! A compact JWS by a trusted key, told from a license by its header's `typ`: neither is ever taken for the other. Its
 //! `seq` orders the lists an issuer gave out, so that an old one, replayed, does not undo a newer; its date is not judged.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::claims::{Content, required};
@@ -69,6 +70,14 @@ pub enum RevocationError {
         /// Of the list known.
         known: u64,
     },
+    /// Which of two came later cannot be told.
+    #[error(
+        "another revocation list with the sequence {sequence} has been seen before: a new one needs a higher sequence"
+    )]
+    SameSequence {
+        /// Of both.
+        sequence: u64,
+    },
 }
 
 impl RevocationError {
@@ -79,6 +88,7 @@ impl RevocationError {
             Self::OtherKind { .. } => "not-a-revocation-list",
             Self::NotTrusted(rejection) | Self::Refused(rejection) => rejection.code(),
             Self::Older { .. } => "older",
+            Self::SameSequence { .. } => "same-sequence",
         }
     }
 
@@ -166,15 +176,19 @@ impl Revocations {
         self.jws.as_str()
     }
 
-    /// Whether this list may take the place of the list `known`; one of the same sequence may.
+    /// Whether this list may take the place of the list `known`; one of the same sequence may that takes back the same.
     ///
     /// # Errors
-    /// [`RevocationError::Older`].
-    pub const fn supersedes(&self, known: &Self) -> Result<(), RevocationError> {
-        if self.sequence < known.sequence {
-            return Err(RevocationError::Older { offered: self.sequence, known: known.sequence });
+    /// [`RevocationError::Older`], [`RevocationError::SameSequence`].
+    pub fn supersedes(&self, known: &Self) -> Result<(), RevocationError> {
+        match self.sequence.cmp(&known.sequence) {
+            Ordering::Greater => Ok(()),
+            Ordering::Equal if self.revoked == known.revoked => Ok(()),
+            Ordering::Equal => Err(RevocationError::SameSequence { sequence: self.sequence }),
+            Ordering::Less => {
+                Err(RevocationError::Older { offered: self.sequence, known: known.sequence })
+            }
         }
-        Ok(())
     }
 }
 

@@ -188,6 +188,9 @@ fn an_older_list_takes_no_newer_ones_place() {
     assert_eq!(list(3).supersedes(&list(3)), Ok(()));
     let older = list(2).supersedes(&list(3));
     assert_eq!(older, Err(RevocationError::Older { offered: 2, known: 3 }));
+    let other = read(&json!({ "seq": 3, "lid": ["L-1"] })).expect("a list");
+    let same = Err(RevocationError::SameSequence { sequence: 3 });
+    assert_eq!((other.supersedes(&list(3)), list(3).supersedes(&other)), (same.clone(), same));
 }
 
 #[test]

@@ -66,8 +66,8 @@ pub struct Means {
     pub render: Render,
     /// When it is.
     pub clock: Clock,
-    /// Whether keys that were fetched in an earlier run are believed, until newer ones are.
-    pub fetched_keys: bool,
+    /// Keys that were fetched from there in an earlier run are believed, until newer ones are.
+    pub jwks_url: Option<String>,
     /// How many former licenses are kept.
     pub history: usize,
     /// Where changes are counted.

@@ -18,7 +18,7 @@ use super::postgres::Postgres;
 use super::snapshot::{Candidate, Snapshot};
 use super::{Means, Reader, Store, Writer};
 use crate::license::{
-    CheckName, Keys, License, Rejection, RevocationError, Revocations, Token, verify,
+    CheckName, Keys, License, Rejection, RevocationError, Revocations, Token, kept_jwks, verify,
 };
 use crate::telemetry::metrics::{Action, Outcome};
 
@@ -92,16 +92,13 @@ impl Held {
 
     /// Believes the keys that were fetched last, so that a start does not depend on the issuer.
     fn fetched_keys(&mut self, faults: &mut Vec<Fault>) -> Keys {
-        if !self.means.fetched_keys {
-            return Keys::empty();
-        }
+        let Some(url) = self.means.jwks_url.clone() else { return Keys::empty() };
         let content = self.backend.document(Document::Jwks).unwrap_or_else(|error| {
             faults.push(Fault::NotReadable(error));
             None
         });
-        // What does not read is fetched anew.
-        let keys = content.and_then(|content| Keys::from_jwks(&content).ok());
-        let keys = keys.map(|(keys, _)| keys).unwrap_or_default();
+        // What does not read, or came from elsewhere, is fetched anew.
+        let keys = content.and_then(|content| kept_jwks(&url, &content)).unwrap_or_default();
         self.trust.keys = Arc::new((*self.trust.keys).clone().merge(keys.clone()));
         keys
     }

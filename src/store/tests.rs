@@ -58,7 +58,7 @@ impl Bench {
             },
             render,
             clock: self.clock.clone(),
-            fetched_keys: false,
+            jwks_url: None,
             history: 10,
             metrics: Arc::default(),
             control: Handle::current(),

@@ -95,7 +95,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "notify.url",
         |c, v| set(&mut c.notify.url, address::optional_url(v)),
-        |c| show::optional(c.notify.url.as_ref().map(masked)),
+        |c| show::optional(c.notify.url.as_ref().map(masked_path)),
     ),
     key(
         "notify.secret_file",
@@ -113,6 +113,15 @@ fn masked(url: &http::Uri) -> String {
     format!("{}://{user}{host}{}{query}", url.scheme_str().unwrap_or_default(), url.path())
 }
 
+/// The URL without its path too, which is what a webhook is known by.
+fn masked_path(url: &http::Uri) -> String {
+    let mut parts = url.clone().into_parts();
+    let has_path = url.path() != "/" || url.query().is_some();
+    parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    let path = if has_path { "***" } else { "" };
+    http::Uri::from_parts(parts).map(|url| masked(&url) + path).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +132,11 @@ mod tests {
             [("https://u:p@a:1/b?c=d", "https://***@a:1/b?***"), ("http://a/b", "http://a/b")];
         for (url, expected) in cases {
             assert_eq!(masked(&url.parse().expect("a URL")), expected);
+        }
+        let cases =
+            [("https://u:p@a:1/b/c?c=d", "https://***@a:1/***"), ("http://a/", "http://a/")];
+        for (url, expected) in cases {
+            assert_eq!(masked_path(&url.parse().expect("a URL")), expected);
         }
     }
 }

@@ -147,7 +147,7 @@ impl<'a> Bench<'a> {
             trust: Trust { keys: papers().vendor.pair().trusted().into(), policy: policy.into() },
             render: api::render,
             clock: self.clock.clone(),
-            fetched_keys: false,
+            jwks_url: None,
             history: self.config.history,
             metrics: Arc::default(),
             control: self.runtime.handle().clone(),
