@@ -140,8 +140,7 @@ fn marks(license: &Arc<License>) -> Vec<Mark> {
         from: before(end, claims.license_warn_days()),
         end,
     });
-    let token =
-        Mark { what: "token", from: before(claims.exp, claims.token_warn_days()), end: claims.exp };
+    let token = Mark { what: "token", from: claims.token_warned_from(), end: claims.exp };
     ends.chain([token]).collect()
 }
 

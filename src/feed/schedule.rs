@@ -1,6 +1,6 @@
 //! When a license is renewed: purely, from what it says and how the last tries ended.
 //!
-//! It is due at `iat` + `update_days`, and at the latest `tok_exp_warn_days` before `exp`. A due moment is met up to a minute
+//! It is due at `iat` + `update_days`, and at the latest `tok_exp_warn_days` before `exp` ([`Claims::token_warned_from`]). A due moment is met up to a minute
 //! late, by a jitter, so that the gates of one vendor do not all come at once; one that had passed when it was noticed counts
 //! from then. Failures are followed by longer and longer waits, up to an hour, or what the issuer asks for.
 
@@ -19,8 +19,8 @@ const BACKOFF: Backoff = Backoff { first: MINUTE, most: HOUR };
 
 /// The renewals of one gate, from one to the next.
 ///
-/// Whoever keeps it asks for [`next`](Self::next) whenever license or time changed, and reports how each try ended, those by
-/// hand too. Every `fraction` is a random number from 0 to 1.
+/// Whoever keeps it asks for [`next`](Self::next) whenever license or time changed, and reports how each of its tries ended;
+/// one by hand that succeeds is another license. Every `fraction` is a random number from 0 to 1.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     fraction: f64,
@@ -47,7 +47,7 @@ impl Schedule {
 
     /// When a license with `claims` is to be renewed, jitter and waits apart.
     pub fn due(claims: &Claims) -> UnixTime {
-        let last = claims.exp.saturating_sub(days(claims.token_warn_days()));
+        let last = claims.token_warned_from();
         let regular = claims.iat.map(|iat| iat.saturating_add(days(claims.renew_every_days())));
         regular.map_or(last, |regular| regular.min(last))
     }
@@ -179,7 +179,11 @@ mod tests {
             (json!({ "iat": null }), exp - 3 * DAY),
             (json!({ "iat": null, "update_days": 1 }), exp - 3 * DAY),
             (json!({ "iat": null, "exp": 0 }), 0),
-            (json!({ "iat": last, "exp": last, "update_days": i64::MAX }), last - 3 * DAY),
+            (json!({ "iat": last, "exp": last, "update_days": i64::MAX }), last),
+            (json!({ "exp": IAT + 6 * DAY, "update_days": 5 }), IAT + 3 * DAY),
+            (json!({ "exp": IAT + 4 * DAY, "update_days": 5 }), IAT + 2 * DAY),
+            (json!({ "exp": IAT + DAY }), IAT + DAY / 2),
+            (json!({ "exp": IAT + DAY, "tok_exp_warn_days": 3 }), IAT - 2 * DAY),
             (json!({ "iat": 0, "exp": last, "update_days": 2 }), 2 * DAY),
         ];
         for (changes, expected) in cases {

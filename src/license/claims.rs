@@ -4,6 +4,8 @@
 //! Unknown claims are ignored; a known one of another type, `null` included, is refused by name. Nothing is judged
 //! here: dates, issuer and subject belong to [`super::standing`].
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::excerpt::Excerpt;
@@ -13,6 +15,8 @@ use crate::clock::UnixTime;
 
 /// The largest whole number every JSON reader agrees on, and so the last moment a claim can state.
 const LAST_COMMON: u64 = 1 << 53;
+
+const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// The claims of a license token. Only [`super::verify`] makes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub struct Claims {
     pub included_users: Option<i64>,
     /// Warn so many days before `lexp`; see [`Claims::license_warn_days`].
     pub lic_exp_warn_days: Option<i64>,
-    /// Warn so many days before `exp`; see [`Claims::token_warn_days`].
+    /// Warn so many days before `exp`; see [`Claims::token_warned_from`].
     pub tok_exp_warn_days: Option<i64>,
     /// Renew every so many days; see [`Claims::renew_every_days`].
     pub update_days: Option<i64>,
@@ -136,9 +140,18 @@ impl Claims {
         self.lic_exp_warn_days.unwrap_or(30)
     }
 
-    /// Days before `exp` at which to warn, and to renew at the latest. Default 3.
-    pub fn token_warn_days(&self) -> i64 {
-        self.tok_exp_warn_days.unwrap_or(3)
+    /// From when on to warn of the token's end, and to renew at the latest: `tok_exp_warn_days` before `exp`; where the
+    /// issuer says nothing, three days, or half of a shorter life.
+    pub fn token_warned_from(&self) -> UnixTime {
+        let seconds = |days: i64| u64::try_from(days).unwrap_or(0).saturating_mul(DAY_SECS);
+        let before = self.tok_exp_warn_days.map_or_else(
+            || {
+                let issued = self.iat.unwrap_or_default().as_secs();
+                seconds(3).min(self.exp.as_secs().saturating_sub(issued) / 2)
+            },
+            seconds,
+        );
+        self.exp.saturating_sub(Duration::from_secs(before))
     }
 
     /// Days from `iat` to the next renewal, at least 1. Default 1.
@@ -333,10 +346,7 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(claims.first_end(), UnixTime::from_secs(9));
-        assert_eq!(
-            (claims.license_warn_days(), claims.token_warn_days(), claims.renew_every_days()),
-            (30, 3, 1)
-        );
+        assert_eq!((claims.license_warn_days(), claims.renew_every_days()), (30, 1));
     }
 
     #[test]
