@@ -88,14 +88,16 @@ pub(super) async fn begin(
             control: control.clone(),
         },
     );
+    let mut mounted = Mounted {
+        keys: WatchedKeys::new(config.license.keys.clone(), &key_files),
+        license,
+        revocations: revocation_file(config).map(WatchedFile::new),
+    };
+    mounted.begin(&writer).await;
     let life = Life {
         place: config.store.place.clone(),
         writer: writer.clone(),
-        mounted: Mounted {
-            keys: WatchedKeys::new(config.license.keys.clone(), &key_files),
-            license,
-            revocations: revocation_file(config).map(WatchedFile::new),
-        },
+        mounted,
         keyring,
         monitor: Monitor::begin(reader.clone(), writer.clone(), clock.clone(), events).await,
         renewal: renewal.clone(),

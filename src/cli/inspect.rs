@@ -3,14 +3,15 @@
 //! Exit code 0 valid, 1 invalid, 2 unreadable: the token's file or the keys cannot be read at all.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use super::streams::Streams;
+use super::trusted;
 use crate::clock::UnixTime;
-use crate::license::{Check, Claims, Config, Keys, Outcome, Policy, Report, RootUrl, inspect_file};
+use crate::license::{Check, Claims, Config, Outcome, Policy, Report, RootUrl, inspect_file};
 
 /// Most that is read of a token's file; anything longer is no token.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -32,19 +33,21 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Checks a token as an instance set up by `config` and called `root_url` would at `now`; flags come before both.
+/// Checks a token as an instance set up by `config`, with this store's directory, and called `root_url` would at `now`; flags
+/// come first.
 ///
 /// Without any root URL it is the default one.
 pub fn run(
     args: &Args,
     config: &Config,
+    store: &Path,
     root_url: Option<&RootUrl>,
     now: UnixTime,
     streams: &mut Streams<'_>,
 ) -> u8 {
     let root_url = args.root_url.as_ref().or(root_url).cloned().unwrap_or_default();
     let policy = Policy::new(root_url, config);
-    let report = report(args, config, &policy, now, streams).and_then(|report| {
+    let report = report(args, config, store, &policy, now, streams).and_then(|report| {
         print(args, &report, streams.out)?;
         Ok(report.valid)
     });
@@ -60,18 +63,15 @@ pub fn run(
 fn report(
     args: &Args,
     config: &Config,
+    store: &Path,
     policy: &Policy,
     now: UnixTime,
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<Report> {
-    let path = args.issuer_keys.as_ref().unwrap_or(&config.keys);
-    let (keys, faults) = Keys::load(path).context("the trusted keys cannot be used")?;
-    for fault in faults {
-        streams.complain(&anyhow::Error::new(fault).context("a key is not used"));
-    }
-    if keys.is_empty() {
-        bail!("there is no trusted key in {}: name another with --issuer-keys", path.display());
-    }
+    let keys = match &args.issuer_keys {
+        Some(path) => trusted::keys_at(path, streams)?,
+        None => trusted::keys(config, store, streams)?,
+    };
     let text = streams
         .read(&args.token, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read the token {}", args.token.display()))?;
@@ -176,7 +176,7 @@ mod tests {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let mut input = token;
             let mut streams = Streams { input: &mut input, out: &mut out, err: &mut err };
-            let code = run(args, &Config::default(), None, NOW, &mut streams);
+            let code = run(args, &Config::default(), Path::new("data"), None, NOW, &mut streams);
             let text = |bytes| String::from_utf8(bytes).expect("text");
             (code, text(out), text(err))
         }

@@ -22,6 +22,7 @@ mod settings;
 #[cfg(feature = "postgres")]
 pub mod store;
 pub mod streams;
+mod trusted;
 mod vendor;
 
 use std::ffi::OsString;

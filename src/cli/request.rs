@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use super::renewal;
 use super::streams::Streams;
+use super::{renewal, trusted};
 use crate::clock::UnixTime;
 use crate::license::{Config, Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
 
@@ -91,7 +91,7 @@ fn in_force(
         let note = anyhow!("the store is a database: what is read is the copy of it in {copy}");
         streams.complain(&note);
     }
-    let keys = trusted(&instance.config.keys, streams)?;
+    let keys = trusted::keys(instance.config, instance.store, streams)?;
     let policy = Policy::new(instance.root_url.clone(), instance.config);
     let stored = instance.store.join(STORED);
     let sources = instance.config.file.iter().chain([&stored]);
@@ -122,20 +122,6 @@ fn in_force(
         }
         _ => Ok(license),
     }
-}
-
-/// The keys of a gate at `path`.
-fn trusted(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<Keys> {
-    let (keys, faults) = Keys::load(path).context("the trusted keys cannot be used")?;
-    for fault in faults {
-        streams.complain(&anyhow::Error::new(fault).context("a key is not used"));
-    }
-    ensure!(
-        !keys.is_empty(),
-        "there is no trusted key in {}: name another with --issuer-keys",
-        path.display()
-    );
-    Ok(keys)
 }
 
 /// The license in a file; `None` without the file.

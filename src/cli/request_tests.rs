@@ -207,3 +207,29 @@ fn the_file_is_for_its_owner_and_never_overwritten_unasked() {
     let left = fs::read_dir(scene.dir.path()).expect("read").flatten();
     assert!(left.map(|entry| entry.file_name()).all(|it| !it.to_string_lossy().contains("tmp")));
 }
+
+#[test]
+fn keys_that_a_gate_fetched_are_trusted_beside_those_of_its_files() {
+    let mut scene = Scene::new();
+    scene.store(&scene.token("J-1", -10, 1000));
+    let fetched = fs::read(scene.at("jwks.json")).expect("read");
+    fs::write(scene.at("data/jwks.json"), &fetched).expect("written");
+    scene.config.keys = scene.at("certs");
+    let (code, _, err) = scene.run("-", false);
+    assert_eq!(code, 1, "what is not to be fetched is not read: {err}");
+
+    scene.config.jwks_url = Some("https://issuer.example/jwks.json".parse().expect("a URL"));
+    assert_eq!(scene.request()["jti"], "J-1");
+    scene.config.keys_named = true;
+    let (code, _, err) = scene.run("-", false);
+    assert_eq!(code, 1, "named and missing: {err}");
+
+    scene.config.keys_named = false;
+    fs::write(scene.at("data/jwks.json"), "{").expect("written");
+    let (code, _, err) = scene.run("-", false);
+    assert_eq!(code, 1);
+    assert!(err.contains("the fetched keys in"), "{err}");
+    assert!(err.contains("nor any that a gate fetched"), "{err}");
+    fs::write(scene.at("certs"), &fetched).expect("written");
+    assert_eq!(scene.request()["jti"], "J-1");
+}

@@ -59,11 +59,12 @@ fn directory(url: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn report(args: &Args, done: Imported, streams: &mut Streams<'_>) -> anyhow::Result<()> {
-    let Imported { license, history, revocations, lines } = done;
+    let Imported { license, history, revocations, lines, events } = done;
     let there = |is: bool| if is { "taken over" } else { "none" };
     writeln!(
         streams.out,
         "license: {}\nformer licenses: {history}\nrevocation list: {}\nlines of the audit log: {lines}\n\
+         events that wait: {events}\n\
          Start every gate with store.url set to the database. {} is as it was: keep it until they run.",
         there(license),
         there(revocations),

@@ -183,8 +183,9 @@ impl Inspect {
         };
         let root_url = RootUrl::parse(&config.root_url).ok();
         let now = Clock::system().now();
+        let store = config.store.dir();
         with_streams(|streams| {
-            inspect::run(&self.args, &config.license, root_url.as_ref(), now, streams)
+            inspect::run(&self.args, &config.license, store, root_url.as_ref(), now, streams)
         })
     }
 }

@@ -50,7 +50,7 @@ impl Events {
     /// That cannot be said now, and nothing can be queued either.
     pub(super) async fn are_ours(&self) -> Result<bool, Error> {
         match &self.queue {
-            Some((writer, _)) => writer.try_lease(Lease::Schedule, LEASE).await,
+            Some((writer, _)) => writer.lease(Lease::Schedule, LEASE).await,
             None => Ok(false),
         }
     }

@@ -40,11 +40,18 @@ impl Installer {
     /// Sees that the key of `token` is known, as far as it can be.
     pub async fn prepare(&self, token: &Token) {
         let Some(keys) = &self.keys else { return };
-        let snapshot = self.reader.snapshot();
-        let judged = verify(token, &snapshot.trust().keys);
-        if let Err(Rejection::KeyUnknown { .. } | Rejection::KeysMissing) = judged {
+        // Twice, for the first may end with a request that was under way and brought what there was before.
+        for _ in 0..2 {
+            if !self.lacks_key_of(token) {
+                return;
+            }
             keys.refresh().await;
         }
+    }
+
+    fn lacks_key_of(&self, token: &Token) -> bool {
+        let judged = verify(token, &self.reader.snapshot().trust().keys);
+        matches!(judged, Err(Rejection::KeyUnknown { .. } | Rejection::KeysMissing))
     }
 
     /// Has newer keys fetched for what nobody waits for: a mounted file, a stored license, for ever.

@@ -96,6 +96,11 @@ impl Issuer {
         client.endpoint("renewal.url", "the issuer", url).map(|endpoint| Some(Self(endpoint)))
     }
 
+    /// The longest it is waited for.
+    pub const fn timeout(&self) -> Duration {
+        self.0.timeout()
+    }
+
     /// Asks for a token in place of that of `license`, for the instance at `root_url`.
     pub async fn ask(&self, license: &License, root_url: &RootUrl) -> Reply {
         match self.answer(license, root_url).await {

@@ -1,6 +1,6 @@
 //! What is mounted for the gate to read: one loop looks at all of it.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::keyring::{self, Keyring, WatchedKeys};
 use super::watch::{INTERVAL, WatchedFile};
@@ -44,9 +44,18 @@ impl Mounted {
                 tell(&offering, file.path());
             }
             if let (Some(content), Some(file)) = (found.revocations, &mounted.revocations) {
-                take_revocations(&writer, content, file.path().to_owned()).await;
+                take_revocations(&writer, content, file.path()).await;
             }
             tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// Takes what is revoked at the start, before anybody asks. Blocks on the file.
+    pub async fn begin(&mut self, writer: &Writer) {
+        if let Some(file) = &mut self.revocations
+            && let Some(content) = file.look()
+        {
+            take_revocations(writer, content, file.path()).await;
         }
     }
 
@@ -59,7 +68,7 @@ impl Mounted {
 }
 
 /// Says what became of the content of `license.file`.
-pub fn tell(offering: &Offering, path: &std::path::Path) {
+pub fn tell(offering: &Offering, path: &Path) {
     let path = path.display();
     match offering {
         Offering::Same => {}
@@ -79,7 +88,7 @@ pub fn tell(offering: &Offering, path: &std::path::Path) {
     }
 }
 
-async fn take_revocations(writer: &Writer, content: std::io::Result<Vec<u8>>, path: PathBuf) {
+async fn take_revocations(writer: &Writer, content: std::io::Result<Vec<u8>>, path: &Path) {
     let path = path.display();
     let done = match content {
         Err(error) => {

@@ -18,9 +18,10 @@ pub struct RemoteKeys {
 
 impl Recipient for RemoteKeys {
     async fn take(&mut self, content: Bytes) -> Result<(), String> {
-        let (keys, faults) = Keys::from_jwks(&content).map_err(one_line)?;
+        let (keys, faults) =
+            Keys::from_jwks(&content).map_err(|fault| format!("the JWKS {}", one_line(fault)))?;
         if keys.is_empty() {
-            return Err("it holds no key that can be used".to_owned());
+            return Err("the JWKS holds no key that can be used".to_owned());
         }
         let number = keys.len();
         keyring::tell_faults(faults);

@@ -26,6 +26,11 @@ use crate::telemetry::metrics::{Action, Metrics, Outcome};
 const SCHEDULE_LEASE: Duration = Duration::from_secs(60);
 const ASK_FOR_LEASE: Duration = Duration::from_secs(15);
 
+/// How long a replica may take to keep the license, the issuer's own time aside, before others renew as well.
+const TIME_TO_KEEP: Duration = Duration::from_secs(30);
+/// Between two looks whether another replica is done renewing.
+const WAIT_FOR_ANOTHER: Duration = Duration::from_millis(250);
+
 /// Why a license was not renewed. The one in force stays.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
@@ -133,7 +138,7 @@ impl Renewal {
     pub async fn renew(&self, who: By) -> Result<Arc<Snapshot>, RenewError> {
         let this = self.clone();
         let task = self.means.control.spawn(async move {
-            let done = this.attempt(who.clone()).await;
+            let done = this.in_turn(None, who.clone()).await;
             if let Err(error) = &done {
                 this.note(error, who);
             }
@@ -179,7 +184,8 @@ impl Renewal {
 
     async fn by_schedule(&self, schedule: &mut Schedule, said: &mut Said) {
         let who = By::itself("renewal");
-        let done = self.attempt(who.clone()).await;
+        let due_at = self.means.reader.snapshot().revision();
+        let done = self.in_turn(Some(due_at), who.clone()).await;
         let now = self.means.clock.now();
         match done {
             Ok(_) => {
@@ -219,8 +225,15 @@ impl Renewal {
         }
     }
 
-    async fn attempt(&self, who: By) -> Result<Arc<Snapshot>, RenewError> {
-        let done = self.ask_and_install(who).await;
+    /// Renews when it is this gate's turn. One that is `due` is not, once the license is not that of this revision any more.
+    async fn in_turn(&self, due: Option<u64>, who: By) -> Result<Arc<Snapshot>, RenewError> {
+        let done = match &self.issuer {
+            Some(issuer) => {
+                let _turn = self.turn.lock().await;
+                self.among_replicas(issuer, due, who).await
+            }
+            None => Err(RenewError::Off),
+        };
         let outcome = done.as_ref().map_or_else(RenewError::outcome, |_| Outcome::Ok);
         self.means.metrics.renewal(outcome);
         if done.is_ok() {
@@ -229,9 +242,30 @@ impl Renewal {
         done
     }
 
-    async fn ask_and_install(&self, who: By) -> Result<Arc<Snapshot>, RenewError> {
-        let Some(issuer) = &self.issuer else { return Err(RenewError::Off) };
-        let _turn = self.turn.lock().await;
+    async fn among_replicas(
+        &self,
+        issuer: &Issuer,
+        due: Option<u64>,
+        who: By,
+    ) -> Result<Arc<Snapshot>, RenewError> {
+        let Means { reader, writer, .. } = &self.means;
+        let not_stored = |error| RenewError::Install(InstallError::NotStored(error));
+        let span = issuer.timeout() + TIME_TO_KEEP;
+        while !writer.lease(Lease::Renewal, span).await.map_err(not_stored)? {
+            tokio::time::sleep(WAIT_FOR_ANOTHER).await;
+            // What the other one got is what would be renewed next.
+            writer.follow().await.map_err(not_stored)?;
+        }
+        let done = if due.is_some_and(|due| due != reader.snapshot().revision()) {
+            Err(RenewError::Install(InstallError::Superseded))
+        } else {
+            self.ask_and_install(issuer, who).await
+        };
+        writer.give_lease_back(Lease::Renewal).await;
+        done
+    }
+
+    async fn ask_and_install(&self, issuer: &Issuer, who: By) -> Result<Arc<Snapshot>, RenewError> {
         let before = self.means.reader.snapshot();
         let license = before.license(self.means.clock.now()).ok_or(RenewError::NoLicense)?;
         let Reply { token, date } = issuer.ask(license, &before.policy().root_url).await;

@@ -67,7 +67,9 @@ pub enum Rejection {
     )]
     KeysMissing,
     /// No trusted key has the token's `kid`.
-    #[error("no trusted key has the id {kid}: add the issuer's current keys to `license.keys`")]
+    #[error(
+        "no trusted key has the id {kid}: the issuer's current keys belong where `license.keys` or `license.jwks_url` points"
+    )]
     KeyUnknown {
         /// What the header says.
         kid: Excerpt,

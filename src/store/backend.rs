@@ -23,6 +23,9 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// What is kept now, at the start. What could not be read is told beside it.
     fn load(&mut self) -> (Kept, Vec<Error>);
 
+    /// Drops entries of the history, by id, that a crash left behind. What cannot be dropped is found again.
+    fn clear(&mut self, _left: &[String]) {}
+
     /// A license to fall back on at the start, when what others keep does not verify.
     fn spare(&mut self) -> Option<Vec<u8>> {
         None

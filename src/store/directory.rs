@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A change goes into the history, then into the audit log, then takes effect; what a crash leaves in between is harmless
-//! and told at the next start.
+//! and told at the next start. All that needs room on the disk is written before the line of audit, so that a full disk
+//! does not make it a lie.
 
 use std::fs;
 use std::io;
@@ -80,8 +81,13 @@ impl Directory {
         durable::put(&dir, &file_name(&entry.id), entry.token.as_bytes())
     }
 
+    /// Events that wait, and the keys of those that were told.
+    pub(super) fn events(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
+        Ok(self.outbox.content()?)
+    }
+
     fn forget(&self, id: &str) {
-        // It is too many, or in force again, at the next start too, and goes then.
+        // One that stays is too many, or there twice, after the next start too, and goes then.
         let _ = durable::remove(&self.dir.join(HISTORY), &file_name(id));
     }
 
@@ -117,11 +123,8 @@ impl Backend for Directory {
         if let Some(former) = change.former {
             self.remember(former)?;
         }
-        let audited = self.audit.append(change.record);
-        let done = audited.and_then(|()| match change.token {
-            Some(token) => self.license.replace(token.as_bytes()),
-            None => self.license.remove(),
-        });
+        let token = change.token.map(str::as_bytes);
+        let done = self.license.put(token, || self.audit.append(change.record));
         if let Err(error) = done {
             if let Some(former) = change.former {
                 self.forget(&former.id);
@@ -130,6 +133,12 @@ impl Backend for Directory {
         }
         change.dropped.iter().for_each(|id| self.forget(id));
         Ok(())
+    }
+
+    fn clear(&mut self, left: &[String]) {
+        if self.license.prepare().is_ok() {
+            left.iter().for_each(|id| self.forget(id));
+        }
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Error> {

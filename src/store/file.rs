@@ -88,26 +88,28 @@ impl FileStore {
         }
     }
 
-    /// Stores `bytes` in place of what is there, or fails and leaves that in place.
-    pub(super) fn replace(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.prepare()?;
+    /// Stores `bytes`, or nothing, in place of what is there, or fails and leaves that in place. `before` runs when all
+    /// that needs room on the disk is written and nothing has taken effect; its failure is the change's.
+    pub(super) fn put(
+        &mut self,
+        bytes: Option<&[u8]>,
+        before: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let path = self.license_path();
-        let fresh = Temporary::write(&self.dir, LICENSE, bytes)?;
-        let former = Former::of(&self.dir, &path)?;
-        fresh.rename_to(&path).map_err(io_error("replace", &path))?;
-        self.settle(former)
-    }
-
-    /// Removes what is stored; that there is nothing is fine too.
-    pub(super) fn remove(&mut self) -> Result<(), Error> {
-        let path = self.license_path();
-        match fs::symlink_metadata(&path) {
+        let found = fs::symlink_metadata(&path);
+        let is_there = !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if bytes.is_none() && !is_there {
             // Nothing to do must not fail for want of a lock or of a writable directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            _ => self.prepare()?,
+            return before();
         }
+        self.prepare()?;
+        let fresh = bytes.map(|bytes| Temporary::write(&self.dir, LICENSE, bytes)).transpose()?;
         let former = Former::of(&self.dir, &path)?;
-        fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        before()?;
+        match fresh {
+            Some(fresh) => fresh.rename_to(&path).map_err(io_error("replace", &path))?,
+            None => fs::remove_file(&path).map_err(io_error("remove", &path))?,
+        }
         self.settle(former)
     }
 

@@ -17,28 +17,50 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("a file").permissions().mode() & 0o777
 }
 
+/// Nothing is done beside the change.
+fn alone() -> Result<(), Error> {
+    Ok(())
+}
+
 #[test]
 fn a_change_leaves_the_bytes_the_lock_and_nothing_else() {
     let home = tempfile::tempdir().expect("a directory");
     let dir = home.path().join("a/b");
     let mut store = FileStore::new(dir.clone());
-    store.replace(b"one").expect("stored");
-    store.replace(b"two").expect("stored");
+    store.put(Some(b"one"), alone).expect("stored");
+    store.put(Some(b"two"), alone).expect("stored");
     assert_eq!(store.read().expect("read"), Some(b"two".to_vec()));
     assert_eq!(names_in(&dir), ["license.jwt", "lock"]);
     assert_eq!((mode(&dir), mode(&home.path().join("a"))), (0o700, 0o700));
     assert_eq!((mode(&dir.join(LICENSE)), mode(&dir.join(LOCK))), (0o600, 0o600));
 
-    store.remove().expect("removed");
+    store.put(None, alone).expect("removed");
     assert_eq!(store.read().expect("read"), None);
     assert_eq!(names_in(&dir), ["lock"]);
+}
+
+#[test]
+fn what_is_done_beside_a_change_comes_before_it_and_prevents_it_when_it_fails() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut store = FileStore::new(home.path().into());
+    store.put(Some(b"one"), alone).expect("stored");
+    let path = home.path().join(LICENSE);
+    for new in [Some(&b"two"[..]), None] {
+        let failed = store.put(new, || {
+            assert_eq!(fs::read(&path).expect("there"), b"one");
+            Err(io_error("append to", &path)(io::ErrorKind::StorageFull.into()))
+        });
+        assert!(matches!(failed, Err(Error::Io { deed: "append to", .. })));
+        assert_eq!(store.read().expect("read"), Some(b"one".to_vec()));
+        assert_eq!(names_in(home.path()), ["license.jwt", "lock"]);
+    }
 }
 
 #[test]
 fn removing_nothing_succeeds_and_makes_no_directory() {
     let home = tempfile::tempdir().expect("a directory");
     let dir = home.path().join("absent");
-    FileStore::new(dir.clone()).remove().expect("nothing to do");
+    FileStore::new(dir.clone()).put(None, alone).expect("nothing to do");
     assert!(!dir.exists());
 }
 
@@ -59,9 +81,9 @@ fn a_second_gate_is_kept_out_until_the_first_is_gone() {
     let mut first = FileStore::new(home.path().into());
     first.prepare().expect("ready");
     let mut second = FileStore::new(home.path().into());
-    assert!(matches!(second.replace(b"x"), Err(Error::Locked { .. })));
+    assert!(matches!(second.put(Some(b"x"), alone), Err(Error::Locked { .. })));
     drop(first);
-    second.replace(b"x").expect("stored");
+    second.put(Some(b"x"), alone).expect("stored");
 }
 
 #[test]
@@ -70,10 +92,10 @@ fn a_directory_that_cannot_be_is_tried_anew_at_each_change() {
     let blocker = home.path().join("blocker");
     fs::write(&blocker, "a file where a directory should be").expect("written");
     let mut store = FileStore::new(blocker.join("data"));
-    assert!(matches!(store.replace(b"x"), Err(Error::Io { .. })));
-    assert!(matches!(store.replace(b"x"), Err(Error::Io { .. })));
+    assert!(matches!(store.put(Some(b"x"), alone), Err(Error::Io { .. })));
+    assert!(matches!(store.put(Some(b"x"), alone), Err(Error::Io { .. })));
     fs::remove_file(&blocker).expect("removed");
-    store.replace(b"x").expect("stored");
+    store.put(Some(b"x"), alone).expect("stored");
     assert_eq!(store.read().expect("read"), Some(b"x".to_vec()));
 }
 
@@ -82,9 +104,9 @@ fn a_directory_deleted_under_the_gate_is_made_and_locked_again() {
     let home = tempfile::tempdir().expect("a directory");
     let dir = home.path().join("data");
     let mut store = FileStore::new(dir.clone());
-    store.replace(b"one").expect("stored");
+    store.put(Some(b"one"), alone).expect("stored");
     fs::remove_dir_all(&dir).expect("removed");
-    store.replace(b"two").expect("stored");
+    store.put(Some(b"two"), alone).expect("stored");
     assert!(matches!(FileStore::new(dir).prepare(), Err(Error::Locked { .. })));
 }
 
@@ -94,7 +116,7 @@ fn a_failed_rename_keeps_the_old_state_and_leaves_no_temporary() {
     // A directory of that name can be neither linked nor replaced by a file.
     fs::create_dir(home.path().join(LICENSE)).expect("made");
     let mut store = FileStore::new(home.path().into());
-    assert!(matches!(store.replace(b"x"), Err(Error::Io { .. })));
+    assert!(matches!(store.put(Some(b"x"), alone), Err(Error::Io { .. })));
     assert!(matches!(store.read(), Err(Error::Io { .. })));
     assert_eq!(names_in(home.path()), ["license.jwt", "lock"]);
 }
@@ -104,7 +126,7 @@ fn bad_files_set_aside_never_overwrite_one_another() {
     let home = tempfile::tempdir().expect("a directory");
     let mut store = FileStore::new(home.path().into());
     for content in ["first", "second", "third"] {
-        store.replace(content.as_bytes()).expect("stored");
+        store.put(Some(content.as_bytes()), alone).expect("stored");
         store.set_aside(UnixTime::from_secs(7)).expect("set aside");
     }
     let content = |name: &str| fs::read_to_string(home.path().join(name)).expect("read");

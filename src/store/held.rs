@@ -240,9 +240,14 @@ impl Held {
 
     /// The token that one of `token` takes the place of, unless it is the same.
     fn replaced(&self, token: Option<&str>) -> Option<String> {
-        let stored = self.store.license().map(|license| license.token());
-        let stored = stored.or(self.store.unproven.as_ref())?.as_str();
+        let stored = self.stored()?.as_str();
         (Some(stored) != token).then(|| stored.to_owned())
+    }
+
+    /// The token that is stored, proven or not yet.
+    pub(super) fn stored(&self) -> Option<&Token> {
+        let proven = self.store.license().map(|license| license.token());
+        proven.or(self.store.unproven.as_ref())
     }
 
     /// Names of entries that go: what is stored again is no longer former, and the oldest make room.
@@ -278,7 +283,8 @@ impl Held {
         Ok(())
     }
 
-    /// Records what changed nothing in the store, and counts it. That it cannot be recorded is no reason to do or not do it.
+    /// Records what changed nothing in the store, and counts it: whether it is recorded. That it cannot be is no reason to
+    /// do or not do it.
     pub(super) fn note(
         &mut self,
         action: Action,
@@ -286,7 +292,7 @@ impl Held {
         reason: &str,
         new: Option<Brief>,
         who: &By,
-    ) {
+    ) -> bool {
         self.means.metrics.license_change(action, outcome);
         let record = self.line(action, outcome, reason, new, who);
         let done = self.backend.record(&record);
@@ -299,6 +305,7 @@ impl Held {
             tracing::info!("the audit log is written again");
         }
         self.written(&done);
+        done.is_ok()
     }
 
     fn line(

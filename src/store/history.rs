@@ -52,6 +52,22 @@ pub(super) fn surplus(
     beyond.filter(|id| Some(*id) != lasting).cloned().collect()
 }
 
+/// Those of `entries`, newest first, that count when `stored` is stored, and the names of the others. A crash may have
+/// come between a license's way into the history and its replacement, or have kept one there that came back.
+pub(super) fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, Vec<String>) {
+    let mut counting: Vec<Entry> = Vec::new();
+    let mut left = Vec::new();
+    for entry in entries {
+        let is_known = |token: &str| counting.iter().any(|newer| newer.token == token);
+        if Some(&*entry.token) == stored || is_known(&entry.token) {
+            left.push(entry.id);
+        } else {
+            counting.push(entry);
+        }
+    }
+    (counting, left)
+}
+
 /// Those of `entries` that verify, with what they say.
 pub(super) fn verified(entries: &[Entry], trust: &Trust) -> Arc<[Former]> {
     let former = |entry: &Entry| {
@@ -83,6 +99,23 @@ mod tests {
         assert!(all.is_sorted_by(|earlier, later| earlier.id < later.id));
         assert!(all.iter().all(|entry| replaced_at(&entry.id) == Some(entry.replaced_at)));
         assert_eq!((replaced_at("x-1"), replaced_at("1"), replaced_at("1-x")), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_there_twice_or_stored_again_does_not_count() {
+        let mut found = entries(&["5", "4", "3", "2", "1"]);
+        for (entry, token) in found.iter_mut().zip(["a", "b", "a", "c", "b"]) {
+            token.clone_into(&mut entry.token);
+        }
+        let sifted = |stored| {
+            let (counting, left) = sifted(found.clone(), stored);
+            (
+                counting.into_iter().map(|entry| entry.id).collect::<Vec<_>>().join(" "),
+                left.join(" "),
+            )
+        };
+        assert_eq!(sifted(None), ("5 4 2".into(), "3 1".into()));
+        assert_eq!(sifted(Some("b")), ("5 2".into(), "4 3 1".into()));
     }
 
     #[test]

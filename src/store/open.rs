@@ -119,18 +119,19 @@ impl Held {
         if token.is_some() && self.store.candidate.is_none() {
             self.load_spare();
         }
-        let stored = self.store.license().map(|license| license.token().as_str().to_owned());
-        self.entries = newest_first(history);
-        // A crash may have come between a license's way into the history and its replacement.
-        self.entries.retain(|entry| Some(&entry.token) != stored.as_ref());
+        let (entries, left) =
+            history::sifted(newest_first(history), self.stored().map(Token::as_str));
+        self.backend.clear(&left);
+        self.entries = entries;
         self.former = history::verified(&self.entries, &self.trust);
         if let Some(audited) = audited {
             self.reconcile(audited.as_ref(), token.is_some(), faults);
         }
         // Only what verifies: what waits for its key is left where it is.
+        let stored = self.store.license().map(|license| license.token().as_str());
         if stored.is_some() {
             let revocations = self.revocations.as_ref().map(|list| list.text().to_owned());
-            self.backend.adopted(stored.as_deref(), revocations.as_deref());
+            self.backend.adopted(stored, revocations.as_deref());
         }
         self.shared.current.store(Arc::new(self.snapshot()));
     }

@@ -16,7 +16,7 @@ use crate::clock::UnixTime;
 const NAME: &str = "events.json";
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Waiting, and remembered.
-const MAX_EVENTS: usize = 1000;
+pub(super) const MAX_EVENTS: usize = 1000;
 /// Handed out at a time.
 const AT_ONCE: usize = 16;
 
@@ -71,13 +71,14 @@ impl Outbox {
     /// Those that are due at `now`, oldest first.
     pub(super) fn due(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
         let is_due = |waiting: &&Waiting| waiting.due <= now.as_secs();
-        let event = |waiting: &Waiting| Event {
-            key: waiting.key.clone(),
-            body: waiting.body.clone(),
-            attempts: waiting.attempts,
-            due: UnixTime::from_secs(waiting.due),
-        };
-        Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).map(event).collect())
+        Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).map(Waiting::event).collect())
+    }
+
+    /// All that wait, and the keys of those that were told, oldest first.
+    pub(super) fn content(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
+        let queue = self.queue()?;
+        let waiting = queue.waiting.iter().map(Waiting::event).collect();
+        Ok((waiting, queue.told.iter().cloned().collect()))
     }
 
     /// Notes what became of the event called `key`.
@@ -115,6 +116,17 @@ impl Outbox {
         durable::put(&self.dir, NAME, &content)?;
         self.queue = Some(queue);
         Ok(())
+    }
+}
+
+impl Waiting {
+    fn event(&self) -> Event {
+        Event {
+            key: self.key.clone(),
+            body: self.body.clone(),
+            attempts: self.attempts,
+            due: UnixTime::from_secs(self.due),
+        }
     }
 }
 

@@ -104,9 +104,10 @@ impl Held {
             return;
         }
         let new = Some(self.brief(license));
-        self.note(Action::File, Outcome::Ok, "", new, &by_file());
-        // Should it not be kept, the next start records the same license again.
-        let _ = self.backend.keep_document(Document::LicenseFile, seen.as_ref());
+        if self.note(Action::File, Outcome::Ok, "", new, &by_file()) {
+            // Should it not be kept, the next start records the same license again.
+            let _ = self.backend.keep_document(Document::LicenseFile, seen.as_ref());
+        }
     }
 
     /// Believes `keys` from now on. What they sign is in force; what they no longer sign is for a while.

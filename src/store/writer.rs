@@ -70,7 +70,9 @@ impl Writer {
 
     /// Records a change that ended before it came here. Nobody waits for that.
     pub fn note(&self, action: Action, outcome: Outcome, reason: String, who: By) {
-        self.in_passing(move |held| held.note(action, outcome, &reason, None, &who));
+        self.in_passing(move |held| {
+            held.note(action, outcome, &reason, None, &who);
+        });
     }
 
     /// Takes the content of `license.file`; `None`: the gate is stopping.
@@ -147,14 +149,14 @@ impl Writer {
 
     /// Takes `lease` for `span`: whether this gate has it now. Nobody has, while that cannot be told.
     pub async fn take_lease(&self, lease: Lease, span: Duration) -> bool {
-        self.try_lease(lease, span).await.unwrap_or(false)
+        self.lease(lease, span).await.unwrap_or(false)
     }
 
-    /// Takes `lease` for `span`: whether this gate has it now.
+    /// The same, where it matters that it cannot be told.
     ///
     /// # Errors
-    /// That cannot be told.
-    pub async fn try_lease(&self, lease: Lease, span: Duration) -> Result<bool, Error> {
+    /// The store cannot be asked.
+    pub async fn lease(&self, lease: Lease, span: Duration) -> Result<bool, Error> {
         self.kept(move |held| held.backend.take_lease(lease, span)).await
     }
 

@@ -179,7 +179,9 @@ fn of_eight_writers_at_the_same_moment_one_wins_and_the_others_are_told() {
             scope.spawn(move || post(gate, &token))
         };
         let writers: Vec<_> = gates.iter().enumerate().map(race).collect();
-        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+        // Gates that have just started keep the time, too.
+        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                       and query not like '%set newest_time%'";
         eventually("all wait for the row", || (scene.sql(waiting) == "8").then_some(()));
         holder.let_go();
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
@@ -327,6 +329,26 @@ fn of_two_replicas_one_renews() {
 }
 
 #[test]
+fn renewals_by_hand_on_several_replicas_take_turns() {
+    let scene = Scene::new();
+    let issuer = issuer::start(&scene.vendor);
+    let settings = format!("[renewal]\nurl = \"http://{}/renew\"\n", issuer.address());
+    let url = scene.cluster.url(DATABASE);
+    let gates = [scene.gate_at(&url, &settings), scene.gate_at(&url, &settings)];
+    gates[0].install(&scene.license("first", false));
+    eventually("both have it", || (in_force(&gates[1]) == "first").then_some(()));
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let ask = |gate| scope.spawn(move || Gate::call(gate, "POST", "token/renew", &json!({})).0);
+        let asking: Vec<_> = gates.iter().cycle().take(6).map(ask).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+    });
+    // Had two asked at once, the answer to one of them would have been dropped: 409.
+    assert_eq!(statuses, [200; 6]);
+    let renewed = "select count(*) from license_gate.audit where line like '%\"renew\"%\"ok\"%'";
+    assert_eq!(scene.sql(renewed), "6");
+}
+
+#[test]
 fn a_gate_does_not_start_with_tables_of_a_newer_one_and_shows_no_password() {
     let scene = Scene::new();
     drop(scene.gate());
@@ -368,13 +390,25 @@ fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
     assert!(code == 1 && said.contains("is not a directory"), "{said}");
     assert!(!home.path().join("data").exists(), "nothing is made");
 
-    let gate = scene.gate_at(&from, "");
+    // A receiver that refuses connections: events wait.
+    std::fs::write(home.path().join("secret"), "a secret of more than 16 bytes").unwrap();
+    let notify = format!(
+        "[notify]\nurl = \"http://127.0.0.1:9/\"\nsecret_file = {:?}\n",
+        home.path().join("secret")
+    );
+    let gate = scene.gate_at(&from, &notify);
     for jti in ["first", "second", "third"] {
         gate.install(&scene.license(jti, false));
     }
     assert_eq!(post(&gate, "nonsense").0, 400);
     let (code, said) = migrate(&from, &url);
     assert!(code == 1 && said.contains("stop the gate"), "{said}");
+    let waiting = || {
+        let queue = std::fs::read(home.path().join("data/events.json")).unwrap_or_default();
+        let queue: Value = serde_json::from_slice(&queue).unwrap_or_default();
+        queue["waiting"].as_array().map(Vec::len).filter(|waiting| *waiting == 3)
+    };
+    eventually("three licenses were told of", waiting);
     drop(gate);
     let before = std::fs::read_to_string(home.path().join("data/audit.jsonl")).unwrap();
     let (code, said) = migrate(&from, &url.replace("localhost", "127.0.0.1"));
@@ -384,6 +418,8 @@ fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
 
     let (code, said) = migrate(&from, &url);
     assert!(code == 0 && said.contains("former licenses: 2"), "{said}");
+    assert!(said.contains("events that wait: 3"), "{said}");
+    assert_eq!(scene.sql("select count(*) from license_gate.events where not settled"), "3");
     let lines = scene.sql("select line from license_gate.audit order by seq");
     assert_eq!(lines, before.trim_end(), "lines are as they were");
     let gate = scene.gate();

@@ -6,5 +6,6 @@ mod http2;
 mod licensing;
 mod oracle;
 mod parser;
+mod store;
 mod support;
 mod transports;

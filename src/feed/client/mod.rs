@@ -169,6 +169,11 @@ impl Endpoint {
         answered.unwrap_or_else(|_| Err(self.failed(Fault::Timeout(self.timeout))))
     }
 
+    /// The longest a call takes.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// That an answer's status is not what was asked for.
     pub fn refused(&self, answer: &Answer) -> Error {
         self.failed(answer.refusal())

@@ -76,13 +76,14 @@ struct Taken {
 enum Failure {
     #[error(transparent)]
     Call(#[from] client::Error),
-    #[error("the content cannot be used: {0}")]
+    #[error("{0}")]
     Unusable(String),
 }
 
 impl Early {
     /// Returns when the document has been asked for, so that whoever missed something in it may look again. Many who ask at
-    /// once get one request, and within a minute of it nobody gets another: then this returns at once.
+    /// once get one request, and within a minute of it nobody gets another: then this returns at once. A request that was
+    /// under way already does not count: who still misses something asks once more.
     pub async fn refresh(&self) {
         let (asking, ended) = oneshot::channel();
         // A fetch that has ended for good lets nobody wait either.

@@ -62,7 +62,7 @@ pub enum NotifySetupError {
 
 /// Where events wait.
 pub trait Queue {
-    /// Whether it is for this gate to send them, for the next [`LEASE`].
+    /// Whether it is for this gate to send them, for a minute from now.
     fn is_ours(&self) -> impl Future<Output = bool> + Send;
     /// Those that are due, oldest first, a few at a time.
     fn due(&self, now: UnixTime) -> impl Future<Output = Result<Vec<Event>, Error>> + Send;

@@ -60,13 +60,11 @@ impl Copy {
 
     /// Writes the license, or that there is none.
     pub(super) fn keep_license(&mut self, token: Option<&str>) -> Result<(), Error> {
-        let same =
-            self.license.read().is_ok_and(|held| held.as_deref() == token.map(str::as_bytes));
-        match token {
-            _ if same => Ok(()),
-            Some(token) => self.license.replace(token.as_bytes()),
-            None => self.license.remove(),
+        let token = token.map(str::as_bytes);
+        if self.license.read().is_ok_and(|held| held.as_deref() == token) {
+            return Ok(());
         }
+        self.license.put(token, || Ok(()))
     }
 
     pub(super) fn keep_revocations(&mut self, list: &str) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! A directory's content, taken over into an empty database: license, history, revocations, newest time, audit log.
+//! A directory's content, taken over into an empty database: license, history, revocations, newest time, audit log, events.
 //!
 //! One transaction: all of it is there afterwards, or nothing. The directory is locked meanwhile and left as it is.
 
@@ -17,10 +17,11 @@ use super::put_back::sequence;
 use super::schema::{self, error};
 use super::statements::{self, whole};
 use super::url::Database;
+use crate::clock::UnixTime;
 use crate::random;
 use crate::store::audit::{Hash, NAME, rotated, rotated_name};
 use crate::store::audit_verify::{VerifyError, verify};
-use crate::store::backend::{Backend, Error, Kept};
+use crate::store::backend::{Backend, Error, Event, Kept};
 use crate::store::config::Config;
 use crate::store::directory::Directory;
 
@@ -40,6 +41,8 @@ pub struct Imported {
     pub revocations: bool,
     /// How many lines of the audit log.
     pub lines: usize,
+    /// How many events that wait to be told.
+    pub events: usize,
 }
 
 /// Why nothing was taken over.
@@ -97,14 +100,16 @@ pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Impor
     let token = kept.token.as_ref().map(|token| String::from_utf8(token.clone())).transpose();
     let token = token.map_err(|_| ImportError::NotText)?;
     let logs = logs(dir)?;
+    let events = source.events().map_err(ImportError::Source)?;
     control.block_on(async {
         let work = async {
             let session = Session::open(database, database.connect_timeout, None).await;
             let session = session.map_err(|trouble| ImportError::Database(trouble.into()))?;
             schema::ready(&session.client, true).await.map_err(ImportError::Database)?;
             let imported = fill(&session.client, token.as_deref(), &kept, &logs).await?;
+            let events = queue(&session.client, events).await?;
             statements::end(&session.client).await.map_err(ImportError::Unknown)?;
-            Ok(imported)
+            Ok(Imported { events, ..imported })
         };
         let late = || ImportError::Unknown(Trouble::Silent(PATIENCE).into());
         timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
@@ -164,7 +169,26 @@ async fn fill(
         history: kept.history.len(),
         revocations: revocations.is_some(),
         lines,
+        events: 0,
     })
+}
+
+/// Queues what waits to be told, and remembers what was told: how many wait.
+async fn queue(
+    client: &Client,
+    (waiting, told): (Vec<Event>, Vec<String>),
+) -> Result<usize, ImportError> {
+    let known = told.into_iter().map(|key| {
+        let (body, due) = (String::new(), UnixTime::from_secs(0));
+        Event { key, body, attempts: 0, due }
+    });
+    for event in known {
+        statements::put_event(client, &event, true).await.map_err(ImportError::Database)?;
+    }
+    for event in &waiting {
+        statements::put_event(client, event, false).await.map_err(ImportError::Database)?;
+    }
+    Ok(waiting.len())
 }
 
 /// Lines as they are: their chain goes on in the database.

@@ -8,6 +8,7 @@ use super::schema::error;
 use crate::clock::UnixTime;
 use crate::store::audit::{self, Hash};
 use crate::store::backend::{Change, Entry, Error, Event, Kept, Record, Settled};
+use crate::store::outbox::MAX_EVENTS;
 
 /// Whatever the database's defaults are: each statement sees what was committed before it, nothing waits longer than the
 /// gate does, a row is not held by a gate that is gone, and what is answered is on disk.
@@ -301,20 +302,39 @@ pub(super) async fn give_lease_back(
 }
 
 pub(super) async fn post(client: &Client, event: &Event) -> Result<bool, Error> {
-    let post = "insert into license_gate.events (key, body, attempts, due) values ($1, $2, $3, $4) \
-                on conflict (key) do nothing";
+    begin(client).await?;
+    let is_new = put_event(client, event, false).await?;
+    let dropped = if is_new { keep_newest_events(client, false).await? } else { 0 };
+    end(client).await?;
+    if dropped > 0 {
+        tracing::warn!("too many events wait to be told: the oldest was dropped");
+    }
+    Ok(is_new)
+}
+
+/// Puts an event that waits, or has been told, where none of its key is: whether it was put. In a transaction of the caller's.
+pub(super) async fn put_event(client: &Client, event: &Event, told: bool) -> Result<bool, Error> {
+    let put = "insert into license_gate.events (key, body, attempts, due, settled) \
+               values ($1, $2, $3, $4, $5) on conflict (key) do nothing";
     let attempts = i32::try_from(event.attempts).unwrap_or(i32::MAX);
     let due = whole(event.due.as_secs());
-    let with: [Parameter<'_>; 4] = [
+    let with: [Parameter<'_>; 5] = [
         (&event.key, Type::TEXT),
         (&event.body, Type::TEXT),
         (&attempts, Type::INT4),
         (&due, Type::INT8),
+        (&told, Type::BOOL),
     ];
-    begin(client).await?;
-    let posted = run(client, post, &with).await?;
-    end(client).await?;
-    Ok(posted == 1)
+    Ok(run(client, put, &with).await? == 1)
+}
+
+/// Drops the oldest of those that wait, or were told: how many.
+async fn keep_newest_events(client: &Client, told: bool) -> Result<u64, Error> {
+    let drop = format!(
+        "delete from license_gate.events where key in (select key from license_gate.events \
+         where settled = $1 order by posted desc, key offset {MAX_EVENTS})"
+    );
+    run(client, &drop, &[(&told, Type::BOOL)]).await
 }
 
 pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<Event>, Error> {
@@ -338,6 +358,7 @@ pub(super) async fn settle(client: &Client, key: &str, settled: Settled) -> Resu
         Settled::Done => {
             let done = "update license_gate.events set settled = true, body = '' where key = $1";
             run(client, done, &[(&key, Type::TEXT)]).await?;
+            keep_newest_events(client, true).await?;
         }
         Settled::Again { due } => {
             let again =

@@ -223,21 +223,28 @@ impl Log {
         self.0.1.notify_all();
     }
 
-    /// How many lines so far contain `text`.
-    pub(crate) fn count(&self, text: &str) -> usize {
-        self.all().iter().filter(|line| line.contains(text)).count()
-    }
-
     /// Every line so far.
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.0.lock().expect("a lock").clone()
     }
 
+    /// How many lines so far contain `text`.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.all().iter().filter(|line| line.contains(text)).count()
+    }
+
     /// The first line that contains `text`, as soon as there is one.
     pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.wait_for_another(text, 1)
+    }
+
+    /// The line that contains `text` for the `nth` time, from 1, as soon as there is one.
+    pub(crate) fn wait_for_another(&self, text: &str, nth: usize) -> String {
         let (lines, changed) = &*self.0;
         let guard = lines.lock().expect("a lock");
-        let found = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
+        let found = |lines: &[String]| {
+            lines.iter().filter(|line| line.contains(text)).nth(nth - 1).cloned()
+        };
         let missing = |lines: &mut Vec<String>| {
             found(lines).is_none() && lines.last().is_none_or(|last| last != "(end of log)")
         };

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::thread;
 
 use license_gate::app::App;
@@ -48,7 +49,16 @@ impl Timed {
 
     /// A gate with more lines of configuration, whose directory is `prepared` first.
     pub(crate) fn with(lines: &[&str], prepared: impl FnOnce(&Path, &Vendor)) -> Self {
-        let (vendor, dashboard) = (Vendor::new(), Dashboard::knowing(USERS));
+        Self::of(Vendor::new(), lines, prepared)
+    }
+
+    /// The same, with this vendor.
+    pub(crate) fn of(
+        vendor: Vendor,
+        lines: &[&str],
+        prepared: impl FnOnce(&Path, &Vendor),
+    ) -> Self {
+        let dashboard = Dashboard::knowing(USERS);
         let dir = tempfile::tempdir().expect("a directory");
         vendor.write_jwks(dir.path());
         prepared(dir.path(), &vendor);
@@ -64,8 +74,10 @@ impl Timed {
             "admin.listen = \"127.0.0.1:0\"".to_owned(),
             "log.access = false".to_owned(),
         ];
-        let lines: Vec<&str> =
-            usual.iter().map(String::as_str).chain(lines.iter().copied()).collect();
+        let key = |line: &str| line.split(" = ").next().map(str::to_owned);
+        let is_said = |usual: &&String| lines.iter().any(|line| key(line) == key(usual));
+        let usual = usual.iter().filter(|usual| !is_said(usual)).map(String::as_str);
+        let lines: Vec<&str> = usual.chain(lines.iter().copied()).collect();
         std::fs::write(dir.path().join(FILE), lines.join("\n")).expect("written");
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let running = Running::start(dir.path(), &clock);
@@ -156,6 +168,7 @@ impl Running {
         let lines = Lines(log.clone());
         let serving = thread::spawn(move || {
             let writer = move || lines.clone();
+            heard();
             let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
             let _logging = tracing::subscriber::set_default(logging);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -186,6 +199,14 @@ impl Drop for Running {
         }
         assert!(thread::panicking() || ended.is_none_or(|ended| ended.is_ok()));
     }
+}
+
+/// While there is one subscriber only, another test's thread that comes by a line first, having none, has it muted.
+fn heard() {
+    static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| {
+        tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish())
+    });
 }
 
 /// A log as a writer, which gets whole lines.

@@ -1,0 +1,11 @@
+//! The store: whatever comes over it, a restart finds what was answered last.
+
+mod bench;
+mod crash;
+mod kept;
+mod kills;
+mod papers;
+mod readers;
+mod story;
+mod trail;
+mod world;
