@@ -163,6 +163,11 @@ impl App {
         self.bound.iter().filter_map(tcp).collect()
     }
 
+    /// Where metrics and probes are answered, with the real port; `None`: nowhere.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
     /// Serves until SIGTERM or SIGINT; a second signal ends the grace period. SIGHUP reloads certificates.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ use tokio::sync::{Notify, watch};
 
 /// How often a wait for a moment looks at the system's clock again: it may be set, and a machine may sleep.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A clock that is corrected by less has not been set back.
+const CORRECTION: Duration = Duration::from_secs(60);
 
 /// A moment in whole seconds since 1970-01-01T00:00:00Z, as JWT dates are written (RFC 7519 section 2, `NumericDate`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,13 +68,12 @@ enum Source {
 #[derive(Debug)]
 struct Hand {
     now: watch::Sender<u64>,
-    /// The moments waited for.
-    waits: Mutex<Vec<u64>>,
+    waits: Mutex<Vec<Wait>>,
     changed: Notify,
 }
 
 impl Hand {
-    fn waits(&self) -> MutexGuard<'_, Vec<u64>> {
+    fn waits(&self) -> MutexGuard<'_, Vec<Wait>> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,12 +108,14 @@ impl Clock {
         })
     }
 
-    /// Returns once it is `moment` or later.
+    /// Returns once it is `moment` or later, or the clock was set back behind the time when this was called: what was
+    /// reckoned with that time is to be reckoned anew.
     pub async fn reached(&self, moment: UnixTime) {
+        let wait = Wait { began: self.now(), moment };
         match &self.0 {
             Source::System => loop {
                 let now = self.now();
-                if now >= moment {
+                if wait.is_over(now) {
                     return;
                 }
                 let left = Duration::from_secs(moment.as_secs() - now.as_secs());
@@ -120,12 +123,12 @@ impl Clock {
             },
             Source::Manual(hand) => {
                 let mut now = hand.now.subscribe();
-                if *now.borrow_and_update() >= moment.as_secs() {
+                if wait.is_over(UnixTime(*now.borrow_and_update())) {
                     return;
                 }
-                let _wait = Wait::begin(hand, moment.as_secs());
+                let _pending = Pending::begin(hand, wait);
                 // The sender is held by this very clock.
-                drop(now.wait_for(|now| *now >= moment.as_secs()).await);
+                drop(now.wait_for(|now| wait.is_over(UnixTime(*now))).await);
             }
         }
     }
@@ -137,8 +140,8 @@ impl Clock {
         loop {
             let mut changed = std::pin::pin!(hand.changed.notified());
             changed.as_mut().enable();
-            let now = self.now().as_secs();
-            if hand.waits().iter().filter(|moment| **moment > now).count() >= count {
+            let now = self.now();
+            if hand.waits().iter().filter(|wait| !wait.is_over(now)).count() >= count {
                 return;
             }
             changed.await;
@@ -146,24 +149,37 @@ impl Clock {
     }
 }
 
-/// A pending wait.
-struct Wait<'a> {
-    hand: &'a Hand,
-    moment: u64,
+/// A wait for a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait {
+    began: UnixTime,
+    moment: UnixTime,
 }
 
-impl<'a> Wait<'a> {
-    fn begin(hand: &'a Hand, moment: u64) -> Self {
-        hand.waits().push(moment);
-        hand.changed.notify_waiters();
-        Self { hand, moment }
+impl Wait {
+    fn is_over(self, now: UnixTime) -> bool {
+        now >= self.moment || now.saturating_add(CORRECTION) < self.began
     }
 }
 
-impl Drop for Wait<'_> {
+/// A wait on a manual clock, known to its hand.
+struct Pending<'a> {
+    hand: &'a Hand,
+    wait: Wait,
+}
+
+impl<'a> Pending<'a> {
+    fn begin(hand: &'a Hand, wait: Wait) -> Self {
+        hand.waits().push(wait);
+        hand.changed.notify_waiters();
+        Self { hand, wait }
+    }
+}
+
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         let mut waits = self.hand.waits();
-        if let Some(at) = waits.iter().position(|moment| *moment == self.moment) {
+        if let Some(at) = waits.iter().position(|wait| *wait == self.wait) {
             waits.swap_remove(at);
         }
     }
@@ -232,5 +248,21 @@ mod tests {
         clock.set(UnixTime::from_secs(10));
         wait.await.expect("ended");
         Clock::system().reached(UnixTime::from_secs(1)).await;
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_when_the_clock_is_set_back_and_not_when_it_is_corrected() {
+        let clock = Clock::manual(UnixTime::from_secs(1000));
+        let waiting = clock.clone();
+        let wait = tokio::spawn(async move { waiting.reached(UnixTime::from_secs(9000)).await });
+        clock.settled(1).await;
+        for moment in [940, 2000, 1000] {
+            clock.set(UnixTime::from_secs(moment));
+            tokio::task::yield_now().await;
+            clock.settled(1).await;
+            assert!(!wait.is_finished(), "at {moment}");
+        }
+        clock.set(UnixTime::from_secs(939));
+        wait.await.expect("ended");
     }
 }

@@ -102,7 +102,7 @@ impl Bench {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
-            events: feed::Events { queue: None, reader: reader.clone(), clock: clock.clone() },
+            events: feed::Events::new(None, reader.clone(), clock.clone()),
             clock: clock.clone(),
             metrics: Arc::default(),
             control,

@@ -75,7 +75,7 @@ pub(super) async fn begin(
     let notifier =
         Notifier::new(&config.notify, &client, writer.clone(), wake.clone(), clock.clone())?;
     let queue = notifier.is_some().then(|| (writer.clone(), wake));
-    let events = Events { queue, reader: reader.clone(), clock: clock.clone() };
+    let events = Events::new(queue, reader.clone(), clock.clone());
     let renewal = Renewal::new(
         issuer,
         feed::Means {
@@ -99,7 +99,7 @@ pub(super) async fn begin(
         writer: writer.clone(),
         mounted,
         keyring,
-        monitor: Monitor::new(reader.clone(), writer.clone(), clock.clone(), events),
+        monitor: Monitor::begin(reader.clone(), writer.clone(), clock.clone(), events).await,
         renewal: renewal.clone(),
         installer: installer.clone(),
         keys: fetched,

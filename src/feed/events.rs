@@ -1,10 +1,12 @@
 //! What happens to a license, put into the queue for `notify.url`. Nothing is queued when nobody is to be told.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::license::{License, Status};
-use crate::store::{Lease, Reader, Writer};
+use crate::store::{Document, Error, Lease, Reader, Writer};
 
 use super::notify::{Notice, Occasion, Wake};
 
@@ -14,12 +16,11 @@ const LEASE: Duration = Duration::from_secs(60);
 /// The way into the queue.
 #[derive(Clone, Debug)]
 pub struct Events {
-    /// Where events wait; `None`: nobody is told.
-    pub queue: Option<(Writer, Wake)>,
-    /// For the instance's name.
-    pub reader: Reader,
-    /// When it is.
-    pub clock: Clock,
+    queue: Option<(Writer, Wake)>,
+    reader: Reader,
+    clock: Clock,
+    /// That the queue cannot be written was logged.
+    said: Arc<AtomicBool>,
 }
 
 /// What is to be told.
@@ -33,30 +34,66 @@ pub(super) struct Told<'a> {
 }
 
 impl Events {
-    /// Whether it is for this gate to tell what all replicas see; never, when nobody is told.
-    pub(super) async fn are_ours(&self) -> bool {
+    /// Into `queue`, with the name of the instance from `reader`; `None`: nobody is told.
+    pub fn new(queue: Option<(Writer, Wake)>, reader: Reader, clock: Clock) -> Self {
+        Self { queue, reader, clock, said: Arc::default() }
+    }
+
+    /// Whether anybody is told anything.
+    pub(super) const fn are_told(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Whether it is for this gate to tell what all replicas see.
+    ///
+    /// # Errors
+    /// That cannot be said now, and nothing can be queued either.
+    pub(super) async fn are_ours(&self) -> Result<bool, Error> {
         match &self.queue {
-            Some((writer, _)) => writer.take_lease(Lease::Schedule, LEASE).await,
-            None => false,
+            Some((writer, _)) => writer.lease(Lease::Schedule, LEASE).await,
+            None => Ok(false),
         }
     }
 
-    /// Queues it, unless it was told before.
-    pub(super) async fn tell(&self, told: Told<'_>) {
-        let Some((writer, wake)) = &self.queue else { return };
+    /// Queues it, unless it was told before: whether it is new.
+    ///
+    /// # Errors
+    /// It could not be kept, which is logged, and is to be tried again.
+    pub(super) async fn tell(&self, told: Told<'_>) -> Result<bool, Error> {
+        let Some((writer, wake)) = &self.queue else { return Ok(false) };
         let snapshot = self.reader.snapshot();
         let Told { occasion, about, license, message } = told;
         let instance = &snapshot.policy().root_url;
         let time = self.clock.now();
         let notice = Notice { occasion, about, time, instance, license, message };
-        match writer.post(notice.event()).await {
-            Ok(true) => wake.wake(),
-            Ok(false) => {}
-            Err(error) => {
-                let error = format!("{:#}", anyhow::Error::new(error));
-                let event = occasion.as_str();
-                tracing::warn!(error, event, "an event could not be queued, and is not told");
+        let posted = writer.post(notice.event()).await;
+        match &posted {
+            Ok(is_new) => {
+                self.said.store(false, Ordering::Relaxed);
+                if *is_new {
+                    wake.wake();
+                }
             }
+            Err(error) if !self.said.swap(true, Ordering::Relaxed) => {
+                let error = error as &(dyn std::error::Error + 'static);
+                let event = occasion.as_str();
+                tracing::warn!(error, event, "an event cannot be queued now; that is tried again");
+            }
+            Err(_) => {}
+        }
+        posted
+    }
+
+    /// What [`keep`](Self::keep) kept last, in this run or an earlier one.
+    pub(super) async fn kept(&self) -> Option<Vec<u8>> {
+        let (writer, _) = self.queue.as_ref()?;
+        writer.document(Document::Told).await.ok().flatten()
+    }
+
+    /// Keeps what was told last, for the next start. Should it not be kept, something may be told twice.
+    pub(super) async fn keep(&self, told: Vec<u8>) {
+        if let Some((writer, _)) = &self.queue {
+            let _ = writer.keep_document(Document::Told, told).await;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! License bytes that nobody posted: mounted files, the issuer's renewal; and what only time brings.
 //!
 //! `mounted.rs` looks at files, `fetch/` at documents behind URLs, `keyring.rs` puts the issuer's keys together, `monitor.rs`
-//! says what time brings. `client/` makes the gate's own calls; `issuer.rs` is the one of a renewal, `schedule.rs` says
+//! says what time brings, and has it told when it is new (`news.rs`, `telling.rs`, `events.rs`). `client/` makes the gate's own calls; `issuer.rs` is the one of a renewal, `schedule.rs` says
 //! when, `renew.rs` is the story around it; `notify/` tells others. Nothing is called when no URL is set.
 
 mod backoff;
@@ -14,11 +14,13 @@ mod issuer;
 mod keyring;
 mod monitor;
 mod mounted;
+mod news;
 mod notify;
 mod remote;
 mod renew;
 mod schedule;
 mod secret;
+mod telling;
 mod watch;
 
 pub use client::{

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::events::{Events, Told};
-use super::notify::Occasion;
+use super::events::Events;
+use super::news::Mark;
+use super::telling::Telling;
 use crate::clock::{Clock, UnixTime};
-use crate::license::{License, Source, Standing, Status};
+use crate::license::{License, Source, Standing, Status, Token};
 use crate::store::{Candidate, InForce, Reader, Writer};
 
 /// How often the newest time seen is kept, and the clock looked at.
@@ -22,23 +23,25 @@ pub struct Monitor {
     reader: Reader,
     writer: Writer,
     clock: Clock,
-    events: Events,
     said: Said,
+    telling: Telling,
 }
 
-/// What was said last, and need not be said again.
+/// What was logged last, and need not be again.
 #[derive(Debug, Default)]
 struct Said {
-    in_force: Option<(Source, Status, String)>,
-    near: Vec<(String, &'static str)>,
+    in_force: Option<(Source, Status, Option<Token>)>,
+    near: Vec<(Mark, String)>,
     is_behind: bool,
     kept: Option<UnixTime>,
 }
 
 impl Monitor {
-    /// A monitor that has said nothing yet.
-    pub fn new(reader: Reader, writer: Writer, clock: Clock, events: Events) -> Self {
-        Self { reader, writer, clock, events, said: Said::default() }
+    /// A monitor that has said nothing yet. Begun before anything can be changed, so that every change is one to it.
+    pub async fn begin(reader: Reader, writer: Writer, clock: Clock, events: Events) -> Self {
+        let at_first = reader.snapshot().in_force(clock.now());
+        let telling = Telling::begin(events, &at_first).await;
+        Self { reader, writer, clock, said: Said::default(), telling }
     }
 
     /// Watches for ever.
@@ -68,36 +71,20 @@ impl Monitor {
     async fn license(&mut self, now: UnixTime) -> UnixTime {
         let snapshot = self.reader.snapshot();
         let in_force = snapshot.in_force(now);
-        let mut occasions = Vec::new();
-        if let Some(turn) = self.said.in_force(&in_force) {
-            let candidate = snapshot.candidate(in_force.source);
-            let renewed = candidate.is_some_and(Candidate::is_renewed);
-            occasions.extend(turn.occasions(&in_force, renewed, now));
-        }
-        let next = now.saturating_add(KEEP_TIME);
-        let next = snapshot.next_turn(now).map_or(next, |turn| turn.min(next));
-        let marks = match &in_force {
+        let (near, later) = match &in_force {
             InForce { license: Some(license), standing: Standing::Active, .. } => marks(license),
             _ => Vec::new(),
-        };
+        }
+        .into_iter()
+        .partition::<Vec<_>, _>(|mark| mark.from <= now);
+        self.said.in_force(&in_force);
         if let Some(license) = &in_force.license {
-            let near = marks.iter().filter(|mark| mark.from <= now);
-            occasions.extend(near.filter_map(|mark| self.said.near(license, mark)));
+            near.iter().for_each(|mark| self.said.near(license, mark));
         }
-        self.tell(&occasions, &in_force).await;
-        marks.iter().map(|mark| mark.from).filter(|from| *from > now).fold(next, UnixTime::min)
-    }
-
-    async fn tell(&self, occasions: &[News], in_force: &InForce) {
-        // Of several replicas one tells.
-        if occasions.is_empty() || !self.events.are_ours().await {
-            return;
-        }
-        let license = in_force.license.as_deref();
-        let license = license.map(|license| (license, in_force.standing.status()));
-        for News { occasion, about, message } in occasions {
-            self.events.tell(Told { occasion: *occasion, about, license, message }).await;
-        }
+        let renewed = snapshot.candidate(in_force.source).is_some_and(Candidate::is_renewed);
+        self.telling.look(&in_force, renewed, &near).await;
+        let next = later.iter().map(|mark| mark.from).chain(snapshot.next_turn(now));
+        next.fold(now.saturating_add(KEEP_TIME), UnixTime::min)
     }
 
     async fn time(&mut self, now: UnixTime) {
@@ -105,6 +92,9 @@ impl Monitor {
         if is_behind && !self.said.is_behind {
             let seen = self.writer.newest_time();
             tracing::warn!(%now, %seen, "the clock is behind a time that has been seen: dates are judged by it all the same; check the machine's clock");
+        }
+        if !is_behind && self.said.is_behind {
+            tracing::info!(%now, "the clock has caught up with the newest time that has been seen");
         }
         self.said.is_behind = is_behind;
         self.writer.saw(now);
@@ -115,15 +105,6 @@ impl Monitor {
             self.said.kept = Some(newest);
         }
     }
-}
-
-/// An end that comes near.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
-    what: &'static str,
-    /// Warned from here on.
-    from: UnixTime,
-    end: UnixTime,
 }
 
 /// The ends of `license`, with the moments from which they are warned of.
@@ -144,75 +125,20 @@ fn marks(license: &Arc<License>) -> Vec<Mark> {
     ends.chain([token]).collect()
 }
 
-/// Something to be told.
-#[derive(Debug)]
-struct News {
-    occasion: Occasion,
-    /// What makes it happen once.
-    about: String,
-    message: String,
-}
-
-/// How the license in force differs from the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    /// It is the first that is seen.
-    First,
-    /// It is another one, or another source's.
-    Another,
-    /// It is the same with another status.
-    Status,
-}
-
-impl Turn {
-    fn occasions(self, in_force: &InForce, renewed: bool, now: UnixTime) -> Vec<News> {
-        let InForce { license, why, standing, .. } = in_force;
-        let claims = license.as_ref().map(|license| license.claims());
-        let jti = claims.and_then(|claims| claims.jti.as_deref()).unwrap_or_default();
-        let news = |occasion, about: String, message: String| News { occasion, about, message };
-        let moment = format!("{jti} {}", now.as_secs());
-        let expired = standing.status() == Status::Expired;
-        let reason = standing.reason().map(|reason| reason.to_string());
-        let mut all = Vec::new();
-        match (self, &reason) {
-            (Self::First, _) => {}
-            (Self::Another, None) if renewed => {
-                let message = "The license was renewed.".to_owned();
-                all.push(news(Occasion::Renewed, moment, message));
-            }
-            (Self::Another, _) => {
-                let message = format!("Another license is in force: {why}.");
-                all.push(news(Occasion::Changed, moment, message));
-            }
-            (Self::Status, Some(reason)) if !expired => {
-                all.push(news(Occasion::Changed, moment, format!("The license: {reason}.")));
-            }
-            (Self::Status, _) => {}
-        }
-        if let (true, Some(claims), Some(reason)) = (expired, claims, reason) {
-            let about = format!("{jti} {}", claims.first_end().as_secs());
-            all.push(news(Occasion::Expired, about, format!("The license: {reason}.")));
-        }
-        all
-    }
-}
-
 impl Said {
     /// Says which license is in force, when that is new.
-    fn in_force(&mut self, in_force: &InForce) -> Option<Turn> {
+    fn in_force(&mut self, in_force: &InForce) {
         let InForce { license, source, why, standing } = in_force;
+        let status = standing.status();
+        let token = license.as_ref().map(|license| license.token().clone());
+        let now = Some((*source, status, token));
+        if self.in_force == now {
+            return;
+        }
+        self.in_force = now;
         let claims = license.as_ref().map(|license| license.claims());
         let id = claims.map(|claims| claims.lid.as_str()).unwrap_or_default();
         let jti = claims.and_then(|claims| claims.jti.as_deref()).unwrap_or_default();
-        let status = standing.status();
-        let now = (*source, status, format!("{id} {jti}"));
-        let turn = match &self.in_force {
-            Some(before) if *before == now => return None,
-            Some((source, _, name)) if (source, name) == (&now.0, &now.2) => Turn::Status,
-            Some(_) => Turn::Another,
-            None => Turn::First,
-        };
-        self.in_force = Some(now);
         let reason = standing.reason().map(|reason| reason.to_string());
         let status = status.code();
         match (license, reason) {
@@ -224,30 +150,16 @@ impl Said {
                 tracing::warn!(license.id = id, license.jti = jti, source = source.as_str(), %why, status, reason, "the license is not valid");
             }
         }
-        Some(turn)
     }
 
     /// Says that an end comes near, when that is new.
-    fn near(&mut self, license: &License, mark: &Mark) -> Option<News> {
-        let claims = license.claims();
-        let jti = claims.jti.as_deref().unwrap_or_default();
-        // A renewed token does not make the license's own end news.
-        let whose = if mark.what == "token" { jti } else { claims.lid.as_str() };
-        let occasion = (format!("{whose} {}", mark.end.as_secs()), mark.what);
-        if self.near.contains(&occasion) {
-            return None;
+    fn near(&mut self, license: &License, mark: &Mark) {
+        let id = &license.claims().lid;
+        if self.near.iter().any(|(said, whose)| said == mark && whose == id) {
+            return;
         }
-        self.near.retain(|(_, what)| *what != mark.what);
-        let about = format!("{} {}", mark.what, occasion.0);
-        self.near.push(occasion);
-        let what = mark.what;
-        tracing::warn!(license.id = claims.lid, end = %mark.end, "the {what} expires soon");
-        let message = match what {
-            "token" => {
-                format!("The license token expires at {}, and has not been renewed.", mark.end)
-            }
-            what => format!("The {what} expires at {}.", mark.end),
-        };
-        Some(News { occasion: Occasion::ExpiringSoon, about, message })
+        self.near.retain(|(said, _)| said.what != mark.what);
+        self.near.push((*mark, id.clone()));
+        tracing::warn!(license.id = id, end = %mark.end, "the {} expires soon", mark.what);
     }
 }

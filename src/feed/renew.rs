@@ -14,11 +14,12 @@ use tokio::task::JoinError;
 use super::events::{Events, Told};
 use super::install::Installer;
 use super::issuer::{self, Issuer, Reply};
+use super::news::name;
 use super::notify::Occasion;
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
 use crate::random;
-use crate::store::{By, InstallError, Lease, Origin, Reader, Snapshot, Writer};
+use crate::store::{By, InForce, InstallError, Lease, Origin, Reader, Snapshot, Writer};
 use crate::telemetry::metrics::{Action, Metrics, Outcome};
 
 /// How long a replica has the schedule to itself without saying so again, and how often the others ask.
@@ -100,6 +101,22 @@ pub struct Means {
     pub control: Handle,
 }
 
+/// The failure that was logged and told last, and need not be again: of which license, and the reason.
+#[derive(Debug, Default)]
+struct Said {
+    /// The same failure for a week is one line.
+    logged: Option<Failing>,
+    told: Option<Failing>,
+}
+
+/// How it fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failing {
+    /// The name of the license.
+    license: String,
+    reason: &'static str,
+}
+
 /// Renews the license in force.
 #[derive(Clone, Debug)]
 pub struct Renewal {
@@ -136,7 +153,7 @@ impl Renewal {
             return;
         }
         let mut schedule = Schedule::new(random::fraction());
-        let mut told = None;
+        let mut said = Said::default();
         let mut changes = self.means.reader.changes();
         loop {
             changes.mark_unchanged();
@@ -151,7 +168,7 @@ impl Renewal {
                     changed = changes.changed() => drop(changed),
                 }
             } else if self.means.writer.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
-                self.by_schedule(&mut schedule, &mut told).await;
+                self.by_schedule(&mut schedule, &mut said).await;
             } else {
                 self.means.clock.reached(now.saturating_add(ASK_FOR_LEASE)).await;
             }
@@ -165,7 +182,7 @@ impl Renewal {
         Some(snapshot.next_turn(now).map_or(at, |turn| turn.min(at)))
     }
 
-    async fn by_schedule(&self, schedule: &mut Schedule, told: &mut Option<&'static str>) {
+    async fn by_schedule(&self, schedule: &mut Schedule, said: &mut Said) {
         let who = By::itself("renewal");
         let due_at = self.means.reader.snapshot().revision();
         let done = self.in_turn(Some(due_at), who.clone()).await;
@@ -174,26 +191,37 @@ impl Renewal {
             Ok(_) => {
                 tracing::info!("the license was renewed");
                 schedule.succeeded(now, random::fraction());
-                *told = None;
+                *said = Said::default();
             }
             // It was changed by somebody: whether it is due is to be seen.
             Err(RenewError::Install(InstallError::Superseded) | RenewError::NoLicense) => {}
             Err(error) => {
                 schedule.failed(now, error.retry_after(), random::fraction());
-                let reason = error.reason();
-                // The same failure for a week is one line.
-                if told.replace(reason) != Some(reason) {
-                    self.note(&error, who);
-                    self.tell(&error, now).await;
-                    let failures = schedule.failures();
-                    let error = format!("{:#}", anyhow::Error::new(error));
-                    tracing::warn!(
-                        error,
-                        failures,
-                        "the license could not be renewed; it stays in force, and the issuer is asked again"
-                    );
-                }
+                self.failed(error, who, schedule.failures(), said).await;
             }
+        }
+    }
+
+    /// Records, tells and logs `error`, the last of `failures` in a row, unless it is what was said last.
+    async fn failed(&self, error: RenewError, who: By, failures: u32, said: &mut Said) {
+        let in_force = self.means.reader.snapshot().in_force(self.means.clock.now());
+        let license = in_force.license.as_deref().map(name).unwrap_or_default();
+        let failing = Failing { license, reason: error.reason() };
+        let is_new = said.logged.as_ref() != Some(&failing);
+        if is_new {
+            self.note(&error, who);
+        }
+        let error = format!("{:#}", anyhow::Error::new(error));
+        if is_new {
+            tracing::warn!(
+                error,
+                failures,
+                "the license could not be renewed; what is in force stays, and the issuer is asked again"
+            );
+        }
+        said.logged = Some(failing.clone());
+        if said.told.as_ref() != Some(&failing) && self.tell(&failing, &error, &in_force).await {
+            said.told = Some(failing);
         }
     }
 
@@ -249,18 +277,23 @@ impl Renewal {
         self.means.installer.install(token, by, who).await.map_err(RenewError::Install)
     }
 
-    /// Tells that renewal fails: once for each reason and token.
-    async fn tell(&self, error: &RenewError, now: UnixTime) {
-        let snapshot = self.means.reader.snapshot();
-        let Some(license) = snapshot.license(now) else { return };
-        let jti = license.claims().jti.as_deref().unwrap_or_default();
-        let about = format!("{jti} {}", error.reason());
-        let message =
-            format!("The license cannot be renewed: {error}. It stays in force until it ends.");
-        let license = Some((&**license, snapshot.status(now)));
+    /// Tells that renewal fails, once for each license and reason: whether it is queued.
+    async fn tell(&self, failing: &Failing, error: &str, in_force: &InForce) -> bool {
+        let InForce { license: Some(license), standing, .. } = in_force else { return true };
+        let end = license.claims().first_end();
+        let message = match standing.is_active() {
+            true => format!(
+                "The license could not be renewed: {error}. It stays in force until {end}, and the issuer is asked again."
+            ),
+            false => format!(
+                "The license is not valid and could not be renewed: {error}. The issuer is asked again."
+            ),
+        };
+        let about = format!("{} {}", failing.license, failing.reason);
+        let license = Some((&**license, standing.status()));
         let occasion = Occasion::RenewalFailing;
         let told = Told { occasion, about: &about, license, message: &message };
-        self.means.events.tell(told).await;
+        self.means.events.tell(told).await.is_ok()
     }
 
     /// Records a renewal that brought nothing to be installed; what was not installed is recorded by the store.

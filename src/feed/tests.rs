@@ -73,11 +73,7 @@ impl Bench {
             reader: reader.clone(),
             installer: Installer::new(reader.clone(), writer.clone(), None),
             writer: writer.clone(),
-            events: Events {
-                queue: None,
-                reader: reader.clone(),
-                clock: Clock::manual(UnixTime::from_secs(NOW)),
-            },
+            events: Events::new(None, reader.clone(), Clock::manual(UnixTime::from_secs(NOW))),
             clock: Clock::manual(UnixTime::from_secs(NOW)),
             metrics: Arc::default(),
             control: Handle::current(),

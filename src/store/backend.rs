@@ -170,6 +170,8 @@ pub enum Document {
     Jwks,
     /// A digest of the token of `license.file` that was taken last, so that a change while no gate ran is noticed.
     LicenseFile,
+    /// What `notify.url` was told last, so that a change while no gate ran is told too.
+    Told,
 }
 
 /// What only one replica does at a time.

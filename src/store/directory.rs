@@ -4,7 +4,8 @@
 //! license.jwt      the stored license, byte for byte      audit.jsonl      see audit.rs
 //! history/ID.jwt   former licenses                        events.json      see outbox.rs
 //! revocations.jwt  the list accepted last                 clock            the newest time seen, in seconds
-//! jwks.json        keys fetched last                      lock             held while a gate runs
+//! jwks.json        keys fetched last                      told.json        what notify.url was told last
+//! lock             held while a gate runs
 //! ```
 //!
 //! A change goes into the history, then into the audit log, then takes effect; what a crash leaves in between is harmless
@@ -189,6 +190,7 @@ const fn document_name(name: Document) -> &'static str {
     match name {
         Document::Jwks => "jwks.json",
         Document::LicenseFile => "license-file.sha256",
+        Document::Told => "told.json",
     }
 }
 

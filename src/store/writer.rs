@@ -139,6 +139,14 @@ impl Writer {
         self.kept(move |held| held.backend.keep_document(name, &content)).await
     }
 
+    /// The copy kept last.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn document(&self, name: Document) -> Result<Option<Vec<u8>>, Error> {
+        self.kept(move |held| held.backend.document(name)).await
+    }
+
     /// Takes `lease` for `span`: whether this gate has it now. Nobody has, while that cannot be told.
     pub async fn take_lease(&self, lease: Lease, span: Duration) -> bool {
         self.lease(lease, span).await.unwrap_or(false)

@@ -102,5 +102,6 @@ fn file_name(document: Document) -> &'static str {
     match document {
         Document::Jwks => "jwks.json",
         Document::LicenseFile => "license-file.sha256",
+        Document::Told => "told.json",
     }
 }

@@ -1,31 +1,41 @@
-//! A year in the life of a license: one gate, one issuer with its outages, a clock that is moved hour by hour.
+//! A year in the life of a license: one gate, one issuer with its outages, a clock that is moved hour by hour, and somebody
+//! who is told.
 
+use license_gate::store::verify_audit;
 use serde_json::Value;
 
 use crate::support::issuer::{self, Issuer, Script};
+use crate::support::receiver::{Receiver, Told, write_secret};
 use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::DAY;
 
 const HOUR: u64 = 3600;
-/// The monitor and the renewal.
-const LOOPS: usize = 2;
+/// The monitor, the renewal and the notifier.
+const LOOPS: usize = 3;
 /// How long a token of the issuer lasts.
 const LIFE: u64 = 14 * DAY;
+/// When the spare license ends that is mounted. It covers a part of the long outage.
+const SPARE: u64 = NOW + 218 * DAY;
+/// Days on which the gate is restarted: when all is well, and in the long outage.
+const RESTARTS: [u64; 3] = [100, 212, 219];
 
-/// Days on which the issuer is out, and how.
-const OUTAGES: [(std::ops::Range<u64>, &str); 6] = [
-    (20..21, "down"),
-    (40..47, "down"),
-    (90..97, "html"),
-    (150..153, "older"),
-    (200..222, "down"),
-    (300..304, "another instance"),
+/// Days on which the issuer is out, how, and what is told because of it.
+const OUTAGES: [(std::ops::Range<u64>, &str, &[&str]); 6] = [
+    (20..21, "down", &["renewal_failing"]),
+    (40..47, "down", &["renewal_failing"]),
+    (90..97, "html", &["renewal_failing"]),
+    (150..153, "older", &["renewal_failing"]),
+    (200..222, "down", &LONG),
+    (300..304, "another instance", &["renewal_failing"]),
 ];
+/// First of the license in force, then of the spare, which is not renewed either.
+const LONG: [&str; 6] =
+    ["renewal_failing", "expiring_soon", "changed", "renewal_failing", "expiring_soon", "expired"];
 
 /// What the issuer does at `moment`, and the end of the token it grants, if it does.
 fn script(gate: &Timed, moment: u64) -> (Script, Option<u64>) {
     let day = (moment - NOW) / DAY;
-    let outage = OUTAGES.iter().find(|(days, _)| days.contains(&day)).map(|(_, how)| *how);
+    let outage = OUTAGES.iter().find(|(days, ..)| days.contains(&day)).map(|(_, how, _)| *how);
     let token = gate.vendor.token().with("iat", moment).with("exp", moment + LIFE);
     match outage {
         None => (Script::Grants(token.sign()), Some(moment + LIFE)),
@@ -40,14 +50,21 @@ fn script(gate: &Timed, moment: u64) -> (Script, Option<u64>) {
 fn a_license_is_renewed_through_a_year_of_outages_and_is_never_refused_while_there_is_one() {
     let issuer = Issuer::playing(Script::HangsUp);
     let url = format!("renewal.url = {:?}", issuer.url());
-    let lines = [&*url, "renewal.timeout = \"5s\"", "license.file = \"mounted.jwt\""];
-    // A spare license is mounted that covers a part of the long outage.
-    let spare = NOW + 218 * DAY;
-    let gate = Timed::with(&lines, |dir, vendor| {
+    let receiver = Receiver::new();
+    let notify = receiver.lines();
+    let lines = [
+        &*url,
+        "renewal.timeout = \"5s\"",
+        "license.file = \"mounted.jwt\"",
+        &*notify[0],
+        &*notify[1],
+    ];
+    let mut gate = Timed::with(&lines, |dir, vendor| {
+        write_secret(dir);
         std::fs::create_dir(dir.join("data")).expect("made");
         let first = vendor.token().with("iat", NOW).with("exp", NOW + LIFE).sign();
         std::fs::write(dir.join("data/license.jwt"), first).expect("written");
-        let mounted = vendor.token().with("iat", NOW - 300 * DAY).with("exp", spare).sign();
+        let mounted = vendor.token().with("iat", NOW - 300 * DAY).with("exp", SPARE).sign();
         std::fs::write(dir.join("mounted.jwt"), mounted).expect("written");
     });
     gate.pass(NOW, LOOPS);
@@ -57,6 +74,9 @@ fn a_license_is_renewed_through_a_year_of_outages_and_is_never_refused_while_the
         let moment = NOW + hour * HOUR;
         let (script, grants) = script(&gate, moment);
         issuer.play(script);
+        if RESTARTS.contains(&((moment - NOW) / DAY)) && (moment - NOW).is_multiple_of(DAY) {
+            gate = gate.restart();
+        }
         gate.pass(moment, LOOPS);
         let shown = gate.shown();
         if shown["iat"] != known && shown["iat"] == moment {
@@ -65,17 +85,17 @@ fn a_license_is_renewed_through_a_year_of_outages_and_is_never_refused_while_the
         }
         known = shown["iat"].clone();
         // Before the answer a stored token that has just ended may count for its leeway still.
-        let is_valid = moment < valid_until.max(spare) + 60;
+        let is_valid = moment < valid_until.max(SPARE) + 60;
         assert_eq!(shown["status"] == 1, is_valid, "hour {hour}: {shown}");
         let check = gate.ask("GET", "/api/licensing/check").send().is(200);
         assert_eq!(check.text() == "true", is_valid, "hour {hour}");
         refused += u64::from(!is_valid);
     }
     // Once a day, an hour late at most, outside the outages; and within an hour and a half after each.
-    let out: u64 = OUTAGES.iter().map(|(days, _)| days.end - days.start).sum();
+    let out: u64 = OUTAGES.iter().map(|(days, ..)| days.end - days.start).sum();
     assert!(renewed.len() as u64 >= 365 - out - 25, "{} renewals", renewed.len());
     assert!(renewed.windows(2).all(|pair| pair[1] - pair[0] >= DAY), "never twice a day");
-    for (days, how) in &OUTAGES {
+    for (days, how, _) in &OUTAGES {
         let end = NOW + days.end * DAY;
         let next = renewed.iter().find(|moment| **moment >= end).expect("renewed again");
         assert!(next - end <= 2 * HOUR, "{how}: {} h later", (next - end) / HOUR);
@@ -83,9 +103,50 @@ fn a_license_is_renewed_through_a_year_of_outages_and_is_never_refused_while_the
     // The long outage outlasts the last token and the spare: it ends by itself.
     assert!((1..=5 * 24).contains(&refused), "{refused} hours without a license");
     assert!(issuer.connections() < 3000, "{} calls", issuer.connections());
-    let log = std::fs::read_to_string(gate.data().join("audit.jsonl")).expect("a log");
+    audited(&gate, renewed.len());
+    let last = renewed.iter().rfind(|moment| **moment < NOW + 200 * DAY).expect("renewed before");
+    told(&receiver, &renewed, last + LIFE);
+}
+
+/// The audit log holds every renewal, and its chain.
+#[track_caller]
+fn audited(gate: &Timed, renewals: usize) {
+    let path = gate.data().join("audit.jsonl");
+    let log = std::fs::read_to_string(&path).expect("a log");
     let lines: Vec<Value> =
         log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let ok = |line: &&Value| line["action"] == "renew" && line["outcome"] == "ok";
-    assert_eq!(lines.iter().filter(ok).count(), renewed.len());
+    assert_eq!(lines.iter().filter(ok).count(), renewals);
+    verify_audit(&path).expect("a chain");
+}
+
+/// Each renewal was told once; beside that, what belongs to an outage, and nothing else. `end` is that of the last token before
+/// the long one.
+#[track_caller]
+fn told(receiver: &Receiver, renewed: &[u64], end: u64) {
+    let (renewals, warnings): (Vec<_>, Vec<_>) =
+        receiver.all().into_iter().partition(|told| told.event() == "renewed");
+    // Whoever tells may notice a change when the clock has been moved on already.
+    let is_at = |told: &Told, moment: u64| (moment..=moment + HOUR).contains(&told.time());
+    assert_eq!(renewals.len(), renewed.len());
+    for (told, moment) in renewals.iter().zip(renewed) {
+        assert!(is_at(told, *moment), "{told:?} {moment}");
+    }
+    let mut number = 0;
+    for (days, how, expected) in &OUTAGES {
+        let span = NOW + days.start * DAY..NOW + days.end * DAY + HOUR;
+        let those: Vec<_> = warnings.iter().filter(|told| span.contains(&told.time())).collect();
+        let names: Vec<_> = those.iter().map(|told| told.event()).collect();
+        assert_eq!(names, *expected, "{how} {those:#?}");
+        let first = those.first().expect("told");
+        assert!(first.time() < span.start + 26 * HOUR, "the first attempt that failed: {first:?}");
+        number += those.len();
+        if let [_, soon, changed, failing, last, expired] = &those[..] {
+            let moments = [end - 3 * DAY, end + 60, end + 60, SPARE - 3 * DAY, SPARE + 60];
+            for (told, moment) in [soon, changed, failing, last, expired].into_iter().zip(moments) {
+                assert!(is_at(told, moment.next_multiple_of(HOUR)), "{moment} {told:?}");
+            }
+        }
+    }
+    assert_eq!(number, warnings.len(), "outside of the outages: {warnings:#?}");
 }

@@ -217,6 +217,12 @@ impl Log {
         });
     }
 
+    /// Adds a line.
+    pub(crate) fn add(&self, line: &str) {
+        self.0.0.lock().expect("a lock").push(line.to_owned());
+        self.0.1.notify_all();
+    }
+
     /// Every line so far.
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.0.lock().expect("a lock").clone()

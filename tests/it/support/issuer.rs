@@ -130,6 +130,15 @@ impl Issuer {
         self.shared.state().most_open
     }
 
+    /// Waits until the questions so far are `enough`.
+    #[track_caller]
+    pub(crate) fn until(&self, enough: impl Fn(&[Question]) -> bool) {
+        let missing = |state: &mut State| !enough(&state.questions);
+        let waited = self.shared.changed.wait_timeout_while(self.shared.state(), PATIENCE, missing);
+        let (state, timeout) = waited.expect("a lock");
+        assert!(!timeout.timed_out(), "it is not asked: {:#?}", state.questions);
+    }
+
     /// Waits for the question number `count`, from 1.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) -> Question {

@@ -11,6 +11,7 @@ pub(crate) mod message;
 pub(crate) mod origin;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod scene;
 pub(crate) mod spoil;
 pub(crate) mod timed;

@@ -1,7 +1,9 @@
 //! A gate in this process, with a clock that a test sets.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::thread;
 
 use license_gate::app::App;
@@ -12,6 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::dashboard::Dashboard;
+use super::gate::Log;
 use super::http::{self, Answer};
 use super::scene::USERS;
 use super::vendor::{DAY, ROOT_URL, Token, Vendor};
@@ -19,14 +22,23 @@ use super::vendor::{DAY, ROOT_URL, Token, Vendor};
 /// When it all begins.
 pub(crate) const NOW: u64 = 1_800_000_000;
 
+const FILE: &str = "gate.toml";
+
 /// A gate in this process. Ends when dropped.
 pub(crate) struct Timed {
     pub(crate) vendor: Vendor,
     pub(crate) clock: Clock,
+    running: Running,
+    dir: TempDir,
+}
+
+/// The gate's own thread.
+struct Running {
     address: SocketAddr,
+    admin: Option<SocketAddr>,
+    log: Log,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<thread::JoinHandle<()>>,
-    dir: TempDir,
 }
 
 impl Timed {
@@ -50,7 +62,6 @@ impl Timed {
         let dir = tempfile::tempdir().expect("a directory");
         vendor.write_jwks(dir.path());
         prepared(dir.path(), &vendor);
-        let file = dir.path().join("gate.toml");
         let usual = [
             "server.listen = [\"127.0.0.1:0\"]".to_owned(),
             "server.workers = 1".to_owned(),
@@ -60,36 +71,46 @@ impl Timed {
             // The default is relative to the working directory, which all tests share.
             "store.url = \"file:data\"".to_owned(),
             "limits.writes_per_minute = 0".to_owned(),
-            "admin.listen = \"\"".to_owned(),
+            "admin.listen = \"127.0.0.1:0\"".to_owned(),
             "log.access = false".to_owned(),
         ];
         let key = |line: &str| line.split(" = ").next().map(str::to_owned);
         let is_said = |usual: &&String| lines.iter().any(|line| key(line) == key(usual));
         let usual = usual.iter().filter(|usual| !is_said(usual)).map(String::as_str);
         let lines: Vec<&str> = usual.chain(lines.iter().copied()).collect();
-        std::fs::write(&file, lines.join("\n")).expect("written");
-        let sources = Sources { file: Some(file), ..Sources::default() };
-        let config = Loaded::from_sources(sources).expect("good").config;
+        std::fs::write(dir.path().join(FILE), lines.join("\n")).expect("written");
         let clock = Clock::manual(UnixTime::from_secs(NOW));
-        let (stop, stopped) = oneshot::channel();
-        let (tell, told) = std::sync::mpsc::channel();
-        let its = clock.clone();
-        let serving = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let app = App::build_at(config, its).await.expect("a gate");
-                tell.send(app.addresses()[0]).expect("heard");
-                let mut stopped = Some(stopped);
-                app.run_until(async move || match stopped.take() {
-                    Some(stopped) => drop(stopped.await),
-                    None => std::future::pending().await,
-                })
-                .await
-                .expect("served");
-            });
-        });
-        let address = told.recv().expect("an address");
-        Self { vendor, clock, address, stop: Some(stop), serving: Some(serving), dir }
+        let running = Running::start(dir.path(), &clock);
+        Self { vendor, clock, running, dir }
+    }
+
+    /// Stops it, does `work` in its directory while there is none, and starts another on what it left.
+    pub(crate) fn restart_after(self, work: impl FnOnce(&Path)) -> Self {
+        let Self { vendor, clock, running, dir } = self;
+        drop(running);
+        work(dir.path());
+        let running = Running::start(dir.path(), &clock);
+        Self { vendor, clock, running, dir }
+    }
+
+    /// Stops it and starts another on what it left.
+    pub(crate) fn restart(self) -> Self {
+        self.restart_after(|_| ())
+    }
+
+    /// What it has logged since it was started last, but for its worker.
+    pub(crate) fn log(&self) -> &Log {
+        &self.running.log
+    }
+
+    /// The value of a metric without labels.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> String {
+        let admin = self.running.admin.expect("an address");
+        let metrics = http::request(admin, "GET", "/metrics").send().is(200);
+        let value =
+            metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {}", metrics.text())).to_owned()
     }
 
     /// Where it keeps everything.
@@ -114,7 +135,7 @@ impl Timed {
     }
 
     pub(crate) fn ask(&self, method: &str, path: &str) -> http::Request {
-        http::request(self.address, method, path).basic("admin", "hunter2")
+        http::request(self.running.address, method, path).basic("admin", "hunter2")
     }
 
     pub(crate) fn post(&self, token: &str) -> Answer {
@@ -137,10 +158,68 @@ impl Timed {
     }
 }
 
-impl Drop for Timed {
+impl Running {
+    fn start(dir: &Path, clock: &Clock) -> Self {
+        let sources = Sources { file: Some(dir.join(FILE)), ..Sources::default() };
+        let config = Loaded::from_sources(sources).expect("good").config;
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (its, log) = (clock.clone(), Log::default());
+        let lines = Lines(log.clone());
+        let serving = thread::spawn(move || {
+            let writer = move || lines.clone();
+            heard();
+            let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+            let _logging = tracing::subscriber::set_default(logging);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let app = App::build_at(config, its).await.expect("a gate");
+                tell.send((app.addresses()[0], app.admin_address())).expect("heard");
+                let mut stopped = Some(stopped);
+                app.run_until(async move || match stopped.take() {
+                    Some(stopped) => drop(stopped.await),
+                    None => std::future::pending().await,
+                })
+                .await
+                .expect("served");
+            });
+        });
+        let (address, admin) = told.recv().expect("addresses");
+        Self { address, admin, log, stop: Some(stop), serving: Some(serving) }
+    }
+}
+
+impl Drop for Running {
+    #[allow(clippy::print_stderr, reason = "shown with the test that failed")]
     fn drop(&mut self) {
         drop(self.stop.take());
         let ended = self.serving.take().map(thread::JoinHandle::join);
+        if thread::panicking() {
+            eprintln!("--- the gate's log\n{}", self.log.all().join("\n"));
+        }
         assert!(thread::panicking() || ended.is_none_or(|ended| ended.is_ok()));
+    }
+}
+
+/// While there is one subscriber only, another test's thread that comes by a line first, having none, has it muted.
+fn heard() {
+    static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| {
+        tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish())
+    });
+}
+
+/// A log as a writer, which gets whole lines.
+#[derive(Clone)]
+struct Lines(Log);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        String::from_utf8_lossy(bytes).lines().for_each(|line| self.0.add(line));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

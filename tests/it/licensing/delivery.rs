@@ -1,0 +1,252 @@
+//! How events reach `notify.url`: through receivers that fail, restarts and full disks, and without anybody waiting.
+
+use serde_json::Value;
+
+use crate::support::issuer::{Issuer, Script};
+use crate::support::receiver::{Receiver, SECRET, Told, write_secret};
+use crate::support::scene::{Scene, Setup, jti};
+use crate::support::timed::{NOW, Timed};
+use crate::support::vendor::{DAY, now};
+
+/// The monitor and the notifier.
+const LOOPS: usize = 2;
+
+fn telling() -> (Timed, Receiver) {
+    let receiver = Receiver::new();
+    let lines = receiver.lines();
+    let gate = Timed::with(&lines.each_ref().map(String::as_str), |dir, _| write_secret(dir));
+    gate.pass(NOW, LOOPS);
+    (gate, receiver)
+}
+
+/// The built gate, which tells `receiver`.
+fn built(receiver: &Receiver) -> Setup {
+    let setup = Setup::new();
+    write_secret(setup.dir());
+    receiver.settings().into_iter().fold(setup, |setup, (key, value)| setup.set(key, value))
+}
+
+/// Installs `token`, and returns when the gate has looked at it: those that come faster are not told of one by one.
+#[track_caller]
+fn install(gate: &Timed, token: &str) {
+    gate.post(token).is(200);
+    gate.log().wait_for(&format!("license.jti={}", jti(token)));
+}
+
+/// Of which tokens was told, in which order, the same ones again included.
+fn jtis(told: &[Told]) -> Vec<Value> {
+    told.iter().map(|told| told.body["license"]["jti"].clone()).collect()
+}
+
+#[test]
+fn a_receiver_that_fails_gets_everything_later_and_in_order_and_nobody_waits_for_it() {
+    let moved = "HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
+    let failures = [
+        Script::HangsUp,
+        Script::Says("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n".into()),
+        Script::Says(moved.into()),
+        Script::Says("SSH-2.0-x\r\n\r\n".into()),
+    ];
+    for script in failures {
+        let (gate, receiver) = telling();
+        let what = format!("{script:?}");
+        receiver.play(script);
+        let tokens = [(); 3].map(|()| gate.token().sign());
+        install(&gate, &tokens[0]);
+        receiver.wait_for(1);
+        install(&gate, &tokens[1]);
+        install(&gate, &tokens[2]);
+        assert_eq!(gate.ask("GET", "/api/licensing/check").send().is(200).text(), "true");
+        // Tried again after 10 s, then 20 s; what came later waits for it.
+        gate.pass(NOW + 10, LOOPS);
+        gate.pass(NOW + 30, LOOPS);
+        receiver.takes();
+        gate.pass(NOW + 70, LOOPS);
+        let all = receiver.have_come(&["changed"; 6]);
+        let [one, two, three] = tokens.each_ref().map(|token| jti(token));
+        assert_eq!(jtis(&all), [&one, &one, &one, &one, &two, &three].map(Clone::clone), "{what}");
+        // The same event each time, signed anew.
+        assert!(all[..4].iter().all(|told| told.body == all[0].body), "{what}");
+        assert_eq!(all[..4].iter().map(|told| told.at - NOW).collect::<Vec<_>>(), [0, 10, 30, 70]);
+    }
+}
+
+#[test]
+fn a_receiver_that_hangs_keeps_nobody_but_itself() {
+    let (gate, receiver) = telling();
+    receiver.holds();
+    let tokens = [(); 3].map(|()| gate.token().sign());
+    for token in &tokens {
+        install(&gate, token);
+        assert_eq!(gate.shown()["jti"], jti(token));
+        assert_eq!(gate.ask("GET", "/api/licensing/check").send().is(200).text(), "true");
+        receiver.wait_for(1);
+    }
+    assert_eq!(receiver.count(), 1, "the first one still is not answered");
+    receiver.takes();
+    receiver.have_come(&["changed"; 3]);
+    assert_eq!(jtis(&receiver.all()), tokens.each_ref().map(|token| jti(token)));
+}
+
+#[test]
+fn a_receiver_that_does_not_answer_in_time_is_tried_again() {
+    let receiver = Receiver::new();
+    let lines = receiver.lines();
+    let lines = [&*lines[0], &*lines[1], "renewal.timeout = \"300ms\""];
+    let gate = Timed::with(&lines, |dir, _| write_secret(dir));
+    gate.pass(NOW, LOOPS);
+    receiver.play(Script::Silent);
+    gate.post(&gate.token().sign()).is(200);
+    receiver.wait_for(1);
+    gate.log().wait_for("an event was not taken; it is sent again");
+    receiver.takes();
+    gate.pass(NOW + 10, LOOPS);
+    receiver.have_come(&["changed", "changed"]);
+}
+
+#[test]
+fn events_that_wait_outlive_a_restart_and_so_does_when_they_are_due() {
+    let (gate, receiver) = telling();
+    receiver.says("503 Later\r\nRetry-After: 600");
+    let tokens = [(); 2].map(|()| gate.token().sign());
+    install(&gate, &tokens[0]);
+    receiver.wait_for(1);
+    gate.log().wait_for("an event was not taken; it is sent again");
+    let gate = gate.restart();
+    gate.pass(NOW + 599, LOOPS);
+    assert_eq!(receiver.count(), 1, "it asked to be left alone");
+    receiver.takes();
+    // It looks at least once a minute.
+    gate.pass(NOW + 660, LOOPS);
+    receiver.wait_for(2);
+    let gate = gate.restart();
+    gate.pass(NOW + 1200, LOOPS);
+    install(&gate, &tokens[1]);
+    receiver.have_come(&["changed"; 3]);
+    let [one, two] = tokens.each_ref().map(|token| jti(token));
+    assert_eq!(jtis(&receiver.all()), [one.clone(), one, two]);
+}
+
+#[test]
+fn a_gate_that_is_killed_at_any_moment_tells_everything_after_its_restart() {
+    let receiver = Receiver::new();
+    let mut scene = built(&receiver).start();
+    let mut expected = Vec::new();
+    for _ in 0..4 {
+        let token = scene.vendor.token().sign();
+        scene.install(&token);
+        // Now it may have been told, be queued, or not even that.
+        scene = scene.restart();
+        expected.push(jti(&token));
+        receiver.until(&jti(&token));
+    }
+    let all = receiver.all();
+    assert!(all.iter().all(|told| told.event() == "changed"), "{all:#?}");
+    let mut jtis = jtis(&all);
+    jtis.dedup();
+    assert_eq!(jtis, expected);
+    // One that comes twice, because the gate was killed before it noted that it was taken, has the same id.
+    for token in &expected {
+        let mut same = all.iter().filter(|told| told.body["license"]["jti"] == *token);
+        let first = same.next().expect("told");
+        assert!(same.all(|told| told.id() == first.id()), "{all:#?}");
+    }
+}
+
+#[test]
+fn events_in_the_queue_of_a_killed_gate_are_sent_by_the_next_one() {
+    let receiver = Receiver::new();
+    receiver.holds();
+    let scene = built(&receiver).start();
+    let tokens = [(); 3].map(|()| scene.vendor.token().sign());
+    tokens.iter().for_each(|token| drop(scene.install(token)));
+    let first = receiver.wait_for(1);
+    let scene = scene.restart_after(|| receiver.takes());
+    // Those that were replaced before they could be looked at are not told.
+    receiver.until(&jti(&tokens[2]));
+    assert_eq!(receiver.wait_for(2).body, first.body, "what was not answered is sent again");
+    scene.remove().is(202);
+    receiver.until(&Value::Null);
+    let ids = receiver.all();
+    let mut ids: Vec<_> = ids[1..].iter().map(Told::id).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "and nothing more often");
+}
+
+#[test]
+fn an_event_that_cannot_be_queued_is_queued_when_it_can_be() {
+    let (gate, receiver) = telling();
+    let queue = gate.data().join("events.json");
+    std::fs::create_dir_all(&queue).expect("made");
+    let token = gate.vendor.token().with("iat", NOW).with("exp", NOW + 2 * DAY).sign();
+    gate.post(&token).is(200);
+    gate.log().wait_for("an event cannot be queued now; that is tried again");
+    (1..4).for_each(|look| gate.pass(NOW + look * 300, LOOPS));
+    assert_eq!(gate.ask("GET", "/api/licensing/check").send().is(200).text(), "true");
+    assert_eq!(gate.log().count("an event cannot be queued now"), 1, "told once");
+    std::fs::remove_dir(&queue).expect("removed");
+    gate.pass(NOW + 1200, LOOPS);
+    let all = receiver.have_come(&["changed", "expiring_soon"]);
+    assert_eq!(jtis(&all), [jti(&token), jti(&token)]);
+}
+
+#[test]
+fn neither_secret_nor_token_nor_more_of_a_url_than_its_host_is_told_or_logged() {
+    let receiver = Receiver::new();
+    receiver.says("500 Oh");
+    let issuer = Issuer::playing(Script::HangsUp);
+    let setup = built(&receiver).set("renewal.url", format!("{:?}", issuer.url()));
+    let ending = setup.vendor.token().with("lexp", now() + DAY).sign();
+    let scene = setup.stored(&ending).start();
+    receiver.wait_for(1);
+    scene.gate.log().wait_for("an event was not taken; it is sent again");
+    scene.renew().is(502);
+    let other = scene.vendor.token().sign();
+    scene.install(&other);
+    let mut logs = Vec::new();
+    scene.gate.log().wait_for(&format!("license.jti={}", jti(&other)));
+    logs.extend(scene.gate.log().all());
+    let scene = scene.restart_after(|| receiver.takes());
+    receiver.until(&jti(&other));
+    scene.remove().is(202);
+    receiver.until(&Value::Null);
+    logs.extend(scene.gate.log().all());
+    let mut secrets = vec![SECRET, "tenant=7"];
+    secrets.extend([&ending, &other].iter().flat_map(|token| token.split('.').skip(1)));
+    let log = logs.join("\n");
+    let queue = std::fs::read_to_string(scene.gate.stored("events.json")).expect("a queue");
+    let bodies: String = receiver.all().iter().map(|told| told.body.to_string()).collect();
+    for secret in secrets {
+        assert!(!log.contains(secret), "{secret} in {log}");
+        assert!(!bodies.contains(secret) && !queue.contains(secret), "{secret}");
+    }
+    assert!(receiver.raw().iter().all(|raw| !raw.contains(SECRET)));
+}
+
+#[test]
+fn without_a_url_nothing_is_queued_and_nobody_is_called() {
+    let proxy = Issuer::playing(Script::HangsUp);
+    for key in [None, Some("notify.secret_file"), Some("notify.url")] {
+        let setup = Setup::new().env("http_proxy", format!("http://{}", proxy.address()));
+        write_secret(setup.dir());
+        let setup = match key {
+            Some("notify.url") => setup.set("notify.url", "\"\""),
+            Some(key) => setup.set(key, "\"secret\""),
+            None => setup,
+        };
+        let ending = setup.vendor.token().with("lexp", now() + DAY).sign();
+        let scene: Scene = setup.stored(&ending).start();
+        scene.gate.log().wait_for("expires soon");
+        let token = scene.vendor.token().sign();
+        scene.install(&token);
+        scene.gate.log().wait_for(&format!("license.jti={}", jti(&token)));
+        scene.remove().is(202);
+        scene.gate.log().wait_for("no license is in force");
+        for name in ["events.json", "told.json"] {
+            assert!(!scene.gate.stored(name).exists(), "{name} {key:?}");
+        }
+    }
+    assert_eq!(proxy.connections(), 0);
+}

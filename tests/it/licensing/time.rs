@@ -1,0 +1,218 @@
+//! What time brings: a clock that goes backwards, licenses that hand over to one another.
+
+use std::path::Path;
+
+use license_gate::clock::UnixTime;
+
+use crate::support::issuer::{Issuer, Script};
+use crate::support::scene::{Setup, jti};
+use crate::support::timed::{NOW, Timed};
+use crate::support::vendor::{DAY, Vendor, now};
+
+const HOUR: u64 = 3600;
+/// The monitor.
+const LOOPS: usize = 1;
+const ROLLBACK: &str = "license_gate_clock_rollback";
+const WARNING: &str = "the clock is behind a time that has been seen";
+
+fn stored(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
+    std::fs::create_dir_all(dir.join("data")).expect("made");
+    std::fs::write(dir.join("data").join(name), content).expect("written");
+}
+
+/// The gate says that its clock is behind, once however long, and goes on as always.
+#[track_caller]
+fn is_behind(gate: &Timed, at: u64) {
+    for look in 0..3 {
+        gate.pass(at + look * 301, LOOPS);
+        assert_eq!(gate.metric(ROLLBACK), "1", "look {look}");
+    }
+    gate.pass(at, LOOPS);
+    assert_eq!(gate.log().count(WARNING), 1);
+    let token = gate.vendor.token().with("iat", NOW).with("exp", NOW + 100 * DAY).sign();
+    gate.post(&token).is(200);
+    assert_eq!(
+        (gate.shown()["status"].clone(), gate.shown()["jti"].clone()),
+        (1.into(), jti(&token))
+    );
+    assert_eq!(gate.ask("GET", "/api/licensing/check").send().is(200).text(), "true");
+    assert_eq!(gate.ask("GET", "/d/board").send().is(200).json()["dashboard"], "/d/board");
+}
+
+/// It says that the clock is right again.
+#[track_caller]
+fn has_caught_up(gate: &Timed, at: u64) {
+    gate.pass(at, LOOPS);
+    assert_eq!(gate.metric(ROLLBACK), "0");
+    gate.log().wait_for("the clock has caught up");
+}
+
+#[test]
+fn the_wall_clock_that_goes_back_over_a_restart_is_told_until_it_catches_up() {
+    let gate = Timed::new();
+    gate.pass(NOW + DAY, LOOPS);
+    assert_eq!((gate.metric(ROLLBACK), gate.log().count(WARNING)), ("0".into(), 0));
+    let clock = gate.clock.clone();
+    let gate = gate.restart_after(|_| clock.set(UnixTime::from_secs(NOW)));
+    is_behind(&gate, NOW);
+    // A minute is no rollback.
+    has_caught_up(&gate, NOW + DAY - 60);
+    gate.pass(NOW + 2 * DAY, LOOPS);
+    let clock = gate.clock.clone();
+    let gate = gate.restart_after(|_| clock.set(UnixTime::from_secs(NOW + DAY)));
+    is_behind(&gate, NOW + DAY);
+}
+
+#[test]
+fn the_wall_clock_that_goes_back_while_the_gate_runs_is_told_at_once() {
+    let gate = Timed::new();
+    gate.pass(NOW + DAY, LOOPS);
+    is_behind(&gate, NOW);
+    has_caught_up(&gate, NOW + DAY);
+    gate.pass(NOW, LOOPS);
+    assert_eq!(gate.log().count(WARNING), 2, "another time");
+}
+
+#[test]
+fn a_token_issued_later_than_it_is_shows_that_the_clock_is_behind_also_after_it_is_gone() {
+    let gate = Timed::new();
+    gate.post(&gate.vendor.token().with("iat", NOW + DAY).with("exp", NOW + 9 * DAY).sign())
+        .is(200);
+    gate.log().wait_for(WARNING);
+    gate.pass(NOW + 301, LOOPS);
+    let gate = gate.restart_after(|dir| {
+        std::fs::remove_file(dir.join("data/license.jwt")).expect("removed");
+    });
+    is_behind(&gate, NOW + 301);
+    has_caught_up(&gate, NOW + DAY);
+}
+
+#[test]
+fn the_issuers_date_shows_that_the_clock_is_behind_also_when_it_refuses() {
+    let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW + DAY);
+    let date = httpdate::fmt_http_date(date);
+    let refusal = format!("HTTP/1.1 403 No\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
+    let issuer = Issuer::playing(Script::Says(refusal));
+    let url = format!("renewal.url = {:?}", issuer.url());
+    let gate = Timed::with(&[&url], |dir, vendor| {
+        let token = vendor.token().with("iat", NOW).with("exp", NOW + 14 * DAY);
+        stored(dir, "license.jwt", token.with("update_days", 7).sign());
+    });
+    gate.pass(NOW, LOOPS + 1);
+    assert_eq!(gate.metric(ROLLBACK), "0");
+    let renew = gate.ask("POST", "/api/licensing/token/renew").json(&serde_json::json!({}));
+    renew.send().is(502);
+    assert_eq!(gate.metric(ROLLBACK), "1");
+    gate.pass(NOW + 301, LOOPS + 1);
+    let gate = gate.restart();
+    is_behind(&gate, NOW + 301);
+    has_caught_up(&gate, NOW + DAY);
+}
+
+#[test]
+fn a_kept_time_that_is_broken_or_absurd_does_no_harm() {
+    let digits = "9".repeat(10_000);
+    let far = u64::MAX.to_string();
+    let kept: [(&[u8], bool); 11] = [
+        (b"", false),
+        (b"\n", false),
+        (b"abc", false),
+        (b"-5", false),
+        (b"0", false),
+        (b"1e99", false),
+        (b"\xff\xfe\x00", false),
+        (b"18446744073709551616", false),
+        (digits.as_bytes(), false),
+        (b"253402300800\n", true),
+        (far.as_bytes(), true),
+    ];
+    for (content, behind) in kept {
+        let setup = Setup::new().file("data/clock", content).set("admin.listen", "\"127.0.0.1:0\"");
+        let token = setup.vendor.token().sign();
+        let scene = setup.stored(&token).start();
+        let shown = String::from_utf8_lossy(&content[..content.len().min(30)]).into_owned();
+        scene.gate.log().wait_for("a license is in force");
+        assert_eq!(scene.gate.log().count(WARNING), usize::from(behind), "{shown}");
+        scene.holds(&token);
+        scene.install(&scene.vendor.token().sign());
+        let clock = std::fs::read_to_string(scene.gate.stored("clock")).expect("kept");
+        let kept: u64 = clock.trim().parse().expect("seconds");
+        assert!(if behind { kept > now() + DAY } else { kept <= now() }, "{shown}: {clock}");
+    }
+    // Something that is no file, and cannot be replaced.
+    let setup = Setup::new();
+    std::fs::create_dir_all(setup.dir().join("data/clock")).expect("made");
+    let scene = setup.start();
+    let token = scene.vendor.token().sign();
+    scene.install(&token);
+    scene.holds(&token);
+}
+
+/// A gate with a mounted and a stored license of these claims: `iat`, `nbf` and `exp` in hours from [`NOW`].
+fn two(file: [i64; 3], store: [i64; 3]) -> (Timed, [String; 2]) {
+    let mut tokens = [String::new(), String::new()];
+    let gate = Timed::with(
+        &["license.file = \"mounted.jwt\"", "license.leeway = \"0s\""],
+        |dir, vendor| {
+            tokens = [file, store].map(|hours| token(vendor, hours));
+            std::fs::write(dir.join("mounted.jwt"), &tokens[0]).expect("written");
+            stored(dir, "license.jwt", &tokens[1]);
+        },
+    );
+    gate.pass(NOW, LOOPS);
+    (gate, tokens)
+}
+
+fn token(vendor: &Vendor, hours: [i64; 3]) -> String {
+    let [iat, nbf, exp] = hours.map(|hours| NOW.saturating_add_signed(hours * 3600));
+    vendor.token().with("iat", iat).with("nbf", nbf).with("exp", exp).sign()
+}
+
+/// From then on this one is in force, and the log says so; before, it is not.
+#[track_caller]
+fn turns(gate: &Timed, hours: u64, to: &str, status: u8, says: &str) {
+    let moment = NOW + hours * HOUR;
+    gate.at(moment - 1, 1);
+    assert_ne!((gate.shown()["jti"].clone(), status), (jti(to), 1), "not before {hours} h");
+    let before = gate.log().all().len();
+    gate.pass(moment, LOOPS);
+    assert_eq!(
+        (gate.shown()["jti"].clone(), gate.shown()["status"].clone()),
+        (jti(to), status.into())
+    );
+    let log = gate.log().all().split_off(before);
+    assert!(log.iter().any(|line| line.contains(says)), "{says} in {log:#?}");
+    gate.at(moment, status);
+}
+
+#[test]
+fn a_stored_license_that_runs_out_hands_over_to_the_mounted_one_without_an_event_from_outside() {
+    let (gate, [file, store]) = two([-9, -9, 20], [-1, -1, 10]);
+    assert_eq!(gate.shown()["jti"], jti(&store));
+    let other = "why=it is valid, the other source's is not";
+    turns(&gate, 10, &file, 1, &format!("license.jti={} source=\"file\" {other}", jti(&file)));
+    // Then nothing is left: the newer one is shown, with the reason.
+    turns(&gate, 20, &store, 5, "the license is not valid");
+    gate.at(NOW + 50 * HOUR, 5);
+}
+
+#[test]
+fn a_mounted_license_that_runs_out_hands_over_to_the_stored_one_and_one_that_starts_takes_over() {
+    let (gate, [file, store]) = two([5, 5, 10], [-1, -1, 20]);
+    assert_eq!(gate.shown()["jti"], jti(&store), "the newer one has not started");
+    let newer = "why=it was issued later than the other source's";
+    turns(&gate, 5, &file, 1, &format!("license.jti={} source=\"file\" {newer}", jti(&file)));
+    let other = "why=it is valid, the other source's is not";
+    turns(&gate, 10, &store, 1, &format!("license.jti={} source=\"store\" {other}", jti(&store)));
+    turns(&gate, 20, &file, 5, "the license is not valid");
+}
+
+#[test]
+fn the_only_license_that_runs_out_is_shown_with_status_5() {
+    let gate = Timed::with(&["license.leeway = \"0s\""], |dir, vendor| {
+        stored(dir, "license.jwt", token(vendor, [-9, -9, 10]));
+    });
+    gate.pass(NOW, LOOPS);
+    let only = std::fs::read_to_string(gate.data().join("license.jwt")).expect("a license");
+    turns(&gate, 10, &only, 5, "the license token expired at");
+}
