@@ -46,6 +46,7 @@ impl Mounted {
             if let (Some(content), Some(file)) = (found.revocations, &mounted.revocations) {
                 take_revocations(&writer, content, file.path()).await;
             }
+            writer.catch_up().await;
             tokio::time::sleep(INTERVAL).await;
         }
     }
@@ -103,6 +104,10 @@ async fn take_revocations(writer: &Writer, content: std::io::Result<Vec<u8>>, pa
 pub(super) fn tell_revoked(done: Result<(), RevokeError>, origin: &dyn std::fmt::Display) {
     match done {
         Ok(()) => tracing::info!(%origin, "the revocation list was read"),
+        Err(error @ RevokeError::NotStored(_)) => {
+            let error = format!("{:#}", anyhow::Error::new(error));
+            tracing::warn!(%origin, error, "the revocation list is not taken yet: it is tried again until it can be stored");
+        }
         Err(error) => {
             let error = format!("{:#}", anyhow::Error::new(error));
             tracing::warn!(%origin, error, "the revocation list is not taken; what was revoked stays revoked");

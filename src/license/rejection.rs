@@ -193,6 +193,11 @@ impl Rejection {
         }
     }
 
+    /// Whether other keys may turn what was rejected so into a license.
+    pub const fn is_about_keys(&self) -> bool {
+        matches!(self.check(), CheckName::Key | CheckName::Signature)
+    }
+
     /// The check that finds it.
     pub const fn check(&self) -> CheckName {
         match self {

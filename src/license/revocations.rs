@@ -12,7 +12,7 @@ use super::jws::Jws;
 use super::keys::Keys;
 use super::members::Members;
 use super::policy::Revoked;
-use super::rejection::{CheckName, Rejection};
+use super::rejection::Rejection;
 use super::text::text_of;
 use crate::clock::UnixTime;
 
@@ -100,9 +100,10 @@ impl RevocationError {
 
 impl From<Rejection> for RevocationError {
     fn from(rejection: Rejection) -> Self {
-        match rejection.check() {
-            CheckName::Key | CheckName::Signature => Self::NotTrusted(rejection),
-            _ => Self::Refused(rejection),
+        if rejection.is_about_keys() {
+            Self::NotTrusted(rejection)
+        } else {
+            Self::Refused(rejection)
         }
     }
 }

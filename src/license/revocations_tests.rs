@@ -9,6 +9,7 @@ use crate::license::testing::{ISSUER, NOW, STRANGER, at, claims, license, pair, 
 use crate::license::{Algorithm, KeyPair, MAX_TOKEN_BYTES, Standing, Token, inspect};
 
 use super::*;
+use crate::license::CheckName;
 
 /// A list with these claims, signed by the trusted key.
 fn signed(claims: &Value) -> String {

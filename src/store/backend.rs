@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::file;
 use crate::clock::UnixTime;
@@ -20,15 +20,18 @@ pub(super) trait Backend: fmt::Debug + Send {
         true
     }
 
+    /// Since when whoever asks next has been waiting for their turn.
+    fn asked(&mut self, _at: Instant) {}
+
     /// What is kept now, at the start. What could not be read is told beside it.
     fn load(&mut self) -> (Kept, Vec<Error>);
 
     /// Drops entries of the history, by id, that a crash left behind. What cannot be dropped is found again.
     fn clear(&mut self, _left: &[String]) {}
 
-    /// A license to fall back on at the start, when what others keep does not verify.
-    fn spare(&mut self) -> Option<Vec<u8>> {
-        None
+    /// This gate's own copy of what others keep, at the start: only what it once verified is in it.
+    fn spare(&mut self) -> Kept {
+        Kept::default()
     }
 
     /// What others changed since this was last loaded, refreshed or committed; `None`: nothing. A directory has no others.
@@ -36,7 +39,7 @@ pub(super) trait Backend: fmt::Debug + Send {
         Ok(None)
     }
 
-    /// What a refresh brought is in force now: worth a copy for a restart without the others.
+    /// What is in force now: worth a copy for a restart without the others.
     fn adopted(&mut self, _token: Option<&str>, _revocations: Option<&str>) {}
 
     /// Makes `change` durable, whole or not at all; fails with [`Error::Conflict`] when others were faster. The store
@@ -51,8 +54,9 @@ pub(super) trait Backend: fmt::Debug + Send {
         Ok(None)
     }
 
-    /// Keeps an accepted revocation list. One whose `sequence` is lower than that of the list kept is left out: `false`.
-    fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<bool, Error>;
+    /// Keeps an accepted revocation list in place of the one last loaded or refreshed; fails with [`Error::Conflict`] when
+    /// that is no longer the one kept.
+    fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<(), Error>;
 
     /// Keeps the newest time seen; an older one is left out.
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error>;
@@ -88,8 +92,14 @@ pub(super) trait Backend: fmt::Debug + Send {
 pub(super) struct Kept {
     /// The stored license, cut at 256 KiB.
     pub(super) token: Option<Vec<u8>>,
+    /// There may be a license, and it could not be read.
+    pub(super) is_unread: bool,
+    /// Others changed the license, if only to change it back.
+    pub(super) is_changed: bool,
     /// Former licenses, newest first.
     pub(super) history: Vec<Entry>,
+    /// Ids of entries that could not be read: no other gets their numbers.
+    pub(super) unread: Vec<String>,
     /// The revocation list accepted last.
     pub(super) revocations: Option<String>,
     /// The newest time seen.
@@ -97,6 +107,11 @@ pub(super) struct Kept {
     /// What the audit log's last line says is stored, when it is of a change that went well: a crash between the line and
     /// the change is told by it. `Some(None)`: nothing is.
     pub(super) audited: Option<Option<Brief>>,
+}
+
+/// Whether `moment` may have been seen: what is beyond the year 9999 is no time but damage.
+pub(super) fn is_a_time(moment: &UnixTime) -> bool {
+    moment.as_secs() <= 253_402_300_799
 }
 
 /// A former license.

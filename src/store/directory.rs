@@ -17,7 +17,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::audit::Audit;
-use super::backend::{Backend, Change, Document, Entry, Error, Event, Kept, Record, Settled};
+use super::backend::{
+    Backend, Change, Document, Entry, Error, Event, Kept, Record, Settled, is_a_time,
+};
 use super::config::Config;
 use super::durable::{self, create_dir, io_error};
 use super::file::{Error as FileError, FileStore, HISTORY};
@@ -54,23 +56,31 @@ impl Directory {
         Ok((Self { dir, license, audit, outbox }, fault))
     }
 
-    fn history(&self) -> Result<Vec<Entry>, FileError> {
+    /// Former licenses, and the ids of those that cannot be read, each of which is a fault.
+    fn history(&self, faults: &mut Vec<Error>) -> Result<(Vec<Entry>, Vec<String>), FileError> {
         let dir = self.dir.join(HISTORY);
+        let (mut found, mut unread) = (Vec::new(), Vec::new());
         let entries = match fs::read_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((found, unread)),
             entries => entries.map_err(io_error("read", &dir))?,
         };
-        let mut found = Vec::new();
         for entry in entries {
             let name = entry.map_err(io_error("read", &dir))?.file_name();
             let name = name.to_string_lossy();
             let Some(id) = name.strip_suffix(".jwt") else { continue };
             let Some(replaced_at) = history::replaced_at(id) else { continue };
-            let content = durable::get(&dir, &name, MAX_TOKEN_BYTES)?.unwrap_or_default();
-            let token = String::from_utf8_lossy(&content).into_owned();
-            found.push(Entry { id: id.to_owned(), replaced_at, token });
+            match durable::get(&dir, &name, MAX_TOKEN_BYTES) {
+                Ok(content) => {
+                    let token = String::from_utf8_lossy(&content.unwrap_or_default()).into_owned();
+                    found.push(Entry { id: id.to_owned(), replaced_at, token });
+                }
+                Err(error) => {
+                    faults.push(error.into());
+                    unread.push(id.to_owned());
+                }
+            }
         }
-        Ok(found)
+        Ok((found, unread))
     }
 
     fn remember(&self, entry: &Entry) -> Result<(), FileError> {
@@ -106,13 +116,20 @@ impl Directory {
 impl Backend for Directory {
     fn load(&mut self) -> (Kept, Vec<Error>) {
         let mut faults = Vec::new();
+        let token = self.license.read();
+        let history = self.history(&mut faults);
+        let (history, unread) = noted(history, &mut faults);
         let kept = Kept {
-            token: noted(self.license.read(), &mut faults),
-            history: noted(self.history(), &mut faults),
+            is_unread: token.is_err(),
+            token: noted(token, &mut faults),
+            is_changed: false,
+            history,
+            unread,
             revocations: noted(self.text(REVOCATIONS, MAX_LIST_BYTES), &mut faults),
             newest_time: noted(self.text(CLOCK, 64), &mut faults)
                 .and_then(|text| text.trim().parse().ok())
-                .map(UnixTime::from_secs),
+                .map(UnixTime::from_secs)
+                .filter(is_a_time),
             audited: noted(self.audit.stored(), &mut faults),
         };
         (kept, faults)
@@ -126,7 +143,10 @@ impl Backend for Directory {
         let token = change.token.map(str::as_bytes);
         let done = self.license.put(token, || self.audit.append(change.record));
         if let Err(error) = done {
-            if let Some(former) = change.former {
+            // Of one that could not be taken back the former license is perhaps nowhere else.
+            if let Some(former) = change.former
+                && !matches!(error, FileError::NotUndone { .. })
+            {
                 self.forget(&former.id);
             }
             return Err(error.into());
@@ -150,9 +170,8 @@ impl Backend for Directory {
         Ok(Some(self.license.set_aside(now)?))
     }
 
-    fn keep_revocations(&mut self, list: &str, _sequence: u64) -> Result<bool, Error> {
-        // Nobody else writes here, so the store's own comparison is enough.
-        self.put(REVOCATIONS, list.as_bytes()).map(|()| true)
+    fn keep_revocations(&mut self, list: &str, _sequence: u64) -> Result<(), Error> {
+        self.put(REVOCATIONS, list.as_bytes())
     }
 
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error> {

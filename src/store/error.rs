@@ -56,6 +56,14 @@ pub enum Fault {
     /// The revocations accepted last cannot be told.
     #[error("the stored revocation list does not verify and is ignored")]
     Revocations(#[source] RevocationError),
+    /// The newest time that others keep makes no sense here, and no clock is held against it.
+    #[error(
+        "the database has seen {at}, which is more than a day ahead of this clock: it is not believed; check the clock, or set newest_time to null"
+    )]
+    FarAhead {
+        /// What they say.
+        at: UnixTime,
+    },
     /// The audit log says that a change was made which was not: a crash came between the two.
     #[error("a change in the audit log never took effect: the gate ended before it did")]
     Unfinished,

@@ -2,23 +2,28 @@
 //!
 //! Each change is verified, compared, made durable, swapped in, in this order; what is refused or fails changes nothing
 //! and is recorded too. Blocks. [`super::Writer`] sees that one thread at a time is here; what comes from elsewhere than a
-//! caller (files, keys, revocations, other replicas) is in `outside.rs`.
+//! caller (files, keys, other replicas) is in `outside.rs`, revocations are in `revoked.rs`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::Means;
-use super::backend::{Backend, Brief, Change, Entry, Error, Record};
-use super::error::{InstallError, RemoveError, RollbackError};
+use super::backend::{Backend, Change, Entry, Error};
+use super::error::{Fault, InstallError, RemoveError, RollbackError};
 use super::history::{self, Former};
+use super::recording::Unrecorded;
+use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot, Trust};
 use crate::clock::UnixTime;
-use crate::license::{self, License, Rejection, Revocations, Standing, Token, verify};
+use crate::license::{self, License, Rejection, Standing, Token, verify};
 use crate::telemetry::metrics::{Action, Outcome};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Who asked for a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +78,8 @@ pub(super) struct Shared {
     pub(super) newest_time: AtomicU64,
     /// A token came whose key is not known.
     pub(super) key_wanted: Notify,
+    /// Whether something is still to be written that could not be.
+    pub(super) behind: AtomicBool,
 }
 
 /// See the module.
@@ -87,13 +94,14 @@ pub(super) struct Held {
     /// Former licenses, newest first, as they are kept.
     pub(super) entries: Vec<Entry>,
     pub(super) former: Arc<[Former]>,
-    pub(super) revocations: Option<Revocations>,
-    /// A revocation list that no trusted key has signed yet.
-    pub(super) unproven_revocations: Option<Vec<u8>>,
+    /// Ids of former licenses that could not be read.
+    pub(super) unread: Vec<String>,
+    /// Whether there may be a stored license that could not be read.
+    pub(super) is_unread: bool,
+    pub(super) lists: Lists,
     /// How many changes of a license there have been.
     pub(super) revision: u64,
-    /// Why the audit log cannot be written, when it could not be last time.
-    pub(super) audit_lost: Option<String>,
+    pub(super) unrecorded: Unrecorded,
 }
 
 /// One source: the license it gave, and a token of it that is none, or not yet.
@@ -181,7 +189,7 @@ impl Held {
 
     fn try_remove(&mut self, who: &By) -> Result<Arc<Snapshot>, RemoveError> {
         self.follow().map_err(RemoveError::not_stored)?;
-        if self.store.candidate.is_none() && self.store.unproven.is_none() {
+        if self.store.candidate.is_none() && self.store.unproven.is_none() && !self.is_unread {
             self.note(Action::Remove, Outcome::Ok, "there was none", None, who);
             return Ok(self.shared.current.load_full());
         }
@@ -216,7 +224,9 @@ impl Held {
         who: &By,
     ) -> Result<Arc<Snapshot>, Error> {
         let token = license.as_ref().map(|license| license.token().as_str());
-        let former = self.replaced(token).map(|t| history::entry(&self.entries, &t, self.now()));
+        let known = self.entries.iter().map(|entry| &entry.id).chain(&self.unread);
+        let known = known.map(String::as_str);
+        let former = self.replaced(token).map(|t| history::entry(known, &t, self.now()));
         let mut entries: Vec<Entry> = former.iter().chain(&self.entries).cloned().collect();
         let dropped = self.dropped(&entries, token);
         let new = license.as_ref().map(|license| self.brief(license));
@@ -234,6 +244,7 @@ impl Held {
         let candidate = |license: License| Candidate::new(license.into(), self.means.render);
         let candidate = license.map(|license| candidate(license).by_renewal(renewed));
         self.store = Slot { candidate, ..Slot::default() };
+        self.is_unread = false;
         self.revision += 1;
         Ok(self.publish())
     }
@@ -283,68 +294,20 @@ impl Held {
         Ok(())
     }
 
-    /// Records what changed nothing in the store, and counts it: whether it is recorded. That it cannot be is no reason to
-    /// do or not do it.
-    pub(super) fn note(
-        &mut self,
-        action: Action,
-        outcome: Outcome,
-        reason: &str,
-        new: Option<Brief>,
-        who: &By,
-    ) -> bool {
-        self.means.metrics.license_change(action, outcome);
-        let record = self.line(action, outcome, reason, new, who);
-        let done = self.backend.record(&record);
-        if let Err(error) = &done {
-            let error = super::chain(error);
-            if self.audit_lost.replace(error.clone()).as_ref() != Some(&error) {
-                tracing::warn!(error, "lines of the audit log are lost");
-            }
-        } else if self.audit_lost.take().is_some() {
-            tracing::info!("the audit log is written again");
-        }
-        self.written(&done);
-        done.is_ok()
-    }
-
-    fn line(
-        &self,
-        action: Action,
-        outcome: Outcome,
-        reason: &str,
-        new: Option<Brief>,
-        who: &By,
-    ) -> Record {
-        let slot = if action == Action::File { &self.file } else { &self.store };
-        Record {
-            time: self.now(),
-            actor: who.actor.clone(),
-            address: who.address,
-            action,
-            outcome,
-            reason: reason.to_owned(),
-            old: slot.license().map(|license| self.brief(license)),
-            new,
-            request_id: who.request_id.clone(),
-        }
-    }
-
-    /// `license` in a few words.
-    pub(super) fn brief(&self, license: &License) -> Brief {
-        let claims = license.claims();
-        let standing = Standing::of(Some(license), &self.trust.policy, self.now());
-        Brief {
-            jti: claims.jti.clone().unwrap_or_default(),
-            lid: claims.lid.clone(),
-            status: standing.status().code(),
-        }
-    }
-
     pub(super) fn written<T>(&self, outcome: &Result<T, Error>) {
         // That others were faster says nothing against the store.
         let up = matches!(outcome, Ok(_) | Err(Error::Conflict));
         self.shared.up.store(up, Ordering::Relaxed);
+    }
+
+    /// Notes the newest time that others keep, as far as their clocks may differ from this one: nobody has proven it.
+    pub(super) fn saw_of_others(&self, newest: Option<UnixTime>, faults: &mut Vec<Fault>) {
+        let Some(at) = newest else { return };
+        if at <= self.now().saturating_add(DAY) {
+            self.saw(newest);
+        } else if at > UnixTime::from_secs(self.shared.newest_time.load(Ordering::Relaxed)) {
+            faults.push(Fault::FarAhead { at });
+        }
     }
 
     /// Notes a moment that has certainly come.
@@ -378,6 +341,7 @@ impl Held {
             self.means.render,
             self.revision,
         )
+        .waiting_for(self.file.waiting.as_ref().and_then(|license| license.claims().starts_at()))
     }
 
     pub(super) fn now(&self) -> UnixTime {

@@ -5,6 +5,7 @@
 //! is one to go back to as long as there can be.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::backend::Entry;
 use crate::clock::UnixTime;
@@ -21,11 +22,23 @@ pub struct Former {
     pub replaced_at: UnixTime,
 }
 
-/// A new entry for `token`, after all of `entries`.
-pub(super) fn entry(entries: &[Entry], token: &str, now: UnixTime) -> Entry {
-    let number = |entry: &Entry| entry.id.split('-').next()?.parse::<u64>().ok();
-    let next = entries.iter().filter_map(number).max().unwrap_or(0).saturating_add(1);
-    Entry { id: format!("{next:012}-{}", now.as_secs()), replaced_at: now, token: token.to_owned() }
+/// A new entry for `token`, after all those that have the ids `known`.
+pub(super) fn entry<'a>(
+    known: impl Iterator<Item = &'a str> + Clone,
+    token: &str,
+    now: UnixTime,
+) -> Entry {
+    let number = |id: &str| id.split('-').next()?.parse::<u64>().ok();
+    let next = known.clone().filter_map(number).max().unwrap_or(0).saturating_add(1);
+    let mut replaced_at = now;
+    loop {
+        let id = format!("{next:012}-{}", replaced_at.as_secs());
+        if !known.clone().any(|known| known == id) {
+            return Entry { id, replaced_at, token: token.to_owned() };
+        }
+        // Somebody took the last number there is.
+        replaced_at = replaced_at.saturating_add(Duration::from_secs(1));
+    }
 }
 
 /// When the entry called `id` was replaced.
@@ -94,11 +107,23 @@ mod tests {
     fn names_sort_in_the_order_of_replacement_whatever_the_clock_did() {
         let mut all: Vec<Entry> = Vec::new();
         for seconds in [500, 9, 9, 1_800_000_000] {
-            all.push(entry(&all, "t", UnixTime::from_secs(seconds)));
+            let known = all.iter().map(|entry| &*entry.id);
+            all.push(entry(known, "t", UnixTime::from_secs(seconds)));
         }
         assert!(all.is_sorted_by(|earlier, later| earlier.id < later.id));
         assert!(all.iter().all(|entry| replaced_at(&entry.id) == Some(entry.replaced_at)));
         assert_eq!((replaced_at("x-1"), replaced_at("1"), replaced_at("1-x")), (None, None, None));
+    }
+
+    #[test]
+    fn no_name_is_given_twice_when_somebody_took_the_last_number() {
+        let mut known = vec![format!("{}-5", u64::MAX), format!("{}-6", u64::MAX)];
+        for _ in 0..3 {
+            let next = entry(known.iter().map(String::as_str), "t", UnixTime::from_secs(5));
+            assert!(!known.contains(&next.id), "{} in {known:?}", next.id);
+            assert_eq!(replaced_at(&next.id), Some(next.replaced_at));
+            known.push(next.id);
+        }
     }
 
     #[test]

@@ -26,7 +26,9 @@ mod outbox;
 mod outside;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod recording;
 mod replicas;
+mod revoked;
 mod snapshot;
 mod writer;
 

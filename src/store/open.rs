@@ -15,11 +15,11 @@ use super::history;
 use super::outside::{Offered, newest_first};
 #[cfg(feature = "postgres")]
 use super::postgres::Postgres;
+use super::recording::Unrecorded;
+use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot};
 use super::{Means, Reader, Store, Writer};
-use crate::license::{
-    CheckName, Keys, License, Rejection, RevocationError, Revocations, Token, kept_jwks, verify,
-};
+use crate::license::{Keys, License, Rejection, Token, kept_jwks, verify};
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// Loads what the last run left, and takes what `license.file` holds. Blocks; called once, before the first request.
@@ -73,6 +73,7 @@ impl Held {
             up: AtomicBool::new(up),
             newest_time: AtomicU64::new(0),
             key_wanted: Notify::new(),
+            behind: AtomicBool::new(true),
         };
         Self {
             backend,
@@ -83,10 +84,11 @@ impl Held {
             store: Slot::default(),
             entries: Vec::new(),
             former,
-            revocations: None,
-            unproven_revocations: None,
+            unread: Vec::new(),
+            is_unread: false,
+            lists: Lists::default(),
             revision: 0,
-            audit_lost: None,
+            unrecorded: Unrecorded::default(),
         }
     }
 
@@ -109,27 +111,32 @@ impl Held {
         if !faults.iter().any(told_already) {
             faults.extend(unreadable.into_iter().map(Fault::NotReadable));
         }
-        let Kept { token, history, revocations, newest_time, audited } = kept;
-        self.saw(newest_time);
-        self.load_revocations(revocations.as_deref(), faults);
+        let copy = self.backend.spare();
+        let Kept { token, is_unread, history, unread, revocations, newest_time, audited, .. } =
+            kept;
+        (self.is_unread, self.unread) = (is_unread, unread);
+        if self.backend.is_own() {
+            self.saw(newest_time);
+        } else {
+            self.saw(copy.newest_time);
+            self.saw_of_others(newest_time, faults);
+        }
+        self.load_revocations(revocations.as_deref(), copy.revocations.as_deref(), faults);
         self.load_token(token.as_deref(), faults);
         if token.is_some() && self.store.candidate.is_none() {
-            self.load_spare();
+            self.load_spare(copy.token.as_deref());
         }
         let (entries, left) =
             history::sifted(newest_first(history), self.stored().map(Token::as_str));
         self.backend.clear(&left);
         self.entries = entries;
         self.former = history::verified(&self.entries, &self.trust);
-        if let Some(audited) = audited {
+        // What is stored is not known, when it could not be read.
+        if let Some(audited) = audited.filter(|_| !is_unread) {
             self.reconcile(audited.as_ref(), token.is_some(), faults);
         }
-        // Only what verifies: what waits for its key is left where it is.
-        let stored = self.store.license().map(|license| license.token().as_str());
-        if stored.is_some() {
-            let revocations = self.revocations.as_ref().map(|list| list.text().to_owned());
-            self.backend.adopted(stored, revocations.as_deref());
-        }
+        self.copy_down();
+        self.put_list_back();
         self.shared.current.store(Arc::new(self.snapshot()));
     }
 
@@ -150,7 +157,7 @@ impl Held {
                 self.store.candidate = Some(candidate);
             }
             // Perhaps it is the keys that are wrong; a good license must not be lost for that.
-            Err(reason) if reason.check() == CheckName::Key => {
+            Err(reason) if reason.is_about_keys() => {
                 self.want_key(&reason);
                 faults.push(Fault::NotTrusted { reason });
                 self.store.unproven = token.ok();
@@ -160,9 +167,9 @@ impl Held {
     }
 
     /// What others keep is no license, or not yet; this gate has a copy of its own of what was one.
-    fn load_spare(&mut self) {
-        let spare = self.backend.spare().and_then(|content| Token::from_file(&content).ok());
-        let verified = spare.and_then(|token| verify(&token, &self.trust.keys).ok());
+    fn load_spare(&mut self, copy: Option<&[u8]>) {
+        let token = copy.and_then(|content| Token::from_file(content).ok());
+        let verified = token.and_then(|token| verify(&token, &self.trust.keys).ok());
         if let Some(license) = verified {
             self.saw(license.claims().iat);
             self.store.candidate = Some(Candidate::new(license.into(), self.means.render));
@@ -174,21 +181,6 @@ impl Held {
             Ok(Some(to)) => Some(Fault::SetAside { to, reason }),
             Ok(None) => Some(Fault::Forged { reason }),
             Err(source) => Some(Fault::NotSetAside { reason, source }),
-        }
-    }
-
-    /// The list accepted last counts even when its key is trusted no more: it was, when the list was accepted.
-    fn load_revocations(&mut self, list: Option<&str>, faults: &mut Vec<Fault>) {
-        let Some(text) = list else { return };
-        match Revocations::verify(text, &self.trust.keys) {
-            Ok(list) => self.count_revoked(list),
-            Err(RevocationError::NotTrusted(rejection)) if self.backend.is_own() => {
-                match Revocations::kept(text) {
-                    Ok(list) => self.count_revoked(list),
-                    Err(_) => faults.push(Fault::Revocations(rejection.into())),
-                }
-            }
-            Err(error) => faults.push(Fault::Revocations(error)),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What changes the license without anybody asking for it: `license.file`, the issuer's keys, what the issuer revoked,
-//! other replicas.
+//! What changes the license without anybody asking for it: `license.file`, the issuer's keys, other replicas; what the
+//! issuer revoked is in `revoked.rs`.
 //!
 //! The same rules as for a change that was asked for: verified first, then kept where it must survive a restart, then
 //! swapped in. What is bad leaves what was good in force, and the caller is told, once for each content.
@@ -10,13 +10,11 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 
 use super::backend::{Document, Entry, Kept};
-use super::error::{Fault, Offering, RevokeError};
+use super::error::{Fault, Offering};
 use super::held::{By, Held, Slot};
 use super::history;
-use super::snapshot::{Candidate, Trust, Vouched};
-use crate::license::{
-    Keys, License, Policy, Rejection, RevocationError, Revocations, Standing, Token, verify,
-};
+use super::snapshot::{Candidate, Vouched};
+use crate::license::{Keys, License, Standing, Token, verify};
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// The content of `license.file`, or why there is none.
@@ -32,9 +30,8 @@ pub struct Rekeyed {
 }
 
 impl Held {
-    /// Takes the content of `license.file`.
+    /// Takes the content of `license.file`. What is bad changes nothing, for what waits neither.
     pub(super) fn offer(&mut self, offered: Offered) -> Offering {
-        (self.file.waiting, self.file.unproven) = (None, None);
         let token = match offered.map(|content| Token::from_file(&content)) {
             Err(error) => {
                 // A file that is still to come changes nothing.
@@ -50,11 +47,20 @@ impl Held {
             Ok(Ok(token)) => token,
         };
         if self.file.license().is_some_and(|held| *held.token() == token) {
+            (self.file.waiting, self.file.unproven) = (None, None);
             return Offering::Same;
         }
         match verify(&token, &self.trust.keys) {
-            Ok(license) => self.take_file(Arc::new(license)),
-            Err(rejection) if is_about_keys(&rejection) => {
+            Ok(license) => {
+                self.file.unproven = None;
+                let offering = self.take_file(Arc::new(license));
+                if let Offering::Waits(_) = &offering {
+                    // When it is to be looked at again has changed.
+                    self.publish();
+                }
+                offering
+            }
+            Err(rejection) if rejection.is_about_keys() => {
                 self.want_key(&rejection);
                 self.file.unproven = Some(token);
                 self.refuse_file(rejection.code());
@@ -84,7 +90,7 @@ impl Held {
             return Offering::Waits(reason);
         }
         self.saw(license.claims().iat);
-        self.note_file(&license);
+        self.note_taken(&license);
         let candidate = Candidate::new(license, self.means.render);
         self.file = Slot { candidate: Some(candidate), ..Slot::default() };
         self.revision += 1;
@@ -96,18 +102,14 @@ impl Held {
         self.note(Action::File, Outcome::Refused, reason, None, &by_file());
     }
 
-    /// Records a token of the file that was not in force in the last run either.
-    fn note_file(&mut self, license: &License) {
+    /// Records a token of the file, unless it was in force in the last run too.
+    fn note_taken(&mut self, license: &License) {
         let seen = digest::digest(&digest::SHA256, license.token().as_str().as_bytes());
         let known = self.backend.document(Document::LicenseFile).ok().flatten();
         if known.as_deref() == Some(seen.as_ref()) {
             return;
         }
-        let new = Some(self.brief(license));
-        if self.note(Action::File, Outcome::Ok, "", new, &by_file()) {
-            // Should it not be kept, the next start records the same license again.
-            let _ = self.backend.keep_document(Document::LicenseFile, seen.as_ref());
-        }
+        self.note_file(license, seen.as_ref(), &by_file());
     }
 
     /// Believes `keys` from now on. What they sign is in force; what they no longer sign is for a while.
@@ -123,16 +125,9 @@ impl Held {
             }
         }
         self.prove_store(&mut done);
-        if let Some(token) = self.file.unproven.take() {
-            let offering = self.offer(Ok(token.as_str().into()));
-            if let (Offering::Taken, Some(license)) = (&offering, self.file.license()) {
-                done.proven.push(license.claims().lid.clone());
-            }
-        }
-        if let Some(list) = self.unproven_revocations.take() {
-            // Told when it came; that it still is not to be believed is nothing new.
-            let _ = self.revoke(&list);
-        }
+        self.prove_file(&mut done);
+        self.prove_revocations();
+        self.copy_down();
         self.former = history::verified(&self.entries, &self.trust);
         self.publish();
         done
@@ -151,70 +146,41 @@ impl Held {
         }
     }
 
-    /// Takes a revocation list, kept before it counts.
-    pub(super) fn revoke(&mut self, list: &[u8]) -> Result<(), RevokeError> {
-        let list = match Revocations::verify(list, &self.trust.keys) {
-            Err(error) => {
-                if error.may_be_trusted_later() {
-                    self.unproven_revocations = Some(list.to_vec());
+    fn prove_file(&mut self, done: &mut Rekeyed) {
+        let Some(token) = self.file.unproven.take() else { return };
+        match verify(&token, &self.trust.keys) {
+            Ok(license) => {
+                let lid = license.claims().lid.clone();
+                if matches!(self.take_file(Arc::new(license)), Offering::Taken) {
+                    done.proven.push(lid);
                 }
-                if let RevocationError::NotTrusted(rejection) = &error {
-                    self.want_key(rejection);
-                }
-                return Err(error.into());
             }
-            Ok(list) => list,
-        };
-        if let Some(known) = &self.revocations {
-            list.supersedes(known)?;
-            if known == &list {
-                return Ok(());
-            }
+            // Told when it came.
+            Err(rejection) if rejection.is_about_keys() => self.file.unproven = Some(token),
+            Err(rejection) => self.refuse_file(rejection.code()),
         }
-        let kept = self.backend.keep_revocations(list.text(), list.sequence());
-        self.written(&kept);
-        if !kept.map_err(RevokeError::NotStored)? {
-            // A replica accepted a newer one, which the next refresh brings.
-            let known = list.sequence().saturating_add(1);
-            return Err(RevocationError::Older { offered: list.sequence(), known }.into());
-        }
-        self.unproven_revocations = None;
-        self.count_revoked(list);
-        self.publish();
-        Ok(())
     }
 
-    pub(super) fn count_revoked(&mut self, list: Revocations) {
-        let policy = Policy { revoked: list.revoked().clone(), ..(*self.trust.policy).clone() };
-        self.trust = Trust { policy: Arc::new(policy), ..self.trust.clone() };
-        self.saw(list.issued_at());
-        self.revocations = Some(list);
+    /// Lets what is in force be found by a start without others.
+    pub(super) fn copy_down(&mut self) {
+        let token = self.store.license().map(|license| license.token().as_str());
+        self.backend.adopted(token, self.lists.text());
     }
 
     /// Takes over what other replicas changed, as far as it verifies.
     pub(super) fn adopt(&mut self, kept: Kept) -> Vec<Fault> {
         let mut faults = Vec::new();
-        self.saw(kept.newest_time);
+        self.saw_of_others(kept.newest_time, &mut faults);
+        // One who renews meanwhile has been overtaken, even by what changed nothing in the end.
+        self.revision += u64::from(kept.is_changed);
         self.adopt_revocations(kept.revocations.as_deref(), &mut faults);
         self.adopt_token(kept.token.as_deref(), &mut faults);
         self.entries = newest_first(kept.history);
         self.former = history::verified(&self.entries, &self.trust);
-        let token = self.store.license().map(|license| license.token().as_str().to_owned());
-        let revocations = self.revocations.as_ref().map(|list| list.text().to_owned());
-        self.backend.adopted(token.as_deref(), revocations.as_deref());
+        self.copy_down();
+        self.put_list_back();
         self.publish();
         faults
-    }
-
-    fn adopt_revocations(&mut self, list: Option<&str>, faults: &mut Vec<Fault>) {
-        let Some(list) = list else { return };
-        match Revocations::verify(list, &self.trust.keys) {
-            Ok(list) if self.revocations.as_ref().is_none_or(|k| list.supersedes(k).is_ok()) => {
-                self.count_revoked(list);
-            }
-            Ok(_) => {}
-            Err(error) => faults.push(Fault::Revocations(error)),
-        }
     }
 
     fn adopt_token(&mut self, content: Option<&[u8]>, faults: &mut Vec<Fault>) {
@@ -225,9 +191,12 @@ impl Held {
             self.store = Slot::default();
             return;
         };
+        // What waited for its key is not what is stored any more.
+        self.store.unproven = None;
         let token = Token::from_file(content);
-        let held = self.store.license().map(|license| license.token());
-        if token.as_ref().ok() == held {
+        if let (Ok(token), Some(held)) = (&token, self.store.license())
+            && token == held.token()
+        {
             return;
         }
         match token.map(|token| (verify(&token, &self.trust.keys), token)) {
@@ -238,7 +207,7 @@ impl Held {
                 self.revision += 1;
             }
             Ok((Err(reason), token)) => {
-                if is_about_keys(&reason) {
+                if reason.is_about_keys() {
                     self.want_key(&reason);
                     self.store.unproven = Some(token);
                 }
@@ -247,17 +216,6 @@ impl Held {
             Err(reason) => faults.push(Fault::Forged { reason }),
         }
     }
-}
-
-/// Whether other keys may turn a token that was rejected so into a license.
-pub(super) const fn is_about_keys(rejection: &Rejection) -> bool {
-    matches!(
-        rejection,
-        Rejection::KeysMissing
-            | Rejection::KeyUnknown { .. }
-            | Rejection::KeyAlgorithmMismatch { .. }
-            | Rejection::SignatureInvalid
-    )
 }
 
 /// Entries in the order of their names, the last one first.

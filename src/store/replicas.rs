@@ -1,7 +1,12 @@
 //! Follows what other replicas change in a database they share.
 
 #[cfg(feature = "postgres")]
+use std::time::Duration;
+
+#[cfg(feature = "postgres")]
 use tokio::sync::Notify;
+#[cfg(feature = "postgres")]
+use tokio::time::timeout;
 
 #[cfg(feature = "postgres")]
 use super::chain;
@@ -23,12 +28,25 @@ pub async fn follow_others(place: Place, writer: Writer) {
 #[cfg(not(feature = "postgres"))]
 pub async fn follow_others(_: Place, _: Writer) {}
 
+/// After a look that failed; twice as long after each, up to the second.
+#[cfg(feature = "postgres")]
+const SOONEST: Duration = Duration::from_millis(500);
+#[cfg(feature = "postgres")]
+const LATEST: Duration = Duration::from_secs(5);
+
 #[cfg(feature = "postgres")]
 async fn follow(hint: &Notify, writer: &Writer) {
     let mut is_away = false;
+    let mut pause = SOONEST;
     loop {
-        // Hints that come meanwhile are one.
-        hint.notified().await;
+        // Hints that come meanwhile are one. What failed is tried again without any.
+        if is_away {
+            let _ = timeout(pause, hint.notified()).await;
+            pause = (pause * 2).min(LATEST);
+        } else {
+            hint.notified().await;
+            pause = SOONEST;
+        }
         let was_away = is_away;
         match writer.follow().await {
             Ok(()) => {

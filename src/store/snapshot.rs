@@ -129,6 +129,8 @@ pub struct Snapshot {
     trust: Trust,
     absent: Bytes,
     revision: u64,
+    /// When a license that waits for its time starts.
+    waits_for: Option<UnixTime>,
     judged: AtomicU64,
 }
 
@@ -143,7 +145,12 @@ impl Snapshot {
     ) -> Self {
         let absent = render(Status::NotFound, None);
         let judged = AtomicU64::new(UNJUDGED);
-        Self { file, store, former, trust, absent, revision, judged }
+        Self { file, store, former, trust, absent, revision, waits_for: None, judged }
+    }
+
+    /// The same while a license waits that starts at `start`.
+    pub(super) fn waiting_for(self, start: Option<UnixTime>) -> Self {
+        Self { waits_for: start, ..self }
     }
 
     /// The license of `source`, in force or not.
@@ -231,7 +238,8 @@ impl Snapshot {
                 candidate.forsaken_at(),
             ]
         });
-        moments.flatten().filter(|moment| *moment > now).min()
+        let waits_for = self.waits_for.map(|start| start.saturating_sub(leeway));
+        moments.flatten().chain(waits_for).filter(|moment| *moment > now).min()
     }
 
     /// Source and status at `now`. Judged once a second: nothing else about a snapshot changes.

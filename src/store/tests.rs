@@ -14,6 +14,8 @@ use crate::license::{
     self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Source, Status, Token,
 };
 
+mod hard;
+
 const NOW: u64 = 1_800_000_000;
 
 /// An issuer and a gate that trusts it, on a directory of their own.

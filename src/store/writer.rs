@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -97,6 +97,13 @@ impl Writer {
     pub async fn revoke(&self, list: Vec<u8>) -> Result<(), RevokeError> {
         let done = self.in_turn(move |held| held.revoke(&list)).await;
         done.map_err(RevokeError::Interrupted)?
+    }
+
+    /// Writes what could not be written before, if there is anything.
+    pub async fn catch_up(&self) {
+        if self.shared.behind.load(Ordering::Relaxed) {
+            let _ = self.in_turn(Held::catch_up).await;
+        }
     }
 
     /// Takes over what other replicas changed.
@@ -226,9 +233,16 @@ impl Writer {
         change: impl FnOnce(&mut Held) -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, JoinError>> + Send + 'static {
         let (held, control) = (self.held.clone(), self.control.clone());
+        let asked = Instant::now();
         async move {
             let mut held: OwnedMutexGuard<_> = held.lock_owned().await;
-            control.spawn_blocking(move || change(&mut held)).await
+            let turn = move || {
+                held.backend.asked(asked);
+                let done = change(&mut held);
+                held.shared.behind.store(held.is_behind(), Ordering::Relaxed);
+                done
+            };
+            control.spawn_blocking(turn).await
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A connection to the database: found among its hosts, with deadlines, and gone for good once anything went wrong.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,6 +16,11 @@ use crate::store::backend::Error;
 
 /// For what is asked of the database at once.
 pub(super) const STATEMENTS: Duration = Duration::from_secs(3);
+
+/// A connection that was in use so lately is not asked whether it is alive.
+pub(super) const IDLE: Duration = Duration::from_secs(1);
+/// For the answer to that.
+const ALIVE: Duration = Duration::from_millis(500);
 
 /// Why the database could not be asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +57,8 @@ impl From<Trouble> for Error {
 pub(super) struct Session {
     pub(super) client: Client,
     driver: AbortHandle,
+    /// When it last was alive.
+    seen: Instant,
 }
 
 impl Drop for Session {
@@ -95,6 +102,20 @@ impl Session {
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
+
+    /// Whether it still leads to the server. What lies in between may have forgotten one that nobody used for a while,
+    /// without anybody's having said so.
+    pub(super) async fn is_alive(&mut self) -> bool {
+        let is_asked = !self.is_closed() && self.seen.elapsed() >= IDLE;
+        let is_alive = match is_asked {
+            true => {
+                timeout(ALIVE, self.client.batch_execute("")).await.is_ok_and(|done| done.is_ok())
+            }
+            false => !self.is_closed(),
+        };
+        self.seen = Instant::now();
+        is_alive
+    }
 }
 
 /// Opens a connection and sets it to work, on the runtime this is called on.
@@ -118,7 +139,7 @@ where
         }
     };
     let driver = Handle::current().spawn(work).abort_handle();
-    Ok(Session { client, driver })
+    Ok(Session { client, driver, seen: Instant::now() })
 }
 
 /// `work`, or nothing once [`STATEMENTS`] have passed.

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use crate::clock::UnixTime;
-use crate::store::backend::{Document, Kept};
+use crate::store::backend::{Document, Kept, is_a_time};
 use crate::store::durable;
 use crate::store::file::{Error, FileStore};
 
@@ -52,7 +52,8 @@ impl Copy {
         self.newest = newest
             .and_then(text)
             .and_then(|seconds| seconds.trim().parse().ok())
-            .map(UnixTime::from_secs);
+            .map(UnixTime::from_secs)
+            .filter(is_a_time);
         let revocations = revocations.and_then(text);
         let kept = Kept { token, revocations, newest_time: self.newest, ..Kept::default() };
         (kept, faults)

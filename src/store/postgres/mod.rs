@@ -38,7 +38,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::random;
 use connect::{Session, Trouble, in_time};
 use copy::Copy;
-use statements::{Mark, Progress};
+use statements::{Mark, Progress, Replaces};
 
 pub use import::{ImportError, Imported, import};
 pub(super) use listen::listen;
@@ -46,6 +46,9 @@ pub use url::{Database, UrlError};
 
 /// For finding out what became of a change, beyond the deadline of the change itself.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// What fails sooner holds nobody up.
+const HELD_UP: Duration = Duration::from_millis(250);
 
 /// The database, and this replica's copy.
 #[derive(Debug)]
@@ -55,6 +58,10 @@ pub(super) struct Postgres {
     clock: Clock,
     session: Option<Session>,
     pause: Pause,
+    /// Since when whoever asks has been waiting.
+    asked: Option<Instant>,
+    /// When the database last held somebody up in vain.
+    hung: Option<Instant>,
     copy: Copy,
     /// The state that the store knows of.
     known: Option<Mark>,
@@ -75,6 +82,8 @@ enum Urgency {
     Change,
     /// Nobody.
     Background,
+    /// Somebody whose change may have been made.
+    Settling,
 }
 
 impl Postgres {
@@ -95,6 +104,8 @@ impl Postgres {
             clock,
             session: None,
             pause: Pause::default(),
+            asked: None,
+            hung: None,
             copy: Copy::new(copy),
             known: None,
             adopted: put_back::Adopted::default(),
@@ -127,7 +138,7 @@ impl Postgres {
         connecting: Duration,
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let runtime = self.runtime.clone();
+        let (runtime, began) = (self.runtime.clone(), Instant::now());
         let outcome = runtime.block_on(async {
             self.connect(urgency, connecting).await?;
             let session = self.session.as_ref().ok_or(Trouble::Closed)?;
@@ -142,17 +153,28 @@ impl Postgres {
             Err(_) => {
                 self.session = None;
                 self.pause.lengthen();
+                if began.elapsed() >= HELD_UP {
+                    self.hung = Some(Instant::now());
+                }
             }
         }
         outcome
     }
 
     async fn connect(&mut self, urgency: Urgency, within: Duration) -> Result<(), Error> {
-        if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
+        if let Some(session) = &mut self.session
+            && session.is_alive().await
+        {
             return Ok(());
         }
         self.session = None;
-        if urgency == Urgency::Background && self.pause.lasts() {
+        let is_vain = match urgency {
+            Urgency::Background => self.pause.lasts(),
+            // Whoever has been waiting while another one was held up needs not wait as long again.
+            Urgency::Change => self.asked.is_some_and(|asked| self.hung >= Some(asked)),
+            Urgency::Settling => false,
+        };
+        if is_vain {
             return Err(Trouble::Resting.into());
         }
         let session = Session::open(&self.database, within, None).await?;
@@ -166,20 +188,17 @@ impl Postgres {
     fn read(&mut self, urgency: Urgency) -> Result<Kept, Error> {
         let (mark, kept) = self.call(urgency, async |on| statements::load(on).await)?;
         let kept = if mark.is_unsaid() { self.beside_copy(kept) } else { kept };
+        let is_changed = self.known.as_ref().is_some_and(|known| known.change_id != mark.change_id);
+        let kept = Kept { is_changed, ..kept };
         self.says_none = kept.token.is_none();
         self.known = Some(mark);
         Ok(kept)
     }
 
-    /// Where the database says nothing, what the copy says goes on.
+    /// Where the database says nothing of a license, what the copy says goes on.
     fn beside_copy(&mut self, kept: Kept) -> Kept {
         let (copy, _) = self.copy.load();
-        Kept {
-            token: kept.token.or(copy.token),
-            revocations: kept.revocations.or(copy.revocations),
-            newest_time: kept.newest_time.max(copy.newest_time),
-            ..kept
-        }
+        Kept { token: kept.token.or(copy.token), ..kept }
     }
 
     /// What became of a change that was on its way when the connection was lost. `Ok`: it was made.
@@ -190,7 +209,7 @@ impl Postgres {
             }
             statements::mark(on).await
         };
-        match self.call_within(Urgency::Change, SETTLING, look) {
+        match self.call_within(Urgency::Settling, SETTLING, look) {
             Ok(mark) if mark.change_id == change_id => Ok(mark.revision),
             // It was made, and another one after it: the next refresh brings that.
             Ok(_) => Ok(0),
@@ -233,10 +252,7 @@ impl Backend for Postgres {
         let mut faults: Vec<Error> = faults.into_iter().map(Error::from).collect();
         // At a start it was just reached for: not twice, when that was in vain.
         match self.read(Urgency::Background) {
-            Ok(kept) => {
-                let newest_time = kept.newest_time.max(copy.newest_time);
-                (Kept { newest_time, ..kept }, faults)
-            }
+            Ok(kept) => (kept, faults),
             Err(error) => {
                 faults.push(error);
                 (copy, faults)
@@ -244,8 +260,12 @@ impl Backend for Postgres {
         }
     }
 
-    fn spare(&mut self) -> Option<Vec<u8>> {
-        self.copy.load().0.token
+    fn asked(&mut self, at: Instant) {
+        self.asked = Some(at);
+    }
+
+    fn spare(&mut self) -> Kept {
+        self.copy.load().0
     }
 
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
@@ -303,18 +323,16 @@ impl Backend for Postgres {
         self.call(Urgency::Background, async |on| statements::record(on, record).await)
     }
 
-    fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<bool, Error> {
-        let keep = async |on: &Client| statements::keep_revocations(on, list, sequence).await;
-        let (is_kept, revision) = self.call(Urgency::Change, keep)?;
-        if let Some(revision) = revision {
-            self.advance(revision, None);
-        }
-        if is_kept {
-            self.adopted.revocations(list);
-            let kept = self.copy.keep_revocations(list);
-            self.copied(kept);
-        }
-        Ok(is_kept)
+    fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<(), Error> {
+        let expected = Replaces::TheOneAt(self.known.as_ref().ok_or(Trouble::Unread)?.revision);
+        let revision = self.call(Urgency::Change, async |on| {
+            statements::keep_revocations(on, list, sequence, expected).await
+        })?;
+        self.advance(revision, None);
+        self.adopted.revocations(list);
+        let kept = self.copy.keep_revocations(list);
+        self.copied(kept);
+        Ok(())
     }
 
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use tokio_postgres::Client;
 
-use super::statements::{self, Mark, Progress};
+use super::statements::{self, Mark, Progress, Replaces};
 use super::{Postgres, Urgency};
 use crate::random;
 use crate::store::backend::{Brief, Change, Error, Record};
@@ -64,7 +64,12 @@ impl Postgres {
             // Revocations first: no replica then sees the license without them.
             if let Some((list, sequence)) = list.as_deref().zip(list.as_deref().and_then(sequence))
             {
-                statements::keep_revocations(on, list, sequence).await?;
+                match statements::keep_revocations(on, list, sequence, Replaces::None).await {
+                    // The one that is there is judged when it is read.
+                    Ok(_) => {}
+                    Err(Error::Conflict) => statements::give_up(on).await?,
+                    Err(error) => return Err(error),
+                }
             }
             put(on, &token, &record).await
         };

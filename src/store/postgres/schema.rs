@@ -29,6 +29,15 @@ pub(super) async fn ready(client: &Client, may: bool) -> Result<(), Error> {
     }
 }
 
+/// Whether tables of version `found` are those this gate works with.
+pub(super) const fn suits(found: Option<i32>) -> Result<(), Error> {
+    match found {
+        Some(VERSION) => Ok(()),
+        Some(found) if found > VERSION => Err(Error::SchemaTooNew { found, known: VERSION }),
+        Some(_) | None => Err(Error::SchemaLost),
+    }
+}
+
 /// The version of the tables; [`Error::SchemaLost`]: there are none.
 async fn version(client: &Client) -> Result<i32, Error> {
     let found = client

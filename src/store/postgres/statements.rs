@@ -4,7 +4,7 @@
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::schema::error;
+use super::schema::{self, error};
 use crate::clock::UnixTime;
 use crate::store::audit::{self, Hash};
 use crate::store::backend::{Change, Entry, Error, Event, Kept, Record, Settled};
@@ -19,6 +19,9 @@ pub(super) const BEGIN: &str = "begin isolation level read committed read write;
 
 /// A stored token is read no further: what is longer than any token will not verify.
 const MAX_READ: &str = "262144";
+
+/// A list is read no further.
+const MAX_READ_LIST: &str = "2097152";
 
 /// Events given out at once.
 const EVENTS: &str = "16";
@@ -97,7 +100,20 @@ pub(super) async fn give_up(client: &Client) -> Result<(), Error> {
 
 /// Which state the database is in.
 pub(super) async fn mark(client: &Client) -> Result<Mark, Error> {
-    Mark::of(&state(client, "select revision, change_id from license_gate.state").await?)
+    let look = "select revision, change_id, \
+                (select max(version) from license_gate.schema_version) as version \
+                from license_gate.state";
+    let row = state(client, look).await?;
+    schema::suits(get::<Option<i32>>(&row, "version")?)?;
+    Mark::of(&row)
+}
+
+/// Whether the tables are still those this gate knows. To be asked in a transaction that has changed a row: whoever changes
+/// the table then waits for its end.
+async fn suits(client: &Client) -> Result<(), Error> {
+    let look = "select max(version) as version from license_gate.schema_version";
+    let row = rows(client, look, &[]).await?.pop().ok_or(Error::SchemaLost)?;
+    schema::suits(get::<Option<i32>>(&row, "version")?)
 }
 
 /// All that is kept, of one moment.
@@ -106,7 +122,8 @@ pub(super) async fn load(client: &Client) -> Result<(Mark, Kept), Error> {
         "begin isolation level repeatable read read only; set local statement_timeout = 3000";
     client.batch_execute(begin).await.map_err(error)?;
     let columns = format!(
-        "select revision, change_id, left(token, {MAX_READ}) as token, revocations, newest_time from license_gate.state"
+        "select revision, change_id, left(token, {MAX_READ}) as token, \
+         left(revocations, {MAX_READ_LIST}) as revocations, newest_time from license_gate.state"
     );
     let row = state(client, &columns).await?;
     let token: Option<String> = get(&row, "token")?;
@@ -118,6 +135,7 @@ pub(super) async fn load(client: &Client) -> Result<(Mark, Kept), Error> {
         newest_time: newest_time.map(moment),
         // The line and the change it tells of are one transaction here.
         audited: None,
+        ..Kept::default()
     };
     end(client).await?;
     Ok((Mark::of(&row)?, kept))
@@ -153,6 +171,7 @@ pub(super) async fn commit(
         return Err(Error::Conflict);
     };
     let revision: i64 = get(&row, "revision")?;
+    suits(client).await?;
     if let Some(former) = change.former {
         keep_former(client, former).await?;
     }
@@ -184,8 +203,10 @@ pub(super) async fn announce(client: &Client, revision: i64) -> Result<(), Error
 /// Adds a line to the audit log. The caller's transaction holds the row of `state`, so that lines come one after the other.
 async fn append(client: &Client, record: &Record, change_id: Option<&str>) -> Result<(), Error> {
     // A statement of its own: one that began before the row was had may not see the last line.
-    let last = "select seq, line from license_gate.audit order by seq desc limit 1";
-    let (seq, prev) = match rows(client, last, &[]).await?.pop() {
+    let last = format!(
+        "select seq, left(line, {MAX_READ}) as line from license_gate.audit order by seq desc limit 1"
+    );
+    let (seq, prev) = match rows(client, &last, &[]).await?.pop() {
         Some(row) => (get(&row, "seq")?, Hash::of(get::<&str>(&row, "line")?.as_bytes())),
         None => (0_i64, Hash::none()),
     };
@@ -233,39 +254,51 @@ pub(super) async fn has_change(client: &Client, change_id: &str) -> Result<bool,
 pub(super) async fn record(client: &Client, record: &Record) -> Result<(), Error> {
     begin(client).await?;
     state(client, "select 1 from license_gate.state for update").await?;
+    suits(client).await?;
     append(client, record, None).await?;
     end(client).await
 }
 
-/// Keeps a list unless one of a higher sequence is there; the new revision, when that changed anything.
+/// Which list another one takes the place of. What a column says of a list counts for nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Replaces {
+    /// There must be none.
+    None,
+    /// The one that was there at this revision.
+    TheOneAt(i64),
+}
+
+/// Keeps a list, unless there is another one by now than it is to replace. Gives the new revision.
 pub(super) async fn keep_revocations(
     client: &Client,
     list: &str,
     sequence: u64,
-) -> Result<(bool, Option<i64>), Error> {
+    replaces: Replaces,
+) -> Result<i64, Error> {
     begin(client).await?;
-    let known =
-        "select revocations_seq, revocations = $1 as same from license_gate.state for update";
-    let row = rows(client, known, &[(&list, Type::TEXT)]).await?.pop().ok_or(Error::SchemaLost)?;
-    let (known, same): (Option<i64>, Option<bool>) =
-        (get(&row, "revocations_seq")?, get(&row, "same")?);
-    let sequence = whole(sequence);
-    if known.is_some_and(|known| known > sequence) || same == Some(true) {
-        give_up(client).await?;
-        return Ok((same == Some(true), None));
-    }
     let keep = "update license_gate.state set revocations = $1, revocations_seq = $2, revision = revision + 1 \
-                returning revision";
-    let with: [Parameter<'_>; 2] = [(&list, Type::TEXT), (&sequence, Type::INT8)];
-    let row = rows(client, keep, &with).await?.pop().ok_or(Error::SchemaLost)?;
+                where revision = $3 or ($3 is null and revocations is null) returning revision";
+    let expected = match replaces {
+        Replaces::None => None,
+        Replaces::TheOneAt(revision) => Some(revision),
+    };
+    let with: [Parameter<'_>; 3] =
+        [(&list, Type::TEXT), (&whole(sequence), Type::INT8), (&expected, Type::INT8)];
+    let Some(row) = rows(client, keep, &with).await?.pop() else {
+        mark(client).await?;
+        return Err(Error::Conflict);
+    };
     let revision = get(&row, "revision")?;
+    suits(client).await?;
     announce(client, revision).await?;
     end(client).await?;
-    Ok((true, Some(revision)))
+    Ok(revision)
 }
 
+/// A later time than the one kept, or one in the place of what is no time at all.
 pub(super) async fn keep_time(client: &Client, newest: UnixTime) -> Result<(), Error> {
-    let keep = "update license_gate.state set newest_time = $1 where coalesce(newest_time, 0) < $1";
+    let keep = "update license_gate.state set newest_time = $1 \
+                where coalesce(newest_time, 0) < $1 or newest_time > 253402300799";
     begin(client).await?;
     run(client, keep, &[(&whole(newest.as_secs()), Type::INT8)]).await?;
     end(client).await
@@ -339,7 +372,7 @@ async fn keep_newest_events(client: &Client, told: bool) -> Result<u64, Error> {
 
 pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<Event>, Error> {
     let due = format!(
-        "select key, body, attempts, due from license_gate.events where not settled and due <= $1 \
+        "select key, left(body, {MAX_READ}) as body, attempts, due from license_gate.events where not settled and due <= $1 \
          order by due, posted, key limit {EVENTS}"
     );
     let event = |row: &Row| {

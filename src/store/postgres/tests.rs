@@ -14,6 +14,8 @@ use crate::store::backend::Entry;
 use crate::telemetry::metrics::{Action, Outcome};
 use cluster::{Cluster, Stop, until};
 
+mod stores;
+
 #[allow(dead_code, reason = "the gates' own tests use it too")]
 #[path = "../../../tests/e2e/cluster.rs"]
 mod cluster;
@@ -192,15 +194,17 @@ fn of_racing_replicas_one_wins_and_the_others_are_told() {
 }
 
 #[test]
-fn a_list_that_is_older_is_left_out_and_a_newer_one_spoils_no_change() {
+fn a_list_replaces_only_one_that_its_replica_has_seen_and_spoils_no_change() {
     let scene = Scene::new();
     let (mut one, mut other) = (scene.replica("one"), scene.replica("other"));
-    assert!(one.keep_revocations("list 5", 5).expect("asked"));
-    assert!(!other.keep_revocations("list 4", 4).expect("asked"));
-    assert!(other.keep_revocations("list 5", 5).expect("asked"), "the same again");
+    one.keep_revocations("list 5", 5).expect("kept");
+    assert!(matches!(other.keep_revocations("list 4", 4), Err(Error::Conflict)));
     install(&mut other, "a").expect("a list is no change of the license");
     let kept = other.refresh().expect("read").expect("the list is news");
-    assert_eq!(kept.revocations.as_deref(), Some("list 5"));
+    assert_eq!((kept.revocations.as_deref(), kept.is_changed), (Some("list 5"), false));
+    // Who has seen it is trusted to know which is newer.
+    other.keep_revocations("list 4", 4).expect("kept");
+    assert_eq!(scene.sql("select revocations from license_gate.state"), "list 4");
 
     for (seconds, expected) in [(9, 9), (3, 9), (12, 12)] {
         one.keep_time(UnixTime::from_secs(seconds)).expect("kept");
@@ -375,7 +379,8 @@ fn a_license_is_put_back_once_it_is_verified_again() {
     scene.sql("drop schema license_gate cascade");
     let mut replica = scene.open(&scene.url(), "one").expect("opened");
     let (kept, faults) = replica.load();
-    assert_eq!((token(&kept), kept.revocations.as_deref()), (Some("a"), Some(&*list)));
+    assert_eq!((token(&kept), kept.revocations.as_deref()), (Some("a"), None));
+    assert_eq!(replica.spare().revocations.as_deref(), Some(&*list));
     assert!(faults.is_empty(), "{faults:?}");
     assert!(replica.refresh().expect("read").is_none());
     let state = "select coalesce(token, 'none'), revocations_seq from license_gate.state";
@@ -387,12 +392,15 @@ fn a_license_is_put_back_once_it_is_verified_again() {
 #[test]
 fn tables_of_a_newer_gate_are_left_alone() {
     let scene = Scene::new();
-    let mut replica = scene.replica("one");
+    let (mut replica, mut recorder) = (scene.replica("one"), scene.replica("recorder"));
     scene.sql("insert into license_gate.schema_version values (2)");
+    let newer = |error| matches!(error, Error::SchemaTooNew { found: 2, known: 1 });
+    // On a connection that is open, too.
+    assert!(newer(install(&mut replica, "a").expect_err("newer")));
+    assert!(newer(recorder.record(&record(Outcome::Refused)).expect_err("newer")));
     scene.cluster.down(Stop::Fast);
     assert!(replica.refresh().is_err());
     scene.cluster.up();
-    let newer = |error| matches!(error, Error::SchemaTooNew { found: 2, known: 1 });
     assert!(newer(replica.refresh().expect_err("newer")));
     assert!(newer(scene.open(&scene.url(), "two").expect_err("newer")));
 }
@@ -518,7 +526,7 @@ fn a_listener_hears_of_changes_and_of_a_database_that_is_back() {
     hear("once it listens");
     install(&mut replica, "a").expect("changed");
     hear("of a change");
-    assert!(replica.keep_revocations("list", 1).expect("asked"));
+    replica.keep_revocations("list", 1).expect("kept");
     hear("of a list");
     scene.cluster.down(Stop::Immediate);
     scene.cluster.up();

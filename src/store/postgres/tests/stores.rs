@@ -1,0 +1,425 @@
+//! Whole stores on a database: what they verify, what they believe of it, and what they put right.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::*;
+use crate::license::{self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Status};
+use crate::store::{
+    self, By, Config, Fault, InstallError, Means, Origin, Place, RevokeError, Store, Trust,
+};
+
+const NOW: u64 = 1_800_000_000;
+
+/// A server, an issuer, and replicas that trust it.
+struct Stage {
+    scene: Scene,
+    issuer: KeyPair,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self { scene: Scene::new(), issuer: pair() }
+    }
+
+    fn open(&self, copy: &str) -> Replica {
+        self.open_with(copy, self.issuer.trusted())
+    }
+
+    fn open_with(&self, copy: &str, keys: Keys) -> Replica {
+        self.open_at(&self.scene.url(), copy, keys)
+    }
+
+    fn open_at(&self, url: &str, copy: &str, keys: Keys) -> Replica {
+        let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
+        let means = Means {
+            trust: Trust {
+                keys: keys.into(),
+                policy: Policy::new(root_url, &license::Config::default()).into(),
+            },
+            render,
+            clock: Clock::manual(UnixTime::from_secs(NOW)),
+            jwks_url: None,
+            history: 10,
+            metrics: Arc::default(),
+            control: self.scene.control.handle.clone(),
+        };
+        let database = Database::parse(url, |path| path.into()).expect("a URL");
+        let place = Place::Postgres(database.into());
+        let config = Config { place, copy: self.scene.copy(copy), ..Config::default() };
+        let store = store::open(&config, None, means).expect("a store");
+        Replica { store, control: self.scene.control.handle.clone() }
+    }
+
+    fn list(&self, seq: u64, lids: &[&str]) -> String {
+        list(&self.issuer, seq, lids)
+    }
+
+    fn token(&self, lid: &str) -> license::Token {
+        token_by(&self.issuer, lid)
+    }
+
+    fn sql(&self, statement: &str) -> String {
+        self.scene.sql(statement)
+    }
+
+    /// Somebody else than a gate changes the row, so that the gates see it.
+    fn set(&self, what: &str) {
+        self.sql(&format!("update license_gate.state set {what}, revision = revision + 1"));
+    }
+
+    /// The sequence of the list in the row.
+    fn listed(&self) -> Option<u64> {
+        put_back::sequence(&self.sql("select coalesce(revocations, '') from license_gate.state"))
+    }
+}
+
+fn pair() -> KeyPair {
+    KeyPair::generate(Algorithm::ES256).expect("a key pair")
+}
+
+fn list(issuer: &KeyPair, seq: u64, lids: &[&str]) -> String {
+    let claims = json!({"seq": seq, "iat": NOW, "jti": [], "lid": lids});
+    issuer.sign_revocations(&claims).expect("a list")
+}
+
+fn token_by(issuer: &KeyPair, lid: &str) -> license::Token {
+    let claims =
+        json!({"sub": "https://a.example/", "jti": lid, "lid": lid, "iat": NOW, "exp": NOW + 1000});
+    issuer.sign(&claims).expect("a token")
+}
+
+fn render(status: Status, license: Option<&License>) -> Bytes {
+    Bytes::from(format!("{} {}", status.code(), license.map_or("none", |l| &l.claims().lid)))
+}
+
+/// A store, and where its changes run.
+struct Replica {
+    store: Store,
+    control: Handle,
+}
+
+impl Replica {
+    fn install(&self, token: license::Token) -> Result<(), InstallError> {
+        self.install_as(token, Origin::Hand)
+    }
+
+    fn install_as(&self, token: license::Token, by: Origin) -> Result<(), InstallError> {
+        let installing = self.store.writer.install(token, by, By::itself("ann"));
+        self.control.block_on(installing).map(drop)
+    }
+
+    fn remove(&self) {
+        self.control.block_on(self.store.writer.remove(By::itself("ann"))).expect("removed");
+    }
+
+    fn revoke(&self, list: &str) -> Result<(), RevokeError> {
+        self.control.block_on(self.store.writer.revoke(list.into()))
+    }
+
+    fn follow(&self) -> Result<(), Error> {
+        self.control.block_on(self.store.writer.follow())
+    }
+
+    fn believe(&self, keys: Keys) {
+        self.control.block_on(self.store.writer.believe(keys.into()));
+    }
+
+    fn catch_up(&self) {
+        self.control.block_on(self.store.writer.catch_up());
+    }
+
+    fn shown(&self) -> String {
+        let body = self.store.reader.current().rendered(UnixTime::from_secs(NOW));
+        String::from_utf8_lossy(&body).into_owned()
+    }
+}
+
+#[test]
+fn a_license_that_was_removed_while_a_replica_was_off_does_not_come_back() {
+    let stage = Stage::new();
+    let one = stage.open("one");
+    one.install(stage.token("L-1")).expect("installed");
+    drop(stage.open("other"));
+    one.remove();
+    let other = stage.open("other");
+    assert_eq!(other.shown(), "4 none");
+    drop((one, other));
+    stage.scene.cluster.down(Stop::Fast);
+    assert_eq!(stage.open("other").shown(), "4 none");
+    stage.scene.cluster.up();
+    stage.sql("drop schema license_gate cascade");
+    let other = stage.open("other");
+    other.follow().expect("read");
+    assert_eq!(
+        (other.shown().as_str(), &*stage.sql("select token is null from license_gate.state")),
+        ("4 none", "t")
+    );
+}
+
+#[test]
+fn the_newest_list_counts_and_is_put_back_whatever_somebody_did_to_the_database() {
+    let stage = Stage::new();
+    let running = stage.open("running");
+    running.install(stage.token("L-1")).expect("installed");
+    running.revoke(&stage.list(1, &[])).expect("taken");
+    running.revoke(&stage.list(7, &["L-1"])).expect("taken");
+    drop(stage.open("one"));
+    let restored = stage.list(1, &[]);
+    for list in ["null", &format!("'{restored}'"), "'garbage'"] {
+        stage.set(&format!("revocations = {list}"));
+        let one = stage.open("one");
+        assert_eq!(one.shown(), "3 L-1", "{list}");
+        assert_eq!(stage.listed(), Some(7), "{list}: put back at a start");
+        drop(one);
+        stage.scene.cluster.down(Stop::Fast);
+        assert_eq!(stage.open("one").shown(), "3 L-1", "{list}: the copy never goes back");
+        stage.scene.cluster.up();
+
+        stage.set(&format!("revocations = {list}"));
+        running.follow().expect("read");
+        assert_eq!(running.shown(), "3 L-1", "{list}");
+        assert_eq!(stage.listed(), Some(7), "{list}: put back by one that runs");
+    }
+    // A newer one is not replaced.
+    stage.open("one").revoke(&stage.list(8, &[])).expect("taken");
+    let stale = running.revoke(&stage.list(7, &["L-1"]));
+    assert!(matches!(stale, Ok(()) | Err(RevokeError::Refused(_))), "{stale:?}");
+    running.follow().expect("read");
+    assert_eq!((running.shown().as_str(), stage.listed()), ("1 L-1", Some(8)));
+}
+
+#[test]
+fn what_a_column_says_of_a_list_keeps_no_other_out() {
+    let stage = Stage::new();
+    let one = stage.open("one");
+    one.install(stage.token("L-1")).expect("installed");
+    stage.set(&format!("revocations_seq = {}", i64::MAX));
+    one.revoke(&stage.list(7, &["L-1"])).expect("taken");
+    assert_eq!((one.shown().as_str(), stage.listed()), ("3 L-1", Some(7)));
+}
+
+#[test]
+fn of_replicas_that_take_lists_at_the_same_time_all_end_with_the_newest() {
+    let stage = Stage::new();
+    let replicas: Vec<_> = (0..4).map(|n| stage.open(&format!("r{n}"))).collect();
+    replicas[0].install(stage.token("L-1")).expect("installed");
+    thread::scope(|scope| {
+        for (seq, replica) in (1..).zip(&replicas) {
+            let list = stage.list(seq, if seq == 4 { &["L-1"] } else { &[] });
+            scope.spawn(move || replica.revoke(&list));
+        }
+    });
+    for replica in &replicas {
+        replica.follow().expect("read");
+        replica.catch_up();
+    }
+    for replica in &replicas {
+        replica.follow().expect("read");
+        assert_eq!(replica.shown(), "3 L-1");
+    }
+    assert_eq!(stage.listed(), Some(4));
+}
+
+#[test]
+fn a_license_that_came_back_is_not_replaced_by_one_whose_key_comes_late() {
+    let stage = Stage::new();
+    let late = pair();
+    let both = || stage.issuer.trusted().merge(late.trusted());
+    let (one, other) = (stage.open_with("one", both()), stage.open("other"));
+    one.install(stage.token("L-1")).expect("installed");
+    other.follow().expect("read");
+    one.install(token_by(&late, "L-2")).expect("installed");
+    other.follow().expect("read");
+    assert_eq!(other.shown(), "1 L-1", "the key is missing");
+    let back = one.store.writer.roll_back("L-1".into(), By::itself("ann"));
+    one.control.block_on(back).expect("rolled back");
+    other.follow().expect("read");
+    other.believe(both());
+    assert_eq!((one.shown().as_str(), other.shown().as_str()), ("1 L-1", "1 L-1"));
+}
+
+#[test]
+fn a_fresh_replica_whose_keys_come_late_knows_then_what_is_revoked() {
+    let stage = Stage::new();
+    let one = stage.open("one");
+    one.install(stage.token("L-1")).expect("installed");
+    one.revoke(&stage.list(7, &["L-1"])).expect("taken");
+    for follows in [false, true] {
+        let fresh = stage.open_with(&format!("fresh {follows}"), Keys::empty());
+        assert_eq!(fresh.shown(), "4 none");
+        if follows {
+            stage.set("newest_time = null");
+            fresh.follow().expect("read");
+        }
+        fresh.believe(stage.issuer.trusted());
+        assert_eq!(fresh.shown(), "3 L-1");
+        drop(fresh);
+        stage.scene.cluster.down(Stop::Fast);
+        assert_eq!(stage.open(&format!("fresh {follows}")).shown(), "3 L-1", "in its copy, too");
+        stage.scene.cluster.up();
+    }
+}
+
+#[test]
+fn a_time_that_somebody_forged_is_not_believed() {
+    let stage = Stage::new();
+    let behind = |replica: &Replica| replica.store.writer.is_behind(UnixTime::from_secs(NOW));
+    let one = stage.open("one");
+    for forged in ["9000000000000000000".to_owned(), (NOW + 2 * 86_400).to_string()] {
+        stage.set(&format!("newest_time = {forged}"));
+        one.follow().expect("read");
+        assert!(!behind(&one), "{forged}");
+        let fresh = stage.open("fresh");
+        assert!(!behind(&fresh));
+        let told = fresh.store.faults.iter().any(|fault| matches!(fault, Fault::FarAhead { .. }));
+        assert!(told, "{:?}", fresh.store.faults);
+        fresh.control.block_on(fresh.store.writer.keep_time()).expect("kept");
+        drop(fresh);
+    }
+    // What the gate's own copy says is what the gate once saw.
+    std::fs::write(stage.scene.copy("fresh").join("clock"), (NOW + 100_000_000).to_string())
+        .unwrap();
+    assert!(behind(&stage.open("fresh")));
+}
+
+#[test]
+fn a_renewal_is_superseded_by_what_was_changed_and_changed_back_elsewhere() {
+    let stage = Stage::new();
+    let (one, other) = (stage.open("one"), stage.open("other"));
+    one.install(stage.token("L-1")).expect("installed");
+    other.follow().expect("read");
+    let snapshot = other.store.reader.snapshot();
+    let of = snapshot.license(UnixTime::from_secs(NOW)).expect("a license").clone();
+    let token = of.token().clone();
+    one.install(stage.token("L-2")).expect("installed");
+    one.install(token.clone()).expect("installed");
+    let renewal = Origin::Renewal { of, started_at_revision: snapshot.revision() };
+    let renewed = other.install_as(token, renewal);
+    assert!(matches!(renewed, Err(InstallError::Superseded)), "{renewed:?}");
+}
+
+#[test]
+fn what_could_not_be_kept_while_the_database_was_away_is_kept_when_it_is_back() {
+    let stage = Stage::new();
+    let one = stage.open("one");
+    one.install(stage.token("L-1")).expect("installed");
+    stage.scene.cluster.down(Stop::Fast);
+    let failed = one.revoke(&stage.list(7, &["L-1"]));
+    assert!(matches!(failed, Err(RevokeError::NotStored(_))), "{failed:?}");
+    one.install(stage.token("L-2")).expect_err("away");
+    let mounted = stage.token("L-3").as_str().into();
+    one.control.block_on(one.store.writer.offer(Ok(mounted)));
+    one.catch_up();
+    stage.scene.cluster.up();
+    one.follow().expect("back");
+    one.catch_up();
+    assert_eq!(stage.listed(), Some(7));
+    drop(one);
+    assert_eq!(stage.open("one").shown(), "3 L-1");
+    let lines = stage.sql("select line from license_gate.audit order by seq");
+    let told = [("install", "ok"), ("install", "failed"), ("file", "ok")];
+    assert_eq!(lines.lines().count(), told.len(), "{lines}");
+    for (line, (action, outcome)) in lines.lines().zip(told) {
+        let told = format!("\"action\":\"{action}\",\"outcome\":\"{outcome}\"");
+        assert!(line.contains(&told), "{told} in {line}");
+    }
+    assert_eq!(lines_of_a_whole_chain(&stage.scene), 3);
+}
+
+#[test]
+fn a_connection_that_died_unnoticed_delays_nobody_and_fails_no_change() {
+    let stage = Stage::new();
+    let hole = Hole::before(stage.scene.cluster.port());
+    let (from, to) = (format!(":{}/", stage.scene.cluster.port()), format!(":{}/", hole.port));
+    let url = stage.scene.cluster.url(stage.scene.name).replace(&from, &to) + "&sslmode=disable";
+    let one = stage.open_at(&url, "one", stage.issuer.trusted());
+    one.install(stage.token("L-1")).expect("installed");
+    for lid in ["L-2", "L-3"] {
+        // Long enough to be one that nobody used for a while.
+        thread::sleep(connect::IDLE);
+        hole.swallow();
+        one.install(stage.token(lid)).expect("over a new connection");
+    }
+    thread::sleep(connect::IDLE);
+    hole.swallow();
+    one.follow().expect("over a new connection");
+    assert_eq!(stage.sql("select count(*) from license_gate.audit"), "3");
+}
+
+#[test]
+fn of_many_who_wait_for_a_database_that_hangs_nobody_waits_for_all_before() {
+    let stage = Stage::new();
+    let one = stage.open("one");
+    one.install(stage.token("L-0")).expect("installed");
+    let pause = stage.scene.cluster.pause();
+    let asked = Instant::now();
+    thread::scope(|scope| {
+        for n in 1..=6 {
+            let (one, token) = (&one, stage.token(&format!("L-{n}")));
+            scope.spawn(move || one.install(token).expect_err("it hangs"));
+        }
+    });
+    // One after the other it would be six times as long; twice the deadline, for a machine that is busy.
+    assert!(asked.elapsed() < 3 * STATEMENTS, "{:?}", asked.elapsed());
+    drop(pause);
+    one.install(stage.token("L-9")).expect("whoever asks after it is back is not refused");
+}
+
+/// Carries bytes between a gate and the server; connections can be lost without anybody's hearing of it.
+struct Hole {
+    port: u16,
+    /// Connections of so many are lost.
+    lost: Arc<AtomicUsize>,
+    opened: Arc<AtomicUsize>,
+}
+
+impl Hole {
+    fn before(server: u16) -> Self {
+        let listener = std::net::TcpListener::bind("localhost:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let hole = Self { port, lost: Arc::default(), opened: Arc::default() };
+        let (lost, opened) = (hole.lost.clone(), hole.opened.clone());
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let number = opened.fetch_add(1, Ordering::SeqCst);
+                let server = std::net::TcpStream::connect(("localhost", server)).unwrap();
+                let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                for (from, to) in [(up, server), (down, client)] {
+                    let lost = lost.clone();
+                    thread::spawn(move || {
+                        carry_until(from, to, &|| number < lost.load(Ordering::SeqCst))
+                    });
+                }
+            }
+        });
+        hole
+    }
+
+    /// Loses all connections there are.
+    fn swallow(&self) {
+        self.lost.store(self.opened.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+/// Carries bytes until they are to be lost, and leaves both sides open then.
+fn carry_until(
+    mut from: std::net::TcpStream,
+    mut to: std::net::TcpStream,
+    is_lost: &dyn Fn() -> bool,
+) {
+    use std::io::{Read, Write};
+    let mut bytes = [0; 16 * 1024];
+    while let Ok(count) = from.read(&mut bytes) {
+        if !is_lost() && (count == 0 || to.write_all(&bytes[..count]).is_err()) {
+            let _ = to.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+        if count == 0 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What the audit log is told beside the changes of the stored license: what was refused or failed, and what came from
+//! `license.file`.
+//!
+//! That it cannot be written is no reason to do something or not. Lines wait then, with their own times, until it can.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use super::backend::{Brief, Document, Record};
+use super::held::{By, Held};
+use crate::license::{License, Standing};
+use crate::telemetry::metrics::{Action, Outcome};
+
+/// More lines do not wait: the oldest is lost then.
+const MOST_WAITING: usize = 64;
+
+/// Lines that wait.
+#[derive(Debug, Default)]
+pub(super) struct Unrecorded {
+    lines: VecDeque<Line>,
+    is_told: bool,
+}
+
+#[derive(Debug)]
+struct Line {
+    record: Record,
+    /// The digest of the token of `license.file` that is told of.
+    seen: Option<Vec<u8>>,
+}
+
+impl Line {
+    /// Whether the line is as true later. That nothing was stored is true at its moment only.
+    fn may_wait(&self) -> bool {
+        self.record.outcome != Outcome::Ok || self.record.action == Action::File
+    }
+}
+
+impl Held {
+    /// Records what changed nothing in the store, and counts it.
+    pub(super) fn note(
+        &mut self,
+        action: Action,
+        outcome: Outcome,
+        reason: &str,
+        new: Option<Brief>,
+        who: &By,
+    ) {
+        self.means.metrics.license_change(action, outcome);
+        let record = self.line(action, outcome, reason, new, who);
+        self.record(Line { record, seen: None });
+    }
+
+    /// Records that `license` was taken from `license.file`; once, however often the gate is started.
+    pub(super) fn note_file(&mut self, license: &License, seen: &[u8], who: &By) {
+        self.means.metrics.license_change(Action::File, Outcome::Ok);
+        let record = self.line(Action::File, Outcome::Ok, "", Some(self.brief(license)), who);
+        self.record(Line { record, seen: Some(seen.to_vec()) });
+    }
+
+    fn record(&mut self, line: Line) {
+        self.unrecorded.lines.push_back(line);
+        self.record_waiting();
+        self.unrecorded.lines.retain(Line::may_wait);
+        if self.unrecorded.lines.len() > MOST_WAITING {
+            self.unrecorded.lines.pop_front();
+            tracing::warn!("a line of the audit log is lost: too many wait");
+        }
+    }
+
+    /// Writes the lines that wait, the oldest first, as far as that can be done.
+    fn record_waiting(&mut self) {
+        while let Some(line) = self.unrecorded.lines.front() {
+            let done = self.backend.record(&line.record);
+            self.written(&done);
+            if let Err(error) = done {
+                if !std::mem::replace(&mut self.unrecorded.is_told, true) {
+                    let error = super::chain(&error);
+                    tracing::warn!(error, "the audit log cannot be written: its lines wait");
+                }
+                return;
+            }
+            let line = self.unrecorded.lines.pop_front();
+            if let Some(seen) = line.and_then(|line| line.seen) {
+                // Should it not be kept, the next start records the same license again.
+                let _ = self.backend.keep_document(Document::LicenseFile, &seen);
+            }
+        }
+        if std::mem::take(&mut self.unrecorded.is_told) {
+            tracing::info!("the audit log is written again");
+        }
+    }
+
+    /// Whether something is still to be written that could not be.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.unrecorded.lines.is_empty() || self.lists.are_behind()
+    }
+
+    /// Writes what could not be written before. A database that is away is looked for by those who follow it.
+    pub(super) fn catch_up(&mut self) {
+        let may_work = || self.backend.is_own() || self.shared.up.load(Ordering::Relaxed);
+        if may_work() {
+            self.record_waiting();
+            self.catch_up_revocations();
+        }
+    }
+
+    pub(super) fn line(
+        &self,
+        action: Action,
+        outcome: Outcome,
+        reason: &str,
+        new: Option<Brief>,
+        who: &By,
+    ) -> Record {
+        let slot = if action == Action::File { &self.file } else { &self.store };
+        Record {
+            time: self.now(),
+            actor: who.actor.clone(),
+            address: who.address,
+            action,
+            outcome,
+            reason: reason.to_owned(),
+            old: slot.license().map(|license| self.brief(license)),
+            new,
+            request_id: who.request_id.clone(),
+        }
+    }
+
+    /// `license` in a few words.
+    pub(super) fn brief(&self, license: &License) -> Brief {
+        let claims = license.claims();
+        let standing = Standing::of(Some(license), &self.trust.policy, self.now());
+        Brief {
+            jti: claims.jti.clone().unwrap_or_default(),
+            lid: claims.lid.clone(),
+            status: standing.status().code(),
+        }
+    }
+}
