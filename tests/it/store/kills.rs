@@ -71,7 +71,9 @@ impl Client {
             let id = answer.value("x-request-id").expect("an id").to_owned();
             lived.answered.push((asked, id, answer.status));
             // Whoever hears it may have heard enough.
-            self.tell.iter().for_each(|tell| drop(tell.send(())));
+            for tell in &self.tell {
+                let _ = tell.send(());
+            }
         }
         lived
     }
