@@ -118,7 +118,7 @@ impl Renewal {
         let task = self.means.control.spawn(async move {
             let done = this.attempt(who.clone()).await;
             if let Err(error) = &done {
-                this.note(error, who);
+                this.note(error, who).await;
             }
             done
         });
@@ -177,7 +177,7 @@ impl Renewal {
                 let reason = error.reason();
                 // The same failure for a week is one line.
                 if told.replace(reason) != Some(reason) {
-                    self.note(&error, who);
+                    self.note(&error, who).await;
                     self.tell(&error, now).await;
                     let failures = schedule.failures();
                     let error = format!("{:#}", anyhow::Error::new(error));
@@ -230,10 +230,10 @@ impl Renewal {
     }
 
     /// Records a renewal that brought nothing to be installed; what was not installed is recorded by the store.
-    fn note(&self, error: &RenewError, who: By) {
+    async fn note(&self, error: &RenewError, who: By) {
         if !matches!(error, RenewError::Install(_)) {
-            let reason = error.reason().to_owned();
-            self.means.writer.note(Action::Renew, error.outcome(), reason, who);
+            let (outcome, reason) = (error.outcome(), error.reason());
+            self.means.writer.note(Action::Renew, outcome, reason, who).await;
         }
     }
 }
