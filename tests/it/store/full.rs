@@ -34,11 +34,12 @@ fn outcomes(scene: &Scene) -> Vec<String> {
     lines.map(|line| format!("{} {} {}", line.action, line.outcome, line.reason)).collect()
 }
 
-/// The files of the store, the audit log apart.
-fn kept(scene: &Scene) -> BTreeMap<String, Vec<u8>> {
-    let mut files = crash::read(&scene.gate.dir().join("data"));
-    files.retain(|name, _| !name.starts_with("audit."));
-    files
+/// What there is of licenses, whole or not. Other files are written when their time comes.
+fn kept(scene: &Scene) -> BTreeMap<String, String> {
+    let files = crash::read(&scene.gate.dir().join("data")).into_iter();
+    let files =
+        files.filter(|(name, _)| ["license.", "history/"].iter().any(|it| name.starts_with(it)));
+    files.map(|(name, content)| (name, String::from_utf8_lossy(&content).into_owned())).collect()
 }
 
 /// A gate with `stored` in force and something in its history, whose disk then has files of `room` bytes at most.
@@ -46,7 +47,7 @@ struct Scarce {
     scene: Scene,
     stored: String,
     history: Value,
-    kept: BTreeMap<String, Vec<u8>>,
+    kept: BTreeMap<String, String>,
     lines: Vec<String>,
 }
 
