@@ -145,7 +145,7 @@ impl Renewal {
         let work = || async move {
             let done = this.in_turn(None, who.clone()).await;
             if let Err(error) = &done {
-                this.note(error, who);
+                this.note(error, who).await;
             }
             done.map_err(Arc::new)
         };
@@ -207,7 +207,23 @@ impl Renewal {
             ) => {}
             Err(error) => {
                 schedule.failed(now, error.retry_after(), random::fraction());
+<<<<<<< HEAD
                 self.failed(error, who, schedule.failures(), said).await;
+=======
+                let reason = error.reason();
+                // The same failure for a week is one line.
+                if told.replace(reason) != Some(reason) {
+                    self.note(&error, who).await;
+                    self.tell(&error, now).await;
+                    let failures = schedule.failures();
+                    let error = format!("{:#}", anyhow::Error::new(error));
+                    tracing::warn!(
+                        error,
+                        failures,
+                        "the license could not be renewed; it stays in force, and the issuer is asked again"
+                    );
+                }
+>>>>>>> prop
             }
         }
     }
@@ -312,10 +328,10 @@ impl Renewal {
     }
 
     /// Records a renewal that brought nothing to be installed; what was not installed is recorded by the store.
-    fn note(&self, error: &RenewError, who: By) {
+    async fn note(&self, error: &RenewError, who: By) {
         if !matches!(error, RenewError::Install(_)) {
-            let reason = error.reason().to_owned();
-            self.means.writer.note(Action::Renew, error.outcome(), reason, who);
+            let (outcome, reason) = (error.outcome(), error.reason());
+            self.means.writer.note(Action::Renew, outcome, reason, who).await;
         }
     }
 }
