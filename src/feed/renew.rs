@@ -207,23 +207,7 @@ impl Renewal {
             ) => {}
             Err(error) => {
                 schedule.failed(now, error.retry_after(), random::fraction());
-<<<<<<< HEAD
                 self.failed(error, who, schedule.failures(), said).await;
-=======
-                let reason = error.reason();
-                // The same failure for a week is one line.
-                if told.replace(reason) != Some(reason) {
-                    self.note(&error, who).await;
-                    self.tell(&error, now).await;
-                    let failures = schedule.failures();
-                    let error = format!("{:#}", anyhow::Error::new(error));
-                    tracing::warn!(
-                        error,
-                        failures,
-                        "the license could not be renewed; it stays in force, and the issuer is asked again"
-                    );
-                }
->>>>>>> prop
             }
         }
     }
@@ -235,7 +219,7 @@ impl Renewal {
         let failing = Failing { license, reason: error.reason() };
         let is_new = said.logged.as_ref() != Some(&failing);
         if is_new {
-            self.note(&error, who);
+            self.note(&error, who).await;
         }
         let error = format!("{:#}", anyhow::Error::new(error));
         if is_new {
@@ -298,14 +282,19 @@ impl Renewal {
         let before = self.means.reader.snapshot();
         let license = before.license(self.means.clock.now()).ok_or(RenewError::NoLicense)?;
         let Reply { token, date } = issuer.ask(license, &before.policy().root_url).await;
-        let token = token?;
         let by = Origin::Renewal { of: license.clone(), started_at_revision: before.revision() };
-        let installed = self.means.installer.install(token, by, who).await;
-        // Only now it is known to have been the issuer who said what day it is.
-        if let (Ok(_), Some(date)) = (&installed, date) {
+        let renewed = match token {
+            Ok(token) => {
+                let installed = self.means.installer.install(token, by, who).await;
+                installed.map_err(RenewError::Install)
+            }
+            Err(error) => Err(error.into()),
+        };
+        // Over plain http its token has to show that it was the issuer who said what day it is.
+        if let Some(date) = date.filter(|_| renewed.is_ok() || issuer.is_secured()) {
             self.means.writer.saw(date);
         }
-        installed.map_err(RenewError::Install)
+        renewed
     }
 
     /// Tells that renewal fails, once for each license and reason: whether it is queued.
