@@ -105,12 +105,11 @@ pub struct Means {
     pub control: Handle,
 }
 
-/// The failure that was logged and told last, and need not be again: of which license, and the reason.
+/// The failures that were logged and told since it last went well, and need not be again: each kind for each license.
 #[derive(Debug, Default)]
 struct Said {
-    /// The same failure for a week is one line.
-    logged: Option<Failing>,
-    told: Option<Failing>,
+    logged: Vec<Failing>,
+    told: Vec<Failing>,
 }
 
 /// How it fails.
@@ -212,12 +211,15 @@ impl Renewal {
         }
     }
 
-    /// Records, tells and logs `error`, the last of `failures` in a row, unless it is what was said last.
+    /// Records, tells and logs `error`, the last of `failures` in a row, unless its kind was said before.
     async fn failed(&self, error: RenewError, who: By, failures: u32, said: &mut Said) {
         let in_force = self.means.reader.snapshot().in_force(self.means.clock.now());
         let license = in_force.license.as_deref().map(name).unwrap_or_default();
         let failing = Failing { license, reason: error.reason() };
-        let is_new = said.logged.as_ref() != Some(&failing);
+        for said in [&mut said.logged, &mut said.told] {
+            said.retain(|said| said.license == failing.license);
+        }
+        let is_new = !said.logged.contains(&failing);
         if is_new {
             self.note(&error, who).await;
         }
@@ -228,10 +230,10 @@ impl Renewal {
                 failures,
                 "the license could not be renewed; what is in force stays, and the issuer is asked again"
             );
+            said.logged.push(failing.clone());
         }
-        said.logged = Some(failing.clone());
-        if said.told.as_ref() != Some(&failing) && self.tell(&failing, &error, &in_force).await {
-            said.told = Some(failing);
+        if !said.told.contains(&failing) && self.tell(&failing, &error, &in_force).await {
+            said.told.push(failing);
         }
     }
 
