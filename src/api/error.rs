@@ -4,6 +4,7 @@
 //! caller's trouble is 4xx, the issuer's and the dashboard's 502, 503 or 504, ours 500.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -129,25 +130,33 @@ impl From<BodyError> for Problem {
 
 impl From<InstallError> for Problem {
     fn from(error: InstallError) -> Self {
-        let bad_gateway = StatusCode::BAD_GATEWAY;
-        let (status, code) = match &error {
-            InstallError::Rejected(rejection) => return rejected(rejection.clone()),
-            InstallError::Superseded => (StatusCode::CONFLICT, "licensing.renewal.superseded"),
-            InstallError::OtherLicense { .. } => (bad_gateway, "licensing.renewal.other-license"),
-            InstallError::Older { .. } => (bad_gateway, "licensing.renewal.older"),
-            InstallError::NotStored(cause) => return not_stored(kind(cause), error),
-            InstallError::Interrupted(_) => return unexpected(error),
-        };
-        Self::new(status, code, sentence(&error)).caused_by(error)
+        match &error {
+            InstallError::Rejected(rejection) => rejected(rejection.clone()),
+            _ => not_installed(&error).caused_by(error),
+        }
     }
+}
+
+fn not_installed(error: &InstallError) -> Problem {
+    let bad_gateway = StatusCode::BAD_GATEWAY;
+    let (status, code) = match error {
+        InstallError::Rejected(rejection) => return rejected(rejection.clone()),
+        InstallError::Superseded => (StatusCode::CONFLICT, "licensing.renewal.superseded"),
+        InstallError::OtherLicense { .. } => (bad_gateway, "licensing.renewal.other-license"),
+        InstallError::Older { .. } => (bad_gateway, "licensing.renewal.older"),
+        InstallError::NotStored(cause) => return not_stored(cause),
+        InstallError::Interrupted(_) => return unexpected(),
+    };
+    Problem::new(status, code, sentence(error))
 }
 
 impl From<RemoveError> for Problem {
     fn from(error: RemoveError) -> Self {
         match &error {
-            RemoveError::NotStored(cause) => not_stored(kind(cause), error),
-            RemoveError::Interrupted(_) => unexpected(error),
+            RemoveError::NotStored(cause) => not_stored(cause),
+            RemoveError::Interrupted(_) => unexpected(),
         }
+        .caused_by(error)
     }
 }
 
@@ -158,18 +167,18 @@ impl From<RollbackError> for Problem {
                 StatusCode::NOT_FOUND,
                 "licensing.history.not-found",
                 "No former license has this jti: GET /api/licensing/history lists those there are.",
-            )
-            .caused_by(error),
-            RollbackError::Rejected(rejection) => rejected(rejection.clone()),
-            RollbackError::NotStored(cause) => not_stored(kind(cause), error),
-            RollbackError::Interrupted(_) => unexpected(error),
+            ),
+            RollbackError::Rejected(rejection) => return rejected(rejection.clone()),
+            RollbackError::NotStored(cause) => not_stored(cause),
+            RollbackError::Interrupted(_) => unexpected(),
         }
+        .caused_by(error)
     }
 }
 
-impl From<RenewError> for Problem {
-    fn from(error: RenewError) -> Self {
-        match error {
+impl From<Arc<RenewError>> for Problem {
+    fn from(error: Arc<RenewError>) -> Self {
+        match &*error {
             RenewError::Off => Self::new(
                 StatusCode::NOT_FOUND,
                 "licensing.renewal.off",
@@ -180,22 +189,28 @@ impl From<RenewError> for Problem {
                 "licensing.token.not-found",
                 "There is no license to renew: install one first.",
             ),
-            RenewError::Issuer(error) => issuer(error),
+            RenewError::Busy => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "licensing.renewal.busy",
+                "Another replica renews the license and does not come to an end: look at the license, and try again later.",
+            )
+            .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
+            RenewError::Issuer(cause) => issuer(cause),
             RenewError::Install(InstallError::Rejected(rejection)) => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "licensing.renewal.rejected",
                 format!("The issuer answered a token that is not accepted: {rejection}"),
-            )
-            .caused_by(rejection),
-            RenewError::Install(error) => error.into(),
-            RenewError::Interrupted(_) => unexpected(error),
+            ),
+            RenewError::Install(cause) => not_installed(cause),
+            RenewError::Interrupted => unexpected(),
         }
+        .caused_by(error)
     }
 }
 
-fn issuer(error: IssuerError) -> Problem {
+fn issuer(error: &IssuerError) -> Problem {
     let (bad_gateway, unreachable) = (StatusCode::BAD_GATEWAY, "licensing.renewal.unreachable");
-    let (status, code) = match &error {
+    let (status, code) = match error {
         IssuerError::Call(call) => match &call.fault {
             Fault::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "licensing.renewal.timeout"),
             _ if call.by_proxy => (bad_gateway, unreachable),
@@ -207,8 +222,8 @@ fn issuer(error: IssuerError) -> Problem {
             (bad_gateway, "licensing.renewal.bad-answer")
         }
     };
-    let message = format!("{} The license in force stays.", sentence(&error));
-    Problem::new(status, code, message).caused_by(error)
+    let message = format!("{} The license in force stays.", sentence(error));
+    Problem::new(status, code, message)
 }
 
 /// 400 with the reason, for a token that is not acceptable.
@@ -271,53 +286,36 @@ pub(super) fn misspelled() -> Problem {
 }
 
 /// 500 for what should not happen.
-pub(super) fn unexpected(error: impl Error + Send + Sync + 'static) -> Problem {
+fn unexpected() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "licensing.unexpected",
         "The gate could not finish this: look at its log, and ask for the license before you try again.",
     )
-    .caused_by(error)
 }
 
-/// Why a change could not be stored, as far as the caller can do something about it.
-#[derive(Clone, Copy)]
-enum NotStored {
-    Failed,
-    Conflict,
-    Unavailable,
-}
-
-fn kind(error: &store::Error) -> NotStored {
-    match error {
-        store::Error::File(_) => NotStored::Failed,
-        store::Error::Conflict => NotStored::Conflict,
-        store::Error::Unavailable(_)
-        | store::Error::SchemaTooNew { .. }
-        | store::Error::SchemaLost => NotStored::Unavailable,
-    }
-}
-
-fn not_stored(kind: NotStored, error: impl Error + Send + Sync + 'static) -> Problem {
-    let problem = match kind {
-        NotStored::Failed => Problem::new(
+/// What a caller can do about a change that could not be stored.
+fn not_stored(cause: &store::Error) -> Problem {
+    match cause {
+        store::Error::File(_) => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "licensing.store.failed",
             "The change could not be stored, and the former license stays in force: see that the gate can write its data directory.",
         ),
-        NotStored::Conflict => Problem::new(
+        store::Error::Conflict => Problem::new(
             StatusCode::CONFLICT,
             "licensing.store.conflict",
             "Another replica changed the license at the same moment: look at it, and try again.",
         ),
-        NotStored::Unavailable => Problem::new(
+        store::Error::Unavailable(_)
+        | store::Error::SchemaTooNew { .. }
+        | store::Error::SchemaLost => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "licensing.store.unavailable",
             "The database does not answer, and the license cannot be changed now: try again later, and look at the license first.",
         )
         .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
-    };
-    problem.caused_by(error)
+    }
 }
 
 fn unauthorized(

@@ -58,7 +58,7 @@ where
     let token = match Token::parse(token) {
         Ok(token) => token,
         Err(rejection) => {
-            refused(api, metrics::Action::Install, rejection.code(), who);
+            note_refusal(api, metrics::Action::Install, rejection.code(), who).await;
             return Err(error::rejected(rejection));
         }
     };
@@ -88,7 +88,7 @@ where
     };
     let named = instance.as_ref().and_then(Value::as_str);
     if let Some(objection) = objection(api, named) {
-        refused(api, metrics::Action::Remove, "another-instance", who);
+        note_refusal(api, metrics::Action::Remove, "another-instance", who).await;
         return Err(objection);
     }
     let removed = api.writer.remove(who).await?;
@@ -98,8 +98,8 @@ where
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
 }
 
-fn refused(api: &Api, action: metrics::Action, reason: &str, who: By) {
-    api.writer.note(action, metrics::Outcome::Refused, reason.to_owned(), who);
+async fn note_refusal(api: &Api, action: metrics::Action, reason: &'static str, who: By) {
+    api.writer.note(action, metrics::Outcome::Refused, reason, who).await;
 }
 
 /// Why the license to be removed cannot be meant to be this instance's.

@@ -96,6 +96,11 @@ impl Issuer {
         client.endpoint("renewal.url", "the issuer", url).map(|endpoint| Some(Self(endpoint)))
     }
 
+    /// Whether it is certainly the issuer who answers, be it that it refuses.
+    pub const fn is_secured(&self) -> bool {
+        self.0.is_secured()
+    }
+
     /// The longest it is waited for.
     pub const fn timeout(&self) -> Duration {
         self.0.timeout()

@@ -11,6 +11,7 @@ mod events;
 mod fetch;
 mod install;
 mod issuer;
+mod joined;
 mod keyring;
 mod monitor;
 mod mounted;

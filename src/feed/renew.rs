@@ -1,19 +1,19 @@
 //! Renewing: the license in force goes to the issuer, what comes back takes its place.
 //!
 //! By hand at once, by itself when `schedule.rs` says so. One at a time, on the control runtime, to its end even if whoever
-//! asked has left. The license stays in force, and changes by hand stay possible, while the issuer thinks; its answer is
+//! asked has left; who asks by hand while that is done for another shares what comes of it. The license stays in force, and changes by hand stay possible, while the issuer thinks; its answer is
 //! dropped when there was one (`store::Origin`). Nothing is called when `renewal.url` is not set.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::task::JoinError;
 
 use super::events::{Events, Told};
 use super::install::Installer;
 use super::issuer::{self, Issuer, Reply};
+use super::joined::Joined;
 use super::news::name;
 use super::notify::Occasion;
 use super::schedule::Schedule;
@@ -46,9 +46,12 @@ pub enum RenewError {
     /// The issuer's token was not installed.
     #[error("the issuer's license was not installed")]
     Install(#[source] InstallError),
+    /// Another replica is at it, and does not come to an end.
+    #[error("another replica renews the license")]
+    Busy,
     /// The renewal ended early: the gate is stopping, or a defect.
     #[error("the renewal was interrupted")]
-    Interrupted(#[source] JoinError),
+    Interrupted,
 }
 
 impl RenewError {
@@ -59,7 +62,8 @@ impl RenewError {
             Self::NoLicense => "no-license",
             Self::Issuer(error) => error.reason(),
             Self::Install(error) => error.reason(),
-            Self::Interrupted(_) => "interrupted",
+            Self::Busy => "busy",
+            Self::Interrupted => "interrupted",
         }
     }
 
@@ -67,17 +71,17 @@ impl RenewError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Issuer(error) => error.retry_after(),
-            Self::Off | Self::NoLicense | Self::Install(_) | Self::Interrupted(_) => None,
+            Self::Off | Self::NoLicense | Self::Install(_) | Self::Busy | Self::Interrupted => None,
         }
     }
 
     /// Whose trouble it is: what the caller asked for could not be, or something failed.
     const fn outcome(&self) -> Outcome {
         match self {
-            Self::Off | Self::NoLicense | Self::Install(InstallError::Superseded) => {
+            Self::Off | Self::NoLicense | Self::Busy | Self::Install(InstallError::Superseded) => {
                 Outcome::Refused
             }
-            Self::Issuer(_) | Self::Install(_) | Self::Interrupted(_) => Outcome::Failed,
+            Self::Issuer(_) | Self::Install(_) | Self::Interrupted => Outcome::Failed,
         }
     }
 }
@@ -101,12 +105,11 @@ pub struct Means {
     pub control: Handle,
 }
 
-/// The failure that was logged and told last, and need not be again: of which license, and the reason.
+/// The failures that were logged and told since it last went well, and need not be again: each kind for each license.
 #[derive(Debug, Default)]
 struct Said {
-    /// The same failure for a week is one line.
-    logged: Option<Failing>,
-    told: Option<Failing>,
+    logged: Vec<Failing>,
+    told: Vec<Failing>,
 }
 
 /// How it fails.
@@ -123,28 +126,30 @@ pub struct Renewal {
     issuer: Option<Arc<Issuer>>,
     means: Means,
     turn: Arc<Mutex<()>>,
+    by_hand: Arc<Joined<Result<Arc<Snapshot>, Arc<RenewError>>>>,
 }
 
 impl Renewal {
     /// Renewal by `issuer`; `None`: off.
     pub fn new(issuer: Option<Issuer>, means: Means) -> Self {
-        Self { issuer: issuer.map(Arc::new), means, turn: Arc::default() }
+        Self { issuer: issuer.map(Arc::new), means, turn: Arc::default(), by_hand: Arc::default() }
     }
 
-    /// Asks the issuer now and installs what it answers.
+    /// Asks the issuer now and installs what it answers; what is done for another who asked just so does for `who`, too.
     ///
     /// # Errors
     /// See [`RenewError`].
-    pub async fn renew(&self, who: By) -> Result<Arc<Snapshot>, RenewError> {
+    pub async fn renew(&self, who: By) -> Result<Arc<Snapshot>, Arc<RenewError>> {
         let this = self.clone();
-        let task = self.means.control.spawn(async move {
+        let work = || async move {
             let done = this.in_turn(None, who.clone()).await;
             if let Err(error) = &done {
-                this.note(error, who);
+                this.note(error, who).await;
             }
-            done
-        });
-        task.await.map_err(RenewError::Interrupted)?
+            done.map_err(Arc::new)
+        };
+        let done = self.by_hand.run(&self.means.control, work).await;
+        done.unwrap_or_else(|| Err(Arc::new(RenewError::Interrupted)))
     }
 
     /// Renews by schedule, for ever; returns at once when renewal is off.
@@ -194,7 +199,11 @@ impl Renewal {
                 *said = Said::default();
             }
             // It was changed by somebody: whether it is due is to be seen.
-            Err(RenewError::Install(InstallError::Superseded) | RenewError::NoLicense) => {}
+            Err(
+                RenewError::Install(InstallError::Superseded)
+                | RenewError::NoLicense
+                | RenewError::Busy,
+            ) => {}
             Err(error) => {
                 schedule.failed(now, error.retry_after(), random::fraction());
                 self.failed(error, who, schedule.failures(), said).await;
@@ -202,14 +211,17 @@ impl Renewal {
         }
     }
 
-    /// Records, tells and logs `error`, the last of `failures` in a row, unless it is what was said last.
+    /// Records, tells and logs `error`, the last of `failures` in a row, unless its kind was said before.
     async fn failed(&self, error: RenewError, who: By, failures: u32, said: &mut Said) {
         let in_force = self.means.reader.snapshot().in_force(self.means.clock.now());
         let license = in_force.license.as_deref().map(name).unwrap_or_default();
         let failing = Failing { license, reason: error.reason() };
-        let is_new = said.logged.as_ref() != Some(&failing);
+        for said in [&mut said.logged, &mut said.told] {
+            said.retain(|said| said.license == failing.license);
+        }
+        let is_new = !said.logged.contains(&failing);
         if is_new {
-            self.note(&error, who);
+            self.note(&error, who).await;
         }
         let error = format!("{:#}", anyhow::Error::new(error));
         if is_new {
@@ -218,10 +230,10 @@ impl Renewal {
                 failures,
                 "the license could not be renewed; what is in force stays, and the issuer is asked again"
             );
+            said.logged.push(failing.clone());
         }
-        said.logged = Some(failing.clone());
-        if said.told.as_ref() != Some(&failing) && self.tell(&failing, &error, &in_force).await {
-            said.told = Some(failing);
+        if !said.told.contains(&failing) && self.tell(&failing, &error, &in_force).await {
+            said.told.push(failing);
         }
     }
 
@@ -250,8 +262,11 @@ impl Renewal {
     ) -> Result<Arc<Snapshot>, RenewError> {
         let Means { reader, writer, .. } = &self.means;
         let not_stored = |error| RenewError::Install(InstallError::NotStored(error));
-        let span = issuer.timeout() + TIME_TO_KEEP;
+        let (span, began) = (issuer.timeout() + TIME_TO_KEEP, Instant::now());
         while !writer.lease(Lease::Renewal, span).await.map_err(not_stored)? {
+            if began.elapsed() > span {
+                return Err(RenewError::Busy);
+            }
             tokio::time::sleep(WAIT_FOR_ANOTHER).await;
             // What the other one got is what would be renewed next.
             writer.follow().await.map_err(not_stored)?;
@@ -269,12 +284,19 @@ impl Renewal {
         let before = self.means.reader.snapshot();
         let license = before.license(self.means.clock.now()).ok_or(RenewError::NoLicense)?;
         let Reply { token, date } = issuer.ask(license, &before.policy().root_url).await;
-        if let Some(date) = date {
+        let by = Origin::Renewal { of: license.clone(), started_at_revision: before.revision() };
+        let renewed = match token {
+            Ok(token) => {
+                let installed = self.means.installer.install(token, by, who).await;
+                installed.map_err(RenewError::Install)
+            }
+            Err(error) => Err(error.into()),
+        };
+        // Over plain http its token has to show that it was the issuer who said what day it is.
+        if let Some(date) = date.filter(|_| renewed.is_ok() || issuer.is_secured()) {
             self.means.writer.saw(date);
         }
-        let token = token?;
-        let by = Origin::Renewal { of: license.clone(), started_at_revision: before.revision() };
-        self.means.installer.install(token, by, who).await.map_err(RenewError::Install)
+        renewed
     }
 
     /// Tells that renewal fails, once for each license and reason: whether it is queued.
@@ -297,10 +319,10 @@ impl Renewal {
     }
 
     /// Records a renewal that brought nothing to be installed; what was not installed is recorded by the store.
-    fn note(&self, error: &RenewError, who: By) {
+    async fn note(&self, error: &RenewError, who: By) {
         if !matches!(error, RenewError::Install(_)) {
-            let reason = error.reason().to_owned();
-            self.means.writer.note(Action::Renew, error.outcome(), reason, who);
+            let (outcome, reason) = (error.outcome(), error.reason());
+            self.means.writer.note(Action::Renew, outcome, reason, who).await;
         }
     }
 }

@@ -284,8 +284,9 @@ mod tests {
         assert_eq!(next(&json!({ "iat": now, "tok_exp_warn_days": 400 })), 3600);
         assert_eq!(next(&json!({ "iat": now })), DAY + 30);
         // Those that would have ended by then.
-        assert_eq!(next(&json!({ "iat": now, "exp": now + 1800 })), 900);
-        assert_eq!(next(&json!({ "iat": now, "exp": now + 10 })), 60);
+        let warning = |exp: u64| json!({ "iat": now, "exp": exp, "tok_exp_warn_days": 1 });
+        assert_eq!(next(&warning(now + 1800)), 900);
+        assert_eq!(next(&warning(now + 10)), 60);
         assert_eq!(next(&json!({ "exp": now - 10 })), 3600);
     }
 

@@ -106,13 +106,13 @@ pub(super) fn line(record: &Record, prev: &Hash) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// What `line` says is stored, when it is of a change of the stored license that went well.
-pub(super) fn stored_by(line: &[u8]) -> Option<Option<Brief>> {
+/// What `line` says was done and is stored now, when it is of a change of the stored license that went well.
+pub(super) fn stored_by(line: &[u8]) -> Option<(Action, Option<Brief>)> {
     let told: Told = serde_json::from_slice(line).ok()?;
     let changes = [Action::Install, Action::Renew, Action::Rollback, Action::Remove];
-    let changed = changes.iter().any(|action| action.as_str() == told.action);
+    let action = changes.into_iter().find(|action| action.as_str() == told.action)?;
     let brief = |told: ToldBrief| Brief { jti: told.jti, lid: told.lid, status: told.status };
-    (changed && told.outcome == Outcome::Ok.as_str()).then(|| told.new.map(brief))
+    (told.outcome == Outcome::Ok.as_str()).then(|| (action, told.new.map(brief)))
 }
 
 /// The log of one directory, open for writing.
@@ -150,7 +150,7 @@ impl Audit {
     }
 
     /// What the last line says is stored; see [`stored_by`].
-    pub(super) fn stored(&mut self) -> Result<Option<Option<Brief>>, Error> {
+    pub(super) fn stored(&mut self) -> Result<Option<(Action, Option<Brief>)>, Error> {
         if !self.path().exists() && self.rotated()?.is_empty() {
             return Ok(None);
         }

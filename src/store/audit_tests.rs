@@ -105,19 +105,20 @@ fn a_line_has_its_members_in_order_and_names_the_hash_of_the_one_before() {
 fn the_last_line_tells_what_is_stored_if_it_is_of_a_change_that_went_well() {
     let some = Some(brief("n"));
     let cases = [
-        (Action::Install, Outcome::Ok, some.clone(), Some(some.clone())),
-        (Action::Renew, Outcome::Ok, some.clone(), Some(some.clone())),
-        (Action::Rollback, Outcome::Ok, some.clone(), Some(some.clone())),
-        (Action::Remove, Outcome::Ok, None, Some(None)),
-        (Action::Install, Outcome::Refused, some.clone(), None),
-        (Action::Remove, Outcome::Failed, None, None),
-        (Action::File, Outcome::Ok, some, None),
+        (Action::Install, Outcome::Ok, some.clone(), true),
+        (Action::Renew, Outcome::Ok, some.clone(), true),
+        (Action::Rollback, Outcome::Ok, some.clone(), true),
+        (Action::Remove, Outcome::Ok, None, true),
+        (Action::Install, Outcome::Refused, some.clone(), false),
+        (Action::Remove, Outcome::Failed, None, false),
+        (Action::File, Outcome::Ok, some, false),
     ];
-    for (action, outcome, new, expected) in cases {
+    for (action, outcome, new, tells) in cases {
         let scene = Scene::new();
         assert_eq!(scene.open(NEVER).stored().expect("read"), None);
         assert!(scene.names().is_empty(), "asking writes nothing");
-        scene.open(NEVER).append(&record(action, outcome, new)).expect("kept");
+        scene.open(NEVER).append(&record(action, outcome, new.clone())).expect("kept");
+        let expected = tells.then_some((action, new));
         assert_eq!(scene.open(NEVER).stored().expect("read"), expected, "{action:?} {outcome:?}");
     }
     assert_eq!(Audit::new("/nowhere/at/all".into(), NEVER).stored().expect("nothing"), None);
@@ -169,7 +170,10 @@ fn a_crash_between_the_renaming_and_the_first_line_keeps_the_chain() {
         if !torn.is_empty() {
             fs::write(scene.path(), torn).expect("written");
         }
-        assert_eq!(scene.open(NEVER).stored().expect("read"), Some(Some(brief("a"))));
+        assert_eq!(
+            scene.open(NEVER).stored().expect("read"),
+            Some((Action::Install, Some(brief("a"))))
+        );
         scene.open(NEVER).append(&installed("b")).expect("kept");
         assert_eq!(scene.verified().lines, 2);
     }
@@ -189,7 +193,7 @@ fn the_disk_may_fill_in_the_middle_of_a_line() {
     let error = audit.append(&installed("b")).expect_err("no room");
     assert_eq!(error.to_string(), format!("cannot append to {}", scene.path().display()));
     assert_eq!(scene.lines(), before);
-    assert_eq!(audit.stored().expect("read"), Some(Some(brief("a"))));
+    assert_eq!(audit.stored().expect("read"), Some((Action::Install, Some(brief("a")))));
     audit.disk = whole;
     audit.append(&installed("c")).expect("kept");
     assert_eq!(scene.verified().lines, 2);
@@ -211,7 +215,7 @@ fn a_line_that_was_not_synced_and_cannot_be_taken_back_is_taken_back_later() {
     audit.stored().expect_err("not to be told");
     assert_eq!(scene.lines().len(), 2);
     audit.disk = whole;
-    assert_eq!(audit.stored().expect("read"), Some(Some(brief("a"))));
+    assert_eq!(audit.stored().expect("read"), Some((Action::Install, Some(brief("a")))));
     audit.append(&installed("d")).expect("kept");
     assert_eq!(scene.lines().len(), 2);
     assert_eq!(scene.verified().lines, 2);

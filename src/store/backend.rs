@@ -104,9 +104,9 @@ pub(super) struct Kept {
     pub(super) revocations: Option<String>,
     /// The newest time seen.
     pub(super) newest_time: Option<UnixTime>,
-    /// What the audit log's last line says is stored, when it is of a change that went well: a crash between the line and
-    /// the change is told by it. `Some(None)`: nothing is.
-    pub(super) audited: Option<Option<Brief>>,
+    /// What the audit log's last line says was done and is stored, if anything, when it is of a change that went well: a
+    /// crash between the line and the change is told by it.
+    pub(super) audited: Option<(Action, Option<Brief>)>,
 }
 
 /// Whether `moment` may have been seen: what is beyond the year 9999 is no time but damage.

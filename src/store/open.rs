@@ -131,9 +131,14 @@ impl Held {
         self.backend.clear(&left);
         self.entries = entries;
         self.former = history::verified(&self.entries, &self.trust);
+<<<<<<< HEAD
         // What is stored is not known, when it could not be read.
         if let Some(audited) = audited.filter(|_| !is_unread) {
             self.reconcile(audited.as_ref(), token.is_some(), faults);
+=======
+        if let Some((action, promised)) = audited {
+            self.reconcile(action, promised, token.is_some(), faults);
+>>>>>>> main
         }
         self.copy_down();
         self.put_list_back();
@@ -185,21 +190,26 @@ impl Held {
     }
 
     /// Tells the audit log that its last change never took effect, when a crash came between the two.
-    fn reconcile(&mut self, audited: Option<&Brief>, is_kept: bool, faults: &mut Vec<Fault>) {
+    fn reconcile(
+        &mut self,
+        action: Action,
+        promised: Option<Brief>,
+        is_kept: bool,
+        faults: &mut Vec<Fault>,
+    ) {
         let names = |license: &License, brief: &Brief| {
             let claims = license.claims();
             (claims.jti.as_deref().unwrap_or_default(), &*claims.lid) == (&*brief.jti, &*brief.lid)
         };
-        let agree = match (audited, self.store.license()) {
+        let agree = match (&promised, self.store.license()) {
             (Some(brief), Some(license)) => names(license, brief),
             // What does not verify now is told otherwise.
             (Some(_), None) => is_kept,
             (None, stored) => stored.is_none(),
         };
         if !agree {
-            let action = if audited.is_some() { Action::Install } else { Action::Remove };
             let who = By::itself("license-gate");
-            self.note(action, Outcome::Failed, "interrupted", audited.cloned(), &who);
+            self.note(action, Outcome::Failed, "interrupted", promised, &who);
             faults.push(Fault::Unfinished);
         }
     }

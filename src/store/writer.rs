@@ -1,6 +1,5 @@
 //! The changing half: one change at a time, each to its end even if whoever asked for it has left.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -68,11 +67,10 @@ impl Writer {
         done.map_err(RemoveError::Interrupted)?
     }
 
-    /// Records a change that ended before it came here. Nobody waits for that.
-    pub fn note(&self, action: Action, outcome: Outcome, reason: String, who: By) {
-        self.in_passing(move |held| {
-            held.note(action, outcome, &reason, None, &who);
-        });
+    /// Records a change that ended before it came here. Waited for, the record outlives the gate as the answer does.
+    pub async fn note(&self, action: Action, outcome: Outcome, reason: &'static str, who: By) {
+        // That it cannot be recorded is told where it is tried.
+        let _ = self.in_turn(move |held| held.note(action, outcome, reason, None, &who)).await;
     }
 
     /// Takes the content of `license.file`; `None`: the gate is stopping.
@@ -219,20 +217,8 @@ impl Writer {
         &self,
         change: impl FnOnce(&mut Held) -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        // The task is what makes a change independent of its client: dropping a handle does not stop it.
-        self.control.spawn(self.turn(change)).await?
-    }
-
-    /// As [`Self::in_turn`], with nobody waiting for it.
-    fn in_passing(&self, change: impl FnOnce(&mut Held) + Send + 'static) {
-        drop(self.control.spawn(self.turn(change)));
-    }
-
-    fn turn<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut Held) -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T, JoinError>> + Send + 'static {
         let (held, control) = (self.held.clone(), self.control.clone());
+<<<<<<< HEAD
         let asked = Instant::now();
         async move {
             let mut held: OwnedMutexGuard<_> = held.lock_owned().await;
@@ -244,5 +230,13 @@ impl Writer {
             };
             control.spawn_blocking(turn).await
         }
+=======
+        let turn = async move {
+            let mut held: OwnedMutexGuard<_> = held.lock_owned().await;
+            control.spawn_blocking(move || change(&mut held)).await
+        };
+        // The task is what makes a change independent of its client: dropping a handle does not stop it.
+        self.control.spawn(turn).await?
+>>>>>>> main
     }
 }

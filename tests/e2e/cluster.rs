@@ -36,9 +36,17 @@ impl Cluster {
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let this = Self { dir, port };
+        let mut this = Self { dir, port: 0 };
         this.initialise();
+        // A port that is free may be taken by another test before the server has it.
+        for _ in 0..5 {
+            this.port = free_port();
+            let port = format!("port = {}\n", this.port);
+            fs::write(this.data().join("postgresql.auto.conf"), port).unwrap();
+            if this.starting().output().unwrap().status.success() {
+                return this;
+            }
+        }
         this.up();
         this
     }
@@ -69,7 +77,7 @@ impl Cluster {
             writeln!(settings, "{line}").unwrap();
         }
         let here = self.dir.path().display();
-        writeln!(settings, "port = {}\nunix_socket_directories = '{here}/run'", self.port).unwrap();
+        writeln!(settings, "unix_socket_directories = '{here}/run'").unwrap();
         writeln!(
             settings,
             "ssl_cert_file = '{here}/server.pem'\nssl_key_file = '{here}/server.key'"
@@ -82,8 +90,14 @@ impl Cluster {
 
     /// Starts it again.
     pub(crate) fn up(&self) {
+        run(&mut self.starting());
+    }
+
+    fn starting(&self) -> Command {
         let log = self.dir.path().join("run/log");
-        run(self.control("start").arg("--log").arg(log).arg("--wait"));
+        let mut command = self.control("start");
+        command.arg("--log").arg(log).arg("--wait");
+        command
     }
 
     /// Ends it.
@@ -260,6 +274,10 @@ fn server_user() -> Option<u32> {
         said.trim().parse::<u32>().unwrap()
     };
     (id(&["-u"]) == 0).then(|| id(&["-u", "postgres"]))
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn run(command: &mut Command) -> String {

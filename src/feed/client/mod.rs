@@ -169,6 +169,11 @@ impl Endpoint {
         answered.unwrap_or_else(|_| Err(self.failed(Fault::Timeout(self.timeout))))
     }
 
+    /// Whether who answers has shown a certificate.
+    pub const fn is_secured(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The longest a call takes.
     pub const fn timeout(&self) -> Duration {
         self.timeout

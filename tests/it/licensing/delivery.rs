@@ -180,7 +180,8 @@ fn an_event_that_cannot_be_queued_is_queued_when_it_can_be() {
     let (gate, receiver) = telling();
     let queue = gate.data().join("events.json");
     std::fs::create_dir_all(&queue).expect("made");
-    let token = gate.vendor.token().with("iat", NOW).with("exp", NOW + 2 * DAY).sign();
+    let token = gate.vendor.token().with("iat", NOW).with("exp", NOW + 2 * DAY);
+    let token = token.with("tok_exp_warn_days", 3).sign();
     gate.post(&token).is(200);
     gate.log().wait_for("an event cannot be queued now; that is tried again");
     (1..4).for_each(|look| gate.pass(NOW + look * 300, LOOPS));

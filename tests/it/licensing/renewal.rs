@@ -333,7 +333,7 @@ fn a_license_removed_and_installed_again_while_the_issuer_thinks_is_another() {
 }
 
 #[test]
-fn one_is_renewed_at_a_time() {
+fn one_is_renewed_at_a_time_for_all_who_ask_meanwhile() {
     let renewing = Renewing::new();
     let renew = || renewing.scene.admin("POST", "/api/licensing/token/renew").json(&json!({}));
     let token = renewing.newer().sign();
@@ -345,7 +345,9 @@ fn one_is_renewed_at_a_time() {
     renewing.scene.check();
     renewing.issuer.release();
     pending.into_iter().for_each(|pending| drop(pending.answer().is(200)));
-    assert_eq!((renewing.issuer.questions().len(), renewing.issuer.most_open()), (4, 1));
+    // Those whose credentials took longer to be looked at than the issuer to answer are renewed for once more.
+    let (questions, at_once) = (renewing.issuer.questions().len(), renewing.issuer.most_open());
+    assert!(questions <= 2 && at_once == 1, "{questions} questions, {at_once} at once");
     renewing.scene.holds(&token);
 }
 
@@ -359,9 +361,8 @@ fn a_renewal_ends_even_if_whoever_asked_has_left() {
     asked.hang_up();
     renewing.scene.check();
     renewing.issuer.release();
-    // The next one waits for its turn, and asks with what the first one got.
-    renewing.scene.renew().is(200);
-    assert!(renewing.issuer.wait_for(2).head.contains(&token), "the first one was installed");
+    renewing.scene.gate.log().wait_for(&format!("license.jti={}", jti(&token)));
+    renewing.scene.holds(&token);
 }
 
 #[test]

@@ -94,6 +94,26 @@ fn failures_are_repeated_at_growing_distances_of_an_hour_at_most() {
 }
 
 #[test]
+fn failures_that_take_turns_are_told_once_each_until_it_goes_well() {
+    let issuer = Issuer::playing(Script::HangsUp);
+    let gate = renewing(&issuer, usual);
+    let start = NOW + DAY + 60;
+    let refusal = || Script::Says(issuer::answer("403 Forbidden", ""));
+    for hour in 0..20 {
+        issuer.play(if hour % 2 == 0 { Script::HangsUp } else { refusal() });
+        gate.pass(start + hour * HOUR, LOOPS);
+    }
+    assert!(issuer.connections() >= 15, "{} calls", issuer.connections());
+    let told = || gate.log().count("the license could not be renewed");
+    assert_eq!(told(), 2);
+    issuer.play(Script::Grants(issued(&gate, start + 21 * HOUR)));
+    gate.pass(start + 22 * HOUR, LOOPS);
+    issuer.play(refusal());
+    gate.pass(start + 48 * HOUR, LOOPS);
+    assert_eq!(told(), 3, "another story");
+}
+
+#[test]
 fn an_issuer_that_says_when_is_asked_then() {
     let busy = "HTTP/1.1 503 Busy\r\nRetry-After: 18000\r\nContent-Length: 0\r\n\r\n";
     let issuer = Issuer::playing(Script::Says(busy.into()));

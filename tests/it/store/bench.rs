@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use license_gate::api;
 use license_gate::clock::{Clock, UnixTime};
 use license_gate::license::{self, Policy, RootUrl, Source, Token};
-use license_gate::store::{self, By, Config, Means, Offered, Origin, Store, Trust};
+use license_gate::store::{self, By, Config, FileError, Means, Offered, Origin, Store, Trust};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -18,6 +19,7 @@ use super::papers::{PAPERS, Paper, paper, papers};
 use super::readers::{Moment, Readers, State};
 use super::trail::{self, Line};
 use super::world::{Change, Content, Obstacle, World};
+use crate::support::gate::PATIENCE;
 use crate::support::vendor::ROOT_URL;
 
 /// See the module.
@@ -152,8 +154,17 @@ impl<'a> Bench<'a> {
             metrics: Arc::default(),
             control: self.runtime.handle().clone(),
         };
-        let offered = offered(&self.world.content);
-        let store = store::open(&self.config, Some(offered), means).expect("a store");
+        let end = Instant::now() + PATIENCE;
+        let store = loop {
+            let offered = offered(&self.world.content);
+            match store::open(&self.config, Some(offered), means.clone()) {
+                // A program that another test starts just now has the lock with it until it has begun.
+                Err(store::Error::File(FileError::Locked { .. })) if Instant::now() < end => {
+                    std::thread::yield_now();
+                }
+                opened => break opened.expect("a store"),
+            }
+        };
         self.life += 1;
         self.readers.turn_to(self.life, store.reader.clone());
         self.store = Some(store);

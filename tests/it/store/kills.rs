@@ -71,7 +71,7 @@ impl Client {
             let id = answer.value("x-request-id").expect("an id").to_owned();
             lived.answered.push((asked, id, answer.status));
             // Whoever hears it may have heard enough.
-            self.tell.iter().for_each(|tell| drop(tell.send(())));
+            self.tell.iter().for_each(|tell| tell.send(()).unwrap_or_default());
         }
         lived
     }

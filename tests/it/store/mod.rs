@@ -1,7 +1,9 @@
 //! The store: whatever comes over it, a restart finds what was answered last.
 
+mod audit;
 mod bench;
 mod crash;
+mod full;
 mod kept;
 mod kills;
 mod papers;

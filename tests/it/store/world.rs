@@ -131,15 +131,13 @@ impl World {
         (self.file, self.waiting, self.revision) = (None, None, 0);
         // What the log promised, and a crash prevented, is told.
         let stored = self.kept.stored.as_ref().map(Paper::jti);
-        let promised = self.lines.last().filter(|line| line.is_change()).map(|line| &line.new);
-        if let Some(promised) = promised.filter(|promised| **promised != stored).cloned() {
-            let action = if promised.is_some() { "install" } else { "remove" };
+        let promised = self.lines.last().filter(|line| line.is_change() && line.new != stored);
+        if let Some(promised) = promised.cloned() {
             self.lines.push(Line {
-                action: action.to_owned(),
                 outcome: "failed".to_owned(),
                 reason: "interrupted".to_owned(),
                 old: stored,
-                new: promised,
+                ..promised
             });
         }
         self.offer(Obstacle::Nothing);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::program::passing;
+use super::program::{bounded, passing};
 
 /// Longest wait for anything a test awaits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,6 +23,7 @@ pub(crate) struct Builder {
     dir: Option<TempDir>,
     unread: bool,
     passed: Option<(String, OwnedFd)>,
+    bounded: bool,
     environment: Vec<(String, String)>,
 }
 
@@ -48,6 +49,7 @@ impl Builder {
             dir: None,
             unread: false,
             passed: None,
+            bounded: false,
             environment: Vec::new(),
         }
     }
@@ -76,6 +78,12 @@ impl Builder {
         self
     }
 
+    /// Can be given a disk that is full; see [`Gate::bound`].
+    pub(crate) fn bounded(mut self, bounded: bool) -> Self {
+        self.bounded = bounded;
+        self
+    }
+
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -89,6 +97,7 @@ impl Builder {
         std::fs::write(&config, toml(&self.upstream, &self.settings)).expect("a configuration");
         let mut command = match self.passed {
             Some((name, socket)) => passing(&name, socket),
+            None if self.bounded => bounded(),
             None => Command::new(env!("CARGO_BIN_EXE_license-gate")),
         };
         // Whoever runs the tests may sit behind a proxy; the gates among them do not.
@@ -163,6 +172,15 @@ impl Gate {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// From now on no file of a [`bounded`](Builder::bounded) gate grows beyond so many bytes: what is more is not
+    /// written, as on a disk that is full. `None`: there is room again.
+    pub(crate) fn bound(&self, bytes: Option<u64>) {
+        let bytes = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let (bound, pid) = (format!("--fsize={bytes}:"), self.pid().to_string());
+        let set = Command::new("prlimit").args(["--pid", &pid, &bound]).status();
+        assert!(set.expect("prlimit").success());
     }
 
     /// Ends it at once, as a power cut would; what it leaves behind.

@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     dir: TempDir,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    bounded: bool,
 }
 
 /// A scene that plays.
@@ -47,6 +48,7 @@ pub(crate) struct Scene {
     pub(crate) dashboard: Dashboard,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    bounded: bool,
 }
 
 impl Setup {
@@ -67,7 +69,7 @@ impl Setup {
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
         let dashboard = Dashboard::knowing(USERS);
-        Self { vendor, dashboard, dir, settings, environment: Vec::new() }
+        Self { vendor, dashboard, dir, settings, environment: Vec::new(), bounded: false }
     }
 
     /// Sets `key` (dotted) to a TOML `value`.
@@ -80,6 +82,12 @@ impl Setup {
     /// Sets a variable of the gate's environment.
     pub(crate) fn env(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The gate's disk can be full; see [`Gate::bound`].
+    pub(crate) fn bounded(mut self) -> Self {
+        self.bounded = true;
         self
     }
 
@@ -109,9 +117,10 @@ impl Setup {
 
     /// Starts the gate.
     pub(crate) fn start(self) -> Scene {
-        let Self { vendor, dashboard, dir, settings, environment } = self;
-        let gate = builder(&dashboard, &settings, &environment).in_dir(dir).start();
-        Scene { gate, vendor, dashboard, settings, environment }
+        let Self { vendor, dashboard, dir, settings, environment, bounded } = self;
+        let gate = builder(&dashboard, &settings, &environment).bounded(bounded);
+        let gate = gate.in_dir(dir).start();
+        Scene { gate, vendor, dashboard, settings, environment, bounded }
     }
 }
 
@@ -138,11 +147,12 @@ impl Scene {
 
     /// Kills the gate, does `work` while there is none, and starts another on what it left.
     pub(crate) fn restart_after(self, work: impl FnOnce()) -> Self {
-        let Self { gate, vendor, dashboard, settings, environment } = self;
+        let Self { gate, vendor, dashboard, settings, environment, bounded } = self;
         let dir = gate.kill();
         work();
-        let gate = builder(&dashboard, &settings, &environment).in_dir(dir).start();
-        Self { gate, vendor, dashboard, settings, environment }
+        let gate = builder(&dashboard, &settings, &environment).bounded(bounded);
+        let gate = gate.in_dir(dir).start();
+        Self { gate, vendor, dashboard, settings, environment, bounded }
     }
 
     /// A request to the gate by nobody.
