@@ -223,6 +223,7 @@ impl Held {
         reason: &str,
         who: &By,
     ) -> Result<Arc<Snapshot>, Error> {
+        self.record_waiting();
         let token = license.as_ref().map(|license| license.token().as_str());
         let known = self.entries.iter().map(|entry| &entry.id).chain(&self.unread);
         let known = known.map(String::as_str);

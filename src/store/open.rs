@@ -131,14 +131,9 @@ impl Held {
         self.backend.clear(&left);
         self.entries = entries;
         self.former = history::verified(&self.entries, &self.trust);
-<<<<<<< HEAD
         // What is stored is not known, when it could not be read.
-        if let Some(audited) = audited.filter(|_| !is_unread) {
-            self.reconcile(audited.as_ref(), token.is_some(), faults);
-=======
-        if let Some((action, promised)) = audited {
+        if let Some((action, promised)) = audited.filter(|_| !is_unread) {
             self.reconcile(action, promised, token.is_some(), faults);
->>>>>>> main
         }
         self.copy_down();
         self.put_list_back();

@@ -68,7 +68,7 @@ impl Held {
     }
 
     /// Writes the lines that wait, the oldest first, as far as that can be done.
-    fn record_waiting(&mut self) {
+    pub(super) fn record_waiting(&mut self) {
         while let Some(line) = self.unrecorded.lines.front() {
             let done = self.backend.record(&line.record);
             self.written(&done);

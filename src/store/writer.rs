@@ -218,25 +218,18 @@ impl Writer {
         change: impl FnOnce(&mut Held) -> T + Send + 'static,
     ) -> Result<T, JoinError> {
         let (held, control) = (self.held.clone(), self.control.clone());
-<<<<<<< HEAD
         let asked = Instant::now();
-        async move {
+        let turn = async move {
             let mut held: OwnedMutexGuard<_> = held.lock_owned().await;
-            let turn = move || {
+            let work = move || {
                 held.backend.asked(asked);
                 let done = change(&mut held);
                 held.shared.behind.store(held.is_behind(), Ordering::Relaxed);
                 done
             };
-            control.spawn_blocking(turn).await
-        }
-=======
-        let turn = async move {
-            let mut held: OwnedMutexGuard<_> = held.lock_owned().await;
-            control.spawn_blocking(move || change(&mut held)).await
+            control.spawn_blocking(work).await
         };
         // The task is what makes a change independent of its client: dropping a handle does not stop it.
         self.control.spawn(turn).await?
->>>>>>> main
     }
 }

@@ -68,6 +68,7 @@ impl<'a> Bench<'a> {
         put_in_the_way(self.home.path(), obstacle);
         let done = self.runtime.block_on(self.ask(change));
         clear_the_way(self.home.path(), obstacle);
+        self.runtime.block_on(self.store().writer.catch_up());
         let expected = self.world.make(change, obstacle);
         assert_eq!(done.is_ok(), expected.is_ok(), "{done:?} {expected:?}");
         self.note_state();

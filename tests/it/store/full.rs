@@ -49,6 +49,8 @@ struct Scarce {
     history: Value,
     kept: BTreeMap<String, String>,
     lines: Vec<String>,
+    /// Lines that come when there is room.
+    waiting: Vec<String>,
 }
 
 impl Scarce {
@@ -61,7 +63,7 @@ impl Scarce {
         scene.install(&stored);
         let (history, kept, lines) = (history(&scene), kept(&scene), outcomes(&scene));
         scene.gate.bound(Some(room(&scene)));
-        Self { scene, stored, history, kept, lines }
+        Self { scene, stored, history, kept, lines, waiting: Vec::new() }
     }
 
     /// Changes are refused, and nothing else is different from before but `more` lines in the log.
@@ -92,6 +94,7 @@ impl Scarce {
         self.scene.gate.bound(None);
         let token = small(&self.scene);
         self.scene.install(&token);
+        self.lines.append(&mut self.waiting);
         self.lines.push("install ok ".into());
         self.scene.holds(&token);
         assert_eq!(history(&self.scene)[0]["jti"], jti(&self.stored));
@@ -121,7 +124,10 @@ fn in_the_middle_of_an_audit_line() {
         // What is refused anyway is refused for its own reason.
         scarce.scene.post("garbage").fails(400, "licensing.token.malformed");
         scarce.is_as_before();
-        scarce.scene.gate.log().wait_for("lines of the audit log are lost");
+        scarce.scene.gate.log().wait_for("the audit log cannot be written: its lines wait");
+        let failed = ["install failed not-stored", "remove failed not-stored"];
+        let waiting = [&failed[..], &failed[..], &["install refused malformed"]].concat();
+        scarce.waiting = waiting.into_iter().map(str::to_owned).collect();
         scarce.recovers();
     }
 }
@@ -163,5 +169,7 @@ fn a_gate_killed_on_a_full_disk_starts_with_what_was_in_force() {
     scarce.is_as_before();
     scarce.scene.gate.bound(Some(1));
     scarce.refuses(|scene| scene.post(&small(scene)), &[]);
+    // What waited when the gate was killed is lost.
+    scarce.waiting = vec!["install failed not-stored".to_owned()];
     scarce.recovers();
 }

@@ -187,9 +187,9 @@ impl World {
     }
 
     fn offer(&mut self, obstacle: Obstacle) {
-        self.waiting = None;
         let refused = match self.content {
             Content::Paper(place) => {
+                self.waiting = None;
                 let offered = paper(place);
                 if self.file.as_ref() != Some(&offered) {
                     self.take(offered, obstacle);
@@ -212,9 +212,7 @@ impl World {
         }
         if self.noted.as_ref() != Some(&offered) {
             self.note("file", "ok", "", Some(&offered), obstacle);
-            if obstacle != Obstacle::Audit {
-                self.noted = Some(offered.clone());
-            }
+            self.noted = Some(offered.clone());
         }
         self.file = Some(offered);
         self.revision += 1;
@@ -228,7 +226,8 @@ impl World {
         new: Option<&Paper>,
         obstacle: Obstacle,
     ) {
-        if obstacle == Obstacle::Audit {
+        // Other lines wait, and are written when the obstacle is gone.
+        if obstacle == Obstacle::Audit && (action, outcome) == ("remove", "ok") {
             return;
         }
         let old = if action == "file" { &self.file } else { &self.kept.stored };
