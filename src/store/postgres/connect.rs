@@ -31,6 +31,8 @@ pub(super) enum Trouble {
     Resting,
     #[error("the connection is closed")]
     Closed,
+    #[error("its encoding is {0}: make it with the encoding UTF8")]
+    Encoding(String),
     #[error("nothing was ever read of it")]
     Unread,
     #[error("{host}")]

@@ -20,12 +20,24 @@ const LOCK: &str = "select pg_advisory_xact_lock(7811882084966)";
 
 /// Makes sure that the tables are those of [`VERSION`]; makes them, or changes them, if it `may`.
 pub(super) async fn ready(client: &Client, may: bool) -> Result<(), Error> {
+    takes_any_name(client).await?;
     match version(client).await {
         Ok(found) if found == VERSION => Ok(()),
         Ok(found) if found > VERSION => Err(Error::SchemaTooNew { found, known: VERSION }),
         Ok(_) | Err(Error::SchemaLost) if may => migrate(client).await,
         Ok(_) => Err(Error::SchemaLost),
         Err(error) => Err(error),
+    }
+}
+
+/// A name that the database's encoding lacks would make every change by its bearer fail.
+async fn takes_any_name(client: &Client) -> Result<(), Error> {
+    let ask = "select current_setting('server_encoding')";
+    let row = client.query_typed_one(ask, &[]).await.map_err(error)?;
+    let encoding: String = row.try_get(0).map_err(error)?;
+    match encoding.as_str() {
+        "UTF8" | "SQL_ASCII" => Ok(()),
+        _ => Err(Trouble::Encoding(encoding).into()),
     }
 }
 

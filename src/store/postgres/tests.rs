@@ -440,6 +440,15 @@ fn a_user_without_rights_beyond_the_schema_is_enough() {
 }
 
 #[test]
+fn a_database_that_lacks_letters_is_refused() {
+    let scene = Scene::new();
+    scene.sql("create database latin encoding 'LATIN1' locale 'C' template template0");
+    let (_, fault) = scene.open_told(&scene.cluster.url("latin"), "one").expect("opened");
+    let fault = chain(&fault.expect("told"));
+    assert!(fault.contains("encoding is LATIN1"), "{fault}");
+}
+
+#[test]
 fn a_replica_that_starts_without_the_database_has_its_copy() {
     let scene = Scene::new();
     let mut replica = scene.replica("one");
