@@ -65,7 +65,7 @@ fn report(args: &Args, done: Imported, streams: &mut Streams<'_>) -> anyhow::Res
         streams.out,
         "license: {}\nformer licenses: {history}\nrevocation list: {}\nlines of the audit log: {lines}\n\
          events that wait: {events}\n\
-         Start every gate with store.url set to the database. {} is as it was: keep it until they run.",
+         Start every gate with store.url set to the database. {} is as it was, but for what a crash had left half done: keep it until they run.",
         there(license),
         there(revocations),
         Path::new(args.from.trim_start_matches("file:")).display(),
