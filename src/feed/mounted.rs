@@ -1,6 +1,9 @@
-//! What is mounted for the gate to read: one loop looks at all of it.
+//! What is mounted for the gate to read: a loop looks at each of it.
 
+use std::io;
 use std::path::Path;
+
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::keyring::{self, Keyring, WatchedKeys};
 use super::watch::{INTERVAL, WatchedFile};
@@ -17,38 +20,16 @@ pub struct Mounted {
     pub revocations: Option<WatchedFile>,
 }
 
-/// What one look found to have changed.
-struct Found {
-    mounted: Mounted,
-    keys: Option<crate::license::KeyFiles>,
-    license: Option<std::io::Result<Vec<u8>>>,
-    revocations: Option<std::io::Result<Vec<u8>>>,
-}
-
 impl Mounted {
     /// Looks for ever, and hands on what changed.
     pub async fn watch(self, keyring: Keyring, writer: Writer) {
-        let mut mounted = self;
-        loop {
-            // A file system that hangs must not hang the rest.
-            let Ok(found) = tokio::task::spawn_blocking(move || mounted.look()).await else {
-                return;
-            };
-            mounted = found.mounted;
-            if let Some(files) = &found.keys {
-                keyring::take(&keyring, files).await;
-            }
-            if let (Some(content), Some(file)) = (found.license, &mounted.license)
-                && let Some(offering) = writer.offer(content).await
-            {
-                tell(&offering, file.path());
-            }
-            if let (Some(content), Some(file)) = (found.revocations, &mounted.revocations) {
-                take_revocations(&writer, content, file.path()).await;
-            }
-            writer.catch_up().await;
-            tokio::time::sleep(INTERVAL).await;
-        }
+        let Self { keys, license, revocations } = self;
+        tokio::join!(
+            watch_keys(keys, &keyring),
+            watch_license(license, &writer),
+            watch_revocations(revocations, &writer),
+            catch_up(&writer),
+        );
     }
 
     /// Takes what is revoked at the start, before anybody asks. Blocks on the file.
@@ -59,12 +40,72 @@ impl Mounted {
             take_revocations(writer, content, file.path()).await;
         }
     }
+}
 
-    fn look(mut self) -> Found {
-        let keys = self.keys.look();
-        let license = self.license.as_mut().and_then(WatchedFile::look);
-        let revocations = self.revocations.as_mut().and_then(WatchedFile::look);
-        Found { mounted: self, keys, license, revocations }
+async fn watch_keys(keys: WatchedKeys, keyring: &Keyring) {
+    let mut watched = Watched::new(keys);
+    while let Some(files) = watched.next(WatchedKeys::look).await {
+        keyring::take(keyring, &files).await;
+    }
+}
+
+async fn watch_license(file: Option<WatchedFile>, writer: &Writer) {
+    let Some(file) = file else { return };
+    let path = file.path().to_owned();
+    let mut watched = Watched::new(file);
+    while let Some(content) = watched.next(WatchedFile::look).await {
+        if let Some(offering) = writer.offer(content).await {
+            tell(&offering, &path);
+        }
+    }
+}
+
+async fn watch_revocations(file: Option<WatchedFile>, writer: &Writer) {
+    let Some(file) = file else { return };
+    let path = file.path().to_owned();
+    let mut watched = Watched::new(file);
+    while let Some(content) = watched.next(WatchedFile::look).await {
+        take_revocations(writer, content, &path).await;
+    }
+}
+
+/// Something that is looked at again and again.
+struct Watched<W> {
+    /// `None` while it is being looked at.
+    at_rest: Option<W>,
+    looks: Interval,
+}
+
+impl<W: Send + 'static> Watched<W> {
+    fn new(watched: W) -> Self {
+        let mut looks = tokio::time::interval(INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { at_rest: Some(watched), looks }
+    }
+
+    /// What a `look` finds to be new, as soon as there is something. A file system that hangs holds up nothing else.
+    async fn next<C: Send + 'static>(&mut self, look: fn(&mut W) -> Option<C>) -> Option<C> {
+        loop {
+            self.looks.tick().await;
+            let mut watched = self.at_rest.take()?;
+            let looking = tokio::task::spawn_blocking(move || {
+                let found = look(&mut watched);
+                (watched, found)
+            });
+            let (watched, found) = looking.await.ok()?;
+            self.at_rest = Some(watched);
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+}
+
+/// Has what could not be kept tried again.
+async fn catch_up(writer: &Writer) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        writer.catch_up().await;
     }
 }
 
@@ -89,7 +130,7 @@ pub fn tell(offering: &Offering, path: &Path) {
     }
 }
 
-async fn take_revocations(writer: &Writer, content: std::io::Result<Vec<u8>>, path: &Path) {
+async fn take_revocations(writer: &Writer, content: io::Result<Vec<u8>>, path: &Path) {
     let path = path.display();
     let done = match content {
         Err(error) => {

@@ -77,7 +77,10 @@ impl News {
             return None;
         }
         let InForce { license, standing, .. } = in_force;
-        let changed = |message: String| Self::changed(&told.next, message);
+        // What was queued of another change before a crash is not this one.
+        let now = Told::of(in_force);
+        let about = format!("{} {} {}", told.next, now.license, now.status);
+        let changed = |message: String| Self::changed(&about, message);
         let Some(license) = license else {
             return Some(changed("There is no license any more.".to_owned()));
         };
@@ -88,8 +91,8 @@ impl News {
                 if standing.status() != Status::Expired {
                     return Some(changed(message));
                 }
-                let about = format!("{name} {}", license.claims().first_end().as_secs());
-                (Occasion::Expired, about, message.clone(), changed(message))
+                let end = format!("{name} {}", license.claims().first_end().as_secs());
+                (Occasion::Expired, end, message.clone(), changed(message))
             }
             None if told.license == name => {
                 return Some(changed("The license is valid now.".to_owned()));
@@ -141,4 +144,36 @@ fn taken_over(in_force: &InForce, told: &Told) -> String {
 pub(super) fn name(license: &License) -> String {
     let digest = digest::digest(&digest::SHA256, license.token().as_str().as_bytes());
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::license::{Algorithm, KeyPair, Standing, verify};
+
+    #[test]
+    fn what_a_crash_left_in_the_queue_is_told_apart_from_what_came_since() {
+        let issuer = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+        let in_force = |jti: &str| {
+            let claims = json!({ "sub": "https://a.example/", "lid": "L-1", "jti": jti, "exp": 9 });
+            let token = issuer.sign(&claims).expect("a token");
+            let license = verify(&token, &issuer.trusted()).expect("a license");
+            InForce {
+                license: Some(Arc::new(license)),
+                source: Source::Store,
+                why: Why::OnlyOne,
+                standing: Standing::Active,
+            }
+        };
+        let (one, other) = (in_force("J-1"), in_force("J-2"));
+        let told = Told { license: String::new(), status: 4, next: "n".to_owned() };
+        let about = |in_force| News::of(in_force, false, &told).expect("new").about;
+        assert_eq!(about(&one), about(&one), "told once, if the crash came before that was kept");
+        assert_ne!(about(&one), about(&other));
+        assert_eq!(News::of(&one, false, &Told::of(&one)), None);
+    }
 }
