@@ -40,7 +40,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             place: Place::File("data".into()),
-            copy: "data".into(),
+            copy: "data-copy".into(),
             history: 10,
             audit_max_bytes: 16 * 1024 * 1024,
         }
