@@ -12,7 +12,7 @@ pub struct Config {
     /// Where it is kept. Default: the directory `data`.
     pub place: Place,
     /// Directory of this gate's own copy when the store is a database: what it starts with while that is away. Default
-    /// `data`.
+    /// `data-copy`.
     pub copy: PathBuf,
     /// Former licenses kept for rollback. Default 10; 0: none.
     pub history: usize,
