@@ -203,7 +203,7 @@ impl App {
         }
         tls.map(|tls| tokio::spawn(watch(tls)));
         upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));
-        life.start();
+        let living = life.start();
         let mut threads = start(&mut bound, blueprint)?;
         threads.extend(access_writer);
         stop().await;
@@ -231,6 +231,7 @@ impl App {
         }
         drop(served);
         drop(bound);
+        living.leave().await;
         tracing::info!("stopped");
         Ok(())
     }

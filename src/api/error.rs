@@ -195,6 +195,7 @@ impl From<Arc<RenewError>> for Problem {
                 "Another replica renews the license and does not come to an end: look at the license, and try again later.",
             )
             .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
+            RenewError::Store(cause) => not_stored(cause),
             RenewError::Issuer(cause) => issuer(cause),
             RenewError::Install(InstallError::Rejected(rejection)) => Self::new(
                 StatusCode::BAD_GATEWAY,

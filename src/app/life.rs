@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::Error;
+use super::{Error, LAST_WORDS};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -13,7 +13,7 @@ use crate::feed::{
     Proxies, RemoteKeys, RemoteRevocations, Renewal, Wake, WatchedFile, WatchedKeys,
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
-use crate::store::{self, Means, Store, Trust, Writer};
+use crate::store::{self, Lease, Means, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
 
 /// What acts by itself while the gate runs.
@@ -33,7 +33,8 @@ pub(super) struct Life {
 
 impl Life {
     /// Starts all of it on the control runtime, to run until that ends.
-    pub(super) fn start(self) {
+    pub(super) fn start(self) -> Living {
+        let living = Living { writer: self.writer.clone() };
         tokio::spawn(store::follow_others(self.place, self.writer.clone()));
         tokio::spawn(self.mounted.watch(self.keyring, self.writer));
         tokio::spawn(self.monitor.run());
@@ -42,6 +43,21 @@ impl Life {
         self.keys.map(|fetch| tokio::spawn(fetch.run()));
         self.revocations.map(|fetch| tokio::spawn(fetch.run()));
         self.notifier.map(|notifier| tokio::spawn(notifier.run()));
+        living
+    }
+}
+
+/// A life that has started.
+pub(super) struct Living {
+    writer: Writer,
+}
+
+impl Living {
+    /// Lets another replica renew and tell from now on.
+    pub(super) async fn leave(self) {
+        // A database that is away lets go by itself.
+        let given = self.writer.give_lease_back(Lease::Schedule);
+        let _ = tokio::time::timeout(LAST_WORDS, given).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The issuer's keys from both places they come from, put together: files (`license.keys`) and `license.jwks_url`.
 //!
-//! The store believes the whole of them. A file that gives no key any more, half written perhaps, takes none away: its
-//! former ones stay until it gives others, or is gone.
+//! The store believes the whole of them. A file that is broken as a whole, half written perhaps, takes none away: its former
+//! ones stay until it is whole again, or gone.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,7 +90,7 @@ pub(super) async fn take(keyring: &Keyring, files: &KeyFiles) {
     let (keys, kept) = read.or_former(&keyring.of_files());
     for path in kept {
         let path = path.display();
-        tracing::warn!(%path, "a file of issuer keys gives none any more: its former ones stay in use");
+        tracing::warn!(%path, "a file of issuer keys is broken: its former keys stay in use");
     }
     let number = keys.all().len();
     let rekeyed = keyring.files(keys).await;

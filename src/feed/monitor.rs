@@ -15,6 +15,8 @@ use crate::store::{Candidate, InForce, Reader, Writer};
 
 /// How often the newest time seen is kept, and the clock looked at.
 const KEEP_TIME: Duration = Duration::from_secs(300);
+/// A renewal that is due when the warning is comes first, jitter and call included.
+const TIME_TO_RENEW: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Watches the license in force.
@@ -121,8 +123,10 @@ fn marks(license: &Arc<License>) -> Vec<Mark> {
         from: before(end, claims.license_warn_days()),
         end,
     });
-    let token = Mark { what: "token", from: claims.token_warned_from(), end: claims.exp };
-    ends.chain([token]).collect()
+    let (from, end) = (claims.token_warned_from(), claims.exp);
+    let left = Duration::from_secs(end.as_secs().saturating_sub(from.as_secs()));
+    let from = from.saturating_add(TIME_TO_RENEW.min(left / 2));
+    ends.chain([Mark { what: "token", from, end }]).collect()
 }
 
 impl Said {

@@ -19,7 +19,7 @@ use super::notify::Occasion;
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
 use crate::random;
-use crate::store::{By, InForce, InstallError, Lease, Origin, Reader, Snapshot, Writer};
+use crate::store::{self, By, InForce, InstallError, Lease, Origin, Reader, Snapshot, Writer};
 use crate::telemetry::metrics::{Action, Metrics, Outcome};
 
 /// How long a replica has the schedule to itself without saying so again, and how often the others ask.
@@ -40,6 +40,9 @@ pub enum RenewError {
     /// There is nothing to renew.
     #[error("there is no license to renew")]
     NoLicense,
+    /// Whose turn it is could not be asked, and a new license could not be kept.
+    #[error("the store does not answer, and the issuer was not asked")]
+    Store(#[source] store::Error),
     /// The issuer gave no token.
     #[error("the issuer gave no license")]
     Issuer(#[from] issuer::Error),
@@ -60,6 +63,7 @@ impl RenewError {
         match self {
             Self::Off => "renewal-off",
             Self::NoLicense => "no-license",
+            Self::Store(error) => error.reason(),
             Self::Issuer(error) => error.reason(),
             Self::Install(error) => error.reason(),
             Self::Busy => "busy",
@@ -71,7 +75,12 @@ impl RenewError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Issuer(error) => error.retry_after(),
-            Self::Off | Self::NoLicense | Self::Install(_) | Self::Busy | Self::Interrupted => None,
+            Self::Off
+            | Self::NoLicense
+            | Self::Store(_)
+            | Self::Install(_)
+            | Self::Busy
+            | Self::Interrupted => None,
         }
     }
 
@@ -81,7 +90,9 @@ impl RenewError {
             Self::Off | Self::NoLicense | Self::Busy | Self::Install(InstallError::Superseded) => {
                 Outcome::Refused
             }
-            Self::Issuer(_) | Self::Install(_) | Self::Interrupted => Outcome::Failed,
+            Self::Store(_) | Self::Issuer(_) | Self::Install(_) | Self::Interrupted => {
+                Outcome::Failed
+            }
         }
     }
 }
@@ -261,15 +272,15 @@ impl Renewal {
         who: By,
     ) -> Result<Arc<Snapshot>, RenewError> {
         let Means { reader, writer, .. } = &self.means;
-        let not_stored = |error| RenewError::Install(InstallError::NotStored(error));
-        let (span, began) = (issuer.timeout() + TIME_TO_KEEP, Instant::now());
-        while !writer.lease(Lease::Renewal, span).await.map_err(not_stored)? {
+        // The issuer, and its keys, may be asked in that time.
+        let (span, began) = (issuer.timeout() * 3 + TIME_TO_KEEP, Instant::now());
+        while !writer.lease(Lease::Renewal, span).await.map_err(RenewError::Store)? {
             if began.elapsed() > span {
                 return Err(RenewError::Busy);
             }
             tokio::time::sleep(WAIT_FOR_ANOTHER).await;
             // What the other one got is what would be renewed next.
-            writer.follow().await.map_err(not_stored)?;
+            writer.follow().await.map_err(RenewError::Store)?;
         }
         let done = if due.is_some_and(|due| due != reader.snapshot().revision()) {
             Err(RenewError::Install(InstallError::Superseded))

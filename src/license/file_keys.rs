@@ -23,7 +23,15 @@ const MAX_KEYS: usize = 128;
 
 /// The keys of each file.
 #[derive(Clone, Debug, Default)]
-pub struct FileKeys(Vec<(PathBuf, Keys)>);
+pub struct FileKeys(Vec<FileOfKeys>);
+
+#[derive(Clone, Debug)]
+struct FileOfKeys {
+    path: PathBuf,
+    keys: Keys,
+    /// Whether it could be read to its end, and gave a key.
+    is_whole: bool,
+}
 
 impl FileKeys {
     /// The keys in `files`; see [`Keys::from_files`].
@@ -36,12 +44,16 @@ impl FileKeys {
         let (mut all, mut faults) = (Self::default(), Vec::new());
         for file in read {
             let mut found = Found::default();
-            match &file.content {
+            let read = match &file.content {
                 Ok(content) => found.content(&file.path, content),
-                Err(unread) => found.fault(&file.path, unread.error()),
+                Err(unread) => Err(unread.error()),
+            };
+            let is_whole = read.is_ok() && !found.keys.is_empty();
+            if let Err(error) = read {
+                found.fault(&file.path, error);
             }
             faults.append(&mut found.faults);
-            all.0.push((file.path.clone(), found.keys));
+            all.0.push(FileOfKeys { path: file.path.clone(), keys: found.keys, is_whole });
         }
         if all.is_empty() && faults.is_empty() {
             faults.push(KeyFault::new(&files.path, KeyError::Empty));
@@ -49,16 +61,17 @@ impl FileKeys {
         Ok((all, faults))
     }
 
-    /// These, and of each file that is there and gives no key any more those it gave in `former`: it may be half written.
-    /// With the files whose former keys stay.
+    /// These, and of each file that is there and is not whole, half written perhaps, those it gave in `former` as well. With
+    /// the files whose former keys stay.
     #[must_use]
     pub fn or_former(mut self, former: &Self) -> (Self, Vec<PathBuf>) {
         let mut kept = Vec::new();
-        for (path, keys) in self.0.iter_mut().filter(|(_, keys)| keys.is_empty()) {
-            let before = former.0.iter().find(|(of, keys)| of == path && !keys.is_empty());
-            if let Some((_, before)) = before {
-                keys.clone_from(before);
-                kept.push(path.clone());
+        for file in self.0.iter_mut().filter(|file| !file.is_whole) {
+            let before = former.0.iter().find(|it| it.path == file.path && !it.keys.is_empty());
+            if let Some(before) = before {
+                // What it gives beside them counts when it is whole.
+                file.keys = before.keys.clone();
+                kept.push(file.path.clone());
             }
         }
         (self, kept)
@@ -66,12 +79,12 @@ impl FileKeys {
 
     /// The keys of all files.
     pub fn all(&self) -> Keys {
-        self.0.iter().fold(Keys::empty(), |all, (_, keys)| all.merge(keys.clone()))
+        self.0.iter().fold(Keys::empty(), |all, file| all.merge(file.keys.clone()))
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|(_, keys)| keys.is_empty())
+        self.0.iter().all(|file| file.keys.is_empty())
     }
 }
 
@@ -87,17 +100,14 @@ impl Found {
         self.faults.push(KeyFault::new(path, error));
     }
 
-    fn content(&mut self, path: &Path, content: &[u8]) {
+    fn content(&mut self, path: &Path, content: &[u8]) -> Result<(), KeyError> {
         let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content);
-        let outcome = if content.trim_ascii_start().starts_with(b"{") {
+        if content.trim_ascii_start().starts_with(b"{") {
             self.jwks(path, content)
         } else if memchr::memmem::find(content, b"-----BEGIN ").is_some() {
             self.pem(path, content)
         } else {
             Err(if content.trim_ascii().is_empty() { KeyError::Empty } else { KeyError::NotKeys })
-        };
-        if let Err(error) = outcome {
-            self.fault(path, error);
         }
     }
 
@@ -197,6 +207,15 @@ mod tests {
         write("a.json", &one[..one.len() / 2]);
         let (torn, kept) = read(dir.path()).or_former(&all);
         assert_eq!((torn.all().len(), kept), (2, vec![dir.path().join("a.json")]));
+
+        let pem = |pair: &KeyPair| pair.public_pem().expect("PEM");
+        let pairs = [(); 2].map(|()| KeyPair::generate(Algorithm::ES256).expect("a pair"));
+        let bundle = pem(&pairs[0]).to_string() + &pem(&pairs[1]);
+        write("a.json", &bundle);
+        let both = read(dir.path());
+        write("a.json", &bundle[..bundle.len() - 40]);
+        let (cut, kept) = read(dir.path()).or_former(&both);
+        assert_eq!((cut.all().len(), kept.len()), (3, 1), "the first key alone is not the bundle");
 
         fs::remove_file(dir.path().join("a.json")).expect("removed");
         let (gone, kept) = read(dir.path()).or_former(&torn);

@@ -21,7 +21,9 @@ pub enum Fault {
     #[error("no trusted key: the stored license cannot be verified and is left where it is")]
     NoKeys,
     /// There is a license, by a key that is not trusted here; it is left where it is.
-    #[error("the stored license is not in force and is left where it is: check license.keys")]
+    #[error(
+        "the stored license is not in force and is left where it is: check license.keys, or install it anew if it was damaged"
+    )]
     NotTrusted {
         /// Which key is missing.
         #[source]
@@ -175,7 +177,7 @@ impl InstallError {
             Self::Superseded => "superseded",
             Self::OtherLicense { .. } => "other-license",
             Self::Older { .. } => "older",
-            Self::NotStored(error) => not_stored(error),
+            Self::NotStored(error) => error.reason(),
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -201,7 +203,7 @@ impl RollbackError {
         match self {
             Self::NotFound => "not-found",
             Self::Rejected(rejection) => rejection.code(),
-            Self::NotStored(error) => not_stored(error),
+            Self::NotStored(error) => error.reason(),
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -223,7 +225,7 @@ impl RemoveError {
 
     pub(super) const fn reason(&self) -> &'static str {
         match self {
-            Self::NotStored(error) => not_stored(error),
+            Self::NotStored(error) => error.reason(),
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -236,12 +238,15 @@ impl RemoveError {
     }
 }
 
-const fn not_stored(error: &Error) -> &'static str {
-    match error {
-        Error::File(_) => "not-stored",
-        Error::Conflict => "conflict",
-        Error::Unavailable(_) | Error::SchemaTooNew { .. } | Error::SchemaLost => {
-            "store-unavailable"
+impl Error {
+    /// A stable name of the reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::File(_) => "not-stored",
+            Self::Conflict => "conflict",
+            Self::Unavailable(_) | Self::SchemaTooNew { .. } | Self::SchemaLost => {
+                "store-unavailable"
+            }
         }
     }
 }

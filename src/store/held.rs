@@ -258,8 +258,9 @@ impl Held {
 
     /// The token that is stored, proven or not yet.
     pub(super) fn stored(&self) -> Option<&Token> {
-        let proven = self.store.license().map(|license| license.token());
-        proven.or(self.store.unproven.as_ref())
+        // Where there are both, the proven one is what this gate goes on with, and others have replaced it.
+        let unproven = self.store.unproven.as_ref();
+        unproven.or_else(|| self.store.license().map(|license| license.token()))
     }
 
     /// Names of entries that go: what is stored again is no longer former, and the oldest make room.

@@ -23,6 +23,8 @@ pub(super) struct Lists {
     others: Option<String>,
     /// One that was offered and does not count yet.
     waits: Option<Waits>,
+    /// That the one that counts cannot be put back was logged.
+    is_told: bool,
 }
 
 #[derive(Debug)]
@@ -184,17 +186,30 @@ impl Held {
         let Some(list) = self.lists.counts.as_ref().filter(|_| !self.lists.is_shared) else {
             return;
         };
-        match self.backend.keep_revocations(list.text(), list.sequence()) {
+        let (done, sequence) =
+            (self.backend.keep_revocations(list.text(), list.sequence()), list.sequence());
+        match &done {
             Ok(()) => {
-                self.lists.is_shared = true;
+                (self.lists.is_shared, self.lists.is_told) = (true, false);
                 tracing::warn!(
-                    sequence = list.sequence(),
+                    sequence,
                     "the database had no revocation list, or an older one: put back"
                 );
             }
             // Perhaps others put theirs back: the next look tells.
-            Err(error) => tracing::debug!(%error, "the revocation list could not be put back yet"),
+            Err(Error::Conflict) => {}
+            Err(error) if !std::mem::replace(&mut self.lists.is_told, true) => {
+                let error = super::chain(error);
+                tracing::warn!(
+                    sequence,
+                    error,
+                    "the database has no revocation list, or an older one, and it cannot be put back; that is tried again"
+                );
+            }
+            Err(_) => {}
         }
+        // One that takes no list is left alone until it answers again.
+        self.written(&done);
     }
 
     fn count_revoked(&mut self, list: Revocations) {

@@ -23,6 +23,9 @@ const MAX_READ: &str = "262144";
 /// A list is read no further.
 const MAX_READ_LIST: &str = "2097152";
 
+/// As many former licenses as may be kept, and the one that lasts longest.
+const MAX_HISTORY: &str = "1001";
+
 /// Events given out at once.
 const EVENTS: &str = "16";
 
@@ -143,7 +146,7 @@ pub(super) async fn load(client: &Client) -> Result<(Mark, Kept), Error> {
 
 async fn history(client: &Client) -> Result<Vec<Entry>, Error> {
     let columns = format!(
-        "select id, replaced_at, left(token, {MAX_READ}) as token from license_gate.history order by id desc limit 1000"
+        "select id, replaced_at, left(token, {MAX_READ}) as token from license_gate.history order by id desc limit {MAX_HISTORY}"
     );
     let entry = |row: &Row| {
         let replaced_at = moment(get(row, "replaced_at")?);
