@@ -76,6 +76,12 @@ impl Gate {
         Self::serve(dir)
     }
 
+    /// Has it stop by itself, and waits until it says that it has.
+    pub(crate) fn stop(&self) {
+        self.process.interrupt();
+        self.logs(|line| line.contains("stopped").then_some(()));
+    }
+
     fn serve(dir: TempDir) -> Self {
         let config = dir.path().join("gate.toml");
         let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));

@@ -333,7 +333,10 @@ fn of_two_replicas_one_renews() {
         eventually("both have it", || (in_force(gate) != "due").then_some(()));
     }
     assert_eq!(scene.sql(renewed), "1");
-    assert_eq!(scene.sql("select count(*) from license_gate.lease where name = 'schedule'"), "1");
+    let leases = "select count(*) from license_gate.lease where name = 'schedule'";
+    assert_eq!(scene.sql(leases), "1");
+    gates.iter().for_each(Gate::stop);
+    assert_eq!(scene.sql(leases), "0", "whoever starts next need not wait for it to run out");
 }
 
 #[test]
