@@ -1,13 +1,11 @@
 //! `/api/licensing/history` and `/api/licensing/token/rollback`: former licenses, and the way back to one.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body::Body;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::wire::RequestBody;
 use super::{Api, Asker, error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::problem::Problem;
@@ -35,16 +33,11 @@ pub(super) async fn get<D: Dashboard>(
 /// Body: `{"jti":"…"}`, at most 128 KiB. Needs `licensing:write`.
 /// 200 with what was stored; 400 it does not verify any more, or no `jti`; 404 no former license has it; 409 another
 /// replica was faster; 413, 415 the body; 500, 503 not stored.
-pub(super) async fn roll_back<B, D>(
+pub(super) async fn roll_back(
     api: &Api,
-    asker: Asker<'_, D>,
-    body: B,
-) -> Result<Response<Bytes>, Problem>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    D: Dashboard,
-{
+    asker: Asker<'_, impl Dashboard>,
+    body: impl RequestBody,
+) -> Result<Response<Bytes>, Problem> {
     let who = api.require_change(Action::Write, asker).await?;
     let Wanted { jti } = wire::read_json(asker.head, body).await?;
     let jti = jti.as_ref().and_then(Value::as_str).filter(|jti| !jti.is_empty());

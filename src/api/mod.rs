@@ -15,13 +15,11 @@ mod token;
 mod validate;
 mod wire;
 
-use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use http_body::Body;
 
 pub use crate::auth::Caller;
 use crate::auth::{Action, Auth, Dashboard, SignedIn};
@@ -32,7 +30,7 @@ use crate::problem::Problem;
 use crate::store::{By, Reader, Writer};
 use crate::telemetry::metrics::Metrics;
 use endpoint::Endpoint;
-pub use wire::render;
+pub use wire::{RequestBody, render};
 
 /// The licensing API. Shared by all workers.
 #[derive(Debug)]
@@ -103,18 +101,13 @@ impl Api {
     /// # Errors
     ///
     /// The answer, when it is not the one hoped for.
-    pub async fn answer<B, D>(
+    pub async fn answer(
         &self,
         endpoint: Endpoint,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         caller: Caller<'_>,
-        dashboard: &D,
-    ) -> Result<Response<Bytes>, Problem>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-        D: Dashboard,
-    {
+        dashboard: &impl Dashboard,
+    ) -> Result<Response<Bytes>, Problem> {
         let (head, body) = request.into_parts();
         let asker = Asker { head: &head, caller, dashboard };
         match endpoint {

@@ -1,13 +1,11 @@
 //! `/api/licensing/token/renew`: a newer token from the issuer, now.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body::Body;
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 
+use super::wire::RequestBody;
 use super::{Api, Asker, wire};
 use crate::auth::{Action, Dashboard};
 use crate::problem::Problem;
@@ -17,16 +15,11 @@ use crate::problem::Problem;
 /// Body: `{}`, at most 128 KiB. Needs `licensing:write`.
 /// 200 with what was stored; 404 no license, or renewal is off; 409 the license was changed meanwhile; 413, 415 the
 /// body; 500 not stored; 502 the issuer refused, cannot be reached or answered what is not accepted; 504 it is silent.
-pub(super) async fn post<B, D>(
+pub(super) async fn post(
     api: &Api,
-    asker: Asker<'_, D>,
-    body: B,
-) -> Result<Response<Bytes>, Problem>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    D: Dashboard,
-{
+    asker: Asker<'_, impl Dashboard>,
+    body: impl RequestBody,
+) -> Result<Response<Bytes>, Problem> {
     let who = api.require_change(Action::Write, asker).await?;
     // Nothing in it has a meaning yet.
     let _: HashMap<String, IgnoredAny> = wire::read_json(asker.head, body).await?;

@@ -1,14 +1,11 @@
 //! `/api/licensing/token`: the license in force.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body::Body;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::wire::BodyError;
+use super::wire::{BodyError, RequestBody};
 use super::{Api, Asker, error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::license::{Source, Token};
@@ -42,16 +39,11 @@ pub(super) async fn get<D: Dashboard>(
 ///
 /// Body: `{"token":"…"}`, at most 128 KiB. Needs `licensing:write`.
 /// 200 with what was stored; 400 not accepted, with the reason; 413, 415 the body; 500 not stored.
-pub(super) async fn post<B, D>(
+pub(super) async fn post(
     api: &Api,
-    asker: Asker<'_, D>,
-    body: B,
-) -> Result<Response<Bytes>, Problem>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    D: Dashboard,
-{
+    asker: Asker<'_, impl Dashboard>,
+    body: impl RequestBody,
+) -> Result<Response<Bytes>, Problem> {
     let who = api.require_change(Action::Write, asker).await?;
     let NewToken { token } = wire::read_json(asker.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
@@ -70,16 +62,11 @@ where
 ///
 /// Body: `{"instance":"ROOT_URL"}`, at most 128 KiB. Needs `licensing:delete`.
 /// 202, also when there was none; 400 not JSON; 413, 415 the body; 422 another instance or none named; 500 not removed.
-pub(super) async fn delete<B, D>(
+pub(super) async fn delete(
     api: &Api,
-    asker: Asker<'_, D>,
-    body: B,
-) -> Result<Response<Bytes>, Problem>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    D: Dashboard,
-{
+    asker: Asker<'_, impl Dashboard>,
+    body: impl RequestBody,
+) -> Result<Response<Bytes>, Problem> {
     let who = api.require_change(Action::Delete, asker).await?;
     let Removal { instance } = match wire::read_json(asker.head, body).await {
         // JSON all the same, and it names no instance.

@@ -1,13 +1,11 @@
 //! `/api/licensing/token/validate`: what a token would be, were it installed.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body::Body;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::wire::RequestBody;
 use super::{Api, Asker, error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::license::{self, Token};
@@ -24,16 +22,11 @@ struct Candidate {
 ///
 /// Body: `{"token":"…"}`, at most 128 KiB. Needs `licensing:write`.
 /// 200 whatever the token is; 400 no token; 413, 415 the body.
-pub(super) async fn post<B, D>(
+pub(super) async fn post(
     api: &Api,
-    asker: Asker<'_, D>,
-    body: B,
-) -> Result<Response<Bytes>, Problem>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    D: Dashboard,
-{
+    asker: Asker<'_, impl Dashboard>,
+    body: impl RequestBody,
+) -> Result<Response<Bytes>, Problem> {
     api.require_change(Action::Write, asker).await?;
     let Candidate { token } = wire::read_json(asker.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;

@@ -53,13 +53,16 @@ pub(super) enum BodyError {
     NotAnObject,
 }
 
+/// The body of a request to the API.
+pub trait RequestBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> {}
+
+impl<B: Body<Error: Into<Box<dyn Error + Send + Sync>>>> RequestBody for B {}
+
 /// Reads a request's body, at most 128 KiB of JSON. Members `T` does not have are ignored.
-pub(super) async fn read_json<T, B>(head: &Parts, body: B) -> Result<T, BodyError>
-where
-    T: DeserializeOwned,
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+pub(super) async fn read_json<T: DeserializeOwned>(
+    head: &Parts,
+    body: impl RequestBody,
+) -> Result<T, BodyError> {
     if !is_json(&head.headers) {
         return Err(BodyError::ContentType);
     }

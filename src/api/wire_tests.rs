@@ -89,7 +89,7 @@ async fn the_limit_is_exact_and_holds_for_what_is_announced() {
         .body(NeverRead)
         .expect("a request");
     let (head, body) = request.into_parts();
-    assert!(matches!(read_json::<Named, _>(&head, body).await, Err(BodyError::TooLarge)));
+    assert!(matches!(read_json::<Named>(&head, body).await, Err(BodyError::TooLarge)));
 }
 
 /// A body that fails the test when it is read.
