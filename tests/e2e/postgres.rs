@@ -140,8 +140,11 @@ fn actions(scene: &Scene) -> Vec<String> {
     lines.lines().map(short).collect()
 }
 
+/// What the gate's program comes to, in a directory of its own: defaults are relative to it.
 fn gate_program(arguments: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_license-gate")).args(arguments).output().unwrap()
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
+    command.args(arguments).current_dir(home.path()).output().unwrap()
 }
 
 /// A transaction that holds the row of the state until it is let go.
