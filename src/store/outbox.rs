@@ -75,6 +75,7 @@ impl Outbox {
     }
 
     /// All that wait, and the keys of those that were told, oldest first.
+    #[cfg(feature = "postgres")]
     pub(super) fn content(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
         let queue = self.queue()?;
         let waiting = queue.waiting.iter().map(Waiting::event).collect();
