@@ -273,7 +273,8 @@ impl Renewal {
     ) -> Result<Arc<Snapshot>, RenewError> {
         let Means { reader, writer, .. } = &self.means;
         // The issuer, and its keys, may be asked in that time.
-        let (span, began) = (issuer.timeout() * 3 + TIME_TO_KEEP, Instant::now());
+        let span = issuer.timeout().saturating_mul(3).saturating_add(TIME_TO_KEEP);
+        let began = Instant::now();
         while !writer.lease(Lease::Renewal, span).await.map_err(RenewError::Store)? {
             if began.elapsed() > span {
                 return Err(RenewError::Busy);
