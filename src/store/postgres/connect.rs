@@ -17,9 +17,7 @@ use crate::store::backend::Error;
 /// For what is asked of the database at once.
 pub(super) const STATEMENTS: Duration = Duration::from_secs(3);
 
-/// A connection that was in use so lately is not asked whether it is alive.
-pub(super) const IDLE: Duration = Duration::from_secs(1);
-/// For the answer to that.
+/// For the answer to whether it is alive.
 const ALIVE: Duration = Duration::from_millis(500);
 
 /// Why the database could not be asked, or did not answer.
@@ -105,10 +103,10 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// Whether it still leads to the server. What lies in between may have forgotten one that nobody used for a while,
+    /// Whether it still leads to the server; not asked when it was in use less than `idle` ago. What lies in between may have forgotten one that nobody used for a while,
     /// without anybody's having said so.
-    pub(super) async fn is_alive(&mut self) -> bool {
-        let is_asked = !self.is_closed() && self.seen.elapsed() >= IDLE;
+    pub(super) async fn is_alive(&mut self, idle: Duration) -> bool {
+        let is_asked = !self.is_closed() && self.seen.elapsed() >= idle;
         let is_alive = match is_asked {
             true => {
                 timeout(ALIVE, self.client.batch_execute("")).await.is_ok_and(|done| done.is_ok())

@@ -86,23 +86,15 @@ impl Copy {
     }
 
     pub(super) fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
-        self.put(file_name(name), content)
+        self.put(name.file_name(), content)
     }
 
     pub(super) fn document(&self, name: Document) -> Result<Option<Vec<u8>>, Error> {
-        durable::get(&self.dir, file_name(name), MAX_READ_BYTES)
+        durable::get(&self.dir, name.file_name(), MAX_READ_BYTES)
     }
 
     fn put(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
         self.prepare()?;
         durable::put(&self.dir, name, content)
-    }
-}
-
-fn file_name(document: Document) -> &'static str {
-    match document {
-        Document::Jwks => "jwks.json",
-        Document::LicenseFile => "license-file.sha256",
-        Document::Told => "told.json",
     }
 }

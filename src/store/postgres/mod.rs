@@ -163,7 +163,7 @@ impl Postgres {
 
     async fn connect(&mut self, urgency: Urgency, within: Duration) -> Result<(), Error> {
         if let Some(session) = &mut self.session
-            && session.is_alive().await
+            && session.is_alive(self.database.idle).await
         {
             return Ok(());
         }

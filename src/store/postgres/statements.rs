@@ -308,6 +308,7 @@ pub(super) async fn keep_time(client: &Client, newest: UnixTime) -> Result<(), E
 }
 
 /// Takes a lease that is free, has run out, or is the holder's own; by the database's time, which all replicas share.
+/// One that ends later than any gate takes it for is of a clock that was wrong, and nobody's.
 pub(super) async fn take_lease(
     client: &Client,
     name: &str,
@@ -317,7 +318,8 @@ pub(super) async fn take_lease(
     let take = "insert into license_gate.lease as l (name, holder, until) \
                 values ($1, $2, clock_timestamp() + $3 * interval '1 millisecond') \
                 on conflict (name) do update set holder = excluded.holder, until = excluded.until \
-                where l.holder = excluded.holder or l.until <= clock_timestamp()";
+                where l.holder = excluded.holder or l.until <= clock_timestamp() \
+                or l.until > clock_timestamp() + 2 * $3 * interval '1 millisecond' + interval '1 hour'";
     let with: [Parameter<'_>; 3] =
         [(&name, Type::TEXT), (&holder, Type::TEXT), (&millis, Type::INT8)];
     begin(client).await?;

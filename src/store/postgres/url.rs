@@ -12,6 +12,7 @@ use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation, TargetSess
 use super::tls::Files;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_secs(1);
 const PORT: u16 = 5432;
 
 /// A database, and how to reach it.
@@ -25,6 +26,8 @@ pub struct Database {
     pub(super) tls: Option<Files>,
     /// For reaching the database, all its hosts together.
     pub(super) connect_timeout: Duration,
+    /// A connection that was in use so lately is not asked whether it is alive.
+    pub(super) idle: Duration,
     shown: String,
 }
 
@@ -288,6 +291,7 @@ impl Parts {
             hosts,
             tls: (!self.plain).then_some(Files { roots, pair }),
             connect_timeout: self.timeout.unwrap_or(CONNECT_TIMEOUT),
+            idle: IDLE,
             shown,
         })
     }

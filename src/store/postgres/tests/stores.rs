@@ -34,6 +34,16 @@ impl Stage {
     }
 
     fn open_at(&self, url: &str, copy: &str, keys: Keys) -> Replica {
+        self.open_how(url, copy, keys, |_| ())
+    }
+
+    fn open_how(
+        &self,
+        url: &str,
+        copy: &str,
+        keys: Keys,
+        how: impl FnOnce(&mut Database),
+    ) -> Replica {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
         let means = Means {
             trust: Trust {
@@ -47,7 +57,8 @@ impl Stage {
             metrics: Arc::default(),
             control: self.scene.control.handle.clone(),
         };
-        let database = Database::parse(url, |path| path.into()).expect("a URL");
+        let mut database = Database::parse(url, |path| path.into()).expect("a URL");
+        how(&mut database);
         let place = Place::Postgres(database.into());
         let config = Config { place, copy: self.scene.copy(copy), ..Config::default() };
         let store = store::open(&config, None, means).expect("a store");
@@ -336,15 +347,14 @@ fn a_connection_that_died_unnoticed_delays_nobody_and_fails_no_change() {
     let hole = Hole::before(stage.scene.cluster.port());
     let (from, to) = (format!(":{}/", stage.scene.cluster.port()), format!(":{}/", hole.port));
     let url = stage.scene.cluster.url(stage.scene.name).replace(&from, &to) + "&sslmode=disable";
-    let one = stage.open_at(&url, "one", stage.issuer.trusted());
+    // Each connection is one that nobody used for a while.
+    let idle = |database: &mut Database| database.idle = Duration::ZERO;
+    let one = stage.open_how(&url, "one", stage.issuer.trusted(), idle);
     one.install(stage.token("L-1")).expect("installed");
     for lid in ["L-2", "L-3"] {
-        // Long enough to be one that nobody used for a while.
-        thread::sleep(connect::IDLE);
         hole.swallow();
         one.install(stage.token(lid)).expect("over a new connection");
     }
-    thread::sleep(connect::IDLE);
     hole.swallow();
     one.follow().expect("over a new connection");
     assert_eq!(stage.sql("select count(*) from license_gate.audit"), "3");
