@@ -36,6 +36,7 @@ impl Life {
     pub(super) fn start(self) -> Living {
         let living = Living { writer: self.writer.clone() };
         tokio::spawn(store::follow_others(self.place, self.writer.clone()));
+        tokio::spawn(self.writer.clone().keep_up());
         tokio::spawn(self.mounted.watch(self.keyring, self.writer));
         tokio::spawn(self.monitor.run());
         tokio::spawn(self.renewal.run());

@@ -28,7 +28,6 @@ impl Mounted {
             watch_keys(keys, &keyring),
             watch_license(license, &writer),
             watch_revocations(revocations, &writer),
-            catch_up(&writer),
         );
     }
 
@@ -98,14 +97,6 @@ impl<W: Send + 'static> Watched<W> {
                 return found;
             }
         }
-    }
-}
-
-/// Has what could not be kept tried again.
-async fn catch_up(writer: &Writer) {
-    loop {
-        tokio::time::sleep(INTERVAL).await;
-        writer.catch_up().await;
     }
 }
 

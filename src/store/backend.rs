@@ -189,6 +189,17 @@ pub enum Document {
     Told,
 }
 
+impl Document {
+    /// Its file, in the store's directory or in a gate's own copy of a database.
+    pub(super) const fn file_name(self) -> &'static str {
+        match self {
+            Self::Jwks => "jwks.json",
+            Self::LicenseFile => "license-file.sha256",
+            Self::Told => "told.json",
+        }
+    }
+}
+
 /// What only one replica does at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {

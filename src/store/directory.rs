@@ -92,6 +92,7 @@ impl Directory {
     }
 
     /// Events that wait, and the keys of those that were told.
+    #[cfg(feature = "postgres")]
     pub(super) fn events(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
         Ok(self.outbox.content()?)
     }
@@ -179,11 +180,11 @@ impl Backend for Directory {
     }
 
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
-        self.put(document_name(name), content)
+        self.put(name.file_name(), content)
     }
 
     fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {
-        Ok(durable::get(&self.dir, document_name(name), MAX_LIST_BYTES)?)
+        Ok(durable::get(&self.dir, name.file_name(), MAX_LIST_BYTES)?)
     }
 
     fn post(&mut self, event: &Event) -> Result<bool, Error> {
@@ -203,14 +204,6 @@ impl Backend for Directory {
 
 fn file_name(id: &str) -> String {
     format!("{id}.jwt")
-}
-
-const fn document_name(name: Document) -> &'static str {
-    match name {
-        Document::Jwks => "jwks.json",
-        Document::LicenseFile => "license-file.sha256",
-        Document::Told => "told.json",
-    }
 }
 
 /// What was read, or what takes its place when it could not be.

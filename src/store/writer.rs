@@ -19,6 +19,8 @@ use crate::telemetry::metrics::{Action, Outcome};
 
 /// Clocks of the issuer and of this machine may differ by so much.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+/// How often what could not be written is tried again.
+const KEEP_UP: Duration = Duration::from_secs(2);
 
 /// The changing half. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -101,6 +103,14 @@ impl Writer {
     pub async fn catch_up(&self) {
         if self.shared.behind.load(Ordering::Relaxed) {
             let _ = self.in_turn(Held::catch_up).await;
+        }
+    }
+
+    /// [Catches up](Self::catch_up) again and again, until dropped.
+    pub async fn keep_up(self) {
+        loop {
+            tokio::time::sleep(KEEP_UP).await;
+            self.catch_up().await;
         }
     }
 
