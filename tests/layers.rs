@@ -12,7 +12,18 @@ use std::path::{Path, PathBuf};
 /// one row is several.
 const ROWS: [&[&str]; 12] = [
     &["clock"],
-    &["body", "certificate", "hop", "path", "random", "socket", "sweep", "telemetry", "shutdown"],
+    &[
+        "body",
+        "certificate",
+        "hex",
+        "hop",
+        "path",
+        "random",
+        "socket",
+        "sweep",
+        "telemetry",
+        "shutdown",
+    ],
     &["codec", "http2"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],

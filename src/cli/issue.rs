@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::renewal;
 use super::streams::Streams;
 use crate::clock::UnixTime;
+use crate::hex::hex;
 use crate::license::{Claims, Excerpt, KeyPair, Keys, License, Members, RootUrl, Token, verify};
 
 /// Most that is read of a key or a claims file.
@@ -212,7 +213,7 @@ fn defaults(
 fn token_id() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).context("the system gives no randomness")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// Asks for what no gate can do without, and no key holder can guess.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::notify::Occasion;
 use crate::clock::UnixTime;
+use crate::hex::hex;
 use crate::license::{License, Source, Status, Why};
 use crate::random;
 use crate::store::InForce;
@@ -143,7 +144,7 @@ fn taken_over(in_force: &InForce, told: &Told) -> String {
 /// A short name of `license`, whether it has a `jti` or not. Nothing of the token can be told from it.
 pub(super) fn name(license: &License) -> String {
     let digest = digest::digest(&digest::SHA256, license.token().as_str().as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.as_ref()[..8])
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::hmac;
 
 use crate::clock::UnixTime;
+use crate::hex::hex;
 
 /// Shorter ones can be guessed.
 const MIN_BYTES: usize = 16;
@@ -71,8 +72,7 @@ impl Secret {
         context.update(b".");
         context.update(body);
         let tag = context.sign();
-        let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("v1={digits}")
+        format!("v1={}", hex(tag.as_ref()))
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::backend::{Brief, Record};
 use super::durable::{io_error, sync};
 use super::file::Error;
+use crate::hex::hex;
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// The file being written.
@@ -36,7 +37,7 @@ impl Hash {
     /// Of `line`, without its newline.
     pub(super) fn of(line: &[u8]) -> Self {
         let digest = digest::digest(&digest::SHA256, line);
-        Self(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex(digest.as_ref()))
     }
 
     /// 64 digits.

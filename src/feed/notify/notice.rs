@@ -4,6 +4,7 @@ use aws_lc_rs::digest;
 use serde_json::{Value, json};
 
 use crate::clock::UnixTime;
+use crate::hex::hex;
 use crate::license::{License, RootUrl, Status};
 use crate::store::Event;
 
@@ -86,7 +87,7 @@ impl Notice<'_> {
 /// The same for the same event of an instance, by whichever replica and however often it is told.
 fn id(instance: &RootUrl, key: &str) -> String {
     let digest = digest::digest(&digest::SHA256, format!("{instance}\n{key}").as_bytes());
-    digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.as_ref()[..16])
 }
 
 /// RFC 3339; nothing for an end that no calendar reaches.
