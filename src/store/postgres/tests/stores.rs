@@ -1,153 +1,10 @@
 //! Whole stores on a database: what they verify, what they believe of it, and what they put right.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use bytes::Bytes;
-use serde_json::json;
-
 use super::*;
-use crate::license::{self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Status};
-use crate::store::{
-    self, By, Config, Fault, InstallError, Means, Origin, Place, RevokeError, Store, Trust,
-};
+use crate::license::Keys;
+use crate::store::{By, Fault, InstallError, Origin, RevokeError};
 
-const NOW: u64 = 1_800_000_000;
-
-/// A server, an issuer, and replicas that trust it.
-struct Stage {
-    scene: Scene,
-    issuer: KeyPair,
-}
-
-impl Stage {
-    fn new() -> Self {
-        Self { scene: Scene::new(), issuer: pair() }
-    }
-
-    fn open(&self, copy: &str) -> Replica {
-        self.open_with(copy, self.issuer.trusted())
-    }
-
-    fn open_with(&self, copy: &str, keys: Keys) -> Replica {
-        self.open_at(&self.scene.url(), copy, keys)
-    }
-
-    fn open_at(&self, url: &str, copy: &str, keys: Keys) -> Replica {
-        self.open_how(url, copy, keys, |_| ())
-    }
-
-    fn open_how(
-        &self,
-        url: &str,
-        copy: &str,
-        keys: Keys,
-        how: impl FnOnce(&mut Database),
-    ) -> Replica {
-        let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Means {
-            trust: Trust {
-                keys: keys.into(),
-                policy: Policy::new(root_url, &license::Config::default()).into(),
-            },
-            render,
-            clock: Clock::manual(UnixTime::from_secs(NOW)),
-            jwks_url: None,
-            history: 10,
-            metrics: Arc::default(),
-            control: self.scene.control.handle.clone(),
-        };
-        let mut database = Database::parse(url, |path| path.into()).expect("a URL");
-        how(&mut database);
-        let place = Place::Postgres(database.into());
-        let config = Config { place, copy: self.scene.copy(copy), ..Config::default() };
-        let store = store::open(&config, None, means).expect("a store");
-        Replica { store, control: self.scene.control.handle.clone() }
-    }
-
-    fn list(&self, seq: u64, lids: &[&str]) -> String {
-        list(&self.issuer, seq, lids)
-    }
-
-    fn token(&self, lid: &str) -> license::Token {
-        token_by(&self.issuer, lid)
-    }
-
-    fn sql(&self, statement: &str) -> String {
-        self.scene.sql(statement)
-    }
-
-    /// Somebody else than a gate changes the row, so that the gates see it.
-    fn set(&self, what: &str) {
-        self.sql(&format!("update license_gate.state set {what}, revision = revision + 1"));
-    }
-
-    /// The sequence of the list in the row.
-    fn listed(&self) -> Option<u64> {
-        put_back::sequence(&self.sql("select coalesce(revocations, '') from license_gate.state"))
-    }
-}
-
-fn pair() -> KeyPair {
-    KeyPair::generate(Algorithm::ES256).expect("a key pair")
-}
-
-fn list(issuer: &KeyPair, seq: u64, lids: &[&str]) -> String {
-    let claims = json!({"seq": seq, "iat": NOW, "jti": [], "lid": lids});
-    issuer.sign_revocations(&claims).expect("a list")
-}
-
-fn token_by(issuer: &KeyPair, lid: &str) -> license::Token {
-    let claims =
-        json!({"sub": "https://a.example/", "jti": lid, "lid": lid, "iat": NOW, "exp": NOW + 1000});
-    issuer.sign(&claims).expect("a token")
-}
-
-fn render(status: Status, license: Option<&License>) -> Bytes {
-    Bytes::from(format!("{} {}", status.code(), license.map_or("none", |l| &l.claims().lid)))
-}
-
-/// A store, and where its changes run.
-struct Replica {
-    store: Store,
-    control: Handle,
-}
-
-impl Replica {
-    fn install(&self, token: license::Token) -> Result<(), InstallError> {
-        self.install_as(token, Origin::Hand)
-    }
-
-    fn install_as(&self, token: license::Token, by: Origin) -> Result<(), InstallError> {
-        let installing = self.store.writer.install(token, by, By::itself("ann"));
-        self.control.block_on(installing).map(drop)
-    }
-
-    fn remove(&self) {
-        self.control.block_on(self.store.writer.remove(By::itself("ann"))).expect("removed");
-    }
-
-    fn revoke(&self, list: &str) -> Result<(), RevokeError> {
-        self.control.block_on(self.store.writer.revoke(list.into()))
-    }
-
-    fn follow(&self) -> Result<(), Error> {
-        self.control.block_on(self.store.writer.follow())
-    }
-
-    fn believe(&self, keys: Keys) {
-        self.control.block_on(self.store.writer.believe(keys.into()));
-    }
-
-    fn catch_up(&self) {
-        self.control.block_on(self.store.writer.catch_up());
-    }
-
-    fn shown(&self) -> String {
-        let body = self.store.reader.current().rendered(UnixTime::from_secs(NOW));
-        String::from_utf8_lossy(&body).into_owned()
-    }
-}
+use super::stage::*;
 
 #[test]
 fn a_license_that_was_removed_while_a_replica_was_off_does_not_come_back() {
@@ -344,7 +201,7 @@ fn what_could_not_be_kept_while_the_database_was_away_is_kept_when_it_is_back() 
 #[test]
 fn a_connection_that_died_unnoticed_delays_nobody_and_fails_no_change() {
     let stage = Stage::new();
-    let hole = Hole::before(stage.scene.cluster.port());
+    let hole = Relay::before(stage.scene.cluster.port());
     let (from, to) = (format!(":{}/", stage.scene.cluster.port()), format!(":{}/", hole.port));
     let url = stage.scene.cluster.url(stage.scene.name).replace(&from, &to) + "&sslmode=disable";
     // Each connection is one that nobody used for a while.
@@ -377,59 +234,4 @@ fn of_many_who_wait_for_a_database_that_hangs_nobody_waits_for_all_before() {
     assert!(asked.elapsed() < 3 * STATEMENTS, "{:?}", asked.elapsed());
     drop(pause);
     one.install(stage.token("L-9")).expect("whoever asks after it is back is not refused");
-}
-
-/// Carries bytes between a gate and the server; connections can be lost without anybody's hearing of it.
-struct Hole {
-    port: u16,
-    /// Connections of so many are lost.
-    lost: Arc<AtomicUsize>,
-    opened: Arc<AtomicUsize>,
-}
-
-impl Hole {
-    fn before(server: u16) -> Self {
-        let listener = std::net::TcpListener::bind("localhost:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let hole = Self { port, lost: Arc::default(), opened: Arc::default() };
-        let (lost, opened) = (hole.lost.clone(), hole.opened.clone());
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let number = opened.fetch_add(1, Ordering::SeqCst);
-                let server = std::net::TcpStream::connect(("localhost", server)).unwrap();
-                let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                for (from, to) in [(up, server), (down, client)] {
-                    let lost = lost.clone();
-                    thread::spawn(move || {
-                        carry_until(from, to, &|| number < lost.load(Ordering::SeqCst))
-                    });
-                }
-            }
-        });
-        hole
-    }
-
-    /// Loses all connections there are.
-    fn swallow(&self) {
-        self.lost.store(self.opened.load(Ordering::SeqCst), Ordering::SeqCst);
-    }
-}
-
-/// Carries bytes until they are to be lost, and leaves both sides open then.
-fn carry_until(
-    mut from: std::net::TcpStream,
-    mut to: std::net::TcpStream,
-    is_lost: &dyn Fn() -> bool,
-) {
-    use std::io::{Read, Write};
-    let mut bytes = [0; 16 * 1024];
-    while let Ok(count) = from.read(&mut bytes) {
-        if !is_lost() && (count == 0 || to.write_all(&bytes[..count]).is_err()) {
-            let _ = to.shutdown(std::net::Shutdown::Both);
-            return;
-        }
-        if count == 0 {
-            return;
-        }
-    }
 }
