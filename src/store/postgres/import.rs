@@ -16,6 +16,7 @@ use super::connect::{Session, Trouble};
 use super::put_back::sequence;
 use super::schema::{self, error};
 use super::statements::{self, whole};
+use super::turns;
 use super::url::Database;
 use crate::clock::UnixTime;
 use crate::random;
@@ -183,10 +184,10 @@ async fn queue(
         Event { key, body, attempts: 0, due }
     });
     for event in known {
-        statements::put_event(client, &event, true).await.map_err(ImportError::Database)?;
+        turns::put_event(client, &event, true).await.map_err(ImportError::Database)?;
     }
     for event in &waiting {
-        statements::put_event(client, event, false).await.map_err(ImportError::Database)?;
+        turns::put_event(client, event, false).await.map_err(ImportError::Database)?;
     }
     Ok(waiting.len())
 }

@@ -20,6 +20,7 @@ mod put_back;
 mod schema;
 mod statements;
 mod tls;
+mod turns;
 mod url;
 
 #[cfg(test)]
@@ -350,37 +351,28 @@ impl Backend for Postgres {
     }
 
     fn take_lease(&mut self, lease: Lease, span: Duration) -> Result<bool, Error> {
-        let (name, holder) = (name_of(lease), self.holder.clone());
+        let holder = self.holder.clone();
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         self.call(Urgency::Background, async |on| {
-            statements::take_lease(on, name, &holder, millis).await
+            turns::take_lease(on, lease, &holder, millis).await
         })
     }
 
     fn give_lease_back(&mut self, lease: Lease) -> Result<(), Error> {
-        let (name, holder) = (name_of(lease), self.holder.clone());
-        self.call(Urgency::Background, async |on| {
-            statements::give_lease_back(on, name, &holder).await
-        })
+        let holder = self.holder.clone();
+        self.call(Urgency::Background, async |on| turns::give_lease_back(on, lease, &holder).await)
     }
 
     fn post(&mut self, event: &Event) -> Result<bool, Error> {
-        self.call(Urgency::Background, async |on| statements::post(on, event).await)
+        self.call(Urgency::Background, async |on| turns::post(on, event).await)
     }
 
     fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
-        self.call(Urgency::Background, async |on| statements::due_events(on, now).await)
+        self.call(Urgency::Background, async |on| turns::due_events(on, now).await)
     }
 
     fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
-        self.call(Urgency::Background, async |on| statements::settle(on, key, settled).await)
-    }
-}
-
-fn name_of(lease: Lease) -> &'static str {
-    match lease {
-        Lease::Schedule => "schedule",
-        Lease::Renewal => "renewal",
+        self.call(Urgency::Background, async |on| turns::settle(on, key, settled).await)
     }
 }
 

@@ -1,0 +1,120 @@
+//! What replicas do one at a time, and what waits to be told: leases and events, said to the database.
+
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
+
+use super::statements::{MAX_READ, Parameter, begin, end, get, moment, rows, run, whole};
+use crate::clock::UnixTime;
+use crate::store::backend::{Error, Event, Lease, Settled};
+use crate::store::outbox::MAX_EVENTS;
+
+/// Events given out at once.
+const EVENTS: &str = "16";
+
+/// Takes a lease that is free, has run out, or is the holder's own; by the database's time, which all replicas share. One
+/// that ends later than any gate takes it for is of a time that was wrong, and nobody's.
+pub(super) async fn take_lease(
+    client: &Client,
+    lease: Lease,
+    holder: &str,
+    millis: i64,
+) -> Result<bool, Error> {
+    let take = "insert into license_gate.lease as l (name, holder, until) \
+                values ($1, $2, clock_timestamp() + $3 * interval '1 millisecond') \
+                on conflict (name) do update set holder = excluded.holder, until = excluded.until \
+                where l.holder = excluded.holder or l.until <= clock_timestamp() \
+                or l.until > clock_timestamp() + 2 * $3 * interval '1 millisecond' + interval '1 hour'";
+    let with: [Parameter<'_>; 3] =
+        [(&name_of(lease), Type::TEXT), (&holder, Type::TEXT), (&millis, Type::INT8)];
+    begin(client).await?;
+    let taken = run(client, take, &with).await?;
+    end(client).await?;
+    Ok(taken == 1)
+}
+
+pub(super) async fn give_lease_back(
+    client: &Client,
+    lease: Lease,
+    holder: &str,
+) -> Result<(), Error> {
+    let give = "delete from license_gate.lease where name = $1 and holder = $2";
+    begin(client).await?;
+    run(client, give, &[(&name_of(lease), Type::TEXT), (&holder, Type::TEXT)]).await?;
+    end(client).await
+}
+
+pub(super) async fn post(client: &Client, event: &Event) -> Result<bool, Error> {
+    begin(client).await?;
+    let is_new = put_event(client, event, false).await?;
+    let dropped = if is_new { keep_newest_events(client, false).await? } else { 0 };
+    end(client).await?;
+    if dropped > 0 {
+        tracing::warn!("too many events wait to be told: the oldest was dropped");
+    }
+    Ok(is_new)
+}
+
+/// Puts an event that waits, or has been told, where none of its key is: whether it was put. In a transaction of the caller's.
+pub(super) async fn put_event(client: &Client, event: &Event, told: bool) -> Result<bool, Error> {
+    let put = "insert into license_gate.events (key, body, attempts, due, settled) \
+               values ($1, $2, $3, $4, $5) on conflict (key) do nothing";
+    let attempts = i32::try_from(event.attempts).unwrap_or(i32::MAX);
+    let due = whole(event.due.as_secs());
+    let with: [Parameter<'_>; 5] = [
+        (&event.key, Type::TEXT),
+        (&event.body, Type::TEXT),
+        (&attempts, Type::INT4),
+        (&due, Type::INT8),
+        (&told, Type::BOOL),
+    ];
+    Ok(run(client, put, &with).await? == 1)
+}
+
+/// Drops the oldest of those that wait, or were told: how many.
+async fn keep_newest_events(client: &Client, told: bool) -> Result<u64, Error> {
+    let drop = format!(
+        "delete from license_gate.events where key in (select key from license_gate.events \
+         where settled = $1 order by posted desc, key offset {MAX_EVENTS})"
+    );
+    run(client, &drop, &[(&told, Type::BOOL)]).await
+}
+
+pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<Event>, Error> {
+    let due = format!(
+        "select key, left(body, {MAX_READ}) as body, attempts, due from license_gate.events where not settled and due <= $1 \
+         order by due, posted, key limit {EVENTS}"
+    );
+    let event = |row: &Row| {
+        let attempts: i32 = get(row, "attempts")?;
+        let attempts = u32::try_from(attempts).unwrap_or_default();
+        let due = moment(get(row, "due")?);
+        Ok(Event { key: get(row, "key")?, body: get(row, "body")?, attempts, due })
+    };
+    let found = rows(client, &due, &[(&whole(now.as_secs()), Type::INT8)]).await?;
+    found.iter().map(event).collect()
+}
+
+pub(super) async fn settle(client: &Client, key: &str, settled: Settled) -> Result<(), Error> {
+    begin(client).await?;
+    match settled {
+        Settled::Done => {
+            let done = "update license_gate.events set settled = true, body = '' where key = $1";
+            run(client, done, &[(&key, Type::TEXT)]).await?;
+            keep_newest_events(client, true).await?;
+        }
+        Settled::Again { due } => {
+            let again =
+                "update license_gate.events set attempts = attempts + 1, due = $2 where key = $1";
+            let due = whole(due.as_secs());
+            run(client, again, &[(&key, Type::TEXT), (&due, Type::INT8)]).await?;
+        }
+    }
+    end(client).await
+}
+
+fn name_of(lease: Lease) -> &'static str {
+    match lease {
+        Lease::Schedule => "schedule",
+        Lease::Renewal => "renewal",
+    }
+}
