@@ -255,6 +255,7 @@ fn a_restart_believes_the_keys_that_are_there() {
     let dir = scene.gate.dir().to_owned();
     let scene = scene.restart_after(|| write(&dir, &jwks(&[&other])));
     assert_eq!(scene.check(), "false");
+    assert_eq!(scene.shown()["status"], 4, "what cannot be verified is not shown");
     assert_eq!(scene.on_disk(), Some(token.clone()), "a wrong mount loses nothing");
     write(&dir, &jwks(&[&scene.vendor]));
     scene.gate.log().wait_for("a license that was kept verifies now");
