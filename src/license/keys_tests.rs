@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::super::testing::{NOW, STRANGER, at, claims, pair, policy};
-use super::super::{KeyError, KeyPair, Token, admit, verify};
 use super::*;
+use crate::license::testing::{NOW, STRANGER, at, claims, pair, policy};
+use crate::license::{KeyError, KeyPair, Token, admit, verify};
 
 fn good_by(pair: &KeyPair, keys: &Keys) -> Result<Option<String>, &'static str> {
     let token = pair.sign(&claims(&json!({}))).expect("a token");
