@@ -8,22 +8,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bottom first. Log lines carry the one clock's time, and at the top a command builds an app that starts workers: there
+/// Bottom first. Log lines carry the one clock's time, sockets have deadlines, and at the top a command builds an app that starts workers: there
 /// one row is several.
 const ROWS: [&[&str]; 12] = [
-    &["clock"],
-    &[
-        "body",
-        "certificate",
-        "hex",
-        "hop",
-        "path",
-        "random",
-        "socket",
-        "sweep",
-        "telemetry",
-        "shutdown",
-    ],
+    &["clock", "sweep"],
+    &["body", "certificate", "hex", "hop", "path", "random", "socket", "telemetry", "shutdown"],
     &["codec", "http2"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],

@@ -12,6 +12,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::ends::Ends;
+
 /// What is written in one turn and not yet sent is at most this.
 const MAX_STAGED_BYTES: usize = 64 * 1024;
 
@@ -39,6 +41,9 @@ struct Wire<S> {
     sent: usize,
     /// The socket has taken bytes that it may still keep: TLS does.
     unflushed: bool,
+    /// Why a write failed; the codec hears of it when it reads.
+    failed: Option<io::ErrorKind>,
+    ends: Option<Ends>,
 }
 
 impl<S> Io<S> {
@@ -54,8 +59,17 @@ impl<S> Io<S> {
             staged,
             sent: 0,
             unflushed: false,
+            failed: None,
+            ends: None,
         };
         Self(Rc::new(RefCell::new(wire)))
+    }
+
+    /// Follows the frames that come from now on; see [`Ends`].
+    pub fn follow_ends(&self) -> Ends {
+        let ends = Ends::default();
+        self.0.borrow_mut().ends = Some(ends.clone());
+        ends
     }
 
     /// How many bytes have come so far.
@@ -94,7 +108,12 @@ impl<S: AsyncWrite + Unpin> Io<S> {
     /// # Errors
     /// The socket's.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_send(cx)
+        let wire = &mut *self.0.borrow_mut();
+        let sent = wire.poll_send(cx);
+        if let Poll::Ready(Err(error)) = &sent {
+            wire.failed = Some(error.kind());
+        }
+        sent
     }
 
     /// Sends what is staged, and ends our half.
@@ -137,6 +156,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self.0.borrow_mut();
+        if let Some(kind) = wire.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
         if wire.dry {
             return Poll::Pending;
         }
@@ -153,7 +175,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
                 wire.early = BytesMut::new();
             }
         }
-        wire.heard += (buf.filled().len() - start) as u64;
+        let read = &buf.filled()[start..];
+        wire.heard += read.len() as u64;
+        if let Some(ends) = &wire.ends {
+            ends.follow(read);
+        }
         Poll::Ready(Ok(()))
     }
 }

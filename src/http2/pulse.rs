@@ -69,7 +69,8 @@ impl Pulse {
             self.answered = heard == self.heard + PONG_BYTES;
             let Rhythm { silence, again, .. } = self.rhythm;
             self.rest(heard, if self.answered { again } else { silence });
-        } else if self.answered && heard != self.heard {
+        } else if !self.asked && heard != self.heard {
+            // The silence begins with the last byte, not with the last look.
             self.answered = false;
             self.rest(heard, self.rhythm.silence);
         }
