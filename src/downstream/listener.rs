@@ -149,6 +149,14 @@ impl<S: Service> Acceptor<S> {
         }
     }
 
+    /// Serves a client in memory as if it had been accepted.
+    #[cfg(test)]
+    pub(crate) fn take_in(&self, client: Kind, scheme: Scheme) {
+        let shared = Shared::new(self.service.clone(), self.limits, self.drain.clone());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
+        self.admit(client, address, scheme, self.tls.as_ref(), &Rc::new(shared));
+    }
+
     fn admit(
         &self,
         client: Kind,

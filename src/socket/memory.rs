@@ -4,11 +4,12 @@
 //! It keeps the promises of a socket and no others: one reader and one writer are remembered, the last that was told to wait,
 //! and each is woken once. Like TCP it resets when it is dropped with bytes unread; what had arrived can still be read.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,16 +18,20 @@ use super::Kind;
 
 /// Small random numbers, always the same for one seed (SplitMix64).
 #[derive(Clone, Debug)]
-pub(crate) struct Seed(Rc<Cell<u64>>);
+pub(crate) struct Seed {
+    state: Arc<AtomicU64>,
+    /// How often something dawdles: one time in so many; 0: never.
+    dawdles: Arc<AtomicUsize>,
+}
 
 impl Seed {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Rc::new(Cell::new(seed)))
+        Self { state: Arc::new(AtomicU64::new(seed)), dawdles: Arc::default() }
     }
 
     pub(crate) fn next(&self) -> u64 {
-        let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.0.set(state);
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let state = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
@@ -40,6 +45,17 @@ impl Seed {
     /// One time in `n`.
     pub(crate) fn one_in(&self, n: usize) -> bool {
         self.below(n) == 0
+    }
+
+    /// From now on something dawdles one time in `n`; 0: never.
+    pub(crate) fn set_pace(&self, n: usize) {
+        self.dawdles.store(n, Ordering::Relaxed);
+    }
+
+    /// Whether to let the others go first, or to take less than there is.
+    pub(crate) fn dawdles(&self) -> bool {
+        let pace = self.dawdles.load(Ordering::Relaxed);
+        pace > 0 && self.one_in(pace)
     }
 
     /// A size up to `most`: small, large and the limits themselves about equally often.
@@ -78,27 +94,38 @@ impl Pipe {
     }
 }
 
-/// One end of a connection.
-#[derive(Debug)]
-pub(crate) struct End {
-    incoming: Rc<RefCell<Pipe>>,
-    outgoing: Rc<RefCell<Pipe>>,
-    seed: Seed,
-    resets: Cell<bool>,
+fn locked(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
+    pipe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Both ends of a connection that holds from 1 to `most` bytes each way.
+/// One end of a connection. hyper's upgrades want it to be `Send`.
+#[derive(Debug)]
+pub struct End {
+    incoming: Arc<Mutex<Pipe>>,
+    outgoing: Arc<Mutex<Pipe>>,
+    seed: Seed,
+    resets: AtomicBool,
+}
+
+/// Least that a connection holds. Endpoints of HTTP/2 write their preface and SETTINGS before they read, and the codec ends a
+/// connection on which a hundred DATA frames below 256 bytes are unread.
+const LEAST_BYTES: usize = 1024;
+
+/// Who asks for more than this gets all of it.
+const MUCH_BYTES: usize = 1 << 20;
+
+/// Both ends of a connection that holds up to `most` bytes each way.
 pub(crate) fn pair(seed: &Seed, most: usize) -> (End, End) {
     let pipe = || {
-        let capacity = seed.size(most).max(1);
-        Rc::new(RefCell::new(Pipe { capacity, ..Pipe::default() }))
+        let capacity = if most > MUCH_BYTES { most } else { seed.size(most).max(LEAST_BYTES) };
+        Arc::new(Mutex::new(Pipe { capacity, ..Pipe::default() }))
     };
     let (there, back) = (pipe(), pipe());
-    let end = |incoming: &Rc<_>, outgoing: &Rc<_>| End {
-        incoming: Rc::clone(incoming),
-        outgoing: Rc::clone(outgoing),
+    let end = |incoming: &Arc<_>, outgoing: &Arc<_>| End {
+        incoming: Arc::clone(incoming),
+        outgoing: Arc::clone(outgoing),
         seed: seed.clone(),
-        resets: Cell::new(false),
+        resets: AtomicBool::new(false),
     };
     (end(&back, &there), end(&there, &back))
 }
@@ -118,21 +145,29 @@ pub(crate) fn dial() -> End {
 }
 
 impl End {
-    /// Bytes that have arrived and were not read.
-    pub(crate) fn unread(&self) -> usize {
-        self.incoming.borrow().bytes.len()
+    /// The first byte, without taking it; none at the end.
+    pub(crate) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Option<u8>> {
+        let pipe = &mut *locked(&self.incoming);
+        match pipe.bytes.front() {
+            Some(first) => Poll::Ready(Some(*first)),
+            None if pipe.ended || pipe.reset => Poll::Ready(None),
+            None => {
+                pipe.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 
     pub(super) fn reset_on_drop(&self) {
-        self.resets.set(true);
+        self.resets.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn has_hung_up(&self) -> bool {
-        self.incoming.borrow().reset
+        locked(&self.incoming).reset
     }
 
     pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let pipe = &mut *self.incoming.borrow_mut();
+        let pipe = &mut *locked(&self.incoming);
         if pipe.bytes.is_empty() {
             return match (pipe.reset, pipe.ended) {
                 (true, _) => Err(io::ErrorKind::ConnectionReset.into()),
@@ -141,24 +176,30 @@ impl End {
             };
         }
         let most = buf.len().min(pipe.bytes.len());
-        let taken = if self.seed.one_in(3) { 1 + self.seed.below(most) } else { most };
-        for (slot, byte) in buf.iter_mut().zip(pipe.bytes.drain(..taken)) {
-            *slot = byte;
-        }
+        let taken = if self.seed.dawdles() { 1 + self.seed.below(most) } else { most };
+        let (front, back) = pipe.bytes.as_slices();
+        let of_front = taken.min(front.len());
+        buf[..of_front].copy_from_slice(&front[..of_front]);
+        buf[of_front..taken].copy_from_slice(&back[..taken - of_front]);
+        pipe.bytes.drain(..taken);
         pipe.wake_writer();
         Ok(taken)
     }
 
     pub(super) fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        let pipe = &mut *self.outgoing.borrow_mut();
-        if pipe.closed || pipe.ended || self.incoming.borrow().reset {
+        let pipe = &mut *locked(&self.outgoing);
+        let mut incoming = locked(&self.incoming);
+        // A closed socket answers bytes with a reset.
+        incoming.reset |= pipe.closed;
+        if incoming.reset || pipe.ended {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        drop(incoming);
         let most = buf.len().min(pipe.capacity - pipe.bytes.len().min(pipe.capacity));
         if most == 0 && !buf.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let taken = if self.seed.one_in(3) { 1 + self.seed.below(most) } else { most };
+        let taken = if self.seed.dawdles() { 1 + self.seed.below(most) } else { most };
         pipe.bytes.extend(&buf[..taken.min(most)]);
         pipe.wake_reader();
         Ok(taken.min(most))
@@ -166,7 +207,7 @@ impl End {
 
     /// Whether to wait first, with data or room there; then the task is woken soon.
     fn hesitates(&self, cx: &Context<'_>) -> bool {
-        let hesitates = self.seed.one_in(8);
+        let hesitates = self.seed.dawdles();
         if hesitates {
             let (waker, turns) = (cx.waker().clone(), self.seed.below(4));
             tokio::task::spawn_local(async move {
@@ -183,14 +224,14 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         let unread = {
-            let pipe = &mut *self.incoming.borrow_mut();
+            let pipe = &mut *locked(&self.incoming);
             pipe.closed = true;
             pipe.wake_writer();
             !pipe.bytes.is_empty()
         };
-        let pipe = &mut *self.outgoing.borrow_mut();
+        let pipe = &mut *locked(&self.outgoing);
         pipe.ended = true;
-        pipe.reset |= unread || self.resets.get();
+        pipe.reset |= unread || self.resets.load(Ordering::Relaxed);
         pipe.wake_reader();
         pipe.wake_writer();
     }
@@ -217,7 +258,7 @@ impl AsyncRead for End {
                 Poll::Ready(Ok(()))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.incoming.borrow_mut().reader = Some(cx.waker().clone());
+                locked(&self.incoming).reader = Some(cx.waker().clone());
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(error)),
@@ -236,7 +277,7 @@ impl AsyncWrite for End {
         }
         match self.try_write(buf) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.outgoing.borrow_mut().writer = Some(cx.waker().clone());
+                locked(&self.outgoing).writer = Some(cx.waker().clone());
                 Poll::Pending
             }
             written => Poll::Ready(written),
@@ -248,7 +289,7 @@ impl AsyncWrite for End {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let pipe = &mut *self.outgoing.borrow_mut();
+        let pipe = &mut *locked(&self.outgoing);
         pipe.ended = true;
         pipe.wake_reader();
         Poll::Ready(Ok(()))

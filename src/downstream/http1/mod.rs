@@ -289,7 +289,7 @@ impl<S: Service> Connection<'_, S> {
         B: AnswerBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
     {
         match poll_fn(|cx| self.poll_send(encoder, cx)).await {
-            Sent::Whole if !self.in_doubt && !self.wire.has_whole_request() => {
+            Sent::Whole if !self.in_doubt => {
                 self.wire.answer_ends();
                 poll_fn(|cx| self.poll_upload(encoder.body_mut(), cx)).await
             }

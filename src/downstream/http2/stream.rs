@@ -151,7 +151,7 @@ async fn answer<B>(
     if !bodiless && !poll_fn(|cx| answering.poll_send(cx)).await {
         return;
     }
-    if !in_doubt && !incoming.has_ended() {
+    if !in_doubt {
         incoming.answer_ends();
         // Whatever becomes of the request, its answer is whole.
         drop(poll_fn(|cx| answering.body.poll_upload(cx)).await);
