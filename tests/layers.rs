@@ -22,6 +22,7 @@ const ROWS: [&[&str]; 12] = [
         "socket",
         "sweep",
         "telemetry",
+        "text",
         "shutdown",
     ],
     &["codec", "http2"],

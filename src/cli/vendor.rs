@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::output::{complain, complain_all, print};
+use super::output::{complain, complain_all, print, warn};
 use super::settings::store_url;
 #[cfg(feature = "postgres")]
 use super::store;
@@ -219,7 +219,9 @@ impl Request {
 fn configuration(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Config, Faults> {
     let environment = std::env::vars_os().collect();
     let sources = Sources { file, environment, flags };
-    Loaded::from_sources(sources).map(|loaded| loaded.config)
+    let config = Loaded::from_sources(sources)?.config;
+    warn(&config.misnamed);
+    Ok(config)
 }
 
 impl Keys {
