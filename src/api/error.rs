@@ -308,6 +308,12 @@ fn not_stored(cause: &store::Error) -> Problem {
             "licensing.store.conflict",
             "Another replica changed the license at the same moment: look at it, and try again.",
         ),
+        store::Error::ReadOnly(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "licensing.store.unavailable",
+            "The database is read-only, and the license cannot be changed now: name the primary in store.url, or make the database writable.",
+        )
+        .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
         store::Error::Unavailable(_)
         | store::Error::SchemaTooNew { .. }
         | store::Error::SchemaLost => Problem::new(

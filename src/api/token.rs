@@ -12,6 +12,7 @@ use crate::license::{Source, Token};
 use crate::problem::Problem;
 use crate::store::{By, Origin};
 use crate::telemetry::metrics;
+use crate::text::trimmed;
 
 /// A member that may be missing or of the wrong type, told apart from a body that is no JSON.
 #[derive(Deserialize)]
@@ -73,14 +74,18 @@ pub(super) async fn delete(
         Err(BodyError::NotAnObject) => Removal::default(),
         read => read?,
     };
-    let named = instance.as_ref().and_then(Value::as_str);
+    let named = instance.as_ref().and_then(Value::as_str).map(trimmed);
+    let named = named.filter(|named| !named.is_empty());
     if let Some(objection) = objection(api, named) {
         note_refusal(api, metrics::Action::Remove, "another-instance", who).await;
         return Err(objection);
     }
     let removed = api.writer.remove(who).await?;
     if removed.candidate(Source::File).is_some() {
-        tracing::info!("the stored license was removed; that of license.file is in force");
+        tracing::info!(
+            event = "license.file-stays",
+            "the stored license was removed on request; that of license.file stays and is in force"
+        );
     }
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
 }

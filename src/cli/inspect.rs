@@ -86,7 +86,11 @@ fn print(args: &Args, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         print_check(check, out)?;
     }
     if let Some(license) = &report.license {
-        writeln!(out, "\nsigned by       {}", license.key_id().unwrap_or("a key without id"))?;
+        writeln!(
+            out,
+            "\nsigned by       {}",
+            license.key_id().filter(|kid| !kid.is_empty()).unwrap_or("a key without id")
+        )?;
         print_claims(license.claims(), out)?;
     }
     writeln!(out, "\nstatus {} ({})", report.status.code(), report.status.as_str())

@@ -171,7 +171,7 @@ fn claims_of(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<Map<Strin
     let json = streams
         .read(path, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read the claims {shown}"))?;
-    let members = Members::parse(&json)
+    let members = Members::of_document(&json)
         .ok_or_else(|| anyhow!("the claims in {shown} are not a JSON object"))?;
     match members.duplicate {
         Some(name) => bail!("the claims in {shown} have {} twice", Excerpt::of(&name)),

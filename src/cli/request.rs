@@ -106,7 +106,7 @@ fn in_force(
     }
     // Of two that are alike the last counts, as it does in a gate: the store's.
     let rank = |license: &License| {
-        (Standing::of(Some(license), &policy, now).is_active(), license.claims().iat)
+        (Standing::of(Some(license), &policy, now).is_active(), license.claims().counted_iat(now))
     };
     let license = found.into_iter().max_by_key(rank).with_context(|| {
         format!(

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::backend::{Brief, Document, Record};
 use super::held::{By, Held};
-use crate::license::{License, Standing};
+use crate::license::{Claims, License, Standing};
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// More lines do not wait: the oldest is lost then.
@@ -128,8 +128,12 @@ impl Held {
 
     /// `license` in a few words.
     pub(super) fn brief(&self, license: &License) -> Brief {
-        let claims = license.claims();
-        let standing = Standing::of(Some(license), &self.trust.policy, self.now());
+        self.brief_of(license.claims())
+    }
+
+    /// A license that says `claims` in a few words.
+    pub(super) fn brief_of(&self, claims: &Claims) -> Brief {
+        let standing = Standing::of_claims(claims, &self.trust.policy, self.now());
         Brief {
             jti: claims.jti.clone().unwrap_or_default(),
             lid: claims.lid.clone(),
