@@ -12,7 +12,6 @@ use crate::license::{Source, Token};
 use crate::problem::Problem;
 use crate::store::{By, Origin};
 use crate::telemetry::metrics;
-use crate::text::trimmed;
 
 /// A member that may be missing or of the wrong type, told apart from a body that is no JSON.
 #[derive(Deserialize)]
@@ -74,8 +73,7 @@ pub(super) async fn delete(
         Err(BodyError::NotAnObject) => Removal::default(),
         read => read?,
     };
-    let named = instance.as_ref().and_then(Value::as_str).map(trimmed);
-    let named = named.filter(|named| !named.is_empty());
+    let named = instance.as_ref().and_then(Value::as_str);
     if let Some(objection) = objection(api, named) {
         note_refusal(api, metrics::Action::Remove, "another-instance", who).await;
         return Err(objection);
@@ -84,7 +82,7 @@ pub(super) async fn delete(
     if removed.candidate(Source::File).is_some() {
         tracing::info!(
             event = "license.file-stays",
-            "the stored license was removed on request; that of license.file stays and is in force"
+            "the stored license was removed; that of license.file is in force"
         );
     }
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))

@@ -55,15 +55,16 @@ enum Form {
     Der,
 }
 
-/// What `content` holds instead of what is `wanted`, and what to do: `holds …: …`, to follow the name of the file. `None`:
+/// What `content` holds instead of what is `wanted`, and what to do: `holds no … but …: …`, to follow the name of the file. `None`:
 /// it is what is wanted, if it can be read, or nothing that is known.
 pub fn instead(content: &[u8], wanted: Wanted) -> Option<String> {
     let (kind, form) = find(content, wanted)?;
     if kind.is(wanted) && form == Form::Pem {
         return None;
     }
-    let in_der = if form == Form::Der && kind.has_pem() { " in DER, which is not PEM" } else { "" };
-    Some(format!("holds {}{in_der}: {}", kind.name(), kind.remedy(form, wanted)))
+    let in_der = if form == Form::Der && kind.has_pem() { " in DER" } else { "" };
+    let (wanted_name, name) = (wanted.name(), kind.name());
+    Some(format!("holds no {wanted_name} in PEM but {name}{in_der}: {}", kind.remedy(form, wanted)))
 }
 
 fn find(content: &[u8], wanted: Wanted) -> Option<(Kind, Form)> {
@@ -148,6 +149,15 @@ fn binary(content: &[u8]) -> Option<Kind> {
 }
 
 impl Wanted {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::PrivateKey => "private key",
+            Self::SigningKey => "PKCS#8 private key",
+            Self::PublicKey => "public key",
+        }
+    }
+
     const fn is_private(self) -> bool {
         matches!(self, Self::PrivateKey | Self::SigningKey)
     }
@@ -333,7 +343,7 @@ mod tests {
                     || instead(&marked, wanted) == Some(said.clone())
             );
             let (before, after) = said.split_at(said.find(": ").expect("a remedy") + 1);
-            assert!(before.starts_with("holds ") && before.contains(what), "{what}: {said}");
+            assert!(before.starts_with("holds no ") && before.contains(what), "{what}: {said}");
             assert!(after.contains(remedy), "{remedy}: {said}");
         }
     }
@@ -373,17 +383,17 @@ mod tests {
             (
                 &certificate,
                 Wanted::Certificate,
-                "a certificate in DER, which is not PEM: convert it with `openssl x509 -inform der",
+                "a certificate in DER: convert it with `openssl x509 -inform der",
             ),
             (
                 &key.serialize_der(),
                 Wanted::PrivateKey,
-                "a private key in DER, which is not PEM: convert it with `openssl pkey -inform der",
+                "a private key in DER: convert it with `openssl pkey -inform der",
             ),
             (
                 &key.subject_public_key_info(),
                 Wanted::PublicKey,
-                "a public key in DER, which is not PEM: convert it with `openssl pkey -pubin -inform der",
+                "a public key in DER: convert it with `openssl pkey -pubin -inform der",
             ),
             (&request, Wanted::Certificate, "a certificate request in DER"),
             (

@@ -244,8 +244,9 @@ impl Held {
         self.store = Slot { candidate, ..Slot::default() };
         self.is_unread = false;
         self.revision += 1;
+        let snapshot = self.publish();
         log_change(action, new.as_ref().or(old.as_ref()), who);
-        Ok(self.publish())
+        Ok(snapshot)
     }
 
     /// The token that one of `token` takes the place of, unless it is the same.
@@ -312,7 +313,7 @@ impl Held {
 
     /// Notes a moment that has certainly come. A token's `iat` is none: it may be ahead of every clock.
     pub(super) fn saw(&self, moment: Option<UnixTime>) {
-        if let Some(moment) = moment.filter(|moment| *moment <= UnixTime::LAST_PLAUSIBLE) {
+        if let Some(moment) = moment {
             self.shared.newest_time.fetch_max(moment.as_secs(), Ordering::Relaxed);
         }
     }

@@ -124,7 +124,6 @@ impl Writer {
 
     /// A moment that has certainly come: a date of the issuer's, say.
     pub fn saw(&self, moment: UnixTime) {
-        let moment = moment.min(UnixTime::LAST_PLAUSIBLE);
         self.shared.newest_time.fetch_max(moment.as_secs(), Ordering::Relaxed);
     }
 
