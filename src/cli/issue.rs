@@ -148,7 +148,7 @@ fn known(claims: &Map<String, Value>) -> anyhow::Result<()> {
     let Some(unknown) = claims.keys().find(|name| !Claims::NAMES.contains(&name.as_str())) else {
         return Ok(());
     };
-    let meant = nearest(unknown, Claims::NAMES).unwrap_or_default();
+    let meant = nearest(&unknown.to_lowercase(), Claims::NAMES).unwrap_or_default();
     bail!(
         "the claim {} is unknown, the nearest is `{meant}`: correct it, or give --allow-unknown-claims",
         Excerpt::of(unknown)
