@@ -258,6 +258,7 @@ fn an_unknown_claim_is_refused_with_the_nearest() {
     for (claims, unknown, nearest) in [
         (r#"{"included_user":25}"#, "\"included_user\"", "`included_users`"),
         (r#"{"Lexp":1900000000}"#, "\"Lexp\"", "`lexp`"),
+        (r#"{"includedUsers":25}"#, "\"includedUsers\"", "`included_users`"),
         (r#"{"products":["a"]}"#, "\"products\"", "`prod`"),
     ] {
         let said = refused(claims, &[]);
@@ -266,16 +267,7 @@ fn an_unknown_claim_is_refused_with_the_nearest() {
         }
         let license =
             license(&[&BASE[..], &["--claims", "-", "--allow-unknown-claims"]].concat(), claims);
-        assert!(
-            unknown.contains(
-                license
-                    .signed_claims()
-                    .keys()
-                    .find(|name| unknown.contains(*name))
-                    .expect("there")
-                    .as_str()
-            )
-        );
+        assert!(license.signed_claims().contains_key(unknown.trim_matches('"')), "{unknown}");
     }
 }
 

@@ -65,7 +65,15 @@ impl Trouble {
             let is_system = cause.raw_os_error().is_some();
             Some(!is_system && cause.kind() == std::io::ErrorKind::PermissionDenied)
         };
-        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) || by_driver() == Some(true)
+        // A standby's answer to `begin read write`, the only switch that is set; its words are in the server's language.
+        let in_recovery = || {
+            let error = error.as_db_error()?;
+            let is_mode = error.routine() == Some("call_bool_check_hook");
+            Some(*error.code() == SqlState::FEATURE_NOT_SUPPORTED && is_mode)
+        };
+        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+            || in_recovery() == Some(true)
+            || by_driver() == Some(true)
     }
 }
 
