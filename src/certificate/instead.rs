@@ -62,9 +62,16 @@ pub fn instead(content: &[u8], wanted: Wanted) -> Option<String> {
     if kind.is(wanted) && form == Form::Pem {
         return None;
     }
-    let in_der = if form == Form::Der && kind.has_pem() { " in DER" } else { "" };
-    let (wanted_name, name) = (wanted.name(), kind.name());
-    Some(format!("holds no {wanted_name} in PEM but {name}{in_der}: {}", kind.remedy(form, wanted)))
+    let form_of_it = match form {
+        Form::Pem => kind.label().map(|label| format!(" (\"BEGIN {label}\")")),
+        Form::Der => kind.has_pem().then(|| " in DER".to_owned()),
+    };
+    let (wanted_name, name, form_of_it) =
+        (wanted.name(), kind.name(), form_of_it.unwrap_or_default());
+    Some(format!(
+        "holds no {wanted_name} in PEM but {name}{form_of_it}: {}",
+        kind.remedy(form, wanted)
+    ))
 }
 
 fn find(content: &[u8], wanted: Wanted) -> Option<(Kind, Form)> {
@@ -194,18 +201,12 @@ impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Certificate => "a certificate",
-            Self::MarkedCertificate => {
-                "a certificate in a form of OpenSSL's (\"BEGIN TRUSTED CERTIFICATE\")"
-            }
+            Self::MarkedCertificate => "a certificate in a form of OpenSSL's",
             Self::PublicKey => "a public key",
-            Self::RsaPublicKey => "a public key in PKCS#1 (\"BEGIN RSA PUBLIC KEY\")",
+            Self::RsaPublicKey => "a public key in PKCS#1",
             Self::PrivateKey => "a private key",
-            Self::OlderPrivateKey => {
-                "a private key that is not PKCS#8 (\"BEGIN RSA PRIVATE KEY\", \"BEGIN EC PRIVATE KEY\")"
-            }
-            Self::EncryptedPrivateKey => {
-                "an encrypted private key (\"BEGIN ENCRYPTED PRIVATE KEY\")"
-            }
+            Self::OlderPrivateKey => "a private key that is not PKCS#8",
+            Self::EncryptedPrivateKey => "an encrypted private key",
             Self::Request => "a certificate request",
             Self::Pkcs7 => "a PKCS#7 file",
             Self::Pkcs12 => "a PKCS#12 keystore",
@@ -215,6 +216,19 @@ impl Kind {
             Self::Token => "a license token or another JWS",
             Self::Json => "JSON",
             Self::Utf16 => "text in UTF-16",
+        }
+    }
+
+    /// How it begins in PEM, where that is one word.
+    const fn label(self) -> Option<&'static str> {
+        match self {
+            Self::Certificate => Some("CERTIFICATE"),
+            Self::PublicKey => Some("PUBLIC KEY"),
+            Self::RsaPublicKey => Some("RSA PUBLIC KEY"),
+            Self::PrivateKey => Some("PRIVATE KEY"),
+            Self::EncryptedPrivateKey => Some("ENCRYPTED PRIVATE KEY"),
+            Self::Request => Some("CERTIFICATE REQUEST"),
+            _ => None,
         }
     }
 
@@ -312,21 +326,21 @@ mod tests {
             (
                 pem("CERTIFICATE"),
                 PrivateKey,
-                "a certificate:",
+                "a certificate (",
                 "the private key of that certificate",
             ),
-            (pem("CERTIFICATE"), SigningKey, "a certificate:", "a private key belongs here"),
-            (pem("PUBLIC KEY"), SigningKey, "a public key:", "a private key belongs here"),
-            (pem("PRIVATE KEY"), Certificate, "a private key:", "a certificate belongs here"),
-            (pem("PRIVATE KEY"), PublicKey, "a private key:", "-pubout"),
-            (pem("PUBLIC KEY"), Certificate, "a public key:", "a certificate belongs here"),
+            (pem("CERTIFICATE"), SigningKey, "a certificate (", "a private key belongs here"),
+            (pem("PUBLIC KEY"), SigningKey, "a public key (", "a private key belongs here"),
+            (pem("PRIVATE KEY"), Certificate, "a private key (", "a certificate belongs here"),
+            (pem("PRIVATE KEY"), PublicKey, "a private key (", "-pubout"),
+            (pem("PUBLIC KEY"), Certificate, "a public key (", "a certificate belongs here"),
             (
                 pem("CERTIFICATE REQUEST"),
                 Certificate,
-                "a certificate request:",
+                "a certificate request (",
                 "issued for this request",
             ),
-            (pem("CERTIFICATE REQUEST"), PublicKey, "a certificate request:", "openssl req -in"),
+            (pem("CERTIFICATE REQUEST"), PublicKey, "a certificate request (", "openssl req -in"),
             (pem("TRUSTED CERTIFICATE"), Certificate, "OpenSSL's", "openssl x509 -in"),
             (pem("PKCS7"), Certificate, "PKCS#7", "openssl pkcs7 -in"),
             (pem("OPENSSH PRIVATE KEY"), PrivateKey, "OpenSSH", "ssh-keygen -p"),

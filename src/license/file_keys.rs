@@ -201,6 +201,10 @@ fn key_in(kind: SectionKind, der: Vec<u8>) -> Result<Key, KeyError> {
         SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
             Err(KeyError::Private)
         }
+        SectionKind::Csr => Err(KeyError::Instead(
+            "is a certificate request: write its public key with `openssl req -in FILE -noout -pubkey -out NEW.pem`"
+                .into(),
+        )),
         _ => Err(KeyError::Unsupported),
     }
 }

@@ -161,7 +161,8 @@ impl Held {
         let done = self.try_roll_back(jti, who);
         if let Err(error) = &done {
             let asked = history::called(&self.former, jti);
-            let new = asked.map(|former| self.brief_of(&former.claims));
+            let status = |former: &Former| former.status(&self.trust.policy, self.now());
+            let new = asked.map(|former| Brief::of(&former.claims, status(former)));
             self.note(Action::Rollback, error.outcome(), error.reason(), new, who);
         }
         done

@@ -114,6 +114,10 @@ fn one_whose_key_was_withdrawn_is_listed_as_invalid_and_put_back_once_the_key_re
     assert_eq!((&listed[0]["status"], &listed[0]["lid"]), (&json!(3), &json!("L-1")));
     let refused = roll_back(&scene, &json!({ "jti": jti(&first) }));
     refused.fails(400, "licensing.token.key-unknown");
+    let audit = fs::read_to_string(scene.gate.stored("audit.jsonl")).expect("a log");
+    let last: Value = serde_json::from_str(audit.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(last["reason"], "key-unknown");
+    assert_eq!(last["new"], json!({ "jti": jti(&first), "lid": "L-1", "status": 3 }));
     roll_back(&scene, &json!({ "jti": "unknown" })).fails(404, "licensing.history.not-found");
     fs::write(&path, trusted).expect("written");
     scene.gate.log().wait_for("a license that was kept verifies now");
