@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Bottom first. Log lines carry the one clock's time, and at the top a command builds an app that starts workers: there
 /// one row is several.
 const ROWS: [&[&str]; 12] = [
-    &["clock"],
+    &["clock", "text"],
     &[
         "body",
         "certificate",
@@ -22,7 +22,6 @@ const ROWS: [&[&str]; 12] = [
         "socket",
         "sweep",
         "telemetry",
-        "text",
         "shutdown",
     ],
     &["codec", "http2"],

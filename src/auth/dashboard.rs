@@ -130,7 +130,8 @@ impl Questions {
         let path = &self.identity_path;
         let identity = self.ask(path, credential, caller, dashboard).await?;
         let identity = read(path, &identity)?;
-        let login = identity.get("login").and_then(Value::as_str).map(shortened);
+        let login = identity.get("login").and_then(Value::as_str);
+        let login = login.filter(|login| !login.trim().is_empty()).map(shortened);
         let known = |grants| Known { grants, login };
         if self.is_administrator(&identity) {
             return Ok(known(Grants::all()));

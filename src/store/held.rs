@@ -20,7 +20,7 @@ use super::recording::Unrecorded;
 use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot, Trust};
 use crate::clock::UnixTime;
-use crate::license::{self, License, Rejection, Standing, Token, verify};
+use crate::license::{self, Excerpt, License, Rejection, Standing, Token, verify};
 use crate::telemetry::metrics::{Action, Outcome};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -203,7 +203,8 @@ impl Held {
         }
         let (installed, offered, now) = (of.claims(), offered.claims(), self.now());
         if installed.lid != offered.lid {
-            let (installed, offered) = (installed.lid.clone(), offered.lid.clone());
+            let shown = |lid: &str| Excerpt::of(lid).bare().to_string();
+            let (installed, offered) = (shown(&installed.lid), shown(&offered.lid));
             return Err(InstallError::OtherLicense { installed, offered });
         }
         let (installed, offered) = (installed.counted_iat(now), offered.counted_iat(now));

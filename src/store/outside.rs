@@ -177,7 +177,14 @@ impl Held {
             }
             // Told when it came.
             Err(rejection) if rejection.is_about_keys() => self.file.unproven = Some(token),
-            Err(rejection) => self.refuse_file(rejection.code()),
+            Err(rejection) => {
+                tracing::warn!(
+                    event = "license.file-refused",
+                    reason = %rejection,
+                    "the token of license.file verifies with the keys there are now and is not accepted; the former one, if any, stays"
+                );
+                self.refuse_file(rejection.code());
+            }
         }
     }
 
