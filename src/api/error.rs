@@ -254,7 +254,10 @@ pub(super) fn instance_missing(root_url: &RootUrl) -> Problem {
 /// 422: the instance in the body is another.
 pub(super) fn instance_mismatch(named: &str, root_url: &RootUrl) -> Problem {
     let named = Excerpt::of(named);
-    let message = format!("asked for {}, this instance is {root_url}", named.bare());
+    let message = format!(
+        "asked for {}, this instance is {root_url}: name this one to remove its license",
+        named.bare()
+    );
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "licensing.instance.mismatch", message)
 }
 

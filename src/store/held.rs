@@ -189,7 +189,15 @@ impl Held {
         self.follow().map_err(RemoveError::not_stored)?;
         if self.store.candidate.is_none() && self.store.unproven.is_none() && !self.is_unread {
             self.note(Action::Remove, Outcome::Ok, "there was none", None, who);
-            log_change(Action::Remove, None, who);
+            let By { actor, address, request_id } = who;
+            let address = address.map(tracing::field::display);
+            tracing::info!(
+                event = "license.none-to-remove",
+                actor,
+                address,
+                request_id,
+                "there was no stored license to remove"
+            );
             return Ok(self.shared.current.load_full());
         }
         self.put(None, Action::Remove, "", who).map_err(RemoveError::not_stored)
