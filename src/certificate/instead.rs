@@ -1,7 +1,7 @@
-//! What a file holds that was to hold a certificate or a key and does not, and the command that converts it.
+//! Files that hold another kind of key or certificate than expected: what they hold, and the command that converts it.
 //!
-//! The content of a file in, a phrase for an error message out. PEM is told by its labels (RFC 7468), DER by the shape of
-//! its outer values. Nothing is decoded, and nothing of a key is shown.
+//! The content of a file in, a phrase for an error message out. PEM is recognised by its labels (RFC 7468), DER by the
+//! shape of its outer values. Keys are not decoded, and no part of one is shown.
 
 use super::validity::{Der, INTEGER, SEQUENCE, VERSION};
 use crate::text::{is_utf_16, trimmed};
@@ -10,7 +10,7 @@ const OCTET_STRING: u8 = 0x04;
 const BIT_STRING: u8 = 0x03;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 
-/// What a file was to hold, in PEM.
+/// What a file is expected to hold, in PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// Certificates.
@@ -27,7 +27,7 @@ pub enum Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Certificate,
-    /// In a form of OpenSSL's, or by its older label.
+    /// With OpenSSL's trust settings, or with an older label.
     MarkedCertificate,
     /// SubjectPublicKeyInfo.
     PublicKey,
@@ -55,8 +55,8 @@ enum Form {
     Der,
 }
 
-/// What `content` holds instead of what is `wanted`, and what to do: `holds no … but …: …`, to follow the name of the file. `None`:
-/// it is what is wanted, if it can be read, or nothing that is known.
+/// What `content` holds instead of what is `wanted`, and what to do: `holds no … but …: …`, to follow the name of the
+/// file. `None`: the content is of the wanted kind, readable or not, or of no known kind.
 pub fn instead(content: &[u8], wanted: Wanted) -> Option<String> {
     let (kind, form) = find(content, wanted)?;
     if kind.is(wanted) && form == Form::Pem {
@@ -89,7 +89,7 @@ fn find(content: &[u8], wanted: Wanted) -> Option<(Kind, Form)> {
     kind.map(|kind| (kind, Form::Pem))
 }
 
-/// The kinds of the sections of a PEM text, as far as they are known.
+/// The kinds of the sections of a PEM text; unknown sections are left out.
 fn labels(text: &str) -> impl Iterator<Item = Kind> {
     let is_encrypted = text.contains("Proc-Type: 4,ENCRYPTED");
     let label = |line: &str| {
@@ -114,7 +114,7 @@ fn labels(text: &str) -> impl Iterator<Item = Kind> {
     })
 }
 
-/// What is text and no PEM.
+/// The kind of a text that is not PEM.
 fn bare(text: &str) -> Option<Kind> {
     match text {
         _ if text.starts_with("ssh-") || text.starts_with("ecdsa-sha2-") => {
@@ -126,7 +126,7 @@ fn bare(text: &str) -> Option<Kind> {
     }
 }
 
-/// What is no text.
+/// The kind of a binary file.
 fn binary(content: &[u8]) -> Option<Kind> {
     if content.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) {
         return Some(Kind::JavaKeystore);
@@ -171,7 +171,7 @@ impl Wanted {
 }
 
 impl Kind {
-    /// Whether it serves for what is wanted, once it is in PEM.
+    /// Whether it is of the wanted kind, in PEM or in DER.
     const fn is(self, wanted: Wanted) -> bool {
         match wanted {
             Wanted::Certificate => matches!(self, Self::Certificate),
@@ -193,7 +193,7 @@ impl Kind {
         )
     }
 
-    /// Whether there is a PEM of it too.
+    /// Whether it also exists in PEM.
     const fn has_pem(self) -> bool {
         !matches!(self, Self::Pkcs12 | Self::JavaKeystore)
     }
@@ -201,7 +201,7 @@ impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Certificate => "a certificate",
-            Self::MarkedCertificate => "a certificate in a form of OpenSSL's",
+            Self::MarkedCertificate => "a certificate with OpenSSL's trust settings",
             Self::PublicKey => "a public key",
             Self::RsaPublicKey => "a public key in PKCS#1",
             Self::PrivateKey => "a private key",
@@ -219,7 +219,7 @@ impl Kind {
         }
     }
 
-    /// How it begins in PEM, where that is one word.
+    /// Its label in PEM, if it has exactly one.
     const fn label(self) -> Option<&'static str> {
         match self {
             Self::Certificate => Some("CERTIFICATE"),
@@ -341,7 +341,7 @@ mod tests {
                 "issued for this request",
             ),
             (pem("CERTIFICATE REQUEST"), PublicKey, "a certificate request (", "openssl req -in"),
-            (pem("TRUSTED CERTIFICATE"), Certificate, "OpenSSL's", "openssl x509 -in"),
+            (pem("TRUSTED CERTIFICATE"), Certificate, "OpenSSL's trust", "openssl x509 -in"),
             (pem("PKCS7"), Certificate, "PKCS#7", "openssl pkcs7 -in"),
             (pem("OPENSSH PRIVATE KEY"), PrivateKey, "OpenSSH", "ssh-keygen -p"),
             (b"ssh-ed25519 AAAA me".to_vec(), PublicKey, "OpenSSH", "ssh-keygen -e"),

@@ -44,7 +44,7 @@ pub enum Error {
         /// What is wrong with it.
         source: pem::Error,
     },
-    /// It holds something else than what belongs there.
+    /// It holds another kind of key or certificate than expected.
     #[error("{} {holds}", path.display())]
     Instead {
         /// Which file.
@@ -147,7 +147,8 @@ impl File {
         })
     }
 
-    /// That it holds something else than what is `wanted`; its path, if it does not, or not that anybody knows.
+    /// `Ok`: the error for a file that holds another kind than `wanted`. `Err`: the path of a file that does not, or whose
+    /// content is of no known kind.
     fn instead(&self, wanted: Wanted) -> Result<Error, PathBuf> {
         let path = self.path.clone();
         match instead(&self.bytes, wanted) {

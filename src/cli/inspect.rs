@@ -1,6 +1,6 @@
 //! `license inspect`: what a gate would say about a token, check by check.
 //!
-//! Exit code 0 valid; 1 invalid, or something could not be checked, which the last line says; 2 unreadable: the token's
+//! Exit code 0 valid; 1 invalid, or something could not be checked, which the last line names; 2 unreadable: the token's
 //! file or the keys cannot be read at all.
 
 use std::io::{self, Write};
@@ -61,10 +61,10 @@ pub fn run(
     }
 }
 
-/// What is to be said about a token.
+/// The report about a token.
 struct Inspected {
     report: Report,
-    /// What it should have been held against and was not.
+    /// Sources that the token could not be checked against.
     unchecked: Vec<String>,
 }
 
@@ -91,13 +91,12 @@ fn inspect(
     let (list, mut unchecked) = sources.revocations(&keys, streams);
     let policy = Policy::new(root_url, sources.config).revoking(list.as_ref());
     let report = inspect_file(&text, &keys, &policy, now);
-    // Keys that are missing matter only to a token that none of the others signed.
+    // Missing keys matter only if the available ones do not verify the token.
     if report.reason().is_some_and(Rejection::is_about_keys) {
         unchecked.extend(missing);
         let is_asked = sources.online || args.issuer_keys.is_some();
         if sources.config.jwks_url.is_some() && !is_asked {
-            unchecked
-                .push("license.jwks_url: its URL is not asked: ask it with --online".to_owned());
+            unchecked.push("license.jwks_url: the URL was not requested: use --online".to_owned());
         }
     }
     Ok(Inspected { report, unchecked })

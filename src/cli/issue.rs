@@ -1,8 +1,8 @@
 //! `license issue`: the vendor signs a license.
 //!
 //! Claims come from a request for renewal, from a file and from flags, each overriding those before; the token goes to
-//! standard output and nothing else does. What a gate that trusts the key would refuse is not issued, nor is what is a
-//! mistake of typing: an unknown claim, a token that has ended or that outlives its license.
+//! standard output and nothing else does. Tokens that a gate would refuse are not issued, and typing errors are refused:
+//! an unknown claim, a token that has already ended, a token that outlives its license.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub struct Args {
     /// Public keys, beside --key's own, by which the token in --request may be signed: JWKS file, PEM, or a directory.
     #[arg(long, value_name = "PATH", requires = "request")]
     pub issuer_keys: Option<PathBuf>,
-    /// Take claims that no gate knows.
+    /// Accept claims that no gate knows.
     #[arg(long)]
     pub allow_unknown_claims: bool,
     /// Root URL of the licensed instance; `*` stands for one host label or one path segment.
@@ -143,7 +143,7 @@ fn lifetime(claims: &Claims) -> Option<Duration> {
     Some(Duration::from_secs(seconds)).filter(|lifetime| !lifetime.is_zero())
 }
 
-/// Refuses what no gate knows: a claim that is misspelled has no effect, and a limit that is missing is no limit.
+/// Refuses unknown claims: a misspelled claim has no effect, and a license without a limit is unlimited.
 fn known(claims: &Map<String, Value>) -> anyhow::Result<()> {
     let Some(unknown) = claims.keys().find(|name| !Claims::NAMES.contains(&name.as_str())) else {
         return Ok(());
@@ -155,8 +155,8 @@ fn known(claims: &Map<String, Value>) -> anyhow::Result<()> {
     )
 }
 
-/// Refuses a token that has no use: ended, never begun, or longer than what it is for. A token that is short-lived is
-/// renewed; what was bought for a time is not, unless somebody says so.
+/// Refuses a token that has already ended, that ends before its license starts, or that outlives its license. A request
+/// renews the token only: the end of the license moves only if a flag or a claim says so.
 fn lasting(claims: &Claims, is_renewal: bool, now: UnixTime) -> anyhow::Result<()> {
     let ends = [
         ("license", "lexp", claims.license_ends_at()),
@@ -246,7 +246,7 @@ fn flags(args: &Args, now: UnixTime) -> BTreeMap<String, Value> {
     all.into_iter().filter_map(|(claim, value)| Some((claim.to_owned(), value?))).collect()
 }
 
-/// What a token with `claims` states when nobody said otherwise. It does not outlive its license.
+/// Defaults for a token with `claims`. The default `exp` is not later than the end of the license.
 fn defaults(
     now: UnixTime,
     lifetime: Option<Duration>,

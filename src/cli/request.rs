@@ -92,7 +92,9 @@ fn in_force(
     let (keys, _) = instance.sources.keys(streams)?;
     let (list, unchecked) = instance.sources.revocations(&keys, streams);
     for source in unchecked {
-        streams.complain(&anyhow!(source).context("a revoked license may be asked for"));
+        streams.complain(&anyhow!(source).context(
+            "the revocations are incomplete, and the license in the request may be revoked",
+        ));
     }
     let policy = Policy::new(instance.root_url.clone(), config).revoking(list.as_ref());
     let stored = store.join(STORED);

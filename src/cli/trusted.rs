@@ -1,10 +1,9 @@
-//! What a gate of a configuration trusts, for commands that judge licenses beside it: its keys, and what its issuer
-//! revoked.
+//! Trusted keys and revocations of a gate's configuration, for commands that judge licenses beside the gate.
 //!
-//! Keys are those of `license.keys` and those fetched from `license.jwks_url`; the revocation list is that of
-//! `license.revocations`, or the one kept in the store's directory if that is newer, as in a gate. Of what is behind a URL
-//! the store's directory holds a copy; the URL itself is asked only on request. What could not be asked or read is part of
-//! the result: a command that says "valid" without it would be wrong.
+//! Keys are those of `license.keys` and of `license.jwks_url`. The revocation list is that of `license.revocations`, or the
+//! one in the store's directory if it is newer, as in a gate. For a URL, the copy in the store's directory is used; the URL
+//! itself is requested only with `online`. A source that could not be read is part of the result, because a license is not
+//! known to be valid without it.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -40,12 +39,12 @@ pub struct Sources<'a> {
     pub store: &'a Path,
     /// Whether that directory is only a copy of a database.
     pub is_copy: bool,
-    /// Whether URLs are asked.
+    /// Whether URLs are requested.
     pub online: bool,
 }
 
 impl Sources<'_> {
-    /// The keys, and why some may be missing.
+    /// The keys, and the sources that could not be read.
     pub(super) fn keys(&self, streams: &mut Streams<'_>) -> anyhow::Result<(Keys, Vec<String>)> {
         let Self { config, store, .. } = self;
         let mut unchecked = Vec::new();
@@ -84,7 +83,7 @@ impl Sources<'_> {
         Ok(keys)
     }
 
-    /// The revocation list that counts, if there is one, and why another one may.
+    /// The revocation list that counts, if there is one, and the sources that could not be read.
     pub(super) fn revocations(
         &self,
         keys: &Keys,
@@ -125,7 +124,7 @@ impl Sources<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 ensure!(
                     !self.is_copy || self.store.is_dir(),
-                    "the database is not asked, and no gate has left a copy here: run this where a gate runs"
+                    "the database is not read, and there is no gate's copy here: run this where a gate runs"
                 );
                 return Ok(None);
             }
@@ -154,7 +153,7 @@ impl Sources<'_> {
             Some(RevocationList::Url(_)) => {
                 ensure!(
                     is_kept,
-                    "its URL is not asked, and no gate has kept a list in {}: ask it with --online",
+                    "the URL was not requested, and no gate has kept a list in {}: use --online",
                     self.store.display()
                 );
                 return Ok(None);

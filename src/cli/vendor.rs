@@ -83,9 +83,9 @@ struct Request {
 /// Verify a license token as a gate would, and print each check with its result
 ///
 /// Keys, revocations and root URL are those of the configuration, the environment included, unless flags name others.
-/// Of what is behind a URL the copy counts that a gate keeps in the store's directory; --online asks the URL itself.
+/// For a source behind a URL, the copy in the store's directory is used; --online requests the URL itself.
 ///
-/// Exit codes: 0 valid, 1 invalid or not checked against everything, which the last line says; 2 unreadable.
+/// Exit codes: 0 valid; 1 invalid, or something could not be checked, which the last line names; 2 unreadable.
 #[derive(Debug, Args)]
 struct Inspect {
     /// Configuration file (TOML) of the gate to speak for
@@ -214,7 +214,7 @@ impl Request {
     }
 }
 
-/// What a gate of `config` goes by, its URLs left alone.
+/// The sources of a gate of `config`; URLs are not requested.
 fn sources(config: &Config) -> Sources<'_> {
     Sources {
         config: &config.license,

@@ -11,7 +11,7 @@ use crate::license::Excerpt;
 /// What the variable of every setting begins with.
 const PREFIX: &str = "LICENSE_GATE__";
 
-/// What a variable begins with that may have been meant for a setting.
+/// The prefix of variables that may be misspelled settings.
 const ALMOST: &str = "LICENSE_GATE_";
 
 /// Variables of the commands that call a gate.
@@ -45,7 +45,7 @@ pub(super) fn flag(flag: Flag) -> Value {
     }
 }
 
-/// The settings among `variables`, by name, and a warning about each variable that was perhaps meant to be one.
+/// The settings among `variables`, by name, and a warning about each variable that may be a misspelled setting.
 pub(super) fn environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     faults: &mut Faults,
@@ -73,7 +73,7 @@ fn variable(name: &str, key: &str, word: OsString) -> Result<Value, Fault> {
     Ok(Value { key: key.to_owned(), origin, kind: Kind::Word(word) })
 }
 
-/// Whether `name` is no setting and not meant to be one.
+/// Whether `name` belongs to a command or to Kubernetes.
 fn is_of_others(name: &str) -> bool {
     name == PORT_OF_KUBERNETES
         || OF_COMMANDS.contains(&name)

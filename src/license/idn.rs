@@ -1,7 +1,7 @@
 //! A host name with letters beyond ASCII, as DNS and browsers write it: `müller.example` is `xn--mller-kva.example`.
 //!
-//! For messages that say what to write instead: nothing is looked up or compared by it. Punycode is RFC 3492; the
-//! mapping before it is lower case only, and what would need more (marks that combine, wide forms) has no answer here.
+//! Used in error messages only, never to look up or compare a host. Punycode is RFC 3492. The only mapping before it is
+//! lower case; a host that needs more (combining marks, wide forms) has no answer here.
 
 const BASE: u32 = 36;
 const T_MIN: u32 = 1;
@@ -11,7 +11,7 @@ const DAMP: u32 = 700;
 const INITIAL_BIAS: u32 = 72;
 const INITIAL_N: u32 = 0x80;
 
-/// `host` in ASCII; `None`: it has characters of which that is not certain.
+/// `host` in ASCII; `None`: it has characters that need more than lower case.
 pub fn ascii_host(host: &str) -> Option<String> {
     let lower = host.to_lowercase();
     let labels = lower.split('.').map(|label| match label.is_ascii() {

@@ -1,8 +1,8 @@
 //! Times of a token that cannot be right: milliseconds where seconds belong, and an issue date ahead of the clock.
 //!
-//! Asked of a token that is offered: by hand, by a renewal, by a rollback, by a changed file. One that is stored or mounted
-//! already counts all the same, because the clock may be what is wrong (before NTP); but its `iat` is not compared, so that
-//! a renewal can replace it ([`Claims::counted_iat`]).
+//! Checked for a token that is offered: by hand, by a renewal, by a rollback, by a changed file. A token that is already
+//! stored or mounted is used all the same, because the clock may be wrong (before NTP); its `iat` counts as 0, so that a
+//! renewal can replace it ([`Claims::counted_iat`]).
 
 use std::time::Duration;
 

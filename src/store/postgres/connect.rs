@@ -56,7 +56,7 @@ impl From<Trouble> for Error {
 }
 
 impl Trouble {
-    /// Whether the server said that it takes no changes, or was not taken because it does not.
+    /// Whether the server is read-only: it refused a change, or the driver refused it as `target_session_attrs` asks.
     fn is_read_only(&self) -> bool {
         let (Self::Refused(error) | Self::Host { source: error, .. }) = self else { return false };
         let by_driver = || {
