@@ -56,12 +56,22 @@ fn the_wall_clock_that_goes_back_over_a_restart_is_told_until_it_catches_up() {
     let clock = gate.clock.clone();
     let gate = gate.restart_after(|_| clock.set(UnixTime::from_secs(NOW)));
     is_behind(&gate, NOW);
-    // A minute is no rollback.
-    has_caught_up(&gate, NOW + DAY - 60);
+    // An hour is tolerated.
+    has_caught_up(&gate, NOW + DAY - HOUR);
     gate.pass(NOW + 2 * DAY, LOOPS);
     let clock = gate.clock.clone();
     let gate = gate.restart_after(|_| clock.set(UnixTime::from_secs(NOW + DAY)));
     is_behind(&gate, NOW + DAY);
+}
+
+#[test]
+fn an_hour_back_is_tolerated_and_no_more() {
+    let gate = Timed::new();
+    gate.pass(NOW + DAY, LOOPS);
+    gate.pass(NOW + DAY - HOUR, LOOPS);
+    assert_eq!((&*gate.metric(ROLLBACK), gate.log().count(WARNING)), ("0", 0));
+    gate.pass(NOW + DAY - HOUR - 61, LOOPS);
+    assert_eq!((&*gate.metric(ROLLBACK), gate.log().count(WARNING)), ("1", 1));
 }
 
 #[test]
