@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Bottom first. Log lines carry the one clock's time, sockets have deadlines, and at the top a command builds an app that starts workers: there
 /// one row is several.
 const ROWS: [&[&str]; 12] = [
-    &["clock", "sweep"],
+    &["clock", "sweep", "text"],
     &["body", "certificate", "hex", "hop", "path", "random", "socket", "telemetry", "shutdown"],
     &["codec", "http2"],
     &["license", "upstream", "downstream", "problem"],

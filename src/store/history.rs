@@ -9,17 +9,44 @@ use std::time::Duration;
 
 use super::backend::Entry;
 use crate::clock::UnixTime;
-use crate::license::{License, Token, verify};
+use crate::license::{Claims, Policy, Rejection, Standing, Status, Token, verify};
 
 use super::snapshot::Trust;
 
-/// A former license that still verifies.
+/// A former license.
 #[derive(Clone, Debug)]
 pub struct Former {
+    token: Token,
     /// What it says, whatever its standing.
-    pub license: Arc<License>,
+    pub claims: Claims,
+    /// Why it does not verify any more: its key is not trusted. What it says is then only what is shown.
+    pub unproven: Option<Rejection>,
     /// When it was replaced.
     pub replaced_at: UnixTime,
+}
+
+impl Former {
+    fn of(entry: &Entry, trust: &Trust) -> Option<Self> {
+        let token = Token::parse(&entry.token).ok()?;
+        let (claims, unproven) = match verify(&token, &trust.keys) {
+            Ok(license) => (license.claims().clone(), None),
+            Err(rejection) => (token.unproven_claims()?, Some(rejection)),
+        };
+        Some(Self { token, claims, unproven, replaced_at: entry.replaced_at })
+    }
+
+    /// The token it was read from.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Its status at `now`.
+    pub fn status(&self, policy: &Policy, now: UnixTime) -> Status {
+        match &self.unproven {
+            Some(_) => Status::Invalid,
+            None => Standing::of_claims(&self.claims, policy, now).status(),
+        }
+    }
 }
 
 /// A new entry for `token`, after all those that have the ids `known`.
@@ -81,13 +108,15 @@ pub(super) fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, 
     (counting, left)
 }
 
-/// Those of `entries` that verify, with what they say.
-pub(super) fn verified(entries: &[Entry], trust: &Trust) -> Arc<[Former]> {
-    let former = |entry: &Entry| {
-        let license = verify(&Token::parse(&entry.token).ok()?, &trust.keys).ok()?;
-        Some(Former { license: Arc::new(license), replaced_at: entry.replaced_at })
-    };
-    entries.iter().filter_map(former).collect()
+/// What is kept in `entries`. One by a key that is not trusted any more is shown as such; what is no license is left out.
+pub(super) fn former(entries: &[Entry], trust: &Trust) -> Arc<[Former]> {
+    entries.iter().filter_map(|entry| Former::of(entry, trust)).collect()
+}
+
+/// The former license called `jti`: the newest, and one that verifies before one that does not.
+pub(super) fn called<'a>(all: &'a [Former], jti: &str) -> Option<&'a Former> {
+    let named = || all.iter().filter(|former| former.claims.jti.as_deref() == Some(jti));
+    named().find(|former| former.unproven.is_none()).or_else(|| named().next())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::backend::{Brief, Document, Record};
 use super::held::{By, Held};
-use crate::license::{License, Standing};
+use crate::license::{Claims, License, Standing, Status};
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// More lines do not wait: the oldest is lost then.
@@ -128,12 +128,17 @@ impl Held {
 
     /// `license` in a few words.
     pub(super) fn brief(&self, license: &License) -> Brief {
-        let claims = license.claims();
         let standing = Standing::of(Some(license), &self.trust.policy, self.now());
-        Brief {
+        Brief::of(license.claims(), standing.status())
+    }
+}
+
+impl Brief {
+    pub(super) fn of(claims: &Claims, status: Status) -> Self {
+        Self {
             jti: claims.jti.clone().unwrap_or_default(),
             lid: claims.lid.clone(),
-            status: standing.status().code(),
+            status: status.code(),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Candidate {
 
     fn offer(&self, policy: &Policy, now: UnixTime) -> Offer {
         let valid = self.standing(policy, now).is_active();
-        Offer { valid, issued: self.license.claims().iat }
+        Offer { valid, issued: self.license.claims().counted_iat(now) }
     }
 }
 
@@ -172,7 +172,7 @@ impl Snapshot {
         &self.trust
     }
 
-    /// The licenses that were stored before and still verify, newest first.
+    /// The licenses that were stored before, newest first.
     pub fn former(&self) -> &[Former] {
         &self.former
     }
@@ -235,6 +235,7 @@ impl Snapshot {
                 claims.license_ends_at(),
                 claims.trial_ends_at(),
                 Some(claims.exp.saturating_add(leeway)),
+                claims.plausible_from(),
                 candidate.forsaken_at(),
             ]
         });

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 
@@ -47,7 +48,32 @@ pub(super) enum Trouble {
 
 impl From<Trouble> for Error {
     fn from(trouble: Trouble) -> Self {
-        Self::Unavailable(Box::new(trouble))
+        match trouble.is_read_only() {
+            true => Self::ReadOnly(Box::new(trouble)),
+            false => Self::Unavailable(Box::new(trouble)),
+        }
+    }
+}
+
+impl Trouble {
+    /// Whether the server is read-only: it refused a change, or the driver refused it as `target_session_attrs` asks.
+    fn is_read_only(&self) -> bool {
+        let (Self::Refused(error) | Self::Host { source: error, .. }) = self else { return false };
+        let by_driver = || {
+            let cause = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+            // The system's own refusal, of a socket's file say, has a number.
+            let is_system = cause.raw_os_error().is_some();
+            Some(!is_system && cause.kind() == std::io::ErrorKind::PermissionDenied)
+        };
+        // A standby's answer to `begin read write`, the only switch that is set; its words are in the server's language.
+        let in_recovery = || {
+            let error = error.as_db_error()?;
+            let is_mode = error.routine() == Some("call_bool_check_hook");
+            Some(*error.code() == SqlState::FEATURE_NOT_SUPPORTED && is_mode)
+        };
+        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+            || in_recovery() == Some(true)
+            || by_driver() == Some(true)
     }
 }
 
