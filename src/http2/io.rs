@@ -41,7 +41,7 @@ struct Wire<S> {
     sent: usize,
     /// The socket has taken bytes that it may still keep: TLS does.
     unflushed: bool,
-    /// Why a write failed; the codec hears of it when it reads.
+    /// Why a write failed. The codec gets this error when it reads: only then does it reach the streams (h2 0.4.20).
     failed: Option<io::ErrorKind>,
     ends: Option<Ends>,
 }
@@ -108,12 +108,7 @@ impl<S: AsyncWrite + Unpin> Io<S> {
     /// # Errors
     /// The socket's.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wire = &mut *self.0.borrow_mut();
-        let sent = wire.poll_send(cx);
-        if let Poll::Ready(Err(error)) = &sent {
-            wire.failed = Some(error.kind());
-        }
-        sent
+        self.0.borrow_mut().poll_send(cx)
     }
 
     /// Sends what is staged, and ends our half.
@@ -129,6 +124,18 @@ impl<S: AsyncWrite + Unpin> Io<S> {
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let sent = self.poll_staged(cx);
+        if let Poll::Ready(Err(error)) = &sent {
+            self.failed = Some(error.kind());
+            cx.waker().wake_by_ref();
+        }
+        sent
+    }
+
+    fn poll_staged(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.staged.len() {
             let left = &self.staged[self.sent..];
             let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, left))?;
@@ -200,7 +207,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
         if wire.staged.len() >= MAX_STAGED_BYTES {
-            ready!(wire.poll_send(cx))?;
+            // A failure is reported where the codec reads; until then what it writes goes nowhere.
+            drop(ready!(wire.poll_send(cx)));
+        }
+        if wire.failed.is_some() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         let mut taken = 0;
         for buf in bufs {
