@@ -174,6 +174,9 @@ async fn drive<S: Service>(
             streams.release();
         }
         streams.end_turn();
+        if let Some(pulse) = &mut pulse {
+            pulse.hear(io.heard());
+        }
         traffic.tell(io, peer, leaving);
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

@@ -4,6 +4,7 @@
 //! Time stands still while any task can run, so an exchange that does not need a deadline takes no time at all. One that does
 //! has lost a wake-up: data, room and window were there, and nobody moved. `SEEDS=100000` runs so many, `SEED=17` that one, with what it traces.
 
+mod idle;
 mod peers;
 mod scenario;
 

@@ -233,7 +233,11 @@ impl Driver {
             if self.pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_full, cx)) {
                 return Poll::Ready(Some("it does not answer PING".to_owned()));
             }
-            self.poll(cx).map(|ended| ended.err().map(|error| error.to_string()))
+            let polled = self.poll(cx);
+            if let Some(pulse) = &mut self.pulse {
+                pulse.hear(self.io.heard());
+            }
+            polled.map(|ended| ended.err().map(|error| error.to_string()))
         });
         if let Some(reason) = end.await {
             tracing::debug!(reason, "a connection to the upstream ended");
