@@ -22,16 +22,28 @@ use crate::sweep::{Deadline, Sweep};
 /// How often a peer is looked at for a reset while nothing is read from it.
 pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
 
+/// How often a write that waits is tried at most without the system's word that there is room.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
+
 /// A connected socket.
 #[derive(Debug)]
 pub struct Socket {
     kind: Kind,
     sweep: Sweep,
     send_timeout: Duration,
-    /// Armed while a write waits for the peer. Made when one first does.
-    stalled: Option<Deadline>,
+    /// Made when a write first waits for the peer.
+    stalled: Option<Stalled>,
     /// Our half has ended.
     shut: bool,
+}
+
+/// A write that waits for the peer.
+#[derive(Debug)]
+struct Stalled {
+    /// When it began, by the sweep's clock.
+    since: Duration,
+    /// The next try; armed while a write waits.
+    retry: Deadline,
 }
 
 /// What a socket is made of.
@@ -120,7 +132,7 @@ impl Socket {
         match write(&mut self.kind, cx) {
             Poll::Ready(written) => {
                 if let Some(stalled) = &self.stalled {
-                    stalled.clear();
+                    stalled.retry.clear();
                 }
                 Poll::Ready(written)
             }
@@ -131,23 +143,30 @@ impl Socket {
 
     fn poll_stalled(&mut self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let Self { kind, sweep, send_timeout, stalled, .. } = self;
-        let stalled = stalled.get_or_insert_with(|| sweep.deadline());
-        if !stalled.is_set() {
-            stalled.set(*send_timeout);
+        let Stalled { since, retry } = stalled
+            .get_or_insert_with(|| Stalled { since: Duration::ZERO, retry: sweep.deadline() });
+        let pause = (*send_timeout / 8).min(MAX_RETRY_PAUSE);
+        if !retry.is_set() {
+            *since = sweep.elapsed();
+            retry.set(pause);
         }
-        if !stalled.has_passed(cx) {
+        if !retry.has_passed(cx) {
             return Poll::Pending;
         }
-        stalled.clear();
-        // The system calls a socket writable once a third of its buffer is free. A peer that reads slowly may need longer for
-        // that, so the socket itself has the last word.
+        retry.clear();
+        // The system calls a socket writable only once a third of its buffer is free. A peer that reads slowly may need longer
+        // for that than it has, so the socket itself is asked.
         match kind.send(buf) {
-            Ok(0) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            sent => Poll::Ready(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
         }
+        if sweep.elapsed() >= *since + *send_timeout {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        retry.set(pause);
+        // Registers this task for the next try.
+        retry.has_passed(cx);
+        Poll::Pending
     }
 }
 
