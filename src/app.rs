@@ -100,7 +100,6 @@ pub struct App {
     bound: Vec<Bound>,
     admin: Option<Admin>,
     probed: Arc<Probed>,
-    access_writer: Option<JoinHandle<()>>,
     blueprint: Blueprint,
     life: Life,
     phase: watch::Sender<Phase>,
@@ -127,7 +126,7 @@ impl App {
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
         let (api, probed, life) = licensing(&config, &root_url, clock, &control, &metrics).await?;
-        let (access, access_writer) = access_log(&config.telemetry)?.unzip();
+        let access = access_log(&config.telemetry)?;
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
         let (phase, watched) = watch::channel(Phase::Serving);
@@ -147,11 +146,12 @@ impl App {
             upstream_tls: upstream_tls.map(Arc::new),
             metrics,
             access,
+            failures: Arc::default(),
             connections: Connections::default(),
             phase: watched,
         };
         let shutdown = config.shutdown;
-        Ok(Self { bound, admin, probed, access_writer, blueprint, life, phase, shutdown })
+        Ok(Self { bound, admin, probed, blueprint, life, phase, shutdown })
     }
 
     /// The TCP addresses where clients are expected, with real ports, in the order of `server.listen`.
@@ -193,8 +193,7 @@ impl App {
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
         let (tls, upstream_tls) = self.certificates();
-        let Self { mut bound, admin, probed, access_writer, blueprint, life, phase, shutdown } =
-            self;
+        let Self { mut bound, admin, probed, blueprint, life, phase, shutdown } = self;
         announce(&bound, admin.as_ref());
         let (served, mut over) = watch::channel(());
         if let Some(admin) = admin {
@@ -204,8 +203,7 @@ impl App {
         tls.map(|tls| tokio::spawn(watch(tls)));
         upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));
         let living = life.start();
-        let mut threads = start(&mut bound, blueprint)?;
-        threads.extend(access_writer);
+        let threads = start(&mut bound, blueprint)?;
         stop().await;
         tracing::info!("stopping");
         phase.send_replace(Phase::Leaving);
@@ -222,7 +220,7 @@ impl App {
                 () = stop() => {}
             }
             phase.send_replace(Phase::Cut);
-            // Whoever hangs now, a log that nobody reads say, is left behind.
+            // Whatever hangs now is left behind.
             tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
@@ -259,7 +257,7 @@ async fn licensing(
     Ok((Api::new(auth, begun.means), probed, begun.life))
 }
 
-fn access_log(config: &telemetry::Config) -> Result<Option<(AccessLog, JoinHandle<()>)>, Error> {
+fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
     let now: telemetry::Now = |out| write!(out, "{}", clock::timestamp());
     let log = config.access.then(|| AccessLog::start(config.format, now));
     log.transpose().map_err(Error::Worker)

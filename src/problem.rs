@@ -124,6 +124,14 @@ impl Problem {
         }
     }
 
+    /// The id that a caller without a permission was given to ask support about.
+    pub fn access_error_id(&self) -> Option<&str> {
+        match &self.0.shape {
+            Shape::AccessDenied { error_id } => Some(error_id),
+            Shape::Envelope { .. } | Shape::Bare => None,
+        }
+    }
+
     /// What the client is told.
     pub fn message(&self) -> &str {
         &self.0.message
@@ -132,6 +140,13 @@ impl Problem {
     /// What only the log is told.
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync)> {
         self.0.cause.as_deref()
+    }
+
+    /// Takes a field out of the answer.
+    #[must_use]
+    pub fn without(mut self, name: &HeaderName) -> Self {
+        self.0.headers.remove(name);
+        self
     }
 
     /// The fields this problem adds to its answer.
@@ -190,6 +205,18 @@ impl Problem {
         // Strings and a number always serialise; an empty body is the honest answer to the impossible.
         rendered.map(Bytes::from).unwrap_or_default()
     }
+}
+
+/// `error` and its causes in one line; empty for none.
+pub fn chain(error: Option<&(dyn Error + Send + Sync)>) -> String {
+    let mut text = String::new();
+    let mut next = error.map(|error| error as &dyn Error);
+    while let Some(error) = next {
+        let separator = if text.is_empty() { "" } else { ": " };
+        text = format!("{text}{separator}{error}");
+        next = error.source();
+    }
+    text
 }
 
 /// `text` where HTML expects text.

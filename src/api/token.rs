@@ -78,9 +78,17 @@ pub(super) async fn delete(
         note_refusal(api, metrics::Action::Remove, "another-instance", who).await;
         return Err(objection);
     }
-    let removed = api.writer.remove(who).await?;
-    if removed.candidate(Source::File).is_some() {
-        tracing::info!("the stored license was removed; that of license.file is in force");
+    let removed = api.writer.remove(who.clone()).await?;
+    let By { actor, address, request_id } = who;
+    let address = address.map(tracing::field::display);
+    match removed.candidate(Source::File) {
+        None => tracing::info!(actor, address, request_id, "the stored license was removed"),
+        Some(_) => tracing::info!(
+            actor,
+            address,
+            request_id,
+            "the stored license was removed; that of license.file is in force"
+        ),
     }
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
 }

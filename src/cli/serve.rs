@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::output::complain_all;
+use super::FAILED;
 use super::settings::Settings;
 use crate::config::{Config, Faults, Loaded};
+use crate::telemetry;
 
 /// Run the proxy
 ///
@@ -23,7 +24,12 @@ impl Serve {
     pub(super) fn run(self, serve: fn(Config) -> u8) -> u8 {
         match self.configuration() {
             Ok(config) => serve(config),
-            Err(faults) => complain_all(faults),
+            Err(faults) => {
+                let lines = faults.into_iter().map(|fault| format!("license-gate: {fault}\n"));
+                // Said as logs are: a reader that stalls must not keep a gate from ending. One that is gone is not told.
+                let _ = telemetry::say(lines.collect());
+                FAILED
+            }
         }
     }
 

@@ -1,0 +1,99 @@
+//! Requests that fail, as they are logged: a kind of failure when it begins, once a minute while it lasts, when it ends.
+//!
+//! The access log has each request. Shared by all workers; an answer that went well costs one look at a flag.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::api::endpoint::Endpoint;
+use crate::problem::{self, Problem};
+use crate::proxy::RequestId;
+use crate::telemetry::Episode;
+
+/// Failures of one gate.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// Of forwarding.
+    pub(super) dashboard: Area<()>,
+    /// Of the licensing API: what fails at one endpoint may work at another.
+    pub(super) licensing: Area<Endpoint>,
+    /// Of the gate itself.
+    pub(super) gate: Area<()>,
+}
+
+/// What fails together, and works again together where the place is the same.
+#[derive(Debug)]
+pub(super) struct Area<P> {
+    is_failing: AtomicBool,
+    kinds: Mutex<Vec<Kind<P>>>,
+}
+
+/// One code of failures at one place. Both come from small fixed sets.
+#[derive(Debug)]
+struct Kind<P> {
+    place: P,
+    code: String,
+    episode: Episode,
+}
+
+// Not derived: that would ask it of `P` too.
+impl<P> Default for Area<P> {
+    fn default() -> Self {
+        Self { is_failing: AtomicBool::new(false), kinds: Mutex::default() }
+    }
+}
+
+impl<P: Copy + PartialEq> Area<P> {
+    /// Logs `problem`, a failure, unless one like it was logged within the last minute.
+    pub(super) fn failed(&self, place: P, problem: &Problem, id: &RequestId) {
+        let (status, code) = (problem.status().as_u16(), problem.code());
+        let report = {
+            let mut kinds = self.kinds();
+            let known = kinds.iter().position(|kind| kind.place == place && kind.code == code);
+            let at = known.unwrap_or_else(|| {
+                kinds.push(Kind { place, code: code.to_owned(), episode: Episode::default() });
+                kinds.len() - 1
+            });
+            self.is_failing.store(true, Ordering::Relaxed);
+            kinds[at].episode.failed(Instant::now())
+        };
+        let Some(report) = report else { return };
+        tracing::warn!(
+            event = "request.failed",
+            request_id = id.as_str(),
+            status,
+            code,
+            cause = problem::chain(problem.cause()),
+            failures = report.failures,
+            duration_ms = report.duration_ms(),
+            "a request failed"
+        );
+    }
+
+    /// A request at `place` did not fail: failures there have ended.
+    pub(super) fn works(&self, place: P) {
+        if !self.is_failing.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = Instant::now();
+        let mut kinds = self.kinds();
+        for kind in kinds.iter_mut().filter(|kind| kind.place == place) {
+            if let Some(report) = kind.episode.ended(now) {
+                tracing::info!(
+                    event = "request.recovered",
+                    code = kind.code,
+                    failures = report.failures,
+                    duration_ms = report.duration_ms(),
+                    "requests no longer fail"
+                );
+            }
+        }
+        let is_failing = kinds.iter().any(|kind| kind.episode.is_on());
+        self.is_failing.store(is_failing, Ordering::Relaxed);
+    }
+
+    fn kinds(&self) -> MutexGuard<'_, Vec<Kind<P>>> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
