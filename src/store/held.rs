@@ -4,10 +4,11 @@
 //! and is recorded too. Blocks. [`super::Writer`] sees that one thread at a time is here; what comes from elsewhere than a
 //! caller (files, keys, other replicas) is in `outside.rs`, revocations are in `revoked.rs`.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
@@ -72,14 +73,51 @@ pub(super) struct Shared {
     pub(super) current: ArcSwap<Snapshot>,
     /// For those who wait for a change.
     pub(super) changes: watch::Sender<()>,
-    /// Whether the last attempt to write went well.
-    pub(super) up: AtomicBool,
+    /// Whether a database answered when it was last asked. A directory always does.
+    pub(super) answers: AtomicBool,
+    /// The [parts](Part) that could not be written when that was last tried, a bit for each.
+    pub(super) unwritten: AtomicU8,
     /// The newest time seen, Unix seconds.
     pub(super) newest_time: AtomicU64,
     /// A token came whose key is not known.
     pub(super) key_wanted: Notify,
     /// Whether something is still to be written that could not be.
     pub(super) behind: AtomicBool,
+}
+
+/// What is written each on its own: on a disk that is full a line of audit may have room where a license has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The store could not be opened for writing; anything that is written shows that it can be.
+    Opening,
+    /// The license, its history and its line of audit.
+    License,
+    /// A line of audit alone.
+    Audit,
+    Revocations,
+    Time,
+    /// A copy of something fetched, for this gate alone.
+    Document,
+    Events,
+}
+
+impl Part {
+    pub(super) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    /// As the log calls it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "store",
+            Self::License => "license",
+            Self::Audit => "audit",
+            Self::Revocations => "revocations",
+            Self::Time => "clock",
+            Self::Document => "document",
+            Self::Events => "events",
+        }
+    }
 }
 
 /// See the module.
@@ -102,6 +140,8 @@ pub(super) struct Held {
     /// How many changes of a license there have been.
     pub(super) revision: u64,
     pub(super) unrecorded: Unrecorded,
+    /// When something could not be written first, while it cannot.
+    pub(super) unwritable_since: Cell<Option<Instant>>,
 }
 
 /// One source: the license it gave, and a token of it that is none, or not yet.
@@ -234,7 +274,7 @@ impl Held {
         let record = self.line(action, Outcome::Ok, reason, new, who);
         let change = Change { token, former: former.as_ref(), dropped: &dropped, record: &record };
         let done = self.backend.commit(&change);
-        self.written(&done);
+        self.written(Part::License, &done);
         done?;
         self.means.metrics.license_change(action, Outcome::Ok);
         entries.retain(|entry| !dropped.contains(&entry.id));
@@ -281,13 +321,11 @@ impl Held {
     /// Takes over what other replicas changed.
     pub(super) fn follow(&mut self) -> Result<(), Error> {
         let news = self.backend.refresh();
-        // A directory is not asked: whether it can be written is seen when something is.
-        if news.is_err() || !self.backend.is_own() {
-            self.written(&news);
-        }
+        self.answered(&news);
         if let Some(kept) = news? {
             for fault in self.adopt(kept) {
                 tracing::warn!(
+                    event = "store.change_doubtful",
                     error = super::chain(&fault),
                     "another replica's change is doubtful"
                 );
@@ -296,10 +334,63 @@ impl Held {
         Ok(())
     }
 
-    pub(super) fn written<T>(&self, outcome: &Result<T, Error>) {
+    /// Notes whether the database answered. Whether a directory can be written is seen when something is.
+    fn answered<T>(&self, outcome: &Result<T, Error>) {
         // That others were faster says nothing against the store.
-        let up = matches!(outcome, Ok(_) | Err(Error::Conflict));
-        self.shared.up.store(up, Ordering::Relaxed);
+        let answered = matches!(outcome, Ok(_) | Err(Error::Conflict));
+        if !self.backend.is_own() {
+            self.shared.answers.store(answered, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes whether `part` could be written; the log is told of the first that could not, and when all can be again.
+    pub(super) fn written<T>(&self, part: Part, outcome: &Result<T, Error>) {
+        let is_local = self.backend.is_own() || part == Part::Document;
+        if !is_local {
+            self.answered(outcome);
+        }
+        let before = self.shared.unwritten.load(Ordering::Relaxed);
+        let after = match outcome {
+            // A change is written with all that belongs to it. A database takes everything or nothing.
+            Ok(_) if part == Part::License && is_local => 0,
+            Ok(_) if !is_local => before & Part::Document.bit(),
+            Ok(_) => before & !(part.bit() | Part::Opening.bit()),
+            Err(Error::Conflict) => before,
+            Err(_) => before | part.bit(),
+        };
+        self.shared.unwritten.store(after, Ordering::Relaxed);
+        match outcome {
+            Err(error) if before == 0 && after != 0 => {
+                self.unwritable_since.set(Some(Instant::now()));
+                tracing::warn!(
+                    event = "store.unwritable",
+                    what = part.as_str(),
+                    error = super::chain(error),
+                    "the store cannot be written"
+                );
+            }
+            Ok(_) if before != 0 && after == 0 => {
+                let since = self.unwritable_since.take();
+                let duration_ms = since.map(|since| since.elapsed().as_millis());
+                tracing::info!(
+                    event = "store.writable",
+                    duration_ms,
+                    "the store can be written again"
+                );
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Writes `part` of what is kept beside the license.
+    pub(super) fn keep<T>(
+        &mut self,
+        part: Part,
+        write: impl FnOnce(&mut dyn Backend) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let done = write(&mut *self.backend);
+        self.written(part, &done);
+        done
     }
 
     /// Notes the newest time that others keep, as far as their clocks may differ from this one: nobody has proven it.

@@ -153,7 +153,9 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.text(field, value.to_string());
+        let causes = std::iter::successors(Some(value), |error| error.source());
+        let texts: Vec<String> = causes.map(ToString::to_string).collect();
+        self.text(field, texts.join(": "));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
