@@ -1,5 +1,6 @@
 //! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
 
+mod descriptors;
 mod life;
 
 use std::io;
@@ -23,6 +24,7 @@ use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Sc
 use crate::feed;
 use crate::license::{KeyFault, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
+use crate::socket::Places;
 use crate::store;
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
@@ -120,8 +122,12 @@ impl App {
     ///
     /// # Errors
     /// As [`build`](Self::build).
-    pub async fn build_at(config: Config, clock: Clock) -> Result<Self, Error> {
+    pub async fn build_at(mut config: Config, clock: Clock) -> Result<Self, Error> {
         let control = Handle::current();
+        let workers = workers(&config.downstream);
+        let share = descriptors::share(&config, workers);
+        config.downstream.limits.max_connections = share.clients;
+        config.upstream.places = Places::new(share.dashboard);
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
@@ -130,7 +136,6 @@ impl App {
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
         let (phase, watched) = watch::channel(Phase::Serving);
-        let workers = workers(&config.downstream);
         let bound = bind(&config.downstream, workers, &mut inherited)?;
         let admin = config.admin.listen.map(listen_admin).transpose()?;
         let probed = Arc::new(Probed { phase: watched.clone(), tls: tls.clone(), ..probed });
@@ -338,7 +343,7 @@ fn start(bound: &mut [Bound], blueprint: Blueprint) -> Result<Vec<JoinHandle<()>
 fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
         if thread.join().is_err() {
-            tracing::error!("a thread ended by a panic");
+            tracing::error!(event = "gate.thread_panicked", "a thread ended by a panic");
         }
     }
 }

@@ -352,6 +352,7 @@ impl From<Refused> for Problem {
             Refused::Length => (StatusCode::BAD_REQUEST, "request.length-malformed"),
             Refused::Target => (StatusCode::BAD_REQUEST, "request.target-malformed"),
             Refused::NoTunnel => (StatusCode::BAD_REQUEST, "request.no-tunnel"),
+            Refused::PlainHttp => (StatusCode::BAD_REQUEST, "request.plain-http"),
             Refused::Malformed(_) => (StatusCode::BAD_REQUEST, "request.malformed"),
             Refused::Coding => (StatusCode::BAD_REQUEST, "request.coding-unknown"),
             Refused::LengthAndCoding => (StatusCode::BAD_REQUEST, "request.length-ambiguous"),

@@ -2,18 +2,58 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A connected socket.
 #[derive(Debug)]
-pub enum Socket {
-    /// TCP.
+pub struct Socket {
+    kind: Kind,
+    /// Its place among those there may be, where they are counted.
+    _place: Option<Place>,
+}
+
+#[derive(Debug)]
+enum Kind {
     Tcp(TcpStream),
-    /// A Unix socket.
     Unix(UnixStream),
+}
+
+/// Sockets that there may be at once. Clones share the count.
+#[derive(Clone, Debug)]
+pub struct Places(Arc<Semaphore>);
+
+/// One of them; it is free again when this is dropped.
+#[derive(Debug)]
+pub struct Place(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+
+impl Places {
+    /// So many.
+    pub fn new(number: usize) -> Self {
+        Self(Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Waits for one that is free; those that wait take turns.
+    pub async fn take(&self) -> Option<Place> {
+        // Fails when it is closed only, which nobody does.
+        self.0.clone().acquire_owned().await.ok().map(Place)
+    }
+
+    /// Whether none is free: somebody may be waiting for one that is not needed.
+    pub fn are_taken(&self) -> bool {
+        self.0.available_permits() == 0
+    }
+}
+
+impl Default for Places {
+    /// As many as anybody wants.
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
 }
 
 /// A socket, or the TLS over one. What was written to TLS may still wait to be sent: flush before waiting for an answer.
@@ -25,15 +65,41 @@ pub enum Stream<T> {
     Tls(Box<T>),
 }
 
+impl From<TcpStream> for Socket {
+    fn from(socket: TcpStream) -> Self {
+        Self { kind: Kind::Tcp(socket), _place: None }
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(socket: UnixStream) -> Self {
+        Self { kind: Kind::Unix(socket), _place: None }
+    }
+}
+
 impl Socket {
+    /// The same socket, in `place` until it is closed.
+    #[must_use]
+    pub fn in_place(self, place: Place) -> Self {
+        Self { _place: Some(place), ..self }
+    }
+
+    /// The socket of TCP; `None`: a Unix socket.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match &self.kind {
+            Kind::Tcp(socket) => Some(socket),
+            Kind::Unix(_) => None,
+        }
+    }
+
     /// Reads without waiting.
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing; costs a system call only when the runtime has news of the socket.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.try_read(buf),
-            Self::Unix(socket) => socket.try_read(buf),
+        match &self.kind {
+            Kind::Tcp(socket) => socket.try_read(buf),
+            Kind::Unix(socket) => socket.try_read(buf),
         }
     }
 }
@@ -44,9 +110,9 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
+            Kind::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
         }
     }
 }
@@ -57,9 +123,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
+            Kind::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
         }
     }
 
@@ -72,9 +138,9 @@ impl AsyncWrite for Socket {
             // rustls writes so, and a plain write costs the system less.
             return self.poll_write(cx, buf);
         }
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Kind::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -88,9 +154,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Kind::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

@@ -155,7 +155,7 @@ async fn open(
     let mut store = opened?;
     for fault in store.faults.drain(..) {
         let error = format!("{:#}", anyhow::Error::new(fault));
-        tracing::warn!(error, "the store needs attention");
+        tracing::warn!(event = "store.attention", error, "the store needs attention");
     }
     if let (Some(offering), Some(file)) = (&store.offering, &file) {
         feed::tell(offering, file.path());
@@ -211,7 +211,10 @@ fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
     };
     feed::tell_faults(faults);
     if keys.is_empty() && !fetched {
-        tracing::warn!("no issuer key is trusted: no license can be verified; set license.keys");
+        tracing::warn!(
+            event = "keys.none",
+            "no issuer key is trusted: no license can be verified; set license.keys"
+        );
     }
     Ok((keys, files))
 }

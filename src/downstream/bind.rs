@@ -123,9 +123,16 @@ pub fn bind(
     workers: usize,
     inherited: &mut Inherited,
 ) -> io::Result<Vec<Bound>> {
-    let default = if has_certificate { Scheme::Https } else { Scheme::Http };
-    let scheme = listen.scheme.unwrap_or(default);
-    let bound = |place, sockets, file| Bound { place, scheme, sockets, _file: file };
+    // Who reaches a Unix socket is on this machine already: it speaks TLS only if that is asked for.
+    let default = |socket: &Listener| match socket {
+        Listener::Tcp(_) if has_certificate => Scheme::Https,
+        Listener::Tcp(_) | Listener::Unix(_) => Scheme::Http,
+    };
+    let bound = |place, sockets: Vec<Listener>, file| {
+        let scheme = sockets.first().map_or(Scheme::Http, default);
+        let scheme = listen.scheme.unwrap_or(scheme);
+        Bound { place, scheme, sockets, _file: file }
+    };
     Ok(match &listen.place {
         Place::Tcp(address) => {
             let (address, sockets) = tcp(*address, workers)?;

@@ -48,7 +48,7 @@ impl Default for Config {
 pub struct Listen {
     /// Where.
     pub place: Place,
-    /// Said by `http://` or `https://`; `None`: TLS when a certificate is configured.
+    /// Said by `http://` or `https://`; `None`: TLS over TCP when a certificate is configured, never on a Unix socket.
     pub scheme: Option<Scheme>,
 }
 

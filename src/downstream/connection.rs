@@ -14,8 +14,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::StartHandshake;
 
+use super::hello::{self, Hello, PlainHttp};
+use super::listener::Connections;
 use super::peer::Peer;
 use super::stream::{Socket, Stream};
 use super::tls::Tls;
@@ -34,6 +36,7 @@ pub(super) struct Shared<S> {
     pub(super) service: Rc<S>,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
+    pub(super) connections: Connections,
     /// Into which everybody reads.
     pub(super) scratch: http1::Scratch,
     /// From which the next answer is written.
@@ -42,11 +45,17 @@ pub(super) struct Shared<S> {
 }
 
 impl<S> Shared<S> {
-    pub(super) fn new(service: Rc<S>, limits: Limits, drain: Drain) -> Self {
+    pub(super) fn new(
+        service: Rc<S>,
+        limits: Limits,
+        drain: Drain,
+        connections: Connections,
+    ) -> Self {
         Self {
             service,
             limits,
             drain,
+            connections,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             spare: RefCell::default(),
             date: http1::DateLine::new(),
@@ -86,24 +95,51 @@ struct Opened {
     h2: bool,
 }
 
-/// TLS, and the protocol it settles on; none when the gate stops before the client has said anything.
-async fn shake_hands<S>(
-    socket: Socket,
+/// TLS, and the protocol it settles on; none when the gate stops before the client has said anything, or for a client that
+/// spoke plain HTTP and was told.
+async fn shake_hands<S: Service>(
+    mut socket: Socket,
     tls: &Tls,
-    peer: &Peer,
+    peer: &Rc<Peer>,
     shared: &Shared<S>,
 ) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().tls_handshake);
     // As without TLS: who has not said anything yet is not waited for when the gate stops.
-    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket);
+    let hello = hello::read(&mut socket);
     let hello = before(Phase::Draining, peer.deadline(), &shared.drain, hello).await;
-    let Some(hello) = hello else { return Ok(None) };
-    let handshake = hello?.into_stream(tls.current().config.clone());
+    let accepted = match hello {
+        None => return Ok(None),
+        Some(hello) => match hello? {
+            Hello::Tls(accepted) => accepted,
+            Hello::Plain(early) => {
+                tell(socket, early, peer, shared).await?;
+                return Ok(None);
+            }
+        },
+    };
+    let handshake = StartHandshake::from_parts(*accepted, socket);
+    let handshake = handshake.into_stream(tls.current().config.clone());
     let handshake = within(peer.deadline(), &shared.drain, handshake);
     let stream = handshake.await.ok_or(io::ErrorKind::TimedOut)??;
     peer.deadline().set(peer.timeouts().request_header);
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Some(Opened { stream: Stream::Tls(Box::new(stream)), early: BytesMut::new(), h2 }))
+}
+
+/// Tells a client that spoke plain HTTP to a listener of TLS.
+async fn tell<S: Service>(
+    socket: Socket,
+    early: BytesMut,
+    peer: &Rc<Peer>,
+    shared: &Shared<S>,
+) -> io::Result<()> {
+    shared.connections.spoke_plain_http(peer.address);
+    let service = Rc::new(PlainHttp(shared.service.clone()));
+    let (drain, connections) = (shared.drain.clone(), shared.connections.clone());
+    let refusing = Rc::new(Shared::new(service, shared.limits, drain, connections));
+    peer.deadline().set(peer.timeouts().request_header);
+    let told = http1::serve(Stream::Plain(socket), early, peer, &refusing).await;
+    told.map(drop)
 }
 
 /// Without TLS the first bytes tell; none when the client leaves without a word, or the gate stops before one.

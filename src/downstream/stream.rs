@@ -21,7 +21,7 @@ impl Stream {
             Self::Tls(stream) => stream.get_ref().0,
         };
         // A socket that cannot be told is closed already; a Unix socket knows no reset.
-        if let Socket::Tcp(socket) = socket {
+        if let Some(socket) = socket.tcp() {
             let _ = socket.set_zero_linger();
         }
     }

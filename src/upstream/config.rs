@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::socket::Places;
+
 /// What the dashboard's side needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -21,6 +23,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How often a request that found its reused connection closed is tried again. Default 1.
     pub retries: u32,
+    /// Connections there may be at once, over all workers: what descriptors there are for. No setting. Default: any number.
+    pub places: Places,
 }
 
 impl Default for Config {
@@ -33,6 +37,7 @@ impl Default for Config {
             response_header_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(30),
             retries: 1,
+            places: Places::default(),
         }
     }
 }

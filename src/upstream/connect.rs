@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use super::{Config, Error, Origin, Stream, Tls, TlsFault};
-use crate::socket::Socket;
+use crate::socket::{Place, Socket};
 
 /// A Unix socket whose backlog is full says so at once, where TCP would wait: a pause before the next try.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
@@ -31,8 +31,10 @@ pub(super) async fn connect(
     wanted: Protocol,
 ) -> Result<(Stream, Protocol), Error> {
     let (origin, limit) = (&config.origin, config.connect_timeout);
+    // Others close what they do not need, when somebody waits here.
+    let place = timeout(limit, config.places.take()).await.ok().flatten().ok_or(Error::Full)?;
     let late = || Error::ConnectTimeout { origin: origin.to_string() };
-    let connected = timeout(limit, secured(origin, tls, wanted)).await;
+    let connected = timeout(limit, secured(origin, tls, wanted, place)).await;
     connected.unwrap_or_else(|_| Err(late()))
 }
 
@@ -40,15 +42,16 @@ async fn secured(
     origin: &Origin,
     tls: Option<&Tls>,
     wanted: Protocol,
+    place: Place,
 ) -> Result<(Stream, Protocol), Error> {
     let (host, port) = match origin {
         Origin::Unix(path) => {
-            let stream = opened(origin, unix(path)).await?;
-            return Ok((Stream::Plain(Socket::Unix(stream)), wanted));
+            let socket = Socket::from(opened(origin, unix(path)).await?).in_place(place);
+            return Ok((Stream::Plain(socket), wanted));
         }
         Origin::Http { host, port } | Origin::Https { host, port } => (host, *port),
     };
-    let socket = Socket::Tcp(opened(origin, tcp(host, port)).await?);
+    let socket = Socket::from(opened(origin, tcp(host, port)).await?).in_place(place);
     let Some(tls) = tls else { return Ok((Stream::Plain(socket), wanted)) };
     let handshake = tls.connector(wanted == Protocol::Http2).connect(tls.name(), socket);
     let stream = handshake.await.map_err(|source| Error::Tls {

@@ -54,6 +54,9 @@ pub enum Error {
         /// Host and port.
         origin: String,
     },
+    /// The gate has as many connections as there are descriptors for.
+    #[error("the gate has as many connections to the upstream as it has file descriptors for")]
+    Full,
     /// TLS did not come about, or broke.
     #[error("no TLS with the upstream {origin}")]
     Tls {
@@ -238,7 +241,8 @@ impl Client {
 
     /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
     pub async fn tidy(&self) {
-        self.0.pool.tidy(self.0.config.idle_timeout, &self.0.sweep).await;
+        let Inner { config, pool, sweep, .. } = &*self.0;
+        pool.tidy(config.idle_timeout, &config.places, sweep).await;
     }
 
     /// Sends a request; answers with the head of the answer, whose body then streams.
@@ -367,8 +371,11 @@ impl Client {
 
     /// Takes a connection back that is ready for the next request.
     fn recycle(&self, mut connection: Box<Connection>) {
-        connection.rest(self.0.sweep.elapsed());
-        self.0.pool.put(connection);
+        // Dropped, it makes room for whoever waits for a connection.
+        if !self.0.config.places.are_taken() {
+            connection.rest(self.0.sweep.elapsed());
+            self.0.pool.put(connection);
+        }
     }
 }
 
