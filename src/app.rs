@@ -65,7 +65,7 @@ pub enum Error {
     #[error("the store cannot be opened")]
     Store(#[from] store::Error),
     /// An address is taken, or not this machine's.
-    #[error("cannot listen on {place}")]
+    #[error("cannot listen on {place}{}", downstream::bind_remedy(place, source))]
     Bind {
         /// Which.
         place: Place,

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::io;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -217,6 +218,20 @@ pub fn chain(error: Option<&(dyn Error + Send + Sync)>) -> String {
         next = error.source();
     }
     text
+}
+
+/// What helps where this user may not do what was tried; empty for errors of another kind.
+pub fn remedy(error: &(dyn Error + 'static)) -> String {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::PermissionDenied) {
+            let user = rustix::process::geteuid().as_raw();
+            return format!("; this process runs as user {user}: give that user access");
+        }
+        next = error.source();
+    }
+    String::new()
 }
 
 /// `text` where HTML expects text.

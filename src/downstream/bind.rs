@@ -190,6 +190,30 @@ fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Liste
     Ok((address, sockets))
 }
 
+/// What helps where [`lacks_privilege`].
+pub const PRIVILEGED: &str = "ports below 1024 take CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit, or a socket of systemd's); else choose a higher one";
+
+/// Whether this process may not bind the port of `address`, whoever else has it. Nothing listens meanwhile.
+pub fn lacks_privilege(address: SocketAddr) -> bool {
+    tcp_socket(address, true).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Why nobody can listen on `place`, and what helps.
+pub fn bind_remedy(place: &Place, error: &io::Error) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    match (place, error.kind()) {
+        (Place::Tcp(_), io::ErrorKind::PermissionDenied) => format!(" ({PRIVILEGED})"),
+        (Place::Unix(_), io::ErrorKind::PermissionDenied) => {
+            format!(" (this process runs as user {user}: let that user write the directory)")
+        }
+        (_, io::ErrorKind::AddrInUse) => " (another process listens there)".to_owned(),
+        (Place::Tcp(_), io::ErrorKind::AddrNotAvailable) => {
+            " (it is no address of this machine)".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
 fn listening(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = tcp_socket(address, true)?;
     options(&socket)?;

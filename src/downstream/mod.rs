@@ -27,7 +27,7 @@ use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use refuse::Refused;
 
-pub use bind::{Bound, Inherited, Listener, bind};
+pub use bind::{Bound, Inherited, Listener, PRIVILEGED, bind, bind_remedy, lacks_privilege};
 pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles};
 pub use http1::RawTarget;
 pub use http2::{Handover, StreamIo};

@@ -27,19 +27,25 @@ impl Line {
         let mut time = String::with_capacity(24);
         // Writing to a String cannot fail.
         let _ = now(&mut time);
-        line.text("time", &time);
-        line.text("level", level.as_str());
+        line.word("time", &time);
+        line.word("level", level.as_str());
         line
     }
 
-    /// Adds a text.
+    /// Adds a text, in quotes.
     pub(super) fn text(&mut self, name: &str, value: &str) {
         self.name(name);
+        // Text always serialises.
+        self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
+    }
+
+    /// Adds a text, which logfmt has without quotes if it can.
+    pub(super) fn word(&mut self, name: &str, value: &str) {
         if self.format == Format::Text && is_plain(value) {
+            self.name(name);
             self.text.push_str(value);
         } else {
-            // Text always serialises.
-            self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
+            self.text(name, value);
         }
     }
 
@@ -83,9 +89,9 @@ pub(super) fn notice(format: Format, now: Now, stream: &str, lost: u64) -> Strin
         return String::new();
     }
     let mut line = Line::new(format, now, Level::WARN);
-    line.text("event", "log.lines_dropped");
+    line.word("event", "log.lines_dropped");
     line.text("message", "the reader of this stream did not keep up: lines were dropped");
-    line.text("stream", stream);
+    line.word("stream", stream);
     line.number("lines", lost);
     line.finished()
 }
@@ -96,7 +102,7 @@ mod tests {
 
     fn line(format: Format, value: &str) -> String {
         let mut line = Line::new(format, |out| out.write_str("NOW"), Level::WARN);
-        line.text("a.b", value);
+        line.word("a.b", value);
         line.number("n", 7);
         line.finished()
     }

@@ -90,7 +90,7 @@ impl<S: Subscriber> Layer<S> for Log {
         let metadata = event.metadata();
         if !metadata.target().starts_with(OWN_TARGET) {
             fields.event = Some("library".to_owned());
-            fields.others.push(("target", Value::Text(metadata.target().to_owned())));
+            fields.others.push(("target", Value::Word(metadata.target().to_owned())));
         }
         self.stream.write(|lost| {
             let stream = self.stream.standard().as_str();
@@ -112,6 +112,8 @@ struct Fields {
 #[derive(Debug)]
 enum Value {
     Text(String),
+    /// A text that is shown as it is.
+    Word(String),
     /// A number or a boolean, as JSON has it.
     Bare(String),
 }
@@ -119,43 +121,44 @@ enum Value {
 impl Fields {
     fn write(&self, line: &mut Line) {
         if let Some(event) = &self.event {
-            line.text("event", event);
+            line.word("event", event);
         }
         line.text("message", &self.message);
         for (name, value) in &self.others {
             match value {
                 Value::Text(text) => line.text(name, text),
+                Value::Word(word) => line.word(name, word),
                 Value::Bare(text) => line.number(name, text),
             }
         }
     }
 
-    fn text(&mut self, field: &Field, text: String) {
-        match field.name() {
-            "event" => self.event = Some(text),
-            "message" => self.message = text,
-            name => self.others.push((name, Value::Text(text))),
+    fn add(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("event", Value::Text(text) | Value::Word(text)) => self.event = Some(text),
+            ("message", Value::Text(text) | Value::Word(text)) => self.message = text,
+            (name, value) => self.others.push((name, value)),
         }
     }
 
     fn bare(&mut self, field: &Field, value: impl fmt::Display) {
-        self.others.push((field.name(), Value::Bare(value.to_string())));
+        self.add(field, Value::Bare(value.to_string()));
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.text(field, format!("{value:?}"));
+        self.add(field, Value::Word(format!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, value.to_owned());
+        self.add(field, Value::Text(value.to_owned()));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         let causes = std::iter::successors(Some(value), |error| error.source());
         let texts: Vec<String> = causes.map(ToString::to_string).collect();
-        self.text(field, texts.join(": "));
+        self.add(field, Value::Text(texts.join(": ")));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -182,7 +185,7 @@ impl Visit for Fields {
         match value.is_finite() {
             true => self.bare(field, value),
             // JSON has no number for it.
-            false => self.text(field, value.to_string()),
+            false => self.add(field, Value::Text(value.to_string())),
         }
     }
 }
@@ -214,7 +217,7 @@ mod tests {
         };
         let text = logged(Format::Text);
         let expected = r#"time=NOW level=WARN event=x.y message="not done" error="a \"b\"\nc" keys=2 why="it is so" ok=true
-time=NOW level=ERROR event=library message=broken target=h2::proto
+time=NOW level=ERROR event=library message="broken" target=h2::proto
 "#;
         assert_eq!(text, expected);
         let json = logged(Format::Json);

@@ -104,7 +104,7 @@ fn a_mounted_license_by_a_younger_key_is_taken_when_the_key_is_fetched() {
     issuer.play(overlap);
     let token = new.token().sign();
     fs::write(scene.gate.dir().join("mounted"), &token).expect("written");
-    scene.gate.log().wait_for(&format!("license.jti={} source=file", jti(&token)));
+    scene.gate.log().wait_for(&format!("license.jti={} source=\"file\"", jti(&token)));
     assert_eq!(scene.check(), "true");
 }
 
