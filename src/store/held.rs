@@ -351,8 +351,8 @@ impl Held {
         }
         let before = self.shared.unwritten.load(Ordering::Relaxed);
         let after = match outcome {
-            // A change is written with all that belongs to it. A database takes everything or nothing.
-            Ok(_) if part == Part::License && is_local => 0,
+            // A change is the most that is written; the clock is kept soon after it. A database takes all or nothing.
+            Ok(_) if part == Part::License && is_local => before & Part::Time.bit(),
             Ok(_) if !is_local => before & Part::Document.bit(),
             Ok(_) => before & !(part.bit() | Part::Opening.bit()),
             Err(Error::Conflict) => before,

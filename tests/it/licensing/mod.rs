@@ -19,6 +19,7 @@ mod removal;
 mod renewal;
 mod revocations;
 mod schedule;
+mod scripts;
 mod secrets;
 mod sources;
 mod standing;

@@ -1,0 +1,101 @@
+//! File descriptors that are few: clients are refused, and everything else works on.
+
+use std::fs;
+
+use crate::support::dashboard::{Dashboard, Mood};
+use crate::support::gate::{Builder, Gate};
+use crate::support::http::request;
+use crate::support::origin::Recorder;
+use crate::support::wire::Wire;
+
+const SHORT: &str = "event=descriptors.short";
+const FULL: &str = "event=connections.full";
+
+/// The soft limit of a running gate.
+fn soft_limit(gate: &Gate) -> u64 {
+    let limits = fs::read_to_string(format!("/proc/{}/limits", gate.pid())).expect("a process");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    line.split_whitespace().nth(3).and_then(|soft| soft.parse().ok()).expect("a number")
+}
+
+#[test]
+fn with_256_of_them_a_flood_of_clients_costs_clients_and_nothing_else() {
+    let dashboard = Recorder::start();
+    let gate = Builder::before(dashboard.address).set("admin.listen", "\"127.0.0.1:0\"");
+    let gate = gate.limited(256, 256).start();
+    let told = gate.log().wait_for(SHORT);
+    assert!(told.contains("needed=") && told.contains("allowed=256"), "{told}");
+    let clients: u64 =
+        told.rsplit("clients=").next().and_then(|n| n.trim().parse().ok()).expect("one");
+    let mut first = Wire::connect(gate.address);
+    first.get("/");
+    assert_eq!(first.answer().status(), 200);
+    let idle: Vec<_> = (0..400).map(|_| Wire::connect(gate.address)).collect();
+    gate.log().wait_for(FULL);
+    // Who is in is served, by a dashboard that takes a new connection; so are the probes.
+    first.get("/");
+    assert_eq!(first.answer().status(), 200);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        request(gate.admin(), "GET", path).send().is(200);
+    }
+    assert_eq!(gate.metric("license_gate_open_connections"), clients.to_string());
+    // The license can be looked at and the store written: neither says that it could not.
+    assert!(!gate.log().all().iter().any(|line| line.contains("Too many open files")));
+    assert_eq!(gate.log().count(FULL), 1, "at most once a minute");
+    drop(idle);
+}
+
+#[test]
+fn the_soft_limit_is_raised_to_what_is_needed() {
+    let dashboard = Recorder::start();
+    let gate = Builder::before(dashboard.address).set("limits.max_connections", 300);
+    let gate = gate.limited(200, 2000).start();
+    let raised = soft_limit(&gate);
+    assert!((600..2000).contains(&raised), "{raised}");
+    let mut clients: Vec<_> = (0..300).map(|_| Wire::connect(gate.address)).collect();
+    for client in &mut clients {
+        client.get("/");
+        assert_eq!(client.answer().status(), 200);
+    }
+    assert_eq!((gate.log().count(SHORT), gate.log().count(FULL)), (0, 0));
+}
+
+#[test]
+fn the_admin_listener_does_not_count() {
+    let dashboard = Recorder::start();
+    let gate = Builder::before(dashboard.address).set("limits.max_connections", 2);
+    let gate = gate.set("admin.listen", "\"127.0.0.1:0\"").start();
+    let mut clients: Vec<_> = (0..2).map(|_| Wire::connect(gate.address)).collect();
+    for client in &mut clients {
+        client.get("/");
+        assert_eq!(client.answer().status(), 200);
+    }
+    request(gate.address, "GET", "/").send().fails(503, "gate.full");
+    for path in ["/livez", "/readyz", "/metrics"] {
+        request(gate.admin(), "GET", path).send().is(200);
+    }
+}
+
+#[test]
+fn connections_to_the_dashboard_that_one_worker_keeps_make_room_for_another() {
+    let dashboard = Dashboard::knowing(&[]);
+    let gate = Builder::before(dashboard.address).set("server.workers", 2);
+    let gate = gate.set("admin.listen", "\"127.0.0.1:0\"").limited(64, 64).start();
+    let told = gate.log().wait_for(SHORT);
+    let clients = told.rsplit("clients=").next().and_then(|n| n.trim().parse().ok());
+    let clients: usize = clients.expect("a number");
+    // Each time the clients are spread over the workers in another way, and all need a connection at once.
+    for round in 1..=4 {
+        dashboard.mood("/held", Mood::Holds);
+        let mut asking: Vec<_> = (0..clients).map(|_| Wire::connect(gate.address)).collect();
+        asking.iter_mut().for_each(|client| client.get("/held"));
+        dashboard.wait_for("/held", round * clients);
+        dashboard.release();
+        for client in &mut asking {
+            assert_eq!(client.answer().status(), 200);
+        }
+        drop(asking);
+        // Those have left before others come.
+        while gate.metric("license_gate_open_connections") != "0" {}
+    }
+}
