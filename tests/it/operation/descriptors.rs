@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::support::dashboard::{Dashboard, Mood};
 use crate::support::gate::{Builder, Gate};
+use crate::support::h2::{Conn, Event, field};
 use crate::support::http::request;
 use crate::support::origin::Recorder;
 use crate::support::wire::Wire;
@@ -98,4 +99,39 @@ fn connections_to_the_dashboard_that_one_worker_keeps_make_room_for_another() {
         // Those have left before others come.
         while gate.metric("license_gate_open_connections") != "0" {}
     }
+}
+
+#[test]
+fn more_requests_at_once_than_connections_to_the_dashboard_are_503_and_the_others_go_on() {
+    const ASKED: usize = 40;
+    let dashboard = Dashboard::knowing(&[]);
+    dashboard.mood("/held", Mood::Holds);
+    let gate = Builder::before(dashboard.address).set("upstream.connect_timeout", "\"100ms\"");
+    let gate = gate.set("admin.listen", "\"127.0.0.1:0\"").limited(64, 64).start();
+    let mut client = Conn::connect(gate.address);
+    for _ in 0..ASKED {
+        client.get("/held");
+    }
+    let (mut refused, mut served) = (0, 0);
+    while refused + served < ASKED {
+        // Bodies come in between.
+        let Event::Headers { fields, .. } = client.news() else { continue };
+        match field(&fields, ":status").as_deref() {
+            Some("200") => served += 1,
+            status => {
+                refused += 1;
+                let proxy_status = field(&fields, "proxy-status").unwrap_or_default();
+                assert!(proxy_status.contains("connection_limit_reached"), "{proxy_status}");
+                let retry_after = field(&fields, "retry-after");
+                assert_eq!((status, retry_after.as_deref()), (Some("503"), Some("1")));
+            }
+        }
+        if refused + dashboard.count() == ASKED {
+            dashboard.release();
+        }
+    }
+    assert!(refused > 0 && served == dashboard.count(), "{refused} {served}");
+    // The probes were never among them.
+    request(gate.admin(), "GET", "/livez").send().is(200);
+    assert!(!gate.log().all().iter().any(|line| line.contains("Too many open files")));
 }
