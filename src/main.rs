@@ -15,7 +15,7 @@ fn main() -> ExitCode {
 /// Runs a gate until a signal ends it. Exit code 0, or what the failure asks for.
 fn serve(config: Config) -> u8 {
     if telemetry::start(&config.telemetry, |out| write!(out, "{}", clock::timestamp())).is_err() {
-        // Without a thread for the log there is none for a worker, and no way to say so that never waits.
+        // No thread can be started, neither for the log nor for a worker. The exit code is all that can be reported.
         return cli::CANNOT_START;
     }
     for warning in config.warnings() {

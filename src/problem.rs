@@ -125,7 +125,7 @@ impl Problem {
         }
     }
 
-    /// The id that a caller without a permission was given to ask support about.
+    /// The id in the refusal of a missing permission.
     pub fn access_error_id(&self) -> Option<&str> {
         match &self.0.shape {
             Shape::AccessDenied { error_id } => Some(error_id),
@@ -143,7 +143,7 @@ impl Problem {
         self.0.cause.as_deref()
     }
 
-    /// Takes a field out of the answer.
+    /// Removes a field from the answer.
     #[must_use]
     pub fn without(mut self, name: &HeaderName) -> Self {
         self.0.headers.remove(name);
@@ -220,7 +220,7 @@ pub fn chain(error: Option<&(dyn Error + Send + Sync)>) -> String {
     text
 }
 
-/// What helps where this user may not do what was tried; empty for errors of another kind.
+/// The remedy if the system denied access to this user; empty for other errors.
 pub fn remedy(error: &(dyn Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {

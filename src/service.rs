@@ -74,7 +74,7 @@ pub struct Stages {
     pub metrics: WorkerMetrics,
     /// Where requests are logged, if they are.
     pub access: Option<AccessLog>,
-    /// What fails, for the log.
+    /// The log of failed requests.
     pub failures: Arc<Failures>,
 }
 
@@ -275,7 +275,7 @@ fn not_tunnelled(
     }
 }
 
-/// The request with the fields that only the API looks at, which over HTTP/1.1 are among its lines.
+/// Adds the fields that only the API reads. Over HTTP/1.1 they are among the request's lines.
 fn with_api_fields(mut head: Parts, mut body: RequestBody) -> Request<RequestBody> {
     if let Some(lines) = body.take_lines() {
         for (name, value) in lines.fields() {
@@ -311,7 +311,7 @@ fn refusal(problem: Problem, asked: &Parts, id: RequestId) -> Answer {
     finished(response, &asked.method)
 }
 
-/// Logs what went wrong: a warning when it was not the client. A refused permission is what its caller asks support about.
+/// Logs a problem: a fault of the server as a warning, a missing permission with the id that its caller was given.
 fn report<P: Copy + PartialEq>(problem: &Problem, id: &RequestId, failures: &Area<P>, place: P) {
     if problem.status().is_server_error() {
         return failures.failed(place, problem, id);

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub struct Socket {
     kind: Kind,
-    /// Its place among those there may be, where they are counted.
+    /// Its place, if connections of this kind are limited.
     _place: Option<Place>,
 }
 
@@ -23,34 +23,34 @@ enum Kind {
     Unix(UnixStream),
 }
 
-/// Sockets that there may be at once. Clones share the count.
+/// A limit of sockets that are open at once. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct Places(Arc<Semaphore>);
 
-/// One of them; it is free again when this is dropped.
+/// One place below the limit; dropping it frees the place.
 #[derive(Debug)]
 pub struct Place(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
 
 impl Places {
-    /// So many.
+    /// A limit of `number`.
     pub fn new(number: usize) -> Self {
         Self(Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// Waits for one that is free; those that wait take turns.
+    /// Waits for a free place, in order of arrival.
     pub async fn take(&self) -> Option<Place> {
-        // Fails when it is closed only, which nobody does.
+        // Fails only if the semaphore is closed, and it never is.
         self.0.clone().acquire_owned().await.ok().map(Place)
     }
 
-    /// Whether none is free: somebody may be waiting for one that is not needed.
+    /// Whether no place is free: another worker may be waiting for one.
     pub fn are_taken(&self) -> bool {
         self.0.available_permits() == 0
     }
 }
 
 impl Default for Places {
-    /// As many as anybody wants.
+    /// No limit.
     fn default() -> Self {
         Self::new(usize::MAX)
     }
@@ -78,7 +78,7 @@ impl From<UnixStream> for Socket {
 }
 
 impl Socket {
-    /// The same socket, in `place` until it is closed.
+    /// The same socket, which holds `place` until it is closed.
     #[must_use]
     pub fn in_place(self, place: Place) -> Self {
         Self { _place: Some(place), ..self }

@@ -54,7 +54,7 @@ pub struct Blueprint {
     pub metrics: Arc<Metrics>,
     /// Where requests are logged, if they are.
     pub access: Option<AccessLog>,
-    /// What fails, for the log.
+    /// The log of failed requests.
     pub failures: Arc<Failures>,
     /// All workers' connections.
     pub connections: Connections,

@@ -33,7 +33,7 @@ use crate::telemetry::metrics::Metrics;
 use endpoint::Endpoint;
 pub use wire::{RequestBody, render};
 
-/// Fields that the API looks at, beside those that every request is judged by ([`Passage`](crate::hop::Passage)).
+/// Fields that only the API reads, beside those that every request needs ([`Passage`](crate::hop::Passage)).
 pub static FIELDS: [HeaderName; 2] =
     [HeaderName::from_static("sec-fetch-mode"), HeaderName::from_static("x-requested-with")];
 
@@ -116,7 +116,7 @@ impl Api {
         let (head, body) = request.into_parts();
         let asker = Asker { head: &head, caller, dashboard };
         let answer = self.answer_to(endpoint, asker, body).await;
-        // Browsers meet a challenge to a script with a dialog of their own, in front of the dashboard.
+        // A browser answers a challenge to a script with its own dialog, over the dashboard.
         answer.map_err(|problem| match is_script(&head.headers) {
             true => problem.without(&WWW_AUTHENTICATE),
             false => problem,
@@ -177,7 +177,7 @@ impl Api {
     }
 }
 
-/// Whether a script of a page sent the request, which answers for itself.
+/// Whether a script of a page sent the request.
 fn is_script(headers: &HeaderMap) -> bool {
     let [fetch_mode, requested_with] = &FIELDS;
     headers.contains_key(requested_with)

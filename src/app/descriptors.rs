@@ -1,7 +1,7 @@
-//! File descriptors: the soft limit is raised to what the gate needs, and what there is, is shared out.
+//! File descriptors: raises the soft limit to what the gate needs, and divides what it gets.
 //!
-//! A client may take one for itself and one for its connection to the dashboard. What the admin listener, the store, the
-//! log and the gate's own calls need is set aside first, so that no number of clients keeps them from working.
+//! A client takes one descriptor for itself and one for its connection to the dashboard. The descriptors of the admin
+//! listener, the store, the log and the gate's own calls are reserved first; clients cannot take them.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -9,21 +9,21 @@ use crate::admin;
 use crate::config::Config;
 use crate::downstream::MAX_TURNED_AWAY;
 
-/// For the store, databases, the log, watched files, the gate's own calls and the runtime of all these.
+/// Reserved for the store, databases, the log, watched files, the gate's own calls and their runtime.
 const OWN: usize = 48;
-/// For a worker's runtime, and a client that is about to be turned away.
+/// Reserved for a worker's runtime, and for a client that has been accepted and not yet refused.
 const EACH_WORKER: usize = 8;
 
-/// What clients and the dashboard have.
+/// The division.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
-    /// Connections of clients: `limits.max_connections`, or fewer.
+    /// Client connections: `limits.max_connections`, or fewer.
     pub(super) clients: usize,
     /// Connections to the dashboard.
     pub(super) dashboard: usize,
 }
 
-/// Raises the limit to what `config` needs, as far as that can be done. Too few are a warning.
+/// Raises the soft limit to what `config` needs, as far as the hard limit allows. A shortfall is a warning.
 pub(super) fn share(config: &Config, workers: usize) -> Share {
     let wanted = config.downstream.limits.max_connections;
     let each_worker = EACH_WORKER + config.downstream.listen.len();
@@ -45,14 +45,14 @@ pub(super) fn share(config: &Config, workers: usize) -> Share {
 }
 
 fn shared(wanted: usize, reserved: usize, allowed: usize) -> Share {
-    // Where there are hardly any, everybody has too few.
+    // With very few descriptors, the reserve shrinks too.
     let left = allowed - reserved.min(allowed / 2);
     let clients = wanted.min((left / 2).max(1));
-    // One client may have many requests under way, over HTTP/2.
+    // One HTTP/2 client may have many requests in flight.
     Share { clients, dashboard: left.saturating_sub(clients).max(1) }
 }
 
-/// The limit there is once it has been raised to `needed`, as far as that can be done.
+/// The soft limit, after raising it to `needed` if the hard limit allows.
 fn raise(needed: usize) -> usize {
     let as_count = |limit: Option<u64>| {
         limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
@@ -76,10 +76,10 @@ mod tests {
     #[test]
     fn the_reserve_comes_first_and_clients_have_half_of_the_rest() {
         let cases = [
-            // As many as anybody wants.
+            // Enough.
             (16_384, 150, 150 + 2 * 16_384, (16_384, 16_384)),
             (2, 150, 1024, (2, 872)),
-            // What there is.
+            // Too few.
             (16_384, 150, 1024, (437, 437)),
             (16_384, 150, 256, (64, 64)),
             (16_384, 150, 8, (2, 2)),

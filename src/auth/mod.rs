@@ -179,8 +179,8 @@ impl Auth {
         }
     }
 
-    /// Asks whoever knows, holding one of the failures the address has left until it proves to be none. A session that has
-    /// ended, or is to be rotated, is no failed sign-in.
+    /// Asks whoever knows, holding one of the failures the address has left until it proves to be none. A refused session
+    /// is not counted: it has expired, or needs rotation.
     async fn ask<D: Dashboard>(
         &self,
         credential: &Credential,

@@ -11,8 +11,8 @@ use crate::config::Loaded;
 /// Reads the configuration, the files it names and the keys and certificates in them, and sees whether the addresses are
 /// this machine's; nothing is bound or written. Secrets are masked.
 ///
-/// What may be read, written and bound is judged for the user who runs this: run it as the gate's own, as in
-/// sudo -u license-gate license-gate check-config --config gate.toml
+/// Access to files, directories and ports is checked for the user that runs this command. Run it as the gate's user:
+/// sudo -u USER license-gate check-config --config gate.toml
 ///
 /// Exit codes: 0; 1 with every fault found, each naming its key, and its file and line, variable or flag.
 #[derive(Debug, Args)]

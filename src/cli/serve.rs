@@ -26,8 +26,9 @@ impl Serve {
             Ok(config) => serve(config),
             Err(faults) => {
                 let lines = faults.into_iter().map(|fault| format!("license-gate: {fault}\n"));
-                // Said as logs are: a reader that stalls must not keep a gate from ending. One that is gone is not told.
-                let _ = telemetry::say(lines.collect());
+                // Bounded like a log line: a stalled reader must not keep the process from ending. The exit code remains if
+                // it cannot be written.
+                let _ = telemetry::print(lines.collect());
                 FAILED
             }
         }

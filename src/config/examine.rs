@@ -70,8 +70,8 @@ impl Loaded {
         named.filter(|(_, path)| !path.exists())
     }
 
-    /// The directory that the gate is to keep its license in, where this user cannot write it: the key that names it, and its
-    /// path. A gate lives with that; the license cannot be changed.
+    /// The store's directory if this user cannot write it: its key and path. A gate starts all the same; the license cannot be
+    /// changed.
     pub fn unwritable_directory(&self) -> Option<(&'static str, &Path)> {
         let (key, dir) = match &self.config.store.place {
             store::Place::File(dir) => ("store.url", dir),

@@ -123,7 +123,7 @@ pub fn bind(
     workers: usize,
     inherited: &mut Inherited,
 ) -> io::Result<Vec<Bound>> {
-    // Who reaches a Unix socket is on this machine already: it speaks TLS only if that is asked for.
+    // A peer on a Unix socket is on this machine: plain, unless TLS is configured explicitly.
     let default = |socket: &Listener| match socket {
         Listener::Tcp(_) if has_certificate => Scheme::Https,
         Listener::Tcp(_) | Listener::Unix(_) => Scheme::Http,
@@ -190,15 +190,15 @@ fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Liste
     Ok((address, sockets))
 }
 
-/// What helps where [`lacks_privilege`].
+/// Remedy if [`lacks_privilege`].
 pub const PRIVILEGED: &str = "ports below 1024 take CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit, or a socket of systemd's); else choose a higher one";
 
-/// Whether this process may not bind the port of `address`, whoever else has it. Nothing listens meanwhile.
+/// Whether the system denies this process the port of `address`. Does not listen; a port in use is no denial.
 pub fn lacks_privilege(address: SocketAddr) -> bool {
     tcp_socket(address, true).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Why nobody can listen on `place`, and what helps.
+/// The cause of a failed bind in other words, or its remedy, in parentheses; empty if the error needs none.
 pub fn bind_remedy(place: &Place, error: &io::Error) -> String {
     let user = rustix::process::geteuid().as_raw();
     match (place, error.kind()) {

@@ -95,8 +95,8 @@ struct Opened {
     h2: bool,
 }
 
-/// TLS, and the protocol it settles on; none when the gate stops before the client has said anything, or for a client that
-/// spoke plain HTTP and was told.
+/// TLS, and the protocol that ALPN selects; none if the gate stops before the ClientHello, or after the refusal of plain
+/// HTTP.
 async fn shake_hands<S: Service>(
     mut socket: Socket,
     tls: &Tls,
@@ -112,7 +112,7 @@ async fn shake_hands<S: Service>(
         Some(hello) => match hello? {
             Hello::Tls(accepted) => accepted,
             Hello::Plain(early) => {
-                tell(socket, early, peer, shared).await?;
+                refuse_plain_http(socket, early, peer, shared).await?;
                 return Ok(None);
             }
         },
@@ -126,8 +126,8 @@ async fn shake_hands<S: Service>(
     Ok(Some(Opened { stream: Stream::Tls(Box::new(stream)), early: BytesMut::new(), h2 }))
 }
 
-/// Tells a client that spoke plain HTTP to a listener of TLS.
-async fn tell<S: Service>(
+/// Serves a plain HTTP connection on a TLS listener: every request is refused.
+async fn refuse_plain_http<S: Service>(
     socket: Socket,
     early: BytesMut,
     peer: &Rc<Peer>,
@@ -138,8 +138,7 @@ async fn tell<S: Service>(
     let (drain, connections) = (shared.drain.clone(), shared.connections.clone());
     let refusing = Rc::new(Shared::new(service, shared.limits, drain, connections));
     peer.deadline().set(peer.timeouts().request_header);
-    let told = http1::serve(Stream::Plain(socket), early, peer, &refusing).await;
-    told.map(drop)
+    http1::serve(Stream::Plain(socket), early, peer, &refusing).await.map(drop)
 }
 
 /// Without TLS the first bytes tell; none when the client leaves without a word, or the gate stops before one.

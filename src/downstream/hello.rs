@@ -1,4 +1,4 @@
-//! The first bytes of a client on a listener that speaks TLS: a ClientHello, or plain HTTP, which is answered as such.
+//! The first bytes on a TLS listener: a ClientHello, or plain HTTP, which gets a refusal in plain HTTP.
 
 use std::future::{Future, poll_fn, ready};
 use std::io::{self, Read};
@@ -16,22 +16,23 @@ use super::refuse::Refused;
 use super::stream::Socket;
 use super::{RequestBody, Service};
 
-/// What a client says first.
+/// How a client begins.
 pub(super) enum Hello {
-    /// It speaks TLS.
+    /// With a ClientHello.
     Tls(Box<Accepted>),
-    /// It speaks HTTP; these bytes have been read.
+    /// With plain HTTP; these bytes have been read.
     Plain(BytesMut),
 }
 
-/// Reads the first words of a client. What is neither TLS nor HTTP gets an alert (RFC 8446 section 6).
+/// Reads until the ClientHello is complete, or the first bytes are plain HTTP. Anything else gets an alert (RFC 8446
+/// section 6).
 pub(super) async fn read(socket: &mut Socket) -> io::Result<Hello> {
     let mut acceptor = Acceptor::default();
     let mut is_first = true;
-    let heard = poll_fn(|cx| poll(&mut acceptor, &mut is_first, socket, cx)).await?;
-    let (error, mut alert) = match heard {
-        Heard::Said(hello) => return Ok(hello),
-        Heard::Refused(refused) => *refused,
+    let begun = poll_fn(|cx| poll(&mut acceptor, &mut is_first, socket, cx)).await?;
+    let (error, mut alert) = match begun {
+        Begun::Hello(hello) => return Ok(hello),
+        Begun::Invalid(invalid) => *invalid,
     };
     let mut bytes = Vec::new();
     alert.write_all(&mut bytes)?;
@@ -39,9 +40,9 @@ pub(super) async fn read(socket: &mut Socket) -> io::Result<Hello> {
     Err(io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-enum Heard {
-    Said(Hello),
-    Refused(Box<(rustls::Error, AcceptedAlert)>),
+enum Begun {
+    Hello(Hello),
+    Invalid(Box<(rustls::Error, AcceptedAlert)>),
 }
 
 fn poll(
@@ -49,12 +50,12 @@ fn poll(
     is_first: &mut bool,
     socket: &mut Socket,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<Heard>> {
+) -> Poll<io::Result<Begun>> {
     loop {
         let mut bytes = Bytes { socket: &mut *socket, cx, is_first, plain: None };
         let read = acceptor.read_tls(&mut bytes);
         if let Some(plain) = bytes.plain {
-            return Poll::Ready(Ok(Heard::Said(Hello::Plain(plain))));
+            return Poll::Ready(Ok(Begun::Hello(Hello::Plain(plain))));
         }
         match read {
             Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -64,13 +65,15 @@ fn poll(
         }
         match acceptor.accept() {
             Ok(None) => {}
-            Ok(Some(accepted)) => return Poll::Ready(Ok(Heard::Said(Hello::Tls(accepted.into())))),
-            Err(refused) => return Poll::Ready(Ok(Heard::Refused(refused.into()))),
+            Ok(Some(accepted)) => {
+                return Poll::Ready(Ok(Begun::Hello(Hello::Tls(accepted.into()))));
+            }
+            Err(invalid) => return Poll::Ready(Ok(Begun::Invalid(invalid.into()))),
         }
     }
 }
 
-/// The socket as rustls reads it; keeps back what begins like a method, as no record of TLS does.
+/// The socket as rustls reads it. Withholds bytes that begin with a letter: a method does, a TLS record does not.
 struct Bytes<'a, 'b> {
     socket: &'a mut Socket,
     cx: &'a mut Context<'b>,
@@ -96,7 +99,7 @@ impl Read for Bytes<'_, '_> {
     }
 }
 
-/// Answers plain HTTP on a listener that speaks TLS: with a refusal, whatever is asked for.
+/// Refuses every request of a plain HTTP connection on a TLS listener.
 #[derive(Debug)]
 pub(super) struct PlainHttp<S>(pub(super) Rc<S>);
 

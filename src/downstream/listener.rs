@@ -30,10 +30,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client that is turned away may take to read why.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
-/// Clients that are told so at once; more are closed without a word, for their descriptors are others'.
+/// Clients beyond the limit that may receive the 503 at the same time; others are closed at once, to save descriptors.
 pub const MAX_TURNED_AWAY: usize = 32;
 
-/// Open client connections of all workers, against one limit, and what the log is told of those that are turned away.
+/// Open client connections of all workers, against one limit, and the failures of accepting that are logged.
 #[derive(Clone, Debug, Default)]
 pub struct Connections(Arc<Inner>);
 
@@ -100,7 +100,7 @@ impl Connections {
         Some(place)
     }
 
-    /// A place among those that are told why they are turned away; `None`: too many are being told.
+    /// A place among the clients that receive a 503; `None`: [`MAX_TURNED_AWAY`] receive one already.
     fn turn_away(&self) -> Option<Turned> {
         let turned = Turned(self.clone());
         (self.0.turning_away.fetch_add(1, Ordering::Relaxed) < MAX_TURNED_AWAY).then_some(turned)
@@ -157,7 +157,7 @@ impl Drop for Place {
     }
 }
 
-/// A client that is being told why it is turned away.
+/// A client that receives a 503.
 #[derive(Debug)]
 struct Turned(Connections);
 

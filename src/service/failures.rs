@@ -1,6 +1,6 @@
-//! Requests that fail, as they are logged: a kind of failure when it begins, once a minute while it lasts, when it ends.
+//! The log of failed requests: each kind of failure when it begins, at most once a minute while it lasts, when it ends.
 //!
-//! The access log has each request. Shared by all workers; an answer that went well costs one look at a flag.
+//! Single requests are in the access log. Shared by all workers; a request that succeeds costs one load of a flag.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,25 +11,25 @@ use crate::problem::{self, Problem};
 use crate::proxy::RequestId;
 use crate::telemetry::Episode;
 
-/// Failures of one gate.
+/// The failures of one gate.
 #[derive(Debug, Default)]
 pub struct Failures {
-    /// Of forwarding.
+    /// Forwarding.
     pub(super) dashboard: Area<()>,
-    /// Of the licensing API: what fails at one endpoint may work at another.
+    /// The licensing API, by endpoint: one may fail while another works.
     pub(super) licensing: Area<Endpoint>,
-    /// Of the gate itself.
+    /// Refusals of the gate itself.
     pub(super) gate: Area<()>,
 }
 
-/// What fails together, and works again together where the place is the same.
+/// Kinds of failures that end together, per place.
 #[derive(Debug)]
 pub(super) struct Area<P> {
     is_failing: AtomicBool,
     kinds: Mutex<Vec<Kind<P>>>,
 }
 
-/// One code of failures at one place. Both come from small fixed sets.
+/// One code at one place. Both come from small fixed sets.
 #[derive(Debug)]
 struct Kind<P> {
     place: P,
@@ -37,7 +37,7 @@ struct Kind<P> {
     episode: Episode,
 }
 
-// Not derived: that would ask it of `P` too.
+// Not derived: `derive` would require `P: Default`.
 impl<P> Default for Area<P> {
     fn default() -> Self {
         Self { is_failing: AtomicBool::new(false), kinds: Mutex::default() }
@@ -45,7 +45,7 @@ impl<P> Default for Area<P> {
 }
 
 impl<P: Copy + PartialEq> Area<P> {
-    /// Logs `problem`, a failure, unless one like it was logged within the last minute.
+    /// Counts `problem`, and logs it unless one of its kind was logged within the last minute.
     pub(super) fn failed(&self, place: P, problem: &Problem, id: &RequestId) {
         let (status, code) = (problem.status().as_u16(), problem.code());
         let report = {
@@ -71,7 +71,7 @@ impl<P: Copy + PartialEq> Area<P> {
         );
     }
 
-    /// A request at `place` did not fail: failures there have ended.
+    /// A request at `place` succeeded: ends the failures there.
     pub(super) fn works(&self, place: P) {
         if !self.is_failing.load(Ordering::Relaxed) {
             return;

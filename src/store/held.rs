@@ -73,9 +73,9 @@ pub(super) struct Shared {
     pub(super) current: ArcSwap<Snapshot>,
     /// For those who wait for a change.
     pub(super) changes: watch::Sender<()>,
-    /// Whether a database answered when it was last asked. A directory always does.
+    /// Whether the database answered the last query. Always true for a directory.
     pub(super) answers: AtomicBool,
-    /// The [parts](Part) that could not be written when that was last tried, a bit for each.
+    /// The [parts](Part) whose last write failed, one bit each.
     pub(super) unwritten: AtomicU8,
     /// The newest time seen, Unix seconds.
     pub(super) newest_time: AtomicU64,
@@ -85,18 +85,18 @@ pub(super) struct Shared {
     pub(super) behind: AtomicBool,
 }
 
-/// What is written each on its own: on a disk that is full a line of audit may have room where a license has none.
+/// What is written separately. On a full disk, a line of the audit log may fit where a license does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// The store could not be opened for writing; anything that is written shows that it can be.
+    /// The store could not be opened for writing at the start. Any later write clears it.
     Opening,
-    /// The license, its history and its line of audit.
+    /// The license, its history and its line of the audit log.
     License,
-    /// A line of audit alone.
+    /// A line of the audit log alone.
     Audit,
     Revocations,
     Time,
-    /// A copy of something fetched, for this gate alone.
+    /// A local copy of a fetched document.
     Document,
     Events,
 }
@@ -106,7 +106,7 @@ impl Part {
         1 << self as u8
     }
 
-    /// As the log calls it.
+    /// Value of the log field `what`.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Opening => "store",
@@ -140,7 +140,7 @@ pub(super) struct Held {
     /// How many changes of a license there have been.
     pub(super) revision: u64,
     pub(super) unrecorded: Unrecorded,
-    /// When something could not be written first, while it cannot.
+    /// Time of the first failed write, while a part cannot be written.
     pub(super) unwritable_since: Cell<Option<Instant>>,
 }
 
@@ -334,7 +334,7 @@ impl Held {
         Ok(())
     }
 
-    /// Notes whether the database answered. Whether a directory can be written is seen when something is.
+    /// Records whether the database answered. For a directory, only writes count.
     fn answered<T>(&self, outcome: &Result<T, Error>) {
         // That others were faster says nothing against the store.
         let answered = matches!(outcome, Ok(_) | Err(Error::Conflict));
@@ -343,7 +343,7 @@ impl Held {
         }
     }
 
-    /// Notes whether `part` could be written; the log is told of the first that could not, and when all can be again.
+    /// Records whether `part` could be written. Logs the first failure, and when all parts can be written again.
     pub(super) fn written<T>(&self, part: Part, outcome: &Result<T, Error>) {
         let is_local = self.backend.is_own() || part == Part::Document;
         if !is_local {
@@ -351,7 +351,7 @@ impl Held {
         }
         let before = self.shared.unwritten.load(Ordering::Relaxed);
         let after = match outcome {
-            // A change is the most that is written; the clock is kept soon after it. A database takes all or nothing.
+            // A change writes the most. The clock is written soon after it. A database accepts all parts or none.
             Ok(_) if part == Part::License && is_local => before & Part::Time.bit(),
             Ok(_) if !is_local => before & Part::Document.bit(),
             Ok(_) => before & !(part.bit() | Part::Opening.bit()),
@@ -382,7 +382,7 @@ impl Held {
         }
     }
 
-    /// Writes `part` of what is kept beside the license.
+    /// Runs `write`, and records its outcome for `part`.
     pub(super) fn keep<T>(
         &mut self,
         part: Part,

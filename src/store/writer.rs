@@ -191,7 +191,7 @@ impl Writer {
     pub async fn post(&self, event: Event) -> Result<bool, Error> {
         let post = move |held: &mut Held| {
             let posted = held.backend.post(&event);
-            // One that is known already is not written again.
+            // A known event causes no write.
             if !matches!(posted, Ok(false)) {
                 held.written(Part::Events, &posted);
             }
@@ -223,7 +223,7 @@ impl Writer {
         self.shared.key_wanted.notified().await;
     }
 
-    /// Whether all that is kept could be written when that was last tried.
+    /// Whether the last write of every part succeeded, and the database answers.
     pub fn is_up(&self) -> bool {
         self.shared.answers.load(Ordering::Relaxed)
             && self.shared.unwritten.load(Ordering::Relaxed) == 0

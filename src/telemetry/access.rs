@@ -103,7 +103,7 @@ impl AccessLog {
     /// The access log of this process.
     ///
     /// # Errors
-    /// The thread that writes cannot be made.
+    /// The writing thread cannot be started.
     pub fn start(format: Format, now: Now) -> io::Result<Self> {
         Ok(Self { stream: Standard::Output.open()?.clone(), format, now })
     }

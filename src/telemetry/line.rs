@@ -1,7 +1,7 @@
 //! One log line: logfmt, or a JSON object. `time` and `level` come first, then `event` and `message`, then the rest.
 //!
-//! In logfmt a value that is not plain is quoted as JSON quotes a string, so that nothing a client or the dashboard sent
-//! breaks a line or looks like another field.
+//! In logfmt, quoted values are escaped like JSON strings. Bytes that a client or the dashboard sent can therefore neither
+//! break a line nor look like another field.
 
 use std::fmt::{self, Write};
 
@@ -9,7 +9,7 @@ use tracing::Level;
 
 use super::{Format, Now};
 
-/// A line that is being written.
+/// A line under construction.
 #[derive(Debug)]
 pub(super) struct Line {
     text: String,
@@ -32,14 +32,14 @@ impl Line {
         line
     }
 
-    /// Adds a text, in quotes.
+    /// Adds a string, in quotes.
     pub(super) fn text(&mut self, name: &str, value: &str) {
         self.name(name);
-        // Text always serialises.
+        // A string always serialises.
         self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
     }
 
-    /// Adds a text, which logfmt has without quotes if it can.
+    /// Adds a string. Logfmt omits the quotes if the value needs none.
     pub(super) fn word(&mut self, name: &str, value: &str) {
         if self.format == Format::Text && is_plain(value) {
             self.name(name);
@@ -49,7 +49,7 @@ impl Line {
         }
     }
 
-    /// Adds a number, or `true` or `false`, written as they are in JSON.
+    /// Adds a number or a boolean, in its JSON notation.
     pub(super) fn number(&mut self, name: &str, value: impl fmt::Display) {
         self.name(name);
         let _ = write!(self.text, "{value}");
@@ -67,7 +67,7 @@ impl Line {
         }
     }
 
-    /// The line with its end.
+    /// The line, with its newline.
     pub(super) fn finished(mut self) -> String {
         self.text.push_str(match self.format {
             Format::Text => "\n",
@@ -77,13 +77,13 @@ impl Line {
     }
 }
 
-/// Whether logfmt has `value` without quotes.
+/// Whether `value` needs no quotes in logfmt.
 fn is_plain(value: &str) -> bool {
     !value.is_empty()
         && value.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\'))
 }
 
-/// The line before the first one that gets through after `lost` others did not; none when none was lost.
+/// The line that states how many lines were lost; empty if `lost` is 0.
 pub(super) fn notice(format: Format, now: Now, stream: &str, lost: u64) -> String {
     if lost == 0 {
         return String::new();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_lines_are_told_of_only_when_there_are_some() {
+    fn only_lost_lines_need_a_notice() {
         let notice = |lost| notice(Format::Text, |out| out.write_str("NOW"), "stderr", lost);
         assert_eq!(notice(0), "");
         assert!(notice(3).ends_with(" stream=stderr lines=3\n"), "{}", notice(3));

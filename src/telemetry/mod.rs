@@ -1,7 +1,7 @@
 //! Logs and counters: [`start`] sends events to standard error, [`metrics`] counts, `panics` makes a panic one log line.
 //!
 //! The gate's own events obey `log.level`; those of the libraries below it are shown from warnings up only, because
-//! their finer ones print header fields, and with them credentials. Nothing waits for a stream: see `stream.rs`.
+//! their finer ones print header fields, and with them credentials. Logging never waits for a stream: see `stream.rs`.
 
 pub mod access;
 mod config;
@@ -31,7 +31,7 @@ use stream::{Standard, Stream};
 /// Writes the present time.
 pub type Now = fn(&mut dyn fmt::Write) -> fmt::Result;
 
-/// Of the gate's own events.
+/// Target of the gate's own events.
 const OWN_TARGET: &str = "license_gate";
 
 /// Sends events to standard error as `config` says, and panics with them. The first call of a process counts; a later
@@ -40,7 +40,7 @@ const OWN_TARGET: &str = "license_gate";
 /// `now` writes the time of an event; RFC 3339 is what readers of logs expect.
 ///
 /// # Errors
-/// The thread that writes cannot be made.
+/// The writing thread cannot be started.
 pub fn start(config: &Config, now: Now) -> io::Result<bool> {
     let first = subscribe(config, now)?;
     if first {
@@ -49,16 +49,16 @@ pub fn start(config: &Config, now: Now) -> io::Result<bool> {
     Ok(first)
 }
 
-/// Waits at the end of the process until the lines that wait are written, a fraction of a second at most.
+/// Waits until the queued lines are written, at most a fraction of a second. For the end of the process.
 pub fn flush() {
     stream::flush();
 }
 
-/// Writes `text` to standard error, for as long as [`flush`] waits at most.
+/// Writes `text` to standard error and flushes, without waiting longer than [`flush`] does.
 ///
 /// # Errors
-/// The thread that writes cannot be made.
-pub fn say(text: String) -> io::Result<()> {
+/// The writing thread cannot be started.
+pub fn print(text: String) -> io::Result<()> {
     Standard::Error.open()?.write(|_| text);
     flush();
     Ok(())
@@ -75,7 +75,7 @@ fn filter(config: &Config) -> Targets {
     Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OWN_TARGET, level)
 }
 
-/// Makes each event one line.
+/// Formats each event as one line and queues it.
 #[derive(Debug)]
 struct Log {
     stream: Stream,
@@ -101,7 +101,7 @@ impl<S: Subscriber> Layer<S> for Log {
     }
 }
 
-/// What an event holds.
+/// The fields of one event.
 #[derive(Debug, Default)]
 struct Fields {
     event: Option<String>,
@@ -112,9 +112,9 @@ struct Fields {
 #[derive(Debug)]
 enum Value {
     Text(String),
-    /// A text that is shown as it is.
+    /// A string that is quoted only if necessary.
     Word(String),
-    /// A number or a boolean, as JSON has it.
+    /// A number or a boolean, in JSON notation.
     Bare(String),
 }
 
@@ -184,7 +184,7 @@ impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         match value.is_finite() {
             true => self.bare(field, value),
-            // JSON has no number for it.
+            // JSON has no NaN and no infinity.
             false => self.add(field, Value::Text(value.to_string())),
         }
     }

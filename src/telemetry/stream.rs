@@ -1,9 +1,9 @@
-//! Standard output and standard error as log lines are written to them: a bounded queue, and a thread that writes.
+//! Log lines on their way to standard output and standard error: a bounded queue and a writing thread for each.
 //!
-//! Whoever has a line never waits. A line that finds no room, or cannot be written, is dropped and counted, and the first
-//! line that gets through afterwards is told how many were lost. The reader of a stream may stall for ever: only the
-//! stream's own thread waits for it, and nobody waits for that thread, except [`flush`], for a fraction of a second. The
-//! streams are written past the buffers and locks of `std::io`, which the end of the process would wait for.
+//! The caller never waits. A line is dropped and counted if the queue is full or the write fails; the next line that is
+//! queued states how many were lost. The reader of a stream may stall for ever: only the writing thread waits for it, and
+//! only [`flush`] waits for that thread, for a fraction of a second. Lines bypass the buffers and locks of `std::io`,
+//! because the runtime takes those locks when the process ends.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -17,16 +17,16 @@ use std::time::{Duration, Instant};
 /// Lines that may wait to be written.
 const QUEUE_LINES: usize = 16 * 1024;
 
-/// Bytes that may wait to be written, so that long lines do not fill the memory.
+/// Bytes that may wait to be written. Bounds the memory that long lines take.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Lines that wait together are written together, up to about this size.
+/// Waiting lines are written together, up to about this size.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Between two writes to a non-blocking pipe that is full.
+/// Pause between two writes to a full non-blocking pipe.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
-/// For what waits at the end of the process.
+/// Longest wait of [`flush`], for both streams together.
 const FLUSH: Duration = Duration::from_millis(250);
 const FLUSH_LOOK: Duration = Duration::from_millis(2);
 
@@ -42,7 +42,7 @@ static OPEN: [OnceLock<Stream>; 2] = [const { OnceLock::new() }; 2];
 impl Standard {
     pub(super) const ALL: [Self; 2] = [Self::Output, Self::Error];
 
-    /// The label of its metric.
+    /// Value of the metric's label.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Output => "stdout",
@@ -50,10 +50,10 @@ impl Standard {
         }
     }
 
-    /// The one queue to it; its thread is started by the first call.
+    /// The queue of this stream. The first call starts its thread.
     ///
     /// # Errors
-    /// The thread cannot be made.
+    /// The thread cannot be started.
     pub(super) fn open(self) -> io::Result<&'static Stream> {
         let place = &OPEN[self as usize];
         if let Some(stream) = place.get() {
@@ -67,14 +67,14 @@ impl Standard {
         Ok(place.get_or_init(|| stream))
     }
 
-    /// Lines that were dropped so far.
+    /// Number of lines dropped so far.
     pub(super) fn dropped(self) -> u64 {
         let stream = OPEN[self as usize].get();
         stream.map_or(0, |stream| stream.state.dropped.load(Ordering::Relaxed))
     }
 }
 
-/// Waits until every line is written, but a fraction of a second at most for both streams together.
+/// Waits until every line is written, at most [`FLUSH`].
 pub(super) fn flush() {
     let patience = Instant::now() + FLUSH;
     for stream in OPEN.iter().filter_map(OnceLock::get) {
@@ -94,15 +94,15 @@ pub(super) struct Stream {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of lines that are queued or being written.
+    /// Size of the lines that are queued or being written.
     waiting_bytes: AtomicUsize,
     dropped: AtomicU64,
-    /// Those of the dropped that no line has told of yet.
-    untold: AtomicU64,
+    /// Dropped lines that no later line has reported yet.
+    unreported: AtomicU64,
 }
 
 impl Stream {
-    /// A queue to `out`, which takes whole lines. The thread ends when the last clone is gone and everything is written.
+    /// A queue in front of `out`. The thread ends when the last clone is dropped and every line is written.
     fn start(standard: Standard, out: impl Write + Send + 'static) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE_LINES);
         let state = Arc::<State>::default();
@@ -112,24 +112,24 @@ impl Stream {
         Ok(Self { standard, lines, state })
     }
 
-    /// Which it is.
+    /// The stream behind the queue.
     pub(super) const fn standard(&self) -> Standard {
         self.standard
     }
 
-    /// Queues the line that `line` makes, its newline included; it is told how many lines before it were lost.
+    /// Queues the line that `line` returns, with its newline. The argument of `line` is the number of lines lost before it.
     pub(super) fn write(&self, line: impl FnOnce(u64) -> String) {
         let state = &*self.state;
-        let lost = match state.untold.load(Ordering::Relaxed) {
+        let lost = match state.unreported.load(Ordering::Relaxed) {
             0 => 0,
-            _ => state.untold.swap(0, Ordering::Relaxed),
+            _ => state.unreported.swap(0, Ordering::Relaxed),
         };
         let line = line(lost);
         let length = line.len();
         let waiting = state.waiting_bytes.fetch_add(length, Ordering::Relaxed);
         if waiting + length > QUEUE_BYTES || self.lines.try_send(line).is_err() {
             state.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
-            state.untold.fetch_add(lost, Ordering::Relaxed);
+            state.unreported.fetch_add(lost, Ordering::Relaxed);
             state.lost(1);
         }
     }
@@ -142,11 +142,11 @@ impl Stream {
 impl State {
     fn lost(&self, lines: u64) {
         self.dropped.fetch_add(lines, Ordering::Relaxed);
-        self.untold.fetch_add(lines, Ordering::Relaxed);
+        self.unreported.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
-/// Writes lines until the last sender is gone; those that wait together in one piece.
+/// Writes lines until the last sender is dropped; waiting lines in one write.
 fn write_all(mut out: impl Write, queue: &Receiver<String>, state: &State) {
     let mut batch = Vec::with_capacity(BATCH_BYTES);
     while let Ok(line) = queue.recv() {
@@ -158,7 +158,7 @@ fn write_all(mut out: impl Write, queue: &Receiver<String>, state: &State) {
             batch.extend_from_slice(line.as_bytes());
             lines += 1;
         }
-        // A stream that is gone is no reason to stop serving.
+        // The gate serves on without its log.
         if write_patiently(&mut out, &batch).is_err() {
             state.lost(lines);
         }
@@ -168,7 +168,7 @@ fn write_all(mut out: impl Write, queue: &Receiver<String>, state: &State) {
     }
 }
 
-/// As `write_all`, and for a pipe that whoever started the gate has made non-blocking.
+/// Like `write_all`. Retries on `WouldBlock`: the parent process may have made the pipe non-blocking.
 fn write_patiently(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match out.write(bytes) {
@@ -188,7 +188,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A stream whose lines a test reads.
+    /// A stream, and the receiver of what is written to it.
     pub(in crate::telemetry) fn read() -> (Stream, Receiver<String>) {
         let (written, lines) = mpsc::channel();
         (Stream::start(Standard::Output, Reader(written)).expect("a thread"), lines)
@@ -208,7 +208,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Takes a write whenever a test lets it.
+    /// Completes each write when the test sends its result.
     struct Stalled {
         began: Sender<()>,
         go_on: Receiver<io::Result<()>>,
@@ -240,17 +240,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_lines_and_the_next_one_tells_how_many() {
+    fn a_stalled_reader_costs_lines_and_the_next_line_states_how_many() {
         let (stream, begun, let_go, written) = stalled();
         stream.write(line);
         begun.recv().expect("the first is being written");
-        // So many find room behind it.
+        // The queue takes this many.
         (0..QUEUE_LINES).for_each(|_| stream.write(line));
         assert_eq!(stream.state.dropped.load(Ordering::Relaxed), 0);
         (0..3).for_each(|_| stream.write(line));
         assert_eq!(stream.state.dropped.load(Ordering::Relaxed), 3);
         assert!(!stream.is_written());
-        // The reader goes on: what waited comes whole, and then the line that tells.
+        // The reader goes on: the waiting lines arrive, then the one that states the loss.
         let_go.send(Ok(())).expect("a thread");
         begun.recv().expect("the next ones are being written");
         stream.write(line);

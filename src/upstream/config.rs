@@ -23,7 +23,7 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How often a request that found its reused connection closed is tried again. Default 1.
     pub retries: u32,
-    /// Connections there may be at once, over all workers: what descriptors there are for. No setting. Default: any number.
+    /// Limit of connections of all workers, from the number of file descriptors; not a setting. Default: none.
     pub places: Places,
 }
 

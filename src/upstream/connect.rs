@@ -31,7 +31,7 @@ pub(super) async fn connect(
     wanted: Protocol,
 ) -> Result<(Stream, Protocol), Error> {
     let (origin, limit) = (&config.origin, config.connect_timeout);
-    // Others close what they do not need, when somebody waits here.
+    // While this waits, the workers close their idle connections.
     let place = timeout(limit, config.places.take()).await.ok().flatten().ok_or(Error::Full)?;
     let late = || Error::ConnectTimeout { origin: origin.to_string() };
     let connected = timeout(limit, secured(origin, tls, wanted, place)).await;

@@ -54,7 +54,7 @@ pub enum Error {
         /// Host and port.
         origin: String,
     },
-    /// The gate has as many connections as there are descriptors for.
+    /// All file descriptors for connections to the dashboard are in use.
     #[error("the gate has as many connections to the upstream as it has file descriptors for")]
     Full,
     /// TLS did not come about, or broke.
@@ -371,7 +371,7 @@ impl Client {
 
     /// Takes a connection back that is ready for the next request.
     fn recycle(&self, mut connection: Box<Connection>) {
-        // Dropped, it makes room for whoever waits for a connection.
+        // If no place is free, the connection is closed, for a worker that waits for one.
         if !self.0.config.places.are_taken() {
             connection.rest(self.0.sweep.elapsed());
             self.0.pool.put(connection);

@@ -48,7 +48,8 @@ impl Pool {
         }
     }
 
-    /// Closes connections unused for `idle_timeout`, within a second or two, and all when no other can be made; for ever.
+    /// Closes connections unused for `idle_timeout`, within a second or two, and all idle ones while no place is free; for
+    /// ever.
     pub(super) async fn tidy(&self, idle_timeout: Duration, places: &Places, sweep: &Sweep) {
         loop {
             while self.idle.borrow().is_empty() {

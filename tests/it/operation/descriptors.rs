@@ -1,6 +1,7 @@
 //! File descriptors that are few: clients are refused, and everything else works on.
 
 use std::fs;
+use std::process::Command;
 
 use crate::support::dashboard::{Dashboard, Mood};
 use crate::support::gate::{Builder, Gate};
@@ -134,4 +135,25 @@ fn more_requests_at_once_than_connections_to_the_dashboard_are_503_and_the_other
     // The probes were never among them.
     request(gate.admin(), "GET", "/livez").send().is(200);
     assert!(!gate.log().all().iter().any(|line| line.contains("Too many open files")));
+}
+
+#[test]
+fn a_failed_accept_is_logged_once_and_the_client_is_accepted_later() {
+    let dashboard = Recorder::start();
+    let gate = Builder::before(dashboard.address).start();
+    let limit = |soft: u64| {
+        let (pid, bound) = (gate.pid().to_string(), format!("--nofile={soft}:"));
+        let set = Command::new("prlimit").args(["--pid", &pid, &bound]).status();
+        assert!(set.expect("prlimit").success());
+    };
+    let before = soft_limit(&gate);
+    limit(4);
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    gate.log().wait_for("event=listener.accept_failed");
+    limit(before);
+    assert_eq!(client.answer().status(), 200);
+    let line = gate.log().wait_for("event=listener.accepts_again");
+    assert!(line.contains("failures="), "{line}");
+    assert_eq!(gate.log().count("event=listener.accept_failed"), 1);
 }
