@@ -53,11 +53,15 @@ fn a_key_that_cannot_be_read_is_found_by_both() {
 fn a_port_below_1024_is_found_by_both() {
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let first: u32 = first.expect("Linux").trim().parse().expect("a port");
-    assert!(first > 443, "here anybody may listen on 443, and this test has nothing to show");
     let place = place();
     let file = "server.listen = ['127.0.0.1:443']\nlicense.keys = 'jwks.json'\nadmin.listen = ''\n";
     place.write("gate.toml", file);
     let helps = ["server.listen", "127.0.0.1:443", "CAP_NET_BIND_SERVICE"];
+    if first <= 443 {
+        // As in many containers: every user may, and nothing is wrong.
+        run(&place, &CHECK).exits(0);
+        return;
+    }
     run(&place, &CHECK).exits(1).complains(&helps);
     run(&place, &SERVE).exits(2).complains(&["cannot start", "127.0.0.1:443", helps[2]]);
 }
