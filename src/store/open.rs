@@ -13,7 +13,7 @@ use super::backend::{Backend, Brief, Document, Error, Kept};
 use super::config::{Config, Place};
 use super::directory::Directory;
 use super::error::Fault;
-use super::held::{By, Held, Part, Shared, Slot};
+use super::held::{By, Held, Shared, Slot};
 use super::history;
 use super::outside::{Offered, newest_first};
 #[cfg(feature = "postgres")]
@@ -21,6 +21,7 @@ use super::postgres::Postgres;
 use super::recording::Unrecorded;
 use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot};
+use super::written::Part;
 use super::{Means, Reader, Store, Writer};
 use crate::license::{Keys, License, Rejection, Token, kept_jwks, verify};
 use crate::telemetry::metrics::{Action, Outcome};

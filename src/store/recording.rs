@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::backend::{Brief, Document, Record};
-use super::held::{By, Held, Part};
+use super::held::{By, Held};
+use super::written::Part;
 use crate::license::{License, Standing};
 use crate::telemetry::Episode;
 use crate::telemetry::metrics::{Action, Outcome};

@@ -5,8 +5,9 @@
 
 use super::backend::Error;
 use super::error::{Fault, RevokeError};
-use super::held::{Held, Part};
+use super::held::Held;
 use super::snapshot::Trust;
+use super::written::Part;
 use crate::license::{Policy, RevocationError, Revocations};
 
 /// How often a list is offered to others who keep changing theirs at that moment.

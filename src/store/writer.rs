@@ -10,9 +10,10 @@ use tokio::task::JoinError;
 
 use super::backend::{Document, Error, Event, Lease, Settled};
 use super::error::{InstallError, Offering, RemoveError, RevokeError, RollbackError};
-use super::held::{By, Held, Origin, Part, Shared};
+use super::held::{By, Held, Origin, Shared};
 use super::outside::{Offered, Rekeyed};
 use super::snapshot::Snapshot;
+use super::written::Part;
 use crate::clock::UnixTime;
 use crate::license::{Keys, Token};
 use crate::telemetry::metrics::{Action, Outcome};
