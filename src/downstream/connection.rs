@@ -11,12 +11,13 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::StartHandshake;
 
-use super::hello::{self, Hello, PlainHttp};
+use super::hello::{self, Hello};
 use super::listener::Connections;
 use super::peer::Peer;
 use super::stream::{Socket, Stream};
@@ -26,6 +27,9 @@ use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a client that spoke plain HTTP may go on sending after its refusal.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Room for one read of a request's head; bodies have buffers of their own.
 const SCRATCH_BYTES: usize = 16 * 1024;
@@ -126,19 +130,23 @@ async fn shake_hands<S: Service>(
     Ok(Some(Opened { stream: Stream::Tls(Box::new(stream)), early: BytesMut::new(), h2 }))
 }
 
-/// Serves a plain HTTP connection on a TLS listener: every request is refused.
+/// Refuses plain HTTP on a TLS listener.
 async fn refuse_plain_http<S: Service>(
-    socket: Socket,
+    mut socket: Socket,
     early: BytesMut,
     peer: &Rc<Peer>,
     shared: &Shared<S>,
 ) -> io::Result<()> {
     shared.connections.spoke_plain_http(peer.address);
-    let service = Rc::new(PlainHttp(shared.service.clone()));
-    let (drain, connections) = (shared.drain.clone(), shared.connections.clone());
-    let refusing = Rc::new(Shared::new(service, shared.limits, drain, connections));
-    peer.deadline().set(peer.timeouts().request_header);
-    http1::serve(Stream::Plain(socket), early, peer, &refusing).await.map(drop)
+    let (deadline, drain) = (peer.deadline(), &shared.drain);
+    deadline.set(peer.timeouts().request_header);
+    let refused = hello::refuse(&mut socket, early, peer, shared);
+    before(Phase::Draining, deadline, drain, refused).await.ok_or(io::ErrorKind::TimedOut)??;
+    // Unread bytes would make the system reset the connection before the client has read the answer.
+    deadline.set(LINGER);
+    let mut sink = tokio::io::sink();
+    let rest = tokio::io::copy(&mut socket, &mut sink);
+    before(Phase::Draining, deadline, drain, rest).await.map_or(Ok(()), |read| read.map(drop))
 }
 
 /// Without TLS the first bytes tell; none when the client leaves without a word, or the gate stops before one.
