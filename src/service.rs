@@ -276,6 +276,7 @@ fn not_tunnelled(
 }
 
 /// Adds the fields that only the API reads. Over HTTP/1.1 they are among the request's lines.
+#[cold]
 fn with_api_fields(mut head: Parts, mut body: RequestBody) -> Request<RequestBody> {
     if let Some(lines) = body.take_lines() {
         for (name, value) in lines.fields() {
@@ -312,6 +313,7 @@ fn refusal(problem: Problem, asked: &Parts, id: RequestId) -> Answer {
 }
 
 /// Logs a problem: a fault of the server as a warning, a missing permission with the id that its caller was given.
+#[cold]
 fn report<P: Copy + PartialEq>(problem: &Problem, id: &RequestId, failures: &Area<P>, place: P) {
     if problem.status().is_server_error() {
         return failures.failed(place, problem, id);

@@ -46,6 +46,7 @@ impl<P> Default for Area<P> {
 
 impl<P: Copy + PartialEq> Area<P> {
     /// Counts `problem`, and logs it unless one of its kind was logged within the last minute.
+    #[cold]
     pub(super) fn failed(&self, place: P, problem: &Problem, id: &RequestId) {
         let (status, code) = (problem.status().as_u16(), problem.code());
         let report = {
@@ -73,9 +74,13 @@ impl<P: Copy + PartialEq> Area<P> {
 
     /// A request at `place` succeeded: ends the failures there.
     pub(super) fn works(&self, place: P) {
-        if !self.is_failing.load(Ordering::Relaxed) {
-            return;
+        if self.is_failing.load(Ordering::Relaxed) {
+            self.ended(place);
         }
+    }
+
+    #[cold]
+    fn ended(&self, place: P) {
         let now = Instant::now();
         let mut kinds = self.kinds();
         for kind in kinds.iter_mut().filter(|kind| kind.place == place) {
