@@ -10,12 +10,14 @@ pub(crate) mod memory;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::sweep::{Deadline, Sweep};
 
@@ -35,6 +37,8 @@ pub struct Socket {
     stalled: Option<Stalled>,
     /// Our half has ended.
     shut: bool,
+    /// Its place, if connections of this kind are limited.
+    _place: Option<Place>,
 }
 
 /// A write that waits for the peer.
@@ -56,6 +60,39 @@ pub enum Kind {
     /// One end of a pipe in memory, whose readiness a test decides.
     #[cfg(test)]
     Memory(memory::End),
+}
+
+/// A limit of sockets that are open at once. Clones share the count.
+#[derive(Clone, Debug)]
+pub struct Places(Arc<Semaphore>);
+
+/// One place below the limit; dropping it frees the place.
+#[derive(Debug)]
+pub struct Place(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+
+impl Places {
+    /// A limit of `number`.
+    pub fn new(number: usize) -> Self {
+        Self(Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Waits for a free place, in order of arrival.
+    pub async fn take(&self) -> Option<Place> {
+        // Fails only if the semaphore is closed, and it never is.
+        self.0.clone().acquire_owned().await.ok().map(Place)
+    }
+
+    /// Whether no place is free: another worker may be waiting for one.
+    pub fn are_taken(&self) -> bool {
+        self.0.available_permits() == 0
+    }
+}
+
+impl Default for Places {
+    /// No limit.
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
 }
 
 /// A socket, or the TLS over one. What was written to TLS may still wait to be sent: flush before waiting for an answer.
@@ -95,7 +132,20 @@ impl Secured for tokio_rustls::server::TlsStream<Socket> {
 impl Socket {
     /// `kind`, whose peer must accept something every `send_timeout` while bytes wait for it; zero: no limit.
     pub fn new(kind: impl Into<Kind>, sweep: &Sweep, send_timeout: Duration) -> Self {
-        Self { kind: kind.into(), sweep: sweep.clone(), send_timeout, stalled: None, shut: false }
+        Self {
+            kind: kind.into(),
+            sweep: sweep.clone(),
+            send_timeout,
+            stalled: None,
+            shut: false,
+            _place: None,
+        }
+    }
+
+    /// The same socket, which holds `place` until it is closed.
+    #[must_use]
+    pub fn in_place(self, place: Place) -> Self {
+        Self { _place: Some(place), ..self }
     }
 
     /// Reads without waiting.

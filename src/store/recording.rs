@@ -5,10 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::backend::{Brief, Document, Record};
 use super::held::{By, Held};
+use super::written::Part;
 use crate::license::{Claims, License, Standing, Status};
+use crate::telemetry::Episode;
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// More lines do not wait: the oldest is lost then.
@@ -19,6 +22,7 @@ const MOST_WAITING: usize = 64;
 pub(super) struct Unrecorded {
     lines: VecDeque<Line>,
     is_told: bool,
+    lost: Episode,
 }
 
 #[derive(Debug)]
@@ -63,7 +67,13 @@ impl Held {
         self.unrecorded.lines.retain(Line::may_wait);
         if self.unrecorded.lines.len() > MOST_WAITING {
             self.unrecorded.lines.pop_front();
-            tracing::warn!("a line of the audit log is lost: too many wait");
+            if let Some(report) = self.unrecorded.lost.failed(Instant::now()) {
+                tracing::warn!(
+                    event = "audit.line_lost",
+                    lines = report.failures,
+                    "lines of the audit log are lost: too many wait"
+                );
+            }
         }
     }
 
@@ -71,22 +81,30 @@ impl Held {
     pub(super) fn record_waiting(&mut self) {
         while let Some(line) = self.unrecorded.lines.front() {
             let done = self.backend.record(&line.record);
-            self.written(&done);
+            self.written(Part::Audit, &done);
             if let Err(error) = done {
                 if !std::mem::replace(&mut self.unrecorded.is_told, true) {
                     let error = super::chain(&error);
-                    tracing::warn!(error, "the audit log cannot be written: its lines wait");
+                    tracing::warn!(
+                        event = "audit.unwritable",
+                        error,
+                        "the audit log cannot be written: its lines wait"
+                    );
                 }
                 return;
             }
             let line = self.unrecorded.lines.pop_front();
             if let Some(seen) = line.and_then(|line| line.seen) {
                 // Should it not be kept, the next start records the same license again.
-                let _ = self.backend.keep_document(Document::LicenseFile, &seen);
+                let _ = self.keep(Part::Document, |backend| {
+                    backend.keep_document(Document::LicenseFile, &seen)
+                });
             }
         }
         if std::mem::take(&mut self.unrecorded.is_told) {
-            tracing::info!("the audit log is written again");
+            let lost = self.unrecorded.lost.ended(Instant::now());
+            let lost_lines = lost.map_or(0, |report| report.failures);
+            tracing::info!(lost_lines, "the audit log is written again");
         }
     }
 
@@ -97,7 +115,7 @@ impl Held {
 
     /// Writes what could not be written before. A database that is away is looked for by those who follow it.
     pub(super) fn catch_up(&mut self) {
-        let may_work = || self.backend.is_own() || self.shared.up.load(Ordering::Relaxed);
+        let may_work = || self.backend.is_own() || self.shared.answers.load(Ordering::Relaxed);
         if may_work() {
             self.record_waiting();
             self.catch_up_revocations();

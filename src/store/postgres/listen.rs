@@ -25,6 +25,7 @@ pub(in crate::store) async fn listen(database: Database, changed: impl Fn()) {
         {
             let error = crate::store::chain(&error);
             tracing::warn!(
+                event = "database.silent",
                 error,
                 "the database does not tell of changes: it is looked at every 15 s"
             );

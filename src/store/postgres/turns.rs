@@ -49,7 +49,10 @@ pub(super) async fn post(client: &Client, event: &Event) -> Result<bool, Error> 
     let dropped = if is_new { keep_newest_events(client, false).await? } else { 0 };
     end(client).await?;
     if dropped > 0 {
-        tracing::warn!("too many events wait to be told: the oldest was dropped");
+        tracing::warn!(
+            event = "notify.queue_full",
+            "too many events wait to be told: the oldest was dropped"
+        );
     }
     Ok(is_new)
 }
