@@ -1,4 +1,5 @@
-// POST with `expect: 100-continue` over HTTP/2, whose body is sent on 'continue' only: URL, size and certificate in, JSON out.
+// POST over HTTP/2 with `expect: 100-continue`, whose body waits for 'continue'.
+// Arguments: URL, size, certificate. Prints JSON.
 const { readFileSync } = require('node:fs')
 const { connect } = require('node:http2')
 
