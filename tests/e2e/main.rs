@@ -1,4 +1,5 @@
-//! End to end with real parts: Chromium, Prometheus, Streamlit, gRPC and a published API client, through the gate.
+//! End to end with real parts: Chromium, Prometheus, Streamlit, gRPC, git, curl, httpx, Node and a published API client,
+//! through the gate.
 //!
 //! Each test starts what it needs on free ports and ends it again; what is missing on the machine fails the test
 //! (`tests/run` installs it all). Where it makes sense the same scene is played directly first, and the gate is held to
@@ -7,6 +8,7 @@
 
 mod autobahn;
 mod browser;
+mod clients;
 #[allow(dead_code, reason = "the tests of the store use it too")]
 mod cluster;
 mod dashboard;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up; generous, since it is only ever waited out by a failure.
@@ -51,6 +51,24 @@ impl Process {
             said.push(line);
         }
         panic!("the line that was awaited never came; it said:\n{}", said.join("\n"));
+    }
+
+    /// Waits for its end, which comes before the deadline and without an error; returns the rest of its output.
+    pub(crate) fn finish(mut self) -> String {
+        let until = Instant::now() + DEADLINE;
+        let lines = self.lines.get_mut().unwrap();
+        let mut output = Vec::new();
+        let closed = loop {
+            match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => output.push(line),
+                Err(stopped) => break stopped == RecvTimeoutError::Disconnected,
+            }
+        };
+        let output = output.join("\n");
+        assert!(closed && self.ended(), "the program has not ended; its output:\n{output}");
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}; its output:\n{output}");
+        output
     }
 
     /// Whether it ends by itself before the deadline.
