@@ -25,7 +25,7 @@ use crate::sweep::{Deadline, Sweep};
 pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
 
 /// How often a write that waits is tried at most without the system's word that there is room.
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connected socket.
 #[derive(Debug)]
