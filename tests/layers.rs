@@ -15,6 +15,7 @@ const ROWS: [&[&str]; 12] = [
     &[
         "body",
         "certificate",
+        "dial",
         "hex",
         "hop",
         "path",
