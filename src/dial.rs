@@ -1,7 +1,7 @@
 //! A TCP connection to a name: the addresses of the name race for it (Happy Eyeballs, RFC 8305).
 //!
 //! Every connection that the gate makes begins here: to the dashboard, for the gate's own calls, to a database. A name is
-//! looked up anew each time. The families of its addresses alternate, an attempt begins 250 ms after the one before it or as
+//! looked up each time. The families of its addresses alternate, an attempt begins 250 ms after the one before it or as
 //! soon as that one fails, the first that connects wins, and the others are dropped. The winner is tried first for the next
 //! ten minutes, so that a dead address delays one connection and not every one.
 //!

@@ -4,6 +4,7 @@
 //! clock did. `store.history` entries stay; the one of them that stays valid longest does even beyond that number, so that there
 //! is one to go back to as long as there can be.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,10 +52,13 @@ pub(super) fn replaced_at(id: &str) -> Option<UnixTime> {
 /// Names of those of `entries`, newest first, that are too many when `keep` are to stay. `end` is when an entry that is
 /// valid now will end: the one that lasts longest stays.
 pub(super) fn surplus(
-    entries: &[Entry],
+    entries: &[&Entry],
     keep: usize,
-    end: impl Fn(&Entry) -> Option<UnixTime>,
+    mut end: impl FnMut(&Entry) -> Option<UnixTime>,
 ) -> Vec<String> {
+    if entries.len() <= keep {
+        return Vec::new();
+    }
     if keep == 0 {
         return entries.iter().map(|entry| entry.id.clone()).collect();
     }
@@ -81,13 +85,38 @@ pub(super) fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, 
     (counting, left)
 }
 
-/// Those of `entries` that verify, with what they say.
-pub(super) fn verified(entries: &[Entry], trust: &Trust) -> Arc<[Former]> {
-    let former = |entry: &Entry| {
-        let license = verify(&Token::parse(&entry.token).ok()?, &trust.keys).ok()?;
-        Some(Former { license: Arc::new(license), replaced_at: entry.replaced_at })
-    };
-    entries.iter().filter_map(former).collect()
+/// The licenses in entries, each verified once, so that the cost of a change does not depend on the length of the history.
+#[derive(Debug, Default)]
+pub(super) struct Judged(HashMap<String, Option<Arc<License>>>);
+
+impl Judged {
+    /// The license in `entry`, whatever its standing, if it verifies.
+    pub(super) fn license(&mut self, entry: &Entry, trust: &Trust) -> Option<&Arc<License>> {
+        if !self.0.contains_key(&entry.id) {
+            let verified = Token::parse(&entry.token).and_then(|token| verify(&token, &trust.keys));
+            self.0.insert(entry.id.clone(), verified.ok().map(Arc::new));
+        }
+        self.0.get(&entry.id)?.as_ref()
+    }
+
+    /// The licenses of those `entries` that verify.
+    pub(super) fn verified(&mut self, entries: &[Entry], trust: &Trust) -> Arc<[Former]> {
+        let former = |entry: &Entry| {
+            let license = self.license(entry, trust)?.clone();
+            Some(Former { license, replaced_at: entry.replaced_at })
+        };
+        entries.iter().filter_map(former).collect()
+    }
+
+    /// Forgets entries, by id, because they are gone or another entry may get the id.
+    pub(super) fn forget<'a>(&mut self, ids: impl IntoIterator<Item = &'a String>) {
+        ids.into_iter().for_each(|id| drop(self.0.remove(id)));
+    }
+
+    /// Forgets all entries, because keys or entries have changed.
+    pub(super) fn forget_all(&mut self) {
+        self.0.clear();
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +192,11 @@ mod tests {
                 let found = ends.iter().find(|(id, _)| *id == entry.id);
                 found.map(|(_, end)| UnixTime::from_secs(*end))
             };
-            assert_eq!(surplus(&all, keep, end), dropped, "{keep} {ends:?}");
+            assert_eq!(
+                surplus(&all.iter().collect::<Vec<_>>(), keep, end),
+                dropped,
+                "{keep} {ends:?}"
+            );
         }
     }
 }
