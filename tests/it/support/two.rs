@@ -9,10 +9,10 @@ use socket2::{Domain, SockAddr, Socket, Type};
 pub(crate) const TWO: &str = "two.test";
 
 /// What the gate finds names in.
-pub(super) const HOSTS: &str = "::1 two.test\n127.0.0.1 two.test\n127.0.0.1 localhost\n";
+pub(crate) const HOSTS: &str = "::1 two.test\n127.0.0.1 two.test\n127.0.0.1 localhost\n";
 
 /// `license-gate` as a process that sees the file at `$HOSTS` in place of `/etc/hosts`.
-pub(super) fn named() -> Command {
+pub(crate) fn named() -> Command {
     let mut command = Command::new("unshare");
     let script = "mount --bind \"$HOSTS\" /etc/hosts && exec \"$0\" \"$@\"";
     command.args(["--map-root-user", "--mount", "sh", "-c", script]);
