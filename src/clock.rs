@@ -19,6 +19,12 @@ const CORRECTION: Duration = Duration::from_secs(60);
 pub struct UnixTime(u64);
 
 impl UnixTime {
+    /// 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write.
+    pub const LAST_DATE: Self = Self(253_402_300_799);
+
+    /// 2^35 s, in the year 3058. The milliseconds of every moment since February 1971 are beyond it.
+    pub const LAST_PLAUSIBLE: Self = Self(1 << 35);
+
     /// The moment `seconds` after the epoch.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds)
@@ -43,13 +49,9 @@ impl UnixTime {
 }
 
 impl fmt::Display for UnixTime {
-    /// RFC 3339 in UTC, whole seconds; a moment no calendar reaches is shown as its seconds.
+    /// RFC 3339 in UTC, whole seconds; a moment that has no date there is shown as the last one that has.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const YEAR_10_000: u64 = 253_402_300_800;
-        if self.0 >= YEAR_10_000 {
-            return write!(out, "{} s after 1970", self.0);
-        }
-        let moment = UNIX_EPOCH + Duration::from_secs(self.0);
+        let moment = UNIX_EPOCH + Duration::from_secs(self.0.min(Self::LAST_DATE.0));
         humantime::format_rfc3339_seconds(moment).fmt(out)
     }
 }
@@ -222,9 +224,11 @@ mod tests {
     }
 
     #[test]
-    fn time_is_shown_as_rfc_3339_or_as_seconds_beyond_the_calendar() {
+    fn time_is_shown_as_rfc_3339_always() {
         assert_eq!(UnixTime::from_secs(0).to_string(), "1970-01-01T00:00:00Z");
-        assert_eq!(UnixTime::from_secs(1 << 53).to_string(), "9007199254740992 s after 1970");
+        for seconds in [253_402_300_799, 253_402_300_800, 1 << 53, u64::MAX] {
+            assert_eq!(UnixTime::from_secs(seconds).to_string(), "9999-12-31T23:59:59Z");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  certificate  clock  codec  dial  hex  hop  http2  path  random  shutdown  socket  sweep  telemetry
+//! 0  body  certificate  clock  codec  dial  hex  hop  http2  path  random  shutdown  socket  sweep  telemetry  text
 //! ```
 
 // A request's way.
@@ -60,3 +60,4 @@ pub mod shutdown;
 pub mod socket;
 pub mod sweep;
 pub mod telemetry;
+pub mod text;

@@ -1,19 +1,49 @@
 //! A stream socket as bytes: TCP or a Unix socket, with or without TLS. The same towards clients and the dashboard.
+//!
+//! A [`Socket`] enforces `timeouts.send`: a write fails with `TimedOut` once the peer has accepted nothing for that time while
+//! bytes waited for it. It also reports a peer that has reset its connection ([`HangUp`]), without reading.
+//! Deadlines on reading belong to the callers.
 
+#[cfg(test)]
+pub(crate) mod memory;
+
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::sweep::{Deadline, Sweep};
+
+/// How often a peer is looked at for a reset while nothing is read from it.
+pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
 
 /// A connected socket.
 #[derive(Debug)]
-pub enum Socket {
+pub struct Socket {
+    kind: Kind,
+    sweep: Sweep,
+    send_timeout: Duration,
+    /// Armed while a write waits for the peer. Made when one first does.
+    stalled: Option<Deadline>,
+    /// Our half has ended.
+    shut: bool,
+}
+
+/// What a socket is made of. It enforces no deadline: a caller that limits each operation as a whole uses it alone.
+#[derive(Debug)]
+pub enum Kind {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// One end of a pipe in memory, whose readiness a test decides.
+    #[cfg(test)]
+    Memory(memory::End),
 }
 
 /// A socket, or the TLS over one. What was written to TLS may still wait to be sent: flush before waiting for an answer.
@@ -25,16 +55,163 @@ pub enum Stream<T> {
     Tls(Box<T>),
 }
 
+/// A byte stream that can tell, without being read, that its peer is gone.
+pub trait HangUp {
+    /// Whether the peer has reset the connection, or closed both halves of it. A peer that only ended its sending half (FIN)
+    /// may still read. No system call.
+    fn has_hung_up(&self) -> bool;
+}
+
+/// The socket below a TLS stream.
+pub trait Secured {
+    /// It.
+    fn socket(&self) -> &Socket;
+}
+
+impl Secured for tokio_rustls::client::TlsStream<Socket> {
+    fn socket(&self) -> &Socket {
+        self.get_ref().0
+    }
+}
+
+impl Secured for tokio_rustls::server::TlsStream<Socket> {
+    fn socket(&self) -> &Socket {
+        self.get_ref().0
+    }
+}
+
 impl Socket {
+    /// `kind`, whose peer must accept something every `send_timeout` while bytes wait for it; zero: no limit.
+    pub fn new(kind: impl Into<Kind>, sweep: &Sweep, send_timeout: Duration) -> Self {
+        Self { kind: kind.into(), sweep: sweep.clone(), send_timeout, stalled: None, shut: false }
+    }
+
     /// Reads without waiting.
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing; costs a system call only when the runtime has news of the socket.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.try_read(buf),
-            Self::Unix(socket) => socket.try_read(buf),
+        match &self.kind {
+            Kind::Tcp(socket) => socket.try_read(buf),
+            Kind::Unix(socket) => socket.try_read(buf),
+            #[cfg(test)]
+            Kind::Memory(end) => end.try_read(buf),
         }
+    }
+
+    /// Has the connection end with a reset when it is dropped. A Unix socket knows no reset.
+    pub fn reset_on_drop(&self) {
+        match &self.kind {
+            // A socket that cannot be told is closed already.
+            Kind::Tcp(socket) => drop(socket.set_zero_linger()),
+            Kind::Unix(_) => {}
+            #[cfg(test)]
+            Kind::Memory(end) => end.reset_on_drop(),
+        }
+    }
+
+    /// One write, and the deadline on the peer's acceptance.
+    fn poll_accepted(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(&mut Kind, &mut Context<'_>) -> Poll<io::Result<usize>>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match write(&mut self.kind, cx) {
+            Poll::Ready(written) => {
+                if let Some(stalled) = &self.stalled {
+                    stalled.clear();
+                }
+                Poll::Ready(written)
+            }
+            Poll::Pending if self.send_timeout.is_zero() => Poll::Pending,
+            Poll::Pending => self.poll_stalled(cx, buf),
+        }
+    }
+
+    fn poll_stalled(&mut self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { kind, sweep, send_timeout, stalled, .. } = self;
+        let stalled = stalled.get_or_insert_with(|| sweep.deadline());
+        if !stalled.is_set() {
+            stalled.set(*send_timeout);
+        }
+        if !stalled.has_passed(cx) {
+            return Poll::Pending;
+        }
+        stalled.clear();
+        // The system calls a socket writable once a third of its buffer is free. A peer that reads slowly may need longer for
+        // that, so the socket itself has the last word.
+        match kind.send(buf) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            sent => Poll::Ready(sent),
+        }
+    }
+}
+
+impl Kind {
+    /// Sends without waiting, whatever the runtime knows of the socket.
+    fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => SockRef::from(socket).send(buf),
+            Self::Unix(socket) => SockRef::from(socket).send(buf),
+            #[cfg(test)]
+            Self::Memory(end) => end.try_write(buf),
+        }
+    }
+}
+
+impl From<TcpStream> for Kind {
+    fn from(socket: TcpStream) -> Self {
+        Self::Tcp(socket)
+    }
+}
+
+impl From<UnixStream> for Kind {
+    fn from(socket: UnixStream) -> Self {
+        Self::Unix(socket)
+    }
+}
+
+impl HangUp for Socket {
+    fn has_hung_up(&self) -> bool {
+        const ANY: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
+        let ready = match &self.kind {
+            Kind::Tcp(socket) => known(socket.ready(ANY)),
+            Kind::Unix(socket) => known(socket.ready(ANY)),
+            #[cfg(test)]
+            Kind::Memory(end) => return end.has_hung_up(),
+        };
+        // Two halves that ended in order look like a closed connection, too (EPOLLHUP).
+        ready.is_error() || (ready.is_write_closed() && !self.shut)
+    }
+}
+
+/// What the runtime knows of a socket now; it learns of a hang-up whether or not anybody waits for one.
+fn known(ready: impl Future<Output = io::Result<Ready>>) -> Ready {
+    match pin!(ready).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(ready)) => ready,
+        // The runtime stops.
+        Poll::Ready(Err(_)) => Ready::ERROR,
+        Poll::Pending => Ready::EMPTY,
+    }
+}
+
+impl<T: Secured> Stream<T> {
+    /// The socket itself.
+    pub fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.socket(),
+        }
+    }
+}
+
+impl<T: Secured> HangUp for Stream<T> {
+    fn has_hung_up(&self) -> bool {
+        self.socket().has_hung_up()
     }
 }
 
@@ -44,10 +221,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().kind).poll_read(cx, buf)
     }
 }
 
@@ -57,10 +231,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
-        }
+        let write = |kind: &mut Kind, cx: &mut Context<'_>| Pin::new(kind).poll_write(cx, buf);
+        self.get_mut().poll_accepted(cx, write, buf)
     }
 
     fn poll_write_vectored(
@@ -72,9 +244,66 @@ impl AsyncWrite for Socket {
             // rustls writes so, and a plain write costs the system less.
             return self.poll_write(cx, buf);
         }
+        let write =
+            |kind: &mut Kind, cx: &mut Context<'_>| Pin::new(kind).poll_write_vectored(cx, bufs);
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        self.get_mut().poll_accepted(cx, write, first)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().kind).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.shut = true;
+        Pin::new(&mut this.kind).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Kind {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            #[cfg(test)]
+            Self::Memory(end) => Pin::new(end).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Kind {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+            #[cfg(test)]
+            Self::Memory(end) => Pin::new(end).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            #[cfg(test)]
+            Self::Memory(end) => Pin::new(end).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -91,6 +320,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            #[cfg(test)]
+            Self::Memory(end) => Pin::new(end).poll_shutdown(cx),
         }
     }
 }

@@ -7,9 +7,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// How coarse deadlines are.
 pub const TICK: Duration = Duration::from_millis(TICK_MILLIS);
@@ -122,9 +123,23 @@ impl Deadline {
         self.slot.due.set(now.saturating_add(ticks(after)).saturating_add(1));
     }
 
+    /// Arms the deadline, due `after` from now, unless it is due sooner.
+    pub fn set_by(&self, after: Duration) {
+        let due = self.slot.due.get();
+        self.set(after);
+        self.slot.due.set(due.min(self.slot.due.get()));
+    }
+
     /// Disarms it.
     pub fn clear(&self) {
         self.slot.due.set(NEVER);
+    }
+
+    /// Wakes the task of `cx` once in every `period`, for as long as it is asked to again.
+    pub fn repeat(&self, period: Duration, cx: &Context<'_>) {
+        if self.has_passed(cx) || !self.is_set() {
+            self.set(period);
+        }
     }
 
     /// Whether it is armed.

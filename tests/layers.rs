@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bottom first. Log lines carry the one clock's time, and at the top a command builds an app that starts workers: there
+/// Bottom first. Log lines carry the one clock's time, sockets have deadlines, and at the top a command builds an app that starts workers: there
 /// one row is several.
 const ROWS: [&[&str]; 12] = [
-    &["clock"],
+    &["clock", "sweep", "text"],
     &[
         "body",
         "certificate",
@@ -21,7 +21,6 @@ const ROWS: [&[&str]; 12] = [
         "path",
         "random",
         "socket",
-        "sweep",
         "telemetry",
         "shutdown",
     ],

@@ -254,7 +254,10 @@ pub(super) fn instance_missing(root_url: &RootUrl) -> Problem {
 /// 422: the instance in the body is another.
 pub(super) fn instance_mismatch(named: &str, root_url: &RootUrl) -> Problem {
     let named = Excerpt::of(named);
-    let message = format!("asked for {}, this instance is {root_url}", named.bare());
+    let message = format!(
+        "asked for {}, this instance is {root_url}: name this one to remove its license",
+        named.bare()
+    );
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "licensing.instance.mismatch", message)
 }
 
@@ -308,6 +311,12 @@ fn not_stored(cause: &store::Error) -> Problem {
             "licensing.store.conflict",
             "Another replica changed the license at the same moment: look at it, and try again.",
         ),
+        store::Error::ReadOnly(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "licensing.store.unavailable",
+            "The database is read-only, and the license cannot be changed now: name the primary in store.url, or make the database writable.",
+        )
+        .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
         store::Error::Unavailable(_)
         | store::Error::SchemaTooNew { .. }
         | store::Error::SchemaLost => Problem::new(

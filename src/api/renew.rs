@@ -12,7 +12,7 @@ use crate::problem::Problem;
 
 /// `POST /api/licensing/token/renew`: renews the license in force.
 ///
-/// Body: `{}`, at most 128 KiB. Needs `licensing:write`.
+/// Body: `{}` or none, at most 128 KiB. Needs `licensing:write`.
 /// 200 with what was stored; 404 no license, or renewal is off; 409 the license was changed meanwhile; 413, 415 the
 /// body; 500 not stored; 502 the issuer refused, cannot be reached or answered what is not accepted; 504 it is silent.
 pub(super) async fn post(
@@ -22,7 +22,7 @@ pub(super) async fn post(
 ) -> Result<Response<Bytes>, Problem> {
     let who = api.require_change(Action::Write, asker).await?;
     // Nothing in it has a meaning yet.
-    let _: HashMap<String, IgnoredAny> = wire::read_json(asker.head, body).await?;
+    let _: HashMap<String, IgnoredAny> = wire::read_json_or_nothing(asker.head, body).await?;
     let renewed = api.renewal.renew(who).await?;
     Ok(wire::json(StatusCode::OK, renewed.rendered_stored(api.clock.now())))
 }

@@ -204,7 +204,10 @@ async fn reasons_why_not() {
             "licensing.instance.mismatch",
         ),
         (Endpoint::RenewToken, "{}", 404, "licensing.renewal.off"),
-        (Endpoint::RenewToken, "", 400, "licensing.body.malformed"),
+        (Endpoint::RenewToken, "", 404, "licensing.renewal.off"),
+        (Endpoint::RenewToken, "[]", 400, "licensing.body.malformed"),
+        (Endpoint::RemoveToken, r#"{"instance":""}"#, 422, "licensing.instance.mismatch"),
+        (Endpoint::InstallToken, "\u{feff}{}", 400, "licensing.token.missing"),
     ];
     for (endpoint, body, status, code) in cases {
         assert_eq!(bench.ask("admin", endpoint, body).await, told_as(status, code), "{body}");

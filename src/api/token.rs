@@ -80,7 +80,10 @@ pub(super) async fn delete(
     }
     let removed = api.writer.remove(who).await?;
     if removed.candidate(Source::File).is_some() {
-        tracing::info!("the stored license was removed; that of license.file is in force");
+        tracing::info!(
+            event = "license.file-stays",
+            "the stored license was removed; that of license.file is in force"
+        );
     }
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
 }

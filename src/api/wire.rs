@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 
 use crate::clock::UnixTime;
 use crate::downstream;
-use crate::license::{Check, Claims, License, Outcome, Report, Standing, Status};
-use crate::store::{Former, Snapshot};
+use crate::license::{Check, Claims, License, Outcome, Report, Status};
+use crate::store::Snapshot;
+use crate::text::trimmed;
 
 /// More than a token of 64 KiB with every character escaped.
 const MAX_BODY_BYTES: usize = 128 * 1024;
@@ -66,13 +67,34 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     if !is_json(&head.headers) {
         return Err(BodyError::ContentType);
     }
+    object(&read(head, body).await?)
+}
+
+/// The same where a body is not needed: none is the default, whatever its type.
+pub(super) async fn read_json_or_nothing<T: DeserializeOwned + Default>(
+    head: &Parts,
+    body: impl RequestBody,
+) -> Result<T, BodyError> {
+    if !is_json(&head.headers) && body.size_hint().lower() > 0 {
+        return Err(BodyError::ContentType);
+    }
+    let bytes = read(head, body).await?;
+    match is_json(&head.headers) {
+        _ if bytes.is_empty() => Ok(T::default()),
+        true => object(&bytes),
+        false => Err(BodyError::ContentType),
+    }
+}
+
+/// All of a body, at most 128 KiB.
+async fn read(head: &Parts, body: impl RequestBody) -> Result<Bytes, BodyError> {
     // Said up front, it is refused up front: a client that waits for 100 Continue sends nothing then.
     let announced = body.size_hint().lower().max(content_length(&head.headers));
     if announced > MAX_BODY_BYTES as u64 {
         return Err(BodyError::TooLarge);
     }
     match Limited::new(std::pin::pin!(body), MAX_BODY_BYTES).collect().await {
-        Ok(body) => object(&body.to_bytes()),
+        Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
         Err(error) => Err(match error.downcast_ref() {
             Some(downstream::BodyError::Timeout) => BodyError::Late(error),
@@ -89,7 +111,8 @@ pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> 
     };
     // serde_json looks at the encoding of what it keeps only.
     let text = std::str::from_utf8(bytes).map_err(|_| BodyError::NotUtf8)?;
-    if !text.trim_ascii_start().starts_with('{') {
+    let text = trimmed(text);
+    if !text.starts_with('{') {
         serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
         return Err(BodyError::NotAnObject);
     }
@@ -148,7 +171,7 @@ fn bare(status: StatusCode, body: Bytes) -> Response<Bytes> {
 
 /// A license as it is answered with `status`: what a store renders with.
 pub fn render(status: Status, license: Option<&License>) -> Bytes {
-    let view = TokenView::of(status, license);
+    let view = TokenView::of(status, license.map(License::claims));
     // Text, numbers and flags always serialise; an empty body is the honest answer to the impossible.
     serde_json::to_vec(&view).map(Bytes::from).unwrap_or_default()
 }
@@ -165,10 +188,10 @@ struct FormerView<'a> {
 /// Former licenses, newest first, each with its status at `now` and the moment it was replaced.
 pub(super) fn history(snapshot: &Snapshot, now: UnixTime) -> Bytes {
     let mut all = Vec::with_capacity(snapshot.former().len());
-    for Former { license, replaced_at } in snapshot.former() {
-        let status = Standing::of(Some(license), snapshot.policy(), now).status();
-        let token = TokenView::of(status, Some(license));
-        all.push(FormerView { token, replaced_at: *replaced_at });
+    for former in snapshot.former() {
+        let status = former.status(snapshot.policy(), now);
+        let token = TokenView::of(status, Some(&former.claims));
+        all.push(FormerView { token, replaced_at: former.replaced_at });
     }
     serde_json::to_vec(&all).map(Bytes::from).unwrap_or_default()
 }
@@ -190,7 +213,7 @@ pub(super) fn report(report: &Report, in_force: Option<&License>) -> Bytes {
         valid: report.valid,
         status: report.status.code(),
         checks: report.checks.iter().map(check).collect(),
-        token: TokenView::of(report.status, offered),
+        token: TokenView::of(report.status, offered.map(License::claims)),
         changes: offered.map_or_else(Vec::new, |offered| changes(in_force, offered)),
     };
     serde_json::to_vec(&view).map(Bytes::from).unwrap_or_default()
@@ -258,10 +281,9 @@ struct TokenView<'a> {
 }
 
 impl<'a> TokenView<'a> {
-    fn of(status: Status, license: Option<&'a License>) -> Self {
+    fn of(status: Status, claims: Option<&'a Claims>) -> Self {
         let status = status.code();
-        let Some(license) = license else { return Self { status, ..Self::default() } };
-        let claims = license.claims();
+        let Some(claims) = claims else { return Self { status, ..Self::default() } };
         let text = |claim: &'a Option<String>| claim.as_deref().unwrap_or_default();
         Self {
             status,

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::cache::Verdict;
 use super::grants::{Action, Grants, Known};
 use super::{Caller, Config, Credential, Denied, StatisticsError};
+use crate::text::trimmed_bytes;
 use crate::upstream;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -129,7 +130,8 @@ impl Questions {
         let path = &self.identity_path;
         let identity = self.ask(path, credential, caller, dashboard).await?;
         let identity = read(path, &identity)?;
-        let login = identity.get("login").and_then(Value::as_str).map(shortened);
+        let login = identity.get("login").and_then(Value::as_str);
+        let login = login.filter(|login| !login.trim().is_empty()).map(shortened);
         let known = |grants| Known { grants, login };
         if self.is_administrator(&identity) {
             return Ok(known(Grants::all()));
@@ -218,7 +220,7 @@ fn shortened(login: &str) -> Arc<str> {
 /// The JSON of a 200.
 fn read(path: &str, answer: &Response<Bytes>) -> Result<Value, Denied> {
     match answer.status() {
-        StatusCode::OK => serde_json::from_slice(answer.body())
+        StatusCode::OK => serde_json::from_slice(trimmed_bytes(answer.body()))
             .map_err(|_| AskError::NotJson { path: path.into() }.into()),
         StatusCode::UNAUTHORIZED => Err(refused(answer.body())),
         status => Err(AskError::Status { path: path.into(), status }.into()),
@@ -227,7 +229,7 @@ fn read(path: &str, answer: &Response<Bytes>) -> Result<Value, Denied> {
 
 /// The dashboard's own words, as far as it has any.
 fn refused(body: &[u8]) -> Denied {
-    let words: Value = serde_json::from_slice(body).unwrap_or_default();
+    let words: Value = serde_json::from_slice(trimmed_bytes(body)).unwrap_or_default();
     let word = |name: &str| words.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
     let message = word("message").unwrap_or("Unauthorized");
     let code = word("messageId").filter(|code| is_code(code)).unwrap_or("auth.unauthorized");

@@ -87,6 +87,19 @@ async fn what_each_answer_comes_to() {
 }
 
 #[tokio::test]
+async fn an_empty_login_is_no_name_and_a_byte_order_mark_no_part_of_the_answer() {
+    let answers = [
+        ("\u{feff}{\"login\":\"ops\",\"isGrafanaAdmin\":true}\r\n", Some("ops")),
+        (r#"{"login":"","isGrafanaAdmin":true}"#, None),
+        (r#"{"login":" ","isGrafanaAdmin":true}"#, None),
+    ];
+    for (answer, expected) in answers {
+        let known = verdict(&Scripted::answering(&[(200, answer)])).await.expect("granted");
+        assert_eq!(known.login.as_deref(), expected, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_has_the_dashboards_words() {
     let cases = [
         (

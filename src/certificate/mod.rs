@@ -2,6 +2,7 @@
 //!
 //! A [`File`] is read once, so that what is compared is what is used. Errors name the file and never what is in it.
 
+mod instead;
 mod validity;
 mod watched;
 
@@ -16,7 +17,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::clock::UnixTime;
+use crate::text::trimmed_bytes;
 
+pub use instead::{Wanted, instead};
 pub use watched::{Source, Watched, watch};
 
 /// A certificate chain or a list of authorities is small; what is larger is something else named by mistake.
@@ -40,6 +43,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         source: pem::Error,
+    },
+    /// It holds another kind of key or certificate than expected.
+    #[error("{} {holds}", path.display())]
+    Instead {
+        /// Which file.
+        path: PathBuf,
+        /// What it holds, and how to convert it.
+        holds: String,
     },
     /// It is PEM and holds no certificate.
     #[error("{} holds no certificate (PEM, \"BEGIN CERTIFICATE\")", .0.display())]
@@ -111,11 +122,15 @@ impl File {
     /// # Errors
     /// [`Error::Pem`], [`Error::NoCertificate`].
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        let text = trimmed_bytes(&self.bytes);
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
         match found {
-            Ok(found) if found.is_empty() => Err(Error::NoCertificate(self.path.clone())),
-            Ok(found) => Ok(found),
-            Err(source) => Err(Error::Pem { path: self.path.clone(), source }),
+            Ok(found) if !found.is_empty() => Ok(found),
+            Ok(_) => Err(self.instead(Wanted::Certificate).unwrap_or_else(Error::NoCertificate)),
+            Err(source) => {
+                let pem = |path| Error::Pem { path, source };
+                Err(self.instead(Wanted::Certificate).unwrap_or_else(pem))
+            }
         }
     }
 
@@ -124,11 +139,22 @@ impl File {
     /// # Errors
     /// [`Error::Pem`], [`Error::NoKey`].
     pub fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
-        let path = self.path.clone();
-        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|source| match source {
-            pem::Error::NoItemsFound => Error::NoKey(path),
-            source => Error::Pem { path, source },
+        PrivateKeyDer::from_pem_slice(trimmed_bytes(&self.bytes)).map_err(|source| {
+            self.instead(Wanted::PrivateKey).unwrap_or_else(|path| match source {
+                pem::Error::NoItemsFound => Error::NoKey(path),
+                source => Error::Pem { path, source },
+            })
         })
+    }
+
+    /// `Ok`: the error for a file that holds another kind than `wanted`. `Err`: the path of a file that does not, or whose
+    /// content is of no known kind.
+    fn instead(&self, wanted: Wanted) -> Result<Error, PathBuf> {
+        let path = self.path.clone();
+        match instead(&self.bytes, wanted) {
+            Some(holds) => Ok(Error::Instead { path, holds }),
+            None => Err(path),
+        }
     }
 
     /// Those in it who may vouch at `now`. An authority's own end is looked at here only: verification does not.

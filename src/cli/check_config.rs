@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::output::{complain, complain_all, print};
+use super::output::{complain, complain_all, print, warn};
 use super::settings::Settings;
 use crate::config::Loaded;
 
@@ -25,11 +25,10 @@ impl CheckConfig {
             faults.extend(examined.err().into_iter().flatten());
         }
         if let Err(faults) = faults.or(()) {
+            warn(&loaded.config.misnamed);
             return complain_all(faults);
         }
-        for warning in loaded.config.warnings() {
-            complain(format_args!("warning: {warning}"));
-        }
+        warn(&loaded.config.warnings());
         if let Some(path) = loaded.missing_default_keys() {
             let message = "is not there, and without keys no license is valid";
             complain(format_args!("warning: license.keys: {} {message}", path.display()));

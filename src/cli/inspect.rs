@@ -1,17 +1,18 @@
 //! `license inspect`: what a gate would say about a token, check by check.
 //!
-//! Exit code 0 valid, 1 invalid, 2 unreadable: the token's file or the keys cannot be read at all.
+//! Exit code 0 valid; 1 invalid, or something could not be checked, which the last line names; 2 unreadable: the token's
+//! file or the keys cannot be read at all.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use super::streams::Streams;
-use super::trusted;
+use super::trusted::{self, Sources};
 use crate::clock::UnixTime;
-use crate::license::{Check, Claims, Config, Outcome, Policy, Report, RootUrl, inspect_file};
+use crate::license::{Check, Claims, Outcome, Policy, Rejection, Report, RootUrl, inspect_file};
 
 /// Most that is read of a token's file; anything longer is no token.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -28,30 +29,30 @@ pub struct Args {
     /// Root URL of the instance.
     #[arg(long, value_name = "URL")]
     pub root_url: Option<RootUrl>,
+    /// Fetch keys (license.jwks_url) and revocations (license.revocations) from their URLs, too.
+    #[arg(long)]
+    pub online: bool,
     /// Print JSON, for machines.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Checks a token as an instance set up by `config`, with this store's directory, and called `root_url` would at `now`; flags
-/// come first.
+/// Checks a token as an instance with these `sources`, called `root_url`, would at `now`; flags come first.
 ///
 /// Without any root URL it is the default one.
 pub fn run(
     args: &Args,
-    config: &Config,
-    store: &Path,
+    sources: &Sources<'_>,
     root_url: Option<&RootUrl>,
     now: UnixTime,
     streams: &mut Streams<'_>,
 ) -> u8 {
     let root_url = args.root_url.as_ref().or(root_url).cloned().unwrap_or_default();
-    let policy = Policy::new(root_url, config);
-    let report = report(args, config, store, &policy, now, streams).and_then(|report| {
-        print(args, &report, streams.out)?;
-        Ok(report.valid)
+    let inspected = inspect(args, sources, root_url, now, streams).and_then(|inspected| {
+        print(args, &inspected, streams.out)?;
+        Ok(inspected.is_valid())
     });
-    match report {
+    match inspected {
         Ok(valid) => u8::from(!valid),
         Err(error) => {
             streams.complain(&error);
@@ -60,36 +61,65 @@ pub fn run(
     }
 }
 
-fn report(
+/// The report about a token.
+struct Inspected {
+    report: Report,
+    /// Sources that the token could not be checked against.
+    unchecked: Vec<String>,
+}
+
+impl Inspected {
+    fn is_valid(&self) -> bool {
+        self.report.valid && self.unchecked.is_empty()
+    }
+}
+
+fn inspect(
     args: &Args,
-    config: &Config,
-    store: &Path,
-    policy: &Policy,
+    sources: &Sources<'_>,
+    root_url: RootUrl,
     now: UnixTime,
     streams: &mut Streams<'_>,
-) -> anyhow::Result<Report> {
-    let keys = match &args.issuer_keys {
-        Some(path) => trusted::keys_at(path, streams)?,
-        None => trusted::keys(config, store, streams)?,
+) -> anyhow::Result<Inspected> {
+    let (keys, missing) = match &args.issuer_keys {
+        Some(path) => (trusted::keys_at(path, streams)?, Vec::new()),
+        None => sources.keys(streams)?,
     };
     let text = streams
         .read(&args.token, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read the token {}", args.token.display()))?;
-    Ok(inspect_file(&text, &keys, policy, now))
+    let (list, mut unchecked) = sources.revocations(&keys, streams);
+    let policy = Policy::new(root_url, sources.config).revoking(list.as_ref());
+    let report = inspect_file(&text, &keys, &policy, now);
+    // Missing keys matter only if the available ones do not verify the token.
+    if report.reason().is_some_and(Rejection::is_about_keys) {
+        unchecked.extend(missing);
+        let is_asked = sources.online || args.issuer_keys.is_some();
+        if sources.config.jwks_url.is_some() && !is_asked {
+            unchecked.push("license.jwks_url: the URL was not requested: use --online".to_owned());
+        }
+    }
+    Ok(Inspected { report, unchecked })
 }
 
-fn print(args: &Args, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+fn print(args: &Args, inspected: &Inspected, out: &mut dyn Write) -> io::Result<()> {
     if args.json {
-        return writeln!(out, "{:#}", as_json(report));
+        return writeln!(out, "{:#}", as_json(inspected));
     }
+    let Inspected { report, unchecked } = inspected;
     for check in &report.checks {
         print_check(check, out)?;
     }
     if let Some(license) = &report.license {
-        writeln!(out, "\nsigned by       {}", license.key_id().unwrap_or("a key without id"))?;
+        let kid = license.key_id().filter(|kid| !kid.is_empty());
+        writeln!(out, "\nsigned by       {}", kid.unwrap_or("a key without id"))?;
         print_claims(license.claims(), out)?;
     }
-    writeln!(out, "\nstatus {} ({})", report.status.code(), report.status.as_str())
+    writeln!(out, "\nstatus {} ({})", report.status.code(), report.status.as_str())?;
+    if !unchecked.is_empty() {
+        writeln!(out, "NOT CHECKED: {}", unchecked.join("; "))?;
+    }
+    Ok(())
 }
 
 fn print_check(check: &Check, out: &mut dyn Write) -> io::Result<()> {
@@ -116,17 +146,19 @@ fn is_date(claim: &str) -> bool {
     ["iat", "exp", "nbf", "lexp", "trial_exp"].contains(&claim)
 }
 
-fn as_json(report: &Report) -> Value {
+fn as_json(inspected: &Inspected) -> Value {
+    let Inspected { report, unchecked } = inspected;
     let claims = report.license.as_ref().map(|license| {
         let stated = license.claims().stated().into_iter();
         stated.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()
     });
     json!({
-        "valid": report.valid,
+        "valid": inspected.is_valid(),
         "status": report.status.code(),
         "checks": report.checks.iter().map(check_as_json).collect::<Vec<_>>(),
         "kid": report.license.as_ref().and_then(|license| license.key_id()),
         "claims": claims,
+        "unchecked": unchecked,
     })
 }
 
@@ -144,7 +176,8 @@ fn check_as_json(check: &Check) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::license::{Algorithm, KeyPair};
+    use crate::feed;
+    use crate::license::{Algorithm, Config, KeyPair};
 
     const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -167,6 +200,7 @@ mod tests {
                 token: "-".into(),
                 issuer_keys: Some(self.dir.path().to_owned()),
                 root_url: Some(root_url.parse().expect("a root URL")),
+                online: false,
                 json,
             };
             self.run(&args, token)
@@ -176,7 +210,14 @@ mod tests {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let mut input = token;
             let mut streams = Streams { input: &mut input, out: &mut out, err: &mut err };
-            let code = run(args, &Config::default(), Path::new("data"), None, NOW, &mut streams);
+            let sources = Sources {
+                config: &Config::default(),
+                feed: &feed::Config::default(),
+                store: &self.dir.path().join("store"),
+                is_copy: false,
+                online: false,
+            };
+            let code = run(args, &sources, None, NOW, &mut streams);
             let text = |bytes| String::from_utf8(bytes).expect("text");
             (code, text(out), text(err))
         }
@@ -239,7 +280,13 @@ mod tests {
             ("-".into(), nowhere, "nowhere"),
             (keys.join("jwks.json"), "/dev/null".into(), "/dev/null"),
         ] {
-            let args = Args { token, issuer_keys: Some(issuer_keys), root_url: None, json: false };
+            let args = Args {
+                token,
+                issuer_keys: Some(issuer_keys),
+                root_url: None,
+                online: false,
+                json: false,
+            };
             let (code, out, err) = scene.run(&args, b"");
             assert_eq!((code, out.as_str()), (2, ""));
             assert!(err.contains(named), "{err}");

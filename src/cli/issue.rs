@@ -1,7 +1,8 @@
 //! `license issue`: the vendor signs a license.
 //!
 //! Claims come from a request for renewal, from a file and from flags, each overriding those before; the token goes to
-//! standard output and nothing else does. What a gate that trusts the key could not read is not issued.
+//! standard output and nothing else does. Tokens that a gate would refuse are not issued, and typing errors are refused:
+//! an unknown claim, a token that has already ended, a token that outlives its license.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,11 @@ use serde_json::{Map, Value};
 use super::renewal;
 use super::streams::Streams;
 use crate::clock::UnixTime;
+use crate::config::nearest;
 use crate::hex::hex;
-use crate::license::{Claims, Excerpt, KeyPair, Keys, License, Members, RootUrl, Token, verify};
+use crate::license::{
+    Claims, Excerpt, KeyPair, Keys, License, Members, RootUrl, Token, plausible, verify,
+};
 
 /// Most that is read of a key or a claims file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -36,6 +40,9 @@ pub struct Args {
     /// Public keys, beside --key's own, by which the token in --request may be signed: JWKS file, PEM, or a directory.
     #[arg(long, value_name = "PATH", requires = "request")]
     pub issuer_keys: Option<PathBuf>,
+    /// Accept claims that no gate knows.
+    #[arg(long)]
+    pub allow_unknown_claims: bool,
     /// Root URL of the licensed instance; `*` stands for one host label or one path segment.
     #[arg(long, value_name = "URL")]
     pub sub: Option<String>,
@@ -54,8 +61,8 @@ pub struct Args {
     /// The license ends so long from now, such as 365d [default: never].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub expires_in: Option<Duration>,
-    /// The token ends so long from now [default: as long as that in --request lasted, else 14d, unless the claims say
-    /// `exp`].
+    /// The token ends so long from now [default: as long as that in --request lasted, else 14d, and not after the license,
+    /// unless the claims say `exp`].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub token_expires_in: Option<Duration>,
 }
@@ -79,10 +86,17 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
     let former = former.transpose()?;
     let mut claims = former.as_ref().map(renewed).unwrap_or_default();
     if let Some(path) = &args.claims {
-        claims.extend(claims_of(path, streams)?);
+        let stated = claims_of(path, streams)?;
+        if !args.allow_unknown_claims {
+            known(&stated)?;
+        }
+        claims.extend(stated);
+        // A null takes a claim out.
+        claims.retain(|_, value| !value.is_null());
     }
     claims.extend(flags(args, now));
-    for (claim, value) in defaults(now, former.as_ref().map(License::claims).and_then(lifetime))? {
+    let lifetime = former.as_ref().map(License::claims).and_then(lifetime);
+    for (claim, value) in defaults(now, lifetime, &claims)? {
         claims.entry(claim).or_insert(value);
     }
     // What is renewed counts as it did.
@@ -92,9 +106,8 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
     required(&claims)?;
     let token = pair.sign(&claims)?;
     let license = verify(&token, &pair.trusted()).context("no gate would accept these claims")?;
-    if former.is_some() {
-        lasting(license.claims(), now)?;
-    }
+    lasting(license.claims(), former.is_some(), now)?;
+    plausible(license.claims(), now).context("no gate would accept these claims")?;
     Ok(token)
 }
 
@@ -130,14 +143,51 @@ fn lifetime(claims: &Claims) -> Option<Duration> {
     Some(Duration::from_secs(seconds)).filter(|lifetime| !lifetime.is_zero())
 }
 
-/// A token that is short-lived is renewed; what was bought for a time is not, unless somebody says so.
-fn lasting(claims: &Claims, now: UnixTime) -> anyhow::Result<()> {
-    if let Some(end) = claims.license_ends_at().filter(|end| *end <= now) {
-        bail!("the license ended at {end}, and a request does not prolong it: give --expires-in");
+/// Refuses unknown claims: a misspelled claim has no effect, and a license without a limit is unlimited.
+fn known(claims: &Map<String, Value>) -> anyhow::Result<()> {
+    let Some(unknown) = claims.keys().find(|name| !Claims::NAMES.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let meant = nearest(&unknown.to_lowercase(), Claims::NAMES).unwrap_or_default();
+    bail!(
+        "the claim {} is unknown, the nearest is `{meant}`: correct it, or give --allow-unknown-claims",
+        Excerpt::of(unknown)
+    )
+}
+
+/// Refuses a token that has already ended, that ends before its license starts, or that outlives its license. A request
+/// renews the token only: the end of the license moves only if a flag or a claim says so.
+fn lasting(claims: &Claims, is_renewal: bool, now: UnixTime) -> anyhow::Result<()> {
+    let ends = [
+        ("license", "lexp", claims.license_ends_at()),
+        ("trial", "trial_exp", claims.trial_ends_at()),
+    ];
+    for (what, claim, end) in ends {
+        let Some(end) = end else { continue };
+        if end <= now && is_renewal {
+            let remedy = match what {
+                "license" => "give --expires-in",
+                _ => "give `trial` or `trial_exp` in --claims",
+            };
+            bail!("the {what} ended at {end}, and a request does not prolong it: {remedy}");
+        }
+        ensure!(end > now, "the {what} ended at {end}: give a later `{claim}`");
+        ensure!(
+            claims.exp <= end,
+            "the token ends at {}, after its {what}, which ends at {end}: give a shorter --token-expires-in or a later `{claim}`",
+            claims.exp
+        );
     }
-    if let Some(end) = claims.trial_ends_at().filter(|end| *end <= now) {
-        bail!(
-            "the trial ended at {end}, and a request does not prolong it: give `trial` or `trial_exp` in --claims"
+    ensure!(
+        claims.exp > now,
+        "the token ended at {}: give --token-expires-in, or a later `exp`",
+        claims.exp
+    );
+    if let Some(start) = claims.starts_at() {
+        ensure!(
+            start < claims.exp,
+            "the token ends at {}, before its license starts at {start}: give a later `exp` or an earlier `nbf`",
+            claims.exp
         );
     }
     Ok(())
@@ -171,7 +221,7 @@ fn claims_of(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<Map<Strin
     let json = streams
         .read(path, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read the claims {shown}"))?;
-    let members = Members::parse(&json)
+    let members = Members::of_document(&json)
         .ok_or_else(|| anyhow!("the claims in {shown} are not a JSON object"))?;
     match members.duplicate {
         Some(name) => bail!("the claims in {shown} have {} twice", Excerpt::of(&name)),
@@ -196,17 +246,18 @@ fn flags(args: &Args, now: UnixTime) -> BTreeMap<String, Value> {
     all.into_iter().filter_map(|(claim, value)| Some((claim.to_owned(), value?))).collect()
 }
 
-/// What a token states when nobody said otherwise.
+/// Defaults for a token with `claims`. The default `exp` is not later than the end of the license.
 fn defaults(
     now: UnixTime,
     lifetime: Option<Duration>,
+    claims: &Map<String, Value>,
 ) -> anyhow::Result<[(&'static str, Value); 3]> {
     let lifetime = lifetime.unwrap_or(Duration::from_secs(14 * DAY));
-    Ok([
-        ("jti", token_id()?.into()),
-        ("iat", now.as_secs().into()),
-        ("exp", now.saturating_add(lifetime).as_secs().into()),
-    ])
+    let is_trial = claims.get("trial").and_then(Value::as_bool) == Some(true);
+    let ends = ["lexp", "trial_exp"].into_iter().filter(|claim| is_trial || *claim == "lexp");
+    let ends = ends.filter_map(|claim| claims.get(claim)?.as_u64()).filter(|end| *end > 0);
+    let end = ends.fold(now.saturating_add(lifetime).as_secs(), u64::min);
+    Ok([("jti", token_id()?.into()), ("iat", now.as_secs().into()), ("exp", end.into())])
 }
 
 /// 128 random bits in hexadecimal.

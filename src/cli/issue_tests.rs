@@ -241,3 +241,76 @@ fn a_request_by_another_key_takes_the_naming_of_that_key() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(verify(&Token::parse(&out).expect("a token"), &new.trusted()).is_ok());
 }
+
+const BASE: [&str; 4] = ["--sub", "https://a/", "--lid", "L"];
+
+/// What is complained about, for claims on standard input and more flags.
+fn refused(claims: &str, flags: &[&str]) -> String {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let flags = [&BASE[..], &["--claims", "-"], flags].concat();
+    let (code, out, err) = issued(&pair, &flags, claims);
+    assert_eq!((code, out.as_str()), (1, ""), "{claims} {flags:?}");
+    err
+}
+
+#[test]
+fn an_unknown_claim_is_refused_with_the_nearest() {
+    for (claims, unknown, nearest) in [
+        (r#"{"included_user":25}"#, "\"included_user\"", "`included_users`"),
+        (r#"{"Lexp":1900000000}"#, "\"Lexp\"", "`lexp`"),
+        (r#"{"includedUsers":25}"#, "\"includedUsers\"", "`included_users`"),
+        (r#"{"products":["a"]}"#, "\"products\"", "`prod`"),
+    ] {
+        let said = refused(claims, &[]);
+        for part in [unknown, nearest, "--allow-unknown-claims"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let license =
+            license(&[&BASE[..], &["--claims", "-", "--allow-unknown-claims"]].concat(), claims);
+        assert!(license.signed_claims().contains_key(unknown.trim_matches('"')), "{unknown}");
+    }
+}
+
+#[test]
+fn a_token_that_is_of_no_use_is_not_issued() {
+    let now = NOW.as_secs();
+    let cases = [
+        (r#"{"exp":1}"#.to_owned(), "the token ended at 1970-01-01T00:00:01Z"),
+        (format!(r#"{{"exp":{now}}}"#), "the token ended at"),
+        (r#"{"lexp":5}"#.to_owned(), "the license ended at"),
+        (r#"{"trial":true,"trial_exp":5}"#.to_owned(), "the trial ended at"),
+        (
+            format!(r#"{{"lexp":{},"exp":{}}}"#, now + 5, now + 6),
+            "after its license, which ends at",
+        ),
+        (
+            format!(r#"{{"trial":true,"trial_exp":{},"exp":{}}}"#, now + 5, now + 6),
+            "after its trial, which ends at",
+        ),
+        (format!(r#"{{"nbf":{}}}"#, now + 20 * DAY), "before its license starts at"),
+        (format!(r#"{{"exp":{}}}"#, now * 1000), "looks like milliseconds"),
+        (format!(r#"{{"iat":{}}}"#, now + 2 * DAY), "a day ahead"),
+    ];
+    for (claims, expected) in cases {
+        let said = refused(&claims, &[]);
+        assert!(said.contains(expected), "{claims}: {said}");
+    }
+    let said = refused("{}", &["--expires-in", "1d", "--token-expires-in", "30d"]);
+    assert!(said.contains("after its license") && said.contains("--token-expires-in"), "{said}");
+    assert!(refused("{}", &["--token-expires-in", "0s"]).contains("the token ended"));
+}
+
+#[test]
+fn a_token_without_an_end_of_its_own_ends_with_its_license_at_the_latest() {
+    let exp = |flags: &[&str], claims: &str| {
+        let flags = [&BASE[..], &["--claims", "-"], flags].concat();
+        license(&flags, claims).claims().exp.as_secs() - NOW.as_secs()
+    };
+    assert_eq!(exp(&["--expires-in", "1d"], "{}"), DAY);
+    assert_eq!(exp(&["--expires-in", "20d"], "{}"), 14 * DAY);
+    assert_eq!(exp(&[], r#"{"lexp":0,"exp":null,"prod":null}"#), 14 * DAY);
+    let trial = format!(r#"{{"trial":true,"trial_exp":{}.0}}"#, NOW.as_secs() + 3600);
+    assert_eq!(exp(&[], &trial), 3600);
+    let no_trial = format!(r#"{{"trial":false,"trial_exp":{}}}"#, NOW.as_secs() + 3600);
+    assert_eq!(exp(&[], &no_trial), 14 * DAY);
+}

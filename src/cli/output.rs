@@ -29,3 +29,10 @@ pub(super) fn complain_all<T: Display>(faults: impl IntoIterator<Item = T>) -> u
     });
     FAILED
 }
+
+/// Shows warnings, which fail nothing.
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        complain(format_args!("warning: {warning}"));
+    }
+}

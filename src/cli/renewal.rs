@@ -65,8 +65,7 @@ pub(super) fn read(json: &[u8], keys: &Keys) -> anyhow::Result<License> {
 
 /// The members of a request of this version.
 fn members(json: &[u8]) -> anyhow::Result<Request> {
-    let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json);
-    let members = Members::parse(json)
+    let members = Members::of_document(json)
         .ok_or_else(|| anyhow!("it is not a JSON object: give what `license request` wrote"))?;
     if let Some(name) = &members.duplicate {
         bail!("it has {} twice: give what `license request` wrote", Excerpt::of(name));

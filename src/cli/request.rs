@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
+use super::renewal;
 use super::streams::Streams;
-use super::{renewal, trusted};
+use super::trusted::Sources;
 use crate::clock::UnixTime;
-use crate::license::{Config, Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
+use crate::license::{Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
 
 /// Most that is read of a license; anything longer is none.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -35,14 +36,10 @@ pub struct Args {
 /// What is asked for, and where its license lies.
 #[derive(Clone, Debug)]
 pub struct Instance<'a> {
-    /// Keys, `license.file`, and what licenses are held against.
-    pub config: &'a Config,
+    /// Keys, `license.file`, the store's directory, and what licenses are held against.
+    pub sources: Sources<'a>,
     /// What the instance is called.
     pub root_url: RootUrl,
-    /// The store's directory; of a store in a database, that of the local copy.
-    pub store: &'a Path,
-    /// Whether the store is a database, of which the directory holds a copy.
-    pub is_copy: bool,
 }
 
 /// Writes the request at `now`. Exit code 0, or 1 with the reason on standard error.
@@ -86,15 +83,22 @@ fn in_force(
     now: UnixTime,
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<License> {
-    if instance.is_copy {
-        let copy = instance.store.display();
+    let Sources { config, store, is_copy, .. } = instance.sources;
+    if is_copy {
+        let copy = store.display();
         let note = anyhow!("the store is a database: what is read is the copy of it in {copy}");
         streams.complain(&note);
     }
-    let keys = trusted::keys(instance.config, instance.store, streams)?;
-    let policy = Policy::new(instance.root_url.clone(), instance.config);
-    let stored = instance.store.join(STORED);
-    let sources = instance.config.file.iter().chain([&stored]);
+    let (keys, _) = instance.sources.keys(streams)?;
+    let (list, unchecked) = instance.sources.revocations(&keys, streams);
+    for source in unchecked {
+        streams.complain(&anyhow!(source).context(
+            "the revocations are incomplete, and the license in the request may be revoked",
+        ));
+    }
+    let policy = Policy::new(instance.root_url.clone(), config).revoking(list.as_ref());
+    let stored = store.join(STORED);
+    let sources = config.file.iter().chain([&stored]);
     let mut found = Vec::new();
     for path in sources {
         match license(path, &keys) {
@@ -106,13 +110,13 @@ fn in_force(
     }
     // Of two that are alike the last counts, as it does in a gate: the store's.
     let rank = |license: &License| {
-        (Standing::of(Some(license), &policy, now).is_active(), license.claims().iat)
+        (Standing::of(Some(license), &policy, now).is_active(), license.claims().counted_iat(now))
     };
     let license = found.into_iter().max_by_key(rank).with_context(|| {
         format!(
             "there is no license to renew in {}{}: install the one the issuer gave, or name the gate's configuration \
              with --config",
-            instance.config.file.iter().map(|it| format!("{} or ", it.display())).collect::<String>(),
+            config.file.iter().map(|it| format!("{} or ", it.display())).collect::<String>(),
             stored.display(),
         )
     })?;

@@ -5,6 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::feed;
+use crate::license::Config;
 use crate::license::{Algorithm, KeyPair, keep_jwks};
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -14,6 +16,7 @@ struct Scene {
     dir: tempfile::TempDir,
     pair: KeyPair,
     config: Config,
+    feed: feed::Config,
 }
 
 impl Scene {
@@ -24,7 +27,8 @@ impl Scene {
         let keys = dir.path().join("jwks.json");
         fs::write(&keys, pair.jwks().to_string()).expect("written");
         let file = Some(dir.path().join("mounted.jwt"));
-        Self { config: Config { keys, file, ..Config::default() }, dir, pair }
+        let feed = feed::Config::default();
+        Self { config: Config { keys, file, ..Config::default() }, feed, dir, pair }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -52,9 +56,13 @@ impl Scene {
     fn run(&self, out: &str, force: bool) -> (u8, String, String) {
         let store = self.at("data");
         let root_url = RootUrl::parse("https://a.example").expect("a root URL");
-        let instance = Instance { config: &self.config, root_url, store: &store, is_copy: false };
+        let instance = Instance { sources: self.sources(&store, false), root_url };
         let out = if out == "-" { out.into() } else { self.at(out) };
         said(&Args { out, force }, &instance)
+    }
+
+    fn sources<'a>(&'a self, store: &'a Path, is_copy: bool) -> Sources<'a> {
+        Sources { config: &self.config, feed: &self.feed, store, is_copy, online: false }
     }
 
     /// The request on standard output.
@@ -163,7 +171,7 @@ fn a_store_in_a_database_is_spoken_for_by_its_copy() {
     scene.store(&scene.token("copied", 0, 9));
     let store = scene.at("data");
     let root_url = RootUrl::parse("https://a.example").expect("a root URL");
-    let instance = Instance { config: &scene.config, root_url, store: &store, is_copy: true };
+    let instance = Instance { sources: scene.sources(&store, true), root_url };
     let (code, out, err) = said(&Args { out: "-".into(), force: false }, &instance);
     assert!(code == 0 && out.contains("\"copied\""));
     assert!(err.contains("the store is a database"), "{err}");

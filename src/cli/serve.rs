@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::output::complain_all;
+use super::output::{complain_all, warn};
 use super::settings::Settings;
 use crate::config::{Config, Faults, Loaded};
 
@@ -28,8 +28,11 @@ impl Serve {
     }
 
     fn configuration(self) -> Result<Config, Faults> {
-        let loaded = Loaded::from_sources(self.settings.sources())?;
-        loaded.examine()?;
+        let (loaded, faults) = Loaded::with_faults(self.settings.sources());
+        if let Err(faults) = faults.or(()).and_then(|()| loaded.examine()) {
+            warn(&loaded.config.misnamed);
+            return Err(faults);
+        }
         Ok(loaded.config)
     }
 }

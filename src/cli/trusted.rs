@@ -1,42 +1,184 @@
-//! The keys that a gate of a configuration trusts, for commands that judge licenses beside it: those of `license.keys`,
-//! and those it fetched last from `license.jwks_url`, of which the store's directory holds a copy.
+//! Trusted keys and revocations of a gate's configuration, for commands that judge licenses beside the gate.
+//!
+//! Keys are those of `license.keys` and of `license.jwks_url`. The revocation list is that of `license.revocations`, or the
+//! one in the store's directory if it is newer, as in a gate. For a URL, the copy in the store's directory is used; the URL
+//! itself is requested only with `online`. A source that could not be read is part of the result, because a license is not
+//! known to be valid without it.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
+use http::{StatusCode, Uri};
+use tokio::runtime::Builder;
 
 use super::streams::Streams;
-use crate::license::{Config, KeyFault, Keys, kept_jwks};
+use crate::clock::Clock;
+use crate::feed::{self, Call, Client, MAX_DOCUMENT_BYTES, Proxies};
+use crate::license::{
+    Config, KeyFault, Keys, MAX_REVOCATIONS_BYTES, RevocationList, Revocations, kept_jwks,
+};
 
 /// What was fetched, in the store's directory.
 const FETCHED: &str = "jwks.json";
 /// More than any gate fetches.
 const MAX_FETCHED_BYTES: u64 = 4 * 1024 * 1024;
+/// The revocation list that was accepted last, in the store's directory.
+const REVOCATIONS: &str = "revocations.jwt";
+/// White space may be around a list.
+const MAX_LIST_BYTES: u64 = MAX_REVOCATIONS_BYTES as u64 + 4096;
 
-/// The keys of a gate set up by `config`, which keeps its copies in `store`.
-pub(super) fn keys(
-    config: &Config,
-    store: &Path,
-    streams: &mut Streams<'_>,
-) -> anyhow::Result<Keys> {
-    let is_fetching = config.jwks_url.is_some();
-    let files = match Keys::load(&config.keys) {
-        Err(fault) if fault.is_missing() && is_fetching && !config.keys_named => Keys::empty(),
-        loaded => told(loaded, streams)?,
-    };
-    let fetched = match &config.jwks_url {
-        Some(url) => fetched(&store.join(FETCHED), &url.to_string(), streams),
-        None => Keys::empty(),
-    };
-    let keys = files.merge(fetched);
-    let nor = if is_fetching { ", nor any that a gate fetched" } else { "" };
-    ensure!(
-        !keys.is_empty(),
-        "there is no trusted key in {}{nor}: name another with --issuer-keys",
-        config.keys.display()
-    );
-    Ok(keys)
+/// The sources of a gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// `[license]`.
+    pub config: &'a Config,
+    /// How its own calls are made.
+    pub feed: &'a feed::Config,
+    /// Where it keeps its copies.
+    pub store: &'a Path,
+    /// Whether that directory is only a copy of a database.
+    pub is_copy: bool,
+    /// Whether URLs are requested.
+    pub online: bool,
+}
+
+impl Sources<'_> {
+    /// The keys, and the sources that could not be read.
+    pub(super) fn keys(&self, streams: &mut Streams<'_>) -> anyhow::Result<(Keys, Vec<String>)> {
+        let Self { config, store, .. } = self;
+        let mut unchecked = Vec::new();
+        let files = match Keys::load(&config.keys) {
+            Err(fault) if fault.is_missing() && config.jwks_url.is_some() && !config.keys_named => {
+                Keys::empty()
+            }
+            loaded => told(loaded, streams)?,
+        };
+        let fetched = match &config.jwks_url {
+            Some(url) if self.online => self.fetch_keys(url).unwrap_or_else(|error| {
+                unchecked.push(format!("license.jwks_url: {error:#}"));
+                fetched(&store.join(FETCHED), &url.to_string(), streams)
+            }),
+            Some(url) => fetched(&store.join(FETCHED), &url.to_string(), streams),
+            None => Keys::empty(),
+        };
+        let keys = files.merge(fetched);
+        let nor = match &config.jwks_url {
+            Some(_) if self.online => ", nor any behind license.jwks_url",
+            Some(_) => ", nor any that a gate fetched",
+            None => "",
+        };
+        ensure!(
+            !keys.is_empty(),
+            "there is no trusted key in {}{nor}: name another with --issuer-keys",
+            config.keys.display()
+        );
+        Ok((keys, unchecked))
+    }
+
+    fn fetch_keys(&self, url: &Uri) -> anyhow::Result<Keys> {
+        let content = self.fetch("license.jwks_url", url)?;
+        let (keys, _) = Keys::from_jwks(&content).context("the JWKS cannot be used")?;
+        ensure!(!keys.is_empty(), "the JWKS holds no key that can be used");
+        Ok(keys)
+    }
+
+    /// The revocation list that counts, if there is one, and the sources that could not be read.
+    pub(super) fn revocations(
+        &self,
+        keys: &Keys,
+        streams: &mut Streams<'_>,
+    ) -> (Option<Revocations>, Vec<String>) {
+        let mut unchecked = Vec::new();
+        let kept = self.kept_list(keys).unwrap_or_else(|error| {
+            unchecked
+                .push(format!("the revocation list kept in {}: {error:#}", self.store.display()));
+            None
+        });
+        let offered = match self.offered_list(keys, kept.is_some()) {
+            Ok(offered) => offered,
+            Err(error) => {
+                unchecked.push(format!("license.revocations: {error:#}"));
+                None
+            }
+        };
+        let list = match (kept, offered) {
+            (Some(kept), Some(offered)) => Some(match offered.supersedes(&kept) {
+                Ok(()) => offered,
+                Err(error) => {
+                    let error =
+                        anyhow!(error).context("license.revocations is passed over, as by a gate");
+                    streams.complain(&error);
+                    kept
+                }
+            }),
+            (kept, offered) => offered.or(kept),
+        };
+        (list, unchecked)
+    }
+
+    /// The list that a gate accepted last.
+    fn kept_list(&self, keys: &Keys) -> anyhow::Result<Option<Revocations>> {
+        let content = match read_list(&self.store.join(REVOCATIONS)) {
+            Ok(content) => content,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                ensure!(
+                    !self.is_copy || self.store.is_dir(),
+                    "the database is not read, and there is no gate's copy here: run this where a gate runs"
+                );
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let list = match Revocations::verify(&content, keys) {
+            // A gate accepted it when its key was trusted.
+            Err(error) if error.may_be_trusted_later() => {
+                Revocations::kept(std::str::from_utf8(&content)?).map_err(|_| error)
+            }
+            verified => verified,
+        };
+        Ok(Some(list?))
+    }
+
+    /// The list of `license.revocations`.
+    fn offered_list(&self, keys: &Keys, is_kept: bool) -> anyhow::Result<Option<Revocations>> {
+        let content = match &self.config.revocations {
+            None => return Ok(None),
+            Some(RevocationList::File(path)) => {
+                read_list(path).with_context(|| format!("{} cannot be read", path.display()))?
+            }
+            Some(RevocationList::Url(url)) if self.online => {
+                self.fetch("license.revocations", url)?
+            }
+            Some(RevocationList::Url(_)) => {
+                ensure!(
+                    is_kept,
+                    "the URL was not requested, and no gate has kept a list in {}: use --online",
+                    self.store.display()
+                );
+                return Ok(None);
+            }
+        };
+        Ok(Some(Revocations::verify(&content, keys)?))
+    }
+
+    /// What is at `url`, which the setting `key` names. Waits for `renewal.timeout` at most.
+    fn fetch(&self, key: &'static str, url: &Uri) -> anyhow::Result<Vec<u8>> {
+        let client = Client::new(self.feed, Proxies::from_environment(), Clock::system());
+        let endpoint = client.endpoint(key, "the server", url)?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let answer = runtime.block_on(endpoint.call(Call::get(MAX_DOCUMENT_BYTES)))?;
+        ensure!(answer.status == StatusCode::OK, endpoint.refused(&answer));
+        Ok(answer.body.to_vec())
+    }
+}
+
+fn read_list(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    Streams::read_file(path, MAX_LIST_BYTES)
 }
 
 /// The keys at `path` alone.

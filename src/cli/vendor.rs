@@ -8,14 +8,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::output::{complain, complain_all, print};
+use super::output::{complain, complain_all, print, warn};
 use super::settings::store_url;
 #[cfg(feature = "postgres")]
 use super::store;
 use super::streams::Streams;
+use super::trusted::Sources;
 use super::{DONE, MISUSED, audit, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
-use crate::config::{Config, Faults, Flag, Loaded, Sources};
+use crate::config::{self, Config, Faults, Flag, Loaded};
 use crate::license::RootUrl;
 use crate::store::Place;
 
@@ -81,9 +82,10 @@ struct Request {
 
 /// Verify a license token as a gate would, and print each check with its result
 ///
-/// Keys and root URL are those of the configuration, the environment included, unless flags name others.
+/// Keys, revocations and root URL are those of the configuration, the environment included, unless flags name others.
+/// For a source behind a URL, the copy in the store's directory is used; --online requests the URL itself.
 ///
-/// Exit codes: 0 valid, 1 invalid, 2 unreadable.
+/// Exit codes: 0 valid; 1 invalid, or something could not be checked, which the last line names; 2 unreadable.
 #[derive(Debug, Args)]
 struct Inspect {
     /// Configuration file (TOML) of the gate to speak for
@@ -183,10 +185,8 @@ impl Inspect {
         };
         let root_url = RootUrl::parse(&config.root_url).ok();
         let now = Clock::system().now();
-        let store = config.store.dir();
-        with_streams(|streams| {
-            inspect::run(&self.args, &config.license, store, root_url.as_ref(), now, streams)
-        })
+        let sources = Sources { online: self.args.online, ..sources(&config) };
+        with_streams(|streams| inspect::run(&self.args, &sources, root_url.as_ref(), now, streams))
     }
 }
 
@@ -208,18 +208,29 @@ impl Request {
             Ok(root_url) => root_url,
             Err(error) => return complain(error),
         };
-        let is_copy = !matches!(config.store.place, Place::File(_));
-        let (config, store) = (&config.license, config.store.dir().as_path());
-        let instance = request::Instance { config, root_url, store, is_copy };
+        let instance = request::Instance { sources: sources(&config), root_url };
         let now = Clock::system().now();
         with_streams(|streams| request::run(&self.args, &instance, now, streams))
     }
 }
 
+/// The sources of a gate of `config`; URLs are not requested.
+fn sources(config: &Config) -> Sources<'_> {
+    Sources {
+        config: &config.license,
+        feed: &config.feed,
+        store: config.store.dir(),
+        is_copy: !matches!(config.store.place, Place::File(_)),
+        online: false,
+    }
+}
+
 fn configuration(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Config, Faults> {
     let environment = std::env::vars_os().collect();
-    let sources = Sources { file, environment, flags };
-    Loaded::from_sources(sources).map(|loaded| loaded.config)
+    let sources = config::Sources { file, environment, flags };
+    let config = Loaded::from_sources(sources)?.config;
+    warn(&config.misnamed);
+    Ok(config)
 }
 
 impl Keys {

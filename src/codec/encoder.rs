@@ -82,6 +82,16 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         self.begun
     }
 
+    /// The body, to look after while nothing is taken from it.
+    pub fn body_mut(&mut self) -> &mut B {
+        &mut self.body
+    }
+
+    /// Whether bytes wait for the other side to take them.
+    pub fn is_blocked(&self, output: &Output) -> bool {
+        !self.piece.is_empty() || !output.is_flushed()
+    }
+
     /// The body, wherever it is.
     pub fn into_body(self) -> B {
         self.body
@@ -153,8 +163,8 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
                 Ok(data) if data.is_empty() => return Poll::Ready(Ok(())),
                 Ok(data) => {
                     self.stage(data, out);
-                    // A length that is known to be reached needs no further look.
-                    self.ended = !chunked && self.body.is_end_stream();
+                    // A body that is known to have nothing more needs no further look.
+                    self.ended = !chunked && self.body.size_hint().exact() == Some(0);
                 }
                 Err(frame) => {
                     self.end_chunk(out);

@@ -29,6 +29,11 @@ impl Output {
         self.written == self.staged.len()
     }
 
+    /// Whether the writer has passed all of it on.
+    pub fn is_flushed(&self) -> bool {
+        self.is_empty() && !self.unflushed
+    }
+
     /// Forgets what is staged, written or not.
     pub fn clear(&mut self) {
         self.staged.clear();

@@ -16,6 +16,8 @@ mod render;
 mod value;
 mod words;
 
+pub(crate) use nearest::nearest;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -50,6 +52,8 @@ pub struct Config {
     pub shutdown: shutdown::Config,
     /// `[log]`.
     pub telemetry: telemetry::Config,
+    /// Warnings about environment variables that look like a setting's and are none.
+    pub misnamed: Vec<String>,
 }
 
 impl Default for Config {
@@ -66,6 +70,7 @@ impl Default for Config {
             admin: admin::Config::default(),
             shutdown: shutdown::Config::default(),
             telemetry: telemetry::Config::default(),
+            misnamed: Vec::new(),
         }
     }
 }
@@ -104,10 +109,12 @@ impl Loaded {
         let mut faults = Faults::default();
         let file = sources.file.as_deref().map_or(Ok(Vec::new()), file::read);
         let mut settings = faults.take(file).unwrap_or_default();
-        settings.extend(words::environment(sources.environment, &mut faults));
+        let (variables, misnamed) = words::environment(sources.environment, &mut faults);
+        settings.extend(variables);
         settings.extend(sources.flags.into_iter().map(words::flag));
 
         let mut loaded = Self::default();
+        loaded.config.misnamed = misnamed;
         for setting in settings {
             faults.take(keys::read(&mut loaded.config, &setting));
             loaded.origins.insert(setting.key, setting.origin);
@@ -133,8 +140,9 @@ impl Config {
     }
 
     /// What is allowed and yet worth a line in the log.
-    pub fn warnings(&self) -> Vec<&'static str> {
-        coherence::warnings(self)
+    pub fn warnings(&self) -> Vec<String> {
+        let incoherent = coherence::warnings(self).into_iter().map(str::to_owned);
+        incoherent.chain(self.misnamed.iter().cloned()).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which known word a misspelled one was meant to be.
 
 /// The candidate that takes the fewest edits to reach from `word`; the first of equals.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -50,12 +50,12 @@ impl Value {
         }
     }
 
-    /// `true` or `false`.
+    /// `true` or `false`; as a word in any case.
     pub(super) fn boolean(&self) -> Result<bool, Fault> {
         match &self.kind {
             Kind::Boolean(value) => Ok(*value),
-            Kind::Word(word) if word == "true" => Ok(true),
-            Kind::Word(word) if word == "false" => Ok(false),
+            Kind::Word(word) if word.eq_ignore_ascii_case("true") => Ok(true),
+            Kind::Word(word) if word.eq_ignore_ascii_case("false") => Ok(false),
             _ => Err(self.mistyped("true or false")),
         }
     }
@@ -108,7 +108,7 @@ impl Value {
     pub(super) fn is_off(&self) -> bool {
         match &self.kind {
             Kind::Text(text) => text.is_empty(),
-            Kind::Word(word) => matches!(&**word, "" | "false" | "0"),
+            Kind::Word(word) => matches!(&*word.to_ascii_lowercase(), "" | "false" | "0"),
             Kind::Integer(digits) => digits == "0",
             Kind::Boolean(value) => !value,
             Kind::List(elements) => elements.is_empty(),

@@ -6,9 +6,20 @@ use super::fault::{Fault, Faults, Origin};
 use super::keys;
 use super::nearest::nearest;
 use super::value::{Kind, Value};
+use crate::license::Excerpt;
 
-/// What every variable of ours begins with.
+/// What the variable of every setting begins with.
 const PREFIX: &str = "LICENSE_GATE__";
+
+/// The prefix of variables that may be misspelled settings.
+const ALMOST: &str = "LICENSE_GATE_";
+
+/// Variables of the commands that call a gate.
+const OF_COMMANDS: [&str; 3] = ["LICENSE_GATE_URL", "LICENSE_GATE_USER", "LICENSE_GATE_PASSWORD"];
+
+/// What Kubernetes sets in each container beside a Service called `license-gate`.
+const OF_KUBERNETES: [&str; 2] = ["LICENSE_GATE_SERVICE_", "LICENSE_GATE_PORT_"];
+const PORT_OF_KUBERNETES: &str = "LICENSE_GATE_PORT";
 
 /// What a flag says about a key.
 #[derive(Clone, Debug)]
@@ -34,35 +45,49 @@ pub(super) fn flag(flag: Flag) -> Value {
     }
 }
 
-/// The settings among `variables`, by name; those without our prefix are none of ours.
+/// The settings among `variables`, by name, and a warning about each variable that may be a misspelled setting.
 pub(super) fn environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     faults: &mut Faults,
-) -> Vec<Value> {
-    let ours = variables.into_iter().filter_map(|(name, word)| {
-        let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
-        faults.take(variable(&name, word))
-    });
-    let mut settings: Vec<Value> = ours.collect();
-    settings.sort_by(|one, other| one.origin.cmp(&other.origin));
-    settings
+) -> (Vec<Value>, Vec<String>) {
+    let names =
+        variables.into_iter().filter_map(|(name, word)| Some((name.into_string().ok()?, word)));
+    let mut ours: Vec<_> = names.filter(|(name, _)| name.starts_with(ALMOST)).collect();
+    ours.sort();
+    let (mut settings, mut warnings) = (Vec::new(), Vec::new());
+    for (name, word) in ours {
+        match keys::all().find(|key| variable_of(key) == name) {
+            Some(key) => settings.extend(faults.take(variable(&name, key, word))),
+            None if is_of_others(&name) => {}
+            None => warnings.push(unknown(&name)),
+        }
+    }
+    (settings, warnings)
 }
 
-fn variable(name: &str, word: OsString) -> Result<Value, Fault> {
+fn variable(name: &str, key: &str, word: OsString) -> Result<Value, Fault> {
     let origin = Origin::Environment(name.into());
-    let Some(key) = keys::all().find(|key| variable_of(key) == name) else {
-        return Err(Fault::new(origin, "", unknown(name)));
-    };
     let Ok(word) = word.into_string() else {
         return Err(Fault::new(origin, key, "is not UTF-8 text"));
     };
     Ok(Value { key: key.to_owned(), origin, kind: Kind::Word(word) })
 }
 
+/// Whether `name` belongs to a command or to Kubernetes.
+fn is_of_others(name: &str) -> bool {
+    name == PORT_OF_KUBERNETES
+        || OF_COMMANDS.contains(&name)
+        || OF_KUBERNETES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 fn unknown(name: &str) -> String {
     let names: Vec<String> = keys::all().map(variable_of).collect();
     let meant = nearest(name, names.iter().map(String::as_str)).unwrap_or_default();
-    format!("is no setting; the nearest is {meant}")
+    let name = Excerpt::of(name);
+    format!(
+        "the environment variable {} is no setting and is ignored; the nearest is {meant}",
+        name.bare()
+    )
 }
 
 /// `server.tls.cert_file` is `LICENSE_GATE__SERVER__TLS__CERT_FILE`.
@@ -75,22 +100,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_found_by_name_and_misspelled_ones_named() {
+    fn variables_are_found_by_name_and_misspelled_ones_are_warned_of() {
         let variables = [
             ("LICENSE_GATE__UPSTREAM__URL", "http://a:1"),
             ("LICENSE_GATE__SERVER__TLS__CERT_FILE", "c.pem"),
             ("LICENSE_GATE__UPSTREAM__ULR", "x"),
+            ("LICENSE_GATE_LOG_LEVEL", "debug"),
+            ("LICENSE_GATE_USERS", "x"),
             ("license_gate__upstream__url", "not ours"),
+            ("LICENSE_GATE", "not ours"),
+            ("LICENSE_GATE_URL", "http://gate"),
+            ("LICENSE_GATE_USER", "ops"),
+            ("LICENSE_GATE_PASSWORD", "secret"),
+            ("LICENSE_GATE_SERVICE_HOST", "10.0.0.1"),
+            ("LICENSE_GATE_SERVICE_PORT_HTTP", "80"),
+            ("LICENSE_GATE_PORT", "tcp://10.0.0.1:80"),
+            ("LICENSE_GATE_PORT_80_TCP_ADDR", "10.0.0.1"),
             ("PATH", "/bin"),
         ];
         let mut faults = Faults::default();
-        let found =
-            environment(variables.map(|(name, word)| (name.into(), word.into())), &mut faults);
+        let variables = variables.map(|(name, word)| (name.into(), word.into()));
+        let (found, warnings) = environment(variables, &mut faults);
         let keys: Vec<&str> = found.iter().map(|value| &*value.key).collect();
         assert_eq!(keys, ["server.tls.cert_file", "upstream.url"]);
-        assert_eq!(
-            faults.to_string(),
-            "LICENSE_GATE__UPSTREAM__ULR: is no setting; the nearest is LICENSE_GATE__UPSTREAM__URL"
-        );
+        assert!(faults.is_empty(), "{faults}");
+        let expected = [
+            ("LICENSE_GATE_LOG_LEVEL", "LICENSE_GATE__LOG__LEVEL"),
+            ("LICENSE_GATE_USERS", "LICENSE_GATE__"),
+            ("LICENSE_GATE__UPSTREAM__ULR", "LICENSE_GATE__UPSTREAM__URL"),
+        ];
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (warning, (name, nearest)) in warnings.iter().zip(expected) {
+            assert!(warning.contains(&format!("{name} is no setting")), "{warning}");
+            assert!(warning.contains(&format!("the nearest is {nearest}")), "{warning}");
+        }
     }
 }

@@ -112,6 +112,8 @@ pub struct Timeouts {
     pub tls_handshake: Duration,
     /// Between two pieces of a request body. Default 60 s.
     pub request_body: Duration,
+    /// Between two writes that a peer accepts: responses to clients, uploads to the dashboard, tunnels. Default 60 s.
+    pub send: Duration,
     /// A connection without a request. Default 75 s.
     pub idle: Duration,
     /// An upgraded connection on which nothing moves. Default 1 h.
@@ -124,6 +126,7 @@ impl Default for Timeouts {
             request_header: Duration::from_secs(10),
             tls_handshake: Duration::from_secs(10),
             request_body: Duration::from_secs(60),
+            send: Duration::from_secs(60),
             idle: Duration::from_secs(75),
             tunnel_idle: Duration::from_secs(3600),
         }

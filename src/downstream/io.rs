@@ -8,6 +8,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::Stream;
+use crate::socket::HangUp;
 
 /// A client's socket, and what was read from it already.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ impl Io {
             self.early = BytesMut::new();
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl HangUp for Io {
+    fn has_hung_up(&self) -> bool {
+        self.stream.has_hung_up()
     }
 }
 

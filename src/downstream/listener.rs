@@ -20,6 +20,7 @@ use super::stream::Socket;
 use super::tls::Tls;
 use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
 use crate::shutdown::{Drain, Phase};
+use crate::socket::Kind;
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::WorkerMetrics;
 
@@ -104,17 +105,17 @@ impl Accepting {
         })
     }
 
-    async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(Kind, SocketAddr)> {
         match self {
             Self::Tcp(socket) => {
                 let (client, address) = socket.accept().await?;
-                Ok((Socket::Tcp(client), canonical(address)))
+                Ok((client.into(), canonical(address)))
             }
             Self::Unix(socket) => {
                 static COUNT: AtomicU16 = AtomicU16::new(0);
                 let (client, _) = socket.accept().await?;
                 let number = COUNT.fetch_add(1, Ordering::Relaxed);
-                Ok((Socket::Unix(client), (Ipv4Addr::LOCALHOST, number).into()))
+                Ok((client.into(), (Ipv4Addr::LOCALHOST, number).into()))
             }
         }
     }
@@ -148,14 +149,23 @@ impl<S: Service> Acceptor<S> {
         }
     }
 
+    /// Serves a client in memory as if it had been accepted.
+    #[cfg(test)]
+    pub(crate) fn take_in(&self, client: Kind, scheme: Scheme) {
+        let shared = Shared::new(self.service.clone(), self.limits, self.drain.clone());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
+        self.admit(client, address, scheme, self.tls.as_ref(), &Rc::new(shared));
+    }
+
     fn admit(
         &self,
-        client: Socket,
+        client: Kind,
         address: SocketAddr,
         scheme: Scheme,
         tls: Option<&Arc<Tls>>,
         shared: &Rc<Shared<S>>,
     ) {
+        let client = Socket::new(client, &self.sweep, self.timeouts.send);
         let Some(place) = self.connections.enter(self.limits.max_connections) else {
             if scheme == Scheme::Http {
                 tokio::task::spawn_local(turn_away(client));

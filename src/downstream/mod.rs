@@ -18,12 +18,13 @@ pub mod tls;
 use std::error::Error;
 use std::future::Future;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use crate::codec::{self, Lines};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use refuse::Refused;
 
 pub use bind::{Bound, Inherited, Listener, bind};
@@ -47,9 +48,20 @@ pub trait AnswerBody: http_body::Body {
     fn beside_lines(&self) -> Option<(&'static str, &HeaderValue)> {
         None
     }
+
+    /// Moves the request's body on while the answer waits for the client, and after the answer has ended. Ready when no more
+    /// of the request is wanted.
+    ///
+    /// # Errors
+    /// When the answer will not end well; it is cut then.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        let _ = cx;
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AnswerBody for Full<Bytes> {}
+impl AnswerBody for Empty<Bytes> {}
 
 /// An answer of 200 that was written before anybody asked.
 #[derive(Clone, Debug)]

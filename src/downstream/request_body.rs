@@ -3,22 +3,25 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 
 use super::http1::Wire;
-use super::http2::Handover;
+use super::http2::{Handover, Incoming};
 use super::peer::Peer;
 use crate::codec::{self, Lines};
 use crate::sweep::Deadline;
 
+/// How long a client may pause that goes on sending after its answer has ended.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
 /// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// Nothing came for `timeouts.request_body`.
+    /// Nothing came for `timeouts.request_body`, or, once the request was answered, for a moment.
     #[error("no piece of the request body came within the deadline")]
     Timeout,
     /// The client left, or framed its body wrongly; HTTP/2.
@@ -47,7 +50,7 @@ pub struct RequestBody {
 enum Source {
     Empty,
     Http1(Rc<Wire>),
-    Http2(RecvStream),
+    Http2(Rc<Incoming>),
     /// There is none: the stream becomes a tunnel, if it is taken over.
     Tunnel(Handover),
 }
@@ -64,7 +67,7 @@ impl RequestBody {
         self.lines.take()
     }
 
-    pub(super) fn http2(incoming: RecvStream, peer: Rc<Peer>) -> Self {
+    pub(super) fn http2(incoming: Rc<Incoming>, peer: Rc<Peer>) -> Self {
         Self { source: Source::Http2(incoming), lines: None, peer, deadline: None }
     }
 
@@ -82,11 +85,15 @@ impl RequestBody {
 
     /// Starts the deadline when waiting starts; whether it has passed.
     fn is_late(&mut self, cx: &Context<'_>) -> bool {
-        let peer = &self.peer;
-        let deadline = self.deadline.get_or_insert_with(|| peer.sweep().deadline());
-        if !deadline.is_set() {
-            deadline.set(peer.timeouts().request_body);
-        }
+        let Self { source, peer, deadline, .. } = self;
+        let deadline = deadline.get_or_insert_with(|| peer.sweep().deadline());
+        let is_answered = match source {
+            Source::Empty | Source::Tunnel(_) => false,
+            Source::Http1(wire) => wire.is_answered(),
+            Source::Http2(incoming) => incoming.is_answered(),
+        };
+        let patience = if is_answered { LINGER } else { peer.timeouts().request_body };
+        deadline.set_by(patience);
         deadline.has_passed(cx)
     }
 }
@@ -103,7 +110,7 @@ impl Body for RequestBody {
         let polled = match &mut this.source {
             Source::Empty | Source::Tunnel(_) => return Poll::Ready(None),
             Source::Http1(wire) => wire.poll_body(cx),
-            Source::Http2(incoming) => poll_stream(incoming, cx),
+            Source::Http2(incoming) => incoming.poll_frame(cx),
         };
         match polled {
             Poll::Ready(frame) => {
@@ -121,7 +128,7 @@ impl Body for RequestBody {
         match &self.source {
             Source::Empty | Source::Tunnel(_) => true,
             Source::Http1(wire) => wire.has_whole_request(),
-            Source::Http2(incoming) => incoming.is_end_stream(),
+            Source::Http2(incoming) => incoming.has_ended(),
         }
     }
 
@@ -131,23 +138,9 @@ impl Body for RequestBody {
             Source::Http1(wire) => {
                 wire.body_left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
-            Source::Http2(incoming) if incoming.is_end_stream() => SizeHint::with_exact(0),
-            Source::Http2(_) => SizeHint::default(),
+            Source::Http2(incoming) => {
+                incoming.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
-}
-
-/// What is handed over is as good as read: whoever asks for the next piece has sent this one on.
-fn poll_stream(
-    incoming: &mut RecvStream,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    if let Some(data) = ready!(incoming.poll_data(cx)) {
-        let data = data.map_err(BodyError::Broken)?;
-        // A stream that has ended needs no more room.
-        drop(incoming.flow_control().release_capacity(data.len()));
-        return Poll::Ready(Some(Ok(Frame::data(data))));
-    }
-    let trailers = ready!(incoming.poll_trailers(cx)).map_err(BodyError::Broken)?;
-    Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
 }

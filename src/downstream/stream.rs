@@ -13,16 +13,4 @@ impl Stream {
     pub(super) fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
-
-    /// Has the connection end with a reset when it is dropped.
-    pub(super) fn reset(&self) {
-        let socket = match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
-        };
-        // A socket that cannot be told is closed already; a Unix socket knows no reset.
-        if let Socket::Tcp(socket) = socket {
-            let _ = socket.set_zero_linger();
-        }
-    }
 }

@@ -19,7 +19,7 @@ pub type Tls = Watched<TlsFiles>;
 /// A certificate as it is served.
 #[derive(Debug)]
 pub struct Served {
-    /// TLS 1.2 and 1.3, `h2` and `http/1.1` (RFC 7301), tickets without state (RFC 5077, RFC 8446 section 2.2).
+    /// TLS 1.2 and 1.3; `h2`, `http/1.1` and `http/1.0` (RFC 7301); tickets without state (RFC 5077, RFC 8446 section 2.2).
     pub config: Arc<ServerConfig>,
     /// When the first certificate of the chain to end does.
     pub expires: Option<UnixTime>,
@@ -48,7 +48,7 @@ impl Source for TlsFiles {
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(clients);
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         // A ticketer of its own: no ticket outlives the authorities its client was verified against.
         config.ticketer = Ticketer::new()?;
         Ok(Served { config: Arc::new(config), expires })

@@ -1,4 +1,4 @@
-//! Installing a token whose key may be younger than what is known of the issuer's keys.
+//! Installing a token, or putting a former one back, whose key may be younger than what is known of the issuer's keys.
 //!
 //! A token of an unknown `kid` has the keys behind `license.jwks_url` fetched before their time, once for however many such
 //! tokens, and is judged by what came, after 5 s at the latest. Where the keys could not be fetched, the refusal says so.
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::fetch::Early;
 use crate::license::{Rejection, Token, verify};
-use crate::store::{By, InstallError, Origin, Reader, Snapshot, Writer};
+use crate::store::{By, InstallError, Origin, Reader, RollbackError, Snapshot, Writer};
 
 /// For keys that are being fetched, altogether.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +43,23 @@ impl Installer {
         let installed = self.writer.install(token, by, who).await;
         installed.map_err(|error| match (error, unreached) {
             (InstallError::Rejected(rejection), Some(why)) => rejection.unreached(&why).into(),
+            (error, _) => error,
+        })
+    }
+
+    /// Puts the former license called `jti` back; see [`Writer::roll_back`].
+    ///
+    /// # Errors
+    /// See [`RollbackError`].
+    pub async fn roll_back(&self, jti: String, who: By) -> Result<Arc<Snapshot>, RollbackError> {
+        let token = self.reader.snapshot().former_called(&jti).map(|former| former.token().clone());
+        let unreached = match token {
+            Some(token) => self.prepare(&token).await,
+            None => None,
+        };
+        let restored = self.writer.roll_back(jti, who).await;
+        restored.map_err(|error| match (error, unreached) {
+            (RollbackError::Rejected(rejection), Some(why)) => rejection.unreached(&why).into(),
             (error, _) => error,
         })
     }

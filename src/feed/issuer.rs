@@ -14,6 +14,7 @@ use super::Config;
 use super::client::{self, Answer, Call, Client, Endpoint, Fault, SetupError};
 use crate::clock::UnixTime;
 use crate::license::{License, Rejection, RootUrl, Token};
+use crate::text::trimmed_bytes;
 
 /// A token is at most 64 KiB; its JSON may be a little more.
 const MAX_ANSWER_BYTES: usize = 128 * 1024;
@@ -131,7 +132,8 @@ impl Issuer {
         if answer.status != StatusCode::OK {
             return Err(self.0.refused(answer).into());
         }
-        let Granted { token } = serde_json::from_slice(&answer.body).map_err(not_json)?;
+        let Granted { token } =
+            serde_json::from_slice(trimmed_bytes(&answer.body)).map_err(not_json)?;
         Token::parse(&token).map_err(Error::Token)
     }
 }

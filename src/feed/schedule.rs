@@ -45,10 +45,14 @@ impl Schedule {
         Self { fraction, noticed: None, failures: 0, rest: None }
     }
 
-    /// When a license with `claims` is to be renewed, jitter and waits apart.
+    /// When a license with `claims` is to be renewed, jitter and waits apart. One whose times are out of range is overdue.
     pub fn due(claims: &Claims) -> UnixTime {
         let last = claims.token_warned_from();
-        let regular = claims.iat.map(|iat| iat.saturating_add(days(claims.renew_every_days())));
+        let issued = claims.iat.map(|iat| match claims.out_of_range() {
+            Some(_) => UnixTime::default(),
+            None => iat,
+        });
+        let regular = issued.map(|iat| iat.saturating_add(days(claims.renew_every_days())));
         regular.map_or(last, |regular| regular.min(last))
     }
 
@@ -185,6 +189,7 @@ mod tests {
             (json!({ "exp": IAT + DAY }), IAT + DAY / 2),
             (json!({ "exp": IAT + DAY, "tok_exp_warn_days": 3 }), IAT - 2 * DAY),
             (json!({ "iat": 0, "exp": last, "update_days": 2 }), 2 * DAY),
+            (json!({ "iat": IAT * 1000, "exp": IAT * 1001 }), DAY),
         ];
         for (changes, expected) in cases {
             assert_eq!(Schedule::due(&claims(&changes)).as_secs(), expected, "{changes}");

@@ -12,6 +12,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::ends::Ends;
+
 /// What is written in one turn and not yet sent is at most this.
 const MAX_STAGED_BYTES: usize = 64 * 1024;
 
@@ -39,6 +41,9 @@ struct Wire<S> {
     sent: usize,
     /// The socket has taken bytes that it may still keep: TLS does.
     unflushed: bool,
+    /// Why a write failed. The codec gets this error when it reads: only then does it reach the streams (h2 0.4.20).
+    failed: Option<io::ErrorKind>,
+    ends: Option<Ends>,
 }
 
 impl<S> Io<S> {
@@ -54,8 +59,17 @@ impl<S> Io<S> {
             staged,
             sent: 0,
             unflushed: false,
+            failed: None,
+            ends: None,
         };
         Self(Rc::new(RefCell::new(wire)))
+    }
+
+    /// Follows the frames that come from now on; see [`Ends`].
+    pub fn follow_ends(&self) -> Ends {
+        let ends = Ends::default();
+        self.0.borrow_mut().ends = Some(ends.clone());
+        ends
     }
 
     /// How many bytes have come so far.
@@ -110,6 +124,18 @@ impl<S: AsyncWrite + Unpin> Io<S> {
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let sent = self.poll_staged(cx);
+        if let Poll::Ready(Err(error)) = &sent {
+            self.failed = Some(error.kind());
+            cx.waker().wake_by_ref();
+        }
+        sent
+    }
+
+    fn poll_staged(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.staged.len() {
             let left = &self.staged[self.sent..];
             let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, left))?;
@@ -137,6 +163,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self.0.borrow_mut();
+        if let Some(kind) = wire.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
         if wire.dry {
             return Poll::Pending;
         }
@@ -153,7 +182,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
                 wire.early = BytesMut::new();
             }
         }
-        wire.heard += (buf.filled().len() - start) as u64;
+        let read = &buf.filled()[start..];
+        wire.heard += read.len() as u64;
+        if let Some(ends) = &wire.ends {
+            ends.follow(read);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -174,7 +207,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
         if wire.staged.len() >= MAX_STAGED_BYTES {
-            ready!(wire.poll_send(cx))?;
+            // A failure is reported where the codec reads; until then what it writes goes nowhere.
+            drop(ready!(wire.poll_send(cx)));
+        }
+        if wire.failed.is_some() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         let mut taken = 0;
         for buf in bufs {

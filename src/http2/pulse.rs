@@ -69,9 +69,6 @@ impl Pulse {
             self.answered = heard == self.heard + PONG_BYTES;
             let Rhythm { silence, again, .. } = self.rhythm;
             self.rest(heard, if self.answered { again } else { silence });
-        } else if self.answered && heard != self.heard {
-            self.answered = false;
-            self.rest(heard, self.rhythm.silence);
         }
         if !self.deadline.has_passed(cx) {
             return false;
@@ -88,6 +85,15 @@ impl Pulse {
         (self.asked, self.answered) = (true, false);
         self.deadline.set(self.rhythm.patience);
         false
+    }
+
+    /// Begins a new silence when more has come: it begins with the last byte, not with the next look. To be called after the
+    /// connection was polled.
+    pub fn hear(&mut self, heard: u64) {
+        if !self.asked && heard != self.heard {
+            self.answered = false;
+            self.rest(heard, self.rhythm.silence);
+        }
     }
 
     fn rest(&mut self, heard: u64, time: Duration) {

@@ -1,8 +1,9 @@
 //! What a license says, claim by claim.
 //!
 //! Content of a verified token in, typed claims out: absent is `None`, times are [`UnixTime`], `lid` is always text.
-//! Unknown claims are ignored; a known one of another type, `null` included, is refused by name. Nothing is judged
-//! here: dates, issuer and subject belong to [`super::standing`].
+//! Unknown claims are ignored; a claim that is `null` is absent; a known one of another type is refused by name. Nothing
+//! is judged here: dates, issuer and subject belong to [`super::standing`], times that cannot be right to
+//! [`super::plausible`].
 
 use std::time::Duration;
 
@@ -282,7 +283,10 @@ impl Content<'_> {
         expected: &'static str,
         read: impl FnOnce(&Value) -> Option<T>,
     ) -> Result<Option<T>, Rejection> {
-        let Some(value) = self.0.get(claim) else { return Ok(None) };
+        // Go's encoder writes null for an empty list.
+        let Some(value) = self.0.get(claim).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
         read(value).map(Some).ok_or(Rejection::ClaimInvalid { claim, expected })
     }
 }
@@ -316,7 +320,9 @@ mod tests {
         assert_eq!(lid("4711").as_deref(), Some("4711"));
         assert_eq!(lid("-3").as_deref(), Some("-3"));
         assert_eq!(lid("18446744073709551615").as_deref(), Some("18446744073709551615"));
-        for refused in [r#""""#, "1.5", "1e3", "18446744073709551616", "true", "null", "[1]", "{}"]
+        assert_eq!(lid("1e3").as_deref(), Some("1000"));
+        assert_eq!(lid("4711.0").as_deref(), Some("4711"));
+        for refused in [r#""""#, "1.5", "1e-3", "18446744073709551616", "true", "null", "[1]", "{}"]
         {
             assert_eq!(lid(refused), None, "{refused}");
         }
@@ -328,7 +334,15 @@ mod tests {
         for seconds in [0, 1, 1 << 53] {
             assert_eq!(iat(&seconds.to_string()), Ok(Some(UnixTime::from_secs(seconds))));
         }
-        for refused in ["-1", "9007199254740993", "1.5", "1.0", "1e9", "\"1\"", "null", "true"] {
+        for (written, seconds) in
+            [("1.0", 1), ("1e9", 1_000_000_000), ("1.796014403E9", 1_796_014_403)]
+        {
+            assert_eq!(iat(written), Ok(Some(UnixTime::from_secs(seconds))));
+        }
+        assert_eq!(iat("null"), Ok(None));
+        for refused in
+            ["-1", "-1.0", "9007199254740993", "9007199254740993.0", "1.5", "\"1\"", "true"]
+        {
             let claim = match iat(refused) {
                 Err(Rejection::ClaimInvalid { claim, .. }) => claim,
                 other => panic!("{refused}: {other:?}"),
@@ -357,6 +371,43 @@ mod tests {
         assert_eq!(first(r#""lexp":5,"trial_exp":3"#), Ok(5));
         assert_eq!(first(r#""lexp":5,"trial":true,"trial_exp":3"#), Ok(3));
         assert_eq!(first(r#""lexp":50,"update_days":-4"#), Ok(9));
+    }
+
+    #[test]
+    fn a_claim_that_is_null_is_absent() {
+        let nulls: Vec<String> = Claims::NAMES
+            .into_iter()
+            .filter(|name| !["sub", "exp", "lid"].contains(name))
+            .map(|name| format!(r#""{name}":null"#))
+            .collect();
+        assert_eq!(parse(&format!(r#""lid":1,{}"#, nulls.join(","))), parse(r#""lid":1"#));
+        for claim in ["sub", "exp", "lid"] {
+            let json = ["sub", "exp", "lid"].map(|name| {
+                let value = if name == claim { "null" } else { "1" };
+                format!(r#""{name}":{value}"#)
+            });
+            let refused = Claims::parse(
+                format!("{{{}}}", json.join(",")).replace(r#""sub":1"#, r#""sub":"a""#).as_bytes(),
+            );
+            assert_eq!(refused, Err(Rejection::ClaimMissing { claim }));
+        }
+    }
+
+    #[test]
+    fn every_int_is_whole_in_any_notation() {
+        for name in [
+            "included_users",
+            "lic_exp_warn_days",
+            "tok_exp_warn_days",
+            "update_days",
+            "anonymousRatio",
+            "max_concurrent_user_sessions",
+        ] {
+            let written = |number: &str| parse(&format!(r#""lid":1,"{name}":{number}"#));
+            assert_eq!(written("25.0"), written("25"), "{name}");
+            assert_eq!(written("2.5E1"), written("25"), "{name}");
+            assert!(written("2.5").is_err() && written("1e300").is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -22,9 +22,12 @@ impl Excerpt {
         Self(shown)
     }
 
-    /// The same without quotes, escaped still.
+    /// The same without quotes, escaped still; what would not be seen without them keeps them.
     pub fn bare(&self) -> impl fmt::Display {
-        self.0.escape_debug()
+        match self.0.trim().is_empty() {
+            true => self.to_string(),
+            false => self.0.escape_debug().to_string(),
+        }
     }
 }
 
@@ -41,6 +44,10 @@ mod tests {
     #[test]
     fn an_excerpt_is_short_and_on_one_line() {
         assert_eq!(Excerpt::of("a\n\u{1b}[2Jb\"").to_string(), r#""a\n\u{1b}[2Jb\"""#);
+        assert_eq!(Excerpt::of("a\n\"").bare().to_string(), r#"a\n\""#);
+        for blank in ["", " "] {
+            assert_eq!(Excerpt::of(blank).bare().to_string(), format!("{blank:?}"));
+        }
         assert_eq!(Excerpt::of(&"é".repeat(900)).to_string().chars().count(), 203);
     }
 }

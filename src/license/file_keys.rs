@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::server::ParsedCertificate;
 use serde_json::{Map, Value};
@@ -14,12 +16,13 @@ use super::key::Key;
 use super::key_fault::{KeyError, KeyFault};
 use super::key_files::KeyFiles;
 use super::keys::Keys;
-
-/// What some editors begin a file with.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+use crate::certificate::{Wanted, instead};
+use crate::text::trimmed_bytes;
 
 /// Keys in one file. A token without a `kid` is held against all of them, and each broken one is told.
 const MAX_KEYS: usize = 128;
+
+const PKCS1_BEGIN: &[u8] = b"-----BEGIN RSA PUBLIC KEY-----";
 
 /// The keys of each file.
 #[derive(Clone, Debug, Default)]
@@ -101,17 +104,25 @@ impl Found {
     }
 
     fn content(&mut self, path: &Path, content: &[u8]) -> Result<(), KeyError> {
-        let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content);
-        if content.trim_ascii_start().starts_with(b"{") {
-            self.jwks(path, content)
-        } else if memchr::memmem::find(content, b"-----BEGIN ").is_some() {
+        let content = trimmed_bytes(content);
+        if content.starts_with(b"{") {
+            return self.jwks(path, content);
+        }
+        let read = if memchr::memmem::find(content, b"-----BEGIN ").is_some() {
             self.pem(path, content)
         } else {
-            Err(if content.trim_ascii().is_empty() { KeyError::Empty } else { KeyError::NotKeys })
-        }
+            Err(if content.is_empty() { KeyError::Empty } else { KeyError::NotKeys })
+        };
+        read.map_err(|error| match error {
+            KeyError::Empty | KeyError::NotKeys | KeyError::Pem(_) => {
+                instead(content, Wanted::PublicKey).map_or(error, KeyError::Instead)
+            }
+            error => error,
+        })
     }
 
     pub(super) fn jwks(&mut self, path: &Path, json: &[u8]) -> Result<(), KeyError> {
+        let json = trimmed_bytes(json);
         let set: Map<String, Value> = serde_json::from_slice(json).map_err(KeyError::Json)?;
         if set.contains_key("kty") {
             self.jwk(path, None, &Value::Object(set));
@@ -143,14 +154,17 @@ impl Found {
     }
 
     pub(super) fn pem(&mut self, path: &Path, pem: &[u8]) -> Result<(), KeyError> {
+        let known = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem)
+            .map(|section| section.map_err(KeyError::Pem).map(|(kind, der)| key_in(kind, der)));
+        let pkcs1 = rsa_public_keys(pem).map(Ok);
         let mut sections = 0;
-        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
-            let (kind, der) = section.map_err(KeyError::Pem)?;
+        for section in known.chain(pkcs1) {
+            let key = section?;
             sections += 1;
             if sections > MAX_KEYS {
                 return Err(KeyError::TooManyKeys);
             }
-            match key_in(kind, der) {
+            match key {
                 Ok(key) => self.keys.add(key),
                 Err(error) => {
                     let place = format!("section number {sections}");
@@ -160,6 +174,19 @@ impl Found {
         }
         if sections == 0 { Err(KeyError::Empty) } else { Ok(()) }
     }
+}
+
+/// The keys of sections `RSA PUBLIC KEY` (PKCS#1), which the reader of PEM passes over.
+fn rsa_public_keys(pem: &[u8]) -> impl Iterator<Item = Result<Key, KeyError>> {
+    const END: &[u8] = b"-----END RSA PUBLIC KEY-----";
+    let begins = memchr::memmem::find_iter(pem, PKCS1_BEGIN);
+    begins.map(|at| {
+        let body = &pem[at + PKCS1_BEGIN.len()..];
+        let end = memchr::memmem::find(body, END).ok_or(KeyError::Invalid)?;
+        let base64: Vec<u8> =
+            body[..end].iter().copied().filter(|it| !it.is_ascii_whitespace()).collect();
+        Key::from_pkcs1(&STANDARD.decode(base64).map_err(|_| KeyError::Invalid)?)
+    })
 }
 
 fn key_in(kind: SectionKind, der: Vec<u8>) -> Result<Key, KeyError> {
@@ -174,6 +201,10 @@ fn key_in(kind: SectionKind, der: Vec<u8>) -> Result<Key, KeyError> {
         SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
             Err(KeyError::Private)
         }
+        SectionKind::Csr => Err(KeyError::Instead(
+            "is a certificate request: write its public key with `openssl req -in FILE -noout -pubkey -out NEW.pem`"
+                .into(),
+        )),
         _ => Err(KeyError::Unsupported),
     }
 }

@@ -4,6 +4,7 @@
 //! each other: after one that fails the rest are skipped. Checks about the license do not, and are all made.
 
 use super::keys::Keys;
+use super::plausible::plausible;
 use super::policy::Policy;
 use super::rejection::{CheckName, Rejection};
 use super::standing::{JUDGES, Outcome, Standing};
@@ -82,8 +83,15 @@ fn report(token: Result<Token, Rejection>, keys: &Keys, policy: &Policy, now: Un
 }
 
 fn proven(license: License, policy: &Policy, now: UnixTime) -> Report {
-    let standing = Standing::of(Some(&license), policy, now);
-    let proof = PROOF.map(|name| Check { name, outcome: Outcome::Passed });
+    let mut standing = Standing::of(Some(&license), policy, now);
+    let mut proof = PROOF.map(|name| Check { name, outcome: Outcome::Passed });
+    if let Err(rejection) = plausible(license.claims(), now) {
+        proof = proof.map(|check| match check.name == rejection.check() {
+            true => Check { outcome: Outcome::Failed(rejection.clone()), ..check },
+            false => check,
+        });
+        standing = Standing::Refused(rejection);
+    }
     let judged =
         JUDGES.map(|(name, judge)| Check { name, outcome: judge(license.claims(), policy, now) });
     Report {
@@ -159,6 +167,21 @@ mod tests {
             assert_eq!(letters(&report), expected);
             assert_eq!((report.valid, report.status), (false, Status::Invalid));
             assert!(report.license.is_none());
+        }
+    }
+
+    #[test]
+    fn times_that_cannot_be_right_fail_the_claims_and_give_status_3() {
+        for (changes, code) in [
+            (json!({ "exp": NOW * 1000 }), "time-out-of-range"),
+            (json!({ "iat": NOW * 2, "lexp": 1 }), "issued-in-future"),
+        ] {
+            let token = ISSUER.sign(&claims(&changes)).expect("a token");
+            let report = report(token.as_str());
+            assert_eq!(&letters(&report)[..5], "PPPPF");
+            assert_eq!((report.valid, report.status), (false, Status::Invalid));
+            assert_eq!(report.reason().map(Rejection::code), Some(code));
+            assert!(report.license.is_some(), "it is shown");
         }
     }
 

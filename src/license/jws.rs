@@ -131,7 +131,7 @@ fn refuse_other_texts(text: &str) -> Result<(), Rejection> {
 }
 
 fn json(text: &str) -> Rejection {
-    let members = Members::parse(text.as_bytes());
+    let members = Members::of_document(text.as_bytes());
     let has = |name: &str| members.as_ref().is_some_and(|it| it.map.contains_key(name));
     if has("token") {
         let remedy = "give the value of `token` alone, without quotes";

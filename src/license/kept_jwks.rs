@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::keys::Keys;
+use crate::text::trimmed_bytes;
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -18,7 +19,7 @@ struct Kept {
 
 /// What is kept of a JWKS that came from `url`; `None`: it is none.
 pub fn keep_jwks(url: &str, jwks: &[u8]) -> Option<Vec<u8>> {
-    let jwks = serde_json::from_slice(jwks).ok()?;
+    let jwks = serde_json::from_slice(trimmed_bytes(jwks)).ok()?;
     serde_json::to_vec(&Kept { url_sha256: name_of(url), jwks }).ok()
 }
 

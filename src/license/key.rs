@@ -57,12 +57,23 @@ impl Key {
         Ok(Self { name: KeyName::Pem, algorithm, material })
     }
 
+    /// The key in an `RSAPublicKey` (PKCS#1, RFC 8017 appendix A.1.1). Its algorithm is RS256.
+    pub(super) fn from_pkcs1(der: &[u8]) -> Result<Self, KeyError> {
+        let key = RsaPublicKey::from_der(der).map_err(|_| KeyError::Invalid)?;
+        // A SubjectPublicKeyInfo reads the same.
+        if key.as_ref() != der {
+            return Err(KeyError::Invalid);
+        }
+        let RsaPublicKeyComponents { n, e } = (&key).into();
+        Ok(Self { name: KeyName::Pem, algorithm: Algorithm::RS256, material: rsa(n, e)? })
+    }
+
     /// The key in a JWK; `None` for one whose `use` or `key_ops` exclude verifying.
     pub(super) fn from_jwk(jwk: &Map<String, Value>) -> Result<Option<Self>, KeyError> {
         if !for_verifying(jwk)? {
             return Ok(None);
         }
-        if PRIVATE_MEMBERS.into_iter().any(|member| jwk.contains_key(member)) {
+        if PRIVATE_MEMBERS.into_iter().any(|member| stated(jwk, member).is_some()) {
             return Err(KeyError::Private);
         }
         let kid = optional(jwk, "kid")?.map(str::to_owned);
@@ -107,7 +118,8 @@ impl Key {
 
 fn for_verifying(jwk: &Map<String, Value>) -> Result<bool, KeyError> {
     let for_signatures = optional(jwk, "use")?.is_none_or(|usage| usage == "sig");
-    let operations = jwk.get("key_ops").map(|it| it.as_array().ok_or(KeyError::Member("key_ops")));
+    let operations =
+        stated(jwk, "key_ops").map(|it| it.as_array().ok_or(KeyError::Member("key_ops")));
     let verifies = operations.transpose()?.is_none_or(|list| list.iter().any(|it| it == "verify"));
     Ok(for_signatures && verifies)
 }
@@ -169,11 +181,16 @@ fn valid(algorithm: &'static dyn VerificationAlgorithm, key: &[u8]) -> Result<()
     if parses(algorithm, key) { Ok(()) } else { Err(KeyError::Invalid) }
 }
 
+/// A member that is there; null is how some writers say that it is not.
+fn stated<'a>(jwk: &'a Map<String, Value>, member: &str) -> Option<&'a Value> {
+    jwk.get(member).filter(|value| !value.is_null())
+}
+
 fn optional<'a>(
     jwk: &'a Map<String, Value>,
     member: &'static str,
 ) -> Result<Option<&'a str>, KeyError> {
-    jwk.get(member).map(|value| value.as_str().ok_or(KeyError::Member(member))).transpose()
+    stated(jwk, member).map(|value| value.as_str().ok_or(KeyError::Member(member))).transpose()
 }
 
 fn required<'a>(jwk: &'a Map<String, Value>, member: &'static str) -> Result<&'a str, KeyError> {

@@ -87,12 +87,15 @@ pub enum KeyError {
     /// Broken JSON.
     #[error("is not readable JSON")]
     Json(#[source] serde_json::Error),
+    /// Something else than public keys, with the command that converts it.
+    #[error("{0}")]
+    Instead(String),
     /// Nothing in it verifies a signature.
     #[error("holds no public key for verifying signatures")]
     Empty,
     /// Secret material where only public keys belong.
     #[error(
-        "holds a private key: a gate needs the public key only, keep the private one with the issuer"
+        "holds a private key: a gate needs the public key only (`openssl pkey -in FILE -pubout` writes it from a PEM), keep the private one with the issuer"
     )]
     Private,
     /// `kty` `oct`.

@@ -259,3 +259,66 @@ fn a_path_without_keys_says_so() {
     fs::write(&file, vec![b' '; 1024 * 1024 + 1]).expect("written");
     assert!(matches!(Keys::load(&file).expect_err("large").error(), KeyError::TooLarge));
 }
+
+/// The public key of `pair` as PKCS#1, in PEM.
+fn pkcs1(pair: &KeyPair) -> String {
+    use base64::Engine;
+    use rustls::pki_types::SubjectPublicKeyInfoDer;
+    use rustls::pki_types::pem::PemObject;
+    let pem = pair.public_pem().expect("PEM");
+    let spki = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).expect("a key");
+    let key = aws_lc_rs::rsa::PublicKey::from_der(spki.as_ref()).expect("an RSA key");
+    let base64 = base64::engine::general_purpose::STANDARD.encode(key.as_ref());
+    let lines: Vec<&str> =
+        base64.as_bytes().chunks(64).map(|it| std::str::from_utf8(it).expect("ASCII")).collect();
+    format!(
+        "-----BEGIN RSA PUBLIC KEY-----\r\n{}\r\n-----END RSA PUBLIC KEY-----\r\n",
+        lines.join("\r\n")
+    )
+}
+
+#[test]
+fn a_pkcs1_key_is_trusted_alone_and_among_others() {
+    let (rsa, other) = (pair(Algorithm::RS256), pair(Algorithm::ES256));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("issuer.pem");
+    let ec = other.public_pem().expect("PEM");
+    for text in
+        [pkcs1(&rsa), format!("\u{feff}{}{ec}", pkcs1(&rsa)), format!("{ec}{}", pkcs1(&rsa))]
+    {
+        fs::write(&file, &text).expect("written");
+        let (keys, faults) = Keys::load(&file).expect("readable");
+        assert!(faults.is_empty(), "{faults:?}");
+        assert_eq!(good_by(&rsa, &keys), Ok(None), "{text}");
+    }
+    // Cut, and something else by that name.
+    let whole = pkcs1(&rsa);
+    for text in [
+        whole[..200].to_owned(),
+        pkcs1(&rsa).replace("MII", "AAA"),
+        ec.replace("PUBLIC", "RSA PUBLIC"),
+    ] {
+        fs::write(&file, &text).expect("written");
+        let (keys, faults) = Keys::load(&file).expect("readable");
+        assert!(keys.is_empty() && faults.len() == 1, "{text}: {faults:?}");
+    }
+}
+
+#[test]
+fn members_that_are_null_are_absent() {
+    let pair = pair(Algorithm::ES256);
+    let (keys, faults) = from_jwk(
+        |jwk| {
+            for name in
+                ["d", "p", "q", "dp", "dq", "qi", "oth", "key_ops", "use", "alg", "kid", "n", "e"]
+            {
+                jwk[name] = Value::Null;
+            }
+        },
+        &pair,
+    );
+    assert!(faults.is_empty(), "{faults:?}");
+    assert_eq!(keys.len(), 1);
+    let (_, faults) = from_jwk(|jwk| jwk["x"] = Value::Null, &pair);
+    assert!(faults[0].contains("`x` is missing"), "{faults:?}");
+}

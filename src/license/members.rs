@@ -2,11 +2,17 @@
 //!
 //! RFC 7515 section 4 and RFC 7519 section 4 let a reader refuse repeated names or take the last; two readers that
 //! choose differently read two licenses. `serde_json::Map` alone would take the last.
+//!
+//! A number that is whole is read as an integer in any JSON notation: `1796014403.0` and `1.796014403E9` are what issuers
+//! in Java, Lua and JavaScript write. The decimal digits decide, not a rounded `f64`: a real fraction stays one.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+
+use crate::text::trimmed_bytes;
 
 /// The members of one JSON object.
 pub(crate) struct Members {
@@ -21,6 +27,12 @@ impl Members {
     pub(crate) fn parse(json: &[u8]) -> Option<Self> {
         // From a `str`: reading bytes, serde_json does not check the UTF-8 of strings it skips.
         std::str::from_utf8(json).ok().and_then(|text| serde_json::from_str(text).ok())
+    }
+
+    /// As [`parse`](Self::parse), for a document that stands alone: white space and a byte order mark around it are
+    /// not part of it.
+    pub(crate) fn of_document(json: &[u8]) -> Option<Self> {
+        Self::parse(trimmed_bytes(json))
     }
 
     /// The member `name` when it is a string; the error when it is something else.
@@ -50,7 +62,8 @@ impl<'de> Visitor<'de> for Collect {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
         let mut members = Members { map: Map::new(), duplicate: None };
-        while let Some((name, value)) = access.next_entry::<String, Value>()? {
+        while let Some((name, raw)) = access.next_entry::<String, &RawValue>()? {
+            let value = value_of(raw).map_err(A::Error::custom)?;
             if !members.map.contains_key(&name) {
                 members.map.insert(name, value);
             } else if members.duplicate.is_none() {
@@ -61,8 +74,54 @@ impl<'de> Visitor<'de> for Collect {
     }
 }
 
+/// The value written as `raw`. Numbers in it are whole where their digits say so, in a list too.
+fn value_of(raw: &RawValue) -> serde_json::Result<Value> {
+    let text = raw.get();
+    match text.as_bytes() {
+        [b'[', ..] => {
+            let items: Vec<&RawValue> = serde_json::from_str(text)?;
+            items
+                .into_iter()
+                .map(|item| whole(item).map_or_else(|| serde_json::from_str(item.get()), Ok))
+                .collect()
+        }
+        _ => whole(raw).map_or_else(|| serde_json::from_str(text), Ok),
+    }
+}
+
+/// The integer that `raw` is in the notation of a fraction or of an exponent (RFC 8259 section 6); `None`: it is another
+/// kind of value, no integer, or one beyond 64 bits.
+fn whole(raw: &RawValue) -> Option<Value> {
+    /// As many as a number of 64 bits has.
+    const MOST_DIGITS: usize = 20;
+    let text = raw.get();
+    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return None;
+    }
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{integer}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some(0.into());
+    }
+    let significant = digits.trim_end_matches('0');
+    let ends = digits.len() - significant.len();
+    let exponent: i64 = exponent.parse().ok()?;
+    let zeros = exponent
+        .checked_sub(i64::try_from(fraction.len()).ok()?)?
+        .checked_add(i64::try_from(ends).ok()?)?;
+    let zeros = usize::try_from(zeros).ok().filter(|zeros| *zeros <= MOST_DIGITS)?;
+    let written = format!("{sign}{significant}{}", "0".repeat(zeros));
+    let small = written.parse::<i64>().map(Value::from);
+    small.or_else(|_| written.parse::<u64>().map(Value::from)).ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -83,5 +142,64 @@ mod tests {
         assert!(Members::parse(b"{\"a\":\"\xff\"}").is_none());
         assert!(Members::parse(format!("{{\"a\":{}", "[".repeat(9000)).as_bytes()).is_none());
         assert!(Members::parse(b" {\"a\":1}\n").is_some());
+        assert!(Members::of_document("\u{feff} {\"a\":1}\r\n\u{feff}".as_bytes()).is_some());
+    }
+
+    fn read(number: &str) -> Value {
+        let json = format!(r#"{{"a":{number},"b":[{number}]}}"#);
+        let map = Members::parse(json.as_bytes()).expect(number).map;
+        assert_eq!(map["b"], Value::from(vec![map["a"].clone()]), "{number}");
+        map["a"].clone()
+    }
+
+    #[test]
+    fn whole_numbers_are_whole_in_any_notation() {
+        for number in
+            ["1796014403", "1796014403.0", "1.796014403E9", "1796014403000e-3", "179601440.3e+1"]
+        {
+            assert_eq!(read(number).as_u64(), Some(1_796_014_403), "{number}");
+        }
+        for number in ["0", "-0", "0.0", "0e5", "-0.000e-999999999999999999999999"] {
+            assert_eq!(read(number).as_u64(), Some(0), "{number}");
+        }
+        assert_eq!(read("18446744073709551615.0").as_u64(), Some(u64::MAX));
+        assert_eq!(read("-9223372036854775808.0").as_i64(), Some(i64::MIN));
+        assert_eq!(read("-3e0").as_i64(), Some(-3));
+    }
+
+    #[test]
+    fn a_real_fraction_is_not_rounded_to_a_whole_number() {
+        let fractions = [
+            "1.5",
+            "1796014403.00000000000000001",
+            "9007199254740993.1",
+            "1e-1",
+            "123e-2",
+            "1e25",
+            "18446744073709551616.0",
+        ];
+        for number in fractions {
+            let value = read(number);
+            assert!(
+                value.is_f64() && value.as_i64().is_none() && value.as_u64().is_none(),
+                "{number}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_shifted_by_an_exponent_is_the_same_number(number: i64, shift in 0..19_usize) {
+            let (sign, digits) = (if number < 0 { "-" } else { "" }, number.unsigned_abs().to_string());
+            let padded = format!("{}{digits}", "0".repeat(20_usize.saturating_sub(digits.len())));
+            let (integer, fraction) = padded.split_at(padded.len() - shift);
+            let integer = integer.trim_start_matches('0');
+            let integer = if integer.is_empty() { "0" } else { integer };
+            let text = match fraction {
+                "" => format!("{sign}{integer}"),
+                fraction => format!("{sign}{integer}.{fraction}e{shift}"),
+            };
+            prop_assert_eq!(read(&text).as_i64(), Some(number), "{}", text);
+        }
     }
 }

@@ -27,6 +27,8 @@ use super::keys::Keys;
 use super::rejection::Rejection;
 use super::revocations::{KIND as REVOCATIONS, RevocationError, Revocations};
 use super::token::Token;
+use crate::certificate::{Wanted, instead};
+use crate::text::trimmed_bytes;
 
 /// Why a key pair cannot be had, or does not sign.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,9 @@ pub enum MintError {
     /// No PKCS#8 in the text.
     #[error("not a PKCS#8 private key in PEM (`-----BEGIN PRIVATE KEY-----`)")]
     Pem(#[source] pem::Error),
+    /// Something else, with the command that converts it.
+    #[error("the file {0}")]
+    Instead(String),
     /// PKCS#8 of something else.
     #[error("not a usable private key: RSA of 2048 to 8192 bits, P-256, P-384 and Ed25519 are")]
     Key(#[source] KeyRejected),
@@ -107,7 +112,9 @@ impl KeyPair {
     /// # Errors
     /// [`MintError::Pem`], [`MintError::Key`].
     pub fn from_pem(pem: &[u8]) -> Result<Self, MintError> {
-        let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(MintError::Pem)?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(trimmed_bytes(pem)).map_err(|error| {
+            instead(pem, Wanted::SigningKey).map_or(MintError::Pem(error), MintError::Instead)
+        })?;
         let der = key.secret_pkcs8_der();
         let ec = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, der).map(Signer::Ec);
         if let Ok(pair) = Ed25519KeyPair::from_pkcs8(der) {

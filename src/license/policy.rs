@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::claims::Claims;
 use super::config::Config;
+use super::revocations::Revocations;
 use super::root_url::RootUrl;
 
 /// What this instance asks of a license.
@@ -33,6 +34,13 @@ impl Policy {
             leeway: config.leeway,
             revoked: Arc::default(),
         }
+    }
+
+    /// The same with what `list` takes back.
+    #[must_use]
+    pub fn revoking(self, list: Option<&Revocations>) -> Self {
+        let revoked = list.map(|list| list.revoked().clone()).unwrap_or_default();
+        Self { revoked, ..self }
     }
 }
 

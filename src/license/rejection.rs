@@ -125,6 +125,29 @@ pub enum Rejection {
         /// What it should be.
         expected: &'static str,
     },
+    /// A time that no calendar in use reaches: milliseconds, mostly.
+    #[error(
+        "the token's `{claim}` is {seconds}, which as seconds is beyond the year 3058 and looks like milliseconds ({}): \
+         ask the issuer for a token whose times are in seconds",
+        UnixTime::from_secs(seconds / 1000)
+    )]
+    TimeOutOfRange {
+        /// The claim's name.
+        claim: &'static str,
+        /// What it says.
+        seconds: u64,
+    },
+    /// `iat` is more than a day ahead.
+    #[error(
+        "the token was issued at {issued}, which is more than a day ahead of this machine's clock, {now}: correct the \
+         clock, or ask the issuer for a token with the right `iat`"
+    )]
+    IssuedInFuture {
+        /// The claim `iat`.
+        issued: UnixTime,
+        /// What the clock says.
+        now: UnixTime,
+    },
     /// `iss` is not an accepted issuer.
     #[error("{}: use a token of an accepted issuer, or add it to `license.issuers`", issued_by(issuer.as_ref()))]
     IssuerMismatch {
@@ -193,6 +216,8 @@ impl Rejection {
             Self::ClaimDuplicated { .. } => "claim-duplicated",
             Self::ClaimMissing { .. } => "claim-missing",
             Self::ClaimInvalid { .. } => "claim-invalid",
+            Self::TimeOutOfRange { .. } => "time-out-of-range",
+            Self::IssuedInFuture { .. } => "issued-in-future",
             Self::IssuerMismatch { .. } => "issuer-mismatch",
             Self::SubjectMismatch { .. } => "subject-mismatch",
             Self::NotYetValid { .. } => "not-yet-valid",
@@ -238,7 +263,9 @@ impl Rejection {
             Self::ClaimsMalformed
             | Self::ClaimDuplicated { .. }
             | Self::ClaimMissing { .. }
-            | Self::ClaimInvalid { .. } => CheckName::Claims,
+            | Self::ClaimInvalid { .. }
+            | Self::TimeOutOfRange { .. }
+            | Self::IssuedInFuture { .. } => CheckName::Claims,
             Self::IssuerMismatch { .. } => CheckName::Issuer,
             Self::SubjectMismatch { .. } => CheckName::Subject,
             Self::NotYetValid { .. } => CheckName::NotBefore,
@@ -297,7 +324,7 @@ pub enum CheckName {
     Key,
     /// It made the signature.
     Signature,
-    /// Claims are there, once, with their types.
+    /// Claims are there, once, with their types, and times that can be right.
     Claims,
     /// `iss`.
     Issuer,
@@ -396,6 +423,8 @@ mod tests {
             Rejection::ClaimDuplicated { claim: shown() },
             Rejection::ClaimMissing { claim: "x" },
             Rejection::ClaimInvalid { claim: "x", expected: "y" },
+            Rejection::TimeOutOfRange { claim: "x", seconds: 0 },
+            Rejection::IssuedInFuture { issued: at, now: at },
             Rejection::IssuerMismatch { issuer: None },
             Rejection::SubjectMismatch { licensed: shown(), instance: RootUrl::default() },
             Rejection::NotYetValid { from: at },

@@ -15,6 +15,7 @@ use super::policy::Revoked;
 use super::rejection::Rejection;
 use super::text::text_of;
 use crate::clock::UnixTime;
+use crate::text::trimmed;
 
 /// `typ` of a list's header, without `application/`.
 pub(super) const KIND: &str = "revocations+jwt";
@@ -131,7 +132,7 @@ impl Revocations {
     /// # Errors
     /// What is wrong with its form or claims.
     pub fn kept(text: &str) -> Result<Self, RevocationError> {
-        let jws = Jws::parse(text)?;
+        let jws = Jws::parse(trimmed(text))?;
         if jws.kind() != Some(KIND) {
             return Err(RevocationError::OtherKind { found: jws.kind().map(Excerpt::of) });
         }

@@ -8,8 +8,10 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use super::idn::ascii_host;
+
 /// Why a text is not a root URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootUrlError {
     /// Neither `http://` nor `https://`.
     #[error("a root URL starts with http:// or https://")]
@@ -17,6 +19,9 @@ pub enum RootUrlError {
     /// Empty, or with characters no host name has.
     #[error("the host of a root URL is a name, an IPv4 address, or an IPv6 address in brackets")]
     Host,
+    /// Letters beyond ASCII in the host.
+    #[error("the host of a root URL is written in ASCII: write {}", .0.as_deref().unwrap_or("its form that begins with xn--"))]
+    NotAscii(Option<String>),
     /// Not a number from 1 to 65535.
     #[error("the port of a root URL is a number from 1 to 65535")]
     Port,
@@ -238,7 +243,11 @@ impl<'a> Host<'a> {
         };
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_*".contains(&byte);
         let is_name = name.split('.').all(|label| !label.is_empty() && label.bytes().all(fits));
-        if is_name { Ok((Self::Name(name), port)) } else { Err(RootUrlError::Host) }
+        match is_name {
+            true => Ok((Self::Name(name), port)),
+            false if name.is_ascii() => Err(RootUrlError::Host),
+            false => Err(RootUrlError::NotAscii(ascii_host(name))),
+        }
     }
 
     fn matches(&self, pattern: &Host<'_>) -> bool {

@@ -26,7 +26,7 @@ fn spellings_of_one_instance_normalise_to_one() {
 
 #[test]
 fn what_is_no_root_url_is_refused() {
-    use RootUrlError::{Host, Path, Port, Scheme, UserInfo, Wildcard};
+    use RootUrlError::{Host, NotAscii, Path, Port, Scheme, UserInfo, Wildcard};
     let cases = [
         ("", Scheme),
         ("a.example", Scheme),
@@ -36,7 +36,8 @@ fn what_is_no_root_url_is_refused() {
         ("http:///x", Host),
         ("http://a..b/", Host),
         ("http://a b/", Host),
-        ("http://bücher.example/", Host),
+        ("http://bücher.example/", NotAscii(Some("xn--bcher-kva.example".into()))),
+        ("http://bü cher.example/", NotAscii(None)),
         ("http://[::1/", Host),
         ("http://[::1]x/", Host),
         ("http://[g]/", Host),

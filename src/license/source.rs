@@ -68,8 +68,8 @@ impl fmt::Display for Why {
 pub struct Offer {
     /// Whether its status is 1 now.
     pub valid: bool,
-    /// `iat`; without one it counts as the oldest.
-    pub issued: Option<UnixTime>,
+    /// When it was issued, as far as that counts; 0: unknown, the oldest.
+    pub issued: UnixTime,
 }
 
 /// The source whose license is in force.
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     fn offer(valid: bool, issued: u64) -> Option<Offer> {
-        Some(Offer { valid, issued: (issued > 0).then(|| UnixTime::from_secs(issued)) })
+        Some(Offer { valid, issued: UnixTime::from_secs(issued) })
     }
 
     #[test]

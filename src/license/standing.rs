@@ -38,8 +38,12 @@ pub enum Standing {
 impl Standing {
     /// Where `license` stands under `policy` at `now`.
     pub fn of(license: Option<&License>, policy: &Policy, now: UnixTime) -> Self {
-        let Some(license) = license else { return Self::Absent };
-        let fails = |judge: Judge| match judge(license.claims(), policy, now) {
+        license.map_or(Self::Absent, |license| Self::of_claims(license.claims(), policy, now))
+    }
+
+    /// Where a license that says `claims` stands under `policy` at `now`.
+    pub fn of_claims(claims: &Claims, policy: &Policy, now: UnixTime) -> Self {
+        let fails = |judge: Judge| match judge(claims, policy, now) {
             Outcome::Failed(rejection) => Some(rejection),
             Outcome::Passed | Outcome::Skipped => None,
         };

@@ -1,12 +1,7 @@
-//! The text of a file somebody edited, copied or mounted.
-//!
-//! Editors put a byte order mark before a text, `CRLF` and blank lines behind it; none of that is part of it. What is no
-//! UTF-8 is refused here, with what to do; everything else is for whoever reads the text.
+//! The text of a file somebody edited, copied or mounted: what is not UTF-8 is refused here, with what to do.
 
 use super::rejection::Rejection;
-
-/// What three bytes make of a UTF-8 text's beginning.
-const MARK: &str = "\u{feff}";
+use crate::text::{is_utf_16, trimmed};
 
 /// The text in `bytes`, without a byte order mark and the white space around.
 pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Rejection> {
@@ -15,13 +10,7 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Rejection> {
         return Err(Rejection::Malformed { what: "it is written in UTF-16", remedy });
     }
     let text = std::str::from_utf8(bytes).map_err(|_| Rejection::malformed("it is not text"))?;
-    let text = text.trim();
-    Ok(text.strip_prefix(MARK).unwrap_or(text).trim())
-}
-
-/// By its mark, or by a zero where every second byte of ASCII has one.
-fn is_utf_16(bytes: &[u8]) -> bool {
-    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, ..])
+    Ok(trimmed(text))
 }
 
 #[cfg(test)]
@@ -30,13 +19,15 @@ mod tests {
 
     #[test]
     fn marks_and_white_space_around_are_no_part_of_a_text() {
-        let cases: [&[u8]; 7] = [
+        let cases: [&[u8]; 9] = [
             b"a.b.c",
             b"a.b.c\r\n",
             b"\n\n \ta.b.c\n\n",
             b"\xef\xbb\xbfa.b.c",
             b"\xef\xbb\xbf\r\na.b.c\r\n",
             b"\n\xef\xbb\xbfa.b.c",
+            b"\xef\xbb\xbf\xef\xbb\xbfa.b.c",
+            b"a.b.c\r\n\xef\xbb\xbf",
             "\u{a0}a.b.c\u{2028}".as_bytes(),
         ];
         for bytes in cases {

@@ -1,14 +1,17 @@
 //! A license token as it came: well formed, nothing about it proven.
 //!
 //! [`Token::parse`] settles size and form (see [`super::jws`]), and that it is not another kind of signed text. Its
-//! claims are out of reach here; only [`super::verify`] reads them, after the signature.
+//! claims are read by [`super::verify`], after the signature; [`Token::unproven_claims`] is for showing a token that was
+//! verified once and whose key is not trusted any more.
 
 use std::fmt;
 
+use super::claims::Claims;
 use super::jws::Jws;
 use super::rejection::Rejection;
 use super::revocations::KIND as REVOCATIONS;
 use super::text::text_of;
+use crate::text::trimmed;
 
 /// Largest token, in bytes, without the white space around it.
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
@@ -18,12 +21,12 @@ pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 pub struct Token(Jws);
 
 impl Token {
-    /// Reads `text`, white space around it apart.
+    /// Reads `text`; white space and a byte order mark around it are not part of the token.
     ///
     /// # Errors
     /// The first thing wrong with its size or form.
     pub fn parse(text: &str) -> Result<Self, Rejection> {
-        let text = text.trim();
+        let text = trimmed(text);
         if text.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::TooLarge { bytes: text.len() });
         }
@@ -45,6 +48,11 @@ impl Token {
     /// The token byte for byte, without the white space that was around it.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// What it says, without anybody who vouches for it: to be shown, never to be acted upon.
+    pub fn unproven_claims(&self) -> Option<Claims> {
+        Claims::parse(&self.0.payload()).ok()
     }
 
     /// The signed text it is.
@@ -71,8 +79,13 @@ mod tests {
 
     #[test]
     fn white_space_around_is_not_part_of_it() {
-        let token = Token::parse(&format!("\r\n\t {WELL_FORMED}\n")).expect("well formed");
-        assert_eq!(token.as_str(), WELL_FORMED);
+        for (before, after) in
+            [("\r\n\t ", "\n"), ("\u{feff}", "\r\n"), (" \u{feff}\n", "\u{feff} ")]
+        {
+            let token =
+                Token::parse(&format!("{before}{WELL_FORMED}{after}")).expect("well formed");
+            assert_eq!(token.as_str(), WELL_FORMED);
+        }
     }
 
     #[test]

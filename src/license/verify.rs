@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::claims::Claims;
 use super::keys::Keys;
 use super::members::Members;
+use super::plausible::plausible;
 use super::policy::Policy;
 use super::rejection::Rejection;
 use super::standing::Standing;
@@ -54,7 +55,7 @@ pub fn verify(token: &Token, keys: &Keys) -> Result<License, Rejection> {
     Ok(License { token: token.clone(), claims, key_id: key.kid().map(Into::into) })
 }
 
-/// Verifies `token` and asks that its license be in force at `now`: what may be installed.
+/// Verifies `token` and asks that its times can be right and its license be in force at `now`: what may be installed.
 ///
 /// # Errors
 /// The first failure in the order of the checks.
@@ -65,6 +66,7 @@ pub fn admit(
     now: UnixTime,
 ) -> Result<License, Rejection> {
     let license = verify(token, keys)?;
+    plausible(license.claims(), now)?;
     match Standing::of(Some(&license), policy, now).reason() {
         Some(rejection) => Err(rejection),
         None => Ok(license),

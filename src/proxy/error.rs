@@ -55,6 +55,7 @@ impl ForwardError {
                 },
                 upstream::Error::ConnectTimeout { .. } => "connection_timeout",
                 upstream::Error::Tls { .. } => "tls_protocol_error",
+                upstream::Error::SendTimeout => "connection_write_timeout",
                 upstream::Error::HeaderTimeout => "http_response_timeout",
                 upstream::Error::Closed { unanswered: true, .. } => "connection_terminated",
                 upstream::Error::Closed { unanswered: false, .. } => "http_response_incomplete",
@@ -78,6 +79,7 @@ impl ForwardError {
                 upstream::Error::Closed { .. } if error.tls_fault().is_some() => {
                     UpstreamErrorKind::Tls
                 }
+                upstream::Error::SendTimeout => UpstreamErrorKind::SendTimeout,
                 upstream::Error::HeaderTimeout => UpstreamErrorKind::HeaderTimeout,
                 upstream::Error::Closed { .. } => UpstreamErrorKind::Closed,
                 upstream::Error::Nonsense(_)
@@ -94,9 +96,9 @@ impl ForwardError {
     pub fn flag(&self) -> Option<Flag> {
         match self.kind()? {
             UpstreamErrorKind::Connect | UpstreamErrorKind::Tls => Some(Flag::ConnectFailed),
-            UpstreamErrorKind::ConnectTimeout | UpstreamErrorKind::HeaderTimeout => {
-                Some(Flag::TimedOut)
-            }
+            UpstreamErrorKind::ConnectTimeout
+            | UpstreamErrorKind::SendTimeout
+            | UpstreamErrorKind::HeaderTimeout => Some(Flag::TimedOut),
             UpstreamErrorKind::Closed
             | UpstreamErrorKind::Nonsense
             | UpstreamErrorKind::TooLarge => Some(Flag::CutByUpstream),
@@ -124,6 +126,11 @@ impl ForwardError {
                 ),
                 upstream::Error::Tls { .. } => NO_TLS,
                 upstream::Error::Closed { .. } if error.tls_fault().is_some() => NO_TLS,
+                upstream::Error::SendTimeout => (
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "upstream.send-timeout",
+                    "The dashboard accepts no more of the request. Check that it reads what it is sent.",
+                ),
                 upstream::Error::HeaderTimeout => (
                     StatusCode::GATEWAY_TIMEOUT,
                     "upstream.timeout",

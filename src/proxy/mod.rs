@@ -3,6 +3,8 @@
 mod error;
 mod headers;
 mod request_id;
+#[cfg(test)]
+mod seeds;
 mod tunnel;
 mod upgrade;
 

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::downstream::Peer;
 use crate::shutdown::{Drain, Phase};
+use crate::socket::{HANG_UP_CHECK, HangUp};
 use crate::sweep::Deadline;
 use crate::telemetry::metrics::WorkerMetrics;
 
@@ -45,8 +46,8 @@ impl Tunnels {
         early: BytesMut,
         peer: Rc<Peer>,
     ) where
-        C: AsyncRead + AsyncWrite + Unpin,
-        U: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncRead + AsyncWrite + HangUp + Unpin,
+        U: AsyncRead + AsyncWrite + HangUp + Unpin,
     {
         let _open = Open::new(&self.metrics);
         let mut tunnel = Tunnel {
@@ -55,11 +56,8 @@ impl Tunnels {
             up: Direction::default(),
             down: Direction { pending: kept(early), ..Direction::default() },
         };
-        let idle = peer.sweep().deadline();
-        idle.set(peer.timeouts().tunnel_idle);
-        let mut last_call = None;
-        let end =
-            poll_fn(|cx| self.poll_tunnel(&mut tunnel, &peer, &idle, &mut last_call, cx)).await;
+        let mut deadlines = Deadlines::new(&peer);
+        let end = poll_fn(|cx| self.poll_tunnel(&mut tunnel, &peer, &mut deadlines, cx)).await;
         if let Err(error) = end {
             tracing::debug!(client.address = %peer.address, %error, "tunnel ended early");
         }
@@ -69,28 +67,35 @@ impl Tunnels {
         &self,
         tunnel: &mut Tunnel<C, U>,
         peer: &Peer,
-        idle: &Deadline,
-        last_call: &mut Option<Deadline>,
+        deadlines: &mut Deadlines,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>>
     where
-        C: AsyncRead + AsyncWrite + Unpin,
-        U: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncRead + AsyncWrite + HangUp + Unpin,
+        U: AsyncRead + AsyncWrite + HangUp + Unpin,
     {
-        if self.is_over(peer, last_call, cx) {
+        if self.is_over(peer, &mut deadlines.last_call, cx) {
             return Poll::Ready(Ok(()));
         }
         let mut moved = false;
-        let ended = tunnel.poll_both(&mut self.scratch.borrow_mut(), &mut moved, cx);
+        let ended = tunnel.poll_both(&mut self.scratch.borrow_mut(), &mut moved, cx)?;
         if moved {
-            idle.set(peer.timeouts().tunnel_idle);
+            deadlines.idle.set(peer.timeouts().tunnel_idle);
         }
-        match ended {
-            Poll::Pending if idle.has_passed(cx) => {
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        if ended.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if deadlines.idle.has_passed(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if tunnel.is_blocked() {
+            if tunnel.has_hung_up() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            ended => ended,
+            let watch = deadlines.watch.get_or_insert_with(|| peer.sweep().deadline());
+            watch.repeat(HANG_UP_CHECK, cx);
         }
+        Poll::Pending
     }
 
     /// While the gate drains, tunnels end one by one rather than all at once.
@@ -107,6 +112,24 @@ impl Tunnels {
                 deadline.has_passed(cx)
             }
         }
+    }
+}
+
+/// What a tunnel waits for besides bytes.
+struct Deadlines {
+    /// Nothing moves.
+    idle: Deadline,
+    /// Its end while the gate drains.
+    last_call: Option<Deadline>,
+    /// The next look at a side that is not read for a reset.
+    watch: Option<Deadline>,
+}
+
+impl Deadlines {
+    fn new(peer: &Peer) -> Self {
+        let idle = peer.sweep().deadline();
+        idle.set(peer.timeouts().tunnel_idle);
+        Self { idle, last_call: None, watch: None }
     }
 }
 
@@ -168,6 +191,17 @@ where
         let up = self.up.poll_copy(&mut self.client, &mut self.upstream, scratch, moved, cx)?;
         let down = self.down.poll_copy(&mut self.upstream, &mut self.client, scratch, moved, cx)?;
         if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Whether a side is not read, because the other one takes nothing.
+    fn is_blocked(&self) -> bool {
+        !self.up.pending.is_empty() || !self.down.pending.is_empty()
+    }
+}
+
+impl<C: HangUp, U: HangUp> Tunnel<C, U> {
+    fn has_hung_up(&self) -> bool {
+        self.client.has_hung_up() || self.upstream.has_hung_up()
     }
 }
 

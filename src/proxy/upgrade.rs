@@ -86,7 +86,7 @@ pub(super) fn decline<B>(response: &Response<B>) -> Result<(), Error> {
     }
 }
 
-fn accept_of(key: &str) -> String {
+pub(super) fn accept_of(key: &str) -> String {
     let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     digest.update(key.as_bytes());
     digest.update(GUID);

@@ -108,6 +108,17 @@ impl downstream::AnswerBody for Observed {
     fn beside_lines(&self) -> Option<(&'static str, &HeaderValue)> {
         self.observation.passed.as_ref().map(|(_, id)| id.field())
     }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), upstream::Error>> {
+        let Body::Stream(stream) = &mut self.body else { return Poll::Ready(Ok(())) };
+        let polled = stream.poll_upload(cx);
+        if let (Some(record), Poll::Ready(Err(_))) = (&mut self.observation.record, &polled)
+            && !http_body::Body::is_end_stream(&self.body)
+        {
+            record.flag = Some(Flag::CutByUpstream);
+        }
+        polled
+    }
 }
 
 impl http_body::Body for Observed {

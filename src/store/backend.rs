@@ -260,6 +260,9 @@ pub enum Error {
     /// The database cannot be reached, or does not answer in time. Whether a change got through is seen when it is back.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It answers and takes no changes: a standby, or set so.
+    #[error("the database is read-only")]
+    ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database was migrated by a newer gate.
     #[error(
         "the database has schema version {found}, this gate knows {known}: run the newer license-gate"

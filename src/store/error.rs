@@ -249,9 +249,10 @@ impl Error {
         match self {
             Self::File(_) => "not-stored",
             Self::Conflict => "conflict",
-            Self::Unavailable(_) | Self::SchemaTooNew { .. } | Self::SchemaLost => {
-                "store-unavailable"
-            }
+            Self::Unavailable(_)
+            | Self::ReadOnly(_)
+            | Self::SchemaTooNew { .. }
+            | Self::SchemaLost => "store-unavailable",
         }
     }
 }

@@ -13,14 +13,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::Means;
-use super::backend::{Backend, Change, Entry, Error};
+use super::backend::{Backend, Brief, Change, Entry, Error};
 use super::error::{Fault, InstallError, RemoveError, RollbackError};
 use super::history::{self, Former, Judged};
 use super::recording::Unrecorded;
 use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot, Trust};
 use crate::clock::UnixTime;
-use crate::license::{self, License, Rejection, Standing, Token, verify};
+use crate::license::{self, Excerpt, License, Rejection, Token, verify};
 use crate::telemetry::metrics::{Action, Outcome};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -93,7 +93,7 @@ pub(super) struct Held {
     pub(super) store: Slot,
     /// Former licenses, newest first, as they are kept.
     pub(super) entries: Vec<Entry>,
-    pub(super) former: Arc<[Former]>,
+    pub(super) former: Arc<[Arc<Former>]>,
     pub(super) judged: Judged,
     /// Ids of former licenses that could not be read.
     pub(super) unread: Vec<String>,
@@ -113,6 +113,8 @@ pub(super) struct Slot {
     pub(super) waiting: Option<Arc<License>>,
     /// Perhaps a license, once its key is trusted.
     pub(super) unproven: Option<Token>,
+    /// Whether `unproven` came while the gate ran: more is then asked of its times.
+    pub(super) was_offered: bool,
 }
 
 impl Slot {
@@ -159,8 +161,9 @@ impl Held {
     ) -> Result<Arc<Snapshot>, RollbackError> {
         let done = self.try_roll_back(jti, who);
         if let Err(error) = &done {
-            let asked = self.former_called(jti);
-            let new = asked.map(|former| self.brief(&former.license));
+            let asked = history::called(&self.former, jti);
+            let status = |former: &Former| former.status(&self.trust.policy, self.now());
+            let new = asked.map(|former| Brief::of(&former.claims, status(former)));
             self.note(Action::Rollback, error.outcome(), error.reason(), new, who);
         }
         done
@@ -168,15 +171,10 @@ impl Held {
 
     fn try_roll_back(&mut self, jti: &str, who: &By) -> Result<Arc<Snapshot>, RollbackError> {
         self.follow().map_err(RollbackError::not_stored)?;
-        let former = self.former_called(jti).ok_or(RollbackError::NotFound)?;
+        let former = history::called(&self.former, jti).ok_or(RollbackError::NotFound)?;
         let Trust { keys, policy } = &self.trust;
-        let license = license::admit(former.license.token(), keys, policy, self.now())?;
+        let license = license::admit(former.token(), keys, policy, self.now())?;
         self.put(Some(license), Action::Rollback, "", who).map_err(RollbackError::not_stored)
-    }
-
-    fn former_called(&self, jti: &str) -> Option<Former> {
-        let is_called = |former: &&Former| former.license.claims().jti.as_deref() == Some(jti);
-        self.former.iter().find(is_called).cloned()
     }
 
     /// Removes the stored license; see [`super::Writer::remove`].
@@ -192,6 +190,15 @@ impl Held {
         self.follow().map_err(RemoveError::not_stored)?;
         if self.store.candidate.is_none() && self.store.unproven.is_none() && !self.is_unread {
             self.note(Action::Remove, Outcome::Ok, "there was none", None, who);
+            let By { actor, address, request_id } = who;
+            let address = address.map(tracing::field::display);
+            tracing::info!(
+                event = "license.none-to-remove",
+                actor,
+                address,
+                request_id,
+                "there was no stored license to remove"
+            );
             return Ok(self.shared.current.load_full());
         }
         self.put(None, Action::Remove, "", who).map_err(RemoveError::not_stored)
@@ -203,13 +210,13 @@ impl Held {
         if self.shared.current.load().revision() != *started_at_revision {
             return Err(InstallError::Superseded);
         }
-        let (installed, offered) = (of.claims(), offered.claims());
+        let (installed, offered, now) = (of.claims(), offered.claims(), self.now());
         if installed.lid != offered.lid {
-            let (installed, offered) = (installed.lid.clone(), offered.lid.clone());
+            let shown = |lid: &str| Excerpt::of(lid).bare().to_string();
+            let (installed, offered) = (shown(&installed.lid), shown(&offered.lid));
             return Err(InstallError::OtherLicense { installed, offered });
         }
-        let (installed, offered) =
-            (installed.iat.unwrap_or_default(), offered.iat.unwrap_or_default());
+        let (installed, offered) = (installed.counted_iat(now), offered.counted_iat(now));
         if offered < installed {
             return Err(InstallError::Older { installed, offered });
         }
@@ -231,7 +238,8 @@ impl Held {
         let former = self.replaced(token).map(|t| history::entry(known, &t, self.now()));
         let dropped = self.dropped(former.as_ref(), token);
         let new = license.as_ref().map(|license| self.brief(license));
-        let record = self.line(action, Outcome::Ok, reason, new, who);
+        let old = self.store.license().map(|license| self.brief(license));
+        let record = self.line(action, Outcome::Ok, reason, new.clone(), who);
         let change = Change { token, former: former.as_ref(), dropped: &dropped, record: &record };
         let done = self.backend.commit(&change);
         self.written(&done);
@@ -243,15 +251,16 @@ impl Held {
         self.entries.splice(0..0, former);
         self.entries.retain(|entry| !dropped.contains(&entry.id));
         self.judged.forget(&dropped);
-        self.former = self.judged.verified(&self.entries, &self.trust);
-        self.saw(license.as_ref().and_then(|license| license.claims().iat));
+        self.former = self.judged.all(&self.entries, &self.trust);
         let renewed = action == Action::Renew;
         let candidate = |license: License| Candidate::new(license.into(), self.means.render);
         let candidate = license.map(|license| candidate(license).by_renewal(renewed));
         self.store = Slot { candidate, ..Slot::default() };
         self.is_unread = false;
         self.revision += 1;
-        Ok(self.publish())
+        let snapshot = self.publish();
+        log_change(action, new.as_ref().or(old.as_ref()), who);
+        Ok(snapshot)
     }
 
     /// The token that one of `token` takes the place of, unless it is the same.
@@ -273,11 +282,7 @@ impl Held {
         let (again, others): (Vec<_>, Vec<_>) =
             entries.partition(|entry| Some(entry.token.as_str()) == token);
         let (now, trust, judged) = (self.means.clock.now(), &self.trust, &mut self.judged);
-        let end = |entry: &Entry| {
-            let license = judged.license(entry, trust)?;
-            let valid = Standing::of(Some(license), &trust.policy, now).is_active();
-            valid.then(|| license.claims().first_end())
-        };
+        let end = |entry: &Entry| judged.former(entry, trust)?.end(&trust.policy, now);
         let surplus = history::surplus(&others, self.means.history, end);
         again.into_iter().map(|entry| entry.id.clone()).chain(surplus).collect()
     }
@@ -316,10 +321,24 @@ impl Held {
         }
     }
 
-    /// Notes a moment that has certainly come.
+    /// Notes a moment that has certainly come. A token's `iat` is none: it may be ahead of every clock.
     pub(super) fn saw(&self, moment: Option<UnixTime>) {
         if let Some(moment) = moment {
             self.shared.newest_time.fetch_max(moment.as_secs(), Ordering::Relaxed);
+        }
+    }
+
+    /// Warns of a license that counts although its times cannot be right.
+    pub(super) fn look_at_times(&self, license: &License) {
+        let claims = license.claims();
+        if let Err(reason) = license::plausible(claims, self.now()) {
+            tracing::warn!(
+                event = "license.time-implausible",
+                license.id = claims.lid,
+                license.jti = claims.jti.as_deref().unwrap_or_default(),
+                %reason,
+                "a stored or mounted license has a time that cannot be right: it counts all the same, and any renewed one replaces it"
+            );
         }
     }
 
@@ -352,5 +371,33 @@ impl Held {
 
     pub(super) fn now(&self) -> UnixTime {
         self.means.clock.now()
+    }
+}
+
+/// Says who changed the stored license: to `license`, or by removing it.
+fn log_change(action: Action, license: Option<&Brief>, who: &By) {
+    let (id, jti) = license.map(|license| (&*license.lid, &*license.jti)).unwrap_or_default();
+    let By { actor, address, request_id } = who;
+    let address = address.map(tracing::field::display);
+    match action {
+        Action::Remove => tracing::info!(
+            event = "license.removed",
+            license.id = id,
+            license.jti = jti,
+            actor,
+            address,
+            request_id,
+            "the stored license was removed"
+        ),
+        Action::Install | Action::Renew | Action::Rollback | Action::File => tracing::info!(
+            event = "license.stored",
+            license.id = id,
+            license.jti = jti,
+            action = action.as_str(),
+            actor,
+            address,
+            request_id,
+            "a license was stored"
+        ),
     }
 }

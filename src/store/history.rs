@@ -10,17 +10,49 @@ use std::time::Duration;
 
 use super::backend::Entry;
 use crate::clock::UnixTime;
-use crate::license::{License, Token, verify};
+use crate::license::{Claims, Policy, Rejection, Standing, Status, Token, verify};
 
 use super::snapshot::Trust;
 
-/// A former license that still verifies.
+/// A former license.
 #[derive(Clone, Debug)]
 pub struct Former {
+    token: Token,
     /// What it says, whatever its standing.
-    pub license: Arc<License>,
+    pub claims: Claims,
+    /// Why it does not verify any more: its key is not trusted. What it says is then only what is shown.
+    pub unproven: Option<Rejection>,
     /// When it was replaced.
     pub replaced_at: UnixTime,
+}
+
+impl Former {
+    fn of(entry: &Entry, trust: &Trust) -> Option<Self> {
+        let token = Token::parse(&entry.token).ok()?;
+        let (claims, unproven) = match verify(&token, &trust.keys) {
+            Ok(license) => (license.claims().clone(), None),
+            Err(rejection) => (token.unproven_claims()?, Some(rejection)),
+        };
+        Some(Self { token, claims, unproven, replaced_at: entry.replaced_at })
+    }
+
+    /// The token it was read from.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Its status at `now`.
+    pub fn status(&self, policy: &Policy, now: UnixTime) -> Status {
+        match &self.unproven {
+            Some(_) => Status::Invalid,
+            None => Standing::of_claims(&self.claims, policy, now).status(),
+        }
+    }
+
+    /// When it ends, if it verifies and is valid at `now`.
+    pub(super) fn end(&self, policy: &Policy, now: UnixTime) -> Option<UnixTime> {
+        (self.status(policy, now) == Status::Valid).then(|| self.claims.first_end())
+    }
 }
 
 /// A new entry for `token`, after all those that have the ids `known`.
@@ -85,27 +117,22 @@ pub(super) fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, 
     (counting, left)
 }
 
-/// The licenses in entries, each verified once, so that the cost of a change does not depend on the length of the history.
+/// What entries hold, each verified once, so that the cost of a change does not depend on the length of the history.
 #[derive(Debug, Default)]
-pub(super) struct Judged(HashMap<String, Option<Arc<License>>>);
+pub(super) struct Judged(HashMap<String, Option<Arc<Former>>>);
 
 impl Judged {
-    /// The license in `entry`, whatever its standing, if it verifies.
-    pub(super) fn license(&mut self, entry: &Entry, trust: &Trust) -> Option<&Arc<License>> {
+    /// What `entry` holds. One by a key that is not trusted any more is remembered as such; `None`: it is no license.
+    pub(super) fn former(&mut self, entry: &Entry, trust: &Trust) -> Option<&Arc<Former>> {
         if !self.0.contains_key(&entry.id) {
-            let verified = Token::parse(&entry.token).and_then(|token| verify(&token, &trust.keys));
-            self.0.insert(entry.id.clone(), verified.ok().map(Arc::new));
+            self.0.insert(entry.id.clone(), Former::of(entry, trust).map(Arc::new));
         }
         self.0.get(&entry.id)?.as_ref()
     }
 
-    /// The licenses of those `entries` that verify.
-    pub(super) fn verified(&mut self, entries: &[Entry], trust: &Trust) -> Arc<[Former]> {
-        let former = |entry: &Entry| {
-            let license = self.license(entry, trust)?.clone();
-            Some(Former { license, replaced_at: entry.replaced_at })
-        };
-        entries.iter().filter_map(former).collect()
+    /// What `entries` hold, in their order. What is no license is left out.
+    pub(super) fn all(&mut self, entries: &[Entry], trust: &Trust) -> Arc<[Arc<Former>]> {
+        entries.iter().filter_map(|entry| self.former(entry, trust).cloned()).collect()
     }
 
     /// Forgets entries, by id, because they are gone or another entry may get the id.
@@ -117,6 +144,13 @@ impl Judged {
     pub(super) fn forget_all(&mut self) {
         self.0.clear();
     }
+}
+
+/// The former license called `jti`: the newest, and one that verifies before one that does not.
+pub(super) fn called<'a>(all: &'a [Arc<Former>], jti: &str) -> Option<&'a Former> {
+    let named = || all.iter().filter(|former| former.claims.jti.as_deref() == Some(jti));
+    let verified = named().find(|former| former.unproven.is_none());
+    verified.or_else(|| named().next()).map(|former| &**former)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Stor
     let mut held = Held::new(backend, means, faults.is_empty());
     let fetched_keys = held.fetched_keys(&mut faults);
     held.load(&mut faults);
-    let offering = file.map(|offered| held.offer(offered));
+    let offering = file.map(|offered| held.offer_at_start(offered));
     let reader = Reader(held.shared.clone());
     let control = held.means.control.clone();
     let writer = Writer::new(held, control);
@@ -133,7 +133,7 @@ impl Held {
             history::sifted(newest_first(history), self.stored().map(Token::as_str));
         self.backend.clear(&left);
         self.entries = entries;
-        self.former = self.judged.verified(&self.entries, &self.trust);
+        self.former = self.judged.all(&self.entries, &self.trust);
         // What is stored is not known, when it could not be read.
         if let Some((action, promised)) = audited.filter(|_| !is_unread) {
             self.reconcile(action, promised, token.is_some(), faults);
@@ -156,7 +156,7 @@ impl Held {
         let verified = token.clone().and_then(|token| verify(&token, &self.trust.keys));
         match verified {
             Ok(license) => {
-                self.saw(license.claims().iat);
+                self.look_at_times(&license);
                 let candidate = Candidate::new(license.into(), self.means.render);
                 self.store.candidate = Some(candidate);
             }
@@ -175,7 +175,7 @@ impl Held {
         let token = copy.and_then(|content| Token::from_file(content).ok());
         let verified = token.and_then(|token| verify(&token, &self.trust.keys).ok());
         if let Some(license) = verified {
-            self.saw(license.claims().iat);
+            self.look_at_times(&license);
             self.store.candidate = Some(Candidate::new(license.into(), self.means.render));
         }
     }

@@ -13,7 +13,7 @@ use super::backend::{Document, Entry, Kept};
 use super::error::{Fault, Offering};
 use super::held::{By, Held, Slot};
 use super::snapshot::{Candidate, Vouched};
-use crate::license::{Keys, License, Standing, Token, verify};
+use crate::license::{Keys, License, Rejection, Standing, Token, plausible, verify};
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// The content of `license.file`, or why there is none.
@@ -31,6 +31,15 @@ pub struct Rekeyed {
 impl Held {
     /// Takes the content of `license.file`. What is bad changes nothing, for what waits neither.
     pub(super) fn offer(&mut self, offered: Offered) -> Offering {
+        self.take_content(offered, true)
+    }
+
+    /// Takes the content that `license.file` has at the start: a license counts there whatever the clock says.
+    pub(super) fn offer_at_start(&mut self, content: Offered) -> Offering {
+        self.take_content(content, false)
+    }
+
+    fn take_content(&mut self, offered: Offered, is_new: bool) -> Offering {
         let token = match offered.map(|content| Token::from_file(&content)) {
             Err(error) => {
                 // A file that is still to come changes nothing.
@@ -49,7 +58,7 @@ impl Held {
             (self.file.waiting, self.file.unproven) = (None, None);
             return Offering::Same;
         }
-        match verify(&token, &self.trust.keys) {
+        match self.verify_file(&token, is_new) {
             Ok(license) => {
                 self.file.unproven = None;
                 let offering = self.take_file(Arc::new(license));
@@ -61,7 +70,7 @@ impl Held {
             }
             Err(rejection) if rejection.is_about_keys() => {
                 self.want_key(&rejection);
-                self.file.unproven = Some(token);
+                (self.file.unproven, self.file.was_offered) = (Some(token), is_new);
                 self.refuse_file(rejection.code());
                 Offering::Unproven(rejection)
             }
@@ -70,6 +79,17 @@ impl Held {
                 Offering::Refused(rejection)
             }
         }
+    }
+
+    /// Verifies a token of `license.file`; one that came while the gate runs also has to have times that can be right.
+    fn verify_file(&self, token: &Token, is_new: bool) -> Result<License, Rejection> {
+        let license = verify(token, &self.trust.keys)?;
+        if is_new {
+            plausible(license.claims(), self.now())?;
+        } else {
+            self.look_at_times(&license);
+        }
+        Ok(license)
     }
 
     /// Takes what waits, when its time has come or the better one's has passed: whether it did.
@@ -88,7 +108,6 @@ impl Held {
             self.file.waiting = Some(license);
             return Offering::Waits(reason);
         }
-        self.saw(license.claims().iat);
         self.note_taken(&license);
         let candidate = Candidate::new(license, self.means.render);
         self.file = Slot { candidate: Some(candidate), ..Slot::default() };
@@ -128,7 +147,7 @@ impl Held {
         self.prove_revocations();
         self.copy_down();
         self.judged.forget_all();
-        self.former = self.judged.verified(&self.entries, &self.trust);
+        self.former = self.judged.all(&self.entries, &self.trust);
         self.publish();
         done
     }
@@ -137,6 +156,7 @@ impl Held {
         let Some(token) = self.store.unproven.take() else { return };
         match verify(&token, &self.trust.keys) {
             Ok(license) => {
+                self.look_at_times(&license);
                 done.proven.push(license.claims().lid.clone());
                 let candidate = Candidate::new(license.into(), self.means.render);
                 self.store = Slot { candidate: Some(candidate), ..Slot::default() };
@@ -148,7 +168,7 @@ impl Held {
 
     fn prove_file(&mut self, done: &mut Rekeyed) {
         let Some(token) = self.file.unproven.take() else { return };
-        match verify(&token, &self.trust.keys) {
+        match self.verify_file(&token, self.file.was_offered) {
             Ok(license) => {
                 let lid = license.claims().lid.clone();
                 if matches!(self.take_file(Arc::new(license)), Offering::Taken) {
@@ -157,7 +177,14 @@ impl Held {
             }
             // Told when it came.
             Err(rejection) if rejection.is_about_keys() => self.file.unproven = Some(token),
-            Err(rejection) => self.refuse_file(rejection.code()),
+            Err(rejection) => {
+                tracing::warn!(
+                    event = "license.file-refused",
+                    reason = %rejection,
+                    "the token of license.file verifies with the keys there are now and is not accepted; the former one, if any, stays"
+                );
+                self.refuse_file(rejection.code());
+            }
         }
     }
 
@@ -196,7 +223,7 @@ impl Held {
                 self.judged.forget_all();
             }
         }
-        self.former = self.judged.verified(&self.entries, &self.trust);
+        self.former = self.judged.all(&self.entries, &self.trust);
     }
 
     fn adopt_token(&mut self, content: Option<&[u8]>, faults: &mut Vec<Fault>) {
@@ -217,7 +244,7 @@ impl Held {
         }
         match token.map(|token| (verify(&token, &self.trust.keys), token)) {
             Ok((Ok(license), _)) => {
-                self.saw(license.claims().iat);
+                self.look_at_times(&license);
                 let candidate = Candidate::new(license.into(), self.means.render);
                 self.store = Slot { candidate: Some(candidate), ..Slot::default() };
                 self.revision += 1;

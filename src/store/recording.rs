@@ -14,7 +14,7 @@ use super::backend::{Brief, Document, Record};
 use super::error::Fault;
 use super::held::{By, Held};
 use crate::clock::UnixTime;
-use crate::license::{License, Standing};
+use crate::license::{Claims, License, Standing, Status};
 use crate::random;
 use crate::telemetry::metrics::{Action, Outcome};
 
@@ -244,12 +244,17 @@ impl Held {
 
     /// `license` in a few words.
     pub(super) fn brief(&self, license: &License) -> Brief {
-        let claims = license.claims();
         let standing = Standing::of(Some(license), &self.trust.policy, self.now());
-        Brief {
+        Brief::of(license.claims(), standing.status())
+    }
+}
+
+impl Brief {
+    pub(super) fn of(claims: &Claims, status: Status) -> Self {
+        Self {
             jti: claims.jti.clone().unwrap_or_default(),
             lid: claims.lid.clone(),
-            status: standing.status().code(),
+            status: status.code(),
         }
     }
 }

@@ -215,7 +215,6 @@ impl Held {
     fn count_revoked(&mut self, list: Revocations) {
         let policy = Policy { revoked: list.revoked().clone(), ..(*self.trust.policy).clone() };
         self.trust = Trust { policy: policy.into(), ..self.trust.clone() };
-        self.saw(list.issued_at());
         self.lists.counts = Some(list);
     }
 }

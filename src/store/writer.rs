@@ -17,8 +17,8 @@ use crate::clock::UnixTime;
 use crate::license::{Keys, Token};
 use crate::telemetry::metrics::{Action, Outcome};
 
-/// Clocks of the issuer and of this machine may differ by so much.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+/// A clock may be corrected by so much, and clocks of several machines may differ by it.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 /// How often what could not be written is tried again.
 const KEEP_UP: Duration = Duration::from_secs(2);
 
@@ -132,7 +132,7 @@ impl Writer {
         UnixTime::from_secs(self.shared.newest_time.load(Ordering::Relaxed))
     }
 
-    /// Whether `now`, and a minute of grace, is before a moment that has come already: the clock went backwards.
+    /// Whether `now`, and an hour of tolerance, is before a moment that has come already: the clock went backwards.
     pub fn is_behind(&self, now: UnixTime) -> bool {
         now.saturating_add(CLOCK_TOLERANCE) < self.newest_time()
     }

@@ -15,6 +15,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// For a new connection to stand, TLS included. Default 5 s.
     pub connect_timeout: Duration,
+    /// Between two writes that the dashboard accepts. Default 60 s.
+    pub send_timeout: Duration,
     /// Between the end of a request and the head of its answer; zero, the default: no limit.
     pub response_header_timeout: Duration,
     /// A pooled connection unused for so long is closed. Default 30 s.
@@ -30,6 +32,7 @@ impl Default for Config {
             http2: false,
             tls: TlsConfig::default(),
             connect_timeout: Duration::from_secs(5),
+            send_timeout: Duration::from_secs(60),
             response_header_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(30),
             retries: 1,
@@ -56,6 +59,9 @@ pub enum Origin {
     },
     /// `unix:/path`, without TLS.
     Unix(PathBuf),
+    /// A test's own, in memory.
+    #[cfg(test)]
+    Memory,
 }
 
 impl fmt::Display for Origin {
@@ -67,6 +73,8 @@ impl fmt::Display for Origin {
             }
             Self::Http { host, port } | Self::Https { host, port } => write!(out, "{host}:{port}"),
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            #[cfg(test)]
+            Self::Memory => write!(out, "memory"),
         }
     }
 }

@@ -10,7 +10,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{Config, Error, Origin, Stream, Tls, TlsFault};
 use crate::dial::dial;
-use crate::socket::Socket;
+use crate::socket::{Kind, Socket};
+use crate::sweep::Sweep;
 
 /// A Unix socket whose backlog is full says so at once, where TCP would wait: a pause before the next try.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
@@ -29,10 +30,12 @@ pub(super) async fn connect(
     config: &Config,
     tls: Option<&Tls>,
     wanted: Protocol,
+    sweep: &Sweep,
 ) -> Result<(Stream, Protocol), Error> {
     let (origin, limit) = (&config.origin, config.connect_timeout);
     let late = || Error::ConnectTimeout { origin: origin.to_string() };
-    let connected = timeout(limit, secured(origin, tls, wanted)).await;
+    let socket = |kind| Socket::new(kind, sweep, config.send_timeout);
+    let connected = timeout(limit, secured(origin, tls, wanted, socket)).await;
     connected.unwrap_or_else(|_| Err(late()))
 }
 
@@ -40,15 +43,16 @@ async fn secured(
     origin: &Origin,
     tls: Option<&Tls>,
     wanted: Protocol,
+    socket: impl FnOnce(Kind) -> Socket,
 ) -> Result<(Stream, Protocol), Error> {
-    let (host, port) = match origin {
-        Origin::Unix(path) => {
-            let stream = opened(origin, unix(path)).await?;
-            return Ok((Stream::Plain(Socket::Unix(stream)), wanted));
+    let socket = socket(match origin {
+        Origin::Unix(path) => opened(origin, unix(path)).await?.into(),
+        Origin::Http { host, port } | Origin::Https { host, port } => {
+            opened(origin, dial(host, *port)).await?.into()
         }
-        Origin::Http { host, port } | Origin::Https { host, port } => (host, *port),
-    };
-    let socket = Socket::Tcp(opened(origin, dial(host, port)).await?);
+        #[cfg(test)]
+        Origin::Memory => crate::socket::memory::dial().into(),
+    });
     let Some(tls) = tls else { return Ok((Stream::Plain(socket), wanted)) };
     let handshake = tls.connector(wanted == Protocol::Http2).connect(tls.name(), socket);
     let stream = handshake.await.map_err(|source| Error::Tls {

@@ -26,7 +26,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 
 use crate::codec::{self, Lines};
-use crate::sweep::Sweep;
+use crate::sweep::{Deadline, Sweep};
 use connect::Protocol;
 use http1::{Connection, Exchange};
 use http2::{Again, Links, Taken};
@@ -64,6 +64,9 @@ pub enum Error {
         /// What was wrong.
         source: io::Error,
     },
+    /// `timeouts.send` passed while part of the request waited for the upstream to accept it.
+    #[error("the upstream accepted no part of the request in time")]
+    SendTimeout,
     /// `upstream.response_header_timeout` passed.
     #[error("the upstream did not answer in time")]
     HeaderTimeout,
@@ -180,6 +183,20 @@ pub enum AnswerBody<B> {
     Http1(http1::AnswerBody<B>),
     /// On a stream among others.
     Http2(http2::AnswerBody<B>),
+}
+
+impl<B: Upload> AnswerBody<B> {
+    /// Moves the request on while the answer waits for room, and after it has ended. Ready when the request is out, or the
+    /// dashboard takes no more of it.
+    ///
+    /// # Errors
+    /// When the answer cannot end well any more.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match self {
+            Self::Http1(body) => body.poll_upload(cx),
+            Self::Http2(body) => body.poll_upload(cx),
+        }
+    }
 }
 
 impl<B: Upload> Body for AnswerBody<B> {
@@ -360,9 +377,13 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Box<Connection>, Error> {
-        let Inner { config, tls, .. } = &*self.0;
-        let (stream, _) = connect::connect(config, tls.as_deref(), Protocol::Http1).await?;
+        let Inner { config, tls, sweep, .. } = &*self.0;
+        let (stream, _) = connect::connect(config, tls.as_deref(), Protocol::Http1, sweep).await?;
         Ok(Box::new(Connection::new(stream)))
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.0.sweep.deadline()
     }
 
     /// Takes a connection back that is ready for the next request.

@@ -109,6 +109,13 @@ impl Cluster {
         run(self.control("stop").args(["--mode", mode, "--wait"]));
     }
 
+    /// Restarts it as a standby, which answers and takes no changes.
+    pub(crate) fn restart_as_standby(&self) {
+        self.down(Stop::Fast);
+        fs::write(self.data().join("standby.signal"), "").unwrap();
+        self.up();
+    }
+
     /// Makes every process of it hang until the pause is dropped.
     pub(crate) fn pause(&self) -> Pause {
         let pid = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();

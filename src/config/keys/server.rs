@@ -73,6 +73,15 @@ pub(super) const KEYS: &[Key] = &[
         |c| show::duration(c.downstream.timeouts.request_body),
     ),
     key(
+        "timeouts.send",
+        |c, v| {
+            set(&mut c.downstream.timeouts.send, deadline(v))?;
+            c.upstream.send_timeout = c.downstream.timeouts.send;
+            Ok(())
+        },
+        |c| show::duration(c.downstream.timeouts.send),
+    ),
+    key(
         "timeouts.idle",
         |c, v| set(&mut c.downstream.timeouts.idle, deadline(v)),
         |c| show::duration(c.downstream.timeouts.idle),

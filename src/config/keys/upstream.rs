@@ -65,5 +65,7 @@ fn shown(origin: &Origin) -> String {
         Origin::Http { .. } => format!("http://{origin}"),
         Origin::Https { .. } => format!("https://{origin}"),
         Origin::Unix(_) => origin.to_string(),
+        #[cfg(test)]
+        Origin::Memory => origin.to_string(),
     }
 }

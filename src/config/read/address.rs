@@ -11,7 +11,7 @@ use super::text;
 use crate::config::fault::Fault;
 use crate::config::value::Value;
 use crate::downstream::{Listen, Place, Scheme};
-use crate::license::{RevocationList, RootUrl};
+use crate::license::{RevocationList, RootUrl, ascii_host};
 use crate::upstream::Origin;
 
 /// The longest path of a Unix socket: `sun_path` holds 108 bytes with the NUL behind it (unix(7)).
@@ -115,6 +115,9 @@ pub(in crate::config) fn optional_server_name(value: &Value) -> Result<Option<St
 }
 
 fn server_name(value: &Value, name: &str) -> Result<(), Fault> {
+    if !name.is_ascii() {
+        return Err(not_ascii(value, name));
+    }
     let known = ServerName::try_from(name).map(drop);
     known.map_err(|_| value.fault(format!("{name:?} is neither a host name nor an address")))
 }
@@ -167,6 +170,9 @@ fn url(value: &Value) -> Result<Uri, Fault> {
     if text.contains('#') {
         return Err(value.fault("takes no fragment (\"#\")"));
     }
+    if let Some(host) = foreign_host(text) {
+        return Err(not_ascii(value, host));
+    }
     let uri: Uri = text
         .parse()
         .map_err(|error: http::uri::InvalidUri| value.fault(example).caused_by(error))?;
@@ -183,6 +189,21 @@ fn url(value: &Value) -> Result<Uri, Fault> {
         }
         _ => Ok(uri),
     }
+}
+
+/// The host of a URL, if it has letters beyond ASCII.
+fn foreign_host(url: &str) -> Option<&str> {
+    let rest = url.split_once("://")?.1;
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default();
+    Some(host).filter(|host| !host.is_ascii())
+}
+
+fn not_ascii(value: &Value, host: &str) -> Fault {
+    let ascii = ascii_host(host);
+    let ascii = ascii.as_deref().unwrap_or("its form that begins with xn--");
+    value.fault(format!("takes a host in ASCII: write {ascii}"))
 }
 
 fn is_host(host: &str) -> bool {
@@ -328,6 +349,21 @@ mod tests {
         assert_eq!(optional_server_name(&written("")).expect("none"), None);
         for text in ["a b", "a:1", "https://a", "-", "[::1]"] {
             assert!(optional_server_name(&written(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_beyond_ascii_is_answered_with_what_to_write() {
+        let said = [
+            root_url(&written("https://müller.example/")).expect_err("refused").to_string(),
+            optional_url(&written("https://müller.example:8443/x"))
+                .expect_err("refused")
+                .to_string(),
+            origin(&written("http://müller.example")).expect_err("refused").to_string(),
+            optional_server_name(&written("müller.example")).expect_err("refused").to_string(),
+        ];
+        for said in said {
+            assert!(said.ends_with("write xn--mller-kva.example"), "{said}");
         }
     }
 

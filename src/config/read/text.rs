@@ -110,10 +110,10 @@ pub(in crate::config) fn cookie(value: &Value) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-/// One of a few words, each with its meaning.
+/// One of a few words in any case, each with its meaning.
 pub(in crate::config) fn one_of<T: Copy>(value: &Value, known: &[(&str, T)]) -> Result<T, Fault> {
     let text = value.text()?;
-    let found = known.iter().find(|(word, _)| *word == text);
+    let found = known.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
     found.map(|(_, meaning)| *meaning).ok_or_else(|| {
         let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
         value.fault(format!("{text:?} is none of {}", words.join(", ")))

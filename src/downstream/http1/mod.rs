@@ -25,7 +25,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{Request, Response};
-use http_body::Body;
 use http_body_util::Empty;
 use tokio::io::AsyncWrite;
 
@@ -38,6 +37,7 @@ use super::stream::Stream;
 use super::{AnswerBody, Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Lines, Output};
 use crate::shutdown::Phase;
+use crate::socket::HANG_UP_CHECK;
 use answer::{Asked, Plan};
 use wire::{Arrived, Writer};
 
@@ -67,6 +67,7 @@ pub(super) async fn serve<S: Service>(
         output: Output::default(),
         in_head: false,
         may_send: false,
+        in_doubt: false,
         request: head::blank(),
         lines: None,
         peer,
@@ -137,6 +138,8 @@ struct Connection<'a, S> {
     in_head: bool,
     /// The client has been answered, and may not know yet that it was for the last time.
     may_send: bool,
+    /// The client waited for `100 Continue` when its answer began: whether it sends its body, nobody knows.
+    in_doubt: bool,
     /// The request that has arrived, until it is called.
     request: Parts,
     lines: Option<Lines>,
@@ -225,7 +228,23 @@ impl<S: Service> Connection<'_, S> {
         if let Poll::Ready(response) = call.poll(cx) {
             return Poll::Ready(Some(response));
         }
-        self.wire.poll_gone(&self.shared.scratch, cx).map(|()| None)
+        self.poll_gone(false, cx).map(|()| None)
+    }
+
+    /// Ready when the client has gone. While nothing is read from it, because what it sent or is sent finds no room
+    /// (`blocked`), it is looked at for a reset now and then.
+    fn poll_gone(&self, blocked: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wire.poll_gone(&self.shared.scratch, cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !blocked && self.wire.is_read() {
+            return Poll::Pending;
+        }
+        if self.wire.has_hung_up() {
+            return Poll::Ready(());
+        }
+        self.peer.deadline().repeat(HANG_UP_CHECK, cx);
+        Poll::Pending
     }
 
     /// Writes an answer that was written before into the output.
@@ -243,8 +262,8 @@ impl<S: Service> Connection<'_, S> {
     /// Whether the connection may go on is known now, and the date.
     fn begin_answer(&mut self, asked: &mut Asked) -> ImfDate {
         // A client that was never told to go on may send its body or not: nobody could tell what comes next.
-        let in_doubt = self.wire.answer_begins();
-        asked.keep_alive &= !in_doubt && self.shared.drain.phase() < Phase::Draining;
+        self.in_doubt = self.wire.answer_begins();
+        asked.keep_alive &= !self.in_doubt && self.shared.drain.phase() < Phase::Draining;
         self.output.lend(&self.shared.spare);
         self.shared.date.now(self.peer.sweep())
     }
@@ -267,31 +286,57 @@ impl<S: Service> Connection<'_, S> {
 
     async fn send<B>(&mut self, encoder: &mut Encoder<B>) -> Sent
     where
-        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+        B: AnswerBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
     {
-        poll_fn(|cx| self.poll_send(encoder, cx)).await
+        match poll_fn(|cx| self.poll_send(encoder, cx)).await {
+            Sent::Whole if !self.in_doubt => {
+                self.wire.answer_ends();
+                poll_fn(|cx| self.poll_upload(encoder.body_mut(), cx)).await
+            }
+            sent => sent,
+        }
+    }
+
+    /// The answer is out, and the dashboard may still want the rest of the request.
+    fn poll_upload<B: AnswerBody>(&self, body: &mut B, cx: &mut Context<'_>) -> Poll<Sent> {
+        if self.shared.drain.phase() == Phase::Cut {
+            return Poll::Ready(Sent::Gone);
+        }
+        match body.poll_upload(cx) {
+            // Whatever became of the request, its answer is whole.
+            Poll::Ready(_) => Poll::Ready(Sent::Whole),
+            Poll::Pending => self.poll_gone(false, cx).map(|()| Sent::Gone),
+        }
     }
 
     fn poll_send<B>(&mut self, encoder: &mut Encoder<B>, cx: &mut Context<'_>) -> Poll<Sent>
     where
-        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+        B: AnswerBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
     {
         if self.shared.drain.phase() == Phase::Cut {
             return Poll::Ready(Sent::Cut);
         }
         match encoder.poll_send(&mut self.output, &mut Writer(&self.wire), cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Sent::Whole),
-            Poll::Ready(Err(Failed::Body(error))) => {
-                let error = error.into();
-                tracing::debug!(client.address = %self.peer.address, %error, "an answer broke off");
-                Poll::Ready(Sent::Cut)
-            }
+            Poll::Ready(Err(Failed::Body(error))) => Poll::Ready(self.cut(error)),
             Poll::Ready(Err(Failed::Write(error))) => {
                 tracing::debug!(client.address = %self.peer.address, %error, "the client left");
                 Poll::Ready(Sent::Gone)
             }
-            Poll::Pending => self.wire.poll_gone(&self.shared.scratch, cx).map(|()| Sent::Gone),
+            Poll::Pending => {
+                let blocked = encoder.is_blocked(&self.output);
+                if blocked && let Poll::Ready(Err(error)) = encoder.body_mut().poll_upload(cx) {
+                    return Poll::Ready(self.cut(error));
+                }
+                self.poll_gone(blocked, cx).map(|()| Sent::Gone)
+            }
         }
+    }
+
+    fn cut(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Sent {
+        let error = error.into();
+        tracing::debug!(client.address = %self.peer.address, %error, "a response was cut");
+        Sent::Cut
     }
 
     /// Whether the connection stands right behind the request that was answered; what little is left of it is read.

@@ -18,6 +18,7 @@ use crate::downstream::Limits;
 use crate::downstream::refuse::Refused;
 use crate::downstream::request_body::BodyError;
 use crate::downstream::stream::Stream;
+use crate::socket::HangUp;
 
 /// Bytes kept that a client sent ahead of the answer it waits for.
 const MAX_EARLY_BYTES: usize = 16 * 1024;
@@ -36,6 +37,8 @@ pub(in crate::downstream) struct Wire {
     owes_continue: Cell<bool>,
     /// The rest of an interim answer; goes out before anything else does.
     interim: Cell<&'static [u8]>,
+    /// The answer to the request under way is out.
+    answered: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -71,6 +74,7 @@ impl Wire {
             }),
             owes_continue: Cell::new(false),
             interim: Cell::new(&[]),
+            answered: Cell::new(false),
         }
     }
 
@@ -130,11 +134,22 @@ impl Wire {
     pub(super) fn begin(&self, decoder: Decoder, owes_continue: bool) {
         self.reading.borrow_mut().decoder = decoder;
         self.owes_continue.set(owes_continue);
+        self.answered.set(false);
     }
 
     /// The final answer begins: the client need not wait for another. Whether it still did, with a body to send.
     pub(super) fn answer_begins(&self) -> bool {
         self.owes_continue.replace(false) && !self.has_whole_request()
+    }
+
+    /// The answer is out.
+    pub(super) fn answer_ends(&self) {
+        self.answered.set(true);
+    }
+
+    /// Whether it is.
+    pub(in crate::downstream) fn is_answered(&self) -> bool {
+        self.answered.get()
     }
 
     /// What comes from here on has no meaning.
@@ -242,6 +257,16 @@ impl Wire {
         Poll::Pending
     }
 
+    /// Whether what the client sends is read while its request is in flight.
+    pub(super) fn is_read(&self) -> bool {
+        self.has_whole_request() && self.reading.borrow().input.len() < MAX_EARLY_BYTES
+    }
+
+    /// Whether the client has reset the connection.
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.stream.borrow().has_hung_up()
+    }
+
     /// Whether closing the socket does it: nothing is unread that would make a reset of it, and TLS has nothing to say.
     pub(super) fn ends_by_itself(&self) -> bool {
         self.has_whole_request() && self.is_quiet() && self.stream.borrow().is_plain()
@@ -249,7 +274,7 @@ impl Wire {
 
     /// Ends the connection with a reset, so that nobody takes a cut answer for a whole one.
     pub(super) fn reset(&self) {
-        self.stream.borrow().reset();
+        self.stream.borrow().socket().reset_on_drop();
     }
 
     fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,6 +4,7 @@
 //! `limits.max_header_bytes`; `limits.h2_max_concurrent_streams`. What a client floods with (resets, settings, empty frames)
 //! the codec cuts.
 
+mod incoming;
 mod stream;
 mod streams;
 mod tunnel;
@@ -26,6 +27,7 @@ use crate::http2::{Io, Pulse, Rhythm};
 use crate::shutdown::Phase;
 use streams::Streams;
 
+pub(super) use incoming::Incoming;
 pub use tunnel::{Handover, StreamIo};
 
 /// How long an HTTP/2 client may take to leave after GOAWAY when it was idle anyway.
@@ -36,6 +38,14 @@ const PREFACE_AND_SETTINGS: u64 = 24 + 9;
 
 /// A turn of a connection ends after so many rounds, for other connections want one too.
 const MAX_ROUNDS: usize = 8;
+
+/// What is known of a stream that was reset is kept for late frames: a client may have sent trailers before it heard of the
+/// reset, and they would end the connection. So many streams, for so long.
+const RESET_STREAMS_KEPT: usize = 1024;
+const RESET_STREAM_KEPT: Duration = Duration::from_secs(60);
+
+/// A PING, or the answer to one (RFC 9113 section 6.7).
+const PING_BYTES: u64 = 9 + 8;
 
 /// How long the last bytes may take to go out.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -88,6 +98,8 @@ async fn shake_hands<S>(
         .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(Some(256))
+        .max_concurrent_reset_streams(RESET_STREAMS_KEPT)
+        .reset_stream_duration(RESET_STREAM_KEPT)
         .handshake::<_, Bytes>(io.clone());
     let mut handshake = pin!(handshake);
     poll_fn(|cx| {
@@ -162,6 +174,9 @@ async fn drive<S: Service>(
             streams.release();
         }
         streams.end_turn();
+        if let Some(pulse) = &mut pulse {
+            pulse.hear(io.heard());
+        }
         traffic.tell(io, peer, leaving);
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -184,8 +199,8 @@ impl Traffic {
         if std::mem::replace(&mut self.heard, heard) != heard {
             peer.heard(heard < PREFACE_AND_SETTINGS);
         }
-        if std::mem::replace(&mut self.told, told) != told {
-            // Who reads slowly is not gone.
+        if told - std::mem::replace(&mut self.told, told) > PING_BYTES {
+            // A client that reads slowly is not gone. One that only answers PINGs, or sends them, is idle.
             if peer.is_idle() && heard >= PREFACE_AND_SETTINGS {
                 peer.deadline().set(if leaving { GOAWAY_GRACE } else { peer.timeouts().idle });
             }

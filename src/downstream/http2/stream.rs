@@ -11,13 +11,13 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Body;
 
-use super::super::Service;
 use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
 use super::super::refuse::Refused;
 use super::super::request_body::RequestBody;
+use super::super::{AnswerBody, Service};
+use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
 
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
@@ -48,23 +48,18 @@ async fn serve<S: Service>(
     let (mut parts, incoming) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     if count(&parts.headers) > shared.limits.max_headers {
-        let refusal = shared.service.refuse(Refused::ManyFields, parts.method, peer);
-        return answer(refusal, is_head, &date, respond).await;
+        let incoming = Incoming::new(&parts, incoming);
+        let refusal = shared.service.refuse(Refused::ManyFields, parts.method, peer.clone());
+        return answer(refusal, is_head, &date, respond, &incoming, &peer).await;
     }
-    let (body, websocket) = match asks_for_websocket(&parts) {
-        true => {
-            // From here on it is any request; what it asks for beyond that is the body's to tell.
-            parts.method = Method::GET;
-            let handover = Handover::default();
-            (RequestBody::tunnel(handover.clone(), peer.clone()), Some((handover, incoming)))
-        }
-        false => (RequestBody::http2(incoming, peer.clone()), None),
-    };
-    let answered = shared.service.call(Request::from_parts(parts, body), peer);
-    let Some(response) = unless_reset(&mut respond, answered).await else { return };
-    match websocket {
-        None => answer(response, is_head, &date, respond).await,
-        Some((handover, incoming)) => match handover.taken() {
+    if asks_for_websocket(&parts) {
+        // From here on it is any request; what it asks for beyond that is the body's to tell.
+        parts.method = Method::GET;
+        let handover = Handover::default();
+        let body = RequestBody::tunnel(handover.clone(), peer.clone());
+        let answered = shared.service.call(Request::from_parts(parts, body), peer.clone());
+        let Some(response) = unless_reset(&mut respond, answered, None).await else { return };
+        return match handover.taken() {
             Some(takeover) => {
                 let (mut head, _) = split(response, &date);
                 head.headers_mut().remove(CONTENT_LENGTH);
@@ -72,9 +67,18 @@ async fn serve<S: Service>(
                     tunnel::hand_over(takeover, incoming, outgoing).await;
                 }
             }
-            None => answer(no_tunnel(response), is_head, &date, respond).await,
-        },
+            None => {
+                let incoming = Incoming::new(&Request::new(()).into_parts().0, incoming);
+                answer(no_tunnel(response), is_head, &date, respond, &incoming, &peer).await;
+            }
+        };
     }
+    let incoming = Rc::new(Incoming::new(&parts, incoming));
+    let body = RequestBody::http2(incoming.clone(), peer.clone());
+    let answered = shared.service.call(Request::from_parts(parts, body), peer.clone());
+    let answered = unless_reset(&mut respond, answered, Some(&incoming)).await;
+    let Some(response) = answered else { return };
+    answer(response, is_head, &date, respond, &incoming, &peer).await;
 }
 
 /// Fields as the limit counts them: one Cookie that came in many crumbs is one (RFC 9113 section 8.2.3).
@@ -98,26 +102,38 @@ fn no_tunnel<B>(mut response: Response<B>) -> Response<B> {
     response
 }
 
-/// What `answered` comes to, unless the client resets the stream first.
+/// What `answered` comes to, unless the client resets the stream first. Sends `100 Continue` when the body is waited for.
 async fn unless_reset<T>(
     respond: &mut SendResponse<Bytes>,
     answered: impl Future<Output = T>,
+    incoming: Option<&Incoming>,
 ) -> Option<T> {
     let mut answered = pin!(answered);
     poll_fn(|cx| match answered.as_mut().poll(cx) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        Poll::Pending => {
+            if incoming.is_some_and(Incoming::takes_continue) {
+                let mut interim = Response::new(());
+                *interim.status_mut() = StatusCode::CONTINUE;
+                // A stream that takes it no more is reset, which the next line sees.
+                drop(respond.send_informational(interim));
+            }
+            respond.poll_reset(cx).map(|_| None)
+        }
     })
     .await
 }
 
+/// Sends `response`; then what is left of its request goes where it is wanted, or is read for a moment.
 async fn answer<B>(
     response: Response<B>,
     is_head: bool,
     date: &[u8],
     mut respond: SendResponse<Bytes>,
+    incoming: &Incoming,
+    peer: &Peer,
 ) where
-    B: Body<Data = Bytes> + Unpin,
+    B: AnswerBody<Data = Bytes> + Unpin,
 {
     let (mut head, body) = split(response, date);
     let bodiless = is_head
@@ -129,11 +145,18 @@ async fn answer<B>(
     if !bodiless && let Some(length) = body.size_hint().exact() {
         head.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
-    if let Ok(outgoing) = respond.send_response(head, bodiless)
-        && !bodiless
-    {
-        Answering { body, piece: Bytes::new(), outgoing }.await;
+    let in_doubt = incoming.is_in_doubt();
+    let Ok(outgoing) = respond.send_response(head, bodiless) else { return };
+    let mut answering = Answering { body, piece: Bytes::new(), outgoing };
+    if !bodiless && !poll_fn(|cx| answering.poll_send(cx)).await {
+        return;
     }
+    if !in_doubt {
+        incoming.answer_ends();
+        // Whatever becomes of the request, its answer is whole.
+        drop(poll_fn(|cx| answering.body.poll_upload(cx)).await);
+    }
+    incoming.linger(peer.sweep()).await;
 }
 
 /// The answer's head as HTTP/2 has it: no field that describes a connection (RFC 9113 section 8.2.2), and a date.
@@ -163,7 +186,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// An answer's body on its way out. Ready when all of it is the codec's, or nobody wants it.
+/// An answer's body on its way out.
 struct Answering<B> {
     body: B,
     /// Taken from the body, not yet by the codec.
@@ -171,45 +194,40 @@ struct Answering<B> {
     outgoing: SendStream<Bytes>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Future for Answering<B> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let this = self.get_mut();
+impl<B: AnswerBody<Data = Bytes> + Unpin> Answering<B> {
+    /// Sends all of it; false when it broke off, or the client wants no more of it.
+    fn poll_send(&mut self, cx: &mut TaskContext<'_>) -> Poll<bool> {
         loop {
-            if !this.piece.is_empty() {
-                match ready!(this.poll_send(cx)) {
-                    Some(false) => continue,
-                    Some(true) | None => return Poll::Ready(()),
+            if !self.piece.is_empty() {
+                match self.poll_piece(cx) {
+                    Poll::Ready(Some(false)) => continue,
+                    Poll::Ready(Some(true)) => return Poll::Ready(true),
+                    Poll::Ready(None) => return Poll::Ready(false),
+                    Poll::Pending => return self.poll_blocked(cx),
                 }
             }
-            match Pin::new(&mut this.body).poll_frame(cx) {
+            match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => this.piece = data,
+                    Ok(data) => self.piece = data,
                     Err(frame) => {
-                        // A stream that is reset meanwhile has nobody to tell.
                         let trailers = frame.into_trailers().unwrap_or_default();
-                        drop(this.outgoing.send_trailers(trailers));
-                        return Poll::Ready(());
+                        return Poll::Ready(self.outgoing.send_trailers(trailers).is_ok());
                     }
                 },
                 Poll::Ready(Some(Err(_))) => {
-                    this.outgoing.send_reset(Reason::INTERNAL_ERROR);
-                    return Poll::Ready(());
+                    self.outgoing.send_reset(Reason::INTERNAL_ERROR);
+                    return Poll::Ready(false);
                 }
                 Poll::Ready(None) => {
-                    drop(this.outgoing.send_data(Bytes::new(), true));
-                    return Poll::Ready(());
+                    return Poll::Ready(self.outgoing.send_data(Bytes::new(), true).is_ok());
                 }
-                Poll::Pending => return this.outgoing.poll_reset(cx).map(drop),
+                Poll::Pending => return self.outgoing.poll_reset(cx).map(|_| false),
             }
         }
     }
-}
 
-impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
     /// Hands as much of the piece over as the client's windows allow; whether that was the end, or none when it left.
-    fn poll_send(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<bool>> {
+    fn poll_piece(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<bool>> {
         self.outgoing.reserve_capacity(self.piece.len());
         let mut room = self.outgoing.capacity();
         while room == 0 {
@@ -221,5 +239,16 @@ impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
         let data = self.piece.split_to(room.min(self.piece.len()));
         let ends = self.piece.is_empty() && self.body.is_end_stream();
         Poll::Ready(self.outgoing.send_data(data, ends).ok().map(|()| ends))
+    }
+
+    /// The client has no room: the request moves on all the same.
+    fn poll_blocked(&mut self, cx: &mut TaskContext<'_>) -> Poll<bool> {
+        match self.body.poll_upload(cx) {
+            Poll::Ready(Err(_)) => {
+                self.outgoing.send_reset(Reason::INTERNAL_ERROR);
+                Poll::Ready(false)
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
     }
 }

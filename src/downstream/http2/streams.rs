@@ -137,10 +137,13 @@ impl<F: Future<Output = ()>> Streams<F> {
         any
     }
 
-    /// Gives memory back while there is no stream at all.
+    /// Gives memory back while there is no stream at all. A wake-up that is queued stays queued: it may be the codec's.
     pub(super) fn release(&mut self) {
         if self.free.len() == self.slots.len() && !self.slots.is_empty() {
-            *locked(&self.woken.queue) = Vec::new();
+            let queue = &mut *locked(&self.woken.queue);
+            if queue.is_empty() {
+                *queue = Vec::new();
+            }
             (self.slots, self.free, self.turn) = (Vec::new(), Vec::new(), Vec::new());
         }
     }

@@ -15,6 +15,8 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::socket::HangUp;
+
 /// What becomes of a stream after the head of its answer has been sent.
 type Takeover = Box<dyn FnOnce(StreamIo) -> Pin<Box<dyn Future<Output = ()>>>>;
 
@@ -63,6 +65,13 @@ pub struct StreamIo {
     /// Of the frame under way, what is not yet read.
     piece: Bytes,
     outgoing: Rc<RefCell<SendStream<Bytes>>>,
+}
+
+impl HangUp for StreamIo {
+    /// Never: [`hand_over`] watches the stream for a reset itself.
+    fn has_hung_up(&self) -> bool {
+        false
+    }
 }
 
 impl AsyncRead for StreamIo {

@@ -92,7 +92,7 @@ fn id(instance: &RootUrl, key: &str) -> String {
 
 /// RFC 3339; nothing for an end that no calendar reaches.
 fn date(moment: UnixTime) -> Option<String> {
-    Some(moment.to_string()).filter(|text| text.ends_with('Z'))
+    (moment <= UnixTime::LAST_DATE).then(|| moment.to_string())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
@@ -26,7 +27,7 @@ use super::schema::{self, About};
 use super::url::{Database, Host};
 use crate::certificate;
 use crate::dial::dial;
-use crate::socket::Socket;
+use crate::socket::Kind;
 use crate::store::backend::Error;
 
 /// For the answer to a statement. Longer than the server's own limit for a statement (`statements.rs`), by the round trip of a
@@ -73,7 +74,28 @@ pub(super) enum Trouble {
 
 impl From<Trouble> for Error {
     fn from(trouble: Trouble) -> Self {
-        Self::Unavailable(Box::new(trouble))
+        match trouble.is_read_only() {
+            true => Self::ReadOnly(Box::new(trouble)),
+            false => Self::Unavailable(Box::new(trouble)),
+        }
+    }
+}
+
+impl Trouble {
+    /// Whether the server is read-only: it refused a change, or is none that `target_session_attrs` asks for.
+    fn is_read_only(&self) -> bool {
+        let error = match self {
+            Self::ReadOnly { .. } => return true,
+            Self::Refused(error) | Self::Host { source: error, .. } => error,
+            _ => return false,
+        };
+        // A standby's answer to `begin read write`, the only switch that is set; its words are in the server's language.
+        let in_recovery = || {
+            let error = error.as_db_error()?;
+            let is_mode = error.routine() == Some("call_bool_check_hook");
+            Some(*error.code() == SqlState::FEATURE_NOT_SUPPORTED && is_mode)
+        };
+        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) || in_recovery() == Some(true)
     }
 }
 
@@ -121,7 +143,7 @@ impl Session {
         let config = database.at(host);
         let reached = match host.socket() {
             Some(path) => unix(&path).await,
-            None => dial(host.name(), host.port()).await.map(Socket::Tcp),
+            None => dial(host.name(), host.port()).await.map(Kind::from),
         };
         let socket =
             reached.map_err(|source| Trouble::Unreached { host: host.to_string(), source })?;
@@ -199,8 +221,8 @@ impl Drop for Driver {
     }
 }
 
-async fn unix(path: &Path) -> io::Result<Socket> {
-    UnixStream::connect(path).await.map(Socket::Unix)
+async fn unix(path: &Path) -> io::Result<Kind> {
+    UnixStream::connect(path).await.map(Kind::from)
 }
 
 /// Sets an open connection to work, on the runtime this is called on.
@@ -267,7 +289,7 @@ impl Heard {
 /// A socket that notes when bytes arrive.
 #[derive(Debug)]
 struct Wire {
-    socket: Socket,
+    socket: Kind,
     heard: Heard,
 }
 

@@ -54,6 +54,11 @@ pub enum UrlError {
         "names no port where one is expected: a / ? # @ : or % in user or password is written %2F %3F %23 %40 %3A %25"
     )]
     Port,
+    /// An `@` behind the place where the host is expected: a password that holds `/` or `?` as it is.
+    #[error(
+        "has an @ behind the host: a / ? # @ : or % in user or password is written %2F %3F %23 %40 %3A %25"
+    )]
+    Unescaped,
     /// Nobody to sign in as.
     #[error("names no user: write postgres://USER:PASSWORD@HOST/DATABASE")]
     NoUser,
@@ -92,6 +97,10 @@ impl Database {
         let rest = rest.ok_or(UrlError::Scheme)?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, name) = place.split_once('/').unwrap_or((place, ""));
+        // What stands before that `@` may be a part of the password, and is not to be taken for a name and shown.
+        if name.contains('@') {
+            return Err(UrlError::Unescaped);
+        }
         let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let mut parts = Parts::default();
         parts.user(user)?;
@@ -99,7 +108,10 @@ impl Database {
         parts.name = decoded(name)?;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            parts.parameter(&decoded(name)?, decoded(value)?)?;
+            parts.parameter(&decoded(name)?, decoded(value)?).map_err(|error| match error {
+                UrlError::Unknown(_) if query.contains('@') => UrlError::Unescaped,
+                error => error,
+            })?;
         }
         parts.database(path)
     }

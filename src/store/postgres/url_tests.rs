@@ -88,3 +88,31 @@ fn what_makes_no_sense_is_refused() {
         assert!(matches!(fault, UrlError::Value { .. }), "{fault}");
     }
 }
+
+#[test]
+fn no_part_of_a_password_is_shown_when_it_is_not_escaped() {
+    for password in [
+        "zq@xw",
+        "zq/xw",
+        "s@zq/xw",
+        "s/zq@xw",
+        "s?zq=xw",
+        "s?zq&xw",
+        "s#zq/xw",
+        "1/zqxw",
+        "zq:5/zq@xw",
+        "s@a?zq=xw",
+    ] {
+        for host in ["db.example/gate", "db.example:5432/gate?sslmode=disable", "a,b/gate"] {
+            let url = format!("postgres://gate:{password}@{host}");
+            let shown = match Database::parse(&url, |path| path.into()) {
+                Ok(database) => format!("{database} {database:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!shown.contains("zq") && !shown.contains("xw"), "{url}: {shown}");
+        }
+    }
+    let with_escapes =
+        Database::parse("postgres://gate:s%40ec%2Fret@db.example/gate", |path| path.into());
+    assert!(with_escapes.is_ok());
+}

@@ -41,6 +41,8 @@ labels! {
         ConnectTimeout = "connect_timeout",
         /// No TLS: a certificate that is not to be trusted, say.
         Tls = "tls",
+        /// No part of the request accepted in time.
+        SendTimeout = "send_timeout",
         /// No answer in time.
         HeaderTimeout = "header_timeout",
         /// The connection ended before an answer.

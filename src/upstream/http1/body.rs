@@ -1,5 +1,7 @@
 //! An answer's body as it streams, and the rest of a request that is still being sent meanwhile.
 
+use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -9,16 +11,22 @@ use http_body::{Frame, SizeHint};
 use super::super::{Client, Error, Upload};
 use super::Connection;
 use crate::codec::{BodyLength, Decoder, Encoder, Failed, Step};
+use crate::socket::{HANG_UP_CHECK, HangUp};
+use crate::sweep::Deadline;
 
 /// The streaming body of an answer. Dropped before its end, it closes its connection: the dashboard learns that nobody listens.
 #[derive(Debug)]
 pub struct AnswerBody<B> {
-    /// Gone when the body has ended.
+    /// Gone when both the answer and the request have ended.
     connection: Option<Box<Connection>>,
     outgoing: Encoder<B>,
     decoder: Decoder,
+    /// What the dashboard sent before it reset the connection, while the client had no room for it.
+    ahead: VecDeque<Frame<Bytes>>,
     keep_alive: bool,
     client: Client,
+    /// When the dashboard is looked at for a reset next. Made when nothing is read from it.
+    watch: Option<Deadline>,
     /// Why the body breaks off, told at the next look: what came before it must be out by then.
     failed: Option<Error>,
 }
@@ -33,9 +41,45 @@ impl<B: Upload> AnswerBody<B> {
     ) -> Self {
         let decoder = Decoder::new(length);
         let connection = Some(connection);
-        let mut body = Self { connection, outgoing, decoder, keep_alive, client, failed: None };
+        let mut body = Self {
+            connection,
+            outgoing,
+            decoder,
+            ahead: VecDeque::new(),
+            keep_alive,
+            client,
+            watch: None,
+            failed: None,
+        };
         body.settle();
         body
+    }
+
+    /// As [`upstream::AnswerBody::poll_upload`](super::super::AnswerBody::poll_upload).
+    pub(in crate::upstream) fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        self.poll_outgoing(cx)?;
+        self.settle();
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(())) };
+        if connection.io.has_hung_up() {
+            self.outgoing.done = true;
+            self.keep_alive = false;
+            self.take_in(cx)?;
+            return Poll::Ready(Ok(()));
+        }
+        let watch = self.watch.get_or_insert_with(|| self.client.deadline());
+        watch.repeat(HANG_UP_CHECK, cx);
+        if self.outgoing.done { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Takes in what came before the dashboard's reset: it may be all of the answer. The system holds a bounded part of it.
+    fn take_in(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        while let Poll::Ready(Some(frame)) = self.poll_step(cx) {
+            self.ahead.push_back(frame?);
+        }
+        Ok(())
     }
 
     /// Sends more of the request. Once the answer has begun, a request that cannot be sent any further is the answer's matter.
@@ -46,6 +90,11 @@ impl<B: Upload> AnswerBody<B> {
         let Connection { io, output, .. } = &mut **connection;
         match self.outgoing.poll_send(output, io, cx) {
             Poll::Ready(Err(Failed::Body(error))) => Err(Error::RequestBody(error.into())),
+            Poll::Ready(Err(Failed::Write(error)))
+                if error.kind() == io::ErrorKind::TimedOut && !self.decoder.has_ended() =>
+            {
+                Err(Error::SendTimeout)
+            }
             Poll::Ready(Err(Failed::Write(_))) => {
                 self.outgoing.done = true;
                 self.keep_alive = false;
@@ -78,14 +127,13 @@ impl<B: Upload> AnswerBody<B> {
         }
     }
 
-    /// When nothing is left to come, gives the connection back, or closes it.
+    /// When nothing is left to come or to go, gives the connection back, or closes it.
     fn settle(&mut self) {
-        if !self.decoder.has_ended() {
+        if !self.decoder.has_ended() || !self.outgoing.done {
             return;
         }
         if let Some(connection) = self.connection.take()
             && self.keep_alive
-            && self.outgoing.done
             && connection.input.is_empty()
         {
             self.client.recycle(connection);
@@ -93,7 +141,7 @@ impl<B: Upload> AnswerBody<B> {
     }
 }
 
-fn closed(source: Option<std::io::Error>) -> Error {
+fn closed(source: Option<io::Error>) -> Error {
     Error::Closed { unanswered: false, source }
 }
 
@@ -106,8 +154,14 @@ impl<B: Upload> http_body::Body for AnswerBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
+        if let Some(frame) = this.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
+        }
+        if this.decoder.has_ended() {
+            return Poll::Ready(None);
         }
         this.poll_outgoing(cx)?;
         match this.poll_step(cx) {
@@ -121,10 +175,12 @@ impl<B: Upload> http_body::Body for AnswerBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.decoder.has_ended()
+        self.decoder.has_ended() && self.ahead.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.decoder.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+        let ahead = self.ahead.iter().filter_map(|frame| Some(frame.data_ref()?.len() as u64));
+        let left = self.decoder.left().map(|left| left + ahead.sum::<u64>());
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

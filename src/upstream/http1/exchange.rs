@@ -81,6 +81,11 @@ impl<B: Upload> Exchange<B> {
                 Poll::Ready(Err(Failed::Body(error))) => {
                     return Poll::Ready(Err(Error::RequestBody(error.into())));
                 }
+                Poll::Ready(Err(Failed::Write(error)))
+                    if error.kind() == io::ErrorKind::TimedOut =>
+                {
+                    return Poll::Ready(Err(Error::SendTimeout));
+                }
                 Poll::Ready(Err(Failed::Write(error))) => {
                     self.outgoing.done = true;
                     self.broken = Some(error);

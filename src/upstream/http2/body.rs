@@ -25,7 +25,7 @@ pub struct AnswerBody<B> {
     ended: bool,
     /// Why the body breaks off, told at the next look: what came before it must be out by then.
     failed: Option<Error>,
-    _place: Place,
+    place: Place,
 }
 
 impl<B: Upload> AnswerBody<B> {
@@ -34,9 +34,10 @@ impl<B: Upload> AnswerBody<B> {
         outgoing: Outgoing<B>,
         ahead: Bytes,
         left: Option<u64>,
+        ended: bool,
         place: Place,
     ) -> Self {
-        Self { incoming, outgoing, ahead, left, ended: false, failed: None, _place: place }
+        Self { incoming, outgoing, ahead, left, ended, failed: None, place }
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -45,16 +46,38 @@ impl<B: Upload> AnswerBody<B> {
             return Poll::Ready(Some(Ok(self.hand_over(ahead))));
         }
         while let Some(data) = ready!(self.incoming.poll_data(cx)) {
-            let data = data.map_err(|error| super::fault(error, false))?;
+            let Some(data) = self.unless_whole(data)? else { break };
             if !data.is_empty() {
                 return Poll::Ready(Some(Ok(self.hand_over(data))));
             }
         }
         let trailers = ready!(self.incoming.poll_trailers(cx));
-        let trailers = trailers.map_err(|error| super::fault(error, false))?.map(allowed);
+        let trailers = self.unless_whole(trailers)?.flatten().map(allowed);
         self.ended = true;
         let trailers = trailers.filter(|trailers| !trailers.is_empty());
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    /// A stream that breaks after its end had come is whole: `None`.
+    fn unless_whole<T>(&self, outcome: Result<T, h2::Error>) -> Result<Option<T>, Error> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(_) if self.place.has_whole_answer() => Ok(None),
+            Err(error) => Err(super::fault(error, false)),
+        }
+    }
+
+    /// As [`upstream::AnswerBody::poll_upload`](super::super::AnswerBody::poll_upload).
+    pub(in crate::upstream) fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let sent = self.outgoing.poll_send(cx)?;
+        match self.outgoing.poll_reset(cx) {
+            Poll::Ready(_) if self.ended || self.place.has_whole_answer() => Poll::Ready(Ok(())),
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending => sent.map(Ok),
+        }
     }
 
     /// What is handed over is as good as sent: whoever asks for the next piece has room for it.
@@ -109,6 +132,8 @@ impl<B: Upload> http_body::Body for AnswerBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         match self.left {
+            // All of it has come, and its end is still to be waited for.
+            Some(0) if !http_body::Body::is_end_stream(self) => SizeHint::default(),
             Some(left) => SizeHint::with_exact(left),
             None if http_body::Body::is_end_stream(self) => SizeHint::with_exact(0),
             None => SizeHint::default(),

@@ -48,7 +48,7 @@ pub(in crate::upstream) enum Again {
 
 /// Sends a request, and waits for the head of its answer.
 pub(in crate::upstream) async fn ask<F: Fields, B: Upload>(
-    place: Place,
+    mut place: Place,
     head: &Head<'_, F>,
     body: B,
     sweep: &Sweep,
@@ -71,6 +71,9 @@ pub(in crate::upstream) async fn ask<F: Fields, B: Upload>(
             return Err(gone(body));
         }
     };
+    if !bodiless {
+        place.watch(stream.stream_id().as_u32());
+    }
     let outgoing = Outgoing::new(body, stream, bodiless);
     let mut exchange = Exchange { response, outgoing, deadline: None };
     match exchange.head(sweep, config.response_header_timeout).await {
@@ -219,16 +222,21 @@ impl<B: Upload> Exchange<B> {
         *response.headers_mut() = headers;
         let bodiless = *method == Method::HEAD
             || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if bodiless || incoming.is_end_stream() {
-            return Ok(Answer { response, lines: None, upgraded: None });
+        let mut ended = bodiless || incoming.is_end_stream();
+        let mut ahead = Bytes::new();
+        if !ended {
+            let polled = poll_fn(|cx| Poll::Ready(poll_ahead(&mut incoming, cx))).await;
+            ahead = match polled {
+                Err(_) if place.has_whole_answer() => Bytes::new(),
+                polled => polled.map_err(|error| failed(super::fault(error, false)))?,
+            };
+            ended = !ahead.is_empty() && incoming.is_end_stream();
         }
-        let ahead = poll_fn(|cx| Poll::Ready(poll_ahead(&mut incoming, cx))).await;
-        let ahead = ahead.map_err(|error| failed(super::fault(error, false)))?;
-        if !ahead.is_empty() && incoming.is_end_stream() {
+        if ended && self.outgoing.done {
             *response.body_mut() = Body::Whole(ahead);
             return Ok(Answer { response, lines: None, upgraded: None });
         }
-        let body = AnswerBody::new(incoming, self.outgoing, ahead, length, place);
+        let body = AnswerBody::new(incoming, self.outgoing, ahead, length, bodiless, place);
         *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http2(body)));
         Ok(Answer { response, lines: None, upgraded: None })
     }

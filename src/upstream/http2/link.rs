@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use h2::client::{Builder, Connection, SendRequest};
 use http::uri::Scheme;
 
 use super::super::{Error, Stream};
-use crate::http2::{Io, Pulse, Rhythm};
+use crate::http2::{Ends, Io, Pulse, Rhythm};
 use crate::sweep::{Deadline, Sweep};
 
 /// What the dashboard may send of one answer ahead of its client.
@@ -24,6 +25,11 @@ const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// What one request may have waiting to be sent, beyond what is in the socket.
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What is known of a stream that was reset is kept for frames that the dashboard sent before it heard of the reset: they
+/// would end the connection. So many streams, for so long.
+const RESET_STREAMS_KEPT: usize = 1024;
+const RESET_STREAM_KEPT: Duration = Duration::from_secs(60);
 
 /// Largest answer head.
 const MAX_HEAD_BYTES: u32 = 256 * 1024;
@@ -40,6 +46,7 @@ pub(super) struct Link {
     /// None once it takes no more requests.
     requests: RefCell<Option<SendRequest<Bytes>>>,
     scheme: Scheme,
+    ends: Ends,
     in_flight: Cell<usize>,
     /// It has answered a request: when it ends now, that may be for its age.
     proven: Cell<bool>,
@@ -77,47 +84,65 @@ impl fmt::Debug for Link {
 
 /// A request's place on a connection.
 #[derive(Debug)]
-pub(in crate::upstream) struct Place(Rc<Link>);
+pub(in crate::upstream) struct Place {
+    link: Rc<Link>,
+    /// The stream whose end is watched.
+    watched: Option<u32>,
+}
 
 impl Place {
     pub(super) fn on(link: &Rc<Link>) -> Self {
         link.in_flight.set(link.in_flight.get() + 1);
         link.idle.clear();
-        Self(link.clone())
+        Self { link: link.clone(), watched: None }
+    }
+
+    /// Watches for the end of the answer on `stream`, which may come before that of the request.
+    pub(super) fn watch(&mut self, stream: u32) {
+        self.link.ends.watch(stream);
+        self.watched = Some(stream);
+    }
+
+    /// Whether the watched answer has come to its end.
+    pub(super) fn has_whole_answer(&self) -> bool {
+        self.watched.is_some_and(|stream| self.link.ends.has_ended(stream))
     }
 
     /// By which a request is sent; none when the connection takes no more.
     pub(super) fn requests(&self) -> Option<SendRequest<Bytes>> {
-        self.0.requests.borrow().clone()
+        self.link.requests.borrow().clone()
     }
 
     /// The scheme of what is asked on it.
     pub(super) fn scheme(&self) -> &Scheme {
-        &self.0.scheme
+        &self.link.scheme
     }
 
     /// Takes the connection out of use.
     pub(super) fn retire(&self) {
-        self.0.retire();
+        self.link.retire();
     }
 
     /// Whether the connection has answered before.
     pub(in crate::upstream) fn is_reused(&self) -> bool {
-        self.0.proven.get()
+        self.link.proven.get()
     }
 
     /// The connection has answered.
     pub(super) fn prove(&self) {
-        self.0.proven.set(true);
+        self.link.proven.set(true);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let left = self.0.in_flight.get().saturating_sub(1);
-        self.0.in_flight.set(left);
+        if let Some(stream) = self.watched {
+            self.link.ends.forget(stream);
+        }
+        let left = self.link.in_flight.get().saturating_sub(1);
+        self.link.in_flight.set(left);
         if left == 0 {
-            self.0.idle.set(self.0.idle_timeout);
+            self.link.idle.set(self.link.idle_timeout);
         }
     }
 }
@@ -128,6 +153,7 @@ pub(super) struct Driver {
     connection: Connection<Io<Stream>, Bytes>,
     requests: Option<SendRequest<Bytes>>,
     scheme: Scheme,
+    ends: Ends,
     pulse: Option<Pulse>,
     sweep: Sweep,
     idle_timeout: Duration,
@@ -142,12 +168,15 @@ impl Driver {
     ) -> Result<Self, h2::Error> {
         let scheme = stream.scheme();
         let io = Io::new(stream, BytesMut::new());
+        let ends = io.follow_ends();
         let (requests, mut connection) = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(MAX_HEAD_BYTES)
             .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)
+            .max_concurrent_reset_streams(RESET_STREAMS_KEPT)
+            .reset_stream_duration(RESET_STREAM_KEPT)
             // Not before the dashboard's SETTINGS say how many.
             .initial_max_send_streams(0)
             .handshake::<_, Bytes>(io.clone())
@@ -155,7 +184,7 @@ impl Driver {
         let rhythm = Rhythm::within(idle_timeout).again_after(BETWEEN_PINGS);
         let pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, sweep));
         let (requests, sweep) = (Some(requests), sweep.clone());
-        Ok(Self { io, connection, requests, scheme, pulse, sweep, idle_timeout })
+        Ok(Self { io, connection, requests, scheme, ends, pulse, sweep, idle_timeout })
     }
 
     /// Waits for the dashboard's SETTINGS, `limit` at most.
@@ -183,6 +212,7 @@ impl Driver {
         Ok(Rc::new(Link {
             requests: RefCell::new(self.requests.take()),
             scheme: self.scheme.clone(),
+            ends: self.ends.clone(),
             in_flight: Cell::new(0),
             proven: Cell::new(false),
             idle,
@@ -203,7 +233,11 @@ impl Driver {
             if self.pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_full, cx)) {
                 return Poll::Ready(Some("it does not answer PING".to_owned()));
             }
-            self.poll(cx).map(|ended| ended.err().map(|error| error.to_string()))
+            let polled = self.poll(cx);
+            if let Some(pulse) = &mut self.pulse {
+                pulse.hear(self.io.heard());
+            }
+            polled.map(|ended| ended.err().map(|error| error.to_string()))
         });
         if let Some(reason) = end.await {
             tracing::debug!(reason, "a connection to the upstream ended");
@@ -215,12 +249,16 @@ impl Driver {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         self.io.turn();
-        let polled = std::pin::Pin::new(&mut self.connection).poll(cx);
-        if let Poll::Ready(Err(error)) = self.io.poll_send(cx) {
-            // The codec meets the same error when it reads.
-            tracing::debug!(%error, "cannot write to the upstream");
+        let polled = Pin::new(&mut self.connection).poll(cx);
+        match self.io.poll_send(cx) {
+            Poll::Ready(Err(error)) if polled.is_pending() => {
+                tracing::debug!(%error, "cannot write to the upstream");
+                // The codec meets the same error now, and every request on the connection with it.
+                self.io.turn();
+                Pin::new(&mut self.connection).poll(cx)
+            }
+            _ => polled,
         }
-        polled
     }
 }
 

@@ -166,7 +166,7 @@ enum Made {
 }
 
 async fn connection(config: &Config, tls: Option<&Tls>, sweep: &Sweep) -> Result<Made, Error> {
-    let (stream, chosen) = connect::connect(config, tls, Protocol::Http2).await?;
+    let (stream, chosen) = connect::connect(config, tls, Protocol::Http2, sweep).await?;
     if chosen == Protocol::Http1 {
         return Ok(Made::Http1(stream));
     }

@@ -21,6 +21,9 @@ use super::Error;
 
 /// What a broken stream means; `unanswered` when nothing of an answer had come.
 fn fault(error: h2::Error, unanswered: bool) -> Error {
+    if error.get_io().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        return Error::SendTimeout;
+    }
     if error.is_io() {
         return Error::Closed { unanswered, source: error.into_io() };
     }

@@ -1,5 +1,6 @@
 //! A request's body on its way out, as the dashboard's windows allow.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -25,6 +26,17 @@ impl<B: Upload> Outgoing<B> {
     /// `body` behind a head that has been sent; `done` when that was all.
     pub(super) fn new(body: B, stream: SendStream<Bytes>, done: bool) -> Self {
         Self { body, stream, piece: Bytes::new(), done, begun: false }
+    }
+
+    /// The dashboard's reset of the stream, or the end of its connection.
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.stream.poll_reset(cx).map(|reset| match reset {
+            Ok(reason) => {
+                let source = Some(io::Error::other(h2::Error::from(reason)));
+                Error::Closed { unanswered: false, source }
+            }
+            Err(error) => super::fault(error, false),
+        })
     }
 
     /// The body, while nothing of it has been given away.

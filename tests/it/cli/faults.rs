@@ -168,15 +168,16 @@ fn all_faults_of_all_sources_are_told_at_once_in_order() {
         .map(|line| line.trim_start_matches("license-gate: ").split(": ").next().unwrap_or(""))
         .collect();
     let expected = [
+        "warning",
         "etc/gate.toml:2",
         "etc/gate.toml:4",
         "etc/gate.toml:5",
         "LICENSE_GATE__LOG__LEVEL",
-        "LICENSE_GATE__LOG__LEVL",
         "--upstream",
         "--workers",
     ];
     assert_eq!(places, expected, "{}", ran.err);
+    ran.complains(&["LICENSE_GATE__LOG__LEVL is no setting", "LICENSE_GATE__LOG__LEVEL"]);
 }
 
 #[test]

@@ -153,3 +153,26 @@ fn a_proxy_of_the_environment_that_is_none_is_a_fault_where_it_is_needed() {
     let environment = [("HTTPS_PROXY", "socks5://p:1")];
     place.run_with(&["check-config", "--config", "off.toml"], &environment, "").exits(0);
 }
+
+#[test]
+fn another_kind_of_file_than_what_belongs_there_is_named_with_what_to_do() {
+    let (cert, key) = certificate();
+    let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let der = String::from_utf8_lossy(&[0x30, 0x03, 0x02, 0x01, 0x03]).into_owned();
+    let cases: [(&str, &str, &[&str]); 4] = [
+        (&key, &key, &["cert.pem holds no certificate", "but a private key"]),
+        (&cert, &cert, &["key.pem holds no private key", "but a certificate"]),
+        (&cert, &encrypted, &["an encrypted private key", "openssl pkey -in FILE -out"]),
+        (&cert, &der, &["key.pem holds no private key"]),
+    ];
+    for (cert, key, parts) in cases {
+        check(PAIR, &[("cert.pem", cert), ("key.pem", key)]).exits(1).complains(parts);
+    }
+    let keys = |content: &str| check("[license]\nkeys = 'keys'\n", &[("keys", content)]).exits(1);
+    keys(&key).complains(&["holds a private key", "openssl pkey -in FILE -pubout"]);
+    keys(&encrypted).complains(&["but an encrypted private key", "openssl pkey", "-pubout"]);
+    keys("eyJhbGciOiJFUzI1NiJ9.e30.AA\n").complains(&["but a license token", "JWKS"]);
+    check("[server]\nroot_url = 'https://b\u{fc}cher.example/'\n", &[])
+        .exits(1)
+        .complains(&["server.root_url", "write xn--bcher-kva.example"]);
+}

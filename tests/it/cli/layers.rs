@@ -57,6 +57,53 @@ fn the_environment_gives_words_that_keys_understand() {
 }
 
 #[test]
+fn words_are_read_in_any_case() {
+    let place = Place::new();
+    let environment = [
+        ("LICENSE_GATE__LOG__LEVEL", "WARN"),
+        ("LICENSE_GATE__LOG__FORMAT", "Json"),
+        ("LICENSE_GATE__LOG__ACCESS", "FALSE"),
+        ("LICENSE_GATE__UPSTREAM__HTTP2", "True"),
+        ("LICENSE_GATE__AUTH__MODE", "LOCAL"),
+    ];
+    check(&place, &[], &environment)
+        .prints("level = \"warn\"")
+        .prints("format = \"json\"")
+        .prints("access = false")
+        .prints("http2 = true")
+        .prints("mode = \"local\"");
+    place.write("gate.toml", "[log]\nlevel = 'Debug'\nformat = 'TEXT'\n");
+    check(&place, &["--config", "gate.toml"], &[]).prints("level = \"debug\"");
+    check(&place, &["--log-format", "JSON"], &[]).prints("format = \"json\"");
+}
+
+#[test]
+fn a_variable_that_is_almost_a_setting_is_a_warning_with_the_nearest() {
+    let place = Place::new();
+    let almost = [("LICENSE_GATE_LOG_LEVEL", "debug"), ("LICENSE_GATE__UPSTREAM__ULR", "x")];
+    let ran = check(&place, &[], &almost);
+    let ran = ran.complains(&[
+        "warning",
+        "LICENSE_GATE_LOG_LEVEL is no setting",
+        "LICENSE_GATE__LOG__LEVEL",
+    ]);
+    ran.complains(&["warning", "LICENSE_GATE__UPSTREAM__ULR is no", "LICENSE_GATE__UPSTREAM__URL"])
+        .prints("level = \"info\"");
+
+    let others = [
+        ("LICENSE_GATE_SERVICE_HOST", "10.0.0.1"),
+        ("LICENSE_GATE_SERVICE_PORT", "80"),
+        ("LICENSE_GATE_PORT", "tcp://10.0.0.1:80"),
+        ("LICENSE_GATE_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("LICENSE_GATE_URL", "http://gate"),
+        ("LICENSE_GATE_USER", "ops"),
+        ("LICENSE_GATE_PASSWORD", "secret"),
+    ];
+    let ran = check(&place, &[], &others);
+    assert!(!ran.err.contains("is no setting"), "{}", ran.err);
+}
+
+#[test]
 fn every_flag_sets_its_key() {
     let place = Place::new();
     let flags = [

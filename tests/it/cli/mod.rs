@@ -3,5 +3,6 @@
 mod commands;
 mod faults;
 mod files;
+mod inspect;
 mod layers;
 mod vendor;

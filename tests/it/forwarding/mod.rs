@@ -14,6 +14,7 @@ mod paths;
 mod repeats;
 mod senders;
 mod sizes;
+mod stalls;
 mod stopping;
 mod streams;
 mod target;

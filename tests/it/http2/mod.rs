@@ -2,6 +2,7 @@
 
 mod clients;
 mod doubtful;
+mod ends;
 mod upstream;
 mod upstream_tls;
 mod websocket;

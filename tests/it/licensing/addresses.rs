@@ -1,5 +1,6 @@
 //! Host names with several addresses, of which one is dead.
 
+use std::fs;
 use std::net::SocketAddr;
 
 use serde_json::json;
@@ -96,4 +97,23 @@ fn a_token_of_an_unknown_key_is_refused_by_the_name_of_the_keys_that_cannot_be_r
         let judged = judged.json(&json!({ "token": token })).send().is(200).json();
         assert_eq!(judged["checks"][2]["message"], message, "{judged}");
     }
+}
+
+#[test]
+fn a_former_license_of_an_unknown_key_is_refused_by_the_name_of_the_keys_that_cannot_be_reached() {
+    let issuer = Issuer::playing(Script::HangsUp);
+    let url = format!("\"http://{}/jwks.json\"", issuer.address());
+    let scene = Setup::new().set("license.jwks_url", url).start();
+    let (first, second) = (scene.vendor.token().sign(), scene.vendor.token().sign());
+    scene.install(&first);
+    scene.install(&second);
+    let other_keys = Vendor::new().pair().jwks().to_string();
+    fs::write(scene.gate.dir().join("jwks.json"), other_keys).expect("written");
+    let scene = scene.restart();
+    let asked = scene.admin("POST", "/api/licensing/token/rollback");
+    let refused = asked.json(&json!({ "jti": jti(&first) })).send().is(400).json();
+    assert_eq!(refused["messageId"], "licensing.token.key-unknown");
+    let message = refused["message"].as_str().expect("a message");
+    assert!(message.contains("license.jwks_url"), "{message}");
+    assert!(!message.contains("license.keys`"), "{message}");
 }

@@ -100,7 +100,7 @@ fn what_cannot_be_gone_back_to_is_refused_with_the_reason() {
 }
 
 #[test]
-fn one_whose_key_was_withdrawn_is_neither_listed_nor_put_back_until_the_key_returns() {
+fn one_whose_key_was_withdrawn_is_listed_as_invalid_and_put_back_once_the_key_returns() {
     let scene = Scene::new();
     let (first, second) = (scene.vendor.token().sign(), scene.vendor.token().sign());
     scene.install(&first);
@@ -109,12 +109,23 @@ fn one_whose_key_was_withdrawn_is_neither_listed_nor_put_back_until_the_key_retu
     let trusted = fs::read(&path).expect("keys");
     fs::write(&path, Vendor::new().pair().jwks().to_string()).expect("written");
     let scene = scene.restart();
-    assert_eq!(history(&scene).len(), 0);
-    roll_back(&scene, &json!({ "jti": jti(&first) })).fails(404, "licensing.history.not-found");
+    let listed = history(&scene);
+    assert_eq!(jtis(&scene), [jti(&first)]);
+    assert_eq!((&listed[0]["status"], &listed[0]["lid"]), (&json!(3), &json!("L-1")));
+    let refused = roll_back(&scene, &json!({ "jti": jti(&first) }));
+    refused.fails(400, "licensing.token.key-unknown");
+    let audit = fs::read_to_string(scene.gate.stored("audit.jsonl")).expect("a log");
+    let last: Value = serde_json::from_str(audit.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(last["reason"], "key-unknown");
+    assert_eq!(last["new"], json!({ "jti": jti(&first), "lid": "L-1", "status": 3 }));
+    roll_back(&scene, &json!({ "jti": "unknown" })).fails(404, "licensing.history.not-found");
     fs::write(&path, trusted).expect("written");
     scene.gate.log().wait_for("a license that was kept verifies now");
     scene.holds(&second);
     assert_eq!(jtis(&scene), [jti(&first)]);
+    assert_eq!(history(&scene)[0]["status"], json!(1));
+    roll_back(&scene, &json!({ "jti": jti(&first) })).is(200);
+    scene.holds(&first);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::http::Answer;
-use crate::support::scene::Scene;
+use crate::support::scene::{Scene, jti};
 use crate::support::vendor::ROOT_URL;
 
 fn remove(scene: &Scene, body: &str) -> Answer {
@@ -58,8 +58,24 @@ fn another_instance_is_422_and_the_license_stays() {
         let answer = answer.fails(422, "licensing.instance.mismatch");
         let message = answer.json()["message"].to_string();
         assert!(message.contains(ROOT_URL) && message.contains(instance), "{message}");
+        assert!(!message.contains("for , "), "{message}");
     }
     scene.holds(&token);
+}
+
+#[test]
+fn a_removal_says_in_the_log_who_did_it() {
+    let scene = Scene::new();
+    let token = scene.vendor.token().sign();
+    scene.install(&token);
+    scene.gate.log().wait_for("a license was stored");
+    scene.remove().is(202);
+    let line = scene.gate.log().wait_for("the stored license was removed");
+    let jti = format!("license.jti={}", jti(&token));
+    for field in ["license.id=\"L-1\"", &jti, "actor=\"admin\"", "address=127.0.0.1", "request_id="]
+    {
+        assert!(line.contains(field), "no {field} in {line}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use license_gate::license::{License, Token};
+use license_gate::license::{Claims, License, Token};
 use serde_json::{Value, json};
 
 use crate::support::timed::NOW;
@@ -142,11 +142,16 @@ impl Paper {
     /// The one that `license` is; it must be that in everything it says.
     #[track_caller]
     pub(super) fn of(license: &License) -> Self {
-        let jti = license.claims().jti.as_deref().and_then(|jti| jti.strip_prefix("J-"));
+        Self::saying(license.claims(), license.token())
+    }
+
+    /// The one that says `claims` in `token`.
+    #[track_caller]
+    pub(super) fn saying(claims: &Claims, token: &Token) -> Self {
+        let jti = claims.jti.as_deref().and_then(|jti| jti.strip_prefix("J-"));
         let number: usize = jti.and_then(|number| number.parse().ok()).expect("a number");
         let paper = paper(number - 1);
-        let claims = license.claims();
-        assert_eq!(license.token().as_str(), paper.token, "a mix of licenses");
+        assert_eq!(token.as_str(), paper.token, "a mix of licenses");
         assert_eq!(
             (&*claims.lid, claims.company.as_deref(), claims.included_users),
             (&*paper.lid(), Some(&*paper.company()), Some(paper.number as i64)),

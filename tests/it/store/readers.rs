@@ -55,7 +55,10 @@ impl State {
             }
         }
         let number = |source| snapshot.candidate(source).map(|it| Paper::of(it.license()).number);
-        let former = snapshot.former().iter().map(|former| Paper::of(&former.license).number);
+        let former = snapshot
+            .former()
+            .iter()
+            .map(|former| Paper::saying(&former.claims, former.token()).number);
         Self {
             stored: number(Source::Store),
             file: number(Source::File),

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -296,6 +296,18 @@ impl Conn {
         self.windows.get(&stream).copied().unwrap_or_default()
     }
 
+    /// The other side's window of each stream at first.
+    pub(crate) fn initial_window(&self) -> usize {
+        let found = self.settings.iter().find(|(id, _)| *id == INITIAL_WINDOW_SIZE);
+        found.map_or(65_535, |(_, window)| *window as usize)
+    }
+
+    /// Reads a frame; what it means for the test is kept.
+    pub(crate) fn hear(&mut self) {
+        let event = self.fresh();
+        self.early.extend(event);
+    }
+
     /// What comes next.
     #[track_caller]
     pub(crate) fn event(&mut self) -> Event {
@@ -452,6 +464,11 @@ impl Conn {
     #[track_caller]
     pub(crate) fn ends(&mut self) {
         while self.event() != Event::End {}
+    }
+
+    /// Ends our half of the connection.
+    pub(crate) fn end_writing(&self) {
+        self.socket.shutdown(Shutdown::Write).expect("open");
     }
 
     /// Leaves without a goodbye.

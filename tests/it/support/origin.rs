@@ -218,6 +218,11 @@ impl Call {
         self.socket.as_ref().expect("a call over TCP")
     }
 
+    /// Its socket, to write from elsewhere.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.socket().try_clone().expect("a clone")
+    }
+
     /// Ends the sending half.
     pub(crate) fn half_close(&self) {
         self.socket().shutdown(Shutdown::Write).expect("open");

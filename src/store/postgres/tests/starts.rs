@@ -187,3 +187,25 @@ fn whom_the_certificate_does_not_speak_for_is_not_believed() {
                where application_name = 'license-gate'";
     assert_eq!(scene.sql(tls), "t");
 }
+
+#[test]
+fn a_database_that_takes_no_changes_is_called_read_only() {
+    let scene = Scene::new();
+    let mut replica = scene.replica("one");
+    install(&mut replica, "a").expect("changed");
+    drop(replica);
+    scene.cluster.restart_as_standby();
+
+    let mut replica = scene.open(&scene.url(), "one").expect("opened");
+    let (kept, faults) = replica.load();
+    assert!(faults.is_empty(), "{faults:?}");
+    assert_eq!(token(&kept), Some("a"));
+    let refused = install(&mut replica, "b").expect_err("read-only");
+    assert!(matches!(refused, Error::ReadOnly(_)), "{refused:?}");
+    assert!(refused.to_string().contains("read-only"), "{refused}");
+    drop(replica);
+    // Where only a server that takes changes is wanted.
+    let primary = format!("{}&target_session_attrs=read-write", scene.url());
+    let (_, trouble) = scene.open_told(&primary, "one").expect("opened");
+    assert!(matches!(trouble, Some(Error::ReadOnly(_))), "{trouble:?}");
+}

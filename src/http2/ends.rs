@@ -1,0 +1,109 @@
+//! Which watched streams their sender has ended: END_STREAM, seen in the frames as they arrive (RFC 9113 section 4.1).
+//!
+//! The codec forgets the end of a stream whose other half is still open when its connection breaks (h2 0.4.20,
+//! `State::handle_error` and `recv_eof` overwrite it), and a whole response would pass for one that was cut. Clones share the
+//! record. A stream that nobody watches costs nothing beyond reading the head of each frame.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const HEAD_BYTES: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
+
+/// The ends that one side of a connection has sent.
+#[derive(Clone, Debug, Default)]
+pub struct Ends(Rc<RefCell<Frames>>);
+
+#[derive(Debug, Default)]
+struct Frames {
+    /// Of the frame under way: its head so far, and what is left of its payload.
+    head: [u8; HEAD_BYTES],
+    known: usize,
+    payload_left: usize,
+    /// Watched streams, and whether each has ended.
+    watched: Vec<(u32, bool)>,
+}
+
+impl Ends {
+    /// Watches `stream` from now on.
+    pub fn watch(&self, stream: u32) {
+        self.0.borrow_mut().watched.push((stream, false));
+    }
+
+    /// Watches it no longer.
+    pub fn forget(&self, stream: u32) {
+        self.0.borrow_mut().watched.retain(|(watched, _)| *watched != stream);
+    }
+
+    /// Whether `stream` is watched and has ended.
+    pub fn has_ended(&self, stream: u32) -> bool {
+        self.0.borrow().watched.contains(&(stream, true))
+    }
+
+    /// Reads the heads of the frames in `bytes`, which follow on those before.
+    pub(super) fn follow(&self, mut bytes: &[u8]) {
+        let frames = &mut *self.0.borrow_mut();
+        while !bytes.is_empty() {
+            let skipped = frames.payload_left.min(bytes.len());
+            frames.payload_left -= skipped;
+            bytes = &bytes[skipped..];
+            let more = (HEAD_BYTES - frames.known).min(bytes.len());
+            frames.head[frames.known..][..more].copy_from_slice(&bytes[..more]);
+            frames.known += more;
+            bytes = &bytes[more..];
+            if frames.known == HEAD_BYTES {
+                frames.begin();
+            }
+        }
+    }
+}
+
+impl Frames {
+    /// The head of a frame is complete.
+    fn begin(&mut self) {
+        let [a, b, c, kind, flags, stream @ ..] = self.head;
+        self.known = 0;
+        self.payload_left = u32::from_be_bytes([0, a, b, c]) as usize;
+        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+            let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+            let watched = self.watched.iter_mut().find(|(watched, _)| *watched == stream);
+            if let Some((_, ended)) = watched {
+                *ended = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    #[test]
+    fn an_end_is_seen_wherever_the_bytes_are_cut() {
+        let bytes = [
+            frame(4, 1, 0, &[]),
+            frame(HEADERS, 4, 1, b"head"),
+            frame(DATA, 0, 1, &[1; 40]),
+            frame(DATA, 0, 3, &frame(DATA, END_STREAM, 5, b"looks like one")),
+            frame(DATA, END_STREAM, 1, &[]),
+            frame(3, END_STREAM, 3, &[0; 4]),
+        ]
+        .concat();
+        for cut in 0..bytes.len() {
+            let ends = Ends::default();
+            [1, 3, 5].into_iter().for_each(|stream| ends.watch(stream));
+            ends.follow(&bytes[..cut]);
+            ends.follow(&bytes[cut..]);
+            assert_eq!([1, 3, 5].map(|stream| ends.has_ended(stream)), [true, false, false]);
+            ends.forget(1);
+            assert!(!ends.has_ended(1));
+        }
+    }
+}

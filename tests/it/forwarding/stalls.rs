@@ -1,0 +1,297 @@
+//! Peers that take no data, or go while the gate waits for the other one; and both ways of an exchange at once.
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use super::stage_with;
+use crate::support::gate::Gate;
+use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, request};
+use crate::support::origin::{Call, Origin};
+use crate::support::wire::Wire;
+
+/// A write that makes no progress for so long is taken to be held up.
+const STALL: Duration = Duration::from_millis(300);
+static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
+/// More than the sockets on the way hold.
+const MUCH: usize = 64 << 20;
+
+fn impatient() -> (Origin, Gate) {
+    stage_with(|gate| gate.set("timeouts.send", "\"1s\""))
+}
+
+/// A gate that waits for as long as a test may take.
+fn patient() -> (Origin, Gate) {
+    stage_with(|gate| gate.set("timeouts.send", "\"1h\"").set("shutdown.grace_period", "\"1h\""))
+}
+
+/// Sends until nobody takes any more.
+fn fill(mut send: impl FnMut(&[u8]) -> std::io::Result<()>) {
+    while send(&PIECE).is_ok() {}
+}
+
+/// An upload that the dashboard does not read: both sides of it, with nothing moving between them.
+fn stuck_upload(origin: &Origin, gate: &Gate, framing: &str) -> (Wire, Call) {
+    let mut client = Wire::connect(gate.address);
+    client.send(format!("POST / HTTP/1.1\r\nHost: d\r\n{framing}\r\n\r\n"));
+    let mut call = origin.accept();
+    call.head();
+    client.write_timeout(STALL);
+    match framing.contains("chunked") {
+        true => fill(|piece| {
+            client.try_send(format!("{:x}\r\n", piece.len()))?;
+            client.try_send(piece)?;
+            client.try_send("\r\n")
+        }),
+        false => fill(|piece| client.try_send(piece)),
+    }
+    (client, call)
+}
+
+const LENGTH: &str = "Content-Length: 1000000000";
+const CHUNKED: &str = "Transfer-Encoding: chunked";
+
+const ASK: &str = "GET /live HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Accept: a\r\n\r\n";
+
+fn tunnel(origin: &Origin, gate: &Gate) -> (Wire, Call) {
+    let mut client = Wire::connect(gate.address);
+    client.send(ASK);
+    let mut call = origin.accept();
+    call.head();
+    call.send(ACCEPT);
+    assert_eq!(client.head().status(), 101);
+    (client, call)
+}
+
+#[test]
+fn a_dashboard_that_takes_nothing_is_504() {
+    let (origin, gate) = impatient();
+    for framing in [LENGTH, CHUNKED] {
+        let (mut client, call) = stuck_upload(&origin, &gate, framing);
+        let answer = client.answer();
+        assert_eq!(answer.status(), 504, "{framing}");
+        assert!(answer.text().contains("upstream.send-timeout"), "{}", answer.text());
+        assert!(answer.field("proxy-status").contains("connection_write_timeout"));
+        drop(call);
+    }
+}
+
+#[test]
+fn over_http_2_it_is_504_as_well() {
+    let (origin, gate) =
+        stage_with(|gate| gate.set("timeouts.send", "\"1s\"").set("upstream.http2", true));
+    let mut client = Wire::connect(gate.address);
+    client.send(format!("POST / HTTP/1.1\r\nHost: d\r\n{LENGTH}\r\n\r\n"));
+    let mut dashboard = Conn::serve(origin.socket(), &[(INITIAL_WINDOW_SIZE, 1 << 30)]);
+    dashboard.window_update(0, 1 << 30);
+    dashboard.head();
+    client.write_timeout(STALL);
+    fill(|piece| client.try_send(piece));
+    assert_eq!(client.answer().status(), 504);
+}
+
+#[test]
+fn a_client_that_resets_a_stuck_upload_is_let_go_at_once() {
+    for framing in [LENGTH, CHUNKED] {
+        let (origin, gate) = patient();
+        let (client, call) = stuck_upload(&origin, &gate, framing);
+        client.reset();
+        let_go(gate, call);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_a_stuck_upload_is_let_go_in_time() {
+    let (origin, gate) = stage_with(|gate| {
+        gate.set("timeouts.send", "\"1s\"").set("shutdown.grace_period", "\"1h\"")
+    });
+    let (client, call) = stuck_upload(&origin, &gate, LENGTH);
+    drop(client);
+    let_go(gate, call);
+}
+
+/// Nothing is in flight any more: the gate ends as soon as it is asked to, long before its grace period does.
+#[track_caller]
+fn let_go(mut gate: Gate, call: Call) {
+    gate.signal("TERM");
+    assert!(gate.wait().success());
+    drop(call);
+}
+
+#[test]
+fn a_tunnel_whose_client_resets_while_the_dashboard_takes_nothing_ends() {
+    let (origin, gate) = patient();
+    let (mut client, call) = tunnel(&origin, &gate);
+    client.write_timeout(STALL);
+    fill(|piece| client.try_send(piece));
+    client.reset();
+    let_go(gate, call);
+}
+
+#[test]
+fn a_tunnel_whose_client_leaves_while_the_dashboard_takes_nothing_ends_in_time() {
+    let (origin, gate) = stage_with(|gate| {
+        gate.set("timeouts.send", "\"1s\"").set("shutdown.grace_period", "\"1h\"")
+    });
+    let (mut client, call) = tunnel(&origin, &gate);
+    client.write_timeout(STALL);
+    fill(|piece| client.try_send(piece));
+    drop(client);
+    let_go(gate, call);
+}
+
+#[test]
+fn a_tunnel_whose_dashboard_resets_while_the_client_takes_nothing_ends() {
+    let (origin, gate) = patient();
+    let (mut client, mut call) = tunnel(&origin, &gate);
+    call.write_timeout(STALL);
+    fill(|piece| call.try_send(piece));
+    call.reset();
+    // What had come until then, and the end.
+    drop(client.end());
+    drop(gate);
+}
+
+/// A response that its client does not read.
+fn stuck_download(origin: &Origin, gate: &Gate) -> (Wire, Call) {
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+    call.write_timeout(STALL);
+    fill(|piece| call.try_send(piece));
+    (client, call)
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_closed() {
+    let (origin, gate) = impatient();
+    let (client, mut call) = stuck_download(&origin, &gate);
+    call.breaks();
+    drop(client);
+}
+
+#[test]
+fn a_client_that_takes_a_little_at_a_time_is_not() {
+    let (origin, gate) = impatient();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    let sending = thread::spawn(move || {
+        call.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n"));
+        (0..MUCH / PIECE.len()).for_each(|_| call.send(PIECE));
+        call
+    });
+    client.head();
+    let mut left = MUCH;
+    // Several times `timeouts.send`, a piece every fifth of it: the gate's socket is full all the while.
+    for _ in 0..25 {
+        // How slowly it reads is what is tested: there is no event to wait for.
+        thread::park_timeout(Duration::from_millis(200));
+        client.skip(128 << 10);
+        left -= 128 << 10;
+    }
+    client.skip(left);
+    sending.join().expect("the dashboard");
+}
+
+#[test]
+fn a_reset_of_the_dashboard_ends_a_stuck_download() {
+    let (origin, gate) = patient();
+    let (client, call) = stuck_download(&origin, &gate);
+    call.reset();
+    let mut gate = gate;
+    gate.signal("TERM");
+    assert!(gate.wait().success());
+    drop(client);
+}
+
+#[test]
+fn a_whole_response_in_the_sockets_outlives_a_reset_of_the_dashboard() {
+    const BYTES: usize = 3 << 20;
+    let (origin, gate) = patient();
+    let mut client = Wire::connect(gate.address);
+    client.send(format!("POST / HTTP/1.1\r\nHost: d\r\n{LENGTH}\r\n\r\nsome"));
+    let mut call = origin.accept();
+    call.head();
+    call.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"));
+    call.send(vec![b'y'; BYTES]);
+    // Closed with bytes unread: the system resets the connection.
+    drop(call);
+    assert_eq!(client.head().status(), 200);
+    client.skip(BYTES);
+}
+
+/// The dashboard responds at once and reads the request meanwhile; `client` sends all of it, and reads only then.
+fn full_duplex(origin: Origin, client: impl FnOnce()) {
+    const BYTES: usize = 24 << 20;
+    let dashboard = thread::spawn(move || {
+        let mut call = origin.accept();
+        call.head();
+        call.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"));
+        let mut writer = call.writer();
+        let answering = thread::spawn(move || {
+            let piece = vec![b'y'; 64 << 10];
+            (0..BYTES / piece.len()).for_each(|_| {
+                writer.write_all(&piece).expect("sent");
+            });
+        });
+        call.skip(BYTES);
+        answering.join().expect("the answer");
+        call
+    });
+    client();
+    dashboard.join().expect("the dashboard");
+}
+
+#[test]
+fn an_upload_moves_though_its_response_waits() {
+    const BYTES: usize = 24 << 20;
+    let (origin, gate) = patient();
+    full_duplex(origin, || {
+        let mut client = Wire::connect(gate.address);
+        client.send(format!("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: {BYTES}\r\n\r\n"));
+        (0..BYTES / PIECE.len()).for_each(|_| client.send(PIECE));
+        assert_eq!(client.head().status(), 200);
+        client.skip(BYTES);
+    });
+}
+
+#[test]
+fn over_http_2_it_moves_as_well() {
+    const BYTES: usize = 24 << 20;
+    let (origin, gate) = patient();
+    full_duplex(origin, || {
+        let mut client = Conn::connect(gate.address);
+        client.generous = false;
+        let length = BYTES.to_string();
+        let head = [&request("POST", "/")[..], &[("content-length", &length)]].concat();
+        let asked = client.ask(&head, false);
+        let mut sent = 0;
+        while sent < BYTES {
+            let window = usize::try_from(client.window).expect("a window");
+            let room = window.min(client.initial_window() + client.stream_window(asked));
+            if sent + 16_384 > room {
+                client.hear();
+                continue;
+            }
+            sent += 16_384;
+            client.data(asked, &PIECE[..16_384], sent == BYTES);
+        }
+        client.window_update(0, 1 << 30);
+        client.window_update(asked, 1 << 30);
+        let mut received = client.received;
+        while received < BYTES {
+            match client.news() {
+                Event::Data { .. } => received = client.received,
+                Event::Headers { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}

@@ -1,0 +1,245 @@
+//! Where streams end: downloads that reach their end by themselves, uploads whose end comes late, responses that end first.
+
+use std::thread;
+
+use super::{accept, stage, stage_h2};
+use crate::support::gate::Gate;
+use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, NO_ERROR, request};
+use crate::support::origin::Origin;
+use crate::support::wire::Wire;
+
+/// Windows that a whole download fits into.
+const WIDE: u32 = 32 << 20;
+
+/// A client with such windows that never opens them any further.
+fn silent_client(gate: &Gate) -> Conn {
+    let mut client = Conn::connect_with(gate.address, &[(INITIAL_WINDOW_SIZE, WIDE)]);
+    client.generous = false;
+    client.window_update(0, WIDE - 65_535);
+    client
+}
+
+/// `POST /` with a body of so many bytes announced.
+fn post(length: &str) -> Vec<(&str, &str)> {
+    [&request("POST", "/")[..], &[("content-length", length)]].concat()
+}
+
+/// What the client of `stream` gets until its end; fails if the gate has to ask first whether the client is alive.
+#[track_caller]
+fn reaches_its_end(client: &mut Conn, stream: u32) -> usize {
+    let mut bytes = 0;
+    loop {
+        match client.event() {
+            Event::Data { stream: of, data, end } if of == stream => {
+                bytes += data.len();
+                if end {
+                    return bytes;
+                }
+            }
+            Event::Headers { stream: of, end, .. } if of == stream => {
+                if end {
+                    return bytes;
+                }
+            }
+            other => panic!("{other:?} after {bytes} bytes"),
+        }
+    }
+}
+
+#[test]
+fn a_download_reaches_its_end_though_the_client_says_nothing_meanwhile() {
+    let (origin, gate) = stage();
+    let body = vec![b'x'; 1 << 20];
+    for round in 0..40 {
+        let mut client = silent_client(&gate);
+        let asked = client.get("/");
+        let mut call = origin.accept();
+        call.request();
+        call.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1048576\r\n\r\n");
+        body.chunks(64 << 10).for_each(|piece| call.send(piece));
+        assert_eq!(reaches_its_end(&mut client, asked), body.len(), "round {round}");
+    }
+}
+
+#[test]
+fn the_end_of_an_upload_in_a_frame_of_its_own_is_waited_for() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    // Forwarded, answered by the gate, and answered by the gate although nobody read it.
+    for path in ["/", "/api/licensing/token", "/api/licensing/nothing"] {
+        let mut head = post("5");
+        head[2].1 = path;
+        let asked = client.ask(&head, false);
+        client.data(asked, b"whole", false);
+        if path == "/" {
+            origin.accept().serve("thanks");
+        }
+        client.whole();
+        client.ping();
+        assert_eq!(client.event(), Event::Pong, "{path}: nothing comes before the end");
+        client.data(asked, b"", true);
+        client.ping();
+        assert_eq!(client.event(), Event::Pong, "{path}: nor behind it");
+    }
+}
+
+#[test]
+fn the_dashboards_connection_is_free_again_once_all_declared_bytes_are_there() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.ask(&post("5"), false);
+    client.data(asked, b"whole", false);
+    let mut call = origin.accept();
+    call.serve("one");
+    client.whole();
+    client.data(asked, b"", true);
+    client.get("/next");
+    call.serve("two");
+    assert_eq!(client.whole().text(), "two");
+}
+
+#[test]
+fn continue_is_sent_when_the_body_is_wanted() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let head = [&post("5")[..], &[("expect", "100-continue")]].concat();
+    let asked = client.ask(&head, false);
+    let (_, fields, end) = client.head();
+    assert!(fields.contains(&(":status".into(), b"100".to_vec())) && !end, "{fields:?}");
+    client.data(asked, b"whole", true);
+    let arrived = origin.accept().serve("thanks");
+    assert!(arrived.text() == "whole" && !arrived.has("expect"));
+    assert_eq!(client.whole().status(), 200);
+}
+
+#[test]
+fn continue_is_not_sent_for_a_body_that_nobody_wants() {
+    let (_origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let mut head = [&post("5")[..], &[("expect", "100-continue")]].concat();
+    head[2].1 = "/api/licensing/token";
+    client.ask(&head, false);
+    assert_eq!(client.whole().status(), 401);
+}
+
+#[test]
+fn a_client_that_expects_and_sends_at_once_is_not_told_to_continue() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let head = [&post("5")[..], &[("expect", "100-continue")]].concat();
+    let asked = client.ask(&head, false);
+    client.data(asked, b"whole", true);
+    assert_eq!(origin.accept().serve("thanks").text(), "whole");
+    let mut answer = client.whole();
+    if answer.status() == 100 {
+        // The head was read alone.
+        answer = client.whole();
+    }
+    assert_eq!((answer.status(), answer.text()), (200, "thanks".into()));
+}
+
+/// A dashboard that sends a whole response of `bytes` while the request is still under way, and closes.
+fn answers_and_closes(origin: &Origin, bytes: usize, goodbye: bool) {
+    let mut dashboard = accept(origin);
+    let (stream, ..) = dashboard.head();
+    dashboard.headers(stream, &[(":status", "200")], false);
+    let body = vec![b'y'; bytes];
+    let mut pieces = body.chunks(16 << 10).peekable();
+    while let Some(piece) = pieces.next() {
+        dashboard.data(stream, piece, pieces.peek().is_none());
+    }
+    if goodbye {
+        dashboard.go_away(stream, NO_ERROR);
+    }
+    // What the gate still says is read, so that closing does not take the response with it.
+    dashboard.end_writing();
+    while dashboard.event() != Event::End {}
+}
+
+#[test]
+fn a_whole_response_is_whole_though_the_dashboard_closes_before_the_upload_has_ended() {
+    const BYTES: usize = 262_144;
+    for goodbye in [false, true] {
+        let (origin, gate) = stage_h2();
+        // The client opens its window only after the dashboard has closed.
+        let mut client = Conn::connect(gate.address);
+        client.generous = false;
+        client.window_update(0, WIDE);
+        let asked = client.ask(&request("POST", "/"), false);
+        client.data(asked, b"some", false);
+        let dashboard = thread::spawn(move || {
+            answers_and_closes(&origin, BYTES, goodbye);
+            origin
+        });
+        client.head();
+        client.exactly(asked, 65_535);
+        client.window_update(asked, WIDE);
+        let rest = reaches_its_end(&mut client, asked);
+        assert_eq!(rest, BYTES - 65_535, "goodbye: {goodbye}");
+        client.data(asked, b"", true);
+        dashboard.join().expect("the dashboard");
+    }
+}
+
+#[test]
+fn it_is_whole_for_a_client_of_http_1_as_well() {
+    const BYTES: usize = 262_144;
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 100000\r\n\r\nsome");
+    let dashboard = thread::spawn(move || answers_and_closes(&origin, BYTES, false));
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.text().len()), (200, BYTES));
+    drop(client);
+    dashboard.join().expect("the dashboard");
+}
+
+#[test]
+fn late_trailers_of_a_request_that_was_answered_early_end_nothing() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let late: Vec<u32> = (0..80)
+        .map(|_| {
+            let asked = client.ask(&request("POST", "/"), false);
+            let mut call = origin.accept();
+            call.head();
+            call.send("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            asked
+        })
+        .collect();
+    let mut reset = Vec::new();
+    while reset.len() < late.len() {
+        match client.news() {
+            Event::Reset { stream, reason: NO_ERROR } => reset.push(stream),
+            Event::Headers { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    for stream in late {
+        client.headers(stream, &[("x-late", "trailer")], true);
+    }
+    client.get("/next");
+    origin.accept().serve("alive");
+    assert_eq!(client.whole().text(), "alive");
+}
+
+#[test]
+fn an_upload_goes_on_behind_a_whole_early_response() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.ask(&request("POST", "/"), false);
+    let mut call = origin.accept();
+    call.head();
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(client.whole().text(), "ok");
+    for piece in ["one", "two"] {
+        client.data(asked, piece.as_bytes(), false);
+        assert_eq!(call.chunk(), piece.as_bytes());
+    }
+    client.data(asked, b"", true);
+    assert_eq!(call.chunk(), b"");
+    client.get("/next");
+    call.trailers();
+    call.serve("next");
+    assert_eq!(client.whole().text(), "next");
+}
