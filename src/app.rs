@@ -1,5 +1,6 @@
 //! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
 
+mod descriptors;
 mod life;
 
 use std::io;
@@ -23,6 +24,7 @@ use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Sc
 use crate::feed;
 use crate::license::{KeyFault, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
+use crate::socket::Places;
 use crate::store;
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
@@ -63,7 +65,7 @@ pub enum Error {
     #[error("the store cannot be opened")]
     Store(#[from] store::Error),
     /// An address is taken, or not this machine's.
-    #[error("cannot listen on {place}")]
+    #[error("cannot listen on {place}{}", downstream::bind_remedy(place, source))]
     Bind {
         /// Which.
         place: Place,
@@ -100,7 +102,6 @@ pub struct App {
     bound: Vec<Bound>,
     admin: Option<Admin>,
     probed: Arc<Probed>,
-    access_writer: Option<JoinHandle<()>>,
     blueprint: Blueprint,
     life: Life,
     phase: watch::Sender<Phase>,
@@ -121,17 +122,20 @@ impl App {
     ///
     /// # Errors
     /// As [`build`](Self::build).
-    pub async fn build_at(config: Config, clock: Clock) -> Result<Self, Error> {
+    pub async fn build_at(mut config: Config, clock: Clock) -> Result<Self, Error> {
         let control = Handle::current();
+        let workers = workers(&config.downstream);
+        let share = descriptors::share(&config, workers);
+        config.downstream.limits.max_connections = share.clients;
+        config.upstream.places = Places::new(share.dashboard);
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
         let (api, probed, life) = licensing(&config, &root_url, clock, &control, &metrics).await?;
-        let (access, access_writer) = access_log(&config.telemetry)?.unzip();
+        let access = access_log(&config.telemetry)?;
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
         let (phase, watched) = watch::channel(Phase::Serving);
-        let workers = workers(&config.downstream);
         let bound = bind(&config.downstream, workers, &mut inherited)?;
         let admin = config.admin.listen.map(listen_admin).transpose()?;
         let probed = Arc::new(Probed { phase: watched.clone(), tls: tls.clone(), ..probed });
@@ -147,11 +151,12 @@ impl App {
             upstream_tls: upstream_tls.map(Arc::new),
             metrics,
             access,
+            failures: Arc::default(),
             connections: Connections::default(),
             phase: watched,
         };
         let shutdown = config.shutdown;
-        Ok(Self { bound, admin, probed, access_writer, blueprint, life, phase, shutdown })
+        Ok(Self { bound, admin, probed, blueprint, life, phase, shutdown })
     }
 
     /// The TCP addresses where clients are expected, with real ports, in the order of `server.listen`.
@@ -193,8 +198,7 @@ impl App {
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
         let (tls, upstream_tls) = self.certificates();
-        let Self { mut bound, admin, probed, access_writer, blueprint, life, phase, shutdown } =
-            self;
+        let Self { mut bound, admin, probed, blueprint, life, phase, shutdown } = self;
         announce(&bound, admin.as_ref());
         let (served, mut over) = watch::channel(());
         if let Some(admin) = admin {
@@ -204,8 +208,7 @@ impl App {
         tls.map(|tls| tokio::spawn(watch(tls)));
         upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));
         let living = life.start();
-        let mut threads = start(&mut bound, blueprint)?;
-        threads.extend(access_writer);
+        let threads = start(&mut bound, blueprint)?;
         stop().await;
         tracing::info!("stopping");
         phase.send_replace(Phase::Leaving);
@@ -222,7 +225,7 @@ impl App {
                 () = stop() => {}
             }
             phase.send_replace(Phase::Cut);
-            // Whoever hangs now, a log that nobody reads say, is left behind.
+            // Whatever hangs now is left behind.
             tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
@@ -259,7 +262,7 @@ async fn licensing(
     Ok((Api::new(auth, begun.means), probed, begun.life))
 }
 
-fn access_log(config: &telemetry::Config) -> Result<Option<(AccessLog, JoinHandle<()>)>, Error> {
+fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
     let now: telemetry::Now = |out| write!(out, "{}", clock::timestamp());
     let log = config.access.then(|| AccessLog::start(config.format, now));
     log.transpose().map_err(Error::Worker)
@@ -340,7 +343,7 @@ fn start(bound: &mut [Bound], blueprint: Blueprint) -> Result<Vec<JoinHandle<()>
 fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
         if thread.join().is_err() {
-            tracing::error!("a thread ended by a panic");
+            tracing::error!(event = "gate.thread_panicked", "a thread ended by a panic");
         }
     }
 }

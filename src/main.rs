@@ -14,12 +14,15 @@ fn main() -> ExitCode {
 
 /// Runs a gate until a signal ends it. Exit code 0, or what the failure asks for.
 fn serve(config: Config) -> u8 {
-    telemetry::start(&config.telemetry, |out| write!(out, "{}", clock::timestamp()));
+    if telemetry::start(&config.telemetry, |out| write!(out, "{}", clock::timestamp())).is_err() {
+        // No thread can be started, neither for the log nor for a worker. The exit code is all that can be reported.
+        return cli::CANNOT_START;
+    }
     for warning in config.warnings() {
-        tracing::warn!("{warning}");
+        tracing::warn!(event = "config.warning", "{warning}");
     }
     // This thread runs what is no request: probes, changes of the license, renewal, signals.
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let code = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(run(config));
             // Without waiting for threads that hang: the gate has given them their time.
@@ -27,7 +30,9 @@ fn serve(config: Config) -> u8 {
             code
         }
         Err(error) => cannot_start(error, cli::CANNOT_START),
-    }
+    };
+    telemetry::flush();
+    code
 }
 
 async fn run(config: Config) -> u8 {
@@ -50,6 +55,6 @@ async fn run(config: Config) -> u8 {
 }
 
 fn cannot_start(error: impl Display, code: u8) -> u8 {
-    tracing::error!(%error, "cannot start");
+    tracing::error!(event = "gate.cannot_start", %error, "cannot start");
     code
 }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::io;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -124,6 +125,14 @@ impl Problem {
         }
     }
 
+    /// The id in the refusal of a missing permission.
+    pub fn access_error_id(&self) -> Option<&str> {
+        match &self.0.shape {
+            Shape::AccessDenied { error_id } => Some(error_id),
+            Shape::Envelope { .. } | Shape::Bare => None,
+        }
+    }
+
     /// What the client is told.
     pub fn message(&self) -> &str {
         &self.0.message
@@ -132,6 +141,13 @@ impl Problem {
     /// What only the log is told.
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync)> {
         self.0.cause.as_deref()
+    }
+
+    /// Removes a field from the answer.
+    #[must_use]
+    pub fn without(mut self, name: &HeaderName) -> Self {
+        self.0.headers.remove(name);
+        self
     }
 
     /// The fields this problem adds to its answer.
@@ -190,6 +206,32 @@ impl Problem {
         // Strings and a number always serialise; an empty body is the honest answer to the impossible.
         rendered.map(Bytes::from).unwrap_or_default()
     }
+}
+
+/// `error` and its causes in one line; empty for none.
+pub fn chain(error: Option<&(dyn Error + Send + Sync)>) -> String {
+    let mut text = String::new();
+    let mut next = error.map(|error| error as &dyn Error);
+    while let Some(error) = next {
+        let separator = if text.is_empty() { "" } else { ": " };
+        text = format!("{text}{separator}{error}");
+        next = error.source();
+    }
+    text
+}
+
+/// The remedy if the system denied access to this user; empty for other errors.
+pub fn remedy(error: &(dyn Error + 'static)) -> String {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::PermissionDenied) {
+            let user = rustix::process::geteuid().as_raw();
+            return format!("; this process runs as user {user}: give that user access");
+        }
+        next = error.source();
+    }
+    String::new()
 }
 
 /// `text` where HTML expects text.

@@ -5,6 +5,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if aws_lc_rs::rand::fill(&mut bytes).is_err() {
         tracing::warn!(
+            event = "random.none",
             "the system has no random bytes; request ids may repeat those of an earlier run"
         );
     }

@@ -8,10 +8,9 @@
 //! The one place where an error becomes an answer and a log line. One service a worker; nothing is shared with the others
 //! but the license snapshot inside [`Api`] and counters.
 
+mod failures;
 mod observe;
 
-use std::error::Error;
-use std::fmt::Write;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,12 +22,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use ipnet::IpNet;
 
 use crate::api::endpoint::{Endpoint, Router};
-use crate::api::{Api, Caller};
+use crate::api::{self, Api, Caller};
 use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender, Written};
 use crate::gate::Gate;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 use crate::proxy::{
     ForwardError, Forwarded, ForwardedBody, PROXY_STATUS, Proxy, RequestId, RequestIds,
 };
@@ -36,8 +35,10 @@ use crate::shutdown::{Drain, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Handler, WorkerMetrics};
 use crate::upstream::Client;
+use failures::Area;
 use observe::Observation;
 
+pub use failures::Failures;
 pub use observe::Observed;
 
 /// How the check's path ends in its only spelling.
@@ -73,6 +74,8 @@ pub struct Stages {
     pub metrics: WorkerMetrics,
     /// Where requests are logged, if they are.
     pub access: Option<AccessLog>,
+    /// The log of failed requests.
+    pub failures: Arc<Failures>,
 }
 
 impl Service {
@@ -134,13 +137,13 @@ impl Stages {
                 (self.forwarded(forwarded, &parts, id, observed), Handler::Proxy)
             }
             Ok(Some(endpoint)) => {
+                let request = with_api_fields(parts, body);
                 // Boxed: it is large and rare, and every request would carry the room for it.
-                let request = Request::from_parts(parts, body);
                 let mut response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
                 id.put_on(&mut response);
                 (finished(response, &method), Handler::Licensing)
             }
-            Err(problem) => (refusal(problem, &parts, id), Handler::Gate),
+            Err(problem) => (self.refusal(problem, &parts, id), Handler::Gate),
         };
         observed.answered(&method, &response, handler);
         response
@@ -172,7 +175,7 @@ impl Stages {
         let id = self.ids.name(&parts.headers, false);
         let sender = Sender { address: peer.address.ip(), trusted: false };
         observed.not_understood(sender, &id);
-        let response = refusal(refused.into(), &parts, id);
+        let response = self.refusal(refused.into(), &parts, id);
         observed.answered(&parts.method, &response, Handler::Gate);
         response
     }
@@ -186,11 +189,13 @@ impl Stages {
     ) -> Answer {
         match outcome {
             Ok(Forwarded { mut response, lines: None }) => {
+                self.failures.dashboard.works(());
                 observed.upstream_answered();
                 id.put_on(&mut response);
                 response
             }
             Ok(Forwarded { response, lines: Some(lines) }) => {
+                self.failures.dashboard.works(());
                 observed.upstream_answered();
                 observed.pass(lines, id);
                 response
@@ -200,9 +205,16 @@ impl Stages {
                 if let Some(kind) = error.kind() {
                     self.metrics.upstream_error(kind);
                 }
-                refusal(error.into(), asked, id)
+                let problem = Problem::from(error);
+                report(&problem, &id, &self.failures.dashboard, ());
+                refusal(problem, asked, id)
             }
         }
+    }
+
+    fn refusal(&self, problem: Problem, asked: &Parts, id: RequestId) -> Answer {
+        report(&problem, &id, &self.failures.gate, ());
+        refusal(problem, asked, id)
     }
 
     /// The endpoint, or none for what is the dashboard's.
@@ -238,11 +250,17 @@ impl Stages {
         id: &RequestId,
     ) -> Response<Bytes> {
         let caller = Caller { address: sender.address, request_id: id.as_str() };
-        let answer = self.api.answer(endpoint, request, caller, &self.upstream).await;
-        answer.unwrap_or_else(|problem| {
-            report(&problem, id);
-            problem.into_response(id.as_str())
-        })
+        let failures = &self.failures.licensing;
+        match self.api.answer(endpoint, request, caller, &self.upstream).await {
+            Ok(response) => {
+                failures.works(endpoint);
+                response
+            }
+            Err(problem) => {
+                report(&problem, id, failures, endpoint);
+                problem.into_response(id.as_str())
+            }
+        }
     }
 }
 
@@ -257,6 +275,22 @@ fn not_tunnelled(
     }
 }
 
+/// Adds the fields that only the API reads. Over HTTP/1.1 they are among the request's lines.
+#[cold]
+fn with_api_fields(mut head: Parts, mut body: RequestBody) -> Request<RequestBody> {
+    if let Some(lines) = body.take_lines() {
+        for (name, value) in lines.fields() {
+            let known = api::FIELDS
+                .iter()
+                .find(|known| name.eq_ignore_ascii_case(known.as_str().as_bytes()));
+            if let (Some(known), Ok(value)) = (known, HeaderValue::from_bytes(value)) {
+                head.headers.append(known, value);
+            }
+        }
+    }
+    Request::from_parts(head, body)
+}
+
 /// A `HEAD` tells the length of the body it does not have (RFC 9110 section 9.3.2).
 fn finished(mut response: Response<Bytes>, method: &Method) -> Answer {
     if *method == Method::HEAD {
@@ -268,7 +302,6 @@ fn finished(mut response: Response<Bytes>, method: &Method) -> Answer {
 
 /// An error on the way to the dashboard: JSON for programs, a page for people.
 fn refusal(problem: Problem, asked: &Parts, id: RequestId) -> Answer {
-    report(&problem, &id);
     let accepts = asked.headers.get(ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
     let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
     let mut response = match is_browser {
@@ -279,27 +312,24 @@ fn refusal(problem: Problem, asked: &Parts, id: RequestId) -> Answer {
     finished(response, &asked.method)
 }
 
-/// One line for what went wrong: a warning when it was not the client.
-fn report(problem: &Problem, id: &RequestId) {
-    let (status, code) = (problem.status().as_u16(), problem.code());
-    let cause = chain(problem.cause());
+/// Logs a problem: a fault of the server as a warning, a missing permission with the id that its caller was given.
+#[cold]
+fn report<P: Copy + PartialEq>(problem: &Problem, id: &RequestId, failures: &Area<P>, place: P) {
     if problem.status().is_server_error() {
-        tracing::warn!(request_id = id.as_str(), status, code, cause, "a request failed");
-    } else {
-        tracing::debug!(request_id = id.as_str(), status, code, cause, "a request was refused");
+        return failures.failed(place, problem, id);
     }
-}
-
-fn chain(cause: Option<&(dyn Error + Send + Sync)>) -> String {
-    let mut text = String::new();
-    let mut next = cause.map(|cause| cause as &dyn Error);
-    while let Some(error) = next {
-        let separator = if text.is_empty() { "" } else { ": " };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{separator}{error}");
-        next = error.source();
+    let (request_id, status, code) = (id.as_str(), problem.status().as_u16(), problem.code());
+    let cause = problem::chain(problem.cause());
+    match problem.access_error_id() {
+        Some(access_error_id) => tracing::info!(
+            event = "access.denied",
+            request_id,
+            access_error_id,
+            cause,
+            "a caller was denied access"
+        ),
+        None => tracing::debug!(request_id, status, code, cause, "a request was refused"),
     }
-    text
 }
 
 fn stopping() -> Problem {
@@ -324,6 +354,7 @@ impl From<Refused> for Problem {
             Refused::Length => (StatusCode::BAD_REQUEST, "request.length-malformed"),
             Refused::Target => (StatusCode::BAD_REQUEST, "request.target-malformed"),
             Refused::NoTunnel => (StatusCode::BAD_REQUEST, "request.no-tunnel"),
+            Refused::PlainHttp => (StatusCode::BAD_REQUEST, "request.plain-http"),
             Refused::Malformed(_) => (StatusCode::BAD_REQUEST, "request.malformed"),
             Refused::Coding => (StatusCode::BAD_REQUEST, "request.coding-unknown"),
             Refused::LengthAndCoding => (StatusCode::BAD_REQUEST, "request.length-ambiguous"),

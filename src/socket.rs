@@ -10,17 +10,22 @@ pub(crate) mod memory;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::sweep::{Deadline, Sweep};
 
 /// How often a peer is looked at for a reset while nothing is read from it.
 pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
+
+/// How often a write that waits is tried at most without the system's word that there is room.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -28,10 +33,21 @@ pub struct Socket {
     kind: Kind,
     sweep: Sweep,
     send_timeout: Duration,
-    /// Armed while a write waits for the peer. Made when one first does.
-    stalled: Option<Deadline>,
+    /// Made when a write first waits for the peer.
+    stalled: Option<Stalled>,
     /// Our half has ended.
     shut: bool,
+    /// Its place, if connections of this kind are limited.
+    _place: Option<Place>,
+}
+
+/// A write that waits for the peer.
+#[derive(Debug)]
+struct Stalled {
+    /// When it began, by the sweep's clock.
+    since: Duration,
+    /// The next try; armed while a write waits.
+    retry: Deadline,
 }
 
 /// What a socket is made of. It enforces no deadline: a caller that limits each operation as a whole uses it alone.
@@ -44,6 +60,39 @@ pub enum Kind {
     /// One end of a pipe in memory, whose readiness a test decides.
     #[cfg(test)]
     Memory(memory::End),
+}
+
+/// A limit of sockets that are open at once. Clones share the count.
+#[derive(Clone, Debug)]
+pub struct Places(Arc<Semaphore>);
+
+/// One place below the limit; dropping it frees the place.
+#[derive(Debug)]
+pub struct Place(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+
+impl Places {
+    /// A limit of `number`.
+    pub fn new(number: usize) -> Self {
+        Self(Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Waits for a free place, in order of arrival.
+    pub async fn take(&self) -> Option<Place> {
+        // Fails only if the semaphore is closed, and it never is.
+        self.0.clone().acquire_owned().await.ok().map(Place)
+    }
+
+    /// Whether no place is free: another worker may be waiting for one.
+    pub fn are_taken(&self) -> bool {
+        self.0.available_permits() == 0
+    }
+}
+
+impl Default for Places {
+    /// No limit.
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
 }
 
 /// A socket, or the TLS over one. What was written to TLS may still wait to be sent: flush before waiting for an answer.
@@ -83,7 +132,20 @@ impl Secured for tokio_rustls::server::TlsStream<Socket> {
 impl Socket {
     /// `kind`, whose peer must accept something every `send_timeout` while bytes wait for it; zero: no limit.
     pub fn new(kind: impl Into<Kind>, sweep: &Sweep, send_timeout: Duration) -> Self {
-        Self { kind: kind.into(), sweep: sweep.clone(), send_timeout, stalled: None, shut: false }
+        Self {
+            kind: kind.into(),
+            sweep: sweep.clone(),
+            send_timeout,
+            stalled: None,
+            shut: false,
+            _place: None,
+        }
+    }
+
+    /// The same socket, which holds `place` until it is closed.
+    #[must_use]
+    pub fn in_place(self, place: Place) -> Self {
+        Self { _place: Some(place), ..self }
     }
 
     /// Reads without waiting.
@@ -120,7 +182,7 @@ impl Socket {
         match write(&mut self.kind, cx) {
             Poll::Ready(written) => {
                 if let Some(stalled) = &self.stalled {
-                    stalled.clear();
+                    stalled.retry.clear();
                 }
                 Poll::Ready(written)
             }
@@ -131,23 +193,30 @@ impl Socket {
 
     fn poll_stalled(&mut self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let Self { kind, sweep, send_timeout, stalled, .. } = self;
-        let stalled = stalled.get_or_insert_with(|| sweep.deadline());
-        if !stalled.is_set() {
-            stalled.set(*send_timeout);
+        let Stalled { since, retry } = stalled
+            .get_or_insert_with(|| Stalled { since: Duration::ZERO, retry: sweep.deadline() });
+        let pause = (*send_timeout / 8).min(MAX_RETRY_PAUSE);
+        if !retry.is_set() {
+            *since = sweep.elapsed();
+            retry.set(pause);
         }
-        if !stalled.has_passed(cx) {
+        if !retry.has_passed(cx) {
             return Poll::Pending;
         }
-        stalled.clear();
-        // The system calls a socket writable once a third of its buffer is free. A peer that reads slowly may need longer for
-        // that, so the socket itself has the last word.
+        retry.clear();
+        // The system calls a socket writable only once a third of its buffer is free. A peer that reads slowly may need longer
+        // for that than it has, so the socket itself is asked.
         match kind.send(buf) {
-            Ok(0) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            sent => Poll::Ready(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
         }
+        if sweep.elapsed() >= *since + *send_timeout {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        retry.set(pause);
+        // Registers this task for the next try.
+        retry.has_passed(cx);
+        Poll::Pending
     }
 }
 

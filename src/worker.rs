@@ -19,7 +19,7 @@ use crate::downstream::tls::Tls;
 use crate::downstream::{self, Acceptor, Connections, Listener, Scheme};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
-use crate::service::{Service, Stages};
+use crate::service::{Failures, Service, Stages};
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Sweep;
 use crate::telemetry::access::AccessLog;
@@ -54,6 +54,8 @@ pub struct Blueprint {
     pub metrics: Arc<Metrics>,
     /// Where requests are logged, if they are.
     pub access: Option<AccessLog>,
+    /// The log of failed requests.
+    pub failures: Arc<Failures>,
     /// All workers' connections.
     pub connections: Connections,
     /// The order to stop.
@@ -90,7 +92,7 @@ async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
             let acceptor = acceptor.clone();
             tokio::task::spawn_local(async move {
                 if let Err(error) = acceptor.run(socket, scheme).await {
-                    tracing::error!(%error, "cannot listen");
+                    tracing::error!(event = "listener.failed", %error, "cannot listen");
                 }
             })
         })
@@ -146,6 +148,7 @@ fn acceptor(
         drain: drain.clone(),
         metrics: metrics.clone(),
         access: blueprint.access.clone(),
+        failures: blueprint.failures.clone(),
     });
     Acceptor {
         service: Rc::new(service),

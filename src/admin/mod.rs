@@ -15,7 +15,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,8 +25,10 @@ use tokio::task::JoinSet;
 
 pub use probed::Probed;
 
+use crate::telemetry::Episode;
+
 /// Connections at once; the next waits in the kernel's queue. A few probes and a scraper need no more.
-const MAX_CONNECTIONS: usize = 64;
+pub const MAX_CONNECTIONS: usize = 64;
 
 /// For a whole connection, so that idle or slow ones cannot keep probes out.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -113,6 +115,7 @@ impl Admin {
 /// Accepts for ever. The connections end with this future, which owns them.
 async fn accept(listener: TcpListener, state: Arc<impl State>) -> Infallible {
     let mut connections = JoinSet::new();
+    let mut failing = Episode::default();
     loop {
         while connections.try_join_next().is_some() {}
         if connections.len() >= MAX_CONNECTIONS {
@@ -120,11 +123,27 @@ async fn accept(listener: TcpListener, state: Arc<impl State>) -> Infallible {
         }
         match listener.accept().await {
             Ok((stream, _)) => {
+                if let Some(report) = failing.ended(Instant::now()) {
+                    tracing::info!(
+                        event = "admin.accepts_again",
+                        failures = report.failures,
+                        duration_ms = report.duration_ms(),
+                        "the admin listener accepts connections again"
+                    );
+                }
                 connections
                     .spawn(tokio::time::timeout(DEADLINE, serve(stream, Arc::clone(&state))));
             }
             Err(error) => {
-                tracing::warn!(error = %error, "the admin listener could not accept a connection");
+                if let Some(report) = failing.failed(Instant::now()) {
+                    tracing::warn!(
+                        event = "admin.accept_failed",
+                        %error,
+                        failures = report.failures,
+                        duration_ms = report.duration_ms(),
+                        "the admin listener could not accept a connection; that is tried again"
+                    );
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

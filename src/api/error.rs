@@ -47,7 +47,9 @@ impl From<Denied> for Problem {
                 "Too many failed sign-ins from your address: wait before you try again.",
                 retry_after,
             ),
-            Denied::Forbidden(action) => Self::access_denied(action.permission(), error_id()),
+            Denied::Forbidden { action, .. } => {
+                Self::access_denied(action.permission(), error_id()).caused_by(denied)
+            }
             Denied::Unavailable(error) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "auth.unavailable",
@@ -358,7 +360,7 @@ fn error_id() -> u64 {
 pub(super) fn judgement<T>(judged: &Result<T, Denied>) -> AuthOutcome {
     match judged {
         Ok(_) => AuthOutcome::Granted,
-        Err(Denied::Forbidden(_) | Denied::Origin) => AuthOutcome::Denied,
+        Err(Denied::Forbidden { .. } | Denied::Origin) => AuthOutcome::Denied,
         Err(Denied::TooManyFailures { .. }) => AuthOutcome::Limited,
         Err(Denied::Unavailable(_)) => AuthOutcome::Unavailable,
         Err(

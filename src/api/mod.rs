@@ -18,8 +18,9 @@ mod wire;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 
 pub use crate::auth::Caller;
 use crate::auth::{Action, Auth, Dashboard, SignedIn};
@@ -31,6 +32,10 @@ use crate::store::{By, Reader, Writer};
 use crate::telemetry::metrics::Metrics;
 use endpoint::Endpoint;
 pub use wire::{RequestBody, render};
+
+/// Fields that only the API reads, beside those that every request needs ([`Passage`](crate::hop::Passage)).
+pub static FIELDS: [HeaderName; 2] =
+    [HeaderName::from_static("sec-fetch-mode"), HeaderName::from_static("x-requested-with")];
 
 /// The licensing API. Shared by all workers.
 #[derive(Debug)]
@@ -110,6 +115,20 @@ impl Api {
     ) -> Result<Response<Bytes>, Problem> {
         let (head, body) = request.into_parts();
         let asker = Asker { head: &head, caller, dashboard };
+        let answer = self.answer_to(endpoint, asker, body).await;
+        // A browser answers a challenge to a script with its own dialog, over the dashboard.
+        answer.map_err(|problem| match is_script(&head.headers) {
+            true => problem.without(&WWW_AUTHENTICATE),
+            false => problem,
+        })
+    }
+
+    async fn answer_to<D: Dashboard>(
+        &self,
+        endpoint: Endpoint,
+        asker: Asker<'_, D>,
+        body: impl RequestBody,
+    ) -> Result<Response<Bytes>, Problem> {
         match endpoint {
             Endpoint::Check => check::get(self, asker).await,
             Endpoint::ReadToken => token::get(self, asker).await,
@@ -156,6 +175,13 @@ impl Api {
         let request_id = request_id.to_owned();
         Ok(By { actor: signed_in.name, address: Some(address.to_canonical()), request_id })
     }
+}
+
+/// Whether a script of a page sent the request.
+fn is_script(headers: &HeaderMap) -> bool {
+    let [fetch_mode, requested_with] = &FIELDS;
+    headers.contains_key(requested_with)
+        || headers.get(fetch_mode).is_some_and(|mode| mode != "navigate")
 }
 
 #[cfg(test)]

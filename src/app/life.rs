@@ -13,6 +13,7 @@ use crate::feed::{
     Proxies, RemoteKeys, RemoteRevocations, Renewal, Wake, WatchedFile, WatchedKeys,
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
+use crate::problem;
 use crate::store::{self, Lease, Means, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
 
@@ -154,8 +155,9 @@ async fn open(
     let opened = opening.await.map_err(|error| store::Error::Unavailable(error.into()))?;
     let mut store = opened?;
     for fault in store.faults.drain(..) {
-        let error = format!("{:#}", anyhow::Error::new(fault));
-        tracing::warn!(error, "the store needs attention");
+        let remedy = problem::remedy(&fault);
+        let error = format!("{:#}{remedy}", anyhow::Error::new(fault));
+        tracing::warn!(event = "store.attention", error, "the store needs attention");
     }
     if let (Some(offering), Some(file)) = (&store.offering, &file) {
         feed::tell(offering, file.path());
@@ -211,7 +213,10 @@ fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
     };
     feed::tell_faults(faults);
     if keys.is_empty() && !fetched {
-        tracing::warn!("no issuer key is trusted: no license can be verified; set license.keys");
+        tracing::warn!(
+            event = "keys.none",
+            "no issuer key is trusted: no license can be verified; set license.keys"
+        );
     }
     Ok((keys, files))
 }

@@ -36,8 +36,13 @@ pub enum Denied {
         retry_after: Duration,
     },
     /// The caller is known and lacks the permission.
-    #[error("{} is missing", .0.permission())]
-    Forbidden(Action),
+    #[error("{name} lacks {}", .action.permission())]
+    Forbidden {
+        /// What the caller asked for.
+        action: Action,
+        /// The caller's name.
+        name: String,
+    },
     /// Nobody could be asked, or the answer made no sense.
     #[error("the caller could not be checked")]
     Unavailable(#[source] Arc<AskError>),

@@ -141,11 +141,9 @@ impl Auth {
             }
         })?;
         self.cache.remember(&credential, known.clone(), Instant::now());
-        if known.grants.contain(action) {
-            Ok(SignedIn::new(credential, &known))
-        } else {
-            Err(Denied::Forbidden(action))
-        }
+        let allowed = known.grants.contain(action);
+        let caller = SignedIn::new(credential, &known);
+        if allowed { Ok(caller) } else { Err(Denied::Forbidden { action, name: caller.name }) }
     }
 
     /// Counts a change asked for from `address`.
@@ -181,20 +179,24 @@ impl Auth {
         }
     }
 
-    /// Asks whoever knows, holding one of the failures the address has left until it proves to be none.
+    /// Asks whoever knows, holding one of the failures the address has left until it proves to be none. A refused session
+    /// is not counted: it has expired, or needs rotation.
     async fn ask<D: Dashboard>(
         &self,
         credential: &Credential,
         caller: Caller<'_>,
         dashboard: &D,
     ) -> Verdict {
-        let taken = self.failures.take(caller.address, Instant::now());
-        taken.map_err(|retry_after| Denied::TooManyFailures { retry_after })?;
+        let is_password = credential.basic().is_some();
+        if is_password {
+            let taken = self.failures.take(caller.address, Instant::now());
+            taken.map_err(|retry_after| Denied::TooManyFailures { retry_after })?;
+        }
         let verdict = match &self.judge {
             Judge::Dashboard(questions) => questions.grants(credential, caller, dashboard).await,
             Judge::Local(users) => users.grants(credential).await,
         };
-        if !matches!(verdict, Err(Denied::Refused { .. })) {
+        if is_password && !matches!(verdict, Err(Denied::Refused { .. })) {
             self.failures.give_back(caller.address, Instant::now());
         }
         verdict

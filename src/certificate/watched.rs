@@ -84,7 +84,12 @@ impl<S: Source> Watched<S> {
             }
             Err(error) => {
                 let error = chain(&error);
-                tracing::warn!(error, "{} was not reloaded: the former stays in use", S::NAME);
+                tracing::warn!(
+                    event = "certificate.not_reloaded",
+                    error,
+                    "{} was not reloaded: the former stays in use",
+                    S::NAME
+                );
             }
         }
     }
@@ -93,7 +98,7 @@ impl<S: Source> Watched<S> {
 /// What has ended is served all the same: it may be better than nothing, and clients judge for themselves.
 fn warn_of_end<S: Source>(made: &S::Made) {
     if let Some(end) = S::end(made).filter(|end| *end < Clock::system().now()) {
-        tracing::warn!(%end, "{} has expired", S::NAME);
+        tracing::warn!(event = "certificate.expired", %end, "{} has expired", S::NAME);
     }
 }
 

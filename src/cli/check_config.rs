@@ -11,6 +11,9 @@ use crate::config::Loaded;
 /// Reads the configuration, the files it names and the keys and certificates in them, and sees whether the addresses are
 /// this machine's; nothing is bound or written. Secrets are masked.
 ///
+/// Access to files, directories and ports is checked for the user that runs this command. Run it as the gate's user:
+/// sudo -u USER license-gate check-config --config gate.toml
+///
 /// Exit codes: 0; 1 with every fault found, each naming its key, and its file and line, variable or flag.
 #[derive(Debug, Args)]
 pub(super) struct CheckConfig {
@@ -32,6 +35,10 @@ impl CheckConfig {
         if let Some(path) = loaded.missing_default_keys() {
             let message = "is not there, and without keys no license is valid";
             complain(format_args!("warning: license.keys: {} {message}", path.display()));
+        }
+        if let Some((key, path)) = loaded.unwritable_directory() {
+            let message = "cannot be written by this user: licenses can be read, not changed";
+            complain(format_args!("warning: {key}: {} {message}", path.display()));
         }
         for (key, path) in loaded.missing_files() {
             let path = path.display();

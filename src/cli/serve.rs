@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::output::{complain_all, warn};
+use super::FAILED;
 use super::settings::Settings;
 use crate::config::{Config, Faults, Loaded};
+use crate::telemetry;
 
 /// Run the proxy
 ///
@@ -23,16 +24,24 @@ impl Serve {
     pub(super) fn run(self, serve: fn(Config) -> u8) -> u8 {
         match self.configuration() {
             Ok(config) => serve(config),
-            Err(faults) => complain_all(faults),
+            Err((warnings, faults)) => {
+                let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
+                let lines = warnings.chain(faults.into_iter().map(|fault| fault.to_string()));
+                // Bounded like a log line: a stalled reader must not keep the process from ending. The exit code remains if
+                // it cannot be written.
+                let lines = lines.map(|line| format!("license-gate: {line}\n"));
+                let _ = telemetry::print(lines.collect());
+                FAILED
+            }
         }
     }
 
-    fn configuration(self) -> Result<Config, Faults> {
+    /// The configuration, or what is wrong with it, behind warnings that may explain it.
+    fn configuration(self) -> Result<Config, (Vec<String>, Faults)> {
         let (loaded, faults) = Loaded::with_faults(self.settings.sources());
-        if let Err(faults) = faults.or(()).and_then(|()| loaded.examine()) {
-            warn(&loaded.config.misnamed);
-            return Err(faults);
+        match faults.or(()).and_then(|()| loaded.examine()) {
+            Ok(()) => Ok(loaded.config),
+            Err(faults) => Err((loaded.config.misnamed, faults)),
         }
-        Ok(loaded.config)
     }
 }

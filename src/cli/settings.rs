@@ -14,7 +14,7 @@ pub(super) struct Settings {
     config: Option<PathBuf>,
 
     /// Address to listen on: host:port, [::]:port, unix:/path or systemd:NAME, with http:// or https:// before it if need
-    /// be; may be repeated
+    /// be (a Unix socket speaks TLS as https://unix:/path only); may be repeated
     /// [server.listen, default 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,

@@ -4,13 +4,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use rustix::fs::{Access, AtFlags, CWD};
 use rustls::crypto::aws_lc_rs::default_provider;
 
 use super::fault::{Fault, Faults};
 use super::{Config, Loaded};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
-use crate::downstream::Place;
+use crate::downstream::{self, PRIVILEGED, Place};
 use crate::feed::{Client, Proxies, Secret, SetupError};
 use crate::license::{self, KeyError, KeyFault, Keys, RevocationList};
 use crate::store;
@@ -69,6 +70,21 @@ impl Loaded {
         named.filter(|(_, path)| !path.exists())
     }
 
+    /// The store's directory if this user cannot write it: its key and path. A gate starts all the same; the license cannot be
+    /// changed.
+    pub fn unwritable_directory(&self) -> Option<(&'static str, &Path)> {
+        let (key, dir) = match &self.config.store.place {
+            store::Place::File(dir) => ("store.url", dir),
+            #[cfg(feature = "postgres")]
+            store::Place::Postgres(_) => ("store.copy", &self.config.store.copy),
+        };
+        let working = Path::new(".");
+        let mut there =
+            dir.ancestors().map(|dir| if dir.as_os_str().is_empty() { working } else { dir });
+        let there = there.find(|dir| dir.exists())?;
+        (!is_writable(there)).then_some((key, dir))
+    }
+
     fn addresses(&self) -> Vec<Fault> {
         let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", &l.place));
         let admin = self.config.admin.listen.map(Place::Tcp);
@@ -80,9 +96,12 @@ impl Loaded {
     fn place(&self, key: &str, place: &Place) -> Option<Fault> {
         match place {
             Place::Tcp(address) => {
-                let error = TcpListener::bind(SocketAddr::new(address.ip(), 0)).err()?;
-                let message = format!("{} cannot be listened to here", address.ip());
-                Some(self.fault(key, message).caused_by(error))
+                if let Err(error) = TcpListener::bind(SocketAddr::new(address.ip(), 0)) {
+                    let message = format!("{} cannot be listened to here", address.ip());
+                    return Some(self.fault(key, message).caused_by(error));
+                }
+                downstream::lacks_privilege(*address)
+                    .then(|| self.fault(key, format!("cannot listen on {address}: {PRIVILEGED}")))
             }
             Place::Unix(path) => {
                 let found = std::fs::symlink_metadata(path);
@@ -91,8 +110,12 @@ impl Loaded {
                     return Some(self.fault(key, format!("{} is not a socket", path.display())));
                 }
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty())?;
-                let message = format!("{} is not a directory", dir.display());
-                (!dir.is_dir()).then(|| self.fault(key, message))
+                if !dir.is_dir() {
+                    return Some(self.fault(key, format!("{} is not a directory", dir.display())));
+                }
+                let user = rustix::process::geteuid().as_raw();
+                let message = format!("user {user} cannot write the directory {}", dir.display());
+                (!is_writable(dir)).then(|| self.fault(key, message))
             }
             Place::Systemd(_) => None,
         }
@@ -237,6 +260,11 @@ impl Loaded {
     fn database(&self) -> Option<Fault> {
         None
     }
+}
+
+fn is_writable(dir: &Path) -> bool {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(CWD, dir, access, AtFlags::EACCESS).is_ok()
 }
 
 /// Whether there is simply nothing, which is no fault of a default.

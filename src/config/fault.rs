@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::problem;
+
 /// Where a setting came from. Ordered as faults are reported: the file by line, then the environment, then flags.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -74,12 +76,13 @@ impl fmt::Display for Fault {
             write!(out, "{}: ", self.key)?;
         }
         out.write_str(&self.message)?;
-        let mut cause = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
-        while let Some(error) = cause {
+        let cause = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
+        let mut next = cause;
+        while let Some(error) = next {
             write!(out, ": {error}")?;
-            cause = error.source();
+            next = error.source();
         }
-        Ok(())
+        cause.map_or(Ok(()), |cause| out.write_str(&problem::remedy(cause)))
     }
 }
 

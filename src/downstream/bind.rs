@@ -123,9 +123,16 @@ pub fn bind(
     workers: usize,
     inherited: &mut Inherited,
 ) -> io::Result<Vec<Bound>> {
-    let default = if has_certificate { Scheme::Https } else { Scheme::Http };
-    let scheme = listen.scheme.unwrap_or(default);
-    let bound = |place, sockets, file| Bound { place, scheme, sockets, _file: file };
+    // A peer on a Unix socket is on this machine: plain, unless TLS is configured explicitly.
+    let default = |socket: &Listener| match socket {
+        Listener::Tcp(_) if has_certificate => Scheme::Https,
+        Listener::Tcp(_) | Listener::Unix(_) => Scheme::Http,
+    };
+    let bound = |place, sockets: Vec<Listener>, file| {
+        let scheme = sockets.first().map_or(Scheme::Http, default);
+        let scheme = listen.scheme.unwrap_or(scheme);
+        Bound { place, scheme, sockets, _file: file }
+    };
     Ok(match &listen.place {
         Place::Tcp(address) => {
             let (address, sockets) = tcp(*address, workers)?;
@@ -181,6 +188,30 @@ fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Liste
         sockets.push(Listener::Tcp(listening(address)?));
     }
     Ok((address, sockets))
+}
+
+/// Remedy if [`lacks_privilege`].
+pub const PRIVILEGED: &str = "ports below 1024 take CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit, or a socket of systemd's); else choose a higher one";
+
+/// Whether the system denies this process the port of `address`. Does not listen; a port in use is no denial.
+pub fn lacks_privilege(address: SocketAddr) -> bool {
+    tcp_socket(address, true).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// The cause of a failed bind in other words, or its remedy, in parentheses; empty if the error needs none.
+pub fn bind_remedy(place: &Place, error: &io::Error) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    match (place, error.kind()) {
+        (Place::Tcp(_), io::ErrorKind::PermissionDenied) => format!(" ({PRIVILEGED})"),
+        (Place::Unix(_), io::ErrorKind::PermissionDenied) => {
+            format!(" (this process runs as user {user}: let that user write the directory)")
+        }
+        (_, io::ErrorKind::AddrInUse) => " (another process listens there)".to_owned(),
+        (Place::Tcp(_), io::ErrorKind::AddrNotAvailable) => {
+            " (it is no address of this machine)".to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 fn listening(address: SocketAddr) -> io::Result<TcpListener> {

@@ -48,7 +48,7 @@ impl Default for Config {
 pub struct Listen {
     /// Where.
     pub place: Place,
-    /// Said by `http://` or `https://`; `None`: TLS when a certificate is configured.
+    /// As written before the address; `None`: TLS over TCP if a certificate is configured, plain on a Unix socket.
     pub scheme: Option<Scheme>,
 }
 

@@ -11,11 +11,14 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::StartHandshake;
 
+use super::hello::{self, Hello};
+use super::listener::Connections;
 use super::peer::Peer;
 use super::stream::{Socket, Stream};
 use super::tls::Tls;
@@ -24,6 +27,9 @@ use crate::shutdown::{Drain, Phase};
 use crate::sweep::Deadline;
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a client that spoke plain HTTP may go on sending after its refusal.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Room for one read of a request's head; bodies have buffers of their own.
 const SCRATCH_BYTES: usize = 16 * 1024;
@@ -34,6 +40,7 @@ pub(super) struct Shared<S> {
     pub(super) service: Rc<S>,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
+    pub(super) connections: Connections,
     /// Into which everybody reads.
     pub(super) scratch: http1::Scratch,
     /// From which the next answer is written.
@@ -42,11 +49,17 @@ pub(super) struct Shared<S> {
 }
 
 impl<S> Shared<S> {
-    pub(super) fn new(service: Rc<S>, limits: Limits, drain: Drain) -> Self {
+    pub(super) fn new(
+        service: Rc<S>,
+        limits: Limits,
+        drain: Drain,
+        connections: Connections,
+    ) -> Self {
         Self {
             service,
             limits,
             drain,
+            connections,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             spare: RefCell::default(),
             date: http1::DateLine::new(),
@@ -86,24 +99,54 @@ struct Opened {
     h2: bool,
 }
 
-/// TLS, and the protocol it settles on; none when the gate stops before the client has said anything.
-async fn shake_hands<S>(
-    socket: Socket,
+/// TLS, and the protocol that ALPN selects; none if the gate stops before the ClientHello, or after the refusal of plain
+/// HTTP.
+async fn shake_hands<S: Service>(
+    mut socket: Socket,
     tls: &Tls,
-    peer: &Peer,
+    peer: &Rc<Peer>,
     shared: &Shared<S>,
 ) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().tls_handshake);
     // As without TLS: who has not said anything yet is not waited for when the gate stops.
-    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket);
+    let hello = hello::read(&mut socket);
     let hello = before(Phase::Draining, peer.deadline(), &shared.drain, hello).await;
-    let Some(hello) = hello else { return Ok(None) };
-    let handshake = hello?.into_stream(tls.current().config.clone());
+    let accepted = match hello {
+        None => return Ok(None),
+        Some(hello) => match hello? {
+            Hello::Tls(accepted) => accepted,
+            Hello::Plain(early) => {
+                refuse_plain_http(socket, early, peer, shared).await?;
+                return Ok(None);
+            }
+        },
+    };
+    let handshake = StartHandshake::from_parts(*accepted, socket);
+    let handshake = handshake.into_stream(tls.current().config.clone());
     let handshake = within(peer.deadline(), &shared.drain, handshake);
     let stream = handshake.await.ok_or(io::ErrorKind::TimedOut)??;
     peer.deadline().set(peer.timeouts().request_header);
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Some(Opened { stream: Stream::Tls(Box::new(stream)), early: BytesMut::new(), h2 }))
+}
+
+/// Refuses plain HTTP on a TLS listener.
+async fn refuse_plain_http<S: Service>(
+    mut socket: Socket,
+    early: BytesMut,
+    peer: &Rc<Peer>,
+    shared: &Shared<S>,
+) -> io::Result<()> {
+    shared.connections.spoke_plain_http(peer.address);
+    let (deadline, drain) = (peer.deadline(), &shared.drain);
+    deadline.set(peer.timeouts().request_header);
+    let refused = hello::refuse(&mut socket, early, peer, shared);
+    before(Phase::Draining, deadline, drain, refused).await.ok_or(io::ErrorKind::TimedOut)??;
+    // Unread bytes would make the system reset the connection before the client has read the answer.
+    deadline.set(LINGER);
+    let mut sink = tokio::io::sink();
+    let rest = tokio::io::copy(&mut socket, &mut sink);
+    before(Phase::Draining, deadline, drain, rest).await.map_or(Ok(()), |read| read.map(drop))
 }
 
 /// Without TLS the first bytes tell; none when the client leaves without a word, or the gate stops before one.

@@ -6,9 +6,9 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
@@ -22,6 +22,7 @@ use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
 use crate::shutdown::{Drain, Phase};
 use crate::socket::Kind;
 use crate::sweep::Sweep;
+use crate::telemetry::Episode;
 use crate::telemetry::metrics::WorkerMetrics;
 
 /// After a failed `accept` (out of descriptors, say): a pause instead of a spin.
@@ -30,9 +31,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client that is turned away may take to read why.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
-/// Open client connections of all workers, against one limit.
+/// Clients beyond the limit that may receive the 503 at the same time; others are closed at once, to save descriptors.
+pub const MAX_TURNED_AWAY: usize = 32;
+
+/// Open client connections of all workers, against one limit, and the failures of accepting that are logged.
 #[derive(Clone, Debug, Default)]
-pub struct Connections(Arc<AtomicUsize>);
+pub struct Connections(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: AtomicUsize,
+    turning_away: AtomicUsize,
+    full: Mutex<Episode>,
+    is_full: AtomicBool,
+    failing: Mutex<Episode>,
+    is_failing: AtomicBool,
+    plain_http: Mutex<Episode>,
+}
 
 /// One connection below the limit.
 #[derive(Debug)]
@@ -58,13 +73,98 @@ impl Drop for Open {
 impl Connections {
     fn enter(&self, limit: usize) -> Option<Place> {
         let place = Place(self.clone());
-        (self.0.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
+        let inner = &*self.0;
+        if inner.open.fetch_add(1, Ordering::Relaxed) >= limit {
+            inner.is_full.store(true, Ordering::Relaxed);
+            if let Some(report) = lock(&inner.full).failed(Instant::now()) {
+                tracing::warn!(
+                    event = "connections.full",
+                    limit,
+                    refused = report.failures,
+                    duration_ms = report.duration_ms(),
+                    "there are as many connections as there may be: more are refused"
+                );
+            }
+            return None;
+        }
+        if inner.is_full.load(Ordering::Relaxed) {
+            inner.is_full.store(false, Ordering::Relaxed);
+            if let Some(report) = lock(&inner.full).ended(Instant::now()) {
+                tracing::info!(
+                    event = "connections.accepted_again",
+                    refused = report.failures,
+                    duration_ms = report.duration_ms(),
+                    "there is room for connections again"
+                );
+            }
+        }
+        Some(place)
     }
+
+    /// A place among the clients that receive a 503; `None`: [`MAX_TURNED_AWAY`] receive one already.
+    fn turn_away(&self) -> Option<Turned> {
+        let turned = Turned(self.clone());
+        (self.0.turning_away.fetch_add(1, Ordering::Relaxed) < MAX_TURNED_AWAY).then_some(turned)
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        let inner = &*self.0;
+        inner.is_failing.store(true, Ordering::Relaxed);
+        if let Some(report) = lock(&inner.failing).failed(Instant::now()) {
+            tracing::warn!(
+                event = "listener.accept_failed",
+                %error,
+                failures = report.failures,
+                duration_ms = report.duration_ms(),
+                "connections cannot be accepted; that is tried again"
+            );
+        }
+    }
+
+    fn accepted(&self) {
+        let inner = &*self.0;
+        if inner.is_failing.load(Ordering::Relaxed) {
+            inner.is_failing.store(false, Ordering::Relaxed);
+            if let Some(report) = lock(&inner.failing).ended(Instant::now()) {
+                tracing::info!(
+                    event = "listener.accepts_again",
+                    failures = report.failures,
+                    duration_ms = report.duration_ms(),
+                    "connections are accepted again"
+                );
+            }
+        }
+    }
+
+    pub(super) fn spoke_plain_http(&self, address: SocketAddr) {
+        if let Some(report) = lock(&self.0.plain_http).failed(Instant::now()) {
+            tracing::warn!(
+                event = "tls.plain_http",
+                client.address = %address,
+                connections = report.failures,
+                "a client speaks plain HTTP to a listener of HTTPS"
+            );
+        }
+    }
+}
+
+fn lock(episode: &Mutex<Episode>) -> MutexGuard<'_, Episode> {
+    episode.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client that receives a 503.
+#[derive(Debug)]
+struct Turned(Connections);
+
+impl Drop for Turned {
+    fn drop(&mut self) {
+        self.0.0.turning_away.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -136,13 +236,17 @@ impl<S: Service> Acceptor<S> {
             Scheme::Http => None,
             Scheme::Https => self.tls.as_ref(),
         };
-        let shared = Shared::new(self.service.clone(), self.limits, self.drain.clone());
+        let (drain, connections) = (self.drain.clone(), self.connections.clone());
+        let shared = Shared::new(self.service.clone(), self.limits, drain, connections);
         let shared = Rc::new(shared);
         loop {
             match socket.accept().await {
-                Ok((client, address)) => self.admit(client, address, scheme, tls, &shared),
+                Ok((client, address)) => {
+                    self.connections.accepted();
+                    self.admit(client, address, scheme, tls, &shared);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection; trying again");
+                    self.connections.accept_failed(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -152,7 +256,9 @@ impl<S: Service> Acceptor<S> {
     /// Serves a client in memory as if it had been accepted.
     #[cfg(test)]
     pub(crate) fn take_in(&self, client: Kind, scheme: Scheme) {
-        let shared = Shared::new(self.service.clone(), self.limits, self.drain.clone());
+        let connections = Connections::default();
+        let (service, drain) = (self.service.clone(), self.drain.clone());
+        let shared = Shared::new(service, self.limits, drain, connections);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         self.admit(client, address, scheme, self.tls.as_ref(), &Rc::new(shared));
     }
@@ -167,8 +273,10 @@ impl<S: Service> Acceptor<S> {
     ) {
         let client = Socket::new(client, &self.sweep, self.timeouts.send);
         let Some(place) = self.connections.enter(self.limits.max_connections) else {
-            if scheme == Scheme::Http {
-                tokio::task::spawn_local(turn_away(client));
+            if scheme == Scheme::Http
+                && let Some(turned) = self.connections.turn_away()
+            {
+                tokio::task::spawn_local(turn_away(client, turned));
             }
             return;
         };
@@ -225,7 +333,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     \"messageId\":\"gate.full\",\"statusCode\":503,\"traceID\":\"\"}";
 
 /// Tells a client beyond the limit, and reads what it sent, lest a reset overtakes the answer.
-async fn turn_away(mut client: Socket) {
+async fn turn_away(mut client: Socket, _turned: Turned) {
     let told = async {
         client.write_all(TOO_MANY).await?;
         client.shutdown().await?;

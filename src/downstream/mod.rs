@@ -3,6 +3,7 @@
 mod bind;
 mod config;
 mod connection;
+mod hello;
 mod http1;
 mod http2;
 mod io;
@@ -27,12 +28,12 @@ use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{Empty, Full};
 use refuse::Refused;
 
-pub use bind::{Bound, Inherited, Listener, bind};
+pub use bind::{Bound, Inherited, Listener, PRIVILEGED, bind, bind_remedy, lacks_privilege};
 pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles};
 pub use http1::RawTarget;
 pub use http2::{Handover, StreamIo};
 pub use io::Io;
-pub use listener::{Acceptor, Connections};
+pub use listener::{Acceptor, Connections, MAX_TURNED_AWAY};
 pub use peer::{Peer, Takeover};
 pub use request_body::{BodyError, RequestBody};
 pub use sender::{Sender, X_FORWARDED_FOR};

@@ -56,6 +56,9 @@ pub enum Refused {
     /// A WebSocket to what answers requests.
     #[error("there is no WebSocket at this path")]
     NoTunnel,
+    /// Plain HTTP on a TLS listener.
+    #[error("this port speaks HTTPS, and the request came in plain HTTP; use https://")]
+    PlainHttp,
     /// `CONNECT`: this is no forward proxy.
     #[error("CONNECT is not supported; this is a reverse proxy")]
     Connect,

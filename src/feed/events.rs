@@ -76,8 +76,13 @@ impl Events {
             }
             Err(error) if !self.said.swap(true, Ordering::Relaxed) => {
                 let error = error as &(dyn std::error::Error + 'static);
-                let event = occasion.as_str();
-                tracing::warn!(error, event, "an event cannot be queued now; that is tried again");
+                let occasion = occasion.as_str();
+                tracing::warn!(
+                    event = "notify.not_queued",
+                    occasion,
+                    error,
+                    "an event cannot be queued now; that is tried again"
+                );
             }
             Err(_) => {}
         }

@@ -90,7 +90,7 @@ pub(super) async fn take(keyring: &Keyring, files: &KeyFiles) {
     let (keys, kept) = read.or_former(&keyring.of_files());
     for path in kept {
         let path = path.display();
-        tracing::warn!(%path, "a file of issuer keys is broken: its former keys stay in use");
+        tracing::warn!(event = "keys.file_broken", %path, "a file of issuer keys is broken: its former keys stay in use");
     }
     let number = keys.all().len();
     let rekeyed = keyring.files(keys).await;
@@ -100,7 +100,10 @@ pub(super) async fn take(keyring: &Keyring, files: &KeyFiles) {
 
 fn tell_unusable(faults: Vec<KeyFault>) {
     tell_faults(faults);
-    tracing::warn!("no issuer key can be used any more: the former ones stay in use");
+    tracing::warn!(
+        event = "keys.none_usable",
+        "no issuer key can be used any more: the former ones stay in use"
+    );
 }
 
 /// Says what is wrong with keys; of very many, with the first ones.
@@ -108,10 +111,10 @@ pub fn tell_faults(faults: Vec<KeyFault>) {
     let others = faults.len().saturating_sub(MOST_TOLD);
     for fault in faults.into_iter().take(MOST_TOLD) {
         let error = format!("{:#}", anyhow::Error::new(fault));
-        tracing::warn!(error, "an issuer key cannot be used");
+        tracing::warn!(event = "keys.unusable", error, "an issuer key cannot be used");
     }
     if others > 0 {
-        tracing::warn!(others, "more issuer keys cannot be used");
+        tracing::warn!(event = "keys.more_unusable", others, "more issuer keys cannot be used");
     }
 }
 
@@ -119,6 +122,7 @@ pub fn tell_faults(faults: Vec<KeyFault>) {
 pub(super) fn tell(rekeyed: &Rekeyed) {
     for lid in &rekeyed.forsaken {
         tracing::warn!(
+            event = "license.key_lost",
             license.id = lid,
             "the key of a license is no longer trusted: the license counts for an hour more, unless the key comes back"
         );

@@ -93,7 +93,7 @@ impl Monitor {
         let is_behind = self.writer.is_behind(now);
         if is_behind && !self.said.is_behind {
             let seen = self.writer.newest_time();
-            tracing::warn!(%now, %seen, "the clock is behind a time that has been seen: dates are judged by it all the same; check the machine's clock");
+            tracing::warn!(event = "clock.behind", %now, %seen, "the clock is behind a time that has been seen: dates are judged by it all the same; check the machine's clock");
         }
         if !is_behind && self.said.is_behind {
             tracing::info!(%now, "the clock has caught up with the newest time that has been seen");
@@ -146,12 +146,12 @@ impl Said {
         let reason = standing.reason().map(|reason| reason.to_string());
         let status = status.code();
         match (license, reason) {
-            (None, _) => tracing::warn!("no license is in force"),
+            (None, _) => tracing::warn!(event = "license.none", "no license is in force"),
             (Some(_), None) => {
                 tracing::info!(license.id = id, license.jti = jti, source = source.as_str(), %why, status, "a license is in force");
             }
             (Some(_), Some(reason)) => {
-                tracing::warn!(license.id = id, license.jti = jti, source = source.as_str(), %why, status, reason, "the license is not valid");
+                tracing::warn!(event = "license.not_valid", license.id = id, license.jti = jti, source = source.as_str(), %why, status, reason, "the license is not valid");
             }
         }
     }
@@ -164,6 +164,6 @@ impl Said {
         }
         self.near.retain(|(said, _)| said.what != mark.what);
         self.near.push((*mark, id.clone()));
-        tracing::warn!(license.id = id, end = %mark.end, "the {} expires soon", mark.what);
+        tracing::warn!(event = "license.expires_soon", license.id = id, end = %mark.end, "the {} expires soon", mark.what);
     }
 }

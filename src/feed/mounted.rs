@@ -107,16 +107,16 @@ pub fn tell(offering: &Offering, path: &Path) {
         Offering::Same => {}
         Offering::Taken => tracing::info!(%path, "the license of license.file was read"),
         Offering::Waits(reason) => {
-            tracing::warn!(%path, %reason, "the new license of license.file is not valid now: the former one counts as long as it is");
+            tracing::warn!(event = "license_file.not_valid", %path, %reason, "the new license of license.file is not valid now: the former one counts as long as it is");
         }
         Offering::Unproven(reason) => {
-            tracing::warn!(%path, %reason, "the license of license.file cannot be verified yet; the former one, if any, stays");
+            tracing::warn!(event = "license_file.not_verified", %path, %reason, "the license of license.file cannot be verified yet; the former one, if any, stays");
         }
         Offering::Refused(reason) => {
-            tracing::warn!(%path, %reason, "license.file holds no license that verifies; the former one, if any, stays");
+            tracing::warn!(event = "license_file.refused", %path, %reason, "license.file holds no license that verifies; the former one, if any, stays");
         }
         Offering::Unreadable(error) => {
-            tracing::warn!(%path, %error, "license.file cannot be read; the former license, if any, stays");
+            tracing::warn!(event = "license_file.unreadable", %path, %error, "license.file cannot be read; the former license, if any, stays");
         }
     }
 }
@@ -125,7 +125,7 @@ async fn take_revocations(writer: &Writer, content: io::Result<Vec<u8>>, path: &
     let path = path.display();
     let done = match content {
         Err(error) => {
-            return tracing::warn!(%path, %error, "the revocation list cannot be read; what was revoked stays revoked");
+            return tracing::warn!(event = "revocations.unreadable", %path, %error, "the revocation list cannot be read; what was revoked stays revoked");
         }
         Ok(content) => writer.revoke(content).await,
     };
@@ -138,11 +138,11 @@ pub(super) fn tell_revoked(done: Result<(), RevokeError>, origin: &dyn std::fmt:
         Ok(()) => tracing::info!(%origin, "the revocation list was read"),
         Err(error @ RevokeError::NotStored(_)) => {
             let error = format!("{:#}", anyhow::Error::new(error));
-            tracing::warn!(%origin, error, "the revocation list is not taken yet: it is tried again until it can be stored");
+            tracing::warn!(event = "revocations.not_stored", %origin, error, "the revocation list is not taken yet: it is tried again until it can be stored");
         }
         Err(error) => {
             let error = format!("{:#}", anyhow::Error::new(error));
-            tracing::warn!(%origin, error, "the revocation list is not taken; what was revoked stays revoked");
+            tracing::warn!(event = "revocations.refused", %origin, error, "the revocation list is not taken; what was revoked stays revoked");
         }
     }
 }

@@ -32,7 +32,11 @@ impl Recipient for RemoteKeys {
         let Some(kept) = keep_jwks(&self.url, &content) else { return Ok(()) };
         if let Err(error) = self.writer.keep_document(Document::Jwks, kept).await {
             let error = one_line(error);
-            tracing::warn!(error, "the issuer's keys could not be kept for the next start");
+            tracing::warn!(
+                event = "keys.not_kept",
+                error,
+                "the issuer's keys could not be kept for the next start"
+            );
         }
         Ok(())
     }

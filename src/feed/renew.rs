@@ -237,6 +237,7 @@ impl Renewal {
         let error = format!("{:#}", anyhow::Error::new(error));
         if is_new {
             tracing::warn!(
+                event = "renewal.failed",
                 error,
                 failures,
                 "the license could not be renewed; what is in force stays, and the issuer is asked again"

@@ -3,7 +3,7 @@
 use std::io;
 
 use http::StatusCode;
-use http::header::{CONNECTION, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::downstream::BodyError;
 use crate::problem::Problem;
@@ -54,6 +54,7 @@ impl ForwardError {
                     _ => "destination_unavailable",
                 },
                 upstream::Error::ConnectTimeout { .. } => "connection_timeout",
+                upstream::Error::Full => "connection_limit_reached",
                 upstream::Error::Tls { .. } => "tls_protocol_error",
                 upstream::Error::SendTimeout => "connection_write_timeout",
                 upstream::Error::HeaderTimeout => "http_response_timeout",
@@ -85,7 +86,7 @@ impl ForwardError {
                 upstream::Error::Nonsense(_)
                 | upstream::Error::Framing(_)
                 | upstream::Error::Protocol(_) => UpstreamErrorKind::Nonsense,
-                upstream::Error::Unsendable(_) => return None,
+                upstream::Error::Unsendable(_) | upstream::Error::Full => return None,
                 upstream::Error::TooLarge => UpstreamErrorKind::TooLarge,
                 upstream::Error::RequestBody(_) => UpstreamErrorKind::RequestBody,
             },
@@ -123,6 +124,11 @@ impl ForwardError {
                     StatusCode::GATEWAY_TIMEOUT,
                     "upstream.connect-timeout",
                     "The dashboard did not accept a connection in time.",
+                ),
+                upstream::Error::Full => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "gate.full",
+                    "The gate has as many connections as it may. Try again.",
                 ),
                 upstream::Error::Tls { .. } => NO_TLS,
                 upstream::Error::Closed { .. } if error.tls_fault().is_some() => NO_TLS,
@@ -176,6 +182,12 @@ impl From<ForwardError> for Problem {
     fn from(error: ForwardError) -> Self {
         let (status, code, message) = error.told();
         let problem = Self::new(status, code, message);
+        let problem = match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            _ => problem,
+        };
         let problem = match error.proxy_error() {
             Some(named) => {
                 let value = HeaderValue::try_from(format!("license-gate; error={named}"));

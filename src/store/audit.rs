@@ -227,7 +227,7 @@ impl Audit {
         let torn_bytes = file.metadata().map_err(io_error("read", path))?.len() - length;
         if torn_bytes > 0 {
             (self.disk.cut)(&file, length).map_err(io_error("repair", path))?;
-            tracing::warn!(path = %path.display(), torn_bytes, "a torn line at the end of the audit log was cut off");
+            tracing::warn!(event = "audit.torn_line", path = %path.display(), torn_bytes, "a torn line at the end of the audit log was cut off");
         }
         // A new file goes on with the chain of the one before it.
         let line = match line {
@@ -277,7 +277,7 @@ impl Tail {
     /// What was found in place of `known`. The chain goes on from the line that was known to be the last: what somebody
     /// else took away, or put in, shows when it is verified.
     fn behind(self, known: Self, path: &Path) -> Self {
-        tracing::warn!(path = %path.display(), "the audit log was removed, replaced or changed by somebody else; it goes on, and verifying it will show where");
+        tracing::warn!(event = "audit.tampered", path = %path.display(), "the audit log was removed, replaced or changed by somebody else; it goes on, and verifying it will show where");
         Self { hash: known.hash, line: known.line, ..self }
     }
 }

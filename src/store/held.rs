@@ -4,10 +4,11 @@
 //! and is recorded too. Blocks. [`super::Writer`] sees that one thread at a time is here; what comes from elsewhere than a
 //! caller (files, keys, other replicas) is in `outside.rs`, revocations are in `revoked.rs`.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
@@ -19,6 +20,7 @@ use super::history::{self, Former, Judged};
 use super::recording::Unrecorded;
 use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot, Trust};
+use super::written::Part;
 use crate::clock::UnixTime;
 use crate::license::{self, Excerpt, License, Rejection, Token, verify};
 use crate::telemetry::metrics::{Action, Outcome};
@@ -72,8 +74,10 @@ pub(super) struct Shared {
     pub(super) current: ArcSwap<Snapshot>,
     /// For those who wait for a change.
     pub(super) changes: watch::Sender<()>,
-    /// Whether the last attempt to write went well.
-    pub(super) up: AtomicBool,
+    /// Whether the database answered the last query. Always true for a directory.
+    pub(super) answers: AtomicBool,
+    /// The [parts](Part) whose last write failed, one bit each.
+    pub(super) unwritten: AtomicU8,
     /// The newest time seen, Unix seconds.
     pub(super) newest_time: AtomicU64,
     /// A token came whose key is not known.
@@ -103,6 +107,8 @@ pub(super) struct Held {
     /// How many changes of a license there have been.
     pub(super) revision: u64,
     pub(super) unrecorded: Unrecorded,
+    /// Time of the first failed write, while a part cannot be written.
+    pub(super) unwritable_since: Cell<Option<Instant>>,
 }
 
 /// One source: the license it gave, and a token of it that is none, or not yet.
@@ -242,7 +248,7 @@ impl Held {
         let record = self.line(action, Outcome::Ok, reason, new.clone(), who);
         let change = Change { token, former: former.as_ref(), dropped: &dropped, record: &record };
         let done = self.backend.commit(&change);
-        self.written(&done);
+        self.written(Part::License, &done);
         if let Err(error) = done {
             self.judged.forget(former.as_ref().map(|former| &former.id));
             return Err(error);
@@ -290,25 +296,17 @@ impl Held {
     /// Takes over what other replicas changed.
     pub(super) fn follow(&mut self) -> Result<(), Error> {
         let news = self.backend.refresh();
-        // A directory is not asked: whether it can be written is seen when something is.
-        if news.is_err() || !self.backend.is_own() {
-            self.written(&news);
-        }
+        self.answered(&news);
         if let Some(kept) = news? {
             for fault in self.adopt(kept) {
                 tracing::warn!(
+                    event = "store.change_doubtful",
                     error = super::chain(&fault),
                     "another replica's change is doubtful"
                 );
             }
         }
         Ok(())
-    }
-
-    pub(super) fn written<T>(&self, outcome: &Result<T, Error>) {
-        // That others were faster says nothing against the store.
-        let up = matches!(outcome, Ok(_) | Err(Error::Conflict));
-        self.shared.up.store(up, Ordering::Relaxed);
     }
 
     /// Notes the newest time that others keep, as far as their clocks may differ from this one: nobody has proven it.

@@ -31,6 +31,7 @@ mod replicas;
 mod revoked;
 mod snapshot;
 mod writer;
+mod written;
 
 use std::sync::Arc;
 

@@ -1,7 +1,10 @@
 //! The start: what the last run left, verified again.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
@@ -19,6 +22,7 @@ use super::recording::Unrecorded;
 use super::replicas::Others;
 use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot};
+use super::written::Part;
 use super::{Means, Reader, Store, Writer};
 use crate::license::{Keys, License, Rejection, Token, kept_jwks, verify};
 use crate::telemetry::metrics::{Action, Outcome};
@@ -72,7 +76,8 @@ impl Held {
         let shared = Shared {
             current: ArcSwap::from_pointee(nothing),
             changes: watch::Sender::new(()),
-            up: AtomicBool::new(up),
+            answers: AtomicBool::new(up || backend.is_own()),
+            unwritten: AtomicU8::new(if up || !backend.is_own() { 0 } else { Part::Opening.bit() }),
             newest_time: AtomicU64::new(0),
             key_wanted: Notify::new(),
             behind: AtomicBool::new(true),
@@ -92,6 +97,7 @@ impl Held {
             lists: Lists::default(),
             revision: 0,
             unrecorded: Unrecorded::default(),
+            unwritable_since: Cell::new((!up).then(Instant::now)),
         }
     }
 

@@ -62,7 +62,10 @@ impl Outbox {
             due: event.due.as_secs(),
         });
         if queue.waiting.len() > MAX_EVENTS {
-            tracing::warn!("too many events wait to be told: the oldest was dropped");
+            tracing::warn!(
+                event = "notify.queue_full",
+                "too many events wait to be told: the oldest was dropped"
+            );
             queue.waiting.pop_front();
         }
         self.keep(queue).map(|()| true)
@@ -141,6 +144,7 @@ fn read(dir: &Path) -> Result<Queue, Error> {
     }
     let aside = format!("{NAME}.bad");
     tracing::warn!(
+        event = "notify.queue_damaged",
         "{NAME} in the store cannot be read as a queue of events and was moved to {aside}"
     );
     let path = dir.join(NAME);

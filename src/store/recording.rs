@@ -7,15 +7,18 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Brief, Document, Record};
 use super::error::Fault;
 use super::held::{By, Held};
+use super::written::Part;
 use crate::clock::UnixTime;
 use crate::license::{Claims, License, Standing, Status};
 use crate::random;
+use crate::telemetry::Episode;
 use crate::telemetry::metrics::{Action, Outcome};
 
 /// More lines do not wait: the oldest is lost then.
@@ -26,8 +29,10 @@ const MOST_WAITING: usize = 64;
 pub(super) struct Unrecorded {
     lines: VecDeque<Line>,
     is_told: bool,
+    lost: Episode,
     /// Their form in the gate's own copy.
     copied: Vec<u8>,
+    is_copy_told: bool,
 }
 
 #[derive(Debug)]
@@ -123,7 +128,13 @@ impl Held {
         self.unrecorded.lines.retain(Line::may_wait);
         if self.unrecorded.lines.len() > MOST_WAITING {
             self.unrecorded.lines.pop_front();
-            tracing::warn!("a line of the audit log is lost: too many wait");
+            if let Some(report) = self.unrecorded.lost.failed(Instant::now()) {
+                tracing::warn!(
+                    event = "audit.line_lost",
+                    lines = report.failures,
+                    "lines of the audit log are lost: too many wait"
+                );
+            }
         }
         self.copy_waiting();
     }
@@ -163,15 +174,17 @@ impl Held {
         if content == self.unrecorded.copied {
             return;
         }
-        match self.backend.keep_document(Document::Unrecorded, &content) {
+        let kept = self
+            .keep(Part::Document, |backend| backend.keep_document(Document::Unrecorded, &content));
+        let was_told = std::mem::replace(&mut self.unrecorded.is_copy_told, kept.is_err());
+        match kept {
             Ok(()) => self.unrecorded.copied = content,
-            Err(error) => {
-                let error = super::chain(&error);
-                tracing::warn!(
-                    error,
-                    "lines of the audit log that wait could not be kept for the next start"
-                );
-            }
+            Err(error) if !was_told => tracing::warn!(
+                event = "audit.copy_failed",
+                error = super::chain(&error),
+                "lines of the audit log that wait could not be kept for the next start"
+            ),
+            Err(_) => {}
         }
     }
 
@@ -187,22 +200,30 @@ impl Held {
     fn write_waiting(&mut self) {
         while let Some(line) = self.unrecorded.lines.front() {
             let done = self.backend.record(&line.record, &line.id);
-            self.written(&done);
+            self.written(Part::Audit, &done);
             if let Err(error) = done {
                 if !std::mem::replace(&mut self.unrecorded.is_told, true) {
                     let error = super::chain(&error);
-                    tracing::warn!(error, "the audit log cannot be written: its lines wait");
+                    tracing::warn!(
+                        event = "audit.unwritable",
+                        error,
+                        "the audit log cannot be written: its lines wait"
+                    );
                 }
                 return;
             }
             let line = self.unrecorded.lines.pop_front();
             if let Some(seen) = line.and_then(|line| line.seen) {
                 // Should it not be kept, the next start records the same license again.
-                let _ = self.backend.keep_document(Document::LicenseFile, &seen);
+                let _ = self.keep(Part::Document, |backend| {
+                    backend.keep_document(Document::LicenseFile, &seen)
+                });
             }
         }
         if std::mem::take(&mut self.unrecorded.is_told) {
-            tracing::info!("the audit log is written again");
+            let lost = self.unrecorded.lost.ended(Instant::now());
+            let lost_lines = lost.map_or(0, |report| report.failures);
+            tracing::info!(lost_lines, "the audit log is written again");
         }
     }
 
@@ -213,7 +234,7 @@ impl Held {
 
     /// Writes what could not be written before. A database that is away is looked for by those who follow it.
     pub(super) fn catch_up(&mut self) {
-        let may_work = || self.backend.is_own() || self.shared.up.load(Ordering::Relaxed);
+        let may_work = || self.backend.is_own() || self.shared.answers.load(Ordering::Relaxed);
         if may_work() {
             self.record_waiting();
             self.catch_up_revocations();

@@ -1,7 +1,7 @@
 //! Follows what other replicas change in a database they share.
 
 #[cfg(feature = "postgres")]
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "postgres")]
 use tokio::sync::Notify;
@@ -57,6 +57,7 @@ const LATEST: Duration = Duration::from_secs(5);
 #[cfg(feature = "postgres")]
 async fn follow(hint: &Notify, writer: &Writer) {
     let mut is_away = false;
+    let mut since = Instant::now();
     let mut pause = SOONEST;
     loop {
         // Several hints are one reason to look. After a failure the pause counts, because each attempt causes hints.
@@ -72,14 +73,21 @@ async fn follow(hint: &Notify, writer: &Writer) {
             Ok(()) => {
                 is_away = false;
                 if was_away {
-                    tracing::info!("the database is back: licenses can be changed again");
+                    let duration_ms = since.elapsed().as_millis();
+                    tracing::info!(
+                        event = "database.back",
+                        duration_ms,
+                        "the database is back: licenses can be changed again"
+                    );
                 }
             }
             Err(error) => {
                 is_away = true;
                 if !was_away {
+                    since = Instant::now();
                     let error = chain(&error);
                     tracing::warn!(
+                        event = "database.away",
                         error,
                         "the database is away: licenses can be read, not changed"
                     );

@@ -7,6 +7,7 @@ use super::backend::Error;
 use super::error::{Fault, RevokeError};
 use super::held::Held;
 use super::snapshot::Trust;
+use super::written::Part;
 use crate::license::{Policy, RevocationError, Revocations};
 
 /// How often a list is offered to others who keep changing theirs at that moment.
@@ -99,7 +100,7 @@ impl Held {
                 return Ok(());
             }
             let kept = self.backend.keep_revocations(list.text(), list.sequence());
-            self.written(&kept);
+            self.written(Part::Revocations, &kept);
             match kept {
                 Ok(()) => {
                     self.count_revoked(list);
@@ -192,6 +193,7 @@ impl Held {
             Ok(()) => {
                 (self.lists.is_shared, self.lists.is_told) = (true, false);
                 tracing::warn!(
+                    event = "revocations.put_back",
                     sequence,
                     "the database had no revocation list, or an older one: put back"
                 );
@@ -201,6 +203,7 @@ impl Held {
             Err(error) if !std::mem::replace(&mut self.lists.is_told, true) => {
                 let error = super::chain(error);
                 tracing::warn!(
+                    event = "revocations.put_back_failed",
                     sequence,
                     error,
                     "the database has no revocation list, or an older one, and it cannot be put back; that is tried again"
@@ -209,7 +212,7 @@ impl Held {
             Err(_) => {}
         }
         // One that takes no list is left alone until it answers again.
-        self.written(&done);
+        self.written(Part::Revocations, &done);
     }
 
     fn count_revoked(&mut self, list: Revocations) {

@@ -13,6 +13,7 @@ use super::error::{InstallError, Offering, RemoveError, RevokeError, RollbackErr
 use super::held::{By, Held, Origin, Shared};
 use super::outside::{Offered, Rekeyed};
 use super::snapshot::Snapshot;
+use super::written::Part;
 use crate::clock::UnixTime;
 use crate::license::{Keys, Token};
 use crate::telemetry::metrics::{Action, Outcome};
@@ -143,7 +144,7 @@ impl Writer {
     /// It could not be kept.
     pub async fn keep_time(&self) -> Result<(), Error> {
         let newest = self.newest_time();
-        self.kept(move |held| held.backend.keep_time(newest)).await
+        self.kept(move |held| held.keep(Part::Time, |backend| backend.keep_time(newest))).await
     }
 
     /// Keeps a copy of something fetched.
@@ -151,7 +152,10 @@ impl Writer {
     /// # Errors
     /// It could not be kept.
     pub async fn keep_document(&self, name: Document, content: Vec<u8>) -> Result<(), Error> {
-        self.kept(move |held| held.backend.keep_document(name, &content)).await
+        let keep = move |held: &mut Held| {
+            held.keep(Part::Document, |backend| backend.keep_document(name, &content))
+        };
+        self.kept(keep).await
     }
 
     /// The copy kept last.
@@ -186,7 +190,15 @@ impl Writer {
     /// # Errors
     /// It could not be kept.
     pub async fn post(&self, event: Event) -> Result<bool, Error> {
-        self.kept(move |held| held.backend.post(&event)).await
+        let post = move |held: &mut Held| {
+            let posted = held.backend.post(&event);
+            // A known event causes no write.
+            if !matches!(posted, Ok(false)) {
+                held.written(Part::Events, &posted);
+            }
+            posted
+        };
+        self.kept(post).await
     }
 
     /// Events that are due, oldest first, a few at a time.
@@ -202,7 +214,9 @@ impl Writer {
     /// # Errors
     /// It could not be kept: the event may be told again.
     pub async fn settle(&self, key: String, settled: Settled) -> Result<(), Error> {
-        self.kept(move |held| held.backend.settle(&key, settled)).await
+        let settle =
+            move |held: &mut Held| held.keep(Part::Events, |backend| backend.settle(&key, settled));
+        self.kept(settle).await
     }
 
     /// Returns when a token has come whose key is not known.
@@ -210,9 +224,10 @@ impl Writer {
         self.shared.key_wanted.notified().await;
     }
 
-    /// Whether the store could be written when that was last tried.
+    /// Whether the last write of every part succeeded, and the database answers.
     pub fn is_up(&self) -> bool {
-        self.shared.up.load(Ordering::Relaxed)
+        self.shared.answers.load(Ordering::Relaxed)
+            && self.shared.unwritten.load(Ordering::Relaxed) == 0
     }
 
     async fn kept<T: Send + 'static>(

@@ -1,24 +1,19 @@
 //! The access log: one line a request on standard output, when its answer is through or given up.
 //!
-//! Workers hand finished lines to one writing thread, so that a slow reader of standard output never holds a request up;
-//! lines that do not fit into the queue are dropped, counted, and the loss is logged. No query strings, no fields a secret
-//! could be in.
+//! A slow reader of standard output never holds a request up: see `stream.rs`. No query strings, no fields a secret could
+//! be in.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Version};
 use serde::Serialize;
 
 use super::metrics::Handler;
-use super::{Format, Now};
-
-/// Lines that may wait for the writer.
-const QUEUE_LINES: usize = 16 * 1024;
+use super::stream::{Standard, Stream};
+use super::{Format, Now, line};
 
 /// What nginx calls a client that left before its answer.
 const CLIENT_LEFT: u16 = 499;
@@ -51,7 +46,7 @@ impl Flag {
 /// Where lines go.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    lines: SyncSender<String>,
+    stream: Stream,
     format: Format,
     now: Now,
 }
@@ -89,6 +84,7 @@ pub struct Record {
 #[derive(Serialize)]
 struct Line<'a> {
     time: &'a str,
+    level: &'static str,
     request_id: &'a str,
     client: IpAddr,
     method: &'a str,
@@ -104,15 +100,12 @@ struct Line<'a> {
 }
 
 impl AccessLog {
-    /// Starts the writing thread, which ends, everything written, when the last log and record are gone.
+    /// The access log of this process.
     ///
     /// # Errors
-    /// When the thread cannot be made.
-    pub fn start(format: Format, now: Now) -> io::Result<(Self, JoinHandle<()>)> {
-        let (lines, queue) = sync_channel(QUEUE_LINES);
-        let writer = std::thread::Builder::new().name("access-log".into());
-        let writer = writer.spawn(move || write_all(&queue))?;
-        Ok((Self { lines, format, now }, writer))
+    /// The writing thread cannot be started.
+    pub fn start(format: Format, now: Now) -> io::Result<Self> {
+        Ok(Self { stream: Standard::Output.open()?.clone(), format, now })
     }
 
     /// A record of a request that begins now.
@@ -135,11 +128,11 @@ impl AccessLog {
     }
 
     fn write(&self, record: &Record) {
-        let line = self.line(record);
-        // Full or gone: a request does not wait for its own log line.
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
-            tracing::debug!("the access log is not read fast enough; a line was dropped");
-        }
+        let stream = self.stream.standard().as_str();
+        self.stream.write(|lost| match lost {
+            0 => self.line(record),
+            _ => line::notice(self.format, self.now, stream, lost) + &self.line(record),
+        });
     }
 
     fn line(&self, record: &Record) -> String {
@@ -148,6 +141,7 @@ impl AccessLog {
         let _ = (self.now)(&mut time);
         let line = Line {
             time: &time,
+            level: "INFO",
             request_id: &record.request_id,
             client: record.client,
             method: record.method.as_str(),
@@ -226,28 +220,14 @@ fn text(line: &Line<'_>) -> String {
     text
 }
 
-/// Writes lines until the last sender is gone; flushes whenever none waits.
-fn write_all(queue: &Receiver<String>) {
-    let mut out = io::BufWriter::with_capacity(64 * 1024, io::stdout());
-    while let Ok(line) = queue.recv() {
-        // A standard output that is gone is no reason to stop serving.
-        let mut written = out.write_all(line.as_bytes());
-        while let Ok(line) = queue.try_recv() {
-            written = written.and(out.write_all(line.as_bytes()));
-        }
-        if written.and(out.flush()).is_err() {
-            tracing::debug!("the access log cannot be written to standard output");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::stream::tests::read;
 
     fn line(format: Format) -> String {
-        let (lines, queue) = sync_channel(1);
-        let log = AccessLog { lines, format, now: |out| out.write_str("NOW") };
+        let (stream, lines) = read();
+        let log = AccessLog { stream, format, now: |out| out.write_str("NOW") };
         let mut record = log.record(Method::GET, Version::HTTP_11, IpAddr::from([127, 0, 0, 1]));
         record.request_id = "r1".into();
         record.host = "a\nb".into();
@@ -256,7 +236,7 @@ mod tests {
         record.bytes = 5;
         record.handler = Handler::Proxy;
         drop(record);
-        queue.recv().expect("a line")
+        lines.recv().expect("a line")
     }
 
     #[test]
@@ -266,6 +246,7 @@ mod tests {
             json.as_object().expect("an object").keys().map(String::as_str).collect();
         let mut expected = vec![
             "time",
+            "level",
             "request_id",
             "client",
             "method",
@@ -288,10 +269,10 @@ mod tests {
 
     #[test]
     fn a_client_that_left_before_its_answer_is_499_dc() {
-        let (lines, queue) = sync_channel(1);
-        let log = AccessLog { lines, format: Format::Text, now: |_| Ok(()) };
+        let (stream, lines) = read();
+        let log = AccessLog { stream, format: Format::Text, now: |_| Ok(()) };
         drop(log.record(Method::GET, Version::HTTP_2, IpAddr::from([127, 0, 0, 1])));
-        let text = queue.recv().expect("a line");
+        let text = lines.recv().expect("a line");
         assert!(text.contains("HTTP/2 499 0B") && text.contains(" DC "), "{text}");
     }
 }

@@ -1,69 +1,192 @@
 //! Logs and counters: [`start`] sends events to standard error, [`metrics`] counts, `panics` makes a panic one log line.
 //!
 //! The gate's own events obey `log.level`; those of the libraries below it are shown from warnings up only, because
-//! their finer ones print header fields, and with them credentials.
+//! their finer ones print header fields, and with them credentials. Logging never waits for a stream: see `stream.rs`.
 
 pub mod access;
 mod config;
+mod episode;
+mod line;
 pub mod metrics;
 mod panics;
+mod stream;
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io;
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry};
 
 pub use config::{Config, Format};
+pub use episode::{Episode, Report};
+
+use line::Line;
+use stream::{Standard, Stream};
 
 /// Writes the present time.
 pub type Now = fn(&mut dyn fmt::Write) -> fmt::Result;
+
+/// Target of the gate's own events.
+const OWN_TARGET: &str = "license_gate";
 
 /// Sends events to standard error as `config` says, and panics with them. The first call of a process counts; a later
 /// one changes nothing and gives `false`.
 ///
 /// `now` writes the time of an event; RFC 3339 is what readers of logs expect.
-pub fn start(config: &Config, now: Now) -> bool {
-    let first = subscribe(config, now);
+///
+/// # Errors
+/// The writing thread cannot be started.
+pub fn start(config: &Config, now: Now) -> io::Result<bool> {
+    let first = subscribe(config, now)?;
     if first {
         panics::log();
     }
-    first
+    Ok(first)
 }
 
-fn subscribe(config: &Config, now: Now) -> bool {
-    let layer = layer(config.format, now).with_filter(filter(config));
-    tracing_subscriber::registry().with(layer).try_init().is_ok()
+/// Waits until the queued lines are written, at most a fraction of a second. For the end of the process.
+pub fn flush() {
+    stream::flush();
+}
+
+/// Writes `text` to standard error and flushes, without waiting longer than [`flush`] does.
+///
+/// # Errors
+/// The writing thread cannot be started.
+pub fn print(text: String) -> io::Result<()> {
+    Standard::Error.open()?.write(|_| text);
+    flush();
+    Ok(())
+}
+
+fn subscribe(config: &Config, now: Now) -> io::Result<bool> {
+    let log = Log { stream: Standard::Error.open()?.clone(), format: config.format, now };
+    let layer = log.with_filter(filter(config));
+    Ok(tracing_subscriber::registry().with(layer).try_init().is_ok())
 }
 
 fn filter(config: &Config) -> Targets {
     let level = LevelFilter::from_level(config.level);
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("license_gate", level)
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OWN_TARGET, level)
 }
 
-fn layer(format: Format, now: Now) -> Box<dyn Layer<Registry> + Send + Sync> {
-    // Complaints about a standard error that is gone would be printed there, and panic.
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_timer(Timer(now))
-        .with_target(false)
-        .log_internal_errors(false);
-    match format {
-        Format::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        Format::Json => layer.with_ansi(false).json().flatten_event(true).boxed(),
+/// Formats each event as one line and queues it.
+#[derive(Debug)]
+struct Log {
+    stream: Stream,
+    format: Format,
+    now: Now,
+}
+
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        if !metadata.target().starts_with(OWN_TARGET) {
+            fields.event = Some("library".to_owned());
+            fields.others.push(("target", Value::Word(metadata.target().to_owned())));
+        }
+        self.stream.write(|lost| {
+            let stream = self.stream.standard().as_str();
+            let mut line = Line::new(self.format, self.now, *metadata.level());
+            fields.write(&mut line);
+            line::notice(self.format, self.now, stream, lost) + &line.finished()
+        });
     }
 }
 
-struct Timer(Now);
+/// The fields of one event.
+#[derive(Debug, Default)]
+struct Fields {
+    event: Option<String>,
+    message: String,
+    others: Vec<(&'static str, Value)>,
+}
 
-impl FormatTime for Timer {
-    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
-        (self.0)(out)
+#[derive(Debug)]
+enum Value {
+    Text(String),
+    /// A string that is quoted only if necessary.
+    Word(String),
+    /// A number or a boolean, in JSON notation.
+    Bare(String),
+}
+
+impl Fields {
+    fn write(&self, line: &mut Line) {
+        if let Some(event) = &self.event {
+            line.word("event", event);
+        }
+        line.text("message", &self.message);
+        for (name, value) in &self.others {
+            match value {
+                Value::Text(text) => line.text(name, text),
+                Value::Word(word) => line.word(name, word),
+                Value::Bare(text) => line.number(name, text),
+            }
+        }
+    }
+
+    fn add(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("event", Value::Text(text) | Value::Word(text)) => self.event = Some(text),
+            ("message", Value::Text(text) | Value::Word(text)) => self.message = text,
+            (name, value) => self.others.push((name, value)),
+        }
+    }
+
+    fn bare(&mut self, field: &Field, value: impl fmt::Display) {
+        self.add(field, Value::Bare(value.to_string()));
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, Value::Word(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, Value::Text(value.to_owned()));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        let causes = std::iter::successors(Some(value), |error| error.source());
+        let texts: Vec<String> = causes.map(ToString::to_string).collect();
+        self.add(field, Value::Text(texts.join(": ")));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.bare(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.bare(field, value);
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.bare(field, value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.bare(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.bare(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        match value.is_finite() {
+            true => self.bare(field, value),
+            // JSON has no NaN and no infinity.
+            false => self.add(field, Value::Text(value.to_string())),
+        }
     }
 }
 
@@ -75,8 +198,35 @@ mod tests {
     #[test]
     fn a_second_start_changes_nothing() {
         // Without the panic hook, which would take the reasons of failing tests away.
-        subscribe(&Config::default(), |_| Ok(()));
-        assert!(!start(&Config::default(), |_| Ok(())));
+        subscribe(&Config::default(), |_| Ok(())).expect("a thread");
+        assert!(!start(&Config::default(), |_| Ok(())).expect("a thread"));
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_logfmt_or_json() {
+        let logged = |format| {
+            let (stream, lines) = stream::tests::read();
+            let log = Log { stream, format, now: |out| out.write_str("NOW") };
+            let subscriber = tracing_subscriber::registry().with(log);
+            tracing::subscriber::with_default(subscriber, || {
+                let error = io::Error::other("a \"b\"\nc");
+                tracing::warn!(%error, keys = 2, why = "it is so", event = "x.y", ok = true, "not done");
+                tracing::error!(target: "h2::proto", "{}", "broken");
+            });
+            [lines.recv(), lines.recv()].map(|line| line.unwrap_or_default()).concat()
+        };
+        let text = logged(Format::Text);
+        let expected = r#"time=NOW level=WARN event=x.y message="not done" error="a \"b\"\nc" keys=2 why="it is so" ok=true
+time=NOW level=ERROR event=library message="broken" target=h2::proto
+"#;
+        assert_eq!(text, expected);
+        let json = logged(Format::Json);
+        let lines = json.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let lines: Vec<serde_json::Value> = lines.collect();
+        let expected = serde_json::json!({"time": "NOW", "level": "WARN", "event": "x.y",
+            "message": "not done", "error": "a \"b\"\nc", "keys": 2, "why": "it is so", "ok": true});
+        assert_eq!(lines[0], expected);
+        assert_eq!(lines[1]["target"], "h2::proto");
     }
 
     #[test]

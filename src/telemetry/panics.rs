@@ -16,6 +16,7 @@ pub(super) fn log() {
         COUNT.fetch_add(1, Ordering::Relaxed);
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(
+            event = "gate.panicked",
             panic.location = location,
             panic.message = message(info),
             "a task panicked"

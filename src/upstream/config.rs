@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::socket::Places;
+
 /// What the dashboard's side needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,6 +25,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How often a request that found its reused connection closed is tried again. Default 1.
     pub retries: u32,
+    /// Limit of connections of all workers, from the number of file descriptors; not a setting. Default: none.
+    pub places: Places,
 }
 
 impl Default for Config {
@@ -36,6 +40,7 @@ impl Default for Config {
             response_header_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(30),
             retries: 1,
+            places: Places::default(),
         }
     }
 }

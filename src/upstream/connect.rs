@@ -33,8 +33,10 @@ pub(super) async fn connect(
     sweep: &Sweep,
 ) -> Result<(Stream, Protocol), Error> {
     let (origin, limit) = (&config.origin, config.connect_timeout);
+    // While this waits, the workers close their idle connections.
+    let place = timeout(limit, config.places.take()).await.ok().flatten().ok_or(Error::Full)?;
     let late = || Error::ConnectTimeout { origin: origin.to_string() };
-    let socket = |kind| Socket::new(kind, sweep, config.send_timeout);
+    let socket = |kind| Socket::new(kind, sweep, config.send_timeout).in_place(place);
     let connected = timeout(limit, secured(origin, tls, wanted, socket)).await;
     connected.unwrap_or_else(|_| Err(late()))
 }

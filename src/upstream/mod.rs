@@ -54,6 +54,9 @@ pub enum Error {
         /// Host and port.
         origin: String,
     },
+    /// All file descriptors for connections to the dashboard are in use.
+    #[error("the gate has as many connections to the upstream as it has file descriptors for")]
+    Full,
     /// TLS did not come about, or broke.
     #[error("no TLS with the upstream {origin}")]
     Tls {
@@ -255,7 +258,8 @@ impl Client {
 
     /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
     pub async fn tidy(&self) {
-        self.0.pool.tidy(self.0.config.idle_timeout, &self.0.sweep).await;
+        let Inner { config, pool, sweep, .. } = &*self.0;
+        pool.tidy(config.idle_timeout, &config.places, sweep).await;
     }
 
     /// Sends a request; answers with the head of the answer, whose body then streams.
@@ -388,8 +392,11 @@ impl Client {
 
     /// Takes a connection back that is ready for the next request.
     fn recycle(&self, mut connection: Box<Connection>) {
-        connection.rest(self.0.sweep.elapsed());
-        self.0.pool.put(connection);
+        // If no place is free, the connection is closed, for a worker that waits for one.
+        if !self.0.config.places.are_taken() {
+            connection.rest(self.0.sweep.elapsed());
+            self.0.pool.put(connection);
+        }
     }
 }
 

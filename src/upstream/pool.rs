@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::http1::Connection;
+use crate::socket::Places;
 use crate::sweep::Sweep;
 
 /// More idle connections than this are closed at once.
@@ -47,8 +48,9 @@ impl Pool {
         }
     }
 
-    /// Closes connections unused for `idle_timeout`, within a second or two; for ever.
-    pub(super) async fn tidy(&self, idle_timeout: Duration, sweep: &Sweep) {
+    /// Closes connections unused for `idle_timeout`, within a second or two, and all idle ones while no place is free; for
+    /// ever.
+    pub(super) async fn tidy(&self, idle_timeout: Duration, places: &Places, sweep: &Sweep) {
         loop {
             while self.idle.borrow().is_empty() {
                 self.filled.notified().await;
@@ -58,6 +60,9 @@ impl Pool {
             while !self.idle.borrow().is_empty() {
                 tokio::time::sleep(TIDY).await;
                 let now = sweep.elapsed();
+                if places.are_taken() {
+                    self.idle.borrow_mut().clear();
+                }
                 self.idle.borrow_mut().retain_mut(|connection| {
                     let idle = connection.idle_at(now);
                     if idle >= TIDY {

@@ -4,6 +4,7 @@ mod cli;
 mod forwarding;
 mod http2;
 mod licensing;
+mod operation;
 mod oracle;
 mod parser;
 mod store;

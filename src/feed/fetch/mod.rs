@@ -7,7 +7,7 @@
 mod freshness;
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub struct Fetch<R> {
     fraction: fn() -> f64,
     taken: Option<Taken>,
     failures: u32,
+    /// When the first of them came.
+    failing_since: Instant,
     /// Kinds of failure since it last went well.
     told: Vec<String>,
     came_early: Option<UnixTime>,
@@ -124,6 +126,7 @@ impl<R: Recipient> Fetch<R> {
             fraction: random::fraction,
             taken: None,
             failures: 0,
+            failing_since: Instant::now(),
             told: Vec::new(),
             came_early: None,
             left_alone: None,
@@ -170,6 +173,9 @@ impl<R: Recipient> Fetch<R> {
             }
             Err(failure) => {
                 let asked = failure.retry_after();
+                if self.failures == 0 {
+                    self.failing_since = Instant::now();
+                }
                 self.failures = self.failures.saturating_add(1);
                 self.left_alone = asked.map(|span| (now, span));
                 self.tell(&failure);
@@ -212,7 +218,8 @@ impl<R: Recipient> Fetch<R> {
     fn went_well(&mut self) {
         if self.failures > 0 {
             let failures = self.failures;
-            tracing::info!(failures, "{} is fetched again", self.key);
+            let duration_ms = self.failing_since.elapsed().as_millis();
+            tracing::info!(failures, duration_ms, "{} is fetched again", self.key);
         }
         self.failures = 0;
         self.left_alone = None;
@@ -235,6 +242,7 @@ impl<R: Recipient> Fetch<R> {
         self.told.push(kind);
         let key = self.key;
         tracing::warn!(
+            event = "fetch.failed",
             error,
             "{key} could not be fetched; what was there stays in use, and it is asked for again"
         );

@@ -220,6 +220,7 @@ impl<Q: Queue> Notifier<Q> {
         if happened(event).is_none_or(|at| at.saturating_add(KEEP_TRYING) <= now) {
             let error = format!("{:#}", anyhow::Error::new(error));
             tracing::error!(
+                event = "notify.given_up",
                 event.key,
                 event.attempts,
                 error,
@@ -256,7 +257,7 @@ impl<Q: Queue> Notifier<Q> {
     fn say(&mut self, error: impl Into<anyhow::Error>, what: &str) {
         let error = format!("{:#}", error.into());
         if !self.said.contains(&error) {
-            tracing::warn!(error, "{what}");
+            tracing::warn!(event = "notify.failed", error, "{what}");
             self.said.push(error);
         }
     }

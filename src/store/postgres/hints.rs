@@ -174,6 +174,7 @@ impl Hints {
                     let is_new = !std::mem::replace(&mut is_logged, true);
                     match lost {
                         Ok(()) if is_new => tracing::warn!(
+                            event = "database.silent",
                             "the database does not announce changes to this gate, as behind a pooler in transaction mode: \
                              it is looked at every second"
                         ),

@@ -297,6 +297,7 @@ impl Postgres {
         if let Err(error) = outcome {
             let error = chain(&error);
             tracing::warn!(
+                event = "database.copy_failed",
                 error,
                 "the replica's own copy could not be written: a start without the database would find an older one"
             );
@@ -344,6 +345,7 @@ impl Backend for Postgres {
         if let Some(known) = lower {
             let (found, known) = (found.revision, known.revision);
             tracing::warn!(
+                event = "database.went_back",
                 "the database went back from revision {known} to {found}: it was restored, or made anew"
             );
         }

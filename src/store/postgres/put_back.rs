@@ -75,7 +75,7 @@ impl Postgres {
         };
         match self.call(Urgency::Background, STATEMENTS, put) {
             Ok(mark) => {
-                tracing::warn!("{REASON}");
+                tracing::warn!(event = "database.license_put_back", "{REASON}");
                 self.known = Some(mark);
                 true
             }
@@ -83,7 +83,11 @@ impl Postgres {
             Err(Error::Conflict) => false,
             Err(error) => {
                 let error = crate::store::chain(&error);
-                tracing::warn!(error, "the license could not be put back into the empty database");
+                tracing::warn!(
+                    event = "database.put_back_failed",
+                    error,
+                    "the license could not be put back into the empty database"
+                );
                 false
             }
         }

@@ -47,7 +47,10 @@ pub(super) async fn post(client: &Client, event: &Event) -> Result<bool, Error> 
     });
     let (is_new, dropped) = posted.await?;
     if dropped > 0 {
-        tracing::warn!("too many events wait to be told: the oldest was dropped");
+        tracing::warn!(
+            event = "notify.queue_full",
+            "too many events wait to be told: the oldest was dropped"
+        );
     }
     Ok(is_new)
 }

@@ -11,6 +11,7 @@ use super::labels::{Action, AuthOutcome, Outcome, UpstreamErrorKind};
 use super::worker::Counts;
 use super::{Figures, LicenseInfo};
 use crate::telemetry::panics;
+use crate::telemetry::stream::Standard;
 
 /// Every count at one moment, workers added up.
 #[derive(Debug, Default)]
@@ -133,6 +134,9 @@ impl Scrape {
             "End of the certificate",
             self.figures.tls_certificate_expiry,
         )?;
+        let dropped = Standard::ALL.map(|stream| ([("stream", stream.as_str())], stream.dropped()));
+        let help = "Log lines for which there was no room, or which could not be written";
+        families.counters("log_lines_dropped", help, dropped)?;
         families.counter("panics", "Tasks that panicked", panics::count())?;
         let labels = [("version", env!("CARGO_PKG_VERSION")), ("rustc", env!("RUSTC_VERSION"))];
         families.info("build", "What is running", labels)

@@ -44,7 +44,7 @@ fn a_dead_address_fails_neither_the_dashboard_nor_a_call_of_the_gates_own() {
         .set("notify.url", notify)
         .set(secret.0, secret.1)
         .start();
-    scene.gate.log().wait_for("the issuer's keys were fetched keys=1");
+    scene.gate.log().wait_for("the issuer's keys were fetched\" keys=1");
     scene.admin("GET", "/panels").send().is(200);
     scene.install(&first);
     receiver.until(&jti(&first));

@@ -44,7 +44,7 @@ fn keys_behind_a_url_are_believed_and_kept_for_a_start_without_the_issuer() {
     let issuer = Issuer::playing(published(&[&vendor]));
     let scene = fetching(vendor, &issuer).start();
     scene.install(&token);
-    scene.gate.log().wait_for("the issuer's keys were fetched keys=1");
+    scene.gate.log().wait_for("the issuer's keys were fetched\" keys=1");
     scene.holds(&token);
     let scene = scene.restart_after(|| issuer.play(Script::HangsUp));
     scene.holds(&token);
@@ -68,7 +68,7 @@ fn a_token_of_an_unknown_key_has_the_keys_fetched_early_and_once() {
     issuer.play(overlap);
     let second = new.token().sign();
     scene.install(&second);
-    scene.gate.log().wait_for("the issuer's keys were fetched keys=2");
+    scene.gate.log().wait_for("the issuer's keys were fetched\" keys=2");
     scene.holds(&second);
     for _ in 0..20 {
         assert_eq!(refused(&scene, &Vendor::new().token().sign()), UNKNOWN);
@@ -157,7 +157,7 @@ fn a_changed_key_file_counts_without_a_restart_and_a_broken_one_takes_nothing_aw
     scene.install(&first);
     assert_eq!(refused(&scene, &second), UNKNOWN);
     write(&both);
-    scene.gate.log().wait_for("the issuer's keys were read again keys=2");
+    scene.gate.log().wait_for("the issuer's keys were read again\" keys=2");
     scene.install(&second);
 
     let stay = "the former ones stay in use";
@@ -175,7 +175,7 @@ fn a_changed_key_file_counts_without_a_restart_and_a_broken_one_takes_nothing_aw
     scene.install(&scene.vendor.token().sign());
 
     write(&only_new);
-    scene.gate.log().wait_for("the issuer's keys were read again keys=1");
+    scene.gate.log().wait_for("the issuer's keys were read again\" keys=1");
     scene.install(&new.token().sign());
     assert_eq!(refused(&scene, &scene.vendor.token().sign()), UNKNOWN);
 }
@@ -275,7 +275,7 @@ fn a_key_that_was_taken_away_is_not_believed_for_another_files_fault() {
     scene.install(&one);
     scene.install(&other);
     fs::remove_file(scene.gate.dir().join("keys/gone.json")).expect("removed");
-    scene.gate.log().wait_for("the issuer's keys were read again keys=1");
+    scene.gate.log().wait_for("the issuer's keys were read again\" keys=1");
     assert_eq!(refused(&scene, &gone.token().sign()), UNKNOWN);
     scene.install(&scene.vendor.token().sign());
 }

@@ -21,6 +21,7 @@ mod removal;
 mod renewal;
 mod revocations;
 mod schedule;
+mod scripts;
 mod secrets;
 mod sources;
 mod spelling;

@@ -63,7 +63,7 @@ impl downstream::Service for Fragile {
 
 #[tokio::main(flavor = "current_thread")]
 async fn serve() {
-    telemetry::start(&telemetry::Config::default(), |_| Ok(()));
+    telemetry::start(&telemetry::Config::default(), |_| Ok(())).expect("a thread");
     let place = Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listen = Listen { place, scheme: None };
     let bound = downstream::bind(&listen, false, 1, &mut Inherited::default());

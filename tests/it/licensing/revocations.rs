@@ -152,7 +152,7 @@ fn a_license_that_is_mounted_takes_over_from_one_that_is_revoked() {
     read(&scene, &list(&scene.vendor, 1, &[&jti(&token)], &[]));
     assert_eq!(scene.check(), "true");
     assert_eq!(scene.shown()["jti"], jti(&mounted));
-    scene.gate.log().wait_for("why=it is valid, the other source's is not");
+    scene.gate.log().wait_for("why=\"it is valid, the other source's is not\"");
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod papers;
 mod readers;
 mod story;
 mod trail;
+mod up;
 mod world;

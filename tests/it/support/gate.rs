@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::program::{bounded, passing};
+use super::http;
+use super::program::{bounded, limited, passing};
 use super::two::{self, TWO};
 
 /// Longest wait for anything a test awaits.
@@ -25,6 +26,7 @@ pub(crate) struct Builder {
     unread: bool,
     passed: Option<(String, OwnedFd)>,
     bounded: bool,
+    descriptors: Option<(u64, u64)>,
     environment: Vec<(String, String)>,
 }
 
@@ -51,6 +53,7 @@ impl Builder {
             unread: false,
             passed: None,
             bounded: false,
+            descriptors: None,
             environment: Vec::new(),
         }
     }
@@ -85,6 +88,12 @@ impl Builder {
         self
     }
 
+    /// Starts it with these limits of file descriptors, soft and hard.
+    pub(crate) fn limited(mut self, soft: u64, hard: u64) -> Self {
+        self.descriptors = Some((soft, hard));
+        self
+    }
+
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -103,6 +112,7 @@ impl Builder {
             Some((name, socket)) => passing(&name, socket),
             None if self.bounded => bounded(),
             None if settings.contains(TWO) => two::named(),
+            None if self.descriptors.is_some() => limited(self.descriptors),
             None => Command::new(env!("CARGO_BIN_EXE_license-gate")),
         };
         // Whoever runs the tests may sit behind a proxy; the gates among them do not.
@@ -172,6 +182,24 @@ impl Gate {
     /// What it has written to standard output: the access log.
     pub(crate) fn access(&self) -> &Log {
         &self.access
+    }
+
+    /// Where probes and metrics are answered; `admin.listen` must have been set.
+    #[track_caller]
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let line = self.log.wait_for("listening");
+        let rest = line.split("admin=\"http://").nth(1);
+        let address = rest.and_then(|rest| rest.split('"').next()?.parse().ok());
+        address.unwrap_or_else(|| panic!("no admin listener in {line}"))
+    }
+
+    /// The value of a metric, labels and all in its name.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> String {
+        let metrics = http::request(self.admin(), "GET", "/metrics").send().is(200);
+        let value =
+            metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {}", metrics.text())).to_owned()
     }
 
     /// Its process id.

@@ -104,8 +104,16 @@ pub(super) fn bounded() -> Command {
     command
 }
 
+/// `license-gate` with these limits of file descriptors (`setrlimit(2)`), soft and hard.
+pub(super) fn limited(limits: Option<(u64, u64)>) -> Command {
+    let mut command = Command::new("prlimit");
+    command.args(limits.map(|(soft, hard)| format!("--nofile={soft}:{hard}")));
+    command.arg(env!("CARGO_BIN_EXE_license-gate"));
+    command
+}
+
 impl Ran {
-    fn of(output: std::process::Output) -> Self {
+    pub(crate) fn of(output: std::process::Output) -> Self {
         Self {
             code: output.status.code().expect("no signal"),
             out: String::from_utf8(output.stdout).expect("text"),

@@ -1,6 +1,7 @@
 //! What requests travel over: TLS, Unix sockets, sockets of systemd's, and who is believed to be at the other end.
 
 mod client_certificates;
+mod plain_http;
 mod proxy_protocol;
 mod reload;
 mod systemd;

@@ -1,0 +1,93 @@
+//! File descriptors: raises the soft limit to what the gate needs, and divides what it gets.
+//!
+//! A client takes one descriptor for itself and one for its connection to the dashboard. The descriptors of the admin
+//! listener, the store, the log and the gate's own calls are reserved first; clients cannot take them.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::admin;
+use crate::config::Config;
+use crate::downstream::MAX_TURNED_AWAY;
+
+/// Reserved for the store, databases, the log, watched files, the gate's own calls and their runtime.
+const OWN: usize = 48;
+/// Reserved for a worker's runtime, and for a client that has been accepted and not yet refused.
+const EACH_WORKER: usize = 8;
+
+/// The division.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Client connections: `limits.max_connections`, or fewer.
+    pub(super) clients: usize,
+    /// Connections to the dashboard.
+    pub(super) dashboard: usize,
+}
+
+/// Raises the soft limit to what `config` needs, as far as the hard limit allows. A shortfall is a warning.
+pub(super) fn share(config: &Config, workers: usize) -> Share {
+    let wanted = config.downstream.limits.max_connections;
+    let each_worker = EACH_WORKER + config.downstream.listen.len();
+    let reserved = OWN + admin::MAX_CONNECTIONS + MAX_TURNED_AWAY + workers * each_worker;
+    let needed = reserved.saturating_add(wanted.saturating_mul(2));
+    let allowed = raise(needed);
+    let share = shared(wanted, reserved, allowed);
+    if allowed < needed {
+        tracing::warn!(
+            event = "descriptors.short",
+            needed,
+            allowed,
+            max_connections = wanted,
+            clients = share.clients,
+            "the limit of file descriptors is too low for limits.max_connections: fewer clients are accepted; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
+        );
+    }
+    share
+}
+
+fn shared(wanted: usize, reserved: usize, allowed: usize) -> Share {
+    // With very few descriptors, the reserve shrinks too.
+    let left = allowed - reserved.min(allowed / 2);
+    let clients = wanted.min((left / 2).max(1));
+    // One HTTP/2 client may have many requests in flight.
+    Share { clients, dashboard: left.saturating_sub(clients).max(1) }
+}
+
+/// The soft limit, after raising it to `needed` if the hard limit allows.
+fn raise(needed: usize) -> usize {
+    let as_count = |limit: Option<u64>| {
+        limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    };
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let most = needed.min(as_count(maximum));
+    if as_count(current) >= most {
+        return as_count(current);
+    }
+    let raised = Rlimit { current: u64::try_from(most).ok(), maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => most,
+        Err(_) => as_count(current),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_comes_first_and_clients_have_half_of_the_rest() {
+        let cases = [
+            // Enough.
+            (16_384, 150, 150 + 2 * 16_384, (16_384, 16_384)),
+            (2, 150, 1024, (2, 872)),
+            // Too few.
+            (16_384, 150, 1024, (437, 437)),
+            (16_384, 150, 256, (64, 64)),
+            (16_384, 150, 8, (2, 2)),
+            (16_384, 150, 0, (1, 1)),
+        ];
+        for (wanted, reserved, allowed, (clients, dashboard)) in cases {
+            let share = shared(wanted, reserved, allowed);
+            assert_eq!(share, Share { clients, dashboard }, "{wanted} of {allowed}");
+        }
+    }
+}

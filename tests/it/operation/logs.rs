@@ -1,0 +1,145 @@
+//! Log lines: what parses them, and what every one of them has.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::gate::Gate;
+use crate::support::scene::{Scene, Setup};
+
+/// A line of logfmt, taken apart; `None`: it is none. Values are bare, or quoted as strings are in JSON.
+fn logfmt(mut line: &str) -> Option<BTreeMap<String, String>> {
+    let mut fields = BTreeMap::new();
+    while !line.is_empty() {
+        let (name, rest) = line.split_once('=')?;
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=');
+        let (value, rest) = if rest.starts_with('"') {
+            let mut values = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+            let value = values.next()?.ok()?;
+            (value, &rest[values.byte_offset()..])
+        } else {
+            let end = rest.find(' ').unwrap_or(rest.len());
+            (rest[..end].to_owned(), &rest[end..])
+        };
+        let is_new = fields.insert(name.to_owned(), value).is_none();
+        if name.is_empty() || !name.chars().all(plain) || !is_new {
+            return None;
+        }
+        line = match rest.strip_prefix(' ') {
+            Some(rest) if !rest.is_empty() => rest,
+            Some(_) => return None,
+            None if rest.is_empty() => rest,
+            None => return None,
+        };
+    }
+    Some(fields)
+}
+
+/// Has `scene` log all sorts of things; its gate, ended.
+fn busy(scene: Scene) -> Gate {
+    scene.install(&scene.vendor.token().sign());
+    scene.admin("GET", "/x").field("X-Odd", "\"a=b\" \\").send();
+    scene.ask("POST", "/api/licensing/token").basic("reader", "r").send().is(403);
+    scene.remove().is(202);
+    let Scene { mut gate, .. } = scene;
+    gate.signal("TERM");
+    assert_eq!(gate.wait().code(), Some(0));
+    gate.log().wait_for("(end of log)");
+    gate.access().wait_for("(end of log)");
+    gate
+}
+
+fn lines(log: &crate::support::gate::Log) -> Vec<String> {
+    log.all().into_iter().filter(|line| line != "(end of log)").collect()
+}
+
+fn noisy() -> Setup {
+    Setup::new()
+        .set("log.level", "\"debug\"")
+        .set("log.access", "true")
+        .set("license.file", "\"two words = 'none'.jwt\"")
+        .file("two words = 'none'.jwt", "no license")
+}
+
+#[test]
+fn text_is_logfmt_and_a_warning_says_of_what_kind_it_is() {
+    let gate = busy(noisy().start());
+    let lines = lines(gate.log());
+    assert!(lines.len() > 5, "{lines:#?}");
+    for line in lines {
+        let fields = logfmt(&line).unwrap_or_else(|| panic!("not logfmt: {line}"));
+        let has = |name: &str| fields.get(name).is_some_and(|value| !value.is_empty());
+        assert!(["time", "level", "message"].into_iter().all(has), "{line}");
+        let is_bad = ["WARN", "ERROR"].contains(&&*fields["level"]);
+        assert!(!is_bad || has("event"), "{line}");
+    }
+    let why = gate.log().wait_for("why=");
+    assert_eq!(logfmt(&why).expect("logfmt")["why"], "it is the only one");
+}
+
+#[test]
+fn json_has_time_and_level_on_both_streams() {
+    let gate = busy(noisy().set("log.format", "\"json\"").start());
+    let (errors, access) = (lines(gate.log()), lines(gate.access()));
+    assert!(errors.len() > 5 && access.len() > 3, "{errors:#?} {access:#?}");
+    for line in errors.iter().chain(&access) {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        let time = line["time"].as_str().expect("a time");
+        assert!(time.starts_with("20") && time.ends_with('Z'), "{line}");
+        let level = line["level"].as_str().expect("a level");
+        assert!(!["WARN", "ERROR"].contains(&level) || line["event"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn the_id_that_a_caller_was_refused_by_is_in_the_log() {
+    let scene = Scene::new();
+    let answer = scene.ask("POST", "/api/licensing/token").basic("reader", "r").send().is(403);
+    let answer = answer.json();
+    let id = answer["accessErrorId"].as_str().expect("an id");
+    let line = logfmt(&scene.gate.log().wait_for(id)).expect("logfmt");
+    let of = |name: &str| line[name].as_str();
+    assert_eq!((of("event"), of("cause")), ("access.denied", "reader lacks licensing:write"));
+}
+
+#[test]
+fn a_removal_says_who_did_it() {
+    let scene = Scene::new();
+    scene.install(&scene.vendor.token().sign());
+    scene.remove().is(202);
+    let line = logfmt(&scene.gate.log().wait_for("the stored license was removed"));
+    let line = line.expect("logfmt");
+    assert_eq!((&*line["actor"], &*line["address"]), ("admin", "127.0.0.1"));
+}
+
+#[test]
+fn every_warning_and_error_of_the_source_has_an_event() {
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = fs::read_to_string(&file).expect("a file");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (at, _) in
+            code.match_indices("tracing::warn!(").chain(code.match_indices("tracing::error!("))
+        {
+            count += 1;
+            // The first of its fields, wherever the formatter puts it.
+            let first = code[at..].split_once('(').map_or("", |(_, rest)| rest.trim_start());
+            if !first.starts_with("event = \"") {
+                let line = code[..at].lines().count();
+                faults.push(format!("{}:{line}", file.display()));
+            }
+        }
+    }
+    assert!(count > 40, "{count}: they are written otherwise now");
+    assert!(faults.is_empty(), "without an event as their first field:\n{}", faults.join("\n"));
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("one").path());
+    let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let rust = files.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "rs"));
+    rust.chain(dirs.iter().flat_map(|dir| sources(dir))).collect()
+}

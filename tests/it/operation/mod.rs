@@ -1,0 +1,9 @@
+//! What an operator meets: logs and those who do not read them, descriptors that run out, files that cannot be read, and the
+//! examples of a deployment.
+
+mod deploy;
+mod descriptors;
+mod failures;
+mod logs;
+mod privileges;
+mod streams;
