@@ -50,7 +50,7 @@ struct Stalled {
     retry: Deadline,
 }
 
-/// What a socket is made of.
+/// What a socket is made of. It enforces no deadline: a caller that limits each operation as a whole uses it alone.
 #[derive(Debug)]
 pub enum Kind {
     /// TCP.
@@ -290,12 +290,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            Kind::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
-            Kind::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
-            #[cfg(test)]
-            Kind::Memory(end) => Pin::new(end).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().kind).poll_read(cx, buf)
     }
 }
 
@@ -305,12 +300,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let write = |kind: &mut Kind, cx: &mut Context<'_>| match kind {
-            Kind::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
-            Kind::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
-            #[cfg(test)]
-            Kind::Memory(end) => Pin::new(end).poll_write(cx, buf),
-        };
+        let write = |kind: &mut Kind, cx: &mut Context<'_>| Pin::new(kind).poll_write(cx, buf);
         self.get_mut().poll_accepted(cx, write, buf)
     }
 
@@ -323,14 +313,67 @@ impl AsyncWrite for Socket {
             // rustls writes so, and a plain write costs the system less.
             return self.poll_write(cx, buf);
         }
-        let write = |kind: &mut Kind, cx: &mut Context<'_>| match kind {
-            Kind::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Kind::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            #[cfg(test)]
-            Kind::Memory(end) => Pin::new(end).poll_write_vectored(cx, bufs),
-        };
+        let write =
+            |kind: &mut Kind, cx: &mut Context<'_>| Pin::new(kind).poll_write_vectored(cx, bufs);
         let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
         self.get_mut().poll_accepted(cx, write, first)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().kind).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.shut = true;
+        Pin::new(&mut this.kind).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Kind {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            #[cfg(test)]
+            Self::Memory(end) => Pin::new(end).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Kind {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+            #[cfg(test)]
+            Self::Memory(end) => Pin::new(end).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            #[cfg(test)]
+            Self::Memory(end) => Pin::new(end).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -343,13 +386,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.shut = true;
-        match &mut this.kind {
-            Kind::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Kind::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             #[cfg(test)]
-            Kind::Memory(end) => Pin::new(end).poll_shutdown(cx),
+            Self::Memory(end) => Pin::new(end).poll_shutdown(cx),
         }
     }
 }

@@ -12,7 +12,18 @@ use std::path::{Path, PathBuf};
 /// one row is several.
 const ROWS: [&[&str]; 12] = [
     &["clock", "sweep", "text"],
-    &["body", "certificate", "hex", "hop", "path", "random", "socket", "telemetry", "shutdown"],
+    &[
+        "body",
+        "certificate",
+        "dial",
+        "hex",
+        "hop",
+        "path",
+        "random",
+        "socket",
+        "telemetry",
+        "shutdown",
+    ],
     &["codec", "http2"],
     &["license", "upstream", "downstream", "problem"],
     &["store"],

@@ -42,6 +42,6 @@ pub(super) async fn roll_back(
     let Wanted { jti } = wire::read_json(asker.head, body).await?;
     let jti = jti.as_ref().and_then(Value::as_str).filter(|jti| !jti.is_empty());
     let jti = jti.ok_or_else(error::jti_missing)?.to_owned();
-    let restored = api.writer.roll_back(jti, who).await?;
+    let restored = api.installer.roll_back(jti, who).await?;
     Ok(wire::json(StatusCode::OK, restored.rendered_stored(api.clock.now())))
 }

@@ -30,12 +30,16 @@ pub(super) async fn post(
     api.require_change(Action::Write, asker).await?;
     let Candidate { token } = wire::read_json(asker.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
-    if let Ok(token) = Token::parse(token) {
-        api.installer.prepare(&token).await;
-    }
+    let unreached = match Token::parse(token) {
+        Ok(token) => api.installer.prepare(&token).await,
+        Err(_) => None,
+    };
     let (snapshot, now) = (api.reader.snapshot(), api.clock.now());
     let Trust { keys, policy } = snapshot.trust();
-    let report = license::inspect(token, keys, policy, now);
+    let mut report = license::inspect(token, keys, policy, now);
+    if let Some(why) = unreached {
+        report = report.unreached(&why);
+    }
     let in_force = snapshot.license(now).map(|license| &**license);
     Ok(wire::json(StatusCode::OK, wire::report(&report, in_force)))
 }

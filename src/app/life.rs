@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 /// What acts by itself while the gate runs.
 #[derive(Debug)]
 pub(super) struct Life {
-    place: store::Place,
+    others: store::Others,
     writer: Writer,
     mounted: Mounted,
     keyring: Keyring,
@@ -36,7 +36,7 @@ impl Life {
     /// Starts all of it on the control runtime, to run until that ends.
     pub(super) fn start(self) -> Living {
         let living = Living { writer: self.writer.clone() };
-        tokio::spawn(store::follow_others(self.place, self.writer.clone()));
+        tokio::spawn(store::follow_others(self.others, self.writer.clone()));
         tokio::spawn(self.writer.clone().keep_up());
         tokio::spawn(self.mounted.watch(self.keyring, self.writer));
         tokio::spawn(self.monitor.run());
@@ -84,7 +84,7 @@ pub(super) async fn begin(
     let issuer = Issuer::new(&config.feed, &client)?;
     let (keys, key_files) = keys(&config.license)?;
     let (license, store) = open(config, root_url, &clock, control, metrics, keys.all()).await?;
-    let Store { reader, writer, fetched_keys, .. } = store;
+    let Store { reader, writer, fetched_keys, others, .. } = store;
 
     let keyring = Keyring::new(keys, fetched_keys, writer.clone());
     let (fetched, early) = remote_keys(config, &client, &keyring, &writer, &clock)?.unzip();
@@ -113,7 +113,7 @@ pub(super) async fn begin(
     };
     mounted.begin(&writer).await;
     let life = Life {
-        place: config.store.place.clone(),
+        others,
         writer: writer.clone(),
         mounted,
         keyring,

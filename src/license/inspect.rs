@@ -36,6 +36,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// The same, when the keys that are missing could not be fetched because of `why`, which names their source.
+    #[must_use]
+    pub fn unreached(mut self, why: &str) -> Self {
+        for check in &mut self.checks {
+            if let Outcome::Failed(rejection) = &mut check.outcome {
+                *rejection = rejection.clone().unreached(why);
+            }
+        }
+        self
+    }
+
     /// The first failure, which is the reason.
     pub fn reason(&self) -> Option<&Rejection> {
         self.checks.iter().find_map(|check| match &check.outcome {

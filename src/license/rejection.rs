@@ -74,6 +74,17 @@ pub enum Rejection {
         /// What the header says.
         kid: Excerpt,
     },
+    /// No trusted key has the token's `kid`, or there is none at all, while the issuer's keys cannot be fetched.
+    #[error(
+        "{}, and the issuer's current keys could not be fetched: {why}: see that the gate can fetch them, and try again",
+        unknown(kid.as_ref())
+    )]
+    KeysUnreached {
+        /// What the header says; `None`: there is nothing to verify with.
+        kid: Option<Excerpt>,
+        /// Which source of keys failed, and how.
+        why: String,
+    },
     /// Trusted keys might have signed it, but none with this algorithm.
     #[error(
         "no trusted key that could have signed this token is for {algorithm}: add the issuer's key to `license.keys`, \
@@ -197,8 +208,8 @@ impl Rejection {
             Self::HeaderNotAllowed { .. } => "header-not-allowed",
             Self::NotALicense => "not-a-license",
             Self::AlgorithmNotAllowed { .. } => "algorithm-not-allowed",
-            Self::KeysMissing => "keys-missing",
-            Self::KeyUnknown { .. } => "key-unknown",
+            Self::KeysMissing | Self::KeysUnreached { kid: None, .. } => "keys-missing",
+            Self::KeyUnknown { .. } | Self::KeysUnreached { kid: Some(_), .. } => "key-unknown",
             Self::KeyAlgorithmMismatch { .. } => "key-algorithm-mismatch",
             Self::SignatureInvalid => "signature-invalid",
             Self::ClaimsMalformed => "claims-malformed",
@@ -218,6 +229,17 @@ impl Rejection {
         }
     }
 
+    /// The same, when the keys that are missing could not be fetched because of `why`, which names their source.
+    #[must_use]
+    pub fn unreached(self, why: &str) -> Self {
+        let kid = match self {
+            Self::KeysMissing => None,
+            Self::KeyUnknown { kid } => Some(kid),
+            other => return other,
+        };
+        Self::KeysUnreached { kid, why: why.to_owned() }
+    }
+
     /// Whether other keys may turn what was rejected so into a license.
     pub const fn is_about_keys(&self) -> bool {
         matches!(self.check(), CheckName::Key | CheckName::Signature)
@@ -233,9 +255,10 @@ impl Rejection {
             | Self::HeaderNotAllowed { .. }
             | Self::NotALicense => CheckName::Form,
             Self::AlgorithmNotAllowed { .. } => CheckName::Algorithm,
-            Self::KeysMissing | Self::KeyUnknown { .. } | Self::KeyAlgorithmMismatch { .. } => {
-                CheckName::Key
-            }
+            Self::KeysMissing
+            | Self::KeyUnknown { .. }
+            | Self::KeysUnreached { .. }
+            | Self::KeyAlgorithmMismatch { .. } => CheckName::Key,
             Self::SignatureInvalid => CheckName::Signature,
             Self::ClaimsMalformed
             | Self::ClaimDuplicated { .. }
@@ -253,6 +276,13 @@ impl Rejection {
             Self::ProductMissing { .. } => CheckName::Product,
         }
     }
+}
+
+fn unknown(kid: Option<&Excerpt>) -> String {
+    kid.map_or_else(
+        || "no issuer key is trusted here".to_owned(),
+        |kid| format!("no trusted key has the id {kid}"),
+    )
 }
 
 fn issued_by(issuer: Option<&Excerpt>) -> String {
@@ -356,6 +386,21 @@ mod tests {
                 .to_string()
                 .starts_with("licensed for https://a/, this instance is https://b/")
         );
+    }
+
+    #[test]
+    fn keys_that_could_not_be_fetched_are_named_under_the_code_there_was() {
+        let kid = || Excerpt::of("k");
+        for rejection in [Rejection::KeysMissing, Rejection::KeyUnknown { kid: kid() }] {
+            let named = rejection.clone().unreached("license.jwks_url cannot be reached");
+            assert_eq!(
+                (named.code(), named.check(), named.is_about_keys()),
+                (rejection.code(), CheckName::Key, true)
+            );
+            let message = named.to_string();
+            assert!(message.contains("fetched: license.jwks_url cannot be reached: "), "{message}");
+        }
+        assert_eq!(Rejection::SignatureInvalid.unreached("x"), Rejection::SignatureInvalid);
     }
 
     #[test]

@@ -107,6 +107,16 @@ pub(super) fn line(record: &Record, prev: &Hash) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
+/// The same line in two parts, between which the hash of the previous line belongs.
+#[cfg(feature = "postgres")]
+pub(super) fn line_around(record: &Record) -> (String, &'static str) {
+    const END: &str = "\"}";
+    let none = Hash::none();
+    let mut line = line(record, &none);
+    line.truncate(line.len() - END.len() - none.as_str().len());
+    (line, END)
+}
+
 /// What `line` says was done and is stored now, when it is of a change of the stored license that went well.
 pub(super) fn stored_by(line: &[u8]) -> Option<(Action, Option<Brief>)> {
     let told: Told = serde_json::from_slice(line).ok()?;

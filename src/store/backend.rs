@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::file;
 use crate::clock::UnixTime;
 use crate::telemetry::metrics::{Action, Outcome};
@@ -18,6 +20,12 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// Whether nobody but this gate writes here, so that what it once verified needs no key any more.
     fn is_own(&self) -> bool {
         true
+    }
+
+    /// Hints that others have changed something. Can be taken once.
+    #[cfg(feature = "postgres")]
+    fn hints(&mut self) -> Option<super::postgres::Hints> {
+        None
     }
 
     /// Since when whoever asks next has been waiting for their turn.
@@ -46,8 +54,9 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// records the failure of one that fails.
     fn commit(&mut self, change: &Change<'_>) -> Result<(), Error>;
 
-    /// Writes a line of audit for what is no change of the stored license: refused, failed, or of another source.
-    fn record(&mut self, record: &Record) -> Result<(), Error>;
+    /// Writes a line of audit for what is no change of the stored license: refused, failed, or of another source. A store whose
+    /// lines wait over restarts writes one line for each `id`.
+    fn record(&mut self, record: &Record, id: &str) -> Result<(), Error>;
 
     /// Renames a stored license that does not verify out of the way, where that can be done: its new name.
     fn set_aside(&mut self, _now: UnixTime) -> Result<Option<PathBuf>, Error> {
@@ -61,7 +70,7 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// Keeps the newest time seen; an older one is left out.
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error>;
 
-    /// Keeps a copy of something fetched, for this gate alone.
+    /// Keeps a copy of something fetched, for this gate alone. Empty content removes it.
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error>;
 
     /// The copy kept last.
@@ -98,6 +107,8 @@ pub(super) struct Kept {
     pub(super) is_changed: bool,
     /// Former licenses, newest first.
     pub(super) history: Vec<Entry>,
+    /// `Some`: `history` has only the entries that are new since the last look, and the entries with these ids are gone.
+    pub(super) removed: Option<Vec<String>>,
     /// Ids of entries that could not be read: no other gets their numbers.
     pub(super) unread: Vec<String>,
     /// The revocation list accepted last.
@@ -168,7 +179,7 @@ pub struct Record {
 }
 
 /// A license in a few words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brief {
     /// `jti`, empty when the token has none.
     pub jti: String,
@@ -187,6 +198,8 @@ pub enum Document {
     LicenseFile,
     /// What `notify.url` was told last, so that a change while no gate ran is told too.
     Told,
+    /// Audit lines that wait for the database.
+    Unrecorded,
 }
 
 impl Document {
@@ -196,6 +209,7 @@ impl Document {
             Self::Jwks => "jwks.json",
             Self::LicenseFile => "license-file.sha256",
             Self::Told => "told.json",
+            Self::Unrecorded => "unrecorded.json",
         }
     }
 }

@@ -125,6 +125,7 @@ impl Backend for Directory {
             token: noted(token, &mut faults),
             is_changed: false,
             history,
+            removed: None,
             unread,
             revocations: noted(self.text(REVOCATIONS, MAX_LIST_BYTES), &mut faults),
             newest_time: noted(self.text(CLOCK, 64), &mut faults)
@@ -162,7 +163,7 @@ impl Backend for Directory {
         }
     }
 
-    fn record(&mut self, record: &Record) -> Result<(), Error> {
+    fn record(&mut self, record: &Record, _id: &str) -> Result<(), Error> {
         self.license.prepare()?;
         Ok(self.audit.append(record)?)
     }

@@ -66,6 +66,11 @@ pub enum Fault {
         /// What they say.
         at: UnixTime,
     },
+    /// The audit lines that the last run left in its copy cannot be read.
+    #[error(
+        "unrecorded.json in store.copy cannot be read, and its audit lines are not recorded: read the file before the next change fails"
+    )]
+    Unrecorded(#[source] serde_json::Error),
     /// The audit log says that a change was made which was not: a crash came between the two.
     #[error("a change in the audit log never took effect: the gate ended before it did")]
     Unfinished,

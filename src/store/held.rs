@@ -16,13 +16,13 @@ use tokio::sync::{Notify, watch};
 use super::Means;
 use super::backend::{Backend, Brief, Change, Entry, Error};
 use super::error::{Fault, InstallError, RemoveError, RollbackError};
-use super::history::{self, Former};
+use super::history::{self, Former, Judged};
 use super::recording::Unrecorded;
 use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot, Trust};
 use super::written::Part;
 use crate::clock::UnixTime;
-use crate::license::{self, Excerpt, License, Rejection, Standing, Token, verify};
+use crate::license::{self, Excerpt, License, Rejection, Token, verify};
 use crate::telemetry::metrics::{Action, Outcome};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -97,7 +97,8 @@ pub(super) struct Held {
     pub(super) store: Slot,
     /// Former licenses, newest first, as they are kept.
     pub(super) entries: Vec<Entry>,
-    pub(super) former: Arc<[Former]>,
+    pub(super) former: Arc<[Arc<Former>]>,
+    pub(super) judged: Judged,
     /// Ids of former licenses that could not be read.
     pub(super) unread: Vec<String>,
     /// Whether there may be a stored license that could not be read.
@@ -241,19 +242,22 @@ impl Held {
         let known = self.entries.iter().map(|entry| &entry.id).chain(&self.unread);
         let known = known.map(String::as_str);
         let former = self.replaced(token).map(|t| history::entry(known, &t, self.now()));
-        let mut entries: Vec<Entry> = former.iter().chain(&self.entries).cloned().collect();
-        let dropped = self.dropped(&entries, token);
+        let dropped = self.dropped(former.as_ref(), token);
         let new = license.as_ref().map(|license| self.brief(license));
         let old = self.store.license().map(|license| self.brief(license));
         let record = self.line(action, Outcome::Ok, reason, new.clone(), who);
         let change = Change { token, former: former.as_ref(), dropped: &dropped, record: &record };
         let done = self.backend.commit(&change);
         self.written(Part::License, &done);
-        done?;
+        if let Err(error) = done {
+            self.judged.forget(former.as_ref().map(|former| &former.id));
+            return Err(error);
+        }
         self.means.metrics.license_change(action, Outcome::Ok);
-        entries.retain(|entry| !dropped.contains(&entry.id));
-        self.entries = entries;
-        self.former = history::former(&self.entries, &self.trust);
+        self.entries.splice(0..0, former);
+        self.entries.retain(|entry| !dropped.contains(&entry.id));
+        self.judged.forget(&dropped);
+        self.former = self.judged.all(&self.entries, &self.trust);
         let renewed = action == Action::Renew;
         let candidate = |license: License| Candidate::new(license.into(), self.means.render);
         let candidate = license.map(|license| candidate(license).by_renewal(renewed));
@@ -278,19 +282,15 @@ impl Held {
         unproven.or_else(|| self.store.license().map(|license| license.token()))
     }
 
-    /// Names of entries that go: what is stored again is no longer former, and the oldest make room.
-    fn dropped(&self, entries: &[Entry], token: Option<&str>) -> Vec<String> {
+    /// Names of entries that go when `former` comes: what is stored again is no longer former, and the oldest make room.
+    fn dropped(&mut self, former: Option<&Entry>, token: Option<&str>) -> Vec<String> {
+        let entries = former.into_iter().chain(&self.entries);
         let (again, others): (Vec<_>, Vec<_>) =
-            entries.iter().cloned().partition(|entry| Some(entry.token.as_str()) == token);
-        let now = self.now();
-        let end = |entry: &Entry| {
-            let Trust { keys, policy } = &self.trust;
-            let license = verify(&Token::parse(&entry.token).ok()?, keys).ok()?;
-            let valid = Standing::of(Some(&license), policy, now).is_active();
-            valid.then(|| license.claims().first_end())
-        };
+            entries.partition(|entry| Some(entry.token.as_str()) == token);
+        let (now, trust, judged) = (self.means.clock.now(), &self.trust, &mut self.judged);
+        let end = |entry: &Entry| judged.former(entry, trust)?.end(&trust.policy, now);
         let surplus = history::surplus(&others, self.means.history, end);
-        again.into_iter().map(|entry| entry.id).chain(surplus).collect()
+        again.into_iter().map(|entry| entry.id.clone()).chain(surplus).collect()
     }
 
     /// Takes over what other replicas changed.

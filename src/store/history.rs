@@ -4,6 +4,7 @@
 //! clock did. `store.history` entries stay; the one of them that stays valid longest does even beyond that number, so that there
 //! is one to go back to as long as there can be.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,11 @@ impl Former {
             None => Standing::of_claims(&self.claims, policy, now).status(),
         }
     }
+
+    /// When it ends, if it verifies and is valid at `now`.
+    pub(super) fn end(&self, policy: &Policy, now: UnixTime) -> Option<UnixTime> {
+        (self.status(policy, now) == Status::Valid).then(|| self.claims.first_end())
+    }
 }
 
 /// A new entry for `token`, after all those that have the ids `known`.
@@ -78,10 +84,13 @@ pub(super) fn replaced_at(id: &str) -> Option<UnixTime> {
 /// Names of those of `entries`, newest first, that are too many when `keep` are to stay. `end` is when an entry that is
 /// valid now will end: the one that lasts longest stays.
 pub(super) fn surplus(
-    entries: &[Entry],
+    entries: &[&Entry],
     keep: usize,
-    end: impl Fn(&Entry) -> Option<UnixTime>,
+    mut end: impl FnMut(&Entry) -> Option<UnixTime>,
 ) -> Vec<String> {
+    if entries.len() <= keep {
+        return Vec::new();
+    }
     if keep == 0 {
         return entries.iter().map(|entry| entry.id.clone()).collect();
     }
@@ -108,15 +117,40 @@ pub(super) fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, 
     (counting, left)
 }
 
-/// What is kept in `entries`. One by a key that is not trusted any more is shown as such; what is no license is left out.
-pub(super) fn former(entries: &[Entry], trust: &Trust) -> Arc<[Former]> {
-    entries.iter().filter_map(|entry| Former::of(entry, trust)).collect()
+/// What entries hold, each verified once, so that the cost of a change does not depend on the length of the history.
+#[derive(Debug, Default)]
+pub(super) struct Judged(HashMap<String, Option<Arc<Former>>>);
+
+impl Judged {
+    /// What `entry` holds. One by a key that is not trusted any more is remembered as such; `None`: it is no license.
+    pub(super) fn former(&mut self, entry: &Entry, trust: &Trust) -> Option<&Arc<Former>> {
+        if !self.0.contains_key(&entry.id) {
+            self.0.insert(entry.id.clone(), Former::of(entry, trust).map(Arc::new));
+        }
+        self.0.get(&entry.id)?.as_ref()
+    }
+
+    /// What `entries` hold, in their order. What is no license is left out.
+    pub(super) fn all(&mut self, entries: &[Entry], trust: &Trust) -> Arc<[Arc<Former>]> {
+        entries.iter().filter_map(|entry| self.former(entry, trust).cloned()).collect()
+    }
+
+    /// Forgets entries, by id, because they are gone or another entry may get the id.
+    pub(super) fn forget<'a>(&mut self, ids: impl IntoIterator<Item = &'a String>) {
+        ids.into_iter().for_each(|id| drop(self.0.remove(id)));
+    }
+
+    /// Forgets all entries, because keys or entries have changed.
+    pub(super) fn forget_all(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// The former license called `jti`: the newest, and one that verifies before one that does not.
-pub(super) fn called<'a>(all: &'a [Former], jti: &str) -> Option<&'a Former> {
+pub(super) fn called<'a>(all: &'a [Arc<Former>], jti: &str) -> Option<&'a Former> {
     let named = || all.iter().filter(|former| former.claims.jti.as_deref() == Some(jti));
-    named().find(|former| former.unproven.is_none()).or_else(|| named().next())
+    let verified = named().find(|former| former.unproven.is_none());
+    verified.or_else(|| named().next()).map(|former| &**former)
 }
 
 #[cfg(test)]
@@ -192,7 +226,11 @@ mod tests {
                 let found = ends.iter().find(|(id, _)| *id == entry.id);
                 found.map(|(_, end)| UnixTime::from_secs(*end))
             };
-            assert_eq!(surplus(&all, keep, end), dropped, "{keep} {ends:?}");
+            assert_eq!(
+                surplus(&all.iter().collect::<Vec<_>>(), keep, end),
+                dropped,
+                "{keep} {ends:?}"
+            );
         }
     }
 }

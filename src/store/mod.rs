@@ -54,7 +54,7 @@ pub use open::open;
 pub use outside::{Offered, Rekeyed};
 #[cfg(feature = "postgres")]
 pub use postgres::{Database, ImportError, Imported, UrlError, import};
-pub use replicas::follow_others;
+pub use replicas::{Others, follow_others};
 pub use snapshot::{Candidate, InForce, KEY_GRACE, Render, Snapshot, Trust};
 pub use writer::Writer;
 
@@ -92,6 +92,8 @@ pub struct Store {
     pub offering: Option<Offering>,
     /// Keys that were fetched in an earlier run; they are believed already.
     pub fetched_keys: Keys,
+    /// Hints that other replicas have changed something.
+    pub others: Others,
 }
 
 /// The asking half. Cheap to clone.

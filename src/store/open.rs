@@ -19,6 +19,7 @@ use super::outside::{Offered, newest_first};
 #[cfg(feature = "postgres")]
 use super::postgres::Postgres;
 use super::recording::Unrecorded;
+use super::replicas::Others;
 use super::revoked::Lists;
 use super::snapshot::{Candidate, Snapshot};
 use super::written::Part;
@@ -36,7 +37,8 @@ use crate::telemetry::metrics::{Action, Outcome};
 /// # Errors
 /// Another gate works on the directory, or a newer one on the database.
 pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Store, Error> {
-    let (backend, unwritable) = backend(config, &means)?;
+    let (mut backend, unwritable) = backend(config, &means)?;
+    let others = Others::of(&mut *backend);
     let mut faults: Vec<_> = unwritable.into_iter().map(Fault::NotWritable).collect();
     let mut held = Held::new(backend, means, faults.is_empty());
     let fetched_keys = held.fetched_keys(&mut faults);
@@ -45,7 +47,7 @@ pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Stor
     let reader = Reader(held.shared.clone());
     let control = held.means.control.clone();
     let writer = Writer::new(held, control);
-    Ok(Store { reader, writer, faults, offering, fetched_keys })
+    Ok(Store { reader, writer, faults, offering, fetched_keys, others })
 }
 
 /// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
@@ -89,6 +91,7 @@ impl Held {
             store: Slot::default(),
             entries: Vec::new(),
             former,
+            judged: history::Judged::default(),
             unread: Vec::new(),
             is_unread: false,
             lists: Lists::default(),
@@ -136,11 +139,12 @@ impl Held {
             history::sifted(newest_first(history), self.stored().map(Token::as_str));
         self.backend.clear(&left);
         self.entries = entries;
-        self.former = history::former(&self.entries, &self.trust);
+        self.former = self.judged.all(&self.entries, &self.trust);
         // What is stored is not known, when it could not be read.
         if let Some((action, promised)) = audited.filter(|_| !is_unread) {
             self.reconcile(action, promised, token.is_some(), faults);
         }
+        self.load_waiting(faults);
         self.copy_down();
         self.put_list_back();
         self.shared.current.store(Arc::new(self.snapshot()));

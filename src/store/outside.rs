@@ -12,7 +12,6 @@ use aws_lc_rs::digest;
 use super::backend::{Document, Entry, Kept};
 use super::error::{Fault, Offering};
 use super::held::{By, Held, Slot};
-use super::history;
 use super::snapshot::{Candidate, Vouched};
 use crate::license::{Keys, License, Rejection, Standing, Token, plausible, verify};
 use crate::telemetry::metrics::{Action, Outcome};
@@ -147,7 +146,8 @@ impl Held {
         self.prove_file(&mut done);
         self.prove_revocations();
         self.copy_down();
-        self.former = history::former(&self.entries, &self.trust);
+        self.judged.forget_all();
+        self.former = self.judged.all(&self.entries, &self.trust);
         self.publish();
         done
     }
@@ -202,12 +202,28 @@ impl Held {
         self.revision += u64::from(kept.is_changed);
         self.adopt_revocations(kept.revocations.as_deref(), &mut faults);
         self.adopt_token(kept.token.as_deref(), &mut faults);
-        self.entries = newest_first(kept.history);
-        self.former = history::former(&self.entries, &self.trust);
+        self.adopt_history(kept.history, kept.removed.as_deref());
         self.copy_down();
         self.put_list_back();
         self.publish();
         faults
+    }
+
+    /// Replaces the history, or, with `removed`, adds the new entries and drops those.
+    fn adopt_history(&mut self, history: Vec<Entry>, removed: Option<&[String]>) {
+        match removed {
+            Some(removed) => {
+                self.entries.retain(|entry| !removed.contains(&entry.id));
+                self.judged.forget(removed);
+                self.entries.extend(history);
+                self.entries = newest_first(std::mem::take(&mut self.entries));
+            }
+            None => {
+                self.entries = newest_first(history);
+                self.judged.forget_all();
+            }
+        }
+        self.former = self.judged.all(&self.entries, &self.trust);
     }
 
     fn adopt_token(&mut self, content: Option<&[u8]>, faults: &mut Vec<Fault>) {

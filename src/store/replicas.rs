@@ -6,27 +6,47 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "postgres")]
 use tokio::sync::Notify;
 #[cfg(feature = "postgres")]
-use tokio::time::timeout;
+use tokio::time::sleep;
 
+use super::backend::Backend;
 #[cfg(feature = "postgres")]
 use super::chain;
-use super::config::Place;
 #[cfg(feature = "postgres")]
-use super::postgres::listen;
+use super::postgres::Hints;
 use super::writer::Writer;
+
+/// Hints that other replicas have changed something, if there are others.
+#[derive(Debug, Default)]
+pub struct Others {
+    #[cfg(feature = "postgres")]
+    hints: Option<Hints>,
+}
+
+impl Others {
+    #[cfg(feature = "postgres")]
+    pub(super) fn of(backend: &mut dyn Backend) -> Self {
+        Self { hints: backend.hints() }
+    }
+
+    /// There are no others where no database was built in.
+    #[cfg(not(feature = "postgres"))]
+    pub(super) fn of(_: &mut dyn Backend) -> Self {
+        Self {}
+    }
+}
 
 /// Takes over what other replicas change, soon after they did, until dropped. Returns at once where there are no others. To
 /// be run on the control runtime.
 #[cfg(feature = "postgres")]
-pub async fn follow_others(place: Place, writer: Writer) {
-    let Place::Postgres(database) = place else { return };
+pub async fn follow_others(others: Others, writer: Writer) {
+    let Some(hints) = others.hints else { return };
     let hint = Notify::new();
-    tokio::join!(listen(*database, || hint.notify_one()), follow(&hint, &writer));
+    tokio::join!(hints.listen(|| hint.notify_one()), follow(&hint, &writer));
 }
 
 /// There are no others where no database was built in.
 #[cfg(not(feature = "postgres"))]
-pub async fn follow_others(_: Place, _: Writer) {}
+pub async fn follow_others(_: Others, _: Writer) {}
 
 /// After a look that failed; twice as long after each, up to the second.
 #[cfg(feature = "postgres")]
@@ -40,9 +60,9 @@ async fn follow(hint: &Notify, writer: &Writer) {
     let mut since = Instant::now();
     let mut pause = SOONEST;
     loop {
-        // Hints that come meanwhile are one. What failed is tried again without any.
+        // Several hints are one reason to look. After a failure the pause counts, because each attempt causes hints.
         if is_away {
-            let _ = timeout(pause, hint.notified()).await;
+            sleep(pause).await;
             pause = (pause * 2).min(LATEST);
         } else {
             hint.notified().await;

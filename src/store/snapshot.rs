@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::history::Former;
+use super::history::{self, Former};
 use crate::clock::UnixTime;
 use crate::license::{
     Keys, License, Offer, Policy, Rejection, Source, Standing, Status, Why, choose,
@@ -125,7 +125,7 @@ pub struct InForce {
 pub struct Snapshot {
     file: Option<Candidate>,
     store: Option<Candidate>,
-    former: Arc<[Former]>,
+    former: Arc<[Arc<Former>]>,
     trust: Trust,
     absent: Bytes,
     revision: u64,
@@ -138,7 +138,7 @@ impl Snapshot {
     pub(super) fn new(
         file: Option<Candidate>,
         store: Option<Candidate>,
-        former: Arc<[Former]>,
+        former: Arc<[Arc<Former>]>,
         trust: Trust,
         render: Render,
         revision: u64,
@@ -173,8 +173,13 @@ impl Snapshot {
     }
 
     /// The licenses that were stored before, newest first.
-    pub fn former(&self) -> &[Former] {
+    pub fn former(&self) -> &[Arc<Former>] {
         &self.former
+    }
+
+    /// The one of them called `jti`.
+    pub fn former_called(&self, jti: &str) -> Option<&Former> {
+        history::called(&self.former, jti)
     }
 
     /// How many changes of a license there have been since the start, in any source; higher after each.

@@ -176,6 +176,42 @@ async fn a_renewal_is_held_against_what_is_in_force_by_hand_anything_goes() {
 }
 
 #[tokio::test]
+async fn a_former_license_is_verified_once_for_the_keys_there_are_whether_or_not_its_key_is_trusted()
+ {
+    let bench = Bench::new();
+    let other = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let by_other = |lid: &str| {
+        let claims = json!({"sub": "https://a.example/", "lid": lid, "jti": lid, "exp": NOW + 9});
+        other.sign(&claims).expect("a token")
+    };
+    let both = || bench.issuer.trusted().merge(other.trusted());
+    let store = bench.open_with(both(), bench.dir()).expect("a store");
+    store.install(bench.token("1", NOW), Origin::Hand).await.expect("installed");
+    for lid in ["2", "3"] {
+        store.install(by_other(lid), Origin::Hand).await.expect("installed");
+    }
+    let former = || store.reader.snapshot().former().to_vec();
+    let shown = |all: &[Arc<Former>]| {
+        let shown = all.iter().map(|it| format!("{} {}", it.claims.lid, it.unproven.is_none()));
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(shown(&former()), "2 true, 1 true");
+    store.writer.believe(other.trusted().into()).await;
+    let before = former();
+    assert_eq!(shown(&before), "2 true, 1 false");
+
+    store.install(by_other("4"), Origin::Hand).await.expect("installed");
+    let after = former();
+    assert_eq!(shown(&after), "3 true, 2 true, 1 false");
+    assert!(before.iter().zip(&after[1..]).all(|(before, after)| Arc::ptr_eq(before, after)));
+    // One that goes back and comes again is another entry.
+    store.writer.roll_back("2".into(), somebody()).await.expect("put back");
+    assert_eq!(shown(&former()), "4 true, 3 true, 1 false");
+    store.writer.believe(both().into()).await;
+    assert_eq!(shown(&former()), "4 true, 3 true, 1 true");
+}
+
+#[tokio::test]
 async fn what_does_not_verify_at_the_start_is_set_aside() {
     let bench = Bench::new();
     for (number, content) in

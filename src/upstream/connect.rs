@@ -2,14 +2,14 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use super::{Config, Error, Origin, Stream, Tls, TlsFault};
+use crate::dial::dial;
 use crate::socket::{Kind, Socket};
 use crate::sweep::Sweep;
 
@@ -23,7 +23,7 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Connects within `connect_timeout`, TLS included; a name is looked up anew, and its addresses are tried in turn.
+/// Connects within `connect_timeout`, TLS included; a name is looked up anew, and its addresses race.
 ///
 /// With `wanted` HTTP/2 the dashboard chooses by ALPN on TLS, and is taken to know elsewhere (RFC 9113 section 3.3).
 pub(super) async fn connect(
@@ -50,7 +50,7 @@ async fn secured(
     let socket = socket(match origin {
         Origin::Unix(path) => opened(origin, unix(path)).await?.into(),
         Origin::Http { host, port } | Origin::Https { host, port } => {
-            opened(origin, tcp(host, *port)).await?.into()
+            opened(origin, dial(host, *port)).await?.into()
         }
         #[cfg(test)]
         Origin::Memory => crate::socket::memory::dial().into(),
@@ -71,15 +71,6 @@ async fn secured(
 
 async fn opened<S>(origin: &Origin, open: impl Future<Output = io::Result<S>>) -> Result<S, Error> {
     open.await.map_err(|source| Error::Connect { origin: origin.to_string(), source })
-}
-
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = match host.parse::<IpAddr>() {
-        Ok(address) => TcpStream::connect((address, port)).await?,
-        Err(_) => TcpStream::connect((host, port)).await?,
-    };
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 async fn unix(path: &Path) -> io::Result<UnixStream> {

@@ -68,7 +68,7 @@ impl Cluster {
         run(server_program("initdb").arg("--pgdata").arg(self.data()).args(how));
         let mut settings = String::new();
         for line in [
-            "listen_addresses = 'localhost'",
+            "listen_addresses = '127.0.0.1'",
             "fsync = off",
             "ssl = on",
             "max_connections = 200",

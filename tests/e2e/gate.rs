@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::process::Process;
+use crate::two;
 use crate::wire;
 
 /// What the gate believes people type; nobody needs to reach it under that name here.
@@ -82,10 +83,29 @@ impl Gate {
         self.logs(|line| line.contains("stopped").then_some(()));
     }
 
+    /// The same; none of the lines until then is one of `those`.
+    pub(crate) fn stop_without(&self, those: impl Fn(&str) -> bool) {
+        self.process.interrupt();
+        self.logs(|line| {
+            assert!(!those(line), "{line}");
+            line.contains("stopped").then_some(())
+        });
+    }
+
     fn serve(dir: TempDir) -> Self {
         let config = dir.path().join("gate.toml");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
-        command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
+        let hosts = dir.path().join("hosts");
+        std::fs::write(&hosts, two::HOSTS).unwrap();
+        let mut command = match std::fs::read_to_string(&config).unwrap().contains(two::TWO) {
+            true => two::named(),
+            false => Command::new(env!("CARGO_BIN_EXE_license-gate")),
+        };
+        command
+            .env("HOSTS", hosts)
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .current_dir(dir.path());
         let process = Process::start(command);
         let (plain, secure) = process.line(|line| {
             line.contains("listening").then_some((url(line, "http://")?, url(line, "https://")?))

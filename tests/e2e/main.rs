@@ -19,8 +19,14 @@ mod issuer;
 mod postgres;
 mod process;
 mod prometheus;
+#[allow(dead_code, reason = "the tests of the store use it too")]
+#[path = "../../src/store/postgres/tests/relay.rs"]
+mod relay;
 mod sdk;
 mod streamlit;
+#[allow(dead_code, reason = "the tests of forwarding use it too")]
+#[path = "../it/support/two.rs"]
+mod two;
 mod websocket;
 mod wire;
 

@@ -15,7 +15,9 @@ use crate::dashboard;
 use crate::gate::{Gate, ROOT_URL, Vendor};
 use crate::issuer;
 use crate::process::eventually;
+use crate::relay::Relay;
 use crate::stage_support::Running;
+use crate::two::{Dead, TWO};
 use crate::wire;
 
 const DATABASE: &str = "licenses";
@@ -264,7 +266,7 @@ fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
         "alter role other nologin; \
          select pg_terminate_backend(pid) from pg_stat_activity where usename = 'other'",
     );
-    other.logs(|line| line.contains("does not tell of changes").then_some(()));
+    other.logs(|line| line.contains("the database is away").then_some(()));
     one.install(&scene.license("second", false));
     assert_eq!(in_force(&other), "first");
     assert_eq!(refused(&other, &scene.license("third", false)).0, 503);
@@ -272,7 +274,7 @@ fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
     let other = other.again();
     assert_eq!(in_force(&other), "first");
     assert!(is_valid(&other));
-    let told = |line: &str| line.contains("does not tell of changes").then(|| line.to_owned());
+    let told = |line: &str| line.contains("the database is away").then(|| line.to_owned());
     let fault = other.logs(told);
     assert!(fault.contains("not permitted to log in") && !fault.contains("s3cret"), "{fault}");
 
@@ -314,6 +316,32 @@ fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
     one.install(&scene.license("next", false));
     eventually("both have it", || (in_force(&other) == "next").then_some(()));
     assert_eq!(scene.sql("select token = 'nonsense' from license_gate.state"), "f");
+}
+
+#[test]
+fn behind_a_pooler_that_announces_nothing_a_gate_looks_every_second_and_says_so_once() {
+    let scene = Scene::new();
+    let pooler = Relay::deaf(scene.cluster.port());
+    let (from, to) = (format!(":{}/", scene.cluster.port()), format!(":{}/", pooler.port));
+    let url = scene.cluster.url(DATABASE).replace(&from, &to) + "&sslmode=disable";
+    let (one, other) = (scene.gate(), scene.gate_at(&url, ""));
+    let deaf = |line: &str| line.contains("looked at every second").then_some(());
+    other.logs(deaf);
+    for jti in ["first", "second"] {
+        one.install(&scene.license(jti, false));
+        eventually("it finds it by looking", || (in_force(&other) == jti).then_some(()));
+    }
+    other.stop_without(|line| deaf(line).is_some());
+}
+
+#[test]
+fn a_dead_address_of_the_databases_name_keeps_no_gate_from_it() {
+    let scene = Scene::new();
+    let _dead = Dead::beside(scene.cluster.port());
+    let url = scene.cluster.url(DATABASE).replace("localhost", TWO) + "&sslmode=disable";
+    let (one, other) = (scene.gate_at(&url, ""), scene.gate());
+    one.install(&scene.license("first", false));
+    eventually("both have it", || (in_force(&other) == "first").then_some(()));
 }
 
 #[test]

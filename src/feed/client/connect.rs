@@ -3,8 +3,6 @@
 //! An `https://` URL is reached through a tunnel that the proxy opens for `CONNECT` (RFC 9110 section 9.3.6): it sees host and
 //! port, and no word of what is said. An `http://` URL is told to the proxy, which forwards.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::uri::Scheme;
@@ -21,6 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{Answer, Endpoint, Error, Fault};
 use crate::clock::UnixTime;
+use crate::dial::dial;
 
 /// What bytes go over: TCP, TLS, or TLS within either.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -94,13 +93,7 @@ impl Target {
     }
 
     async fn connect(&self) -> Result<TcpStream, Fault> {
-        let stream = match self.host.parse::<IpAddr>() {
-            Ok(address) => TcpStream::connect((address, self.port)).await,
-            Err(_) => TcpStream::connect((&*self.host, self.port)).await,
-        };
-        let stream = stream.map_err(Fault::Connect)?;
-        stream.set_nodelay(true).map_err(Fault::Connect)?;
-        Ok(stream)
+        dial(&self.host, self.port).await.map_err(Fault::Connect)
     }
 }
 

@@ -13,7 +13,7 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::backoff::Backoff;
 use super::client::{self, Answer, Call, Endpoint};
@@ -48,6 +48,8 @@ pub struct Fetch<R> {
     recipient: R,
     clock: Clock,
     requests: mpsc::Receiver<oneshot::Sender<()>>,
+    /// Why the last attempt failed, if it did.
+    failing: watch::Sender<Option<String>>,
     fraction: fn() -> f64,
     taken: Option<Taken>,
     failures: u32,
@@ -62,7 +64,11 @@ pub struct Fetch<R> {
 
 /// Has a document asked for before its time.
 #[derive(Clone, Debug)]
-pub struct Early(mpsc::Sender<oneshot::Sender<()>>);
+pub struct Early {
+    key: &'static str,
+    requests: mpsc::Sender<oneshot::Sender<()>>,
+    failing: watch::Receiver<Option<String>>,
+}
 
 /// The content in use.
 #[derive(Debug)]
@@ -89,22 +95,34 @@ impl Early {
     pub async fn refresh(&self) {
         let (asking, ended) = oneshot::channel();
         // A fetch that has ended for good lets nobody wait either.
-        if self.0.send(asking).await.is_ok() {
+        if self.requests.send(asking).await.is_ok() {
             let _ = ended.await;
         }
+    }
+
+    /// The setting that names the document.
+    pub const fn key(&self) -> &'static str {
+        self.key
+    }
+
+    /// Why the document could not be fetched when that was last tried, in a line that names the setting.
+    pub fn failing(&self) -> Option<String> {
+        self.failing.borrow().clone()
     }
 }
 
 impl<R: Recipient> Fetch<R> {
     /// The document at `endpoint`, which the setting `key` names.
     pub fn new(key: &'static str, endpoint: Endpoint, recipient: R, clock: Clock) -> (Self, Early) {
-        let (early, requests) = mpsc::channel(16);
+        let (asking, requests) = mpsc::channel(16);
+        let (failing, failed) = watch::channel(None);
         let this = Self {
             key,
             endpoint,
             recipient,
             clock,
             requests,
+            failing,
             fraction: random::fraction,
             taken: None,
             failures: 0,
@@ -113,7 +131,7 @@ impl<R: Recipient> Fetch<R> {
             came_early: None,
             left_alone: None,
         };
-        (this, Early(early))
+        (this, Early { key, requests: asking, failing: failed })
     }
 
     /// Asks at once, and for ever.
@@ -205,20 +223,21 @@ impl<R: Recipient> Fetch<R> {
         }
         self.failures = 0;
         self.left_alone = None;
+        self.failing.send_replace(None);
         self.told.clear();
     }
 
     /// Says what went wrong, once for each kind until it goes well again.
     fn tell(&mut self, failure: &Failure) {
         let kind = failure.to_string();
+        let error = chain(failure);
+        let named = match failure {
+            Failure::Call(_) => error.clone(),
+            Failure::Unusable(_) => format!("{}: {error}", self.key),
+        };
+        self.failing.send_replace(Some(named));
         if self.told.len() >= MOST_TOLD || self.told.contains(&kind) {
             return;
-        }
-        let mut error = kind.clone();
-        let mut cause = std::error::Error::source(failure);
-        while let Some(source) = cause {
-            error = format!("{error}: {source}");
-            cause = source.source();
         }
         self.told.push(kind);
         let key = self.key;
@@ -237,6 +256,16 @@ impl Failure {
             Self::Unusable(_) => None,
         }
     }
+}
+
+fn chain(failure: &Failure) -> String {
+    let mut error = failure.to_string();
+    let mut cause = std::error::Error::source(failure);
+    while let Some(source) = cause {
+        error = format!("{error}: {source}");
+        cause = source.source();
+    }
+    error
 }
 
 #[cfg(test)]

@@ -1,25 +1,47 @@
 //! A connection to the database: found among its hosts, with deadlines, and gone for good once anything went wrong.
+//!
+//! A deadline limits silence, not the whole operation: the gate waits for a server that answers each step over a slow link,
+//! and gives up one that answers nothing. Each byte from the server starts the deadline again; the whole operation may take
+//! ten deadlines.
 
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTls;
-use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
+use tokio_postgres::{AsyncMessage, Client, Connection};
 
+use super::hints::Signals;
+use super::schema::{self, About};
 use super::url::{Database, Host};
 use crate::certificate;
+use crate::dial::dial;
+use crate::socket::Kind;
 use crate::store::backend::Error;
 
-/// For what is asked of the database at once.
-pub(super) const STATEMENTS: Duration = Duration::from_secs(3);
+/// For the answer to a statement. Longer than the server's own limit for a statement (`statements.rs`), by the round trip of a
+/// slow link.
+pub(super) const STATEMENTS: Duration = Duration::from_secs(4);
 
-/// For the answer to whether it is alive.
+/// For the first answer on an idle connection, if the link is fast.
 const ALIVE: Duration = Duration::from_millis(500);
+
+/// For the same on a slow link: so many times the first answer of the connection.
+const SLOWER: u32 = 3;
+
+/// An operation takes at most so many deadlines.
+const MOST: u32 = 10;
 
 /// Why the database could not be asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +56,14 @@ pub(super) enum Trouble {
     Encoding(String),
     #[error("nothing was ever read of it")]
     Unread,
+    #[error("{host} cannot be reached")]
+    Unreached { host: String, source: io::Error },
     #[error("{host}")]
     Host { host: String, source: tokio_postgres::Error },
     #[error("{host} does not answer within {}", humantime::format_duration(*after))]
     SilentHost { host: String, after: Duration },
+    #[error("{host} is read-only: name the server that takes writes, or wait until one does")]
+    ReadOnly { host: String },
     #[error("TLS cannot be set up")]
     Tls(#[from] certificate::Error),
     #[error("it refuses")]
@@ -56,14 +82,12 @@ impl From<Trouble> for Error {
 }
 
 impl Trouble {
-    /// Whether the server is read-only: it refused a change, or the driver refused it as `target_session_attrs` asks.
+    /// Whether the server is read-only: it refused a change, or is none that `target_session_attrs` asks for.
     fn is_read_only(&self) -> bool {
-        let (Self::Refused(error) | Self::Host { source: error, .. }) = self else { return false };
-        let by_driver = || {
-            let cause = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
-            // The system's own refusal, of a socket's file say, has a number.
-            let is_system = cause.raw_os_error().is_some();
-            Some(!is_system && cause.kind() == std::io::ErrorKind::PermissionDenied)
+        let error = match self {
+            Self::ReadOnly { .. } => return true,
+            Self::Refused(error) | Self::Host { source: error, .. } => error,
+            _ => return false,
         };
         // A standby's answer to `begin read write`, the only switch that is set; its words are in the server's language.
         let in_recovery = || {
@@ -71,9 +95,7 @@ impl Trouble {
             let is_mode = error.routine() == Some("call_bool_check_hook");
             Some(*error.code() == SqlState::FEATURE_NOT_SUPPORTED && is_mode)
         };
-        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
-            || in_recovery() == Some(true)
-            || by_driver() == Some(true)
+        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) || in_recovery() == Some(true)
     }
 }
 
@@ -82,46 +104,79 @@ impl Trouble {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Client,
-    driver: AbortHandle,
-    /// When it last was alive.
-    seen: Instant,
+    /// Properties of the server.
+    pub(super) about: About,
+    _driver: Driver,
+    heard: Heard,
+    /// Time until the first answer: about a round trip.
+    round: Duration,
 }
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
-/// Where a connection puts what the server says unasked; nowhere by default.
-pub(super) type Heard = Option<UnboundedSender<()>>;
 
 impl Session {
-    /// Connects to the first host that lets it, in `within` altogether.
+    /// Connects to the first host that accepts; each may be silent for its share of `within`. With `signals`, the connection
+    /// listens.
     pub(super) async fn open(
         database: &Database,
         within: Duration,
-        heard: Heard,
+        signals: Option<&Signals>,
     ) -> Result<Self, Trouble> {
-        let each = within / u32::try_from(database.hosts.len()).unwrap_or(u32::MAX).max(1);
+        let each = database.share(within);
         let mut trouble = Trouble::Closed;
         for host in &database.hosts {
-            match timeout(each, Self::to(database, host, heard.clone())).await {
-                Ok(Ok(session)) => return Ok(session),
-                Ok(Err(error)) => trouble = error,
-                Err(_) => trouble = Trouble::SilentHost { host: host.to_string(), after: each },
+            let heard = Heard::now();
+            let opening = Self::to(database, host, &heard, signals);
+            match heard.patiently(each, opening).await {
+                Some(Ok(session)) => return Ok(session),
+                Some(Err(error)) => trouble = error,
+                None => trouble = Trouble::SilentHost { host: host.to_string(), after: each },
             }
         }
         Err(trouble)
     }
 
-    async fn to(database: &Database, host: &Host, heard: Heard) -> Result<Self, Trouble> {
+    async fn to(
+        database: &Database,
+        host: &Host,
+        heard: &Heard,
+        signals: Option<&Signals>,
+    ) -> Result<Self, Trouble> {
         let config = database.at(host);
-        let opened = match database.wants_tls() {
-            Some(files) => drive(config.connect(files.client()?), heard).await,
-            None => drive(config.connect(NoTls), heard).await,
+        let reached = match host.socket() {
+            Some(path) => unix(&path).await,
+            None => dial(host.name(), host.port()).await.map(Kind::from),
         };
-        opened.map_err(|source| Trouble::Host { host: host.to_string(), source })
+        let socket =
+            reached.map_err(|source| Trouble::Unreached { host: host.to_string(), source })?;
+        heard.again();
+        let wire = Wire { socket, heard: heard.clone() };
+        let own = Arc::new(AtomicI32::new(0));
+        let refused = |source| Trouble::Host { host: host.to_string(), source };
+        let (client, driver) = match database.wants_tls().filter(|_| host.socket().is_none()) {
+            Some(files) => {
+                let named = files.client()?.towards(host.name());
+                let named = named.map_err(|source| Trouble::Unreached {
+                    host: host.to_string(),
+                    source: io::Error::new(io::ErrorKind::InvalidInput, source),
+                })?;
+                let (client, connection) =
+                    config.connect_raw(wire, named).await.map_err(refused)?;
+                (client, drive(connection, signals, own.clone()))
+            }
+            None => {
+                let (client, connection) =
+                    config.connect_raw(wire, NoTls).await.map_err(refused)?;
+                (client, drive(connection, signals, own.clone()))
+            }
+        };
+        let asked = Instant::now();
+        let about = schema::about(&client, signals.is_some()).await.map_err(refused)?;
+        own.store(about.process, Ordering::Relaxed);
+        let takes_writes = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
+        if takes_writes && about.is_read_only {
+            return Err(Trouble::ReadOnly { host: host.to_string() });
+        }
+        let heard = heard.clone();
+        Ok(Self { client, about, _driver: driver, heard, round: asked.elapsed() })
     }
 
     /// Whether it is known to have ended.
@@ -129,47 +184,179 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// Whether it still leads to the server; not asked when it was in use less than `idle` ago. What lies in between may have forgotten one that nobody used for a while,
-    /// without anybody's having said so.
-    pub(super) async fn is_alive(&mut self, idle: Duration) -> bool {
-        let is_asked = !self.is_closed() && self.seen.elapsed() >= idle;
-        let is_alive = match is_asked {
-            true => {
-                timeout(ALIVE, self.client.batch_execute("")).await.is_ok_and(|done| done.is_ok())
-            }
-            false => !self.is_closed(),
-        };
-        self.seen = Instant::now();
-        is_alive
+    /// Whether nothing has arrived for so long that a middlebox may have dropped the connection silently.
+    pub(super) fn is_idle(&self, idle: Duration) -> bool {
+        self.heard.last().elapsed() >= idle
+    }
+
+    /// The limit for the first answer on an idle connection.
+    pub(super) fn alive_within(&self) -> Duration {
+        (self.round * SLOWER).clamp(ALIVE, STATEMENTS)
+    }
+
+    /// Runs `work`, unless the server is silent for `limit`.
+    pub(super) async fn patiently<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.heard.again();
+        let done = self.heard.patiently(limit, work).await;
+        done.unwrap_or_else(|| Err(Trouble::Silent(limit).into()))
+    }
+
+    /// The limit for the arrival of a notification.
+    pub(super) fn announced_within(&self) -> Duration {
+        (self.round * SLOWER).max(STATEMENTS / 2)
     }
 }
 
-/// Opens a connection and sets it to work, on the runtime this is called on.
-async fn drive<T>(
-    opening: impl Future<Output = Result<(Client, Connection<Socket, T>), tokio_postgres::Error>>,
-    heard: Heard,
-) -> Result<Session, tokio_postgres::Error>
+/// The task that moves a connection's bytes. Ends when dropped.
+#[derive(Debug)]
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn unix(path: &Path) -> io::Result<Kind> {
+    UnixStream::connect(path).await.map(Kind::from)
+}
+
+/// Sets an open connection to work, on the runtime this is called on.
+fn drive<T>(
+    mut connection: Connection<Wire, T>,
+    signals: Option<&Signals>,
+    own: Arc<AtomicI32>,
+) -> Driver
 where
-    Connection<Socket, T>: Send + 'static,
+    Connection<Wire, T>: Send + 'static,
     T: tokio_postgres::tls::TlsStream + Unpin + 'static,
 {
-    let (client, mut connection) = opening.await?;
+    // Dropped with the task, however that ends.
+    let listening = signals.map(Signals::connection);
     let work = async move {
         // Ends with the connection; what went wrong is told to whoever asks next.
         while let Some(Ok(message)) =
             std::future::poll_fn(|context| connection.poll_message(context)).await
         {
-            if let (AsyncMessage::Notification(_), Some(heard)) = (message, &heard) {
-                let _ = heard.send(());
+            // This gate knows the changes that it made itself.
+            if let (AsyncMessage::Notification(note), Some(listening)) = (message, &listening)
+                && note.process_id() != own.load(Ordering::Relaxed)
+            {
+                listening.notified(note.payload());
             }
         }
     };
-    let driver = Handle::current().spawn(work).abort_handle();
-    Ok(Session { client, driver, seen: Instant::now() })
+    Driver(Handle::current().spawn(work).abort_handle())
 }
 
-/// `work`, or nothing once [`STATEMENTS`] have passed.
-pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let done = timeout(STATEMENTS, work).await;
-    done.unwrap_or_else(|_| Err(Trouble::Silent(STATEMENTS).into()))
+/// When bytes from the server last arrived.
+#[derive(Clone, Debug)]
+struct Heard(Arc<Mutex<Instant>>);
+
+impl Heard {
+    fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn again(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work`; `None` after a silence of `limit`.
+    async fn patiently<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let end = Instant::now() + limit * MOST;
+        loop {
+            let until = (self.last() + limit).min(end);
+            if let Ok(done) = timeout_at(until, &mut work).await {
+                return Some(done);
+            }
+            if until == end || self.last() + limit <= until {
+                return None;
+            }
+        }
+    }
+}
+
+/// A socket that notes when bytes arrive.
+#[derive(Debug)]
+struct Wire {
+    socket: Kind,
+    heard: Heard,
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if read.is_ready() {
+            self.heard.again();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod deadlines {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_it_and_slowness_does_not() {
+        let limit = Duration::from_secs(3);
+        let heard = Heard::now();
+        let silent = std::future::pending::<()>();
+        let began = Instant::now();
+        assert_eq!(heard.patiently(limit, silent).await, None);
+        assert_eq!(began.elapsed().as_secs(), 3);
+
+        // An answer every two seconds, twelve seconds in all.
+        heard.again();
+        let slow = async {
+            for _ in 0..6 {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                heard.again();
+            }
+        };
+        assert_eq!(heard.patiently(limit, slow).await, Some(()));
+
+        // Answers without end.
+        let began = Instant::now();
+        let endless = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                heard.again();
+            }
+        };
+        assert_eq!(heard.patiently::<()>(limit, endless).await, None);
+        assert_eq!(began.elapsed().as_secs(), 30);
+    }
 }

@@ -1,5 +1,5 @@
 //! This replica's own copy of what is in the database, for a start without it: the directory of `store.copy`, in the shape
-//! of a file store's (`license.jwt`, `revocations.jwt`, `clock`), locked as one.
+//! of a file store's (`license.jwt`, `revocations.jwt`, `clock`), locked as one; and lines of the audit log that wait for the database.
 //!
 //! Only what the gate has verified is written. The database is what counts; that the copy cannot be written is told and
 //! lived with.
@@ -86,6 +86,9 @@ impl Copy {
     }
 
     pub(super) fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
+        if content.is_empty() {
+            return durable::remove(&self.dir, name.file_name());
+        }
         self.put(name.file_name(), content)
     }
 

@@ -106,7 +106,9 @@ pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Impor
         let work = async {
             let session = Session::open(database, database.connect_timeout, None).await;
             let session = session.map_err(|trouble| ImportError::Database(trouble.into()))?;
-            schema::ready(&session.client, true).await.map_err(ImportError::Database)?;
+            schema::ready(&session.client, &session.about, true)
+                .await
+                .map_err(ImportError::Database)?;
             let imported = fill(&session.client, token.as_deref(), &kept, &logs).await?;
             let events = queue(&session.client, events).await?;
             statements::end(&session.client).await.map_err(ImportError::Unknown)?;
@@ -147,7 +149,7 @@ async fn fill(
         return Err(ImportError::NotEmpty);
     }
     for former in &kept.history {
-        statements::keep_former(client, former).await.map_err(refused)?;
+        statements::keep_former(client, former, None).await.map_err(refused)?;
     }
     let lines = copy_lines(client, logs).await?;
     let revocations = kept.revocations.as_deref();

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! change ── the row is still the one we know ── swapped, with history and audit ── committed ── NOTIFY
-//!           else Conflict, nothing changed      one transaction                    copy.rs      listen.rs, everywhere
+//!           else Conflict, nothing changed      one transaction                    copy.rs      hints.rs, everywhere
 //! ```
+//!
+//! A change takes two round trips: a look at the state, and the change. A third one reads what other replicas changed.
+//! A gate holds one connection, on which it also listens.
 //!
 //! The database is not trusted: what comes out of it is verified by the store, as a file's content is. With it away
 //! everything but changes goes on, from memory or, after a restart, from the copy. Every call has a deadline. A connection
@@ -14,8 +17,8 @@
 
 mod connect;
 mod copy;
+mod hints;
 mod import;
-mod listen;
 mod put_back;
 mod schema;
 mod statements;
@@ -27,6 +30,7 @@ mod url;
 #[cfg(feature = "e2e")]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -37,16 +41,20 @@ use super::backend::{Backend, Change, Document, Error, Event, Kept, Lease, Recor
 use super::{chain, file};
 use crate::clock::{Clock, UnixTime};
 use crate::random;
-use connect::{Session, Trouble, in_time};
+use connect::{STATEMENTS, Session, Trouble};
 use copy::Copy;
+use hints::Signals;
 use statements::{Mark, Progress, Replaces};
 
+pub(super) use hints::Hints;
 pub use import::{ImportError, Imported, import};
-pub(super) use listen::listen;
 pub use url::{Database, UrlError};
 
-/// For finding out what became of a change, beyond the deadline of the change itself.
+/// How long the database may be silent while the gate finds out whether a change was made.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// The slowest link on which a revocation list is sent, in bytes a second.
+const LIST_BYTES_A_SECOND: usize = 64 * 1024;
 
 /// What fails sooner holds nobody up.
 const HELD_UP: Duration = Duration::from_millis(250);
@@ -58,6 +66,9 @@ pub(super) struct Postgres {
     runtime: Handle,
     clock: Clock,
     session: Option<Session>,
+    signals: Signals,
+    /// The receiving half of `signals`, until it is taken.
+    hints: Option<Hints>,
     pause: Pause,
     /// Since when whoever asks has been waiting.
     asked: Option<Instant>,
@@ -66,6 +77,8 @@ pub(super) struct Postgres {
     copy: Copy,
     /// The state that the store knows of.
     known: Option<Mark>,
+    /// The ids of its history.
+    ids: BTreeSet<String>,
     /// What the store has verified and put in force.
     adopted: put_back::Adopted,
     /// Under which name this replica holds leases.
@@ -99,16 +112,20 @@ impl Postgres {
         runtime: Handle,
         clock: Clock,
     ) -> Result<(Self, Option<Error>), Error> {
+        let (signals, hints) = Signals::new(database.clone());
         let mut this = Self {
             database,
             runtime,
             clock,
             session: None,
+            signals,
+            hints: Some(hints),
             pause: Pause::default(),
             asked: None,
             hung: None,
             copy: Copy::new(copy),
             known: None,
+            ids: BTreeSet::new(),
             adopted: put_back::Adopted::default(),
             holder: random::name(),
             says_none: false,
@@ -118,38 +135,65 @@ impl Postgres {
             Err(error @ file::Error::Locked { .. }) => return Err(error.into()),
             prepared => prepared.err().map(Error::from),
         };
-        match this.call(Urgency::Change, async |_| Ok(())) {
+        match this.call(Urgency::Change, STATEMENTS, async |_| Ok(())) {
             Err(error @ Error::SchemaTooNew { .. }) => Err(error),
             reached => Ok((this, reached.err().or(unwritable))),
         }
     }
 
-    /// Does `work` over a connection, a new one if need be.
+    /// Does `work` over a connection, a new one if need be; the database may be silent for `limit` at it.
     fn call<T>(
         &mut self,
         urgency: Urgency,
-        work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.call_within(urgency, self.database.connect_timeout, work)
-    }
-
-    fn call_within<T>(
-        &mut self,
-        urgency: Urgency,
-        connecting: Duration,
+        limit: Duration,
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let (runtime, began) = (self.runtime.clone(), Instant::now());
         let outcome = runtime.block_on(async {
-            self.connect(urgency, connecting).await?;
-            let session = self.session.as_ref().ok_or(Trouble::Closed)?;
-            let outcome = in_time(work(&session.client)).await;
-            if matches!(outcome, Err(Error::Conflict)) {
-                in_time(statements::give_up(&session.client)).await?;
+            if let Some(session) = self.session.as_ref().filter(|it| it.is_idle(self.database.idle))
+                && session
+                    .patiently(session.alive_within(), is_alive(&session.client))
+                    .await
+                    .is_err()
+            {
+                self.session = None;
             }
-            outcome
+            let session = self.connected(urgency).await?;
+            session.patiently(limit, work(&session.client)).await
         });
-        match &outcome {
+        self.done(began, &outcome);
+        outcome
+    }
+
+    /// The same for a question that may be repeated. The question itself is the test whether the connection is alive, which
+    /// saves a round trip; a dead connection is replaced.
+    fn ask<T>(
+        &mut self,
+        urgency: Urgency,
+        question: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (runtime, began) = (self.runtime.clone(), Instant::now());
+        let outcome = runtime.block_on(async {
+            if let Some(session) = &self.session {
+                let is_idle = session.is_idle(self.database.idle);
+                let limit = if is_idle { session.alive_within() } else { STATEMENTS };
+                match session.patiently(limit, question(&session.client)).await {
+                    Err(Error::Unavailable(_)) if is_idle || session.is_closed() => {
+                        self.session = None;
+                    }
+                    answered => return answered,
+                }
+            }
+            let session = self.connected(urgency).await?;
+            session.patiently(STATEMENTS, question(&session.client)).await
+        });
+        self.done(began, &outcome);
+        outcome
+    }
+
+    /// Notes how a call ended.
+    fn done<T>(&mut self, began: Instant, outcome: &Result<T, Error>) {
+        match outcome {
             Ok(_) | Err(Error::Conflict) => self.pause = Pause::default(),
             Err(_) => {
                 self.session = None;
@@ -159,16 +203,18 @@ impl Postgres {
                 }
             }
         }
-        outcome
     }
 
-    async fn connect(&mut self, urgency: Urgency, within: Duration) -> Result<(), Error> {
-        if let Some(session) = &mut self.session
-            && session.is_alive(self.database.idle).await
-        {
-            return Ok(());
-        }
-        self.session = None;
+    /// The open connection, or a new one.
+    async fn connected(&mut self, urgency: Urgency) -> Result<&Session, Error> {
+        let session = match self.session.take().filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => self.connect(urgency).await?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    async fn connect(&mut self, urgency: Urgency) -> Result<Session, Error> {
         let is_vain = match urgency {
             Urgency::Background => self.pause.lasts(),
             // Whoever has been waiting while another one was held up needs not wait as long again.
@@ -178,22 +224,40 @@ impl Postgres {
         if is_vain {
             return Err(Trouble::Resting.into());
         }
-        let session = Session::open(&self.database, within, None).await?;
-        in_time(schema::ready(&session.client, !self.seen)).await?;
+        let within = match urgency {
+            Urgency::Settling => SETTLING,
+            Urgency::Change | Urgency::Background => self.database.connect_timeout,
+        };
+        let session = Session::open(&self.database, within, Some(&self.signals)).await?;
+        let ready = schema::ready(&session.client, &session.about, !self.seen);
+        session.patiently(STATEMENTS, ready).await?;
         self.seen = true;
-        self.session = Some(session);
-        Ok(())
+        self.signals.begin();
+        Ok(session)
     }
 
-    /// Reads everything, and remembers which state it is.
-    fn read(&mut self, urgency: Urgency) -> Result<Kept, Error> {
-        let (mark, kept) = self.call(urgency, async |on| statements::load(on).await)?;
+    /// Reads what is new, and remembers the state. `is_later`: the state found is a successor of the one known.
+    fn read(&mut self, urgency: Urgency, is_later: bool) -> Result<Kept, Error> {
+        let ids = std::mem::take(&mut self.ids);
+        let known = is_later.then_some(&ids);
+        let read = self.ask(urgency, async |on| statements::load(on, known).await);
+        self.ids = ids;
+        let (mark, kept) = read?;
+        match &kept.removed {
+            Some(removed) => self.forget(removed),
+            None => self.ids.clear(),
+        }
+        self.ids.extend(kept.history.iter().map(|entry| entry.id.clone()));
         let kept = if mark.is_unsaid() { self.beside_copy(kept) } else { kept };
         let is_changed = self.known.as_ref().is_some_and(|known| known.change_id != mark.change_id);
         let kept = Kept { is_changed, ..kept };
         self.says_none = kept.token.is_none();
         self.known = Some(mark);
         Ok(kept)
+    }
+
+    fn forget(&mut self, ids: &[String]) {
+        self.ids.retain(|id| !ids.contains(id));
     }
 
     /// Where the database says nothing of a license, what the copy says goes on.
@@ -205,12 +269,9 @@ impl Postgres {
     /// What became of a change that was on its way when the connection was lost. `Ok`: it was made.
     fn settle_change(&mut self, change_id: &str, lost: Error) -> Result<i64, Error> {
         let look = async |on: &Client| {
-            if !statements::has_change(on, change_id).await? {
-                return Err(Trouble::NotMade.into());
-            }
-            statements::mark(on).await
+            statements::mark_after(on, change_id).await?.ok_or_else(|| Trouble::NotMade.into())
         };
-        match self.call_within(Urgency::Settling, SETTLING, look) {
+        match self.ask(Urgency::Settling, look) {
             Ok(mark) if mark.change_id == change_id => Ok(mark.revision),
             // It was made, and another one after it: the next refresh brings that.
             Ok(_) => Ok(0),
@@ -253,13 +314,17 @@ impl Backend for Postgres {
         let (copy, faults) = self.copy.load();
         let mut faults: Vec<Error> = faults.into_iter().map(Error::from).collect();
         // At a start it was just reached for: not twice, when that was in vain.
-        match self.read(Urgency::Background) {
+        match self.read(Urgency::Background, false) {
             Ok(kept) => (kept, faults),
             Err(error) => {
                 faults.push(error);
                 (copy, faults)
             }
         }
+    }
+
+    fn hints(&mut self) -> Option<Hints> {
+        self.hints.take()
     }
 
     fn asked(&mut self, at: Instant) {
@@ -271,7 +336,7 @@ impl Backend for Postgres {
     }
 
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
-        let found = self.call(Urgency::Change, async |on| statements::mark(on).await)?;
+        let found = self.ask(Urgency::Change, async |on| statements::mark(on).await)?;
         let put_back = found.is_unsaid() && self.put_back();
         if self.known.as_ref() == Some(&found) && !put_back {
             return Ok(None);
@@ -284,7 +349,8 @@ impl Backend for Postgres {
                 "the database went back from revision {known} to {found}: it was restored, or made anew"
             );
         }
-        self.read(Urgency::Change).map(Some)
+        let is_later = self.known.as_ref().is_some_and(|known| found.revision > known.revision);
+        self.read(Urgency::Change, is_later).map(Some)
     }
 
     fn adopted(&mut self, token: Option<&str>, revocations: Option<&str>) {
@@ -306,7 +372,7 @@ impl Backend for Postgres {
         let expected = self.known.clone().ok_or(Trouble::Unread)?;
         let change_id = random::name() + &random::name();
         let mut progress = Progress::default();
-        let made = self.call(Urgency::Change, async |on| {
+        let made = self.call(Urgency::Change, STATEMENTS, async |on| {
             statements::commit(on, change, &expected, &change_id, &mut progress).await
         });
         let revision = match made {
@@ -316,19 +382,23 @@ impl Backend for Postgres {
             made => made?,
         };
         self.advance(revision, Some(change_id));
+        self.ids.extend(change.former.map(|former| former.id.clone()));
+        self.forget(change.dropped);
         self.adopted.license(change.token);
         let kept = self.copy.keep_license(change.token);
         self.copied(kept);
         Ok(())
     }
 
-    fn record(&mut self, record: &Record) -> Result<(), Error> {
-        self.call(Urgency::Background, async |on| statements::record(on, record).await)
+    fn record(&mut self, record: &Record, id: &str) -> Result<(), Error> {
+        self.ask(Urgency::Background, async |on| statements::record(on, record, id).await)
     }
 
     fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<(), Error> {
         let expected = Replaces::TheOneAt(self.known.as_ref().ok_or(Trouble::Unread)?.revision);
-        let revision = self.call(Urgency::Change, async |on| {
+        let seconds = u64::try_from(list.len() / LIST_BYTES_A_SECOND).unwrap_or_default();
+        let limit = STATEMENTS + Duration::from_secs(seconds);
+        let revision = self.call(Urgency::Change, limit, async |on| {
             statements::keep_revocations(on, list, sequence, expected).await
         })?;
         self.advance(revision, None);
@@ -340,7 +410,7 @@ impl Backend for Postgres {
 
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error> {
         let copied = self.copy.keep_time(newest);
-        self.call(Urgency::Background, async |on| statements::keep_time(on, newest).await)?;
+        self.ask(Urgency::Background, async |on| statements::keep_time(on, newest).await)?;
         copied.map_err(Error::from)
     }
 
@@ -355,27 +425,32 @@ impl Backend for Postgres {
     fn take_lease(&mut self, lease: Lease, span: Duration) -> Result<bool, Error> {
         let holder = self.holder.clone();
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        self.call(Urgency::Background, async |on| {
+        self.ask(Urgency::Background, async |on| {
             turns::take_lease(on, lease, &holder, millis).await
         })
     }
 
     fn give_lease_back(&mut self, lease: Lease) -> Result<(), Error> {
         let holder = self.holder.clone();
-        self.call(Urgency::Background, async |on| turns::give_lease_back(on, lease, &holder).await)
+        self.ask(Urgency::Background, async |on| turns::give_lease_back(on, lease, &holder).await)
     }
 
     fn post(&mut self, event: &Event) -> Result<bool, Error> {
-        self.call(Urgency::Background, async |on| turns::post(on, event).await)
+        self.call(Urgency::Background, STATEMENTS, async |on| turns::post(on, event).await)
     }
 
     fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
-        self.call(Urgency::Background, async |on| turns::due_events(on, now).await)
+        self.ask(Urgency::Background, async |on| turns::due_events(on, now).await)
     }
 
     fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
-        self.call(Urgency::Background, async |on| turns::settle(on, key, settled).await)
+        self.call(Urgency::Background, STATEMENTS, async |on| turns::settle(on, key, settled).await)
     }
+}
+
+/// Fails if the connection is dead.
+async fn is_alive(client: &Client) -> Result<(), Error> {
+    client.batch_execute("").await.map_err(schema::error)
 }
 
 /// For how long the database is left alone after it failed: twice as long each time, up to 5 s.

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use tokio_postgres::Client;
 
+use super::connect::STATEMENTS;
 use super::statements::{self, Mark, Progress, Replaces};
 use super::{Postgres, Urgency};
 use crate::random;
@@ -66,14 +67,13 @@ impl Postgres {
             {
                 match statements::keep_revocations(on, list, sequence, Replaces::None).await {
                     // The one that is there is judged when it is read.
-                    Ok(_) => {}
-                    Err(Error::Conflict) => statements::give_up(on).await?,
+                    Ok(_) | Err(Error::Conflict) => {}
                     Err(error) => return Err(error),
                 }
             }
             put(on, &token, &record).await
         };
-        match self.call(Urgency::Background, put) {
+        match self.call(Urgency::Background, STATEMENTS, put) {
             Ok(mark) => {
                 tracing::warn!(event = "database.license_put_back", "{REASON}");
                 self.known = Some(mark);

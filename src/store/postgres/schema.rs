@@ -18,26 +18,47 @@ pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 /// Gates that migrate wait for each other at this lock ("license").
 const LOCK: &str = "select pg_advisory_xact_lock(7811882084966)";
 
-/// Makes sure that the tables are those of [`VERSION`]; makes them, or changes them, if it `may`.
-pub(super) async fn ready(client: &Client, may: bool) -> Result<(), Error> {
-    takes_any_name(client).await?;
-    match version(client).await {
-        Ok(found) if found == VERSION => Ok(()),
-        Ok(found) if found > VERSION => Err(Error::SchemaTooNew { found, known: VERSION }),
-        Ok(_) | Err(Error::SchemaLost) if may => migrate(client).await,
-        Ok(_) => Err(Error::SchemaLost),
-        Err(error) => Err(error),
-    }
+/// Properties of a server, asked when a connection begins.
+#[derive(Debug)]
+pub(super) struct About {
+    encoding: String,
+    /// Whether it accepts no changes, for example a standby.
+    pub(super) is_read_only: bool,
+    /// The server's process for this connection.
+    pub(super) process: i32,
+    version: Result<i32, Error>,
 }
 
-/// A name that the database's encoding lacks would make every change by its bearer fail.
-async fn takes_any_name(client: &Client) -> Result<(), Error> {
-    let ask = "select current_setting('server_encoding')";
-    let row = client.query_typed_one(ask, &[]).await.map_err(error)?;
-    let encoding: String = row.try_get(0).map_err(error)?;
-    match encoding.as_str() {
-        "UTF8" | "SQL_ASCII" => Ok(()),
-        _ => Err(Trouble::Encoding(encoding).into()),
+/// Asks for them in one round trip; with `listens`, sends LISTEN too.
+pub(super) async fn about(client: &Client, listens: bool) -> Result<About, tokio_postgres::Error> {
+    let ask = "select current_setting('server_encoding'), current_setting('transaction_read_only'), pg_backend_pid()";
+    let listen = async {
+        // A standby cannot listen; then the echo does not arrive.
+        if listens {
+            let _ = client.batch_execute("listen license_gate").await;
+        }
+    };
+    let (said, version, ()) =
+        tokio::join!(biased; client.query_typed_one(ask, &[]), version(client), listen);
+    let said = said?;
+    let read_only: String = said.try_get(1)?;
+    let (encoding, process) = (said.try_get(0)?, said.try_get(2)?);
+    Ok(About { encoding, is_read_only: read_only == "on", process, version })
+}
+
+/// Makes sure that the tables are those of [`VERSION`]; makes them, or changes them, if it `may`.
+pub(super) async fn ready(client: &Client, about: &About, may: bool) -> Result<(), Error> {
+    // A name that the database's encoding lacks would make every change by its bearer fail.
+    if !matches!(about.encoding.as_str(), "UTF8" | "SQL_ASCII") {
+        return Err(Trouble::Encoding(about.encoding.clone()).into());
+    }
+    match &about.version {
+        Ok(found) if *found == VERSION => Ok(()),
+        Ok(found) if *found > VERSION => Err(Error::SchemaTooNew { found: *found, known: VERSION }),
+        Ok(_) | Err(Error::SchemaLost) if may => migrate(client).await,
+        Ok(_) | Err(Error::SchemaLost) => Err(Error::SchemaLost),
+        // Asked again, for the error itself.
+        Err(_) => version(client).await.map(drop),
     }
 }
 

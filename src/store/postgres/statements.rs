@@ -1,20 +1,43 @@
 //! What is said to the database. Every change is one transaction, and waits for the row of `state` where it has to come
 //! after others; no statement is prepared, so that a pooler may lie in between.
+//!
+//! A transaction is one round trip: all statements are sent before the first answer comes (`join!` polls, and so sends, in
+//! order). No statement can depend on an answer; each contains the condition under which it changes something.
 
+use std::collections::BTreeSet;
+
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::schema::{self, error};
+use super::connect::Trouble;
+use super::schema::{self, VERSION, error};
 use crate::clock::UnixTime;
-use crate::store::audit::{self, Hash};
+use crate::store::audit;
 use crate::store::backend::{Change, Entry, Error, Kept, Record};
 
 /// Whatever the database's defaults are: each statement sees what was committed before it, nothing waits longer than the
 /// gate does, a row is not held by a gate that is gone, and what is answered is on disk.
 pub(super) const BEGIN: &str = "begin isolation level read committed read write; \
-    set local statement_timeout = 3000; set local lock_timeout = 3000; \
+    set local statement_timeout = 2500; set local lock_timeout = 2500; \
     set local idle_in_transaction_session_timeout = 5000; \
     select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'";
+
+/// Begins a transaction that reads one moment.
+const BEGIN_READING: &str =
+    "begin isolation level repeatable read read only; set local statement_timeout = 2500";
+
+/// The columns of a [`Mark`], and the version of the tables.
+const MARK: &str =
+    "revision, change_id, (select max(version) from license_gate.schema_version) as version";
+
+/// Whether the tables are of the version this gate knows.
+fn version_suits() -> String {
+    format!("(select max(version) from license_gate.schema_version) = {VERSION}")
+}
+
+/// Whether the change called `$1` was made by an earlier statement of the transaction.
+const IS_MADE: &str = "exists (select from license_gate.state where state.change_id = $1)";
 
 /// A stored token is read no further: what is longer than any token will not verify.
 pub(super) const MAX_READ: &str = "262144";
@@ -49,7 +72,7 @@ pub(super) enum Progress {
     /// Nothing of it will stay.
     #[default]
     Open,
-    /// It was told to stay; perhaps that was heard.
+    /// It was sent, COMMIT included; the server may have made it.
     Committing,
 }
 
@@ -88,8 +111,39 @@ pub(super) async fn rows(
 }
 
 /// The one row of `state`. Without it the tables are not those a gate made.
-async fn state(client: &Client, statement: &str) -> Result<Row, Error> {
-    rows(client, statement, &[]).await?.pop().ok_or(Error::SchemaLost)
+async fn state(client: &Client, statement: &str, with: &[Parameter<'_>]) -> Result<Row, Error> {
+    rows(client, statement, with).await?.pop().ok_or(Error::SchemaLost)
+}
+
+/// One round trip: a transaction around `work`, which must send all its statements when it is first polled.
+pub(super) async fn at_once<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    enclosed(client, BEGIN, work).await
+}
+
+/// The same, behind every other transaction that holds the row of `state`.
+async fn in_turn<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let begin = format!("{BEGIN}; select 1 from license_gate.state for update");
+    enclosed(client, &begin, work).await
+}
+
+async fn enclosed<T>(
+    client: &Client,
+    begin: &str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let begin = async { client.batch_execute(begin).await.map_err(error) };
+    let (begun, done, ended) = tokio::join!(biased; begin, work, end(client));
+    // The first failure is the reason. COMMIT of a transaction that failed rolls it back.
+    begun?;
+    let done = done?;
+    ended?;
+    Ok(done)
 }
 
 pub(super) async fn begin(client: &Client) -> Result<(), Error> {
@@ -100,62 +154,74 @@ pub(super) async fn end(client: &Client) -> Result<(), Error> {
     client.batch_execute("commit").await.map_err(error)
 }
 
-pub(super) async fn give_up(client: &Client) -> Result<(), Error> {
-    client.batch_execute("rollback").await.map_err(error)
-}
-
 /// Which state the database is in.
 pub(super) async fn mark(client: &Client) -> Result<Mark, Error> {
-    let look = "select revision, change_id, \
-                (select max(version) from license_gate.schema_version) as version \
-                from license_gate.state";
-    let row = state(client, look).await?;
-    schema::suits(get::<Option<i32>>(&row, "version")?)?;
+    let row = state(client, &format!("select {MARK} from license_gate.state"), &[]).await?;
+    suits(&row)?;
     Mark::of(&row)
 }
 
-/// Whether the tables are still those this gate knows. To be asked in a transaction that has changed a row: whoever changes
-/// the table then waits for its end.
-async fn suits(client: &Client) -> Result<(), Error> {
-    let look = "select max(version) as version from license_gate.schema_version";
-    let row = rows(client, look, &[]).await?.pop().ok_or(Error::SchemaLost)?;
-    schema::suits(get::<Option<i32>>(&row, "version")?)
+/// Whether the tables are still those this gate knows. A migration waits for a transaction that holds the row of `state`.
+fn suits(row: &Row) -> Result<(), Error> {
+    schema::suits(get::<Option<i32>>(row, "version")?)
 }
 
-/// All that is kept, of one moment.
-pub(super) async fn load(client: &Client) -> Result<(Mark, Kept), Error> {
-    let begin =
-        "begin isolation level repeatable read read only; set local statement_timeout = 3000";
-    client.batch_execute(begin).await.map_err(error)?;
-    let columns = format!(
-        "select revision, change_id, left(token, {MAX_READ}) as token, \
-         left(revocations, {MAX_READ_LIST}) as revocations, newest_time from license_gate.state"
-    );
-    let row = state(client, &columns).await?;
+/// Everything that is kept, at one moment. With the ids that are `known`: of the history only what is new, and which entries
+/// are gone, if the oldest ones are.
+pub(super) async fn load(
+    client: &Client,
+    known: Option<&BTreeSet<String>>,
+) -> Result<(Mark, Kept), Error> {
+    let found = enclosed(client, BEGIN_READING, async {
+        let newest = known.and_then(BTreeSet::last).map_or("", String::as_str);
+        let with: [Parameter<'_>; 1] = [(&newest, Type::TEXT)];
+        let columns = format!(
+            "select {MARK}, left(token, {MAX_READ}) as token, left(revocations, {MAX_READ_LIST}) as revocations, \
+             newest_time, (select count(*) from license_gate.history) as entries, \
+             coalesce((select min(id) from license_gate.history), '') as oldest from license_gate.state"
+        );
+        let entries = format!(
+            "select id, replaced_at, left(token, {MAX_READ}) as token from license_gate.history \
+             where id > $1 order by id desc limit {MAX_HISTORY}"
+        );
+        let (row, entries) =
+            tokio::join!(biased; state(client, &columns, &[]), rows(client, &entries, &with));
+        Ok((row?, entries?))
+    });
+    let (row, entries) = found.await?;
+    let history: Vec<Entry> = entries.iter().map(entry).collect::<Result<_, _>>()?;
+    let removed = match known {
+        Some(known) => {
+            let (number, oldest) = (get::<i64>(&row, "entries")?, get::<String>(&row, "oldest")?);
+            let gone = known.iter().filter(|id| number == 0 || **id < oldest);
+            let gone: Vec<String> = gone.cloned().collect();
+            let left = known.len() - gone.len() + history.len();
+            if usize::try_from(number) != Ok(left) {
+                // Entries other than the oldest are gone, or somebody else added some.
+                return Box::pin(load(client, None)).await;
+            }
+            Some(gone)
+        }
+        None => None,
+    };
     let token: Option<String> = get(&row, "token")?;
     let newest_time: Option<i64> = get(&row, "newest_time")?;
     let kept = Kept {
         token: token.map(String::into_bytes),
-        history: history(client).await?,
+        history,
+        removed,
         revocations: get(&row, "revocations")?,
         newest_time: newest_time.map(moment),
         // The line and the change it tells of are one transaction here.
         audited: None,
         ..Kept::default()
     };
-    end(client).await?;
     Ok((Mark::of(&row)?, kept))
 }
 
-async fn history(client: &Client) -> Result<Vec<Entry>, Error> {
-    let columns = format!(
-        "select id, replaced_at, left(token, {MAX_READ}) as token from license_gate.history order by id desc limit {MAX_HISTORY}"
-    );
-    let entry = |row: &Row| {
-        let replaced_at = moment(get(row, "replaced_at")?);
-        Ok(Entry { id: get(row, "id")?, replaced_at, token: get(row, "token")? })
-    };
-    rows(client, &columns, &[]).await?.iter().map(entry).collect()
+fn entry(row: &Row) -> Result<Entry, Error> {
+    let replaced_at = moment(get(row, "replaced_at")?);
+    Ok(Entry { id: get(row, "id")?, replaced_at, token: get(row, "token")? })
 }
 
 /// Changes the license, if the last change of it is still the one `expected`. Gives the new revision.
@@ -166,38 +232,81 @@ pub(super) async fn commit(
     change_id: &str,
     progress: &mut Progress,
 ) -> Result<i64, Error> {
-    begin(client).await?;
-    let swap = "update license_gate.state set token = $1, change_id = $2, revision = revision + 1 \
-                where change_id = $3 returning revision";
-    let with: [Parameter<'_>; 3] =
-        [(&change.token, Type::TEXT), (&change_id, Type::TEXT), (&expected.change_id, Type::TEXT)];
-    let Some(row) = rows(client, swap, &with).await?.pop() else {
-        // That there is no row at all is another thing than that it has moved on.
-        mark(client).await?;
-        return Err(Error::Conflict);
-    };
-    let revision: i64 = get(&row, "revision")?;
-    suits(client).await?;
-    if let Some(former) = change.former {
-        keep_former(client, former).await?;
-    }
-    if !change.dropped.is_empty() {
-        let drop = "delete from license_gate.history where id = any($1)";
-        run(client, drop, &[(&change.dropped, Type::TEXT_ARRAY)]).await?;
-    }
-    append(client, change.record, Some(change_id)).await?;
-    announce(client, revision).await?;
+    let made = in_turn(client, async {
+        // The statements below have an effect only if this one has.
+        let swap = format!(
+            "update license_gate.state set token = $1, change_id = $2, revision = revision + 1 \
+             where change_id = $3 and {}",
+            version_suits()
+        );
+        let with: [Parameter<'_>; 3] = [
+            (&change.token, Type::TEXT),
+            (&change_id, Type::TEXT),
+            (&expected.change_id, Type::TEXT),
+        ];
+        let former = async {
+            match change.former.filter(|former| !change.dropped.contains(&former.id)) {
+                Some(former) => keep_former(client, former, Some(change_id)).await,
+                None => Ok(()),
+            }
+        };
+        let dropped = async {
+            let drop = format!("delete from license_gate.history where id = any($2) and {IS_MADE}");
+            let with: [Parameter<'_>; 2] =
+                [(&change_id, Type::TEXT), (&change.dropped, Type::TEXT_ARRAY)];
+            match change.dropped {
+                [] => Ok(0),
+                _ => run(client, &drop, &with).await,
+            }
+        };
+        let look = format!(
+            "select {MARK}, case when change_id = $1 then pg_notify('license_gate', revision::text) end \
+             from license_gate.state"
+        );
+        let mine: [Parameter<'_>; 1] = [(&change_id, Type::TEXT)];
+        let (swapped, former, dropped, told, found) = tokio::join!(
+            biased;
+            run(client, &swap, &with),
+            former,
+            dropped,
+            append(client, change.record, change_id, true),
+            state(client, &look, &mine),
+        );
+        swapped?;
+        former?;
+        dropped?;
+        told?;
+        found
+    });
     *progress = Progress::Committing;
-    end(client).await?;
-    Ok(revision)
+    let made = made.await;
+    if made.as_ref().is_err_and(is_undone) {
+        *progress = Progress::Open;
+    }
+    let row = made?;
+    suits(&row)?;
+    let mark = Mark::of(&row)?;
+    if mark.change_id == change_id { Ok(mark.revision) } else { Err(Error::Conflict) }
 }
 
-pub(super) async fn keep_former(client: &Client, former: &Entry) -> Result<(), Error> {
-    let keep = "insert into license_gate.history (id, replaced_at, token) values ($1, $2, $3) on conflict (id) do nothing";
+/// Keeps a former license; with `of`, only if the change of that name was made.
+pub(super) async fn keep_former(
+    client: &Client,
+    former: &Entry,
+    of: Option<&str>,
+) -> Result<(), Error> {
+    let keep = format!(
+        "insert into license_gate.history (id, replaced_at, token) select $2, $3, $4 where $1 is null or {IS_MADE} \
+         on conflict (id) do nothing"
+    );
     let replaced_at = whole(former.replaced_at.as_secs());
-    let with: [Parameter<'_>; 3] =
-        [(&former.id, Type::TEXT), (&replaced_at, Type::INT8), (&former.token, Type::TEXT)];
-    run(client, keep, &with).await.map(drop)
+    let with: [Parameter<'_>; 4] = [
+        (&of, Type::TEXT),
+        (&former.id, Type::TEXT),
+        (&replaced_at, Type::INT8),
+        (&former.token, Type::TEXT),
+    ];
+    run(client, &keep, &with).await.map(drop)
 }
 
 /// The revision goes along for people who watch; gates read the row.
@@ -206,36 +315,22 @@ pub(super) async fn announce(client: &Client, revision: i64) -> Result<(), Error
     rows(client, notify, &[(&revision.to_string(), Type::TEXT)]).await.map(drop)
 }
 
-/// Adds a line to the audit log. The caller's transaction holds the row of `state`, so that lines come one after the other.
-async fn append(client: &Client, record: &Record, change_id: Option<&str>) -> Result<(), Error> {
-    // A statement of its own: one that began before the row was had may not see the last line.
-    let last = format!(
-        "select seq, left(line, {MAX_READ}) as line from license_gate.audit order by seq desc limit 1"
+/// Adds a line to the audit log, once for each `id`; with `is_change`, only if the change of that name was made. The caller's
+/// transaction holds the row of `state`, so that lines come one after the other. The database chains the line to the last one.
+async fn append(client: &Client, record: &Record, id: &str, is_change: bool) -> Result<(), Error> {
+    let condition = if is_change { IS_MADE.to_owned() } else { version_suits() };
+    let keep = format!(
+        "insert into license_gate.audit (seq, line, hash, change_id) \
+         select coalesce(last.seq, 0) + 1, line, encode(sha256(convert_to(line, 'UTF8')), 'hex'), $1 \
+         from (select) as one \
+         left join (select seq, encode(sha256(convert_to(line, 'UTF8')), 'hex') as hash \
+                    from license_gate.audit order by seq desc limit 1) as last on true, \
+         lateral (select $2 || coalesce(last.hash, repeat('0', 64)) || $3 as line) as next \
+         where {condition} on conflict (change_id) do nothing"
     );
-    let (seq, prev) = match rows(client, &last, &[]).await?.pop() {
-        Some(row) => (get(&row, "seq")?, Hash::of(get::<&str>(&row, "line")?.as_bytes())),
-        None => (0_i64, Hash::none()),
-    };
-    let line = audit::line(record, &prev);
-    keep_line(client, seq + 1, &line, change_id).await
-}
-
-pub(super) async fn keep_line(
-    client: &Client,
-    seq: i64,
-    line: &str,
-    change_id: Option<&str>,
-) -> Result<(), Error> {
-    let keep =
-        "insert into license_gate.audit (seq, line, hash, change_id) values ($1, $2, $3, $4)";
-    let hash = Hash::of(line.as_bytes());
-    let with: [Parameter<'_>; 4] = [
-        (&seq, Type::INT8),
-        (&line, Type::TEXT),
-        (&hash.as_str(), Type::TEXT),
-        (&change_id, Type::TEXT),
-    ];
-    run(client, keep, &with).await.map(drop)
+    let (begin, end) = audit::line_around(record);
+    let with: [Parameter<'_>; 3] = [(&id, Type::TEXT), (&begin, Type::TEXT), (&end, Type::TEXT)];
+    run(client, &keep, &with).await.map(drop)
 }
 
 /// Whether nobody ever said anything here. Keeps others from doing so until the transaction ends.
@@ -243,26 +338,28 @@ pub(super) async fn is_empty(client: &Client) -> Result<bool, Error> {
     let look = "select revision = 0 and not exists (select from license_gate.audit) \
                 and not exists (select from license_gate.history) as empty \
                 from license_gate.state for update";
-    get(&state(client, look).await?, "empty")
+    get(&state(client, look, &[]).await?, "empty")
 }
 
-/// Whether a change got through. Waits for the connection that made it to let go of the row.
-pub(super) async fn has_change(client: &Client, change_id: &str) -> Result<bool, Error> {
-    begin(client).await?;
-    state(client, "select 1 from license_gate.state for update").await?;
-    let look = "select 1 from license_gate.audit where change_id = $1";
-    let found = !rows(client, look, &[(&change_id, Type::TEXT)]).await?.is_empty();
-    give_up(client).await?;
-    Ok(found)
+/// The state of the database after a change, if that was made. Waits for the connection that made it to release the row.
+pub(super) async fn mark_after(client: &Client, change_id: &str) -> Result<Option<Mark>, Error> {
+    let look = format!(
+        "select {MARK}, exists (select from license_gate.audit where change_id = $1) as made from license_gate.state"
+    );
+    let row = in_turn(client, state(client, &look, &[(&change_id, Type::TEXT)])).await?;
+    Ok(if get(&row, "made")? { Some(Mark::of(&row)?) } else { None })
 }
 
-/// A line of audit for what changed nothing here.
-pub(super) async fn record(client: &Client, record: &Record) -> Result<(), Error> {
-    begin(client).await?;
-    state(client, "select 1 from license_gate.state for update").await?;
-    suits(client).await?;
-    append(client, record, None).await?;
-    end(client).await
+/// Writes an audit line about something that changed nothing here; once for each `id`.
+pub(super) async fn record(client: &Client, record: &Record, id: &str) -> Result<(), Error> {
+    let look = format!("select {MARK} from license_gate.state");
+    let row = in_turn(client, async {
+        let (told, row) =
+            tokio::join!(biased; append(client, record, id, false), state(client, &look, &[]));
+        told?;
+        row
+    });
+    suits(&row.await?)
 }
 
 /// Which list another one takes the place of. What a column says of a list counts for nothing.
@@ -281,31 +378,46 @@ pub(super) async fn keep_revocations(
     sequence: u64,
     replaces: Replaces,
 ) -> Result<i64, Error> {
-    begin(client).await?;
-    let keep = "update license_gate.state set revocations = $1, revocations_seq = $2, revision = revision + 1 \
-                where revision = $3 or ($3 is null and revocations is null) returning revision";
+    let keep = format!(
+        "with kept as (update license_gate.state set revocations = $1, revocations_seq = $2, revision = revision + 1 \
+         where (revision = $3 or ($3 is null and revocations is null)) and {} returning revision) \
+         select revision, pg_notify('license_gate', revision::text) from kept",
+        version_suits()
+    );
+    // A large list takes time on a slow link. The row is locked only when the whole list has arrived.
+    let begin = format!("{BEGIN}; set local idle_in_transaction_session_timeout = 60000");
     let expected = match replaces {
         Replaces::None => None,
         Replaces::TheOneAt(revision) => Some(revision),
     };
     let with: [Parameter<'_>; 3] =
         [(&list, Type::TEXT), (&whole(sequence), Type::INT8), (&expected, Type::INT8)];
-    let Some(row) = rows(client, keep, &with).await?.pop() else {
-        mark(client).await?;
-        return Err(Error::Conflict);
-    };
-    let revision = get(&row, "revision")?;
-    suits(client).await?;
-    announce(client, revision).await?;
-    end(client).await?;
-    Ok(revision)
+    let kept = enclosed(client, &begin, async {
+        let (kept, found) = tokio::join!(biased; rows(client, &keep, &with), mark(client));
+        // A missing row or other tables are another reason than a conflict.
+        found?;
+        kept
+    });
+    match kept.await?.pop() {
+        Some(row) => get(&row, "revision"),
+        None => Err(Error::Conflict),
+    }
 }
 
 /// A later time than the one kept, or one in the place of what is no time at all.
 pub(super) async fn keep_time(client: &Client, newest: UnixTime) -> Result<(), Error> {
     let keep = "update license_gate.state set newest_time = $1 \
                 where coalesce(newest_time, 0) < $1 or newest_time > 253402300799";
-    begin(client).await?;
-    run(client, keep, &[(&whole(newest.as_secs()), Type::INT8)]).await?;
-    end(client).await
+    let with: [Parameter<'_>; 1] = [(&whole(newest.as_secs()), Type::INT8)];
+    at_once(client, run(client, keep, &with)).await.map(drop)
+}
+
+/// Whether `fault` proves that the transaction was rolled back.
+fn is_undone(fault: &Error) -> bool {
+    let Error::Unavailable(trouble) = fault else { return true };
+    let refused = match trouble.downcast_ref() {
+        Some(Trouble::Refused(refused)) => refused.as_db_error(),
+        _ => None,
+    };
+    refused.is_some_and(|refused| refused.parsed_severity() == Some(Severity::Error))
 }

@@ -1,7 +1,6 @@
 //! The database as it is: a server of PostgreSQL's own that is stopped, killed, made to hang, emptied and upgraded.
 
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use crate::telemetry::metrics::{Action, Outcome};
 use cluster::{Cluster, Stop, until};
 use relay::Relay;
 
+mod distance;
 mod relay;
 mod stage;
 mod starts;
@@ -116,6 +116,11 @@ fn install(replica: &mut Postgres, token: &str) -> Result<(), Error> {
     replica.commit(&change)
 }
 
+/// Records a refusal.
+fn note(replica: &mut Postgres) -> Result<(), Error> {
+    replica.record(&record(Outcome::Refused), &random::name())
+}
+
 fn entry(id: &str, token: &str) -> Entry {
     Entry { id: id.into(), replaced_at: UnixTime::from_secs(7), token: token.into() }
 }
@@ -176,7 +181,7 @@ fn of_racing_replicas_one_wins_and_the_others_are_told() {
                 barrier.wait();
                 let won = install(&mut replica, &format!("token {n}"));
                 // What was refused is recorded all the same, by whoever was refused.
-                replica.record(&record(Outcome::Refused)).expect("recorded");
+                note(&mut replica).expect("recorded");
                 (n, won, replica)
             })
         };
@@ -268,7 +273,7 @@ fn a_server_that_was_killed_is_found_again() {
     scene.cluster.down(Stop::Immediate);
     assert!(matches!(replica.refresh(), Err(Error::Unavailable(_))));
     assert!(matches!(install(&mut replica, "b"), Err(Error::Unavailable(_))));
-    assert!(matches!(replica.record(&record(Outcome::Refused)), Err(Error::Unavailable(_))));
+    assert!(matches!(note(&mut replica), Err(Error::Unavailable(_))));
     scene.cluster.up();
     assert!(replica.refresh().expect("back").is_none());
     install(&mut replica, "b").expect("changed");
@@ -293,12 +298,12 @@ fn a_server_that_hangs_holds_nobody_for_long() {
     assert!(asked.elapsed() < 2 * STATEMENTS, "{:?}", asked.elapsed());
     // Nobody waits for what nobody waits for.
     let asked = Instant::now();
-    let refused = replica.record(&record(Outcome::Refused)).expect_err("away");
+    let refused = note(&mut replica).expect_err("away");
     assert!(chain(&refused).contains("not asked again yet"), "{refused}");
     assert!(asked.elapsed() < STATEMENTS);
     drop(pause);
     assert!(replica.refresh().expect("back").is_none());
-    replica.record(&record(Outcome::Refused)).expect("recorded");
+    note(&mut replica).expect("recorded");
 }
 
 #[test]
@@ -336,33 +341,9 @@ fn a_change_whose_answer_is_lost_was_made_all_the_same() {
         + "&sslmode=disable";
     let mut replica = scene.open(&url, "one").expect("opened");
     replica.load();
-    relay.cut_after_commit();
+    relay.cut_at_commit();
     install(&mut replica, "a").expect("settled over a new connection");
     assert!(relay.has_cut(), "the answer was lost");
     assert_eq!(scene.sql("select token, revision from license_gate.state"), "a|1");
     assert!(replica.refresh().expect("read").is_none());
-}
-
-#[test]
-fn a_listener_hears_of_changes_and_of_a_database_that_is_back() {
-    let scene = Scene::new();
-    let mut replica = scene.replica("one");
-    let (said, heard) = mpsc::channel();
-    let database = Database::parse(&scene.url(), |path| path.into()).expect("a URL");
-    let listening = scene.control.handle.spawn(listen(database, move || {
-        let _ = said.send(());
-    }));
-    let hear = |what: &str| heard.recv_timeout(Duration::from_secs(30)).expect(what);
-    hear("once it listens");
-    install(&mut replica, "a").expect("changed");
-    hear("of a change");
-    replica.keep_revocations("list", 1).expect("kept");
-    hear("of a list");
-    scene.cluster.down(Stop::Immediate);
-    scene.cluster.up();
-    hear("when it is back");
-    replica.refresh().expect("back");
-    install(&mut replica, "b").expect("changed");
-    hear("of a change again");
-    listening.abort();
 }

@@ -13,10 +13,10 @@ use aws_lc_rs::digest;
 use rustls::ClientConfig;
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use rustls::sign::SingleCertAndKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Encrypted;
 
@@ -63,7 +63,6 @@ impl Files {
 }
 
 /// A client that can connect to any name.
-#[derive(Clone)]
 pub(super) struct Tls(TlsConnector);
 
 /// A client that will connect to one name.
@@ -72,12 +71,9 @@ pub(super) struct Named(TlsConnector, ServerName<'static>);
 /// An encrypted stream.
 pub(super) struct Stream<S>(Box<Encrypted<S>>);
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
-    type Stream = Stream<S>;
-    type TlsConnect = Named;
-    type Error = rustls::pki_types::InvalidDnsNameError;
-
-    fn make_tls_connect(&mut self, host: &str) -> Result<Named, Self::Error> {
+impl Tls {
+    /// To connect to `host`, which the certificate must name.
+    pub(super) fn towards(&self, host: &str) -> Result<Named, InvalidDnsNameError> {
         // A trailing dot is for resolvers: certificates never bear it (RFC 6066 section 3).
         let host = host.strip_suffix('.').unwrap_or(host);
         Ok(Named(self.0.clone(), ServerName::try_from(host.to_owned())?))

@@ -3,7 +3,7 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::statements::{MAX_READ, Parameter, begin, end, get, moment, rows, run, whole};
+use super::statements::{MAX_READ, Parameter, at_once, get, moment, rows, run, whole};
 use crate::clock::UnixTime;
 use crate::store::backend::{Error, Event, Lease, Settled};
 use crate::store::outbox::MAX_EVENTS;
@@ -26,10 +26,7 @@ pub(super) async fn take_lease(
                 or l.until > clock_timestamp() + 2 * $3 * interval '1 millisecond' + interval '1 hour'";
     let with: [Parameter<'_>; 3] =
         [(&name_of(lease), Type::TEXT), (&holder, Type::TEXT), (&millis, Type::INT8)];
-    begin(client).await?;
-    let taken = run(client, take, &with).await?;
-    end(client).await?;
-    Ok(taken == 1)
+    Ok(at_once(client, run(client, take, &with)).await? == 1)
 }
 
 pub(super) async fn give_lease_back(
@@ -38,16 +35,17 @@ pub(super) async fn give_lease_back(
     holder: &str,
 ) -> Result<(), Error> {
     let give = "delete from license_gate.lease where name = $1 and holder = $2";
-    begin(client).await?;
-    run(client, give, &[(&name_of(lease), Type::TEXT), (&holder, Type::TEXT)]).await?;
-    end(client).await
+    let with: [Parameter<'_>; 2] = [(&name_of(lease), Type::TEXT), (&holder, Type::TEXT)];
+    at_once(client, run(client, give, &with)).await.map(drop)
 }
 
 pub(super) async fn post(client: &Client, event: &Event) -> Result<bool, Error> {
-    begin(client).await?;
-    let is_new = put_event(client, event, false).await?;
-    let dropped = if is_new { keep_newest_events(client, false).await? } else { 0 };
-    end(client).await?;
+    let posted = at_once(client, async {
+        let put = put_event(client, event, false);
+        let (is_new, dropped) = tokio::join!(biased; put, keep_newest_events(client, false));
+        Ok((is_new?, dropped?))
+    });
+    let (is_new, dropped) = posted.await?;
     if dropped > 0 {
         tracing::warn!(
             event = "notify.queue_full",
@@ -98,21 +96,24 @@ pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<Eve
 }
 
 pub(super) async fn settle(client: &Client, key: &str, settled: Settled) -> Result<(), Error> {
-    begin(client).await?;
     match settled {
         Settled::Done => {
             let done = "update license_gate.events set settled = true, body = '' where key = $1";
-            run(client, done, &[(&key, Type::TEXT)]).await?;
-            keep_newest_events(client, true).await?;
+            let settled = at_once(client, async {
+                let with: [Parameter<'_>; 1] = [(&key, Type::TEXT)];
+                let (done, dropped) = tokio::join!(biased; run(client, done, &with), keep_newest_events(client, true));
+                done.and(dropped)
+            });
+            settled.await.map(drop)
         }
         Settled::Again { due } => {
             let again =
                 "update license_gate.events set attempts = attempts + 1, due = $2 where key = $1";
             let due = whole(due.as_secs());
-            run(client, again, &[(&key, Type::TEXT), (&due, Type::INT8)]).await?;
+            let with: [Parameter<'_>; 2] = [(&key, Type::TEXT), (&due, Type::INT8)];
+            at_once(client, run(client, again, &with)).await.map(drop)
         }
     }
-    end(client).await
 }
 
 fn name_of(lease: Lease) -> &'static str {

@@ -13,6 +13,7 @@ use super::tls::Files;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(1);
+const LEAST_SHARE: Duration = Duration::from_secs(2);
 const PORT: u16 = 5432;
 
 /// A database, and how to reach it.
@@ -24,7 +25,7 @@ pub struct Database {
     pub(super) hosts: Vec<Host>,
     /// Files of TLS; `None`: the URL says to do without.
     pub(super) tls: Option<Files>,
-    /// For reaching the database, all its hosts together.
+    /// How long the database may be silent while a connection is made, all its hosts together.
     pub(super) connect_timeout: Duration,
     /// A connection that was in use so lately is not asked whether it is alive.
     pub(super) idle: Duration,
@@ -124,6 +125,12 @@ impl Database {
         config
     }
 
+    /// How long each host may be silent while a connection is made, if `within` is for all hosts. Long enough for a slow link.
+    pub(super) fn share(&self, within: Duration) -> Duration {
+        let hosts = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1);
+        (within / hosts).max(within.min(LEAST_SHARE))
+    }
+
     /// Whether any of it is reached through a network, with TLS.
     pub(super) fn wants_tls(&self) -> Option<&Files> {
         self.tls.as_ref().filter(|_| self.hosts.iter().any(|host| !host.is_socket()))
@@ -151,6 +158,21 @@ impl fmt::Debug for Database {
 }
 
 impl Host {
+    /// A name or an address; the directory of a socket.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it is, if it is a socket.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        let path = || PathBuf::from(&self.name).join(format!(".s.PGSQL.{}", self.port));
+        self.is_socket().then(path)
+    }
+
     fn is_socket(&self) -> bool {
         self.name.starts_with('/')
     }

@@ -1,5 +1,6 @@
 //! Licenses: what the API answers, whom it answers, and what is kept.
 
+mod addresses;
 mod answers;
 mod asking;
 mod bodies;

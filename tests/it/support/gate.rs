@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::http;
 use super::program::{bounded, limited, passing};
+use super::two::{self, TWO};
 
 /// Longest wait for anything a test awaits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,10 +104,14 @@ impl Builder {
     pub(crate) fn start(self) -> Gate {
         let dir = self.dir.unwrap_or_else(|| tempfile::tempdir().expect("a directory"));
         let config = dir.path().join("gate.toml");
-        std::fs::write(&config, toml(&self.upstream, &self.settings)).expect("a configuration");
+        let settings = toml(&self.upstream, &self.settings);
+        let hosts = dir.path().join("hosts");
+        std::fs::write(&hosts, two::HOSTS).expect("names");
+        std::fs::write(&config, &settings).expect("a configuration");
         let mut command = match self.passed {
             Some((name, socket)) => passing(&name, socket),
             None if self.bounded => bounded(),
+            None if settings.contains(TWO) => two::named(),
             None if self.descriptors.is_some() => limited(self.descriptors),
             None => Command::new(env!("CARGO_BIN_EXE_license-gate")),
         };
@@ -114,7 +119,7 @@ impl Builder {
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
-        command.envs(self.environment);
+        command.envs(self.environment).env("HOSTS", hosts);
         command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");

@@ -15,5 +15,6 @@ pub(crate) mod receiver;
 pub(crate) mod scene;
 pub(crate) mod spoil;
 pub(crate) mod timed;
+pub(crate) mod two;
 pub(crate) mod vendor;
 pub(crate) mod wire;

@@ -40,6 +40,11 @@ impl Receiver {
         ]
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.0.address()
+    }
+
     /// Acts by `script` from now on.
     pub(crate) fn play(&self, script: Script) {
         self.0.play(script);

@@ -1,14 +1,17 @@
-//! What lies between a gate and the server, and its troubles: an answer that gets lost, connections that die unnoticed.
+//! What lies between a gate and the server, and its troubles: distance, an answer that gets lost, connections that die
+//! unnoticed, a pooler that passes no notification on.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Carries bytes both ways.
-pub(super) struct Relay {
-    pub(super) port: u16,
+pub(crate) struct Relay {
+    pub(crate) port: u16,
     trouble: Arc<Trouble>,
 }
 
@@ -18,14 +21,19 @@ struct Trouble {
     opened: AtomicUsize,
     /// So many connections, the first ones, are dead.
     dead: AtomicUsize,
+    /// Each way.
+    delay: Duration,
+    /// Whether notifications are passed over.
+    is_deaf: bool,
+    /// Questions that came after an answer, on all connections.
+    turns: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Cut {
     #[default]
     Never,
-    AfterCommit,
-    Next,
+    AtCommit,
     Done,
 }
 
@@ -40,10 +48,24 @@ enum Fate {
 
 impl Relay {
     /// In front of the server at this port.
-    pub(super) fn before(server: u16) -> Self {
+    pub(crate) fn before(server: u16) -> Self {
+        Self::with(server, Trouble::default())
+    }
+
+    /// One that takes so long each way.
+    pub(crate) fn far(server: u16, delay: Duration) -> Self {
+        Self::with(server, Trouble { delay, ..Trouble::default() })
+    }
+
+    /// One that passes no notification on.
+    pub(crate) fn deaf(server: u16) -> Self {
+        Self::with(server, Trouble { is_deaf: true, ..Trouble::default() })
+    }
+
+    fn with(server: u16, trouble: Trouble) -> Self {
         let listener = TcpListener::bind("localhost:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let trouble = Arc::<Trouble>::default();
+        let trouble = Arc::new(trouble);
         let shared = trouble.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -51,26 +73,66 @@ impl Relay {
                 let server = TcpStream::connect(("localhost", server)).unwrap();
                 let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 let (asked, answered) = (shared.clone(), shared.clone());
-                thread::spawn(move || carry(up, server, |bytes| asked.of_question(number, bytes)));
-                thread::spawn(move || carry(down, client, |_| answered.of_answer(number)));
+                let is_answered = Arc::new(AtomicBool::new(true));
+                let answers = is_answered.clone();
+                thread::spawn(move || {
+                    carry(
+                        up,
+                        server,
+                        asked.delay,
+                        |bytes| {
+                            if !bytes.is_empty() && is_answered.swap(false, Ordering::SeqCst) {
+                                asked.turns.fetch_add(1, Ordering::SeqCst);
+                            }
+                            asked.of_question(number)
+                        },
+                        |_| (),
+                    );
+                });
+                thread::spawn(move || {
+                    let mut messages = Messages::default();
+                    let pass = |bytes: &mut Vec<u8>| {
+                        if answered.is_deaf {
+                            *bytes = messages.heard(bytes);
+                        }
+                        answers.store(true, Ordering::SeqCst);
+                    };
+                    carry(
+                        down,
+                        client,
+                        answered.delay,
+                        |bytes| answered.of_answer(number, bytes),
+                        pass,
+                    );
+                });
             }
         });
         Self { port, trouble }
     }
 
     /// Loses the answer to the next COMMIT, and its connection.
-    pub(super) fn cut_after_commit(&self) {
-        *self.trouble.cut.lock().unwrap() = Cut::AfterCommit;
+    pub(crate) fn cut_at_commit(&self) {
+        *self.trouble.cut.lock().unwrap() = Cut::AtCommit;
     }
 
     /// Whether that has happened.
-    pub(super) fn has_cut(&self) -> bool {
+    pub(crate) fn has_cut(&self) -> bool {
         *self.trouble.cut.lock().unwrap() == Cut::Done
     }
 
     /// Has all connections there are die without anybody's hearing of it.
-    pub(super) fn swallow(&self) {
+    pub(crate) fn swallow(&self) {
         self.trouble.dead.store(self.trouble.opened.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// How many round trips there were so far.
+    pub(crate) fn turns(&self) -> usize {
+        self.trouble.turns.load(Ordering::SeqCst)
+    }
+
+    /// How many connections there were so far.
+    pub(crate) fn opened(&self) -> usize {
+        self.trouble.opened.load(Ordering::SeqCst)
     }
 }
 
@@ -79,44 +141,91 @@ impl Trouble {
         number < self.dead.load(Ordering::SeqCst)
     }
 
-    /// The COMMIT itself is passed on; only what comes back is lost.
-    fn of_question(&self, number: usize, bytes: &[u8]) -> Fate {
+    fn of_question(&self, number: usize) -> Fate {
+        if self.is_dead(number) { Fate::Lost } else { Fate::Passed }
+    }
+
+    /// The COMMIT itself has been passed on; only what comes back is lost.
+    fn of_answer(&self, number: usize, bytes: &[u8]) -> Fate {
         if self.is_dead(number) {
             return Fate::Lost;
         }
         let mut cut = self.cut.lock().unwrap();
-        if *cut == Cut::AfterCommit && bytes.windows(7).any(|word| word == b"commit\0") {
-            *cut = Cut::Next;
+        if *cut == Cut::AtCommit && bytes.windows(7).any(|word| word == b"COMMIT\0") {
+            *cut = Cut::Done;
+            return Fate::Cut;
         }
         Fate::Passed
     }
+}
 
-    fn of_answer(&self, number: usize) -> Fate {
-        if self.is_dead(number) {
-            return Fate::Lost;
+/// The server's messages (PostgreSQL's manual, section 55.7), of a connection without TLS.
+#[derive(Default)]
+struct Messages(Vec<u8>);
+
+impl Messages {
+    /// What is whole by now, without notifications.
+    fn heard(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.0.extend_from_slice(bytes);
+        let mut heard = Vec::new();
+        while let Some(length) = self.0.get(1..5) {
+            let length = 1 + u32::from_be_bytes(length.try_into().unwrap()) as usize;
+            if self.0.len() < length {
+                break;
+            }
+            let rest = self.0.split_off(length);
+            let message = std::mem::replace(&mut self.0, rest);
+            if message[0] != b'A' {
+                heard.extend(message);
+            }
         }
-        let mut cut = self.cut.lock().unwrap();
-        if *cut != Cut::Next {
-            return Fate::Passed;
-        }
-        *cut = Cut::Done;
-        Fate::Cut
+        heard
     }
 }
 
-/// Carries until an end.
-fn carry(mut from: TcpStream, mut to: TcpStream, fate: impl Fn(&[u8]) -> Fate) {
-    let mut bytes = [0; 16 * 1024];
-    while let Ok(count) = from.read(&mut bytes) {
-        let read = &bytes[..count];
-        match fate(read) {
-            // Who hears nothing of it leaves its side open.
-            Fate::Lost if count == 0 => return,
-            Fate::Lost => {}
-            Fate::Passed if count > 0 && to.write_all(read).is_ok() => {}
-            Fate::Passed | Fate::Cut => break,
+/// Carries until an end. `fate` sees bytes as they come, `pass` as they go.
+fn carry(
+    mut from: TcpStream,
+    to: TcpStream,
+    delay: Duration,
+    fate: impl Fn(&[u8]) -> Fate,
+    mut pass: impl FnMut(&mut Vec<u8>) + Send,
+) {
+    let (queue, queued) = channel::<(Instant, Vec<u8>)>();
+    let mut target = to.try_clone().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || pass_on(&queued, &mut target, &mut pass));
+        let mut bytes = [0; 16 * 1024];
+        while let Ok(count) = from.read(&mut bytes) {
+            let read = &bytes[..count];
+            match fate(read) {
+                // Who hears nothing of it leaves its side open.
+                Fate::Lost if count == 0 => return,
+                Fate::Lost => {}
+                Fate::Passed if count > 0 => {
+                    if queue.send((Instant::now() + delay, read.to_vec())).is_err() {
+                        break;
+                    }
+                }
+                Fate::Passed | Fate::Cut => break,
+            }
+        }
+        drop(queue);
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    });
+}
+
+fn pass_on(
+    queued: &Receiver<(Instant, Vec<u8>)>,
+    to: &mut TcpStream,
+    pass: &mut impl FnMut(&mut Vec<u8>),
+) {
+    for (due, mut bytes) in queued {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        pass(&mut bytes);
+        if to.write_all(&bytes).is_err() {
+            return;
         }
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
 }

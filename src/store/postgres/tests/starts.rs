@@ -63,7 +63,7 @@ fn tables_of_a_newer_gate_are_left_alone() {
     let newer = |error| matches!(error, Error::SchemaTooNew { found: 2, known: 1 });
     // On a connection that is open, too.
     assert!(newer(install(&mut replica, "a").expect_err("newer")));
-    assert!(newer(recorder.record(&record(Outcome::Refused)).expect_err("newer")));
+    assert!(newer(note(&mut recorder).expect_err("newer")));
     scene.cluster.down(Stop::Fast);
     assert!(replica.refresh().is_err());
     scene.cluster.up();

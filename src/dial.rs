@@ -1,0 +1,204 @@
+//! A TCP connection to a name: the addresses of the name race for it (Happy Eyeballs, RFC 8305).
+//!
+//! Every connection that the gate makes begins here: to the dashboard, for the gate's own calls, to a database. A name is
+//! looked up each time. The families of its addresses alternate, an attempt begins 250 ms after the one before it or as
+//! soon as that one fails, the first that connects wins, and the others are dropped. The winner is tried first for the next
+//! ten minutes, so that a dead address delays one connection and not every one.
+//!
+//! There is no deadline here: the caller's covers the look-up and all attempts together.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+/// Between two attempts (RFC 8305 section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How long a winner is tried first.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// The address that won last for each name, and until when it is tried first. Names come from the configuration, so there
+/// are few. Locked for a look at a time, and only to make a connection.
+static WINNERS: LazyLock<Mutex<HashMap<Name, Winner>>> = LazyLock::new(Mutex::default);
+
+type Name = (String, u16);
+type Winner = (SocketAddr, Instant);
+
+/// Connects to `host`, a name or an address without brackets. Nagle's algorithm is off on the connection.
+///
+/// # Errors
+/// The name cannot be looked up, or the error of the last address that failed.
+pub async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = match host.parse::<IpAddr>() {
+        Ok(address) => TcpStream::connect((address, port)).await?,
+        Err(_) => by_name(host, port).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn by_name(host: &str, port: u16) -> io::Result<TcpStream> {
+    let found: Vec<_> = lookup_host((host, port)).await?.collect();
+    if let [address] = found[..] {
+        return TcpStream::connect(address).await;
+    }
+    let name = (host.to_owned(), port);
+    let first = winners().get(&name).filter(|(_, until)| Instant::now() < *until).map(|it| it.0);
+    let (stream, address) = race(in_order(&found, first)).await?;
+    winners().insert(name, (address, Instant::now() + REMEMBERED));
+    Ok(stream)
+}
+
+fn winners() -> std::sync::MutexGuard<'static, HashMap<Name, Winner>> {
+    WINNERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `found` in the order of their attempts: `first` if it is still among them, then the families by turns, beginning with
+/// the family that the resolver prefers (RFC 8305 section 4).
+fn in_order(found: &[SocketAddr], first: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let first = first.filter(|first| found.contains(first));
+    let preferred = found.first().is_some_and(SocketAddr::is_ipv6);
+    let rest = found.iter().copied().filter(|address| Some(*address) != first);
+    let (mut one, mut other): (Vec<_>, Vec<_>) =
+        rest.partition(|address| address.is_ipv6() == preferred);
+    // Of what comes after a winner, the other family is tried first.
+    if first.is_some_and(|first| first.is_ipv6() == preferred) {
+        std::mem::swap(&mut one, &mut other);
+    }
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    let turns = std::iter::from_fn(|| match (one.next(), other.next()) {
+        (None, None) => None,
+        (one, other) => Some(one.into_iter().chain(other)),
+    });
+    first.into_iter().chain(turns.flatten()).collect()
+}
+
+/// The first of `addresses` to connect.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut waiting = addresses.into_iter();
+    // Dropped with what is still under way, whatever ends the race.
+    let mut attempts = JoinSet::new();
+    let mut fault = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.spawn(async move { Ok((TcpStream::connect(address).await?, address)) });
+        }
+        tokio::select! {
+            done = attempts.join_next() => match done.map(|done| done.map_err(io::Error::other)) {
+                Some(Ok(Ok(connected))) => return Ok(connected),
+                Some(Ok(Err(error)) | Err(error)) => fault = error,
+                None => return Err(fault),
+            },
+            () = sleep(ATTEMPT_DELAY), if !waiting.as_slice().is_empty() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use socket2::{Domain, SockAddr, Socket, Type};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An address whose SYNs vanish: a listener with a full backlog.
+    struct Dead {
+        address: SocketAddr,
+        _sockets: Vec<Socket>,
+    }
+
+    impl Dead {
+        fn new() -> Self {
+            let socket = |domain| Socket::new(domain, Type::STREAM, None).expect("a socket");
+            let listener = socket(Domain::IPV6);
+            let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+            listener.bind(&SockAddr::from(any)).expect("a port");
+            listener.listen(0).expect("listening");
+            let address = listener.local_addr().expect("bound").as_socket().expect("an address");
+            let mut sockets = vec![listener];
+            // One that is established, and those that wait behind it.
+            for _ in 0..4 {
+                let client = socket(Domain::IPV6);
+                client.set_nonblocking(true).expect("set");
+                let _ = client.connect(&SockAddr::from(address));
+                sockets.push(client);
+            }
+            Self { address, _sockets: sockets }
+        }
+    }
+
+    async fn open() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        (listener, address)
+    }
+
+    async fn vacant() -> SocketAddr {
+        open().await.1
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_delays_and_does_not_fail() {
+        let (dead, (_listener, open)) = (Dead::new(), open().await);
+        let (stream, address) = race(vec![dead.address, open]).await.expect("connected");
+        assert_eq!((address, stream.peer_addr().expect("connected")), (open, open));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_followed_by_the_next_attempt_at_once() {
+        let (_listener, open) = open().await;
+        let refusing = vacant().await;
+        let (_, address) = race(vec![refusing, refusing, open]).await.expect("connected");
+        assert_eq!(address, open);
+        let fault = race(vec![refusing, refusing]).await.expect_err("all refuse");
+        assert_eq!(fault.kind(), io::ErrorKind::ConnectionRefused);
+        let fault = race(Vec::new()).await.expect_err("none");
+        assert_eq!(fault.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_slow_and_one_that_refuses_leave_the_slow_one_its_time() {
+        let dead = Dead::new();
+        let race = race(vec![dead.address, vacant().await]);
+        let limit = 4 * ATTEMPT_DELAY;
+        assert!(tokio::time::timeout(limit, race).await.is_err(), "no verdict before the deadline");
+    }
+
+    #[tokio::test]
+    async fn an_address_is_dialled_as_it_is() {
+        let (_listener, open) = open().await;
+        let stream = dial(&open.ip().to_string(), open.port()).await.expect("connected");
+        assert!(stream.nodelay().expect("known"));
+        let refused = dial("127.0.0.1", vacant().await.port()).await.expect_err("nobody there");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn families_take_turns_and_the_winner_comes_first() {
+        let four = |n| SocketAddr::from((Ipv4Addr::new(10, 0, 0, n), 1));
+        let six = |n| SocketAddr::from((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n), 1));
+        let cases: [(Vec<SocketAddr>, Option<SocketAddr>, Vec<SocketAddr>); 6] = [
+            (vec![six(1), six(2), four(1), four(2)], None, vec![six(1), four(1), six(2), four(2)]),
+            (
+                vec![four(1), four(2), four(3), six(1)],
+                None,
+                vec![four(1), six(1), four(2), four(3)],
+            ),
+            (vec![six(1), four(1), four(2)], Some(four(2)), vec![four(2), six(1), four(1)]),
+            (vec![six(1), six(2), four(1)], Some(six(2)), vec![six(2), four(1), six(1)]),
+            (vec![six(1), four(1)], Some(four(9)), vec![six(1), four(1)]),
+            (vec![], Some(four(9)), vec![]),
+        ];
+        for (found, first, expected) in cases {
+            assert_eq!(in_order(&found, first), expected, "{found:?} {first:?}");
+        }
+    }
+}

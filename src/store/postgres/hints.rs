@@ -1,0 +1,276 @@
+//! Hints that other replicas have changed something: `LISTEN`, on the one connection of a gate.
+//!
+//! A notification is a hint, and its content does not count. It may get lost with a connection, so the gate also looks at the
+//! database after each new connection and every 15 s. Behind a pooler in transaction mode `LISTEN` has no effect. The gate
+//! detects this with an echo: a notification of its own, sent over a separate short connection, because a pooler may deliver
+//! notifications while the listening connection is in use. Until the echo arrives, the gate looks every second.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_postgres::types::Type;
+
+use super::connect::{Session, Trouble};
+use super::statements::Parameter;
+use super::url::Database;
+use crate::random;
+
+/// Between two looks while changes are announced, and while they are not.
+const POLL: Duration = Duration::from_secs(15);
+const POLL_DEAF: Duration = Duration::from_secs(1);
+/// Between two echoes, while none arrives.
+const NEXT_ECHO: Duration = Duration::from_secs(60);
+
+/// Before a connection that ended is replaced, unless a change needs one sooner.
+const RECONNECT: Duration = Duration::from_millis(250);
+
+/// The payload of an echo begins with this. It announces no change.
+const ECHO: &str = "echo ";
+
+/// What happens on connections, each known by its number.
+#[derive(Debug, PartialEq, Eq)]
+enum Signal {
+    /// This connection listens from now on.
+    Listening(u64),
+    /// Another connection announced a change.
+    Changed,
+    /// The gate's own echo arrived.
+    Echo,
+    /// This connection has ended.
+    Ended(u64),
+}
+
+/// The sending half, for connections.
+#[derive(Clone, Debug)]
+pub(super) struct Signals {
+    sender: UnboundedSender<Signal>,
+    /// The number of the newest connection.
+    number: Arc<AtomicU64>,
+    /// The payload of this gate's own echo.
+    echo: Arc<str>,
+}
+
+/// One connection; signals its end when dropped.
+pub(super) struct Listening {
+    signals: Signals,
+    number: u64,
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub(in crate::store) struct Hints {
+    database: Database,
+    signals: UnboundedReceiver<Signal>,
+    echo: Arc<str>,
+}
+
+impl Signals {
+    pub(super) fn new(database: Database) -> (Self, Hints) {
+        let (sender, signals) = unbounded_channel();
+        let echo: Arc<str> = format!("{ECHO}{}", random::name()).into();
+        let this = Self { sender, number: Arc::default(), echo: echo.clone() };
+        (this, Hints { database, signals, echo })
+    }
+
+    /// A new connection.
+    pub(super) fn connection(&self) -> Listening {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        Listening { signals: self.clone(), number }
+    }
+
+    /// The newest connection listens.
+    pub(super) fn begin(&self) {
+        self.send(Signal::Listening(self.number.load(Ordering::Relaxed)));
+    }
+
+    fn send(&self, signal: Signal) {
+        // A gate that stops has no receiver any more.
+        let _ = self.sender.send(signal);
+    }
+}
+
+impl Listening {
+    /// Takes the payload of a notification.
+    pub(super) fn notified(&self, payload: &str) {
+        match payload {
+            own if *own == *self.signals.echo => self.signals.send(Signal::Echo),
+            // Another gate's echo.
+            other if other.starts_with(ECHO) => {}
+            _ => self.signals.send(Signal::Changed),
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.signals.send(Signal::Ended(self.number));
+    }
+}
+
+/// An echo under way. Completes when the echo should have arrived.
+type Echo = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
+
+/// What is known of the connection that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    /// There is no such connection; the next look opens one.
+    Nothing,
+    /// Its echo has not arrived.
+    Deaf,
+    /// Its echo has arrived.
+    Well,
+}
+
+impl Hints {
+    /// Calls `changed` whenever it is worth looking at the database, until dropped. To be run on the control runtime.
+    pub(in crate::store) async fn listen(mut self, changed: impl Fn()) {
+        let (mut hearing, mut is_logged) = (Hearing::Nothing, false);
+        let mut connection = 0;
+        let mut poll = Instant::now() + POLL;
+        let mut next_echo = Instant::now();
+        let mut echo: Option<Echo> = None;
+        loop {
+            let is_deaf = hearing == Hearing::Deaf;
+            let is_echoing = echo.is_some();
+            tokio::select! {
+                // Signals come before deadlines.
+                biased;
+                signal = self.signals.recv() => match signal {
+                    Some(Signal::Changed) => {}
+                    Some(Signal::Listening(number)) => {
+                        connection = number;
+                        (hearing, next_echo) = (Hearing::Deaf, Instant::now());
+                        echo = None;
+                    }
+                    // The end of a connection may be noticed after its successor listens.
+                    Some(Signal::Ended(number)) if number != connection => continue,
+                    Some(Signal::Ended(_)) => {
+                        hearing = Hearing::Nothing;
+                        echo = None;
+                        poll = Instant::now() + RECONNECT;
+                        continue;
+                    }
+                    Some(Signal::Echo) => {
+                        hearing = Hearing::Well;
+                        echo = None;
+                        if std::mem::take(&mut is_logged) {
+                            tracing::info!("the database announces changes again");
+                        }
+                        continue;
+                    }
+                    None => return,
+                },
+                lost = async {
+                    match &mut echo {
+                        Some(echo) => echo.await,
+                        None => std::future::pending().await,
+                    }
+                }, if is_echoing => {
+                    echo = None;
+                    let is_new = !std::mem::replace(&mut is_logged, true);
+                    match lost {
+                        Ok(()) if is_new => tracing::warn!(
+                            event = "database.silent",
+                            "the database does not announce changes to this gate, as behind a pooler in transaction mode: \
+                             it is looked at every second"
+                        ),
+                        Ok(()) => {}
+                        Err(error) => {
+                            is_logged = !is_new;
+                            let error = crate::store::chain(&error);
+                            tracing::debug!(error, "whether the database announces changes is not known");
+                        }
+                    }
+                    continue;
+                }
+                () = sleep_until(next_echo), if is_deaf && !is_echoing => {
+                    next_echo = Instant::now() + NEXT_ECHO;
+                    echo = Some(Box::pin(unanswered_echo(self.database.clone(), self.echo.clone())));
+                    continue;
+                }
+                () = sleep_until(poll) => {}
+            }
+            changed();
+            poll = Instant::now() + if hearing == Hearing::Deaf { POLL_DEAF } else { POLL };
+        }
+    }
+}
+
+/// Sends an echo over a separate connection, and returns when it should have arrived.
+async fn unanswered_echo(database: Database, echo: Arc<str>) -> Result<(), Trouble> {
+    let session = Session::open(&database, database.connect_timeout, None).await?;
+    let within = session.announced_within();
+    let send = "select pg_notify('license_gate', $1)";
+    let payload: &str = &echo;
+    let with: [Parameter<'_>; 1] = [(&payload, Type::TEXT)];
+    let sent = session.client.execute_typed(send, &with);
+    timeout(within, sent).await.map_err(|_| Trouble::Silent(within))??;
+    drop(session);
+    sleep(within).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::task::{JoinHandle, yield_now};
+
+    use super::*;
+
+    /// Hints for a database that cannot be reached, and the number of looks at it.
+    fn listening() -> (Signals, Arc<AtomicUsize>, JoinHandle<()>) {
+        let nowhere = "postgres://gate@127.0.0.1:1/licenses?sslmode=disable";
+        let database = Database::parse(nowhere, |path| path.into()).expect("a URL");
+        let (signals, hints) = Signals::new(database);
+        let looks = Arc::<AtomicUsize>::default();
+        let counted = looks.clone();
+        let task = tokio::spawn(hints.listen(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }));
+        (signals, looks, task)
+    }
+
+    /// The number of looks within so many seconds.
+    async fn looks_within(looks: &AtomicUsize, seconds: u32) -> usize {
+        let before = looks.load(Ordering::SeqCst);
+        for _ in 0..seconds {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            for _ in 0..8 {
+                yield_now().await;
+            }
+        }
+        looks.load(Ordering::SeqCst) - before
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gate_without_an_echo_looks_every_second() {
+        let (signals, looks, task) = listening();
+        yield_now().await;
+        assert_eq!(looks_within(&looks, 30).await, 2, "there is no connection");
+        let connection = signals.connection();
+        signals.begin();
+        assert!(looks_within(&looks, 30).await >= 29, "no echo came");
+        connection.notified(&signals.echo);
+        assert!(looks_within(&looks, 30).await <= 3, "changes are announced");
+        connection.notified("7");
+        connection.notified("echo of-another-gate");
+        assert_eq!(looks_within(&looks, 0).await, 0);
+        yield_now().await;
+        assert_eq!(looks_within(&looks, 1).await, 0, "an echo is no change");
+        drop(connection);
+        assert!(looks_within(&looks, 2).await >= 1, "it is replaced");
+        let (former, _newest) = (signals.connection(), signals.connection());
+        signals.begin();
+        drop(former);
+        assert!(
+            looks_within(&looks, 30).await >= 29,
+            "the end of a former connection counts nothing"
+        );
+        task.abort();
+    }
+}
