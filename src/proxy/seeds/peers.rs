@@ -112,7 +112,10 @@ impl downstream::Service for Through {
                 Ok(Forwarded { response, lines }) => {
                     response.map(|body| Passed { body, lines: lines.map(|lines| (lines, id)) })
                 }
-                Err(_) => failed(StatusCode::BAD_GATEWAY),
+                Err(error) => {
+                    tracing::warn!(event = "seeds.failed", %error, ?error, "not forwarded");
+                    failed(StatusCode::BAD_GATEWAY)
+                }
             }
         }
     }
@@ -246,6 +249,10 @@ async fn read(
                 ended_by_trailers = trailers.contains_key(TRAILER);
             }
         }
+    }
+    if counted {
+        // Dropped before its end, it would cost the dashboard its connection.
+        tokio::task::spawn_local(async move { while body.frame().await.is_some() {} });
     }
     if !expected.is_empty() {
         return Err(format!("stream {stream} ends {} bytes early", expected.len()));
