@@ -11,6 +11,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -27,6 +28,10 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Room for one read of a request's head; bodies have buffers of their own.
 const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// While the gate stops, a connection without a request in flight ends after so long a silence: what its client sent before
+/// it could know is still served.
+const DRAIN_SILENCE: Duration = Duration::from_millis(500);
 
 /// What all connections of a listener share. Belongs to one worker.
 #[derive(Debug)]
@@ -86,7 +91,7 @@ struct Opened {
     h2: bool,
 }
 
-/// TLS, and the protocol it settles on; none when the gate stops before the client has said anything.
+/// TLS, and the protocol it settles on.
 async fn shake_hands<S>(
     socket: Socket,
     tls: &Tls,
@@ -94,9 +99,8 @@ async fn shake_hands<S>(
     shared: &Shared<S>,
 ) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().tls_handshake);
-    // As without TLS: who has not said anything yet is not waited for when the gate stops.
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket);
-    let hello = before(Phase::Draining, peer.deadline(), &shared.drain, hello).await;
+    let hello = within(peer.deadline(), &shared.drain, hello).await;
     let Some(hello) = hello else { return Ok(None) };
     let handshake = hello?.into_stream(tls.current().config.clone());
     let handshake = within(peer.deadline(), &shared.drain, handshake);
@@ -106,18 +110,17 @@ async fn shake_hands<S>(
     Ok(Some(Opened { stream: Stream::Tls(Box::new(stream)), early: BytesMut::new(), h2 }))
 }
 
-/// Without TLS the first bytes tell; none when the client leaves without a word, or the gate stops before one.
+/// Without TLS the first bytes tell; none when the client leaves without a word, or is too slow for a gate that stops.
 async fn greet<S>(socket: Socket, peer: &Peer, shared: &Shared<S>) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().request_header);
     let mut stream = Stream::Plain(socket);
     let mut early = BytesMut::new();
-    // A client that has not said anything yet is not waited for when the gate stops: browsers connect ahead of need.
     let sniffed = poll_fn(|cx| poll_sniff(&mut stream, &mut early, &shared.scratch, cx));
-    let sniffed = before(Phase::Draining, peer.deadline(), &shared.drain, sniffed).await;
+    let sniffed = within(peer.deadline(), &shared.drain, sniffed).await;
     let h2 = match sniffed {
         Some(sniffed) => sniffed?,
         // It began like HTTP/2 and went no further: HTTP/1.1 says what is to be said.
-        None if !early.is_empty() => Some(false),
+        None if !early.is_empty() && shared.drain.phase() < Phase::Draining => Some(false),
         None => None,
     };
     Ok(h2.map(|h2| Opened { stream, early, h2 }))
@@ -168,14 +171,25 @@ async fn serve_http<S: Service>(
     }
 }
 
-/// `future`, unless the deadline passes or the worker cuts its connections first.
-async fn within<F: Future>(deadline: &Deadline, drain: &Drain, future: F) -> Option<F::Output> {
-    before(Phase::Cut, deadline, drain, future).await
+/// Brings `deadline`, by which a connection without a request in flight ends, forward when the gate stops.
+pub(super) fn hurry(deadline: &Deadline, drain: &Drain) {
+    if drain.phase() >= Phase::Draining {
+        deadline.set_by(DRAIN_SILENCE);
+    }
 }
 
-/// `future`, unless the deadline passes or the worker comes to `phase` first.
-pub(super) async fn before<F: Future>(
-    phase: Phase,
+/// Arms `deadline` for the last words on a connection. While the gate stops, one that has ended for its silence gets no more
+/// time.
+pub(super) fn begin_last_words(deadline: &Deadline, usual: Duration, drain: &Drain) {
+    if drain.phase() < Phase::Draining {
+        deadline.set(usual);
+    }
+    hurry(deadline, drain);
+}
+
+/// `future`, which waits for a client without a request in flight, unless the deadline passes or the worker cuts its
+/// connections first.
+pub(super) async fn within<F: Future>(
     deadline: &Deadline,
     drain: &Drain,
     future: F,
@@ -185,7 +199,8 @@ pub(super) async fn before<F: Future>(
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let over = drain.phase() >= phase || deadline.has_passed(cx);
+        hurry(deadline, drain);
+        let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
         if over { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
