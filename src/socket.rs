@@ -13,7 +13,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -21,6 +21,19 @@ use crate::sweep::{Deadline, Sweep};
 
 /// How often a peer is looked at for a reset while nothing is read from it.
 pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
+
+/// Has the system ask a silent peer whether it is still there, after a minute; another minute without an answer ends the
+/// connection.
+///
+/// # Errors
+/// The system's.
+pub fn keep_alive(socket: &socket2::Socket) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)
+}
 
 /// A connected socket.
 #[derive(Debug)]

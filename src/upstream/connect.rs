@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use super::{Config, Error, Origin, Stream, Tls, TlsFault};
-use crate::socket::{Kind, Socket};
+use crate::socket::{Kind, Socket, keep_alive};
 use crate::sweep::Sweep;
 
 /// A Unix socket whose backlog is full says so at once, where TCP would wait: a pause before the next try.
@@ -77,6 +78,8 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
         Err(_) => TcpStream::connect((host, port)).await?,
     };
     stream.set_nodelay(true)?;
+    // A response may take as long as it likes, so only this finds out that its host is gone.
+    keep_alive(&SockRef::from(&stream))?;
     Ok(stream)
 }
 
@@ -85,6 +88,21 @@ async fn unix(path: &Path) -> io::Result<UnixStream> {
         match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
             connected => return connected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_is_gone_is_found_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        for host in ["127.0.0.1", "localhost"] {
+            let stream = tcp(host, address.port()).await.expect("a connection");
+            assert!(SockRef::from(&stream).keepalive().expect("an option"), "{host}");
         }
     }
 }

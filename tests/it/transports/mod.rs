@@ -3,6 +3,7 @@
 mod client_certificates;
 mod proxy_protocol;
 mod reload;
+mod stopping;
 mod systemd;
 mod unix;
 mod upstream_tls;
