@@ -182,7 +182,10 @@ impl App {
         let (tls, upstream_tls) = self.certificates();
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                reload(tls.as_deref(), upstream_tls.as_deref());
+                let (tls, upstream_tls) = (tls.clone(), upstream_tls.clone());
+                // Off the runtime, as a file system may hang. One that panicked has been logged.
+                let reload = move || reload(tls.as_deref(), upstream_tls.as_deref());
+                let _ = tokio::task::spawn_blocking(reload).await;
             }
         });
         self.run_until(async move || stop.next().await).await

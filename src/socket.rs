@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +26,19 @@ pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
 
 /// How often a write that waits is tried at most without the system's word that there is room.
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Has the system ask a silent peer whether it is still there, after a minute; another minute without an answer ends the
+/// connection.
+///
+/// # Errors
+/// The system's.
+pub fn keep_alive(socket: &socket2::Socket) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)
+}
 
 /// A connected socket.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::license::{Excerpt, Rejection, RootUrl};
 use crate::path::Malformed;
 use crate::problem::Problem;
 use crate::random;
-use crate::store::{self, InstallError, RemoveError, RollbackError};
+use crate::store::{self, InstallError, Interruption, RemoveError, RollbackError};
 use crate::telemetry::metrics::AuthOutcome;
 
 /// A database that was restarted is back by then.
@@ -147,7 +147,7 @@ fn not_installed(error: &InstallError) -> Problem {
         InstallError::OtherLicense { .. } => (bad_gateway, "licensing.renewal.other-license"),
         InstallError::Older { .. } => (bad_gateway, "licensing.renewal.older"),
         InstallError::NotStored(cause) => return not_stored(cause),
-        InstallError::Interrupted(_) => return unexpected(),
+        InstallError::Interrupted(cause) => return interrupted(cause),
     };
     Problem::new(status, code, sentence(error))
 }
@@ -156,7 +156,7 @@ impl From<RemoveError> for Problem {
     fn from(error: RemoveError) -> Self {
         match &error {
             RemoveError::NotStored(cause) => not_stored(cause),
-            RemoveError::Interrupted(_) => unexpected(),
+            RemoveError::Interrupted(cause) => interrupted(cause),
         }
         .caused_by(error)
     }
@@ -172,7 +172,7 @@ impl From<RollbackError> for Problem {
             ),
             RollbackError::Rejected(rejection) => return rejected(rejection.clone()),
             RollbackError::NotStored(cause) => not_stored(cause),
-            RollbackError::Interrupted(_) => unexpected(),
+            RollbackError::Interrupted(cause) => interrupted(cause),
         }
         .caused_by(error)
     }
@@ -298,6 +298,19 @@ fn unexpected() -> Problem {
         "licensing.unexpected",
         "The gate could not finish this: look at its log, and ask for the license before you try again.",
     )
+}
+
+/// What a caller can do about a change that it does not see the end of.
+fn interrupted(cause: &Interruption) -> Problem {
+    match cause {
+        Interruption::Broken(_) => unexpected(),
+        Interruption::Late => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "licensing.store.unavailable",
+            "The store does not answer, and the change may still come about: look at its disk, and ask for the license before you try again.",
+        )
+        .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
+    }
 }
 
 /// What a caller can do about a change that could not be stored.

@@ -65,7 +65,8 @@ impl<S: Source> Watched<S> {
         self.current.load_full()
     }
 
-    /// Takes changed content into use, and says so in the log; `always` does without a change too.
+    /// Takes changed content into use, and says so in the log; `always` does without a change too. Blocks for as long
+    /// as the file system does.
     pub fn look(&self, always: bool) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (digest, files) = read(&self.source);
@@ -102,11 +103,16 @@ fn warn_of_end<S: Source>(made: &S::Made) {
     }
 }
 
-/// Looks at the files for ever. They are small and local; the runtime is the one that serves no request.
-pub async fn watch<S: Source>(watched: Arc<Watched<S>>) {
+/// Looks at the files for ever, off the runtime: a file system that hangs holds up nothing else.
+pub async fn watch<S>(watched: Arc<Watched<S>>)
+where
+    S: Source<Made: Send + Sync> + Send + Sync + 'static,
+{
     loop {
         tokio::time::sleep(INTERVAL).await;
-        watched.look(false);
+        let watched = watched.clone();
+        // A look that panicked has been logged; the next one may not.
+        let _ = tokio::task::spawn_blocking(move || watched.look(false)).await;
     }
 }
 

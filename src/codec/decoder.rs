@@ -8,8 +8,9 @@ use super::chunk;
 use super::head::head_end;
 use crate::hop;
 
-/// Longest size line of a chunk, extensions included.
-const MAX_SIZE_LINE_BYTES: usize = 4 * 1024;
+/// Most bytes of chunk extensions in one message: they carry nothing, so that a body of them would have no end
+/// (RFC 9112 section 7.1.1).
+const MAX_EXTENSION_BYTES: usize = 16 * 1024;
 /// Largest trailer section.
 const MAX_TRAILER_BYTES: usize = 64 * 1024;
 const MAX_TRAILERS: usize = 64;
@@ -27,7 +28,11 @@ pub enum BodyLength {
 
 /// What of a body is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decoder(State);
+pub struct Decoder {
+    state: State,
+    /// Bytes that chunk extensions may still have.
+    extension_bytes: usize,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -58,9 +63,9 @@ pub enum Fault {
     /// `1*HEXDIG` and extensions, below 2^60, and CRLF.
     #[error("a chunk's size is not one")]
     Size,
-    /// More than 4 KiB of it.
-    #[error("a chunk's size line does not end")]
-    EndlessSize,
+    /// More than 16 KiB in the message.
+    #[error("its chunk extensions are larger than 16 KiB")]
+    Extensions,
     /// No CRLF where the chunk ends.
     #[error("a chunk is longer than its size")]
     DataEnd,
@@ -75,27 +80,28 @@ pub enum Fault {
 impl Decoder {
     /// Before a body of this length.
     pub fn new(length: BodyLength) -> Self {
-        Self(match length {
+        let state = match length {
             BodyLength::Known(0) => State::Ended,
             BodyLength::Known(length) => State::Left(length),
             BodyLength::Chunked => State::Size,
             BodyLength::UntilClose => State::UntilClose,
-        })
+        };
+        Self { state, extension_bytes: MAX_EXTENSION_BYTES }
     }
 
     /// Behind a body.
     pub const fn ended() -> Self {
-        Self(State::Ended)
+        Self { state: State::Ended, extension_bytes: 0 }
     }
 
     /// Whether nothing is left to come.
     pub fn has_ended(&self) -> bool {
-        self.0 == State::Ended
+        self.state == State::Ended
     }
 
     /// Bytes left, where that is known.
     pub fn left(&self) -> Option<u64> {
-        match self.0 {
+        match self.state {
             State::Left(left) => Some(left),
             State::Ended => Some(0),
             _ => None,
@@ -104,8 +110,8 @@ impl Decoder {
 
     /// The connection has ended; whether the body had by then, or has with it.
     pub fn close(&mut self) -> bool {
-        if self.0 == State::UntilClose {
-            self.0 = State::Ended;
+        if self.state == State::UntilClose {
+            self.state = State::Ended;
         }
         self.has_ended()
     }
@@ -116,7 +122,7 @@ impl Decoder {
     /// [`Fault`], after which nothing on the connection means anything.
     pub fn step(&mut self, input: &mut BytesMut) -> Result<Step, Fault> {
         loop {
-            match self.0 {
+            match self.state {
                 State::Left(left) => return Ok(self.data(input, left, State::Left, State::Ended)),
                 State::Data(left) => {
                     return Ok(self.data(input, left, State::Data, State::DataEnd));
@@ -124,9 +130,12 @@ impl Decoder {
                 State::UntilClose if input.is_empty() => return Ok(Step::NeedMore),
                 State::UntilClose => return Ok(Step::Data(input.split().freeze())),
                 State::Size | State::DataEnd => {
-                    let next = if self.0 == State::Size { size(input)? } else { data_end(input)? };
+                    let next = match self.state {
+                        State::Size => self.size(input)?,
+                        _ => data_end(input)?,
+                    };
                     match next {
-                        Some(next) => self.0 = next,
+                        Some(next) => self.state = next,
                         None => return Ok(Step::NeedMore),
                     }
                 }
@@ -148,8 +157,28 @@ impl Decoder {
         }
         let taken = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
         let left = left - taken as u64;
-        self.0 = if left == 0 { end } else { more(left) };
+        self.state = if left == 0 { end } else { more(left) };
         Step::Data(input.split_to(taken).freeze())
+    }
+
+    /// What follows a size line, if that is there.
+    fn size(&mut self, input: &mut BytesMut) -> Result<Option<State>, Fault> {
+        let Some(end) = memchr(b'\n', input) else {
+            return match input.iter().take(chunk::MAX_DIGITS + 1).position(|byte| *byte == b';') {
+                // A CR may be the line's own.
+                Some(digits) if input.len() > digits + self.extension_bytes + 1 => {
+                    Err(Fault::Extensions)
+                }
+                None if input.len() > chunk::MAX_DIGITS + 1 => Err(Fault::Size),
+                _ => Ok(None),
+            };
+        };
+        let line = input.split_to(end + 1);
+        let line = line.strip_suffix(b"\r\n").ok_or(Fault::Size)?;
+        let (size, extension_bytes) = chunk::size_and_extensions(line).ok_or(Fault::Size)?;
+        let left = self.extension_bytes.checked_sub(extension_bytes);
+        self.extension_bytes = left.ok_or(Fault::Extensions)?;
+        Ok(Some(if size == 0 { State::Trailers(0) } else { State::Data(size) }))
     }
 
     fn trailers(&mut self, input: &mut BytesMut, mut scanned: usize) -> Result<Step, Fault> {
@@ -161,7 +190,7 @@ impl Decoder {
             return Err(Fault::LargeTrailers);
         }
         let Some(end) = end else {
-            self.0 = State::Trailers(scanned);
+            self.state = State::Trailers(scanned);
             return Ok(Step::NeedMore);
         };
         let section = input.split_to(end);
@@ -173,19 +202,9 @@ impl Decoder {
             })?;
         let httparse::Status::Complete((_, fields)) = parsed else { return Err(Fault::Trailers) };
         let trailers = fields.iter().filter_map(trailer).collect();
-        self.0 = State::Ended;
+        self.state = State::Ended;
         Ok(Step::Ended(trailers))
     }
-}
-
-/// What follows a size line, if that is there.
-fn size(input: &mut BytesMut) -> Result<Option<State>, Fault> {
-    let Some(end) = memchr(b'\n', input) else {
-        return if input.len() > MAX_SIZE_LINE_BYTES { Err(Fault::EndlessSize) } else { Ok(None) };
-    };
-    let line = input.split_to(end + 1);
-    let size = line.strip_suffix(b"\r\n").and_then(chunk::size).ok_or(Fault::Size)?;
-    Ok(Some(if size == 0 { State::Trailers(0) } else { State::Data(size) }))
 }
 
 /// What follows the end of a chunk's data, if that is there.
@@ -274,8 +293,32 @@ mod tests {
             let found = decode(BodyLength::Chunked, bytes.chunks(1)).map(|found| found.0);
             assert_eq!(found, Err(fault), "{} byte by byte", bytes.escape_ascii());
         }
-        let endless = [&b"1;"[..], &[b'a'; 5000]].concat();
-        assert_eq!(decode(BodyLength::Chunked, [&endless[..]]), Err(Fault::EndlessSize));
+    }
+
+    #[test]
+    fn the_extensions_of_a_message_are_bounded_together_however_they_are_cut() {
+        let body = |extension: usize, chunks: usize, last: usize| -> Vec<u8> {
+            let chunk = format!("1{:;<extension$}\r\na\r\n", "");
+            format!("{}0{:;<last$}\r\n\r\n", chunk.repeat(chunks), "").into_bytes()
+        };
+        let rows = [
+            (body(MAX_EXTENSION_BYTES, 1, 0), None),
+            (body(MAX_EXTENSION_BYTES, 1, 1), Some(Fault::Extensions)),
+            (body(MAX_EXTENSION_BYTES + 1, 1, 0), Some(Fault::Extensions)),
+            (body(30, 546, 4), None),
+            (body(30, 546, 5), Some(Fault::Extensions)),
+            (body(1, MAX_EXTENSION_BYTES, 0), None),
+            (body(1, MAX_EXTENSION_BYTES + 1, 0), Some(Fault::Extensions)),
+            (body(0, 3 * MAX_EXTENSION_BYTES, 0), None),
+            ([&b"1;"[..], &[b'a'; MAX_EXTENSION_BYTES + 1]].concat(), Some(Fault::Extensions)),
+            (vec![b'0'; 17], Some(Fault::Size)),
+        ];
+        for (number, (bytes, fault)) in rows.iter().enumerate() {
+            for piece in [bytes.len(), 1] {
+                let found = decode(BodyLength::Chunked, bytes.chunks(piece)).map(|found| found.3);
+                assert_eq!(found, fault.map_or(Ok(true), Err), "row {number} in pieces of {piece}");
+            }
+        }
     }
 
     #[test]
@@ -283,7 +326,7 @@ mod tests {
         let mut decoder = Decoder::new(BodyLength::Chunked);
         let mut input = BytesMut::from(&b"0\r\nA: b\r\nC"[..]);
         assert!(matches!(decoder.step(&mut input), Ok(Step::NeedMore)));
-        assert_eq!(decoder, Decoder(State::Trailers(input.len())));
+        assert_eq!(decoder.state, State::Trailers(input.len()));
         input.extend_from_slice(b": d\r\n\r\n");
         let ended = decoder.step(&mut input);
         assert!(matches!(&ended, Ok(Step::Ended(trailers)) if trailers.len() == 2), "{ended:?}");

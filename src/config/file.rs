@@ -3,6 +3,8 @@
 //! Tables are flattened into keys joined by dots; a part that is not a bare TOML key stays quoted, so that
 //! `"server.listen" = 1` is not mistaken for `server.listen`. Whether a key is known is [`super::keys`]' business.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,13 +21,20 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Every setting of the file at `path`, in the order of its lines.
 pub(super) fn read(path: &Path) -> Result<Vec<Value>, Faults> {
     let whole = Origin::File(path.into(), 0);
-    let bytes = std::fs::read(path)
+    let bytes = read_whole(path)
         .map_err(|error| Fault::new(whole.clone(), "", "cannot be read").caused_by(error))?;
     if bytes.len() > MAX_BYTES {
         return Err(Fault::new(whole, "", "is larger than 1 MiB").into());
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
     Source::new(path, &text).settings()
+}
+
+/// At most one byte more than a configuration may have: what is named by mistake may have no end.
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> Fault {

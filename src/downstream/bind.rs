@@ -10,12 +10,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::{Listen, Place, Scheme};
+use crate::socket::keep_alive;
 
 const BACKLOG: i32 = 4096;
 
@@ -233,11 +233,7 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 /// What accepted TCP sockets inherit.
 fn options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4);
-    socket.set_tcp_keepalive(&keepalive)
+    keep_alive(socket)
 }
 
 /// The file of a Unix socket of ours.

@@ -34,6 +34,10 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Room for one read of a request's head; bodies have buffers of their own.
 const SCRATCH_BYTES: usize = 16 * 1024;
 
+/// While the gate stops, a connection without a request in flight ends after so long a silence: what its client sent before
+/// it could know is still served.
+const DRAIN_SILENCE: Duration = Duration::from_millis(500);
+
 /// What all connections of a listener share. Belongs to one worker.
 #[derive(Debug)]
 pub(super) struct Shared<S> {
@@ -99,8 +103,8 @@ struct Opened {
     h2: bool,
 }
 
-/// TLS, and the protocol that ALPN selects; none if the gate stops before the ClientHello, or after the refusal of plain
-/// HTTP.
+/// TLS, and the protocol that ALPN selects; none if the client is too slow for a gate that stops, or after the refusal of
+/// plain HTTP.
 async fn shake_hands<S: Service>(
     mut socket: Socket,
     tls: &Tls,
@@ -108,9 +112,8 @@ async fn shake_hands<S: Service>(
     shared: &Shared<S>,
 ) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().tls_handshake);
-    // As without TLS: who has not said anything yet is not waited for when the gate stops.
     let hello = hello::read(&mut socket);
-    let hello = before(Phase::Draining, peer.deadline(), &shared.drain, hello).await;
+    let hello = within(peer.deadline(), &shared.drain, hello).await;
     let accepted = match hello {
         None => return Ok(None),
         Some(hello) => match hello? {
@@ -141,26 +144,25 @@ async fn refuse_plain_http<S: Service>(
     let (deadline, drain) = (peer.deadline(), &shared.drain);
     deadline.set(peer.timeouts().request_header);
     let refused = hello::refuse(&mut socket, early, peer, shared);
-    before(Phase::Draining, deadline, drain, refused).await.ok_or(io::ErrorKind::TimedOut)??;
+    within(deadline, drain, refused).await.ok_or(io::ErrorKind::TimedOut)??;
     // Unread bytes would make the system reset the connection before the client has read the answer.
     deadline.set(LINGER);
     let mut sink = tokio::io::sink();
     let rest = tokio::io::copy(&mut socket, &mut sink);
-    before(Phase::Draining, deadline, drain, rest).await.map_or(Ok(()), |read| read.map(drop))
+    within(deadline, drain, rest).await.map_or(Ok(()), |read| read.map(drop))
 }
 
-/// Without TLS the first bytes tell; none when the client leaves without a word, or the gate stops before one.
+/// Without TLS the first bytes tell; none when the client leaves without a word, or is too slow for a gate that stops.
 async fn greet<S>(socket: Socket, peer: &Peer, shared: &Shared<S>) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().request_header);
     let mut stream = Stream::Plain(socket);
     let mut early = BytesMut::new();
-    // A client that has not said anything yet is not waited for when the gate stops: browsers connect ahead of need.
     let sniffed = poll_fn(|cx| poll_sniff(&mut stream, &mut early, &shared.scratch, cx));
-    let sniffed = before(Phase::Draining, peer.deadline(), &shared.drain, sniffed).await;
+    let sniffed = within(peer.deadline(), &shared.drain, sniffed).await;
     let h2 = match sniffed {
         Some(sniffed) => sniffed?,
         // It began like HTTP/2 and went no further: HTTP/1.1 says what is to be said.
-        None if !early.is_empty() => Some(false),
+        None if !early.is_empty() && shared.drain.phase() < Phase::Draining => Some(false),
         None => None,
     };
     Ok(h2.map(|h2| Opened { stream, early, h2 }))
@@ -211,14 +213,25 @@ async fn serve_http<S: Service>(
     }
 }
 
-/// `future`, unless the deadline passes or the worker cuts its connections first.
-async fn within<F: Future>(deadline: &Deadline, drain: &Drain, future: F) -> Option<F::Output> {
-    before(Phase::Cut, deadline, drain, future).await
+/// Brings `deadline`, by which a connection without a request in flight ends, forward when the gate stops.
+pub(super) fn hurry(deadline: &Deadline, drain: &Drain) {
+    if drain.phase() >= Phase::Draining {
+        deadline.set_by(DRAIN_SILENCE);
+    }
 }
 
-/// `future`, unless the deadline passes or the worker comes to `phase` first.
-pub(super) async fn before<F: Future>(
-    phase: Phase,
+/// Arms `deadline` for the last words on a connection. While the gate stops, one that has ended for its silence gets no more
+/// time.
+pub(super) fn begin_last_words(deadline: &Deadline, usual: Duration, drain: &Drain) {
+    if drain.phase() < Phase::Draining {
+        deadline.set(usual);
+    }
+    hurry(deadline, drain);
+}
+
+/// `future`, which waits for a client without a request in flight, unless the deadline passes or the worker cuts its
+/// connections first.
+pub(super) async fn within<F: Future>(
     deadline: &Deadline,
     drain: &Drain,
     future: F,
@@ -228,7 +241,8 @@ pub(super) async fn before<F: Future>(
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let over = drain.phase() >= phase || deadline.has_passed(cx);
+        hurry(deadline, drain);
+        let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
         if over { Poll::Ready(None) } else { Poll::Pending }
     })
     .await

@@ -14,12 +14,12 @@ use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 
 use super::bind::Listener;
-use super::connection::{self, Shared, before};
+use super::connection::{self, Shared, within};
 use super::peer::Peer;
 use super::stream::Socket;
 use super::tls::Tls;
 use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
-use crate::shutdown::{Drain, Phase};
+use crate::shutdown::Drain;
 use crate::socket::Kind;
 use crate::sweep::Sweep;
 use crate::telemetry::Episode;
@@ -313,7 +313,7 @@ async fn told(
     }
     let deadline = sweep.deadline();
     deadline.set(timeouts.request_header);
-    let header = before(Phase::Draining, &deadline, drain, proxy_protocol::read(client)).await;
+    let header = within(&deadline, drain, proxy_protocol::read(client)).await;
     match header.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
         Ok(named) => Some(named.map_or(address, canonical)),
         Err(error) => {

@@ -14,7 +14,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Brief, Record};
-use super::durable::{io_error, sync};
+use super::durable::{io_error, open_regular, sync};
 use super::file::Error;
 use crate::hex::hex;
 use crate::telemetry::metrics::{Action, Outcome};
@@ -241,7 +241,7 @@ impl Audit {
     fn last_rotated_line(&self) -> Result<Option<Vec<u8>>, Error> {
         let Some(number) = self.rotated()?.last().copied() else { return Ok(None) };
         let path = self.dir.join(rotated_name(number));
-        let mut file = File::open(&path).map_err(io_error("open", &path))?;
+        let mut file = open_regular(&path).map_err(io_error("open", &path))?;
         Ok(last_line(&mut file).map_err(io_error("read", &path))?.1)
     }
 

@@ -102,6 +102,16 @@ fn a_line_has_its_members_in_order_and_names_the_hash_of_the_one_before() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_a_former_file_is_an_error_and_not_waited_for() {
+    let scene = Scene::new();
+    let pipe = scene.home.path().join(rotated_name(1));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let failed = scene.open(NEVER).append(&installed("a"));
+    assert!(matches!(failed, Err(Error::Io { deed: "open", path, .. }) if path == pipe));
+}
+
+#[test]
 fn the_last_line_tells_what_is_stored_if_it_is_of_a_change_that_went_well() {
     let some = Some(brief("n"));
     let cases = [

@@ -98,13 +98,17 @@ pub(super) fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-pub(super) fn read_regular(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     // Opening a pipe would wait for ever for somebody to write to it.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
+    File::open(path)
+}
+
+pub(super) fn read_regular(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit_bytes).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(limit_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -106,9 +106,20 @@ pub enum InstallError {
     /// It could not be stored.
     #[error("the license could not be stored; the former one stays in force")]
     NotStored(#[source] Error),
-    /// The change ended early: the gate is stopping, or a defect.
+    /// How the change ends is not known.
     #[error("the change was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
+    Interrupted(#[source] Interruption),
+}
+
+/// Why nobody knows how a change ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Interruption {
+    /// It ended early: the gate is stopping, or a defect.
+    #[error("it ended early")]
+    Broken(#[source] tokio::task::JoinError),
+    /// It goes on, and has taken too long to be waited for.
+    #[error("it is still going on after 30 s: the disk does not answer")]
+    Late,
 }
 
 /// Why a former license was not put back. The one in force stays.
@@ -123,9 +134,9 @@ pub enum RollbackError {
     /// It could not be stored.
     #[error("the license could not be stored; the former one stays in force")]
     NotStored(#[source] Error),
-    /// The change ended early: the gate is stopping, or a defect.
+    /// How the change ends is not known.
     #[error("the change was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
+    Interrupted(#[source] Interruption),
 }
 
 /// Why a license was not removed. It stays in force.
@@ -134,9 +145,9 @@ pub enum RemoveError {
     /// It could not be removed from where it is kept.
     #[error("the stored license could not be removed; it stays in force")]
     NotStored(#[source] Error),
-    /// The change ended early: the gate is stopping, or a defect.
+    /// How the change ends is not known.
     #[error("the change was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
+    Interrupted(#[source] Interruption),
 }
 
 /// Why a revocation list was not taken. The one accepted last counts.
@@ -148,9 +159,9 @@ pub enum RevokeError {
     /// It could not be stored.
     #[error("the revocation list could not be stored; the former one counts")]
     NotStored(#[source] Error),
-    /// The change ended early: the gate is stopping, or a defect.
+    /// How the change ends is not known.
     #[error("the change was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
+    Interrupted(#[source] Interruption),
 }
 
 /// What became of the content of `license.file`.

@@ -46,7 +46,9 @@ use crate::telemetry::metrics::Metrics;
 pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
 pub use backend::{Brief, Document, Error, Event, Lease, Record, Settled};
 pub use config::{Config, Place};
-pub use error::{Fault, InstallError, Offering, RemoveError, RevokeError, RollbackError};
+pub use error::{
+    Fault, InstallError, Interruption, Offering, RemoveError, RevokeError, RollbackError,
+};
 pub use file::Error as FileError;
 pub use held::{By, Origin};
 pub use history::Former;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,10 @@ struct Bench {
     home: tempfile::TempDir,
     issuer: KeyPair,
     clock: Clock,
+    render: Render,
 }
+
+type Render = fn(Status, Option<&License>) -> Bytes;
 
 impl Bench {
     fn new() -> Self {
@@ -31,6 +35,7 @@ impl Bench {
             home: tempfile::tempdir().expect("a directory"),
             issuer: KeyPair::generate(Algorithm::ES256).expect("a key pair"),
             clock: Clock::manual(UnixTime::from_secs(NOW)),
+            render,
         }
     }
 
@@ -58,7 +63,7 @@ impl Bench {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
             },
-            render,
+            render: self.render,
             clock: self.clock.clone(),
             jwks_url: None,
             history: 10,
@@ -322,4 +327,39 @@ async fn a_change_goes_on_when_whoever_asked_has_left() {
     store.install(bench.token("L-2", NOW), Origin::Hand).await.expect("installed");
     let revision = store.reader.snapshot().revision();
     assert_eq!(revision, 2, "left early: {}", left.is_err());
+}
+
+/// Whether what a change waits for hangs, as a disk may.
+static HANGS: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+fn render_in_time(status: Status, license: Option<&License>) -> Bytes {
+    let hangs = HANGS.0.lock().expect("a lock");
+    drop(HANGS.1.wait_while(hangs, |hangs| *hangs));
+    render(status, license)
+}
+
+fn hang(hangs: bool) {
+    *HANGS.0.lock().expect("a lock") = hangs;
+    HANGS.1.notify_all();
+}
+
+#[tokio::test]
+async fn nobody_waits_without_end_for_a_change_that_hangs_nor_behind_it() {
+    let bench = Bench { render: render_in_time, ..Bench::new() };
+    let store = bench.open();
+    hang(true);
+    tokio::time::pause();
+    let (first, second, ()) = tokio::join!(
+        store.install(bench.token("L-1", NOW), Origin::Hand),
+        store.install(bench.token("L-2", NOW), Origin::Hand),
+        tokio::time::advance(Duration::from_secs(31)),
+    );
+    tokio::time::resume();
+    for late in [first, second] {
+        assert!(matches!(late, Err(InstallError::Interrupted(Interruption::Late))), "{late:?}");
+    }
+    hang(false);
+    // Both come about, before what is asked for after them.
+    store.install(bench.token("L-3", NOW), Origin::Hand).await.expect("installed");
+    assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("1 L-3", 3));
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::task::JoinError;
+use tokio::time::timeout;
 
 use super::backend::{Document, Error, Event, Lease, Settled};
-use super::error::{InstallError, Offering, RemoveError, RevokeError, RollbackError};
+use super::error::{InstallError, Interruption, Offering, RemoveError, RevokeError, RollbackError};
 use super::held::{By, Held, Origin, Shared};
 use super::outside::{Offered, Rekeyed};
 use super::snapshot::Snapshot;
@@ -20,6 +20,9 @@ use crate::telemetry::metrics::{Action, Outcome};
 
 /// A clock may be corrected by so much, and clocks of several machines may differ by it.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
+/// How long whoever asked for a change waits for its turn and for what keeps it. A database gives up earlier; a disk that
+/// hangs never does.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often what could not be written is tried again.
 const KEEP_UP: Duration = Duration::from_secs(2);
 
@@ -237,11 +240,12 @@ impl Writer {
         self.in_turn(work).await.unwrap_or_else(|error| Err(Error::Unavailable(error.into())))
     }
 
-    /// Runs `change` when its turn comes, to its end, on a thread that may wait for the disk.
+    /// Runs `change` when its turn comes, to its end, on a thread that may wait for the disk. Who asked waits for a while
+    /// only; the change goes on without it.
     async fn in_turn<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Held) -> T + Send + 'static,
-    ) -> Result<T, JoinError> {
+    ) -> Result<T, Interruption> {
         let (held, control) = (self.held.clone(), self.control.clone());
         let asked = Instant::now();
         let turn = async move {
@@ -255,6 +259,8 @@ impl Writer {
             control.spawn_blocking(work).await
         };
         // The task is what makes a change independent of its client: dropping a handle does not stop it.
-        self.control.spawn(turn).await?
+        let turn = timeout(PATIENCE, self.control.spawn(turn)).await;
+        let turn = turn.map_err(|_| Interruption::Late)?;
+        turn.flatten().map_err(Interruption::Broken)
     }
 }

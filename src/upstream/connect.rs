@@ -5,12 +5,13 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::net::UnixStream;
+use socket2::SockRef;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use super::{Config, Error, Origin, Stream, Tls, TlsFault};
 use crate::dial::dial;
-use crate::socket::{Kind, Socket};
+use crate::socket::{Kind, Socket, keep_alive};
 use crate::sweep::Sweep;
 
 /// A Unix socket whose backlog is full says so at once, where TCP would wait: a pause before the next try.
@@ -50,7 +51,7 @@ async fn secured(
     let socket = socket(match origin {
         Origin::Unix(path) => opened(origin, unix(path)).await?.into(),
         Origin::Http { host, port } | Origin::Https { host, port } => {
-            opened(origin, dial(host, *port)).await?.into()
+            opened(origin, tcp(host, *port)).await?.into()
         }
         #[cfg(test)]
         Origin::Memory => crate::socket::memory::dial().into(),
@@ -73,11 +74,33 @@ async fn opened<S>(origin: &Origin, open: impl Future<Output = io::Result<S>>) -
     open.await.map_err(|source| Error::Connect { origin: origin.to_string(), source })
 }
 
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = dial(host, port).await?;
+    // A response may take as long as it likes, so only this finds out that its host is gone.
+    keep_alive(&SockRef::from(&stream))?;
+    Ok(stream)
+}
+
 async fn unix(path: &Path) -> io::Result<UnixStream> {
     loop {
         match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_PAUSE).await,
             connected => return connected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_is_gone_is_found_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        for host in ["127.0.0.1", "localhost"] {
+            let stream = tcp(host, address.port()).await.expect("a connection");
+            assert!(SockRef::from(&stream).keepalive().expect("an option"), "{host}");
         }
     }
 }

@@ -101,6 +101,9 @@ pub enum Error {
     TooLarge,
 }
 
+/// Interim answers carry nothing on: a dashboard that sends no other would be waited for without end.
+const ENDLESS_INTERIM: Error = Error::Nonsense("its interim responses are too large");
+
 /// How TLS failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFault {

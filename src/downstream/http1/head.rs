@@ -24,6 +24,9 @@ const USUAL_FIELDS: usize = 128;
 /// So many of a browser's fields the gate looks at.
 const USUALLY_READ: usize = 6;
 
+/// Most bytes of empty lines before a request: clients of long ago sent one behind a body (RFC 9112 section 2.2).
+const MAX_EMPTY_LINE_BYTES: usize = 64;
+
 /// Path and query as the client sent them, where the `Uri` of its request had to be spelled differently.
 ///
 /// Browsers escape `"`, `<` and `>`; scripts do not, dashboards take them, and `Uri` does not.
@@ -51,19 +54,24 @@ pub(super) struct Nature {
 }
 
 /// Takes a whole head off `input`, empty lines before it included (RFC 9112 section 2.2); `None` when its end has not come.
-/// `scanned` bytes of it were looked at before.
+/// `scanned` bytes of it were looked at before, and `empty` bytes of empty lines were taken off.
 pub(super) fn take(
     input: &mut BytesMut,
     scanned: &mut usize,
+    empty: &mut usize,
     limits: &Limits,
 ) -> Result<Option<Bytes>, Refused> {
     while input.starts_with(b"\r\n") {
+        *empty += 2;
+        if *empty > MAX_EMPTY_LINE_BYTES {
+            return Err(Refused::Malformed("more than 32 empty lines come before it"));
+        }
         drop(input.split_to(2));
         *scanned = 0;
     }
     match end(input, scanned, limits)? {
         Some(end) => {
-            *scanned = 0;
+            (*scanned, *empty) = (0, 0);
             Ok(Some(input.split_to(end).freeze()))
         }
         None => Ok(None),

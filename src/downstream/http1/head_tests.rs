@@ -5,7 +5,7 @@ use super::*;
 fn parsed(bytes: &[u8]) -> Result<(Parts, Nature), Refused> {
     let limits = Limits::default();
     let mut input = BytesMut::from(bytes);
-    let head = take(&mut input, &mut 0, &limits)?.expect("a whole head");
+    let head = take(&mut input, &mut 0, &mut 0, &limits)?.expect("a whole head");
     let mut request = blank();
     let nature = parse(&head, &limits, &mut request)?;
     Ok((request, nature))

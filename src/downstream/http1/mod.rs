@@ -28,7 +28,7 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use tokio::io::AsyncWrite;
 
-use super::connection::Shared;
+use super::connection::{Shared, begin_last_words, hurry};
 use super::io::Io;
 use super::peer::{Peer, Takeover};
 use super::refuse::Refused;
@@ -161,11 +161,11 @@ impl<S: Service> Connection<'_, S> {
             if !quiet && !std::mem::replace(&mut self.in_head, true) {
                 self.peer.deadline().set(self.peer.timeouts().request_header);
             }
-            match self.shared.drain.phase() {
-                Phase::Serving | Phase::Leaving => {}
-                Phase::Draining if !quiet => {}
-                Phase::Draining | Phase::Cut => return Poll::Ready(Ok(Next::End)),
+            let phase = self.shared.drain.phase();
+            if phase == Phase::Cut {
+                return Poll::Ready(Ok(Next::End));
             }
+            hurry(self.peer.deadline(), &self.shared.drain);
             match self.wire.poll_head(&self.shared.scratch, limits, cx) {
                 Poll::Ready(arrived) => match arrived? {
                     Ok(Arrived::Head(head)) => return self.arrived(&head),
@@ -178,7 +178,8 @@ impl<S: Service> Connection<'_, S> {
                         self.output.release_into(&self.shared.spare);
                         return Poll::Pending;
                     }
-                    let next = if quiet { Next::End } else { Next::Refused(Refused::Late) };
+                    let is_over = quiet || phase == Phase::Draining;
+                    let next = if is_over { Next::End } else { Next::Refused(Refused::Late) };
                     return Poll::Ready(Ok(next));
                 }
             }
@@ -372,7 +373,7 @@ impl<S: Service> Connection<'_, S> {
         if !self.may_send && self.wire.ends_by_itself() {
             return Ok(());
         }
-        self.peer.deadline().set(LINGER);
+        begin_last_words(self.peer.deadline(), LINGER, &self.shared.drain);
         let mut ended = false;
         poll_fn(|cx| {
             if !ended {
@@ -399,7 +400,9 @@ impl<S: Service> Connection<'_, S> {
         .await
     }
 
+    /// Whether a client without a request in flight has had its time.
     fn is_over(&self, cx: &Context<'_>) -> bool {
+        hurry(self.peer.deadline(), &self.shared.drain);
         self.shared.drain.phase() == Phase::Cut || self.peer.deadline().has_passed(cx)
     }
 }

@@ -46,6 +46,8 @@ struct Reading {
     input: Input,
     /// Of a head whose end has not come.
     scanned: usize,
+    /// Bytes of empty lines before it.
+    empty: usize,
     /// The body under way.
     decoder: Decoder,
     /// The body under way broke off: what follows has no meaning.
@@ -69,6 +71,7 @@ impl Wire {
             reading: RefCell::new(Reading {
                 input: early.into(),
                 scanned: 0,
+                empty: 0,
                 decoder: Decoder::ended(),
                 broken: false,
             }),
@@ -90,8 +93,8 @@ impl Wire {
 
     /// A head that is there already.
     pub(super) fn take_head(&self, limits: &Limits) -> Result<Option<Bytes>, Refused> {
-        let Reading { input, scanned, .. } = &mut *self.reading.borrow_mut();
-        if input.is_empty() { Ok(None) } else { head::take(input, scanned, limits) }
+        let Reading { input, scanned, empty, .. } = &mut *self.reading.borrow_mut();
+        if input.is_empty() { Ok(None) } else { head::take(input, scanned, empty, limits) }
     }
 
     /// Reads once.
@@ -101,7 +104,7 @@ impl Wire {
         limits: &Limits,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Result<Arrived, Refused>>> {
-        let Reading { input, scanned, .. } = &mut *self.reading.borrow_mut();
+        let Reading { input, scanned, empty, .. } = &mut *self.reading.borrow_mut();
         let stream = &mut *self.stream.borrow_mut();
         if !input.is_empty() {
             let read = ready!(input.poll_fill(stream, cx))?;
@@ -119,7 +122,7 @@ impl Wire {
         let whole = if bytes[0] == b'\r' { Ok(None) } else { head::end(bytes, scanned, limits) };
         Poll::Ready(Ok(whole.map(|end| match end {
             Some(end) => {
-                *scanned = 0;
+                (*scanned, *empty) = (0, 0);
                 input.extend_from_slice(&bytes[end..]);
                 Arrived::Head(Bytes::copy_from_slice(&bytes[..end]))
             }

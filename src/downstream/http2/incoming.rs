@@ -14,7 +14,9 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http_body::Frame;
 
+use super::super::connection::hurry;
 use super::super::request_body::{BodyError, LINGER};
+use crate::shutdown::Drain;
 use crate::sweep::Sweep;
 
 /// How much of a request is read after its response, while its end is waited for.
@@ -112,7 +114,7 @@ impl Incoming {
     }
 
     /// Reads what is left and wanted by nobody, within bounds.
-    pub(super) async fn linger(&self, sweep: &Sweep) {
+    pub(super) async fn linger(&self, sweep: &Sweep, drain: &Drain) {
         if self.has_ended() {
             return;
         }
@@ -126,6 +128,7 @@ impl Incoming {
                     None => return Poll::Ready(()),
                 }
             }
+            hurry(&deadline, drain);
             if deadline.has_passed(cx) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;

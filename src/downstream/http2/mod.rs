@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection};
 
 use super::Service;
-use super::connection::Shared;
+use super::connection::{Shared, begin_last_words, hurry};
 use super::peer::Peer;
 use super::stream::Stream;
 use crate::http2::{Io, Pulse, Rhythm};
@@ -72,14 +72,18 @@ pub(super) async fn serve<S: Service>(
         Err(error) => Err(error),
     };
     // Our reason, as GOAWAY, and the end of TLS still go out.
-    peer.deadline().set(LAST_WORDS);
+    begin_last_words(peer.deadline(), LAST_WORDS, &shared.drain);
     let closed = poll_fn(|cx| match io.poll_close(cx) {
-        Poll::Pending if shared.drain.phase() == Phase::Cut || peer.deadline().has_passed(cx) => {
-            Poll::Ready(Ok(()))
-        }
+        Poll::Pending if is_over(peer, shared, cx) => Poll::Ready(Ok(())),
         polled => polled,
     });
     closed.await.and(end)
+}
+
+/// Whether a client without a request in flight has had its time.
+fn is_over<S>(peer: &Peer, shared: &Shared<S>, cx: &Context<'_>) -> bool {
+    hurry(peer.deadline(), &shared.drain);
+    shared.drain.phase() == Phase::Cut || peer.deadline().has_passed(cx)
 }
 
 /// Reads the preface, sends our SETTINGS; none when the client is too slow, or the gate stops.
@@ -105,7 +109,7 @@ async fn shake_hands<S>(
     poll_fn(|cx| {
         io.turn();
         let polled = handshake.as_mut().poll(cx).map_ok(Some).map_err(io::Error::other);
-        let over = shared.drain.phase() >= Phase::Draining || peer.deadline().has_passed(cx);
+        let over = is_over(peer, shared, cx);
         match (polled, io.poll_send(cx)) {
             (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
             (Poll::Pending, _) if over => Poll::Ready(Ok(None)),
@@ -128,12 +132,11 @@ async fn drive<S: Service>(
     let mut streams = Streams::new();
     let codec = streams.codec();
     poll_fn(|cx| {
-        let mut leave = false;
-        match shared.drain.phase() {
-            Phase::Serving | Phase::Leaving => {}
-            Phase::Draining => leave = true,
-            Phase::Cut => return Poll::Ready(Ok(())),
+        if shared.drain.phase() == Phase::Cut {
+            return Poll::Ready(Ok(()));
         }
+        let draining = shared.drain.phase() == Phase::Draining;
+        let mut leave = draining;
         if peer.deadline().has_passed(cx) && peer.is_idle() {
             if leaving {
                 return Poll::Ready(Ok(()));
@@ -177,7 +180,11 @@ async fn drive<S: Service>(
         if let Some(pulse) = &mut pulse {
             pulse.hear(io.heard());
         }
-        traffic.tell(io, peer, leaving);
+        match draining {
+            true if peer.is_idle() => hurry(peer.deadline(), &shared.drain),
+            true => {}
+            false => traffic.tell(io, peer, leaving),
+        }
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => polled,

@@ -19,6 +19,7 @@ use super::super::request_body::RequestBody;
 use super::super::{AnswerBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
+use crate::shutdown::Drain;
 
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
 const WEBSOCKET: &str = "websocket";
@@ -50,7 +51,7 @@ async fn serve<S: Service>(
     if count(&parts.headers) > shared.limits.max_headers {
         let incoming = Incoming::new(&parts, incoming);
         let refusal = shared.service.refuse(Refused::ManyFields, parts.method, peer.clone());
-        return answer(refusal, is_head, &date, respond, &incoming, &peer).await;
+        return answer(refusal, is_head, &date, respond, &incoming, &peer, &shared.drain).await;
     }
     if asks_for_websocket(&parts) {
         // From here on it is any request; what it asks for beyond that is the body's to tell.
@@ -69,7 +70,16 @@ async fn serve<S: Service>(
             }
             None => {
                 let incoming = Incoming::new(&Request::new(()).into_parts().0, incoming);
-                answer(no_tunnel(response), is_head, &date, respond, &incoming, &peer).await;
+                answer(
+                    no_tunnel(response),
+                    is_head,
+                    &date,
+                    respond,
+                    &incoming,
+                    &peer,
+                    &shared.drain,
+                )
+                .await;
             }
         };
     }
@@ -78,7 +88,7 @@ async fn serve<S: Service>(
     let answered = shared.service.call(Request::from_parts(parts, body), peer.clone());
     let answered = unless_reset(&mut respond, answered, Some(&incoming)).await;
     let Some(response) = answered else { return };
-    answer(response, is_head, &date, respond, &incoming, &peer).await;
+    answer(response, is_head, &date, respond, &incoming, &peer, &shared.drain).await;
 }
 
 /// Fields as the limit counts them: one Cookie that came in many crumbs is one (RFC 9113 section 8.2.3).
@@ -132,6 +142,7 @@ async fn answer<B>(
     mut respond: SendResponse<Bytes>,
     incoming: &Incoming,
     peer: &Peer,
+    drain: &Drain,
 ) where
     B: AnswerBody<Data = Bytes> + Unpin,
 {
@@ -156,7 +167,7 @@ async fn answer<B>(
         // Whatever becomes of the request, its answer is whole.
         drop(poll_fn(|cx| answering.body.poll_upload(cx)).await);
     }
-    incoming.linger(peer.sweep()).await;
+    incoming.linger(peer.sweep(), drain).await;
 }
 
 /// The answer's head as HTTP/2 has it: no field that describes a connection (RFC 9113 section 8.2.2), and a date.

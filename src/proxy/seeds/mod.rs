@@ -7,6 +7,7 @@
 mod idle;
 mod peers;
 mod scenario;
+mod stopping;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;

@@ -27,6 +27,8 @@ pub(in crate::upstream) struct Exchange<B> {
     lines_without: Option<&'static str>,
     /// Whether a byte of an answer has come.
     answered: bool,
+    /// Bytes of interim answers so far.
+    interim_bytes: usize,
     /// Why the request could not be written; the answer may say more.
     broken: Option<io::Error>,
 }
@@ -47,6 +49,7 @@ impl<B: Upload> Exchange<B> {
             upgrade: head.upgrade.cloned(),
             lines_without: head.lines_without,
             answered: false,
+            interim_bytes: 0,
             broken: None,
         }
     }
@@ -106,9 +109,7 @@ impl<B: Upload> Exchange<B> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Error>> {
         loop {
-            while let Some(head) =
-                head::parse(&mut self.connection.input, &self.method, self.lines_without)?
-            {
+            while let Some(head) = self.parse()? {
                 match head.status {
                     StatusCode::SWITCHING_PROTOCOLS if self.is_wanted(&head) => {
                         return Poll::Ready(Ok(head));
@@ -127,6 +128,20 @@ impl<B: Upload> Exchange<B> {
                 Err(error) => return Poll::Ready(Err(self.closed(Some(error)))),
             }
         }
+    }
+
+    /// A head that is there. Interim ones may be as large together as one head.
+    fn parse(&mut self) -> Result<Option<AnswerHead>, Error> {
+        let input = &mut self.connection.input;
+        let unread = input.len();
+        let parsed = head::parse(input, &self.method, self.lines_without)?;
+        if parsed.as_ref().is_some_and(|head| head.status.is_informational()) {
+            self.interim_bytes += unread - input.len();
+            if self.interim_bytes > head::MAX_HEAD_BYTES {
+                return Err(upstream::ENDLESS_INTERIM);
+            }
+        }
+        Ok(parsed)
     }
 
     /// Whether a 101 switches to what was asked for; a tunnel of anything else leads past the gate.

@@ -13,7 +13,7 @@ use super::super::{Error, Fields, Head};
 use crate::codec::{BodyLength, Coding, Lines, write_field};
 use crate::hop::{self, Nominated};
 
-/// Largest answer head, interim answers apart.
+/// Largest answer head; interim answers may be as large together.
 pub(super) const MAX_HEAD_BYTES: usize = 256 * 1024;
 
 /// Most fields of an answer head.

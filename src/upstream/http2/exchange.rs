@@ -16,7 +16,7 @@ use http::{
 
 use super::super::{self as upstream, Answer, Config, Error, Fields, Head, Upload};
 use super::body::AnswerBody;
-use super::link::Place;
+use super::link::{MAX_HEAD_BYTES, Place};
 use super::upload::Outgoing;
 use crate::body::Body;
 use crate::codec::Lines;
@@ -75,7 +75,7 @@ pub(in crate::upstream) async fn ask<F: Fields, B: Upload>(
         place.watch(stream.stream_id().as_u32());
     }
     let outgoing = Outgoing::new(body, stream, bodiless);
-    let mut exchange = Exchange { response, outgoing, deadline: None };
+    let mut exchange = Exchange { response, outgoing, deadline: None, interim_bytes: 0 };
     match exchange.head(sweep, config.response_header_timeout).await {
         Ok(answered) => {
             place.prove();
@@ -139,6 +139,8 @@ struct Exchange<B> {
     response: ResponseFuture,
     outgoing: Outgoing<B>,
     deadline: Option<Deadline>,
+    /// Size of the interim answers so far, as RFC 9113 section 6.5.2 measures it.
+    interim_bytes: usize,
 }
 
 struct Failed {
@@ -178,9 +180,14 @@ impl<B: Upload> Exchange<B> {
                 return Poll::Ready(Err(error.into()));
             }
             while let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
-                if interim?.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let interim = interim?;
+                if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
                     let error = Error::Nonsense("a 101, which HTTP/2 does not have");
                     return Poll::Ready(Err(error.into()));
+                }
+                self.interim_bytes += size(interim.headers());
+                if self.interim_bytes > MAX_HEAD_BYTES as usize {
+                    return Poll::Ready(Err(upstream::ENDLESS_INTERIM.into()));
                 }
             }
             match Pin::new(&mut self.response).poll(cx) {
@@ -240,6 +247,13 @@ impl<B: Upload> Exchange<B> {
         *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http2(body)));
         Ok(Answer { response, lines: None, upgraded: None })
     }
+}
+
+/// The size of a field section, `:status` included (RFC 9113 section 6.5.2).
+fn size(fields: &HeaderMap) -> usize {
+    const STATUS_BYTES: usize = ":status".len() + "103".len();
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
+    STATUS_BYTES + 32 + fields.iter().map(bytes).sum::<usize>()
 }
 
 /// What is there already. Its room is given back when it is handed on.

@@ -31,8 +31,8 @@ const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 const RESET_STREAMS_KEPT: usize = 1024;
 const RESET_STREAM_KEPT: Duration = Duration::from_secs(60);
 
-/// Largest answer head.
-const MAX_HEAD_BYTES: u32 = 256 * 1024;
+/// Largest answer head; interim answers may be as large together.
+pub(super) const MAX_HEAD_BYTES: u32 = 256 * 1024;
 
 /// A server of gRPC takes PINGs in a silence for abuse when they come more often than every five minutes, and says GOAWAY to
 /// the third (grpc/grpc:doc/keepalive.md).

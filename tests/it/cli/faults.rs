@@ -209,6 +209,11 @@ fn a_named_file_that_is_missing_or_no_text_is_an_error() {
         .run(&["check-config", "--config", "bin.toml"])
         .exits(1)
         .complains(&["bin.toml:2: is not UTF-8"]);
+    // It has no end.
+    place
+        .run(&["check-config", "--config", "/dev/zero"])
+        .exits(1)
+        .complains(&["/dev/zero: is larger than 1 MiB"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod ambiguous;
 mod bodies;
+mod bounds;
 mod deadlines;
 mod endings;
 mod failures;

@@ -88,6 +88,24 @@ fn a_client_that_has_said_nothing_keeps_nobody() {
 }
 
 #[test]
+fn a_client_that_has_said_half_keeps_nobody() {
+    for half in ["GET / HTTP/1.1\r\nHost: d\r\n", "PRI * HTTP/2.0\r\n"] {
+        let (_origin, mut gate) = stage_with(|gate| {
+            gate.set("timeouts.request_header", "\"1h\"").set("shutdown.grace_period", "\"1h\"")
+        });
+        let mut slow = Wire::connect(gate.address);
+        slow.send(half);
+        // Served behind it by the same worker: it has been read.
+        let mut client = Wire::connect(gate.address);
+        client.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+        assert_eq!(client.answer().status(), 404);
+        gate.signal("TERM");
+        slow.ends();
+        assert_eq!(gate.wait().code(), Some(0));
+    }
+}
+
+#[test]
 fn what_is_cut_does_not_look_whole_to_a_client_of_http_1_0() {
     let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"300ms\""));
     let mut client = Wire::connect(gate.address);

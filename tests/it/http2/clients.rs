@@ -379,3 +379,18 @@ fn a_bad_preface_over_prior_knowledge_and_garbage_frames_end_the_connection() {
         client.ends();
     }
 }
+
+/// The codec leaves out what is beyond its bound.
+#[test]
+fn trailers_have_a_bound() {
+    let (origin, gate) = stage();
+    let mut client = Conn::connect(gate.address);
+    let stream = client.ask(&request("POST", "/"), false);
+    client.data(stream, b"body", false);
+    let large = "y".repeat(8000);
+    let trailers: Vec<_> = (0..9).map(|_| ("x-large", &*large)).collect();
+    client.headers(stream, &trailers, true);
+    let count = origin.accept().serve("fine").trailers.len();
+    assert_eq!(count, 64 * 1024 / (8000 + "x-large".len() + 32));
+    assert_eq!(client.whole().text(), "fine");
+}

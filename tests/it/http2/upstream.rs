@@ -646,3 +646,35 @@ fn the_licensing_api_asks_the_dashboard_over_http_2_as_well() {
     dashboard.data(arrived.stream, br#"{"isGrafanaAdmin":true}"#, true);
     assert_eq!(client.answer().text(), "false");
 }
+
+#[test]
+fn interim_responses_have_a_bound_together() {
+    let (origin, gate) = stage_h2();
+    let mut client = asked(&gate, "/");
+    let mut dashboard = accept(&origin);
+    let stream = dashboard.whole().stream;
+    let link = format!("<{}>", "a".repeat(8000));
+    for _ in 0..33 {
+        dashboard.headers(stream, &[(":status", "103"), ("link", &*link)], false);
+    }
+    let answer = client.answer();
+    assert_eq!(answer.status(), 502);
+    assert!(answer.text().contains("upstream.invalid-answer"), "{answer:?}");
+    assert_eq!(dashboard.is_reset(stream), CANCEL);
+}
+
+/// The codec leaves out what is beyond its bound.
+#[test]
+fn trailers_have_a_bound() {
+    let (origin, gate) = stage_h2();
+    let mut client = asked(&gate, "/");
+    let mut dashboard = accept(&origin);
+    let stream = dashboard.whole().stream;
+    dashboard.headers(stream, &[(":status", "200")], false);
+    dashboard.data(stream, b"body", false);
+    let large = "y".repeat(8000);
+    let trailers: Vec<_> = (0..40).map(|_| ("x-large", &*large)).collect();
+    dashboard.headers(stream, &trailers, true);
+    let count = client.answer().trailers.len();
+    assert_eq!(count, 256 * 1024 / (8000 + "x-large".len() + 32));
+}

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::support::http::Request;
 use crate::support::scene::{Scene, Setup};
+use crate::support::wire::Wire;
 
 const LIMIT: usize = 128 * 1024;
 const PATHS: [(&str, &str); 3] = [
@@ -185,4 +186,23 @@ fn a_body_that_breaks_off_changes_nothing() {
     // The gate has noticed when it closes its half.
     drop(std::io::copy(&mut stream, &mut std::io::sink()));
     scene.holds_nothing();
+}
+
+#[test]
+fn chunk_extensions_of_a_body_have_16_kib() {
+    let scene = Scene::new();
+    for (extension, status) in [(16 * 1024, 422), (16 * 1024 + 1, 400)] {
+        let mut client = Wire::connect(scene.gate.address);
+        client.send(format!(
+            "DELETE /api/licensing/token HTTP/1.1\r\nHost: d\r\nAuthorization: Basic YWRtaW46aHVudGVyMg==\r\n\
+             Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2{:;<extension$}\r\n{{}}\r\n0\r\n\r\n",
+            ""
+        ));
+        let answer = client.answer();
+        assert_eq!(answer.status(), status, "{answer:?}");
+        if status == 400 {
+            assert!(answer.text().contains("licensing.body.incomplete"), "{answer:?}");
+            client.ends();
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod client_certificates;
 mod plain_http;
 mod proxy_protocol;
 mod reload;
+mod stopping;
 mod systemd;
 mod unix;
 mod upstream_tls;

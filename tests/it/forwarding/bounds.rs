@@ -1,0 +1,167 @@
+//! What one message can add besides its head and its body has an end.
+
+use super::stage;
+use crate::support::wire::Wire;
+
+const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n";
+
+/// Chunks of one byte, each with so many bytes of extension, and the last chunk.
+fn chunks(count: usize, extension: usize) -> String {
+    let chunk = format!("1{:;<extension$}\r\na\r\n", "");
+    format!("{}0\r\n\r\n", chunk.repeat(count))
+}
+
+#[test]
+fn chunk_extensions_of_a_request_have_16_kib() {
+    for (body, is_fine) in [(chunks(546, 30), true), (chunks(2000, 30), false)] {
+        let (origin, gate) = stage();
+        let mut client = Wire::connect(gate.address);
+        client.send(format!("POST / HTTP/1.1\r\nHost: d\r\n{CHUNKED}"));
+        let mut call = origin.accept();
+        call.head();
+        // A gate that has had enough closes the connection.
+        let sent = client.try_send(&body);
+        match is_fine {
+            true => {
+                sent.expect("taken");
+                (0..546).for_each(|_| drop(call.exactly(6)));
+                call.answer("done");
+                assert_eq!(client.answer().text(), "done");
+            }
+            false => {
+                let answer = client.answer();
+                assert_eq!((answer.status(), answer.field("connection")), (400, "close".into()));
+                call.breaks();
+                client.ends();
+            }
+        }
+    }
+}
+
+#[test]
+fn chunk_extensions_of_a_body_that_nobody_wants_have_16_kib() {
+    let (_origin, gate) = stage();
+    for (body, goes_on) in [(chunks(546, 30), true), (chunks(2000, 30), false)] {
+        let mut client = Wire::connect(gate.address);
+        client.send(format!("POST /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n{CHUNKED}"));
+        assert_eq!(client.answer().status(), 404);
+        let _ = client.try_send(&body);
+        match goes_on {
+            true => {
+                client.get("/api/licensing/nothing");
+                assert_eq!(client.answer().status(), 404);
+            }
+            false => client.ends(),
+        }
+    }
+}
+
+#[test]
+fn chunk_extensions_of_a_response_have_16_kib() {
+    for (body, is_fine) in [(chunks(546, 30), true), (chunks(2000, 30), false)] {
+        let (origin, gate) = stage();
+        let mut client = Wire::connect(gate.address);
+        client.get("/");
+        let mut call = origin.accept();
+        call.request();
+        call.send(format!("HTTP/1.1 200 OK\r\n{CHUNKED}"));
+        let _ = call.try_send(&body);
+        match is_fine {
+            true => assert_eq!(client.answer().text(), "a".repeat(546)),
+            false => {
+                assert_eq!(client.cut_answer().status(), 200);
+                call.breaks();
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_of_one_byte_cost_no_more_than_they_carry() {
+    const COUNT: usize = 20_000;
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    call.send(format!("HTTP/1.1 200 OK\r\n{CHUNKED}"));
+    call.send(chunks(COUNT, 0));
+    assert_eq!(client.answer().body.len(), COUNT);
+}
+
+#[test]
+fn trailers_have_a_bound_in_both_directions() {
+    let (origin, gate) = stage();
+    let many = format!("0\r\n{}\r\n", "X-T: 1\r\n".repeat(65));
+    let large = format!("0\r\n{}\r\n", format!("X-T: {}\r\n", "y".repeat(2000)).repeat(40));
+    for trailers in [many, large] {
+        let mut client = Wire::connect(gate.address);
+        client.send(format!("POST / HTTP/1.1\r\nHost: d\r\n{CHUNKED}1\r\na\r\n"));
+        let mut call = origin.accept();
+        call.head();
+        let _ = client.try_send(&trailers);
+        let answer = client.answer();
+        assert_eq!((answer.status(), answer.field("connection")), (400, "close".into()));
+        call.breaks();
+
+        let mut client = Wire::connect(gate.address);
+        client.get("/");
+        let mut call = origin.accept();
+        call.request();
+        call.send(format!("HTTP/1.1 200 OK\r\n{CHUNKED}1\r\na\r\n"));
+        let _ = call.try_send(&trailers);
+        assert_eq!(client.cut_answer().status(), 200);
+    }
+}
+
+#[test]
+fn empty_lines_before_a_request_have_a_bound() {
+    let (_origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    // Those before each request count alone.
+    for _ in 0..2 {
+        client.send(format!(
+            "{}GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n",
+            "\r\n".repeat(32)
+        ));
+        assert_eq!(client.answer().status(), 404);
+    }
+    for _ in 0..33 {
+        // One after the other, and the gate may be done before the last.
+        let _ = client.try_send("\r\n");
+    }
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.field("connection")), (400, "close".into()));
+    client.ends();
+}
+
+#[test]
+fn interim_responses_have_a_bound_together() {
+    let (origin, gate) = stage();
+    for interim in [
+        "HTTP/1.1 102 Processing\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "a".repeat(8000)),
+    ] {
+        let mut client = Wire::connect(gate.address);
+        client.get("/");
+        let mut call = origin.accept();
+        call.request();
+        while call.try_send(&interim).is_ok() {}
+        let answer = client.answer();
+        assert_eq!(answer.status(), 502);
+        assert!(answer.text().contains("upstream.invalid-answer"), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_long_wait_with_interim_responses_is_fine() {
+    let (origin, gate) = stage();
+    let mut client = Wire::connect(gate.address);
+    client.get("/");
+    let mut call = origin.accept();
+    call.request();
+    // One in 20 s for two days.
+    call.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(8_640));
+    call.answer("at last");
+    assert_eq!(client.answer().text(), "at last");
+}
