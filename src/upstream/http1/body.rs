@@ -14,6 +14,9 @@ use crate::codec::{BodyLength, Decoder, Encoder, Failed, Step};
 use crate::socket::{HANG_UP_CHECK, HangUp};
 use crate::sweep::Deadline;
 
+/// Pieces of an answer that are taken in ahead of the client.
+const MAX_PIECES_AHEAD: usize = 1024;
+
 /// The streaming body of an answer. Dropped before its end, it closes its connection: the dashboard learns that nobody listens.
 #[derive(Debug)]
 pub struct AnswerBody<B> {
@@ -74,9 +77,12 @@ impl<B: Upload> AnswerBody<B> {
         if self.outgoing.done { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Takes in what came before the dashboard's reset: it may be all of the answer. The system holds a bounded part of it.
+    /// Takes in what came before the dashboard's reset: it may be all of the answer. Its bytes are bounded by the socket's
+    /// buffer, its pieces are bounded here: what is in more of them is read as the client takes it.
     fn take_in(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        while let Poll::Ready(Some(frame)) = self.poll_step(cx) {
+        while self.ahead.len() < MAX_PIECES_AHEAD
+            && let Poll::Ready(Some(frame)) = self.poll_step(cx)
+        {
             self.ahead.push_back(frame?);
         }
         Ok(())
