@@ -68,7 +68,7 @@ pub struct StreamIo {
 }
 
 impl HangUp for StreamIo {
-    /// Never: [`hand_over`] watches the stream for a reset itself.
+    /// Never: whoever relays the stream watches it for a reset.
     fn has_hung_up(&self) -> bool {
         false
     }
