@@ -24,7 +24,7 @@ use crate::sweep::{Deadline, Sweep};
 /// How often a peer is looked at for a reset while nothing is read from it.
 pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
 
-/// How often a write that waits is tried at most without the system's word that there is room.
+/// Longest pause between two attempts of a write that the runtime reports as not ready.
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Has the system ask a silent peer whether it is still there, after a minute; another minute without an answer ends the
@@ -59,6 +59,8 @@ pub struct Socket {
 struct Stalled {
     /// When it began, by the sweep's clock.
     since: Duration,
+    /// The last try found room that the runtime does not know of: the next write asks the system at once.
+    has_room: bool,
     /// The next try; armed while a write waits.
     retry: Deadline,
 }
@@ -119,14 +121,14 @@ pub enum Stream<T> {
 
 /// A byte stream that can tell, without being read, that its peer is gone.
 pub trait HangUp {
-    /// Whether the peer has reset the connection, or closed both halves of it. A peer that only ended its sending half (FIN)
-    /// may still read. No system call.
+    /// Whether the peer has reset the connection. A peer that ended its sending half in order (FIN) may still read, and a Unix
+    /// socket counts only if it was closed with bytes unread. No system call.
     fn has_hung_up(&self) -> bool;
 }
 
 /// The socket below a TLS stream.
 pub trait Secured {
-    /// It.
+    /// The socket that TLS runs over.
     fn socket(&self) -> &Socket;
 }
 
@@ -194,7 +196,8 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         match write(&mut self.kind, cx) {
             Poll::Ready(written) => {
-                if let Some(stalled) = &self.stalled {
+                if let Some(stalled) = &mut self.stalled {
+                    stalled.has_room = false;
                     stalled.retry.clear();
                 }
                 Poll::Ready(written)
@@ -206,22 +209,28 @@ impl Socket {
 
     fn poll_stalled(&mut self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let Self { kind, sweep, send_timeout, stalled, .. } = self;
-        let Stalled { since, retry } = stalled
-            .get_or_insert_with(|| Stalled { since: Duration::ZERO, retry: sweep.deadline() });
+        let Stalled { since, has_room, retry } = stalled.get_or_insert_with(|| Stalled {
+            since: Duration::ZERO,
+            has_room: false,
+            retry: sweep.deadline(),
+        });
         let pause = (*send_timeout / 8).min(MAX_RETRY_PAUSE);
         if !retry.is_set() {
             *since = sweep.elapsed();
             retry.set(pause);
         }
-        if !retry.has_passed(cx) {
+        if !retry.has_passed(cx) && !*has_room {
             return Poll::Pending;
         }
-        retry.clear();
         // The system calls a socket writable only once a third of its buffer is free. A peer that reads slowly may need longer
         // for that than it has, so the socket itself is asked.
         match kind.send(buf) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            sent => return Poll::Ready(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *has_room = false,
+            sent => {
+                *has_room = true;
+                retry.clear();
+                return Poll::Ready(sent);
+            }
         }
         if sweep.elapsed() >= *since + *send_timeout {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -266,8 +275,10 @@ impl HangUp for Socket {
             #[cfg(test)]
             Kind::Memory(end) => return end.has_hung_up(),
         };
-        // Two halves that ended in order look like a closed connection, too (EPOLLHUP).
-        ready.is_error() || (ready.is_write_closed() && !self.shut)
+        // Two halves that ended in order look like a closed connection, too (EPOLLHUP), and so does a Unix socket that its peer
+        // closed in order; what it sent before can still be read.
+        let is_tcp = matches!(self.kind, Kind::Tcp(_));
+        ready.is_error() || (ready.is_write_closed() && is_tcp && !self.shut)
     }
 }
 

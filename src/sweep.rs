@@ -34,6 +34,8 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     due: Cell<u64>,
+    /// Its task was woken since it was last armed: once is enough.
+    fired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -63,7 +65,7 @@ impl Sweep {
             }
             tokio::time::sleep(TICK).await;
             self.refresh();
-            self.wake(|slot, now| slot.due.get() <= now);
+            self.wake(|slot, now| slot.due.get() <= now && !slot.fired.replace(true));
         }
     }
 
@@ -74,7 +76,11 @@ impl Sweep {
 
     /// A deadline of this sweep.
     pub fn deadline(&self) -> Deadline {
-        let slot = Rc::new(Slot { due: Cell::new(NEVER), waker: RefCell::default() });
+        let slot = Rc::new(Slot {
+            due: Cell::new(NEVER),
+            fired: Cell::new(false),
+            waker: RefCell::default(),
+        });
         let mut slots = self.0.slots.borrow_mut();
         if slots.is_empty() {
             // Nobody ticked while nobody waited.
@@ -121,6 +127,7 @@ impl Deadline {
     pub fn set(&self, after: Duration) {
         let now = self.sweep.0.tick.get();
         self.slot.due.set(now.saturating_add(ticks(after)).saturating_add(1));
+        self.slot.fired.set(false);
     }
 
     /// Arms the deadline, due `after` from now, unless it is due sooner.

@@ -40,6 +40,8 @@ pub struct Encoder<B> {
     owes_line_end: bool,
     begun: bool,
     ended: bool,
+    /// Bytes that the head announces and that are still to come, where the body knew.
+    left: Option<u64>,
     /// All bytes are out, or will never be.
     pub done: bool,
 }
@@ -51,13 +53,21 @@ pub enum Failed<E> {
     Write(io::Error),
     /// The body broke off; what came before it is out.
     Body(E),
+    /// The body ended before the length that the head announced; what came is out.
+    Short,
+}
+
+/// Why no more of a body can be staged.
+enum Broken<E> {
+    Body(E),
+    Short,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
     /// `body` behind a staged head that announces it as `coding`.
     pub fn new(body: B, coding: Coding) -> Self {
-        let ended = body.is_end_stream();
-        Self { ended, ..Self::bodiless(body, coding) }
+        let (ended, left) = (body.is_end_stream(), body.size_hint().exact());
+        Self { ended, left, ..Self::bodiless(body, coding) }
     }
 
     /// Nothing behind a staged head, whatever `body` is.
@@ -73,6 +83,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
             owes_line_end: false,
             begun: false,
             ended: true,
+            left: None,
             done: false,
         }
     }
@@ -109,7 +120,10 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
             let flushed = output.poll_flush(&mut self.piece, writer, cx);
             let waiting = match staged {
                 // Best effort: what keeps the last bytes from leaving is no reason to wait.
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Body(error))),
+                Poll::Ready(Err(Broken::Body(error))) => {
+                    return Poll::Ready(Err(Failed::Body(error)));
+                }
+                Poll::Ready(Err(Broken::Short)) => return Poll::Ready(Err(Failed::Short)),
                 Poll::Ready(Ok(())) => false,
                 Poll::Pending => true,
             };
@@ -129,7 +143,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         &mut self,
         out: &mut Vec<u8>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), B::Error>> {
+    ) -> Poll<Result<(), Broken<B::Error>>> {
         while !self.ended && self.piece.is_empty() && out.len() < MAX_STAGED_BYTES {
             match self.poll_piece(out, cx) {
                 Poll::Ready(outcome) => outcome?,
@@ -147,10 +161,13 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         &mut self,
         out: &mut Vec<u8>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), B::Error>> {
+    ) -> Poll<Result<(), Broken<B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let chunked = self.coding == Coding::Chunked;
         match frame {
+            None if self.left.is_some_and(|left| left > 0) => {
+                return Poll::Ready(Err(Broken::Short));
+            }
             None => {
                 self.end_chunk(out);
                 self.ended = true;
@@ -158,10 +175,11 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
                     out.extend_from_slice(b"0\r\n\r\n");
                 }
             }
-            Some(Err(error)) => return Poll::Ready(Err(error)),
+            Some(Err(error)) => return Poll::Ready(Err(Broken::Body(error))),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.is_empty() => return Poll::Ready(Ok(())),
                 Ok(data) => {
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     self.stage(data, out);
                     // A body that is known to have nothing more needs no further look.
                     self.ended = !chunked && self.body.size_hint().exact() == Some(0);

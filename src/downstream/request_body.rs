@@ -15,13 +15,31 @@ use super::peer::Peer;
 use crate::codec::{self, Lines};
 use crate::sweep::Deadline;
 
-/// How long a client may pause that goes on sending after its answer has ended.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// How long the rest of a request may stand still after its answer has ended, on its way from the client to the dashboard.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Watches the rest of a request move behind its answer.
+#[derive(Debug, Default)]
+pub(super) struct Remainder {
+    deadline: Option<Deadline>,
+    taken: u64,
+}
+
+impl Remainder {
+    /// Whether it stands still: nothing was taken from the client for [`PATIENCE`], of which `taken` bytes have come in all.
+    pub(super) fn stands_still(&mut self, taken: u64, peer: &Peer, cx: &Context<'_>) -> bool {
+        let deadline = self.deadline.get_or_insert_with(|| peer.sweep().deadline());
+        if !deadline.is_set() || std::mem::replace(&mut self.taken, taken) != taken {
+            deadline.set(PATIENCE);
+        }
+        deadline.has_passed(cx)
+    }
+}
 
 /// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// Nothing came for `timeouts.request_body`, or, once the request was answered, for a moment.
+    /// Nothing came for `timeouts.request_body`.
     #[error("no piece of the request body came within the deadline")]
     Timeout,
     /// The client left, or framed its body wrongly; HTTP/2.
@@ -85,15 +103,11 @@ impl RequestBody {
 
     /// Starts the deadline when waiting starts; whether it has passed.
     fn is_late(&mut self, cx: &Context<'_>) -> bool {
-        let Self { source, peer, deadline, .. } = self;
-        let deadline = deadline.get_or_insert_with(|| peer.sweep().deadline());
-        let is_answered = match source {
-            Source::Empty | Source::Tunnel(_) => false,
-            Source::Http1(wire) => wire.is_answered(),
-            Source::Http2(incoming) => incoming.is_answered(),
-        };
-        let patience = if is_answered { LINGER } else { peer.timeouts().request_body };
-        deadline.set_by(patience);
+        let peer = &self.peer;
+        let deadline = self.deadline.get_or_insert_with(|| peer.sweep().deadline());
+        if !deadline.is_set() {
+            deadline.set(peer.timeouts().request_body);
+        }
         deadline.has_passed(cx)
     }
 }

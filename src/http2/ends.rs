@@ -10,7 +10,9 @@ use std::rc::Rc;
 const HEAD_BYTES: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 /// The ends that one side of a connection has sent.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,8 @@ struct Frames {
     head: [u8; HEAD_BYTES],
     known: usize,
     payload_left: usize,
+    /// The stream that ends once this payload, and the field block that it begins, is complete.
+    ending: Option<u32>,
     /// Watched streams, and whether each has ended.
     watched: Vec<(u32, bool)>,
 }
@@ -46,15 +50,20 @@ impl Ends {
     pub(super) fn follow(&self, mut bytes: &[u8]) {
         let frames = &mut *self.0.borrow_mut();
         while !bytes.is_empty() {
-            let skipped = frames.payload_left.min(bytes.len());
-            frames.payload_left -= skipped;
-            bytes = &bytes[skipped..];
+            if frames.payload_left > 0 {
+                let skipped = frames.payload_left.min(bytes.len());
+                frames.payload_left -= skipped;
+                bytes = &bytes[skipped..];
+                frames.complete();
+                continue;
+            }
             let more = (HEAD_BYTES - frames.known).min(bytes.len());
             frames.head[frames.known..][..more].copy_from_slice(&bytes[..more]);
             frames.known += more;
             bytes = &bytes[more..];
             if frames.known == HEAD_BYTES {
                 frames.begin();
+                frames.complete();
             }
         }
     }
@@ -67,11 +76,21 @@ impl Frames {
         self.known = 0;
         self.payload_left = u32::from_be_bytes([0, a, b, c]) as usize;
         if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
-            let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
-            let watched = self.watched.iter_mut().find(|(watched, _)| *watched == stream);
-            if let Some((_, ended)) = watched {
-                *ended = true;
-            }
+            self.ending = Some(u32::from_be_bytes(stream) & (u32::MAX >> 1));
+        }
+    }
+
+    /// The stream of a frame has ended when all of the frame is there, and all that continues its field block.
+    fn complete(&mut self) {
+        let [.., kind, flags, _, _, _, _] = self.head;
+        let continues = matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0;
+        if self.payload_left > 0 || continues {
+            return;
+        }
+        let Some(stream) = self.ending.take() else { return };
+        let watched = self.watched.iter_mut().find(|(watched, _)| *watched == stream);
+        if let Some((_, ended)) = watched {
+            *ended = true;
         }
     }
 }
@@ -104,6 +123,21 @@ mod tests {
             assert_eq!([1, 3, 5].map(|stream| ends.has_ended(stream)), [true, false, false]);
             ends.forget(1);
             assert!(!ends.has_ended(1));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_not_complete_ends_nothing() {
+        let last = frame(DATA, END_STREAM, 1, b"the last bytes");
+        let block =
+            [frame(HEADERS, END_STREAM, 1, b"fie"), frame(CONTINUATION, END_HEADERS, 1, b"lds")];
+        for bytes in [last, frame(DATA, END_STREAM, 1, &[]), block.concat()] {
+            let ends = Ends::default();
+            ends.watch(1);
+            ends.follow(&bytes[..bytes.len() - 1]);
+            assert!(!ends.has_ended(1));
+            ends.follow(&bytes[bytes.len() - 1..]);
+            assert!(ends.has_ended(1));
         }
     }
 }

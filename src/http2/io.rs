@@ -163,16 +163,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self.0.borrow_mut();
-        if let Some(kind) = wire.failed {
-            return Poll::Ready(Err(kind.into()));
-        }
         if wire.dry {
-            return Poll::Pending;
+            return wire.failed.map_or(Poll::Pending, |kind| Poll::Ready(Err(kind.into())));
         }
         let start = buf.filled().len();
         if wire.early.is_empty() {
             let read = Pin::new(&mut wire.stream).poll_read(cx, buf);
             wire.dry = read.is_pending();
+            if let Some(kind) = wire.failed
+                && (buf.filled().len() == start || !matches!(read, Poll::Ready(Ok(()))))
+            {
+                // All that had arrived before was read.
+                return Poll::Ready(Err(kind.into()));
+            }
             ready!(read)?;
         } else {
             let taken = wire.early.len().min(buf.remaining());

@@ -104,6 +104,9 @@ pub enum Error {
 /// Interim answers carry nothing on: a dashboard that sends no other would be waited for without end.
 const ENDLESS_INTERIM: Error = Error::Nonsense("its interim responses are too large");
 
+/// Why a request's body is refused that is shorter than its head says.
+const SHORT: &str = "the request body ended before its Content-Length";
+
 /// How TLS failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFault {

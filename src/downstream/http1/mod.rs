@@ -32,7 +32,7 @@ use super::connection::{Shared, begin_last_words, hurry};
 use super::io::Io;
 use super::peer::{Peer, Takeover};
 use super::refuse::Refused;
-use super::request_body::RequestBody;
+use super::request_body::{Remainder, RequestBody};
 use super::stream::Stream;
 use super::{AnswerBody, Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Lines, Output};
@@ -291,23 +291,31 @@ impl<S: Service> Connection<'_, S> {
     {
         match poll_fn(|cx| self.poll_send(encoder, cx)).await {
             Sent::Whole if !self.in_doubt => {
-                self.wire.answer_ends();
-                poll_fn(|cx| self.poll_upload(encoder.body_mut(), cx)).await
+                let mut rest = Remainder::default();
+                poll_fn(|cx| self.poll_upload(encoder.body_mut(), &mut rest, cx)).await
             }
             sent => sent,
         }
     }
 
-    /// The answer is out, and the dashboard may still want the rest of the request.
-    fn poll_upload<B: AnswerBody>(&self, body: &mut B, cx: &mut Context<'_>) -> Poll<Sent> {
-        if self.shared.drain.phase() == Phase::Cut {
-            return Poll::Ready(Sent::Gone);
-        }
-        match body.poll_upload(cx) {
+    /// The answer is out, and the dashboard may still want the rest of the request: as long as that moves, and the gate does not
+    /// stop.
+    fn poll_upload<B: AnswerBody>(
+        &self,
+        body: &mut B,
+        rest: &mut Remainder,
+        cx: &mut Context<'_>,
+    ) -> Poll<Sent> {
+        if body.poll_upload(cx).is_ready() {
             // Whatever became of the request, its answer is whole.
-            Poll::Ready(_) => Poll::Ready(Sent::Whole),
-            Poll::Pending => self.poll_gone(false, cx).map(|()| Sent::Gone),
+            return Poll::Ready(Sent::Whole);
         }
+        if self.shared.drain.phase() >= Phase::Draining
+            || rest.stands_still(self.wire.taken(), self.peer, cx)
+        {
+            return Poll::Ready(Sent::Whole);
+        }
+        self.poll_gone(false, cx).map(|()| Sent::Gone)
     }
 
     fn poll_send<B>(&mut self, encoder: &mut Encoder<B>, cx: &mut Context<'_>) -> Poll<Sent>
@@ -320,6 +328,9 @@ impl<S: Service> Connection<'_, S> {
         match encoder.poll_send(&mut self.output, &mut Writer(&self.wire), cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Sent::Whole),
             Poll::Ready(Err(Failed::Body(error))) => Poll::Ready(self.cut(error)),
+            Poll::Ready(Err(Failed::Short)) => {
+                Poll::Ready(self.cut("it is shorter than its length"))
+            }
             Poll::Ready(Err(Failed::Write(error))) => {
                 tracing::debug!(client.address = %self.peer.address, %error, "the client left");
                 Poll::Ready(Sent::Gone)

@@ -37,8 +37,8 @@ pub(in crate::downstream) struct Wire {
     owes_continue: Cell<bool>,
     /// The rest of an interim answer; goes out before anything else does.
     interim: Cell<&'static [u8]>,
-    /// The answer to the request under way is out.
-    answered: Cell<bool>,
+    /// Bytes of bodies that were taken from the client.
+    taken: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Wire {
             }),
             owes_continue: Cell::new(false),
             interim: Cell::new(&[]),
-            answered: Cell::new(false),
+            taken: Cell::new(0),
         }
     }
 
@@ -137,7 +137,6 @@ impl Wire {
     pub(super) fn begin(&self, decoder: Decoder, owes_continue: bool) {
         self.reading.borrow_mut().decoder = decoder;
         self.owes_continue.set(owes_continue);
-        self.answered.set(false);
     }
 
     /// The final answer begins: the client need not wait for another. Whether it still did, with a body to send.
@@ -145,14 +144,9 @@ impl Wire {
         self.owes_continue.replace(false) && !self.has_whole_request()
     }
 
-    /// The answer is out.
-    pub(super) fn answer_ends(&self) {
-        self.answered.set(true);
-    }
-
-    /// Whether it is.
-    pub(in crate::downstream) fn is_answered(&self) -> bool {
-        self.answered.get()
+    /// How many bytes of bodies were taken from the client so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.get()
     }
 
     /// What comes from here on has no meaning.
@@ -177,7 +171,10 @@ impl Wire {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Poll::Ready(match ready!(self.poll_step(cx)) {
-            Ok(Step::Data(data)) => Some(Ok(Frame::data(data))),
+            Ok(Step::Data(data)) => {
+                self.taken.set(self.taken.get() + data.len() as u64);
+                Some(Ok(Frame::data(data)))
+            }
             Ok(Step::Ended(trailers)) if !trailers.is_empty() => {
                 Some(Ok(Frame::trailers(trailers)))
             }

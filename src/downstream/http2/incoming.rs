@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -15,11 +16,12 @@ use http::request::Parts;
 use http_body::Frame;
 
 use super::super::connection::hurry;
-use super::super::request_body::{BodyError, LINGER};
+use super::super::request_body::BodyError;
 use crate::shutdown::Drain;
 use crate::sweep::Sweep;
 
-/// How much of a request is read after its response, while its end is waited for.
+/// How long the end of a request is waited for after its response, and how much of the request is read meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
 const MAX_UNWANTED_BYTES: usize = 256 * 1024;
 
 /// What a client that sent `Expect: 100-continue` waits for (RFC 9110 section 10.1.1).
@@ -39,7 +41,8 @@ pub(in crate::downstream) struct Incoming {
     /// Bytes to come, where `Content-Length` says so. The codec holds the client to it.
     left: Cell<Option<u64>>,
     interim: Cell<Continue>,
-    answered: Cell<bool>,
+    /// Bytes that were taken.
+    taken: Cell<u64>,
 }
 
 impl Incoming {
@@ -53,7 +56,7 @@ impl Incoming {
             stream: RefCell::new(stream),
             left: Cell::new(length.and_then(|length| length.parse().ok())),
             interim: Cell::new(if expects { Continue::Expected } else { Continue::Settled }),
-            answered: Cell::new(false),
+            taken: Cell::new(0),
         }
     }
 
@@ -82,6 +85,7 @@ impl Incoming {
             // A stream that has ended needs no more room.
             drop(stream.flow_control().release_capacity(data.len()));
             self.interim.set(Continue::Settled);
+            self.taken.set(self.taken.get() + data.len() as u64);
             self.left.set(self.left.get().map(|left| left.saturating_sub(data.len() as u64)));
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -103,14 +107,9 @@ impl Incoming {
         self.interim.get() != Continue::Settled && !self.has_ended()
     }
 
-    /// The response is out.
-    pub(super) fn answer_ends(&self) {
-        self.answered.set(true);
-    }
-
-    /// Whether it is.
-    pub(in crate::downstream) fn is_answered(&self) -> bool {
-        self.answered.get()
+    /// How many bytes were taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.get()
     }
 
     /// Reads what is left and wanted by nobody, within bounds.

@@ -206,7 +206,7 @@ impl Traffic {
         if std::mem::replace(&mut self.heard, heard) != heard {
             peer.heard(heard < PREFACE_AND_SETTINGS);
         }
-        if told - std::mem::replace(&mut self.told, told) > PING_BYTES {
+        if (told - std::mem::replace(&mut self.told, told)) % PING_BYTES != 0 {
             // A client that reads slowly is not gone. One that only answers PINGs, or sends them, is idle.
             if peer.is_idle() && heard >= PREFACE_AND_SETTINGS {
                 peer.deadline().set(if leaving { GOAWAY_GRACE } else { peer.timeouts().idle });

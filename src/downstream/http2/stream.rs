@@ -15,11 +15,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
 use super::super::refuse::Refused;
-use super::super::request_body::RequestBody;
+use super::super::request_body::{Remainder, RequestBody};
 use super::super::{AnswerBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, Phase};
 
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
 const WEBSOCKET: &str = "websocket";
@@ -163,9 +163,17 @@ async fn answer<B>(
         return;
     }
     if !in_doubt {
-        incoming.answer_ends();
-        // Whatever becomes of the request, its answer is whole.
-        drop(poll_fn(|cx| answering.body.poll_upload(cx)).await);
+        let mut rest = Remainder::default();
+        // The dashboard may still want the rest of the request: as long as that moves, the client does not reset the stream, and
+        // the gate does not stop. Whatever becomes of it, the answer is whole.
+        poll_fn(|cx| {
+            let is_over = answering.body.poll_upload(cx).is_ready()
+                || answering.outgoing.poll_reset(cx).is_ready()
+                || drain.phase() >= Phase::Draining
+                || rest.stands_still(incoming.taken(), peer, cx);
+            if is_over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
     incoming.linger(peer.sweep(), drain).await;
 }

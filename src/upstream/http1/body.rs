@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::super::{Client, Error, Upload};
+use super::super::{Client, Error, SHORT, Upload};
 use super::Connection;
 use crate::codec::{BodyLength, Decoder, Encoder, Failed, Step};
 use crate::socket::{HANG_UP_CHECK, HangUp};
@@ -96,6 +96,7 @@ impl<B: Upload> AnswerBody<B> {
         let Connection { io, output, .. } = &mut **connection;
         match self.outgoing.poll_send(output, io, cx) {
             Poll::Ready(Err(Failed::Body(error))) => Err(Error::RequestBody(error.into())),
+            Poll::Ready(Err(Failed::Short)) => Err(Error::RequestBody(SHORT.into())),
             Poll::Ready(Err(Failed::Write(error)))
                 if error.kind() == io::ErrorKind::TimedOut && !self.decoder.has_ended() =>
             {

@@ -84,6 +84,9 @@ impl<B: Upload> Exchange<B> {
                 Poll::Ready(Err(Failed::Body(error))) => {
                     return Poll::Ready(Err(Error::RequestBody(error.into())));
                 }
+                Poll::Ready(Err(Failed::Short)) => {
+                    return Poll::Ready(Err(Error::RequestBody(upstream::SHORT.into())));
+                }
                 Poll::Ready(Err(Failed::Write(error)))
                     if error.kind() == io::ErrorKind::TimedOut =>
                 {

@@ -58,11 +58,11 @@ impl<B: Upload> AnswerBody<B> {
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
-    /// A stream that breaks after its end had come is whole: `None`.
+    /// A stream whose connection ends after its own end had come is whole: `None`.
     fn unless_whole<T>(&self, outcome: Result<T, h2::Error>) -> Result<Option<T>, Error> {
         match outcome {
             Ok(value) => Ok(Some(value)),
-            Err(_) if self.place.has_whole_answer() => Ok(None),
+            Err(error) if self.place.is_whole(&error, self.left) => Ok(None),
             Err(error) => Err(super::fault(error, false)),
         }
     }
@@ -74,7 +74,7 @@ impl<B: Upload> AnswerBody<B> {
     ) -> Poll<Result<(), Error>> {
         let sent = self.outgoing.poll_send(cx)?;
         match self.outgoing.poll_reset(cx) {
-            Poll::Ready(_) if self.ended || self.place.has_whole_answer() => Poll::Ready(Ok(())),
+            Poll::Ready(_) if self.ended || self.place.has_seen_end() => Poll::Ready(Ok(())),
             Poll::Ready(error) => Poll::Ready(Err(error)),
             Poll::Pending => sent.map(Ok),
         }

@@ -234,7 +234,7 @@ impl<B: Upload> Exchange<B> {
         if !ended {
             let polled = poll_fn(|cx| Poll::Ready(poll_ahead(&mut incoming, cx))).await;
             ahead = match polled {
-                Err(_) if place.has_whole_answer() => Bytes::new(),
+                Err(error) if place.is_whole(&error, length) => Bytes::new(),
                 polled => polled.map_err(|error| failed(super::fault(error, false)))?,
             };
             ended = !ahead.is_empty() && incoming.is_end_stream();

@@ -103,9 +103,16 @@ impl Place {
         self.watched = Some(stream);
     }
 
-    /// Whether the watched answer has come to its end.
-    pub(super) fn has_whole_answer(&self) -> bool {
+    /// Whether the end of the watched answer has arrived.
+    pub(super) fn has_seen_end(&self) -> bool {
         self.watched.is_some_and(|stream| self.link.ends.has_ended(stream))
+    }
+
+    /// Whether an answer of which all but `left` bytes were read is whole although `error` ended its stream: its end had arrived,
+    /// and it is not the codec that objects to it.
+    pub(super) fn is_whole(&self, error: &h2::Error, left: Option<u64>) -> bool {
+        let is_end = error.is_io() || error.is_remote();
+        is_end && left.is_none_or(|left| left == 0) && self.has_seen_end()
     }
 
     /// By which a request is sent; none when the connection takes no more.
