@@ -72,7 +72,11 @@ pub fn start(
     blueprint: Blueprint,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let work = move || LocalSet::new().block_on(&runtime, run(sockets, blueprint));
+    let work = move || {
+        LocalSet::new().block_on(&runtime, run(sockets, blueprint));
+        // Dropped, it would wait for threads that look a name up, as long as the name server is silent.
+        runtime.shutdown_background();
+    };
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)
 }
 

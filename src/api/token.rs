@@ -81,7 +81,7 @@ pub(super) async fn delete(
     let removed = api.writer.remove(who).await?;
     if removed.candidate(Source::File).is_some() {
         tracing::info!(
-            event = "license.file-stays",
+            event = "license_file.stays",
             "the stored license was removed; that of license.file is in force"
         );
     }

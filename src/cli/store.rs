@@ -45,7 +45,10 @@ fn migrate(args: &Args) -> anyhow::Result<Imported> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let control = runtime.handle().clone();
     let work = runtime.spawn_blocking(move || import(&dir, &to, &control));
-    Ok(runtime.block_on(work)??)
+    let imported = runtime.block_on(work);
+    // Dropped, it would wait for a name server that is silent.
+    runtime.shutdown_background();
+    Ok(imported??)
 }
 
 fn directory(url: &str) -> anyhow::Result<PathBuf> {

@@ -167,7 +167,10 @@ impl Sources<'_> {
         let client = Client::new(self.feed, Proxies::from_environment(), Clock::system());
         let endpoint = client.endpoint(key, "the server", url)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let answer = runtime.block_on(endpoint.call(Call::get(MAX_DOCUMENT_BYTES)))?;
+        let answer = runtime.block_on(endpoint.call(Call::get(MAX_DOCUMENT_BYTES)));
+        // Dropped, it would wait for a name server that is silent.
+        runtime.shutdown_background();
+        let answer = answer?;
         ensure!(answer.status == StatusCode::OK, endpoint.refused(&answer));
         Ok(answer.body.to_vec())
     }

@@ -199,7 +199,7 @@ impl Held {
             let By { actor, address, request_id } = who;
             let address = address.map(tracing::field::display);
             tracing::info!(
-                event = "license.none-to-remove",
+                event = "license.none_to_remove",
                 actor,
                 address,
                 request_id,
@@ -331,7 +331,7 @@ impl Held {
         let claims = license.claims();
         if let Err(reason) = license::plausible(claims, self.now()) {
             tracing::warn!(
-                event = "license.time-implausible",
+                event = "license.time_implausible",
                 license.id = claims.lid,
                 license.jti = claims.jti.as_deref().unwrap_or_default(),
                 %reason,

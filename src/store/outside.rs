@@ -179,7 +179,7 @@ impl Held {
             Err(rejection) if rejection.is_about_keys() => self.file.unproven = Some(token),
             Err(rejection) => {
                 tracing::warn!(
-                    event = "license.file-refused",
+                    event = "license_file.not_used",
                     reason = %rejection,
                     "the token of license.file verifies with the keys there are now and is not accepted; the former one, if any, stays"
                 );

@@ -130,7 +130,8 @@ impl Hints {
     pub(in crate::store) async fn listen(mut self, changed: impl Fn()) {
         let (mut hearing, mut is_logged) = (Hearing::Nothing, false);
         let mut connection = 0;
-        let mut poll = Instant::now() + POLL;
+        // A gate that starts while the database is away looks for it soon.
+        let mut poll = Instant::now() + RECONNECT;
         let mut next_echo = Instant::now();
         let mut echo: Option<Echo> = None;
         loop {

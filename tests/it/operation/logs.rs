@@ -137,6 +137,21 @@ fn every_warning_and_error_of_the_source_has_an_event() {
     assert!(faults.is_empty(), "without an event as their first field:\n{}", faults.join("\n"));
 }
 
+#[test]
+fn events_are_named_by_one_pattern() {
+    let is_word = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = fs::read_to_string(&file).expect("a file");
+        for name in text.split("event = \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let named =
+                name.split_once('.').is_some_and(|(area, what)| is_word(area) && is_word(what));
+            assert!(named, "{}: {name}", file.display());
+        }
+    }
+}
+
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("one").path());
     let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
