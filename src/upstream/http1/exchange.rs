@@ -25,6 +25,7 @@ pub(in crate::upstream) struct Exchange<B> {
     /// The protocol that was asked for.
     upgrade: Option<HeaderValue>,
     lines_without: Option<&'static str>,
+    scanned: head::Scanned,
     /// Whether a byte of an answer has come.
     answered: bool,
     /// Why the request could not be written; the answer may say more.
@@ -46,6 +47,7 @@ impl<B: Upload> Exchange<B> {
             method: head.method.clone(),
             upgrade: head.upgrade.cloned(),
             lines_without: head.lines_without,
+            scanned: head::Scanned::default(),
             answered: false,
             broken: None,
         }
@@ -106,9 +108,12 @@ impl<B: Upload> Exchange<B> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Error>> {
         loop {
-            while let Some(head) =
-                head::parse(&mut self.connection.input, &self.method, self.lines_without)?
-            {
+            while let Some(head) = head::parse(
+                &mut self.connection.input,
+                &mut self.scanned,
+                &self.method,
+                self.lines_without,
+            )? {
                 match head.status {
                     StatusCode::SWITCHING_PROTOCOLS if self.is_wanted(&head) => {
                         return Poll::Ready(Ok(head));
