@@ -45,7 +45,7 @@ fn everything_moves_that_can() {
         None => 0..variable("SEEDS").unwrap_or(SEEDS),
     };
     let failures = |seeds: &mut dyn Iterator<Item = u64>| -> Vec<String> {
-        seeds.filter_map(|seed| failure(seed)).take(5).collect()
+        seeds.filter_map(failure).take(5).collect()
     };
     let failed = std::thread::scope(|scope| {
         let halves = [0, 1].map(|half| {

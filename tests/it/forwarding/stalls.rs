@@ -12,7 +12,7 @@ use crate::support::wire::Wire;
 
 /// A write that makes no progress for so long is taken to be held up.
 const STALL: Duration = Duration::from_millis(300);
-const PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
+static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
 /// More than the sockets on the way hold.
 const MUCH: usize = 64 << 20;
 
