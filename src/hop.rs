@@ -5,15 +5,16 @@
 //! credentials or forwarding fields removed by naming them (CVE-2021-33197 and its kin).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use http::HeaderMap;
 use http::header::{CONNECTION, HeaderName};
 
 /// What the `Connection` lines of one message say.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Nominated<'a> {
-    /// The message's fields, when those lines name any of them.
-    named_in: Option<&'a HeaderMap>,
+#[derive(Clone, Debug, Default)]
+pub struct Nominated {
+    /// The fields that they name, in lower case, once each: a message may have many fields and name many.
+    named: BTreeSet<Vec<u8>>,
     /// `close` is there.
     pub close: bool,
     /// `keep-alive` is there.
@@ -22,13 +23,13 @@ pub struct Nominated<'a> {
     pub upgrade: bool,
 }
 
-impl<'a> Nominated<'a> {
+impl Nominated {
     /// Reads *all* `Connection` lines.
-    pub fn of(headers: &'a HeaderMap) -> Self {
+    pub fn of(headers: &HeaderMap) -> Self {
         let mut said = Self::default();
         for line in headers.get_all(CONNECTION) {
             if said.note(line.as_bytes()) {
-                said.named_in = Some(headers);
+                said.named.extend(list(line.as_bytes()).map(<[u8]>::to_ascii_lowercase));
             }
         }
         said
@@ -50,16 +51,10 @@ impl<'a> Nominated<'a> {
 
     /// Whether they take `name` out.
     pub fn contains(&self, name: &HeaderName) -> bool {
-        self.named_in.is_some_and(|headers| {
-            let name = name.as_str();
-            options(headers).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
-                && !is_protected(name)
-        })
+        !self.named.is_empty()
+            && self.named.contains(name.as_str().as_bytes())
+            && !is_protected(name.as_str())
     }
-}
-
-fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    headers.get_all(CONNECTION).into_iter().flat_map(|line| list(line.as_bytes()))
 }
 
 /// The members of a comma-separated list, trimmed.
@@ -238,6 +233,12 @@ mod tests {
             assert!(nominated.contains(&HeaderName::from_static(name)), "{name}");
         }
         assert!(nominated.close && !nominated.upgrade);
+    }
+
+    #[test]
+    fn a_name_is_kept_once_however_often_it_is_listed() {
+        let map = headers(&["x-one, X-One, x-two", &"x-ONE,".repeat(40_000)]);
+        assert_eq!(Nominated::of(&map).named.len(), 2);
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use http::Method;
 
-use crate::path::{self, Malformed};
+use crate::path::{self, Malformed, Prefix};
 
-const PREFIX: &[u8] = b"/api/licensing";
+const PREFIX: &str = "/api/licensing";
 
 /// What answers a path that is the gate's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +52,16 @@ pub enum Endpoint {
 #[derive(Clone, Debug)]
 pub struct Router {
     base: String,
+    /// At the root, and under the base path.
+    prefixes: [Prefix; 2],
 }
 
 impl Router {
     /// `base` is the root URL's path without its trailing slash: empty, or `/grafana`.
     pub fn new(base: &str) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned() }
+        let base = base.trim_end_matches('/').to_owned();
+        let prefixes = [Prefix::new(PREFIX), Prefix::new(&format!("{base}{PREFIX}"))];
+        Self { base, prefixes }
     }
 
     /// The base path, without a trailing slash.
@@ -71,34 +75,20 @@ impl Router {
     /// [`Malformed`], when the path must not reach anybody.
     pub fn endpoint(&self, method: &Method, path: &str) -> Result<Option<Endpoint>, Malformed> {
         let readings = path::readings(path)?;
-        if !readings.any(|copy| self.owns(copy)) {
+        if !readings.any_below(&self.prefixes) {
             return Ok(None);
         }
         let exact = if readings.is_plain() { self.exact(path) } else { None };
         Ok(Some(exact.map_or(Endpoint::Misspelled, |rest| route(method, rest))))
     }
 
-    fn owns(&self, copy: &[u8]) -> bool {
-        let below = |path: &[u8]| {
-            strip_prefix(path, PREFIX).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-        };
-        below(copy) || strip_prefix(copy, self.base.as_bytes()).is_some_and(below)
-    }
-
     /// What follows an exactly spelled `/api/licensing` in a path that is plain.
     fn exact<'a>(&self, path: &'a str) -> Option<&'a str> {
-        let prefix = "/api/licensing";
         let rest = path
-            .strip_prefix(prefix)
-            .or_else(|| path.strip_prefix(self.base.as_str())?.strip_prefix(prefix))?;
+            .strip_prefix(PREFIX)
+            .or_else(|| path.strip_prefix(self.base.as_str())?.strip_prefix(PREFIX))?;
         (!rest.bytes().any(|byte| byte.is_ascii_uppercase())).then_some(rest)
     }
-}
-
-/// `strip_prefix` without regard to ASCII case.
-fn strip_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
-    let (head, rest) = path.split_at_checked(prefix.len())?;
-    head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 fn route(method: &Method, rest: &str) -> Endpoint {
@@ -211,6 +201,7 @@ mod tests {
             "/GRAFANA/api/licensing/token",
             "/grafana/%61pi/licensing/token",
             "/grafana/../api/licensing/token",
+            "/%3b%5cx/api/licensing/token",
         ];
         for path in spellings {
             assert_eq!(of("/grafana", path), Ok(Some(Misspelled)), "{path}");

@@ -25,6 +25,7 @@ pub(in crate::upstream) struct Exchange<B> {
     /// The protocol that was asked for.
     upgrade: Option<HeaderValue>,
     lines_without: Option<&'static str>,
+    scanned: head::Scanned,
     /// Whether a byte of an answer has come.
     answered: bool,
     /// Bytes of interim answers so far.
@@ -48,6 +49,7 @@ impl<B: Upload> Exchange<B> {
             method: head.method.clone(),
             upgrade: head.upgrade.cloned(),
             lines_without: head.lines_without,
+            scanned: head::Scanned::default(),
             answered: false,
             interim_bytes: 0,
             broken: None,
@@ -137,7 +139,7 @@ impl<B: Upload> Exchange<B> {
     fn parse(&mut self) -> Result<Option<AnswerHead>, Error> {
         let input = &mut self.connection.input;
         let unread = input.len();
-        let parsed = head::parse(input, &self.method, self.lines_without)?;
+        let parsed = head::parse(input, &mut self.scanned, &self.method, self.lines_without)?;
         if parsed.as_ref().is_some_and(|head| head.status.is_informational()) {
             self.interim_bytes += unread - input.len();
             if self.interim_bytes > head::MAX_HEAD_BYTES {

@@ -71,10 +71,11 @@ pub(in crate::upstream) struct AnswerHead {
 /// where they can be, but for the one of that name.
 pub(super) fn parse(
     input: &mut BytesMut,
+    scanned: &mut Scanned,
     method: &Method,
     lines_without: Option<&str>,
 ) -> Result<Option<AnswerHead>, Error> {
-    let Some((end, is_strict)) = end_of_head(input) else {
+    let Some((end, is_strict)) = scanned.end_of_head(input) else {
         if input.len() > MAX_HEAD_BYTES {
             return Err(Error::Nonsense("its head is too large"));
         }
@@ -115,17 +116,41 @@ fn reason_of(head: &[u8]) -> &[u8] {
     line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default()
 }
 
-/// Where the empty line ends, if it has come; and whether all lines end in CRLF.
-fn end_of_head(input: &[u8]) -> Option<(usize, bool)> {
-    let mut is_strict = true;
-    memchr_iter(b'\n', input).find_map(|line_feed| {
-        is_strict &= line_feed > 0 && input[line_feed - 1] == b'\r';
-        match &input[line_feed + 1..] {
-            [b'\r', b'\n', ..] => Some((line_feed + 3, is_strict)),
-            [b'\n', ..] => Some((line_feed + 2, false)),
-            _ => None,
+/// How much of a head has been looked at, so that one that comes in many pieces is looked at once.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    bytes: usize,
+    /// Every line so far ends in CRLF.
+    is_strict: bool,
+}
+
+impl Default for Scanned {
+    fn default() -> Self {
+        Self { bytes: 0, is_strict: true }
+    }
+}
+
+impl Scanned {
+    /// Where the empty line ends, if it has come; and whether all lines end in CRLF.
+    fn end_of_head(&mut self, input: &[u8]) -> Option<(usize, bool)> {
+        let from = self.bytes;
+        self.bytes = input.len();
+        for line_feed in memchr_iter(b'\n', &input[from..]).map(|at| from + at) {
+            self.is_strict &= line_feed > 0 && input[line_feed - 1] == b'\r';
+            let end = match &input[line_feed + 1..] {
+                [b'\r', b'\n', ..] => (line_feed + 3, self.is_strict),
+                [b'\n', ..] => (line_feed + 2, false),
+                [] | [b'\r'] => {
+                    self.bytes = line_feed;
+                    continue;
+                }
+                _ => continue,
+            };
+            *self = Self::default();
+            return Some(end);
         }
-    })
+        None
+    }
 }
 
 fn nonsense(error: httparse::Error) -> Error {
@@ -149,7 +174,7 @@ struct Collected {
     headers: HeaderMap,
     lines: Option<Lines>,
     /// What the `Connection` lines say, and those of them that name fields; apart from the others, for they never go on.
-    said: Nominated<'static>,
+    said: Nominated,
     naming: HeaderMap,
     /// The first `Upgrade` line.
     protocol: Option<HeaderValue>,
@@ -277,7 +302,7 @@ fn value(head: &Bytes, field: &httparse::Header<'_>) -> Result<HeaderValue, Erro
 }
 
 /// `headers` without those that `nominated` names, in the order in which they came.
-fn without(headers: HeaderMap, nominated: &Nominated<'_>) -> HeaderMap {
+fn without(headers: HeaderMap, nominated: &Nominated) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len() + 1);
     for (name, value) in &headers {
         if !nominated.contains(name) {
@@ -285,4 +310,34 @@ fn without(headers: HeaderMap, nominated: &Nominated<'_>) -> HeaderMap {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_in_pieces_is_looked_at_once() {
+        let table = [
+            (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"[..], Some((25, true))),
+            (b"HTTP/1.1 200 OK\nA: b\r\n\r\nbody", Some((24, false))),
+            (b"HTTP/1.1 200 OK\r\nA: b\n\nbody", Some((23, false))),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n\nbody", Some((24, false))),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n\rbody\r\n", None),
+        ];
+        for (bytes, end) in table {
+            assert_eq!(Scanned::default().end_of_head(bytes), end);
+            let mut scanned = Scanned::default();
+            let mut found = None;
+            for length in 1..=bytes.len() {
+                // Behind the last line feed, at the latest.
+                assert!(length <= 3 || scanned.bytes + 3 >= length, "{length} {scanned:?}");
+                found = scanned.end_of_head(&bytes[..length]);
+                if found.is_some() {
+                    break;
+                }
+            }
+            assert_eq!(found, end, "{}", bytes.escape_ascii());
+        }
+    }
 }
