@@ -156,6 +156,17 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     }
 }
 
+/// Whether nothing more is to be read after a write that failed so. After a reset the system still has what arrived before it,
+/// and reports both when the socket is read.
+fn is_final(kind: io::ErrorKind) -> bool {
+    !matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+    )
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -163,18 +174,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self.0.borrow_mut();
-        if wire.dry {
-            return wire.failed.map_or(Poll::Pending, |kind| Poll::Ready(Err(kind.into())));
+        if wire.dry && !wire.failed.is_some_and(is_final) {
+            return Poll::Pending;
         }
         let start = buf.filled().len();
         if wire.early.is_empty() {
             let read = Pin::new(&mut wire.stream).poll_read(cx, buf);
             wire.dry = read.is_pending();
-            if let Some(kind) = wire.failed
-                && (buf.filled().len() == start || !matches!(read, Poll::Ready(Ok(()))))
-            {
-                // All that had arrived before was read.
-                return Poll::Ready(Err(kind.into()));
+            if let Some(kind) = wire.failed {
+                let has_read = buf.filled().len() > start;
+                match read {
+                    Poll::Ready(Ok(())) if has_read => {}
+                    Poll::Pending if !is_final(kind) => return Poll::Pending,
+                    // All that had arrived before was read.
+                    _ => return Poll::Ready(Err(kind.into())),
+                }
             }
             ready!(read)?;
         } else {
