@@ -476,3 +476,40 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_unix_socket_that_was_closed_in_order_has_not_hung_up() {
+        let (own, mut peer) = UnixStream::pair().expect("a pair");
+        peer.write_all(b"the last bytes").await.expect("room");
+        drop(peer);
+        while !own.ready(Interest::WRITABLE).await.expect("a socket").is_write_closed() {
+            tokio::task::yield_now().await;
+        }
+        let mut socket = Socket::new(own, &Sweep::new(), Duration::ZERO);
+        assert!(!socket.has_hung_up());
+        let mut read = String::new();
+        socket.read_to_string(&mut read).await.expect("an end");
+        assert_eq!(read, "the last bytes");
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_known_without_reading() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let (own, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (own, peer) = (own.expect("connected"), accepted.expect("accepted").0);
+        peer.set_zero_linger().expect("a socket");
+        let socket = Socket::new(own, &Sweep::new(), Duration::ZERO);
+        assert!(!socket.has_hung_up());
+        drop(peer);
+        while !socket.has_hung_up() {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -243,3 +243,62 @@ fn an_upload_goes_on_behind_a_whole_early_response() {
     call.serve("next");
     assert_eq!(client.whole().text(), "next");
 }
+
+/// A dashboard of HTTP/2 that says `answer` to a request whose body is under way; what a client of HTTP/1.1 gets until its
+/// connection ends.
+fn broken_answer(answer: impl FnOnce(&mut Conn, u32) + Send + 'static) -> String {
+    let (origin, gate) = stage_h2();
+    let mut client = Wire::connect(gate.address);
+    client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 100000\r\n\r\nsome");
+    let dashboard = thread::spawn(move || {
+        let mut dashboard = accept(&origin);
+        let (stream, ..) = dashboard.head();
+        answer(&mut dashboard, stream);
+    });
+    let got = client.end().unwrap_or_default();
+    dashboard.join().expect("the dashboard");
+    String::from_utf8_lossy(&got).into_owned()
+}
+
+#[test]
+fn a_response_that_is_shorter_than_its_length_is_never_whole() {
+    let got = broken_answer(|dashboard, stream| {
+        dashboard.headers(stream, &[(":status", "200"), ("content-length", "1000")], false);
+        // The gate may object before all of it is sent.
+        let _ = dashboard.try_data(stream, &[b'y'; 500], true);
+        dashboard.ends();
+    });
+    let body = got.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
+    assert!(got.starts_with("HTTP/1.1 502") || body < 1000, "{got}");
+    assert!(got.matches("HTTP/1.1").count() <= 1, "something follows it: {got}");
+}
+
+#[test]
+fn a_response_whose_last_frame_breaks_off_is_never_whole() {
+    let got = broken_answer(|dashboard, stream| {
+        dashboard.headers(stream, &[(":status", "200")], false);
+        // DATA with END_STREAM of 1,000 bytes, of which 400 are sent.
+        let head = [&[0, 3, 0xe8, 0, 1][..], &stream.to_be_bytes()].concat();
+        dashboard.raw(&[&head[..], &[b'y'; 400]].concat());
+        dashboard.end_writing();
+        dashboard.ends();
+    });
+    assert!(!got.ends_with("0\r\n\r\n"), "{got}");
+}
+
+#[test]
+fn an_early_response_of_a_dashboard_that_takes_no_more_lets_the_connection_go_on() {
+    let (origin, gate) = stage_h2();
+    let mut client = Conn::connect(gate.address);
+    let asked = client.ask(&request("POST", "/"), false);
+    let mut dashboard = accept(&origin);
+    let (stream, ..) = dashboard.head();
+    dashboard.generous = false;
+    // More than the dashboard's window takes, which it never opens.
+    for _ in 0..10 {
+        client.data(asked, &[b'x'; 16_000], false);
+    }
+    dashboard.headers(stream, &[(":status", "413")], true);
+    assert_eq!(client.whole().status(), 413);
+    assert_eq!(client.is_reset(asked), NO_ERROR, "the rest is not waited for without end");
+}
