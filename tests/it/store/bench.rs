@@ -46,7 +46,8 @@ impl<'a> Bench<'a> {
     ) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         let config = Config { history, audit_max_bytes, ..Config::file(home.path()) };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let (world, states) = (World::new(history), HashMap::new());
         let mut bench =
             Self { home, config, clock, runtime, store: None, life: 0, world, readers, states };
