@@ -187,9 +187,9 @@ fn protocol(version: Version) -> &'static str {
 }
 
 fn millis(duration: Duration) -> f64 {
-    // Whole microseconds are exact in a double for centuries.
-    Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)).as_secs_f64()
-        * 1e3
+    // Whole microseconds, of which a double shows no more digits than there are.
+    let micros = u32::try_from(duration.as_micros());
+    micros.map_or_else(|_| duration.as_secs_f64().round() * 1e3, |micros| f64::from(micros) / 1e3)
 }
 
 /// The same on one readable line; what a client chose is quoted and escaped.

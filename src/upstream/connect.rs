@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Config, Error, Origin, Stream, Tls, TlsFault};
 use crate::dial::dial;
@@ -34,11 +34,13 @@ pub(super) async fn connect(
     sweep: &Sweep,
 ) -> Result<(Stream, Protocol), Error> {
     let (origin, limit) = (&config.origin, config.connect_timeout);
+    let began = Instant::now();
     // While this waits, the workers close their idle connections.
     let place = timeout(limit, config.places.take()).await.ok().flatten().ok_or(Error::Full)?;
     let late = || Error::ConnectTimeout { origin: origin.to_string() };
     let socket = |kind| Socket::new(kind, sweep, config.send_timeout).in_place(place);
-    let connected = timeout(limit, secured(origin, tls, wanted, socket)).await;
+    let left = limit.saturating_sub(began.elapsed());
+    let connected = timeout(left, secured(origin, tls, wanted, socket)).await;
     connected.unwrap_or_else(|_| Err(late()))
 }
 
