@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::stage_with;
+use super::tunnels::tunnel;
 use crate::support::gate::Gate;
 use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, request};
 use crate::support::origin::{Call, Origin};
@@ -50,21 +51,6 @@ fn stuck_upload(origin: &Origin, gate: &Gate, framing: &str) -> (Wire, Call) {
 
 const LENGTH: &str = "Content-Length: 1000000000";
 const CHUNKED: &str = "Transfer-Encoding: chunked";
-
-const ASK: &str = "GET /live HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n";
-const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                      Sec-WebSocket-Accept: a\r\n\r\n";
-
-fn tunnel(origin: &Origin, gate: &Gate) -> (Wire, Call) {
-    let mut client = Wire::connect(gate.address);
-    client.send(ASK);
-    let mut call = origin.accept();
-    call.head();
-    call.send(ACCEPT);
-    assert_eq!(client.head().status(), 101);
-    (client, call)
-}
 
 #[test]
 fn a_dashboard_that_takes_nothing_is_504() {

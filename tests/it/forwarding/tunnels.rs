@@ -10,7 +10,8 @@ const ASK: &str = "GET /live HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgra
 const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                       Sec-WebSocket-Accept: a\r\n\r\n";
 
-fn tunnel(origin: &Origin, gate: &Gate) -> (Wire, Call) {
+/// A tunnel that stands: both ends of it.
+pub(super) fn tunnel(origin: &Origin, gate: &Gate) -> (Wire, Call) {
     let mut client = Wire::connect(gate.address);
     client.send(ASK);
     let mut call = origin.accept();
