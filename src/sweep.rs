@@ -179,6 +179,29 @@ mod tests {
         poll_fn(|cx| if deadline.has_passed(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
+    #[derive(Default)]
+    struct Count(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_nobody_arms_again_wakes_once() {
+        let (sweep, count) = (Sweep::new(), std::sync::Arc::<Count>::default());
+        let deadline = sweep.deadline();
+        let waker = Waker::from(count.clone());
+        let wakes = || count.0.load(std::sync::atomic::Ordering::Relaxed);
+        for wakes_so_far in 0..2 {
+            deadline.set(TICK);
+            assert!(!deadline.has_passed(&Context::from_waker(&waker)));
+            drop(tokio::time::timeout(TICK * 20, sweep.run()).await);
+            assert_eq!(wakes(), wakes_so_far + 1);
+        }
+    }
+
     #[tokio::test]
     async fn a_deadline_wakes_its_task_and_a_cleared_one_does_not() {
         let sweep = Sweep::new();

@@ -179,7 +179,7 @@ impl Auth {
         }
     }
 
-    /// Asks whoever knows, holding one of the failures the address has left until it proves to be none. A refused session
+    /// Asks the dashboard, or the local users. One of the failures that the address has left is held meanwhile. A refused session
     /// is not counted: it has expired, or needs rotation.
     async fn ask<D: Dashboard>(
         &self,

@@ -350,15 +350,15 @@ mod tests {
             (vec![0xff, 0xfe, b'-', 0], Certificate, "UTF-16", "UTF-8"),
         ];
         for (content, wanted, what, remedy) in table {
-            let said = instead(&content, wanted).expect("something else");
+            let message = instead(&content, wanted).expect("something else");
             let marked = ["\u{feff}".as_bytes(), &content].concat();
             assert!(
                 std::str::from_utf8(&content).is_err()
-                    || instead(&marked, wanted) == Some(said.clone())
+                    || instead(&marked, wanted) == Some(message.clone())
             );
-            let (before, after) = said.split_at(said.find(": ").expect("a remedy") + 1);
-            assert!(before.starts_with("holds no ") && before.contains(what), "{what}: {said}");
-            assert!(after.contains(remedy), "{remedy}: {said}");
+            let (before, after) = message.split_at(message.find(": ").expect("a remedy") + 1);
+            assert!(before.starts_with("holds no ") && before.contains(what), "{what}: {message}");
+            assert!(after.contains(remedy), "{remedy}: {message}");
         }
     }
 
@@ -419,8 +419,8 @@ mod tests {
             (&older, Wanted::SigningKey, "not PKCS#8"),
         ];
         for (content, wanted, expected) in cases {
-            let said = instead(content, wanted).expect("something else");
-            assert!(said.contains(expected), "{expected}: {said}");
+            let message = instead(content, wanted).expect("something else");
+            assert!(message.contains(expected), "{expected}: {message}");
         }
     }
 

@@ -30,7 +30,7 @@ pub struct AnswerBody<B> {
     client: Client,
     /// When the dashboard is looked at for a reset next. Made when nothing is read from it.
     watch: Option<Deadline>,
-    /// Why the body breaks off, told at the next look: what came before it must be out by then.
+    /// Why the body breaks off. The next poll returns it, so that what came before it is sent first.
     failed: Option<Error>,
 }
 

@@ -23,7 +23,7 @@ pub struct AnswerBody<B> {
     /// What is still to come, when the head said how much.
     left: Option<u64>,
     ended: bool,
-    /// Why the body breaks off, told at the next look: what came before it must be out by then.
+    /// Why the body breaks off. The next poll returns it, so that what came before it is sent first.
     failed: Option<Error>,
     place: Place,
 }
