@@ -19,7 +19,7 @@
 //! 3  gate  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream  problem
-//! 0  body  certificate  clock  codec  dial  hex  hop  http2  path  random  shutdown  socket  sweep  telemetry  text
+//! 0  body  certificate  clock  codec  dial  fields  hex  http2  path  random  shutdown  socket  sweep  telemetry  text
 //! ```
 
 // A request's way.
@@ -50,8 +50,8 @@ pub mod certificate;
 pub mod clock;
 pub mod codec;
 pub mod dial;
+pub mod fields;
 pub mod hex;
-pub mod hop;
 pub mod http2;
 pub mod path;
 pub mod problem;

@@ -22,15 +22,13 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use ipnet::IpNet;
 
 use crate::api::endpoint::{Endpoint, Router};
-use crate::api::{self, Api, Caller};
+use crate::api::{Api, Caller};
 use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender, Written};
 use crate::gate::Gate;
 use crate::problem::{self, Problem};
-use crate::proxy::{
-    ForwardError, Forwarded, ForwardedBody, PROXY_STATUS, Proxy, RequestId, RequestIds,
-};
+use crate::proxy::{ForwardError, ForwardedBody, PROXY_STATUS, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Handler, WorkerMetrics};
@@ -137,7 +135,7 @@ impl Stages {
                 (self.forwarded(forwarded, &parts, id, observed), Handler::Proxy)
             }
             Ok(Some(endpoint)) => {
-                let request = with_api_fields(parts, body);
+                let request = Request::from_parts(parts, body);
                 // Boxed: it is large and rare, and every request would carry the room for it.
                 let mut response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
                 id.put_on(&mut response);
@@ -182,22 +180,16 @@ impl Stages {
 
     fn forwarded(
         &self,
-        outcome: Result<Forwarded, ForwardError>,
+        outcome: Result<Answer, ForwardError>,
         asked: &Parts,
         id: RequestId,
         observed: &mut Observation,
     ) -> Answer {
         match outcome {
-            Ok(Forwarded { mut response, lines: None }) => {
+            Ok(mut response) => {
                 self.failures.dashboard.works(());
                 observed.upstream_answered();
                 id.put_on(&mut response);
-                response
-            }
-            Ok(Forwarded { response, lines: Some(lines) }) => {
-                self.failures.dashboard.works(());
-                observed.upstream_answered();
-                observed.pass(lines, id);
                 response
             }
             Err(error) => {
@@ -273,22 +265,6 @@ fn not_tunnelled(
         Some(_) if body.handover().is_some() => Err(Refused::NoTunnel.into()),
         endpoint => Ok(endpoint),
     }
-}
-
-/// Adds the fields that only the API reads. Over HTTP/1.1 they are among the request's lines.
-#[cold]
-fn with_api_fields(mut head: Parts, mut body: RequestBody) -> Request<RequestBody> {
-    if let Some(lines) = body.take_lines() {
-        for (name, value) in lines.fields() {
-            let known = api::FIELDS
-                .iter()
-                .find(|known| name.eq_ignore_ascii_case(known.as_str().as_bytes()));
-            if let (Some(known), Ok(value)) = (known, HeaderValue::from_bytes(value)) {
-                head.headers.append(known, value);
-            }
-        }
-    }
-    Request::from_parts(head, body)
 }
 
 /// A `HEAD` tells the length of the body it does not have (RFC 9110 section 9.3.2).

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, Request, Response};
 
 pub use crate::auth::Caller;
 use crate::auth::{Action, Auth, Dashboard, SignedIn};
@@ -32,10 +32,6 @@ use crate::store::{By, Reader, Writer};
 use crate::telemetry::metrics::Metrics;
 use endpoint::Endpoint;
 pub use wire::{RequestBody, render};
-
-/// Fields that only the API reads, beside those that every request needs ([`Passage`](crate::hop::Passage)).
-pub static FIELDS: [HeaderName; 2] =
-    [HeaderName::from_static("sec-fetch-mode"), HeaderName::from_static("x-requested-with")];
 
 /// The licensing API. Shared by all workers.
 #[derive(Debug)]
@@ -179,9 +175,8 @@ impl Api {
 
 /// Whether a script of a page sent the request.
 fn is_script(headers: &HeaderMap) -> bool {
-    let [fetch_mode, requested_with] = &FIELDS;
-    headers.contains_key(requested_with)
-        || headers.get(fetch_mode).is_some_and(|mode| mode != "navigate")
+    headers.contains_key("x-requested-with")
+        || headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use tokio::io::AsyncWrite;
 
 use super::head::write_field;
 use super::output::Output;
-use crate::hop;
 
 /// A piece up to this size is copied behind what is staged rather than written from where it is: one plain write costs the
 /// system less than a vectored one.
@@ -223,12 +222,9 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
     }
 }
 
-/// Trailers that would frame, forward or authenticate are left out (RFC 9110 section 6.5.1).
 fn write_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
     for (name, value) in trailers {
-        if !hop::is_forbidden_trailer(name) {
-            write_field(out, name.as_str().as_bytes(), value.as_bytes());
-        }
+        write_field(out, name.as_str().as_bytes(), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }

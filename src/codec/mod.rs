@@ -8,13 +8,13 @@ mod decoder;
 mod encoder;
 mod head;
 mod input;
-mod lines;
 mod output;
+mod spelling;
 
 pub use chunk::size as chunk_size;
 pub use decoder::{BodyLength, Decoder, Fault, Step};
 pub use encoder::{Coding, Encoder, Failed};
 pub use head::{HeadFault, head_end, write_field, write_number};
 pub use input::Input;
-pub use lines::Lines;
 pub use output::Output;
+pub use spelling::{Names, Spelling, write_fields};

@@ -21,10 +21,10 @@ use std::future::Future;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::codec::{self, Lines};
+use crate::codec;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::{Empty, Full};
 use refuse::Refused;
 
@@ -40,16 +40,6 @@ pub use sender::{Sender, X_FORWARDED_FOR};
 
 /// The body of an answer.
 pub trait AnswerBody: http_body::Body {
-    /// Fields of the answer beside those of its head, as they came from where it came from; over HTTP/1.1 only.
-    fn lines(&self) -> Option<&Lines> {
-        None
-    }
-
-    /// The one field that is put beside those lines.
-    fn beside_lines(&self) -> Option<(&'static str, &HeaderValue)> {
-        None
-    }
-
     /// Moves the request's body on while the answer waits for the client, and after the answer has ended. Ready when no more
     /// of the request is wanted.
     ///
@@ -101,8 +91,7 @@ pub trait Service: 'static {
         None
     }
 
-    /// Answers one request of `peer`. Over HTTP/1.1 its headers may hold only those fields that the gate looks at
-    /// ([`Passage`](crate::hop::Passage)), while its body holds the lines of all that go on. Dropped unfinished when the client leaves.
+    /// Answers one request of `peer`. Dropped unfinished when the client leaves.
     fn call(
         &self,
         request: Request<RequestBody>,

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::http1::Wire;
 use super::http2::{Handover, Incoming};
 use super::peer::Peer;
-use crate::codec::{self, Lines};
+use crate::codec;
 use crate::sweep::Deadline;
 
 /// How long the rest of a request may stand still after its answer has ended, on its way from the client to the dashboard.
@@ -57,8 +57,6 @@ pub enum BodyError {
 #[derive(Debug)]
 pub struct RequestBody {
     source: Source,
-    /// Fields of the request that go on as they came.
-    lines: Option<Lines>,
     peer: Rc<Peer>,
     deadline: Option<Deadline>,
 }
@@ -75,22 +73,16 @@ enum Source {
 
 impl RequestBody {
     /// The body that `wire` is about to read; none without one.
-    pub(super) fn http1(wire: Option<Rc<Wire>>, lines: Option<Lines>, peer: Rc<Peer>) -> Self {
-        Self { source: wire.map_or(Source::Empty, Source::Http1), lines, peer, deadline: None }
-    }
-
-    /// The request's fields that go on as they came, once; with them its headers hold only what the gate looks at. None over
-    /// HTTP/2, and where what goes on has to be told field by field.
-    pub fn take_lines(&mut self) -> Option<Lines> {
-        self.lines.take()
+    pub(super) fn http1(wire: Option<Rc<Wire>>, peer: Rc<Peer>) -> Self {
+        Self { source: wire.map_or(Source::Empty, Source::Http1), peer, deadline: None }
     }
 
     pub(super) fn http2(incoming: Rc<Incoming>, peer: Rc<Peer>) -> Self {
-        Self { source: Source::Http2(incoming), lines: None, peer, deadline: None }
+        Self { source: Source::Http2(incoming), peer, deadline: None }
     }
 
     pub(super) fn tunnel(handover: Handover, peer: Rc<Peer>) -> Self {
-        Self { source: Source::Tunnel(handover), lines: None, peer, deadline: None }
+        Self { source: Source::Tunnel(handover), peer, deadline: None }
     }
 
     /// How to take the stream over, when the request asks for a WebSocket over HTTP/2 (RFC 8441).

@@ -6,7 +6,7 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::hop;
+use crate::fields;
 
 /// `X-Forwarded-For`, the de-facto field of proxies.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -44,7 +44,8 @@ pub(super) fn contains(trusted: &[IpNet], address: IpAddr) -> bool {
 
 /// The chain as the fields have it, client first; `None` for a hop that hides its address.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let list = |name| headers.get_all(name).into_iter().flat_map(|line| hop::list(line.as_bytes()));
+    let list =
+        |name| headers.get_all(name).into_iter().flat_map(|line| fields::list(line.as_bytes()));
     if headers.contains_key(&X_FORWARDED_FOR) {
         return list(X_FORWARDED_FOR).map(address).collect();
     }

@@ -1,10 +1,9 @@
 //! The fields of a forwarded request: what the client sent, less what must not cross, plus what tells where it came from.
 //!
-//! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order. What
-//! the gate does not look at goes up in its lines as it came ([`Lines`]), or, where what goes on has to be told field by
-//! field, behind `Host` with names in lower case. Left out are hop-by-hop fields (RFC 9110 section 7.6.1), `Expect` (answered here) and, from a peer that is
-//! not trusted, every forwarding field. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`, `X-Request-Id`
-//! and `Via`; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110 10.1.4).
+//! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order.
+//! [`fields`](crate::fields) says which of them go on. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`,
+//! `X-Request-Id` and `Via`; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110
+//! section 10.1.4).
 
 use std::io::Write;
 
@@ -16,16 +15,18 @@ use http::{HeaderMap, HeaderName, Version};
 use memchr::memrchr2;
 
 use super::RequestId;
-use crate::codec::Lines;
+use crate::codec::Names;
 use crate::downstream::{Peer, Sender, X_FORWARDED_FOR};
-use crate::hop::{self, Nominated};
-use crate::upstream::Fields;
+use crate::fields::{self, Nominated};
+use crate::upstream::{FieldWriter, Fields};
 
 /// `X-Request-Id`, on the request and on its answer.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static(X_REQUEST_ID_TEXT);
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The same as text.
-pub(super) const X_REQUEST_ID_TEXT: &str = "x-request-id";
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The fields of one request on its way to the dashboard.
 #[derive(Debug)]
@@ -42,14 +43,13 @@ pub(super) struct Outgoing<'a> {
     pub(super) upgrade: bool,
     /// The `Sec-WebSocket-Key` of a WebSocket that came over HTTP/2, where there is none.
     pub(super) key: Option<&'a str>,
-    /// What goes on as it came; without them, every field is looked at.
-    pub(super) lines: Option<Lines>,
     pub(super) marks: Marks,
 }
 
 /// Which of the fields are there that few requests have; one pass instead of a look-up each.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks {
+    pub(super) host: bool,
     pub(super) via: bool,
     pub(super) upgrade: bool,
     pub(super) te: bool,
@@ -60,6 +60,7 @@ impl Marks {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut marks = Self::default();
         for name in headers.keys() {
+            marks.host |= *name == HOST;
             marks.via |= *name == VIA;
             marks.upgrade |= *name == UPGRADE;
             marks.te |= *name == TE;
@@ -70,19 +71,13 @@ impl Marks {
 }
 
 impl Fields for Outgoing<'_> {
-    fn each(&self, write: &mut impl FnMut(&[u8], &[u8])) {
+    fn write(&self, out: &mut impl FieldWriter) {
         let host = self.host();
-        if !self.lines.as_ref().is_some_and(|lines| lines.has_host) {
-            write(b"host", host);
+        if !self.marks.host {
+            out.field(&HOST, host);
         }
-        if self.lines.is_none() {
-            self.kept(write);
-        }
-        self.added(host, write);
-    }
-
-    fn lines(&self) -> Option<&Lines> {
-        self.lines.as_ref()
+        self.copy(out);
+        self.added(host, out);
     }
 }
 
@@ -95,95 +90,70 @@ impl Outgoing<'_> {
         sent.or_else(authority).unwrap_or(self.root_host.as_bytes())
     }
 
-    fn kept(&self, write: &mut impl FnMut(&[u8], &[u8])) {
-        let headers = &self.request.headers;
+    fn copy(&self, out: &mut impl FieldWriter) {
+        let Parts { headers, version, extensions, .. } = self.request;
         let nominated =
             if self.marks.connection { Nominated::of(headers) } else { Nominated::default() };
         // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
-        let join_cookies = self.request.version == Version::HTTP_2;
+        let join_cookies = *version == Version::HTTP_2;
         let mut has_length = false;
-        for (name, value) in headers {
-            let split_cookie = join_cookies && name == COOKIE;
-            // Equal lengths were let in; one is enough (RFC 9110 section 8.6).
-            let repeated = name == CONTENT_LENGTH && std::mem::replace(&mut has_length, true);
-            if !repeated && !split_cookie && !self.is_dropped(name) && !nominated.contains(name) {
-                write(name.as_str().as_bytes(), value.as_bytes());
-            }
-        }
+        out.copy(headers, Names::of(*version, extensions), |name| {
+            let is_left_out = match *name {
+                COOKIE => join_cookies,
+                // Equal lengths were let in; one is enough (RFC 9110 section 8.6).
+                CONTENT_LENGTH => std::mem::replace(&mut has_length, true),
+                SEC_WEBSOCKET_KEY => self.key.is_some(),
+                _ => nominated.contains(name),
+            };
+            !is_left_out && fields::passes_request(name.as_str(), self.sender.trusted)
+        });
         if join_cookies && headers.contains_key(COOKIE) {
-            write(b"cookie", &joined(headers, &COOKIE, b"; "));
+            out.field(&COOKIE, &joined(headers, &COOKIE, b"; "));
         }
     }
 
-    fn is_dropped(&self, name: &HeaderName) -> bool {
-        let text = name.as_str();
-        // What browsers send most begins with none of these; a look at one letter spares a dozen comparisons.
-        let may_be = matches!(
-            text.as_bytes()[0],
-            b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b't'..=b'v' | b'x'
-        );
-        let is_dropped = may_be && self.ends(text);
-        is_dropped || (self.key.is_some() && name == SEC_WEBSOCKET_KEY)
-    }
-
-    /// Fields that end here, for what they are or for what they resemble.
-    fn ends(&self, name: &str) -> bool {
-        let name = hop::folded(name);
-        self.is_replaced(&name) || hop::is_hop_by_hop(&name)
-    }
-
-    /// Fields that the gate writes itself, answers itself, or does not believe.
-    fn is_replaced(&self, name: &str) -> bool {
-        match name {
-            "host" | "via" | "expect" | "http2-settings" | "forwarded" => true,
-            "x-real-ip" | "x-request-id" | "x-forwarded-for" | "x-forwarded-proto"
-            | "x-forwarded-host" | "x-forwarded-port" => true,
-            _ => !self.sender.trusted && name.starts_with("x-forwarded-"),
-        }
-    }
-
-    fn added(&self, host: &[u8], write: &mut impl FnMut(&[u8], &[u8])) {
+    fn added(&self, host: &[u8], out: &mut impl FieldWriter) {
         let headers = &self.request.headers;
         let peer = self.peer.address_text.as_bytes();
         let scheme = self.peer.scheme.as_str().as_bytes();
         if self.sender.trusted {
-            self.extended(host, write);
+            self.extended(host, out);
         } else {
-            write(b"x-forwarded-for", peer);
-            write(b"x-forwarded-proto", scheme);
-            write(b"x-forwarded-host", host);
-            write(b"x-forwarded-port", port(host, scheme));
-            write(b"x-real-ip", peer);
+            out.field(&X_FORWARDED_FOR, peer);
+            out.field(&X_FORWARDED_PROTO, scheme);
+            out.field(&X_FORWARDED_HOST, host);
+            out.field(&X_FORWARDED_PORT, port(host, scheme));
+            out.field(&X_REAL_IP, peer);
         }
-        write(b"x-request-id", self.id.as_str().as_bytes());
+        out.field(&X_REQUEST_ID, self.id.as_str().as_bytes());
         match self.marks.via {
-            false => write(b"via", self.via.as_bytes()),
-            true => write(b"via", &extended(headers, &VIA, self.via.as_bytes())),
+            false => out.field(&VIA, self.via.as_bytes()),
+            true => out.field(&VIA, &extended(headers, &VIA, self.via.as_bytes())),
         }
         if let Some(key) = self.key {
-            write(SEC_WEBSOCKET_KEY.as_str().as_bytes(), key.as_bytes());
+            out.field(&SEC_WEBSOCKET_KEY, key.as_bytes());
         }
         if self.marks.te && !self.upgrade && wants_trailers(headers) {
-            write(b"te", b"trailers");
-            write(b"connection", b"te");
+            out.field(&TE, b"trailers");
+            out.field(&CONNECTION, b"te");
         }
     }
 
     /// What a trusted proxy said is kept, and this hop added to it.
-    fn extended(&self, host: &[u8], write: &mut impl FnMut(&[u8], &[u8])) {
+    fn extended(&self, host: &[u8], out: &mut impl FieldWriter) {
         let headers = &self.request.headers;
         let scheme = self.peer.scheme.as_str().as_bytes();
         let peer = self.peer.address_text.as_bytes();
-        write(b"x-forwarded-for", &extended(headers, &X_FORWARDED_FOR, peer));
-        let said = |name: &'static str| headers.get(name).map(|value| value.as_bytes());
-        let (proto, outer) = (said("x-forwarded-proto"), said("x-forwarded-host"));
-        write(b"x-forwarded-proto", proto.unwrap_or(scheme));
-        write(b"x-forwarded-host", outer.unwrap_or(host));
+        out.field(&X_FORWARDED_FOR, &extended(headers, &X_FORWARDED_FOR, peer));
+        let said = |name: &HeaderName| headers.get(name).map(|value| value.as_bytes());
+        let (proto, outer) = (said(&X_FORWARDED_PROTO), said(&X_FORWARDED_HOST));
+        out.field(&X_FORWARDED_PROTO, proto.unwrap_or(scheme));
+        out.field(&X_FORWARDED_HOST, outer.unwrap_or(host));
         let derived = port(outer.unwrap_or(host), proto.unwrap_or(scheme));
-        write(b"x-forwarded-port", said("x-forwarded-port").unwrap_or(derived));
-        write(b"x-real-ip", self.sender.address.to_string().as_bytes());
+        out.field(&X_FORWARDED_PORT, said(&X_FORWARDED_PORT).unwrap_or(derived));
+        out.field(&X_REAL_IP, self.sender.address.to_string().as_bytes());
         if headers.contains_key(FORWARDED) {
-            write(b"forwarded", &extended(headers, &FORWARDED, &self.element(host, scheme)));
+            out.field(&FORWARDED, &extended(headers, &FORWARDED, &self.element(host, scheme)));
         }
     }
 
@@ -202,7 +172,7 @@ impl Outgoing<'_> {
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().flat_map(|line| hop::list(line.as_bytes())).any(|member| {
+    headers.get_all(TE).iter().flat_map(|line| fields::list(line.as_bytes())).any(|member| {
         let coding = member.split(|byte| *byte == b';').next().unwrap_or_default();
         coding.trim_ascii().eq_ignore_ascii_case(b"trailers")
     })

@@ -13,10 +13,9 @@ use std::rc::Rc;
 
 use http::header::VIA;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, Version};
+use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::Body;
-use crate::codec::Lines;
 use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
 use crate::gate::Permit;
 use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
@@ -29,15 +28,6 @@ pub use tunnel::Tunnels;
 
 /// A forwarded answer's body.
 pub type ForwardedBody = Box<AnswerBody<RequestBody>>;
-
-/// The dashboard's answer.
-#[derive(Debug)]
-pub struct Forwarded {
-    /// Its head and its body.
-    pub response: Response<Body<ForwardedBody>>,
-    /// Its fields as they came, but for `X-Request-Id`; then the response has none.
-    pub lines: Option<Lines>,
-}
 
 /// One worker's way to the dashboard.
 #[derive(Debug)]
@@ -66,11 +56,11 @@ impl Proxy {
         &self,
         _permit: Permit,
         parts: &Parts,
-        mut body: RequestBody,
+        body: RequestBody,
         peer: &Rc<Peer>,
         sender: Sender,
         id: &RequestId,
-    ) -> Result<Forwarded, ForwardError> {
+    ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
         let marks = Marks::of(&parts.headers);
         if marks.via && self.has_been_here(&parts.headers) {
             return Err(ForwardError::Loop);
@@ -90,15 +80,11 @@ impl Proxy {
             via: &self.via,
             upgrade: upgrade.is_some(),
             key: translated.as_ref().map(Translated::key),
-            lines: body.take_lines(),
             marks,
         };
         let target = target(parts);
-        let lines_without =
-            (parts.version != Version::HTTP_2).then_some(headers::X_REQUEST_ID_TEXT);
-        let head = Head { method: &parts.method, target: &target, fields, upgrade, lines_without };
-        let upstream::Answer { mut response, lines, upgraded } =
-            self.client.send(&head, body).await?;
+        let head = Head { method: &parts.method, target: &target, fields, upgrade };
+        let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
         let (tunnels, owner) = (self.tunnels.clone(), peer.clone());
         match (upgraded, translated) {
             (None, None) => {}
@@ -118,7 +104,7 @@ impl Proxy {
             }
             (None, Some(_)) => upgrade::decline(&response)?,
         }
-        Ok(Forwarded { response, lines })
+        Ok(response)
     }
 
     fn has_been_here(&self, headers: &HeaderMap) -> bool {

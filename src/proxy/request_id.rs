@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use http::{HeaderMap, HeaderValue, Response};
 
-use super::headers::{X_REQUEST_ID, X_REQUEST_ID_TEXT};
+use super::headers::X_REQUEST_ID;
 
 const LENGTH: usize = 32;
 
@@ -19,11 +19,6 @@ impl RequestId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
-    }
-
-    /// The id as a field.
-    pub fn field(&self) -> (&'static str, &HeaderValue) {
-        (X_REQUEST_ID_TEXT, &self.0)
     }
 
     /// Puts the id on an answer.

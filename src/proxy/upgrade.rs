@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body;
 
 use crate::downstream::Handover;
-use crate::hop::Nominated;
+use crate::fields::Nominated;
 use crate::upstream::Error;
 
 /// The protocol that is tunnelled.

@@ -7,12 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, Version};
+use http::{Method, Response, Version};
 use http_body::{Frame, SizeHint};
 
 use super::{Answer, Stages};
 use crate::body::Body;
-use crate::codec::Lines;
 use crate::downstream::{self, Sender};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{Flag, Record};
@@ -24,14 +23,12 @@ use crate::upstream;
 pub(super) struct Observation {
     pub(super) stages: Rc<Stages>,
     record: Option<Box<Record>>,
-    /// The answer's fields as they came, and its name beside them.
-    passed: Option<(Lines, RequestId)>,
 }
 
 impl Observation {
     pub(super) fn new(stages: Rc<Stages>) -> Self {
         stages.metrics.request_began();
-        Self { stages, record: None, passed: None }
+        Self { stages, record: None }
     }
 
     pub(super) fn asked(&mut self, head: &Parts, sender: Sender, id: &RequestId) {
@@ -55,10 +52,6 @@ impl Observation {
         let mut record = log.record(method, Version::HTTP_11, sender.address);
         record.request_id = id.as_str().to_owned();
         self.record = Some(Box::new(record));
-    }
-
-    pub(super) fn pass(&mut self, lines: Lines, id: RequestId) {
-        self.passed = Some((lines, id));
     }
 
     pub(super) fn upstream_answered(&mut self) {
@@ -101,14 +94,6 @@ pub struct Observed {
 }
 
 impl downstream::AnswerBody for Observed {
-    fn lines(&self) -> Option<&Lines> {
-        self.observation.passed.as_ref().map(|(lines, _)| lines)
-    }
-
-    fn beside_lines(&self) -> Option<(&'static str, &HeaderValue)> {
-        self.observation.passed.as_ref().map(|(_, id)| id.field())
-    }
-
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), upstream::Error>> {
         let Body::Stream(stream) = &mut self.body else { return Poll::Ready(Ok(())) };
         let polled = stream.poll_upload(cx);

@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 
-use crate::codec::{self, Lines};
+use crate::codec::{self, Names};
 use crate::sweep::{Deadline, Sweep};
 use connect::Protocol;
 use http1::{Connection, Exchange};
@@ -142,20 +142,29 @@ impl Error {
     }
 }
 
-/// The end-to-end fields of a request.
+/// The end-to-end fields of a request, which are filtered while they are written.
 pub trait Fields {
-    /// Passes each field on that is not among the lines. Names are in lower case.
-    fn each(&self, write: &mut impl FnMut(&[u8], &[u8]));
+    /// Passes each field on.
+    fn write(&self, out: &mut impl FieldWriter);
+}
 
-    /// Fields that go before those as they are.
-    fn lines(&self) -> Option<&Lines> {
-        None
-    }
+/// Writes a request's fields in the form of one protocol.
+pub trait FieldWriter {
+    /// Writes a field of the gate's own. `name` is in lower case.
+    fn field(&mut self, name: &HeaderName, value: &[u8]);
+
+    /// Writes those of `headers` that pass, their names spelled as `names` says.
+    fn copy(
+        &mut self,
+        headers: &HeaderMap,
+        names: Names<'_>,
+        passes: impl FnMut(&HeaderName) -> bool,
+    );
 }
 
 impl Fields for HeaderMap {
-    fn each(&self, write: &mut impl FnMut(&[u8], &[u8])) {
-        self.iter().for_each(|(name, value)| write(name.as_str().as_bytes(), value.as_bytes()));
+    fn write(&self, out: &mut impl FieldWriter) {
+        out.copy(self, Names::Lower, |_| true);
     }
 }
 
@@ -170,8 +179,6 @@ pub struct Head<'a, F> {
     pub fields: F,
     /// Asks for this protocol instead of HTTP.
     pub upgrade: Option<&'a HeaderValue>,
-    /// Whether the answer's fields may stay in their lines, all but the one of this name.
-    pub lines_without: Option<&'static str>,
 }
 
 /// What the dashboard answered.
@@ -179,8 +186,6 @@ pub struct Head<'a, F> {
 pub struct Answer<B> {
     /// Head and streaming body; end-to-end fields only.
     pub response: Response<crate::body::Body<Box<AnswerBody<B>>>>,
-    /// The fields as they came; then the response has none.
-    pub lines: Option<Lines>,
     /// The connection itself, after `101 Switching Protocols`.
     pub upgraded: Option<Upgraded>,
 }
@@ -366,13 +371,7 @@ impl Client {
     ) -> Result<Response<Bytes>, Error> {
         let (parts, ()) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let head = Head {
-            method: &parts.method,
-            target,
-            fields: parts.headers,
-            upgrade: None,
-            lines_without: None,
-        };
+        let head = Head { method: &parts.method, target, fields: parts.headers, upgrade: None };
         let (parts, mut body) = self.send(&head, Empty::new()).await?.response.into_parts();
         let mut collected = BytesMut::new();
         while let Some(frame) = body.frame().await {

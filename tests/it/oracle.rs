@@ -8,13 +8,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
-use license_gate::codec::Lines;
 use license_gate::sweep::Sweep;
 use license_gate::upstream::{Client, Config, Head, Origin};
 use proptest::collection::vec;
@@ -80,17 +79,7 @@ impl Script {
                     spawn_local(attend(socket, script.clone()));
                 }
             });
-            let (one_by_one, ours) =
-                (ours(address, self, false).await, ours(address, self, true).await);
-            assert_eq!(
-                one_by_one.is_ok(),
-                ours.is_ok(),
-                "{one_by_one:?} {ours:?}: {}",
-                self.shown()
-            );
-            if let (Ok(one_by_one), Ok(ours)) = (one_by_one, &ours) {
-                assert_eq!(one_by_one, *ours, "one by one, in lines: {}", self.shown());
-            }
+            let ours = ours(address, self).await;
             (ours, hypers(address, self).await)
         };
         let both = async { tokio::time::timeout(PATIENCE, LocalSet::new().run_until(both)).await };
@@ -162,23 +151,14 @@ async fn settle() {
     }
 }
 
-async fn ours(address: SocketAddr, script: &Script, in_lines: bool) -> Verdict {
+async fn ours(address: SocketAddr, script: &Script) -> Verdict {
     let origin = Origin::Http { host: address.ip().to_string(), port: address.port() };
     let config = Config { origin, retries: 0, ..Config::default() };
     let client = Client::new(config, None, Sweep::new());
     let ask = async |method: &Method, target: &str| {
         let fields = HeaderMap::from_iter([(http::header::HOST, "d".parse().expect("a value"))]);
-        // As lines and one by one, fields must be the same.
-        let lines_without = in_lines.then_some("x-none");
-        let head = Head { method, target, fields, upgrade: None, lines_without };
-        let answered = client.send(&head, Empty::<Bytes>::new()).await;
-        let mut answer = answered.map_err(|error| format!("{error:?}"))?;
-        for (name, value) in answer.lines.iter().flat_map(Lines::fields) {
-            let name = HeaderName::from_bytes(name).expect("a name");
-            let value = HeaderValue::from_bytes(value).expect("a value");
-            answer.response.headers_mut().append(name, value);
-        }
-        Ok::<_, String>(answer)
+        let head = Head { method, target, fields, upgrade: None };
+        client.send(&head, Empty::<Bytes>::new()).await.map_err(|error| format!("{error:?}"))
     };
     let mut read = collected(ask(&script.method, "/").await?.response).await?;
     if script.end == End::Open {

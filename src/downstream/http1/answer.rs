@@ -4,9 +4,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
-use crate::codec::{Coding, Lines, write_field, write_number};
+use crate::codec::{Coding, Names, write_field, write_fields, write_number};
 use crate::downstream::{AnswerBody, Written};
-use crate::hop;
+use crate::fields;
 
 /// What of its request decides about an answer.
 #[derive(Clone, Debug)]
@@ -68,28 +68,22 @@ pub(super) fn write<B: AnswerBody>(
     // RFC 9110 section 8.6: never a length where there cannot be a body.
     let may_have_length = !status.is_informational() && status != StatusCode::NO_CONTENT;
     let (mut has_length, mut has_date, mut keep_alive) = (false, false, asked.keep_alive);
-    if let Some(lines) = response.body().lines() {
-        has_length = lines.has_length && may_have_length;
-        has_date = lines.has_date;
-        write_lines(out, lines, may_have_length);
-        if let Some((name, value)) = response.body().beside_lines() {
-            write_field(out, name.as_bytes(), value.as_bytes());
+    let names = Names::of(response.version(), response.extensions());
+    write_fields(out, response.headers(), names, |name, value| match *name {
+        CONTENT_LENGTH => {
+            has_length = may_have_length;
+            may_have_length
         }
-    }
-    for (name, value) in response.headers() {
-        if *name == CONTENT_LENGTH {
-            has_length = true;
-            if !may_have_length {
-                continue;
-            }
-        } else if *name == CONNECTION && status != StatusCode::SWITCHING_PROTOCOLS {
+        CONNECTION if status != StatusCode::SWITCHING_PROTOCOLS => {
             keep_alive &= !closes(value);
-            continue;
-        } else if *name == DATE {
-            has_date = true;
+            false
         }
-        write_field(out, name.as_str().as_bytes(), value.as_bytes());
-    }
+        DATE => {
+            has_date = true;
+            true
+        }
+        _ => true,
+    });
     let coding = if bodiless {
         None
     } else if has_length {
@@ -127,18 +121,6 @@ fn write_persistence(out: &mut Vec<u8>, keep_alive: bool, version: Version) {
     }
 }
 
-fn write_lines(out: &mut Vec<u8>, lines: &Lines, may_have_length: bool) {
-    if may_have_length || !lines.has_length {
-        lines.runs().for_each(|run| out.extend_from_slice(run));
-        return;
-    }
-    for (name, value) in lines.fields() {
-        if !name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes()) {
-            write_field(out, name, value);
-        }
-    }
-}
-
 fn write_status<B>(out: &mut Vec<u8>, response: &Response<B>) {
     let status = response.status();
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -157,7 +139,7 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
 }
 
 fn closes(value: &HeaderValue) -> bool {
-    hop::list(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(b"close"))
+    fields::list(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(b"close"))
 }
 
 #[cfg(test)]
@@ -196,7 +178,7 @@ mod tests {
         {
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             let (head, plan) = written(&response, method, Version::HTTP_11);
-            assert_eq!(head.contains("content-length: 7"), has_length, "{status}");
+            assert_eq!(head.contains("Content-Length: 7"), has_length, "{status}");
             assert_eq!(plan.coding, None, "{status}");
         }
     }

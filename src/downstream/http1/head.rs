@@ -13,16 +13,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::{memchr, memchr_iter};
 
-use crate::codec::{self, BodyLength, Lines};
+use crate::codec::{self, BodyLength, Spelling};
 use crate::downstream::Limits;
 use crate::downstream::refuse::Refused;
-use crate::hop::{Nominated, Passage};
+use crate::fields::Nominated;
 
 /// So many fields are parsed without memory of their own.
 const USUAL_FIELDS: usize = 128;
-
-/// So many of a browser's fields the gate looks at.
-const USUALLY_READ: usize = 6;
 
 /// Most bytes of empty lines before a request: clients of long ago sent one behind a body (RFC 9112 section 2.2).
 const MAX_EMPTY_LINE_BYTES: usize = 64;
@@ -46,9 +43,6 @@ pub(super) struct Nature {
     pub(super) length: BodyLength,
     /// Whether the client wants to go on with the connection.
     pub(super) keep_alive: bool,
-    /// The fields that go on as they came. Without them the request's headers hold all there are; with them, those that the
-    /// gate looks at.
-    pub(super) lines: Option<Lines>,
     /// Whether the client waits for `100 Continue` before it sends its body (RFC 9110 section 10.1.1).
     pub(super) expects_continue: bool,
 }
@@ -124,12 +118,12 @@ pub(super) fn parse(head: &Bytes, limits: &Limits, request: &mut Parts) -> Resul
     request.method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
         .map_err(|_| Refused::Malformed("its method is not one"))?;
     set_target(request, head, parsed.path.unwrap_or_default())?;
-    let options_left = limits.max_headers;
-    let mut framing = Framing { http_1_0, options_left, ..Framing::default() };
-    let lines;
-    (request.headers, lines) = framing.fields(head, parsed.headers)?;
+    let mut framing = Framing { http_1_0, options_left: limits.max_headers, ..Framing::default() };
+    let is_grouped = framing.read(head, parsed.headers, &mut request.headers)?;
+    if let Some(spelling) = Spelling::of(head, parsed.headers, is_grouped) {
+        request.extensions.insert(spelling);
+    }
     Ok(Nature {
-        lines,
         length: framing.length()?,
         keep_alive: if http_1_0 { framing.keep_alive } else { true } && !framing.close,
         expects_continue: framing.expects_continue && !http_1_0,
@@ -193,64 +187,33 @@ struct Framing {
     chunked: bool,
     close: bool,
     keep_alive: bool,
-    /// `Connection` names fields that end here.
-    names_fields: bool,
     /// So many members its lines have, at most: each field is compared with each.
     options_left: usize,
     expects_continue: bool,
 }
 
 impl Framing {
-    fn fields(
+    /// Reads all fields into `headers`, where values share the head's bytes. Whether no name came back after another one.
+    fn read(
         &mut self,
         head: &Bytes,
-        parsed: &[httparse::Header<'_>],
-    ) -> Result<(HeaderMap, Option<Lines>), Refused> {
-        let mut lines = Lines::new(head.clone());
-        let mut headers = HeaderMap::with_capacity(USUALLY_READ.min(parsed.len()));
-        let mut pass = true;
-        for field in parsed {
-            let name = field.name.as_bytes();
-            let passage = Passage::of_request(name);
-            if passage != Passage::Unread {
-                let name = self.append(&mut headers, head, field)?;
-                lines.has_host |= name == HOST;
-                // A second equal length ends here (RFC 9110 section 8.6).
-                pass &= name != CONTENT_LENGTH || !std::mem::replace(&mut lines.has_length, true);
-            }
-            pass &= match passage {
-                Passage::Unread | Passage::Read => lines.keep(name),
-                Passage::Ends => true,
-                Passage::Doubtful => false,
-            };
-        }
-        if pass && !self.names_fields {
-            return Ok((headers, Some(lines)));
-        }
-        // Rare: what goes on can only be told field by field.
-        let mut headers = HeaderMap::with_capacity(parsed.len());
-        let mut anew =
-            Self { http_1_0: self.http_1_0, options_left: usize::MAX, ..Self::default() };
-        for field in parsed {
-            anew.append(&mut headers, head, field)?;
-        }
-        Ok((headers, None))
-    }
-
-    /// Values share the head's bytes.
-    fn append(
-        &mut self,
+        fields: &[httparse::Header<'_>],
         headers: &mut HeaderMap,
-        head: &Bytes,
-        field: &httparse::Header<'_>,
-    ) -> Result<HeaderName, Refused> {
-        let name = HeaderName::from_bytes(field.name.as_bytes())
-            .map_err(|_| malformed(httparse::Error::HeaderName))?;
-        self.note(&name, field.value)?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-            .map_err(|_| malformed(httparse::Error::HeaderValue))?;
-        headers.append(&name, value);
-        Ok(name)
+    ) -> Result<bool, Refused> {
+        // One more for what the gate adds.
+        *headers = HeaderMap::with_capacity(fields.len() + 1);
+        let (mut is_grouped, mut before) = (true, "");
+        for field in fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes())
+                .map_err(|_| malformed(httparse::Error::HeaderName))?;
+            self.note(&name, field.value)?;
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
+                .map_err(|_| malformed(httparse::Error::HeaderValue))?;
+            let is_repeated = headers.append(name, value);
+            is_grouped &= !is_repeated || field.name.eq_ignore_ascii_case(before);
+            before = field.name;
+        }
+        Ok(is_grouped)
     }
 
     fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refused> {
@@ -262,10 +225,10 @@ impl Framing {
                 let members = memchr_iter(b',', value).count() + 1;
                 self.options_left =
                     self.options_left.checked_sub(members).ok_or(Refused::ManyFields)?;
-                let mut said = Nominated::default();
-                self.names_fields |= said.note(value);
-                self.close |= said.close;
-                self.keep_alive |= said.keep_alive;
+                let mut options = Nominated::default();
+                options.note(value);
+                self.close |= options.close;
+                self.keep_alive |= options.keep_alive;
                 Ok(())
             }
             EXPECT => {

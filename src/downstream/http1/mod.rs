@@ -35,7 +35,7 @@ use super::refuse::Refused;
 use super::request_body::{Remainder, RequestBody};
 use super::stream::Stream;
 use super::{AnswerBody, Service, Written};
-use crate::codec::{Decoder, Encoder, Failed, Lines, Output};
+use crate::codec::{Decoder, Encoder, Failed, Output};
 use crate::shutdown::Phase;
 use crate::socket::HANG_UP_CHECK;
 use answer::{Asked, Plan};
@@ -69,7 +69,6 @@ pub(super) async fn serve<S: Service>(
         may_send: false,
         in_doubt: false,
         request: head::blank(),
-        lines: None,
         peer,
         shared,
     };
@@ -142,7 +141,6 @@ struct Connection<'a, S> {
     in_doubt: bool,
     /// The request that has arrived, until it is called.
     request: Parts,
-    lines: Option<Lines>,
     peer: &'a Rc<Peer>,
     shared: &'a Rc<Shared<S>>,
 }
@@ -192,7 +190,6 @@ impl<S: Service> Connection<'_, S> {
             Ok(nature) => nature,
             Err(refused) => return Poll::Ready(Ok(Next::Refused(refused))),
         };
-        self.lines = nature.lines;
         self.may_send = nature.keep_alive;
         self.peer.deadline().clear();
         self.in_head = false;
@@ -214,7 +211,7 @@ impl<S: Service> Connection<'_, S> {
         let has_body = !self.wire.has_whole_request();
         let wire = has_body.then(|| self.wire.clone());
         let parts = std::mem::replace(&mut self.request, head::blank());
-        Request::from_parts(parts, RequestBody::http1(wire, self.lines.take(), self.peer.clone()))
+        Request::from_parts(parts, RequestBody::http1(wire, self.peer.clone()))
     }
 
     /// The answer; none when the client left before, or was cut off.
@@ -254,7 +251,7 @@ impl<S: Service> Connection<'_, S> {
         written: &Written,
         mut asked: Asked,
     ) -> (Plan, Encoder<Empty<Bytes>>) {
-        (self.request, self.lines) = (head::blank(), None);
+        self.request = head::blank();
         let date = self.begin_answer(&mut asked);
         let plan = answer::write_written(&mut self.output.staged, written, &asked, &date);
         (plan, Encoder::without_body(Empty::new()))

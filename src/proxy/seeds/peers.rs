@@ -20,11 +20,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::super::{Forwarded, ForwardedBody, Proxy, RequestId, RequestIds, upgrade};
+use super::super::{ForwardedBody, Proxy, RequestIds, upgrade};
 use super::CLIENT;
 use super::scenario::{Exchange, Kind, Leaves, Payload, Protocol, Scenario};
 use crate::body::Body;
-use crate::codec::Lines;
 use crate::downstream::refuse::Refused;
 use crate::downstream::{self, Peer, RequestBody, Sender};
 use crate::gate::Gate;
@@ -40,11 +39,8 @@ impl Through {
     }
 }
 
-/// A response on its way to the client, and its fields as they came.
-pub(super) struct Passed {
-    body: Body<ForwardedBody>,
-    lines: Option<(Lines, RequestId)>,
-}
+/// A response's body on its way to the client.
+pub(super) struct Passed(Body<ForwardedBody>);
 
 impl http_body::Body for Passed {
     type Data = Bytes;
@@ -54,29 +50,21 @@ impl http_body::Body for Passed {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, upstream::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        Pin::new(&mut self.get_mut().0).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.size_hint()
     }
 }
 
 impl downstream::AnswerBody for Passed {
-    fn lines(&self) -> Option<&Lines> {
-        self.lines.as_ref().map(|(lines, _)| lines)
-    }
-
-    fn beside_lines(&self) -> Option<(&'static str, &HeaderValue)> {
-        self.lines.as_ref().map(|(_, id)| id.field())
-    }
-
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), upstream::Error>> {
-        match &mut self.body {
+        match &mut self.0 {
             Body::Stream(stream) => stream.poll_upload(cx),
             Body::Whole(_) => Poll::Ready(Ok(())),
         }
@@ -84,7 +72,7 @@ impl downstream::AnswerBody for Passed {
 }
 
 fn failed(status: StatusCode) -> Response<Passed> {
-    let mut response = Response::new(Passed { body: Body::Whole(Bytes::new()), lines: None });
+    let mut response = Response::new(Passed(Body::Whole(Bytes::new())));
     *response.status_mut() = status;
     response
 }
@@ -109,8 +97,9 @@ impl downstream::Service for Through {
             let id = ids.name(&parts.headers, false);
             let forwarded = proxy.forward(Gate.admit(), &parts, body, &peer, sender, &id).await;
             match forwarded {
-                Ok(Forwarded { response, lines }) => {
-                    response.map(|body| Passed { body, lines: lines.map(|lines| (lines, id)) })
+                Ok(mut response) => {
+                    id.put_on(&mut response);
+                    response.map(Passed)
                 }
                 Err(error) => {
                     tracing::warn!(event = "seeds.failed", %error, ?error, "not forwarded");

@@ -24,7 +24,6 @@ pub(in crate::upstream) struct Exchange<B> {
     method: Method,
     /// The protocol that was asked for.
     upgrade: Option<HeaderValue>,
-    lines_without: Option<&'static str>,
     scanned: head::Scanned,
     /// Whether a byte of an answer has come.
     answered: bool,
@@ -48,7 +47,6 @@ impl<B: Upload> Exchange<B> {
             outgoing: Encoder::new(body, coding),
             method: head.method.clone(),
             upgrade: head.upgrade.cloned(),
-            lines_without: head.lines_without,
             scanned: head::Scanned::default(),
             answered: false,
             interim_bytes: 0,
@@ -139,7 +137,7 @@ impl<B: Upload> Exchange<B> {
     fn parse(&mut self) -> Result<Option<AnswerHead>, Error> {
         let input = &mut self.connection.input;
         let unread = input.len();
-        let parsed = head::parse(input, &mut self.scanned, &self.method, self.lines_without)?;
+        let parsed = head::parse(input, &mut self.scanned, &self.method)?;
         if parsed.as_ref().is_some_and(|head| head.status.is_informational()) {
             self.interim_bytes += unread - input.len();
             if self.interim_bytes > head::MAX_HEAD_BYTES {
@@ -164,14 +162,16 @@ impl<B: Upload> Exchange<B> {
         let mut response = Response::new(Body::Whole(Bytes::new()));
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        let lines = head.lines;
         if let Some(reason) = head.reason {
             response.extensions_mut().insert(reason);
+        }
+        if let Some(spelling) = head.spelling {
+            response.extensions_mut().insert(spelling);
         }
         let mut connection = self.connection;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let upgraded = Upgraded { io: connection.io, early: connection.input.into_bytes() };
-            return Answer { response, lines, upgraded: Some(upgraded) };
+            return Answer { response, upgraded: Some(upgraded) };
         }
         let sent = self.outgoing.done && self.broken.is_none();
         if let BodyLength::Known(length) = head.length
@@ -183,12 +183,12 @@ impl<B: Upload> Exchange<B> {
             if head.keep_alive && connection.input.is_empty() {
                 client.recycle(connection);
             }
-            return Answer { response, lines, upgraded: None };
+            return Answer { response, upgraded: None };
         }
         let keep_alive = head.keep_alive && self.broken.is_none();
         let body = AnswerBody::new(connection, self.outgoing, head.length, keep_alive, client);
         *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
-        Answer { response, lines, upgraded: None }
+        Answer { response, upgraded: None }
     }
 }
 

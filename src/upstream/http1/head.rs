@@ -3,15 +3,15 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::Status;
 use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 
-use super::super::{Error, Fields, Head};
-use crate::codec::{BodyLength, Coding, Lines, write_field};
-use crate::hop::{self, Nominated};
+use super::super::{Error, FieldWriter, Fields, Head};
+use crate::codec::{BodyLength, Coding, Names, Spelling, write_field, write_fields};
+use crate::fields::{self, Nominated};
 
 /// Largest answer head; interim answers may be as large together.
 pub(super) const MAX_HEAD_BYTES: usize = 256 * 1024;
@@ -25,15 +25,9 @@ pub(super) fn write<F: Fields>(out: &mut Vec<u8>, head: &Head<'_, F>, bodiless: 
     out.extend_from_slice(b" ");
     out.extend_from_slice(head.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut has_length = false;
-    if let Some(lines) = head.fields.lines() {
-        has_length = lines.has_length;
-        lines.runs().for_each(|run| out.extend_from_slice(run));
-    }
-    head.fields.each(&mut |name, value| {
-        has_length |= name == CONTENT_LENGTH.as_str().as_bytes();
-        write_field(out, name, value);
-    });
+    let mut lines = Lines { out: &mut *out, has_length: false };
+    head.fields.write(&mut lines);
+    let has_length = lines.has_length;
     if let Some(protocol) = head.upgrade {
         write_field(out, b"connection", b"upgrade");
         write_field(out, b"upgrade", protocol.as_bytes());
@@ -49,6 +43,32 @@ pub(super) fn write<F: Fields>(out: &mut Vec<u8>, head: &Head<'_, F>, bodiless: 
     coding
 }
 
+/// Fields as lines.
+struct Lines<'a> {
+    out: &'a mut Vec<u8>,
+    has_length: bool,
+}
+
+impl FieldWriter for Lines<'_> {
+    fn field(&mut self, name: &HeaderName, value: &[u8]) {
+        write_field(self.out, name.as_str().as_bytes(), value);
+    }
+
+    fn copy(
+        &mut self,
+        headers: &HeaderMap,
+        names: Names<'_>,
+        mut passes: impl FnMut(&HeaderName) -> bool,
+    ) {
+        let Self { out, has_length } = self;
+        write_fields(out, headers, names, |name, _| {
+            let goes_on = passes(name);
+            *has_length |= goes_on && *name == CONTENT_LENGTH;
+            goes_on
+        });
+    }
+}
+
 fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
@@ -58,24 +78,21 @@ fn expects_body(method: &Method) -> bool {
 pub(in crate::upstream) struct AnswerHead {
     pub(super) status: StatusCode,
     pub(super) reason: Option<ReasonPhrase>,
-    /// Empty when there are lines.
     pub(super) headers: HeaderMap,
-    pub(super) lines: Option<Lines>,
+    pub(super) spelling: Option<Spelling>,
     pub(super) length: BodyLength,
     pub(super) keep_alive: bool,
     /// What a 101 switches to.
     pub(super) protocol: Option<HeaderValue>,
 }
 
-/// Takes a whole head off `input`; `None` when its end has not come. With `lines_without` its fields are left in their lines
-/// where they can be, but for the one of that name.
+/// Takes a whole head off `input`; `None` when its end has not come.
 pub(super) fn parse(
     input: &mut BytesMut,
     scanned: &mut Scanned,
     method: &Method,
-    lines_without: Option<&str>,
 ) -> Result<Option<AnswerHead>, Error> {
-    let Some((end, is_strict)) = scanned.end_of_head(input) else {
+    let Some(end) = scanned.end_of_head(input) else {
         if input.len() > MAX_HEAD_BYTES {
             return Err(Error::Nonsense("its head is too large"));
         }
@@ -100,12 +117,7 @@ pub(super) fn parse(
         Some("") => ReasonPhrase::try_from(reason_of(&head)).ok(),
         reason => reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok()),
     };
-    let in_lines = lines_without.filter(|_| is_strict);
-    let in_lines = in_lines.map(|without| Collected::lines(&head, parsed.headers, without));
-    let collected = match in_lines.transpose()?.flatten() {
-        Some(collected) => collected,
-        None => Collected::fields(&head, parsed.headers)?,
-    };
+    let collected = Collected::of(&head, parsed.headers)?;
     collected.into_head(status, reason, parsed.version == Some(0), method).map(Some)
 }
 
@@ -117,31 +129,19 @@ fn reason_of(head: &[u8]) -> &[u8] {
 }
 
 /// How much of a head has been looked at, so that one that comes in many pieces is looked at once.
-#[derive(Debug)]
-pub(super) struct Scanned {
-    bytes: usize,
-    /// Every line so far ends in CRLF.
-    is_strict: bool,
-}
-
-impl Default for Scanned {
-    fn default() -> Self {
-        Self { bytes: 0, is_strict: true }
-    }
-}
+#[derive(Debug, Default)]
+pub(super) struct Scanned(usize);
 
 impl Scanned {
-    /// Where the empty line ends, if it has come; and whether all lines end in CRLF.
-    fn end_of_head(&mut self, input: &[u8]) -> Option<(usize, bool)> {
-        let from = self.bytes;
-        self.bytes = input.len();
+    /// Where the empty line ends, if it has come. A line may end in LF alone.
+    fn end_of_head(&mut self, input: &[u8]) -> Option<usize> {
+        let from = std::mem::replace(&mut self.0, input.len());
         for line_feed in memchr_iter(b'\n', &input[from..]).map(|at| from + at) {
-            self.is_strict &= line_feed > 0 && input[line_feed - 1] == b'\r';
             let end = match &input[line_feed + 1..] {
-                [b'\r', b'\n', ..] => (line_feed + 3, self.is_strict),
-                [b'\n', ..] => (line_feed + 2, false),
+                [b'\r', b'\n', ..] => line_feed + 3,
+                [b'\n', ..] => line_feed + 2,
                 [] | [b'\r'] => {
-                    self.bytes = line_feed;
+                    self.0 = line_feed;
                     continue;
                 }
                 _ => continue,
@@ -172,7 +172,7 @@ const BAD_VALUE: &str = "a field value has a character that none may have";
 #[derive(Default)]
 struct Collected {
     headers: HeaderMap,
-    lines: Option<Lines>,
+    spelling: Option<Spelling>,
     /// What the `Connection` lines say, and those of them that name fields; apart from the others, for they never go on.
     said: Nominated,
     naming: HeaderMap,
@@ -183,57 +183,42 @@ struct Collected {
 }
 
 impl Collected {
-    fn fields(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<Self, Error> {
+    fn of(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<Self, Error> {
         // One more for what the gate adds.
-        let headers = HeaderMap::with_capacity(parsed.len() + 1);
+        let headers = HeaderMap::with_capacity(fields.len() + 1);
         let mut collected = Self { headers, ..Self::default() };
-        for field in parsed {
-            if collected.note(head, field)? {
-                let value = value(head, field)?;
-                collected.headers.append(name(field)?, value);
+        let (mut is_grouped, mut before) = (true, "");
+        for field in fields {
+            let name = name(field)?;
+            if collected.note(&name, head, field)? {
+                let is_repeated = collected.headers.append(name, value(head, field)?);
+                is_grouped &= !is_repeated || field.name.eq_ignore_ascii_case(before);
+                before = field.name;
             }
         }
+        collected.spelling = Spelling::of(head, fields, is_grouped);
         Ok(collected)
     }
 
-    /// None where what goes on can only be told field by field.
-    fn lines(
-        head: &Bytes,
-        parsed: &[httparse::Header<'_>],
-        without: &str,
-    ) -> Result<Option<Self>, Error> {
-        let mut lines = Lines::new(head.clone());
-        let mut collected = Self::default();
-        for field in parsed {
-            if collected.note(head, field)? && !field.name.eq_ignore_ascii_case(without) {
-                lines.has_length |= field.name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str());
-                lines.has_date |= field.name.eq_ignore_ascii_case(DATE.as_str());
-                if !lines.keep(field.name.as_bytes()) {
-                    return Ok(None);
-                }
-            }
-        }
-        collected.lines = Some(lines);
-        Ok(collected.naming.is_empty().then_some(collected))
-    }
-
     /// Takes note of what frames the message, or describes its connection; whether the field goes on.
-    fn note(&mut self, head: &Bytes, field: &httparse::Header<'_>) -> Result<bool, Error> {
-        let is = |known: HeaderName| field.name.eq_ignore_ascii_case(known.as_str());
-        // By length: most fields are none of these, and a look at one number tells.
-        match field.name.len() {
-            14 if is(CONTENT_LENGTH) => return self.is_first_length(field.value),
-            17 if is(TRANSFER_ENCODING) => self.coding(field.value)?,
-            10 if is(CONNECTION) => {
+    fn note(
+        &mut self,
+        name: &HeaderName,
+        head: &Bytes,
+        field: &httparse::Header<'_>,
+    ) -> Result<bool, Error> {
+        match *name {
+            CONTENT_LENGTH => return self.is_first_length(field.value),
+            TRANSFER_ENCODING => self.coding(field.value)?,
+            CONNECTION => {
                 if self.said.note(field.value) {
                     self.naming.append(CONNECTION, value(head, field)?);
                 }
             }
-            7 if is(UPGRADE) => {
+            UPGRADE => {
                 self.protocol.get_or_insert(value(head, field)?);
             }
-            2 | 10 | 16 | 18 | 19 if hop::is_hop_by_hop(name(field)?.as_str()) => {}
-            _ => return Ok(true),
+            _ => return Ok(fields::passes_response(name)),
         }
         Ok(false)
     }
@@ -286,8 +271,8 @@ impl Collected {
             true => self.headers,
             false => without(self.headers, &Nominated::of(&self.naming)),
         };
-        let Self { lines, protocol, .. } = self;
-        Ok(AnswerHead { status, reason, headers, lines, length, keep_alive, protocol })
+        let Self { spelling, protocol, .. } = self;
+        Ok(AnswerHead { status, reason, headers, spelling, length, keep_alive, protocol })
     }
 }
 
@@ -319,10 +304,10 @@ mod tests {
     #[test]
     fn a_head_in_pieces_is_looked_at_once() {
         let table = [
-            (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"[..], Some((25, true))),
-            (b"HTTP/1.1 200 OK\nA: b\r\n\r\nbody", Some((24, false))),
-            (b"HTTP/1.1 200 OK\r\nA: b\n\nbody", Some((23, false))),
-            (b"HTTP/1.1 200 OK\r\nA: b\r\n\nbody", Some((24, false))),
+            (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"[..], Some(25)),
+            (b"HTTP/1.1 200 OK\nA: b\r\n\r\nbody", Some(24)),
+            (b"HTTP/1.1 200 OK\r\nA: b\n\nbody", Some(23)),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n\nbody", Some(24)),
             (b"HTTP/1.1 200 OK\r\nA: b\r\n\rbody\r\n", None),
         ];
         for (bytes, end) in table {
@@ -331,7 +316,7 @@ mod tests {
             let mut found = None;
             for length in 1..=bytes.len() {
                 // Behind the last line feed, at the latest.
-                assert!(length <= 3 || scanned.bytes + 3 >= length, "{length} {scanned:?}");
+                assert!(length <= 3 || scanned.0 + 3 >= length, "{length} {scanned:?}");
                 found = scanned.end_of_head(&bytes[..length]);
                 if found.is_some() {
                     break;

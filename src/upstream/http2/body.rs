@@ -5,13 +5,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::super::{Error, Upload};
 use super::link::Place;
 use super::upload::Outgoing;
-use crate::hop;
+use crate::fields;
 
 /// The streaming body of an answer. Dropped before its end, it resets its stream: the dashboard learns that nobody listens.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ impl<B: Upload> AnswerBody<B> {
             }
         }
         let trailers = ready!(self.incoming.poll_trailers(cx));
-        let trailers = self.unless_whole(trailers)?.flatten().map(allowed);
+        let trailers = self.unless_whole(trailers)?.flatten().map(fields::end_to_end_trailers);
         self.ended = true;
         let trailers = trailers.filter(|trailers| !trailers.is_empty());
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
@@ -87,15 +86,6 @@ impl<B: Upload> AnswerBody<B> {
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
         Frame::data(data)
     }
-}
-
-/// Trailers that would frame, forward or authenticate are left out (RFC 9110 section 6.5.1).
-fn allowed(trailers: HeaderMap) -> HeaderMap {
-    if !trailers.keys().any(hop::is_forbidden_trailer) {
-        return trailers;
-    }
-    let kept = trailers.iter().filter(|(name, _)| !hop::is_forbidden_trailer(name));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl<B: Upload> http_body::Body for AnswerBody<B> {

@@ -8,19 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
 };
 
-use super::super::{self as upstream, Answer, Config, Error, Fields, Head, Upload};
+use super::super::{self as upstream, Answer, Config, Error, FieldWriter, Fields, Head, Upload};
 use super::body::AnswerBody;
 use super::link::{MAX_HEAD_BYTES, Place};
 use super::upload::Outgoing;
 use crate::body::Body;
-use crate::codec::Lines;
-use crate::hop;
+use crate::codec::Names;
+use crate::fields;
 use crate::sweep::{Deadline, Sweep};
 
 /// Why there is no answer, and what could be tried again.
@@ -97,26 +97,11 @@ fn gone<B>(body: B) -> Failure<B> {
 /// The head as HTTP/2 has it: the host is `:authority`, and no field describes a connection (RFC 9113 section 8.2.2).
 fn request<F: Fields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>, Error> {
     const MALFORMED: Error = Error::Unsendable("its host or target has no form in HTTP/2");
-    let mut authority = None;
-    let mut headers = HeaderMap::with_capacity(32);
-    let mut fault = None;
-    let mut take = |name: &[u8], value: &[u8]| {
-        if name.eq_ignore_ascii_case(HOST.as_str().as_bytes()) {
-            authority = Authority::try_from(value).ok();
-            return;
-        }
-        match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            (Ok(name), _) if hop::is_hop_by_hop(name.as_str()) && name != http::header::TE => {}
-            (Ok(name), Ok(value)) => drop(headers.append(name, value)),
-            _ => fault = Some(Error::Unsendable("a field has no form in HTTP/2")),
-        }
-    };
-    for (name, value) in head.fields.lines().into_iter().flat_map(Lines::fields) {
-        take(name, value);
-    }
-    head.fields.each(&mut take);
-    if let Some(fault) = fault {
-        return Err(fault);
+    let mut fields = Http2Fields::default();
+    head.fields.write(&mut fields);
+    let Http2Fields { headers, authority, is_sendable } = fields;
+    if !is_sendable {
+        return Err(Error::Unsendable("a field has no form in HTTP/2"));
     }
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(scheme.clone());
@@ -132,6 +117,51 @@ fn request<F: Fields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// Fields as HTTP/2 has them: the host apart, and none that describes a connection, but for `TE: trailers`.
+struct Http2Fields {
+    headers: HeaderMap,
+    authority: Option<Authority>,
+    is_sendable: bool,
+}
+
+impl Default for Http2Fields {
+    fn default() -> Self {
+        Self { headers: HeaderMap::with_capacity(32), authority: None, is_sendable: true }
+    }
+}
+
+impl Http2Fields {
+    fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
+        if *name == HOST {
+            self.authority = Authority::try_from(value.as_bytes()).ok();
+        } else if !fields::is_hop_by_hop(name.as_str()) || *name == TE {
+            self.headers.append(name, value.clone());
+        }
+    }
+}
+
+impl FieldWriter for Http2Fields {
+    fn field(&mut self, name: &HeaderName, value: &[u8]) {
+        match HeaderValue::from_bytes(value) {
+            Ok(value) => self.append(name, &value),
+            Err(_) => self.is_sendable = false,
+        }
+    }
+
+    fn copy(
+        &mut self,
+        headers: &HeaderMap,
+        _names: Names<'_>,
+        mut passes: impl FnMut(&HeaderName) -> bool,
+    ) {
+        for (name, value) in headers {
+            if passes(name) {
+                self.append(name, value);
+            }
+        }
+    }
 }
 
 /// A request under way.
@@ -226,6 +256,7 @@ impl<B: Upload> Exchange<B> {
         let length = length.and_then(|length| length.parse().ok());
         let mut response = Response::new(Body::Whole(Bytes::new()));
         *response.status_mut() = parts.status;
+        *response.version_mut() = Version::HTTP_2;
         *response.headers_mut() = headers;
         let bodiless = *method == Method::HEAD
             || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -241,11 +272,11 @@ impl<B: Upload> Exchange<B> {
         }
         if ended && self.outgoing.done {
             *response.body_mut() = Body::Whole(ahead);
-            return Ok(Answer { response, lines: None, upgraded: None });
+            return Ok(Answer { response, upgraded: None });
         }
         let body = AnswerBody::new(incoming, self.outgoing, ahead, length, bodiless, place);
         *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http2(body)));
-        Ok(Answer { response, lines: None, upgraded: None })
+        Ok(Answer { response, upgraded: None })
     }
 }
 
@@ -264,14 +295,19 @@ fn poll_ahead(incoming: &mut RecvStream, cx: &mut Context<'_>) -> Result<Bytes, 
     }
 }
 
-/// The codec refuses what describes a connection; what remains is taken out here, and equal lengths become one.
-fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
-    while let Some(name) = headers.keys().find(|name| hop::is_hop_by_hop(name.as_str())).cloned() {
-        headers.remove(name);
-    }
+/// What ends here is taken out, and equal lengths become one.
+fn end_to_end(headers: HeaderMap) -> HeaderMap {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
-        headers.insert(CONTENT_LENGTH, first);
+    let has_many = lengths.next().is_some() && lengths.next().is_some();
+    if !has_many && headers.keys().all(fields::passes_response) {
+        return headers;
     }
-    headers
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in &headers {
+        let repeated = *name == CONTENT_LENGTH && kept.contains_key(name);
+        if fields::passes_response(name) && !repeated {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
 }

@@ -9,7 +9,6 @@ use h2::SendStream;
 use http::HeaderMap;
 
 use super::super::{Error, Upload};
-use crate::hop;
 
 /// What of a request is still to be sent.
 pub(super) struct Outgoing<B> {
@@ -88,12 +87,7 @@ impl<B: Upload> Outgoing<B> {
         Poll::Ready(())
     }
 
-    /// Trailers that would frame, forward or authenticate are left out (RFC 9110 section 6.5.1).
-    fn end(&mut self, mut trailers: HeaderMap) {
-        if trailers.keys().any(hop::is_forbidden_trailer) {
-            let kept = trailers.iter().filter(|(name, _)| !hop::is_forbidden_trailer(name));
-            trailers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        }
+    fn end(&mut self, trailers: HeaderMap) {
         // A stream that takes no more is told by its answer.
         drop(match trailers.is_empty() {
             true => self.stream.send_data(Bytes::new(), true),
