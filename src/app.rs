@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
 use crate::feed;
+use crate::gate::Gate;
 use crate::license::{KeyFault, RootUrl, RootUrlError};
 use crate::shutdown::{self, Phase};
 use crate::socket::Places;
@@ -144,7 +145,7 @@ impl App {
             upstream: config.upstream,
             grace_period: config.shutdown.grace_period,
             api: Arc::new(api),
-            router: Router::new(root_url.base_path()),
+            gate: Gate::new(Router::new(root_url.base_path())),
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,

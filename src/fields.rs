@@ -159,12 +159,22 @@ pub fn passes_response(name: &HeaderName) -> bool {
     policy(name.as_str()).is_none_or(|policy| policy.response == Pass)
 }
 
+/// The fields of a response that go on.
+pub fn end_to_end_response(headers: HeaderMap) -> HeaderMap {
+    filtered(headers, passes_response)
+}
+
 /// The trailers that go on.
 pub fn end_to_end_trailers(trailers: HeaderMap) -> HeaderMap {
-    if trailers.keys().all(passes_trailer) {
-        return trailers;
+    filtered(trailers, passes_trailer)
+}
+
+/// In the same order, and nearly always the same map.
+fn filtered(headers: HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
+    if headers.keys().all(passes) {
+        return headers;
     }
-    let kept = trailers.iter().filter(|(name, _)| passes_trailer(name));
+    let kept = headers.iter().filter(|(name, _)| passes(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 

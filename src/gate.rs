@@ -1,20 +1,47 @@
-//! Whether a request that is the dashboard's may go on to it.
+//! Decides whose a request is: the licensing API's, or the dashboard's.
 //!
-//! A [`Permit`] is the only ticket into `proxy::forward`, and only [`Gate::admit`] writes one: a request whose path was not
-//! classified cannot be forwarded by mistake. No rules are configured in this version, so every such request is permitted.
+//! A [`Permit`] is the only ticket into `proxy::forward`, and only [`Gate::route`] makes one, for a path that it has
+//! classified. No rules are configured in this version: what is not the API's own may go on.
 
-/// Leave to be forwarded, good for one request.
+use http::Method;
+
+use crate::api::endpoint::{Endpoint, Router};
+use crate::path::Malformed;
+
+/// Permission to be forwarded, good for one request.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit(());
 
-/// The gate's rules.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Gate;
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Route {
+    /// The licensing API answers it.
+    Licensing(Endpoint),
+    /// It is forwarded.
+    Dashboard(Permit),
+}
+
+/// Routes requests by method and path.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    router: Router,
+}
 
 impl Gate {
-    /// Lets a request pass whose path is not the gate's own.
-    pub fn admit(self) -> Permit {
-        Permit(())
+    /// A gate that knows the licensing API's paths by `router`.
+    pub fn new(router: Router) -> Self {
+        Self { router }
+    }
+
+    /// The route of a request for `path`, as sent.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the path must not reach anybody.
+    pub fn route(&self, method: &Method, path: &str) -> Result<Route, Malformed> {
+        Ok(match self.router.endpoint(method, path)? {
+            Some(endpoint) => Route::Licensing(endpoint),
+            None => Route::Dashboard(Permit(())),
+        })
     }
 }

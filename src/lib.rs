@@ -15,11 +15,11 @@
 //! 7  cli  app  worker
 //! 6  config
 //! 5  service  admin
-//! 4  api  proxy
-//! 3  gate  feed  auth
+//! 4  api  gate  proxy
+//! 3  feed  auth
 //! 2  store
-//! 1  license  upstream  downstream  problem
-//! 0  body  certificate  clock  codec  dial  fields  hex  http2  path  random  shutdown  socket  sweep  telemetry  text
+//! 1  license  upstream  downstream
+//! 0  body  certificate  clock  codec  dial  fields  hex  http2  path  problem  random  shutdown  socket  sweep  telemetry  text
 //! ```
 
 // A request's way.

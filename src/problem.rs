@@ -9,9 +9,14 @@ use std::error::Error;
 use std::io;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
+
+use crate::text;
+
+/// RFC 9209.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// What went wrong, ready to be answered.
 #[derive(Debug)]
@@ -85,6 +90,14 @@ impl Problem {
         Self::shaped(StatusCode::NOT_FOUND, Shape::Bare, "Not found".into())
     }
 
+    /// 503: the gate has reached a limit on its connections.
+    pub fn full() -> Self {
+        let message = "The gate has as many connections as it may. Try again.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "gate.full", message)
+            .retry_after(1)
+            .proxy_error("connection_limit_reached")
+    }
+
     /// 403 in the dashboard's shape: the caller lacks `permission`. `error_id` is ten digits, for support to search by.
     pub fn access_denied(permission: &str, error_id: u64) -> Self {
         let error_id = format!("ACE{:010}", error_id % 10_000_000_000);
@@ -110,6 +123,21 @@ impl Problem {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.append(name, value);
         self
+    }
+
+    /// Adds `Retry-After`.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        self.header(RETRY_AFTER, seconds.into())
+    }
+
+    /// Adds `Proxy-Status`: the error type `named` (RFC 9209 section 2.3) happened here.
+    #[must_use]
+    pub fn proxy_error(self, named: &str) -> Self {
+        match HeaderValue::try_from(format!("license-gate; error={named}")) {
+            Ok(value) => self.header(PROXY_STATUS, value),
+            Err(_) => self,
+        }
     }
 
     /// The answer's status.
@@ -141,6 +169,11 @@ impl Problem {
     /// What only the log is told.
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync)> {
         self.0.cause.as_deref()
+    }
+
+    /// The same in one line with its own causes; empty if there is none.
+    pub fn causes(&self) -> String {
+        self.0.cause.as_deref().map_or_else(String::new, |cause| text::chain(cause))
     }
 
     /// Removes a field from the answer.
@@ -206,18 +239,6 @@ impl Problem {
         // Strings and a number always serialise; an empty body is the honest answer to the impossible.
         rendered.map(Bytes::from).unwrap_or_default()
     }
-}
-
-/// `error` and its causes in one line; empty for none.
-pub fn chain(error: Option<&(dyn Error + Send + Sync)>) -> String {
-    let mut text = String::new();
-    let mut next = error.map(|error| error as &dyn Error);
-    while let Some(error) = next {
-        let separator = if text.is_empty() { "" } else { ": " };
-        text = format!("{text}{separator}{error}");
-        next = error.source();
-    }
-    text
 }
 
 /// The remedy if the system denied access to this user; empty for other errors.

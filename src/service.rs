@@ -1,8 +1,8 @@
 //! The spine: what happens to a request, from its head to its answer.
 //!
 //! ```text
-//! request ─ refused? ─ whose path? ─┬─ licensing API ───────────┬─ answer
-//!                                   └─ gate ─ proxy ─ upstream ─┘
+//! request ─ refused? ─ gate: route ─┬─ licensing API ────┬─ response
+//!                                   └─ proxy ─ upstream ─┘
 //! ```
 //!
 //! The one place where an error becomes an answer and a log line. One service a worker; nothing is shared with the others
@@ -16,19 +16,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use ipnet::IpNet;
 
-use crate::api::endpoint::{Endpoint, Router};
+use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
 use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender, Written};
-use crate::gate::Gate;
-use crate::problem::{self, Problem};
-use crate::proxy::{ForwardError, ForwardedBody, PROXY_STATUS, Proxy, RequestId, RequestIds};
+use crate::gate::{Gate, Route};
+use crate::problem::Problem;
+use crate::proxy::{ForwardError, ForwardedBody, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Handler, WorkerMetrics};
@@ -38,9 +38,6 @@ use observe::Observation;
 
 pub use failures::Failures;
 pub use observe::Observed;
-
-/// How the check's path ends in its only spelling.
-const CHECK: &str = "/api/licensing/check";
 
 /// An answer on its way to the client.
 type Answer = Response<Body<ForwardedBody>>;
@@ -52,12 +49,10 @@ pub struct Service(Rc<Stages>);
 /// The stages a request goes through, and what they are told.
 #[derive(Debug)]
 pub struct Stages {
-    /// Whose path is it?
-    pub router: Router,
+    /// Routes them.
+    pub gate: Gate,
     /// Answers `/api/licensing/*`.
     pub api: Arc<Api>,
-    /// Lets requests on to the dashboard.
-    pub gate: Gate,
     /// Forwards them.
     pub proxy: Proxy,
     /// By which the API asks the dashboard about callers.
@@ -92,8 +87,8 @@ impl downstream::Service for Service {
         observed.watch(response)
     }
 
-    fn at_once(&self, request: &Parts) -> Option<&Written> {
-        self.0.written_check(request)
+    fn at_once(&self, request: &Parts, peer: &Peer) -> Option<&Written> {
+        self.0.public_check(request, peer)
     }
 
     fn call(
@@ -119,22 +114,18 @@ impl Stages {
     ) -> Answer {
         let (parts, body) = request.into_parts();
         let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
-        let route = self.route(&parts).and_then(|endpoint| not_tunnelled(endpoint, &body));
-        if let Ok(Some(Endpoint::Check)) = route
-            && let Some(response) = self.api.public_check()
-        {
-            return self.checked(response, &parts, sender, observed);
-        }
         let id = self.ids.name(&parts.headers, sender.trusted);
         observed.asked(&parts, sender, &id);
         let method = parts.method.clone();
-        let (response, handler) = match route {
-            Ok(None) => {
-                let permit = self.gate.admit();
+        let (response, handler) = match self.route(&parts) {
+            Ok(Route::Dashboard(permit)) => {
                 let forwarded = self.proxy.forward(permit, &parts, body, peer, sender, &id).await;
                 (self.forwarded(forwarded, &parts, id, observed), Handler::Proxy)
             }
-            Ok(Some(endpoint)) => {
+            Ok(Route::Licensing(_)) if body.handover().is_some() => {
+                (self.refusal(Refused::NoTunnel.into(), &parts, id), Handler::Gate)
+            }
+            Ok(Route::Licensing(endpoint)) => {
                 let request = Request::from_parts(parts, body);
                 // Boxed: it is large and rare, and every request would carry the room for it.
                 let mut response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
@@ -147,16 +138,25 @@ impl Stages {
         response
     }
 
-    /// The check that anybody may make, often, without all that surrounds a request whose answer is not known beforehand.
-    fn written_check(&self, request: &Parts) -> Option<&Written> {
-        let is_candidate = request.method == Method::GET
-            && self.access.is_none()
-            && request.uri.path().ends_with(CHECK);
-        if !is_candidate || !matches!(self.route(request), Ok(Some(Endpoint::Check))) {
+    /// The response to a check that needs no credentials. Probes ask for it often: all that surrounds a request that has to be
+    /// waited for is left out.
+    fn public_check(&self, request: &Parts, peer: &Peer) -> Option<&Written> {
+        if !request.uri.path().ends_with("/check") {
             return None;
         }
-        let written = self.api.written_check()?;
+        let Ok(Route::Licensing(Endpoint::Check)) = self.route(request) else { return None };
+        let written = self.api.public_check()?;
         self.metrics.request(Handler::Licensing, &request.method, StatusCode::OK);
+        if let Some(log) = &self.access {
+            let sender = Sender::of(peer.address.ip(), &request.headers, &self.trusted_proxies);
+            let id = self.ids.name(&request.headers, sender.trusted);
+            let mut record = observe::record(log, request, sender, &id);
+            record.status = Some(StatusCode::OK);
+            record.handler = Handler::Licensing;
+            if request.method != Method::HEAD {
+                record.bytes = written.body().len() as u64;
+            }
+        }
         Some(written)
     }
 
@@ -209,29 +209,12 @@ impl Stages {
         refusal(problem, asked, id)
     }
 
-    /// The endpoint, or none for what is the dashboard's.
-    fn route(&self, parts: &Parts) -> Result<Option<Endpoint>, Problem> {
+    fn route(&self, parts: &Parts) -> Result<Route, Problem> {
         refuse::check(parts)?;
         if self.drain.phase() != Phase::Serving {
             return Err(stopping());
         }
-        Ok(self.router.endpoint(&parts.method, parts.uri.path())?)
-    }
-
-    /// The check that anybody may make, often: it has a name only where it is logged.
-    fn checked(
-        &self,
-        response: Response<Bytes>,
-        parts: &Parts,
-        sender: Sender,
-        observed: &mut Observation,
-    ) -> Answer {
-        if self.access.is_some() {
-            observed.asked(parts, sender, &self.ids.name(&parts.headers, sender.trusted));
-        }
-        let response = finished(response, &parts.method);
-        observed.answered(&parts.method, &response, Handler::Licensing);
-        response
+        Ok(self.gate.route(&parts.method, parts.uri.path())?)
     }
 
     async fn licensing(
@@ -253,17 +236,6 @@ impl Stages {
                 problem.into_response(id.as_str())
             }
         }
-    }
-}
-
-/// Nothing of the gate's own is a WebSocket.
-fn not_tunnelled(
-    endpoint: Option<Endpoint>,
-    body: &RequestBody,
-) -> Result<Option<Endpoint>, Problem> {
-    match endpoint {
-        Some(_) if body.handover().is_some() => Err(Refused::NoTunnel.into()),
-        endpoint => Ok(endpoint),
     }
 }
 
@@ -295,7 +267,7 @@ fn report<P: Copy + PartialEq>(problem: &Problem, id: &RequestId, failures: &Are
         return failures.failed(place, problem, id);
     }
     let (request_id, status, code) = (id.as_str(), problem.status().as_u16(), problem.code());
-    let cause = problem::chain(problem.cause());
+    let cause = problem.causes();
     match problem.access_error_id() {
         Some(access_error_id) => tracing::info!(
             event = "access.denied",
@@ -311,11 +283,8 @@ fn report<P: Copy + PartialEq>(problem: &Problem, id: &RequestId, failures: &Are
 fn stopping() -> Problem {
     let message = "The gate is stopping. Try again.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "gate.stopping", message)
-        .header(RETRY_AFTER, HeaderValue::from_static("1"))
-        .header(
-            PROXY_STATUS,
-            HeaderValue::from_static("license-gate; error=proxy_internal_response"),
-        )
+        .retry_after(1)
+        .proxy_error("proxy_internal_response")
 }
 
 impl From<Refused> for Problem {

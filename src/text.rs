@@ -1,7 +1,9 @@
-//! What surrounds a token, a PEM text or a JSON document and is not part of it: white space, and a byte order mark.
+//! Texts that come in, without what surrounds them, and errors as one line of text.
 //!
 //! Editors put a byte order mark before a text, `CRLF` and blank lines behind it, and tools that read such a file pass
 //! all of it on. Every way in trims here: files, the API, answers of the issuer and of the dashboard, the command line.
+
+use std::error::Error;
 
 /// U+FEFF, which some editors begin a file with.
 const MARK: char = '\u{feff}';
@@ -19,6 +21,17 @@ pub fn trimmed_bytes(text: &[u8]) -> &[u8] {
 /// Whether `text` is UTF-16: by its mark, or by a zero where every second byte of ASCII has one.
 pub fn is_utf_16(text: &[u8]) -> bool {
     matches!(text, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, ..])
+}
+
+/// `error` and its causes in one line: `cannot read x: permission denied`.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]

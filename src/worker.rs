@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::api::Api;
-use crate::api::endpoint::Router;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Acceptor, Connections, Listener, Scheme};
 use crate::gate::Gate;
@@ -41,7 +40,7 @@ pub struct Blueprint {
     /// The licensing API.
     pub api: Arc<Api>,
     /// Whose path is it?
-    pub router: Router,
+    pub gate: Gate,
     /// `Host` for clients that send none.
     pub root_host: String,
     /// This process among all gates.
@@ -142,9 +141,8 @@ fn acceptor(
         Tunnels::new(drain.clone(), blueprint.grace_period, metrics.clone()),
     );
     let service = Service::new(Stages {
-        router: blueprint.router.clone(),
+        gate: blueprint.gate.clone(),
         api: blueprint.api.clone(),
-        gate: Gate,
         proxy,
         upstream,
         ids: RequestIds::new(crate::random::bytes()),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Bottom first. Log lines carry the one clock's time, sockets have deadlines, and at the top a command builds an app that starts workers: there
 /// one row is several.
-const ROWS: [&[&str]; 12] = [
+const ROWS: [&[&str]; 14] = [
     &["clock", "sweep", "text"],
     &[
         "body",
@@ -24,11 +24,13 @@ const ROWS: [&[&str]; 12] = [
         "telemetry",
         "shutdown",
     ],
-    &["codec", "http2"],
-    &["license", "upstream", "downstream", "problem"],
+    &["codec", "http2", "problem"],
+    &["license", "upstream", "downstream"],
     &["store"],
-    &["gate", "feed", "auth"],
-    &["api", "proxy"],
+    &["feed", "auth"],
+    &["api"],
+    &["gate"],
+    &["proxy"],
     &["service", "admin"],
     &["config"],
     &["worker"],

@@ -9,47 +9,33 @@ use crate::downstream::Written;
 use crate::license::Status;
 use crate::problem::Problem;
 
-/// `GET /api/licensing/check`: `true` when the license's status is 1, else `false`.
+/// `GET /api/licensing/check`: `true` if the license's status is 1, otherwise `false`. Always 200.
 ///
-/// Needs `licensing:read`, or nothing with `auth.public_check`. Always 200.
+/// Needs `licensing:read`. With `auth.public_check` it needs nothing, and [`written`] answers before anybody comes here.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
     asker: Asker<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    if !api.auth.check_is_public() {
-        api.require(Action::Read, asker).await?;
-    }
-    Ok(answer(api))
+    api.require(Action::Read, asker).await?;
+    Ok(written(api).response().clone())
 }
 
-/// The answer itself, for whoever may have it.
-pub(super) fn answer(api: &Api) -> Response<Bytes> {
-    if is_valid(api) { api.checked.valid.clone() } else { api.checked.invalid.clone() }
-}
-
-/// The same as bytes.
+/// The response, whoever asks.
 pub(super) fn written(api: &Api) -> &Written {
-    if is_valid(api) { &api.checked.written_valid } else { &api.checked.written_invalid }
+    let is_valid = api.reader.current().status(api.clock.now()) == Status::Valid;
+    if is_valid { &api.checks.valid } else { &api.checks.invalid }
 }
 
-fn is_valid(api: &Api) -> bool {
-    api.reader.current().status(api.clock.now()) == Status::Valid
-}
-
-/// Both answers, written once: as an answer like any other, and as bytes.
+/// Both responses, made once.
 #[derive(Debug)]
-pub(super) struct Checked {
-    valid: Response<Bytes>,
-    invalid: Response<Bytes>,
-    written_valid: Written,
-    written_invalid: Written,
+pub(super) struct Checks {
+    valid: Written,
+    invalid: Written,
 }
 
-impl Checked {
+impl Checks {
     pub(super) fn new() -> Self {
-        let written = |body: &'static [u8]| wire::json(StatusCode::OK, Bytes::from_static(body));
-        let (valid, invalid) = (written(b"true"), written(b"false"));
-        let (written_valid, written_invalid) = (Written::of(&valid), Written::of(&invalid));
-        Self { valid, invalid, written_valid, written_invalid }
+        let written = |body| Written::new(wire::json(StatusCode::OK, Bytes::from_static(body)));
+        Self { valid: written(b"true"), invalid: written(b"false") }
     }
 }

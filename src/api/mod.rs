@@ -43,7 +43,7 @@ pub struct Api {
     renewal: Renewal,
     clock: Clock,
     metrics: Arc<Metrics>,
-    checked: check::Checked,
+    checks: check::Checks,
 }
 
 /// What the API acts through.
@@ -83,17 +83,12 @@ impl Api {
     /// The API over a store opened with [`render`], for callers `auth` lets in.
     pub fn new(auth: Auth, means: Means) -> Self {
         let Means { reader, writer, installer, renewal, clock, metrics } = means;
-        let checked = check::Checked::new();
-        Self { auth, reader, writer, installer, renewal, clock, metrics, checked }
+        let checks = check::Checks::new();
+        Self { auth, reader, writer, installer, renewal, clock, metrics, checks }
     }
 
-    /// The answer to `GET /check` where anybody may have it: no caller to judge, no body to read, nothing to wait for.
-    pub fn public_check(&self) -> Option<Response<Bytes>> {
-        self.auth.check_is_public().then(|| check::answer(self))
-    }
-
-    /// [`public_check`](Self::public_check) as bytes that were written before.
-    pub fn written_check(&self) -> Option<&Written> {
+    /// The response to `GET /check`, if `auth.public_check` lets everybody have it.
+    pub fn public_check(&self) -> Option<&Written> {
         self.auth.check_is_public().then(|| check::written(self))
     }
 

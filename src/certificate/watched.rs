@@ -12,6 +12,7 @@ use aws_lc_rs::digest;
 
 use super::{Error, File, Files};
 use crate::clock::{Clock, UnixTime};
+use crate::text::chain;
 
 /// How often files are looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -128,14 +129,4 @@ fn read<S: Source>(source: &S) -> (Vec<u8>, Result<Files, Error>) {
         all.update(part.as_ref());
     }
     (all.finish().as_ref().to_vec(), files.into_iter().collect::<Result<_, _>>().map(Files))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text = format!("{text}: {error}");
-        next = error.source();
-    }
-    text
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::problem;
+use crate::text;
 
 /// Where a setting came from. Ordered as faults are reported: the file by line, then the environment, then flags.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,13 +77,8 @@ impl fmt::Display for Fault {
             write!(out, "{}: ", self.key)?;
         }
         out.write_str(&self.message)?;
-        let cause = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
-        let mut next = cause;
-        while let Some(error) = next {
-            write!(out, ": {error}")?;
-            next = error.source();
-        }
-        cause.map_or(Ok(()), |cause| out.write_str(&problem::remedy(cause)))
+        let Some(cause) = self.cause.as_deref() else { return Ok(()) };
+        write!(out, ": {}{}", text::chain(cause), problem::remedy(cause))
     }
 }
 

@@ -15,10 +15,12 @@ use tokio::io::AsyncWriteExt;
 
 use super::bind::Listener;
 use super::connection::{self, Shared, within};
+use super::http1;
 use super::peer::Peer;
 use super::stream::Socket;
 use super::tls::Tls;
 use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
+use crate::problem::Problem;
 use crate::shutdown::Drain;
 use crate::socket::Kind;
 use crate::sweep::Sweep;
@@ -323,19 +325,11 @@ async fn told(
     }
 }
 
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    retry-after: 1\r\n\
-    connection: close\r\n\
-    proxy-status: license-gate; error=connection_limit_reached\r\n\
-    content-type: application/json\r\n\
-    content-length: 135\r\n\r\n\
-    {\"extra\":null,\"message\":\"The gate has as many connections as it may. Try again.\",\
-    \"messageId\":\"gate.full\",\"statusCode\":503,\"traceID\":\"\"}";
-
-/// Tells a client beyond the limit, and reads what it sent, lest a reset overtakes the answer.
+/// Sends a client beyond the limit its 503, and reads what it sent: a reset must not overtake the response.
 async fn turn_away(mut client: Socket, _turned: Turned) {
+    let response = http1::last_response(&Problem::full().into_response(""));
     let told = async {
-        client.write_all(TOO_MANY).await?;
+        client.write_all(&response).await?;
         client.shutdown().await?;
         tokio::io::copy(&mut client, &mut tokio::io::sink()).await
     };

@@ -54,25 +54,34 @@ pub trait AnswerBody: http_body::Body {
 impl AnswerBody for Full<Bytes> {}
 impl AnswerBody for Empty<Bytes> {}
 
-/// An answer of 200 that was written before anybody asked.
+/// A response of 200 that was made before anybody asked.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// Field lines, each with its end, `content-length` among them; no `date`, no `connection`.
-    pub fields: Vec<u8>,
-    /// The body.
-    pub body: Bytes,
+    response: Response<Bytes>,
+    /// Its field lines for HTTP/1.1, `content-length` among them; no `date`, no `connection`.
+    fields: Vec<u8>,
 }
 
 impl Written {
-    /// `response` as bytes.
-    pub fn of(response: &Response<Bytes>) -> Self {
+    /// `response`, and its fields as bytes.
+    pub fn new(response: Response<Bytes>) -> Self {
         let mut fields = Vec::new();
         for (name, value) in response.headers() {
             codec::write_field(&mut fields, name.as_str().as_bytes(), value.as_bytes());
         }
         let length = response.body().len().to_string();
         codec::write_field(&mut fields, b"content-length", length.as_bytes());
-        Self { fields, body: response.body().clone() }
+        Self { response, fields }
+    }
+
+    /// The response itself.
+    pub fn response(&self) -> &Response<Bytes> {
+        &self.response
+    }
+
+    /// Its body.
+    pub fn body(&self) -> &Bytes {
+        self.response.body()
     }
 }
 
@@ -84,10 +93,10 @@ pub trait Service: 'static {
     /// Answers what of `peer` is no request, or must not be one. `method` is GET where it was not read.
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Self::Body>;
 
-    /// The answer to a request that needs no work, where there is one: asked first, with the request's head. HTTP/1.1 only,
-    /// where what surrounds an answer costs more than such an answer does. Default: none.
-    fn at_once(&self, request: &Parts) -> Option<&Written> {
-        let _ = request;
+    /// The response to a request of `peer` that needs no work, if there is one. Asked before [`call`](Self::call), because what
+    /// surrounds a request costs more than such a response. Default: none.
+    fn at_once(&self, request: &Parts, peer: &Peer) -> Option<&Written> {
+        let _ = (request, peer);
         None
     }
 

@@ -3,16 +3,13 @@
 use std::io;
 
 use http::StatusCode;
-use http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, HeaderValue};
 
 use crate::downstream::BodyError;
 use crate::problem::Problem;
 use crate::telemetry::access::Flag;
 use crate::telemetry::metrics::UpstreamErrorKind;
 use crate::upstream::{self, TlsFault};
-
-/// RFC 9209.
-pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Why a request was not forwarded, or not answered.
 #[derive(Debug, thiserror::Error)]
@@ -25,176 +22,191 @@ pub enum ForwardError {
     Upstream(#[from] upstream::Error),
 }
 
-const NO_TLS: (StatusCode, &str, &str) = (
-    StatusCode::BAD_GATEWAY,
-    "upstream.tls",
-    "No secure connection to the dashboard could be made. The log says why.",
-);
+/// What becomes of a failure, wherever it is reported.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    status: StatusCode,
+    /// `messageId`.
+    code: &'static str,
+    message: &'static str,
+    /// As RFC 9209 section 2.3 names it; `None` if the client is at fault.
+    proxy_error: Option<&'static str>,
+    /// As it is counted; `None` if the dashboard had no part in it.
+    kind: Option<UpstreamErrorKind>,
+    /// As the access log flags it.
+    flag: Option<Flag>,
+}
 
 impl ForwardError {
-    /// What went wrong, as RFC 9209 section 2.3 names it; `None` when it was the client.
-    pub fn proxy_error(&self) -> Option<&'static str> {
-        if let Self::Upstream(error) = self
-            && let Some(fault) = error.tls_fault()
-        {
-            return Some(match fault {
-                TlsFault::Certificate => "tls_certificate_error",
-                TlsFault::Alert => "tls_alert_received",
-                TlsFault::Protocol => "tls_protocol_error",
-            });
+    /// As it is counted; `None` if the dashboard had no part in it.
+    pub fn kind(&self) -> Option<UpstreamErrorKind> {
+        self.report().kind
+    }
+
+    /// As the access log flags it.
+    pub fn flag(&self) -> Option<Flag> {
+        self.report().flag
+    }
+
+    /// The one table of failures.
+    fn report(&self) -> Report {
+        use UpstreamErrorKind as Kind;
+        use upstream::Error;
+        let upstream = match self {
+            Self::Loop => {
+                return Report {
+                    status: StatusCode::LOOP_DETECTED,
+                    code: "upstream.loop",
+                    message: "The request came back to this gate: upstream.url leads to the gate itself.",
+                    proxy_error: Some("proxy_loop_detected"),
+                    kind: None,
+                    flag: None,
+                };
+            }
+            Self::Upstream(error) => error,
+        };
+        if let Some(fault) = upstream.tls_fault() {
+            return Report {
+                status: StatusCode::BAD_GATEWAY,
+                code: "upstream.tls",
+                message: "No secure connection to the dashboard could be made. The log says why.",
+                proxy_error: Some(match fault {
+                    TlsFault::Certificate => "tls_certificate_error",
+                    TlsFault::Alert => "tls_alert_received",
+                    TlsFault::Protocol => "tls_protocol_error",
+                }),
+                kind: Some(Kind::Tls),
+                flag: Some(Flag::ConnectFailed),
+            };
         }
-        Some(match self {
-            Self::Loop => "proxy_loop_detected",
-            Self::Upstream(error) => match error {
-                upstream::Error::Connect { source, .. } => match source.kind() {
+        match upstream {
+            Error::Connect { source, .. } => Report {
+                status: StatusCode::BAD_GATEWAY,
+                code: "upstream.unreachable",
+                message: "The dashboard cannot be reached. Check that it runs, and upstream.url.",
+                proxy_error: Some(match source.kind() {
                     io::ErrorKind::ConnectionRefused => "connection_refused",
                     io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
                         "destination_ip_unroutable"
                     }
                     _ => "destination_unavailable",
-                },
-                upstream::Error::ConnectTimeout { .. } => "connection_timeout",
-                upstream::Error::Full => "connection_limit_reached",
-                upstream::Error::Tls { .. } => "tls_protocol_error",
-                upstream::Error::SendTimeout => "connection_write_timeout",
-                upstream::Error::HeaderTimeout => "http_response_timeout",
-                upstream::Error::Closed { unanswered: true, .. } => "connection_terminated",
-                upstream::Error::Closed { unanswered: false, .. } => "http_response_incomplete",
-                upstream::Error::Nonsense(_)
-                | upstream::Error::Framing(_)
-                | upstream::Error::Protocol(_) => "http_protocol_error",
-                upstream::Error::TooLarge => "http_response_body_size",
-                upstream::Error::RequestBody(_) | upstream::Error::Unsendable(_) => return None,
+                }),
+                kind: Some(Kind::Connect),
+                flag: Some(Flag::ConnectFailed),
             },
-        })
-    }
-
-    /// By what it is counted; `None` when the dashboard had no part in it.
-    pub fn kind(&self) -> Option<UpstreamErrorKind> {
-        Some(match self {
-            Self::Loop => return None,
-            Self::Upstream(error) => match error {
-                upstream::Error::Connect { .. } => UpstreamErrorKind::Connect,
-                upstream::Error::ConnectTimeout { .. } => UpstreamErrorKind::ConnectTimeout,
-                upstream::Error::Tls { .. } => UpstreamErrorKind::Tls,
-                upstream::Error::Closed { .. } if error.tls_fault().is_some() => {
-                    UpstreamErrorKind::Tls
-                }
-                upstream::Error::SendTimeout => UpstreamErrorKind::SendTimeout,
-                upstream::Error::HeaderTimeout => UpstreamErrorKind::HeaderTimeout,
-                upstream::Error::Closed { .. } => UpstreamErrorKind::Closed,
-                upstream::Error::Nonsense(_)
-                | upstream::Error::Framing(_)
-                | upstream::Error::Protocol(_) => UpstreamErrorKind::Nonsense,
-                upstream::Error::Unsendable(_) | upstream::Error::Full => return None,
-                upstream::Error::TooLarge => UpstreamErrorKind::TooLarge,
-                upstream::Error::RequestBody(_) => UpstreamErrorKind::RequestBody,
+            Error::ConnectTimeout { .. } => Report {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                code: "upstream.connect-timeout",
+                message: "The dashboard did not accept a connection in time.",
+                proxy_error: Some("connection_timeout"),
+                kind: Some(Kind::ConnectTimeout),
+                flag: Some(Flag::TimedOut),
             },
-        })
-    }
-
-    /// As the access log flags it.
-    pub fn flag(&self) -> Option<Flag> {
-        match self.kind()? {
-            UpstreamErrorKind::Connect | UpstreamErrorKind::Tls => Some(Flag::ConnectFailed),
-            UpstreamErrorKind::ConnectTimeout
-            | UpstreamErrorKind::SendTimeout
-            | UpstreamErrorKind::HeaderTimeout => Some(Flag::TimedOut),
-            UpstreamErrorKind::Closed
-            | UpstreamErrorKind::Nonsense
-            | UpstreamErrorKind::TooLarge => Some(Flag::CutByUpstream),
-            UpstreamErrorKind::RequestBody => Some(Flag::ClientLeft),
-        }
-    }
-
-    fn told(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Loop => (
-                StatusCode::LOOP_DETECTED,
-                "upstream.loop",
-                "The request came back to this gate: upstream.url leads to the gate itself.",
-            ),
-            Self::Upstream(error) => match error {
-                upstream::Error::Connect { .. } => (
-                    StatusCode::BAD_GATEWAY,
-                    "upstream.unreachable",
-                    "The dashboard cannot be reached. Check that it runs, and upstream.url.",
-                ),
-                upstream::Error::ConnectTimeout { .. } => (
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "upstream.connect-timeout",
-                    "The dashboard did not accept a connection in time.",
-                ),
-                upstream::Error::Full => (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "gate.full",
-                    "The gate has as many connections as it may. Try again.",
-                ),
-                upstream::Error::Tls { .. } => NO_TLS,
-                upstream::Error::Closed { .. } if error.tls_fault().is_some() => NO_TLS,
-                upstream::Error::SendTimeout => (
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "upstream.send-timeout",
-                    "The dashboard accepts no more of the request. Check that it reads what it is sent.",
-                ),
-                upstream::Error::HeaderTimeout => (
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "upstream.timeout",
-                    "The dashboard did not answer in time.",
-                ),
-                upstream::Error::Closed { .. } => (
-                    StatusCode::BAD_GATEWAY,
-                    "upstream.closed",
-                    "The dashboard closed the connection before it had answered.",
-                ),
-                upstream::Error::Nonsense(_)
-                | upstream::Error::Framing(_)
-                | upstream::Error::Protocol(_)
-                | upstream::Error::TooLarge => (
-                    StatusCode::BAD_GATEWAY,
-                    "upstream.invalid-answer",
-                    "The dashboard's answer is not valid HTTP.",
-                ),
-                upstream::Error::Unsendable(_) => (
-                    StatusCode::BAD_REQUEST,
-                    "request.unsendable",
-                    "The request cannot be said in HTTP/2, which the dashboard is asked in.",
-                ),
-                upstream::Error::RequestBody(source) => match source.downcast_ref() {
-                    Some(BodyError::Timeout) => (
+            Error::Full => Report {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                code: "gate.full",
+                message: "The gate has as many connections as it may. Try again.",
+                proxy_error: Some("connection_limit_reached"),
+                kind: None,
+                flag: None,
+            },
+            // Every such error has a TLS fault.
+            Error::Tls { .. } => Report {
+                status: StatusCode::BAD_GATEWAY,
+                code: "upstream.tls",
+                message: "No secure connection to the dashboard could be made. The log says why.",
+                proxy_error: Some("tls_protocol_error"),
+                kind: Some(Kind::Tls),
+                flag: Some(Flag::ConnectFailed),
+            },
+            Error::SendTimeout => Report {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                code: "upstream.send-timeout",
+                message: "The dashboard accepts no more of the request. Check that it reads what it is sent.",
+                proxy_error: Some("connection_write_timeout"),
+                kind: Some(Kind::SendTimeout),
+                flag: Some(Flag::TimedOut),
+            },
+            Error::HeaderTimeout => Report {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                code: "upstream.timeout",
+                message: "The dashboard did not answer in time.",
+                proxy_error: Some("http_response_timeout"),
+                kind: Some(Kind::HeaderTimeout),
+                flag: Some(Flag::TimedOut),
+            },
+            Error::Closed { unanswered, .. } => Report {
+                status: StatusCode::BAD_GATEWAY,
+                code: "upstream.closed",
+                message: "The dashboard closed the connection before it had answered.",
+                proxy_error: Some(match unanswered {
+                    true => "connection_terminated",
+                    false => "http_response_incomplete",
+                }),
+                kind: Some(Kind::Closed),
+                flag: Some(Flag::CutByUpstream),
+            },
+            Error::Nonsense(_) | Error::Framing(_) | Error::Protocol(_) => Report {
+                status: StatusCode::BAD_GATEWAY,
+                code: "upstream.invalid-answer",
+                message: "The dashboard's answer is not valid HTTP.",
+                proxy_error: Some("http_protocol_error"),
+                kind: Some(Kind::Nonsense),
+                flag: Some(Flag::CutByUpstream),
+            },
+            Error::TooLarge => Report {
+                status: StatusCode::BAD_GATEWAY,
+                code: "upstream.invalid-answer",
+                message: "The dashboard's answer is not valid HTTP.",
+                proxy_error: Some("http_response_body_size"),
+                kind: Some(Kind::TooLarge),
+                flag: Some(Flag::CutByUpstream),
+            },
+            Error::Unsendable(_) => Report {
+                status: StatusCode::BAD_REQUEST,
+                code: "request.unsendable",
+                message: "This request cannot be expressed in HTTP/2, which the dashboard connection uses.",
+                proxy_error: None,
+                kind: None,
+                flag: None,
+            },
+            Error::RequestBody(source) => {
+                let is_late = matches!(source.downcast_ref(), Some(BodyError::Timeout));
+                let (status, code, message) = match is_late {
+                    true => (
                         StatusCode::REQUEST_TIMEOUT,
                         "request.body-timeout",
                         "The request body did not come in time.",
                     ),
-                    Some(BodyError::Broken(_) | BodyError::Closed(_) | BodyError::Malformed(_))
-                    | None => (
+                    false => (
                         StatusCode::BAD_REQUEST,
                         "request.body-broken",
                         "The request body broke off or is malformed.",
                     ),
-                },
-            },
+                };
+                Report {
+                    status,
+                    code,
+                    message,
+                    proxy_error: None,
+                    kind: Some(Kind::RequestBody),
+                    flag: Some(Flag::ClientLeft),
+                }
+            }
         }
     }
 }
 
 impl From<ForwardError> for Problem {
     fn from(error: ForwardError) -> Self {
-        let (status, code, message) = error.told();
+        let Report { status, code, message, proxy_error, .. } = error.report();
         let problem = Self::new(status, code, message);
         let problem = match status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
-            }
+            StatusCode::SERVICE_UNAVAILABLE => problem.retry_after(1),
             _ => problem,
         };
-        let problem = match error.proxy_error() {
-            Some(named) => {
-                let value = HeaderValue::try_from(format!("license-gate; error={named}"));
-                value
-                    .into_iter()
-                    .fold(problem, |problem, value| problem.header(PROXY_STATUS, value))
-            }
+        let problem = match proxy_error {
+            Some(named) => problem.proxy_error(named),
             None => problem.header(CONNECTION, HeaderValue::from_static("close")),
         };
         problem.caused_by(error)

@@ -22,7 +22,7 @@ use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
 use headers::{Marks, Outgoing};
 use upgrade::Translated;
 
-pub use error::{ForwardError, PROXY_STATUS};
+pub use error::ForwardError;
 pub use request_id::{RequestId, RequestIds};
 pub use tunnel::Tunnels;
 

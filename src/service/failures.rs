@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::api::endpoint::Endpoint;
-use crate::problem::{self, Problem};
+use crate::problem::Problem;
 use crate::proxy::RequestId;
 use crate::telemetry::Episode;
 
@@ -65,7 +65,7 @@ impl<P: Copy + PartialEq> Area<P> {
             request_id = id.as_str(),
             status,
             code,
-            cause = problem::chain(problem.cause()),
+            cause = problem.causes(),
             failures = report.failures,
             duration_ms = report.duration_ms(),
             "a request failed"

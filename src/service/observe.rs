@@ -14,7 +14,7 @@ use super::{Answer, Stages};
 use crate::body::Body;
 use crate::downstream::{self, Sender};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
-use crate::telemetry::access::{Flag, Record};
+use crate::telemetry::access::{AccessLog, Flag, Record};
 use crate::telemetry::metrics::Handler;
 use crate::upstream;
 
@@ -32,17 +32,8 @@ impl Observation {
     }
 
     pub(super) fn asked(&mut self, head: &Parts, sender: Sender, id: &RequestId) {
-        let Some(log) = &self.stages.access else { return };
-        let mut record = log.record(head.method.clone(), head.version, sender.address);
-        record.request_id = id.as_str().to_owned();
-        let host = head
-            .headers
-            .get(HOST)
-            .map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-        let authority = || head.uri.authority().map(|authority| authority.as_str().to_owned());
-        record.host = host.or_else(authority).unwrap_or_default();
-        record.path = head.uri.path().to_owned();
-        self.record = Some(Box::new(record));
+        let log = self.stages.access.as_ref();
+        self.record = log.map(|log| Box::new(record(log, head, sender, id)));
     }
 
     /// What could not be read as a request is logged without what one would have.
@@ -78,6 +69,17 @@ impl Observation {
     pub(super) fn watch(self, response: Answer) -> Response<Observed> {
         response.map(|body| Observed { body, observation: self })
     }
+}
+
+/// The start of a request's line in the access log, which is written when the record is dropped.
+pub(super) fn record(log: &AccessLog, head: &Parts, sender: Sender, id: &RequestId) -> Record {
+    let mut record = log.record(head.method.clone(), head.version, sender.address);
+    record.request_id = id.as_str().to_owned();
+    let host = head.headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+    let authority = || head.uri.authority().map(|authority| authority.as_str().into());
+    record.host = host.or_else(authority).unwrap_or_default().into_owned();
+    record.path = head.uri.path().to_owned();
+    record
 }
 
 impl Drop for Observation {

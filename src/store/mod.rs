@@ -42,6 +42,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::license::Keys;
 use crate::telemetry::metrics::Metrics;
+use crate::text::chain;
 
 pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
 pub use backend::{Brief, Document, Error, Event, Lease, Record, Settled};
@@ -117,17 +118,6 @@ impl Reader {
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changes.subscribe()
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text = format!("{text}: {error}");
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub use config::{Config, Format};
 pub use episode::{Episode, Report};
 
+use crate::text;
 use line::Line;
 use stream::{Standard, Stream};
 
@@ -156,9 +157,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let causes = std::iter::successors(Some(value), |error| error.source());
-        let texts: Vec<String> = causes.map(ToString::to_string).collect();
-        self.add(field, Value::Text(texts.join(": ")));
+        self.add(field, Value::Text(text::chain(value)));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {

@@ -12,9 +12,6 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// The one complaint that is set aside. It comes after the dates have been found good.
-const AUTHORITY_THAT_SERVES: &str = "CaUsedAsEndEntity";
-
 /// Judges what the dashboard shows.
 #[derive(Debug)]
 pub(super) struct Verifier {
@@ -47,9 +44,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let verdict = self.strict.verify_server_cert(shown, intermediates, name, ocsp, now);
         match &verdict {
-            Err(Error::InvalidCertificate(CertificateError::Other(error)))
-                if error.0.to_string() == AUTHORITY_THAT_SERVES && self.named.contains(shown) =>
-            {
+            Err(error) if is_serving_authority(error) && self.named.contains(shown) => {
                 verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -78,4 +73,10 @@ impl ServerCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.strict.supported_verify_schemes()
     }
+}
+
+/// Whether the only fault is that an authority's certificate is used for a server. It is found after the dates were good.
+fn is_serving_authority(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(error)) = error else { return false };
+    matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }

@@ -1,5 +1,6 @@
 //! An answer's head as bytes, and how its body and its connection go on from there.
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
@@ -49,8 +50,22 @@ pub(super) fn write_written(
     write_field(out, b"date", date);
     write_persistence(out, asked.keep_alive, asked.version);
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&written.body);
+    if asked.method != Method::HEAD {
+        out.extend_from_slice(written.body());
+    }
     Plan { coding: None, until_close: false, keep_alive: asked.keep_alive, switches: false }
+}
+
+/// A whole response as bytes, after which the connection is closed; it has no `Date`.
+pub(in crate::downstream) fn last_response(response: &Response<Bytes>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_status(&mut out, response);
+    write_fields(&mut out, response.headers(), Names::Lower, |_, _| true);
+    write_length(&mut out, response.body().len() as u64);
+    write_persistence(&mut out, false, Version::HTTP_11);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(response.body());
+    out
 }
 
 /// Writes the head of `response`. `date` is for answers that have none (RFC 9110 section 6.6.1).
@@ -144,7 +159,6 @@ fn closes(value: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use http_body_util::Full;
 
     use super::*;

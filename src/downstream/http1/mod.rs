@@ -41,6 +41,7 @@ use crate::socket::HANG_UP_CHECK;
 use answer::{Asked, Plan};
 use wire::{Arrived, Writer};
 
+pub(super) use answer::last_response;
 pub(super) use date::DateLine;
 use date::ImfDate;
 pub use head::RawTarget;
@@ -76,7 +77,7 @@ pub(super) async fn serve<S: Service>(
     poll_fn(|cx| Poll::Ready(peer.deadline().has_passed(cx))).await;
     loop {
         let (plan, sent) = match poll_fn(|cx| connection.poll_next(cx)).await? {
-            Next::Request(asked) => match shared.service.at_once(&connection.request) {
+            Next::Request(asked) => match shared.service.at_once(&connection.request, peer) {
                 Some(written) => {
                     let (plan, mut encoder) = connection.stage_written(written, asked);
                     (plan, connection.send(&mut encoder).await)

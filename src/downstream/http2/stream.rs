@@ -8,9 +8,10 @@ use std::task::{Context as TaskContext, Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE};
+use http::header::{CONTENT_LENGTH, COOKIE, DATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
 
 use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
@@ -19,6 +20,7 @@ use super::super::request_body::{Remainder, RequestBody};
 use super::super::{AnswerBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
+use crate::fields;
 use crate::shutdown::{Drain, Phase};
 
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
@@ -70,20 +72,20 @@ async fn serve<S: Service>(
             }
             None => {
                 let incoming = Incoming::new(&Request::new(()).into_parts().0, incoming);
-                answer(
-                    no_tunnel(response),
-                    is_head,
-                    &date,
-                    respond,
-                    &incoming,
-                    &peer,
-                    &shared.drain,
-                )
-                .await;
+                // A 2xx would tell the client that its tunnel stands.
+                let response = match response.status().is_success() {
+                    true => shared.service.refuse(Refused::NoTunnel, Method::GET, peer.clone()),
+                    false => response,
+                };
+                answer(response, is_head, &date, respond, &incoming, &peer, &shared.drain).await;
             }
         };
     }
     let incoming = Rc::new(Incoming::new(&parts, incoming));
+    if let Some(written) = shared.service.at_once(&parts, &peer) {
+        let response = written.response().clone().map(Full::new);
+        return answer(response, is_head, &date, respond, &incoming, &peer, &shared.drain).await;
+    }
     let body = RequestBody::http2(incoming.clone(), peer.clone());
     let answered = shared.service.call(Request::from_parts(parts, body), peer.clone());
     let answered = unless_reset(&mut respond, answered, Some(&incoming)).await;
@@ -102,14 +104,6 @@ fn asks_for_websocket(parts: &Parts) -> bool {
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     let protocol = protocol.filter(|_| !parts.headers.contains_key(CONTENT_LENGTH));
     protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case(WEBSOCKET))
-}
-
-/// A 2xx would tell the client that its tunnel stands.
-fn no_tunnel<B>(mut response: Response<B>) -> Response<B> {
-    if response.status().is_success() {
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
-    }
-    response
 }
 
 /// What `answered` comes to, unless the client resets the stream first. Sends `100 Continue` when the body is waited for.
@@ -181,18 +175,14 @@ async fn answer<B>(
 /// The answer's head as HTTP/2 has it: no field that describes a connection (RFC 9113 section 8.2.2), and a date.
 fn split<B>(response: Response<B>, date: &[u8]) -> (Response<()>, B) {
     let (mut parts, body) = response.into_parts();
-    let (mut has_date, mut has_connection) = (false, false);
+    parts.headers = fields::end_to_end_response(parts.headers);
+    let mut has_date = false;
     for (name, value) in &mut parts.headers {
         has_date |= *name == DATE;
-        has_connection |= *name == CONNECTION || *name == KEEP_ALIVE;
         if *name == X_REQUEST_ID {
             // Never twice the same: it would push what is out of the table that both sides keep.
             value.set_sensitive(true);
         }
-    }
-    if has_connection {
-        parts.headers.remove(CONNECTION);
-        parts.headers.remove(KEEP_ALIVE);
     }
     if !has_date && let Ok(now) = HeaderValue::from_bytes(date) {
         parts.headers.insert(DATE, now);
@@ -202,8 +192,6 @@ fn split<B>(response: Response<B>, date: &[u8]) -> (Response<()>, B) {
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// An answer's body on its way out.
 struct Answering<B> {

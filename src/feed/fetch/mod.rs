@@ -19,6 +19,7 @@ use super::backoff::Backoff;
 use super::client::{self, Answer, Call, Endpoint};
 use crate::clock::{Clock, UnixTime};
 use crate::random;
+use crate::text::chain;
 
 /// The longest document.
 pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
@@ -256,16 +257,6 @@ impl Failure {
             Self::Unusable(_) => None,
         }
     }
-}
-
-fn chain(failure: &Failure) -> String {
-    let mut error = failure.to_string();
-    let mut cause = std::error::Error::source(failure);
-    while let Some(source) = cause {
-        error = format!("{error}: {source}");
-        cause = source.source();
-    }
-    error
 }
 
 #[cfg(test)]

@@ -23,10 +23,11 @@ use tokio::task::{AbortHandle, JoinHandle};
 use super::super::{ForwardedBody, Proxy, RequestIds, upgrade};
 use super::CLIENT;
 use super::scenario::{Exchange, Kind, Leaves, Payload, Protocol, Scenario};
+use crate::api::endpoint::Router;
 use crate::body::Body;
 use crate::downstream::refuse::Refused;
 use crate::downstream::{self, Peer, RequestBody, Sender};
-use crate::gate::Gate;
+use crate::gate::{Gate, Route};
 use crate::socket::memory::{self, End, Seed};
 use crate::upstream;
 
@@ -95,7 +96,11 @@ impl downstream::Service for Through {
             let (parts, body) = request.into_parts();
             let sender = Sender { address: CLIENT.ip(), trusted: false };
             let id = ids.name(&parts.headers, false);
-            let forwarded = proxy.forward(Gate.admit(), &parts, body, &peer, sender, &id).await;
+            let routed = Gate::new(Router::new("")).route(&parts.method, parts.uri.path());
+            let Ok(Route::Dashboard(permit)) = routed else {
+                return failed(StatusCode::NOT_FOUND);
+            };
+            let forwarded = proxy.forward(permit, &parts, body, &peer, sender, &id).await;
             match forwarded {
                 Ok(mut response) => {
                     id.put_on(&mut response);

@@ -295,19 +295,12 @@ fn poll_ahead(incoming: &mut RecvStream, cx: &mut Context<'_>) -> Result<Bytes, 
     }
 }
 
-/// What ends here is taken out, and equal lengths become one.
+/// The fields that go on. Equal lengths become one.
 fn end_to_end(headers: HeaderMap) -> HeaderMap {
+    let mut headers = fields::end_to_end_response(headers);
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let has_many = lengths.next().is_some() && lengths.next().is_some();
-    if !has_many && headers.keys().all(fields::passes_response) {
-        return headers;
+    if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
+        headers.insert(CONTENT_LENGTH, first);
     }
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in &headers {
-        let repeated = *name == CONTENT_LENGTH && kept.contains_key(name);
-        if fields::passes_response(name) && !repeated {
-            kept.append(name.clone(), value.clone());
-        }
-    }
-    kept
+    headers
 }
