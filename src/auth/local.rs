@@ -122,7 +122,8 @@ impl LocalUsers {
         let (users, hashing) = (self.users.clone(), self.hashing.clone());
         let check = self.control.spawn(async move {
             // Held until the hash is done, so that a flood of sign-ins waits instead of using up threads.
-            let permit = timeout(DEADLINE, hashing.acquire_owned()).await.map_err(|_| Denied::Busy)?;
+            let permit =
+                timeout(DEADLINE, hashing.acquire_owned()).await.map_err(|_| Denied::Busy)?;
             let checked = tokio::task::spawn_blocking(move || {
                 let known = users.sign_in(&name, &password, verify);
                 drop(permit);
@@ -363,7 +364,8 @@ mod tests {
                 assert_eq!(own, 1, "its own hash is compared once");
             }
         }
-        let signs_in = |name, password| users.sign_in(name, password, verify).map(|user| &*user.name);
+        let signs_in =
+            |name, password| users.sign_in(name, password, verify).map(|user| &*user.name);
         assert_eq!(signs_in("like first", "a"), Some("like first"));
         assert_eq!(signs_in("cheap too", "b"), Some("cheap too"));
         assert_eq!(signs_in("cheap too", "a"), None, "the password of another");

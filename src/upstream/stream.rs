@@ -64,7 +64,8 @@ mod tests {
     async fn what_arrived_in_the_current_turn_of_the_runtime_is_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("an address");
-        for (surplus, expected) in [(&b""[..], Waiting::End), (b"HTTP/1.1 200 OK\r\n", Waiting::Bytes)]
+        for (surplus, expected) in
+            [(&b""[..], Waiting::End), (b"HTTP/1.1 200 OK\r\n", Waiting::Bytes)]
         {
             let socket = tokio::net::TcpStream::connect(address).await.expect("a connection");
             let mut stream = Stream::Plain(Socket::new(socket, &Sweep::new(), Duration::ZERO));

@@ -254,7 +254,8 @@ fn any_mix_of_callers_is_answered_as_a_simple_model_says() {
         left.into_inner().expect("a lock").into_iter().for_each(|request| drop(request.send()));
         let refused = |client: &str| {
             let asked = scene.dashboard.asked(IDENTITY);
-            let of_client = asked.iter().filter(|asked| asked.value("x-forwarded-for") == Some(client));
+            let of_client =
+                asked.iter().filter(|asked| asked.value("x-forwarded-for") == Some(client));
             of_client.filter(|asked| is_wrong(asked.value("authorization"))).count()
         };
         for (place, client) in clients.into_iter().enumerate() {
@@ -267,9 +268,7 @@ fn any_mix_of_callers_is_answered_as_a_simple_model_says() {
             };
             let what = format!("seed {seed} {client} {refused}");
             let may_be_limited = refused == LIMIT;
-            let is = |status: u16, expected| {
-                status == expected || status == 429 && may_be_limited
-            };
+            let is = |status: u16, expected| status == expected || status == 429 && may_be_limited;
             assert!(of(Shown::Password).into_iter().all(|status| is(status, 200)), "{what}");
             assert!(of(Shown::WrongPassword).into_iter().all(|status| is(status, 401)), "{what}");
             assert!(of(Shown::Session).into_iter().all(|status| status == 200), "{what}");

@@ -123,8 +123,9 @@ fn bcrypt_signs_nobody_in_whose_password_it_does_not_read_whole() {
     ];
     let users = format!("[{}]", users.join(", "));
     let scene = Setup::new().set("auth.mode", "\"local\"").set("auth.users", users).start();
-    let check =
-        |name, password: &str| scene.ask("GET", "/api/licensing/check").basic(name, password).send();
+    let check = |name, password: &str| {
+        scene.ask("GET", "/api/licensing/check").basic(name, password).send()
+    };
     for tail in ["-and-a-tail", "-and-another", "x"] {
         check("bob", &format!("{long}{tail}")).fails(401, "password-auth.failed");
     }

@@ -125,7 +125,7 @@ fn a_caller_is_named_as_the_dashboard_names_it() {
         let request = scene.ask("POST", "/api/licensing/token").basic(&typed, "hunter2");
         let token = scene.vendor.token().sign();
         request.json(&json!({ "token": token })).send().is(200);
-        let log = std::fs::read_to_string(scene.gate.stored("audit.jsonl")).expect("a log");
+        let log = fs::read_to_string(scene.gate.stored("audit.jsonl")).expect("a log");
         let line: Value = serde_json::from_str(log.lines().last().expect("a line")).expect("JSON");
         line["actor"].as_str().expect("a name").to_owned()
     };
