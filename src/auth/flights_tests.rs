@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 
 use tokio::task::yield_now;
 
-use super::super::grants::Known;
+use crate::auth::grants::Known;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
