@@ -120,7 +120,7 @@ fn guesses_at_the_same_time_do_not_get_past_the_limit() {
 }
 
 #[test]
-fn a_question_whose_callers_have_left_is_settled() {
+fn a_question_is_settled_although_its_callers_have_left() {
     let scene = setup().set("limits.failed_sign_ins_per_minute", 20).start();
     invite(&scene, 20);
     scene.dashboard.mood(IDENTITY, Mood::Holds);
