@@ -23,6 +23,7 @@ use ipnet::IpNet;
 
 use crate::api::endpoint::{Endpoint, Router};
 use crate::api::{self, Api, Caller};
+use crate::auth::Way;
 use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender, Written};
@@ -34,7 +35,6 @@ use crate::proxy::{
 use crate::shutdown::{Drain, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Handler, WorkerMetrics};
-use crate::upstream::Client;
 use failures::Area;
 use observe::Observation;
 
@@ -63,7 +63,7 @@ pub struct Stages {
     /// Forwards them.
     pub proxy: Proxy,
     /// By which the API asks the dashboard about callers.
-    pub upstream: Client,
+    pub dashboard: Way,
     /// Names requests.
     pub ids: RequestIds,
     /// Whose forwarding fields are believed.
@@ -251,7 +251,7 @@ impl Stages {
     ) -> Response<Bytes> {
         let caller = Caller { address: sender.address, request_id: id.as_str() };
         let failures = &self.failures.licensing;
-        match self.api.answer(endpoint, request, caller, &self.upstream).await {
+        match self.api.answer(endpoint, request, caller, &self.dashboard).await {
             Ok(response) => {
                 failures.works(endpoint);
                 response

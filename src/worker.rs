@@ -1,6 +1,6 @@
 //! One thread, one runtime, one set of sockets: a worker shares nothing with the others on the forwarding path.
 //!
-//! Each has a listener of its own on every address (`SO_REUSEPORT`; a Unix socket is shared), a pool of its own towards the
+//! Each has a listener of its own on every address (`SO_REUSEPORT`; a Unix socket is shared), connections of its own towards the
 //! dashboard, deadlines of its own. What they do share: the license snapshot, certificates, TLS sessions with the dashboard,
 //! the count of connections, and the order to stop.
 
@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 
 use crate::api::Api;
 use crate::api::endpoint::Router;
+use crate::auth::Way;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Acceptor, Connections, Listener, Scheme};
 use crate::gate::Gate;
@@ -89,7 +90,14 @@ async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
     let tidied = upstream.clone();
     tokio::task::spawn_local(async move { tidied.tidy().await });
 
-    let acceptor = Rc::new(acceptor(&blueprint, upstream, &sweep, &drain));
+    // The dashboard's word on callers comes over connections of its own, which no forwarded request has used.
+    let client = Client::without_reuse(
+        blueprint.upstream.clone(),
+        blueprint.upstream_tls.clone(),
+        sweep.clone(),
+    );
+    let dashboard = Way { client, drain: drain.clone() };
+    let acceptor = Rc::new(acceptor(&blueprint, upstream, dashboard, &sweep, &drain));
     let accepting: Vec<_> = sockets
         .into_iter()
         .map(|(socket, scheme)| {
@@ -130,13 +138,14 @@ async fn reached(watched: &mut watch::Receiver<Phase>, phase: Phase) {
 fn acceptor(
     blueprint: &Blueprint,
     upstream: Client,
+    dashboard: Way,
     sweep: &Sweep,
     drain: &Drain,
 ) -> Acceptor<Service> {
     let Blueprint { downstream, .. } = blueprint;
     let metrics = blueprint.metrics.worker();
     let proxy = Proxy::new(
-        upstream.clone(),
+        upstream,
         blueprint.root_host.clone(),
         &blueprint.instance,
         Tunnels::new(drain.clone(), blueprint.grace_period, metrics.clone()),
@@ -146,7 +155,7 @@ fn acceptor(
         api: blueprint.api.clone(),
         gate: Gate,
         proxy,
-        upstream,
+        dashboard,
         ids: RequestIds::new(crate::random::bytes()),
         trusted_proxies: downstream.trusted_proxies.clone(),
         drain: drain.clone(),
