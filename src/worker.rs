@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 use crate::api::Api;
 use crate::api::endpoint::Router;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Acceptor, Connections, Listener, Scheme};
+use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Failures, Service, Stages};
@@ -148,7 +148,10 @@ fn acceptor(
         proxy,
         upstream,
         ids: RequestIds::new(crate::random::bytes()),
-        trusted_proxies: downstream.trusted_proxies.clone(),
+        trust: Trust {
+            proxies: downstream.trusted_proxies.clone(),
+            header: downstream.trusted_header,
+        },
         drain: drain.clone(),
         metrics: metrics.clone(),
         access: blueprint.access.clone(),
