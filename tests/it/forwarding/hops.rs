@@ -173,7 +173,7 @@ fn sent(random: &mut Random) -> Sent {
     Sent { fields: all.concat(), x_hops, x_lines, protos, hosts, hops, lines }
 }
 
-/// What the dashboard should be told, by field.
+/// What the dashboard should receive, by field.
 fn expected(sent: &Sent, peer: &str, kind: Option<&str>) -> [(&'static str, String); 4] {
     let last = |all: &[&'static str]| {
         all.last().map(|value| value.rsplit(',').next().expect("one").trim().to_owned())
@@ -221,7 +221,7 @@ fn from(peer: &str, recorder: &Recorder, gate: &Gate, request: &str) -> Message 
 }
 
 #[test]
-fn the_dashboard_is_told_what_trusted_hops_say_and_strangers_change_nothing() {
+fn the_dashboard_receives_what_trusted_hops_say_and_strangers_change_nothing() {
     for kind in ["x-forwarded-for", "forwarded"] {
         let recorder = Recorder::start();
         let gate = Builder::before(recorder.address)
