@@ -71,12 +71,17 @@ impl<'a> Element<'a> {
             if !rest.is_empty() && rest[0] != b';' {
                 return None;
             }
-            let known = match name.to_ascii_lowercase().as_slice() {
-                b"for" => &mut parsed.node,
-                b"proto" => &mut parsed.proto,
-                b"host" => &mut parsed.host,
-                name if !name.is_empty() && name.iter().all(is_token) => continue,
-                _ => return None,
+            let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+            let known = if is(b"for") {
+                &mut parsed.node
+            } else if is(b"proto") {
+                &mut parsed.proto
+            } else if is(b"host") {
+                &mut parsed.host
+            } else if !name.is_empty() && name.iter().all(is_token) {
+                continue;
+            } else {
+                return None;
             };
             if known.replace(value).is_some() {
                 return None;

@@ -170,7 +170,7 @@ pub(super) fn contains(trusted: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// The members of all lines of `name` as one list, last first, empty ones too.
-fn from_the_right<'a>(headers: &'a HeaderMap, name: HeaderName) -> impl Iterator<Item = &'a [u8]> {
+fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter().rev();
     lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }

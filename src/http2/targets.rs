@@ -382,7 +382,7 @@ mod tests {
             (Vec::new(), false),
         ];
         for (block, expected) in table {
-            assert_eq!(found(&[block.clone()]), [expected], "{}", block.escape_ascii());
+            assert_eq!(found(std::slice::from_ref(&block)), [expected], "{}", block.escape_ascii());
         }
     }
 
@@ -495,7 +495,7 @@ mod tests {
                 _ => unreachable!(),
             };
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('1');
         }
         let bytes = bits.as_bytes().chunks(8);

@@ -50,7 +50,7 @@ const ADDRESSES: [(&str, bool); 6] = [
 ];
 
 fn is_trusted(address: &str) -> bool {
-    ADDRESSES.iter().any(|known| *known == (address, true))
+    ADDRESSES.contains(&(address, true))
 }
 
 /// What a client may have sent before the first hop wrote its own.
