@@ -19,14 +19,13 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use ipnet::IpNet;
 
 use crate::api::endpoint::{Endpoint, Router};
 use crate::api::{self, Api, Caller};
 use crate::auth::Way;
 use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
-use crate::downstream::{self, Peer, RequestBody, Sender, Written};
+use crate::downstream::{self, Peer, RequestBody, Sender, Trust, Written};
 use crate::gate::Gate;
 use crate::problem::{self, Problem};
 use crate::proxy::{
@@ -67,7 +66,7 @@ pub struct Stages {
     /// Names requests.
     pub ids: RequestIds,
     /// Whose forwarding fields are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trust: Trust,
     /// Whether the worker is stopping.
     pub drain: Drain,
     /// What the worker counts.
@@ -120,7 +119,7 @@ impl Stages {
         observed: &mut Observation,
     ) -> Answer {
         let (parts, body) = request.into_parts();
-        let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
+        let sender = Sender::of(peer, &parts.headers, &self.trust);
         let route = self.route(&parts).and_then(|endpoint| not_tunnelled(endpoint, &body));
         if let Ok(Some(Endpoint::Check)) = route
             && let Some(response) = self.api.public_check()
@@ -137,7 +136,9 @@ impl Stages {
                 (self.forwarded(forwarded, &parts, id, observed), Handler::Proxy)
             }
             Ok(Some(endpoint)) => {
-                let request = with_api_fields(parts, body);
+                let scheme = sender.scheme(peer, &parts.headers);
+                let mut request = with_api_fields(parts, body);
+                request.extensions_mut().insert(scheme);
                 // Boxed: it is large and rare, and every request would carry the room for it.
                 let mut response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
                 id.put_on(&mut response);
@@ -173,7 +174,7 @@ impl Stages {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = method;
         let id = self.ids.name(&parts.headers, false);
-        let sender = Sender { address: peer.address.ip(), trusted: false };
+        let sender = Sender::itself(peer.address.ip());
         observed.not_understood(sender, &id);
         let response = self.refusal(refused.into(), &parts, id);
         observed.answered(&parts.method, &response, Handler::Gate);

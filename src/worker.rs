@@ -17,7 +17,7 @@ use crate::api::Api;
 use crate::api::endpoint::Router;
 use crate::auth::Way;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Acceptor, Connections, Listener, Scheme};
+use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Failures, Service, Stages};
@@ -157,7 +157,10 @@ fn acceptor(
         proxy,
         dashboard,
         ids: RequestIds::new(crate::random::bytes()),
-        trusted_proxies: downstream.trusted_proxies.clone(),
+        trust: Trust {
+            proxies: downstream.trusted_proxies.clone(),
+            header: downstream.trusted_header,
+        },
         drain: drain.clone(),
         metrics: metrics.clone(),
         access: blueprint.access.clone(),

@@ -3,8 +3,9 @@
 //! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order. What
 //! the gate does not look at goes up in its lines as it came ([`Lines`]), or, where what goes on has to be told field by
 //! field, behind `Host` with names in lower case. Left out are hop-by-hop fields (RFC 9110 section 7.6.1), `Expect` (answered here) and, from a peer that is
-//! not trusted, every forwarding field. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`, `X-Request-Id`
-//! and `Via`; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110 10.1.4).
+//! not trusted, every forwarding field; from one that is, those of the kind that is not believed. Added are `X-Forwarded-For`,
+//! `-Proto`, `-Host`, `-Port`, `X-Real-IP`, `X-Request-Id` and `Via`, and `Forwarded` if that is the kind; for a trusted peer they are
+//! extended. `TE: trailers` is kept, the one value that may be (RFC 9110 10.1.4).
 
 use std::io::Write;
 
@@ -17,7 +18,7 @@ use memchr::memrchr2;
 
 use super::RequestId;
 use crate::codec::Lines;
-use crate::downstream::{Peer, Sender, X_FORWARDED_FOR};
+use crate::downstream::{Peer, Sender, TrustedHeader, X_FORWARDED_FOR};
 use crate::hop::{self, Nominated};
 use crate::upstream::Fields;
 
@@ -138,8 +139,12 @@ impl Outgoing<'_> {
             "host" | "via" | "expect" | "http2-settings" | "forwarded" => true,
             "x-real-ip" | "x-request-id" | "x-forwarded-for" | "x-forwarded-proto"
             | "x-forwarded-host" | "x-forwarded-port" => true,
-            _ => !self.sender.trusted && name.starts_with("x-forwarded-"),
+            _ => !self.believes_x_forwarded() && name.starts_with("x-forwarded-"),
         }
+    }
+
+    fn believes_x_forwarded(&self) -> bool {
+        self.sender.trusted && self.sender.header == TrustedHeader::XForwardedFor
     }
 
     fn added(&self, host: &[u8], write: &mut impl FnMut(&[u8], &[u8])) {
@@ -155,6 +160,13 @@ impl Outgoing<'_> {
             write(b"x-forwarded-port", port(host, scheme));
             write(b"x-real-ip", peer);
         }
+        if self.sender.header == TrustedHeader::Forwarded {
+            let element = self.element(host, scheme);
+            match self.sender.trusted {
+                true => write(b"forwarded", &extended(headers, &FORWARDED, &element)),
+                false => write(b"forwarded", &element),
+            }
+        }
         write(b"x-request-id", self.id.as_str().as_bytes());
         match self.marks.via {
             false => write(b"via", self.via.as_bytes()),
@@ -169,22 +181,30 @@ impl Outgoing<'_> {
         }
     }
 
-    /// What a trusted proxy said is kept, and this hop added to it.
+    /// What a trusted proxy said is kept, and this hop added to it. From `Forwarded`, only what trusted hops wrote is put into the
+    /// other fields.
     fn extended(&self, host: &[u8], write: &mut impl FnMut(&[u8], &[u8])) {
         let headers = &self.request.headers;
-        let scheme = self.peer.scheme.as_str().as_bytes();
         let peer = self.peer.address_text.as_bytes();
-        write(b"x-forwarded-for", &extended(headers, &X_FORWARDED_FOR, peer));
-        let said = |name: &'static str| headers.get(name).map(|value| value.as_bytes());
-        let (proto, outer) = (said("x-forwarded-proto"), said("x-forwarded-host"));
-        write(b"x-forwarded-proto", proto.unwrap_or(scheme));
-        write(b"x-forwarded-host", outer.unwrap_or(host));
-        let derived = port(outer.unwrap_or(host), proto.unwrap_or(scheme));
-        write(b"x-forwarded-port", said("x-forwarded-port").unwrap_or(derived));
-        write(b"x-real-ip", self.sender.address.to_string().as_bytes());
-        if headers.contains_key(FORWARDED) {
-            write(b"forwarded", &extended(headers, &FORWARDED, &self.element(host, scheme)));
+        match self.sender.header {
+            TrustedHeader::XForwardedFor => {
+                write(b"x-forwarded-for", &extended(headers, &X_FORWARDED_FOR, peer));
+            }
+            TrustedHeader::Forwarded => {
+                let hops = self.sender.hops(headers).map(|hop| hop.to_string());
+                let mut hops: Vec<String> = hops.collect();
+                hops.reverse();
+                hops.push(self.peer.address_text.clone());
+                write(b"x-forwarded-for", hops.join(", ").as_bytes());
+            }
         }
+        let outside = self.sender.outside(headers);
+        let proto = outside.proto.as_deref().unwrap_or(self.peer.scheme.as_str().as_bytes());
+        let host = outside.host.as_deref().unwrap_or(host);
+        write(b"x-forwarded-proto", proto);
+        write(b"x-forwarded-host", host);
+        write(b"x-forwarded-port", outside.port.unwrap_or_else(|| port(host, proto)));
+        write(b"x-real-ip", self.sender.address.to_string().as_bytes());
     }
 
     /// This hop as an element of `Forwarded` (RFC 7239 section 4).

@@ -105,7 +105,7 @@ impl downstream::Service for Through {
         async move {
             let (proxy, ids) = &*stages;
             let (parts, body) = request.into_parts();
-            let sender = Sender { address: CLIENT.ip(), trusted: false };
+            let sender = Sender::itself(CLIENT.ip());
             let id = ids.name(&parts.headers, false);
             let forwarded = proxy.forward(Gate.admit(), &parts, body, &peer, sender, &id).await;
             match forwarded {
