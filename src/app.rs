@@ -207,7 +207,8 @@ impl App {
         let (served, mut over) = watch::channel(());
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
-            tokio::spawn(async move { admin.serve(probed.clone(), end).await });
+            let send = blueprint.downstream.timeouts.send;
+            tokio::spawn(async move { admin.serve(probed.clone(), send, end).await });
         }
         tls.map(|tls| tokio::spawn(watch(tls)));
         upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));

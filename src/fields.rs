@@ -143,13 +143,13 @@ fn policy(name: &str) -> Option<&'static Policy> {
     TABLE[start..end].iter().find(|policy| policy.name == name)
 }
 
-/// Whether a request's field goes on to the dashboard as it came. From a peer that is not trusted, no `X-Forwarded-*` does.
+/// Whether a request's field goes on to the dashboard as it came. Unless `trusts_x_forwarded`, no `X-Forwarded-*` does.
 ///
 /// Some servers read `_` as `-` (CGI does): a name that resembles a removed one is removed.
-pub fn passes_request(name: &str, is_trusted: bool) -> bool {
+pub fn passes_request(name: &str, trusts_x_forwarded: bool) -> bool {
     let passes = |name: &str| match policy(name) {
         Some(policy) => policy.request == Pass,
-        None => is_trusted || !is_x_forwarded(name),
+        None => trusts_x_forwarded || !is_x_forwarded(name),
     };
     passes(name) && (!name.contains('_') || passes(&folded(name)))
 }

@@ -21,6 +21,10 @@ fn serve(config: Config) -> u8 {
     for warning in config.warnings() {
         tracing::warn!(event = "config.warning", "{warning}");
     }
+    for exposed in config.exposed() {
+        let (key, path) = (exposed.key, exposed.path.display());
+        tracing::warn!(event = "config.secret_exposed", key, path = %path, mode = format!("{:04o}", exposed.mode), "{exposed}");
+    }
     // This thread runs what is no request: probes, changes of the license, renewal, signals.
     let code = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {

@@ -19,20 +19,19 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use ipnet::IpNet;
 
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
+use crate::auth::Way;
 use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
-use crate::downstream::{self, Peer, RequestBody, Sender, Written};
+use crate::downstream::{self, Peer, RequestBody, Sender, Trust, Written};
 use crate::gate::{Gate, Route};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, ForwardedBody, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Handler, WorkerMetrics};
-use crate::upstream::Client;
 use failures::Area;
 use observe::Observation;
 
@@ -56,11 +55,11 @@ pub struct Stages {
     /// Forwards them.
     pub proxy: Proxy,
     /// By which the API asks the dashboard about callers.
-    pub upstream: Client,
+    pub dashboard: Way,
     /// Names requests.
     pub ids: RequestIds,
     /// Whose forwarding fields are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trust: Trust,
     /// Whether the worker is stopping.
     pub drain: Drain,
     /// What the worker counts.
@@ -113,7 +112,7 @@ impl Stages {
         observed: &mut Observation,
     ) -> Answer {
         let (parts, body) = request.into_parts();
-        let sender = Sender::of(peer.address.ip(), &parts.headers, &self.trusted_proxies);
+        let sender = Sender::of(peer, &parts.headers, &self.trust);
         let id = self.ids.name(&parts.headers, sender.trusted);
         observed.asked(&parts, sender, &id);
         let method = parts.method.clone();
@@ -126,7 +125,9 @@ impl Stages {
                 (self.refusal(Refused::NoTunnel.into(), &parts, id), Handler::Gate)
             }
             Ok(Route::Licensing(endpoint)) => {
-                let request = Request::from_parts(parts, body);
+                let scheme = sender.scheme(peer, &parts.headers);
+                let mut request = Request::from_parts(parts, body);
+                request.extensions_mut().insert(scheme);
                 // Boxed: it is large and rare, and every request would carry the room for it.
                 let mut response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
                 id.put_on(&mut response);
@@ -148,7 +149,7 @@ impl Stages {
         let written = self.api.public_check()?;
         self.metrics.request(Handler::Licensing, &request.method, StatusCode::OK);
         if let Some(log) = &self.access {
-            let sender = Sender::of(peer.address.ip(), &request.headers, &self.trusted_proxies);
+            let sender = Sender::of(peer, &request.headers, &self.trust);
             let id = self.ids.name(&request.headers, sender.trusted);
             let mut record = observe::record(log, request, sender, &id);
             record.status = Some(StatusCode::OK);
@@ -171,7 +172,7 @@ impl Stages {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = method;
         let id = self.ids.name(&parts.headers, false);
-        let sender = Sender { address: peer.address.ip(), trusted: false };
+        let sender = Sender::itself(peer.address.ip());
         observed.not_understood(sender, &id);
         let response = self.refusal(refused.into(), &parts, id);
         observed.answered(&parts.method, &response, Handler::Gate);
@@ -226,7 +227,7 @@ impl Stages {
     ) -> Response<Bytes> {
         let caller = Caller { address: sender.address, request_id: id.as_str() };
         let failures = &self.failures.licensing;
-        match self.api.answer(endpoint, request, caller, &self.upstream).await {
+        match self.api.answer(endpoint, request, caller, &self.dashboard).await {
             Ok(response) => {
                 failures.works(endpoint);
                 response

@@ -9,6 +9,7 @@ pub(crate) mod memory;
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -52,6 +53,28 @@ pub struct Socket {
     shut: bool,
     /// Its place, if connections of this kind are limited.
     _place: Option<Place>,
+}
+
+/// What waits to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Nothing, and more may come.
+    Nothing,
+    /// At least one byte.
+    Bytes,
+    /// The end, in order or by an error.
+    End,
+}
+
+impl From<io::Result<usize>> for Waiting {
+    /// From a read that does not wait.
+    fn from(read: io::Result<usize>) -> Self {
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Self::Nothing,
+            Ok(0) | Err(_) => Self::End,
+            Ok(_) => Self::Bytes,
+        }
+    }
 }
 
 /// A write that waits for the peer.
@@ -173,6 +196,17 @@ impl Socket {
             Kind::Unix(socket) => socket.try_read(buf),
             #[cfg(test)]
             Kind::Memory(end) => end.try_read(buf),
+        }
+    }
+
+    /// What the system holds for the next read, which is left in place: whether the peer has ended its half or sent something.
+    /// Asks the system whatever the runtime knows, so it is also right between two turns of the runtime.
+    pub fn peek(&self) -> Waiting {
+        match &self.kind {
+            Kind::Tcp(socket) => SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]).into(),
+            Kind::Unix(socket) => SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]).into(),
+            #[cfg(test)]
+            Kind::Memory(end) => end.peek().into(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! One thread, one runtime, one set of sockets: a worker shares nothing with the others on the forwarding path.
 //!
-//! Each has a listener of its own on every address (`SO_REUSEPORT`; a Unix socket is shared), a pool of its own towards the
+//! Each has a listener of its own on every address (`SO_REUSEPORT`; a Unix socket is shared), connections of its own towards the
 //! dashboard, deadlines of its own. What they do share: the license snapshot, certificates, TLS sessions with the dashboard,
 //! the count of connections, and the order to stop.
 
@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::api::Api;
+use crate::auth::Way;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Acceptor, Connections, Listener, Scheme};
+use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Failures, Service, Stages};
@@ -88,7 +89,14 @@ async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
     let tidied = upstream.clone();
     tokio::task::spawn_local(async move { tidied.tidy().await });
 
-    let acceptor = Rc::new(acceptor(&blueprint, upstream, &sweep, &drain));
+    // The dashboard's word on callers comes over connections of its own, which no forwarded request has used.
+    let client = Client::without_reuse(
+        blueprint.upstream.clone(),
+        blueprint.upstream_tls.clone(),
+        sweep.clone(),
+    );
+    let dashboard = Way { client, drain: drain.clone() };
+    let acceptor = Rc::new(acceptor(&blueprint, upstream, dashboard, &sweep, &drain));
     let accepting: Vec<_> = sockets
         .into_iter()
         .map(|(socket, scheme)| {
@@ -129,13 +137,14 @@ async fn reached(watched: &mut watch::Receiver<Phase>, phase: Phase) {
 fn acceptor(
     blueprint: &Blueprint,
     upstream: Client,
+    dashboard: Way,
     sweep: &Sweep,
     drain: &Drain,
 ) -> Acceptor<Service> {
     let Blueprint { downstream, .. } = blueprint;
     let metrics = blueprint.metrics.worker();
     let proxy = Proxy::new(
-        upstream.clone(),
+        upstream,
         blueprint.root_host.clone(),
         &blueprint.instance,
         Tunnels::new(drain.clone(), blueprint.grace_period, metrics.clone()),
@@ -144,9 +153,12 @@ fn acceptor(
         gate: blueprint.gate.clone(),
         api: blueprint.api.clone(),
         proxy,
-        upstream,
+        dashboard,
         ids: RequestIds::new(crate::random::bytes()),
-        trusted_proxies: downstream.trusted_proxies.clone(),
+        trust: Trust {
+            proxies: downstream.trusted_proxies.clone(),
+            header: downstream.trusted_header,
+        },
         drain: drain.clone(),
         metrics: metrics.clone(),
         access: blueprint.access.clone(),

@@ -3,9 +3,13 @@
 //! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while it wants requests, 503 while
 //! it drains; `?verbose` lists the checks. `GET /metrics`: OpenMetrics text. Whoever may connect may read: the listener
 //! is meant for the machine itself or a private network. It keeps answering while the gate drains, until it is told to end.
-//! What is true is asked of a [`State`]; each connection carries one request and is cut after 10 s.
+//! What is true is asked of a [`State`].
+//!
+//! Each connection carries one request. Its head has 2 s; its answer may take as long as it moves once in `timeouts.send`. When all
+//! places are taken, a newcomer takes the place of the connection that has been silent longest, so that idle ones never delay a probe.
 
 mod answer;
+mod places;
 mod probed;
 
 use std::convert::Infallible;
@@ -20,18 +24,27 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use places::{Noted, Places, Progress};
 pub use probed::Probed;
 
 use crate::telemetry::Episode;
 
-/// Connections at once; the next waits in the kernel's queue. A few probes and a scraper need no more.
-pub const MAX_CONNECTIONS: usize = 64;
+/// Connections at once. A few probes and a scraper need no more.
+const MAX_CONNECTIONS: usize = 64;
 
-/// For a whole connection, so that idle or slow ones cannot keep probes out.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Descriptors that these take, with the newcomer that one of them gives way to.
+pub const MAX_DESCRIPTORS: usize = MAX_CONNECTIONS + 1;
+
+/// Time for a request's head.
+const HEAD: Duration = Duration::from_secs(2);
+
+/// Connections that wait to be accepted: a burst of them must not make the kernel drop a probe's.
+const BACKLOG: i32 = 1024;
 
 /// After a failed accept, which is mostly the want of a file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -80,7 +93,11 @@ impl Admin {
     /// # Errors
     /// The address is taken or not this machine's.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = StdListener::bind(address)?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = StdListener::from(socket);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
@@ -91,18 +108,19 @@ impl Admin {
         self.address
     }
 
-    /// Answers until `end` resolves, then cuts what is left.
+    /// Answers until `end` resolves, then cuts what is left. A client that takes nothing of its answer for `send` is given up.
     ///
     /// # Errors
     /// The runtime cannot take the listener.
     pub async fn serve(
         self,
         state: Arc<impl State>,
+        send: Duration,
         end: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let mut end = pin!(end);
-        let mut accepting = pin!(accept(listener, state));
+        let mut accepting = pin!(accept(listener, state, send));
         poll_fn(|context| match end.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => accepting.as_mut().poll(context).map(|never| match never {}),
@@ -113,14 +131,11 @@ impl Admin {
 }
 
 /// Accepts for ever. The connections end with this future, which owns them.
-async fn accept(listener: TcpListener, state: Arc<impl State>) -> Infallible {
-    let mut connections = JoinSet::new();
+async fn accept(listener: TcpListener, state: Arc<impl State>, send: Duration) -> Infallible {
+    let (mut connections, places) = (JoinSet::new(), Places::default());
     let mut failing = Episode::default();
     loop {
         while connections.try_join_next().is_some() {}
-        if connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
         match listener.accept().await {
             Ok((stream, _)) => {
                 if let Some(report) = failing.ended(Instant::now()) {
@@ -131,8 +146,15 @@ async fn accept(listener: TcpListener, state: Arc<impl State>) -> Infallible {
                         "the admin listener accepts connections again"
                     );
                 }
-                connections
-                    .spawn(tokio::time::timeout(DEADLINE, serve(stream, Arc::clone(&state))));
+                while connections.len() >= MAX_CONNECTIONS {
+                    places.give_way();
+                    connections.join_next().await;
+                }
+                let progress = Progress::new();
+                let served = serve(stream, Arc::clone(&state), progress.clone(), send);
+                places.take(progress, connections.spawn(served));
+                // A request that has come already is answered before its place can be taken.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 if let Some(report) = failing.failed(Instant::now()) {
@@ -150,25 +172,33 @@ async fn accept(listener: TcpListener, state: Arc<impl State>) -> Infallible {
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<impl State>) {
+async fn serve<S>(stream: S, state: Arc<impl State>, progress: Progress, send: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(|request| {
+        progress.answers();
         let response = answer::to(request.method(), request.uri(), &*state);
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(DEADLINE)
+        .header_read_timeout(HEAD)
         .keep_alive(false)
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), service);
-    // A prober that leaves, or is no HTTP client, is nobody's concern.
-    let _ = connection.await;
+        .serve_connection(TokioIo::new(Noted { stream, progress: progress.clone() }), service);
+    // A prober that leaves, is silent, or is no HTTP client, is nobody's concern.
+    tokio::select! {
+        _ = connection => {}
+        () = progress.stands_still(HEAD, send) => {}
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::sync::oneshot;
 
     struct Draining;
@@ -196,7 +226,7 @@ mod tests {
         let admin = Admin::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
         let address = admin.address();
         let (end, ended) = oneshot::channel::<()>();
-        let serving = tokio::spawn(admin.serve(Arc::new(Draining), async {
+        let serving = tokio::spawn(admin.serve(Arc::new(Draining), HEAD, async {
             let _ = ended.await;
         }));
 
@@ -213,5 +243,39 @@ mod tests {
         end.send(()).expect("still serving");
         serving.await.expect("no panic").expect("no error");
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    struct Large;
+
+    const LARGE_BYTES: usize = 64 * 1024;
+
+    impl State for Large {
+        fn checks(&self) -> Vec<Check> {
+            Vec::new()
+        }
+
+        fn metrics(&self) -> String {
+            "x".repeat(LARGE_BYTES)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scrape_may_be_slow_and_must_not_stand_still() {
+        let send = Duration::from_secs(60);
+        for (pause, is_whole) in [(50, true), (70, false)] {
+            let (mut client, server) = tokio::io::duplex(4096);
+            let serving = tokio::spawn(serve(server, Arc::new(Large), Progress::new(), send));
+            client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.expect("sent");
+            let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+            loop {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                match client.read(&mut piece).await.expect("open") {
+                    0 => break,
+                    read => answer.extend_from_slice(&piece[..read]),
+                }
+            }
+            assert_eq!(answer.len() > LARGE_BYTES, is_whole, "{pause}: {}", answer.len());
+            serving.await.expect("no panic");
+        }
     }
 }

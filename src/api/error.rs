@@ -47,6 +47,13 @@ impl From<Denied> for Problem {
                 "Too many failed sign-ins from your address: wait before you try again.",
                 retry_after,
             ),
+            Denied::Busy => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "auth.busy",
+                "Too many sign-ins are being checked at the moment. Try again.",
+            )
+            .header(RETRY_AFTER, HeaderValue::from_static("1"))
+            .caused_by(denied),
             Denied::Forbidden { action, .. } => {
                 Self::access_denied(action.permission(), error_id()).caused_by(denied)
             }
@@ -374,7 +381,7 @@ pub(super) fn judgement<T>(judged: &Result<T, Denied>) -> AuthOutcome {
     match judged {
         Ok(_) => AuthOutcome::Granted,
         Err(Denied::Forbidden { .. } | Denied::Origin) => AuthOutcome::Denied,
-        Err(Denied::TooManyFailures { .. }) => AuthOutcome::Limited,
+        Err(Denied::TooManyFailures { .. } | Denied::Busy) => AuthOutcome::Limited,
         Err(Denied::Unavailable(_)) => AuthOutcome::Unavailable,
         Err(
             Denied::NoCredentials

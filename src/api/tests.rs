@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -10,6 +11,7 @@ use http::{Method, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio::task::LocalSet;
 
 use super::*;
 use crate::auth::{Config as AuthConfig, Mode};
@@ -22,10 +24,21 @@ use crate::upstream;
 const NOW: u64 = 1_800_000_000;
 
 /// Knows `admin`, `reader` (may read) and `nobody` (may nothing), each with the password `pw`.
+#[derive(Clone, Default)]
+struct Users(Rc<State>);
+
 #[derive(Default)]
-struct Users {
+struct State {
     asked: Cell<u32>,
     down: Cell<bool>,
+}
+
+impl std::ops::Deref for Users {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
 }
 
 impl Dashboard for Users {
@@ -56,6 +69,10 @@ impl Dashboard for Users {
         };
         let answer = Response::builder().status(status).body(Bytes::from_static(body.as_bytes()));
         Ok(answer.expect("an answer"))
+    }
+
+    fn run(&self, work: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(work);
     }
 }
 
@@ -121,7 +138,8 @@ impl Bench {
 
     async fn answer(&self, endpoint: Endpoint, request: Request<Full<Bytes>>) -> Response<Bytes> {
         let caller = Caller { address: Ipv4Addr::LOCALHOST.into(), request_id: "r1" };
-        let answer = self.api.answer(endpoint, request, caller, &self.users).await;
+        let answer = self.api.answer(endpoint, request, caller, &self.users);
+        let answer = LocalSet::new().run_until(answer).await;
         answer.unwrap_or_else(|problem| problem.into_response("r1"))
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Share {
 pub(super) fn share(config: &Config, workers: usize) -> Share {
     let wanted = config.downstream.limits.max_connections;
     let each_worker = EACH_WORKER + config.downstream.listen.len();
-    let reserved = OWN + admin::MAX_CONNECTIONS + MAX_TURNED_AWAY + workers * each_worker;
+    let reserved = OWN + admin::MAX_DESCRIPTORS + MAX_TURNED_AWAY + workers * each_worker;
     let needed = reserved.saturating_add(wanted.saturating_mul(2));
     let allowed = raise(needed);
     let share = shared(wanted, reserved, allowed);

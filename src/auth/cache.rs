@@ -1,17 +1,15 @@
-//! Grants remembered, and equal questions asked once.
+//! Grants remembered.
 //!
 //! Credentials are known by a hash keyed anew at each start, so memory holds none of them. Remembered is what was
-//! granted, for `cache_ttl`, at most 4096 callers; refusals are forgotten at once. Questions in flight are shared
-//! between workers: whoever asks first does so for all, and if it leaves, the next takes over.
+//! granted, for `cache_ttl`, at most 4096 callers; refusals are forgotten at once.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
-use tokio::sync::OnceCell;
 
 use super::credential::Credential;
 use super::denied::Denied;
@@ -22,16 +20,15 @@ const MAX_CALLERS: usize = 4096;
 /// What a question came to.
 pub(super) type Verdict = Result<Known, Denied>;
 
-type Digest = [u8; 32];
-type Flights = HashMap<Digest, Weak<OnceCell<Verdict>>>;
+/// A keyed hash of a credential.
+pub(super) type Digest = [u8; 32];
 
-/// What is known of callers, and what is being asked.
+/// What is known of callers.
 #[derive(Debug)]
 pub(super) struct Cache {
     ttl: Duration,
     key: hmac::Key,
     known: Mutex<HashMap<Digest, Remembered>>,
-    flights: Mutex<Flights>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +48,7 @@ impl Cache {
             Ok(key) => (key, ttl),
             Err(_) => (hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]), Duration::ZERO),
         };
-        Self { ttl, key, known: Mutex::default(), flights: Mutex::default() }
+        Self { ttl, key, known: Mutex::default() }
     }
 
     /// Whom `credential` was granted `action` as lately, if it was.
@@ -92,17 +89,10 @@ impl Cache {
         lock(&self.known).remove(&credential.digest(&self.key, b""));
     }
 
-    /// What `ask` comes to, or what the same question of the same client, already in flight, does.
-    pub(super) async fn ask_once<F: Future<Output = Verdict>>(
-        &self,
-        credential: &Credential,
-        address: IpAddr,
-        ask: impl FnOnce() -> F,
-    ) -> Verdict {
-        // The address belongs to the question: the dashboard is told it, and locks it out.
-        let digest = credential.digest(&self.key, address.to_string().as_bytes());
-        let flight = Flight::join(&self.flights, digest);
-        flight.cell.get_or_init(ask).await.clone()
+    /// A name for the question about `credential` from `address`, which reveals neither. The address belongs to the question:
+    /// the dashboard learns it, and locks it out.
+    pub(super) fn question(&self, credential: &Credential, address: IpAddr) -> Digest {
+        credential.digest(&self.key, address.to_string().as_bytes())
     }
 
     fn make_room(&self, known: &mut HashMap<Digest, Remembered>, now: Instant) {
@@ -120,50 +110,16 @@ impl Cache {
     }
 }
 
-/// A seat in a question in flight; the last to leave takes the question away.
-struct Flight<'a> {
-    cell: Arc<OnceCell<Verdict>>,
-    digest: Digest,
-    flights: &'a Mutex<Flights>,
-}
-
-impl<'a> Flight<'a> {
-    fn join(flights: &'a Mutex<Flights>, digest: Digest) -> Self {
-        let mut open = lock(flights);
-        let cell = open.get(&digest).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let cell = Arc::default();
-            open.insert(digest, Arc::downgrade(&cell));
-            cell
-        });
-        Self { cell, digest, flights }
-    }
-}
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        let mut open = lock(self.flights);
-        // Given up under the lock, so that of two leaving at once one sees that it is the last.
-        self.cell = Arc::default();
-        if open.get(&self.digest).is_some_and(|cell| cell.strong_count() == 0) {
-            open.remove(&self.digest);
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::grants::Grants;
     use super::*;
     use http::{HeaderMap, HeaderValue};
-    use std::cell::Cell;
-    use tokio::sync::Notify;
 
     const TTL: Duration = Duration::from_secs(30);
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn session(value: usize) -> Credential {
         let mut headers = HeaderMap::new();
@@ -173,7 +129,7 @@ mod tests {
     }
 
     fn reading() -> Known {
-        [Action::Read].into_iter().collect::<Grants>().into()
+        Known { grants: [Action::Read].into_iter().collect(), login: None }
     }
 
     #[test]
@@ -210,51 +166,5 @@ mod tests {
         }
         assert_eq!(lock(&cache.known).len(), MAX_CALLERS);
         assert!(cache.recall(&session(MAX_CALLERS + 99), Action::Read, now).is_some());
-    }
-
-    #[tokio::test]
-    async fn equal_questions_are_asked_once_and_the_answer_is_not_kept() {
-        let (cache, asked, gate) = (Cache::new(TTL), Cell::new(0), Notify::new());
-        let ask = || async {
-            asked.set(asked.get() + 1);
-            gate.notified().await;
-            Err(Denied::Malformed)
-        };
-        let credential = session(1);
-        let question = || cache.ask_once(&credential, HERE, ask);
-        let (one, two, three, ()) =
-            tokio::join!(question(), question(), question(), async { gate.notify_one() });
-        assert!([one, two, three].iter().all(Result::is_err));
-        assert_eq!(asked.get(), 1);
-        assert!(lock(&cache.flights).is_empty());
-
-        gate.notify_one();
-        assert!(question().await.is_err());
-        assert_eq!(asked.get(), 2);
-    }
-
-    #[tokio::test]
-    async fn when_the_asker_leaves_the_next_takes_over() {
-        let cache = Cache::new(TTL);
-        let credential = session(1);
-        let mut leaver = Box::pin(cache.ask_once(&credential, HERE, std::future::pending));
-        assert!(futures_poll_once(leaver.as_mut()).await.is_none());
-        let mut heir = Box::pin(cache.ask_once(&credential, HERE, || async { Ok(reading()) }));
-        assert!(futures_poll_once(heir.as_mut()).await.is_none());
-        drop(leaver);
-        assert_eq!(heir.await.expect("granted"), reading());
-        assert!(lock(&cache.flights).is_empty());
-    }
-
-    async fn futures_poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
-        use std::pin::Pin;
-        use std::task::Poll;
-        std::future::poll_fn(move |context| {
-            Poll::Ready(match Pin::new(&mut future).poll(context) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            })
-        })
-        .await
     }
 }

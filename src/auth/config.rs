@@ -26,7 +26,7 @@ pub struct Config {
     pub cache_ttl: Duration,
     /// Users of `mode = "local"`.
     pub users: Vec<User>,
-    /// Failed sign-ins a minute, per client address; 0: no limit. Default 20.
+    /// Refused passwords a minute, per client address (IPv6: per /64); 0: no limit. Default 20.
     pub failed_sign_ins_per_minute: u32,
     /// Licensing writes a minute, per client address; 0: no limit. Default 60.
     pub writes_per_minute: u32,

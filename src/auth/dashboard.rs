@@ -5,7 +5,6 @@
 //! late, no JSON, a redirect or anything else than 200 is no answer, and no answer is no grant.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,40 +14,59 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::cache::Verdict;
-use super::grants::{Action, Grants, Known};
+use super::grants::{Action, Grants, Known, shortened};
 use super::{Caller, Config, Credential, Denied, StatisticsError};
+use crate::shutdown::Drain;
 use crate::text::trimmed_bytes;
 use crate::upstream;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+/// For one answer of the dashboard, and for a password to wait for its check.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// A user with thousands of permissions has a few hundred kilobytes of them.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Longer words of the dashboard are cut for the caller.
 const MAX_MESSAGE_CHARS: usize = 512;
-/// Longer names are cut.
-const MAX_LOGIN_CHARS: usize = 190;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A way to the dashboard: the worker's own connections.
-pub trait Dashboard {
+/// A way to the dashboard, and a place to ask from. Belongs to one thread; clones share it.
+pub trait Dashboard: Clone + 'static {
     /// The whole answer to `request`, at most `limit_bytes`.
     fn fetch(
         &self,
         request: Request<()>,
         limit_bytes: usize,
     ) -> impl Future<Output = Result<Response<Bytes>, upstream::Error>>;
+
+    /// Runs `work` to its end, whatever becomes of the request that began it.
+    fn run(&self, work: impl Future<Output = ()> + 'static);
 }
 
-impl Dashboard for upstream::Client {
+/// A worker's way to the dashboard.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// Connections that carry nothing else.
+    pub client: upstream::Client,
+    /// A worker that stops waits for the questions it has begun.
+    pub drain: Drain,
+}
+
+impl Dashboard for Way {
     async fn fetch(
         &self,
         request: Request<()>,
         limit_bytes: usize,
     ) -> Result<Response<Bytes>, upstream::Error> {
-        Self::fetch(self, request, limit_bytes).await
+        self.client.fetch(request, limit_bytes).await
+    }
+
+    fn run(&self, work: impl Future<Output = ()> + 'static) {
+        self.drain.spawn(|counted| async move {
+            work.await;
+            drop(counted);
+        });
     }
 }
 
@@ -91,9 +109,9 @@ pub enum AskError {
         /// Why not.
         source: http::Error,
     },
-    /// Passwords could not be checked: the gate is stopping, or a defect.
-    #[error("the check of a password was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
+    /// The caller could not be checked: the gate is stopping, or a defect.
+    #[error("the check of a caller was interrupted")]
+    Interrupted(#[source] Option<tokio::task::JoinError>),
 }
 
 /// What is asked of the dashboard, and how its answers are read.
@@ -131,7 +149,8 @@ impl Questions {
         let identity = self.ask(path, credential, caller, dashboard).await?;
         let identity = read(path, &identity)?;
         let login = identity.get("login").and_then(Value::as_str);
-        let login = login.filter(|login| !login.trim().is_empty()).map(shortened);
+        let login = login.filter(|login| !login.trim().is_empty());
+        let login = login.map(|login| shortened(login).into());
         let known = |grants| Known { grants, login };
         if self.is_administrator(&identity) {
             return Ok(known(Grants::all()));
@@ -210,11 +229,6 @@ impl Questions {
         credential.apply(request.headers_mut());
         Ok(request)
     }
-}
-
-/// A name fit for the audit log.
-fn shortened(login: &str) -> Arc<str> {
-    login.chars().take(MAX_LOGIN_CHARS).collect::<String>().into()
 }
 
 /// The JSON of a 200.

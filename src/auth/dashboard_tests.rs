@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use http::HeaderMap;
 
 use super::*;
 
 /// Answers in order, and what it was asked.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Scripted {
-    answers: RefCell<VecDeque<Response<Bytes>>>,
-    asked: RefCell<Vec<Request<()>>>,
+    answers: Rc<RefCell<VecDeque<Response<Bytes>>>>,
+    asked: Rc<RefCell<Vec<Request<()>>>>,
 }
 
 impl Scripted {
@@ -21,7 +22,9 @@ impl Scripted {
             let answer = Response::builder().status(*status);
             answer.body(Bytes::from_static(body.as_bytes())).expect("an answer")
         };
-        Self { answers: RefCell::new(answers.iter().map(answer).collect()), ..Self::default() }
+        let scripted = Self::default();
+        scripted.answers.borrow_mut().extend(answers.iter().map(answer));
+        scripted
     }
 }
 
@@ -37,6 +40,10 @@ impl Dashboard for Scripted {
             Some(answer) => Ok(answer),
             None => std::future::pending().await,
         }
+    }
+
+    fn run(&self, work: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(work);
     }
 }
 

@@ -35,6 +35,9 @@ pub enum Denied {
         /// When to come again.
         retry_after: Duration,
     },
+    /// Too many questions about callers are in flight.
+    #[error("too many sign-ins are being checked")]
+    Busy,
     /// The caller is known and lacks the permission.
     #[error("{name} lacks {}", .action.permission())]
     Forbidden {

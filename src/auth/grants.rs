@@ -57,19 +57,25 @@ impl Grants {
     }
 }
 
+/// Longer names are cut, for the audit log and whatever else shows them.
+const MAX_NAME_BYTES: usize = 256;
+
+/// The beginning of a name, at most 256 bytes of whole characters.
+pub(super) fn shortened(name: &str) -> &str {
+    let mut end = name.len().min(MAX_NAME_BYTES);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
 /// A caller, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     /// What it may do.
     pub(super) grants: Grants,
-    /// What the dashboard calls it, if it told.
+    /// Its login, [`shortened`]; `None` if the dashboard names none.
     pub(super) login: Option<Arc<str>>,
-}
-
-impl From<Grants> for Known {
-    fn from(grants: Grants) -> Self {
-        Self { grants, login: None }
-    }
 }
 
 impl FromIterator<Action> for Grants {
@@ -88,6 +94,16 @@ mod tests {
         assert_eq!(Action::ALL.map(|action| set.contain(action)), [true, false, true]);
         assert!(Action::ALL.into_iter().all(|action| Grants::all().contain(action)));
         assert!(Grants::default().is_empty());
+    }
+
+    #[test]
+    fn a_name_is_cut_between_two_characters() {
+        assert_eq!(shortened("ops"), "ops");
+        assert_eq!(shortened(&"x".repeat(256)).len(), 256);
+        assert_eq!(shortened(&"x".repeat(257)).len(), 256);
+        assert_eq!(shortened(&format!("{}é", "x".repeat(255))).len(), 255);
+        assert_eq!(shortened(&"🦀".repeat(100)).len(), 256);
+        assert_eq!(shortened(""), "");
     }
 
     #[test]

@@ -36,14 +36,7 @@ impl Limiter {
             return Ok(());
         }
         let mut windows = self.windows();
-        let address = network(address);
-        if !windows.contains_key(&address) {
-            self.make_room(&mut windows, now);
-        }
-        let window = windows.entry(address).or_insert(Window { since: now, used: 0 });
-        if window.left(now).is_zero() {
-            *window = Window { since: now, used: 0 };
-        }
+        let window = self.window(&mut windows, address, now);
         if window.used >= self.per_minute {
             return Err(window.left(now));
         }
@@ -51,13 +44,48 @@ impl Limiter {
         Ok(())
     }
 
-    /// Undoes a take that turned out not to count.
-    pub(super) fn give_back(&self, address: IpAddr, now: Instant) {
-        let mut windows = self.windows();
-        let Some(window) = windows.get_mut(&network(address)) else { return };
-        if !window.left(now).is_zero() {
-            window.used = window.used.saturating_sub(1);
+    /// Counts one use of `address`, whether any are left or not.
+    pub(super) fn count(&self, address: IpAddr, now: Instant) {
+        if self.per_minute == 0 {
+            return;
         }
+        let mut windows = self.windows();
+        let window = self.window(&mut windows, address, now);
+        window.used = window.used.saturating_add(1);
+    }
+
+    /// How many uses `address` has left, at least one, or how long until there are some again.
+    pub(super) fn left(&self, address: IpAddr, now: Instant) -> Result<u32, Duration> {
+        if self.per_minute == 0 {
+            return Ok(u32::MAX);
+        }
+        match self.windows().get(&network(address)) {
+            Some(window) if !window.left(now).is_zero() => {
+                match self.per_minute.saturating_sub(window.used) {
+                    0 => Err(window.left(now)),
+                    left => Ok(left),
+                }
+            }
+            _ => Ok(self.per_minute),
+        }
+    }
+
+    /// The live window of `address`.
+    fn window<'a>(
+        &self,
+        windows: &'a mut HashMap<IpAddr, Window>,
+        address: IpAddr,
+        now: Instant,
+    ) -> &'a mut Window {
+        let address = network(address);
+        if !windows.contains_key(&address) {
+            self.make_room(windows, now);
+        }
+        let window = windows.entry(address).or_insert(Window { since: now, used: 0 });
+        if window.left(now).is_zero() {
+            *window = Window { since: now, used: 0 };
+        }
+        window
     }
 
     fn make_room(&self, windows: &mut HashMap<IpAddr, Window>, now: Instant) {
@@ -68,8 +96,11 @@ impl Limiter {
         if windows.len() >= MAX_ADDRESSES {
             windows.retain(|_, window| window.used >= self.per_minute);
         }
-        if windows.len() >= MAX_ADDRESSES {
-            windows.clear();
+        // All of them are at the limit: the one that ends first is forgotten.
+        if windows.len() >= MAX_ADDRESSES
+            && let Some(address) = oldest(windows)
+        {
+            windows.remove(&address);
         }
     }
 
@@ -84,8 +115,13 @@ impl Window {
     }
 }
 
-/// What one client has to itself.
-fn network(address: IpAddr) -> IpAddr {
+fn oldest(windows: &HashMap<IpAddr, Window>) -> Option<IpAddr> {
+    let oldest = windows.iter().min_by_key(|(_, window)| window.since);
+    oldest.map(|(address, _)| *address)
+}
+
+/// What one client has to itself: an IPv4 address, or the /64 of an IPv6 address.
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -115,14 +151,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_can_be_taken_again() {
-        let (limiter, now) = (Limiter::new(1), Instant::now());
-        for _ in 0..3 {
-            assert!(limiter.take(ip("192.0.2.1"), now).is_ok());
-            limiter.give_back(ip("192.0.2.1"), now);
+    fn what_is_left_becomes_less_with_each_use_and_is_whole_again_after_the_window() {
+        let (limiter, start) = (Limiter::new(2), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let left = |seconds| limiter.left(ip("192.0.2.1"), at(seconds));
+        assert_eq!(left(0), Ok(2));
+        limiter.count(ip("192.0.2.1"), at(0));
+        assert_eq!(left(0), Ok(1));
+        limiter.count(ip("192.0.2.1"), at(20));
+        assert_eq!(left(20), Err(Duration::from_secs(40)));
+        limiter.count(ip("192.0.2.1"), at(30));
+        assert_eq!(left(30), Err(Duration::from_secs(30)), "more than the limit is no less");
+        assert_eq!(left(60), Ok(2));
+        assert_eq!(limiter.windows().len(), 1, "looking takes no memory");
+    }
+
+    #[test]
+    fn of_a_table_full_of_guessers_the_oldest_is_forgotten() {
+        let (limiter, start) = (Limiter::new(1), Instant::now());
+        let guesser = |number: usize| IpAddr::V4((0x0a00_0000 + number as u32).into());
+        for number in 0..=MAX_ADDRESSES {
+            limiter.count(guesser(number), start + Duration::from_millis(number as u64));
         }
-        assert!(limiter.take(ip("192.0.2.1"), now).is_ok());
-        assert!(limiter.take(ip("192.0.2.1"), now).is_err());
+        let now = start + Duration::from_secs(15);
+        assert_eq!(limiter.windows().len(), MAX_ADDRESSES);
+        assert_eq!(limiter.left(guesser(0), now), Ok(1));
+        assert!((1..=MAX_ADDRESSES).all(|number| limiter.left(guesser(number), now).is_err()));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Callers known from `[[auth.users]]`.
 //!
-//! Passwords are hashed on the control runtime's blocking threads, a few at a time. An unknown name costs what a known
-//! one does: its password is held against another user's hash and refused whatever comes out.
+//! Passwords are hashed on the control runtime's blocking threads, a few at a time; who waits longer than 10 s for that is
+//! [`Denied::Busy`]. A name cannot be recognised by the time its answer takes: every sign-in does the same work, one hash of
+//! each kind and cost that is configured. Where the name has no hash of that kind, or is unknown, the password is compared with
+//! another user's, and the result is not used. Hashes of several kinds therefore add up.
 
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -13,11 +16,13 @@ use argon2::{Argon2, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+use tokio::time::timeout;
 
 use super::cache::Verdict;
 use super::config::User;
-use super::dashboard::AskError;
-use super::grants::{self, Action, Grants};
+use super::dashboard::{AskError, DEADLINE};
+use super::grants::{self, Action, Grants, shortened};
 use super::{Credential, Denied};
 
 /// Why a user of the configuration cannot be used.
@@ -25,7 +30,7 @@ use super::{Credential, Denied};
 pub enum SetupError {
     /// Its hash is of no kind we know.
     #[error(
-        "auth.users: the password_hash of {name:?} is neither argon2 ($argon2id$…) nor bcrypt ($2b$…, $2y$…)"
+        "auth.users: the password_hash of {name:?} is neither argon2 ($argon2id$…) nor bcrypt ($2b$…, $2y$…, with a cost from 4 to 31)"
     )]
     Hash {
         /// Which user.
@@ -51,18 +56,48 @@ pub enum SetupError {
     },
 }
 
+/// More bytes of a password are ignored by bcrypt.
+const BCRYPT_MAX_BYTES: usize = 72;
+
+/// Costs that bcrypt computes.
+const BCRYPT_COSTS: RangeInclusive<u32> = 4..=31;
+
 /// The configured users.
 #[derive(Debug)]
 pub(super) struct LocalUsers {
-    users: Arc<[Known]>,
+    users: Arc<Users>,
     hashing: Arc<Semaphore>,
     control: Handle,
+}
+
+#[derive(Debug)]
+struct Users {
+    known: Vec<Known>,
+    /// Indexes of one user of each work there is.
+    works: Vec<usize>,
 }
 
 struct Known {
     name: String,
     hash: String,
+    work: Work,
     grants: Grants,
+}
+
+/// What a comparison with a hash costs, and what the cost depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Work {
+    Argon2 {
+        algorithm: String,
+        version: Option<u32>,
+        memory: u32,
+        passes: u32,
+        lanes: u32,
+        hash_bytes: usize,
+    },
+    Bcrypt {
+        cost: u32,
+    },
 }
 
 impl LocalUsers {
@@ -77,7 +112,7 @@ impl LocalUsers {
         }
         let at_once = available_parallelism().map_or(1, NonZero::get);
         let hashing = Arc::new(Semaphore::new(at_once));
-        Ok(Self { users: known.into(), hashing, control })
+        Ok(Self { users: Arc::new(Users::new(known)), hashing, control })
     }
 
     /// What is granted to `credential`.
@@ -86,15 +121,18 @@ impl LocalUsers {
         let (name, password) = (name.to_owned(), password.to_owned());
         let (users, hashing) = (self.users.clone(), self.hashing.clone());
         let check = self.control.spawn(async move {
-            // Closed never; held until the hash is done, so that a flood of sign-ins waits instead of using up threads.
-            let _permit = hashing.acquire_owned().await;
-            tokio::task::spawn_blocking(move || sign_in(&users, &name, &password)).await
+            // Held until the hash is done, so that a flood of sign-ins waits instead of using up threads.
+            let permit =
+                timeout(DEADLINE, hashing.acquire_owned()).await.map_err(|_| Denied::Busy)?;
+            let checked = tokio::task::spawn_blocking(move || {
+                let known = users.sign_in(&name, &password, verify);
+                drop(permit);
+                known.map(Known::signed_in)
+            });
+            checked.await.map_err(interrupted)
         });
-        let grants = match check.await {
-            Ok(Ok(grants)) => grants,
-            Ok(Err(error)) | Err(error) => return Err(AskError::Interrupted(error).into()),
-        };
-        grants.map(grants::Known::from).ok_or_else(|| Denied::Refused {
+        let known = check.await.map_err(interrupted)??;
+        known.ok_or_else(|| Denied::Refused {
             code: "password-auth.failed".into(),
             message: "Invalid username or password".into(),
         })
@@ -107,9 +145,9 @@ impl Known {
         if name.is_empty() || name.contains(':') || name == "api_key" {
             return Err(SetupError::Name { name });
         }
-        if !is_hash(&user.password_hash) {
+        let Some(work) = Work::of(&user.password_hash) else {
             return Err(SetupError::Hash { name });
-        }
+        };
         let actions = user.permissions.iter().map(|permission| {
             Action::named(permission).ok_or_else(|| SetupError::Permission {
                 name: name.clone(),
@@ -117,41 +155,88 @@ impl Known {
             })
         });
         let grants = actions.collect::<Result<Grants, _>>()?;
-        Ok(Self { name, hash: user.password_hash.clone(), grants })
+        Ok(Self { name, hash: user.password_hash.clone(), work, grants })
+    }
+
+    fn signed_in(&self) -> grants::Known {
+        grants::Known { grants: self.grants, login: Some(shortened(&self.name).into()) }
     }
 }
 
-/// Compares every name in full and hashes exactly once, whoever is asked about.
-fn sign_in(users: &[Known], name: &str, password: &str) -> Option<Grants> {
-    let mut named = None;
-    for user in users {
-        if verify_slices_are_equal(user.name.as_bytes(), name.as_bytes()).is_ok() {
-            named = Some(user);
+fn interrupted(error: JoinError) -> Denied {
+    AskError::Interrupted(Some(error)).into()
+}
+
+impl Users {
+    fn new(known: Vec<Known>) -> Self {
+        let is_first = |&index: &usize| {
+            let Known { work, .. } = &known[index];
+            known[..index].iter().all(|earlier| earlier.work != *work)
+        };
+        let works = (0..known.len()).filter(is_first).collect();
+        Self { known, works }
+    }
+
+    /// Compares every name in full, and does each work once, in the same order for every name and password.
+    fn sign_in(
+        &self,
+        name: &str,
+        password: &str,
+        mut verify: impl FnMut(&str, &Known) -> bool,
+    ) -> Option<&Known> {
+        let mut named = None;
+        for user in &self.known {
+            if verify_slices_are_equal(user.name.as_bytes(), name.as_bytes()).is_ok() {
+                named = Some(user);
+            }
+        }
+        let mut matches = false;
+        for &index in &self.works {
+            let other = &self.known[index];
+            let own = named.filter(|named| named.work == other.work);
+            matches |= verify(password, own.unwrap_or(other)) && own.is_some();
+        }
+        named.filter(|_| matches)
+    }
+}
+
+impl Work {
+    /// `None`: not a hash that can be compared with.
+    fn of(hash: &str) -> Option<Self> {
+        if hash.starts_with("$argon2") {
+            let hash = PasswordHash::new(hash).ok()?;
+            let version = hash.version.map(Version::try_from).transpose().ok()?;
+            let params = Params::try_from(&hash).ok()?;
+            return Some(Self::Argon2 {
+                algorithm: hash.algorithm.to_string(),
+                version: version.map(u32::from),
+                memory: params.m_cost(),
+                passes: params.t_cost(),
+                lanes: params.p_cost(),
+                hash_bytes: hash.hash?.as_bytes().len(),
+            });
+        }
+        let cost = hash.parse::<bcrypt::HashParts>().ok()?.get_cost();
+        BCRYPT_COSTS.contains(&cost).then_some(Self::Bcrypt { cost })
+    }
+}
+
+fn verify(password: &str, user: &Known) -> bool {
+    match user.work {
+        Work::Argon2 { .. } => PasswordHash::new(&user.hash).is_ok_and(|hash| {
+            Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+        }),
+        // Computed for a password that is refused, too: it takes as long as any other.
+        Work::Bcrypt { .. } => {
+            bcrypt::verify(password, &user.hash).unwrap_or(false) & fits_bcrypt(password)
         }
     }
-    let hash = named.or(users.first()).map(|user| user.hash.as_str());
-    let matches = hash.is_some_and(|hash| verify(password, hash));
-    named.filter(|_| matches).map(|user| user.grants)
 }
 
-fn verify(password: &str, hash: &str) -> bool {
-    if hash.starts_with("$argon2") {
-        let hash = PasswordHash::new(hash);
-        return hash.is_ok_and(|hash| {
-            Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
-        });
-    }
-    bcrypt::verify(password, hash).unwrap_or(false)
-}
-
-fn is_hash(hash: &str) -> bool {
-    if hash.starts_with("$argon2") {
-        return PasswordHash::new(hash).is_ok_and(|hash| {
-            let version = hash.version.is_none_or(|version| Version::try_from(version).is_ok());
-            version && hash.hash.is_some() && Params::try_from(&hash).is_ok()
-        });
-    }
-    hash.parse::<bcrypt::HashParts>().is_ok()
+/// Whether bcrypt tells this password from all others. It ignores what follows 72 bytes, and repeats a shorter password, a NUL
+/// after each turn: `a` and `a`, NUL, `a` have the same hash.
+fn fits_bcrypt(password: &str) -> bool {
+    password.len() <= BCRYPT_MAX_BYTES && !password.contains('\0')
 }
 
 impl std::fmt::Debug for Known {
@@ -213,6 +298,81 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn bcrypt_signs_nobody_in_whose_password_it_does_not_read_whole() {
+        let long = "x".repeat(72);
+        let hash = |password: &str| bcrypt::hash(password, 4).expect("a hash");
+        let users = [
+            user("long", hash(&long), &["licensing:read"]),
+            user("cut", hash(&format!("{long}tail")), &["licensing:read"]),
+            user("nul", hash("a"), &["licensing:read"]),
+            user("argon", argon2id(&format!("{long}tail\0")), &["licensing:read"]),
+        ];
+        let users = LocalUsers::new(&users, Handle::current()).expect("users");
+        let cases = [
+            ("long", long.clone(), true),
+            ("long", format!("{long}x"), false),
+            ("cut", format!("{long}tail"), false),
+            ("cut", long.clone(), true),
+            ("nul", "a".to_owned(), true),
+            ("nul", "a\0a".to_owned(), false),
+            ("nul", "a\0".to_owned(), false),
+            ("argon", format!("{long}tail\0"), true),
+            ("argon", long, false),
+        ];
+        for (name, password, signs_in) in cases {
+            let verdict = users.grants(&basic(name, &password)).await;
+            assert_eq!(verdict.is_ok(), signs_in, "{name} {password:?} {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn every_name_does_the_same_work() {
+        let bcrypt = |cost| bcrypt::hash("b", cost).expect("a hash");
+        let argon2 = |memory, passes| {
+            let params = Params::new(memory, passes, 1, None).expect("parameters");
+            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            let hash: PasswordHash =
+                argon2.hash_password_with_salt(b"a", b"salt of 16 bytes").expect("a hash");
+            hash.to_string()
+        };
+        let users = [
+            user("first", argon2(8, 1), &[]),
+            user("cheap", bcrypt(4), &[]),
+            user("dear", bcrypt(5), &[]),
+            user("cheap too", bcrypt(4), &[]),
+            user("memory", argon2(16, 1), &[]),
+            user("passes", argon2(8, 2), &[]),
+            user("like first", argon2(8, 1), &[]),
+        ];
+        let known: Vec<_> = users.iter().map(|user| Known::of(user).expect("a user")).collect();
+        let users = Users::new(known);
+        let work = |name: &str, password: &str| {
+            let (mut works, mut own) = (Vec::new(), 0);
+            users.sign_in(name, password, |_, user| {
+                works.push(user.work.clone());
+                own += usize::from(user.name == name);
+                verify(password, user)
+            });
+            (works, own)
+        };
+        let (unknown, _) = work("nobody", "a");
+        assert_eq!(unknown.len(), 5, "one of each kind and cost: {unknown:?}");
+        for user in &users.known {
+            for password in ["a", "b", "wrong", "", &"long".repeat(100)] {
+                let (works, own) = work(&user.name, password);
+                assert_eq!(works, unknown, "{} {password:?}", user.name);
+                assert_eq!(own, 1, "its own hash is compared once");
+            }
+        }
+        let signs_in =
+            |name, password| users.sign_in(name, password, verify).map(|user| &*user.name);
+        assert_eq!(signs_in("like first", "a"), Some("like first"));
+        assert_eq!(signs_in("cheap too", "b"), Some("cheap too"));
+        assert_eq!(signs_in("cheap too", "a"), None, "the password of another");
+        assert_eq!(signs_in("nobody", "a"), None);
+    }
+
+    #[tokio::test]
     async fn without_users_nobody_is_known() {
         let users = LocalUsers::new(&[], Handle::current()).expect("no users");
         assert!(users.grants(&basic("ann", "")).await.is_err());
@@ -225,6 +385,8 @@ mod tests {
             (user("a", "plain".into(), &[]), "Hash"),
             (user("a", "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ".into(), &[]), "Hash"),
             (user("a", String::new(), &[]), "Hash"),
+            (user("a", bcrypt::hash("x", 4).expect("a hash").replace("$04$", "$03$"), &[]), "Hash"),
+            (user("a", bcrypt::hash("x", 4).expect("a hash").replace("$04$", "$32$"), &[]), "Hash"),
             (user("a", hash.clone(), &["licensing:all"]), "Permission"),
             (user("a:b", hash.clone(), &[]), "Name"),
             (user("", hash.clone(), &[]), "Name"),

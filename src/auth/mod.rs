@@ -1,21 +1,24 @@
 //! Is this caller allowed this licensing action?
 //!
 //! In: a request's head, the client's address, the worker's way to the dashboard. Out: the caller's [`Credential`], or
-//! [`Denied`]. In this order: credentials there and of a kind we know, origin, a grant remembered, the limit of failed
-//! sign-ins, and only then the question itself, to the dashboard (`dashboard.rs`) or to the configured users
-//! (`local.rs`). Grants are remembered, refusals never; nothing that went wrong is ever a grant.
+//! [`Denied`]. In this order: credentials there and of a kind we know, origin, a grant remembered, the limits of questions
+//! in flight and of refused passwords (`flights.rs`), and only then the question itself, to the dashboard (`dashboard.rs`) or
+//! to the configured users (`local.rs`). Grants are remembered, refusals never; nothing that went wrong is ever a grant.
+//! Only a refused password counts as a failed sign-in: a session cookie cannot be guessed.
 
 mod cache;
 mod config;
 mod credential;
 mod dashboard;
 mod denied;
+mod flights;
 mod grants;
 mod limit;
 mod local;
 mod origin;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,15 +30,17 @@ use crate::license::RootUrl;
 
 pub use config::{Config, Mode, User};
 pub use credential::Credential;
-pub use dashboard::{AskError, Dashboard};
+pub use dashboard::{AskError, Dashboard, Way};
 pub use denied::{Denied, StatisticsError};
 pub use grants::Action;
 
 use grants::Known;
 pub use local::SetupError;
 
-use cache::{Cache, Verdict};
+use cache::Cache;
 use dashboard::Questions;
+use flights::{Flight, Flights, Turn};
+use grants::shortened;
 use limit::Limiter;
 use local::LocalUsers;
 
@@ -51,13 +56,19 @@ pub struct Caller<'a> {
 /// Decides who may do what. Shared by all workers.
 #[derive(Debug)]
 pub struct Auth {
-    judge: Judge,
     session_cookie: Option<String>,
     public_check: bool,
     root_url: RootUrl,
-    cache: Cache,
-    failures: Limiter,
+    asking: Arc<Asking>,
     writes: Limiter,
+}
+
+/// What a question needs, which may outlive the request that asked it.
+#[derive(Debug)]
+struct Asking {
+    judge: Judge,
+    cache: Cache,
+    flights: Arc<Flights>,
 }
 
 /// A caller who may do what it asked for.
@@ -65,18 +76,19 @@ pub struct Auth {
 pub struct SignedIn {
     /// What it showed.
     pub credential: Credential,
-    /// Its name: the one it signed in with, or what the dashboard calls the session's owner.
+    /// Its login at the dashboard or among the local users, at most 256 bytes. A dashboard that names nobody leaves the name that
+    /// was typed, or `session`.
     pub name: String,
 }
 
 impl SignedIn {
     fn new(credential: Credential, known: &Known) -> Self {
-        let name = match (credential.basic(), &known.login) {
-            (Some((user, _)), _) => user.to_owned(),
-            (None, Some(login)) => login.to_string(),
-            (None, None) => "session".to_owned(),
+        let name = match (&known.login, credential.basic()) {
+            (Some(login), _) => login,
+            (None, Some((user, _))) => shortened(user),
+            (None, None) => "session",
         };
-        Self { credential, name }
+        Self { name: name.to_owned(), credential }
     }
 }
 
@@ -102,12 +114,14 @@ impl Auth {
             Mode::Local => (Judge::Local(LocalUsers::new(&config.users, control)?), None),
         };
         Ok(Self {
-            judge,
             session_cookie,
             public_check: config.public_check,
             root_url,
-            cache: Cache::new(config.cache_ttl),
-            failures: Limiter::new(config.failed_sign_ins_per_minute),
+            asking: Arc::new(Asking {
+                judge,
+                cache: Cache::new(config.cache_ttl),
+                flights: Arc::new(Flights::new(config.failed_sign_ins_per_minute)),
+            }),
             writes: Limiter::new(config.writes_per_minute),
         })
     }
@@ -130,17 +144,18 @@ impl Auth {
         {
             return Err(Denied::Origin);
         }
-        if let Some(known) = self.cache.recall(&credential, action, Instant::now()) {
+        let Asking { cache, flights, .. } = &*self.asking;
+        if let Some(known) = cache.recall(&credential, action, Instant::now()) {
             return Ok(SignedIn::new(credential, &known));
         }
-        let ask = || self.ask(&credential, caller, dashboard);
-        let known = self.cache.ask_once(&credential, caller.address, ask).await;
-        let known = known.inspect_err(|denied| {
-            if matches!(denied, Denied::Refused { .. }) {
-                self.cache.forget(&credential);
-            }
-        })?;
-        self.cache.remember(&credential, known.clone(), Instant::now());
+        let question = cache.question(&credential, caller.address);
+        let is_password = credential.basic().is_some();
+        let (answer, new) = flights.join(question, caller.address, is_password)?;
+        if let Some(flight) = new {
+            let asking = self.asking.clone();
+            dashboard.run(asking.ask(flight, credential.clone(), caller, dashboard.clone()));
+        }
+        let known = answer.verdict().await?;
         let allowed = known.grants.contain(action);
         let caller = SignedIn::new(credential, &known);
         if allowed { Ok(caller) } else { Err(Denied::Forbidden { action, name: caller.name }) }
@@ -171,34 +186,50 @@ impl Auth {
         caller: Caller<'_>,
         dashboard: &D,
     ) -> Result<Bytes, StatisticsError> {
-        match &self.judge {
-            Judge::Dashboard(questions) => {
-                questions.statistics(credential, caller, dashboard).await
-            }
-            Judge::Local(_) => Err(StatisticsError::Local),
-        }
-    }
-
-    /// Asks the dashboard, or the local users. One of the failures that the address has left is held meanwhile. A refused session
-    /// is not counted: it has expired, or needs rotation.
-    async fn ask<D: Dashboard>(
-        &self,
-        credential: &Credential,
-        caller: Caller<'_>,
-        dashboard: &D,
-    ) -> Verdict {
-        let is_password = credential.basic().is_some();
-        if is_password {
-            let taken = self.failures.take(caller.address, Instant::now());
-            taken.map_err(|retry_after| Denied::TooManyFailures { retry_after })?;
-        }
-        let verdict = match &self.judge {
-            Judge::Dashboard(questions) => questions.grants(credential, caller, dashboard).await,
-            Judge::Local(users) => users.grants(credential).await,
+        let Judge::Dashboard(questions) = &self.asking.judge else {
+            return Err(StatisticsError::Local);
         };
-        if is_password && !matches!(verdict, Err(Denied::Refused { .. })) {
-            self.failures.give_back(caller.address, Instant::now());
+        let seat = self.asking.flights.seat(caller.address).map_err(StatisticsError::Denied)?;
+        let statistics = questions.statistics(credential, caller, dashboard).await;
+        drop(seat);
+        if let Err(StatisticsError::Denied(Denied::Refused { .. })) = statistics {
+            self.asking.cache.forget(credential);
         }
-        verdict
+        statistics
+    }
+}
+
+impl Asking {
+    /// Asks the dashboard, or the local users, and settles the question.
+    fn ask<D: Dashboard>(
+        self: Arc<Self>,
+        mut flight: Flight,
+        credential: Credential,
+        caller: Caller<'_>,
+        dashboard: D,
+    ) -> impl Future<Output = ()> + 'static {
+        let (address, request_id) = (caller.address, caller.request_id.to_owned());
+        async move {
+            if credential.basic().is_some() {
+                match flight.turn().await {
+                    Turn::Now => {}
+                    Turn::Denied(denied) => return flight.land(Err(denied)),
+                    Turn::Abandoned => return,
+                }
+            }
+            let caller = Caller { address, request_id: &request_id };
+            let verdict = match &self.judge {
+                Judge::Dashboard(questions) => {
+                    questions.grants(&credential, caller, &dashboard).await
+                }
+                Judge::Local(users) => users.grants(&credential).await,
+            };
+            match &verdict {
+                Ok(known) => self.cache.remember(&credential, known.clone(), Instant::now()),
+                Err(Denied::Refused { .. }) => self.cache.forget(&credential),
+                Err(_) => {}
+            }
+            flight.land(verdict);
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! Did a page of this site make the browser ask?
 //!
 //! Browsers attach the session cookie, and Basic they remember, to requests any page makes. Such a request says where it
-//! comes from: `Origin` must be the root URL's or the request's own host, and `Sec-Fetch-Site` not `cross-site`. Callers
+//! comes from: `Origin` must be the root URL's or that of the request itself, and `Sec-Fetch-Site` not `cross-site`. Callers
 //! that are no browsers send neither field and pass.
+//!
+//! The request's own origin is its host and port in the scheme that it was sent in ([`OutsideScheme`], an extension of the request): the one
+//! that a trusted proxy names, or else `https` on a TLS listener. Where neither tells, TLS may end in front of the gate, and both schemes
+//! are its own.
 
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 
+use crate::downstream::{OutsideScheme, Scheme};
 use crate::license::RootUrl;
 
 /// Whether the request may change something, as far as its origin goes.
@@ -60,8 +65,15 @@ impl Site {
         Self::of_authority(https, root_url.host_header()).is_some_and(|root| self.is(&root))
     }
 
-    /// The gate may stand behind something that ends TLS, so the request's scheme is taken to be the origin's.
     fn is_host_of(&self, head: &Parts) -> bool {
+        let is_own_scheme = match head.extensions.get().copied().unwrap_or_default() {
+            OutsideScheme::Unknown => true,
+            OutsideScheme::Known(scheme) => self.https == (scheme == Scheme::Https),
+            OutsideScheme::Other => false,
+        };
+        if !is_own_scheme {
+            return false;
+        }
         let host = match head.headers.get(HOST) {
             Some(host) => host.to_str().ok(),
             None => head.uri.authority().map(Authority::as_str),

@@ -32,6 +32,9 @@ impl CheckConfig {
             return complain_all(faults);
         }
         warn(&loaded.config.warnings());
+        for exposed in loaded.config.exposed() {
+            complain(format_args!("warning: {exposed}"));
+        }
         if let Some(path) = loaded.missing_default_keys() {
             let message = "is not there, and without keys no license is valid";
             complain(format_args!("warning: license.keys: {} {message}", path.display()));

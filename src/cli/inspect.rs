@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use super::streams::Streams;
 use super::trusted::{self, Sources};
 use crate::clock::UnixTime;
-use crate::license::{Check, Claims, Outcome, Policy, Rejection, Report, RootUrl, inspect_file};
+use crate::license::{
+    Check, Claims, Outcome, Policy, Rejection, Report, RootUrl, inspect_file, printable,
+};
 
 /// Most that is read of a token's file; anything longer is no token.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -112,7 +114,11 @@ fn print(args: &Args, inspected: &Inspected, out: &mut dyn Write) -> io::Result<
     }
     if let Some(license) = &report.license {
         let kid = license.key_id().filter(|kid| !kid.is_empty());
-        writeln!(out, "\nsigned by       {}", kid.unwrap_or("a key without id"))?;
+        writeln!(
+            out,
+            "\nsigned by       {}",
+            kid.map_or_else(|| "a key without id".to_owned(), printable)
+        )?;
         print_claims(license.claims(), out)?;
     }
     writeln!(out, "\nstatus {} ({})", report.status.code(), report.status.as_str())?;
@@ -136,7 +142,7 @@ fn print_claims(claims: &Claims, out: &mut dyn Write) -> io::Result<()> {
             Some(seconds) => {
                 writeln!(out, "{name:<15} {value} ({})", UnixTime::from_secs(seconds))?
             }
-            None => writeln!(out, "{name:<15} {value}")?,
+            None => writeln!(out, "{name:<15} {}", printable(&value.to_string()))?,
         }
     }
     Ok(())

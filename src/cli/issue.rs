@@ -11,13 +11,14 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::renewal;
+use super::renewal::{self, Asked};
 use super::streams::Streams;
 use crate::clock::UnixTime;
 use crate::config::nearest;
 use crate::hex::hex;
 use crate::license::{
-    Claims, Excerpt, KeyPair, Keys, License, Members, RootUrl, Token, plausible, verify,
+    Claims, Excerpt, KeyPair, Keys, License, MAX_REVOCATIONS_BYTES, Members, Revocations, RootUrl,
+    Token, plausible, verify,
 };
 
 /// Most that is read of a key or a claims file.
@@ -27,6 +28,7 @@ const DAY: u64 = 86_400;
 
 /// Flags of `license issue`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("signed").args(["request", "revocations"]).multiple(true))]
 pub struct Args {
     /// Private key that signs, PKCS#8 PEM, as `keys generate` makes it.
     #[arg(long, value_name = "FILE")]
@@ -34,11 +36,16 @@ pub struct Args {
     /// Claims as a JSON object; `-` reads standard input. Flags override what is in it.
     #[arg(long, value_name = "FILE|-")]
     pub claims: Option<PathBuf>,
-    /// Renew the license of a request that `license request` wrote: its claims, with new dates and a new id.
+    /// Renew the license of a request that `license request` wrote: its claims, with new dates and a new id. What is about
+    /// to be signed is shown on standard error.
     #[arg(long, value_name = "FILE|-")]
     pub request: Option<PathBuf>,
-    /// Public keys, beside --key's own, by which the token in --request may be signed: JWKS file, PEM, or a directory.
-    #[arg(long, value_name = "PATH", requires = "request")]
+    /// The revocation list signed last: a license or a token that is revoked by it is not issued, nor renewed.
+    #[arg(long, value_name = "FILE|-")]
+    pub revocations: Option<PathBuf>,
+    /// Public keys, beside --key's own, by which the token in --request and the list of --revocations may be signed: JWKS
+    /// file, PEM, or a directory.
+    #[arg(long, value_name = "PATH", requires = "signed")]
     pub issuer_keys: Option<PathBuf>,
     /// Accept claims that no gate knows.
     #[arg(long)]
@@ -81,10 +88,16 @@ pub fn run(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> u8 {
 }
 
 fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Result<Token> {
+    one_reads_input(args)?;
     let pair = key_pair(&args.key, streams)?;
-    let former = args.request.as_ref().map(|path| requested(path, &pair, args, streams));
-    let former = former.transpose()?;
-    let mut claims = former.as_ref().map(renewed).unwrap_or_default();
+    let revoked = args.revocations.as_ref().map(|path| {
+        revocations(path, &pair, args.issuer_keys.as_deref(), streams).map(|list| (path, list))
+    });
+    let revoked = revoked.transpose()?;
+    let asked = args.request.as_ref().map(|path| requested(path, &pair, args, streams));
+    let asked = asked.transpose()?;
+    let former = asked.as_ref().map(|asked| &asked.license);
+    let mut claims = former.map(renewed).unwrap_or_default();
     if let Some(path) = &args.claims {
         let stated = claims_of(path, streams)?;
         if !args.allow_unknown_claims {
@@ -95,7 +108,7 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
         claims.retain(|_, value| !value.is_null());
     }
     claims.extend(flags(args, now));
-    let lifetime = former.as_ref().map(License::claims).and_then(lifetime);
+    let lifetime = former.map(License::claims).and_then(lifetime);
     for (claim, value) in defaults(now, lifetime, &claims)? {
         claims.entry(claim).or_insert(value);
     }
@@ -104,24 +117,84 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
         claims.entry("limit_by").or_insert_with(|| "users".into());
     }
     required(&claims)?;
+    if let Some(asked) = &asked {
+        // Before anything that could refuse it: the signer sees what was asked.
+        streams.err.write_all(renewal::summary(asked, &claims).as_bytes())?;
+    }
+    if let (Some((path, list)), Some(former)) = (&revoked, former) {
+        not_revoked(former.claims(), list, path)?;
+    }
     let token = pair.sign(&claims)?;
     let license = verify(&token, &pair.trusted()).context("no gate would accept these claims")?;
     lasting(license.claims(), former.is_some(), now)?;
     plausible(license.claims(), now).context("no gate would accept these claims")?;
+    if let Some((path, list)) = &revoked {
+        not_revoked(license.claims(), list, path)?;
+    }
     Ok(token)
 }
 
-/// The license that a request asks to renew.
+/// Standard input is read once.
+fn one_reads_input(args: &Args) -> anyhow::Result<()> {
+    let files = [
+        ("--key", Some(&args.key)),
+        ("--request", args.request.as_ref()),
+        ("--claims", args.claims.as_ref()),
+        ("--revocations", args.revocations.as_ref()),
+    ];
+    let is_input = |path: Option<&PathBuf>| path.is_some_and(|path| path.as_os_str() == "-");
+    let named: Vec<_> = files.iter().filter(|(_, path)| is_input(*path)).map(|it| it.0).collect();
+    match named[..] {
+        [one, other, ..] => {
+            bail!("standard input is either {one} or {other}: give one of them as a file")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what `list`, read from `path`, takes back.
+fn not_revoked(claims: &Claims, list: &Revocations, path: &Path) -> anyhow::Result<()> {
+    let by = format!("the revocation list {} (sequence {})", path.display(), list.sequence());
+    let lid = Excerpt::of(&claims.lid);
+    match list.revoked().covers(claims) {
+        None => Ok(()),
+        Some("license") => bail!(
+            "license {lid} is revoked by {by}, and gates refuse every token of it: issue another license, or sign a list without it first"
+        ),
+        Some(_) => bail!(
+            "token {} of license {lid} is revoked by {by}: issue the license without it, or sign a list without it first",
+            Excerpt::of(claims.jti.as_deref().unwrap_or_default())
+        ),
+    }
+}
+
+/// The revocation list in the file `path`, of this issuer.
+pub(super) fn revocations(
+    path: &Path,
+    pair: &KeyPair,
+    others: Option<&Path>,
+    streams: &mut Streams<'_>,
+) -> anyhow::Result<Revocations> {
+    // One byte more is told by its size, and white space around is none of it.
+    let content = streams
+        .read(path, 2 * MAX_REVOCATIONS_BYTES as u64)
+        .with_context(|| format!("cannot read the list {}", path.display()))?;
+    let keys = issuer_keys(pair, others, streams)?;
+    Revocations::verify(content, &keys).with_context(|| {
+        format!(
+            "{} is not a list of this issuer's, signed with --key or one of --issuer-keys",
+            path.display()
+        )
+    })
+}
+
+/// What a request asks for.
 fn requested(
     path: &Path,
     pair: &KeyPair,
     args: &Args,
     streams: &mut Streams<'_>,
-) -> anyhow::Result<License> {
-    ensure!(
-        args.claims.as_deref() != Some(path) || path.as_os_str() != "-",
-        "standard input is either --request or --claims: give one of them as a file"
-    );
+) -> anyhow::Result<Asked> {
     let shown = path.display();
     let json = streams
         .read(path, MAX_FILE_BYTES)

@@ -123,7 +123,7 @@ fn a_request_is_answered_with_the_same_claims_and_fresh_dates() {
     let request = request(&pair, &bought(&json!({}))).to_string();
     for text in [request.clone(), format!("\u{feff}{request}\r\n")] {
         let (code, out, err) = issued(&pair, &["--request", "-"], &text);
-        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(code == 0 && err.starts_with("about to renew"), "{err}");
         let license = verify(&Token::parse(&out).expect("a token"), &pair.trusted());
         let claims = license.expect("a license").signed_claims();
         let expected = bought(&json!({
@@ -143,7 +143,7 @@ fn flags_and_claims_override_what_a_request_repeats() {
     let file = file.to_str().expect("UTF-8");
     let flags = ["--request", "-", "--claims", file, "--users", "40", "--token-expires-in", "60d"];
     let (code, out, err) = issued(&pair, &flags, &request(&pair, &bought(&json!({}))).to_string());
-    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(code == 0 && err.starts_with("about to renew"), "{err}");
     let license = verify(&Token::parse(&out).expect("a token"), &pair.trusted());
     let license = license.expect("a license");
     let claims = license.claims();
@@ -238,7 +238,7 @@ fn a_request_by_another_key_takes_the_naming_of_that_key() {
     std::fs::write(&keys, old.jwks().to_string()).expect("written");
     let named = ["--request", "-", "--issuer-keys", keys.to_str().expect("UTF-8")];
     let (code, out, err) = issued(&new, &named, &request);
-    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(code == 0 && err.starts_with("about to renew"), "{err}");
     assert!(verify(&Token::parse(&out).expect("a token"), &new.trusted()).is_ok());
 }
 
@@ -313,4 +313,131 @@ fn a_token_without_an_end_of_its_own_ends_with_its_license_at_the_latest() {
     assert_eq!(exp(&[], &trial), 3600);
     let no_trial = format!(r#"{{"trial":false,"trial_exp":{}}}"#, NOW.as_secs() + 3600);
     assert_eq!(exp(&[], &no_trial), 14 * DAY);
+}
+
+/// A list by `pair` in a file of `dir`.
+fn list_in(dir: &Path, pair: &KeyPair, revoked: &Value) -> String {
+    let mut claims = json!({ "seq": 3, "iat": NOW.as_secs(), "jti": [], "lid": [] });
+    claims.as_object_mut().expect("claims").extend(revoked.as_object().expect("ids").clone());
+    let path = dir.join("revocations.jwt");
+    let list = pair.sign_revocations(&claims).expect("a list");
+    std::fs::write(&path, &list).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn a_request_shows_the_signer_what_is_renewed() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let bought = bought(&json!({
+        "company": "Example Ltd", "prod": ["reports", "alerts"], "trial_exp": null,
+    }));
+    let flags = ["--request", "-", "--users", "40"];
+    let (code, _, err) = issued(&pair, &flags, &request(&pair, &bought).to_string());
+    let end = |claim: &str| UnixTime::from_secs(bought[claim].as_u64().expect("a time"));
+    let expected = [
+        "about to renew, as asked by the instance https://a.example/:".to_owned(),
+        "  licensee      Example Ltd".to_owned(),
+        "  license id    7".to_owned(),
+        "  licensed for  https://*.example/".to_owned(),
+        "  products      reports, alerts".to_owned(),
+        "  seats         25 -> 40".to_owned(),
+        format!("  license ends  {}", end("lexp")),
+        format!(
+            "  token ends    {} -> {}",
+            end("exp"),
+            NOW.saturating_add(Duration::from_secs(30 * DAY))
+        ),
+        "  former token  J".to_owned(),
+    ];
+    assert_eq!(
+        (code, err.lines().collect::<Vec<_>>()),
+        (0, expected.iter().map(|it| &**it).collect())
+    );
+}
+
+#[test]
+fn nothing_that_is_shown_is_obeyed_by_a_terminal_or_without_end() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let products: Vec<_> = (0..500).map(|n| format!("p{n}\u{9b}")).collect();
+    let hostile = json!({
+        "company": format!("\u{1b}[2Jgone\u{202e}dtL\nlicense id    1{}", "x".repeat(9_000)),
+        "jti": "J\r\u{2066}", "prod": products, "included_users": null,
+    });
+    let (code, _, err) =
+        issued(&pair, &["--request", "-"], &request(&pair, &bought(&hostile)).to_string());
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("\\u{1b}[2Jgone\\u{202e}") && err.contains(" and 480 more"), "{err}");
+    assert!(err.contains("seats         unlimited"), "{err}");
+    assert!(err.len() < 2000 && err.lines().count() == 9, "{err}");
+    let obeyed = |c: char| c != '\n' && (c.is_control() || ('\u{2000}'..='\u{206f}').contains(&c));
+    assert_eq!(err.replace('…', "").find(obeyed), None, "{err:?}");
+}
+
+#[test]
+fn what_is_revoked_is_neither_renewed_nor_issued() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let asked = request(&pair, &bought(&json!({}))).to_string();
+    let base = ["--sub", "https://a/", "--lid", "7"];
+    let claims = r#"{"sub":"https://a/","lid":8,"jti":"J"}"#;
+    let cases: [(Value, &[&str], &str, Option<&str>); 7] = [
+        (json!({ "lid": ["7"] }), &["--request", "-"], &asked, Some("license \"7\" is revoked")),
+        (json!({ "jti": ["J"] }), &["--request", "-"], &asked, Some("token \"J\" of license")),
+        (
+            json!({ "lid": ["7"] }),
+            &["--request", "-", "--lid", "9"],
+            &asked,
+            Some("\"7\" is revoked"),
+        ),
+        (json!({ "lid": ["8"], "jti": ["K"] }), &["--request", "-"], &asked, None),
+        (json!({ "lid": ["7"] }), &base, "", Some("license \"7\" is revoked")),
+        (json!({ "jti": ["J"] }), &["--claims", "-"], claims, Some("token \"J\" of license")),
+        (json!({ "lid": ["8"] }), &base, "", None),
+    ];
+    for (revoked, flags, input, complaint) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let list = list_in(dir.path(), &pair, &revoked);
+        let flags = [flags, &["--revocations", &list]].concat();
+        let (code, out, err) = issued(&pair, &flags, input);
+        match complaint {
+            Some(complaint) => {
+                assert_eq!((code, out.as_str()), (1, ""), "{flags:?}: {err}");
+                assert!(err.contains(complaint) && err.contains("(sequence 3)"), "{err}");
+            }
+            None => assert_eq!((code, out.is_empty()), (0, false), "{flags:?}: {err}"),
+        }
+    }
+}
+
+#[test]
+fn a_list_that_is_not_this_issuers_or_none_is_an_error() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let other = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str, content: &str| {
+        std::fs::write(dir.path().join(name), content).expect("written");
+        dir.path().join(name).to_str().expect("UTF-8").to_owned()
+    };
+    let token = pair.sign(&bought(&json!({}))).expect("a token");
+    let theirs = list_in(dir.path(), &other, &json!({}));
+    let header = br#"{"alg":"ES256","typ":"revocations+jwt"}"#;
+    let shapeless = pair.sign_parts(header, br#"{"seq":"one","lid":7}"#).expect("signed");
+    let cases = [
+        (theirs.clone(), "is not a list of this issuer's"),
+        (at("token", token.as_str()), "no revocation list"),
+        (at("shapeless", &shapeless), "the revocation list cannot be used"),
+        (at("empty", ""), "the revocation list cannot be used"),
+        ("/nowhere".to_owned(), "cannot read the list /nowhere"),
+    ];
+    for (list, complaint) in cases {
+        let flags = [&BASE[..], &["--revocations", &list]].concat();
+        let (code, out, err) = issued(&pair, &flags, "");
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains(complaint), "{err}");
+    }
+    // A list by a key that is named counts.
+    let keys = at("theirs.json", &other.jwks().to_string());
+    let flags = [&BASE[..], &["--revocations", &theirs, "--issuer-keys", &keys]].concat();
+    assert_eq!(issued(&pair, &flags, "").0, 0);
+    let (code, _, err) = issued(&pair, &["--request", "-", "--revocations", "-"], "");
+    assert!(code == 1 && err.contains("either --request or --revocations"), "{err}");
 }

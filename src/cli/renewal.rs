@@ -5,13 +5,15 @@
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::clock::UnixTime;
 use crate::license::{Claims, Excerpt, Keys, License, Members, RootUrl, Token, verify};
 
 const TYP: &str = "license-gate-renewal-request";
 const VERSION: u64 = 1;
+/// Products that are named in a summary; more are counted.
+const MOST_PRODUCTS: usize = 20;
 
 #[derive(Serialize)]
 struct Shape<'a> {
@@ -45,8 +47,20 @@ pub(super) fn written(
     Ok(serde_json::to_string_pretty(&shape)? + "\n")
 }
 
-/// The license that a request read from `json` asks to renew, of an issuer that trusts `keys`.
-pub(super) fn read(json: &[u8], keys: &Keys) -> anyhow::Result<License> {
+/// How a claim is shown, if it is there or not.
+type Show = fn(Option<&Value>) -> String;
+
+/// A request that was read.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The license to renew.
+    pub(super) license: License,
+    /// Who asks.
+    pub(super) instance: RootUrl,
+}
+
+/// What a request read from `json` asks for, of an issuer that trusts `keys`.
+pub(super) fn read(json: &[u8], keys: &Keys) -> anyhow::Result<Asked> {
     let request = members(json)?;
     let token = Token::parse(request.string("token")?).context("its `token` cannot be read")?;
     let license = verify(&token, keys).context(
@@ -60,7 +74,85 @@ pub(super) fn read(json: &[u8], keys: &Keys) -> anyhow::Result<License> {
         "its token is for {}, which does not cover the instance {instance}: issue a license with --sub instead",
         Excerpt::of(&license.claims().sub),
     );
-    Ok(license)
+    Ok(Asked { license, instance })
+}
+
+/// What is about to be signed with `claims` for a request, line by line, for the person who signs. What differs from the
+/// former token is shown as `former -> new`.
+pub(super) fn summary(asked: &Asked, claims: &Map<String, Value>) -> String {
+    let former = asked.license.signed_claims();
+    let token_id = stated(&former, "jti").map_or_else(|| "without id".to_owned(), shown);
+    let rows: [(&str, &str, Show); 8] = [
+        ("licensee", "company", |it| it.map_or_else(|| "not named".to_owned(), shown)),
+        ("license id", "lid", |it| it.map(shown).unwrap_or_default()),
+        ("licensed for", "sub", |it| it.map(shown).unwrap_or_default()),
+        ("products", "prod", products),
+        ("seats", "included_users", seats),
+        ("license ends", "lexp", ends),
+        ("trial ends", "trial_exp", ends),
+        ("token ends", "exp", ends),
+    ];
+    let mut text = format!(
+        "about to renew, as asked by the instance {}:\n",
+        Excerpt::of(&asked.instance.to_string()).bare()
+    );
+    let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<13} {value}\n"));
+    for (name, claim, show) in rows {
+        let (old, new) = (stated(&former, claim), stated(claims, claim));
+        if claim == "trial_exp" && old.or(new).is_none() {
+            continue;
+        }
+        match (show(old), show(new)) {
+            (old, new) if old == new => line(name, &new),
+            (old, new) => line(name, &format!("{old} -> {new}")),
+        }
+    }
+    line("former token", &token_id);
+    text
+}
+
+/// A claim that is there: one that is null is absent.
+fn stated<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    claims.get(name).filter(|value| !value.is_null())
+}
+
+/// A whole number, in whatever notation.
+fn whole(value: &Value) -> Option<i64> {
+    const LAST_EXACT: f64 = 9_007_199_254_740_992.0;
+    let exact = |it: f64| (it.fract() == 0.0 && it.abs() <= LAST_EXACT).then_some(it as i64);
+    value.as_i64().or_else(|| value.as_f64().and_then(exact))
+}
+
+/// A claim's text, shortened, with nothing in it that a terminal would obey.
+fn shown(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Excerpt::of(&text).bare().to_string()
+}
+
+fn products(value: Option<&Value>) -> String {
+    let Some(value) = value else { return "none named".to_owned() };
+    let Some(names) = value.as_array() else { return shown(value) };
+    let mut list = names.iter().take(MOST_PRODUCTS).map(shown).collect::<Vec<_>>().join(", ");
+    if let more @ 1.. = names.len().saturating_sub(MOST_PRODUCTS) {
+        list.push_str(&format!(" and {more} more"));
+    }
+    if list.is_empty() { "none named".to_owned() } else { list }
+}
+
+fn seats(value: Option<&Value>) -> String {
+    match value.map(|it| (it, whole(it))) {
+        None | Some((_, Some(..=0))) => "unlimited".to_owned(),
+        Some((_, Some(seats))) => seats.to_string(),
+        Some((value, None)) => shown(value),
+    }
+}
+
+fn ends(value: Option<&Value>) -> String {
+    match value.map(|it| (it, whole(it).and_then(|seconds| u64::try_from(seconds).ok()))) {
+        None | Some((_, Some(0))) => "never".to_owned(),
+        Some((_, Some(seconds))) => UnixTime::from_secs(seconds).to_string(),
+        Some((value, None)) => shown(value),
+    }
 }
 
 /// The members of a request of this version.

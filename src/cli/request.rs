@@ -8,13 +8,14 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use super::renewal;
 use super::streams::Streams;
 use super::trusted::Sources;
 use crate::clock::UnixTime;
 use crate::license::{Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
+use crate::store::read_kept;
 
 /// Most that is read of a license; anything longer is none.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -98,10 +99,11 @@ fn in_force(
     }
     let policy = Policy::new(instance.root_url.clone(), config).revoking(list.as_ref());
     let stored = store.join(STORED);
-    let sources = config.file.iter().chain([&stored]);
+    let mounted = config.file.iter().map(|path| (path, read_mounted(path)));
+    let kept = (&stored, read_kept(store, STORED, MAX_FILE_BYTES));
     let mut found = Vec::new();
-    for path in sources {
-        match license(path, &keys) {
+    for (path, content) in mounted.chain([kept]) {
+        match license(content, &keys) {
             Ok(license) => found.extend(license),
             Err(error) => {
                 streams.complain(&error.context(format!("{} is passed over", path.display())))
@@ -128,17 +130,23 @@ fn in_force(
     }
 }
 
-/// The license in a file; `None` without the file.
-fn license(path: &Path, keys: &Keys) -> anyhow::Result<Option<License>> {
-    match fs::metadata(path) {
+/// The license in a file that was read; `None` without the file.
+fn license(content: io::Result<Vec<u8>>, keys: &Keys) -> anyhow::Result<Option<License>> {
+    let content = match content {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        // Opening a pipe would wait for its writer.
-        Ok(found) if !found.is_file() => bail!("it is not a file"),
-        _ => {}
-    }
-    let content = Streams::read_file(path, MAX_FILE_BYTES)?;
+        content => content?,
+    };
     let token = Token::from_file(&content)?;
     Ok(Some(verify(&token, keys)?))
+}
+
+/// The content of `license.file`.
+fn read_mounted(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its writer.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a file"));
+    }
+    Streams::read_file(path, MAX_FILE_BYTES)
 }
 
 /// Writes a new file, whole or not at all.

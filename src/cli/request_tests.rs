@@ -160,7 +160,7 @@ fn without_a_license_that_verifies_there_is_no_request() {
     }
     fs::remove_file(scene.at("data/license.jwt")).expect("removed");
     fs::create_dir(scene.at("data/license.jwt")).expect("made");
-    assert!(scene.run("-", false).2.contains("it is not a file"));
+    assert!(scene.run("-", false).2.contains("it is a directory"));
     fs::write(scene.at("jwks.json"), "{\"keys\":[]}").expect("written");
     assert!(scene.run("-", false).2.contains("no trusted key in"));
 }

@@ -4,16 +4,16 @@
 //! list is best made of the last one, which `--list` does. The list goes to standard output and nothing else does.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
-use super::issue::{issuer_keys, key_pair};
+use super::issue::{key_pair, revocations};
 use super::streams::Streams;
 use crate::clock::UnixTime;
-use crate::license::{KeyPair, MAX_REVOCATIONS_BYTES, Revocations};
+use crate::license::Revocations;
 
 /// Flags of `license revoke`.
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,11 @@ fn revoke(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resu
         "there is nothing to revoke: give --jti or --lid, or --empty for a list that revokes nothing"
     );
     let pair = key_pair(&args.key, streams)?;
-    let former = args.list.as_ref().map(|path| former(path, &pair, args, streams)).transpose()?;
+    let former = args
+        .list
+        .as_ref()
+        .map(|path| revocations(path, &pair, args.issuer_keys.as_deref(), streams));
+    let former = former.transpose()?;
     let sequence = sequence(args.sequence, former.as_ref())?;
     let mut jti: BTreeSet<&str> = args.jti.iter().map(String::as_str).collect();
     let mut lid: BTreeSet<&str> = args.lid.iter().map(String::as_str).collect();
@@ -69,25 +73,6 @@ fn revoke(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resu
     }
     let claims = json!({ "seq": sequence, "iat": now.as_secs(), "jti": jti, "lid": lid });
     Ok(pair.sign_revocations(&claims)?)
-}
-
-fn former(
-    path: &Path,
-    pair: &KeyPair,
-    args: &Args,
-    streams: &mut Streams<'_>,
-) -> anyhow::Result<Revocations> {
-    // One byte more is told by its size, and white space around is none of it.
-    let content = streams
-        .read(path, 2 * MAX_REVOCATIONS_BYTES as u64)
-        .with_context(|| format!("cannot read the list {}", path.display()))?;
-    let keys = issuer_keys(pair, args.issuer_keys.as_deref(), streams)?;
-    Revocations::verify(content, &keys).with_context(|| {
-        format!(
-            "{} is not a list of this issuer's, signed with --key or one of --issuer-keys",
-            path.display()
-        )
-    })
 }
 
 /// Above that of the former list: gates would tell two lists of one sequence apart by nothing.

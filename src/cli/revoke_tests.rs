@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use super::*;
-use crate::license::Algorithm;
+use crate::license::{Algorithm, KeyPair};
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 

@@ -18,6 +18,7 @@ use crate::feed::{self, Call, Client, MAX_DOCUMENT_BYTES, Proxies};
 use crate::license::{
     Config, KeyFault, Keys, MAX_REVOCATIONS_BYTES, RevocationList, Revocations, kept_jwks,
 };
+use crate::store::read_kept;
 
 /// What was fetched, in the store's directory.
 const FETCHED: &str = "jwks.json";
@@ -57,9 +58,9 @@ impl Sources<'_> {
         let fetched = match &config.jwks_url {
             Some(url) if self.online => self.fetch_keys(url).unwrap_or_else(|error| {
                 unchecked.push(format!("license.jwks_url: {error:#}"));
-                fetched(&store.join(FETCHED), &url.to_string(), streams)
+                fetched(store, &url.to_string(), streams)
             }),
-            Some(url) => fetched(&store.join(FETCHED), &url.to_string(), streams),
+            Some(url) => fetched(store, &url.to_string(), streams),
             None => Keys::empty(),
         };
         let keys = files.merge(fetched);
@@ -119,7 +120,7 @@ impl Sources<'_> {
 
     /// The list that a gate accepted last.
     fn kept_list(&self, keys: &Keys) -> anyhow::Result<Option<Revocations>> {
-        let content = match read_list(&self.store.join(REVOCATIONS)) {
+        let content = match read_kept(self.store, REVOCATIONS, MAX_LIST_BYTES) {
             Ok(content) => content,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 ensure!(
@@ -206,9 +207,10 @@ fn told(
     Ok(keys)
 }
 
-/// What a gate fetched from `url`; nothing, if none did yet.
-fn fetched(path: &Path, url: &str, streams: &mut Streams<'_>) -> Keys {
-    let keys = match Streams::read_file(path, MAX_FETCHED_BYTES) {
+/// What the gate of the directory `store` fetched from `url`; nothing, if it did not yet.
+fn fetched(store: &Path, url: &str, streams: &mut Streams<'_>) -> Keys {
+    let path = store.join(FETCHED);
+    let keys = match read_kept(store, FETCHED, MAX_FETCHED_BYTES) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Keys::empty(),
         Err(error) => Err(error.into()),
         Ok(content) => kept_jwks(url, &content).context(

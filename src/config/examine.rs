@@ -12,7 +12,7 @@ use super::{Config, Loaded};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
 use crate::downstream::{self, PRIVILEGED, Place};
-use crate::feed::{Client, Proxies, Secret, SetupError};
+use crate::feed::{Client, Proxies, Secret, SetupError, WatchedFile};
 use crate::license::{self, KeyError, KeyFault, Keys, RevocationList};
 use crate::store;
 use crate::upstream::Origin;
@@ -49,6 +49,7 @@ impl Loaded {
             faults.extend(keys.into_iter().filter(worth).map(|fault| self.key_fault(fault)));
         }
         faults.extend(self.addresses());
+        faults.extend(self.unreadable_files());
         faults.or(())
     }
 
@@ -60,14 +61,28 @@ impl Loaded {
 
     /// Files that are looked at while the gate runs and are not there now: the key that names each, and its path.
     pub fn missing_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.watched_files().filter(|(_, path)| !path.exists())
+    }
+
+    /// Files that are looked at while the gate runs, are there, and cannot be read: a pipe, a directory, another user's.
+    fn unreadable_files(&self) -> Vec<Fault> {
+        let unreadable = |(key, path): (&'static str, &Path)| {
+            let error = WatchedFile::new(path.to_owned()).look()?.err()?;
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            let message = format!("{} cannot be read", path.display());
+            (!is_missing).then(|| self.fault(key, message).caused_by(error))
+        };
+        self.watched_files().filter_map(unreadable).collect()
+    }
+
+    fn watched_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let license::Config { file, revocations, .. } = &self.config.license;
         let revocations = match revocations {
             Some(RevocationList::File(path)) => Some(path),
             Some(RevocationList::Url(_)) | None => None,
         };
         let named = [("license.file", file.as_ref()), ("license.revocations", revocations)];
-        let named = named.into_iter().filter_map(|(key, path)| Some((key, path?.as_path())));
-        named.filter(|(_, path)| !path.exists())
+        named.into_iter().filter_map(|(key, path)| Some((key, path?.as_path())))
     }
 
     /// The store's directory if this user cannot write it: its key and path. A gate starts all the same; the license cannot be

@@ -7,6 +7,7 @@
 
 mod coherence;
 mod examine;
+mod exposed;
 mod fault;
 mod file;
 mod keys;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub use exposed::Exposed;
 pub use fault::{Fault, Faults, Origin};
 pub use words::Flag;
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub telemetry: telemetry::Config,
     /// Warnings about environment variables that look like a setting's and are none.
     pub misnamed: Vec<String>,
+    /// The configuration file, if it holds a secret.
+    pub secrets_in: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -71,6 +75,7 @@ impl Default for Config {
             shutdown: shutdown::Config::default(),
             telemetry: telemetry::Config::default(),
             misnamed: Vec::new(),
+            secrets_in: None,
         }
     }
 }
@@ -120,6 +125,7 @@ impl Loaded {
             loaded.origins.insert(setting.key, setting.origin);
         }
         coherence::check(&mut loaded, &mut faults);
+        loaded.config.secrets_in = loaded.file_with_secrets();
         (loaded, faults)
     }
 

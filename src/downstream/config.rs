@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::TrustedHeader;
+
 /// What the client's side needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -16,6 +18,8 @@ pub struct Config {
     pub workers: usize,
     /// Peers whose forwarding fields are believed. Default: nobody.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which of their fields. Default `x-forwarded-for`.
+    pub trusted_header: TrustedHeader,
     /// Every connection begins with a PROXY header, from trusted proxies only. Default `false`.
     pub proxy_protocol: bool,
     /// Certificate and key; `None`: plain HTTP.
@@ -35,6 +39,7 @@ impl Default for Config {
             }],
             workers: 0,
             trusted_proxies: Vec::new(),
+            trusted_header: TrustedHeader::default(),
             proxy_protocol: false,
             tls: None,
             timeouts: Timeouts::default(),

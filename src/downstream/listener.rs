@@ -288,19 +288,22 @@ impl<S: Service> Acceptor<S> {
         let open = Open::new(self.metrics.clone());
         self.drain.spawn(|counted| async move {
             let (_place, _open, _counted) = (place, open, counted);
-            let (mut client, mut address) = (client, address);
+            let (mut client, mut address, mut speaks_for_itself) = (client, address, false);
             if let Some(proxies) = proxies {
                 let told = told(&mut client, address, &proxies, timeouts, &sweep, &shared.drain);
                 let Some(client) = Box::pin(told).await else { return };
-                address = client;
+                speaks_for_itself = client.is_none();
+                address = client.unwrap_or(address);
             }
-            let peer = Rc::new(Peer::new(address, scheme, timeouts, sweep));
+            let peer = Rc::new(Peer::new(address, scheme, speaks_for_itself, timeouts, sweep));
             connection::serve(client, tls, peer, shared).await;
         });
     }
 }
 
-/// The client that the peer at `address` speaks for; `None`: it may not speak for anybody, or does not say.
+/// The client that the peer at `address` speaks for; `Some(None)`: it speaks for itself. `None`: it may not speak for anybody, or does
+/// not say.
+#[allow(clippy::option_option, reason = "no header and no client are two things")]
 async fn told(
     client: &mut Socket,
     address: SocketAddr,
@@ -308,7 +311,7 @@ async fn told(
     timeouts: Timeouts,
     sweep: &Sweep,
     drain: &Drain,
-) -> Option<SocketAddr> {
+) -> Option<Option<SocketAddr>> {
     if !sender::contains(proxies, address.ip()) {
         tracing::debug!(client.address = %address, "closed: the peer is no trusted proxy");
         return None;
@@ -317,7 +320,7 @@ async fn told(
     deadline.set(timeouts.request_header);
     let header = within(&deadline, drain, proxy_protocol::read(client)).await;
     match header.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(named) => Some(named.map_or(address, canonical)),
+        Ok(named) => Some(named.map(canonical)),
         Err(error) => {
             tracing::debug!(client.address = %address, %error, "closed: no good PROXY header");
             None

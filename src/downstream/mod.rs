@@ -3,6 +3,7 @@
 mod bind;
 mod config;
 mod connection;
+mod forwarded;
 mod hello;
 mod http1;
 mod http2;
@@ -36,7 +37,7 @@ pub use io::Io;
 pub use listener::{Acceptor, Connections, MAX_TURNED_AWAY};
 pub use peer::{Peer, Takeover};
 pub use request_body::{BodyError, RequestBody};
-pub use sender::{Sender, X_FORWARDED_FOR};
+pub use sender::{Outside, OutsideScheme, Sender, Trust, TrustedHeader, X_FORWARDED_FOR};
 
 /// The body of an answer.
 pub trait AnswerBody: http_body::Body {

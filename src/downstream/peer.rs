@@ -22,6 +22,8 @@ pub struct Peer {
     pub address_text: String,
     /// How the client speaks to us.
     pub scheme: Scheme,
+    /// Its forwarding fields are never believed: a proxy opened the connection for nobody (`PROXY UNKNOWN`, `LOCAL`).
+    pub speaks_for_itself: bool,
     timeouts: Timeouts,
     sweep: Sweep,
     deadline: Deadline,
@@ -35,6 +37,7 @@ impl Peer {
     pub(super) fn new(
         address: SocketAddr,
         scheme: Scheme,
+        speaks_for_itself: bool,
         timeouts: Timeouts,
         sweep: Sweep,
     ) -> Self {
@@ -43,6 +46,7 @@ impl Peer {
             address,
             address_text: address.ip().to_string(),
             scheme,
+            speaks_for_itself,
             timeouts,
             deadline,
             sweep,

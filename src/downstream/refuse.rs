@@ -138,7 +138,7 @@ fn same(host: &HeaderValue, authority: &Authority, scheme: Option<&str>) -> Resu
 }
 
 /// `uri-host [":" port]` (RFC 9110 section 7.2), without user information, lists or white space.
-fn is_host(value: &[u8]) -> bool {
+pub(super) fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.strip_prefix(b"[") {
         Some(rest) => {
             let Some(end) = memchr::memchr(b']', rest) else { return false };

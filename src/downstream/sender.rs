@@ -1,15 +1,39 @@
-//! Who sent a request: the peer itself, or the client that trusted proxies name.
+//! Who sent a request: the peer itself, or the client that trusted proxies name, and how that client sent it.
+//!
+//! Of a trusted peer one kind of fields is believed ([`TrustedHeader`]), never both: a proxy sets one kind and passes the other on
+//! as its client sent it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
+use std::net::IpAddr;
 
-use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::fields;
+use super::forwarded::{self, Element};
+use super::refuse::is_host;
+use super::{Peer, Scheme};
 
 /// `X-Forwarded-For`, the de-facto field of proxies.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The fields that a trusted proxy sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto`, `-Host` and `-Port`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// Which peers are believed, and which of their fields.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// `server.trusted_proxies`.
+    pub proxies: Vec<IpNet>,
+    /// `server.trusted_header`.
+    pub header: TrustedHeader,
+}
 
 /// The client behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,23 +42,126 @@ pub struct Sender {
     pub address: IpAddr,
     /// Whether the peer's forwarding fields are believed.
     pub trusted: bool,
+    /// Which of them, if so.
+    pub header: TrustedHeader,
+    /// Elements of `Forwarded`, counted from the right, that trusted hops wrote.
+    elements: usize,
+}
+
+/// How the client sent its request, as far as trusted hops say.
+#[derive(Debug, Default)]
+pub struct Outside<'a> {
+    /// `http` or `https`, unless a hop writes something else.
+    pub proto: Option<Cow<'a, [u8]>>,
+    /// The host, with a port if the client sent one.
+    pub host: Option<Cow<'a, [u8]>>,
+    /// The port.
+    pub port: Option<&'a [u8]>,
+}
+
+/// The schemes in which the client may have sent its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutsideScheme {
+    /// Not known: TLS may end in front of the gate.
+    #[default]
+    Unknown,
+    /// This one.
+    Known(Scheme),
+    /// Neither `http` nor `https`.
+    Other,
 }
 
 impl Sender {
-    /// `peer`, or, when it is one of `trusted`, the first hop from the right that is not.
-    pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        if !contains(trusted, peer) {
-            return Self { address: peer, trusted: false };
+    /// A peer that speaks for itself.
+    pub fn itself(address: IpAddr) -> Self {
+        Self { address, trusted: false, header: TrustedHeader::default(), elements: 0 }
+    }
+
+    /// `peer`, or, if it is one of `trust`, the first hop from the right that is not.
+    pub fn of(peer: &Peer, headers: &HeaderMap, trust: &Trust) -> Self {
+        let sender = Self { header: trust.header, ..Self::itself(peer.address.ip()) };
+        if peer.speaks_for_itself || !contains(&trust.proxies, sender.address) {
+            return sender;
         }
-        let mut address = peer;
-        for hop in hops(headers).into_iter().rev() {
+        let mut sender = Self { trusted: true, ..sender };
+        match trust.header {
+            TrustedHeader::XForwardedFor => {
+                let hops = from_the_right(headers, X_FORWARDED_FOR);
+                let hops = hops.filter(|hop| !hop.is_empty());
+                sender.follow(hops.map(|hop| forwarded::node(unquoted(hop))), &trust.proxies);
+            }
+            TrustedHeader::Forwarded => {
+                let hops = forwarded::from_the_right(headers);
+                let address = |element| Element::parse(element)?.address();
+                sender.elements = sender.follow(hops.map(address), &trust.proxies);
+            }
+        }
+        sender
+    }
+
+    /// Goes from hop to hop as long as they are trusted; how many were looked at. One that hides its address is the last.
+    fn follow(&mut self, hops: impl Iterator<Item = Option<IpAddr>>, trusted: &[IpNet]) -> usize {
+        let mut count = 0;
+        for hop in hops {
+            count += 1;
             let Some(hop) = hop else { break };
-            address = hop;
+            self.address = hop;
             if !contains(trusted, hop) {
                 break;
             }
         }
-        Self { address, trusted: true }
+        count
+    }
+
+    /// How the client sent the request with these `headers`. Of several values the last counts; of the elements of `Forwarded`
+    /// the one that is farthest from the gate and was written by a trusted hop.
+    pub fn outside<'a>(&self, headers: &'a HeaderMap) -> Outside<'a> {
+        match self.header {
+            _ if !self.trusted => Outside::default(),
+            TrustedHeader::XForwardedFor => {
+                let last = |name| {
+                    let value = from_the_right(headers, HeaderName::from_static(name)).next();
+                    value.filter(|value| !value.is_empty())
+                };
+                Outside {
+                    proto: last("x-forwarded-proto").map(Cow::Borrowed),
+                    host: last("x-forwarded-host").map(Cow::Borrowed),
+                    port: last("x-forwarded-port"),
+                }
+            }
+            TrustedHeader::Forwarded => {
+                let mut outside = Outside::default();
+                for Element { proto, host, .. } in self.elements(headers) {
+                    outside.proto = proto.filter(|proto| is_scheme(proto)).or(outside.proto);
+                    outside.host = host.filter(|host| is_host(host)).or(outside.host);
+                }
+                outside
+            }
+        }
+    }
+
+    /// The client and the trusted hops up to the peer, which is left out, as `Forwarded` names them, nearest first.
+    pub fn hops(&self, headers: &HeaderMap) -> impl Iterator<Item = IpAddr> {
+        self.elements(headers).filter_map(|element| element.address())
+    }
+
+    fn elements<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = Element<'a>> {
+        forwarded::from_the_right(headers).take(self.elements).filter_map(Element::parse)
+    }
+
+    /// The scheme of the request with these `headers`, which `peer` sent.
+    pub fn scheme(&self, peer: &Peer, headers: &HeaderMap) -> OutsideScheme {
+        match (self.outside(headers).proto, peer.scheme) {
+            (Some(proto), _) if proto.eq_ignore_ascii_case(b"https") => {
+                OutsideScheme::Known(Scheme::Https)
+            }
+            (Some(proto), _) if proto.eq_ignore_ascii_case(b"http") => {
+                OutsideScheme::Known(Scheme::Http)
+            }
+            (Some(_), _) => OutsideScheme::Other,
+            (None, Scheme::Https) => OutsideScheme::Known(Scheme::Https),
+            (None, Scheme::Http) => OutsideScheme::Unknown,
+        }
     }
 }
 
@@ -42,74 +169,19 @@ pub(super) fn contains(trusted: &[IpNet], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// The chain as the fields have it, client first; `None` for a hop that hides its address.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let list =
-        |name| headers.get_all(name).into_iter().flat_map(|line| fields::list(line.as_bytes()));
-    if headers.contains_key(&X_FORWARDED_FOR) {
-        return list(X_FORWARDED_FOR).map(address).collect();
-    }
-    list(FORWARDED).map(|element| address(forwarded_for(element)?)).collect()
+/// The members of all lines of `name` as one list, last first, empty ones too.
+fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter().rev();
+    lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// The `for` parameter of one element of `Forwarded` (RFC 7239 section 5.2).
-fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
-    element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii).find_map(|pair| {
-        let (name, value) = pair.split_at_checked(4)?;
-        name.eq_ignore_ascii_case(b"for=").then_some(value)
-    })
+fn unquoted(text: &[u8]) -> &[u8] {
+    let inner = text.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    inner.unwrap_or(text)
 }
 
-/// `address`, `address:port`, `[v6]`, `[v6]:port`, quoted or not.
-fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text).ok()?.trim_matches('"');
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let parsed: Option<IpAddr> = bare.parse().ok();
-    parsed
-        .or_else(|| text.parse().ok().map(|socket: SocketAddr| socket.ip()))
-        .map(|ip| ip.to_canonical())
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    type Sent<'a> = &'a [(&'static str, &'a str)];
-
-    fn sender(peer: &str, fields: Sent<'_>) -> (String, bool) {
-        let trusted: Vec<IpNet> =
-            ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a net")).into();
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_str(value).expect("a value"));
-        }
-        let found = Sender::of(peer.parse().expect("an address"), &headers, &trusted);
-        (found.address.to_string(), found.trusted)
-    }
-
-    #[test]
-    fn the_client_is_the_first_untrusted_hop_from_the_right() {
-        let xff = "x-forwarded-for";
-        let table: [(&str, Sent<'_>, &str); 10] = [
-            ("192.0.2.1", &[(xff, "8.8.8.8")], "192.0.2.1"),
-            ("10.0.0.1", &[], "10.0.0.1"),
-            ("10.0.0.1", &[(xff, "8.8.8.8")], "8.8.8.8"),
-            ("10.0.0.1", &[(xff, "1.1.1.1, 8.8.8.8, 10.9.9.9")], "8.8.8.8"),
-            ("10.0.0.1", &[(xff, "1.1.1.1"), (xff, "8.8.8.8")], "8.8.8.8"),
-            ("10.0.0.1", &[(xff, "10.1.1.1, 10.2.2.2")], "10.1.1.1"),
-            ("10.0.0.1", &[(xff, "8.8.8.8, garbage, 10.2.2.2")], "10.2.2.2"),
-            ("10.0.0.1", &[(xff, "8.8.8.8:4711")], "8.8.8.8"),
-            (
-                "fd00::1",
-                &[("forwarded", "for=1.1.1.1;proto=http, For=\"[2001:db8::1]:99\"")],
-                "2001:db8::1",
-            ),
-            ("10.0.0.1", &[("forwarded", "for=unknown")], "10.0.0.1"),
-        ];
-        for (peer, fields, expected) in table {
-            assert_eq!(sender(peer, fields).0, expected, "{peer} {fields:?}");
-        }
-    }
+/// RFC 3986 section 3.1.
+fn is_scheme(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_alphabetic)
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }

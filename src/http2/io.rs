@@ -13,6 +13,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ends::Ends;
+use super::targets::Targets;
 
 /// What is written in one turn and not yet sent is at most this.
 const MAX_STAGED_BYTES: usize = 64 * 1024;
@@ -44,6 +45,7 @@ struct Wire<S> {
     /// Why a write failed. The codec gets this error when it reads: only then does it reach the streams (h2 0.4.20).
     failed: Option<io::ErrorKind>,
     ends: Option<Ends>,
+    targets: Option<Targets>,
 }
 
 impl<S> Io<S> {
@@ -61,6 +63,7 @@ impl<S> Io<S> {
             unflushed: false,
             failed: None,
             ends: None,
+            targets: None,
         };
         Self(Rc::new(RefCell::new(wire)))
     }
@@ -70,6 +73,13 @@ impl<S> Io<S> {
         let ends = Ends::default();
         self.0.borrow_mut().ends = Some(ends.clone());
         ends
+    }
+
+    /// Follows the requests of a client, from its preface on; see [`Targets`].
+    pub fn follow_targets(&self) -> Targets {
+        let targets = Targets::new();
+        self.0.borrow_mut().targets = Some(targets.clone());
+        targets
     }
 
     /// How many bytes have come so far.
@@ -203,6 +213,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         wire.heard += read.len() as u64;
         if let Some(ends) = &wire.ends {
             ends.follow(read);
+        }
+        if let Some(targets) = &wire.targets {
+            targets.follow(read);
         }
         Poll::Ready(Ok(()))
     }

@@ -37,9 +37,40 @@ impl fmt::Display for Excerpt {
     }
 }
 
+/// `text` as it is, but for what a terminal would obey or not show: control characters, and marks that turn the order of text
+/// around, are escaped.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Behind another character, where a combining mark is text like any other.
+        let escaped = format!("a{c}").escape_debug().to_string();
+        match matches!(c, '"' | '\'' | '\\') {
+            true => shown.push(c),
+            false => shown.push_str(&escaped[1..]),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_text_is_not() {
+        for text in ["", "plain \"quoted\" 'it' \\ text", "Müller & Söhne 株式会社 e\u{301} कंपनी"]
+        {
+            assert_eq!(printable(text), text);
+        }
+        for (text, shown) in [
+            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
+            ("a\u{9b}2Jb", "a\\u{9b}2Jb"),
+            ("a\u{202e}b\u{2066}c\u{200f}", "a\\u{202e}b\\u{2066}c\\u{200f}"),
+            ("a\nb\rc\u{2028}", "a\\nb\\rc\\u{2028}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+    }
 
     #[test]
     fn an_excerpt_is_short_and_on_one_line() {

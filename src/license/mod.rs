@@ -40,7 +40,7 @@ mod testing;
 pub use algorithm::Algorithm;
 pub use claims::Claims;
 pub use config::{Config, RevocationList};
-pub use excerpt::Excerpt;
+pub use excerpt::{Excerpt, printable};
 pub use file_keys::FileKeys;
 pub use idn::ascii_host;
 pub use inspect::{Check, Report, inspect, inspect_file};

@@ -60,7 +60,7 @@ impl Revoked {
     }
 
     /// What of `claims` is revoked: the `license`, or the `token` alone.
-    pub(super) fn covers(&self, claims: &Claims) -> Option<&'static str> {
+    pub fn covers(&self, claims: &Claims) -> Option<&'static str> {
         if self.lid.contains(&claims.lid) {
             return Some("license");
         }

@@ -2,7 +2,7 @@
 //!
 //! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order.
 //! [`fields`](crate::fields) says which of them go on. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`,
-//! `X-Request-Id` and `Via`; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110
+//! `X-Request-Id` and `Via`, and `Forwarded` if that is the kind of field that is trusted; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110
 //! section 10.1.4).
 
 use std::io::Write;
@@ -16,7 +16,7 @@ use memchr::memrchr2;
 
 use super::RequestId;
 use crate::codec::Names;
-use crate::downstream::{Peer, Sender, X_FORWARDED_FOR};
+use crate::downstream::{Peer, Sender, TrustedHeader, X_FORWARDED_FOR};
 use crate::fields::{self, Nominated};
 use crate::upstream::{FieldWriter, Fields};
 
@@ -96,6 +96,7 @@ impl Outgoing<'_> {
             if self.marks.connection { Nominated::of(headers) } else { Nominated::default() };
         // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
         let join_cookies = *version == Version::HTTP_2;
+        let trusts_x_forwarded = self.trusts_x_forwarded();
         let mut has_length = false;
         out.copy(headers, Names::of(*version, extensions), |name| {
             let is_left_out = match *name {
@@ -105,11 +106,15 @@ impl Outgoing<'_> {
                 SEC_WEBSOCKET_KEY => self.key.is_some(),
                 _ => nominated.contains(name),
             };
-            !is_left_out && fields::passes_request(name.as_str(), self.sender.trusted)
+            !is_left_out && fields::passes_request(name.as_str(), trusts_x_forwarded)
         });
         if join_cookies && headers.contains_key(COOKIE) {
             out.field(&COOKIE, &joined(headers, &COOKIE, b"; "));
         }
+    }
+
+    fn trusts_x_forwarded(&self) -> bool {
+        self.sender.trusted && self.sender.header == TrustedHeader::XForwardedFor
     }
 
     fn added(&self, host: &[u8], out: &mut impl FieldWriter) {
@@ -125,6 +130,13 @@ impl Outgoing<'_> {
             out.field(&X_FORWARDED_PORT, port(host, scheme));
             out.field(&X_REAL_IP, peer);
         }
+        if self.sender.header == TrustedHeader::Forwarded {
+            let element = self.element(host, scheme);
+            match self.sender.trusted {
+                true => out.field(&FORWARDED, &extended(headers, &FORWARDED, &element)),
+                false => out.field(&FORWARDED, &element),
+            }
+        }
         out.field(&X_REQUEST_ID, self.id.as_str().as_bytes());
         match self.marks.via {
             false => out.field(&VIA, self.via.as_bytes()),
@@ -139,22 +151,30 @@ impl Outgoing<'_> {
         }
     }
 
-    /// What a trusted proxy said is kept, and this hop added to it.
+    /// What a trusted proxy said is kept, and this hop added to it. From `Forwarded`, only what trusted hops wrote is put into the
+    /// other fields.
     fn extended(&self, host: &[u8], out: &mut impl FieldWriter) {
         let headers = &self.request.headers;
-        let scheme = self.peer.scheme.as_str().as_bytes();
         let peer = self.peer.address_text.as_bytes();
-        out.field(&X_FORWARDED_FOR, &extended(headers, &X_FORWARDED_FOR, peer));
-        let said = |name: &HeaderName| headers.get(name).map(|value| value.as_bytes());
-        let (proto, outer) = (said(&X_FORWARDED_PROTO), said(&X_FORWARDED_HOST));
-        out.field(&X_FORWARDED_PROTO, proto.unwrap_or(scheme));
-        out.field(&X_FORWARDED_HOST, outer.unwrap_or(host));
-        let derived = port(outer.unwrap_or(host), proto.unwrap_or(scheme));
-        out.field(&X_FORWARDED_PORT, said(&X_FORWARDED_PORT).unwrap_or(derived));
-        out.field(&X_REAL_IP, self.sender.address.to_string().as_bytes());
-        if headers.contains_key(FORWARDED) {
-            out.field(&FORWARDED, &extended(headers, &FORWARDED, &self.element(host, scheme)));
+        match self.sender.header {
+            TrustedHeader::XForwardedFor => {
+                out.field(&X_FORWARDED_FOR, &extended(headers, &X_FORWARDED_FOR, peer));
+            }
+            TrustedHeader::Forwarded => {
+                let hops = self.sender.hops(headers).map(|hop| hop.to_string());
+                let mut hops: Vec<String> = hops.collect();
+                hops.reverse();
+                hops.push(self.peer.address_text.clone());
+                out.field(&X_FORWARDED_FOR, hops.join(", ").as_bytes());
+            }
         }
+        let outside = self.sender.outside(headers);
+        let proto = outside.proto.as_deref().unwrap_or(self.peer.scheme.as_str().as_bytes());
+        let host = outside.host.as_deref().unwrap_or(host);
+        out.field(&X_FORWARDED_PROTO, proto);
+        out.field(&X_FORWARDED_HOST, host);
+        out.field(&X_FORWARDED_PORT, outside.port.unwrap_or_else(|| port(host, proto)));
+        out.field(&X_REAL_IP, self.sender.address.to_string().as_bytes());
     }
 
     /// This hop as an element of `Forwarded` (RFC 7239 section 4).

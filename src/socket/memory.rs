@@ -166,6 +166,15 @@ impl End {
         locked(&self.incoming).reset
     }
 
+    pub(super) fn peek(&self) -> io::Result<usize> {
+        let pipe = &*locked(&self.incoming);
+        match (pipe.bytes.len(), pipe.reset, pipe.ended) {
+            (0, true, _) => Err(io::ErrorKind::ConnectionReset.into()),
+            (0, false, false) => Err(io::ErrorKind::WouldBlock.into()),
+            (waiting, ..) => Ok(waiting.min(1)),
+        }
+    }
+
     pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let pipe = &mut *locked(&self.incoming);
         if pipe.bytes.is_empty() {

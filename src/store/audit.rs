@@ -5,17 +5,19 @@
 //! before what it tells of takes effect. One that cannot be written whole is taken back; one that a crash left torn is cut
 //! off at the next start. Beyond `store.audit_max_bytes` the file is renamed `audit.N.jsonl` and the chain goes on in a new one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Brief, Record};
-use super::durable::{io_error, open_regular, sync};
+use super::durable::{self, io_error};
 use super::file::Error;
+use super::folder::Refusal;
 use crate::hex::hex;
 use crate::telemetry::metrics::{Action, Outcome};
 
@@ -162,7 +164,8 @@ impl Audit {
 
     /// What the last line says is stored; see [`stored_by`].
     pub(super) fn stored(&mut self) -> Result<Option<(Action, Option<Brief>)>, Error> {
-        if !self.path().exists() && self.rotated()?.is_empty() {
+        let is_there = fs::symlink_metadata(self.path()).is_ok();
+        if !is_there && self.rotated()?.is_empty() {
             return Ok(None);
         }
         Ok(stored_by(&self.tail()?.line))
@@ -209,19 +212,20 @@ impl Audit {
     }
 
     fn open(&self, path: &Path) -> Result<Tail, Error> {
-        let is_new = match fs::metadata(path) {
-            Ok(found) if found.is_file() => false,
-            Ok(_) => {
-                let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-                return Err(Error::Io { deed: "open", path: path.to_owned(), source });
+        let folder = durable::open(&self.dir)?;
+        match folder.refusal(NAME).map_err(io_error("open", path))? {
+            // A line is not added to a log that somebody else can change: it goes on in a new file.
+            Some(refusal @ Refusal::Foreign { .. }) => {
+                folder.set_aside(NAME, refusal).map_err(io_error("set aside", path))?
             }
-            Err(_) => true,
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(path).map_err(io_error("open", path))?;
+            Some(refusal) => return Err(io_error("open", path)(refusal.into())),
+            None => {}
+        }
+        let is_new = folder.stat(NAME).map_err(io_error("open", path))?.is_none();
+        let opened = folder.open_file(NAME, OFlags::RDWR | OFlags::CREATE);
+        let mut file = opened.map_err(io_error("open", path))?;
         if is_new {
-            sync(&self.dir).map_err(io_error("sync", &self.dir))?;
+            folder.sync().map_err(io_error("sync", &self.dir))?;
         }
         let (length, line) = last_line(&mut file).map_err(io_error("read", path))?;
         let torn_bytes = file.metadata().map_err(io_error("read", path))?.len() - length;
@@ -239,19 +243,30 @@ impl Audit {
     }
 
     fn last_rotated_line(&self) -> Result<Option<Vec<u8>>, Error> {
-        let Some(number) = self.rotated()?.last().copied() else { return Ok(None) };
-        let path = self.dir.join(rotated_name(number));
-        let mut file = open_regular(&path).map_err(io_error("open", &path))?;
-        Ok(last_line(&mut file).map_err(io_error("read", &path))?.1)
+        let folder = durable::open(&self.dir)?;
+        for number in self.rotated()?.into_iter().rev() {
+            let name = rotated_name(number);
+            let path = folder.at(&name);
+            let mut file = match folder.open_file(&name, OFlags::RDONLY) {
+                // Not a part of the log.
+                Err(error) if matches!(Refusal::of(&error), Some(Refusal::Foreign { .. })) => {
+                    continue;
+                }
+                opened => opened.map_err(io_error("open", &path))?,
+            };
+            return Ok(last_line(&mut file).map_err(io_error("read", &path))?.1);
+        }
+        Ok(None)
     }
 
     /// Renames the file, which is complete, out of the way, and begins a new one.
     fn rotate(&mut self) -> Result<&mut Tail, Error> {
         let next = self.rotated()?.last().map_or(1, |number| number + 1);
         let path = self.path();
-        fs::rename(&path, self.dir.join(rotated_name(next))).map_err(io_error("rotate", &path))?;
+        let folder = durable::open(&self.dir)?;
+        folder.rename(NAME, &rotated_name(next)).map_err(io_error("rotate", &path))?;
         self.tail = None;
-        sync(&self.dir).map_err(io_error("sync", &self.dir))?;
+        folder.sync().map_err(io_error("sync", &self.dir))?;
         self.tail()
     }
 
@@ -268,7 +283,7 @@ impl Audit {
 impl Tail {
     /// Whether `path` is still the name of this file, and it as long as it was left.
     fn is_at(&self, path: &Path) -> bool {
-        let (Ok(named), Ok(held)) = (fs::metadata(path), self.file.metadata()) else {
+        let (Ok(named), Ok(held)) = (fs::symlink_metadata(path), self.file.metadata()) else {
             return false;
         };
         (named.dev(), named.ino(), named.len()) == (held.dev(), held.ino(), self.length)
@@ -295,14 +310,17 @@ pub(super) fn rotated(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in entries {
         let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        let number = name.strip_prefix("audit.").and_then(|rest| rest.strip_suffix(".jsonl"));
-        let number = number.and_then(|number| number.parse::<u64>().ok());
-        // Spelled otherwise (`audit.01.jsonl`) it is no name of the gate's, nor is one that has no next.
-        numbers.extend(number.filter(|it| rotated_name(*it) == name && *it < u64::MAX));
+        numbers.extend(number_in(&name.to_string_lossy()));
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// The number of the rotated file of that name.
+pub(super) fn number_in(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("audit.")?.strip_suffix(".jsonl")?.parse().ok()?;
+    // Spelled otherwise (`audit.01.jsonl`) it is no name of the gate's, nor is one that has no next.
+    (rotated_name(number) == name && number < u64::MAX).then_some(number)
 }
 
 fn write(file: &File, line: &[u8], at: u64) -> io::Result<()> {

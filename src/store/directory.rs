@@ -8,11 +8,12 @@
 //! lock             held while a gate runs
 //! ```
 //!
+//! Entries that are not the gate's own are refused; see `folder.rs`. Who else can write here is examined by `guarded.rs`.
+//!
 //! A change goes into the history, then into the audit log, then takes effect; what a crash leaves in between is harmless
 //! and told at the next start. All that needs room on the disk is written before the line of audit, so that a full disk
 //! does not make it a lie.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -21,14 +22,15 @@ use super::backend::{
     Backend, Change, Document, Entry, Error, Event, Kept, Record, Settled, is_a_time,
 };
 use super::config::Config;
-use super::durable::{self, create_dir, io_error};
+use super::durable::{self, io_error};
 use super::file::{Error as FileError, FileStore, HISTORY};
+use super::folder::{Folder, Refusal};
 use super::history;
 use super::outbox::Outbox;
 use crate::clock::UnixTime;
 
-const REVOCATIONS: &str = "revocations.jwt";
-const CLOCK: &str = "clock";
+pub(super) const REVOCATIONS: &str = "revocations.jwt";
+pub(super) const CLOCK: &str = "clock";
 /// More than any token, or any list of revocations, has.
 const MAX_TOKEN_BYTES: u64 = 256 * 1024;
 const MAX_LIST_BYTES: u64 = 2 * 1024 * 1024;
@@ -58,18 +60,14 @@ impl Directory {
 
     /// Former licenses, and the ids of those that cannot be read, each of which is a fault.
     fn history(&self, faults: &mut Vec<Error>) -> Result<(Vec<Entry>, Vec<String>), FileError> {
-        let dir = self.dir.join(HISTORY);
         let (mut found, mut unread) = (Vec::new(), Vec::new());
-        let entries = match fs::read_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((found, unread)),
-            entries => entries.map_err(io_error("read", &dir))?,
-        };
-        for entry in entries {
-            let name = entry.map_err(io_error("read", &dir))?.file_name();
-            let name = name.to_string_lossy();
-            let Some(id) = name.strip_suffix(".jwt") else { continue };
+        let history = Folder::open(&self.dir).and_then(|folder| folder.within(HISTORY));
+        let dir = || self.dir.join(HISTORY);
+        let Some(folder) = durable::found(history, dir)? else { return Ok((found, unread)) };
+        for name in folder.names().map_err(io_error("read", folder.path()))? {
+            let Some(id) = history::id_in(&name) else { continue };
             let Some(replaced_at) = history::replaced_at(id) else { continue };
-            match durable::get(&dir, &name, MAX_TOKEN_BYTES) {
+            match durable::found(folder.read(&name, MAX_TOKEN_BYTES), || folder.at(&name)) {
                 Ok(content) => {
                     let token = String::from_utf8_lossy(&content.unwrap_or_default()).into_owned();
                     found.push(Entry { id: id.to_owned(), replaced_at, token });
@@ -84,11 +82,29 @@ impl Directory {
     }
 
     fn remember(&self, entry: &Entry) -> Result<(), FileError> {
-        let dir = self.dir.join(HISTORY);
-        let mut changed = Vec::new();
-        create_dir(&dir, &mut changed)?;
-        changed.iter().try_for_each(|dir| durable::sync(dir).map_err(io_error("sync", dir)))?;
-        durable::put(&dir, &file_name(&entry.id), entry.token.as_bytes())
+        let folder = durable::open(&self.dir)?;
+        let path = folder.at(HISTORY);
+        let history = match folder.within(HISTORY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => match Refusal::of(&error) {
+                // A link, or somebody else's. What else is in the way is perhaps the operator's.
+                Some(refusal @ (Refusal::Link | Refusal::Foreign { .. })) => {
+                    folder.set_aside(HISTORY, refusal).map_err(io_error("replace", &path))?;
+                    None
+                }
+                _ => return Err(io_error("open", &path)(error)),
+            },
+            Ok(history) => Some(history),
+        };
+        let history = match history {
+            Some(history) => history,
+            None => {
+                folder.make(HISTORY).map_err(io_error("create", &path))?;
+                folder.sync().map_err(io_error("sync", &self.dir))?;
+                folder.within(HISTORY).map_err(io_error("open", &path))?
+            }
+        };
+        durable::put_into(&history, &file_name(&entry.id), entry.token.as_bytes())
     }
 
     /// Events that wait, and the keys of those that were told.
@@ -99,7 +115,8 @@ impl Directory {
 
     fn forget(&self, id: &str) {
         // One that stays is too many, or there twice, after the next start too, and goes then.
-        let _ = durable::remove(&self.dir.join(HISTORY), &file_name(id));
+        let history = Folder::open(&self.dir).and_then(|folder| folder.within(HISTORY));
+        let _ = history.map(|history| durable::remove_from(&history, &file_name(id)));
     }
 
     fn text(&self, name: &str, limit: u64) -> Result<Option<String>, FileError> {

@@ -2,81 +2,108 @@
 //!
 //! Written beside (`O_EXCL`, 0600), synced, renamed, directory synced. Whoever is here holds the directory's lock.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::file::Error;
+use rustix::fs::OFlags;
 
-/// What is in the names of unfinished work, which is removed once the lock is held: then nobody else can be at it.
-pub(super) const TEMPORARY: &str = ".tmp-";
+use super::file::Error;
+use super::folder::Folder;
+pub(super) use super::folder::TEMPORARY;
 
 /// Puts `bytes` into `dir` as `name`, in place of what has that name.
 pub(super) fn put(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
-    let path = dir.join(name);
-    let fresh = Temporary::write(dir, name, bytes)?;
-    fresh.rename_to(&path).map_err(io_error("replace", &path))?;
-    sync(dir).map_err(io_error("sync", dir))
+    put_into(&open(dir)?, name, bytes)
+}
+
+/// As [`put`], into an open directory.
+pub(super) fn put_into(folder: &Folder, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let path = folder.at(name);
+    let fresh = Temporary::write(folder, name, bytes)?;
+    folder.make_way(name).map_err(io_error("replace", &path))?;
+    fresh.rename_to(name).map_err(io_error("replace", &path))?;
+    folder.sync().map_err(io_error("sync", folder.path()))
 }
 
 /// Removes the file called `name` from `dir`; that there is none is fine.
+#[cfg(feature = "postgres")]
 pub(super) fn remove(dir: &Path, name: &str) -> Result<(), Error> {
-    let path = dir.join(name);
-    match fs::remove_file(&path) {
-        Ok(()) => sync(dir).map_err(io_error("sync", dir)),
+    remove_from(&open(dir)?, name)
+}
+
+/// As [`remove`], from an open directory.
+pub(super) fn remove_from(folder: &Folder, name: &str) -> Result<(), Error> {
+    match folder.remove(name) {
+        Ok(()) => folder.sync().map_err(io_error("sync", folder.path())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(Error::Io { deed: "remove", path, source }),
+        Err(source) => Err(Error::Io { deed: "remove", path: folder.at(name), source }),
     }
 }
 
 /// The content of the file called `name` in `dir`, cut at `limit_bytes`; `None` when there is none.
 pub(super) fn get(dir: &Path, name: &str, limit_bytes: u64) -> Result<Option<Vec<u8>>, Error> {
-    let path = dir.join(name);
-    match read_regular(&path, limit_bytes) {
-        Ok(bytes) => Ok(Some(bytes)),
+    let read = Folder::open(dir).and_then(|folder| folder.read(name, limit_bytes));
+    found(read, || dir.join(name))
+}
+
+/// What was read, or `None` when there was nothing.
+pub(super) fn found<T>(
+    read: io::Result<T>,
+    path: impl FnOnce() -> PathBuf,
+) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { deed: "read", path, source }),
+        Err(source) => Err(Error::Io { deed: "read", path: path(), source }),
     }
+}
+
+/// The directory at `dir`.
+pub(super) fn open(dir: &Path) -> Result<Folder, Error> {
+    Folder::open(dir).map_err(io_error("open", dir))
 }
 
 /// A file on its way; unless renamed it is removed with this value.
-pub(super) struct Temporary {
-    path: PathBuf,
+pub(super) struct Temporary<'a> {
+    folder: &'a Folder,
+    name: String,
     placed: bool,
 }
 
-impl Temporary {
+impl<'a> Temporary<'a> {
     /// The file of that name, to be removed unless it is renamed.
-    pub(super) const fn at(path: PathBuf) -> Self {
-        Self { path, placed: false }
+    pub(super) const fn at(folder: &'a Folder, name: String) -> Self {
+        Self { folder, name, placed: false }
     }
 
     /// `bytes`, synced, beside the file called `name` that they are for.
-    pub(super) fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        let path = dir.join(format!("{name}{TEMPORARY}new"));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
+    pub(super) fn write(folder: &'a Folder, name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let name = format!("{name}{TEMPORARY}new");
+        let path = folder.at(&name);
         // The lock is held, so a file of this name is one that could not be removed before.
-        let _ = fs::remove_file(&path);
-        let mut file = options.open(&path).map_err(io_error("create", &path))?;
-        let this = Self::at(path);
-        file.write_all(bytes).map_err(io_error("write", &this.path))?;
-        file.sync_all().map_err(io_error("sync", &this.path))?;
+        folder.make_way(&name).map_err(io_error("create", &path))?;
+        let _ = folder.remove(&name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mut file = folder.open_file(&name, flags).map_err(io_error("create", &path))?;
+        let this = Self::at(folder, name);
+        file.write_all(bytes).map_err(io_error("write", &path))?;
+        file.sync_all().map_err(io_error("sync", &path))?;
         Ok(this)
     }
 
-    pub(super) fn rename_to(mut self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
+    pub(super) fn rename_to(mut self, name: &str) -> io::Result<()> {
+        self.folder.rename(&self.name, name)?;
         self.placed = true;
         Ok(())
     }
 }
 
-impl Drop for Temporary {
+impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.placed {
-            let _ = fs::remove_file(&self.path);
+            let _ = self.folder.remove(&self.name);
         }
     }
 }
@@ -96,20 +123,6 @@ pub(super) fn create_dir(dir: &Path, changed: &mut Vec<PathBuf>) -> Result<(), E
 
 pub(super) fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
-}
-
-pub(super) fn open_regular(path: &Path) -> io::Result<File> {
-    // Opening a pipe would wait for ever for somebody to write to it.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    File::open(path)
-}
-
-pub(super) fn read_regular(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_regular(path)?.take(limit_bytes).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 pub(super) fn io_error<'a>(

@@ -8,16 +8,19 @@
 //! Every change first makes sure of the directory (0700) and of the lock in it, so a gate that started without either
 //! recovers by itself. Everything here blocks; [`super::Writer`] calls it off the request threads, one call at a time.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::durable::{TEMPORARY, Temporary, create_dir, io_error, read_regular, sync};
+use rustix::fs::OFlags;
+
+use super::durable::{self, TEMPORARY, Temporary, create_dir, io_error, sync};
+use super::folder::{Folder, Refusal};
+use super::guarded::{self, Seen};
 use crate::clock::UnixTime;
 
-const LICENSE: &str = "license.jwt";
-const LOCK: &str = "lock";
+pub(super) const LICENSE: &str = "license.jwt";
+pub(super) const LOCK: &str = "lock";
 /// Where former licenses are; see `directory.rs`.
 pub(super) const HISTORY: &str = "history";
 /// More than any token; what is longer is read no further and will not verify.
@@ -59,33 +62,32 @@ pub(super) struct FileStore {
     lock: Option<File>,
     /// Directories whose new entry, on the way to `dir`, is not durable yet; the next change sees to it.
     unsynced: Vec<PathBuf>,
+    /// The directory, as it was when it was examined last.
+    seen: Option<Seen>,
 }
 
 impl FileStore {
     /// Touches nothing yet.
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, lock: None, unsynced: Vec::new() }
+        Self { dir, lock: None, unsynced: Vec::new(), seen: None }
     }
 
     /// Makes sure of the directory and the lock, and clears away what a killed gate left half done.
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
         create_dir(&self.dir, &mut self.unsynced)?;
-        if self.lock.as_ref().is_some_and(|lock| names(&self.lock_path(), lock)) {
+        let folder = durable::open(&self.dir)?;
+        guarded::examine(&folder, &mut self.seen);
+        if self.lock.as_ref().is_some_and(|lock| folder.names_file(LOCK, lock)) {
             return Ok(());
         }
-        self.lock = Some(self.take_lock()?);
-        self.clear_temporaries();
+        self.lock = Some(take_lock(&folder)?);
+        clear_temporaries(&folder);
         Ok(())
     }
 
     /// The stored bytes, cut at 256 KiB; `None` when there are none.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.license_path();
-        match read_regular(&path, MAX_READ_BYTES) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Io { deed: "read", path, source }),
-        }
+        durable::get(&self.dir, LICENSE, MAX_READ_BYTES)
     }
 
     /// Stores `bytes`, or nothing, in place of what is there, or fails and leaves that in place. `before` runs when all
@@ -95,20 +97,24 @@ impl FileStore {
         bytes: Option<&[u8]>,
         before: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let path = self.license_path();
-        let found = fs::symlink_metadata(&path);
-        let is_there = !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        if bytes.is_none() && !is_there {
-            // Nothing to do must not fail for want of a lock or of a writable directory.
+        // Nothing to do must not fail for want of a lock or of a writable directory.
+        if bytes.is_none() && !self.is_there() {
             return before();
         }
         self.prepare()?;
-        let fresh = bytes.map(|bytes| Temporary::write(&self.dir, LICENSE, bytes)).transpose()?;
-        let former = Former::of(&self.dir, &path)?;
+        let folder = durable::open(&self.dir)?;
+        let path = self.license_path();
+        let fresh = bytes.map(|bytes| Temporary::write(&folder, LICENSE, bytes)).transpose()?;
+        folder.make_way(LICENSE).map_err(io_error("replace", &path))?;
+        let former = Former::of(&folder)?;
         before()?;
         match fresh {
-            Some(fresh) => fresh.rename_to(&path).map_err(io_error("replace", &path))?,
-            None => fs::remove_file(&path).map_err(io_error("remove", &path))?,
+            Some(fresh) => fresh.rename_to(LICENSE).map_err(io_error("replace", &path))?,
+            None => match folder.remove(LICENSE) {
+                // What is not the gate's own has been set aside.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(io_error("remove", &path))?,
+            },
         }
         self.settle(former)
     }
@@ -120,17 +126,18 @@ impl FileStore {
             let source = io::Error::from(io::ErrorKind::PermissionDenied);
             return Err(Error::Io { deed: "set aside without the lock", path, source });
         }
-        let aside = self.free_name(now);
-        fs::rename(&path, &aside).map_err(io_error("set aside", &path))?;
-        sync(&self.dir).map_err(io_error("sync", &self.dir))?;
-        Ok(aside)
+        let folder = durable::open(&self.dir)?;
+        let aside = free_name(&folder, now).map_err(io_error("set aside", &path))?;
+        folder.rename(LICENSE, &aside).map_err(io_error("set aside", &path))?;
+        folder.sync().map_err(io_error("sync", &self.dir))?;
+        Ok(folder.at(&aside))
     }
 
     /// The last step of a change: durable, or taken back.
-    fn settle(&mut self, former: Former) -> Result<(), Error> {
+    fn settle(&mut self, former: Former<'_>) -> Result<(), Error> {
         let Err(source) = self.sync() else { return Ok(()) };
         let path = self.license_path();
-        if former.put_back(&path).is_err() {
+        if former.put_back().is_err() {
             return Err(Error::NotUndone { path, source });
         }
         // Either order on disk is a whole license; this only brings the former one back sooner.
@@ -146,84 +153,94 @@ impl FileStore {
         Ok(())
     }
 
-    fn take_lock(&self) -> Result<File, Error> {
-        let path = self.lock_path();
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(io_error("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked { dir: self.dir.clone() }),
-            Err(TryLockError::Error(source)) => Err(Error::Io { deed: "lock", path, source }),
+    fn is_there(&self) -> bool {
+        let found = Folder::open(&self.dir).and_then(|folder| folder.stat(LICENSE));
+        match found {
+            Ok(found) => found.is_some(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
-    }
-
-    /// Leftovers are harmless, so failing to remove one is no reason to refuse a license.
-    fn clear_temporaries(&self) {
-        let here = fs::read_dir(&self.dir).into_iter().chain(fs::read_dir(self.dir.join(HISTORY)));
-        for entry in here.flatten().flatten() {
-            if entry.file_name().to_string_lossy().contains(TEMPORARY) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-
-    fn free_name(&self, now: UnixTime) -> PathBuf {
-        let stem = format!("{LICENSE}.bad-{}", now.as_secs());
-        let mut aside = self.dir.join(&stem);
-        let mut next = 1_u64;
-        while fs::symlink_metadata(&aside).is_ok() {
-            aside = self.dir.join(format!("{stem}-{next}"));
-            next += 1;
-        }
-        aside
     }
 
     fn license_path(&self) -> PathBuf {
         self.dir.join(LICENSE)
     }
+}
 
-    fn lock_path(&self) -> PathBuf {
-        self.dir.join(LOCK)
+fn take_lock(folder: &Folder) -> Result<File, Error> {
+    let path = folder.at(LOCK);
+    let locked = || Error::Locked { dir: folder.path().to_owned() };
+    let file = match folder.open_file(LOCK, OFlags::RDWR | OFlags::CREATE) {
+        Err(error) if is_held_by_others(folder, &error) => return Err(locked()),
+        opened => opened.map_err(io_error("open", &path))?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(locked()),
+        Err(TryLockError::Error(source)) => Err(Error::Io { deed: "lock", path, source }),
     }
 }
 
+/// Whether the lock is another user's, and held: by a gate of theirs.
+fn is_held_by_others(folder: &Folder, error: &io::Error) -> bool {
+    let is_foreign = matches!(Refusal::of(error), Some(Refusal::Foreign { .. }));
+    let held = |file: File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    is_foreign && folder.open_foreign(LOCK).is_ok_and(held)
+}
+
+/// Leftovers are harmless, so failing to remove one is no reason to refuse a license. What is not the gate's own stays.
+fn clear_temporaries(folder: &Folder) {
+    let history = folder.within(HISTORY).ok();
+    for folder in [Some(folder), history.as_ref()].into_iter().flatten() {
+        for name in folder.names().unwrap_or_default() {
+            if name.contains(TEMPORARY) && matches!(folder.refusal(&name), Ok(None)) {
+                let _ = folder.remove(&name);
+            }
+        }
+    }
+}
+
+fn free_name(folder: &Folder, now: UnixTime) -> io::Result<String> {
+    let stem = format!("{LICENSE}.bad-{}", now.as_secs());
+    let mut aside = stem.clone();
+    let mut next = 1_u64;
+    while folder.stat(&aside)?.is_some() {
+        aside = format!("{stem}-{next}");
+        next += 1;
+    }
+    Ok(aside)
+}
+
 /// What was stored before a change, for as long as the change may have to be taken back.
-enum Former {
-    Nothing,
-    Linked(Temporary),
+enum Former<'a> {
+    Nothing(&'a Folder),
+    Linked(Temporary<'a>),
     /// File systems without a second name for a file are used all the same, with one safety less.
     NotKept,
 }
 
-impl Former {
-    fn of(dir: &Path, path: &Path) -> Result<Self, Error> {
+impl<'a> Former<'a> {
+    fn of(folder: &'a Folder) -> Result<Self, Error> {
         use io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
-        let name = dir.join(format!("{LICENSE}{TEMPORARY}former"));
-        let _ = fs::remove_file(&name);
-        match fs::hard_link(path, &name) {
-            Ok(()) => Ok(Self::Linked(Temporary::at(name))),
+        let name = format!("{LICENSE}{TEMPORARY}former");
+        folder.make_way(&name).map_err(io_error("link", &folder.at(&name)))?;
+        let _ = folder.remove(&name);
+        match folder.link(LICENSE, &name) {
+            Ok(()) => Ok(Self::Linked(Temporary::at(folder, name))),
             Err(error) => match error.kind() {
-                NotFound => Ok(Self::Nothing),
+                NotFound => Ok(Self::Nothing(folder)),
                 PermissionDenied | Unsupported => Ok(Self::NotKept),
-                _ => Err(Error::Io { deed: "link", path: path.into(), source: error }),
+                _ => Err(Error::Io { deed: "link", path: folder.at(LICENSE), source: error }),
             },
         }
     }
 
-    fn put_back(self, path: &Path) -> io::Result<()> {
+    fn put_back(self) -> io::Result<()> {
         match self {
-            Self::Nothing => fs::remove_file(path),
-            Self::Linked(former) => former.rename_to(path),
+            Self::Nothing(folder) => folder.remove(LICENSE),
+            Self::Linked(former) => former.rename_to(LICENSE),
             Self::NotKept => Err(io::ErrorKind::Unsupported.into()),
         }
     }
-}
-
-/// Whether `path` is still the name of the open `file`; a directory deleted under the gate took its lock along.
-fn names(path: &Path, file: &File) -> bool {
-    let (Ok(named), Ok(held)) = (fs::metadata(path), file.metadata()) else { return false };
-    (named.dev(), named.ino()) == (held.dev(), held.ino())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The directory: what a change leaves, and what a start makes of leftovers.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::*;
 

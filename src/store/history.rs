@@ -74,6 +74,11 @@ pub(super) fn entry<'a>(
     }
 }
 
+/// The id of the entry that is kept in a file of that name.
+pub(super) fn id_in(file_name: &str) -> Option<&str> {
+    file_name.strip_suffix(".jwt").filter(|id| replaced_at(id).is_some())
+}
+
 /// When the entry called `id` was replaced.
 pub(super) fn replaced_at(id: &str) -> Option<UnixTime> {
     let (number, seconds) = id.split_once('-')?;

@@ -19,6 +19,8 @@ mod directory;
 mod durable;
 mod error;
 mod file;
+mod folder;
+mod guarded;
 mod held;
 mod history;
 mod open;
@@ -51,6 +53,7 @@ pub use error::{
     Fault, InstallError, Interruption, Offering, RemoveError, RevokeError, RollbackError,
 };
 pub use file::Error as FileError;
+pub use folder::{Refusal, read_kept};
 pub use held::{By, Origin};
 pub use history::Former;
 pub use open::open;

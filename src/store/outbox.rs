@@ -4,16 +4,18 @@
 //! thousand, so that the same is not told again after a restart.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Event, Settled};
-use super::durable;
+use super::durable::{self, io_error};
 use super::file::Error;
+use super::folder::Folder;
 use crate::clock::UnixTime;
 
-const NAME: &str = "events.json";
+pub(super) const NAME: &str = "events.json";
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Waiting, and remembered.
 pub(super) const MAX_EVENTS: usize = 1000;
@@ -134,11 +136,17 @@ impl Waiting {
     }
 }
 
-/// What the last run left. What cannot be read as a queue is set aside: it must not keep new events from being told.
+/// What the last run left. What cannot be read as a queue, or is not the gate's own, is set aside: it must not keep new events
+/// from being told.
 fn read(dir: &Path) -> Result<Queue, Error> {
-    let Some(content) = durable::get(dir, NAME, MAX_FILE_BYTES)? else {
-        return Ok(Queue::default());
+    let folder = match Folder::open(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Queue::default()),
+        opened => opened.map_err(io_error("open", dir))?,
     };
+    let path = folder.at(NAME);
+    folder.make_way(NAME).map_err(io_error("set aside", &path))?;
+    let content = durable::found(folder.read(NAME, MAX_FILE_BYTES), || path.clone())?;
+    let Some(content) = content else { return Ok(Queue::default()) };
     if let Ok(queue) = serde_json::from_slice(&content) {
         return Ok(queue);
     }
@@ -147,8 +155,8 @@ fn read(dir: &Path) -> Result<Queue, Error> {
         event = "notify.queue_damaged",
         "{NAME} in the store cannot be read as a queue of events and was moved to {aside}"
     );
-    let path = dir.join(NAME);
-    std::fs::rename(&path, dir.join(aside)).map_err(durable::io_error("set aside", &path))?;
+    folder.make_way(&aside).map_err(io_error("set aside", &path))?;
+    folder.rename(NAME, &aside).map_err(io_error("set aside", &path))?;
     Ok(Queue::default())
 }
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
@@ -255,7 +256,8 @@ pub struct Client(Rc<Inner>);
 struct Inner {
     config: Config,
     tls: Option<Arc<Tls>>,
-    pool: Pool,
+    /// `None`: each request of HTTP/1.1 has a connection of its own.
+    pool: Option<Pool>,
     links: Rc<Links>,
     sweep: Sweep,
 }
@@ -263,14 +265,22 @@ struct Inner {
 impl Client {
     /// A client with an empty pool; nothing is connected before it is needed. `tls` is that of `config`, shared by workers.
     pub fn new(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
-        let (pool, links) = (Pool::default(), Rc::default());
+        let (pool, links) = (Some(Pool::default()), Rc::default());
         Self(Rc::new(Inner { config, tls, pool, links, sweep }))
+    }
+
+    /// A client that never reuses a connection of HTTP/1.1: whatever the dashboard sends behind a response, and however late,
+    /// no other request gets it for its response. HTTP/2 keeps responses apart by itself, on connections of this client's own.
+    pub fn without_reuse(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
+        Self(Rc::new(Inner { config, tls, pool: None, links: Rc::default(), sweep }))
     }
 
     /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
     pub async fn tidy(&self) {
         let Inner { config, pool, sweep, .. } = &*self.0;
-        pool.tidy(config.idle_timeout, &config.places, sweep).await;
+        if let Some(pool) = pool {
+            pool.tidy(config.idle_timeout, &config.places, sweep).await;
+        }
     }
 
     /// Sends a request; answers with the head of the answer, whose body then streams.
@@ -332,9 +342,7 @@ impl Client {
             }
             let place = match links.take(config, tls.as_ref(), sweep).await? {
                 Taken::Place(place) => place,
-                Taken::Http1(io) => {
-                    return self.send_http1(Box::new(Connection::new(io)), head, body).await;
-                }
+                Taken::Http1(io) => return self.send_http1(self.connection(io), head, body).await,
             };
             let reused = place.is_reused();
             let failure = match http2::ask(place, head, body, sweep, config).await {
@@ -357,7 +365,7 @@ impl Client {
     }
 
     fn pooled(&self) -> Option<Box<Connection>> {
-        self.0.pool.take(self.0.sweep.elapsed(), self.0.config.idle_timeout)
+        self.0.pool.as_ref()?.take(self.0.sweep.elapsed(), self.0.config.idle_timeout)
     }
 
     /// Sends a request without a body, and collects the answer when it is at most `limit_bytes` long.
@@ -369,7 +377,10 @@ impl Client {
         request: Request<()>,
         limit_bytes: usize,
     ) -> Result<Response<Bytes>, Error> {
-        let (parts, ()) = request.into_parts();
+        let (mut parts, ()) = request.into_parts();
+        if self.0.pool.is_none() && !self.0.config.http2 {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let head = Head { method: &parts.method, target, fields: parts.headers, upgrade: None };
         let (parts, mut body) = self.send(&head, Empty::new()).await?.response.into_parts();
@@ -388,7 +399,16 @@ impl Client {
     async fn connect(&self) -> Result<Box<Connection>, Error> {
         let Inner { config, tls, sweep, .. } = &*self.0;
         let (stream, _) = connect::connect(config, tls.as_deref(), Protocol::Http1, sweep).await?;
-        Ok(Box::new(Connection::new(stream)))
+        Ok(self.connection(stream))
+    }
+
+    fn connection(&self, io: Stream) -> Box<Connection> {
+        let connection = Connection::new(io);
+        if self.0.pool.is_none() {
+            // Closed in order, each would hold its port for a minute (TIME_WAIT), and frequent questions would use up all ports.
+            connection.reset_on_drop();
+        }
+        Box::new(connection)
     }
 
     fn deadline(&self) -> Deadline {
@@ -398,9 +418,11 @@ impl Client {
     /// Takes a connection back that is ready for the next request.
     fn recycle(&self, mut connection: Box<Connection>) {
         // If no place is free, the connection is closed, for a worker that waits for one.
-        if !self.0.config.places.are_taken() {
+        if let Some(pool) = &self.0.pool
+            && !self.0.config.places.are_taken()
+        {
             connection.rest(self.0.sweep.elapsed());
-            self.0.pool.put(connection);
+            pool.put(connection);
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// A connection that was open when last heard of.
+    /// A connection on which nothing waits: an end, or bytes that no request has asked for.
     pub(super) fn take(&self, now: Duration, idle_timeout: Duration) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut connection) = idle.pop() {
@@ -68,7 +68,7 @@ impl Pool {
                     if idle >= TIDY {
                         connection.slim();
                     }
-                    connection.is_open() && idle < idle_timeout
+                    connection.seems_open() && idle < idle_timeout
                 });
             }
             drop(ticking);

@@ -1,14 +1,13 @@
 //! A connection to the dashboard as bytes.
 
-use std::io;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use http::uri::Scheme;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use crate::socket::{self, Socket};
+use crate::socket::{self, Socket, Waiting};
 
 /// Bytes to and from the dashboard.
 pub type Stream = socket::Stream<TlsStream<Socket>>;
@@ -22,19 +21,62 @@ impl Stream {
         }
     }
 
-    /// Whether neither an end nor unasked bytes have come. Costs a system call only when the runtime has news of it.
-    pub(super) fn is_open(&mut self) -> bool {
+    /// What has come since the last read, as far as the runtime knows. Costs a system call only when it has news.
+    pub(super) fn known_waiting(&mut self) -> Waiting {
         match self {
-            Self::Plain(socket) => is_silent(socket.try_read(&mut [0])),
+            Self::Plain(socket) => socket.try_read(&mut [0]).into(),
             // Session tickets follow the handshake (RFC 8446 section 4.6.1): reading takes them in and finds nothing.
             Self::Tls(stream) => {
-                let mut cx = Context::from_waker(Waker::noop());
-                Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut [0])).is_pending()
+                let (mut byte, mut cx) = ([0], Context::from_waker(Waker::noop()));
+                let mut buf = ReadBuf::new(&mut byte);
+                match Pin::new(stream).poll_read(&mut cx, &mut buf) {
+                    Poll::Pending => Waiting::Nothing,
+                    Poll::Ready(read) => read.map(|()| buf.filled().len()).into(),
+                }
             }
+        }
+    }
+
+    /// What has come since the last read. The system is asked, because bytes that arrived in the runtime's current turn are
+    /// not known to it yet.
+    pub(super) fn waiting(&mut self) -> Waiting {
+        match self {
+            Self::Plain(socket) => socket.peek(),
+            Self::Tls(_) => match self.known_waiting() {
+                // A record that the runtime has not seen is taken for bytes: it may be a session ticket, which costs a
+                // connection.
+                Waiting::Nothing => self.socket().peek(),
+                known => known,
+            },
         }
     }
 }
 
-fn is_silent(news: io::Result<usize>) -> bool {
-    matches!(news, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sweep::Sweep;
+
+    #[tokio::test]
+    async fn what_arrived_in_the_current_turn_of_the_runtime_is_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("an address");
+        for (surplus, expected) in
+            [(&b""[..], Waiting::End), (b"HTTP/1.1 200 OK\r\n", Waiting::Bytes)]
+        {
+            let socket = tokio::net::TcpStream::connect(address).await.expect("a connection");
+            let mut stream = Stream::Plain(Socket::new(socket, &Sweep::new(), Duration::ZERO));
+            let (mut peer, _) = listener.accept().expect("a connection");
+            assert_eq!(stream.waiting(), Waiting::Nothing);
+            peer.write_all(surplus).expect("sent");
+            if surplus.is_empty() {
+                drop(peer);
+            }
+            assert_eq!(stream.known_waiting(), Waiting::Nothing, "the runtime had no turn");
+            assert_eq!(stream.waiting(), expected);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use toml::Value as Toml;
 use super::{Key, key, set, show};
 use crate::config::read::quantity::{amount, count, deadline, duration, show_size, size};
 use crate::config::read::{address, text};
-use crate::downstream::{Listen, TlsFiles};
+use crate::downstream::{Listen, TlsFiles, TrustedHeader};
 
 /// hyper refuses a read buffer below 8 KiB.
 const LEAST_HEADER_BYTES: usize = 8 * 1024;
@@ -15,6 +15,9 @@ const MOST_HEADER_BYTES: usize = 16 * 1024 * 1024;
 
 /// `http::HeaderMap` holds no more than 32768 fields, what the gate adds included.
 const MOST_HEADERS: u32 = 10_000;
+
+const TRUSTED_HEADERS: [(&str, TrustedHeader); 2] =
+    [("x-forwarded-for", TrustedHeader::XForwardedFor), ("forwarded", TrustedHeader::Forwarded)];
 
 pub(super) const KEYS: &[Key] = &[
     key(
@@ -36,6 +39,14 @@ pub(super) const KEYS: &[Key] = &[
         "server.trusted_proxies",
         |c, v| set(&mut c.downstream.trusted_proxies, v.each(address::network)),
         |c| show::list(&c.downstream.trusted_proxies),
+    ),
+    key(
+        "server.trusted_header",
+        |c, v| set(&mut c.downstream.trusted_header, text::one_of(v, &TRUSTED_HEADERS)),
+        |c| {
+            let named = |entry: &&(_, _)| entry.1 == c.downstream.trusted_header;
+            show::optional(TRUSTED_HEADERS.iter().find(named).map(|entry| entry.0))
+        },
     ),
     key(
         "server.proxy_protocol",

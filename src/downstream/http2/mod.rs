@@ -22,8 +22,9 @@ use h2::server::{Builder, Connection};
 use super::Service;
 use super::connection::{Shared, begin_last_words, hurry};
 use super::peer::Peer;
+use super::refuse::Refused;
 use super::stream::Stream;
-use crate::http2::{Io, Pulse, Rhythm};
+use crate::http2::{Io, Pulse, Rhythm, Targets};
 use crate::shutdown::Phase;
 use streams::Streams;
 
@@ -65,9 +66,10 @@ pub(super) async fn serve<S: Service>(
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
     let io = Io::new(stream, early);
+    let targets = io.follow_targets();
     peer.heard(true);
     let end = match shake_hands(&io, peer, shared).await {
-        Ok(Some(connection)) => drive(connection, &io, peer, shared).await,
+        Ok(Some(connection)) => drive(connection, &io, &targets, peer, shared).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
@@ -123,6 +125,7 @@ async fn shake_hands<S>(
 async fn drive<S: Service>(
     mut connection: Connection<Io<Stream>, Bytes>,
     io: &Io<Stream>,
+    targets: &Targets,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
@@ -160,7 +163,10 @@ async fn drive<S: Service>(
             while let Poll::Ready(accepted) = connection.poll_accept(&mut codec_cx) {
                 match accepted {
                     Some(Ok((request, respond))) => {
-                        streams.push(stream::begin(request, respond, peer, shared));
+                        let refused = targets
+                            .has_fragment(respond.stream_id().as_u32())
+                            .then_some(Refused::Fragment);
+                        streams.push(stream::begin(request, respond, refused, peer, shared));
                         continue;
                     }
                     Some(Err(error)) => polled = Poll::Ready(Err(io::Error::other(error))),

@@ -26,17 +26,18 @@ use crate::shutdown::{Drain, Phase};
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
 const WEBSOCKET: &str = "websocket";
 
-/// Serves a request. It is in flight from here on, not from when it is first polled.
+/// Serves a request, or refuses it for what the codec hides. It is in flight from here on, not from when it is first polled.
 pub(super) fn begin<S: Service>(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
+    refused: Option<Refused>,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> impl Future<Output = ()> + use<S> {
     let in_flight = InFlight::new(peer.clone());
     let (peer, shared) = (peer.clone(), shared.clone());
     async move {
-        serve(request, respond, peer, &shared).await;
+        serve(request, respond, refused, peer, &shared).await;
         drop(in_flight);
     }
 }
@@ -44,15 +45,17 @@ pub(super) fn begin<S: Service>(
 async fn serve<S: Service>(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
+    refused: Option<Refused>,
     peer: Rc<Peer>,
     shared: &Shared<S>,
 ) {
     let date = shared.date.now(peer.sweep());
     let (mut parts, incoming) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
-    if count(&parts.headers) > shared.limits.max_headers {
+    let is_too_many = count(&parts.headers) > shared.limits.max_headers;
+    if let Some(refused) = refused.or(is_too_many.then_some(Refused::ManyFields)) {
         let incoming = Incoming::new(&parts, incoming);
-        let refusal = shared.service.refuse(Refused::ManyFields, parts.method, peer.clone());
+        let refusal = shared.service.refuse(refused, parts.method, peer.clone());
         return answer(refusal, is_head, &date, respond, &incoming, &peer, &shared.drain).await;
     }
     if asks_for_websocket(&parts) {

@@ -94,7 +94,7 @@ impl downstream::Service for Through {
         async move {
             let (proxy, ids) = &*stages;
             let (parts, body) = request.into_parts();
-            let sender = Sender { address: CLIENT.ip(), trusted: false };
+            let sender = Sender::itself(CLIENT.ip());
             let id = ids.name(&parts.headers, false);
             let routed = Gate::new(Router::new("")).route(&parts.method, parts.uri.path());
             let Ok(Route::Dashboard(permit)) = routed else {

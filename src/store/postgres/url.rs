@@ -4,6 +4,7 @@
 //! What is shown of it, by `Display` and `Debug` alike, is without the password; no error repeats a value.
 
 use std::fmt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -134,6 +135,11 @@ impl Database {
     /// Whether any of it is reached through a network, with TLS.
     pub(super) fn wants_tls(&self) -> Option<&Files> {
         self.tls.as_ref().filter(|_| self.hosts.iter().any(|host| !host.is_socket()))
+    }
+
+    /// The private key of the gate, when the URL names one (`sslkey`).
+    pub fn key_file(&self) -> Option<&Path> {
+        self.wants_tls()?.pair.as_ref().map(|(_, key)| key.as_path())
     }
 
     /// Whether the files of TLS it names can be used now.

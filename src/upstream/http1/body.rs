@@ -141,7 +141,7 @@ impl<B: Upload> AnswerBody<B> {
         }
         if let Some(connection) = self.connection.take()
             && self.keep_alive
-            && connection.input.is_empty()
+            && connection.is_spent()
         {
             self.client.recycle(connection);
         }

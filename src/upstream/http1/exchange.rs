@@ -180,7 +180,7 @@ impl<B: Upload> Exchange<B> {
         {
             let whole = connection.input.split_to(usize::try_from(length).unwrap_or_default());
             *response.body_mut() = Body::Whole(whole.freeze());
-            if head.keep_alive && connection.input.is_empty() {
+            if head.keep_alive && connection.is_spent() {
                 client.recycle(connection);
             }
             return Answer { response, upgraded: None };

@@ -16,6 +16,7 @@ use bytes::BytesMut;
 
 use super::Stream;
 use crate::codec::{Input, Output};
+use crate::socket::Waiting;
 
 pub(super) use body::AnswerBody;
 pub(super) use exchange::Exchange;
@@ -54,9 +55,25 @@ impl Connection {
         self.idle.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
-    /// Whether neither an end nor unasked bytes have come. Costs a system call only when the runtime has news of it.
+    /// Whether neither an end nor unasked bytes have come, as far as the runtime knows. Costs a system call only when it has
+    /// news.
+    pub(super) fn seems_open(&mut self) -> bool {
+        is_open(self.io.known_waiting())
+    }
+
+    /// Whether neither an end nor unasked bytes have come. Costs a system call.
     pub(super) fn is_open(&mut self) -> bool {
-        self.io.is_open()
+        is_open(self.io.waiting())
+    }
+
+    /// Whether the dashboard has sent nothing behind its response. Such bytes answer no request, and the next request on the
+    /// connection would get them for its response.
+    fn is_spent(&self) -> bool {
+        let is_spent = self.input.is_empty();
+        if !is_spent {
+            log_surplus();
+        }
+        is_spent
     }
 
     /// Reads more; 0 at the end.
@@ -70,9 +87,29 @@ impl Connection {
         self.output.release();
     }
 
+    /// Ends with a reset when it is dropped.
+    pub(super) fn reset_on_drop(&self) {
+        self.io.socket().reset_on_drop();
+    }
+
     /// Ready for the next request; its buffers keep their small size.
     pub(super) fn rest(&mut self, now: Duration) {
         self.input.shrink();
         self.idle = Some(now);
     }
+}
+
+fn is_open(waiting: Waiting) -> bool {
+    if waiting == Waiting::Bytes {
+        log_surplus();
+    }
+    waiting == Waiting::Nothing
+}
+
+#[cold]
+fn log_surplus() {
+    tracing::debug!(
+        event = "upstream.surplus",
+        "the dashboard sent bytes behind a response, their connection is closed"
+    );
 }

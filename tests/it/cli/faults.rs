@@ -45,6 +45,12 @@ const FILES: &[(&str, &[&str])] = &[
     ("[server]\nroot_url = 'http://u:hunter2@a/'", &["server.root_url:", "no user name"]),
     ("[server]\nroot_url = 'http://a/%41'", &["server.root_url: takes a path of plain segments"]),
     ("[server]\ntrusted_proxies = ['10.0.0.0/33']", &["server.trusted_proxies:", "not a network"]),
+    (
+        "[server]\ntrusted_header = 'x-real-ip'",
+        &[
+            "gate.toml:2: server.trusted_header: \"x-real-ip\" is none of x-forwarded-for, forwarded",
+        ],
+    ),
     ("[server]\nproxy_protocol = true", &["gate.toml:2: server.proxy_protocol: needs"]),
     ("[server]\nproxy_protocol = 'yes'", &["server.proxy_protocol: takes true or false"]),
     ("[server.tls]\ncert_file = 'c'", &["gate.toml:2: server.tls.key_file: is missing"]),

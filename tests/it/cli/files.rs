@@ -1,6 +1,10 @@
 //! What a configuration points at is looked at before anything is served.
 
-use crate::support::program::Place;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+use crate::support::program::{Place, Ran};
 
 const PAIR: &str = "[server.tls]\ncert_file = 'cert.pem'\nkey_file = 'key.pem'\n";
 
@@ -10,7 +14,7 @@ fn certificate() -> (String, String) {
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-fn check(file: &str, others: &[(&str, &str)]) -> crate::support::program::Ran {
+fn check(file: &str, others: &[(&str, &str)]) -> Ran {
     let place = Place::new();
     place.write("gate.toml", file);
     for (name, content) in others {
@@ -175,4 +179,106 @@ fn another_kind_of_file_than_what_belongs_there_is_named_with_what_to_do() {
     check("[server]\nroot_url = 'https://b\u{fc}cher.example/'\n", &[])
         .exits(1)
         .complains(&["server.root_url", "write xn--bcher-kva.example"]);
+}
+
+#[test]
+fn a_pipe_or_a_directory_in_the_place_of_a_file_is_named_and_not_waited_for() {
+    let (cert, key) = certificate();
+    let pair = "cert_file = 'cert.pem'\nkey_file = 'key.pem'\n";
+    let cases = [
+        ("license.file", "[license]\nfile = 'it'\n".to_owned()),
+        ("license.revocations", "[license]\nrevocations = 'it'\n".to_owned()),
+        ("license.keys", "[license]\nkeys = 'it'\n".to_owned()),
+        ("server.tls.cert_file", "[server.tls]\ncert_file = 'it'\nkey_file = 'key.pem'\n".to_owned()),
+        ("server.tls.key_file", "[server.tls]\ncert_file = 'cert.pem'\nkey_file = 'it'\n".to_owned()),
+        ("server.tls.client_ca_file", format!("[server.tls]\n{pair}client_ca_file = 'it'\n")),
+        ("upstream.tls.ca_file", "[upstream]\nurl = 'https://a'\ntls.ca_file = 'it'\n".to_owned()),
+        ("upstream.tls.key_file", "[upstream]\nurl = 'https://a'\n[upstream.tls]\nca_file = 'cert.pem'\ncert_file = 'cert.pem'\nkey_file = 'it'\n".to_owned()),
+        ("renewal.ca_file", "[renewal]\nca_file = 'it'\n".to_owned()),
+        ("notify.secret_file", "[notify]\nurl = 'http://a/'\nsecret_file = 'it'\n".to_owned()),
+        ("store.url", "[store]\nurl = 'file:it'\n".to_owned()),
+    ];
+    for is_pipe in [true, false] {
+        for (key_name, file) in &cases {
+            // A directory is right there.
+            if !is_pipe && matches!(*key_name, "store.url" | "license.keys") {
+                continue;
+            }
+            let place = Place::new();
+            place.write("gate.toml", file);
+            place.write("cert.pem", &cert);
+            place.write("key.pem", &key);
+            let it = place.path().join("it");
+            match is_pipe {
+                true => {
+                    assert!(Command::new("mkfifo").arg(&it).status().expect("mkfifo").success())
+                }
+                false => fs::create_dir(&it).expect("made"),
+            }
+            let mut bounded = Command::new("timeout");
+            bounded.args([
+                "20",
+                env!("CARGO_BIN_EXE_license-gate"),
+                "check-config",
+                "--config",
+                "gate.toml",
+            ]);
+            let ran = bounded.current_dir(place.path()).env_clear().output().expect("ended");
+            Ran::of(ran).exits(1).complains(&[key_name, "it"]);
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_every_user_can_read_is_a_warning() {
+    let (cert, key) = certificate();
+    let hash = "$2b$04$abcdefghijklmnopqrstuuMYyvLXQGdMiNlHS1bvYRQJ0X2bIDkqi";
+    let url = "[store]\nurl = 'postgres://u:hush@127.0.0.1/d?sslmode=disable'\n";
+    let users = format!(
+        "[auth]\nmode = 'local'\n[[auth.users]]\nname = 'a'\npassword_hash = '{hash}'\npermissions = ['licensing:read']\n"
+    );
+    let cases = [
+        ("key.pem", "server.tls.key_file", PAIR.to_owned()),
+        ("key.pem", "upstream.tls.key_file", "[upstream]\nurl = 'https://a'\n[upstream.tls]\nca_file = 'cert.pem'\ncert_file = 'cert.pem'\nkey_file = 'key.pem'\n".to_owned()),
+        ("secret", "notify.secret_file", "[notify]\nurl = 'http://a/'\nsecret_file = 'secret'\n".to_owned()),
+        ("gate.toml", "the configuration file holds a secret", url.to_owned()),
+        ("gate.toml", "the configuration file holds a secret", users),
+    ];
+    for (name, what, file) in cases {
+        let place = Place::new();
+        place.write("gate.toml", &file);
+        place.write("cert.pem", &cert);
+        place.write("key.pem", &key);
+        place.write("secret", "0123456789abcdef");
+        for (mode, is_warned) in [(0o604, true), (0o644, true), (0o640, false), (0o600, false)] {
+            for other in ["gate.toml", "key.pem", "secret"] {
+                let mode = if other == name { mode } else { 0o600 };
+                let path = place.path().join(other);
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+            }
+            let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+            let told = ran.err.lines().find(|line| line.contains("every user can read"));
+            assert_eq!(told.is_some(), is_warned, "{name} {mode:o}: {ran:?}");
+            if is_warned {
+                let mode = format!("(mode {mode:04o})");
+                ran.complains(&["warning: ", what, name, &mode, "chmod 640"]);
+            }
+        }
+    }
+    // A configuration without a secret may be read by all; so may a certificate.
+    let ran = check("[server]\nroot_url = 'http://a/'\n", &[]).exits(0);
+    assert!(!ran.err.contains("every user"), "{ran:?}");
+}
+
+#[test]
+fn a_secret_behind_a_link_is_judged_by_its_own_mode() {
+    let (cert, key) = certificate();
+    let place = Place::new();
+    place.write("gate.toml", PAIR);
+    place.write("cert.pem", &cert);
+    let real = place.write("..data/key.pem", &key);
+    symlink("..data/key.pem", place.path().join("key.pem")).expect("linked");
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).expect("set");
+    let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+    assert!(!ran.err.contains("every user"), "{ran:?}");
 }

@@ -35,6 +35,7 @@ fn the_environment_gives_words_that_keys_understand() {
     let environment = [
         ("LICENSE_GATE__SERVER__LISTEN", "127.0.0.1:0, http://[::1]:0"),
         ("LICENSE_GATE__SERVER__TRUSTED_PROXIES", "10.1.2.3/8,::1"),
+        ("LICENSE_GATE__SERVER__TRUSTED_HEADER", "Forwarded"),
         ("LICENSE_GATE__SERVER__WORKERS", "3"),
         ("LICENSE_GATE__LIMITS__MAX_HEADER_BYTES", "131072"),
         ("LICENSE_GATE__LIMITS__WRITES_PER_MINUTE", "7"),
@@ -47,6 +48,7 @@ fn the_environment_gives_words_that_keys_understand() {
     check(&place, &[], &environment)
         .prints("listen = [\"127.0.0.1:0\", \"http://[::1]:0\"]")
         .prints("trusted_proxies = [\"10.0.0.0/8\", \"::1/128\"]")
+        .prints("trusted_header = \"forwarded\"")
         .prints("workers = 3")
         .prints("max_header_bytes = \"128KiB\"")
         .prints("writes_per_minute = 7")

@@ -10,6 +10,7 @@ mod fidelity;
 mod fields;
 mod floods;
 mod h2;
+mod hops;
 mod interim;
 mod paths;
 mod repeats;

@@ -73,8 +73,64 @@ fn what_a_trusted_proxy_says_is_extended() {
     assert_eq!(arrived.field("x-forwarded-port"), "443");
     assert_eq!(arrived.field("x-real-ip"), "192.0.2.1", "right to left, the first stranger");
     assert_eq!(arrived.field("x-request-id"), "from-outside");
-    let forwarded = arrived.field("forwarded");
-    assert!(forwarded.starts_with("for=192.0.2.1;proto=https, for=127.0.0.1"), "{forwarded}");
+    assert!(!arrived.has("forwarded"), "the other kind");
+}
+
+#[test]
+fn of_several_values_the_last_is_the_trusted_proxys() {
+    let (origin, gate) = trusting();
+    let sent = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\n";
+    let own = "X-Forwarded-Proto: http\r\nX-Forwarded-Host: outer\r\nX-Forwarded-Port: 81\r\n";
+    let lists = "X-Forwarded-Proto: https, http\r\nX-Forwarded-Host: evil ,outer\r\nX-Forwarded-Port: 1,81 \r\n";
+    for fields in [&format!("{sent}{own}"), lists, &format!("{sent}{lists}")] {
+        let arrived = get(&origin, &gate, fields);
+        assert_eq!(arrived.field("x-forwarded-proto"), "http", "{fields}");
+        assert_eq!(arrived.field("x-forwarded-host"), "outer", "{fields}");
+        assert_eq!(arrived.field("x-forwarded-port"), "81", "{fields}");
+    }
+    // An empty last value is none, and not the one before.
+    let arrived =
+        get(&origin, &gate, &format!("{sent}{}", "X-Forwarded-Proto:\r\nX-Forwarded-Host: a,\r\n"));
+    assert_eq!(arrived.field("x-forwarded-proto"), "http");
+    assert_eq!(arrived.field("x-forwarded-host"), "dash:8443");
+}
+
+#[test]
+fn the_kind_that_is_not_trusted_is_removed_and_never_believed() {
+    let x_forwarded = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
+        X-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /e\r\nX-Real-IP: 192.0.2.1\r\n";
+    let forwarded = "Forwarded: for=192.0.2.2;host=outer:82;proto=https\r\n";
+    let (origin, gate) = trusting();
+    let arrived = get(&origin, &gate, forwarded);
+    assert_eq!(arrived.field("x-real-ip"), "127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-proto"), "http");
+    assert_eq!(arrived.field("x-forwarded-host"), "dash:8443");
+    assert!(!arrived.has("forwarded"));
+
+    let (origin, gate) = stage_with(|gate| {
+        let gate = gate.set("server.trusted_proxies", "[\"127.0.0.1\"]");
+        gate.set("server.trusted_header", "\"forwarded\"")
+    });
+    let arrived = get(&origin, &gate, x_forwarded);
+    assert_eq!(arrived.field("x-real-ip"), "127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-proto"), "http");
+    assert_eq!(arrived.field("x-forwarded-host"), "dash:8443");
+    assert_eq!(arrived.field("x-forwarded-port"), "8443");
+    assert!(!arrived.has("x-forwarded-prefix"));
+    assert_eq!(arrived.field("forwarded"), "for=127.0.0.1;host=\"dash:8443\";proto=http");
+    let arrived = get(&origin, &gate, &format!("{x_forwarded}{forwarded}"));
+    assert_eq!(arrived.field("x-real-ip"), "192.0.2.2");
+    assert_eq!(arrived.field("x-forwarded-for"), "192.0.2.2, 127.0.0.1");
+    assert_eq!(arrived.field("x-forwarded-proto"), "https");
+    assert_eq!(arrived.field("x-forwarded-host"), "outer:82");
+    assert_eq!(arrived.field("x-forwarded-port"), "82");
+    let extended = arrived.field("forwarded");
+    assert_eq!(
+        extended,
+        "for=192.0.2.2;host=outer:82;proto=https, for=127.0.0.1;host=\"dash:8443\";proto=http"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod clients;
 mod doubtful;
 mod ends;
+mod refusals;
 mod upstream;
 mod upstream_tls;
 mod websocket;

@@ -8,6 +8,7 @@ use crate::support::h2::{
     CANCEL, Conn, Event, INTERNAL_ERROR, MAX_CONCURRENT_STREAMS, NO_ERROR, REFUSED_STREAM, field,
     request,
 };
+use crate::support::http;
 use crate::support::origin::Origin;
 use crate::support::wire::Wire;
 
@@ -63,6 +64,35 @@ fn a_request_goes_up_as_http_2_and_its_answer_comes_down() {
     assert!(answer.fields.contains(&("x-bytes".into(), vec![0xff])));
     assert_eq!(answer.field("content-length"), "4");
     assert!(!answer.has("proxy-authenticate"));
+}
+
+#[test]
+fn the_gates_own_questions_share_a_connection_that_no_client_uses() {
+    let (origin, gate) = stage_h2();
+    let mut client = asked(&gate, "/one");
+    let mut forwarding = accept(&origin);
+    let first = forwarding.whole();
+    forwarding.answer(first.stream, "one");
+    assert_eq!(client.answer().text(), "one");
+    let check = |cookie: &str| {
+        let check = http::request(gate.address, "GET", "/api/licensing/check");
+        check.field("Cookie", format!("grafana_session={cookie}")).start()
+    };
+    let pending = check("a");
+    let mut asking = accept(&origin);
+    for pending in [Some(pending), None] {
+        let pending = pending.unwrap_or_else(|| check("b"));
+        let question = asking.whole();
+        assert_eq!(question.field(":path"), "/api/user");
+        assert!(!question.has("connection"));
+        asking.answer(question.stream, r#"{"isGrafanaAdmin":true}"#);
+        pending.answer().is(200);
+    }
+    client.get("/two");
+    let second = forwarding.whole();
+    assert_eq!(second.field(":path"), "/two");
+    forwarding.answer(second.stream, "two");
+    assert_eq!(client.answer().text(), "two");
 }
 
 #[test]

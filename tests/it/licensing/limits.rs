@@ -117,3 +117,25 @@ fn no_credentials_are_401_even_for_a_client_that_failed_too_often() {
     scene.ask("GET", "/api/licensing/check").send().fails(401, "auth.unauthorized");
     scene.ask("GET", "/forwarded").send().is(200);
 }
+
+#[test]
+fn a_field_that_the_trusted_proxy_does_not_set_changes_no_client() {
+    for (kind, field, value) in [
+        ("x-forwarded-for", "Forwarded", "for=192.0.2."),
+        ("forwarded", "X-Forwarded-For", "192.0.2."),
+    ] {
+        let scene = Setup::new()
+            .set("limits.failed_sign_ins_per_minute", 3)
+            .set("server.trusted_proxies", "[\"127.0.0.1\"]")
+            .set("server.trusted_header", format!("{kind:?}"))
+            .start();
+        let guess = |number: u8| {
+            let check = scene.ask("GET", "/api/licensing/check").basic("admin", "guess");
+            check.field(field, format!("{value}{number}")).send()
+        };
+        (1..=3).for_each(|number| {
+            guess(number).is(401);
+        });
+        is_too_many(guess(4), "auth.too-many-failures");
+    }
+}

@@ -114,6 +114,46 @@ fn failed_sign_ins_are_limited_here_too() {
 }
 
 #[test]
+fn bcrypt_signs_nobody_in_whose_password_it_does_not_read_whole() {
+    let long = "ä".repeat(36);
+    let users = [
+        user("bob", &bcrypt_2y(&format!("{long}-and-a-tail")), &["licensing:read"]),
+        user("eve", &bcrypt_2y("e"), &["licensing:read"]),
+        user("ann", &argon2id(&format!("{long}-and-a-tail")), &["licensing:read"]),
+    ];
+    let users = format!("[{}]", users.join(", "));
+    let scene = Setup::new().set("auth.mode", "\"local\"").set("auth.users", users).start();
+    let check = |name, password: &str| {
+        scene.ask("GET", "/api/licensing/check").basic(name, password).send()
+    };
+    for tail in ["-and-a-tail", "-and-another", "x"] {
+        check("bob", &format!("{long}{tail}")).fails(401, "password-auth.failed");
+    }
+    check("bob", &long).is(200);
+    for password in ["e\0e", "e\0", "\0"] {
+        check("eve", password).fails(401, "password-auth.failed");
+    }
+    check("eve", "e").is(200);
+    check("ann", &format!("{long}-and-a-tail")).is(200);
+    check("ann", &format!("{long}-and-another")).is(401);
+}
+
+#[test]
+fn guesses_at_the_same_time_are_limited_here_too() {
+    let users = format!("[{}]", user("bob", &bcrypt_2y("b"), &["licensing:read"]));
+    let scene = Setup::new()
+        .set("auth.mode", "\"local\"")
+        .set("auth.users", users)
+        .set("limits.failed_sign_ins_per_minute", 3)
+        .start();
+    let check = |password: &str| scene.ask("GET", "/api/licensing/check").basic("bob", password);
+    let pending: Vec<_> = (0..20).map(|guess| check(&format!("{guess}")).start()).collect();
+    let statuses: Vec<_> = pending.into_iter().map(|pending| pending.answer().status).collect();
+    let count = |status| statuses.iter().filter(|other| **other == status).count();
+    assert_eq!((count(401), count(429)), (3, 17), "{statuses:?}");
+}
+
+#[test]
 fn a_hash_made_by_hash_password_signs_in() {
     let made = Place::new().run_with(&["hash-password"], &[], "from the prompt\n").exits(0);
     let users = format!("[{}]", user("cli", made.out.trim(), &["licensing:read"]));

@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
+use crate::support::authority::{Authority, TLS13};
 use crate::support::http::Request;
 use crate::support::scene::{Scene, Setup};
 use crate::support::vendor::ROOT_URL;
+use crate::support::wire::Wire;
 
 /// Every write, by Basic and by cookie, on its way to `host`.
 fn writes(scene: &Scene, host: &str) -> Vec<Request> {
@@ -115,5 +117,103 @@ fn reads_are_not_held_against_their_origin() {
             let request = request.field("Origin", "https://evil.example");
             request.field("Sec-Fetch-Site", "cross-site").send().is(200);
         }
+    }
+}
+
+/// Listener, fields of a trusted peer, and the schemes that count as the request's own: http, https.
+type Stage = (bool, Option<&'static str>, &'static [&'static str], [bool; 2]);
+
+/// `None`: nobody is trusted. Otherwise `server.trusted_header`, and what is sent.
+const STAGES: &[Stage] = &[
+    // On a plain listener TLS may end in front of the gate.
+    (false, None, &[], [true, true]),
+    (false, None, &["X-Forwarded-Proto: https"], [true, true]),
+    (true, None, &[], [false, true]),
+    (true, None, &["X-Forwarded-Proto: http", "Forwarded: proto=http"], [false, true]),
+    // A trusted proxy knows, if it says so.
+    (false, Some("x-forwarded-for"), &[], [true, true]),
+    (true, Some("x-forwarded-for"), &[], [false, true]),
+    (false, Some("x-forwarded-for"), &["X-Forwarded-Proto: https"], [false, true]),
+    (false, Some("x-forwarded-for"), &["X-Forwarded-Proto: HTTP"], [true, false]),
+    (true, Some("x-forwarded-for"), &["X-Forwarded-Proto: http"], [true, false]),
+    (true, Some("x-forwarded-for"), &["X-Forwarded-Proto: https"], [false, true]),
+    (false, Some("x-forwarded-for"), &["X-Forwarded-Proto: http, https"], [false, true]),
+    (
+        false,
+        Some("x-forwarded-for"),
+        &["X-Forwarded-Proto: http", "X-Forwarded-Proto: https"],
+        [false, true],
+    ),
+    (false, Some("x-forwarded-for"), &["X-Forwarded-Proto: gopher"], [false, false]),
+    (true, Some("x-forwarded-for"), &["Forwarded: proto=http"], [false, true]),
+    (false, Some("forwarded"), &["Forwarded: for=192.0.2.1;proto=https"], [false, true]),
+    (false, Some("forwarded"), &["Forwarded: proto=http"], [true, false]),
+    (true, Some("forwarded"), &["Forwarded: for=192.0.2.1;proto=http"], [true, false]),
+    (true, Some("forwarded"), &["X-Forwarded-Proto: http"], [false, true]),
+    // The one who wrote the second element is not trusted: the first is anybody's.
+    (
+        false,
+        Some("forwarded"),
+        &["Forwarded: proto=http, for=192.0.2.1;proto=https"],
+        [false, true],
+    ),
+];
+
+/// Host, and what follows the scheme in an origin that is its own if the scheme is: with http, with https.
+const HOSTS: &[(&str, &str, [bool; 2])] = &[
+    ("h", "h", [true, true]),
+    ("H", "h", [true, true]),
+    ("h:443", "h", [false, true]),
+    ("h:80", "h", [true, false]),
+    ("h", "h:443", [false, true]),
+    ("h", "h:80", [true, false]),
+    ("h:3000", "h:3000", [true, true]),
+    ("h:3000", "h", [false, false]),
+    ("h", "h:3000", [false, false]),
+    ("[::1]:443", "[::1]", [false, true]),
+    ("h", "other", [false, false]),
+];
+
+#[test]
+fn a_requests_own_origin_has_the_scheme_that_it_was_sent_in() {
+    let authority = Authority::new();
+    for (tls, kind, fields, schemes) in STAGES {
+        let mut setup = Setup::new().set("server.root_url", "\"https://metrics.example/\"");
+        if let Some(kind) = kind {
+            setup = setup.set("server.trusted_proxies", "[\"127.0.0.1\"]");
+            setup = setup.set("server.trusted_header", format!("{kind:?}"));
+        }
+        if *tls {
+            authority.issue("localhost").write(setup.dir(), "tls");
+            setup = setup.set("server.tls.cert_file", "\"tls.pem\"");
+            setup = setup.set("server.tls.key_file", "\"tls.key\"");
+        }
+        let scene = setup.start();
+        let client = tls.then(|| authority.client(TLS13, None));
+        let status = |host: &str, origin: &str| {
+            let mut wire = match &client {
+                Some(config) => Wire::connect_tls(scene.gate.address, config.clone()),
+                None => Wire::connect(scene.gate.address),
+            };
+            let added: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+            wire.send(format!(
+                "POST /api/licensing/token HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
+                 Cookie: grafana_session=admin-session\r\nContent-Type: application/json\r\n{added}\
+                 Content-Length: 2\r\n\r\n{{}}"
+            ));
+            wire.answer().status()
+        };
+        for (host, rest, ports) in HOSTS {
+            for (at, scheme) in ["http", "https"].into_iter().enumerate() {
+                let expected = if schemes[at] && ports[at] { 400 } else { 403 };
+                let found = status(host, &format!("{scheme}://{rest}"));
+                assert_eq!(
+                    found, expected,
+                    "tls {tls} {kind:?} {fields:?} {scheme}://{rest} {host}"
+                );
+            }
+        }
+        assert_eq!(status("h", "https://metrics.example"), 400, "the root URL's, always");
+        assert_eq!(status("h", "http://metrics.example"), 403);
     }
 }

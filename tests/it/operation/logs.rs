@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::support::dashboard::Mood;
 use crate::support::gate::Gate;
 use crate::support::scene::{Scene, Setup};
 
@@ -112,6 +113,37 @@ fn a_removal_says_who_did_it() {
     let line = logfmt(&scene.gate.log().wait_for("the stored license was removed"));
     let line = line.expect("logfmt");
     assert_eq!((&*line["actor"], &*line["address"]), ("admin", "127.0.0.1"));
+}
+
+#[test]
+fn a_caller_is_named_as_the_dashboard_names_it() {
+    let scene = Setup::new().set("auth.cache_ttl", "\"0s\"").start();
+    let typed = format!("{}@example.com", "x".repeat(5_000));
+    let post = |login: Option<&str>| {
+        let identity = json!({ "login": login, "isGrafanaAdmin": true }).to_string();
+        scene.dashboard.mood("/api/user", Mood::Says(200, identity));
+        let request = scene.ask("POST", "/api/licensing/token").basic(&typed, "hunter2");
+        let token = scene.vendor.token().sign();
+        request.json(&json!({ "token": token })).send().is(200);
+        let log = fs::read_to_string(scene.gate.stored("audit.jsonl")).expect("a log");
+        let line: Value = serde_json::from_str(log.lines().last().expect("a line")).expect("JSON");
+        line["actor"].as_str().expect("a name").to_owned()
+    };
+    assert_eq!(post(Some("ops")), "ops");
+    let long = "é".repeat(200);
+    assert_eq!(post(Some(&long)), long[..256]);
+    assert_eq!(post(Some(&format!("x{long}"))), format!("x{}", &long[..254]));
+    assert_eq!(post(None), typed[..256], "of a dashboard that names nobody");
+    assert_eq!(scene.gate.log().count(&"x".repeat(257)), 0);
+
+    scene.dashboard.mood("/api/user", Mood::Says(200, json!({ "login": long }).to_string()));
+    let request = scene.ask("POST", "/api/licensing/token").basic(&typed, "hunter2");
+    let permissions = "/api/access-control/user/permissions";
+    scene.dashboard.mood(permissions, Mood::Says(200, "{}".into()));
+    let answer = request.json(&json!({ "token": "x" })).send().is(403).json();
+    let line = scene.gate.log().wait_for(answer["accessErrorId"].as_str().expect("an id"));
+    assert!(line.contains(&format!("{} lacks licensing:write", &long[..256])), "{line}");
+    assert!(!line.contains(&long));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What an operator meets: logs and those who do not read them, descriptors that run out, files that cannot be read, and the
 //! examples of a deployment.
 
+mod admin;
 mod deploy;
 mod descriptors;
 mod failures;

@@ -7,6 +7,7 @@ mod full;
 mod kept;
 mod kills;
 mod papers;
+mod planted;
 mod readers;
 mod story;
 mod trail;

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -45,6 +46,8 @@ pub(crate) enum Mood {
     Redirect,
     /// Not at all, until [`Dashboard::release`]; then as it should be.
     Holds,
+    /// As it should be, after a while of its own each time, at most this long.
+    Dawdles(Duration),
     /// The connection is closed without a word.
     HangsUp,
     /// Something that is no HTTP.
@@ -81,6 +84,8 @@ struct State {
     released: bool,
     stats: Value,
     downloads: Vec<Sender<Vec<u8>>>,
+    /// Questions that wait for an answer, by the client that the gate names; and the most there ever were.
+    waiting: HashMap<String, (usize, usize)>,
 }
 
 impl Asked {
@@ -138,6 +143,16 @@ impl Dashboard {
         change(state.users.iter_mut().find(|user| user.name == name).expect("known"));
     }
 
+    /// Knows one more user.
+    pub(crate) fn welcome(&self, user: User) {
+        self.shared.state().users.push(user);
+    }
+
+    /// How many questions about the callers at `client` waited for an answer at the same time, at most.
+    pub(crate) fn most_at_once(&self, client: &str) -> usize {
+        self.shared.state().waiting.get(client).map_or(0, |(_, most)| *most)
+    }
+
     /// Every request so far for `path`, query or not.
     pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
         let of_path = |asked: &&Asked| asked.path() == path;
@@ -182,7 +197,7 @@ impl Shared {
     fn serve(&self, stream: TcpStream) {
         let mut reader = BufReader::new(stream);
         while let Some(asked) = read(&mut reader) {
-            let mood = self.note(&asked);
+            let (mood, nth) = self.note(&asked);
             let stream = reader.get_mut();
             let (status, body) = match mood {
                 None => match asked.path() {
@@ -195,6 +210,11 @@ impl Shared {
                     drop(self.changed.wait_while(self.state(), held).expect("a lock"));
                     self.reply(&asked)
                 }
+                Some(Mood::Dawdles(most)) => {
+                    // The golden ratio spreads them evenly.
+                    thread::sleep(most.mul_f64((nth as f64 * 0.618_034).fract()));
+                    self.reply(&asked)
+                }
                 Some(Mood::Says(status, body)) => (status, body),
                 Some(Mood::Html) => {
                     return page(stream, "200 OK\r\nContent-Type: text/html");
@@ -203,6 +223,7 @@ impl Shared {
                 Some(Mood::Nonsense) => return drop(stream.write_all(b"SSH-2.0-x\r\n\r\n")),
                 Some(Mood::HangsUp) => return drop(stream.shutdown(Shutdown::Both)),
             };
+            self.done(&asked);
             let head = format!("HTTP/1.1 {status} -\r\nContent-Type: application/json\r\n");
             let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
             if stream.write_all(answer.as_bytes()).is_err() {
@@ -211,11 +232,25 @@ impl Shared {
         }
     }
 
-    fn note(&self, asked: &Asked) -> Option<Mood> {
+    /// How to answer, and how many there were before.
+    fn note(&self, asked: &Asked) -> (Option<Mood>, usize) {
         let mut state = self.state();
+        if let Some(client) = asked.value("x-forwarded-for") {
+            let (waiting, most) = state.waiting.entry(client.to_owned()).or_default();
+            *waiting += 1;
+            *most = (*most).max(*waiting);
+        }
         state.asked.push(asked.clone());
         self.changed.notify_all();
-        state.moods.get(asked.path()).cloned()
+        (state.moods.get(asked.path()).cloned(), state.asked.len())
+    }
+
+    /// It is answered: counted before the gate can know.
+    fn done(&self, asked: &Asked) {
+        let client = asked.value("x-forwarded-for").unwrap_or_default();
+        if let Some((waiting, _)) = self.state().waiting.get_mut(client) {
+            *waiting -= 1;
+        }
     }
 
     fn reply(&self, asked: &Asked) -> Reply {

@@ -28,6 +28,7 @@ pub(crate) struct Builder {
     bounded: bool,
     descriptors: Option<(u64, u64)>,
     environment: Vec<(String, String)>,
+    through: Vec<String>,
 }
 
 /// A gate that listens. Killed when dropped.
@@ -55,6 +56,7 @@ impl Builder {
             bounded: false,
             descriptors: None,
             environment: Vec::new(),
+            through: Vec::new(),
         }
     }
 
@@ -94,6 +96,12 @@ impl Builder {
         self
     }
 
+    /// Starts it as the last arguments of another program, which becomes the gate.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -111,6 +119,11 @@ impl Builder {
         let mut command = match self.passed {
             Some((name, socket)) => passing(&name, socket),
             None if self.bounded => bounded(),
+            None if !self.through.is_empty() => {
+                let mut command = Command::new(&self.through[0]);
+                command.args(&self.through[1..]).arg(env!("CARGO_BIN_EXE_license-gate"));
+                command
+            }
             None if settings.contains(TWO) => two::named(),
             None if self.descriptors.is_some() => limited(self.descriptors),
             None => Command::new(env!("CARGO_BIN_EXE_license-gate")),

@@ -6,7 +6,8 @@ use crate::support::gate::{Builder, Gate};
 use crate::support::origin::Origin;
 use crate::support::wire::{Wire, socket};
 
-const REQUEST: &str = "GET / HTTP/1.1\r\nHost: d\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
+const REQUEST: &str =
+    "GET / HTTP/1.1\r\nHost: d\r\nX-Forwarded-For: 6.6.6.6\r\nX-Request-Id: theirs\r\n\r\n";
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 443\r\n";
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -31,21 +32,30 @@ fn the_client_is_the_one_that_the_header_names() {
     let (origin, gate) = stage();
     let tlv = [&[192, 0, 2, 1, 10, 0, 0, 1, 0x12, 0x67, 1, 0xbb][..], &[4, 0, 2, 9, 9]].concat();
     let v6 = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1], &[0; 15], &[1], &[0, 1, 0, 2]].concat();
-    let table: [(&[u8], &str); 7] = [
+    let table: [(&[u8], &str); 11] = [
         (LINE, "192.0.2.1"),
         (b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n", "2001:db8::1"),
         (b"PROXY TCP6 ::ffff:192.0.2.9 ::1 1 2\r\n", "192.0.2.9"),
         (&binary(0x21, 0x11, &tlv), "192.0.2.1"),
         (&binary(0x21, 0x21, &v6), "2001:db8::1"),
-        // Of these the socket's own address stands, which is a trusted proxy's.
-        (&binary(0x20, 0, &[]), "6.6.6.6, 127.0.0.1"),
-        (b"PROXY UNKNOWN\r\n", "6.6.6.6, 127.0.0.1"),
+        // Of these the socket's own address stands, and speaks for itself, trusted or not.
+        (&binary(0x20, 0, &[]), "127.0.0.1"),
+        (&binary(0x20, 0x11, &[9; 12]), "127.0.0.1"),
+        (&binary(0x21, 0x31, &[0; 216]), "127.0.0.1"),
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+        (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "127.0.0.1"),
+        // One that is trusted may speak for others in turn.
+        (b"PROXY TCP4 127.0.0.1 127.0.0.1 1 1\r\n", "6.6.6.6, 127.0.0.1"),
     ];
     for (header, expected) in table {
         let mut client = Wire::connect(gate.address);
         client.send([header, REQUEST.as_bytes()].concat());
         let request = origin.accept().serve("");
         assert_eq!(request.field("x-forwarded-for"), expected, "{}", header.escape_ascii());
+        let named = expected.split(',').next().expect("one");
+        assert_eq!(request.field("x-real-ip"), named, "{}", header.escape_ascii());
+        let is_believed = expected.contains(',');
+        assert_eq!(request.field("x-request-id") == "theirs", is_believed);
         assert_eq!(client.answer().status(), 200);
     }
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{dir, write};
 use crate::support::authority::{Authority, Pair, TLS12, TLS13};
 use crate::support::gate::{Builder, Gate, PATIENCE};
-use crate::support::origin::{Call, Origin};
+use crate::support::origin::{Call, Origin, answer};
 use crate::support::wire::Wire;
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
@@ -84,6 +84,36 @@ fn requests_share_a_connection_with_the_name_of_the_url() {
         client.get("/two");
         assert_eq!(call.serve("two").start, "GET /two HTTP/1.1");
         assert_eq!(client.answer().text(), "two");
+    }
+}
+
+#[test]
+fn bytes_behind_a_response_end_the_connection() {
+    let surplus = answer("surplus");
+    for follows_at_once in [true, false] {
+        let authority = Authority::new();
+        let origin = Secured::start(authority.issue("localhost").server(TLS13, None));
+        let gate = gate(&authority, "localhost", origin.address().port());
+        let gate = gate.set("log.level", "\"debug\"").start();
+        let mut client = Wire::connect(gate.address);
+        client.get("/one");
+        let mut call = origin.accept();
+        // Otherwise the system holds the surplus back until the gate sends something.
+        call.stream().sock.set_nodelay(true).expect("a socket");
+        call.request();
+        if follows_at_once {
+            call.send(answer("one") + &surplus);
+        } else {
+            call.answer("one");
+        }
+        assert_eq!(client.answer().text(), "one");
+        if !follows_at_once {
+            call.send(&surplus);
+        }
+        client.get("/two");
+        assert_eq!(origin.accept().serve("two").start, "GET /two HTTP/1.1");
+        assert_eq!(client.answer().text(), "two");
+        gate.log().wait_for("event=upstream.surplus");
     }
 }
 

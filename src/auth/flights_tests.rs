@@ -1,0 +1,163 @@
+use super::*;
+use std::net::Ipv4Addr;
+
+use tokio::task::yield_now;
+
+use crate::auth::grants::Known;
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+fn digest(number: u16) -> Digest {
+    let mut digest = [0; 32];
+    digest[..2].copy_from_slice(&number.to_be_bytes());
+    digest
+}
+
+fn flights(failures_per_minute: u32) -> Arc<Flights> {
+    Arc::new(Flights::new(failures_per_minute))
+}
+
+fn refused() -> Verdict {
+    Err(Denied::Refused { code: "x".into(), message: "x".into() })
+}
+
+#[track_caller]
+fn begin(flights: &Arc<Flights>, number: u16, address: IpAddr) -> (Answer, Flight) {
+    let (answer, flight) = flights.join(digest(number), address, true).expect("room");
+    (answer, flight.expect("a new question"))
+}
+
+#[track_caller]
+fn is_empty(flights: &Flights) {
+    let open = flights.open();
+    assert_eq!((open.flights.len(), open.clients.len(), open.in_all), (0, 0, 0));
+}
+
+/// Whether it may be asked now, when nothing happens.
+async fn turn(flight: &mut Flight) -> Turn {
+    flight.turn_within(Duration::ZERO).await
+}
+
+#[tokio::test]
+async fn an_equal_question_in_flight_is_joined_and_the_answer_is_not_kept() {
+    let flights = flights(0);
+    let (one, flight) = begin(&flights, 1, HERE);
+    let (two, new) = flights.join(digest(1), HERE, true).expect("joined");
+    assert!(new.is_none());
+    flight.land(Ok(Known::default()));
+    assert!(one.verdict().await.is_ok());
+    assert!(two.verdict().await.is_ok());
+    is_empty(&flights);
+    let (_, flight) = begin(&flights, 1, HERE);
+    drop(flight);
+    is_empty(&flights);
+}
+
+#[tokio::test]
+async fn a_question_that_is_lost_fails_for_all_who_joined() {
+    let flights = flights(1);
+    let (one, flight) = begin(&flights, 1, HERE);
+    let (two, _) = flights.join(digest(1), HERE, true).expect("joined");
+    drop(flight);
+    for answer in [one, two] {
+        assert!(matches!(answer.verdict().await, Err(Denied::Unavailable(_))));
+    }
+    is_empty(&flights);
+    assert_eq!(flights.failures_left(HERE).expect("left"), 1);
+}
+
+#[tokio::test]
+async fn a_client_has_64_questions_in_flight_and_all_have_512() {
+    let flights = flights(0);
+    let mut taken: Vec<_> = (0..64).map(|_| flights.seat(HERE).expect("a place")).collect();
+    assert!(matches!(flights.seat(HERE), Err(Denied::Busy)));
+    assert!(matches!(flights.join(digest(1), HERE, true), Err(Denied::Busy)));
+    taken.pop();
+    let (_answer, flight) = begin(&flights, 1, HERE);
+    assert!(flights.seat(HERE).is_err());
+    assert!(flights.join(digest(1), HERE, true).is_ok(), "joining takes no place");
+    for number in 0..7 {
+        let address = IpAddr::V6([0x2001, 0xdb8, 0, number, 0, 0, 0, 0].into());
+        taken.extend((0..64).map(|_| flights.seat(address).expect("a place")));
+    }
+    assert!(matches!(flights.seat(ELSEWHERE), Err(Denied::Busy)), "512 in all");
+    drop(flight);
+    assert!(flights.seat(ELSEWHERE).is_ok());
+    drop(taken);
+    is_empty(&flights);
+}
+
+#[tokio::test]
+async fn no_more_passwords_are_checked_at_a_time_than_may_be_refused() {
+    let flights = flights(2);
+    let (_one, mut first) = begin(&flights, 1, HERE);
+    let (_two, mut second) = begin(&flights, 2, HERE);
+    let (_three, mut third) = begin(&flights, 3, HERE);
+    let (_four, mut elsewhere) = begin(&flights, 4, ELSEWHERE);
+    assert!(matches!(turn(&mut first).await, Turn::Now));
+    assert!(matches!(turn(&mut second).await, Turn::Now));
+    assert!(matches!(turn(&mut third).await, Turn::Denied(Denied::Busy)));
+    assert!(matches!(turn(&mut elsewhere).await, Turn::Now));
+    first.land(Ok(Known::default()));
+    assert!(matches!(turn(&mut third).await, Turn::Now), "a grant gives its place back");
+    second.land(refused());
+    third.land(refused());
+    let denied = flights.join(digest(5), HERE, true);
+    assert!(matches!(denied, Err(Denied::TooManyFailures { .. })));
+    assert!(flights.join(digest(5), HERE, false).is_ok(), "a session");
+    drop(elsewhere);
+    is_empty(&flights);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_turn_gets_it_or_learns_that_the_limit_is_reached() {
+    for (verdict, is_now) in [(Ok(Known::default()), true), (refused(), false)] {
+        let flights = flights(1);
+        let (_one, mut first) = begin(&flights, 1, HERE);
+        let (_two, mut second) = begin(&flights, 2, HERE);
+        assert!(matches!(turn(&mut first).await, Turn::Now));
+        let land = async {
+            yield_now().await;
+            first.land(verdict);
+        };
+        let (turn, ()) = tokio::join!(second.turn(), land);
+        match turn {
+            Turn::Now => assert!(is_now),
+            Turn::Denied(Denied::TooManyFailures { .. }) => assert!(!is_now),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_turn_ends_after_10_seconds() {
+    let flights = flights(1);
+    let (_one, mut first) = begin(&flights, 1, HERE);
+    let (_two, mut second) = begin(&flights, 2, HERE);
+    assert!(matches!(turn(&mut first).await, Turn::Now));
+    let began = time::Instant::now();
+    assert!(matches!(second.turn().await, Turn::Denied(Denied::Busy)));
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn a_password_that_nobody_waits_for_is_dropped_before_it_is_asked_and_not_after() {
+    let flights = flights(1);
+    let (one, mut first) = begin(&flights, 1, HERE);
+    drop(one);
+    assert!(matches!(turn(&mut first).await, Turn::Now));
+    let (two, mut second) = begin(&flights, 2, HERE);
+    let leave = async {
+        yield_now().await;
+        drop(two);
+    };
+    let (turn, ()) = tokio::join!(second.turn(), leave);
+    assert!(matches!(turn, Turn::Abandoned));
+    // The same question begins again although the former has not been dropped.
+    let (_again, third) = begin(&flights, 2, HERE);
+    drop(second);
+    assert!(flights.join(digest(2), HERE, true).expect("joined").1.is_none());
+    drop((first, third));
+    is_empty(&flights);
+}

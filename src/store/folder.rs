@@ -1,0 +1,299 @@
+//! A directory by its descriptor, and the files in it that are the gate's own.
+//!
+//! Names are resolved from the open directory and never through a symbolic link (`O_NOFOLLOW`), in `history/` too. Opening
+//! never waits (`O_NONBLOCK`): what is not a regular file is refused. So is a file that belongs neither to the gate's user nor
+//! to root, because its content is somebody else's. The directory itself may be reached through a link: the operator named it.
+
+use std::cell::OnceCell;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::file::LOCK;
+
+/// What is in the names of unfinished work, which is removed once the lock is held: then nobody else can be at it.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// Why an entry of the directory is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Following it could lead anywhere.
+    #[error("it is a symbolic link, which is not followed: put the file itself in its place")]
+    Link,
+    /// A directory, where a file belongs.
+    #[error("it is a directory: move it away")]
+    Directory,
+    /// Something else, where a directory belongs.
+    #[error("it is not a directory: move it away")]
+    NotDirectory,
+    /// A pipe, a socket or a device.
+    #[error("it is not a regular file: move it away")]
+    Special,
+    /// Neither the gate's user nor root.
+    #[error(
+        "it belongs to user {owner}, and only files of user {user} and of root are used: move it away, or make it belong to user {user}"
+    )]
+    Foreign {
+        /// Its owner.
+        owner: u32,
+        /// The gate's user.
+        user: u32,
+    },
+}
+
+impl Refusal {
+    /// The refusal behind `error`, if there is one.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref::<Self>().copied()
+    }
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, refusal)
+    }
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// The gate's user.
+    user: u32,
+    /// The owner of what the gate creates here, where that is not its user.
+    alias: OnceCell<Option<u32>>,
+}
+
+impl Folder {
+    /// The directory at `path`; links on the way are followed.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let shown = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, shown, flags, Mode::empty())?;
+        Ok(Self { fd, path: path.to_owned(), user: user(), alias: OnceCell::new() })
+    }
+
+    /// The directory called `name` in this one.
+    pub(super) fn within(&self, name: &str) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(name);
+        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            // Linux answers ENOTDIR for a link too.
+            Err(error @ (Errno::NOTDIR | Errno::LOOP)) => {
+                let is_link = self.stat(name)?.is_some_and(|it| kind(&it) == FileType::Symlink);
+                return Err(match is_link {
+                    true => Refusal::Link.into(),
+                    false if error == Errno::NOTDIR => Refusal::NotDirectory.into(),
+                    false => error.into(),
+                });
+            }
+            opened => opened?,
+        };
+        let owner = rustix::fs::fstat(&fd)?.st_uid;
+        self.owned(owner)?;
+        Ok(Self { fd, path, user: self.user, alias: self.alias.clone() })
+    }
+
+    /// Makes the directory `name` in this one, for the gate's user only.
+    pub(super) fn make(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)?)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the entry `name` is.
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Of the directory itself.
+    pub(super) fn own_stat(&self) -> io::Result<Stat> {
+        Ok(rustix::fs::fstat(&self.fd)?)
+    }
+
+    /// Sets the mode of the directory itself.
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode))?)
+    }
+
+    /// Of the entry `name` itself, not of what it links to; `None`: there is none.
+    pub(super) fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            found => Ok(Some(found?)),
+        }
+    }
+
+    /// Why the entry `name` is not used as a file; `None`: it is, or there is none.
+    pub(super) fn refusal(&self, name: &str) -> io::Result<Option<Refusal>> {
+        Ok(self.stat(name)?.and_then(|stat| self.judge(&stat).err()))
+    }
+
+    /// Opens the file `name`. With [`OFlags::CREATE`] it is made (0600) if there is none.
+    pub(super) fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        // Before it is opened: opening a device is not without effect.
+        if let Some(stat) = self.stat(name)? {
+            self.judge(&stat)?;
+        }
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let fd = match rustix::fs::openat(&self.fd, name, flags, mode) {
+            Err(Errno::LOOP) => return Err(Refusal::Link.into()),
+            opened => opened?,
+        };
+        self.judge(&rustix::fs::fstat(&fd)?)?;
+        Ok(File::from(fd))
+    }
+
+    /// Opens the file `name` of another user, to see whether it is locked.
+    pub(super) fn open_foreign(&self, name: &str) -> io::Result<File> {
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?))
+    }
+
+    /// Content of the file `name`, cut at `limit_bytes`.
+    pub(super) fn read(&self, name: &str, limit_bytes: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open_file(name, OFlags::RDONLY)?.take(limit_bytes).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Names of all entries that are text, in no order.
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.fd)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            names.extend(name.into_string().ok().filter(|name| name != "." && name != ".."));
+        }
+        Ok(names)
+    }
+
+    /// Renames an entry, a link as such.
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
+    }
+
+    /// Gives the file `from` a second name.
+    pub(super) fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())?)
+    }
+
+    /// Removes an entry that is not a directory, a link as such.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+    }
+
+    /// Makes its entries durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.fd)?)
+    }
+
+    /// Frees `name` for a file of the gate: an entry that is not one is kept under another name. A directory stays.
+    pub(super) fn make_way(&self, name: &str) -> io::Result<()> {
+        match self.refusal(name)? {
+            None => Ok(()),
+            Some(refusal @ (Refusal::Directory | Refusal::NotDirectory)) => Err(refusal.into()),
+            Some(refusal) => self.set_aside(name, refusal),
+        }
+    }
+
+    /// Renames the entry `name`, which is refused.
+    pub(super) fn set_aside(&self, name: &str, refusal: Refusal) -> io::Result<()> {
+        let mut number = 1_u64;
+        let mut aside = format!("{name}.refused-1");
+        while self.stat(&aside)?.is_some() {
+            number += 1;
+            aside = format!("{name}.refused-{number}");
+        }
+        self.rename(name, &aside)?;
+        let (path, to) = (self.at(name), self.at(&aside));
+        tracing::warn!(event = "store.file_set_aside", path = %path.display(), to = %to.display(), reason = %refusal, "an entry of the store's directory that is not the gate's own was renamed");
+        Ok(())
+    }
+
+    /// Whether `name` is still a name of the open `file`; a directory deleted under the gate took its files along.
+    pub(super) fn names_file(&self, name: &str, file: &File) -> bool {
+        let (Ok(Some(named)), Ok(held)) = (self.stat(name), rustix::fs::fstat(file)) else {
+            return false;
+        };
+        (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+    }
+
+    /// Whether `uid` is the gate's user. Some file systems have no owners, or map them: there it is the user that the gate's
+    /// own files belong to.
+    pub(super) fn is_own(&self, uid: u32) -> bool {
+        uid == self.user || *self.alias.get_or_init(|| self.probe()) == Some(uid)
+    }
+
+    fn owned(&self, owner: u32) -> Result<(), Refusal> {
+        match owner == 0 || self.is_own(owner) {
+            true => Ok(()),
+            false => Err(Refusal::Foreign { owner, user: self.user }),
+        }
+    }
+
+    fn judge(&self, stat: &Stat) -> Result<(), Refusal> {
+        match kind(stat) {
+            FileType::RegularFile => self.owned(stat.st_uid),
+            FileType::Symlink => Err(Refusal::Link),
+            FileType::Directory => Err(Refusal::Directory),
+            _ => Err(Refusal::Special),
+        }
+    }
+
+    /// The owner of a file that the gate creates; `None`: its user, or nothing can be created.
+    fn probe(&self) -> Option<u32> {
+        let name = format!("owner{TEMPORARY}probe");
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, &name, flags, Mode::RUSR | Mode::WUSR).ok()?;
+        let owner = rustix::fs::fstat(&fd).ok().map(|stat| stat.st_uid);
+        let _ = self.remove(&name);
+        owner.filter(|owner| *owner != self.user)
+    }
+}
+
+/// The file `name` of the store at `dir`, for a command beside the gate: by the rules of a gate, except that its user is not
+/// known. It is the owner of the directory, or of the lock in a directory of root's.
+///
+/// # Errors
+/// It cannot be read, is refused ([`Refusal`]), or has more than `limit_bytes`.
+pub fn read_kept(dir: &Path, name: &str, limit_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut folder = Folder::open(dir)?;
+    let owner = match folder.own_stat()?.st_uid {
+        0 => folder.stat(LOCK)?.map(|lock| lock.st_uid),
+        owner => Some(owner),
+    };
+    folder.alias = OnceCell::from(owner);
+    let content = folder.read(name, limit_bytes.saturating_add(1))?;
+    if content.len() as u64 > limit_bytes {
+        let what = format!("more than {limit_bytes} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(content)
+}
+
+/// What an entry is.
+pub(super) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The gate's user.
+pub(super) fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;

@@ -1,0 +1,374 @@
+//! What somebody else put into the store's directory: never followed, never used, never waited for, always named.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::dashboard::Dashboard;
+use crate::support::gate::{Builder, Gate};
+use crate::support::http;
+use crate::support::scene::{Scene, Setup, USERS};
+use crate::support::vendor::Vendor;
+
+/// A user that is neither the gate's nor root.
+const SOMEBODY: u32 = 54_321;
+
+/// Every name of the gate's.
+const NAMES: [&str; 14] = [
+    "license.jwt",
+    "lock",
+    "audit.jsonl",
+    "audit.1.jsonl",
+    "events.json",
+    "revocations.jwt",
+    "jwks.json",
+    "license-file.sha256",
+    "told.json",
+    "unrecorded.json",
+    "clock",
+    "history",
+    "history/000000000001-1700000000.jwt",
+    "license.jwt.tmp-new",
+];
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("there").mode() & 0o7777
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
+}
+
+/// The store's directory of a scene to come, empty and with this mode.
+fn data(setup: &Setup, mode: u32) -> PathBuf {
+    let data = setup.dir().join("data");
+    fs::create_dir_all(&data).expect("made");
+    fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("set");
+    data
+}
+
+#[test]
+fn a_directory_of_the_gates_user_is_closed_to_others() {
+    for open in [0o777, 0o755, 0o750, 0o2770] {
+        let setup = Setup::new();
+        let data = data(&setup, open);
+        let scene = setup.start();
+        assert_eq!(mode(&data), 0o700 | open & 0o7000, "{open:o}");
+        let line = scene.gate.log().wait_for("store.directory_closed");
+        assert!(
+            line.contains(&format!("from={open:04o}")) || line.contains(&format!("{open:04o}")),
+            "{line}"
+        );
+        let token = scene.vendor.token().sign();
+        scene.install(&token);
+        let scene = scene.restart();
+        scene.holds(&token);
+        assert_eq!(scene.gate.log().count("store.directory_closed"), 0);
+    }
+}
+
+#[test]
+fn a_directory_that_others_use_too_keeps_its_mode_and_is_warned_of() {
+    let sticky = Setup::new();
+    let at = data(&sticky, 0o1777);
+    let scene = sticky.start();
+    let line = scene.gate.log().wait_for("store.directory_shared");
+    assert!(line.contains("sticky") && line.contains("data"), "{line}");
+    assert_eq!(mode(&at), 0o1777);
+
+    let home = Setup::new();
+    let at = data(&home, 0o755);
+    fs::create_dir(at.join("documents")).expect("made");
+    let scene = home.start();
+    scene.gate.log().wait_for("store.directory_shared");
+    assert_eq!(mode(&at), 0o755);
+    scene.install(&scene.vendor.token().sign());
+}
+
+#[test]
+fn a_link_to_the_directory_itself_is_the_operators() {
+    let setup = Setup::new();
+    fs::create_dir(setup.dir().join("elsewhere")).expect("made");
+    symlink("elsewhere", setup.dir().join("data")).expect("linked");
+    let scene = setup.start();
+    let token = scene.vendor.token().sign();
+    scene.install(&token);
+    scene.holds(&token);
+    assert_eq!(mode(&scene.gate.dir().join("elsewhere")), 0o700);
+}
+
+#[test]
+fn links_in_the_directory_lead_nowhere() {
+    let setup = Setup::new();
+    let theirs = setup.vendor.token().sign();
+    let setup = setup.file("outside/license.jwt", &theirs).file("outside/jwks.json", "{}");
+    let data = data(&setup, 0o700);
+    fs::create_dir(setup.dir().join("outside/history")).expect("made");
+    for name in ["license.jwt", "jwks.json", "history", "clock"] {
+        symlink(setup.dir().join("outside").join(name), data.join(name)).expect("linked");
+    }
+    let scene = setup.start();
+    assert_eq!(scene.check(), "false");
+    for name in ["license.jwt", "jwks.json", "history", "clock"] {
+        let log = scene.gate.log();
+        let told = log.all().iter().any(|line| {
+            line.contains("store.file_refused")
+                && line.contains(&format!("data/{name}"))
+                && line.contains("symbolic link")
+        });
+        assert!(told, "{name}: {:#?}", log.all());
+    }
+    let (one, two) = (scene.vendor.token().sign(), scene.vendor.token().sign());
+    scene.install(&one);
+    scene.install(&two);
+    scene.holds(&two);
+    assert_eq!(
+        fs::read_link(data.join("license.jwt.refused-1")).expect("kept").file_name(),
+        Some("license.jwt".as_ref())
+    );
+    assert_eq!(fs::read_dir(data.join("history")).expect("made").count(), 1);
+    let outside = scene.gate.dir().join("outside");
+    assert_eq!(fs::read_to_string(outside.join("license.jwt")).expect("there"), theirs);
+    assert_eq!(fs::read_dir(outside.join("history")).expect("there").count(), 0);
+    assert!(!outside.join("clock").exists());
+}
+
+#[test]
+fn an_audit_log_or_a_lock_that_is_a_link_prevents_changes_until_it_is_gone() {
+    for name in ["audit.jsonl", "lock"] {
+        for target in ["outside", "nowhere"] {
+            let setup = Setup::new().file("outside", "precious");
+            let data = data(&setup, 0o700);
+            symlink(setup.dir().join(target), data.join(name)).expect("linked");
+            let scene = setup.start();
+            scene.gate.log().wait_for(&format!("data/{name}"));
+            scene.ask("GET", "/anything").send().is(200);
+            let token = scene.vendor.token().sign();
+            scene.post(&token).fails(500, "licensing.store.failed");
+            assert!(!scene.gate.dir().join("nowhere").exists());
+            let outside = fs::read_to_string(scene.gate.dir().join("outside")).expect("there");
+            assert_eq!(outside, "precious");
+            fs::remove_file(data.join(name)).expect("removed");
+            scene.install(&token);
+            scene.holds(&token);
+        }
+    }
+}
+
+/// Starts a gate for which the files `names` of its store belong to somebody else. Root gives them away; for anybody else
+/// a file of root's is mounted over each, in a user namespace that has no root but the gate.
+fn disowned(setup: Builder, dir: tempfile::TempDir, names: &[&str]) -> Gate {
+    let at = |name: &str| dir.path().join("data").join(name);
+    if is_root() {
+        names.iter().for_each(|name| chown(at(name), Some(SOMEBODY), None).expect("given away"));
+        return setup.in_dir(dir).start();
+    }
+    let mounts: String = names
+        .iter()
+        .map(|name| format!("mount --bind /etc/passwd '{}' && ", at(name).display()))
+        .collect();
+    let script = format!("{mounts}exec \"$0\" \"$@\"");
+    let words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script];
+    setup.in_dir(dir).through(&words).start()
+}
+
+#[test]
+fn files_of_somebody_else_are_named_and_not_used() {
+    let vendor = Vendor::new();
+    let dashboard = Dashboard::knowing(USERS);
+    let dir = tempfile::tempdir().expect("a directory");
+    vendor.write_jwks(dir.path());
+    let data = dir.path().join("data");
+    fs::create_dir_all(data.join("history")).expect("made");
+    let names = ["license.jwt", "audit.jsonl", "jwks.json", "history/000000000001-1700000000.jwt"];
+    let token = vendor.token().sign();
+    for name in names {
+        fs::write(data.join(name), &token).expect("written");
+    }
+    let builder = Builder::before(dashboard.address)
+        .set("server.root_url", format!("{:?}", crate::support::vendor::ROOT_URL))
+        .set("license.keys", "\"jwks.json\"");
+    let gate = disowned(builder, dir, &names);
+    for name in names {
+        let told = gate.log().all().iter().any(|line| {
+            line.contains("store.file_refused")
+                && line.contains(&format!("data/{name}"))
+                && line.contains("owner=")
+        });
+        assert!(told, "{name}: {:#?}", gate.log().all());
+    }
+    let admin = |method: &str, target: &str| {
+        http::request(gate.address, method, target).basic("admin", "hunter2")
+    };
+    let check = admin("GET", "/api/licensing/check").send().is(200);
+    assert_eq!(check.text(), "false");
+    let history = admin("GET", "/api/licensing/history").send().is(200);
+    assert!(!history.text().contains("jti"), "{}", history.text());
+    if is_root() {
+        // What is mounted cannot be renamed.
+        let body = serde_json::json!({ "token": token });
+        admin("POST", "/api/licensing/token").json(&body).send().is(200);
+        let line = fs::read_to_string(gate.stored("audit.jsonl")).expect("a new log");
+        assert!(line.starts_with("{\"time\"") && line.contains(&"0".repeat(64)), "{line}");
+        for name in ["audit.jsonl", "license.jwt"] {
+            let aside = gate.stored(&format!("{name}.refused-1"));
+            assert_eq!(fs::metadata(aside).expect("kept").uid(), SOMEBODY);
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_every_user_can_read_is_logged_at_the_start() {
+    let setup = Setup::new()
+        .set("notify.url", "\"http://127.0.0.1:9/events\"")
+        .set("notify.secret_file", "\"secret\"")
+        .file("secret", "0123456789abcdef0123456789abcdef");
+    let secret = setup.dir().join("secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("set");
+    let scene = setup.start();
+    let line = scene.gate.log().wait_for("config.secret_exposed");
+    for part in ["notify.secret_file", "secret", "0644", "chmod 640"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!scene.gate.log().all().iter().any(|line| line.contains("0123456789")));
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).expect("set");
+    let scene = scene.restart();
+    assert_eq!(scene.gate.log().count("config.secret_exposed"), 0);
+}
+
+/// A small generator, so that a seed tells what a run planted (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Puts something hostile at `path`: what it is, and whether the gate has to refuse it by name.
+fn plant(dice: &mut Dice, path: &Path, outside: &Path) -> Option<(&'static str, bool)> {
+    let junk = |content: &str| fs::write(path, content).expect("written");
+    let is_history = path.ends_with("history");
+    Some(match dice.below(14) {
+        0 => (symlink(outside.join("file"), path).expect("linked"), ("a link to a file", true)).1,
+        1 => {
+            (symlink(outside.join("dir"), path).expect("linked"), ("a link to a directory", true)).1
+        }
+        2 => (symlink(outside.join("absent"), path).expect("linked"), ("a dangling link", true)).1,
+        3 => (symlink("/dev/zero", path).expect("linked"), ("a link to a device", true)).1,
+        4 => (pipe(path), ("a pipe", true)).1,
+        5 => (drop(UnixListener::bind(path)), ("a socket", path.exists())).1,
+        6 => {
+            fs::create_dir(path).expect("made");
+            fs::write(path.join("content"), "x").expect("written");
+            ("a directory", !is_history)
+        }
+        7 => {
+            junk("theirs");
+            // Only root gives files away; for anybody else it stays a file of junk.
+            if is_root() {
+                chown(path, Some(SOMEBODY), None).expect("given away");
+            }
+            ("a file of somebody else", is_root() || is_history)
+        }
+        8 => {
+            junk("{\"waiting\":");
+            fs::set_permissions(path, fs::Permissions::from_mode(0o666)).expect("set");
+            ("junk that all can write", is_history)
+        }
+        9 => {
+            fs::File::create(path).and_then(|file| file.set_len(1 << 36)).expect("made");
+            ("64 GiB of nothing", is_history)
+        }
+        10 => {
+            junk("");
+            ("nothing", is_history)
+        }
+        _ => return None,
+    })
+}
+
+/// Everything below `dir`, with its content and mode.
+fn listing(dir: &Path) -> BTreeMap<PathBuf, (u32, String)> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let content = fs::read_to_string(&path).unwrap_or_default();
+        all.insert(path.clone(), (mode(&path), content));
+        if path.is_dir() {
+            all.extend(listing(&path));
+        }
+    }
+    all
+}
+
+/// Uses the gate as an operator would: whatever the store can do, each question is answered and the dashboard is there.
+fn used(scene: &Scene) {
+    let known = [200, 202, 400, 404, 409, 500];
+    let answered = |status: u16| assert!(known.contains(&status), "{status}");
+    scene.ask("GET", "/anything").send().is(200);
+    for _ in 0..2 {
+        answered(scene.post(&scene.vendor.token().sign()).status);
+    }
+    answered(scene.renew().status);
+    let rollback = serde_json::json!({ "jti": "J-1" });
+    answered(scene.admin("POST", "/api/licensing/token/rollback").json(&rollback).send().status);
+    scene.admin("GET", "/api/licensing/history").send().is(200);
+    answered(scene.remove().status);
+    answered(scene.post(&scene.vendor.token().sign()).status);
+    scene.ask("GET", "/anything").send().is(200);
+}
+
+#[test]
+fn whatever_is_planted_the_dashboard_is_reachable_and_nothing_outside_changes() {
+    for seed in 1..=24_u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let setup = Setup::new()
+            .set("license.jwks_url", "\"http://127.0.0.1:9/jwks.json\"")
+            .set("notify.url", "\"http://127.0.0.1:9/events\"")
+            .set("notify.secret_file", "\"secret\"")
+            .file("secret", "0123456789abcdef0123456789abcdef")
+            .file("outside/file", "precious")
+            .file("outside/dir/file", "precious");
+        let outside = setup.dir().join("outside");
+        let data = data(&setup, [0o700, 0o777, 0o755][dice.below(3) as usize]);
+        let mut planted = Vec::new();
+        for name in NAMES {
+            let path = data.join(name);
+            if name.starts_with("history/")
+                && !path
+                    .parent()
+                    .is_some_and(|it| fs::symlink_metadata(it).is_ok_and(|it| it.is_dir()))
+            {
+                continue;
+            }
+            if let Some((what, refused)) = plant(&mut dice, &path, &outside) {
+                // Leftovers of a killed gate are not looked for by name.
+                planted.push((name, what, refused && !name.contains(".tmp-")));
+            }
+        }
+        let before = listing(&outside);
+        let scene = setup.start();
+        for (name, what, refused) in &planted {
+            let end = format!("data/{name}");
+            let named = |line: &String| line.contains("WARN") || line.contains("level=warn");
+            let told = scene.gate.log().all().iter().any(|line| named(line) && line.contains(&end));
+            assert!(told || !refused, "seed {seed}: {name} is {what}: {planted:?}");
+        }
+        used(&scene);
+        let scene = scene.restart();
+        used(&scene);
+        assert_eq!(listing(&outside), before, "seed {seed}: {planted:?}");
+        assert_eq!(scene.gate.log().count("panicked"), 0, "seed {seed}: {planted:?}");
+    }
+}
