@@ -6,6 +6,8 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Version};
 
+use crate::fields;
+
 /// Why a request is refused before anybody looks at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -115,7 +117,7 @@ fn check_length(headers: &HeaderMap) -> Result<(), Refused> {
 fn host(request: &Parts) -> Result<Option<&HeaderValue>, Refused> {
     if request.version != Version::HTTP_2 {
         // HTTP/1.1 has been judged on its own bytes.
-        return Ok(request.headers.get(HOST));
+        return Ok(fields::host(&request.headers));
     }
     let mut hosts = request.headers.get_all(HOST).iter();
     let first = hosts.next();

@@ -84,7 +84,7 @@ impl Fields for Outgoing<'_> {
 impl Outgoing<'_> {
     /// The host as sent; HTTP/2 sends it as `:authority` (RFC 9113 section 8.3.1).
     fn host(&self) -> &[u8] {
-        let sent = self.request.headers.get(HOST).map(|host| host.as_bytes());
+        let sent = fields::host(&self.request.headers).map(|host| host.as_bytes());
         let authority =
             || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());
         sent.or_else(authority).unwrap_or(self.root_host.as_bytes())
