@@ -19,7 +19,7 @@
 //! 3  feed  auth
 //! 2  store
 //! 1  license  upstream  downstream
-//! 0  body  certificate  clock  codec  dial  fields  hex  http2  path  problem  random  shutdown  socket  sweep  telemetry  text
+//! 0  body  certificate  clock  codec  dial  hex  http2  message  path  problem  random  shutdown  socket  sweep  telemetry  text
 //! ```
 
 // A request's way.
@@ -50,9 +50,9 @@ pub mod certificate;
 pub mod clock;
 pub mod codec;
 pub mod dial;
-pub mod fields;
 pub mod hex;
 pub mod http2;
+pub mod message;
 pub mod path;
 pub mod problem;
 pub mod random;

@@ -17,8 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH};
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
@@ -27,6 +26,7 @@ use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender, Trust, Written};
 use crate::gate::{Gate, Route};
+use crate::message::{RequestHead, Response};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, ForwardedBody, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
@@ -86,19 +86,20 @@ impl downstream::Service for Service {
         observed.watch(response)
     }
 
-    fn at_once(&self, request: &Parts, peer: &Peer) -> Option<&Written> {
+    fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
         self.0.public_check(request, peer)
     }
 
     fn call(
         &self,
-        request: Request<RequestBody>,
+        head: RequestHead,
+        body: RequestBody,
         peer: Rc<Peer>,
     ) -> impl Future<Output = Response<Observed>> + 'static {
         let mut observed = Observation::new(self.0.clone());
         async move {
             let stages = observed.stages.clone();
-            let response = stages.answer(request, &peer, &mut observed).await;
+            let response = stages.answer(head, body, &peer, &mut observed).await;
             observed.watch(response)
         }
     }
@@ -107,33 +108,34 @@ impl downstream::Service for Service {
 impl Stages {
     async fn answer(
         &self,
-        request: Request<RequestBody>,
+        head: RequestHead,
+        body: RequestBody,
         peer: &Rc<Peer>,
         observed: &mut Observation,
     ) -> Answer {
-        let (parts, body) = request.into_parts();
-        let sender = Sender::of(peer, &parts.headers, &self.trust);
-        let id = self.ids.name(&parts.headers, sender.trusted);
-        observed.asked(&parts, sender, &id);
-        let method = parts.method.clone();
-        let (response, handler) = match self.route(&parts) {
+        let sender = Sender::of(peer, &head.headers, &self.trust);
+        let id = self.ids.name(&head.headers, sender.trusted);
+        observed.asked(&head, sender, &id);
+        let method = head.method.clone();
+        let (response, handler) = match self.route(&head) {
             Ok(Route::Dashboard(permit)) => {
-                let forwarded = self.proxy.forward(permit, &parts, body, peer, sender, &id).await;
-                (self.forwarded(forwarded, &parts, id, observed), Handler::Proxy)
+                let forwarded = self.proxy.forward(permit, &head, body, peer, sender, &id).await;
+                (self.forwarded(forwarded, &head, id, observed), Handler::Proxy)
             }
             Ok(Route::Licensing(_)) if body.handover().is_some() => {
-                (self.refusal(Refused::NoTunnel.into(), &parts, id), Handler::Gate)
+                (self.refusal(Refused::NoTunnel.into(), &head, id), Handler::Gate)
             }
             Ok(Route::Licensing(endpoint)) => {
-                let scheme = sender.scheme(peer, &parts.headers);
-                let mut request = Request::from_parts(parts, body);
+                let scheme = sender.scheme(peer, &head.headers);
+                let mut request = head.into_request(body);
                 request.extensions_mut().insert(scheme);
                 // Boxed: it is large and rare, and every request would carry the room for it.
-                let mut response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
+                let response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
+                let mut response = finished(response, &method);
                 id.put_on(&mut response);
-                (finished(response, &method), Handler::Licensing)
+                (response, Handler::Licensing)
             }
-            Err(problem) => (self.refusal(problem, &parts, id), Handler::Gate),
+            Err(problem) => (self.refusal(problem, &head, id), Handler::Gate),
         };
         observed.answered(&method, &response, handler);
         response
@@ -141,7 +143,7 @@ impl Stages {
 
     /// The response to a check that needs no credentials. Probes ask for it often: all that surrounds a request that has to be
     /// waited for is left out.
-    fn public_check(&self, request: &Parts, peer: &Peer) -> Option<&Written> {
+    fn public_check(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
         if !request.uri.path().ends_with("/check") {
             return None;
         }
@@ -169,20 +171,19 @@ impl Stages {
         peer: &Peer,
         observed: &mut Observation,
     ) -> Answer {
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.method = method;
-        let id = self.ids.name(&parts.headers, false);
+        let head = RequestHead { method, ..RequestHead::default() };
+        let id = self.ids.name(&head.headers, false);
         let sender = Sender::itself(peer.address.ip());
         observed.not_understood(sender, &id);
-        let response = self.refusal(refused.into(), &parts, id);
-        observed.answered(&parts.method, &response, Handler::Gate);
+        let response = self.refusal(refused.into(), &head, id);
+        observed.answered(&head.method, &response, Handler::Gate);
         response
     }
 
     fn forwarded(
         &self,
         outcome: Result<Answer, ForwardError>,
-        asked: &Parts,
+        asked: &RequestHead,
         id: RequestId,
         observed: &mut Observation,
     ) -> Answer {
@@ -205,17 +206,17 @@ impl Stages {
         }
     }
 
-    fn refusal(&self, problem: Problem, asked: &Parts, id: RequestId) -> Answer {
+    fn refusal(&self, problem: Problem, asked: &RequestHead, id: RequestId) -> Answer {
         report(&problem, &id, &self.failures.gate, ());
         refusal(problem, asked, id)
     }
 
-    fn route(&self, parts: &Parts) -> Result<Route, Problem> {
-        refuse::check(parts)?;
+    fn route(&self, head: &RequestHead) -> Result<Route, Problem> {
+        refuse::check(head)?;
         if self.drain.phase() != Phase::Serving {
             return Err(stopping());
         }
-        Ok(self.gate.route(&parts.method, parts.uri.path())?)
+        Ok(self.gate.route(&head.method, head.uri.path())?)
     }
 
     async fn licensing(
@@ -224,7 +225,7 @@ impl Stages {
         request: Request<RequestBody>,
         sender: Sender,
         id: &RequestId,
-    ) -> Response<Bytes> {
+    ) -> http::Response<Bytes> {
         let caller = Caller { address: sender.address, request_id: id.as_str() };
         let failures = &self.failures.licensing;
         match self.api.answer(endpoint, request, caller, &self.dashboard).await {
@@ -241,24 +242,25 @@ impl Stages {
 }
 
 /// A `HEAD` tells the length of the body it does not have (RFC 9110 section 9.3.2).
-fn finished(mut response: Response<Bytes>, method: &Method) -> Answer {
+fn finished(mut response: http::Response<Bytes>, method: &Method) -> Answer {
     if *method == Method::HEAD {
         let length = std::mem::take(response.body_mut()).len();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    response.map(Body::Whole)
+    Response::from(response.map(Body::Whole))
 }
 
 /// An error on the way to the dashboard: JSON for programs, a page for people.
-fn refusal(problem: Problem, asked: &Parts, id: RequestId) -> Answer {
-    let accepts = asked.headers.get(ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
+fn refusal(problem: Problem, asked: &RequestHead, id: RequestId) -> Answer {
+    let accepts = asked.headers.get(&ACCEPT).unwrap_or_default();
     let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
-    let mut response = match is_browser {
+    let response = match is_browser {
         true => problem.into_page(id.as_str()),
         false => problem.into_response(id.as_str()),
     };
+    let mut response = finished(response, &asked.method);
     id.put_on(&mut response);
-    finished(response, &asked.method)
+    response
 }
 
 /// Logs a problem: a fault of the server as a warning, a missing permission with the id that its caller was given.

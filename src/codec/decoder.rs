@@ -6,7 +6,7 @@ use memchr::memchr;
 
 use super::chunk;
 use super::head::head_end;
-use crate::fields;
+use crate::message::policy;
 
 /// Most bytes of chunk extensions in one message: they carry nothing, so that a body of them would have no end
 /// (RFC 9112 section 7.1.1).
@@ -223,7 +223,7 @@ fn data_end(input: &mut BytesMut) -> Result<Option<State>, Fault> {
 fn trailer(field: &httparse::Header<'_>) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
     let value = HeaderValue::from_bytes(field.value).ok()?;
-    (fields::passes_trailer(&name)).then_some((name, value))
+    policy::passes_trailer(field.name.as_bytes()).then_some((name, value))
 }
 
 #[cfg(test)]

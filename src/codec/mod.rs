@@ -9,7 +9,6 @@ mod encoder;
 mod head;
 mod input;
 mod output;
-mod spelling;
 
 pub use chunk::size as chunk_size;
 pub use decoder::{BodyLength, Decoder, Fault, Step};
@@ -17,4 +16,3 @@ pub use encoder::{Coding, Encoder, Failed};
 pub use head::{HeadFault, head_end, write_field, write_number};
 pub use input::Input;
 pub use output::Output;
-pub use spelling::{Names, Spelling, write_fields};

@@ -6,13 +6,14 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
 use http::header::FORWARDED;
 
+use crate::message::Fields;
+
 /// The elements of all lines, last first, empty ones left out.
-pub(super) fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(FORWARDED).iter().rev();
-    lines.flat_map(|line| Elements(Some(line.as_bytes()))).filter(|element| !element.is_empty())
+pub(super) fn from_the_right(headers: &Fields) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(&FORWARDED).rev();
+    lines.flat_map(|line| Elements(Some(line))).filter(|element| !element.is_empty())
 }
 
 /// What is left of a line.
@@ -144,13 +145,13 @@ pub(super) fn node(text: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 
     fn elements(lines: &[&str]) -> Vec<String> {
         let line = |line: &&str| (FORWARDED, HeaderValue::from_str(line).expect("a value"));
-        let headers: HeaderMap = lines.iter().map(line).collect();
+        let headers = lines.iter().map(line).collect::<HeaderMap>().into();
         let text = |element: &[u8]| String::from_utf8_lossy(element).into_owned();
         from_the_right(&headers).map(text).collect()
     }

@@ -19,6 +19,7 @@ use super::peer::Peer;
 use super::refuse::Refused;
 use super::stream::Socket;
 use crate::codec::write_field;
+use crate::message::Response;
 
 /// How a client begins.
 pub(super) enum Hello {
@@ -113,13 +114,11 @@ pub(super) async fn refuse<S: Service>(
 ) -> io::Result<()> {
     let method = method(socket, early).await?;
     let response = shared.service.refuse(Refused::PlainHttp, method, peer.clone());
-    let (head, body) = response.into_parts();
+    let Response { status, headers, body, .. } = response;
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
-    for (name, value) in &head.headers {
-        write_field(&mut bytes, name.as_str().as_bytes(), value.as_bytes());
-    }
-    if !head.headers.contains_key(CONTENT_LENGTH) {
+    let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    headers.write(|_| true, |line| bytes.extend_from_slice(line));
+    if !headers.contains(&CONTENT_LENGTH) {
         write_field(&mut bytes, b"content-length", body.len().to_string().as_bytes());
     }
     write_field(&mut bytes, b"date", &shared.date.now(peer.sweep()));

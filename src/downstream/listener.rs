@@ -330,7 +330,7 @@ async fn told(
 
 /// Sends a client beyond the limit its 503, and reads what it sent: a reset must not overtake the response.
 async fn turn_away(mut client: Socket, _turned: Turned) {
-    let response = http1::last_response(&Problem::full().into_response(""));
+    let response = http1::last_response(&Problem::full().into_response("").into());
     let told = async {
         client.write_all(&response).await?;
         client.shutdown().await?;

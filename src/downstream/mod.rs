@@ -23,9 +23,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::codec;
+use crate::message::{RequestHead, Response};
 use bytes::Bytes;
-use http::request::Parts;
-use http::{Method, Request, Response};
+use http::Method;
 use http_body_util::{Empty, Full};
 use refuse::Refused;
 
@@ -58,14 +58,14 @@ impl AnswerBody for Empty<Bytes> {}
 /// A response of 200 that was made before anybody asked.
 #[derive(Clone, Debug)]
 pub struct Written {
-    response: Response<Bytes>,
+    response: http::Response<Bytes>,
     /// Its field lines for HTTP/1.1, `content-length` among them; no `date`, no `connection`.
     fields: Vec<u8>,
 }
 
 impl Written {
     /// `response`, and its fields as bytes.
-    pub fn new(response: Response<Bytes>) -> Self {
+    pub fn new(response: http::Response<Bytes>) -> Self {
         let mut fields = Vec::new();
         for (name, value) in response.headers() {
             codec::write_field(&mut fields, name.as_str().as_bytes(), value.as_bytes());
@@ -76,7 +76,7 @@ impl Written {
     }
 
     /// The response itself.
-    pub fn response(&self) -> &Response<Bytes> {
+    pub fn response(&self) -> &http::Response<Bytes> {
         &self.response
     }
 
@@ -96,7 +96,7 @@ pub trait Service: 'static {
 
     /// The response to a request of `peer` that needs no work, if there is one. Asked before [`call`](Self::call), because what
     /// surrounds a request costs more than such a response. Default: none.
-    fn at_once(&self, request: &Parts, peer: &Peer) -> Option<&Written> {
+    fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
         let _ = (request, peer);
         None
     }
@@ -104,7 +104,8 @@ pub trait Service: 'static {
     /// Answers one request of `peer`. Dropped unfinished when the client leaves.
     fn call(
         &self,
-        request: Request<RequestBody>,
+        head: RequestHead,
+        body: RequestBody,
         peer: Rc<Peer>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static;
 }

@@ -1,12 +1,11 @@
 //! Requests that must not go on: malformed, ambiguous, or well-formed HTTP to a parser and still nobody's (RFC 9112 section
 //! 3.2, RFC 9110 section 7.2).
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
-use http::request::Parts;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::Authority;
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 
-use crate::fields;
+use crate::message::{Fields, RequestHead};
 
 /// Why a request is refused before anybody looks at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +69,7 @@ pub enum Refused {
 ///
 /// # Errors
 /// [`Refused`]: 405 for `CONNECT`, 501 with a protocol, 400 and a closed connection for the rest.
-pub fn check(request: &Parts) -> Result<(), Refused> {
+pub fn check(request: &RequestHead) -> Result<(), Refused> {
     if request.method == Method::CONNECT {
         let extended = request.extensions.get::<h2::ext::Protocol>().is_some();
         return Err(if extended { Refused::Protocol } else { Refused::Connect });
@@ -95,7 +94,7 @@ pub fn check(request: &Parts) -> Result<(), Refused> {
     }
     match (host(request)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (Some(host), None) if is_host(host) => Ok(()),
         (Some(_), None) => Err(Refused::MalformedHost),
         (None, Some(authority)) => {
             // HTTP/2 leaves Host out; HTTP/1.1 never may, even with an absolute target.
@@ -107,19 +106,15 @@ pub fn check(request: &Parts) -> Result<(), Refused> {
     }
 }
 
-fn check_length(headers: &HeaderMap) -> Result<(), Refused> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(|value| value.as_bytes());
+fn check_length(headers: &Fields) -> Result<(), Refused> {
+    let mut lengths = headers.get_all(&CONTENT_LENGTH);
     let Some(first) = lengths.next() else { return Ok(()) };
     let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
     if is_number && lengths.all(|length| length == first) { Ok(()) } else { Err(Refused::Length) }
 }
 
-fn host(request: &Parts) -> Result<Option<&HeaderValue>, Refused> {
-    if request.version != Version::HTTP_2 {
-        // HTTP/1.1 has been judged on its own bytes.
-        return Ok(fields::host(&request.headers));
-    }
-    let mut hosts = request.headers.get_all(HOST).iter();
+fn host(request: &RequestHead) -> Result<Option<&[u8]>, Refused> {
+    let mut hosts = request.headers.get_all(&HOST);
     let first = hosts.next();
     if hosts.next().is_some() { Err(Refused::SeveralHosts) } else { Ok(first) }
 }
@@ -128,14 +123,14 @@ fn well_formed(authority: &Authority) -> Result<(), Refused> {
     if is_host(authority.as_str().as_bytes()) { Ok(()) } else { Err(Refused::MalformedHost) }
 }
 
-fn same(host: &HeaderValue, authority: &Authority, scheme: Option<&str>) -> Result<(), Refused> {
+fn same(host: &[u8], authority: &Authority, scheme: Option<&str>) -> Result<(), Refused> {
     well_formed(authority)?;
-    if !is_host(host.as_bytes()) {
+    if !is_host(host) {
         return Err(Refused::MalformedHost);
     }
     let default = if scheme == Some("https") { ":443" } else { ":80" };
     let strip = |name: &str| name.strip_suffix(default).unwrap_or(name).to_ascii_lowercase();
-    let host = host.to_str().map_err(|_| Refused::MalformedHost)?;
+    let host = str::from_utf8(host).map_err(|_| Refused::MalformedHost)?;
     if strip(host) == strip(authority.as_str()) { Ok(()) } else { Err(Refused::HostMismatch) }
 }
 
@@ -206,7 +201,7 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        check(&request.body(()).expect("a request").into_parts().0)
+        check(&request.body(()).expect("a request").into_parts().0.into())
     }
 
     #[test]

@@ -6,12 +6,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use ipnet::IpNet;
 
 use super::forwarded::{self, Element};
 use super::refuse::is_host;
 use super::{Peer, Scheme};
+use crate::message::Fields;
 
 /// `X-Forwarded-For`, the de-facto field of proxies.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -78,7 +79,7 @@ impl Sender {
     }
 
     /// `peer`, or, if it is one of `trust`, the first hop from the right that is not.
-    pub fn of(peer: &Peer, headers: &HeaderMap, trust: &Trust) -> Self {
+    pub fn of(peer: &Peer, headers: &Fields, trust: &Trust) -> Self {
         let sender = Self { header: trust.header, ..Self::itself(peer.address.ip()) };
         if peer.speaks_for_itself || !contains(&trust.proxies, sender.address) {
             return sender;
@@ -115,7 +116,7 @@ impl Sender {
 
     /// How the client sent the request with these `headers`. Of several values the last counts; of the elements of `Forwarded`
     /// the one that is farthest from the gate and was written by a trusted hop.
-    pub fn outside<'a>(&self, headers: &'a HeaderMap) -> Outside<'a> {
+    pub fn outside<'a>(&self, headers: &'a Fields) -> Outside<'a> {
         match self.header {
             _ if !self.trusted => Outside::default(),
             TrustedHeader::XForwardedFor => {
@@ -141,16 +142,16 @@ impl Sender {
     }
 
     /// The client and the trusted hops up to the peer, which is left out, as `Forwarded` names them, nearest first.
-    pub fn hops(&self, headers: &HeaderMap) -> impl Iterator<Item = IpAddr> {
+    pub fn hops(&self, headers: &Fields) -> impl Iterator<Item = IpAddr> {
         self.elements(headers).filter_map(|element| element.address())
     }
 
-    fn elements<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = Element<'a>> {
+    fn elements<'a>(&self, headers: &'a Fields) -> impl Iterator<Item = Element<'a>> {
         forwarded::from_the_right(headers).take(self.elements).filter_map(Element::parse)
     }
 
     /// The scheme of the request with these `headers`, which `peer` sent.
-    pub fn scheme(&self, peer: &Peer, headers: &HeaderMap) -> OutsideScheme {
+    pub fn scheme(&self, peer: &Peer, headers: &Fields) -> OutsideScheme {
         match (self.outside(headers).proto, peer.scheme) {
             (Some(proto), _) if proto.eq_ignore_ascii_case(b"https") => {
                 OutsideScheme::Known(Scheme::Https)
@@ -170,9 +171,9 @@ pub(super) fn contains(trusted: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// The members of all lines of `name` as one list, last first, empty ones too.
-fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(name).into_iter().rev();
-    lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+fn from_the_right(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(&name).rev();
+    lines.flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 fn unquoted(text: &[u8]) -> &[u8] {

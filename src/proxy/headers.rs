@@ -1,7 +1,7 @@
 //! The fields of a forwarded request: what the client sent, less what must not cross, plus what tells where it came from.
 //!
 //! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order.
-//! [`fields`](crate::fields) says which of them go on. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`,
+//! [`policy`] says which of them go on. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`,
 //! `X-Request-Id` and `Via`, and `Forwarded` if that is the kind of field that is trusted; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110
 //! section 10.1.4).
 
@@ -10,15 +10,14 @@ use std::io::Write;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA,
 };
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, Version};
+use http::{HeaderName, Version};
 use memchr::memrchr2;
 
 use super::RequestId;
-use crate::codec::Names;
 use crate::downstream::{Peer, Sender, TrustedHeader, X_FORWARDED_FOR};
-use crate::fields::{self, Nominated};
-use crate::upstream::{FieldWriter, Fields};
+use crate::message::policy::{self, Nominated};
+use crate::message::{Fields, RequestHead};
+use crate::upstream::{FieldWriter, WriteFields};
 
 /// `X-Request-Id`, on the request and on its answer.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,7 +30,7 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The fields of one request on its way to the dashboard.
 #[derive(Debug)]
 pub(super) struct Outgoing<'a> {
-    pub(super) request: &'a Parts,
+    pub(super) request: &'a RequestHead,
     pub(super) peer: &'a Peer,
     pub(super) sender: Sender,
     pub(super) id: &'a RequestId,
@@ -57,20 +56,18 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let mut marks = Self::default();
-        for name in headers.keys() {
-            marks.host |= *name == HOST;
-            marks.via |= *name == VIA;
-            marks.upgrade |= *name == UPGRADE;
-            marks.te |= *name == TE;
-            marks.connection |= *name == CONNECTION;
+    pub(super) fn of(headers: &Fields) -> Self {
+        Self {
+            host: headers.contains(&HOST),
+            via: headers.contains(&VIA),
+            upgrade: headers.contains(&UPGRADE),
+            te: headers.contains(&TE),
+            connection: headers.contains(&CONNECTION),
         }
-        marks
     }
 }
 
-impl Fields for Outgoing<'_> {
+impl WriteFields for Outgoing<'_> {
     fn write(&self, out: &mut impl FieldWriter) {
         let host = self.host();
         if !self.marks.host {
@@ -84,31 +81,33 @@ impl Fields for Outgoing<'_> {
 impl Outgoing<'_> {
     /// The host as sent; HTTP/2 sends it as `:authority` (RFC 9113 section 8.3.1).
     fn host(&self) -> &[u8] {
-        let sent = fields::host(&self.request.headers).map(|host| host.as_bytes());
+        let sent = self.request.headers.get(&HOST);
         let authority =
             || self.request.uri.authority().map(|authority| authority.as_str().as_bytes());
         sent.or_else(authority).unwrap_or(self.root_host.as_bytes())
     }
 
     fn copy(&self, out: &mut impl FieldWriter) {
-        let Parts { headers, version, extensions, .. } = self.request;
+        let RequestHead { headers, version, .. } = self.request;
         let nominated =
             if self.marks.connection { Nominated::of(headers) } else { Nominated::default() };
         // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
         let join_cookies = *version == Version::HTTP_2;
         let trusts_x_forwarded = self.trusts_x_forwarded();
         let mut has_length = false;
-        out.copy(headers, Names::of(*version, extensions), |name| {
-            let is_left_out = match *name {
-                COOKIE => join_cookies,
+        out.copy(headers, |field| {
+            if !policy::passes_request(field, trusts_x_forwarded) || nominated.contains(field) {
+                return false;
+            }
+            match field.name.len() {
+                6 if join_cookies => !field.is(&COOKIE),
                 // Equal lengths were let in; one is enough (RFC 9110 section 8.6).
-                CONTENT_LENGTH => std::mem::replace(&mut has_length, true),
-                SEC_WEBSOCKET_KEY => self.key.is_some(),
-                _ => nominated.contains(name),
-            };
-            !is_left_out && fields::passes_request(name.as_str(), trusts_x_forwarded)
+                14 if field.is(&CONTENT_LENGTH) => !std::mem::replace(&mut has_length, true),
+                17 if self.key.is_some() => !field.is(&SEC_WEBSOCKET_KEY),
+                _ => true,
+            }
         });
-        if join_cookies && headers.contains_key(COOKIE) {
+        if join_cookies && headers.contains(&COOKIE) {
             out.field(&COOKIE, &joined(headers, &COOKIE, b"; "));
         }
     }
@@ -191,8 +190,8 @@ impl Outgoing<'_> {
     }
 }
 
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().flat_map(|line| fields::list(line.as_bytes())).any(|member| {
+fn wants_trailers(headers: &Fields) -> bool {
+    headers.get_all(&TE).flat_map(policy::list).any(|member| {
         let coding = member.split(|byte| *byte == b';').next().unwrap_or_default();
         coding.trim_ascii().eq_ignore_ascii_case(b"trailers")
     })
@@ -210,7 +209,7 @@ fn port<'a>(host: &'a [u8], scheme: &[u8]) -> &'a [u8] {
 }
 
 /// All lines of `name` and `element` as one list.
-fn extended(headers: &HeaderMap, name: &HeaderName, element: &[u8]) -> Vec<u8> {
+fn extended(headers: &Fields, name: &HeaderName, element: &[u8]) -> Vec<u8> {
     let mut list = joined(headers, name, b", ");
     if !list.is_empty() {
         list.extend_from_slice(b", ");
@@ -219,7 +218,7 @@ fn extended(headers: &HeaderMap, name: &HeaderName, element: &[u8]) -> Vec<u8> {
     list
 }
 
-fn joined(headers: &HeaderMap, name: &HeaderName, separator: &[u8]) -> Vec<u8> {
-    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
+fn joined(headers: &Fields, name: &HeaderName, separator: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = headers.get_all(name).collect();
     lines.join(separator)
 }

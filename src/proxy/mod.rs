@@ -12,12 +12,11 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use http::header::VIA;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::Body;
 use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
 use crate::gate::Permit;
+use crate::message::{Fields, RequestHead, Response};
 use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
 use headers::{Marks, Outgoing};
 use upgrade::Translated;
@@ -55,24 +54,24 @@ impl Proxy {
     pub async fn forward(
         &self,
         _permit: Permit,
-        parts: &Parts,
+        head: &RequestHead,
         body: RequestBody,
         peer: &Rc<Peer>,
         sender: Sender,
         id: &RequestId,
     ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
-        let marks = Marks::of(&parts.headers);
-        if marks.via && self.has_been_here(&parts.headers) {
+        let marks = Marks::of(&head.headers);
+        if marks.via && self.has_been_here(&head.headers) {
             return Err(ForwardError::Loop);
         }
         let translated = body.handover().cloned().map(Translated::new);
         let upgrade = match &translated {
-            Some(_) => Some(&upgrade::WEBSOCKET),
-            None if marks.upgrade => upgrade::wanted(parts, &body),
+            Some(_) => Some(upgrade::WEBSOCKET.clone()),
+            None if marks.upgrade => upgrade::wanted(head, &body),
             None => None,
         };
         let fields = Outgoing {
-            request: parts,
+            request: head,
             peer,
             sender,
             id,
@@ -82,14 +81,15 @@ impl Proxy {
             key: translated.as_ref().map(Translated::key),
             marks,
         };
-        let target = target(parts);
-        let head = Head { method: &parts.method, target: &target, fields, upgrade };
-        let upstream::Answer { mut response, upgraded } = self.client.send(&head, body).await?;
+        let target = target(head);
+        let request =
+            Head { method: &head.method, target: &target, fields, upgrade: upgrade.as_ref() };
+        let upstream::Answer { mut response, upgraded } = self.client.send(&request, body).await?;
         let (tunnels, owner) = (self.tunnels.clone(), peer.clone());
         match (upgraded, translated) {
             (None, None) => {}
             (Some(upgraded), None) => {
-                upgrade::accept(&mut response, upgrade);
+                upgrade::accept(&mut response, upgrade.as_ref());
                 let Upgraded { io: upstream, early } = upgraded;
                 peer.take_over(Box::new(move |client| {
                     Box::pin(tunnels.relay(client, upstream, early, owner))
@@ -107,15 +107,14 @@ impl Proxy {
         Ok(response)
     }
 
-    fn has_been_here(&self, headers: &HeaderMap) -> bool {
-        let mut lines =
-            headers.get_all(VIA).iter().filter_map(|line: &HeaderValue| line.to_str().ok());
+    fn has_been_here(&self, headers: &Fields) -> bool {
+        let mut lines = headers.get_all(&VIA).filter_map(|line| str::from_utf8(line).ok());
         lines.any(|line| line.contains(&self.instance))
     }
 }
 
 /// Path and query as sent. An absolute target may have a query and no path, which then is `/` (RFC 9112 section 3.2.1).
-fn target(request: &Parts) -> Cow<'_, str> {
+fn target(request: &RequestHead) -> Cow<'_, str> {
     if !request.extensions.is_empty()
         && let Some(raw) = request.extensions.get::<RawTarget>()
     {

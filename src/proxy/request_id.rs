@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 
-use http::{HeaderMap, HeaderValue, Response};
+use http::HeaderValue;
 
 use super::headers::X_REQUEST_ID;
+use crate::message::{Fields, Response};
 
 const LENGTH: usize = 32;
 
@@ -23,7 +24,7 @@ impl RequestId {
 
     /// Puts the id on an answer.
     pub fn put_on<B>(self, response: &mut Response<B>) {
-        response.headers_mut().insert(X_REQUEST_ID, self.0);
+        response.headers.set(X_REQUEST_ID, self.0);
     }
 }
 
@@ -44,12 +45,11 @@ impl RequestIds {
     }
 
     /// The id of a request with these fields.
-    pub fn name(&self, headers: &HeaderMap, trusted: bool) -> RequestId {
-        let foreign = trusted.then(|| headers.get(X_REQUEST_ID)).flatten();
-        match foreign.filter(|value| is_sane(value)) {
-            Some(value) => RequestId(value.clone()),
-            None => self.next(),
-        }
+    pub fn name(&self, headers: &Fields, trusted: bool) -> RequestId {
+        let foreign = trusted.then(|| headers.get(&X_REQUEST_ID)).flatten();
+        let foreign = foreign.filter(|value| is_sane(value));
+        let foreign = foreign.and_then(|value| HeaderValue::from_bytes(value).ok());
+        foreign.map_or_else(|| self.next(), RequestId)
     }
 
     fn next(&self) -> RequestId {
@@ -73,9 +73,8 @@ fn digits(number: u64) -> [u8; LENGTH / 2] {
     digits
 }
 
-fn is_sane(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    (1..=MAX_FOREIGN).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+fn is_sane(value: &[u8]) -> bool {
+    (1..=MAX_FOREIGN).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
 /// The finalizer of SplitMix64: neighbours in, strangers out.
@@ -92,14 +91,14 @@ mod tests {
     #[test]
     fn ids_differ_and_a_trusted_proxys_is_kept_when_it_is_sane() {
         let ids = RequestIds::new([7; 16]);
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::default();
         let (one, two) = (ids.name(&headers, true), ids.name(&headers, true));
         assert_ne!(one.as_str(), two.as_str());
         assert_eq!(one.as_str().len(), LENGTH);
-        headers.insert(X_REQUEST_ID, HeaderValue::from_static("from-outside"));
+        headers.set(X_REQUEST_ID, HeaderValue::from_static("from-outside"));
         assert_eq!(ids.name(&headers, true).as_str(), "from-outside");
         assert_ne!(ids.name(&headers, false).as_str(), "from-outside");
-        headers.insert(X_REQUEST_ID, HeaderValue::from_static("two words"));
+        headers.set(X_REQUEST_ID, HeaderValue::from_static("two words"));
         assert_ne!(ids.name(&headers, true).as_str(), "two words");
     }
 }

@@ -10,12 +10,12 @@ use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
-use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use http_body::Body;
 
 use crate::downstream::Handover;
-use crate::fields::Nominated;
+use crate::message::policy::Nominated;
+use crate::message::{RequestHead, Response};
 use crate::upstream::Error;
 
 /// The protocol that is tunnelled.
@@ -25,24 +25,24 @@ pub(super) static WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket")
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The protocol a request may be upgraded to.
-pub(super) fn wanted<'a, B: Body>(request: &'a Parts, body: &B) -> Option<&'a HeaderValue> {
-    let mut protocols = request.headers.get_all(UPGRADE).iter();
+pub(super) fn wanted<B: Body>(request: &RequestHead, body: &B) -> Option<HeaderValue> {
+    let mut protocols = request.headers.get_all(&UPGRADE);
     let protocol = protocols.next()?;
     let is_upgrade = request.version == Version::HTTP_11
         && request.method == Method::GET
         && body.is_end_stream()
-        && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+        && protocol.eq_ignore_ascii_case(b"websocket")
         && protocols.next().is_none()
         && Nominated::of(&request.headers).upgrade;
-    is_upgrade.then_some(protocol)
+    is_upgrade.then(|| HeaderValue::from_bytes(protocol).ok()).flatten()
 }
 
 /// Puts the hop-by-hop fields of a 101 back that ended with the dashboard's connection.
 pub(super) fn accept<B>(response: &mut Response<B>, protocol: Option<&HeaderValue>) {
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    let headers = &mut response.headers;
+    headers.set(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
-        headers.insert(UPGRADE, protocol.clone());
+        headers.set(UPGRADE, protocol.clone());
     }
 }
 
@@ -69,18 +69,18 @@ impl Translated {
     /// # Errors
     /// When it was not our key that was answered: then it is a stale answer, or no WebSocket server at all.
     pub(super) fn accept<B>(self, response: &mut Response<B>) -> Result<Handover, Error> {
-        let accepted = response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+        let accepted = response.headers.remove(&SEC_WEBSOCKET_ACCEPT);
         if accepted.is_none_or(|accepted| accepted.as_bytes() != accept_of(&self.key).as_bytes()) {
             return Err(Error::Nonsense("its Sec-WebSocket-Accept does not fit the key"));
         }
-        *response.status_mut() = StatusCode::OK;
+        response.status = StatusCode::OK;
         Ok(self.handover)
     }
 }
 
 /// An answer other than 101 passes as it is, unless it would tell the client that its tunnel stands.
 pub(super) fn decline<B>(response: &Response<B>) -> Result<(), Error> {
-    match response.status().is_success() {
+    match response.status.is_success() {
         true => Err(Error::Nonsense("it answered a WebSocket as if it were a page")),
         false => Ok(()),
     }

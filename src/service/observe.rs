@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::request::Parts;
-use http::{Method, Response, Version};
+use http::{Method, Version};
 use http_body::{Frame, SizeHint};
 
 use super::{Answer, Stages};
 use crate::body::Body;
 use crate::downstream::{self, Sender};
+use crate::message::{RequestHead, Response};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{AccessLog, Flag, Record};
 use crate::telemetry::metrics::Handler;
@@ -31,7 +31,7 @@ impl Observation {
         Self { stages, record: None }
     }
 
-    pub(super) fn asked(&mut self, head: &Parts, sender: Sender, id: &RequestId) {
+    pub(super) fn asked(&mut self, head: &RequestHead, sender: Sender, id: &RequestId) {
         let log = self.stages.access.as_ref();
         self.record = log.map(|log| Box::new(record(log, head, sender, id)));
     }
@@ -58,9 +58,9 @@ impl Observation {
     }
 
     pub(super) fn answered(&mut self, method: &Method, response: &Answer, handler: Handler) {
-        self.stages.metrics.request(handler, method, response.status());
+        self.stages.metrics.request(handler, method, response.status);
         if let Some(record) = &mut self.record {
-            record.status = Some(response.status());
+            record.status = Some(response.status);
             record.handler = handler;
         }
     }
@@ -72,10 +72,15 @@ impl Observation {
 }
 
 /// The start of a request's line in the access log, which is written when the record is dropped.
-pub(super) fn record(log: &AccessLog, head: &Parts, sender: Sender, id: &RequestId) -> Record {
+pub(super) fn record(
+    log: &AccessLog,
+    head: &RequestHead,
+    sender: Sender,
+    id: &RequestId,
+) -> Record {
     let mut record = log.record(head.method.clone(), head.version, sender.address);
     record.request_id = id.as_str().to_owned();
-    let host = head.headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+    let host = head.headers.get(&HOST).map(String::from_utf8_lossy);
     let authority = || head.uri.authority().map(|authority| authority.as_str().into());
     record.host = host.or_else(authority).unwrap_or_default().into_owned();
     record.path = head.uri.path().to_owned();

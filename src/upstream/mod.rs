@@ -22,11 +22,12 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 
-use crate::codec::{self, Names};
+use crate::codec;
+use crate::message::{Field, Fields, Response};
 use crate::sweep::{Deadline, Sweep};
 use connect::Protocol;
 use http1::{Connection, Exchange};
@@ -144,7 +145,7 @@ impl Error {
 }
 
 /// The end-to-end fields of a request, which are filtered while they are written.
-pub trait Fields {
+pub trait WriteFields {
     /// Passes each field on.
     fn write(&self, out: &mut impl FieldWriter);
 }
@@ -154,18 +155,13 @@ pub trait FieldWriter {
     /// Writes a field of the gate's own. `name` is in lower case.
     fn field(&mut self, name: &HeaderName, value: &[u8]);
 
-    /// Writes those of `headers` that pass, their names spelled as `names` says.
-    fn copy(
-        &mut self,
-        headers: &HeaderMap,
-        names: Names<'_>,
-        passes: impl FnMut(&HeaderName) -> bool,
-    );
+    /// Writes those of `fields` that pass, as they came.
+    fn copy(&mut self, fields: &Fields, passes: impl FnMut(Field<'_>) -> bool);
 }
 
-impl Fields for HeaderMap {
+impl WriteFields for Fields {
     fn write(&self, out: &mut impl FieldWriter) {
-        out.copy(self, Names::Lower, |_| true);
+        out.copy(self, |_| true);
     }
 }
 
@@ -287,7 +283,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`], by whose fault it is.
-    pub async fn send<F: Fields, B: Upload>(
+    pub async fn send<F: WriteFields, B: Upload>(
         &self,
         head: &Head<'_, F>,
         body: B,
@@ -303,7 +299,7 @@ impl Client {
         self.send_http1(connection, head, body).await
     }
 
-    async fn send_http1<F: Fields, B: Upload>(
+    async fn send_http1<F: WriteFields, B: Upload>(
         &self,
         mut connection: Box<Connection>,
         head: &Head<'_, F>,
@@ -327,7 +323,7 @@ impl Client {
         }
     }
 
-    async fn send_http2<F: Fields, B: Upload>(
+    async fn send_http2<F: WriteFields, B: Upload>(
         &self,
         head: &Head<'_, F>,
         mut body: B,
@@ -376,14 +372,20 @@ impl Client {
         &self,
         request: Request<()>,
         limit_bytes: usize,
-    ) -> Result<Response<Bytes>, Error> {
+    ) -> Result<http::Response<Bytes>, Error> {
         let (mut parts, ()) = request.into_parts();
         if self.0.pool.is_none() && !self.0.config.http2 {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let head = Head { method: &parts.method, target, fields: parts.headers, upgrade: None };
-        let (parts, mut body) = self.send(&head, Empty::new()).await?.response.into_parts();
+        let head = Head {
+            method: &parts.method,
+            target,
+            fields: Fields::from(parts.headers),
+            upgrade: None,
+        };
+        let Response { status, headers, mut body, .. } =
+            self.send(&head, Empty::new()).await?.response;
         let mut collected = BytesMut::new();
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame?.into_data() {
@@ -393,7 +395,10 @@ impl Client {
                 collected.extend_from_slice(&data);
             }
         }
-        Ok(Response::from_parts(parts, collected.freeze()))
+        let mut response = http::Response::new(collected.freeze());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers.into_map();
+        Ok(response)
     }
 
     async fn connect(&self) -> Result<Box<Connection>, Error> {

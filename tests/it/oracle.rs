@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
+use license_gate::message::Fields;
 use license_gate::sweep::Sweep;
 use license_gate::upstream::{Client, Config, Head, Origin};
 use proptest::collection::vec;
@@ -157,13 +158,14 @@ async fn ours(address: SocketAddr, script: &Script) -> Verdict {
     let client = Client::new(config, None, Sweep::new());
     let ask = async |method: &Method, target: &str| {
         let fields = HeaderMap::from_iter([(http::header::HOST, "d".parse().expect("a value"))]);
+        let fields = Fields::from(fields);
         let head = Head { method, target, fields, upgrade: None };
         client.send(&head, Empty::<Bytes>::new()).await.map_err(|error| format!("{error:?}"))
     };
-    let mut read = collected(ask(&script.method, "/").await?.response).await?;
+    let mut read = collected(ask(&script.method, "/").await?.response.into()).await?;
     if script.end == End::Open {
         settle().await;
-        let second = collected(ask(&Method::GET, "/second").await?.response).await?;
+        let second = collected(ask(&Method::GET, "/second").await?.response.into()).await?;
         read.reused = is_reused(&second);
     }
     Ok(read)

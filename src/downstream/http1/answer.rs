@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
-use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
-use crate::codec::{Coding, Names, write_field, write_fields, write_number};
+use crate::codec::{Coding, write_field, write_number};
 use crate::downstream::{AnswerBody, Written};
-use crate::fields;
+use crate::message::{Field, Response, policy};
 
 /// What of its request decides about an answer.
 #[derive(Clone, Debug)]
@@ -60,11 +60,11 @@ pub(super) fn write_written(
 pub(in crate::downstream) fn last_response(response: &Response<Bytes>) -> Vec<u8> {
     let mut out = Vec::new();
     write_status(&mut out, response);
-    write_fields(&mut out, response.headers(), Names::Lower, |_, _| true);
-    write_length(&mut out, response.body().len() as u64);
+    response.headers.write(|_| true, |bytes| out.extend_from_slice(bytes));
+    write_length(&mut out, response.body.len() as u64);
     write_persistence(&mut out, false, Version::HTTP_11);
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(response.body());
+    out.extend_from_slice(&response.body);
     out
 }
 
@@ -75,7 +75,7 @@ pub(super) fn write<B: AnswerBody>(
     asked: &Asked,
     date: &[u8],
 ) -> Plan {
-    let status = response.status();
+    let (status, body) = (response.status, &response.body);
     let bodiless = asked.method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -83,27 +83,28 @@ pub(super) fn write<B: AnswerBody>(
     // RFC 9110 section 8.6: never a length where there cannot be a body.
     let may_have_length = !status.is_informational() && status != StatusCode::NO_CONTENT;
     let (mut has_length, mut has_date, mut keep_alive) = (false, false, asked.keep_alive);
-    let names = Names::of(response.version(), response.extensions());
-    write_fields(out, response.headers(), names, |name, value| match *name {
-        CONTENT_LENGTH => {
-            has_length = may_have_length;
-            may_have_length
+    let passes = |field: Field<'_>| {
+        // By length: most fields are none of these.
+        match field.name.len() {
+            14 if field.is(&CONTENT_LENGTH) => {
+                has_length = may_have_length;
+                return may_have_length;
+            }
+            10 if field.is(&CONNECTION) && status != StatusCode::SWITCHING_PROTOCOLS => {
+                keep_alive &= !closes(field.value);
+                return false;
+            }
+            4 => has_date |= field.is(&DATE),
+            _ => {}
         }
-        CONNECTION if status != StatusCode::SWITCHING_PROTOCOLS => {
-            keep_alive &= !closes(value);
-            false
-        }
-        DATE => {
-            has_date = true;
-            true
-        }
-        _ => true,
-    });
+        true
+    };
+    response.headers.write(passes, |bytes| out.extend_from_slice(bytes));
     let coding = if bodiless {
         None
     } else if has_length {
         Some(Coding::Plain)
-    } else if let Some(length) = response.body().size_hint().exact() {
+    } else if let Some(length) = body.size_hint().exact() {
         write_length(out, length);
         Some(Coding::Plain)
     } else if asked.version == Version::HTTP_10 {
@@ -113,9 +114,8 @@ pub(super) fn write<B: AnswerBody>(
         write_field(out, b"transfer-encoding", b"chunked");
         Some(Coding::Chunked)
     };
-    let until_close = coding == Some(Coding::Plain)
-        && !has_length
-        && response.body().size_hint().exact().is_none();
+    let until_close =
+        coding == Some(Coding::Plain) && !has_length && body.size_hint().exact().is_none();
     if !has_date && !status.is_informational() {
         write_field(out, b"date", date);
     }
@@ -137,11 +137,11 @@ fn write_persistence(out: &mut Vec<u8>, keep_alive: bool, version: Version) {
 }
 
 fn write_status<B>(out: &mut Vec<u8>, response: &Response<B>) {
-    let status = response.status();
+    let status = response.status;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.extend_from_slice(b" ");
-    let phrase = response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
+    let phrase = response.reason.as_ref().map(ReasonPhrase::as_bytes);
     let phrase = phrase.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(phrase);
     out.extend_from_slice(b"\r\n");
@@ -153,12 +153,13 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn closes(value: &HeaderValue) -> bool {
-    fields::list(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(b"close"))
+fn closes(value: &[u8]) -> bool {
+    policy::list(value).any(|option| option.eq_ignore_ascii_case(b"close"))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use http_body_util::Full;
 
     use super::*;
@@ -186,13 +187,13 @@ mod tests {
         );
         assert_eq!((plan.coding, plan.until_close), (Some(Coding::Plain), false));
         assert!(plan.keep_alive && !plan.switches);
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
+        response.headers.set(CONTENT_LENGTH, HeaderValue::from_static("7"));
         for (status, method, has_length) in
             [(200, Method::HEAD, true), (304, Method::GET, true), (204, Method::GET, false)]
         {
-            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            response.status = StatusCode::from_u16(status).expect("a status");
             let (head, plan) = written(&response, method, Version::HTTP_11);
-            assert_eq!(head.contains("Content-Length: 7"), has_length, "{status}");
+            assert_eq!(head.contains("content-length: 7"), has_length, "{status}");
             assert_eq!(plan.coding, None, "{status}");
         }
     }
@@ -202,7 +203,7 @@ mod tests {
         let mut response = Response::new(Full::new(Bytes::new()));
         let (head, _) = written(&response, Method::GET, Version::HTTP_10);
         assert!(head.ends_with("connection: close\r\n\r\n"), "{head}");
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers.set(CONNECTION, HeaderValue::from_static("close"));
         let (head, plan) = written(&response, Method::GET, Version::HTTP_11);
         assert_eq!(head.matches("connection: close").count(), 1, "{head}");
         assert!(!plan.keep_alive);

@@ -8,15 +8,15 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderName, Method, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::{memchr, memchr_iter};
 
-use crate::codec::{self, BodyLength, Spelling};
+use crate::codec::{self, BodyLength};
 use crate::downstream::Limits;
 use crate::downstream::refuse::Refused;
-use crate::fields::Nominated;
+use crate::message::policy::{self, Nominated};
+use crate::message::{Collecting, RequestHead};
 
 /// So many fields are parsed without memory of their own.
 const USUAL_FIELDS: usize = 128;
@@ -91,13 +91,12 @@ pub(super) fn end(
     Ok(end)
 }
 
-/// A request of which nothing is known yet.
-pub(super) fn blank() -> Parts {
-    Request::new(()).into_parts().0
-}
-
 /// Takes a whole head apart, into a new `request`.
-pub(super) fn parse(head: &Bytes, limits: &Limits, request: &mut Parts) -> Result<Nature, Refused> {
+pub(super) fn parse(
+    head: &Bytes,
+    limits: &Limits,
+    request: &mut RequestHead,
+) -> Result<Nature, Refused> {
     let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
     let mut many = Vec::new();
     let fields = match usual.get_mut(..limits.max_headers) {
@@ -119,10 +118,16 @@ pub(super) fn parse(head: &Bytes, limits: &Limits, request: &mut Parts) -> Resul
         .map_err(|_| Refused::Malformed("its method is not one"))?;
     set_target(request, head, parsed.path.unwrap_or_default())?;
     let mut framing = Framing { http_1_0, options_left: limits.max_headers, ..Framing::default() };
-    let is_grouped = framing.read(head, parsed.headers, &mut request.headers)?;
-    if let Some(spelling) = Spelling::of(head, parsed.headers, is_grouped) {
-        request.extensions.insert(spelling);
+    let mut fields = Collecting::new(head, parsed.headers.len());
+    for field in parsed.headers {
+        let name = field.name.as_bytes();
+        let known = policy::known(name);
+        if known.is_some() {
+            framing.note(field)?;
+        }
+        fields.add(name, field.value, known);
     }
+    request.headers = fields.finish(true);
     Ok(Nature {
         length: framing.length()?,
         keep_alive: if http_1_0 { framing.keep_alive } else { true } && !framing.close,
@@ -142,7 +147,7 @@ fn malformed(error: httparse::Error) -> Refused {
     })
 }
 
-fn set_target(request: &mut Parts, head: &Bytes, target: &str) -> Result<(), Refused> {
+fn set_target(request: &mut RequestHead, head: &Bytes, target: &str) -> Result<(), Refused> {
     if memchr(b'#', target.as_bytes()).is_some() {
         return Err(Refused::Fragment);
     }
@@ -193,35 +198,17 @@ struct Framing {
 }
 
 impl Framing {
-    /// Reads all fields into `headers`, where values share the head's bytes. Whether no name came back after another one.
-    fn read(
-        &mut self,
-        head: &Bytes,
-        fields: &[httparse::Header<'_>],
-        headers: &mut HeaderMap,
-    ) -> Result<bool, Refused> {
-        // One more for what the gate adds.
-        *headers = HeaderMap::with_capacity(fields.len() + 1);
-        let (mut is_grouped, mut before) = (true, "");
-        for field in fields {
-            let name = HeaderName::from_bytes(field.name.as_bytes())
-                .map_err(|_| malformed(httparse::Error::HeaderName))?;
-            self.note(&name, field.value)?;
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-                .map_err(|_| malformed(httparse::Error::HeaderValue))?;
-            let is_repeated = headers.append(name, value);
-            is_grouped &= !is_repeated || field.name.eq_ignore_ascii_case(before);
-            before = field.name;
-        }
-        Ok(is_grouped)
-    }
-
-    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refused> {
-        match *name {
-            HOST if std::mem::replace(&mut self.has_host, true) => Err(Refused::SeveralHosts),
-            CONTENT_LENGTH => self.note_length(value),
-            TRANSFER_ENCODING => self.note_coding(value),
-            CONNECTION => {
+    /// Takes note of a field of a name that field policy knows.
+    fn note(&mut self, field: &httparse::Header<'_>) -> Result<(), Refused> {
+        let (name, value) = (field.name, field.value);
+        let is = |known: HeaderName| name.eq_ignore_ascii_case(known.as_str());
+        match name.len() {
+            4 if is(HOST) && std::mem::replace(&mut self.has_host, true) => {
+                return Err(Refused::SeveralHosts);
+            }
+            14 if is(CONTENT_LENGTH) => return self.note_length(value),
+            17 if is(TRANSFER_ENCODING) => return self.note_coding(value),
+            10 if is(CONNECTION) => {
                 let members = memchr_iter(b',', value).count() + 1;
                 self.options_left =
                     self.options_left.checked_sub(members).ok_or(Refused::ManyFields)?;
@@ -229,14 +216,13 @@ impl Framing {
                 options.note(value);
                 self.close |= options.close;
                 self.keep_alive |= options.keep_alive;
-                Ok(())
             }
-            EXPECT => {
+            6 if is(EXPECT) => {
                 self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     fn note_length(&mut self, value: &[u8]) -> Result<(), Refused> {

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn parsed(bytes: &[u8]) -> Result<(Parts, Nature), Refused> {
+fn parsed(bytes: &[u8]) -> Result<(RequestHead, Nature), Refused> {
     let limits = Limits::default();
     let mut input = BytesMut::from(bytes);
     let head = take(&mut input, &mut 0, &mut 0, &limits)?.expect("a whole head");
-    let mut request = blank();
+    let mut request = RequestHead::default();
     let nature = parse(&head, &limits, &mut request)?;
     Ok((request, nature))
 }
@@ -114,10 +114,10 @@ fn a_head_over_the_limits_is_refused_before_its_end_comes() {
     let long = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'a'; 64]].concat();
     assert_eq!(end(&long, &mut 0, &limits), Err(Refused::LargeHead));
     let head = Bytes::from_static(b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n");
-    let parsed = parse(&head, &limits, &mut blank());
+    let parsed = parse(&head, &limits, &mut RequestHead::default());
     assert_eq!(parsed.err(), Some(Refused::ManyFields));
     let head = Bytes::from_static(b"GET / HTTP/1.1\r\nConnection: a,,b\r\n\r\n");
-    let parsed = parse(&head, &limits, &mut blank());
+    let parsed = parse(&head, &limits, &mut RequestHead::default());
     assert_eq!(parsed.err(), Some(Refused::ManyFields));
     assert_eq!(end(b"\x16\x03\x01", &mut 0, &limits).err().map(|_| ()), Some(()));
 }

@@ -23,8 +23,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
-use http::{Request, Response};
 use http_body_util::Empty;
 use tokio::io::AsyncWrite;
 
@@ -36,6 +34,7 @@ use super::request_body::{Remainder, RequestBody};
 use super::stream::Stream;
 use super::{AnswerBody, Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Output};
+use crate::message::{RequestHead, Response};
 use crate::shutdown::Phase;
 use crate::socket::HANG_UP_CHECK;
 use answer::{Asked, Plan};
@@ -69,7 +68,7 @@ pub(super) async fn serve<S: Service>(
         in_head: false,
         may_send: false,
         in_doubt: false,
-        request: head::blank(),
+        request: RequestHead::default(),
         peer,
         shared,
     };
@@ -83,8 +82,8 @@ pub(super) async fn serve<S: Service>(
                     (plan, connection.send(&mut encoder).await)
                 }
                 None => {
-                    let request = connection.request();
-                    let mut call = pin!(shared.service.call(request, peer.clone()));
+                    let (head, body) = connection.request();
+                    let mut call = pin!(shared.service.call(head, body, peer.clone()));
                     let called = poll_fn(|cx| connection.poll_call(call.as_mut(), cx)).await;
                     let Some(response) = called else { return Ok(None) };
                     let (plan, mut encoder) = connection.stage(response, asked);
@@ -141,7 +140,7 @@ struct Connection<'a, S> {
     /// The client waited for `100 Continue` when its answer began: whether it sends its body, nobody knows.
     in_doubt: bool,
     /// The request that has arrived, until it is called.
-    request: Parts,
+    request: RequestHead,
     peer: &'a Rc<Peer>,
     shared: &'a Rc<Shared<S>>,
 }
@@ -208,11 +207,10 @@ impl<S: Service> Connection<'_, S> {
         self.wire.break_off();
     }
 
-    fn request(&mut self) -> Request<RequestBody> {
+    fn request(&mut self) -> (RequestHead, RequestBody) {
         let has_body = !self.wire.has_whole_request();
         let wire = has_body.then(|| self.wire.clone());
-        let parts = std::mem::replace(&mut self.request, head::blank());
-        Request::from_parts(parts, RequestBody::http1(wire, self.peer.clone()))
+        (std::mem::take(&mut self.request), RequestBody::http1(wire, self.peer.clone()))
     }
 
     /// The answer; none when the client left before, or was cut off.
@@ -252,7 +250,7 @@ impl<S: Service> Connection<'_, S> {
         written: &Written,
         mut asked: Asked,
     ) -> (Plan, Encoder<Empty<Bytes>>) {
-        self.request = head::blank();
+        self.request = RequestHead::default();
         let date = self.begin_answer(&mut asked);
         let plan = answer::write_written(&mut self.output.staged, written, &asked, &date);
         (plan, Encoder::without_body(Empty::new()))
@@ -275,10 +273,9 @@ impl<S: Service> Connection<'_, S> {
     ) -> (Plan, Encoder<B>) {
         let date = self.begin_answer(&mut asked);
         let plan = answer::write(&mut self.output.staged, &response, &asked, &date);
-        let body = response.into_body();
         let encoder = match plan.coding {
-            Some(coding) => Encoder::new(body, coding),
-            None => Encoder::without_body(body),
+            Some(coding) => Encoder::new(response.body, coding),
+            None => Encoder::without_body(response.body),
         };
         (plan, encoder)
     }

@@ -17,7 +17,7 @@ use http_body::Frame;
 
 use super::super::connection::hurry;
 use super::super::request_body::BodyError;
-use crate::fields;
+use crate::message::policy;
 use crate::shutdown::Drain;
 use crate::sweep::Sweep;
 
@@ -91,7 +91,7 @@ impl Incoming {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let trailers = ready!(stream.poll_trailers(cx)).map_err(BodyError::Broken)?;
-        let trailers = trailers.map(fields::end_to_end_trailers);
+        let trailers = trailers.map(policy::end_to_end_trailers);
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 

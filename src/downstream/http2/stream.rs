@@ -10,7 +10,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, COOKIE, DATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 
 use super::super::connection::Shared;
@@ -20,7 +20,7 @@ use super::super::request_body::{Remainder, RequestBody};
 use super::super::{AnswerBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
-use crate::fields;
+use crate::message::{RequestHead, Response, policy};
 use crate::shutdown::{Drain, Phase};
 
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
@@ -63,7 +63,7 @@ async fn serve<S: Service>(
         parts.method = Method::GET;
         let handover = Handover::default();
         let body = RequestBody::tunnel(handover.clone(), peer.clone());
-        let answered = shared.service.call(Request::from_parts(parts, body), peer.clone());
+        let answered = shared.service.call(parts.into(), body, peer.clone());
         let Some(response) = unless_reset(&mut respond, answered, None).await else { return };
         return match handover.taken() {
             Some(takeover) => {
@@ -76,7 +76,7 @@ async fn serve<S: Service>(
             None => {
                 let incoming = Incoming::new(&Request::new(()).into_parts().0, incoming);
                 // A 2xx would tell the client that its tunnel stands.
-                let response = match response.status().is_success() {
+                let response = match response.status.is_success() {
                     true => shared.service.refuse(Refused::NoTunnel, Method::GET, peer.clone()),
                     false => response,
                 };
@@ -85,12 +85,13 @@ async fn serve<S: Service>(
         };
     }
     let incoming = Rc::new(Incoming::new(&parts, incoming));
-    if let Some(written) = shared.service.at_once(&parts, &peer) {
-        let response = written.response().clone().map(Full::new);
+    let request = RequestHead::from(parts);
+    if let Some(written) = shared.service.at_once(&request, &peer) {
+        let response = Response::from(written.response().clone()).map(Full::new);
         return answer(response, is_head, &date, respond, &incoming, &peer, &shared.drain).await;
     }
     let body = RequestBody::http2(incoming.clone(), peer.clone());
-    let answered = shared.service.call(Request::from_parts(parts, body), peer.clone());
+    let answered = shared.service.call(request, body, peer.clone());
     let answered = unless_reset(&mut respond, answered, Some(&incoming)).await;
     let Some(response) = answered else { return };
     answer(response, is_head, &date, respond, &incoming, &peer, &shared.drain).await;
@@ -120,7 +121,7 @@ async fn unless_reset<T>(
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
         Poll::Pending => {
             if incoming.is_some_and(Incoming::takes_continue) {
-                let mut interim = Response::new(());
+                let mut interim = http::Response::new(());
                 *interim.status_mut() = StatusCode::CONTINUE;
                 // A stream that takes it no more is reset, which the next line sees.
                 drop(respond.send_informational(interim));
@@ -175,23 +176,23 @@ async fn answer<B>(
     incoming.linger(peer.sweep(), drain).await;
 }
 
-/// The answer's head as HTTP/2 has it: no field that describes a connection (RFC 9113 section 8.2.2), and a date.
-fn split<B>(response: Response<B>, date: &[u8]) -> (Response<()>, B) {
-    let (mut parts, body) = response.into_parts();
-    parts.headers = fields::end_to_end_response(parts.headers);
-    let mut has_date = false;
-    for (name, value) in &mut parts.headers {
-        has_date |= *name == DATE;
-        if *name == X_REQUEST_ID {
-            // Never twice the same: it would push what is out of the table that both sides keep.
-            value.set_sensitive(true);
-        }
+/// The response's head as HTTP/2 has it: no field that describes a connection (RFC 9113 section 8.2.2), and a date.
+fn split<B>(response: Response<B>, date: &[u8]) -> (http::Response<()>, B) {
+    let Response { status, mut headers, body, .. } = response;
+    headers.retain(policy::passes_response);
+    let mut head = http::Response::new(());
+    *head.status_mut() = status;
+    *head.headers_mut() = headers.into_map();
+    if let Some(id) = head.headers_mut().get_mut(X_REQUEST_ID) {
+        // Never twice the same: it would push what is out of the table that both sides keep.
+        id.set_sensitive(true);
     }
-    if !has_date && let Ok(now) = HeaderValue::from_bytes(date) {
-        parts.headers.insert(DATE, now);
+    if !head.headers().contains_key(DATE)
+        && let Ok(now) = HeaderValue::from_bytes(date)
+    {
+        head.headers_mut().insert(DATE, now);
     }
-    parts.extensions.clear();
-    (Response::from_parts(parts, ()), body)
+    (head, body)
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

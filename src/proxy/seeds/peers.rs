@@ -28,6 +28,7 @@ use crate::body::Body;
 use crate::downstream::refuse::Refused;
 use crate::downstream::{self, Peer, RequestBody, Sender};
 use crate::gate::{Gate, Route};
+use crate::message::{self, RequestHead};
 use crate::socket::memory::{self, End, Seed};
 use crate::upstream;
 
@@ -72,35 +73,34 @@ impl downstream::AnswerBody for Passed {
     }
 }
 
-fn failed(status: StatusCode) -> Response<Passed> {
-    let mut response = Response::new(Passed(Body::Whole(Bytes::new())));
-    *response.status_mut() = status;
-    response
+fn failed(status: StatusCode) -> message::Response<Passed> {
+    let response = message::Response::new(Passed(Body::Whole(Bytes::new())));
+    message::Response { status, ..response }
 }
 
 impl downstream::Service for Through {
     type Body = Passed;
 
-    fn refuse(&self, _: Refused, _: Method, _: Rc<Peer>) -> Response<Passed> {
+    fn refuse(&self, _: Refused, _: Method, _: Rc<Peer>) -> message::Response<Passed> {
         failed(StatusCode::BAD_REQUEST)
     }
 
     fn call(
         &self,
-        request: Request<RequestBody>,
+        head: RequestHead,
+        body: RequestBody,
         peer: Rc<Peer>,
-    ) -> impl Future<Output = Response<Passed>> + 'static {
+    ) -> impl Future<Output = message::Response<Passed>> + 'static {
         let stages = self.0.clone();
         async move {
             let (proxy, ids) = &*stages;
-            let (parts, body) = request.into_parts();
             let sender = Sender::itself(CLIENT.ip());
-            let id = ids.name(&parts.headers, false);
-            let routed = Gate::new(Router::new("")).route(&parts.method, parts.uri.path());
+            let id = ids.name(&head.headers, false);
+            let routed = Gate::new(Router::new("")).route(&head.method, head.uri.path());
             let Ok(Route::Dashboard(permit)) = routed else {
                 return failed(StatusCode::NOT_FOUND);
             };
-            let forwarded = proxy.forward(permit, &parts, body, &peer, sender, &id).await;
+            let forwarded = proxy.forward(permit, &head, body, &peer, sender, &id).await;
             match forwarded {
                 Ok(mut response) => {
                     id.put_on(&mut response);

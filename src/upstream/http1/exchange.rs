@@ -6,14 +6,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
-use super::super::{self as upstream, Answer, Client, Error, Fields, Head, Upload};
+use super::super::{self as upstream, Answer, Client, Error, Head, Upload, WriteFields};
 use super::body::AnswerBody;
 use super::head::{self, AnswerHead};
 use super::{Connection, Upgraded};
 use crate::body::Body;
 use crate::codec::{BodyLength, Encoder, Failed};
+use crate::message::Response;
 use crate::sweep::{Deadline, Sweep};
 
 /// A request under way.
@@ -35,7 +36,7 @@ pub(in crate::upstream) struct Exchange<B> {
 
 impl<B: Upload> Exchange<B> {
     /// Writes the head into the connection's buffer; nothing is sent before [`answer`](Self::answer).
-    pub(in crate::upstream) fn new<F: Fields>(
+    pub(in crate::upstream) fn new<F: WriteFields>(
         mut connection: Box<Connection>,
         head: &Head<'_, F>,
         body: B,
@@ -159,15 +160,12 @@ impl<B: Upload> Exchange<B> {
 
     /// The answer with its body; a body that came with its head is handed over whole, and the connection is free again.
     pub(in crate::upstream) fn into_answer(self, head: AnswerHead, client: Client) -> Answer<B> {
-        let mut response = Response::new(Body::Whole(Bytes::new()));
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        if let Some(reason) = head.reason {
-            response.extensions_mut().insert(reason);
-        }
-        if let Some(spelling) = head.spelling {
-            response.extensions_mut().insert(spelling);
-        }
+        let mut response = Response {
+            status: head.status,
+            reason: head.reason,
+            headers: head.headers,
+            body: Body::Whole(Bytes::new()),
+        };
         let mut connection = self.connection;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let upgraded = Upgraded { io: connection.io, early: connection.input.into_bytes() };
@@ -179,7 +177,7 @@ impl<B: Upload> Exchange<B> {
             && length <= connection.input.len() as u64
         {
             let whole = connection.input.split_to(usize::try_from(length).unwrap_or_default());
-            *response.body_mut() = Body::Whole(whole.freeze());
+            response.body = Body::Whole(whole.freeze());
             if head.keep_alive && connection.is_spent() {
                 client.recycle(connection);
             }
@@ -187,7 +185,7 @@ impl<B: Upload> Exchange<B> {
         }
         let keep_alive = head.keep_alive && self.broken.is_none();
         let body = AnswerBody::new(connection, self.outgoing, head.length, keep_alive, client);
-        *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
+        response.body = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
         Answer { response, upgraded: None }
     }
 }

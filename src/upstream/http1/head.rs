@@ -4,14 +4,15 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use httparse::Status;
 use hyper::ext::ReasonPhrase;
 use memchr::memchr_iter;
 
-use super::super::{Error, FieldWriter, Fields, Head};
-use crate::codec::{BodyLength, Coding, Names, Spelling, write_field, write_fields};
-use crate::fields::{self, Nominated};
+use super::super::{Error, FieldWriter, Head, WriteFields};
+use crate::codec::{BodyLength, Coding, write_field};
+use crate::message::policy::{self, Known, Nominated};
+use crate::message::{Collecting, Field, Fields};
 
 /// Largest answer head; interim answers may be as large together.
 pub(super) const MAX_HEAD_BYTES: usize = 256 * 1024;
@@ -20,7 +21,11 @@ pub(super) const MAX_HEAD_BYTES: usize = 256 * 1024;
 const MAX_FIELDS: usize = 128;
 
 /// Writes the head of a request whose body is empty when `bodiless`; how the body is framed follows from its fields.
-pub(super) fn write<F: Fields>(out: &mut Vec<u8>, head: &Head<'_, F>, bodiless: bool) -> Coding {
+pub(super) fn write<F: WriteFields>(
+    out: &mut Vec<u8>,
+    head: &Head<'_, F>,
+    bodiless: bool,
+) -> Coding {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.extend_from_slice(b" ");
     out.extend_from_slice(head.target.as_bytes());
@@ -54,18 +59,14 @@ impl FieldWriter for Lines<'_> {
         write_field(self.out, name.as_str().as_bytes(), value);
     }
 
-    fn copy(
-        &mut self,
-        headers: &HeaderMap,
-        names: Names<'_>,
-        mut passes: impl FnMut(&HeaderName) -> bool,
-    ) {
+    fn copy(&mut self, fields: &Fields, mut passes: impl FnMut(Field<'_>) -> bool) {
         let Self { out, has_length } = self;
-        write_fields(out, headers, names, |name, _| {
-            let goes_on = passes(name);
-            *has_length |= goes_on && *name == CONTENT_LENGTH;
+        let passes = |field: Field<'_>| {
+            let goes_on = passes(field);
+            *has_length |= goes_on && field.is(&CONTENT_LENGTH);
             goes_on
-        });
+        };
+        fields.write(passes, |bytes| out.extend_from_slice(bytes));
     }
 }
 
@@ -78,8 +79,7 @@ fn expects_body(method: &Method) -> bool {
 pub(in crate::upstream) struct AnswerHead {
     pub(super) status: StatusCode,
     pub(super) reason: Option<ReasonPhrase>,
-    pub(super) headers: HeaderMap,
-    pub(super) spelling: Option<Spelling>,
+    pub(super) headers: Fields,
     pub(super) length: BodyLength,
     pub(super) keep_alive: bool,
     /// What a 101 switches to.
@@ -92,7 +92,7 @@ pub(super) fn parse(
     scanned: &mut Scanned,
     method: &Method,
 ) -> Result<Option<AnswerHead>, Error> {
-    let Some(end) = scanned.end_of_head(input) else {
+    let Some((end, is_strict)) = scanned.end_of_head(input) else {
         if input.len() > MAX_HEAD_BYTES {
             return Err(Error::Nonsense("its head is too large"));
         }
@@ -117,7 +117,7 @@ pub(super) fn parse(
         Some("") => ReasonPhrase::try_from(reason_of(&head)).ok(),
         reason => reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok()),
     };
-    let collected = Collected::of(&head, parsed.headers)?;
+    let collected = Collected::of(&head, parsed.headers, is_strict)?;
     collected.into_head(status, reason, parsed.version == Some(0), method).map(Some)
 }
 
@@ -129,19 +129,31 @@ fn reason_of(head: &[u8]) -> &[u8] {
 }
 
 /// How much of a head has been looked at, so that one that comes in many pieces is looked at once.
-#[derive(Debug, Default)]
-pub(super) struct Scanned(usize);
+#[derive(Debug)]
+pub(super) struct Scanned {
+    bytes: usize,
+    /// Every line so far ends in CRLF.
+    is_strict: bool,
+}
+
+impl Default for Scanned {
+    fn default() -> Self {
+        Self { bytes: 0, is_strict: true }
+    }
+}
 
 impl Scanned {
-    /// Where the empty line ends, if it has come. A line may end in LF alone.
-    fn end_of_head(&mut self, input: &[u8]) -> Option<usize> {
-        let from = std::mem::replace(&mut self.0, input.len());
+    /// Where the empty line ends, if it has come; and whether all lines end in CRLF.
+    fn end_of_head(&mut self, input: &[u8]) -> Option<(usize, bool)> {
+        let from = self.bytes;
+        self.bytes = input.len();
         for line_feed in memchr_iter(b'\n', &input[from..]).map(|at| from + at) {
+            self.is_strict &= line_feed > 0 && input[line_feed - 1] == b'\r';
             let end = match &input[line_feed + 1..] {
-                [b'\r', b'\n', ..] => line_feed + 3,
-                [b'\n', ..] => line_feed + 2,
+                [b'\r', b'\n', ..] => (line_feed + 3, self.is_strict),
+                [b'\n', ..] => (line_feed + 2, false),
                 [] | [b'\r'] => {
-                    self.0 = line_feed;
+                    self.bytes = line_feed;
                     continue;
                 }
                 _ => continue,
@@ -168,14 +180,12 @@ fn nonsense(error: httparse::Error) -> Error {
 const BAD_NAME: &str = "a field name has a character that none may have";
 const BAD_VALUE: &str = "a field value has a character that none may have";
 
-/// A head's fields, sorted into those that go on and those that only frame this message.
+/// What a head says of its message's framing and connection.
 #[derive(Default)]
 struct Collected {
-    headers: HeaderMap,
-    spelling: Option<Spelling>,
-    /// What the `Connection` lines say, and those of them that name fields; apart from the others, for they never go on.
-    said: Nominated,
-    naming: HeaderMap,
+    headers: Fields,
+    /// What the `Connection` lines say.
+    connection: Nominated,
     /// The first `Upgrade` line.
     protocol: Option<HeaderValue>,
     length: Option<u64>,
@@ -183,44 +193,38 @@ struct Collected {
 }
 
 impl Collected {
-    fn of(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<Self, Error> {
-        // One more for what the gate adds.
-        let headers = HeaderMap::with_capacity(fields.len() + 1);
-        let mut collected = Self { headers, ..Self::default() };
-        let (mut is_grouped, mut before) = (true, "");
+    fn of(head: &Bytes, fields: &[httparse::Header<'_>], is_strict: bool) -> Result<Self, Error> {
+        let mut collected = Self::default();
+        let mut lines = Collecting::new(head, fields.len());
         for field in fields {
-            let name = name(field)?;
-            if collected.note(&name, head, field)? {
-                let is_repeated = collected.headers.append(name, value(head, field)?);
-                is_grouped &= !is_repeated || field.name.eq_ignore_ascii_case(before);
-                before = field.name;
+            let known = policy::known(field.name.as_bytes());
+            let goes_on = match known {
+                Some(known) => collected.note(field, known)?,
+                None => true,
+            };
+            if goes_on {
+                lines.add(field.name.as_bytes(), field.value, known);
             }
         }
-        collected.spelling = Spelling::of(head, fields, is_grouped);
+        collected.headers = lines.finish(is_strict);
         Ok(collected)
     }
 
     /// Takes note of what frames the message, or describes its connection; whether the field goes on.
-    fn note(
-        &mut self,
-        name: &HeaderName,
-        head: &Bytes,
-        field: &httparse::Header<'_>,
-    ) -> Result<bool, Error> {
-        match *name {
-            CONTENT_LENGTH => return self.is_first_length(field.value),
-            TRANSFER_ENCODING => self.coding(field.value)?,
-            CONNECTION => {
-                if self.said.note(field.value) {
-                    self.naming.append(CONNECTION, value(head, field)?);
-                }
+    fn note(&mut self, field: &httparse::Header<'_>, known: Known) -> Result<bool, Error> {
+        let is = |known: HeaderName| field.name.eq_ignore_ascii_case(known.as_str());
+        match field.name.len() {
+            14 if is(CONTENT_LENGTH) => return self.is_first_length(field.value),
+            17 if is(TRANSFER_ENCODING) => self.coding(field.value)?,
+            10 if is(CONNECTION) => self.connection.add(field.value),
+            7 if is(UPGRADE) && self.protocol.is_none() => {
+                let protocol = HeaderValue::from_bytes(field.value);
+                self.protocol = Some(protocol.map_err(|_| Error::Nonsense(BAD_VALUE))?);
             }
-            UPGRADE => {
-                self.protocol.get_or_insert(value(head, field)?);
-            }
-            _ => return Ok(fields::passes_response(name)),
+            _ => {}
         }
-        Ok(false)
+        let (name, value) = (field.name.as_bytes(), field.value);
+        Ok(policy::passes_response(Field { name, value, known: Some(known) }))
     }
 
     /// Several equal lengths become one (RFC 9110 section 8.6); others are no length at all.
@@ -250,7 +254,7 @@ impl Collected {
         http_1_0: bool,
         method: &Method,
     ) -> Result<AnswerHead, Error> {
-        let closes = self.said.close || (http_1_0 && !self.said.keep_alive);
+        let closes = self.connection.close || (http_1_0 && !self.connection.keep_alive);
         let bodiless = *method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -267,34 +271,12 @@ impl Collected {
             (None, false) => BodyLength::UntilClose,
         };
         let keep_alive = !closes && length != BodyLength::UntilClose;
-        let headers = match self.naming.is_empty() {
-            true => self.headers,
-            false => without(self.headers, &Nominated::of(&self.naming)),
-        };
-        let Self { spelling, protocol, .. } = self;
-        Ok(AnswerHead { status, reason, headers, spelling, length, keep_alive, protocol })
-    }
-}
-
-fn name(field: &httparse::Header<'_>) -> Result<HeaderName, Error> {
-    HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Error::Nonsense(BAD_NAME))
-}
-
-/// Shares the head's bytes.
-fn value(head: &Bytes, field: &httparse::Header<'_>) -> Result<HeaderValue, Error> {
-    HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-        .map_err(|_| Error::Nonsense(BAD_VALUE))
-}
-
-/// `headers` without those that `nominated` names, in the order in which they came.
-fn without(headers: HeaderMap, nominated: &Nominated) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(headers.len() + 1);
-    for (name, value) in &headers {
-        if !nominated.contains(name) {
-            kept.append(name.clone(), value.clone());
+        let Self { mut headers, connection, protocol, .. } = self;
+        if connection.names_fields() {
+            headers.retain(|field| !connection.contains(field));
         }
+        Ok(AnswerHead { status, reason, headers, length, keep_alive, protocol })
     }
-    kept
 }
 
 #[cfg(test)]
@@ -304,10 +286,10 @@ mod tests {
     #[test]
     fn a_head_in_pieces_is_looked_at_once() {
         let table = [
-            (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"[..], Some(25)),
-            (b"HTTP/1.1 200 OK\nA: b\r\n\r\nbody", Some(24)),
-            (b"HTTP/1.1 200 OK\r\nA: b\n\nbody", Some(23)),
-            (b"HTTP/1.1 200 OK\r\nA: b\r\n\nbody", Some(24)),
+            (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"[..], Some((25, true))),
+            (b"HTTP/1.1 200 OK\nA: b\r\n\r\nbody", Some((24, false))),
+            (b"HTTP/1.1 200 OK\r\nA: b\n\nbody", Some((23, false))),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n\nbody", Some((24, false))),
             (b"HTTP/1.1 200 OK\r\nA: b\r\n\rbody\r\n", None),
         ];
         for (bytes, end) in table {
@@ -316,7 +298,7 @@ mod tests {
             let mut found = None;
             for length in 1..=bytes.len() {
                 // Behind the last line feed, at the latest.
-                assert!(length <= 3 || scanned.0 + 3 >= length, "{length} {scanned:?}");
+                assert!(length <= 3 || scanned.bytes + 3 >= length, "{length} {scanned:?}");
                 found = scanned.end_of_head(&bytes[..length]);
                 if found.is_some() {
                     break;

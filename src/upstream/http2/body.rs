@@ -10,7 +10,7 @@ use http_body::{Frame, SizeHint};
 use super::super::{Error, Upload};
 use super::link::Place;
 use super::upload::Outgoing;
-use crate::fields;
+use crate::message::policy;
 
 /// The streaming body of an answer. Dropped before its end, it resets its stream: the dashboard learns that nobody listens.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl<B: Upload> AnswerBody<B> {
             }
         }
         let trailers = ready!(self.incoming.poll_trailers(cx));
-        let trailers = self.unless_whole(trailers)?.flatten().map(fields::end_to_end_trailers);
+        let trailers = self.unless_whole(trailers)?.flatten().map(policy::end_to_end_trailers);
         self.ended = true;
         let trailers = trailers.filter(|trailers| !trailers.is_empty());
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))

@@ -10,17 +10,16 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
-use super::super::{self as upstream, Answer, Config, Error, FieldWriter, Fields, Head, Upload};
+use super::super::{
+    self as upstream, Answer, Config, Error, FieldWriter, Head, Upload, WriteFields,
+};
 use super::body::AnswerBody;
 use super::link::{MAX_HEAD_BYTES, Place};
 use super::upload::Outgoing;
 use crate::body::Body;
-use crate::codec::Names;
-use crate::fields;
+use crate::message::{Field, Fields, Response, policy};
 use crate::sweep::{Deadline, Sweep};
 
 /// Why there is no answer, and what could be tried again.
@@ -47,7 +46,7 @@ pub(in crate::upstream) enum Again {
 }
 
 /// Sends a request, and waits for the head of its answer.
-pub(in crate::upstream) async fn ask<F: Fields, B: Upload>(
+pub(in crate::upstream) async fn ask<F: WriteFields, B: Upload>(
     mut place: Place,
     head: &Head<'_, F>,
     body: B,
@@ -95,7 +94,7 @@ fn gone<B>(body: B) -> Failure<B> {
 }
 
 /// The head as HTTP/2 has it: the host is `:authority`, and no field describes a connection (RFC 9113 section 8.2.2).
-fn request<F: Fields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>, Error> {
+fn request<F: WriteFields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>, Error> {
     const MALFORMED: Error = Error::Unsendable("its host or target has no form in HTTP/2");
     let mut fields = Http2Fields::default();
     head.fields.write(&mut fields);
@@ -133,32 +132,31 @@ impl Default for Http2Fields {
 }
 
 impl Http2Fields {
-    fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
-        if *name == HOST {
-            self.authority = Authority::try_from(value.as_bytes()).ok();
-        } else if !fields::is_hop_by_hop(name.as_str()) || *name == TE {
-            self.headers.append(name, value.clone());
+    fn append(&mut self, field: Field<'_>) {
+        if field.is(&HOST) {
+            self.authority = Authority::try_from(field.value).ok();
+            return;
+        }
+        if policy::is_hop_by_hop(field) && !field.is(&TE) {
+            return;
+        }
+        match (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value)) {
+            (Ok(name), Ok(value)) => drop(self.headers.append(name, value)),
+            _ => self.is_sendable = false,
         }
     }
 }
 
 impl FieldWriter for Http2Fields {
     fn field(&mut self, name: &HeaderName, value: &[u8]) {
-        match HeaderValue::from_bytes(value) {
-            Ok(value) => self.append(name, &value),
-            Err(_) => self.is_sendable = false,
-        }
+        let name = name.as_str().as_bytes();
+        self.append(Field { name, value, known: policy::known(name) });
     }
 
-    fn copy(
-        &mut self,
-        headers: &HeaderMap,
-        _names: Names<'_>,
-        mut passes: impl FnMut(&HeaderName) -> bool,
-    ) {
-        for (name, value) in headers {
-            if passes(name) {
-                self.append(name, value);
+    fn copy(&mut self, fields: &Fields, mut passes: impl FnMut(Field<'_>) -> bool) {
+        for field in fields.iter() {
+            if passes(field) {
+                self.append(field);
             }
         }
     }
@@ -203,7 +201,7 @@ impl<B: Upload> Exchange<B> {
         &mut self,
         sweep: &Sweep,
         limit: Duration,
-    ) -> Result<Response<RecvStream>, Failed> {
+    ) -> Result<http::Response<RecvStream>, Failed> {
         self.deadline = (!limit.is_zero()).then(|| sweep.deadline());
         poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = self.outgoing.poll_send(cx) {
@@ -245,19 +243,18 @@ impl<B: Upload> Exchange<B> {
     /// The answer with its body; one that came with its head is handed over whole.
     async fn into_answer(
         self,
-        answered: Response<RecvStream>,
+        answered: http::Response<RecvStream>,
         method: &Method,
         place: Place,
     ) -> Result<Answer<B>, Failure<B>> {
         let (parts, mut incoming) = answered.into_parts();
         let failed = |error| Failure { error, body: None, again: Again::No };
         let headers = end_to_end(parts.headers);
-        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = headers.get(&CONTENT_LENGTH).and_then(|length| str::from_utf8(length).ok());
         let length = length.and_then(|length| length.parse().ok());
-        let mut response = Response::new(Body::Whole(Bytes::new()));
-        *response.status_mut() = parts.status;
-        *response.version_mut() = Version::HTTP_2;
-        *response.headers_mut() = headers;
+        let status = parts.status;
+        let body = Body::Whole(Bytes::new());
+        let mut response = Response { status, reason: None, headers, body };
         let bodiless = *method == Method::HEAD
             || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let mut ended = bodiless || incoming.is_end_stream();
@@ -271,11 +268,11 @@ impl<B: Upload> Exchange<B> {
             ended = !ahead.is_empty() && incoming.is_end_stream();
         }
         if ended && self.outgoing.done {
-            *response.body_mut() = Body::Whole(ahead);
+            response.body = Body::Whole(ahead);
             return Ok(Answer { response, upgraded: None });
         }
         let body = AnswerBody::new(incoming, self.outgoing, ahead, length, bodiless, place);
-        *response.body_mut() = Body::Stream(Box::new(upstream::AnswerBody::Http2(body)));
+        response.body = Body::Stream(Box::new(upstream::AnswerBody::Http2(body)));
         Ok(Answer { response, upgraded: None })
     }
 }
@@ -296,11 +293,12 @@ fn poll_ahead(incoming: &mut RecvStream, cx: &mut Context<'_>) -> Result<Bytes, 
 }
 
 /// The fields that go on. Equal lengths become one.
-fn end_to_end(headers: HeaderMap) -> HeaderMap {
-    let mut headers = fields::end_to_end_response(headers);
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
-        headers.insert(CONTENT_LENGTH, first);
-    }
-    headers
+fn end_to_end(headers: HeaderMap) -> Fields {
+    let mut fields = Fields::from(headers);
+    let mut has_length = false;
+    fields.retain(|field| {
+        let is_repeated = field.is(&CONTENT_LENGTH) && std::mem::replace(&mut has_length, true);
+        !is_repeated && policy::passes_response(field)
+    });
+    fields
 }

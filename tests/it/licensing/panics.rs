@@ -10,12 +10,13 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::Method;
 use http_body_util::Full;
 use license_gate::downstream::{
     self, Acceptor, Connections, Inherited, Limits, Listen, Peer, Place, RequestBody, Scheme,
     Timeouts,
 };
+use license_gate::message::{RequestHead, Response};
 use license_gate::shutdown::Drain;
 use license_gate::sweep::Sweep;
 use license_gate::telemetry::{self, metrics};
@@ -48,13 +49,14 @@ impl downstream::Service for Fragile {
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would borrow the service")]
     fn call(
         &self,
-        request: Request<RequestBody>,
+        head: RequestHead,
+        _: RequestBody,
         _: Rc<Peer>,
     ) -> impl Future<Output = Response<Full<Bytes>>> + 'static {
         async move {
-            match request.uri().path() {
+            match head.uri.path() {
                 "/panic" => panic!("an injected fault"),
-                "/secret" => panic!("an injected fault with {}", request.uri()),
+                "/secret" => panic!("an injected fault with {}", head.uri),
                 _ => Response::new(Full::from("answered")),
             }
         }

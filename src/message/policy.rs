@@ -1,6 +1,6 @@
 //! Field policy: what the gate does with a header field, by its name, in a request, in a response, and in trailers.
 //!
-//! [`TABLE`] is the only such list. Every protocol asks it while it reads or writes a message, so that nothing has to be
+//! `TABLE` is the only such list. Every protocol asks it while it reads or writes a message, so that nothing has to be
 //! removed afterwards and the order of the other fields is kept. A name that the table does not have passes. The fields that
 //! a message names in `Connection` are [`Nominated`]; a message cannot remove its own framing, credentials or forwarding
 //! fields that way (CVE-2021-33197 and similar).
@@ -8,8 +8,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use http::header::{CONNECTION, HOST, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+use http::header::CONNECTION;
+
+use super::fields::{Field, Fields};
 
 /// What the gate does with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,92 +127,99 @@ static TABLE: [Policy; 29] = [
 ];
 
 /// By length, where the names of that length begin in [`TABLE`].
-const STARTS: [usize; 32] = {
+const STARTS: [u8; 32] = {
     let mut starts = [0; 32];
     let (mut at, mut length) = (0, 0);
     while length < starts.len() {
         while at < TABLE.len() && TABLE[at].name.len() < length {
             at += 1;
         }
-        starts[length] = at;
+        starts[length] = at as u8;
         length += 1;
     }
     starts
 };
 
-fn policy(name: &str) -> Option<&'static Policy> {
+/// The place of a name in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known(u8);
+
+impl Known {
+    /// A bit of its own.
+    pub const fn bit(self) -> u32 {
+        1 << self.0
+    }
+
+    fn policy(self) -> &'static Policy {
+        &TABLE[usize::from(self.0)]
+    }
+}
+
+/// The place of `name`, in any case, if the table has it.
+pub fn known(name: &[u8]) -> Option<Known> {
     let (start, end) = (*STARTS.get(name.len())?, *STARTS.get(name.len() + 1)?);
-    let first = name.as_bytes().first();
-    TABLE[start..end]
-        .iter()
-        .find(|policy| policy.name.as_bytes().first() == first && policy.name == name)
+    let first = name.first()?.to_ascii_lowercase();
+    (start..end).map(Known).find(|known| {
+        let entry = known.policy().name.as_bytes();
+        entry[0] == first && entry.eq_ignore_ascii_case(name)
+    })
 }
 
 /// Whether a request's field goes on to the dashboard as it came. Unless `trusts_x_forwarded`, no `X-Forwarded-*` does.
 ///
 /// Some servers read `_` as `-` (CGI does): a name that resembles a removed one is removed.
-pub fn passes_request(name: &str, trusts_x_forwarded: bool) -> bool {
-    let passes = |name: &str| match policy(name) {
-        Some(policy) => policy.request == Pass,
+pub fn passes_request(field: Field<'_>, trusts_x_forwarded: bool) -> bool {
+    let passes = |name: &[u8], known: Option<Known>| match known {
+        Some(known) => known.policy().request == Pass,
         None => trusts_x_forwarded || !is_x_forwarded(name),
     };
-    passes(name) && (!has_underscore(name) || passes(&folded(name)))
+    if !passes(field.name, field.known) {
+        return false;
+    }
+    if field.known.is_some() || memchr::memchr(b'_', field.name).is_none() {
+        return true;
+    }
+    let folded = folded(field.name);
+    passes(&folded, known(&folded))
 }
 
 /// Whether a response's field goes on to the client as it came.
-pub fn passes_response(name: &HeaderName) -> bool {
-    policy(name.as_str()).is_none_or(|policy| policy.response == Pass)
+pub fn passes_response(field: Field<'_>) -> bool {
+    field.known.is_none_or(|known| known.policy().response == Pass)
 }
 
-/// The fields of a response that go on.
-pub fn end_to_end_response(headers: HeaderMap) -> HeaderMap {
-    filtered(headers, passes_response)
-}
-
-/// The trailers that go on.
+/// The trailers that go on: those that would frame, forward or authenticate do not (RFC 9110 section 6.5.1).
 pub fn end_to_end_trailers(trailers: HeaderMap) -> HeaderMap {
-    filtered(trailers, passes_trailer)
+    let mut fields = Fields::from(trailers);
+    fields.retain(|field| passes_trailer(field.name));
+    fields.into_map()
 }
 
-/// In the same order, and nearly always the same map.
-fn filtered(headers: HeaderMap, passes: fn(&HeaderName) -> bool) -> HeaderMap {
-    if headers.keys().all(passes) {
-        return headers;
-    }
-    let kept = headers.iter().filter(|(name, _)| passes(name));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// Whether a trailer goes on: not if it would frame, forward or authenticate (RFC 9110 section 6.5.1).
-pub fn passes_trailer(name: &HeaderName) -> bool {
-    let name = &*folded(name.as_str());
-    match policy(name) {
-        Some(policy) => policy.trailers == Pass,
-        None => !is_x_forwarded(name),
+/// Whether a trailer `name` goes on.
+pub fn passes_trailer(name: &[u8]) -> bool {
+    let name = folded(name);
+    match known(&name) {
+        Some(known) => known.policy().trailers == Pass,
+        None => !is_x_forwarded(&name),
     }
 }
 
-/// Whether `name`, in lower case, describes one connection.
-pub fn is_hop_by_hop(name: &str) -> bool {
-    policy(name).is_some_and(|policy| policy.request == Remove && policy.response == Remove)
+/// Whether the field describes one connection.
+pub fn is_hop_by_hop(field: Field<'_>) -> bool {
+    let removed = |policy: &Policy| policy.request == Remove && policy.response == Remove;
+    field.known.is_some_and(|known| removed(known.policy()))
 }
 
-fn is_x_forwarded(name: &str) -> bool {
-    name.starts_with("x-forwarded-")
+fn is_x_forwarded(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-fn folded(name: &str) -> Cow<'_, str> {
-    if has_underscore(name) { name.replace('_', "-").into() } else { name.into() }
-}
-
-/// Names are short: a loop costs less than a search.
-fn has_underscore(name: &str) -> bool {
-    name.bytes().any(|byte| byte == b'_')
-}
-
-/// The first `Host`. Nearly always the first field, which a look finds sooner than a hash.
-pub fn host(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.iter().find(|(name, _)| **name == HOST).map(|(_, value)| value)
+fn folded(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.contains(&b'_') {
+        return name.into();
+    }
+    name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect::<Vec<u8>>().into()
 }
 
 /// What the `Connection` lines of one message say.
@@ -228,14 +237,24 @@ pub struct Nominated {
 
 impl Nominated {
     /// Reads *all* `Connection` lines.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn of(fields: &Fields) -> Self {
         let mut nominated = Self::default();
-        for line in headers.get_all(CONNECTION) {
-            if nominated.note(line.as_bytes()) {
-                nominated.named.extend(list(line.as_bytes()).map(<[u8]>::to_ascii_lowercase));
-            }
+        for line in fields.get_all(&CONNECTION) {
+            nominated.add(line);
         }
         nominated
+    }
+
+    /// Reads one `Connection` line more.
+    pub fn add(&mut self, line: &[u8]) {
+        if self.note(line) {
+            self.named.extend(list(line).map(<[u8]>::to_ascii_lowercase));
+        }
+    }
+
+    /// Whether they name any field.
+    pub fn names_fields(&self) -> bool {
+        !self.named.is_empty()
     }
 
     /// Takes note of one `Connection` line; whether it names a field beyond those that never cross anyway.
@@ -252,16 +271,16 @@ impl Nominated {
         names_fields
     }
 
-    /// Whether they take `name` out.
-    pub fn contains(&self, name: &HeaderName) -> bool {
+    /// Whether they take `field` out.
+    pub fn contains(&self, field: Field<'_>) -> bool {
         !self.named.is_empty()
-            && self.named.contains(name.as_str().as_bytes())
-            && !is_protected(name.as_str())
+            && self.named.contains(&field.name.to_ascii_lowercase())
+            && !is_protected(field)
     }
 }
 
-fn is_protected(name: &str) -> bool {
-    policy(name).map_or_else(|| is_x_forwarded(name), |policy| policy.protected)
+fn is_protected(field: Field<'_>) -> bool {
+    field.known.map_or_else(|| is_x_forwarded(field.name), |known| known.policy().protected)
 }
 
 /// The members of a comma-separated list, trimmed.
@@ -271,85 +290,92 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
-    fn headers(lines: &[&str]) -> HeaderMap {
+    fn field(name: &str) -> Field<'_> {
+        Field { name: name.as_bytes(), value: b"", known: known(name.as_bytes()) }
+    }
+
+    fn connection(lines: &[&str]) -> Fields {
         let value = |line: &&str| (CONNECTION, HeaderValue::from_str(line).expect("a value"));
-        lines.iter().map(value).collect()
+        lines.iter().map(value).collect::<HeaderMap>().into()
     }
 
     #[test]
     fn the_table_is_sorted_and_every_name_in_it_is_found() {
         assert!(TABLE.is_sorted_by_key(|policy| policy.name.len()));
         for entry in &TABLE {
-            assert!(
-                policy(entry.name).is_some_and(|found| std::ptr::eq(found, entry)),
-                "{entry:?}"
-            );
+            for name in [entry.name.to_owned(), entry.name.to_ascii_uppercase()] {
+                let found = known(name.as_bytes()).expect("an entry");
+                assert!(std::ptr::eq(found.policy(), entry), "{entry:?}");
+            }
             assert_eq!(entry.name, entry.name.to_ascii_lowercase());
         }
         for name in ["", "x", "accept", "x-grafana-org-id", &"x".repeat(31), &"x".repeat(500)] {
-            assert!(policy(name).is_none(), "{name}");
+            assert!(known(name.as_bytes()).is_none(), "{name}");
         }
     }
 
     #[test]
     fn a_request_field_is_removed_by_its_name_and_by_what_resembles_it() {
         let removed = [
-            "te",
-            "upgrade",
-            "connection",
-            "keep-alive",
-            "proxy-connection",
-            "transfer-encoding",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "via",
-            "expect",
-            "http2-settings",
-            "forwarded",
-            "x-real-ip",
-            "x-request-id",
-            "x-forwarded-for",
-            "x-forwarded-proto",
-            "x-forwarded-host",
-            "x-forwarded-port",
+            "TE",
+            "Upgrade",
+            "CONNECTION",
+            "Keep-Alive",
+            "proxy-Connection",
+            "Transfer-Encoding",
+            "Proxy-Authenticate",
+            "Proxy-Authorization",
+            "Via",
+            "Expect",
+            "HTTP2-Settings",
+            "Forwarded",
+            "X-Real-IP",
+            "X-Request-Id",
+            "X-Forwarded-For",
+            "x-forwarded-PROTO",
+            "X-Forwarded-Host",
+            "X-Forwarded-Port",
         ];
         for name in removed {
             for name in [name.to_owned(), name.replace('-', "_"), name.replacen('-', "_", 1)] {
-                assert!(!passes_request(&name, true) && !passes_request(&name, false), "{name}");
+                let passes = [true, false].map(|trusts| passes_request(field(&name), trusts));
+                assert_eq!(passes, [false; 2], "{name}");
             }
         }
-        for name in ["x-forwarded-prefix", "x_forwarded_prefix", "x-forwarded_prefix"] {
-            assert!(passes_request(name, true) && !passes_request(name, false), "{name}");
+        for name in ["X-Forwarded-Prefix", "x_forwarded_prefix", "x-forwarded_prefix"] {
+            let passes = [true, false].map(|trusts| passes_request(field(name), trusts));
+            assert_eq!(passes, [true, false], "{name}");
         }
-        for name in ["host", "cookie", "authorization", "content-length", "content_length", "a_b"] {
-            assert!(passes_request(name, false), "{name}");
+        for name in ["Host", "COOKIE", "authorization", "Content-Length", "content_length", "a_b"] {
+            assert!(passes_request(field(name), false), "{name}");
         }
     }
 
     #[test]
     fn names_on_every_connection_line_are_found() {
-        let map = headers(&["close, X-One", "x-two ,, X-THREE"]);
-        let nominated = Nominated::of(&map);
-        for name in ["x-one", "x-two", "x-three"] {
-            assert!(nominated.contains(&HeaderName::from_static(name)), "{name}");
+        let nominated = Nominated::of(&connection(&["close, X-One", "x-two ,, X-THREE"]));
+        for name in ["x-one", "X-Two", "x-three"] {
+            assert!(nominated.contains(field(name)), "{name}");
         }
         assert!(nominated.close && !nominated.upgrade);
     }
 
     #[test]
     fn a_name_is_kept_once_however_often_it_is_listed() {
-        let map = headers(&["x-one, X-One, x-two", &"x-ONE,".repeat(40_000)]);
-        assert_eq!(Nominated::of(&map).named.len(), 2);
+        let fields = connection(&["x-one, X-One, x-two", &"x-ONE,".repeat(40_000)]);
+        assert_eq!(Nominated::of(&fields).named.len(), 2);
     }
 
     #[test]
     fn a_message_cannot_drop_what_frames_forwards_or_authenticates_it() {
-        let map = headers(&["host, content-length, cookie, authorization, x-forwarded-for, via"]);
-        for name in ["host", "content-length", "cookie", "authorization", "x-forwarded-for", "via"]
-        {
-            assert!(!Nominated::of(&map).contains(&HeaderName::from_static(name)), "{name}");
+        let names = ["host", "content-length", "cookie", "authorization", "x-forwarded-for", "via"];
+        let nominated = Nominated::of(&connection(&[&names.join(", ")]));
+        for name in names {
+            assert!(!nominated.contains(field(name)), "{name}");
         }
     }
 }
