@@ -114,6 +114,10 @@ fn check_length(headers: &Fields) -> Result<(), Refused> {
 }
 
 fn host(request: &RequestHead) -> Result<Option<&[u8]>, Refused> {
+    if request.version != Version::HTTP_2 {
+        // HTTP/1.1 has been judged on its own bytes.
+        return Ok(request.headers.get(&HOST));
+    }
     let mut hosts = request.headers.get_all(&HOST);
     let first = hosts.next();
     if hosts.next().is_some() { Err(Refused::SeveralHosts) } else { Ok(first) }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::policy::{self, Known};
+use super::policy::{self, Known, Present};
 
 /// The fields of a message.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ enum Form {
 struct Lines {
     head: Bytes,
     lines: Vec<Line>,
-    /// By number, the names of [`policy::TABLE`](super::policy) that are among the lines.
-    present: u32,
+    /// The names of the table that are among the lines.
+    present: Present,
     /// Whether each line ends in CRLF, so that it can be written as it came.
     is_verbatim: bool,
     added: Vec<(HeaderName, HeaderValue)>,
@@ -74,7 +74,7 @@ impl Collecting {
         Self(Lines {
             head: head.clone(),
             lines: Vec::with_capacity(count),
-            present: 0,
+            present: Present::default(),
             is_verbatim: true,
             added: Vec::new(),
         })
@@ -94,7 +94,9 @@ impl Collecting {
             value_bytes: value.len() as u32,
             known,
         });
-        lines.present |= known.map_or(0, Known::bit);
+        if let Some(known) = known {
+            lines.present.add(known);
+        }
     }
 
     /// The fields. `is_verbatim`: each line of the head ends in CRLF.
@@ -119,12 +121,33 @@ impl Default for Fields {
 impl Fields {
     /// The first value of `name`.
     pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.get_all(name).next()
+        match &self.0 {
+            Form::Lines(lines) => lines.get(name),
+            Form::Map(map) => map.get(name).map(HeaderValue::as_bytes),
+        }
     }
 
     /// Whether there is a field `name`.
     pub fn contains(&self, name: &HeaderName) -> bool {
         self.get(name).is_some()
+    }
+
+    /// Which names of the table are among them.
+    pub fn present(&self) -> Present {
+        let (mut present, added) = match &self.0 {
+            Form::Lines(lines) if lines.added.is_empty() => return lines.present,
+            Form::Lines(lines) => (lines.present, Some(lines.added.iter().map(|(name, _)| name))),
+            Form::Map(_) => (Present::default(), None),
+        };
+        let of_map = match &self.0 {
+            Form::Map(map) => Some(map.keys()),
+            Form::Lines(_) => None,
+        };
+        let names = added.into_iter().flatten().chain(of_map.into_iter().flatten());
+        for known in names.filter_map(|name| policy::known(name.as_str().as_bytes())) {
+            present.add(known);
+        }
+        present
     }
 
     /// All values of `name`, in order.
@@ -168,6 +191,7 @@ impl Fields {
         match &mut self.0 {
             Form::Lines(lines) => {
                 lines.remove(&name);
+                lines.added.reserve_exact(1);
                 lines.added.push((name, value));
             }
             Form::Map(map) => drop(map.insert(name, value)),
@@ -192,6 +216,7 @@ impl Fields {
         match &mut self.0 {
             Form::Lines(lines) => {
                 let Lines { head, lines, .. } = lines;
+                // A name too many in `present` costs a look in vain.
                 lines.retain(|line| keeps(line.field(head)));
             }
             // Not removed one by one: that would change the order.
@@ -303,9 +328,22 @@ impl Lines {
         lines.chain(self.added.iter().map(|(name, value)| Field::of(name, value)))
     }
 
+    fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+        let known = policy::known(name.as_str().as_bytes());
+        let is_there = known.is_none_or(|known| self.present.has(known));
+        let lines = if is_there { &self.lines[..] } else { &[] };
+        let mut lines = lines.iter().filter(|line| line.known == known);
+        let field = lines.find_map(|line| {
+            let field = line.field(&self.head);
+            (known.is_some() || field.is(name)).then_some(field.value)
+        });
+        let added = || self.added.iter().find(|(added, _)| added == name);
+        field.or_else(|| added().map(|(_, value)| value.as_bytes()))
+    }
+
     fn get_all(&self, name: HeaderName) -> impl DoubleEndedIterator<Item = &[u8]> {
         let known = policy::known(name.as_str().as_bytes());
-        let is_there = known.is_none_or(|known| self.present & known.bit() != 0);
+        let is_there = known.is_none_or(|known| self.present.has(known));
         let lines = if is_there { &self.lines[..] } else { &[] };
         let added = self.added.iter();
         let of_lines = name.clone();
@@ -318,10 +356,12 @@ impl Lines {
 
     fn remove(&mut self, name: &HeaderName) {
         let known = policy::known(name.as_str().as_bytes());
-        if known.is_none_or(|known| self.present & known.bit() != 0) {
+        if known.is_none_or(|known| self.present.has(known)) {
             let head = &self.head;
             self.lines.retain(|line| !line.field(head).is(name));
-            self.present &= !known.map_or(0, Known::bit);
+        }
+        if let Some(known) = known {
+            self.present.remove(known);
         }
         self.added.retain(|(added, _)| added != name);
     }

@@ -7,15 +7,13 @@
 
 use std::io::Write;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA,
-};
+use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, VIA};
 use http::{HeaderName, Version};
 use memchr::memrchr2;
 
 use super::RequestId;
 use crate::downstream::{Peer, Sender, TrustedHeader, X_FORWARDED_FOR};
-use crate::message::policy::{self, Nominated};
+use crate::message::policy::{self, Nominated, Present};
 use crate::message::{Fields, RequestHead};
 use crate::upstream::{FieldWriter, WriteFields};
 
@@ -42,35 +40,13 @@ pub(super) struct Outgoing<'a> {
     pub(super) upgrade: bool,
     /// The `Sec-WebSocket-Key` of a WebSocket that came over HTTP/2, where there is none.
     pub(super) key: Option<&'a str>,
-    pub(super) marks: Marks,
-}
-
-/// Which of the fields are there that few requests have; one pass instead of a look-up each.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Marks {
-    pub(super) host: bool,
-    pub(super) via: bool,
-    pub(super) upgrade: bool,
-    pub(super) te: bool,
-    pub(super) connection: bool,
-}
-
-impl Marks {
-    pub(super) fn of(headers: &Fields) -> Self {
-        Self {
-            host: headers.contains(&HOST),
-            via: headers.contains(&VIA),
-            upgrade: headers.contains(&UPGRADE),
-            te: headers.contains(&TE),
-            connection: headers.contains(&CONNECTION),
-        }
-    }
+    pub(super) present: Present,
 }
 
 impl WriteFields for Outgoing<'_> {
     fn write(&self, out: &mut impl FieldWriter) {
         let host = self.host();
-        if !self.marks.host {
+        if !self.present.has(policy::HOST) {
             out.field(&HOST, host);
         }
         self.copy(out);
@@ -89,8 +65,11 @@ impl Outgoing<'_> {
 
     fn copy(&self, out: &mut impl FieldWriter) {
         let RequestHead { headers, version, .. } = self.request;
-        let nominated =
-            if self.marks.connection { Nominated::of(headers) } else { Nominated::default() };
+        let nominated = if self.present.has(policy::CONNECTION) {
+            Nominated::of(headers)
+        } else {
+            Nominated::default()
+        };
         // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
         let join_cookies = *version == Version::HTTP_2;
         let trusts_x_forwarded = self.trusts_x_forwarded();
@@ -99,15 +78,15 @@ impl Outgoing<'_> {
             if !policy::passes_request(field, trusts_x_forwarded) || nominated.contains(field) {
                 return false;
             }
-            match field.name.len() {
-                6 if join_cookies => !field.is(&COOKIE),
+            match field.known {
+                Some(policy::COOKIE) => !join_cookies,
                 // Equal lengths were let in; one is enough (RFC 9110 section 8.6).
-                14 if field.is(&CONTENT_LENGTH) => !std::mem::replace(&mut has_length, true),
-                17 if self.key.is_some() => !field.is(&SEC_WEBSOCKET_KEY),
+                Some(policy::CONTENT_LENGTH) => !std::mem::replace(&mut has_length, true),
+                None if self.key.is_some() => !field.is(&SEC_WEBSOCKET_KEY),
                 _ => true,
             }
         });
-        if join_cookies && headers.contains(&COOKIE) {
+        if join_cookies && self.present.has(policy::COOKIE) {
             out.field(&COOKIE, &joined(headers, &COOKIE, b"; "));
         }
     }
@@ -137,14 +116,14 @@ impl Outgoing<'_> {
             }
         }
         out.field(&X_REQUEST_ID, self.id.as_str().as_bytes());
-        match self.marks.via {
+        match self.present.has(policy::VIA) {
             false => out.field(&VIA, self.via.as_bytes()),
             true => out.field(&VIA, &extended(headers, &VIA, self.via.as_bytes())),
         }
         if let Some(key) = self.key {
             out.field(&SEC_WEBSOCKET_KEY, key.as_bytes());
         }
-        if self.marks.te && !self.upgrade && wants_trailers(headers) {
+        if self.present.has(policy::TE) && !self.upgrade && wants_trailers(headers) {
             out.field(&TE, b"trailers");
             out.field(&CONNECTION, b"te");
         }

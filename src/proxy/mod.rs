@@ -16,9 +16,9 @@ use http::header::VIA;
 use crate::body::Body;
 use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
 use crate::gate::Permit;
-use crate::message::{Fields, RequestHead, Response};
+use crate::message::{Fields, RequestHead, Response, policy};
 use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
-use headers::{Marks, Outgoing};
+use headers::Outgoing;
 use upgrade::Translated;
 
 pub use error::ForwardError;
@@ -60,14 +60,14 @@ impl Proxy {
         sender: Sender,
         id: &RequestId,
     ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
-        let marks = Marks::of(&head.headers);
-        if marks.via && self.has_been_here(&head.headers) {
+        let present = head.headers.present();
+        if present.has(policy::VIA) && self.has_been_here(&head.headers) {
             return Err(ForwardError::Loop);
         }
         let translated = body.handover().cloned().map(Translated::new);
         let upgrade = match &translated {
             Some(_) => Some(upgrade::WEBSOCKET.clone()),
-            None if marks.upgrade => upgrade::wanted(head, &body),
+            None if present.has(policy::UPGRADE) => upgrade::wanted(head, &body),
             None => None,
         };
         let fields = Outgoing {
@@ -79,7 +79,7 @@ impl Proxy {
             via: &self.via,
             upgrade: upgrade.is_some(),
             key: translated.as_ref().map(Translated::key),
-            marks,
+            present,
         };
         let target = target(head);
         let request =

@@ -1,7 +1,7 @@
 //! An answer's head as bytes, and how its body and its connection go on from there.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
+use http::header::DATE;
 use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
@@ -84,17 +84,16 @@ pub(super) fn write<B: AnswerBody>(
     let may_have_length = !status.is_informational() && status != StatusCode::NO_CONTENT;
     let (mut has_length, mut has_date, mut keep_alive) = (false, false, asked.keep_alive);
     let passes = |field: Field<'_>| {
-        // By length: most fields are none of these.
-        match field.name.len() {
-            14 if field.is(&CONTENT_LENGTH) => {
+        match field.known {
+            Some(policy::CONTENT_LENGTH) => {
                 has_length = may_have_length;
                 return may_have_length;
             }
-            10 if field.is(&CONNECTION) && status != StatusCode::SWITCHING_PROTOCOLS => {
+            Some(policy::CONNECTION) if status != StatusCode::SWITCHING_PROTOCOLS => {
                 keep_alive &= !closes(field.value);
                 return false;
             }
-            4 => has_date |= field.is(&DATE),
+            None if field.name.len() == 4 => has_date |= field.is(&DATE),
             _ => {}
         }
         true

@@ -7,15 +7,14 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
-use http::{HeaderName, Method, Uri, Version};
+use http::{Method, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::{memchr, memchr_iter};
 
 use crate::codec::{self, BodyLength};
 use crate::downstream::Limits;
 use crate::downstream::refuse::Refused;
-use crate::message::policy::{self, Nominated};
+use crate::message::policy::{self, Known, Nominated};
 use crate::message::{Collecting, RequestHead};
 
 /// So many fields are parsed without memory of their own.
@@ -122,8 +121,8 @@ pub(super) fn parse(
     for field in parsed.headers {
         let name = field.name.as_bytes();
         let known = policy::known(name);
-        if known.is_some() {
-            framing.note(field)?;
+        if let Some(known) = known {
+            framing.note(known, field.value)?;
         }
         fields.add(name, field.value, known);
     }
@@ -198,17 +197,15 @@ struct Framing {
 }
 
 impl Framing {
-    /// Takes note of a field of a name that field policy knows.
-    fn note(&mut self, field: &httparse::Header<'_>) -> Result<(), Refused> {
-        let (name, value) = (field.name, field.value);
-        let is = |known: HeaderName| name.eq_ignore_ascii_case(known.as_str());
-        match name.len() {
-            4 if is(HOST) && std::mem::replace(&mut self.has_host, true) => {
+    /// Takes note of a field that frames the message, or describes its connection.
+    fn note(&mut self, known: Known, value: &[u8]) -> Result<(), Refused> {
+        match known {
+            policy::HOST if std::mem::replace(&mut self.has_host, true) => {
                 return Err(Refused::SeveralHosts);
             }
-            14 if is(CONTENT_LENGTH) => return self.note_length(value),
-            17 if is(TRANSFER_ENCODING) => return self.note_coding(value),
-            10 if is(CONNECTION) => {
+            policy::CONTENT_LENGTH => return self.note_length(value),
+            policy::TRANSFER_ENCODING => return self.note_coding(value),
+            policy::CONNECTION => {
                 let members = memchr_iter(b',', value).count() + 1;
                 self.options_left =
                     self.options_left.checked_sub(members).ok_or(Refused::ManyFields)?;
@@ -217,7 +214,7 @@ impl Framing {
                 self.close |= options.close;
                 self.keep_alive |= options.keep_alive;
             }
-            6 if is(EXPECT) => {
+            policy::EXPECT => {
                 self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
             }
             _ => {}

@@ -3,7 +3,6 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use httparse::Status;
 use hyper::ext::ReasonPhrase;
@@ -63,7 +62,7 @@ impl FieldWriter for Lines<'_> {
         let Self { out, has_length } = self;
         let passes = |field: Field<'_>| {
             let goes_on = passes(field);
-            *has_length |= goes_on && field.is(&CONTENT_LENGTH);
+            *has_length |= goes_on && field.known == Some(policy::CONTENT_LENGTH);
             goes_on
         };
         fields.write(passes, |bytes| out.extend_from_slice(bytes));
@@ -212,12 +211,11 @@ impl Collected {
 
     /// Takes note of what frames the message, or describes its connection; whether the field goes on.
     fn note(&mut self, field: &httparse::Header<'_>, known: Known) -> Result<bool, Error> {
-        let is = |known: HeaderName| field.name.eq_ignore_ascii_case(known.as_str());
-        match field.name.len() {
-            14 if is(CONTENT_LENGTH) => return self.is_first_length(field.value),
-            17 if is(TRANSFER_ENCODING) => self.coding(field.value)?,
-            10 if is(CONNECTION) => self.connection.add(field.value),
-            7 if is(UPGRADE) && self.protocol.is_none() => {
+        match known {
+            policy::CONTENT_LENGTH => return self.is_first_length(field.value),
+            policy::TRANSFER_ENCODING => self.coding(field.value)?,
+            policy::CONNECTION => self.connection.add(field.value),
+            policy::UPGRADE if self.protocol.is_none() => {
                 let protocol = HeaderValue::from_bytes(field.value);
                 self.protocol = Some(protocol.map_err(|_| Error::Nonsense(BAD_VALUE))?);
             }
