@@ -159,6 +159,7 @@ fn closes(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use http::header::{CONNECTION, CONTENT_LENGTH};
     use http_body_util::Full;
 
     use super::*;
