@@ -214,10 +214,11 @@ impl Present {
 /// The place of `name`, in any case, if the table has it.
 pub fn known(name: &[u8]) -> Option<Known> {
     let (start, end) = (*STARTS.get(name.len())?, *STARTS.get(name.len() + 1)?);
-    let first = name.first()?.to_ascii_lowercase();
     (start..end).map(Known).find(|known| {
         let entry = known.policy().name.as_bytes();
-        entry[0] == first && entry.eq_ignore_ascii_case(name)
+        // In a name, the bytes that this bit makes equal are the cases of one letter.
+        let differences = entry.iter().zip(name).map(|(entry, byte)| entry ^ (byte | 0x20));
+        differences.fold(0, |all, difference| all | difference) == 0
     })
 }
 
@@ -372,6 +373,18 @@ mod tests {
         }
         for name in ["", "x", "accept", "x-grafana-org-id", &"x".repeat(31), &"x".repeat(500)] {
             assert!(known(name.as_bytes()).is_none(), "{name}");
+        }
+        // Every other character that may be in a name makes it another name.
+        for entry in &TABLE {
+            for at in 0..entry.name.len() {
+                for byte in (0x21..0x7f_u8).filter(|byte| !b"\"(),/:;<=>?@[\\]{}".contains(byte)) {
+                    let mut name = entry.name.as_bytes().to_vec();
+                    let is_same = name[at] == byte.to_ascii_lowercase();
+                    name[at] = byte;
+                    let found = known(&name).map(|known| known.policy().name);
+                    assert_eq!(found == Some(entry.name), is_same, "{}", name.escape_ascii());
+                }
+            }
         }
     }
 
