@@ -10,7 +10,7 @@
 use std::io::Write;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE, VIA,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version};
@@ -162,10 +162,11 @@ impl Outgoing<'_> {
         }
         if self.sender.header == TrustedHeader::Forwarded {
             let element = self.element(host, scheme);
-            match self.sender.trusted {
-                true => write(b"forwarded", &extended(headers, &FORWARDED, &element)),
-                false => write(b"forwarded", &element),
-            }
+            // The rest could leave a quote open, which would swallow the elements behind it.
+            let mut hops: Vec<&[u8]> = self.sender.forwarded(headers).collect();
+            hops.reverse();
+            hops.push(&element);
+            write(b"forwarded", &hops.join(&b", "[..]));
         }
         write(b"x-request-id", self.id.as_str().as_bytes());
         match self.marks.via {
@@ -181,8 +182,8 @@ impl Outgoing<'_> {
         }
     }
 
-    /// What a trusted proxy said is kept, and this hop added to it. From `Forwarded`, only what trusted hops wrote is put into the
-    /// other fields.
+    /// Keeps what a trusted proxy sent, and adds this hop. From `Forwarded`, only what trusted hops wrote is put into the other
+    /// fields.
     fn extended(&self, host: &[u8], write: &mut impl FnMut(&[u8], &[u8])) {
         let headers = &self.request.headers;
         let peer = self.peer.address_text.as_bytes();

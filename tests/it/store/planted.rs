@@ -232,9 +232,10 @@ fn a_secret_that_every_user_can_read_is_logged_at_the_start() {
         .file("secret", "0123456789abcdef0123456789abcdef");
     let secret = setup.dir().join("secret");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("set");
+    fs::set_permissions(setup.dir(), fs::Permissions::from_mode(0o755)).expect("set");
     let scene = setup.start();
     let line = scene.gate.log().wait_for("config.secret_exposed");
-    for part in ["notify.secret_file", "secret", "0644", "chmod 640"] {
+    for part in ["notify.secret_file", "secret", "0644", "chgrp GROUP", "chmod 640"] {
         assert!(line.contains(part), "{line}");
     }
     assert!(!scene.gate.log().all().iter().any(|line| line.contains("0123456789")));
