@@ -61,7 +61,7 @@ impl Progress {
     }
 }
 
-/// A socket whose progress is noted.
+/// A socket that notes its progress.
 #[derive(Debug)]
 pub(super) struct Noted<S> {
     pub(super) stream: S,
@@ -116,7 +116,7 @@ impl Places {
     }
 
     /// Ends one connection: the oldest of those without a whole request head, however much they send; if there is none, the one
-    /// whose response has not moved for longest.
+    /// with the response that has not moved for longest.
     pub(super) fn give_way(&self) {
         let mut places = self.lock();
         places.retain(|(_, task)| !task.is_finished());

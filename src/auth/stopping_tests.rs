@@ -47,19 +47,19 @@ async fn ask(auth: Rc<Auth>, dashboard: Silent, session: &'static str) -> Result
 async fn a_stop_waits_for_questions_as_long_as_somebody_waits_for_the_answer() {
     let root_url = RootUrl::parse("https://dash.example/").expect("a root URL");
     let auth = Auth::new(&Config::default(), root_url, Handle::current()).expect("set up");
-    let (auth, dashboard) = (Rc::new(auth), Silent::default());
+    let (auth, silent) = (Rc::new(auth), Silent::default());
     let local = LocalSet::new();
     local
         .run_until(async {
             let begin = tokio::time::Instant::now();
             let callers: Vec<_> = ["left", "leaves", "stays", "stays"]
                 .into_iter()
-                .map(|session| spawn_local(ask(auth.clone(), dashboard.clone(), session)))
+                .map(|session| spawn_local(ask(auth.clone(), silent.clone(), session)))
                 .collect();
             yield_now().await;
             callers[0].abort();
             yield_now().await;
-            dashboard.0.advance(Phase::Draining);
+            silent.0.advance(Phase::Draining);
             yield_now().await;
             callers[1].abort();
             // Of two who wait for the same answer one remains.
@@ -68,14 +68,14 @@ async fn a_stop_waits_for_questions_as_long_as_somebody_waits_for_the_answer() {
             let stays = callers.into_iter().next_back().expect("a caller");
             let denied = stays.await.expect("no panic").expect_err("no answer came");
             assert!(matches!(denied, Denied::Unavailable(_)), "{denied:?}");
-            assert_eq!(begin.elapsed(), super::dashboard::DEADLINE);
-            dashboard.0.emptied().await;
+            assert_eq!(begin.elapsed(), dashboard::DEADLINE);
+            silent.0.emptied().await;
 
             let begin = tokio::time::Instant::now();
-            let left = spawn_local(ask(auth.clone(), dashboard.clone(), "left"));
+            let left = spawn_local(ask(auth.clone(), silent.clone(), "left"));
             yield_now().await;
             left.abort();
-            dashboard.0.emptied().await;
+            silent.0.emptied().await;
             assert_eq!(begin.elapsed(), Duration::ZERO);
         })
         .await;

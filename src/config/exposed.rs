@@ -94,8 +94,7 @@ fn exposed(key: &'static str, path: &Path) -> Option<Exposed> {
 /// Whether all users may enter each directory on the way to `path`, links resolved.
 fn is_reached_by_all(path: &Path) -> bool {
     let Ok(path) = std::fs::canonicalize(path) else { return false };
-    let is_entered = |dir: &Path| {
-        std::fs::metadata(dir).is_ok_and(|found| found.mode() & ENTERED_BY_ALL != 0)
-    };
+    let is_entered =
+        |dir: &Path| std::fs::metadata(dir).is_ok_and(|found| found.mode() & ENTERED_BY_ALL != 0);
     path.ancestors().skip(1).all(is_entered)
 }

@@ -187,7 +187,8 @@ fn unquoted(text: &[u8]) -> &[u8] {
 }
 
 fn is_port(text: &[u8]) -> bool {
-    let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    let text =
+        std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     text.is_some_and(|text| text.parse::<u16>().is_ok())
 }
 

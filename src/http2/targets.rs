@@ -37,7 +37,7 @@ const MAX_FOUND: usize = 1024;
 /// `:path` in Huffman code, and its padding.
 const PACKED_PATH: [u8; 4] = [0xb9, 0x58, 0xd3, 0x3f];
 
-/// The requests of one client whose target has a fragment.
+/// The requests of one client that have a fragment in their target.
 #[derive(Clone, Debug)]
 pub struct Targets(Rc<RefCell<Frames>>);
 
@@ -176,7 +176,7 @@ impl Frames {
             }
             if flags & PRIORITY != 0 {
                 let (dependency, behind) = payload.split_first_chunk().ok_or(Malformed)?;
-                // The codec resets the stream and skips its block, whose entries it then lacks.
+                // The codec resets the stream and skips its block: its table lacks the entries.
                 if u32::from_be_bytes(*dependency) & (u32::MAX >> 1) == stream {
                     return Err(Malformed);
                 }

@@ -266,8 +266,8 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
                 fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
             }
             let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
-            let told = ran.err.lines().find(|line| line.contains("every user can read"));
-            assert_eq!(told.is_some(), is_warned, "{name} {mode:o} {dir:o}: {ran:?}");
+            let line = ran.err.lines().find(|line| line.contains("every user can read"));
+            assert_eq!(line.is_some(), is_warned, "{name} {mode:o} {dir:o}: {ran:?}");
             if is_warned {
                 let mode = format!("(mode {mode:04o})");
                 let advice = ["chgrp GROUP", "chmod 640", "defaultMode: 0440", "fsGroup"];

@@ -13,7 +13,7 @@ use crate::support::scene::{Scene, Setup};
 const IDENTITY: &str = "/api/user";
 const CLIENT: &str = "203.0.113.1";
 
-/// Clients are whoever `X-Forwarded-For` says they are.
+/// The client of a request is the one in `X-Forwarded-For`.
 fn setup() -> Setup {
     Setup::new()
         .set("server.trusted_proxies", "[\"127.0.0.1\"]")
