@@ -49,6 +49,7 @@ struct Inner {
     phase: Cell<Phase>,
     open: Cell<usize>,
     ended: Notify,
+    advanced: Notify,
 }
 
 impl Drain {
@@ -60,6 +61,14 @@ impl Drain {
     /// Goes on to `phase`; stopping is never taken back.
     pub fn advance(&self, phase: Phase) {
         self.0.phase.set(self.0.phase.get().max(phase));
+        self.0.advanced.notify_waiters();
+    }
+
+    /// Returns once draining has begun.
+    pub async fn begun(&self) {
+        while self.phase() < Phase::Draining {
+            self.0.advanced.notified().await;
+        }
     }
 
     /// Runs work on this thread, and counts it until it drops what it is given. (Wrapping it would double the memory of its

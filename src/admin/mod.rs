@@ -6,7 +6,8 @@
 //! What is true is asked of a [`State`].
 //!
 //! Each connection carries one request. Its head has 2 s; its answer may take as long as it moves once in `timeouts.send`. When all
-//! places are taken, a newcomer takes the place of the connection that has been silent longest, so that idle ones never delay a probe.
+//! places are taken, a newcomer takes the place of the oldest connection without a whole request head, so that neither idle nor slow
+//! ones delay a probe; if all are being answered, that of the response that has not moved for longest.
 
 mod answer;
 mod places;

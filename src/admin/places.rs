@@ -1,4 +1,4 @@
-//! The places of the admin listener: who has one, since when it is silent, and who gives way to a newcomer.
+//! The places of the admin listener: which connections have one, and which of them gives way to a newcomer.
 
 use std::io;
 use std::pin::Pin;
@@ -61,7 +61,7 @@ impl Progress {
     }
 }
 
-/// A socket whose progress is noted.
+/// A socket that notes its progress.
 #[derive(Debug)]
 pub(super) struct Noted<S> {
     pub(super) stream: S,
@@ -115,16 +115,18 @@ impl Places {
         places.push((progress, task));
     }
 
-    /// Ends the connection that has been silent longest: of those without a whole request, if there are any. One that is being
-    /// answered gives way only to others that are.
+    /// Ends one connection: the oldest of those without a whole request head, however much they send; if there is none, the one
+    /// with the response that has not moved for longest.
     pub(super) fn give_way(&self) {
         let mut places = self.lock();
         places.retain(|(_, task)| !task.is_finished());
-        let silence = |(_, (progress, _)): &(usize, &(Progress, AbortHandle))| {
-            (progress.is_answering(), progress.last())
+        // In the order of acceptance; of equals, the first is found.
+        let rank = |(_, (progress, _)): &(usize, &(Progress, AbortHandle))| {
+            let is_answering = progress.is_answering();
+            (is_answering, if is_answering { progress.last() } else { progress.0.begin })
         };
-        if let Some((index, _)) = places.iter().enumerate().min_by_key(silence) {
-            places.swap_remove(index).1.abort();
+        if let Some((index, _)) = places.iter().enumerate().min_by_key(rank) {
+            places.remove(index).1.abort();
         }
     }
 }
@@ -134,20 +136,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_one_silent_longest_gives_way_and_answers_are_spared() {
+    async fn the_oldest_without_a_head_gives_way_and_answers_are_spared() {
         let places = Places::default();
         let mut tasks = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..5 {
             let progress = Progress::new();
             let task = tokio::spawn(std::future::pending::<()>());
             places.take(progress.clone(), task.abort_handle());
             tasks.push((progress, task));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        // The first is being answered, the second dribbles; the third has been silent longest, then the fourth.
+        // The first two are answered, and the first has moved since; the third dribbles, which does not spare it.
         tasks[0].0.answers();
-        tasks[1].0.moved();
-        for (left, next) in [(3, 2), (2, 3), (1, 1), (0, 0)] {
+        tasks[1].0.answers();
+        tasks[0].0.moved();
+        tasks[2].0.moved();
+        for (left, next) in [(4, 2), (3, 3), (2, 4), (1, 1), (0, 0)] {
             places.give_way();
             let (_, task) = &mut tasks[next];
             assert!(task.await.expect_err("ended").is_cancelled(), "{next}");

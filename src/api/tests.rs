@@ -74,6 +74,10 @@ impl Dashboard for Users {
     fn run(&self, work: impl Future<Output = ()> + 'static) {
         tokio::task::spawn_local(work);
     }
+
+    async fn stopping(&self) {
+        std::future::pending().await
+    }
 }
 
 fn basic(user: &str) -> String {

@@ -42,6 +42,9 @@ pub trait Dashboard: Clone + 'static {
 
     /// Runs `work` to its end, whatever becomes of the request that began it.
     fn run(&self, work: impl Future<Output = ()> + 'static);
+
+    /// Resolves once the gate stops: work that nobody waits for must then end.
+    fn stopping(&self) -> impl Future<Output = ()>;
 }
 
 /// A worker's way to the dashboard.
@@ -67,6 +70,10 @@ impl Dashboard for Way {
             work.await;
             drop(counted);
         });
+    }
+
+    async fn stopping(&self) {
+        self.drain.begun().await;
     }
 }
 

@@ -45,6 +45,10 @@ impl Dashboard for Scripted {
     fn run(&self, work: impl Future<Output = ()> + 'static) {
         tokio::task::spawn_local(work);
     }
+
+    async fn stopping(&self) {
+        std::future::pending().await
+    }
 }
 
 fn credential() -> Credential {

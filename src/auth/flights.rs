@@ -1,18 +1,18 @@
 //! Questions in flight: equal ones are asked once, and their number is limited.
 //!
-//! A question runs apart from its callers, on the worker of the first one. Callers that leave do not end it, so that it is
-//! always settled: a grant is cached, a refused password is counted. The callers of one client address are limited together
-//! ([`network`]); with too many questions in flight, the next one is [`Denied::Busy`].
+//! A question runs apart from its callers, on the worker of the first one. Callers that leave do not end it, unless the gate is
+//! stopping: it is settled, a grant is cached, a refused password is counted. Limits: 64 per client address ([`network`]), 128 per
+//! /48 of IPv6, 512 in all, of which the last 64 are for addresses (/48 of IPv6) with none in flight. Beyond: [`Denied::Busy`].
 //!
-//! Of one client's passwords, only as many are asked about at the same time as may still be refused within the minute; the
-//! others wait for one of them to be settled, at most 10 s. The limit of refused passwords therefore holds for guesses sent
-//! in parallel too, while callers with the right password wait and are never taken for guessers.
+//! At most as many passwords of one client are checked at the same time as may still be refused within the minute, so that guesses
+//! sent in parallel do not exceed the limit of refused passwords. The other passwords wait for their turn, first come, first
+//! served, for at most 10 s. A right password is thus never counted against its caller; it may be [`Denied::Busy`].
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time;
@@ -20,13 +20,19 @@ use tokio::time;
 use super::cache::{Digest, Verdict};
 use super::dashboard::{AskError, DEADLINE};
 use super::denied::Denied;
-use super::limit::{Limiter, network};
+use super::limit::{Limiter, network, site};
 
 /// Questions in flight, per client address.
 const MAX_PER_CLIENT: usize = 64;
 
+/// Questions in flight, per /48 of IPv6, which has 65,536 networks of clients.
+const MAX_PER_SITE: usize = 128;
+
 /// Questions in flight in all.
 const MAX_IN_ALL: usize = 512;
+
+/// Of all, so many are kept for IPv4 addresses and /48 that have none in flight.
+const RESERVED: usize = 64;
 
 /// All questions in flight, of all workers.
 #[derive(Debug)]
@@ -39,7 +45,10 @@ pub(super) struct Flights {
 struct Open {
     flights: HashMap<Digest, watch::Sender<Option<Verdict>>>,
     clients: HashMap<IpAddr, Client>,
+    /// Questions per /48.
+    sites: HashMap<Ipv6Addr, usize>,
     in_all: usize,
+    next_ticket: u64,
 }
 
 /// What one client has in flight.
@@ -48,8 +57,10 @@ struct Client {
     questions: usize,
     /// Passwords that are being checked now.
     passwords: usize,
-    /// Notified when one of them is settled.
-    settled: Arc<Notify>,
+    /// Passwords that wait for their turn, first come first.
+    waiting: VecDeque<u64>,
+    /// Notified when a turn may have become free, or the order of the waiting changes.
+    moved: Arc<Notify>,
 }
 
 /// One place among the questions in flight; dropping it frees the place.
@@ -58,6 +69,8 @@ pub(super) struct Seat {
     flights: Arc<Flights>,
     network: IpAddr,
     checks_password: bool,
+    /// In [`Client::waiting`].
+    ticket: Option<u64>,
     is_free: bool,
 }
 
@@ -127,18 +140,25 @@ impl Flights {
 
     fn take(self: &Arc<Self>, open: &mut Open, address: IpAddr) -> Result<Seat, Denied> {
         let network = network(address);
+        let site = site(network);
         let of_client = open.clients.get(&network).map_or(0, |client| client.questions);
-        if of_client >= MAX_PER_CLIENT || open.in_all >= MAX_IN_ALL {
+        let of_site = site.and_then(|site| open.sites.get(&site)).copied().unwrap_or(0);
+        let has_none = of_client == 0 && of_site == 0;
+        let in_all = if has_none { MAX_IN_ALL } else { MAX_IN_ALL - RESERVED };
+        if of_client >= MAX_PER_CLIENT || of_site >= MAX_PER_SITE || open.in_all >= in_all {
             return Err(Denied::Busy);
         }
         open.clients.entry(network).or_default().questions += 1;
+        if let Some(site) = site {
+            *open.sites.entry(site).or_default() += 1;
+        }
         open.in_all += 1;
         let flights = self.clone();
-        Ok(Seat { flights, network, checks_password: false, is_free: false })
+        Ok(Seat { flights, network, checks_password: false, ticket: None, is_free: false })
     }
 
     fn failures_left(&self, address: IpAddr) -> Result<usize, Denied> {
-        let left = self.failures.left(address, Instant::now());
+        let left = self.failures.left(address, now());
         let left = left.map_err(|retry_after| Denied::TooManyFailures { retry_after })?;
         Ok(usize::try_from(left).unwrap_or(usize::MAX))
     }
@@ -156,18 +176,24 @@ impl Flight {
 
     async fn turn_within(&mut self, limit: Duration) -> Turn {
         let deadline = time::Instant::now() + limit;
-        let settled = self.settled();
+        let moved = self.moved();
         loop {
-            let mut next = pin!(settled.notified());
+            let mut next = pin!(moved.notified());
             // From here on it hears of each change, also of one between the check and the wait.
             next.as_mut().enable();
             if let Some(turn) = self.try_turn() {
                 return turn;
             }
+            if time::Instant::now() >= deadline {
+                return Turn::Denied(Denied::Busy);
+            }
+            // With the end of the window all turns are there again.
+            let renewed = self.seat.flights.failures.renews_in(self.seat.network, now());
+            let wake = renewed.map_or(deadline, |left| deadline.min(time::Instant::now() + left));
             tokio::select! {
                 () = next => {}
                 () = self.outcome.closed() => {}
-                () = time::sleep_until(deadline) => return Turn::Denied(Denied::Busy),
+                () = time::sleep_until(wake) => {}
             }
         }
     }
@@ -179,23 +205,51 @@ impl Flight {
             Ok(left) => left,
             Err(denied) => return Some(Turn::Denied(denied)),
         };
-        let client = open.clients.entry(self.seat.network).or_default();
-        if client.passwords < left {
+        let Open { clients, next_ticket, .. } = &mut *open;
+        let client = clients.entry(self.seat.network).or_default();
+        let place = match self.seat.ticket {
+            Some(ticket) => client.waiting.iter().position(|other| *other == ticket),
+            None => None,
+        };
+        if client.passwords + place.unwrap_or(client.waiting.len()) < left {
             client.passwords += 1;
             self.seat.checks_password = true;
+            self.seat.stops_waiting(client);
             return Some(Turn::Now);
         }
-        // Under the lock: who joins later finds a question that is asked.
-        let is_abandoned = self.outcome.receiver_count() == 0;
-        is_abandoned.then(|| {
-            self.leave(&mut open);
-            Turn::Abandoned
-        })
+        if place.is_none() {
+            client.waiting.push_back(*next_ticket);
+            self.seat.ticket = Some(*next_ticket);
+            *next_ticket += 1;
+        }
+        // Under the lock: a caller that joins later finds a question that is asked.
+        self.abandon(&mut open).then_some(Turn::Abandoned)
     }
 
-    fn settled(&self) -> Arc<Notify> {
+    fn moved(&self) -> Arc<Notify> {
         let mut open = self.seat.flights.open();
-        open.clients.entry(self.seat.network).or_default().settled.clone()
+        open.clients.entry(self.seat.network).or_default().moved.clone()
+    }
+
+    /// Resolves when all callers have left; the question is then over.
+    pub(super) async fn abandoned(&mut self) {
+        loop {
+            self.outcome.closed().await;
+            let flights = self.seat.flights.clone();
+            // A caller may have joined meanwhile; none can while this is locked.
+            if self.abandon(&mut flights.open()) {
+                return;
+            }
+        }
+    }
+
+    /// Takes the question out of those in flight if nobody waits for its answer.
+    fn abandon(&mut self, open: &mut Open) -> bool {
+        let is_abandoned = self.outcome.receiver_count() == 0;
+        if is_abandoned {
+            self.leave(open);
+        }
+        is_abandoned
     }
 
     /// Settles the question: counts a refused password, frees the place, answers all who joined.
@@ -208,7 +262,7 @@ impl Flight {
         let mut open = flights.open();
         if self.seat.checks_password && matches!(verdict, Err(Denied::Refused { .. })) {
             // Under the lock: those who wait for their turn see the refusal and the free place together.
-            flights.failures.count(self.seat.network, Instant::now());
+            flights.failures.count(self.seat.network, now());
         }
         self.leave(&mut open);
         drop(open);
@@ -236,14 +290,32 @@ impl Seat {
             return;
         }
         open.in_all = open.in_all.saturating_sub(1);
+        if let Some(site) = site(self.network)
+            && let Some(questions) = open.sites.get_mut(&site)
+        {
+            *questions = questions.saturating_sub(1);
+            if *questions == 0 {
+                open.sites.remove(&site);
+            }
+        }
         let Some(client) = open.clients.get_mut(&self.network) else { return };
         client.questions = client.questions.saturating_sub(1);
         if self.checks_password {
             client.passwords = client.passwords.saturating_sub(1);
-            client.settled.notify_waiters();
         }
+        self.stops_waiting(client);
         if client.questions == 0 {
             open.clients.remove(&self.network);
+        }
+    }
+
+    /// Leaves the queue; those behind may have a turn now.
+    fn stops_waiting(&mut self, client: &mut Client) {
+        if let Some(ticket) = self.ticket.take() {
+            client.waiting.retain(|other| *other != ticket);
+        }
+        if !client.waiting.is_empty() {
+            client.moved.notify_waiters();
         }
     }
 }
@@ -265,6 +337,11 @@ impl Answer {
             Err(_) => interrupted(),
         }
     }
+}
+
+/// By the clock of the runtime, as all waits here are.
+fn now() -> std::time::Instant {
+    time::Instant::now().into_std()
 }
 
 fn interrupted() -> Verdict {

@@ -32,6 +32,7 @@ fn begin(flights: &Arc<Flights>, number: u16, address: IpAddr) -> (Answer, Fligh
 fn is_empty(flights: &Flights) {
     let open = flights.open();
     assert_eq!((open.flights.len(), open.clients.len(), open.in_all), (0, 0, 0));
+    assert_eq!(open.sites.len(), 0);
 }
 
 /// Whether it may be asked now, when nothing happens.
@@ -68,7 +69,7 @@ async fn a_question_that_is_lost_fails_for_all_who_joined() {
 }
 
 #[tokio::test]
-async fn a_client_has_64_questions_in_flight_and_all_have_512() {
+async fn a_client_has_64_questions_in_flight() {
     let flights = flights(0);
     let mut taken: Vec<_> = (0..64).map(|_| flights.seat(HERE).expect("a place")).collect();
     assert!(matches!(flights.seat(HERE), Err(Denied::Busy)));
@@ -77,13 +78,40 @@ async fn a_client_has_64_questions_in_flight_and_all_have_512() {
     let (_answer, flight) = begin(&flights, 1, HERE);
     assert!(flights.seat(HERE).is_err());
     assert!(flights.join(digest(1), HERE, true).is_ok(), "joining takes no place");
-    for number in 0..7 {
-        let address = IpAddr::V6([0x2001, 0xdb8, 0, number, 0, 0, 0, 0].into());
-        taken.extend((0..64).map(|_| flights.seat(address).expect("a place")));
-    }
-    assert!(matches!(flights.seat(ELSEWHERE), Err(Denied::Busy)), "512 in all");
     drop(flight);
-    assert!(flights.seat(ELSEWHERE).is_ok());
+    drop(taken);
+    is_empty(&flights);
+}
+
+fn v6(site: u16, network: u16) -> IpAddr {
+    IpAddr::V6([0x2001, 0xdb8, site, network, 0, 0, 0, 1].into())
+}
+
+#[tokio::test]
+async fn one_site_of_ipv6_has_no_more_places_than_two_clients() {
+    let flights = flights(0);
+    let taken: Vec<_> = (0..128).map(|n| flights.seat(v6(1, n)).expect("a place")).collect();
+    assert!(matches!(flights.seat(v6(1, 999)), Err(Denied::Busy)));
+    assert!(flights.seat(v6(2, 999)).is_ok(), "another site");
+    assert!(flights.seat(HERE).is_ok(), "IPv4");
+    drop(taken);
+    is_empty(&flights);
+}
+
+#[tokio::test]
+async fn the_last_places_are_for_those_who_have_none() {
+    let flights = flights(0);
+    let mut taken = Vec::new();
+    for client in 0..7 {
+        taken.extend((0..64).map(|_| flights.seat(v6(client, 0)).expect("a place")));
+    }
+    // 448 are taken: who has one gets no more, nor do other networks of the same site.
+    assert!(matches!(flights.seat(v6(0, 1)), Err(Denied::Busy)));
+    taken.push(flights.seat(HERE).expect("the first one"));
+    assert!(matches!(flights.seat(HERE), Err(Denied::Busy)), "the second one");
+    taken.extend((7..70).map(|site| flights.seat(v6(site, 0)).expect("the first one")));
+    assert_eq!(flights.open().in_all, 512);
+    assert!(matches!(flights.seat(ELSEWHERE), Err(Denied::Busy)), "512 in all");
     drop(taken);
     is_empty(&flights);
 }
@@ -160,4 +188,81 @@ async fn a_password_that_nobody_waits_for_is_dropped_before_it_is_asked_and_not_
     assert!(flights.join(digest(2), HERE, true).expect("joined").1.is_none());
     drop((first, third));
     is_empty(&flights);
+}
+
+#[tokio::test(start_paused = true)]
+async fn turns_are_given_in_the_order_of_arrival() {
+    let flights = flights(1);
+    let (_answer, mut first) = begin(&flights, 1, HERE);
+    assert!(matches!(turn(&mut first).await, Turn::Now));
+    let (mut answers, order) = (Vec::new(), Arc::new(Mutex::new(Vec::new())));
+    let mut tasks = Vec::new();
+    for number in 2..10 {
+        let (answer, mut flight) = begin(&flights, number, HERE);
+        answers.push(answer);
+        let order = order.clone();
+        tasks.push(tokio::spawn(async move {
+            assert!(matches!(flight.turn().await, Turn::Now), "{number}");
+            order.lock().expect("a lock").push(number);
+            // Those behind are all awake meanwhile.
+            yield_now().await;
+            flight.land(Ok(Known::default()));
+        }));
+        yield_now().await;
+    }
+    // One that arrives as a turn becomes free does not overtake those who wait.
+    first.land(Ok(Known::default()));
+    let (_late, mut late) = begin(&flights, 10, HERE);
+    assert!(matches!(turn(&mut late).await, Turn::Denied(Denied::Busy)));
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    assert_eq!(*order.lock().expect("a lock"), (2..10).collect::<Vec<_>>());
+    assert!(matches!(turn(&mut late).await, Turn::Now));
+    drop(late);
+    is_empty(&flights);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_leaves_the_queue_lets_the_next_one_move_up() {
+    let flights = flights(1);
+    let (_one, mut first) = begin(&flights, 1, HERE);
+    assert!(matches!(turn(&mut first).await, Turn::Now));
+    let (two, mut second) = begin(&flights, 2, HERE);
+    let (_three, mut third) = begin(&flights, 3, HERE);
+    let second = tokio::spawn(async move { matches!(second.turn().await, Turn::Abandoned) });
+    yield_now().await;
+    let third = tokio::spawn(async move { matches!(third.turn().await, Turn::Now) });
+    yield_now().await;
+    drop(two);
+    assert!(second.await.expect("no panic"));
+    first.land(Ok(Known::default()));
+    assert!(third.await.expect("no panic"));
+    is_empty(&flights);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_window_gives_turns_and_so_does_the_last_moment() {
+    let flights = flights(2);
+    let (_one, mut first) = begin(&flights, 1, HERE);
+    assert!(matches!(turn(&mut first).await, Turn::Now));
+    first.land(refused());
+    time::advance(Duration::from_secs(55)).await;
+    let (_two, mut second) = begin(&flights, 2, HERE);
+    assert!(matches!(turn(&mut second).await, Turn::Now));
+    let began = time::Instant::now();
+    let (_three, mut third) = begin(&flights, 3, HERE);
+    assert!(matches!(third.turn().await, Turn::Now), "one may be refused again");
+    assert_eq!(began.elapsed().as_secs(), 5);
+
+    let flights = self::flights(1);
+    let (_one, mut first) = begin(&flights, 1, HERE);
+    let (_two, mut second) = begin(&flights, 2, HERE);
+    assert!(matches!(turn(&mut first).await, Turn::Now));
+    let land = async {
+        time::sleep(DEADLINE).await;
+        first.land(Ok(Known::default()));
+    };
+    let (_, turn) = tokio::join!(biased; land, second.turn());
+    assert!(matches!(turn, Turn::Now), "{turn:?}");
 }

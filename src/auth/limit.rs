@@ -1,4 +1,4 @@
-//! So many a minute, per client address.
+//! A number of uses per minute, per client address.
 //!
 //! A window begins with the first use and lasts a minute. Addresses are IPv4, or the /64 of IPv6, which one client has to
 //! itself. Memory is bounded: a table full of live windows forgets those below the limit first.
@@ -70,6 +70,12 @@ impl Limiter {
         }
     }
 
+    /// When the live window of `address` ends and all uses are there again; `None`: there is no window.
+    pub(super) fn renews_in(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+        let left = self.windows().get(&network(address))?.left(now);
+        (!left.is_zero()).then_some(left)
+    }
+
     /// The live window of `address`.
     fn window<'a>(
         &self,
@@ -118,6 +124,17 @@ impl Window {
 fn oldest(windows: &HashMap<IpAddr, Window>) -> Option<IpAddr> {
     let oldest = windows.iter().min_by_key(|(_, window)| window.since);
     oldest.map(|(address, _)| *address)
+}
+
+/// The /48 of an IPv6 address: what one site has to itself, and 65,536 networks. `None`: IPv4.
+pub(super) fn site(address: IpAddr) -> Option<Ipv6Addr> {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            Some(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+        }
+        IpAddr::V4(_) => None,
+    }
 }
 
 /// What one client has to itself: an IPv4 address, or the /64 of an IPv6 address.

@@ -218,11 +218,22 @@ impl Asking {
                 }
             }
             let caller = Caller { address, request_id: &request_id };
-            let verdict = match &self.judge {
-                Judge::Dashboard(questions) => {
-                    questions.grants(&credential, caller, &dashboard).await
+            let judged = async {
+                match &self.judge {
+                    Judge::Dashboard(questions) => {
+                        questions.grants(&credential, caller, &dashboard).await
+                    }
+                    Judge::Local(users) => users.grants(&credential).await,
                 }
-                Judge::Local(users) => users.grants(&credential).await,
+            };
+            let left_alone = async {
+                dashboard.stopping().await;
+                flight.abandoned().await;
+            };
+            let verdict = tokio::select! {
+                biased;
+                verdict = judged => verdict,
+                () = left_alone => return,
             };
             match &verdict {
                 Ok(known) => self.cache.remember(&credential, known.clone(), Instant::now()),
@@ -233,3 +244,7 @@ impl Asking {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stopping_tests.rs"]
+mod stopping_tests;

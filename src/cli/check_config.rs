@@ -43,6 +43,7 @@ impl CheckConfig {
             let message = "cannot be written by this user: licenses can be read, not changed";
             complain(format_args!("warning: {key}: {} {message}", path.display()));
         }
+        warn(&loaded.shared_directory());
         for (key, path) in loaded.missing_files() {
             let path = path.display();
             complain(format_args!("warning: {key}: {path} is not there; it is read once it is"));

@@ -33,7 +33,8 @@ pub struct Args {
     /// Private key that signs, PKCS#8 PEM, as `keys generate` makes it.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Claims as a JSON object; `-` reads standard input. Flags override what is in it.
+    /// Claims as a JSON object; `-` reads standard input. Flags override what is in it. What is about to be signed is shown
+    /// on standard error.
     #[arg(long, value_name = "FILE|-")]
     pub claims: Option<PathBuf>,
     /// Renew the license of a request that `license request` wrote: its claims, with new dates and a new id. What is about
@@ -117,9 +118,9 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
         claims.entry("limit_by").or_insert_with(|| "users".into());
     }
     required(&claims)?;
-    if let Some(asked) = &asked {
+    if asked.is_some() || args.claims.is_some() {
         // Before anything that could refuse it: the signer sees what was asked.
-        streams.err.write_all(renewal::summary(asked, &claims).as_bytes())?;
+        streams.err.write_all(renewal::summary(asked.as_ref(), &claims).as_bytes())?;
     }
     if let (Some((path, list)), Some(former)) = (&revoked, former) {
         not_revoked(former.claims(), list, path)?;

@@ -31,7 +31,10 @@ fn issued(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
 fn license(flags: &[&str], input: &str) -> License {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let (code, out, err) = issued(&pair, flags, input);
-    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(code, 0, "{err}");
+    // The signer has not typed what is in a file.
+    assert_eq!(err.starts_with("about to sign:\n"), flags.contains(&"--claims"), "{err}");
+    assert!(!err.is_empty() || !flags.contains(&"--claims"));
     verify(&Token::parse(&out).expect("a token"), &pair.trusted()).expect("a license")
 }
 
@@ -64,6 +67,29 @@ fn flags_alone_make_a_license() {
     assert_eq!(claims.exp, NOW.saturating_add(Duration::from_secs(14 * DAY)));
     assert_eq!((claims.iat, claims.nbf), (Some(NOW), None));
     assert_eq!(claims.jti.as_deref().map(str::len), Some(32));
+}
+
+#[test]
+fn the_signer_sees_what_claims_of_a_file_come_to() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let claims = json!({
+        "sub": "https://a/", "lid": 7, "company": "C\u{1b}[2J", "prod": ["x", "y"],
+        "included_users": 5, "lexp": 1_900_000_000,
+    });
+    let flags = ["--claims", "-", "--company", "D", "--token-expires-in", "1d"];
+    let (code, _, err) = issued(&pair, &flags, &claims.to_string());
+    let expected = "about to sign:
+  licensee      D
+  license id    7
+  licensed for  https://a/
+  products      x, y
+  seats         5
+  license ends  2030-03-17T17:46:40Z
+  token ends    ";
+    assert!(code == 0 && err.starts_with(expected), "{err}");
+    assert_eq!(err.lines().count(), 8, "{err}");
+    let (_, _, err) = issued(&pair, &["--claims", "-"], &claims.to_string());
+    assert!(err.contains("licensee      C") && !err.contains('\u{1b}'), "{err}");
 }
 
 #[test]

@@ -77,11 +77,12 @@ pub(super) fn read(json: &[u8], keys: &Keys) -> anyhow::Result<Asked> {
     Ok(Asked { license, instance })
 }
 
-/// What is about to be signed with `claims` for a request, line by line, for the person who signs. What differs from the
+/// What is about to be signed with `claims`, line by line, for the person who signs. For a request, what differs from the
 /// former token is shown as `former -> new`.
-pub(super) fn summary(asked: &Asked, claims: &Map<String, Value>) -> String {
-    let former = asked.license.signed_claims();
-    let token_id = stated(&former, "jti").map_or_else(|| "without id".to_owned(), shown);
+pub(super) fn summary(asked: Option<&Asked>, claims: &Map<String, Value>) -> String {
+    let former = asked.map(|asked| asked.license.signed_claims());
+    let former = former.as_ref().unwrap_or(claims);
+    let token_id = stated(former, "jti").map_or_else(|| "without id".to_owned(), shown);
     let rows: [(&str, &str, Show); 8] = [
         ("licensee", "company", |it| it.map_or_else(|| "not named".to_owned(), shown)),
         ("license id", "lid", |it| it.map(shown).unwrap_or_default()),
@@ -92,13 +93,16 @@ pub(super) fn summary(asked: &Asked, claims: &Map<String, Value>) -> String {
         ("trial ends", "trial_exp", ends),
         ("token ends", "exp", ends),
     ];
-    let mut text = format!(
-        "about to renew, as asked by the instance {}:\n",
-        Excerpt::of(&asked.instance.to_string()).bare()
-    );
+    let mut text = match asked {
+        Some(asked) => {
+            let instance = asked.instance.to_string();
+            format!("about to renew, as asked by the instance {}:\n", Excerpt::of(&instance).bare())
+        }
+        None => "about to sign:\n".to_owned(),
+    };
     let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<13} {value}\n"));
     for (name, claim, show) in rows {
-        let (old, new) = (stated(&former, claim), stated(claims, claim));
+        let (old, new) = (stated(former, claim), stated(claims, claim));
         if claim == "trial_exp" && old.or(new).is_none() {
             continue;
         }
@@ -107,7 +111,9 @@ pub(super) fn summary(asked: &Asked, claims: &Map<String, Value>) -> String {
             (old, new) => line(name, &format!("{old} -> {new}")),
         }
     }
-    line("former token", &token_id);
+    if asked.is_some() {
+        line("former token", &token_id);
+    }
     text
 }
 

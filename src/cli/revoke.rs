@@ -1,7 +1,8 @@
 //! `license revoke`: the vendor signs a revocation list.
 //!
 //! A list says all that is revoked; a gate replaces the one it knows by any of the same or a higher sequence. So a new
-//! list is best made of the last one, which `--list` does. The list goes to standard output and nothing else does.
+//! list is best made of the last one, which `--list` does. The list goes to standard output and nothing else does. With
+//! `--list`, what is signed goes to standard error: the signer has seen only what is added.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,7 +14,10 @@ use serde_json::json;
 use super::issue::{key_pair, revocations};
 use super::streams::Streams;
 use crate::clock::UnixTime;
-use crate::license::Revocations;
+use crate::license::{Excerpt, Revocations};
+
+/// Ids that are shown of each kind.
+const MOST_SHOWN: usize = 50;
 
 /// Flags of `license revoke`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +35,7 @@ pub struct Args {
     /// Id of a license to revoke with all its tokens; repeat it for several.
     #[arg(long, value_name = "LID", value_parser = NonEmptyStringValueParser::new())]
     pub lid: Vec<String>,
-    /// The list signed last, to which the new one adds.
+    /// The list signed last, to which the new one adds. What is about to be signed is shown on standard error.
     #[arg(long, value_name = "FILE|-")]
     pub list: Option<PathBuf>,
     /// Revoke nothing, not even what --list does: of that only the sequence counts then.
@@ -71,8 +75,42 @@ fn revoke(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resu
         jti.extend(revoked.jti.iter().map(String::as_str));
         lid.extend(revoked.lid.iter().map(String::as_str));
     }
+    if let Some(former) = &former {
+        let text = summary(former, sequence, &jti, &lid);
+        streams.err.write_all(text.as_bytes())?;
+    }
     let claims = json!({ "seq": sequence, "iat": now.as_secs(), "jti": jti, "lid": lid });
     Ok(pair.sign_revocations(&claims)?)
+}
+
+/// What is about to be signed, line by line. `+`: not in the `former` list; `-`: only there.
+fn summary(
+    former: &Revocations,
+    sequence: u64,
+    jti: &BTreeSet<&str>,
+    lid: &BTreeSet<&str>,
+) -> String {
+    let mut text = format!(
+        "about to sign the revocation list of sequence {} -> {sequence}:\n",
+        former.sequence()
+    );
+    let revoked = former.revoked();
+    for (name, ids, old) in [("tokens", jti, &revoked.jti), ("licenses", lid, &revoked.lid)] {
+        let dropped = old.iter().map(String::as_str).filter(|id| !ids.contains(id));
+        let dropped: BTreeSet<&str> = dropped.collect();
+        let added = ids.iter().filter(|id| !old.contains(**id)).map(|id| ("+", id));
+        let kept = ids.iter().filter(|id| old.contains(**id)).map(|id| ("", id));
+        let all = added.chain(dropped.iter().map(|id| ("-", id))).chain(kept);
+        let shown = all.clone().take(MOST_SHOWN);
+        let mut list: Vec<_> =
+            shown.map(|(sign, id)| format!("{sign}{}", Excerpt::of(id).bare())).collect();
+        if let more @ 1.. = (ids.len() + dropped.len()).saturating_sub(MOST_SHOWN) {
+            list.push(format!("and {more} more"));
+        }
+        let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        text.push_str(&format!("  {name:<9} {} in all: {list}\n", ids.len()));
+    }
+    text
 }
 
 /// Above that of the former list: gates would tell two lists of one sequence apart by nothing.

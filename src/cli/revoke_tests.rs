@@ -36,7 +36,8 @@ fn said(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
 
 fn list(pair: &KeyPair, flags: &[&str], former: &str) -> (String, Revocations) {
     let (code, out, err) = said(pair, flags, former);
-    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(err.starts_with("about to sign"), flags.contains(&"--list"), "{err}");
     let list = Revocations::verify(&out, &pair.trusted()).expect("a list");
     (out, list)
 }
@@ -45,6 +46,27 @@ fn sorted(ids: &std::collections::HashSet<String>) -> Vec<&str> {
     let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
     ids.sort_unstable();
     ids
+}
+
+#[test]
+fn the_signer_sees_what_a_list_that_is_added_to_revokes() {
+    let pair = pair();
+    let ids: Vec<String> = (100..160).map(|number| format!("J-{number}")).collect();
+    let mut flags = vec!["--sequence", "3", "--jti", "x\u{1b}[2Jy", "--lid", "7"];
+    flags.extend(ids.iter().flat_map(|id| ["--jti", id]));
+    let (first, _) = list(&pair, &flags, "");
+    let (_, _, err) = said(&pair, &["--list", "-", "--jti", "J-new", "--lid", "7"], &first);
+    let lines: Vec<_> = err.lines().collect();
+    assert_eq!(lines[0], "about to sign the revocation list of sequence 3 -> 4:");
+    assert!(lines[1].starts_with("  tokens    62 in all: +J-new, J-100, "), "{err}");
+    assert!(lines[1].ends_with(", J-148, and 12 more"), "{err}");
+    assert_eq!(lines[2], "  licenses  1 in all: 7");
+    let (_, _, err) = said(&pair, &["--list", "-", "--empty"], &first);
+    assert!(
+        err.contains("  tokens    0 in all: -J-100, ") && err.contains("0 in all: -7"),
+        "{err}"
+    );
+    assert!(!err.contains('\u{1b}'));
 }
 
 #[test]

@@ -88,16 +88,47 @@ impl Loaded {
     /// The store's directory if this user cannot write it: its key and path. A gate starts all the same; the license cannot be
     /// changed.
     pub fn unwritable_directory(&self) -> Option<(&'static str, &Path)> {
-        let (key, dir) = match &self.config.store.place {
-            store::Place::File(dir) => ("store.url", dir),
-            #[cfg(feature = "postgres")]
-            store::Place::Postgres(_) => ("store.copy", &self.config.store.copy),
-        };
+        let (key, dir) = self.directory();
         let working = Path::new(".");
         let mut there =
             dir.ancestors().map(|dir| if dir.as_os_str().is_empty() { working } else { dir });
         let there = there.find(|dir| dir.exists())?;
         (!is_writable(there)).then_some((key, dir))
+    }
+
+    /// What others can do in the directory that the gate writes to, and the files in it that it does not use, each as a warning.
+    /// Nothing if it does not exist or this user cannot read it.
+    pub fn shared_directory(&self) -> Vec<String> {
+        let (key, dir) = self.directory();
+        let Ok(found) = store::examined(dir) else { return Vec::new() };
+        let store::Examined { owner, mode, user, refused } = found;
+        let place = format!("{key}: {} has mode {mode:04o}", dir.display());
+        let is_own = owner == user;
+        let mut warnings = Vec::new();
+        if is_own && mode & 0o1000 != 0 {
+            warnings.push(format!("{place} and keeps it, because it has the sticky bit: give the gate a directory of its own"));
+        } else if is_own && mode & 0o077 != 0 {
+            warnings.push(format!("{place}: a gate sets it to 0700, and other users and groups cannot enter it any more; if it has directories that are not the gate's, it keeps its mode"));
+        } else if !is_own && (mode & 0o022 != 0 || owner != 0) {
+            warnings.push(format!("{place} and belongs to user {owner}: users beside user {user} can remove the license and the audit log; give the gate a directory that belongs to user {user} and has mode 0700"));
+        }
+        let more = refused.len().saturating_sub(store::MOST_NAMED);
+        let named = refused.into_iter().take(store::MOST_NAMED);
+        warnings.extend(named.map(|(path, why)| format!("{key}: {path} is not used: {why}")));
+        if more > 0 {
+            warnings.push(format!("{key}: {more} more entries of {} are not used", dir.display()));
+        }
+        warnings
+    }
+
+    /// The directory that the gate writes to, and its key.
+    fn directory(&self) -> (&'static str, &Path) {
+        let key = match &self.config.store.place {
+            store::Place::File(_) => "store.url",
+            #[cfg(feature = "postgres")]
+            store::Place::Postgres(_) => "store.copy",
+        };
+        (key, self.config.store.dir())
     }
 
     fn addresses(&self) -> Vec<Fault> {

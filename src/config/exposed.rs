@@ -1,7 +1,8 @@
 //! Files with secrets that every user of the machine can read.
 //!
-//! Modes are looked at, of what a link leads to; group readers are fine (`ssl-cert`). The configuration file counts when a
-//! setting in it is a secret: a password in a URL, a password hash. What is not there or cannot be looked at is not named.
+//! Decided by modes: of the file that a link leads to, and of the directories above it, which all users must be able to enter.
+//! Group readers are fine (`ssl-cert`). The configuration file counts if a setting in it is a secret: a password in a URL, a
+//! password hash. A file that does not exist or cannot be examined is not named.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -11,8 +12,10 @@ use super::{Config, Loaded, Origin, keys};
 #[cfg(feature = "postgres")]
 use crate::store;
 
-/// Read by all.
-const BY_ALL: u32 = 0o004;
+/// A file that all users may read.
+const READ_BY_ALL: u32 = 0o004;
+/// A directory that all users may enter.
+const ENTERED_BY_ALL: u32 = 0o001;
 
 /// A file with a secret that every user can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,13 +31,13 @@ pub struct Exposed {
 impl fmt::Display for Exposed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, mode) = (self.path.display(), self.mode);
-        let what = match self.key {
-            "" => "the configuration file holds a secret and",
-            key => key,
-        };
+        match self.key {
+            "" => write!(out, "the configuration file {path} holds a secret")?,
+            key => write!(out, "{key}: {path} is a secret")?,
+        }
         write!(
             out,
-            "{what}: every user can read {path} (mode {mode:04o}): `chmod 640 {path}`, or `defaultMode: 0440` for a volume of Kubernetes"
+            ", and every user can read it (mode {mode:04o}): `chgrp GROUP {path} && chmod 640 {path}`, GROUP being a group of the gate's user; in Kubernetes `defaultMode: 0440` for the volume together with `securityContext.fsGroup` for the pod"
         )
     }
 }
@@ -84,5 +87,14 @@ impl Loaded {
 fn exposed(key: &'static str, path: &Path) -> Option<Exposed> {
     let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     let mode = found.mode() & 0o7777;
-    (mode & BY_ALL != 0).then(|| Exposed { key, path: path.to_owned(), mode })
+    let is_read = mode & READ_BY_ALL != 0 && is_reached_by_all(path);
+    is_read.then(|| Exposed { key, path: path.to_owned(), mode })
+}
+
+/// Whether all users may enter each directory on the way to `path`, links resolved.
+fn is_reached_by_all(path: &Path) -> bool {
+    let Ok(path) = std::fs::canonicalize(path) else { return false };
+    let is_entered =
+        |dir: &Path| std::fs::metadata(dir).is_ok_and(|found| found.mode() & ENTERED_BY_ALL != 0);
+    path.ancestors().skip(1).all(is_entered)
 }

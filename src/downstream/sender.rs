@@ -1,4 +1,4 @@
-//! Who sent a request: the peer itself, or the client that trusted proxies name, and how that client sent it.
+//! The sender of a request: the peer itself, or the client that trusted proxies name, and how that client sent it.
 //!
 //! Of a trusted peer one kind of fields is believed ([`TrustedHeader`]), never both: a proxy sets one kind and passes the other on
 //! as its client sent it.
@@ -52,9 +52,9 @@ pub struct Sender {
 /// How the client sent its request, as far as trusted hops say.
 #[derive(Debug, Default)]
 pub struct Outside<'a> {
-    /// `http` or `https`, unless a hop writes something else.
+    /// `http`, `https` or another scheme.
     pub proto: Option<Cow<'a, [u8]>>,
-    /// The host, with a port if the client sent one.
+    /// The host, with a port if the client sent one; well-formed (RFC 9110 section 7.2).
     pub host: Option<Cow<'a, [u8]>>,
     /// The port.
     pub port: Option<&'a [u8]>,
@@ -115,7 +115,7 @@ impl Sender {
     }
 
     /// How the client sent the request with these `headers`. Of several values the last counts; of the elements of `Forwarded`
-    /// the one that is farthest from the gate and was written by a trusted hop.
+    /// the one that is farthest from the gate and was written by a trusted hop. A malformed value counts as absent.
     pub fn outside<'a>(&self, headers: &'a Fields) -> Outside<'a> {
         match self.header {
             _ if !self.trusted => Outside::default(),
@@ -125,9 +125,9 @@ impl Sender {
                     value.filter(|value| !value.is_empty())
                 };
                 Outside {
-                    proto: last("x-forwarded-proto").map(Cow::Borrowed),
-                    host: last("x-forwarded-host").map(Cow::Borrowed),
-                    port: last("x-forwarded-port"),
+                    proto: last("x-forwarded-proto").filter(|it| is_scheme(it)).map(Cow::Borrowed),
+                    host: last("x-forwarded-host").filter(|it| is_host(it)).map(Cow::Borrowed),
+                    port: last("x-forwarded-port").filter(|it| is_port(it)),
                 }
             }
             TrustedHeader::Forwarded => {
@@ -146,8 +146,14 @@ impl Sender {
         self.elements(headers).filter_map(|element| element.address())
     }
 
+    /// The elements of `Forwarded` that trusted hops wrote, as they are, nearest first; malformed ones are left out.
+    pub fn forwarded<'a>(&self, headers: &'a Fields) -> impl Iterator<Item = &'a [u8]> {
+        let elements = forwarded::from_the_right(headers).take(self.elements);
+        elements.filter(|element| Element::parse(element).is_some())
+    }
+
     fn elements<'a>(&self, headers: &'a Fields) -> impl Iterator<Item = Element<'a>> {
-        forwarded::from_the_right(headers).take(self.elements).filter_map(Element::parse)
+        self.forwarded(headers).filter_map(Element::parse)
     }
 
     /// The scheme of the request with these `headers`, which `peer` sent.
@@ -179,6 +185,12 @@ fn from_the_right(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &[
 fn unquoted(text: &[u8]) -> &[u8] {
     let inner = text.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     inner.unwrap_or(text)
+}
+
+fn is_port(text: &[u8]) -> bool {
+    let text =
+        std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    text.is_some_and(|text| text.parse::<u16>().is_ok())
 }
 
 /// RFC 3986 section 3.1.

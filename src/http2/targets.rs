@@ -1,9 +1,11 @@
 //! Which requests have a `#` in their `:path`, seen in the frames as they arrive.
 //!
-//! The codec hands `:path` to `http::uri::PathAndQuery`, which drops what begins at the `#` (h2 0.4.20, http 1.5): nothing of it is left in
-//! the request. Read here, beside the codec, is no more of a field block (RFC 7541 section 6) than tells this: which fields are `:path`,
-//! and for each entry of the dynamic table whether it is one. Lengths of other fields are skipped over. Where the two could disagree, the
-//! requests from there on are refused. Clones share the record.
+//! The codec hands `:path` to `http::uri::PathAndQuery`, which drops the `#` and what follows it (h2 0.4.20, http 1.5): the request
+//! no longer shows that there was one. This module therefore reads the field blocks (RFC 7541 section 6) beside the codec. It reads
+//! the values of `:path` only, skips all other fields by their lengths, and records for each entry of the dynamic table whether it
+//! is a `:path`. Where its dynamic table could differ from the codec's, every request from there on is refused: after a malformed
+//! block, a stream that depends on itself (the codec skips its block), a PUSH_PROMISE (only the codec reads its block). Clones share
+//! the record.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,6 +19,7 @@ const PREFACE_BYTES: usize = 24;
 const MAX_FRAME_BYTES: usize = 16_384;
 
 const HEADERS: u8 = 1;
+const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
@@ -34,7 +37,7 @@ const MAX_FOUND: usize = 1024;
 /// `:path` in Huffman code, and its padding.
 const PACKED_PATH: [u8; 4] = [0xb9, 0x58, 0xd3, 0x3f];
 
-/// The requests of one client whose target has a fragment.
+/// The requests of one client that have a fragment in their target.
 #[derive(Clone, Debug)]
 pub struct Targets(Rc<RefCell<Frames>>);
 
@@ -136,6 +139,10 @@ impl Frames {
         }
         self.known = 0;
         if !has_fields {
+            // A client sends none. The codec decodes its block all the same, and may then reset no more than the stream.
+            if kind == PUSH_PROMISE {
+                self.lost = Some(stream);
+            }
             return;
         }
         let mut payload = std::mem::take(&mut self.payload);
@@ -145,7 +152,7 @@ impl Frames {
             payload.extend_from_slice(piece);
             &payload
         };
-        if self.fields(kind, flags, whole).is_err() || self.found.len() > MAX_FOUND {
+        if self.fields(kind, flags, stream, whole).is_err() || self.found.len() > MAX_FOUND {
             self.lost = Some(stream);
         }
         if flags & END_HEADERS != 0 && std::mem::take(&mut self.marked) {
@@ -154,7 +161,13 @@ impl Frames {
     }
 
     /// Reads the fields in the payload of a frame.
-    fn fields(&mut self, kind: u8, flags: u8, mut payload: &[u8]) -> Result<(), Malformed> {
+    fn fields(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        mut payload: &[u8],
+    ) -> Result<(), Malformed> {
         if kind == HEADERS && flags & (PADDED | PRIORITY) != 0 {
             let mut padding = 0;
             if flags & PADDED != 0 {
@@ -162,7 +175,12 @@ impl Frames {
                 (padding, payload) = (usize::from(*first), behind);
             }
             if flags & PRIORITY != 0 {
-                payload = payload.get(5..).ok_or(Malformed)?;
+                let (dependency, behind) = payload.split_first_chunk().ok_or(Malformed)?;
+                // The codec resets the stream and skips its block: its table lacks the entries.
+                if u32::from_be_bytes(*dependency) & (u32::MAX >> 1) == stream {
+                    return Err(Malformed);
+                }
+                payload = behind.get(1..).ok_or(Malformed)?;
             }
             let end = payload.len().checked_sub(padding).ok_or(Malformed)?;
             payload = &payload[..end];
@@ -423,6 +441,36 @@ mod tests {
             targets.follow(&frames);
             assert!(targets.has_fragment(1), "{}", frames.escape_ascii());
             assert!(!targets.has_fragment(3));
+        }
+    }
+
+    #[test]
+    fn where_the_codec_skips_or_adds_a_block_every_later_request_is_refused() {
+        let field = [&[0x40][..], &text(b"x"), &text(b"y")].concat();
+        let dependent = |on: u32| [&on.to_be_bytes()[..], &[0], &field].concat();
+        let flags = END_HEADERS | PRIORITY;
+        let padded = [&[0][..], &dependent(3)].concat();
+        let promise = [&9_u32.to_be_bytes()[..], &field].concat();
+        let table = [
+            (frame(HEADERS, flags, 3, &dependent(3)), true),
+            (frame(HEADERS, flags, 3, &dependent(3 | 1 << 31)), true),
+            (frame(HEADERS, flags | PADDED, 3, &padded), true),
+            (frame(HEADERS, PRIORITY, 3, &dependent(3)), true),
+            (frame(PUSH_PROMISE, END_HEADERS, 3, &promise), true),
+            (frame(HEADERS, flags, 3, &dependent(0)), false),
+            (frame(HEADERS, flags, 3, &dependent(1)), false),
+        ];
+        for (frames, is_lost) in table {
+            for cut in 0..frames.len() {
+                let targets = Targets::new();
+                targets.follow(&[b'x'; PREFACE_BYTES]);
+                targets.follow(&frame(HEADERS, END_HEADERS, 1, &[0x84]));
+                targets.follow(&frames[..cut]);
+                targets.follow(&frames[cut..]);
+                targets.follow(&frame(HEADERS, END_HEADERS, 5, &[0x84]));
+                assert!(!targets.has_fragment(1));
+                assert_eq!(targets.has_fragment(5), is_lost, "{}", frames.escape_ascii());
+            }
         }
     }
 

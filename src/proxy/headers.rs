@@ -110,10 +110,11 @@ impl Outgoing<'_> {
         }
         if self.sender.header == TrustedHeader::Forwarded {
             let element = self.element(host, scheme);
-            match self.sender.trusted {
-                true => out.field(&FORWARDED, &extended(headers, &FORWARDED, &element)),
-                false => out.field(&FORWARDED, &element),
-            }
+            // The rest could leave a quote open, which would swallow the elements behind it.
+            let mut hops: Vec<&[u8]> = self.sender.forwarded(headers).collect();
+            hops.reverse();
+            hops.push(&element);
+            out.field(&FORWARDED, &hops.join(&b", "[..]));
         }
         out.field(&X_REQUEST_ID, self.id.as_str().as_bytes());
         match self.present.has(policy::VIA) {
@@ -129,8 +130,8 @@ impl Outgoing<'_> {
         }
     }
 
-    /// What a trusted proxy said is kept, and this hop added to it. From `Forwarded`, only what trusted hops wrote is put into the
-    /// other fields.
+    /// Keeps what a trusted proxy sent, and adds this hop. From `Forwarded`, only what trusted hops wrote is put into the other
+    /// fields.
     fn extended(&self, host: &[u8], out: &mut impl FieldWriter) {
         let headers = &self.request.headers;
         let peer = self.peer.address_text.as_bytes();

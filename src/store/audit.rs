@@ -168,7 +168,17 @@ impl Audit {
         if !is_there && self.rotated()?.is_empty() {
             return Ok(None);
         }
+        // Another user's log says nothing; it is renamed when there is a line to be added, not before.
+        if self.tail.is_none() && self.is_foreign()? {
+            return Ok(None);
+        }
         Ok(stored_by(&self.tail()?.line))
+    }
+
+    fn is_foreign(&self) -> Result<bool, Error> {
+        let refusal = durable::open(&self.dir)?.refusal(NAME);
+        let refusal = refusal.map_err(io_error("open", &self.path()))?;
+        Ok(matches!(refusal, Some(Refusal::Foreign { .. })))
     }
 
     /// Appends a line, durably and whole, or leaves the log as it was.

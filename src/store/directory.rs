@@ -110,6 +110,7 @@ impl Directory {
     /// Events that wait, and the keys of those that were told.
     #[cfg(feature = "postgres")]
     pub(super) fn events(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
+        self.license.prepare()?;
         Ok(self.outbox.content()?)
     }
 
@@ -149,7 +150,11 @@ impl Backend for Directory {
                 .and_then(|text| text.trim().parse().ok())
                 .map(UnixTime::from_secs)
                 .filter(is_a_time),
-            audited: noted(self.audit.stored(), &mut faults),
+            // Reading its end may repair it, which needs the lock.
+            audited: match self.license.is_locked() {
+                true => noted(self.audit.stored(), &mut faults),
+                false => None,
+            },
         };
         (kept, faults)
     }
@@ -211,6 +216,10 @@ impl Backend for Directory {
     }
 
     fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
+        // What was sent could not be noted, and would be sent again and again.
+        if !self.license.is_locked() {
+            return Ok(Vec::new());
+        }
         Ok(self.outbox.due(now)?)
     }
 

@@ -85,6 +85,11 @@ impl FileStore {
         Ok(())
     }
 
+    /// Whether the lock is this gate's. Without it, nothing in the directory is changed.
+    pub(super) fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
     /// The stored bytes, cut at 256 KiB; `None` when there are none.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, Error> {
         durable::get(&self.dir, LICENSE, MAX_READ_BYTES)
@@ -122,7 +127,7 @@ impl FileStore {
     /// Renames the license out of the way, to a name nothing has yet.
     pub(super) fn set_aside(&self, now: UnixTime) -> Result<PathBuf, Error> {
         let path = self.license_path();
-        if self.lock.is_none() {
+        if !self.is_locked() {
             let source = io::Error::from(io::ErrorKind::PermissionDenied);
             return Err(Error::Io { deed: "set aside without the lock", path, source });
         }
@@ -166,25 +171,56 @@ impl FileStore {
     }
 }
 
+/// Rounds of [`take_lock`]. A round is lost if the file is replaced between its opening and its locking.
+const LOCK_ROUNDS: usize = 16;
+
 fn take_lock(folder: &Folder) -> Result<File, Error> {
     let path = folder.at(LOCK);
-    let locked = || Error::Locked { dir: folder.path().to_owned() };
-    let file = match folder.open_file(LOCK, OFlags::RDWR | OFlags::CREATE) {
-        Err(error) if is_held_by_others(folder, &error) => return Err(locked()),
-        opened => opened.map_err(io_error("open", &path))?,
-    };
+    for _ in 0..LOCK_ROUNDS {
+        // Kept until the gate's own is taken: a gate of that user finds either of them held.
+        let foreign = set_foreign_aside(folder)?;
+        let opened = folder.open_file(LOCK, OFlags::RDWR | OFlags::CREATE);
+        let file = opened.map_err(io_error("open", &path))?;
+        lock(folder, &file)?;
+        drop(foreign);
+        if folder.names_file(LOCK, &file) {
+            return Ok(file);
+        }
+    }
+    Err(Error::Locked { dir: folder.path().to_owned() })
+}
+
+fn lock(folder: &Folder, file: &File) -> Result<(), Error> {
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(locked()),
-        Err(TryLockError::Error(source)) => Err(Error::Io { deed: "lock", path, source }),
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { dir: folder.path().to_owned() }),
+        Err(TryLockError::Error(source)) => {
+            Err(Error::Io { deed: "lock", path: folder.at(LOCK), source })
+        }
     }
 }
 
-/// Whether the lock is another user's, and held: by a gate of theirs.
-fn is_held_by_others(folder: &Folder, error: &io::Error) -> bool {
-    let is_foreign = matches!(Refusal::of(error), Some(Refusal::Foreign { .. }));
-    let held = |file: File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
-    is_foreign && folder.open_foreign(LOCK).is_ok_and(held)
+/// Renames the lock of another user if no gate of that user holds it: it has no content. It is locked meanwhile.
+fn set_foreign_aside(folder: &Folder) -> Result<Option<File>, Error> {
+    let path = folder.at(LOCK);
+    let refusal = folder.refusal(LOCK).map_err(io_error("open", &path))?;
+    let Some(refusal @ Refusal::Foreign { .. }) = refusal else { return Ok(None) };
+    let file = match folder.open_foreign(LOCK) {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Gates of other users cannot enter the directory, so none of them works on it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && folder.is_closed() => None,
+        // Whether it is held cannot be seen.
+        Err(_) => return Err(Error::Io { deed: "open", path, source: refusal.into() }),
+    };
+    if let Some(file) = &file {
+        lock(folder, file)?;
+        if !folder.names_file(LOCK, file) {
+            return Ok(None);
+        }
+    }
+    folder.set_aside(LOCK, refusal).map_err(io_error("replace", &path))?;
+    Ok(file)
 }
 
 /// Leftovers are harmless, so failing to remove one is no reason to refuse a license. What is not the gate's own stays.

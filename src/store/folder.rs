@@ -2,7 +2,8 @@
 //!
 //! Names are resolved from the open directory and never through a symbolic link (`O_NOFOLLOW`), in `history/` too. Opening
 //! never waits (`O_NONBLOCK`): what is not a regular file is refused. So is a file that belongs neither to the gate's user nor
-//! to root, because its content is somebody else's. The directory itself may be reached through a link: the operator named it.
+//! to root, because its content is somebody else's. A file of the gate's user that others can write is set to 0600 when it is
+//! opened. The directory itself may be reached through a link: the operator named it.
 
 use std::cell::OnceCell;
 use std::ffi::OsStr;
@@ -11,14 +12,25 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::file::LOCK;
+use crate::random;
 
 /// What is in the names of unfinished work, which is removed once the lock is held: then nobody else can be at it.
 pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// Written by the group or by all.
+pub(super) const BY_OTHERS: u32 = 0o022;
+
+/// Device and inode of each directory probed by this process, and the owner of what the gate creates there. A store opens its
+/// directory for each operation; one probe is enough.
+static PROBED: Mutex<Vec<(u64, u64, u32)>> = Mutex::new(Vec::new());
+/// A gate has one directory, at most three.
+const MAX_PROBED: usize = 16;
 
 /// Why an entry of the directory is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +81,8 @@ pub(super) struct Folder {
     user: u32,
     /// The owner of what the gate creates here, where that is not its user.
     alias: OnceCell<Option<u32>>,
+    /// Modes may be set: this is the gate, not a command beside it.
+    sets_modes: bool,
 }
 
 impl Folder {
@@ -77,7 +91,35 @@ impl Folder {
         let shown = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, shown, flags, Mode::empty())?;
-        Ok(Self { fd, path: path.to_owned(), user: user(), alias: OnceCell::new() })
+        let (path, alias) = (path.to_owned(), OnceCell::new());
+        Ok(Self { fd, path, user: user(), alias, sets_modes: true })
+    }
+
+    /// The directory at `path`, for a command beside the gate, which does not know the gate's user: it is the owner of the
+    /// directory, or of the lock in a directory of root's.
+    fn of_a_gate(path: &Path) -> io::Result<Self> {
+        let mut folder = Self::open(path)?;
+        let owner = match folder.own_stat()?.st_uid {
+            0 => folder.stat(LOCK)?.map(|lock| lock.st_uid),
+            owner => Some(owner),
+        };
+        (folder.alias, folder.sets_modes) = (OnceCell::from(owner), false);
+        Ok(folder)
+    }
+
+    /// The directory at `path`, to be examined without a change: for this user, or, if that is root, for the gate's.
+    pub(super) fn unchanged(path: &Path) -> io::Result<Self> {
+        if user() == 0 {
+            return Self::of_a_gate(path);
+        }
+        let mut folder = Self::open(path)?;
+        (folder.alias, folder.sets_modes) = (OnceCell::from(None), false);
+        Ok(folder)
+    }
+
+    /// The gate's user, as far as it is known.
+    pub(super) fn user(&self) -> u32 {
+        self.alias.get().copied().flatten().unwrap_or(self.user)
     }
 
     /// The directory called `name` in this one.
@@ -96,9 +138,10 @@ impl Folder {
             }
             opened => opened?,
         };
-        let owner = rustix::fs::fstat(&fd)?.st_uid;
-        self.owned(owner)?;
-        Ok(Self { fd, path, user: self.user, alias: self.alias.clone() })
+        let stat = rustix::fs::fstat(&fd)?;
+        self.owned(stat.st_uid)?;
+        self.close_to_others(&fd, &stat, &path, Mode::RWXU);
+        Ok(Self { fd, path, alias: self.alias.clone(), ..*self })
     }
 
     /// Makes the directory `name` in this one, for the gate's user only.
@@ -139,7 +182,7 @@ impl Folder {
         Ok(self.stat(name)?.and_then(|stat| self.judge(&stat).err()))
     }
 
-    /// Opens the file `name`. With [`OFlags::CREATE`] it is made (0600) if there is none.
+    /// Opens the file `name`. With [`OFlags::CREATE`] it is made (0600) if there is none. Others cannot write it any more.
     pub(super) fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
         // Before it is opened: opening a device is not without effect.
         if let Some(stat) = self.stat(name)? {
@@ -151,8 +194,36 @@ impl Folder {
             Err(Errno::LOOP) => return Err(Refusal::Link.into()),
             opened => opened?,
         };
-        self.judge(&rustix::fs::fstat(&fd)?)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        self.judge(&stat)?;
+        self.close_to_others(&fd, &stat, &self.at(name), mode);
         Ok(File::from(fd))
+    }
+
+    /// Sets an entry of the gate's user that others can write to `mode`. One that keeps its mode is logged by `guarded.rs`.
+    fn close_to_others(&self, fd: &OwnedFd, stat: &Stat, path: &Path, mode: Mode) {
+        let from = stat.st_mode & 0o7777;
+        let is_shared = self.sets_modes && from & BY_OTHERS != 0 && self.is_own(stat.st_uid);
+        if !is_shared || rustix::fs::fchmod(fd, mode).is_err() {
+            return;
+        }
+        let (path, was) = (path.display(), format!("{from:04o}"));
+        let to = format!("{:04o}", mode.as_raw_mode());
+        // A volume of Kubernetes with `fsGroup` gives the group write access at each mount.
+        match from & 0o002 {
+            0 => {
+                tracing::info!(event = "store.file_closed", path = %path, from = was, to, "the group could write an entry of the store's directory, and its mode was set")
+            }
+            _ => {
+                tracing::warn!(event = "store.file_closed", path = %path, from = was, to, "every user could write an entry of the store's directory, and its mode was set: check its content")
+            }
+        }
+    }
+
+    /// Whether only the gate's user, and root, can enter the directory.
+    pub(super) fn is_closed(&self) -> bool {
+        let stat = self.own_stat();
+        stat.is_ok_and(|stat| self.is_own(stat.st_uid) && stat.st_mode & 0o077 == 0)
     }
 
     /// Opens the file `name` of another user, to see whether it is locked.
@@ -239,7 +310,7 @@ impl Folder {
     fn owned(&self, owner: u32) -> Result<(), Refusal> {
         match owner == 0 || self.is_own(owner) {
             true => Ok(()),
-            false => Err(Refusal::Foreign { owner, user: self.user }),
+            false => Err(Refusal::Foreign { owner, user: self.user() }),
         }
     }
 
@@ -254,28 +325,42 @@ impl Folder {
 
     /// The owner of a file that the gate creates; `None`: its user, or nothing can be created.
     fn probe(&self) -> Option<u32> {
-        let name = format!("owner{TEMPORARY}probe");
+        let here = self.own_stat().ok().map(|stat| (stat.st_dev, stat.st_ino));
+        let mut probed = PROBED.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = probed.iter().find(|(device, inode, _)| Some((*device, *inode)) == here);
+        let owner = match known {
+            Some((_, _, owner)) => *owner,
+            None => {
+                let owner = self.created_owner()?;
+                if let Some((device, inode)) = here {
+                    probed.truncate(MAX_PROBED - 1);
+                    probed.insert(0, (device, inode, owner));
+                }
+                owner
+            }
+        };
+        (owner != self.user).then_some(owner)
+    }
+
+    /// Creates a file and removes it; its owner. The name is random: one that a killed gate left behind is in nobody's way.
+    fn created_owner(&self) -> Option<u32> {
+        let name = format!("owner{TEMPORARY}{}", random::name());
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, &name, flags, Mode::RUSR | Mode::WUSR).ok()?;
         let owner = rustix::fs::fstat(&fd).ok().map(|stat| stat.st_uid);
         let _ = self.remove(&name);
-        owner.filter(|owner| *owner != self.user)
+        owner
     }
 }
 
-/// The file `name` of the store at `dir`, for a command beside the gate: by the rules of a gate, except that its user is not
-/// known. It is the owner of the directory, or of the lock in a directory of root's.
+/// The file `name` of the store at `dir`, for a command beside the gate: by the rules of a gate, except that its user is the
+/// owner of the directory, or of the lock in a directory of root's.
 ///
 /// # Errors
 /// It cannot be read, is refused ([`Refusal`]), or has more than `limit_bytes`.
 pub fn read_kept(dir: &Path, name: &str, limit_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut folder = Folder::open(dir)?;
-    let owner = match folder.own_stat()?.st_uid {
-        0 => folder.stat(LOCK)?.map(|lock| lock.st_uid),
-        owner => Some(owner),
-    };
-    folder.alias = OnceCell::from(owner);
+    let folder = Folder::of_a_gate(dir)?;
     let content = folder.read(name, limit_bytes.saturating_add(1))?;
     if content.len() as u64 > limit_bytes {
         let what = format!("more than {limit_bytes} bytes");

@@ -9,7 +9,7 @@ use super::*;
 /// A user that owns nothing.
 const NOBODY: u32 = 54_321;
 
-/// A directory, seen by a gate of whose files none is somebody else's yet.
+/// An empty directory, opened by a gate.
 fn home() -> (tempfile::TempDir, Folder) {
     let home = tempfile::tempdir().expect("a directory");
     let folder = Folder::open(home.path()).expect("opened");
@@ -109,4 +109,22 @@ fn a_link_in_the_way_is_renamed_and_a_directory_stays() {
     assert_eq!(refusal(folder.make_way("directory")), Some(Refusal::Directory));
     assert!(home.path().join("directory").is_dir());
     folder.make_way("absent").expect("nothing to do");
+}
+
+#[test]
+fn the_owner_of_new_files_is_found_once_and_whatever_was_left_behind() {
+    let (home, mut folder) = home();
+    // A gate that was killed while it probed.
+    fs::write(home.path().join("owner.tmp-probe"), "").expect("written");
+    let me = user();
+    folder.user = NOBODY;
+    assert!(folder.is_own(me), "what it creates belongs to another user than its own");
+    let left: Vec<_> = folder.names().expect("names");
+    assert_eq!(left, ["owner.tmp-probe"]);
+    // Nothing can be created in a directory that was removed: the answer is remembered.
+    let again = Folder::open(home.path()).expect("opened");
+    fs::remove_dir_all(home.path()).expect("removed");
+    assert!(again.created_owner().is_none());
+    let again = Folder { user: NOBODY, ..again };
+    assert!(again.is_own(me));
 }

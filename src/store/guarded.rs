@@ -1,23 +1,24 @@
-//! Who else can change the store's directory, and which of its entries are not the gate's own.
+//! Other users' access to the store's directory, and the entries in it that are not the gate's own.
 //!
-//! Looked at when the directory is opened first, and when another takes its place. A directory of the gate's user is set to
-//! 0700; one of somebody else that others can write (an `emptyDir` of Kubernetes) is a warning. Each entry that has a name of
-//! the gate's and is refused is a warning with its path and owner. Nothing here fails.
+//! Examined when the directory is opened first, and when another takes its place. A directory of the gate's user is set to
+//! 0700; one of another user that others can write (an `emptyDir` of Kubernetes) is a warning. Each entry that has a name of
+//! the gate's and is refused, or that others can write, is a warning with its path and owner. Nothing here fails.
 
 use std::io;
+use std::path::Path;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 
 use super::audit;
 use super::backend::Document;
 use super::directory::{CLOCK, REVOCATIONS};
 use super::file::{HISTORY, LICENSE, LOCK};
-use super::folder::{Folder, Refusal, kind, user};
+use super::folder::{BY_OTHERS, Folder, Refusal, kind};
 use super::history;
 use super::outbox;
 
-/// More are counted and not named: a directory can be filled with them.
-const MOST_NAMED: usize = 100;
+/// Entries that are named in the log. Beyond, only their number is logged, because another user can make any number of them.
+pub const MOST_NAMED: usize = 100;
 
 /// A directory as it was looked at: another is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,15 @@ pub(super) fn examine(folder: &Folder, seen: &mut Option<Seen>) {
     }
     close(folder, now);
     *seen = Seen::of(folder).ok();
-    let names = folder.names().unwrap_or_default();
-    let refused = refused(folder, &names);
+    let Found { refused, shared } = found(folder);
+    for (path, mode) in shared {
+        tracing::warn!(
+            event = "store.file_shared",
+            path,
+            mode = format!("{mode:04o}"),
+            "others can write an entry of the store's directory, and its mode could not be changed: set it to 0600"
+        );
+    }
     for (path, refusal) in refused.iter().take(MOST_NAMED) {
         let owner = match refusal {
             Refusal::Foreign { owner, .. } => Some(*owner),
@@ -61,10 +69,10 @@ pub(super) fn examine(folder: &Folder, seen: &mut Option<Seen>) {
 /// Takes the directory from others, or says that they can write it.
 fn close(folder: &Folder, Seen { owner, mode, .. }: Seen) {
     let path = folder.path().display();
-    let others_write = mode & 0o022 != 0;
+    let others_write = mode & BY_OTHERS != 0;
     if !folder.is_own(owner) {
         if others_write || owner != 0 {
-            tracing::warn!(event = "store.directory_shared", path = %path, owner, mode = format!("{mode:04o}"), "users beside the gate's can write the store's directory: they can remove the license and the audit log; give the gate a directory that belongs to user {} and has mode 0700", user());
+            tracing::warn!(event = "store.directory_shared", path = %path, owner, mode = format!("{mode:04o}"), "users beside the gate's can write the store's directory: they can remove the license and the audit log; give the gate a directory that belongs to user {} and has mode 0700", folder.user());
         }
         return;
     }
@@ -77,7 +85,7 @@ fn close(folder: &Folder, Seen { owner, mode, .. }: Seen) {
     }
     match folder.set_mode((mode & 0o7000) | 0o700) {
         Ok(()) => {
-            tracing::info!(event = "store.directory_closed", path = %path, from = format!("{mode:04o}"), "the mode of the store's directory was set to 0700")
+            tracing::warn!(event = "store.directory_closed", path = %path, from = format!("{mode:04o}"), "the mode of the store's directory was set to 0700: other users and groups that read files in it, such as the audit log, cannot enter it any more")
         }
         Err(error) => {
             tracing::warn!(event = "store.directory_shared", path = %path, owner, mode = format!("{mode:04o}"), %error, "others can enter the store's directory, and its mode could not be set to 0700")
@@ -105,29 +113,80 @@ fn is_shared(folder: &Folder, mode: u32) -> Option<&'static str> {
     others.then_some("has directories that are not the gate's")
 }
 
-/// Entries that have a name of the gate's and are not used.
-fn refused(folder: &Folder, names: &[String]) -> Vec<(String, Refusal)> {
-    let mut refused = Vec::new();
-    let look = |folder: &Folder, name: &str| {
-        let refusal = folder.refusal(name).ok().flatten()?;
-        Some((folder.at(name).display().to_string(), refusal))
-    };
-    let mut ours: Vec<_> = names.iter().filter(|name| is_ours(name)).collect();
-    ours.sort();
-    refused.extend(ours.into_iter().filter_map(|name| look(folder, name)));
-    match folder.within(HISTORY) {
-        Ok(history) => {
-            let mut entries = history.names().unwrap_or_default();
-            entries.retain(|name| history::id_in(name).is_some());
-            entries.sort();
-            refused.extend(entries.iter().filter_map(|name| look(&history, name)));
-        }
-        Err(error) => {
-            let refusal = Refusal::of(&error);
-            refused.extend(refusal.map(|it| (folder.at(HISTORY).display().to_string(), it)));
+/// Entries that have a name of the gate's.
+#[derive(Default)]
+struct Found {
+    /// Not used.
+    refused: Vec<(String, Refusal)>,
+    /// Used, although others can write them.
+    shared: Vec<(String, u32)>,
+}
+
+impl Found {
+    /// Examines the entries of `folder` that are `ours`.
+    fn examine(&mut self, folder: &Folder, ours: impl Fn(&str) -> bool) {
+        let mut names = folder.names().unwrap_or_default();
+        names.retain(|name| ours(name));
+        names.sort();
+        for name in names {
+            let path = || folder.at(&name).display().to_string();
+            match folder.refusal(&name) {
+                Ok(Some(refusal)) => self.refused.push((path(), refusal)),
+                Ok(None) => self.shared.extend(others_write(folder, &name).map(|m| (path(), m))),
+                Err(_) => {}
+            }
         }
     }
-    refused
+}
+
+fn found(folder: &Folder) -> Found {
+    let mut found = Found::default();
+    found.examine(folder, is_ours);
+    match folder.within(HISTORY) {
+        Ok(history) => found.examine(&history, |name| history::id_in(name).is_some()),
+        Err(error) => {
+            let refusal = Refusal::of(&error);
+            let path = || folder.at(HISTORY).display().to_string();
+            found.refused.extend(refusal.map(|refusal| (path(), refusal)));
+        }
+    }
+    found
+}
+
+/// The mode of an entry that is used, if others can write it.
+fn others_write(folder: &Folder, name: &str) -> Option<u32> {
+    let mode = || {
+        let mode = folder.stat(name).ok().flatten()?.st_mode & 0o7777;
+        (mode & BY_OTHERS != 0).then_some(mode)
+    };
+    mode()?;
+    // Opening it sets the mode, if it belongs to the gate's user.
+    let _ = folder.open_file(name, OFlags::RDONLY);
+    mode()
+}
+
+/// The directory of a store as a command beside the gate finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Examined {
+    /// Its owner.
+    pub owner: u32,
+    /// Its permission bits.
+    pub mode: u32,
+    /// The gate's user: the one that runs the command, or, for root, the owner of the directory or of the lock in it.
+    pub user: u32,
+    /// Paths of entries that a gate of this user does not use, with the reason.
+    pub refused: Vec<(String, Refusal)>,
+}
+
+/// Examines the directory `dir` of a store, and changes nothing.
+///
+/// # Errors
+/// It does not exist or cannot be read.
+pub fn examined(dir: &Path) -> io::Result<Examined> {
+    let folder = Folder::unchanged(dir)?;
+    let Seen { owner, mode, .. } = Seen::of(&folder)?;
+    let Found { refused, .. } = found(&folder);
+    Ok(Examined { owner, mode, user: folder.user(), refused })
 }
 
 /// Whether a file of that name is the gate's.

@@ -54,6 +54,7 @@ pub use error::{
 };
 pub use file::Error as FileError;
 pub use folder::{Refusal, read_kept};
+pub use guarded::{Examined, MOST_NAMED, examined};
 pub use held::{By, Origin};
 pub use history::Former;
 pub use open::open;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::backend::{Event, Settled};
 use super::durable::{self, io_error};
 use super::file::Error;
-use super::folder::Folder;
+use super::folder::{Folder, Refusal};
 use crate::clock::UnixTime;
 
 pub(super) const NAME: &str = "events.json";
@@ -136,15 +136,18 @@ impl Waiting {
     }
 }
 
-/// What the last run left. What cannot be read as a queue, or is not the gate's own, is set aside: it must not keep new events
-/// from being told.
+/// What the last run left. A file that is not the gate's own is an empty queue, and is renamed when there is one to be written; one
+/// that cannot be read as a queue is set aside: it must not keep new events from being sent. Needs the lock.
 fn read(dir: &Path) -> Result<Queue, Error> {
     let folder = match Folder::open(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Queue::default()),
         opened => opened.map_err(io_error("open", dir))?,
     };
     let path = folder.at(NAME);
-    folder.make_way(NAME).map_err(io_error("set aside", &path))?;
+    match folder.refusal(NAME).map_err(io_error("read", &path))? {
+        None | Some(Refusal::Directory) => {}
+        Some(_) => return Ok(Queue::default()),
+    }
     let content = durable::found(folder.read(NAME, MAX_FILE_BYTES), || path.clone())?;
     let Some(content) = content else { return Ok(Queue::default()) };
     if let Ok(queue) = serde_json::from_slice(&content) {

@@ -241,8 +241,8 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
         ("key.pem", "server.tls.key_file", PAIR.to_owned()),
         ("key.pem", "upstream.tls.key_file", "[upstream]\nurl = 'https://a'\n[upstream.tls]\nca_file = 'cert.pem'\ncert_file = 'cert.pem'\nkey_file = 'key.pem'\n".to_owned()),
         ("secret", "notify.secret_file", "[notify]\nurl = 'http://a/'\nsecret_file = 'secret'\n".to_owned()),
-        ("gate.toml", "the configuration file holds a secret", url.to_owned()),
-        ("gate.toml", "the configuration file holds a secret", users),
+        ("gate.toml", "warning: the configuration file gate.toml holds a secret", url.to_owned()),
+        ("gate.toml", "warning: the configuration file gate.toml holds a secret", users),
     ];
     for (name, what, file) in cases {
         let place = Place::new();
@@ -250,18 +250,28 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
         place.write("cert.pem", &cert);
         place.write("key.pem", &key);
         place.write("secret", "0123456789abcdef");
-        for (mode, is_warned) in [(0o604, true), (0o644, true), (0o640, false), (0o600, false)] {
+        for (mode, dir, is_warned) in [
+            (0o604, 0o711, true),
+            (0o644, 0o755, true),
+            // Nobody else reaches it.
+            (0o644, 0o700, false),
+            (0o644, 0o750, false),
+            (0o640, 0o755, false),
+            (0o600, 0o755, false),
+        ] {
+            fs::set_permissions(place.path(), fs::Permissions::from_mode(dir)).expect("set");
             for other in ["gate.toml", "key.pem", "secret"] {
                 let mode = if other == name { mode } else { 0o600 };
                 let path = place.path().join(other);
                 fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
             }
             let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
-            let told = ran.err.lines().find(|line| line.contains("every user can read"));
-            assert_eq!(told.is_some(), is_warned, "{name} {mode:o}: {ran:?}");
+            let line = ran.err.lines().find(|line| line.contains("every user can read"));
+            assert_eq!(line.is_some(), is_warned, "{name} {mode:o} {dir:o}: {ran:?}");
             if is_warned {
                 let mode = format!("(mode {mode:04o})");
-                ran.complains(&["warning: ", what, name, &mode, "chmod 640"]);
+                let advice = ["chgrp GROUP", "chmod 640", "defaultMode: 0440", "fsGroup"];
+                ran.complains(&[&["warning: ", what, name, &mode], &advice[..]].concat());
             }
         }
     }

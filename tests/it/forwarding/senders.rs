@@ -134,6 +134,49 @@ fn the_kind_that_is_not_trusted_is_removed_and_never_believed() {
 }
 
 #[test]
+fn only_what_trusted_hops_wrote_is_passed_on_in_forwarded() {
+    let own = "for=127.0.0.1;host=\"dash:8443\";proto=http";
+    let (origin, gate) = stage_with(|gate| {
+        let gate = gate.set("server.trusted_proxies", "[\"127.0.0.1\", \"10.0.0.0/8\"]");
+        gate.set("server.trusted_header", "\"forwarded\"")
+    });
+    for (sent, kept) in [
+        (&["for=\"1.1.1.1", "for=2.2.2.2;proto=https"][..], "for=2.2.2.2;proto=https"),
+        (&["for=\"1.1.1.1, for=2.2.2.2"], "for=2.2.2.2"),
+        (&["for=1.1.1.1, for=2.2.2.2", "for=10.1.1.1"], "for=2.2.2.2, for=10.1.1.1"),
+        (&["for=1.1.1.1, for=_hidden, for=10.1.1.1"], "for=_hidden, for=10.1.1.1"),
+        // What is malformed ends the chain.
+        (&["for=1.1.1.1", "for=\"2.2.2.2", "for=10.1.1.1"], "for=10.1.1.1"),
+        (&["for=\"1.1.1.1\" x"], ""),
+    ] {
+        let fields: String = sent.iter().map(|line| format!("Forwarded: {line}\r\n")).collect();
+        let arrived = get(&origin, &gate, &fields);
+        let expected = if kept.is_empty() { own.to_owned() } else { format!("{kept}, {own}") };
+        assert_eq!(arrived.field("forwarded"), expected, "{sent:?}");
+    }
+}
+
+#[test]
+fn a_malformed_value_of_a_trusted_proxy_counts_as_absent() {
+    let x_forwarded = |host: &str, proto: &str, port: &str| {
+        format!(
+            "X-Forwarded-Host: {host}\r\nX-Forwarded-Proto: {proto}\r\nX-Forwarded-Port: {port}\r\n"
+        )
+    };
+    let (origin, gate) = trusting();
+    for (host, proto, port) in
+        [("evil/ path\"<>", "ht tp", "1;2"), ("user@evil", "<https>", "65536"), ("a b", "1", "+1")]
+    {
+        let arrived = get(&origin, &gate, &x_forwarded(host, proto, port));
+        assert_eq!(arrived.field("x-forwarded-host"), "dash:8443", "{host}");
+        assert_eq!(arrived.field("x-forwarded-proto"), "http", "{proto}");
+        assert_eq!(arrived.field("x-forwarded-port"), "8443", "{port}");
+    }
+    let arrived = get(&origin, &gate, &x_forwarded("[2001:db8::1]:8443", "https", "8443"));
+    assert_eq!(arrived.field("x-forwarded-host"), "[2001:db8::1]:8443");
+}
+
+#[test]
 fn a_trusted_proxy_that_says_nothing_is_the_client() {
     let (origin, gate) = trusting();
     let arrived = get(&origin, &gate, "");

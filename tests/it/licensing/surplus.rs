@@ -65,6 +65,7 @@ fn serve(stream: TcpStream, follows: Follows, sent: &Sender<()>) -> Option<()> {
             Follows::AtOnce | Follows::After(_) => {
                 stream.write_all(own.as_bytes()).ok()?;
                 if let Follows::After(micros) = follows {
+                    // The time between the two is what is tested: no event could stand for it.
                     thread::sleep(Duration::from_micros(micros));
                 }
                 // The gate may have closed by now.

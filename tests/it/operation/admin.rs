@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -31,19 +32,28 @@ fn hold(admin: SocketAddr, bytes: &[u8]) -> Vec<TcpStream> {
     (0..HELD).map(|_| open()).collect()
 }
 
-/// A connection that waits for a place would wait for 10 s and more.
-const SOON: Duration = Duration::from_secs(2);
+/// Ends a test that hangs. It is short of the 20 s that a probe would wait if each held connection kept its place for the 2 s
+/// that a head has.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The places of the listener.
+const PLACES: usize = 64;
 
 #[track_caller]
-fn is_answered_soon(admin: SocketAddr) {
+fn probes_are_answered(admin: SocketAddr) {
     for path in ["/livez", "/readyz", "/metrics"] {
         let mut probe = socket(admin);
-        probe.set_read_timeout(Some(SOON)).expect("a deadline");
-        write!(probe, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
-        let mut answer = Vec::new();
-        probe.read_to_end(&mut answer).expect("an answer in time");
-        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
+        is_answered(&mut probe, path);
     }
+}
+
+#[track_caller]
+fn is_answered(probe: &mut TcpStream, path: &str) {
+    probe.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    write!(probe, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+    let mut answer = Vec::new();
+    probe.read_to_end(&mut answer).expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
 }
 
 #[test]
@@ -57,7 +67,7 @@ fn connections_that_are_idle_half_way_or_answered_delay_no_probe() {
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         let held = hold(gate.admin(), begun);
-        is_answered_soon(gate.admin());
+        probes_are_answered(gate.admin());
         drop(held);
     }
 }
@@ -76,9 +86,25 @@ fn connections_that_dribble_delay_no_probe() {
                 thread::yield_now();
             }
         });
-        is_answered_soon(gate.admin());
+        probes_are_answered(gate.admin());
         probed.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn a_probe_that_is_slow_to_send_keeps_its_place_among_newcomers_and_connections_that_dribble() {
+    let (_origin, gate) = stage();
+    for newcomers in [1, 10, PLACES - 2] {
+        let mut dribbling = hold(gate.admin(), b"G");
+        let mut probe = socket(gate.admin());
+        // They have moved since, and the probe has not.
+        for connection in &mut dribbling {
+            let _ = connection.write_all(b"x");
+        }
+        let held: Vec<_> = (0..newcomers).map(|_| socket(gate.admin())).collect();
+        is_answered(&mut probe, "/livez");
+        drop((held, dribbling));
+    }
 }
 
 #[test]
@@ -88,11 +114,12 @@ fn a_head_that_does_not_come_ends_its_connection() {
     half.write_all(b"GET /livez HTTP/1.1\r\n").expect("sent");
     // However much comes in between.
     let mut dribbling = half.try_clone().expect("a clone");
-    let ended = AtomicBool::new(false);
+    let (ended, end) = channel::<()>();
     thread::scope(|scope| {
-        scope.spawn(|| {
-            while !ended.load(Ordering::Relaxed) && dribbling.write_all(b"a").is_ok() {
-                thread::sleep(Duration::from_millis(50));
+        scope.spawn(move || {
+            let pause = Duration::from_millis(50);
+            while end.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let _ = dribbling.write_all(b"a");
             }
         });
         let mut rest = Vec::new();
@@ -100,7 +127,7 @@ fn a_head_that_does_not_come_ends_its_connection() {
         if let Err(error) = half.read_to_end(&mut rest) {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
         }
-        ended.store(true, Ordering::Relaxed);
+        drop(ended);
     });
     request(gate.admin(), "GET", "/livez").send().is(200);
 }

@@ -10,6 +10,7 @@ use std::process::Command;
 use crate::support::dashboard::Dashboard;
 use crate::support::gate::{Builder, Gate};
 use crate::support::http;
+use crate::support::program::Place;
 use crate::support::scene::{Scene, Setup, USERS};
 use crate::support::vendor::Vendor;
 
@@ -118,12 +119,12 @@ fn links_in_the_directory_lead_nowhere() {
     assert_eq!(scene.check(), "false");
     for name in ["license.jwt", "jwks.json", "history", "clock"] {
         let log = scene.gate.log();
-        let told = log.all().iter().any(|line| {
+        let is_logged = log.all().iter().any(|line| {
             line.contains("store.file_refused")
                 && line.contains(&format!("data/{name}"))
                 && line.contains("symbolic link")
         });
-        assert!(told, "{name}: {:#?}", log.all());
+        assert!(is_logged, "{name}: {:#?}", log.all());
     }
     let (one, two) = (scene.vendor.token().sign(), scene.vendor.token().sign());
     scene.install(&one);
@@ -162,6 +163,217 @@ fn an_audit_log_or_a_lock_that_is_a_link_prevents_changes_until_it_is_gone() {
     }
 }
 
+#[test]
+fn a_file_of_the_gates_user_that_others_can_write_is_closed_to_them() {
+    let setup = Setup::new();
+    let token = setup.vendor.token().sign();
+    let former = setup.vendor.token().sign();
+    let setup = setup.stored(&token).file("data/history/000000000001-1700000000.jwt", former);
+    let data = data(&setup, 0o700);
+    let own = [
+        ("license.jwt", 0o666, 0o600),
+        ("history/000000000001-1700000000.jwt", 0o660, 0o600),
+        ("history", 0o777, 0o700),
+        ("audit.jsonl", 0o662, 0o600),
+        // Readers are the operator's business.
+        ("audit.1.jsonl", 0o644, 0o644),
+    ];
+    fs::write(data.join("audit.jsonl"), "").expect("written");
+    fs::write(data.join("audit.1.jsonl"), "").expect("written");
+    for (name, from, _) in own {
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(from)).expect("set");
+    }
+    let scene = setup.start();
+    scene.holds(&token);
+    for (name, from, to) in own {
+        assert_eq!(mode(&data.join(name)), to, "{name}");
+        let log = scene.gate.log().all();
+        let named = |line: &&String| {
+            line.contains("store.file_closed")
+                && line.contains(&format!("data/{name}"))
+                && line.contains(&format!("{from:04o}"))
+        };
+        assert_eq!(log.iter().any(|line| named(&line)), from != to, "{name}: {log:#?}");
+    }
+    let scene = scene.restart();
+    assert_eq!(scene.gate.log().count("store.file_closed"), 0);
+}
+
+#[test]
+fn check_config_reports_the_directory_and_changes_nothing() {
+    let place = Place::new();
+    Vendor::new().write_jwks(place.path());
+    place.write("gate.toml", "license.keys = 'jwks.json'\nadmin.listen = ''\n");
+    let check = || place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+    assert!(!check().err.contains("store.url"), "there is none yet");
+    let data = place.path().join("data");
+    fs::create_dir_all(data.join("history")).expect("made");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("set");
+    fs::write(data.join("license.jwt"), "x").expect("written");
+    symlink("nowhere", data.join("audit.jsonl")).expect("linked");
+    for name in ["license.jwt", "history"] {
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o777)).expect("set");
+    }
+    let ran =
+        check().complains(&["warning: store.url: data/audit.jsonl is not used", "symbolic link"]);
+    assert!(!ran.err.contains("has mode"), "{ran:?}");
+    for mode in [0o755, 0o2770, 0o1777] {
+        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("set");
+        check().complains(&["warning: store.url: data has mode", &format!("{mode:04o}")]);
+        assert_eq!(self::mode(&data), mode);
+    }
+    assert_eq!((mode(&data.join("license.jwt")), mode(&data.join("history"))), (0o777, 0o777));
+    let mut names: Vec<_> = fs::read_dir(&data).expect("there").flatten().collect();
+    names.sort_by_key(fs::DirEntry::file_name);
+    assert_eq!(names.len(), 3, "{names:?}");
+}
+
+/// The group of a volume that gates of several users get (`fsGroup` of Kubernetes).
+const GROUP: u32 = 52_000;
+
+/// As `user`, in the group of the volume.
+fn become_user(user: u32) -> [String; 4] {
+    let groups = format!("--groups={GROUP}");
+    ["setpriv".into(), format!("--reuid={user}"), format!("--regid={user}"), groups]
+}
+
+/// What the kubelet does at a mount: the group gets what the owner has.
+fn give_to_group(path: &Path) {
+    let found = fs::symlink_metadata(path).expect("there");
+    chown(path, None, Some(GROUP)).expect("given");
+    let mode = found.mode() & 0o7777 | if found.is_dir() { 0o2770 } else { 0o660 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+    if found.is_dir() {
+        fs::read_dir(path).expect("read").flatten().for_each(|entry| give_to_group(&entry.path()));
+    }
+}
+
+#[test]
+fn a_store_that_passes_to_another_user_takes_a_license_again() {
+    let (one, two) = (SOMEBODY, SOMEBODY + 1);
+    let binary = env!("CARGO_BIN_EXE_license-gate");
+    let runs = |user: u32| {
+        let [program, words @ ..] = become_user(user);
+        let ran = Command::new(program).args(words).args([binary, "--version"]).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    // Only root can become another user, who must be able to run the program.
+    if !is_root() || !runs(one) {
+        return;
+    }
+    let vendor = Vendor::new();
+    let dashboard = Dashboard::knowing(USERS);
+    let dir = tempfile::tempdir().expect("a directory");
+    vendor.write_jwks(dir.path());
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("set");
+    let data = dir.path().join("data");
+    fs::create_dir(&data).expect("made");
+    give_to_group(&data);
+    let start = |user: u32, dir: tempfile::TempDir| {
+        let words = become_user(user);
+        Builder::before(dashboard.address)
+            .set("server.root_url", format!("{:?}", crate::support::vendor::ROOT_URL))
+            .set("license.keys", "\"jwks.json\"")
+            .in_dir(dir)
+            .through(&words.each_ref().map(String::as_str))
+            .start()
+    };
+    let ask = |gate: &Gate, method: &str, target: &str| {
+        http::request(gate.address, method, &format!("/api/licensing/{target}"))
+            .basic("admin", "hunter2")
+    };
+    let check = |gate: &Gate| ask(gate, "GET", "check").send().is(200).text().to_owned();
+    let install = |gate: &Gate| {
+        let token = vendor.token().sign();
+        ask(gate, "POST", "token").json(&serde_json::json!({ "token": token })).send().is(200);
+        assert_eq!(check(gate), "true");
+    };
+    let owner = |name: &str| fs::symlink_metadata(data.join(name)).map(|found| found.uid()).ok();
+
+    let gate = start(one, dir);
+    install(&gate);
+    let dir = gate.kill();
+    give_to_group(&data);
+    let kept = fs::read(data.join("audit.jsonl")).expect("written");
+
+    let gate = start(two, dir);
+    assert_eq!(check(&gate), "false", "the license is another user's");
+    for name in ["license.jwt", "audit.jsonl", "lock"] {
+        let log = gate.log().all();
+        let is_named = |line: &&String| {
+            line.contains("store.file_refused") && line.contains(&format!("data/{name}"))
+        };
+        assert!(log.iter().any(|line| is_named(&line)), "{name}: {log:#?}");
+    }
+    assert_eq!((owner("lock"), owner("lock.refused-1")), (Some(two), Some(one)));
+    // Nothing else is moved before there is something to write.
+    assert_eq!((owner("audit.jsonl"), owner("license.jwt")), (Some(one), Some(one)));
+    install(&gate);
+    for name in ["license.jwt", "audit.jsonl"] {
+        assert_eq!(owner(name), Some(two), "{name}");
+        assert_eq!(owner(&format!("{name}.refused-1")), Some(one), "{name}");
+    }
+    assert_eq!(fs::read(data.join("audit.jsonl.refused-1")).expect("kept"), kept);
+
+    // A lock that is held is another gate's, whatever its user.
+    give_to_group(&data.join("lock"));
+    let [program, words @ ..] = become_user(one);
+    let mut second = Command::new(program);
+    second.args(words).args([binary, "serve", "--config", "gate.toml"]).current_dir(gate.dir());
+    let second = second.output().expect("ended");
+    let err = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(2), "{err}");
+    assert!(err.contains("locked by another license-gate"), "{err}");
+    install(&gate);
+
+    let dir = gate.kill();
+    give_to_group(&data);
+    let gate = start(two, dir);
+    assert_eq!(check(&gate), "true");
+    let dir = gate.kill();
+    // Given to the new user, everything counts again.
+    fs::read_dir(&data)
+        .expect("read")
+        .flatten()
+        .for_each(|entry| chown(entry.path(), Some(one), None).expect("given"));
+    let gate = start(one, dir);
+    assert_eq!(check(&gate), "true");
+    install(&gate);
+}
+
+#[test]
+fn without_the_lock_nothing_is_renamed() {
+    let vendor = Vendor::new();
+    let dashboard = Dashboard::knowing(USERS);
+    let dir = tempfile::tempdir().expect("a directory");
+    vendor.write_jwks(dir.path());
+    let data = dir.path().join("data");
+    fs::create_dir(&data).expect("made");
+    for (name, content) in
+        [("license.jwt", ""), ("audit.jsonl", "{}\ntorn"), ("events.json", "{"), ("lock", "")]
+    {
+        fs::write(data.join(name), content).expect("written");
+    }
+    // A directory in its place: nobody can lock it.
+    fs::remove_file(data.join("lock")).expect("removed");
+    fs::create_dir(data.join("lock")).expect("made");
+    let builder = Builder::before(dashboard.address)
+        .set("server.root_url", format!("{:?}", crate::support::vendor::ROOT_URL))
+        .set("license.keys", "\"jwks.json\"")
+        .set("notify.url", "\"http://127.0.0.1:9/\"")
+        .set("notify.secret_file", "\"secret\"");
+    fs::write(dir.path().join("secret"), "0123456789abcdef0123456789abcdef").expect("written");
+    let gate = disowned(builder, dir, &["license.jwt"]);
+    let request = http::request(gate.address, "POST", "/api/licensing/token");
+    let body = serde_json::json!({ "token": vendor.token().sign() });
+    request.basic("admin", "hunter2").json(&body).send().fails(500, "licensing.store.failed");
+    let mut names: Vec<_> = fs::read_dir(&data).expect("read").flatten().collect();
+    names.sort_by_key(fs::DirEntry::file_name);
+    let names: Vec<_> = names.iter().map(fs::DirEntry::file_name).collect();
+    assert_eq!(names, ["audit.jsonl", "events.json", "license.jwt", "lock"]);
+    assert_eq!(fs::read(data.join("audit.jsonl")).expect("there"), b"{}\ntorn");
+}
+
 /// Starts a gate for which the files `names` of its store belong to somebody else. Root gives them away; for anybody else
 /// a file of root's is mounted over each, in a user namespace that has no root but the gate.
 fn disowned(setup: Builder, dir: tempfile::TempDir, names: &[&str]) -> Gate {
@@ -197,12 +409,12 @@ fn files_of_somebody_else_are_named_and_not_used() {
         .set("license.keys", "\"jwks.json\"");
     let gate = disowned(builder, dir, &names);
     for name in names {
-        let told = gate.log().all().iter().any(|line| {
+        let is_logged = gate.log().all().iter().any(|line| {
             line.contains("store.file_refused")
                 && line.contains(&format!("data/{name}"))
                 && line.contains("owner=")
         });
-        assert!(told, "{name}: {:#?}", gate.log().all());
+        assert!(is_logged, "{name}: {:#?}", gate.log().all());
     }
     let admin = |method: &str, target: &str| {
         http::request(gate.address, method, target).basic("admin", "hunter2")
@@ -232,9 +444,10 @@ fn a_secret_that_every_user_can_read_is_logged_at_the_start() {
         .file("secret", "0123456789abcdef0123456789abcdef");
     let secret = setup.dir().join("secret");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("set");
+    fs::set_permissions(setup.dir(), fs::Permissions::from_mode(0o755)).expect("set");
     let scene = setup.start();
     let line = scene.gate.log().wait_for("config.secret_exposed");
-    for part in ["notify.secret_file", "secret", "0644", "chmod 640"] {
+    for part in ["notify.secret_file", "secret", "0644", "chgrp GROUP", "chmod 640"] {
         assert!(line.contains(part), "{line}");
     }
     assert!(!scene.gate.log().all().iter().any(|line| line.contains("0123456789")));
@@ -362,8 +575,9 @@ fn whatever_is_planted_the_dashboard_is_reachable_and_nothing_outside_changes() 
         for (name, what, refused) in &planted {
             let end = format!("data/{name}");
             let named = |line: &String| line.contains("WARN") || line.contains("level=warn");
-            let told = scene.gate.log().all().iter().any(|line| named(line) && line.contains(&end));
-            assert!(told || !refused, "seed {seed}: {name} is {what}: {planted:?}");
+            let is_logged =
+                scene.gate.log().all().iter().any(|line| named(line) && line.contains(&end));
+            assert!(is_logged || !refused, "seed {seed}: {name} is {what}: {planted:?}");
         }
         used(&scene);
         let scene = scene.restart();
