@@ -151,7 +151,6 @@ struct Sent {
     protos: Vec<&'static str>,
     hosts: Vec<&'static str>,
     hops: Vec<Hop>,
-    lines: Vec<String>,
 }
 
 fn sent(random: &mut Random) -> Sent {
@@ -170,7 +169,7 @@ fn sent(random: &mut Random) -> Sent {
     if random.below(2) == 0 {
         all.insert(0, "X-Real-IP: 6.6.6.6\r\nX-Forwarded-Prefix: /e\r\n".to_owned());
     }
-    Sent { fields: all.concat(), x_hops, x_lines, protos, hosts, hops, lines }
+    Sent { fields: all.concat(), x_hops, x_lines, protos, hosts, hops }
 }
 
 /// What the dashboard should receive, by field.
@@ -240,7 +239,9 @@ fn the_dashboard_receives_what_trusted_hops_say_and_strangers_change_nothing() {
             let own = format!("for={peer};host=\"dash\";proto=http");
             let forwarded = match (kind, believed) {
                 ("forwarded", Some(_)) => {
-                    let all = sent.lines.iter().cloned().chain([own]);
+                    let hops = super::hops::believed(&sent.hops).into_iter().rev();
+                    let kept = hops.filter(|hop| !GARBAGE.contains(&&*hop.text));
+                    let all = kept.map(|hop| hop.text.clone()).chain([own]);
                     Some(all.collect::<Vec<_>>().join(", "))
                 }
                 ("forwarded", None) => Some(own),
