@@ -5,8 +5,25 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 
-use super::{Check, State};
 use crate::telemetry::metrics;
+
+/// What the probes ask.
+pub trait State: Send + Sync + 'static {
+    /// What readiness depends on, in the order it is listed. Never the license: an invalid one takes nothing down.
+    fn checks(&self) -> Vec<Check>;
+
+    /// OpenMetrics text.
+    fn metrics(&self) -> String;
+}
+
+/// One condition of readiness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is checked, such as `draining`.
+    pub name: &'static str,
+    /// Whether it is met.
+    pub passed: bool,
+}
 
 const TEXT: &str = "text/plain; charset=utf-8";
 

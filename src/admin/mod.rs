@@ -30,6 +30,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use places::{Noted, Places, Progress};
+
+pub use answer::{Check, State};
 pub use probed::Probed;
 
 use crate::telemetry::Episode;
@@ -60,24 +62,6 @@ impl Default for Config {
     fn default() -> Self {
         Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9180))) }
     }
-}
-
-/// What the probes ask.
-pub trait State: Send + Sync + 'static {
-    /// What readiness depends on, in the order it is listed. Never the license: an invalid one takes nothing down.
-    fn checks(&self) -> Vec<Check>;
-
-    /// OpenMetrics text.
-    fn metrics(&self) -> String;
-}
-
-/// One condition of readiness.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What is checked, such as `draining`.
-    pub name: &'static str,
-    /// Whether it is met.
-    pub passed: bool,
 }
 
 /// A bound listener.

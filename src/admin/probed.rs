@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Check, State};
+use super::answer::{Check, State};
 use crate::clock::Clock;
 use crate::downstream::tls::Tls;
 use crate::shutdown::Phase;

@@ -1,10 +1,11 @@
 //! The life of a license, put together: whom to believe, what is kept, what acts by itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Error, LAST_WORDS};
+use super::error::Error;
 use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -55,11 +56,11 @@ pub(super) struct Living {
 }
 
 impl Living {
-    /// Lets another replica renew and tell from now on.
-    pub(super) async fn leave(self) {
+    /// Lets another replica renew and notify from now on. Waits for `limit` at most.
+    pub(super) async fn leave(self, limit: Duration) {
         // A database that is away lets go by itself.
         let given = self.writer.give_lease_back(Lease::Schedule);
-        let _ = tokio::time::timeout(LAST_WORDS, given).await;
+        let _ = tokio::time::timeout(limit, given).await;
     }
 }
 

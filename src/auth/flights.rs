@@ -18,8 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time;
 
 use super::cache::{Digest, Verdict};
-use super::dashboard::{AskError, DEADLINE};
-use super::denied::Denied;
+use super::denied::{AskError, DEADLINE, Denied};
 use super::limit::{Limiter, network};
 
 /// Questions in flight, per client address.

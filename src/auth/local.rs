@@ -21,9 +21,9 @@ use tokio::time::timeout;
 
 use super::cache::Verdict;
 use super::config::User;
-use super::dashboard::{AskError, DEADLINE};
+use super::credential::Credential;
+use super::denied::{AskError, DEADLINE, Denied};
 use super::grants::{self, Action, Grants, shortened};
-use super::{Credential, Denied};
 
 /// Why a user of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

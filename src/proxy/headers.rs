@@ -13,14 +13,11 @@ use http::header::{
 use http::{HeaderName, Version};
 use memchr::memrchr2;
 
-use super::RequestId;
+use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::downstream::{Peer, Sender, TrustedHeader, X_FORWARDED_FOR};
 use crate::message::policy::{self, Nominated};
 use crate::message::{Fields, RequestHead};
 use crate::upstream::{FieldWriter, WriteFields};
-
-/// `X-Request-Id`, on the request and on its answer.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

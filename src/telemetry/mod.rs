@@ -24,13 +24,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use config::{Config, Format};
 pub use episode::{Episode, Report};
+pub use line::Now;
 
 use crate::text;
 use line::Line;
 use stream::{Standard, Stream};
-
-/// Writes the present time.
-pub type Now = fn(&mut dyn fmt::Write) -> fmt::Result;
 
 /// Target of the gate's own events.
 const OWN_TARGET: &str = "license_gate";
