@@ -19,7 +19,7 @@ use crate::downstream::tls::Tls;
 use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
-use crate::service::{Failures, Service, Stages};
+use crate::service::{Failures, Observer, Service, Stages};
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::Sweep;
 use crate::telemetry::access::AccessLog;
@@ -160,8 +160,7 @@ fn acceptor(
             header: downstream.trusted_header,
         },
         drain: drain.clone(),
-        metrics: metrics.clone(),
-        access: blueprint.access.clone(),
+        observer: Rc::new(Observer { metrics: metrics.clone(), access: blueprint.access.clone() }),
         failures: blueprint.failures.clone(),
     });
     Acceptor {

@@ -67,7 +67,7 @@ impl Living {
 /// A life that has begun: what acts, and what the API acts through.
 pub(super) struct Begun {
     pub(super) life: Life,
-    pub(super) means: api::Means,
+    pub(super) context: api::Context,
 }
 
 /// Loads keys and license, and puts together what will act by itself.
@@ -126,7 +126,8 @@ pub(super) async fn begin(
         notifier,
     };
     let metrics = metrics.clone();
-    Ok(Begun { life, means: api::Means { reader, writer, installer, renewal, clock, metrics } })
+    let context = api::Context { reader, writer, installer, renewal, clock, metrics };
+    Ok(Begun { life, context })
 }
 
 /// The store, and `license.file`, which it has been given.

@@ -1,6 +1,5 @@
 //! A request's body under a deadline.
 
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,8 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use super::http1::Wire;
 use super::http2::{Handover, Incoming};
 use super::peer::Peer;
-use crate::codec;
 use crate::sweep::Deadline;
+
+pub(super) use super::refuse::BodyError;
 
 /// How long the rest of a request may stand still after its answer has ended, on its way from the client to the dashboard.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,23 +34,6 @@ impl Remainder {
         }
         deadline.has_passed(cx)
     }
-}
-
-/// Why a request's body ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// Nothing came for `timeouts.request_body`.
-    #[error("no piece of the request body came within the deadline")]
-    Timeout,
-    /// The client left, or framed its body wrongly; HTTP/2.
-    #[error("the request body broke off")]
-    Broken(#[source] h2::Error),
-    /// The client left; HTTP/1.1.
-    #[error("the request body broke off")]
-    Closed(#[source] io::Error),
-    /// The body is not framed as RFC 9112 section 7 has it.
-    #[error("the request body is malformed")]
-    Malformed(#[source] codec::Fault),
 }
 
 /// A request's body as it comes from the client; only time spent waiting for the client counts.

@@ -86,8 +86,11 @@ impl Outgoing<'_> {
 
     fn copy(&self, out: &mut impl FieldWriter) {
         let RequestHead { headers, version, .. } = self.request;
-        let nominated =
-            if self.marks.connection { Nominated::of(headers) } else { Nominated::default() };
+        let nominated = if self.marks.connection {
+            Nominated::of(headers.get_all(&CONNECTION))
+        } else {
+            Nominated::default()
+        };
         // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
         let join_cookies = *version == Version::HTTP_2;
         let trusts_x_forwarded = self.trusts_x_forwarded();

@@ -15,8 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::head;
 use crate::codec::{Decoder, Fault, Input, Step};
 use crate::downstream::Limits;
-use crate::downstream::refuse::Refused;
-use crate::downstream::request_body::BodyError;
+use crate::downstream::refuse::{BodyError, Refused};
 use crate::downstream::stream::Stream;
 use crate::socket::HangUp;
 
