@@ -24,7 +24,7 @@ use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
 use crate::gate::Gate;
 use crate::license::RootUrl;
-use crate::shutdown::{self, Phase};
+use crate::shutdown::{self, Phase, detach};
 use crate::socket::Places;
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
@@ -123,7 +123,7 @@ impl App {
     pub async fn run(self, signals: shutdown::Signals) -> Result<(), Error> {
         let shutdown::Signals { mut stop, mut hangup } = signals;
         let (tls, upstream_tls) = self.certificates();
-        tokio::spawn(async move {
+        detach(async move {
             while hangup.recv().await.is_some() {
                 let (tls, upstream_tls) = (tls.clone(), upstream_tls.clone());
                 // Off the runtime, as a file system may hang. One that panicked has been logged.
@@ -150,10 +150,10 @@ impl App {
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
             let send = blueprint.downstream.timeouts.send;
-            tokio::spawn(async move { admin.serve(probed.clone(), send, end).await });
+            detach(async move { admin.serve(probed.clone(), send, end).await });
         }
-        tls.map(|tls| tokio::spawn(watch(tls)));
-        upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));
+        tls.map(|tls| detach(watch(tls)));
+        upstream_tls.map(|tls| detach(watch(tls.watched().clone())));
         let living = life.start();
         let threads = start(&mut bound, blueprint)?;
         stop().await;

@@ -28,6 +28,11 @@
 //! 0   clock  sweep  text
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")
+)]
+
 // A request's way.
 pub mod downstream;
 pub mod service;

@@ -134,10 +134,13 @@ fn files_elsewhere_are_read() {
     assert_eq!(Tree::parse(&files).imports_up(), expected);
 }
 
+/// Name and text.
+type File = (&'static str, &'static str);
+
 #[test]
 fn cycles_among_files_are_found() {
     let none = [].as_slice();
-    let cases: [(&[(&str, &str)], &[&str]); 15] = [
+    let cases: [(&[File], &[&str]); 15] = [
         (&[("mod", "mod a; use a::A;"), ("a", "pub struct A;")], none),
         (
             &[("mod", "mod a; use a::A;\nstruct M;"), ("a", "\npub struct A(super::M);")],
@@ -716,7 +719,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         item.attrs.iter().for_each(|attribute| self.visit_attribute(attribute));
         let name = item.ident.to_string();
         self.here().children.insert(name.clone());
-        let module = [self.at.module.as_slice(), &[name.clone()]].concat();
+        let module = [self.at.module.as_slice(), std::slice::from_ref(&name)].concat();
         let in_test = self.at.in_test || name == "tests" || name.ends_with("_tests");
         if let Some((_, items)) = &item.content {
             self.tree.modules.entry(module.clone()).or_default().file = self.at.file.clone();

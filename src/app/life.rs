@@ -15,6 +15,7 @@ use crate::feed::{
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
 use crate::problem;
+use crate::shutdown::detach;
 use crate::store::{self, Lease, Means, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
 
@@ -37,15 +38,15 @@ impl Life {
     /// Starts all of it on the control runtime, to run until that ends.
     pub(super) fn start(self) -> Living {
         let living = Living { writer: self.writer.clone() };
-        tokio::spawn(store::follow_others(self.others, self.writer.clone()));
-        tokio::spawn(self.writer.clone().keep_up());
-        tokio::spawn(self.mounted.watch(self.keyring, self.writer));
-        tokio::spawn(self.monitor.run());
-        tokio::spawn(self.renewal.run());
-        tokio::spawn(self.installer.fetch_wanted_keys());
-        self.keys.map(|fetch| tokio::spawn(fetch.run()));
-        self.revocations.map(|fetch| tokio::spawn(fetch.run()));
-        self.notifier.map(|notifier| tokio::spawn(notifier.run()));
+        detach(store::follow_others(self.others, self.writer.clone()));
+        detach(self.writer.clone().keep_up());
+        detach(self.mounted.watch(self.keyring, self.writer));
+        detach(self.monitor.run());
+        detach(self.renewal.run());
+        detach(self.installer.fetch_wanted_keys());
+        self.keys.map(|fetch| detach(fetch.run()));
+        self.revocations.map(|fetch| detach(fetch.run()));
+        self.notifier.map(|notifier| detach(notifier.run()));
         living
     }
 }

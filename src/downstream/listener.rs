@@ -23,7 +23,7 @@ use super::stream::Socket;
 use super::tls::Tls;
 use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
 use crate::problem::Problem;
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, detach_local};
 use crate::socket::Kind;
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::WorkerMetrics;
@@ -142,7 +142,7 @@ impl<S: Service> Acceptor<S> {
             if scheme == Scheme::Http
                 && let Some(turned) = self.connections.turn_away()
             {
-                tokio::task::spawn_local(turn_away(client, turned));
+                detach_local(turn_away(client, turned));
             }
             return;
         };
