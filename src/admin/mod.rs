@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 
 use places::{Noted, Places, Progress};
 
-pub use answer::{Check, State};
+pub use answer::{Condition, State};
 pub use probed::Probed;
 
 use crate::telemetry::Episode;
@@ -188,8 +188,8 @@ mod tests {
     struct Draining;
 
     impl State for Draining {
-        fn checks(&self) -> Vec<Check> {
-            vec![Check { name: "accepting", passed: false }]
+        fn checks(&self) -> Vec<Condition> {
+            vec![Condition { name: "accepting", passed: false }]
         }
 
         fn metrics(&self) -> String {
@@ -234,7 +234,7 @@ mod tests {
     const LARGE_BYTES: usize = 64 * 1024;
 
     impl State for Large {
-        fn checks(&self) -> Vec<Check> {
+        fn checks(&self) -> Vec<Condition> {
             Vec::new()
         }
 

@@ -37,13 +37,13 @@ pub(super) struct Flights {
 #[derive(Debug, Default)]
 struct Open {
     flights: HashMap<Digest, watch::Sender<Option<Verdict>>>,
-    clients: HashMap<IpAddr, Client>,
+    clients: HashMap<IpAddr, ClientQuestions>,
     in_all: usize,
 }
 
 /// What one client has in flight.
 #[derive(Debug, Default)]
-struct Client {
+struct ClientQuestions {
     questions: usize,
     /// Passwords that are being checked now.
     passwords: usize,

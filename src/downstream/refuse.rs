@@ -82,7 +82,7 @@ pub enum BodyError {
     Closed(#[source] io::Error),
     /// The body is not framed as RFC 9112 section 7 has it.
     #[error("the request body is malformed")]
-    Malformed(#[source] codec::Fault),
+    Malformed(#[source] codec::FramingError),
 }
 
 /// Whether `request` may be looked at.

@@ -39,14 +39,14 @@ impl Remainder {
 /// A request's body as it comes from the client; only time spent waiting for the client counts.
 #[derive(Debug)]
 pub struct RequestBody {
-    source: Source,
+    transport: Transport,
     peer: Rc<Peer>,
     deadline: Option<Deadline>,
 }
 
 /// Where a body comes from.
 #[derive(Debug)]
-enum Source {
+enum Transport {
     Empty,
     Http1(Rc<Wire>),
     Http2(Rc<Incoming>),
@@ -57,22 +57,22 @@ enum Source {
 impl RequestBody {
     /// The body that `wire` is about to read; none without one.
     pub(super) fn http1(wire: Option<Rc<Wire>>, peer: Rc<Peer>) -> Self {
-        Self { source: wire.map_or(Source::Empty, Source::Http1), peer, deadline: None }
+        Self { transport: wire.map_or(Transport::Empty, Transport::Http1), peer, deadline: None }
     }
 
     pub(super) fn http2(incoming: Rc<Incoming>, peer: Rc<Peer>) -> Self {
-        Self { source: Source::Http2(incoming), peer, deadline: None }
+        Self { transport: Transport::Http2(incoming), peer, deadline: None }
     }
 
     pub(super) fn tunnel(handover: Handover, peer: Rc<Peer>) -> Self {
-        Self { source: Source::Tunnel(handover), peer, deadline: None }
+        Self { transport: Transport::Tunnel(handover), peer, deadline: None }
     }
 
     /// How to take the stream over, when the request asks for a WebSocket over HTTP/2 (RFC 8441).
     pub fn handover(&self) -> Option<&Handover> {
-        match &self.source {
-            Source::Tunnel(handover) => Some(handover),
-            Source::Empty | Source::Http1(_) | Source::Http2(_) => None,
+        match &self.transport {
+            Transport::Tunnel(handover) => Some(handover),
+            Transport::Empty | Transport::Http1(_) | Transport::Http2(_) => None,
         }
     }
 
@@ -96,10 +96,10 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = match &mut this.source {
-            Source::Empty | Source::Tunnel(_) => return Poll::Ready(None),
-            Source::Http1(wire) => wire.poll_body(cx),
-            Source::Http2(incoming) => incoming.poll_frame(cx),
+        let polled = match &mut this.transport {
+            Transport::Empty | Transport::Tunnel(_) => return Poll::Ready(None),
+            Transport::Http1(wire) => wire.poll_body(cx),
+            Transport::Http2(incoming) => incoming.poll_frame(cx),
         };
         match polled {
             Poll::Ready(frame) => {
@@ -114,20 +114,20 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Empty | Source::Tunnel(_) => true,
-            Source::Http1(wire) => wire.has_whole_request(),
-            Source::Http2(incoming) => incoming.has_ended(),
+        match &self.transport {
+            Transport::Empty | Transport::Tunnel(_) => true,
+            Transport::Http1(wire) => wire.has_whole_request(),
+            Transport::Http2(incoming) => incoming.has_ended(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
-            Source::Http1(wire) => {
+        match &self.transport {
+            Transport::Empty | Transport::Tunnel(_) => SizeHint::with_exact(0),
+            Transport::Http1(wire) => {
                 wire.body_left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
-            Source::Http2(incoming) => {
+            Transport::Http2(incoming) => {
                 incoming.left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
         }

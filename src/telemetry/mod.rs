@@ -84,7 +84,7 @@ struct Log {
 
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         event.record(&mut fields);
         let metadata = event.metadata();
         if !metadata.target().starts_with(OWN_TARGET) {
@@ -102,7 +102,7 @@ impl<S: Subscriber> Layer<S> for Log {
 
 /// The fields of one event.
 #[derive(Debug, Default)]
-struct Fields {
+struct EventFields {
     event: Option<String>,
     message: String,
     others: Vec<(&'static str, Value)>,
@@ -117,7 +117,7 @@ enum Value {
     Bare(String),
 }
 
-impl Fields {
+impl EventFields {
     fn write(&self, line: &mut Line) {
         if let Some(event) = &self.event {
             line.word("event", event);
@@ -145,7 +145,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add(field, Value::Word(format!("{value:?}")));
     }

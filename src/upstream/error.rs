@@ -54,7 +54,7 @@ pub enum Error {
     Nonsense(&'static str),
     /// The answer's body is not framed as RFC 9112 section 7 has it.
     #[error("the upstream's answer is not valid HTTP")]
-    Framing(#[source] codec::Fault),
+    Framing(#[source] codec::FramingError),
     /// The answer, or all the dashboard says, is not HTTP/2 as RFC 9113 has it.
     #[error("the upstream's answer breaks the rules of HTTP/2")]
     Protocol(#[source] h2::Error),
