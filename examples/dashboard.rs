@@ -3,6 +3,7 @@
 //! `cargo run --example dashboard [ADDRESS]`, 127.0.0.1:3000 when none is given. Users `admin`, `editor`, `viewer`; each
 //! one's password is its name.
 #![allow(clippy::print_stdout, reason = "an example talks to the person who runs it")]
+#![allow(clippy::disallowed_methods, reason = "tasks end with the runtime of the example")]
 
 #[path = "support/dashboard/mod.rs"]
 mod dashboard;

@@ -3,6 +3,7 @@
 //! `cargo run --release --example demo`, then open what it prints. Friendly ports where they are free, others where not;
 //! files in a temporary directory that Ctrl-C removes.
 #![allow(clippy::print_stdout, reason = "an example talks to the person who runs it")]
+#![allow(clippy::disallowed_methods, reason = "tasks end with the runtime of the example")]
 
 #[path = "support/client.rs"]
 mod client_support;

@@ -5,6 +5,7 @@
 //! `http://ADDRESS/renew` (`renewal.url`), `/jwks.json` (`license.jwks_url`) and `/revocations` (`license.revocations`).
 //! For anything but a try-out, stand it behind TLS: the tokens it is shown are the licenses themselves.
 #![allow(clippy::print_stdout, reason = "an example talks to the person who runs it")]
+#![allow(clippy::disallowed_methods, reason = "tasks end with the runtime of the example")]
 
 #[path = "support/http.rs"]
 mod http_support;

@@ -1,6 +1,7 @@
 //! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
 
 mod descriptors;
+mod error;
 mod life;
 
 use std::io;
@@ -15,18 +16,16 @@ use tokio::sync::watch;
 use crate::admin::{Admin, Probed};
 use crate::api::endpoint::Router;
 use crate::api::{self, Api};
-use crate::auth::{self, Auth};
-use crate::certificate::{self, watch};
+use crate::auth::Auth;
+use crate::certificate::watch;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
-use crate::feed;
 use crate::gate::Gate;
-use crate::license::{KeyFault, RootUrl, RootUrlError};
-use crate::shutdown::{self, Phase};
+use crate::license::RootUrl;
+use crate::shutdown::{self, Phase, detach};
 use crate::socket::Places;
-use crate::store;
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -35,67 +34,10 @@ use crate::worker::{self, Blueprint};
 
 use life::Life;
 
+pub use error::Error;
+
 /// After the order to cut, for threads to end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Why the gate cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// `server.root_url` is not a URL.
-    #[error("server.root_url cannot be used")]
-    RootUrl(#[from] RootUrlError),
-    /// `license.keys` was named and is not there.
-    #[error("license.keys cannot be used")]
-    Keys(#[from] KeyFault),
-    /// `[server.tls]`
-    #[error("server.tls cannot be used")]
-    Tls(#[source] certificate::Error),
-    /// `[upstream.tls]`
-    #[error("upstream.tls cannot be used")]
-    UpstreamTls(#[source] certificate::Error),
-    /// `[renewal]`, or another place of the issuer's.
-    #[error("the issuer cannot be called")]
-    Renewal(#[from] feed::SetupError),
-    /// `[notify]`
-    #[error("notify cannot be set up")]
-    Notify(#[from] feed::NotifySetupError),
-    /// `[[auth.users]]`
-    #[error("auth.users cannot be used")]
-    Users(#[from] auth::SetupError),
-    /// Another gate works on the store.
-    #[error("the store cannot be opened")]
-    Store(#[from] store::Error),
-    /// An address is taken, or not this machine's.
-    #[error("cannot listen on {place}{}", downstream::bind_remedy(place, source))]
-    Bind {
-        /// Which.
-        place: Place,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// What systemd passed is no listening socket.
-    #[error("the sockets that systemd passed cannot be used")]
-    Inherited(#[source] io::Error),
-    /// A worker's thread or runtime could not be made.
-    #[error("cannot start a worker")]
-    Worker(#[source] io::Error),
-}
-
-impl Error {
-    /// Exit code of `serve`: 1 bad configuration, 2 cannot bind or start.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::RootUrl(_)
-            | Self::Keys(_)
-            | Self::Tls(_)
-            | Self::UpstreamTls(_)
-            | Self::Renewal(_)
-            | Self::Notify(_)
-            | Self::Users(_) => 1,
-            Self::Store(_) | Self::Bind { .. } | Self::Inherited(_) | Self::Worker(_) => 2,
-        }
-    }
-}
 
 /// A gate that is bound and loaded, and not yet serving.
 #[derive(Debug)]
@@ -181,7 +123,7 @@ impl App {
     pub async fn run(self, signals: shutdown::Signals) -> Result<(), Error> {
         let shutdown::Signals { mut stop, mut hangup } = signals;
         let (tls, upstream_tls) = self.certificates();
-        tokio::spawn(async move {
+        detach(async move {
             while hangup.recv().await.is_some() {
                 let (tls, upstream_tls) = (tls.clone(), upstream_tls.clone());
                 // Off the runtime, as a file system may hang. One that panicked has been logged.
@@ -208,10 +150,10 @@ impl App {
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
             let send = blueprint.downstream.timeouts.send;
-            tokio::spawn(async move { admin.serve(probed.clone(), send, end).await });
+            detach(async move { admin.serve(probed.clone(), send, end).await });
         }
-        tls.map(|tls| tokio::spawn(watch(tls)));
-        upstream_tls.map(|tls| tokio::spawn(watch(tls.watched().clone())));
+        tls.map(|tls| detach(watch(tls)));
+        upstream_tls.map(|tls| detach(watch(tls.watched().clone())));
         let living = life.start();
         let threads = start(&mut bound, blueprint)?;
         stop().await;
@@ -239,7 +181,7 @@ impl App {
         }
         drop(served);
         drop(bound);
-        living.leave().await;
+        living.leave(LAST_WORDS).await;
         tracing::info!("stopped");
         Ok(())
     }
@@ -255,7 +197,7 @@ async fn licensing(
 ) -> Result<(Api, Probed, Life), Error> {
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
     let begun = life::begin(config, root_url, clock, control, metrics).await?;
-    let api::Means { reader, writer, clock, .. } = &begun.means;
+    let api::Context { reader, writer, clock, .. } = &begun.context;
     let probed = Probed {
         reader: reader.clone(),
         writer: writer.clone(),
@@ -264,7 +206,7 @@ async fn licensing(
         phase: watch::channel(Phase::Serving).1,
         tls: None,
     };
-    Ok((Api::new(auth, begun.means), probed, begun.life))
+    Ok((Api::new(auth, begun.context), probed, begun.life))
 }
 
 fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {

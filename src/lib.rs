@@ -12,15 +12,26 @@
 //! A module uses what is below it and nothing beside or above it; `tests/layers.rs` holds them to that:
 //!
 //! ```text
-//! 7  cli  app  worker
-//! 6  config
-//! 5  service  admin
-//! 4  api  gate  proxy
-//! 3  feed  auth
-//! 2  store
-//! 1  license  upstream  downstream
-//! 0  body  certificate  clock  codec  dial  hex  http2  message  path  problem  random  shutdown  socket  sweep  telemetry  text
+//! 13  cli
+//! 12  app
+//! 11  worker
+//! 10  config
+//! 9   service  admin
+//! 8   proxy
+//! 7   gate
+//! 6   api
+//! 5   feed  auth
+//! 4   store
+//! 3   license  upstream  downstream
+//! 2   codec  http2  problem
+//! 1   body  certificate  dial  hex  message  path  random  socket  telemetry  shutdown
+//! 0   clock  sweep  text
 //! ```
+
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")
+)]
 
 // A request's way.
 pub mod downstream;

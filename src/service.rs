@@ -28,18 +28,14 @@ use crate::downstream::{self, Peer, RequestBody, Sender, Trust, Written};
 use crate::gate::{Gate, Route};
 use crate::message::{RequestHead, Response};
 use crate::problem::Problem;
-use crate::proxy::{ForwardError, ForwardedBody, Proxy, RequestId, RequestIds};
+use crate::proxy::{ForwardError, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
-use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::{Handler, WorkerMetrics};
+use crate::telemetry::metrics::Handler;
 use failures::Area;
-use observe::Observation;
+use observe::{Answer, Observation};
 
 pub use failures::Failures;
-pub use observe::Observed;
-
-/// An answer on its way to the client.
-type Answer = Response<Body<ForwardedBody>>;
+pub use observe::{Observed, Observer};
 
 /// What one worker answers requests with.
 #[derive(Clone, Debug)]
@@ -62,10 +58,8 @@ pub struct Stages {
     pub trust: Trust,
     /// Whether the worker is stopping.
     pub drain: Drain,
-    /// What the worker counts.
-    pub metrics: WorkerMetrics,
-    /// Where requests are logged, if they are.
-    pub access: Option<AccessLog>,
+    /// Counts and logs them.
+    pub observer: Rc<Observer>,
     /// The log of failed requests.
     pub failures: Arc<Failures>,
 }
@@ -81,7 +75,7 @@ impl downstream::Service for Service {
     type Body = Observed;
 
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Observed> {
-        let mut observed = Observation::new(self.0.clone());
+        let mut observed = Observation::new(self.0.observer.clone());
         let response = self.0.refused(refused, method, &peer, &mut observed);
         observed.watch(response)
     }
@@ -96,9 +90,9 @@ impl downstream::Service for Service {
         body: RequestBody,
         peer: Rc<Peer>,
     ) -> impl Future<Output = Response<Observed>> + 'static {
-        let mut observed = Observation::new(self.0.clone());
+        let mut observed = Observation::new(self.0.observer.clone());
+        let stages = self.0.clone();
         async move {
-            let stages = observed.stages.clone();
             let response = stages.answer(head, body, &peer, &mut observed).await;
             observed.watch(response)
         }
@@ -149,8 +143,8 @@ impl Stages {
         }
         let Ok(Route::Licensing(Endpoint::Check)) = self.route(request) else { return None };
         let written = self.api.public_check()?;
-        self.metrics.request(Handler::Licensing, &request.method, StatusCode::OK);
-        if let Some(log) = &self.access {
+        self.observer.metrics.request(Handler::Licensing, &request.method, StatusCode::OK);
+        if let Some(log) = &self.observer.access {
             let sender = Sender::of(peer, &request.headers, &self.trust);
             let id = self.ids.name(&request.headers, sender.trusted);
             let mut record = observe::record(log, request, sender, &id);
@@ -197,7 +191,7 @@ impl Stages {
             Err(error) => {
                 observed.failed(&error);
                 if let Some(kind) = error.kind() {
-                    self.metrics.upstream_error(kind);
+                    self.observer.metrics.upstream_error(kind);
                 }
                 let problem = Problem::from(error);
                 report(&problem, &id, &self.failures.dashboard, ());

@@ -1,4 +1,4 @@
-//! Signals, and the one order to stop that all long-lived work of a worker answers to.
+//! Signals, the one order to stop that all long-lived work of a worker answers to, and the one place that spawns tasks.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 /// How the gate stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Drain {
     /// Runs work on this thread, and counts it until it drops what it is given. (Wrapping it would double the memory of its
     /// task: a future that is moved into another is there twice. The runtime moves a task half a dozen times: keep it small.)
     pub fn spawn<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Counted) -> F) {
-        tokio::task::spawn_local(work(Counted::new(self)));
+        detach_local(work(Counted::new(self)));
     }
 
     /// Returns when nothing that was spawned is left.
@@ -102,6 +103,24 @@ impl Drop for Counted {
         inner.open.set(inner.open.get().saturating_sub(1));
         inner.ended.notify_one();
     }
+}
+
+/// Runs `work` until it ends or the current runtime does. Nothing waits for it: it must be work that may be cut at any moment.
+#[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
+pub fn detach<F>(work: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    tokio::spawn(work)
+}
+
+/// As [`detach`], on the current thread of a worker.
+#[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
+pub fn detach_local<F>(work: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: 'static> + 'static,
+{
+    tokio::task::spawn_local(work)
 }
 
 /// SIGTERM, SIGINT and SIGHUP, heard from here on.

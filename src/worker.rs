@@ -19,8 +19,8 @@ use crate::downstream::tls::Tls;
 use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
-use crate::service::{Failures, Service, Stages};
-use crate::shutdown::{Drain, Phase};
+use crate::service::{Failures, Observer, Service, Stages};
+use crate::shutdown::{Drain, Phase, detach_local};
 use crate::sweep::Sweep;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -85,9 +85,9 @@ async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
     let upstream =
         Client::new(blueprint.upstream.clone(), blueprint.upstream_tls.clone(), sweep.clone());
     let ticking = sweep.clone();
-    tokio::task::spawn_local(async move { ticking.run().await });
+    detach_local(async move { ticking.run().await });
     let tidied = upstream.clone();
-    tokio::task::spawn_local(async move { tidied.tidy().await });
+    detach_local(async move { tidied.tidy().await });
 
     // The dashboard's word on callers comes over connections of its own, which no forwarded request has used.
     let client = Client::without_reuse(
@@ -101,7 +101,7 @@ async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
         .into_iter()
         .map(|(socket, scheme)| {
             let acceptor = acceptor.clone();
-            tokio::task::spawn_local(async move {
+            detach_local(async move {
                 if let Err(error) = acceptor.run(socket, scheme).await {
                     tracing::error!(event = "listener.failed", %error, "cannot listen");
                 }
@@ -160,8 +160,7 @@ fn acceptor(
             header: downstream.trusted_header,
         },
         drain: drain.clone(),
-        metrics: metrics.clone(),
-        access: blueprint.access.clone(),
+        observer: Rc::new(Observer { metrics: metrics.clone(), access: blueprint.access.clone() }),
         failures: blueprint.failures.clone(),
     });
     Acceptor {

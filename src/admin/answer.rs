@@ -5,8 +5,25 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 
-use super::{Check, State};
 use crate::telemetry::metrics;
+
+/// What the probes ask.
+pub trait State: Send + Sync + 'static {
+    /// What readiness depends on, in the order it is listed. Never the license: an invalid one takes nothing down.
+    fn checks(&self) -> Vec<Condition>;
+
+    /// OpenMetrics text.
+    fn metrics(&self) -> String;
+}
+
+/// One condition of readiness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// What is checked, such as `draining`.
+    pub name: &'static str,
+    /// Whether it is met.
+    pub passed: bool,
+}
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -32,7 +49,7 @@ fn is_verbose(uri: &Uri) -> bool {
     names.any(|pair| pair.split('=').next() == Some("verbose"))
 }
 
-fn readiness(checks: &[Check], verbose: bool) -> Response<Full<Bytes>> {
+fn readiness(checks: &[Condition], verbose: bool) -> Response<Full<Bytes>> {
     let ready = checks.iter().all(|check| check.passed);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let verdict = if ready { "ready\n" } else { "not ready\n" };
@@ -62,8 +79,8 @@ mod tests {
     }
 
     impl State for Gate {
-        fn checks(&self) -> Vec<Check> {
-            let check = |name, passed| Check { name, passed };
+        fn checks(&self) -> Vec<Condition> {
+            let check = |name, passed| Condition { name, passed };
             vec![check("listening", true), check("accepting", self.accepting)]
         }
 

@@ -31,6 +31,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use places::{Noted, Places, Progress};
+
+pub use answer::{Condition, State};
 pub use probed::Probed;
 
 use crate::telemetry::Episode;
@@ -61,24 +63,6 @@ impl Default for Config {
     fn default() -> Self {
         Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9180))) }
     }
-}
-
-/// What the probes ask.
-pub trait State: Send + Sync + 'static {
-    /// What readiness depends on, in the order it is listed. Never the license: an invalid one takes nothing down.
-    fn checks(&self) -> Vec<Check>;
-
-    /// OpenMetrics text.
-    fn metrics(&self) -> String;
-}
-
-/// One condition of readiness.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What is checked, such as `draining`.
-    pub name: &'static str,
-    /// Whether it is met.
-    pub passed: bool,
 }
 
 /// A bound listener.
@@ -205,8 +189,8 @@ mod tests {
     struct Draining;
 
     impl State for Draining {
-        fn checks(&self) -> Vec<Check> {
-            vec![Check { name: "accepting", passed: false }]
+        fn checks(&self) -> Vec<Condition> {
+            vec![Condition { name: "accepting", passed: false }]
         }
 
         fn metrics(&self) -> String {
@@ -251,7 +235,7 @@ mod tests {
     const LARGE_BYTES: usize = 64 * 1024;
 
     impl State for Large {
-        fn checks(&self) -> Vec<Check> {
+        fn checks(&self) -> Vec<Condition> {
             Vec::new()
         }
 

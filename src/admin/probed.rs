@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Check, State};
+use super::answer::{Condition, State};
 use crate::clock::Clock;
 use crate::downstream::tls::Tls;
 use crate::shutdown::Phase;
@@ -29,9 +29,9 @@ pub struct Probed {
 }
 
 impl State for Probed {
-    fn checks(&self) -> Vec<Check> {
+    fn checks(&self) -> Vec<Condition> {
         let passed = *self.phase.borrow() == Phase::Serving;
-        vec![Check { name: "not draining", passed }]
+        vec![Condition { name: "not draining", passed }]
     }
 
     fn metrics(&self) -> String {

@@ -1,9 +1,9 @@
 //! `/api/licensing/check`: is there a valid license?
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 
-use super::{Api, Asker, wire};
+use super::context::{Api, Asker};
 use crate::auth::{Action, Dashboard};
 use crate::downstream::Written;
 use crate::license::Status;
@@ -24,18 +24,4 @@ pub(super) async fn get<D: Dashboard>(
 pub(super) fn written(api: &Api) -> &Written {
     let is_valid = api.reader.current().status(api.clock.now()) == Status::Valid;
     if is_valid { &api.checks.valid } else { &api.checks.invalid }
-}
-
-/// Both responses, made once.
-#[derive(Debug)]
-pub(super) struct Checks {
-    valid: Written,
-    invalid: Written,
-}
-
-impl Checks {
-    pub(super) fn new() -> Self {
-        let written = |body| Written::new(wire::json(StatusCode::OK, Bytes::from_static(body)));
-        Self { valid: written(b"true"), invalid: written(b"false") }
-    }
 }

@@ -5,8 +5,9 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::context::{Api, Asker};
 use super::wire::RequestBody;
-use super::{Api, Asker, error, wire};
+use super::{error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::problem::Problem;
 

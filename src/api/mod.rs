@@ -6,6 +6,7 @@
 //! every module below become answers.
 
 mod check;
+mod context;
 pub mod endpoint;
 mod error;
 mod history;
@@ -15,78 +16,21 @@ mod token;
 mod validate;
 mod wire;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
-use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 
-pub use crate::auth::Caller;
-use crate::auth::{Action, Auth, Dashboard, SignedIn};
-use crate::clock::Clock;
+use crate::auth::Dashboard;
 use crate::downstream::Written;
-use crate::feed::{Installer, Renewal};
 use crate::problem::Problem;
-use crate::store::{By, Reader, Writer};
-use crate::telemetry::metrics::Metrics;
+use context::Asker;
 use endpoint::Endpoint;
+
+pub use crate::auth::Caller;
+pub use context::{Api, Context};
 pub use wire::{RequestBody, render};
 
-/// The licensing API. Shared by all workers.
-#[derive(Debug)]
-pub struct Api {
-    auth: Auth,
-    reader: Reader,
-    writer: Writer,
-    installer: Installer,
-    renewal: Renewal,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    checks: check::Checks,
-}
-
-/// What the API acts through.
-#[derive(Debug)]
-pub struct Means {
-    /// The license in force.
-    pub reader: Reader,
-    /// For changes.
-    pub writer: Writer,
-    /// For tokens.
-    pub installer: Installer,
-    /// For renewing.
-    pub renewal: Renewal,
-    /// When it is.
-    pub clock: Clock,
-    /// Where callers are counted.
-    pub metrics: Arc<Metrics>,
-}
-
-/// A request's head, who sent it, and whom to ask about that.
-struct Asker<'a, D> {
-    head: &'a Parts,
-    caller: Caller<'a>,
-    dashboard: &'a D,
-}
-
-// Not derived: that would ask it of `D` too.
-impl<D> Clone for Asker<'_, D> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<D> Copy for Asker<'_, D> {}
-
 impl Api {
-    /// The API over a store opened with [`render`], for callers `auth` lets in.
-    pub fn new(auth: Auth, means: Means) -> Self {
-        let Means { reader, writer, installer, renewal, clock, metrics } = means;
-        let checks = check::Checks::new();
-        Self { auth, reader, writer, installer, renewal, clock, metrics, checks }
-    }
-
     /// The response to `GET /check`, if `auth.public_check` lets everybody have it.
     pub fn public_check(&self) -> Option<&Written> {
         self.auth.check_is_public().then(|| check::written(self))
@@ -140,31 +84,6 @@ impl Api {
 
     fn moved(&self) -> Response<Bytes> {
         wire::moved(self.reader.current().policy().root_url.base_path())
-    }
-
-    /// Lets the caller do `action`, or answers why not.
-    async fn require<D: Dashboard>(
-        &self,
-        action: Action,
-        asker: Asker<'_, D>,
-    ) -> Result<SignedIn, Problem> {
-        let Asker { head, caller, dashboard } = asker;
-        let judged = self.auth.require(action, head, caller, dashboard).await;
-        self.metrics.auth_check(error::judgement(&judged));
-        Ok(judged?)
-    }
-
-    /// As [`Self::require`], for an action that changes something: those are limited, and recorded by who asked.
-    async fn require_change<D: Dashboard>(
-        &self,
-        action: Action,
-        asker: Asker<'_, D>,
-    ) -> Result<By, Problem> {
-        let Caller { address, request_id } = asker.caller;
-        let signed_in = self.require(action, asker).await?;
-        self.auth.count_write(address).map_err(error::too_many_writes)?;
-        let request_id = request_id.to_owned();
-        Ok(By { actor: signed_in.name, address: Some(address.to_canonical()), request_id })
     }
 }
 

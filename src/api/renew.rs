@@ -5,8 +5,9 @@ use http::{Response, StatusCode};
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 
+use super::context::{Api, Asker};
+use super::wire;
 use super::wire::RequestBody;
-use super::{Api, Asker, wire};
 use crate::auth::{Action, Dashboard};
 use crate::problem::Problem;
 

@@ -1,12 +1,12 @@
 //! `/api/licensing/refresh-stats`: how many use the dashboard.
 
+use super::context::{Api, Asker};
+use super::{error, wire};
+use crate::auth::{Action, Dashboard, SignedIn};
+use crate::problem::Problem;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
-
-use super::{Api, Asker, error, wire};
-use crate::auth::{Action, Dashboard, SignedIn};
-use crate::problem::Problem;
 
 /// What is read of the dashboard's statistics; a number it does not have is 0.
 #[derive(Default, Deserialize)]

@@ -14,9 +14,9 @@ use tokio::runtime::Handle;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::auth::{Config as AuthConfig, Mode};
-use crate::clock::UnixTime;
-use crate::feed;
+use crate::auth::{Auth, Config as AuthConfig, Mode};
+use crate::clock::{Clock, UnixTime};
+use crate::feed::{self, Installer, Renewal};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl};
 use crate::store::{self, Config as StoreConfig, Means, Trust};
 use crate::upstream;
@@ -130,8 +130,8 @@ impl Bench {
         };
         let renewal = Renewal::new(None, means);
         let metrics = Arc::default();
-        let means = super::Means { reader, writer, installer, renewal, clock, metrics };
-        let api = Api::new(auth, means);
+        let context = Context { reader, writer, installer, renewal, clock, metrics };
+        let api = Api::new(auth, context);
         Self { api, users: Users::default(), issuer, _home: home }
     }
 

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::clock::UnixTime;
-use crate::downstream;
+use crate::downstream::{self, Written};
 use crate::license::{Check, Claims, License, Outcome, Report, Status};
 use crate::store::Snapshot;
 use crate::text::trimmed;
@@ -316,6 +316,20 @@ impl<'a> TokenView<'a> {
 
 fn seconds<S: Serializer>(moment: &UnixTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(moment.as_secs())
+}
+
+/// Both responses to a check, made once.
+#[derive(Debug)]
+pub(super) struct Checks {
+    pub(super) valid: Written,
+    pub(super) invalid: Written,
+}
+
+impl Checks {
+    pub(super) fn new() -> Self {
+        let written = |body| Written::new(json(StatusCode::OK, Bytes::from_static(body)));
+        Self { valid: written(b"true"), invalid: written(b"false") }
+    }
 }
 
 #[cfg(test)]

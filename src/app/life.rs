@@ -1,10 +1,11 @@
 //! The life of a license, put together: whom to believe, what is kept, what acts by itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Error, LAST_WORDS};
+use super::error::Error;
 use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -14,6 +15,7 @@ use crate::feed::{
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
 use crate::problem;
+use crate::shutdown::detach;
 use crate::store::{self, Lease, Means, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
 
@@ -36,15 +38,15 @@ impl Life {
     /// Starts all of it on the control runtime, to run until that ends.
     pub(super) fn start(self) -> Living {
         let living = Living { writer: self.writer.clone() };
-        tokio::spawn(store::follow_others(self.others, self.writer.clone()));
-        tokio::spawn(self.writer.clone().keep_up());
-        tokio::spawn(self.mounted.watch(self.keyring, self.writer));
-        tokio::spawn(self.monitor.run());
-        tokio::spawn(self.renewal.run());
-        tokio::spawn(self.installer.fetch_wanted_keys());
-        self.keys.map(|fetch| tokio::spawn(fetch.run()));
-        self.revocations.map(|fetch| tokio::spawn(fetch.run()));
-        self.notifier.map(|notifier| tokio::spawn(notifier.run()));
+        detach(store::follow_others(self.others, self.writer.clone()));
+        detach(self.writer.clone().keep_up());
+        detach(self.mounted.watch(self.keyring, self.writer));
+        detach(self.monitor.run());
+        detach(self.renewal.run());
+        detach(self.installer.fetch_wanted_keys());
+        self.keys.map(|fetch| detach(fetch.run()));
+        self.revocations.map(|fetch| detach(fetch.run()));
+        self.notifier.map(|notifier| detach(notifier.run()));
         living
     }
 }
@@ -55,18 +57,18 @@ pub(super) struct Living {
 }
 
 impl Living {
-    /// Lets another replica renew and tell from now on.
-    pub(super) async fn leave(self) {
+    /// Lets another replica renew and notify from now on. Waits for `limit` at most.
+    pub(super) async fn leave(self, limit: Duration) {
         // A database that is away lets go by itself.
         let given = self.writer.give_lease_back(Lease::Schedule);
-        let _ = tokio::time::timeout(LAST_WORDS, given).await;
+        let _ = tokio::time::timeout(limit, given).await;
     }
 }
 
 /// A life that has begun: what acts, and what the API acts through.
 pub(super) struct Begun {
     pub(super) life: Life,
-    pub(super) means: api::Means,
+    pub(super) context: api::Context,
 }
 
 /// Loads keys and license, and puts together what will act by itself.
@@ -125,7 +127,8 @@ pub(super) async fn begin(
         notifier,
     };
     let metrics = metrics.clone();
-    Ok(Begun { life, means: api::Means { reader, writer, installer, renewal, clock, metrics } })
+    let context = api::Context { reader, writer, installer, renewal, clock, metrics };
+    Ok(Begun { life, context })
 }
 
 /// The store, and `license.file`, which it has been given.

@@ -4,6 +4,7 @@
 //! passed over, so that a caller is never taken for somebody else than it meant to be.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -12,6 +13,15 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 
 use super::denied::Denied;
+
+/// Who asks, as far as the connection tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The client's address, behind trusted proxies too.
+    pub address: IpAddr,
+    /// The request's id, for the dashboard's log and the answer's `traceID`.
+    pub request_id: &'a str,
+}
 
 /// What a caller shows. `Debug` tells the kind only.
 #[derive(Clone)]

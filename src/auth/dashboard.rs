@@ -5,7 +5,6 @@
 //! late, no JSON, a redirect or anything else than 200 is no answer, and no answer is no grant.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST, USER_AGENT};
@@ -14,14 +13,14 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::cache::Verdict;
+use super::config::Config;
+use super::credential::{Caller, Credential};
+use super::denied::{AskError, DEADLINE, Denied, StatisticsError};
 use super::grants::{Action, Grants, Known, shortened};
-use super::{Caller, Config, Credential, Denied, StatisticsError};
 use crate::shutdown::Drain;
 use crate::text::trimmed_bytes;
 use crate::upstream;
 
-/// For one answer of the dashboard, and for a password to wait for its check.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// A user with thousands of permissions has a few hundred kilobytes of them.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Longer words of the dashboard are cut for the caller.
@@ -75,50 +74,6 @@ impl Dashboard for Way {
     async fn stopping(&self) {
         self.drain.begun().await;
     }
-}
-
-/// Why the dashboard gave no usable answer.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// It could not be reached, or broke off.
-    #[error("the dashboard could not be asked for {path}")]
-    Upstream {
-        /// What was asked for.
-        path: String,
-        /// Why not.
-        source: upstream::Error,
-    },
-    /// It took longer than 10 s.
-    #[error("the dashboard did not answer {path} within {} s", DEADLINE.as_secs())]
-    Timeout {
-        /// What was asked for.
-        path: String,
-    },
-    /// It answered with a status that is no answer to the question.
-    #[error("the dashboard answered {path} with status {status}")]
-    Status {
-        /// What was asked for.
-        path: String,
-        /// Its answer.
-        status: StatusCode,
-    },
-    /// It answered something else than JSON of the right shape.
-    #[error("the dashboard's answer to {path} is not the JSON it should be")]
-    NotJson {
-        /// What was asked for.
-        path: String,
-    },
-    /// The configured path cannot be asked for.
-    #[error("{path} cannot be asked for")]
-    Path {
-        /// The path.
-        path: String,
-        /// Why not.
-        source: http::Error,
-    },
-    /// The caller could not be checked: the gate is stopping, or a defect.
-    #[error("the check of a caller was interrupted")]
-    Interrupted(#[source] Option<tokio::task::JoinError>),
 }
 
 /// What is asked of the dashboard, and how its answers are read.

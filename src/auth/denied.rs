@@ -1,10 +1,15 @@
-//! Why a caller may not.
+//! Why a caller may not, or could not be checked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dashboard::AskError;
+use http::StatusCode;
+
 use super::grants::Action;
+use crate::upstream;
+
+/// For one answer of the dashboard, and for a password to wait for its check.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why a caller may not. Says nothing of the credentials it was given.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -72,4 +77,48 @@ pub enum StatisticsError {
     /// It gave no usable answer.
     #[error("the dashboard gave no statistics")]
     Unavailable(#[from] AskError),
+}
+
+/// Why the dashboard gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// It could not be reached, or broke off.
+    #[error("the dashboard could not be asked for {path}")]
+    Upstream {
+        /// What was asked for.
+        path: String,
+        /// Why not.
+        source: upstream::Error,
+    },
+    /// It took longer than 10 s.
+    #[error("the dashboard did not answer {path} within {} s", DEADLINE.as_secs())]
+    Timeout {
+        /// What was asked for.
+        path: String,
+    },
+    /// It answered with a status that is no answer to the question.
+    #[error("the dashboard answered {path} with status {status}")]
+    Status {
+        /// What was asked for.
+        path: String,
+        /// Its answer.
+        status: StatusCode,
+    },
+    /// It answered something else than JSON of the right shape.
+    #[error("the dashboard's answer to {path} is not the JSON it should be")]
+    NotJson {
+        /// What was asked for.
+        path: String,
+    },
+    /// The configured path cannot be asked for.
+    #[error("{path} cannot be asked for")]
+    Path {
+        /// The path.
+        path: String,
+        /// Why not.
+        source: http::Error,
+    },
+    /// The caller could not be checked: the gate is stopping, or a defect.
+    #[error("the check of a caller was interrupted")]
+    Interrupted(#[source] Option<tokio::task::JoinError>),
 }

@@ -18,8 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time;
 
 use super::cache::{Digest, Verdict};
-use super::dashboard::{AskError, DEADLINE};
-use super::denied::Denied;
+use super::denied::{AskError, DEADLINE, Denied};
 use super::limit::{Limiter, network, site};
 
 /// Questions in flight, per client address.
@@ -44,7 +43,7 @@ pub(super) struct Flights {
 #[derive(Debug, Default)]
 struct Open {
     flights: HashMap<Digest, watch::Sender<Option<Verdict>>>,
-    clients: HashMap<IpAddr, Client>,
+    clients: HashMap<IpAddr, ClientQuestions>,
     /// Questions per /48.
     sites: HashMap<Ipv6Addr, usize>,
     in_all: usize,
@@ -53,7 +52,7 @@ struct Open {
 
 /// What one client has in flight.
 #[derive(Debug, Default)]
-struct Client {
+struct ClientQuestions {
     questions: usize,
     /// Passwords that are being checked now.
     passwords: usize,
@@ -310,7 +309,7 @@ impl Seat {
     }
 
     /// Leaves the queue; those behind may have a turn now.
-    fn stops_waiting(&mut self, client: &mut Client) {
+    fn stops_waiting(&mut self, client: &mut ClientQuestions) {
         if let Some(ticket) = self.ticket.take() {
             client.waiting.retain(|other| *other != ticket);
         }

@@ -21,9 +21,9 @@ use tokio::time::timeout;
 
 use super::cache::Verdict;
 use super::config::User;
-use super::dashboard::{AskError, DEADLINE};
+use super::credential::Credential;
+use super::denied::{AskError, DEADLINE, Denied};
 use super::grants::{self, Action, Grants, shortened};
-use super::{Credential, Denied};
 
 /// Why a user of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,12 +72,12 @@ pub(super) struct LocalUsers {
 
 #[derive(Debug)]
 struct Users {
-    known: Vec<Known>,
+    known: Vec<LocalUser>,
     /// Indexes of one user of each work there is.
     works: Vec<usize>,
 }
 
-struct Known {
+struct LocalUser {
     name: String,
     hash: String,
     work: Work,
@@ -102,9 +102,9 @@ enum Work {
 
 impl LocalUsers {
     pub(super) fn new(users: &[User], control: Handle) -> Result<Self, SetupError> {
-        let mut known: Vec<Known> = Vec::with_capacity(users.len());
+        let mut known: Vec<LocalUser> = Vec::with_capacity(users.len());
         for user in users {
-            let user = Known::of(user)?;
+            let user = LocalUser::of(user)?;
             if known.iter().any(|other| other.name == user.name) {
                 return Err(SetupError::Name { name: user.name });
             }
@@ -127,7 +127,7 @@ impl LocalUsers {
             let checked = tokio::task::spawn_blocking(move || {
                 let known = users.sign_in(&name, &password, verify);
                 drop(permit);
-                known.map(Known::signed_in)
+                known.map(LocalUser::signed_in)
             });
             checked.await.map_err(interrupted)
         });
@@ -139,7 +139,7 @@ impl LocalUsers {
     }
 }
 
-impl Known {
+impl LocalUser {
     fn of(user: &User) -> Result<Self, SetupError> {
         let name = user.name.clone();
         if name.is_empty() || name.contains(':') || name == "api_key" {
@@ -168,9 +168,9 @@ fn interrupted(error: JoinError) -> Denied {
 }
 
 impl Users {
-    fn new(known: Vec<Known>) -> Self {
+    fn new(known: Vec<LocalUser>) -> Self {
         let is_first = |&index: &usize| {
-            let Known { work, .. } = &known[index];
+            let LocalUser { work, .. } = &known[index];
             known[..index].iter().all(|earlier| earlier.work != *work)
         };
         let works = (0..known.len()).filter(is_first).collect();
@@ -182,8 +182,8 @@ impl Users {
         &self,
         name: &str,
         password: &str,
-        mut verify: impl FnMut(&str, &Known) -> bool,
-    ) -> Option<&Known> {
+        mut verify: impl FnMut(&str, &LocalUser) -> bool,
+    ) -> Option<&LocalUser> {
         let mut named = None;
         for user in &self.known {
             if verify_slices_are_equal(user.name.as_bytes(), name.as_bytes()).is_ok() {
@@ -221,7 +221,7 @@ impl Work {
     }
 }
 
-fn verify(password: &str, user: &Known) -> bool {
+fn verify(password: &str, user: &LocalUser) -> bool {
     match user.work {
         Work::Argon2 { .. } => PasswordHash::new(&user.hash).is_ok_and(|hash| {
             Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
@@ -239,9 +239,9 @@ fn fits_bcrypt(password: &str) -> bool {
     password.len() <= BCRYPT_MAX_BYTES && !password.contains('\0')
 }
 
-impl std::fmt::Debug for Known {
+impl std::fmt::Debug for LocalUser {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Known {{ name: {:?}, hash: ..., grants: {:?} }}", self.name, self.grants)
+        write!(out, "LocalUser {{ name: {:?}, hash: ..., grants: {:?} }}", self.name, self.grants)
     }
 }
 
@@ -344,7 +344,7 @@ mod tests {
             user("passes", argon2(8, 2), &[]),
             user("like first", argon2(8, 1), &[]),
         ];
-        let known: Vec<_> = users.iter().map(|user| Known::of(user).expect("a user")).collect();
+        let known: Vec<_> = users.iter().map(|user| LocalUser::of(user).expect("a user")).collect();
         let users = Users::new(known);
         let work = |name: &str, password: &str| {
             let (mut works, mut own) = (Vec::new(), 0);

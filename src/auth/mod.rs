@@ -29,9 +29,9 @@ use tokio::runtime::Handle;
 use crate::license::RootUrl;
 
 pub use config::{Config, Mode, User};
-pub use credential::Credential;
-pub use dashboard::{AskError, Dashboard, Way};
-pub use denied::{Denied, StatisticsError};
+pub use credential::{Caller, Credential};
+pub use dashboard::{Dashboard, Way};
+pub use denied::{AskError, Denied, StatisticsError};
 pub use grants::Action;
 
 use grants::Known;
@@ -43,15 +43,6 @@ use flights::{Flight, Flights, Turn};
 use grants::shortened;
 use limit::Limiter;
 use local::LocalUsers;
-
-/// Who asks, as far as the connection tells.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
-    /// The client's address, behind trusted proxies too.
-    pub address: IpAddr,
-    /// The request's id, for the dashboard's log and the answer's `traceID`.
-    pub request_id: &'a str,
-}
 
 /// Decides who may do what. Shared by all workers.
 #[derive(Debug)]

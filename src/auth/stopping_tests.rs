@@ -68,7 +68,7 @@ async fn a_stop_waits_for_questions_as_long_as_somebody_waits_for_the_answer() {
             let stays = callers.into_iter().next_back().expect("a caller");
             let denied = stays.await.expect("no panic").expect_err("no answer came");
             assert!(matches!(denied, Denied::Unavailable(_)), "{denied:?}");
-            assert_eq!(begin.elapsed(), dashboard::DEADLINE);
+            assert_eq!(begin.elapsed(), denied::DEADLINE);
             silent.0.emptied().await;
 
             let begin = tokio::time::Instant::now();

@@ -59,7 +59,7 @@ pub enum Step {
 
 /// What is wrong with a body's framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum FramingError {
     /// `1*HEXDIG` and extensions, below 2^60, and CRLF.
     #[error("a chunk's size is not one")]
     Size,
@@ -119,8 +119,8 @@ impl Decoder {
     /// Takes what it can off `input`.
     ///
     /// # Errors
-    /// [`Fault`], after which nothing on the connection means anything.
-    pub fn step(&mut self, input: &mut BytesMut) -> Result<Step, Fault> {
+    /// [`FramingError`], after which nothing on the connection means anything.
+    pub fn step(&mut self, input: &mut BytesMut) -> Result<Step, FramingError> {
         loop {
             match self.state {
                 State::Left(left) => return Ok(self.data(input, left, State::Left, State::Ended)),
@@ -162,32 +162,32 @@ impl Decoder {
     }
 
     /// What follows a size line, if that is there.
-    fn size(&mut self, input: &mut BytesMut) -> Result<Option<State>, Fault> {
+    fn size(&mut self, input: &mut BytesMut) -> Result<Option<State>, FramingError> {
         let Some(end) = memchr(b'\n', input) else {
             return match input.iter().take(chunk::MAX_DIGITS + 1).position(|byte| *byte == b';') {
                 // A CR may be the line's own.
                 Some(digits) if input.len() > digits + self.extension_bytes + 1 => {
-                    Err(Fault::Extensions)
+                    Err(FramingError::Extensions)
                 }
-                None if input.len() > chunk::MAX_DIGITS + 1 => Err(Fault::Size),
+                None if input.len() > chunk::MAX_DIGITS + 1 => Err(FramingError::Size),
                 _ => Ok(None),
             };
         };
         let line = input.split_to(end + 1);
-        let line = line.strip_suffix(b"\r\n").ok_or(Fault::Size)?;
-        let (size, extension_bytes) = chunk::size_and_extensions(line).ok_or(Fault::Size)?;
+        let line = line.strip_suffix(b"\r\n").ok_or(FramingError::Size)?;
+        let (size, extension_bytes) = chunk::size_and_extensions(line).ok_or(FramingError::Size)?;
         let left = self.extension_bytes.checked_sub(extension_bytes);
-        self.extension_bytes = left.ok_or(Fault::Extensions)?;
+        self.extension_bytes = left.ok_or(FramingError::Extensions)?;
         Ok(Some(if size == 0 { State::Trailers(0) } else { State::Data(size) }))
     }
 
-    fn trailers(&mut self, input: &mut BytesMut, mut scanned: usize) -> Result<Step, Fault> {
+    fn trailers(&mut self, input: &mut BytesMut, mut scanned: usize) -> Result<Step, FramingError> {
         let end = match input.starts_with(b"\r\n") {
             true => Some(2),
-            false => head_end(input, &mut scanned).map_err(|_| Fault::Trailers)?,
+            false => head_end(input, &mut scanned).map_err(|_| FramingError::Trailers)?,
         };
         if end.unwrap_or(input.len()) > MAX_TRAILER_BYTES {
-            return Err(Fault::LargeTrailers);
+            return Err(FramingError::LargeTrailers);
         }
         let Some(end) = end else {
             self.state = State::Trailers(scanned);
@@ -197,10 +197,12 @@ impl Decoder {
         let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
         let parsed =
             httparse::parse_headers(&section, &mut fields).map_err(|error| match error {
-                httparse::Error::TooManyHeaders => Fault::LargeTrailers,
-                _ => Fault::Trailers,
+                httparse::Error::TooManyHeaders => FramingError::LargeTrailers,
+                _ => FramingError::Trailers,
             })?;
-        let httparse::Status::Complete((_, fields)) = parsed else { return Err(Fault::Trailers) };
+        let httparse::Status::Complete((_, fields)) = parsed else {
+            return Err(FramingError::Trailers);
+        };
         let trailers = fields.iter().filter_map(trailer).collect();
         self.state = State::Ended;
         Ok(Step::Ended(trailers))
@@ -208,14 +210,14 @@ impl Decoder {
 }
 
 /// What follows the end of a chunk's data, if that is there.
-fn data_end(input: &mut BytesMut) -> Result<Option<State>, Fault> {
+fn data_end(input: &mut BytesMut) -> Result<Option<State>, FramingError> {
     match input[..] {
         [b'\r', b'\n', ..] => {
             drop(input.split_to(2));
             Ok(Some(State::Size))
         }
         [] | [b'\r'] => Ok(None),
-        _ => Err(Fault::DataEnd),
+        _ => Err(FramingError::DataEnd),
     }
 }
 
@@ -233,7 +235,7 @@ mod tests {
     use super::*;
 
     /// The whole body, trailers as text, and what is left behind it.
-    type Decoded = Result<(Vec<u8>, String, Vec<u8>, bool), Fault>;
+    type Decoded = Result<(Vec<u8>, String, Vec<u8>, bool), FramingError>;
 
     fn decode<'a>(length: BodyLength, pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
         let (mut decoder, mut input, mut body) =
@@ -269,23 +271,23 @@ mod tests {
 
     #[test]
     fn chunks_that_two_parsers_could_read_differently_are_faults() {
-        let table: [(&[u8], Fault); 16] = [
-            (b"1\na\r\n0\r\n\r\n", Fault::Size),
-            (b"1 \r\na\r\n0\r\n\r\n", Fault::Size),
-            (b" 1\r\na\r\n", Fault::Size),
-            (b"-1\r\na\r\n", Fault::Size),
-            (b"0x1\r\na\r\n", Fault::Size),
-            (b"\r\na\r\n", Fault::Size),
-            (b"1;a\nb\r\na\r\n", Fault::Size),
-            (b"1;a\rb\r\na\r\n", Fault::Size),
-            (b"1;a\0b\r\na\r\n", Fault::Size),
-            (b"1000000000000000\r\na", Fault::Size),
-            (b"1\r\nab\r\n0\r\n\r\n", Fault::DataEnd),
-            (b"1\r\na\n0\r\n\r\n", Fault::DataEnd),
-            (b"0\r\nA: b\n\r\n", Fault::Trailers),
-            (b"0\r\n\n", Fault::Trailers),
-            (b"0\r\nA : b\r\n\r\n", Fault::Trailers),
-            (b"0\r\nA: b\r\n c\r\n\r\n", Fault::Trailers),
+        let table: [(&[u8], FramingError); 16] = [
+            (b"1\na\r\n0\r\n\r\n", FramingError::Size),
+            (b"1 \r\na\r\n0\r\n\r\n", FramingError::Size),
+            (b" 1\r\na\r\n", FramingError::Size),
+            (b"-1\r\na\r\n", FramingError::Size),
+            (b"0x1\r\na\r\n", FramingError::Size),
+            (b"\r\na\r\n", FramingError::Size),
+            (b"1;a\nb\r\na\r\n", FramingError::Size),
+            (b"1;a\rb\r\na\r\n", FramingError::Size),
+            (b"1;a\0b\r\na\r\n", FramingError::Size),
+            (b"1000000000000000\r\na", FramingError::Size),
+            (b"1\r\nab\r\n0\r\n\r\n", FramingError::DataEnd),
+            (b"1\r\na\n0\r\n\r\n", FramingError::DataEnd),
+            (b"0\r\nA: b\n\r\n", FramingError::Trailers),
+            (b"0\r\n\n", FramingError::Trailers),
+            (b"0\r\nA : b\r\n\r\n", FramingError::Trailers),
+            (b"0\r\nA: b\r\n c\r\n\r\n", FramingError::Trailers),
         ];
         for (bytes, fault) in table {
             let found = decode(BodyLength::Chunked, [bytes]).map(|found| found.0);
@@ -303,15 +305,18 @@ mod tests {
         };
         let rows = [
             (body(MAX_EXTENSION_BYTES, 1, 0), None),
-            (body(MAX_EXTENSION_BYTES, 1, 1), Some(Fault::Extensions)),
-            (body(MAX_EXTENSION_BYTES + 1, 1, 0), Some(Fault::Extensions)),
+            (body(MAX_EXTENSION_BYTES, 1, 1), Some(FramingError::Extensions)),
+            (body(MAX_EXTENSION_BYTES + 1, 1, 0), Some(FramingError::Extensions)),
             (body(30, 546, 4), None),
-            (body(30, 546, 5), Some(Fault::Extensions)),
+            (body(30, 546, 5), Some(FramingError::Extensions)),
             (body(1, MAX_EXTENSION_BYTES, 0), None),
-            (body(1, MAX_EXTENSION_BYTES + 1, 0), Some(Fault::Extensions)),
+            (body(1, MAX_EXTENSION_BYTES + 1, 0), Some(FramingError::Extensions)),
             (body(0, 3 * MAX_EXTENSION_BYTES, 0), None),
-            ([&b"1;"[..], &[b'a'; MAX_EXTENSION_BYTES + 1]].concat(), Some(Fault::Extensions)),
-            (vec![b'0'; 17], Some(Fault::Size)),
+            (
+                [&b"1;"[..], &[b'a'; MAX_EXTENSION_BYTES + 1]].concat(),
+                Some(FramingError::Extensions),
+            ),
+            (vec![b'0'; 17], Some(FramingError::Size)),
         ];
         for (number, (bytes, fault)) in rows.iter().enumerate() {
             for piece in [bytes.len(), 1] {

@@ -11,7 +11,7 @@ mod input;
 mod output;
 
 pub use chunk::size as chunk_size;
-pub use decoder::{BodyLength, Decoder, Fault, Step};
+pub use decoder::{BodyLength, Decoder, FramingError, Step};
 pub use encoder::{Coding, Encoder, Failed};
 pub use head::{HeadFault, head_end, write_field, write_number};
 pub use input::Input;

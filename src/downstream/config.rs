@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::TrustedHeader;
-
 /// What the client's side needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -46,6 +44,16 @@ impl Default for Config {
             limits: Limits::default(),
         }
     }
+}
+
+/// The fields that a trusted proxy sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto`, `-Host` and `-Port`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// One address to listen on.

@@ -4,10 +4,9 @@
 //! under a deadline; a wait for the dashboard is not this module's. A connection that is taken over by an upgrade stays in
 //! its task until the tunnel ends.
 
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,58 +17,19 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::StartHandshake;
 
 use super::hello::{self, Hello};
-use super::listener::Connections;
 use super::peer::Peer;
+use super::shared::within;
 use super::stream::{Socket, Stream};
 use super::tls::Tls;
-use super::{Limits, Service, http1, http2};
-use crate::shutdown::{Drain, Phase};
-use crate::sweep::Deadline;
+use super::{Service, http1, http2};
+use crate::shutdown::Phase;
+
+pub(super) use super::shared::{Shared, begin_last_words, hurry};
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long a client that spoke plain HTTP may go on sending after its refusal.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Room for one read of a request's head; bodies have buffers of their own.
-const SCRATCH_BYTES: usize = 16 * 1024;
-
-/// While the gate stops, a connection without a request in flight ends after so long a silence: what its client sent before
-/// it could know is still served.
-const DRAIN_SILENCE: Duration = Duration::from_millis(500);
-
-/// What all connections of a listener share. Belongs to one worker.
-#[derive(Debug)]
-pub(super) struct Shared<S> {
-    pub(super) service: Rc<S>,
-    pub(super) limits: Limits,
-    pub(super) drain: Drain,
-    pub(super) connections: Connections,
-    /// Into which everybody reads.
-    pub(super) scratch: http1::Scratch,
-    /// From which the next answer is written.
-    pub(super) spare: RefCell<Vec<u8>>,
-    pub(super) date: http1::DateLine,
-}
-
-impl<S> Shared<S> {
-    pub(super) fn new(
-        service: Rc<S>,
-        limits: Limits,
-        drain: Drain,
-        connections: Connections,
-    ) -> Self {
-        Self {
-            service,
-            limits,
-            drain,
-            connections,
-            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-            spare: RefCell::default(),
-            date: http1::DateLine::new(),
-        }
-    }
-}
 
 /// Serves one accepted socket to its end.
 pub(super) async fn serve<S: Service>(
@@ -211,39 +171,4 @@ async fn serve_http<S: Service>(
             Ok(())
         }
     }
-}
-
-/// Brings `deadline`, by which a connection without a request in flight ends, forward when the gate stops.
-pub(super) fn hurry(deadline: &Deadline, drain: &Drain) {
-    if drain.phase() >= Phase::Draining {
-        deadline.set_by(DRAIN_SILENCE);
-    }
-}
-
-/// Arms `deadline` for the last words on a connection. While the gate stops, one that has ended for its silence gets no more
-/// time.
-pub(super) fn begin_last_words(deadline: &Deadline, usual: Duration, drain: &Drain) {
-    if drain.phase() < Phase::Draining {
-        deadline.set(usual);
-    }
-    hurry(deadline, drain);
-}
-
-/// `future`, which waits for a client without a request in flight, unless the deadline passes or the worker cuts its
-/// connections first.
-pub(super) async fn within<F: Future>(
-    deadline: &Deadline,
-    drain: &Drain,
-    future: F,
-) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        hurry(deadline, drain);
-        let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
-        if over { Poll::Ready(None) } else { Poll::Pending }
-    })
-    .await
 }

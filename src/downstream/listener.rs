@@ -1,4 +1,4 @@
-//! Accepts clients: the cap on connections, what happens when `accept` fails, and who a client is.
+//! Accepts clients: what happens when there are too many or `accept` fails, and who a client is.
 //!
 //! A client on a Unix socket is one of this machine's: it counts as 127.0.0.1, with a running number for its port, so that
 //! connections can be told apart.
@@ -6,25 +6,26 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 
 use super::bind::Listener;
-use super::connection::{self, Shared, within};
+use super::connection;
+use super::connections::{Connections, Open, Turned};
 use super::http1;
 use super::peer::Peer;
+use super::shared::{Shared, within};
 use super::stream::Socket;
 use super::tls::Tls;
 use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
 use crate::problem::Problem;
-use crate::shutdown::Drain;
+use crate::shutdown::{Drain, detach_local};
 use crate::socket::Kind;
 use crate::sweep::Sweep;
-use crate::telemetry::Episode;
 use crate::telemetry::metrics::WorkerMetrics;
 
 /// After a failed `accept` (out of descriptors, say): a pause instead of a spin.
@@ -32,143 +33,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a client that is turned away may take to read why.
 const TURN_AWAY: Duration = Duration::from_secs(1);
-
-/// Clients beyond the limit that may receive the 503 at the same time; others are closed at once, to save descriptors.
-pub const MAX_TURNED_AWAY: usize = 32;
-
-/// Open client connections of all workers, against one limit, and the failures of accepting that are logged.
-#[derive(Clone, Debug, Default)]
-pub struct Connections(Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    open: AtomicUsize,
-    turning_away: AtomicUsize,
-    full: Mutex<Episode>,
-    is_full: AtomicBool,
-    failing: Mutex<Episode>,
-    is_failing: AtomicBool,
-    plain_http: Mutex<Episode>,
-}
-
-/// One connection below the limit.
-#[derive(Debug)]
-struct Place(Connections);
-
-/// One connection that is counted as open.
-#[derive(Debug)]
-struct Open(WorkerMetrics);
-
-impl Open {
-    fn new(metrics: WorkerMetrics) -> Self {
-        metrics.connection_opened();
-        Self(metrics)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connection_closed();
-    }
-}
-
-impl Connections {
-    fn enter(&self, limit: usize) -> Option<Place> {
-        let place = Place(self.clone());
-        let inner = &*self.0;
-        if inner.open.fetch_add(1, Ordering::Relaxed) >= limit {
-            inner.is_full.store(true, Ordering::Relaxed);
-            if let Some(report) = lock(&inner.full).failed(Instant::now()) {
-                tracing::warn!(
-                    event = "connections.full",
-                    limit,
-                    refused = report.failures,
-                    duration_ms = report.duration_ms(),
-                    "there are as many connections as there may be: more are refused"
-                );
-            }
-            return None;
-        }
-        if inner.is_full.load(Ordering::Relaxed) {
-            inner.is_full.store(false, Ordering::Relaxed);
-            if let Some(report) = lock(&inner.full).ended(Instant::now()) {
-                tracing::info!(
-                    event = "connections.accepted_again",
-                    refused = report.failures,
-                    duration_ms = report.duration_ms(),
-                    "there is room for connections again"
-                );
-            }
-        }
-        Some(place)
-    }
-
-    /// A place among the clients that receive a 503; `None`: [`MAX_TURNED_AWAY`] receive one already.
-    fn turn_away(&self) -> Option<Turned> {
-        let turned = Turned(self.clone());
-        (self.0.turning_away.fetch_add(1, Ordering::Relaxed) < MAX_TURNED_AWAY).then_some(turned)
-    }
-
-    fn accept_failed(&self, error: &io::Error) {
-        let inner = &*self.0;
-        inner.is_failing.store(true, Ordering::Relaxed);
-        if let Some(report) = lock(&inner.failing).failed(Instant::now()) {
-            tracing::warn!(
-                event = "listener.accept_failed",
-                %error,
-                failures = report.failures,
-                duration_ms = report.duration_ms(),
-                "connections cannot be accepted; that is tried again"
-            );
-        }
-    }
-
-    fn accepted(&self) {
-        let inner = &*self.0;
-        if inner.is_failing.load(Ordering::Relaxed) {
-            inner.is_failing.store(false, Ordering::Relaxed);
-            if let Some(report) = lock(&inner.failing).ended(Instant::now()) {
-                tracing::info!(
-                    event = "listener.accepts_again",
-                    failures = report.failures,
-                    duration_ms = report.duration_ms(),
-                    "connections are accepted again"
-                );
-            }
-        }
-    }
-
-    pub(super) fn spoke_plain_http(&self, address: SocketAddr) {
-        if let Some(report) = lock(&self.0.plain_http).failed(Instant::now()) {
-            tracing::warn!(
-                event = "tls.plain_http",
-                client.address = %address,
-                connections = report.failures,
-                "a client speaks plain HTTP to a listener of HTTPS"
-            );
-        }
-    }
-}
-
-fn lock(episode: &Mutex<Episode>) -> MutexGuard<'_, Episode> {
-    episode.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A client that receives a 503.
-#[derive(Debug)]
-struct Turned(Connections);
-
-impl Drop for Turned {
-    fn drop(&mut self) {
-        self.0.0.turning_away.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// A worker's way of taking clients in.
 #[derive(Debug)]
@@ -278,7 +142,7 @@ impl<S: Service> Acceptor<S> {
             if scheme == Scheme::Http
                 && let Some(turned) = self.connections.turn_away()
             {
-                tokio::task::spawn_local(turn_away(client, turned));
+                detach_local(turn_away(client, turned));
             }
             return;
         };

@@ -3,6 +3,7 @@
 mod bind;
 mod config;
 mod connection;
+mod connections;
 mod forwarded;
 mod hello;
 mod http1;
@@ -14,6 +15,7 @@ mod proxy_protocol;
 pub mod refuse;
 mod request_body;
 mod sender;
+mod shared;
 mod stream;
 pub mod tls;
 
@@ -30,14 +32,16 @@ use http_body_util::{Empty, Full};
 use refuse::Refused;
 
 pub use bind::{Bound, Inherited, Listener, PRIVILEGED, bind, bind_remedy, lacks_privilege};
-pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles};
+pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles, TrustedHeader};
+pub use connections::{Connections, MAX_TURNED_AWAY};
 pub use http1::RawTarget;
 pub use http2::{Handover, StreamIo};
 pub use io::Io;
-pub use listener::{Acceptor, Connections, MAX_TURNED_AWAY};
+pub use listener::Acceptor;
 pub use peer::{Peer, Takeover};
-pub use request_body::{BodyError, RequestBody};
-pub use sender::{Outside, OutsideScheme, Sender, Trust, TrustedHeader, X_FORWARDED_FOR};
+pub use refuse::BodyError;
+pub use request_body::RequestBody;
+pub use sender::{Outside, OutsideScheme, Sender, Trust, X_FORWARDED_FOR};
 
 /// The body of an answer.
 pub trait AnswerBody: http_body::Body {

@@ -22,7 +22,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// What is wrong with a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum HeaderError {
     #[error("no PROXY header")]
     Missing,
     #[error("a malformed PROXY header")]
@@ -57,10 +57,10 @@ pub(super) async fn read<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Optio
 }
 
 /// Judges what has been read so far.
-fn step(header: &[u8]) -> Result<Step, Fault> {
+fn step(header: &[u8]) -> Result<Step, HeaderError> {
     let begins = |with: &[u8]| header.iter().zip(with).all(|(one, other)| one == other);
     match header.len() {
-        _ if !begins(LINE) && !begins(SIGNATURE) => Err(Fault::Missing),
+        _ if !begins(LINE) && !begins(SIGNATURE) => Err(HeaderError::Missing),
         few if few < SHORTEST_BYTES => Ok(Step::More(SHORTEST_BYTES - few)),
         _ if begins(LINE) => line(header),
         _ => binary(header),
@@ -68,18 +68,18 @@ fn step(header: &[u8]) -> Result<Step, Fault> {
 }
 
 /// Version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\n`.
-fn line(header: &[u8]) -> Result<Step, Fault> {
+fn line(header: &[u8]) -> Result<Step, HeaderError> {
     if let Some(line) = header.strip_suffix(b"\r\n") {
-        let line = std::str::from_utf8(line).map_err(|_| Fault::Malformed)?;
-        return named(line.split(' ')).map(Step::Whole).ok_or(Fault::Malformed);
+        let line = std::str::from_utf8(line).map_err(|_| HeaderError::Malformed)?;
+        return named(line.split(' ')).map(Step::Whole).ok_or(HeaderError::Malformed);
     }
     // A line feed ends a line and a carriage return is followed by one: nothing behind is waited for.
     let inner = header.strip_suffix(b"\r").unwrap_or(header);
     if inner.contains(&b'\n') || inner.contains(&b'\r') {
-        return Err(Fault::Malformed);
+        return Err(HeaderError::Malformed);
     }
     if header.len() >= MAX_LINE_BYTES {
-        return Err(Fault::TooLong);
+        return Err(HeaderError::TooLong);
     }
     let missing = if inner.len() < header.len() { 1 } else { 2 + missing_fields(header) };
     Ok(Step::More(missing.min(MAX_LINE_BYTES - header.len())))
@@ -123,18 +123,18 @@ fn port(text: &str) -> Option<u16> {
 }
 
 /// Version 2: the signature, version and command, family, length, addresses, TLVs, which are skipped.
-fn binary(header: &[u8]) -> Result<Step, Fault> {
+fn binary(header: &[u8]) -> Result<Step, HeaderError> {
     let Some((fixed, rest)) = header.split_first_chunk::<FIXED_BYTES>() else {
         return Ok(Step::More(FIXED_BYTES - header.len()));
     };
     let [command, family] = [fixed[12], fixed[13]];
     // Section 2.2: what is not assigned is refused.
     if !matches!(command, 0x20 | 0x21) || family >> 4 > 3 || family & 0xf > 2 {
-        return Err(Fault::Malformed);
+        return Err(HeaderError::Malformed);
     }
     let length = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
     if FIXED_BYTES + length > MAX_BYTES {
-        return Err(Fault::TooLong);
+        return Err(HeaderError::TooLong);
     }
     if rest.len() < length {
         return Ok(Step::More(length - rest.len()));
@@ -147,12 +147,12 @@ fn binary(header: &[u8]) -> Result<Step, Fault> {
 }
 
 /// The source of a pair of addresses of `N` bytes, which with their ports are `ALL`.
-fn pair<const N: usize, const ALL: usize>(rest: &[u8]) -> Result<Option<SocketAddr>, Fault>
+fn pair<const N: usize, const ALL: usize>(rest: &[u8]) -> Result<Option<SocketAddr>, HeaderError>
 where
     IpAddr: From<[u8; N]>,
 {
-    let all = rest.first_chunk::<ALL>().ok_or(Fault::Malformed)?;
-    let source = all.first_chunk::<N>().ok_or(Fault::Malformed)?;
+    let all = rest.first_chunk::<ALL>().ok_or(HeaderError::Malformed)?;
+    let source = all.first_chunk::<N>().ok_or(HeaderError::Malformed)?;
     let port = u16::from_be_bytes([all[2 * N], all[2 * N + 1]]);
     Ok(Some(SocketAddr::new(IpAddr::from(*source), port)))
 }
@@ -225,40 +225,40 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_header_is_refused() {
         let too_long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(MAX_LINE_BYTES - 15));
-        let table: [(Vec<u8>, Fault); 29] = [
-            (b"GET / HTTP/1.1\r\n".to_vec(), Fault::Missing),
-            (b"PRI * HTTP/2.0\r\n\r\n".to_vec(), Fault::Missing),
-            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc".to_vec(), Fault::Missing),
-            (b"proxy TCP4 1.1.1.1 1.1.1.1 1 1\r\n".to_vec(), Fault::Missing),
-            (b"\r\n\r\n\0\r\nQUIT\r".to_vec(), Fault::Missing),
-            (b"PROXY TCP5 1.1.1.1 1.1.1.1 1 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY  TCP4 1.1.1.1 1.1.1.1 1 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1 \r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1\r\n  ".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.256 1.1.1.1 1 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.01 1.1.1.1 1 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.x 1 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 ::1 ::1 4711 443\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP6 1.1.1.1 1.1.1.1 1 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 65536 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 +1 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 01 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1 -1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1\n\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1\r 1\r\n".to_vec(), Fault::Malformed),
-            (b"PROXY TCP4 1.1.1.1 1.1.1.\xff 1 1\r\n".to_vec(), Fault::Malformed),
-            (too_long.into_bytes(), Fault::TooLong),
-            (binary(0x22, 0x11, &V4), Fault::Malformed),
-            (binary(0x11, 0x11, &V4), Fault::Malformed),
-            (binary(0x21, 0x41, &V4), Fault::Malformed),
-            (binary(0x21, 0x13, &V4), Fault::Malformed),
-            (binary(0x21, 0x11, &V4[..11]), Fault::Malformed),
-            (binary(0x21, 0x11, &[0; MAX_BYTES - FIXED_BYTES + 1]), Fault::TooLong),
+        let table: [(Vec<u8>, HeaderError); 29] = [
+            (b"GET / HTTP/1.1\r\n".to_vec(), HeaderError::Missing),
+            (b"PRI * HTTP/2.0\r\n\r\n".to_vec(), HeaderError::Missing),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc".to_vec(), HeaderError::Missing),
+            (b"proxy TCP4 1.1.1.1 1.1.1.1 1 1\r\n".to_vec(), HeaderError::Missing),
+            (b"\r\n\r\n\0\r\nQUIT\r".to_vec(), HeaderError::Missing),
+            (b"PROXY TCP5 1.1.1.1 1.1.1.1 1 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY  TCP4 1.1.1.1 1.1.1.1 1 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1 \r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1\r\n  ".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.256 1.1.1.1 1 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.01 1.1.1.1 1 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.x 1 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 ::1 ::1 4711 443\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP6 1.1.1.1 1.1.1.1 1 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 65536 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 +1 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 01 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1 -1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1\n\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.1 1\r 1\r\n".to_vec(), HeaderError::Malformed),
+            (b"PROXY TCP4 1.1.1.1 1.1.1.\xff 1 1\r\n".to_vec(), HeaderError::Malformed),
+            (too_long.into_bytes(), HeaderError::TooLong),
+            (binary(0x22, 0x11, &V4), HeaderError::Malformed),
+            (binary(0x11, 0x11, &V4), HeaderError::Malformed),
+            (binary(0x21, 0x41, &V4), HeaderError::Malformed),
+            (binary(0x21, 0x13, &V4), HeaderError::Malformed),
+            (binary(0x21, 0x11, &V4[..11]), HeaderError::Malformed),
+            (binary(0x21, 0x11, &[0; MAX_BYTES - FIXED_BYTES + 1]), HeaderError::TooLong),
         ];
         for (bytes, expected) in table {
             let error = taken(&bytes).await.0.expect_err(&bytes.escape_ascii().to_string());
-            let fault = error.get_ref().and_then(|error| error.downcast_ref::<Fault>());
+            let fault = error.get_ref().and_then(|error| error.downcast_ref::<HeaderError>());
             assert_eq!(fault, Some(&expected), "{}", bytes.escape_ascii());
         }
     }

@@ -1,10 +1,13 @@
-//! Requests that must not go on: malformed, ambiguous, or well-formed HTTP to a parser and still nobody's (RFC 9112 section
+//! Requests that must not go on, and bodies that end early: malformed, ambiguous, or well-formed HTTP to a parser and still nobody's (RFC 9112 section
 //! 3.2, RFC 9110 section 7.2).
+
+use std::io;
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::Authority;
 use http::{Method, Version};
 
+use crate::codec;
 use crate::message::{Fields, RequestHead};
 
 /// Why a request is refused before anybody looks at its path.
@@ -63,6 +66,23 @@ pub enum Refused {
     /// `CONNECT`: this is no forward proxy.
     #[error("CONNECT is not supported; this is a reverse proxy")]
     Connect,
+}
+
+/// Why a request's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// Nothing came for `timeouts.request_body`.
+    #[error("no piece of the request body came within the deadline")]
+    Timeout,
+    /// The client left, or framed its body wrongly; HTTP/2.
+    #[error("the request body broke off")]
+    Broken(#[source] h2::Error),
+    /// The client left; HTTP/1.1.
+    #[error("the request body broke off")]
+    Closed(#[source] io::Error),
+    /// The body is not framed as RFC 9112 section 7 has it.
+    #[error("the request body is malformed")]
+    Malformed(#[source] codec::FramingError),
 }
 
 /// Whether `request` may be looked at.

@@ -1,6 +1,5 @@
 //! A request's body under a deadline.
 
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,8 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use super::http1::Wire;
 use super::http2::{Handover, Incoming};
 use super::peer::Peer;
-use crate::codec;
 use crate::sweep::Deadline;
+
+pub(super) use super::refuse::BodyError;
 
 /// How long the rest of a request may stand still after its answer has ended, on its way from the client to the dashboard.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,34 +36,17 @@ impl Remainder {
     }
 }
 
-/// Why a request's body ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// Nothing came for `timeouts.request_body`.
-    #[error("no piece of the request body came within the deadline")]
-    Timeout,
-    /// The client left, or framed its body wrongly; HTTP/2.
-    #[error("the request body broke off")]
-    Broken(#[source] h2::Error),
-    /// The client left; HTTP/1.1.
-    #[error("the request body broke off")]
-    Closed(#[source] io::Error),
-    /// The body is not framed as RFC 9112 section 7 has it.
-    #[error("the request body is malformed")]
-    Malformed(#[source] codec::Fault),
-}
-
 /// A request's body as it comes from the client; only time spent waiting for the client counts.
 #[derive(Debug)]
 pub struct RequestBody {
-    source: Source,
+    transport: Transport,
     peer: Rc<Peer>,
     deadline: Option<Deadline>,
 }
 
 /// Where a body comes from.
 #[derive(Debug)]
-enum Source {
+enum Transport {
     Empty,
     Http1(Rc<Wire>),
     Http2(Rc<Incoming>),
@@ -74,22 +57,22 @@ enum Source {
 impl RequestBody {
     /// The body that `wire` is about to read; none without one.
     pub(super) fn http1(wire: Option<Rc<Wire>>, peer: Rc<Peer>) -> Self {
-        Self { source: wire.map_or(Source::Empty, Source::Http1), peer, deadline: None }
+        Self { transport: wire.map_or(Transport::Empty, Transport::Http1), peer, deadline: None }
     }
 
     pub(super) fn http2(incoming: Rc<Incoming>, peer: Rc<Peer>) -> Self {
-        Self { source: Source::Http2(incoming), peer, deadline: None }
+        Self { transport: Transport::Http2(incoming), peer, deadline: None }
     }
 
     pub(super) fn tunnel(handover: Handover, peer: Rc<Peer>) -> Self {
-        Self { source: Source::Tunnel(handover), peer, deadline: None }
+        Self { transport: Transport::Tunnel(handover), peer, deadline: None }
     }
 
     /// How to take the stream over, when the request asks for a WebSocket over HTTP/2 (RFC 8441).
     pub fn handover(&self) -> Option<&Handover> {
-        match &self.source {
-            Source::Tunnel(handover) => Some(handover),
-            Source::Empty | Source::Http1(_) | Source::Http2(_) => None,
+        match &self.transport {
+            Transport::Tunnel(handover) => Some(handover),
+            Transport::Empty | Transport::Http1(_) | Transport::Http2(_) => None,
         }
     }
 
@@ -113,10 +96,10 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = match &mut this.source {
-            Source::Empty | Source::Tunnel(_) => return Poll::Ready(None),
-            Source::Http1(wire) => wire.poll_body(cx),
-            Source::Http2(incoming) => incoming.poll_frame(cx),
+        let polled = match &mut this.transport {
+            Transport::Empty | Transport::Tunnel(_) => return Poll::Ready(None),
+            Transport::Http1(wire) => wire.poll_body(cx),
+            Transport::Http2(incoming) => incoming.poll_frame(cx),
         };
         match polled {
             Poll::Ready(frame) => {
@@ -131,20 +114,20 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Empty | Source::Tunnel(_) => true,
-            Source::Http1(wire) => wire.has_whole_request(),
-            Source::Http2(incoming) => incoming.has_ended(),
+        match &self.transport {
+            Transport::Empty | Transport::Tunnel(_) => true,
+            Transport::Http1(wire) => wire.has_whole_request(),
+            Transport::Http2(incoming) => incoming.has_ended(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty | Source::Tunnel(_) => SizeHint::with_exact(0),
-            Source::Http1(wire) => {
+        match &self.transport {
+            Transport::Empty | Transport::Tunnel(_) => SizeHint::with_exact(0),
+            Transport::Http1(wire) => {
                 wire.body_left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
-            Source::Http2(incoming) => {
+            Transport::Http2(incoming) => {
                 incoming.left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
         }

@@ -9,23 +9,14 @@ use std::net::IpAddr;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::config::{Scheme, TrustedHeader};
 use super::forwarded::{self, Element};
+use super::peer::Peer;
 use super::refuse::is_host;
-use super::{Peer, Scheme};
 use crate::message::Fields;
 
 /// `X-Forwarded-For`, the de-facto field of proxies.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// The fields that a trusted proxy sets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TrustedHeader {
-    /// `X-Forwarded-For`, with `X-Forwarded-Proto`, `-Host` and `-Port`.
-    #[default]
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
-}
 
 /// Which peers are believed, and which of their fields.
 #[derive(Clone, Debug, Default)]

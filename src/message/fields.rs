@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::policy::{self, Known, Present};
+use super::policy::{self, Field, Known, Present};
 
 /// The fields of a message.
 #[derive(Clone, Debug)]
@@ -39,29 +39,6 @@ struct Line {
     value_start: u32,
     value_bytes: u32,
     known: Option<Known>,
-}
-
-/// A field of a message.
-#[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
-    /// As it came: over HTTP/1.1 in any case.
-    pub name: &'a [u8],
-    /// Without white space around it.
-    pub value: &'a [u8],
-    /// Its place in the table of field policy, if it has one.
-    pub known: Option<Known>,
-}
-
-impl<'a> Field<'a> {
-    fn of(name: &'a HeaderName, value: &'a HeaderValue) -> Self {
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-        Self { name, value, known: policy::known(name) }
-    }
-
-    /// Whether this is its name.
-    pub fn is(&self, name: &HeaderName) -> bool {
-        self.name.eq_ignore_ascii_case(name.as_str().as_bytes())
-    }
 }
 
 /// Collects the lines of one head.

@@ -10,7 +10,8 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri, Version};
 use hyper::ext::ReasonPhrase;
 
-pub use fields::{Collecting, Field, Fields};
+pub use fields::{Collecting, Fields};
+pub use policy::Field;
 
 /// The head of a request, complete.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use http::HeaderMap;
-
-use super::fields::{Field, Fields};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What the gate does with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,6 +220,29 @@ pub fn known(name: &[u8]) -> Option<Known> {
     })
 }
 
+/// A field of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    /// As it came: over HTTP/1.1 in any case.
+    pub name: &'a [u8],
+    /// Without white space around it.
+    pub value: &'a [u8],
+    /// Its place in the table of field policy, if it has one.
+    pub known: Option<Known>,
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn of(name: &'a HeaderName, value: &'a HeaderValue) -> Self {
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        Self { name, value, known: known(name) }
+    }
+
+    /// Whether this is its name.
+    pub fn is(&self, name: &HeaderName) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_str().as_bytes())
+    }
+}
+
 /// Whether a request's field goes on to the dashboard as it came. Unless `trusts_x_forwarded`, no `X-Forwarded-*` does.
 ///
 /// Some servers read `_` as `-` (CGI does): a name that resembles a removed one is removed.
@@ -247,9 +268,12 @@ pub fn passes_response(field: Field<'_>) -> bool {
 
 /// The trailers that go on: those that would frame, forward or authenticate do not (RFC 9110 section 6.5.1).
 pub fn end_to_end_trailers(trailers: HeaderMap) -> HeaderMap {
-    let mut fields = Fields::from(trailers);
-    fields.retain(|field| passes_trailer(field.name));
-    fields.into_map()
+    let passes = |name: &HeaderName| passes_trailer(name.as_str().as_bytes());
+    if trailers.keys().all(passes) {
+        return trailers;
+    }
+    let kept = trailers.iter().filter(|(name, _)| passes(name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Whether a trailer `name` goes on.
@@ -293,12 +317,10 @@ pub struct Nominated {
 }
 
 impl Nominated {
-    /// Reads *all* `Connection` lines.
-    pub fn of(fields: &Fields) -> Self {
+    /// Reads `lines`, which are *all* `Connection` lines of the message.
+    pub fn of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut nominated = Self::default();
-        for line in fields.get_all(&http::header::CONNECTION) {
-            nominated.add(line);
-        }
+        lines.for_each(|line| nominated.add(line));
         nominated
     }
 
@@ -347,18 +369,14 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn field(name: &str) -> Field<'_> {
         Field { name: name.as_bytes(), value: b"", known: known(name.as_bytes()) }
     }
 
-    fn connection(lines: &[&str]) -> Fields {
-        let value =
-            |line: &&str| (http::header::CONNECTION, HeaderValue::from_str(line).expect("a value"));
-        lines.iter().map(value).collect::<HeaderMap>().into()
+    fn nominated(lines: &[&str]) -> Nominated {
+        Nominated::of(lines.iter().map(|line| line.as_bytes()))
     }
 
     #[test]
@@ -427,7 +445,7 @@ mod tests {
 
     #[test]
     fn names_on_every_connection_line_are_found() {
-        let nominated = Nominated::of(&connection(&["close, X-One", "x-two ,, X-THREE"]));
+        let nominated = nominated(&["close, X-One", "x-two ,, X-THREE"]);
         for name in ["x-one", "X-Two", "x-three"] {
             assert!(nominated.contains(field(name)), "{name}");
         }
@@ -436,14 +454,14 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_once_however_often_it_is_listed() {
-        let fields = connection(&["x-one, X-One, x-two", &"x-ONE,".repeat(40_000)]);
-        assert_eq!(Nominated::of(&fields).named.len(), 2);
+        let nominated = nominated(&["x-one, X-One, x-two", &"x-ONE,".repeat(40_000)]);
+        assert_eq!(nominated.named.len(), 2);
     }
 
     #[test]
     fn a_message_cannot_drop_what_frames_forwards_or_authenticates_it() {
         let names = ["host", "content-length", "cookie", "authorization", "x-forwarded-for", "via"];
-        let nominated = Nominated::of(&connection(&[&names.join(", ")]));
+        let nominated = nominated(&[&names.join(", ")]);
         for name in names {
             assert!(!nominated.contains(field(name)), "{name}");
         }

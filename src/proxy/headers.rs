@@ -11,14 +11,11 @@ use http::header::{CONNECTION, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, TE, V
 use http::{HeaderName, Version};
 use memchr::memrchr2;
 
-use super::RequestId;
+use super::request_id::{RequestId, X_REQUEST_ID};
 use crate::downstream::{Peer, Sender, TrustedHeader, X_FORWARDED_FOR};
 use crate::message::policy::{self, Nominated, Present};
 use crate::message::{Fields, RequestHead};
 use crate::upstream::{FieldWriter, WriteFields};
-
-/// `X-Request-Id`, on the request and on its answer.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -66,7 +63,7 @@ impl Outgoing<'_> {
     fn copy(&self, out: &mut impl FieldWriter) {
         let RequestHead { headers, version, .. } = self.request;
         let nominated = if self.present.has(policy::CONNECTION) {
-            Nominated::of(headers)
+            Nominated::of(headers.get_all(&CONNECTION))
         } else {
             Nominated::default()
         };

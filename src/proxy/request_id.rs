@@ -2,10 +2,12 @@
 
 use std::cell::Cell;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
-use super::headers::X_REQUEST_ID;
 use crate::message::{Fields, Response};
+
+/// `X-Request-Id`, on the request and on its answer.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const LENGTH: usize = 32;
 

@@ -33,7 +33,7 @@ pub(super) fn wanted<B: Body>(request: &RequestHead, body: &B) -> Option<HeaderV
         && body.is_end_stream()
         && protocol.eq_ignore_ascii_case(b"websocket")
         && protocols.next().is_none()
-        && Nominated::of(&request.headers).upgrade;
+        && Nominated::of(request.headers.get_all(&CONNECTION)).upgrade;
     is_upgrade.then(|| HeaderValue::from_bytes(protocol).ok()).flatten()
 }
 

@@ -9,36 +9,47 @@ use http::header::HOST;
 use http::{Method, Version};
 use http_body::{Frame, SizeHint};
 
-use super::{Answer, Stages};
 use crate::body::Body;
 use crate::downstream::{self, Sender};
 use crate::message::{RequestHead, Response};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{AccessLog, Flag, Record};
-use crate::telemetry::metrics::Handler;
+use crate::telemetry::metrics::{Handler, WorkerMetrics};
 use crate::upstream;
+
+/// An answer on its way to the client.
+pub(super) type Answer = Response<Body<ForwardedBody>>;
+
+/// Where a worker's requests are counted and logged.
+#[derive(Debug)]
+pub struct Observer {
+    /// What the worker counts.
+    pub metrics: WorkerMetrics,
+    /// Where requests are logged, if they are.
+    pub access: Option<AccessLog>,
+}
 
 /// A request under observation. Counted as in flight until dropped, and logged then, if requests are.
 #[derive(Debug)]
 pub(super) struct Observation {
-    pub(super) stages: Rc<Stages>,
+    observer: Rc<Observer>,
     record: Option<Box<Record>>,
 }
 
 impl Observation {
-    pub(super) fn new(stages: Rc<Stages>) -> Self {
-        stages.metrics.request_began();
-        Self { stages, record: None }
+    pub(super) fn new(observer: Rc<Observer>) -> Self {
+        observer.metrics.request_began();
+        Self { observer, record: None }
     }
 
     pub(super) fn asked(&mut self, head: &RequestHead, sender: Sender, id: &RequestId) {
-        let log = self.stages.access.as_ref();
+        let log = self.observer.access.as_ref();
         self.record = log.map(|log| Box::new(record(log, head, sender, id)));
     }
 
     /// What could not be read as a request is logged without what one would have.
     pub(super) fn not_understood(&mut self, sender: Sender, id: &RequestId) {
-        let Some(log) = &self.stages.access else { return };
+        let Some(log) = &self.observer.access else { return };
         let method = Method::from_bytes(b"-").unwrap_or_default();
         let mut record = log.record(method, Version::HTTP_11, sender.address);
         record.request_id = id.as_str().to_owned();
@@ -58,7 +69,7 @@ impl Observation {
     }
 
     pub(super) fn answered(&mut self, method: &Method, response: &Answer, handler: Handler) {
-        self.stages.metrics.request(handler, method, response.status);
+        self.observer.metrics.request(handler, method, response.status);
         if let Some(record) = &mut self.record {
             record.status = Some(response.status);
             record.handler = handler;
@@ -89,7 +100,7 @@ pub(super) fn record(
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        self.stages.metrics.request_ended();
+        self.observer.metrics.request_ended();
     }
 }
 

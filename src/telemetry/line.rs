@@ -7,7 +7,10 @@ use std::fmt::{self, Write};
 
 use tracing::Level;
 
-use super::{Format, Now};
+use super::config::Format;
+
+/// Writes the present time.
+pub type Now = fn(&mut dyn Write) -> fmt::Result;
 
 /// A line under construction.
 #[derive(Debug)]

@@ -24,13 +24,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use config::{Config, Format};
 pub use episode::{Episode, Report};
+pub use line::Now;
 
 use crate::text;
 use line::Line;
 use stream::{Standard, Stream};
-
-/// Writes the present time.
-pub type Now = fn(&mut dyn fmt::Write) -> fmt::Result;
 
 /// Target of the gate's own events.
 const OWN_TARGET: &str = "license_gate";
@@ -86,7 +84,7 @@ struct Log {
 
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         event.record(&mut fields);
         let metadata = event.metadata();
         if !metadata.target().starts_with(OWN_TARGET) {
@@ -104,7 +102,7 @@ impl<S: Subscriber> Layer<S> for Log {
 
 /// The fields of one event.
 #[derive(Debug, Default)]
-struct Fields {
+struct EventFields {
     event: Option<String>,
     message: String,
     others: Vec<(&'static str, Value)>,
@@ -119,7 +117,7 @@ enum Value {
     Bare(String),
 }
 
-impl Fields {
+impl EventFields {
     fn write(&self, line: &mut Line) {
         if let Some(event) = &self.event {
             line.word("event", event);
@@ -147,7 +145,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add(field, Value::Word(format!("{value:?}")));
     }

@@ -5,6 +5,7 @@
 //! (`tests/run` installs it all). Where it makes sense the same scene is played directly first, and the gate is held to
 //! what direct showed.
 #![cfg(test)]
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 mod autobahn;
 mod browser;

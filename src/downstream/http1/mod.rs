@@ -26,11 +26,11 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::Empty;
 use tokio::io::AsyncWrite;
 
-use super::connection::{Shared, begin_last_words, hurry};
 use super::io::Io;
 use super::peer::{Peer, Takeover};
 use super::refuse::Refused;
 use super::request_body::{Remainder, RequestBody};
+use super::shared::{Shared, begin_last_words, hurry};
 use super::stream::Stream;
 use super::{AnswerBody, Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Output};

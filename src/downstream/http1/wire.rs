@@ -13,10 +13,9 @@ use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head;
-use crate::codec::{Decoder, Fault, Input, Step};
+use crate::codec::{Decoder, FramingError, Input, Step};
 use crate::downstream::Limits;
-use crate::downstream::refuse::Refused;
-use crate::downstream::request_body::BodyError;
+use crate::downstream::refuse::{BodyError, Refused};
 use crate::downstream::stream::Stream;
 use crate::socket::HangUp;
 
@@ -299,8 +298,8 @@ fn closed() -> BodyError {
     BodyError::Closed(io::ErrorKind::UnexpectedEof.into())
 }
 
-impl From<Fault> for BodyError {
-    fn from(fault: Fault) -> Self {
+impl From<FramingError> for BodyError {
+    fn from(fault: FramingError) -> Self {
         Self::Malformed(fault)
     }
 }

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::super::{Client, Error, SHORT, Upload};
+use super::super::pool::Pool;
+use super::super::{Error, SHORT, Upload};
 use super::Connection;
 use crate::codec::{BodyLength, Decoder, Encoder, Failed, Step};
 use crate::socket::{HANG_UP_CHECK, HangUp};
@@ -27,7 +28,7 @@ pub struct AnswerBody<B> {
     /// What the dashboard sent before it reset the connection, while the client had no room for it.
     ahead: VecDeque<Frame<Bytes>>,
     keep_alive: bool,
-    client: Client,
+    pool: Pool,
     /// When the dashboard is looked at for a reset next. Made when nothing is read from it.
     watch: Option<Deadline>,
     /// Why the body breaks off. The next poll returns it, so that what came before it is sent first.
@@ -40,7 +41,7 @@ impl<B: Upload> AnswerBody<B> {
         outgoing: Encoder<B>,
         length: BodyLength,
         keep_alive: bool,
-        client: Client,
+        pool: Pool,
     ) -> Self {
         let decoder = Decoder::new(length);
         let connection = Some(connection);
@@ -50,7 +51,7 @@ impl<B: Upload> AnswerBody<B> {
             decoder,
             ahead: VecDeque::new(),
             keep_alive,
-            client,
+            pool,
             watch: None,
             failed: None,
         };
@@ -72,7 +73,7 @@ impl<B: Upload> AnswerBody<B> {
             self.take_in(cx)?;
             return Poll::Ready(Ok(()));
         }
-        let watch = self.watch.get_or_insert_with(|| self.client.deadline());
+        let watch = self.watch.get_or_insert_with(|| self.pool.deadline());
         watch.repeat(HANG_UP_CHECK, cx);
         if self.outgoing.done { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -143,7 +144,7 @@ impl<B: Upload> AnswerBody<B> {
             && self.keep_alive
             && connection.is_spent()
         {
-            self.client.recycle(connection);
+            self.pool.recycle(connection);
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
-use super::super::{self as upstream, Answer, Client, Error, Head, Upload, WriteFields};
+use super::super::pool::Pool;
+use super::super::{self as upstream, Answer, Error, Head, Upload, WriteFields};
 use super::body::AnswerBody;
 use super::head::{self, AnswerHead};
 use super::{Connection, Upgraded};
@@ -159,7 +160,7 @@ impl<B: Upload> Exchange<B> {
     }
 
     /// The answer with its body; a body that came with its head is handed over whole, and the connection is free again.
-    pub(in crate::upstream) fn into_answer(self, head: AnswerHead, client: Client) -> Answer<B> {
+    pub(in crate::upstream) fn into_answer(self, head: AnswerHead, pool: Pool) -> Answer<B> {
         let mut response = Response {
             status: head.status,
             reason: head.reason,
@@ -179,12 +180,12 @@ impl<B: Upload> Exchange<B> {
             let whole = connection.input.split_to(usize::try_from(length).unwrap_or_default());
             response.body = Body::Whole(whole.freeze());
             if head.keep_alive && connection.is_spent() {
-                client.recycle(connection);
+                pool.recycle(connection);
             }
             return Answer { response, upgraded: None };
         }
         let keep_alive = head.keep_alive && self.broken.is_none();
-        let body = AnswerBody::new(connection, self.outgoing, head.length, keep_alive, client);
+        let body = AnswerBody::new(connection, self.outgoing, head.length, keep_alive, pool);
         response.body = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
         Answer { response, upgraded: None }
     }

@@ -106,7 +106,7 @@ impl Links {
             attempts.push(new.clone());
             let (links, attempt) = (Rc::downgrade(self), new.clone());
             let (config, tls, sweep) = (config.clone(), tls.cloned(), sweep.clone());
-            tokio::task::spawn_local(async move {
+            crate::shutdown::detach_local(async move {
                 let made = connection(&config, tls.as_deref(), &sweep).await;
                 attend(made, links, attempt).await;
             });

@@ -1,0 +1,89 @@
+//! What all connections of a listener share, and how long each may be silent while the gate stops.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::config::Limits;
+use super::connections::Connections;
+use super::http1;
+use crate::shutdown::{Drain, Phase};
+use crate::sweep::Deadline;
+
+/// Room for one read of a request's head; bodies have buffers of their own.
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// While the gate stops, a connection without a request in flight ends after so long a silence: what its client sent before
+/// it could know is still served.
+const DRAIN_SILENCE: Duration = Duration::from_millis(500);
+
+/// What all connections of a listener share. Belongs to one worker.
+#[derive(Debug)]
+pub(super) struct Shared<S> {
+    pub(super) service: Rc<S>,
+    pub(super) limits: Limits,
+    pub(super) drain: Drain,
+    pub(super) connections: Connections,
+    /// Into which everybody reads.
+    pub(super) scratch: http1::Scratch,
+    /// From which the next answer is written.
+    pub(super) spare: RefCell<Vec<u8>>,
+    pub(super) date: http1::DateLine,
+}
+
+impl<S> Shared<S> {
+    pub(super) fn new(
+        service: Rc<S>,
+        limits: Limits,
+        drain: Drain,
+        connections: Connections,
+    ) -> Self {
+        Self {
+            service,
+            limits,
+            drain,
+            connections,
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            spare: RefCell::default(),
+            date: http1::DateLine::new(),
+        }
+    }
+}
+
+/// Brings `deadline`, by which a connection without a request in flight ends, forward when the gate stops.
+pub(super) fn hurry(deadline: &Deadline, drain: &Drain) {
+    if drain.phase() >= Phase::Draining {
+        deadline.set_by(DRAIN_SILENCE);
+    }
+}
+
+/// Arms `deadline` for the last words on a connection. While the gate stops, one that has ended for its silence gets no more
+/// time.
+pub(super) fn begin_last_words(deadline: &Deadline, usual: Duration, drain: &Drain) {
+    if drain.phase() < Phase::Draining {
+        deadline.set(usual);
+    }
+    hurry(deadline, drain);
+}
+
+/// `future`, which waits for a client without a request in flight, unless the deadline passes or the worker cuts its
+/// connections first.
+pub(super) async fn within<F: Future>(
+    deadline: &Deadline,
+    drain: &Drain,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        hurry(deadline, drain);
+        let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
+        if over { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}

@@ -1,0 +1,74 @@
+//! An answer of the dashboard, over either protocol.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::error::Error;
+use super::http1::Upgraded;
+use super::request::Upload;
+use super::{http1, http2};
+use crate::message::Response;
+
+/// What the dashboard answered.
+#[derive(Debug)]
+pub struct Answer<B> {
+    /// Head and streaming body; end-to-end fields only.
+    pub response: Response<crate::body::Body<Box<AnswerBody<B>>>>,
+    /// The connection itself, after `101 Switching Protocols`.
+    pub upgraded: Option<Upgraded>,
+}
+
+/// The streaming body of an answer. Dropped before its end, it tells the dashboard that nobody listens.
+#[derive(Debug)]
+pub enum AnswerBody<B> {
+    /// On a connection of its own.
+    Http1(http1::AnswerBody<B>),
+    /// On a stream among others.
+    Http2(http2::AnswerBody<B>),
+}
+
+impl<B: Upload> AnswerBody<B> {
+    /// Moves the request on while the answer waits for room, and after it has ended. Ready when the request is out, or the
+    /// dashboard takes no more of it.
+    ///
+    /// # Errors
+    /// When the answer cannot end well any more.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match self {
+            Self::Http1(body) => body.poll_upload(cx),
+            Self::Http2(body) => body.poll_upload(cx),
+        }
+    }
+}
+
+impl<B: Upload> Body for AnswerBody<B> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A request to the dashboard: its head, the fields that are written from it, and its body.
+
+use std::error::Error as StdError;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
+use http_body::Body;
+
+use crate::message::{Field, Fields};
+
+/// The end-to-end fields of a request, which are filtered while they are written.
+pub trait WriteFields {
+    /// Passes each field on.
+    fn write(&self, out: &mut impl FieldWriter);
+}
+
+/// Writes a request's fields in the form of one protocol.
+pub trait FieldWriter {
+    /// Writes a field of the gate's own. `name` is in lower case.
+    fn field(&mut self, name: &HeaderName, value: &[u8]);
+
+    /// Writes those of `fields` that pass, as they came.
+    fn copy(&mut self, fields: &Fields, passes: impl FnMut(Field<'_>) -> bool);
+}
+
+impl WriteFields for Fields {
+    fn write(&self, out: &mut impl FieldWriter) {
+        out.copy(self, |_| true);
+    }
+}
+
+/// The head of a request to the dashboard.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a, F> {
+    /// Sent as it is.
+    pub method: &'a Method,
+    /// Path and query, sent byte for byte, or `*`.
+    pub target: &'a str,
+    /// End-to-end fields, `Host` and `Content-Length` among them.
+    pub fields: F,
+    /// Asks for this protocol instead of HTTP.
+    pub upgrade: Option<&'a HeaderValue>,
+}
+
+impl<F> Head<'_, F> {
+    /// Whether the request may be sent twice (RFC 9110 section 9.2.2).
+    pub(super) fn is_idempotent(&self) -> bool {
+        matches!(
+            *self.method,
+            Method::GET
+                | Method::HEAD
+                | Method::OPTIONS
+                | Method::TRACE
+                | Method::PUT
+                | Method::DELETE
+        )
+    }
+}
+
+/// A request's body towards the dashboard.
+pub trait Upload: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin {}
+
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin> Upload for B {}
