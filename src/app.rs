@@ -21,9 +21,10 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
-use crate::feed;
 use crate::gate::Gate;
 use crate::license::{KeyFault, RootUrl, RootUrlError};
+use crate::notify;
+use crate::outgoing;
 use crate::shutdown::{self, Phase};
 use crate::socket::Places;
 use crate::store;
@@ -55,10 +56,10 @@ pub enum Error {
     UpstreamTls(#[source] certificate::Error),
     /// `[renewal]`, or another place of the issuer's.
     #[error("the issuer cannot be called")]
-    Renewal(#[from] feed::SetupError),
+    Renewal(#[from] outgoing::SetupError),
     /// `[notify]`
     #[error("notify cannot be set up")]
-    Notify(#[from] feed::NotifySetupError),
+    Notify(#[from] notify::SetupError),
     /// `[[auth.users]]`
     #[error("auth.users cannot be used")]
     Users(#[from] auth::SetupError),

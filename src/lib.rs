@@ -16,10 +16,10 @@
 //! 6  config
 //! 5  service  admin
 //! 4  api  gate  proxy
-//! 3  feed  auth
+//! 3  feed  notify  auth
 //! 2  store
 //! 1  license  upstream  downstream
-//! 0  body  certificate  clock  codec  dial  fields  hex  http2  path  problem  random  shutdown  socket  sweep  telemetry  text
+//! 0  backoff  body  certificate  clock  codec  dial  fields  hex  http2  outgoing  path  problem  random  shutdown  socket  sweep  telemetry  text
 //! ```
 
 // A request's way.
@@ -35,6 +35,7 @@ pub mod upstream;
 // A license's way.
 pub mod feed;
 pub mod license;
+pub mod notify;
 pub mod store;
 
 // What starts, stops and watches them.
@@ -45,6 +46,7 @@ pub mod config;
 pub mod worker;
 
 // What everybody stands on.
+pub mod backoff;
 pub mod body;
 pub mod certificate;
 pub mod clock;
@@ -53,6 +55,7 @@ pub mod dial;
 pub mod fields;
 pub mod hex;
 pub mod http2;
+pub mod outgoing;
 pub mod path;
 pub mod problem;
 pub mod random;

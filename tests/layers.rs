@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Bottom first. Log lines carry the one clock's time, sockets have deadlines, and at the top a command builds an app that starts workers: there
 /// one row is several.
-const ROWS: [&[&str]; 14] = [
-    &["clock", "sweep", "text"],
+const ROWS: [&[&str]; 15] = [
+    &["backoff", "clock", "sweep", "text"],
     &[
         "body",
         "certificate",
@@ -24,9 +24,10 @@ const ROWS: [&[&str]; 14] = [
         "telemetry",
         "shutdown",
     ],
-    &["codec", "http2", "problem"],
+    &["codec", "http2", "outgoing", "problem"],
     &["license", "upstream", "downstream"],
     &["store"],
+    &["notify"],
     &["feed", "auth"],
     &["api"],
     &["gate"],

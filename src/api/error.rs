@@ -12,8 +12,9 @@ use http::{HeaderValue, StatusCode};
 
 use super::wire::BodyError;
 use crate::auth::{Denied, StatisticsError};
-use crate::feed::{Fault, IssuerError, RenewError};
+use crate::feed::{IssuerError, RenewError};
 use crate::license::{Excerpt, Rejection, RootUrl};
+use crate::outgoing::Fault;
 use crate::path::Malformed;
 use crate::problem::Problem;
 use crate::random;

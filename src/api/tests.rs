@@ -18,6 +18,7 @@ use crate::auth::{Config as AuthConfig, Mode};
 use crate::clock::UnixTime;
 use crate::feed;
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl};
+use crate::notify;
 use crate::store::{self, Config as StoreConfig, Means, Trust};
 use crate::upstream;
 
@@ -119,7 +120,7 @@ impl Bench {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
-            events: feed::Events::new(None, reader.clone(), clock.clone()),
+            events: notify::Events::new(None, reader.clone(), clock.clone()),
             clock: clock.clone(),
             metrics: Arc::default(),
             control,

@@ -218,7 +218,7 @@ impl Request {
 fn sources(config: &Config) -> Sources<'_> {
     Sources {
         config: &config.license,
-        feed: &config.feed,
+        outgoing: &config.outgoing,
         store: config.store.dir(),
         is_copy: !matches!(config.store.place, Place::File(_)),
         online: false,

@@ -27,7 +27,9 @@ pub use exposed::Exposed;
 pub use fault::{Fault, Faults, Origin};
 pub use words::Flag;
 
-use crate::{admin, auth, downstream, feed, license, shutdown, store, telemetry, upstream};
+use crate::{
+    admin, auth, downstream, feed, license, notify, outgoing, shutdown, store, telemetry, upstream,
+};
 
 /// Everything `license-gate serve` can be told.
 #[derive(Clone, Debug)]
@@ -44,8 +46,10 @@ pub struct Config {
     pub store: store::Config,
     /// `[renewal]`.
     pub feed: feed::Config,
+    /// `renewal.ca_file` and `renewal.timeout`, which all outgoing calls use.
+    pub outgoing: outgoing::Config,
     /// `[notify]`.
-    pub notify: feed::NotifyConfig,
+    pub notify: notify::Config,
     /// `[auth]`, and the limits per client address of `[limits]`.
     pub auth: auth::Config,
     /// `[admin]`.
@@ -69,7 +73,8 @@ impl Default for Config {
             license: license::Config::default(),
             store: store::Config::default(),
             feed: feed::Config::default(),
-            notify: feed::NotifyConfig::default(),
+            outgoing: outgoing::Config::default(),
+            notify: notify::Config::default(),
             auth: auth::Config::default(),
             admin: admin::Config::default(),
             shutdown: shutdown::Config::default(),

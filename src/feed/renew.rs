@@ -10,14 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::events::{Events, Told};
 use super::install::Installer;
 use super::issuer::{self, Issuer, Reply};
 use super::joined::Joined;
-use super::news::name;
-use super::notify::Occasion;
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
+use crate::notify::{Events, Occasion, Told, name};
 use crate::random;
 use crate::store::{self, By, InForce, InstallError, Lease, Origin, Reader, Snapshot, Writer};
 use crate::telemetry::metrics::{Action, Metrics, Outcome};

@@ -14,6 +14,8 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
+use crate::notify::Events;
+use crate::outgoing::{self, Client, Fault, Proxies};
 use crate::store::{self, By, Config as StoreConfig, InstallError, Means, Origin, Store, Trust};
 
 const NOW: u64 = 1_800_000_000;
@@ -65,8 +67,12 @@ impl Bench {
     }
 
     fn renewal(&self, config: &Config) -> Renewal {
+        self.renewal_by(config, &outgoing::Config::default())
+    }
+
+    fn renewal_by(&self, config: &Config, calls: &outgoing::Config) -> Renewal {
         let clock = Clock::manual(UnixTime::from_secs(NOW));
-        let client = Client::new(config, Proxies::none(), clock);
+        let client = Client::new(calls, Proxies::none(), clock);
         let issuer = Issuer::new(config, &client).expect("set up");
         let Store { reader, writer, .. } = &self.store;
         let means = super::Means {
@@ -105,7 +111,7 @@ fn ok(body: &str) -> String {
 
 fn at(address: SocketAddr) -> Config {
     let url = format!("http://{address}/renew?k=v").parse().expect("a URL");
-    Config { url: Some(url), ..Config::default() }
+    Config { url: Some(url) }
 }
 
 /// An issuer that takes one request and answers it.
@@ -191,8 +197,8 @@ async fn an_issuer_that_is_away_silent_or_not_set() {
     let bench = Bench::new().await;
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
-    let config = Config { timeout: Duration::from_millis(20), ..at(address) };
-    let late = bench.renewal(&config).renew(By::itself("test")).await;
+    let hasty = outgoing::Config { timeout: Duration::from_millis(20), ..Default::default() };
+    let late = bench.renewal_by(&at(address), &hasty).renew(By::itself("test")).await;
     assert!(matches!(fault(&late), Some(Fault::Timeout(_))), "{late:?}");
     drop(silent);
     let away = bench.renewal(&at(address)).renew(By::itself("test")).await;
@@ -255,17 +261,12 @@ async fn https_is_held_against_the_ca_file() {
             }
         }
     });
-    let by = |host: &str, ca_file| Config {
-        url: Some(format!("https://{host}:{port}/").parse().expect("a URL")),
-        ca_file,
-        ..Config::default()
+    let trusting = outgoing::Config { ca_file: Some(ca_file), ..Default::default() };
+    let renewal = |host: &str| {
+        let url = format!("https://{host}:{port}/").parse().expect("a URL");
+        bench.renewal_by(&Config { url: Some(url) }, &trusting)
     };
-    let other_name =
-        bench.renewal(&by("127.0.0.1", Some(ca_file.clone()))).renew(By::itself("test")).await;
+    let other_name = renewal("127.0.0.1").renew(By::itself("test")).await;
     assert!(matches!(fault(&other_name), Some(Fault::Tls(_))), "{other_name:?}");
-    bench
-        .renewal(&by("localhost", Some(ca_file)))
-        .renew(By::itself("test"))
-        .await
-        .expect("renewed");
+    renewal("localhost").renew(By::itself("test")).await.expect("renewed");
 }

@@ -22,8 +22,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::algorithm::Algorithm;
-use super::keys::Keys;
+use super::keys::{Algorithm, Keys};
 use super::rejection::Rejection;
 use super::revocations::{KIND as REVOCATIONS, RevocationError, Revocations};
 use super::token::Token;

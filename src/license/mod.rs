@@ -5,18 +5,12 @@
 //! [`inspect`] is both with every check told apart. [`Revocations`] is what the issuer took back. [`KeyPair`] is the
 //! issuer's side. No HTTP, no sockets, and no files but the keys [`KeyFiles::read`] is pointed at.
 
-mod algorithm;
 mod claims;
 mod config;
 mod excerpt;
-mod file_keys;
 mod idn;
 mod inspect;
 mod jws;
-mod kept_jwks;
-mod key;
-mod key_fault;
-mod key_files;
 mod keys;
 mod members;
 mod mint;
@@ -37,17 +31,12 @@ mod hostile;
 #[cfg(test)]
 mod testing;
 
-pub use algorithm::Algorithm;
 pub use claims::Claims;
 pub use config::{Config, RevocationList};
 pub use excerpt::{Excerpt, printable};
-pub use file_keys::FileKeys;
 pub use idn::ascii_host;
 pub use inspect::{Check, Report, inspect, inspect_file};
-pub use kept_jwks::{keep_jwks, kept_jwks};
-pub use key_fault::{KeyError, KeyFault};
-pub use key_files::KeyFiles;
-pub use keys::Keys;
+pub use keys::{Algorithm, FileKeys, KeyError, KeyFault, KeyFiles, Keys, keep_jwks, kept_jwks};
 pub(crate) use members::Members;
 pub use mint::{KeyPair, MintError, PrivatePem};
 pub use plausible::plausible;

@@ -11,11 +11,11 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::server::ParsedCertificate;
 use serde_json::{Map, Value};
 
-use super::excerpt::Excerpt;
+use super::super::excerpt::Excerpt;
+use super::Keys;
+use super::fault::{KeyError, KeyFault};
+use super::files::KeyFiles;
 use super::key::Key;
-use super::key_fault::{KeyError, KeyFault};
-use super::key_files::KeyFiles;
-use super::keys::Keys;
 use crate::certificate::{Wanted, instead};
 use crate::text::trimmed_bytes;
 
@@ -215,8 +215,8 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::{Algorithm, KeyPair};
     use super::*;
+    use crate::license::{Algorithm, KeyPair};
 
     fn read(dir: &Path) -> FileKeys {
         FileKeys::read(&KeyFiles::read(dir)).expect("read").0

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::feed::{Client, Config, Proxies};
+use crate::outgoing::{Client, Config, Proxies};
 
 const START: u64 = 1_800_000_000;
 

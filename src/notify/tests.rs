@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::feed::{Config as RenewalConfig, Proxies};
+use crate::outgoing::{Config as OutgoingConfig, Proxies};
 
 const NOW: u64 = 1_800_000_000;
 /// An event that the receiver never takes.
@@ -151,8 +151,8 @@ fn notifier(url: &str, queue: Memory, wake: Wake, clock: Clock) -> Notifier<Memo
     let home = tempfile::tempdir().expect("a directory");
     let secret = home.path().join("secret");
     std::fs::write(&secret, format!("{SECRET}\n")).expect("written");
-    let client = Client::new(&RenewalConfig::default(), Proxies::none(), clock.clone());
-    let config = NotifyConfig { url: Some(url.parse().expect("a URL")), secret_file: Some(secret) };
+    let client = Client::new(&OutgoingConfig::default(), Proxies::none(), clock.clone());
+    let config = Config { url: Some(url.parse().expect("a URL")), secret_file: Some(secret) };
     Notifier::new(&config, &client, queue, wake, clock).expect("set up").expect("on")
 }
 
@@ -330,17 +330,17 @@ async fn nobody_there_is_a_failure_as_any_other() {
 #[test]
 fn without_a_url_nobody_is_told_and_without_a_secret_the_gate_does_not_start() {
     let clock = Clock::manual(UnixTime::from_secs(NOW));
-    let client = Client::new(&RenewalConfig::default(), Proxies::none(), clock.clone());
+    let client = Client::new(&OutgoingConfig::default(), Proxies::none(), clock.clone());
     let set_up = |url: Option<&str>, secret_file: Option<PathBuf>| {
         let url = url.map(|url| url.parse().expect("a URL"));
         let (queue, wake) = (Memory::default(), Wake::default());
-        Notifier::new(&NotifyConfig { url, secret_file }, &client, queue, wake, clock.clone())
+        Notifier::new(&Config { url, secret_file }, &client, queue, wake, clock.clone())
     };
     assert!(set_up(None, Some("/nowhere".into())).expect("off").is_none());
     let url = Some("http://r.example/");
-    assert!(matches!(set_up(url, None), Err(NotifySetupError::NoSecret)));
+    assert!(matches!(set_up(url, None), Err(SetupError::NoSecret)));
     let absent = set_up(url, Some("/nowhere/secret".into()));
-    assert!(matches!(absent, Err(NotifySetupError::Secret(SecretError::Read { .. }))));
+    assert!(matches!(absent, Err(SetupError::Secret(SecretError::Read { .. }))));
     let scheme = set_up(Some("ftp://r.example/"), None).expect_err("no such scheme");
     assert!(scheme.to_string().starts_with("notify.url must be"), "{scheme}");
 }

@@ -15,14 +15,14 @@ use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
-use super::key_fault::KeyError;
+use super::fault::KeyError;
 
 /// Members that only private keys have (RFC 7518 section 6.2.2, 6.3.2).
 const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
 /// A public key that may have signed licenses.
 #[derive(Clone)]
-pub(super) struct Key {
+pub(in crate::license) struct Key {
     name: KeyName,
     algorithm: Algorithm,
     material: DecodingKey,
@@ -101,7 +101,7 @@ impl Key {
     }
 
     /// The name it is trusted by; `None` for PEM and unnamed JWK.
-    pub(super) fn kid(&self) -> Option<&str> {
+    pub(in crate::license) fn kid(&self) -> Option<&str> {
         match &self.name {
             KeyName::Jwk(kid) => kid.as_deref(),
             KeyName::Pem => None,

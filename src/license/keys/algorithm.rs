@@ -54,7 +54,7 @@ impl Algorithm {
     }
 
     /// Whether it signs with an RSA key.
-    pub(super) const fn is_rsa(self) -> bool {
+    pub(in crate::license) const fn is_rsa(self) -> bool {
         !matches!(self, Self::ES256 | Self::ES384 | Self::EdDSA)
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::key_fault::KeyError;
+use super::fault::KeyError;
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// A directory with more is not one of keys; watching it must not cost its size in memory.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::keys::Keys;
+use super::Keys;
 use crate::text::trimmed_bytes;
 
 #[derive(Serialize, Deserialize)]
@@ -38,8 +38,8 @@ fn name_of(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Algorithm, KeyPair};
     use super::*;
+    use crate::license::{Algorithm, KeyPair};
 
     #[test]
     fn keys_are_those_of_the_url_they_came_from() {

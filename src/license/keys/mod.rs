@@ -4,18 +4,29 @@
 //! signature is checked: the header never chooses the algorithm, it names one, and only keys that are for that very one
 //! are tried.
 
+mod algorithm;
+mod fault;
+mod file_keys;
+mod files;
+mod jwk;
+mod key;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use super::algorithm::Algorithm;
 use super::excerpt::Excerpt;
-use super::file_keys::{FileKeys, Found};
 use super::jws::Jws;
-use super::key::Key;
-use super::key_fault::KeyFault;
-use super::key_files::KeyFiles;
 use super::rejection::Rejection;
 use super::verify::License;
+
+pub use algorithm::Algorithm;
+pub use fault::{KeyError, KeyFault};
+pub use file_keys::FileKeys;
+pub use files::KeyFiles;
+pub use jwk::{keep_jwks, kept_jwks};
+
+use file_keys::Found;
+use key::Key;
 
 /// The public keys whose licenses are believed. Cheap to clone.
 #[derive(Clone, Default)]
@@ -101,7 +112,7 @@ impl Keys {
     ///
     /// # Errors
     /// The first failure in the order algorithm, key, signature.
-    pub(super) fn signer(&self, jws: &Jws) -> Result<&Key, Rejection> {
+    pub(in crate::license) fn signer(&self, jws: &Jws) -> Result<&Key, Rejection> {
         let algorithm = Algorithm::named(jws.algorithm()).ok_or_else(|| {
             Rejection::AlgorithmNotAllowed { algorithm: Excerpt::of(jws.algorithm()) }
         })?;
@@ -136,5 +147,4 @@ impl std::fmt::Debug for Keys {
 }
 
 #[cfg(test)]
-#[path = "keys_tests.rs"]
 mod tests;

@@ -15,8 +15,8 @@ use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::backoff::Backoff;
-use super::client::{self, Answer, Call, Endpoint};
+use super::{Answer, Call, Endpoint, Error};
+use crate::backoff::Backoff;
 use crate::clock::{Clock, UnixTime};
 use crate::random;
 use crate::text::chain;
@@ -84,7 +84,7 @@ struct Taken {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Call(#[from] client::Error),
+    Call(#[from] Error),
     #[error("{0}")]
     Unusable(String),
 }

@@ -6,7 +6,7 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use super::notify::Occasion;
+use super::Occasion;
 use crate::clock::UnixTime;
 use crate::hex::hex;
 use crate::license::{License, Source, Status, Why};
@@ -142,7 +142,7 @@ fn taken_over(in_force: &InForce, told: &Told) -> String {
 }
 
 /// A short name of `license`, whether it has a `jti` or not. Nothing of the token can be told from it.
-pub(super) fn name(license: &License) -> String {
+pub fn name(license: &License) -> String {
     let digest = digest::digest(&digest::SHA256, license.token().as_str().as_bytes());
     hex(&digest.as_ref()[..8])
 }

@@ -7,8 +7,10 @@
 mod answer;
 mod connect;
 mod error;
+mod fetch;
 mod proxies;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,16 +27,30 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::Config;
 use crate::certificate::{self, File};
 use crate::clock::Clock;
 
 pub use answer::Answer;
-pub(super) use answer::date;
 pub use error::{Error, Fault, SetupError};
+pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
 pub use proxies::{Proxies, ProxyError};
 
 use connect::{Proxy, Secured, Target};
+
+/// Settings of every outgoing call: `renewal.ca_file` and `renewal.timeout`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Trust anchors for `https://`, PEM; `None`, the default: the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// For the whole call. Default 30 s.
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { ca_file: None, timeout: Duration::from_secs(30) }
+    }
+}
 
 /// What all of the gate's own calls have in common.
 #[derive(Debug)]

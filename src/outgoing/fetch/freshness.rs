@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES};
 
+use crate::backoff::share;
 use crate::clock::UnixTime;
-use crate::feed::backoff::share;
-use crate::feed::client::date;
+use crate::outgoing::answer::date;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// When nothing is said.

@@ -4,9 +4,15 @@
 //! that nobody waits for the receiver. What is not taken (2xx) is sent again, after 10 s at first and an hour in the end,
 //! or when the receiver asks for it, until three days after it happened. `notice.rs` writes the bodies, `Secret` signs.
 
+mod events;
+mod monitor;
+mod news;
 mod notice;
+mod secret;
+mod telling;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +21,17 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
-use super::backoff::Backoff;
-use super::client::{self, Call, Client, Endpoint, Fault, SetupError};
-use super::{NotifyConfig, Secret, SecretError};
+use crate::backoff::Backoff;
 use crate::clock::{Clock, UnixTime};
+use crate::outgoing::{self, Call, Client, Endpoint, Fault};
 use crate::random;
 use crate::store::{Error, Event, Lease, Settled, Writer};
 
+pub use events::{Events, Told};
+pub use monitor::Monitor;
+pub use news::name;
 pub use notice::{Notice, Occasion};
+pub use secret::{Secret, SecretError};
 
 /// Between two tries of an event.
 const BACKOFF: Backoff =
@@ -46,12 +55,21 @@ const EVENT: HeaderName = HeaderName::from_static("license-gate-event");
 const TIMESTAMP: HeaderName = HeaderName::from_static("license-gate-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("license-gate-signature");
 
+/// The receiver of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// A webhook, `http://` or `https://`; `None`, the default: no events are sent.
+    pub url: Option<http::Uri>,
+    /// The file with the secret that events are signed with; required when `url` is set. See [`Secret`].
+    pub secret_file: Option<PathBuf>,
+}
+
 /// Why nobody can be told.
 #[derive(Debug, thiserror::Error)]
-pub enum NotifySetupError {
+pub enum SetupError {
     /// The URL, whom to trust, or the way there.
     #[error(transparent)]
-    Receiver(#[from] SetupError),
+    Receiver(#[from] outgoing::SetupError),
     /// There is a URL and no secret.
     #[error("notify.secret_file is missing: events are signed with the secret in it")]
     NoSecret,
@@ -126,17 +144,17 @@ impl<Q: Queue> Notifier<Q> {
     /// Sends what is in `queue` to the receiver of `config`, reached by `client`; `None` when `notify.url` is not set.
     ///
     /// # Errors
-    /// See [`NotifySetupError`].
+    /// See [`SetupError`].
     pub fn new(
-        config: &NotifyConfig,
+        config: &Config,
         client: &Client,
         queue: Q,
         wake: Wake,
         clock: Clock,
-    ) -> Result<Option<Self>, NotifySetupError> {
+    ) -> Result<Option<Self>, SetupError> {
         let Some(url) = &config.url else { return Ok(None) };
         let endpoint = client.endpoint("notify.url", "the receiver of events", url)?;
-        let file = config.secret_file.as_ref().ok_or(NotifySetupError::NoSecret)?;
+        let file = config.secret_file.as_ref().ok_or(SetupError::NoSecret)?;
         let secret = Secret::read(file)?;
         let (pace, owed, said) = (Pace::default(), Vec::new(), Vec::new());
         Ok(Some(Self { endpoint, secret, queue, wake, clock, pace, owed, said }))
@@ -232,13 +250,13 @@ impl<Q: Queue> Notifier<Q> {
         Settled::Again { due }
     }
 
-    async fn send(&self, event: &Event) -> Result<(), client::Error> {
+    async fn send(&self, event: &Event) -> Result<(), outgoing::Error> {
         let call = self.call(event).map_err(|error| self.endpoint.failed(error.into()))?;
         match self.endpoint.call(call).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => Err(self.endpoint.refused(&answer)),
             // It said 200 before it said too much.
-            Err(client::Error { fault: Fault::TooLarge(_), .. }) => Ok(()),
+            Err(outgoing::Error { fault: Fault::TooLarge(_), .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -69,7 +69,7 @@ impl Answer {
 }
 
 /// A field that holds an HTTP-date (RFC 9110 section 5.6.7); what is none reads as none.
-pub(in crate::feed) fn date(fields: &HeaderMap, name: &HeaderName) -> Option<UnixTime> {
+pub(super) fn date(fields: &HeaderMap, name: &HeaderName) -> Option<UnixTime> {
     let date = httpdate::parse_http_date(fields.get(name)?.to_str().ok()?.trim()).ok()?;
     let since = date.duration_since(UNIX_EPOCH).ok()?;
     Some(UnixTime::from_secs(since.as_secs()))

@@ -4,22 +4,17 @@ use std::time::Duration;
 
 /// A wait that doubles with each failure.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     /// After the first failure.
-    pub(super) first: Duration,
+    pub first: Duration,
     /// However many there were.
-    pub(super) most: Duration,
+    pub most: Duration,
 }
 
 impl Backoff {
     /// The wait after `failures` in a row, shortened by a `fraction` (0 to 1) of its quarter, so that gates which failed
     /// together do not come back together; never before `retry_after`.
-    pub(super) fn after(
-        self,
-        failures: u32,
-        retry_after: Option<Duration>,
-        fraction: f64,
-    ) -> Duration {
+    pub fn after(self, failures: u32, retry_after: Option<Duration>, fraction: f64) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         let wait = self.first.saturating_mul(doubled).min(self.most);
         let wait = wait - share(wait / 4, fraction);
@@ -28,7 +23,7 @@ impl Backoff {
 }
 
 /// A `fraction` (0 to 1) of `duration`.
-pub(super) fn share(duration: Duration, fraction: f64) -> Duration {
+pub fn share(duration: Duration, fraction: f64) -> Duration {
     // What is no number is no share.
     duration.mul_f64(if fraction > 0.0 { fraction.min(1.0) } else { 0.0 })
 }

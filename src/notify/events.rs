@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::license::{License, Status};
 use crate::store::{Document, Error, Lease, Reader, Writer};
 
-use super::notify::{Notice, Occasion, Wake};
+use super::{Notice, Occasion, Wake};
 
 /// How long this gate has the telling to itself without saying so again.
 const LEASE: Duration = Duration::from_secs(60);
@@ -25,12 +25,12 @@ pub struct Events {
 
 /// What is to be told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
-    pub(super) occasion: Occasion,
+pub struct Told<'a> {
+    pub occasion: Occasion,
     /// What makes it happen once.
-    pub(super) about: &'a str,
-    pub(super) license: Option<(&'a License, Status)>,
-    pub(super) message: &'a str,
+    pub about: &'a str,
+    pub license: Option<(&'a License, Status)>,
+    pub message: &'a str,
 }
 
 impl Events {
@@ -59,7 +59,7 @@ impl Events {
     ///
     /// # Errors
     /// It could not be kept, which is logged, and is to be tried again.
-    pub(super) async fn tell(&self, told: Told<'_>) -> Result<bool, Error> {
+    pub async fn tell(&self, told: Told<'_>) -> Result<bool, Error> {
         let Some((writer, wake)) = &self.queue else { return Ok(false) };
         let snapshot = self.reader.snapshot();
         let Told { occasion, about, license, message } = told;
