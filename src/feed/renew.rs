@@ -15,7 +15,7 @@ use super::issuer::{self, Issuer, Reply};
 use super::joined::Joined;
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
-use crate::notify::{Events, Occasion, Told, name};
+use crate::notify::{Events, Notice, Occasion, name};
 use crate::random;
 use crate::store::{self, By, InForce, InstallError, Lease, Origin, Reader, Snapshot, Writer};
 use crate::telemetry::metrics::{Action, Metrics, Outcome};
@@ -325,8 +325,8 @@ impl Renewal {
         let about = format!("{} {}", failing.license, failing.reason);
         let license = Some((&**license, standing.status()));
         let occasion = Occasion::RenewalFailing;
-        let told = Told { occasion, about: &about, license, message: &message };
-        self.means.events.tell(told).await.is_ok()
+        let notice = Notice { occasion, about: &about, license, message: &message };
+        self.means.events.post(notice).await.is_ok()
     }
 
     /// Records a renewal that brought nothing to be installed; what was not installed is recorded by the store.

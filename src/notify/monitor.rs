@@ -1,23 +1,20 @@
-//! What only time brings: a license that runs out and hands over, an end that comes near, a clock that went backwards.
+//! Watches the license in force, and says once what becomes of it: in the log, and as events.
 //!
-//! Readers need nobody for that, they judge when they ask. Here it is said, once for each occasion, so that an operator is
-//! warned in time; and the newest time seen is kept for the next start.
+//! Readers judge a license when they ask; nothing here decides. What only time brings (a license that runs out and hands
+//! over, an end that comes near, a clock that went backwards) is found here, and the newest time seen is kept for the next
+//! start. Events are announced once for each change and each end, over restarts: what cannot be queued now is announced at
+//! the next look, and until then nothing newer counts as announced.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::events::Events;
-use super::news::Mark;
-use super::telling::Telling;
+use super::events::{Events, Notice};
+use super::news::{Announced, Mark, News, marks};
 use crate::clock::{Clock, UnixTime};
 use crate::license::{License, Source, Standing, Status, Token};
-use crate::store::{Candidate, InForce, Reader, Writer};
+use crate::store::{Candidate, Error, InForce, Reader, Writer};
 
 /// How often the newest time seen is kept, and the clock looked at.
 const KEEP_TIME: Duration = Duration::from_secs(300);
-/// A renewal that is due when the warning is comes first, jitter and call included.
-const TIME_TO_RENEW: Duration = Duration::from_secs(120);
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// Watches the license in force.
 #[derive(Debug)]
@@ -25,13 +22,13 @@ pub struct Monitor {
     reader: Reader,
     writer: Writer,
     clock: Clock,
-    said: Said,
-    telling: Telling,
+    logged: Logged,
+    announcer: Announcer,
 }
 
-/// What was logged last, and need not be again.
+/// What was logged last, and is not logged again.
 #[derive(Debug, Default)]
-struct Said {
+struct Logged {
     in_force: Option<(Source, Status, Option<Token>)>,
     near: Vec<(Mark, String)>,
     is_behind: bool,
@@ -39,11 +36,11 @@ struct Said {
 }
 
 impl Monitor {
-    /// A monitor that has said nothing yet. Begun before anything can be changed, so that every change is one to it.
+    /// A monitor that has logged nothing yet. Begin it before anything can be changed, so that it sees every change.
     pub async fn begin(reader: Reader, writer: Writer, clock: Clock, events: Events) -> Self {
         let at_first = reader.snapshot().in_force(clock.now());
-        let telling = Telling::begin(events, &at_first).await;
-        Self { reader, writer, clock, said: Said::default(), telling }
+        let announcer = Announcer::begin(events, &at_first).await;
+        Self { reader, writer, clock, logged: Logged::default(), announcer }
     }
 
     /// Watches for ever.
@@ -69,7 +66,7 @@ impl Monitor {
         }
     }
 
-    /// Says what is new about the license in force; when to look again.
+    /// Logs and announces what is new about the license in force. Returns when to look again.
     async fn license(&mut self, now: UnixTime) -> UnixTime {
         let snapshot = self.reader.snapshot();
         let in_force = snapshot.in_force(now);
@@ -79,58 +76,38 @@ impl Monitor {
         }
         .into_iter()
         .partition::<Vec<_>, _>(|mark| mark.from <= now);
-        self.said.in_force(&in_force);
+        self.logged.in_force(&in_force);
         if let Some(license) = &in_force.license {
-            near.iter().for_each(|mark| self.said.near(license, mark));
+            near.iter().for_each(|mark| self.logged.near(license, mark));
         }
         let renewed = snapshot.candidate(in_force.source).is_some_and(Candidate::is_renewed);
-        self.telling.look(&in_force, renewed, &near).await;
+        self.announcer.look(&in_force, renewed, &near).await;
         let next = later.iter().map(|mark| mark.from).chain(snapshot.next_turn(now));
         next.fold(now.saturating_add(KEEP_TIME), UnixTime::min)
     }
 
     async fn time(&mut self, now: UnixTime) {
         let is_behind = self.writer.is_behind(now);
-        if is_behind && !self.said.is_behind {
+        if is_behind && !self.logged.is_behind {
             let seen = self.writer.newest_time();
             tracing::warn!(event = "clock.behind", %now, %seen, "the clock is behind a time that has been seen: dates are judged by it all the same; check the machine's clock");
         }
-        if !is_behind && self.said.is_behind {
+        if !is_behind && self.logged.is_behind {
             tracing::info!(%now, "the clock has caught up with the newest time that has been seen");
         }
-        self.said.is_behind = is_behind;
+        self.logged.is_behind = is_behind;
         self.writer.saw(now);
         let newest = self.writer.newest_time();
-        let is_due = self.said.kept.is_none_or(|kept| kept.saturating_add(KEEP_TIME) <= newest);
-        // It is tried again next time; that the store cannot be written is told by its metric and each change.
+        let is_due = self.logged.kept.is_none_or(|kept| kept.saturating_add(KEEP_TIME) <= newest);
+        // Tried again next time. A store that cannot be written shows in its metric and in each change.
         if is_due && self.writer.keep_time().await.is_ok() {
-            self.said.kept = Some(newest);
+            self.logged.kept = Some(newest);
         }
     }
 }
 
-/// The ends of `license`, with the moments from which they are warned of.
-fn marks(license: &Arc<License>) -> Vec<Mark> {
-    let claims = license.claims();
-    let before = |end: UnixTime, days: i64| {
-        let days = u32::try_from(days.max(0)).unwrap_or(u32::MAX);
-        end.saturating_sub(DAY.saturating_mul(days))
-    };
-    let license_end = claims.license_ends_at().map(|end| ("license", end));
-    let trial_end = claims.trial_ends_at().map(|end| ("trial", end));
-    let ends = license_end.into_iter().chain(trial_end).map(|(what, end)| Mark {
-        what,
-        from: before(end, claims.license_warn_days()),
-        end,
-    });
-    let (from, end) = (claims.token_warned_from(), claims.exp);
-    let left = Duration::from_secs(end.as_secs().saturating_sub(from.as_secs()));
-    let from = from.saturating_add(TIME_TO_RENEW.min(left / 2));
-    ends.chain([Mark { what: "token", from, end }]).collect()
-}
-
-impl Said {
-    /// Says which license is in force, when that is new.
+impl Logged {
+    /// Logs which license is in force, when that is new.
     fn in_force(&mut self, in_force: &InForce) {
         let InForce { license, source, why, standing } = in_force;
         let status = standing.status();
@@ -156,14 +133,86 @@ impl Said {
         }
     }
 
-    /// Says that an end comes near, when that is new.
+    /// Logs that an end comes near, when that is new.
     fn near(&mut self, license: &License, mark: &Mark) {
         let id = &license.claims().lid;
-        if self.near.iter().any(|(said, whose)| said == mark && whose == id) {
+        if self.near.iter().any(|(logged, of)| logged == mark && of == id) {
             return;
         }
-        self.near.retain(|(said, _)| said.what != mark.what);
+        self.near.retain(|(logged, _)| logged.what != mark.what);
         self.near.push((*mark, id.clone()));
         tracing::warn!(event = "license.expires_soon", license.id = id, end = %mark.end, "the {} expires soon", mark.what);
+    }
+}
+
+/// Announces news of the license in force as events.
+#[derive(Debug)]
+struct Announcer {
+    events: Events,
+    last: Announced,
+    /// Ends that were announced in this run; the queue remembers those of earlier runs.
+    near: Vec<String>,
+}
+
+impl Announcer {
+    /// Continues from what an earlier run announced through `events`; `at_first`: what is in force if there was none.
+    async fn begin(events: Events, at_first: &InForce) -> Self {
+        let kept = events.kept().await;
+        let kept = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
+        let is_first = kept.is_none();
+        let last = kept.unwrap_or_else(|| Announced::at_first(at_first));
+        let this = Self { events, last, near: Vec::new() };
+        if is_first {
+            this.keep().await;
+        }
+        this
+    }
+
+    /// Announces what is new about what is in force, which may be `renewed`, and those of its ends that are `near`.
+    async fn look(&mut self, in_force: &InForce, renewed: bool, near: &[Mark]) {
+        if !self.events.are_sent() {
+            return;
+        }
+        let news = News::of(in_force, renewed, &self.last);
+        let license = in_force.license.as_deref();
+        let near = license.map(|license| near.iter().map(|mark| News::near(license, mark)));
+        let near: Vec<_> =
+            near.into_iter().flatten().filter(|news| !self.near.contains(&news.about)).collect();
+        if news.is_none() && near.is_empty() {
+            return;
+        }
+        // Of several replicas one announces. While the store does not answer, nothing can be queued either.
+        let Ok(ours) = self.events.are_ours().await else { return };
+        let license = license.map(|license| (license, in_force.standing.status()));
+        if let Some(news) = news {
+            if ours && self.announce(&news, license).await.is_err() {
+                return;
+            }
+            self.last = Announced::of(in_force);
+            self.keep().await;
+        }
+        for news in near.into_iter().filter(|_| ours) {
+            if self.announce(&news, license).await.is_ok() {
+                self.near.push(news.about);
+            }
+        }
+    }
+
+    async fn announce(
+        &self,
+        news: &News,
+        license: Option<(&License, Status)>,
+    ) -> Result<(), Error> {
+        let mut next = Some(news);
+        while let Some(News { occasion, about, message, otherwise }) = next {
+            let notice = Notice { occasion: *occasion, about, license, message };
+            let is_new = self.events.post(notice).await?;
+            next = otherwise.as_deref().filter(|_| !is_new);
+        }
+        Ok(())
+    }
+
+    async fn keep(&self) {
+        self.events.keep(serde_json::to_vec(&self.last).unwrap_or_default()).await;
     }
 }

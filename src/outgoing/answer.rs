@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::Fault;
+use super::error::Fault;
 use crate::clock::UnixTime;
 
 /// Nobody is left alone for longer than this because of a `Retry-After`.

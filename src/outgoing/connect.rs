@@ -17,7 +17,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use super::{Answer, Endpoint, Error, Fault};
+use super::answer::Answer;
+use super::error::{Error, Fault};
 use crate::clock::UnixTime;
 use crate::dial::dial;
 
@@ -92,13 +93,13 @@ impl Target {
         uri.path_and_query(path).build()
     }
 
-    async fn connect(&self) -> Result<TcpStream, Fault> {
+    pub(super) async fn connect(&self) -> Result<TcpStream, Fault> {
         dial(&self.host, self.port).await.map_err(Fault::Connect)
     }
 }
 
 impl Secured {
-    async fn wrap(&self, stream: Stream) -> Result<Stream, Fault> {
+    pub(super) async fn wrap(&self, stream: Stream) -> Result<Stream, Fault> {
         let stream = self.connector.connect(self.name.clone(), stream).await;
         Ok(Box::new(stream.map_err(Fault::Tls)?))
     }
@@ -111,7 +112,7 @@ impl Proxy {
         Error { whom, by_proxy: true, fault }
     }
 
-    async fn connect(&self) -> Result<Stream, Fault> {
+    pub(super) async fn connect(&self) -> Result<Stream, Fault> {
         let stream = Box::new(self.target.connect().await?);
         match &self.tls {
             Some(tls) => tls.wrap(stream).await,
@@ -119,7 +120,12 @@ impl Proxy {
         }
     }
 
-    async fn tunnel(&self, stream: Stream, to: &Target, now: UnixTime) -> Result<Stream, Fault> {
+    pub(super) async fn tunnel(
+        &self,
+        stream: Stream,
+        to: &Target,
+        now: UnixTime,
+    ) -> Result<Stream, Fault> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(connection.with_upgrades());
@@ -142,30 +148,6 @@ impl Proxy {
 
 async fn upgraded(response: Response<Incoming>) -> Result<Stream, Fault> {
     Ok(Box::new(TokioIo::new(hyper::upgrade::on(response).await?)))
-}
-
-impl Endpoint {
-    /// A connection to speak HTTP with the endpoint on, or with the proxy that forwards to it.
-    pub(super) async fn connect(&self) -> Result<Stream, Error> {
-        let stream = match (&self.proxy, &self.tls) {
-            (None, _) => {
-                let stream = self.target.connect().await;
-                Box::new(stream.map_err(|fault| self.failed(fault))?)
-            }
-            (Some(proxy), tls) => {
-                let stream = proxy.connect().await.map_err(|fault| proxy.failed(fault))?;
-                if tls.is_none() {
-                    return Ok(stream);
-                }
-                let tunnel = proxy.tunnel(stream, &self.target, self.clock.now()).await;
-                tunnel.map_err(|fault| proxy.failed(fault))?
-            }
-        };
-        match &self.tls {
-            Some(tls) => tls.wrap(stream).await.map_err(|fault| self.failed(fault)),
-            None => Ok(stream),
-        }
-    }
 }
 
 #[cfg(test)]

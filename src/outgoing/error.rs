@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::ProxyError;
+use super::proxies::ProxyError;
 use crate::certificate;
 
 /// Why calls cannot be set up.

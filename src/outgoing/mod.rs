@@ -1,8 +1,9 @@
-//! The gate's own calls to the vendor's side: one HTTP/1.1 call on a connection of its own, through a proxy or not.
+//! The gate's own calls: to the issuer, for its keys and revocations, and to the receiver of events.
 //!
-//! A [`Client`] knows whom to trust and which proxies there are; it makes an [`Endpoint`] of each URL at the start, where
-//! what cannot work is told. An endpoint takes a [`Call`] and gives an [`Answer`] or an [`Error`], within one deadline for
-//! all of it. Redirects are not followed: what is sent goes where the operator said, and nowhere else.
+//! A [`Client`] holds trust anchors and proxies; it makes an [`Endpoint`] of each URL at the start, and what cannot work
+//! fails there. An endpoint takes a [`Call`] and gives an [`Answer`] or an [`Error`], within one deadline for all of it:
+//! HTTP/1.1 on a connection of its own, through a proxy or not. Redirects are not followed: what is sent goes where the
+//! operator said, and nowhere else. A [`Fetch`] keeps one document fresh.
 
 mod answer;
 mod connect;
@@ -35,7 +36,7 @@ pub use error::{Error, Fault, SetupError};
 pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
 pub use proxies::{Proxies, ProxyError};
 
-use connect::{Proxy, Secured, Target};
+use connect::{Proxy, Secured, Stream, Target};
 
 /// Settings of every outgoing call: `renewal.ca_file` and `renewal.timeout`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,6 +224,28 @@ impl Endpoint {
                 Err(proxy.failed(answer.refusal()))
             }
             _ => Ok(answer),
+        }
+    }
+
+    /// A connection to speak HTTP with the endpoint on, or with the proxy that forwards to it.
+    async fn connect(&self) -> Result<Stream, Error> {
+        let stream = match (&self.proxy, &self.tls) {
+            (None, _) => {
+                let stream = self.target.connect().await;
+                Box::new(stream.map_err(|fault| self.failed(fault))?)
+            }
+            (Some(proxy), tls) => {
+                let stream = proxy.connect().await.map_err(|fault| proxy.failed(fault))?;
+                if tls.is_none() {
+                    return Ok(stream);
+                }
+                let tunnel = proxy.tunnel(stream, &self.target, self.clock.now()).await;
+                tunnel.map_err(|fault| proxy.failed(fault))?
+            }
+        };
+        match &self.tls {
+            Some(tls) => tls.wrap(stream).await.map_err(|fault| self.failed(fault)),
+            None => Ok(stream),
         }
     }
 
