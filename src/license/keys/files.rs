@@ -1,8 +1,9 @@
-//! The files that keys lie in, read and not yet understood.
+//! Keys in files: a JWKS, PEM of public keys or certificates, or a directory of both.
 //!
-//! Reading stands apart from parsing so that whoever watches the files compares content, by [`KeyFiles::digest`], and
-//! parses only what changed. A path in; out comes every file's content, or why it could not be read, in the order of
-//! their names. Nothing here fails: what cannot be read is part of what was found.
+//! [`KeyFiles`] reads every file's content, or why it cannot be read, in the order of their names; it never fails, and a
+//! watcher compares content by [`KeyFiles::digest`] and parses only what changed. [`FileKeys`] parses it: what is good is
+//! used, what is broken is named. Keys stay apart by the file they came from, so that a file that is replaced takes away
+//! what it gave, and one that is half written does not.
 
 use std::fmt;
 use std::fs;
@@ -11,7 +12,10 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::fault::KeyError;
+use super::error::{KeyError, KeyFault};
+use super::{Found, Keys};
+use crate::certificate::{Wanted, instead};
+use crate::text::trimmed_bytes;
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// A directory with more is not one of keys; watching it must not cost its size in memory.
@@ -19,19 +23,19 @@ const MAX_DIRECTORY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What lay at a path of keys at one moment.
 pub struct KeyFiles {
-    pub(super) path: PathBuf,
-    pub(super) found: Result<Vec<KeyFile>, Unread>,
+    path: PathBuf,
+    found: Result<Vec<KeyFile>, Unread>,
     digest: [u8; 32],
 }
 
 /// One file of keys.
-pub(super) struct KeyFile {
-    pub(super) path: PathBuf,
-    pub(super) content: Result<Vec<u8>, Unread>,
+struct KeyFile {
+    path: PathBuf,
+    content: Result<Vec<u8>, Unread>,
 }
 
 /// Why something was not read.
-pub(super) enum Unread {
+enum Unread {
     Io(io::Error),
     NotAFile,
     TooLarge,
@@ -40,7 +44,7 @@ pub(super) enum Unread {
 
 impl Unread {
     /// The same as a fault of keys, which owns what it says: files are asked more than once.
-    pub(super) fn error(&self) -> KeyError {
+    fn error(&self) -> KeyError {
         match self {
             Self::Io(error) => KeyError::Unreadable(match error.raw_os_error() {
                 Some(code) => io::Error::from_raw_os_error(code),
@@ -158,11 +162,120 @@ fn add_error(context: &mut Context, error: &KeyError) {
     add(context, b'e', format!("{error}: {cause}").as_bytes());
 }
 
+/// The keys of each file.
+#[derive(Clone, Debug, Default)]
+pub struct FileKeys(Vec<FileOfKeys>);
+
+#[derive(Clone, Debug)]
+struct FileOfKeys {
+    path: PathBuf,
+    keys: Keys,
+    /// Whether it could be read to its end, and gave a key.
+    is_whole: bool,
+}
+
+impl FileKeys {
+    /// The keys in `files`; see [`Keys::from_files`].
+    ///
+    /// # Errors
+    /// The path itself could not be read.
+    pub fn read(files: &KeyFiles) -> Result<(Self, Vec<KeyFault>), KeyFault> {
+        let read = files.found.as_ref();
+        let read = read.map_err(|unread| KeyFault::new(&files.path, unread.error()))?;
+        let (mut all, mut faults) = (Self::default(), Vec::new());
+        for file in read {
+            let mut found = Found::default();
+            let read = match &file.content {
+                Ok(content) => found.content(&file.path, content),
+                Err(unread) => Err(unread.error()),
+            };
+            let is_whole = read.is_ok() && !found.keys.is_empty();
+            if let Err(error) = read {
+                found.fault(&file.path, error);
+            }
+            faults.append(&mut found.faults);
+            all.0.push(FileOfKeys { path: file.path.clone(), keys: found.keys, is_whole });
+        }
+        if all.is_empty() && faults.is_empty() {
+            faults.push(KeyFault::new(&files.path, KeyError::Empty));
+        }
+        Ok((all, faults))
+    }
+
+    /// These, and of each file that is there and is not whole, half written perhaps, those it gave in `former` as well. With
+    /// the files whose former keys stay.
+    #[must_use]
+    pub fn or_former(mut self, former: &Self) -> (Self, Vec<PathBuf>) {
+        let mut kept = Vec::new();
+        for file in self.0.iter_mut().filter(|file| !file.is_whole) {
+            let before = former.0.iter().find(|it| it.path == file.path && !it.keys.is_empty());
+            if let Some(before) = before {
+                // What it gives beside them counts when it is whole.
+                file.keys = before.keys.clone();
+                kept.push(file.path.clone());
+            }
+        }
+        (self, kept)
+    }
+
+    /// The keys of all files.
+    pub fn all(&self) -> Keys {
+        self.0.iter().fold(Keys::empty(), |all, file| all.merge(file.keys.clone()))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|file| file.keys.is_empty())
+    }
+}
+
+impl Keys {
+    /// Reads `path` as [`KeyFiles::read`] does, and the keys in it as [`Keys::from_files`] does. Blocks.
+    ///
+    /// # Errors
+    /// `path` itself cannot be read.
+    pub fn load(path: &Path) -> Result<(Self, Vec<KeyFault>), KeyFault> {
+        Self::from_files(&KeyFiles::read(path))
+    }
+
+    /// The keys in `files`.
+    ///
+    /// Broken keys are told beside the good ones; files without any good key give no keys and at least one fault. A JWK
+    /// whose `use` or `key_ops` exclude verifying is no fault, and not used.
+    ///
+    /// # Errors
+    /// The path itself could not be read.
+    pub fn from_files(files: &KeyFiles) -> Result<(Self, Vec<KeyFault>), KeyFault> {
+        FileKeys::read(files).map(|(keys, faults)| (keys.all(), faults))
+    }
+}
+
+impl Found {
+    fn content(&mut self, path: &Path, content: &[u8]) -> Result<(), KeyError> {
+        let content = trimmed_bytes(content);
+        if content.starts_with(b"{") {
+            return self.jwks(path, content);
+        }
+        let read = if memchr::memmem::find(content, b"-----BEGIN ").is_some() {
+            self.pem(path, content)
+        } else {
+            Err(if content.is_empty() { KeyError::Empty } else { KeyError::NotKeys })
+        };
+        read.map_err(|error| match error {
+            KeyError::Empty | KeyError::NotKeys | KeyError::Pem(_) => {
+                instead(content, Wanted::PublicKey).map_or(error, KeyError::Instead)
+            }
+            error => error,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::license::{Algorithm, KeyPair};
 
     fn digest_of(path: &Path) -> [u8; 32] {
         *KeyFiles::read(path).digest()
@@ -246,5 +359,44 @@ mod tests {
         let files = KeyFiles::read(dir.path()).found.ok().expect("found");
         let left_out = files.iter().filter(|it| matches!(it.content, Err(Unread::TooMany)));
         assert_eq!(left_out.count(), 2);
+    }
+
+    fn keys_in(dir: &Path) -> FileKeys {
+        FileKeys::read(&KeyFiles::read(dir)).expect("read").0
+    }
+
+    #[test]
+    fn a_file_that_gives_none_any_more_gives_its_former_ones_and_one_that_is_gone_does_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pair = || KeyPair::generate(Algorithm::ES256).expect("a pair").jwks().to_string();
+        let write =
+            |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+        let (one, other) = (pair(), pair());
+        write("a.json", &one);
+        write("b.json", &other);
+        write("README.txt", "not a key");
+        let all = keys_in(dir.path());
+        assert_eq!(all.all().len(), 2);
+
+        write("a.json", &one[..one.len() / 2]);
+        let (torn, kept) = keys_in(dir.path()).or_former(&all);
+        assert_eq!((torn.all().len(), kept), (2, vec![dir.path().join("a.json")]));
+
+        let pem = |pair: &KeyPair| pair.public_pem().expect("PEM");
+        let pairs = [(); 2].map(|()| KeyPair::generate(Algorithm::ES256).expect("a pair"));
+        let bundle = pem(&pairs[0]).to_string() + &pem(&pairs[1]);
+        write("a.json", &bundle);
+        let both = keys_in(dir.path());
+        write("a.json", &bundle[..bundle.len() - 40]);
+        let (cut, kept) = keys_in(dir.path()).or_former(&both);
+        assert_eq!((cut.all().len(), kept.len()), (3, 1), "the first key alone is not the bundle");
+
+        fs::remove_file(dir.path().join("a.json")).expect("removed");
+        let (gone, kept) = keys_in(dir.path()).or_former(&torn);
+        assert_eq!(
+            (gone.all().len(), kept),
+            (1, Vec::new()),
+            "the text beside it takes nothing back"
+        );
     }
 }

@@ -322,3 +322,26 @@ fn members_that_are_null_are_absent() {
     let (_, faults) = from_jwk(|jwk| jwk["x"] = Value::Null, &pair);
     assert!(faults[0].contains("`x` is missing"), "{faults:?}");
 }
+
+#[test]
+fn names_are_exact() {
+    for algorithm in Algorithm::ALL {
+        assert_eq!(Algorithm::named(algorithm.name()), Some(algorithm));
+    }
+    for other in ["", "none", "None", "HS256", "rs256", "ES512", "ES256K", "Ed25519", "RS256 "] {
+        assert_eq!(Algorithm::named(other), None, "{other}");
+    }
+}
+
+#[test]
+fn more_keys_than_an_issuer_has_are_none_and_one_fault() {
+    let jwk = KeyPair::generate(Algorithm::ES256).expect("a pair").jwk();
+    let of = |number| json!({ "keys": vec![&jwk; number] }).to_string();
+    let (keys, faults) = Keys::from_jwks(of(MAX_KEYS).as_bytes()).expect("keys");
+    assert_eq!((keys.len(), faults.len()), (MAX_KEYS, 0));
+    let zeros = format!("{{\"keys\":[{}0]}}", "0,".repeat(MAX_KEYS));
+    for text in [of(MAX_KEYS + 1), zeros] {
+        let fault = Keys::from_jwks(text.as_bytes()).expect_err("too many");
+        assert!(matches!(fault.error(), KeyError::TooManyKeys), "{fault}");
+    }
+}

@@ -1,4 +1,4 @@
-//! What is wrong with a key somebody wanted trusted, and where it lies.
+//! What is wrong with a key that was to be trusted, and in which file.
 
 use std::error::Error;
 use std::fmt;
