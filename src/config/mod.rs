@@ -11,13 +11,10 @@ mod exposed;
 mod fault;
 mod file;
 mod keys;
-mod nearest;
 mod read;
 mod render;
 mod value;
 mod words;
-
-pub(crate) use nearest::nearest;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

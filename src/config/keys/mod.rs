@@ -11,8 +11,8 @@ mod upstream;
 
 use super::Config;
 use super::fault::{Fault, Faults};
-use super::nearest::nearest;
 use super::value::Value;
+use crate::text::nearest;
 
 /// Puts a value where it belongs in a configuration.
 type Read = fn(&mut Config, &Value) -> Result<(), Faults>;
@@ -77,8 +77,10 @@ fn unknown(value: &Value) -> Fault {
         return value.fault(format!("is a section: its keys go below [{}]", value.key));
     }
     let sections = all().filter_map(|key| key.rsplit_once('.')).map(|(section, _)| section);
-    let meant = nearest(&value.key, all().chain(sections)).unwrap_or_default();
-    value.fault(format!("unknown key; the nearest is {meant}"))
+    value.fault(match nearest(&value.key, all().chain(sections)) {
+        Some(meant) => format!("unknown key; the nearest is {meant}"),
+        None => "unknown key".to_owned(),
+    })
 }
 
 /// Every key this version honours with its value in force, in order; `[[tables]]` apart.
