@@ -256,7 +256,7 @@ async fn licensing(
 ) -> Result<(Api, Probed, Life), Error> {
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
     let begun = life::begin(config, root_url, clock, control, metrics).await?;
-    let api::Means { reader, writer, clock, .. } = &begun.means;
+    let api::Context { reader, writer, clock, .. } = &begun.context;
     let probed = Probed {
         reader: reader.clone(),
         writer: writer.clone(),
@@ -265,7 +265,7 @@ async fn licensing(
         phase: watch::channel(Phase::Serving).1,
         tls: None,
     };
-    Ok((Api::new(auth, begun.means), probed, begun.life))
+    Ok((Api::new(auth, begun.context), probed, begun.life))
 }
 
 fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {

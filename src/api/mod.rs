@@ -48,7 +48,7 @@ pub struct Api {
 
 /// What the API acts through.
 #[derive(Debug)]
-pub struct Means {
+pub struct Context {
     /// The license in force.
     pub reader: Reader,
     /// For changes.
@@ -81,8 +81,8 @@ impl<D> Copy for Asker<'_, D> {}
 
 impl Api {
     /// The API over a store opened with [`render`], for callers `auth` lets in.
-    pub fn new(auth: Auth, means: Means) -> Self {
-        let Means { reader, writer, installer, renewal, clock, metrics } = means;
+    pub fn new(auth: Auth, context: Context) -> Self {
+        let Context { reader, writer, installer, renewal, clock, metrics } = context;
         let checks = check::Checks::new();
         Self { auth, reader, writer, installer, renewal, clock, metrics, checks }
     }

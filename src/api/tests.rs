@@ -116,7 +116,7 @@ impl Bench {
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
         let (reader, writer) = (store.reader, store.writer);
         let installer = Installer::new(reader.clone(), writer.clone(), None);
-        let means = feed::Means {
+        let context = feed::Context {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
@@ -125,10 +125,10 @@ impl Bench {
             metrics: Arc::default(),
             control,
         };
-        let renewal = Renewal::new(None, means);
+        let renewal = Renewal::new(None, context);
         let metrics = Arc::default();
-        let means = super::Means { reader, writer, installer, renewal, clock, metrics };
-        let api = Api::new(auth, means);
+        let context = super::Context { reader, writer, installer, renewal, clock, metrics };
+        let api = Api::new(auth, context);
         Self { api, users: Users::default(), issuer, _home: home }
     }
 

@@ -68,7 +68,7 @@ impl Living {
 /// A life that has begun: what acts, and what the API acts through.
 pub(super) struct Begun {
     pub(super) life: Life,
-    pub(super) means: api::Means,
+    pub(super) context: api::Context,
 }
 
 /// Loads keys and license, and puts together what will act by itself.
@@ -98,7 +98,7 @@ pub(super) async fn begin(
     let events = Events::new(queue, reader.clone(), clock.clone());
     let renewal = Renewal::new(
         issuer,
-        feed::Means {
+        feed::Context {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
@@ -127,7 +127,7 @@ pub(super) async fn begin(
         notifier,
     };
     let metrics = metrics.clone();
-    Ok(Begun { life, means: api::Means { reader, writer, installer, renewal, clock, metrics } })
+    Ok(Begun { life, context: api::Context { reader, writer, installer, renewal, clock, metrics } })
 }
 
 /// The store, and `license.file`, which it has been given.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixTime;
 use crate::license::{License, Rejection, RootUrl, Token};
-use crate::outgoing::{self, Answer, Call, Client, Endpoint, Fault, SetupError};
+use crate::outgoing::{self, Answer, Call, Cause, Client, Endpoint, SetupError};
 use crate::text::trimmed_bytes;
 
 /// A token is at most 64 KiB; its JSON may be a little more.
@@ -48,12 +48,12 @@ impl Error {
     /// A stable name of the reason.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Call(error) => match &error.fault {
-                Fault::Timeout(_) => "issuer-timeout",
+            Self::Call(error) => match &error.cause {
+                Cause::Timeout(_) => "issuer-timeout",
                 _ if error.by_proxy => "issuer-unreachable",
-                Fault::Connect(_) | Fault::Tls(_) | Fault::Request(_) => "issuer-unreachable",
-                Fault::Refused { .. } => "issuer-refused",
-                Fault::Http(_) | Fault::TooLarge(_) => "issuer-bad-answer",
+                Cause::Connect(_) | Cause::Tls(_) | Cause::Request(_) => "issuer-unreachable",
+                Cause::Refused { .. } => "issuer-refused",
+                Cause::Http(_) | Cause::TooLarge(_) => "issuer-bad-answer",
             },
             Self::NotJson { .. } | Self::Token(_) => "issuer-bad-answer",
         }

@@ -19,7 +19,7 @@ pub use issuer::{Config, Error as IssuerError, Issuer, Reply};
 pub use keyring::{Keyring, WatchedKeys, tell_faults};
 pub use mounted::{Mounted, tell};
 pub use remote::{RemoteKeys, RemoteRevocations};
-pub use renew::{Means, RenewError, Renewal};
+pub use renew::{Context, RenewError, Renewal};
 pub use schedule::Schedule;
 pub use watch::WatchedFile;
 

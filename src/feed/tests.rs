@@ -15,7 +15,7 @@ use super::*;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
 use crate::notify::Events;
-use crate::outgoing::{self, Client, Fault, Proxies};
+use crate::outgoing::{self, Cause, Client, Proxies};
 use crate::store::{self, By, Config as StoreConfig, InstallError, Means, Origin, Store, Trust};
 
 const NOW: u64 = 1_800_000_000;
@@ -75,7 +75,7 @@ impl Bench {
         let client = Client::new(calls, Proxies::none(), clock);
         let issuer = Issuer::new(config, &client).expect("set up");
         let Store { reader, writer, .. } = &self.store;
-        let means = super::Means {
+        let context = Context {
             reader: reader.clone(),
             installer: Installer::new(reader.clone(), writer.clone(), None),
             writer: writer.clone(),
@@ -84,7 +84,7 @@ impl Bench {
             metrics: Arc::default(),
             control: Handle::current(),
         };
-        Renewal::new(issuer, means)
+        Renewal::new(issuer, context)
     }
 
     async fn renew(&self, answer: String) -> Result<Arc<store::Snapshot>, Arc<RenewError>> {
@@ -94,9 +94,9 @@ impl Bench {
 }
 
 /// How the call failed.
-fn fault(outcome: &Result<Arc<store::Snapshot>, Arc<RenewError>>) -> Option<&Fault> {
+fn fault(outcome: &Result<Arc<store::Snapshot>, Arc<RenewError>>) -> Option<&Cause> {
     match error(outcome) {
-        Some(RenewError::Issuer(IssuerError::Call(error))) => Some(&error.fault),
+        Some(RenewError::Issuer(IssuerError::Call(error))) => Some(&error.cause),
         _ => None,
     }
 }
@@ -199,10 +199,10 @@ async fn an_issuer_that_is_away_silent_or_not_set() {
     let address = silent.local_addr().expect("an address");
     let hasty = outgoing::Config { timeout: Duration::from_millis(20), ..Default::default() };
     let late = bench.renewal_by(&at(address), &hasty).renew(By::itself("test")).await;
-    assert!(matches!(fault(&late), Some(Fault::Timeout(_))), "{late:?}");
+    assert!(matches!(fault(&late), Some(Cause::Timeout(_))), "{late:?}");
     drop(silent);
     let away = bench.renewal(&at(address)).renew(By::itself("test")).await;
-    assert!(matches!(fault(&away), Some(Fault::Connect(_))), "{away:?}");
+    assert!(matches!(fault(&away), Some(Cause::Connect(_))), "{away:?}");
     let off = bench.renewal(&Config::default()).renew(By::itself("test")).await;
     assert!(matches!(error(&off), Some(RenewError::Off)));
     bench.store.writer.remove(By::itself("test")).await.expect("removed");
@@ -267,6 +267,6 @@ async fn https_is_held_against_the_ca_file() {
         bench.renewal_by(&Config { url: Some(url) }, &trusting)
     };
     let other_name = renewal("127.0.0.1").renew(By::itself("test")).await;
-    assert!(matches!(fault(&other_name), Some(Fault::Tls(_))), "{other_name:?}");
+    assert!(matches!(fault(&other_name), Some(Cause::Tls(_))), "{other_name:?}");
     renewal("localhost").renew(By::itself("test")).await.expect("renewed");
 }

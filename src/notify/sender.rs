@@ -16,7 +16,7 @@ use super::events::Wake;
 use super::secret::{Secret, SecretError};
 use crate::backoff::Backoff;
 use crate::clock::{Clock, UnixTime};
-use crate::outgoing::{self, Call, Client, Endpoint, Fault};
+use crate::outgoing::{self, Call, Cause, Client, Endpoint};
 use crate::random;
 use crate::store::{Error, Event, Lease, Settled, Writer};
 
@@ -222,7 +222,7 @@ impl<Q: Queue> Notifier<Q> {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => Err(self.endpoint.refused(&answer)),
             // It answered 200 before its answer grew too long.
-            Err(outgoing::Error { fault: Fault::TooLarge(_), .. }) => Ok(()),
+            Err(outgoing::Error { cause: Cause::TooLarge(_), .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }

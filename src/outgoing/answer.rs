@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::error::Fault;
+use super::error::Cause;
 use crate::clock::UnixTime;
 
 /// Nobody is left alone for longer than this because of a `Retry-After`.
@@ -32,7 +32,7 @@ impl Answer {
         response: Response<Incoming>,
         max_bytes: usize,
         at: UnixTime,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, Cause> {
         let (head, body) = response.into_parts();
         let (status, fields) = (head.status, head.headers);
         let body = match status {
@@ -43,8 +43,8 @@ impl Answer {
     }
 
     /// As a fault: its status is not what was asked for.
-    pub(super) fn refusal(&self) -> Fault {
-        Fault::Refused { status: self.status, retry_after: self.retry_after() }
+    pub(super) fn refusal(&self) -> Cause {
+        Cause::Refused { status: self.status, retry_after: self.retry_after() }
     }
 
     /// When the other side says it answered (RFC 9110 section 6.6.1).
@@ -75,13 +75,13 @@ pub(super) fn date(fields: &HeaderMap, name: &HeaderName) -> Option<UnixTime> {
     Some(UnixTime::from_secs(since.as_secs()))
 }
 
-async fn collect(body: Incoming, max_bytes: usize) -> Result<Bytes, Fault> {
+async fn collect(body: Incoming, max_bytes: usize) -> Result<Bytes, Cause> {
     match Limited::new(body, max_bytes).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Fault::TooLarge(max_bytes)),
+        Err(error) if error.is::<LengthLimitError>() => Err(Cause::TooLarge(max_bytes)),
         Err(error) => match error.downcast::<hyper::Error>() {
-            Ok(error) => Err(Fault::Http(*error)),
-            Err(_) => Err(Fault::TooLarge(max_bytes)),
+            Ok(error) => Err(Cause::Http(*error)),
+            Err(_) => Err(Cause::TooLarge(max_bytes)),
         },
     }
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::answer::Answer;
-use super::error::{Error, Fault};
+use super::error::{Cause, Error};
 use crate::clock::UnixTime;
 use crate::dial::dial;
 
@@ -93,26 +93,26 @@ impl Target {
         uri.path_and_query(path).build()
     }
 
-    pub(super) async fn connect(&self) -> Result<TcpStream, Fault> {
-        dial(&self.host, self.port).await.map_err(Fault::Connect)
+    pub(super) async fn connect(&self) -> Result<TcpStream, Cause> {
+        dial(&self.host, self.port).await.map_err(Cause::Connect)
     }
 }
 
 impl Secured {
-    pub(super) async fn wrap(&self, stream: Stream) -> Result<Stream, Fault> {
+    pub(super) async fn wrap(&self, stream: Stream) -> Result<Stream, Cause> {
         let stream = self.connector.connect(self.name.clone(), stream).await;
-        Ok(Box::new(stream.map_err(Fault::Tls)?))
+        Ok(Box::new(stream.map_err(Cause::Tls)?))
     }
 }
 
 impl Proxy {
-    /// That it is the proxy at whom a call ended.
-    pub(super) fn failed(&self, fault: Fault) -> Error {
-        let whom = format!("the proxy {}", self.target.authority());
-        Error { whom, by_proxy: true, fault }
+    /// That it is the proxy at peer a call ended.
+    pub(super) fn failed(&self, cause: Cause) -> Error {
+        let peer = format!("the proxy {}", self.target.authority());
+        Error { peer, by_proxy: true, cause }
     }
 
-    pub(super) async fn connect(&self) -> Result<Stream, Fault> {
+    pub(super) async fn connect(&self) -> Result<Stream, Cause> {
         let stream = Box::new(self.target.connect().await?);
         match &self.tls {
             Some(tls) => tls.wrap(stream).await,
@@ -125,7 +125,7 @@ impl Proxy {
         stream: Stream,
         to: &Target,
         now: UnixTime,
-    ) -> Result<Stream, Fault> {
+    ) -> Result<Stream, Cause> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(connection.with_upgrades());
@@ -146,7 +146,7 @@ impl Proxy {
     }
 }
 
-async fn upgraded(response: Response<Incoming>) -> Result<Stream, Fault> {
+async fn upgraded(response: Response<Incoming>) -> Result<Stream, Cause> {
     Ok(Box::new(TokioIo::new(hyper::upgrade::on(response).await?)))
 }
 

@@ -29,16 +29,16 @@ pub enum SetupError {
 #[derive(Debug)]
 pub struct Error {
     /// The endpoint, or the proxy on the way to it.
-    pub whom: String,
+    pub peer: String,
     /// Whether it is the proxy, and the endpoint heard nothing.
     pub by_proxy: bool,
     /// How.
-    pub fault: Fault,
+    pub cause: Cause,
 }
 
 /// How a call fails.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum Cause {
     /// No whole answer within the deadline.
     #[error("did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -70,8 +70,8 @@ pub enum Fault {
 impl Error {
     /// How long whoever refused wants to be left alone.
     pub const fn retry_after(&self) -> Option<Duration> {
-        match &self.fault {
-            Fault::Refused { retry_after, .. } => *retry_after,
+        match &self.cause {
+            Cause::Refused { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -79,13 +79,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} {}", self.whom, self.fault)
+        write!(out, "{} {}", self.peer, self.cause)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // The fault's own line has been said.
-        std::error::Error::source(&self.fault)
+        // `Display` has shown the cause's own line.
+        std::error::Error::source(&self.cause)
     }
 }

@@ -32,7 +32,7 @@ use crate::certificate::{self, File};
 use crate::clock::Clock;
 
 pub use answer::Answer;
-pub use error::{Error, Fault, SetupError};
+pub use error::{Cause, Error, SetupError};
 pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
 pub use proxies::{Proxies, ProxyError};
 
@@ -67,7 +67,7 @@ pub struct Client {
 #[derive(Clone)]
 pub struct Endpoint {
     /// For errors: what it is, and through which proxy it is reached.
-    whom: String,
+    peer: String,
     target: Target,
     tls: Option<Secured>,
     proxy: Option<Proxy>,
@@ -94,14 +94,14 @@ impl Client {
         Self { config: config.clone(), proxies, clock, tls: OnceLock::new() }
     }
 
-    /// The endpoint at `url`, which the setting `key` names and errors call `whom`. Reads trust anchors for `https://`.
+    /// The endpoint at `url`, which the setting `key` names and errors call `peer`. Reads trust anchors for `https://`.
     ///
     /// # Errors
     /// See [`SetupError`].
     pub fn endpoint(
         &self,
         key: &'static str,
-        whom: &str,
+        peer: &str,
         url: &Uri,
     ) -> Result<Endpoint, SetupError> {
         let target = Target::of(url).ok_or(SetupError::Url(key))?;
@@ -110,15 +110,15 @@ impl Client {
             Some(at) => Some(self.proxy(&at)?),
             None => None,
         };
-        let whom = match &proxy {
-            Some(proxy) => format!("{whom} through the proxy {}", proxy.target.authority()),
-            None => whom.to_owned(),
+        let peer = match &proxy {
+            Some(proxy) => format!("{peer} through the proxy {}", proxy.target.authority()),
+            None => peer.to_owned(),
         };
         let (timeout, clock) = (self.config.timeout, self.clock.clone());
-        Ok(Endpoint { whom, target, tls, proxy, timeout, clock })
+        Ok(Endpoint { peer, target, tls, proxy, timeout, clock })
     }
 
-    fn proxy(&self, at: &proxies::Place) -> Result<Proxy, SetupError> {
+    fn proxy(&self, at: &proxies::Chosen) -> Result<Proxy, SetupError> {
         let bad = || SetupError::Proxy(ProxyError { variable: at.variable, fault: "is not a URL" });
         let target = Target::of(at.uri()).ok_or_else(bad)?;
         let tls = match target.https {
@@ -180,10 +180,10 @@ impl Endpoint {
     /// Makes the call. The answer has a body only when its status is 200.
     ///
     /// # Errors
-    /// See [`Fault`]; [`Fault::Timeout`] covers the whole call. A status is no error, except a proxy's refusal.
+    /// See [`Cause`]; [`Cause::Timeout`] covers the whole call. A status is no error, except a proxy's refusal.
     pub async fn call(&self, call: Call) -> Result<Answer, Error> {
         let answered = timeout(self.timeout, self.exchange(call)).await;
-        answered.unwrap_or_else(|_| Err(self.failed(Fault::Timeout(self.timeout))))
+        answered.unwrap_or_else(|_| Err(self.failed(Cause::Timeout(self.timeout))))
     }
 
     /// Whether who answers has shown a certificate.
@@ -202,8 +202,8 @@ impl Endpoint {
     }
 
     /// That a call of it failed so.
-    pub fn failed(&self, fault: Fault) -> Error {
-        Error { whom: self.whom.clone(), by_proxy: false, fault }
+    pub fn failed(&self, cause: Cause) -> Error {
+        Error { peer: self.peer.clone(), by_proxy: false, cause }
     }
 
     async fn exchange(&self, call: Call) -> Result<Answer, Error> {
@@ -218,7 +218,7 @@ impl Endpoint {
         let response = sender.send_request(request).await;
         let response = response.map_err(|error| self.failed(error.into()))?;
         let answer = Answer::read(response, max_bytes, self.clock.now()).await;
-        let answer = answer.map_err(|fault| self.failed(fault))?;
+        let answer = answer.map_err(|cause| self.failed(cause))?;
         match &self.proxy {
             Some(proxy) if answer.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 Err(proxy.failed(answer.refusal()))
@@ -232,19 +232,19 @@ impl Endpoint {
         let stream = match (&self.proxy, &self.tls) {
             (None, _) => {
                 let stream = self.target.connect().await;
-                Box::new(stream.map_err(|fault| self.failed(fault))?)
+                Box::new(stream.map_err(|cause| self.failed(cause))?)
             }
             (Some(proxy), tls) => {
-                let stream = proxy.connect().await.map_err(|fault| proxy.failed(fault))?;
+                let stream = proxy.connect().await.map_err(|cause| proxy.failed(cause))?;
                 if tls.is_none() {
                     return Ok(stream);
                 }
                 let tunnel = proxy.tunnel(stream, &self.target, self.clock.now()).await;
-                tunnel.map_err(|fault| proxy.failed(fault))?
+                tunnel.map_err(|cause| proxy.failed(cause))?
             }
         };
         match &self.tls {
-            Some(tls) => tls.wrap(stream).await.map_err(|fault| self.failed(fault)),
+            Some(tls) => tls.wrap(stream).await.map_err(|cause| self.failed(cause)),
             None => Ok(stream),
         }
     }
@@ -272,7 +272,7 @@ impl Endpoint {
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The URL's query may hold a secret of the operator's, and the proxy's too.
-        write!(out, "Endpoint {{ whom: {:?}, at: {:?} }}", self.whom, self.target.authority())
+        write!(out, "Endpoint {{ peer: {:?}, at: {:?} }}", self.peer, self.target.authority())
     }
 }
 

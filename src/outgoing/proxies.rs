@@ -35,7 +35,7 @@ pub struct ProxyError {
 struct Setting(&'static str, OsString);
 
 /// A proxy and the variable that names it.
-pub(super) struct Place {
+pub(super) struct Chosen {
     pub(super) variable: &'static str,
     intercept: Intercept,
 }
@@ -68,7 +68,7 @@ impl Proxies {
     }
 
     /// The proxy that leads to `url`, if one does.
-    pub(super) fn to(&self, url: &Uri) -> Result<Option<Place>, ProxyError> {
+    pub(super) fn to(&self, url: &Uri) -> Result<Option<Chosen>, ProxyError> {
         let setting = match url.scheme_str() {
             Some("https") => &self.https,
             _ => &self.http,
@@ -87,7 +87,7 @@ impl Proxies {
         if !has_good_port(intercept.uri()) {
             return Err(error("is not the URL of a proxy"));
         }
-        Ok(Some(Place { variable, intercept }))
+        Ok(Some(Chosen { variable, intercept }))
     }
 
     /// Whether `url` is reached without.
@@ -99,7 +99,7 @@ impl Proxies {
     }
 }
 
-impl Place {
+impl Chosen {
     /// Scheme, host and port.
     pub(super) fn uri(&self) -> &Uri {
         self.intercept.uri()

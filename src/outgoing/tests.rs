@@ -36,5 +36,5 @@ fn trust_anchors_are_read_when_something_is_called_by_tls() {
 fn an_endpoint_shows_neither_path_nor_query() {
     let client = client(&Config::default());
     let shown = format!("{:?}", endpoint(&client, "http://i.example/p?k=v").expect("set up"));
-    assert_eq!(shown, r#"Endpoint { whom: "the issuer", at: "i.example:80" }"#);
+    assert_eq!(shown, r#"Endpoint { peer: "the issuer", at: "i.example:80" }"#);
 }
