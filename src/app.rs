@@ -1,13 +1,13 @@
 //! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
 
 mod descriptors;
+mod error;
 mod life;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -15,88 +15,25 @@ use tokio::sync::watch;
 use crate::admin::{Admin, Probed};
 use crate::api::endpoint::Router;
 use crate::api::{self, Api};
-use crate::auth::{self, Auth};
-use crate::certificate::{self, watch};
+use crate::auth::Auth;
+use crate::certificate::watch;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
 use crate::gate::Gate;
-use crate::license::{KeyFault, RootUrl, RootUrlError};
-use crate::notify;
-use crate::outgoing;
+use crate::license::RootUrl;
 use crate::shutdown::{self, Phase};
 use crate::socket::Places;
-use crate::store;
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream;
 use crate::worker::{self, Blueprint};
 
-use life::Life;
+use life::{LAST_WORDS, Life};
 
-/// After the order to cut, for threads to end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Why the gate cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// `server.root_url` is not a URL.
-    #[error("server.root_url cannot be used")]
-    RootUrl(#[from] RootUrlError),
-    /// `license.keys` was named and is not there.
-    #[error("license.keys cannot be used")]
-    Keys(#[from] KeyFault),
-    /// `[server.tls]`
-    #[error("server.tls cannot be used")]
-    Tls(#[source] certificate::Error),
-    /// `[upstream.tls]`
-    #[error("upstream.tls cannot be used")]
-    UpstreamTls(#[source] certificate::Error),
-    /// `[renewal]`, or another place of the issuer's.
-    #[error("the issuer cannot be called")]
-    Renewal(#[from] outgoing::SetupError),
-    /// `[notify]`
-    #[error("notify cannot be set up")]
-    Notify(#[from] notify::SetupError),
-    /// `[[auth.users]]`
-    #[error("auth.users cannot be used")]
-    Users(#[from] auth::SetupError),
-    /// Another gate works on the store.
-    #[error("the store cannot be opened")]
-    Store(#[from] store::Error),
-    /// An address is taken, or not this machine's.
-    #[error("cannot listen on {place}{}", downstream::bind_remedy(place, source))]
-    Bind {
-        /// Which.
-        place: Place,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// What systemd passed is no listening socket.
-    #[error("the sockets that systemd passed cannot be used")]
-    Inherited(#[source] io::Error),
-    /// A worker's thread or runtime could not be made.
-    #[error("cannot start a worker")]
-    Worker(#[source] io::Error),
-}
-
-impl Error {
-    /// Exit code of `serve`: 1 bad configuration, 2 cannot bind or start.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::RootUrl(_)
-            | Self::Keys(_)
-            | Self::Tls(_)
-            | Self::UpstreamTls(_)
-            | Self::Renewal(_)
-            | Self::Notify(_)
-            | Self::Users(_) => 1,
-            Self::Store(_) | Self::Bind { .. } | Self::Inherited(_) | Self::Worker(_) => 2,
-        }
-    }
-}
+pub use error::Error;
 
 /// A gate that is bound and loaded, and not yet serving.
 #[derive(Debug)]

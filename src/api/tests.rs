@@ -127,7 +127,7 @@ impl Bench {
         };
         let renewal = Renewal::new(None, context);
         let metrics = Arc::default();
-        let context = super::Context { reader, writer, installer, renewal, clock, metrics };
+        let context = Context { reader, writer, installer, renewal, clock, metrics };
         let api = Api::new(auth, context);
         Self { api, users: Users::default(), issuer, _home: home }
     }

@@ -1,10 +1,11 @@
 //! The life of a license, put together: whom to believe, what is kept, what acts by itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Error, LAST_WORDS};
+use super::error::Error;
 use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -18,6 +19,9 @@ use crate::outgoing::{Client, Early, Fetch, Proxies};
 use crate::problem;
 use crate::store::{self, Lease, Means, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
+
+/// After the order to cut, for threads to end.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What acts by itself while the gate runs.
 #[derive(Debug)]

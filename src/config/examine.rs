@@ -7,8 +7,8 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD};
 use rustls::crypto::aws_lc_rs::default_provider;
 
+use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
-use super::{Config, Loaded};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
 use crate::downstream::{self, PRIVILEGED, Place};

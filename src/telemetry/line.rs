@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 
 use tracing::Level;
 
-use super::{Format, Now};
+use super::config::{Format, Now};
 
 /// A line under construction.
 #[derive(Debug)]

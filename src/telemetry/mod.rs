@@ -22,15 +22,12 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use config::{Config, Format};
+pub use config::{Config, Format, Now};
 pub use episode::{Episode, Report};
 
 use crate::text;
 use line::Line;
 use stream::{Standard, Stream};
-
-/// Writes the present time.
-pub type Now = fn(&mut dyn fmt::Write) -> fmt::Result;
 
 /// Target of the gate's own events.
 const OWN_TARGET: &str = "license_gate";

@@ -1,6 +1,6 @@
 //! `[license]`, `[store]`, `[renewal]`, `[notify]`.
 
-use super::{Key, key, set, show};
+use super::key::{Key, key, set, show};
 use crate::config::read::quantity::{amount, deadline, duration, show_size, size};
 use crate::config::read::{address, text};
 use crate::license::RevocationList;

@@ -16,6 +16,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 pub use labels::{Action, AuthOutcome, Handler, Outcome, UpstreamErrorKind};
+pub use scrape::{Figures, LicenseInfo};
 pub use worker::WorkerMetrics;
 
 /// The media type of [`Metrics::render`]'s text.
@@ -30,38 +31,6 @@ pub struct Metrics {
     auth_checks: [AtomicU64; AuthOutcome::ALL.len()],
     /// Unix seconds; 0: none yet.
     last_renewal: AtomicU64,
-}
-
-/// What is so at the moment of a scrape. `None`: no such series.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// `status` of the licensing API, 0 to 6.
-    pub license_status: u8,
-    /// `lexp`, Unix seconds; `None`: no license, or one that never ends.
-    pub license_expiry: Option<u64>,
-    /// `exp`, Unix seconds.
-    pub license_token_expiry: Option<u64>,
-    /// `included_users`; 0 or less: unlimited.
-    pub license_included_users: Option<i64>,
-    /// Which license is in force.
-    pub license: Option<LicenseInfo>,
-    /// Whether the store can be written.
-    pub store_up: bool,
-    /// Whether the clock is behind the newest time seen.
-    pub clock_rollback: bool,
-    /// When the certificate in use ends, Unix seconds.
-    pub tls_certificate_expiry: Option<u64>,
-}
-
-/// Labels of `license_info`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LicenseInfo {
-    /// `lid`.
-    pub lid: String,
-    /// `company`.
-    pub company: String,
-    /// Where the license came from.
-    pub source: String,
 }
 
 impl Metrics {

@@ -9,9 +9,40 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::families::Families;
 use super::labels::{Action, AuthOutcome, Outcome, UpstreamErrorKind};
 use super::worker::Counts;
-use super::{Figures, LicenseInfo};
 use crate::telemetry::panics;
 use crate::telemetry::stream::Standard;
+
+/// What is so at the moment of a scrape. `None`: no such series.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// `status` of the licensing API, 0 to 6.
+    pub license_status: u8,
+    /// `lexp`, Unix seconds; `None`: no license, or one that never ends.
+    pub license_expiry: Option<u64>,
+    /// `exp`, Unix seconds.
+    pub license_token_expiry: Option<u64>,
+    /// `included_users`; 0 or less: unlimited.
+    pub license_included_users: Option<i64>,
+    /// Which license is in force.
+    pub license: Option<LicenseInfo>,
+    /// Whether the store can be written.
+    pub store_up: bool,
+    /// Whether the clock is behind the newest time seen.
+    pub clock_rollback: bool,
+    /// When the certificate in use ends, Unix seconds.
+    pub tls_certificate_expiry: Option<u64>,
+}
+
+/// Labels of `license_info`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LicenseInfo {
+    /// `lid`.
+    pub lid: String,
+    /// `company`.
+    pub company: String,
+    /// Where the license came from.
+    pub source: String,
+}
 
 /// Every count at one moment, workers added up.
 #[derive(Debug, Default)]

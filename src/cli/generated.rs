@@ -1,11 +1,31 @@
-//! `license-gate man`: the man page of the program, every command in it.
+//! `license-gate completions SHELL` and `license-gate man`: what is generated from the grammar of the command line.
 
 use std::io;
 
 use clap::{Args, Command};
+use clap_complete::Shell;
 
-use super::grammar;
-use super::output::{complain, print};
+use super::streams::{complain, print};
+
+/// Print completions for a shell
+///
+/// For bash, put them where it looks:
+///   license-gate completions bash > ~/.local/share/bash-completion/completions/license-gate
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Completions {
+    /// The shell they are for
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self, grammar: &mut Command) -> u8 {
+        // Collected first: the generator panics when it cannot write.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, grammar, "license-gate", &mut script);
+        print(&script)
+    }
+}
 
 /// Print the man page
 ///
@@ -14,16 +34,17 @@ use super::output::{complain, print};
 pub(super) struct Man {}
 
 impl Man {
-    pub(super) fn run(self) -> u8 {
-        match page() {
+    pub(super) fn run(self, grammar: Command) -> u8 {
+        match page(grammar) {
             Ok(page) => print(&page),
             Err(error) => complain(format_args!("cannot write the man page: {error}")),
         }
     }
 }
 
-fn page() -> io::Result<Vec<u8>> {
-    let mut grammar = grammar().disable_help_subcommand(true);
+/// The page of the program, with every command in it.
+fn page(grammar: Command) -> io::Result<Vec<u8>> {
+    let mut grammar = grammar.disable_help_subcommand(true);
     grammar.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(grammar.clone()).render(&mut page)?;
