@@ -12,11 +12,12 @@
 //! A module uses what is below it and nothing beside or above it; `tests/layers.rs` holds them to that:
 //!
 //! ```text
-//! 7  cli  app  worker
-//! 6  config
-//! 5  service  admin
-//! 4  api  gate  proxy
-//! 3  feed  notify  auth
+//! 8  cli  app  worker
+//! 7  config
+//! 6  service  admin
+//! 5  api  gate  proxy
+//! 4  feed  auth
+//! 3  notify
 //! 2  store
 //! 1  license  upstream  downstream
 //! 0  backoff  body  certificate  clock  codec  dial  fields  hex  http2  outgoing  path  problem  random  shutdown  socket  sweep  telemetry  text
