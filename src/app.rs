@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -32,12 +31,9 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream;
 use crate::worker::{self, Blueprint};
 
-use life::Life;
+use life::{LAST_WORDS, Life};
 
 pub use error::Error;
-
-/// After the order to cut, for threads to end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A gate that is bound and loaded, and not yet serving.
 #[derive(Debug)]

@@ -12,20 +12,21 @@
 //! A module uses what is below it and nothing beside or above it; `tests/layers.rs` holds them to that:
 //!
 //! ```text
-//! 13  cli
-//! 12  app
-//! 11  worker
-//! 10  config
-//! 9   service  admin
-//! 8   proxy
-//! 7   gate
-//! 6   api
-//! 5   feed  auth
+//! 14  cli
+//! 13  app
+//! 12  worker
+//! 11  config
+//! 10  service  admin
+//! 9   proxy
+//! 8   gate
+//! 7   api
+//! 6   feed  auth
+//! 5   notify
 //! 4   store
 //! 3   license  upstream  downstream
-//! 2   codec  http2  problem
+//! 2   codec  http2  outgoing  problem
 //! 1   body  certificate  dial  hex  message  path  random  socket  telemetry  shutdown
-//! 0   clock  sweep  text
+//! 0   backoff  clock  sweep  text
 //! ```
 
 #![cfg_attr(
@@ -46,6 +47,7 @@ pub mod upstream;
 // A license's way.
 pub mod feed;
 pub mod license;
+pub mod notify;
 pub mod store;
 
 // What starts, stops and watches them.
@@ -56,6 +58,7 @@ pub mod config;
 pub mod worker;
 
 // What everybody stands on.
+pub mod backoff;
 pub mod body;
 pub mod certificate;
 pub mod clock;
@@ -64,6 +67,7 @@ pub mod dial;
 pub mod hex;
 pub mod http2;
 pub mod message;
+pub mod outgoing;
 pub mod path;
 pub mod problem;
 pub mod random;

@@ -12,8 +12,9 @@ use http::{HeaderValue, StatusCode};
 
 use super::wire::BodyError;
 use crate::auth::{Denied, StatisticsError};
-use crate::feed::{Fault, IssuerError, RenewError};
+use crate::feed::{IssuerError, RenewError};
 use crate::license::{Excerpt, Rejection, RootUrl};
+use crate::outgoing::Cause;
 use crate::path::Malformed;
 use crate::problem::Problem;
 use crate::random;
@@ -221,12 +222,12 @@ impl From<Arc<RenewError>> for Problem {
 fn issuer(error: &IssuerError) -> Problem {
     let (bad_gateway, unreachable) = (StatusCode::BAD_GATEWAY, "licensing.renewal.unreachable");
     let (status, code) = match error {
-        IssuerError::Call(call) => match &call.fault {
-            Fault::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "licensing.renewal.timeout"),
+        IssuerError::Call(call) => match &call.cause {
+            Cause::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "licensing.renewal.timeout"),
             _ if call.by_proxy => (bad_gateway, unreachable),
-            Fault::Connect(_) | Fault::Tls(_) | Fault::Request(_) => (bad_gateway, unreachable),
-            Fault::Refused { .. } => (bad_gateway, "licensing.renewal.refused"),
-            Fault::Http(_) | Fault::TooLarge(_) => (bad_gateway, "licensing.renewal.bad-answer"),
+            Cause::Connect(_) | Cause::Tls(_) | Cause::Request(_) => (bad_gateway, unreachable),
+            Cause::Refused { .. } => (bad_gateway, "licensing.renewal.refused"),
+            Cause::Http(_) | Cause::TooLarge(_) => (bad_gateway, "licensing.renewal.bad-answer"),
         },
         IssuerError::NotJson { .. } | IssuerError::Token(_) => {
             (bad_gateway, "licensing.renewal.bad-answer")

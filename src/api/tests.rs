@@ -18,6 +18,7 @@ use crate::auth::{Auth, Config as AuthConfig, Mode};
 use crate::clock::{Clock, UnixTime};
 use crate::feed::{self, Installer, Renewal};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl};
+use crate::notify;
 use crate::store::{self, Config as StoreConfig, Means, Trust};
 use crate::upstream;
 
@@ -119,16 +120,16 @@ impl Bench {
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
         let (reader, writer) = (store.reader, store.writer);
         let installer = Installer::new(reader.clone(), writer.clone(), None);
-        let means = feed::Means {
+        let context = feed::Context {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
-            events: feed::Events::new(None, reader.clone(), clock.clone()),
+            events: notify::Events::new(None, reader.clone(), clock.clone()),
             clock: clock.clone(),
             metrics: Arc::default(),
             control,
         };
-        let renewal = Renewal::new(None, means);
+        let renewal = Renewal::new(None, context);
         let metrics = Arc::default();
         let context = Context { reader, writer, installer, renewal, clock, metrics };
         let api = Api::new(auth, context);

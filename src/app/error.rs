@@ -1,10 +1,10 @@
-//! Why the gate cannot start, and the exit code that says so.
+//! Why a gate cannot start, and the exit code of that.
 
 use std::io;
 
 use crate::downstream::{self, Place};
 use crate::license::{KeyFault, RootUrlError};
-use crate::{auth, certificate, feed, store};
+use crate::{auth, certificate, notify, outgoing, store};
 
 /// Why the gate cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +23,10 @@ pub enum Error {
     UpstreamTls(#[source] certificate::Error),
     /// `[renewal]`, or another place of the issuer's.
     #[error("the issuer cannot be called")]
-    Renewal(#[from] feed::SetupError),
+    Renewal(#[from] outgoing::SetupError),
     /// `[notify]`
     #[error("notify cannot be set up")]
-    Notify(#[from] feed::NotifySetupError),
+    Notify(#[from] notify::SetupError),
     /// `[[auth.users]]`
     #[error("auth.users cannot be used")]
     Users(#[from] auth::SetupError),

@@ -10,14 +10,19 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::{
-    self, Client, Early, Events, Fetch, Installer, Issuer, Keyring, Monitor, Mounted, Notifier,
-    Proxies, RemoteKeys, RemoteRevocations, Renewal, Wake, WatchedFile, WatchedKeys,
+    self, Installer, Issuer, Keyring, Mounted, RemoteKeys, RemoteRevocations, Renewal, WatchedFile,
+    WatchedKeys,
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
+use crate::notify::{Events, Monitor, Notifier, Wake};
+use crate::outgoing::{Client, Early, Fetch, Proxies};
 use crate::problem;
 use crate::shutdown::detach;
 use crate::store::{self, Lease, Means, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
+
+/// After the order to cut, for threads to end.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What acts by itself while the gate runs.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ pub(super) async fn begin(
     control: &Handle,
     metrics: &Arc<Metrics>,
 ) -> Result<Begun, Error> {
-    let client = Client::new(&config.feed, Proxies::from_environment(), clock.clone());
+    let client = Client::new(&config.outgoing, Proxies::from_environment(), clock.clone());
     let issuer = Issuer::new(&config.feed, &client)?;
     let (keys, key_files) = keys(&config.license)?;
     let (license, store) = open(config, root_url, &clock, control, metrics, keys.all()).await?;
@@ -98,7 +103,7 @@ pub(super) async fn begin(
     let events = Events::new(queue, reader.clone(), clock.clone());
     let renewal = Renewal::new(
         issuer,
-        feed::Means {
+        feed::Context {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),

@@ -3,12 +3,10 @@
 //! The content of a file in, a phrase for an error message out. PEM is recognised by its labels (RFC 7468), DER by the
 //! shape of its outer values. Keys are not decoded, and no part of one is shown.
 
-use super::validity::{Der, INTEGER, SEQUENCE, VERSION};
-use crate::text::{is_utf_16, trimmed};
+use der::{Tag, Tagged};
 
-const OCTET_STRING: u8 = 0x04;
-const BIT_STRING: u8 = 0x03;
-const OBJECT_IDENTIFIER: u8 = 0x06;
+use super::validity::{VERSION, expect, values};
+use crate::text::{is_utf_16, trimmed};
 
 /// What a file is expected to hold, in PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,26 +129,29 @@ fn binary(content: &[u8]) -> Option<Kind> {
     if content.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) {
         return Some(Kind::JavaKeystore);
     }
-    let mut outer = Der(content);
-    let mut values = Der(outer.expect(SEQUENCE)?);
-    let (first, content) = values.next()?;
-    let second = values.next().map(|(tag, _)| tag);
-    match (first, content, second) {
+    let mut parts = values(expect(values(content).next(), Tag::Sequence)?);
+    let first = parts.next()?;
+    let second = parts.next().map(|value| value.tag());
+    match (first.tag(), first.value(), second) {
         // RFC 7292 section 4.
-        (INTEGER, [3], Some(SEQUENCE)) => Some(Kind::Pkcs12),
+        (Tag::Integer, [3], Some(Tag::Sequence)) => Some(Kind::Pkcs12),
         // RFC 5208 section 5, and RFC 5958 section 2.
-        (INTEGER, [0 | 1], Some(SEQUENCE)) => Some(Kind::PrivateKey),
+        (Tag::Integer, [0 | 1], Some(Tag::Sequence)) => Some(Kind::PrivateKey),
         // RFC 8017 appendix A.1.2, RFC 5915 section 3.
-        (INTEGER, [0], Some(INTEGER)) | (INTEGER, [1], Some(OCTET_STRING)) => {
+        (Tag::Integer, [0], Some(Tag::Integer)) | (Tag::Integer, [1], Some(Tag::OctetString)) => {
             Some(Kind::OlderPrivateKey)
         }
-        (INTEGER, modulus, Some(INTEGER)) if modulus.len() > 32 => Some(Kind::RsaPublicKey),
-        (SEQUENCE, _, Some(BIT_STRING)) => Some(Kind::PublicKey),
+        (Tag::Integer, modulus, Some(Tag::Integer)) if modulus.len() > 32 => {
+            Some(Kind::RsaPublicKey)
+        }
+        (Tag::Sequence, _, Some(Tag::BitString)) => Some(Kind::PublicKey),
         // RFC 5958 section 3.
-        (SEQUENCE, _, Some(OCTET_STRING)) => Some(Kind::EncryptedPrivateKey),
-        (SEQUENCE, [VERSION, ..], Some(SEQUENCE)) => Some(Kind::Certificate),
-        (SEQUENCE, [INTEGER, 1, 0, ..], Some(SEQUENCE)) => Some(Kind::Request),
-        (OBJECT_IDENTIFIER, _, Some(VERSION)) => Some(Kind::Pkcs7),
+        (Tag::Sequence, _, Some(Tag::OctetString)) => Some(Kind::EncryptedPrivateKey),
+        // A version, `[0]`, comes first.
+        (Tag::Sequence, [0xa0, ..], Some(Tag::Sequence)) => Some(Kind::Certificate),
+        // A version comes first, the number 0.
+        (Tag::Sequence, [0x02, 1, 0, ..], Some(Tag::Sequence)) => Some(Kind::Request),
+        (Tag::ObjectIdentifier, _, Some(VERSION)) => Some(Kind::Pkcs7),
         _ => None,
     }
 }

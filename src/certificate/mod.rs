@@ -20,7 +20,7 @@ use crate::clock::UnixTime;
 use crate::text::trimmed_bytes;
 
 pub use instead::{Wanted, instead};
-pub use watched::{Source, Watched, watch};
+pub use watched::{FromFiles, Watched, watch};
 
 /// A certificate chain or a list of authorities is small; what is larger is something else named by mistake.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;

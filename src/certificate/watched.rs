@@ -18,7 +18,7 @@ use crate::text::chain;
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Files, and what is made of them.
-pub trait Source {
+pub trait FromFiles {
     /// What is made.
     type Made;
 
@@ -40,16 +40,16 @@ pub trait Source {
     }
 }
 
-/// The version in use of what a [`Source`] makes.
+/// The version in use of what a [`FromFiles`] makes.
 #[derive(Debug)]
-pub struct Watched<S: Source> {
+pub struct Watched<S: FromFiles> {
     source: S,
     current: ArcSwap<S::Made>,
     /// Of the content last looked at, good or bad.
     seen: Mutex<Vec<u8>>,
 }
 
-impl<S: Source> Watched<S> {
+impl<S: FromFiles> Watched<S> {
     /// Reads the files for the first time.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl<S: Source> Watched<S> {
 }
 
 /// What has ended is served all the same: it may be better than nothing, and clients judge for themselves.
-fn warn_of_end<S: Source>(made: &S::Made) {
+fn warn_of_end<S: FromFiles>(made: &S::Made) {
     if let Some(end) = S::end(made).filter(|end| *end < Clock::system().now()) {
         tracing::warn!(event = "certificate.expired", %end, "{} has expired", S::NAME);
     }
@@ -107,7 +107,7 @@ fn warn_of_end<S: Source>(made: &S::Made) {
 /// Looks at the files for ever, off the runtime: a file system that hangs holds up nothing else.
 pub async fn watch<S>(watched: Arc<Watched<S>>)
 where
-    S: Source<Made: Send + Sync> + Send + Sync + 'static,
+    S: FromFiles<Made: Send + Sync> + Send + Sync + 'static,
 {
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -118,7 +118,7 @@ where
 }
 
 /// What the files hold, and a digest of it or of what kept it from being read.
-fn read<S: Source>(source: &S) -> (Vec<u8>, Result<Files, Error>) {
+fn read<S: FromFiles>(source: &S) -> (Vec<u8>, Result<Files, Error>) {
     let files: Vec<_> = source.paths().into_iter().map(File::read).collect();
     let mut all = digest::Context::new(&digest::SHA256);
     for file in &files {

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::output::{complain, complain_all, print, warn};
 use super::settings::Settings;
+use super::streams::{complain, complain_all, print, warn};
 use crate::config::Loaded;
 
 /// Check everything `serve` would load, and print the effective configuration

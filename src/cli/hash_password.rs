@@ -7,7 +7,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, Version};
 use clap::Args;
 
-use super::output::{complain, print};
+use super::streams::{complain, print};
 
 /// Longer than anybody types or a generator makes, and short of a file piped in by mistake.
 const MAX_BYTES: usize = 1024;

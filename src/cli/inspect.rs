@@ -182,8 +182,8 @@ fn check_as_json(check: &Check) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed;
     use crate::license::{Algorithm, Config, KeyPair};
+    use crate::outgoing;
 
     const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -218,7 +218,7 @@ mod tests {
             let mut streams = Streams { input: &mut input, out: &mut out, err: &mut err };
             let sources = Sources {
                 config: &Config::default(),
-                feed: &feed::Config::default(),
+                outgoing: &outgoing::Config::default(),
                 store: &self.dir.path().join("store"),
                 is_copy: false,
                 online: false,

@@ -14,12 +14,12 @@ use serde_json::{Map, Value};
 use super::renewal::{self, Asked};
 use super::streams::Streams;
 use crate::clock::UnixTime;
-use crate::config::nearest;
 use crate::hex::hex;
 use crate::license::{
     Claims, Excerpt, KeyPair, Keys, License, MAX_REVOCATIONS_BYTES, Members, Revocations, RootUrl,
     Token, plausible, verify,
 };
+use crate::text::nearest;
 
 /// Most that is read of a key or a claims file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -222,9 +222,10 @@ fn known(claims: &Map<String, Value>) -> anyhow::Result<()> {
     let Some(unknown) = claims.keys().find(|name| !Claims::NAMES.contains(&name.as_str())) else {
         return Ok(());
     };
-    let meant = nearest(&unknown.to_lowercase(), Claims::NAMES).unwrap_or_default();
+    let meant = nearest(&unknown.to_lowercase(), Claims::NAMES);
+    let meant = meant.map(|meant| format!(", the nearest is `{meant}`")).unwrap_or_default();
     bail!(
-        "the claim {} is unknown, the nearest is `{meant}`: correct it, or give --allow-unknown-claims",
+        "the claim {} is unknown{meant}: correct it, or give --allow-unknown-claims",
         Excerpt::of(unknown)
     )
 }

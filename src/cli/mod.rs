@@ -7,13 +7,11 @@
 
 pub mod audit;
 mod check_config;
-mod completions;
+mod generated;
 mod hash_password;
 pub mod inspect;
 pub mod issue;
 pub mod keys;
-mod man;
-mod output;
 mod renewal;
 pub mod request;
 pub mod revoke;
@@ -31,15 +29,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
+use streams::{FAILED, MISUSED};
 
-/// Exit code of what went well.
-pub const DONE: u8 = 0;
-/// Exit code of `serve` when it cannot bind or start.
-pub const CANNOT_START: u8 = 2;
-/// What could not be done; for `serve`, a bad configuration.
-const FAILED: u8 = 1;
-/// Called wrongly.
-const MISUSED: u8 = 2;
+pub use streams::{CANNOT_START, DONE};
 
 /// A licensing reverse proxy that stands as a sidecar in front of a metrics dashboard.
 ///
@@ -69,8 +61,8 @@ enum Command {
     #[cfg(feature = "postgres")]
     Store(vendor::Store),
     HashPassword(hash_password::HashPassword),
-    Completions(completions::Completions),
-    Man(man::Man),
+    Completions(generated::Completions),
+    Man(generated::Man),
 }
 
 /// Does what `words` (the program's name first) and the environment ask for. `serve` runs a gate to its end and gives the
@@ -104,8 +96,8 @@ impl Command {
             #[cfg(feature = "postgres")]
             Self::Store(command) => command.run(),
             Self::HashPassword(command) => command.run(),
-            Self::Completions(command) => command.run(),
-            Self::Man(command) => command.run(),
+            Self::Completions(command) => command.run(&mut grammar()),
+            Self::Man(command) => command.run(grammar()),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::feed;
 use crate::license::Config;
 use crate::license::{Algorithm, KeyPair, keep_jwks};
+use crate::outgoing;
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -16,7 +16,7 @@ struct Scene {
     dir: tempfile::TempDir,
     pair: KeyPair,
     config: Config,
-    feed: feed::Config,
+    outgoing: outgoing::Config,
 }
 
 impl Scene {
@@ -27,8 +27,8 @@ impl Scene {
         let keys = dir.path().join("jwks.json");
         fs::write(&keys, pair.jwks().to_string()).expect("written");
         let file = Some(dir.path().join("mounted.jwt"));
-        let feed = feed::Config::default();
-        Self { config: Config { keys, file, ..Config::default() }, feed, dir, pair }
+        let outgoing = outgoing::Config::default();
+        Self { config: Config { keys, file, ..Config::default() }, outgoing, dir, pair }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -62,7 +62,7 @@ impl Scene {
     }
 
     fn sources<'a>(&'a self, store: &'a Path, is_copy: bool) -> Sources<'a> {
-        Sources { config: &self.config, feed: &self.feed, store, is_copy, online: false }
+        Sources { config: &self.config, outgoing: &self.outgoing, store, is_copy, online: false }
     }
 
     /// The request on standard output.

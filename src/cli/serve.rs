@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::FAILED;
 use super::settings::Settings;
+use super::streams::FAILED;
 use crate::config::{Config, Faults, Loaded};
 use crate::telemetry;
 

@@ -14,10 +14,10 @@ use tokio::runtime::Builder;
 
 use super::streams::Streams;
 use crate::clock::Clock;
-use crate::feed::{self, Call, Client, MAX_DOCUMENT_BYTES, Proxies};
 use crate::license::{
     Config, KeyFault, Keys, MAX_REVOCATIONS_BYTES, RevocationList, Revocations, kept_jwks,
 };
+use crate::outgoing::{self, Call, Client, MAX_DOCUMENT_BYTES, Proxies};
 use crate::store::read_kept;
 
 /// What was fetched, in the store's directory.
@@ -35,7 +35,7 @@ pub struct Sources<'a> {
     /// `[license]`.
     pub config: &'a Config,
     /// How its own calls are made.
-    pub feed: &'a feed::Config,
+    pub outgoing: &'a outgoing::Config,
     /// Where it keeps its copies.
     pub store: &'a Path,
     /// Whether that directory is only a copy of a database.
@@ -165,7 +165,7 @@ impl Sources<'_> {
 
     /// What is at `url`, which the setting `key` names. Waits for `renewal.timeout` at most.
     fn fetch(&self, key: &'static str, url: &Uri) -> anyhow::Result<Vec<u8>> {
-        let client = Client::new(self.feed, Proxies::from_environment(), Clock::system());
+        let client = Client::new(self.outgoing, Proxies::from_environment(), Clock::system());
         let endpoint = client.endpoint(key, "the server", url)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(endpoint.call(Call::get(MAX_DOCUMENT_BYTES)));

@@ -8,13 +8,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::output::{complain, complain_all, print, warn};
 use super::settings::store_url;
 #[cfg(feature = "postgres")]
 use super::store;
-use super::streams::Streams;
+use super::streams::{DONE, MISUSED, Streams, complain, complain_all, print, warn};
 use super::trusted::Sources;
-use super::{DONE, MISUSED, audit, inspect, issue, keys, request, revoke};
+use super::{audit, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults, Flag, Loaded};
 use crate::license::RootUrl;
@@ -218,7 +217,7 @@ impl Request {
 fn sources(config: &Config) -> Sources<'_> {
     Sources {
         config: &config.license,
-        feed: &config.feed,
+        outgoing: &config.outgoing,
         store: config.store.dir(),
         is_copy: !matches!(config.store.place, Place::File(_)),
         online: false,

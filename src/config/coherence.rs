@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
-use super::{Config, Loaded};
 use crate::auth::Mode;
 use crate::downstream::{Place, Scheme, TlsFiles};
 use crate::license::RevocationList;

@@ -7,13 +7,15 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD};
 use rustls::crypto::aws_lc_rs::default_provider;
 
+use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
-use super::{Config, Loaded};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
 use crate::downstream::{self, PRIVILEGED, Place};
-use crate::feed::{Client, Proxies, Secret, SetupError, WatchedFile};
+use crate::feed::WatchedFile;
 use crate::license::{self, KeyError, KeyFault, Keys, RevocationList};
+use crate::notify::Secret;
+use crate::outgoing::{Client, Proxies, SetupError};
 use crate::store;
 use crate::upstream::Origin;
 
@@ -26,7 +28,7 @@ impl Loaded {
         let mut faults = Faults::default();
         faults.extend(self.certificate());
         faults.extend(self.upstream_tls());
-        faults.extend(self.authorities("renewal.ca_file", self.config.feed.ca_file.as_deref()));
+        faults.extend(self.authorities("renewal.ca_file", self.config.outgoing.ca_file.as_deref()));
         faults.extend(self.calls());
         faults.extend(self.issuer_keys());
         faults.extend(self.secret());
@@ -245,7 +247,7 @@ impl Loaded {
 
     /// What keeps the gate from calling those it is to call: no authorities, or a URL or a proxy that is none.
     fn calls(&self) -> Vec<Fault> {
-        let Config { license, feed, notify, .. } = &self.config;
+        let Config { license, outgoing, feed, notify, .. } = &self.config;
         let revocations = match &license.revocations {
             Some(RevocationList::Url(url)) => Some(url),
             Some(RevocationList::File(_)) | None => None,
@@ -256,12 +258,12 @@ impl Loaded {
             ("license.revocations", revocations),
             ("notify.url", notify.url.as_ref()),
         ];
-        let client = Client::new(feed, Proxies::from_environment(), Clock::system());
+        let client = Client::new(outgoing, Proxies::from_environment(), Clock::system());
         let failing = |(key, url): (&'static str, Option<&http::Uri>)| {
             let error = client.endpoint(key, key, url?).err()?;
             match error {
                 // A file that is named and cannot be used is a fault of its own.
-                SetupError::Authorities(_) if feed.ca_file.is_some() => None,
+                SetupError::Authorities(_) if outgoing.ca_file.is_some() => None,
                 SetupError::Authorities(error) => {
                     Some(self.fault("renewal.ca_file", "is needed").caused_by(error))
                 }

@@ -8,7 +8,9 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Loaded, Origin, keys};
+use super::effective::{Config, Loaded};
+use super::fault::Origin;
+use super::keys;
 #[cfg(feature = "postgres")]
 use crate::store;
 

@@ -27,7 +27,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Value>, Faults> {
         return Err(Fault::new(whole, "", "is larger than 1 MiB").into());
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
-    Source::new(path, &text).settings()
+    TomlFile::new(path, &text).settings()
 }
 
 /// At most one byte more than a configuration may have: what is named by mistake may have no end.
@@ -46,12 +46,12 @@ fn line_of(text: &[u8], offset: usize) -> usize {
     memchr::memchr_iter(b'\n', &text[..offset.min(text.len())]).count() + 1
 }
 
-struct Source<'a> {
+struct TomlFile<'a> {
     path: Arc<Path>,
     text: &'a str,
 }
 
-impl<'a> Source<'a> {
+impl<'a> TomlFile<'a> {
     fn new(path: &Path, text: &'a str) -> Self {
         Self { path: path.into(), text }
     }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> Vec<(String, usize)> {
-        let settings = Source::new(Path::new("f"), text).settings().expect("good TOML");
+        let settings = TomlFile::new(Path::new("f"), text).settings().expect("good TOML");
         settings
             .into_iter()
             .map(|value| match value.origin {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_element_of_a_list_has_a_line_of_its_own() {
-        let settings = Source::new(Path::new("f"), "a = [\n 'x',\n 0x10,\n]").settings();
+        let settings = TomlFile::new(Path::new("f"), "a = [\n 'x',\n 0x10,\n]").settings();
         let Kind::List(elements) = &settings.expect("good TOML")[0].kind else { panic!("no list") };
         assert!(matches!(&elements[1].kind, Kind::Integer(digits) if digits == "16"));
         assert_eq!(elements[1].origin, Origin::File(Path::new("f").into(), 3));
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn syntax_is_reported_by_line_and_never_quoted() {
         let text = "a = 1\nsecret = \"hunter2\nb = 2\na = 3\n";
-        let faults = Source::new(Path::new("f"), text).settings().expect_err("bad TOML");
+        let faults = TomlFile::new(Path::new("f"), text).settings().expect_err("bad TOML");
         assert!(faults.to_string().contains("f:2: not TOML"), "{faults}");
         assert!(!faults.to_string().contains("hunter2"), "{faults}");
     }

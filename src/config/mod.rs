@@ -6,79 +6,26 @@
 //! Whether the files a configuration names can be used is [`Loaded::examine`]'s question.
 
 mod coherence;
+mod effective;
 mod examine;
 mod exposed;
 mod fault;
 mod file;
 mod keys;
-mod nearest;
 mod read;
-mod render;
 mod value;
 mod words;
 
-pub(crate) use nearest::nearest;
-
-use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
+pub use effective::{Config, Loaded};
 pub use exposed::Exposed;
 pub use fault::{Fault, Faults, Origin};
 pub use words::Flag;
 
-use crate::{admin, auth, downstream, feed, license, shutdown, store, telemetry, upstream};
-
-/// Everything `license-gate serve` can be told.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// What people type to reach this instance; its path is the base path. Default `http://127.0.0.1:8080/`.
-    pub root_url: String,
-    /// `[server]`, `[server.tls]`, `[timeouts]`, `[limits]`.
-    pub downstream: downstream::Config,
-    /// `[upstream]`.
-    pub upstream: upstream::Config,
-    /// `[license]`.
-    pub license: license::Config,
-    /// `[store]`.
-    pub store: store::Config,
-    /// `[renewal]`.
-    pub feed: feed::Config,
-    /// `[notify]`.
-    pub notify: feed::NotifyConfig,
-    /// `[auth]`, and the limits per client address of `[limits]`.
-    pub auth: auth::Config,
-    /// `[admin]`.
-    pub admin: admin::Config,
-    /// `[shutdown]`.
-    pub shutdown: shutdown::Config,
-    /// `[log]`.
-    pub telemetry: telemetry::Config,
-    /// Warnings about environment variables that look like a setting's and are none.
-    pub misnamed: Vec<String>,
-    /// The configuration file, if it holds a secret.
-    pub secrets_in: Option<PathBuf>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            root_url: "http://127.0.0.1:8080/".into(),
-            downstream: downstream::Config::default(),
-            upstream: upstream::Config::default(),
-            license: license::Config::default(),
-            store: store::Config::default(),
-            feed: feed::Config::default(),
-            notify: feed::NotifyConfig::default(),
-            auth: auth::Config::default(),
-            admin: admin::Config::default(),
-            shutdown: shutdown::Config::default(),
-            telemetry: telemetry::Config::default(),
-            misnamed: Vec::new(),
-            secrets_in: None,
-        }
-    }
-}
+use crate::auth::User;
 
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
@@ -89,14 +36,6 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// What the command line says.
     pub flags: Vec<Flag>,
-}
-
-/// A configuration, and where each setting of it came from.
-#[derive(Clone, Debug, Default)]
-pub struct Loaded {
-    /// The settings in force.
-    pub config: Config,
-    origins: BTreeMap<String, Origin>,
 }
 
 impl Loaded {
@@ -128,21 +67,25 @@ impl Loaded {
         loaded.config.secrets_in = loaded.file_with_secrets();
         (loaded, faults)
     }
-
-    /// Where `key` was set last.
-    pub fn origin(&self, key: &str) -> Origin {
-        self.origins.get(key).cloned().unwrap_or(Origin::Default)
-    }
-
-    fn fault(&self, key: &str, message: impl Into<String>) -> Fault {
-        Fault::new(self.origin(key), key, message)
-    }
 }
 
 impl Config {
     /// The effective configuration as TOML, secrets masked.
     pub fn render_masked(&self) -> String {
-        render::masked(self)
+        let mut text = String::new();
+        let mut section = "";
+        for (key, value) in keys::shown(self) {
+            let (parent, name) = key.rsplit_once('.').unwrap_or(("", key));
+            if parent != section {
+                let gap = if text.is_empty() { "" } else { "\n" };
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{gap}[{parent}]");
+                section = parent;
+            }
+            let _ = writeln!(text, "{name} = {value}");
+        }
+        self.auth.users.iter().for_each(|user| text.push_str(&user_table(user)));
+        text
     }
 
     /// What is allowed and yet worth a line in the log.
@@ -152,10 +95,19 @@ impl Config {
     }
 }
 
+fn user_table(user: &User) -> String {
+    let name = toml::Value::String(user.name.clone());
+    let permissions: toml::Value = user.permissions.clone().into();
+    format!(
+        "\n[[auth.users]]\nname = {name}\npassword_hash = \"***\"\npermissions = {permissions}\n"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::license::RevocationList;
+    use crate::store;
 
     fn load(sources: Sources) -> Result<Config, Faults> {
         Loaded::from_sources(sources).map(|loaded| loaded.config)

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 
 use super::fault::{Fault, Faults, Origin};
 use super::keys;
-use super::nearest::nearest;
 use super::value::{Kind, Value};
 use crate::license::Excerpt;
+use crate::text::nearest;
 
 /// What the variable of every setting begins with.
 const PREFIX: &str = "LICENSE_GATE__";
@@ -82,12 +82,15 @@ fn is_of_others(name: &str) -> bool {
 
 fn unknown(name: &str) -> String {
     let names: Vec<String> = keys::all().map(variable_of).collect();
-    let meant = nearest(name, names.iter().map(String::as_str)).unwrap_or_default();
+    // What all variables begin with says nothing about what this one was meant to be.
+    let behind = |name| str::strip_prefix(name, ALMOST).unwrap_or(name);
+    let meant = nearest(behind(name), names.iter().map(|name| behind(name)));
+    let hint = match meant {
+        Some(meant) => format!("the nearest is {ALMOST}{meant}"),
+        None => format!("settings are named like {}", variable_of("upstream.url")),
+    };
     let name = Excerpt::of(name);
-    format!(
-        "the environment variable {} is no setting and is ignored; the nearest is {meant}",
-        name.bare()
-    )
+    format!("the environment variable {} is no setting and is ignored; {hint}", name.bare())
 }
 
 /// `server.tls.cert_file` is `LICENSE_GATE__SERVER__TLS__CERT_FILE`.
@@ -125,14 +128,14 @@ mod tests {
         assert_eq!(keys, ["server.tls.cert_file", "upstream.url"]);
         assert!(faults.is_empty(), "{faults}");
         let expected = [
-            ("LICENSE_GATE_LOG_LEVEL", "LICENSE_GATE__LOG__LEVEL"),
-            ("LICENSE_GATE_USERS", "LICENSE_GATE__"),
-            ("LICENSE_GATE__UPSTREAM__ULR", "LICENSE_GATE__UPSTREAM__URL"),
+            ("LICENSE_GATE_LOG_LEVEL", "the nearest is LICENSE_GATE__LOG__LEVEL"),
+            ("LICENSE_GATE_USERS", "settings are named like LICENSE_GATE__UPSTREAM__URL"),
+            ("LICENSE_GATE__UPSTREAM__ULR", "the nearest is LICENSE_GATE__UPSTREAM__URL"),
         ];
         assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
-        for (warning, (name, nearest)) in warnings.iter().zip(expected) {
+        for (warning, (name, hint)) in warnings.iter().zip(expected) {
             assert!(warning.contains(&format!("{name} is no setting")), "{warning}");
-            assert!(warning.contains(&format!("the nearest is {nearest}")), "{warning}");
+            assert!(warning.ends_with(hint), "{warning}");
         }
     }
 }

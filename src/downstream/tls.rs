@@ -10,7 +10,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
 
 use super::TlsFiles;
-use crate::certificate::{self, Error, File, Files, Source, Watched};
+use crate::certificate::{self, Error, File, Files, FromFiles, Watched};
 use crate::clock::{Clock, UnixTime};
 
 /// The certificate in use; handshakes under way keep the one they began with.
@@ -25,7 +25,7 @@ pub struct Served {
     pub expires: Option<UnixTime>,
 }
 
-impl Source for TlsFiles {
+impl FromFiles for TlsFiles {
     type Made = Served;
 
     const NAME: &'static str = "the certificate of server.tls";

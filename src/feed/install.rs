@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::fetch::Early;
 use crate::license::{Rejection, Token, verify};
+use crate::outgoing::Early;
 use crate::store::{By, InstallError, Origin, Reader, RollbackError, Snapshot, Writer};
 
 /// For keys that are being fetched, altogether.

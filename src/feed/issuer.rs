@@ -10,21 +10,27 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::Config;
-use super::client::{self, Answer, Call, Client, Endpoint, Fault, SetupError};
 use crate::clock::UnixTime;
 use crate::license::{License, Rejection, RootUrl, Token};
+use crate::outgoing::{self, Answer, Call, Cause, Client, Endpoint, SetupError};
 use crate::text::trimmed_bytes;
 
 /// A token is at most 64 KiB; its JSON may be a little more.
 const MAX_ANSWER_BYTES: usize = 128 * 1024;
+
+/// Where a license is renewed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The issuer's renewal endpoint, `http://` or `https://`; `None`, the default: renewal is off and no call is ever made.
+    pub url: Option<http::Uri>,
+}
 
 /// Why the issuer gave no token. Neither the token sent nor the answer's text appears.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer, or a refusal.
     #[error(transparent)]
-    Call(#[from] client::Error),
+    Call(#[from] outgoing::Error),
     /// A body that is not `{"token":"…"}`.
     #[error("the issuer's answer is not {{\"token\":\"…\"}}: look at line {line}, column {column}")]
     NotJson {
@@ -42,12 +48,12 @@ impl Error {
     /// A stable name of the reason.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Call(error) => match &error.fault {
-                Fault::Timeout(_) => "issuer-timeout",
+            Self::Call(error) => match &error.cause {
+                Cause::Timeout(_) => "issuer-timeout",
                 _ if error.by_proxy => "issuer-unreachable",
-                Fault::Connect(_) | Fault::Tls(_) | Fault::Request(_) => "issuer-unreachable",
-                Fault::Refused { .. } => "issuer-refused",
-                Fault::Http(_) | Fault::TooLarge(_) => "issuer-bad-answer",
+                Cause::Connect(_) | Cause::Tls(_) | Cause::Request(_) => "issuer-unreachable",
+                Cause::Refused { .. } => "issuer-refused",
+                Cause::Http(_) | Cause::TooLarge(_) => "issuer-bad-answer",
             },
             Self::NotJson { .. } | Self::Token(_) => "issuer-bad-answer",
         }

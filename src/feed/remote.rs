@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::fetch::Recipient;
 use super::keyring::{self, Keyring};
 use crate::license::{Keys, keep_jwks};
+use crate::outgoing::Recipient;
 use crate::store::{Document, RevokeError, Writer};
 
 /// `license.jwks_url`.

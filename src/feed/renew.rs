@@ -10,14 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::events::{Events, Told};
 use super::install::Installer;
 use super::issuer::{self, Issuer, Reply};
 use super::joined::Joined;
-use super::news::name;
-use super::notify::Occasion;
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
+use crate::notify::{Events, Notice, Occasion, name};
 use crate::random;
 use crate::store::{self, By, InForce, InstallError, Lease, Origin, Reader, Snapshot, Writer};
 use crate::telemetry::metrics::{Action, Metrics, Outcome};
@@ -99,7 +97,7 @@ impl RenewError {
 
 /// What renewal works with, beside the issuer.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub struct Context {
     /// The license in force.
     pub reader: Reader,
     /// Where its successor goes.
@@ -135,15 +133,20 @@ struct Failing {
 #[derive(Clone, Debug)]
 pub struct Renewal {
     issuer: Option<Arc<Issuer>>,
-    means: Means,
+    context: Context,
     turn: Arc<Mutex<()>>,
     by_hand: Arc<Joined<Result<Arc<Snapshot>, Arc<RenewError>>>>,
 }
 
 impl Renewal {
     /// Renewal by `issuer`; `None`: off.
-    pub fn new(issuer: Option<Issuer>, means: Means) -> Self {
-        Self { issuer: issuer.map(Arc::new), means, turn: Arc::default(), by_hand: Arc::default() }
+    pub fn new(issuer: Option<Issuer>, context: Context) -> Self {
+        Self {
+            issuer: issuer.map(Arc::new),
+            context,
+            turn: Arc::default(),
+            by_hand: Arc::default(),
+        }
     }
 
     /// Asks the issuer now and installs what it answers; what is done for another who asked just so does for `who`, too.
@@ -159,7 +162,7 @@ impl Renewal {
             }
             done.map_err(Arc::new)
         };
-        let done = self.by_hand.run(&self.means.control, work).await;
+        let done = self.by_hand.run(&self.context.control, work).await;
         done.unwrap_or_else(|| Err(Arc::new(RenewError::Interrupted)))
     }
 
@@ -170,39 +173,39 @@ impl Renewal {
         }
         let mut schedule = Schedule::new(random::fraction());
         let mut said = Said::default();
-        let mut changes = self.means.reader.changes();
+        let mut changes = self.context.reader.changes();
         loop {
             changes.mark_unchanged();
-            let now = self.means.clock.now();
+            let now = self.context.clock.now();
             let Some(at) = self.next(&mut schedule, now) else {
                 drop(changes.changed().await);
                 continue;
             };
             if at > now {
                 tokio::select! {
-                    () = self.means.clock.reached(at) => {}
+                    () = self.context.clock.reached(at) => {}
                     changed = changes.changed() => drop(changed),
                 }
-            } else if self.means.writer.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
+            } else if self.context.writer.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
                 self.by_schedule(&mut schedule, &mut said).await;
             } else {
-                self.means.clock.reached(now.saturating_add(ASK_FOR_LEASE)).await;
+                self.context.clock.reached(now.saturating_add(ASK_FOR_LEASE)).await;
             }
         }
     }
 
     /// When to look at the license again: it is to be renewed, or time puts another in force.
     fn next(&self, schedule: &mut Schedule, now: UnixTime) -> Option<UnixTime> {
-        let snapshot = self.means.reader.snapshot();
+        let snapshot = self.context.reader.snapshot();
         let at = schedule.next(snapshot.license(now)?.claims(), now);
         Some(snapshot.next_turn(now).map_or(at, |turn| turn.min(at)))
     }
 
     async fn by_schedule(&self, schedule: &mut Schedule, said: &mut Said) {
         let who = By::itself("renewal");
-        let due_at = self.means.reader.snapshot().revision();
+        let due_at = self.context.reader.snapshot().revision();
         let done = self.in_turn(Some(due_at), who.clone()).await;
-        let now = self.means.clock.now();
+        let now = self.context.clock.now();
         match done {
             Ok(_) => {
                 tracing::info!("the license was renewed");
@@ -224,7 +227,7 @@ impl Renewal {
 
     /// Records, tells and logs `error`, the last of `failures` in a row, unless its kind was said before.
     async fn failed(&self, error: RenewError, who: By, failures: u32, said: &mut Said) {
-        let in_force = self.means.reader.snapshot().in_force(self.means.clock.now());
+        let in_force = self.context.reader.snapshot().in_force(self.context.clock.now());
         let license = in_force.license.as_deref().map(name).unwrap_or_default();
         let failing = Failing { license, reason: error.reason() };
         for said in [&mut said.logged, &mut said.told] {
@@ -259,9 +262,9 @@ impl Renewal {
             None => Err(RenewError::Off),
         };
         let outcome = done.as_ref().map_or_else(RenewError::outcome, |_| Outcome::Ok);
-        self.means.metrics.renewal(outcome);
+        self.context.metrics.renewal(outcome);
         if done.is_ok() {
-            self.means.metrics.renewed(self.means.clock.now().as_secs());
+            self.context.metrics.renewed(self.context.clock.now().as_secs());
         }
         done
     }
@@ -272,7 +275,7 @@ impl Renewal {
         due: Option<u64>,
         who: By,
     ) -> Result<Arc<Snapshot>, RenewError> {
-        let Means { reader, writer, .. } = &self.means;
+        let Context { reader, writer, .. } = &self.context;
         // The issuer, and its keys, may be asked in that time.
         let span = issuer.timeout().saturating_mul(3).saturating_add(TIME_TO_KEEP);
         let began = Instant::now();
@@ -294,20 +297,20 @@ impl Renewal {
     }
 
     async fn ask_and_install(&self, issuer: &Issuer, who: By) -> Result<Arc<Snapshot>, RenewError> {
-        let before = self.means.reader.snapshot();
-        let license = before.license(self.means.clock.now()).ok_or(RenewError::NoLicense)?;
+        let before = self.context.reader.snapshot();
+        let license = before.license(self.context.clock.now()).ok_or(RenewError::NoLicense)?;
         let Reply { token, date } = issuer.ask(license, &before.policy().root_url).await;
         let by = Origin::Renewal { of: license.clone(), started_at_revision: before.revision() };
         let renewed = match token {
             Ok(token) => {
-                let installed = self.means.installer.install(token, by, who).await;
+                let installed = self.context.installer.install(token, by, who).await;
                 installed.map_err(RenewError::Install)
             }
             Err(error) => Err(error.into()),
         };
         // Over plain http its token has to show that it was the issuer who said what day it is.
         if let Some(date) = date.filter(|_| renewed.is_ok() || issuer.is_secured()) {
-            self.means.writer.saw(date);
+            self.context.writer.saw(date);
         }
         renewed
     }
@@ -327,15 +330,15 @@ impl Renewal {
         let about = format!("{} {}", failing.license, failing.reason);
         let license = Some((&**license, standing.status()));
         let occasion = Occasion::RenewalFailing;
-        let told = Told { occasion, about: &about, license, message: &message };
-        self.means.events.tell(told).await.is_ok()
+        let notice = Notice { occasion, about: &about, license, message: &message };
+        self.context.events.post(notice).await.is_ok()
     }
 
     /// Records a renewal that brought nothing to be installed; what was not installed is recorded by the store.
     async fn note(&self, error: &RenewError, who: By) {
         if !matches!(error, RenewError::Install(_)) {
             let (outcome, reason) = (error.outcome(), error.reason());
-            self.means.writer.note(Action::Renew, outcome, reason, who).await;
+            self.context.writer.note(Action::Renew, outcome, reason, who).await;
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::backoff::{Backoff, share};
+use crate::backoff::{Backoff, share};
 use crate::clock::UnixTime;
 use crate::license::Claims;
 

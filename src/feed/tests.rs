@@ -14,6 +14,8 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
+use crate::notify::Events;
+use crate::outgoing::{self, Cause, Client, Proxies};
 use crate::store::{self, By, Config as StoreConfig, InstallError, Means, Origin, Store, Trust};
 
 const NOW: u64 = 1_800_000_000;
@@ -65,11 +67,15 @@ impl Bench {
     }
 
     fn renewal(&self, config: &Config) -> Renewal {
+        self.renewal_by(config, &outgoing::Config::default())
+    }
+
+    fn renewal_by(&self, config: &Config, calls: &outgoing::Config) -> Renewal {
         let clock = Clock::manual(UnixTime::from_secs(NOW));
-        let client = Client::new(config, Proxies::none(), clock);
+        let client = Client::new(calls, Proxies::none(), clock);
         let issuer = Issuer::new(config, &client).expect("set up");
         let Store { reader, writer, .. } = &self.store;
-        let means = super::Means {
+        let context = Context {
             reader: reader.clone(),
             installer: Installer::new(reader.clone(), writer.clone(), None),
             writer: writer.clone(),
@@ -78,7 +84,7 @@ impl Bench {
             metrics: Arc::default(),
             control: Handle::current(),
         };
-        Renewal::new(issuer, means)
+        Renewal::new(issuer, context)
     }
 
     async fn renew(&self, answer: String) -> Result<Arc<store::Snapshot>, Arc<RenewError>> {
@@ -88,9 +94,9 @@ impl Bench {
 }
 
 /// How the call failed.
-fn fault(outcome: &Result<Arc<store::Snapshot>, Arc<RenewError>>) -> Option<&Fault> {
+fn fault(outcome: &Result<Arc<store::Snapshot>, Arc<RenewError>>) -> Option<&Cause> {
     match error(outcome) {
-        Some(RenewError::Issuer(IssuerError::Call(error))) => Some(&error.fault),
+        Some(RenewError::Issuer(IssuerError::Call(error))) => Some(&error.cause),
         _ => None,
     }
 }
@@ -105,7 +111,7 @@ fn ok(body: &str) -> String {
 
 fn at(address: SocketAddr) -> Config {
     let url = format!("http://{address}/renew?k=v").parse().expect("a URL");
-    Config { url: Some(url), ..Config::default() }
+    Config { url: Some(url) }
 }
 
 /// An issuer that takes one request and answers it.
@@ -191,12 +197,12 @@ async fn an_issuer_that_is_away_silent_or_not_set() {
     let bench = Bench::new().await;
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
-    let config = Config { timeout: Duration::from_millis(20), ..at(address) };
-    let late = bench.renewal(&config).renew(By::itself("test")).await;
-    assert!(matches!(fault(&late), Some(Fault::Timeout(_))), "{late:?}");
+    let hasty = outgoing::Config { timeout: Duration::from_millis(20), ..Default::default() };
+    let late = bench.renewal_by(&at(address), &hasty).renew(By::itself("test")).await;
+    assert!(matches!(fault(&late), Some(Cause::Timeout(_))), "{late:?}");
     drop(silent);
     let away = bench.renewal(&at(address)).renew(By::itself("test")).await;
-    assert!(matches!(fault(&away), Some(Fault::Connect(_))), "{away:?}");
+    assert!(matches!(fault(&away), Some(Cause::Connect(_))), "{away:?}");
     let off = bench.renewal(&Config::default()).renew(By::itself("test")).await;
     assert!(matches!(error(&off), Some(RenewError::Off)));
     bench.store.writer.remove(By::itself("test")).await.expect("removed");
@@ -255,17 +261,12 @@ async fn https_is_held_against_the_ca_file() {
             }
         }
     });
-    let by = |host: &str, ca_file| Config {
-        url: Some(format!("https://{host}:{port}/").parse().expect("a URL")),
-        ca_file,
-        ..Config::default()
+    let trusting = outgoing::Config { ca_file: Some(ca_file), ..Default::default() };
+    let renewal = |host: &str| {
+        let url = format!("https://{host}:{port}/").parse().expect("a URL");
+        bench.renewal_by(&Config { url: Some(url) }, &trusting)
     };
-    let other_name =
-        bench.renewal(&by("127.0.0.1", Some(ca_file.clone()))).renew(By::itself("test")).await;
-    assert!(matches!(fault(&other_name), Some(Fault::Tls(_))), "{other_name:?}");
-    bench
-        .renewal(&by("localhost", Some(ca_file)))
-        .renew(By::itself("test"))
-        .await
-        .expect("renewed");
+    let other_name = renewal("127.0.0.1").renew(By::itself("test")).await;
+    assert!(matches!(fault(&other_name), Some(Cause::Tls(_))), "{other_name:?}");
+    renewal("localhost").renew(By::itself("test")).await.expect("renewed");
 }

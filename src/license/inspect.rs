@@ -1,14 +1,14 @@
-//! Every check of a token with its result, for people and for `validate`.
+//! All checks of a token: [`admit`] stops at the first failure, for an installation; [`inspect`] reports each check, for people
+//! and for `validate`.
 //!
-//! Runs the same functions as an installation does, so that the two cannot disagree. Checks about the text depend on
+//! Both run the same functions, so that they cannot disagree. Checks about the text depend on
 //! each other: after one that fails the rest are skipped. Checks about the license do not, and are all made.
 
 use super::keys::Keys;
 use super::plausible::plausible;
 use super::policy::Policy;
 use super::rejection::{CheckName, Rejection};
-use super::standing::{JUDGES, Outcome, Standing};
-use super::status::Status;
+use super::standing::{JUDGES, Outcome, Standing, Status};
 use super::token::Token;
 use super::verify::{License, verify};
 use crate::clock::UnixTime;
@@ -63,6 +63,24 @@ pub struct Check {
     pub name: CheckName,
     /// What it found.
     pub outcome: Outcome,
+}
+
+/// Verifies `token` and asks that its times can be right and its license be in force at `now`: what may be installed.
+///
+/// # Errors
+/// The first failure in the order of the checks.
+pub fn admit(
+    token: &Token,
+    keys: &Keys,
+    policy: &Policy,
+    now: UnixTime,
+) -> Result<License, Rejection> {
+    let license = verify(token, keys)?;
+    plausible(license.claims(), now)?;
+    match Standing::of(Some(&license), policy, now).reason() {
+        Some(rejection) => Err(rejection),
+        None => Ok(license),
+    }
 }
 
 /// Checks `text` as if it were to be installed at `now`; changes nothing and fails on nothing.

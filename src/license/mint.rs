@@ -22,10 +22,10 @@ use rustls::pki_types::pem::{self, PemObject};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::algorithm::Algorithm;
-use super::keys::Keys;
+use super::jws::REVOCATIONS;
+use super::keys::{Algorithm, Keys};
 use super::rejection::Rejection;
-use super::revocations::{KIND as REVOCATIONS, RevocationError, Revocations};
+use super::revocations::{RevocationError, Revocations};
 use super::token::Token;
 use crate::certificate::{Wanted, instead};
 use crate::text::trimmed_bytes;

@@ -1,13 +1,58 @@
-//! What a verified license is held against here.
+//! What this instance accepts: the settings of `[license]`, and the policy that every verified license is checked against.
 
-use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::Claims;
-use super::config::Config;
-use super::revocations::Revocations;
+use http::Uri;
+
+use super::revocations::{Revocations, Revoked};
 use super::root_url::RootUrl;
+
+/// Settings that decide which license is acceptable here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// JWKS file, PEM public key, or a directory of them. Default `certs/issuer`.
+    pub keys: PathBuf,
+    /// Whether `keys` was named by the operator: named and missing is an error, the default missing a warning.
+    pub keys_named: bool,
+    /// Where the issuer publishes its keys, as a JWKS, beside those of `keys`; `None`, the default: nowhere.
+    pub jwks_url: Option<Uri>,
+    /// A license that is only read, such as a mounted secret; `None`, the default: there is no such source.
+    pub file: Option<PathBuf>,
+    /// Where the list of what the issuer took back is; `None`, the default: nothing is revoked but what is known already.
+    pub revocations: Option<RevocationList>,
+    /// Accepted `iss`; empty, the default: any whose key is trusted.
+    pub issuers: Vec<String>,
+    /// A product that must be in `prod`; empty, the default: not checked.
+    pub product: String,
+    /// Clock skew tolerated on `nbf` and `exp`. Default 60 s. RFC 7519 section 4.1.4.
+    pub leeway: Duration,
+}
+
+/// Where a revocation list is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevocationList {
+    /// In a file, which may not be there yet.
+    File(PathBuf),
+    /// Behind an `http://` or `https://` URL.
+    Url(Uri),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            keys: "certs/issuer".into(),
+            keys_named: false,
+            jwks_url: None,
+            file: None,
+            revocations: None,
+            issuers: Vec::new(),
+            product: String::new(),
+            leeway: Duration::from_secs(60),
+        }
+    }
+}
 
 /// What this instance asks of a license.
 #[derive(Clone, Debug)]
@@ -41,29 +86,5 @@ impl Policy {
     pub fn revoking(self, list: Option<&Revocations>) -> Self {
         let revoked = list.map(|list| list.revoked().clone()).unwrap_or_default();
         Self { revoked, ..self }
-    }
-}
-
-/// Tokens and licenses the issuer took back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Revoked {
-    /// Token ids.
-    pub jti: HashSet<String>,
-    /// License ids, as text.
-    pub lid: HashSet<String>,
-}
-
-impl Revoked {
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.jti.is_empty() && self.lid.is_empty()
-    }
-
-    /// What of `claims` is revoked: the `license`, or the `token` alone.
-    pub fn covers(&self, claims: &Claims) -> Option<&'static str> {
-        if self.lid.contains(&claims.lid) {
-            return Some("license");
-        }
-        claims.jti.as_ref().filter(|jti| self.jti.contains(*jti)).map(|_| "token")
     }
 }

@@ -8,8 +8,10 @@ use std::fmt;
 
 use super::excerpt::Excerpt;
 use super::root_url::RootUrl;
-use super::token::MAX_TOKEN_BYTES;
 use crate::clock::UnixTime;
+
+/// Largest token, in bytes, without the white space around it.
+pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// Why a token is not acceptable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,21 +4,17 @@
 //! `seq` orders the lists an issuer gave out, so that an old one, replayed, does not undo a newer; its date is not judged.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::claims::{Content, required};
+use super::claims::{Claims, Content, required};
 use super::excerpt::Excerpt;
-use super::jws::Jws;
+use super::jws::{Jws, REVOCATIONS, text_of};
 use super::keys::Keys;
 use super::members::Members;
-use super::policy::Revoked;
 use super::rejection::Rejection;
-use super::text::text_of;
 use crate::clock::UnixTime;
 use crate::text::trimmed;
-
-/// `typ` of a list's header, without `application/`.
-pub(super) const KIND: &str = "revocations+jwt";
 
 /// Largest list, in bytes, without the white space around it.
 pub const MAX_REVOCATIONS_BYTES: usize = 1024 * 1024;
@@ -46,7 +42,7 @@ pub enum RevocationError {
     /// Signed, perhaps, but of another kind; a license for one.
     #[error(
         "this is no revocation list, the `typ` of its header is {}: give the list the issuer signed, whose `typ` is \
-         \"{KIND}\"",
+         \"{REVOCATIONS}\"",
         typed(found.as_ref())
     )]
     OtherKind {
@@ -120,7 +116,7 @@ impl Revocations {
             return Err(RevocationError::TooLarge { bytes: text.len() });
         }
         let jws = Jws::parse(text)?;
-        if jws.kind() != Some(KIND) {
+        if jws.kind() != Some(REVOCATIONS) {
             return Err(RevocationError::OtherKind { found: jws.kind().map(Excerpt::of) });
         }
         keys.signer(&jws)?;
@@ -133,7 +129,7 @@ impl Revocations {
     /// What is wrong with its form or claims.
     pub fn kept(text: &str) -> Result<Self, RevocationError> {
         let jws = Jws::parse(trimmed(text))?;
-        if jws.kind() != Some(KIND) {
+        if jws.kind() != Some(REVOCATIONS) {
             return Err(RevocationError::OtherKind { found: jws.kind().map(Excerpt::of) });
         }
         Ok(Self::read(jws)?)
@@ -191,6 +187,30 @@ impl Revocations {
                 Err(RevocationError::Older { offered: self.sequence, known: known.sequence })
             }
         }
+    }
+}
+
+/// Tokens and licenses the issuer took back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// Token ids.
+    pub jti: HashSet<String>,
+    /// License ids, as text.
+    pub lid: HashSet<String>,
+}
+
+impl Revoked {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.jti.is_empty() && self.lid.is_empty()
+    }
+
+    /// What of `claims` is revoked: the `license`, or the `token` alone.
+    pub fn covers(&self, claims: &Claims) -> Option<&'static str> {
+        if self.lid.contains(&claims.lid) {
+            return Some("license");
+        }
+        claims.jti.as_ref().filter(|jti| self.jti.contains(*jti)).map(|_| "token")
     }
 }
 

@@ -142,7 +142,7 @@ fn claims_of_other_types_are_refused_by_name() {
 fn a_list_of_an_unknown_key_may_be_trusted_later() {
     let claims = json!({ "seq": 1, "lid": ["L-1"] });
     let by_stranger = STRANGER.sign_revocations(&claims).expect("a list");
-    let posing = json!({ "alg": "ES256", "kid": ISSUER.kid(), "typ": KIND }).to_string();
+    let posing = json!({ "alg": "ES256", "kid": ISSUER.kid(), "typ": REVOCATIONS }).to_string();
     let posed = STRANGER.sign_parts(posing.as_bytes(), b"{\"seq\":1}").expect("a list");
     for (text, keys, expected) in [
         (&by_stranger, ISSUER.trusted(), "key-unknown"),

@@ -7,14 +7,9 @@
 use std::fmt;
 
 use super::claims::Claims;
-use super::jws::Jws;
-use super::rejection::Rejection;
-use super::revocations::KIND as REVOCATIONS;
-use super::text::text_of;
+use super::jws::{Jws, REVOCATIONS, text_of};
+use super::rejection::{MAX_TOKEN_BYTES, Rejection};
 use crate::text::trimmed;
-
-/// Largest token, in bytes, without the white space around it.
-pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// An unproven compact JWS. Its text is a credential: `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq)]

@@ -8,12 +8,8 @@ use serde_json::{Map, Value};
 use super::claims::Claims;
 use super::keys::Keys;
 use super::members::Members;
-use super::plausible::plausible;
-use super::policy::Policy;
 use super::rejection::Rejection;
-use super::standing::Standing;
 use super::token::Token;
-use crate::clock::UnixTime;
 
 /// A license whose signature has been verified and whose claims have their types.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +41,16 @@ impl License {
     }
 }
 
+impl Keys {
+    /// Whether these keys stand behind `license`, which others may have verified.
+    ///
+    /// # Errors
+    /// None of these signed it.
+    pub fn trusts(&self, license: &License) -> Result<(), Rejection> {
+        self.signer(license.token().jws()).map(drop)
+    }
+}
+
 /// Verifies `token` against the trusted `keys`. Costs one signature check per key that fits; allocates; does not block.
 ///
 /// # Errors
@@ -53,22 +59,4 @@ pub fn verify(token: &Token, keys: &Keys) -> Result<License, Rejection> {
     let key = keys.signer(token.jws())?;
     let claims = Claims::parse(&token.jws().payload())?;
     Ok(License { token: token.clone(), claims, key_id: key.kid().map(Into::into) })
-}
-
-/// Verifies `token` and asks that its times can be right and its license be in force at `now`: what may be installed.
-///
-/// # Errors
-/// The first failure in the order of the checks.
-pub fn admit(
-    token: &Token,
-    keys: &Keys,
-    policy: &Policy,
-    now: UnixTime,
-) -> Result<License, Rejection> {
-    let license = verify(token, keys)?;
-    plausible(license.claims(), now)?;
-    match Standing::of(Some(&license), policy, now).reason() {
-        Some(rejection) => Err(rejection),
-        None => Ok(license),
-    }
 }

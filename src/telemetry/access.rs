@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode, Version};
 use serde::Serialize;
 
+use super::config::{Format, Now};
+use super::line;
 use super::metrics::Handler;
 use super::stream::{Standard, Stream};
-use super::{Format, Now, line};
 
 /// What nginx calls a client that left before its answer.
 const CLIENT_LEFT: u16 = 499;

@@ -1,4 +1,6 @@
-//! Settings of logs.
+//! Settings of logs, and the clock they are written by.
+
+use std::fmt;
 
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,3 +27,6 @@ pub enum Format {
     /// One JSON object a line.
     Json,
 }
+
+/// Writes the present time.
+pub type Now = fn(&mut dyn fmt::Write) -> fmt::Result;

@@ -7,10 +7,7 @@ use std::fmt::{self, Write};
 
 use tracing::Level;
 
-use super::config::Format;
-
-/// Writes the present time.
-pub type Now = fn(&mut dyn Write) -> fmt::Result;
+use super::config::{Format, Now};
 
 /// A line under construction.
 #[derive(Debug)]

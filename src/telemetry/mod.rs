@@ -22,9 +22,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use config::{Config, Format};
+pub use config::{Config, Format, Now};
 pub use episode::{Episode, Report};
-pub use line::Now;
 
 use crate::text;
 use line::Line;

@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::verify::Verifier;
 use super::{Config, Origin, TlsConfig};
-use crate::certificate::{self, Error, Files, Source, Watched};
+use crate::certificate::{self, Error, Files, FromFiles, Watched};
 use crate::clock::Clock;
 
 /// How to reach a dashboard behind TLS. One a gate: workers share its sessions, so that most handshakes are resumed ones.
@@ -59,7 +59,7 @@ impl Tls {
     }
 }
 
-impl Source for TlsConfig {
+impl FromFiles for TlsConfig {
     type Made = Clients;
 
     const NAME: &'static str = "upstream.tls";

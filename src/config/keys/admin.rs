@@ -3,7 +3,7 @@
 use toml::Value as Toml;
 use tracing::Level;
 
-use super::{Key, key, set, show};
+use super::key::{Key, key, set, show};
 use crate::config::read::address;
 use crate::config::read::text::one_of;
 use crate::telemetry::Format;

@@ -2,7 +2,7 @@
 
 use toml::Value as Toml;
 
-use super::{Key, Role, key, later, set, show};
+use super::key::{Key, Role, key, later, set, show};
 use crate::auth::Mode;
 use crate::config::read::quantity::duration;
 use crate::config::read::text::{self, cookie, pointer, target};

@@ -1,6 +1,6 @@
 //! `[license]`, `[store]`, `[renewal]`, `[notify]`.
 
-use super::{Key, key, set, show};
+use super::key::{Key, key, set, show};
 use crate::config::read::quantity::{amount, deadline, duration, show_size, size};
 use crate::config::read::{address, text};
 use crate::license::RevocationList;
@@ -84,13 +84,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "renewal.ca_file",
-        |c, v| set(&mut c.feed.ca_file, text::optional_path(v)),
-        |c| show::path(c.feed.ca_file.as_deref()),
+        |c, v| set(&mut c.outgoing.ca_file, text::optional_path(v)),
+        |c| show::path(c.outgoing.ca_file.as_deref()),
     ),
     key(
         "renewal.timeout",
-        |c, v| set(&mut c.feed.timeout, deadline(v)),
-        |c| show::duration(c.feed.timeout),
+        |c, v| set(&mut c.outgoing.timeout, deadline(v)),
+        |c| show::duration(c.outgoing.timeout),
     ),
     key(
         "notify.url",

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use toml::Value as Toml;
 
-use super::{Key, key, set, show};
+use super::key::{Key, key, set, show};
+use crate::config::fault::Fault;
 use crate::config::read::quantity::{amount, count, deadline, duration, show_size, size};
 use crate::config::read::{address, text};
+use crate::config::value::Value;
 use crate::downstream::{Listen, TlsFiles, TrustedHeader};
 
 /// hyper refuses a read buffer below 8 KiB.
@@ -156,7 +158,7 @@ fn tls(files: &mut Option<TlsFiles>) -> &mut TlsFiles {
     })
 }
 
-fn file(value: &super::Value) -> Result<std::path::PathBuf, super::Fault> {
+fn file(value: &Value) -> Result<std::path::PathBuf, Fault> {
     text::optional_path(value).map(Option::unwrap_or_default)
 }
 

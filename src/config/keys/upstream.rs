@@ -2,7 +2,7 @@
 
 use toml::Value as Toml;
 
-use super::{Key, key, set, show};
+use super::key::{Key, key, set, show};
 use crate::config::read::quantity::{count, deadline, duration};
 use crate::config::read::{address, text};
 use crate::upstream::Origin;

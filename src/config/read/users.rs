@@ -5,8 +5,8 @@ use argon2::password_hash::phc::PasswordHash;
 use super::text;
 use crate::auth::User;
 use crate::config::fault::{Fault, Faults};
-use crate::config::nearest::nearest;
 use crate::config::value::{Kind, Value};
+use crate::text::nearest;
 
 const FIELDS: [&str; 3] = ["name", "password_hash", "permissions"];
 const PERMISSIONS: [&str; 3] = ["licensing:read", "licensing:write", "licensing:delete"];
@@ -71,8 +71,10 @@ impl Faults {
 
 fn unknown(field: &Value) -> Fault {
     let name = field.key.strip_prefix("auth.users.").unwrap_or_default();
-    let meant = nearest(name, FIELDS).unwrap_or_default();
-    field.fault(format!("unknown key; the nearest is auth.users.{meant}"))
+    field.fault(match nearest(name, FIELDS) {
+        Some(meant) => format!("unknown key; the nearest is auth.users.{meant}"),
+        None => format!("unknown key; a user has {}", FIELDS.join(", ")),
+    })
 }
 
 fn user_name(value: &Value) -> Result<String, Fault> {

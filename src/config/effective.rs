@@ -1,0 +1,82 @@
+//! The configuration in force: one [`Config`] made of those of all modules, and where each setting came from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::fault::{Fault, Origin};
+use crate::{
+    admin, auth, downstream, feed, license, notify, outgoing, shutdown, store, telemetry, upstream,
+};
+
+/// Everything `license-gate serve` can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What people type to reach this instance; its path is the base path. Default `http://127.0.0.1:8080/`.
+    pub root_url: String,
+    /// `[server]`, `[server.tls]`, `[timeouts]`, `[limits]`.
+    pub downstream: downstream::Config,
+    /// `[upstream]`.
+    pub upstream: upstream::Config,
+    /// `[license]`.
+    pub license: license::Config,
+    /// `[store]`.
+    pub store: store::Config,
+    /// `[renewal]`.
+    pub feed: feed::Config,
+    /// `renewal.ca_file` and `renewal.timeout`, which all outgoing calls use.
+    pub outgoing: outgoing::Config,
+    /// `[notify]`.
+    pub notify: notify::Config,
+    /// `[auth]`, and the limits per client address of `[limits]`.
+    pub auth: auth::Config,
+    /// `[admin]`.
+    pub admin: admin::Config,
+    /// `[shutdown]`.
+    pub shutdown: shutdown::Config,
+    /// `[log]`.
+    pub telemetry: telemetry::Config,
+    /// Warnings about environment variables that look like a setting's and are none.
+    pub misnamed: Vec<String>,
+    /// The configuration file, if it holds a secret.
+    pub secrets_in: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            root_url: "http://127.0.0.1:8080/".into(),
+            downstream: downstream::Config::default(),
+            upstream: upstream::Config::default(),
+            license: license::Config::default(),
+            store: store::Config::default(),
+            feed: feed::Config::default(),
+            outgoing: outgoing::Config::default(),
+            notify: notify::Config::default(),
+            auth: auth::Config::default(),
+            admin: admin::Config::default(),
+            shutdown: shutdown::Config::default(),
+            telemetry: telemetry::Config::default(),
+            misnamed: Vec::new(),
+            secrets_in: None,
+        }
+    }
+}
+
+/// A configuration, and where each setting of it came from.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The settings in force.
+    pub config: Config,
+    pub(super) origins: BTreeMap<String, Origin>,
+}
+
+impl Loaded {
+    /// Where `key` was set last.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    pub(super) fn fault(&self, key: &str, message: impl Into<String>) -> Fault {
+        Fault::new(self.origin(key), key, message)
+    }
+}

@@ -1,0 +1,218 @@
+//! Watches the license in force, and says once what becomes of it: in the log, and as events.
+//!
+//! Readers judge a license when they ask; nothing here decides. What only time brings (a license that runs out and hands
+//! over, an end that comes near, a clock that went backwards) is found here, and the newest time seen is kept for the next
+//! start. Events are announced once for each change and each end, over restarts: what cannot be queued now is announced at
+//! the next look, and until then nothing newer counts as announced.
+
+use std::time::Duration;
+
+use super::events::{Events, Notice};
+use super::news::{Announced, Mark, News, marks};
+use crate::clock::{Clock, UnixTime};
+use crate::license::{License, Source, Standing, Status, Token};
+use crate::store::{Candidate, Error, InForce, Reader, Writer};
+
+/// How often the newest time seen is kept, and the clock looked at.
+const KEEP_TIME: Duration = Duration::from_secs(300);
+
+/// Watches the license in force.
+#[derive(Debug)]
+pub struct Monitor {
+    reader: Reader,
+    writer: Writer,
+    clock: Clock,
+    logged: Logged,
+    announcer: Announcer,
+}
+
+/// What was logged last, and is not logged again.
+#[derive(Debug, Default)]
+struct Logged {
+    in_force: Option<(Source, Status, Option<Token>)>,
+    near: Vec<(Mark, String)>,
+    is_behind: bool,
+    kept: Option<UnixTime>,
+}
+
+impl Monitor {
+    /// A monitor that has logged nothing yet. Begin it before anything can be changed, so that it sees every change.
+    pub async fn begin(reader: Reader, writer: Writer, clock: Clock, events: Events) -> Self {
+        let at_first = reader.snapshot().in_force(clock.now());
+        let announcer = Announcer::begin(events, &at_first).await;
+        Self { reader, writer, clock, logged: Logged::default(), announcer }
+    }
+
+    /// Watches for ever.
+    pub async fn run(mut self) {
+        let mut changes = self.reader.changes();
+        loop {
+            changes.mark_unchanged();
+            let now = self.clock.now();
+            self.time(now).await;
+            if self.writer.reconsider().await {
+                tracing::info!("the license of license.file that waited for its time is taken");
+            }
+            let next = self.license(now).await;
+            tokio::select! {
+                () = self.clock.reached(next) => {}
+                changed = changes.changed() => {
+                    // The gate is gone.
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Logs and announces what is new about the license in force. Returns when to look again.
+    async fn license(&mut self, now: UnixTime) -> UnixTime {
+        let snapshot = self.reader.snapshot();
+        let in_force = snapshot.in_force(now);
+        let (near, later) = match &in_force {
+            InForce { license: Some(license), standing: Standing::Active, .. } => marks(license),
+            _ => Vec::new(),
+        }
+        .into_iter()
+        .partition::<Vec<_>, _>(|mark| mark.from <= now);
+        self.logged.in_force(&in_force);
+        if let Some(license) = &in_force.license {
+            near.iter().for_each(|mark| self.logged.near(license, mark));
+        }
+        let renewed = snapshot.candidate(in_force.source).is_some_and(Candidate::is_renewed);
+        self.announcer.look(&in_force, renewed, &near).await;
+        let next = later.iter().map(|mark| mark.from).chain(snapshot.next_turn(now));
+        next.fold(now.saturating_add(KEEP_TIME), UnixTime::min)
+    }
+
+    async fn time(&mut self, now: UnixTime) {
+        let is_behind = self.writer.is_behind(now);
+        if is_behind && !self.logged.is_behind {
+            let seen = self.writer.newest_time();
+            tracing::warn!(event = "clock.behind", %now, %seen, "the clock is behind a time that has been seen: dates are judged by it all the same; check the machine's clock");
+        }
+        if !is_behind && self.logged.is_behind {
+            tracing::info!(%now, "the clock has caught up with the newest time that has been seen");
+        }
+        self.logged.is_behind = is_behind;
+        self.writer.saw(now);
+        let newest = self.writer.newest_time();
+        let is_due = self.logged.kept.is_none_or(|kept| kept.saturating_add(KEEP_TIME) <= newest);
+        // Tried again next time. A store that cannot be written shows in its metric and in each change.
+        if is_due && self.writer.keep_time().await.is_ok() {
+            self.logged.kept = Some(newest);
+        }
+    }
+}
+
+impl Logged {
+    /// Logs which license is in force, when that is new.
+    fn in_force(&mut self, in_force: &InForce) {
+        let InForce { license, source, why, standing } = in_force;
+        let status = standing.status();
+        let token = license.as_ref().map(|license| license.token().clone());
+        let now = Some((*source, status, token));
+        if self.in_force == now {
+            return;
+        }
+        self.in_force = now;
+        let claims = license.as_ref().map(|license| license.claims());
+        let id = claims.map(|claims| claims.lid.as_str()).unwrap_or_default();
+        let jti = claims.and_then(|claims| claims.jti.as_deref()).unwrap_or_default();
+        let reason = standing.reason().map(|reason| reason.to_string());
+        let status = status.code();
+        match (license, reason) {
+            (None, _) => tracing::warn!(event = "license.none", "no license is in force"),
+            (Some(_), None) => {
+                tracing::info!(license.id = id, license.jti = jti, source = source.as_str(), %why, status, "a license is in force");
+            }
+            (Some(_), Some(reason)) => {
+                tracing::warn!(event = "license.not_valid", license.id = id, license.jti = jti, source = source.as_str(), %why, status, reason, "the license is not valid");
+            }
+        }
+    }
+
+    /// Logs that an end comes near, when that is new.
+    fn near(&mut self, license: &License, mark: &Mark) {
+        let id = &license.claims().lid;
+        if self.near.iter().any(|(logged, of)| logged == mark && of == id) {
+            return;
+        }
+        self.near.retain(|(logged, _)| logged.what != mark.what);
+        self.near.push((*mark, id.clone()));
+        tracing::warn!(event = "license.expires_soon", license.id = id, end = %mark.end, "the {} expires soon", mark.what);
+    }
+}
+
+/// Announces news of the license in force as events.
+#[derive(Debug)]
+struct Announcer {
+    events: Events,
+    last: Announced,
+    /// Ends that were announced in this run; the queue remembers those of earlier runs.
+    near: Vec<String>,
+}
+
+impl Announcer {
+    /// Continues from what an earlier run announced through `events`; `at_first`: what is in force if there was none.
+    async fn begin(events: Events, at_first: &InForce) -> Self {
+        let kept = events.kept().await;
+        let kept = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
+        let is_first = kept.is_none();
+        let last = kept.unwrap_or_else(|| Announced::at_first(at_first));
+        let this = Self { events, last, near: Vec::new() };
+        if is_first {
+            this.keep().await;
+        }
+        this
+    }
+
+    /// Announces what is new about what is in force, which may be `renewed`, and those of its ends that are `near`.
+    async fn look(&mut self, in_force: &InForce, renewed: bool, near: &[Mark]) {
+        if !self.events.are_sent() {
+            return;
+        }
+        let news = News::of(in_force, renewed, &self.last);
+        let license = in_force.license.as_deref();
+        let near = license.map(|license| near.iter().map(|mark| News::near(license, mark)));
+        let near: Vec<_> =
+            near.into_iter().flatten().filter(|news| !self.near.contains(&news.about)).collect();
+        if news.is_none() && near.is_empty() {
+            return;
+        }
+        // Of several replicas one announces. While the store does not answer, nothing can be queued either.
+        let Ok(ours) = self.events.are_ours().await else { return };
+        let license = license.map(|license| (license, in_force.standing.status()));
+        if let Some(news) = news {
+            if ours && self.announce(&news, license).await.is_err() {
+                return;
+            }
+            self.last = Announced::of(in_force);
+            self.keep().await;
+        }
+        for news in near.into_iter().filter(|_| ours) {
+            if self.announce(&news, license).await.is_ok() {
+                self.near.push(news.about);
+            }
+        }
+    }
+
+    async fn announce(
+        &self,
+        news: &News,
+        license: Option<(&License, Status)>,
+    ) -> Result<(), Error> {
+        let mut next = Some(news);
+        while let Some(News { occasion, about, message, otherwise }) = next {
+            let notice = Notice { occasion: *occasion, about, license, message };
+            let is_new = self.events.post(notice).await?;
+            next = otherwise.as_deref().filter(|_| !is_new);
+        }
+        Ok(())
+    }
+
+    async fn keep(&self) {
+        self.events.keep(serde_json::to_vec(&self.last).unwrap_or_default()).await;
+    }
+}

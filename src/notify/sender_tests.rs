@@ -1,0 +1,346 @@
+//! A receiver on a socket: what it gets, and what comes of its answers.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::outgoing::{Config as OutgoingConfig, Proxies};
+
+const NOW: u64 = 1_800_000_000;
+/// An event that the receiver never takes.
+const POISON: &str = "poison";
+const SECRET: &str = "0123456789abcdef";
+
+/// Where the events of these tests wait.
+#[derive(Clone, Debug, Default)]
+struct Memory(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: Mutex<Vec<Event>>,
+    is_away: AtomicBool,
+    is_anothers: AtomicBool,
+}
+
+impl Memory {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.waiting().iter().map(|event| event.key.clone()).collect()
+    }
+
+    fn post(&self, key: &str, time: u64) {
+        let time = UnixTime::from_secs(time);
+        let body = json!({"id": format!("id-{key}"), "time": time.to_string()}).to_string();
+        self.waiting().push(Event { key: key.into(), body, attempts: 0, due: time });
+    }
+}
+
+impl Queue for Memory {
+    async fn is_ours(&self) -> bool {
+        !self.0.is_anothers.load(Ordering::Relaxed)
+    }
+
+    async fn due(&self, now: UnixTime) -> Result<Vec<Event>, Error> {
+        Ok(self.waiting().iter().filter(|event| event.due <= now).take(2).cloned().collect())
+    }
+
+    async fn settle(&self, key: &str, settled: Settled) -> Result<(), Error> {
+        if self.0.is_away.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("away".into()));
+        }
+        let mut waiting = self.waiting();
+        match settled {
+            Settled::Done => waiting.retain(|event| event.key != key),
+            Settled::Again { due } => {
+                for event in waiting.iter_mut().filter(|event| event.key == key) {
+                    event.attempts += 1;
+                    event.due = due;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A gate that sends events to a receiver, which answers as it is told, 200 when it is told nothing.
+struct Scene {
+    queue: Memory,
+    clock: Clock,
+    wake: Wake,
+    answers: Arc<Mutex<VecDeque<String>>>,
+    received: mpsc::UnboundedReceiver<Received>,
+    _gate: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Received {
+    head: String,
+    body: String,
+}
+
+impl Received {
+    fn field(&self, name: &str) -> &str {
+        let field = self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        field.unwrap_or_else(|| panic!("no {name} in {}", self.head))
+    }
+
+    fn event(&self) -> &str {
+        self.field("license-gate-event")
+    }
+}
+
+impl Scene {
+    /// A gate that finds these events in its queue, and `answers` of the receiver.
+    fn new(events: &[(&str, u64)], answers: &[&str]) -> Self {
+        let queue = Memory::default();
+        events.iter().for_each(|(key, time)| queue.post(key, *time));
+        let answers: VecDeque<String> = answers.iter().map(|answer| answered(answer)).collect();
+        let answers = Arc::new(Mutex::new(answers));
+        let (url, received) = receiver(answers.clone());
+        let (clock, wake) = (Clock::manual(UnixTime::from_secs(NOW)), Wake::default());
+        let notifier = notifier(&url, queue.clone(), wake.clone(), clock.clone());
+        let mut gate = JoinSet::new();
+        gate.spawn(notifier.run());
+        Self { queue, clock, wake, answers, received, _gate: gate }
+    }
+
+    async fn next(&mut self) -> Received {
+        self.received.recv().await.expect("sent")
+    }
+
+    /// Returns once the gate has done all there is to do until now.
+    async fn rests(&self) {
+        self.clock.settled(1).await;
+    }
+
+    /// What has been sent, by id, once the gate rests after it has become `seconds` later than [`NOW`].
+    async fn sent_at(&mut self, seconds: u64) -> Vec<String> {
+        self.clock.set(UnixTime::from_secs(NOW + seconds));
+        self.rests().await;
+        let mut sent = Vec::new();
+        while let Ok(received) = self.received.try_recv() {
+            sent.push(received.event().to_owned());
+        }
+        sent
+    }
+
+    fn answer(&self, answer: &str) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.push_back(answered(answer));
+    }
+}
+
+fn answered(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+fn notifier(url: &str, queue: Memory, wake: Wake, clock: Clock) -> Notifier<Memory> {
+    let home = tempfile::tempdir().expect("a directory");
+    let secret = home.path().join("secret");
+    std::fs::write(&secret, format!("{SECRET}\n")).expect("written");
+    let client = Client::new(&OutgoingConfig::default(), Proxies::none(), clock.clone());
+    let config = Config { url: Some(url.parse().expect("a URL")), secret_file: Some(secret) };
+    Notifier::new(&config, &client, queue, wake, clock).expect("set up").expect("on")
+}
+
+fn receiver(answers: Arc<Mutex<VecDeque<String>>>) -> (String, mpsc::UnboundedReceiver<Received>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/hook?k=v", listener.local_addr().expect("an address"));
+    let (tell, received) = mpsc::unbounded_channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.expect("a connection"));
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                assert!(stream.read_line(&mut head).expect("a line") > 0, "ended early");
+            }
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let mut body = vec![0; length.expect("a length").parse().expect("a number")];
+            stream.read_exact(&mut body).expect("a body");
+            let body = String::from_utf8(body).expect("text");
+            let is_poison = head.contains(&format!("license-gate-event: id-{POISON}\r\n"));
+            // Told before it is answered: once the gate rests, it has been.
+            if tell.send(Received { head, body }).is_err() {
+                return;
+            }
+            let answer = answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let usual = if is_poison { "500 Oh" } else { "200 OK" };
+            let answer = answer.unwrap_or_else(|| answered(usual));
+            stream.get_mut().write_all(answer.as_bytes()).expect("answered");
+        }
+    });
+    (url, received)
+}
+
+/// HMAC-SHA-256 as RFC 2104 section 2 has it, for a key shorter than a block.
+fn hmac(key: &[u8], text: &[u8]) -> String {
+    let pad = |with: u8| -> Vec<u8> {
+        (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ with).collect()
+    };
+    let inner = digest(&SHA256, &[&pad(0x36), text].concat());
+    let outer = digest(&SHA256, &[&pad(0x5c), inner.as_ref()].concat());
+    outer.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn an_event_is_posted_with_a_signature_over_moment_and_body() {
+    let mut scene = Scene::new(&[("a", NOW)], &[]);
+    let body = scene.queue.waiting()[0].body.clone();
+    let received = scene.next().await;
+    assert!(received.head.starts_with("POST /hook?k=v HTTP/1.1\r\n"), "{}", received.head);
+    assert_eq!(received.body, body);
+    assert_eq!(received.event(), "id-a");
+    assert_eq!(received.field("content-type"), "application/json");
+    assert!(received.field("user-agent").starts_with("license-gate/"));
+    assert_eq!(received.field("license-gate-timestamp"), NOW.to_string());
+    let expected = format!("v1={}", hmac(SECRET.as_bytes(), format!("{NOW}.{body}").as_bytes()));
+    assert_eq!(received.field("license-gate-signature"), expected);
+    scene.rests().await;
+    assert!(scene.queue.keys().is_empty());
+}
+
+#[tokio::test]
+async fn all_that_is_due_is_sent_in_order_and_what_is_posted_later_at_once() {
+    let events = [("a", NOW - 1), ("b", NOW), ("later", NOW + 90), ("c", NOW), ("d", NOW)];
+    let mut scene = Scene::new(&events, &[]);
+    assert_eq!(scene.sent_at(0).await, ["id-a", "id-b", "id-c", "id-d"]);
+    scene.queue.post("e", NOW);
+    scene.wake.wake();
+    assert_eq!(scene.next().await.event(), "id-e");
+    scene.rests().await;
+    // Nobody wakes it for what another replica posted, or for what comes due.
+    assert_eq!(scene.sent_at(60).await, [""; 0]);
+    assert_eq!(scene.sent_at(120).await, ["id-later"]);
+}
+
+#[tokio::test]
+async fn what_is_not_taken_is_sent_again_later_and_later() {
+    let mut scene = Scene::new(&[("a", NOW)], &[]);
+    for status in ["301 Moved", "400 Bad", "404 Not", "500 Oh", "503 Later"] {
+        scene.answer(status);
+    }
+    let (mut at, mut wait) = (0, 10);
+    assert_eq!(scene.sent_at(0).await, ["id-a"]);
+    for attempts in 1..=12 {
+        // The waits are shortened by up to a quarter, so that gates do not come all at once.
+        assert_eq!(scene.sent_at(at + wait * 3 / 4 - 1).await, [""; 0], "after {attempts}");
+        at += wait;
+        wait = (wait * 2).min(3600);
+        if attempts > 4 {
+            scene.answer("429 Slowly");
+        }
+        assert_eq!(scene.sent_at(at).await, ["id-a"], "after {attempts}");
+        assert_eq!(scene.queue.waiting()[0].attempts, attempts + 1);
+    }
+    assert_eq!(scene.sent_at(at + wait).await, ["id-a"]);
+    assert!(scene.queue.keys().is_empty(), "taken");
+}
+
+#[tokio::test]
+async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
+    let slowly = "429 Slowly\r\nRetry-After: 500";
+    let mut scene = Scene::new(&[("a", NOW), ("b", NOW)], &[slowly]);
+    assert_eq!(scene.sent_at(0).await, ["id-a"]);
+    scene.wake.wake();
+    assert_eq!(scene.sent_at(499).await, [""; 0]);
+    assert_eq!(scene.sent_at(500).await, ["id-a", "id-b"]);
+}
+
+#[tokio::test]
+async fn an_event_that_is_never_taken_does_not_keep_others_from_it() {
+    let mut scene = Scene::new(&[(POISON, NOW), ("b", NOW)], &[]);
+    let mut sent = Vec::new();
+    for seconds in (0..1200).step_by(10) {
+        sent.extend(scene.sent_at(seconds).await);
+    }
+    assert!(sent.len() > 4 && sent.contains(&"id-b".to_owned()), "{sent:?}");
+    assert_eq!(scene.queue.keys(), [POISON]);
+}
+
+#[tokio::test]
+async fn after_three_days_an_event_is_given_up() {
+    let day = 86_400;
+    let mut scene = Scene::new(&[("old", NOW - 3 * day), ("new", NOW - 3 * day + 1)], &[]);
+    scene.answer("500 Oh");
+    assert_eq!(scene.sent_at(0).await, ["id-old"]);
+    assert_eq!(scene.queue.keys(), ["new"]);
+    // Late is better than never, when it is taken.
+    assert_eq!(scene.sent_at(10).await, ["id-new"]);
+    assert!(scene.queue.keys().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_taken_is_not_sent_again_while_the_store_is_away() {
+    let mut scene = Scene::new(&[("a", NOW)], &[]);
+    scene.queue.0.is_away.store(true, Ordering::Relaxed);
+    assert_eq!(scene.sent_at(0).await, ["id-a"]);
+    assert_eq!(scene.sent_at(60).await, [""; 0]);
+    assert_eq!(scene.queue.keys(), ["a"]);
+    scene.queue.0.is_away.store(false, Ordering::Relaxed);
+    assert_eq!(scene.sent_at(120).await, [""; 0]);
+    assert!(scene.queue.keys().is_empty());
+}
+
+#[tokio::test]
+async fn of_several_replicas_one_sends() {
+    let mut scene = Scene::new(&[("a", NOW)], &[]);
+    scene.queue.0.is_anothers.store(true, Ordering::Relaxed);
+    assert_eq!(scene.sent_at(0).await, [""; 0]);
+    scene.queue.0.is_anothers.store(false, Ordering::Relaxed);
+    assert_eq!(scene.sent_at(15).await, ["id-a"]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_says_too_much_has_taken_it() {
+    let mut scene = Scene::new(&[("a", NOW)], &[]);
+    let long = "x".repeat(MAX_ANSWER_BYTES + 1);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{long}", long.len());
+    scene.answers.lock().expect("answers").push_back(answer);
+    assert_eq!(scene.next().await.event(), "id-a");
+    scene.rests().await;
+    assert!(scene.queue.keys().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_failure_as_any_other() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let (queue, clock) = (Memory::default(), Clock::manual(UnixTime::from_secs(NOW)));
+    queue.post("a", NOW);
+    let notifier =
+        notifier(&format!("http://{free}/"), queue.clone(), Wake::default(), clock.clone());
+    let mut gate = JoinSet::new();
+    gate.spawn(notifier.run());
+    clock.settled(1).await;
+    assert_eq!(queue.waiting()[0].attempts, 1);
+}
+
+#[test]
+fn without_a_url_nobody_is_told_and_without_a_secret_the_gate_does_not_start() {
+    let clock = Clock::manual(UnixTime::from_secs(NOW));
+    let client = Client::new(&OutgoingConfig::default(), Proxies::none(), clock.clone());
+    let set_up = |url: Option<&str>, secret_file: Option<PathBuf>| {
+        let url = url.map(|url| url.parse().expect("a URL"));
+        let (queue, wake) = (Memory::default(), Wake::default());
+        Notifier::new(&Config { url, secret_file }, &client, queue, wake, clock.clone())
+    };
+    assert!(set_up(None, Some("/nowhere".into())).expect("off").is_none());
+    let url = Some("http://r.example/");
+    assert!(matches!(set_up(url, None), Err(SetupError::NoSecret)));
+    let absent = set_up(url, Some("/nowhere/secret".into()));
+    assert!(matches!(absent, Err(SetupError::Secret(SecretError::Read { .. }))));
+    let scheme = set_up(Some("ftp://r.example/"), None).expect_err("no such scheme");
+    assert!(scheme.to_string().starts_with("notify.url must be"), "{scheme}");
+}

@@ -1,0 +1,144 @@
+//! How long an answer stays fresh: purely, from what it says of itself (RFC 9111 section 4.2).
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES};
+
+use crate::backoff::share;
+use crate::clock::UnixTime;
+use crate::outgoing::answer::date;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// When nothing is said.
+const USUAL: Duration = Duration::from_secs(60 * 60);
+/// When it is not to be kept, which a gate that works without asking must.
+const UNKEPT: Duration = Duration::from_secs(5 * 60);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long an answer that came at `at` says that it stays fresh; `None`: it says nothing.
+pub(super) fn said(fields: &HeaderMap, at: UnixTime) -> Option<Duration> {
+    let lifetime = match cache_control(fields) {
+        Some(Directive::Unkept) => return Some(UNKEPT),
+        Some(Directive::MaxAge(lifetime)) => lifetime,
+        None => {
+            let expires = fields.contains_key(EXPIRES).then(|| date(fields, &EXPIRES))?;
+            let from = date(fields, &DATE).unwrap_or(at).as_secs();
+            // A date that is none has passed (section 5.3).
+            let until = expires.map_or(0, UnixTime::as_secs);
+            Duration::from_secs(until.saturating_sub(from))
+        }
+    };
+    Some(lifetime.saturating_sub(age(fields)))
+}
+
+/// When to ask again: from a minute to a day, a `fraction` (0 to 1) of a tenth of it earlier than `said`.
+pub(super) fn wait(said: Option<Duration>, fraction: f64) -> Duration {
+    let wait = said.unwrap_or(USUAL).clamp(MINUTE, LONGEST);
+    (wait - share(wait / 10, fraction)).max(MINUTE)
+}
+
+/// What counts of `Cache-Control` (section 5.2.2).
+enum Directive {
+    Unkept,
+    MaxAge(Duration),
+}
+
+fn cache_control(fields: &HeaderMap) -> Option<Directive> {
+    let lines = fields.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+    let mut max_age = None;
+    for directive in lines.flat_map(|line| line.split(',')) {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match &*name.trim().to_ascii_lowercase() {
+            // With a value, it is about fields.
+            "no-cache" if value.is_empty() => return Some(Directive::Unkept),
+            "no-store" => return Some(Directive::Unkept),
+            "max-age" if max_age.is_none() => max_age = Some(seconds(value).unwrap_or_default()),
+            _ => {}
+        }
+    }
+    max_age.map(Directive::MaxAge)
+}
+
+fn age(fields: &HeaderMap) -> Duration {
+    let age = fields.get(AGE).and_then(|age| seconds(age.to_str().ok()?));
+    age.unwrap_or_default()
+}
+
+/// Whole seconds (section 1.2.2); more than a number holds are very many.
+fn seconds(text: &str) -> Option<Duration> {
+    let digits = text.trim().trim_matches('"');
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    /// 2027-01-15T08:00:00Z
+    const AT: UnixTime = UnixTime::from_secs(1_800_000_000);
+    const TEN_PAST: &str = "Fri, 15 Jan 2027 08:10:00 GMT";
+    const FIVE_PAST: &str = "Fri, 15 Jan 2027 08:05:00 GMT";
+
+    type Fields = &'static [(&'static str, &'static str)];
+
+    #[test]
+    fn what_an_answer_says_and_when_it_is_asked_for_again() {
+        let cases: [(Fields, Option<u64>, u64); 26] = [
+            (&[], None, 3600),
+            (&[("cache-control", "public")], None, 3600),
+            (&[("cache-control", "max-age=600")], Some(600), 600),
+            (&[("cache-control", "public, Max-Age=600, must-revalidate")], Some(600), 600),
+            (&[("cache-control", "max-age = \"600\"")], Some(600), 600),
+            (&[("cache-control", "public"), ("cache-control", "max-age=600")], Some(600), 600),
+            (&[("cache-control", "max-age=600, max-age=9999")], Some(600), 600),
+            (&[("cache-control", "s-maxage=10, max-age=600")], Some(600), 600),
+            (&[("cache-control", "max-age=600"), ("age", "200")], Some(400), 400),
+            (&[("cache-control", "max-age=600"), ("age", "601")], Some(0), 60),
+            (&[("cache-control", "max-age=600"), ("age", "old")], Some(600), 600),
+            (&[("cache-control", "max-age=0")], Some(0), 60),
+            (&[("cache-control", "max-age=59")], Some(59), 60),
+            (&[("cache-control", "max-age=86401")], Some(86_401), 86_400),
+            (&[("cache-control", "max-age=99999999999999999999")], Some(u64::MAX), 86_400),
+            (&[("cache-control", "max-age=soon")], Some(0), 60),
+            (&[("cache-control", "max-age=-5")], Some(0), 60),
+            (&[("cache-control", "max-age")], Some(0), 60),
+            (&[("cache-control", "no-store")], Some(300), 300),
+            (&[("cache-control", "no-cache, max-age=600")], Some(300), 300),
+            (&[("cache-control", "no-cache=\"set-cookie\", max-age=600")], Some(600), 600),
+            (&[("expires", TEN_PAST)], Some(600), 600),
+            (&[("expires", TEN_PAST), ("date", FIVE_PAST), ("age", "60")], Some(240), 240),
+            (&[("expires", TEN_PAST), ("cache-control", "max-age=120")], Some(120), 120),
+            (&[("expires", "Thu, 14 Jan 2027 08:00:00 GMT")], Some(0), 60),
+            (&[("expires", "0")], Some(0), 60),
+        ];
+        for (fields, expected, again) in cases {
+            let mut map = HeaderMap::new();
+            for (name, value) in fields {
+                map.append(HeaderName::from_static(name), value.parse().expect("a value"));
+            }
+            let said = said(&map, AT);
+            assert_eq!(said, expected.map(Duration::from_secs), "{fields:?}");
+            assert_eq!(wait(said, 0.0), Duration::from_secs(again), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn gates_ask_a_little_earlier_each_by_its_own_share() {
+        let cases = [
+            (600, 0.5, 570),
+            (600, 1.0, 540),
+            (600, 9.0, 540),
+            (60, 1.0, 60),
+            (62, 1.0, 60),
+            (86_400, 1.0, 77_760),
+        ];
+        for (said, fraction, expected) in cases {
+            let wait = wait(Some(Duration::from_secs(said)), fraction);
+            assert_eq!(wait.as_secs(), expected, "{said} {fraction}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The gate's own calls: to the issuer, for its keys and revocations, and to the receiver of events.
+//!
+//! A [`Client`] holds trust anchors and proxies; it makes an [`Endpoint`] of each URL at the start, and what cannot work
+//! fails there. An endpoint takes a [`Call`] and gives an [`Answer`] or an [`Error`], within one deadline for all of it:
+//! HTTP/1.1 on a connection of its own, through a proxy or not. Redirects are not followed: what is sent goes where the
+//! operator said, and nowhere else. A [`Fetch`] keeps one document fresh.
+
+mod answer;
+mod connect;
+mod error;
+mod fetch;
+mod proxies;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::ServerName;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::certificate::{self, File};
+use crate::clock::Clock;
+
+pub use answer::Answer;
+pub use error::{Cause, Error, SetupError};
+pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
+pub use proxies::{Proxies, ProxyError};
+
+use connect::{Proxy, Secured, Stream, Target};
+
+/// Settings of every outgoing call: `renewal.ca_file` and `renewal.timeout`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Trust anchors for `https://`, PEM; `None`, the default: the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// For the whole call. Default 30 s.
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { ca_file: None, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// What all of the gate's own calls have in common.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    proxies: Proxies,
+    clock: Clock,
+    /// Made when the first URL asks for it: a gate that calls nobody by TLS starts on a machine without authorities.
+    tls: OnceLock<Arc<ClientConfig>>,
+}
+
+/// One URL, ready to be called.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// For errors: what it is, and through which proxy it is reached.
+    peer: String,
+    target: Target,
+    tls: Option<Secured>,
+    proxy: Option<Proxy>,
+    timeout: Duration,
+    clock: Clock,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// `GET`, `POST`, ….
+    pub method: Method,
+    /// Beside `Host` and `User-Agent`, and the length of the body.
+    pub fields: HeaderMap,
+    /// Empty: none.
+    pub body: Bytes,
+    /// The longest body of an answer that is read.
+    pub max_bytes: usize,
+}
+
+impl Client {
+    /// A client that trusts `renewal.ca_file` or else the platform, and gives each call `renewal.timeout`.
+    pub fn new(config: &Config, proxies: Proxies, clock: Clock) -> Self {
+        Self { config: config.clone(), proxies, clock, tls: OnceLock::new() }
+    }
+
+    /// The endpoint at `url`, which the setting `key` names and errors call `peer`. Reads trust anchors for `https://`.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn endpoint(
+        &self,
+        key: &'static str,
+        peer: &str,
+        url: &Uri,
+    ) -> Result<Endpoint, SetupError> {
+        let target = Target::of(url).ok_or(SetupError::Url(key))?;
+        let tls = if target.https { Some(self.secured(key, &target)?) } else { None };
+        let proxy = match self.proxies.to(url).map_err(SetupError::Proxy)? {
+            Some(at) => Some(self.proxy(&at)?),
+            None => None,
+        };
+        let peer = match &proxy {
+            Some(proxy) => format!("{peer} through the proxy {}", proxy.target.authority()),
+            None => peer.to_owned(),
+        };
+        let (timeout, clock) = (self.config.timeout, self.clock.clone());
+        Ok(Endpoint { peer, target, tls, proxy, timeout, clock })
+    }
+
+    fn proxy(&self, at: &proxies::Chosen) -> Result<Proxy, SetupError> {
+        let bad = || SetupError::Proxy(ProxyError { variable: at.variable, fault: "is not a URL" });
+        let target = Target::of(at.uri()).ok_or_else(bad)?;
+        let tls = match target.https {
+            true => Some(self.secured(at.variable, &target)?),
+            false => None,
+        };
+        Ok(Proxy { target, tls, authorization: at.authorization() })
+    }
+
+    fn secured(&self, key: &'static str, target: &Target) -> Result<Secured, SetupError> {
+        let name = ServerName::try_from(target.host.clone());
+        let name = name.map_err(|_| SetupError::Url(key))?;
+        let config = match self.tls.get() {
+            Some(made) => made.clone(),
+            None => {
+                let made = self.tls_config()?;
+                self.tls.get_or_init(|| made).clone()
+            }
+        };
+        Ok(Secured { connector: TlsConnector::from(config), name })
+    }
+
+    fn tls_config(&self) -> Result<Arc<ClientConfig>, SetupError> {
+        let roots = match &self.config.ca_file {
+            Some(path) => File::read(path).and_then(|file| file.authorities(self.clock.now())),
+            None => certificate::platform_authorities(),
+        };
+        let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(certificate::Error::Tls)?
+            .with_root_certificates(roots?)
+            .with_no_client_auth();
+        Ok(Arc::new(client))
+    }
+}
+
+impl Call {
+    /// `GET`, for an answer of at most `max_bytes`.
+    pub fn get(max_bytes: usize) -> Self {
+        let (fields, body) = (HeaderMap::new(), Bytes::new());
+        Self { method: Method::GET, fields, body, max_bytes }
+    }
+
+    /// `POST` of `body`, for an answer of at most `max_bytes`.
+    pub fn post(body: impl Into<Bytes>, max_bytes: usize) -> Self {
+        let (fields, body) = (HeaderMap::new(), body.into());
+        Self { method: Method::POST, fields, body, max_bytes }
+    }
+
+    /// With a field.
+    #[must_use]
+    pub fn field(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
+        self.fields.insert(name, value);
+        self
+    }
+}
+
+impl Endpoint {
+    /// Makes the call. The answer has a body only when its status is 200.
+    ///
+    /// # Errors
+    /// See [`Cause`]; [`Cause::Timeout`] covers the whole call. A status is no error, except a proxy's refusal.
+    pub async fn call(&self, call: Call) -> Result<Answer, Error> {
+        let answered = timeout(self.timeout, self.exchange(call)).await;
+        answered.unwrap_or_else(|_| Err(self.failed(Cause::Timeout(self.timeout))))
+    }
+
+    /// Whether who answers has shown a certificate.
+    pub const fn is_secured(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The longest a call takes.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// That an answer's status is not what was asked for.
+    pub fn refused(&self, answer: &Answer) -> Error {
+        self.failed(answer.refusal())
+    }
+
+    /// That a call of it failed so.
+    pub fn failed(&self, cause: Cause) -> Error {
+        Error { peer: self.peer.clone(), by_proxy: false, cause }
+    }
+
+    async fn exchange(&self, call: Call) -> Result<Answer, Error> {
+        let max_bytes = call.max_bytes;
+        let request = self.request(call).map_err(|error| self.failed(error.into()))?;
+        let stream = self.connect().await?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.failed(error.into()))?;
+        // Aborted when dropped, so that a call past its deadline leaves no connection behind.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| self.failed(error.into()))?;
+        let answer = Answer::read(response, max_bytes, self.clock.now()).await;
+        let answer = answer.map_err(|cause| self.failed(cause))?;
+        match &self.proxy {
+            Some(proxy) if answer.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err(proxy.failed(answer.refusal()))
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    /// A connection to speak HTTP with the endpoint on, or with the proxy that forwards to it.
+    async fn connect(&self) -> Result<Stream, Error> {
+        let stream = match (&self.proxy, &self.tls) {
+            (None, _) => {
+                let stream = self.target.connect().await;
+                Box::new(stream.map_err(|cause| self.failed(cause))?)
+            }
+            (Some(proxy), tls) => {
+                let stream = proxy.connect().await.map_err(|cause| proxy.failed(cause))?;
+                if tls.is_none() {
+                    return Ok(stream);
+                }
+                let tunnel = proxy.tunnel(stream, &self.target, self.clock.now()).await;
+                tunnel.map_err(|cause| proxy.failed(cause))?
+            }
+        };
+        match &self.tls {
+            Some(tls) => tls.wrap(stream).await.map_err(|cause| self.failed(cause)),
+            None => Ok(stream),
+        }
+    }
+
+    fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, http::Error> {
+        // To a proxy that forwards, the whole URL is said (RFC 9112 section 3.2.2).
+        let forwarded = self.proxy.as_ref().filter(|_| self.tls.is_none());
+        let uri = match forwarded {
+            Some(_) => self.target.absolute()?,
+            None => self.target.path.clone(),
+        };
+        let mut request = Request::builder().method(call.method).uri(uri);
+        request = request.header(HOST, &self.target.host_field);
+        if let Some(authorization) = forwarded.and_then(|proxy| proxy.authorization.as_ref()) {
+            request = request.header(PROXY_AUTHORIZATION, authorization);
+        }
+        let mut request = request.body(Full::from(call.body))?;
+        request.headers_mut().extend(call.fields);
+        let agent = concat!("license-gate/", env!("CARGO_PKG_VERSION"));
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
+        Ok(request)
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL's query may hold a secret of the operator's, and the proxy's too.
+        write!(out, "Endpoint {{ peer: {:?}, at: {:?} }}", self.peer, self.target.authority())
+    }
+}
+
+#[cfg(test)]
+mod tests;
