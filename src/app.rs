@@ -253,10 +253,10 @@ async fn licensing(
 ) -> Result<(Api, Probed, Life), Error> {
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
     let begun = life::begin(config, root_url, clock, control, metrics).await?;
-    let api::Means { reader, writer, clock, .. } = &begun.means;
+    let api::Means { reader, clock, .. } = &begun.means;
     let probed = Probed {
         reader: reader.clone(),
-        writer: writer.clone(),
+        housekeeping: begun.housekeeping,
         clock: clock.clone(),
         metrics: metrics.clone(),
         phase: watch::channel(Phase::Serving).1,

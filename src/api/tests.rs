@@ -96,12 +96,13 @@ impl Bench {
         let config = StoreConfig::file(home.path());
         let store = store::open(&config, None, means).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
-        let (reader, writer) = (store.reader, store.writer);
+        let (reader, writer, housekeeping) = (store.reader, store.writer, store.housekeeping);
         let installer = Installer::new(reader.clone(), writer.clone(), None);
         let means = feed::Means {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
+            housekeeping,
             events: feed::Events::new(None, reader.clone(), clock.clone()),
             clock: clock.clone(),
             metrics: Arc::default(),

@@ -14,7 +14,7 @@ use crate::feed::{
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
 use crate::problem;
-use crate::store::{self, Lease, Means, Store, Trust, Writer};
+use crate::store::{self, Housekeeping, Lease, Means, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
 
 /// What acts by itself while the gate runs.
@@ -22,6 +22,7 @@ use crate::telemetry::metrics::Metrics;
 pub(super) struct Life {
     others: store::Others,
     writer: Writer,
+    housekeeping: Housekeeping,
     mounted: Mounted,
     keyring: Keyring,
     monitor: Monitor,
@@ -29,13 +30,13 @@ pub(super) struct Life {
     installer: Installer,
     keys: Option<Fetch<RemoteKeys>>,
     revocations: Option<Fetch<RemoteRevocations>>,
-    notifier: Option<Notifier<Writer>>,
+    notifier: Option<Notifier<Housekeeping>>,
 }
 
 impl Life {
     /// Starts all of it on the control runtime, to run until that ends.
     pub(super) fn start(self) -> Living {
-        let living = Living { writer: self.writer.clone() };
+        let living = Living { housekeeping: self.housekeeping };
         tokio::spawn(store::follow_others(self.others, self.writer.clone()));
         tokio::spawn(self.writer.clone().keep_up());
         tokio::spawn(self.mounted.watch(self.keyring, self.writer));
@@ -51,14 +52,14 @@ impl Life {
 
 /// A life that has started.
 pub(super) struct Living {
-    writer: Writer,
+    housekeeping: Housekeeping,
 }
 
 impl Living {
     /// Lets another replica renew and tell from now on.
     pub(super) async fn leave(self) {
         // A database that is away lets go by itself.
-        let given = self.writer.give_lease_back(Lease::Schedule);
+        let given = self.housekeeping.give_lease_back(Lease::Schedule);
         let _ = tokio::time::timeout(LAST_WORDS, given).await;
     }
 }
@@ -67,6 +68,7 @@ impl Living {
 pub(super) struct Begun {
     pub(super) life: Life,
     pub(super) means: api::Means,
+    pub(super) housekeeping: Housekeeping,
 }
 
 /// Loads keys and license, and puts together what will act by itself.
@@ -84,15 +86,15 @@ pub(super) async fn begin(
     let issuer = Issuer::new(&config.feed, &client)?;
     let (keys, key_files) = keys(&config.license)?;
     let (license, store) = open(config, root_url, &clock, control, metrics, keys.all()).await?;
-    let Store { reader, writer, fetched_keys, others, .. } = store;
+    let Store { reader, writer, housekeeping, fetched_keys, others, .. } = store;
 
     let keyring = Keyring::new(keys, fetched_keys, writer.clone());
-    let (fetched, early) = remote_keys(config, &client, &keyring, &writer, &clock)?.unzip();
+    let (fetched, early) = remote_keys(config, &client, &keyring, &housekeeping, &clock)?.unzip();
     let installer = Installer::new(reader.clone(), writer.clone(), early);
     let wake = Wake::default();
     let notifier =
-        Notifier::new(&config.notify, &client, writer.clone(), wake.clone(), clock.clone())?;
-    let queue = notifier.is_some().then(|| (writer.clone(), wake));
+        Notifier::new(&config.notify, &client, housekeeping.clone(), wake.clone(), clock.clone())?;
+    let queue = notifier.is_some().then(|| (housekeeping.clone(), wake));
     let events = Events::new(queue, reader.clone(), clock.clone());
     let renewal = Renewal::new(
         issuer,
@@ -100,6 +102,7 @@ pub(super) async fn begin(
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
+            housekeeping: housekeeping.clone(),
             events: events.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -112,12 +115,15 @@ pub(super) async fn begin(
         revocations: revocation_file(config).map(WatchedFile::new),
     };
     mounted.begin(&writer).await;
+    let monitor =
+        Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events);
     let life = Life {
         others,
         writer: writer.clone(),
+        housekeeping: housekeeping.clone(),
         mounted,
         keyring,
-        monitor: Monitor::begin(reader.clone(), writer.clone(), clock.clone(), events).await,
+        monitor: monitor.await,
         renewal: renewal.clone(),
         installer: installer.clone(),
         keys: fetched,
@@ -125,7 +131,8 @@ pub(super) async fn begin(
         notifier,
     };
     let metrics = metrics.clone();
-    Ok(Begun { life, means: api::Means { reader, writer, installer, renewal, clock, metrics } })
+    let means = api::Means { reader, writer, installer, renewal, clock, metrics };
+    Ok(Begun { life, means, housekeeping })
 }
 
 /// The store, and `license.file`, which it has been given.
@@ -169,14 +176,14 @@ fn remote_keys(
     config: &Config,
     client: &Client,
     keyring: &Keyring,
-    writer: &Writer,
+    housekeeping: &Housekeeping,
     clock: &Clock,
 ) -> Result<Option<(Fetch<RemoteKeys>, Early)>, Error> {
     let Some(url) = &config.license.jwks_url else { return Ok(None) };
     let key = "license.jwks_url";
     let endpoint = client.endpoint(key, key, url)?;
-    let (keyring, writer) = (keyring.clone(), writer.clone());
-    let recipient = RemoteKeys { url: url.to_string(), keyring, writer };
+    let (keyring, housekeeping) = (keyring.clone(), housekeeping.clone());
+    let recipient = RemoteKeys { url: url.to_string(), keyring, housekeeping };
     Ok(Some(Fetch::new(key, endpoint, recipient, clock.clone())))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::license::{License, Status};
-use crate::store::{Document, Error, Lease, Reader, Writer};
+use crate::store::{Document, Error, Housekeeping, Lease, Reader};
 
 use super::notify::{Notice, Occasion, Wake};
 
@@ -16,7 +16,7 @@ const LEASE: Duration = Duration::from_secs(60);
 /// The way into the queue.
 #[derive(Clone, Debug)]
 pub struct Events {
-    queue: Option<(Writer, Wake)>,
+    queue: Option<(Housekeeping, Wake)>,
     reader: Reader,
     clock: Clock,
     /// That the queue cannot be written was logged.
@@ -35,7 +35,7 @@ pub(super) struct Told<'a> {
 
 impl Events {
     /// Into `queue`, with the name of the instance from `reader`; `None`: nobody is told.
-    pub fn new(queue: Option<(Writer, Wake)>, reader: Reader, clock: Clock) -> Self {
+    pub fn new(queue: Option<(Housekeeping, Wake)>, reader: Reader, clock: Clock) -> Self {
         Self { queue, reader, clock, said: Arc::default() }
     }
 
@@ -50,7 +50,7 @@ impl Events {
     /// That cannot be said now, and nothing can be queued either.
     pub(super) async fn are_ours(&self) -> Result<bool, Error> {
         match &self.queue {
-            Some((writer, _)) => writer.lease(Lease::Schedule, LEASE).await,
+            Some((store, _)) => store.lease(Lease::Schedule, LEASE).await,
             None => Ok(false),
         }
     }
@@ -60,13 +60,13 @@ impl Events {
     /// # Errors
     /// It could not be kept, which is logged, and is to be tried again.
     pub(super) async fn tell(&self, told: Told<'_>) -> Result<bool, Error> {
-        let Some((writer, wake)) = &self.queue else { return Ok(false) };
+        let Some((store, wake)) = &self.queue else { return Ok(false) };
         let snapshot = self.reader.snapshot();
         let Told { occasion, about, license, message } = told;
         let instance = &snapshot.policy().root_url;
         let time = self.clock.now();
         let notice = Notice { occasion, about, time, instance, license, message };
-        let posted = writer.post(notice.event()).await;
+        let posted = store.post(notice.event()).await;
         match &posted {
             Ok(is_new) => {
                 self.said.store(false, Ordering::Relaxed);
@@ -91,14 +91,14 @@ impl Events {
 
     /// What [`keep`](Self::keep) kept last, in this run or an earlier one.
     pub(super) async fn kept(&self) -> Option<Vec<u8>> {
-        let (writer, _) = self.queue.as_ref()?;
-        writer.document(Document::Told).await.ok().flatten()
+        let (store, _) = self.queue.as_ref()?;
+        store.document(Document::Told).await.ok().flatten()
     }
 
     /// Keeps what was told last, for the next start. Should it not be kept, something may be told twice.
     pub(super) async fn keep(&self, told: Vec<u8>) {
-        if let Some((writer, _)) = &self.queue {
-            let _ = writer.keep_document(Document::Told, told).await;
+        if let Some((store, _)) = &self.queue {
+            let _ = store.keep_document(Document::Told, told).await;
         }
     }
 }

@@ -11,7 +11,7 @@ use super::news::Mark;
 use super::telling::Telling;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{License, Source, Standing, Status, Token};
-use crate::store::{Candidate, InForce, Reader, Writer};
+use crate::store::{Candidate, Housekeeping, InForce, Reader, Writer};
 
 /// How often the newest time seen is kept, and the clock looked at.
 const KEEP_TIME: Duration = Duration::from_secs(300);
@@ -24,6 +24,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct Monitor {
     reader: Reader,
     writer: Writer,
+    housekeeping: Housekeeping,
     clock: Clock,
     said: Said,
     telling: Telling,
@@ -40,10 +41,16 @@ struct Said {
 
 impl Monitor {
     /// A monitor that has said nothing yet. Begun before anything can be changed, so that every change is one to it.
-    pub async fn begin(reader: Reader, writer: Writer, clock: Clock, events: Events) -> Self {
+    pub async fn begin(
+        reader: Reader,
+        writer: Writer,
+        housekeeping: Housekeeping,
+        clock: Clock,
+        events: Events,
+    ) -> Self {
         let at_first = reader.snapshot().in_force(clock.now());
         let telling = Telling::begin(events, &at_first).await;
-        Self { reader, writer, clock, said: Said::default(), telling }
+        Self { reader, writer, housekeeping, clock, said: Said::default(), telling }
     }
 
     /// Watches for ever.
@@ -90,20 +97,20 @@ impl Monitor {
     }
 
     async fn time(&mut self, now: UnixTime) {
-        let is_behind = self.writer.is_behind(now);
+        let is_behind = self.housekeeping.is_behind(now);
         if is_behind && !self.said.is_behind {
-            let seen = self.writer.newest_time();
+            let seen = self.housekeeping.newest_time();
             tracing::warn!(event = "clock.behind", %now, %seen, "the clock is behind a time that has been seen: dates are judged by it all the same; check the machine's clock");
         }
         if !is_behind && self.said.is_behind {
             tracing::info!(%now, "the clock has caught up with the newest time that has been seen");
         }
         self.said.is_behind = is_behind;
-        self.writer.saw(now);
-        let newest = self.writer.newest_time();
+        self.housekeeping.saw(now);
+        let newest = self.housekeeping.newest_time();
         let is_due = self.said.kept.is_none_or(|kept| kept.saturating_add(KEEP_TIME) <= newest);
         // It is tried again next time; that the store cannot be written is told by its metric and each change.
-        if is_due && self.writer.keep_time().await.is_ok() {
+        if is_due && self.housekeeping.keep_time().await.is_ok() {
             self.said.kept = Some(newest);
         }
     }

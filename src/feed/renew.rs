@@ -19,8 +19,11 @@ use super::notify::Occasion;
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
 use crate::random;
-use crate::store::{self, By, InForce, InstallError, Lease, Origin, Reader, Snapshot, Writer};
-use crate::telemetry::metrics::{Action, Metrics, Outcome};
+use crate::store::{
+    self, Action, By, ChangeError, Housekeeping, InForce, Lease, Origin, Outcome, Reader, Snapshot,
+    Writer,
+};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a replica has the schedule to itself without saying so again, and how often the others ask.
 const SCHEDULE_LEASE: Duration = Duration::from_secs(60);
@@ -48,7 +51,7 @@ pub enum RenewError {
     Issuer(#[from] issuer::Error),
     /// The issuer's token was not installed.
     #[error("the issuer's license was not installed")]
-    Install(#[source] InstallError),
+    Install(#[source] ChangeError),
     /// Another replica is at it, and does not come to an end.
     #[error("another replica renews the license")]
     Busy,
@@ -87,7 +90,7 @@ impl RenewError {
     /// Whose trouble it is: what the caller asked for could not be, or something failed.
     const fn outcome(&self) -> Outcome {
         match self {
-            Self::Off | Self::NoLicense | Self::Busy | Self::Install(InstallError::Superseded) => {
+            Self::Off | Self::NoLicense | Self::Busy | Self::Install(ChangeError::Superseded) => {
                 Outcome::Refused
             }
             Self::Store(_) | Self::Issuer(_) | Self::Install(_) | Self::Interrupted => {
@@ -104,8 +107,10 @@ pub struct Means {
     pub reader: Reader,
     /// Where its successor goes.
     pub installer: Installer,
-    /// Where failures are recorded, and replicas agree on who renews.
+    /// Where failures are recorded.
     pub writer: Writer,
+    /// Where replicas agree on who renews.
+    pub housekeeping: Housekeeping,
     /// Who is told that it fails.
     pub events: Events,
     /// When it is.
@@ -183,7 +188,7 @@ impl Renewal {
                     () = self.means.clock.reached(at) => {}
                     changed = changes.changed() => drop(changed),
                 }
-            } else if self.means.writer.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
+            } else if self.means.housekeeping.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
                 self.by_schedule(&mut schedule, &mut said).await;
             } else {
                 self.means.clock.reached(now.saturating_add(ASK_FOR_LEASE)).await;
@@ -211,7 +216,7 @@ impl Renewal {
             }
             // It was changed by somebody: whether it is due is to be seen.
             Err(
-                RenewError::Install(InstallError::Superseded)
+                RenewError::Install(ChangeError::Superseded)
                 | RenewError::NoLicense
                 | RenewError::Busy,
             ) => {}
@@ -259,7 +264,7 @@ impl Renewal {
             None => Err(RenewError::Off),
         };
         let outcome = done.as_ref().map_or_else(RenewError::outcome, |_| Outcome::Ok);
-        self.means.metrics.renewal(outcome);
+        self.means.metrics.renewal(outcome.into());
         if done.is_ok() {
             self.means.metrics.renewed(self.means.clock.now().as_secs());
         }
@@ -272,11 +277,11 @@ impl Renewal {
         due: Option<u64>,
         who: By,
     ) -> Result<Arc<Snapshot>, RenewError> {
-        let Means { reader, writer, .. } = &self.means;
+        let Means { reader, writer, housekeeping, .. } = &self.means;
         // The issuer, and its keys, may be asked in that time.
         let span = issuer.timeout().saturating_mul(3).saturating_add(TIME_TO_KEEP);
         let began = Instant::now();
-        while !writer.lease(Lease::Renewal, span).await.map_err(RenewError::Store)? {
+        while !housekeeping.lease(Lease::Renewal, span).await.map_err(RenewError::Store)? {
             if began.elapsed() > span {
                 return Err(RenewError::Busy);
             }
@@ -285,11 +290,11 @@ impl Renewal {
             writer.follow().await.map_err(RenewError::Store)?;
         }
         let done = if due.is_some_and(|due| due != reader.snapshot().revision()) {
-            Err(RenewError::Install(InstallError::Superseded))
+            Err(RenewError::Install(ChangeError::Superseded))
         } else {
             self.ask_and_install(issuer, who).await
         };
-        writer.give_lease_back(Lease::Renewal).await;
+        housekeeping.give_lease_back(Lease::Renewal).await;
         done
     }
 
@@ -307,7 +312,7 @@ impl Renewal {
         };
         // Over plain http its token has to show that it was the issuer who said what day it is.
         if let Some(date) = date.filter(|_| renewed.is_ok() || issuer.is_secured()) {
-            self.means.writer.saw(date);
+            self.means.housekeeping.saw(date);
         }
         renewed
     }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
-use crate::store::{self, By, Config as StoreConfig, InstallError, Means, Origin, Store, Trust};
+use crate::store::{self, By, ChangeError, Config as StoreConfig, Means, Origin, Store, Trust};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -68,11 +68,12 @@ impl Bench {
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let client = Client::new(config, Proxies::none(), clock);
         let issuer = Issuer::new(config, &client).expect("set up");
-        let Store { reader, writer, .. } = &self.store;
+        let Store { reader, writer, housekeeping, .. } = &self.store;
         let means = super::Means {
             reader: reader.clone(),
             installer: Installer::new(reader.clone(), writer.clone(), None),
             writer: writer.clone(),
+            housekeeping: housekeeping.clone(),
             events: Events::new(None, reader.clone(), Clock::manual(UnixTime::from_secs(NOW))),
             clock: Clock::manual(UnixTime::from_secs(NOW)),
             metrics: Arc::default(),
@@ -219,7 +220,7 @@ async fn an_answer_is_dropped_when_the_license_was_changed_meanwhile() {
     let answer = bench.answer("L-1", NOW + 9);
     tokio::task::spawn_blocking(move || serve(&mut stream, &answer)).await.expect("served");
     let outcome = renewing.await.expect("done");
-    assert!(matches!(error(&outcome), Some(RenewError::Install(InstallError::Superseded))));
+    assert!(matches!(error(&outcome), Some(RenewError::Install(ChangeError::Superseded))));
     let in_force = bench.store.reader.snapshot();
     let iat = in_force.license(UnixTime::from_secs(NOW)).and_then(|license| license.claims().iat);
     assert_eq!(iat, Some(UnixTime::from_secs(NOW + 1)));

@@ -1,7 +1,7 @@
 //! The domain: what a license token says, whether it may be believed, and where it stands in time.
 //!
 //! Bytes come in as a [`Token`], unproven; [`verify`] holds it against the trusted [`Keys`] and alone makes a
-//! [`License`]; [`Standing`] judges that license at a moment, purely. [`admit`] is both, for whoever installs one;
+//! [`License`]; [`Standing`] judges that license at a moment, purely. [`acceptable`] says whether it may be installed;
 //! [`inspect`] is both with every check told apart. [`Revocations`] is what the issuer took back. [`KeyPair`] is the
 //! issuer's side. No HTTP, no sockets, and no files but the keys [`KeyFiles::read`] is pointed at.
 
@@ -59,4 +59,4 @@ pub use source::{Offer, Source, Why, choose};
 pub use standing::{Outcome, Standing};
 pub use status::Status;
 pub use token::{MAX_TOKEN_BYTES, Token};
-pub use verify::{License, admit, verify};
+pub use verify::{License, acceptable, verify};

@@ -55,20 +55,11 @@ pub fn verify(token: &Token, keys: &Keys) -> Result<License, Rejection> {
     Ok(License { token: token.clone(), claims, key_id: key.kid().map(Into::into) })
 }
 
-/// Verifies `token` and asks that its times can be right and its license be in force at `now`: what may be installed.
+/// Whether `license` may be installed: its times can be right, and it is in force at `now`.
 ///
 /// # Errors
 /// The first failure in the order of the checks.
-pub fn admit(
-    token: &Token,
-    keys: &Keys,
-    policy: &Policy,
-    now: UnixTime,
-) -> Result<License, Rejection> {
-    let license = verify(token, keys)?;
+pub fn acceptable(license: &License, policy: &Policy, now: UnixTime) -> Result<(), Rejection> {
     plausible(license.claims(), now)?;
-    match Standing::of(Some(&license), policy, now).reason() {
-        Some(rejection) => Err(rejection),
-        None => Ok(license),
-    }
+    Standing::of(Some(license), policy, now).reason().map_or(Ok(()), Err)
 }

@@ -1,12 +1,4 @@
-//! `file:DIR`: everything a gate keeps, in a directory of its own.
-//!
-//! ```text
-//! license.jwt      the stored license, byte for byte      audit.jsonl      see audit.rs
-//! history/ID.jwt   former licenses                        events.json      see outbox.rs
-//! revocations.jwt  the list accepted last                 clock            the newest time seen, in seconds
-//! jwks.json        keys fetched last                      told.json        what notify.url was told last
-//! lock             held while a gate runs
-//! ```
+//! `file:DIR`: everything a gate keeps, in a directory of its own; see `layout.rs`.
 //!
 //! Entries that are not the gate's own are refused; see `folder.rs`. Who else can write here is examined by `guarded.rs`.
 //!
@@ -18,22 +10,16 @@ use std::io;
 use std::path::PathBuf;
 
 use super::audit::Audit;
-use super::backend::{
-    Backend, Change, Document, Entry, Error, Event, Kept, Record, Settled, is_a_time,
-};
-use super::config::Config;
-use super::durable::{self, io_error};
-use super::file::{Error as FileError, FileStore, HISTORY};
+use super::backend::{Backend, Change, Entry, Error, Kept, QueuedEvent, Settled, is_a_time};
+use super::durable::{self, Error as FileError, io_error};
+use super::file::FileStore;
 use super::folder::{Folder, Refusal};
-use super::history;
+use super::layout::{
+    CLOCK, Document, HISTORY, MAX_LIST_BYTES, MAX_TOKEN_BYTES, REVOCATIONS, former_file, former_in,
+};
 use super::outbox::Outbox;
+use super::record::Record;
 use crate::clock::UnixTime;
-
-pub(super) const REVOCATIONS: &str = "revocations.jwt";
-pub(super) const CLOCK: &str = "clock";
-/// More than any token, or any list of revocations, has.
-const MAX_TOKEN_BYTES: u64 = 256 * 1024;
-const MAX_LIST_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The directory of one gate.
 #[derive(Debug)]
@@ -46,14 +32,13 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Makes sure of the directory and the lock; what is wrong with them is told, and tried again at each change.
-    pub(super) fn open(config: &Config) -> Result<(Self, Option<Error>), Error> {
-        let dir = config.dir().clone();
+    pub(super) fn open(dir: PathBuf, audit_max_bytes: u64) -> Result<(Self, Option<Error>), Error> {
         let mut license = FileStore::new(dir.clone());
         let fault = match license.prepare() {
             Err(error @ FileError::Locked { .. }) => return Err(error.into()),
             prepared => prepared.err().map(Error::from),
         };
-        let audit = Audit::new(dir.clone(), config.audit_max_bytes);
+        let audit = Audit::new(dir.clone(), audit_max_bytes);
         let outbox = Outbox::new(dir.clone());
         Ok((Self { dir, license, audit, outbox }, fault))
     }
@@ -65,8 +50,7 @@ impl Directory {
         let dir = || self.dir.join(HISTORY);
         let Some(folder) = durable::found(history, dir)? else { return Ok((found, unread)) };
         for name in folder.names().map_err(io_error("read", folder.path()))? {
-            let Some(id) = history::id_in(&name) else { continue };
-            let Some(replaced_at) = history::replaced_at(id) else { continue };
+            let Some((id, replaced_at)) = former_in(&name) else { continue };
             match durable::found(folder.read(&name, MAX_TOKEN_BYTES), || folder.at(&name)) {
                 Ok(content) => {
                     let token = String::from_utf8_lossy(&content.unwrap_or_default()).into_owned();
@@ -104,19 +88,19 @@ impl Directory {
                 folder.within(HISTORY).map_err(io_error("open", &path))?
             }
         };
-        durable::put_into(&history, &file_name(&entry.id), entry.token.as_bytes())
+        durable::put_into(&history, &former_file(&entry.id), entry.token.as_bytes())
     }
 
     /// Events that wait, and the keys of those that were told.
     #[cfg(feature = "postgres")]
-    pub(super) fn events(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
+    pub(super) fn events(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         Ok(self.outbox.content()?)
     }
 
     fn forget(&self, id: &str) {
         // One that stays is too many, or there twice, after the next start too, and goes then.
         let history = Folder::open(&self.dir).and_then(|folder| folder.within(HISTORY));
-        let _ = history.map(|history| durable::remove_from(&history, &file_name(id)));
+        let _ = history.map(|history| durable::remove_from(&history, &former_file(id)));
     }
 
     fn text(&self, name: &str, limit: u64) -> Result<Option<String>, FileError> {
@@ -154,16 +138,16 @@ impl Backend for Directory {
         (kept, faults)
     }
 
-    fn commit(&mut self, change: &Change<'_>) -> Result<(), Error> {
+    fn commit(&mut self, change: &Change) -> Result<(), Error> {
         self.license.prepare()?;
-        if let Some(former) = change.former {
+        if let Some(former) = &change.former {
             self.remember(former)?;
         }
-        let token = change.token.map(str::as_bytes);
-        let done = self.license.put(token, || self.audit.append(change.record));
+        let token = change.token.as_deref().map(str::as_bytes);
+        let done = self.license.put(token, || self.audit.append(&change.record));
         if let Err(error) = done {
             // Of one that could not be taken back the former license is perhaps nowhere else.
-            if let Some(former) = change.former
+            if let Some(former) = &change.former
                 && !matches!(error, FileError::NotUndone { .. })
             {
                 self.forget(&former.id);
@@ -205,12 +189,12 @@ impl Backend for Directory {
         Ok(durable::get(&self.dir, name.file_name(), MAX_LIST_BYTES)?)
     }
 
-    fn post(&mut self, event: &Event) -> Result<bool, Error> {
+    fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error> {
         self.license.prepare()?;
         Ok(self.outbox.post(event)?)
     }
 
-    fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
+    fn due_events(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
         Ok(self.outbox.due(now)?)
     }
 
@@ -218,10 +202,6 @@ impl Backend for Directory {
         self.license.prepare()?;
         Ok(self.outbox.settle(key, settled)?)
     }
-}
-
-fn file_name(id: &str) -> String {
-    format!("{id}.jwt")
 }
 
 /// What was read, or what takes its place when it could not be.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::file::LOCK;
+use super::layout::LOCK;
 
 /// What is in the names of unfinished work, which is removed once the lock is held: then nobody else can be at it.
 pub(super) const TEMPORARY: &str = ".tmp-";

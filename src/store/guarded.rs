@@ -8,13 +8,8 @@ use std::io;
 
 use rustix::fs::FileType;
 
-use super::audit;
-use super::backend::Document;
-use super::directory::{CLOCK, REVOCATIONS};
-use super::file::{HISTORY, LICENSE, LOCK};
 use super::folder::{Folder, Refusal, kind, user};
-use super::history;
-use super::outbox;
+use super::layout::{HISTORY, former_in, is_ours};
 
 /// More are counted and not named: a directory can be filled with them.
 const MOST_NAMED: usize = 100;
@@ -118,7 +113,7 @@ fn refused(folder: &Folder, names: &[String]) -> Vec<(String, Refusal)> {
     match folder.within(HISTORY) {
         Ok(history) => {
             let mut entries = history.names().unwrap_or_default();
-            entries.retain(|name| history::id_in(name).is_some());
+            entries.retain(|name| former_in(name).is_some());
             entries.sort();
             refused.extend(entries.iter().filter_map(|name| look(&history, name)));
         }
@@ -128,13 +123,4 @@ fn refused(folder: &Folder, names: &[String]) -> Vec<(String, Refusal)> {
         }
     }
     refused
-}
-
-/// Whether a file of that name is the gate's.
-fn is_ours(name: &str) -> bool {
-    let fixed = [LICENSE, LOCK, REVOCATIONS, CLOCK, audit::NAME, outbox::NAME];
-    let documents = [Document::Jwks, Document::LicenseFile, Document::Told, Document::Unrecorded];
-    fixed.contains(&name)
-        || documents.iter().any(|document| document.file_name() == name)
-        || audit::number_in(name).is_some()
 }

@@ -179,7 +179,7 @@ impl Snapshot {
 
     /// The one of them called `jti`.
     pub fn former_called(&self, jti: &str) -> Option<&Former> {
-        history::called(&self.former, jti)
+        history::called(self.former.iter().map(|former| &**former), jti)
     }
 
     /// How many changes of a license there have been since the start, in any source; higher after each.

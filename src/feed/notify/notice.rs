@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::clock::UnixTime;
 use crate::hex::hex;
 use crate::license::{License, RootUrl, Status};
-use crate::store::Event;
+use crate::store::QueuedEvent;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +55,10 @@ pub struct Notice<'a> {
 
 impl Notice<'_> {
     /// As it is queued, due at once.
-    pub fn event(&self) -> Event {
+    pub fn event(&self) -> QueuedEvent {
         let key = format!("{} {}", self.occasion.as_str(), self.about);
         let body = self.body(&id(self.instance, &key)).to_string();
-        Event { key, body, attempts: 0, due: self.time }
+        QueuedEvent { key, body, attempts: 0, due: self.time }
     }
 
     fn body(&self, id: &str) -> Value {

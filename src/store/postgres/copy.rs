@@ -1,5 +1,5 @@
 //! This replica's own copy of what is in the database, for a start without it: the directory of `store.copy`, in the shape
-//! of a file store's (`license.jwt`, `revocations.jwt`, `clock`), locked as one; and lines of the audit log that wait for the database.
+//! of a file store's, locked as one; and lines of the audit log that wait for the database.
 //!
 //! Only what the gate has verified is written. The database is what counts; that the copy cannot be written is told and
 //! lived with.
@@ -7,14 +7,10 @@
 use std::path::PathBuf;
 
 use crate::clock::UnixTime;
-use crate::store::backend::{Document, Kept, is_a_time};
-use crate::store::durable;
-use crate::store::file::{Error, FileStore};
-
-const REVOCATIONS: &str = "revocations.jwt";
-const CLOCK: &str = "clock";
-/// More than any list of revocations, or of keys, has.
-const MAX_READ_BYTES: u64 = 2 * 1024 * 1024;
+use crate::store::backend::{Kept, is_a_time};
+use crate::store::durable::{self, Error};
+use crate::store::file::FileStore;
+use crate::store::layout::{CLOCK, Document, MAX_LIST_BYTES, REVOCATIONS};
 
 /// A directory of one replica.
 #[derive(Debug)]
@@ -46,7 +42,7 @@ impl Copy {
             })
         };
         let token = take(self.license.read());
-        let revocations = take(durable::get(&self.dir, REVOCATIONS, MAX_READ_BYTES));
+        let revocations = take(durable::get(&self.dir, REVOCATIONS, MAX_LIST_BYTES));
         let newest = take(durable::get(&self.dir, CLOCK, 64));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
         self.newest = newest
@@ -69,7 +65,7 @@ impl Copy {
     }
 
     pub(super) fn keep_revocations(&mut self, list: &str) -> Result<(), Error> {
-        let held = durable::get(&self.dir, REVOCATIONS, MAX_READ_BYTES);
+        let held = durable::get(&self.dir, REVOCATIONS, MAX_LIST_BYTES);
         if held.is_ok_and(|held| held.as_deref() == Some(list.as_bytes())) {
             return Ok(());
         }
@@ -93,7 +89,7 @@ impl Copy {
     }
 
     pub(super) fn document(&self, name: Document) -> Result<Option<Vec<u8>>, Error> {
-        durable::get(&self.dir, name.file_name(), MAX_READ_BYTES)
+        durable::get(&self.dir, name.file_name(), MAX_LIST_BYTES)
     }
 
     fn put(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {

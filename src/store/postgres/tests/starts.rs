@@ -101,7 +101,7 @@ fn a_user_without_rights_beyond_the_schema_is_enough() {
     scene.sql("drop schema license_gate cascade");
     let (mut replica, fault) = scene.open_told(&url, "one").expect("opened");
     assert_eq!(token(&replica.load().0), Some("a"));
-    let fault = chain(&fault.expect("told"));
+    let fault = chain(Some(&fault.expect("told")));
     assert!(fault.contains("permission denied"), "{fault}");
 }
 
@@ -110,7 +110,7 @@ fn a_database_that_lacks_letters_is_refused() {
     let scene = Scene::new();
     scene.sql("create database latin encoding 'LATIN1' locale 'C' template template0");
     let (_, fault) = scene.open_told(&scene.cluster.url("latin"), "one").expect("opened");
-    let fault = chain(&fault.expect("told"));
+    let fault = chain(Some(&fault.expect("told")));
     assert!(fault.contains("encoding is LATIN1"), "{fault}");
 }
 
@@ -123,7 +123,7 @@ fn a_replica_that_starts_without_the_database_has_its_copy() {
     replica.keep_time(UnixTime::from_secs(5)).expect("kept");
     replica.keep_document(Document::Jwks, b"keys").expect("kept");
     let locked = scene.open(&scene.url(), "one").expect_err("two gates on one copy");
-    assert!(matches!(locked, Error::File(file::Error::Locked { .. })), "{locked:?}");
+    assert!(matches!(locked, Error::File(durable::Error::Locked { .. })), "{locked:?}");
     drop(replica);
 
     scene.cluster.down(Stop::Fast);
@@ -168,7 +168,7 @@ fn whom_the_certificate_does_not_speak_for_is_not_believed() {
     ];
     for (url, expected) in cases {
         let (replica, fault) = scene.open_told(&url, "one").expect("opened");
-        let fault = fault.map(|fault| chain(&fault));
+        let fault = fault.map(|fault| chain(Some(&fault)));
         match expected {
             None => assert_eq!(fault, None, "{url}"),
             Some(words) => {
