@@ -190,7 +190,7 @@ pub(super) fn history(snapshot: &Snapshot, now: UnixTime) -> Bytes {
     let mut all = Vec::with_capacity(snapshot.former().len());
     for former in snapshot.former() {
         let status = former.status(snapshot.policy(), now);
-        let token = TokenView::of(status, Some(former.claims()));
+        let token = TokenView::of(status, Some(&former.claims));
         all.push(FormerView { token, replaced_at: former.replaced_at });
     }
     serde_json::to_vec(&all).map(Bytes::from).unwrap_or_default()

@@ -52,7 +52,7 @@ impl Installer {
     /// # Errors
     /// See [`ChangeError`].
     pub async fn roll_back(&self, jti: String, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let token = self.reader.snapshot().former_called(&jti).map(|former| former.token().clone());
+        let token = self.reader.snapshot().former_called(&jti).map(|former| former.token.clone());
         let unreached = match token {
             Some(token) => self.prepare(&token).await,
             None => None,

@@ -14,71 +14,46 @@ use crate::license::{Claims, Keys, License, Policy, Rejection, Standing, Status,
 /// A former license.
 #[derive(Clone, Debug)]
 pub struct Former {
-    proof: Proof,
+    /// The token it was read from.
+    pub token: Token,
+    /// What it says, whatever its standing.
+    pub claims: Claims,
+    /// The license, or why it does not verify any more: its key is not trusted. What it says is then only what is shown.
+    pub license: Result<Arc<License>, Rejection>,
     /// When it was replaced.
     pub replaced_at: UnixTime,
-}
-
-#[derive(Clone, Debug)]
-enum Proof {
-    Verified(Arc<License>),
-    /// Its key is not trusted any more. What it says is then only what is shown.
-    None {
-        token: Token,
-        claims: Box<Claims>,
-        why: Rejection,
-    },
 }
 
 impl Former {
     fn of(entry: &Entry, keys: &Keys) -> Option<Self> {
         let token = Token::parse(&entry.token).ok()?;
-        let proof = match verify(&token, keys) {
-            Ok(license) => Proof::Verified(license.into()),
-            Err(why) => Proof::None { claims: token.unproven_claims()?.into(), token, why },
+        let license = verify(&token, keys).map(Arc::new);
+        let claims = match &license {
+            Ok(license) => license.claims().clone(),
+            Err(_) => token.unproven_claims()?,
         };
-        Some(Self { proof, replaced_at: entry.replaced_at })
-    }
-
-    /// What it says, whatever its standing.
-    pub fn claims(&self) -> &Claims {
-        match &self.proof {
-            Proof::Verified(license) => license.claims(),
-            Proof::None { claims, .. } => claims,
-        }
-    }
-
-    /// The token it was read from.
-    pub fn token(&self) -> &Token {
-        match &self.proof {
-            Proof::Verified(license) => license.token(),
-            Proof::None { token, .. } => token,
-        }
-    }
-
-    /// The license, if its key is still trusted.
-    ///
-    /// # Errors
-    /// Why it does not verify any more.
-    pub fn license(&self) -> Result<&Arc<License>, &Rejection> {
-        match &self.proof {
-            Proof::Verified(license) => Ok(license),
-            Proof::None { why, .. } => Err(why),
-        }
+        Some(Self { token, claims, license, replaced_at: entry.replaced_at })
     }
 
     /// Its status at `now`.
     pub fn status(&self, policy: &Policy, now: UnixTime) -> Status {
-        match &self.proof {
-            Proof::Verified(license) => Standing::of(Some(license), policy, now).status(),
-            Proof::None { .. } => Status::Invalid,
+        match &self.license {
+            Ok(license) => Standing::of(Some(license), policy, now).status(),
+            Err(_) => Status::Invalid,
         }
     }
 
     /// When it ends, if it verifies and is valid at `now`.
     fn end(&self, policy: &Policy, now: UnixTime) -> Option<UnixTime> {
-        (self.status(policy, now) == Status::Valid).then(|| self.claims().first_end())
+        (self.status(policy, now) == Status::Valid).then(|| self.claims.first_end())
     }
+}
+
+/// A license that gives its place to another one.
+pub(super) struct Replaced<'a> {
+    pub(super) token: &'a Token,
+    /// The license, if it verifies with the keys there are now.
+    pub(super) license: Option<&'a Arc<License>>,
 }
 
 /// The history: its entries, newest first, each verified once, so that the cost of a change does not depend on its length.
@@ -139,15 +114,22 @@ impl History {
     /// is stored again is no longer former, and the oldest make room.
     pub(super) fn replace(
         &mut self,
-        replaced: Option<&Token>,
+        replaced: Option<Replaced<'_>>,
         stored: Option<&Token>,
         (keys, policy): (&Keys, &Policy),
         now: UnixTime,
     ) -> (Option<Entry>, Vec<String>) {
         let known = self.all.iter().map(|judged| &judged.entry.id).chain(&self.unread);
         let known = known.map(String::as_str);
-        let former = replaced.map(|token| entry(known, token.as_str(), now));
-        self.all.splice(0..0, former.clone().map(|entry| Judged::new(entry, keys)));
+        let judged = replaced.map(|Replaced { token, license }| {
+            let entry = entry(known, token.as_str(), now);
+            let Some(license) = license.cloned() else { return Judged::new(entry, keys) };
+            let (claims, replaced_at) = (license.claims().clone(), entry.replaced_at);
+            let former = Former { token: token.clone(), claims, license: Ok(license), replaced_at };
+            Arc::new(Judged { entry, former: Some(former.into()) })
+        });
+        let former = judged.as_ref().map(|judged| judged.entry.clone());
+        self.all.splice(0..0, judged);
         let stored = stored.map(Token::as_str);
         let (again, others): (Vec<_>, Vec<_>) =
             self.all.iter().partition(|judged| Some(&*judged.entry.token) == stored);
@@ -184,8 +166,8 @@ pub(super) fn called<'a>(
     all: impl Iterator<Item = &'a Former> + Clone,
     jti: &str,
 ) -> Option<&'a Former> {
-    let mut named = all.filter(|former| former.claims().jti.as_deref() == Some(jti));
-    let verified = named.clone().find(|former| former.license().is_ok());
+    let mut named = all.filter(|former| former.claims.jti.as_deref() == Some(jti));
+    let verified = named.clone().find(|former| former.license.is_ok());
     verified.or_else(|| named.next())
 }
 

@@ -193,7 +193,7 @@ impl Held {
     fn follow(&mut self) -> Result<(), Error> {
         let Some(kept) = self.storage.ask(|backend| backend.refresh())? else { return Ok(()) };
         let far_ahead = self.saw_of_others(kept.newest_time);
-        let done = self.take(Event::Others(kept));
+        let done = self.take(Event::Others(kept.into()));
         self.copy_down();
         self.put_list_back();
         for fault in far_ahead.into_iter().chain(done.faults) {
@@ -232,7 +232,7 @@ impl Held {
             faults.extend(self.saw_of_others(kept.newest_time));
         }
         self.recorder.load(&mut self.storage, faults);
-        let done = self.take(Event::Started { kept, copy });
+        let done = self.take(Event::Started { kept: kept.into(), copy: copy.into() });
         faults.extend(done.faults);
         faults.extend(done.set_aside.map(|reason| self.set_aside(reason)));
         self.copy_down();
@@ -438,12 +438,12 @@ pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Stor
     })
 }
 
+/// A backend, hints of others who use it, and why nothing can be written there at the moment.
+type Opened = (Box<dyn Backend>, Others, Option<Error>);
+
 /// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
 #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "a directory needs none"))]
-fn backend(
-    config: &Config,
-    means: &Means,
-) -> Result<(Box<dyn Backend>, Others, Option<Error>), Error> {
+fn backend(config: &Config, means: &Means) -> Result<Opened, Error> {
     match &config.place {
         Place::File(dir) => {
             let (directory, unwritable) = Directory::open(dir.clone(), config.audit_max_bytes)?;

@@ -89,6 +89,11 @@ impl Candidate {
         }
     }
 
+    /// Whether a trusted key vouches for it.
+    pub(super) const fn is_vouched(&self) -> bool {
+        self.unvouched.is_none()
+    }
+
     /// When the keys' silence ends its worth, if they are silent.
     fn forsaken_at(&self) -> Option<UnixTime> {
         self.unvouched.as_ref().map(|(since, _)| since.saturating_add(KEY_GRACE))

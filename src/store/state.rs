@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::backend::{Change, Error, Kept};
 use super::error::{ChangeError, Fault, Offering, RevokeError};
-use super::history::History;
+use super::history::{History, Replaced};
 use super::record::{Action, Brief, By, Outcome, Record};
 use super::revoked::Lists;
 use super::snapshot::{Candidate, Render, Snapshot, Trust, Vouched};
@@ -62,7 +62,7 @@ impl Slot {
 /// What happens. What is brought from outside was verified with the keys of the state.
 pub(super) enum Event {
     /// The gate starts and finds what the last run left, and its own copy of what others keep.
-    Started { kept: Kept, copy: Kept },
+    Started { kept: Box<Kept>, copy: Box<Kept> },
     /// Somebody asks for a change of the stored license.
     Asked(Ask, By),
     /// What somebody asked for could not be made durable.
@@ -76,7 +76,7 @@ pub(super) enum Event {
     /// Other keys are trusted from now on.
     Keys(Arc<Keys>),
     /// Other replicas changed something.
-    Others(Kept),
+    Others(Box<Kept>),
     /// A revocation list is offered.
     List(Arc<[u8]>, Result<Revocations, RevocationError>),
     /// It could not be kept.
@@ -146,7 +146,7 @@ pub(super) struct Effects {
 
 /// What has to be durable before it counts.
 pub(super) enum Persist {
-    License(Change),
+    License(Box<Change>),
     List { text: String, sequence: u64 },
 }
 
@@ -198,7 +198,7 @@ impl State {
     pub(super) fn next(&self, event: Event, now: UnixTime) -> (Self, Effects) {
         let mut step = Step { state: self.clone(), effects: Effects::default(), now };
         match event {
-            Event::Started { kept, copy } => step.start(kept, &copy),
+            Event::Started { kept, copy } => step.start(*kept, &copy),
             Event::Asked(ask, who) => step.change(&ask, &who),
             Event::NotStored(Ask::Remove, who, error) => {
                 step.refuse(&Ask::Remove, &who, ChangeError::NotRemoved(error));
@@ -212,7 +212,7 @@ impl State {
             Event::File { content, is_first } => step.offer(content, !is_first),
             Event::TimePassed => step.reconsider(),
             Event::Keys(keys) => step.believe(keys),
-            Event::Others(kept) => step.adopt(kept),
+            Event::Others(kept) => step.adopt(*kept),
             Event::List(offered, list) => step.revoke(&offered, list),
             Event::ListNotStored(offered) => step.state.lists.not_kept(offered),
             Event::ListLost => step.put_list_back(),
@@ -234,11 +234,19 @@ impl State {
         .waiting_for(waiting.and_then(|license| license.claims().starts_at()))
     }
 
-    /// The token that is stored, proven or not yet.
-    fn stored(&self) -> Option<&Token> {
+    /// What is stored, proven or not yet.
+    fn stored(&self) -> Option<Replaced<'_>> {
+        let Slot { candidate, unproven, .. } = &self.store;
         // Where there are both, the proven one is what this gate goes on with, and others have replaced it.
-        let unproven = self.store.unproven.as_ref();
-        unproven.or_else(|| self.store.license().map(|license| license.token()))
+        match (unproven, candidate) {
+            (Some(token), _) => Some(Replaced { token, license: None }),
+            (None, Some(candidate)) => {
+                let license = candidate.license();
+                let vouched = candidate.is_vouched().then_some(license);
+                Some(Replaced { token: license.token(), license: vouched })
+            }
+            (None, None) => None,
+        }
     }
 }
 
@@ -293,7 +301,7 @@ impl Step {
             Ask::Install { offered, .. } => offered.clone()?,
             Ask::RollBack { jti } => {
                 let former = self.state.history.called(jti).ok_or(ChangeError::NotFound)?;
-                former.license().map_err(Clone::clone)?.clone()
+                former.license.clone()?
             }
             Ask::Remove => return Ok(None),
         };
@@ -330,12 +338,14 @@ impl Step {
         let token = license.as_ref().map(|license| license.token());
         let new = license.as_ref().map(|license| self.brief(license));
         let record = self.record(action, Outcome::Ok, "", new, who);
-        let replaced = self.state.stored().filter(|stored| Some(*stored) != token).cloned();
+        let replaced = self.state.stored().filter(|stored| Some(stored.token) != token);
         let Trust { keys, policy } = &self.state.trust;
-        let history = &mut self.state.history;
-        let (former, dropped) = history.replace(replaced.as_ref(), token, (keys, policy), self.now);
+        let mut history = self.state.history.clone();
+        let (former, dropped) = history.replace(replaced, token, (keys, policy), self.now);
+        self.state.history = history;
         let token = token.map(|token| token.as_str().to_owned());
-        self.effects.persist = Some(Persist::License(Change { token, former, dropped, record }));
+        self.effects.persist =
+            Some(Persist::License(Change { token, former, dropped, record }.into()));
         let renewed = action == Action::Renew;
         let candidate = license.map(|license| self.candidate(license).by_renewal(renewed));
         self.state.store = Slot { candidate, ..Slot::default() };
@@ -352,7 +362,7 @@ impl Step {
                     offered.as_ref().ok().map(|license| self.brief(license))
                 }
                 Ask::RollBack { jti } => self.state.history.called(jti).map(|former| {
-                    Brief::of_claims(former.claims(), former.status(policy, self.now))
+                    Brief::of_claims(&former.claims, former.status(policy, self.now))
                 }),
                 Ask::Remove => None,
             };
@@ -620,7 +630,7 @@ impl Step {
                 self.load_copy(copy.token.as_deref());
             }
         }
-        let stored = self.state.stored().map(|token| token.as_str().to_owned());
+        let stored = self.state.stored().map(|stored| stored.token.as_str().to_owned());
         let keys = &self.state.trust.keys;
         let history = &mut self.state.history;
         self.effects.left = history.load(kept.history, kept.unread, stored.as_deref(), keys);

@@ -195,7 +195,7 @@ async fn a_former_license_is_verified_once_for_the_keys_there_are_whether_or_not
     }
     let former = || store.reader.snapshot().former().to_vec();
     let shown = |all: &[Arc<Former>]| {
-        let shown = all.iter().map(|it| format!("{} {}", it.claims().lid, it.license().is_ok()));
+        let shown = all.iter().map(|it| format!("{} {}", it.claims.lid, it.license.is_ok()));
         shown.collect::<Vec<_>>().join(", ")
     };
     assert_eq!(shown(&former()), "2 true, 1 true");

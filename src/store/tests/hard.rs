@@ -117,7 +117,7 @@ async fn one_former_license_that_cannot_be_read_hides_no_other() {
     store.install(bench.token("L-4", NOW), Origin::Hand).await.expect("installed");
     let former = |store: &Store| {
         let snapshot = store.reader.snapshot();
-        let lids = snapshot.former().iter().map(|former| former.claims().lid.clone());
+        let lids = snapshot.former().iter().map(|former| former.claims.lid.clone());
         lids.collect::<Vec<_>>().join(" ")
     };
     assert_eq!(former(&store), "L-3 L-2 L-1");
