@@ -2,6 +2,7 @@
 //!
 //! A disk here is a few fields, so that each step takes microseconds. `LICENSE_GATE_STORE_STEPS` sets how many there are.
 
+use std::io::Write;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -261,7 +262,7 @@ struct Gate {
 
 /// How an event ended.
 enum End {
-    Done(Effects),
+    Done(Box<Effects>),
     Failed,
     Crashed,
 }
@@ -300,12 +301,12 @@ impl Gate {
         if effects.publish {
             self.shown = self.state.snapshot();
         }
-        End::Done(effects)
+        End::Done(effects.into())
     }
 
     fn done(&mut self, event: Event) -> Effects {
         match self.perform(event, Obstacle::Nothing) {
-            End::Done(effects) => effects,
+            End::Done(effects) => *effects,
             End::Failed | End::Crashed => panic!("nothing stands in the way"),
         }
     }
@@ -330,7 +331,7 @@ impl Gate {
         let lines = self.disk.audit.len();
         let was = (self.disk.token.clone(), self.disk.history.len());
         let done = match self.perform(Event::Asked(ask.clone(), somebody()), obstacle) {
-            End::Done(effects) => effects,
+            End::Done(effects) => *effects,
             End::Failed => {
                 let error = Error::Conflict;
                 let effects = self.done(Event::NotStored(ask, somebody(), error));
@@ -527,7 +528,7 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("seed {}, step {}", self.seed, self.step);
+            let _ = writeln!(io::stderr(), "seed {}, step {}", self.seed, self.step);
         }
     }
 }
