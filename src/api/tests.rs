@@ -16,7 +16,7 @@ use crate::auth::{Config as AuthConfig, Mode};
 use crate::clock::UnixTime;
 use crate::feed;
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl};
-use crate::store::{self, Config as StoreConfig, Means, Trust};
+use crate::store::{self, Config as StoreConfig, Context, Trust};
 use crate::upstream;
 
 const NOW: u64 = 1_800_000_000;
@@ -81,7 +81,7 @@ impl Bench {
         let root_url = RootUrl::parse("https://a.example/grafana/").expect("a root URL");
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let control = Handle::current();
-        let means = Means {
+        let means = Context {
             trust: Trust {
                 keys: Arc::new(issuer.trusted()),
                 policy: Policy::new(root_url.clone(), &LicenseConfig::default()).into(),
@@ -110,7 +110,7 @@ impl Bench {
         };
         let renewal = Renewal::new(None, means);
         let metrics = Arc::default();
-        let means = super::Means { reader, writer, installer, renewal, clock, metrics };
+        let means = Means { reader, writer, installer, renewal, clock, metrics };
         let api = Api::new(auth, means);
         Self { api, users: Users::default(), issuer, _home: home }
     }

@@ -14,7 +14,7 @@ use crate::feed::{
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
 use crate::problem;
-use crate::store::{self, Housekeeping, Lease, Means, Store, Trust, Writer};
+use crate::store::{self, Context, Housekeeping, Lease, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
 
 /// What acts by itself while the gate runs.
@@ -145,7 +145,7 @@ async fn open(
     keys: Keys,
 ) -> Result<(Option<WatchedFile>, Store), Error> {
     let policy = Policy::new(root_url.clone(), &config.license);
-    let means = Means {
+    let means = Context {
         trust: Trust { keys: Arc::new(keys), policy: Arc::new(policy) },
         render: api::render,
         clock: clock.clone(),

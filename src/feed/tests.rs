@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
-use crate::store::{self, By, ChangeError, Config as StoreConfig, Means, Origin, Store, Trust};
+use crate::store::{self, By, ChangeError, Config as StoreConfig, Context, Origin, Store, Trust};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -30,7 +30,7 @@ impl Bench {
         let home = tempfile::tempdir().expect("a directory");
         let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Means {
+        let means = Context {
             trust: Trust {
                 keys: Arc::new(pair.trusted()),
                 policy: Policy::new(root_url, &LicenseConfig::default()).into(),
@@ -69,7 +69,7 @@ impl Bench {
         let client = Client::new(config, Proxies::none(), clock);
         let issuer = Issuer::new(config, &client).expect("set up");
         let Store { reader, writer, housekeeping, .. } = &self.store;
-        let means = super::Means {
+        let means = Means {
             reader: reader.clone(),
             installer: Installer::new(reader.clone(), writer.clone(), None),
             writer: writer.clone(),

@@ -1,4 +1,4 @@
-//! `file:DIR`: everything a gate keeps, in a directory of its own; see `layout.rs`.
+//! `file:DIR`: everything a gate keeps, in a directory of its own (`layout.rs`). A replica's own copy of a database is one too.
 //!
 //! Entries that are not the gate's own are refused; see `folder.rs`. Who else can write here is examined by `guarded.rs`.
 //!
@@ -108,6 +108,40 @@ impl Directory {
         Ok(content.map(|content| String::from_utf8_lossy(&content).into_owned()))
     }
 
+    /// The license, the list and the newest time: a copy of a database has nothing else.
+    pub(super) fn load_copy(&self) -> (Kept, Vec<Error>) {
+        let mut faults = Vec::new();
+        let kept = Kept {
+            token: noted(self.license.read(), &mut faults),
+            revocations: noted(self.text(REVOCATIONS, MAX_LIST_BYTES), &mut faults),
+            newest_time: noted(self.text(CLOCK, 64), &mut faults)
+                .and_then(|text| text.trim().parse().ok())
+                .map(UnixTime::from_secs)
+                .filter(is_a_time),
+            ..Kept::default()
+        };
+        (kept, faults)
+    }
+
+    /// Keeps the license, or that there is none, in a copy of a database: without history and audit log.
+    #[cfg(feature = "postgres")]
+    pub(super) fn copy_license(&mut self, token: Option<&str>) -> Result<(), Error> {
+        let token = token.map(str::as_bytes);
+        if self.license.read().is_ok_and(|held| held.as_deref() == token) {
+            return Ok(());
+        }
+        Ok(self.license.put(token, || Ok(()))?)
+    }
+
+    /// Keeps the list in a copy of a database.
+    #[cfg(feature = "postgres")]
+    pub(super) fn copy_revocations(&mut self, list: &str) -> Result<(), Error> {
+        if self.text(REVOCATIONS, MAX_LIST_BYTES).is_ok_and(|held| held.as_deref() == Some(list)) {
+            return Ok(());
+        }
+        self.put(REVOCATIONS, list.as_bytes())
+    }
+
     /// Makes sure of the directory before something is put there that is no license.
     fn put(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
         self.license.prepare()?;
@@ -117,25 +151,12 @@ impl Directory {
 
 impl Backend for Directory {
     fn load(&mut self) -> (Kept, Vec<Error>) {
-        let mut faults = Vec::new();
-        let token = self.license.read();
+        let (kept, mut faults) = self.load_copy();
         let history = self.history(&mut faults);
         let (history, unread) = noted(history, &mut faults);
-        let kept = Kept {
-            is_unread: token.is_err(),
-            token: noted(token, &mut faults),
-            is_changed: false,
-            history,
-            removed: None,
-            unread,
-            revocations: noted(self.text(REVOCATIONS, MAX_LIST_BYTES), &mut faults),
-            newest_time: noted(self.text(CLOCK, 64), &mut faults)
-                .and_then(|text| text.trim().parse().ok())
-                .map(UnixTime::from_secs)
-                .filter(is_a_time),
-            audited: noted(self.audit.stored(), &mut faults),
-        };
-        (kept, faults)
+        let audited = noted(self.audit.stored(), &mut faults);
+        let is_unread = self.license.read().is_err();
+        (Kept { is_unread, history, unread, audited, ..kept }, faults)
     }
 
     fn commit(&mut self, change: &Change) -> Result<(), Error> {
@@ -182,7 +203,10 @@ impl Backend for Directory {
     }
 
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
-        self.put(name.file_name(), content)
+        match content {
+            [] => Ok(durable::remove(&self.dir, name.file_name())?),
+            _ => self.put(name.file_name(), content),
+        }
     }
 
     fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {

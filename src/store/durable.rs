@@ -55,7 +55,6 @@ pub(super) fn put_into(folder: &Folder, name: &str, bytes: &[u8]) -> Result<(), 
 }
 
 /// Removes the file called `name` from `dir`; that there is none is fine.
-#[cfg(feature = "postgres")]
 pub(super) fn remove(dir: &Path, name: &str) -> Result<(), Error> {
     remove_from(&open(dir)?, name)
 }

@@ -25,7 +25,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a store works with, beside the place where it is kept.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub struct Context {
     /// Trusted keys at the start, and the policy every license is checked against.
     pub trust: Trust,
     /// How a license is written in answers.
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub(super) current: ArcSwap<Snapshot>,
     /// For those who wait for a change.
     pub(super) changes: watch::Sender<()>,
-    /// A token came whose key is not known.
+    /// Notified when a token comes and its key is not known.
     pub(super) key_wanted: Notify,
     /// Whether something is still to be written that could not be.
     pub(super) behind: AtomicBool,
@@ -76,16 +76,16 @@ pub(super) struct Held {
     pub(super) storage: Storage,
     pub(super) recorder: Recorder,
     pub(super) shared: Arc<Shared>,
-    pub(super) means: Means,
+    pub(super) context: Context,
     /// Whether a list could not be put back, and that was logged.
     pub(super) is_list_failing: bool,
 }
 
 impl Held {
     /// Nothing yet.
-    pub(super) fn new(storage: Storage, means: Means) -> Self {
-        let trust = means.trust.clone();
-        let state = State::new(trust, means.render, storage.backend.is_own(), means.history);
+    pub(super) fn new(storage: Storage, context: Context) -> Self {
+        let trust = context.trust.clone();
+        let state = State::new(trust, context.render, storage.backend.is_own(), context.history);
         let shared = Shared {
             current: ArcSwap::from_pointee(state.snapshot()),
             changes: watch::Sender::new(()),
@@ -95,11 +95,11 @@ impl Held {
             newest_time: AtomicU64::new(0),
         };
         let (recorder, shared) = (Recorder::default(), shared.into());
-        Self { state, storage, recorder, shared, means, is_list_failing: false }
+        Self { state, storage, recorder, shared, context, is_list_failing: false }
     }
 
     pub(super) fn now(&self) -> UnixTime {
-        self.means.clock.now()
+        self.context.clock.now()
     }
 
     /// Makes durable what has to be, or fails; then writes the audit lines, or has them wait.
@@ -130,7 +130,7 @@ impl Held {
     }
 
     fn count(&self, record: &Record) {
-        self.means.metrics.license_change(record.action.into(), record.outcome.into());
+        self.context.metrics.license_change(record.action.into(), record.outcome.into());
     }
 
     /// Shows readers the state.

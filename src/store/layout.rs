@@ -4,7 +4,7 @@
 //! license.jwt      the stored license, byte for byte      audit.jsonl      see audit.rs
 //! history/ID.jwt   former licenses                        events.json      see outbox.rs
 //! revocations.jwt  the list accepted last                 clock            the newest time seen, in seconds
-//! jwks.json        keys fetched last                      told.json        what notify.url was told last
+//! jwks.json        keys fetched last                      told.json        what was sent to notify.url last
 //! lock             held while a gate runs
 //! ```
 //!
@@ -32,7 +32,7 @@ pub enum Document {
     Jwks,
     /// A digest of the token of `license.file` that was taken last, so that a change while no gate ran is noticed.
     LicenseFile,
-    /// What `notify.url` was told last, so that a change while no gate ran is told too.
+    /// What was sent to `notify.url` last, so that a change while no gate ran is sent too.
     Told,
     /// Audit lines that wait for the database.
     Unrecorded,

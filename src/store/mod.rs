@@ -59,7 +59,7 @@ pub use config::{Config, Place};
 pub use durable::Error as FileError;
 pub use error::{ChangeError, Fault, Interruption, Offering, RevokeError};
 pub use folder::{Refusal, read_kept};
-pub use held::Means;
+pub use held::Context;
 pub use history::Former;
 pub use housekeeping::Housekeeping;
 pub use layout::Document;
@@ -251,7 +251,7 @@ impl Held {
 
     /// Trusts the keys that were fetched last, so that a start does not depend on the issuer.
     fn fetched_keys(&mut self, faults: &mut Vec<Fault>) -> Keys {
-        let Some(url) = self.means.jwks_url.clone() else { return Keys::empty() };
+        let Some(url) = self.context.jwks_url.clone() else { return Keys::empty() };
         let content = self.storage.backend.document(Document::Jwks).unwrap_or_else(|error| {
             faults.push(Fault::NotReadable(error));
             None
@@ -362,7 +362,7 @@ impl Writer {
         }
     }
 
-    /// Returns when a token has come whose key is not known.
+    /// Returns when a token has come and its key is not known.
     pub async fn key_wanted(&self) {
         self.shared.key_wanted.notified().await;
     }
@@ -417,11 +417,11 @@ pub struct Store {
 ///
 /// # Errors
 /// Another gate works on the directory, or a newer one on the database.
-pub fn open(config: &Config, file: Option<Offered>, means: Means) -> Result<Store, Error> {
-    let (backend, others, unwritable) = backend(config, &means)?;
+pub fn open(config: &Config, file: Option<Offered>, context: Context) -> Result<Store, Error> {
+    let (backend, others, unwritable) = backend(config, &context)?;
     let storage = Storage::new(backend, unwritable.is_none());
     let mut faults: Vec<_> = unwritable.into_iter().map(Fault::NotWritable).collect();
-    let mut held = Held::new(storage, means);
+    let mut held = Held::new(storage, context);
     let fetched_keys = held.fetched_keys(&mut faults);
     held.start(&mut faults);
     let offering = file.map(|read| held.offer(read, true));
@@ -443,7 +443,7 @@ type Opened = (Box<dyn Backend>, Others, Option<Error>);
 
 /// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
 #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "a directory needs none"))]
-fn backend(config: &Config, means: &Means) -> Result<Opened, Error> {
+fn backend(config: &Config, context: &Context) -> Result<Opened, Error> {
     match &config.place {
         Place::File(dir) => {
             let (directory, unwritable) = Directory::open(dir.clone(), config.audit_max_bytes)?;
@@ -451,11 +451,11 @@ fn backend(config: &Config, means: &Means) -> Result<Opened, Error> {
         }
         #[cfg(feature = "postgres")]
         Place::Postgres(database) => {
-            let (control, clock) = (means.control.clone(), means.clock.clone());
+            let (control, clock) = (context.control.clone(), context.clock.clone());
             let database = (**database).clone();
             let (database, hints, unavailable) =
                 postgres::Postgres::open(database, config.copy.clone(), control, clock)?;
-            Ok((Box::new(database), Others::of(hints), unavailable))
+            Ok((Box::new(database), Others(Some(hints)), unavailable))
         }
     }
 }

@@ -26,11 +26,11 @@ const MOST_WAITING: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     lines: VecDeque<Line>,
-    is_told: bool,
+    is_logged: bool,
     lost: Episode,
     /// Their form in the gate's own copy.
     copied: Vec<u8>,
-    is_copy_told: bool,
+    is_copy_logged: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ struct Line {
     id: String,
     #[serde(flatten)]
     record: Record,
-    /// The digest of the token of `license.file` that is told of.
+    /// The digest of the token of `license.file` that the line is about.
     seen: Option<Vec<u8>>,
 }
 
@@ -114,7 +114,7 @@ impl Recorder {
         while let Some(line) = self.lines.front() {
             let done = storage.write(Part::Audit, |it| it.record(&line.record, &line.id));
             if let Err(error) = done {
-                if !std::mem::replace(&mut self.is_told, true) {
+                if !std::mem::replace(&mut self.is_logged, true) {
                     let error = chain(Some(&error));
                     tracing::warn!(
                         event = "audit.unwritable",
@@ -131,7 +131,7 @@ impl Recorder {
                     .write(Part::Document, |it| it.keep_document(Document::LicenseFile, &seen));
             }
         }
-        if std::mem::take(&mut self.is_told) {
+        if std::mem::take(&mut self.is_logged) {
             let lost = self.lost.ended(Instant::now());
             let lost_lines = lost.map_or(0, |report| report.failures);
             tracing::info!(lost_lines, "the audit log is written again");
@@ -152,7 +152,7 @@ impl Recorder {
         }
         let kept =
             storage.write(Part::Document, |it| it.keep_document(Document::Unrecorded, &content));
-        let was_told = std::mem::replace(&mut self.is_copy_told, kept.is_err());
+        let was_told = std::mem::replace(&mut self.is_copy_logged, kept.is_err());
         match kept {
             Ok(()) => self.copied = content,
             Err(error) if !was_told => tracing::warn!(

@@ -1,60 +1,48 @@
 //! Hints that other replicas have changed something in a database they share, and the looks that follow.
 
-#[cfg(feature = "postgres")]
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "postgres")]
 use tokio::sync::Notify;
-#[cfg(feature = "postgres")]
 use tokio::time::sleep;
 
 use super::backend::Error;
 #[cfg(feature = "postgres")]
 use super::postgres::Hints;
-#[cfg(feature = "postgres")]
 use crate::problem::chain;
+
+/// There are none where no database was built in.
+#[cfg(not(feature = "postgres"))]
+#[derive(Debug)]
+pub(super) enum Hints {}
+
+#[cfg(not(feature = "postgres"))]
+impl Hints {
+    async fn listen(self, _: impl Fn()) {
+        match self {}
+    }
+}
 
 /// Hints that other replicas have changed something, if there are others.
 #[derive(Debug, Default)]
-pub struct Others {
-    #[cfg(feature = "postgres")]
-    hints: Option<Hints>,
-}
+pub struct Others(pub(super) Option<Hints>);
 
 impl Others {
-    #[cfg(feature = "postgres")]
-    pub(super) const fn of(hints: Hints) -> Self {
-        Self { hints: Some(hints) }
-    }
-
     /// Has a `look` taken at what others changed, soon after they did, until dropped. Returns at once where there are no
     /// others.
-    #[cfg(feature = "postgres")]
     pub(super) async fn follow<F>(self, look: impl Fn() -> F)
     where
         F: Future<Output = Result<(), Error>>,
     {
-        let Some(hints) = self.hints else { return };
+        let Some(hints) = self.0 else { return };
         let hint = Notify::new();
         tokio::join!(hints.listen(|| hint.notify_one()), looks(&hint, look));
-    }
-
-    /// There are no others where no database was built in.
-    #[cfg(not(feature = "postgres"))]
-    pub(super) async fn follow<F>(self, _: impl Fn() -> F)
-    where
-        F: Future<Output = Result<(), Error>>,
-    {
     }
 }
 
 /// After a look that failed; twice as long after each, up to the second.
-#[cfg(feature = "postgres")]
 const SOONEST: Duration = Duration::from_millis(500);
-#[cfg(feature = "postgres")]
 const LATEST: Duration = Duration::from_secs(5);
 
-#[cfg(feature = "postgres")]
 async fn looks<F>(hint: &Notify, look: impl Fn() -> F)
 where
     F: Future<Output = Result<(), Error>>,

@@ -13,7 +13,7 @@ use crate::license::{Keys, RevocationError, Revocations};
 pub(super) struct Lists {
     /// The one that counts.
     counts: Option<Arc<Revocations>>,
-    /// Whether others keep that one, too, or one of which it cannot be told yet whether it is newer.
+    /// Whether others keep that one, too, or one that may be newer, by a key that is not known yet.
     is_shared: bool,
     /// One of others, by a key that is not known yet.
     others: Option<Arc<str>>,

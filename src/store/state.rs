@@ -67,7 +67,7 @@ pub(super) enum Event {
     Asked(Ask, By),
     /// What somebody asked for could not be made durable.
     NotStored(Ask, By, Error),
-    /// Somebody's wish was refused before it came here.
+    /// A change was refused before it came here.
     Refused(Action, Outcome, &'static str, By),
     /// `license.file` has been read, for the first time or again.
     File { content: Content, is_first: bool },
@@ -120,7 +120,7 @@ pub(super) enum Content {
 pub(super) struct Effects {
     /// Made durable, whole or not at all. If that fails, nothing below is done, and the former state stays.
     pub(super) persist: Option<Persist>,
-    /// Told to the audit log. That it cannot be written keeps nothing from happening.
+    /// Lines for the audit log. Failing to write them stops nothing.
     pub(super) lines: Vec<Line>,
     /// Ids of entries of the history that a crash left behind: to be dropped.
     pub(super) left: Vec<String>,
@@ -130,7 +130,7 @@ pub(super) struct Effects {
     pub(super) publish: bool,
     /// Whether newer keys are wanted.
     pub(super) wants_key: bool,
-    /// Told to the log of the gate.
+    /// Lines for the log of the gate.
     pub(super) notices: Vec<Notice>,
     /// What was found wrong.
     pub(super) faults: Vec<Fault>,
@@ -158,7 +158,7 @@ pub(super) struct Line {
     pub(super) taken: Option<Token>,
 }
 
-/// What the log of the gate is told.
+/// A line for the log of the gate.
 #[derive(Debug)]
 pub(super) enum Notice {
     /// There was no stored license to remove.
@@ -172,7 +172,7 @@ pub(super) enum Notice {
 /// What a change of keys did to the licenses there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rekeyed {
-    /// `lid`s of licenses whose key is gone: they count for [`super::KEY_GRACE`] more.
+    /// `lid`s of licenses that no trusted key vouches for any more: they count for [`super::KEY_GRACE`] more.
     pub forsaken: Vec<String>,
     /// `lid`s of licenses that verify now and did not before.
     pub proven: Vec<String>,
@@ -501,7 +501,7 @@ impl Step {
                     self.effects.rekeyed.proven.push(lid);
                 }
             }
-            // Told when it came.
+            // Logged when it came.
             Err(rejection) if rejection.is_about_keys() => self.state.file.unproven = Some(token),
             Err(rejection) => {
                 self.refuse_file(rejection.code());
@@ -676,11 +676,11 @@ impl Step {
         self.state.store.candidate = Some(self.candidate(license));
     }
 
-    /// Tells the audit log that its last change never took effect, when a crash came between the two.
+    /// Records in the audit log that its last change never took effect, when a crash came between the two.
     fn reconcile(&mut self, action: Action, promised: Option<Brief>, is_kept: bool) {
         let agree = match (&promised, self.state.store.license()) {
             (Some(brief), Some(license)) => brief.names(license.claims()),
-            // What does not verify now is told otherwise.
+            // What does not verify now is reported otherwise.
             (Some(_), None) => is_kept,
             (None, stored) => stored.is_none(),
         };
@@ -721,7 +721,7 @@ impl Step {
             matches!(rejection, Rejection::KeyUnknown { .. } | Rejection::KeysMissing);
     }
 
-    /// Tells the audit log what changed nothing in the store.
+    /// Records what changed nothing in the store.
     fn note(
         &mut self,
         action: Action,

@@ -8,11 +8,11 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::super::backend::Entry;
 use super::*;
 use crate::license::{
     self, Algorithm, Claims, KeyPair, Policy, Revocations, RootUrl, Source, Status,
 };
+use crate::store::backend::Entry;
 
 const NOW: u64 = 1_800_000_000;
 /// How many licenses there are.
@@ -569,6 +569,8 @@ struct Replicas {
     all: [Replica; 2],
     /// The highest sequence of a list that was taken.
     highest: usize,
+    /// A second passes with each step: an entry of the history is named after its second.
+    now: u64,
 }
 
 struct Replica {
@@ -587,13 +589,13 @@ impl Replicas {
             Replica { shown: state.snapshot(), state, revision: 0, changes: 0, ids: Vec::new() }
         };
         let all = [replica(), replica()];
-        Self { disk: Disk::default(), revision: 0, changes: 0, all, highest: 0 }
+        Self { disk: Disk::default(), revision: 0, changes: 0, all, highest: 0, now: NOW }
     }
 
     /// As the store does it. `None`: others were faster.
     fn perform(&mut self, who: usize, event: Event) -> Option<Effects> {
         let one = &mut self.all[who];
-        let (next, effects) = one.state.next(event, UnixTime::from_secs(NOW));
+        let (next, effects) = one.state.next(event, UnixTime::from_secs(self.now));
         if let Some(persist) = &effects.persist {
             if one.revision != self.revision {
                 return None;
@@ -633,6 +635,7 @@ impl Replicas {
     }
 
     fn step(&mut self, dice: &mut Dice) {
+        self.now += 1;
         let (who, chosen) = (dice.roll(2), dice.roll(PAPERS));
         // One that does not look first is one that another overtakes.
         if !dice.is_one_of(3) {

@@ -59,7 +59,7 @@ impl Bench {
 
     fn open_with(&self, keys: Keys, dir: &Path) -> Result<Store, Error> {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Means {
+        let context = Context {
             trust: Trust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
@@ -71,7 +71,7 @@ impl Bench {
             metrics: Arc::default(),
             control: Handle::current(),
         };
-        open(&Config::file(dir), None, means)
+        open(&Config::file(dir), None, context)
     }
 
     fn open(&self) -> Store {

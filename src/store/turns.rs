@@ -19,14 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The queue of those who want to change something. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Turns {
-    /// Locked by the one whose turn it is.
+    /// Locked for the time of a turn.
     held: Arc<Mutex<Held>>,
     control: Handle,
 }
 
 impl Turns {
     pub(super) fn new(held: Held) -> Self {
-        let control = held.means.control.clone();
+        let control = held.context.control.clone();
         Self { held: Arc::new(Mutex::new(held)), control }
     }
 

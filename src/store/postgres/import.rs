@@ -13,10 +13,10 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::connect::Session;
+use super::housekeeping;
 use super::schema;
 use super::statements::{self, sequence, whole};
 use super::trouble::{Trouble, error};
-use super::turns;
 use super::url::Database;
 use crate::clock::UnixTime;
 use crate::random;
@@ -187,10 +187,10 @@ async fn queue(
         QueuedEvent { key, body, attempts: 0, due }
     });
     for event in known {
-        turns::put_event(client, &event, true).await.map_err(ImportError::Database)?;
+        housekeeping::put_event(client, &event, true).await.map_err(ImportError::Database)?;
     }
     for event in &waiting {
-        turns::put_event(client, event, false).await.map_err(ImportError::Database)?;
+        housekeeping::put_event(client, event, false).await.map_err(ImportError::Database)?;
     }
     Ok(waiting.len())
 }

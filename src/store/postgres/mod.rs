@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! change ── the row is still the one we know ── swapped, with history and audit ── committed ── NOTIFY
-//!           else Conflict, nothing changed      one transaction                    copy.rs      hints.rs, everywhere
+//!           else Conflict, nothing changed      one transaction                    directory.rs hints.rs, everywhere
 //! ```
 //!
 //! A change takes two round trips: a look at the state, and the change. A third one reads what other replicas changed.
@@ -16,15 +16,14 @@
 //! elsewhere.
 
 mod connect;
-mod copy;
 mod hints;
+mod housekeeping;
 mod import;
 mod schema;
 mod signals;
 mod statements;
 mod tls;
 mod trouble;
-mod turns;
 pub(super) mod url;
 
 #[cfg(test)]
@@ -40,7 +39,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
 use super::backend::{Backend, Change, Error, Kept, Lease, QueuedEvent, Settled};
-use super::durable;
+use super::directory::Directory;
 use super::layout::Document;
 use super::record::{Action, Brief, By, Outcome, Record};
 use crate::clock::{Clock, UnixTime};
@@ -48,7 +47,6 @@ use crate::license::{Status, Token};
 use crate::problem::chain;
 use crate::random;
 use connect::{STATEMENTS, Session};
-use copy::Copy;
 use signals::Signals;
 use statements::{Mark, Progress, Replaces};
 use trouble::Trouble;
@@ -82,7 +80,7 @@ pub(super) struct Postgres {
     asked: Option<Instant>,
     /// When the database last held somebody up in vain.
     hung: Option<Instant>,
-    copy: Copy,
+    copy: Directory,
     /// The state that the store knows of.
     known: Option<Mark>,
     /// The ids of its history.
@@ -132,6 +130,7 @@ impl Postgres {
         runtime: Handle,
         clock: Clock,
     ) -> Result<(Self, Hints, Option<Error>), Error> {
+        let (copy, unwritable) = Directory::open(copy, u64::MAX)?;
         let (signals, hints) = Hints::new(database.clone());
         let mut this = Self {
             database,
@@ -142,17 +141,13 @@ impl Postgres {
             pause: Pause::default(),
             asked: None,
             hung: None,
-            copy: Copy::new(copy),
+            copy,
             known: None,
             ids: BTreeSet::new(),
             adopted: Adopted::default(),
             holder: random::name(),
             says_none: false,
             seen: false,
-        };
-        let unwritable = match this.copy.prepare() {
-            Err(error @ durable::Error::Locked { .. }) => return Err(error.into()),
-            prepared => prepared.err().map(Error::from),
         };
         match this.call(Urgency::Change, STATEMENTS, async |_| Ok(())) {
             Err(error @ Error::SchemaTooNew { .. }) => Err(error),
@@ -281,7 +276,7 @@ impl Postgres {
 
     /// Where the database says nothing of a license, what the copy says goes on.
     fn beside_copy(&mut self, kept: Kept) -> Kept {
-        let (copy, _) = self.copy.load();
+        let (copy, _) = self.copy.load_copy();
         Kept { token: kept.token.or(copy.token), ..kept }
     }
 
@@ -356,7 +351,7 @@ impl Postgres {
         }
     }
 
-    fn copied(&self, outcome: Result<(), durable::Error>) {
+    fn copied(&self, outcome: Result<(), Error>) {
         if let Err(error) = outcome {
             let error = chain(Some(&error));
             tracing::warn!(
@@ -374,8 +369,7 @@ impl Backend for Postgres {
     }
 
     fn load(&mut self) -> (Kept, Vec<Error>) {
-        let (copy, faults) = self.copy.load();
-        let mut faults: Vec<Error> = faults.into_iter().map(Error::from).collect();
+        let (copy, mut faults) = self.copy.load_copy();
         // At a start it was just reached for: not twice, when that was in vain.
         match self.read(Urgency::Background, false) {
             Ok(kept) => (kept, faults),
@@ -391,7 +385,7 @@ impl Backend for Postgres {
     }
 
     fn spare(&mut self) -> Kept {
-        self.copy.load().0
+        self.copy.load_copy().0
     }
 
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
@@ -414,11 +408,11 @@ impl Backend for Postgres {
 
     fn adopted(&mut self, license: Option<&str>, revocations: Option<&str>) {
         if license.is_some() || self.says_none {
-            let kept = self.copy.keep_license(license);
+            let kept = self.copy.copy_license(license);
             self.copied(kept);
         }
         if let Some(list) = revocations {
-            let kept = self.copy.keep_revocations(list);
+            let kept = self.copy.copy_revocations(list);
             self.copied(kept);
             self.adopted.revocations = Some(list.into());
         }
@@ -445,7 +439,7 @@ impl Backend for Postgres {
         self.ids.extend(change.former.as_ref().map(|former| former.id.clone()));
         self.forget(&change.dropped);
         self.adopted.license.clone_from(&change.token);
-        let kept = self.copy.keep_license(change.token.as_deref());
+        let kept = self.copy.copy_license(change.token.as_deref());
         self.copied(kept);
         Ok(())
     }
@@ -463,7 +457,7 @@ impl Backend for Postgres {
         })?;
         self.advance(revision, None);
         self.adopted.revocations = Some(list.into());
-        let kept = self.copy.keep_revocations(list);
+        let kept = self.copy.copy_revocations(list);
         self.copied(kept);
         Ok(())
     }
@@ -471,40 +465,44 @@ impl Backend for Postgres {
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error> {
         let copied = self.copy.keep_time(newest);
         self.ask(Urgency::Background, async |on| statements::keep_time(on, newest).await)?;
-        copied.map_err(Error::from)
+        copied
     }
 
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
-        self.copy.keep_document(name, content).map_err(Error::from)
+        self.copy.keep_document(name, content)
     }
 
     fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {
-        self.copy.document(name).map_err(Error::from)
+        self.copy.document(name)
     }
 
     fn take_lease(&mut self, lease: Lease, span: Duration) -> Result<bool, Error> {
         let holder = self.holder.clone();
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         self.ask(Urgency::Background, async |on| {
-            turns::take_lease(on, lease, &holder, millis).await
+            housekeeping::take_lease(on, lease, &holder, millis).await
         })
     }
 
     fn give_lease_back(&mut self, lease: Lease) -> Result<(), Error> {
         let holder = self.holder.clone();
-        self.ask(Urgency::Background, async |on| turns::give_lease_back(on, lease, &holder).await)
+        self.ask(Urgency::Background, async |on| {
+            housekeeping::give_lease_back(on, lease, &holder).await
+        })
     }
 
     fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error> {
-        self.call(Urgency::Background, STATEMENTS, async |on| turns::post(on, event).await)
+        self.call(Urgency::Background, STATEMENTS, async |on| housekeeping::post(on, event).await)
     }
 
     fn due_events(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
-        self.ask(Urgency::Background, async |on| turns::due_events(on, now).await)
+        self.ask(Urgency::Background, async |on| housekeeping::due_events(on, now).await)
     }
 
     fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
-        self.call(Urgency::Background, STATEMENTS, async |on| turns::settle(on, key, settled).await)
+        self.call(Urgency::Background, STATEMENTS, async |on| {
+            housekeeping::settle(on, key, settled).await
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::license::{self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Status};
 use crate::store::{
-    self, By, ChangeError, Config, Means, Origin, Place, RevokeError, Store, Trust,
+    self, By, ChangeError, Config, Context, Origin, Place, RevokeError, Store, Trust,
 };
 
 pub(super) const NOW: u64 = 1_800_000_000;
@@ -44,7 +44,7 @@ impl Stage {
         how: impl FnOnce(&mut Database),
     ) -> Replica {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Means {
+        let means = Context {
             trust: Trust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
