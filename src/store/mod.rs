@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Every event (a change that somebody asks for, `license.file`, other keys, another replica's change, a revocation list, the
-//! start itself) goes this way, in [`Held::perform`]. What an event makes of the state is a pure function, `state.rs`; what it
+//! start itself) goes this way, in `Held::perform`. What an event makes of the state is a pure function, `state.rs`; what it
 //! asks for is made real by `held.rs`, in this order. So an answered change is kept, and one that is refused or fails changes
 //! nothing and is recorded too.
 //!
