@@ -193,10 +193,10 @@ async fn licensing(
 ) -> Result<(Api, Probed, Life), Error> {
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
     let begun = life::begin(config, root_url, clock, control, metrics).await?;
-    let api::Context { reader, writer, clock, .. } = &begun.context;
+    let api::Context { reader, clock, .. } = &begun.context;
     let probed = Probed {
         reader: reader.clone(),
-        writer: writer.clone(),
+        housekeeping: begun.housekeeping,
         clock: clock.clone(),
         metrics: metrics.clone(),
         phase: watch::channel(Phase::Serving).1,

@@ -8,7 +8,7 @@ use super::answer::{Condition, State};
 use crate::clock::Clock;
 use crate::downstream::tls::Tls;
 use crate::shutdown::Phase;
-use crate::store::{InForce, Reader, Writer};
+use crate::store::{Housekeeping, InForce, Reader};
 use crate::telemetry::metrics::{Figures, LicenseInfo, Metrics};
 
 /// The parts of a gate that probes and scrapes look at.
@@ -17,7 +17,7 @@ pub struct Probed {
     /// The license in force.
     pub reader: Reader,
     /// Whether the store can be written.
-    pub writer: Writer,
+    pub housekeeping: Housekeeping,
     /// When it is.
     pub clock: Clock,
     /// What was counted.
@@ -59,8 +59,8 @@ impl Probed {
             license_token_expiry: claims.map(|claims| claims.exp.as_secs()),
             license_included_users: claims.and_then(|claims| claims.included_users),
             license: info,
-            store_up: self.writer.is_up(),
-            clock_rollback: self.writer.is_behind(now),
+            store_up: self.housekeeping.is_up(),
+            clock_rollback: self.housekeeping.is_behind(now),
             tls_certificate_expiry: certificate
                 .and_then(|served| served.expires)
                 .map(|end| end.as_secs()),

@@ -18,7 +18,7 @@ use crate::outgoing::Cause;
 use crate::path::Malformed;
 use crate::problem::Problem;
 use crate::random;
-use crate::store::{self, InstallError, Interruption, RemoveError, RollbackError};
+use crate::store::{self, ChangeError, Interruption};
 use crate::telemetry::metrics::AuthOutcome;
 
 /// A database that was restarted is back by then.
@@ -138,52 +138,33 @@ impl From<BodyError> for Problem {
     }
 }
 
-impl From<InstallError> for Problem {
-    fn from(error: InstallError) -> Self {
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
         match &error {
-            InstallError::Rejected(rejection) => rejected(rejection.clone()),
-            _ => not_installed(&error).caused_by(error),
+            ChangeError::Rejected(rejection) => rejected(rejection.clone()),
+            _ => not_changed(&error).caused_by(error),
         }
     }
 }
 
-fn not_installed(error: &InstallError) -> Problem {
+fn not_changed(error: &ChangeError) -> Problem {
     let bad_gateway = StatusCode::BAD_GATEWAY;
     let (status, code) = match error {
-        InstallError::Rejected(rejection) => return rejected(rejection.clone()),
-        InstallError::Superseded => (StatusCode::CONFLICT, "licensing.renewal.superseded"),
-        InstallError::OtherLicense { .. } => (bad_gateway, "licensing.renewal.other-license"),
-        InstallError::Older { .. } => (bad_gateway, "licensing.renewal.older"),
-        InstallError::NotStored(cause) => return not_stored(cause),
-        InstallError::Interrupted(cause) => return interrupted(cause),
-    };
-    Problem::new(status, code, sentence(error))
-}
-
-impl From<RemoveError> for Problem {
-    fn from(error: RemoveError) -> Self {
-        match &error {
-            RemoveError::NotStored(cause) => not_stored(cause),
-            RemoveError::Interrupted(cause) => interrupted(cause),
-        }
-        .caused_by(error)
-    }
-}
-
-impl From<RollbackError> for Problem {
-    fn from(error: RollbackError) -> Self {
-        match &error {
-            RollbackError::NotFound => Self::new(
+        ChangeError::Rejected(rejection) => return rejected(rejection.clone()),
+        ChangeError::Superseded => (StatusCode::CONFLICT, "licensing.renewal.superseded"),
+        ChangeError::OtherLicense { .. } => (bad_gateway, "licensing.renewal.other-license"),
+        ChangeError::Older { .. } => (bad_gateway, "licensing.renewal.older"),
+        ChangeError::NotFound => {
+            return Problem::new(
                 StatusCode::NOT_FOUND,
                 "licensing.history.not-found",
                 "No former license has this jti: GET /api/licensing/history lists those there are.",
-            ),
-            RollbackError::Rejected(rejection) => return rejected(rejection.clone()),
-            RollbackError::NotStored(cause) => not_stored(cause),
-            RollbackError::Interrupted(cause) => interrupted(cause),
+            );
         }
-        .caused_by(error)
-    }
+        ChangeError::NotStored(cause) | ChangeError::NotRemoved(cause) => return not_stored(cause),
+        ChangeError::Interrupted(cause) => return interrupted(cause),
+    };
+    Problem::new(status, code, sentence(error))
 }
 
 impl From<Arc<RenewError>> for Problem {
@@ -207,12 +188,12 @@ impl From<Arc<RenewError>> for Problem {
             .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
             RenewError::Store(cause) => not_stored(cause),
             RenewError::Issuer(cause) => issuer(cause),
-            RenewError::Install(InstallError::Rejected(rejection)) => Self::new(
+            RenewError::Install(ChangeError::Rejected(rejection)) => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "licensing.renewal.rejected",
                 format!("The issuer answered a token that is not accepted: {rejection}"),
             ),
-            RenewError::Install(cause) => not_installed(cause),
+            RenewError::Install(cause) => not_changed(cause),
             RenewError::Interrupted => unexpected(),
         }
         .caused_by(error)

@@ -19,7 +19,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::feed::{self, Installer, Renewal};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl};
 use crate::notify;
-use crate::store::{self, Config as StoreConfig, Means, Trust};
+use crate::store::{self, Config as StoreConfig, Trust};
 use crate::upstream;
 
 const NOW: u64 = 1_800_000_000;
@@ -103,7 +103,7 @@ impl Bench {
         let root_url = RootUrl::parse("https://a.example/grafana/").expect("a root URL");
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let control = Handle::current();
-        let means = Means {
+        let means = store::Context {
             trust: Trust {
                 keys: Arc::new(issuer.trusted()),
                 policy: Policy::new(root_url.clone(), &LicenseConfig::default()).into(),
@@ -118,12 +118,13 @@ impl Bench {
         let config = StoreConfig::file(home.path());
         let store = store::open(&config, None, means).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
-        let (reader, writer) = (store.reader, store.writer);
+        let (reader, writer, housekeeping) = (store.reader, store.writer, store.housekeeping);
         let installer = Installer::new(reader.clone(), writer.clone(), None);
         let context = feed::Context {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
+            housekeeping,
             events: notify::Events::new(None, reader.clone(), clock.clone()),
             clock: clock.clone(),
             metrics: Arc::default(),

@@ -11,8 +11,7 @@ use super::{error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::license::{Source, Token};
 use crate::problem::Problem;
-use crate::store::{By, Origin};
-use crate::telemetry::metrics;
+use crate::store::{self, By, Origin, Outcome};
 
 /// A member that may be missing or of the wrong type, told apart from a body that is no JSON.
 #[derive(Deserialize)]
@@ -51,7 +50,7 @@ pub(super) async fn post(
     let token = match Token::parse(token) {
         Ok(token) => token,
         Err(rejection) => {
-            note_refusal(api, metrics::Action::Install, rejection.code(), who).await;
+            note_refusal(api, store::Action::Install, rejection.code(), who).await;
             return Err(error::rejected(rejection));
         }
     };
@@ -76,7 +75,7 @@ pub(super) async fn delete(
     };
     let named = instance.as_ref().and_then(Value::as_str);
     if let Some(objection) = objection(api, named) {
-        note_refusal(api, metrics::Action::Remove, "another-instance", who).await;
+        note_refusal(api, store::Action::Remove, "another-instance", who).await;
         return Err(objection);
     }
     let removed = api.writer.remove(who).await?;
@@ -89,8 +88,8 @@ pub(super) async fn delete(
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
 }
 
-async fn note_refusal(api: &Api, action: metrics::Action, reason: &'static str, who: By) {
-    api.writer.note(action, metrics::Outcome::Refused, reason, who).await;
+async fn note_refusal(api: &Api, action: store::Action, reason: &'static str, who: By) {
+    api.writer.note(action, Outcome::Refused, reason, who).await;
 }
 
 /// Why the license to be removed cannot be meant to be this instance's.

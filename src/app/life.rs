@@ -18,7 +18,7 @@ use crate::notify::{Events, Monitor, Notifier, Wake};
 use crate::outgoing::{Client, Early, Fetch, Proxies};
 use crate::problem;
 use crate::shutdown::detach;
-use crate::store::{self, Lease, Means, Store, Trust, Writer};
+use crate::store::{self, Context, Housekeeping, Lease, Store, Trust, Writer};
 use crate::telemetry::metrics::Metrics;
 
 /// After the order to cut, for threads to end.
@@ -29,6 +29,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Life {
     others: store::Others,
     writer: Writer,
+    housekeeping: Housekeeping,
     mounted: Mounted,
     keyring: Keyring,
     monitor: Monitor,
@@ -36,13 +37,13 @@ pub(super) struct Life {
     installer: Installer,
     keys: Option<Fetch<RemoteKeys>>,
     revocations: Option<Fetch<RemoteRevocations>>,
-    notifier: Option<Notifier<Writer>>,
+    notifier: Option<Notifier<Housekeeping>>,
 }
 
 impl Life {
     /// Starts all of it on the control runtime, to run until that ends.
     pub(super) fn start(self) -> Living {
-        let living = Living { writer: self.writer.clone() };
+        let living = Living { housekeeping: self.housekeeping };
         detach(store::follow_others(self.others, self.writer.clone()));
         detach(self.writer.clone().keep_up());
         detach(self.mounted.watch(self.keyring, self.writer));
@@ -58,14 +59,14 @@ impl Life {
 
 /// A life that has started.
 pub(super) struct Living {
-    writer: Writer,
+    housekeeping: Housekeeping,
 }
 
 impl Living {
     /// Lets another replica renew and notify from now on. Waits for `limit` at most.
     pub(super) async fn leave(self, limit: Duration) {
         // A database that is away lets go by itself.
-        let given = self.writer.give_lease_back(Lease::Schedule);
+        let given = self.housekeeping.give_lease_back(Lease::Schedule);
         let _ = tokio::time::timeout(limit, given).await;
     }
 }
@@ -74,6 +75,7 @@ impl Living {
 pub(super) struct Begun {
     pub(super) life: Life,
     pub(super) context: api::Context,
+    pub(super) housekeeping: Housekeeping,
 }
 
 /// Loads keys and license, and puts together what will act by itself.
@@ -91,15 +93,15 @@ pub(super) async fn begin(
     let issuer = Issuer::new(&config.feed, &client)?;
     let (keys, key_files) = keys(&config.license)?;
     let (license, store) = open(config, root_url, &clock, control, metrics, keys.all()).await?;
-    let Store { reader, writer, fetched_keys, others, .. } = store;
+    let Store { reader, writer, housekeeping, fetched_keys, others, .. } = store;
 
     let keyring = Keyring::new(keys, fetched_keys, writer.clone());
-    let (fetched, early) = remote_keys(config, &client, &keyring, &writer, &clock)?.unzip();
+    let (fetched, early) = remote_keys(config, &client, &keyring, &housekeeping, &clock)?.unzip();
     let installer = Installer::new(reader.clone(), writer.clone(), early);
     let wake = Wake::default();
     let notifier =
-        Notifier::new(&config.notify, &client, writer.clone(), wake.clone(), clock.clone())?;
-    let queue = notifier.is_some().then(|| (writer.clone(), wake));
+        Notifier::new(&config.notify, &client, housekeeping.clone(), wake.clone(), clock.clone())?;
+    let queue = notifier.is_some().then(|| (housekeeping.clone(), wake));
     let events = Events::new(queue, reader.clone(), clock.clone());
     let renewal = Renewal::new(
         issuer,
@@ -107,6 +109,7 @@ pub(super) async fn begin(
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
+            housekeeping: housekeeping.clone(),
             events: events.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -119,12 +122,15 @@ pub(super) async fn begin(
         revocations: revocation_file(config).map(WatchedFile::new),
     };
     mounted.begin(&writer).await;
+    let monitor =
+        Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events);
     let life = Life {
         others,
         writer: writer.clone(),
+        housekeeping: housekeeping.clone(),
         mounted,
         keyring,
-        monitor: Monitor::begin(reader.clone(), writer.clone(), clock.clone(), events).await,
+        monitor: monitor.await,
         renewal: renewal.clone(),
         installer: installer.clone(),
         keys: fetched,
@@ -133,7 +139,7 @@ pub(super) async fn begin(
     };
     let metrics = metrics.clone();
     let context = api::Context { reader, writer, installer, renewal, clock, metrics };
-    Ok(Begun { life, context })
+    Ok(Begun { life, context, housekeeping })
 }
 
 /// The store, and `license.file`, which it has been given.
@@ -146,7 +152,7 @@ async fn open(
     keys: Keys,
 ) -> Result<(Option<WatchedFile>, Store), Error> {
     let policy = Policy::new(root_url.clone(), &config.license);
-    let means = Means {
+    let means = Context {
         trust: Trust { keys: Arc::new(keys), policy: Arc::new(policy) },
         render: api::render,
         clock: clock.clone(),
@@ -177,14 +183,14 @@ fn remote_keys(
     config: &Config,
     client: &Client,
     keyring: &Keyring,
-    writer: &Writer,
+    housekeeping: &Housekeeping,
     clock: &Clock,
 ) -> Result<Option<(Fetch<RemoteKeys>, Early)>, Error> {
     let Some(url) = &config.license.jwks_url else { return Ok(None) };
     let key = "license.jwks_url";
     let endpoint = client.endpoint(key, key, url)?;
-    let (keyring, writer) = (keyring.clone(), writer.clone());
-    let recipient = RemoteKeys { url: url.to_string(), keyring, writer };
+    let (keyring, housekeeping) = (keyring.clone(), housekeeping.clone());
+    let recipient = RemoteKeys { url: url.to_string(), keyring, housekeeping };
     Ok(Some(Fetch::new(key, endpoint, recipient, clock.clone())))
 }
 

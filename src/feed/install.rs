@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::license::{Rejection, Token, verify};
 use crate::outgoing::Early;
-use crate::store::{By, InstallError, Origin, Reader, RollbackError, Snapshot, Writer};
+use crate::store::{By, ChangeError, Origin, Reader, Snapshot, Writer};
 
 /// For keys that are being fetched, altogether.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,17 +32,17 @@ impl Installer {
     /// Installs `token`; see [`Writer::install`].
     ///
     /// # Errors
-    /// See [`InstallError`].
+    /// See [`ChangeError`].
     pub async fn install(
         &self,
         token: Token,
         by: Origin,
         who: By,
-    ) -> Result<Arc<Snapshot>, InstallError> {
+    ) -> Result<Arc<Snapshot>, ChangeError> {
         let unreached = self.prepare(&token).await;
         let installed = self.writer.install(token, by, who).await;
         installed.map_err(|error| match (error, unreached) {
-            (InstallError::Rejected(rejection), Some(why)) => rejection.unreached(&why).into(),
+            (ChangeError::Rejected(rejection), Some(why)) => rejection.unreached(&why).into(),
             (error, _) => error,
         })
     }
@@ -50,16 +50,16 @@ impl Installer {
     /// Puts the former license called `jti` back; see [`Writer::roll_back`].
     ///
     /// # Errors
-    /// See [`RollbackError`].
-    pub async fn roll_back(&self, jti: String, who: By) -> Result<Arc<Snapshot>, RollbackError> {
-        let token = self.reader.snapshot().former_called(&jti).map(|former| former.token().clone());
+    /// See [`ChangeError`].
+    pub async fn roll_back(&self, jti: String, who: By) -> Result<Arc<Snapshot>, ChangeError> {
+        let token = self.reader.snapshot().former_called(&jti).map(|former| former.token.clone());
         let unreached = match token {
             Some(token) => self.prepare(&token).await,
             None => None,
         };
         let restored = self.writer.roll_back(jti, who).await;
         restored.map_err(|error| match (error, unreached) {
-            (RollbackError::Rejected(rejection), Some(why)) => rejection.unreached(&why).into(),
+            (ChangeError::Rejected(rejection), Some(why)) => rejection.unreached(&why).into(),
             (error, _) => error,
         })
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::keyring::{self, Keyring};
 use crate::license::{Keys, keep_jwks};
 use crate::outgoing::Recipient;
-use crate::store::{Document, RevokeError, Writer};
+use crate::store::{Document, Housekeeping, RevokeError, Writer};
 
 /// `license.jwks_url`.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct RemoteKeys {
     /// Where the keys go.
     pub keyring: Keyring,
     /// Where a copy is kept for a start without the issuer.
-    pub writer: Writer,
+    pub housekeeping: Housekeeping,
 }
 
 impl Recipient for RemoteKeys {
@@ -30,7 +30,7 @@ impl Recipient for RemoteKeys {
         keyring::tell(&self.keyring.url(keys).await);
         tracing::info!(keys = number, "the issuer's keys were fetched");
         let Some(kept) = keep_jwks(&self.url, &content) else { return Ok(()) };
-        if let Err(error) = self.writer.keep_document(Document::Jwks, kept).await {
+        if let Err(error) = self.housekeeping.keep_document(Document::Jwks, kept).await {
             let error = one_line(error);
             tracing::warn!(
                 event = "keys.not_kept",

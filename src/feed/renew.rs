@@ -17,8 +17,11 @@ use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
 use crate::notify::{Events, Notice, Occasion, name};
 use crate::random;
-use crate::store::{self, By, InForce, InstallError, Lease, Origin, Reader, Snapshot, Writer};
-use crate::telemetry::metrics::{Action, Metrics, Outcome};
+use crate::store::{
+    self, Action, By, ChangeError, Housekeeping, InForce, Lease, Origin, Outcome, Reader, Snapshot,
+    Writer,
+};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a replica has the schedule to itself without saying so again, and how often the others ask.
 const SCHEDULE_LEASE: Duration = Duration::from_secs(60);
@@ -46,7 +49,7 @@ pub enum RenewError {
     Issuer(#[from] issuer::Error),
     /// The issuer's token was not installed.
     #[error("the issuer's license was not installed")]
-    Install(#[source] InstallError),
+    Install(#[source] ChangeError),
     /// Another replica is at it, and does not come to an end.
     #[error("another replica renews the license")]
     Busy,
@@ -85,7 +88,7 @@ impl RenewError {
     /// Whose trouble it is: what the caller asked for could not be, or something failed.
     const fn outcome(&self) -> Outcome {
         match self {
-            Self::Off | Self::NoLicense | Self::Busy | Self::Install(InstallError::Superseded) => {
+            Self::Off | Self::NoLicense | Self::Busy | Self::Install(ChangeError::Superseded) => {
                 Outcome::Refused
             }
             Self::Store(_) | Self::Issuer(_) | Self::Install(_) | Self::Interrupted => {
@@ -102,8 +105,10 @@ pub struct Context {
     pub reader: Reader,
     /// Where its successor goes.
     pub installer: Installer,
-    /// Where failures are recorded, and replicas agree on who renews.
+    /// Where failures are recorded.
     pub writer: Writer,
+    /// Where replicas agree on who renews.
+    pub housekeeping: Housekeeping,
     /// Who is told that it fails.
     pub events: Events,
     /// When it is.
@@ -186,7 +191,7 @@ impl Renewal {
                     () = self.context.clock.reached(at) => {}
                     changed = changes.changed() => drop(changed),
                 }
-            } else if self.context.writer.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
+            } else if self.context.housekeeping.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
                 self.by_schedule(&mut schedule, &mut said).await;
             } else {
                 self.context.clock.reached(now.saturating_add(ASK_FOR_LEASE)).await;
@@ -214,7 +219,7 @@ impl Renewal {
             }
             // It was changed by somebody: whether it is due is to be seen.
             Err(
-                RenewError::Install(InstallError::Superseded)
+                RenewError::Install(ChangeError::Superseded)
                 | RenewError::NoLicense
                 | RenewError::Busy,
             ) => {}
@@ -262,7 +267,7 @@ impl Renewal {
             None => Err(RenewError::Off),
         };
         let outcome = done.as_ref().map_or_else(RenewError::outcome, |_| Outcome::Ok);
-        self.context.metrics.renewal(outcome);
+        self.context.metrics.renewal(outcome.into());
         if done.is_ok() {
             self.context.metrics.renewed(self.context.clock.now().as_secs());
         }
@@ -275,11 +280,11 @@ impl Renewal {
         due: Option<u64>,
         who: By,
     ) -> Result<Arc<Snapshot>, RenewError> {
-        let Context { reader, writer, .. } = &self.context;
+        let Context { reader, writer, housekeeping, .. } = &self.context;
         // The issuer, and its keys, may be asked in that time.
         let span = issuer.timeout().saturating_mul(3).saturating_add(TIME_TO_KEEP);
         let began = Instant::now();
-        while !writer.lease(Lease::Renewal, span).await.map_err(RenewError::Store)? {
+        while !housekeeping.lease(Lease::Renewal, span).await.map_err(RenewError::Store)? {
             if began.elapsed() > span {
                 return Err(RenewError::Busy);
             }
@@ -288,11 +293,11 @@ impl Renewal {
             writer.follow().await.map_err(RenewError::Store)?;
         }
         let done = if due.is_some_and(|due| due != reader.snapshot().revision()) {
-            Err(RenewError::Install(InstallError::Superseded))
+            Err(RenewError::Install(ChangeError::Superseded))
         } else {
             self.ask_and_install(issuer, who).await
         };
-        writer.give_lease_back(Lease::Renewal).await;
+        housekeeping.give_lease_back(Lease::Renewal).await;
         done
     }
 
@@ -310,7 +315,7 @@ impl Renewal {
         };
         // Over plain http its token has to show that it was the issuer who said what day it is.
         if let Some(date) = date.filter(|_| renewed.is_ok() || issuer.is_secured()) {
-            self.context.writer.saw(date);
+            self.context.housekeeping.saw(date);
         }
         renewed
     }

@@ -16,7 +16,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
 use crate::notify::Events;
 use crate::outgoing::{self, Cause, Client, Proxies};
-use crate::store::{self, By, Config as StoreConfig, InstallError, Means, Origin, Store, Trust};
+use crate::store::{self, By, ChangeError, Config as StoreConfig, Origin, Store, Trust};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -32,7 +32,7 @@ impl Bench {
         let home = tempfile::tempdir().expect("a directory");
         let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Means {
+        let means = store::Context {
             trust: Trust {
                 keys: Arc::new(pair.trusted()),
                 policy: Policy::new(root_url, &LicenseConfig::default()).into(),
@@ -74,11 +74,12 @@ impl Bench {
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let client = Client::new(calls, Proxies::none(), clock);
         let issuer = Issuer::new(config, &client).expect("set up");
-        let Store { reader, writer, .. } = &self.store;
+        let Store { reader, writer, housekeeping, .. } = &self.store;
         let context = Context {
             reader: reader.clone(),
             installer: Installer::new(reader.clone(), writer.clone(), None),
             writer: writer.clone(),
+            housekeeping: housekeeping.clone(),
             events: Events::new(None, reader.clone(), Clock::manual(UnixTime::from_secs(NOW))),
             clock: Clock::manual(UnixTime::from_secs(NOW)),
             metrics: Arc::default(),
@@ -225,7 +226,7 @@ async fn an_answer_is_dropped_when_the_license_was_changed_meanwhile() {
     let answer = bench.answer("L-1", NOW + 9);
     tokio::task::spawn_blocking(move || serve(&mut stream, &answer)).await.expect("served");
     let outcome = renewing.await.expect("done");
-    assert!(matches!(error(&outcome), Some(RenewError::Install(InstallError::Superseded))));
+    assert!(matches!(error(&outcome), Some(RenewError::Install(ChangeError::Superseded))));
     let in_force = bench.store.reader.snapshot();
     let iat = in_force.license(UnixTime::from_secs(NOW)).and_then(|license| license.claims().iat);
     assert_eq!(iat, Some(UnixTime::from_secs(NOW + 1)));

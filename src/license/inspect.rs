@@ -1,5 +1,5 @@
-//! All checks of a token: [`admit`] stops at the first failure, for an installation; [`inspect`] reports each check, for people
-//! and for `validate`.
+//! All checks of a token: [`acceptable`] stops at the first failure, for an installation; [`inspect`] reports each check, for
+//! people and for `validate`.
 //!
 //! Both run the same functions, so that they cannot disagree. Checks about the text depend on
 //! each other: after one that fails the rest are skipped. Checks about the license do not, and are all made.
@@ -65,22 +65,13 @@ pub struct Check {
     pub outcome: Outcome,
 }
 
-/// Verifies `token` and asks that its times can be right and its license be in force at `now`: what may be installed.
+/// Whether `license` may be installed: its times can be right, and it is in force at `now`.
 ///
 /// # Errors
 /// The first failure in the order of the checks.
-pub fn admit(
-    token: &Token,
-    keys: &Keys,
-    policy: &Policy,
-    now: UnixTime,
-) -> Result<License, Rejection> {
-    let license = verify(token, keys)?;
+pub fn acceptable(license: &License, policy: &Policy, now: UnixTime) -> Result<(), Rejection> {
     plausible(license.claims(), now)?;
-    match Standing::of(Some(&license), policy, now).reason() {
-        Some(rejection) => Err(rejection),
-        None => Ok(license),
-    }
+    Standing::of(Some(license), policy, now).reason().map_or(Ok(()), Err)
 }
 
 /// Checks `text` as if it were to be installed at `now`; changes nothing and fails on nothing.

@@ -1,7 +1,7 @@
 //! The domain: what a license token says, whether it is trusted, and where it stands in time.
 //!
 //! Bytes come in as a [`Token`], unproven; [`verify`] checks it against the trusted [`Keys`] and alone makes a [`License`];
-//! [`Standing`] judges that license at a moment, purely. [`admit`] is both, for an installation; [`inspect`] is both, with the
+//! [`Standing`] judges that license at a moment, purely. [`acceptable`] says whether it may be installed; [`inspect`] is both, with the
 //! result of every check. [`Revocations`] is what the issuer took back. [`KeyPair`] is the issuer's side. No HTTP, no sockets,
 //! and no files except the keys that [`KeyFiles::read`] reads.
 
@@ -31,7 +31,7 @@ mod testing;
 pub use claims::Claims;
 pub use excerpt::{Excerpt, printable};
 pub use idn::ascii_host;
-pub use inspect::{Check, Report, admit, inspect, inspect_file};
+pub use inspect::{Check, Report, acceptable, inspect, inspect_file};
 pub use keys::{Algorithm, FileKeys, KeyError, KeyFault, KeyFiles, Keys, keep_jwks, kept_jwks};
 pub(crate) use members::Members;
 pub use mint::{KeyPair, MintError, PrivatePem};

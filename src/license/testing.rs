@@ -4,7 +4,10 @@ use std::sync::{LazyLock, Mutex};
 
 use serde_json::{Value, json};
 
-use super::{Algorithm, Config, KeyPair, License, Policy, RootUrl, verify};
+use super::{
+    Algorithm, Config, KeyPair, Keys, License, Policy, Rejection, RootUrl, Token, acceptable,
+    verify,
+};
 use crate::clock::UnixTime;
 
 /// The moment these tests are set in.
@@ -34,6 +37,13 @@ pub(super) fn pair(algorithm: Algorithm) -> KeyPair {
     let pem = RSA.lock().expect("a key").clone();
     let pair = KeyPair::from_pem(pem.as_bytes()).expect("a key pair");
     pair.with_algorithm(algorithm).expect("an RSA algorithm")
+}
+
+/// The license in `token`, if it verifies and may be installed at [`NOW`].
+pub(super) fn admit(token: &Token, keys: &Keys) -> Result<License, Rejection> {
+    let license = verify(token, keys)?;
+    acceptable(&license, &policy(), at(NOW))?;
+    Ok(license)
 }
 
 /// The moment `seconds`.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::clock::{Clock, UnixTime};
 use crate::hex::hex;
 use crate::license::{License, RootUrl, Status};
-use crate::store::{Document, Error, Event, Lease, Reader, Writer};
+use crate::store::{Document, Error, Housekeeping, Lease, QueuedEvent, Reader};
 
 /// How long this gate may announce what all replicas see before it asks for the lease again.
 const LEASE: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ pub struct Notice<'a> {
 
 impl Notice<'_> {
     /// The event of `instance`, which happened at `time` and is due at once.
-    fn event(&self, instance: &RootUrl, time: UnixTime) -> Event {
+    fn event(&self, instance: &RootUrl, time: UnixTime) -> QueuedEvent {
         let key = format!("{} {}", self.occasion.as_str(), self.about);
         let license = self.license.map(|(license, status)| {
             let claims = license.claims();
@@ -80,7 +80,7 @@ impl Notice<'_> {
             "license": license,
             "message": self.message,
         });
-        Event { key, body: body.to_string(), attempts: 0, due: time }
+        QueuedEvent { key, body: body.to_string(), attempts: 0, due: time }
     }
 }
 
@@ -114,7 +114,7 @@ impl Wake {
 /// The way into the queue.
 #[derive(Clone, Debug)]
 pub struct Events {
-    queue: Option<(Writer, Wake)>,
+    queue: Option<(Housekeeping, Wake)>,
     reader: Reader,
     clock: Clock,
     /// Whether it was logged that the queue cannot be written.
@@ -123,7 +123,7 @@ pub struct Events {
 
 impl Events {
     /// Into `queue`, with the name of the instance from `reader`; `None`: no events are sent.
-    pub fn new(queue: Option<(Writer, Wake)>, reader: Reader, clock: Clock) -> Self {
+    pub fn new(queue: Option<(Housekeeping, Wake)>, reader: Reader, clock: Clock) -> Self {
         Self { queue, reader, clock, is_logged: Arc::default() }
     }
 
@@ -138,7 +138,7 @@ impl Events {
     /// The store does not answer, and nothing can be queued either.
     pub(super) async fn are_ours(&self) -> Result<bool, Error> {
         match &self.queue {
-            Some((writer, _)) => writer.lease(Lease::Schedule, LEASE).await,
+            Some((store, _)) => store.lease(Lease::Schedule, LEASE).await,
             None => Ok(false),
         }
     }
@@ -148,10 +148,10 @@ impl Events {
     /// # Errors
     /// It could not be kept. That is logged; the caller tries again.
     pub async fn post(&self, notice: Notice<'_>) -> Result<bool, Error> {
-        let Some((writer, wake)) = &self.queue else { return Ok(false) };
+        let Some((store, wake)) = &self.queue else { return Ok(false) };
         let snapshot = self.reader.snapshot();
         let event = notice.event(&snapshot.policy().root_url, self.clock.now());
-        let posted = writer.post(event).await;
+        let posted = store.post(event).await;
         match &posted {
             Ok(is_new) => {
                 self.is_logged.store(false, Ordering::Relaxed);
@@ -176,14 +176,14 @@ impl Events {
 
     /// What [`keep`](Self::keep) kept last, in this run or an earlier one.
     pub(super) async fn kept(&self) -> Option<Vec<u8>> {
-        let (writer, _) = self.queue.as_ref()?;
-        writer.document(Document::Told).await.ok().flatten()
+        let (store, _) = self.queue.as_ref()?;
+        store.document(Document::Told).await.ok().flatten()
     }
 
     /// Keeps what was announced last, for the next start. If that fails, something may be announced twice.
     pub(super) async fn keep(&self, announced: Vec<u8>) {
-        if let Some((writer, _)) = &self.queue {
-            let _ = writer.keep_document(Document::Told, announced).await;
+        if let Some((store, _)) = &self.queue {
+            let _ = store.keep_document(Document::Told, announced).await;
         }
     }
 }

@@ -11,7 +11,7 @@ use super::events::{Events, Notice};
 use super::news::{Announced, Mark, News, marks};
 use crate::clock::{Clock, UnixTime};
 use crate::license::{License, Source, Standing, Status, Token};
-use crate::store::{Candidate, Error, InForce, Reader, Writer};
+use crate::store::{Candidate, Error, Housekeeping, InForce, Reader, Writer};
 
 /// How often the newest time seen is kept, and the clock looked at.
 const KEEP_TIME: Duration = Duration::from_secs(300);
@@ -21,6 +21,7 @@ const KEEP_TIME: Duration = Duration::from_secs(300);
 pub struct Monitor {
     reader: Reader,
     writer: Writer,
+    housekeeping: Housekeeping,
     clock: Clock,
     logged: Logged,
     announcer: Announcer,
@@ -37,10 +38,16 @@ struct Logged {
 
 impl Monitor {
     /// A monitor that has logged nothing yet. Begin it before anything can be changed, so that it sees every change.
-    pub async fn begin(reader: Reader, writer: Writer, clock: Clock, events: Events) -> Self {
+    pub async fn begin(
+        reader: Reader,
+        writer: Writer,
+        housekeeping: Housekeeping,
+        clock: Clock,
+        events: Events,
+    ) -> Self {
         let at_first = reader.snapshot().in_force(clock.now());
         let announcer = Announcer::begin(events, &at_first).await;
-        Self { reader, writer, clock, logged: Logged::default(), announcer }
+        Self { reader, writer, housekeeping, clock, logged: Logged::default(), announcer }
     }
 
     /// Watches for ever.
@@ -87,20 +94,20 @@ impl Monitor {
     }
 
     async fn time(&mut self, now: UnixTime) {
-        let is_behind = self.writer.is_behind(now);
+        let is_behind = self.housekeeping.is_behind(now);
         if is_behind && !self.logged.is_behind {
-            let seen = self.writer.newest_time();
+            let seen = self.housekeeping.newest_time();
             tracing::warn!(event = "clock.behind", %now, %seen, "the clock is behind a time that has been seen: dates are judged by it all the same; check the machine's clock");
         }
         if !is_behind && self.logged.is_behind {
             tracing::info!(%now, "the clock has caught up with the newest time that has been seen");
         }
         self.logged.is_behind = is_behind;
-        self.writer.saw(now);
-        let newest = self.writer.newest_time();
+        self.housekeeping.saw(now);
+        let newest = self.housekeeping.newest_time();
         let is_due = self.logged.kept.is_none_or(|kept| kept.saturating_add(KEEP_TIME) <= newest);
         // Tried again next time. A store that cannot be written shows in its metric and in each change.
-        if is_due && self.writer.keep_time().await.is_ok() {
+        if is_due && self.housekeeping.keep_time().await.is_ok() {
             self.logged.kept = Some(newest);
         }
     }

@@ -18,7 +18,7 @@ use crate::backoff::Backoff;
 use crate::clock::{Clock, UnixTime};
 use crate::outgoing::{self, Call, Cause, Client, Endpoint};
 use crate::random;
-use crate::store::{Error, Event, Lease, Settled, Writer};
+use crate::store::{Error, Housekeeping, Lease, QueuedEvent, Settled};
 
 /// Between two tries of an event.
 const BACKOFF: Backoff =
@@ -61,18 +61,18 @@ pub trait Queue {
     /// Whether it is for this gate to send them, for a minute from now.
     fn is_ours(&self) -> impl Future<Output = bool> + Send;
     /// Those that are due, oldest first, a few at a time.
-    fn due(&self, now: UnixTime) -> impl Future<Output = Result<Vec<Event>, Error>> + Send;
+    fn due(&self, now: UnixTime) -> impl Future<Output = Result<Vec<QueuedEvent>, Error>> + Send;
     /// What became of one.
     fn settle(&self, key: &str, settled: Settled)
     -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-impl Queue for Writer {
+impl Queue for Housekeeping {
     async fn is_ours(&self) -> bool {
         self.take_lease(Lease::Schedule, LEASE).await
     }
 
-    async fn due(&self, now: UnixTime) -> Result<Vec<Event>, Error> {
+    async fn due(&self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
         self.due_events(now).await
     }
 
@@ -155,13 +155,14 @@ impl<Q: Queue> Notifier<Q> {
                 return now.saturating_add(LOOK_AGAIN);
             }
         };
-        let is_unsettled = |event: &Event| self.unsettled.iter().any(|(key, _)| *key == event.key);
+        let is_unsettled =
+            |event: &QueuedEvent| self.unsettled.iter().any(|(key, _)| *key == event.key);
         let due: Vec<_> = due.into_iter().filter(|event| !is_unsettled(event)).collect();
         self.send_all(due).await
     }
 
     /// Sends `due` until the receiver does not take one; when to look again.
-    async fn send_all(&mut self, due: Vec<Event>) -> UnixTime {
+    async fn send_all(&mut self, due: Vec<QueuedEvent>) -> UnixTime {
         let is_more = !due.is_empty();
         for event in due {
             // Sending may have taken longer than the lease lasts.
@@ -190,7 +191,7 @@ impl<Q: Queue> Notifier<Q> {
         }
     }
 
-    async fn deliver(&mut self, event: &Event) -> Settled {
+    async fn deliver(&mut self, event: &QueuedEvent) -> Settled {
         let Err(error) = self.send(event).await else {
             self.pace.taken();
             if event.attempts > 0 {
@@ -216,7 +217,7 @@ impl<Q: Queue> Notifier<Q> {
         Settled::Again { due }
     }
 
-    async fn send(&self, event: &Event) -> Result<(), outgoing::Error> {
+    async fn send(&self, event: &QueuedEvent) -> Result<(), outgoing::Error> {
         let call = self.call(event).map_err(|error| self.endpoint.failed(error.into()))?;
         match self.endpoint.call(call).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
@@ -227,7 +228,7 @@ impl<Q: Queue> Notifier<Q> {
         }
     }
 
-    fn call(&self, event: &Event) -> Result<Call, http::Error> {
+    fn call(&self, event: &QueuedEvent) -> Result<Call, http::Error> {
         let now = self.clock.now();
         let signature = self.secret.sign(now, event.body.as_bytes());
         Ok(Call::post(event.body.clone(), MAX_ANSWER_BYTES)
@@ -288,15 +289,15 @@ struct Body {
     time: String,
 }
 
-fn body(event: &Event) -> Option<Body> {
+fn body(event: &QueuedEvent) -> Option<Body> {
     serde_json::from_str(&event.body).ok()
 }
 
-fn id(event: &Event) -> String {
+fn id(event: &QueuedEvent) -> String {
     body(event).map(|body| body.id).unwrap_or_default()
 }
 
-fn happened(event: &Event) -> Option<UnixTime> {
+fn happened(event: &QueuedEvent) -> Option<UnixTime> {
     let time = humantime::parse_rfc3339(&body(event)?.time).ok()?;
     let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(UnixTime::from_secs(since.as_secs()))

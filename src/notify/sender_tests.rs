@@ -27,13 +27,13 @@ struct Memory(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: Mutex<Vec<Event>>,
+    waiting: Mutex<Vec<QueuedEvent>>,
     is_away: AtomicBool,
     is_anothers: AtomicBool,
 }
 
 impl Memory {
-    fn waiting(&self) -> MutexGuard<'_, Vec<Event>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<QueuedEvent>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -44,7 +44,7 @@ impl Memory {
     fn post(&self, key: &str, time: u64) {
         let time = UnixTime::from_secs(time);
         let body = json!({"id": format!("id-{key}"), "time": time.to_string()}).to_string();
-        self.waiting().push(Event { key: key.into(), body, attempts: 0, due: time });
+        self.waiting().push(QueuedEvent { key: key.into(), body, attempts: 0, due: time });
     }
 }
 
@@ -53,7 +53,7 @@ impl Queue for Memory {
         !self.0.is_anothers.load(Ordering::Relaxed)
     }
 
-    async fn due(&self, now: UnixTime) -> Result<Vec<Event>, Error> {
+    async fn due(&self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
         Ok(self.waiting().iter().filter(|event| event.due <= now).take(2).cloned().collect())
     }
 

@@ -14,15 +14,12 @@ use aws_lc_rs::digest;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use super::backend::{Brief, Record};
-use super::durable::{self, io_error};
-use super::file::Error;
+use super::durable::{self, Error, io_error};
 use super::folder::Refusal;
+use super::layout::{AUDIT, audit_number, rotated_audit};
+use super::record::{Action, Brief, Outcome, Record};
 use crate::hex::hex;
-use crate::telemetry::metrics::{Action, Outcome};
 
-/// The file being written.
-pub(super) const NAME: &str = "audit.jsonl";
 /// Longest line that is read back.
 const MAX_LINE_BYTES: u64 = 1024 * 1024;
 
@@ -57,23 +54,10 @@ struct Line<'a> {
     action: &'static str,
     outcome: &'static str,
     reason: &'a str,
-    old: Option<Shown<'a>>,
-    new: Option<Shown<'a>>,
+    old: Option<&'a Brief>,
+    new: Option<&'a Brief>,
     request_id: &'a str,
     prev: &'a str,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    jti: &'a str,
-    lid: &'a str,
-    status: u8,
-}
-
-impl<'a> From<&'a Brief> for Shown<'a> {
-    fn from(brief: &'a Brief) -> Self {
-        Self { jti: &brief.jti, lid: &brief.lid, status: brief.status }
-    }
 }
 
 /// What is read back of a line.
@@ -81,14 +65,7 @@ impl<'a> From<&'a Brief> for Shown<'a> {
 struct Told {
     action: String,
     outcome: String,
-    new: Option<ToldBrief>,
-}
-
-#[derive(Deserialize)]
-struct ToldBrief {
-    jti: String,
-    lid: String,
-    status: u8,
+    new: Option<Brief>,
 }
 
 /// `record` as a line behind one whose hash is `prev`, without a newline.
@@ -100,8 +77,8 @@ pub(super) fn line(record: &Record, prev: &Hash) -> String {
         action: record.action.as_str(),
         outcome: record.outcome.as_str(),
         reason: &record.reason,
-        old: record.old.as_ref().map(Shown::from),
-        new: record.new.as_ref().map(Shown::from),
+        old: record.old.as_ref(),
+        new: record.new.as_ref(),
         request_id: &record.request_id,
         prev: prev.as_str(),
     };
@@ -122,10 +99,9 @@ pub(super) fn line_around(record: &Record) -> (String, &'static str) {
 /// What `line` says was done and is stored now, when it is of a change of the stored license that went well.
 pub(super) fn stored_by(line: &[u8]) -> Option<(Action, Option<Brief>)> {
     let told: Told = serde_json::from_slice(line).ok()?;
-    let changes = [Action::Install, Action::Renew, Action::Rollback, Action::Remove];
-    let action = changes.into_iter().find(|action| action.as_str() == told.action)?;
-    let brief = |told: ToldBrief| Brief { jti: told.jti, lid: told.lid, status: told.status };
-    (told.outcome == Outcome::Ok.as_str()).then(|| (action, told.new.map(brief)))
+    let mut stored = Action::ALL.into_iter().filter(|action| *action != Action::File);
+    let action = stored.find(|action| action.as_str() == told.action)?;
+    (told.outcome == Outcome::Ok.as_str()).then_some((action, told.new))
 }
 
 /// The log of one directory, open for writing.
@@ -176,7 +152,7 @@ impl Audit {
     }
 
     fn is_foreign(&self) -> Result<bool, Error> {
-        let refusal = durable::open(&self.dir)?.refusal(NAME);
+        let refusal = durable::open(&self.dir)?.refusal(AUDIT);
         let refusal = refusal.map_err(io_error("open", &self.path()))?;
         Ok(matches!(refusal, Some(Refusal::Foreign { .. })))
     }
@@ -223,16 +199,16 @@ impl Audit {
 
     fn open(&self, path: &Path) -> Result<Tail, Error> {
         let folder = durable::open(&self.dir)?;
-        match folder.refusal(NAME).map_err(io_error("open", path))? {
+        match folder.refusal(AUDIT).map_err(io_error("open", path))? {
             // A line is not added to a log that somebody else can change: it goes on in a new file.
             Some(refusal @ Refusal::Foreign { .. }) => {
-                folder.set_aside(NAME, refusal).map_err(io_error("set aside", path))?
+                folder.set_aside(AUDIT, refusal).map_err(io_error("set aside", path))?
             }
             Some(refusal) => return Err(io_error("open", path)(refusal.into())),
             None => {}
         }
-        let is_new = folder.stat(NAME).map_err(io_error("open", path))?.is_none();
-        let opened = folder.open_file(NAME, OFlags::RDWR | OFlags::CREATE);
+        let is_new = folder.stat(AUDIT).map_err(io_error("open", path))?.is_none();
+        let opened = folder.open_file(AUDIT, OFlags::RDWR | OFlags::CREATE);
         let mut file = opened.map_err(io_error("open", path))?;
         if is_new {
             folder.sync().map_err(io_error("sync", &self.dir))?;
@@ -255,7 +231,7 @@ impl Audit {
     fn last_rotated_line(&self) -> Result<Option<Vec<u8>>, Error> {
         let folder = durable::open(&self.dir)?;
         for number in self.rotated()?.into_iter().rev() {
-            let name = rotated_name(number);
+            let name = rotated_audit(number);
             let path = folder.at(&name);
             let mut file = match folder.open_file(&name, OFlags::RDONLY) {
                 // Not a part of the log.
@@ -274,7 +250,7 @@ impl Audit {
         let next = self.rotated()?.last().map_or(1, |number| number + 1);
         let path = self.path();
         let folder = durable::open(&self.dir)?;
-        folder.rename(NAME, &rotated_name(next)).map_err(io_error("rotate", &path))?;
+        folder.rename(AUDIT, &rotated_audit(next)).map_err(io_error("rotate", &path))?;
         self.tail = None;
         folder.sync().map_err(io_error("sync", &self.dir))?;
         self.tail()
@@ -286,7 +262,7 @@ impl Audit {
     }
 
     fn path(&self) -> PathBuf {
-        self.dir.join(NAME)
+        self.dir.join(AUDIT)
     }
 }
 
@@ -307,10 +283,6 @@ impl Tail {
     }
 }
 
-pub(super) fn rotated_name(number: u64) -> String {
-    format!("audit.{number}.jsonl")
-}
-
 /// Numbers of the rotated files in `dir`, in order.
 pub(super) fn rotated(dir: &Path) -> io::Result<Vec<u64>> {
     let entries = match fs::read_dir(dir) {
@@ -320,17 +292,10 @@ pub(super) fn rotated(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in entries {
         let name = entry?.file_name();
-        numbers.extend(number_in(&name.to_string_lossy()));
+        numbers.extend(audit_number(&name.to_string_lossy()));
     }
     numbers.sort_unstable();
     Ok(numbers)
-}
-
-/// The number of the rotated file of that name.
-pub(super) fn number_in(name: &str) -> Option<u64> {
-    let number = name.strip_prefix("audit.")?.strip_suffix(".jsonl")?.parse().ok()?;
-    // Spelled otherwise (`audit.01.jsonl`) it is no name of the gate's, nor is one that has no next.
-    (rotated_name(number) == name && number < u64::MAX).then_some(number)
 }
 
 fn write(file: &File, line: &[u8], at: u64) -> io::Result<()> {

@@ -25,7 +25,7 @@ impl Scene {
     }
 
     fn path(&self) -> PathBuf {
-        self.home.path().join(NAME)
+        self.home.path().join(AUDIT)
     }
 
     fn lines(&self) -> Vec<String> {
@@ -104,7 +104,7 @@ fn a_line_has_its_members_in_order_and_names_the_hash_of_the_one_before() {
 #[test]
 fn a_pipe_in_the_place_of_a_former_file_is_an_error_and_not_waited_for() {
     let scene = Scene::new();
-    let pipe = scene.home.path().join(rotated_name(1));
+    let pipe = scene.home.path().join(rotated_audit(1));
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.expect("mkfifo").success());
     let failed = scene.open(NEVER).append(&installed("a"));

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::audit::{Hash, NAME, rotated, rotated_name};
+use super::audit::{Hash, rotated};
+use super::layout::{AUDIT, rotated_audit};
 
 /// Longest line that is believed to be the gate's.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
@@ -116,7 +117,7 @@ pub fn verify(path: &Path) -> Result<Verified, VerifyError> {
 
 /// The files that were rotated away from `path`, oldest first; of a file with another name than the log's there are none.
 fn older(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
-    if path.file_name().is_none_or(|name| name != NAME) {
+    if path.file_name().is_none_or(|name| name != AUDIT) {
         return Ok(Vec::new());
     }
     let dir = match path.parent() {
@@ -124,7 +125,7 @@ fn older(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
         _ => Path::new("."),
     };
     let numbers = rotated(dir).map_err(unreadable(dir))?;
-    Ok(numbers.into_iter().map(|number| path.with_file_name(rotated_name(number))).collect())
+    Ok(numbers.into_iter().map(|number| path.with_file_name(rotated_audit(number))).collect())
 }
 
 fn identity(file: &File) -> io::Result<(u64, u64)> {

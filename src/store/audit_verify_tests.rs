@@ -3,8 +3,8 @@
 use super::*;
 use crate::clock::UnixTime;
 use crate::store::audit::line;
-use crate::store::backend::Record;
-use crate::telemetry::metrics::{Action, Outcome};
+use crate::store::record::Record;
+use crate::store::record::{Action, Outcome};
 
 /// The first lines of a log, a minute apart.
 fn chain(count: u64) -> Vec<String> {
@@ -62,7 +62,7 @@ fn a_log_is_followed_from_its_first_line_through_rotated_files() {
         ("audit.10.jsonl", text(&lines[3..9])),
         ("audit.x.jsonl", "no file of the log".into()),
         ("audit.02.jsonl", "nor this".into()),
-        (NAME, text(&lines[9..])),
+        (AUDIT, text(&lines[9..])),
     ];
     let verified = verified(&files).expect("holds");
     let span = Some(("1970-01-01T00:00:00Z".into(), "1970-01-01T00:11:00Z".into()));
@@ -73,18 +73,18 @@ fn a_log_is_followed_from_its_first_line_through_rotated_files() {
 #[test]
 fn a_log_whose_older_files_were_taken_away_begins_later() {
     let lines = chain(6);
-    let rest = [("audit.7.jsonl", text(&lines[2..4])), (NAME, text(&lines[4..]))];
+    let rest = [("audit.7.jsonl", text(&lines[2..4])), (AUDIT, text(&lines[4..]))];
     let verified_rest = verified(&rest).expect("holds");
     assert!(verified_rest.begins_later);
     assert_eq!((verified_rest.files, verified_rest.lines), (2, 4));
     // A file called otherwise stands for itself.
-    let alone = [(NAME, String::new()), ("audit.1.jsonl", text(&lines[2..4]))];
+    let alone = [(AUDIT, String::new()), ("audit.1.jsonl", text(&lines[2..4]))];
     assert_eq!(verified(&alone).expect("holds").files, 1);
 }
 
 #[test]
 fn an_empty_log_holds_together() {
-    let verified = verified(&[(NAME, String::new())]).expect("holds");
+    let verified = verified(&[(AUDIT, String::new())]).expect("holds");
     let hash = "0".repeat(64);
     assert_eq!(verified, Verified { files: 1, lines: 0, span: None, begins_later: false, hash });
 }
@@ -92,7 +92,7 @@ fn an_empty_log_holds_together() {
 #[test]
 fn a_crash_in_the_middle_of_a_rotation_breaks_nothing() {
     let lines = chain(3);
-    let files = [("audit.1.jsonl", text(&lines)), (NAME, String::new())];
+    let files = [("audit.1.jsonl", text(&lines)), (AUDIT, String::new())];
     assert_eq!(verified(&files).expect("holds").lines, 3);
 }
 
@@ -118,27 +118,27 @@ fn the_first_line_that_breaks_a_log_is_named() {
         ("long", with(&" ".repeat(MAX_LINE_BYTES + 1)), (2, Flaw::TooLong)),
     ];
     for (case, content, (line, flaw)) in cases {
-        assert_eq!(broken(&[(NAME, content)]), (NAME.into(), line, flaw), "{case}");
+        assert_eq!(broken(&[(AUDIT, content)]), (AUDIT.into(), line, flaw), "{case}");
     }
     // The longest line there may be, and it is followed.
     let padding = " ".repeat(MAX_LINE_BYTES - lines[0].len());
-    let longest = [(NAME, format!("{}{padding}\n", lines[0]))];
+    let longest = [(AUDIT, format!("{}{padding}\n", lines[0]))];
     assert_eq!(verified(&longest).expect("holds").lines, 1);
 }
 
 #[test]
 fn a_file_missing_from_the_middle_is_told_where_the_next_begins() {
     let lines = chain(6);
-    let files = [("audit.1.jsonl", text(&lines[..2])), (NAME, text(&lines[4..]))];
-    assert_eq!(broken(&files), (NAME.into(), 1, Flaw::ChainOfFiles));
-    let files = [("audit.1.jsonl", text(&lines[..2]) + "{"), (NAME, text(&lines[2..]))];
+    let files = [("audit.1.jsonl", text(&lines[..2])), (AUDIT, text(&lines[4..]))];
+    assert_eq!(broken(&files), (AUDIT.into(), 1, Flaw::ChainOfFiles));
+    let files = [("audit.1.jsonl", text(&lines[..2]) + "{"), (AUDIT, text(&lines[2..]))];
     assert_eq!(broken(&files), ("audit.1.jsonl".into(), 3, Flaw::Torn));
 }
 
 #[test]
 fn what_is_no_file_cannot_be_read() {
     let home = tempfile::tempdir().expect("a directory");
-    for path in [home.path().to_owned(), home.path().join("absent"), home.path().join(NAME)] {
+    for path in [home.path().to_owned(), home.path().join("absent"), home.path().join(AUDIT)] {
         let outcome = verify(&path);
         assert!(matches!(outcome, Err(VerifyError::Unreadable { .. })), "{outcome:?}");
     }

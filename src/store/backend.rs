@@ -5,27 +5,19 @@
 //! the store calls it off the request threads, one call at a time.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use super::file;
+use super::durable;
+use super::layout::Document;
+use super::record::{Action, Brief, Record};
 use crate::clock::UnixTime;
-use crate::telemetry::metrics::{Action, Outcome};
 
 /// Keeps what a gate must know after a restart.
 pub(super) trait Backend: fmt::Debug + Send {
     /// Whether nobody but this gate writes here, so that what it once verified needs no key any more.
     fn is_own(&self) -> bool {
         true
-    }
-
-    /// Hints that others have changed something. Can be taken once.
-    #[cfg(feature = "postgres")]
-    fn hints(&mut self) -> Option<super::postgres::Hints> {
-        None
     }
 
     /// Since when whoever asks next has been waiting for their turn.
@@ -48,11 +40,11 @@ pub(super) trait Backend: fmt::Debug + Send {
     }
 
     /// What is in force now: worth a copy for a restart without the others.
-    fn adopted(&mut self, _token: Option<&str>, _revocations: Option<&str>) {}
+    fn adopted(&mut self, _license: Option<&str>, _revocations: Option<&str>) {}
 
     /// Makes `change` durable, whole or not at all; fails with [`Error::Conflict`] when others were faster. The store
     /// records the failure of one that fails.
-    fn commit(&mut self, change: &Change<'_>) -> Result<(), Error>;
+    fn commit(&mut self, change: &Change) -> Result<(), Error>;
 
     /// Writes a line of audit for what is no change of the stored license: refused, failed, or of another source. A store whose
     /// lines wait over restarts writes one line for each `id`.
@@ -87,10 +79,10 @@ pub(super) trait Backend: fmt::Debug + Send {
     }
 
     /// Puts an event into the queue unless one of the same key is or was in it: whether it is new.
-    fn post(&mut self, event: &Event) -> Result<bool, Error>;
+    fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error>;
 
     /// Events that are due at `now`, oldest first, a few at a time.
-    fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error>;
+    fn due_events(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error>;
 
     /// What became of an event. Its key is remembered.
     fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error>;
@@ -143,75 +135,15 @@ impl fmt::Debug for Entry {
 }
 
 /// A change of the stored license.
-#[derive(Debug)]
-pub(super) struct Change<'a> {
+pub(super) struct Change {
     /// The token to be stored; `None`: none is.
-    pub(super) token: Option<&'a str>,
+    pub(super) token: Option<String>,
     /// What it replaces, for the history.
-    pub(super) former: Option<&'a Entry>,
+    pub(super) former: Option<Entry>,
     /// Entries of the history to be dropped, by id.
-    pub(super) dropped: &'a [String],
+    pub(super) dropped: Vec<String>,
     /// The line of audit that goes with it.
-    pub(super) record: &'a Record,
-}
-
-/// A line of the audit log, but for its place in the chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// When.
-    pub time: UnixTime,
-    /// Who: a user of the dashboard, or the part of the gate that acted by itself.
-    pub actor: String,
-    /// From where; `None`: from within.
-    pub address: Option<IpAddr>,
-    /// What was to be done.
-    pub action: Action,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Why not, or why; a stable code or a sentence, never token text.
-    pub reason: String,
-    /// The stored license (or the file's) before.
-    pub old: Option<Brief>,
-    /// The license brought.
-    pub new: Option<Brief>,
-    /// The request that asked for it; empty: none did.
-    pub request_id: String,
-}
-
-/// A license in a few words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Brief {
-    /// `jti`, empty when the token has none.
-    pub jti: String,
-    /// `lid`.
-    pub lid: String,
-    /// `status` at the time.
-    pub status: u8,
-}
-
-/// What is kept for this gate alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Document {
-    /// The keys of `license.jwks_url` as they were fetched last.
-    Jwks,
-    /// A digest of the token of `license.file` that was taken last, so that a change while no gate ran is noticed.
-    LicenseFile,
-    /// What `notify.url` was told last, so that a change while no gate ran is told too.
-    Told,
-    /// Audit lines that wait for the database.
-    Unrecorded,
-}
-
-impl Document {
-    /// Its file, in the store's directory or in a gate's own copy of a database.
-    pub(super) const fn file_name(self) -> &'static str {
-        match self {
-            Self::Jwks => "jwks.json",
-            Self::LicenseFile => "license-file.sha256",
-            Self::Told => "told.json",
-            Self::Unrecorded => "unrecorded.json",
-        }
-    }
+    pub(super) record: Record,
 }
 
 /// What only one replica does at a time.
@@ -225,7 +157,7 @@ pub enum Lease {
 
 /// Something to be told to `notify.url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct QueuedEvent {
     /// What makes it the same event: it is told once.
     pub key: String,
     /// JSON, as it will be sent.
@@ -253,7 +185,7 @@ pub enum Settled {
 pub enum Error {
     /// The directory.
     #[error(transparent)]
-    File(#[from] file::Error),
+    File(#[from] durable::Error),
     /// Another replica changed the license at the same time; nothing was changed by this one.
     #[error("another replica changed the license at the same moment: look at it, and try again")]
     Conflict,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 #[cfg(feature = "postgres")]
-use super::postgres::Database;
+use super::postgres::url::Database;
 
 /// Where the license is kept, and how much beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]

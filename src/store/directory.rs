@@ -1,12 +1,4 @@
-//! `file:DIR`: everything a gate keeps, in a directory of its own.
-//!
-//! ```text
-//! license.jwt      the stored license, byte for byte      audit.jsonl      see audit.rs
-//! history/ID.jwt   former licenses                        events.json      see outbox.rs
-//! revocations.jwt  the list accepted last                 clock            the newest time seen, in seconds
-//! jwks.json        keys fetched last                      told.json        what notify.url was told last
-//! lock             held while a gate runs
-//! ```
+//! `file:DIR`: everything a gate keeps, in a directory of its own (`layout.rs`). A replica's own copy of a database is one too.
 //!
 //! Entries that are not the gate's own are refused; see `folder.rs`. Who else can write here is examined by `guarded.rs`.
 //!
@@ -18,22 +10,16 @@ use std::io;
 use std::path::PathBuf;
 
 use super::audit::Audit;
-use super::backend::{
-    Backend, Change, Document, Entry, Error, Event, Kept, Record, Settled, is_a_time,
-};
-use super::config::Config;
-use super::durable::{self, io_error};
-use super::file::{Error as FileError, FileStore, HISTORY};
+use super::backend::{Backend, Change, Entry, Error, Kept, QueuedEvent, Settled, is_a_time};
+use super::durable::{self, Error as FileError, io_error};
+use super::file::FileStore;
 use super::folder::{Folder, Refusal};
-use super::history;
+use super::layout::{
+    CLOCK, Document, HISTORY, MAX_LIST_BYTES, MAX_TOKEN_BYTES, REVOCATIONS, former_file, former_in,
+};
 use super::outbox::Outbox;
+use super::record::Record;
 use crate::clock::UnixTime;
-
-pub(super) const REVOCATIONS: &str = "revocations.jwt";
-pub(super) const CLOCK: &str = "clock";
-/// More than any token, or any list of revocations, has.
-const MAX_TOKEN_BYTES: u64 = 256 * 1024;
-const MAX_LIST_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The directory of one gate.
 #[derive(Debug)]
@@ -46,14 +32,13 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Makes sure of the directory and the lock; what is wrong with them is told, and tried again at each change.
-    pub(super) fn open(config: &Config) -> Result<(Self, Option<Error>), Error> {
-        let dir = config.dir().clone();
+    pub(super) fn open(dir: PathBuf, audit_max_bytes: u64) -> Result<(Self, Option<Error>), Error> {
         let mut license = FileStore::new(dir.clone());
         let fault = match license.prepare() {
             Err(error @ FileError::Locked { .. }) => return Err(error.into()),
             prepared => prepared.err().map(Error::from),
         };
-        let audit = Audit::new(dir.clone(), config.audit_max_bytes);
+        let audit = Audit::new(dir.clone(), audit_max_bytes);
         let outbox = Outbox::new(dir.clone());
         Ok((Self { dir, license, audit, outbox }, fault))
     }
@@ -65,8 +50,7 @@ impl Directory {
         let dir = || self.dir.join(HISTORY);
         let Some(folder) = durable::found(history, dir)? else { return Ok((found, unread)) };
         for name in folder.names().map_err(io_error("read", folder.path()))? {
-            let Some(id) = history::id_in(&name) else { continue };
-            let Some(replaced_at) = history::replaced_at(id) else { continue };
+            let Some((id, replaced_at)) = former_in(&name) else { continue };
             match durable::found(folder.read(&name, MAX_TOKEN_BYTES), || folder.at(&name)) {
                 Ok(content) => {
                     let token = String::from_utf8_lossy(&content.unwrap_or_default()).into_owned();
@@ -104,12 +88,12 @@ impl Directory {
                 folder.within(HISTORY).map_err(io_error("open", &path))?
             }
         };
-        durable::put_into(&history, &file_name(&entry.id), entry.token.as_bytes())
+        durable::put_into(&history, &former_file(&entry.id), entry.token.as_bytes())
     }
 
     /// Events that wait, and the keys of those that were told.
     #[cfg(feature = "postgres")]
-    pub(super) fn events(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
+    pub(super) fn events(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         self.license.prepare()?;
         Ok(self.outbox.content()?)
     }
@@ -117,12 +101,46 @@ impl Directory {
     fn forget(&self, id: &str) {
         // One that stays is too many, or there twice, after the next start too, and goes then.
         let history = Folder::open(&self.dir).and_then(|folder| folder.within(HISTORY));
-        let _ = history.map(|history| durable::remove_from(&history, &file_name(id)));
+        let _ = history.map(|history| durable::remove_from(&history, &former_file(id)));
     }
 
     fn text(&self, name: &str, limit: u64) -> Result<Option<String>, FileError> {
         let content = durable::get(&self.dir, name, limit)?;
         Ok(content.map(|content| String::from_utf8_lossy(&content).into_owned()))
+    }
+
+    /// The license, the list and the newest time: a copy of a database has nothing else.
+    pub(super) fn load_copy(&self) -> (Kept, Vec<Error>) {
+        let mut faults = Vec::new();
+        let kept = Kept {
+            token: noted(self.license.read(), &mut faults),
+            revocations: noted(self.text(REVOCATIONS, MAX_LIST_BYTES), &mut faults),
+            newest_time: noted(self.text(CLOCK, 64), &mut faults)
+                .and_then(|text| text.trim().parse().ok())
+                .map(UnixTime::from_secs)
+                .filter(is_a_time),
+            ..Kept::default()
+        };
+        (kept, faults)
+    }
+
+    /// Keeps the license, or that there is none, in a copy of a database: without history and audit log.
+    #[cfg(feature = "postgres")]
+    pub(super) fn copy_license(&mut self, token: Option<&str>) -> Result<(), Error> {
+        let token = token.map(str::as_bytes);
+        if self.license.read().is_ok_and(|held| held.as_deref() == token) {
+            return Ok(());
+        }
+        Ok(self.license.put(token, || Ok(()))?)
+    }
+
+    /// Keeps the list in a copy of a database.
+    #[cfg(feature = "postgres")]
+    pub(super) fn copy_revocations(&mut self, list: &str) -> Result<(), Error> {
+        if self.text(REVOCATIONS, MAX_LIST_BYTES).is_ok_and(|held| held.as_deref() == Some(list)) {
+            return Ok(());
+        }
+        self.put(REVOCATIONS, list.as_bytes())
     }
 
     /// Makes sure of the directory before something is put there that is no license.
@@ -134,41 +152,28 @@ impl Directory {
 
 impl Backend for Directory {
     fn load(&mut self) -> (Kept, Vec<Error>) {
-        let mut faults = Vec::new();
-        let token = self.license.read();
+        let (kept, mut faults) = self.load_copy();
         let history = self.history(&mut faults);
         let (history, unread) = noted(history, &mut faults);
-        let kept = Kept {
-            is_unread: token.is_err(),
-            token: noted(token, &mut faults),
-            is_changed: false,
-            history,
-            removed: None,
-            unread,
-            revocations: noted(self.text(REVOCATIONS, MAX_LIST_BYTES), &mut faults),
-            newest_time: noted(self.text(CLOCK, 64), &mut faults)
-                .and_then(|text| text.trim().parse().ok())
-                .map(UnixTime::from_secs)
-                .filter(is_a_time),
-            // Reading its end may repair it, which needs the lock.
-            audited: match self.license.is_locked() {
-                true => noted(self.audit.stored(), &mut faults),
-                false => None,
-            },
+        // Reading its end may repair it, which needs the lock.
+        let audited = match self.license.is_locked() {
+            true => noted(self.audit.stored(), &mut faults),
+            false => None,
         };
-        (kept, faults)
+        let is_unread = self.license.read().is_err();
+        (Kept { is_unread, history, unread, audited, ..kept }, faults)
     }
 
-    fn commit(&mut self, change: &Change<'_>) -> Result<(), Error> {
+    fn commit(&mut self, change: &Change) -> Result<(), Error> {
         self.license.prepare()?;
-        if let Some(former) = change.former {
+        if let Some(former) = &change.former {
             self.remember(former)?;
         }
-        let token = change.token.map(str::as_bytes);
-        let done = self.license.put(token, || self.audit.append(change.record));
+        let token = change.token.as_deref().map(str::as_bytes);
+        let done = self.license.put(token, || self.audit.append(&change.record));
         if let Err(error) = done {
             // Of one that could not be taken back the former license is perhaps nowhere else.
-            if let Some(former) = change.former
+            if let Some(former) = &change.former
                 && !matches!(error, FileError::NotUndone { .. })
             {
                 self.forget(&former.id);
@@ -203,19 +208,22 @@ impl Backend for Directory {
     }
 
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
-        self.put(name.file_name(), content)
+        match content {
+            [] => Ok(durable::remove(&self.dir, name.file_name())?),
+            _ => self.put(name.file_name(), content),
+        }
     }
 
     fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {
         Ok(durable::get(&self.dir, name.file_name(), MAX_LIST_BYTES)?)
     }
 
-    fn post(&mut self, event: &Event) -> Result<bool, Error> {
+    fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error> {
         self.license.prepare()?;
         Ok(self.outbox.post(event)?)
     }
 
-    fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
+    fn due_events(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
         // What was sent could not be noted, and would be sent again and again.
         if !self.license.is_locked() {
             return Ok(Vec::new());
@@ -227,10 +235,6 @@ impl Backend for Directory {
         self.license.prepare()?;
         Ok(self.outbox.settle(key, settled)?)
     }
-}
-
-fn file_name(id: &str) -> String {
-    format!("{id}.jwt")
 }
 
 /// What was read, or what takes its place when it could not be.

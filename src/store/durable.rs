@@ -9,9 +9,36 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::file::Error;
-use super::folder::Folder;
-pub(super) use super::folder::TEMPORARY;
+use super::folder::{Folder, TEMPORARY};
+
+/// What can go wrong with the directory. The file's content never appears.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another gate works on this directory.
+    #[error("{} is locked by another license-gate: give each gate a directory of its own", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// An operation failed and nothing changed.
+    #[error("cannot {deed} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        deed: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The directory could not be synced after the change, and the change could not be taken back.
+    #[error("cannot undo an unfinished change of {}, which may differ from the license in force until the next change", path.display())]
+    NotUndone {
+        /// The license file.
+        path: PathBuf,
+        /// Why the change was to be undone.
+        source: io::Error,
+    },
+}
 
 /// Puts `bytes` into `dir` as `name`, in place of what has that name.
 pub(super) fn put(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
@@ -28,7 +55,6 @@ pub(super) fn put_into(folder: &Folder, name: &str, bytes: &[u8]) -> Result<(), 
 }
 
 /// Removes the file called `name` from `dir`; that there is none is fine.
-#[cfg(feature = "postgres")]
 pub(super) fn remove(dir: &Path, name: &str) -> Result<(), Error> {
     remove_from(&open(dir)?, name)
 }

@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::backend::Error;
+use super::record::Outcome;
 use crate::clock::UnixTime;
 use crate::license::{Rejection, RevocationError};
-use crate::telemetry::metrics::Outcome;
 
 /// What a start can find wrong and live with.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +76,10 @@ pub enum Fault {
     Unfinished,
 }
 
-/// Why a license was not installed. The one in force stays.
+/// Why the stored license was not changed. The one in force stays.
 #[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// It is not acceptable here and now.
+pub enum ChangeError {
+    /// The license brought, or put back, is not acceptable here and now.
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// The license was changed while the issuer was asked.
@@ -103,9 +103,15 @@ pub enum InstallError {
         /// `iat` answered.
         offered: UnixTime,
     },
+    /// The license to be put back is not in the history.
+    #[error("no former license has this jti")]
+    NotFound,
     /// It could not be stored.
     #[error("the license could not be stored; the former one stays in force")]
     NotStored(#[source] Error),
+    /// It could not be removed from where it is kept.
+    #[error("the stored license could not be removed; it stays in force")]
+    NotRemoved(#[source] Error),
     /// How the change ends is not known.
     #[error("the change was interrupted")]
     Interrupted(#[source] Interruption),
@@ -120,34 +126,6 @@ pub enum Interruption {
     /// It goes on, and has taken too long to be waited for.
     #[error("it is still going on after 30 s: the disk does not answer")]
     Late,
-}
-
-/// Why a former license was not put back. The one in force stays.
-#[derive(Debug, thiserror::Error)]
-pub enum RollbackError {
-    /// None of that `jti` is in the history.
-    #[error("no former license has this jti")]
-    NotFound,
-    /// It is not acceptable here and now.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// It could not be stored.
-    #[error("the license could not be stored; the former one stays in force")]
-    NotStored(#[source] Error),
-    /// How the change ends is not known.
-    #[error("the change was interrupted")]
-    Interrupted(#[source] Interruption),
-}
-
-/// Why a license was not removed. It stays in force.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoveError {
-    /// It could not be removed from where it is kept.
-    #[error("the stored license could not be removed; it stays in force")]
-    NotStored(#[source] Error),
-    /// How the change ends is not known.
-    #[error("the change was interrupted")]
-    Interrupted(#[source] Interruption),
 }
 
 /// Why a revocation list was not taken. The one accepted last counts.
@@ -181,11 +159,7 @@ pub enum Offering {
     Unreadable(io::Error),
 }
 
-impl InstallError {
-    pub(super) const fn not_stored(error: Error) -> Self {
-        Self::NotStored(error)
-    }
-
+impl ChangeError {
     /// A stable name of the reason.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -193,7 +167,8 @@ impl InstallError {
             Self::Superseded => "superseded",
             Self::OtherLicense { .. } => "other-license",
             Self::Older { .. } => "older",
-            Self::NotStored(error) => error.reason(),
+            Self::NotFound => "not-found",
+            Self::NotStored(error) | Self::NotRemoved(error) => error.reason(),
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -201,55 +176,13 @@ impl InstallError {
     pub(super) const fn outcome(&self) -> Outcome {
         match self {
             Self::NotStored(Error::Conflict)
+            | Self::NotRemoved(Error::Conflict)
             | Self::Rejected(_)
             | Self::Superseded
             | Self::OtherLicense { .. }
-            | Self::Older { .. } => Outcome::Refused,
-            Self::NotStored(_) | Self::Interrupted(_) => Outcome::Failed,
-        }
-    }
-}
-
-impl RollbackError {
-    pub(super) const fn not_stored(error: Error) -> Self {
-        Self::NotStored(error)
-    }
-
-    pub(super) const fn reason(&self) -> &'static str {
-        match self {
-            Self::NotFound => "not-found",
-            Self::Rejected(rejection) => rejection.code(),
-            Self::NotStored(error) => error.reason(),
-            Self::Interrupted(_) => "interrupted",
-        }
-    }
-
-    pub(super) const fn outcome(&self) -> Outcome {
-        match self {
-            Self::NotStored(Error::Conflict) | Self::NotFound | Self::Rejected(_) => {
-                Outcome::Refused
-            }
-            Self::NotStored(_) | Self::Interrupted(_) => Outcome::Failed,
-        }
-    }
-}
-
-impl RemoveError {
-    pub(super) const fn not_stored(error: Error) -> Self {
-        Self::NotStored(error)
-    }
-
-    pub(super) const fn reason(&self) -> &'static str {
-        match self {
-            Self::NotStored(error) => error.reason(),
-            Self::Interrupted(_) => "interrupted",
-        }
-    }
-
-    pub(super) const fn outcome(&self) -> Outcome {
-        match self {
-            Self::NotStored(Error::Conflict) => Outcome::Refused,
-            Self::NotStored(_) | Self::Interrupted(_) => Outcome::Failed,
+            | Self::Older { .. }
+            | Self::NotFound => Outcome::Refused,
+            Self::NotStored(_) | Self::NotRemoved(_) | Self::Interrupted(_) => Outcome::Failed,
         }
     }
 }

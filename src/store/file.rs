@@ -6,7 +6,7 @@
 //! agree on it. Only when that fails too do they differ, which [`Error::NotUndone`] says; the next change settles it.
 //!
 //! Every change first makes sure of the directory (0700) and of the lock in it, so a gate that started without either
-//! recovers by itself. Everything here blocks; [`super::Writer`] calls it off the request threads, one call at a time.
+//! recovers by itself. Everything here blocks; the store calls it off the request threads, one call at a time.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,46 +14,11 @@ use std::path::PathBuf;
 
 use rustix::fs::OFlags;
 
-use super::durable::{self, TEMPORARY, Temporary, create_dir, io_error, sync};
-use super::folder::{Folder, Refusal};
+use super::durable::{self, Error, Temporary, create_dir, io_error, sync};
+use super::folder::{Folder, Refusal, TEMPORARY};
 use super::guarded::{self, Seen};
+use super::layout::{HISTORY, LICENSE, LOCK, MAX_TOKEN_BYTES};
 use crate::clock::UnixTime;
-
-pub(super) const LICENSE: &str = "license.jwt";
-pub(super) const LOCK: &str = "lock";
-/// Where former licenses are; see `directory.rs`.
-pub(super) const HISTORY: &str = "history";
-/// More than any token; what is longer is read no further and will not verify.
-const MAX_READ_BYTES: u64 = 256 * 1024;
-
-/// What can go wrong with the directory. The file's content never appears.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Another gate works on this directory.
-    #[error("{} is locked by another license-gate: give each gate a directory of its own", dir.display())]
-    Locked {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// An operation failed and nothing changed.
-    #[error("cannot {deed} {}", path.display())]
-    Io {
-        /// What was tried, as a verb.
-        deed: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The directory could not be synced after the change, and the change could not be taken back.
-    #[error("cannot undo an unfinished change of {}, which may differ from the license in force until the next change", path.display())]
-    NotUndone {
-        /// The license file.
-        path: PathBuf,
-        /// Why the change was to be undone.
-        source: io::Error,
-    },
-}
 
 /// The directory of one gate.
 #[derive(Debug)]
@@ -92,7 +57,7 @@ impl FileStore {
 
     /// The stored bytes, cut at 256 KiB; `None` when there are none.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, Error> {
-        durable::get(&self.dir, LICENSE, MAX_READ_BYTES)
+        durable::get(&self.dir, LICENSE, MAX_TOKEN_BYTES)
     }
 
     /// Stores `bytes`, or nothing, in place of what is there, or fails and leaves that in place. `before` runs when all

@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::file::LOCK;
+use super::layout::LOCK;
 use crate::random;
 
 /// What is in the names of unfinished work, which is removed once the lock is held: then nobody else can be at it.

@@ -9,13 +9,8 @@ use std::path::Path;
 
 use rustix::fs::{FileType, OFlags};
 
-use super::audit;
-use super::backend::Document;
-use super::directory::{CLOCK, REVOCATIONS};
-use super::file::{HISTORY, LICENSE, LOCK};
 use super::folder::{BY_OTHERS, Folder, Refusal, kind};
-use super::history;
-use super::outbox;
+use super::layout::{HISTORY, former_in, is_ours};
 
 /// Entries that are named in the log. Beyond, only their number is logged, because another user can make any number of them.
 pub const MOST_NAMED: usize = 100;
@@ -143,7 +138,7 @@ fn found(folder: &Folder) -> Found {
     let mut found = Found::default();
     found.examine(folder, is_ours);
     match folder.within(HISTORY) {
-        Ok(history) => found.examine(&history, |name| history::id_in(name).is_some()),
+        Ok(history) => found.examine(&history, |name| former_in(name).is_some()),
         Err(error) => {
             let refusal = Refusal::of(&error);
             let path = || folder.at(HISTORY).display().to_string();
@@ -187,13 +182,4 @@ pub fn examined(dir: &Path) -> io::Result<Examined> {
     let Seen { owner, mode, .. } = Seen::of(&folder)?;
     let Found { refused, .. } = found(&folder);
     Ok(Examined { owner, mode, user: folder.user(), refused })
-}
-
-/// Whether a file of that name is the gate's.
-fn is_ours(name: &str) -> bool {
-    let fixed = [LICENSE, LOCK, REVOCATIONS, CLOCK, audit::NAME, outbox::NAME];
-    let documents = [Document::Jwks, Document::LicenseFile, Document::Told, Document::Unrecorded];
-    fixed.contains(&name)
-        || documents.iter().any(|document| document.file_name() == name)
-        || audit::number_in(name).is_some()
 }

@@ -4,63 +4,175 @@
 //! clock did. `store.history` entries stay; the one of them that stays valid longest does even beyond that number, so that there
 //! is one to go back to as long as there can be.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::backend::Entry;
 use crate::clock::UnixTime;
-use crate::license::{Claims, Policy, Rejection, Standing, Status, Token, verify};
-
-use super::snapshot::Trust;
+use crate::license::{Claims, Keys, License, Policy, Rejection, Standing, Status, Token, verify};
 
 /// A former license.
 #[derive(Clone, Debug)]
 pub struct Former {
-    token: Token,
+    /// The token it was read from.
+    pub token: Token,
     /// What it says, whatever its standing.
     pub claims: Claims,
-    /// Why it does not verify any more: its key is not trusted. What it says is then only what is shown.
-    pub unproven: Option<Rejection>,
+    /// The license, or why it does not verify any more: its key is not trusted. What it says is then only what is shown.
+    pub license: Result<Arc<License>, Rejection>,
     /// When it was replaced.
     pub replaced_at: UnixTime,
 }
 
 impl Former {
-    fn of(entry: &Entry, trust: &Trust) -> Option<Self> {
+    fn of(entry: &Entry, keys: &Keys) -> Option<Self> {
         let token = Token::parse(&entry.token).ok()?;
-        let (claims, unproven) = match verify(&token, &trust.keys) {
-            Ok(license) => (license.claims().clone(), None),
-            Err(rejection) => (token.unproven_claims()?, Some(rejection)),
+        let license = verify(&token, keys).map(Arc::new);
+        let claims = match &license {
+            Ok(license) => license.claims().clone(),
+            Err(_) => token.unproven_claims()?,
         };
-        Some(Self { token, claims, unproven, replaced_at: entry.replaced_at })
-    }
-
-    /// The token it was read from.
-    pub fn token(&self) -> &Token {
-        &self.token
+        Some(Self { token, claims, license, replaced_at: entry.replaced_at })
     }
 
     /// Its status at `now`.
     pub fn status(&self, policy: &Policy, now: UnixTime) -> Status {
-        match &self.unproven {
-            Some(_) => Status::Invalid,
-            None => Standing::of_claims(&self.claims, policy, now).status(),
+        match &self.license {
+            Ok(license) => Standing::of(Some(license), policy, now).status(),
+            Err(_) => Status::Invalid,
         }
     }
 
     /// When it ends, if it verifies and is valid at `now`.
-    pub(super) fn end(&self, policy: &Policy, now: UnixTime) -> Option<UnixTime> {
+    fn end(&self, policy: &Policy, now: UnixTime) -> Option<UnixTime> {
         (self.status(policy, now) == Status::Valid).then(|| self.claims.first_end())
     }
 }
 
+/// A license that gives its place to another one.
+pub(super) struct Replaced<'a> {
+    pub(super) token: &'a Token,
+    /// The license, if it verifies with the keys there are now.
+    pub(super) license: Option<&'a Arc<License>>,
+}
+
+/// The history: its entries, newest first, each verified once, so that the cost of a change does not depend on its length.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    all: Vec<Arc<Judged>>,
+    /// Ids of entries that could not be read.
+    unread: Vec<String>,
+    /// How many stay.
+    keep: usize,
+}
+
+/// An entry, and the license in it; `None`: it holds none.
+#[derive(Debug)]
+struct Judged {
+    entry: Entry,
+    former: Option<Arc<Former>>,
+}
+
+impl Judged {
+    fn new(entry: Entry, keys: &Keys) -> Arc<Self> {
+        let former = Former::of(&entry, keys).map(Arc::new);
+        Arc::new(Self { entry, former })
+    }
+}
+
+impl History {
+    /// Nothing yet; `keep` entries will stay.
+    pub(super) fn new(keep: usize) -> Self {
+        Self { keep, ..Self::default() }
+    }
+
+    /// The licenses in it, newest first.
+    pub(super) fn former(&self) -> Arc<[Arc<Former>]> {
+        self.all.iter().filter_map(|judged| judged.former.clone()).collect()
+    }
+
+    /// The one called `jti`; see [`called`].
+    pub(super) fn called(&self, jti: &str) -> Option<&Former> {
+        called(self.all.iter().filter_map(|judged| judged.former.as_deref()), jti)
+    }
+
+    /// Takes what a start finds, `stored` being stored: the ids of entries that are to go. `unread` could not be read.
+    pub(super) fn load(
+        &mut self,
+        found: Vec<Entry>,
+        unread: Vec<String>,
+        stored: Option<&str>,
+        keys: &Keys,
+    ) -> Vec<String> {
+        let (counting, left) = sifted(newest_first(found), stored);
+        self.all = counting.into_iter().map(|entry| Judged::new(entry, keys)).collect();
+        self.unread = unread;
+        left
+    }
+
+    /// `replaced` gives its place to `stored` at `now`: its entry, if there is a new one, and the ids of entries that go. What
+    /// is stored again is no longer former, and the oldest make room.
+    pub(super) fn replace(
+        &mut self,
+        replaced: Option<Replaced<'_>>,
+        stored: Option<&Token>,
+        (keys, policy): (&Keys, &Policy),
+        now: UnixTime,
+    ) -> (Option<Entry>, Vec<String>) {
+        let known = self.all.iter().map(|judged| &judged.entry.id).chain(&self.unread);
+        let known = known.map(String::as_str);
+        let judged = replaced.map(|Replaced { token, license }| {
+            let entry = entry(known, token.as_str(), now);
+            let Some(license) = license.cloned() else { return Judged::new(entry, keys) };
+            let (claims, replaced_at) = (license.claims().clone(), entry.replaced_at);
+            let former = Former { token: token.clone(), claims, license: Ok(license), replaced_at };
+            Arc::new(Judged { entry, former: Some(former.into()) })
+        });
+        let former = judged.as_ref().map(|judged| judged.entry.clone());
+        self.all.splice(0..0, judged);
+        let stored = stored.map(Token::as_str);
+        let (again, others): (Vec<_>, Vec<_>) =
+            self.all.iter().partition(|judged| Some(&*judged.entry.token) == stored);
+        let end = |judged: &Judged| judged.former.as_ref()?.end(policy, now);
+        let others: Vec<_> = others.iter().map(|it| (&*it.entry.id, end(it))).collect();
+        let again = again.into_iter().map(|judged| judged.entry.id.clone());
+        let dropped: Vec<String> = again.chain(surplus(&others, self.keep)).collect();
+        self.forget(&dropped);
+        (former, dropped)
+    }
+
+    /// Takes over the history of others, or, with `removed`, its new entries and that those are gone.
+    pub(super) fn adopt(&mut self, found: Vec<Entry>, removed: Option<&[String]>, keys: &Keys) {
+        match removed {
+            Some(removed) => self.forget(removed),
+            None => self.all.clear(),
+        }
+        self.all.extend(found.into_iter().map(|entry| Judged::new(entry, keys)));
+        self.all.sort_by(|one, other| other.entry.id.cmp(&one.entry.id));
+    }
+
+    /// Judges every entry under other keys.
+    pub(super) fn judge(&mut self, keys: &Keys) {
+        self.all.iter_mut().for_each(|judged| *judged = Judged::new(judged.entry.clone(), keys));
+    }
+
+    fn forget(&mut self, ids: &[String]) {
+        self.all.retain(|judged| !ids.contains(&judged.entry.id));
+    }
+}
+
+/// The former license called `jti`: the newest, and one that verifies before one that does not.
+pub(super) fn called<'a>(
+    all: impl Iterator<Item = &'a Former> + Clone,
+    jti: &str,
+) -> Option<&'a Former> {
+    let mut named = all.filter(|former| former.claims.jti.as_deref() == Some(jti));
+    let verified = named.clone().find(|former| former.license.is_ok());
+    verified.or_else(|| named.next())
+}
+
 /// A new entry for `token`, after all those that have the ids `known`.
-pub(super) fn entry<'a>(
-    known: impl Iterator<Item = &'a str> + Clone,
-    token: &str,
-    now: UnixTime,
-) -> Entry {
+fn entry<'a>(known: impl Iterator<Item = &'a str> + Clone, token: &str, now: UnixTime) -> Entry {
     let number = |id: &str| id.split('-').next()?.parse::<u64>().ok();
     let next = known.clone().filter_map(number).max().unwrap_or(0).saturating_add(1);
     let mut replaced_at = now;
@@ -74,41 +186,25 @@ pub(super) fn entry<'a>(
     }
 }
 
-/// The id of the entry that is kept in a file of that name.
-pub(super) fn id_in(file_name: &str) -> Option<&str> {
-    file_name.strip_suffix(".jwt").filter(|id| replaced_at(id).is_some())
-}
-
-/// When the entry called `id` was replaced.
-pub(super) fn replaced_at(id: &str) -> Option<UnixTime> {
-    let (number, seconds) = id.split_once('-')?;
-    number.parse::<u64>().ok()?;
-    seconds.parse().ok().map(UnixTime::from_secs)
-}
-
-/// Names of those of `entries`, newest first, that are too many when `keep` are to stay. `end` is when an entry that is
-/// valid now will end: the one that lasts longest stays.
-pub(super) fn surplus(
-    entries: &[&Entry],
-    keep: usize,
-    mut end: impl FnMut(&Entry) -> Option<UnixTime>,
-) -> Vec<String> {
-    if entries.len() <= keep {
-        return Vec::new();
-    }
-    if keep == 0 {
-        return entries.iter().map(|entry| entry.id.clone()).collect();
-    }
+/// Ids of those of `entries`, newest first, that are too many when `keep` are to stay. Each has the moment when it will end,
+/// if it is valid now: the one that lasts longest stays.
+fn surplus(entries: &[(&str, Option<UnixTime>)], keep: usize) -> Vec<String> {
     // Of several that end at the same time the newest.
-    let lasting = entries.iter().rev().filter_map(|entry| Some((end(entry)?, &entry.id)));
-    let lasting = lasting.max_by_key(|(end, _)| *end).map(|(_, id)| id);
-    let beyond = entries.iter().skip(keep).map(|entry| &entry.id);
-    beyond.filter(|id| Some(*id) != lasting).cloned().collect()
+    let lasting = entries.iter().rev().filter_map(|(id, end)| Some(((*end)?, *id)));
+    let lasting = lasting.max_by_key(|(end, _)| *end).map(|(_, id)| id).filter(|_| keep > 0);
+    let beyond = entries.iter().skip(keep).map(|(id, _)| *id);
+    beyond.filter(|id| Some(*id) != lasting).map(str::to_owned).collect()
+}
+
+/// Entries in the order of their ids, the last one first.
+fn newest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_by(|one, other| other.id.cmp(&one.id));
+    entries
 }
 
 /// Those of `entries`, newest first, that count when `stored` is stored, and the names of the others. A crash may have
 /// come between a license's way into the history and its replacement, or have kept one there that came back.
-pub(super) fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, Vec<String>) {
+fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, Vec<String>) {
     let mut counting: Vec<Entry> = Vec::new();
     let mut left = Vec::new();
     for entry in entries {
@@ -122,44 +218,9 @@ pub(super) fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, 
     (counting, left)
 }
 
-/// What entries hold, each verified once, so that the cost of a change does not depend on the length of the history.
-#[derive(Debug, Default)]
-pub(super) struct Judged(HashMap<String, Option<Arc<Former>>>);
-
-impl Judged {
-    /// What `entry` holds. One by a key that is not trusted any more is remembered as such; `None`: it is no license.
-    pub(super) fn former(&mut self, entry: &Entry, trust: &Trust) -> Option<&Arc<Former>> {
-        if !self.0.contains_key(&entry.id) {
-            self.0.insert(entry.id.clone(), Former::of(entry, trust).map(Arc::new));
-        }
-        self.0.get(&entry.id)?.as_ref()
-    }
-
-    /// What `entries` hold, in their order. What is no license is left out.
-    pub(super) fn all(&mut self, entries: &[Entry], trust: &Trust) -> Arc<[Arc<Former>]> {
-        entries.iter().filter_map(|entry| self.former(entry, trust).cloned()).collect()
-    }
-
-    /// Forgets entries, by id, because they are gone or another entry may get the id.
-    pub(super) fn forget<'a>(&mut self, ids: impl IntoIterator<Item = &'a String>) {
-        ids.into_iter().for_each(|id| drop(self.0.remove(id)));
-    }
-
-    /// Forgets all entries, because keys or entries have changed.
-    pub(super) fn forget_all(&mut self) {
-        self.0.clear();
-    }
-}
-
-/// The former license called `jti`: the newest, and one that verifies before one that does not.
-pub(super) fn called<'a>(all: &'a [Arc<Former>], jti: &str) -> Option<&'a Former> {
-    let named = || all.iter().filter(|former| former.claims.jti.as_deref() == Some(jti));
-    let verified = named().find(|former| former.unproven.is_none());
-    verified.or_else(|| named().next()).map(|former| &**former)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::layout::replaced_at;
     use super::*;
 
     fn entries(names: &[&str]) -> Vec<Entry> {
@@ -226,16 +287,12 @@ mod tests {
             (&[("d", 5)], 0, &["d", "c", "b", "a"]),
         ];
         for (ends, keep, dropped) in table {
-            let all = entries(&["d", "c", "b", "a"]);
-            let end = |entry: &Entry| {
-                let found = ends.iter().find(|(id, _)| *id == entry.id);
+            let end = |id: &str| {
+                let found = ends.iter().find(|(named, _)| *named == id);
                 found.map(|(_, end)| UnixTime::from_secs(*end))
             };
-            assert_eq!(
-                surplus(&all.iter().collect::<Vec<_>>(), keep, end),
-                dropped,
-                "{keep} {ends:?}"
-            );
+            let all = ["d", "c", "b", "a"].map(|id| (id, end(id)));
+            assert_eq!(surplus(&all, keep), dropped, "{keep} {ends:?}");
         }
     }
 }

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::backend::{Event, Settled};
-use super::durable::{self, io_error};
-use super::file::Error;
+use super::backend::{QueuedEvent, Settled};
+use super::durable::{self, Error, io_error};
 use super::folder::{Folder, Refusal};
+use super::layout::EVENTS;
 use crate::clock::UnixTime;
 
-pub(super) const NAME: &str = "events.json";
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Waiting, and remembered.
 pub(super) const MAX_EVENTS: usize = 1000;
@@ -50,7 +49,7 @@ impl Outbox {
     }
 
     /// Queues `event` unless one of its key was queued before: whether it is new.
-    pub(super) fn post(&mut self, event: &Event) -> Result<bool, Error> {
+    pub(super) fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error> {
         let known = self.queue()?;
         let is_waiting = known.waiting.iter().any(|waiting| waiting.key == event.key);
         if is_waiting || known.told.contains(&event.key) {
@@ -74,14 +73,14 @@ impl Outbox {
     }
 
     /// Those that are due at `now`, oldest first.
-    pub(super) fn due(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
+    pub(super) fn due(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
         let is_due = |waiting: &&Waiting| waiting.due <= now.as_secs();
         Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).map(Waiting::event).collect())
     }
 
     /// All that wait, and the keys of those that were told, oldest first.
     #[cfg(feature = "postgres")]
-    pub(super) fn content(&mut self) -> Result<(Vec<Event>, Vec<String>), Error> {
+    pub(super) fn content(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         let queue = self.queue()?;
         let waiting = queue.waiting.iter().map(Waiting::event).collect();
         Ok((waiting, queue.told.iter().cloned().collect()))
@@ -119,15 +118,15 @@ impl Outbox {
 
     fn keep(&mut self, queue: Queue) -> Result<(), Error> {
         let content = serde_json::to_vec(&queue).unwrap_or_default();
-        durable::put(&self.dir, NAME, &content)?;
+        durable::put(&self.dir, EVENTS, &content)?;
         self.queue = Some(queue);
         Ok(())
     }
 }
 
 impl Waiting {
-    fn event(&self) -> Event {
-        Event {
+    fn event(&self) -> QueuedEvent {
+        QueuedEvent {
             key: self.key.clone(),
             body: self.body.clone(),
             attempts: self.attempts,
@@ -143,23 +142,23 @@ fn read(dir: &Path) -> Result<Queue, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Queue::default()),
         opened => opened.map_err(io_error("open", dir))?,
     };
-    let path = folder.at(NAME);
-    match folder.refusal(NAME).map_err(io_error("read", &path))? {
+    let path = folder.at(EVENTS);
+    match folder.refusal(EVENTS).map_err(io_error("read", &path))? {
         None | Some(Refusal::Directory) => {}
         Some(_) => return Ok(Queue::default()),
     }
-    let content = durable::found(folder.read(NAME, MAX_FILE_BYTES), || path.clone())?;
+    let content = durable::found(folder.read(EVENTS, MAX_FILE_BYTES), || path.clone())?;
     let Some(content) = content else { return Ok(Queue::default()) };
     if let Ok(queue) = serde_json::from_slice(&content) {
         return Ok(queue);
     }
-    let aside = format!("{NAME}.bad");
+    let aside = format!("{EVENTS}.bad");
     tracing::warn!(
         event = "notify.queue_damaged",
-        "{NAME} in the store cannot be read as a queue of events and was moved to {aside}"
+        "{EVENTS} in the store cannot be read as a queue of events and was moved to {aside}"
     );
     folder.make_way(&aside).map_err(io_error("set aside", &path))?;
-    folder.rename(NAME, &aside).map_err(io_error("set aside", &path))?;
+    folder.rename(EVENTS, &aside).map_err(io_error("set aside", &path))?;
     Ok(Queue::default())
 }
 
@@ -167,8 +166,13 @@ fn read(dir: &Path) -> Result<Queue, Error> {
 mod tests {
     use super::*;
 
-    fn event(key: &str, due: u64) -> Event {
-        Event { key: key.into(), body: "{}".into(), attempts: 0, due: UnixTime::from_secs(due) }
+    fn event(key: &str, due: u64) -> QueuedEvent {
+        QueuedEvent {
+            key: key.into(),
+            body: "{}".into(),
+            attempts: 0,
+            due: UnixTime::from_secs(due),
+        }
     }
 
     fn due(outbox: &mut Outbox, now: u64) -> Vec<String> {
@@ -212,7 +216,7 @@ mod tests {
     #[test]
     fn a_damaged_queue_is_set_aside() {
         let home = tempfile::tempdir().expect("a directory");
-        std::fs::write(home.path().join(NAME), "{\"waiting\":[").expect("written");
+        std::fs::write(home.path().join(EVENTS), "{\"waiting\":[").expect("written");
         let mut outbox = Outbox::new(home.path().into());
         assert!(outbox.post(&event("a", 0)).expect("kept"));
         let aside = std::fs::read(home.path().join("events.json.bad")).expect("kept");

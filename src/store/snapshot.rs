@@ -16,6 +16,9 @@ use crate::license::{
     Keys, License, Offer, Policy, Rejection, Source, Standing, Status, Why, choose,
 };
 
+/// Codes of statuses are less.
+const CODES: usize = 7;
+
 /// Renders a license as it is answered with that status; the shape is the API's (`api/wire.rs`).
 pub type Render = fn(Status, Option<&License>) -> Bytes;
 
@@ -40,13 +43,16 @@ pub struct Candidate {
     renewed: bool,
     /// Since when no trusted key vouches for it any more, and why not.
     unvouched: Option<(UnixTime, Rejection)>,
-    /// One body for each status, in the order of [`Status::ALL`]; none is rendered afterwards.
-    rendered: [Bytes; Status::ALL.len()],
+    /// One body for each status, at the place of its code; none is rendered afterwards.
+    rendered: [Bytes; CODES],
 }
 
 impl Candidate {
     pub(super) fn new(license: Arc<License>, render: Render) -> Self {
-        let rendered = Status::ALL.map(|status| render(status, Some(&license)));
+        let mut rendered = [const { Bytes::new() }; CODES];
+        for status in Status::ALL {
+            rendered[usize::from(status.code())] = render(status, Some(&license));
+        }
         Self { license, renewed: false, unvouched: None, rendered }
     }
 
@@ -87,6 +93,11 @@ impl Candidate {
             }
             Some(_) | None => Standing::of(Some(&self.license), policy, now),
         }
+    }
+
+    /// Whether a trusted key vouches for it.
+    pub(super) const fn is_vouched(&self) -> bool {
+        self.unvouched.is_none()
     }
 
     /// When the keys' silence ends its worth, if they are silent.
@@ -179,7 +190,7 @@ impl Snapshot {
 
     /// The one of them called `jti`.
     pub fn former_called(&self, jti: &str) -> Option<&Former> {
-        history::called(&self.former, jti)
+        history::called(self.former.iter().map(|former| &**former), jti)
     }
 
     /// How many changes of a license there have been since the start, in any source; higher after each.
@@ -216,7 +227,7 @@ impl Snapshot {
     pub fn rendered(&self, now: UnixTime) -> Bytes {
         let (source, status) = self.judge(now);
         self.candidate(source)
-            .map_or(&self.absent, |candidate| &candidate.rendered[position(status)])
+            .map_or(&self.absent, |candidate| &candidate.rendered[usize::from(status.code())])
             .clone()
     }
 
@@ -224,7 +235,7 @@ impl Snapshot {
     pub fn rendered_stored(&self, now: UnixTime) -> Bytes {
         let stored = self.store.as_ref().map(|stored| {
             let status = stored.standing(self.policy(), now).status();
-            &stored.rendered[position(status)]
+            &stored.rendered[usize::from(status.code())]
         });
         stored.unwrap_or(&self.absent).clone()
     }
@@ -270,29 +281,13 @@ const UNJUDGED: u64 = u64::MAX;
 const SOURCES: [Source; 3] = [Source::Nowhere, Source::File, Source::Store];
 
 const fn packed(source: Source, status: Status) -> u64 {
-    let source = match source {
-        Source::Nowhere => 0,
-        Source::File => 1,
-        Source::Store => 2,
-    };
-    source << 3 | position(status) as u64
+    (source as u64) << 3 | status.code() as u64
 }
 
 fn unpacked(judged: u64) -> (Source, Status) {
     let source = SOURCES.get((judged >> 3 & 3) as usize).copied().unwrap_or(Source::Nowhere);
-    (source, Status::ALL.get((judged & 7) as usize).copied().unwrap_or(Status::NotLoaded))
-}
-
-/// The place of `status` in [`Status::ALL`].
-const fn position(status: Status) -> usize {
-    match status {
-        Status::NotLoaded => 0,
-        Status::Valid => 1,
-        Status::Invalid => 2,
-        Status::NotFound => 3,
-        Status::Expired => 4,
-        Status::InvalidSubject => 5,
-    }
+    let status = Status::ALL.into_iter().find(|status| u64::from(status.code()) == judged & 7);
+    (source, status.unwrap_or(Status::NotLoaded))
 }
 
 impl fmt::Debug for Candidate {

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::*;
-use crate::clock::UnixTime;
+use crate::clock::{Clock, UnixTime};
 use crate::license::{
     self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Source, Status, Token,
 };
@@ -58,7 +59,7 @@ impl Bench {
 
     fn open_with(&self, keys: Keys, dir: &Path) -> Result<Store, Error> {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Means {
+        let context = Context {
             trust: Trust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
@@ -70,7 +71,7 @@ impl Bench {
             metrics: Arc::default(),
             control: Handle::current(),
         };
-        open(&Config::file(dir), None, means)
+        open(&Config::file(dir), None, context)
     }
 
     fn open(&self) -> Store {
@@ -88,7 +89,7 @@ fn render(status: Status, license: Option<&License>) -> Bytes {
 }
 
 impl Store {
-    async fn install(&self, token: Token, by: Origin) -> Result<Arc<Snapshot>, InstallError> {
+    async fn install(&self, token: Token, by: Origin) -> Result<Arc<Snapshot>, ChangeError> {
         self.writer.install(token, by, somebody()).await
     }
 
@@ -155,7 +156,7 @@ async fn what_is_not_acceptable_changes_nothing() {
     let stranger = Bench::new();
     for bad in [stranger.token("L-2", NOW), bench.token_for("https://b.example/", "L-2", NOW)] {
         let refused = store.install(bad, Origin::Hand).await;
-        assert!(matches!(refused, Err(InstallError::Rejected(_))));
+        assert!(matches!(refused, Err(ChangeError::Rejected(_))));
     }
     assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("1 L-1", 1));
     assert_eq!(bench.stored().as_deref(), Some(token.as_str()));
@@ -169,12 +170,9 @@ async fn a_renewal_is_held_against_what_is_in_force_by_hand_anything_goes() {
     install("L-1", NOW, Origin::Hand).await.expect("installed");
     let of = store.in_force();
     let renewal = |started_at_revision| Origin::Renewal { of: of.clone(), started_at_revision };
-    assert!(matches!(install("L-1", NOW + 9, renewal(0)).await, Err(InstallError::Superseded)));
-    assert!(matches!(install("L-1", NOW - 1, renewal(1)).await, Err(InstallError::Older { .. })));
-    assert!(matches!(
-        install("L-2", NOW, renewal(1)).await,
-        Err(InstallError::OtherLicense { .. })
-    ));
+    assert!(matches!(install("L-1", NOW + 9, renewal(0)).await, Err(ChangeError::Superseded)));
+    assert!(matches!(install("L-1", NOW - 1, renewal(1)).await, Err(ChangeError::Older { .. })));
+    assert!(matches!(install("L-2", NOW, renewal(1)).await, Err(ChangeError::OtherLicense { .. })));
     install("L-1", NOW, renewal(1)).await.expect("as new as before");
     install("L-1", NOW - 9, Origin::Hand).await.expect("older by hand");
     assert_eq!(store.reader.snapshot().revision(), 3);
@@ -197,7 +195,7 @@ async fn a_former_license_is_verified_once_for_the_keys_there_are_whether_or_not
     }
     let former = || store.reader.snapshot().former().to_vec();
     let shown = |all: &[Arc<Former>]| {
-        let shown = all.iter().map(|it| format!("{} {}", it.claims.lid, it.unproven.is_none()));
+        let shown = all.iter().map(|it| format!("{} {}", it.claims.lid, it.license.is_ok()));
         shown.collect::<Vec<_>>().join(", ")
     };
     assert_eq!(shown(&former()), "2 true, 1 true");
@@ -268,7 +266,7 @@ async fn without_a_directory_reads_go_on_and_changes_are_tried_anew() {
     assert!(matches!(store.faults[0], Fault::NotWritable(_)));
     let token = bench.token("L-1", NOW);
     let failed = store.install(token.clone(), Origin::Hand).await;
-    assert!(matches!(failed, Err(InstallError::NotStored(_))));
+    assert!(matches!(failed, Err(ChangeError::NotStored(_))));
     assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("4 none", 0));
     fs::remove_file(&blocker).expect("removed");
     store.install(token, Origin::Hand).await.expect("installed");
@@ -356,7 +354,7 @@ async fn nobody_waits_without_end_for_a_change_that_hangs_nor_behind_it() {
     );
     tokio::time::resume();
     for late in [first, second] {
-        assert!(matches!(late, Err(InstallError::Interrupted(Interruption::Late))), "{late:?}");
+        assert!(matches!(late, Err(ChangeError::Interrupted(Interruption::Late))), "{late:?}");
     }
     hang(false);
     // Both come about, before what is asked for after them.

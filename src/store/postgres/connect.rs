@@ -18,14 +18,13 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
-use super::hints::Signals;
 use super::schema::{self, About};
+use super::signals::Signals;
+use super::trouble::Trouble;
 use super::url::{Database, Host};
-use crate::certificate;
 use crate::dial::dial;
 use crate::socket::Kind;
 use crate::store::backend::Error;
@@ -42,62 +41,6 @@ const SLOWER: u32 = 3;
 
 /// An operation takes at most so many deadlines.
 const MOST: u32 = 10;
-
-/// Why the database could not be asked, or did not answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    #[error("no answer within {}", humantime::format_duration(*.0))]
-    Silent(Duration),
-    #[error("it was not there a moment ago and is not asked again yet")]
-    Resting,
-    #[error("the connection is closed")]
-    Closed,
-    #[error("its encoding is {0}: make it with the encoding UTF8")]
-    Encoding(String),
-    #[error("nothing was ever read of it")]
-    Unread,
-    #[error("{host} cannot be reached")]
-    Unreached { host: String, source: io::Error },
-    #[error("{host}")]
-    Host { host: String, source: tokio_postgres::Error },
-    #[error("{host} does not answer within {}", humantime::format_duration(*after))]
-    SilentHost { host: String, after: Duration },
-    #[error("{host} is read-only: name the server that takes writes, or wait until one does")]
-    ReadOnly { host: String },
-    #[error("TLS cannot be set up")]
-    Tls(#[from] certificate::Error),
-    #[error("it refuses")]
-    Refused(#[from] tokio_postgres::Error),
-    #[error("the change was not made: it got lost with the connection")]
-    NotMade,
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        match trouble.is_read_only() {
-            true => Self::ReadOnly(Box::new(trouble)),
-            false => Self::Unavailable(Box::new(trouble)),
-        }
-    }
-}
-
-impl Trouble {
-    /// Whether the server is read-only: it refused a change, or is none that `target_session_attrs` asks for.
-    fn is_read_only(&self) -> bool {
-        let error = match self {
-            Self::ReadOnly { .. } => return true,
-            Self::Refused(error) | Self::Host { source: error, .. } => error,
-            _ => return false,
-        };
-        // A standby's answer to `begin read write`, the only switch that is set; its words are in the server's language.
-        let in_recovery = || {
-            let error = error.as_db_error()?;
-            let is_mode = error.routine() == Some("call_bool_check_hook");
-            Some(*error.code() == SqlState::FEATURE_NOT_SUPPORTED && is_mode)
-        };
-        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) || in_recovery() == Some(true)
-    }
-}
 
 /// An open connection. Closed when dropped, whatever it is in the middle of: the server then takes back what was not
 /// committed.

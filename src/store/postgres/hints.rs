@@ -7,17 +7,18 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::types::Type;
 
-use super::connect::{Session, Trouble};
+use super::connect::Session;
+use super::signals::{Signal, Signals};
 use super::statements::Parameter;
+use super::trouble::Trouble;
 use super::url::Database;
-use crate::random;
+use crate::text::chain;
 
 /// Between two looks while changes are announced, and while they are not.
 const POLL: Duration = Duration::from_secs(15);
@@ -28,38 +29,6 @@ const NEXT_ECHO: Duration = Duration::from_secs(60);
 /// Before a connection that ended is replaced, unless a change needs one sooner.
 const RECONNECT: Duration = Duration::from_millis(250);
 
-/// The payload of an echo begins with this. It announces no change.
-const ECHO: &str = "echo ";
-
-/// What happens on connections, each known by its number.
-#[derive(Debug, PartialEq, Eq)]
-enum Signal {
-    /// This connection listens from now on.
-    Listening(u64),
-    /// Another connection announced a change.
-    Changed,
-    /// The gate's own echo arrived.
-    Echo,
-    /// This connection has ended.
-    Ended(u64),
-}
-
-/// The sending half, for connections.
-#[derive(Clone, Debug)]
-pub(super) struct Signals {
-    sender: UnboundedSender<Signal>,
-    /// The number of the newest connection.
-    number: Arc<AtomicU64>,
-    /// The payload of this gate's own echo.
-    echo: Arc<str>,
-}
-
-/// One connection; signals its end when dropped.
-pub(super) struct Listening {
-    signals: Signals,
-    number: u64,
-}
-
 /// The receiving half.
 #[derive(Debug)]
 pub(in crate::store) struct Hints {
@@ -68,46 +37,12 @@ pub(in crate::store) struct Hints {
     echo: Arc<str>,
 }
 
-impl Signals {
-    pub(super) fn new(database: Database) -> (Self, Hints) {
-        let (sender, signals) = unbounded_channel();
-        let echo: Arc<str> = format!("{ECHO}{}", random::name()).into();
-        let this = Self { sender, number: Arc::default(), echo: echo.clone() };
-        (this, Hints { database, signals, echo })
-    }
-
-    /// A new connection.
-    pub(super) fn connection(&self) -> Listening {
-        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-        Listening { signals: self.clone(), number }
-    }
-
-    /// The newest connection listens.
-    pub(super) fn begin(&self) {
-        self.send(Signal::Listening(self.number.load(Ordering::Relaxed)));
-    }
-
-    fn send(&self, signal: Signal) {
-        // A gate that stops has no receiver any more.
-        let _ = self.sender.send(signal);
-    }
-}
-
-impl Listening {
-    /// Takes the payload of a notification.
-    pub(super) fn notified(&self, payload: &str) {
-        match payload {
-            own if *own == *self.signals.echo => self.signals.send(Signal::Echo),
-            // Another gate's echo.
-            other if other.starts_with(ECHO) => {}
-            _ => self.signals.send(Signal::Changed),
-        }
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.signals.send(Signal::Ended(self.number));
+impl Hints {
+    /// Both halves.
+    pub(super) fn new(database: Database) -> (Signals, Self) {
+        let (signals, received) = Signals::new();
+        let echo = signals.echo();
+        (signals, Self { database, signals: received, echo })
     }
 }
 
@@ -182,7 +117,7 @@ impl Hints {
                         Ok(()) => {}
                         Err(error) => {
                             is_logged = !is_new;
-                            let error = crate::store::chain(&error);
+                            let error = chain(&error);
                             tracing::debug!(error, "whether the database announces changes is not known");
                         }
                     }
@@ -217,7 +152,7 @@ async fn unanswered_echo(database: Database, echo: Arc<str>) -> Result<(), Troub
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::task::{JoinHandle, yield_now};
 
@@ -227,7 +162,7 @@ mod tests {
     fn listening() -> (Signals, Arc<AtomicUsize>, JoinHandle<()>) {
         let nowhere = "postgres://gate@127.0.0.1:1/licenses?sslmode=disable";
         let database = Database::parse(nowhere, |path| path.into()).expect("a URL");
-        let (signals, hints) = Signals::new(database);
+        let (signals, hints) = Hints::new(database);
         let looks = Arc::<AtomicUsize>::default();
         let counted = looks.clone();
         let task = tokio::spawn(hints.listen(move || {
@@ -256,7 +191,7 @@ mod tests {
         let connection = signals.connection();
         signals.begin();
         assert!(looks_within(&looks, 30).await >= 29, "no echo came");
-        connection.notified(&signals.echo);
+        connection.notified(&signals.echo());
         assert!(looks_within(&looks, 30).await <= 3, "changes are announced");
         connection.notified("7");
         connection.notified("echo of-another-gate");

@@ -12,19 +12,19 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::connect::{Session, Trouble};
-use super::put_back::sequence;
-use super::schema::{self, error};
-use super::statements::{self, whole};
-use super::turns;
+use super::connect::Session;
+use super::housekeeping;
+use super::schema;
+use super::statements::{self, sequence, whole};
+use super::trouble::{Trouble, error};
 use super::url::Database;
 use crate::clock::UnixTime;
 use crate::random;
-use crate::store::audit::{Hash, NAME, rotated, rotated_name};
+use crate::store::audit::{Hash, rotated};
 use crate::store::audit_verify::{VerifyError, verify};
-use crate::store::backend::{Backend, Error, Event, Kept};
-use crate::store::config::Config;
+use crate::store::backend::{Backend, Error, Kept, QueuedEvent};
 use crate::store::directory::Directory;
+use crate::store::layout::{AUDIT, rotated_audit};
 
 /// For all of it; audit logs grow large.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -93,7 +93,8 @@ pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Impor
         return Err(ImportError::NoDirectory(dir.to_owned()));
     }
     // Holds the lock until the end.
-    let (mut source, fault) = Directory::open(&Config::file(dir)).map_err(ImportError::Source)?;
+    let (mut source, fault) =
+        Directory::open(dir.to_owned(), u64::MAX).map_err(ImportError::Source)?;
     let (kept, faults) = source.load();
     if let Some(fault) = fault.into_iter().chain(faults).next() {
         return Err(ImportError::Source(fault));
@@ -121,9 +122,9 @@ pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Impor
 
 /// The files of the audit log, oldest first, once they have been found to hold together.
 fn logs(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
-    let newest = dir.join(NAME);
+    let newest = dir.join(AUDIT);
     let numbers = rotated(dir).map_err(ImportError::Lines)?;
-    let mut files: Vec<_> = numbers.into_iter().map(|n| dir.join(rotated_name(n))).collect();
+    let mut files: Vec<_> = numbers.into_iter().map(|n| dir.join(rotated_audit(n))).collect();
     if newest.exists() {
         verify(&newest).map_err(ImportError::Audit)?;
         files.push(newest);
@@ -179,17 +180,17 @@ async fn fill(
 /// Queues what waits to be told, and remembers what was told: how many wait.
 async fn queue(
     client: &Client,
-    (waiting, told): (Vec<Event>, Vec<String>),
+    (waiting, told): (Vec<QueuedEvent>, Vec<String>),
 ) -> Result<usize, ImportError> {
     let known = told.into_iter().map(|key| {
         let (body, due) = (String::new(), UnixTime::from_secs(0));
-        Event { key, body, attempts: 0, due }
+        QueuedEvent { key, body, attempts: 0, due }
     });
     for event in known {
-        turns::put_event(client, &event, true).await.map_err(ImportError::Database)?;
+        housekeeping::put_event(client, &event, true).await.map_err(ImportError::Database)?;
     }
     for event in &waiting {
-        turns::put_event(client, event, false).await.map_err(ImportError::Database)?;
+        housekeeping::put_event(client, event, false).await.map_err(ImportError::Database)?;
     }
     Ok(waiting.len())
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! change ── the row is still the one we know ── swapped, with history and audit ── committed ── NOTIFY
-//!           else Conflict, nothing changed      one transaction                    copy.rs      hints.rs, everywhere
+//!           else Conflict, nothing changed      one transaction                    directory.rs hints.rs, everywhere
 //! ```
 //!
 //! A change takes two round trips: a look at the state, and the change. A third one reads what other replicas changed.
@@ -16,15 +16,15 @@
 //! elsewhere.
 
 mod connect;
-mod copy;
 mod hints;
+mod housekeeping;
 mod import;
-mod put_back;
 mod schema;
+mod signals;
 mod statements;
 mod tls;
-mod turns;
-mod url;
+mod trouble;
+pub(super) mod url;
 
 #[cfg(test)]
 #[cfg(feature = "e2e")]
@@ -32,19 +32,24 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
-use super::backend::{Backend, Change, Document, Error, Event, Kept, Lease, Record, Settled};
-use super::{chain, file};
+use super::backend::{Backend, Change, Error, Kept, Lease, QueuedEvent, Settled};
+use super::directory::Directory;
+use super::layout::Document;
+use super::record::{Action, Brief, By, Outcome, Record};
 use crate::clock::{Clock, UnixTime};
+use crate::license::{Status, Token};
 use crate::random;
-use connect::{STATEMENTS, Session, Trouble};
-use copy::Copy;
-use hints::Signals;
+use crate::text::chain;
+use connect::{STATEMENTS, Session};
+use signals::Signals;
 use statements::{Mark, Progress, Replaces};
+use trouble::Trouble;
 
 pub(super) use hints::Hints;
 pub use import::{ImportError, Imported, import};
@@ -55,6 +60,9 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 /// The slowest link on which a revocation list is sent, in bytes a second.
 const LIST_BYTES_A_SECOND: usize = 64 * 1024;
+
+/// Why a license was put back.
+const REASON: &str = "the database was empty: put back from this replica's copy";
 
 /// What fails sooner holds nobody up.
 const HELD_UP: Duration = Duration::from_millis(250);
@@ -67,26 +75,36 @@ pub(super) struct Postgres {
     clock: Clock,
     session: Option<Session>,
     signals: Signals,
-    /// The receiving half of `signals`, until it is taken.
-    hints: Option<Hints>,
     pause: Pause,
     /// Since when whoever asks has been waiting.
     asked: Option<Instant>,
     /// When the database last held somebody up in vain.
     hung: Option<Instant>,
-    copy: Copy,
+    copy: Directory,
     /// The state that the store knows of.
     known: Option<Mark>,
     /// The ids of its history.
     ids: BTreeSet<String>,
-    /// What the store has verified and put in force.
-    adopted: put_back::Adopted,
+    adopted: Adopted,
     /// Under which name this replica holds leases.
     holder: String,
     /// Whether the database says that there is no license, which is another thing than one that does not verify.
     says_none: bool,
     /// Whether the tables were there once: then they are not made anew.
     seen: bool,
+}
+
+/// What the store has verified and put in force, in this run.
+#[derive(Clone, Default)]
+struct Adopted {
+    license: Option<String>,
+    revocations: Option<Arc<str>>,
+}
+
+impl std::fmt::Debug for Adopted {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Adopted").finish_non_exhaustive()
+    }
 }
 
 /// Who is waiting.
@@ -105,39 +123,35 @@ impl Postgres {
     /// either is told, and tried again later. Blocks.
     ///
     /// # Errors
-    /// [`file::Error::Locked`], [`Error::SchemaTooNew`]: reasons not to start.
+    /// [`durable::Error::Locked`], [`Error::SchemaTooNew`]: reasons not to start.
     pub(super) fn open(
         database: Database,
         copy: PathBuf,
         runtime: Handle,
         clock: Clock,
-    ) -> Result<(Self, Option<Error>), Error> {
-        let (signals, hints) = Signals::new(database.clone());
+    ) -> Result<(Self, Hints, Option<Error>), Error> {
+        let (copy, unwritable) = Directory::open(copy, u64::MAX)?;
+        let (signals, hints) = Hints::new(database.clone());
         let mut this = Self {
             database,
             runtime,
             clock,
             session: None,
             signals,
-            hints: Some(hints),
             pause: Pause::default(),
             asked: None,
             hung: None,
-            copy: Copy::new(copy),
+            copy,
             known: None,
             ids: BTreeSet::new(),
-            adopted: put_back::Adopted::default(),
+            adopted: Adopted::default(),
             holder: random::name(),
             says_none: false,
             seen: false,
         };
-        let unwritable = match this.copy.prepare() {
-            Err(error @ file::Error::Locked { .. }) => return Err(error.into()),
-            prepared => prepared.err().map(Error::from),
-        };
         match this.call(Urgency::Change, STATEMENTS, async |_| Ok(())) {
             Err(error @ Error::SchemaTooNew { .. }) => Err(error),
-            reached => Ok((this, reached.err().or(unwritable))),
+            reached => Ok((this, hints, reached.err().or(unwritable))),
         }
     }
 
@@ -262,7 +276,7 @@ impl Postgres {
 
     /// Where the database says nothing of a license, what the copy says goes on.
     fn beside_copy(&mut self, kept: Kept) -> Kept {
-        let (copy, _) = self.copy.load();
+        let (copy, _) = self.copy.load_copy();
         Kept { token: kept.token.or(copy.token), ..kept }
     }
 
@@ -293,7 +307,51 @@ impl Postgres {
         }
     }
 
-    fn copied(&self, outcome: Result<(), file::Error>) {
+    /// Puts the license that is in force here into a database in which there never was one: a lost database takes no license
+    /// from anybody. Whether it is there now, by us.
+    fn put_back(&mut self) -> bool {
+        let Adopted { license: Some(token), revocations } = self.adopted.clone() else {
+            return false;
+        };
+        let By { actor, address, request_id } = By::itself("license-gate");
+        // Whether it is valid at this moment is judged by each gate; that it was in force is what is known here.
+        let claims = Token::parse(&token).ok().and_then(|token| token.unproven_claims());
+        let new = claims.map(|it| Brief::of_claims(&it, Status::NotLoaded));
+        let record = Record {
+            time: self.clock.now(),
+            actor,
+            address,
+            action: Action::Install,
+            outcome: Outcome::Ok,
+            reason: REASON.to_owned(),
+            old: None,
+            new,
+            request_id,
+        };
+        let change = Change { token: Some(token), former: None, dropped: Vec::new(), record };
+        let list = revocations.as_deref();
+        let put = async |on: &Client| statements::put_back(on, &change, list).await;
+        match self.call(Urgency::Background, STATEMENTS, put) {
+            Ok(mark) => {
+                tracing::warn!(event = "database.license_put_back", "{REASON}");
+                self.known = Some(mark);
+                true
+            }
+            // Another replica was faster.
+            Err(Error::Conflict) => false,
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(
+                    event = "database.put_back_failed",
+                    error,
+                    "the license could not be put back into the empty database"
+                );
+                false
+            }
+        }
+    }
+
+    fn copied(&self, outcome: Result<(), Error>) {
         if let Err(error) = outcome {
             let error = chain(&error);
             tracing::warn!(
@@ -311,8 +369,7 @@ impl Backend for Postgres {
     }
 
     fn load(&mut self) -> (Kept, Vec<Error>) {
-        let (copy, faults) = self.copy.load();
-        let mut faults: Vec<Error> = faults.into_iter().map(Error::from).collect();
+        let (copy, mut faults) = self.copy.load_copy();
         // At a start it was just reached for: not twice, when that was in vain.
         match self.read(Urgency::Background, false) {
             Ok(kept) => (kept, faults),
@@ -323,16 +380,12 @@ impl Backend for Postgres {
         }
     }
 
-    fn hints(&mut self) -> Option<Hints> {
-        self.hints.take()
-    }
-
     fn asked(&mut self, at: Instant) {
         self.asked = Some(at);
     }
 
     fn spare(&mut self) -> Kept {
-        self.copy.load().0
+        self.copy.load_copy().0
     }
 
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
@@ -353,22 +406,23 @@ impl Backend for Postgres {
         self.read(Urgency::Change, is_later).map(Some)
     }
 
-    fn adopted(&mut self, token: Option<&str>, revocations: Option<&str>) {
-        if token.is_some() || self.says_none {
-            let kept = self.copy.keep_license(token);
+    fn adopted(&mut self, license: Option<&str>, revocations: Option<&str>) {
+        if license.is_some() || self.says_none {
+            let kept = self.copy.copy_license(license);
             self.copied(kept);
         }
         if let Some(list) = revocations {
-            let kept = self.copy.keep_revocations(list);
+            let kept = self.copy.copy_revocations(list);
             self.copied(kept);
+            self.adopted.revocations = Some(list.into());
         }
-        self.adopted.remember(token, revocations);
+        self.adopted.license = license.map(str::to_owned);
         if self.known.as_ref().is_some_and(Mark::is_unsaid) {
             self.put_back();
         }
     }
 
-    fn commit(&mut self, change: &Change<'_>) -> Result<(), Error> {
+    fn commit(&mut self, change: &Change) -> Result<(), Error> {
         let expected = self.known.clone().ok_or(Trouble::Unread)?;
         let change_id = random::name() + &random::name();
         let mut progress = Progress::default();
@@ -382,10 +436,10 @@ impl Backend for Postgres {
             made => made?,
         };
         self.advance(revision, Some(change_id));
-        self.ids.extend(change.former.map(|former| former.id.clone()));
-        self.forget(change.dropped);
-        self.adopted.license(change.token);
-        let kept = self.copy.keep_license(change.token);
+        self.ids.extend(change.former.as_ref().map(|former| former.id.clone()));
+        self.forget(&change.dropped);
+        self.adopted.license.clone_from(&change.token);
+        let kept = self.copy.copy_license(change.token.as_deref());
         self.copied(kept);
         Ok(())
     }
@@ -402,8 +456,8 @@ impl Backend for Postgres {
             statements::keep_revocations(on, list, sequence, expected).await
         })?;
         self.advance(revision, None);
-        self.adopted.revocations(list);
-        let kept = self.copy.keep_revocations(list);
+        self.adopted.revocations = Some(list.into());
+        let kept = self.copy.copy_revocations(list);
         self.copied(kept);
         Ok(())
     }
@@ -411,46 +465,50 @@ impl Backend for Postgres {
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error> {
         let copied = self.copy.keep_time(newest);
         self.ask(Urgency::Background, async |on| statements::keep_time(on, newest).await)?;
-        copied.map_err(Error::from)
+        copied
     }
 
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
-        self.copy.keep_document(name, content).map_err(Error::from)
+        self.copy.keep_document(name, content)
     }
 
     fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {
-        self.copy.document(name).map_err(Error::from)
+        self.copy.document(name)
     }
 
     fn take_lease(&mut self, lease: Lease, span: Duration) -> Result<bool, Error> {
         let holder = self.holder.clone();
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         self.ask(Urgency::Background, async |on| {
-            turns::take_lease(on, lease, &holder, millis).await
+            housekeeping::take_lease(on, lease, &holder, millis).await
         })
     }
 
     fn give_lease_back(&mut self, lease: Lease) -> Result<(), Error> {
         let holder = self.holder.clone();
-        self.ask(Urgency::Background, async |on| turns::give_lease_back(on, lease, &holder).await)
+        self.ask(Urgency::Background, async |on| {
+            housekeeping::give_lease_back(on, lease, &holder).await
+        })
     }
 
-    fn post(&mut self, event: &Event) -> Result<bool, Error> {
-        self.call(Urgency::Background, STATEMENTS, async |on| turns::post(on, event).await)
+    fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error> {
+        self.call(Urgency::Background, STATEMENTS, async |on| housekeeping::post(on, event).await)
     }
 
-    fn due_events(&mut self, now: UnixTime) -> Result<Vec<Event>, Error> {
-        self.ask(Urgency::Background, async |on| turns::due_events(on, now).await)
+    fn due_events(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
+        self.ask(Urgency::Background, async |on| housekeeping::due_events(on, now).await)
     }
 
     fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
-        self.call(Urgency::Background, STATEMENTS, async |on| turns::settle(on, key, settled).await)
+        self.call(Urgency::Background, STATEMENTS, async |on| {
+            housekeeping::settle(on, key, settled).await
+        })
     }
 }
 
 /// Fails if the connection is dead.
 async fn is_alive(client: &Client) -> Result<(), Error> {
-    client.batch_execute("").await.map_err(schema::error)
+    client.batch_execute("").await.map_err(trouble::error)
 }
 
 /// For how long the database is left alone after it failed: twice as long each time, up to 5 s.

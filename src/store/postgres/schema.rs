@@ -4,9 +4,8 @@
 //! start, or when it reaches the database for the first time.
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
-use super::connect::Trouble;
+use super::trouble::{Trouble, error};
 use crate::store::backend::Error;
 
 /// What the n-th version adds to the one before.
@@ -14,6 +13,13 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
 
 /// The version this gate works with.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// Whatever the database's defaults are: each statement sees what was committed before it, nothing waits longer than the
+/// gate does, a row is not held by a gate that is gone, and what is answered is on disk.
+pub(super) const BEGIN: &str = "begin isolation level read committed read write; \
+    set local statement_timeout = 2500; set local lock_timeout = 2500; \
+    set local idle_in_transaction_session_timeout = 5000; \
+    select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'";
 
 /// Gates that migrate wait for each other at this lock ("license").
 const LOCK: &str = "select pg_advisory_xact_lock(7811882084966)";
@@ -82,7 +88,7 @@ async fn version(client: &Client) -> Result<i32, Error> {
 }
 
 async fn migrate(client: &Client) -> Result<(), Error> {
-    client.batch_execute(&format!("{}; {LOCK}", super::statements::BEGIN)).await.map_err(error)?;
+    client.batch_execute(&format!("{}; {LOCK}", BEGIN)).await.map_err(error)?;
     // Somebody else may have been at it until now.
     let rows = client
         .query_typed_one("select to_regclass('license_gate.schema_version') is not null", &[])
@@ -118,15 +124,4 @@ async fn make(client: &Client) -> Result<(), Error> {
     let schema = if rows.try_get(0).map_err(error)? { "create schema license_gate;" } else { "" };
     let table = "create table if not exists license_gate.schema_version (version int not null)";
     client.batch_execute(&format!("{schema} {table}")).await.map_err(error)
-}
-
-/// What an error of the database means to the store.
-pub(super) fn error(error: tokio_postgres::Error) -> Error {
-    match error.code() {
-        Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME) => Error::SchemaLost,
-        Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
-            Error::Conflict
-        }
-        _ => Trouble::Refused(error).into(),
-    }
 }

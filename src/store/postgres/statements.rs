@@ -6,22 +6,20 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::connect::Trouble;
-use super::schema::{self, VERSION, error};
+use super::schema::{self, BEGIN, VERSION};
+use super::trouble::{Trouble, error};
 use crate::clock::UnixTime;
+use crate::random;
 use crate::store::audit;
-use crate::store::backend::{Change, Entry, Error, Kept, Record};
-
-/// Whatever the database's defaults are: each statement sees what was committed before it, nothing waits longer than the
-/// gate does, a row is not held by a gate that is gone, and what is answered is on disk.
-pub(super) const BEGIN: &str = "begin isolation level read committed read write; \
-    set local statement_timeout = 2500; set local lock_timeout = 2500; \
-    set local idle_in_transaction_session_timeout = 5000; \
-    select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'";
+use crate::store::backend::{Change, Entry, Error, Kept};
+use crate::store::record::Record;
 
 /// Begins a transaction that reads one moment.
 const BEGIN_READING: &str =
@@ -227,7 +225,7 @@ fn entry(row: &Row) -> Result<Entry, Error> {
 /// Changes the license, if the last change of it is still the one `expected`. Gives the new revision.
 pub(super) async fn commit(
     client: &Client,
-    change: &Change<'_>,
+    change: &Change,
     expected: &Mark,
     change_id: &str,
     progress: &mut Progress,
@@ -245,7 +243,7 @@ pub(super) async fn commit(
             (&expected.change_id, Type::TEXT),
         ];
         let former = async {
-            match change.former.filter(|former| !change.dropped.contains(&former.id)) {
+            match change.former.as_ref().filter(|former| !change.dropped.contains(&former.id)) {
                 Some(former) => keep_former(client, former, Some(change_id)).await,
                 None => Ok(()),
             }
@@ -254,7 +252,7 @@ pub(super) async fn commit(
             let drop = format!("delete from license_gate.history where id = any($2) and {IS_MADE}");
             let with: [Parameter<'_>; 2] =
                 [(&change_id, Type::TEXT), (&change.dropped, Type::TEXT_ARRAY)];
-            match change.dropped {
+            match change.dropped[..] {
                 [] => Ok(0),
                 _ => run(client, &drop, &with).await,
             }
@@ -269,7 +267,7 @@ pub(super) async fn commit(
             run(client, &swap, &with),
             former,
             dropped,
-            append(client, change.record, change_id, true),
+            append(client, &change.record, change_id, true),
             state(client, &look, &mine),
         );
         swapped?;
@@ -287,6 +285,32 @@ pub(super) async fn commit(
     suits(&row)?;
     let mark = Mark::of(&row)?;
     if mark.change_id == change_id { Ok(mark.revision) } else { Err(Error::Conflict) }
+}
+
+/// Puts a license into a database in which there never was one. [`Error::Conflict`]: another replica was faster.
+pub(super) async fn put_back(
+    client: &Client,
+    change: &Change,
+    revocations: Option<&str>,
+) -> Result<Mark, Error> {
+    // Revocations first: no replica then sees the license without them.
+    if let Some((list, sequence)) = revocations.zip(revocations.and_then(sequence)) {
+        match keep_revocations(client, list, sequence, Replaces::None).await {
+            // The one that is there is judged when it is read.
+            Ok(_) | Err(Error::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let unsaid = Mark { revision: 0, change_id: String::new() };
+    let change_id = random::name() + &random::name();
+    let made = commit(client, change, &unsaid, &change_id, &mut Progress::default()).await;
+    Ok(Mark { revision: made?, change_id })
+}
+
+/// The sequence that a list states, whoever signed it.
+pub(super) fn sequence(list: &str) -> Option<u64> {
+    let payload = URL_SAFE_NO_PAD.decode(list.split('.').nth(1)?).ok()?;
+    serde_json::from_slice::<Value>(&payload).ok()?["seq"].as_u64()
 }
 
 /// Keeps a former license; with `of`, only if the change of that name was made.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::connect::STATEMENTS;
 use super::*;
 use crate::store::backend::Entry;
-use crate::telemetry::metrics::{Action, Outcome};
+use crate::store::record::{Action, Outcome};
 use cluster::{Cluster, Stop, until};
 use relay::Relay;
 
@@ -52,7 +52,9 @@ impl Scene {
     fn open_told(&self, url: &str, copy: &str) -> Result<(Postgres, Option<Error>), Error> {
         let database = Database::parse(url, |path| path.into()).expect("a URL");
         let clock = Clock::manual(UnixTime::from_secs(1_800_000_000));
-        Postgres::open(database, self.copy(copy), self.control.handle.clone(), clock)
+        let control = self.control.handle.clone();
+        let (replica, _, fault) = Postgres::open(database, self.copy(copy), control, clock)?;
+        Ok((replica, fault))
     }
 
     fn copy(&self, name: &str) -> PathBuf {
@@ -112,7 +114,8 @@ fn record(outcome: Outcome) -> Record {
 
 fn install(replica: &mut Postgres, token: &str) -> Result<(), Error> {
     let record = record(Outcome::Ok);
-    let change = Change { token: Some(token), former: None, dropped: &[], record: &record };
+    let dropped = Vec::new();
+    let change = Change { token: Some(token.into()), former: None, dropped, record };
     replica.commit(&change)
 }
 
@@ -148,7 +151,12 @@ fn what_one_replica_changes_the_others_read() {
     install(&mut one, "a").expect("changed");
     let former = entry("0001-0", "a");
     let record = record(Outcome::Ok);
-    let change = Change { token: Some("b"), former: Some(&former), dropped: &[], record: &record };
+    let change = Change {
+        token: Some("b".into()),
+        former: Some(former.clone()),
+        dropped: Vec::new(),
+        record: record.clone(),
+    };
     one.commit(&change).expect("changed");
     assert!(one.refresh().expect("read").is_none(), "a change of one's own is no news");
 
@@ -159,9 +167,9 @@ fn what_one_replica_changes_the_others_read() {
     let dropped = ["0001-0".to_owned()];
     let change = Change {
         token: None,
-        former: Some(&entry("0002-0", "b")),
-        dropped: &dropped,
-        record: &record,
+        former: Some(entry("0002-0", "b")),
+        dropped: dropped.to_vec(),
+        record,
     };
     other.commit(&change).expect("changed");
     let kept = one.refresh().expect("read").expect("news");
@@ -247,7 +255,7 @@ fn an_event_is_told_once() {
     let scene = Scene::new();
     let (mut one, mut other) = (scene.replica("one"), scene.replica("other"));
     let at = UnixTime::from_secs;
-    let event = |key: &str, due| Event {
+    let event = |key: &str, due| QueuedEvent {
         key: key.into(),
         body: format!("{{\"key\":\"{key}\"}}"),
         attempts: 0,
@@ -261,7 +269,7 @@ fn an_event_is_told_once() {
     one.settle("a", Settled::Done).unwrap();
     one.settle("b", Settled::Again { due: at(9) }).unwrap();
     assert!(other.due_events(at(8)).unwrap().is_empty());
-    assert_eq!(other.due_events(at(9)).unwrap(), [Event { attempts: 1, ..event("b", 9) }]);
+    assert_eq!(other.due_events(at(9)).unwrap(), [QueuedEvent { attempts: 1, ..event("b", 9) }]);
     assert!(!one.post(&event("a", 20)).unwrap(), "its key is remembered");
 }
 

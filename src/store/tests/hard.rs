@@ -96,7 +96,7 @@ async fn what_could_not_be_read_is_not_said_to_be_gone() {
     assert!(matches!(store.faults[..], [Fault::NotReadable(_)]), "{:?}", store.faults);
     assert_eq!(bench.audited(), ["install ok "], "nothing is known to have been interrupted");
     let refused = store.writer.remove(somebody()).await;
-    assert!(matches!(refused, Err(RemoveError::NotStored(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ChangeError::NotRemoved(_))), "{refused:?}");
     fs::remove_dir(&license).expect("mended");
     fs::rename(&aside, &license).expect("moved back");
     store.writer.remove(somebody()).await.expect("removed");
@@ -132,11 +132,11 @@ async fn a_time_that_no_clock_reads_is_not_believed() {
     let bench = Bench::new();
     fs::write(bench.dir().join("clock"), "9000000000000000000\n").expect("written");
     let store = bench.open();
-    assert!(!store.writer.is_behind(UnixTime::from_secs(NOW)));
+    assert!(!store.housekeeping.is_behind(UnixTime::from_secs(NOW)));
     drop(store);
     // Years ahead is what a clock that went back by years looks like.
     fs::write(bench.dir().join("clock"), format!("{}\n", NOW + 100_000_000)).expect("written");
-    assert!(bench.open().writer.is_behind(UnixTime::from_secs(NOW)));
+    assert!(bench.open().housekeeping.is_behind(UnixTime::from_secs(NOW)));
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn what_waits_in_license_file_waits_on_when_the_file_goes_bad() {
     let turn = |store: &Store| store.reader.snapshot().next_turn(UnixTime::from_secs(NOW));
     assert_eq!(turn(&store), Some(UnixTime::from_secs(NOW + 60)), "its start, less the leeway");
     assert!(matches!(store.writer.offer(Ok(Vec::new())).await, Some(Offering::Refused(_))));
-    let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+    let gone = io::Error::from(io::ErrorKind::NotFound);
     assert!(matches!(store.writer.offer(Err(gone)).await, Some(Offering::Unreadable(_))));
     bench.clock.set(UnixTime::from_secs(NOW + 59));
     assert!(!store.writer.reconsider().await);

@@ -57,8 +57,8 @@ labels! {
 }
 
 labels! {
-    /// What changed, or was to change, the license.
-    Action {
+    /// How the license changed, or was to change: `action` of `license_gate_license_changes_total`.
+    Change {
         /// A token posted.
         Install = "install",
         /// A token from the issuer.

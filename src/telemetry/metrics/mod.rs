@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-pub use labels::{Action, AuthOutcome, Handler, Outcome, UpstreamErrorKind};
+pub use labels::{AuthOutcome, Change, Handler, Outcome, UpstreamErrorKind};
 pub use scrape::{Figures, LicenseInfo};
 pub use worker::WorkerMetrics;
 
@@ -26,7 +26,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Debug, Default)]
 pub struct Metrics {
     workers: Mutex<Vec<WorkerMetrics>>,
-    changes: [[AtomicU64; Outcome::ALL.len()]; Action::ALL.len()],
+    changes: [[AtomicU64; Outcome::ALL.len()]; Change::ALL.len()],
     renewals: [AtomicU64; Outcome::ALL.len()],
     auth_checks: [AtomicU64; AuthOutcome::ALL.len()],
     /// Unix seconds; 0: none yet.
@@ -42,8 +42,8 @@ impl Metrics {
     }
 
     /// The license was to change.
-    pub fn license_change(&self, action: Action, outcome: Outcome) {
-        self.changes[action as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    pub fn license_change(&self, change: Change, outcome: Outcome) {
+        self.changes[change as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The issuer was asked for a newer token.
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn rare_events_are_counted_from_zero() {
         let metrics = Metrics::default();
-        metrics.license_change(Action::Install, Outcome::Refused);
+        metrics.license_change(Change::Install, Outcome::Refused);
         metrics.renewal(Outcome::Failed);
         metrics.auth_check(AuthOutcome::Denied);
         let text = metrics.render(Figures::default());

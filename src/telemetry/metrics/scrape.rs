@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::families::Families;
-use super::labels::{Action, AuthOutcome, Outcome, UpstreamErrorKind};
+use super::labels::{AuthOutcome, Change, Outcome, UpstreamErrorKind};
 use super::worker::Counts;
 use crate::telemetry::panics;
 use crate::telemetry::stream::Standard;
@@ -128,7 +128,7 @@ impl Scrape {
     }
 
     fn changes(&self, families: &mut Families<'_>) -> fmt::Result {
-        let changes = Action::ALL.iter().zip(&self.totals.changes).flat_map(|(action, counts)| {
+        let changes = Change::ALL.iter().zip(&self.totals.changes).flat_map(|(action, counts)| {
             Outcome::ALL.iter().zip(counts).map(|(outcome, count)| {
                 ([("action", action.as_str()), ("outcome", outcome.as_str())], *count)
             })

@@ -10,7 +10,7 @@ use std::time::Instant;
 use license_gate::api;
 use license_gate::clock::{Clock, UnixTime};
 use license_gate::license::{self, Policy, RootUrl, Source, Token};
-use license_gate::store::{self, By, Config, FileError, Means, Offered, Origin, Store, Trust};
+use license_gate::store::{self, By, Config, Context, FileError, Offered, Origin, Store, Trust};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -147,7 +147,7 @@ impl<'a> Bench<'a> {
         self.world.restart();
         let policy =
             Policy::new(RootUrl::parse(ROOT_URL).expect("a URL"), &license::Config::default());
-        let means = Means {
+        let means = Context {
             trust: Trust { keys: papers().vendor.pair().trusted().into(), policy: policy.into() },
             render: api::render,
             clock: self.clock.clone(),

@@ -58,7 +58,7 @@ impl State {
         let former = snapshot
             .former()
             .iter()
-            .map(|former| Paper::saying(&former.claims, former.token()).number);
+            .map(|former| Paper::saying(&former.claims, &former.token).number);
         Self {
             stored: number(Source::Store),
             file: number(Source::File),

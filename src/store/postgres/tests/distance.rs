@@ -66,10 +66,10 @@ fn of_a_long_history_only_what_is_new_is_read() {
         let former = former.map(|id| entry(id, &format!("token {id}")));
         let dropped: Vec<String> = dropped.iter().map(|id| (*id).to_owned()).collect();
         let change = Change {
-            token: Some("t"),
-            former: former.as_ref(),
-            dropped: &dropped,
-            record: &record,
+            token: Some("t".into()),
+            former: former.clone(),
+            dropped: dropped.clone(),
+            record: record.clone(),
         };
         replica.commit(&change).expect("changed");
         history.extend(former);

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::license::{self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Status};
 use crate::store::{
-    self, By, Config, InstallError, Means, Origin, Place, RevokeError, Store, Trust,
+    self, By, ChangeError, Config, Context, Origin, Place, RevokeError, Store, Trust,
 };
 
 pub(super) const NOW: u64 = 1_800_000_000;
@@ -44,7 +44,7 @@ impl Stage {
         how: impl FnOnce(&mut Database),
     ) -> Replica {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Means {
+        let means = Context {
             trust: Trust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
@@ -68,7 +68,7 @@ impl Stage {
         list(&self.issuer, seq, lids)
     }
 
-    pub(super) fn token(&self, lid: &str) -> license::Token {
+    pub(super) fn token(&self, lid: &str) -> Token {
         token_by(&self.issuer, lid)
     }
 
@@ -83,7 +83,7 @@ impl Stage {
 
     /// The sequence of the list in the row.
     pub(super) fn listed(&self) -> Option<u64> {
-        put_back::sequence(&self.sql("select coalesce(revocations, '') from license_gate.state"))
+        statements::sequence(&self.sql("select coalesce(revocations, '') from license_gate.state"))
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn list(issuer: &KeyPair, seq: u64, lids: &[&str]) -> String {
     issuer.sign_revocations(&claims).expect("a list")
 }
 
-pub(super) fn token_by(issuer: &KeyPair, lid: &str) -> license::Token {
+pub(super) fn token_by(issuer: &KeyPair, lid: &str) -> Token {
     let claims =
         json!({"sub": "https://a.example/", "jti": lid, "lid": lid, "iat": NOW, "exp": NOW + 1000});
     issuer.sign(&claims).expect("a token")
@@ -113,11 +113,11 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    pub(super) fn install(&self, token: license::Token) -> Result<(), InstallError> {
+    pub(super) fn install(&self, token: Token) -> Result<(), ChangeError> {
         self.install_as(token, Origin::Hand)
     }
 
-    pub(super) fn install_as(&self, token: license::Token, by: Origin) -> Result<(), InstallError> {
+    pub(super) fn install_as(&self, token: Token, by: Origin) -> Result<(), ChangeError> {
         let installing = self.store.writer.install(token, by, By::itself("ann"));
         self.control.block_on(installing).map(drop)
     }

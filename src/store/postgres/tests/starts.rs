@@ -123,7 +123,7 @@ fn a_replica_that_starts_without_the_database_has_its_copy() {
     replica.keep_time(UnixTime::from_secs(5)).expect("kept");
     replica.keep_document(Document::Jwks, b"keys").expect("kept");
     let locked = scene.open(&scene.url(), "one").expect_err("two gates on one copy");
-    assert!(matches!(locked, Error::File(file::Error::Locked { .. })), "{locked:?}");
+    assert!(matches!(locked, Error::File(crate::store::FileError::Locked { .. })), "{locked:?}");
     drop(replica);
 
     scene.cluster.down(Stop::Fast);
@@ -142,7 +142,7 @@ fn a_replica_that_starts_without_the_database_has_its_copy() {
     assert_eq!(token(&kept), Some("a"));
     install(&mut replica, "b").expect("changed");
     assert_eq!(std::fs::read(scene.copy("one").join("license.jwt")).unwrap(), b"b");
-    assert_eq!(std::fs::read(scene.copy("one").join("clock")).unwrap(), b"8");
+    assert_eq!(std::fs::read(scene.copy("one").join("clock")).unwrap(), b"8\n");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::license::Keys;
-use crate::store::{By, Fault, InstallError, Origin, RevokeError};
+use crate::store::{By, ChangeError, Fault, Origin, RevokeError};
 
 use super::stage::*;
 
@@ -135,7 +135,7 @@ fn a_fresh_replica_whose_keys_come_late_knows_then_what_is_revoked() {
 #[test]
 fn a_time_that_somebody_forged_is_not_believed() {
     let stage = Stage::new();
-    let behind = |replica: &Replica| replica.store.writer.is_behind(UnixTime::from_secs(NOW));
+    let behind = |replica: &Replica| replica.store.housekeeping.is_behind(UnixTime::from_secs(NOW));
     let one = stage.open("one");
     for forged in ["9000000000000000000".to_owned(), (NOW + 2 * 86_400).to_string()] {
         stage.set(&format!("newest_time = {forged}"));
@@ -145,7 +145,7 @@ fn a_time_that_somebody_forged_is_not_believed() {
         assert!(!behind(&fresh));
         let told = fresh.store.faults.iter().any(|fault| matches!(fault, Fault::FarAhead { .. }));
         assert!(told, "{:?}", fresh.store.faults);
-        fresh.control.block_on(fresh.store.writer.keep_time()).expect("kept");
+        fresh.control.block_on(fresh.store.housekeeping.keep_time()).expect("kept");
         drop(fresh);
     }
     // What the gate's own copy says is what the gate once saw.
@@ -167,7 +167,7 @@ fn a_renewal_is_superseded_by_what_was_changed_and_changed_back_elsewhere() {
     one.install(token.clone()).expect("installed");
     let renewal = Origin::Renewal { of, started_at_revision: snapshot.revision() };
     let renewed = other.install_as(token, renewal);
-    assert!(matches!(renewed, Err(InstallError::Superseded)), "{renewed:?}");
+    assert!(matches!(renewed, Err(ChangeError::Superseded)), "{renewed:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Row};
 
 use super::statements::{MAX_READ, Parameter, at_once, get, moment, rows, run, whole};
 use crate::clock::UnixTime;
-use crate::store::backend::{Error, Event, Lease, Settled};
+use crate::store::backend::{Error, Lease, QueuedEvent, Settled};
 use crate::store::outbox::MAX_EVENTS;
 
 /// Events given out at once.
@@ -39,7 +39,7 @@ pub(super) async fn give_lease_back(
     at_once(client, run(client, give, &with)).await.map(drop)
 }
 
-pub(super) async fn post(client: &Client, event: &Event) -> Result<bool, Error> {
+pub(super) async fn post(client: &Client, event: &QueuedEvent) -> Result<bool, Error> {
     let posted = at_once(client, async {
         let put = put_event(client, event, false);
         let (is_new, dropped) = tokio::join!(biased; put, keep_newest_events(client, false));
@@ -56,7 +56,11 @@ pub(super) async fn post(client: &Client, event: &Event) -> Result<bool, Error> 
 }
 
 /// Puts an event that waits, or has been told, where none of its key is: whether it was put. In a transaction of the caller's.
-pub(super) async fn put_event(client: &Client, event: &Event, told: bool) -> Result<bool, Error> {
+pub(super) async fn put_event(
+    client: &Client,
+    event: &QueuedEvent,
+    told: bool,
+) -> Result<bool, Error> {
     let put = "insert into license_gate.events (key, body, attempts, due, settled) \
                values ($1, $2, $3, $4, $5) on conflict (key) do nothing";
     let attempts = i32::try_from(event.attempts).unwrap_or(i32::MAX);
@@ -80,7 +84,7 @@ async fn keep_newest_events(client: &Client, told: bool) -> Result<u64, Error> {
     run(client, &drop, &[(&told, Type::BOOL)]).await
 }
 
-pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<Event>, Error> {
+pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
     let due = format!(
         "select key, left(body, {MAX_READ}) as body, attempts, due from license_gate.events where not settled and due <= $1 \
          order by due, posted, key limit {EVENTS}"
@@ -89,7 +93,7 @@ pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<Eve
         let attempts: i32 = get(row, "attempts")?;
         let attempts = u32::try_from(attempts).unwrap_or_default();
         let due = moment(get(row, "due")?);
-        Ok(Event { key: get(row, "key")?, body: get(row, "body")?, attempts, due })
+        Ok(QueuedEvent { key: get(row, "key")?, body: get(row, "body")?, attempts, due })
     };
     let found = rows(client, &due, &[(&whole(now.as_secs()), Type::INT8)]).await?;
     found.iter().map(event).collect()

@@ -1,0 +1,770 @@
+//! What is known of licenses, and what each event makes of it: a pure function, without disk, database or clock.
+//!
+//! ```text
+//! State, Event, now ──► State, Effects
+//! ```
+//!
+//! The store (`mod.rs`) makes the effects real, in the order persist, swap, answer. What must be durable before it counts is
+//! [`Effects::persist`]. If it cannot be made durable, the former state stays, and another event says so.
+
+use std::io;
+use std::sync::Arc;
+
+use super::backend::{Change, Error, Kept};
+use super::error::{ChangeError, Fault, Offering, RevokeError};
+use super::history::{History, Replaced};
+use super::record::{Action, Brief, By, Outcome, Record};
+use super::revoked::Lists;
+use super::snapshot::{Candidate, Render, Snapshot, Trust, Vouched};
+use crate::clock::UnixTime;
+use crate::license::{
+    Excerpt, Keys, License, Rejection, RevocationError, Revocations, Standing, Token, acceptable,
+    plausible, verify,
+};
+
+/// Everything that is known of licenses.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) trust: Trust,
+    /// Of `license.file`.
+    pub(super) file: Slot,
+    /// What is stored.
+    pub(super) store: Slot,
+    pub(super) history: History,
+    pub(super) lists: Lists,
+    /// How many changes of a license there have been.
+    pub(super) revision: u64,
+    /// Whether there may be a stored license that could not be read.
+    is_unread: bool,
+    /// Whether nobody else writes where licenses are kept.
+    is_own: bool,
+    render: Render,
+}
+
+/// One source: the license it gave, and a token of it that is none, or not yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slot {
+    candidate: Option<Candidate>,
+    /// Verified, and held back while the candidate is the better one.
+    waiting: Option<Arc<License>>,
+    /// Perhaps a license, once its key is trusted.
+    unproven: Option<Token>,
+    /// Whether `unproven` came while the gate ran: more is then asked of its times.
+    was_offered: bool,
+}
+
+impl Slot {
+    pub(super) fn license(&self) -> Option<&Arc<License>> {
+        self.candidate.as_ref().map(Candidate::license)
+    }
+}
+
+/// What happens. What is brought from outside was verified with the keys of the state.
+pub(super) enum Event {
+    /// The gate starts and finds what the last run left, and its own copy of what others keep.
+    Started { kept: Box<Kept>, copy: Box<Kept> },
+    /// Somebody asks for a change of the stored license.
+    Asked(Ask, By),
+    /// What somebody asked for could not be made durable.
+    NotStored(Ask, By, Error),
+    /// A change was refused before it came here.
+    Refused(Action, Outcome, &'static str, By),
+    /// `license.file` has been read, for the first time or again.
+    File { content: Content, is_first: bool },
+    /// The time has come that something waited for.
+    TimePassed,
+    /// Other keys are trusted from now on.
+    Keys(Arc<Keys>),
+    /// Other replicas changed something.
+    Others(Box<Kept>),
+    /// A revocation list is offered.
+    List(Arc<[u8]>, Result<Revocations, RevocationError>),
+    /// It could not be kept.
+    ListNotStored(Arc<[u8]>),
+    /// Others have an older list than the one that counts, or none.
+    ListLost,
+}
+
+/// A change of the stored license that is asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    Install { offered: Result<Arc<License>, Rejection>, origin: Origin },
+    RollBack { jti: String },
+    Remove,
+}
+
+/// Who brings a token.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Somebody who may install any acceptable license, an older one too.
+    Hand,
+    /// The issuer, asked to renew a license.
+    Renewal {
+        /// The license that was to be renewed.
+        of: Arc<License>,
+        /// [`Snapshot::revision`] when the issuer was asked.
+        started_at_revision: u64,
+    },
+}
+
+/// What `license.file` holds.
+#[derive(Debug)]
+pub(super) enum Content {
+    Unreadable(io::Error),
+    NoToken(Rejection),
+    Token(Token, Result<Arc<License>, Rejection>),
+}
+
+/// What is to be done about an event, in this order.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Made durable, whole or not at all. If that fails, nothing below is done, and the former state stays.
+    pub(super) persist: Option<Persist>,
+    /// Lines for the audit log. Failing to write them stops nothing.
+    pub(super) lines: Vec<Line>,
+    /// Ids of entries of the history that a crash left behind: to be dropped.
+    pub(super) left: Vec<String>,
+    /// What is stored is no license, and is to be moved out of the way.
+    pub(super) set_aside: Option<Rejection>,
+    /// Whether readers are to see the new state.
+    pub(super) publish: bool,
+    /// Whether newer keys are wanted.
+    pub(super) wants_key: bool,
+    /// Lines for the log of the gate.
+    pub(super) notices: Vec<Notice>,
+    /// What was found wrong.
+    pub(super) faults: Vec<Fault>,
+    /// Why a change was refused.
+    pub(super) refused: Option<ChangeError>,
+    /// What became of the content of `license.file`.
+    pub(super) offering: Option<Offering>,
+    /// What a change of keys did.
+    pub(super) rekeyed: Rekeyed,
+    /// Why a revocation list was refused.
+    pub(super) list_refused: Option<RevokeError>,
+}
+
+/// What has to be durable before it counts.
+pub(super) enum Persist {
+    License(Box<Change>),
+    List { text: String, sequence: u64 },
+}
+
+/// A line of the audit log that comes with no change of the stored license.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) record: Record,
+    /// The token of `license.file` that it tells of: that is recorded once, however often the gate is started.
+    pub(super) taken: Option<Token>,
+}
+
+/// A line for the log of the gate.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// There was no stored license to remove.
+    NothingToRemove(By),
+    /// A license counts although its times cannot be right.
+    Implausible(Arc<License>, Rejection),
+    /// A token of `license.file` verifies now and is not accepted.
+    FileNotUsed(Rejection),
+}
+
+/// What a change of keys did to the licenses there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rekeyed {
+    /// `lid`s of licenses that no trusted key vouches for any more: they count for [`super::KEY_GRACE`] more.
+    pub forsaken: Vec<String>,
+    /// `lid`s of licenses that verify now and did not before.
+    pub proven: Vec<String>,
+}
+
+impl State {
+    /// Nothing yet. `is_own`: nobody else writes where licenses are kept. `history`: how many former licenses stay.
+    pub(super) fn new(trust: Trust, render: Render, is_own: bool, history: usize) -> Self {
+        Self {
+            trust,
+            file: Slot::default(),
+            store: Slot::default(),
+            history: History::new(history),
+            lists: Lists::default(),
+            revision: 0,
+            is_unread: false,
+            is_own,
+            render,
+        }
+    }
+
+    /// What `event` makes of this state at `now`, and what is to be done about it.
+    pub(super) fn next(&self, event: Event, now: UnixTime) -> (Self, Effects) {
+        let mut step = Step { state: self.clone(), effects: Effects::default(), now };
+        match event {
+            Event::Started { kept, copy } => step.start(*kept, &copy),
+            Event::Asked(ask, who) => step.change(&ask, &who),
+            Event::NotStored(Ask::Remove, who, error) => {
+                step.refuse(&Ask::Remove, &who, ChangeError::NotRemoved(error));
+            }
+            Event::NotStored(ask, who, error) => {
+                step.refuse(&ask, &who, ChangeError::NotStored(error));
+            }
+            Event::Refused(action, outcome, reason, who) => {
+                step.note(action, outcome, reason, None, &who);
+            }
+            Event::File { content, is_first } => step.offer(content, !is_first),
+            Event::TimePassed => step.reconsider(),
+            Event::Keys(keys) => step.believe(keys),
+            Event::Others(kept) => step.adopt(*kept),
+            Event::List(offered, list) => step.revoke(&offered, list),
+            Event::ListNotStored(offered) => step.state.lists.not_kept(offered),
+            Event::ListLost => step.put_list_back(),
+        }
+        (step.state, step.effects)
+    }
+
+    /// What readers see of it.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let waiting = self.file.waiting.as_ref();
+        Snapshot::new(
+            self.file.candidate.clone(),
+            self.store.candidate.clone(),
+            self.history.former(),
+            self.trust.clone(),
+            self.render,
+            self.revision,
+        )
+        .waiting_for(waiting.and_then(|license| license.claims().starts_at()))
+    }
+
+    /// What is stored, proven or not yet.
+    fn stored(&self) -> Option<Replaced<'_>> {
+        let Slot { candidate, unproven, .. } = &self.store;
+        // Where there are both, the proven one is what this gate goes on with, and others have replaced it.
+        match (unproven, candidate) {
+            (Some(token), _) => Some(Replaced { token, license: None }),
+            (None, Some(candidate)) => {
+                let license = candidate.license();
+                let vouched = candidate.is_vouched().then_some(license);
+                Some(Replaced { token: license.token(), license: vouched })
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+impl Content {
+    /// Verifies what was read of `license.file`.
+    pub(super) fn verified(read: io::Result<Vec<u8>>, keys: &Keys) -> Self {
+        match read.map(|content| Token::from_file(&content)) {
+            Err(error) => Self::Unreadable(error),
+            Ok(Err(rejection)) => Self::NoToken(rejection),
+            Ok(Ok(token)) => {
+                let license = verify(&token, keys).map(Arc::new);
+                Self::Token(token, license)
+            }
+        }
+    }
+}
+
+impl Ask {
+    const fn action(&self) -> Action {
+        match self {
+            Self::Install { origin: Origin::Hand, .. } => Action::Install,
+            Self::Install { origin: Origin::Renewal { .. }, .. } => Action::Renew,
+            Self::RollBack { .. } => Action::Rollback,
+            Self::Remove => Action::Remove,
+        }
+    }
+}
+
+/// A state on its way to the next, and what is to be done about it.
+struct Step {
+    state: State,
+    effects: Effects,
+    now: UnixTime,
+}
+
+/// The stored license: changes that somebody asks for.
+impl Step {
+    fn change(&mut self, ask: &Ask, who: &By) {
+        match self.compare(ask) {
+            Err(error) => self.refuse(ask, who, error),
+            Ok(None) if !self.is_anything_stored() => {
+                self.note(Action::Remove, Outcome::Ok, "there was none", None, who);
+                self.effects.notices.push(Notice::NothingToRemove(who.clone()));
+            }
+            Ok(license) => self.put(license, ask.action(), who),
+        }
+    }
+
+    /// The license that is to be stored, or that none is, if that may be.
+    fn compare(&self, ask: &Ask) -> Result<Option<Arc<License>>, ChangeError> {
+        let license = match ask {
+            Ask::Install { offered, .. } => offered.clone()?,
+            Ask::RollBack { jti } => {
+                let former = self.state.history.called(jti).ok_or(ChangeError::NotFound)?;
+                former.license.clone()?
+            }
+            Ask::Remove => return Ok(None),
+        };
+        acceptable(&license, &self.state.trust.policy, self.now)?;
+        if let Ask::Install { origin: Origin::Renewal { of, started_at_revision }, .. } = ask {
+            if self.state.revision != *started_at_revision {
+                return Err(ChangeError::Superseded);
+            }
+            self.compare_renewed(of, &license)?;
+        }
+        Ok(Some(license))
+    }
+
+    fn compare_renewed(&self, installed: &License, offered: &License) -> Result<(), ChangeError> {
+        let (installed, offered, now) = (installed.claims(), offered.claims(), self.now);
+        if installed.lid != offered.lid {
+            let shown = |lid: &str| Excerpt::of(lid).bare().to_string();
+            let (installed, offered) = (shown(&installed.lid), shown(&offered.lid));
+            return Err(ChangeError::OtherLicense { installed, offered });
+        }
+        let (installed, offered) = (installed.counted_iat(now), offered.counted_iat(now));
+        if offered < installed {
+            return Err(ChangeError::Older { installed, offered });
+        }
+        Ok(())
+    }
+
+    fn is_anything_stored(&self) -> bool {
+        self.state.stored().is_some() || self.state.is_unread
+    }
+
+    /// Stores `license`, or none, in place of what is stored.
+    fn put(&mut self, license: Option<Arc<License>>, action: Action, who: &By) {
+        let token = license.as_ref().map(|license| license.token());
+        let new = license.as_ref().map(|license| self.brief(license));
+        let record = self.record(action, Outcome::Ok, "", new, who);
+        let replaced = self.state.stored().filter(|stored| Some(stored.token) != token);
+        let Trust { keys, policy } = &self.state.trust;
+        let mut history = self.state.history.clone();
+        let (former, dropped) = history.replace(replaced, token, (keys, policy), self.now);
+        self.state.history = history;
+        let token = token.map(|token| token.as_str().to_owned());
+        self.effects.persist =
+            Some(Persist::License(Change { token, former, dropped, record }.into()));
+        let renewed = action == Action::Renew;
+        let candidate = license.map(|license| self.candidate(license).by_renewal(renewed));
+        self.state.store = Slot { candidate, ..Slot::default() };
+        self.state.is_unread = false;
+        self.changed();
+    }
+
+    /// Says why what was asked for is not done.
+    fn refuse(&mut self, ask: &Ask, who: &By, error: ChangeError) {
+        let policy = &self.state.trust.policy;
+        let new =
+            match ask {
+                Ask::Install { offered, .. } => {
+                    offered.as_ref().ok().map(|license| self.brief(license))
+                }
+                Ask::RollBack { jti } => self.state.history.called(jti).map(|former| {
+                    Brief::of_claims(&former.claims, former.status(policy, self.now))
+                }),
+                Ask::Remove => None,
+            };
+        self.note(ask.action(), error.outcome(), error.reason(), new, who);
+        self.effects.refused = Some(error);
+    }
+}
+
+/// `license.file`. What is bad changes nothing, for what waits neither.
+impl Step {
+    /// Takes its content; at the start a license counts whatever the clock says.
+    fn offer(&mut self, content: Content, is_new: bool) {
+        let offering = match content {
+            Content::Unreadable(error) => {
+                // A file that is still to come changes nothing.
+                if error.kind() != io::ErrorKind::NotFound || self.state.file.candidate.is_some() {
+                    self.refuse_file("unreadable");
+                }
+                Offering::Unreadable(error)
+            }
+            Content::NoToken(rejection) => {
+                self.refuse_file(rejection.code());
+                Offering::Refused(rejection)
+            }
+            Content::Token(token, _)
+                if self.state.file.license().is_some_and(|held| *held.token() == token) =>
+            {
+                (self.state.file.waiting, self.state.file.unproven) = (None, None);
+                Offering::Same
+            }
+            Content::Token(token, verified) => match self.judge_file(verified, is_new) {
+                Ok(license) => {
+                    self.state.file.unproven = None;
+                    let offering = self.take_file(license);
+                    // That it waits changes when it is to be looked at again.
+                    self.effects.publish = true;
+                    offering
+                }
+                Err(rejection) => {
+                    self.refuse_file(rejection.code());
+                    if rejection.is_about_keys() {
+                        self.want_key(&rejection);
+                        let file = &mut self.state.file;
+                        (file.unproven, file.was_offered) = (Some(token), is_new);
+                        Offering::Unproven(rejection)
+                    } else {
+                        Offering::Refused(rejection)
+                    }
+                }
+            },
+        };
+        self.effects.offering = Some(offering);
+    }
+
+    /// One that came while the gate runs also has to have times that can be right.
+    fn judge_file(
+        &mut self,
+        verified: Result<Arc<License>, Rejection>,
+        is_new: bool,
+    ) -> Result<Arc<License>, Rejection> {
+        let license = verified?;
+        if is_new {
+            plausible(license.claims(), self.now)?;
+        } else {
+            self.look_at_times(&license);
+        }
+        Ok(license)
+    }
+
+    /// Takes what waits, if its time has come or the better one's has passed.
+    fn reconsider(&mut self) {
+        if let Some(waiting) = self.state.file.waiting.take() {
+            self.effects.offering = Some(self.take_file(waiting));
+        }
+    }
+
+    fn take_file(&mut self, license: Arc<License>) -> Offering {
+        let policy = &self.state.trust.policy;
+        let standing = Standing::of(Some(&license), policy, self.now);
+        let held = self.state.file.candidate.as_ref();
+        let is_better = held.is_some_and(|held| held.standing(policy, self.now).is_active());
+        if let (true, Some(reason)) = (is_better, standing.reason()) {
+            self.state.file.waiting = Some(license);
+            return Offering::Waits(reason);
+        }
+        let new = Some(self.brief(&license));
+        let record = self.record(Action::File, Outcome::Ok, "", new, &by_file());
+        self.effects.lines.push(Line { record, taken: Some(license.token().clone()) });
+        self.state.file = self.slot(license);
+        self.changed();
+        Offering::Taken
+    }
+
+    fn refuse_file(&mut self, reason: &str) {
+        self.note(Action::File, Outcome::Refused, reason, None, &by_file());
+    }
+}
+
+/// Keys. The caller publishes, when a list that waited for these keys counts too.
+impl Step {
+    /// Believes `keys` from now on. What they sign is in force; what they no longer sign is for a while.
+    fn believe(&mut self, keys: Arc<Keys>) {
+        self.state.trust.keys = keys.clone();
+        for slot in [&mut self.state.file, &mut self.state.store] {
+            let Some(candidate) = &mut slot.candidate else { continue };
+            let lid = candidate.license().claims().lid.clone();
+            if candidate.vouched_by(&keys, self.now) == Vouched::NoLonger {
+                self.effects.rekeyed.forsaken.push(lid);
+            }
+        }
+        self.prove_store(&keys);
+        self.prove_file(&keys);
+        self.state.lists.prove(&keys);
+        self.state.history.judge(&keys);
+        self.count_list();
+        self.effects.publish = false;
+    }
+
+    fn prove_store(&mut self, keys: &Keys) {
+        let unproven = self.state.store.unproven.as_ref();
+        let Some(Ok(license)) = unproven.map(|token| verify(token, keys)) else { return };
+        let license = Arc::new(license);
+        self.look_at_times(&license);
+        self.effects.rekeyed.proven.push(license.claims().lid.clone());
+        self.state.store = self.slot(license);
+        self.changed();
+    }
+
+    fn prove_file(&mut self, keys: &Keys) {
+        let Some(token) = self.state.file.unproven.take() else { return };
+        let verified = verify(&token, keys).map(Arc::new);
+        match self.judge_file(verified, self.state.file.was_offered) {
+            Ok(license) => {
+                let lid = license.claims().lid.clone();
+                if matches!(self.take_file(license), Offering::Taken) {
+                    self.effects.rekeyed.proven.push(lid);
+                }
+            }
+            // Logged when it came.
+            Err(rejection) if rejection.is_about_keys() => self.state.file.unproven = Some(token),
+            Err(rejection) => {
+                self.refuse_file(rejection.code());
+                self.effects.notices.push(Notice::FileNotUsed(rejection));
+            }
+        }
+    }
+}
+
+/// Revocation lists.
+impl Step {
+    fn revoke(&mut self, offered: &Arc<[u8]>, list: Result<Revocations, RevocationError>) {
+        if let Err(error) = &list {
+            self.want_key_of_list(error);
+        }
+        match self.state.lists.offer(offered, list) {
+            Ok(true) => {
+                self.persist_list();
+                self.count_list();
+                self.effects.publish = true;
+            }
+            Ok(false) => {}
+            Err(error) => self.effects.list_refused = Some(error.into()),
+        }
+    }
+
+    fn put_list_back(&mut self) {
+        self.persist_list();
+        self.state.lists.put_back();
+    }
+
+    fn persist_list(&mut self) {
+        self.effects.persist = self
+            .state
+            .lists
+            .counting()
+            .map(|list| Persist::List { text: list.text().to_owned(), sequence: list.sequence() });
+    }
+
+    /// What the list that counts takes back is revoked.
+    fn count_list(&mut self) {
+        if let Some(list) = self.state.lists.counting() {
+            let policy = (*self.state.trust.policy).clone();
+            self.state.trust.policy = policy.revoking(Some(list)).into();
+        }
+    }
+
+    fn want_key_of_list(&mut self, error: &RevocationError) {
+        if let RevocationError::NotTrusted(rejection) = error {
+            self.want_key(rejection);
+        }
+    }
+
+    fn adopt_list(&mut self, list: Option<&str>) {
+        if let Err(error) = self.state.lists.adopt(list, &self.state.trust.keys) {
+            self.want_key_of_list(&error);
+            self.effects.faults.push(Fault::Revocations(error));
+        }
+        self.count_list();
+    }
+}
+
+/// What other replicas changed, as far as it verifies.
+impl Step {
+    fn adopt(&mut self, kept: Kept) {
+        // One who renews meanwhile has been overtaken, even by what changed nothing in the end.
+        self.state.revision += u64::from(kept.is_changed);
+        self.adopt_list(kept.revocations.as_deref());
+        self.adopt_token(kept.token.as_deref());
+        let keys = &self.state.trust.keys;
+        self.state.history.adopt(kept.history, kept.removed.as_deref(), keys);
+        self.effects.publish = true;
+    }
+
+    fn adopt_token(&mut self, content: Option<&[u8]>) {
+        let Some(content) = content else {
+            self.state.revision += u64::from(self.state.store.candidate.is_some());
+            self.state.store = Slot::default();
+            return;
+        };
+        // What waited for its key is not what is stored any more.
+        self.state.store.unproven = None;
+        let token = match Token::from_file(content) {
+            Ok(token) => token,
+            Err(reason) => return self.effects.faults.push(Fault::Forged { reason }),
+        };
+        if self.state.store.license().is_some_and(|held| *held.token() == token) {
+            return;
+        }
+        match verify(&token, &self.state.trust.keys) {
+            Ok(license) => {
+                let license = Arc::new(license);
+                self.look_at_times(&license);
+                self.state.store = self.slot(license);
+                self.changed();
+            }
+            Err(reason) => {
+                if reason.is_about_keys() {
+                    self.want_key(&reason);
+                    self.state.store.unproven = Some(token);
+                }
+                self.effects.faults.push(Fault::Forged { reason });
+            }
+        }
+    }
+}
+
+/// The start: what the last run left, verified again.
+impl Step {
+    fn start(&mut self, kept: Kept, copy: &Kept) {
+        let own = if self.state.is_own { &kept.revocations } else { &copy.revocations };
+        if let Some(text) = own
+            && let Err(error) = self.state.lists.load(text, &self.state.trust.keys)
+        {
+            self.effects.faults.push(Fault::Revocations(error));
+        }
+        if self.state.is_own {
+            self.count_list();
+        } else {
+            self.adopt_list(kept.revocations.as_deref());
+        }
+        self.state.is_unread = kept.is_unread;
+        if let Some(content) = &kept.token {
+            self.load_token(content);
+            if self.state.store.candidate.is_none() {
+                self.load_copy(copy.token.as_deref());
+            }
+        }
+        let stored = self.state.stored().map(|stored| stored.token.as_str().to_owned());
+        let keys = &self.state.trust.keys;
+        let history = &mut self.state.history;
+        self.effects.left = history.load(kept.history, kept.unread, stored.as_deref(), keys);
+        // What is stored is not known, when it could not be read.
+        if let Some((action, promised)) = kept.audited.filter(|_| !kept.is_unread) {
+            self.reconcile(action, promised, kept.token.is_some());
+        }
+        self.effects.publish = true;
+    }
+
+    fn load_token(&mut self, content: &[u8]) {
+        let token = Token::from_file(content);
+        // Without keys nothing verifies, and a license must not be lost for that.
+        if self.state.trust.keys.is_empty() {
+            self.effects.faults.push(Fault::NoKeys);
+            self.state.store.unproven = token.ok();
+            return;
+        }
+        match token.clone().and_then(|token| verify(&token, &self.state.trust.keys)) {
+            Ok(license) => self.load_license(license),
+            // Perhaps it is the keys that are wrong; a good license must not be lost for that.
+            Err(reason) if reason.is_about_keys() => {
+                self.want_key(&reason);
+                self.effects.faults.push(Fault::NotTrusted { reason });
+                self.state.store.unproven = token.ok();
+            }
+            Err(reason) => self.effects.set_aside = Some(reason),
+        }
+    }
+
+    /// What others keep is no license, or not yet; this gate has a copy of its own of what was one.
+    fn load_copy(&mut self, copy: Option<&[u8]>) {
+        let token = copy.and_then(|content| Token::from_file(content).ok());
+        let verified = token.and_then(|token| verify(&token, &self.state.trust.keys).ok());
+        if let Some(license) = verified {
+            self.load_license(license);
+        }
+    }
+
+    fn load_license(&mut self, license: License) {
+        let license = Arc::new(license);
+        self.look_at_times(&license);
+        self.state.store.candidate = Some(self.candidate(license));
+    }
+
+    /// Records in the audit log that its last change never took effect, when a crash came between the two.
+    fn reconcile(&mut self, action: Action, promised: Option<Brief>, is_kept: bool) {
+        let agree = match (&promised, self.state.store.license()) {
+            (Some(brief), Some(license)) => brief.names(license.claims()),
+            // What does not verify now is reported otherwise.
+            (Some(_), None) => is_kept,
+            (None, stored) => stored.is_none(),
+        };
+        if !agree {
+            let who = By::itself("license-gate");
+            self.note(action, Outcome::Failed, "interrupted", promised, &who);
+            self.effects.faults.push(Fault::Unfinished);
+        }
+    }
+}
+
+/// What all of them share.
+impl Step {
+    /// A license has changed.
+    fn changed(&mut self) {
+        self.state.revision += 1;
+        self.effects.publish = true;
+    }
+
+    fn candidate(&self, license: Arc<License>) -> Candidate {
+        Candidate::new(license, self.state.render)
+    }
+
+    fn slot(&self, license: Arc<License>) -> Slot {
+        Slot { candidate: Some(self.candidate(license)), ..Slot::default() }
+    }
+
+    /// Warns of a license that counts although its times cannot be right.
+    fn look_at_times(&mut self, license: &Arc<License>) {
+        if let Err(reason) = plausible(license.claims(), self.now) {
+            self.effects.notices.push(Notice::Implausible(license.clone(), reason));
+        }
+    }
+
+    /// Asks for newer keys, when `rejection` says that they are what is missing.
+    fn want_key(&mut self, rejection: &Rejection) {
+        self.effects.wants_key |=
+            matches!(rejection, Rejection::KeyUnknown { .. } | Rejection::KeysMissing);
+    }
+
+    /// Records what changed nothing in the store.
+    fn note(
+        &mut self,
+        action: Action,
+        outcome: Outcome,
+        reason: &str,
+        new: Option<Brief>,
+        who: &By,
+    ) {
+        let record = self.record(action, outcome, reason, new, who);
+        self.effects.lines.push(Line { record, taken: None });
+    }
+
+    fn record(
+        &self,
+        action: Action,
+        outcome: Outcome,
+        reason: &str,
+        new: Option<Brief>,
+        who: &By,
+    ) -> Record {
+        let slot = if action == Action::File { &self.state.file } else { &self.state.store };
+        Record {
+            time: self.now,
+            actor: who.actor.clone(),
+            address: who.address,
+            action,
+            outcome,
+            reason: reason.to_owned(),
+            old: slot.license().map(|license| self.brief(license)),
+            new,
+            request_id: who.request_id.clone(),
+        }
+    }
+
+    fn brief(&self, license: &License) -> Brief {
+        Brief::of(license, &self.state.trust.policy, self.now)
+    }
+}
+
+fn by_file() -> By {
+    By::itself("license.file")
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
