@@ -60,7 +60,7 @@ impl<D> Clone for Asker<'_, D> {
 impl<D> Copy for Asker<'_, D> {}
 
 impl Api {
-    /// The API over a store opened with [`render`], for callers `auth` lets in.
+    /// The API over a store opened with [`render`](super::render), for callers `auth` lets in.
     pub fn new(auth: Auth, context: Context) -> Self {
         let Context { reader, writer, installer, renewal, clock, metrics } = context;
         let checks = Checks::new();
