@@ -419,7 +419,7 @@ pub struct Store {
 /// # Errors
 /// Another gate works on the directory, or a newer one on the database.
 pub fn open(config: &Config, file: Option<Offered>, context: Context) -> Result<Store, Error> {
-    let (backend, others, unwritable) = backend(config, &context)?;
+    let (backend, others, unwritable) = open_backend(config, &context)?;
     let storage = Storage::new(backend, unwritable.is_none());
     let mut faults: Vec<_> = unwritable.into_iter().map(Fault::NotWritable).collect();
     let mut held = Held::new(storage, context);
@@ -444,7 +444,7 @@ type Opened = (Box<dyn Backend>, Others, Option<Error>);
 
 /// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
 #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "a directory needs none"))]
-fn backend(config: &Config, context: &Context) -> Result<Opened, Error> {
+fn open_backend(config: &Config, context: &Context) -> Result<Opened, Error> {
     match &config.place {
         Place::File(dir) => {
             let (directory, unwritable) = Directory::open(dir.clone(), config.audit_max_bytes)?;
