@@ -50,6 +50,9 @@ pub(super) struct Shared<S> {
     /// From which the next answer is written.
     pub(super) spare: RefCell<Vec<u8>>,
     pub(super) date: http1::DateLine,
+    /// Whether hyper's server serves HTTP/1.1: for tests.
+    #[cfg(feature = "hyper-http1")]
+    by_hyper: bool,
 }
 
 impl<S> Shared<S> {
@@ -67,6 +70,8 @@ impl<S> Shared<S> {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             spare: RefCell::default(),
             date: http1::DateLine::new(),
+            #[cfg(feature = "hyper-http1")]
+            by_hyper: super::http1_by_hyper::is_wanted(),
         }
     }
 }
@@ -204,7 +209,13 @@ async fn serve_http<S: Service>(
         true => Box::pin(http2::serve(stream, early, peer, shared)).await,
         false => {
             // Boxed, and gone before a tunnel begins: that may wait for hours.
+            #[cfg(not(feature = "hyper-http1"))]
             let handed_over = Box::pin(http1::serve(stream, early, peer, shared)).await?;
+            #[cfg(feature = "hyper-http1")]
+            let handed_over = match shared.by_hyper {
+                true => Box::pin(super::http1_by_hyper::serve(stream, early, peer, shared)).await?,
+                false => Box::pin(http1::serve(stream, early, peer, shared)).await?,
+            };
             if let Some((takeover, io)) = handed_over {
                 takeover(io).await;
             }

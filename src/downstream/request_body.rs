@@ -67,6 +67,8 @@ enum Source {
     Empty,
     Http1(Rc<Wire>),
     Http2(Rc<Incoming>),
+    #[cfg(feature = "hyper-http1")]
+    Hyper(super::http1_by_hyper::HyperBody),
     /// There is none: the stream becomes a tunnel, if it is taken over.
     Tunnel(Handover),
 }
@@ -81,6 +83,13 @@ impl RequestBody {
         Self { source: Source::Http2(incoming), peer, deadline: None }
     }
 
+    /// The body that hyper's server reads.
+    #[cfg(feature = "hyper-http1")]
+    pub(super) fn by_hyper(body: hyper::body::Incoming, peer: Rc<Peer>) -> Self {
+        let body = super::http1_by_hyper::HyperBody::new(body);
+        Self { source: body.map_or(Source::Empty, Source::Hyper), peer, deadline: None }
+    }
+
     pub(super) fn tunnel(handover: Handover, peer: Rc<Peer>) -> Self {
         Self { source: Source::Tunnel(handover), peer, deadline: None }
     }
@@ -89,7 +98,7 @@ impl RequestBody {
     pub fn handover(&self) -> Option<&Handover> {
         match &self.source {
             Source::Tunnel(handover) => Some(handover),
-            Source::Empty | Source::Http1(_) | Source::Http2(_) => None,
+            _ => None,
         }
     }
 
@@ -117,6 +126,8 @@ impl Body for RequestBody {
             Source::Empty | Source::Tunnel(_) => return Poll::Ready(None),
             Source::Http1(wire) => wire.poll_body(cx),
             Source::Http2(incoming) => incoming.poll_frame(cx),
+            #[cfg(feature = "hyper-http1")]
+            Source::Hyper(body) => body.poll_frame(cx),
         };
         match polled {
             Poll::Ready(frame) => {
@@ -135,6 +146,8 @@ impl Body for RequestBody {
             Source::Empty | Source::Tunnel(_) => true,
             Source::Http1(wire) => wire.has_whole_request(),
             Source::Http2(incoming) => incoming.has_ended(),
+            #[cfg(feature = "hyper-http1")]
+            Source::Hyper(body) => body.is_end_stream(),
         }
     }
 
@@ -147,6 +160,8 @@ impl Body for RequestBody {
             Source::Http2(incoming) => {
                 incoming.left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
+            #[cfg(feature = "hyper-http1")]
+            Source::Hyper(body) => body.size_hint(),
         }
     }
 }
