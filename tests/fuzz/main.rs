@@ -10,12 +10,22 @@ mod requests;
 mod responses;
 mod spoil;
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+
+/// An input of a target, shown so that it can be read.
+struct Input(Vec<u8>);
+
+impl fmt::Debug for Input {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "b\"{}\"", self.0.escape_ascii())
+    }
+}
 
 /// The inputs of a target's corpus, by name.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -47,7 +57,7 @@ fn mutation() -> impl Strategy<Value = spoil::Mutation> {
 }
 
 /// An input of the corpus, part of another behind it at times, spoiled.
-fn spoiled(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
+fn spoiled(target: &str) -> impl Strategy<Value = Input> + use<> {
     let inputs = corpus(target);
     let parts = (select(inputs.clone()), select(inputs), any::<Index>(), any::<bool>());
     (parts, vec(mutation(), 1..5)).prop_map(|((mut input, other, at, joins), mutations)| {
@@ -55,7 +65,7 @@ fn spoiled(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
             input.extend_from_slice(&other[at.index(other.len())..]);
         }
         mutations.iter().for_each(|mutation| mutation.on(&mut input));
-        input
+        Input(input)
     })
 }
 
@@ -75,11 +85,11 @@ proptest! {
     #![proptest_config(cases(1500))]
     #[test]
     fn spoiled_requests_of_the_corpus_are_read_as_strictly(input in spoiled("requests")) {
-        requests::check(&input);
+        requests::check(&input.0);
     }
 
     #[test]
     fn spoiled_responses_of_the_corpus_are_read_as_strictly(input in spoiled("responses")) {
-        responses::check(&input);
+        responses::check(&input.0);
     }
 }
