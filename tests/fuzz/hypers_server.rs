@@ -40,7 +40,7 @@ pub(crate) enum End {
 /// hyper's end of a client's connection.
 struct Feed {
     pieces: VecDeque<Vec<u8>>,
-    /// Looks at nothing before the end is told: a request that is being answered is not cut short by it.
+    /// So many polls are pending before the end is: a request that is being answered is not cut short by it.
     patience: usize,
     starved: Rc<Cell<bool>>,
 }
