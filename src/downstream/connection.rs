@@ -164,7 +164,13 @@ async fn serve_http<S: Service>(
         true => Box::pin(http2::serve(stream, early, peer, shared)).await,
         false => {
             // Boxed, and gone before a tunnel begins: that may wait for hours.
+            #[cfg(not(feature = "hyper-http1"))]
             let handed_over = Box::pin(http1::serve(stream, early, peer, shared)).await?;
+            #[cfg(feature = "hyper-http1")]
+            let handed_over = match shared.by_hyper {
+                true => Box::pin(super::http1_by_hyper::serve(stream, early, peer, shared)).await?,
+                false => Box::pin(http1::serve(stream, early, peer, shared)).await?,
+            };
             if let Some((takeover, io)) = handed_over {
                 takeover(io).await;
             }

@@ -26,6 +26,20 @@ impl Io {
         Self { stream, early }
     }
 
+    /// Puts `bytes` in front of what is to be read.
+    #[cfg(feature = "hyper-http1")]
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.early = BytesMut::from(&[bytes, &self.early].concat()[..]);
+        }
+    }
+
+    /// Ends the connection with a reset.
+    #[cfg(feature = "hyper-http1")]
+    pub(super) fn reset(&self) {
+        self.stream.socket().reset_on_drop();
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.early.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buf);

@@ -7,6 +7,8 @@ mod connections;
 mod forwarded;
 mod hello;
 mod http1;
+#[cfg(feature = "hyper-http1")]
+mod http1_by_hyper;
 mod http2;
 mod io;
 mod listener;

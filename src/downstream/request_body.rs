@@ -50,6 +50,8 @@ enum Transport {
     Empty,
     Http1(Rc<Wire>),
     Http2(Rc<Incoming>),
+    #[cfg(feature = "hyper-http1")]
+    Hyper(super::http1_by_hyper::HyperBody),
     /// There is none: the stream becomes a tunnel, if it is taken over.
     Tunnel(Handover),
 }
@@ -64,6 +66,13 @@ impl RequestBody {
         Self { transport: Transport::Http2(incoming), peer, deadline: None }
     }
 
+    /// The body that hyper's server reads.
+    #[cfg(feature = "hyper-http1")]
+    pub(super) fn by_hyper(body: hyper::body::Incoming, peer: Rc<Peer>) -> Self {
+        let body = super::http1_by_hyper::HyperBody::new(body);
+        Self { transport: body.map_or(Transport::Empty, Transport::Hyper), peer, deadline: None }
+    }
+
     pub(super) fn tunnel(handover: Handover, peer: Rc<Peer>) -> Self {
         Self { transport: Transport::Tunnel(handover), peer, deadline: None }
     }
@@ -72,7 +81,7 @@ impl RequestBody {
     pub fn handover(&self) -> Option<&Handover> {
         match &self.transport {
             Transport::Tunnel(handover) => Some(handover),
-            Transport::Empty | Transport::Http1(_) | Transport::Http2(_) => None,
+            _ => None,
         }
     }
 
@@ -100,6 +109,8 @@ impl Body for RequestBody {
             Transport::Empty | Transport::Tunnel(_) => return Poll::Ready(None),
             Transport::Http1(wire) => wire.poll_body(cx),
             Transport::Http2(incoming) => incoming.poll_frame(cx),
+            #[cfg(feature = "hyper-http1")]
+            Transport::Hyper(body) => body.poll_frame(cx),
         };
         match polled {
             Poll::Ready(frame) => {
@@ -118,6 +129,8 @@ impl Body for RequestBody {
             Transport::Empty | Transport::Tunnel(_) => true,
             Transport::Http1(wire) => wire.has_whole_request(),
             Transport::Http2(incoming) => incoming.has_ended(),
+            #[cfg(feature = "hyper-http1")]
+            Transport::Hyper(body) => body.is_end_stream(),
         }
     }
 
@@ -130,6 +143,8 @@ impl Body for RequestBody {
             Transport::Http2(incoming) => {
                 incoming.left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
+            #[cfg(feature = "hyper-http1")]
+            Transport::Hyper(body) => body.size_hint(),
         }
     }
 }

@@ -32,6 +32,9 @@ pub(super) struct Shared<S> {
     /// From which the next answer is written.
     pub(super) spare: RefCell<Vec<u8>>,
     pub(super) date: http1::DateLine,
+    /// Whether hyper's server serves HTTP/1.1: for tests.
+    #[cfg(feature = "hyper-http1")]
+    pub(super) by_hyper: bool,
 }
 
 impl<S> Shared<S> {
@@ -49,6 +52,8 @@ impl<S> Shared<S> {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             spare: RefCell::default(),
             date: http1::DateLine::new(),
+            #[cfg(feature = "hyper-http1")]
+            by_hyper: super::http1_by_hyper::is_wanted(),
         }
     }
 }

@@ -4,9 +4,10 @@
 mod cli;
 mod forwarding;
 mod http2;
+#[path = "../fuzz/hypers_server.rs"]
+mod hypers_server;
 mod licensing;
 mod operation;
-mod oracle;
 mod parser;
 mod store;
 mod support;

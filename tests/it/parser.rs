@@ -6,28 +6,20 @@
 //! answered, all of it, in order; of what is not the gate may refuse more than hyper, never less, and behind a refusal nothing
 //! goes on. One thread plays the client and the dashboard, so that nothing is on its way unseen when a case ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response, Uri};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::rt::ReadBufCursor;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use http::{HeaderMap, HeaderName, Uri};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{TestError, TestRunner};
 
+use crate::hypers_server::{self, End};
 use crate::support::gate::{Builder, Gate, PATIENCE};
 use crate::support::message::{Field, Inbox, Length, Message};
 use crate::support::spoil::{
@@ -73,17 +65,6 @@ struct Oracle {
     end: End,
 }
 
-/// How hyper's connection ended.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    /// As the last request wished.
-    Closed,
-    /// What came next is none, or has no good body.
-    Refused(String),
-    /// There was more to come.
-    Waiting,
-}
-
 /// A client's bytes, and where they are cut into pieces that are sent on their own.
 #[derive(Clone, Debug)]
 struct Script {
@@ -101,73 +82,11 @@ impl Script {
     }
 }
 
-/// hyper's end of a client's connection.
-struct Feed {
-    pieces: VecDeque<Vec<u8>>,
-    /// Looks at nothing before the end is told: a request that is being answered is not cut short by it.
-    patience: usize,
-    starved: Rc<Cell<bool>>,
-}
-
-impl hyper::rt::Read for Feed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(piece) = self.pieces.front_mut() {
-            let taken = buf.remaining().min(piece.len());
-            buf.put_slice(&piece.drain(..taken).collect::<Vec<_>>());
-            if piece.is_empty() {
-                self.pieces.pop_front();
-            }
-            return Poll::Ready(Ok(()));
-        }
-        let Some(left) = self.patience.checked_sub(1) else {
-            self.starved.set(true);
-            return Poll::Ready(Ok(()));
-        };
-        self.patience = left;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-impl hyper::rt::Write for Feed {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl Oracle {
     fn of(script: &Script) -> Self {
-        let requests = Rc::<RefCell<Vec<Asked>>>::default();
-        let starved = Rc::<Cell<bool>>::default();
-        let pieces = pieces(&script.bytes, &script.cuts).into_iter().map(<[u8]>::to_vec).collect();
-        let feed = Feed { pieces, patience: 16, starved: starved.clone() };
-        let read = |request| read_by_hyper(request, requests.clone());
-        let connection = http1::Builder::new()
-            .header_read_timeout(None)
-            .serve_connection(feed, service_fn(read));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let end = match runtime.block_on(connection) {
-            _ if starved.get() => End::Waiting,
-            Ok(()) => End::Closed,
-            Err(error) => End::Refused(error.to_string()),
-        };
-        Self { requests: requests.take(), end }
+        let pieces = pieces(&script.bytes, &script.cuts);
+        let (requests, end) = hypers_server::read(pieces.into_iter().map(<[u8]>::to_vec).collect());
+        Self { requests: requests.into_iter().map(Asked::from).collect(), end }
     }
 
     fn is_whole(&self, at: usize) -> bool {
@@ -175,32 +94,19 @@ impl Oracle {
     }
 }
 
-/// Keeps the request, and answers it when it is whole.
-async fn read_by_hyper(
-    request: Request<Incoming>,
-    requests: Rc<RefCell<Vec<Asked>>>,
-) -> Result<Response<Empty<Bytes>>, hyper::Error> {
-    let (parts, mut body) = request.into_parts();
-    let at = requests.borrow().len();
-    requests.borrow_mut().push(Asked {
-        method: parts.method.to_string(),
-        target: origin_form(&parts.uri),
-        fields: kept(&parts.headers),
-        body: Vec::new(),
-        trailers: Vec::new(),
-        has_host: parts.headers.contains_key("host"),
-        whole: false,
-    });
-    while let Some(frame) = body.frame().await {
-        let frame = frame?;
-        let asked = &mut requests.borrow_mut()[at];
-        match frame.into_data() {
-            Ok(data) => asked.body.extend_from_slice(&data),
-            Err(frame) => asked.trailers = kept_trailers(&frame.into_trailers().expect("trailers")),
+impl From<hypers_server::Read> for Asked {
+    fn from(read: hypers_server::Read) -> Self {
+        let hypers_server::Read { head, body, trailers, whole } = read;
+        Self {
+            method: head.method.to_string(),
+            target: origin_form(&head.uri),
+            fields: kept(&head.headers),
+            body,
+            trailers: kept_trailers(&trailers),
+            has_host: head.headers.contains_key("host"),
+            whole,
         }
     }
-    requests.borrow_mut()[at].whole = true;
-    Ok(Response::new(Empty::new()))
 }
 
 /// Path and query (RFC 9112 section 3.2.1).

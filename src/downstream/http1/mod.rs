@@ -9,6 +9,10 @@
 //!
 //! One task does all of it, and a request costs no timer and no channel. While a request is in flight its client is watched:
 //! when it leaves, the request is dropped, and with it the dashboard's work.
+//!
+//! [`serve`] is the way in. `head` judges a request's head, `wire` has the socket and the request's body, `answer` writes heads.
+//! Bodies are taken apart and put together by [`codec`](crate::codec), as those of the dashboard are. Before HTTP/1.1 begins, and
+//! after a takeover, a connection belongs to [`connection`](super::connection). `src/manual/decisions.md` says why this is not hyper.
 
 mod answer;
 mod date;

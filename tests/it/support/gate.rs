@@ -29,6 +29,24 @@ pub(crate) struct Builder {
     descriptors: Option<(u64, u64)>,
     environment: Vec<(String, String)>,
     through: Vec<String>,
+    server: Server,
+}
+
+/// What serves HTTP/1.1 to clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// The gate's own.
+    Own,
+    /// hyper's, in its place.
+    Hyper,
+}
+
+impl Server {
+    /// The one that `HTTP1_SERVER` names: the gate's own unless that is `hyper`.
+    pub(crate) fn chosen() -> Self {
+        let hyper = std::env::var_os("HTTP1_SERVER").is_some_and(|server| server == "hyper");
+        if hyper { Self::Hyper } else { Self::Own }
+    }
 }
 
 /// A gate that listens. Killed when dropped.
@@ -57,6 +75,7 @@ impl Builder {
             descriptors: None,
             environment: Vec::new(),
             through: Vec::new(),
+            server: Server::chosen(),
         }
     }
 
@@ -132,6 +151,10 @@ impl Builder {
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
+        match self.server {
+            Server::Own => command.env_remove("HTTP1_SERVER"),
+            Server::Hyper => command.env("HTTP1_SERVER", "hyper"),
+        };
         command.envs(self.environment).env("HOSTS", hosts);
         command.arg("serve").arg("--config").arg(&config).current_dir(dir.path());
         let mut child =
@@ -143,6 +166,9 @@ impl Builder {
             access.follow(child.stdout.take().expect("standard output"));
         }
         let line = log.wait_for("listening");
+        if self.server == Server::Hyper {
+            log.wait_for("served by hyper");
+        }
         let address = address_in(&line);
         Gate { address, child, log, access, dir: Some(dir) }
     }

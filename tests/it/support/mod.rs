@@ -13,6 +13,7 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod scene;
+#[path = "../../fuzz/spoil.rs"]
 pub(crate) mod spoil;
 pub(crate) mod timed;
 pub(crate) mod two;

@@ -1,0 +1,160 @@
+//! hyper's server in the place of [`http1`](super::http1): for tests only, which show that it can take that place.
+//!
+//! Compiled with the feature `hyper-http1`, and used where the variable `HTTP1_SERVER` is `hyper`. The same
+//! [`Service`] answers. What hyper's server does not offer is absent here: refusals by [`Service::refuse`], targets that `Uri` does
+//! not take, names in their case, `timeouts.idle` beside `timeouts.request_header`, `timeouts.send` of a silent client's
+//! connection, the half second of silence before a connection ends in a drain, the rest of a request behind its response.
+
+use std::convert::Infallible;
+use std::env;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{Builder, Parts};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+
+use super::http1::HandedOver;
+use super::io::Io;
+use super::peer::Peer;
+use super::request_body::{BodyError, RequestBody};
+use super::shared::{Shared, within};
+use super::stream::Stream;
+use super::{Limits, Service};
+use crate::message::{RequestHead, policy};
+use crate::shutdown::Phase;
+
+/// How long the end of a connection may take.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// hyper needs room for so much, whatever `limits.max_header_bytes` is.
+const MIN_BUFFER_BYTES: usize = 8 * 1024;
+
+type Answered<B> = Result<Response<Either<B, Full<Bytes>>>, Infallible>;
+
+/// Whether the environment asks for it; logged, so that a test can see which server it has.
+pub(super) fn is_wanted() -> bool {
+    let wanted = env::var_os("HTTP1_SERVER").is_some_and(|server| server == "hyper");
+    if wanted {
+        tracing::warn!(event = "server.replaced", "HTTP/1.1 is served by hyper: for tests only");
+    }
+    wanted
+}
+
+/// Serves an HTTP/1.1 connection to its end, or until it is handed over; `early` has been read from it already.
+pub(super) async fn serve<S: Service>(
+    stream: Stream,
+    early: BytesMut,
+    peer: &Rc<Peer>,
+    shared: &Rc<Shared<S>>,
+) -> io::Result<Option<HandedOver>> {
+    peer.deadline().clear();
+    let answer = {
+        let (peer, shared) = (peer.clone(), shared.clone());
+        move |request: Request<Incoming>| -> Pin<Box<dyn Future<Output = Answered<S::Body>>>> {
+            Box::pin(call(request, peer.clone(), shared.clone()))
+        }
+    };
+    let Limits { max_headers, max_header_bytes, .. } = shared.limits;
+    let mut connection = Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(peer.timeouts().request_header)
+        .max_headers(max_headers)
+        .max_buf_size(max_header_bytes.max(MIN_BUFFER_BYTES))
+        .serve_connection(TokioIo::new(Io::tunnel(stream, early)), service_fn(answer));
+    let served = poll_fn(|cx| {
+        let phase = shared.drain.phase();
+        if phase == Phase::Cut {
+            return Poll::Ready(Ok(()));
+        }
+        if phase >= Phase::Draining {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        // Not armed: asked, so that a change of the phase wakes this task.
+        let _ = peer.deadline().has_passed(cx);
+        connection.poll_without_shutdown(cx)
+    })
+    .await;
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let mut io = io.into_inner();
+    if let Err(error) = served {
+        if error.is_user() {
+            // A response that broke off: one that ends with its connection must not look whole.
+            io.reset();
+        }
+        return Err(io::Error::other(error));
+    }
+    if let Some(takeover) = peer.taken_over() {
+        io.put_back(&read_buf);
+        return Ok(Some((takeover, io)));
+    }
+    peer.deadline().set(LINGER);
+    within(peer.deadline(), &shared.drain, pin!(io.shutdown()))
+        .await
+        .unwrap_or(Ok(()))
+        .map(|()| None)
+}
+
+async fn call<S: Service>(
+    request: Request<Incoming>,
+    peer: Rc<Peer>,
+    shared: Rc<Shared<S>>,
+) -> Answered<S::Body> {
+    let (parts, body) = request.into_parts();
+    let head = RequestHead::from(parts);
+    if let Some(written) = shared.service.at_once(&head, &peer) {
+        return Ok(written.response().clone().map(|body| Either::Right(Full::new(body))));
+    }
+    let body = RequestBody::by_hyper(body, peer.clone());
+    let response = shared.service.call(head, body, peer).await;
+    Ok(Response::from(response).map(Either::Left))
+}
+
+/// Trailers that may go on.
+fn kept(trailers: HeaderMap) -> HeaderMap {
+    let pairs =
+        trailers.iter().filter(|(name, _)| policy::passes_trailer(name.as_str().as_bytes()));
+    pairs.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// A request's body as hyper reads it.
+#[derive(Debug)]
+pub(super) struct HyperBody(Incoming);
+
+impl HyperBody {
+    /// None where the request has no body.
+    pub(super) fn new(body: Incoming) -> Option<Self> {
+        (!body.is_end_stream()).then_some(Self(body))
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        // hyper does not tell a client that left from one that framed its body wrongly.
+        let polled = polled.map_err(|error| BodyError::Closed(io::Error::other(error)));
+        polled.map_ok(|frame| match frame.into_trailers() {
+            Ok(trailers) => Frame::trailers(kept(trailers)),
+            Err(frame) => frame,
+        })
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
