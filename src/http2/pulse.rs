@@ -38,6 +38,7 @@ impl Rhythm {
 }
 
 /// Looks after one connection.
+#[derive(Debug)]
 pub struct Pulse {
     ping: PingPong,
     rhythm: Rhythm,
@@ -61,9 +62,9 @@ impl Pulse {
     /// Whether the other end, of which `heard` bytes have come so far, is gone. To be asked before the connection is polled:
     /// a PING goes out with it.
     ///
-    /// While the socket `is_full` a PING waits behind what is in it, as long as the other end reads slowly: then it is TCP that
+    /// While the socket `is_blocked` a PING waits behind what is in it, as long as the other end reads slowly: then it is TCP that
     /// finds out.
-    pub fn has_stopped(&mut self, heard: u64, is_full: bool, cx: &mut Context<'_>) -> bool {
+    pub fn has_stopped(&mut self, heard: u64, is_blocked: bool, cx: &mut Context<'_>) -> bool {
         if self.asked && self.ping.poll_pong(cx).is_ready() {
             self.asked = false;
             self.answered = heard == self.heard + PONG_BYTES;
@@ -73,7 +74,7 @@ impl Pulse {
         if !self.deadline.has_passed(cx) {
             return false;
         }
-        if heard != self.heard || (self.asked && is_full) {
+        if heard != self.heard || (self.asked && is_blocked) {
             self.rest(heard, self.rhythm.silence);
             return false;
         }
@@ -99,11 +100,5 @@ impl Pulse {
     fn rest(&mut self, heard: u64, time: Duration) {
         self.heard = heard;
         self.deadline.set(time);
-    }
-}
-
-impl std::fmt::Debug for Pulse {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Pulse").field("rhythm", &self.rhythm).field("asked", &self.asked).finish()
     }
 }
