@@ -26,7 +26,7 @@ pub struct AnswerBody<B> {
 
 impl<B: Upload> AnswerBody<B> {
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        drop(self.poll_request(cx)?);
+        let _ = self.poll_request(cx)?;
         if !self.ahead.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
         }
