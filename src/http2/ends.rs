@@ -25,18 +25,29 @@ struct Record {
 
 impl Ends {
     /// Watches `stream` from now on.
-    pub fn watch(&self, stream: u32) {
+    pub fn watch(&self, stream: u32) -> Watched {
         self.0.borrow_mut().watched.push((stream, false));
+        Watched { ends: self.clone(), stream }
     }
+}
 
-    /// Watches it no longer.
-    pub fn forget(&self, stream: u32) {
-        self.0.borrow_mut().watched.retain(|(watched, _)| *watched != stream);
+/// A stream that is watched until this is dropped.
+#[derive(Debug)]
+pub struct Watched {
+    ends: Ends,
+    stream: u32,
+}
+
+impl Watched {
+    /// Whether its sender has ended it.
+    pub fn has_ended(&self) -> bool {
+        self.ends.0.borrow().watched.contains(&(self.stream, true))
     }
+}
 
-    /// Whether `stream` is watched and has ended.
-    pub fn has_ended(&self, stream: u32) -> bool {
-        self.0.borrow().watched.contains(&(stream, true))
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.ends.0.borrow_mut().watched.retain(|(watched, _)| *watched != self.stream);
     }
 }
 
@@ -90,12 +101,12 @@ mod tests {
         .concat();
         for cut in 0..bytes.len() {
             let ends = Ends::default();
-            [1, 3, 5].into_iter().for_each(|stream| ends.watch(stream));
+            let watched = [1, 3, 5].map(|stream| ends.watch(stream));
             ends.follow(&bytes[..cut]);
             ends.follow(&bytes[cut..]);
-            assert_eq!([1, 3, 5].map(|stream| ends.has_ended(stream)), [true, false, false]);
-            ends.forget(1);
-            assert!(!ends.has_ended(1));
+            assert_eq!(watched.each_ref().map(Watched::has_ended), [true, false, false]);
+            drop(watched);
+            assert!(ends.0.borrow().watched.is_empty());
         }
     }
 
@@ -106,11 +117,11 @@ mod tests {
             [frame(HEADERS, END_STREAM, 1, b"fie"), frame(CONTINUATION, END_HEADERS, 1, b"lds")];
         for bytes in [last, frame(DATA, END_STREAM, 1, &[]), block.concat()] {
             let ends = Ends::default();
-            ends.watch(1);
+            let watched = ends.watch(1);
             ends.follow(&bytes[..bytes.len() - 1]);
-            assert!(!ends.has_ended(1));
+            assert!(!watched.has_ended());
             ends.follow(&bytes[bytes.len() - 1..]);
-            assert!(ends.has_ended(1));
+            assert!(watched.has_ended());
         }
     }
 }

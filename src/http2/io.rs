@@ -215,33 +215,17 @@ impl<S: AsyncWrite + Unpin, F> AsyncWrite for Io<S, F> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
         if wire.staged.len() >= MAX_STAGED_BYTES {
             // A failure is reported where the codec reads; until then what it writes goes nowhere.
             drop(ready!(wire.poll_send(cx)));
         }
         if wire.failed.is_some() {
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+            return Poll::Ready(Ok(buf.len()));
         }
-        let mut taken = 0;
-        for buf in bufs {
-            let part = buf.len().min(MAX_STAGED_BYTES - wire.staged.len());
-            wire.staged.extend_from_slice(&buf[..part]);
-            taken += part;
-        }
+        let taken = buf.len().min(MAX_STAGED_BYTES - wire.staged.len());
+        wire.staged.extend_from_slice(&buf[..taken]);
         Poll::Ready(Ok(taken))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
     }
 
     /// Kept by [`Io::poll_send`].

@@ -11,7 +11,7 @@ mod targets;
 
 use std::time::Duration;
 
-pub use ends::Ends;
+pub use ends::{Ends, Watched};
 pub use io::{Follow, Io};
 pub use pulse::{Pulse, Rhythm};
 pub use receiving::Receiving;

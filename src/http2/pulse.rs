@@ -47,8 +47,6 @@ pub struct Pulse {
     heard: u64,
     /// A PING is on its way, or its answer.
     asked: bool,
-    /// It has said nothing since it answered the last PING.
-    answered: bool,
 }
 
 impl Pulse {
@@ -56,7 +54,7 @@ impl Pulse {
     pub fn new(ping: PingPong, rhythm: Rhythm, sweep: &Sweep) -> Self {
         let deadline = sweep.deadline();
         deadline.set(rhythm.silence);
-        Self { ping, rhythm, deadline, heard: 0, asked: false, answered: false }
+        Self { ping, rhythm, deadline, heard: 0, asked: false }
     }
 
     /// Whether the other end, of which `heard` bytes have come so far, is gone. To be asked before the connection is polled:
@@ -67,9 +65,9 @@ impl Pulse {
     pub fn has_stopped(&mut self, heard: u64, is_blocked: bool, cx: &mut Context<'_>) -> bool {
         if self.asked && self.ping.poll_pong(cx).is_ready() {
             self.asked = false;
-            self.answered = heard == self.heard + PONG_BYTES;
+            let has_said_more = heard != self.heard + PONG_BYTES;
             let Rhythm { silence, again, .. } = self.rhythm;
-            self.rest(heard, if self.answered { again } else { silence });
+            self.rest(heard, if has_said_more { silence } else { again });
         }
         if !self.deadline.has_passed(cx) {
             return false;
@@ -83,7 +81,7 @@ impl Pulse {
         }
         // A PING that cannot be sent is one on its way, or a connection that ends.
         drop(self.ping.send_ping(Ping::opaque()));
-        (self.asked, self.answered) = (true, false);
+        self.asked = true;
         self.deadline.set(self.rhythm.patience);
         false
     }
@@ -92,7 +90,6 @@ impl Pulse {
     /// connection was polled.
     pub fn hear(&mut self, heard: u64) {
         if !self.asked && heard != self.heard {
-            self.answered = false;
             self.rest(heard, self.rhythm.silence);
         }
     }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use http_body::Body;
+use http::HeaderMap;
+use http_body::{Body, Frame};
 
 use crate::sweep::{Deadline, Sweep};
 
@@ -29,7 +30,8 @@ pub struct Patience {
 /// The sending half of a stream.
 #[derive(Debug)]
 pub struct Outgoing {
-    stream: SendStream<Bytes>,
+    /// For what needs no room.
+    pub stream: SendStream<Bytes>,
     patience: Rc<Patience>,
     /// Runs while there is no room. Made when that happens first.
     stalled: Option<Deadline>,
@@ -39,11 +41,6 @@ impl Outgoing {
     /// What is sent on `stream`.
     pub fn new(stream: SendStream<Bytes>, patience: Rc<Patience>) -> Self {
         Self { stream, patience, stalled: None }
-    }
-
-    /// The stream, for what needs no room.
-    pub fn stream(&mut self) -> &mut SendStream<Bytes> {
-        &mut self.stream
     }
 
     /// How many of `wanted` bytes may be sent now.
@@ -82,14 +79,6 @@ impl Outgoing {
         }
         stalled.set(*limit);
         false
-    }
-
-    /// Sends `data`, for which there is room.
-    ///
-    /// # Errors
-    /// When the stream takes no more.
-    pub fn send(&mut self, data: Bytes, end: bool) -> io::Result<()> {
-        self.stream.send_data(data, end).map_err(broken)
     }
 }
 
@@ -163,35 +152,35 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
 
     /// Takes the next piece from the body, or gives as much of it to the codec as there is room for.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<B::Error>>> {
+        let stream = &mut self.outgoing.stream;
         if self.piece.is_empty() {
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
             self.begun = true;
-            match frame.transpose().map_err(Unsent::Body)?.map(http_body::Frame::into_data) {
-                Some(Ok(data)) => self.piece = data,
-                Some(Err(frame)) => {
-                    self.done = true;
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    let sent = match trailers.is_empty() {
-                        true => self.outgoing.stream.send_data(Bytes::new(), true),
-                        false => self.outgoing.stream.send_trailers(trailers),
-                    };
-                    return Poll::Ready(sent.map_err(|_| Unsent::Gone));
+            let trailers = match frame.transpose().map_err(Unsent::Body)?.map(Frame::into_data) {
+                Some(Ok(data)) => {
+                    self.piece = data;
+                    return Poll::Ready(Ok(()));
                 }
-                None => {
-                    self.done = true;
-                    let sent = self.outgoing.send(Bytes::new(), true);
-                    return Poll::Ready(sent.map_err(|_| Unsent::Gone));
-                }
-            }
-            return Poll::Ready(Ok(()));
+                Some(Err(frame)) => frame.into_trailers().unwrap_or_default(),
+                None => HeaderMap::new(),
+            };
+            self.done = true;
+            let sent = match trailers.is_empty() {
+                true => stream.send_data(Bytes::new(), true),
+                false => stream.send_trailers(trailers),
+            };
+            return Poll::Ready(sent.map_err(|_| Unsent::Gone));
         }
-        let room = ready!(self.outgoing.poll_room(self.piece.len(), cx));
-        let room = room.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Unsent::Stalled,
-            _ => Unsent::Gone,
-        })?;
+        let room = match ready!(self.outgoing.poll_room(self.piece.len(), cx)) {
+            Ok(room) => room,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Poll::Ready(Err(Unsent::Stalled));
+            }
+            Err(_) => return Poll::Ready(Err(Unsent::Gone)),
+        };
         let data = self.piece.split_to(room);
         self.done = self.piece.is_empty() && self.body.is_end_stream();
-        Poll::Ready(self.outgoing.send(data, self.done).map_err(|_| Unsent::Gone))
+        let sent = self.outgoing.stream.send_data(data, self.done);
+        Poll::Ready(sent.map_err(|_| Unsent::Gone))
     }
 }

@@ -26,7 +26,7 @@ use h2::server::{Builder, Connection};
 
 use super::Service;
 use super::connection::{Shared, begin_last_words, hurry};
-use super::peer::Peer;
+use super::peer::{InFlight, Peer};
 use super::refuse::Refused;
 use super::stream::Stream;
 use crate::http2::{
@@ -173,10 +173,14 @@ async fn drive<S: Service>(
                         let refused = targets
                             .has_fragment(respond.stream_id().as_u32())
                             .then_some(Refused::Fragment);
-                        let (peer, shared) = (peer.clone(), shared.clone());
-                        let exchange =
-                            Exchange { respond, peer, shared, patience: patience.clone() };
-                        let served = AssertUnwindSafe(exchange.begin(request, refused));
+                        let exchange = Exchange {
+                            respond,
+                            _in_flight: InFlight::new(peer.clone()),
+                            peer: peer.clone(),
+                            shared: shared.clone(),
+                            patience: patience.clone(),
+                        };
+                        let served = AssertUnwindSafe(exchange.serve(request, refused));
                         // A stream that panics ends alone: what it shares with the others is fit to be seen after a panic. Boxed: a
                         // waker that outlives its stream must not keep its memory.
                         streams.push(Box::pin(served.catch_unwind()));

@@ -27,29 +27,18 @@ use crate::shutdown::Phase;
 /// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
 const WEBSOCKET: &str = "websocket";
 
-/// A stream, and how its request is answered.
+/// A stream, and how its request is answered. It is in flight from here on, not from when it is first polled.
 pub(super) struct Exchange<S> {
     pub(super) respond: SendResponse<Bytes>,
+    pub(super) _in_flight: InFlight,
     pub(super) peer: Rc<Peer>,
     pub(super) shared: Rc<Shared<S>>,
     pub(super) patience: Rc<Patience>,
 }
 
 impl<S: Service> Exchange<S> {
-    /// Serves `request`, or refuses it for what the codec hides. It is in flight from here on, not from when it is first polled.
-    pub(super) fn begin(
-        self,
-        request: Request<RecvStream>,
-        refused: Option<Refused>,
-    ) -> impl Future<Output = ()> + use<S> {
-        let in_flight = InFlight::new(self.peer.clone());
-        async move {
-            self.serve(request, refused).await;
-            drop(in_flight);
-        }
-    }
-
-    async fn serve(mut self, request: Request<RecvStream>, refused: Option<Refused>) {
+    /// Serves `request`, or refuses it for what the codec hides.
+    pub(super) async fn serve(mut self, request: Request<RecvStream>, refused: Option<Refused>) {
         let (parts, stream) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
         let is_too_many = count(&parts.headers) > self.shared.limits.max_headers;
@@ -158,7 +147,7 @@ impl<S: Service> Exchange<S> {
             // and the gate does not stop. Whatever becomes of it, the answer is whole.
             poll_fn(|cx| {
                 let is_over = sending.body.poll_upload(cx).is_ready()
-                    || sending.outgoing.stream().poll_reset(cx).is_ready()
+                    || sending.outgoing.stream.poll_reset(cx).is_ready()
                     || drain.phase() >= Phase::Draining
                     || rest.stands_still(incoming.taken(), peer, cx);
                 if is_over { Poll::Ready(()) } else { Poll::Pending }
@@ -204,7 +193,7 @@ async fn send<B: AnswerBody<Data = Bytes> + Unpin>(sending: &mut Sending<B>) -> 
             }
             Poll::Pending => false,
         };
-        let stream = sending.outgoing.stream();
+        let stream = &mut sending.outgoing.stream;
         if is_broken {
             stream.send_reset(Reason::INTERNAL_ERROR);
             return Poll::Ready(false);

@@ -49,7 +49,7 @@ pub(super) async fn hand_over(takeover: Takeover, incoming: Receiving, outgoing:
     let mut relayed = takeover(stream);
     poll_fn(|cx| match relayed.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => outgoing.borrow_mut().stream().poll_reset(cx).map(drop),
+        Poll::Pending => outgoing.borrow_mut().stream.poll_reset(cx).map(drop),
     })
     .await;
 }
@@ -101,7 +101,8 @@ impl AsyncWrite for StreamIo {
     ) -> Poll<io::Result<usize>> {
         let outgoing = &mut *self.outgoing.borrow_mut();
         let room = ready!(outgoing.poll_room(buf.len(), cx))?;
-        outgoing.send(Bytes::copy_from_slice(&buf[..room]), false)?;
+        let data = Bytes::copy_from_slice(&buf[..room]);
+        outgoing.stream.send_data(data, false).map_err(http2::broken)?;
         Poll::Ready(Ok(room))
     }
 
@@ -110,6 +111,7 @@ impl AsyncWrite for StreamIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.outgoing.borrow_mut().send(Bytes::new(), true))
+        let stream = &mut self.outgoing.borrow_mut().stream;
+        Poll::Ready(stream.send_data(Bytes::new(), true).map_err(http2::broken))
     }
 }

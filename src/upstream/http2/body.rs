@@ -58,7 +58,7 @@ impl<B: Upload> AnswerBody<B> {
     ) -> Poll<Result<(), Error>> {
         let sent = self.poll_request(cx)?;
         // The dashboard's reset of the stream, or the end of its connection.
-        match self.request.outgoing.stream().poll_reset(cx) {
+        match self.request.outgoing.stream.poll_reset(cx) {
             Poll::Pending => sent.map(Ok),
             Poll::Ready(_) if self.is_whole() => Poll::Ready(Ok(())),
             Poll::Ready(Ok(reason)) => {

@@ -22,7 +22,8 @@ use http::uri::Scheme;
 use super::super::connect::{self, Protocol};
 use super::super::{Config, Error, Stream, Tls};
 use crate::http2::{
-    Ends, Io, MAX_SEND_BUFFER_BYTES, Patience, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, Rhythm,
+    Ends, Io, MAX_SEND_BUFFER_BYTES, Patience, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT,
+    Rhythm, Watched,
 };
 use crate::sweep::{Deadline, Sweep};
 
@@ -138,7 +139,14 @@ impl Links {
             let made = connection(&config, tls.as_deref(), &sweep).await;
             if let Some(links) = links.upgrade() {
                 links.attempts.borrow_mut().retain(|other| !Rc::ptr_eq(&other.joined, &own));
-                links.learn(made.as_ref().ok());
+                match &made {
+                    Ok(Made::Http2(link)) => {
+                        links.expected.set(Some(link.limit().clamp(1, USUAL_LIMIT)));
+                        links.open.borrow_mut().push(link.clone());
+                    }
+                    Ok(Made::Http1(_)) => links.expected.set(Some(0)),
+                    Err(_) => {}
+                }
             }
             made.map_err(Rc::new)
         });
@@ -146,17 +154,6 @@ impl Links {
         let connecting = connecting.boxed_local().shared();
         attempts.push(Attempt { connecting: connecting.clone(), joined });
         connecting
-    }
-
-    fn learn(&self, made: Option<&Made>) {
-        match made {
-            Some(Made::Http2(link)) => {
-                self.expected.set(Some(link.limit().clamp(1, USUAL_LIMIT)));
-                self.open.borrow_mut().push(link.clone());
-            }
-            Some(Made::Http1(_)) => self.expected.set(Some(0)),
-            None => {}
-        }
     }
 }
 
@@ -273,8 +270,8 @@ impl Link {
 #[derive(Debug)]
 pub(in crate::upstream) struct Place {
     pub(super) link: Rc<Link>,
-    /// The stream whose end is watched.
-    watched: Option<u32>,
+    /// The answer, whose end may come before that of the request.
+    watched: Option<Watched>,
 }
 
 impl Place {
@@ -284,15 +281,14 @@ impl Place {
         Self { link: link.clone(), watched: None }
     }
 
-    /// Watches for the end of the answer on `stream`, which may come before that of the request.
+    /// Watches for the end of the answer on `stream`.
     pub(super) fn watch(&mut self, stream: u32) {
-        self.link.ends.watch(stream);
-        self.watched = Some(stream);
+        self.watched = Some(self.link.ends.watch(stream));
     }
 
     /// Whether the end of the watched answer has arrived.
     pub(super) fn has_seen_end(&self) -> bool {
-        self.watched.is_some_and(|stream| self.link.ends.has_ended(stream))
+        self.watched.as_ref().is_some_and(Watched::has_ended)
     }
 
     /// Whether an answer of which all but `left` bytes were read is whole although `error` ended its stream: its end had arrived,
@@ -310,10 +306,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Link { ends, in_flight, idle, idle_timeout, .. } = &*self.link;
-        if let Some(stream) = self.watched {
-            ends.forget(stream);
-        }
+        let Link { in_flight, idle, idle_timeout, .. } = &*self.link;
         in_flight.set(in_flight.get().saturating_sub(1));
         if in_flight.get() == 0 {
             idle.set(*idle_timeout);
