@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use ends::{Ends, Watched};
 pub use io::{Follow, Io};
-pub use pulse::{Pulse, Rhythm};
+pub use pulse::Pulse;
 pub use receiving::Receiving;
 pub use sending::{Outgoing, Patience, Sending, Unsent, broken};
 pub use targets::Targets;

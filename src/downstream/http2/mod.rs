@@ -30,7 +30,7 @@ use super::peer::{InFlight, Peer};
 use super::refuse::Refused;
 use super::stream::Stream;
 use crate::http2::{
-    Io, MAX_SEND_BUFFER_BYTES, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, Rhythm, Targets,
+    Io, MAX_SEND_BUFFER_BYTES, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, Targets,
 };
 use crate::shutdown::Phase;
 use stream::Exchange;
@@ -133,9 +133,10 @@ async fn drive<S: Service>(
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
-    let rhythm = Rhythm::within(peer.timeouts().idle);
-    let mut pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, peer.sweep()));
-    let patience = io.patience(peer.timeouts().send, peer.sweep());
+    let (timeouts, sweep) = (peer.timeouts(), peer.sweep());
+    let ping = connection.ping_pong();
+    let mut pulse = ping.map(|ping| Pulse::new(ping, timeouts.idle, Duration::ZERO, sweep));
+    let patience = io.patience(timeouts.send, sweep);
     let (mut traffic, mut leaving) = (Traffic::default(), false);
     let mut streams = FuturesUnordered::new();
     let turn = Arc::<Turn>::default();

@@ -23,7 +23,7 @@ use super::super::connect::{self, Protocol};
 use super::super::{Config, Error, Stream, Tls};
 use crate::http2::{
     Ends, Io, MAX_SEND_BUFFER_BYTES, Patience, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT,
-    Rhythm, Watched,
+    Watched,
 };
 use crate::sweep::{Deadline, Sweep};
 
@@ -225,11 +225,11 @@ impl Link {
             .await
             .map_err(|error| super::fault(error, true))?;
         let patience = io.patience(config.send_timeout, sweep);
-        let rhythm = Rhythm::within(config.idle_timeout).again_after(BETWEEN_PINGS);
-        let pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, sweep));
+        let (idle_timeout, ping) = (config.idle_timeout, connection.ping_pong());
+        let pulse = ping.map(|ping| Pulse::new(ping, idle_timeout, BETWEEN_PINGS, sweep));
         let mut driver = Box::new(Driver { io, connection, pulse });
         driver.settle(config, sweep).await?;
-        idle.set(config.idle_timeout);
+        idle.set(idle_timeout);
         let link = Rc::new(Self {
             requests: RefCell::new(Some(requests)),
             scheme,
@@ -238,7 +238,7 @@ impl Link {
             in_flight: Cell::new(0),
             proven: Cell::new(false),
             idle,
-            idle_timeout: config.idle_timeout,
+            idle_timeout,
         });
         // The connection ends once nothing else has the link.
         tokio::task::spawn_local(driver.drive(Rc::downgrade(&link)));
