@@ -53,10 +53,13 @@ impl Pulse {
             let has_said_more = heard != self.heard + PONG_BYTES;
             self.rest(heard, if has_said_more { self.silence } else { self.again });
         }
+        if self.asked && is_blocked {
+            self.deadline.set(self.patience);
+        }
         if !self.deadline.has_passed(cx) {
             return false;
         }
-        if heard != self.heard || (self.asked && is_blocked) {
+        if heard != self.heard {
             self.rest(heard, self.silence);
             return false;
         }
