@@ -20,7 +20,7 @@ pub struct Pulse {
     silence: Duration,
     /// So long after it the other end is taken for gone.
     patience: Duration,
-    /// So long after an answered PING it is asked again, when it has said nothing else.
+    /// So long after an answered PING it is asked again, when nothing else has come.
     again: Duration,
     deadline: Deadline,
     /// Bytes that had come when it was last looked.
@@ -46,7 +46,7 @@ impl Pulse {
     /// a PING goes out with it.
     ///
     /// While the socket `is_blocked` a PING waits behind what is in it, as long as the other end reads slowly: then it is TCP that
-    /// finds out.
+    /// finds out. The time for the answer begins when the socket has taken all.
     pub fn has_stopped(&mut self, heard: u64, is_blocked: bool, cx: &mut Context<'_>) -> bool {
         if self.asked && self.ping.poll_pong(cx).is_ready() {
             self.asked = false;

@@ -106,8 +106,8 @@ impl<S: Service> Exchange<S> {
         self.shared.service.refuse(refused, method, self.peer.clone())
     }
 
-    /// Waits for the end of a request without content, whose head the dashboard would read as all of it; `Some(false)`: it did not come
-    /// in time, `None`: content came, or a reset.
+    /// Waits for the end of a request without content: the dashboard would read its head as all of it. `Some(false)`: the end did
+    /// not come in time; `None`: content came, or a reset.
     async fn ends_empty(&mut self, incoming: &Incoming) -> Option<bool> {
         let deadline = self.peer.sweep().deadline();
         deadline.set(self.peer.timeouts().request_body);

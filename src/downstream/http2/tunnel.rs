@@ -20,7 +20,7 @@ use crate::socket::HangUp;
 /// What becomes of a stream after the head of its answer has been sent.
 type Takeover = Box<dyn FnOnce(StreamIo) -> Pin<Box<dyn Future<Output = ()>>>>;
 
-/// By which whoever answers a request for a tunnel takes its stream over.
+/// How the service takes the stream of a tunnel over.
 #[derive(Clone, Default)]
 pub struct Handover(Rc<RefCell<Option<Takeover>>>);
 

@@ -27,7 +27,7 @@ use crate::http2::{
 };
 use crate::sweep::{Deadline, Sweep};
 
-/// How many requests a connection is expected to take before one has said.
+/// How many requests a connection is expected to take while none has announced a limit.
 const USUAL_LIMIT: usize = 100;
 
 /// What the dashboard may send of one answer ahead of its client.
@@ -332,7 +332,7 @@ impl Driver {
             match ended {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(super::fault(error, true))),
                 Poll::Ready(Ok(())) => {
-                    Poll::Ready(Err(closed("it closed before it had said anything in HTTP/2")))
+                    Poll::Ready(Err(closed("it closed before it had sent anything in HTTP/2")))
                 }
                 Poll::Pending if has_settings => Poll::Ready(Ok(())),
                 // It takes no request yet: they wait for it to.
