@@ -64,7 +64,7 @@ pub struct StreamIo {
 }
 
 impl HangUp for StreamIo {
-    /// Never: [`hand_over`] watches the stream for a reset.
+    /// Never: the stream is watched for a reset where it was handed over.
     fn has_hung_up(&self) -> bool {
         false
     }
