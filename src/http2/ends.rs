@@ -7,24 +7,17 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-const HEAD_BYTES: usize = 9;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+use super::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Piece};
+use super::io::Follow;
 
 /// The ends that one side of a connection has sent.
 #[derive(Clone, Debug, Default)]
-pub struct Ends(Rc<RefCell<Frames>>);
+pub struct Ends(Rc<RefCell<Record>>);
 
 #[derive(Debug, Default)]
-struct Frames {
-    /// Of the frame under way: its head so far, and what is left of its payload.
-    head: [u8; HEAD_BYTES],
-    known: usize,
-    payload_left: usize,
-    /// The stream that ends once this payload, and the field block that it begins, is complete.
+struct Record {
+    frames: Frames,
+    /// The stream that ends once the field block under way is complete.
     ending: Option<u32>,
     /// Watched streams, and whether each has ended.
     watched: Vec<(u32, bool)>,
@@ -32,59 +25,50 @@ struct Frames {
 
 impl Ends {
     /// Watches `stream` from now on.
-    pub fn watch(&self, stream: u32) {
+    pub fn watch(&self, stream: u32) -> Watched {
         self.0.borrow_mut().watched.push((stream, false));
+        Watched { ends: self.clone(), stream }
     }
+}
 
-    /// Watches it no longer.
-    pub fn forget(&self, stream: u32) {
-        self.0.borrow_mut().watched.retain(|(watched, _)| *watched != stream);
+/// A stream that is watched until this is dropped.
+#[derive(Debug)]
+pub struct Watched {
+    ends: Ends,
+    stream: u32,
+}
+
+impl Watched {
+    /// Whether its sender has ended it.
+    pub fn has_ended(&self) -> bool {
+        self.ends.0.borrow().watched.contains(&(self.stream, true))
     }
+}
 
-    /// Whether `stream` is watched and has ended.
-    pub fn has_ended(&self, stream: u32) -> bool {
-        self.0.borrow().watched.contains(&(stream, true))
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.ends.0.borrow_mut().watched.retain(|(watched, _)| *watched != self.stream);
     }
+}
 
-    /// Reads the heads of the frames in `bytes`, which follow on those before.
-    pub(super) fn follow(&self, mut bytes: &[u8]) {
-        let frames = &mut *self.0.borrow_mut();
-        while !bytes.is_empty() {
-            if frames.payload_left > 0 {
-                let skipped = frames.payload_left.min(bytes.len());
-                frames.payload_left -= skipped;
-                bytes = &bytes[skipped..];
-                frames.complete();
-                continue;
-            }
-            let more = (HEAD_BYTES - frames.known).min(bytes.len());
-            frames.head[frames.known..][..more].copy_from_slice(&bytes[..more]);
-            frames.known += more;
-            bytes = &bytes[more..];
-            if frames.known == HEAD_BYTES {
-                frames.begin();
-                frames.complete();
+impl Follow for Ends {
+    fn follow(&self, mut bytes: &[u8]) {
+        let record = &mut *self.0.borrow_mut();
+        while let Some(piece) = record.frames.next(&mut bytes) {
+            if piece.left == 0 {
+                record.complete(&piece);
             }
         }
     }
 }
 
-impl Frames {
-    /// The head of a frame is complete.
-    fn begin(&mut self) {
-        let [a, b, c, kind, flags, stream @ ..] = self.head;
-        self.known = 0;
-        self.payload_left = u32::from_be_bytes([0, a, b, c]) as usize;
-        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
-            self.ending = Some(u32::from_be_bytes(stream) & (u32::MAX >> 1));
-        }
-    }
-
+impl Record {
     /// The stream of a frame has ended when all of the frame is there, and all that continues its field block.
-    fn complete(&mut self) {
-        let [.., kind, flags, _, _, _, _] = self.head;
-        let continues = matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0;
-        if self.payload_left > 0 || continues {
+    fn complete(&mut self, &Piece { kind, flags, stream, .. }: &Piece<'_>) {
+        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+            self.ending = Some(stream);
+        }
+        if matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0 {
             return;
         }
         let Some(stream) = self.ending.take() else { return };
@@ -117,12 +101,12 @@ mod tests {
         .concat();
         for cut in 0..bytes.len() {
             let ends = Ends::default();
-            [1, 3, 5].into_iter().for_each(|stream| ends.watch(stream));
+            let watched = [1, 3, 5].map(|stream| ends.watch(stream));
             ends.follow(&bytes[..cut]);
             ends.follow(&bytes[cut..]);
-            assert_eq!([1, 3, 5].map(|stream| ends.has_ended(stream)), [true, false, false]);
-            ends.forget(1);
-            assert!(!ends.has_ended(1));
+            assert_eq!(watched.each_ref().map(Watched::has_ended), [true, false, false]);
+            drop(watched);
+            assert!(ends.0.borrow().watched.is_empty());
         }
     }
 
@@ -133,11 +117,11 @@ mod tests {
             [frame(HEADERS, END_STREAM, 1, b"fie"), frame(CONTINUATION, END_HEADERS, 1, b"lds")];
         for bytes in [last, frame(DATA, END_STREAM, 1, &[]), block.concat()] {
             let ends = Ends::default();
-            ends.watch(1);
+            let watched = ends.watch(1);
             ends.follow(&bytes[..bytes.len() - 1]);
-            assert!(!ends.has_ended(1));
+            assert!(!watched.has_ended());
             ends.follow(&bytes[bytes.len() - 1..]);
-            assert!(ends.has_ended(1));
+            assert!(watched.has_ended());
         }
     }
 }

@@ -3,83 +3,73 @@
 //! The codec flushes after every DATA frame, which would be a TLS record and a system call each. Here a flush only promises;
 //! [`Io::poll_send`] keeps the promise once all streams had their say.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::ends::Ends;
-use super::targets::Targets;
+use super::sending::Patience;
+use crate::sweep::Sweep;
 
 /// What is written in one turn and not yet sent is at most this.
 const MAX_STAGED_BYTES: usize = 64 * 1024;
 
-/// The socket of one connection. Clones share it: one for the codec, one for whoever drives it.
-#[derive(Debug)]
-pub struct Io<S>(Rc<RefCell<Wire<S>>>);
+/// Looks at what the other end sends, before the codec does.
+pub trait Follow {
+    /// Reads `bytes`, which follow on those before.
+    fn follow(&self, bytes: &[u8]);
+}
 
-impl<S> Clone for Io<S> {
+/// The socket of one connection. Clones share it: one for the codec, one for the task that drives it.
+#[derive(Debug)]
+pub struct Io<S, F>(Rc<RefCell<Wire<S, F>>>);
+
+impl<S, F> Clone for Io<S, F> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
 #[derive(Debug)]
-struct Wire<S> {
+struct Wire<S, F> {
     stream: S,
+    follower: F,
     /// Bytes read before the protocol was known.
     early: BytesMut,
     heard: u64,
-    told: u64,
+    sent: u64,
     /// Nothing more to read in this turn.
     dry: bool,
-    /// Written by the codec, and how much of it by the socket.
-    staged: Vec<u8>,
-    sent: usize,
+    /// Written by the codec, and not yet by the socket.
+    staged: BytesMut,
     /// The socket has taken bytes that it may still keep: TLS does.
     unflushed: bool,
+    /// The socket did not take all of it when it was last asked.
+    is_blocked: Rc<Cell<bool>>,
     /// Why a write failed. The codec gets this error when it reads: only then does it reach the streams (h2 0.4.20).
     failed: Option<io::ErrorKind>,
-    ends: Option<Ends>,
-    targets: Option<Targets>,
 }
 
-impl<S> Io<S> {
+impl<S, F> Io<S, F> {
     /// The socket `stream`, of which `early` has been read.
-    pub fn new(stream: S, early: BytesMut) -> Self {
-        let staged = Vec::new();
-        let wire = Wire {
+    pub fn new(stream: S, early: BytesMut, follower: F) -> Self {
+        Self(Rc::new(RefCell::new(Wire {
             stream,
+            follower,
             early,
             heard: 0,
-            told: 0,
-            dry: false,
-            staged,
             sent: 0,
+            dry: false,
+            staged: BytesMut::new(),
             unflushed: false,
+            is_blocked: Rc::default(),
             failed: None,
-            ends: None,
-            targets: None,
-        };
-        Self(Rc::new(RefCell::new(wire)))
-    }
-
-    /// Follows the frames that come from now on; see [`Ends`].
-    pub fn follow_ends(&self) -> Ends {
-        let ends = Ends::default();
-        self.0.borrow_mut().ends = Some(ends.clone());
-        ends
-    }
-
-    /// Follows the requests of a client, from its preface on; see [`Targets`].
-    pub fn follow_targets(&self) -> Targets {
-        let targets = Targets::new();
-        self.0.borrow_mut().targets = Some(targets.clone());
-        targets
+        })))
     }
 
     /// How many bytes have come so far.
@@ -88,17 +78,22 @@ impl<S> Io<S> {
     }
 
     /// How many bytes have gone out so far.
-    pub fn told(&self) -> u64 {
-        self.0.borrow().told
+    pub fn sent(&self) -> u64 {
+        self.0.borrow().sent
     }
 
     /// Whether the socket did not take all that was to be sent: it waits here, or in TLS.
-    pub fn is_full(&self) -> bool {
-        let wire = self.0.borrow();
-        !wire.staged.is_empty() || wire.unflushed
+    pub fn is_blocked(&self) -> bool {
+        self.0.borrow().is_blocked.get()
     }
 
-    /// A turn begins. The codec asks for more to read once a stream; within a turn it is told once that there is none.
+    /// How long streams wait for room: `limit`; zero: without end.
+    pub fn patience(&self, limit: Duration, sweep: &Sweep) -> Rc<Patience> {
+        let is_blocked = self.0.borrow().is_blocked.clone();
+        Rc::new(Patience { limit, sweep: sweep.clone(), is_blocked })
+    }
+
+    /// A turn begins. The codec asks for more to read once a stream; within a turn it learns once that there is none.
     pub fn turn(&self) {
         self.0.borrow_mut().dry = false;
     }
@@ -107,12 +102,12 @@ impl<S> Io<S> {
     pub fn release(&self) {
         let wire = &mut *self.0.borrow_mut();
         if wire.staged.is_empty() {
-            wire.staged = Vec::new();
+            wire.staged = BytesMut::new();
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> Io<S> {
+impl<S: AsyncWrite + Unpin, F> Io<S, F> {
     /// Sends what is staged.
     ///
     /// # Errors
@@ -132,12 +127,13 @@ impl<S: AsyncWrite + Unpin> Io<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Wire<S> {
+impl<S: AsyncWrite + Unpin, F> Wire<S, F> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(kind) = self.failed {
             return Poll::Ready(Err(kind.into()));
         }
         let sent = self.poll_staged(cx);
+        self.is_blocked.set(sent.is_pending());
         if let Poll::Ready(Err(error)) = &sent {
             self.failed = Some(error.kind());
             cx.waker().wake_by_ref();
@@ -146,18 +142,15 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     }
 
     fn poll_staged(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.staged.len() {
-            let left = &self.staged[self.sent..];
-            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, left))?;
+        while !self.staged.is_empty() {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.staged))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent += sent;
-            self.told += sent as u64;
+            self.staged.advance(sent);
+            self.sent += sent as u64;
             self.unflushed = true;
         }
-        self.sent = 0;
-        self.staged.clear();
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.unflushed = false;
@@ -177,7 +170,7 @@ fn is_final(kind: io::ErrorKind) -> bool {
     )
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
+impl<S: AsyncRead + Unpin, F: Follow> AsyncRead for Io<S, F> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -211,29 +204,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         }
         let read = &buf.filled()[start..];
         wire.heard += read.len() as u64;
-        if let Some(ends) = &wire.ends {
-            ends.follow(read);
-        }
-        if let Some(targets) = &wire.targets {
-            targets.follow(read);
-        }
+        wire.follower.follow(read);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
+impl<S: AsyncWrite + Unpin, F> AsyncWrite for Io<S, F> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
         if wire.staged.len() >= MAX_STAGED_BYTES {
@@ -241,19 +221,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
             drop(ready!(wire.poll_send(cx)));
         }
         if wire.failed.is_some() {
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+            return Poll::Ready(Ok(buf.len()));
         }
-        let mut taken = 0;
-        for buf in bufs {
-            let part = buf.len().min(MAX_STAGED_BYTES - wire.staged.len());
-            wire.staged.extend_from_slice(&buf[..part]);
-            taken += part;
-        }
+        let taken = buf.len().min(MAX_STAGED_BYTES - wire.staged.len());
+        wire.staged.extend_from_slice(&buf[..taken]);
         Poll::Ready(Ok(taken))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
     }
 
     /// Kept by [`Io::poll_send`].

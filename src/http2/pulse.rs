@@ -12,69 +12,55 @@ use crate::sweep::{Deadline, Sweep};
 /// The answer to a PING: more than that is other words.
 const PONG_BYTES: u64 = 9 + 8;
 
-/// When a connection is asked, and given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rhythm {
-    /// So long a silence asks for a PING.
-    pub silence: Duration,
-    /// So long after it the other end is taken for gone.
-    pub patience: Duration,
-    /// So long after an answered PING it is asked again, when it has said nothing else.
-    pub again: Duration,
-}
-
-impl Rhythm {
-    /// A PING after 20 s, given up 10 s later; both sooner where connections are kept for less.
-    pub fn within(idle: Duration) -> Self {
-        let sooner = |usual| if idle.is_zero() { usual } else { idle.min(usual) };
-        let silence = sooner(Duration::from_secs(20));
-        Self { silence, patience: sooner(Duration::from_secs(10)), again: silence }
-    }
-
-    /// The same, with `again` between one answered PING and the next.
-    pub fn again_after(self, again: Duration) -> Self {
-        Self { again, ..self }
-    }
-}
-
 /// Looks after one connection.
+#[derive(Debug)]
 pub struct Pulse {
     ping: PingPong,
-    rhythm: Rhythm,
+    /// So long a silence asks for a PING.
+    silence: Duration,
+    /// So long after it the other end is taken for gone.
+    patience: Duration,
+    /// So long after an answered PING it is asked again, when nothing else has come.
+    again: Duration,
     deadline: Deadline,
     /// Bytes that had come when it was last looked.
     heard: u64,
     /// A PING is on its way, or its answer.
     asked: bool,
-    /// It has said nothing since it answered the last PING.
-    answered: bool,
 }
 
 impl Pulse {
-    /// Looks after the connection of `ping`, from now on.
-    pub fn new(ping: PingPong, rhythm: Rhythm, sweep: &Sweep) -> Self {
+    /// Looks after the connection of `ping`, which is kept for `idle`: a PING after 20 s, given up 10 s later; both sooner if `idle` is
+    /// shorter. Between two PINGs in a silence at least `between` passes.
+    pub fn new(ping: PingPong, idle: Duration, between: Duration, sweep: &Sweep) -> Self {
+        let sooner = |usual| if idle.is_zero() { usual } else { idle.min(usual) };
+        let silence = sooner(Duration::from_secs(20));
+        let patience = sooner(Duration::from_secs(10));
         let deadline = sweep.deadline();
-        deadline.set(rhythm.silence);
-        Self { ping, rhythm, deadline, heard: 0, asked: false, answered: false }
+        deadline.set(silence);
+        let again = silence.max(between);
+        Self { ping, silence, patience, again, deadline, heard: 0, asked: false }
     }
 
     /// Whether the other end, of which `heard` bytes have come so far, is gone. To be asked before the connection is polled:
     /// a PING goes out with it.
     ///
-    /// While the socket `is_full` a PING waits behind what is in it, as long as the other end reads slowly: then it is TCP that
-    /// finds out.
-    pub fn has_stopped(&mut self, heard: u64, is_full: bool, cx: &mut Context<'_>) -> bool {
+    /// While the socket `is_blocked` a PING waits behind what is in it, as long as the other end reads slowly: then it is TCP that
+    /// finds out. The time for the answer begins when the socket has taken all.
+    pub fn has_stopped(&mut self, heard: u64, is_blocked: bool, cx: &mut Context<'_>) -> bool {
         if self.asked && self.ping.poll_pong(cx).is_ready() {
             self.asked = false;
-            self.answered = heard == self.heard + PONG_BYTES;
-            let Rhythm { silence, again, .. } = self.rhythm;
-            self.rest(heard, if self.answered { again } else { silence });
+            let has_said_more = heard != self.heard + PONG_BYTES;
+            self.rest(heard, if has_said_more { self.silence } else { self.again });
+        }
+        if self.asked && is_blocked {
+            self.deadline.set(self.patience);
         }
         if !self.deadline.has_passed(cx) {
             return false;
         }
-        if heard != self.heard || (self.asked && is_full) {
-            self.rest(heard, self.rhythm.silence);
+        if heard != self.heard {
+            self.rest(heard, self.silence);
             return false;
         }
         if self.asked {
@@ -82,8 +68,8 @@ impl Pulse {
         }
         // A PING that cannot be sent is one on its way, or a connection that ends.
         drop(self.ping.send_ping(Ping::opaque()));
-        (self.asked, self.answered) = (true, false);
-        self.deadline.set(self.rhythm.patience);
+        self.asked = true;
+        self.deadline.set(self.patience);
         false
     }
 
@@ -91,19 +77,12 @@ impl Pulse {
     /// connection was polled.
     pub fn hear(&mut self, heard: u64) {
         if !self.asked && heard != self.heard {
-            self.answered = false;
-            self.rest(heard, self.rhythm.silence);
+            self.rest(heard, self.silence);
         }
     }
 
     fn rest(&mut self, heard: u64, time: Duration) {
         self.heard = heard;
         self.deadline.set(time);
-    }
-}
-
-impl std::fmt::Debug for Pulse {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Pulse").field("rhythm", &self.rhythm).field("asked", &self.asked).finish()
     }
 }

@@ -13,15 +13,13 @@ use std::rc::Rc;
 
 use memchr::memchr;
 
-const HEAD_BYTES: usize = 9;
+use super::frames::{CONTINUATION, END_HEADERS, Frames, HEADERS, PUSH_PROMISE, Piece};
+use super::io::Follow;
+
 const PREFACE_BYTES: usize = 24;
 /// SETTINGS_MAX_FRAME_SIZE, of which the gate announces no other; the codec ends the connection at a longer frame.
 const MAX_FRAME_BYTES: usize = 16_384;
 
-const HEADERS: u8 = 1;
-const PUSH_PROMISE: u8 = 5;
-const CONTINUATION: u8 = 9;
-const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 
@@ -39,17 +37,12 @@ const PACKED_PATH: [u8; 4] = [0xb9, 0x58, 0xd3, 0x3f];
 
 /// The requests of one client that have a fragment in their target.
 #[derive(Clone, Debug)]
-pub struct Targets(Rc<RefCell<Frames>>);
+pub struct Targets(Rc<RefCell<Record>>);
 
 #[derive(Debug, Default)]
-struct Frames {
-    /// Of the preface.
-    skip: usize,
-    /// Of the frame under way: its head so far, and what is left of its payload.
-    head: [u8; HEAD_BYTES],
-    known: usize,
-    left: usize,
-    /// Its payload so far, if it carries fields and was cut.
+struct Record {
+    frames: Frames,
+    /// Of the frame under way, the payload so far, if it carries fields and was cut.
     payload: Vec<u8>,
     /// A field that goes on in the next frame.
     rest: Vec<u8>,
@@ -76,74 +69,48 @@ enum Entry {
 struct Malformed;
 
 impl Targets {
-    pub(super) fn new() -> Self {
-        Self(Rc::new(RefCell::new(Frames { skip: PREFACE_BYTES, ..Frames::default() })))
+    /// Nothing of the client has been read, its preface neither.
+    pub(crate) fn new() -> Self {
+        let frames = Frames::behind(PREFACE_BYTES);
+        Self(Rc::new(RefCell::new(Record { frames, ..Record::default() })))
     }
 
     /// Whether the target of the request on `stream` has a fragment. Requests are asked about in their order, once.
     pub fn has_fragment(&self, stream: u32) -> bool {
-        let frames = &mut *self.0.borrow_mut();
-        let lost = frames.lost.is_some_and(|lost| stream >= lost);
-        let found = !frames.found.is_empty() && frames.found.contains(&stream);
-        frames.found.retain(|found| *found > stream);
+        let record = &mut *self.0.borrow_mut();
+        let lost = record.lost.is_some_and(|lost| stream >= lost);
+        let found = !record.found.is_empty() && record.found.contains(&stream);
+        record.found.retain(|found| *found > stream);
         lost || found
     }
+}
 
-    /// Reads `bytes`, which follow on those before.
-    pub(super) fn follow(&self, mut bytes: &[u8]) {
-        let frames = &mut *self.0.borrow_mut();
-        while !bytes.is_empty() && frames.lost.is_none() {
-            bytes = frames.step(bytes);
+impl Follow for Targets {
+    fn follow(&self, mut bytes: &[u8]) {
+        let record = &mut *self.0.borrow_mut();
+        while record.lost.is_none()
+            && let Some(piece) = record.frames.next(&mut bytes)
+        {
+            record.take(&piece);
         }
     }
 }
 
-impl Frames {
-    /// Reads on to the next boundary; what is behind it.
-    fn step<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        if self.skip > 0 {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            return &bytes[skipped..];
-        }
-        if self.known < HEAD_BYTES {
-            let more = (HEAD_BYTES - self.known).min(bytes.len());
-            self.head[self.known..][..more].copy_from_slice(&bytes[..more]);
-            self.known += more;
-            if self.known == HEAD_BYTES {
-                let [a, b, c, ..] = self.head;
-                self.left = u32::from_be_bytes([0, a, b, c]) as usize;
-                self.payload_ended(&[]);
-            }
-            return &bytes[more..];
-        }
-        let (payload, behind) = bytes.split_at(self.left.min(bytes.len()));
-        self.left -= payload.len();
-        self.payload_ended(payload);
-        behind
-    }
-
-    /// Takes a piece of the payload; reads it if it is the last.
-    fn payload_ended(&mut self, piece: &[u8]) {
-        let [_, _, _, kind, flags, stream @ ..] = self.head;
-        let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
-        let has_fields = matches!(kind, HEADERS | CONTINUATION);
-        if has_fields && self.left > 0 {
-            if self.left + self.payload.len() + piece.len() > MAX_FRAME_BYTES {
-                self.lost = Some(stream);
-            }
-            self.payload.extend_from_slice(piece);
-        }
-        if self.left > 0 {
-            return;
-        }
-        self.known = 0;
-        if !has_fields {
+impl Record {
+    /// Takes a piece of a frame; reads the frame if that was the last.
+    fn take(&mut self, &Piece { kind, flags, stream, payload: piece, left }: &Piece<'_>) {
+        if kind == PUSH_PROMISE {
             // A client sends none. The codec decodes its block all the same, and may then reset no more than the stream.
-            if kind == PUSH_PROMISE {
+            self.lost = Some(stream);
+        }
+        if !matches!(kind, HEADERS | CONTINUATION) {
+            return;
+        }
+        if left > 0 {
+            if left + self.payload.len() + piece.len() > MAX_FRAME_BYTES {
                 self.lost = Some(stream);
             }
-            return;
+            return self.payload.extend_from_slice(piece);
         }
         let mut payload = std::mem::take(&mut self.payload);
         let whole = if payload.is_empty() {

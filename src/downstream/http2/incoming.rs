@@ -4,26 +4,25 @@
 //! stream: a stream dropped before its end is reset, and a reset that overtakes the end of an upload looks like a failure.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::header::{CONTENT_LENGTH, EXPECT};
-use http::request::Parts;
+use http::HeaderMap;
+use http::header::EXPECT;
 use http_body::Frame;
 
 use super::super::connection::hurry;
 use super::super::request_body::BodyError;
-use crate::message::policy;
+use crate::http2::Receiving;
 use crate::shutdown::Drain;
 use crate::sweep::Sweep;
 
 /// How long the end of a request is waited for after its response, and how much of the request is read meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
-const MAX_UNWANTED_BYTES: usize = 256 * 1024;
+const MAX_UNWANTED_BYTES: u64 = 256 * 1024;
 
 /// What a client that sent `Expect: 100-continue` waits for (RFC 9110 section 10.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,62 +36,65 @@ enum Continue {
 }
 
 /// A request's body as it arrives.
+#[derive(Debug)]
 pub(in crate::downstream) struct Incoming {
-    stream: RefCell<RecvStream>,
-    /// Bytes to come, where `Content-Length` says so. The codec holds the client to it.
-    left: Cell<Option<u64>>,
+    stream: RefCell<Receiving>,
     interim: Cell<Continue>,
-    /// Bytes that were taken.
-    taken: Cell<u64>,
 }
 
 impl Incoming {
-    pub(super) fn new(head: &Parts, stream: RecvStream) -> Self {
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let expects = head
-            .headers
+    pub(super) fn new(headers: &HeaderMap, stream: RecvStream) -> Self {
+        let expects = headers
             .get(EXPECT)
             .is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Self {
-            stream: RefCell::new(stream),
-            left: Cell::new(length.and_then(|length| length.parse().ok())),
+            stream: RefCell::new(Receiving::new(headers, stream)),
             interim: Cell::new(if expects { Continue::Expected } else { Continue::Settled }),
-            taken: Cell::new(0),
         }
     }
 
     /// Whether END_STREAM has come and all before it was taken.
     pub(in crate::downstream) fn has_ended(&self) -> bool {
-        self.stream.borrow().is_end_stream()
+        self.stream.borrow().has_ended()
     }
 
     /// Bytes to come, where that is known.
     pub(in crate::downstream) fn left(&self) -> Option<u64> {
-        if self.has_ended() { Some(0) } else { self.left.get() }
+        if self.has_ended() { Some(0) } else { self.stream.borrow().left() }
     }
 
-    /// The next piece. What is handed over is as good as read: the caller asks for the next piece once this one was sent on.
+    /// How many bytes were taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.stream.borrow().taken()
+    }
+
+    /// The next piece.
     pub(in crate::downstream) fn poll_frame(
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let stream = &mut *self.stream.borrow_mut();
-        let polled = stream.poll_data(cx);
-        if polled.is_pending() && self.interim.get() == Continue::Expected {
-            self.interim.set(Continue::Wanted);
+        self.waited_for(self.stream.borrow_mut().poll_frame(cx)).map_err(BodyError::Broken)
+    }
+
+    /// Whether the request has no content, which its head says, and its end is still to come.
+    pub(super) fn is_declared_empty(&self) -> bool {
+        let stream = self.stream.borrow();
+        stream.left() == Some(0) && !stream.has_ended()
+    }
+
+    /// Waits for the end of a request without content; false when it broke off. The codec resets its stream at the first byte.
+    pub(super) fn poll_empty(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let polled = self.stream.borrow_mut().poll_data(cx);
+        self.waited_for(polled).map(|data| data.is_none())
+    }
+
+    fn waited_for<T>(&self, polled: Poll<T>) -> Poll<T> {
+        match (&polled, self.interim.get()) {
+            (Poll::Ready(_), _) => self.interim.set(Continue::Settled),
+            (Poll::Pending, Continue::Expected) => self.interim.set(Continue::Wanted),
+            (Poll::Pending, Continue::Wanted | Continue::Settled) => {}
         }
-        if let Some(data) = ready!(polled) {
-            let data = data.map_err(BodyError::Broken)?;
-            // A stream that has ended needs no more room.
-            drop(stream.flow_control().release_capacity(data.len()));
-            self.interim.set(Continue::Settled);
-            self.taken.set(self.taken.get() + data.len() as u64);
-            self.left.set(self.left.get().map(|left| left.saturating_sub(data.len() as u64)));
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        let trailers = ready!(stream.poll_trailers(cx)).map_err(BodyError::Broken)?;
-        let trailers = trailers.map(policy::end_to_end_trailers);
-        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+        polled
     }
 
     /// Whether `100 Continue` is to be sent now; once.
@@ -109,35 +111,22 @@ impl Incoming {
         self.interim.get() != Continue::Settled && !self.has_ended()
     }
 
-    /// How many bytes were taken so far.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken.get()
-    }
-
     /// Reads what is left and wanted by nobody, within bounds.
     pub(super) async fn linger(&self, sweep: &Sweep, drain: &Drain) {
         if self.has_ended() {
             return;
         }
-        let (deadline, mut budget) = (sweep.deadline(), MAX_UNWANTED_BYTES);
+        let (deadline, most) = (sweep.deadline(), self.taken() + MAX_UNWANTED_BYTES);
         deadline.set(LINGER);
         poll_fn(|cx| {
             while let Poll::Ready(frame) = self.poll_frame(cx) {
-                let Some(Ok(frame)) = frame else { return Poll::Ready(()) };
-                match budget.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                    Some(left) => budget = left,
-                    None => return Poll::Ready(()),
+                if !matches!(frame, Some(Ok(_))) || self.taken() > most {
+                    return Poll::Ready(());
                 }
             }
             hurry(&deadline, drain);
             if deadline.has_passed(cx) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-    }
-}
-
-impl fmt::Debug for Incoming {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Incoming").field("left", &self.left).finish_non_exhaustive()
     }
 }

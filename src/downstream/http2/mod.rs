@@ -6,27 +6,34 @@
 
 mod incoming;
 mod stream;
-mod streams;
 mod tunnel;
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::task::AtomicWaker;
 use h2::server::{Builder, Connection};
 
 use super::Service;
 use super::connection::{Shared, begin_last_words, hurry};
-use super::peer::Peer;
+use super::peer::{InFlight, Peer};
 use super::refuse::Refused;
 use super::stream::Stream;
-use crate::http2::{Io, Pulse, Rhythm, Targets};
+use crate::http2::{
+    Io, MAX_SEND_BUFFER_BYTES, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, Targets,
+};
 use crate::shutdown::Phase;
-use streams::Streams;
+use stream::Exchange;
 
 pub(super) use incoming::Incoming;
 pub use tunnel::{Handover, StreamIo};
@@ -40,11 +47,6 @@ const PREFACE_AND_SETTINGS: u64 = 24 + 9;
 /// A turn of a connection ends after so many rounds, for other connections want one too.
 const MAX_ROUNDS: usize = 8;
 
-/// What is known of a stream that was reset is kept for late frames: a client may have sent trailers before it heard of the
-/// reset, and they would end the connection. So many streams, for so long.
-const RESET_STREAMS_KEPT: usize = 1024;
-const RESET_STREAM_KEPT: Duration = Duration::from_secs(60);
-
 /// A PING, or the answer to one (RFC 9113 section 6.7).
 const PING_BYTES: u64 = 9 + 8;
 
@@ -55,8 +57,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// What one stream may have waiting to be sent, beyond what is in the socket.
-const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
+type Wire = Io<Stream, Targets>;
 
 /// Serves an HTTP/2 connection to its end; `early` was read before the protocol was known.
 pub(super) async fn serve<S: Service>(
@@ -65,8 +66,8 @@ pub(super) async fn serve<S: Service>(
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
-    let io = Io::new(stream, early);
-    let targets = io.follow_targets();
+    let targets = Targets::new();
+    let io = Io::new(stream, early, targets.clone());
     peer.heard(true);
     let end = match shake_hands(&io, peer, shared).await {
         Ok(Some(connection)) => drive(connection, &io, &targets, peer, shared).await,
@@ -90,10 +91,10 @@ fn is_over<S>(peer: &Peer, shared: &Shared<S>, cx: &Context<'_>) -> bool {
 
 /// Reads the preface, sends our SETTINGS; none when the client is too slow, or the gate stops.
 async fn shake_hands<S>(
-    io: &Io<Stream>,
+    io: &Wire,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
-) -> io::Result<Option<Connection<Io<Stream>, Bytes>>> {
+) -> io::Result<Option<Connection<Wire, Bytes>>> {
     let header_bytes = u32::try_from(shared.limits.max_header_bytes).unwrap_or(u32::MAX);
     let handshake = Builder::new()
         .enable_connect_protocol()
@@ -122,18 +123,24 @@ async fn shake_hands<S>(
 }
 
 /// Serves streams until the client leaves, is idle for too long, or the gate stops.
+///
+/// A task each would be moved and freed with every request, and would wake the connection once more for each answer. Here all that
+/// wakes within a turn is polled in it, and its bytes go out together.
 async fn drive<S: Service>(
-    mut connection: Connection<Io<Stream>, Bytes>,
-    io: &Io<Stream>,
+    mut connection: Connection<Wire, Bytes>,
+    io: &Wire,
     targets: &Targets,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
 ) -> io::Result<()> {
-    let rhythm = Rhythm::within(peer.timeouts().idle);
-    let mut pulse = connection.ping_pong().map(|ping| Pulse::new(ping, rhythm, peer.sweep()));
+    let (timeouts, sweep) = (peer.timeouts(), peer.sweep());
+    let ping = connection.ping_pong();
+    let mut pulse = ping.map(|ping| Pulse::new(ping, timeouts.idle, Duration::ZERO, sweep));
+    let patience = io.patience(timeouts.send, sweep);
     let (mut traffic, mut leaving) = (Traffic::default(), false);
-    let mut streams = Streams::new();
-    let codec = streams.codec();
+    let mut streams = FuturesUnordered::new();
+    let turn = Arc::<Turn>::default();
+    let waker = Waker::from(turn.clone());
     poll_fn(|cx| {
         if shared.drain.phase() == Phase::Cut {
             return Poll::Ready(Ok(()));
@@ -151,22 +158,33 @@ async fn drive<S: Service>(
             connection.graceful_shutdown();
             peer.deadline().set(GOAWAY_GRACE);
         }
-        let (heard, is_full) = (io.heard(), io.is_full());
-        if pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_full, cx)) {
+        let (heard, is_blocked) = (io.heard(), io.is_blocked());
+        if pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_blocked, cx)) {
             return Poll::Ready(Ok(()));
         }
-        streams.begin_turn(cx);
         io.turn();
-        let mut codec_cx = Context::from_waker(&codec);
+        turn.begin(cx);
+        let turn_cx = &mut Context::from_waker(&waker);
         let mut polled = Poll::Pending;
         for _ in 0..MAX_ROUNDS {
-            while let Poll::Ready(accepted) = connection.poll_accept(&mut codec_cx) {
+            turn.is_woken.store(false, Ordering::SeqCst);
+            while let Poll::Ready(accepted) = connection.poll_accept(turn_cx) {
                 match accepted {
                     Some(Ok((request, respond))) => {
                         let refused = targets
                             .has_fragment(respond.stream_id().as_u32())
                             .then_some(Refused::Fragment);
-                        streams.push(stream::begin(request, respond, refused, peer, shared));
+                        let exchange = Exchange {
+                            respond,
+                            _in_flight: InFlight::new(peer.clone()),
+                            peer: peer.clone(),
+                            shared: shared.clone(),
+                            patience: patience.clone(),
+                        };
+                        let served = AssertUnwindSafe(exchange.serve(request, refused));
+                        // A stream that panics ends alone: what it shares with the others is fit to be seen after a panic. Boxed: a
+                        // waker that outlives its stream must not keep its memory.
+                        streams.push(Box::pin(served.catch_unwind()));
                         continue;
                     }
                     Some(Err(error)) => polled = Poll::Ready(Err(io::Error::other(error))),
@@ -174,22 +192,23 @@ async fn drive<S: Service>(
                 }
                 break;
             }
-            if polled.is_ready() || !streams.poll_woken() {
+            if polled.is_ready() {
+                break;
+            }
+            while let Poll::Ready(Some(_)) = streams.poll_next_unpin(turn_cx) {}
+            if !turn.is_woken.load(Ordering::SeqCst) {
                 break;
             }
         }
-        let sent = io.poll_send(&mut codec_cx);
-        if peer.is_idle() {
-            streams.release();
-        }
-        streams.end_turn();
+        let sent = io.poll_send(turn_cx);
+        turn.end();
         if let Some(pulse) = &mut pulse {
             pulse.hear(io.heard());
         }
         match draining {
             true if peer.is_idle() => hurry(peer.deadline(), &shared.drain),
             true => {}
-            false => traffic.tell(io, peer, leaving),
+            false => traffic.note(io, peer, leaving),
         }
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -199,27 +218,64 @@ async fn drive<S: Service>(
     .await
 }
 
+/// The waker of all that a turn polls. Within the turn a wake-up asks for one more round, outside of it for a turn of the task.
+#[derive(Default)]
+struct Turn {
+    task: AtomicWaker,
+    is_running: AtomicBool,
+    is_woken: AtomicBool,
+}
+
+impl Turn {
+    /// Begins a turn of the task of `cx`.
+    fn begin(&self, cx: &Context<'_>) {
+        self.task.register(cx.waker());
+        self.is_running.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends it. What was woken since the last round began gets another one.
+    fn end(&self) {
+        self.is_running.store(false, Ordering::SeqCst);
+        if self.is_woken.load(Ordering::SeqCst) {
+            self.task.wake();
+        }
+    }
+}
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        if !self.is_running.load(Ordering::SeqCst) {
+            self.task.wake();
+        }
+    }
+}
+
 /// What has moved on a connection, for its deadline to know.
 #[derive(Debug, Default)]
 struct Traffic {
     heard: u64,
-    told: u64,
+    sent: u64,
 }
 
 impl Traffic {
-    fn tell(&mut self, io: &Io<Stream>, peer: &Peer, leaving: bool) {
-        let (heard, told) = (io.heard(), io.told());
+    fn note(&mut self, io: &Wire, peer: &Peer, leaving: bool) {
+        let (heard, sent) = (io.heard(), io.sent());
         if std::mem::replace(&mut self.heard, heard) != heard {
             peer.heard(heard < PREFACE_AND_SETTINGS);
         }
-        if (told - std::mem::replace(&mut self.told, told)) % PING_BYTES != 0 {
-            // A client that reads slowly is not gone. One that only answers PINGs, or sends them, is idle.
-            if peer.is_idle() && heard >= PREFACE_AND_SETTINGS {
-                peer.deadline().set(if leaving { GOAWAY_GRACE } else { peer.timeouts().idle });
-            }
+        let sent = sent - std::mem::replace(&mut self.sent, sent);
+        if !peer.is_idle() {
+            return;
         }
-        if peer.is_idle() {
-            io.release();
+        // A client that reads slowly is not gone. One that only answers PINGs, or sends them, is idle.
+        if sent % PING_BYTES != 0 && heard >= PREFACE_AND_SETTINGS {
+            peer.deadline().set(if leaving { GOAWAY_GRACE } else { peer.timeouts().idle });
         }
+        io.release();
     }
 }

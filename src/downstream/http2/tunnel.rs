@@ -12,15 +12,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::http2::{self, Outgoing, Receiving};
 use crate::socket::HangUp;
 
 /// What becomes of a stream after the head of its answer has been sent.
 type Takeover = Box<dyn FnOnce(StreamIo) -> Pin<Box<dyn Future<Output = ()>>>>;
 
-/// By which whoever answers a request for a tunnel takes its stream over.
+/// How the service takes the stream of a tunnel over.
 #[derive(Clone, Default)]
 pub struct Handover(Rc<RefCell<Option<Takeover>>>);
 
@@ -41,19 +41,15 @@ impl fmt::Debug for Handover {
     }
 }
 
-/// Has `takeover` relay a stream to its end, or until the client resets it: who relays may have nothing to read from it any
+/// Has `takeover` relay a stream to its end, or until the client resets it: a tunnel may have nothing to read from it any
 /// more, nothing to write to it yet, and so never hear of that.
-pub(super) async fn hand_over(
-    takeover: Takeover,
-    incoming: RecvStream,
-    outgoing: SendStream<Bytes>,
-) {
+pub(super) async fn hand_over(takeover: Takeover, incoming: Receiving, outgoing: Outgoing) {
     let outgoing = Rc::new(RefCell::new(outgoing));
     let stream = StreamIo { incoming, piece: Bytes::new(), outgoing: outgoing.clone() };
     let mut relayed = takeover(stream);
     poll_fn(|cx| match relayed.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => outgoing.borrow_mut().poll_reset(cx).map(drop),
+        Poll::Pending => outgoing.borrow_mut().stream.poll_reset(cx).map(drop),
     })
     .await;
 }
@@ -61,14 +57,14 @@ pub(super) async fn hand_over(
 /// Both ways of one stream.
 #[derive(Debug)]
 pub struct StreamIo {
-    incoming: RecvStream,
+    incoming: Receiving,
     /// Of the frame under way, what is not yet read.
     piece: Bytes,
-    outgoing: Rc<RefCell<SendStream<Bytes>>>,
+    outgoing: Rc<RefCell<Outgoing>>,
 }
 
 impl HangUp for StreamIo {
-    /// Never: whoever relays the stream watches it for a reset.
+    /// Never: the stream is watched for a reset where it was handed over.
     fn has_hung_up(&self) -> bool {
         false
     }
@@ -81,9 +77,9 @@ impl AsyncRead for StreamIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        while this.piece.is_empty() {
+        if this.piece.is_empty() {
             match ready!(this.incoming.poll_data(cx)) {
-                Some(data) => this.piece = data.map_err(broken)?,
+                Some(data) => this.piece = data.map_err(http2::broken)?,
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -93,8 +89,6 @@ impl AsyncRead for StreamIo {
         if this.piece.is_empty() {
             this.piece = Bytes::new();
         }
-        // A stream that has ended needs no more room.
-        drop(this.incoming.flow_control().release_capacity(taken));
         Poll::Ready(Ok(()))
     }
 }
@@ -106,17 +100,10 @@ impl AsyncWrite for StreamIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outgoing = &mut *self.outgoing.borrow_mut();
-        outgoing.reserve_capacity(buf.len());
-        let mut room = outgoing.capacity();
-        while room == 0 && !buf.is_empty() {
-            match ready!(outgoing.poll_capacity(cx)) {
-                Some(capacity) => room = capacity.map_err(broken)?,
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            }
-        }
-        let taken = room.min(buf.len());
-        outgoing.send_data(Bytes::copy_from_slice(&buf[..taken]), false).map_err(broken)?;
-        Poll::Ready(Ok(taken))
+        let room = ready!(outgoing.poll_room(buf.len(), cx))?;
+        let data = Bytes::copy_from_slice(&buf[..room]);
+        outgoing.stream.send_data(data, false).map_err(http2::broken)?;
+        Poll::Ready(Ok(room))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -124,13 +111,7 @@ impl AsyncWrite for StreamIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.outgoing.borrow_mut().send_data(Bytes::new(), true).map_err(broken))
-    }
-}
-
-fn broken(error: h2::Error) -> io::Error {
-    match error.reason() {
-        Some(Reason::NO_ERROR | Reason::CANCEL) => io::ErrorKind::ConnectionReset.into(),
-        _ => io::Error::other(error),
+        let stream = &mut self.outgoing.borrow_mut().stream;
+        Poll::Ready(stream.send_data(Bytes::new(), true).map_err(http2::broken))
     }
 }

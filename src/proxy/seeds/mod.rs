@@ -8,6 +8,7 @@ mod idle;
 mod peers;
 mod scenario;
 mod stopping;
+mod windows;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;

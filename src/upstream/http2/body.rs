@@ -1,69 +1,54 @@
 //! An answer's body as it streams, and the rest of a request that is still being sent meanwhile.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
-use http_body::{Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 
 use super::super::{Error, Upload};
 use super::link::Place;
-use super::upload::Outgoing;
-use crate::message::policy;
+use crate::http2::{Receiving, Sending};
 
 /// The streaming body of an answer. Dropped before its end, it resets its stream: the dashboard learns that nobody listens.
 #[derive(Debug)]
 pub struct AnswerBody<B> {
-    incoming: RecvStream,
-    outgoing: Outgoing<B>,
+    pub(super) incoming: Receiving,
+    pub(super) request: Sending<B>,
     /// What came with the head.
-    ahead: Bytes,
-    /// What is still to come, when the head said how much.
-    left: Option<u64>,
-    ended: bool,
+    pub(super) ahead: Bytes,
+    pub(super) ended: bool,
     /// Why the body breaks off. The next poll returns it, so that what came before it is sent first.
-    failed: Option<Error>,
-    place: Place,
+    pub(super) failed: Option<Error>,
+    pub(super) place: Place,
 }
 
 impl<B: Upload> AnswerBody<B> {
-    pub(super) fn new(
-        incoming: RecvStream,
-        outgoing: Outgoing<B>,
-        ahead: Bytes,
-        left: Option<u64>,
-        ended: bool,
-        place: Place,
-    ) -> Self {
-        Self { incoming, outgoing, ahead, left, ended, failed: None, place }
-    }
-
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let _ = self.poll_request(cx)?;
         if !self.ahead.is_empty() {
-            let ahead = std::mem::take(&mut self.ahead);
-            return Poll::Ready(Some(Ok(self.hand_over(ahead))));
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
         }
-        while let Some(data) = ready!(self.incoming.poll_data(cx)) {
-            let Some(data) = self.unless_whole(data)? else { break };
-            if !data.is_empty() {
-                return Poll::Ready(Some(Ok(self.hand_over(data))));
-            }
-        }
-        let trailers = ready!(self.incoming.poll_trailers(cx));
-        let trailers = self.unless_whole(trailers)?.flatten().map(policy::end_to_end_trailers);
-        self.ended = true;
-        let trailers = trailers.filter(|trailers| !trailers.is_empty());
-        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+        let frame = match ready!(self.incoming.poll_frame(cx)).transpose() {
+            // A stream whose connection ends after its own end had come is whole.
+            Err(error) if self.place.is_whole(&error, self.incoming.left()) => None,
+            frame => frame.map_err(|error| super::fault(error, false))?,
+        };
+        self.ended = frame.as_ref().is_none_or(Frame::is_trailers);
+        Poll::Ready(frame.map(Ok))
     }
 
-    /// A stream whose connection ends after its own end had come is whole: `None`.
-    fn unless_whole<T>(&self, outcome: Result<T, h2::Error>) -> Result<Option<T>, Error> {
-        match outcome {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if self.place.is_whole(&error, self.left) => Ok(None),
-            Err(error) => Err(super::fault(error, false)),
+    /// Sends more of the request; ready once it is out. A request that stands still does not harm an answer that is whole.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match super::poll_request(&mut self.request, cx) {
+            Poll::Ready(Err(Error::SendTimeout)) if self.is_whole() => Poll::Ready(Ok(())),
+            polled => polled,
         }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.ended || self.place.has_seen_end()
     }
 
     /// As [`upstream::AnswerBody::poll_upload`](super::super::AnswerBody::poll_upload).
@@ -71,24 +56,21 @@ impl<B: Upload> AnswerBody<B> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let sent = self.outgoing.poll_send(cx)?;
-        match self.outgoing.poll_reset(cx) {
-            Poll::Ready(_) if self.ended || self.place.has_seen_end() => Poll::Ready(Ok(())),
-            Poll::Ready(error) => Poll::Ready(Err(error)),
+        let sent = self.poll_request(cx)?;
+        // The dashboard's reset of the stream, or the end of its connection.
+        match self.request.outgoing.stream.poll_reset(cx) {
             Poll::Pending => sent.map(Ok),
+            Poll::Ready(_) if self.is_whole() => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(reason)) => {
+                let source = Some(io::Error::other(h2::Error::from(reason)));
+                Poll::Ready(Err(Error::Closed { unanswered: false, source }))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(super::fault(error, false))),
         }
-    }
-
-    /// What is handed over is as good as sent: whoever asks for the next piece has room for it.
-    fn hand_over(&mut self, data: Bytes) -> Frame<Bytes> {
-        // A stream that has ended needs no more room.
-        drop(self.incoming.flow_control().release_capacity(data.len()));
-        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-        Frame::data(data)
     }
 }
 
-impl<B: Upload> http_body::Body for AnswerBody<B> {
+impl<B: Upload> Body for AnswerBody<B> {
     type Data = Bytes;
     type Error = Error;
 
@@ -103,9 +85,6 @@ impl<B: Upload> http_body::Body for AnswerBody<B> {
         if this.ended {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(Err(error)) = this.outgoing.poll_send(cx) {
-            return Poll::Ready(Some(Err(error)));
-        }
         match this.poll_step(cx) {
             Poll::Ready(Some(Err(error))) => {
                 this.failed = Some(error);
@@ -117,16 +96,15 @@ impl<B: Upload> http_body::Body for AnswerBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || (self.ahead.is_empty() && self.incoming.is_end_stream())
+        self.ended || (self.ahead.is_empty() && self.incoming.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.left {
+        let left = self.incoming.left().map(|left| left + self.ahead.len() as u64);
+        match (left, Body::is_end_stream(self)) {
             // All of it has come, and its end is still to be waited for.
-            Some(0) if !http_body::Body::is_end_stream(self) => SizeHint::default(),
-            Some(left) => SizeHint::with_exact(left),
-            None if http_body::Body::is_end_stream(self) => SizeHint::with_exact(0),
-            None => SizeHint::default(),
+            (Some(0), false) | (None, false) => SizeHint::default(),
+            (left, _) => SizeHint::with_exact(left.unwrap_or(0)),
         }
     }
 }

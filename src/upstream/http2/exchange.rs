@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,10 +17,10 @@ use super::super::{
 };
 use super::body::AnswerBody;
 use super::link::{MAX_HEAD_BYTES, Place};
-use super::upload::Outgoing;
 use crate::body::Body;
+use crate::http2::{Outgoing, Receiving, Sending};
 use crate::message::{Field, Fields, Response, policy};
-use crate::sweep::{Deadline, Sweep};
+use crate::sweep::Sweep;
 
 /// Why there is no answer, and what could be tried again.
 #[derive(Debug)]
@@ -45,6 +45,18 @@ pub(in crate::upstream) enum Again {
     No,
 }
 
+impl Again {
+    fn of(error: &h2::Error) -> Self {
+        // GOAWAY names the last stream it will answer; the codec fails only those beyond it.
+        let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+        match error.is_remote() && (refused || error.is_go_away()) {
+            true => Self::Unprocessed,
+            false if error.is_io() => Self::Broken,
+            false => Self::No,
+        }
+    }
+}
+
 /// Sends a request, and waits for the head of its answer.
 pub(in crate::upstream) async fn ask<F: WriteFields, B: Upload>(
     mut place: Place,
@@ -53,44 +65,37 @@ pub(in crate::upstream) async fn ask<F: WriteFields, B: Upload>(
     sweep: &Sweep,
     config: &Config,
 ) -> Result<Answer<B>, Failure<B>> {
-    let request = match request(head, place.scheme()) {
+    let request = match request(head, &place.link.scheme) {
         Ok(request) => request,
         Err(error) => return Err(Failure { error, body: None, again: Again::No }),
     };
     let bodiless = body.is_end_stream();
-    let sent = match place.requests() {
-        Some(mut requests) => requests.send_request(request, bodiless),
-        None => return Err(gone(body)),
-    };
-    let (response, stream) = match sent {
-        Ok(sent) => sent,
-        Err(error) => {
-            tracing::debug!(%error, "a connection to the upstream takes no more requests");
-            place.retire();
-            return Err(gone(body));
+    let requests = place.link.requests();
+    let (response, stream) = match requests.map(|mut to| to.send_request(request, bodiless)) {
+        Some(Ok(sent)) => sent,
+        unsent => {
+            if let Some(Err(error)) = unsent {
+                tracing::debug!(%error, "a connection to the upstream takes no more requests");
+                place.link.retire();
+            }
+            let error = Error::Closed { unanswered: true, source: None };
+            return Err(Failure { error, body: Some(body), again: Again::Unsent });
         }
     };
     if !bodiless {
         place.watch(stream.stream_id().as_u32());
     }
-    let outgoing = Outgoing::new(body, stream, bodiless);
-    let mut exchange = Exchange { response, outgoing, deadline: None, interim_bytes: 0 };
-    match exchange.head(sweep, config.response_header_timeout).await {
+    let outgoing = Outgoing::new(stream, place.link.patience.clone());
+    let mut request = Sending::new(body, outgoing, bodiless);
+    let limit = config.response_header_timeout;
+    match answer(response, &mut request, sweep, limit).await {
         Ok(answered) => {
-            place.prove();
-            exchange.into_answer(answered, head.method, place).await
+            place.link.proven.set(true);
+            let answered = into_answer(answered, request, head.method, place).await;
+            answered.map_err(|error| Failure { error, body: None, again: Again::No })
         }
-        Err(failed) => {
-            let body = exchange.outgoing.into_untouched();
-            Err(Failure { error: failed.error, body, again: failed.again })
-        }
+        Err((error, again)) => Err(Failure { error, body: request.into_untouched(), again }),
     }
-}
-
-/// The connection went while the request was on its way to it.
-fn gone<B>(body: B) -> Failure<B> {
-    let error = Error::Closed { unanswered: true, source: None };
-    Failure { error, body: Some(body), again: Again::Unsent }
 }
 
 /// The head as HTTP/2 has it: the host is `:authority`, and no field describes a connection (RFC 9113 section 8.2.2).
@@ -162,119 +167,84 @@ impl FieldWriter for Http2Fields {
     }
 }
 
-/// A request under way.
-struct Exchange<B> {
-    response: ResponseFuture,
-    outgoing: Outgoing<B>,
-    deadline: Option<Deadline>,
-    /// Size of the interim answers so far, as RFC 9113 section 6.5.2 measures it.
-    interim_bytes: usize,
-}
-
-struct Failed {
-    error: Error,
-    again: Again,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self { error, again: Again::No }
-    }
-}
-
-impl From<h2::Error> for Failed {
-    fn from(error: h2::Error) -> Self {
-        // GOAWAY names the last stream it will answer; the codec fails only those beyond it.
-        let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
-        let again = match error.is_remote() && (refused || error.is_go_away()) {
-            true => Again::Unprocessed,
-            false if error.is_io() => Again::Broken,
-            false => Again::No,
-        };
-        Self { error: super::fault(error, true), again }
-    }
-}
-
-impl<B: Upload> Exchange<B> {
-    /// Sends, and waits for a final answer's head; interim ones are dropped.
-    async fn head(
-        &mut self,
-        sweep: &Sweep,
-        limit: Duration,
-    ) -> Result<http::Response<RecvStream>, Failed> {
-        self.deadline = (!limit.is_zero()).then(|| sweep.deadline());
-        poll_fn(|cx| {
-            if let Poll::Ready(Err(error)) = self.outgoing.poll_send(cx) {
-                return Poll::Ready(Err(error.into()));
-            }
-            while let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
-                let interim = interim?;
-                if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    let error = Error::Nonsense("a 101, which HTTP/2 does not have");
-                    return Poll::Ready(Err(error.into()));
-                }
-                self.interim_bytes += size(interim.headers());
-                if self.interim_bytes > MAX_HEAD_BYTES as usize {
-                    return Poll::Ready(Err(upstream::ENDLESS_INTERIM.into()));
-                }
-            }
-            match Pin::new(&mut self.response).poll(cx) {
-                Poll::Ready(answered) => Poll::Ready(answered.map_err(Failed::from)),
-                Poll::Pending if self.is_late(limit, cx) => {
-                    Poll::Ready(Err(Error::HeaderTimeout.into()))
-                }
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    /// The clock starts when the request is out.
-    fn is_late(&self, limit: Duration, cx: &Context<'_>) -> bool {
-        let Some(deadline) = self.deadline.as_ref().filter(|_| self.outgoing.done) else {
-            return false;
-        };
-        if !deadline.is_set() {
-            deadline.set(limit);
+/// Sends, and waits for a final answer's head; interim ones are dropped.
+async fn answer<B: Upload>(
+    mut response: ResponseFuture,
+    request: &mut Sending<B>,
+    sweep: &Sweep,
+    limit: Duration,
+) -> Result<http::Response<RecvStream>, (Error, Again)> {
+    let broken = |error| {
+        let again = Again::of(&error);
+        (super::fault(error, true), again)
+    };
+    let deadline = (!limit.is_zero()).then(|| sweep.deadline());
+    let mut interim_bytes = 0;
+    poll_fn(|cx| {
+        let failed = |error| Poll::Ready(Err((error, Again::No)));
+        if let Poll::Ready(Err(error)) = super::poll_request(request, cx) {
+            return failed(error);
         }
-        deadline.has_passed(cx)
-    }
+        while let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+            let interim = interim.map_err(broken)?;
+            if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return failed(Error::Nonsense("a 101, which HTTP/2 does not have"));
+            }
+            interim_bytes += size(interim.headers());
+            if interim_bytes > MAX_HEAD_BYTES as usize {
+                return failed(upstream::ENDLESS_INTERIM);
+            }
+        }
+        match (Pin::new(&mut response).poll(cx), &deadline) {
+            (Poll::Ready(answered), _) => Poll::Ready(answered.map_err(broken)),
+            // The clock starts when the request is out.
+            (Poll::Pending, Some(deadline)) if request.is_done() => {
+                if !deadline.is_set() {
+                    deadline.set(limit);
+                }
+                if deadline.has_passed(cx) { failed(Error::HeaderTimeout) } else { Poll::Pending }
+            }
+            (Poll::Pending, _) => Poll::Pending,
+        }
+    })
+    .await
+}
 
-    /// The answer with its body; one that came with its head is handed over whole.
-    async fn into_answer(
-        self,
-        answered: http::Response<RecvStream>,
-        method: &Method,
-        place: Place,
-    ) -> Result<Answer<B>, Failure<B>> {
-        let (parts, mut incoming) = answered.into_parts();
-        let failed = |error| Failure { error, body: None, again: Again::No };
-        let headers = end_to_end(parts.headers);
-        let length = headers.get(&CONTENT_LENGTH).and_then(|length| str::from_utf8(length).ok());
-        let length = length.and_then(|length| length.parse().ok());
-        let status = parts.status;
-        let body = Body::Whole(Bytes::new());
-        let mut response = Response { status, reason: None, headers, body };
-        let bodiless = *method == Method::HEAD
-            || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let mut ended = bodiless || incoming.is_end_stream();
-        let mut ahead = Bytes::new();
-        if !ended {
-            let polled = poll_fn(|cx| Poll::Ready(poll_ahead(&mut incoming, cx))).await;
-            ahead = match polled {
-                Err(error) if place.is_whole(&error, length) => Bytes::new(),
-                polled => polled.map_err(|error| failed(super::fault(error, false)))?,
-            };
-            ended = !ahead.is_empty() && incoming.is_end_stream();
+/// The answer with its body; one that came with its head is handed over whole.
+async fn into_answer<B: Upload>(
+    answered: http::Response<RecvStream>,
+    request: Sending<B>,
+    method: &Method,
+    place: Place,
+) -> Result<Answer<B>, Error> {
+    let (parts, stream) = answered.into_parts();
+    let mut incoming = Receiving::new(&parts.headers, stream);
+    let headers = end_to_end(parts.headers);
+    let (status, body) = (parts.status, Body::Whole(Bytes::new()));
+    let mut response = Response { status, reason: None, headers, body };
+    let bodiless = *method == Method::HEAD
+        || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut ended = bodiless || incoming.has_ended();
+    let mut ahead = Bytes::new();
+    if !ended {
+        match poll_fn(|cx| Poll::Ready(incoming.poll_data(cx))).await {
+            Poll::Ready(Some(Err(error))) if !place.is_whole(&error, incoming.left()) => {
+                return Err(super::fault(error, false));
+            }
+            Poll::Ready(Some(Ok(data))) => ahead = data,
+            Poll::Ready(_) | Poll::Pending => {}
         }
-        if ended && self.outgoing.done {
-            response.body = Body::Whole(ahead);
-            return Ok(Answer { response, upgraded: None });
-        }
-        let body = AnswerBody::new(incoming, self.outgoing, ahead, length, bodiless, place);
-        response.body = Body::Stream(Box::new(upstream::AnswerBody::Http2(body)));
-        Ok(Answer { response, upgraded: None })
+        ended = !ahead.is_empty() && incoming.has_ended();
     }
+    response.body = match ended && request.is_done() {
+        true => Body::Whole(ahead),
+        false => {
+            let failed = None;
+            let body = AnswerBody { incoming, request, ahead, ended: bodiless, failed, place };
+            Body::Stream(Box::new(upstream::AnswerBody::Http2(body)))
+        }
+    };
+    Ok(Answer { response, upgraded: None })
 }
 
 /// The size of a field section, `:status` included (RFC 9113 section 6.5.2).
@@ -282,14 +252,6 @@ fn size(fields: &HeaderMap) -> usize {
     const STATUS_BYTES: usize = ":status".len() + "103".len();
     let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
     STATUS_BYTES + 32 + fields.iter().map(bytes).sum::<usize>()
-}
-
-/// What is there already. Its room is given back when it is handed on.
-fn poll_ahead(incoming: &mut RecvStream, cx: &mut Context<'_>) -> Result<Bytes, h2::Error> {
-    match incoming.poll_data(cx) {
-        Poll::Ready(Some(data)) => data,
-        Poll::Ready(None) | Poll::Pending => Ok(Bytes::new()),
-    }
 }
 
 /// The fields that go on. Equal lengths become one.

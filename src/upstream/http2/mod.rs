@@ -8,16 +8,28 @@
 mod body;
 mod exchange;
 mod link;
-mod links;
-mod upload;
 
 pub(super) use body::AnswerBody;
 pub(super) use exchange::{Again, ask};
-pub(super) use links::{Links, Taken};
+pub(super) use link::{Links, Taken};
 
 use std::io;
+use std::task::{Context, Poll};
 
-use super::Error;
+use super::{Error, Upload};
+use crate::http2::{Sending, Unsent};
+
+/// Sends more of a request. A stream that takes no more is its response's matter.
+fn poll_request<B: Upload>(
+    request: &mut Sending<B>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Error>> {
+    request.poll_send(cx).map(|sent| match sent {
+        Ok(()) | Err(Unsent::Gone) => Ok(()),
+        Err(Unsent::Stalled) => Err(Error::SendTimeout),
+        Err(Unsent::Body(error)) => Err(Error::RequestBody(error.into())),
+    })
+}
 
 /// What a broken stream means; `unanswered` when nothing of an answer had come.
 fn fault(error: h2::Error, unanswered: bool) -> Error {

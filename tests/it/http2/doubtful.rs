@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::stage;
 use crate::support::gate::{Builder, Gate};
-use crate::support::h2::{Conn, Event, request};
+use crate::support::h2::{Conn, Event, PROTOCOL_ERROR, field, request};
 use crate::support::origin::{Call, Origin, Recorder};
 
 /// What becomes of a request.
@@ -322,7 +322,7 @@ fn doubtful_heads_never_reach_the_dashboard() {
 #[test]
 fn a_length_that_is_not_the_datas_breaks_the_request_off() {
     let (origin, gate) = stage();
-    for (length, data) in [("5", &b"abc"[..]), ("2", b"abc"), ("0", b"abc")] {
+    for (length, data) in [("5", &b"abc"[..]), ("2", b"abc")] {
         let mut client = Conn::connect(gate.address);
         let fields = [&request("POST", "/")[..], &[("content-length", length)]].concat();
         let asked = client.ask(&fields, false);
@@ -332,6 +332,53 @@ fn a_length_that_is_not_the_datas_breaks_the_request_off() {
         client.is_reset(asked);
         call.breaks();
     }
+}
+
+/// A request that says it has no content reaches the dashboard once it has ended, and not at all if it has content.
+#[test]
+fn a_request_without_content_is_held_until_its_end() {
+    let recorder = Recorder::start();
+    let gate = Builder::before(recorder.address).start();
+    let mut client = Conn::connect(gate.address);
+    let fields = [&request("POST", "/held")[..], &[("content-length", "0")]].concat();
+    let (malformed, held, trailed) =
+        (client.ask(&fields, false), client.ask(&fields, false), client.ask(&fields, false));
+    // Empty frames are neither content nor an end.
+    [malformed, held, trailed].into_iter().for_each(|asked| client.data(asked, b"", false));
+    // The gate has read all of this.
+    client.get("/next");
+    assert_eq!(client.whole().status(), 200);
+    assert_eq!(recorder.lines(), ["GET /next HTTP/1.1"]);
+
+    client.data(malformed, b"a", true);
+    assert_eq!(client.is_reset(malformed), PROTOCOL_ERROR);
+    client.data(held, b"", true);
+    assert_eq!(client.whole().stream, held);
+    client.headers(trailed, &[("x-checksum", "1")], true);
+    assert_eq!(client.whole().stream, trailed);
+    assert_eq!(recorder.lines()[1..], ["POST /held HTTP/1.1"; 2]);
+    assert!(recorder.seen().iter().all(|seen| seen.body.is_empty()));
+}
+
+/// It is waited for as long as for any body; a client that waits to be asked for it is asked.
+#[test]
+fn a_request_without_content_that_does_not_end_is_408() {
+    let recorder = Recorder::start();
+    let gate = Builder::before(recorder.address).set("timeouts.request_body", "\"1s\"").start();
+    let mut client = Conn::connect(gate.address);
+    let fields = [("content-length", "0"), ("expect", "100-continue")];
+    let fields = [&request("POST", "/held")[..], &fields].concat();
+    let (ended, late) = (client.ask(&fields, false), client.ask(&fields, false));
+    for asked in [ended, late] {
+        let (stream, interim, end) = client.head();
+        assert_eq!((stream, end), (asked, false));
+        assert_eq!(field(&interim, ":status").as_deref(), Some("100"));
+    }
+    client.data(ended, b"", true);
+    assert_eq!(client.whole().stream, ended);
+    let answer = client.whole();
+    assert_eq!((answer.stream, answer.status()), (late, 408));
+    assert_eq!(recorder.lines().len(), 1);
 }
 
 /// Trailers are fields, and judged like them.

@@ -7,6 +7,7 @@ mod refusals;
 mod upstream;
 mod upstream_tls;
 mod websocket;
+mod windows;
 
 use crate::support::gate::{Builder, Gate};
 use crate::support::h2::Conn;

@@ -39,7 +39,7 @@ fn tunnel(origin: &Origin, gate: &Gate) -> (Conn, u32, Call) {
     (client, stream, call)
 }
 
-fn tunnel_on(client: &mut Conn, origin: &Origin) -> (u32, Call) {
+pub(super) fn tunnel_on(client: &mut Conn, origin: &Origin) -> (u32, Call) {
     let stream = client.ask(&connect("/live"), false);
     let mut call = origin.accept();
     let asked = call.head();
