@@ -6,17 +6,15 @@
 //! connection, the half second of silence before a connection ends in a drain, the rest of a request behind its response.
 
 use std::convert::Infallible;
-use std::env;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Parts};
@@ -27,11 +25,11 @@ use tokio::io::AsyncWriteExt;
 use super::http1::HandedOver;
 use super::io::Io;
 use super::peer::Peer;
-use super::request_body::{BodyError, RequestBody};
+use super::request_body::RequestBody;
 use super::shared::{Shared, within};
 use super::stream::Stream;
 use super::{Limits, Service};
-use crate::message::{RequestHead, policy};
+use crate::message::RequestHead;
 use crate::shutdown::Phase;
 
 /// How long the end of a connection may take.
@@ -41,15 +39,6 @@ const LINGER: Duration = Duration::from_secs(2);
 const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
 type Answered<B> = Result<Response<Either<B, Full<Bytes>>>, Infallible>;
-
-/// Whether the environment asks for it; logged, so that a test can see which server it has.
-pub(super) fn is_wanted() -> bool {
-    let wanted = env::var_os("HTTP1_SERVER").is_some_and(|server| server == "hyper");
-    if wanted {
-        tracing::warn!(event = "server.replaced", "HTTP/1.1 is served by hyper: for tests only");
-    }
-    wanted
-}
 
 /// Serves an HTTP/1.1 connection to its end, or until it is handed over; `early` has been read from it already.
 pub(super) async fn serve<S: Service>(
@@ -118,43 +107,4 @@ async fn call<S: Service>(
     let body = RequestBody::by_hyper(body, peer.clone());
     let response = shared.service.call(head, body, peer).await;
     Ok(Response::from(response).map(Either::Left))
-}
-
-/// Trailers that may go on.
-fn kept(trailers: HeaderMap) -> HeaderMap {
-    let pairs =
-        trailers.iter().filter(|(name, _)| policy::passes_trailer(name.as_str().as_bytes()));
-    pairs.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// A request's body as hyper reads it.
-#[derive(Debug)]
-pub(super) struct HyperBody(Incoming);
-
-impl HyperBody {
-    /// None where the request has no body.
-    pub(super) fn new(body: Incoming) -> Option<Self> {
-        (!body.is_end_stream()).then_some(Self(body))
-    }
-
-    pub(super) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.0).poll_frame(cx);
-        // hyper does not tell a client that left from one that framed its body wrongly.
-        let polled = polled.map_err(|error| BodyError::Closed(io::Error::other(error)));
-        polled.map_ok(|frame| match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(kept(trailers)),
-            Err(frame) => frame,
-        })
-    }
-
-    pub(super) fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    pub(super) fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
 }

@@ -51,7 +51,7 @@ enum Transport {
     Http1(Rc<Wire>),
     Http2(Rc<Incoming>),
     #[cfg(feature = "hyper-http1")]
-    Hyper(super::http1_by_hyper::HyperBody),
+    Hyper(HyperBody),
     /// There is none: the stream becomes a tunnel, if it is taken over.
     Tunnel(Handover),
 }
@@ -69,7 +69,7 @@ impl RequestBody {
     /// The body that hyper's server reads.
     #[cfg(feature = "hyper-http1")]
     pub(super) fn by_hyper(body: hyper::body::Incoming, peer: Rc<Peer>) -> Self {
-        let body = super::http1_by_hyper::HyperBody::new(body);
+        let body = HyperBody::new(body);
         Self { transport: body.map_or(Transport::Empty, Transport::Hyper), peer, deadline: None }
     }
 
@@ -146,5 +146,39 @@ impl Body for RequestBody {
             #[cfg(feature = "hyper-http1")]
             Transport::Hyper(body) => body.size_hint(),
         }
+    }
+}
+
+/// A request's body as hyper reads it.
+#[cfg(feature = "hyper-http1")]
+#[derive(Debug)]
+struct HyperBody(hyper::body::Incoming);
+
+#[cfg(feature = "hyper-http1")]
+impl HyperBody {
+    /// None where the request has no body.
+    fn new(body: hyper::body::Incoming) -> Option<Self> {
+        (!body.is_end_stream()).then_some(Self(body))
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        // hyper does not tell a client that left from one that framed its body wrongly.
+        let polled = polled.map_err(|error| BodyError::Closed(std::io::Error::other(error)));
+        polled.map_ok(|frame| match frame.into_trailers() {
+            Ok(trailers) => Frame::trailers(crate::message::policy::end_to_end_trailers(trailers)),
+            Err(frame) => frame,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }

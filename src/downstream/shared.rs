@@ -53,9 +53,19 @@ impl<S> Shared<S> {
             spare: RefCell::default(),
             date: http1::DateLine::new(),
             #[cfg(feature = "hyper-http1")]
-            by_hyper: super::http1_by_hyper::is_wanted(),
+            by_hyper: is_served_by_hyper(),
         }
     }
+}
+
+/// Whether the environment asks for hyper's server; logged, so that a test can see which server it has.
+#[cfg(feature = "hyper-http1")]
+fn is_served_by_hyper() -> bool {
+    let wanted = std::env::var_os("HTTP1_SERVER").is_some_and(|server| server == "hyper");
+    if wanted {
+        tracing::warn!(event = "server.replaced", "HTTP/1.1 is served by hyper: for tests only");
+    }
+    wanted
 }
 
 /// Brings `deadline`, by which a connection without a request in flight ends, forward when the gate stops.

@@ -4,6 +4,8 @@
 //! corpus, the corpus spoiled, and generated responses; `libfuzzer/` feeds it with coverage as its guide (see its Cargo.toml).
 //! Generated requests go through the whole gate in `tests/it/parser.rs`.
 
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
+
 mod generated_responses;
 mod hypers_server;
 mod requests;
