@@ -5,8 +5,8 @@
 //! ```text
 //! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ answer
 //!             └── downstream/ ──┘  service └─ gate ─ proxy ─ upstream ───┘
-//! a license   bytes ─────── verified ─────── persisted ──── swapped ─────── asked about
-//!             feed/, api/   license/verify   store/file      store/          api, admin
+//! a license   bytes ─────── verified ─────── persisted ────── swapped ───── asked about
+//!             feed/, api/   license/verify   store/backend    store/held    api, admin
 //! ```
 //!
 //! A module uses what is below it and nothing beside or above it; `tests/layers.rs` holds them to that:

@@ -135,8 +135,8 @@ impl Stages {
         response
     }
 
-    /// The response to a check that needs no credentials. Probes ask for it often: all that surrounds a request that has to be
-    /// waited for is left out.
+    /// The response to a check that needs no credentials, which `downstream` asks for before [`call`](downstream::Service::call).
+    /// Probes ask often, and nothing has to be waited for. Its line of the access log is written when the record is dropped.
     fn public_check(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
         if !request.uri.path().ends_with("/check") {
             return None;
@@ -244,7 +244,7 @@ fn finished(mut response: http::Response<Bytes>, method: &Method) -> Answer {
     Response::from(response.map(Body::Whole))
 }
 
-/// An error on the way to the dashboard: JSON for programs, a page for people.
+/// A problem as the response to a request for the dashboard: JSON for programs, a page for browsers.
 fn refusal(problem: Problem, asked: &RequestHead, id: RequestId) -> Answer {
     let accepts = asked.headers.get(&ACCEPT).unwrap_or_default();
     let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));

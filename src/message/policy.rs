@@ -1,9 +1,15 @@
 //! Field policy: what the gate does with a header field, by its name, in a request, in a response, and in trailers.
 //!
-//! `TABLE` is the only such list. Every protocol asks it while it reads or writes a message, so that nothing has to be
-//! removed afterwards and the order of the other fields is kept. A name that the table does not have passes. The fields that
-//! a message names in `Connection` are [`Nominated`]; a message cannot remove its own framing, credentials or forwarding
-//! fields that way (CVE-2021-33197 and similar).
+//! `TABLE` is the only such list. A name that it does not have passes. It is asked where a message crosses the gate:
+//!
+//! | | over HTTP/1.1 | over HTTP/2 |
+//! |---|---|---|
+//! | request | `proxy/headers.rs`, while it is written | the same |
+//! | response | `upstream/http1/head.rs`, while it is read | `upstream/http2/exchange.rs`, `downstream/http2/stream.rs` |
+//! | trailers, both ways | `codec/decoder.rs` | `http2/receiving.rs` |
+//!
+//! The fields that a message names in `Connection` are [`Nominated`]; a message cannot remove its own framing, credentials or
+//! forwarding fields that way (CVE-2021-33197 and similar).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -29,7 +35,7 @@ struct Policy {
     request: Action,
     response: Action,
     trailers: Action,
-    /// Whether naming it in a request's `Connection` leaves it alone.
+    /// Whether naming it in `Connection` leaves it alone.
     protected: bool,
 }
 

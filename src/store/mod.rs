@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes ── verified ── compared ── persisted ── swapped ── asked about
-//!          license::   state.rs    backend.rs   mod.rs     Reader, snapshot.rs
+//!          license::   state.rs    backend.rs   held.rs    Reader, snapshot.rs
 //! ```
 //!
 //! Every event (a change that somebody asks for, `license.file`, other keys, another replica's change, a revocation list, the

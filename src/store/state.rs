@@ -115,7 +115,7 @@ pub(super) enum Content {
     Token(Token, Result<Arc<License>, Rejection>),
 }
 
-/// What is to be done about an event, in this order.
+/// What is to be done about an event. `persist` comes first; `publish`, and what is logged or returned, only after it succeeded.
 #[derive(Default)]
 pub(super) struct Effects {
     /// Made durable, whole or not at all. If that fails, nothing below is done, and the former state stays.
