@@ -30,6 +30,7 @@ use crate::codec;
 use crate::message::{RequestHead, Response};
 use bytes::Bytes;
 use http::Method;
+use http::header::CONTENT_LENGTH;
 use http_body_util::{Empty, Full};
 use refuse::Refused;
 
@@ -71,13 +72,13 @@ pub struct Written {
 
 impl Written {
     /// `response`, and its fields as bytes.
-    pub fn new(response: http::Response<Bytes>) -> Self {
+    pub fn new(mut response: http::Response<Bytes>) -> Self {
+        let length = response.body().len();
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
         let mut fields = Vec::new();
         for (name, value) in response.headers() {
             codec::write_field(&mut fields, name.as_str().as_bytes(), value.as_bytes());
         }
-        let length = response.body().len().to_string();
-        codec::write_field(&mut fields, b"content-length", length.as_bytes());
         Self { response, fields }
     }
 

@@ -51,8 +51,8 @@ struct Record {
     /// Entries of the dynamic table, newest first.
     table: VecDeque<Entry>,
     found: Vec<u32>,
-    /// From this stream on, nothing is known.
-    lost: Option<u32>,
+    /// The codec's dynamic table may be another from here on. No stream has to be named: a client may name any in a bad frame.
+    lost: bool,
 }
 
 /// What is known of a field.
@@ -78,17 +78,16 @@ impl Targets {
     /// Whether the target of the request on `stream` has a fragment. Requests are asked about in their order, once.
     pub fn has_fragment(&self, stream: u32) -> bool {
         let record = &mut *self.0.borrow_mut();
-        let lost = record.lost.is_some_and(|lost| stream >= lost);
         let found = !record.found.is_empty() && record.found.contains(&stream);
         record.found.retain(|found| *found > stream);
-        lost || found
+        record.lost || found
     }
 }
 
 impl Follow for Targets {
     fn follow(&self, mut bytes: &[u8]) {
         let record = &mut *self.0.borrow_mut();
-        while record.lost.is_none()
+        while !record.lost
             && let Some(piece) = record.frames.next(&mut bytes)
         {
             record.take(&piece);
@@ -101,14 +100,14 @@ impl Record {
     fn take(&mut self, &Piece { kind, flags, stream, payload: piece, left }: &Piece<'_>) {
         if kind == PUSH_PROMISE {
             // A client sends none. The codec decodes its block all the same, and may then reset no more than the stream.
-            self.lost = Some(stream);
+            self.lost = true;
         }
         if !matches!(kind, HEADERS | CONTINUATION) {
             return;
         }
         if left > 0 {
             if left + self.payload.len() + piece.len() > MAX_FRAME_BYTES {
-                self.lost = Some(stream);
+                self.lost = true;
             }
             return self.payload.extend_from_slice(piece);
         }
@@ -120,7 +119,7 @@ impl Record {
             &payload
         };
         if self.fields(kind, flags, stream, whole).is_err() || self.found.len() > MAX_FOUND {
-            self.lost = Some(stream);
+            self.lost = true;
         }
         if flags & END_HEADERS != 0 && std::mem::take(&mut self.marked) {
             self.found.push(stream);
@@ -420,6 +419,8 @@ mod tests {
         let promise = [&9_u32.to_be_bytes()[..], &field].concat();
         let table = [
             (frame(HEADERS, flags, 3, &dependent(3)), true),
+            // The codec resets a stream that a client cannot have, and goes on.
+            (frame(HEADERS, flags, 0x7fff_fffc, &dependent(0x7fff_fffc)), true),
             (frame(HEADERS, flags, 3, &dependent(3 | 1 << 31)), true),
             (frame(HEADERS, flags | PADDED, 3, &padded), true),
             (frame(HEADERS, PRIORITY, 3, &dependent(3)), true),
@@ -435,7 +436,7 @@ mod tests {
                 targets.follow(&frames[..cut]);
                 targets.follow(&frames[cut..]);
                 targets.follow(&frame(HEADERS, END_HEADERS, 5, &[0x84]));
-                assert!(!targets.has_fragment(1));
+                assert_eq!(targets.has_fragment(1), is_lost);
                 assert_eq!(targets.has_fragment(5), is_lost, "{}", frames.escape_ascii());
             }
         }
@@ -447,7 +448,13 @@ mod tests {
         for block in
             [&[0x7f, 0xff, 0xff, 0xff, 0xff, 0x01][..], &[PATH_RAW, 5, b'/'], &[PATH_RAW], &[0xff]]
         {
-            assert_eq!(found(&[good.clone(), block.to_vec(), good.clone()]), [false, true, true]);
+            let targets = Targets::new();
+            targets.follow(&[b'x'; PREFACE_BYTES]);
+            targets.follow(&frame(HEADERS, END_HEADERS, 1, &good));
+            assert!(!targets.has_fragment(1));
+            targets.follow(&frame(HEADERS, END_HEADERS, 3, block));
+            targets.follow(&frame(HEADERS, END_HEADERS, 5, &good));
+            assert_eq!([3, 5].map(|stream| targets.has_fragment(stream)), [true, true]);
         }
         let long = frame(HEADERS, END_HEADERS, 1, &[0x84; MAX_FRAME_BYTES + 1]);
         let targets = Targets::new();

@@ -192,9 +192,11 @@ impl Fields {
     pub fn retain(&mut self, mut keeps: impl FnMut(Field<'_>) -> bool) {
         match &mut self.0 {
             Form::Lines(lines) => {
-                let Lines { head, lines, .. } = lines;
-                // A name too many in `present` costs a look in vain.
+                let Lines { head, lines, present, added, .. } = lines;
                 lines.retain(|line| keeps(line.field(head)));
+                added.retain(|(name, value)| keeps(Field::of(name, value)));
+                *present = Present::default();
+                lines.iter().filter_map(|line| line.known).for_each(|known| present.add(known));
             }
             // Not removed one by one: that would change the order.
             Form::Map(map) => {
@@ -394,6 +396,16 @@ mod tests {
         let removed = fields.remove(&HeaderName::from_static("x-request-id"));
         assert_eq!((removed, fields.len()), (Some(HeaderValue::from_static("2")), 2));
         assert!(!fields.contains(&HeaderName::from_static("x-request-id")));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_gone_for_everybody() {
+        let mut fields = parsed("Host: a\r\nVia: 1\r\nX: 2\r\n");
+        fields.set(http::header::CONNECTION, HeaderValue::from_static("close"));
+        fields.retain(|field| field.is(&HeaderName::from_static("x")));
+        let present = fields.present();
+        assert!(!present.has(policy::HOST) && !present.has(policy::CONNECTION));
+        assert_eq!(written(&fields, ""), "X: 2\r\n");
     }
 
     proptest! {

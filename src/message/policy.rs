@@ -356,10 +356,15 @@ impl Nominated {
         names_fields
     }
 
+    /// `name` is in lower case. Some servers read `_` as `-`.
+    fn names(&self, name: &[u8]) -> bool {
+        self.named.contains(name) || (name.contains(&b'_') && self.named.contains(&*folded(name)))
+    }
+
     /// Whether they take `field` out.
     pub fn contains(&self, field: Field<'_>) -> bool {
         !self.named.is_empty()
-            && self.named.contains(&field.name.to_ascii_lowercase())
+            && self.names(&field.name.to_ascii_lowercase())
             && !is_protected(field)
     }
 }
@@ -452,7 +457,7 @@ mod tests {
     #[test]
     fn names_on_every_connection_line_are_found() {
         let nominated = nominated(&["close, X-One", "x-two ,, X-THREE"]);
-        for name in ["x-one", "X-Two", "x-three"] {
+        for name in ["x-one", "X-Two", "x-three", "X_One", "x_two"] {
             assert!(nominated.contains(field(name)), "{name}");
         }
         assert!(nominated.close && !nominated.upgrade);

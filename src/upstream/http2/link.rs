@@ -177,6 +177,7 @@ fn again(error: &Error) -> Error {
         }
         Error::ConnectTimeout { origin } => Error::ConnectTimeout { origin: origin.clone() },
         Error::Full => Error::Full,
+        Error::SendTimeout => Error::SendTimeout,
         Error::Closed { unanswered, source } => {
             Error::Closed { unanswered: *unanswered, source: source.as_ref().map(copy) }
         }

@@ -266,6 +266,24 @@ fn a_public_check_needs_no_credentials_and_asks_nobody() {
 }
 
 #[test]
+fn a_public_check_has_its_length_over_both_protocols_to_head_too() {
+    use crate::support::h2::{Conn, get};
+    let scene = Setup::new().set("auth.public_check", true).start();
+    let head = scene.ask("HEAD", "/api/licensing/check").send().is(200);
+    let length = head.fields.iter().find(|(name, _)| name == "content-length");
+    assert_eq!(length.map(|(_, value)| &value[..]), Some("5"));
+    let mut client = Conn::connect(scene.gate.address);
+    for method in ["GET", "HEAD"] {
+        let mut fields = get("/api/licensing/check");
+        fields[0].1 = method;
+        client.ask(&fields, true);
+        let answer = client.whole();
+        assert_eq!((answer.status(), answer.field("content-length")), (200, "5".to_owned()));
+        assert_eq!(answer.text(), if method == "GET" { "false" } else { "" });
+    }
+}
+
+#[test]
 fn a_public_check_is_the_same_answer_whether_it_is_logged_or_not() {
     let answered = |logged: bool| {
         let setup = Setup::new().set("auth.public_check", true).set("log.access", logged);
