@@ -97,7 +97,7 @@ fn what_points_up_or_sideways_is_found() {
         ("extern crate self as own; fn f() { own::app::run() }", up),
         ("use crate::*; fn f() { app::run() }", up),
         ("fn f() { use crate::*; app::run() }", up),
-        ("fn f() -> Box<dyn Fn(&crate::app::App)> { todo!() }", up),
+        ("fn f(run: Box<dyn Fn(&crate::app::App)>) { drop(run) }", up),
         ("impl<T: super::app::Run> Store for T {}", up),
         ("fn f() { tracing::info!(at = %crate::app::NAME, \"{}\", 1) }", up),
         ("fn f() { println!(\"{}\", [super::app::name()].len()) }", up),

@@ -2,7 +2,7 @@
 //!
 //! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while it wants requests, 503 while
 //! it drains; `?verbose` lists the checks. `GET /metrics`: OpenMetrics text. Whoever may connect may read: the listener
-//! is meant for the machine itself or a private network. It keeps answering while the gate drains, until it is told to end.
+//! is meant for the machine itself or a private network. It keeps answering while the gate drains, until the order to end.
 //! What is true is asked of a [`State`].
 //!
 //! Each connection carries one request. Its head has 2 s; its answer may take as long as it moves once in `timeouts.send`. When all

@@ -20,7 +20,7 @@ pub(super) async fn get<D: Dashboard>(
     Ok(written(api).response().clone())
 }
 
-/// The response, whoever asks.
+/// The response to any caller.
 pub(super) fn written(api: &Api) -> &Written {
     let is_valid = api.reader.current().status(api.clock.now()) == Status::Valid;
     if is_valid { &api.checks.valid } else { &api.checks.invalid }

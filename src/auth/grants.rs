@@ -1,4 +1,4 @@
-//! What can be allowed, and to whom.
+//! The actions that a caller can be allowed.
 
 use std::sync::Arc;
 

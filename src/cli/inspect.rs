@@ -269,11 +269,14 @@ mod tests {
     fn json_is_for_machines() {
         let scene = Scene::new();
         let (code, out, _) = scene.inspected(scene.token().as_bytes(), "https://b", true);
-        let said: Value = serde_json::from_str(&out).expect("JSON");
-        assert_eq!((code, &said["valid"], &said["status"]), (1, &json!(false), &json!(6)));
-        assert_eq!(said["checks"][0], json!({ "name": "form", "result": "passed" }));
-        assert_eq!(said["checks"][6]["code"], "subject-mismatch");
-        assert_eq!((&said["claims"]["lid"], &said["kid"]), (&json!("1"), &json!(scene.pair.kid())));
+        let report: Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!((code, &report["valid"], &report["status"]), (1, &json!(false), &json!(6)));
+        assert_eq!(report["checks"][0], json!({ "name": "form", "result": "passed" }));
+        assert_eq!(report["checks"][6]["code"], "subject-mismatch");
+        assert_eq!(
+            (&report["claims"]["lid"], &report["kid"]),
+            (&json!("1"), &json!(scene.pair.kid()))
+        );
     }
 
     #[test]

@@ -176,7 +176,7 @@ pub(super) fn revocations(
     others: Option<&Path>,
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<Revocations> {
-    // One byte more is told by its size, and white space around is none of it.
+    // One byte more than allowed is read, so that a file that is too large is noticed. White space around the request does not count.
     let content = streams
         .read(path, 2 * MAX_REVOCATIONS_BYTES as u64)
         .with_context(|| format!("cannot read the list {}", path.display()))?;

@@ -287,9 +287,9 @@ fn an_unknown_claim_is_refused_with_the_nearest() {
         (r#"{"includedUsers":25}"#, "\"includedUsers\"", "`included_users`"),
         (r#"{"products":["a"]}"#, "\"products\"", "`prod`"),
     ] {
-        let said = refused(claims, &[]);
+        let err = refused(claims, &[]);
         for part in [unknown, nearest, "--allow-unknown-claims"] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(err.contains(part), "{part}: {err}");
         }
         let license =
             license(&[&BASE[..], &["--claims", "-", "--allow-unknown-claims"]].concat(), claims);
@@ -318,11 +318,11 @@ fn a_token_that_is_of_no_use_is_not_issued() {
         (format!(r#"{{"iat":{}}}"#, now + 2 * DAY), "a day ahead"),
     ];
     for (claims, expected) in cases {
-        let said = refused(&claims, &[]);
-        assert!(said.contains(expected), "{claims}: {said}");
+        let err = refused(&claims, &[]);
+        assert!(err.contains(expected), "{claims}: {err}");
     }
-    let said = refused("{}", &["--expires-in", "1d", "--token-expires-in", "30d"]);
-    assert!(said.contains("after its license") && said.contains("--token-expires-in"), "{said}");
+    let err = refused("{}", &["--expires-in", "1d", "--token-expires-in", "30d"]);
+    assert!(err.contains("after its license") && err.contains("--token-expires-in"), "{err}");
     assert!(refused("{}", &["--token-expires-in", "0s"]).contains("the token ended"));
 }
 

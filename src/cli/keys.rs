@@ -130,11 +130,11 @@ mod tests {
     use crate::license::Keys;
 
     fn generated(out: &Path, alg: Alg) -> (u8, String) {
-        let (mut said, mut complained) = (Vec::new(), Vec::new());
+        let (mut printed, mut complained) = (Vec::new(), Vec::new());
         let mut streams =
-            Streams { input: &mut std::io::empty(), out: &mut said, err: &mut complained };
+            Streams { input: &mut std::io::empty(), out: &mut printed, err: &mut complained };
         let code = run(&Args { out: out.to_owned(), alg }, &mut streams);
-        (code, String::from_utf8([said, complained].concat()).expect("text"))
+        (code, String::from_utf8([printed, complained].concat()).expect("text"))
     }
 
     #[test]
@@ -142,14 +142,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         for (alg, name) in [(Alg::Es256, "a"), (Alg::Rs256, "b"), (Alg::EdDsa, "c/d")] {
             let out = dir.path().join(name);
-            let (code, said) = generated(&out, alg);
-            assert_eq!(code, 0, "{said}");
+            let (code, printed) = generated(&out, alg);
+            assert_eq!(code, 0, "{printed}");
             let private = fs::read(out.join("private.pem")).expect("read");
             let mode = fs::metadata(out.join("private.pem")).expect("there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
             let pair = KeyPair::from_pem(&private).expect("a key pair");
             assert_eq!(pair.algorithm(), alg.into());
-            assert!(said.contains(pair.kid()) && !said.contains("BEGIN"));
+            assert!(printed.contains(pair.kid()) && !printed.contains("BEGIN"));
             let (keys, faults) = Keys::load(&out.join("jwks.json")).expect("readable");
             assert_eq!((keys.len(), faults.len()), (1, 0));
         }
@@ -160,9 +160,9 @@ mod tests {
         for (existing, other) in [("private.pem", "jwks.json"), ("jwks.json", "private.pem")] {
             let dir = tempfile::tempdir().expect("a directory");
             fs::write(dir.path().join(existing), "mine").expect("written");
-            let (code, said) = generated(dir.path(), Alg::EdDsa);
+            let (code, printed) = generated(dir.path(), Alg::EdDsa);
             assert_eq!(code, 1);
-            assert!(said.contains(existing) && said.contains("not overwritten"), "{said}");
+            assert!(printed.contains(existing) && printed.contains("not overwritten"), "{printed}");
             assert_eq!(fs::read_to_string(dir.path().join(existing)).expect("read"), "mine");
             assert!(!dir.path().join(other).exists());
         }

@@ -79,7 +79,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) -
     }
 }
 
-/// A gate that is told nonsense has a bad configuration, wherever the nonsense stands.
+/// Invalid settings are a bad configuration, wherever they come from.
 fn misuse(words: &[OsString]) -> u8 {
     let command = words.get(1).and_then(|word| word.to_str());
     if matches!(command, Some("serve" | "check-config")) { FAILED } else { MISUSED }

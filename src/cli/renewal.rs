@@ -193,11 +193,11 @@ fn agree(request: &Request, claims: &Claims) -> anyhow::Result<()> {
     ];
     request.string("created")?;
     for (name, expected) in stated {
-        let said = request.member(name)?;
+        let value = request.member(name)?;
         ensure!(
-            *said == expected,
+            *value == expected,
             "its `{name}` is {}, its token says {}: have the request written anew",
-            Excerpt::of(&said.to_string()).bare(),
+            Excerpt::of(&value.to_string()).bare(),
             Excerpt::of(&expected.to_string()).bare(),
         );
     }

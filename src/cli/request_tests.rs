@@ -58,7 +58,7 @@ impl Scene {
         let root_url = RootUrl::parse("https://a.example").expect("a root URL");
         let instance = Instance { sources: self.sources(&store, false), root_url };
         let out = if out == "-" { out.into() } else { self.at(out) };
-        said(&Args { out, force }, &instance)
+        output(&Args { out, force }, &instance)
     }
 
     fn sources<'a>(&'a self, store: &'a Path, is_copy: bool) -> Sources<'a> {
@@ -73,7 +73,7 @@ impl Scene {
     }
 }
 
-fn said(args: &Args, instance: &Instance<'_>) -> (u8, String, String) {
+fn output(args: &Args, instance: &Instance<'_>) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut streams = Streams { input: &mut io::empty(), out: &mut out, err: &mut err };
     let code = run(args, instance, NOW, &mut streams);
@@ -172,7 +172,7 @@ fn a_store_in_a_database_is_spoken_for_by_its_copy() {
     let store = scene.at("data");
     let root_url = RootUrl::parse("https://a.example").expect("a root URL");
     let instance = Instance { sources: scene.sources(&store, true), root_url };
-    let (code, out, err) = said(&Args { out: "-".into(), force: false }, &instance);
+    let (code, out, err) = output(&Args { out: "-".into(), force: false }, &instance);
     assert!(code == 0 && out.contains("\"copied\""));
     assert!(err.contains("the store is a database"), "{err}");
 }

@@ -18,7 +18,7 @@ fn pair() -> KeyPair {
 }
 
 /// Runs with `flags`, `input` being standard input: exit code, output, complaints; 2 when called wrongly.
-fn said(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
+fn output(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let key = dir.path().join("private.pem");
     std::fs::write(&key, pair.private_pem().expect("PEM").as_str()).expect("written");
@@ -35,7 +35,7 @@ fn said(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
 }
 
 fn list(pair: &KeyPair, flags: &[&str], former: &str) -> (String, Revocations) {
-    let (code, out, err) = said(pair, flags, former);
+    let (code, out, err) = output(pair, flags, former);
     assert_eq!(code, 0, "{err}");
     assert_eq!(err.starts_with("about to sign"), flags.contains(&"--list"), "{err}");
     let list = Revocations::verify(&out, &pair.trusted()).expect("a list");
@@ -55,13 +55,13 @@ fn the_signer_sees_what_a_list_that_is_added_to_revokes() {
     let mut flags = vec!["--sequence", "3", "--jti", "x\u{1b}[2Jy", "--lid", "7"];
     flags.extend(ids.iter().flat_map(|id| ["--jti", id]));
     let (first, _) = list(&pair, &flags, "");
-    let (_, _, err) = said(&pair, &["--list", "-", "--jti", "J-new", "--lid", "7"], &first);
+    let (_, _, err) = output(&pair, &["--list", "-", "--jti", "J-new", "--lid", "7"], &first);
     let lines: Vec<_> = err.lines().collect();
     assert_eq!(lines[0], "about to sign the revocation list of sequence 3 -> 4:");
     assert!(lines[1].starts_with("  tokens    62 in all: +J-new, J-100, "), "{err}");
     assert!(lines[1].ends_with(", J-148, and 12 more"), "{err}");
     assert_eq!(lines[2], "  licenses  1 in all: 7");
-    let (_, _, err) = said(&pair, &["--list", "-", "--empty"], &first);
+    let (_, _, err) = output(&pair, &["--list", "-", "--empty"], &first);
     assert!(
         err.contains("  tokens    0 in all: -J-100, ") && err.contains("0 in all: -7"),
         "{err}"
@@ -120,7 +120,7 @@ fn a_list_that_would_mislead_is_not_made() {
         (&["--list", "/nowhere", "--lid", "8"], "", 1, "cannot read the list /nowhere"),
     ];
     for (flags, input, expected, complaint) in cases {
-        let (code, out, err) = said(&pair, flags, input);
+        let (code, out, err) = output(&pair, flags, input);
         assert_eq!((code, out.as_str()), (expected, ""), "{flags:?} {err}");
         assert!(err.contains(complaint), "{complaint}: {err}");
     }

@@ -39,7 +39,7 @@ pub fn run(args: &Args, streams: &mut Streams<'_>) -> u8 {
 
 fn migrate(args: &Args) -> anyhow::Result<Imported> {
     let dir = directory(&args.from)?;
-    // What is said of it is without the password.
+    // Messages show the URL without its password.
     let to = Database::parse(&args.to, |path| path.into())
         .map_err(|error| anyhow::anyhow!("--to {error}"))?;
     let runtime = Builder::new_current_thread().enable_all().build()?;

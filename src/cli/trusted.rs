@@ -53,7 +53,7 @@ impl Sources<'_> {
             Err(fault) if fault.is_missing() && config.jwks_url.is_some() && !config.keys_named => {
                 Keys::empty()
             }
-            loaded => told(loaded, streams)?,
+            loaded => reported(loaded, streams)?,
         };
         let fetched = match &config.jwks_url {
             Some(url) if self.online => self.fetch_keys(url).unwrap_or_else(|error| {
@@ -187,7 +187,7 @@ fn read_list(path: &Path) -> io::Result<Vec<u8>> {
 
 /// The keys at `path` alone.
 pub(super) fn keys_at(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<Keys> {
-    let keys = told(Keys::load(path), streams)?;
+    let keys = reported(Keys::load(path), streams)?;
     ensure!(
         !keys.is_empty(),
         "there is no trusted key in {}: name another with --issuer-keys",
@@ -196,7 +196,7 @@ pub(super) fn keys_at(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<
     Ok(keys)
 }
 
-fn told(
+fn reported(
     loaded: Result<(Keys, Vec<KeyFault>), KeyFault>,
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<Keys> {

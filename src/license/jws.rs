@@ -262,8 +262,8 @@ mod tests {
         ];
         for (text, expected) in cases {
             let rejection = Jws::parse(&text).expect_err("refused");
-            let said = rejection.to_string();
-            assert!(said.contains(expected), "{text}: {said}");
+            let error = rejection.to_string();
+            assert!(error.contains(expected), "{text}: {error}");
             assert_eq!(rejection.code(), "malformed");
         }
     }
@@ -296,12 +296,12 @@ mod tests {
         let utf_16: [Vec<u8>; 4] =
             [little("\u{feff}a.b"), big("\u{feff}a.b"), little("a.b.c"), big("a.b.c")];
         for bytes in utf_16 {
-            let said = text_of(&bytes).expect_err("refused").to_string();
-            assert!(said.contains("UTF-16: save the file as UTF-8"), "{said}");
+            let error = text_of(&bytes).expect_err("refused").to_string();
+            assert!(error.contains("UTF-16: save the file as UTF-8"), "{error}");
         }
         for bytes in [&b"\xe9"[..], b"a.b.c\xff", b"\x1f\x8b\x08\x00"] {
-            let said = text_of(bytes).expect_err("refused").to_string();
-            assert!(said.contains("not text"), "{said}");
+            let error = text_of(bytes).expect_err("refused").to_string();
+            assert!(error.contains("not text"), "{error}");
         }
     }
 }

@@ -409,7 +409,7 @@ mod tests {
     }
 
     proptest! {
-        /// A map made from the lines has the same fields, whoever asks.
+        /// A map made from the lines has the same fields, however they are read.
         #[test]
         fn lines_and_map_say_the_same(
             lines in prop::collection::vec(

@@ -177,13 +177,13 @@ impl Events {
     /// What [`keep`](Self::keep) kept last, in this run or an earlier one.
     pub(super) async fn kept(&self) -> Option<Vec<u8>> {
         let (store, _) = self.queue.as_ref()?;
-        store.document(Document::Told).await.ok().flatten()
+        store.document(Document::Announced).await.ok().flatten()
     }
 
     /// Keeps what was announced last, for the next start. If that fails, something may be announced twice.
     pub(super) async fn keep(&self, announced: Vec<u8>) {
         if let Some((store, _)) = &self.queue {
-            let _ = store.keep_document(Document::Told, announced).await;
+            let _ = store.keep_document(Document::Announced, announced).await;
         }
     }
 }
@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn a_body_says_what_happened_when_where_and_to_which_license() {
-        let told = body(Occasion::ExpiringSoon, Some(&license(1_900_000_000)));
-        let id = told["id"].as_str().expect("an id").to_owned();
+        let sent = body(Occasion::ExpiringSoon, Some(&license(1_900_000_000)));
+        let id = sent["id"].as_str().expect("an id").to_owned();
         let expected = json!({
             "id": id,
             "event": "expiring_soon",
@@ -230,9 +230,9 @@ mod tests {
             },
             "message": "Look at it.",
         });
-        assert_eq!(told, expected);
+        assert_eq!(sent, expected);
         assert_eq!(id.len(), 32);
-        // Told again, it is the same; another event is another.
+        // Sent again, it has the same id; another event has another.
         assert_eq!(body(Occasion::ExpiringSoon, None)["id"], id);
         assert_ne!(body(Occasion::Expired, None)["id"], id);
     }

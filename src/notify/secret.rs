@@ -125,9 +125,9 @@ mod tests {
             (b"hush, 15 bytes.\n", "less than 16 bytes"),
             (&[b'x'; MAX_BYTES + 1], "more than 4096 bytes"),
         ] {
-            let told = tag(content).expect_err(complaint).to_string();
-            assert!(told.contains(complaint), "{told}");
-            assert!(!told.contains("hush"), "{told}");
+            let error = tag(content).expect_err(complaint).to_string();
+            assert!(error.contains(complaint), "{error}");
+            assert!(!error.contains("hush"), "{error}");
         }
         for path in [home.path(), &home.path().join("absent")] {
             assert!(matches!(Secret::read(path), Err(SecretError::Read { .. })));

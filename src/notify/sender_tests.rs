@@ -75,7 +75,7 @@ impl Queue for Memory {
     }
 }
 
-/// A gate that sends events to a receiver, which answers as it is told, 200 when it is told nothing.
+/// A gate that sends events to a receiver, which answers as scripted, by default 200.
 struct Scene {
     queue: Memory,
     clock: Clock,
@@ -172,7 +172,7 @@ fn receiver(answers: Arc<Mutex<VecDeque<String>>>) -> (String, mpsc::UnboundedRe
             stream.read_exact(&mut body).expect("a body");
             let body = String::from_utf8(body).expect("text");
             let is_poison = head.contains(&format!("license-gate-event: id-{POISON}\r\n"));
-            // Told before it is answered: once the gate rests, it has been.
+            // Passed on before it is answered: once the gate rests, it was received.
             if tell.send(Received { head, body }).is_err() {
                 return;
             }

@@ -1,7 +1,7 @@
 //! The way to an endpoint: a connection of its own, by TLS and through a proxy as the case may be.
 //!
 //! An `https://` URL is reached through a tunnel that the proxy opens for `CONNECT` (RFC 9110 section 9.3.6): it sees host and
-//! port, and no word of what is said. An `http://` URL is told to the proxy, which forwards.
+//! port, and nothing of the exchange. An `http://` URL is sent to the proxy, which forwards.
 
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};

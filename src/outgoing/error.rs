@@ -68,7 +68,7 @@ pub enum Cause {
 }
 
 impl Error {
-    /// How long whoever refused wants to be left alone.
+    /// For how long the peer that refused wants no further call.
     pub const fn retry_after(&self) -> Option<Duration> {
         match &self.cause {
             Cause::Refused { retry_after, .. } => *retry_after,

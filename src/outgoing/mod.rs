@@ -250,7 +250,7 @@ impl Endpoint {
     }
 
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, http::Error> {
-        // To a proxy that forwards, the whole URL is said (RFC 9112 section 3.2.2).
+        // A proxy that forwards gets the whole URL (RFC 9112 section 3.2.2).
         let forwarded = self.proxy.as_ref().filter(|_| self.tls.is_none());
         let uri = match forwarded {
             Some(_) => self.target.absolute()?,

@@ -1,4 +1,4 @@
-//! What can be told before the first call.
+//! Faults that are found before the first call.
 
 use super::*;
 use crate::clock::UnixTime;

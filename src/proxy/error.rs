@@ -146,7 +146,7 @@ impl ForwardError {
                 kind: Some(Kind::Closed),
                 flag: Some(Flag::CutByUpstream),
             },
-            Error::Nonsense(_) | Error::Framing(_) | Error::Protocol(_) => Report {
+            Error::InvalidResponse(_) | Error::Framing(_) | Error::Protocol(_) => Report {
                 status: StatusCode::BAD_GATEWAY,
                 code: "upstream.invalid-answer",
                 message: "The dashboard's answer is not valid HTTP.",

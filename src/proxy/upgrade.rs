@@ -71,7 +71,7 @@ impl Translated {
     pub(super) fn accept<B>(self, response: &mut Response<B>) -> Result<Handover, Error> {
         let accepted = response.headers.remove(&SEC_WEBSOCKET_ACCEPT);
         if accepted.is_none_or(|accepted| accepted.as_bytes() != accept_of(&self.key).as_bytes()) {
-            return Err(Error::Nonsense("its Sec-WebSocket-Accept does not fit the key"));
+            return Err(Error::InvalidResponse("its Sec-WebSocket-Accept does not fit the key"));
         }
         response.status = StatusCode::OK;
         Ok(self.handover)
@@ -81,7 +81,7 @@ impl Translated {
 /// An answer other than 101 passes as it is, unless it would tell the client that its tunnel stands.
 pub(super) fn decline<B>(response: &Response<B>) -> Result<(), Error> {
     match response.status.is_success() {
-        true => Err(Error::Nonsense("it answered a WebSocket as if it were a page")),
+        true => Err(Error::InvalidResponse("it answered a WebSocket as if it were a page")),
         false => Ok(()),
     }
 }

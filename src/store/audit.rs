@@ -62,7 +62,7 @@ struct Line<'a> {
 
 /// What is read back of a line.
 #[derive(Deserialize)]
-struct Told {
+struct Stored {
     action: String,
     outcome: String,
     new: Option<Brief>,
@@ -98,10 +98,10 @@ pub(super) fn line_around(record: &Record) -> (String, &'static str) {
 
 /// What `line` says was done and is stored now, when it is of a change of the stored license that went well.
 pub(super) fn stored_by(line: &[u8]) -> Option<(Action, Option<Brief>)> {
-    let told: Told = serde_json::from_slice(line).ok()?;
+    let line_read: Stored = serde_json::from_slice(line).ok()?;
     let mut stored = Action::ALL.into_iter().filter(|action| *action != Action::File);
-    let action = stored.find(|action| action.as_str() == told.action)?;
-    (told.outcome == Outcome::Ok.as_str()).then_some((action, told.new))
+    let action = stored.find(|action| action.as_str() == line_read.action)?;
+    (line_read.outcome == Outcome::Ok.as_str()).then_some((action, line_read.new))
 }
 
 /// The log of one directory, open for writing.

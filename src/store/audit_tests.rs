@@ -222,7 +222,7 @@ fn a_line_that_was_not_synced_and_cannot_be_taken_back_is_taken_back_later() {
     audit.disk.cut = |_, _| Err(io::Error::other("input/output error"));
     audit.append(&installed("b")).expect_err("a failing disk");
     audit.append(&installed("c")).expect_err("a failing disk");
-    audit.stored().expect_err("not to be told");
+    audit.stored().expect_err("not known");
     assert_eq!(scene.lines().len(), 2);
     audit.disk = whole;
     assert_eq!(audit.stored().expect("read"), Some((Action::Install, Some(brief("a")))));
@@ -324,8 +324,8 @@ proptest! {
         for record in &records {
             audit.append(record).expect("kept");
         }
-        let told = scene.verified();
-        prop_assert_eq!(told.lines, records.len() as u64);
+        let verified = scene.verified();
+        prop_assert_eq!(verified.lines, records.len() as u64);
         let content = fs::read(scene.path()).expect("a log");
         let kept = &content[..cut.index(content.len() + 1)];
         fs::write(scene.path(), kept).expect("written");
@@ -336,7 +336,7 @@ proptest! {
             audit.append(record).expect("kept");
         }
         let after = scene.verified();
-        prop_assert_eq!(after.lines, 2 * told.lines - lost);
+        prop_assert_eq!(after.lines, 2 * verified.lines - lost);
         prop_assert!(!after.begins_later);
     }
 
@@ -353,7 +353,7 @@ proptest! {
         for record in &records {
             audit.append(record).expect("kept");
         }
-        let told = scene.verified();
+        let verified = scene.verified();
         let names = scene.names();
         let path = scene.home.path().join(&names[file.index(names.len())]);
         let mut content = fs::read(&path).expect("a file");
@@ -361,7 +361,7 @@ proptest! {
         content[at] ^= flip;
         fs::write(&path, content).expect("written");
         if let Ok(changed) = verify(&scene.path()) {
-            prop_assert_ne!(changed.hash, told.hash);
+            prop_assert_ne!(changed.hash, verified.hash);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: the file's name. Read line by line, in constant memory; a gate may be writing to it. The files that were rotated
 //! away from `audit.jsonl` come before it, in the order of their numbers, so that the chain is followed from its first line.
-//! What is cut off at the end leaves no trace in a chain: whoever wants to see that notes the last hash elsewhere.
+//! What is cut off at the end leaves no trace in a chain. To notice that, keep the last hash elsewhere.
 
 use std::fmt;
 use std::fs::{self, File};

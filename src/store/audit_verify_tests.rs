@@ -1,4 +1,4 @@
-//! Logs that hold together, and what is said of those that do not.
+//! Logs with an intact chain, and the flaws that are reported for others.
 
 use super::*;
 use crate::clock::UnixTime;

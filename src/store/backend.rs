@@ -20,10 +20,10 @@ pub(super) trait Backend: fmt::Debug + Send {
         true
     }
 
-    /// Since when whoever asks next has been waiting for their turn.
+    /// Since when the next caller has been waiting for its turn.
     fn asked(&mut self, _at: Instant) {}
 
-    /// What is kept now, at the start. What could not be read is told beside it.
+    /// What is kept now, at the start. What could not be read is returned beside it.
     fn load(&mut self) -> (Kept, Vec<Error>);
 
     /// Drops entries of the history, by id, that a crash left behind. What cannot be dropped is found again.
@@ -108,7 +108,7 @@ pub(super) struct Kept {
     /// The newest time seen.
     pub(super) newest_time: Option<UnixTime>,
     /// What the audit log's last line says was done and is stored, if anything, when it is of a change that went well: a
-    /// crash between the line and the change is told by it.
+    /// crash between the line and the change is recognised by it.
     pub(super) audited: Option<(Action, Option<Brief>)>,
 }
 
@@ -155,10 +155,10 @@ pub enum Lease {
     Renewal,
 }
 
-/// Something to be told to `notify.url`.
+/// An event to be sent to `notify.url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedEvent {
-    /// What makes it the same event: it is told once.
+    /// What makes it the same event: it is sent once.
     pub key: String,
     /// JSON, as it will be sent.
     pub body: String,

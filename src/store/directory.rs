@@ -3,7 +3,7 @@
 //! Entries that are not the gate's own are refused; see `folder.rs`. Who else can write here is examined by `guarded.rs`.
 //!
 //! A change goes into the history, then into the audit log, then takes effect; what a crash leaves in between is harmless
-//! and told at the next start. All that needs room on the disk is written before the line of audit, so that a full disk
+//! and reported at the next start. All that needs room on the disk is written before the line of audit, so that a full disk
 //! does not make it a lie.
 
 use std::io;
@@ -31,7 +31,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Makes sure of the directory and the lock; what is wrong with them is told, and tried again at each change.
+    /// Makes sure of the directory and the lock; faults of them are returned, and both are tried again at each change.
     pub(super) fn open(dir: PathBuf, audit_max_bytes: u64) -> Result<(Self, Option<Error>), Error> {
         let mut license = FileStore::new(dir.clone());
         let fault = match license.prepare() {
@@ -91,7 +91,7 @@ impl Directory {
         durable::put_into(&history, &former_file(&entry.id), entry.token.as_bytes())
     }
 
-    /// Events that wait, and the keys of those that were told.
+    /// Events that wait, and the keys of those that were sent.
     #[cfg(feature = "postgres")]
     pub(super) fn events(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         self.license.prepare()?;

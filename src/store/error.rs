@@ -55,7 +55,7 @@ pub enum Fault {
         #[source]
         reason: Rejection,
     },
-    /// The revocations accepted last cannot be told.
+    /// The revocations accepted last are not known.
     #[error("the stored revocation list does not verify and is ignored")]
     Revocations(#[source] RevocationError),
     /// The newest time that others keep makes no sense here, and no clock is held against it.

@@ -33,20 +33,20 @@ pub enum Document {
     /// A digest of the token of `license.file` that was taken last, so that a change while no gate ran is noticed.
     LicenseFile,
     /// What was sent to `notify.url` last, so that a change while no gate ran is sent too.
-    Told,
+    Announced,
     /// Audit lines that wait for the database.
     Unrecorded,
 }
 
 impl Document {
-    const ALL: [Self; 4] = [Self::Jwks, Self::LicenseFile, Self::Told, Self::Unrecorded];
+    const ALL: [Self; 4] = [Self::Jwks, Self::LicenseFile, Self::Announced, Self::Unrecorded];
 
     /// Its file.
     pub(super) const fn file_name(self) -> &'static str {
         match self {
             Self::Jwks => "jwks.json",
             Self::LicenseFile => "license-file.sha256",
-            Self::Told => "told.json",
+            Self::Announced => "told.json",
             Self::Unrecorded => "unrecorded.json",
         }
     }

@@ -1,7 +1,7 @@
-//! Events that wait to be told, in `events.json`: each is told once, whatever happens in between.
+//! Events that wait to be sent, in `events.json`: each is sent once, whatever happens in between.
 //!
-//! The whole queue is one small file, replaced as a whole. Keys of events that were told are remembered, the newest
-//! thousand, so that the same is not told again after a restart.
+//! The whole queue is one small file, replaced as a whole. Keys of events that were sent are remembered, the newest
+//! thousand, so that the same is not sent again after a restart.
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,7 +31,8 @@ pub(super) struct Outbox {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    told: VecDeque<String>,
+    #[serde(rename = "told")]
+    sent: VecDeque<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ impl Outbox {
     pub(super) fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error> {
         let known = self.queue()?;
         let is_waiting = known.waiting.iter().any(|waiting| waiting.key == event.key);
-        if is_waiting || known.told.contains(&event.key) {
+        if is_waiting || known.sent.contains(&event.key) {
             return Ok(false);
         }
         let mut queue = known.clone();
@@ -65,7 +66,7 @@ impl Outbox {
         if queue.waiting.len() > MAX_EVENTS {
             tracing::warn!(
                 event = "notify.queue_full",
-                "too many events wait to be told: the oldest was dropped"
+                "too many events wait to be sent: the oldest was dropped"
             );
             queue.waiting.pop_front();
         }
@@ -78,12 +79,12 @@ impl Outbox {
         Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).map(Waiting::event).collect())
     }
 
-    /// All that wait, and the keys of those that were told, oldest first.
+    /// All that wait, and the keys of those that were sent, oldest first.
     #[cfg(feature = "postgres")]
     pub(super) fn content(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         let queue = self.queue()?;
         let waiting = queue.waiting.iter().map(Waiting::event).collect();
-        Ok((waiting, queue.told.iter().cloned().collect()))
+        Ok((waiting, queue.sent.iter().cloned().collect()))
     }
 
     /// Notes what became of the event called `key`.
@@ -99,9 +100,9 @@ impl Outbox {
                 waiting.due = due.as_secs();
             }
             Settled::Done => {
-                queue.told.extend(queue.waiting.remove(at).map(|waiting| waiting.key));
-                if queue.told.len() > MAX_EVENTS {
-                    queue.told.pop_front();
+                queue.sent.extend(queue.waiting.remove(at).map(|waiting| waiting.key));
+                if queue.sent.len() > MAX_EVENTS {
+                    queue.sent.pop_front();
                 }
             }
         }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_told_once_over_restarts() {
+    fn an_event_is_sent_once_over_restarts() {
         let home = tempfile::tempdir().expect("a directory");
         let open = || Outbox::new(home.path().into());
         assert!(open().post(&event("a", 5)).expect("kept"));
@@ -195,7 +196,7 @@ mod tests {
         open().settle("unknown", Settled::Done).expect("nothing to do");
         assert_eq!(due(&mut open(), 19), [""; 0]);
         assert_eq!(open().due(UnixTime::from_secs(20)).expect("a queue")[0].attempts, 1);
-        assert!(!open().post(&event("b", 0)).expect("kept"), "was told");
+        assert!(!open().post(&event("b", 0)).expect("kept"), "was sent");
     }
 
     #[test]
@@ -208,7 +209,7 @@ mod tests {
             attempts: 0,
             due: 0,
         });
-        outbox.keep(Queue { waiting: full.collect(), told: VecDeque::new() }).expect("kept");
+        outbox.keep(Queue { waiting: full.collect(), sent: VecDeque::new() }).expect("kept");
         assert!(outbox.post(&event("new", 0)).expect("kept"));
         assert_eq!(due(&mut outbox, 0).first().map(String::as_str), Some("1"));
     }

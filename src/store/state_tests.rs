@@ -21,7 +21,7 @@ const PAPERS: usize = 10;
 const LISTS: usize = 4;
 const ROOT_URL: &str = "https://a.example/";
 
-/// A license, and how it is told from others.
+/// A license, and what distinguishes it from others.
 struct Paper {
     license: Arc<License>,
     jti: String,

@@ -51,14 +51,14 @@ pub enum Error {
     },
     /// The answer is not HTTP/1.1 as RFC 9112 has it.
     #[error("the upstream's answer is not valid HTTP: {0}")]
-    Nonsense(&'static str),
+    InvalidResponse(&'static str),
     /// The answer's body is not framed as RFC 9112 section 7 has it.
     #[error("the upstream's answer is not valid HTTP")]
     Framing(#[source] codec::FramingError),
     /// The answer, or all the dashboard says, is not HTTP/2 as RFC 9113 has it.
     #[error("the upstream's answer breaks the rules of HTTP/2")]
     Protocol(#[source] h2::Error),
-    /// The request cannot be said in HTTP/2; not the upstream's fault.
+    /// The request cannot be expressed in HTTP/2; not the upstream's fault.
     #[error("the request cannot be forwarded: {0}")]
     Unsendable(&'static str),
     /// The request's body failed while it was sent; not the upstream's fault.
@@ -70,7 +70,8 @@ pub enum Error {
 }
 
 /// Interim answers carry nothing on: a dashboard that sends no other would be waited for without end.
-pub(super) const ENDLESS_INTERIM: Error = Error::Nonsense("its interim responses are too large");
+pub(super) const ENDLESS_INTERIM: Error =
+    Error::InvalidResponse("its interim responses are too large");
 
 /// Why a request's body is refused that is shorter than its head says.
 pub(super) const SHORT: &str = "the request body ended before its Content-Length";

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::responses::{End, Script};
+use crate::responses::{End, Read, Script};
 use crate::spoil::{self, Mutation, chunked, cuts, latin, settings};
 
 /// How a generated answer's body ends.
@@ -214,6 +214,22 @@ fn mutation() -> impl Strategy<Value = Mutation> {
             "0\r\n\r\n",
         ],
     )
+}
+
+impl Script {
+    /// Asserts that both take it, and read the same.
+    pub(crate) fn is_read_alike(&self) -> Read {
+        let (ours, hypers) = self.play();
+        let ours = ours.unwrap_or_else(|error| panic!("ours: {error}: {}", self.shown()));
+        assert_eq!(Ok(ours.clone()), hypers, "ours, hyper's: {}", self.shown());
+        ours
+    }
+
+    /// Asserts that neither takes it.
+    pub(crate) fn is_refused(&self) {
+        let both = self.play();
+        assert!(both.0.is_err() && both.1.is_err(), "{both:?}: {}", self.shown());
+    }
 }
 
 proptest! {

@@ -8,6 +8,7 @@
 
 mod generated_responses;
 mod hypers_server;
+mod pieces;
 mod requests;
 mod responses;
 mod spoil;

@@ -30,7 +30,7 @@ use tokio::net::UnixStream;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use crate::hypers_server::{self, End};
-use crate::spoil::{every, pieces};
+use crate::pieces::pieces;
 
 /// Longest wait for the server to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,6 +60,15 @@ pub(crate) fn check(data: &[u8]) {
         let Some(hypers) = hypers.get(at) else { panic!("{}", shown("more than hyper's")) };
         assert!(read.is_same(hypers), "{}", shown("not the same"));
         assert!(read.whole || at + 1 == ours.len(), "{}", shown("it goes on"));
+    }
+}
+
+/// The cuts behind each `size` bytes of so many, 64 at most; none for 0.
+pub(crate) fn every(size: usize, length: usize) -> Vec<usize> {
+    if size == 0 {
+        Vec::new()
+    } else {
+        (1..=64).map(|at| at * size).take_while(|at| *at < length).collect()
     }
 }
 

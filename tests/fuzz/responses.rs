@@ -21,7 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
-use crate::spoil::{is_hop_by_hop, is_protected, pieces};
+use crate::pieces::{is_hop_by_hop, is_protected, pieces};
+use crate::requests::every;
 
 /// Longest wait for a client to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,9 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Asserts that ours takes nothing of `data` that hyper refuses, and reads nothing differently. The first byte is the
 /// method, the second where the response, which is the rest, is cut: after each so many bytes, or nowhere.
 pub(crate) fn check(data: &[u8]) {
-    let [method, every, bytes @ ..] = data else { return };
+    let [method, size, bytes @ ..] = data else { return };
     let method = [Method::GET, Method::HEAD, Method::POST][usize::from(*method) % 3].clone();
-    let cuts = crate::spoil::every(usize::from(*every), bytes.len());
+    let cuts = every(usize::from(*size), bytes.len());
     Script { method, bytes: bytes.to_vec(), cuts, end: End::Closed }.is_read_as_strictly();
 }
 
@@ -65,7 +66,7 @@ pub(crate) struct Read {
     pub(crate) reused: bool,
 }
 
-type Verdict = Result<Read, String>;
+pub(crate) type Verdict = Result<Read, String>;
 
 impl Script {
     pub(crate) fn shown(&self) -> String {
@@ -74,7 +75,7 @@ impl Script {
     }
 
     /// What ours and hyper's make of it, each from a connection of its own.
-    fn play(&self) -> (Verdict, Verdict) {
+    pub(crate) fn play(&self) -> (Verdict, Verdict) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let both = async {
@@ -99,20 +100,6 @@ impl Script {
             (Err(_), _) => {}
             (ours, hypers) => assert_eq!(ours, hypers, "ours, hyper's: {}", self.shown()),
         }
-    }
-
-    /// Asserts that both take it, and read the same.
-    pub(crate) fn is_read_alike(&self) -> Read {
-        let (ours, hypers) = self.play();
-        let ours = ours.unwrap_or_else(|error| panic!("ours: {error}: {}", self.shown()));
-        assert_eq!(Ok(ours.clone()), hypers, "ours, hyper's: {}", self.shown());
-        ours
-    }
-
-    /// Asserts that neither takes it.
-    pub(crate) fn is_refused(&self) {
-        let both = self.play();
-        assert!(both.0.is_err() && both.1.is_err(), "{both:?}: {}", self.shown());
     }
 }
 

@@ -1,30 +1,8 @@
-//! Messages that are cut, chunked and spoiled: what generated messages have in common, whoever sends them.
+//! Generated messages, chunked and spoiled: what those in both directions have in common.
 
-use http::HeaderName;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-
-/// `bytes`, cut where `cuts` says.
-pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
-    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
-    cuts.sort_unstable();
-    cuts.dedup();
-    let ends = cuts.iter().copied().chain([bytes.len()]);
-    let mut start = 0;
-    let pieces = ends.map(|end| &bytes[std::mem::replace(&mut start, end)..end]);
-    pieces.filter(|piece| !piece.is_empty()).collect()
-}
-
-/// The cuts behind each `size` bytes of so many, 64 at most; none for 0.
-#[allow(dead_code, reason = "only those who fuzz cut this way")]
-pub(crate) fn every(size: usize, length: usize) -> Vec<usize> {
-    if size == 0 {
-        Vec::new()
-    } else {
-        (1..=64).map(|at| at * size).take_while(|at| *at < length).collect()
-    }
-}
 
 /// `body` in chunks of these sizes, the rest in one.
 pub(crate) fn chunked(body: &[u8], sizes: &[usize], extension: &str, trailers: &str) -> Vec<u8> {
@@ -158,34 +136,4 @@ pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
 /// So many cases; a failure is told, not kept.
 pub(crate) fn settings(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
-
-/// Fields that never cross the gate.
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "transfer-encoding"
-            | "te"
-            | "upgrade"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-    )
-}
-
-/// Fields that cross although `Connection` names them.
-pub(crate) fn is_protected(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "host"
-            | "content-length"
-            | "authorization"
-            | "cookie"
-            | "via"
-            | "forwarded"
-            | "x-real-ip"
-            | "x-request-id"
-    ) || name.as_str().starts_with("x-forwarded-")
 }

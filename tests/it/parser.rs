@@ -22,9 +22,8 @@ use proptest::test_runner::{TestError, TestRunner};
 use crate::hypers_server::{self, End};
 use crate::support::gate::{Builder, Gate, PATIENCE};
 use crate::support::message::{Field, Inbox, Length, Message};
-use crate::support::spoil::{
-    self, Mutation, chunked, cuts, is_hop_by_hop, is_protected, latin, pieces, settings,
-};
+use crate::support::pieces::{is_hop_by_hop, is_protected, pieces};
+use crate::support::spoil::{self, Mutation, chunked, cuts, latin, settings};
 
 /// Comes last on every connection, and ends it: what was left open before is decided by it.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nHost: dash\r\nConnection: close\r\n\r\n";

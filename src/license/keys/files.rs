@@ -240,7 +240,7 @@ impl Keys {
 
     /// The keys in `files`.
     ///
-    /// Broken keys are told beside the good ones; files without any good key give no keys and at least one fault. A JWK
+    /// Broken keys are reported beside the good ones; files without any good key give no keys and at least one fault. A JWK
     /// whose `use` or `key_ops` exclude verifying is no fault, and not used.
     ///
     /// # Errors

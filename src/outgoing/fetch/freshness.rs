@@ -10,14 +10,14 @@ use crate::clock::UnixTime;
 use crate::outgoing::answer::date;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// When nothing is said.
+/// If the response does not say how long it stays fresh.
 const USUAL: Duration = Duration::from_secs(60 * 60);
 /// When it is not to be kept, which a gate that works without asking must.
 const UNKEPT: Duration = Duration::from_secs(5 * 60);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long an answer that came at `at` says that it stays fresh; `None`: it says nothing.
-pub(super) fn said(fields: &HeaderMap, at: UnixTime) -> Option<Duration> {
+pub(super) fn lifetime(fields: &HeaderMap, at: UnixTime) -> Option<Duration> {
     let lifetime = match cache_control(fields) {
         Some(Directive::Unkept) => return Some(UNKEPT),
         Some(Directive::MaxAge(lifetime)) => lifetime,
@@ -32,9 +32,9 @@ pub(super) fn said(fields: &HeaderMap, at: UnixTime) -> Option<Duration> {
     Some(lifetime.saturating_sub(age(fields)))
 }
 
-/// When to ask again: from a minute to a day, a `fraction` (0 to 1) of a tenth of it earlier than `said`.
-pub(super) fn wait(said: Option<Duration>, fraction: f64) -> Duration {
-    let wait = said.unwrap_or(USUAL).clamp(MINUTE, LONGEST);
+/// When to ask again: from a minute to a day, a `fraction` (0 to 1) of a tenth of it earlier than `lifetime`.
+pub(super) fn wait(lifetime: Option<Duration>, fraction: f64) -> Duration {
+    let wait = lifetime.unwrap_or(USUAL).clamp(MINUTE, LONGEST);
     (wait - share(wait / 10, fraction)).max(MINUTE)
 }
 
@@ -120,9 +120,9 @@ mod tests {
             for (name, value) in fields {
                 map.append(HeaderName::from_static(name), value.parse().expect("a value"));
             }
-            let said = said(&map, AT);
-            assert_eq!(said, expected.map(Duration::from_secs), "{fields:?}");
-            assert_eq!(wait(said, 0.0), Duration::from_secs(again), "{fields:?}");
+            let lifetime = lifetime(&map, AT);
+            assert_eq!(lifetime, expected.map(Duration::from_secs), "{fields:?}");
+            assert_eq!(wait(lifetime, 0.0), Duration::from_secs(again), "{fields:?}");
         }
     }
 
@@ -136,9 +136,9 @@ mod tests {
             (62, 1.0, 60),
             (86_400, 1.0, 77_760),
         ];
-        for (said, fraction, expected) in cases {
-            let wait = wait(Some(Duration::from_secs(said)), fraction);
-            assert_eq!(wait.as_secs(), expected, "{said} {fraction}");
+        for (lifetime, fraction, expected) in cases {
+            let wait = wait(Some(Duration::from_secs(lifetime)), fraction);
+            assert_eq!(wait.as_secs(), expected, "{lifetime} {fraction}");
         }
     }
 }

@@ -31,8 +31,8 @@ const COOLDOWN: Duration = Duration::from_secs(60);
 const BACKOFF: Backoff =
     Backoff { first: Duration::from_secs(10), most: Duration::from_secs(60 * 60) };
 
-/// So many kinds of failure in a row are told, and no more.
-const MOST_TOLD: usize = 16;
+/// So many kinds of failure in a row are logged.
+const MOST_LOGGED: usize = 16;
 
 /// Who wants the document.
 pub trait Recipient: Send {
@@ -57,7 +57,7 @@ pub struct Fetch<R> {
     /// When the first of them came.
     failing_since: Instant,
     /// Kinds of failure since it last went well.
-    told: Vec<String>,
+    logged: Vec<String>,
     came_early: Option<UnixTime>,
     /// The other side wants to be left alone for so long, from then on.
     left_alone: Option<(UnixTime, Duration)>,
@@ -76,8 +76,8 @@ pub struct Early {
 struct Taken {
     digest: digest::Digest,
     etag: Option<HeaderValue>,
-    /// How long it said it would stay fresh.
-    said: Option<Duration>,
+    /// How long it stays fresh, by its own fields.
+    lifetime: Option<Duration>,
 }
 
 /// Why there is nothing new that is good.
@@ -90,7 +90,7 @@ enum Failure {
 }
 
 impl Early {
-    /// Returns when the document has been asked for, so that whoever missed something in it may look again. Many who ask at
+    /// Returns when the document has been asked for, so that a caller that missed something in it can look again. Many who ask at
     /// once get one request, and within a minute of it nobody gets another: then this returns at once. A request that was
     /// under way already does not count: who still misses something asks once more.
     pub async fn refresh(&self) {
@@ -128,7 +128,7 @@ impl<R: Recipient> Fetch<R> {
             taken: None,
             failures: 0,
             failing_since: Instant::now(),
-            told: Vec::new(),
+            logged: Vec::new(),
             came_early: None,
             left_alone: None,
         };
@@ -168,9 +168,9 @@ impl<R: Recipient> Fetch<R> {
         let now = self.clock.now();
         let fraction = (self.fraction)();
         let wait = match done {
-            Ok(said) => {
+            Ok(lifetime) => {
                 self.went_well();
-                freshness::wait(said, fraction)
+                freshness::wait(lifetime, fraction)
             }
             Err(failure) => {
                 let asked = failure.retry_after();
@@ -193,26 +193,26 @@ impl<R: Recipient> Fetch<R> {
             call = call.field(IF_NONE_MATCH, etag);
         }
         let answer = self.endpoint.call(call).await?;
-        let said = freshness::said(&answer.fields, answer.at);
+        let lifetime = freshness::lifetime(&answer.fields, answer.at);
         match (answer.status, &mut self.taken) {
-            (StatusCode::OK, _) => self.take(answer, said).await.map(|()| said),
+            (StatusCode::OK, _) => self.take(answer, lifetime).await.map(|()| lifetime),
             // What it does not say anew counts as before (RFC 9111 section 4.3.4).
-            (StatusCode::NOT_MODIFIED, Some(Taken { etag: Some(_), said: before, .. })) => {
-                *before = said.or(*before);
+            (StatusCode::NOT_MODIFIED, Some(Taken { etag: Some(_), lifetime: before, .. })) => {
+                *before = lifetime.or(*before);
                 Ok(*before)
             }
             _ => Err(self.endpoint.refused(&answer).into()),
         }
     }
 
-    async fn take(&mut self, answer: Answer, said: Option<Duration>) -> Result<(), Failure> {
+    async fn take(&mut self, answer: Answer, lifetime: Option<Duration>) -> Result<(), Failure> {
         let digest = digest::digest(&digest::SHA256, &answer.body);
         let etag = answer.fields.get(ETAG).cloned();
         let known = |taken: &Taken| taken.digest.as_ref() == digest.as_ref();
         if !self.taken.as_ref().is_some_and(known) {
             self.recipient.take(answer.body).await.map_err(Failure::Unusable)?;
         }
-        self.taken = Some(Taken { digest, etag, said });
+        self.taken = Some(Taken { digest, etag, lifetime });
         Ok(())
     }
 
@@ -225,7 +225,7 @@ impl<R: Recipient> Fetch<R> {
         self.failures = 0;
         self.left_alone = None;
         self.failing.send_replace(None);
-        self.told.clear();
+        self.logged.clear();
     }
 
     /// Says what went wrong, once for each kind until it goes well again.
@@ -237,10 +237,10 @@ impl<R: Recipient> Fetch<R> {
             Failure::Unusable(_) => format!("{}: {error}", self.key),
         };
         self.failing.send_replace(Some(named));
-        if self.told.len() >= MOST_TOLD || self.told.contains(&kind) {
+        if self.logged.len() >= MOST_LOGGED || self.logged.contains(&kind) {
             return;
         }
-        self.told.push(kind);
+        self.logged.push(kind);
         let key = self.key;
         tracing::warn!(
             event = "fetch.failed",

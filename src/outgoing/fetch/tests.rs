@@ -13,7 +13,7 @@ use crate::outgoing::{Client, Config, Proxies};
 
 const START: u64 = 1_800_000_000;
 
-/// Answers in turn what it is told, and tells how it was asked.
+/// Answers in turn as scripted, and records the requests.
 struct Server {
     answers: Arc<Mutex<VecDeque<String>>>,
     heads: mpsc::UnboundedReceiver<String>,

@@ -1,4 +1,4 @@
-//! What happens on connections to the database, said to the one that waits for it (`hints.rs`).
+//! What happens on connections to the database, passed to the task that waits for it (`hints.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -307,7 +307,7 @@ pub(super) async fn put_back(
     Ok(Mark { revision: made?, change_id })
 }
 
-/// The sequence that a list states, whoever signed it.
+/// The sequence that a list states, whether or not its signature is trusted.
 pub(super) fn sequence(list: &str) -> Option<u64> {
     let payload = URL_SAFE_NO_PAD.decode(list.split('.').nth(1)?).ok()?;
     serde_json::from_slice::<Value>(&payload).ok()?["seq"].as_u64()

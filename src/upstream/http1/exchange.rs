@@ -120,7 +120,9 @@ impl<B: Upload> Exchange<B> {
                         return Poll::Ready(Ok(head));
                     }
                     StatusCode::SWITCHING_PROTOCOLS => {
-                        return Poll::Ready(Err(Error::Nonsense("a 101 that nobody asked for")));
+                        return Poll::Ready(Err(Error::InvalidResponse(
+                            "a 101 that nobody asked for",
+                        )));
                     }
                     // They end here: who asked in HTTP/1.0 could not read them, and nobody may count on them.
                     status if status.is_informational() => {}

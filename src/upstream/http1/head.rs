@@ -93,7 +93,7 @@ pub(super) fn parse(
 ) -> Result<Option<AnswerHead>, Error> {
     let Some((end, is_strict)) = scanned.end_of_head(input) else {
         if input.len() > MAX_HEAD_BYTES {
-            return Err(Error::Nonsense("its head is too large"));
+            return Err(Error::InvalidResponse("its head is too large"));
         }
         return Ok(None);
     };
@@ -105,11 +105,11 @@ pub(super) fn parse(
         &head,
         &mut fields,
     );
-    if outcome.map_err(nonsense)? != Status::Complete(end) {
-        return Err(Error::Nonsense("its head ends too early"));
+    if outcome.map_err(invalid)? != Status::Complete(end) {
+        return Err(Error::InvalidResponse("its head ends too early"));
     }
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or(Error::Nonsense("its status is not one"))?;
+    let status = status.ok_or(Error::InvalidResponse("its status is not one"))?;
     let reason = match parsed.reason {
         reason if reason == status.canonical_reason() => None,
         // The parser shows none that is not ASCII.
@@ -164,8 +164,8 @@ impl Scanned {
     }
 }
 
-fn nonsense(error: httparse::Error) -> Error {
-    Error::Nonsense(match error {
+fn invalid(error: httparse::Error) -> Error {
+    Error::InvalidResponse(match error {
         httparse::Error::HeaderName => BAD_NAME,
         httparse::Error::HeaderValue => BAD_VALUE,
         httparse::Error::NewLine => "a line does not end as lines do",
@@ -217,7 +217,7 @@ impl Collected {
             policy::CONNECTION => self.connection.add(field.value),
             policy::UPGRADE if self.protocol.is_none() => {
                 let protocol = HeaderValue::from_bytes(field.value);
-                self.protocol = Some(protocol.map_err(|_| Error::Nonsense(BAD_VALUE))?);
+                self.protocol = Some(protocol.map_err(|_| Error::InvalidResponse(BAD_VALUE))?);
             }
             _ => {}
         }
@@ -230,17 +230,17 @@ impl Collected {
         let digits =
             std::str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));
         let number = digits.and_then(|digits| digits.parse().ok());
-        let number = number.ok_or(Error::Nonsense("its Content-Length is not a number"))?;
+        let number = number.ok_or(Error::InvalidResponse("its Content-Length is not a number"))?;
         match self.length.replace(number) {
             None => Ok(true),
             Some(before) if before == number => Ok(false),
-            Some(_) => Err(Error::Nonsense("it has two Content-Lengths")),
+            Some(_) => Err(Error::InvalidResponse("it has two Content-Lengths")),
         }
     }
 
     fn coding(&mut self, value: &[u8]) -> Result<(), Error> {
         if !value.eq_ignore_ascii_case(b"chunked") || std::mem::replace(&mut self.coded, true) {
-            return Err(Error::Nonsense("its Transfer-Encoding is not one chunked"));
+            return Err(Error::InvalidResponse("its Transfer-Encoding is not one chunked"));
         }
         Ok(())
     }
@@ -258,10 +258,10 @@ impl Collected {
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = match (self.length, self.coded) {
             (Some(_), true) => {
-                return Err(Error::Nonsense("it has Content-Length and Transfer-Encoding"));
+                return Err(Error::InvalidResponse("it has Content-Length and Transfer-Encoding"));
             }
             (None, true) if http_1_0 => {
-                return Err(Error::Nonsense("HTTP/1.0 has no Transfer-Encoding"));
+                return Err(Error::InvalidResponse("HTTP/1.0 has no Transfer-Encoding"));
             }
             _ if bodiless => BodyLength::Known(0),
             (Some(length), false) => BodyLength::Known(length),

@@ -188,7 +188,7 @@ async fn answer<B: Upload>(
         while let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
             let interim = interim.map_err(broken)?;
             if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return failed(Error::Nonsense("a 101, which HTTP/2 does not have"));
+                return failed(Error::InvalidResponse("a 101, which HTTP/2 does not have"));
             }
             interim_bytes += size(interim.headers());
             if interim_bytes > MAX_HEAD_BYTES as usize {

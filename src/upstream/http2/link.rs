@@ -184,7 +184,7 @@ fn again(error: &Error) -> Error {
         Error::Protocol(error) => {
             closed(io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
         }
-        _ => Error::Nonsense("it does not speak HTTP/2"),
+        _ => Error::InvalidResponse("it does not speak HTTP/2"),
     }
 }
 

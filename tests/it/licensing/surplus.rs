@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use crate::support::gate::{Builder, Gate};
 use crate::support::http::{Request, request};
@@ -18,8 +18,10 @@ enum Follows {
     Within,
     /// In the next write.
     AtOnce,
-    /// After so many microseconds.
-    After(u64),
+    /// Once the client has its response, which the test says.
+    Answered,
+    /// Once the next request on the same connection has come: it would be taken for its response.
+    Asked,
 }
 
 const ADMIN: &str = r#"{"login":"root","isGrafanaAdmin":true,"isDisabled":false}"#;
@@ -30,23 +32,31 @@ fn response(status: u16, body: &str) -> String {
     format!("{head}Content-Length: {length}\r\n\r\n{body}")
 }
 
-/// A dashboard that knows nobody, and sends an administrator's identity behind every response. `sent` hears of each.
-fn dashboard(follows: Follows, sent: Sender<()>) -> SocketAddr {
+/// A dashboard that knows nobody, and sends an administrator's identity behind every response. `sent` hears of each; `answered`
+/// says that a client has its response.
+fn dashboard(follows: Follows, sent: Sender<()>, answered: Receiver<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
+    let answered = Arc::new(Mutex::new(answered));
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let sent = sent.clone();
-            thread::spawn(move || serve(stream, follows, &sent));
+            let (sent, answered) = (sent.clone(), answered.clone());
+            thread::spawn(move || serve(stream, follows, &sent, &answered));
         }
     });
     address
 }
 
-fn serve(stream: TcpStream, follows: Follows, sent: &Sender<()>) -> Option<()> {
+fn serve(
+    stream: TcpStream,
+    follows: Follows,
+    sent: &Sender<()>,
+    answered: &Mutex<Receiver<()>>,
+) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream);
-    loop {
+    let surplus = response(200, ADMIN);
+    for nth in 0.. {
         let mut first = String::new();
         reader.read_line(&mut first).ok().filter(|read| *read > 0)?;
         let mut line = String::new();
@@ -58,15 +68,15 @@ fn serve(stream: TcpStream, follows: Follows, sent: &Sender<()>) -> Option<()> {
             "/api/user" => response(401, r#"{"message":"Unauthorized"}"#),
             path => response(200, path),
         };
-        let surplus = response(200, ADMIN);
         let stream = reader.get_mut();
         match follows {
             Follows::Within => stream.write_all(format!("{own}{surplus}").as_bytes()).ok()?,
-            Follows::AtOnce | Follows::After(_) => {
+            Follows::Asked if nth == 0 => stream.write_all(own.as_bytes()).ok()?,
+            Follows::Asked => stream.write_all(format!("{surplus}{own}").as_bytes()).ok()?,
+            Follows::AtOnce | Follows::Answered => {
                 stream.write_all(own.as_bytes()).ok()?;
-                if let Follows::After(micros) = follows {
-                    // The time between the two is what is tested: no event could stand for it.
-                    thread::sleep(Duration::from_micros(micros));
+                if matches!(follows, Follows::Answered) {
+                    answered.lock().ok()?.recv().ok()?;
                 }
                 // The gate may have closed by now.
                 drop(stream.write_all(surplus.as_bytes()));
@@ -75,12 +85,14 @@ fn serve(stream: TcpStream, follows: Follows, sent: &Sender<()>) -> Option<()> {
         // Nobody may listen.
         let _ = sent.send(());
     }
+    None
 }
 
-fn stage(follows: Follows) -> (Gate, Receiver<()>) {
-    let (sent, heard) = channel();
-    let gate = Builder::before(dashboard(follows, sent));
-    (gate.set("log.level", "\"debug\"").start(), heard)
+/// The gate, what hears of each surplus, and what says that a response has come.
+fn stage(follows: Follows) -> (Gate, Receiver<()>, Sender<()>) {
+    let ((sent, heard), (say, answered)) = (channel(), channel());
+    let gate = Builder::before(dashboard(follows, sent, answered));
+    (gate.set("log.level", "\"debug\"").start(), heard, say)
 }
 
 fn check(gate: &Gate, cookie: &str) -> Request {
@@ -90,33 +102,29 @@ fn check(gate: &Gate, cookie: &str) -> Request {
 
 #[test]
 fn a_session_that_nobody_knows_is_never_let_in() {
-    let follows = [
-        Follows::Within,
-        Follows::AtOnce,
-        Follows::After(50),
-        Follows::After(300),
-        Follows::After(2_000),
-    ];
-    for follows in follows {
-        let (gate, _heard) = stage(follows);
+    for follows in [Follows::Within, Follows::AtOnce, Follows::Answered, Follows::Asked] {
+        let (gate, _heard, say) = stage(follows);
         for attempt in 0..150 {
             if attempt % 2 == 0 {
                 request(gate.address, "GET", "/forwarded").send();
+                say.send(()).expect("a dashboard");
             }
             let answer = check(&gate, &format!("garbage-{attempt}")).send();
             assert_eq!(answer.status, 401, "{follows:?} {attempt} {}", answer.text());
+            say.send(()).expect("a dashboard");
         }
     }
 }
 
 #[test]
 fn a_connection_on_which_bytes_wait_is_closed_and_never_used_again() {
-    for follows in [Follows::Within, Follows::AtOnce, Follows::After(1_000)] {
-        let (gate, heard) = stage(follows);
+    for follows in [Follows::Within, Follows::AtOnce, Follows::Answered] {
+        let (gate, heard, say) = stage(follows);
         for attempt in 0..50 {
             let path = format!("/own-{attempt}");
             let answer = request(gate.address, "GET", &path).send().is(200);
             assert_eq!(answer.text(), path, "{follows:?}");
+            say.send(()).expect("a dashboard");
             // The surplus is in the gate's socket.
             heard.recv().expect("sent");
         }

@@ -9,6 +9,8 @@ pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod message;
 pub(crate) mod origin;
+#[path = "../../fuzz/pieces.rs"]
+pub(crate) mod pieces;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod receiver;

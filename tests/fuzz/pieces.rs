@@ -1,0 +1,44 @@
+//! Messages in the pieces in which they are sent, and the fields of them that the gate treats apart.
+
+use http::HeaderName;
+
+/// `bytes`, cut where `cuts` says.
+pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    let ends = cuts.iter().copied().chain([bytes.len()]);
+    let mut start = 0;
+    let pieces = ends.map(|end| &bytes[std::mem::replace(&mut start, end)..end]);
+    pieces.filter(|piece| !piece.is_empty()).collect()
+}
+
+/// Fields that never cross the gate.
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "te"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+    )
+}
+
+/// Fields that cross although `Connection` names them.
+pub(crate) fn is_protected(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "authorization"
+            | "cookie"
+            | "via"
+            | "forwarded"
+            | "x-real-ip"
+            | "x-request-id"
+    ) || name.as_str().starts_with("x-forwarded-")
+}
