@@ -308,6 +308,7 @@ impl From<Refused> for Problem {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request.fields-too-many")
             }
             Refused::Late => (StatusCode::REQUEST_TIMEOUT, "request.head-timeout"),
+            Refused::LateEnd => (StatusCode::REQUEST_TIMEOUT, "request.body-timeout"),
         };
         let problem = Self::new(status, code, refused.to_string())
             .header(CONNECTION, HeaderValue::from_static("close"));

@@ -34,6 +34,9 @@ pub enum Refused {
     /// Its head did not come in time.
     #[error("the request head did not come in time")]
     Late,
+    /// It has no content, by its head, and its end did not come in time; HTTP/2.
+    #[error("the end of the request did not come in time")]
+    LateEnd,
     /// HTTP/1.1 without `Host`, or HTTP/2 without `:authority` and `host`.
     #[error("the request names no host; send one Host field")]
     NoHost,

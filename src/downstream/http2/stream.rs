@@ -50,7 +50,7 @@ impl<S: Service> Exchange<S> {
         let refused = match refused {
             None if incoming.is_declared_empty() => match self.ends_empty(&incoming).await {
                 Some(true) => None,
-                Some(false) => Some(Refused::Late),
+                Some(false) => Some(Refused::LateEnd),
                 None => return,
             },
             refused => refused,

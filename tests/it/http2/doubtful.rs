@@ -378,6 +378,7 @@ fn a_request_without_content_that_does_not_end_is_408() {
     assert_eq!(client.whole().stream, ended);
     let answer = client.whole();
     assert_eq!((answer.stream, answer.status()), (late, 408));
+    assert!(answer.text().contains("request.body-timeout"), "{}", answer.text());
     assert_eq!(recorder.lines().len(), 1);
 }
 

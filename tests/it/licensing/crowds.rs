@@ -220,7 +220,7 @@ fn any_mix_of_callers_is_answered_as_a_simple_model_says() {
             .set("auth.cache_ttl", "\"0s\"")
             .start();
         invite(&scene, 12);
-        scene.dashboard.mood(IDENTITY, Mood::Dawdles(Duration::from_millis(30)));
+        scene.dashboard.mood(IDENTITY, Mood::Shuffles(Duration::from_millis(30)));
         let clients = ["203.0.113.1", "203.0.113.2", "2001:db8:0:1::1", "2001:db8:0:2::1"];
         let answers = Mutex::new(HashMap::<_, Vec<u16>>::new());
         let left = Mutex::new(Vec::new());

@@ -46,8 +46,8 @@ pub(crate) enum Mood {
     Redirect,
     /// Not at all, until [`Dashboard::release`]; then as it should be.
     Holds,
-    /// As it should be, after a while of its own each time, at most this long.
-    Dawdles(Duration),
+    /// As it should be, once up to four requests more have come, or after this long if they do not: out of order.
+    Shuffles(Duration),
     /// The connection is closed without a word.
     HangsUp,
     /// Something that is no HTTP.
@@ -210,9 +210,10 @@ impl Shared {
                     drop(self.changed.wait_while(self.state(), held).expect("a lock"));
                     self.reply(&asked)
                 }
-                Some(Mood::Dawdles(most)) => {
-                    // The golden ratio spreads them evenly.
-                    thread::sleep(most.mul_f64((nth as f64 * 0.618_034).fract()));
+                Some(Mood::Shuffles(most)) => {
+                    let missing = |state: &mut State| state.asked.len() < nth + nth * 7 % 5;
+                    let waited = self.changed.wait_timeout_while(self.state(), most, missing);
+                    drop(waited.expect("a lock"));
                     self.reply(&asked)
                 }
                 Some(Mood::Says(status, body)) => (status, body),
