@@ -20,11 +20,11 @@ use crate::certificate::watch;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
+use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Listener, Scheme};
 use crate::gate::Gate;
 use crate::license::RootUrl;
 use crate::shutdown::{self, Phase, detach};
-use crate::socket::Places;
+use crate::socket::SocketLimit;
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -66,7 +66,7 @@ impl App {
         let workers = workers(&config.downstream);
         let share = descriptors::share(&config, workers);
         config.downstream.limits.max_connections = share.clients;
-        config.upstream.places = Places::new(share.dashboard);
+        config.upstream.sockets = SocketLimit::new(share.dashboard);
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
@@ -101,8 +101,8 @@ impl App {
     /// The TCP addresses where clients are expected, with real ports, in the order of `server.listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let tcp = |bound: &Bound| match &bound.place {
-            Place::Tcp(address) => Some(*address),
-            Place::Unix(_) | Place::Systemd(_) => None,
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
         };
         self.bound.iter().filter_map(tcp).collect()
     }
@@ -212,7 +212,8 @@ fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
 }
 
 fn listen_admin(address: SocketAddr) -> Result<Admin, Error> {
-    Admin::bind(address).map_err(|source| Error::Bind { place: Place::Tcp(address), source })
+    Admin::bind(address)
+        .map_err(|source| Error::Bind { place: ListenAddress::Tcp(address), source })
 }
 
 fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
@@ -238,7 +239,7 @@ fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
 
 /// Sockets of systemd's, when they are asked for: the environment of others is left alone.
 fn inherited(config: &downstream::Config) -> Result<Inherited, Error> {
-    let wanted = config.listen.iter().any(|l| matches!(l.place, Place::Systemd(_)));
+    let wanted = config.listen.iter().any(|l| matches!(l.place, ListenAddress::Systemd(_)));
     if wanted { Inherited::take().map_err(Error::Inherited) } else { Ok(Inherited::default()) }
 }
 

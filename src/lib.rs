@@ -25,7 +25,7 @@
 //! 4   store
 //! 3   license  upstream  downstream
 //! 2   codec  http2  outgoing  problem
-//! 1   body  certificate  dial  hex  message  path  random  socket  telemetry  shutdown
+//! 1   certificate  dial  message  path  random  socket  telemetry  shutdown
 //! 0   backoff  clock  sweep  text
 //! ```
 
@@ -59,12 +59,10 @@ pub mod worker;
 
 // What everybody stands on.
 pub mod backoff;
-pub mod body;
 pub mod certificate;
 pub mod clock;
 pub mod codec;
 pub mod dial;
-pub mod hex;
 pub mod http2;
 pub mod message;
 pub mod outgoing;

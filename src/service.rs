@@ -22,11 +22,10 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
 use crate::auth::Way;
-use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
-use crate::downstream::{self, Peer, RequestBody, Sender, Trust, Written};
+use crate::downstream::{self, Peer, RealClient, RequestBody, Trust, Written};
 use crate::gate::{Gate, Route};
-use crate::message::{RequestHead, Response};
+use crate::message::{Body, RequestHead, Response};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
@@ -107,7 +106,7 @@ impl Stages {
         peer: &Rc<Peer>,
         observed: &mut Observation,
     ) -> Answer {
-        let sender = Sender::of(peer, &head.headers, &self.trust);
+        let sender = RealClient::of(peer, &head.headers, &self.trust);
         let id = self.ids.name(&head.headers, sender.trusted);
         observed.asked(&head, sender, &id);
         let method = head.method.clone();
@@ -145,7 +144,7 @@ impl Stages {
         let written = self.api.public_check()?;
         self.observer.metrics.request(Handler::Licensing, &request.method, StatusCode::OK);
         if let Some(log) = &self.observer.access {
-            let sender = Sender::of(peer, &request.headers, &self.trust);
+            let sender = RealClient::of(peer, &request.headers, &self.trust);
             let id = self.ids.name(&request.headers, sender.trusted);
             let mut record = observe::record(log, request, sender, &id);
             record.status = Some(StatusCode::OK);
@@ -167,7 +166,7 @@ impl Stages {
     ) -> Answer {
         let head = RequestHead { method, ..RequestHead::default() };
         let id = self.ids.name(&head.headers, false);
-        let sender = Sender::itself(peer.address.ip());
+        let sender = RealClient::direct(peer.address.ip());
         observed.not_understood(sender, &id);
         let response = self.refusal(refused.into(), &head, id);
         observed.answered(&head.method, &response, Handler::Gate);
@@ -217,7 +216,7 @@ impl Stages {
         &self,
         endpoint: Endpoint,
         request: Request<RequestBody>,
-        sender: Sender,
+        sender: RealClient,
         id: &RequestId,
     ) -> http::Response<Bytes> {
         let caller = Caller { address: sender.address, request_id: id.as_str() };

@@ -51,8 +51,8 @@ pub struct Socket {
     stalled: Option<Stalled>,
     /// Our half has ended.
     shut: bool,
-    /// Its place, if connections of this kind are limited.
-    _place: Option<Place>,
+    /// Held if connections of this kind are limited.
+    _permit: Option<SocketPermit>,
 }
 
 /// What waits to be read.
@@ -100,33 +100,35 @@ pub enum Kind {
     Memory(memory::End),
 }
 
-/// A limit of sockets that are open at once. Clones share the count.
+/// A limit on sockets that are open at once. Clones share the count.
 #[derive(Clone, Debug)]
-pub struct Places(Arc<Semaphore>);
+pub struct SocketLimit(Arc<Semaphore>);
 
-/// One place below the limit; dropping it frees the place.
+/// Counts as one socket below the limit until it is dropped.
 #[derive(Debug)]
-pub struct Place(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+pub struct SocketPermit(
+    #[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit,
+);
 
-impl Places {
+impl SocketLimit {
     /// A limit of `number`.
     pub fn new(number: usize) -> Self {
         Self(Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// Waits for a free place, in order of arrival.
-    pub async fn take(&self) -> Option<Place> {
+    /// Waits until a socket may be opened, in order of arrival.
+    pub async fn take(&self) -> Option<SocketPermit> {
         // Fails only if the semaphore is closed, and it never is.
-        self.0.clone().acquire_owned().await.ok().map(Place)
+        self.0.clone().acquire_owned().await.ok().map(SocketPermit)
     }
 
-    /// Whether no place is free: another worker may be waiting for one.
-    pub fn are_taken(&self) -> bool {
+    /// Whether the limit is reached: another worker may be waiting to open a socket.
+    pub fn is_reached(&self) -> bool {
         self.0.available_permits() == 0
     }
 }
 
-impl Default for Places {
+impl Default for SocketLimit {
     /// No limit.
     fn default() -> Self {
         Self::new(usize::MAX)
@@ -176,14 +178,14 @@ impl Socket {
             send_timeout,
             stalled: None,
             shut: false,
-            _place: None,
+            _permit: None,
         }
     }
 
-    /// The same socket, which holds `place` until it is closed.
+    /// The same socket, which holds `permit` until it is closed.
     #[must_use]
-    pub fn in_place(self, place: Place) -> Self {
-        Self { _place: Some(place), ..self }
+    pub fn with_permit(self, permit: SocketPermit) -> Self {
+        Self { _permit: Some(permit), ..self }
     }
 
     /// Reads without waiting.

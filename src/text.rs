@@ -42,6 +42,11 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best.map(|(_, candidate)| candidate)
 }
 
+/// `bytes` in hexadecimal, two lower-case digits per byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// `error` and its causes in one line: `cannot read x: permission denied`.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -96,5 +101,10 @@ mod tests {
         assert_eq!(nearest("listen", []), None);
         assert_eq!(nearest("ab", ["aa", "bb"]), Some("aa"), "the first of equals");
         assert_eq!(nearest(&"x".repeat(100_000), ["x"]), None);
+    }
+
+    #[test]
+    fn each_byte_has_two_digits() {
+        assert_eq!((hex(&[]), hex(&[0, 0x0a, 0xff])), (String::new(), "000aff".to_owned()));
     }
 }

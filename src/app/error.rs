@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::downstream::{self, Place};
+use crate::downstream::{self, ListenAddress};
 use crate::license::{KeyFault, RootUrlError};
 use crate::{auth, certificate, notify, outgoing, store};
 
@@ -37,7 +37,7 @@ pub enum Error {
     #[error("cannot listen on {place}{}", downstream::bind_remedy(place, source))]
     Bind {
         /// Which.
-        place: Place,
+        place: ListenAddress,
         /// The system's reason.
         source: io::Error,
     },

@@ -4,7 +4,7 @@
 //! comes from: `Origin` must be the root URL's or that of the request itself, and `Sec-Fetch-Site` not `cross-site`. Callers
 //! that are no browsers send neither field and pass.
 //!
-//! The request's own origin is its host and port in the scheme that it was sent in ([`OutsideScheme`], an extension of the request): the one
+//! The request's own origin is its host and port in the scheme that it was sent in ([`ExternalScheme`], an extension of the request): the one
 //! that a trusted proxy names, or else `https` on a TLS listener. Where neither tells, TLS may end in front of the gate, and both schemes
 //! are its own.
 
@@ -12,7 +12,7 @@ use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 
-use crate::downstream::{OutsideScheme, Scheme};
+use crate::downstream::{ExternalScheme, Scheme};
 use crate::license::RootUrl;
 
 /// Whether the request may change something, as far as its origin goes.
@@ -67,9 +67,9 @@ impl Site {
 
     fn is_host_of(&self, head: &Parts) -> bool {
         let is_own_scheme = match head.extensions.get().copied().unwrap_or_default() {
-            OutsideScheme::Unknown => true,
-            OutsideScheme::Known(scheme) => self.https == (scheme == Scheme::Https),
-            OutsideScheme::Other => false,
+            ExternalScheme::Unknown => true,
+            ExternalScheme::Known(scheme) => self.https == (scheme == Scheme::Https),
+            ExternalScheme::Other => false,
         };
         if !is_own_scheme {
             return false;

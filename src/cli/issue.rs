@@ -14,11 +14,11 @@ use serde_json::{Map, Value};
 use super::renewal::{self, Asked};
 use super::streams::Streams;
 use crate::clock::UnixTime;
-use crate::hex::hex;
 use crate::license::{
     Claims, Excerpt, KeyPair, Keys, License, MAX_REVOCATIONS_BYTES, Members, Revocations, RootUrl,
     Token, plausible, verify,
 };
+use crate::text::hex;
 use crate::text::nearest;
 
 /// Most that is read of a key or a claims file.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
 use crate::auth::Mode;
-use crate::downstream::{Place, Scheme, TlsFiles};
+use crate::downstream::{ListenAddress, Scheme, TlsFiles};
 use crate::license::RevocationList;
 use crate::upstream::Origin;
 
@@ -90,12 +90,14 @@ fn nowhere_to_listen(loaded: &Loaded) -> Option<Fault> {
 }
 
 fn listened_to_twice(loaded: &Loaded) -> Vec<Fault> {
-    let mut taken: Vec<Place> = Vec::new();
+    let mut taken: Vec<ListenAddress> = Vec::new();
     let mut faults = Vec::new();
     let listen = loaded.config.downstream.listen.iter();
     let listen = listen.map(|listen| ("server.listen", listen.place.clone()));
-    let admin = loaded.config.admin.listen.map(|address| ("admin.listen", Place::Tcp(address)));
-    let is_free = |place: &Place| matches!(place, Place::Tcp(address) if address.port() == 0);
+    let admin =
+        loaded.config.admin.listen.map(|address| ("admin.listen", ListenAddress::Tcp(address)));
+    let is_free =
+        |place: &ListenAddress| matches!(place, ListenAddress::Tcp(address) if address.port() == 0);
     for (key, place) in listen.chain(admin).filter(|(_, place)| !is_free(place)) {
         if taken.contains(&place) {
             faults.push(loaded.fault(key, format!("{place} is listened to already")));
@@ -107,15 +109,18 @@ fn listened_to_twice(loaded: &Loaded) -> Vec<Fault> {
 
 /// A dashboard at one of the gate's own addresses would be the gate itself.
 fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
-    let same = |place: &Place| match (place, &loaded.config.upstream.origin) {
-        (Place::Tcp(address), Origin::Http { host, port } | Origin::Https { host, port }) => {
+    let same = |place: &ListenAddress| match (place, &loaded.config.upstream.origin) {
+        (
+            ListenAddress::Tcp(address),
+            Origin::Http { host, port } | Origin::Https { host, port },
+        ) => {
             let local = if host == "localhost" { "127.0.0.1" } else { host };
             let is_host = |ip: IpAddr| {
                 address.ip() == ip || (address.ip().is_unspecified() && ip.is_loopback())
             };
             address.port() == *port && local.parse().is_ok_and(is_host)
         }
-        (Place::Unix(own), Origin::Unix(path)) => own == path,
+        (ListenAddress::Unix(own), Origin::Unix(path)) => own == path,
         _ => false,
     };
     let listen = &loaded.config.downstream.listen;

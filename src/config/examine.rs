@@ -11,7 +11,7 @@ use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
-use crate::downstream::{self, PRIVILEGED, Place};
+use crate::downstream::{self, ListenAddress, PRIVILEGED};
 use crate::feed::WatchedFile;
 use crate::license::{self, KeyError, KeyFault, Keys, RevocationList};
 use crate::notify::Secret;
@@ -135,15 +135,15 @@ impl Loaded {
 
     fn addresses(&self) -> Vec<Fault> {
         let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", &l.place));
-        let admin = self.config.admin.listen.map(Place::Tcp);
+        let admin = self.config.admin.listen.map(ListenAddress::Tcp);
         let admin = admin.as_ref().map(|place| ("admin.listen", place));
         listen.chain(admin).filter_map(|(key, place)| self.place(key, place)).collect()
     }
 
     /// Whether a listener could be there. What systemd will pass is not known here.
-    fn place(&self, key: &str, place: &Place) -> Option<Fault> {
+    fn place(&self, key: &str, place: &ListenAddress) -> Option<Fault> {
         match place {
-            Place::Tcp(address) => {
+            ListenAddress::Tcp(address) => {
                 if let Err(error) = TcpListener::bind(SocketAddr::new(address.ip(), 0)) {
                     let message = format!("{} cannot be listened to here", address.ip());
                     return Some(self.fault(key, message).caused_by(error));
@@ -151,7 +151,7 @@ impl Loaded {
                 downstream::lacks_privilege(*address)
                     .then(|| self.fault(key, format!("cannot listen on {address}: {PRIVILEGED}")))
             }
-            Place::Unix(path) => {
+            ListenAddress::Unix(path) => {
                 let found = std::fs::symlink_metadata(path);
                 let in_the_way = found.is_ok_and(|found| !found.file_type().is_socket());
                 if in_the_way {
@@ -165,7 +165,7 @@ impl Loaded {
                 let message = format!("user {user} cannot write the directory {}", dir.display());
                 (!is_writable(dir)).then(|| self.fault(key, message))
             }
-            Place::Systemd(_) => None,
+            ListenAddress::Systemd(_) => None,
         }
     }
 

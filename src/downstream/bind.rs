@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::{Listen, Place, Scheme};
+use super::{Listen, ListenAddress, Scheme};
 use crate::socket::keep_alive;
 
 const BACKLOG: i32 = 4096;
@@ -23,7 +23,7 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub struct Bound {
     /// Where, with the real port.
-    pub place: Place,
+    pub place: ListenAddress,
     /// How it speaks.
     pub scheme: Scheme,
     /// One socket a worker.
@@ -134,15 +134,15 @@ pub fn bind(
         Bound { place, scheme, sockets, _file: file }
     };
     Ok(match &listen.place {
-        Place::Tcp(address) => {
+        ListenAddress::Tcp(address) => {
             let (address, sockets) = tcp(*address, workers)?;
-            vec![bound(Place::Tcp(address), sockets, None)]
+            vec![bound(ListenAddress::Tcp(address), sockets, None)]
         }
-        Place::Unix(path) => {
+        ListenAddress::Unix(path) => {
             let (socket, file) = unix(path)?;
             vec![bound(listen.place.clone(), clones(socket, workers)?, Some(file))]
         }
-        Place::Systemd(name) => {
+        ListenAddress::Systemd(name) => {
             let sockets = inherited.named(name)?.into_iter().map(|socket| {
                 let place = place_of(&socket).unwrap_or_else(|| listen.place.clone());
                 Ok(bound(place, clones(socket, workers)?, None))
@@ -153,12 +153,12 @@ pub fn bind(
 }
 
 /// Where a socket of somebody else's listens.
-fn place_of(socket: &Listener) -> Option<Place> {
+fn place_of(socket: &Listener) -> Option<ListenAddress> {
     match socket {
-        Listener::Tcp(socket) => socket.local_addr().ok().map(Place::Tcp),
+        Listener::Tcp(socket) => socket.local_addr().ok().map(ListenAddress::Tcp),
         Listener::Unix(socket) => {
             let address = socket.local_addr().ok()?;
-            address.as_pathname().map(|path| Place::Unix(path.to_owned()))
+            address.as_pathname().map(|path| ListenAddress::Unix(path.to_owned()))
         }
     }
 }
@@ -199,15 +199,15 @@ pub fn lacks_privilege(address: SocketAddr) -> bool {
 }
 
 /// The cause of a failed bind in other words, or its remedy, in parentheses; empty if the error needs none.
-pub fn bind_remedy(place: &Place, error: &io::Error) -> String {
+pub fn bind_remedy(place: &ListenAddress, error: &io::Error) -> String {
     let user = rustix::process::geteuid().as_raw();
     match (place, error.kind()) {
-        (Place::Tcp(_), io::ErrorKind::PermissionDenied) => format!(" ({PRIVILEGED})"),
-        (Place::Unix(_), io::ErrorKind::PermissionDenied) => {
+        (ListenAddress::Tcp(_), io::ErrorKind::PermissionDenied) => format!(" ({PRIVILEGED})"),
+        (ListenAddress::Unix(_), io::ErrorKind::PermissionDenied) => {
             format!(" (this process runs as user {user}: let that user write the directory)")
         }
         (_, io::ErrorKind::AddrInUse) => " (another process listens there)".to_owned(),
-        (Place::Tcp(_), io::ErrorKind::AddrNotAvailable) => {
+        (ListenAddress::Tcp(_), io::ErrorKind::AddrNotAvailable) => {
             " (it is no address of this machine)".to_owned()
         }
         _ => String::new(),

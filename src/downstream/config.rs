@@ -32,7 +32,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![Listen {
-                place: Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
+                place: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
                 scheme: None,
             }],
             workers: 0,
@@ -60,14 +60,14 @@ pub enum TrustedHeader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Where.
-    pub place: Place,
+    pub place: ListenAddress,
     /// As written before the address; `None`: TLS over TCP if a certificate is configured, plain on a Unix socket.
     pub scheme: Option<Scheme>,
 }
 
 /// Where clients are expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ListenAddress {
     /// TCP; port 0 picks a free one.
     Tcp(SocketAddr),
     /// A Unix socket at this path. Its clients count as 127.0.0.1.
@@ -76,7 +76,7 @@ pub enum Place {
     Systemd(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(out),

@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::StartHandshake;
 
 use super::hello::{self, Hello};
+use super::io::{Socket, Stream};
 use super::peer::Peer;
-use super::shared::within;
-use super::stream::{Socket, Stream};
+use super::shared::{Scratch, within};
 use super::tls::Tls;
 use super::{Service, http1, http2};
 use crate::shutdown::Phase;
@@ -132,7 +132,7 @@ async fn greet<S>(socket: Socket, peer: &Peer, shared: &Shared<S>) -> io::Result
 fn poll_sniff(
     stream: &mut Stream,
     early: &mut BytesMut,
-    scratch: &http1::Scratch,
+    scratch: &Scratch,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Option<bool>>> {
     loop {

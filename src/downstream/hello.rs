@@ -14,10 +14,10 @@ use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::Service;
+use super::io::Socket;
 use super::peer::Peer;
 use super::refuse::Refused;
 use super::shared::Shared;
-use super::stream::Socket;
 use crate::codec::write_field;
 use crate::message::Response;
 

@@ -24,10 +24,10 @@ use tokio::io::AsyncWriteExt;
 
 use super::http1::HandedOver;
 use super::io::Io;
+use super::io::Stream;
 use super::peer::Peer;
 use super::request_body::RequestBody;
 use super::shared::{Shared, within};
-use super::stream::Stream;
 use super::{Limits, Service};
 use crate::message::RequestHead;
 use crate::shutdown::Phase;

@@ -1,4 +1,4 @@
-//! A client's raw bytes: what an upgrade is handed.
+//! A client's socket, and the raw bytes of a connection after an upgrade.
 
 use std::io;
 use std::pin::Pin;
@@ -6,9 +6,20 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
-use super::stream::Stream;
-use crate::socket::HangUp;
+pub(super) use crate::socket::Socket;
+use crate::socket::{self, HangUp};
+
+/// Bytes to and from a client.
+pub(super) type Stream = socket::Stream<TlsStream<Socket>>;
+
+impl Stream {
+    /// Whether there is no TLS, whose end is sent before the socket is closed.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+}
 
 /// A client's socket, and what was read from it already.
 #[derive(Debug)]

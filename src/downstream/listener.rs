@@ -17,11 +17,11 @@ use super::bind::Listener;
 use super::connection;
 use super::connections::{Connections, Open, Turned};
 use super::http1;
+use super::io::Socket;
 use super::peer::Peer;
 use super::shared::{Shared, within};
-use super::stream::Socket;
 use super::tls::Tls;
-use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
+use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, real_client};
 use crate::problem::Problem;
 use crate::shutdown::{Drain, detach_local};
 use crate::socket::Kind;
@@ -176,7 +176,7 @@ async fn told(
     sweep: &Sweep,
     drain: &Drain,
 ) -> Option<Option<SocketAddr>> {
-    if !sender::contains(proxies, address.ip()) {
+    if !real_client::contains(proxies, address.ip()) {
         tracing::debug!(client.address = %address, "closed: the peer is no trusted proxy");
         return None;
     }

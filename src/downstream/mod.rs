@@ -14,11 +14,10 @@ mod io;
 mod listener;
 mod peer;
 mod proxy_protocol;
+mod real_client;
 pub mod refuse;
 mod request_body;
-mod sender;
 mod shared;
-mod stream;
 pub mod tls;
 
 use std::error::Error;
@@ -35,19 +34,21 @@ use http_body_util::{Empty, Full};
 use refuse::Refused;
 
 pub use bind::{Bound, Inherited, Listener, PRIVILEGED, bind, bind_remedy, lacks_privilege};
-pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles, TrustedHeader};
+pub use config::{
+    Config, Limits, Listen, ListenAddress, Scheme, Timeouts, TlsFiles, TrustedHeader,
+};
 pub use connections::{Connections, MAX_TURNED_AWAY};
 pub use http1::RawTarget;
 pub use http2::{Handover, StreamIo};
 pub use io::Io;
 pub use listener::Acceptor;
 pub use peer::{Peer, Takeover};
+pub use real_client::{External, ExternalScheme, RealClient, Trust, X_FORWARDED_FOR};
 pub use refuse::BodyError;
 pub use request_body::RequestBody;
-pub use sender::{Outside, OutsideScheme, Sender, Trust, X_FORWARDED_FOR};
 
 /// The body of an answer.
-pub trait AnswerBody: http_body::Body {
+pub trait ResponseBody: http_body::Body {
     /// Moves the request's body on while the answer waits for the client, and after the answer has ended. Ready when no more
     /// of the request is wanted.
     ///
@@ -59,8 +60,8 @@ pub trait AnswerBody: http_body::Body {
     }
 }
 
-impl AnswerBody for Full<Bytes> {}
-impl AnswerBody for Empty<Bytes> {}
+impl ResponseBody for Full<Bytes> {}
+impl ResponseBody for Empty<Bytes> {}
 
 /// A response of 200 that was made before anybody asked.
 #[derive(Clone, Debug)]
@@ -96,7 +97,9 @@ impl Written {
 /// What answers requests; belongs to one worker's thread.
 pub trait Service: 'static {
     /// The body of an answer. An error in it cuts the answer short.
-    type Body: AnswerBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
+    type Body: ResponseBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Unpin
+        + 'static;
 
     /// Answers what of `peer` is no request, or must not be one. `method` is GET where it was not read.
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Self::Body>;

@@ -8,7 +8,7 @@ use http::uri::Authority;
 use http::{Method, Version};
 
 use crate::codec;
-use crate::message::{Fields, RequestHead};
+use crate::message::{Fields, RequestHead, is_padded};
 
 /// Why a request is refused before anybody looks at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,8 +112,11 @@ pub fn check(request: &RequestHead) -> Result<(), Refused> {
         return Err(Refused::Target);
     }
     if request.version == Version::HTTP_2 {
-        // HTTP/1.1 has been judged on its own bytes.
+        // The HTTP/1.1 parser has done both.
         check_length(&request.headers)?;
+        if request.headers.iter().any(|field| is_padded(field.value)) {
+            return Err(Refused::Malformed("a field value begins or ends with white space"));
+        }
     }
     match (host(request)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),

@@ -1,6 +1,6 @@
 //! What all connections of a listener share, and how long each may be silent while the gate stops.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::config::Limits;
 use super::connections::Connections;
-use super::http1;
+use crate::clock;
 use crate::shutdown::{Drain, Phase};
-use crate::sweep::Deadline;
+use crate::sweep::{Deadline, Sweep};
 
 /// Room for one read of a request's head; bodies have buffers of their own.
 const SCRATCH_BYTES: usize = 16 * 1024;
@@ -19,6 +19,9 @@ const SCRATCH_BYTES: usize = 16 * 1024;
 /// While the gate stops, a connection without a request in flight ends after so long a silence: what its client sent before
 /// it could know is still served.
 const DRAIN_SILENCE: Duration = Duration::from_millis(500);
+
+/// Where every connection of a worker reads request heads to.
+pub(super) type Scratch = RefCell<Box<[u8]>>;
 
 /// What all connections of a listener share. Belongs to one worker.
 #[derive(Debug)]
@@ -28,10 +31,10 @@ pub(super) struct Shared<S> {
     pub(super) drain: Drain,
     pub(super) connections: Connections,
     /// Into which everybody reads.
-    pub(super) scratch: http1::Scratch,
+    pub(super) scratch: Scratch,
     /// From which the next answer is written.
     pub(super) spare: RefCell<Vec<u8>>,
-    pub(super) date: http1::DateLine,
+    pub(super) date: DateCache,
     /// Whether hyper's server serves HTTP/1.1: for tests.
     #[cfg(feature = "hyper-http1")]
     pub(super) by_hyper: bool,
@@ -51,10 +54,35 @@ impl<S> Shared<S> {
             connections,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             spare: RefCell::default(),
-            date: http1::DateLine::new(),
+            date: DateCache::new(),
             #[cfg(feature = "hyper-http1")]
             by_hyper: is_served_by_hyper(),
         }
+    }
+}
+
+/// An IMF-fixdate (RFC 9110 section 5.6.7).
+pub(super) type ImfDate = [u8; clock::HTTP_DATE_BYTES];
+
+/// The `Date` of responses that have none. Belongs to one worker, which reads the clock at most once per tick of its sweep.
+#[derive(Debug)]
+pub(super) struct DateCache {
+    as_of: Cell<Option<Duration>>,
+    date: Cell<ImfDate>,
+}
+
+impl DateCache {
+    fn new() -> Self {
+        Self { as_of: Cell::new(None), date: Cell::new([b' '; clock::HTTP_DATE_BYTES]) }
+    }
+
+    /// The date at the last tick of `sweep`.
+    pub(super) fn now(&self, sweep: &Sweep) -> ImfDate {
+        let now = Some(sweep.elapsed());
+        if self.as_of.replace(now) != now {
+            self.date.set(clock::http_date());
+        }
+        self.date.get()
     }
 }
 

@@ -6,12 +6,31 @@
 mod fields;
 pub mod policy;
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http_body::{Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
 
 pub use fields::{Collecting, Fields};
 pub use policy::Field;
+
+/// Whether a field value begins or ends with a space or a tab: malformed in HTTP/2 (RFC 9113 section 8.2.1); HTTP/1.1 removes them.
+pub fn is_padded(value: &[u8]) -> bool {
+    matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+}
+
+/// Removes the spaces and tabs around each value.
+pub fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut().filter(|value| is_padded(value.as_bytes())) {
+        if let Ok(trimmed) = HeaderValue::from_bytes(value.as_bytes().trim_ascii()) {
+            *value = trimmed;
+        }
+    }
+}
 
 /// The head of a request, complete.
 #[derive(Clone, Debug, Default)]
@@ -92,5 +111,44 @@ impl<B> From<Response<B>> for http::Response<B> {
             response.extensions_mut().insert(reason);
         }
         response
+    }
+}
+
+/// The body of a response: written by the gate, or streamed from the dashboard as an `S`.
+#[derive(Debug)]
+pub enum Body<S> {
+    /// All of it, in one frame.
+    Whole(Bytes),
+    /// Frames as they arrive.
+    Stream(S),
+}
+
+impl<S: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Body<S> {
+    type Data = Bytes;
+    type Error = S::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, S::Error>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(stream) => Pin::new(stream).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(stream) => stream.size_hint(),
+        }
     }
 }

@@ -29,7 +29,7 @@ enum Action {
 
 /// The policy for one name.
 #[derive(Debug)]
-struct Policy {
+struct Rule {
     /// In lower case.
     name: &'static str,
     request: Action,
@@ -42,27 +42,27 @@ struct Policy {
 use Action::{Pass, Remove, Replace};
 
 /// A field that describes one connection (RFC 9110 section 7.6.1).
-const fn hop_by_hop(name: &'static str) -> Policy {
-    Policy { name, request: Remove, response: Remove, trailers: Remove, protected: false }
+const fn hop_by_hop(name: &'static str) -> Rule {
+    Rule { name, request: Remove, response: Remove, trailers: Remove, protected: false }
 }
 
 /// A field that tells where a request came from.
-const fn forwarding(name: &'static str) -> Policy {
-    Policy { name, request: Replace, response: Pass, trailers: Remove, protected: true }
+const fn forwarding(name: &'static str) -> Rule {
+    Rule { name, request: Replace, response: Pass, trailers: Remove, protected: true }
 }
 
 /// A field that is end-to-end, and means nothing in trailers, or something dangerous (RFC 9110 section 6.5.1).
-const fn head_only(name: &'static str) -> Policy {
-    Policy { name, request: Pass, response: Pass, trailers: Remove, protected: false }
+const fn head_only(name: &'static str) -> Rule {
+    Rule { name, request: Pass, response: Pass, trailers: Remove, protected: false }
 }
 
 /// The same, and a request cannot do without it.
-const fn vital(name: &'static str) -> Policy {
-    Policy { name, request: Pass, response: Pass, trailers: Remove, protected: true }
+const fn vital(name: &'static str) -> Rule {
+    Rule { name, request: Pass, response: Pass, trailers: Remove, protected: true }
 }
 
 /// Shortest names first.
-const TABLE: [Policy; 29] = [
+const TABLE: [Rule; 29] = [
     // RFC 9110 section 10.1.4; `trailers` is written again.
     hop_by_hop("te"),
     // RFC 9110 section 7.6.3; extended.
@@ -72,7 +72,7 @@ const TABLE: [Policy; 29] = [
     // RFC 6265 section 4.2.
     vital("cookie"),
     // RFC 9110 section 10.1.1; answered by the gate.
-    Policy { name: "expect", request: Remove, response: Pass, trailers: Remove, protected: false },
+    Rule { name: "expect", request: Remove, response: Pass, trailers: Remove, protected: false },
     // RFC 9110 section 7.8; written again for a WebSocket.
     hop_by_hop("upgrade"),
     // RFC 9110 section 6.6.2.
@@ -98,7 +98,7 @@ const TABLE: [Policy; 29] = [
     // RFC 9110 section 8.6.
     vital("content-length"),
     // RFC 7540 section 3.2.1; an upgrade to h2c would bypass the gate.
-    Policy {
+    Rule {
         name: "http2-settings",
         request: Remove,
         response: Pass,
@@ -115,7 +115,7 @@ const TABLE: [Policy; 29] = [
     forwarding("x-forwarded-host"),
     forwarding("x-forwarded-port"),
     // RFC 9112 section 6.1.
-    Policy {
+    Rule {
         name: "transfer-encoding",
         request: Remove,
         response: Remove,
@@ -169,8 +169,8 @@ impl Known {
         1 << self.0
     }
 
-    fn policy(self) -> &'static Policy {
-        static POLICIES: [Policy; TABLE.len()] = TABLE;
+    fn policy(self) -> &'static Rule {
+        static POLICIES: [Rule; TABLE.len()] = TABLE;
         &POLICIES[usize::from(self.0)]
     }
 }
@@ -293,7 +293,7 @@ pub fn passes_trailer(name: &[u8]) -> bool {
 
 /// Whether the field describes one connection.
 pub fn is_hop_by_hop(field: Field<'_>) -> bool {
-    let removed = |policy: &Policy| policy.request == Remove && policy.response == Remove;
+    let removed = |policy: &Rule| policy.request == Remove && policy.response == Remove;
     field.known.is_some_and(|known| removed(known.policy()))
 }
 

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, UnixTime};
-use crate::hex::hex;
 use crate::license::{License, RootUrl, Status};
 use crate::store::{Document, Error, Housekeeping, Lease, QueuedEvent, Reader};
+use crate::text::hex;
 
 /// How long this gate may announce what all replicas see before it asks for the lease again.
 const LEASE: Duration = Duration::from_secs(60);

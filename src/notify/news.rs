@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::events::Occasion;
 use crate::clock::UnixTime;
-use crate::hex::hex;
 use crate::license::{License, Source, Status, Why};
 use crate::random;
 use crate::store::InForce;
+use crate::text::hex;
 
 /// A renewal that is due when the warning is comes first, jitter and call included.
 const TIME_TO_RENEW: Duration = Duration::from_secs(120);

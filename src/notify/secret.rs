@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::hmac;
 
 use crate::clock::UnixTime;
-use crate::hex::hex;
+use crate::text::hex;
 
 /// Shorter ones can be guessed.
 const MIN_BYTES: usize = 16;

@@ -12,7 +12,7 @@ use http::{HeaderName, Version};
 use memchr::memrchr2;
 
 use super::request_id::{RequestId, X_REQUEST_ID};
-use crate::downstream::{Peer, Sender, TrustedHeader, X_FORWARDED_FOR};
+use crate::downstream::{Peer, RealClient, TrustedHeader, X_FORWARDED_FOR};
 use crate::message::policy::{self, Nominated, Present};
 use crate::message::{Fields, RequestHead};
 use crate::upstream::{FieldWriter, WriteFields};
@@ -27,7 +27,7 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(super) struct Outgoing<'a> {
     pub(super) request: &'a RequestHead,
     pub(super) peer: &'a Peer,
-    pub(super) sender: Sender,
+    pub(super) sender: RealClient,
     pub(super) id: &'a RequestId,
     /// `Host` for a client that sent none.
     pub(super) root_host: &'a str,
@@ -144,7 +144,7 @@ impl Outgoing<'_> {
                 out.field(&X_FORWARDED_FOR, hops.join(", ").as_bytes());
             }
         }
-        let outside = self.sender.outside(headers);
+        let outside = self.sender.external(headers);
         let proto = outside.proto.as_deref().unwrap_or(self.peer.scheme.as_str().as_bytes());
         let host = outside.host.as_deref().unwrap_or(host);
         out.field(&X_FORWARDED_PROTO, proto);

@@ -13,10 +13,9 @@ use std::rc::Rc;
 
 use http::header::VIA;
 
-use crate::body::Body;
-use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
+use crate::downstream::{Peer, RawTarget, RealClient, RequestBody};
 use crate::gate::Permit;
-use crate::message::{Fields, RequestHead, Response, policy};
+use crate::message::{Body, Fields, RequestHead, Response, policy};
 use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
 use headers::Outgoing;
 use upgrade::Translated;
@@ -57,7 +56,7 @@ impl Proxy {
         head: &RequestHead,
         body: RequestBody,
         peer: &Rc<Peer>,
-        sender: Sender,
+        sender: RealClient,
         id: &RequestId,
     ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
         let present = head.headers.present();

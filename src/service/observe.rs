@@ -9,9 +9,8 @@ use http::header::HOST;
 use http::{Method, Version};
 use http_body::{Frame, SizeHint};
 
-use crate::body::Body;
-use crate::downstream::{self, Sender};
-use crate::message::{RequestHead, Response};
+use crate::downstream::{self, RealClient};
+use crate::message::{Body, RequestHead, Response};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{AccessLog, Flag, Record};
 use crate::telemetry::metrics::{Handler, WorkerMetrics};
@@ -42,13 +41,13 @@ impl Observation {
         Self { observer, record: None }
     }
 
-    pub(super) fn asked(&mut self, head: &RequestHead, sender: Sender, id: &RequestId) {
+    pub(super) fn asked(&mut self, head: &RequestHead, sender: RealClient, id: &RequestId) {
         let log = self.observer.access.as_ref();
         self.record = log.map(|log| Box::new(record(log, head, sender, id)));
     }
 
     /// What could not be read as a request is logged without what one would have.
-    pub(super) fn not_understood(&mut self, sender: Sender, id: &RequestId) {
+    pub(super) fn not_understood(&mut self, sender: RealClient, id: &RequestId) {
         let Some(log) = &self.observer.access else { return };
         let method = Method::from_bytes(b"-").unwrap_or_default();
         let mut record = log.record(method, Version::HTTP_11, sender.address);
@@ -86,7 +85,7 @@ impl Observation {
 pub(super) fn record(
     log: &AccessLog,
     head: &RequestHead,
-    sender: Sender,
+    sender: RealClient,
     id: &RequestId,
 ) -> Record {
     let mut record = log.record(head.method.clone(), head.version, sender.address);
@@ -111,7 +110,7 @@ pub struct Observed {
     observation: Observation,
 }
 
-impl downstream::AnswerBody for Observed {
+impl downstream::ResponseBody for Observed {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), upstream::Error>> {
         let Body::Stream(stream) = &mut self.body else { return Poll::Ready(Ok(())) };
         let polled = stream.poll_upload(cx);

@@ -18,7 +18,7 @@ use super::durable::{self, Error, io_error};
 use super::folder::Refusal;
 use super::layout::{AUDIT, audit_number, rotated_audit};
 use super::record::{Action, Brief, Outcome, Record};
-use crate::hex::hex;
+use crate::text::hex;
 
 /// Longest line that is read back.
 const MAX_LINE_BYTES: u64 = 1024 * 1024;

@@ -16,7 +16,7 @@ use crate::message::Response;
 #[derive(Debug)]
 pub struct Answer<B> {
     /// Head and streaming body; end-to-end fields only.
-    pub response: Response<crate::body::Body<Box<AnswerBody<B>>>>,
+    pub response: Response<crate::message::Body<Box<AnswerBody<B>>>>,
     /// The connection itself, after `101 Switching Protocols`.
     pub upgraded: Option<Upgraded>,
 }

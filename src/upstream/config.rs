@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::socket::Places;
+use crate::socket::SocketLimit;
 
 /// What the dashboard's side needs to know.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Config {
     /// How often a request that found its reused connection closed is tried again. Default 1.
     pub retries: u32,
     /// Limit of connections of all workers, from the number of file descriptors; not a setting. Default: none.
-    pub places: Places,
+    pub sockets: SocketLimit,
 }
 
 impl Default for Config {
@@ -40,7 +40,7 @@ impl Default for Config {
             response_header_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(30),
             retries: 1,
-            places: Places::default(),
+            sockets: SocketLimit::default(),
         }
     }
 }

@@ -129,12 +129,12 @@ impl Client {
             {
                 return self.send_http1(connection, head, body).await;
             }
-            let place = match links.take(config, tls.as_ref(), sweep).await? {
-                Taken::Place(place) => place,
+            let slot = match links.take(config, tls.as_ref(), sweep).await? {
+                Taken::Http2(slot) => slot,
                 Taken::Http1(io) => return self.send_http1(self.connection(io), head, body).await,
             };
-            let reused = place.is_reused();
-            let failure = match http2::ask(place, head, body, sweep, config).await {
+            let reused = slot.is_reused();
+            let failure = match http2::ask(slot, head, body, sweep, config).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };

@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use super::text;
 use crate::config::fault::Fault;
 use crate::config::value::Value;
-use crate::downstream::{Listen, Place, Scheme};
+use crate::downstream::{Listen, ListenAddress, Scheme};
 use crate::license::{RevocationList, RootUrl, ascii_host};
 use crate::upstream::Origin;
 
@@ -28,9 +28,9 @@ pub(in crate::config) fn listen(value: &Value) -> Result<Listen, Fault> {
         Some(_) | None => (None, value.text()?),
     };
     let place = match text.split_once(':') {
-        Some(("unix", path)) => Place::Unix(socket_path(value, path)?),
-        Some(("systemd", name)) => Place::Systemd(descriptor_name(value, name)?),
-        _ => Place::Tcp(parse_socket(value, text)?),
+        Some(("unix", path)) => ListenAddress::Unix(socket_path(value, path)?),
+        Some(("systemd", name)) => ListenAddress::Systemd(descriptor_name(value, name)?),
+        _ => ListenAddress::Tcp(parse_socket(value, text)?),
     };
     Ok(Listen { place, scheme })
 }

@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
 use crate::codec::{Coding, write_field, write_number};
-use crate::downstream::{AnswerBody, Written};
+use crate::downstream::{ResponseBody, Written};
 use crate::message::{Field, Response, policy};
 
 /// What of its request decides about an answer.
@@ -20,7 +20,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// What was no request; its method may have been read.
-    pub(super) const fn in_vain(method: Method) -> Self {
+    pub(super) const fn unparsed(method: Method) -> Self {
         Self { method, version: Version::HTTP_11, keep_alive: false }
     }
 }
@@ -69,7 +69,7 @@ pub(in crate::downstream) fn last_response(response: &Response<Bytes>) -> Vec<u8
 }
 
 /// Writes the head of `response`. `date` is for answers that have none (RFC 9110 section 6.6.1).
-pub(super) fn write<B: AnswerBody>(
+pub(super) fn write<B: ResponseBody>(
     out: &mut Vec<u8>,
     response: &Response<B>,
     asked: &Asked,

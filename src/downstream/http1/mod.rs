@@ -15,7 +15,6 @@
 //! after a takeover, a connection belongs to [`connection`](super::connection). `src/manual/decisions.md` says why this is not hyper.
 
 mod answer;
-mod date;
 mod head;
 mod wire;
 
@@ -31,12 +30,12 @@ use http_body_util::Empty;
 use tokio::io::AsyncWrite;
 
 use super::io::Io;
+use super::io::Stream;
 use super::peer::{Peer, Takeover};
 use super::refuse::Refused;
 use super::request_body::{Remainder, RequestBody};
-use super::shared::{Shared, begin_last_words, hurry};
-use super::stream::Stream;
-use super::{AnswerBody, Service, Written};
+use super::shared::{ImfDate, Shared, begin_last_words, hurry};
+use super::{ResponseBody, Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Output};
 use crate::message::{RequestHead, Response};
 use crate::shutdown::Phase;
@@ -45,10 +44,8 @@ use answer::{Asked, Plan};
 use wire::{Arrived, Writer};
 
 pub(super) use answer::last_response;
-pub(super) use date::DateLine;
-use date::ImfDate;
 pub use head::RawTarget;
-pub(super) use wire::{Scratch, Wire};
+pub(super) use wire::Wire;
 
 /// How long a refused client may go on sending before its unread bytes cost it our answer (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -98,7 +95,7 @@ pub(super) async fn serve<S: Service>(
                 connection.begin_refusal();
                 let method = std::mem::take(&mut connection.request.method);
                 let response = shared.service.refuse(refused, method.clone(), peer.clone());
-                let (plan, mut encoder) = connection.stage(response, Asked::in_vain(method));
+                let (plan, mut encoder) = connection.stage(response, Asked::unparsed(method));
                 (plan, connection.send(&mut encoder).await)
             }
             Next::End => return connection.close().await.map(|()| None),
@@ -270,7 +267,7 @@ impl<S: Service> Connection<'_, S> {
     }
 
     /// Writes the answer's head into the output.
-    fn stage<B: AnswerBody<Data = Bytes> + Unpin>(
+    fn stage<B: ResponseBody<Data = Bytes> + Unpin>(
         &mut self,
         response: Response<B>,
         mut asked: Asked,
@@ -286,7 +283,8 @@ impl<S: Service> Connection<'_, S> {
 
     async fn send<B>(&mut self, encoder: &mut Encoder<B>) -> Sent
     where
-        B: AnswerBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+        B: ResponseBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+            + Unpin,
     {
         match poll_fn(|cx| self.poll_send(encoder, cx)).await {
             Sent::Whole if !self.in_doubt => {
@@ -299,7 +297,7 @@ impl<S: Service> Connection<'_, S> {
 
     /// The answer is out, and the dashboard may still want the rest of the request: as long as that moves, and the gate does not
     /// stop.
-    fn poll_upload<B: AnswerBody>(
+    fn poll_upload<B: ResponseBody>(
         &self,
         body: &mut B,
         rest: &mut Remainder,
@@ -319,7 +317,8 @@ impl<S: Service> Connection<'_, S> {
 
     fn poll_send<B>(&mut self, encoder: &mut Encoder<B>, cx: &mut Context<'_>) -> Poll<Sent>
     where
-        B: AnswerBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+        B: ResponseBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+            + Unpin,
     {
         if self.shared.drain.phase() == Phase::Cut {
             return Poll::Ready(Sent::Cut);

@@ -15,17 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::head;
 use crate::codec::{Decoder, FramingError, Input, Step};
 use crate::downstream::Limits;
+use crate::downstream::io::Stream;
 use crate::downstream::refuse::{BodyError, Refused};
-use crate::downstream::stream::Stream;
+use crate::downstream::shared::Scratch;
 use crate::socket::HangUp;
 
 /// Bytes kept that a client sent ahead of the answer it waits for.
 const MAX_EARLY_BYTES: usize = 16 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// A buffer that all connections of a worker read into, one at a time.
-pub(in crate::downstream) type Scratch = RefCell<Box<[u8]>>;
 
 /// One client's socket and what was read from it.
 #[derive(Debug)]

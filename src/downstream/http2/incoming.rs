@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body::Frame;
@@ -17,6 +17,7 @@ use http_body::Frame;
 use super::super::connection::hurry;
 use super::super::request_body::BodyError;
 use crate::http2::Receiving;
+use crate::message::is_padded;
 use crate::shutdown::Drain;
 use crate::sweep::Sweep;
 
@@ -73,7 +74,12 @@ impl Incoming {
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.waited_for(self.stream.borrow_mut().poll_frame(cx)).map_err(BodyError::Broken)
+        let polled = self.waited_for(self.stream.borrow_mut().poll_frame(cx));
+        let judged = polled.map_ok(|frame| match has_padded_trailers(&frame) {
+            true => Err(Reason::PROTOCOL_ERROR.into()),
+            false => Ok(frame),
+        });
+        judged.map(|frame| frame.map(|frame| frame.flatten().map_err(BodyError::Broken)))
     }
 
     /// Whether the request has no content, which its head says, and its end is still to come.
@@ -129,4 +135,10 @@ impl Incoming {
         })
         .await;
     }
+}
+
+/// RFC 9113 section 8.2.1; the codec does not check it.
+fn has_padded_trailers(frame: &Frame<Bytes>) -> bool {
+    let mut values = frame.trailers_ref().into_iter().flat_map(HeaderMap::values);
+    values.any(|value| is_padded(value.as_bytes()))
 }

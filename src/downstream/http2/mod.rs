@@ -26,9 +26,9 @@ use h2::server::{Builder, Connection};
 
 use super::Service;
 use super::connection::{Shared, begin_last_words, hurry};
+use super::io::Stream;
 use super::peer::{InFlight, Peer};
 use super::refuse::Refused;
-use super::stream::Stream;
 use crate::http2::{
     Io, MAX_SEND_BUFFER_BYTES, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, Targets,
 };

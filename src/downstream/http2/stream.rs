@@ -17,7 +17,7 @@ use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
 use super::super::refuse::Refused;
 use super::super::request_body::{Remainder, RequestBody};
-use super::super::{AnswerBody, Service};
+use super::super::{ResponseBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
 use crate::http2::{Outgoing, Patience, Receiving, Sending, Unsent};
@@ -121,7 +121,7 @@ impl<S: Service> Exchange<S> {
     /// Sends `response`; then what is left of its request goes where it is wanted, or is read for a moment.
     async fn answer<B>(mut self, response: Response<B>, is_head: bool, incoming: &Incoming)
     where
-        B: AnswerBody<Data = Bytes> + Unpin,
+        B: ResponseBody<Data = Bytes> + Unpin,
     {
         let (mut head, body) = split(response, &self.shared.date.now(self.peer.sweep()));
         let bodiless = is_head
@@ -181,7 +181,7 @@ async fn unless_reset<T>(
 
 /// Sends all of an answer's body; false when it broke off, or the client takes no more of it. While the client has no room, the
 /// request moves on all the same.
-async fn send<B: AnswerBody<Data = Bytes> + Unpin>(sending: &mut Sending<B>) -> bool {
+async fn send<B: ResponseBody<Data = Bytes> + Unpin>(sending: &mut Sending<B>) -> bool {
     poll_fn(|cx| {
         let is_broken = match sending.poll_send(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(true),

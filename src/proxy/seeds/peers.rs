@@ -24,11 +24,10 @@ use super::super::{ForwardedBody, Proxy, RequestIds, upgrade};
 use super::CLIENT;
 use super::scenario::{Exchange, Kind, Leaves, Payload, Protocol, Scenario};
 use crate::api::endpoint::Router;
-use crate::body::Body;
 use crate::downstream::refuse::Refused;
-use crate::downstream::{self, Peer, RequestBody, Sender};
+use crate::downstream::{self, Peer, RealClient, RequestBody};
 use crate::gate::{Gate, Route};
-use crate::message::{self, RequestHead};
+use crate::message::{self, Body, RequestHead};
 use crate::socket::memory::{self, End, Seed};
 use crate::upstream;
 
@@ -64,7 +63,7 @@ impl http_body::Body for Passed {
     }
 }
 
-impl downstream::AnswerBody for Passed {
+impl downstream::ResponseBody for Passed {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), upstream::Error>> {
         match &mut self.0 {
             Body::Stream(stream) => stream.poll_upload(cx),
@@ -94,7 +93,7 @@ impl downstream::Service for Through {
         let stages = self.0.clone();
         async move {
             let (proxy, ids) = &*stages;
-            let sender = Sender::itself(CLIENT.ip());
+            let sender = RealClient::direct(CLIENT.ip());
             let id = ids.name(&head.headers, false);
             let routed = Gate::new(Router::new("")).route(&head.method, head.uri.path());
             let Ok(Route::Dashboard(permit)) = routed else {

@@ -13,9 +13,8 @@ use super::super::{self as upstream, Answer, Error, Head, Upload, WriteFields};
 use super::body::AnswerBody;
 use super::head::{self, AnswerHead};
 use super::{Connection, Upgraded};
-use crate::body::Body;
 use crate::codec::{BodyLength, Encoder, Failed};
-use crate::message::Response;
+use crate::message::{Body, Response};
 use crate::sweep::{Deadline, Sweep};
 
 /// A request under way.

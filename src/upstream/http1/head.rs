@@ -225,7 +225,8 @@ impl Collected {
         Ok(policy::passes_response(Field { name, value, known: Some(known) }))
     }
 
-    /// Several equal lengths become one (RFC 9110 section 8.6); others are no length at all.
+    /// Several equal lengths become one (RFC 9110 section 8.6). A length with leading zeros (`02`) goes on as it came: it is valid, and
+    /// every client reads it as decimal.
     fn is_first_length(&mut self, value: &[u8]) -> Result<bool, Error> {
         let digits =
             std::str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));

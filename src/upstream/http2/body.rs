@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::super::{Error, Upload};
-use super::link::Place;
+use super::link::StreamSlot;
 use crate::http2::{Receiving, Sending};
+use crate::message;
 
 /// The streaming body of an answer. Dropped before its end, it resets its stream: the dashboard learns that nobody listens.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct AnswerBody<B> {
     pub(super) ended: bool,
     /// Why the body breaks off. The next poll returns it, so that what came before it is sent first.
     pub(super) failed: Option<Error>,
-    pub(super) place: Place,
+    pub(super) slot: StreamSlot,
 }
 
 impl<B: Upload> AnswerBody<B> {
@@ -30,11 +31,14 @@ impl<B: Upload> AnswerBody<B> {
         if !self.ahead.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
         }
-        let frame = match ready!(self.incoming.poll_frame(cx)).transpose() {
+        let mut frame = match ready!(self.incoming.poll_frame(cx)).transpose() {
             // A stream whose connection ends after its own end had come is whole.
-            Err(error) if self.place.is_whole(&error, self.incoming.left()) => None,
+            Err(error) if self.slot.is_whole(&error, self.incoming.left()) => None,
             frame => frame.map_err(|error| super::fault(error, false))?,
         };
+        if let Some(trailers) = frame.as_mut().and_then(Frame::trailers_mut) {
+            message::trim(trailers);
+        }
         self.ended = frame.as_ref().is_none_or(Frame::is_trailers);
         Poll::Ready(frame.map(Ok))
     }
@@ -48,7 +52,7 @@ impl<B: Upload> AnswerBody<B> {
     }
 
     fn is_whole(&self) -> bool {
-        self.ended || self.place.has_seen_end()
+        self.ended || self.slot.has_seen_end()
     }
 
     /// As [`upstream::AnswerBody::poll_upload`](super::super::AnswerBody::poll_upload).

@@ -16,10 +16,9 @@ use super::super::{
     self as upstream, Answer, Config, Error, FieldWriter, Head, Upload, WriteFields,
 };
 use super::body::AnswerBody;
-use super::link::{MAX_HEAD_BYTES, Place};
-use crate::body::Body;
+use super::link::{MAX_HEAD_BYTES, StreamSlot};
 use crate::http2::{Outgoing, Receiving, Sending};
-use crate::message::{Field, Fields, Response, policy};
+use crate::message::{self, Body, Field, Fields, Response, policy};
 use crate::sweep::Sweep;
 
 /// Why there is no answer, and what could be tried again.
@@ -59,39 +58,39 @@ impl Again {
 
 /// Sends a request, and waits for the head of its answer.
 pub(in crate::upstream) async fn ask<F: WriteFields, B: Upload>(
-    mut place: Place,
+    mut slot: StreamSlot,
     head: &Head<'_, F>,
     body: B,
     sweep: &Sweep,
     config: &Config,
 ) -> Result<Answer<B>, Failure<B>> {
-    let request = match request(head, &place.link.scheme) {
+    let request = match request(head, &slot.link.scheme) {
         Ok(request) => request,
         Err(error) => return Err(Failure { error, body: None, again: Again::No }),
     };
     let bodiless = body.is_end_stream();
-    let requests = place.link.requests();
+    let requests = slot.link.requests();
     let (response, stream) = match requests.map(|mut to| to.send_request(request, bodiless)) {
         Some(Ok(sent)) => sent,
         unsent => {
             if let Some(Err(error)) = unsent {
                 tracing::debug!(%error, "a connection to the upstream takes no more requests");
-                place.link.retire();
+                slot.link.retire();
             }
             let error = Error::Closed { unanswered: true, source: None };
             return Err(Failure { error, body: Some(body), again: Again::Unsent });
         }
     };
     if !bodiless {
-        place.watch(stream.stream_id().as_u32());
+        slot.watch(stream.stream_id().as_u32());
     }
-    let outgoing = Outgoing::new(stream, place.link.patience.clone());
+    let outgoing = Outgoing::new(stream, slot.link.patience.clone());
     let mut request = Sending::new(body, outgoing, bodiless);
     let limit = config.response_header_timeout;
     match answer(response, &mut request, sweep, limit).await {
         Ok(answered) => {
-            place.link.proven.set(true);
-            let answered = into_answer(answered, request, head.method, place).await;
+            slot.link.proven.set(true);
+            let answered = into_answer(answered, request, head.method, slot).await;
             answered.map_err(|error| Failure { error, body: None, again: Again::No })
         }
         Err((error, again)) => Err(Failure { error, body: request.into_untouched(), again }),
@@ -215,7 +214,7 @@ async fn into_answer<B: Upload>(
     answered: http::Response<RecvStream>,
     request: Sending<B>,
     method: &Method,
-    place: Place,
+    slot: StreamSlot,
 ) -> Result<Answer<B>, Error> {
     let (parts, stream) = answered.into_parts();
     let mut incoming = Receiving::new(&parts.headers, stream);
@@ -228,7 +227,7 @@ async fn into_answer<B: Upload>(
     let mut ahead = Bytes::new();
     if !ended {
         match poll_fn(|cx| Poll::Ready(incoming.poll_data(cx))).await {
-            Poll::Ready(Some(Err(error))) if !place.is_whole(&error, incoming.left()) => {
+            Poll::Ready(Some(Err(error))) if !slot.is_whole(&error, incoming.left()) => {
                 return Err(super::fault(error, false));
             }
             Poll::Ready(Some(Ok(data))) => ahead = data,
@@ -240,7 +239,7 @@ async fn into_answer<B: Upload>(
         true => Body::Whole(ahead),
         false => {
             let failed = None;
-            let body = AnswerBody { incoming, request, ahead, ended: bodiless, failed, place };
+            let body = AnswerBody { incoming, request, ahead, ended: bodiless, failed, slot };
             Body::Stream(Box::new(upstream::AnswerBody::Http2(body)))
         }
     };
@@ -254,8 +253,10 @@ fn size(fields: &HeaderMap) -> usize {
     STATUS_BYTES + 32 + fields.iter().map(bytes).sum::<usize>()
 }
 
-/// The fields that go on. Equal lengths become one.
-fn end_to_end(headers: HeaderMap) -> Fields {
+/// The fields that go on. Equal lengths become one. White space around values is removed: over HTTP/1.1 the same dashboard may send
+/// it, and clients refuse it in HTTP/2 (RFC 9113 section 8.2.1).
+fn end_to_end(mut headers: HeaderMap) -> Fields {
+    message::trim(&mut headers);
     let mut fields = Fields::from(headers);
     let mut has_length = false;
     fields.retain(|field| {

@@ -1,4 +1,4 @@
-//! Connections to the dashboard, of one worker: a place on one of them, or a new one.
+//! Connections to the dashboard, of one worker: a slot on one of them, or a new one.
 //!
 //! Making a connection and driving it are tasks of their own, so that a request that waits for it may leave; as many are made at once
 //! as those that wait will fill. All of them share a failure.
@@ -59,7 +59,7 @@ pub(in crate::upstream) struct Links {
 #[derive(Debug)]
 pub(in crate::upstream) enum Taken {
     /// A connection of HTTP/2.
-    Place(Place),
+    Http2(StreamSlot),
     /// The dashboard chose HTTP/1.1.
     Http1(Stream),
 }
@@ -86,7 +86,7 @@ impl Links {
         self.expected.get() == Some(0)
     }
 
-    /// A place on a connection that has room, or on a new one.
+    /// A slot on a connection that has room, or on a new one.
     pub(in crate::upstream) async fn take(
         self: &Rc<Self>,
         config: &Config,
@@ -94,13 +94,13 @@ impl Links {
         sweep: &Sweep,
     ) -> Result<Taken, Error> {
         loop {
-            if let Some(place) = self.place() {
-                return Ok(Taken::Place(place));
+            if let Some(slot) = self.slot() {
+                return Ok(Taken::Http2(slot));
             }
             match self.attempt(config, tls, sweep).await {
                 // A dashboard that takes none for now: the codec holds the request until it does.
                 Ok(Made::Http2(link)) if link.has_room() || link.limit() == 0 => {
-                    return Ok(Taken::Place(Place::on(&link)));
+                    return Ok(Taken::Http2(StreamSlot::on(&link)));
                 }
                 Ok(Made::Http2(_)) => {}
                 Ok(Made::Http1(stream)) => {
@@ -113,10 +113,10 @@ impl Links {
         }
     }
 
-    fn place(&self) -> Option<Place> {
+    fn slot(&self) -> Option<StreamSlot> {
         let mut open = self.open.borrow_mut();
         open.retain(|link| link.requests.borrow().is_some());
-        open.iter().find(|link| link.has_room()).map(Place::on)
+        open.iter().find(|link| link.has_room()).map(StreamSlot::on)
     }
 
     /// An attempt whose connection will have room for one more.
@@ -267,15 +267,15 @@ impl Link {
     }
 }
 
-/// A request's place on a connection.
+/// A request's slot on a connection.
 #[derive(Debug)]
-pub(in crate::upstream) struct Place {
+pub(in crate::upstream) struct StreamSlot {
     pub(super) link: Rc<Link>,
     /// The answer, whose end may come before that of the request.
     watched: Option<Watched>,
 }
 
-impl Place {
+impl StreamSlot {
     fn on(link: &Rc<Link>) -> Self {
         link.in_flight.set(link.in_flight.get() + 1);
         link.idle.clear();
@@ -305,7 +305,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let Link { in_flight, idle, idle_timeout, .. } = &*self.link;
         in_flight.set(in_flight.get().saturating_sub(1));

@@ -398,6 +398,15 @@ fn doubtful_trailers_break_the_request_off() {
         assert_eq!(found, Reset, "{trailers:?}");
         call.breaks();
     }
+    // The codec lets white space around a value pass (RFC 9113 section 8.2.1).
+    for value in [" y", "y\t", " "] {
+        let (mut client, asked, mut call) = uploading(&origin, &gate);
+        client.headers(asked, &[("x", value)], true);
+        let answer = client.whole();
+        assert_eq!((answer.stream, answer.status()), (asked, 400), "{value:?}");
+        assert!(answer.text().contains("request.body-broken"), "{}", answer.text());
+        call.breaks();
+    }
     // What looks like a pseudo-field is none here; it goes no further.
     let (mut client, asked, mut call) = uploading(&origin, &gate);
     client.headers(asked, &[(":path", "/other"), ("x-kept", "y")], true);

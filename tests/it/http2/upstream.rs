@@ -194,6 +194,25 @@ fn trailers_reach_clients_of_both_protocols() {
     assert_eq!(h2.whole().trailers, [("grpc-status".to_owned(), b"0".to_vec())]);
 }
 
+/// A plug-in of the dashboard may write such a value; over HTTP/1.1 it does no harm, and clients refuse it in HTTP/2.
+#[test]
+fn white_space_around_values_of_a_response_is_removed() {
+    let (origin, gate) = stage_h2();
+    let mut client = Conn::connect(gate.address);
+    client.get("/");
+    let mut dashboard = accept(&origin);
+    let arrived = dashboard.whole();
+    let fields = [(":status", "200"), ("x-one", "  a b\t "), ("x-two", " "), ("x-one", "c")];
+    dashboard.headers(arrived.stream, &fields, false);
+    dashboard.data(arrived.stream, b"x", false);
+    dashboard.headers(arrived.stream, &[("x-sum", " 1 ")], true);
+    let answer = client.whole();
+    let ones: Vec<_> = answer.fields.iter().filter(|(name, _)| name == "x-one").collect();
+    assert_eq!(ones.iter().map(|(_, value)| &value[..]).collect::<Vec<_>>(), [&b"a b"[..], b"c"]);
+    assert_eq!(answer.field("x-two"), "");
+    assert_eq!(answer.trailers, [("x-sum".to_owned(), b"1".to_vec())]);
+}
+
 #[test]
 fn a_head_that_is_all_ends_the_clients_stream_with_its_head() {
     let (origin, gate) = stage_h2();

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::Full;
 use license_gate::downstream::{
-    self, Acceptor, Connections, Inherited, Limits, Listen, Peer, Place, RequestBody, Scheme,
-    Timeouts,
+    self, Acceptor, Connections, Inherited, Limits, Listen, ListenAddress, Peer, RequestBody,
+    Scheme, Timeouts,
 };
 use license_gate::message::{RequestHead, Response};
 use license_gate::shutdown::Drain;
@@ -66,7 +66,7 @@ impl downstream::Service for Fragile {
 #[tokio::main(flavor = "current_thread")]
 async fn serve() {
     telemetry::start(&telemetry::Config::default(), |_| Ok(())).expect("a thread");
-    let place = Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let place = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listen = Listen { place, scheme: None };
     let bound = downstream::bind(&listen, false, 1, &mut Inherited::default());
     let mut bound = bound.expect("a port").remove(0);

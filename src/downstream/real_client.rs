@@ -29,7 +29,7 @@ pub struct Trust {
 
 /// The client behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sender {
+pub struct RealClient {
     /// Its address.
     pub address: IpAddr,
     /// Whether the peer's forwarding fields are believed.
@@ -42,7 +42,7 @@ pub struct Sender {
 
 /// How the client sent its request, as far as trusted hops say.
 #[derive(Debug, Default)]
-pub struct Outside<'a> {
+pub struct External<'a> {
     /// `http`, `https` or another scheme.
     pub proto: Option<Cow<'a, [u8]>>,
     /// The host, with a port if the client sent one; well-formed (RFC 9110 section 7.2).
@@ -53,7 +53,7 @@ pub struct Outside<'a> {
 
 /// The schemes in which the client may have sent its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OutsideScheme {
+pub enum ExternalScheme {
     /// Not known: TLS may end in front of the gate.
     #[default]
     Unknown,
@@ -63,15 +63,15 @@ pub enum OutsideScheme {
     Other,
 }
 
-impl Sender {
+impl RealClient {
     /// A peer that speaks for itself.
-    pub fn itself(address: IpAddr) -> Self {
+    pub fn direct(address: IpAddr) -> Self {
         Self { address, trusted: false, header: TrustedHeader::default(), elements: 0 }
     }
 
     /// `peer`, or, if it is one of `trust`, the first hop from the right that is not.
     pub fn of(peer: &Peer, headers: &Fields, trust: &Trust) -> Self {
-        let sender = Self { header: trust.header, ..Self::itself(peer.address.ip()) };
+        let sender = Self { header: trust.header, ..Self::direct(peer.address.ip()) };
         if peer.speaks_for_itself || !contains(&trust.proxies, sender.address) {
             return sender;
         }
@@ -107,22 +107,22 @@ impl Sender {
 
     /// How the client sent the request with these `headers`. Of several values the last counts; of the elements of `Forwarded`
     /// the one that is farthest from the gate and was written by a trusted hop. A malformed value counts as absent.
-    pub fn outside<'a>(&self, headers: &'a Fields) -> Outside<'a> {
+    pub fn external<'a>(&self, headers: &'a Fields) -> External<'a> {
         match self.header {
-            _ if !self.trusted => Outside::default(),
+            _ if !self.trusted => External::default(),
             TrustedHeader::XForwardedFor => {
                 let last = |name| {
                     let value = from_the_right(headers, HeaderName::from_static(name)).next();
                     value.filter(|value| !value.is_empty())
                 };
-                Outside {
+                External {
                     proto: last("x-forwarded-proto").filter(|it| is_scheme(it)).map(Cow::Borrowed),
                     host: last("x-forwarded-host").filter(|it| is_host(it)).map(Cow::Borrowed),
                     port: last("x-forwarded-port").filter(|it| is_port(it)),
                 }
             }
             TrustedHeader::Forwarded => {
-                let mut outside = Outside::default();
+                let mut outside = External::default();
                 for Element { proto, host, .. } in self.elements(headers) {
                     outside.proto = proto.filter(|proto| is_scheme(proto)).or(outside.proto);
                     outside.host = host.filter(|host| is_host(host)).or(outside.host);
@@ -148,17 +148,17 @@ impl Sender {
     }
 
     /// The scheme of the request with these `headers`, which `peer` sent.
-    pub fn scheme(&self, peer: &Peer, headers: &Fields) -> OutsideScheme {
-        match (self.outside(headers).proto, peer.scheme) {
+    pub fn scheme(&self, peer: &Peer, headers: &Fields) -> ExternalScheme {
+        match (self.external(headers).proto, peer.scheme) {
             (Some(proto), _) if proto.eq_ignore_ascii_case(b"https") => {
-                OutsideScheme::Known(Scheme::Https)
+                ExternalScheme::Known(Scheme::Https)
             }
             (Some(proto), _) if proto.eq_ignore_ascii_case(b"http") => {
-                OutsideScheme::Known(Scheme::Http)
+                ExternalScheme::Known(Scheme::Http)
             }
-            (Some(_), _) => OutsideScheme::Other,
-            (None, Scheme::Https) => OutsideScheme::Known(Scheme::Https),
-            (None, Scheme::Http) => OutsideScheme::Unknown,
+            (Some(_), _) => ExternalScheme::Other,
+            (None, Scheme::Https) => ExternalScheme::Known(Scheme::Https),
+            (None, Scheme::Http) => ExternalScheme::Unknown,
         }
     }
 }
