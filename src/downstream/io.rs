@@ -21,23 +21,23 @@ impl Stream {
     }
 }
 
-/// A client's socket, and what was read from it already.
+/// A client's socket, and the bytes that were already read from it.
 #[derive(Debug)]
 pub struct Io {
     stream: Stream,
-    /// Read, and to be read again.
+    /// Already read, and read again from here.
     early: BytesMut,
 }
 
 impl Io {
     /// Bytes of an upgraded connection.
     pub(super) fn tunnel(stream: Stream, early: BytesMut) -> Self {
-        // An empty buffer may hold memory of which a tunnel that waits has no need.
+        // Frees the memory of an empty buffer: a tunnel may wait for hours.
         let early = if early.is_empty() { BytesMut::new() } else { early };
         Self { stream, early }
     }
 
-    /// Puts `bytes` in front of what is to be read.
+    /// Puts `bytes` before the bytes to read.
     #[cfg(feature = "hyper-http1")]
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! The client's side: how bytes on a socket become requests. Generic over the service that answers them; knows no license.
+//! The client's side: turns bytes on a socket into requests. Generic over the [`Service`] that answers them; independent of the license.
 
 mod bind;
 mod config;
@@ -47,13 +47,13 @@ pub use real_client::{External, ExternalScheme, RealClient, Trust, X_FORWARDED_F
 pub use refuse::BodyError;
 pub use request_body::RequestBody;
 
-/// The body of an answer.
+/// The body of a response.
 pub trait ResponseBody: http_body::Body {
-    /// Moves the request's body on while the answer waits for the client, and after the answer has ended. Ready when no more
-    /// of the request is wanted.
+    /// Forwards the request's body while the response waits for the client, and after the response has ended. Ready when no more of the
+    /// request is needed.
     ///
     /// # Errors
-    /// When the answer will not end well; it is cut then.
+    /// If the response cannot be completed; it is then cut.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let _ = cx;
         Poll::Ready(Ok(()))
@@ -63,7 +63,7 @@ pub trait ResponseBody: http_body::Body {
 impl ResponseBody for Full<Bytes> {}
 impl ResponseBody for Empty<Bytes> {}
 
-/// A response of 200 that was made before anybody asked.
+/// A 200 response that is prepared before its request.
 #[derive(Clone, Debug)]
 pub struct Written {
     response: http::Response<Bytes>,
@@ -72,7 +72,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// `response`, and its fields as bytes.
+    /// Prepares `response`.
     pub fn new(mut response: http::Response<Bytes>) -> Self {
         let length = response.body().len();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -96,22 +96,22 @@ impl Written {
 
 /// What answers requests; belongs to one worker's thread.
 pub trait Service: 'static {
-    /// The body of an answer. An error in it cuts the answer short.
+    /// The body of a response. An error in it cuts the response.
     type Body: ResponseBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
         + Unpin
         + 'static;
 
-    /// Answers what of `peer` is no request, or must not be one. `method` is GET where it was not read.
+    /// The response to input of `peer` that is not a valid request. `method` is GET if it was not read.
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Self::Body>;
 
-    /// The response to a request of `peer` that needs no work, if there is one. Asked before [`call`](Self::call), because what
-    /// surrounds a request costs more than such a response. Default: none.
+    /// A prepared response to a request of `peer`, if there is one. Called before [`call`](Self::call), whose overhead exceeds the cost of
+    /// such a response. Default: none.
     fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
         let _ = (request, peer);
         None
     }
 
-    /// Answers one request of `peer`. Dropped unfinished when the client leaves.
+    /// Answers one request of `peer`. The future is dropped if the client disconnects.
     fn call(
         &self,
         head: RequestHead,

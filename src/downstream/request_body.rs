@@ -27,7 +27,7 @@ pub(super) struct Remainder {
 
 impl Remainder {
     /// Whether it stands still: nothing was taken from the client for [`PATIENCE`], of which `taken` bytes have come in all.
-    pub(super) fn stands_still(&mut self, taken: u64, peer: &Peer, cx: &Context<'_>) -> bool {
+    pub(super) fn has_stalled(&mut self, taken: u64, peer: &Peer, cx: &Context<'_>) -> bool {
         let deadline = self.deadline.get_or_insert_with(|| peer.sweep().deadline());
         if !deadline.is_set() || std::mem::replace(&mut self.taken, taken) != taken {
             deadline.set(PATIENCE);

@@ -97,7 +97,7 @@ fn is_served_by_hyper() -> bool {
 }
 
 /// Brings `deadline`, by which a connection without a request in flight ends, forward when the gate stops.
-pub(super) fn hurry(deadline: &Deadline, drain: &Drain) {
+pub(super) fn shorten_for_drain(deadline: &Deadline, drain: &Drain) {
     if drain.phase() >= Phase::Draining {
         deadline.set_by(DRAIN_SILENCE);
     }
@@ -105,11 +105,11 @@ pub(super) fn hurry(deadline: &Deadline, drain: &Drain) {
 
 /// Arms `deadline` for the last words on a connection. While the gate stops, one that has ended for its silence gets no more
 /// time.
-pub(super) fn begin_last_words(deadline: &Deadline, usual: Duration, drain: &Drain) {
+pub(super) fn set_closing_deadline(deadline: &Deadline, usual: Duration, drain: &Drain) {
     if drain.phase() < Phase::Draining {
         deadline.set(usual);
     }
-    hurry(deadline, drain);
+    shorten_for_drain(deadline, drain);
 }
 
 /// `future`, which waits for a client without a request in flight, unless the deadline passes or the worker cuts its
@@ -124,7 +124,7 @@ pub(super) async fn within<F: Future>(
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        hurry(deadline, drain);
+        shorten_for_drain(deadline, drain);
         let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
         if over { Poll::Ready(None) } else { Poll::Pending }
     })

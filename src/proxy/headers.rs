@@ -1,6 +1,6 @@
 //! The fields of a forwarded request: what the client sent, less what must not cross, plus what tells where it came from.
 //!
-//! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order.
+//! [`ForwardedFields`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order.
 //! [`policy`] says which of them go on. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`,
 //! `X-Request-Id` and `Via`, and `Forwarded` if that is the kind of field that is trusted; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110
 //! section 10.1.4).
@@ -24,10 +24,10 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The fields of one request on its way to the dashboard.
 #[derive(Debug)]
-pub(super) struct Outgoing<'a> {
+pub(super) struct ForwardedFields<'a> {
     pub(super) request: &'a RequestHead,
     pub(super) peer: &'a Peer,
-    pub(super) sender: RealClient,
+    pub(super) client: RealClient,
     pub(super) id: &'a RequestId,
     /// `Host` for a client that sent none.
     pub(super) root_host: &'a str,
@@ -40,7 +40,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) present: Present,
 }
 
-impl WriteFields for Outgoing<'_> {
+impl WriteFields for ForwardedFields<'_> {
     fn write(&self, out: &mut impl FieldWriter) {
         let host = self.host();
         if !self.present.has(policy::HOST) {
@@ -51,7 +51,7 @@ impl WriteFields for Outgoing<'_> {
     }
 }
 
-impl Outgoing<'_> {
+impl ForwardedFields<'_> {
     /// The host as sent; HTTP/2 sends it as `:authority` (RFC 9113 section 8.3.1).
     fn host(&self) -> &[u8] {
         let sent = self.request.headers.get(&HOST);
@@ -89,14 +89,14 @@ impl Outgoing<'_> {
     }
 
     fn trusts_x_forwarded(&self) -> bool {
-        self.sender.trusted && self.sender.header == TrustedHeader::XForwardedFor
+        self.client.trusted && self.client.header == TrustedHeader::XForwardedFor
     }
 
     fn added(&self, host: &[u8], out: &mut impl FieldWriter) {
         let headers = &self.request.headers;
         let peer = self.peer.address_text.as_bytes();
         let scheme = self.peer.scheme.as_str().as_bytes();
-        if self.sender.trusted {
+        if self.client.trusted {
             self.extended(host, out);
         } else {
             out.field(&X_FORWARDED_FOR, peer);
@@ -105,10 +105,10 @@ impl Outgoing<'_> {
             out.field(&X_FORWARDED_PORT, port(host, scheme));
             out.field(&X_REAL_IP, peer);
         }
-        if self.sender.header == TrustedHeader::Forwarded {
+        if self.client.header == TrustedHeader::Forwarded {
             let element = self.element(host, scheme);
             // The rest could leave a quote open, which would swallow the elements behind it.
-            let mut hops: Vec<&[u8]> = self.sender.forwarded(headers).collect();
+            let mut hops: Vec<&[u8]> = self.client.forwarded(headers).collect();
             hops.reverse();
             hops.push(&element);
             out.field(&FORWARDED, &hops.join(&b", "[..]));
@@ -132,25 +132,25 @@ impl Outgoing<'_> {
     fn extended(&self, host: &[u8], out: &mut impl FieldWriter) {
         let headers = &self.request.headers;
         let peer = self.peer.address_text.as_bytes();
-        match self.sender.header {
+        match self.client.header {
             TrustedHeader::XForwardedFor => {
                 out.field(&X_FORWARDED_FOR, &extended(headers, &X_FORWARDED_FOR, peer));
             }
             TrustedHeader::Forwarded => {
-                let hops = self.sender.hops(headers).map(|hop| hop.to_string());
+                let hops = self.client.hops(headers).map(|hop| hop.to_string());
                 let mut hops: Vec<String> = hops.collect();
                 hops.reverse();
                 hops.push(self.peer.address_text.clone());
                 out.field(&X_FORWARDED_FOR, hops.join(", ").as_bytes());
             }
         }
-        let outside = self.sender.external(headers);
+        let outside = self.client.external(headers);
         let proto = outside.proto.as_deref().unwrap_or(self.peer.scheme.as_str().as_bytes());
         let host = outside.host.as_deref().unwrap_or(host);
         out.field(&X_FORWARDED_PROTO, proto);
         out.field(&X_FORWARDED_HOST, host);
         out.field(&X_FORWARDED_PORT, outside.port.unwrap_or_else(|| port(host, proto)));
-        out.field(&X_REAL_IP, self.sender.address.to_string().as_bytes());
+        out.field(&X_REAL_IP, self.client.address.to_string().as_bytes());
     }
 
     /// This hop as an element of `Forwarded` (RFC 7239 section 4).

@@ -17,7 +17,7 @@ use crate::downstream::{Peer, RawTarget, RealClient, RequestBody};
 use crate::gate::Permit;
 use crate::message::{Body, Fields, RequestHead, Response, policy};
 use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
-use headers::Outgoing;
+use headers::ForwardedFields;
 use upgrade::Translated;
 
 pub use error::ForwardError;
@@ -56,7 +56,7 @@ impl Proxy {
         head: &RequestHead,
         body: RequestBody,
         peer: &Rc<Peer>,
-        sender: RealClient,
+        client: RealClient,
         id: &RequestId,
     ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
         let present = head.headers.present();
@@ -69,10 +69,10 @@ impl Proxy {
             None if present.has(policy::UPGRADE) => upgrade::wanted(head, &body),
             None => None,
         };
-        let fields = Outgoing {
+        let fields = ForwardedFields {
             request: head,
             peer,
-            sender,
+            client,
             id,
             root_host: &self.root_host,
             via: &self.via,

@@ -84,7 +84,7 @@ pub(in crate::upstream) async fn ask<F: WriteFields, B: Upload>(
     if !bodiless {
         slot.watch(stream.stream_id().as_u32());
     }
-    let outgoing = Outgoing::new(stream, slot.link.patience.clone());
+    let outgoing = Outgoing::new(stream, slot.link.send_limit.clone());
     let mut request = Sending::new(body, outgoing, bodiless);
     let limit = config.response_header_timeout;
     match answer(response, &mut request, sweep, limit).await {

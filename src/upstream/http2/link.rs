@@ -22,7 +22,7 @@ use http::uri::Scheme;
 use super::super::connect::{self, Protocol};
 use super::super::{Config, Error, Stream, Tls};
 use crate::http2::{
-    Ends, Io, MAX_SEND_BUFFER_BYTES, Patience, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT,
+    Ends, Io, KeepAlive, MAX_SEND_BUFFER_BYTES, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, SendLimit,
     Watched,
 };
 use crate::sweep::{Deadline, Sweep};
@@ -198,7 +198,7 @@ pub(super) struct Link {
     /// None once it takes no more requests.
     requests: RefCell<Option<SendRequest<Bytes>>>,
     pub(super) scheme: Scheme,
-    pub(super) patience: Rc<Patience>,
+    pub(super) send_limit: Rc<SendLimit>,
     ends: Ends,
     in_flight: Cell<usize>,
     /// It has answered a request: when it ends now, that may be for its age.
@@ -225,16 +225,16 @@ impl Link {
             .handshake::<_, Bytes>(io.clone())
             .await
             .map_err(|error| super::fault(error, true))?;
-        let patience = io.patience(config.send_timeout, sweep);
+        let send_limit = io.send_limit(config.send_timeout, sweep);
         let (idle_timeout, ping) = (config.idle_timeout, connection.ping_pong());
-        let pulse = ping.map(|ping| Pulse::new(ping, idle_timeout, BETWEEN_PINGS, sweep));
-        let mut driver = Box::new(Driver { io, connection, pulse });
+        let keep_alive = ping.map(|ping| KeepAlive::new(ping, idle_timeout, BETWEEN_PINGS, sweep));
+        let mut driver = Box::new(Driver { io, connection, keep_alive });
         driver.settle(config, sweep).await?;
         idle.set(idle_timeout);
         let link = Rc::new(Self {
             requests: RefCell::new(Some(requests)),
             scheme,
-            patience,
+            send_limit,
             ends,
             in_flight: Cell::new(0),
             proven: Cell::new(false),
@@ -319,7 +319,7 @@ impl Drop for StreamSlot {
 struct Driver {
     io: Io<Stream, Ends>,
     connection: Connection<Io<Stream, Ends>, Bytes>,
-    pulse: Option<Pulse>,
+    keep_alive: Option<KeepAlive>,
 }
 
 impl Driver {
@@ -339,7 +339,7 @@ impl Driver {
                 // It takes no request yet: they wait for it to.
                 Poll::Pending if deadline.has_passed(cx) => {
                     let origin = || config.origin.to_string();
-                    let settled = self.io.heard() >= SETTINGS_BYTES;
+                    let settled = self.io.received() >= SETTINGS_BYTES;
                     let late = (!settled).then(|| Error::ConnectTimeout { origin: origin() });
                     Poll::Ready(late.map_or(Ok(()), Err))
                 }
@@ -358,13 +358,17 @@ impl Driver {
                 }
                 _ => {}
             }
-            let (heard, is_blocked) = (self.io.heard(), self.io.is_blocked());
-            if self.pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_blocked, cx)) {
+            let (received, is_blocked) = (self.io.received(), self.io.is_blocked());
+            if self
+                .keep_alive
+                .as_mut()
+                .is_some_and(|keep_alive| keep_alive.has_stopped(received, is_blocked, cx))
+            {
                 return Poll::Ready(Some("it does not answer PING".to_owned()));
             }
             let polled = self.poll(cx);
-            if let Some(pulse) = &mut self.pulse {
-                pulse.hear(self.io.heard());
+            if let Some(keep_alive) = &mut self.keep_alive {
+                keep_alive.note_received(self.io.received());
             }
             polled.map(|ended| ended.err().map(|error| error.to_string()))
         });
