@@ -1,7 +1,7 @@
-//! The sender of a request: the peer itself, or the client that trusted proxies name, and how that client sent it.
+//! The real client of a request: the peer itself, or the client that trusted proxies name; and the URL parts that it used.
 //!
-//! Of a trusted peer one kind of fields is believed ([`TrustedHeader`]), never both: a proxy sets one kind and passes the other on
-//! as its client sent it.
+//! Only one kind of forwarding fields is used ([`TrustedHeader`]), never both: a proxy sets one kind, and forwards the other as its
+//! client sent it.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use crate::message::Fields;
 /// `X-Forwarded-For`, the de-facto field of proxies.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Which peers are believed, and which of their fields.
+/// Which peers are trusted, and which of their fields.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     /// `server.trusted_proxies`.
@@ -32,15 +32,15 @@ pub struct Trust {
 pub struct RealClient {
     /// Its address.
     pub address: IpAddr,
-    /// Whether the peer's forwarding fields are believed.
+    /// Whether the peer's forwarding fields are used.
     pub trusted: bool,
-    /// Which of them, if so.
+    /// The kind of fields that is used.
     pub header: TrustedHeader,
-    /// Elements of `Forwarded`, counted from the right, that trusted hops wrote.
+    /// How many elements of `Forwarded`, from the right, trusted hops have written.
     elements: usize,
 }
 
-/// How the client sent its request, as far as trusted hops say.
+/// The parts of the URL that the client used, as far as trusted hops report them.
 #[derive(Debug, Default)]
 pub struct External<'a> {
     /// `http`, `https` or another scheme.
@@ -51,10 +51,10 @@ pub struct External<'a> {
     pub port: Option<&'a [u8]>,
 }
 
-/// The schemes in which the client may have sent its request.
+/// The scheme of the URL that the client used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExternalScheme {
-    /// Not known: TLS may end in front of the gate.
+    /// Unknown: TLS may end before the gate.
     #[default]
     Unknown,
     /// This one.
@@ -64,34 +64,34 @@ pub enum ExternalScheme {
 }
 
 impl RealClient {
-    /// A peer that speaks for itself.
+    /// The peer itself, at `address`.
     pub fn direct(address: IpAddr) -> Self {
         Self { address, trusted: false, header: TrustedHeader::default(), elements: 0 }
     }
 
-    /// `peer`, or, if it is one of `trust`, the first hop from the right that is not.
+    /// `peer`; if it is trusted, the first hop from the right that is not.
     pub fn of(peer: &Peer, headers: &Fields, trust: &Trust) -> Self {
-        let sender = Self { header: trust.header, ..Self::direct(peer.address.ip()) };
-        if peer.speaks_for_itself || !contains(&trust.proxies, sender.address) {
-            return sender;
+        let direct = Self { header: trust.header, ..Self::direct(peer.address.ip()) };
+        if peer.speaks_for_itself || !contains(&trust.proxies, direct.address) {
+            return direct;
         }
-        let mut sender = Self { trusted: true, ..sender };
+        let mut client = Self { trusted: true, ..direct };
         match trust.header {
             TrustedHeader::XForwardedFor => {
                 let hops = from_the_right(headers, X_FORWARDED_FOR);
                 let hops = hops.filter(|hop| !hop.is_empty());
-                sender.follow(hops.map(|hop| forwarded::node(unquoted(hop))), &trust.proxies);
+                client.follow(hops.map(|hop| forwarded::node(unquoted(hop))), &trust.proxies);
             }
             TrustedHeader::Forwarded => {
                 let hops = forwarded::from_the_right(headers);
                 let address = |element| Element::parse(element)?.address();
-                sender.elements = sender.follow(hops.map(address), &trust.proxies);
+                client.elements = client.follow(hops.map(address), &trust.proxies);
             }
         }
-        sender
+        client
     }
 
-    /// Goes from hop to hop as long as they are trusted; how many were looked at. One that hides its address is the last.
+    /// Follows the hops while they are trusted, and returns how many were read. A hop that hides its address is the last.
     fn follow(&mut self, hops: impl Iterator<Item = Option<IpAddr>>, trusted: &[IpNet]) -> usize {
         let mut count = 0;
         for hop in hops {
@@ -105,8 +105,8 @@ impl RealClient {
         count
     }
 
-    /// How the client sent the request with these `headers`. Of several values the last counts; of the elements of `Forwarded`
-    /// the one that is farthest from the gate and was written by a trusted hop. A malformed value counts as absent.
+    /// The URL parts according to `headers`. Of several `X-Forwarded-*` values the last one is used; of the elements of `Forwarded` the
+    /// first one that a trusted hop has written. A malformed value counts as absent.
     pub fn external<'a>(&self, headers: &'a Fields) -> External<'a> {
         match self.header {
             _ if !self.trusted => External::default(),
@@ -122,22 +122,22 @@ impl RealClient {
                 }
             }
             TrustedHeader::Forwarded => {
-                let mut outside = External::default();
+                let mut external = External::default();
                 for Element { proto, host, .. } in self.elements(headers) {
-                    outside.proto = proto.filter(|proto| is_scheme(proto)).or(outside.proto);
-                    outside.host = host.filter(|host| is_host(host)).or(outside.host);
+                    external.proto = proto.filter(|proto| is_scheme(proto)).or(external.proto);
+                    external.host = host.filter(|host| is_host(host)).or(external.host);
                 }
-                outside
+                external
             }
         }
     }
 
-    /// The client and the trusted hops up to the peer, which is left out, as `Forwarded` names them, nearest first.
+    /// The addresses in `Forwarded` of the client and of trusted hops, nearest first, without the peer.
     pub fn hops(&self, headers: &Fields) -> impl Iterator<Item = IpAddr> {
         self.elements(headers).filter_map(|element| element.address())
     }
 
-    /// The elements of `Forwarded` that trusted hops wrote, as they are, nearest first; malformed ones are left out.
+    /// The elements of `Forwarded` that trusted hops have written, nearest first, without malformed ones.
     pub fn forwarded<'a>(&self, headers: &'a Fields) -> impl Iterator<Item = &'a [u8]> {
         let elements = forwarded::from_the_right(headers).take(self.elements);
         elements.filter(|element| Element::parse(element).is_some())
@@ -147,7 +147,7 @@ impl RealClient {
         self.forwarded(headers).filter_map(Element::parse)
     }
 
-    /// The scheme of the request with these `headers`, which `peer` sent.
+    /// The scheme of a request of `peer` with these `headers`.
     pub fn scheme(&self, peer: &Peer, headers: &Fields) -> ExternalScheme {
         match (self.external(headers).proto, peer.scheme) {
             (Some(proto), _) if proto.eq_ignore_ascii_case(b"https") => {
@@ -167,7 +167,7 @@ pub(super) fn contains(trusted: &[IpNet], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// The members of all lines of `name` as one list, last first, empty ones too.
+/// The members of all lines of `name` as one list, last first, including empty ones.
 fn from_the_right(headers: &Fields, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(&name).rev();
     lines.flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)

@@ -1,4 +1,4 @@
-//! What all connections of a listener share, and how long each may be silent while the gate stops.
+//! State that all connections of a listener share, and deadlines while the gate stops.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -13,29 +13,28 @@ use crate::clock;
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::{Deadline, Sweep};
 
-/// Room for one read of a request's head; bodies have buffers of their own.
+/// Size of one read of a request head; bodies have their own buffers.
 const SCRATCH_BYTES: usize = 16 * 1024;
 
-/// While the gate stops, a connection without a request in flight ends after so long a silence: what its client sent before
-/// it could know is still served.
+/// While the gate stops, a connection without a request in flight ends after this time without input, so that a request that is already
+/// on its way is still served.
 const DRAIN_SILENCE: Duration = Duration::from_millis(500);
 
-/// Where every connection of a worker reads request heads to.
+/// The buffer that all connections of a worker read request heads into.
 pub(super) type Scratch = RefCell<Box<[u8]>>;
 
-/// What all connections of a listener share. Belongs to one worker.
+/// State that all connections of a listener share. Belongs to one worker.
 #[derive(Debug)]
 pub(super) struct Shared<S> {
     pub(super) service: Rc<S>,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
     pub(super) connections: Connections,
-    /// Into which everybody reads.
     pub(super) scratch: Scratch,
-    /// From which the next answer is written.
+    /// The buffer of the next response.
     pub(super) spare: RefCell<Vec<u8>>,
     pub(super) date: DateCache,
-    /// Whether hyper's server serves HTTP/1.1: for tests.
+    /// Whether hyper's server serves HTTP/1.1. For tests.
     #[cfg(feature = "hyper-http1")]
     pub(super) by_hyper: bool,
 }
@@ -86,7 +85,7 @@ impl DateCache {
     }
 }
 
-/// Whether the environment asks for hyper's server; logged, so that a test can see which server it has.
+/// Whether the environment selects hyper's server. Logged, so that a test can check which server it has.
 #[cfg(feature = "hyper-http1")]
 fn is_served_by_hyper() -> bool {
     let wanted = std::env::var_os("HTTP1_SERVER").is_some_and(|server| server == "hyper");
@@ -96,15 +95,14 @@ fn is_served_by_hyper() -> bool {
     wanted
 }
 
-/// Brings `deadline`, by which a connection without a request in flight ends, forward when the gate stops.
+/// Shortens `deadline` of a connection without a request in flight, if the gate stops.
 pub(super) fn shorten_for_drain(deadline: &Deadline, drain: &Drain) {
     if drain.phase() >= Phase::Draining {
         deadline.set_by(DRAIN_SILENCE);
     }
 }
 
-/// Arms `deadline` for the last words on a connection. While the gate stops, one that has ended for its silence gets no more
-/// time.
+/// Arms `deadline` for the end of a connection: `usual`, or what is left of it while the gate stops.
 pub(super) fn set_closing_deadline(deadline: &Deadline, usual: Duration, drain: &Drain) {
     if drain.phase() < Phase::Draining {
         deadline.set(usual);
@@ -112,8 +110,8 @@ pub(super) fn set_closing_deadline(deadline: &Deadline, usual: Duration, drain: 
     shorten_for_drain(deadline, drain);
 }
 
-/// `future`, which waits for a client without a request in flight, unless the deadline passes or the worker cuts its
-/// connections first.
+/// The output of `future`, which waits for a client without a request in flight. `None` if the deadline passes, or connections are cut,
+/// first.
 pub(super) async fn within<F: Future>(
     deadline: &Deadline,
     drain: &Drain,

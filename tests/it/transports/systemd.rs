@@ -70,5 +70,5 @@ fn a_connection_in_place_of_a_socket_ends_the_start() {
     place
         .run_passing("web", connection, &["serve", "--config", "gate.toml"])
         .exits(2)
-        .complains(&["the sockets that systemd passed cannot be used", "does not listen"]);
+        .complains(&["the sockets that systemd passed cannot be used", "is not listening"]);
 }
