@@ -78,7 +78,7 @@ impl Pool {
         if !reuses || sockets.is_reached() {
             return;
         }
-        connection.rest(sweep.elapsed());
+        connection.mark_idle(sweep.elapsed());
         let mut idle = idle.borrow_mut();
         if idle.is_empty() {
             filled.notify_one();
@@ -107,7 +107,7 @@ impl Pool {
                 idle.borrow_mut().retain_mut(|connection| {
                     let silence = connection.idle_at(now);
                     if silence >= TIDY {
-                        connection.slim();
+                        connection.free_buffers();
                     }
                     connection.seems_open() && silence < *idle_timeout
                 });

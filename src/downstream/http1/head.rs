@@ -142,7 +142,7 @@ fn malformed(error: httparse::Error) -> Refused {
         httparse::Error::NewLine => "a line does not end in CRLF",
         httparse::Error::Token => "its method or its target has a character that is not allowed",
         httparse::Error::Version => "its version is neither 1.0 nor 1.1",
-        httparse::Error::Status => "its request line cannot be read",
+        httparse::Error::Status => "its request line is malformed",
     })
 }
 

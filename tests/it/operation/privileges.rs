@@ -75,7 +75,9 @@ fn a_directory_that_cannot_be_written_is_found_by_both() {
         "server.listen = ['unix:kept/gate.sock']\nlicense.keys = 'jwks.json'\nadmin.listen = ''\n";
     place.write("gate.toml", file);
     run(&place, &CHECK).exits(1).complains(&["gate.toml:1: server.listen", "cannot write", "kept"]);
-    run(&place, &SERVE).exits(2).complains(&["cannot listen on unix:", "must be able to write the directory"]);
+    run(&place, &SERVE)
+        .exits(2)
+        .complains(&["cannot listen on unix:", "must be able to write the directory"]);
     // A gate can live without writing its license, so that this is a warning.
     let file = "license.keys = 'jwks.json'\nadmin.listen = ''\nstore.url = 'file:kept/below'\n";
     place.write("gate.toml", file);
