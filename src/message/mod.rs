@@ -1,7 +1,7 @@
-//! HTTP messages inside the gate: a request's head, a response, and the fields of both, whatever protocol they came in.
+//! HTTP messages inside the gate, independent of the protocol version: request heads, responses, and their fields.
 //!
-//! The shapes are those of the `http` crate, but for the fields: a `HeaderMap` made of each head that comes over HTTP/1.1
-//! would cost a fifth of a forwarded request. [`Fields`] holds the lines as they came, and [`policy`] says which of them go on.
+//! The types resemble those of the `http` crate, except for the fields: building a `HeaderMap` for each HTTP/1.1 head would cost a fifth
+//! of a forwarded request. [`Fields`] keeps the lines as received; [`policy`] decides which of them are passed on.
 
 mod fields;
 pub mod policy;
@@ -18,7 +18,8 @@ use hyper::ext::ReasonPhrase;
 pub use fields::{Collecting, Fields};
 pub use policy::Field;
 
-/// Whether a field value begins or ends with a space or a tab: malformed in HTTP/2 (RFC 9113 section 8.2.1); HTTP/1.1 removes them.
+/// Whether a field value begins or ends with a space or a tab. HTTP/1.1 ignores them; in HTTP/2 they are malformed (RFC 9113 section
+/// 8.2.1), which the codec does not check.
 pub fn is_padded(value: &[u8]) -> bool {
     matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
@@ -32,18 +33,18 @@ pub fn trim(headers: &mut HeaderMap) {
     }
 }
 
-/// The head of a request, complete.
+/// The head of a request.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     /// As sent.
     pub method: Method,
-    /// As sent, or with what `Uri` does not take percent-encoded.
+    /// As sent; characters that `Uri` does not accept are percent-encoded.
     pub uri: Uri,
-    /// Of the protocol.
+    /// The HTTP version.
     pub version: Version,
     /// All fields.
     pub headers: Fields,
-    /// What few requests have.
+    /// Data that few requests have.
     pub extensions: Extensions,
 }
 
@@ -55,7 +56,7 @@ impl From<Parts> for RequestHead {
 }
 
 impl RequestHead {
-    /// The same as the `http` crate has it, with `body`.
+    /// A request of the `http` crate with `body`.
     pub fn into_request<B>(self, body: B) -> Request<B> {
         let Self { method, uri, version, headers, extensions } = self;
         let mut request = Request::new(body);
@@ -71,18 +72,18 @@ impl RequestHead {
 /// A response.
 #[derive(Clone, Debug)]
 pub struct Response<B> {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// The words behind it in HTTP/1.1, where they are not the usual ones.
+    /// The reason phrase of HTTP/1.1, if it is not the standard one.
     pub reason: Option<ReasonPhrase>,
-    /// All fields that go on.
+    /// The end-to-end fields.
     pub headers: Fields,
-    /// Its body.
+    /// The body.
     pub body: B,
 }
 
 impl<B> Response<B> {
-    /// 200 without fields.
+    /// A 200 response without fields.
     pub fn new(body: B) -> Self {
         Self { status: StatusCode::OK, reason: None, headers: HeaderMap::new().into(), body }
     }
