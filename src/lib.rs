@@ -1,6 +1,6 @@
-//! license-gate: a reverse proxy in front of a metrics dashboard that keeps its license.
+//! license-gate: a reverse proxy in front of a metrics dashboard that manages the dashboard's license.
 //!
-//! The code tells two stories. A newcomer reads [`service`], then [`store`], top to bottom; every other module is one stage.
+//! The code has two main paths. To learn it, read [`service`], then [`store`], from top to bottom; each other module is one stage.
 //!
 //! ```text
 //! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ answer
@@ -9,7 +9,7 @@
 //!             feed/, api/   license/verify   store/backend    store/held    api, admin
 //! ```
 //!
-//! A module uses what is below it and nothing beside or above it; `tests/layers.rs` holds them to that:
+//! A module uses only modules in lower rows; `tests/layers.rs` checks that:
 //!
 //! ```text
 //! 14  cli
@@ -34,7 +34,7 @@
     allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")
 )]
 
-// A request's way.
+// The path of a request.
 pub mod downstream;
 pub mod service;
 
@@ -44,20 +44,20 @@ pub mod gate;
 pub mod proxy;
 pub mod upstream;
 
-// A license's way.
+// The path of a license.
 pub mod feed;
 pub mod license;
 pub mod notify;
 pub mod store;
 
-// What starts, stops and watches them.
+// Start, stop, configuration and monitoring.
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod worker;
 
-// What everybody stands on.
+// Used by the modules above.
 pub mod backoff;
 pub mod certificate;
 pub mod clock;
