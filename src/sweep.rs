@@ -141,6 +141,14 @@ impl Deadline {
         self.slot.due.set(NEVER);
     }
 
+    /// Arms the deadline with `after` if it is disarmed, and returns whether it [has passed](Self::has_passed).
+    pub fn has_passed_after(&self, after: Duration, cx: &Context<'_>) -> bool {
+        if !self.is_set() {
+            self.set(after);
+        }
+        self.has_passed(cx)
+    }
+
     /// Wakes the task of `cx` after each `period`, if called again each time.
     pub fn repeat(&self, period: Duration, cx: &Context<'_>) {
         if self.has_passed(cx) || !self.is_set() {

@@ -89,10 +89,7 @@ impl RequestBody {
     fn is_late(&mut self, cx: &Context<'_>) -> bool {
         let peer = &self.peer;
         let deadline = self.deadline.get_or_insert_with(|| peer.sweep().deadline());
-        if !deadline.is_set() {
-            deadline.set(peer.timeouts().request_body);
-        }
-        deadline.has_passed(cx)
+        deadline.has_passed_after(peer.timeouts().request_body, cx)
     }
 }
 

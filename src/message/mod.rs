@@ -18,6 +18,13 @@ use hyper::ext::ReasonPhrase;
 pub use fields::{Collecting, Fields};
 pub use policy::Field;
 
+/// Whether a response has no body: to HEAD, and with these statuses (RFC 9110 section 6.4.1).
+pub fn is_bodiless(is_head: bool, status: StatusCode) -> bool {
+    is_head
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// Whether a field value begins or ends with a space or a tab. HTTP/1.1 ignores them; in HTTP/2 they are malformed (RFC 9113 section
 /// 8.2.1), which the codec does not check.
 pub fn is_padded(value: &[u8]) -> bool {

@@ -56,14 +56,16 @@ struct Inner {
 impl Client {
     /// A client with an empty pool, which connects when it needs to. `tls` is made of `config` and shared by the workers.
     pub fn new(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
-        let pool = Pool::new(&config, &sweep, true);
-        Self(Rc::new(Inner { config, tls, pool, links: Rc::default(), sweep }))
+        Self::with_pool(Pool::new(&config, &sweep, true), config, tls, sweep)
     }
 
     /// A client that never reuses an HTTP/1.1 connection: no request can get bytes for its response that the dashboard has sent after
     /// another one. HTTP/2 separates responses by itself; its connections are not shared with other clients of the worker.
     pub fn without_reuse(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
-        let pool = Pool::new(&config, &sweep, false);
+        Self::with_pool(Pool::new(&config, &sweep, false), config, tls, sweep)
+    }
+
+    fn with_pool(pool: Pool, config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
         Self(Rc::new(Inner { config, tls, pool, links: Rc::default(), sweep }))
     }
 

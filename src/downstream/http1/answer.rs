@@ -7,7 +7,7 @@ use hyper::ext::ReasonPhrase;
 
 use crate::codec::{Coding, write_field, write_number};
 use crate::downstream::{ResponseBody, Written};
-use crate::message::{Field, Response, policy};
+use crate::message::{Field, Response, is_bodiless, policy};
 
 /// The parts of a request that its response depends on.
 #[derive(Clone, Debug)]
@@ -76,9 +76,7 @@ pub(super) fn write<B: ResponseBody>(
     date: &[u8],
 ) -> Plan {
     let (status, body) = (response.status, &response.body);
-    let bodiless = asked.method == Method::HEAD
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = is_bodiless(asked.method == Method::HEAD, status);
     write_status(out, response);
     // RFC 9110 section 8.6: no length if the status allows no body.
     let may_have_length = !status.is_informational() && status != StatusCode::NO_CONTENT;

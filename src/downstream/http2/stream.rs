@@ -21,7 +21,7 @@ use super::super::{ResponseBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
 use crate::http2::{Outgoing, Receiving, SendLimit, Sending, Unsent};
-use crate::message::{RequestHead, Response, policy};
+use crate::message::{RequestHead, Response, is_bodiless, policy};
 use crate::shutdown::Phase;
 
 /// The only supported protocol of extended CONNECT (RFC 8441 section 5).
@@ -124,9 +124,7 @@ impl<S: Service> Exchange<S> {
         B: ResponseBody<Data = Bytes> + Unpin,
     {
         let (mut head, body) = split(response, &self.shared.date.now(self.peer.sweep()));
-        let bodiless = is_head
-            || body.is_end_stream()
-            || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless = body.is_end_stream() || is_bodiless(is_head, head.status());
         if head.status() == StatusCode::NO_CONTENT {
             head.headers_mut().remove(CONTENT_LENGTH);
         }

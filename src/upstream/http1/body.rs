@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::super::pool::Pool;
-use super::super::{Error, SHORT, Upload};
-use super::Connection;
-use crate::codec::{BodyLength, Decoder, Encoder, Failed, Step};
+use super::super::{Error, Upload};
+use super::{Connection, write_error};
+use crate::codec::{BodyLength, Decoder, Encoder, Step};
 use crate::socket::{HANG_UP_CHECK, HangUp};
 use crate::sweep::Deadline;
 
@@ -95,21 +95,15 @@ impl<B: Upload> AnswerBody<B> {
             return Ok(());
         };
         let Connection { io, output, .. } = &mut **connection;
-        match self.outgoing.poll_send(output, io, cx) {
-            Poll::Ready(Err(Failed::Body(error))) => Err(Error::RequestBody(error.into())),
-            Poll::Ready(Err(Failed::Short)) => Err(Error::RequestBody(SHORT.into())),
-            Poll::Ready(Err(Failed::Write(error)))
-                if error.kind() == io::ErrorKind::TimedOut && !self.decoder.has_ended() =>
-            {
-                Err(Error::SendTimeout)
+        if let Poll::Ready(Err(failed)) = self.outgoing.poll_send(output, io, cx) {
+            let error = write_error(failed)?;
+            if error.kind() == io::ErrorKind::TimedOut && !self.decoder.has_ended() {
+                return Err(Error::SendTimeout);
             }
-            Poll::Ready(Err(Failed::Write(_))) => {
-                self.outgoing.done = true;
-                self.keep_alive = false;
-                Ok(())
-            }
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            self.outgoing.done = true;
+            self.keep_alive = false;
         }
+        Ok(())
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {

@@ -12,8 +12,8 @@ use super::super::pool::Pool;
 use super::super::{self as upstream, Answer, Error, Head, Upload, WriteFields};
 use super::body::AnswerBody;
 use super::head::{self, AnswerHead};
-use super::{Connection, Upgraded};
-use crate::codec::{BodyLength, Encoder, Failed};
+use super::{Connection, Upgraded, write_error};
+use crate::codec::{BodyLength, Encoder};
 use crate::message::{Body, Response};
 use crate::sweep::{Deadline, Sweep};
 
@@ -81,33 +81,23 @@ impl<B: Upload> Exchange<B> {
     ) -> Poll<Result<AnswerHead, Error>> {
         if !self.outgoing.done {
             let Connection { io, output, .. } = &mut *self.connection;
-            match self.outgoing.poll_send(output, io, cx) {
-                Poll::Ready(Err(Failed::Body(error))) => {
-                    return Poll::Ready(Err(Error::RequestBody(error.into())));
-                }
-                Poll::Ready(Err(Failed::Short)) => {
-                    return Poll::Ready(Err(Error::RequestBody(upstream::SHORT.into())));
-                }
-                Poll::Ready(Err(Failed::Write(error)))
-                    if error.kind() == io::ErrorKind::TimedOut =>
-                {
+            if let Poll::Ready(Err(failed)) = self.outgoing.poll_send(output, io, cx) {
+                let error = write_error(failed)?;
+                if error.kind() == io::ErrorKind::TimedOut {
                     return Poll::Ready(Err(Error::SendTimeout));
                 }
-                Poll::Ready(Err(Failed::Write(error))) => {
-                    self.outgoing.done = true;
-                    self.broken = Some(error);
-                }
-                Poll::Ready(Ok(())) | Poll::Pending => {}
+                self.outgoing.done = true;
+                self.broken = Some(error);
             }
         }
-        match self.poll_head(cx) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => match deadline {
-                Some(deadline) if self.outgoing.done && is_late(deadline, limit, cx) => {
-                    Poll::Ready(Err(Error::HeaderTimeout))
-                }
-                _ => Poll::Pending,
-            },
+        match (self.poll_head(cx), deadline) {
+            // The deadline starts once the request was sent.
+            (Poll::Pending, Some(deadline))
+                if self.outgoing.done && deadline.has_passed_after(limit, cx) =>
+            {
+                Poll::Ready(Err(Error::HeaderTimeout))
+            }
+            (polled, _) => polled,
         }
     }
 
@@ -190,12 +180,4 @@ impl<B: Upload> Exchange<B> {
         response.body = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
         Answer { response, upgraded: None }
     }
-}
-
-/// Starts the deadline, once the request was sent, and returns whether it has passed.
-fn is_late(deadline: &Deadline, limit: Duration, cx: &Context<'_>) -> bool {
-    if !deadline.is_set() {
-        deadline.set(limit);
-    }
-    deadline.has_passed(cx)
 }

@@ -11,7 +11,7 @@ use memchr::memchr_iter;
 use super::super::{Error, FieldWriter, Head, WriteFields};
 use crate::codec::{BodyLength, Coding, write_field};
 use crate::message::policy::{self, Known, Nominated};
-use crate::message::{Collecting, Field, Fields};
+use crate::message::{Collecting, Field, Fields, is_bodiless};
 
 /// Largest response head; also the limit for all interim responses to a request together.
 pub(super) const MAX_HEAD_BYTES: usize = 256 * 1024;
@@ -254,9 +254,7 @@ impl Collected {
         method: &Method,
     ) -> Result<AnswerHead, Error> {
         let closes = self.connection.close || (http_1_0 && !self.connection.keep_alive);
-        let bodiless = *method == Method::HEAD
-            || status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless = is_bodiless(*method == Method::HEAD, status);
         let length = match (self.length, self.coded) {
             (Some(_), true) => {
                 return Err(Error::InvalidResponse("it has Content-Length and Transfer-Encoding"));

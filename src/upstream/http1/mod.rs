@@ -7,14 +7,15 @@ mod body;
 mod exchange;
 mod head;
 
+use std::error::Error as StdError;
 use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::Stream;
-use crate::codec::{Input, Output};
+use super::{Error, SHORT, Stream};
+use crate::codec::{Failed, Input, Output};
 use crate::socket::Waiting;
 
 pub(super) use body::AnswerBody;
@@ -95,6 +96,20 @@ impl Connection {
     pub(super) fn mark_idle(&mut self, now: Duration) {
         self.input.shrink();
         self.idle = Some(now);
+    }
+}
+
+/// Why the connection did not accept a request.
+///
+/// # Errors
+/// If the request's own body failed.
+fn write_error<E: Into<Box<dyn StdError + Send + Sync>>>(
+    failed: Failed<E>,
+) -> Result<io::Error, Error> {
+    match failed {
+        Failed::Write(error) => Ok(error),
+        Failed::Body(error) => Err(Error::RequestBody(error.into())),
+        Failed::Short => Err(Error::RequestBody(SHORT.into())),
     }
 }
 

@@ -196,11 +196,10 @@ async fn answer<B: Upload>(
         match (Pin::new(&mut response).poll(cx), &deadline) {
             (Poll::Ready(answered), _) => Poll::Ready(answered.map_err(broken)),
             // The deadline starts once the request was sent.
-            (Poll::Pending, Some(deadline)) if request.is_done() => {
-                if !deadline.is_set() {
-                    deadline.set(limit);
-                }
-                if deadline.has_passed(cx) { failed(Error::HeaderTimeout) } else { Poll::Pending }
+            (Poll::Pending, Some(deadline))
+                if request.is_done() && deadline.has_passed_after(limit, cx) =>
+            {
+                failed(Error::HeaderTimeout)
             }
             (Poll::Pending, _) => Poll::Pending,
         }
@@ -220,8 +219,7 @@ async fn into_answer<B: Upload>(
     let headers = end_to_end(parts.headers);
     let (status, body) = (parts.status, Body::Whole(Bytes::new()));
     let mut response = Response { status, reason: None, headers, body };
-    let bodiless = *method == Method::HEAD
-        || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = message::is_bodiless(*method == Method::HEAD, status);
     let mut ended = bodiless || incoming.has_ended();
     let mut ahead = Bytes::new();
     if !ended {
