@@ -30,7 +30,7 @@ use issuer::Issuer;
 use license_gate::app::App;
 use license_gate::clock::Clock;
 use license_gate::config::Config;
-use license_gate::downstream::{Listen, Place};
+use license_gate::downstream::{Listen, ListenAddress};
 use license_gate::license::{Algorithm, KeyPair};
 use license_gate::shutdown::Stop;
 use license_gate::store;
@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
     let issuer = Running::start("issuer", free(8300)?, |listener| issuer::serve(listener, issuer))?;
 
     let mut config = Config { root_url: root_url.clone(), ..Config::default() };
-    config.downstream.listen = vec![Listen { place: Place::Tcp(address), scheme: None }];
+    config.downstream.listen = vec![Listen { place: ListenAddress::Tcp(address), scheme: None }];
     config.upstream.origin =
         Origin::Http { host: "127.0.0.1".into(), port: dashboard.address().port() };
     config.license.keys = keys;

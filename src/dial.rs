@@ -124,7 +124,7 @@ mod tests {
             listener.listen(0).expect("listening");
             let address = listener.local_addr().expect("bound").as_socket().expect("an address");
             let mut sockets = vec![listener];
-            // One that is established, and those that wait behind it.
+            // The first is established, and the others fill the backlog.
             for _ in 0..4 {
                 let client = socket(Domain::IPV6);
                 client.set_nonblocking(true).expect("set");
@@ -177,7 +177,7 @@ mod tests {
         let (_listener, open) = open().await;
         let stream = dial(&open.ip().to_string(), open.port()).await.expect("connected");
         assert!(stream.nodelay().expect("known"));
-        let refused = dial("127.0.0.1", vacant().await.port()).await.expect_err("nobody there");
+        let refused = dial("127.0.0.1", vacant().await.port()).await.expect_err("no listener");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 

@@ -20,7 +20,7 @@ pub enum Malformed {
     /// A NUL byte, plain or as `%00`.
     #[error("the path contains a NUL byte")]
     Nul,
-    /// `#`, or a plain `\`.
+    /// `#` or `\` without percent-encoding.
     #[error("the path contains a # or \\ that is not percent-encoded")]
     Character,
 }

@@ -24,7 +24,7 @@ use crate::sweep::{Deadline, Sweep};
 /// How often a socket is checked for a reset while nothing is read from it.
 pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
 
-/// Longest pause between two attempts of a write that the runtime reports as not ready.
+/// Longest pause between two attempts to write to a socket that the runtime reports as not writable.
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Enables TCP keep-alive: the first probe after a minute of silence; another minute without an answer ends the connection.
@@ -270,7 +270,7 @@ impl Socket {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         retry.set(pause);
-        // Registers this task for the next try.
+        // Registers this task for the next attempt.
         retry.has_passed(cx);
         Poll::Pending
     }
@@ -320,7 +320,7 @@ impl HangUp for Socket {
 fn known(ready: impl Future<Output = io::Result<Ready>>) -> Ready {
     match pin!(ready).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(ready)) => ready,
-        // The runtime stops.
+        // The runtime is shutting down.
         Poll::Ready(Err(_)) => Ready::ERROR,
         Poll::Pending => Ready::EMPTY,
     }

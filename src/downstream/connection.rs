@@ -91,7 +91,7 @@ async fn shake_hands<S: Service>(
     Ok(Some(Opened { stream: Stream::Tls(Box::new(stream)), early: BytesMut::new(), h2 }))
 }
 
-/// Refuses plain HTTP on a TLS listener.
+/// Refuses plain HTTP on a TLS port.
 async fn refuse_plain_http<S: Service>(
     mut socket: Socket,
     early: BytesMut,

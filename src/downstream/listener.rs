@@ -36,7 +36,7 @@ const TURN_AWAY: Duration = Duration::from_secs(1);
 /// Accepts and serves the clients of one worker.
 #[derive(Debug)]
 pub struct Acceptor<S> {
-    /// What answers requests.
+    /// Answers requests.
     pub service: Rc<S>,
     /// Deadlines.
     pub timeouts: Timeouts,
@@ -91,7 +91,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl<S: Service> Acceptor<S> {
-    /// Accepts on `socket` until dropped; each client is served by a task of its own.
+    /// Accepts clients on `socket`, and serves each in its own task, until dropped.
     ///
     /// # Errors
     /// If the runtime cannot register the socket. A failed `accept` is logged, and retried after a pause.

@@ -94,7 +94,7 @@ impl Written {
     }
 }
 
-/// What answers requests; belongs to one worker's thread.
+/// Answers requests. Belongs to one worker.
 pub trait Service: 'static {
     /// The body of a response. An error in it cuts the response.
     type Body: ResponseBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>

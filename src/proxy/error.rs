@@ -112,7 +112,7 @@ impl ForwardError {
                 kind: None,
                 flag: None,
             },
-            // Every such error has a TLS fault.
+            // Unreachable: every such error has a TLS fault.
             Error::Tls { .. } => Report {
                 status: StatusCode::BAD_GATEWAY,
                 code: "upstream.tls",

@@ -24,9 +24,9 @@ pub struct Answer<B> {
 /// The streaming body of a response. Dropping it before its end closes its connection or resets its stream.
 #[derive(Debug)]
 pub enum AnswerBody<B> {
-    /// On a connection of its own.
+    /// On an HTTP/1.1 connection.
     Http1(http1::AnswerBody<B>),
-    /// On a stream among others.
+    /// On an HTTP/2 stream.
     Http2(http2::AnswerBody<B>),
 }
 

@@ -14,7 +14,7 @@ pub trait WriteFields {
     fn write(&self, out: &mut impl FieldWriter);
 }
 
-/// Writes a request's fields in the form of one protocol.
+/// Writes the fields of a request in one protocol version.
 pub trait FieldWriter {
     /// Writes one field. `name` is in lower case.
     fn field(&mut self, name: &HeaderName, value: &[u8]);
@@ -57,7 +57,7 @@ impl<F> Head<'_, F> {
     }
 }
 
-/// A request's body towards the dashboard.
+/// The body of a request to the dashboard.
 pub trait Upload: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin {}
 
 impl<B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin> Upload for B {}

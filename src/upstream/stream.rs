@@ -1,4 +1,4 @@
-//! A connection to the dashboard as bytes.
+//! The byte stream of a connection to the dashboard.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};

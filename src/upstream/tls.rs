@@ -42,7 +42,7 @@ impl Tls {
         Ok(Some(Self { name, watched: Arc::new(Watched::load(config.tls.clone())?) }))
     }
 
-    /// The files it was made of.
+    /// The watched files.
     pub fn watched(&self) -> &Arc<Watched<TlsConfig>> {
         &self.watched
     }

@@ -197,7 +197,7 @@ struct Framing {
 }
 
 impl Framing {
-    /// Takes note of a field that frames the message, or describes its connection.
+    /// Evaluates a field that concerns framing or the connection.
     fn note(&mut self, known: Known, value: &[u8]) -> Result<(), Refused> {
         match known {
             policy::HOST if std::mem::replace(&mut self.has_host, true) => {
@@ -232,7 +232,7 @@ impl Framing {
     }
 
     fn note_coding(&mut self, value: &[u8]) -> Result<(), Refused> {
-        // HTTP/1.0 knows no transfer codings (RFC 9112 section 6.1).
+        // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1).
         let known = value.eq_ignore_ascii_case(b"chunked") && !self.http_1_0;
         if !known || std::mem::replace(&mut self.chunked, true) {
             return Err(Refused::Coding);

@@ -115,7 +115,7 @@ pub(super) async fn serve<S: Service>(
     }
 }
 
-/// What comes next on a connection.
+/// The next event on a connection.
 enum Next {
     /// Its head is in `Connection::request`.
     Request(Asked),

@@ -121,7 +121,7 @@ async fn shake_hands<S>(
     .await
 }
 
-/// Serves streams until the client leaves, is idle for too long, or the gate stops.
+/// Serves streams until the client disconnects or is idle for too long, or the gate stops.
 ///
 /// A task per stream would have to be allocated and freed for each request, and would wake the connection once more for each response.
 /// Here everything that is woken within a turn is polled in it, and the bytes are sent together.

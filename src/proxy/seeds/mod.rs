@@ -96,7 +96,7 @@ async fn story(number: u64) -> Result<(), String> {
     let exchanged = tokio::time::timeout(Duration::from_secs(600), exchanged).await;
     let exchanged = exchanged.map_err(|_| "it hangs".to_owned())?;
     let took = began.elapsed();
-    if scenario.leaves == Leaves::Nobody {
+    if scenario.leaves == Leaves::Neither {
         exchanged?;
         if took > NO_TIME {
             return Err(format!("it hung for {took:?}"));

@@ -340,7 +340,7 @@ impl Dashboard {
     pub(super) fn new(scenario: Rc<Scenario>, seed: Seed) -> Self {
         let limit = match scenario.leaves {
             Leaves::Dashboard(limit) => Some(limit),
-            Leaves::Nobody | Leaves::Client(_) => None,
+            Leaves::Neither | Leaves::Client(_) => None,
         };
         Self(Rc::new(Served {
             scenario,
@@ -519,7 +519,7 @@ pub(super) async fn exchange(
     let io = TokioIo::new(io);
     let limit: Limit = Rc::new(Cell::new(match scenario.leaves {
         Leaves::Client(limit) => Some(limit),
-        Leaves::Nobody | Leaves::Dashboard(_) => None,
+        Leaves::Neither | Leaves::Dashboard(_) => None,
     }));
     let text = |error: hyper::Error| format!("no handshake: {error}");
     let tasks = Local::default();
@@ -580,7 +580,7 @@ pub(super) async fn exchange(
             outcome.await.map_err(|error| error.to_string())??;
         }
         match scenario.leaves {
-            Leaves::Nobody => dashboard.is_content().await,
+            Leaves::Neither => dashboard.is_content().await,
             Leaves::Client(_) | Leaves::Dashboard(_) => Ok(()),
         }
     };

@@ -73,7 +73,7 @@ pub(super) struct Exchange {
 /// Which side disconnects early, by dropping its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
-    Nobody,
+    Neither,
     /// After this many bytes of responses.
     Client(usize),
     /// After this many bytes of requests.
@@ -124,9 +124,9 @@ impl Scenario {
         let leaves = match seed.below(5) {
             0 => Leaves::Client(seed.size(payload)),
             1 => Leaves::Dashboard(seed.size(payload)),
-            _ => Leaves::Nobody,
+            _ => Leaves::Neither,
         };
-        if leaves != Leaves::Nobody {
+        if leaves != Leaves::Neither {
             // A client that only uploads to a dashboard that has disconnected is ended by `timeouts.send`, not by a wake-up.
             for exchange in &mut exchanges {
                 if let Kind::Http { uploads_first, .. } = &mut exchange.kind {

@@ -34,7 +34,7 @@ pub(super) struct Connection {
 /// The dashboard's side of an upgraded connection.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// Its bytes, behind TLS if there is TLS.
+    /// The stream, with TLS if it has TLS.
     pub io: Stream,
     /// Bytes that the dashboard sent right after its 101.
     pub early: BytesMut,
