@@ -64,7 +64,7 @@ pub struct StreamIo {
 }
 
 impl HangUp for StreamIo {
-    /// Never: [`hand_over`] watches for a reset.
+    /// Never: `hand_over` watches for a reset.
     fn has_hung_up(&self) -> bool {
         false
     }
