@@ -21,7 +21,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
-use crate::auth::Way;
+use crate::auth::WorkerDashboard;
 use crate::body::Body;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RequestBody, Sender, Trust, Written};
@@ -51,7 +51,7 @@ pub struct Stages {
     /// Forwards them.
     pub proxy: Proxy,
     /// By which the API asks the dashboard about callers.
-    pub dashboard: Way,
+    pub dashboard: WorkerDashboard,
     /// Names requests.
     pub ids: RequestIds,
     /// Whose forwarding fields are believed.

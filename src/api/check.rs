@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use crate::auth::{Action, Dashboard};
 use crate::downstream::Written;
 use crate::license::Status;
@@ -14,9 +14,9 @@ use crate::problem::Problem;
 /// Needs `licensing:read`. With `auth.public_check` it needs nothing, and [`written`] answers before anybody comes here.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
-    asker: Asker<'_, D>,
+    request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    api.require(Action::Read, asker).await?;
+    api.require(Action::Read, request).await?;
     Ok(written(api).response().clone())
 }
 

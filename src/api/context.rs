@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::error;
-use super::wire::Checks;
+use super::wire::CheckResponses;
 use crate::auth::{Action, Auth, Caller, Dashboard, SignedIn};
 use crate::clock::Clock;
 use crate::feed::{Installer, Renewal};
@@ -23,7 +23,7 @@ pub struct Api {
     pub(super) renewal: Renewal,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) checks: Checks,
+    pub(super) checks: CheckResponses,
 }
 
 /// What the API acts through.
@@ -44,26 +44,26 @@ pub struct Context {
 }
 
 /// A request's head, its sender, and the way to ask the dashboard about the sender.
-pub(super) struct Asker<'a, D> {
+pub(super) struct ApiRequest<'a, D> {
     pub(super) head: &'a Parts,
     pub(super) caller: Caller<'a>,
     pub(super) dashboard: &'a D,
 }
 
 // Not derived: that would ask it of `D` too.
-impl<D> Clone for Asker<'_, D> {
+impl<D> Clone for ApiRequest<'_, D> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<D> Copy for Asker<'_, D> {}
+impl<D> Copy for ApiRequest<'_, D> {}
 
 impl Api {
     /// The API over a store opened with [`render`](super::render), for callers `auth` lets in.
     pub fn new(auth: Auth, context: Context) -> Self {
         let Context { reader, writer, installer, renewal, clock, metrics } = context;
-        let checks = Checks::new();
+        let checks = CheckResponses::new();
         Self { auth, reader, writer, installer, renewal, clock, metrics, checks }
     }
 
@@ -71,11 +71,11 @@ impl Api {
     pub(super) async fn require<D: Dashboard>(
         &self,
         action: Action,
-        asker: Asker<'_, D>,
+        request: ApiRequest<'_, D>,
     ) -> Result<SignedIn, Problem> {
-        let Asker { head, caller, dashboard } = asker;
+        let ApiRequest { head, caller, dashboard } = request;
         let judged = self.auth.require(action, head, caller, dashboard).await;
-        self.metrics.auth_check(error::judgement(&judged));
+        self.metrics.auth_check(error::auth_outcome(&judged));
         Ok(judged?)
     }
 
@@ -83,10 +83,10 @@ impl Api {
     pub(super) async fn require_change<D: Dashboard>(
         &self,
         action: Action,
-        asker: Asker<'_, D>,
+        request: ApiRequest<'_, D>,
     ) -> Result<By, Problem> {
-        let Caller { address, request_id } = asker.caller;
-        let signed_in = self.require(action, asker).await?;
+        let Caller { address, request_id } = request.caller;
+        let signed_in = self.require(action, request).await?;
         self.auth.count_write(address).map_err(error::too_many_writes)?;
         let request_id = request_id.to_owned();
         Ok(By { actor: signed_in.name, address: Some(address.to_canonical()), request_id })

@@ -359,7 +359,7 @@ fn error_id() -> u64 {
     u64::from_be_bytes(random::bytes())
 }
 /// As what a question about a caller is counted.
-pub(super) fn judgement<T>(judged: &Result<T, Denied>) -> AuthOutcome {
+pub(super) fn auth_outcome<T>(judged: &Result<T, Denied>) -> AuthOutcome {
     match judged {
         Ok(_) => AuthOutcome::Granted,
         Err(Denied::Forbidden { .. } | Denied::Origin) => AuthOutcome::Denied,

@@ -5,14 +5,14 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use super::wire::RequestBody;
 use super::{error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::problem::Problem;
 
 #[derive(Deserialize)]
-struct Wanted {
+struct RollBack {
     jti: Option<Value>,
 }
 
@@ -22,9 +22,9 @@ struct Wanted {
 /// Needs `licensing:read`. Always 200.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
-    asker: Asker<'_, D>,
+    request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    api.require(Action::Read, asker).await?;
+    api.require(Action::Read, request).await?;
     let snapshot = api.reader.snapshot();
     Ok(wire::json(StatusCode::OK, wire::history(&snapshot, api.clock.now())))
 }
@@ -36,11 +36,11 @@ pub(super) async fn get<D: Dashboard>(
 /// replica was faster; 413, 415 the body; 500, 503 not stored.
 pub(super) async fn roll_back(
     api: &Api,
-    asker: Asker<'_, impl Dashboard>,
+    request: ApiRequest<'_, impl Dashboard>,
     body: impl RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    let who = api.require_change(Action::Write, asker).await?;
-    let Wanted { jti } = wire::read_json(asker.head, body).await?;
+    let who = api.require_change(Action::Write, request).await?;
+    let RollBack { jti } = wire::read_json(request.head, body).await?;
     let jti = jti.as_ref().and_then(Value::as_str).filter(|jti| !jti.is_empty());
     let jti = jti.ok_or_else(error::jti_missing)?.to_owned();
     let restored = api.installer.roll_back(jti, who).await?;

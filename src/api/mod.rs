@@ -23,7 +23,7 @@ use http::{HeaderMap, Request, Response};
 use crate::auth::Dashboard;
 use crate::downstream::Written;
 use crate::problem::Problem;
-use context::Asker;
+use context::ApiRequest;
 use endpoint::Endpoint;
 
 pub use crate::auth::Caller;
@@ -49,8 +49,8 @@ impl Api {
         dashboard: &impl Dashboard,
     ) -> Result<Response<Bytes>, Problem> {
         let (head, body) = request.into_parts();
-        let asker = Asker { head: &head, caller, dashboard };
-        let answer = self.answer_to(endpoint, asker, body).await;
+        let request = ApiRequest { head: &head, caller, dashboard };
+        let answer = self.answer_to(endpoint, request, body).await;
         // A browser answers a challenge to a script with its own dialog, over the dashboard.
         answer.map_err(|problem| match is_script(&head.headers) {
             true => problem.without(&WWW_AUTHENTICATE),
@@ -61,19 +61,19 @@ impl Api {
     async fn answer_to<D: Dashboard>(
         &self,
         endpoint: Endpoint,
-        asker: Asker<'_, D>,
+        request: ApiRequest<'_, D>,
         body: impl RequestBody,
     ) -> Result<Response<Bytes>, Problem> {
         match endpoint {
-            Endpoint::Check => check::get(self, asker).await,
-            Endpoint::ReadToken => token::get(self, asker).await,
-            Endpoint::InstallToken => token::post(self, asker, body).await,
-            Endpoint::RemoveToken => token::delete(self, asker, body).await,
-            Endpoint::RenewToken => renew::post(self, asker, body).await,
-            Endpoint::ValidateToken => validate::post(self, asker, body).await,
-            Endpoint::RollBackToken => history::roll_back(self, asker, body).await,
-            Endpoint::History => history::get(self, asker).await,
-            Endpoint::RefreshStats => stats::get(self, asker).await,
+            Endpoint::Check => check::get(self, request).await,
+            Endpoint::ReadToken => token::get(self, request).await,
+            Endpoint::InstallToken => token::post(self, request, body).await,
+            Endpoint::RemoveToken => token::delete(self, request, body).await,
+            Endpoint::RenewToken => renew::post(self, request, body).await,
+            Endpoint::ValidateToken => validate::post(self, request, body).await,
+            Endpoint::RollBackToken => history::roll_back(self, request, body).await,
+            Endpoint::History => history::get(self, request).await,
+            Endpoint::RefreshStats => stats::get(self, request).await,
             Endpoint::Options { allow } => Ok(wire::options(allow)),
             Endpoint::Slash => Ok(self.moved()),
             Endpoint::WrongMethod { allow } => Err(error::wrong_method(allow)),

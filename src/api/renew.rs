@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use super::wire;
 use super::wire::RequestBody;
 use crate::auth::{Action, Dashboard};
@@ -18,12 +18,12 @@ use crate::problem::Problem;
 /// body; 500 not stored; 502 the issuer refused, cannot be reached or answered what is not accepted; 504 it is silent.
 pub(super) async fn post(
     api: &Api,
-    asker: Asker<'_, impl Dashboard>,
+    request: ApiRequest<'_, impl Dashboard>,
     body: impl RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    let who = api.require_change(Action::Write, asker).await?;
+    let who = api.require_change(Action::Write, request).await?;
     // Nothing in it has a meaning yet.
-    let _: HashMap<String, IgnoredAny> = wire::read_json_or_nothing(asker.head, body).await?;
+    let _: HashMap<String, IgnoredAny> = wire::read_json_or_nothing(request.head, body).await?;
     let renewed = api.renewal.renew(who).await?;
     Ok(wire::json(StatusCode::OK, renewed.rendered_stored(api.clock.now())))
 }

@@ -1,6 +1,6 @@
 //! `/api/licensing/refresh-stats`: how many use the dashboard.
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use super::{error, wire};
 use crate::auth::{Action, Dashboard, SignedIn};
 use crate::problem::Problem;
@@ -47,10 +47,10 @@ impl From<Statistics> for StatsView {
 /// 404 callers are not the dashboard's (`mode = "local"`); 502 it does not answer.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
-    asker: Asker<'_, D>,
+    request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    let SignedIn { credential, .. } = api.require(Action::Read, asker).await?;
-    let statistics = api.auth.statistics(&credential, asker.caller, asker.dashboard).await?;
+    let SignedIn { credential, .. } = api.require(Action::Read, request).await?;
+    let statistics = api.auth.statistics(&credential, request.caller, request.dashboard).await?;
     let view = view(&statistics).ok_or_else(error::statistics_unreadable)?;
     Ok(wire::json(StatusCode::OK, view))
 }

@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use super::wire::{BodyError, RequestBody};
 use super::{error, wire};
 use crate::auth::{Action, Dashboard};
@@ -29,9 +29,9 @@ struct Removal {
 /// Needs `licensing:read`. Always 200.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
-    asker: Asker<'_, D>,
+    request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    api.require(Action::Read, asker).await?;
+    api.require(Action::Read, request).await?;
     Ok(wire::json(StatusCode::OK, api.reader.current().rendered(api.clock.now())))
 }
 
@@ -41,11 +41,11 @@ pub(super) async fn get<D: Dashboard>(
 /// 200 with what was stored; 400 not accepted, with the reason; 413, 415 the body; 500 not stored.
 pub(super) async fn post(
     api: &Api,
-    asker: Asker<'_, impl Dashboard>,
+    request: ApiRequest<'_, impl Dashboard>,
     body: impl RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    let who = api.require_change(Action::Write, asker).await?;
-    let NewToken { token } = wire::read_json(asker.head, body).await?;
+    let who = api.require_change(Action::Write, request).await?;
+    let NewToken { token } = wire::read_json(request.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
     let token = match Token::parse(token) {
         Ok(token) => token,
@@ -64,19 +64,19 @@ pub(super) async fn post(
 /// 202, also when there was none; 400 not JSON; 413, 415 the body; 422 another instance or none named; 500 not removed.
 pub(super) async fn delete(
     api: &Api,
-    asker: Asker<'_, impl Dashboard>,
+    request: ApiRequest<'_, impl Dashboard>,
     body: impl RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    let who = api.require_change(Action::Delete, asker).await?;
-    let Removal { instance } = match wire::read_json(asker.head, body).await {
+    let who = api.require_change(Action::Delete, request).await?;
+    let Removal { instance } = match wire::read_json(request.head, body).await {
         // JSON all the same, and it names no instance.
         Err(BodyError::NotAnObject) => Removal::default(),
         read => read?,
     };
     let named = instance.as_ref().and_then(Value::as_str);
-    if let Some(objection) = objection(api, named) {
+    if let Some(instance_problem) = instance_problem(api, named) {
         note_refusal(api, store::Action::Remove, "another-instance", who).await;
-        return Err(objection);
+        return Err(instance_problem);
     }
     let removed = api.writer.remove(who).await?;
     if removed.candidate(Source::File).is_some() {
@@ -93,7 +93,7 @@ async fn note_refusal(api: &Api, action: store::Action, reason: &'static str, wh
 }
 
 /// Why the license to be removed cannot be meant to be this instance's.
-fn objection(api: &Api, named: Option<&str>) -> Option<Problem> {
+fn instance_problem(api: &Api, named: Option<&str>) -> Option<Problem> {
     let snapshot = api.reader.current();
     let root_url = &snapshot.policy().root_url;
     match named {

@@ -320,12 +320,12 @@ fn seconds<S: Serializer>(moment: &UnixTime, serializer: S) -> Result<S::Ok, S::
 
 /// Both responses to a check, made once.
 #[derive(Debug)]
-pub(super) struct Checks {
+pub(super) struct CheckResponses {
     pub(super) valid: Written,
     pub(super) invalid: Written,
 }
 
-impl Checks {
+impl CheckResponses {
     pub(super) fn new() -> Self {
         let written = |body| Written::new(json(StatusCode::OK, Bytes::from_static(body)));
         Self { valid: written(b"true"), invalid: written(b"false") }

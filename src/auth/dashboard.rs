@@ -1,4 +1,4 @@
-//! Asking the dashboard who a caller is, with the caller's own credential.
+//! Checker the dashboard who a caller is, with the caller's own credential.
 //!
 //! `identity_path` first: 200 with the administrator flag set and the disabled flag not is everything. Otherwise
 //! `permissions_path`, where the action's key is the grant. 401 is the dashboard's word and passed on; an answer that is
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::cache::Verdict;
 use super::config::Config;
 use super::credential::{Caller, Credential};
-use super::denied::{AskError, DEADLINE, Denied, StatisticsError};
+use super::denied::{DEADLINE, Denied, LookupError, StatisticsError};
 use super::grants::{Action, Grants, Known, shortened};
 use crate::shutdown::Drain;
 use crate::text::trimmed_bytes;
@@ -48,14 +48,14 @@ pub trait Dashboard: Clone + 'static {
 
 /// A worker's way to the dashboard.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct WorkerDashboard {
     /// Connections that carry nothing else.
     pub client: upstream::Client,
     /// A worker that stops waits for the questions it has begun.
     pub drain: Drain,
 }
 
-impl Dashboard for Way {
+impl Dashboard for WorkerDashboard {
     async fn fetch(
         &self,
         request: Request<()>,
@@ -78,7 +78,7 @@ impl Dashboard for Way {
 
 /// What is asked of the dashboard, and how its answers are read.
 #[derive(Debug)]
-pub(super) struct Questions {
+pub(super) struct UserApi {
     identity_path: String,
     permissions_path: String,
     stats_path: String,
@@ -87,7 +87,7 @@ pub(super) struct Questions {
     host: String,
 }
 
-impl Questions {
+impl UserApi {
     /// `host` is what the dashboard is called by its users.
     pub(super) fn new(config: &Config, host: &str) -> Self {
         Self {
@@ -128,7 +128,7 @@ impl Questions {
                 let grants = granted.keys().filter_map(|name| Action::named(name)).collect();
                 Ok(known(grants))
             }
-            _ => Err(AskError::NotJson { path: path.clone() }.into()),
+            _ => Err(LookupError::NotJson { path: path.clone() }.into()),
         }
     }
 
@@ -145,7 +145,7 @@ impl Questions {
             StatusCode::OK => Ok(answer.into_body()),
             StatusCode::UNAUTHORIZED => Err(StatisticsError::Denied(refused(answer.body()))),
             StatusCode::FORBIDDEN => Err(StatisticsError::Forbidden),
-            status => Err(AskError::Status { path: path.clone(), status }.into()),
+            status => Err(LookupError::Status { path: path.clone(), status }.into()),
         }
     }
 
@@ -160,12 +160,14 @@ impl Questions {
         credential: &Credential,
         caller: Caller<'_>,
         dashboard: &D,
-    ) -> Result<Response<Bytes>, AskError> {
+    ) -> Result<Response<Bytes>, LookupError> {
         let request = self.request(path, credential, caller);
-        let request = request.map_err(|source| AskError::Path { path: path.into(), source })?;
+        let request = request.map_err(|source| LookupError::Path { path: path.into(), source })?;
         match timeout(DEADLINE, dashboard.fetch(request, MAX_ANSWER_BYTES)).await {
-            Ok(answer) => answer.map_err(|source| AskError::Upstream { path: path.into(), source }),
-            Err(_) => Err(AskError::Timeout { path: path.into() }),
+            Ok(answer) => {
+                answer.map_err(|source| LookupError::Upstream { path: path.into(), source })
+            }
+            Err(_) => Err(LookupError::Timeout { path: path.into() }),
         }
     }
 
@@ -197,9 +199,9 @@ impl Questions {
 fn read(path: &str, answer: &Response<Bytes>) -> Result<Value, Denied> {
     match answer.status() {
         StatusCode::OK => serde_json::from_slice(trimmed_bytes(answer.body()))
-            .map_err(|_| AskError::NotJson { path: path.into() }.into()),
+            .map_err(|_| LookupError::NotJson { path: path.into() }.into()),
         StatusCode::UNAUTHORIZED => Err(refused(answer.body())),
-        status => Err(AskError::Status { path: path.into(), status }.into()),
+        status => Err(LookupError::Status { path: path.into(), status }.into()),
     }
 }
 

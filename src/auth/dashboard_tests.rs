@@ -58,7 +58,7 @@ fn credential() -> Credential {
 }
 
 async fn verdict(dashboard: &Scripted) -> Verdict {
-    let questions = Questions::new(&Config::default(), "dash.example");
+    let questions = UserApi::new(&Config::default(), "dash.example");
     let caller = Caller { address: Ipv4Addr::LOCALHOST.into(), request_id: "r1" };
     questions.grants(&credential(), caller, dashboard).await
 }
@@ -136,7 +136,7 @@ async fn a_refusal_has_the_dashboards_words() {
 async fn silence_is_no_grant() {
     let denied = verdict(&Scripted::default()).await.expect_err("silence");
     match denied {
-        Denied::Unavailable(error) => assert!(matches!(*error, AskError::Timeout { .. })),
+        Denied::Unavailable(error) => assert!(matches!(*error, LookupError::Timeout { .. })),
         other => panic!("{other:?}"),
     }
 }

@@ -53,11 +53,11 @@ pub enum Denied {
     },
     /// Nobody could be asked, or the answer made no sense.
     #[error("the caller could not be checked")]
-    Unavailable(#[source] Arc<AskError>),
+    Unavailable(#[source] Arc<LookupError>),
 }
 
-impl From<AskError> for Denied {
-    fn from(error: AskError) -> Self {
+impl From<LookupError> for Denied {
+    fn from(error: LookupError) -> Self {
         Self::Unavailable(Arc::new(error))
     }
 }
@@ -76,12 +76,12 @@ pub enum StatisticsError {
     Forbidden,
     /// It gave no usable answer.
     #[error("the dashboard gave no statistics")]
-    Unavailable(#[from] AskError),
+    Unavailable(#[from] LookupError),
 }
 
 /// Why the dashboard gave no usable answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum LookupError {
     /// It could not be reached, or broke off.
     #[error("the dashboard could not be asked for {path}")]
     Upstream {

@@ -1,4 +1,4 @@
-//! Questions in flight: equal ones are asked once, and their number is limited.
+//! UserApi in flight: equal ones are asked once, and their number is limited.
 //!
 //! A question runs apart from its callers, on the worker of the first one. Callers that leave do not end it, unless the gate is
 //! stopping: it is settled, a grant is cached, a refused password is counted. Limits: 64 per client address ([`network`]), 128 per
@@ -18,16 +18,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time;
 
 use super::cache::{Digest, Verdict};
-use super::denied::{AskError, DEADLINE, Denied};
+use super::denied::{DEADLINE, Denied, LookupError};
 use super::limit::{Limiter, network, site};
 
-/// Questions in flight, per client address.
+/// UserApi in flight, per client address.
 const MAX_PER_CLIENT: usize = 64;
 
-/// Questions in flight, per /48 of IPv6, which has 65,536 networks of clients.
+/// UserApi in flight, per /48 of IPv6, which has 65,536 networks of clients.
 const MAX_PER_SITE: usize = 128;
 
-/// Questions in flight in all.
+/// UserApi in flight in all.
 const MAX_IN_ALL: usize = 512;
 
 /// Of all, so many are kept for IPv4 addresses and /48 that have none in flight.
@@ -43,8 +43,8 @@ pub(super) struct Flights {
 #[derive(Debug, Default)]
 struct Open {
     flights: HashMap<Digest, watch::Sender<Option<Verdict>>>,
-    clients: HashMap<IpAddr, ClientQuestions>,
-    /// Questions per /48.
+    clients: HashMap<IpAddr, ClientChecks>,
+    /// UserApi per /48.
     sites: HashMap<Ipv6Addr, usize>,
     in_all: usize,
     next_ticket: u64,
@@ -52,7 +52,7 @@ struct Open {
 
 /// What one client has in flight.
 #[derive(Debug, Default)]
-struct ClientQuestions {
+struct ClientChecks {
     questions: usize,
     /// Passwords that are being checked now.
     passwords: usize,
@@ -64,27 +64,27 @@ struct ClientQuestions {
 
 /// One place among the questions in flight; dropping it frees the place.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Slot {
     flights: Arc<Flights>,
     network: IpAddr,
     checks_password: bool,
     /// In [`Client::waiting`].
     ticket: Option<u64>,
-    is_free: bool,
+    is_released: bool,
 }
 
 /// A question that is asked once for all who join it. Dropped before it has landed, it fails for all of them.
 #[derive(Debug)]
 pub(super) struct Flight {
-    seat: Seat,
+    slot: Slot,
     digest: Digest,
     outcome: watch::Sender<Option<Verdict>>,
-    has_landed: bool,
+    is_finished: bool,
 }
 
 /// What a question in flight will come to.
 #[derive(Debug)]
-pub(super) struct Answer(watch::Receiver<Option<Verdict>>);
+pub(super) struct PendingVerdict(watch::Receiver<Option<Verdict>>);
 
 /// Whether a password may be checked.
 #[derive(Debug)]
@@ -114,18 +114,18 @@ impl Flights {
         digest: Digest,
         address: IpAddr,
         is_password: bool,
-    ) -> Result<(Answer, Option<Flight>), Denied> {
+    ) -> Result<(PendingVerdict, Option<Flight>), Denied> {
         let mut open = self.open();
         if let Some(outcome) = open.flights.get(&digest) {
-            return Ok((Answer(outcome.subscribe()), None));
+            return Ok((PendingVerdict(outcome.subscribe()), None));
         }
         if is_password {
             self.failures_left(address)?;
         }
-        let seat = self.take(&mut open, address)?;
+        let slot = self.take(&mut open, address)?;
         let (outcome, answer) = watch::channel(None);
         open.flights.insert(digest, outcome.clone());
-        Ok((Answer(answer), Some(Flight { seat, digest, outcome, has_landed: false })))
+        Ok((PendingVerdict(answer), Some(Flight { slot, digest, outcome, is_finished: false })))
     }
 
     /// A place for a question that is not shared.
@@ -133,11 +133,11 @@ impl Flights {
     /// # Errors
     ///
     /// [`Denied::Busy`].
-    pub(super) fn seat(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Denied> {
+    pub(super) fn slot(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Denied> {
         self.take(&mut self.open(), address)
     }
 
-    fn take(self: &Arc<Self>, open: &mut Open, address: IpAddr) -> Result<Seat, Denied> {
+    fn take(self: &Arc<Self>, open: &mut Open, address: IpAddr) -> Result<Slot, Denied> {
         let network = network(address);
         let site = site(network);
         let of_client = open.clients.get(&network).map_or(0, |client| client.questions);
@@ -153,7 +153,7 @@ impl Flights {
         }
         open.in_all += 1;
         let flights = self.clone();
-        Ok(Seat { flights, network, checks_password: false, ticket: None, is_free: false })
+        Ok(Slot { flights, network, checks_password: false, ticket: None, is_released: false })
     }
 
     fn failures_left(&self, address: IpAddr) -> Result<usize, Denied> {
@@ -187,7 +187,7 @@ impl Flight {
                 return Turn::Denied(Denied::Busy);
             }
             // With the end of the window all turns are there again.
-            let renewed = self.seat.flights.failures.renews_in(self.seat.network, now());
+            let renewed = self.slot.flights.failures.window_ends_in(self.slot.network, now());
             let wake = renewed.map_or(deadline, |left| deadline.min(time::Instant::now() + left));
             tokio::select! {
                 () = next => {}
@@ -198,27 +198,27 @@ impl Flight {
     }
 
     fn try_turn(&mut self) -> Option<Turn> {
-        let flights = self.seat.flights.clone();
+        let flights = self.slot.flights.clone();
         let mut open = flights.open();
-        let left = match flights.failures_left(self.seat.network) {
+        let left = match flights.failures_left(self.slot.network) {
             Ok(left) => left,
             Err(denied) => return Some(Turn::Denied(denied)),
         };
         let Open { clients, next_ticket, .. } = &mut *open;
-        let client = clients.entry(self.seat.network).or_default();
-        let place = match self.seat.ticket {
+        let client = clients.entry(self.slot.network).or_default();
+        let place = match self.slot.ticket {
             Some(ticket) => client.waiting.iter().position(|other| *other == ticket),
             None => None,
         };
         if client.passwords + place.unwrap_or(client.waiting.len()) < left {
             client.passwords += 1;
-            self.seat.checks_password = true;
-            self.seat.stops_waiting(client);
+            self.slot.checks_password = true;
+            self.slot.stops_waiting(client);
             return Some(Turn::Now);
         }
         if place.is_none() {
             client.waiting.push_back(*next_ticket);
-            self.seat.ticket = Some(*next_ticket);
+            self.slot.ticket = Some(*next_ticket);
             *next_ticket += 1;
         }
         // Under the lock: a caller that joins later finds a question that is asked.
@@ -226,15 +226,15 @@ impl Flight {
     }
 
     fn moved(&self) -> Arc<Notify> {
-        let mut open = self.seat.flights.open();
-        open.clients.entry(self.seat.network).or_default().moved.clone()
+        let mut open = self.slot.flights.open();
+        open.clients.entry(self.slot.network).or_default().moved.clone()
     }
 
     /// Resolves when all callers have left; the question is then over.
     pub(super) async fn abandoned(&mut self) {
         loop {
             self.outcome.closed().await;
-            let flights = self.seat.flights.clone();
+            let flights = self.slot.flights.clone();
             // A caller may have joined meanwhile; none can while this is locked.
             if self.abandon(&mut flights.open()) {
                 return;
@@ -252,16 +252,16 @@ impl Flight {
     }
 
     /// Settles the question: counts a refused password, frees the place, answers all who joined.
-    pub(super) fn land(mut self, verdict: Verdict) {
+    pub(super) fn finish(mut self, verdict: Verdict) {
         self.settle(verdict);
     }
 
     fn settle(&mut self, verdict: Verdict) {
-        let flights = self.seat.flights.clone();
+        let flights = self.slot.flights.clone();
         let mut open = flights.open();
-        if self.seat.checks_password && matches!(verdict, Err(Denied::Refused { .. })) {
+        if self.slot.checks_password && matches!(verdict, Err(Denied::Refused { .. })) {
             // Under the lock: those who wait for their turn see the refusal and the free place together.
-            flights.failures.count(self.seat.network, now());
+            flights.failures.count(self.slot.network, now());
         }
         self.leave(&mut open);
         drop(open);
@@ -269,23 +269,23 @@ impl Flight {
     }
 
     fn leave(&mut self, open: &mut Open) {
-        self.has_landed = true;
+        self.is_finished = true;
         open.flights.remove(&self.digest);
-        self.seat.leave(open);
+        self.slot.leave(open);
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if !self.has_landed {
-            self.settle(Err(AskError::Interrupted(None).into()));
+        if !self.is_finished {
+            self.settle(Err(LookupError::Interrupted(None).into()));
         }
     }
 }
 
-impl Seat {
+impl Slot {
     fn leave(&mut self, open: &mut Open) {
-        if std::mem::replace(&mut self.is_free, true) {
+        if std::mem::replace(&mut self.is_released, true) {
             return;
         }
         open.in_all = open.in_all.saturating_sub(1);
@@ -309,7 +309,7 @@ impl Seat {
     }
 
     /// Leaves the queue; those behind may have a turn now.
-    fn stops_waiting(&mut self, client: &mut ClientQuestions) {
+    fn stops_waiting(&mut self, client: &mut ClientChecks) {
         if let Some(ticket) = self.ticket.take() {
             client.waiting.retain(|other| *other != ticket);
         }
@@ -319,16 +319,16 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.is_free {
+        if !self.is_released {
             let flights = self.flights.clone();
             self.leave(&mut flights.open());
         }
     }
 }
 
-impl Answer {
+impl PendingVerdict {
     /// What the question came to, once it is settled.
     pub(super) async fn verdict(mut self) -> Verdict {
         match self.0.wait_for(Option::is_some).await {
@@ -344,7 +344,7 @@ fn now() -> std::time::Instant {
 }
 
 fn interrupted() -> Verdict {
-    Err(AskError::Interrupted(None).into())
+    Err(LookupError::Interrupted(None).into())
 }
 
 #[cfg(test)]

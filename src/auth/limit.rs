@@ -71,7 +71,7 @@ impl Limiter {
     }
 
     /// When the live window of `address` ends and all uses are there again; `None`: there is no window.
-    pub(super) fn renews_in(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+    pub(super) fn window_ends_in(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let left = self.windows().get(&network(address))?.left(now);
         (!left.is_zero()).then_some(left)
     }

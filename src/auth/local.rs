@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::cache::Verdict;
 use super::config::User;
 use super::credential::Credential;
-use super::denied::{AskError, DEADLINE, Denied};
+use super::denied::{DEADLINE, Denied, LookupError};
 use super::grants::{self, Action, Grants, shortened};
 
 /// Why a user of the configuration cannot be used.
@@ -164,7 +164,7 @@ impl LocalUser {
 }
 
 fn interrupted(error: JoinError) -> Denied {
-    AskError::Interrupted(Some(error)).into()
+    LookupError::Interrupted(Some(error)).into()
 }
 
 impl Users {

@@ -30,15 +30,15 @@ use crate::license::RootUrl;
 
 pub use config::{Config, Mode, User};
 pub use credential::{Caller, Credential};
-pub use dashboard::{Dashboard, Way};
-pub use denied::{AskError, Denied, StatisticsError};
+pub use dashboard::{Dashboard, WorkerDashboard};
+pub use denied::{Denied, LookupError, StatisticsError};
 pub use grants::Action;
 
 use grants::Known;
 pub use local::SetupError;
 
 use cache::Cache;
-use dashboard::Questions;
+use dashboard::UserApi;
 use flights::{Flight, Flights, Turn};
 use grants::shortened;
 use limit::Limiter;
@@ -50,14 +50,14 @@ pub struct Auth {
     session_cookie: Option<String>,
     public_check: bool,
     root_url: RootUrl,
-    asking: Arc<Asking>,
+    checker: Arc<Checker>,
     writes: Limiter,
 }
 
 /// What a question needs, which may outlive the request that asked it.
 #[derive(Debug)]
-struct Asking {
-    judge: Judge,
+struct Checker {
+    backend: Backend,
     cache: Cache,
     flights: Arc<Flights>,
 }
@@ -85,8 +85,8 @@ impl SignedIn {
 
 /// Who knows the callers.
 #[derive(Debug)]
-enum Judge {
-    Dashboard(Questions),
+enum Backend {
+    Dashboard(UserApi),
     Local(LocalUsers),
 }
 
@@ -97,19 +97,19 @@ impl Auth {
     ///
     /// [`SetupError`] names the local user whose settings cannot be used.
     pub fn new(config: &Config, root_url: RootUrl, control: Handle) -> Result<Self, SetupError> {
-        let (judge, session_cookie) = match config.mode {
+        let (backend, session_cookie) = match config.mode {
             Mode::Dashboard => {
-                let questions = Questions::new(config, root_url.host_header());
-                (Judge::Dashboard(questions), Some(config.session_cookie.clone()))
+                let questions = UserApi::new(config, root_url.host_header());
+                (Backend::Dashboard(questions), Some(config.session_cookie.clone()))
             }
-            Mode::Local => (Judge::Local(LocalUsers::new(&config.users, control)?), None),
+            Mode::Local => (Backend::Local(LocalUsers::new(&config.users, control)?), None),
         };
         Ok(Self {
             session_cookie,
             public_check: config.public_check,
             root_url,
-            asking: Arc::new(Asking {
-                judge,
+            checker: Arc::new(Checker {
+                backend,
                 cache: Cache::new(config.cache_ttl),
                 flights: Arc::new(Flights::new(config.failed_sign_ins_per_minute)),
             }),
@@ -135,7 +135,7 @@ impl Auth {
         {
             return Err(Denied::Origin);
         }
-        let Asking { cache, flights, .. } = &*self.asking;
+        let Checker { cache, flights, .. } = &*self.checker;
         if let Some(known) = cache.recall(&credential, action, Instant::now()) {
             return Ok(SignedIn::new(credential, &known));
         }
@@ -143,8 +143,8 @@ impl Auth {
         let is_password = credential.basic().is_some();
         let (answer, new) = flights.join(question, caller.address, is_password)?;
         if let Some(flight) = new {
-            let asking = self.asking.clone();
-            dashboard.run(asking.ask(flight, credential.clone(), caller, dashboard.clone()));
+            let checker = self.checker.clone();
+            dashboard.run(checker.ask(flight, credential.clone(), caller, dashboard.clone()));
         }
         let known = answer.verdict().await?;
         let allowed = known.grants.contain(action);
@@ -177,20 +177,20 @@ impl Auth {
         caller: Caller<'_>,
         dashboard: &D,
     ) -> Result<Bytes, StatisticsError> {
-        let Judge::Dashboard(questions) = &self.asking.judge else {
+        let Backend::Dashboard(questions) = &self.checker.backend else {
             return Err(StatisticsError::Local);
         };
-        let seat = self.asking.flights.seat(caller.address).map_err(StatisticsError::Denied)?;
+        let slot = self.checker.flights.slot(caller.address).map_err(StatisticsError::Denied)?;
         let statistics = questions.statistics(credential, caller, dashboard).await;
-        drop(seat);
+        drop(slot);
         if let Err(StatisticsError::Denied(Denied::Refused { .. })) = statistics {
-            self.asking.cache.forget(credential);
+            self.checker.cache.forget(credential);
         }
         statistics
     }
 }
 
-impl Asking {
+impl Checker {
     /// Asks the dashboard, or the local users, and settles the question.
     fn ask<D: Dashboard>(
         self: Arc<Self>,
@@ -204,17 +204,17 @@ impl Asking {
             if credential.basic().is_some() {
                 match flight.turn().await {
                     Turn::Now => {}
-                    Turn::Denied(denied) => return flight.land(Err(denied)),
+                    Turn::Denied(denied) => return flight.finish(Err(denied)),
                     Turn::Abandoned => return,
                 }
             }
             let caller = Caller { address, request_id: &request_id };
             let judged = async {
-                match &self.judge {
-                    Judge::Dashboard(questions) => {
+                match &self.backend {
+                    Backend::Dashboard(questions) => {
                         questions.grants(&credential, caller, &dashboard).await
                     }
-                    Judge::Local(users) => users.grants(&credential).await,
+                    Backend::Local(users) => users.grants(&credential).await,
                 }
             };
             let left_alone = async {
@@ -231,7 +231,7 @@ impl Asking {
                 Err(Denied::Refused { .. }) => self.cache.forget(&credential),
                 Err(_) => {}
             }
-            flight.land(verdict);
+            flight.finish(verdict);
         }
     }
 }

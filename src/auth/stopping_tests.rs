@@ -1,4 +1,4 @@
-//! Questions in flight when the gate stops.
+//! UserApi in flight when the gate stops.
 
 use std::net::Ipv4Addr;
 use std::rc::Rc;

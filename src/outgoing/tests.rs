@@ -1,4 +1,4 @@
-//! Faults that are found before the first call.
+//! Errors that occur before the first call.
 
 use super::*;
 use crate::clock::UnixTime;
@@ -21,7 +21,7 @@ fn other_schemes_are_refused() {
 }
 
 #[test]
-fn trust_anchors_are_read_when_something_is_called_by_tls() {
+fn trust_anchors_are_read_for_https_only() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let none = Config { ca_file: Some(file.path().into()), ..Config::default() };
     let away = Config { ca_file: Some("/nowhere/ca.pem".into()), ..Config::default() };

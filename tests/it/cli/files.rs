@@ -46,11 +46,11 @@ fn both_halves_are_looked_at() {
             "cert.pem cannot be read",
             "No such file",
         ])
-        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem holds no private key"]);
+        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem contains no private key"]);
     let (_, key) = certificate();
     check(PAIR, &[("cert.pem", ""), ("key.pem", &key)])
         .exits(1)
-        .complains(&["server.tls.cert_file:", "holds no certificate"]);
+        .complains(&["server.tls.cert_file:", "contains no certificate"]);
 }
 
 #[test]
@@ -164,10 +164,10 @@ fn another_kind_of_file_than_what_belongs_there_is_named_with_what_to_do() {
     let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
     let der = String::from_utf8_lossy(&[0x30, 0x03, 0x02, 0x01, 0x03]).into_owned();
     let cases: [(&str, &str, &[&str]); 4] = [
-        (&key, &key, &["cert.pem holds no certificate", "but a private key"]),
-        (&cert, &cert, &["key.pem holds no private key", "but a certificate"]),
+        (&key, &key, &["cert.pem contains no certificate", "but a private key"]),
+        (&cert, &cert, &["key.pem contains no private key", "but a certificate"]),
         (&cert, &encrypted, &["an encrypted private key", "openssl pkey -in FILE -out"]),
-        (&cert, &der, &["key.pem holds no private key"]),
+        (&cert, &der, &["key.pem contains no private key"]),
     ];
     for (cert, key, parts) in cases {
         check(PAIR, &[("cert.pem", cert), ("key.pem", key)]).exits(1).complains(parts);

@@ -98,7 +98,7 @@ fn a_receiver_that_does_not_answer_in_time_is_tried_again() {
     receiver.play(Script::Silent);
     gate.post(&gate.token().sign()).is(200);
     receiver.wait_for(1);
-    gate.log().wait_for("an event was not taken; it is sent again");
+    gate.log().wait_for("an event was not accepted; it is sent again");
     receiver.takes();
     gate.pass(NOW + 10, LOOPS);
     receiver.have_come(&["changed", "changed"]);
@@ -111,7 +111,7 @@ fn events_that_wait_outlive_a_restart_and_so_does_when_they_are_due() {
     let tokens = [(); 2].map(|()| gate.token().sign());
     install(&gate, &tokens[0]);
     receiver.wait_for(1);
-    gate.log().wait_for("an event was not taken; it is sent again");
+    gate.log().wait_for("an event was not accepted; it is sent again");
     let gate = gate.restart();
     gate.pass(NOW + 599, LOOPS);
     assert_eq!(receiver.count(), 1, "it asked to be left alone");
@@ -183,10 +183,10 @@ fn an_event_that_cannot_be_queued_is_queued_when_it_can_be() {
     let token = gate.vendor.token().with("iat", NOW).with("exp", NOW + 2 * DAY);
     let token = token.with("tok_exp_warn_days", 3).sign();
     gate.post(&token).is(200);
-    gate.log().wait_for("an event cannot be queued now; that is tried again");
+    gate.log().wait_for("an event cannot be queued; it is tried again");
     (1..4).for_each(|look| gate.pass(NOW + look * 300, LOOPS));
     assert_eq!(gate.ask("GET", "/api/licensing/check").send().is(200).text(), "true");
-    assert_eq!(gate.log().count("an event cannot be queued now"), 1, "told once");
+    assert_eq!(gate.log().count("an event cannot be queued"), 1, "told once");
     std::fs::remove_dir(&queue).expect("removed");
     gate.pass(NOW + 1200, LOOPS);
     let all = receiver.have_come(&["changed", "expiring_soon"]);
@@ -202,7 +202,7 @@ fn neither_secret_nor_token_nor_more_of_a_url_than_its_host_is_told_or_logged() 
     let ending = setup.vendor.token().with("lexp", now() + DAY).sign();
     let scene = setup.stored(&ending).start();
     receiver.wait_for(1);
-    scene.gate.log().wait_for("an event was not taken; it is sent again");
+    scene.gate.log().wait_for("an event was not accepted; it is sent again");
     scene.renew().is(502);
     let other = scene.vendor.token().sign();
     scene.install(&other);

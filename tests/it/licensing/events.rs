@@ -83,8 +83,8 @@ fn each_occasion_is_told_once_with_when_where_what_and_to_which_license() {
     let told = receiver.wait_for(1);
     let end = humantime_of(NOW + 14 * DAY);
     let message = format!(
-        "The license could not be renewed: the issuer gave no license: the issuer refused with status 503. It stays in \
-         force until {end}, and the issuer is asked again."
+        "The license could not be renewed: the issuer returned no license: the issuer refused with status 503. It stays in \
+         force until {end}, and the renewal is tried again."
     );
     let its = license(&first, 1, "L-1", [None, Some(NOW + 14 * DAY)]);
     says(&told, "renewal_failing", failed, &its, &message);
@@ -94,7 +94,7 @@ fn each_occasion_is_told_once_with_when_where_what_and_to_which_license() {
     gate.pass(renewed, RENEWING);
     let told = receiver.wait_for(2);
     let end = humantime_of(renewed + 14 * DAY);
-    let message = format!("The license was renewed: its token lasts until {end}.");
+    let message = format!("The license was renewed: its token expires at {end}.");
     let its = license(&second, 1, "L-1", [None, Some(renewed + 14 * DAY)]);
     says(&told, "renewed", renewed, &its, &message);
 
@@ -155,7 +155,7 @@ fn an_end_that_comes_near_is_told_once_not_at_every_look_nor_after_a_restart() {
     let all = receiver.have_come(&names);
     assert_eq!(all[0].time(), near);
     let end = humantime_of(NOW + 10 * DAY);
-    let message = format!("The license token expires at {end}, and no later one has come.");
+    let message = format!("The license token expires at {end} and has not been renewed.");
     assert_eq!(all[0].message(), message);
     assert_eq!(all[3].time(), NOW + 17 * DAY + 120);
 }
@@ -270,13 +270,13 @@ fn a_license_handed_back_to_one_renewed_earlier_has_changed_and_was_not_renewed(
     receiver.have_come(&["renewed"]);
     gate.pass(NOW + 2 * DAY, RENEWING);
     let told = receiver.have_come(&["renewed", "changed"]);
-    let message = "Another license is in force, that of license.file: it was issued later than the other source's.";
+    let message = "Another license is in force, from license.file: it was issued later than the other source's.";
     assert_eq!(told[1].message(), message);
     gate.pass(NOW + 4 * DAY + 60, RENEWING);
     remove(&gate);
     let told = receiver.have_come(&["renewed", "changed", "changed", "expired"]);
     let message =
-        "Another license is in force, that of the store: it is valid, the other source's is not.";
+        "Another license is in force, from the store: it is valid, the other source's is not.";
     assert_eq!(told[2].message(), message);
 }
 

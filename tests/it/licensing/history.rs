@@ -120,7 +120,7 @@ fn one_whose_key_was_withdrawn_is_listed_as_invalid_and_put_back_once_the_key_re
     assert_eq!(last["new"], json!({ "jti": jti(&first), "lid": "L-1", "status": 3 }));
     roll_back(&scene, &json!({ "jti": "unknown" })).fails(404, "licensing.history.not-found");
     fs::write(&path, trusted).expect("written");
-    scene.gate.log().wait_for("a license that was kept verifies now");
+    scene.gate.log().wait_for("a stored license verifies now");
     scene.holds(&second);
     assert_eq!(jtis(&scene), [jti(&first)]);
     assert_eq!(history(&scene)[0]["status"], json!(1));

@@ -130,7 +130,7 @@ fn a_mounted_one_is_used_at_the_start_and_refused_as_a_change() {
         scene.gate.log().wait_for(&format!("license.jti={} source=\"file\"", jti(&good)));
         let another = make(&scene.vendor).sign();
         fs::write(&path, &another).expect("written");
-        scene.gate.log().wait_for("license.file holds no license that verifies");
+        scene.gate.log().wait_for("license.file contains no license that verifies");
         assert_eq!(scene.shown()["jti"], jti(&good));
         let scene = scene.restart();
         assert_eq!(scene.shown()["jti"], jti(&another), "now it is there at the start");

@@ -160,7 +160,7 @@ fn a_changed_key_file_counts_without_a_restart_and_a_broken_one_takes_nothing_aw
     scene.gate.log().wait_for("the issuer's keys were read again\" keys=2");
     scene.install(&second);
 
-    let stay = "the former ones stay in use";
+    let stay = "the previous ones stay in use";
     for (times, broken) in
         ["", "{\"keys\":", &both[..both.len() / 2], "{\"keys\":[]}", "-----BEGIN PUBLIC KEY-----\n"]
             .into_iter()
@@ -258,7 +258,7 @@ fn a_restart_believes_the_keys_that_are_there() {
     assert_eq!(scene.shown()["status"], 4, "what cannot be verified is not shown");
     assert_eq!(scene.on_disk(), Some(token.clone()), "a wrong mount loses nothing");
     write(&dir, &jwks(&[&scene.vendor]));
-    scene.gate.log().wait_for("a license that was kept verifies now");
+    scene.gate.log().wait_for("a stored license verifies now");
     scene.holds(&token);
 }
 

@@ -92,10 +92,10 @@ fn an_older_list_is_refused_after_a_restart_too_and_a_newer_one_takes_it_back() 
     let older = list(&scene.vendor, 6, &[], &[]);
     read(&scene, &list(&scene.vendor, 7, &[&jti(&token)], &[]));
     put(&scene, &older);
-    scene.gate.log().wait_for("the revocation list is not taken");
+    scene.gate.log().wait_for("the revocation list was refused");
     is_revoked(&scene, &token);
     let scene = scene.restart();
-    scene.gate.log().wait_for("the revocation list is not taken");
+    scene.gate.log().wait_for("the revocation list was refused");
     is_revoked(&scene, &token);
     // Not even with what was kept of the list gone bad, as far as its number goes.
     read(&scene, &list(&scene.vendor, 8, &[], &[]));
@@ -181,7 +181,7 @@ fn a_list_signed_by_a_key_that_comes_later_counts_then() {
     let token = setup.vendor.token().sign();
     let scene = setup.stored(&token).start();
     put(&scene, list(&new, 1, &[&jti(&token)], &[]));
-    scene.gate.log().wait_for("the revocation list is not taken");
+    scene.gate.log().wait_for("the revocation list was refused");
     scene.holds(&token);
     let keys = [scene.vendor.pair().jwks(), new.pair().jwks()];
     let keys: Vec<Value> =

@@ -180,7 +180,7 @@ fn a_token_that_is_not_valid_does_not_push_out_a_valid_one_of_the_same_file() {
     let next = vendor.token().sign();
     let mounted = Mounted::new(vendor, Some(good.as_bytes()), None);
     mounted.mount(&elsewhere);
-    mounted.scene.gate.log().wait_for("the former one counts as long as it is");
+    mounted.scene.gate.log().wait_for("the previous one is used as long as it is valid");
     assert_eq!(
         (mounted.scene.check(), &mounted.scene.shown()["jti"]),
         ("true".into(), &jti(&good))

@@ -14,7 +14,7 @@ const HOUR: u64 = 3600;
 /// The monitor.
 const LOOPS: usize = 1;
 const ROLLBACK: &str = "license_gate_clock_rollback";
-const WARNING: &str = "the clock is behind a time that has been seen";
+const WARNING: &str = "the clock is behind the newest time that was seen";
 
 fn stored(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
     std::fs::create_dir_all(dir.join("data")).expect("made");

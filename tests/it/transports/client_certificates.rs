@@ -110,11 +110,11 @@ fn bad_files_are_told_with_their_place() {
     std::fs::create_dir(place.path().join("dir.pem")).expect("a directory");
     let table: [(&str, &str); 6] = [
         ("none.pem", "No such file"),
-        ("expired.pem", "every certificate authority of"),
-        ("empty.pem", "holds no certificate"),
-        ("broken.pem", "is not PEM"),
+        ("expired.pem", "every certificate authority in"),
+        ("empty.pem", "contains no certificate"),
+        ("broken.pem", "is not a valid PEM file"),
         ("dir.pem", "Is a directory"),
-        ("tls.key", "holds no certificate"),
+        ("tls.key", "contains no certificate"),
     ];
     let keys = [
         (
@@ -147,7 +147,7 @@ fn bad_files_are_told_with_their_place() {
     place
         .run(&["check-config", "--config", "gate.toml"])
         .exits(1)
-        .complains(&["gate.toml:1: server.tls.cert_file", "it is no regular file"]);
+        .complains(&["gate.toml:1: server.tls.cert_file", "it is not a regular file"]);
     authority.issue("other").write(place.path(), "other");
     let file = "upstream.url = 'https://localhost:1'\nupstream.tls.cert_file = 'tls.pem'\n\
         upstream.tls.key_file = 'other.key'\nupstream.tls.ca_file = 'good.pem'\n";
