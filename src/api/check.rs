@@ -1,4 +1,4 @@
-//! `/api/licensing/check`: is there a valid license?
+//! `/api/licensing/check`: whether there is a valid license.
 
 use bytes::Bytes;
 use http::Response;
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 
 /// `GET /api/licensing/check`: `true` if the license's status is 1, otherwise `false`. Always 200.
 ///
-/// Needs `licensing:read`. With `auth.public_check` it needs nothing, and [`written`] answers before anybody comes here.
+/// Needs `licensing:read`. With `auth.public_check` the service sends [`written`] before it calls this function.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
     request: ApiRequest<'_, D>,
@@ -20,7 +20,7 @@ pub(super) async fn get<D: Dashboard>(
     Ok(written(api).response().clone())
 }
 
-/// The response to any caller.
+/// The encoded response.
 pub(super) fn written(api: &Api) -> &Written {
     let is_valid = api.reader.current().status(api.clock.now()) == Status::Valid;
     if is_valid { &api.checks.valid } else { &api.checks.invalid }

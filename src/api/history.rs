@@ -1,4 +1,4 @@
-//! `/api/licensing/history` and `/api/licensing/token/rollback`: former licenses, and the way back to one.
+//! `/api/licensing/history` and `/api/licensing/token/rollback`: former licenses, and restoring one of them.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -16,8 +16,8 @@ struct RollBack {
     jti: Option<Value>,
 }
 
-/// `GET /api/licensing/history`: the licenses that were stored before, newest first, each as `GET token` shows one and
-/// with `replaced_at`, Unix seconds. Without their signatures.
+/// `GET /api/licensing/history`: the licenses that were stored before, newest first, each as in `GET token` plus
+/// `replaced_at`, Unix seconds. Without their signatures.
 ///
 /// Needs `licensing:read`. Always 200.
 pub(super) async fn get<D: Dashboard>(
@@ -29,11 +29,11 @@ pub(super) async fn get<D: Dashboard>(
     Ok(wire::json(StatusCode::OK, wire::history(&snapshot, api.clock.now())))
 }
 
-/// `POST /api/licensing/token/rollback`: puts a former license back.
+/// `POST /api/licensing/token/rollback`: restores a former license.
 ///
 /// Body: `{"jti":"…"}`, at most 128 KiB. Needs `licensing:write`.
-/// 200 with what was stored; 400 it does not verify any more, or no `jti`; 404 no former license has it; 409 another
-/// replica was faster; 413, 415 the body; 500, 503 not stored.
+/// 200 with the stored license; 400 it no longer verifies, or `jti` is missing; 404 no former license has this `jti`; 409
+/// another replica changed the license; 413, 415 the body; 500, 503 not stored.
 pub(super) async fn roll_back(
     api: &Api,
     request: ApiRequest<'_, impl Dashboard>,

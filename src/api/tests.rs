@@ -1,4 +1,4 @@
-//! The table of answers: every endpoint, every caller, every reason why not.
+//! The responses of every endpoint, for every caller and every error.
 
 use std::cell::Cell;
 use std::net::Ipv4Addr;
@@ -24,7 +24,7 @@ use crate::upstream;
 
 const NOW: u64 = 1_800_000_000;
 
-/// Knows `admin`, `reader` (may read) and `nobody` (may nothing), each with the password `pw`.
+/// A dashboard with the users `admin`, `reader` (may read) and `nobody` (may do nothing), each with the password `pw`.
 #[derive(Clone, Default)]
 struct Users(Rc<State>);
 
@@ -103,7 +103,7 @@ impl Bench {
         let root_url = RootUrl::parse("https://a.example/grafana/").expect("a root URL");
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let control = Handle::current();
-        let means = store::Context {
+        let context = store::Context {
             trust: Trust {
                 keys: Arc::new(issuer.trusted()),
                 policy: Policy::new(root_url.clone(), &LicenseConfig::default()).into(),
@@ -116,7 +116,7 @@ impl Bench {
             control: control.clone(),
         };
         let config = StoreConfig::file(home.path());
-        let store = store::open(&config, None, means).expect("a store");
+        let store = store::open(&config, None, context).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
         let (reader, writer, housekeeping) = (store.reader, store.writer, store.housekeeping);
         let installer = Installer::new(reader.clone(), writer.clone(), None);
@@ -160,7 +160,7 @@ impl Bench {
     }
 }
 
-/// Status, and the stable code or else the whole body.
+/// The status, and `messageId` or the whole body.
 fn status_and_code(answer: Response<Bytes>) -> (u16, String) {
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let whole = || String::from_utf8_lossy(answer.body()).into_owned();
@@ -181,7 +181,7 @@ fn expected(status: u16, code: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn the_story_of_a_license() {
+async fn a_license_is_installed_read_and_removed() {
     let bench = Bench::new();
     let token = bench.token("https://a.example/grafana").to_string();
     assert_eq!(bench.ask("reader", Endpoint::Check, "").await, expected(200, "false"));
@@ -201,7 +201,7 @@ async fn the_story_of_a_license() {
 }
 
 #[tokio::test]
-async fn reasons_why_not() {
+async fn errors_have_their_status_and_code() {
     let bench = Bench::new();
     let elsewhere = bench.token("https://b.example/").to_string();
     let cases = [
@@ -262,7 +262,7 @@ async fn a_mismatch_names_both_instances() {
 }
 
 #[tokio::test]
-async fn who_may_do_what() {
+async fn callers_need_the_permission_of_the_action() {
     let bench = Bench::new();
     let missing = |permission: &str| format!("Permissions needed: {permission}");
     for (user, endpoint, expected) in [
@@ -280,7 +280,7 @@ async fn who_may_do_what() {
     assert_eq!(stranger, expected(401, "password-auth.failed"));
     bench.users.down.set(true);
     assert_eq!(bench.ask("admin", Endpoint::Check, "").await, expected(503, "auth.unavailable"));
-    // Remembered from before.
+    // A cached grant for reading does not permit writing.
     assert_eq!(
         bench.ask("reader", Endpoint::InstallToken, "{}").await,
         expected(503, "auth.unavailable")
@@ -288,7 +288,7 @@ async fn who_may_do_what() {
 }
 
 #[tokio::test]
-async fn credentials_come_before_bodies_and_origins_before_the_dashboard() {
+async fn credentials_are_checked_before_bodies_and_origins_before_the_dashboard() {
     let bench = Bench::new();
     let request = || Request::post("/").header("content-type", "text/plain");
     let body = || Full::from("x".repeat(1 << 18));
@@ -323,7 +323,7 @@ async fn credentials_come_before_bodies_and_origins_before_the_dashboard() {
 }
 
 #[tokio::test]
-async fn grants_are_remembered_and_refusals_are_not() {
+async fn grants_are_cached_and_refusals_are_not() {
     let bench = Bench::new();
     for _ in 0..3 {
         bench.ask("reader", Endpoint::Check, "").await;
@@ -360,7 +360,7 @@ async fn failed_sign_ins_and_changes_are_limited() {
 }
 
 #[tokio::test]
-async fn statistics_are_the_dashboards() {
+async fn statistics_come_from_the_dashboard() {
     let bench = Bench::new();
     let stats = r#"{"active_users":3,"active_admins_and_editors":1,"active_viewers":0,"active_anonymous_devices":0}"#;
     assert_eq!(bench.ask("admin", Endpoint::RefreshStats, "").await, expected(200, stats));
@@ -376,7 +376,7 @@ async fn statistics_are_the_dashboards() {
 }
 
 #[tokio::test]
-async fn a_public_check_asks_nobody() {
+async fn a_public_check_does_not_call_the_dashboard() {
     let bench =
         Bench::with(&AuthConfig { public_check: true, mode: Mode::Local, ..AuthConfig::default() });
     let written = bench.api.public_check().expect("a response");

@@ -1,4 +1,4 @@
-//! `/api/licensing/token`: the license in force.
+//! `/api/licensing/token`: reads, installs and removes the license.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -13,7 +13,7 @@ use crate::license::{Source, Token};
 use crate::problem::Problem;
 use crate::store::{self, By, Origin, Outcome};
 
-/// A member that may be missing or of the wrong type, told apart from a body that is no JSON.
+/// `Value`, so that a member of a wrong type is distinguished from a body that is not JSON.
 #[derive(Deserialize)]
 struct NewToken {
     token: Option<Value>,
@@ -61,7 +61,7 @@ pub(super) async fn post(
 /// `DELETE /api/licensing/token`: removes the license.
 ///
 /// Body: `{"instance":"ROOT_URL"}`, at most 128 KiB. Needs `licensing:delete`.
-/// 202, also when there was none; 400 not JSON; 413, 415 the body; 422 another instance or none named; 500 not removed.
+/// 202, also if there was none; 400 not JSON; 413, 415 the body; 422 `instance` is another or missing; 500 not removed.
 pub(super) async fn delete(
     api: &Api,
     request: ApiRequest<'_, impl Dashboard>,
@@ -69,7 +69,7 @@ pub(super) async fn delete(
 ) -> Result<Response<Bytes>, Problem> {
     let who = api.require_change(Action::Delete, request).await?;
     let Removal { instance } = match wire::read_json(request.head, body).await {
-        // JSON all the same, and it names no instance.
+        // It is JSON, but names no instance.
         Err(BodyError::NotAnObject) => Removal::default(),
         read => read?,
     };
@@ -82,7 +82,7 @@ pub(super) async fn delete(
     if removed.candidate(Source::File).is_some() {
         tracing::info!(
             event = "license_file.stays",
-            "the stored license was removed; that of license.file is in force"
+            "the stored license was removed; the license in license.file is in force"
         );
     }
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
@@ -92,7 +92,7 @@ async fn note_refusal(api: &Api, action: store::Action, reason: &'static str, wh
     api.writer.note(action, Outcome::Refused, reason, who).await;
 }
 
-/// Why the license to be removed cannot be meant to be this instance's.
+/// The error if `named` is not this instance.
 fn instance_problem(api: &Api, named: Option<&str>) -> Option<Problem> {
     let snapshot = api.reader.current();
     let root_url = &snapshot.policy().root_url;

@@ -1,4 +1,4 @@
-//! `/api/licensing/token/validate`: what a token would be, were it installed.
+//! `/api/licensing/token/validate`: checks a token without installing it.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -18,11 +18,11 @@ struct Offered {
     token: Option<Value>,
 }
 
-/// `POST /api/licensing/token/validate`: every check of a token with its result, the token as it would be answered, and
-/// what it would change about the license in force. Changes nothing.
+/// `POST /api/licensing/token/validate`: the result of each check of a token, the token as in `GET token`, and the changes
+/// against the license in force. Changes nothing.
 ///
 /// Body: `{"token":"…"}`, at most 128 KiB. Needs `licensing:write`.
-/// 200 whatever the token is; 400 no token; 413, 415 the body.
+/// 200 for any token; 400 no token; 413, 415 the body.
 pub(super) async fn post(
     api: &Api,
     request: ApiRequest<'_, impl Dashboard>,

@@ -1,8 +1,8 @@
-//! Checker the dashboard who a caller is, with the caller's own credential.
+//! Client for the dashboard's user API, with the caller's own credential.
 //!
-//! `identity_path` first: 200 with the administrator flag set and the disabled flag not is everything. Otherwise
-//! `permissions_path`, where the action's key is the grant. 401 is the dashboard's word and passed on; an answer that is
-//! late, no JSON, a redirect or anything else than 200 is no answer, and no answer is no grant.
+//! First `identity_path`: 200 with the administrator flag set and the disabled flag not set grants every action. Otherwise
+//! `permissions_path`: the key of an action grants it. A 401 is passed on with the dashboard's message. A late response,
+//! other JSON, a redirect or any other status is an error, never a grant.
 
 use std::net::IpAddr;
 
@@ -21,37 +21,37 @@ use crate::shutdown::Drain;
 use crate::text::trimmed_bytes;
 use crate::upstream;
 
-/// A user with thousands of permissions has a few hundred kilobytes of them.
+/// Largest response. The permissions of a user may take a few hundred kilobytes.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// Longer words of the dashboard are cut for the caller.
+/// Longest message of the dashboard that is passed on.
 const MAX_MESSAGE_CHARS: usize = 512;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A way to the dashboard, and a place to ask from. Belongs to one thread; clones share it.
+/// Sends requests to the dashboard and runs checks. Belongs to one thread; clones share it.
 pub trait Dashboard: Clone + 'static {
-    /// The whole answer to `request`, at most `limit_bytes`.
+    /// Sends `request` and returns the whole response, at most `limit_bytes`.
     fn fetch(
         &self,
         request: Request<()>,
         limit_bytes: usize,
     ) -> impl Future<Output = Result<Response<Bytes>, upstream::Error>>;
 
-    /// Runs `work` to its end, whatever becomes of the request that began it.
+    /// Runs `work` to its end, even if the request that started it ends earlier.
     fn run(&self, work: impl Future<Output = ()> + 'static);
 
-    /// Resolves once the gate stops: work that nobody waits for must then end.
+    /// Resolves once the gate stops. Work without callers must then end.
     fn stopping(&self) -> impl Future<Output = ()>;
 }
 
-/// A worker's way to the dashboard.
+/// The connection of a worker to the dashboard.
 #[derive(Clone, Debug)]
 pub struct WorkerDashboard {
-    /// Connections that carry nothing else.
+    /// Connections for these requests only.
     pub client: upstream::Client,
-    /// A worker that stops waits for the questions it has begun.
+    /// Makes a stopping worker wait for its checks.
     pub drain: Drain,
 }
 
@@ -76,7 +76,7 @@ impl Dashboard for WorkerDashboard {
     }
 }
 
-/// What is asked of the dashboard, and how its answers are read.
+/// Paths and fields of the dashboard's user API.
 #[derive(Debug)]
 pub(super) struct UserApi {
     identity_path: String,
@@ -88,7 +88,7 @@ pub(super) struct UserApi {
 }
 
 impl UserApi {
-    /// `host` is what the dashboard is called by its users.
+    /// `host` is the host of the root URL.
     pub(super) fn new(config: &Config, host: &str) -> Self {
         Self {
             identity_path: config.identity_path.clone(),
@@ -100,7 +100,7 @@ impl UserApi {
         }
     }
 
-    /// What the dashboard grants to `credential`.
+    /// The grants of `credential` at the dashboard.
     pub(super) async fn grants<D: Dashboard>(
         &self,
         credential: &Credential,
@@ -119,7 +119,7 @@ impl UserApi {
         }
         let path = &self.permissions_path;
         let permissions = self.ask(path, credential, caller, dashboard).await?;
-        // A dashboard without permissions of its own, or one that keeps them to itself, has granted none.
+        // A dashboard without a permissions API, or one that refuses it, grants nothing.
         if matches!(permissions.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
             return Ok(known(Grants::default()));
         }
@@ -132,7 +132,7 @@ impl UserApi {
         }
     }
 
-    /// The dashboard's statistics as `credential` may see them.
+    /// The dashboard's statistics, requested with `credential`.
     pub(super) async fn statistics<D: Dashboard>(
         &self,
         credential: &Credential,
@@ -195,7 +195,7 @@ impl UserApi {
     }
 }
 
-/// The JSON of a 200.
+/// The JSON of a response with status 200.
 fn read(path: &str, answer: &Response<Bytes>) -> Result<Value, Denied> {
     match answer.status() {
         StatusCode::OK => serde_json::from_slice(trimmed_bytes(answer.body()))
@@ -205,12 +205,12 @@ fn read(path: &str, answer: &Response<Bytes>) -> Result<Value, Denied> {
     }
 }
 
-/// The dashboard's own words, as far as it has any.
+/// The refusal with the dashboard's message and code, if it sent any.
 fn refused(body: &[u8]) -> Denied {
-    let words: Value = serde_json::from_slice(trimmed_bytes(body)).unwrap_or_default();
-    let word = |name: &str| words.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
-    let message = word("message").unwrap_or("Unauthorized");
-    let code = word("messageId").filter(|code| is_code(code)).unwrap_or("auth.unauthorized");
+    let body: Value = serde_json::from_slice(trimmed_bytes(body)).unwrap_or_default();
+    let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let message = text("message").unwrap_or("Unauthorized");
+    let code = text("messageId").filter(|code| is_code(code)).unwrap_or("auth.unauthorized");
     Denied::Refused {
         code: code.to_owned(),
         message: message.chars().take(MAX_MESSAGE_CHARS).collect(),

@@ -1,12 +1,13 @@
-//! UserApi in flight: equal ones are asked once, and their number is limited.
+//! Checks in flight: identical checks share one request, and their number is limited.
 //!
-//! A question runs apart from its callers, on the worker of the first one. Callers that leave do not end it, unless the gate is
-//! stopping: it is settled, a grant is cached, a refused password is counted. Limits: 64 per client address ([`network`]), 128 per
-//! /48 of IPv6, 512 in all, of which the last 64 are for addresses (/48 of IPv6) with none in flight. Beyond: [`Denied::Busy`].
+//! A check runs apart from its callers, on the worker of the first one. It runs to its end even if all callers disconnect,
+//! unless the gate stops: a grant is cached, a refused password is counted. Limits: 64 per client address ([`network`]), 128
+//! per IPv6 /48, 512 in all, of which the last 64 are reserved for addresses (IPv6 /48) with none in flight. Beyond that:
+//! [`Denied::Busy`].
 //!
-//! At most as many passwords of one client are checked at the same time as may still be refused within the minute, so that guesses
-//! sent in parallel do not exceed the limit of refused passwords. The other passwords wait for their turn, first come, first
-//! served, for at most 10 s. A right password is thus never counted against its caller; it may be [`Denied::Busy`].
+//! Of one client, at most as many passwords are checked at the same time as may still be refused within the minute, so that
+//! parallel guesses do not exceed the limit of refused passwords. Further passwords wait for their turn, in order of arrival,
+//! for at most 10 s. A correct password is never counted as a failure; it may be [`Denied::Busy`].
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,19 +22,19 @@ use super::cache::{Digest, Verdict};
 use super::denied::{DEADLINE, Denied, LookupError};
 use super::limit::{Limiter, network, site};
 
-/// UserApi in flight, per client address.
+/// Checks in flight per client address.
 const MAX_PER_CLIENT: usize = 64;
 
-/// UserApi in flight, per /48 of IPv6, which has 65,536 networks of clients.
+/// Checks in flight per IPv6 /48, which contains 65,536 client networks.
 const MAX_PER_SITE: usize = 128;
 
-/// UserApi in flight in all.
+/// Checks in flight in all.
 const MAX_IN_ALL: usize = 512;
 
-/// Of all, so many are kept for IPv4 addresses and /48 that have none in flight.
+/// Of these, so many are reserved for IPv4 addresses and /48 with none in flight.
 const RESERVED: usize = 64;
 
-/// All questions in flight, of all workers.
+/// All checks in flight, of all workers.
 #[derive(Debug)]
 pub(super) struct Flights {
     failures: Limiter,
@@ -44,36 +45,36 @@ pub(super) struct Flights {
 struct Open {
     flights: HashMap<Digest, watch::Sender<Option<Verdict>>>,
     clients: HashMap<IpAddr, ClientChecks>,
-    /// UserApi per /48.
+    /// Checks per /48.
     sites: HashMap<Ipv6Addr, usize>,
     in_all: usize,
     next_ticket: u64,
 }
 
-/// What one client has in flight.
+/// The checks of one client.
 #[derive(Debug, Default)]
 struct ClientChecks {
     questions: usize,
     /// Passwords that are being checked now.
     passwords: usize,
-    /// Passwords that wait for their turn, first come first.
+    /// Passwords that wait for their turn, in order of arrival.
     waiting: VecDeque<u64>,
-    /// Notified when a turn may have become free, or the order of the waiting changes.
+    /// Notified when a turn may have become free or the queue has changed.
     moved: Arc<Notify>,
 }
 
-/// One place among the questions in flight; dropping it frees the place.
+/// One of the limited checks in flight. Dropping it releases the slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     flights: Arc<Flights>,
     network: IpAddr,
     checks_password: bool,
-    /// In [`Client::waiting`].
+    /// The entry in [`ClientChecks::waiting`].
     ticket: Option<u64>,
     is_released: bool,
 }
 
-/// A question that is asked once for all who join it. Dropped before it has landed, it fails for all of them.
+/// A check that its callers share. If it is dropped before it has finished, it fails for all of them.
 #[derive(Debug)]
 pub(super) struct Flight {
     slot: Slot,
@@ -82,7 +83,7 @@ pub(super) struct Flight {
     is_finished: bool,
 }
 
-/// What a question in flight will come to.
+/// The future verdict of a check in flight.
 #[derive(Debug)]
 pub(super) struct PendingVerdict(watch::Receiver<Option<Verdict>>);
 
@@ -93,7 +94,7 @@ pub(super) enum Turn {
     Now,
     /// Not at all.
     Denied(Denied),
-    /// Nobody waits for the answer any more; nothing was asked.
+    /// All callers have disconnected; nothing was checked.
     Abandoned,
 }
 
@@ -103,8 +104,8 @@ impl Flights {
         Self { failures: Limiter::new(failures_per_minute), open: Mutex::default() }
     }
 
-    /// The answer to the question `digest` of the client at `address`, and the question itself if it is not in flight yet:
-    /// the caller then has it asked.
+    /// Joins the check `digest` of the client at `address`. If it is not in flight yet, the second value is the new check, which
+    /// the caller must run.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ impl Flights {
         Ok((PendingVerdict(answer), Some(Flight { slot, digest, outcome, is_finished: false })))
     }
 
-    /// A place for a question that is not shared.
+    /// A slot for a request that is not shared.
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ impl Flights {
 }
 
 impl Flight {
-    /// Waits until a password may be checked without the risk of more refusals than the client has left.
+    /// Waits until a password may be checked without risking more refusals than the client has left.
     pub(super) async fn turn(&mut self) -> Turn {
         self.turn_within(DEADLINE).await
     }
@@ -178,7 +179,7 @@ impl Flight {
         let moved = self.moved();
         loop {
             let mut next = pin!(moved.notified());
-            // From here on it hears of each change, also of one between the check and the wait.
+            // Registered before the check, so that no notification is missed.
             next.as_mut().enable();
             if let Some(turn) = self.try_turn() {
                 return turn;
@@ -186,7 +187,7 @@ impl Flight {
             if time::Instant::now() >= deadline {
                 return Turn::Denied(Denied::Busy);
             }
-            // With the end of the window all turns are there again.
+            // When the window ends, all turns are free again.
             let renewed = self.slot.flights.failures.window_ends_in(self.slot.network, now());
             let wake = renewed.map_or(deadline, |left| deadline.min(time::Instant::now() + left));
             tokio::select! {
@@ -221,7 +222,7 @@ impl Flight {
             self.slot.ticket = Some(*next_ticket);
             *next_ticket += 1;
         }
-        // Under the lock: a caller that joins later finds a question that is asked.
+        // Under the lock, so that no caller joins a check that is abandoned.
         self.abandon(&mut open).then_some(Turn::Abandoned)
     }
 
@@ -230,19 +231,19 @@ impl Flight {
         open.clients.entry(self.slot.network).or_default().moved.clone()
     }
 
-    /// Resolves when all callers have left; the question is then over.
+    /// Resolves once all callers have disconnected, and removes the check.
     pub(super) async fn abandoned(&mut self) {
         loop {
             self.outcome.closed().await;
             let flights = self.slot.flights.clone();
-            // A caller may have joined meanwhile; none can while this is locked.
+            // A caller may have joined meanwhile; none can under the lock.
             if self.abandon(&mut flights.open()) {
                 return;
             }
         }
     }
 
-    /// Takes the question out of those in flight if nobody waits for its answer.
+    /// Removes the check if no caller waits for it.
     fn abandon(&mut self, open: &mut Open) -> bool {
         let is_abandoned = self.outcome.receiver_count() == 0;
         if is_abandoned {
@@ -251,7 +252,7 @@ impl Flight {
         is_abandoned
     }
 
-    /// Settles the question: counts a refused password, frees the place, answers all who joined.
+    /// Ends the check: counts a refused password, releases the slot, passes `verdict` to all callers.
     pub(super) fn finish(mut self, verdict: Verdict) {
         self.settle(verdict);
     }
@@ -260,7 +261,7 @@ impl Flight {
         let flights = self.slot.flights.clone();
         let mut open = flights.open();
         if self.slot.checks_password && matches!(verdict, Err(Denied::Refused { .. })) {
-            // Under the lock: those who wait for their turn see the refusal and the free place together.
+            // Under the lock, so that waiting passwords see the refusal and the free slot together.
             flights.failures.count(self.slot.network, now());
         }
         self.leave(&mut open);
@@ -308,7 +309,7 @@ impl Slot {
         }
     }
 
-    /// Leaves the queue; those behind may have a turn now.
+    /// Leaves the queue. The next in the queue may have a turn now.
     fn stops_waiting(&mut self, client: &mut ClientChecks) {
         if let Some(ticket) = self.ticket.take() {
             client.waiting.retain(|other| *other != ticket);
@@ -329,7 +330,7 @@ impl Drop for Slot {
 }
 
 impl PendingVerdict {
-    /// What the question came to, once it is settled.
+    /// Waits for the verdict.
     pub(super) async fn verdict(mut self) -> Verdict {
         match self.0.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or_else(interrupted),
@@ -338,7 +339,7 @@ impl PendingVerdict {
     }
 }
 
-/// By the clock of the runtime, as all waits here are.
+/// The time of the runtime's clock, which all waits here use.
 fn now() -> std::time::Instant {
     time::Instant::now().into_std()
 }

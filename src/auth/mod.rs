@@ -1,11 +1,10 @@
-//! Is this caller allowed this licensing action?
+//! Decides whether a caller may perform a licensing action.
 //!
-//! In: a request's head, the client's address, the worker's way to the dashboard. Out: the caller's [`Credential`], or
-//! [`Denied`]. In this order: credentials there and of a kind we know, origin, a grant remembered, the limits of questions
-//! in flight and of refused passwords (`flights.rs`), and only then the question itself, to the dashboard (`dashboard.rs`) or
-//! to the configured users (`local.rs`). Grants are remembered, refusals never; nothing that went wrong is ever a grant.
-//! Only a refused password counts as a failed sign-in: a session cookie cannot be guessed.
-
+//! Input: the head of the request, the client's address, the worker's connection to the dashboard. Output: the caller's
+//! [`Credential`] and name, or [`Denied`]. The order is: read the credentials, check the origin, look for a cached grant,
+//! apply the limits of checks in flight and of refused passwords (`flights.rs`), and only then check the credentials with
+//! the dashboard (`dashboard.rs`) or the configured users (`local.rs`). Grants are cached, refusals never; an error is never
+//! a grant. Only a refused password counts as a failed sign-in, because a session cookie cannot be guessed.
 mod cache;
 mod config;
 mod credential;
@@ -44,7 +43,7 @@ use grants::shortened;
 use limit::Limiter;
 use local::LocalUsers;
 
-/// Decides who may do what. Shared by all workers.
+/// Authorizes licensing actions. Shared by all workers.
 #[derive(Debug)]
 pub struct Auth {
     session_cookie: Option<String>,
@@ -54,7 +53,7 @@ pub struct Auth {
     writes: Limiter,
 }
 
-/// What a question needs, which may outlive the request that asked it.
+/// What a check needs. A check may outlive the request that started it.
 #[derive(Debug)]
 struct Checker {
     backend: Backend,
@@ -62,13 +61,13 @@ struct Checker {
     flights: Arc<Flights>,
 }
 
-/// A caller who may do what it asked for.
+/// An authorized caller.
 #[derive(Debug)]
 pub struct SignedIn {
-    /// What it showed.
+    /// Its credential.
     pub credential: Credential,
-    /// Its login at the dashboard or among the local users, at most 256 bytes. A dashboard that names nobody leaves the name that
-    /// was typed, or `session`.
+    /// Its login at the dashboard or among the local users, at most 256 bytes. If the dashboard returns no login: the user
+    /// name of Basic, or `session`.
     pub name: String,
 }
 
@@ -83,7 +82,7 @@ impl SignedIn {
     }
 }
 
-/// Who knows the callers.
+/// Where callers are checked.
 #[derive(Debug)]
 enum Backend {
     Dashboard(UserApi),
@@ -91,7 +90,7 @@ enum Backend {
 }
 
 impl Auth {
-    /// The authorisation of `config` for the instance at `root_url`; passwords are hashed on `control`.
+    /// Authorization with the settings `config` for the instance at `root_url`. Passwords are hashed on `control`.
     ///
     /// # Errors
     ///
@@ -99,8 +98,8 @@ impl Auth {
     pub fn new(config: &Config, root_url: RootUrl, control: Handle) -> Result<Self, SetupError> {
         let (backend, session_cookie) = match config.mode {
             Mode::Dashboard => {
-                let questions = UserApi::new(config, root_url.host_header());
-                (Backend::Dashboard(questions), Some(config.session_cookie.clone()))
+                let user_api = UserApi::new(config, root_url.host_header());
+                (Backend::Dashboard(user_api), Some(config.session_cookie.clone()))
             }
             Mode::Local => (Backend::Local(LocalUsers::new(&config.users, control)?), None),
         };
@@ -117,7 +116,7 @@ impl Auth {
         })
     }
 
-    /// Lets the caller of `head` do `action`, or says why not.
+    /// Checks whether the sender of `head` may perform `action`.
     ///
     /// # Errors
     ///
@@ -139,12 +138,12 @@ impl Auth {
         if let Some(known) = cache.recall(&credential, action, Instant::now()) {
             return Ok(SignedIn::new(credential, &known));
         }
-        let question = cache.question(&credential, caller.address);
+        let check = cache.check_id(&credential, caller.address);
         let is_password = credential.basic().is_some();
-        let (answer, new) = flights.join(question, caller.address, is_password)?;
+        let (answer, new) = flights.join(check, caller.address, is_password)?;
         if let Some(flight) = new {
             let checker = self.checker.clone();
-            dashboard.run(checker.ask(flight, credential.clone(), caller, dashboard.clone()));
+            dashboard.run(checker.check(flight, credential.clone(), caller, dashboard.clone()));
         }
         let known = answer.verdict().await?;
         let allowed = known.grants.contain(action);
@@ -152,21 +151,21 @@ impl Auth {
         if allowed { Ok(caller) } else { Err(Denied::Forbidden { action, name: caller.name }) }
     }
 
-    /// Counts a change asked for from `address`.
+    /// Counts a change requested from `address`.
     ///
     /// # Errors
     ///
-    /// How long to wait, when there have been too many within a minute.
+    /// How long to wait, if there were too many within a minute.
     pub fn count_write(&self, address: IpAddr) -> Result<(), Duration> {
         self.writes.take(address, Instant::now())
     }
 
-    /// Whether anybody may ask if the license is valid.
+    /// Whether `GET /check` needs no credentials.
     pub fn check_is_public(&self) -> bool {
         self.public_check
     }
 
-    /// The dashboard's statistics as JSON, asked for with the caller's own `credential`.
+    /// The dashboard's statistics as JSON, requested with the caller's `credential`.
     ///
     /// # Errors
     ///
@@ -177,11 +176,11 @@ impl Auth {
         caller: Caller<'_>,
         dashboard: &D,
     ) -> Result<Bytes, StatisticsError> {
-        let Backend::Dashboard(questions) = &self.checker.backend else {
+        let Backend::Dashboard(user_api) = &self.checker.backend else {
             return Err(StatisticsError::Local);
         };
         let slot = self.checker.flights.slot(caller.address).map_err(StatisticsError::Denied)?;
-        let statistics = questions.statistics(credential, caller, dashboard).await;
+        let statistics = user_api.statistics(credential, caller, dashboard).await;
         drop(slot);
         if let Err(StatisticsError::Denied(Denied::Refused { .. })) = statistics {
             self.checker.cache.forget(credential);
@@ -191,8 +190,8 @@ impl Auth {
 }
 
 impl Checker {
-    /// Asks the dashboard, or the local users, and settles the question.
-    fn ask<D: Dashboard>(
+    /// Checks `credential` with the dashboard or the local users, and ends the flight with the verdict.
+    fn check<D: Dashboard>(
         self: Arc<Self>,
         mut flight: Flight,
         credential: Credential,
@@ -209,22 +208,22 @@ impl Checker {
                 }
             }
             let caller = Caller { address, request_id: &request_id };
-            let judged = async {
+            let checked = async {
                 match &self.backend {
-                    Backend::Dashboard(questions) => {
-                        questions.grants(&credential, caller, &dashboard).await
+                    Backend::Dashboard(user_api) => {
+                        user_api.grants(&credential, caller, &dashboard).await
                     }
                     Backend::Local(users) => users.grants(&credential).await,
                 }
             };
-            let left_alone = async {
+            let stopped = async {
                 dashboard.stopping().await;
                 flight.abandoned().await;
             };
             let verdict = tokio::select! {
                 biased;
-                verdict = judged => verdict,
-                () = left_alone => return,
+                verdict = checked => verdict,
+                () = stopped => return,
             };
             match &verdict {
                 Ok(known) => self.cache.remember(&credential, known.clone(), Instant::now()),

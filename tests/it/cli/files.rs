@@ -173,7 +173,7 @@ fn another_kind_of_file_than_what_belongs_there_is_named_with_what_to_do() {
         check(PAIR, &[("cert.pem", cert), ("key.pem", key)]).exits(1).complains(parts);
     }
     let keys = |content: &str| check("[license]\nkeys = 'keys'\n", &[("keys", content)]).exits(1);
-    keys(&key).complains(&["holds a private key", "openssl pkey -in FILE -pubout"]);
+    keys(&key).complains(&["contains a private key", "openssl pkey -in FILE -pubout"]);
     keys(&encrypted).complains(&["but an encrypted private key", "openssl pkey", "-pubout"]);
     keys("eyJhbGciOiJFUzI1NiJ9.e30.AA\n").complains(&["but a license token", "JWKS"]);
     check("[server]\nroot_url = 'https://b\u{fc}cher.example/'\n", &[])

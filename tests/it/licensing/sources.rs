@@ -97,7 +97,7 @@ fn removing_the_stored_one_hands_over_to_the_mounted_one_and_says_so() {
     let mounted = Mounted::new(vendor, Some(older.as_bytes()), Some(&newer));
     assert_eq!(mounted.scene.remove().is(202).text(), "{}");
     mounted.is_in_force(&older, "file");
-    mounted.scene.gate.log().wait_for("that of license.file is in force");
+    mounted.scene.gate.log().wait_for("the license in license.file is in force");
     assert_eq!(
         mounted.scene.remove().is(202).text(),
         "{}",

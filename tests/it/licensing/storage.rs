@@ -98,7 +98,7 @@ fn a_file_that_is_no_license_is_set_aside_and_reported_and_the_gate_runs() {
         ("torn at its end", token.as_bytes()[..token.len() - 1].into(), "base64url"),
         ("zeros", vec![0; token.len()], "three parts"),
         ("garbage", b"\xff\xfe\x00garbage\x80".into(), "UTF-16"),
-        ("300 KiB", vec![b'a'; 300 << 10], "at most 65536"),
+        ("300 KiB", vec![b'a'; 300 << 10], "more than 65536"),
     ];
     for (what, content, reason) in files {
         let setup = Setup::new().file("jwks.json", vendor.pair().jwks().to_string());
