@@ -1,4 +1,4 @@
-//! Licenses: what the API answers, whom it answers, and what is kept.
+//! Licenses: the API, its callers, storage, renewal, events.
 
 mod addresses;
 mod answers;
