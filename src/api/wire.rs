@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::clock::UnixTime;
 use crate::downstream::{self, Written};
-use crate::license::{Check, Claims, License, Outcome, Report, Status};
+use crate::license::{Check, CheckResult, Claims, License, Report, Status};
 use crate::store::Snapshot;
 use crate::text::trimmed;
 
@@ -221,10 +221,10 @@ pub(super) fn report(report: &Report, in_force: Option<&License>) -> Bytes {
 
 fn check(check: &Check) -> Value {
     let name = check.name.as_str();
-    match &check.outcome {
-        Outcome::Passed => json!({ "name": name, "result": "passed" }),
-        Outcome::Skipped => json!({ "name": name, "result": "skipped" }),
-        Outcome::Failed(rejection) => {
+    match &check.result {
+        CheckResult::Passed => json!({ "name": name, "result": "passed" }),
+        CheckResult::Skipped => json!({ "name": name, "result": "skipped" }),
+        CheckResult::Failed(rejection) => {
             let message = rejection.to_string();
             json!({ "name": name, "result": "failed", "code": rejection.code(), "message": message })
         }

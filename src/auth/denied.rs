@@ -72,7 +72,7 @@ pub enum StatisticsError {
     #[error(transparent)]
     Denied(Denied),
     /// The caller may not read the statistics.
-    #[error("the dashboard does not show its statistics to the caller")]
+    #[error("the dashboard refused its statistics to the caller")]
     Forbidden,
     /// The dashboard sent no usable response.
     #[error("the dashboard sent no statistics")]

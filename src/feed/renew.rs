@@ -248,7 +248,7 @@ impl Renewal {
                 event = "renewal.failed",
                 error,
                 failures,
-                "the license could not be renewed; it stays in force, and the renewal is tried again"
+                "the license could not be renewed and has not changed; the renewal is tried again"
             );
             reported.logged.push(failing.clone());
         }

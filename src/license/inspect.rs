@@ -8,7 +8,7 @@ use super::keys::Keys;
 use super::plausible::plausible;
 use super::policy::Policy;
 use super::rejection::{CheckName, Rejection};
-use super::standing::{LICENSE_CHECKS, Outcome, Standing, Status};
+use super::standing::{CheckResult, LICENSE_CHECKS, Standing, Status};
 use super::token::Token;
 use super::verify::{License, verify};
 use crate::clock::UnixTime;
@@ -40,7 +40,7 @@ impl Report {
     #[must_use]
     pub fn keys_unreachable(mut self, why: &str) -> Self {
         for check in &mut self.checks {
-            if let Outcome::Failed(rejection) = &mut check.outcome {
+            if let CheckResult::Failed(rejection) = &mut check.result {
                 *rejection = rejection.clone().keys_unreachable(why);
             }
         }
@@ -49,9 +49,9 @@ impl Report {
 
     /// The first failure.
     pub fn reason(&self) -> Option<&Rejection> {
-        self.checks.iter().find_map(|check| match &check.outcome {
-            Outcome::Failed(rejection) => Some(rejection),
-            Outcome::Passed | Outcome::Skipped => None,
+        self.checks.iter().find_map(|check| match &check.result {
+            CheckResult::Failed(rejection) => Some(rejection),
+            CheckResult::Passed | CheckResult::Skipped => None,
         })
     }
 }
@@ -62,7 +62,7 @@ pub struct Check {
     /// The check.
     pub name: CheckName,
     /// The result.
-    pub outcome: Outcome,
+    pub result: CheckResult,
 }
 
 /// Checks whether `license` may be installed at `now`: its times are plausible and its status is 1.
@@ -93,16 +93,16 @@ fn report(token: Result<Token, Rejection>, keys: &Keys, policy: &Policy, now: Un
 
 fn verified(license: License, policy: &Policy, now: UnixTime) -> Report {
     let mut standing = Standing::of(Some(&license), policy, now);
-    let mut proof = TOKEN_CHECKS.map(|name| Check { name, outcome: Outcome::Passed });
+    let mut proof = TOKEN_CHECKS.map(|name| Check { name, result: CheckResult::Passed });
     if let Err(rejection) = plausible(license.claims(), now) {
         proof = proof.map(|check| match check.name == rejection.check() {
-            true => Check { outcome: Outcome::Failed(rejection.clone()), ..check },
+            true => Check { result: CheckResult::Failed(rejection.clone()), ..check },
             false => check,
         });
         standing = Standing::Refused(rejection);
     }
     let judged = LICENSE_CHECKS
-        .map(|(name, check)| Check { name, outcome: check(license.claims(), policy, now) });
+        .map(|(name, check)| Check { name, result: check(license.claims(), policy, now) });
     Report {
         valid: standing.is_active(),
         status: standing.status(),
@@ -113,16 +113,16 @@ fn verified(license: License, policy: &Policy, now: UnixTime) -> Report {
 
 fn unverified(rejection: &Rejection) -> Report {
     let failed = rejection.check();
-    let outcome = |name: CheckName| match name.cmp(&failed) {
-        std::cmp::Ordering::Less => Outcome::Passed,
-        std::cmp::Ordering::Equal => Outcome::Failed(rejection.clone()),
-        std::cmp::Ordering::Greater => Outcome::Skipped,
+    let result = |name: CheckName| match name.cmp(&failed) {
+        std::cmp::Ordering::Less => CheckResult::Passed,
+        std::cmp::Ordering::Equal => CheckResult::Failed(rejection.clone()),
+        std::cmp::Ordering::Greater => CheckResult::Skipped,
     };
     let names = TOKEN_CHECKS.into_iter().chain(LICENSE_CHECKS.map(|(name, _)| name));
     Report {
         valid: false,
         status: Status::Invalid,
-        checks: names.map(|name| Check { name, outcome: outcome(name) }).collect(),
+        checks: names.map(|name| Check { name, result: result(name) }).collect(),
         license: None,
     }
 }
@@ -136,10 +136,10 @@ mod tests {
 
     /// One letter per check: passed, failed, skipped.
     fn letters(report: &Report) -> String {
-        let letter = |check: &Check| match check.outcome {
-            Outcome::Passed => 'P',
-            Outcome::Failed(_) => 'F',
-            Outcome::Skipped => 's',
+        let letter = |check: &Check| match check.result {
+            CheckResult::Passed => 'P',
+            CheckResult::Failed(_) => 'F',
+            CheckResult::Skipped => 's',
         };
         report.checks.iter().map(letter).collect()
     }

@@ -42,6 +42,6 @@ pub use rejection::{CheckName, End, MAX_TOKEN_BYTES, Rejection};
 pub use revocations::{MAX_REVOCATIONS_BYTES, RevocationError, Revocations, Revoked};
 pub use root_url::{RootUrl, RootUrlError};
 pub use source::{Offer, Source, Why, choose};
-pub use standing::{Outcome, Standing, Status};
+pub use standing::{CheckResult, Standing, Status};
 pub use token::Token;
 pub use verify::{License, verify};

@@ -58,7 +58,7 @@ pub enum Rejection {
          PS384, PS512, ES256, ES384, EdDSA"
     )]
     AlgorithmNotAllowed {
-        /// What the header says.
+        /// `alg` of the header.
         algorithm: Excerpt,
     },
     /// No key is trusted.
@@ -71,7 +71,7 @@ pub enum Rejection {
         "no trusted key has the id {kid}: add the issuer's current keys to `license.keys` or `license.jwks_url`"
     )]
     KeyUnknown {
-        /// What the header says.
+        /// `kid` of the header.
         kid: Excerpt,
     },
     /// No trusted key has the token's `kid`, or no key is trusted, and newer keys could not be fetched.
@@ -91,7 +91,7 @@ pub enum Rejection {
          `alg`"
     )]
     KeyAlgorithmMismatch {
-        /// What the header says.
+        /// `alg` of the header.
         algorithm: &'static str,
     },
     /// No trusted key made the signature.
@@ -149,15 +149,15 @@ pub enum Rejection {
     /// `iss` is not an accepted issuer.
     #[error("{}: use a token of an accepted issuer, or add it to `license.issuers`", issued_by(issuer.as_ref()))]
     IssuerMismatch {
-        /// What the token says.
+        /// `iss` of the token.
         issuer: Option<Excerpt>,
     },
     /// `sub` does not cover this instance.
     #[error("licensed for {}, this instance is {instance}: ask for a license for this root URL, or correct `server.root_url`", .licensed.bare())]
     SubjectMismatch {
-        /// What the token says.
+        /// `sub` of the token.
         licensed: Excerpt,
-        /// What this instance is.
+        /// The root URL of this instance.
         instance: RootUrl,
     },
     /// `nbf` is in the future.

@@ -56,8 +56,8 @@ impl fmt::Display for Why {
         out.write_str(match self {
             Self::NoneThere => "there is none",
             Self::OnlyOne => "it is the only one",
-            Self::OtherNotValid => "it is valid, the other source's is not",
-            Self::IssuedLater => "it was issued later than the other source's",
+            Self::OtherNotValid => "the license of the other source is not valid",
+            Self::IssuedLater => "it was issued later than that of the other source",
             Self::SameAge => "both were issued at the same time, and the store takes precedence",
         })
     }

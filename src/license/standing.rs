@@ -89,8 +89,8 @@ impl Standing {
     /// The state of a license with `claims` under `policy` at `now`.
     pub fn of_claims(claims: &Claims, policy: &Policy, now: UnixTime) -> Self {
         let fails = |check: LicenseCheck| match check(claims, policy, now) {
-            Outcome::Failed(rejection) => Some(rejection),
-            Outcome::Passed | Outcome::Skipped => None,
+            CheckResult::Failed(rejection) => Some(rejection),
+            CheckResult::Passed | CheckResult::Skipped => None,
         };
         LICENSE_CHECKS
             .into_iter()
@@ -137,7 +137,7 @@ impl From<Rejection> for Standing {
 
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckResult {
     /// The check passed.
     Passed,
     /// The check failed.
@@ -146,14 +146,14 @@ pub enum Outcome {
     Skipped,
 }
 
-impl Outcome {
+impl CheckResult {
     /// Passed if `fine`, otherwise failed because of `why`.
     fn of(fine: bool, why: impl FnOnce() -> Rejection) -> Self {
         if fine { Self::Passed } else { Self::Failed(why()) }
     }
 }
 
-pub(super) type LicenseCheck = fn(&Claims, &Policy, UnixTime) -> Outcome;
+pub(super) type LicenseCheck = fn(&Claims, &Policy, UnixTime) -> CheckResult;
 
 /// The checks of a verified license, in order.
 pub(super) const LICENSE_CHECKS: [(CheckName, LicenseCheck); 8] = [
@@ -167,62 +167,64 @@ pub(super) const LICENSE_CHECKS: [(CheckName, LicenseCheck); 8] = [
     (CheckName::Product, product),
 ];
 
-fn issuer(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
+fn issuer(claims: &Claims, policy: &Policy, _: UnixTime) -> CheckResult {
     if policy.issuers.is_empty() {
-        return Outcome::Skipped;
+        return CheckResult::Skipped;
     }
     let accepted = claims.iss.as_ref().is_some_and(|iss| policy.issuers.contains(iss));
-    Outcome::of(accepted, || Rejection::IssuerMismatch {
+    CheckResult::of(accepted, || Rejection::IssuerMismatch {
         issuer: claims.iss.as_deref().map(Excerpt::of),
     })
 }
 
-fn subject(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
-    Outcome::of(policy.root_url.matches(&claims.sub), || Rejection::SubjectMismatch {
+fn subject(claims: &Claims, policy: &Policy, _: UnixTime) -> CheckResult {
+    CheckResult::of(policy.root_url.matches(&claims.sub), || Rejection::SubjectMismatch {
         licensed: Excerpt::of(&claims.sub),
         instance: policy.root_url.clone(),
     })
 }
 
-fn not_before(claims: &Claims, policy: &Policy, now: UnixTime) -> Outcome {
-    let Some(from) = claims.starts_at() else { return Outcome::Skipped };
-    Outcome::of(now.saturating_add(policy.leeway) >= from, || Rejection::NotYetValid { from })
+fn not_before(claims: &Claims, policy: &Policy, now: UnixTime) -> CheckResult {
+    let Some(from) = claims.starts_at() else { return CheckResult::Skipped };
+    CheckResult::of(now.saturating_add(policy.leeway) >= from, || Rejection::NotYetValid { from })
 }
 
-fn license_expiry(claims: &Claims, _: &Policy, now: UnixTime) -> Outcome {
+fn license_expiry(claims: &Claims, _: &Policy, now: UnixTime) -> CheckResult {
     before(claims.license_ends_at(), End::License, now)
 }
 
-fn trial(claims: &Claims, _: &Policy, now: UnixTime) -> Outcome {
+fn trial(claims: &Claims, _: &Policy, now: UnixTime) -> CheckResult {
     before(claims.trial_ends_at(), End::Trial, now)
 }
 
-fn before(at: Option<UnixTime>, end: End, now: UnixTime) -> Outcome {
-    let Some(at) = at else { return Outcome::Skipped };
-    Outcome::of(now < at, || Rejection::Expired { end, at })
+fn before(at: Option<UnixTime>, end: End, now: UnixTime) -> CheckResult {
+    let Some(at) = at else { return CheckResult::Skipped };
+    CheckResult::of(now < at, || Rejection::Expired { end, at })
 }
 
-fn token_expiry(claims: &Claims, policy: &Policy, now: UnixTime) -> Outcome {
+fn token_expiry(claims: &Claims, policy: &Policy, now: UnixTime) -> CheckResult {
     let at = claims.exp;
-    Outcome::of(now < at.saturating_add(policy.leeway), || Rejection::Expired {
+    CheckResult::of(now < at.saturating_add(policy.leeway), || Rejection::Expired {
         end: End::Token,
         at,
     })
 }
 
-fn revocation(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
+fn revocation(claims: &Claims, policy: &Policy, _: UnixTime) -> CheckResult {
     if policy.revoked.is_empty() {
-        return Outcome::Skipped;
+        return CheckResult::Skipped;
     }
     policy
         .revoked
         .covers(claims)
-        .map_or(Outcome::Passed, |what| Outcome::Failed(Rejection::Revoked { what }))
+        .map_or(CheckResult::Passed, |what| CheckResult::Failed(Rejection::Revoked { what }))
 }
 
-fn product(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
-    let Some(product) = &policy.product else { return Outcome::Skipped };
-    Outcome::of(claims.includes(product), || Rejection::ProductMissing { product: product.clone() })
+fn product(claims: &Claims, policy: &Policy, _: UnixTime) -> CheckResult {
+    let Some(product) = &policy.product else { return CheckResult::Skipped };
+    CheckResult::of(claims.includes(product), || Rejection::ProductMissing {
+        product: product.clone(),
+    })
 }
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ fn install(gate: &Timed, token: &str) {
 }
 
 /// The `jti` in each event, in order, with repetitions.
-fn jtis(told: &[Told]) -> Vec<Value> {
-    told.iter().map(|told| told.body["license"]["jti"].clone()).collect()
+fn jtis(sent: &[Told]) -> Vec<Value> {
+    sent.iter().map(|sent| sent.body["license"]["jti"].clone()).collect()
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn a_failing_receiver_gets_all_events_later_and_in_order() {
         let [one, two, three] = tokens.each_ref().map(|token| jti(token));
         assert_eq!(jtis(&all), [&one, &one, &one, &one, &two, &three].map(Clone::clone), "{what}");
         // The same event each time, with a new signature.
-        assert!(all[..4].iter().all(|told| told.body == all[0].body), "{what}");
-        assert_eq!(all[..4].iter().map(|told| told.at - NOW).collect::<Vec<_>>(), [0, 10, 30, 70]);
+        assert!(all[..4].iter().all(|sent| sent.body == all[0].body), "{what}");
+        assert_eq!(all[..4].iter().map(|sent| sent.at - NOW).collect::<Vec<_>>(), [0, 10, 30, 70]);
     }
 }
 
@@ -141,15 +141,15 @@ fn after_a_kill_at_any_moment_no_event_is_lost() {
         receiver.until(&jti(&token));
     }
     let all = receiver.all();
-    assert!(all.iter().all(|told| told.event() == "changed"), "{all:#?}");
+    assert!(all.iter().all(|sent| sent.event() == "changed"), "{all:#?}");
     let mut jtis = jtis(&all);
     jtis.dedup();
     assert_eq!(jtis, expected);
     // An event that is sent twice, because the gate was killed before it stored the result, has the same id.
     for token in &expected {
-        let mut same = all.iter().filter(|told| told.body["license"]["jti"] == *token);
+        let mut same = all.iter().filter(|sent| sent.body["license"]["jti"] == *token);
         let first = same.next().expect("an event");
-        assert!(same.all(|told| told.id() == first.id()), "{all:#?}");
+        assert!(same.all(|sent| sent.id() == first.id()), "{all:#?}");
     }
 }
 
@@ -218,7 +218,7 @@ fn secret_token_and_url_path_appear_in_no_event_and_no_log() {
     secrets.extend([&ending, &other].iter().flat_map(|token| token.split('.').skip(1)));
     let log = logs.join("\n");
     let queue = std::fs::read_to_string(scene.gate.stored("events.json")).expect("a queue");
-    let bodies: String = receiver.all().iter().map(|told| told.body.to_string()).collect();
+    let bodies: String = receiver.all().iter().map(|sent| sent.body.to_string()).collect();
     for secret in secrets {
         assert!(!log.contains(secret), "{secret} in {log}");
         assert!(!bodies.contains(secret) && !queue.contains(secret), "{secret}");

@@ -44,14 +44,14 @@ fn remove(gate: &Timed) {
 
 /// Asserts the contents of an event.
 #[track_caller]
-fn is_event(told: &Told, event: &str, time: u64, license: &Value, message: &str) {
+fn is_event(sent: &Told, event: &str, time: u64, license: &Value, message: &str) {
     let expected = json!({
-        "id": told.id(), "event": event, "time": humantime_of(time), "instance": ROOT_URL,
+        "id": sent.id(), "event": event, "time": humantime_of(time), "instance": ROOT_URL,
         "license": license, "message": message,
     });
-    assert_eq!(told.body, expected);
-    assert_eq!(told.at, time, "sent at once");
-    assert_eq!(told.id().len(), 32);
+    assert_eq!(sent.body, expected);
+    assert_eq!(sent.at, time, "sent at once");
+    assert_eq!(sent.id().len(), 32);
 }
 
 fn humantime_of(moment: u64) -> String {
@@ -80,45 +80,45 @@ fn each_kind_of_event_is_sent_once_with_its_contents() {
     // The issuer fails for an hour.
     let failed = NOW + DAY + 60;
     gate.pass(failed, RENEWING);
-    let told = receiver.wait_for(1);
+    let sent = receiver.wait_for(1);
     let end = humantime_of(NOW + 14 * DAY);
     let message = format!(
         "The license could not be renewed: the issuer returned no license: the issuer refused with status 503. It stays in \
          force until {end}, and the renewal is tried again."
     );
     let its = license(&first, 1, "L-1", [None, Some(NOW + 14 * DAY)]);
-    is_event(&told, "renewal_failing", failed, &its, &message);
+    is_event(&sent, "renewal_failing", failed, &its, &message);
     let renewed = failed + HOUR;
     let second = gate.vendor.token().with("iat", renewed).with("exp", renewed + 14 * DAY).sign();
     issuer.play(Script::Grants(second.clone()));
     gate.pass(renewed, RENEWING);
-    let told = receiver.wait_for(2);
+    let sent = receiver.wait_for(2);
     let end = humantime_of(renewed + 14 * DAY);
     let message = format!("The license was renewed: its token expires at {end}.");
     let its = license(&second, 1, "L-1", [None, Some(renewed + 14 * DAY)]);
-    is_event(&told, "renewed", renewed, &its, &message);
+    is_event(&sent, "renewed", renewed, &its, &message);
 
     // Another license by hand, which expires.
     let ends = NOW + 40 * DAY;
     let token = gate.vendor.token().with("lid", "L-2").with("iat", renewed).with("lexp", ends);
     let token = token.with("exp", NOW + 90 * DAY).with("update_days", 80).sign();
     gate.post(&token).is(200);
-    let told = receiver.wait_for(3);
+    let sent = receiver.wait_for(3);
     let its = |status| license(&token, status, "L-2", [Some(ends), Some(NOW + 90 * DAY)]);
-    is_event(&told, "changed", renewed, &its(1), "Another license is in force.");
+    is_event(&sent, "changed", renewed, &its(1), "Another license is in force.");
     gate.pass(ends - 30 * DAY - 1, RENEWING);
     gate.pass(ends - 30 * DAY, RENEWING);
-    let told = receiver.wait_for(4);
+    let sent = receiver.wait_for(4);
     let message = format!("The license expires at {}.", humantime_of(ends));
-    is_event(&told, "expiring_soon", ends - 30 * DAY, &its(1), &message);
+    is_event(&sent, "expiring_soon", ends - 30 * DAY, &its(1), &message);
     gate.pass(ends - 1, RENEWING);
     gate.pass(ends, RENEWING);
-    let told = receiver.wait_for(5);
+    let sent = receiver.wait_for(5);
     let message = format!(
         "There is no valid license: the license expired at {}: install a renewed token.",
         humantime_of(ends)
     );
-    is_event(&told, "expired", ends, &its(5), &message);
+    is_event(&sent, "expired", ends, &its(5), &message);
     remove(&gate);
     is_event(&receiver.wait_for(6), "changed", ends, &Value::Null, "There is no license any more.");
 
@@ -235,8 +235,8 @@ fn changes_while_no_gate_ran_are_announced_once_at_startup() {
     let token = gate.vendor.token().with("iat", NOW + 5).with("exp", NOW + 20 * DAY).sign();
     let gate = gate.restart_after(|dir| mount(dir, &token));
     gate.pass(NOW + 60, LOOPS);
-    let told = receiver.wait_for(1);
-    assert_eq!((told.event(), &told.body["license"]["jti"]), ("changed", &jti(&token)));
+    let sent = receiver.wait_for(1);
+    assert_eq!((sent.event(), &sent.body["license"]["jti"]), ("changed", &jti(&token)));
     let gate = gate.restart_after(|_| ());
     gate.pass(NOW + 120, LOOPS);
     // The license expires while no gate runs.
@@ -269,15 +269,14 @@ fn falling_back_to_a_license_renewed_earlier_is_a_change_not_a_renewal() {
     gate.pass(NOW + DAY + 60, RENEWING);
     receiver.have_come(&["renewed"]);
     gate.pass(NOW + 2 * DAY, RENEWING);
-    let told = receiver.have_come(&["renewed", "changed"]);
-    let message = "Another license is in force, from license.file: it was issued later than the other source's.";
-    assert_eq!(told[1].message(), message);
+    let sent = receiver.have_come(&["renewed", "changed"]);
+    let message = "Another license is in force, from license.file: it was issued later than that of the other source.";
+    assert_eq!(sent[1].message(), message);
     gate.pass(NOW + 4 * DAY + 60, RENEWING);
     remove(&gate);
-    let told = receiver.have_come(&["renewed", "changed", "changed", "expired"]);
-    let message =
-        "Another license is in force, from the store: it is valid, the other source's is not.";
-    assert_eq!(told[2].message(), message);
+    let sent = receiver.have_come(&["renewed", "changed", "changed", "expired"]);
+    let message = "Another license is in force, from the store: the license of the other source is not valid.";
+    assert_eq!(sent[2].message(), message);
 }
 
 #[test]
@@ -295,8 +294,8 @@ fn each_change_is_one_event_also_if_it_occurs_again() {
         receiver.have_come(&names);
         remove(&gate);
         names.push("changed");
-        let told = receiver.have_come(&names);
-        let last = told.last().expect("an event");
+        let sent = receiver.have_come(&names);
+        let last = sent.last().expect("an event");
         assert_eq!(last.body["license"]["status"], 5);
         assert!(last.message().starts_with("There is no valid license: "), "{last:?}");
     }
@@ -322,8 +321,8 @@ fn a_license_that_becomes_valid_or_invalid_by_the_clock_is_announced() {
     for (moment, status) in [(NOW, 3), (NOW + DAY, 1), (NOW, 3), (NOW + DAY, 1)] {
         gate.pass(moment, LOOPS);
         names.push("changed");
-        let told = receiver.have_come(&names);
-        let last = told.last().expect("told");
+        let sent = receiver.have_come(&names);
+        let last = sent.last().expect("sent");
         assert_eq!(last.body["license"]["status"], status);
         let message = match status {
             1 => "The license is valid now.",

@@ -113,10 +113,10 @@ fn a_stored_one_is_used_with_a_warning_until_a_renewal_replaces_it() {
 fn a_mounted_one_is_used_at_startup_and_refused_as_a_change() {
     for make in [in_milliseconds, a_year_ahead] {
         let setup = Setup::new().set("license.file", "\"mounted.jwt\"");
-        let doubtful = make(&setup.vendor).sign();
-        let scene = setup.file("mounted.jwt", &doubtful).start();
+        let implausible = make(&setup.vendor).sign();
+        let scene = setup.file("mounted.jwt", &implausible).start();
         scene.gate.log().wait_for(WARNING);
-        assert_eq!((scene.shown()["jti"].clone(), &*scene.check()), (jti(&doubtful), "true"));
+        assert_eq!((scene.shown()["jti"].clone(), &*scene.check()), (jti(&implausible), "true"));
         // Any other license counts as newer.
         let stored = scene.vendor.token().with("iat", now() - 9 * DAY).sign();
         scene.install(&stored);

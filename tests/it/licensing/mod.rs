@@ -2,14 +2,14 @@
 
 mod addresses;
 mod answers;
-mod asking;
 mod bodies;
 mod callers;
 mod clock;
-mod crowds;
+mod concurrency;
 mod delivery;
 mod events;
 mod history;
+mod identity;
 mod implausible;
 mod keys;
 mod limits;

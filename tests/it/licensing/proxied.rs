@@ -84,7 +84,7 @@ impl Proxied {
     }
 }
 
-fn nobody() -> SocketAddr {
+fn unused_address() -> SocketAddr {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
     nobody.local_addr().expect("an address")
 }
@@ -149,7 +149,8 @@ fn hosts_in_no_proxy_are_reached_directly() {
     let issuer = Issuer::playing(Script::Silent);
     for no in ["127.0.0.1", "127.0.0.0/8", "*", "other.example, 127.0.0.1"] {
         let setup = Setup::new().set("renewal.url", format!("{:?}", issuer.url()));
-        let setup = setup.env("http_proxy", format!("http://{}", nobody())).env("NO_PROXY", no);
+        let setup =
+            setup.env("http_proxy", format!("http://{}", unused_address())).env("NO_PROXY", no);
         let (old, new) = (setup.vendor.token().sign(), setup.vendor.token().sign());
         issuer.play(Script::Grants(new.clone()));
         let scene = setup.stored(&old).start();
@@ -158,7 +159,7 @@ fn hosts_in_no_proxy_are_reached_directly() {
     }
     // `HTTP_PROXY` is not read: in a CGI program it would be a field of the request.
     let setup = Setup::new().set("renewal.url", format!("{:?}", issuer.url()));
-    let setup = setup.env("HTTP_PROXY", format!("http://{}", nobody()));
+    let setup = setup.env("HTTP_PROXY", format!("http://{}", unused_address()));
     let (old, new) = (setup.vendor.token().sign(), setup.vendor.token().sign());
     issuer.play(Script::Grants(new.clone()));
     setup.stored(&old).start().renew().is(200);
@@ -196,7 +197,7 @@ fn a_proxy_that_refuses_is_502_and_named_with_its_status() {
 #[test]
 fn a_proxy_that_is_down_silent_or_sends_garbage_is_named() {
     let proxied = Proxied::new("https", Manner::Helps);
-    let address = nobody();
+    let address = unused_address();
     let (message, _) = proxied
         .env("HTTPS_PROXY", format!("http://user:s3cr%3Aat@{address}"))
         .fails(502, "licensing.renewal.unreachable");

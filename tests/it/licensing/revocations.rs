@@ -151,7 +151,7 @@ fn a_mounted_license_replaces_a_revoked_one() {
     read(&scene, &list(&scene.vendor, 1, &[&jti(&token)], &[]));
     assert_eq!(scene.check(), "true");
     assert_eq!(scene.shown()["jti"], jti(&mounted));
-    scene.gate.log().wait_for("why=\"it is valid, the other source's is not\"");
+    scene.gate.log().wait_for("why=\"the license of the other source is not valid\"");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn a_mounted_license_is_in_force_until_a_newer_one_is_stored() {
     assert_eq!(mounted.scene.check(), "true");
     mounted.scene.install(&newer);
     mounted.is_in_force(&newer, "store");
-    mounted.scene.gate.log().wait_for("why=\"it was issued later than the other source's\"");
+    mounted.scene.gate.log().wait_for("why=\"it was issued later than that of the other source\"");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_valid_license_takes_precedence_over_a_newer_invalid_one() {
         let mounted = Mounted::new(vendor, Some(bad.as_bytes()), Some(&valid));
         assert_eq!(mounted.scene.check(), "true");
         assert_eq!(mounted.scene.shown()["jti"], jti(&valid));
-        mounted.scene.gate.log().wait_for("why=\"it is valid, the other source's is not\"");
+        mounted.scene.gate.log().wait_for("why=\"the license of the other source is not valid\"");
     }
 }
 

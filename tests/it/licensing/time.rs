@@ -206,7 +206,7 @@ fn turns(gate: &Timed, hours: u64, to: &str, status: u8, line: &str) {
 fn a_mounted_license_replaces_a_stored_one_that_expires() {
     let (gate, [file, store]) = two([-9, -9, 20], [-1, -1, 10]);
     assert_eq!(gate.shown()["jti"], jti(&store));
-    let other = "why=it is valid, the other source's is not";
+    let other = "why=the license of the other source is not valid";
     turns(&gate, 10, &file, 1, &format!("license.jti={} source=\"file\" {other}", jti(&file)));
     // Then none is valid: the newer one is shown, with the reason.
     turns(&gate, 20, &store, 5, "the license is not valid");
@@ -217,9 +217,9 @@ fn a_mounted_license_replaces_a_stored_one_that_expires() {
 fn a_license_that_starts_replaces_an_older_one_until_it_expires() {
     let (gate, [file, store]) = two([5, 5, 10], [-1, -1, 20]);
     assert_eq!(gate.shown()["jti"], jti(&store), "the newer one has not started");
-    let newer = "why=it was issued later than the other source's";
+    let newer = "why=it was issued later than that of the other source";
     turns(&gate, 5, &file, 1, &format!("license.jti={} source=\"file\" {newer}", jti(&file)));
-    let other = "why=it is valid, the other source's is not";
+    let other = "why=the license of the other source is not valid";
     turns(&gate, 10, &store, 1, &format!("license.jti={} source=\"store\" {other}", jti(&store)));
     turns(&gate, 20, &file, 5, "the license is not valid");
 }

@@ -259,7 +259,7 @@ fn a_token_with_another_status_than_1_is_refused_with_the_first_reason() {
         ("no issuer", token().without("iss").sign(), "issuer-mismatch"),
         ("no products", token().without("prod").sign(), "product-missing"),
         ("a wildcard for everything", token().with("sub", "*").sign(), "subject-mismatch"),
-        ("no subject to speak of", token().with("sub", "").sign(), "subject-mismatch"),
+        ("an empty subject", token().with("sub", "").sign(), "subject-mismatch"),
         (
             "another path",
             token().with("sub", "http://metrics.example/x/").sign(),

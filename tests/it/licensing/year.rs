@@ -125,26 +125,26 @@ fn audited(gate: &Timed, renewals: usize) {
 #[track_caller]
 fn announced(receiver: &Receiver, renewed: &[u64], end: u64) {
     let (renewals, warnings): (Vec<_>, Vec<_>) =
-        receiver.all().into_iter().partition(|told| told.event() == "renewed");
+        receiver.all().into_iter().partition(|sent| sent.event() == "renewed");
     // The gate may notice a change after the clock has been moved on.
-    let is_at = |told: &Told, moment: u64| (moment..=moment + HOUR).contains(&told.time());
+    let is_at = |sent: &Told, moment: u64| (moment..=moment + HOUR).contains(&sent.time());
     assert_eq!(renewals.len(), renewed.len());
-    for (told, moment) in renewals.iter().zip(renewed) {
-        assert!(is_at(told, *moment), "{told:?} {moment}");
+    for (sent, moment) in renewals.iter().zip(renewed) {
+        assert!(is_at(sent, *moment), "{sent:?} {moment}");
     }
     let mut number = 0;
     for (days, how, expected) in &OUTAGES {
         let span = NOW + days.start * DAY..NOW + days.end * DAY + HOUR;
-        let those: Vec<_> = warnings.iter().filter(|told| span.contains(&told.time())).collect();
-        let names: Vec<_> = those.iter().map(|told| told.event()).collect();
+        let those: Vec<_> = warnings.iter().filter(|sent| span.contains(&sent.time())).collect();
+        let names: Vec<_> = those.iter().map(|sent| sent.event()).collect();
         assert_eq!(names, *expected, "{how} {those:#?}");
         let first = those.first().expect("an event");
         assert!(first.time() < span.start + 26 * HOUR, "the first attempt that failed: {first:?}");
         number += those.len();
         if let [_, soon, changed, failing, last, expired] = &those[..] {
             let moments = [end - 3 * DAY, end + 60, end + 60, SPARE - 3 * DAY, SPARE + 60];
-            for (told, moment) in [soon, changed, failing, last, expired].into_iter().zip(moments) {
-                assert!(is_at(told, moment.next_multiple_of(HOUR)), "{moment} {told:?}");
+            for (sent, moment) in [soon, changed, failing, last, expired].into_iter().zip(moments) {
+                assert!(is_at(sent, moment.next_multiple_of(HOUR)), "{moment} {sent:?}");
             }
         }
     }
