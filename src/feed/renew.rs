@@ -208,8 +208,8 @@ impl Renewal {
 
     async fn by_schedule(&self, schedule: &mut Schedule, reported: &mut Reported) {
         let who = By::itself("renewal");
-        let due_at = self.context.reader.snapshot().revision();
-        let done = self.in_turn(Some(due_at), who.clone()).await;
+        let revision = self.context.reader.snapshot().revision();
+        let done = self.in_turn(Some(revision), who.clone()).await;
         let now = self.context.clock.now();
         match done {
             Ok(_) => {

@@ -196,8 +196,8 @@ impl<Q: Queue> Notifier<Q> {
     async fn deliver(&mut self, event: &QueuedEvent) -> Settled {
         let Err(error) = self.send(event).await else {
             self.pace.succeeded();
+            self.logged.clear();
             if event.attempts > 0 {
-                self.logged.clear();
                 tracing::info!(
                     event.key,
                     event.attempts,

@@ -343,7 +343,14 @@ async fn failures_with_ever_new_texts_are_logged_at_most_16_times_until_a_succes
         assert_eq!(notifier.logged.len(), logged.min(MAX_LOGGED), "after {status}");
     }
     assert_eq!(queue.waiting()[0].attempts, 40);
-    clock.set(UnixTime::from_secs(NOW + 40 * 3600));
+    // The event is dropped after three days. The next one is accepted at its first attempt.
+    let later = NOW + 4 * 86_400;
+    queue.post("b", later);
+    answers.lock().expect("a lock").push_back(answered("500 No"));
+    clock.set(UnixTime::from_secs(later));
+    notifier.round().await;
+    assert_eq!((queue.keys(), notifier.logged.len()), (vec!["b".to_owned()], MAX_LOGGED));
+    clock.set(UnixTime::from_secs(later + 3600));
     notifier.round().await;
     assert!(queue.keys().is_empty() && notifier.logged.is_empty());
 }

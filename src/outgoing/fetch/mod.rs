@@ -94,9 +94,9 @@ impl Refresher {
     /// applies, this returns at once. A caller may have waited for a fetch that had begun before: if something is still
     /// missing, call this once more.
     pub async fn refresh(&self) {
-        let (asking, ended) = oneshot::channel();
+        let (waiter, ended) = oneshot::channel();
         // An error means that the fetch has ended: return at once.
-        if self.requests.send(asking).await.is_ok() {
+        if self.requests.send(waiter).await.is_ok() {
             let _ = ended.await;
         }
     }
@@ -120,7 +120,7 @@ impl<R: Recipient> Fetch<R> {
         recipient: R,
         clock: Clock,
     ) -> (Self, Refresher) {
-        let (asking, requests) = mpsc::channel(16);
+        let (sender, requests) = mpsc::channel(16);
         let (failing, failed) = watch::channel(None);
         let this = Self {
             key,
@@ -137,7 +137,7 @@ impl<R: Recipient> Fetch<R> {
             last_early: None,
             retry_after: None,
         };
-        (this, Refresher { key, requests: asking, failing: failed })
+        (this, Refresher { key, requests: sender, failing: failed })
     }
 
     /// Fetches at once, and then again and again.
@@ -146,7 +146,7 @@ impl<R: Recipient> Fetch<R> {
         loop {
             tokio::select! {
                 () = self.clock.reached(next) => next = self.refresh().await,
-                Some(_asking) = self.requests.recv() => {
+                Some(_waiter) = self.requests.recv() => {
                     if self.may_refresh_early() {
                         self.last_early = Some(self.clock.now());
                         next = self.refresh().await;

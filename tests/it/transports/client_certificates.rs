@@ -137,10 +137,10 @@ fn bad_files_are_told_with_their_place() {
     }
     place.write("gate.toml", "upstream.url = 'https://localhost:1'\n");
     let empty = [("SSL_CERT_FILE", "empty.pem")];
-    place
-        .run_with(&["check-config", "--config", "gate.toml"], &empty, "")
-        .exits(1)
-        .complains(&["upstream.tls.ca_file: is needed", "this platform has no certificate authorities"]);
+    place.run_with(&["check-config", "--config", "gate.toml"], &empty, "").exits(1).complains(&[
+        "upstream.tls.ca_file: is needed",
+        "this platform has no certificate authorities",
+    ]);
     let status = std::process::Command::new("mkfifo").arg(place.path().join("pipe")).status();
     assert!(status.expect("mkfifo").success());
     place.write("gate.toml", "server.tls.cert_file = 'pipe'\nserver.tls.key_file = 'tls.key'\n");
