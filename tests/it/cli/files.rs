@@ -34,7 +34,7 @@ fn a_pair_that_does_not_fit_is_refused() {
     let ((cert, _), (_, key)) = (certificate(), certificate());
     check(PAIR, &[("cert.pem", &cert), ("key.pem", &key)])
         .exits(1)
-        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem does not fit"]);
+        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem does not belong"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn files_that_may_appear_later_are_missed_with_a_warning() {
 fn a_secret_must_be_there_and_be_one() {
     let notify = "[notify]\nurl = 'https://a/'\nsecret_file = 'secret'\n";
     for (content, complaint) in
-        [("hush\n", "less than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
+        [("hush\n", "fewer than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
     {
         check(notify, &[("secret", content)])
             .exits(1)
