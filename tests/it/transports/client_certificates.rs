@@ -155,5 +155,5 @@ fn bad_files_are_told_with_their_place() {
     place
         .run(&["check-config", "--config", "gate.toml"])
         .exits(1)
-        .complains(&["gate.toml:3: upstream.tls.key_file: cannot be used", "does not fit"]);
+        .complains(&["gate.toml:3: upstream.tls.key_file: cannot be used", "does not belong"]);
 }
