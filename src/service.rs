@@ -21,7 +21,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
-use crate::auth::Way;
+use crate::auth::WorkerDashboard;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RealClient, RequestBody, Trust, Written};
 use crate::gate::{Gate, Route};
@@ -50,7 +50,7 @@ pub struct Stages {
     /// Forwards them.
     pub proxy: Proxy,
     /// Client for the dashboard's user API.
-    pub dashboard: Way,
+    pub dashboard: WorkerDashboard,
     /// Makes the ids of requests.
     pub ids: RequestIds,
     /// The trusted proxies.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::api::Api;
-use crate::auth::Way;
+use crate::auth::WorkerDashboard;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
 use crate::gate::Gate;
@@ -95,7 +95,7 @@ async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
         blueprint.upstream_tls.clone(),
         sweep.clone(),
     );
-    let dashboard = Way { client, drain: drain.clone() };
+    let dashboard = WorkerDashboard { client, drain: drain.clone() };
     let acceptor = Rc::new(acceptor(&blueprint, upstream, dashboard, &sweep, &drain));
     let accepting: Vec<_> = sockets
         .into_iter()
@@ -137,7 +137,7 @@ async fn reached(watched: &mut watch::Receiver<Phase>, phase: Phase) {
 fn acceptor(
     blueprint: &Blueprint,
     upstream: Client,
-    dashboard: Way,
+    dashboard: WorkerDashboard,
     sweep: &Sweep,
     drain: &Drain,
 ) -> Acceptor<Service> {

@@ -15,7 +15,7 @@ use crate::feed::{
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
 use crate::notify::{Events, Monitor, Notifier, Wake};
-use crate::outgoing::{Client, Early, Fetch, Proxies};
+use crate::outgoing::{Client, Fetch, Proxies, Refresher};
 use crate::problem;
 use crate::shutdown::detach;
 use crate::store::{self, Context, Housekeeping, Lease, Store, Trust, Writer};
@@ -174,7 +174,7 @@ async fn open(
         tracing::warn!(event = "store.attention", error, "the store needs attention");
     }
     if let (Some(offering), Some(file)) = (&store.offering, &file) {
-        feed::tell(offering, file.path());
+        feed::log_offering(offering, file.path());
     }
     Ok((file, store))
 }
@@ -185,7 +185,7 @@ fn remote_keys(
     keyring: &Keyring,
     housekeeping: &Housekeeping,
     clock: &Clock,
-) -> Result<Option<(Fetch<RemoteKeys>, Early)>, Error> {
+) -> Result<Option<(Fetch<RemoteKeys>, Refresher)>, Error> {
     let Some(url) = &config.license.jwks_url else { return Ok(None) };
     let key = "license.jwks_url";
     let endpoint = client.endpoint(key, key, url)?;
@@ -225,7 +225,7 @@ fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
         }
         Err(fault) => return Err(fault.into()),
     };
-    feed::tell_faults(faults);
+    feed::log_faults(faults);
     if keys.is_empty() && !fetched {
         tracing::warn!(
             event = "keys.none",

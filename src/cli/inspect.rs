@@ -13,7 +13,7 @@ use super::streams::Streams;
 use super::trusted::{self, Sources};
 use crate::clock::UnixTime;
 use crate::license::{
-    Check, Claims, Outcome, Policy, Rejection, Report, RootUrl, inspect_file, printable,
+    Check, CheckResult, Claims, Policy, Rejection, Report, RootUrl, inspect_file, printable,
 };
 
 /// Most that is read of a token's file; anything longer is no token.
@@ -129,10 +129,10 @@ fn print(args: &Args, inspected: &Inspected, out: &mut dyn Write) -> io::Result<
 }
 
 fn print_check(check: &Check, out: &mut dyn Write) -> io::Result<()> {
-    match &check.outcome {
-        Outcome::Passed => writeln!(out, "{:<15} ok", check.name),
-        Outcome::Skipped => writeln!(out, "{:<15} -", check.name),
-        Outcome::Failed(why) => writeln!(out, "{:<15} FAILED: {why}", check.name),
+    match &check.result {
+        CheckResult::Passed => writeln!(out, "{:<15} ok", check.name),
+        CheckResult::Skipped => writeln!(out, "{:<15} -", check.name),
+        CheckResult::Failed(why) => writeln!(out, "{:<15} FAILED: {why}", check.name),
     }
 }
 
@@ -170,10 +170,10 @@ fn as_json(inspected: &Inspected) -> Value {
 
 fn check_as_json(check: &Check) -> Value {
     let name = check.name.as_str();
-    match &check.outcome {
-        Outcome::Passed => json!({ "name": name, "result": "passed" }),
-        Outcome::Skipped => json!({ "name": name, "result": "skipped" }),
-        Outcome::Failed(why) => json!({
+    match &check.result {
+        CheckResult::Passed => json!({ "name": name, "result": "passed" }),
+        CheckResult::Skipped => json!({ "name": name, "result": "skipped" }),
+        CheckResult::Failed(why) => json!({
             "name": name, "result": "failed", "code": why.code(), "message": why.to_string(),
         }),
     }

@@ -449,7 +449,7 @@ fn a_list_that_is_not_this_issuers_or_none_is_an_error() {
     let shapeless = pair.sign_parts(header, br#"{"seq":"one","lid":7}"#).expect("signed");
     let cases = [
         (theirs.clone(), "is not a list of this issuer's"),
-        (at("token", token.as_str()), "no revocation list"),
+        (at("token", token.as_str()), "not a revocation list"),
         (at("shapeless", &shapeless), "the revocation list cannot be used"),
         (at("empty", ""), "the revocation list cannot be used"),
         ("/nowhere".to_owned(), "cannot read the list /nowhere"),

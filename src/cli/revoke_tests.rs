@@ -115,7 +115,7 @@ fn a_list_that_would_mislead_is_not_made() {
         ),
         (&["--list", "-", "--lid", "8"], &foreign, 1, "not a list of this issuer's"),
         (&["--list", "-", "--lid", "8"], &last, 1, "`seq` is not a whole number"),
-        (&["--list", "-", "--lid", "8"], license.as_str(), 1, "no revocation list"),
+        (&["--list", "-", "--lid", "8"], license.as_str(), 1, "not a revocation list"),
         (&["--list", "-", "--lid", "8"], "", 1, "it is empty"),
         (&["--list", "/nowhere", "--lid", "8"], "", 1, "cannot read the list /nowhere"),
     ];

@@ -34,7 +34,7 @@ fn a_pair_that_does_not_fit_is_refused() {
     let ((cert, _), (_, key)) = (certificate(), certificate());
     check(PAIR, &[("cert.pem", &cert), ("key.pem", &key)])
         .exits(1)
-        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem does not fit"]);
+        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem does not belong"]);
 }
 
 #[test]
@@ -46,11 +46,11 @@ fn both_halves_are_looked_at() {
             "cert.pem cannot be read",
             "No such file",
         ])
-        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem holds no private key"]);
+        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem contains no private key"]);
     let (_, key) = certificate();
     check(PAIR, &[("cert.pem", ""), ("key.pem", &key)])
         .exits(1)
-        .complains(&["server.tls.cert_file:", "holds no certificate"]);
+        .complains(&["server.tls.cert_file:", "contains no certificate"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn files_that_may_appear_later_are_missed_with_a_warning() {
 fn a_secret_must_be_there_and_be_one() {
     let notify = "[notify]\nurl = 'https://a/'\nsecret_file = 'secret'\n";
     for (content, complaint) in
-        [("hush\n", "less than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
+        [("hush\n", "fewer than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
     {
         check(notify, &[("secret", content)])
             .exits(1)
@@ -164,16 +164,16 @@ fn another_kind_of_file_than_what_belongs_there_is_named_with_what_to_do() {
     let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
     let der = String::from_utf8_lossy(&[0x30, 0x03, 0x02, 0x01, 0x03]).into_owned();
     let cases: [(&str, &str, &[&str]); 4] = [
-        (&key, &key, &["cert.pem holds no certificate", "but a private key"]),
-        (&cert, &cert, &["key.pem holds no private key", "but a certificate"]),
+        (&key, &key, &["cert.pem contains no certificate", "but a private key"]),
+        (&cert, &cert, &["key.pem contains no private key", "but a certificate"]),
         (&cert, &encrypted, &["an encrypted private key", "openssl pkey -in FILE -out"]),
-        (&cert, &der, &["key.pem holds no private key"]),
+        (&cert, &der, &["key.pem contains no private key"]),
     ];
     for (cert, key, parts) in cases {
         check(PAIR, &[("cert.pem", cert), ("key.pem", key)]).exits(1).complains(parts);
     }
     let keys = |content: &str| check("[license]\nkeys = 'keys'\n", &[("keys", content)]).exits(1);
-    keys(&key).complains(&["holds a private key", "openssl pkey -in FILE -pubout"]);
+    keys(&key).complains(&["contains a private key", "openssl pkey -in FILE -pubout"]);
     keys(&encrypted).complains(&["but an encrypted private key", "openssl pkey", "-pubout"]);
     keys("eyJhbGciOiJFUzI1NiJ9.e30.AA\n").complains(&["but a license token", "JWKS"]);
     check("[server]\nroot_url = 'https://b\u{fc}cher.example/'\n", &[])

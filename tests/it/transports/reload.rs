@@ -64,10 +64,10 @@ fn a_bad_pair_keeps_the_old_one_and_is_told_once() {
     // The key comes later.
     write(gate.dir(), "tls.pem", &pair.cert);
     let line = gate.log().wait_for(KEPT);
-    assert!(line.contains("does not fit the certificate"), "{line}");
+    assert!(line.contains("does not belong to the certificate"), "{line}");
     assert!(is_shown(&gate, &old));
     write(gate.dir(), "tls.key", "nonsense");
-    gate.log().wait_for("holds no private key");
+    gate.log().wait_for("contains no private key");
     std::fs::remove_file(gate.dir().join("tls.key")).expect("removed");
     gate.log().wait_for("tls.key cannot be read");
     assert!(is_shown(&gate, &old));
@@ -107,7 +107,7 @@ fn a_bad_pair_is_told_again_when_somebody_asks() {
     gate.log().wait_for(KEPT);
     write(gate.dir(), "tls.pem", &authority.issue("localhost").cert);
     gate.signal("HUP");
-    gate.log().wait_for("does not fit the certificate");
+    gate.log().wait_for("does not belong to the certificate");
     assert!(is_shown(&gate, &authority));
 }
 

@@ -1,4 +1,4 @@
-//! How the dashboard is asked about a caller: what it is told, how often, and what if it does not answer.
+//! How a caller is checked with the dashboard: the requests, caching, and errors of the dashboard.
 
 use std::net::{TcpListener, TcpStream};
 
@@ -12,7 +12,7 @@ const IDENTITY: &str = "/api/user";
 const PERMISSIONS: &str = "/api/access-control/user/permissions";
 
 #[test]
-fn the_dashboard_is_told_the_credential_and_the_client_and_nothing_else() {
+fn the_dashboard_receives_the_credential_and_the_client_address_only() {
     let scene = Setup::new().set("server.root_url", "\"https://metrics.example/grafana/\"").start();
     let request = scene.ask("GET", "/grafana/api/licensing/check");
     let request = request
@@ -42,11 +42,11 @@ fn the_dashboard_is_told_the_credential_and_the_client_and_nothing_else() {
     let asked = scene.dashboard.asked(IDENTITY);
     assert_eq!(asked[1].value("authorization"), Some("Basic YWRtaW46aHVudGVyMg=="));
     assert_eq!(asked[1].value("cookie"), None);
-    assert_eq!(scene.dashboard.asked(PERMISSIONS).len(), 1, "an administrator needs none");
+    assert_eq!(scene.dashboard.asked(PERMISSIONS).len(), 1, "not requested for an administrator");
 }
 
 #[test]
-fn the_client_behind_a_trusted_proxy_is_told_and_a_strangers_word_is_not() {
+fn the_client_address_is_taken_from_trusted_proxies_only() {
     let proxies = [
         ("[\"127.0.0.0/8\"]", "203.0.113.9"),
         ("[\"127.0.0.0/8\", \"203.0.113.0/24\"]", "6.6.6.6"),
@@ -62,7 +62,7 @@ fn the_client_behind_a_trusted_proxy_is_told_and_a_strangers_word_is_not() {
 }
 
 #[test]
-fn a_grant_is_remembered() {
+fn a_grant_is_cached() {
     let scene = Scene::new();
     for _ in 0..3 {
         scene.admin("GET", "/api/licensing/check").send().is(200);
@@ -76,7 +76,7 @@ fn a_grant_is_remembered() {
 }
 
 #[test]
-fn a_missing_permission_is_asked_for_each_time() {
+fn a_missing_permission_is_not_cached() {
     let scene = Scene::new();
     for times in 1..=3 {
         scene.ask("GET", "/api/licensing/check").basic("nobody", "n").send().is(403);
@@ -87,7 +87,7 @@ fn a_missing_permission_is_asked_for_each_time() {
 }
 
 #[test]
-fn a_grant_is_forgotten_once_the_dashboard_says_otherwise() {
+fn a_grant_is_dropped_once_the_dashboard_refuses_the_caller() {
     let scene = Scene::new();
     let read = || scene.ask("GET", "/api/licensing/check").basic("reader", "r").send();
     let write =
@@ -104,7 +104,7 @@ fn a_grant_is_forgotten_once_the_dashboard_says_otherwise() {
 }
 
 #[test]
-fn without_time_to_live_every_call_asks() {
+fn with_cache_ttl_0_every_call_is_checked() {
     let scene = Setup::new().set("auth.cache_ttl", "\"0s\"").start();
     for times in 1..=3 {
         scene.admin("GET", "/api/licensing/check").send().is(200);
@@ -112,7 +112,7 @@ fn without_time_to_live_every_call_asks() {
     }
 }
 
-/// A connection the gate has accepted and answered on once.
+/// A connection on which the gate has responded once.
 fn warm(scene: &Scene) -> TcpStream {
     use std::io::{Read, Write};
     let mut stream = TcpStream::connect(scene.gate.address).expect("accepted");
@@ -126,8 +126,8 @@ fn warm(scene: &Scene) -> TcpStream {
     stream
 }
 
-/// Sends one question on each connection, and waits until the gate, which has one worker, has read them all: it reads
-/// what was sent before it answers what is sent afterwards.
+/// Sends one request on each connection, and waits until the gate has read them all: with one worker it reads earlier
+/// requests before it responds to later ones.
 fn all_at_once(scene: &Scene, connections: Vec<TcpStream>, password: &str) -> Vec<Pending> {
     let request = scene.ask("GET", "/api/licensing/check").basic("admin", password);
     let pending = connections.into_iter().map(|stream| request.start_on(stream)).collect();
@@ -138,7 +138,7 @@ fn all_at_once(scene: &Scene, connections: Vec<TcpStream>, password: &str) -> Ve
 }
 
 #[test]
-fn equal_questions_in_flight_are_asked_once() {
+fn identical_checks_in_flight_share_one_request() {
     for (password, status) in [("hunter2", 200), ("wrong", 401)] {
         let scene = Setup::new().set("auth.cache_ttl", "\"0s\"").start();
         let connections = (0..20).map(|_| warm(&scene)).collect();
@@ -152,7 +152,7 @@ fn equal_questions_in_flight_are_asked_once() {
 }
 
 #[test]
-fn other_questions_in_flight_are_not_held_up() {
+fn other_requests_are_not_delayed_by_a_check_in_flight() {
     let scene = Scene::new();
     scene.ask("GET", "/api/licensing/check").basic("reader", "r").send().is(200);
     scene.dashboard.mood(IDENTITY, Mood::Holds);
@@ -166,7 +166,7 @@ fn other_questions_in_flight_are_not_held_up() {
 }
 
 #[test]
-fn when_the_one_who_asked_leaves_the_others_are_answered() {
+fn if_the_first_caller_disconnects_the_others_are_answered() {
     let scene = Setup::new().set("auth.cache_ttl", "\"0s\"").start();
     let connections = (0..5).map(|_| warm(&scene)).collect();
     scene.dashboard.mood(IDENTITY, Mood::Holds);
@@ -178,7 +178,7 @@ fn when_the_one_who_asked_leaves_the_others_are_answered() {
 }
 
 #[test]
-fn a_dashboard_that_gives_no_answer_is_503_and_never_a_grant() {
+fn an_unusable_response_is_503_and_never_a_grant() {
     let scene = Setup::new().set("auth.cache_ttl", "\"0s\"").start();
     scene.install(&scene.vendor.token().sign());
     let moods = [
@@ -198,7 +198,7 @@ fn a_dashboard_that_gives_no_answer_is_503_and_never_a_grant() {
     for mood in moods {
         for (path, user, password) in [(IDENTITY, "admin", "hunter2"), (PERMISSIONS, "reader", "r")]
         {
-            // Without a page of permissions there are none, which is an answer.
+            // 403 and 404 for the permissions mean that there are none.
             let is_answer = matches!(mood, Mood::Says(403 | 404, _)) && path == PERMISSIONS;
             let status = if is_answer { 403 } else { 503 };
             scene.dashboard.mood(path, mood.clone());
@@ -215,7 +215,7 @@ fn a_dashboard_that_gives_no_answer_is_503_and_never_a_grant() {
 }
 
 #[test]
-fn a_dashboard_that_thinks_for_too_long_is_503() {
+fn a_dashboard_that_responds_too_late_is_503() {
     let scene = Scene::new();
     scene.dashboard.mood(IDENTITY, Mood::Holds);
     scene.admin("GET", "/api/licensing/check").send().fails(503, "auth.unavailable");
@@ -224,7 +224,7 @@ fn a_dashboard_that_thinks_for_too_long_is_503() {
 }
 
 #[test]
-fn a_dashboard_that_is_down_is_503_and_what_was_granted_before_still_is() {
+fn a_dashboard_that_is_down_is_503_except_for_cached_grants() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = nobody.local_addr().expect("an address");
     drop(nobody);
@@ -240,7 +240,7 @@ fn a_dashboard_that_is_down_is_503_and_what_was_granted_before_still_is() {
 }
 
 #[test]
-fn a_refusal_without_words_has_words_of_our_own() {
+fn a_refusal_without_a_message_has_the_gates_own() {
     let scene = Scene::new();
     for body in ["", "<html>", "[]", r#"{"message":""}"#, r#"{"message":7,"messageId":"a b"}"#] {
         scene.dashboard.mood(IDENTITY, Mood::Says(401, body.into()));
@@ -251,7 +251,7 @@ fn a_refusal_without_words_has_words_of_our_own() {
 }
 
 #[test]
-fn a_public_check_needs_no_credentials_and_asks_nobody() {
+fn a_public_check_needs_no_credentials_and_does_not_call_the_dashboard() {
     let scene = Setup::new().set("auth.public_check", true).start();
     let check = || scene.ask("GET", "/api/licensing/check");
     assert_eq!(check().send().is(200).body, b"false");
@@ -266,7 +266,7 @@ fn a_public_check_needs_no_credentials_and_asks_nobody() {
 }
 
 #[test]
-fn a_public_check_has_its_length_over_both_protocols_to_head_too() {
+fn a_public_check_has_content_length_in_both_protocols_also_for_head() {
     use crate::support::h2::{Conn, get};
     let scene = Setup::new().set("auth.public_check", true).start();
     let head = scene.ask("HEAD", "/api/licensing/check").send().is(200);
@@ -284,7 +284,7 @@ fn a_public_check_has_its_length_over_both_protocols_to_head_too() {
 }
 
 #[test]
-fn a_public_check_is_the_same_answer_whether_it_is_logged_or_not() {
+fn a_public_check_is_the_same_with_and_without_access_log() {
     let answered = |logged: bool| {
         let setup = Setup::new().set("auth.public_check", true).set("log.access", logged);
         let scene = setup.start();
@@ -292,10 +292,10 @@ fn a_public_check_is_the_same_answer_whether_it_is_logged_or_not() {
         let answer = scene.ask("GET", "/api/licensing/check").send();
         assert_eq!(answer.status, 200);
         let own = ["connection", "date", "x-request-id"];
-        let (own, said): (Vec<_>, Vec<_>) =
+        let (own, common): (Vec<_>, Vec<_>) =
             answer.fields.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
         assert!(own.iter().any(|(name, _)| name == "date"), "{own:?}");
-        (said, answer.body)
+        (common, answer.body)
     };
     assert_eq!(answered(true), answered(false));
 }

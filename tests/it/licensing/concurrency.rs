@@ -1,4 +1,4 @@
-//! Many callers at once: who fails is limited, and nobody else is.
+//! Many concurrent callers: only those who fail are limited.
 
 use std::collections::HashMap;
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::support::scene::{Scene, Setup};
 const IDENTITY: &str = "/api/user";
 const CLIENT: &str = "203.0.113.1";
 
-/// The client of a request is the one in `X-Forwarded-For`.
+/// The client's address is taken from `X-Forwarded-For`.
 fn setup() -> Setup {
     Setup::new()
         .set("server.trusted_proxies", "[\"127.0.0.1\"]")
@@ -24,7 +24,7 @@ fn text(text: String) -> &'static str {
     Box::leak(text.into_boxed_str())
 }
 
-/// Lets `number` more administrators in: `user-N` with the password `pw-N` or the session `s-N`.
+/// Adds `number` administrators: `user-N` with the password `pw-N` and the session `s-N`.
 fn invite(scene: &Scene, number: usize) {
     for number in 0..number {
         scene.dashboard.welcome(User {
@@ -53,13 +53,13 @@ fn statuses(pending: Vec<Pending>) -> Vec<u16> {
     pending.into_iter().map(|pending| pending.answer().status).collect()
 }
 
-/// What the dashboard was asked about callers at `client`.
+/// The number of identity requests for callers at `client`.
 fn asked(scene: &Scene, client: &str) -> usize {
     let of_client = |asked: &&Asked| asked.value("x-forwarded-for") == Some(client);
     scene.dashboard.asked(IDENTITY).iter().filter(of_client).count()
 }
 
-/// Waits until the gate, which has one worker, has read what was sent before.
+/// Waits until the gate, which has one worker, has read all earlier requests.
 fn is_read(scene: &Scene) {
     for _ in 0..2 {
         scene.ask("GET", "/forwarded").send().is(200);
@@ -72,7 +72,7 @@ fn is_busy(answer: Answer) {
 }
 
 #[test]
-fn sessions_are_never_taken_for_failed_sign_ins() {
+fn sessions_never_count_as_failed_sign_ins() {
     let scene = setup().start();
     invite(&scene, 40);
     scene.dashboard.mood(IDENTITY, Mood::Holds);
@@ -88,7 +88,7 @@ fn sessions_are_never_taken_for_failed_sign_ins() {
 }
 
 #[test]
-fn correct_passwords_wait_for_each_other_and_are_never_refused() {
+fn correct_passwords_wait_for_their_turn_and_are_never_refused() {
     let scene = setup().start();
     invite(&scene, 40);
     scene.dashboard.mood(IDENTITY, Mood::Holds);
@@ -102,7 +102,7 @@ fn correct_passwords_wait_for_each_other_and_are_never_refused() {
 }
 
 #[test]
-fn guesses_at_the_same_time_do_not_get_past_the_limit() {
+fn parallel_guesses_do_not_exceed_the_limit() {
     let scene = setup().set("limits.failed_sign_ins_per_minute", 5).start();
     scene.dashboard.mood(IDENTITY, Mood::Holds);
     let guess = |n: usize| check(&scene, CLIENT).basic("admin", &format!("guess-{n}")).start();
@@ -121,7 +121,7 @@ fn guesses_at_the_same_time_do_not_get_past_the_limit() {
 }
 
 #[test]
-fn a_question_is_settled_although_its_callers_have_left() {
+fn a_check_completes_although_its_callers_have_disconnected() {
     let scene = setup().set("limits.failed_sign_ins_per_minute", 20).start();
     invite(&scene, 20);
     scene.dashboard.mood(IDENTITY, Mood::Holds);
@@ -130,7 +130,7 @@ fn a_question_is_settled_although_its_callers_have_left() {
     pending.into_iter().for_each(Pending::hang_up);
     is_read(&scene);
     scene.dashboard.release();
-    // Each is still in flight, or granted by now: it is not asked again.
+    // Each check is still in flight or its grant cached: it is not repeated.
     for number in 0..20 {
         password(&scene, CLIENT, number).send().is(200);
     }
@@ -150,13 +150,13 @@ fn a_question_is_settled_although_its_callers_have_left() {
 }
 
 #[test]
-fn questions_in_flight_are_limited_for_each_client_and_in_all() {
+fn checks_in_flight_are_limited_for_each_client_and_in_all() {
     let scene = setup().start();
     scene.dashboard.mood(IDENTITY, Mood::Holds);
     let ask = |client: &str, n: usize| session(&scene, client, &format!("{client}-{n}"));
     let client = |n: usize| match n {
         0 => CLIENT.to_owned(),
-        // The networks of one site have 128 places together.
+        // The networks of one /48 have 128 slots together.
         1..=3 => format!("2001:db8:0:{n}::1"),
         n => format!("2001:db8:{n}::1"),
     };
@@ -174,7 +174,7 @@ fn questions_in_flight_are_limited_for_each_client_and_in_all() {
             is_busy(ask(&client(3), 0).send());
         }
     }
-    // 448 are in flight: the others are for addresses that have none.
+    // 448 are in flight: the rest is reserved for addresses with none.
     is_busy(ask("2001:db8:7:1::1", 64).send());
     let others: Vec<_> = (0..64).map(|n| format!("203.0.113.{}", 10 + n)).collect();
     pending.extend(others.iter().map(|other| ask(other, 0).start()));
@@ -211,7 +211,7 @@ enum Shown {
 }
 
 #[test]
-fn any_mix_of_callers_is_answered_as_a_simple_model_says() {
+fn a_random_mix_of_callers_is_answered_as_the_model_predicts() {
     const LIMIT: usize = 4;
     for seed in 1..=3 {
         let scene = setup()
@@ -228,7 +228,7 @@ fn any_mix_of_callers_is_answered_as_a_simple_model_says() {
             for caller in 0..24_u64 {
                 let (scene, answers, left) = (&scene, &answers, &left);
                 let mut seed = Seed(seed * 1000 + caller);
-                // One client is never used by those who fail.
+                // The first client has no failing callers.
                 let place = seed.below(4) as usize;
                 callers.spawn(move || {
                     for turn in 0..12 {
@@ -262,7 +262,7 @@ fn any_mix_of_callers_is_answered_as_a_simple_model_says() {
                 });
             }
         });
-        // Each joins the question that was left behind, if it is not settled yet.
+        // Each repeated request joins the check that was left behind, if it is still in flight.
         left.into_inner().expect("a lock").into_iter().for_each(|request| drop(request.send()));
         let refused = |client: &str| {
             let asked = scene.dashboard.asked(IDENTITY);
@@ -286,7 +286,7 @@ fn any_mix_of_callers_is_answered_as_a_simple_model_says() {
             assert!(of(Shown::Session).into_iter().all(|status| status == 200), "{what}");
             assert!(of(Shown::StaleSession).into_iter().all(|status| status == 401), "{what}");
         }
-        // Nothing is in flight any more: each client has all of its places.
+        // Nothing is in flight any more: each client has all its slots.
         let before = scene.dashboard.asked(IDENTITY).len();
         scene.dashboard.mood(IDENTITY, Mood::Holds);
         let full = |client: &str| {
@@ -308,7 +308,7 @@ fn is_wrong(authorization: Option<&str>) -> bool {
 }
 
 #[test]
-fn a_stop_answers_callers_who_wait_and_drops_the_questions_of_those_who_left() {
+fn a_stop_answers_waiting_callers_and_drops_checks_without_callers() {
     let mut scene = setup().start();
     scene.dashboard.mood(IDENTITY, Mood::Holds);
     let left = session(&scene, CLIENT, "left").start();
@@ -318,7 +318,7 @@ fn a_stop_answers_callers_who_wait_and_drops_the_questions_of_those_who_left() {
     let waits = check(&scene, CLIENT).basic("admin", "hunter2").start();
     scene.dashboard.wait_for(IDENTITY, 2);
     scene.gate.signal("TERM");
-    // The listeners are closed: it drains.
+    // Once the listeners are closed, the gate drains.
     while TcpStream::connect(scene.gate.address).is_ok() {
         thread::yield_now();
     }
@@ -328,7 +328,7 @@ fn a_stop_answers_callers_who_wait_and_drops_the_questions_of_those_who_left() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_questions_that_nobody_waits_for() {
+fn a_stop_does_not_wait_for_checks_without_callers() {
     let mut scene = setup().start();
     scene.dashboard.mood(IDENTITY, Mood::Holds);
     let pending: Vec<_> = (0..5).map(|n| password(&scene, CLIENT, n).start()).collect();
@@ -336,7 +336,7 @@ fn a_stop_does_not_wait_for_questions_that_nobody_waits_for() {
     pending.into_iter().for_each(Pending::hang_up);
     is_read(&scene);
     scene.gate.signal("TERM");
-    // The dashboard never answers; how soon this is belongs to the unit tests, which have a clock of their own.
+    // The dashboard never answers. The unit tests measure the time, with a paused clock.
     assert!(scene.gate.wait().success());
     assert_eq!(scene.gate.log().count("did not answer"), 0);
 }

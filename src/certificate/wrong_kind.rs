@@ -1,27 +1,27 @@
-//! Files that hold another kind of key or certificate than expected: what they hold, and the command that converts it.
+//! Files that contain another kind of key or certificate than expected: what they contain, and the command that converts them.
 //!
-//! The content of a file in, a phrase for an error message out. PEM is recognised by its labels (RFC 7468), DER by the
-//! shape of its outer values. Keys are not decoded, and no part of one is shown.
+//! Input is the content of a file, output a phrase for an error message. PEM is recognised by its labels (RFC 7468), DER by
+//! the tags of its outer values. Keys are not decoded, and no part of one is shown.
 
 use der::{Tag, Tagged};
 
 use super::validity::{VERSION, expect, values};
 use crate::text::{is_utf_16, trimmed};
 
-/// What a file is expected to hold, in PEM.
+/// What a file should contain, in PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Expected {
     /// Certificates.
     Certificate,
-    /// A private key, PKCS#8 or of the older kinds.
+    /// A private key: PKCS#8, PKCS#1 or SEC 1.
     PrivateKey,
-    /// A private key, PKCS#8.
+    /// A private key in PKCS#8.
     SigningKey,
-    /// Public keys, alone or in certificates.
+    /// Public keys, bare or in certificates.
     PublicKey,
 }
 
-/// What a file holds.
+/// What a file contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Certificate,
@@ -53,11 +53,11 @@ enum Form {
     Der,
 }
 
-/// What `content` holds instead of what is `wanted`, and what to do: `holds no … but …: …`, to follow the name of the
-/// file. `None`: the content is of the wanted kind, readable or not, or of no known kind.
-pub fn instead(content: &[u8], wanted: Wanted) -> Option<String> {
-    let (kind, form) = find(content, wanted)?;
-    if kind.is(wanted) && form == Form::Pem {
+/// What `content` contains instead of `expected`, and what to do: `contains no … but …: …`, to follow the name of the file.
+/// `None`: the content is of the expected kind, valid or not, or of an unknown kind.
+pub fn wrong_kind(content: &[u8], expected: Expected) -> Option<String> {
+    let (kind, form) = find(content, expected)?;
+    if kind.is(expected) && form == Form::Pem {
         return None;
     }
     let form_of_it = match form {
@@ -65,14 +65,14 @@ pub fn instead(content: &[u8], wanted: Wanted) -> Option<String> {
         Form::Der => kind.has_pem().then(|| " in DER".to_owned()),
     };
     let (wanted_name, name, form_of_it) =
-        (wanted.name(), kind.name(), form_of_it.unwrap_or_default());
+        (expected.name(), kind.name(), form_of_it.unwrap_or_default());
     Some(format!(
-        "holds no {wanted_name} in PEM but {name}{form_of_it}: {}",
-        kind.remedy(form, wanted)
+        "contains no {wanted_name} in PEM but {name}{form_of_it}: {}",
+        kind.remedy(form, expected)
     ))
 }
 
-fn find(content: &[u8], wanted: Wanted) -> Option<(Kind, Form)> {
+fn find(content: &[u8], expected: Expected) -> Option<(Kind, Form)> {
     if let Some(kind) = binary(content) {
         return Some((kind, Form::Der));
     }
@@ -81,13 +81,13 @@ fn find(content: &[u8], wanted: Wanted) -> Option<(Kind, Form)> {
     }
     let text = trimmed(std::str::from_utf8(content).ok()?);
     let kinds: Vec<Kind> = labels(text).collect();
-    let best = kinds.iter().find(|kind| kind.is(wanted));
-    let next = kinds.iter().find(|kind| wanted.is_private() && kind.is_private());
+    let best = kinds.iter().find(|kind| kind.is(expected));
+    let next = kinds.iter().find(|kind| expected.is_private() && kind.is_private());
     let kind = best.or(next).or(kinds.first()).copied().or_else(|| bare(text));
     kind.map(|kind| (kind, Form::Pem))
 }
 
-/// The kinds of the sections of a PEM text; unknown sections are left out.
+/// The kinds of the sections of a PEM text, without unknown ones.
 fn labels(text: &str) -> impl Iterator<Item = Kind> {
     let is_encrypted = text.contains("Proc-Type: 4,ENCRYPTED");
     let label = |line: &str| {
@@ -147,16 +147,16 @@ fn binary(content: &[u8]) -> Option<Kind> {
         (Tag::Sequence, _, Some(Tag::BitString)) => Some(Kind::PublicKey),
         // RFC 5958 section 3.
         (Tag::Sequence, _, Some(Tag::OctetString)) => Some(Kind::EncryptedPrivateKey),
-        // A version, `[0]`, comes first.
+        // It starts with a version, `[0]`.
         (Tag::Sequence, [0xa0, ..], Some(Tag::Sequence)) => Some(Kind::Certificate),
-        // A version comes first, the number 0.
+        // It starts with a version, the integer 0.
         (Tag::Sequence, [0x02, 1, 0, ..], Some(Tag::Sequence)) => Some(Kind::Request),
         (Tag::ObjectIdentifier, _, Some(VERSION)) => Some(Kind::Pkcs7),
         _ => None,
     }
 }
 
-impl Wanted {
+impl Expected {
     const fn name(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
@@ -172,13 +172,13 @@ impl Wanted {
 }
 
 impl Kind {
-    /// Whether it is of the wanted kind, in PEM or in DER.
-    const fn is(self, wanted: Wanted) -> bool {
-        match wanted {
-            Wanted::Certificate => matches!(self, Self::Certificate),
-            Wanted::PrivateKey => matches!(self, Self::PrivateKey | Self::OlderPrivateKey),
-            Wanted::SigningKey => matches!(self, Self::PrivateKey),
-            Wanted::PublicKey => {
+    /// Whether it is of the expected kind, in PEM or in DER.
+    const fn is(self, expected: Expected) -> bool {
+        match expected {
+            Expected::Certificate => matches!(self, Self::Certificate),
+            Expected::PrivateKey => matches!(self, Self::PrivateKey | Self::OlderPrivateKey),
+            Expected::SigningKey => matches!(self, Self::PrivateKey),
+            Expected::PublicKey => {
                 matches!(self, Self::PublicKey | Self::RsaPublicKey | Self::Certificate)
             }
         }
@@ -194,7 +194,7 @@ impl Kind {
         )
     }
 
-    /// Whether it also exists in PEM.
+    /// Whether this kind exists in PEM too.
     const fn has_pem(self) -> bool {
         !matches!(self, Self::Pkcs12 | Self::JavaKeystore)
     }
@@ -212,15 +212,15 @@ impl Kind {
             Self::Pkcs7 => "a PKCS#7 file",
             Self::Pkcs12 => "a PKCS#12 keystore",
             Self::JavaKeystore => "a Java keystore",
-            Self::OpenSshPrivateKey => "a private key in OpenSSH's form",
-            Self::OpenSshPublicKey => "a public key in OpenSSH's form",
+            Self::OpenSshPrivateKey => "a private key in OpenSSH format",
+            Self::OpenSshPublicKey => "a public key in OpenSSH format",
             Self::Token => "a license token or another JWS",
             Self::Json => "JSON",
             Self::Utf16 => "text in UTF-16",
         }
     }
 
-    /// Its label in PEM, if it has exactly one.
+    /// The PEM label, if the kind has exactly one.
     const fn label(self) -> Option<&'static str> {
         match self {
             Self::Certificate => Some("CERTIFICATE"),
@@ -233,63 +233,63 @@ impl Kind {
         }
     }
 
-    fn remedy(self, form: Form, wanted: Wanted) -> String {
+    fn remedy(self, form: Form, expected: Expected) -> String {
         let inform = if form == Form::Der { " -inform der" } else { "" };
         let convert = |command: String| format!("convert it with `{command}`");
-        match (wanted, self) {
+        match (expected, self) {
             (_, Self::Utf16) => "save it as UTF-8".into(),
             (_, Self::JavaKeystore) => convert(
                 "keytool -importkeystore -srckeystore FILE -destkeystore NEW.p12 -deststoretype pkcs12".into(),
             ) + ", and the PKCS#12 keystore with `openssl pkcs12`",
-            (Wanted::Certificate | Wanted::PublicKey, Self::Pkcs12) => {
+            (Expected::Certificate | Expected::PublicKey, Self::Pkcs12) => {
                 convert("openssl pkcs12 -in FILE -nokeys -out NEW.pem".into())
             }
             (_, Self::Pkcs12) => convert("openssl pkcs12 -in FILE -nocerts -nodes -out NEW.pem".into()),
-            (Wanted::Certificate | Wanted::PublicKey, Self::Certificate | Self::MarkedCertificate) => {
+            (Expected::Certificate | Expected::PublicKey, Self::Certificate | Self::MarkedCertificate) => {
                 convert(format!("openssl x509{inform} -in FILE -out NEW.pem"))
             }
-            (Wanted::Certificate | Wanted::PublicKey, Self::Pkcs7) => {
+            (Expected::Certificate | Expected::PublicKey, Self::Pkcs7) => {
                 convert(format!("openssl pkcs7{inform} -in FILE -print_certs -out NEW.pem"))
             }
-            (Wanted::Certificate, _) if self.is_private() => {
+            (Expected::Certificate, _) if self.is_private() => {
                 "a certificate belongs here; name this file where the private key belongs".into()
             }
-            (Wanted::Certificate, Self::Request) => {
-                "a certificate belongs here, that which the authority issued for this request".into()
+            (Expected::Certificate, Self::Request) => {
+                "a certificate belongs here: the one that the authority issued for this request".into()
             }
-            (Wanted::Certificate, _) => "a certificate belongs here (PEM, \"BEGIN CERTIFICATE\")".into(),
-            (Wanted::PrivateKey | Wanted::SigningKey, Self::EncryptedPrivateKey) => format!(
-                "decrypt it with `openssl pkey{inform} -in FILE -out NEW.pem`, and let nobody else read the new file"
+            (Expected::Certificate, _) => "a certificate belongs here (PEM, \"BEGIN CERTIFICATE\")".into(),
+            (Expected::PrivateKey | Expected::SigningKey, Self::EncryptedPrivateKey) => format!(
+                "decrypt it with `openssl pkey{inform} -in FILE -out NEW.pem`, and keep the new file readable for its owner only"
             ),
-            (Wanted::PrivateKey | Wanted::SigningKey, Self::PrivateKey | Self::OlderPrivateKey) => {
+            (Expected::PrivateKey | Expected::SigningKey, Self::PrivateKey | Self::OlderPrivateKey) => {
                 convert(format!("openssl pkey{inform} -in FILE -out NEW.pem"))
             }
-            (Wanted::PrivateKey | Wanted::SigningKey, Self::OpenSshPrivateKey) => {
+            (Expected::PrivateKey | Expected::SigningKey, Self::OpenSshPrivateKey) => {
                 convert("ssh-keygen -p -m PKCS8 -N '' -f FILE".into()) + ", on a copy"
             }
-            (Wanted::PrivateKey, Self::Certificate | Self::MarkedCertificate) => {
+            (Expected::PrivateKey, Self::Certificate | Self::MarkedCertificate) => {
                 "the private key of that certificate belongs here (PEM, \"BEGIN PRIVATE KEY\")".into()
             }
-            (Wanted::PrivateKey | Wanted::SigningKey, _) => {
+            (Expected::PrivateKey | Expected::SigningKey, _) => {
                 "a private key belongs here (PEM, \"BEGIN PRIVATE KEY\")".into()
             }
-            (Wanted::PublicKey, Self::RsaPublicKey) => {
+            (Expected::PublicKey, Self::RsaPublicKey) => {
                 convert(format!("openssl rsa -RSAPublicKey_in{inform} -in FILE -pubout -out NEW.pem"))
             }
-            (Wanted::PublicKey, Self::PublicKey) => {
+            (Expected::PublicKey, Self::PublicKey) => {
                 convert(format!("openssl pkey -pubin{inform} -in FILE -out NEW.pem"))
             }
-            (Wanted::PublicKey, Self::PrivateKey | Self::OlderPrivateKey | Self::EncryptedPrivateKey) => format!(
-                "a gate needs the public key only, write it with `openssl pkey{inform} -in FILE -pubout -out NEW.pem`, \
-                 and keep the private one with the issuer"
+            (Expected::PublicKey, Self::PrivateKey | Self::OlderPrivateKey | Self::EncryptedPrivateKey) => format!(
+                "a gate needs only the public key: write it with `openssl pkey{inform} -in FILE -pubout -out NEW.pem`, \
+                 and keep the private key with the issuer"
             ),
-            (Wanted::PublicKey, Self::OpenSshPrivateKey | Self::OpenSshPublicKey) => {
+            (Expected::PublicKey, Self::OpenSshPrivateKey | Self::OpenSshPublicKey) => {
                 convert("ssh-keygen -e -m PKCS8 -f FILE > NEW.pem".into())
             }
-            (Wanted::PublicKey, Self::Request) => {
+            (Expected::PublicKey, Self::Request) => {
                 format!("write its public key with `openssl req{inform} -in FILE -noout -pubkey -out NEW.pem`")
             }
-            (Wanted::PublicKey, Self::Token | Self::Json) => {
+            (Expected::PublicKey, Self::Token | Self::Json) => {
                 "the issuer's public keys belong here, as a JWKS or in PEM".into()
             }
         }
@@ -307,9 +307,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_named_with_the_command_that_converts_it() {
-        use Wanted::{Certificate, PrivateKey, PublicKey, SigningKey};
-        let table: [(Vec<u8>, Wanted, &str, &str); 19] = [
+    fn the_actual_kind_is_named_with_the_command_that_converts_it() {
+        use Expected::{Certificate, PrivateKey, PublicKey, SigningKey};
+        let table: [(Vec<u8>, Expected, &str, &str); 19] = [
             (
                 pem("ENCRYPTED PRIVATE KEY"),
                 PrivateKey,
@@ -350,43 +350,46 @@ mod tests {
             (vec![0xfe, 0xed, 0xfe, 0xed, 0, 0], PrivateKey, "Java keystore", "keytool"),
             (vec![0xff, 0xfe, b'-', 0], Certificate, "UTF-16", "UTF-8"),
         ];
-        for (content, wanted, what, remedy) in table {
-            let message = instead(&content, wanted).expect("something else");
+        for (content, expected, what, remedy) in table {
+            let message = wrong_kind(&content, expected).expect("something else");
             let marked = ["\u{feff}".as_bytes(), &content].concat();
             assert!(
                 std::str::from_utf8(&content).is_err()
-                    || instead(&marked, wanted) == Some(message.clone())
+                    || wrong_kind(&marked, expected) == Some(message.clone())
             );
             let (before, after) = message.split_at(message.find(": ").expect("a remedy") + 1);
-            assert!(before.starts_with("holds no ") && before.contains(what), "{what}: {message}");
+            assert!(
+                before.starts_with("contains no ") && before.contains(what),
+                "{what}: {message}"
+            );
             assert!(after.contains(remedy), "{remedy}: {message}");
         }
     }
 
     #[test]
-    fn what_is_wanted_and_what_is_unknown_is_nothing_else() {
-        for (label, wanted) in [
-            ("CERTIFICATE", Wanted::Certificate),
-            ("PRIVATE KEY", Wanted::PrivateKey),
-            ("EC PRIVATE KEY", Wanted::PrivateKey),
-            ("PRIVATE KEY", Wanted::SigningKey),
-            ("CERTIFICATE", Wanted::PublicKey),
-            ("RSA PUBLIC KEY", Wanted::PublicKey),
-            ("SOMETHING", Wanted::Certificate),
+    fn the_expected_kind_and_unknown_content_give_no_message() {
+        for (label, expected) in [
+            ("CERTIFICATE", Expected::Certificate),
+            ("PRIVATE KEY", Expected::PrivateKey),
+            ("EC PRIVATE KEY", Expected::PrivateKey),
+            ("PRIVATE KEY", Expected::SigningKey),
+            ("CERTIFICATE", Expected::PublicKey),
+            ("RSA PUBLIC KEY", Expected::PublicKey),
+            ("SOMETHING", Expected::Certificate),
         ] {
-            assert_eq!(instead(&pem(label), wanted), None, "{label}");
+            assert_eq!(wrong_kind(&pem(label), expected), None, "{label}");
         }
         for content in [&b""[..], b"hello", b"\x30", b"\x30\x82\xff\xff", &[0x80; 9]] {
-            assert_eq!(instead(content, Wanted::Certificate), None, "{content:?}");
+            assert_eq!(wrong_kind(content, Expected::Certificate), None, "{content:?}");
         }
         let both = [pem("CERTIFICATE"), pem("PRIVATE KEY")].concat();
-        assert_eq!(instead(&both, Wanted::PrivateKey), None);
+        assert_eq!(wrong_kind(&both, Expected::PrivateKey), None);
         let both = [pem("CERTIFICATE"), pem("ENCRYPTED PRIVATE KEY")].concat();
-        assert!(instead(&both, Wanted::PrivateKey).expect("encrypted").contains("encrypted"));
+        assert!(wrong_kind(&both, Expected::PrivateKey).expect("encrypted").contains("encrypted"));
     }
 
     #[test]
-    fn der_is_told_by_its_shape() {
+    fn der_is_recognised_by_its_tags() {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec!["a.example".into()]).expect("parameters");
         let certificate = params.self_signed(&key).expect("a certificate").der().to_vec();
@@ -394,42 +397,42 @@ mod tests {
         let pkcs12 = [0x30, 0x07, 0x02, 0x01, 0x03, 0x30, 0x02, 0x06, 0x00];
         let encrypted = [0x30, 0x06, 0x30, 0x02, 0x06, 0x00, 0x04, 0x00];
         let older = [0x30, 0x06, 0x02, 0x01, 0x00, 0x02, 0x01, 0x05];
-        let cases: [(&[u8], Wanted, &str); 7] = [
+        let cases: [(&[u8], Expected, &str); 7] = [
             (
                 &certificate,
-                Wanted::Certificate,
+                Expected::Certificate,
                 "a certificate in DER: convert it with `openssl x509 -inform der",
             ),
             (
                 &key.serialize_der(),
-                Wanted::PrivateKey,
+                Expected::PrivateKey,
                 "a private key in DER: convert it with `openssl pkey -inform der",
             ),
             (
                 &key.subject_public_key_info(),
-                Wanted::PublicKey,
+                Expected::PublicKey,
                 "a public key in DER: convert it with `openssl pkey -pubin -inform der",
             ),
-            (&request, Wanted::Certificate, "a certificate request in DER"),
+            (&request, Expected::Certificate, "a certificate request in DER"),
             (
                 &pkcs12,
-                Wanted::PrivateKey,
+                Expected::PrivateKey,
                 "a PKCS#12 keystore: convert it with `openssl pkcs12 -in FILE -nocerts",
             ),
-            (&encrypted, Wanted::PrivateKey, "an encrypted private key"),
-            (&older, Wanted::SigningKey, "not PKCS#8"),
+            (&encrypted, Expected::PrivateKey, "an encrypted private key"),
+            (&older, Expected::SigningKey, "not PKCS#8"),
         ];
-        for (content, wanted, expected) in cases {
-            let message = instead(content, wanted).expect("something else");
-            assert!(message.contains(expected), "{expected}: {message}");
+        for (content, expected, phrase) in cases {
+            let message = wrong_kind(content, expected).expect("something else");
+            assert!(message.contains(phrase), "{phrase}: {message}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn no_content_is_too_odd(content: Vec<u8>) {
-            for wanted in [Wanted::Certificate, Wanted::PrivateKey, Wanted::SigningKey, Wanted::PublicKey] {
-                let _ = instead(&content, wanted);
+        fn any_content_is_handled_without_panic(content: Vec<u8>) {
+            for expected in [Expected::Certificate, Expected::PrivateKey, Expected::SigningKey, Expected::PublicKey] {
+                let _ = wrong_kind(&content, expected);
             }
         }
     }
