@@ -10,21 +10,9 @@ use http_body_util::Full;
 
 use super::changes::Changes;
 use super::listen::Peer;
-use super::ready::{Condition, Information};
+use super::state::State;
 use super::wire::{not_allowed, read, text, typed};
 use super::{level, ready, scrape};
-
-/// What the admin listener asks of the gate.
-pub trait State: Send + Sync + 'static {
-    /// What readiness depends on, in the order it is listed. Never the license: an invalid one takes nothing down.
-    fn checks(&self) -> Vec<Condition>;
-
-    /// What `/readyz?verbose` lists besides, in its order.
-    fn information(&self) -> Vec<Information>;
-
-    /// OpenMetrics text.
-    fn metrics(&self) -> String;
-}
 
 /// A path, and what is there.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +99,7 @@ fn index() -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ready::{Condition, Information};
     use super::*;
     use std::net::Ipv4Addr;
 

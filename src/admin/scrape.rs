@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use super::answer::State;
+use super::state::State;
 use super::wire::typed;
 use crate::telemetry::metrics;
 

@@ -139,7 +139,7 @@ pub fn bind(
             vec![bound(Place::Tcp(address), sockets, None)]
         }
         Place::Unix(path) => {
-            let (socket, file) = unix(path)?;
+            let (socket, file) = unix_listener(path)?;
             vec![bound(listen.place.clone(), clones(socket, workers)?, Some(file))]
         }
         Place::Systemd(name) => {
@@ -236,9 +236,9 @@ fn options(socket: &Socket) -> io::Result<()> {
     keep_alive(socket)
 }
 
-/// The file of a Unix socket of ours.
+/// The file of a Unix socket of ours. Removed when this is dropped, unless another socket has taken its place.
 #[derive(Debug)]
-struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode: a successor may have put its own in its place.
     id: (u64, u64),
@@ -258,8 +258,11 @@ fn id(file: &fs::Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
-/// Its mode is what the umask leaves of 0777.
-fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
+/// Listens on a Unix socket at `path`, non-blocking, in place of one that nobody listens on. Its mode is what the umask leaves of 0777.
+///
+/// # Errors
+/// The system's; also if `path` is in use or no socket.
+pub fn unix_listener(path: &Path) -> io::Result<(Listener, SocketFile)> {
     clear(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

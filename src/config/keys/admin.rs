@@ -14,8 +14,18 @@ const FORMATS: [(&str, Format); 2] = [("text", Format::Text), ("json", Format::J
 pub(super) const KEYS: &[Key] = &[
     key(
         "admin.listen",
-        |c, v| set(&mut c.admin.listen, address::optional_socket(v)),
-        |c| show::optional(c.admin.listen),
+        |c, v| set(&mut c.admin.listen, address::optional_listen(v)),
+        |c| show::optional(c.admin.listen.as_ref()),
+    ),
+    key(
+        "admin.allow_changes",
+        |c, v| set(&mut c.admin.allow_changes, v.boolean()),
+        |c| Toml::Boolean(c.admin.allow_changes),
+    ),
+    key(
+        "admin.hosts",
+        |c, v| set(&mut c.admin.hosts, v.each(address::host_name)),
+        |c| show::list(&c.admin.hosts),
     ),
     key(
         "log.level",
