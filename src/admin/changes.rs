@@ -34,7 +34,9 @@ pub(super) enum Refusal {
         "Host is neither an IP address nor localhost: use one of these in the URL, or add the name to admin.hosts"
     )]
     Host,
-    #[error("the request comes from a web page (Origin, Sec-Fetch-Site): use another client, such as curl")]
+    #[error(
+        "the request comes from a web page (Origin, Sec-Fetch-Site): use another client, such as curl"
+    )]
     WebPage,
 }
 
@@ -65,7 +67,11 @@ impl Changes {
             (Some(host), None) => {
                 let host = host.to_str().map_err(|_| Refusal::Host)?;
                 let is_good = |host| self.is_good(host);
-                if is_good(host) && target.is_none_or(is_good) { Ok(()) } else { Err(Refusal::Host) }
+                if is_good(host) && target.is_none_or(is_good) {
+                    Ok(())
+                } else {
+                    Err(Refusal::Host)
+                }
             }
             // Browsers send HTTP/1.1.
             (None, _) if request.version < Version::HTTP_11 && target.is_none() => Ok(()),
@@ -199,7 +205,8 @@ mod tests {
     #[test]
     fn a_web_page_is_refused() {
         let changes = local();
-        let with = |name, value| changes.admit(&parts("/", &[("host", "localhost"), (name, value)]));
+        let with =
+            |name, value| changes.admit(&parts("/", &[("host", "localhost"), (name, value)]));
         for (name, value) in [
             ("origin", "null"),
             ("origin", ""),

@@ -187,12 +187,8 @@ async fn accept(listener: Accepting, shared: Arc<Shared<impl State>>) -> Infalli
     }
 }
 
-async fn serve<S>(
-    stream: S,
-    peer: Peer,
-    shared: Arc<Shared<impl State>>,
-    progress: Progress,
-) where
+async fn serve<S>(stream: S, peer: Peer, shared: Arc<Shared<impl State>>, progress: Progress)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let has_body = AtomicBool::new(false);

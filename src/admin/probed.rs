@@ -77,7 +77,8 @@ impl State for Probed {
     fn information(&self) -> Vec<Information> {
         let snapshot = self.reader.snapshot();
         let in_force = snapshot.in_force(self.clock.now());
-        let fact = |name, state: &str, detail| Information { name, state: state.to_owned(), detail };
+        let fact =
+            |name, state: &str, detail| Information { name, state: state.to_owned(), detail };
         let Setup { keys, store, dashboard, .. } = &self.setup;
         let trusted = snapshot.trust().keys.len();
         let store_state = if self.housekeeping.is_up() { "up" } else { "cannot be written" };

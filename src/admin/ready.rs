@@ -70,7 +70,8 @@ fn wants_json(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);
-        let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+        let is_json =
+            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
         let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
         is_json && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|q| q > 0.0))
     })

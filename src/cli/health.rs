@@ -60,25 +60,13 @@ enum Error {
     #[error("--admin {0:?} is not an address: write http://HOST:PORT or unix:PATH")]
     Address(String),
     #[error("{at} cannot be reached")]
-    Connect {
-        at: Address,
-        source: io::Error,
-    },
+    Connect { at: Address, source: io::Error },
     #[error("{at} does not answer HTTP")]
-    Answer {
-        at: Address,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Answer { at: Address, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{at} is not ready: {}", checks(.answer))]
-    NotReady {
-        at: Address,
-        answer: String,
-    },
+    NotReady { at: Address, answer: String },
     #[error("{at} answers {} to GET /readyz: is it the admin listener of a gate?", .status.as_u16())]
-    Status {
-        at: Address,
-        status: StatusCode,
-    },
+    Status { at: Address, status: StatusCode },
     #[error("no answer within {} s", LIMIT.as_secs())]
     Timeout,
     #[error("no thread can be started")]
@@ -172,16 +160,16 @@ fn named(text: &str) -> Result<Address, Error> {
     }
     let url: Uri = text.parse().map_err(|_| fault())?;
     let authority = url.authority().ok_or_else(fault)?;
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
     let is_plain = url.scheme_str() == Some("http") && !authority.as_str().contains('@');
-    if !is_plain || url.path() != "/" || url.query().is_some() {
+    if !is_plain || host.is_empty() || url.path() != "/" || url.query().is_some() {
         return Err(fault());
     }
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
     // A port that is none is no reason to ask another.
     let has_port = authority.as_str().len() > authority.host().len();
     match authority.port_u16() {
         Some(port) if port > 0 => Ok(Address::Tcp { host, port }),
-        None if !has_port && !host.is_empty() => Ok(Address::Tcp { host, port: 80 }),
+        None if !has_port => Ok(Address::Tcp { host, port: 80 }),
         Some(_) | None => Err(fault()),
     }
 }
@@ -230,7 +218,8 @@ async fn body(
 
 /// The lines of `answer`, on one.
 fn checks(answer: &str) -> String {
-    let lines = answer.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "not ready");
+    let lines =
+        answer.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "not ready");
     let lines: Vec<String> = lines.take(16).map(printable).collect();
     if lines.is_empty() { "it states no reason".to_owned() } else { lines.join(", ") }
 }

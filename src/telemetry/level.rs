@@ -118,8 +118,7 @@ pub enum LevelError {
     Twice(String),
 }
 
-const ACCEPTED: &str =
-    "use error, warn, info, debug or trace, or levels per module such as license_gate::upstream=debug,info";
+const ACCEPTED: &str = "use error, warn, info, debug or trace, or levels per module such as license_gate::upstream=debug,info";
 
 fn hint(nearest: Option<&'static str>) -> String {
     nearest.map(|module| format!(" (the nearest is {module})")).unwrap_or_default()
@@ -275,10 +274,7 @@ mod tests {
             ("=debug", r#""" is not a module of the gate"#),
             ("h2=trace", r#""h2" is not a module of the gate"#),
             ("license_gatekeeper=trace", r#""license_gatekeeper" is not a module of the gate"#),
-            (
-                "license_gate::upstraem=debug",
-                r#"no module "upstraem" (the nearest is upstream)"#,
-            ),
+            ("license_gate::upstraem=debug", r#"no module "upstraem" (the nearest is upstream)"#),
             ("license_gate::=debug", r#"no module """#),
             ("license_gate::audit=error", r#"no module "audit""#),
             ("license_gate::proxy::=debug", "is not a module of the gate"),

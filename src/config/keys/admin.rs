@@ -3,9 +3,9 @@
 use toml::Value as Toml;
 
 use super::key::{Key, key, set, show};
+use crate::config::fault::Fault;
 use crate::config::read::address;
 use crate::config::read::text::one_of;
-use crate::config::fault::Fault;
 use crate::config::value::Value;
 use crate::telemetry::{Format, LevelError, Levels};
 

@@ -66,7 +66,9 @@ pub(in crate::config) fn optional_listen(value: &Value) -> Result<Option<admin::
     let text = value.text()?;
     match text.split_once(':') {
         _ if text.is_empty() => Ok(None),
-        Some(("unix", path)) => socket_path(value, path).map(|path| Some(admin::Listen::Unix(path))),
+        Some(("unix", path)) => {
+            socket_path(value, path).map(|path| Some(admin::Listen::Unix(path)))
+        }
         _ => parse_socket(value, text).map(|address| Some(admin::Listen::Tcp(address))),
     }
 }
@@ -85,7 +87,7 @@ fn parse_socket(value: &Value, text: &str) -> Result<SocketAddr, Fault> {
     let port = text.strip_prefix("localhost:");
     let numeric = port.map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     numeric.parse().map_err(|_| {
-        let message = "is not an address to listen on: write IP:PORT, [::]:PORT or localhost:PORT";
+        let message = "is not an address to listen on: write IP:PORT, [::]:PORT, localhost:PORT or unix:/path";
         value.fault(format!("{text:?} {message}"))
     })
 }
