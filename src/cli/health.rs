@@ -18,12 +18,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::streams::{complain, print};
+use super::streams::{DONE, FAILED};
 use crate::admin::Listen;
 use crate::config::{Faults, Loaded, Sources};
 use crate::license::printable;
 use crate::socket::Kind;
-use crate::text;
+use crate::{telemetry, text};
 
 /// Limit of the whole command.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -91,9 +91,16 @@ impl std::fmt::Display for Address {
 
 impl Health {
     pub(super) fn run(self) -> u8 {
+        // Bounded like log lines: a stalled reader must not keep the process from ending. The exit code remains if they cannot be written.
         match self.within_limit() {
-            Ok(()) => print(b"ready\n"),
-            Err(error) => complain(text::chain(&error)),
+            Ok(()) => {
+                let _ = telemetry::print_output("ready\n".to_owned());
+                DONE
+            }
+            Err(error) => {
+                let _ = telemetry::print(format!("license-gate: {}\n", text::chain(&error)));
+                FAILED
+            }
         }
     }
 

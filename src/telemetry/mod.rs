@@ -54,7 +54,19 @@ pub fn flush() {
 /// # Errors
 /// The writing thread cannot be started.
 pub fn print(text: String) -> io::Result<()> {
-    Standard::Error.open()?.write(|_| text);
+    print_to(Standard::Error, text)
+}
+
+/// As [`print`], to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_output(text: String) -> io::Result<()> {
+    print_to(Standard::Output, text)
+}
+
+fn print_to(stream: Standard, text: String) -> io::Result<()> {
+    stream.open()?.write(|_| text);
     flush();
     Ok(())
 }

@@ -190,6 +190,21 @@ fn a_gate_that_hangs_is_1_after_2_s() {
 }
 
 #[test]
+fn streams_that_nobody_reads_do_not_hold_it_up() {
+    let gate = gate("127.0.0.1:0");
+    for (admin, code) in [(gate.admin(), 0), (Origin::vacant(), 1)] {
+        let (_reader, mut writer) = std::io::pipe().expect("a pipe");
+        // As much as it holds, unless somebody changed that (`pipe(7)`).
+        writer.write_all(&[b'-'; 64 * 1024]).expect("room for it");
+        let errors = writer.try_clone().expect("a pipe");
+        let place = Place::new();
+        let mut command = place.command(&["health", "--admin", &format!("http://{admin}")]);
+        let ended = command.stdout(writer).stderr(errors).status().expect("ended");
+        assert_eq!(ended.code(), Some(code));
+    }
+}
+
+#[test]
 fn what_is_no_answer_of_a_gate_is_1() {
     let cases: [(&[u8], &str); 8] = [
         (b"", "does not answer HTTP"),
