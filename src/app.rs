@@ -152,17 +152,20 @@ impl App {
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
         let (tls, upstream_tls) = self.certificates();
         let Self { mut bound, admin, probed, blueprint, life, phase, shutdown } = self;
-        start::log(&bound, admin.as_ref(), &probed, workers(&blueprint.downstream));
         let (served, mut over) = watch::channel(());
+        let place = admin.as_ref().map(|admin| admin.place().clone());
+        let state = probed.clone();
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
             let send = blueprint.downstream.timeouts.send;
-            detach(async move { admin.serve(probed.clone(), send, end).await });
+            detach(async move { admin.serve(state, send, end).await });
         }
         tls.map(|tls| detach(watch(tls)));
         upstream_tls.map(|tls| detach(watch(tls.watched().clone())));
         let living = life.start();
+        let workers = workers(&blueprint.downstream);
         let threads = start(&mut bound, blueprint)?;
+        start::log(&bound, place.as_ref(), &probed, workers);
         stop().await;
         tracing::info!("stopping");
         phase.send_replace(Phase::Leaving);

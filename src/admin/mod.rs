@@ -44,7 +44,7 @@ use listen::{Accepting, Peer};
 use places::{Noted, Places, Progress};
 
 pub use listen::Listen;
-pub use probed::{Dashboard, Probed, Setup, phrase};
+pub use probed::{Dashboard, Probed, Setup, license_phrase};
 pub use ready::{Condition, Information};
 pub use state::State;
 

@@ -85,7 +85,7 @@ impl State for Probed {
         let dashboard_state =
             if self.dashboard.is_failing() { "failing" } else { "no failure is known" };
         vec![
-            fact("license", in_force.standing.status().as_str(), phrase(&in_force)),
+            fact("license", in_force.standing.status().as_str(), license_phrase(&in_force)),
             fact("store", store_state, store.clone()),
             fact("keys", &format!("{trusted} trusted"), keys.clone()),
             self.renewal(),
@@ -99,7 +99,7 @@ impl State for Probed {
 }
 
 /// The license in force in a few words, such as `valid until 2027-01-15T08:00:00Z`.
-pub fn phrase(in_force: &InForce) -> String {
+pub fn license_phrase(in_force: &InForce) -> String {
     match &in_force.license {
         Some(license) if in_force.standing.is_active() => {
             format!("valid until {}", license.claims().first_end())

@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use crate::admin::{Admin, Probed, Setup, phrase};
+use crate::admin::{Listen, Probed, Setup, license_phrase};
 use crate::config::Config;
 use crate::downstream::Bound;
 use crate::license;
@@ -42,7 +42,7 @@ fn origin(url: &Uri) -> String {
 }
 
 /// Logs it all. The line with every address is the last.
-pub(super) fn log(bound: &[Bound], admin: Option<&Admin>, probed: &Probed, workers: usize) {
+pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, workers: usize) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "license-gate starts");
     let snapshot = probed.reader.snapshot();
     let in_force = snapshot.in_force(probed.clock.now());
@@ -51,7 +51,7 @@ pub(super) fn log(bound: &[Bound], admin: Option<&Admin>, probed: &Probed, worke
         license.id = license.as_ref().map(|license| &*license.claims().lid),
         source = license.as_ref().map(|_| source.as_str()),
         "license: {}",
-        phrase(&in_force)
+        license_phrase(&in_force)
     );
     let Setup { keys, store, dashboard, .. } = &probed.setup;
     tracing::info!(trusted = snapshot.trust().keys.len(), from = keys, "keys");
@@ -60,6 +60,6 @@ pub(super) fn log(bound: &[Bound], admin: Option<&Admin>, probed: &Probed, worke
     tracing::info!(number = workers, "workers");
     let urls: Vec<String> =
         bound.iter().map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.place)).collect();
-    let admin = admin.map(|admin| format!("http://{}", admin.place()));
+    let admin = admin.map(|place| format!("http://{place}"));
     tracing::info!(listen = urls.join(" "), admin, "listening");
 }

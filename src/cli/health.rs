@@ -6,9 +6,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use http::{Request, Response, StatusCode, Uri};
@@ -67,8 +67,10 @@ enum Error {
     NotReady { at: Address, answer: String },
     #[error("{at} answers {} to GET /readyz: is it the admin listener of a gate?", .status.as_u16())]
     Status { at: Address, status: StatusCode },
-    #[error("no answer within {} s", LIMIT.as_secs())]
-    Timeout,
+    #[error("{at} gave no answer within {} s", LIMIT.as_secs())]
+    Timeout { at: Address },
+    #[error("the configuration could not be read within {} s", LIMIT.as_secs())]
+    Unread,
     #[error("no thread can be started")]
     Thread(#[source] io::Error),
 }
@@ -106,29 +108,33 @@ impl Health {
 
     /// Asks on a thread of its own, which the process does not wait for.
     fn within_limit(self) -> Result<(), Error> {
-        let (done, outcome) = mpsc::channel();
-        let ask = move || {
-            // Nobody waits for what comes after the limit.
-            let _ = done.send(self.ask());
-        };
-        thread::Builder::new().spawn(ask).map_err(Error::Thread)?;
-        outcome.recv_timeout(LIMIT).unwrap_or(Err(Error::Timeout))
+        let end = Instant::now() + LIMIT;
+        let (report, reports) = mpsc::channel();
+        thread::Builder::new().spawn(move || self.ask(&report)).map_err(Error::Thread)?;
+        let mut asked = None;
+        loop {
+            match reports.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Report::Asking(address)) => asked = Some(address),
+                Ok(Report::Done(outcome)) => return outcome,
+                Err(_) => return Err(asked.map_or(Error::Unread, |at| Error::Timeout { at })),
+            }
+        }
     }
 
-    fn ask(self) -> Result<(), Error> {
-        let address = match &self.admin {
-            Some(admin) => named(admin)?,
-            None => self.configured()?,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(Error::Thread)?;
-        let (status, answer) = runtime.block_on(request(&address))?;
-        // A look-up of a name may still run.
-        runtime.shutdown_background();
-        match status {
-            StatusCode::OK => Ok(()),
-            StatusCode::SERVICE_UNAVAILABLE => Err(Error::NotReady { at: address, answer }),
-            status => Err(Error::Status { at: address, status }),
+    fn ask(self, report: &Sender<Report>) {
+        // Nobody listens after the limit.
+        let send = |next| drop(report.send(next));
+        let outcome = self.address().and_then(|address| {
+            send(Report::Asking(address.clone()));
+            ask(address)
+        });
+        send(Report::Done(outcome));
+    }
+
+    fn address(self) -> Result<Address, Error> {
+        match &self.admin {
+            Some(admin) => named(admin),
+            None => self.configured(),
         }
     }
 
@@ -146,6 +152,23 @@ impl Health {
             Listen::Tcp(address) => Ok(reachable(address)),
             Listen::Unix(path) => Ok(Address::Unix(path)),
         }
+    }
+}
+
+/// How far the command has come.
+enum Report {
+    Asking(Address),
+    Done(Result<(), Error>),
+}
+
+fn ask(address: Address) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Error::Thread)?;
+    let (status, answer) = runtime.block_on(request(&address))?;
+    match status {
+        StatusCode::OK => Ok(()),
+        StatusCode::SERVICE_UNAVAILABLE => Err(Error::NotReady { at: address, answer }),
+        status => Err(Error::Status { at: address, status }),
     }
 }
 
