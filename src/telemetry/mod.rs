@@ -57,10 +57,10 @@ pub fn print(text: String) -> io::Result<()> {
     print_to(Standard::Error, text)
 }
 
-/// As [`print`], to standard output.
+/// As [`print()`], to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_output(text: String) -> io::Result<()> {
     print_to(Standard::Output, text)
 }

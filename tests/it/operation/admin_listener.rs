@@ -150,6 +150,21 @@ fn readiness_lists_what_does_not_count() {
 }
 
 #[test]
+fn renewals_that_fail_are_counted_and_leave_the_gate_ready() {
+    let issuer = Origin::vacant();
+    let scene = Setup::new()
+        .set("admin.listen", "'127.0.0.1:0'")
+        .set("renewal.url", format!("'http://{issuer}/renew?key=hunter2'"))
+        .start();
+    scene.install(&scene.vendor.token().sign());
+    let detail = |failed| format!("http://{issuer}; in this run: none yet, {failed} failed");
+    let renewal = fact(&scene.gate, "renewal");
+    assert_eq!((&renewal["state"], &renewal["detail"]), (&json!("on"), &json!(detail(0))));
+    assert_eq!(scene.renew().status, 502);
+    assert_eq!(fact(&scene.gate, "renewal")["detail"], detail(1));
+}
+
+#[test]
 fn the_dashboard_fails_until_a_request_succeeds() {
     let address = Origin::vacant();
     let gate = Builder::before(address).set("admin.listen", "'127.0.0.1:0'").start();
