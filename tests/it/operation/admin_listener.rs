@@ -271,6 +271,21 @@ fn a_body_that_does_not_come_ends_its_connection_and_delays_no_probe() {
 }
 
 #[test]
+fn a_thousand_scrapes_at_once_are_all_answered_and_requests_are_forwarded() {
+    let origin = Origin::start();
+    let gate = Builder::before(origin.address).set("admin.listen", "'127.0.0.1:0'").start();
+    let scrape = request(gate.admin(), "GET", "/metrics");
+    let scrapes: Vec<_> = (0..1000).map(|_| scrape.start()).collect();
+    let forwarded = request(gate.address, "GET", "/").start();
+    origin.accept().serve("forwarded");
+    assert_eq!(forwarded.answer().is(200).text(), "forwarded");
+    for scrape in scrapes {
+        let metrics = scrape.answer().is(200);
+        assert!(metrics.text().contains("license_gate_build_info"), "{}", metrics.text());
+    }
+}
+
+#[test]
 fn a_thousand_changes_at_once_are_made_one_after_the_other() {
     let gate = gate().start();
     let admin = gate.admin();
