@@ -62,8 +62,8 @@ fn main() -> anyhow::Result<()> {
     config.license.keys = keys;
     config.store = store::Config::file(files.path().join("data"));
     config.feed.url = Some(format!("http://{}/renew", issuer.address()).parse()?);
-    config.admin.listen = Some(free(9180)?);
-    let metrics = config.admin.listen;
+    let metrics = Some(free(9180)?);
+    config.admin.listen = metrics.map(Into::into);
     // An open dashboard holds a WebSocket, and nobody wants to wait for it at Ctrl-C.
     config.shutdown.grace_period = Duration::from_secs(1);
 

@@ -3,6 +3,7 @@
 mod descriptors;
 mod error;
 mod life;
+mod start;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::admin::{Admin, Probed};
+use crate::admin::{self, Admin, Dashboard, Listen, Probed};
 use crate::api::endpoint::Router;
 use crate::api::{self, Api};
 use crate::auth::Auth;
@@ -23,6 +24,7 @@ use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Listener, Scheme};
 use crate::gate::Gate;
 use crate::license::RootUrl;
+use crate::service::Failures;
 use crate::shutdown::{self, Phase, detach};
 use crate::socket::SocketLimit;
 use crate::telemetry;
@@ -70,14 +72,20 @@ impl App {
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
+        let failures = Arc::<Failures>::default();
         let (api, probed, life) = licensing(&config, &root_url, clock, &control, &metrics).await?;
         let access = access_log(&config.telemetry)?;
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let bound = bind(&config.downstream, workers, &mut inherited)?;
-        let admin = config.admin.listen.map(listen_admin).transpose()?;
-        let probed = Arc::new(Probed { phase: watched.clone(), tls: tls.clone(), ..probed });
+        let admin = listen_admin(&config.admin)?;
+        let probed = Arc::new(Probed {
+            phase: watched.clone(),
+            tls: tls.clone(),
+            dashboard: dashboard(&failures),
+            ..probed
+        });
         let blueprint = Blueprint {
             downstream: config.downstream,
             upstream: config.upstream,
@@ -90,7 +98,7 @@ impl App {
             upstream_tls: upstream_tls.map(Arc::new),
             metrics,
             access,
-            failures: Arc::default(),
+            failures,
             connections: Connections::default(),
             phase: watched,
         };
@@ -107,9 +115,12 @@ impl App {
         self.bound.iter().filter_map(tcp).collect()
     }
 
-    /// Where metrics and probes are answered, with the real port; `None`: nowhere.
+    /// The TCP address where metrics and probes are answered, with the real port; `None`: nowhere, or on a Unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Admin::address)
+        match self.admin.as_ref()?.place() {
+            Listen::Tcp(address) => Some(*address),
+            Listen::Unix(_) => None,
+        }
     }
 
     /// Serves until SIGTERM or SIGINT; a second signal ends the grace period. SIGHUP reloads certificates.
@@ -141,17 +152,20 @@ impl App {
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
         let (tls, upstream_tls) = self.certificates();
         let Self { mut bound, admin, probed, blueprint, life, phase, shutdown } = self;
-        announce(&bound, admin.as_ref());
         let (served, mut over) = watch::channel(());
+        let place = admin.as_ref().map(|admin| admin.place().clone());
+        let state = probed.clone();
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
             let send = blueprint.downstream.timeouts.send;
-            detach(async move { admin.serve(probed.clone(), send, end).await });
+            detach(async move { admin.serve(state, send, end).await });
         }
         tls.map(|tls| detach(watch(tls)));
         upstream_tls.map(|tls| detach(watch(tls.watched().clone())));
         let living = life.start();
+        let workers = workers(&blueprint.downstream);
         let threads = start(&mut bound, blueprint)?;
+        start::log(&bound, place.as_ref(), &probed, workers);
         stop().await;
         tracing::info!("stopping");
         phase.send_replace(Phase::Leaving);
@@ -201,6 +215,8 @@ async fn licensing(
         metrics: metrics.clone(),
         phase: watch::channel(Phase::Serving).1,
         tls: None,
+        dashboard: Dashboard::new(|| false),
+        setup: start::setup(config),
     };
     Ok((Api::new(auth, begun.context), probed, begun.life))
 }
@@ -211,9 +227,16 @@ fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
     log.transpose().map_err(Error::Worker)
 }
 
-fn listen_admin(address: SocketAddr) -> Result<Admin, Error> {
-    Admin::bind(address)
-        .map_err(|source| Error::Bind { place: ListenAddress::Tcp(address), source })
+fn listen_admin(config: &admin::Config) -> Result<Option<Admin>, Error> {
+    let Some(listen) = &config.listen else { return Ok(None) };
+    let failed = |source| Error::Bind { place: listen.clone().into(), source };
+    Admin::bind(listen, config).map(Some).map_err(failed)
+}
+
+/// The state of the dashboard as the requests that are forwarded show it.
+fn dashboard(failures: &Arc<Failures>) -> Dashboard {
+    let failures = failures.clone();
+    Dashboard::new(move || failures.dashboard_is_failing())
 }
 
 fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
@@ -262,13 +285,6 @@ fn bind(
             .extend(sockets.map_err(|source| Error::Bind { place: listen.place.clone(), source })?);
     }
     Ok(bound)
-}
-
-fn announce(bound: &[Bound], admin: Option<&Admin>) {
-    let urls: Vec<String> =
-        bound.iter().map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.place)).collect();
-    let admin = admin.map(|admin| format!("http://{}", admin.address()));
-    tracing::info!(listen = urls.join(" "), admin, "listening");
 }
 
 /// Gives each worker its socket on every address.

@@ -9,6 +9,7 @@ pub mod audit;
 mod check_config;
 mod generated;
 mod hash_password;
+mod health;
 pub mod inspect;
 pub mod issue;
 pub mod keys;
@@ -55,6 +56,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
+    Health(health::Health),
     License(vendor::License),
     Keys(vendor::Keys),
     Audit(vendor::Audit),
@@ -79,10 +81,10 @@ pub fn run(words: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) -
     }
 }
 
-/// Invalid settings are a bad configuration, wherever they come from.
+/// Invalid settings are a bad configuration, wherever they come from. A probe knows 0 and 1.
 fn misuse(words: &[OsString]) -> u8 {
     let command = words.get(1).and_then(|word| word.to_str());
-    if matches!(command, Some("serve" | "check-config")) { FAILED } else { MISUSED }
+    if matches!(command, Some("serve" | "check-config" | "health")) { FAILED } else { MISUSED }
 }
 
 impl Command {
@@ -90,6 +92,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(serve),
             Self::CheckConfig(command) => command.run(),
+            Self::Health(command) => command.run(),
             Self::License(command) => command.run(),
             Self::Keys(command) => command.run(),
             Self::Audit(command) => command.run(),

@@ -37,7 +37,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "PATH")]
     issuer_keys: Option<String>,
 
-    /// Address of probes and metrics; "" for none [admin.listen, default 127.0.0.1:9180]
+    /// Address of probes and metrics: host:port or unix:/path; "" for none [admin.listen, default 127.0.0.1:9180]
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
 

@@ -94,8 +94,8 @@ fn listened_to_twice(loaded: &Loaded) -> Vec<Fault> {
     let mut faults = Vec::new();
     let listen = loaded.config.downstream.listen.iter();
     let listen = listen.map(|listen| ("server.listen", listen.place.clone()));
-    let admin =
-        loaded.config.admin.listen.map(|address| ("admin.listen", ListenAddress::Tcp(address)));
+    let admin = loaded.config.admin.listen.clone();
+    let admin = admin.map(|listen| ("admin.listen", ListenAddress::from(listen)));
     let is_free =
         |place: &ListenAddress| matches!(place, ListenAddress::Tcp(address) if address.port() == 0);
     for (key, place) in listen.chain(admin).filter(|(_, place)| !is_free(place)) {
@@ -131,7 +131,8 @@ fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
 
 /// What is allowed and yet worth telling.
 pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
-    let Config { downstream, upstream, auth, license, feed, notify, .. } = config;
+    let Config { downstream, upstream, auth, license, feed, notify, admin, .. } = config;
+    let is_public = admin.listen.as_ref().is_some_and(|listen| !listen.is_local());
     let plain = |url: &http::Uri| url.scheme_str() == Some("http");
     let revocations = match &license.revocations {
         Some(RevocationList::Url(url)) => Some(url),
@@ -175,6 +176,14 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             upstream.tls != crate::upstream::TlsConfig::default()
                 && !matches!(upstream.origin, Origin::Https { .. }),
             "upstream.tls is set and upstream.url is not https://: the dashboard is reached without TLS",
+        ),
+        (
+            is_public,
+            "admin.listen is not a loopback address: every machine that can connect can read metrics and the license's state; use 127.0.0.1 or unix:/path, or let only the monitoring connect",
+        ),
+        (
+            is_public && admin.allow_changes,
+            "admin.allow_changes is set and admin.listen is not a loopback address: every machine that can connect can change the log level, without signing in",
         ),
     ];
     findings.into_iter().filter_map(|(found, warning)| found.then_some(warning)).collect()

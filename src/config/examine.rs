@@ -135,7 +135,7 @@ impl Loaded {
 
     fn addresses(&self) -> Vec<Fault> {
         let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", &l.place));
-        let admin = self.config.admin.listen.map(ListenAddress::Tcp);
+        let admin = self.config.admin.listen.clone().map(ListenAddress::from);
         let admin = admin.as_ref().map(|place| ("admin.listen", place));
         listen.chain(admin).filter_map(|(key, place)| self.place(key, place)).collect()
     }

@@ -134,6 +134,9 @@ mod tests {
         config.store.audit_max_bytes = 3 << 20;
         config.notify.url = Some("http://a/hook".parse().expect("a URL"));
         config.notify.secret_file = Some("/secret".into());
+        config.admin.listen = Some(crate::admin::Listen::Unix("/admin.sock".into()));
+        config.admin.hosts = vec!["gate.internal".to_owned()];
+        config.telemetry.level = "license_gate::upstream=debug,warn".parse().expect("levels");
         config.downstream.timeouts.idle = std::time::Duration::from_millis(90_500);
         std::fs::write(&path, config.render_masked()).expect("written");
         let again = load(Sources { file: Some(path), ..Sources::default() }).expect("good");

@@ -142,7 +142,7 @@ pub fn bind(
             vec![bound(ListenAddress::Tcp(address), sockets, None)]
         }
         ListenAddress::Unix(path) => {
-            let (socket, file) = unix(path)?;
+            let (socket, file) = unix_listener(path)?;
             vec![bound(listen.place.clone(), clones(socket, workers)?, Some(file))]
         }
         ListenAddress::Systemd(name) => {
@@ -241,9 +241,9 @@ fn options(socket: &Socket) -> io::Result<()> {
     keep_alive(socket)
 }
 
-/// The file of a Unix socket, which is removed on drop.
+/// The file of a Unix socket of ours. Removed when this is dropped, unless another socket has taken its place.
 #[derive(Debug)]
-struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode: a later process may have replaced the file.
     id: (u64, u64),
@@ -263,8 +263,11 @@ fn id(file: &fs::Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
-/// The file's mode is 0777 without the umask.
-fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
+/// Listens on a Unix socket at `path`, non-blocking, in place of one that nobody listens on. Its mode is what the umask leaves of 0777.
+///
+/// # Errors
+/// The system's; also if `path` is in use or no socket.
+pub fn unix_listener(path: &Path) -> io::Result<(Listener, SocketFile)> {
     clear(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -33,7 +33,10 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::{Empty, Full};
 use refuse::Refused;
 
-pub use bind::{Bound, Inherited, Listener, PRIVILEGED, bind, bind_remedy, lacks_privilege};
+pub use bind::{
+    Bound, Inherited, Listener, PRIVILEGED, SocketFile, bind, bind_remedy, lacks_privilege,
+    unix_listener,
+};
 pub use config::{
     Config, Limits, Listen, ListenAddress, Scheme, Timeouts, TlsFiles, TrustedHeader,
 };

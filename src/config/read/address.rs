@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
 use super::text;
+use crate::admin;
 use crate::config::fault::Fault;
 use crate::config::value::Value;
 use crate::downstream::{Listen, ListenAddress, Scheme};
@@ -60,11 +61,24 @@ fn descriptor_name(value: &Value, name: &str) -> Result<String, Fault> {
     Ok(name.to_owned())
 }
 
-/// `host:port`; `None` for an empty string, which means off.
-pub(in crate::config) fn optional_socket(value: &Value) -> Result<Option<SocketAddr>, Fault> {
-    match value.text()? {
-        "" => Ok(None),
-        text => parse_socket(value, text).map(Some),
+/// `host:port` or `unix:/path`; `None` for an empty string, which means off.
+pub(in crate::config) fn optional_listen(value: &Value) -> Result<Option<admin::Listen>, Fault> {
+    let text = value.text()?;
+    match text.split_once(':') {
+        _ if text.is_empty() => Ok(None),
+        Some(("unix", path)) => {
+            socket_path(value, path).map(|path| Some(admin::Listen::Unix(path)))
+        }
+        _ => parse_socket(value, text).map(|address| Some(admin::Listen::Tcp(address))),
+    }
+}
+
+/// A host as it is in a URL, in lower case; without a port.
+pub(in crate::config) fn host_name(value: &Value) -> Result<String, Fault> {
+    let text = value.text()?;
+    match is_host(text) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(value.fault(format!("{text:?} is not a host name: write it without a port"))),
     }
 }
 
@@ -73,7 +87,7 @@ fn parse_socket(value: &Value, text: &str) -> Result<SocketAddr, Fault> {
     let port = text.strip_prefix("localhost:");
     let numeric = port.map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     numeric.parse().map_err(|_| {
-        let message = "is not an address to listen on: write IP:PORT, [::]:PORT or localhost:PORT";
+        let message = "is not an address to listen on: write IP:PORT, [::]:PORT, localhost:PORT or unix:/path";
         value.fault(format!("{text:?} {message}"))
     })
 }
@@ -267,6 +281,22 @@ mod tests {
         assert!(listen(&written(&longest)).is_ok());
         let fault = listen(&written(&format!("{longest}x"))).expect_err("too long").to_string();
         assert!(fault.contains("is too long for a Unix socket: 108 of 107 bytes"), "{fault}");
+    }
+
+    #[test]
+    fn addresses_of_the_admin_listener() {
+        assert_eq!(optional_listen(&written("")).expect("off"), None);
+        for text in ["127.0.0.1:0", "[::1]:9180", "unix:/run/admin.sock", "unix:admin.sock"] {
+            let listen = optional_listen(&written(text)).expect(text);
+            assert_eq!(listen.map(|listen| listen.to_string()).as_deref(), Some(text));
+        }
+        for text in ["unix:", "systemd:admin", "http://127.0.0.1:1", "/run/admin.sock", "9180"] {
+            assert!(optional_listen(&written(text)).is_err(), "{text}");
+        }
+        assert_eq!(host_name(&written("Gate.Internal")).expect("a name"), "gate.internal");
+        for text in ["", "gate:9180", "http://gate", "*", "a b", "gate/"] {
+            assert!(host_name(&written(text)).is_err(), "{text}");
+        }
     }
 
     #[test]

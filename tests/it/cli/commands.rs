@@ -4,9 +4,10 @@ use std::process::Stdio;
 
 use crate::support::program::Place;
 
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 12] = [
     &["serve"],
     &["check-config"],
+    &["health"],
     &["license", "inspect"],
     &["license", "request"],
     &["license", "issue"],

@@ -82,6 +82,10 @@ fn compose(documents: &[Yaml]) {
     assert_eq!(gate["build"]["dockerfile"].as_str(), Some("examples/deploy/Dockerfile"));
     let context = examples().join(gate["build"]["context"].as_str().expect("a path"));
     assert!(context.join("Cargo.toml").is_file(), "{context:?}");
+    let health = gate["healthcheck"]["test"].as_vec().expect("a list");
+    let health: Vec<_> = health.iter().map(|word| word.as_str().expect("a word")).collect();
+    assert_eq!(health[..2], ["CMD", "license-gate"]);
+    Place::new().run(&[&health[2..], &["--help"]].concat()).exits(0);
     for volume in gate["volumes"].as_vec().expect("a list") {
         let source = volume.as_str().and_then(|volume| volume.split(':').next()).expect("a path");
         let is_declared = !compose["volumes"][source].is_badvalue();

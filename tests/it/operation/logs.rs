@@ -1,13 +1,15 @@
 //! Log lines: what parses them, and what every one of them has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::dashboard::Mood;
 use crate::support::gate::Gate;
+use crate::support::program::Place;
 use crate::support::scene::{Scene, Setup};
 
 /// A line of logfmt, taken apart; `None`: it is none. Values are bare, or quoted as strings are in JSON.
@@ -28,7 +30,8 @@ fn logfmt(mut line: &str) -> Option<BTreeMap<String, String>> {
         if name.is_empty() || !name.chars().all(plain) || !is_new {
             return None;
         }
-        line = match rest.strip_prefix(' ') {
+        // A level is padded.
+        line = match rest.strip_prefix(' ').map(|rest| rest.trim_start_matches(' ')) {
             Some(rest) if !rest.is_empty() => rest,
             Some(_) => return None,
             None if rest.is_empty() => rest,
@@ -78,6 +81,43 @@ fn text_is_logfmt_and_a_warning_says_of_what_kind_it_is() {
     }
     let why = gate.log().wait_for("why=");
     assert_eq!(logfmt(&why).expect("logfmt")["why"], "it is the only one");
+}
+
+#[test]
+fn text_has_messages_one_below_the_other() {
+    let gate = busy(noisy().start());
+    let columns: BTreeSet<_> =
+        lines(gate.log()).iter().map(|line| line.find(" message=\"").expect("a message")).collect();
+    assert_eq!(columns.len(), 1, "{columns:?}");
+    let levels = lines(gate.log()).iter().filter(|line| line.contains("level=INFO  m")).count();
+    assert!(levels > 0);
+}
+
+/// What a gate that cannot start writes to a terminal.
+fn on_a_terminal(environment: &[(&str, &str)]) -> String {
+    let place = Place::new();
+    let file = "server.listen = ['unix:none/gate.sock']\nadmin.listen = ''\n";
+    place.write("gate.toml", file);
+    let serve = format!("{} serve --config gate.toml", env!("CARGO_BIN_EXE_license-gate"));
+    let mut command = Command::new("script");
+    command.args(["-qec", &serve, "/dev/null"]).current_dir(place.path());
+    command.env_remove("NO_COLOR").env("TERM", "xterm").envs(environment.iter().copied());
+    let ran = command.stdin(Stdio::null()).output().expect("script(1)");
+    assert_eq!(ran.status.code(), Some(2));
+    String::from_utf8(ran.stdout).expect("text")
+}
+
+#[test]
+fn levels_are_coloured_on_a_terminal_unless_that_is_unwanted() {
+    let error = "level=\u{1b}[31mERROR\u{1b}[0m message=\"cannot start\"";
+    let written = on_a_terminal(&[]);
+    assert!(written.contains(error), "{written:?}");
+    assert!(on_a_terminal(&[("NO_COLOR", "")]).contains(error));
+    let json = ("LICENSE_GATE__LOG__FORMAT", "json");
+    for plain in [("NO_COLOR", "1"), ("TERM", "dumb"), json] {
+        let written = on_a_terminal(&[plain]);
+        assert!(written.contains("cannot start") && !written.contains('\u{1b}'), "{written:?}");
+    }
 }
 
 #[test]

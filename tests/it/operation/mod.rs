@@ -2,9 +2,12 @@
 //! examples of a deployment.
 
 mod admin;
+mod admin_listener;
 mod deploy;
 mod descriptors;
 mod failures;
+mod health;
+mod log_level;
 mod logs;
 mod privileges;
 mod streams;
