@@ -77,7 +77,14 @@ impl App {
         let (phase, watched) = watch::channel(Phase::Serving);
         let bound = bind(&config.downstream, workers, &mut inherited)?;
         let admin = config.admin.listen.map(listen_admin).transpose()?;
-        let probed = Arc::new(Probed { phase: watched.clone(), tls: tls.clone(), ..probed });
+        let upstream_tls = upstream_tls.map(Arc::new);
+        let probed = Probed {
+            phase: watched.clone(),
+            tls: tls.clone(),
+            upstream_tls: upstream_tls.clone(),
+            ..probed
+        };
+        let probed = Arc::new(probed);
         let blueprint = Blueprint {
             downstream: config.downstream,
             upstream: config.upstream,
@@ -87,7 +94,7 @@ impl App {
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,
-            upstream_tls: upstream_tls.map(Arc::new),
+            upstream_tls,
             metrics,
             access,
             failures: Arc::default(),
@@ -201,6 +208,7 @@ async fn licensing(
         metrics: metrics.clone(),
         phase: watch::channel(Phase::Serving).1,
         tls: None,
+        upstream_tls: None,
     };
     Ok((Api::new(auth, begun.context), probed, begun.life))
 }

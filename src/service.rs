@@ -14,6 +14,7 @@ mod observe;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH};
@@ -143,7 +144,10 @@ impl Stages {
         }
         let Ok(Route::Licensing(Endpoint::Check)) = self.route(request) else { return None };
         let written = self.api.public_check()?;
-        self.observer.metrics.request(Handler::Licensing, &request.method, StatusCode::OK);
+        let metrics = &self.observer.metrics;
+        // Answered from memory, without waiting for anything: the clock is not worth its price.
+        metrics.request(Handler::Licensing, &request.method, StatusCode::OK, Duration::ZERO);
+        metrics.request_took(Handler::Licensing, Duration::ZERO);
         if let Some(log) = &self.observer.access {
             let sender = Sender::of(peer, &request.headers, &self.trust);
             let id = self.ids.name(&request.headers, sender.trusted);
@@ -192,6 +196,11 @@ impl Stages {
                 observed.failed(&error);
                 if let Some(kind) = error.kind() {
                     self.observer.metrics.upstream_error(kind);
+                }
+                if let ForwardError::Upstream(failure) = &error
+                    && failure.is_failed_contact()
+                {
+                    self.observer.metrics.upstream_failed(Instant::now(), failure);
                 }
                 let problem = Problem::from(error);
                 report(&problem, &id, &self.failures.dashboard, ());

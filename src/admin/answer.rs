@@ -5,15 +5,15 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::Exposition;
 
 /// What the probes ask.
 pub trait State: Send + Sync + 'static {
     /// What readiness depends on, in the order it is listed. Never the license: an invalid one takes nothing down.
     fn checks(&self) -> Vec<Condition>;
 
-    /// OpenMetrics text.
-    fn metrics(&self) -> String;
+    /// All metrics in this format.
+    fn metrics(&self, exposition: Exposition) -> String;
 }
 
 /// One condition of readiness.
@@ -25,8 +25,9 @@ pub struct Condition {
     pub passed: bool,
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
+/// The response to anything but a scrape, which [`super::metrics`] answers.
 pub(super) fn to(method: &Method, uri: &Uri, state: &impl State) -> Response<Full<Bytes>> {
     if !matches!(uri.path(), "/livez" | "/healthz" | "/readyz" | "/metrics") {
         return text(StatusCode::NOT_FOUND, TEXT, "not found\n");
@@ -38,7 +39,6 @@ pub(super) fn to(method: &Method, uri: &Uri, state: &impl State) -> Response<Ful
     }
     match uri.path() {
         "/readyz" => readiness(&state.checks(), is_verbose(uri)),
-        "/metrics" => text(StatusCode::OK, metrics::CONTENT_TYPE, state.metrics()),
         _ => text(StatusCode::OK, TEXT, "ok\n"),
     }
 }
@@ -60,7 +60,11 @@ fn readiness(checks: &[Condition], verbose: bool) -> Response<Full<Bytes>> {
     text(status, TEXT, lines + verdict)
 }
 
-fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(super) fn text(
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -84,8 +88,8 @@ mod tests {
             vec![check("listening", true), check("accepting", self.accepting)]
         }
 
-        fn metrics(&self) -> String {
-            "# EOF\n".to_owned()
+        fn metrics(&self, _: Exposition) -> String {
+            String::new()
         }
     }
 
@@ -112,7 +116,7 @@ mod tests {
                 503,
                 "[+] listening\n[-] accepting\nnot ready\n",
             ),
-            ("GET", "/metrics", false, 200, "# EOF\n"),
+            ("POST", "/metrics", true, 405, "method not allowed\n"),
             ("POST", "/readyz", true, 405, "method not allowed\n"),
             ("POST", "/-/reload", true, 404, "not found\n"),
             ("GET", "/readyz/", true, 404, "not found\n"),

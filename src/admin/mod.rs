@@ -1,7 +1,7 @@
 //! Probes and metrics on a listener of their own.
 //!
 //! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while it wants requests, 503 while
-//! it drains; `?verbose` lists the checks. `GET /metrics`: OpenMetrics text. Whoever may connect may read: the listener
+//! it drains; `?verbose` lists the checks. `GET /metrics`: see `metrics.rs`. Whoever may connect may read: the listener
 //! is meant for the machine itself or a private network. It keeps answering while the gate drains, until the order to end.
 //! What is true is asked of a [`State`].
 //!
@@ -10,6 +10,7 @@
 //! ones delay a probe; if all are being answered, that of the response that has not moved for longest.
 
 mod answer;
+mod metrics;
 mod places;
 mod probed;
 
@@ -22,6 +23,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use http::{Method, Request};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -161,10 +164,17 @@ async fn serve<S>(stream: S, state: Arc<impl State>, progress: Progress, send: D
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         progress.answers();
-        let response = answer::to(request.method(), request.uri(), &*state);
-        async { Ok::<_, Infallible>(response) }
+        let state = state.clone();
+        async move {
+            let is_scrape = request.uri().path() == "/metrics"
+                && matches!(*request.method(), Method::GET | Method::HEAD);
+            Ok::<_, Infallible>(match is_scrape {
+                true => metrics::answer(request.headers(), state).await,
+                false => answer::to(request.method(), request.uri(), &*state),
+            })
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -182,6 +192,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::metrics::Exposition;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
@@ -193,7 +204,7 @@ mod tests {
             vec![Condition { name: "accepting", passed: false }]
         }
 
-        fn metrics(&self) -> String {
+        fn metrics(&self, _: Exposition) -> String {
             String::new()
         }
     }
@@ -239,7 +250,7 @@ mod tests {
             Vec::new()
         }
 
-        fn metrics(&self) -> String {
+        fn metrics(&self, _: Exposition) -> String {
             "x".repeat(LARGE_BYTES)
         }
     }

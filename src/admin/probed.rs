@@ -9,7 +9,8 @@ use crate::clock::Clock;
 use crate::downstream::tls::Tls;
 use crate::shutdown::Phase;
 use crate::store::{Housekeeping, InForce, Reader};
-use crate::telemetry::metrics::{Figures, LicenseInfo, Metrics};
+use crate::telemetry::metrics::{Certificate, Exposition, Figures, LicenseInfo, Metrics};
+use crate::upstream;
 
 /// The parts of a gate that probes and scrapes look at.
 #[derive(Debug)]
@@ -24,8 +25,10 @@ pub struct Probed {
     pub metrics: Arc<Metrics>,
     /// Whether the gate is stopping.
     pub phase: watch::Receiver<Phase>,
-    /// The certificate in use.
+    /// TLS for clients.
     pub tls: Option<Arc<Tls>>,
+    /// TLS towards the dashboard.
+    pub upstream_tls: Option<Arc<upstream::Tls>>,
 }
 
 impl State for Probed {
@@ -34,8 +37,8 @@ impl State for Probed {
         vec![Condition { name: "not draining", passed }]
     }
 
-    fn metrics(&self) -> String {
-        self.metrics.render(self.figures())
+    fn metrics(&self, exposition: Exposition) -> String {
+        self.metrics.render(self.figures(), exposition)
     }
 }
 
@@ -45,7 +48,6 @@ impl Probed {
         let now = self.clock.now();
         let InForce { license, source, standing, .. } = snapshot.in_force(now);
         let claims = license.as_ref().map(|license| license.claims());
-        let certificate = self.tls.as_ref().map(|tls| tls.current());
         let info = claims.map(|claims| LicenseInfo {
             lid: claims.lid.clone(),
             company: claims.company.clone().unwrap_or_default(),
@@ -61,9 +63,17 @@ impl Probed {
             license: info,
             store_up: self.housekeeping.is_up(),
             clock_rollback: self.housekeeping.is_behind(now),
-            tls_certificate_expiry: certificate
-                .and_then(|served| served.expires)
-                .map(|end| end.as_secs()),
+            certificates: self.certificates(),
         }
+    }
+
+    /// When the certificates in use end.
+    fn certificates(&self) -> Vec<(Certificate, u64)> {
+        let server = self.tls.as_ref().and_then(|tls| tls.current().expires);
+        let client = self.upstream_tls.as_ref().and_then(|tls| tls.watched().current().expires);
+        [(Certificate::Server, server), (Certificate::Client, client)]
+            .into_iter()
+            .filter_map(|(of, end)| Some((of, end?.as_secs())))
+            .collect()
     }
 }

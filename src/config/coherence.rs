@@ -171,6 +171,10 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
                 && !matches!(upstream.origin, Origin::Https { .. }),
             "upstream.tls is set and upstream.url is not https://: the dashboard is reached without TLS",
         ),
+        (
+            upstream.probe_path.is_some() && upstream.probe_interval.is_zero(),
+            "upstream.probe_path is set and upstream.probe_interval is 0s: the path is never requested",
+        ),
     ];
     findings.into_iter().filter_map(|(found, warning)| found.then_some(warning)).collect()
 }

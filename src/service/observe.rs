@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -34,12 +35,17 @@ pub struct Observer {
 pub(super) struct Observation {
     observer: Rc<Observer>,
     record: Option<Box<Record>>,
+    began: Instant,
+    /// When the dashboard's response began.
+    upstream: Option<Instant>,
+    /// What answered; `None`: nothing yet.
+    handler: Option<Handler>,
 }
 
 impl Observation {
     pub(super) fn new(observer: Rc<Observer>) -> Self {
         observer.metrics.request_began();
-        Self { observer, record: None }
+        Self { observer, record: None, began: Instant::now(), upstream: None, handler: None }
     }
 
     pub(super) fn asked(&mut self, head: &RequestHead, sender: Sender, id: &RequestId) {
@@ -57,6 +63,9 @@ impl Observation {
     }
 
     pub(super) fn upstream_answered(&mut self) {
+        let now = Instant::now();
+        self.upstream = Some(now);
+        self.observer.metrics.upstream_answered(now);
         if let Some(record) = &mut self.record {
             record.upstream = Some(record.elapsed());
         }
@@ -69,7 +78,9 @@ impl Observation {
     }
 
     pub(super) fn answered(&mut self, method: &Method, response: &Answer, handler: Handler) {
-        self.observer.metrics.request(handler, method, response.status);
+        let took = self.upstream.unwrap_or_else(Instant::now) - self.began;
+        self.observer.metrics.request(handler, method, response.status, took);
+        self.handler = Some(handler);
         if let Some(record) = &mut self.record {
             record.status = Some(response.status);
             record.handler = handler;
@@ -101,6 +112,9 @@ pub(super) fn record(
 impl Drop for Observation {
     fn drop(&mut self) {
         self.observer.metrics.request_ended();
+        if let Some(handler) = self.handler {
+            self.observer.metrics.request_took(handler, self.began.elapsed());
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::socket::Places;
+use crate::telemetry::metrics::WorkerMetrics;
 
 /// What the dashboard's side needs to know.
 #[derive(Clone, Debug)]
@@ -25,8 +26,14 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How often a request that found its reused connection closed is tried again. Default 1.
     pub retries: u32,
+    /// Time without traffic after which the gate probes the dashboard; zero: never. Default 15 s.
+    pub probe_interval: Duration,
+    /// What a probe requests with GET. Default: nothing, a probe only connects.
+    pub probe_path: Option<String>,
     /// Limit of connections of all workers, from the number of file descriptors; not a setting. Default: none.
     pub places: Places,
+    /// Where contacts are counted; not a setting. Default: nowhere.
+    pub metrics: Option<WorkerMetrics>,
 }
 
 impl Default for Config {
@@ -40,7 +47,10 @@ impl Default for Config {
             response_header_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(30),
             retries: 1,
+            probe_interval: Duration::from_secs(15),
+            probe_path: None,
             places: Places::default(),
+            metrics: None,
         }
     }
 }

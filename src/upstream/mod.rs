@@ -11,6 +11,7 @@ mod error;
 mod http1;
 mod http2;
 mod pool;
+mod probe;
 mod request;
 mod stream;
 mod tls;
@@ -18,6 +19,7 @@ mod verify;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONNECTION;
@@ -36,6 +38,7 @@ pub use answer::{Answer, AnswerBody};
 pub use config::{Config, Origin, TlsConfig};
 pub use error::{Error, TlsFault};
 pub use http1::Upgraded;
+pub use probe::Probe;
 pub use request::{FieldWriter, Head, Upload, WriteFields};
 pub use stream::Stream;
 pub use tls::{Clients, Tls};
@@ -162,19 +165,17 @@ impl Client {
         request: Request<()>,
         limit_bytes: usize,
     ) -> Result<http::Response<Bytes>, Error> {
-        let (mut parts, ()) = request.into_parts();
-        if !self.0.pool.reuses() && !self.0.config.http2 {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let asked = self.ask(request).await;
+        if let Some(metrics) = &self.0.config.metrics {
+            match &asked {
+                Ok(_) => metrics.upstream_answered(Instant::now()),
+                Err(error) if error.is_failed_contact() => {
+                    metrics.upstream_failed(Instant::now(), error);
+                }
+                Err(_) => {}
+            }
         }
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let head = Head {
-            method: &parts.method,
-            target,
-            fields: Fields::from(parts.headers),
-            upgrade: None,
-        };
-        let Response { status, headers, mut body, .. } =
-            self.send(&head, Empty::new()).await?.response;
+        let Response { status, headers, mut body, .. } = asked?;
         let mut collected = BytesMut::new();
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame?.into_data() {
@@ -188,6 +189,25 @@ impl Client {
         *response.status_mut() = status;
         *response.headers_mut() = headers.into_map();
         Ok(response)
+    }
+
+    /// Sends a request without a body, and gives the head of the response with a streaming body.
+    async fn ask(
+        &self,
+        request: Request<()>,
+    ) -> Result<Response<crate::body::Body<Box<AnswerBody<Empty<Bytes>>>>>, Error> {
+        let (mut parts, ()) = request.into_parts();
+        if !self.0.pool.reuses() && !self.0.config.http2 {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let head = Head {
+            method: &parts.method,
+            target,
+            fields: Fields::from(parts.headers),
+            upgrade: None,
+        };
+        Ok(self.send(&head, Empty::new()).await?.response)
     }
 
     async fn connect(&self) -> Result<Box<Connection>, Error> {

@@ -99,7 +99,8 @@ async fn serve() {
             }
         })
         .await;
-    metrics.render(metrics::Figures::default()).lines().for_each(tell);
+    let text = metrics.render(metrics::Figures::default(), metrics::Exposition::OpenMetrics);
+    text.lines().for_each(tell);
 }
 
 /// Past the harness, which keeps what tests print to itself.
