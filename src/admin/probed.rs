@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::downstream::tls::Tls;
 use crate::shutdown::Phase;
 use crate::store::{Housekeeping, InForce, Reader};
-use crate::telemetry::metrics::{Certificate, Exposition, Figures, LicenseInfo, Metrics};
+use crate::telemetry::metrics::{Certificate, Figures, LicenseInfo, Metrics};
 use crate::upstream;
 
 /// The parts of a gate that probes and scrapes look at.
@@ -37,8 +37,8 @@ impl State for Probed {
         vec![Condition { name: "not draining", passed }]
     }
 
-    fn metrics(&self, exposition: Exposition) -> String {
-        self.metrics.render(self.figures(), exposition)
+    fn metrics(&self) -> String {
+        self.metrics.render(self.figures())
     }
 }
 

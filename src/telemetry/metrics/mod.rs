@@ -89,14 +89,14 @@ impl Metrics {
         self.failed.news().await;
     }
 
-    /// Everything, in the format of `exposition`. Reads figures of the process from `/proc`.
-    pub fn render(&self, figures: Figures, exposition: Exposition) -> String {
+    /// Everything, as OpenMetrics; [`Exposition::write`] converts it. Reads figures of the process from `/proc`.
+    pub fn render(&self, figures: Figures) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(scrape::Scrape { totals: self.totals(), figures }));
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &registry);
-        exposition.write(text)
+        text
     }
 
     fn totals(&self) -> scrape::Totals {
@@ -138,7 +138,7 @@ mod tests {
             worker.upstream_error(UpstreamErrorKind::Closed);
         }
         workers[0].request_began();
-        let text = metrics.render(Figures::default(), Exposition::OpenMetrics);
+        let text = metrics.render(Figures::default());
         shows(
             &text,
             r#"license_gate_http_requests_total{handler="proxy",method="GET",code="200"} 2"#,
@@ -163,10 +163,7 @@ mod tests {
         shows(&text, r#"license_gate_http_response_head_seconds_sum{handler="proxy"} 0.006"#);
         shows(&text, r#"license_gate_http_request_duration_seconds_count{handler="proxy"} 0"#);
         workers[0].request_ended();
-        shows(
-            &metrics.render(Figures::default(), Exposition::OpenMetrics),
-            "license_gate_http_requests_in_flight 0",
-        );
+        shows(&metrics.render(Figures::default()), "license_gate_http_requests_in_flight 0");
     }
 
     #[test]
@@ -175,7 +172,7 @@ mod tests {
         metrics.license_change(Change::Install, Outcome::Refused);
         metrics.renewal(Outcome::Failed);
         metrics.auth_check(AuthOutcome::Denied);
-        let text = metrics.render(Figures::default(), Exposition::OpenMetrics);
+        let text = metrics.render(Figures::default());
         shows(&text, r#"license_gate_license_changes_total{action="install",outcome="refused"} 1"#);
         shows(&text, r#"license_gate_license_changes_total{action="remove",outcome="ok"} 0"#);
         shows(&text, r#"license_gate_renewals_total{outcome="failed"} 1"#);
@@ -195,7 +192,7 @@ mod tests {
             store_up: true,
             ..Figures::default()
         };
-        let text = Metrics::default().render(figures, Exposition::OpenMetrics);
+        let text = Metrics::default().render(figures);
         shows(&text, r#"license_gate_license_status{status="expired"} 1"#);
         shows(&text, r#"license_gate_license_status{status="valid"} 0"#);
         shows(&text, "license_gate_license_token_expiry_timestamp_seconds 42");
