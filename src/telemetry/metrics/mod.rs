@@ -9,13 +9,13 @@ mod exposition;
 mod families;
 mod histogram;
 mod labels;
+mod moment;
 mod process;
 mod scrape;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 pub use contact::{Contacts, Reached};
 pub use exposition::Exposition;
 pub use labels::{AuthOutcome, Change, Handler, Outcome, UpstreamErrorKind};
+pub use moment::Moment;
 pub use scrape::{Certificate, Figures, LicenseInfo};
 pub use worker::WorkerMetrics;
 
@@ -73,10 +74,10 @@ impl Metrics {
     }
 
     /// The last contacts with the dashboard.
-    pub fn contacts(&self, now: Instant) -> Contacts {
+    pub fn contacts(&self, now: Moment) -> Contacts {
         let answered = |worker: &WorkerMetrics| worker.0.answered.load(Ordering::Relaxed);
         let succeeded = self.workers().iter().map(answered).max().unwrap_or_default();
-        self.failed.contacts(succeeded, now)
+        self.failed.contacts(Moment::from_bits(succeeded), now)
     }
 
     /// The cause of a recent failed contact with the dashboard.
@@ -108,7 +109,7 @@ impl Metrics {
             renewals: read(&self.renewals),
             auth_checks: read(&self.auth_checks),
             last_renewal: self.last_renewal.load(Ordering::Relaxed),
-            reached: self.contacts(Instant::now()).reached,
+            reached: self.contacts(Moment::now()).reached,
             ..scrape::Totals::default()
         };
         self.workers().iter().for_each(|worker| totals.add(&worker.0));
@@ -130,8 +131,10 @@ mod tests {
     fn workers_are_added_up() {
         let metrics = Metrics::default();
         let workers = [metrics.worker(), metrics.worker()];
+        let began = Moment::now();
+        let answered = began.after(Duration::from_millis(3));
         for worker in &workers {
-            worker.request(Handler::Proxy, &Method::GET, StatusCode::OK, Duration::from_millis(3));
+            worker.request(Handler::Proxy, &Method::GET, StatusCode::OK, began, answered);
             worker.connection_opened();
             worker.tunnel_opened();
             worker.tunnel_closed();
