@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::admin::{self, Admin, Dashboard, Listen, Probed};
+use crate::admin::{self, Admin, Listen, Probed};
 use crate::api::endpoint::Router;
 use crate::api::{self, Api};
 use crate::auth::Auth;
@@ -24,7 +24,6 @@ use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Listener, Scheme};
 use crate::gate::Gate;
 use crate::license::RootUrl;
-use crate::service::Failures;
 use crate::shutdown::{self, Phase, detach};
 use crate::socket::SocketLimit;
 use crate::telemetry;
@@ -72,7 +71,6 @@ impl App {
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
-        let failures = Arc::<Failures>::default();
         let (api, probed, life) = licensing(&config, &root_url, clock, &control, &metrics).await?;
         let access = access_log(&config.telemetry)?;
         let tls = certificate(&config.downstream)?;
@@ -80,12 +78,14 @@ impl App {
         let (phase, watched) = watch::channel(Phase::Serving);
         let bound = bind(&config.downstream, workers, &mut inherited)?;
         let admin = listen_admin(&config.admin)?;
-        let probed = Arc::new(Probed {
+        let upstream_tls = upstream_tls.map(Arc::new);
+        let probed = Probed {
             phase: watched.clone(),
             tls: tls.clone(),
-            dashboard: dashboard(&failures),
+            upstream_tls: upstream_tls.clone(),
             ..probed
-        });
+        };
+        let probed = Arc::new(probed);
         let blueprint = Blueprint {
             downstream: config.downstream,
             upstream: config.upstream,
@@ -95,10 +95,10 @@ impl App {
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,
-            upstream_tls: upstream_tls.map(Arc::new),
+            upstream_tls,
             metrics,
             access,
-            failures,
+            failures: Arc::default(),
             connections: Connections::default(),
             phase: watched,
         };
@@ -215,8 +215,8 @@ async fn licensing(
         metrics: metrics.clone(),
         phase: watch::channel(Phase::Serving).1,
         tls: None,
-        dashboard: Dashboard::new(|| false),
         setup: start::setup(config),
+        upstream_tls: None,
     };
     Ok((Api::new(auth, begun.context), probed, begun.life))
 }
@@ -231,12 +231,6 @@ fn listen_admin(config: &admin::Config) -> Result<Option<Admin>, Error> {
     let Some(listen) = &config.listen else { return Ok(None) };
     let failed = |source| Error::Bind { place: listen.clone().into(), source };
     Admin::bind(listen, config).map(Some).map_err(failed)
-}
-
-/// The state of the dashboard as the requests that are forwarded show it.
-fn dashboard(failures: &Arc<Failures>) -> Dashboard {
-    let failures = failures.clone();
-    Dashboard::new(move || failures.dashboard_is_failing())
 }
 
 fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {

@@ -29,7 +29,7 @@ use crate::message::{Body, RequestHead, Response};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
-use crate::telemetry::metrics::Handler;
+use crate::telemetry::metrics::{Handler, Moment};
 use failures::Area;
 use observe::{Answer, Observation};
 
@@ -142,7 +142,8 @@ impl Stages {
         }
         let Ok(Route::Licensing(Endpoint::Check)) = self.route(request) else { return None };
         let written = self.api.public_check()?;
-        self.observer.metrics.request(Handler::Licensing, &request.method, StatusCode::OK);
+        let metrics = &self.observer.metrics;
+        metrics.request_at_once(Handler::Licensing, &request.method, StatusCode::OK);
         if let Some(log) = &self.observer.access {
             let client = RealClient::of(peer, &request.headers, &self.trust);
             let id = self.ids.name(&request.headers, client.trusted);
@@ -191,6 +192,11 @@ impl Stages {
                 observed.failed(&error);
                 if let Some(kind) = error.kind() {
                     self.observer.metrics.upstream_error(kind);
+                }
+                if let ForwardError::Upstream(failure) = &error
+                    && failure.is_failed_contact()
+                {
+                    self.observer.metrics.upstream_failed(Moment::now(), failure);
                 }
                 let problem = Problem::from(error);
                 report(&problem, &id, &self.failures.dashboard, ());

@@ -23,8 +23,8 @@ use crate::service::{Failures, Observer, Service, Stages};
 use crate::shutdown::{Drain, Phase, detach_local};
 use crate::sweep::Sweep;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::Metrics;
-use crate::upstream::{self, Client};
+use crate::telemetry::metrics::{Metrics, WorkerMetrics};
+use crate::upstream::{self, Client, Probe};
 
 /// How long connections may take to end after they are cut.
 const CUT_GRACE: Duration = Duration::from_millis(500);
@@ -73,15 +73,17 @@ pub fn start(
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = move || {
-        LocalSet::new().block_on(&runtime, run(sockets, blueprint));
+        LocalSet::new().block_on(&runtime, run(index, sockets, blueprint));
         // Dropping it would wait for threads that look up a name.
         runtime.shutdown_background();
     };
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)
 }
 
-async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
+async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blueprint) {
     let (sweep, drain) = (Sweep::new(), Drain::default());
+    let metrics = blueprint.metrics.worker();
+    blueprint.upstream.metrics = Some(metrics.clone());
     let upstream =
         Client::new(blueprint.upstream.clone(), blueprint.upstream_tls.clone(), sweep.clone());
     let ticking = sweep.clone();
@@ -96,7 +98,18 @@ async fn run(sockets: Vec<(Listener, Scheme)>, blueprint: Blueprint) {
         sweep.clone(),
     );
     let dashboard = WorkerDashboard { client, drain: drain.clone() };
-    let acceptor = Rc::new(acceptor(&blueprint, upstream, dashboard, &sweep, &drain));
+    // One prober is enough for the gate.
+    if index == 0 {
+        let (probe, drain) = (probe(&blueprint, &sweep), drain.clone());
+        detach_local(async move {
+            tokio::select! {
+                () = probe.run() => {}
+                () = drain.begun() => {}
+            }
+        });
+    }
+    let acceptor = acceptor(&blueprint, upstream, dashboard, metrics, &sweep, &drain);
+    let acceptor = Rc::new(acceptor);
     let accepting: Vec<_> = sockets
         .into_iter()
         .map(|(socket, scheme)| {
@@ -134,15 +147,25 @@ async fn reached(watched: &mut watch::Receiver<Phase>, phase: Phase) {
     drop(watched.wait_for(|now| *now >= phase).await);
 }
 
+fn probe(blueprint: &Blueprint, sweep: &Sweep) -> Probe {
+    Probe {
+        config: blueprint.upstream.clone(),
+        tls: blueprint.upstream_tls.clone(),
+        host: blueprint.root_host.clone(),
+        metrics: blueprint.metrics.clone(),
+        sweep: sweep.clone(),
+    }
+}
+
 fn acceptor(
     blueprint: &Blueprint,
     upstream: Client,
     dashboard: WorkerDashboard,
+    metrics: WorkerMetrics,
     sweep: &Sweep,
     drain: &Drain,
 ) -> Acceptor<Service> {
     let Blueprint { downstream, .. } = blueprint;
-    let metrics = blueprint.metrics.worker();
     let proxy = Proxy::new(
         upstream,
         blueprint.root_host.clone(),

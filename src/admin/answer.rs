@@ -78,7 +78,7 @@ where
         Route::Ready if is_read => {
             ready::answer(&head.uri, &head.headers, &state.checks(), || state.information())
         }
-        Route::Metrics if is_read => scrape::answer(state),
+        Route::Metrics if is_read => scrape::answer(&head.headers, state),
         Route::LogLevel if is_read => level::get(),
         Route::LogLevel if head.method == Method::PUT => {
             if let Err(refusal) = changes.admit(&head) {
@@ -122,7 +122,7 @@ mod tests {
         }
 
         fn metrics(&self) -> String {
-            "# EOF\n".to_owned()
+            "a 1\n# EOF\n".to_owned()
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
             ("GET", "/readyz?verbose", true, 200, &good),
             ("GET", "/readyz", false, 503, "[-] accepting\nnot ready\n"),
             ("GET", "/readyz?a=b&verbose=1", false, 503, &bad),
-            ("GET", "/metrics", false, 200, "# EOF\n"),
+            ("GET", "/metrics", false, 200, "a 1\n"),
             ("GET", "/", false, 200, INDEX),
             ("POST", "/readyz", true, 405, "method not allowed\n"),
             ("PUT", "/", true, 405, "method not allowed\n"),

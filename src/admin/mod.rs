@@ -1,7 +1,7 @@
 //! Probes, metrics and the log level on a listener of their own: TCP or a Unix socket.
 //!
 //! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while the gate takes requests, 503 while it drains;
-//! see `ready.rs`. `GET /metrics`: OpenMetrics text. Any client that can connect may read these: the listener is meant for the machine
+//! see `ready.rs`. `GET /metrics`: see `scrape.rs`. Any client that can connect may read these: the listener is meant for the machine
 //! itself or a private network. `GET` and `PUT /-/log-level`: the log level. A request that changes something is subject to `changes.rs`.
 //! The listener keeps answering while the gate drains, until the order to end. The answers come from a [`State`].
 //!
@@ -44,7 +44,7 @@ use listen::{Accepting, Peer};
 use places::{Noted, Places, Progress};
 
 pub use listen::Listen;
-pub use probed::{Dashboard, Probed, Setup, license_phrase};
+pub use probed::{Probed, Setup, license_phrase};
 pub use ready::{Condition, Information};
 pub use state::State;
 

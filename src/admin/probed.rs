@@ -1,6 +1,5 @@
 //! What probes and scrapes see of a running gate.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -11,7 +10,10 @@ use crate::clock::{Clock, UnixTime};
 use crate::downstream::tls::Tls;
 use crate::shutdown::Phase;
 use crate::store::{Housekeeping, InForce, Reader};
-use crate::telemetry::metrics::{Figures, LicenseInfo, Metrics, Outcome};
+use crate::telemetry::metrics::{
+    Certificate, Figures, LicenseInfo, Metrics, Moment, Outcome, Reached,
+};
+use crate::upstream;
 
 /// The parts of a gate that probes and scrapes look at.
 #[derive(Debug)]
@@ -26,33 +28,12 @@ pub struct Probed {
     pub metrics: Arc<Metrics>,
     /// Whether the gate is stopping.
     pub phase: watch::Receiver<Phase>,
-    /// The certificate in use.
+    /// TLS for clients.
     pub tls: Option<Arc<Tls>>,
-    /// Whether the dashboard works.
-    pub dashboard: Dashboard,
+    /// TLS towards the dashboard.
+    pub upstream_tls: Option<Arc<upstream::Tls>>,
     /// What the gate works with.
     pub setup: Setup,
-}
-
-/// Whether the dashboard works, as far as the gate knows.
-#[derive(Clone)]
-pub struct Dashboard(Arc<dyn Fn() -> bool + Send + Sync>);
-
-impl Dashboard {
-    /// `is_failing` states whether the last contact failed.
-    pub fn new(is_failing: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(is_failing))
-    }
-
-    fn is_failing(&self) -> bool {
-        self.0()
-    }
-}
-
-impl fmt::Debug for Dashboard {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Dashboard {{ is_failing: {} }}", self.is_failing())
-    }
 }
 
 /// Where the parts of a gate are, for people. Without secrets.
@@ -82,8 +63,11 @@ impl State for Probed {
         let Setup { keys, store, dashboard, .. } = &self.setup;
         let trusted = snapshot.trust().keys.len();
         let store_state = if self.housekeeping.is_up() { "up" } else { "cannot be written" };
-        let dashboard_state =
-            if self.dashboard.is_failing() { "failing" } else { "no failure is known" };
+        let dashboard_state = match self.metrics.contacts(Moment::now()).reached {
+            Reached::Unknown => "no contact yet",
+            Reached::Up => "up",
+            Reached::Down => "down",
+        };
         vec![
             fact("license", in_force.standing.status().as_str(), license_phrase(&in_force)),
             fact("store", store_state, store.clone()),
@@ -130,7 +114,6 @@ impl Probed {
         let now = self.clock.now();
         let InForce { license, source, standing, .. } = snapshot.in_force(now);
         let claims = license.as_ref().map(|license| license.claims());
-        let certificate = self.tls.as_ref().map(|tls| tls.current());
         let info = claims.map(|claims| LicenseInfo {
             lid: claims.lid.clone(),
             company: claims.company.clone().unwrap_or_default(),
@@ -146,9 +129,17 @@ impl Probed {
             license: info,
             store_up: self.housekeeping.is_up(),
             clock_rollback: self.housekeeping.is_behind(now),
-            tls_certificate_expiry: certificate
-                .and_then(|served| served.expires)
-                .map(|end| end.as_secs()),
+            certificates: self.certificates(),
         }
+    }
+
+    /// When the certificates in use end.
+    fn certificates(&self) -> Vec<(Certificate, u64)> {
+        let server = self.tls.as_ref().and_then(|tls| tls.current().expires);
+        let client = self.upstream_tls.as_ref().and_then(|tls| tls.watched().current().expires);
+        [(Certificate::Server, server), (Certificate::Client, client)]
+            .into_iter()
+            .filter_map(|(of, end)| Some((of, end?.as_secs())))
+            .collect()
     }
 }

@@ -185,6 +185,10 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             is_public && admin.allow_changes,
             "admin.allow_changes is set and admin.listen is not a loopback address: every machine that can connect can change the log level, without signing in",
         ),
+        (
+            upstream.probe_path.is_some() && upstream.probe_interval.is_zero(),
+            "upstream.probe_path is set and upstream.probe_interval is 0s: the path is never requested",
+        ),
     ];
     findings.into_iter().filter_map(|(found, warning)| found.then_some(warning)).collect()
 }

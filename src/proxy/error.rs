@@ -153,7 +153,7 @@ impl ForwardError {
                 code: "upstream.invalid-answer",
                 message: "The dashboard's response is not valid HTTP.",
                 proxy_error: Some("http_protocol_error"),
-                kind: Some(Kind::Nonsense),
+                kind: Some(Kind::InvalidResponse),
                 flag: Some(Flag::CutByUpstream),
             },
             Error::TooLarge => Report {

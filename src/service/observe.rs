@@ -13,7 +13,7 @@ use crate::downstream::{self, RealClient};
 use crate::message::{Body, RequestHead, Response};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{AccessLog, Flag, Record};
-use crate::telemetry::metrics::{Handler, WorkerMetrics};
+use crate::telemetry::metrics::{Handler, Moment, WorkerMetrics};
 use crate::upstream;
 
 /// A response to the client.
@@ -33,12 +33,17 @@ pub struct Observer {
 pub(super) struct Observation {
     observer: Rc<Observer>,
     record: Option<Box<Record>>,
+    began: Moment,
+    /// When the dashboard's response began.
+    upstream: Option<Moment>,
+    /// What answered; `None`: nothing yet.
+    handler: Option<Handler>,
 }
 
 impl Observation {
     pub(super) fn new(observer: Rc<Observer>) -> Self {
         observer.metrics.request_began();
-        Self { observer, record: None }
+        Self { observer, record: None, began: Moment::now(), upstream: None, handler: None }
     }
 
     pub(super) fn asked(&mut self, head: &RequestHead, client: RealClient, id: &RequestId) {
@@ -56,6 +61,9 @@ impl Observation {
     }
 
     pub(super) fn upstream_answered(&mut self) {
+        let now = Moment::now();
+        self.upstream = Some(now);
+        self.observer.metrics.upstream_answered(now);
         if let Some(record) = &mut self.record {
             record.upstream = Some(record.elapsed());
         }
@@ -68,7 +76,9 @@ impl Observation {
     }
 
     pub(super) fn answered(&mut self, method: &Method, response: &Answer, handler: Handler) {
-        self.observer.metrics.request(handler, method, response.status);
+        let now = self.upstream.unwrap_or_else(Moment::now);
+        self.observer.metrics.request(handler, method, response.status, self.began, now);
+        self.handler = Some(handler);
         if let Some(record) = &mut self.record {
             record.status = Some(response.status);
             record.handler = handler;
@@ -100,6 +110,9 @@ pub(super) fn record(
 impl Drop for Observation {
     fn drop(&mut self) {
         self.observer.metrics.request_ended();
+        if let Some(handler) = self.handler {
+            self.observer.metrics.request_took(handler, self.began, Moment::now());
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::socket::SocketLimit;
+use crate::telemetry::metrics::WorkerMetrics;
 
 /// Settings of the dashboard's side.
 #[derive(Clone, Debug)]
@@ -27,6 +28,12 @@ pub struct Config {
     pub retries: u32,
     /// Limit on connections of all workers, computed from the limit of file descriptors. Not a setting. Default: none.
     pub sockets: SocketLimit,
+    /// Time without traffic after which the gate probes the dashboard; zero: never. Default 15 s.
+    pub probe_interval: Duration,
+    /// What a probe requests with GET. Default: nothing, a probe only connects.
+    pub probe_path: Option<String>,
+    /// Where contacts are counted; not a setting. Default: nowhere.
+    pub metrics: Option<WorkerMetrics>,
 }
 
 impl Default for Config {
@@ -41,6 +48,9 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(30),
             retries: 1,
             sockets: SocketLimit::default(),
+            probe_interval: Duration::from_secs(15),
+            probe_path: None,
+            metrics: None,
         }
     }
 }

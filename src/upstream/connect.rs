@@ -41,7 +41,11 @@ pub(super) async fn connect(
     let socket = |kind| Socket::new(kind, sweep, config.send_timeout).with_permit(permit);
     let left = limit.saturating_sub(began.elapsed());
     let connected = timeout(left, secured(origin, tls, wanted, socket)).await;
-    connected.unwrap_or_else(|_| Err(late()))
+    let connected = connected.unwrap_or_else(|_| Err(late()))?;
+    if let Some(metrics) = &config.metrics {
+        metrics.upstream_connected(began.elapsed());
+    }
+    Ok(connected)
 }
 
 async fn secured(

@@ -103,7 +103,24 @@ impl TlsFault {
 }
 
 impl Error {
-    /// How TLS failed, if it did. With TLS 1.3, the dashboard may refuse the client certificate after the handshake.
+    /// Whether the dashboard cannot be reached, or sends no valid response. `false`: it has responded, or the gate or the client is at
+    /// fault.
+    pub const fn is_failed_contact(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Tls { .. }
+            | Self::SendTimeout
+            | Self::HeaderTimeout
+            | Self::Closed { .. }
+            | Self::InvalidResponse(_)
+            | Self::Framing(_)
+            | Self::Protocol(_) => true,
+            Self::Full | Self::Unsendable(_) | Self::RequestBody(_) | Self::TooLarge => false,
+        }
+    }
+
+    /// How TLS failed, if it did. With TLS 1.3 the dashboard's word on our certificate comes after the handshake.
     pub fn tls_fault(&self) -> Option<TlsFault> {
         match self {
             Self::Tls { fault, .. } => Some(*fault),

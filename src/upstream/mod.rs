@@ -11,6 +11,7 @@ mod error;
 mod http1;
 mod http2;
 mod pool;
+mod probe;
 mod request;
 mod stream;
 mod tls;
@@ -26,6 +27,7 @@ use http_body_util::{BodyExt, Empty};
 
 use crate::message::{Fields, Response};
 use crate::sweep::Sweep;
+use crate::telemetry::metrics::Moment;
 use connect::Protocol;
 use error::{ENDLESS_INTERIM, SHORT};
 use http1::{Connection, Exchange};
@@ -36,6 +38,7 @@ pub use answer::{Answer, AnswerBody};
 pub use config::{Config, Origin, TlsConfig};
 pub use error::{Error, TlsFault};
 pub use http1::Upgraded;
+pub use probe::Probe;
 pub use request::{FieldWriter, Head, Upload, WriteFields};
 pub use stream::Stream;
 pub use tls::{Clients, Tls};
@@ -164,19 +167,17 @@ impl Client {
         request: Request<()>,
         limit_bytes: usize,
     ) -> Result<http::Response<Bytes>, Error> {
-        let (mut parts, ()) = request.into_parts();
-        if !self.0.pool.reuses() && !self.0.config.http2 {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let asked = self.ask(request).await;
+        if let Some(metrics) = &self.0.config.metrics {
+            match &asked {
+                Ok(_) => metrics.upstream_answered(Moment::now()),
+                Err(error) if error.is_failed_contact() => {
+                    metrics.upstream_failed(Moment::now(), error);
+                }
+                Err(_) => {}
+            }
         }
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let head = Head {
-            method: &parts.method,
-            target,
-            fields: Fields::from(parts.headers),
-            upgrade: None,
-        };
-        let Response { status, headers, mut body, .. } =
-            self.send(&head, Empty::new()).await?.response;
+        let Response { status, headers, mut body, .. } = asked?;
         let mut collected = BytesMut::new();
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame?.into_data() {
@@ -190,6 +191,25 @@ impl Client {
         *response.status_mut() = status;
         *response.headers_mut() = headers.into_map();
         Ok(response)
+    }
+
+    /// Sends a request without a body, and gives the head of the response with a streaming body.
+    async fn ask(
+        &self,
+        request: Request<()>,
+    ) -> Result<Response<crate::message::Body<Box<AnswerBody<Empty<Bytes>>>>>, Error> {
+        let (mut parts, ()) = request.into_parts();
+        if !self.0.pool.reuses() && !self.0.config.http2 {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let head = Head {
+            method: &parts.method,
+            target,
+            fields: Fields::from(parts.headers),
+            upgrade: None,
+        };
+        Ok(self.send(&head, Empty::new()).await?.response)
     }
 
     async fn connect(&self) -> Result<Box<Connection>, Error> {

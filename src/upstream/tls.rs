@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use super::verify::Verifier;
 use super::{Config, Origin, TlsConfig};
 use crate::certificate::{self, Error, Files, FromFiles, Watched};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 
 /// TLS towards the dashboard. Shared by all workers, with its sessions, so that most handshakes are resumptions.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Tls {
 /// TLS clients of one configuration, by the protocols that they offer.
 #[derive(Debug)]
 pub struct Clients {
+    /// When the first certificate of the gate's own chain ends, if it has one.
+    pub expires: Option<UnixTime>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
 }
@@ -72,6 +74,10 @@ impl FromFiles for TlsConfig {
             .collect()
     }
 
+    fn end(made: &Clients) -> Option<UnixTime> {
+        made.expires
+    }
+
     fn make(&self, files: &Files) -> Result<Clients, Error> {
         let (roots, named) = match &self.ca_file {
             Some(path) => {
@@ -86,9 +92,11 @@ impl FromFiles for TlsConfig {
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut expires = None;
         let mut client = match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => {
                 let pair = certificate::pair(files.at(cert)?, files.at(key)?, &provider)?;
+                expires = pair.cert.iter().filter_map(certificate::not_after).min();
                 let shown: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(pair));
                 builder.with_client_cert_resolver(shown)
             }
@@ -97,6 +105,6 @@ impl FromFiles for TlsConfig {
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         let mut http2 = client.clone();
         http2.alpn_protocols.insert(0, b"h2".to_vec());
-        Ok(Clients { http1: Arc::new(client), http2: Arc::new(http2) })
+        Ok(Clients { expires, http1: Arc::new(client), http2: Arc::new(http2) })
     }
 }

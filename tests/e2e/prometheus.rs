@@ -10,7 +10,7 @@ use crate::gate::{Gate, Vendor};
 use crate::process::{Process, eventually, free_port};
 use crate::wire;
 
-struct Prometheus {
+pub(crate) struct Prometheus {
     address: SocketAddr,
     _process: Process,
     _dir: TempDir,
@@ -19,10 +19,19 @@ struct Prometheus {
 impl Prometheus {
     /// A server that scrapes itself, ready and with a first sample.
     fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Self::start_at(address, address)
+    }
+
+    /// A server that scrapes `target`, likewise.
+    pub(crate) fn scraping(target: SocketAddr) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], free_port())), target)
+    }
+
+    fn start_at(address: SocketAddr, target: SocketAddr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let scrape = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: self, static_configs: [{{targets: ['{address}']}}]}}]\n"
+            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: self, static_configs: [{{targets: ['{target}']}}]}}]\n"
         );
         let config = dir.path().join("prometheus.yml");
         std::fs::write(&config, scrape).unwrap();
@@ -36,13 +45,21 @@ impl Prometheus {
         eventually("prometheus is ready", || {
             wire::status(&format!("{url}/-/ready")).filter(|status| *status == 200)
         });
-        eventually("prometheus has a sample", || {
-            let query = format!("{url}/api/v1/query?query=up");
-            let (_, answer) = wire::json("GET", &query, None, &serde_json::Value::Null);
-            answer["data"]["result"][0]["value"].as_array().map(|_| ())
-        });
-        Self { address, _process: process, _dir: dir }
+        let prometheus = Self { address, _process: process, _dir: dir };
+        eventually("prometheus has a sample", || prometheus.query("up"));
+        prometheus
     }
+
+    /// The value of a query's first series, if it has one.
+    pub(crate) fn query(&self, query: &str) -> Option<f64> {
+        let url = format!("http://{}/api/v1/query?query={}", self.address, encoded(query));
+        let (_, answer) = wire::json("GET", &url, None, &serde_json::Value::Null);
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+}
+
+fn encoded(query: &str) -> String {
+    query.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
 /// What a visitor sees: the page's title, the answer of a query, what the browser complained about.

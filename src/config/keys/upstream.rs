@@ -39,6 +39,16 @@ pub(super) const KEYS: &[Key] = &[
         |c| show::number(c.upstream.retries),
     ),
     key(
+        "upstream.probe_interval",
+        |c, v| set(&mut c.upstream.probe_interval, duration(v)),
+        |c| show::duration(c.upstream.probe_interval),
+    ),
+    key(
+        "upstream.probe_path",
+        |c, v| set(&mut c.upstream.probe_path, text::optional_target(v)),
+        |c| show::optional(c.upstream.probe_path.as_ref()),
+    ),
+    key(
         "upstream.tls.ca_file",
         |c, v| set(&mut c.upstream.tls.ca_file, text::optional_path(v)),
         |c| show::path(c.upstream.tls.ca_file.as_deref()),

@@ -88,6 +88,11 @@ pub(in crate::config) fn target(value: &Value) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
+/// As [`target`]; `None` for an empty string, which means none.
+pub(in crate::config) fn optional_target(value: &Value) -> Result<Option<String>, Fault> {
+    if value.text()?.is_empty() { Ok(None) } else { target(value).map(Some) }
+}
+
 /// A JSON pointer to a field (RFC 6901): `/field`, `~0` for `~`, `~1` for `/`.
 pub(in crate::config) fn pointer(value: &Value) -> Result<String, Fault> {
     let text = value.text()?;

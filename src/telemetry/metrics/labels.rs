@@ -1,4 +1,4 @@
-//! What metrics are told apart by: small fixed sets, so that counting is an index and no label is ever a client's word.
+//! Labels: small fixed sets, so that counting is an index and no client chooses a label's value.
 
 use http::{Method, StatusCode};
 
@@ -9,7 +9,7 @@ macro_rules! labels {
         pub enum $name { $($(#[$item_doc])* $item,)+ }
 
         impl $name {
-            /// Every one, in order.
+            /// All of them, in order.
             pub const ALL: &[Self] = &[$(Self::$item,)+];
 
             /// The label's value.
@@ -21,7 +21,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Who answered a request.
+    /// What answered a request.
     Handler {
         /// The licensing API.
         Licensing = "licensing",
@@ -33,39 +33,39 @@ labels! {
 }
 
 labels! {
-    /// What went wrong with the dashboard.
+    /// Why a forwarded request failed: `kind` of `license_gate_upstream_errors_total`.
     UpstreamErrorKind {
-        /// No connection.
+        /// The dashboard refused the connection, or cannot be reached.
         Connect = "connect",
-        /// No connection in time.
+        /// It accepted no connection in time.
         ConnectTimeout = "connect_timeout",
-        /// No TLS: a certificate that is not to be trusted, say.
+        /// The TLS handshake failed, for example for a certificate that is not trusted.
         Tls = "tls",
-        /// No part of the request accepted in time.
+        /// It accepted no more of the request in time.
         SendTimeout = "send_timeout",
-        /// No answer in time.
+        /// No response began in time.
         HeaderTimeout = "header_timeout",
-        /// The connection ended before an answer.
+        /// The connection ended before a response.
         Closed = "closed",
-        /// The answer is not HTTP.
-        Nonsense = "nonsense",
-        /// The client's body ended early.
+        /// The response is not valid HTTP.
+        InvalidResponse = "invalid_response",
+        /// The client did not send the whole request body.
         RequestBody = "request_body",
-        /// The answer is larger than this gate keeps.
+        /// The response is larger than the gate accepts.
         TooLarge = "too_large",
     }
 }
 
 labels! {
-    /// How the license changed, or was to change: `action` of `license_gate_license_changes_total`.
+    /// A change of the license, made or refused: `action` of `license_gate_license_changes_total`.
     Change {
-        /// A token posted.
+        /// A token was posted.
         Install = "install",
-        /// A token from the issuer.
+        /// The issuer sent a token.
         Renew = "renew",
-        /// A license removed.
+        /// The license was removed.
         Remove = "remove",
-        /// A former license put back.
+        /// A former license was restored.
         Rollback = "rollback",
         /// The license file changed.
         File = "file",
@@ -73,34 +73,34 @@ labels! {
 }
 
 labels! {
-    /// How it ended.
+    /// How a change or a renewal ended.
     Outcome {
         /// Done.
         Ok = "ok",
-        /// Not acceptable.
+        /// The token, or the request, is not acceptable.
         Refused = "refused",
-        /// Acceptable, and yet not done.
+        /// It is acceptable, and an error prevented it.
         Failed = "failed",
     }
 }
 
 labels! {
-    /// What became of the question whether a caller may.
+    /// Result of checking a caller's permission.
     AuthOutcome {
-        /// Yes.
+        /// The caller has the permission.
         Granted = "granted",
-        /// No or wrong credentials.
+        /// Credentials are missing or wrong.
         Unauthorized = "unauthorized",
-        /// Known, without the permission.
+        /// The caller is known, and lacks the permission.
         Denied = "denied",
-        /// Too many attempts.
+        /// There were too many attempts.
         Limited = "limited",
-        /// Nobody could be asked.
+        /// The dashboard could not identify the caller.
         Unavailable = "unavailable",
     }
 }
 
-/// Methods that have a label of their own; any other is `other`.
+/// Values of the label `method`; the last stands for any other method.
 pub(super) const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "other"];
 

@@ -1,31 +1,39 @@
-//! What is counted, and how a scrape shows it (OpenMetrics text).
+//! Counts of a gate, and how a scrape shows them.
 //!
-//! Each worker counts into a [`WorkerMetrics`] of its own, which nobody else writes; [`Metrics::render`] adds them up.
-//! What changes rarely (licenses, renewals, sign-ins) is counted in one place. What others know better, a license's dates
-//! say, comes as [`Figures`] at the moment of the scrape. No label is ever a path or anything else a client chose.
+//! Each worker counts into a [`WorkerMetrics`] of its own, which no other thread writes; [`Metrics::render`] adds them up.
+//! Rare events (licenses, renewals, sign-ins) are counted in one place. State that other modules hold, such as the dates of
+//! the license, comes as [`Figures`] with each scrape. No label is ever a path or anything else that a client chose.
 
+mod contact;
+mod exposition;
 mod families;
+mod histogram;
 mod labels;
+mod moment;
+mod process;
 mod scrape;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+pub use contact::{Contacts, Reached};
+pub use exposition::Exposition;
 pub use labels::{AuthOutcome, Change, Handler, Outcome, UpstreamErrorKind};
-pub use scrape::{Figures, LicenseInfo};
+pub use moment::Moment;
+pub use scrape::{Certificate, Figures, LicenseInfo};
 pub use worker::WorkerMetrics;
 
-/// The media type of [`Metrics::render`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use contact::Failed;
 
 /// All counts of one gate.
 #[derive(Debug, Default)]
 pub struct Metrics {
     workers: Mutex<Vec<WorkerMetrics>>,
+    failed: Arc<Failed>,
     changes: [[AtomicU64; Outcome::ALL.len()]; Change::ALL.len()],
     renewals: [AtomicU64; Outcome::ALL.len()],
     auth_checks: [AtomicU64; AuthOutcome::ALL.len()],
@@ -34,19 +42,23 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts of a worker's own. Once for each worker, at its start.
+    /// The counts of one more worker.
     pub fn worker(&self) -> WorkerMetrics {
-        let worker = WorkerMetrics::new();
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker.clone());
+        let worker = WorkerMetrics::new(self.failed.clone());
+        self.workers().push(worker.clone());
         worker
     }
 
-    /// The license was to change.
+    fn workers(&self) -> MutexGuard<'_, Vec<WorkerMetrics>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The license was changed, or a change was refused or failed.
     pub fn license_change(&self, change: Change, outcome: Outcome) {
         self.changes[change as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The issuer was asked for a newer token.
+    /// A renewal ended.
     pub fn renewal(&self, outcome: Outcome) {
         self.renewals[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -66,14 +78,31 @@ impl Metrics {
         self.renewals[outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// It was asked whether a caller may.
+    /// A caller's permission was checked.
     pub fn auth_check(&self, outcome: AuthOutcome) {
         self.auth_checks[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Everything as OpenMetrics text; see [`CONTENT_TYPE`].
+    /// The last contacts with the dashboard.
+    pub fn contacts(&self, now: Moment) -> Contacts {
+        let answered = |worker: &WorkerMetrics| worker.0.answered.load(Ordering::Relaxed);
+        let succeeded = self.workers().iter().map(answered).max().unwrap_or_default();
+        self.failed.contacts(Moment::from_bits(succeeded), now)
+    }
+
+    /// The cause of a recent failed contact with the dashboard.
+    pub fn failure_cause(&self) -> String {
+        self.failed.cause()
+    }
+
+    /// Resolves when a contact with the dashboard has failed, at most once a second. For one caller.
+    pub async fn contact_failed(&self) {
+        self.failed.news().await;
+    }
+
+    /// Everything, as OpenMetrics; [`Exposition::write`] converts it. Reads figures of the process from `/proc`.
     pub fn render(&self, figures: Figures) -> String {
-        let mut registry = Registry::with_prefix("license_gate");
+        let mut registry = Registry::default();
         registry.register_collector(Box::new(scrape::Scrape { totals: self.totals(), figures }));
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -90,10 +119,10 @@ impl Metrics {
             renewals: read(&self.renewals),
             auth_checks: read(&self.auth_checks),
             last_renewal: self.last_renewal.load(Ordering::Relaxed),
+            reached: self.contacts(Moment::now()).reached,
             ..scrape::Totals::default()
         };
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.iter().for_each(|worker| totals.add(&worker.0));
+        self.workers().iter().for_each(|worker| totals.add(&worker.0));
         totals
     }
 }
@@ -102,6 +131,7 @@ impl Metrics {
 mod tests {
     use super::*;
     use http::{Method, StatusCode};
+    use std::time::Duration;
 
     fn shows(text: &str, line: &str) {
         assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
@@ -111,8 +141,10 @@ mod tests {
     fn workers_are_added_up() {
         let metrics = Metrics::default();
         let workers = [metrics.worker(), metrics.worker()];
+        let began = Moment::now();
+        let answered = began.after(Duration::from_millis(3));
         for worker in &workers {
-            worker.request(Handler::Proxy, &Method::GET, StatusCode::OK);
+            worker.request(Handler::Proxy, &Method::GET, StatusCode::OK, began, answered);
             worker.connection_opened();
             worker.tunnel_opened();
             worker.tunnel_closed();
@@ -128,6 +160,21 @@ mod tests {
         shows(&text, "license_gate_tunnels_open 0");
         shows(&text, r#"license_gate_upstream_errors_total{kind="closed"} 2"#);
         shows(&text, "license_gate_http_requests_in_flight 1");
+        shows(
+            &text,
+            r#"license_gate_http_response_head_seconds_bucket{le="0.0025",handler="proxy"} 0"#,
+        );
+        shows(
+            &text,
+            r#"license_gate_http_response_head_seconds_bucket{le="0.005",handler="proxy"} 2"#,
+        );
+        shows(
+            &text,
+            r#"license_gate_http_response_head_seconds_bucket{le="+Inf",handler="proxy"} 2"#,
+        );
+        shows(&text, r#"license_gate_http_response_head_seconds_count{handler="proxy"} 2"#);
+        shows(&text, r#"license_gate_http_response_head_seconds_sum{handler="proxy"} 0.006"#);
+        shows(&text, r#"license_gate_http_request_duration_seconds_count{handler="proxy"} 0"#);
         workers[0].request_ended();
         shows(&metrics.render(Figures::default()), "license_gate_http_requests_in_flight 0");
     }
@@ -150,14 +197,15 @@ mod tests {
     fn the_license_is_shown_as_it_stands() {
         let license =
             LicenseInfo { lid: "7".into(), company: "a\"b\\\nc".into(), source: "store".into() };
-        let text = Metrics::default().render(Figures {
+        let figures = Figures {
             license_status: 5,
             license_token_expiry: Some(42),
             license_included_users: Some(-1),
             license: Some(license),
             store_up: true,
             ..Figures::default()
-        });
+        };
+        let text = Metrics::default().render(figures);
         shows(&text, r#"license_gate_license_status{status="expired"} 1"#);
         shows(&text, r#"license_gate_license_status{status="valid"} 0"#);
         shows(&text, "license_gate_license_token_expiry_timestamp_seconds 42");

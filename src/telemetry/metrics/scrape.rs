@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::families::Families;
+use super::contact::Reached;
+use super::families::{Families, seconds};
+use super::histogram::{CONNECT, Histogram, REQUEST, Sums};
 use super::labels::{AuthOutcome, Change, Outcome, UpstreamErrorKind};
+use super::process::Process;
 use super::worker::Counts;
 use crate::telemetry::panics;
 use crate::telemetry::stream::Standard;
 
-/// What is so at the moment of a scrape. `None`: no such series.
+/// State at the moment of a scrape. `None`: no such series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// `status` of the licensing API, 0 to 6.
@@ -29,8 +32,26 @@ pub struct Figures {
     pub store_up: bool,
     /// Whether the clock is behind the newest time seen.
     pub clock_rollback: bool,
-    /// When the certificate in use ends, Unix seconds.
-    pub tls_certificate_expiry: Option<u64>,
+    /// When each certificate in use ends, Unix seconds.
+    pub certificates: Vec<(Certificate, u64)>,
+}
+
+/// A certificate of the gate: `certificate` of `tls_certificate_expiry_timestamp_seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// Of `[server.tls]`, shown to clients.
+    Server,
+    /// Of `[upstream.tls]`, shown to the dashboard.
+    Client,
+}
+
+impl Certificate {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
 }
 
 /// Labels of `license_info`.
@@ -50,7 +71,11 @@ pub(super) struct Totals {
     pub(super) in_flight: i64,
     pub(super) connections: i64,
     pub(super) tunnels: i64,
+    pub(super) reached: Reached,
     pub(super) upstream_errors: Vec<u64>,
+    pub(super) heads: Vec<Sums>,
+    pub(super) durations: Vec<Sums>,
+    pub(super) connects: Sums,
     pub(super) requests: Vec<u64>,
     pub(super) changes: Vec<Vec<u64>>,
     pub(super) renewals: Vec<u64>,
@@ -66,7 +91,15 @@ impl Totals {
         self.tunnels += read(&worker.tunnels);
         add_all(&mut self.upstream_errors, &worker.upstream_errors);
         add_all(&mut self.requests, &worker.requests);
+        add_each(&mut self.heads, &worker.heads);
+        add_each(&mut self.durations, &worker.durations);
+        self.connects.add(&worker.connects);
     }
+}
+
+fn add_each<const N: usize>(sums: &mut Vec<Sums>, histograms: &[Histogram<N>]) {
+    sums.resize_with(histograms.len(), Sums::default);
+    sums.iter_mut().zip(histograms).for_each(|(sums, histogram)| sums.add(histogram));
 }
 
 fn add_all(sums: &mut Vec<u64>, counts: &[AtomicU64]) {
@@ -87,8 +120,10 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
         self.traffic(&mut families)?;
+        self.upstream(&mut families)?;
         self.license(&mut families)?;
-        self.process(&mut families)
+        self.gate(&mut families)?;
+        process(&mut families)
     }
 }
 
@@ -96,33 +131,79 @@ impl Scrape {
     fn traffic(&self, families: &mut Families<'_>) -> fmt::Result {
         let Totals { in_flight, connections, tunnels, .. } = self.totals;
         families.requests(&self.totals.requests)?;
-        families.gauge("http_requests_in_flight", "Requests being answered", in_flight)?;
-        families.gauge("open_connections", "Connections of clients", connections)?;
-        families.gauge("tunnels_open", "Upgraded connections", tunnels)?;
+        let help = "Time from the head of a request to the head of its response";
+        families.histograms(
+            "license_gate_http_response_head_seconds",
+            help,
+            &REQUEST,
+            &self.totals.heads,
+        )?;
+        let help = "Time from the head of a request to the end of its response";
+        families.histograms(
+            "license_gate_http_request_duration_seconds",
+            help,
+            &REQUEST,
+            &self.totals.durations,
+        )?;
+        families.gauge(
+            "license_gate_http_requests_in_flight",
+            "Requests being answered",
+            in_flight,
+        )?;
+        families.gauge(
+            "license_gate_open_connections",
+            "Open connections of clients",
+            connections,
+        )?;
+        families.gauge("license_gate_tunnels_open", "Open WebSockets", tunnels)
+    }
+
+    fn upstream(&self, families: &mut Families<'_>) -> fmt::Result {
+        let help = "Whether the last contact with the dashboard succeeded";
+        match self.totals.reached {
+            Reached::Unknown => {}
+            Reached::Up => families.gauge("license_gate_upstream_up", help, 1)?,
+            Reached::Down => families.gauge("license_gate_upstream_up", help, 0)?,
+        }
+        let help = "Time to make a connection to the dashboard, TLS included";
+        families.histogram(
+            "license_gate_upstream_connect_duration_seconds",
+            help,
+            &CONNECT,
+            &self.totals.connects,
+        )?;
         let kinds = UpstreamErrorKind::ALL.iter().map(|kind| [("kind", kind.as_str())]);
         let counts = self.totals.upstream_errors.iter().copied();
-        families.counters("upstream_errors", "Failures of the dashboard", kinds.zip(counts))
+        families.counters(
+            "license_gate_upstream_errors",
+            "Forwarded requests that failed at the dashboard",
+            kinds.zip(counts),
+        )
     }
 
     fn license(&self, families: &mut Families<'_>) -> fmt::Result {
         let Figures { license_status, license, .. } = &self.figures;
         families.status(*license_status)?;
         families.timestamp(
-            "license_expiry_timestamp_seconds",
+            "license_gate_license_expiry_timestamp_seconds",
             "End of the license",
             self.figures.license_expiry,
         )?;
         families.timestamp(
-            "license_token_expiry_timestamp_seconds",
+            "license_gate_license_token_expiry_timestamp_seconds",
             "End of the license token",
             self.figures.license_token_expiry,
         )?;
         if let Some(users) = self.figures.license_included_users {
-            families.gauge("license_included_users", "Users the license includes", users)?;
+            families.gauge(
+                "license_gate_license_included_users",
+                "Users that the license includes",
+                users,
+            )?;
         }
         if let Some(LicenseInfo { lid, company, source }) = license {
             let labels = [("lid", &**lid), ("company", company), ("source", source)];
-            families.info("license", "The license in force", labels)?;
+            families.info("license_gate_license", "The license in force", labels)?;
         }
         self.changes(families)
     }
@@ -134,42 +215,67 @@ impl Scrape {
             })
         });
         families.counters(
-            "license_changes",
-            "Changes of the license, refused ones too",
+            "license_gate_license_changes",
+            "Changes of the license, including refused ones",
             changes,
         )?;
         let outcomes = Outcome::ALL.iter().map(|outcome| [("outcome", outcome.as_str())]);
         let counts = self.totals.renewals.iter().copied();
-        families.counters("renewals", "Renewals asked of the issuer", outcomes.zip(counts))?;
+        families.counters(
+            "license_gate_renewals",
+            "Renewals of the license",
+            outcomes.zip(counts),
+        )?;
         families.timestamp(
-            "renewal_last_success_timestamp_seconds",
-            "When the license was renewed last in this run",
+            "license_gate_renewal_last_success_timestamp_seconds",
+            "Last renewal of the license since the start",
             Some(self.totals.last_renewal).filter(|at| *at > 0),
         )?;
         let outcomes = AuthOutcome::ALL.iter().map(|outcome| [("outcome", outcome.as_str())]);
         let counts = self.totals.auth_checks.iter().copied();
-        families.counters("auth_checks", "Callers' permissions checked", outcomes.zip(counts))
+        families.counters(
+            "license_gate_auth_checks",
+            "Checks of callers' permissions",
+            outcomes.zip(counts),
+        )
     }
 
-    fn process(&self, families: &mut Families<'_>) -> fmt::Result {
+    fn gate(&self, families: &mut Families<'_>) -> fmt::Result {
         let store_up = i64::from(self.figures.store_up);
-        families.gauge("store_up", "Whether the store can be written", store_up)?;
+        families.gauge("license_gate_store_up", "Whether the store can be written", store_up)?;
         let rollback = i64::from(self.figures.clock_rollback);
         families.gauge(
-            "clock_rollback",
-            "Whether the clock is behind a time seen before",
+            "license_gate_clock_rollback",
+            "Whether the clock is behind the newest time seen",
             rollback,
         )?;
-        families.timestamp(
-            "tls_certificate_expiry_timestamp_seconds",
-            "End of the certificate",
-            self.figures.tls_certificate_expiry,
-        )?;
+        if !self.figures.certificates.is_empty() {
+            let ends = self.figures.certificates.iter();
+            let ends = ends.map(|(of, end)| ([("certificate", of.as_str())], seconds(*end)));
+            let help = "End of a TLS certificate of the gate";
+            families.gauges("license_gate_tls_certificate_expiry_timestamp_seconds", help, ends)?;
+        }
         let dropped = Standard::ALL.map(|stream| ([("stream", stream.as_str())], stream.dropped()));
-        let help = "Log lines for which there was no room, or which could not be written";
-        families.counters("log_lines_dropped", help, dropped)?;
-        families.counter("panics", "Tasks that panicked", panics::count())?;
+        let help = "Log lines that were dropped or could not be written";
+        families.counters("license_gate_log_lines_dropped", help, dropped)?;
+        families.counter("license_gate_panics", "Tasks that panicked", panics::count())?;
         let labels = [("version", env!("CARGO_PKG_VERSION")), ("rustc", env!("RUSTC_VERSION"))];
-        families.info("build", "What is running", labels)
+        families.info("license_gate_build", "Version of the gate and of its compiler", labels)
     }
+}
+
+fn process(families: &mut Families<'_>) -> fmt::Result {
+    let process = Process::read();
+    let help = "User and system CPU time of the process";
+    families.process_counter("process_cpu_seconds", help, process.cpu_seconds)?;
+    let help = "Resident memory of the process";
+    families.process_gauge("process_resident_memory_bytes", help, process.resident_bytes)?;
+    let help = "Virtual memory of the process";
+    families.process_gauge("process_virtual_memory_bytes", help, process.virtual_bytes)?;
+    let help = "Open file descriptors of the process";
+    families.process_gauge("process_open_fds", help, process.open_descriptors)?;
+    let help = "Soft limit of open file descriptors";
+    families.process_gauge("process_max_fds", help, process.max_descriptors)?;
+    let help = "Start of the process";
+    families.process_gauge("process_start_time_seconds", help, process.started)
 }

@@ -9,5 +9,7 @@ mod failures;
 mod health;
 mod log_level;
 mod logs;
+mod metrics;
 mod privileges;
+mod probe;
 mod streams;

@@ -195,6 +195,8 @@ fn toml(upstream: &str, settings: &[(String, String)]) -> String {
         ("upstream.url", format!("{upstream:?}")),
         ("admin.listen", "\"\"".to_owned()),
         ("log.access", "false".to_owned()),
+        // A probe would be a connection that a test does not expect.
+        ("upstream.probe_interval", "\"0s\"".to_owned()),
     ];
     let is_set = |key: &str| settings.iter().any(|(set, _)| set == key);
     let kept = defaults.into_iter().filter(|(key, _)| !is_set(key));
