@@ -133,7 +133,7 @@ fn what_begins_otherwise_is_closed_without_a_word() {
         client.send(bytes);
         client.ends();
     }
-    gate.log().wait_for("no good PROXY header");
+    gate.log().wait_for("no valid PROXY header");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn whoever_is_not_trusted_is_closed_and_believed_nothing() {
     // It may be closed already.
     let _ = client.try_send([LINE, REQUEST.as_bytes()].concat());
     client.ends();
-    gate.log().wait_for("the peer is no trusted proxy");
+    gate.log().wait_for("the peer is not a trusted proxy");
 }
 
 #[test]

@@ -48,18 +48,18 @@ fn a_name_that_is_not_there_ends_the_start() {
     let place = Place::new();
     place.write("gate.toml", "server.listen = ['systemd:web']\nadmin.listen = ''\n");
     let words = ["serve", "--config", "gate.toml"];
-    place.run(&words).exits(2).complains(&["cannot listen on systemd:web", "nor any other"]);
+    place.run(&words).exits(2).complains(&["cannot listen on systemd:web", "no socket at all"]);
 }
 
 #[test]
-fn the_names_that_are_there_are_told() {
+fn the_passed_names_are_listed() {
     let place = Place::new();
     place.write("gate.toml", "server.listen = ['systemd:web']\nadmin.listen = ''\n");
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     place
         .run_passing("api", listener, &["serve", "--config", "gate.toml"])
         .exits(2)
-        .complains(&["cannot listen on systemd:web", "there are api"]);
+        .complains(&["cannot listen on systemd:web", "it passed api"]);
 }
 
 #[test]

@@ -91,12 +91,12 @@ fn what_is_in_use_or_no_socket_stays_and_the_gate_does_not_start() {
 
     std::fs::remove_file(&path).expect("removed");
     place.write("gate.sock", "precious");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "no socket"]);
+    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "not a socket"]);
     assert_eq!(std::fs::read_to_string(&path).expect("a file"), "precious");
 
     std::fs::remove_file(&path).expect("removed");
     std::fs::create_dir(&path).expect("a directory");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "no socket"]);
+    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "not a socket"]);
     place.run(&["check-config", "--config", "gate.toml"]).exits(1).complains(&["is not a socket"]);
 
     place.write("gate.toml", "server.listen = ['unix:none/gate.sock']\nadmin.listen = ''\n");
