@@ -4,13 +4,14 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
-use super::chunk;
 use super::head::head_end;
 use crate::message::policy;
 
 /// Most bytes of chunk extensions in one message: they carry nothing, so that a body of them would have no end
 /// (RFC 9112 section 7.1.1).
 const MAX_EXTENSION_BYTES: usize = 16 * 1024;
+/// Most digits of a chunk size.
+const MAX_SIZE_DIGITS: usize = 15;
 /// Largest trailer section.
 const MAX_TRAILER_BYTES: usize = 64 * 1024;
 const MAX_TRAILERS: usize = 64;
@@ -164,18 +165,18 @@ impl Decoder {
     /// What follows a size line, if that is there.
     fn size(&mut self, input: &mut BytesMut) -> Result<Option<State>, FramingError> {
         let Some(end) = memchr(b'\n', input) else {
-            return match input.iter().take(chunk::MAX_DIGITS + 1).position(|byte| *byte == b';') {
+            return match input.iter().take(MAX_SIZE_DIGITS + 1).position(|byte| *byte == b';') {
                 // A CR may be the line's own.
                 Some(digits) if input.len() > digits + self.extension_bytes + 1 => {
                     Err(FramingError::Extensions)
                 }
-                None if input.len() > chunk::MAX_DIGITS + 1 => Err(FramingError::Size),
+                None if input.len() > MAX_SIZE_DIGITS + 1 => Err(FramingError::Size),
                 _ => Ok(None),
             };
         };
         let line = input.split_to(end + 1);
         let line = line.strip_suffix(b"\r\n").ok_or(FramingError::Size)?;
-        let (size, extension_bytes) = chunk::size_and_extensions(line).ok_or(FramingError::Size)?;
+        let (size, extension_bytes) = size_and_extensions(line).ok_or(FramingError::Size)?;
         let left = self.extension_bytes.checked_sub(extension_bytes);
         self.extension_bytes = left.ok_or(FramingError::Extensions)?;
         Ok(Some(if size == 0 { State::Trailers(0) } else { State::Data(size) }))
@@ -221,6 +222,24 @@ fn data_end(input: &mut BytesMut) -> Result<Option<State>, FramingError> {
     }
 }
 
+/// The size that `line`, without its CRLF, announces: `1*HEXDIG` and extensions. White space, signs and sizes of 2^60 and
+/// above are `None`, control characters in an extension likewise.
+pub fn chunk_size(line: &[u8]) -> Option<u64> {
+    size_and_extensions(line).map(|(size, _)| size)
+}
+
+/// The same, and how many bytes its extensions have.
+fn size_and_extensions(line: &[u8]) -> Option<(u64, usize)> {
+    let end = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
+    let (digits, extension) = line.split_at(end);
+    let is_hex = !digits.is_empty()
+        && digits.len() <= MAX_SIZE_DIGITS
+        && digits.iter().all(u8::is_ascii_hexdigit);
+    let is_text = extension.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control());
+    let digits = std::str::from_utf8(digits).ok().filter(|_| is_hex && is_text)?;
+    u64::from_str_radix(digits, 16).ok().map(|size| (size, extension.len()))
+}
+
 /// Trailers that would frame, forward or authenticate are left out (RFC 9110 section 6.5.1).
 fn trailer(field: &httparse::Header<'_>) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
@@ -252,6 +271,21 @@ mod tests {
             }
         }
         Ok((body, format!("{trailers:?}"), input.to_vec(), decoder.has_ended()))
+    }
+
+    #[test]
+    fn only_digits_and_extensions_make_a_size() {
+        for (line, expected) in
+            [("0", 0), ("1f", 31), ("1F;a=b", 31), ("2;a=\"b c\"\t;d", 2), ("000000000000001", 1)]
+        {
+            assert_eq!(chunk_size(line.as_bytes()), Some(expected), "{line}");
+        }
+        assert_eq!(size_and_extensions(b"1f;a=b"), Some((31, 4)));
+        for line in
+            ["", " 1", "1 ", "+1", "-1", "0x1", "1g", ";a", "1;\0", "1;\r", "1000000000000000"]
+        {
+            assert_eq!(chunk_size(line.as_bytes()), None, "{line}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use memchr::memchr_iter;
 
 /// Why bytes can be no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadFault {
+pub enum HeadError {
     /// A line ends in LF without CR: two parsers could disagree on where it ends (RFC 9112 section 2.2).
     BareLf,
 }
@@ -12,14 +12,14 @@ pub enum HeadFault {
 /// Where the empty line ends that ends a head, if it has come. `scanned` bytes were looked at before, and are counted on.
 ///
 /// # Errors
-/// [`HeadFault`], as soon as it is seen.
-pub fn head_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, HeadFault> {
+/// [`HeadError`], as soon as it is seen.
+pub fn head_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, HeadError> {
     let from = *scanned;
     for line_feed in memchr_iter(b'\n', &bytes[from..]) {
         match bytes[..from + line_feed] {
             [.., b'\r', b'\n', b'\r'] => return Ok(Some(from + line_feed + 1)),
             [.., b'\r'] => {}
-            _ => return Err(HeadFault::BareLf),
+            _ => return Err(HeadError::BareLf),
         }
     }
     *scanned = bytes.len();
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_line_feed_alone_ends_nothing() {
         for bytes in [&b"GET / HTTP/1.1\n"[..], b"\n", b"GET / HTTP/1.1\r\nA: b\r\n\n"] {
-            assert_eq!(head_end(bytes, &mut 0), Err(HeadFault::BareLf), "{}", bytes.escape_ascii());
+            assert_eq!(head_end(bytes, &mut 0), Err(HeadError::BareLf), "{}", bytes.escape_ascii());
         }
     }
 }

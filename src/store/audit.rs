@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::durable::{self, Error, io_error};
 use super::folder::Refusal;
 use super::layout::{AUDIT, audit_number, rotated_audit};
-use super::record::{Action, Brief, Outcome, Record};
+use super::record::{Action, AuditRecord, Brief, Outcome};
 use crate::hex::hex;
 
 /// Longest line that is read back.
@@ -69,7 +69,7 @@ struct Stored {
 }
 
 /// `record` as a line behind one whose hash is `prev`, without a newline.
-pub(super) fn line(record: &Record, prev: &Hash) -> String {
+pub(super) fn line(record: &AuditRecord, prev: &Hash) -> String {
     let line = Line {
         time: record.time.to_string(),
         actor: &record.actor,
@@ -88,7 +88,7 @@ pub(super) fn line(record: &Record, prev: &Hash) -> String {
 
 /// The same line in two parts, between which the hash of the previous line belongs.
 #[cfg(feature = "postgres")]
-pub(super) fn line_around(record: &Record) -> (String, &'static str) {
+pub(super) fn line_around(record: &AuditRecord) -> (String, &'static str) {
     const END: &str = "\"}";
     let none = Hash::none();
     let mut line = line(record, &none);
@@ -158,7 +158,7 @@ impl Audit {
     }
 
     /// Appends a line, durably and whole, or leaves the log as it was.
-    pub(super) fn append(&mut self, record: &Record) -> Result<(), Error> {
+    pub(super) fn append(&mut self, record: &AuditRecord) -> Result<(), Error> {
         let (path, disk, max_bytes) = (self.path(), self.disk, self.max_bytes);
         let tail = self.tail()?;
         let text = line(record, &tail.hash) + "\n";

@@ -61,8 +61,8 @@ fn brief(jti: &str) -> Brief {
     Brief { jti: jti.into(), lid: "7".into(), status: 1 }
 }
 
-fn record(action: Action, outcome: Outcome, new: Option<Brief>) -> Record {
-    Record {
+fn record(action: Action, outcome: Outcome, new: Option<Brief>) -> AuditRecord {
+    AuditRecord {
         time: UnixTime::from_secs(1_800_000_000),
         actor: "ann".into(),
         address: Some("192.0.2.1".parse().expect("an address")),
@@ -75,7 +75,7 @@ fn record(action: Action, outcome: Outcome, new: Option<Brief>) -> Record {
     }
 }
 
-fn installed(jti: &str) -> Record {
+fn installed(jti: &str) -> AuditRecord {
     record(Action::Install, Outcome::Ok, Some(brief(jti)))
 }
 
@@ -300,10 +300,10 @@ fn what_is_no_file_is_named_and_the_log_goes_on_once_it_is_gone() {
     assert_eq!(scene.verified().lines, 2);
 }
 
-fn records() -> impl Strategy<Value = Vec<Record>> {
+fn records() -> impl Strategy<Value = Vec<AuditRecord>> {
     let briefs = proptest::option::of((".{0,20}", ".{0,8}", 0..9_u8));
     let record = (".{0,30}", ".{0,60}", briefs, 0..Action::ALL.len(), 0..Outcome::ALL.len());
-    let record = record.prop_map(|(actor, reason, new, action, outcome)| Record {
+    let record = record.prop_map(|(actor, reason, new, action, outcome)| AuditRecord {
         actor,
         reason,
         new: new.map(|(jti, lid, status)| Brief { jti, lid, status }),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::UnixTime;
 use crate::store::audit::line;
-use crate::store::record::Record;
+use crate::store::record::AuditRecord;
 use crate::store::record::{Action, Outcome};
 
 /// The first lines of a log, a minute apart.
@@ -17,8 +17,8 @@ fn chain(count: u64) -> Vec<String> {
     lines.collect()
 }
 
-fn record(number: u64) -> Record {
-    Record {
+fn record(number: u64) -> AuditRecord {
+    AuditRecord {
         time: UnixTime::from_secs(60 * number),
         actor: format!("user {number}"),
         address: None,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::durable;
 use super::layout::Document;
-use super::record::{Action, Brief, Record};
+use super::record::{Action, AuditRecord, Brief};
 use crate::clock::UnixTime;
 
 /// Keeps what a gate must know after a restart.
@@ -48,7 +48,7 @@ pub(super) trait Backend: fmt::Debug + Send {
 
     /// Writes a line of audit for what is no change of the stored license: refused, failed, or of another source. A store whose
     /// lines wait over restarts writes one line for each `id`.
-    fn record(&mut self, record: &Record, id: &str) -> Result<(), Error>;
+    fn record(&mut self, record: &AuditRecord, id: &str) -> Result<(), Error>;
 
     /// Renames a stored license that does not verify out of the way, where that can be done: its new name.
     fn set_aside(&mut self, _now: UnixTime) -> Result<Option<PathBuf>, Error> {
@@ -143,7 +143,7 @@ pub(super) struct Change {
     /// Entries of the history to be dropped, by id.
     pub(super) dropped: Vec<String>,
     /// The line of audit that goes with it.
-    pub(super) record: Record,
+    pub(super) record: AuditRecord,
 }
 
 /// What only one replica does at a time.

@@ -10,7 +10,7 @@ use super::postgres::url::Database;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where it is kept. Default: the directory `data`.
-    pub place: Place,
+    pub location: Location,
     /// Directory of this gate's own copy when the store is a database: what it starts with while that is away. Default
     /// `data-copy`.
     pub copy: PathBuf,
@@ -23,15 +23,15 @@ pub struct Config {
 impl Config {
     /// A directory of one gate's own.
     pub fn file(dir: impl Into<PathBuf>) -> Self {
-        Self { place: Place::File(dir.into()), ..Self::default() }
+        Self { location: Location::File(dir.into()), ..Self::default() }
     }
 
     /// The directory this gate writes to.
     pub fn dir(&self) -> &PathBuf {
-        match &self.place {
-            Place::File(dir) => dir,
+        match &self.location {
+            Location::File(dir) => dir,
             #[cfg(feature = "postgres")]
-            Place::Postgres(_) => &self.copy,
+            Location::Postgres(_) => &self.copy,
         }
     }
 }
@@ -39,7 +39,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            place: Place::File("data".into()),
+            location: Location::File("data".into()),
             copy: "data-copy".into(),
             history: 10,
             audit_max_bytes: 16 * 1024 * 1024,
@@ -49,7 +49,7 @@ impl Default for Config {
 
 /// `store.url`. Shown without a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// `file:DIR`.
     File(PathBuf),
     /// `postgres://…`, shared by replicas.
@@ -57,7 +57,7 @@ pub enum Place {
     Postgres(Box<Database>),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(dir) => write!(out, "file:{}", dir.display()),

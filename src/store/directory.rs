@@ -18,7 +18,7 @@ use super::layout::{
     CLOCK, Document, HISTORY, MAX_LIST_BYTES, MAX_TOKEN_BYTES, REVOCATIONS, former_file, former_in,
 };
 use super::outbox::Outbox;
-use super::record::Record;
+use super::record::AuditRecord;
 use crate::clock::UnixTime;
 
 /// The directory of one gate.
@@ -190,7 +190,7 @@ impl Backend for Directory {
         }
     }
 
-    fn record(&mut self, record: &Record, _id: &str) -> Result<(), Error> {
+    fn record(&mut self, record: &AuditRecord, _id: &str) -> Result<(), Error> {
         self.license.prepare()?;
         Ok(self.audit.append(record)?)
     }
@@ -208,10 +208,11 @@ impl Backend for Directory {
     }
 
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
-        match content {
-            [] => Ok(durable::remove(&self.dir, name.file_name())?),
-            _ => self.put(name.file_name(), content),
+        if content.is_empty() {
+            self.license.prepare()?;
+            return Ok(durable::remove(&self.dir, name.file_name())?);
         }
+        self.put(name.file_name(), content)
     }
 
     fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {
@@ -243,4 +244,28 @@ fn noted<T: Default>(read: Result<T, FileError>, faults: &mut Vec<Error>) -> T {
         faults.push(error.into());
         T::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_that_has_lost_its_directory_removes_no_document_of_the_next_one() {
+        let home = tempfile::tempdir().expect("a directory");
+        let dir = home.path().join("data");
+        let open = || Directory::open(dir.clone(), u64::MAX).expect("not locked").0;
+        let mut former = open();
+        std::fs::rename(&dir, home.path().join("moved")).expect("moved");
+        let mut next = open();
+        next.keep_document(Document::Jwks, b"{}").expect("kept");
+        for content in [&b""[..], b"other"] {
+            let refused = former.keep_document(Document::Jwks, content);
+            assert!(matches!(refused, Err(Error::File(FileError::Locked { .. }))), "{refused:?}");
+        }
+        assert_eq!(next.document(Document::Jwks).expect("read"), Some(b"{}".to_vec()));
+        next.keep_document(Document::Jwks, b"").expect("removed");
+        next.keep_document(Document::Jwks, b"").expect("nothing to remove");
+        assert_eq!(next.document(Document::Jwks).expect("read"), None);
+    }
 }

@@ -10,7 +10,7 @@ use crate::license::{Rejection, RevocationError};
 
 /// What a start can find wrong and live with.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum StoreFault {
     /// Changes will be answered with an error until it can be.
     #[error("the store cannot be written: licenses can be read, not changed")]
     NotWritable(#[source] Error),

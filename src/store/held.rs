@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::backend::Error;
-use super::error::Fault;
-use super::record::{Action, Brief, By, Record};
+use super::error::StoreFault;
+use super::record::{Action, AuditRecord, Brief, By};
 use super::recording::Recorder;
-use super::snapshot::{Render, Snapshot, Trust};
+use super::snapshot::{LicenseTrust, Render, Snapshot};
 use super::state::{Effects, Line, Notice, Persist, State};
 use super::storage::{Health, Part, Storage};
 use crate::clock::{Clock, UnixTime};
@@ -27,7 +27,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Trusted keys at the start, and the policy every license is checked against.
-    pub trust: Trust,
+    pub trust: LicenseTrust,
     /// How a license is written in answers.
     pub render: Render,
     /// When it is.
@@ -129,7 +129,7 @@ impl Held {
         }
     }
 
-    fn count(&self, record: &Record) {
+    fn count(&self, record: &AuditRecord) {
         self.context.metrics.license_change(record.action.into(), record.outcome.into());
     }
 
@@ -157,13 +157,13 @@ impl Held {
     }
 
     /// Notes the newest time that others keep, as far as their clocks may differ from this one: nobody has proven it.
-    pub(super) fn saw_of_others(&self, newest: Option<UnixTime>) -> Option<Fault> {
+    pub(super) fn saw_of_others(&self, newest: Option<UnixTime>) -> Option<StoreFault> {
         let at = newest?;
         if at <= self.now().saturating_add(DAY) {
             self.shared.saw(at);
             return None;
         }
-        (at > self.shared.newest_time()).then_some(Fault::FarAhead { at })
+        (at > self.shared.newest_time()).then_some(StoreFault::FarAhead { at })
     }
 
     /// Whether something is still to be written that could not be.
@@ -205,8 +205,8 @@ impl Notice {
 }
 
 /// Says who changed the stored license: to a new one, or by removing the old one.
-fn log_change(record: &Record) {
-    let Record { actor, address, action, old, new, request_id, .. } = record;
+fn log_change(record: &AuditRecord) {
+    let AuditRecord { actor, address, action, old, new, request_id, .. } = record;
     let address = address.map(tracing::field::display);
     let license = new.as_ref().or(old.as_ref());
     let (id, jti) = license.map(|Brief { lid, jti, .. }| (&**lid, &**jti)).unwrap_or_default();

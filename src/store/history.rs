@@ -7,8 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+
 use super::backend::Entry;
+use super::layout::DIGEST_BYTES;
 use crate::clock::UnixTime;
+use crate::hex::hex;
 use crate::license::{Claims, Keys, License, Policy, Rejection, Standing, Status, Token, verify};
 
 /// A former license.
@@ -171,17 +175,22 @@ pub(super) fn called<'a>(
     verified.or_else(|| named.next())
 }
 
-/// A new entry for `token`, after all those that have the ids `known`.
+/// A new entry for `token`, behind all those with the ids `known`.
+///
+/// A number is used again after the entry with the highest one was dropped. With the time of the replacement and the digest of
+/// the token in it, an id still never names two different entries.
 fn entry<'a>(known: impl Iterator<Item = &'a str> + Clone, token: &str, now: UnixTime) -> Entry {
     let number = |id: &str| id.split('-').next()?.parse::<u64>().ok();
     let next = known.clone().filter_map(number).max().unwrap_or(0).saturating_add(1);
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    let digest = hex(&digest.as_ref()[..DIGEST_BYTES]);
     let mut replaced_at = now;
     loop {
-        let id = format!("{next:012}-{}", replaced_at.as_secs());
+        let id = format!("{next:012}-{}-{digest}", replaced_at.as_secs());
         if !known.clone().any(|known| known == id) {
             return Entry { id, replaced_at, token: token.to_owned() };
         }
-        // Somebody took the last number there is.
+        // The highest possible number is taken.
         replaced_at = replaced_at.saturating_add(Duration::from_secs(1));
     }
 }
@@ -241,7 +250,18 @@ mod tests {
         }
         assert!(all.is_sorted_by(|earlier, later| earlier.id < later.id));
         assert!(all.iter().all(|entry| replaced_at(&entry.id) == Some(entry.replaced_at)));
-        assert_eq!((replaced_at("x-1"), replaced_at("1"), replaced_at("1-x")), (None, None, None));
+        assert_eq!(replaced_at("000000000007-9"), Some(UnixTime::from_secs(9)));
+        for other in [
+            "x-1",
+            "1",
+            "1-x",
+            "1-1-",
+            "1-1-0123",
+            "1-1-0123456789abcdeg",
+            "1-1-0123456789abcdef-1",
+        ] {
+            assert_eq!(replaced_at(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(super) const CLOCK: &str = "clock";
 pub(super) const AUDIT: &str = "audit.jsonl";
 pub(super) const EVENTS: &str = "events.json";
 
+/// Bytes of a token's digest in the id of a former license.
+pub(super) const DIGEST_BYTES: usize = 8;
+
 /// More than any token; what is longer is read no further and will not verify.
 pub(super) const MAX_TOKEN_BYTES: u64 = 256 * 1024;
 /// More than any list of revocations, or of keys, has.
@@ -32,7 +35,7 @@ pub enum Document {
     Jwks,
     /// A digest of the token of `license.file` that was taken last, so that a change while no gate ran is noticed.
     LicenseFile,
-    /// What was sent to `notify.url` last, so that a change while no gate ran is sent too.
+    /// What was sent to `notify.url` last. By it a start notices a change that was made while no gate ran.
     Announced,
     /// Audit lines that wait for the database.
     Unrecorded,
@@ -46,6 +49,7 @@ impl Document {
         match self {
             Self::Jwks => "jwks.json",
             Self::LicenseFile => "license-file.sha256",
+            // The name that earlier builds wrote: under another one, an upgrade would lose what they kept.
             Self::Announced => "told.json",
             Self::Unrecorded => "unrecorded.json",
         }
@@ -84,7 +88,13 @@ pub(super) fn former_in(file_name: &str) -> Option<(&str, UnixTime)> {
 
 /// When the former license called `id` was replaced.
 pub(super) fn replaced_at(id: &str) -> Option<UnixTime> {
-    let (number, seconds) = id.split_once('-')?;
+    let (number, rest) = id.split_once('-')?;
     number.parse::<u64>().ok()?;
-    seconds.parse().ok().map(UnixTime::from_secs)
+    // Earlier versions wrote no digest.
+    let (seconds, digest) = rest.split_once('-').map_or((rest, None), |(s, d)| (s, Some(d)));
+    let is_digest = |text: &str| {
+        text.len() == 2 * DIGEST_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let seconds = seconds.parse().ok().filter(|_| digest.is_none_or(is_digest));
+    seconds.map(UnixTime::from_secs)
 }

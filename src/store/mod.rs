@@ -55,9 +55,9 @@ use crate::text::chain;
 
 pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
 pub use backend::{Error, Lease, QueuedEvent, Settled};
-pub use config::{Config, Place};
+pub use config::{Config, Location};
 pub use durable::Error as FileError;
-pub use error::{ChangeError, Fault, Interruption, Offering, RevokeError};
+pub use error::{ChangeError, Interruption, Offering, RevokeError, StoreFault};
 pub use folder::{Refusal, read_kept};
 pub use guarded::{Examined, MOST_NAMED, examined};
 pub use held::Context;
@@ -66,9 +66,9 @@ pub use housekeeping::Housekeeping;
 pub use layout::Document;
 #[cfg(feature = "postgres")]
 pub use postgres::{Database, ImportError, Imported, UrlError, import};
-pub use record::{Action, Brief, By, Outcome, Record};
+pub use record::{Action, AuditRecord, Brief, By, Outcome};
 pub use replicas::Others;
-pub use snapshot::{Candidate, InForce, KEY_GRACE, Render, Snapshot, Trust};
+pub use snapshot::{Candidate, InForce, KEY_GRACE, LicenseTrust, Render, Snapshot};
 pub use state::{Origin, Rekeyed};
 
 use backend::Backend;
@@ -126,12 +126,16 @@ impl Held {
 
     /// A change of keys. Readers see it when a list that waited for these keys counts too.
     fn believe(&mut self, keys: Arc<Keys>) -> Rekeyed {
+        let shown = self.shared.current.load_full();
         let done = self.take(Event::Keys(keys));
         if let Some(offered) = self.state.lists.without_key().cloned() {
             self.revoke_late(offered);
         }
         self.copy_down();
-        self.publish();
+        // With a list that waited for these keys, the new state was published already.
+        if Arc::ptr_eq(&shown, &self.shared.current.load()) {
+            self.publish();
+        }
         done.rekeyed
     }
 
@@ -220,11 +224,11 @@ impl Held {
     }
 
     /// The start: what the last run left.
-    fn start(&mut self, faults: &mut Vec<Fault>) {
+    fn start(&mut self, faults: &mut Vec<StoreFault>) {
         let (kept, unreadable) = self.storage.backend.load();
         // Where nothing can be written, that it cannot be read is no news.
         if faults.is_empty() {
-            faults.extend(unreadable.into_iter().map(Fault::NotReadable));
+            faults.extend(unreadable.into_iter().map(StoreFault::NotReadable));
         }
         let copy = self.storage.backend.spare();
         let own = if self.storage.backend.is_own() { kept.newest_time } else { copy.newest_time };
@@ -241,20 +245,20 @@ impl Held {
     }
 
     /// Moves what is stored, and is no license, out of the way.
-    fn set_aside(&mut self, reason: Rejection) -> Fault {
+    fn set_aside(&mut self, reason: Rejection) -> StoreFault {
         let now = self.now();
         match self.storage.backend.set_aside(now) {
-            Ok(Some(to)) => Fault::SetAside { to, reason },
-            Ok(None) => Fault::Forged { reason },
-            Err(source) => Fault::NotSetAside { reason, source },
+            Ok(Some(to)) => StoreFault::SetAside { to, reason },
+            Ok(None) => StoreFault::Forged { reason },
+            Err(source) => StoreFault::NotSetAside { reason, source },
         }
     }
 
     /// Trusts the keys that were fetched last, so that a start does not depend on the issuer.
-    fn fetched_keys(&mut self, faults: &mut Vec<Fault>) -> Keys {
+    fn fetched_keys(&mut self, faults: &mut Vec<StoreFault>) -> Keys {
         let Some(url) = self.context.jwks_url.clone() else { return Keys::empty() };
         let content = self.storage.backend.document(Document::Jwks).unwrap_or_else(|error| {
-            faults.push(Fault::NotReadable(error));
+            faults.push(StoreFault::NotReadable(error));
             None
         });
         // What does not read, or came from elsewhere, is fetched again.
@@ -400,7 +404,7 @@ pub struct Store {
     /// For what is kept beside licenses.
     pub housekeeping: Housekeeping,
     /// What was wrong at the start; the gate runs all the same, and the log should say so.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<StoreFault>,
     /// What became of `license.file`, if there is one.
     pub offering: Option<Offering>,
     /// Keys that were fetched in an earlier run; they are trusted already.
@@ -421,7 +425,7 @@ pub struct Store {
 pub fn open(config: &Config, file: Option<Offered>, context: Context) -> Result<Store, Error> {
     let (backend, others, unwritable) = open_backend(config, &context)?;
     let storage = Storage::new(backend, unwritable.is_none());
-    let mut faults: Vec<_> = unwritable.into_iter().map(Fault::NotWritable).collect();
+    let mut faults: Vec<_> = unwritable.into_iter().map(StoreFault::NotWritable).collect();
     let mut held = Held::new(storage, context);
     let fetched_keys = held.fetched_keys(&mut faults);
     held.start(&mut faults);
@@ -445,13 +449,13 @@ type Opened = (Box<dyn Backend>, Others, Option<Error>);
 /// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
 #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "a directory needs none"))]
 fn open_backend(config: &Config, context: &Context) -> Result<Opened, Error> {
-    match &config.place {
-        Place::File(dir) => {
+    match &config.location {
+        Location::File(dir) => {
             let (directory, unwritable) = Directory::open(dir.clone(), config.audit_max_bytes)?;
             Ok((Box::new(directory), Others::default(), unwritable))
         }
         #[cfg(feature = "postgres")]
-        Place::Postgres(database) => {
+        Location::Postgres(database) => {
             let (control, clock) = (context.control.clone(), context.clock.clone());
             let database = (**database).clone();
             let (database, hints, unavailable) =

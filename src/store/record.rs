@@ -111,7 +111,7 @@ impl By {
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct AuditRecord {
     /// When. In a gate's own copy of waiting lines: Unix seconds.
     #[serde(with = "seconds")]
     pub time: UnixTime,

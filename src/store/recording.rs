@@ -10,9 +10,9 @@ use std::time::Instant;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::layout::Document;
-use super::record::{Action, Outcome, Record};
+use super::record::{Action, AuditRecord, Outcome};
 use super::state;
 use super::storage::{Part, Storage};
 use crate::random;
@@ -38,7 +38,7 @@ struct Line {
     /// A line of the same id is written once, even if it is sent again.
     id: String,
     #[serde(flatten)]
-    record: Record,
+    record: AuditRecord,
     /// The digest of the token of `license.file` that the line is about.
     seen: Option<Vec<u8>>,
 }
@@ -80,18 +80,18 @@ impl Recorder {
     }
 
     /// Loads the lines that the last run could not write.
-    pub(super) fn load(&mut self, storage: &mut Storage, faults: &mut Vec<Fault>) {
+    pub(super) fn load(&mut self, storage: &mut Storage, faults: &mut Vec<StoreFault>) {
         if storage.backend.is_own() {
             return;
         }
         let read = storage.backend.document(Document::Unrecorded).unwrap_or_else(|error| {
-            faults.push(Fault::NotReadable(error));
+            faults.push(StoreFault::NotReadable(error));
             None
         });
         let Some(content) = read else { return };
         match serde_json::from_slice(&content) {
             Ok(lines) => self.lines = lines,
-            Err(error) => faults.push(Fault::Unrecorded(error)),
+            Err(error) => faults.push(StoreFault::Unrecorded(error)),
         }
         self.copied = content;
     }

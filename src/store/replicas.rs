@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::backend::Error;
 #[cfg(feature = "postgres")]
 use super::postgres::Hints;
+use crate::backoff::Backoff;
 use crate::text::chain;
 
 /// There are none where no database was built in.
@@ -39,45 +40,41 @@ impl Others {
     }
 }
 
-/// After a look that failed; twice as long after each, up to the second.
-const SOONEST: Duration = Duration::from_millis(500);
-const LATEST: Duration = Duration::from_secs(5);
+/// Between a query that failed and the next one.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(5) };
 
 async fn looks<F>(hint: &Notify, look: impl Fn() -> F)
 where
     F: Future<Output = Result<(), Error>>,
 {
-    let mut away = None;
-    let mut pause = SOONEST;
+    let (mut failures, mut since) = (0_u32, Instant::now());
     loop {
         // Several hints are one reason to look. After a failure the pause counts, because each attempt causes hints.
-        if away.is_some() {
-            sleep(pause).await;
-            pause = (pause * 2).min(LATEST);
-        } else {
-            hint.notified().await;
-            pause = SOONEST;
+        match failures {
+            0 => hint.notified().await,
+            _ => sleep(RETRY.after(failures, None, 0.0)).await,
         }
-        match (look().await, away) {
-            (Ok(()), Some(since)) => {
-                away = None;
-                let duration_ms = Instant::now().duration_since(since).as_millis();
+        match look().await {
+            Ok(()) if failures == 0 => {}
+            Ok(()) => {
+                failures = 0;
                 tracing::info!(
                     event = "database.back",
-                    duration_ms,
+                    duration_ms = since.elapsed().as_millis(),
                     "the database is back: licenses can be changed again"
                 );
             }
-            (Err(error), None) => {
-                away = Some(Instant::now());
-                let error = chain(&error);
-                tracing::warn!(
-                    event = "database.away",
-                    error,
-                    "the database is away: licenses can be read, not changed"
-                );
+            Err(error) => {
+                if failures == 0 {
+                    since = Instant::now();
+                    tracing::warn!(
+                        event = "database.away",
+                        error = chain(&error),
+                        "the database is away: licenses can be read, not changed"
+                    );
+                }
+                failures = failures.saturating_add(1);
             }
-            (Ok(()), None) | (Err(_), Some(_)) => {}
         }
     }
 }

@@ -28,7 +28,7 @@ pub const KEY_GRACE: Duration = Duration::from_secs(3600);
 
 /// Whom to believe, and what a license is held against.
 #[derive(Clone, Debug)]
-pub struct Trust {
+pub struct LicenseTrust {
     /// The issuer's keys.
     pub keys: Arc<Keys>,
     /// What this instance asks of a license, revocations included.
@@ -137,7 +137,7 @@ pub struct Snapshot {
     file: Option<Candidate>,
     store: Option<Candidate>,
     former: Arc<[Arc<Former>]>,
-    trust: Trust,
+    trust: LicenseTrust,
     absent: Bytes,
     revision: u64,
     /// When a license that waits for its time starts.
@@ -150,7 +150,7 @@ impl Snapshot {
         file: Option<Candidate>,
         store: Option<Candidate>,
         former: Arc<[Arc<Former>]>,
-        trust: Trust,
+        trust: LicenseTrust,
         render: Render,
         revision: u64,
     ) -> Self {
@@ -179,7 +179,7 @@ impl Snapshot {
     }
 
     /// Whom to believe, and what licenses are held against.
-    pub fn trust(&self) -> &Trust {
+    pub fn trust(&self) -> &LicenseTrust {
         &self.trust
     }
 

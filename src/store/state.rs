@@ -11,11 +11,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::backend::{Change, Error, Kept};
-use super::error::{ChangeError, Fault, Offering, RevokeError};
+use super::error::{ChangeError, Offering, RevokeError, StoreFault};
 use super::history::{History, Replaced};
-use super::record::{Action, Brief, By, Outcome, Record};
+use super::record::{Action, AuditRecord, Brief, By, Outcome};
 use super::revoked::Lists;
-use super::snapshot::{Candidate, Render, Snapshot, Trust, Vouched};
+use super::snapshot::{Candidate, LicenseTrust, Render, Snapshot, Vouched};
 use crate::clock::UnixTime;
 use crate::license::{
     Excerpt, Keys, License, Rejection, RevocationError, Revocations, Standing, Token, acceptable,
@@ -25,7 +25,7 @@ use crate::license::{
 /// Everything that is known of licenses.
 #[derive(Clone, Debug)]
 pub(super) struct State {
-    pub(super) trust: Trust,
+    pub(super) trust: LicenseTrust,
     /// Of `license.file`.
     pub(super) file: Slot,
     /// What is stored.
@@ -133,7 +133,7 @@ pub(super) struct Effects {
     /// Lines for the log of the gate.
     pub(super) notices: Vec<Notice>,
     /// What was found wrong.
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<StoreFault>,
     /// Why a change was refused.
     pub(super) refused: Option<ChangeError>,
     /// What became of the content of `license.file`.
@@ -153,7 +153,7 @@ pub(super) enum Persist {
 /// A line of the audit log that comes with no change of the stored license.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) record: Record,
+    pub(super) record: AuditRecord,
     /// The token of `license.file` that it tells of: that is recorded once, however often the gate is started.
     pub(super) taken: Option<Token>,
 }
@@ -180,7 +180,7 @@ pub struct Rekeyed {
 
 impl State {
     /// Nothing yet. `is_own`: nobody else writes where licenses are kept. `history`: how many former licenses stay.
-    pub(super) fn new(trust: Trust, render: Render, is_own: bool, history: usize) -> Self {
+    pub(super) fn new(trust: LicenseTrust, render: Render, is_own: bool, history: usize) -> Self {
         Self {
             trust,
             file: Slot::default(),
@@ -339,7 +339,7 @@ impl Step {
         let new = license.as_ref().map(|license| self.brief(license));
         let record = self.record(action, Outcome::Ok, "", new, who);
         let replaced = self.state.stored().filter(|stored| Some(stored.token) != token);
-        let Trust { keys, policy } = &self.state.trust;
+        let LicenseTrust { keys, policy } = &self.state.trust;
         let mut history = self.state.history.clone();
         let (former, dropped) = history.replace(replaced, token, (keys, policy), self.now);
         self.state.history = history;
@@ -558,7 +558,7 @@ impl Step {
     fn adopt_list(&mut self, list: Option<&str>) {
         if let Err(error) = self.state.lists.adopt(list, &self.state.trust.keys) {
             self.want_key_of_list(&error);
-            self.effects.faults.push(Fault::Revocations(error));
+            self.effects.faults.push(StoreFault::Revocations(error));
         }
         self.count_list();
     }
@@ -586,7 +586,7 @@ impl Step {
         self.state.store.unproven = None;
         let token = match Token::from_file(content) {
             Ok(token) => token,
-            Err(reason) => return self.effects.faults.push(Fault::Forged { reason }),
+            Err(reason) => return self.effects.faults.push(StoreFault::Forged { reason }),
         };
         if self.state.store.license().is_some_and(|held| *held.token() == token) {
             return;
@@ -603,7 +603,7 @@ impl Step {
                     self.want_key(&reason);
                     self.state.store.unproven = Some(token);
                 }
-                self.effects.faults.push(Fault::Forged { reason });
+                self.effects.faults.push(StoreFault::Forged { reason });
             }
         }
     }
@@ -616,7 +616,7 @@ impl Step {
         if let Some(text) = own
             && let Err(error) = self.state.lists.load(text, &self.state.trust.keys)
         {
-            self.effects.faults.push(Fault::Revocations(error));
+            self.effects.faults.push(StoreFault::Revocations(error));
         }
         if self.state.is_own {
             self.count_list();
@@ -645,7 +645,7 @@ impl Step {
         let token = Token::from_file(content);
         // Without keys nothing verifies, and a license must not be lost for that.
         if self.state.trust.keys.is_empty() {
-            self.effects.faults.push(Fault::NoKeys);
+            self.effects.faults.push(StoreFault::NoKeys);
             self.state.store.unproven = token.ok();
             return;
         }
@@ -654,7 +654,7 @@ impl Step {
             // Perhaps it is the keys that are wrong; a good license must not be lost for that.
             Err(reason) if reason.is_about_keys() => {
                 self.want_key(&reason);
-                self.effects.faults.push(Fault::NotTrusted { reason });
+                self.effects.faults.push(StoreFault::NotTrusted { reason });
                 self.state.store.unproven = token.ok();
             }
             Err(reason) => self.effects.set_aside = Some(reason),
@@ -687,7 +687,7 @@ impl Step {
         if !agree {
             let who = By::itself("license-gate");
             self.note(action, Outcome::Failed, "interrupted", promised, &who);
-            self.effects.faults.push(Fault::Unfinished);
+            self.effects.faults.push(StoreFault::Unfinished);
         }
     }
 }
@@ -741,9 +741,9 @@ impl Step {
         reason: &str,
         new: Option<Brief>,
         who: &By,
-    ) -> Record {
+    ) -> AuditRecord {
         let slot = if action == Action::File { &self.state.file } else { &self.state.store };
-        Record {
+        AuditRecord {
             time: self.now,
             actor: who.actor.clone(),
             address: who.address,

@@ -2,6 +2,7 @@
 //!
 //! A disk here is a few fields, so that each step takes microseconds. `LICENSE_GATE_STORE_STEPS` sets how many there are.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::LazyLock;
 
@@ -109,10 +110,12 @@ impl Dice {
 #[derive(Clone, Default)]
 struct Disk {
     token: Option<String>,
+    /// Every entry that the history ever had, by its id.
+    named: BTreeMap<String, Entry>,
     /// In the order of their ids.
     history: Vec<Entry>,
     list: Option<String>,
-    audit: Vec<Record>,
+    audit: Vec<AuditRecord>,
 }
 
 impl Disk {
@@ -124,6 +127,11 @@ impl Disk {
             Persist::License(change) => {
                 if steps > 0 {
                     self.history.extend(change.former.clone());
+                    if let Some(former) = &change.former {
+                        let first = self.named.entry(former.id.clone()).or_insert(former.clone());
+                        assert_eq!(former.token, first.token, "an id names one entry for ever");
+                        assert_eq!(former.replaced_at, first.replaced_at);
+                    }
                 }
                 if steps > 1 {
                     self.audit.push(change.record.clone());
@@ -383,10 +391,10 @@ impl Gate {
 }
 
 fn fresh(is_own: bool, most: usize) -> State {
-    static TRUST: LazyLock<Trust> = LazyLock::new(|| {
+    static TRUST: LazyLock<LicenseTrust> = LazyLock::new(|| {
         let root_url = RootUrl::parse(ROOT_URL).expect("a root URL");
         let policy = Policy::new(root_url, &license::Config::default()).into();
-        Trust { keys: papers().issuer.trusted().into(), policy }
+        LicenseTrust { keys: papers().issuer.trusted().into(), policy }
     });
     State::new(TRUST.clone(), unrendered, is_own, most)
 }
@@ -520,12 +528,12 @@ fn steps(by_default: usize) -> usize {
 }
 
 /// Says where a run failed.
-struct Place {
+struct FailedAt {
     seed: u64,
     step: usize,
 }
 
-impl Drop for Place {
+impl Drop for FailedAt {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let _ = writeln!(io::stderr(), "seed {}, step {}", self.seed, self.step);
@@ -539,9 +547,9 @@ fn run<G>(steps: usize, gate: fn(&mut Dice) -> G, step: fn(&mut G, &mut Dice)) {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         dice.roll(2);
         let mut gate = gate(&mut dice);
-        let mut place = Place { seed, step: 0 };
+        let mut failed_at = FailedAt { seed, step: 0 };
         for number in 0..200 {
-            place.step = number;
+            failed_at.step = number;
             step(&mut gate, &mut dice);
         }
     }
@@ -569,7 +577,6 @@ struct Replicas {
     all: [Replica; 2],
     /// The highest sequence of a list that was taken.
     highest: usize,
-    /// A second passes with each step: an entry of the history is named after its second.
     now: u64,
 }
 
@@ -635,7 +642,8 @@ impl Replicas {
     }
 
     fn step(&mut self, dice: &mut Dice) {
-        self.now += 1;
+        // Many changes are made within a second, and the clocks of the replicas differ.
+        self.now = NOW + dice.roll(3) as u64;
         let (who, chosen) = (dice.roll(2), dice.roll(PAPERS));
         // One that does not look first is one that another overtakes.
         if !dice.is_one_of(3) {

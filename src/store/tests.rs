@@ -60,7 +60,7 @@ impl Bench {
     fn open_with(&self, keys: Keys, dir: &Path) -> Result<Store, Error> {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
         let context = Context {
-            trust: Trust {
+            trust: LicenseTrust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
             },
@@ -223,7 +223,7 @@ async fn what_does_not_verify_at_the_start_is_set_aside() {
         fs::write(bench.dir().join("license.jwt"), content).expect("written");
         let store = bench.open();
         let aside = match &store.faults[..] {
-            [Fault::SetAside { to, .. }] => to.clone(),
+            [StoreFault::SetAside { to, .. }] => to.clone(),
             other => panic!("{number}: {other:?}"),
         };
         assert_eq!(fs::read(&aside).expect("kept"), content);
@@ -244,7 +244,7 @@ async fn a_license_is_not_lost_for_want_of_keys() {
     let bench = Bench::new();
     fs::write(bench.dir().join("license.jwt"), bench.token("L-1", NOW).as_str()).expect("written");
     let store = bench.open_with(Keys::default(), bench.dir()).expect("a store");
-    assert!(matches!(store.faults[..], [Fault::NoKeys]));
+    assert!(matches!(store.faults[..], [StoreFault::NoKeys]));
     drop(store);
     assert_eq!(bench.open().shown(NOW), "1 L-1");
 }
@@ -263,7 +263,7 @@ async fn without_a_directory_reads_go_on_and_changes_are_tried_anew() {
     let blocker = bench.dir().join("blocker");
     fs::write(&blocker, "").expect("written");
     let store = bench.open_with(bench.issuer.trusted(), &blocker.join("data")).expect("a store");
-    assert!(matches!(store.faults[0], Fault::NotWritable(_)));
+    assert!(matches!(store.faults[0], StoreFault::NotWritable(_)));
     let token = bench.token("L-1", NOW);
     let failed = store.install(token.clone(), Origin::Hand).await;
     assert!(matches!(failed, Err(ChangeError::NotStored(_))));

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::{memchr, memchr_iter};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use crate::codec::{self, BodyLength};
 use crate::downstream::Limits;
@@ -160,25 +161,24 @@ fn set_target(request: &mut RequestHead, head: &Bytes, target: &str) -> Result<(
     Ok(())
 }
 
-/// `target` with what `Uri` does not take percent-encoded: whoever decodes it finds what was sent. A path only: a host is
-/// never spelled differently, nor is `\`, which some read as `/`.
+/// What `Uri` does not take in a path, beside what is not ASCII.
+const ESCAPED: &AsciiSet = &AsciiSet::EMPTY
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'^')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// `target` with what `Uri` does not take percent-encoded; decoded, it is what was sent. A path only: a host is never
+/// spelled differently, nor is `\`, which some read as `/`.
 fn escaped(target: &str) -> String {
-    const HEX: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-    if !target.starts_with('/') {
-        return String::new();
+    match target.starts_with('/') {
+        true => utf8_percent_encode(target, ESCAPED).to_string(),
+        false => String::new(),
     }
-    let mut escaped = String::with_capacity(target.len() + 16);
-    for byte in target.bytes() {
-        if matches!(byte, b'"' | b'<' | b'>' | b'`' | b'^' | b'{' | b'|' | b'}' | 0x80..) {
-            escaped.push('%');
-            escaped.push(HEX[usize::from(byte >> 4)]);
-            escaped.push(HEX[usize::from(byte & 0xf)]);
-        } else {
-            escaped.push(char::from(byte));
-        }
-    }
-    escaped
 }
 
 /// What the fields say of the body and of the connection.

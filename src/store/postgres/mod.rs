@@ -41,7 +41,8 @@ use tokio_postgres::Client;
 use super::backend::{Backend, Change, Error, Kept, Lease, QueuedEvent, Settled};
 use super::directory::Directory;
 use super::layout::Document;
-use super::record::{Action, Brief, By, Outcome, Record};
+use super::record::{Action, AuditRecord, Brief, By, Outcome};
+use crate::backoff::Backoff;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{Status, Token};
 use crate::random;
@@ -57,6 +58,9 @@ pub use url::{Database, UrlError};
 
 /// How long the database may be silent while the gate finds out whether a change was made.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// Between a query that failed and the next one in the background.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(250), most: Duration::from_secs(5) };
 
 /// The slowest link on which a revocation list is sent, in bytes a second.
 const LIST_BYTES_A_SECOND: usize = 64 * 1024;
@@ -317,7 +321,7 @@ impl Postgres {
         // Whether it is valid at this moment is judged by each gate; that it was in force is what is known here.
         let claims = Token::parse(&token).ok().and_then(|token| token.unproven_claims());
         let new = claims.map(|it| Brief::of_claims(&it, Status::NotLoaded));
-        let record = Record {
+        let record = AuditRecord {
             time: self.clock.now(),
             actor,
             address,
@@ -444,7 +448,7 @@ impl Backend for Postgres {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, id: &str) -> Result<(), Error> {
+    fn record(&mut self, record: &AuditRecord, id: &str) -> Result<(), Error> {
         self.ask(Urgency::Background, async |on| statements::record(on, record, id).await)
     }
 
@@ -511,20 +515,17 @@ async fn is_alive(client: &Client) -> Result<(), Error> {
     client.batch_execute("").await.map_err(trouble::error)
 }
 
-/// For how long the database is left alone after it failed: twice as long each time, up to 5 s.
+/// How long no background query is sent after failures.
 #[derive(Debug, Default)]
 struct Pause {
-    length: Duration,
+    failures: u32,
     until: Option<Instant>,
 }
 
 impl Pause {
-    const SHORTEST: Duration = Duration::from_millis(250);
-    const LONGEST: Duration = Duration::from_secs(5);
-
     fn lengthen(&mut self) {
-        self.length = (self.length * 2).clamp(Self::SHORTEST, Self::LONGEST);
-        self.until = Some(Instant::now() + self.length);
+        self.failures = self.failures.saturating_add(1);
+        self.until = Some(Instant::now() + RETRY.after(self.failures, None, 0.0));
     }
 
     fn lasts(&self) -> bool {

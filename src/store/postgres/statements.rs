@@ -19,7 +19,7 @@ use crate::clock::UnixTime;
 use crate::random;
 use crate::store::audit;
 use crate::store::backend::{Change, Entry, Error, Kept};
-use crate::store::record::Record;
+use crate::store::record::AuditRecord;
 
 /// Begins a transaction that reads one moment.
 const BEGIN_READING: &str =
@@ -164,62 +164,50 @@ fn suits(row: &Row) -> Result<(), Error> {
     schema::suits(get::<Option<i32>>(row, "version")?)
 }
 
-/// Everything that is kept, at one moment. With the ids that are `known`: of the history only what is new, and which entries
-/// are gone, if the oldest ones are.
+/// Everything that is kept, at one moment. With `known`, the ids of the history read before: of the history only the entries
+/// that are new, and the ids of those that are gone.
 pub(super) async fn load(
     client: &Client,
     known: Option<&BTreeSet<String>>,
 ) -> Result<(Mark, Kept), Error> {
     let found = enclosed(client, BEGIN_READING, async {
-        let newest = known.and_then(BTreeSet::last).map_or("", String::as_str);
-        let with: [Parameter<'_>; 1] = [(&newest, Type::TEXT)];
         let columns = format!(
             "select {MARK}, left(token, {MAX_READ}) as token, left(revocations, {MAX_READ_LIST}) as revocations, \
-             newest_time, (select count(*) from license_gate.history) as entries, \
-             coalesce((select min(id) from license_gate.history), '') as oldest from license_gate.state"
+             newest_time from license_gate.state"
         );
         let entries = format!(
-            "select id, replaced_at, left(token, {MAX_READ}) as token from license_gate.history \
-             where id > $1 order by id desc limit {MAX_HISTORY}"
+            "select id, replaced_at, case when id <> all($1) then left(token, {MAX_READ}) end as token \
+             from license_gate.history order by id desc limit {MAX_HISTORY}"
         );
+        let known: Vec<&String> = known.into_iter().flatten().collect();
+        let with: [Parameter<'_>; 1] = [(&known, Type::TEXT_ARRAY)];
         let (row, entries) =
             tokio::join!(biased; state(client, &columns, &[]), rows(client, &entries, &with));
         Ok((row?, entries?))
     });
     let (row, entries) = found.await?;
-    let history: Vec<Entry> = entries.iter().map(entry).collect::<Result<_, _>>()?;
-    let removed = match known {
-        Some(known) => {
-            let (number, oldest) = (get::<i64>(&row, "entries")?, get::<String>(&row, "oldest")?);
-            let gone = known.iter().filter(|id| number == 0 || **id < oldest);
-            let gone: Vec<String> = gone.cloned().collect();
-            let left = known.len() - gone.len() + history.len();
-            if usize::try_from(number) != Ok(left) {
-                // Entries other than the oldest are gone, or somebody else added some.
-                return Box::pin(load(client, None)).await;
-            }
-            Some(gone)
+    let (mut history, mut gone) = (Vec::new(), known.cloned());
+    for row in &entries {
+        let (id, token): (String, Option<String>) = (get(row, "id")?, get(row, "token")?);
+        let replaced_at = moment(get(row, "replaced_at")?);
+        if let Some(gone) = &mut gone {
+            gone.remove(&id);
         }
-        None => None,
-    };
+        history.extend(token.map(|token| Entry { id, replaced_at, token }));
+    }
     let token: Option<String> = get(&row, "token")?;
     let newest_time: Option<i64> = get(&row, "newest_time")?;
     let kept = Kept {
         token: token.map(String::into_bytes),
         history,
-        removed,
+        removed: gone.map(|gone| gone.into_iter().collect()),
         revocations: get(&row, "revocations")?,
         newest_time: newest_time.map(moment),
-        // The line and the change it tells of are one transaction here.
+        // The audit line and its change are one transaction here.
         audited: None,
         ..Kept::default()
     };
     Ok((Mark::of(&row)?, kept))
-}
-
-fn entry(row: &Row) -> Result<Entry, Error> {
-    let replaced_at = moment(get(row, "replaced_at")?);
-    Ok(Entry { id: get(row, "id")?, replaced_at, token: get(row, "token")? })
 }
 
 /// Changes the license, if the last change of it is still the one `expected`. Gives the new revision.
@@ -341,7 +329,12 @@ pub(super) async fn announce(client: &Client, revision: i64) -> Result<(), Error
 
 /// Adds a line to the audit log, once for each `id`; with `is_change`, only if the change of that name was made. The caller's
 /// transaction holds the row of `state`, so that lines come one after the other. The database chains the line to the last one.
-async fn append(client: &Client, record: &Record, id: &str, is_change: bool) -> Result<(), Error> {
+async fn append(
+    client: &Client,
+    record: &AuditRecord,
+    id: &str,
+    is_change: bool,
+) -> Result<(), Error> {
     let condition = if is_change { IS_MADE.to_owned() } else { version_suits() };
     let keep = format!(
         "insert into license_gate.audit (seq, line, hash, change_id) \
@@ -375,7 +368,7 @@ pub(super) async fn mark_after(client: &Client, change_id: &str) -> Result<Optio
 }
 
 /// Writes an audit line about something that changed nothing here; once for each `id`.
-pub(super) async fn record(client: &Client, record: &Record, id: &str) -> Result<(), Error> {
+pub(super) async fn record(client: &Client, record: &AuditRecord, id: &str) -> Result<(), Error> {
     let look = format!("select {MARK} from license_gate.state");
     let row = in_turn(client, async {
         let (told, row) =

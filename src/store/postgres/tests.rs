@@ -98,8 +98,8 @@ impl Drop for Control {
     }
 }
 
-fn record(outcome: Outcome) -> Record {
-    Record {
+fn record(outcome: Outcome) -> AuditRecord {
+    AuditRecord {
         time: UnixTime::from_secs(1_800_000_000),
         actor: "admin".into(),
         address: None,

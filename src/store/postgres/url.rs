@@ -3,11 +3,14 @@
 //!
 //! What is shown of it, by `Display` and `Debug` alike, is without the password; no error repeats a value.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::{
+    AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode,
+};
 use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation, TargetSessionAttrs};
 
 use super::tls::Files;
@@ -16,6 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(1);
 const LEAST_SHARE: Duration = Duration::from_secs(2);
 const PORT: u16 = 5432;
+/// What is escaped in a URL that is shown.
+const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b',');
 
 /// A database, and how to reach it.
 #[derive(Clone, PartialEq, Eq)]
@@ -392,29 +398,22 @@ fn port_of(text: &str) -> Result<u16, UrlError> {
     text.parse().ok().filter(|port| *port != 0).ok_or(UrlError::Port)
 }
 
-/// Text without its escapes (RFC 3986 section 2.1).
+/// `text` with its escapes decoded (RFC 3986 section 2.1).
 fn decoded(text: &str) -> Result<String, UrlError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            bytes.push(*byte);
-            continue;
-        }
-        let (digits, after) = rest.split_first_chunk::<2>().ok_or(UrlError::Escape)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        let (high, low) = (digit(digits[0]), digit(digits[1]));
-        bytes.push(high.zip(low).map(|(high, low)| high << 4 | low).ok_or(UrlError::Escape)?);
-        rest = after;
+    let is_escape = |after: &str| {
+        let digits = after.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    // The decoder passes a broken escape through as it is.
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(UrlError::Escape);
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).ok_or(UrlError::Escape)
+    let decoded = percent_decode_str(text).decode_utf8().ok();
+    decoded.filter(|text| !text.contains('\0')).map(Cow::into_owned).ok_or(UrlError::Escape)
 }
 
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/,".contains(&byte);
-    let byte = |byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") };
-    text.bytes().map(byte).collect()
+fn encoded(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ENCODED)
 }
 
 #[cfg(test)]

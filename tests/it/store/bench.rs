@@ -10,7 +10,9 @@ use std::time::Instant;
 use license_gate::api;
 use license_gate::clock::{Clock, UnixTime};
 use license_gate::license::{self, Policy, RootUrl, Source, Token};
-use license_gate::store::{self, By, Config, Context, FileError, Offered, Origin, Store, Trust};
+use license_gate::store::{
+    self, By, Config, Context, FileError, LicenseTrust, Offered, Origin, Store,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -148,7 +150,10 @@ impl<'a> Bench<'a> {
         let policy =
             Policy::new(RootUrl::parse(ROOT_URL).expect("a URL"), &license::Config::default());
         let means = Context {
-            trust: Trust { keys: papers().vendor.pair().trusted().into(), policy: policy.into() },
+            trust: LicenseTrust {
+                keys: papers().vendor.pair().trusted().into(),
+                policy: policy.into(),
+            },
             render: api::render,
             clock: self.clock.clone(),
             jwks_url: None,

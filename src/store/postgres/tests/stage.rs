@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::license::{self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Status};
 use crate::store::{
-    self, By, ChangeError, Config, Context, Origin, Place, RevokeError, Store, Trust,
+    self, By, ChangeError, Config, Context, LicenseTrust, Location, Origin, RevokeError, Store,
 };
 
 pub(super) const NOW: u64 = 1_800_000_000;
@@ -45,7 +45,7 @@ impl Stage {
     ) -> Replica {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
         let means = Context {
-            trust: Trust {
+            trust: LicenseTrust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
             },
@@ -58,8 +58,8 @@ impl Stage {
         };
         let mut database = Database::parse(url, |path| path.into()).expect("a URL");
         how(&mut database);
-        let place = Place::Postgres(database.into());
-        let config = Config { place, copy: self.scene.copy(copy), ..Config::default() };
+        let location = Location::Postgres(database.into());
+        let config = Config { location, copy: self.scene.copy(copy), ..Config::default() };
         let store = store::open(&config, None, means).expect("a store");
         Replica { store, control: self.scene.control.handle.clone() }
     }

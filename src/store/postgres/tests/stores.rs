@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::license::Keys;
-use crate::store::{By, ChangeError, Fault, Origin, RevokeError};
+use crate::store::{By, ChangeError, Origin, RevokeError, StoreFault};
 
 use super::stage::*;
 
@@ -143,7 +143,8 @@ fn a_time_that_somebody_forged_is_not_believed() {
         assert!(!behind(&one), "{forged}");
         let fresh = stage.open("fresh");
         assert!(!behind(&fresh));
-        let told = fresh.store.faults.iter().any(|fault| matches!(fault, Fault::FarAhead { .. }));
+        let told =
+            fresh.store.faults.iter().any(|fault| matches!(fault, StoreFault::FarAhead { .. }));
         assert!(told, "{:?}", fresh.store.faults);
         fresh.control.block_on(fresh.store.housekeeping.keep_time()).expect("kept");
         drop(fresh);
