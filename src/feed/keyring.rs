@@ -47,7 +47,7 @@ impl Keyring {
             change(&mut places);
             places.files.all().merge(places.url.clone())
         };
-        self.writer.believe(Arc::new(all)).await
+        self.writer.trust_keys(Arc::new(all)).await
     }
 
     fn of_files(&self) -> FileKeys {
@@ -120,14 +120,14 @@ pub fn tell_faults(faults: Vec<KeyFault>) {
 
 /// Says what became of licenses whose keys changed.
 pub(super) fn tell(rekeyed: &Rekeyed) {
-    for lid in &rekeyed.forsaken {
+    for lid in &rekeyed.untrusted {
         tracing::warn!(
             event = "license.key_lost",
             license.id = lid,
             "the key of a license is no longer trusted: the license counts for an hour more, unless the key comes back"
         );
     }
-    for lid in &rekeyed.proven {
+    for lid in &rekeyed.verified {
         tracing::info!(license.id = lid, "a license that was kept verifies now");
     }
 }

@@ -109,7 +109,7 @@ pub fn tell(offering: &Offering, path: &Path) {
         Offering::Waits(reason) => {
             tracing::warn!(event = "license_file.not_valid", %path, %reason, "the new license of license.file is not valid now: the former one counts as long as it is");
         }
-        Offering::Unproven(reason) => {
+        Offering::Unverified(reason) => {
             tracing::warn!(event = "license_file.not_verified", %path, %reason, "the license of license.file cannot be verified yet; the former one, if any, stays");
         }
         Offering::Refused(reason) => {

@@ -1,7 +1,7 @@
 //! What a store is kept in: a directory of one gate's own (`file.rs`), or a database that replicas share (`postgres/`,
 //! feature `postgres`).
 //!
-//! Texts in and out, proven by nobody here: the store verifies what it reads, wherever it was kept. Everything blocks;
+//! Texts in and out, verified by nobody here: the store verifies what it reads, wherever it was kept. Everything blocks;
 //! the store calls it off the request threads, one call at a time.
 
 use std::fmt;
@@ -21,7 +21,7 @@ pub(super) trait Backend: fmt::Debug + Send {
     }
 
     /// Since when the next caller has been waiting for its turn.
-    fn asked(&mut self, _at: Instant) {}
+    fn waiting_since(&mut self, _at: Instant) {}
 
     /// What is kept now, at the start. What could not be read is returned beside it.
     fn load(&mut self) -> (Kept, Vec<Error>);
@@ -30,7 +30,7 @@ pub(super) trait Backend: fmt::Debug + Send {
     fn clear(&mut self, _left: &[String]) {}
 
     /// This gate's own copy of what others keep, at the start: only what it once verified is in it.
-    fn spare(&mut self) -> Kept {
+    fn own_copy(&mut self) -> Kept {
         Kept::default()
     }
 
@@ -88,7 +88,7 @@ pub(super) trait Backend: fmt::Debug + Send {
     fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error>;
 }
 
-/// What is kept. Nothing in it is proven.
+/// What is kept. Nothing in it is verified.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Kept {
     /// The stored license, cut at 256 KiB.
@@ -151,7 +151,7 @@ pub(super) struct Change {
 pub enum Lease {
     /// Renew by schedule, and send events: held for as long as its holder lives.
     Schedule,
-    /// Ask the issuer: held for one call.
+    /// ChangeRequest the issuer: held for one call.
     Renewal,
 }
 

@@ -152,7 +152,7 @@ pub enum Offering {
     /// It verifies and is not valid now, while the file's former license is: that one counts as long as it is.
     Waits(Rejection),
     /// No trusted key signed it: it counts once one did. The former one stays.
-    Unproven(Rejection),
+    Unverified(Rejection),
     /// It is no license. The former one stays.
     Refused(Rejection),
     /// It cannot be read. The former one stays.

@@ -1,6 +1,6 @@
 //! The license on disk: `DIR/license.jwt`, byte for byte, whole or not at all.
 //!
-//! In: bytes already verified. Out: bytes of the last run, unproven again. A change is durable before it is answered:
+//! In: bytes already verified. Out: bytes of the last run, unverified again. A change is durable before it is answered:
 //! written beside (`O_EXCL`, 0600), synced, renamed, directory synced. While it happens the former file keeps a second
 //! name, so that a directory that cannot be synced is answered by renaming the former file back; disk and memory then
 //! agree on it. Only when that fails too do they differ, which [`Error::NotUndone`] says; the next change settles it.

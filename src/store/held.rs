@@ -156,7 +156,7 @@ impl Held {
         self.storage.backend.adopted(token, self.state.lists.text());
     }
 
-    /// Notes the newest time that others keep, as far as their clocks may differ from this one: nobody has proven it.
+    /// Notes the newest time that others keep, as far as their clocks may differ from this one: nobody has verified it.
     pub(super) fn saw_of_others(&self, newest: Option<UnixTime>) -> Option<StoreFault> {
         let at = newest?;
         if at <= self.now().saturating_add(DAY) {

@@ -74,7 +74,7 @@ pub use state::{Origin, Rekeyed};
 use backend::Backend;
 use directory::Directory;
 use held::{Held, Shared};
-use state::{Ask, Content, Effects, Event};
+use state::{ChangeRequest, Content, Effects, Event};
 use storage::Storage;
 use turns::Turns;
 
@@ -105,8 +105,8 @@ impl Held {
     }
 
     /// A change of the stored license, from the question to the answer.
-    fn change(&mut self, ask: Ask, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let asked = Event::Asked(ask.clone(), who.clone());
+    fn change(&mut self, ask: ChangeRequest, who: By) -> Result<Arc<Snapshot>, ChangeError> {
+        let asked = Event::Requested(ask.clone(), who.clone());
         // What other replicas changed comes first.
         let done = match self.follow().and_then(|()| self.perform(asked)) {
             Ok(effects) => effects,
@@ -125,7 +125,7 @@ impl Held {
     }
 
     /// A change of keys. Readers see it when a list that waited for these keys counts too.
-    fn believe(&mut self, keys: Arc<Keys>) -> Rekeyed {
+    fn trust_keys(&mut self, keys: Arc<Keys>) -> Rekeyed {
         let shown = self.shared.current.load_full();
         let done = self.take(Event::Keys(keys));
         if let Some(offered) = self.state.lists.without_key().cloned() {
@@ -230,7 +230,7 @@ impl Held {
         if faults.is_empty() {
             faults.extend(unreadable.into_iter().map(StoreFault::NotReadable));
         }
-        let copy = self.storage.backend.spare();
+        let copy = self.storage.backend.own_copy();
         let own = if self.storage.backend.is_own() { kept.newest_time } else { copy.newest_time };
         own.into_iter().for_each(|newest| self.shared.saw(newest));
         if !self.storage.backend.is_own() {
@@ -289,7 +289,7 @@ impl Writer {
     ) -> Result<Arc<Snapshot>, ChangeError> {
         let install = move |held: &mut Held| {
             let offered = verify(&token, &held.state.trust.keys).map(Arc::new);
-            held.change(Ask::Install { offered, origin }, who)
+            held.change(ChangeRequest::Install { offered, origin }, who)
         };
         self.turns.take(install).await.map_err(ChangeError::Interrupted)?
     }
@@ -299,7 +299,7 @@ impl Writer {
     /// # Errors
     /// See [`ChangeError`]; memory and what is kept are then as before.
     pub async fn roll_back(&self, jti: String, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let roll_back = move |held: &mut Held| held.change(Ask::RollBack { jti }, who);
+        let roll_back = move |held: &mut Held| held.change(ChangeRequest::RollBack { jti }, who);
         self.turns.take(roll_back).await.map_err(ChangeError::Interrupted)?
     }
 
@@ -308,7 +308,7 @@ impl Writer {
     /// # Errors
     /// See [`ChangeError`]; memory and what is kept are then as before.
     pub async fn remove(&self, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let remove = move |held: &mut Held| held.change(Ask::Remove, who);
+        let remove = move |held: &mut Held| held.change(ChangeRequest::Remove, who);
         self.turns.take(remove).await.map_err(ChangeError::Interrupted)?
     }
 
@@ -331,8 +331,8 @@ impl Writer {
     }
 
     /// Trusts `keys` from now on.
-    pub async fn believe(&self, keys: Arc<Keys>) -> Rekeyed {
-        self.turns.take(move |held| held.believe(keys)).await.unwrap_or_default()
+    pub async fn trust_keys(&self, keys: Arc<Keys>) -> Rekeyed {
+        self.turns.take(move |held| held.trust_keys(keys)).await.unwrap_or_default()
     }
 
     /// Takes a revocation list.

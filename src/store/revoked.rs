@@ -133,7 +133,7 @@ impl Lists {
     }
 
     /// Judges the list of others that waited for its key, under other keys.
-    pub(super) fn prove(&mut self, keys: &Keys) {
+    pub(super) fn verify_others(&mut self, keys: &Keys) {
         let Some(text) = self.others.take() else { return };
         match Revocations::verify(&*text, keys) {
             Ok(list) => self.take_of_others(list),

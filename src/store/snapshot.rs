@@ -42,7 +42,7 @@ pub struct Candidate {
     /// Whether a renewal brought it, in this run.
     renewed: bool,
     /// Since when no trusted key vouches for it any more, and why not.
-    unvouched: Option<(UnixTime, Rejection)>,
+    untrusted: Option<(UnixTime, Rejection)>,
     /// One body for each status, at the place of its code; none is rendered afterwards.
     rendered: [Bytes; CODES],
 }
@@ -53,7 +53,7 @@ impl Candidate {
         for status in Status::ALL {
             rendered[usize::from(status.code())] = render(status, Some(&license));
         }
-        Self { license, renewed: false, unvouched: None, rendered }
+        Self { license, renewed: false, untrusted: None, rendered }
     }
 
     pub(super) fn by_renewal(self, renewed: bool) -> Self {
@@ -71,23 +71,23 @@ impl Candidate {
     }
 
     /// Notes whether `keys` still vouch for the license; whether that is a change.
-    pub(super) fn vouched_by(&mut self, keys: &Keys, now: UnixTime) -> Vouched {
-        match (keys.trusts(&self.license), self.unvouched.is_some()) {
+    pub(super) fn check_keys(&mut self, keys: &Keys, now: UnixTime) -> KeyChange {
+        match (keys.trusts(&self.license), self.untrusted.is_some()) {
             (Ok(()), true) => {
-                self.unvouched = None;
-                Vouched::Again
+                self.untrusted = None;
+                KeyChange::Regained
             }
             (Err(rejection), false) => {
-                self.unvouched = Some((now, rejection));
-                Vouched::NoLonger
+                self.untrusted = Some((now, rejection));
+                KeyChange::Lost
             }
-            (Ok(()), false) | (Err(_), true) => Vouched::AsBefore,
+            (Ok(()), false) | (Err(_), true) => KeyChange::None,
         }
     }
 
     /// Where it stands at `now`.
     pub fn standing(&self, policy: &Policy, now: UnixTime) -> Standing {
-        match &self.unvouched {
+        match &self.untrusted {
             Some((since, rejection)) if now >= since.saturating_add(KEY_GRACE) => {
                 Standing::Refused(rejection.clone())
             }
@@ -96,13 +96,13 @@ impl Candidate {
     }
 
     /// Whether a trusted key vouches for it.
-    pub(super) const fn is_vouched(&self) -> bool {
-        self.unvouched.is_none()
+    pub(super) const fn is_trusted(&self) -> bool {
+        self.untrusted.is_none()
     }
 
     /// When the keys' silence ends its worth, if they are silent.
-    fn forsaken_at(&self) -> Option<UnixTime> {
-        self.unvouched.as_ref().map(|(since, _)| since.saturating_add(KEY_GRACE))
+    fn untrusted_at(&self) -> Option<UnixTime> {
+        self.untrusted.as_ref().map(|(since, _)| since.saturating_add(KEY_GRACE))
     }
 
     fn offer(&self, policy: &Policy, now: UnixTime) -> Offer {
@@ -113,10 +113,10 @@ impl Candidate {
 
 /// What the keys say of a license they once verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Vouched {
-    AsBefore,
-    NoLonger,
-    Again,
+pub(super) enum KeyChange {
+    None,
+    Lost,
+    Regained,
 }
 
 /// The license in force at a moment, and everything there is to say about it.
@@ -252,7 +252,7 @@ impl Snapshot {
                 claims.trial_ends_at(),
                 Some(claims.exp.saturating_add(leeway)),
                 claims.plausible_from(),
-                candidate.forsaken_at(),
+                candidate.untrusted_at(),
             ]
         });
         let waits_for = self.waits_for.map(|start| start.saturating_sub(leeway));

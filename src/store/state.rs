@@ -15,7 +15,7 @@ use super::error::{ChangeError, Offering, RevokeError, StoreFault};
 use super::history::{History, Replaced};
 use super::record::{Action, AuditRecord, Brief, By, Outcome};
 use super::revoked::Lists;
-use super::snapshot::{Candidate, LicenseTrust, Render, Snapshot, Vouched};
+use super::snapshot::{Candidate, LicenseTrust, Render, Snapshot, KeyChange};
 use crate::clock::UnixTime;
 use crate::license::{
     Excerpt, Keys, License, Rejection, RevocationError, Revocations, Standing, Token, acceptable,
@@ -48,8 +48,8 @@ pub(super) struct Slot {
     /// Verified, and held back while the candidate is the better one.
     waiting: Option<Arc<License>>,
     /// Perhaps a license, once its key is trusted.
-    unproven: Option<Token>,
-    /// Whether `unproven` came while the gate ran: more is then asked of its times.
+    unverified: Option<Token>,
+    /// Whether `unverified` came while the gate ran: more is then asked of its times.
     was_offered: bool,
 }
 
@@ -64,9 +64,9 @@ pub(super) enum Event {
     /// The gate starts and finds what the last run left, and its own copy of what others keep.
     Started { kept: Box<Kept>, copy: Box<Kept> },
     /// Somebody asks for a change of the stored license.
-    Asked(Ask, By),
+    Requested(ChangeRequest, By),
     /// What somebody asked for could not be made durable.
-    NotStored(Ask, By, Error),
+    NotStored(ChangeRequest, By, Error),
     /// A change was refused before it came here.
     Refused(Action, Outcome, &'static str, By),
     /// `license.file` has been read, for the first time or again.
@@ -87,7 +87,7 @@ pub(super) enum Event {
 
 /// A change of the stored license that is asked for.
 #[derive(Clone, Debug)]
-pub(super) enum Ask {
+pub(super) enum ChangeRequest {
     Install { offered: Result<Arc<License>, Rejection>, origin: Origin },
     RollBack { jti: String },
     Remove,
@@ -173,9 +173,9 @@ pub(super) enum Notice {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rekeyed {
     /// `lid`s of licenses that no trusted key vouches for any more: they count for [`super::KEY_GRACE`] more.
-    pub forsaken: Vec<String>,
+    pub untrusted: Vec<String>,
     /// `lid`s of licenses that verify now and did not before.
-    pub proven: Vec<String>,
+    pub verified: Vec<String>,
 }
 
 impl State {
@@ -199,9 +199,9 @@ impl State {
         let mut step = Step { state: self.clone(), effects: Effects::default(), now };
         match event {
             Event::Started { kept, copy } => step.start(*kept, &copy),
-            Event::Asked(ask, who) => step.change(&ask, &who),
-            Event::NotStored(Ask::Remove, who, error) => {
-                step.refuse(&Ask::Remove, &who, ChangeError::NotRemoved(error));
+            Event::Requested(ask, who) => step.change(&ask, &who),
+            Event::NotStored(ChangeRequest::Remove, who, error) => {
+                step.refuse(&ChangeRequest::Remove, &who, ChangeError::NotRemoved(error));
             }
             Event::NotStored(ask, who, error) => {
                 step.refuse(&ask, &who, ChangeError::NotStored(error));
@@ -211,7 +211,7 @@ impl State {
             }
             Event::File { content, is_first } => step.offer(content, !is_first),
             Event::TimePassed => step.reconsider(),
-            Event::Keys(keys) => step.believe(keys),
+            Event::Keys(keys) => step.trust_keys(keys),
             Event::Others(kept) => step.adopt(*kept),
             Event::List(offered, list) => step.revoke(&offered, list),
             Event::ListNotStored(offered) => step.state.lists.not_kept(offered),
@@ -234,15 +234,15 @@ impl State {
         .waiting_for(waiting.and_then(|license| license.claims().starts_at()))
     }
 
-    /// What is stored, proven or not yet.
+    /// What is stored, verified or not yet.
     fn stored(&self) -> Option<Replaced<'_>> {
-        let Slot { candidate, unproven, .. } = &self.store;
-        // Where there are both, the proven one is what this gate goes on with, and others have replaced it.
-        match (unproven, candidate) {
+        let Slot { candidate, unverified, .. } = &self.store;
+        // Where there are both, the verified one is what this gate goes on with, and others have replaced it.
+        match (unverified, candidate) {
             (Some(token), _) => Some(Replaced { token, license: None }),
             (None, Some(candidate)) => {
                 let license = candidate.license();
-                let vouched = candidate.is_vouched().then_some(license);
+                let vouched = candidate.is_trusted().then_some(license);
                 Some(Replaced { token: license.token(), license: vouched })
             }
             (None, None) => None,
@@ -264,7 +264,7 @@ impl Content {
     }
 }
 
-impl Ask {
+impl ChangeRequest {
     const fn action(&self) -> Action {
         match self {
             Self::Install { origin: Origin::Hand, .. } => Action::Install,
@@ -284,7 +284,7 @@ struct Step {
 
 /// The stored license: changes that somebody asks for.
 impl Step {
-    fn change(&mut self, ask: &Ask, who: &By) {
+    fn change(&mut self, ask: &ChangeRequest, who: &By) {
         match self.compare(ask) {
             Err(error) => self.refuse(ask, who, error),
             Ok(None) if !self.is_anything_stored() => {
@@ -296,17 +296,17 @@ impl Step {
     }
 
     /// The license that is to be stored, or that none is, if that may be.
-    fn compare(&self, ask: &Ask) -> Result<Option<Arc<License>>, ChangeError> {
+    fn compare(&self, ask: &ChangeRequest) -> Result<Option<Arc<License>>, ChangeError> {
         let license = match ask {
-            Ask::Install { offered, .. } => offered.clone()?,
-            Ask::RollBack { jti } => {
+            ChangeRequest::Install { offered, .. } => offered.clone()?,
+            ChangeRequest::RollBack { jti } => {
                 let former = self.state.history.called(jti).ok_or(ChangeError::NotFound)?;
                 former.license.clone()?
             }
-            Ask::Remove => return Ok(None),
+            ChangeRequest::Remove => return Ok(None),
         };
         acceptable(&license, &self.state.trust.policy, self.now)?;
-        if let Ask::Install { origin: Origin::Renewal { of, started_at_revision }, .. } = ask {
+        if let ChangeRequest::Install { origin: Origin::Renewal { of, started_at_revision }, .. } = ask {
             if self.state.revision != *started_at_revision {
                 return Err(ChangeError::Superseded);
             }
@@ -354,17 +354,17 @@ impl Step {
     }
 
     /// Says why what was asked for is not done.
-    fn refuse(&mut self, ask: &Ask, who: &By, error: ChangeError) {
+    fn refuse(&mut self, ask: &ChangeRequest, who: &By, error: ChangeError) {
         let policy = &self.state.trust.policy;
         let new =
             match ask {
-                Ask::Install { offered, .. } => {
+                ChangeRequest::Install { offered, .. } => {
                     offered.as_ref().ok().map(|license| self.brief(license))
                 }
-                Ask::RollBack { jti } => self.state.history.called(jti).map(|former| {
+                ChangeRequest::RollBack { jti } => self.state.history.called(jti).map(|former| {
                     Brief::of_claims(&former.claims, former.status(policy, self.now))
                 }),
-                Ask::Remove => None,
+                ChangeRequest::Remove => None,
             };
         self.note(ask.action(), error.outcome(), error.reason(), new, who);
         self.effects.refused = Some(error);
@@ -390,12 +390,12 @@ impl Step {
             Content::Token(token, _)
                 if self.state.file.license().is_some_and(|held| *held.token() == token) =>
             {
-                (self.state.file.waiting, self.state.file.unproven) = (None, None);
+                (self.state.file.waiting, self.state.file.unverified) = (None, None);
                 Offering::Same
             }
             Content::Token(token, verified) => match self.judge_file(verified, is_new) {
                 Ok(license) => {
-                    self.state.file.unproven = None;
+                    self.state.file.unverified = None;
                     let offering = self.take_file(license);
                     // That it waits changes when it is to be looked at again.
                     self.effects.publish = true;
@@ -406,8 +406,8 @@ impl Step {
                     if rejection.is_about_keys() {
                         self.want_key(&rejection);
                         let file = &mut self.state.file;
-                        (file.unproven, file.was_offered) = (Some(token), is_new);
-                        Offering::Unproven(rejection)
+                        (file.unverified, file.was_offered) = (Some(token), is_new);
+                        Offering::Unverified(rejection)
                     } else {
                         Offering::Refused(rejection)
                     }
@@ -464,45 +464,45 @@ impl Step {
 /// Keys. The caller publishes, when a list that waited for these keys counts too.
 impl Step {
     /// Believes `keys` from now on. What they sign is in force; what they no longer sign is for a while.
-    fn believe(&mut self, keys: Arc<Keys>) {
+    fn trust_keys(&mut self, keys: Arc<Keys>) {
         self.state.trust.keys = keys.clone();
         for slot in [&mut self.state.file, &mut self.state.store] {
             let Some(candidate) = &mut slot.candidate else { continue };
             let lid = candidate.license().claims().lid.clone();
-            if candidate.vouched_by(&keys, self.now) == Vouched::NoLonger {
-                self.effects.rekeyed.forsaken.push(lid);
+            if candidate.check_keys(&keys, self.now) == KeyChange::Lost {
+                self.effects.rekeyed.untrusted.push(lid);
             }
         }
-        self.prove_store(&keys);
-        self.prove_file(&keys);
-        self.state.lists.prove(&keys);
+        self.verify_store(&keys);
+        self.verify_file(&keys);
+        self.state.lists.verify_others(&keys);
         self.state.history.judge(&keys);
         self.count_list();
         self.effects.publish = false;
     }
 
-    fn prove_store(&mut self, keys: &Keys) {
-        let unproven = self.state.store.unproven.as_ref();
-        let Some(Ok(license)) = unproven.map(|token| verify(token, keys)) else { return };
+    fn verify_store(&mut self, keys: &Keys) {
+        let unverified = self.state.store.unverified.as_ref();
+        let Some(Ok(license)) = unverified.map(|token| verify(token, keys)) else { return };
         let license = Arc::new(license);
         self.look_at_times(&license);
-        self.effects.rekeyed.proven.push(license.claims().lid.clone());
+        self.effects.rekeyed.verified.push(license.claims().lid.clone());
         self.state.store = self.slot(license);
         self.changed();
     }
 
-    fn prove_file(&mut self, keys: &Keys) {
-        let Some(token) = self.state.file.unproven.take() else { return };
+    fn verify_file(&mut self, keys: &Keys) {
+        let Some(token) = self.state.file.unverified.take() else { return };
         let verified = verify(&token, keys).map(Arc::new);
         match self.judge_file(verified, self.state.file.was_offered) {
             Ok(license) => {
                 let lid = license.claims().lid.clone();
                 if matches!(self.take_file(license), Offering::Taken) {
-                    self.effects.rekeyed.proven.push(lid);
+                    self.effects.rekeyed.verified.push(lid);
                 }
             }
             // Logged when it came.
-            Err(rejection) if rejection.is_about_keys() => self.state.file.unproven = Some(token),
+            Err(rejection) if rejection.is_about_keys() => self.state.file.unverified = Some(token),
             Err(rejection) => {
                 self.refuse_file(rejection.code());
                 self.effects.notices.push(Notice::FileNotUsed(rejection));
@@ -583,7 +583,7 @@ impl Step {
             return;
         };
         // What waited for its key is not what is stored any more.
-        self.state.store.unproven = None;
+        self.state.store.unverified = None;
         let token = match Token::from_file(content) {
             Ok(token) => token,
             Err(reason) => return self.effects.faults.push(StoreFault::Forged { reason }),
@@ -601,7 +601,7 @@ impl Step {
             Err(reason) => {
                 if reason.is_about_keys() {
                     self.want_key(&reason);
-                    self.state.store.unproven = Some(token);
+                    self.state.store.unverified = Some(token);
                 }
                 self.effects.faults.push(StoreFault::Forged { reason });
             }
@@ -646,7 +646,7 @@ impl Step {
         // Without keys nothing verifies, and a license must not be lost for that.
         if self.state.trust.keys.is_empty() {
             self.effects.faults.push(StoreFault::NoKeys);
-            self.state.store.unproven = token.ok();
+            self.state.store.unverified = token.ok();
             return;
         }
         match token.clone().and_then(|token| verify(&token, &self.state.trust.keys)) {
@@ -655,7 +655,7 @@ impl Step {
             Err(reason) if reason.is_about_keys() => {
                 self.want_key(&reason);
                 self.effects.faults.push(StoreFault::NotTrusted { reason });
-                self.state.store.unproven = token.ok();
+                self.state.store.unverified = token.ok();
             }
             Err(reason) => self.effects.set_aside = Some(reason),
         }

@@ -335,10 +335,10 @@ impl Gate {
     }
 
     /// Asks for a change: why it was refused, or that the gate crashed.
-    fn ask(&mut self, ask: Ask, obstacle: Obstacle) -> Result<(), &'static str> {
+    fn ask(&mut self, ask: ChangeRequest, obstacle: Obstacle) -> Result<(), &'static str> {
         let lines = self.disk.audit.len();
         let was = (self.disk.token.clone(), self.disk.history.len());
-        let done = match self.perform(Event::Asked(ask.clone(), somebody()), obstacle) {
+        let done = match self.perform(Event::Requested(ask.clone(), somebody()), obstacle) {
             End::Done(effects) => *effects,
             End::Failed => {
                 let error = Error::Conflict;
@@ -399,8 +399,8 @@ fn fresh(is_own: bool, most: usize) -> State {
     State::new(TRUST.clone(), unrendered, is_own, most)
 }
 
-fn install(place: usize) -> Ask {
-    Ask::Install { offered: Ok(paper(place).license.clone()), origin: Origin::Hand }
+fn install(place: usize) -> ChangeRequest {
+    ChangeRequest::Install { offered: Ok(paper(place).license.clone()), origin: Origin::Hand }
 }
 
 /// One event, whatever it is.
@@ -426,7 +426,7 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
                 gate.state.revision - u64::from(is_late && gate.state.revision > 0);
             let is_late = started_at_revision != gate.state.revision;
             let origin = Origin::Renewal { of: paper(of).license.clone(), started_at_revision };
-            let ask = Ask::Install { offered: Ok(paper(chosen).license.clone()), origin };
+            let ask = ChangeRequest::Install { offered: Ok(paper(chosen).license.clone()), origin };
             let refused = objection.or(match () {
                 () if is_late => Some("superseded"),
                 () if of % 3 != chosen % 3 => Some("other-license"),
@@ -440,13 +440,13 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
             if gate.model.stored.is_some() {
                 expected.put(None, now);
             }
-            (gate.ask(Ask::Remove, obstacle), None)
+            (gate.ask(ChangeRequest::Remove, obstacle), None)
         }
         8..11 => {
             let is_known = gate.model.history.iter().any(|(place, _)| *place == chosen);
             let refused = if is_known { objection } else { Some("not-found") };
             expected.put(Some(chosen), now);
-            (gate.ask(Ask::RollBack { jti: paper(chosen).jti.clone() }, obstacle), refused)
+            (gate.ask(ChangeRequest::RollBack { jti: paper(chosen).jti.clone() }, obstacle), refused)
         }
         11..13 => {
             let license = &paper(chosen).license;
@@ -652,8 +652,8 @@ impl Replicas {
         let was = (self.disk.token.clone(), self.disk.history.len(), self.revision);
         let ask = match dice.roll(8) {
             0..3 => install(chosen),
-            3 => Ask::RollBack { jti: paper(chosen).jti.clone() },
-            4 => Ask::Remove,
+            3 => ChangeRequest::RollBack { jti: paper(chosen).jti.clone() },
+            4 => ChangeRequest::Remove,
             5 => return self.list(who, dice.roll(LISTS)),
             6 if self.highest > 0 && dice.is_one_of(4) => {
                 // The database is restored from an older copy of the list, or of none.
@@ -677,7 +677,7 @@ impl Replicas {
             _ => return self.agree(),
         };
         let is_known = self.all[who].revision == self.revision;
-        match self.perform(who, Event::Asked(ask.clone(), somebody())) {
+        match self.perform(who, Event::Requested(ask.clone(), somebody())) {
             None => {
                 assert!(!is_known, "nobody was faster");
                 let now = (self.disk.token.clone(), self.disk.history.len(), self.revision);

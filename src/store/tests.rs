@@ -199,7 +199,7 @@ async fn a_former_license_is_verified_once_for_the_keys_there_are_whether_or_not
         shown.collect::<Vec<_>>().join(", ")
     };
     assert_eq!(shown(&former()), "2 true, 1 true");
-    store.writer.believe(other.trusted().into()).await;
+    store.writer.trust_keys(other.trusted().into()).await;
     let before = former();
     assert_eq!(shown(&before), "2 true, 1 false");
 
@@ -210,7 +210,7 @@ async fn a_former_license_is_verified_once_for_the_keys_there_are_whether_or_not
     // One that goes back and comes again is another entry.
     store.writer.roll_back("2".into(), somebody()).await.expect("put back");
     assert_eq!(shown(&former()), "4 true, 3 true, 1 false");
-    store.writer.believe(both().into()).await;
+    store.writer.trust_keys(both().into()).await;
     assert_eq!(shown(&former()), "4 true, 3 true, 1 true");
 }
 

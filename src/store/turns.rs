@@ -14,7 +14,7 @@ use super::held::Held;
 
 /// How long a client waits for its turn and for what keeps its change. A database gives up earlier; a disk that hangs never
 /// does.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The queue of those who want to change something. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Turns {
         let turn = async move {
             let mut held: OwnedMutexGuard<_> = held.lock_owned().await;
             let work = move || {
-                held.storage.backend.asked(asked);
+                held.storage.backend.waiting_since(asked);
                 let done = change(&mut held);
                 held.shared.behind.store(held.is_behind(), Ordering::Relaxed);
                 done
@@ -48,7 +48,7 @@ impl Turns {
             control.spawn_blocking(work).await
         };
         // The task is what makes a change independent of its client: dropping a handle does not stop it.
-        let turn = timeout(PATIENCE, self.control.spawn(turn)).await;
+        let turn = timeout(MAX_WAIT, self.control.spawn(turn)).await;
         let turn = turn.map_err(|_| Interruption::Late)?;
         turn.flatten().map_err(Interruption::Broken)
     }

@@ -23,7 +23,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection};
 
 use super::schema::{self, About};
 use super::signals::Signals;
-use super::trouble::Trouble;
+use super::error::DatabaseError;
 use super::url::{Database, Host};
 use crate::dial::dial;
 use crate::socket::Kind;
@@ -50,7 +50,7 @@ pub(super) struct Session {
     /// Properties of the server.
     pub(super) about: About,
     _driver: Driver,
-    heard: Heard,
+    last_read: LastRead,
     /// Time until the first answer: about a round trip.
     round: Duration,
 }
@@ -62,16 +62,16 @@ impl Session {
         database: &Database,
         within: Duration,
         signals: Option<&Signals>,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, DatabaseError> {
         let each = database.share(within);
-        let mut trouble = Trouble::Closed;
+        let mut trouble = DatabaseError::Closed;
         for host in &database.hosts {
-            let heard = Heard::now();
-            let opening = Self::to(database, host, &heard, signals);
-            match heard.patiently(each, opening).await {
+            let last_read = LastRead::now();
+            let opening = Self::to(database, host, &last_read, signals);
+            match last_read.unless_silent(each, opening).await {
                 Some(Ok(session)) => return Ok(session),
                 Some(Err(error)) => trouble = error,
-                None => trouble = Trouble::SilentHost { host: host.to_string(), after: each },
+                None => trouble = DatabaseError::SilentHost { host: host.to_string(), after: each },
             }
         }
         Err(trouble)
@@ -80,24 +80,24 @@ impl Session {
     async fn to(
         database: &Database,
         host: &Host,
-        heard: &Heard,
+        last_read: &LastRead,
         signals: Option<&Signals>,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, DatabaseError> {
         let config = database.at(host);
         let reached = match host.socket() {
             Some(path) => unix(&path).await,
             None => dial(host.name(), host.port()).await.map(Kind::from),
         };
         let socket =
-            reached.map_err(|source| Trouble::Unreached { host: host.to_string(), source })?;
-        heard.again();
-        let wire = Wire { socket, heard: heard.clone() };
+            reached.map_err(|source| DatabaseError::Unreached { host: host.to_string(), source })?;
+        last_read.touch();
+        let wire = Wire { socket, last_read: last_read.clone() };
         let own = Arc::new(AtomicI32::new(0));
-        let refused = |source| Trouble::Host { host: host.to_string(), source };
+        let refused = |source| DatabaseError::Host { host: host.to_string(), source };
         let (client, driver) = match database.wants_tls().filter(|_| host.socket().is_none()) {
             Some(files) => {
                 let named = files.client()?.towards(host.name());
-                let named = named.map_err(|source| Trouble::Unreached {
+                let named = named.map_err(|source| DatabaseError::Unreached {
                     host: host.to_string(),
                     source: io::Error::new(io::ErrorKind::InvalidInput, source),
                 })?;
@@ -116,10 +116,10 @@ impl Session {
         own.store(about.process, Ordering::Relaxed);
         let takes_writes = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
         if takes_writes && about.is_read_only {
-            return Err(Trouble::ReadOnly { host: host.to_string() });
+            return Err(DatabaseError::ReadOnly { host: host.to_string() });
         }
-        let heard = heard.clone();
-        Ok(Self { client, about, _driver: driver, heard, round: asked.elapsed() })
+        let last_read = last_read.clone();
+        Ok(Self { client, about, _driver: driver, last_read, round: asked.elapsed() })
     }
 
     /// Whether it is known to have ended.
@@ -129,7 +129,7 @@ impl Session {
 
     /// Whether nothing has arrived for so long that a middlebox may have dropped the connection silently.
     pub(super) fn is_idle(&self, idle: Duration) -> bool {
-        self.heard.last().elapsed() >= idle
+        self.last_read.at().elapsed() >= idle
     }
 
     /// The limit for the first answer on an idle connection.
@@ -138,14 +138,14 @@ impl Session {
     }
 
     /// Runs `work`, unless the server is silent for `limit`.
-    pub(super) async fn patiently<T>(
+    pub(super) async fn unless_silent<T>(
         &self,
         limit: Duration,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        self.heard.again();
-        let done = self.heard.patiently(limit, work).await;
-        done.unwrap_or_else(|| Err(Trouble::Silent(limit).into()))
+        self.last_read.touch();
+        let done = self.last_read.unless_silent(limit, work).await;
+        done.unwrap_or_else(|| Err(DatabaseError::Silent(limit).into()))
     }
 
     /// The limit for the arrival of a notification.
@@ -198,31 +198,31 @@ where
 
 /// When bytes from the server last arrived.
 #[derive(Clone, Debug)]
-struct Heard(Arc<Mutex<Instant>>);
+struct LastRead(Arc<Mutex<Instant>>);
 
-impl Heard {
+impl LastRead {
     fn now() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn again(&self) {
+    fn touch(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn last(&self) -> Instant {
+    fn at(&self) -> Instant {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work`; `None` after a silence of `limit`.
-    async fn patiently<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    async fn unless_silent<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let end = Instant::now() + limit * MOST;
         loop {
-            let until = (self.last() + limit).min(end);
+            let until = (self.at() + limit).min(end);
             if let Ok(done) = timeout_at(until, &mut work).await {
                 return Some(done);
             }
-            if until == end || self.last() + limit <= until {
+            if until == end || self.at() + limit <= until {
                 return None;
             }
         }
@@ -233,7 +233,7 @@ impl Heard {
 #[derive(Debug)]
 struct Wire {
     socket: Kind,
-    heard: Heard,
+    last_read: LastRead,
 }
 
 impl AsyncRead for Wire {
@@ -244,7 +244,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
         if read.is_ready() {
-            self.heard.again();
+            self.last_read.touch();
         }
         read
     }
@@ -275,31 +275,31 @@ mod deadlines {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_it_and_slowness_does_not() {
         let limit = Duration::from_secs(3);
-        let heard = Heard::now();
+        let last_read = LastRead::now();
         let silent = std::future::pending::<()>();
         let began = Instant::now();
-        assert_eq!(heard.patiently(limit, silent).await, None);
+        assert_eq!(last_read.unless_silent(limit, silent).await, None);
         assert_eq!(began.elapsed().as_secs(), 3);
 
         // An answer every two seconds, twelve seconds in all.
-        heard.again();
+        last_read.touch();
         let slow = async {
             for _ in 0..6 {
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                heard.again();
+                last_read.touch();
             }
         };
-        assert_eq!(heard.patiently(limit, slow).await, Some(()));
+        assert_eq!(last_read.unless_silent(limit, slow).await, Some(()));
 
         // Answers without end.
         let began = Instant::now();
         let endless = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                heard.again();
+                last_read.touch();
             }
         };
-        assert_eq!(heard.patiently::<()>(limit, endless).await, None);
+        assert_eq!(last_read.unless_silent::<()>(limit, endless).await, None);
         assert_eq!(began.elapsed().as_secs(), 30);
     }
 }

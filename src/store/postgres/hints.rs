@@ -16,13 +16,13 @@ use tokio_postgres::types::Type;
 use super::connect::Session;
 use super::signals::{Signal, Signals};
 use super::statements::Parameter;
-use super::trouble::Trouble;
+use super::error::DatabaseError;
 use super::url::Database;
 use crate::text::chain;
 
 /// Between two looks while changes are announced, and while they are not.
 const POLL: Duration = Duration::from_secs(15);
-const POLL_DEAF: Duration = Duration::from_secs(1);
+const POLL_UNCONFIRMED: Duration = Duration::from_secs(1);
 /// Between two echoes, while none arrives.
 const NEXT_ECHO: Duration = Duration::from_secs(60);
 
@@ -47,30 +47,30 @@ impl Hints {
 }
 
 /// An echo under way. Completes when the echo should have arrived.
-type Echo = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
+type Echo = Pin<Box<dyn Future<Output = Result<(), DatabaseError>> + Send>>;
 
 /// What is known of the connection that listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hearing {
+enum Announcements {
     /// There is no such connection; the next look opens one.
-    Nothing,
+    Off,
     /// Its echo has not arrived.
-    Deaf,
+    Unconfirmed,
     /// Its echo has arrived.
-    Well,
+    Confirmed,
 }
 
 impl Hints {
     /// Calls `changed` whenever it is worth looking at the database, until dropped. To be run on the control runtime.
     pub(in crate::store) async fn listen(mut self, changed: impl Fn()) {
-        let (mut hearing, mut is_logged) = (Hearing::Nothing, false);
+        let (mut announcements, mut is_logged) = (Announcements::Off, false);
         let mut connection = 0;
         // A gate that starts while the database is away looks for it soon.
         let mut poll = Instant::now() + RECONNECT;
         let mut next_echo = Instant::now();
         let mut echo: Option<Echo> = None;
         loop {
-            let is_deaf = hearing == Hearing::Deaf;
+            let is_unconfirmed = announcements == Announcements::Unconfirmed;
             let is_echoing = echo.is_some();
             tokio::select! {
                 // Signals come before deadlines.
@@ -79,19 +79,19 @@ impl Hints {
                     Some(Signal::Changed) => {}
                     Some(Signal::Listening(number)) => {
                         connection = number;
-                        (hearing, next_echo) = (Hearing::Deaf, Instant::now());
+                        (announcements, next_echo) = (Announcements::Unconfirmed, Instant::now());
                         echo = None;
                     }
                     // The end of a connection may be noticed after its successor listens.
                     Some(Signal::Ended(number)) if number != connection => continue,
                     Some(Signal::Ended(_)) => {
-                        hearing = Hearing::Nothing;
+                        announcements = Announcements::Off;
                         echo = None;
                         poll = Instant::now() + RECONNECT;
                         continue;
                     }
                     Some(Signal::Echo) => {
-                        hearing = Hearing::Well;
+                        announcements = Announcements::Confirmed;
                         echo = None;
                         if std::mem::take(&mut is_logged) {
                             tracing::info!("the database announces changes again");
@@ -123,7 +123,7 @@ impl Hints {
                     }
                     continue;
                 }
-                () = sleep_until(next_echo), if is_deaf && !is_echoing => {
+                () = sleep_until(next_echo), if is_unconfirmed && !is_echoing => {
                     next_echo = Instant::now() + NEXT_ECHO;
                     echo = Some(Box::pin(unanswered_echo(self.database.clone(), self.echo.clone())));
                     continue;
@@ -131,20 +131,20 @@ impl Hints {
                 () = sleep_until(poll) => {}
             }
             changed();
-            poll = Instant::now() + if hearing == Hearing::Deaf { POLL_DEAF } else { POLL };
+            poll = Instant::now() + if announcements == Announcements::Unconfirmed { POLL_UNCONFIRMED } else { POLL };
         }
     }
 }
 
 /// Sends an echo over a separate connection, and returns when it should have arrived.
-async fn unanswered_echo(database: Database, echo: Arc<str>) -> Result<(), Trouble> {
+async fn unanswered_echo(database: Database, echo: Arc<str>) -> Result<(), DatabaseError> {
     let session = Session::open(&database, database.connect_timeout, None).await?;
     let within = session.announced_within();
     let send = "select pg_notify('license_gate', $1)";
     let payload: &str = &echo;
     let with: [Parameter<'_>; 1] = [(&payload, Type::TEXT)];
     let sent = session.client.execute_typed(send, &with);
-    timeout(within, sent).await.map_err(|_| Trouble::Silent(within))??;
+    timeout(within, sent).await.map_err(|_| DatabaseError::Silent(within))??;
     drop(session);
     sleep(within).await;
     Ok(())

@@ -16,7 +16,7 @@ use super::connect::Session;
 use super::housekeeping;
 use super::schema;
 use super::statements::{self, sequence, whole};
-use super::trouble::{Trouble, error};
+use super::error::{DatabaseError, error};
 use super::url::Database;
 use crate::clock::UnixTime;
 use crate::random;
@@ -27,7 +27,7 @@ use crate::store::directory::Directory;
 use crate::store::layout::{AUDIT, rotated_audit};
 
 /// For all of it; audit logs grow large.
-const PATIENCE: Duration = Duration::from_secs(600);
+const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Lines of the audit log sent at once.
 const BATCH: usize = 500;
 
@@ -115,8 +115,8 @@ pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Impor
             statements::end(&session.client).await.map_err(ImportError::Unknown)?;
             Ok(Imported { events, ..imported })
         };
-        let late = || ImportError::Unknown(Trouble::Silent(PATIENCE).into());
-        timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
+        let late = || ImportError::Unknown(DatabaseError::Silent(MAX_WAIT).into());
+        timeout(MAX_WAIT, work).await.unwrap_or_else(|_| Err(late()))
     })
 }
 
@@ -143,7 +143,7 @@ async fn fill(
     statements::begin(client).await.map_err(refused)?;
     let patience = format!(
         "set local statement_timeout = {0}; set local idle_in_transaction_session_timeout = {0}",
-        PATIENCE.as_millis()
+        MAX_WAIT.as_millis()
     );
     client.batch_execute(&patience).await.map_err(|e| refused(error(e)))?;
     if !statements::is_empty(client).await.map_err(refused)? {

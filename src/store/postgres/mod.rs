@@ -23,7 +23,7 @@ mod schema;
 mod signals;
 mod statements;
 mod tls;
-mod trouble;
+mod error;
 pub(super) mod url;
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ use crate::text::chain;
 use connect::{STATEMENTS, Session};
 use signals::Signals;
 use statements::{Mark, Progress, Replaces};
-use trouble::Trouble;
+use error::DatabaseError;
 
 pub(super) use hints::Hints;
 pub use import::{ImportError, Imported, import};
@@ -81,9 +81,9 @@ pub(super) struct Postgres {
     signals: Signals,
     pause: Pause,
     /// Since when whoever asks has been waiting.
-    asked: Option<Instant>,
+    waiting_since: Option<Instant>,
     /// When the database last held somebody up in vain.
-    hung: Option<Instant>,
+    hung_at: Option<Instant>,
     copy: Directory,
     /// The state that the store knows of.
     known: Option<Mark>,
@@ -93,7 +93,7 @@ pub(super) struct Postgres {
     /// Under which name this replica holds leases.
     holder: String,
     /// Whether the database says that there is no license, which is another thing than one that does not verify.
-    says_none: bool,
+    has_no_license: bool,
     /// Whether the tables were there once: then they are not made anew.
     seen: bool,
 }
@@ -143,14 +143,14 @@ impl Postgres {
             session: None,
             signals,
             pause: Pause::default(),
-            asked: None,
-            hung: None,
+            waiting_since: None,
+            hung_at: None,
             copy,
             known: None,
             ids: BTreeSet::new(),
             adopted: Adopted::default(),
             holder: random::name(),
-            says_none: false,
+            has_no_license: false,
             seen: false,
         };
         match this.call(Urgency::Change, STATEMENTS, async |_| Ok(())) {
@@ -170,14 +170,14 @@ impl Postgres {
         let outcome = runtime.block_on(async {
             if let Some(session) = self.session.as_ref().filter(|it| it.is_idle(self.database.idle))
                 && session
-                    .patiently(session.alive_within(), is_alive(&session.client))
+                    .unless_silent(session.alive_within(), is_alive(&session.client))
                     .await
                     .is_err()
             {
                 self.session = None;
             }
             let session = self.connected(urgency).await?;
-            session.patiently(limit, work(&session.client)).await
+            session.unless_silent(limit, work(&session.client)).await
         });
         self.done(began, &outcome);
         outcome
@@ -195,7 +195,7 @@ impl Postgres {
             if let Some(session) = &self.session {
                 let is_idle = session.is_idle(self.database.idle);
                 let limit = if is_idle { session.alive_within() } else { STATEMENTS };
-                match session.patiently(limit, question(&session.client)).await {
+                match session.unless_silent(limit, question(&session.client)).await {
                     Err(Error::Unavailable(_)) if is_idle || session.is_closed() => {
                         self.session = None;
                     }
@@ -203,7 +203,7 @@ impl Postgres {
                 }
             }
             let session = self.connected(urgency).await?;
-            session.patiently(STATEMENTS, question(&session.client)).await
+            session.unless_silent(STATEMENTS, question(&session.client)).await
         });
         self.done(began, &outcome);
         outcome
@@ -217,7 +217,7 @@ impl Postgres {
                 self.session = None;
                 self.pause.lengthen();
                 if began.elapsed() >= HELD_UP {
-                    self.hung = Some(Instant::now());
+                    self.hung_at = Some(Instant::now());
                 }
             }
         }
@@ -233,14 +233,14 @@ impl Postgres {
     }
 
     async fn connect(&mut self, urgency: Urgency) -> Result<Session, Error> {
-        let is_vain = match urgency {
+        let is_skipped = match urgency {
             Urgency::Background => self.pause.lasts(),
             // Whoever has been waiting while another one was held up needs not wait as long again.
-            Urgency::Change => self.asked.is_some_and(|asked| self.hung >= Some(asked)),
+            Urgency::Change => self.waiting_since.is_some_and(|asked| self.hung_at >= Some(asked)),
             Urgency::Settling => false,
         };
-        if is_vain {
-            return Err(Trouble::Resting.into());
+        if is_skipped {
+            return Err(DatabaseError::Paused.into());
         }
         let within = match urgency {
             Urgency::Settling => SETTLING,
@@ -248,7 +248,7 @@ impl Postgres {
         };
         let session = Session::open(&self.database, within, Some(&self.signals)).await?;
         let ready = schema::ready(&session.client, &session.about, !self.seen);
-        session.patiently(STATEMENTS, ready).await?;
+        session.unless_silent(STATEMENTS, ready).await?;
         self.seen = true;
         self.signals.begin();
         Ok(session)
@@ -266,10 +266,10 @@ impl Postgres {
             None => self.ids.clear(),
         }
         self.ids.extend(kept.history.iter().map(|entry| entry.id.clone()));
-        let kept = if mark.is_unsaid() { self.beside_copy(kept) } else { kept };
+        let kept = if mark.is_unset() { self.beside_copy(kept) } else { kept };
         let is_changed = self.known.as_ref().is_some_and(|known| known.change_id != mark.change_id);
         let kept = Kept { is_changed, ..kept };
-        self.says_none = kept.token.is_none();
+        self.has_no_license = kept.token.is_none();
         self.known = Some(mark);
         Ok(kept)
     }
@@ -287,7 +287,7 @@ impl Postgres {
     /// What became of a change that was on its way when the connection was lost. `Ok`: it was made.
     fn settle_change(&mut self, change_id: &str, lost: Error) -> Result<i64, Error> {
         let look = async |on: &Client| {
-            statements::mark_after(on, change_id).await?.ok_or_else(|| Trouble::NotMade.into())
+            statements::mark_after(on, change_id).await?.ok_or_else(|| DatabaseError::NotMade.into())
         };
         match self.ask(Urgency::Settling, look) {
             Ok(mark) if mark.change_id == change_id => Ok(mark.revision),
@@ -384,17 +384,17 @@ impl Backend for Postgres {
         }
     }
 
-    fn asked(&mut self, at: Instant) {
-        self.asked = Some(at);
+    fn waiting_since(&mut self, at: Instant) {
+        self.waiting_since = Some(at);
     }
 
-    fn spare(&mut self) -> Kept {
+    fn own_copy(&mut self) -> Kept {
         self.copy.load_copy().0
     }
 
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
         let found = self.ask(Urgency::Change, async |on| statements::mark(on).await)?;
-        let put_back = found.is_unsaid() && self.put_back();
+        let put_back = found.is_unset() && self.put_back();
         if self.known.as_ref() == Some(&found) && !put_back {
             return Ok(None);
         }
@@ -411,7 +411,7 @@ impl Backend for Postgres {
     }
 
     fn adopted(&mut self, license: Option<&str>, revocations: Option<&str>) {
-        if license.is_some() || self.says_none {
+        if license.is_some() || self.has_no_license {
             let kept = self.copy.copy_license(license);
             self.copied(kept);
         }
@@ -421,13 +421,13 @@ impl Backend for Postgres {
             self.adopted.revocations = Some(list.into());
         }
         self.adopted.license = license.map(str::to_owned);
-        if self.known.as_ref().is_some_and(Mark::is_unsaid) {
+        if self.known.as_ref().is_some_and(Mark::is_unset) {
             self.put_back();
         }
     }
 
     fn commit(&mut self, change: &Change) -> Result<(), Error> {
-        let expected = self.known.clone().ok_or(Trouble::Unread)?;
+        let expected = self.known.clone().ok_or(DatabaseError::Unread)?;
         let change_id = random::name() + &random::name();
         let mut progress = Progress::default();
         let made = self.call(Urgency::Change, STATEMENTS, async |on| {
@@ -453,7 +453,7 @@ impl Backend for Postgres {
     }
 
     fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<(), Error> {
-        let expected = Replaces::TheOneAt(self.known.as_ref().ok_or(Trouble::Unread)?.revision);
+        let expected = Replaces::TheOneAt(self.known.as_ref().ok_or(DatabaseError::Unread)?.revision);
         let seconds = u64::try_from(list.len() / LIST_BYTES_A_SECOND).unwrap_or_default();
         let limit = STATEMENTS + Duration::from_secs(seconds);
         let revision = self.call(Urgency::Change, limit, async |on| {
@@ -512,7 +512,7 @@ impl Backend for Postgres {
 
 /// Fails if the connection is dead.
 async fn is_alive(client: &Client) -> Result<(), Error> {
-    client.batch_execute("").await.map_err(trouble::error)
+    client.batch_execute("").await.map_err(error::error)
 }
 
 /// How long no background query is sent after failures.

@@ -5,7 +5,7 @@
 
 use tokio_postgres::Client;
 
-use super::trouble::{Trouble, error};
+use super::error::{DatabaseError, error};
 use crate::store::backend::Error;
 
 /// What the n-th version adds to the one before.
@@ -56,7 +56,7 @@ pub(super) async fn about(client: &Client, listens: bool) -> Result<About, tokio
 pub(super) async fn ready(client: &Client, about: &About, may: bool) -> Result<(), Error> {
     // A name that the database's encoding lacks would make every change by its bearer fail.
     if !matches!(about.encoding.as_str(), "UTF8" | "SQL_ASCII") {
-        return Err(Trouble::Encoding(about.encoding.clone()).into());
+        return Err(DatabaseError::Encoding(about.encoding.clone()).into());
     }
     match &about.version {
         Ok(found) if *found == VERSION => Ok(()),

@@ -14,7 +14,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::schema::{self, BEGIN, VERSION};
-use super::trouble::{Trouble, error};
+use super::error::{DatabaseError, error};
 use crate::clock::UnixTime;
 use crate::random;
 use crate::store::audit;
@@ -55,7 +55,7 @@ pub(super) struct Mark {
 
 impl Mark {
     /// Whether no license was ever installed or removed here.
-    pub(super) fn is_unsaid(&self) -> bool {
+    pub(super) fn is_unset(&self) -> bool {
         self.change_id.is_empty()
     }
 
@@ -433,7 +433,7 @@ pub(super) async fn keep_time(client: &Client, newest: UnixTime) -> Result<(), E
 fn is_undone(fault: &Error) -> bool {
     let Error::Unavailable(trouble) = fault else { return true };
     let refused = match trouble.downcast_ref() {
-        Some(Trouble::Refused(refused)) => refused.as_db_error(),
+        Some(DatabaseError::Refused(refused)) => refused.as_db_error(),
         _ => None,
     };
     refused.is_some_and(|refused| refused.parsed_severity() == Some(Severity::Error))

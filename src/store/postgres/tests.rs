@@ -319,7 +319,7 @@ fn a_change_that_got_lost_on_its_way_is_looked_for() {
     let scene = Scene::new();
     let mut replica = scene.replica("one");
     install(&mut replica, "a").expect("changed");
-    let lost = || Trouble::Closed.into();
+    let lost = || DatabaseError::Closed.into();
     let change_id = replica.known.clone().expect("known").change_id;
     assert_eq!(replica.settle_change(&change_id, lost()).expect("it was made"), 1);
     assert!(matches!(replica.settle_change("another", lost()), Err(Error::Unavailable(_))));

@@ -54,7 +54,7 @@ async fn a_list_whose_key_comes_while_nothing_can_be_written_is_stored_later() {
     assert!(matches!(refused, Err(RevokeError::Refused(_))), "{refused:?}");
     let obstacle = bench.dir().join("revocations.jwt.tmp-new");
     fs::create_dir_all(obstacle.join("x")).expect("made");
-    store.writer.believe(bench.issuer.trusted().into()).await;
+    store.writer.trust_keys(bench.issuer.trusted().into()).await;
     store.install(bench.token("L-1", NOW), Origin::Hand).await.expect("installed");
     assert_eq!(store.shown(NOW), "1 L-1");
     fs::remove_dir_all(&obstacle).expect("mended");
@@ -168,13 +168,13 @@ async fn a_license_file_whose_key_is_missing_is_told_of_once_whatever_other_keys
     let stranger = || Arc::new(Bench::new().issuer.trusted());
     let store = bench.open_with((*stranger()).clone(), bench.dir()).expect("a store");
     let content = bench.token("L-1", NOW).as_str().into();
-    assert!(matches!(store.writer.offer(Ok(content)).await, Some(Offering::Unproven(_))));
+    assert!(matches!(store.writer.offer(Ok(content)).await, Some(Offering::Unverified(_))));
     for _ in 0..3 {
-        assert_eq!(store.writer.believe(stranger()).await, Rekeyed::default());
+        assert_eq!(store.writer.trust_keys(stranger()).await, Rekeyed::default());
     }
     assert_eq!(bench.audited(), ["file refused key-unknown"]);
-    let proven = store.writer.believe(bench.issuer.trusted().into()).await.proven;
-    assert_eq!((proven, store.shown(NOW).as_str()), (vec!["L-1".to_owned()], "1 L-1"));
+    let verified = store.writer.trust_keys(bench.issuer.trusted().into()).await.verified;
+    assert_eq!((verified, store.shown(NOW).as_str()), (vec!["L-1".to_owned()], "1 L-1"));
     assert_eq!(bench.audited(), ["file refused key-unknown", "file ok "]);
 }
 

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 /// Carries bytes both ways.
 pub(crate) struct Relay {
     pub(crate) port: u16,
-    trouble: Arc<Trouble>,
+    trouble: Arc<DatabaseError>,
 }
 
 #[derive(Default)]
-struct Trouble {
+struct DatabaseError {
     cut: Mutex<Cut>,
     opened: AtomicUsize,
     /// So many connections, the first ones, are dead.
@@ -49,20 +49,20 @@ enum Fate {
 impl Relay {
     /// In front of the server at this port.
     pub(crate) fn before(server: u16) -> Self {
-        Self::with(server, Trouble::default())
+        Self::with(server, DatabaseError::default())
     }
 
     /// One that takes so long each way.
     pub(crate) fn far(server: u16, delay: Duration) -> Self {
-        Self::with(server, Trouble { delay, ..Trouble::default() })
+        Self::with(server, DatabaseError { delay, ..DatabaseError::default() })
     }
 
     /// One that passes no notification on.
     pub(crate) fn deaf(server: u16) -> Self {
-        Self::with(server, Trouble { is_deaf: true, ..Trouble::default() })
+        Self::with(server, DatabaseError { is_deaf: true, ..DatabaseError::default() })
     }
 
-    fn with(server: u16, trouble: Trouble) -> Self {
+    fn with(server: u16, trouble: DatabaseError) -> Self {
         let listener = TcpListener::bind("localhost:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let trouble = Arc::new(trouble);
@@ -136,7 +136,7 @@ impl Relay {
     }
 }
 
-impl Trouble {
+impl DatabaseError {
     fn is_dead(&self, number: usize) -> bool {
         number < self.dead.load(Ordering::SeqCst)
     }

@@ -134,8 +134,8 @@ impl Replica {
         self.control.block_on(self.store.writer.follow())
     }
 
-    pub(super) fn believe(&self, keys: Keys) {
-        self.control.block_on(self.store.writer.believe(keys.into()));
+    pub(super) fn trust_keys(&self, keys: Keys) {
+        self.control.block_on(self.store.writer.trust_keys(keys.into()));
     }
 
     pub(super) fn catch_up(&self) {

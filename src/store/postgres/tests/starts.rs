@@ -46,7 +46,7 @@ fn a_license_is_put_back_once_it_is_verified_again() {
     let mut replica = scene.open(&scene.url(), "one").expect("opened");
     let (kept, faults) = replica.load();
     assert_eq!((token(&kept), kept.revocations.as_deref()), (Some("a"), None));
-    assert_eq!(replica.spare().revocations.as_deref(), Some(&*list));
+    assert_eq!(replica.own_copy().revocations.as_deref(), Some(&*list));
     assert!(faults.is_empty(), "{faults:?}");
     assert!(replica.refresh().expect("read").is_none());
     let state = "select coalesce(token, 'none'), revocations_seq from license_gate.state";

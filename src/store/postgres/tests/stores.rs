@@ -106,7 +106,7 @@ fn a_license_that_came_back_is_not_replaced_by_one_whose_key_comes_late() {
     let back = one.store.writer.roll_back("L-1".into(), By::itself("ann"));
     one.control.block_on(back).expect("rolled back");
     other.follow().expect("read");
-    other.believe(both());
+    other.trust_keys(both());
     assert_eq!((one.shown().as_str(), other.shown().as_str()), ("1 L-1", "1 L-1"));
 }
 
@@ -123,7 +123,7 @@ fn a_fresh_replica_whose_keys_come_late_knows_then_what_is_revoked() {
             stage.set("newest_time = null");
             fresh.follow().expect("read");
         }
-        fresh.believe(stage.issuer.trusted());
+        fresh.trust_keys(stage.issuer.trusted());
         assert_eq!(fresh.shown(), "3 L-1");
         drop(fresh);
         stage.scene.cluster.down(Stop::Fast);

@@ -10,11 +10,11 @@ use crate::store::backend::Error;
 
 /// Why the database could not be asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum DatabaseError {
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Silent(Duration),
     #[error("it was not there a moment ago and is not asked again yet")]
-    Resting,
+    Paused,
     #[error("the connection is closed")]
     Closed,
     #[error("its encoding is {0}: make it with the encoding UTF8")]
@@ -37,8 +37,8 @@ pub(super) enum Trouble {
     NotMade,
 }
 
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
+impl From<DatabaseError> for Error {
+    fn from(trouble: DatabaseError) -> Self {
         match trouble.is_read_only() {
             true => Self::ReadOnly(Box::new(trouble)),
             false => Self::Unavailable(Box::new(trouble)),
@@ -46,7 +46,7 @@ impl From<Trouble> for Error {
     }
 }
 
-impl Trouble {
+impl DatabaseError {
     /// Whether the server is read-only: it refused a change, or is none that `target_session_attrs` asks for.
     fn is_read_only(&self) -> bool {
         let error = match self {
@@ -71,6 +71,6 @@ pub(super) fn error(error: tokio_postgres::Error) -> Error {
         Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
             Error::Conflict
         }
-        _ => Trouble::Refused(error).into(),
+        _ => DatabaseError::Refused(error).into(),
     }
 }
