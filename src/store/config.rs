@@ -6,22 +6,21 @@ use std::path::PathBuf;
 #[cfg(feature = "postgres")]
 use super::postgres::url::Database;
 
-/// Where the license is kept, and how much beside it.
+/// Where the store is, and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where it is kept. Default: the directory `data`.
+    /// `store.url`. Default: the directory `data`.
     pub location: Location,
-    /// Directory of this gate's own copy when the store is a database: what it starts with while that is away. Default
-    /// `data-copy`.
+    /// Directory of this gate's own copy of a database, for a start without it. Default `data-copy`.
     pub copy: PathBuf,
     /// Former licenses kept for rollback. Default 10; 0: none.
     pub history: usize,
-    /// Size in bytes beyond which a new file of the audit log is begun. Default 16 MiB.
+    /// Size of an audit file, in bytes, beyond which the next one is begun. Default 16 MiB.
     pub audit_max_bytes: u64,
 }
 
 impl Config {
-    /// A directory of one gate's own.
+    /// A store in the directory `dir`, with defaults.
     pub fn file(dir: impl Into<PathBuf>) -> Self {
         Self { location: Location::File(dir.into()), ..Self::default() }
     }
@@ -47,7 +46,7 @@ impl Default for Config {
     }
 }
 
-/// `store.url`. Shown without a password.
+/// `store.url`. `Display` leaves out the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// `file:DIR`.

@@ -1,4 +1,4 @@
-//! Hints that other replicas have changed something in a database they share, and the looks that follow.
+//! Follows the changes that other replicas make in the shared database: waits for hints, and refreshes after each.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::postgres::Hints;
 use crate::backoff::Backoff;
 use crate::text::chain;
 
-/// There are none where no database was built in.
+/// Without the feature `postgres` there are no replicas.
 #[cfg(not(feature = "postgres"))]
 #[derive(Debug)]
 pub(super) enum Hints {}
@@ -23,38 +23,37 @@ impl Hints {
     }
 }
 
-/// Hints that other replicas have changed something, if there are others.
+/// Hints that another replica changed something. Empty for a directory.
 #[derive(Debug, Default)]
 pub struct Others(pub(super) Option<Hints>);
 
 impl Others {
-    /// Has a `look` taken at what others changed, soon after they did, until dropped. Returns at once where there are no
-    /// others.
-    pub(super) async fn follow<F>(self, look: impl Fn() -> F)
+    /// Calls `refresh` soon after each change by another replica, until dropped. Returns at once if there are no replicas.
+    pub(super) async fn follow<F>(self, refresh: impl Fn() -> F)
     where
         F: Future<Output = Result<(), Error>>,
     {
         let Some(hints) = self.0 else { return };
         let hint = Notify::new();
-        tokio::join!(hints.listen(|| hint.notify_one()), looks(&hint, look));
+        tokio::join!(hints.listen(|| hint.notify_one()), refresh_on(&hint, refresh));
     }
 }
 
-/// Between a query that failed and the next one.
+/// Between a failed refresh and the next one.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(5) };
 
-async fn looks<F>(hint: &Notify, look: impl Fn() -> F)
+async fn refresh_on<F>(hint: &Notify, refresh: impl Fn() -> F)
 where
     F: Future<Output = Result<(), Error>>,
 {
     let (mut failures, mut since) = (0_u32, Instant::now());
     loop {
-        // Several hints are one reason to look. After a failure the pause counts, because each attempt causes hints.
+        // Several hints cause one refresh. After a failure only the pause counts, because each attempt causes hints.
         match failures {
             0 => hint.notified().await,
             _ => sleep(RETRY.after(failures, None, 0.0)).await,
         }
-        match look().await {
+        match refresh().await {
             Ok(()) if failures == 0 => {}
             Ok(()) => {
                 failures = 0;

@@ -1,11 +1,11 @@
-//! What is known of licenses, and what each event makes of it: a pure function, without disk, database or clock.
+//! The state of the licenses, and its transition at each event: a pure function, without disk, database or clock.
 //!
 //! ```text
 //! State, Event, now ──► State, Effects
 //! ```
 //!
-//! The store (`mod.rs`) makes the effects real, in the order persist, swap, answer. What must be durable before it counts is
-//! [`Effects::persist`]. If it cannot be made durable, the former state stays, and another event says so.
+//! The store (`mod.rs`) performs the effects in the order persist, swap, answer. [`Effects::persist`] must be durable before
+//! anything else happens. If that fails, the former state stays, and another event (`NotStored`, `ListNotStored`) follows.
 
 use std::io;
 use std::sync::Arc;
@@ -15,41 +15,41 @@ use super::error::{ChangeError, Offering, RevokeError, StoreFault};
 use super::history::{History, Replaced};
 use super::record::{Action, AuditRecord, Brief, By, Outcome};
 use super::revoked::Lists;
-use super::snapshot::{Candidate, LicenseTrust, Render, Snapshot, KeyChange};
+use super::snapshot::{Candidate, KeyChange, LicenseTrust, Render, Snapshot};
 use crate::clock::UnixTime;
 use crate::license::{
     Excerpt, Keys, License, Rejection, RevocationError, Revocations, Standing, Token, acceptable,
     plausible, verify,
 };
 
-/// Everything that is known of licenses.
+/// Everything that the gate knows about licenses.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) trust: LicenseTrust,
-    /// Of `license.file`.
+    /// `license.file`.
     pub(super) file: Slot,
-    /// What is stored.
+    /// The stored license.
     pub(super) store: Slot,
     pub(super) history: History,
     pub(super) lists: Lists,
-    /// How many changes of a license there have been.
+    /// Number of license changes since the start.
     pub(super) revision: u64,
     /// Whether there may be a stored license that could not be read.
     is_unread: bool,
-    /// Whether nobody else writes where licenses are kept.
+    /// Whether only this gate writes to the store.
     is_own: bool,
     render: Render,
 }
 
-/// One source: the license it gave, and a token of it that is none, or not yet.
+/// One source of licenses.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slot {
     candidate: Option<Candidate>,
-    /// Verified, and held back while the candidate is the better one.
+    /// A verified license that is not valid now, while the candidate is.
     waiting: Option<Arc<License>>,
-    /// Perhaps a license, once its key is trusted.
+    /// A token whose key is not trusted yet.
     unverified: Option<Token>,
-    /// Whether `unverified` came while the gate ran: more is then asked of its times.
+    /// Whether `unverified` came while the gate ran: its times must then be plausible.
     was_offered: bool,
 }
 
@@ -59,19 +59,19 @@ impl Slot {
     }
 }
 
-/// What happens. What is brought from outside was verified with the keys of the state.
+/// What happens. Tokens and lists in it were verified with the keys of the state.
 pub(super) enum Event {
-    /// The gate starts and finds what the last run left, and its own copy of what others keep.
+    /// The gate starts. `copy`: this gate's own copy of a database.
     Started { kept: Box<Kept>, copy: Box<Kept> },
-    /// Somebody asks for a change of the stored license.
+    /// A change of the stored license is requested.
     Requested(ChangeRequest, By),
-    /// What somebody asked for could not be made durable.
+    /// The requested change could not be made durable.
     NotStored(ChangeRequest, By, Error),
-    /// A change was refused before it came here.
+    /// A change was refused before it reached the store.
     Refused(Action, Outcome, &'static str, By),
-    /// `license.file` has been read, for the first time or again.
+    /// `license.file` was read.
     File { content: Content, is_first: bool },
-    /// The time has come that something waited for.
+    /// The waiting license of `license.file` may be valid now.
     TimePassed,
     /// Other keys are trusted from now on.
     Keys(Arc<Keys>),
@@ -79,13 +79,13 @@ pub(super) enum Event {
     Others(Box<Kept>),
     /// A revocation list is offered.
     List(Arc<[u8]>, Result<Revocations, RevocationError>),
-    /// It could not be kept.
+    /// The list could not be stored.
     ListNotStored(Arc<[u8]>),
-    /// Others have an older list than the one that counts, or none.
+    /// The database has an older list than this gate, or none.
     ListLost,
 }
 
-/// A change of the stored license that is asked for.
+/// A requested change of the stored license.
 #[derive(Clone, Debug)]
 pub(super) enum ChangeRequest {
     Install { offered: Result<Arc<License>, Rejection>, origin: Origin },
@@ -93,12 +93,12 @@ pub(super) enum ChangeRequest {
     Remove,
 }
 
-/// Who brings a token.
+/// Where a token comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// Somebody who may install any acceptable license, an older one too.
+    /// An administrator, who may install any acceptable license, even an older one.
     Hand,
-    /// The issuer, asked to renew a license.
+    /// The issuer, in answer to a renewal.
     Renewal {
         /// The license that was to be renewed.
         of: Arc<License>,
@@ -115,71 +115,71 @@ pub(super) enum Content {
     Token(Token, Result<Arc<License>, Rejection>),
 }
 
-/// What is to be done about an event. `persist` comes first; `publish`, and what is logged or returned, only after it succeeded.
+/// The effects of an event. `persist` comes first. All others follow only if it succeeds.
 #[derive(Default)]
 pub(super) struct Effects {
-    /// Made durable, whole or not at all. If that fails, nothing below is done, and the former state stays.
+    /// What to make durable, whole or not at all.
     pub(super) persist: Option<Persist>,
-    /// Lines for the audit log. Failing to write them stops nothing.
+    /// Lines for the audit log. A failure to write them stops nothing.
     pub(super) lines: Vec<Line>,
-    /// Ids of entries of the history that a crash left behind: to be dropped.
+    /// Ids of history entries that a crash left behind, to be dropped.
     pub(super) left: Vec<String>,
-    /// What is stored is no license, and is to be moved out of the way.
+    /// Why the stored file is not a license, if it is to be renamed.
     pub(super) set_aside: Option<Rejection>,
-    /// Whether readers are to see the new state.
+    /// Whether readers get the new state.
     pub(super) publish: bool,
     /// Whether newer keys are wanted.
     pub(super) wants_key: bool,
-    /// Lines for the log of the gate.
+    /// Events for the gate's log.
     pub(super) notices: Vec<Notice>,
-    /// What was found wrong.
+    /// Faults that were found.
     pub(super) faults: Vec<StoreFault>,
     /// Why a change was refused.
     pub(super) refused: Option<ChangeError>,
-    /// What became of the content of `license.file`.
+    /// The result of reading `license.file`.
     pub(super) offering: Option<Offering>,
-    /// What a change of keys did.
+    /// The result of a change of keys.
     pub(super) rekeyed: Rekeyed,
     /// Why a revocation list was refused.
     pub(super) list_refused: Option<RevokeError>,
 }
 
-/// What has to be durable before it counts.
+/// What must be durable before it takes effect.
 pub(super) enum Persist {
     License(Box<Change>),
     List { text: String, sequence: u64 },
 }
 
-/// A line of the audit log that comes with no change of the stored license.
+/// A line of the audit log that does not belong to a change of the stored license.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) record: AuditRecord,
-    /// The token of `license.file` that it tells of: that is recorded once, however often the gate is started.
+    /// The token of `license.file` that the line is about. It is recorded once, however often the gate starts.
     pub(super) taken: Option<Token>,
 }
 
-/// A line for the log of the gate.
+/// An event for the gate's log.
 #[derive(Debug)]
 pub(super) enum Notice {
     /// There was no stored license to remove.
     NothingToRemove(By),
-    /// A license counts although its times cannot be right.
+    /// A license is used although its times are not plausible.
     Implausible(Arc<License>, Rejection),
-    /// A token of `license.file` verifies now and is not accepted.
+    /// A token of `license.file` verifies with the new keys and is not acceptable.
     FileNotUsed(Rejection),
 }
 
-/// What a change of keys did to the licenses there are.
+/// The result of a change of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rekeyed {
-    /// `lid`s of licenses that no trusted key vouches for any more: they count for [`super::KEY_GRACE`] more.
+    /// `lid`s of licenses whose key is no longer trusted. They stay in force for [`super::KEY_GRACE`].
     pub untrusted: Vec<String>,
-    /// `lid`s of licenses that verify now and did not before.
+    /// `lid`s of licenses that verify now, and did not before.
     pub verified: Vec<String>,
 }
 
 impl State {
-    /// Nothing yet. `is_own`: nobody else writes where licenses are kept. `history`: how many former licenses stay.
+    /// The state before a start. `is_own`: only this gate writes to the store. `history`: former licenses to keep.
     pub(super) fn new(trust: LicenseTrust, render: Render, is_own: bool, history: usize) -> Self {
         Self {
             trust,
@@ -194,7 +194,7 @@ impl State {
         }
     }
 
-    /// What `event` makes of this state at `now`, and what is to be done about it.
+    /// The next state after `event` at `now`, and its effects.
     pub(super) fn next(&self, event: Event, now: UnixTime) -> (Self, Effects) {
         let mut step = Step { state: self.clone(), effects: Effects::default(), now };
         match event {
@@ -220,7 +220,7 @@ impl State {
         (step.state, step.effects)
     }
 
-    /// What readers see of it.
+    /// What readers see.
     pub(super) fn snapshot(&self) -> Snapshot {
         let waiting = self.file.waiting.as_ref();
         Snapshot::new(
@@ -234,10 +234,10 @@ impl State {
         .waiting_for(waiting.and_then(|license| license.claims().starts_at()))
     }
 
-    /// What is stored, verified or not yet.
+    /// The stored token, verified or not.
     fn stored(&self) -> Option<Replaced<'_>> {
         let Slot { candidate, unverified, .. } = &self.store;
-        // Where there are both, the verified one is what this gate goes on with, and others have replaced it.
+        // If there are both, another replica replaced the verified one, which this gate still uses.
         match (unverified, candidate) {
             (Some(token), _) => Some(Replaced { token, license: None }),
             (None, Some(candidate)) => {
@@ -251,7 +251,7 @@ impl State {
 }
 
 impl Content {
-    /// Verifies what was read of `license.file`.
+    /// Verifies the content of `license.file`.
     pub(super) fn verified(read: io::Result<Vec<u8>>, keys: &Keys) -> Self {
         match read.map(|content| Token::from_file(&content)) {
             Err(error) => Self::Unreadable(error),
@@ -275,14 +275,14 @@ impl ChangeRequest {
     }
 }
 
-/// A state on its way to the next, and what is to be done about it.
+/// The next state and the effects, while they are computed.
 struct Step {
     state: State,
     effects: Effects,
     now: UnixTime,
 }
 
-/// The stored license: changes that somebody asks for.
+/// Requested changes of the stored license.
 impl Step {
     fn change(&mut self, ask: &ChangeRequest, who: &By) {
         match self.compare(ask) {
@@ -295,7 +295,7 @@ impl Step {
         }
     }
 
-    /// The license that is to be stored, or that none is, if that may be.
+    /// The license to store (`None`: remove the stored one), if the change is allowed.
     fn compare(&self, ask: &ChangeRequest) -> Result<Option<Arc<License>>, ChangeError> {
         let license = match ask {
             ChangeRequest::Install { offered, .. } => offered.clone()?,
@@ -306,7 +306,10 @@ impl Step {
             ChangeRequest::Remove => return Ok(None),
         };
         acceptable(&license, &self.state.trust.policy, self.now)?;
-        if let ChangeRequest::Install { origin: Origin::Renewal { of, started_at_revision }, .. } = ask {
+        if let ChangeRequest::Install {
+            origin: Origin::Renewal { of, started_at_revision }, ..
+        } = ask
+        {
             if self.state.revision != *started_at_revision {
                 return Err(ChangeError::Superseded);
             }
@@ -353,7 +356,7 @@ impl Step {
         self.changed();
     }
 
-    /// Says why what was asked for is not done.
+    /// Records that a change is refused.
     fn refuse(&mut self, ask: &ChangeRequest, who: &By, error: ChangeError) {
         let policy = &self.state.trust.policy;
         let new =
@@ -371,13 +374,13 @@ impl Step {
     }
 }
 
-/// `license.file`. What is bad changes nothing, for what waits neither.
+/// `license.file`. Content that is refused changes nothing, not even what waits.
 impl Step {
-    /// Takes its content; at the start a license counts whatever the clock says.
+    /// Takes the content. At the start, the times of a license need not be plausible.
     fn offer(&mut self, content: Content, is_new: bool) {
         let offering = match content {
             Content::Unreadable(error) => {
-                // A file that is still to come changes nothing.
+                // A file that does not exist yet is not recorded.
                 if error.kind() != io::ErrorKind::NotFound || self.state.file.candidate.is_some() {
                     self.refuse_file("unreadable");
                 }
@@ -397,7 +400,7 @@ impl Step {
                 Ok(license) => {
                     self.state.file.unverified = None;
                     let offering = self.take_file(license);
-                    // That it waits changes when it is to be looked at again.
+                    // A waiting license changes the next turn of the snapshot, too.
                     self.effects.publish = true;
                     offering
                 }
@@ -417,7 +420,7 @@ impl Step {
         self.effects.offering = Some(offering);
     }
 
-    /// One that came while the gate runs also has to have times that can be right.
+    /// A license that comes while the gate runs needs plausible times, too.
     fn judge_file(
         &mut self,
         verified: Result<Arc<License>, Rejection>,
@@ -432,7 +435,7 @@ impl Step {
         Ok(license)
     }
 
-    /// Takes what waits, if its time has come or the better one's has passed.
+    /// Puts the waiting license in force, if it is valid now or the other one has ended.
     fn reconsider(&mut self) {
         if let Some(waiting) = self.state.file.waiting.take() {
             self.effects.offering = Some(self.take_file(waiting));
@@ -461,9 +464,9 @@ impl Step {
     }
 }
 
-/// Keys. The caller publishes, when a list that waited for these keys counts too.
+/// Keys. The caller publishes, after a list that waited for one of them.
 impl Step {
-    /// Believes `keys` from now on. What they sign is in force; what they no longer sign is for a while.
+    /// Trusts `keys` from now on. A license whose key is no longer trusted stays in force for a while.
     fn trust_keys(&mut self, keys: Arc<Keys>) {
         self.state.trust.keys = keys.clone();
         for slot in [&mut self.state.file, &mut self.state.store] {
@@ -501,7 +504,7 @@ impl Step {
                     self.effects.rekeyed.verified.push(lid);
                 }
             }
-            // Logged when it came.
+            // This was logged when the token was read.
             Err(rejection) if rejection.is_about_keys() => self.state.file.unverified = Some(token),
             Err(rejection) => {
                 self.refuse_file(rejection.code());
@@ -541,7 +544,7 @@ impl Step {
             .map(|list| Persist::List { text: list.text().to_owned(), sequence: list.sequence() });
     }
 
-    /// What the list that counts takes back is revoked.
+    /// Applies the current list to the policy.
     fn count_list(&mut self) {
         if let Some(list) = self.state.lists.counting() {
             let policy = (*self.state.trust.policy).clone();
@@ -564,10 +567,10 @@ impl Step {
     }
 }
 
-/// What other replicas changed, as far as it verifies.
+/// Changes by other replicas, as far as they verify.
 impl Step {
     fn adopt(&mut self, kept: Kept) {
-        // One who renews meanwhile has been overtaken, even by what changed nothing in the end.
+        // A renewal in progress is superseded, even if the license was changed and changed back.
         self.state.revision += u64::from(kept.is_changed);
         self.adopt_list(kept.revocations.as_deref());
         self.adopt_token(kept.token.as_deref());
@@ -582,7 +585,7 @@ impl Step {
             self.state.store = Slot::default();
             return;
         };
-        // What waited for its key is not what is stored any more.
+        // The token that waited for its key has been replaced.
         self.state.store.unverified = None;
         let token = match Token::from_file(content) {
             Ok(token) => token,
@@ -609,7 +612,7 @@ impl Step {
     }
 }
 
-/// The start: what the last run left, verified again.
+/// The start: verifies what the last run left.
 impl Step {
     fn start(&mut self, kept: Kept, copy: &Kept) {
         let own = if self.state.is_own { &kept.revocations } else { &copy.revocations };
@@ -634,7 +637,7 @@ impl Step {
         let keys = &self.state.trust.keys;
         let history = &mut self.state.history;
         self.effects.left = history.load(kept.history, kept.unread, stored.as_deref(), keys);
-        // What is stored is not known, when it could not be read.
+        // Without the stored token there is nothing to compare the log with.
         if let Some((action, promised)) = kept.audited.filter(|_| !kept.is_unread) {
             self.reconcile(action, promised, kept.token.is_some());
         }
@@ -643,7 +646,7 @@ impl Step {
 
     fn load_token(&mut self, content: &[u8]) {
         let token = Token::from_file(content);
-        // Without keys nothing verifies, and a license must not be lost for that.
+        // Without keys nothing verifies. The license must not be set aside for that.
         if self.state.trust.keys.is_empty() {
             self.effects.faults.push(StoreFault::NoKeys);
             self.state.store.unverified = token.ok();
@@ -651,7 +654,7 @@ impl Step {
         }
         match token.clone().and_then(|token| verify(&token, &self.state.trust.keys)) {
             Ok(license) => self.load_license(license),
-            // Perhaps it is the keys that are wrong; a good license must not be lost for that.
+            // The keys may be wrong. The license must not be set aside for that.
             Err(reason) if reason.is_about_keys() => {
                 self.want_key(&reason);
                 self.effects.faults.push(StoreFault::NotTrusted { reason });
@@ -661,7 +664,7 @@ impl Step {
         }
     }
 
-    /// What others keep is no license, or not yet; this gate has a copy of its own of what was one.
+    /// The database has no license that verifies. This gate may have a copy of a former one that does.
     fn load_copy(&mut self, copy: Option<&[u8]>) {
         let token = copy.and_then(|content| Token::from_file(content).ok());
         let verified = token.and_then(|token| verify(&token, &self.state.trust.keys).ok());
@@ -676,11 +679,11 @@ impl Step {
         self.state.store.candidate = Some(self.candidate(license));
     }
 
-    /// Records in the audit log that its last change never took effect, when a crash came between the two.
+    /// Records that the last change of the audit log never took effect, if a crash came between the line and the change.
     fn reconcile(&mut self, action: Action, promised: Option<Brief>, is_kept: bool) {
         let agree = match (&promised, self.state.store.license()) {
             (Some(brief), Some(license)) => brief.names(license.claims()),
-            // What does not verify now is reported otherwise.
+            // A token that does not verify is reported as another fault.
             (Some(_), None) => is_kept,
             (None, stored) => stored.is_none(),
         };
@@ -692,9 +695,9 @@ impl Step {
     }
 }
 
-/// What all of them share.
+/// Shared by all events.
 impl Step {
-    /// A license has changed.
+    /// Notes that a license has changed.
     fn changed(&mut self) {
         self.state.revision += 1;
         self.effects.publish = true;
@@ -708,20 +711,20 @@ impl Step {
         Slot { candidate: Some(self.candidate(license)), ..Slot::default() }
     }
 
-    /// Warns of a license that counts although its times cannot be right.
+    /// Warns of a license that is used although its times are not plausible.
     fn look_at_times(&mut self, license: &Arc<License>) {
         if let Err(reason) = plausible(license.claims(), self.now) {
             self.effects.notices.push(Notice::Implausible(license.clone(), reason));
         }
     }
 
-    /// Asks for newer keys, when `rejection` says that they are what is missing.
+    /// Requests newer keys if `rejection` is about a missing key.
     fn want_key(&mut self, rejection: &Rejection) {
         self.effects.wants_key |=
             matches!(rejection, Rejection::KeyUnknown { .. } | Rejection::KeysMissing);
     }
 
-    /// Records what changed nothing in the store.
+    /// Records an event that changes nothing in the store.
     fn note(
         &mut self,
         action: Action,

@@ -446,7 +446,10 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
             let is_known = gate.model.history.iter().any(|(place, _)| *place == chosen);
             let refused = if is_known { objection } else { Some("not-found") };
             expected.put(Some(chosen), now);
-            (gate.ask(ChangeRequest::RollBack { jti: paper(chosen).jti.clone() }, obstacle), refused)
+            (
+                gate.ask(ChangeRequest::RollBack { jti: paper(chosen).jti.clone() }, obstacle),
+                refused,
+            )
         }
         11..13 => {
             let license = &paper(chosen).license;

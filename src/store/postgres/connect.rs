@@ -21,9 +21,9 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
+use super::error::DatabaseError;
 use super::schema::{self, About};
 use super::signals::Signals;
-use super::error::DatabaseError;
 use super::url::{Database, Host};
 use crate::dial::dial;
 use crate::socket::Kind;
@@ -88,8 +88,8 @@ impl Session {
             Some(path) => unix(&path).await,
             None => dial(host.name(), host.port()).await.map(Kind::from),
         };
-        let socket =
-            reached.map_err(|source| DatabaseError::Unreached { host: host.to_string(), source })?;
+        let socket = reached
+            .map_err(|source| DatabaseError::Unreached { host: host.to_string(), source })?;
         last_read.touch();
         let wire = Wire { socket, last_read: last_read.clone() };
         let own = Arc::new(AtomicI32::new(0));

@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::types::Type;
 
 use super::connect::Session;
+use super::error::DatabaseError;
 use super::signals::{Signal, Signals};
 use super::statements::Parameter;
-use super::error::DatabaseError;
 use super::url::Database;
 use crate::text::chain;
 
@@ -131,7 +131,8 @@ impl Hints {
                 () = sleep_until(poll) => {}
             }
             changed();
-            poll = Instant::now() + if announcements == Announcements::Unconfirmed { POLL_UNCONFIRMED } else { POLL };
+            poll = Instant::now()
+                + if announcements == Announcements::Unconfirmed { POLL_UNCONFIRMED } else { POLL };
         }
     }
 }

@@ -13,10 +13,10 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::connect::Session;
+use super::error::{DatabaseError, error};
 use super::housekeeping;
 use super::schema;
 use super::statements::{self, sequence, whole};
-use super::error::{DatabaseError, error};
 use super::url::Database;
 use crate::clock::UnixTime;
 use crate::random;

@@ -16,6 +16,7 @@
 //! elsewhere.
 
 mod connect;
+mod error;
 mod hints;
 mod housekeeping;
 mod import;
@@ -23,7 +24,6 @@ mod schema;
 mod signals;
 mod statements;
 mod tls;
-mod error;
 pub(super) mod url;
 
 #[cfg(test)]
@@ -48,9 +48,9 @@ use crate::license::{Status, Token};
 use crate::random;
 use crate::text::chain;
 use connect::{STATEMENTS, Session};
+use error::DatabaseError;
 use signals::Signals;
 use statements::{Mark, Progress, Replaces};
-use error::DatabaseError;
 
 pub(super) use hints::Hints;
 pub use import::{ImportError, Imported, import};
@@ -287,7 +287,9 @@ impl Postgres {
     /// What became of a change that was on its way when the connection was lost. `Ok`: it was made.
     fn settle_change(&mut self, change_id: &str, lost: Error) -> Result<i64, Error> {
         let look = async |on: &Client| {
-            statements::mark_after(on, change_id).await?.ok_or_else(|| DatabaseError::NotMade.into())
+            statements::mark_after(on, change_id)
+                .await?
+                .ok_or_else(|| DatabaseError::NotMade.into())
         };
         match self.ask(Urgency::Settling, look) {
             Ok(mark) if mark.change_id == change_id => Ok(mark.revision),
@@ -453,7 +455,8 @@ impl Backend for Postgres {
     }
 
     fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<(), Error> {
-        let expected = Replaces::TheOneAt(self.known.as_ref().ok_or(DatabaseError::Unread)?.revision);
+        let expected =
+            Replaces::TheOneAt(self.known.as_ref().ok_or(DatabaseError::Unread)?.revision);
         let seconds = u64::try_from(list.len() / LIST_BYTES_A_SECOND).unwrap_or_default();
         let limit = STATEMENTS + Duration::from_secs(seconds);
         let revision = self.call(Urgency::Change, limit, async |on| {

@@ -13,8 +13,8 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::schema::{self, BEGIN, VERSION};
 use super::error::{DatabaseError, error};
+use super::schema::{self, BEGIN, VERSION};
 use crate::clock::UnixTime;
 use crate::random;
 use crate::store::audit;

@@ -129,7 +129,7 @@ fn a_license_outlives_a_start_with_the_wrong_key() {
     // A key in PEM has no name: all that can be said is that it did not sign this.
     let setup = Setup::trusting(vendor).set("license.keys", "\"key.pem\"");
     let scene = setup.file("key.pem", pem(&other)).stored(&token).start();
-    let told = scene.gate.log().wait_for("left where it is");
+    let told = scene.gate.log().wait_for("it is kept, and is not in force");
     assert!(told.contains("WARN") && told.contains("signature"), "{told}");
     scene.ask("GET", "/anything").send().is(200);
     assert!(set_aside(&scene).is_empty(), "{:?}", names(&scene));
