@@ -217,7 +217,7 @@ impl Held {
             return;
         }
         self.recorder.catch_up(&mut self.storage);
-        if let Some(offered) = self.state.lists.to_be_kept().cloned() {
+        if let Some(offered) = self.state.lists.to_be_stored().cloned() {
             self.revoke_late(offered);
         }
         self.put_list_back();

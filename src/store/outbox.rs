@@ -1,7 +1,7 @@
-//! Events that wait to be sent, in `events.json`: each is sent once, whatever happens in between.
+//! The queue of events to be sent, in `events.json`.
 //!
-//! The whole queue is one small file, replaced as a whole. Keys of events that were sent are remembered, the newest
-//! thousand, so that the same is not sent again after a restart.
+//! The queue is one small file, which each change replaces. It also has the keys of the last 1000 events that were sent, so that
+//! none is sent again after a restart.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,9 +16,9 @@ use super::layout::EVENTS;
 use crate::clock::UnixTime;
 
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
-/// Waiting, and remembered.
+/// Most waiting events, and most keys of sent events.
 pub(super) const MAX_EVENTS: usize = 1000;
-/// Handed out at a time.
+/// Most events returned at a time.
 const AT_ONCE: usize = 16;
 
 /// The queue of one directory.
@@ -31,6 +31,7 @@ pub(super) struct Outbox {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Queue {
     waiting: VecDeque<Waiting>,
+    // The name that earlier builds wrote.
     #[serde(rename = "told")]
     sent: VecDeque<String>,
 }
@@ -49,7 +50,7 @@ impl Outbox {
         Self { dir, queue: None }
     }
 
-    /// Queues `event` unless one of its key was queued before: whether it is new.
+    /// Queues `event` unless one with the same key is or was in the queue. Returns whether it was queued.
     pub(super) fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error> {
         let known = self.queue()?;
         let is_waiting = known.waiting.iter().any(|waiting| waiting.key == event.key);
@@ -73,13 +74,13 @@ impl Outbox {
         self.keep(queue).map(|()| true)
     }
 
-    /// Those that are due at `now`, oldest first.
+    /// Events that are due at `now`, oldest first.
     pub(super) fn due(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
         let is_due = |waiting: &&Waiting| waiting.due <= now.as_secs();
         Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).map(Waiting::event).collect())
     }
 
-    /// All that wait, and the keys of those that were sent, oldest first.
+    /// All waiting events, and the keys of those that were sent, oldest first.
     #[cfg(feature = "postgres")]
     pub(super) fn content(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         let queue = self.queue()?;
@@ -87,7 +88,7 @@ impl Outbox {
         Ok((waiting, queue.sent.iter().cloned().collect()))
     }
 
-    /// Notes what became of the event called `key`.
+    /// Notes the result of sending the event with this key.
     pub(super) fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
         let mut queue = self.queue()?.clone();
         let Some(at) = queue.waiting.iter().position(|waiting| waiting.key == key) else {
@@ -136,8 +137,8 @@ impl Waiting {
     }
 }
 
-/// What the last run left. A file that is not the gate's own is an empty queue, and is renamed when there is one to be written; one
-/// that cannot be read as a queue is set aside: it must not keep new events from being sent. Needs the lock.
+/// Reads the queue that the last run left. A file that is not the gate's own counts as an empty queue; the next write renames
+/// it. A file that cannot be parsed is renamed, so that new events can be sent. Needs the lock.
 fn read(dir: &Path) -> Result<Queue, Error> {
     let folder = match Folder::open(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Queue::default()),
@@ -156,7 +157,7 @@ fn read(dir: &Path) -> Result<Queue, Error> {
     let aside = format!("{EVENTS}.bad");
     tracing::warn!(
         event = "notify.queue_damaged",
-        "{EVENTS} in the store cannot be read as a queue of events and was moved to {aside}"
+        "{EVENTS} in the store is not a queue of events; it was moved to {aside}"
     );
     folder.make_way(&aside).map_err(io_error("set aside", &path))?;
     folder.rename(EVENTS, &aside).map_err(io_error("set aside", &path))?;

@@ -214,7 +214,7 @@ impl State {
             Event::Keys(keys) => step.trust_keys(keys),
             Event::Others(kept) => step.adopt(*kept),
             Event::List(offered, list) => step.revoke(&offered, list),
-            Event::ListNotStored(offered) => step.state.lists.not_kept(offered),
+            Event::ListNotStored(offered) => step.state.lists.not_stored(offered),
             Event::ListLost => step.put_list_back(),
         }
         (step.state, step.effects)
@@ -540,13 +540,13 @@ impl Step {
         self.effects.persist = self
             .state
             .lists
-            .counting()
+            .current()
             .map(|list| Persist::List { text: list.text().to_owned(), sequence: list.sequence() });
     }
 
     /// Applies the current list to the policy.
     fn count_list(&mut self) {
-        if let Some(list) = self.state.lists.counting() {
+        if let Some(list) = self.state.lists.current() {
             let policy = (*self.state.trust.policy).clone();
             self.state.trust.policy = policy.revoking(Some(list)).into();
         }

@@ -722,7 +722,7 @@ impl Replicas {
             assert_eq!(shown, self.disk.token.as_deref());
             let former = one.shown.former().iter().map(|former| former.token.as_str());
             assert!(former.eq(self.disk.history.iter().rev().map(|entry| &*entry.token)));
-            let list = one.state.lists.counting().map_or(0, |list| list.sequence() as usize);
+            let list = one.state.lists.current().map_or(0, |list| list.sequence() as usize);
             assert_eq!(list, self.highest);
         }
     }

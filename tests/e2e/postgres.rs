@@ -325,7 +325,7 @@ fn behind_a_pooler_that_announces_nothing_a_gate_looks_every_second_and_says_so_
     let (from, to) = (format!(":{}/", scene.cluster.port()), format!(":{}/", pooler.port));
     let url = scene.cluster.url(DATABASE).replace(&from, &to) + "&sslmode=disable";
     let (one, other) = (scene.gate(), scene.gate_at(&url, ""));
-    let deaf = |line: &str| line.contains("looked at every second").then_some(());
+    let deaf = |line: &str| line.contains("checks for changes every second").then_some(());
     other.logs(deaf);
     for jti in ["first", "second"] {
         one.install(&scene.license(jti, false));

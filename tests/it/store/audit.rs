@@ -155,7 +155,7 @@ fn old_files_may_be_taken_away_the_oldest_first_and_no_other() {
     let away = written.dir.path().join("away");
     fs::rename(&written.files[1], &away).expect("moved");
     let place = format!("{}, line 1: ", written.files[2].display());
-    verify(written.newest()).exits(1).complains(&[&place, "a file between them was taken away"]);
+    verify(written.newest()).exits(1).complains(&[&place, "a file between them was removed"]);
     fs::remove_file(&written.files[0]).expect("removed");
     let rest = verify(written.newest()).exits(0).prints(LATER);
     assert_eq!(

@@ -102,7 +102,7 @@ impl Scarce {
         scene.holds(&token);
         assert_eq!(outcomes(&scene), self.lines);
         let log = scene.gate.log().all();
-        assert!(!log.iter().any(|line| line.contains("torn line")), "{log:#?}");
+        assert!(!log.iter().any(|line| line.contains("incomplete line")), "{log:#?}");
     }
 }
 
@@ -124,7 +124,11 @@ fn in_the_middle_of_an_audit_line() {
         // What is refused anyway is refused for its own reason.
         scarce.scene.post("garbage").fails(400, "licensing.token.malformed");
         scarce.is_as_before();
-        scarce.scene.gate.log().wait_for("the audit log cannot be written: its lines wait");
+        scarce
+            .scene
+            .gate
+            .log()
+            .wait_for("the audit log cannot be written: lines wait until it can");
         let failed = ["install failed not-stored", "remove failed not-stored"];
         let waiting = [&failed[..], &failed[..], &["install refused malformed"]].concat();
         scarce.waiting = waiting.into_iter().map(str::to_owned).collect();
