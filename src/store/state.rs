@@ -47,7 +47,7 @@ pub(super) struct Slot {
     candidate: Option<Candidate>,
     /// A verified license that is not valid now, while the candidate is.
     waiting: Option<Arc<License>>,
-    /// A token whose key is not trusted yet.
+    /// A token with a key that is not trusted yet.
     unverified: Option<Token>,
     /// Whether `unverified` came while the gate ran: its times must then be plausible.
     was_offered: bool,
@@ -172,7 +172,7 @@ pub(super) enum Notice {
 /// The result of a change of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rekeyed {
-    /// `lid`s of licenses whose key is no longer trusted. They stay in force for [`super::KEY_GRACE`].
+    /// `lid`s of licenses with a key that is no longer trusted. They stay in force for [`super::KEY_GRACE`].
     pub untrusted: Vec<String>,
     /// `lid`s of licenses that verify now, and did not before.
     pub verified: Vec<String>,
@@ -466,7 +466,7 @@ impl Step {
 
 /// Keys. The caller publishes, after a list that waited for one of them.
 impl Step {
-    /// Trusts `keys` from now on. A license whose key is no longer trusted stays in force for a while.
+    /// Trusts `keys` from now on. A license with a key that is no longer trusted stays in force for a while.
     fn trust_keys(&mut self, keys: Arc<Keys>) {
         self.state.trust.keys = keys.clone();
         for slot in [&mut self.state.file, &mut self.state.store] {

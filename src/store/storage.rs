@@ -55,7 +55,7 @@ pub(super) struct Storage {
 pub(super) struct Health {
     /// Whether the database answered the last query. Always true for a directory.
     answers: AtomicBool,
-    /// The [parts](Part) whose last write failed, one bit each.
+    /// The [parts](Part) that could not be written last time, one bit each.
     unwritten: AtomicU8,
     /// Time of the first failed write, while a part cannot be written.
     since: Mutex<Option<Instant>>,

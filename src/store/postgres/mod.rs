@@ -117,7 +117,7 @@ enum Urgency {
     Change,
     /// No client.
     Background,
-    /// A client whose change may have been made.
+    /// A client with a change that may have been made.
     Settling,
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn about(client: &Client, listens: bool) -> Result<About, tokio
 
 /// Checks that the tables are those of [`VERSION`]. If `may`, creates or migrates them.
 pub(super) async fn ready(client: &Client, about: &About, may: bool) -> Result<(), Error> {
-    // In another encoding, every change by a user whose name it cannot represent would fail.
+    // In another encoding, a change by a user with a name that it cannot represent fails.
     if !matches!(about.encoding.as_str(), "UTF8" | "SQL_ASCII") {
         return Err(DatabaseError::Encoding(about.encoding.clone()).into());
     }

@@ -295,7 +295,7 @@ pub(super) async fn put_back(
     Ok(Mark { revision: made?, change_id })
 }
 
-/// The sequence of a list, whose signature is not checked.
+/// The sequence of a list. Does not check the signature.
 pub(super) fn sequence(list: &str) -> Option<u64> {
     let payload = URL_SAFE_NO_PAD.decode(list.split('.').nth(1)?).ok()?;
     serde_json::from_slice::<Value>(&payload).ok()?["seq"].as_u64()

@@ -1,4 +1,4 @@
-//! Whole stores on a database, and an issuer whom they trust.
+//! Whole stores on a database, and an issuer that they trust.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Stage {
         how: impl FnOnce(&mut Database),
     ) -> Replica {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Context {
+        let context = Context {
             trust: LicenseTrust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
@@ -60,7 +60,7 @@ impl Stage {
         how(&mut database);
         let location = Location::Postgres(database.into());
         let config = Config { location, copy: self.scene.copy(copy), ..Config::default() };
-        let store = store::open(&config, None, means).expect("a store");
+        let store = store::open(&config, None, context).expect("a store");
         Replica { store, control: self.scene.control.handle.clone() }
     }
 
@@ -76,7 +76,7 @@ impl Stage {
         self.scene.sql(statement)
     }
 
-    /// Somebody else than a gate changes the row, so that the gates see it.
+    /// Changes the row as another program would, so that gates notice it.
     pub(super) fn set(&self, what: &str) {
         self.sql(&format!("update license_gate.state set {what}, revision = revision + 1"));
     }
