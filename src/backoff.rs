@@ -12,8 +12,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after `failures` in a row; at least `retry_after`. It is shortened by a `fraction` (0 to 1) of a quarter, so that
-    /// gates that failed together do not retry together.
+    /// The wait after `failures` in a row; at least `retry_after`. It is shortened by a `fraction` (0 to 1) of a quarter, so
+    /// that gates that failed together do not retry together.
     pub fn after(self, failures: u32, retry_after: Option<Duration>, fraction: f64) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         let wait = self.first.saturating_mul(doubled).min(self.most);

@@ -222,8 +222,8 @@ fn data_end(input: &mut BytesMut) -> Result<Option<State>, FramingError> {
     }
 }
 
-/// The size in a chunk's size line without its CRLF (RFC 9112 section 7.1.1): `1*HEXDIG` and extensions. `None` for white space,
-/// signs, sizes of 2^60 and above, and control characters in an extension.
+/// The size in a chunk's size line without its CRLF (RFC 9112 section 7.1.1): `1*HEXDIG` and extensions. `None` for white
+/// space, signs, sizes of 2^60 and above, and control characters in an extension.
 pub fn chunk_size(line: &[u8]) -> Option<u64> {
     size_and_extensions(line).map(|(size, _)| size)
 }

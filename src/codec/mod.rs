@@ -1,7 +1,7 @@
 //! HTTP/1.1 messages as bytes (RFC 9112), for both the client side and the dashboard side.
 //!
-//! [`head_end`] finds the end of a head, [`Decoder`] reads a body, [`Encoder`] writes one. [`Input`] and [`Output`] are the buffers
-//! between them and a socket. Requests and responses are treated alike. Nothing here has timers.
+//! [`head_end`] finds the end of a head, [`Decoder`] reads a body, [`Encoder`] writes one. [`Input`] and [`Output`] are the
+//! buffers between them and a socket. Requests and responses are treated alike. Nothing here has timers.
 
 mod decoder;
 mod encoder;

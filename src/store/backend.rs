@@ -8,9 +8,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::durable;
 use super::layout::Document;
-use super::record::{Action, AuditRecord, Brief};
+use super::record::{Action, AuditRecord, Brief, seconds};
 use crate::clock::UnixTime;
 
 /// Keeps what a gate needs after a restart.
@@ -154,7 +156,7 @@ pub enum Lease {
 }
 
 /// An event to be sent to `notify.url`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuedEvent {
     /// Identifies the event: it is sent once.
     pub key: String,
@@ -163,6 +165,7 @@ pub struct QueuedEvent {
     /// Failed attempts.
     pub attempts: u32,
     /// The earliest time of the next attempt.
+    #[serde(with = "seconds")]
     pub due: UnixTime,
 }
 

@@ -135,7 +135,8 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Creates `dir` and its parents. Directories that got a new entry are added to `changed`. An existing directory keeps its mode.
+/// Creates `dir` and its parents. Directories that got a new entry are added to `changed`. An existing directory keeps its
+/// mode.
 pub(super) fn create_dir(dir: &Path, changed: &mut Vec<PathBuf>) -> Result<(), Error> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());

@@ -16,8 +16,8 @@ fn home() -> (tempfile::TempDir, Folder) {
     (home, folder)
 }
 
-/// Makes the file `name` belong to a user that is neither the gate's nor root. Root changes the owner; another user changes which
-/// user is the gate's.
+/// Makes the file `name` belong to a user that is neither the gate's nor root. Root changes the owner; another user changes
+/// which user is the gate's.
 fn disown(home: &tempfile::TempDir, folder: &mut Folder, name: &str) {
     match user() {
         0 => chown(home.path().join(name), Some(NOBODY), None).expect("given away"),

@@ -101,8 +101,8 @@ impl History {
         called(self.all.iter().filter_map(|judged| judged.former.as_deref()), jti)
     }
 
-    /// Loads the entries found at a start, where `stored` is the stored token and `unread` are the ids of entries that could not
-    /// be read. Returns the ids of entries that a crash left behind.
+    /// Loads the entries found at a start, where `stored` is the stored token and `unread` are the ids of entries that could
+    /// not be read. Returns the ids of entries that a crash left behind.
     pub(super) fn load(
         &mut self,
         found: Vec<Entry>,
@@ -116,8 +116,8 @@ impl History {
         left
     }
 
-    /// Notes that `stored` replaces `replaced` at `now`. Returns the new entry, if any, and the ids of entries to drop: those of
-    /// `stored`, which is no longer a former license, and the surplus.
+    /// Notes that `stored` replaces `replaced` at `now`. Returns the new entry, if any, and the ids of entries to drop: those
+    /// of `stored`, which is no longer a former license, and the surplus.
     pub(super) fn replace(
         &mut self,
         replaced: Option<Replaced<'_>>,

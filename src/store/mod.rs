@@ -1,7 +1,7 @@
 //! The licenses of a gate: in memory for readers, and in a directory or a database for the next start.
 //!
 //! ```text
-//! bytes ── verified ── compared ── persisted ── swapped ── asked about
+//! bytes ── verified ── compared ── persisted ── swapped ── read
 //!          license::   state.rs    backend.rs   held.rs    Reader, snapshot.rs
 //! ```
 //!
@@ -287,11 +287,11 @@ impl Writer {
         origin: Origin,
         who: By,
     ) -> Result<Arc<Snapshot>, ChangeError> {
-        let install = move |held: &mut Held| {
+        let request = move |held: &Held| {
             let offered = verify(&token, &held.state.trust.keys).map(Arc::new);
-            held.change(ChangeRequest::Install { offered, origin }, who)
+            ChangeRequest::Install { offered, origin }
         };
-        self.turns.take(install).await.map_err(ChangeError::Interrupted)?
+        self.change(request, who).await
     }
 
     /// Stores the former license with this `jti` again, the newest of several.
@@ -299,8 +299,7 @@ impl Writer {
     /// # Errors
     /// See [`ChangeError`]; memory and store are then as before.
     pub async fn roll_back(&self, jti: String, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let roll_back = move |held: &mut Held| held.change(ChangeRequest::RollBack { jti }, who);
-        self.turns.take(roll_back).await.map_err(ChangeError::Interrupted)?
+        self.change(|_| ChangeRequest::RollBack { jti }, who).await
     }
 
     /// Removes the stored license, if there is one. A license of `license.file` stays.
@@ -308,8 +307,19 @@ impl Writer {
     /// # Errors
     /// See [`ChangeError`]; memory and store are then as before.
     pub async fn remove(&self, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let remove = move |held: &mut Held| held.change(ChangeRequest::Remove, who);
-        self.turns.take(remove).await.map_err(ChangeError::Interrupted)?
+        self.change(|_| ChangeRequest::Remove, who).await
+    }
+
+    async fn change(
+        &self,
+        request: impl FnOnce(&Held) -> ChangeRequest + Send + 'static,
+        who: By,
+    ) -> Result<Arc<Snapshot>, ChangeError> {
+        let change = move |held: &mut Held| {
+            let request = request(held);
+            held.change(request, who)
+        };
+        self.turns.take(change).await.map_err(ChangeError::Interrupted)?
     }
 
     /// Records a change that was refused before it reached the store. The line is written when this returns.

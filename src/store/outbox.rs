@@ -1,7 +1,7 @@
 //! The queue of events to be sent, in `events.json`.
 //!
-//! The queue is one small file, which each change replaces. It also has the keys of the last 1000 events that were sent, so that
-//! none is sent again after a restart.
+//! The queue is one small file, which each change replaces. It also has the keys of the last 1000 events that were sent, so
+//! that none is sent again after a restart.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Most waiting events, and most keys of sent events.
 pub(super) const MAX_EVENTS: usize = 1000;
 /// Most events returned at a time.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// The queue of one directory.
 #[derive(Debug)]
@@ -30,18 +30,10 @@ pub(super) struct Outbox {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedEvent>,
     // The name that earlier builds wrote.
     #[serde(rename = "told")]
     sent: VecDeque<String>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Waiting {
-    key: String,
-    body: String,
-    attempts: u32,
-    due: u64,
 }
 
 impl Outbox {
@@ -58,12 +50,7 @@ impl Outbox {
             return Ok(false);
         }
         let mut queue = known.clone();
-        queue.waiting.push_back(Waiting {
-            key: event.key.clone(),
-            body: event.body.clone(),
-            attempts: event.attempts,
-            due: event.due.as_secs(),
-        });
+        queue.waiting.push_back(event.clone());
         if queue.waiting.len() > MAX_EVENTS {
             tracing::warn!(
                 event = "notify.queue_full",
@@ -76,16 +63,15 @@ impl Outbox {
 
     /// Events that are due at `now`, oldest first.
     pub(super) fn due(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
-        let is_due = |waiting: &&Waiting| waiting.due <= now.as_secs();
-        Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).map(Waiting::event).collect())
+        let is_due = |waiting: &&QueuedEvent| waiting.due <= now;
+        Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).cloned().collect())
     }
 
     /// All waiting events, and the keys of those that were sent, oldest first.
     #[cfg(feature = "postgres")]
     pub(super) fn content(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         let queue = self.queue()?;
-        let waiting = queue.waiting.iter().map(Waiting::event).collect();
-        Ok((waiting, queue.sent.iter().cloned().collect()))
+        Ok((queue.waiting.iter().cloned().collect(), queue.sent.iter().cloned().collect()))
     }
 
     /// Notes the result of sending the event with this key.
@@ -98,7 +84,7 @@ impl Outbox {
             Settled::Again { due } => {
                 let waiting = &mut queue.waiting[at];
                 waiting.attempts = waiting.attempts.saturating_add(1);
-                waiting.due = due.as_secs();
+                waiting.due = due;
             }
             Settled::Done => {
                 queue.sent.extend(queue.waiting.remove(at).map(|waiting| waiting.key));
@@ -123,17 +109,6 @@ impl Outbox {
         durable::put(&self.dir, EVENTS, &content)?;
         self.queue = Some(queue);
         Ok(())
-    }
-}
-
-impl Waiting {
-    fn event(&self) -> QueuedEvent {
-        QueuedEvent {
-            key: self.key.clone(),
-            body: self.body.clone(),
-            attempts: self.attempts,
-            due: UnixTime::from_secs(self.due),
-        }
     }
 }
 
@@ -201,15 +176,27 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_an_earlier_build_is_read_and_written_in_the_same_form() {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join(EVENTS);
+        let form = |key: &str, attempts| {
+            format!(
+                r#"{{"waiting":[{{"key":"{key}","body":"{{}}","attempts":{attempts},"due":5}}],"told":["s"]}}"#
+            )
+        };
+        std::fs::write(&file, form("a", 2)).expect("written");
+        let mut outbox = Outbox::new(home.path().into());
+        let expected = QueuedEvent { attempts: 2, ..event("a", 5) };
+        assert_eq!(outbox.due(UnixTime::from_secs(5)).expect("a queue"), [expected]);
+        outbox.settle("a", Settled::Again { due: UnixTime::from_secs(5) }).expect("kept");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), form("a", 3));
+    }
+
+    #[test]
     fn the_queue_is_bounded_and_the_oldest_goes() {
         let home = tempfile::tempdir().expect("a directory");
         let mut outbox = Outbox::new(home.path().into());
-        let full = (0..MAX_EVENTS).map(|number| Waiting {
-            key: number.to_string(),
-            body: "{}".into(),
-            attempts: 0,
-            due: 0,
-        });
+        let full = (0..MAX_EVENTS).map(|number| event(&number.to_string(), 0));
         outbox.keep(Queue { waiting: full.collect(), sent: VecDeque::new() }).expect("kept");
         assert!(outbox.post(&event("new", 0)).expect("kept"));
         assert_eq!(due(&mut outbox, 0).first().map(String::as_str), Some("1"));

@@ -89,7 +89,7 @@ impl From<Outcome> for metrics::Outcome {
     }
 }
 
-/// Who asked for a change.
+/// Who requested a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct By {
     /// A user of the dashboard, or the part of the gate that acts by itself.
@@ -163,16 +163,21 @@ impl Brief {
 }
 
 /// [`UnixTime`] as a number.
-mod seconds {
+pub(super) mod seconds {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::clock::UnixTime;
 
-    pub(super) fn serialize<S: Serializer>(time: &UnixTime, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::store) fn serialize<S: Serializer>(
+        time: &UnixTime,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_u64(time.as_secs())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<UnixTime, D::Error> {
+    pub(in crate::store) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<UnixTime, D::Error> {
         u64::deserialize(from).map(UnixTime::from_secs)
     }
 }

@@ -102,7 +102,7 @@ pub enum Origin {
     Renewal {
         /// The license that was to be renewed.
         of: Arc<License>,
-        /// [`Snapshot::revision`] when the issuer was asked.
+        /// [`Snapshot::revision`] when the issuer was called.
         started_at_revision: u64,
     },
 }
@@ -336,7 +336,7 @@ impl Step {
         self.state.stored().is_some() || self.state.is_unread
     }
 
-    /// Stores `license`, or none, in place of what is stored.
+    /// Stores `license`, or removes the stored one (`None`).
     fn put(&mut self, license: Option<Arc<License>>, action: Action, who: &By) {
         let token = license.as_ref().map(|license| license.token());
         let new = license.as_ref().map(|license| self.brief(license));

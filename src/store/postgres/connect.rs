@@ -1,7 +1,7 @@
 //! A connection to the first of the database's hosts that accepts, with deadlines. After a failure it is not used again.
 //!
-//! A deadline limits silence, not a whole operation: a server that answers each step over a slow link is waited for, a silent one
-//! is given up. Each byte from the server restarts the deadline. An operation may take ten deadlines in all.
+//! A deadline limits silence, not a whole operation: a server that answers each step over a slow link is waited for, a silent
+//! one is given up. Each byte from the server restarts the deadline. An operation may take ten deadlines in all.
 
 use std::io;
 use std::path::Path;
@@ -54,8 +54,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects to the first host that accepts. Each host may be silent for its share of `within`. With `signals`, the connection
-    /// listens for notifications.
+    /// Connects to the first host that accepts. Each host may be silent for its share of `within`. With `signals`, the
+    /// connection listens for notifications.
     pub(super) async fn open(
         database: &Database,
         within: Duration,

@@ -3,16 +3,14 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::statements::{MAX_READ, Parameter, at_once, get, moment, rows, run, whole};
+use super::statements::{Parameter, at_once, get, moment, rows, run, whole};
 use crate::clock::UnixTime;
 use crate::store::backend::{Error, Lease, QueuedEvent, Settled};
-use crate::store::outbox::MAX_EVENTS;
+use crate::store::layout::MAX_TOKEN_BYTES;
+use crate::store::outbox::{AT_ONCE, MAX_EVENTS};
 
-/// Most events returned at a time.
-const EVENTS: &str = "16";
-
-/// Takes a lease that is free, has run out, or is already the holder's. The database's clock counts, which all replicas share. A
-/// lease that ends later than any gate takes one was made while that clock was wrong, and is free, too.
+/// Takes a lease that is free, has run out, or is already the holder's. The database's clock counts, which all replicas share.
+/// A lease that ends later than any gate takes one was made while that clock was wrong, and is free, too.
 pub(super) async fn take_lease(
     client: &Client,
     lease: Lease,
@@ -87,8 +85,8 @@ async fn keep_newest_events(client: &Client, is_sent: bool) -> Result<u64, Error
 
 pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
     let due = format!(
-        "select key, left(body, {MAX_READ}) as body, attempts, due from license_gate.events where not settled and due <= $1 \
-         order by due, posted, key limit {EVENTS}"
+        "select key, left(body, {MAX_TOKEN_BYTES}) as body, attempts, due from license_gate.events where not settled and due <= $1 \
+         order by due, posted, key limit {AT_ONCE}"
     );
     let event = |row: &Row| {
         let attempts: i32 = get(row, "attempts")?;

@@ -8,9 +8,9 @@
 //! A change takes two round trips: one reads the state, one makes the change. A third one reads what other replicas changed.
 //! A gate holds one connection, on which it also listens.
 //!
-//! The database is not trusted: the store verifies what it reads. While the database is away, everything but changes works, from
-//! memory, or, after a restart, from the copy. Every call has a deadline. A connection that failed is dropped. The next change
-//! opens a new one at once, other calls after a pause.
+//! The database is not trusted: the store verifies what it reads. While the database is away, everything but changes works,
+//! from memory, or, after a restart, from the copy. Every call has a deadline. A connection that failed is dropped. The next
+//! change opens a new one at once, other calls after a pause.
 //!
 //! [`Postgres`] blocks on a runtime that must run on another thread.
 
@@ -182,8 +182,8 @@ impl Postgres {
         outcome
     }
 
-    /// Runs a query that may be repeated. The query itself shows whether the connection is alive, which saves a round trip. On a
-    /// dead connection it is repeated over a new one.
+    /// Runs a query that may be repeated. The query itself shows whether the connection is alive, which saves a round trip. On
+    /// a dead connection it is repeated over a new one.
     fn query<T>(
         &mut self,
         urgency: Urgency,
@@ -312,8 +312,8 @@ impl Postgres {
         }
     }
 
-    /// Stores the license in force in a database that never had one: losing a database must not lose the license. Returns whether
-    /// this gate stored it.
+    /// Stores the license in force in a database that never had one: losing a database must not lose the license. Returns
+    /// whether this gate stored it.
     fn put_back(&mut self) -> bool {
         let Adopted { license: Some(token), revocations } = self.adopted.clone() else {
             return false;

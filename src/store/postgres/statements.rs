@@ -1,8 +1,8 @@
 //! The SQL statements. Every change is one transaction; it locks the row of `state` if it must be ordered after others. No
 //! statement is prepared, so that a pooler can be used.
 //!
-//! A transaction takes one round trip: all statements are sent before the first response arrives (`join!` polls, and so sends, in
-//! order). A statement cannot depend on a response; each contains the condition under which it changes something.
+//! A transaction takes one round trip: all statements are sent before the first response arrives (`join!` polls, and so sends,
+//! in order). A statement cannot depend on a response; each contains the condition under which it changes something.
 
 use std::collections::BTreeSet;
 
@@ -19,6 +19,7 @@ use crate::clock::UnixTime;
 use crate::random;
 use crate::store::audit;
 use crate::store::backend::{Change, Entry, Error, Kept};
+use crate::store::layout::{MAX_LIST_BYTES, MAX_TOKEN_BYTES};
 use crate::store::record::AuditRecord;
 
 /// Begins a transaction that reads one consistent state.
@@ -36,12 +37,6 @@ fn version_suits() -> String {
 
 /// SQL condition: an earlier statement of the transaction has made the change with the id `$1`.
 const IS_MADE: &str = "exists (select from license_gate.state where state.change_id = $1)";
-
-/// Most characters read of a token. A longer one does not verify.
-pub(super) const MAX_READ: &str = "262144";
-
-/// Most characters read of a revocation list.
-const MAX_READ_LIST: &str = "2097152";
 
 /// Most entries read of the history: the largest `store.history`, and the one that is valid longest.
 const MAX_HISTORY: &str = "1001";
@@ -172,11 +167,11 @@ pub(super) async fn load(
 ) -> Result<(Mark, Kept), Error> {
     let found = enclosed(client, BEGIN_READING, async {
         let columns = format!(
-            "select {MARK}, left(token, {MAX_READ}) as token, left(revocations, {MAX_READ_LIST}) as revocations, \
+            "select {MARK}, left(token, {MAX_TOKEN_BYTES}) as token, left(revocations, {MAX_LIST_BYTES}) as revocations, \
              newest_time from license_gate.state"
         );
         let entries = format!(
-            "select id, replaced_at, case when id <> all($1) then left(token, {MAX_READ}) end as token \
+            "select id, replaced_at, case when id <> all($1) then left(token, {MAX_TOKEN_BYTES}) end as token \
              from license_gate.history order by id desc limit {MAX_HISTORY}"
         );
         let known: Vec<&String> = known.into_iter().flatten().collect();

@@ -127,8 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 }
 
-/// `tls-server-end-point` (RFC 5929 section 4.1): a digest of the server's certificate with the hash of its signature, or SHA-256
-/// instead of a weaker one. `None`: the signature names no hash (Ed25519, RSA-PSS).
+/// `tls-server-end-point` (RFC 5929 section 4.1): a digest of the server's certificate with the hash of its signature, or
+/// SHA-256 instead of a weaker one. `None`: the signature names no hash (Ed25519, RSA-PSS).
 fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     // 1.2.840.113549.1.1: PKCS #1. 1.2.840.10045.4: ECDSA.
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];

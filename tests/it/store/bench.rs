@@ -89,8 +89,8 @@ impl<'a> Bench<'a> {
         self.start();
     }
 
-    /// Begins a change, crashes after `steps` of its steps on the disk (modulo their number), or in the middle of the next one if
-    /// `half`, and starts again.
+    /// Begins a change, crashes after `steps` of its steps on the disk (modulo their number), or in the middle of the next one
+    /// if `half`, and starts again.
     pub(super) fn crash(&mut self, change: &Change, steps: usize, half: bool) {
         let (before, was) = (crash::read(self.home.path()), self.world.clone());
         self.make(change, Obstacle::Nothing);

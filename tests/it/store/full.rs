@@ -1,5 +1,5 @@
-//! A disk that fills during a write: the change is 500, the license in force stays, and everything works again once there is space.
-//! The audit log stays whole.
+//! A disk that fills during a write: the change is 500, the license in force stays, and everything works again once there is
+//! space. The audit log stays whole.
 //!
 //! A limit on the size of files simulates the full disk: a write beyond it is cut short, and the next one fails.
 

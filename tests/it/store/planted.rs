@@ -374,8 +374,8 @@ fn without_the_lock_nothing_is_renamed() {
     assert_eq!(fs::read(data.join("audit.jsonl")).expect("there"), b"{}\ntorn");
 }
 
-/// Starts a gate for which the files `names` of its store belong to another user. Root changes their owner; for other users, a file
-/// of root's is mounted over each, in a user namespace without root.
+/// Starts a gate for which the files `names` of its store belong to another user. Root changes their owner; for other users, a
+/// file of root's is mounted over each, in a user namespace without root.
 fn disowned(setup: Builder, dir: tempfile::TempDir, names: &[&str]) -> Gate {
     let at = |name: &str| dir.path().join("data").join(name);
     if is_root() {

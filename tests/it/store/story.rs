@@ -1,5 +1,5 @@
-//! Random sequences of installations, file changes, renewals, removals, rollbacks, full disks, crashes and restarts, for a store and
-//! its model, during concurrent reads.
+//! Random sequences of installations, file changes, renewals, removals, rollbacks, full disks, crashes and restarts, for a
+//! store and its model, during concurrent reads.
 
 use std::thread;
 
