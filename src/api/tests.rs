@@ -19,7 +19,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::feed::{self, Installer, Renewal};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl};
 use crate::notify;
-use crate::store::{self, Config as StoreConfig, Trust};
+use crate::store::{self, Config as StoreConfig, LicenseTrust};
 use crate::upstream;
 
 const NOW: u64 = 1_800_000_000;
@@ -104,7 +104,7 @@ impl Bench {
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let control = Handle::current();
         let context = store::Context {
-            trust: Trust {
+            trust: LicenseTrust {
                 keys: Arc::new(issuer.trusted()),
                 policy: Policy::new(root_url.clone(), &LicenseConfig::default()).into(),
             },

@@ -11,7 +11,7 @@ use super::{error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::license::{self, Token};
 use crate::problem::Problem;
-use crate::store::Trust;
+use crate::store::LicenseTrust;
 
 #[derive(Deserialize)]
 struct Offered {
@@ -36,7 +36,7 @@ pub(super) async fn post(
         Err(_) => None,
     };
     let (snapshot, now) = (api.reader.snapshot(), api.clock.now());
-    let Trust { keys, policy } = snapshot.trust();
+    let LicenseTrust { keys, policy } = snapshot.trust();
     let mut report = license::inspect(token, keys, policy, now);
     if let Some(why) = unreachable {
         report = report.keys_unreachable(&why);

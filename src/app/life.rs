@@ -18,7 +18,7 @@ use crate::notify::{Events, Monitor, Notifier, Wake};
 use crate::outgoing::{Client, Fetch, Proxies, Refresher};
 use crate::problem;
 use crate::shutdown::detach;
-use crate::store::{self, Context, Housekeeping, Lease, Store, Trust, Writer};
+use crate::store::{self, Context, Housekeeping, Lease, LicenseTrust, Store, Writer};
 use crate::telemetry::metrics::Metrics;
 
 /// After the order to cut, for threads to end.
@@ -153,7 +153,7 @@ async fn open(
 ) -> Result<(Option<WatchedFile>, Store), Error> {
     let policy = Policy::new(root_url.clone(), &config.license);
     let means = Context {
-        trust: Trust { keys: Arc::new(keys), policy: Arc::new(policy) },
+        trust: LicenseTrust { keys: Arc::new(keys), policy: Arc::new(policy) },
         render: api::render,
         clock: clock.clone(),
         jwks_url: config.license.jwks_url.as_ref().map(ToString::to_string),

@@ -17,7 +17,7 @@ use super::{audit, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults, Flag, Loaded};
 use crate::license::RootUrl;
-use crate::store::Place;
+use crate::store::Location;
 
 /// Inspect license tokens, have them renewed, issue and revoke them
 #[derive(Debug, Args)]
@@ -219,7 +219,7 @@ fn sources(config: &Config) -> Sources<'_> {
         config: &config.license,
         outgoing: &config.outgoing,
         store: config.store.dir(),
-        is_copy: !matches!(config.store.place, Place::File(_)),
+        is_copy: !matches!(config.store.location, Location::File(_)),
         online: false,
     }
 }

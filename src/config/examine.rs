@@ -125,10 +125,10 @@ impl Loaded {
 
     /// The directory that the gate writes to, and its key.
     fn directory(&self) -> (&'static str, &Path) {
-        let key = match &self.config.store.place {
-            store::Place::File(_) => "store.url",
+        let key = match &self.config.store.location {
+            store::Location::File(_) => "store.url",
             #[cfg(feature = "postgres")]
-            store::Place::Postgres(_) => "store.copy",
+            store::Location::Postgres(_) => "store.copy",
         };
         (key, self.config.store.dir())
     }
@@ -284,10 +284,10 @@ impl Loaded {
 
     /// A directory that is missing is made, one that cannot be written is lived with; a file in its place is a mistake.
     fn store(&self) -> Option<Fault> {
-        let (key, dir) = match &self.config.store.place {
-            store::Place::File(dir) => ("store.url", dir),
+        let (key, dir) = match &self.config.store.location {
+            store::Location::File(dir) => ("store.url", dir),
             #[cfg(feature = "postgres")]
-            store::Place::Postgres(_) => ("store.copy", &self.config.store.copy),
+            store::Location::Postgres(_) => ("store.copy", &self.config.store.copy),
         };
         let in_the_way = std::fs::metadata(dir).is_ok_and(|found| !found.is_dir());
         in_the_way.then(|| self.fault(key, format!("{} is not a directory", dir.display())))
@@ -296,7 +296,7 @@ impl Loaded {
     /// The files that a database's URL names.
     #[cfg(feature = "postgres")]
     fn database(&self) -> Option<Fault> {
-        let store::Place::Postgres(database) = &self.config.store.place else { return None };
+        let store::Location::Postgres(database) = &self.config.store.location else { return None };
         let error = database.examine().err()?;
         Some(
             self.fault("store.url", "cannot be used: sslrootcert, sslcert or sslkey")

@@ -60,9 +60,9 @@ impl Config {
 
     #[cfg(feature = "postgres")]
     fn database_key(&self) -> Option<&Path> {
-        match &self.store.place {
-            store::Place::Postgres(database) => database.key_file(),
-            store::Place::File(_) => None,
+        match &self.store.location {
+            store::Location::Postgres(database) => database.key_file(),
+            store::Location::File(_) => None,
         }
     }
 

@@ -48,7 +48,7 @@ impl Keyring {
             change(&mut sets);
             sets.files.all().merge(sets.url.clone())
         };
-        self.writer.believe(Arc::new(all)).await
+        self.writer.trust_keys(Arc::new(all)).await
     }
 
     fn of_files(&self) -> FileKeys {
@@ -121,14 +121,14 @@ pub fn log_faults(faults: Vec<KeyFault>) {
 
 /// Logs which licenses lost or regained their key. A license that both sources hold is logged once.
 pub(super) fn log_rekeyed(rekeyed: &Rekeyed) {
-    for lid in BTreeSet::from_iter(&rekeyed.forsaken) {
+    for lid in BTreeSet::from_iter(&rekeyed.untrusted) {
         tracing::warn!(
             event = "license.key_lost",
             license.id = lid,
             "the key of a license is no longer trusted; unless the key returns, the license becomes invalid in an hour"
         );
     }
-    for lid in BTreeSet::from_iter(&rekeyed.proven) {
+    for lid in BTreeSet::from_iter(&rekeyed.verified) {
         tracing::info!(license.id = lid, "a stored license verifies now");
     }
 }

@@ -109,7 +109,7 @@ pub fn log_offering(offering: &Offering, path: &Path) {
         Offering::Waits(reason) => {
             tracing::warn!(event = "license_file.not_valid", %path, %reason, "the new license in license.file is not valid now; the previous one is used as long as it is valid");
         }
-        Offering::Unproven(reason) => {
+        Offering::Unverified(reason) => {
             tracing::warn!(event = "license_file.not_verified", %path, %reason, "the license in license.file cannot be verified with the present keys; the previous one, if any, is used");
         }
         Offering::Refused(reason) => {

@@ -16,7 +16,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
 use crate::notify::Events;
 use crate::outgoing::{self, Cause, Client, Proxies};
-use crate::store::{self, By, ChangeError, Config as StoreConfig, Origin, Store, Trust};
+use crate::store::{self, By, ChangeError, Config as StoreConfig, LicenseTrust, Origin, Store};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -33,7 +33,7 @@ impl Bench {
         let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
         let context = store::Context {
-            trust: Trust {
+            trust: LicenseTrust {
                 keys: Arc::new(pair.trusted()),
                 policy: Policy::new(root_url, &LicenseConfig::default()).into(),
             },

@@ -294,7 +294,7 @@ fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
          select pg_notify('license_gate', 'forged')",
     );
     for gate in &gates {
-        gate.logs(|line| line.contains("is doubtful").then_some(()));
+        gate.logs(|line| line.contains("was not applied as it is").then_some(()));
     }
     gates[0].install(&scene.license("true", false));
     eventually("both have it", || (in_force(&gates[1]) == "true").then_some(()));
@@ -305,7 +305,7 @@ fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
              select pg_notify('license_gate', 'forged')"
         ));
         for gate in &gates {
-            gate.logs(|line| line.contains("is doubtful").then_some(()));
+            gate.logs(|line| line.contains("was not applied as it is").then_some(()));
             assert_eq!(in_force(gate), "true");
             assert!(is_valid(gate));
         }
@@ -321,17 +321,17 @@ fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
 #[test]
 fn behind_a_pooler_that_announces_nothing_a_gate_looks_every_second_and_says_so_once() {
     let scene = Scene::new();
-    let pooler = Relay::deaf(scene.cluster.port());
+    let pooler = Relay::without_notifications(scene.cluster.port());
     let (from, to) = (format!(":{}/", scene.cluster.port()), format!(":{}/", pooler.port));
     let url = scene.cluster.url(DATABASE).replace(&from, &to) + "&sslmode=disable";
     let (one, other) = (scene.gate(), scene.gate_at(&url, ""));
-    let deaf = |line: &str| line.contains("looked at every second").then_some(());
-    other.logs(deaf);
+    let polls = |line: &str| line.contains("checks for changes every second").then_some(());
+    other.logs(polls);
     for jti in ["first", "second"] {
         one.install(&scene.license(jti, false));
         eventually("it finds it by looking", || (in_force(&other) == jti).then_some(()));
     }
-    other.stop_without(|line| deaf(line).is_some());
+    other.stop_without(|line| polls(line).is_some());
 }
 
 #[test]

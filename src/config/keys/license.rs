@@ -56,8 +56,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "store.url",
-        |c, v| set(&mut c.store.place, text::place(v)),
-        |c| show::text(&c.store.place),
+        |c, v| set(&mut c.store.location, text::place(v)),
+        |c| show::text(&c.store.location),
     ),
     key(
         "store.copy",

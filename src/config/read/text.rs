@@ -8,7 +8,7 @@ use crate::config::fault::{Fault, Origin};
 use crate::config::value::Value;
 #[cfg(feature = "postgres")]
 use crate::store::Database;
-use crate::store::Place;
+use crate::store::Location;
 
 /// Text that must say something.
 pub(in crate::config) fn name(value: &Value) -> Result<String, Fault> {
@@ -41,25 +41,25 @@ pub(super) fn anchored(value: &Value, path: &str) -> PathBuf {
 }
 
 /// `store.url`: `file:DIR`, or `postgres://…`.
-pub(in crate::config) fn place(value: &Value) -> Result<Place, Fault> {
+pub(in crate::config) fn place(value: &Value) -> Result<Location, Fault> {
     let url = value.text()?;
     match url.starts_with("postgres://") || url.starts_with("postgresql://") {
         true => database(value, url),
-        false => directory(value, url).map(Place::File),
+        false => directory(value, url).map(Location::File),
     }
 }
 
 #[cfg(feature = "postgres")]
-fn database(value: &Value, url: &str) -> Result<Place, Fault> {
+fn database(value: &Value, url: &str) -> Result<Location, Fault> {
     let database = Database::parse(url, |path| anchored(value, path));
-    database.map(|database| Place::Postgres(Box::new(database))).map_err(|error| {
+    database.map(|database| Location::Postgres(Box::new(database))).map_err(|error| {
         // Not quoted: it holds a password.
         value.fault(error.to_string())
     })
 }
 
 #[cfg(not(feature = "postgres"))]
-fn database(value: &Value, _: &str) -> Result<Place, Fault> {
+fn database(value: &Value, _: &str) -> Result<Location, Fault> {
     let message = "is a database, for which this license-gate was not built: use one with the feature \"postgres\"";
     Err(value.fault(message))
 }
@@ -151,7 +151,7 @@ mod tests {
     fn directories_of_the_store() {
         let good = [("file:d", "etc/d"), ("file:/d", "/d"), ("file:///d/e", "/d/e")];
         for (text, expected) in good {
-            assert_eq!(place(&written(text)).expect(text), Place::File(expected.into()));
+            assert_eq!(place(&written(text)).expect(text), Location::File(expected.into()));
         }
         for text in ["", "d", "file:", "file://host/d", "redis://u:secret@h/d"] {
             let fault = place(&written(text)).expect_err(text).to_string();
@@ -163,7 +163,9 @@ mod tests {
     #[cfg(feature = "postgres")]
     fn a_store_may_be_a_database() {
         let url = "postgres://u:secret@h/d?sslrootcert=ca.pem";
-        let Place::Postgres(database) = place(&written(url)).expect(url) else { panic!("{url}") };
+        let Location::Postgres(database) = place(&written(url)).expect(url) else {
+            panic!("{url}")
+        };
         assert!(database.to_string().contains("sslrootcert=etc/ca.pem"), "{database}");
         let fault = place(&written("postgres://u:secret@h/d?sslmode=prefer")).expect_err("lax");
         let fault = fault.to_string();

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::{memchr, memchr_iter};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use crate::codec::{self, BodyLength};
 use crate::downstream::Limits;
@@ -160,25 +161,24 @@ fn set_target(request: &mut RequestHead, head: &Bytes, target: &str) -> Result<(
     Ok(())
 }
 
+/// The characters that `Uri` does not accept in a path, besides those that are not ASCII.
+const ESCAPED: &AsciiSet = &AsciiSet::EMPTY
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'^')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
 /// `target` with the characters that `Uri` does not accept percent-encoded; decoding gives the original. Paths only: a host is never
 /// escaped, nor is `\`, which some servers read as `/`.
 fn escaped(target: &str) -> String {
-    const HEX: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-    if !target.starts_with('/') {
-        return String::new();
+    match target.starts_with('/') {
+        true => utf8_percent_encode(target, ESCAPED).to_string(),
+        false => String::new(),
     }
-    let mut escaped = String::with_capacity(target.len() + 16);
-    for byte in target.bytes() {
-        if matches!(byte, b'"' | b'<' | b'>' | b'`' | b'^' | b'{' | b'|' | b'}' | 0x80..) {
-            escaped.push('%');
-            escaped.push(HEX[usize::from(byte >> 4)]);
-            escaped.push(HEX[usize::from(byte & 0xf)]);
-        } else {
-            escaped.push(char::from(byte));
-        }
-    }
-    escaped
 }
 
 /// What the fields say about the body and the connection.

@@ -11,7 +11,7 @@ use crate::support::vendor::{DAY, Token, Vendor, now};
 
 const OUT_OF_RANGE: &str = "licensing.token.time-out-of-range";
 const IN_FUTURE: &str = "licensing.token.issued-in-future";
-const WARNING: &str = "a stored or mounted license has a time that cannot be right";
+const WARNING: &str = "a stored or mounted license has an implausible time";
 
 /// A token of a vendor that writes milliseconds.
 fn in_milliseconds(vendor: &Vendor) -> Token<'_> {

@@ -115,7 +115,7 @@ fn no_credential_token_or_query_is_ever_logged() {
 fn a_stored_token_that_is_not_in_force_is_not_logged() {
     let stranger = Vendor::new().token().sign();
     let torn = stranger[..stranger.len() - 1].to_owned();
-    for (token, line) in [(stranger, "left where it is"), (torn, "was moved to")] {
+    for (token, line) in [(stranger, "it is kept, and is not in force"), (torn, "was moved to")] {
         let scene = Setup::new().set("log.level", "\"trace\"").stored(&token).start();
         scene.gate.log().wait_for(line);
         let log = scene.gate.log().all().join("\n");

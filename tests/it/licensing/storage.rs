@@ -129,7 +129,7 @@ fn a_stored_license_survives_a_start_with_the_wrong_key() {
     // A PEM key has no `kid`, so that the error is about the signature.
     let setup = Setup::trusting(vendor).set("license.keys", "\"key.pem\"");
     let scene = setup.file("key.pem", pem(&other)).stored(&token).start();
-    let line = scene.gate.log().wait_for("left where it is");
+    let line = scene.gate.log().wait_for("it is kept, and is not in force");
     assert!(line.contains("WARN") && line.contains("signature"), "{line}");
     scene.ask("GET", "/anything").send().is(200);
     assert!(set_aside(&scene).is_empty(), "{:?}", names(&scene));
