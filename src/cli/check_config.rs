@@ -38,7 +38,8 @@ impl CheckConfig {
             warn(format_args!("license.keys: {} {message}", path.display()));
         }
         if let Some((key, path)) = loaded.unwritable_directory() {
-            let message = "cannot be written by this user: a gate can read the license, but cannot change it";
+            let message =
+                "cannot be written by this user: a gate can read the license, but cannot change it";
             warn(format_args!("{key}: {} {message}", path.display()));
         }
         warn_all(&loaded.shared_directory());

@@ -163,7 +163,7 @@ fn not_revoked(claims: &Claims, list: &Revocations, path: &Path) -> anyhow::Resu
             "license {lid} is revoked by {by}, so gates refuse every token of it: issue another license, or first sign a list without it"
         ),
         Some(_) => bail!(
-            "token {} of license {lid} is revoked by {by}: issue a token with another id, or first sign a list without it",
+            "token {} of license {lid} is revoked by {by}: issue the license without this token, or first sign a list without it",
             Excerpt::of(claims.jti.as_deref().unwrap_or_default())
         ),
     }

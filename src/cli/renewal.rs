@@ -67,8 +67,9 @@ pub(super) fn read(json: &[u8], keys: &Keys) -> anyhow::Result<Request> {
         "its token is not signed by this issuer: sign with the key that signed it, or give that key with --issuer-keys",
     )?;
     agree(&request, license.claims())?;
-    let instance = RootUrl::parse(request.string("instance")?)
-        .context("its `instance` is not a root URL: use an unmodified file from `license request`")?;
+    let instance = RootUrl::parse(request.string("instance")?).context(
+        "its `instance` is not a root URL: use an unmodified file from `license request`",
+    )?;
     ensure!(
         instance.matches(&license.claims().sub),
         "its token is for {}, which does not cover the instance {instance}: issue a license with --sub instead",

@@ -213,9 +213,8 @@ fn fetched(store: &Path, url: &str, streams: &mut Streams<'_>) -> Keys {
     let keys = match read_kept(store, FETCHED, MAX_FETCHED_BYTES) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Keys::empty(),
         Err(error) => Err(error.into()),
-        Ok(content) => kept_jwks(url, &content).context(
-            "the file is not a JWKS that was fetched from the current license.jwks_url",
-        ),
+        Ok(content) => kept_jwks(url, &content)
+            .context("the file is not a JWKS that was fetched from the current license.jwks_url"),
     };
     match keys {
         Ok(keys) => keys,

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use super::settings::store_url;
 #[cfg(feature = "postgres")]
 use super::store;
-use super::streams::{DONE, WRONG_USAGE, Streams, fail, fail_all, print, warn_all};
+use super::streams::{DONE, Streams, WRONG_USAGE, fail, fail_all, print, warn_all};
 use super::trusted::Sources;
 use super::{audit, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;

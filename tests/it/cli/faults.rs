@@ -17,22 +17,22 @@ const FILES: &[(&str, &[&str])] = &[
     ("[server]\nlisten = [\n'127.0.0.1:1',\n7]", &["gate.toml:4: server.listen: takes a string"]),
     ("[server]\nlisten = []", &["gate.toml:2: server.listen: names no address"]),
     ("[server]\nlisten = ['localhost']", &["server.listen: \"localhost\" is not an address"]),
-    ("[server]\nlisten = ['unix:']", &["gate.toml:2: server.listen: names no path"]),
-    ("[server]\nlisten = ['systemd:']", &["server.listen: \"\" is no name of a socket"]),
+    ("[server]\nlisten = ['unix:']", &["gate.toml:2: server.listen: has no path"]),
+    ("[server]\nlisten = ['systemd:']", &["server.listen: \"\" is not a socket name"]),
     ("[server]\nlisten = ['1.1.1.1:65536']", &["server.listen:", "is not an address"]),
     (
         "[server]\nlisten = ['unix:/no/such/dir/x']",
         &["server.listen: /no/such/dir is not a directory"],
     ),
     ("[server]\nlisten = ['unix:/']", &["server.listen: / is not a socket"]),
-    ("[server]\nlisten = ['unix:/x', 'unix:/x']", &["unix:/x is listened to already"]),
-    ("[server]\nlisten = ['systemd:x', 'systemd:x']", &["systemd:x is listened to already"]),
+    ("[server]\nlisten = ['unix:/x', 'unix:/x']", &["unix:/x is given twice"]),
+    ("[server]\nlisten = ['systemd:x', 'systemd:x']", &["systemd:x is given twice"]),
     ("[server]\nlisten = ['https://unix:/x']", &["https://unix:/x needs server.tls.cert_file"]),
     (
         "server.listen = ['unix:/x']\nupstream.url = 'unix:/x'",
         &["upstream.url: is the gate itself"],
     ),
-    ("[server]\nlisten = ['[::]:1', '[::]:1']", &["server.listen: [::]:1 is listened to already"]),
+    ("[server]\nlisten = ['[::]:1', '[::]:1']", &["server.listen: [::]:1 is given twice"]),
     ("[server]\nlisten = ['https://[::]:1']", &["server.listen:", "needs server.tls.cert_file"]),
     (
         "[server]\nworkers = '2'",
@@ -48,7 +48,7 @@ const FILES: &[(&str, &[&str])] = &[
     (
         "[server]\ntrusted_header = 'x-real-ip'",
         &[
-            "gate.toml:2: server.trusted_header: \"x-real-ip\" is none of x-forwarded-for, forwarded",
+            "gate.toml:2: server.trusted_header: \"x-real-ip\" is not one of x-forwarded-for, forwarded",
         ],
     ),
     ("[server]\nproxy_protocol = true", &["gate.toml:2: server.proxy_protocol: needs"]),
@@ -69,7 +69,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("[upstream]\nurl = ''", &["upstream.url: is not a URL"]),
     ("[upstream]\nurl = 'https://a/b'", &["upstream.url: takes no path"]),
     ("[upstream]\nurl = 'https://a:65536'", &["upstream.url:"]),
-    ("[upstream]\nurl = 'unix:'", &["gate.toml:2: upstream.url: names no path"]),
+    ("[upstream]\nurl = 'unix:'", &["gate.toml:2: upstream.url: has no path"]),
     ("[upstream]\nurl = 'http://a/b'", &["upstream.url: takes no path"]),
     ("[upstream]\nurl = 'http://u:hunter2@a'", &["upstream.url: takes no user name"]),
     ("[upstream]\nurl = 'http://localhost:8080'", &["upstream.url: is the gate itself"]),
@@ -101,24 +101,24 @@ const FILES: &[(&str, &[&str])] = &[
         &["gate.toml:3: notify.secret_file: cannot be used", "No such file"],
     ),
     ("[renewal]\nurl = 'ftp://a'", &["renewal.url: is not a URL"]),
-    ("[auth]\nmode = 'ldap'", &["auth.mode: \"ldap\" is none of dashboard, local"]),
+    ("[auth]\nmode = 'ldap'", &["auth.mode: \"ldap\" is not one of dashboard, local"]),
     ("[auth]\npublic_check = 'yes'", &["auth.public_check: takes true or false"]),
     ("[auth]\nidentity_path = 'api'", &["auth.identity_path:", "is not a path"]),
     (
         "[auth]\nidentity_path = \"/a\\r\\nX: y\"",
-        &["auth.identity_path: holds a control character"],
+        &["auth.identity_path: contains a control character"],
     ),
     ("[auth]\nadmin_field = 'isAdmin'", &["auth.admin_field:", "is not a JSON pointer"]),
     ("[auth]\nsession_cookie = 'a=b'", &["auth.session_cookie:", "cannot be the name of a cookie"]),
     ("[auth]\nusers = 1", &["auth.users: takes tables"]),
     ("[auth]\nusers = [1]", &["auth.users: takes tables"]),
-    ("[[auth.users]]", &["gate.toml:1: auth.users: a user without name"]),
-    ("[[auth.users]]\nname = 'a:b'", &["gate.toml:2: auth.users.name:", "no colon"]),
+    ("[[auth.users]]", &["gate.toml:1: auth.users: a user has no name"]),
+    ("[[auth.users]]\nname = 'a:b'", &["gate.toml:2: auth.users.name:", "contain a colon"]),
     ("[[auth.users]]\nname = 'api_key'", &["auth.users.name:", "reserved"]),
     ("[[auth.users]]\npassword_hash = 'hunter2'", &["gate.toml:2: auth.users.password_hash:"]),
     (
         "[[auth.users]]\npermissions = ['x']",
-        &["auth.users.permissions: \"x\" is none of licensing:read"],
+        &["auth.users.permissions: \"x\" is not one of licensing:read"],
     ),
     (
         "[[auth.users]]\npasword_hash = 'x'",
@@ -126,12 +126,9 @@ const FILES: &[(&str, &[&str])] = &[
     ),
     ("[[gate.rules]]\nname = 'x'", &["gate.toml:1: gate.rules: is not supported"]),
     ("[admin]\nlisten = 'http://127.0.0.1:1'", &["admin.listen:", "is not an address"]),
-    (
-        "[admin]\nlisten = '127.0.0.1:8080'",
-        &["admin.listen: 127.0.0.1:8080 is listened to already"],
-    ),
-    ("[log]\nlevel = 'loud'", &["log.level: \"loud\" is none of error, warn"]),
-    ("[log]\nformat = 'xml'", &["log.format: \"xml\" is none of text, json"]),
+    ("[admin]\nlisten = '127.0.0.1:8080'", &["admin.listen: 127.0.0.1:8080 is given twice"]),
+    ("[log]\nlevel = 'loud'", &["log.level: \"loud\" is not one of error, warn"]),
+    ("[log]\nformat = 'xml'", &["log.format: \"xml\" is not one of text, json"]),
     ("[log]\nlevel = 2020-01-01", &["log.level: takes a string, not a date"]),
     ("[log]\nlevel = 'info'\nlevel = 'info'", &["gate.toml:3: not TOML"]),
     ("[log]\nlevel = \"hunter2", &["gate.toml:2: not TOML"]),
@@ -183,7 +180,7 @@ fn all_faults_of_all_sources_are_told_at_once_in_order() {
         "--workers",
     ];
     assert_eq!(places, expected, "{}", ran.err);
-    ran.complains(&["LICENSE_GATE__LOG__LEVL is no setting", "LICENSE_GATE__LOG__LEVEL"]);
+    ran.complains(&["LICENSE_GATE__LOG__LEVL is not a setting", "LICENSE_GATE__LOG__LEVEL"]);
 }
 
 #[test]
@@ -198,7 +195,7 @@ fn a_second_user_of_one_name_is_a_fault() {
     place
         .run(&["check-config", "--config", "gate.toml"])
         .exits(1)
-        .complains(&["auth.users: a second user \"ops\""]);
+        .complains(&["auth.users: there are two users \"ops\""]);
 }
 
 #[test]

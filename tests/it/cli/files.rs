@@ -83,7 +83,7 @@ fn an_address_of_another_machine_is_refused() {
     // RFC 5737: 192.0.2.0/24 belongs to nobody.
     check("[server]\nlisten = ['192.0.2.1:80']\n", &[])
         .exits(1)
-        .complains(&["gate.toml:2: server.listen: 192.0.2.1 cannot be listened to here"]);
+        .complains(&["gate.toml:2: server.listen: cannot listen on 192.0.2.1 on this machine"]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn what_is_allowed_and_unwise_is_a_warning() {
     check("[renewal]\nurl = 'http://issuer/renew'\n", &[])
         .exits(0)
         .complains(&["warning: renewal.url is plain http"]);
-    check("", &[]).exits(0).complains(&["warning: license.keys: certs/issuer is not there"]);
+    check("", &[]).exits(0).complains(&["warning: license.keys: certs/issuer does not exist"]);
     check("[auth]\nmode = 'local'\n", &[]).exits(0).complains(&["warning:", "nobody can sign in"]);
     check("[upstream.tls]\nserver_name = 'dash.example'\n", &[])
         .exits(0)
@@ -121,10 +121,10 @@ fn files_that_may_appear_later_are_missed_with_a_warning() {
     let both = "[license]\nfile = 'license.jwt'\nrevocations = 'revoked.jwt'\n";
     check(both, &[])
         .exits(0)
-        .complains(&["warning: license.file: license.jwt is not there"])
-        .complains(&["warning: license.revocations: revoked.jwt is not there"]);
+        .complains(&["warning: license.file: license.jwt does not exist"])
+        .complains(&["warning: license.revocations: revoked.jwt does not exist"]);
     let ran = check(both, &[("license.jwt", ""), ("revoked.jwt", "")]).exits(0);
-    assert!(!ran.err.contains("is not there; it is read"), "{ran:?}");
+    assert!(!ran.err.contains("does not exist; a gate reads it"), "{ran:?}");
 }
 
 #[test]
@@ -241,8 +241,8 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
         ("key.pem", "server.tls.key_file", PAIR.to_owned()),
         ("key.pem", "upstream.tls.key_file", "[upstream]\nurl = 'https://a'\n[upstream.tls]\nca_file = 'cert.pem'\ncert_file = 'cert.pem'\nkey_file = 'key.pem'\n".to_owned()),
         ("secret", "notify.secret_file", "[notify]\nurl = 'http://a/'\nsecret_file = 'secret'\n".to_owned()),
-        ("gate.toml", "warning: the configuration file gate.toml holds a secret", url.to_owned()),
-        ("gate.toml", "warning: the configuration file gate.toml holds a secret", users),
+        ("gate.toml", "warning: the configuration file gate.toml contains a secret", url.to_owned()),
+        ("gate.toml", "warning: the configuration file gate.toml contains a secret", users),
     ];
     for (name, what, file) in cases {
         let place = Place::new();

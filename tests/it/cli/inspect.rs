@@ -105,7 +105,7 @@ fn the_list_that_a_gate_accepted_last_counts_unless_a_newer_one_is_there() {
     let older = ["license", "revoke", "--key", "issuer/private.pem", "--sequence", "4", "--empty"];
     scene.place.write("revoked.jwt", &scene.place.run(&older).exits(0).out);
     scene.is_revoked(&[]);
-    scene.inspect(&[]).complains(&["passed over", "sequence 4"]);
+    scene.inspect(&[]).complains(&["is ignored", "sequence 4"]);
     scene.place.write("revoked.jwt", &scene.forgiving());
     scene.is_valid(&[]);
     scene.place.write("data/revocations.jwt", "gone bad");

@@ -86,7 +86,7 @@ fn a_variable_that_is_almost_a_setting_is_a_warning_with_the_nearest() {
     let ran = check(&place, &[], &almost);
     let ran = ran.complains(&[
         "warning",
-        "LICENSE_GATE_LOG_LEVEL is no setting",
+        "LICENSE_GATE_LOG_LEVEL is not a setting",
         "LICENSE_GATE__LOG__LEVEL",
     ]);
     ran.complains(&["warning", "LICENSE_GATE__UPSTREAM__ULR is no", "LICENSE_GATE__UPSTREAM__URL"])
@@ -102,7 +102,7 @@ fn a_variable_that_is_almost_a_setting_is_a_warning_with_the_nearest() {
         ("LICENSE_GATE_PASSWORD", "secret"),
     ];
     let ran = check(&place, &[], &others);
-    assert!(!ran.err.contains("is no setting"), "{}", ran.err);
+    assert!(!ran.err.contains("is not a setting"), "{}", ran.err);
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_license_is_renewed_without_a_network() {
     place.write("mounted.jwt", &format!("\u{feff}{}\r\n", renewed.trim_end()));
     place.write("data/license.jwt", "gone bad");
     let again = ["license", "request", "--config", "gate.toml", "--out", "-"];
-    let again = place.run(&again).exits(0).complains(&["data/license.jwt", "passed over"]);
+    let again = place.run(&again).exits(0).complains(&["data/license.jwt", "is ignored"]);
     let again: Value = serde_json::from_str(&again.out).expect("JSON");
     assert_eq!(again["jti"], after["jti"]);
 }
