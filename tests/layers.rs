@@ -76,7 +76,7 @@ const LIB: &str = "//! ```text\n//! 3  app\n//! 2  api  feed\n//! 1  store\n//! 
                    pub mod api; pub mod app; pub mod feed; pub mod hex; mod store;";
 
 #[test]
-fn what_points_up_or_sideways_is_found() {
+fn imports_up_or_sideways_are_found() {
     let up = ["store/mod.rs:1: store uses app"].as_slice();
     let cases: [(&str, &[&str]); 29] = [
         ("use crate::hex::Hex;", &[]),

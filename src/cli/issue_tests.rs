@@ -216,7 +216,10 @@ fn an_inconsistent_request_is_refused() {
         (twice, "\"typ\" twice"),
         (with("typ", json!("JWT")), "its `typ` is \"JWT\""),
         (with("typ", json!(1)), "its `typ` is not a string"),
-        (with("version", json!(2)), "its `version` is \"2\", but this license-gate reads version 1"),
+        (
+            with("version", json!(2)),
+            "its `version` is \"2\", but this license-gate reads version 1",
+        ),
         (with("version", json!("1")), "its `version`"),
         (without("typ"), "has no `typ`"),
         (without("version"), "has no `version`"),
@@ -406,7 +409,12 @@ fn a_revoked_license_is_neither_renewed_nor_issued() {
     let base = ["--sub", "https://a/", "--lid", "7"];
     let claims = r#"{"sub":"https://a/","lid":8,"jti":"J"}"#;
     let cases: [(Value, &[&str], &str, Option<&str>); 7] = [
-        (json!({ "lid": ["7"] }), &["--request", "-"], &requested, Some("license \"7\" is revoked")),
+        (
+            json!({ "lid": ["7"] }),
+            &["--request", "-"],
+            &requested,
+            Some("license \"7\" is revoked"),
+        ),
         (json!({ "jti": ["J"] }), &["--request", "-"], &requested, Some("token \"J\" of license")),
         (
             json!({ "lid": ["7"] }),

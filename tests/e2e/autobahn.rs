@@ -16,7 +16,7 @@ const CASES: [&str; 13] = [
 ];
 
 #[test]
-fn autobahn_cases_end_through_the_gate_as_they_end_directly() {
+fn autobahn_verdicts_are_the_same_through_the_gate() {
     let mut command = Command::new(venv("python"));
     command.arg(script("echo.py"));
     let echo = Process::start(command);

@@ -11,7 +11,7 @@ use crate::process::{Process, venv};
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/grpc_calls.py");
 
 #[test]
-fn calls_of_every_kind_go_through_the_gate_as_directly() {
+fn grpc_calls_of_every_kind_give_the_same_results_through_the_gate() {
     let (server, port) = serve();
     let upstream = format!("127.0.0.1:{port}");
     let gate = Gate::with(upstream.parse().unwrap(), &Vendor::new(), "[upstream]\nhttp2 = true");

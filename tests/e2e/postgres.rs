@@ -101,7 +101,7 @@ fn refused(gate: &Gate, token: &str) -> (u16, Option<String>) {
 }
 
 #[test]
-fn what_one_replica_is_told_all_of_them_know_at_once() {
+fn a_change_on_one_replica_reaches_all_at_once() {
     let scene = Scene::new();
     let gates = [scene.gate(), scene.gate(), scene.gate()];
     for (n, teller) in gates.iter().enumerate() {
@@ -171,7 +171,7 @@ impl Holder {
 }
 
 #[test]
-fn of_eight_writers_at_the_same_moment_one_wins_and_the_others_are_told() {
+fn of_eight_concurrent_writers_one_wins_and_the_others_get_409() {
     let scene = Scene::new();
     let gates: Vec<_> = (0..8).map(|_| scene.gate()).collect();
     // Everybody is signed in and connected before the race.
@@ -213,7 +213,7 @@ impl Drop for Ended<'_> {
 }
 
 #[test]
-fn a_database_that_dies_under_load_takes_nobodys_license() {
+fn a_database_crash_under_load_keeps_the_license() {
     let scene = Scene::new();
     let gates = [scene.gate(), scene.gate()];
     gates[0].install(&scene.license("before", false));
@@ -253,7 +253,7 @@ fn a_database_that_dies_under_load_takes_nobodys_license() {
 }
 
 #[test]
-fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
+fn a_replica_without_the_database_keeps_serving_and_catches_up() {
     let scene = Scene::new();
     scene.sql("create role other superuser login password 's3cret-of-the-test'");
     let one = scene.gate();
@@ -285,7 +285,7 @@ fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
 }
 
 #[test]
-fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
+fn a_forged_row_is_ignored_until_the_next_change_replaces_it() {
     let scene = Scene::new();
     let gates = [scene.gate(), scene.gate()];
     // Where there is none to be kept in force, too.
@@ -319,7 +319,7 @@ fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
 }
 
 #[test]
-fn behind_a_pooler_that_announces_nothing_a_gate_looks_every_second_and_says_so_once() {
+fn behind_a_pooler_without_notify_a_gate_polls_every_second_and_logs_it_once() {
     let scene = Scene::new();
     let pooler = Relay::deaf(scene.cluster.port());
     let (from, to) = (format!(":{}/", scene.cluster.port()), format!(":{}/", pooler.port));
@@ -335,7 +335,7 @@ fn behind_a_pooler_that_announces_nothing_a_gate_looks_every_second_and_says_so_
 }
 
 #[test]
-fn a_dead_address_of_the_databases_name_keeps_no_gate_from_it() {
+fn a_dead_address_of_the_database_host_is_skipped() {
     let scene = Scene::new();
     let _dead = Dead::beside(scene.cluster.port());
     let url = scene.cluster.url(DATABASE).replace("localhost", TWO) + "&sslmode=disable";
@@ -371,7 +371,7 @@ fn of_two_replicas_one_renews() {
 }
 
 #[test]
-fn renewals_by_hand_on_several_replicas_take_turns() {
+fn renewals_through_the_api_on_several_replicas_take_turns() {
     let scene = Scene::new();
     let issuer = issuer::start(&scene.vendor);
     let settings = format!("[renewal]\nurl = \"http://{}/renew\"\n", issuer.address());
@@ -393,7 +393,7 @@ fn renewals_by_hand_on_several_replicas_take_turns() {
 }
 
 #[test]
-fn a_gate_does_not_start_with_tables_of_a_newer_one_and_shows_no_password() {
+fn a_gate_refuses_newer_tables_without_showing_the_password() {
     let scene = Scene::new();
     drop(scene.gate());
     scene.sql("insert into license_gate.schema_version values (99)");
@@ -418,7 +418,7 @@ fn a_gate_does_not_start_with_tables_of_a_newer_one_and_shows_no_password() {
 }
 
 #[test]
-fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
+fn store_migrate_copies_everything_to_a_database() {
     let scene = Scene::new();
     let home = tempfile::tempdir().unwrap();
     let from = format!("file:{}/data", home.path().display());

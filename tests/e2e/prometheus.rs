@@ -54,7 +54,7 @@ struct Seen {
 }
 
 #[test]
-fn the_interface_of_prometheus_works_as_without_the_gate() {
+fn the_prometheus_interface_works_through_the_gate() {
     let prometheus = Prometheus::start();
     let gate = Gate::before(prometheus.address, &Vendor::new(), "");
     let directly = visit(&format!("http://{}", prometheus.address));

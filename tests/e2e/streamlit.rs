@@ -42,7 +42,7 @@ impl Streamlit {
 }
 
 #[test]
-fn a_streamlit_app_answers_clicks_and_keys_as_without_the_gate() {
+fn a_streamlit_app_works_through_the_gate() {
     let streamlit = Streamlit::start();
     let gate = Gate::before(streamlit.address, &Vendor::new(), "");
     let directly = visit(&format!("http://{}", streamlit.address));

@@ -845,7 +845,7 @@ fn a_refused_head_request_is_answered_without_a_body() {
 }
 
 #[test]
-fn a_body_that_was_not_waited_for_leaves_the_connection_open() {
+fn a_body_that_was_not_read_keeps_the_connection_open() {
     let mut scene = Scene::start();
     for rest in ["\r\n", "Content-Length: 0\r\n\r\n", "Content-Length: 2\r\n\r\nab"] {
         let bytes = format!("PUT / HTTP/1.1\r\nHost: dash\r\nExpect: 100-continue\r\n{rest}");
@@ -854,7 +854,7 @@ fn a_body_that_was_not_waited_for_leaves_the_connection_open() {
 }
 
 #[test]
-fn what_follows_a_chunked_body_is_not_part_of_it() {
+fn bytes_after_a_chunked_body_are_not_part_of_it() {
     let behind = "POST / HTTP/1.1\r\nHost: dash\r\nContent-Length: 1\r\n\r\n\n";
     for trailers in ["", "X-Sum: 1\r\n"] {
         let chunked = format!("Transfer-Encoding: chunked\r\n\r\n0\r\n{trailers}\r\n");
@@ -871,7 +871,7 @@ fn well_formed_requests_are_all_answered_in_order() {
 }
 
 #[test]
-fn spoiled_requests_are_read_as_strictly() {
+fn mutated_requests_are_parsed_as_strictly() {
     let strategy = (vec(request(), 1..=4), vec(mutation(), 1..4), cuts());
     run(2000, strategy, |scene, (requests, mutations, cuts)| {
         let mut bytes = requests.concat();

@@ -24,58 +24,54 @@ fn check(file: &str, others: &[(&str, &str)]) -> Ran {
 }
 
 #[test]
-fn a_pair_that_fits_is_accepted() {
+fn a_matching_certificate_and_key_are_accepted() {
     let (cert, key) = certificate();
     check(PAIR, &[("cert.pem", &cert), ("key.pem", &key)]).exits(0);
 }
 
 #[test]
-fn a_pair_that_does_not_fit_is_refused() {
+fn a_certificate_and_a_key_that_do_not_match_are_refused() {
     let ((cert, _), (_, key)) = (certificate(), certificate());
     check(PAIR, &[("cert.pem", &cert), ("key.pem", &key)])
         .exits(1)
-        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem does not fit"]);
+        .reports(&["gate.toml:3: server.tls.key_file:", "key.pem does not fit"]);
 }
 
 #[test]
-fn both_halves_are_looked_at() {
+fn certificate_and_key_are_both_checked() {
     check(PAIR, &[("key.pem", "nothing")])
         .exits(1)
-        .complains(&[
-            "gate.toml:2: server.tls.cert_file:",
-            "cert.pem cannot be read",
-            "No such file",
-        ])
-        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem holds no private key"]);
+        .reports(&["gate.toml:2: server.tls.cert_file:", "cert.pem cannot be read", "No such file"])
+        .reports(&["gate.toml:3: server.tls.key_file:", "key.pem holds no private key"]);
     let (_, key) = certificate();
     check(PAIR, &[("cert.pem", ""), ("key.pem", &key)])
         .exits(1)
-        .complains(&["server.tls.cert_file:", "holds no certificate"]);
+        .reports(&["server.tls.cert_file:", "holds no certificate"]);
 }
 
 #[test]
-fn issuer_keys_that_are_named_must_be_there() {
-    check("[license]\nkeys = 'keys'\n", &[]).exits(1).complains(&[
+fn configured_issuer_keys_must_exist() {
+    check("[license]\nkeys = 'keys'\n", &[]).exits(1).reports(&[
         "gate.toml:2: license.keys:",
         "keys",
         "No such file",
     ]);
     check("[license]\nkeys = 'keys'\n", &[("keys", "nonsense")])
         .exits(1)
-        .complains(&["gate.toml:2: license.keys:"]);
+        .reports(&["gate.toml:2: license.keys:"]);
     check("[license]\nkeys = 'keys'\n", &[("keys/a.json", "nonsense")])
         .exits(1)
-        .complains(&["gate.toml:2: license.keys:", "a.json"]);
+        .reports(&["gate.toml:2: license.keys:", "a.json"]);
 }
 
 #[test]
-fn trust_anchors_and_the_store_are_looked_at() {
+fn trust_anchors_and_the_store_are_checked() {
     check("[renewal]\nca_file = 'ca.pem'\n", &[])
         .exits(1)
-        .complains(&["gate.toml:2: renewal.ca_file:", "No such file"]);
+        .reports(&["gate.toml:2: renewal.ca_file:", "No such file"]);
     check("[store]\nurl = 'file:data'\n", &[("data", "a file")])
         .exits(1)
-        .complains(&["gate.toml:2: store.url:", "is not a directory"]);
+        .reports(&["gate.toml:2: store.url:", "is not a directory"]);
 }
 
 #[test]
@@ -83,64 +79,64 @@ fn an_address_of_another_machine_is_refused() {
     // RFC 5737: 192.0.2.0/24 belongs to nobody.
     check("[server]\nlisten = ['192.0.2.1:80']\n", &[])
         .exits(1)
-        .complains(&["gate.toml:2: server.listen: cannot listen on 192.0.2.1 on this machine"]);
+        .reports(&["gate.toml:2: server.listen: cannot listen on 192.0.2.1 on this machine"]);
 }
 
 #[test]
-fn faults_of_files_come_together_with_those_of_the_text() {
+fn faults_of_values_and_of_files_are_reported_together() {
     check("[license]\nkeys = 'keys'\n[log]\nlevel = 'x'\n", &[])
         .exits(1)
-        .complains(&["gate.toml:2: license.keys:"])
-        .complains(&["gate.toml:4: log.level:"]);
+        .reports(&["gate.toml:2: license.keys:"])
+        .reports(&["gate.toml:4: log.level:"]);
 }
 
 #[test]
-fn what_is_allowed_and_unwise_is_a_warning() {
+fn unwise_settings_are_warnings() {
     check("[renewal]\nurl = 'http://issuer/renew'\n", &[])
         .exits(0)
-        .complains(&["warning: renewal.url is plain http"]);
-    check("", &[]).exits(0).complains(&["warning: license.keys: certs/issuer does not exist"]);
-    check("[auth]\nmode = 'local'\n", &[]).exits(0).complains(&["warning:", "nobody can sign in"]);
+        .reports(&["warning: renewal.url is plain http"]);
+    check("", &[]).exits(0).reports(&["warning: license.keys: certs/issuer does not exist"]);
+    check("[auth]\nmode = 'local'\n", &[]).exits(0).reports(&["warning:", "nobody can sign in"]);
     check("[upstream.tls]\nserver_name = 'dash.example'\n", &[])
         .exits(0)
-        .complains(&["warning: upstream.tls is set", "without TLS"]);
+        .reports(&["warning: upstream.tls is set", "not https://"]);
     let plain = "[license]\njwks_url = 'http://a/'\nrevocations = 'http://a/'\n\
         [notify]\nurl = 'http://a/'\nsecret_file = 'secret'\n";
     check(plain, &[("secret", "hush, hush and hush")])
         .exits(0)
-        .complains(&["warning: license.jwks_url is plain http"])
-        .complains(&["warning: license.revocations is plain http"])
-        .complains(&["warning: notify.url is plain http"]);
+        .reports(&["warning: license.jwks_url is plain http"])
+        .reports(&["warning: license.revocations is plain http"])
+        .reports(&["warning: notify.url is plain http"]);
     check("[notify]\nsecret_file = 'secret'\n", &[("secret", "hush, hush and hush")])
         .exits(0)
-        .complains(&["warning: notify.secret_file is set and notify.url is not"]);
+        .reports(&["warning: notify.secret_file is set and notify.url is not"]);
 }
 
 #[test]
-fn files_that_may_appear_later_are_missed_with_a_warning() {
+fn a_missing_watched_file_is_a_warning() {
     let both = "[license]\nfile = 'license.jwt'\nrevocations = 'revoked.jwt'\n";
     check(both, &[])
         .exits(0)
-        .complains(&["warning: license.file: license.jwt does not exist"])
-        .complains(&["warning: license.revocations: revoked.jwt does not exist"]);
+        .reports(&["warning: license.file: license.jwt does not exist"])
+        .reports(&["warning: license.revocations: revoked.jwt does not exist"]);
     let ran = check(both, &[("license.jwt", ""), ("revoked.jwt", "")]).exits(0);
     assert!(!ran.err.contains("does not exist; a gate reads it"), "{ran:?}");
 }
 
 #[test]
-fn a_secret_must_be_there_and_be_one() {
+fn a_webhook_secret_must_exist_and_be_usable() {
     let notify = "[notify]\nurl = 'https://a/'\nsecret_file = 'secret'\n";
     for (content, complaint) in
         [("hush\n", "less than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
     {
         check(notify, &[("secret", content)])
             .exits(1)
-            .complains(&["gate.toml:3: notify.secret_file: cannot be used", complaint]);
+            .reports(&["gate.toml:3: notify.secret_file: cannot be used", complaint]);
     }
 }
 
 #[test]
-fn a_proxy_of_the_environment_that_is_none_is_a_fault_where_it_is_needed() {
+fn an_invalid_proxy_variable_is_a_fault_only_where_it_is_used() {
     let place = Place::new();
     place.write("gate.toml", "[renewal]\nurl = 'https://issuer.example/'\n");
     place.write("off.toml", "[server]\nlisten = ['127.0.0.1:0']\n");
@@ -150,7 +146,7 @@ fn a_proxy_of_the_environment_that_is_none_is_a_fault_where_it_is_needed() {
             let ran = place
                 .run_with(&[command, "--config", "gate.toml"], &environment, "")
                 .exits(1)
-                .complains(&["HTTPS_PROXY", "write http://HOST:PORT"]);
+                .reports(&["HTTPS_PROXY", "write http://HOST:PORT"]);
             assert!(!ran.err.contains("hunter2"), "{ran:?}");
         }
     }
@@ -159,7 +155,7 @@ fn a_proxy_of_the_environment_that_is_none_is_a_fault_where_it_is_needed() {
 }
 
 #[test]
-fn another_kind_of_file_than_what_belongs_there_is_named_with_what_to_do() {
+fn a_file_of_the_wrong_kind_is_reported_with_a_remedy() {
     let (cert, key) = certificate();
     let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
     let der = String::from_utf8_lossy(&[0x30, 0x03, 0x02, 0x01, 0x03]).into_owned();
@@ -170,19 +166,19 @@ fn another_kind_of_file_than_what_belongs_there_is_named_with_what_to_do() {
         (&cert, &der, &["key.pem holds no private key"]),
     ];
     for (cert, key, parts) in cases {
-        check(PAIR, &[("cert.pem", cert), ("key.pem", key)]).exits(1).complains(parts);
+        check(PAIR, &[("cert.pem", cert), ("key.pem", key)]).exits(1).reports(parts);
     }
     let keys = |content: &str| check("[license]\nkeys = 'keys'\n", &[("keys", content)]).exits(1);
-    keys(&key).complains(&["holds a private key", "openssl pkey -in FILE -pubout"]);
-    keys(&encrypted).complains(&["but an encrypted private key", "openssl pkey", "-pubout"]);
-    keys("eyJhbGciOiJFUzI1NiJ9.e30.AA\n").complains(&["but a license token", "JWKS"]);
+    keys(&key).reports(&["holds a private key", "openssl pkey -in FILE -pubout"]);
+    keys(&encrypted).reports(&["but an encrypted private key", "openssl pkey", "-pubout"]);
+    keys("eyJhbGciOiJFUzI1NiJ9.e30.AA\n").reports(&["but a license token", "JWKS"]);
     check("[server]\nroot_url = 'https://b\u{fc}cher.example/'\n", &[])
         .exits(1)
-        .complains(&["server.root_url", "write xn--bcher-kva.example"]);
+        .reports(&["server.root_url", "write xn--bcher-kva.example"]);
 }
 
 #[test]
-fn a_pipe_or_a_directory_in_the_place_of_a_file_is_named_and_not_waited_for() {
+fn a_pipe_or_a_directory_instead_of_a_file_is_reported_without_waiting() {
     let (cert, key) = certificate();
     let pair = "cert_file = 'cert.pem'\nkey_file = 'key.pem'\n";
     let cases = [
@@ -224,7 +220,7 @@ fn a_pipe_or_a_directory_in_the_place_of_a_file_is_named_and_not_waited_for() {
                 "gate.toml",
             ]);
             let ran = bounded.current_dir(place.path()).env_clear().output().expect("ended");
-            Ran::of(ran).exits(1).complains(&[key_name, "it"]);
+            Ran::of(ran).exits(1).reports(&[key_name, "it"]);
         }
     }
 }
@@ -271,7 +267,7 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
             if is_warned {
                 let mode = format!("(mode {mode:04o})");
                 let advice = ["chgrp GROUP", "chmod 640", "defaultMode: 0440", "fsGroup"];
-                ran.complains(&[&["warning: ", what, name, &mode], &advice[..]].concat());
+                ran.reports(&[&["warning: ", what, name, &mode], &advice[..]].concat());
             }
         }
     }
@@ -281,7 +277,7 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
 }
 
 #[test]
-fn a_secret_behind_a_link_is_judged_by_its_own_mode() {
+fn the_mode_of_a_link_target_counts() {
     let (cert, key) = certificate();
     let place = Place::new();
     place.write("gate.toml", PAIR);

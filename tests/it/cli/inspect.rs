@@ -77,7 +77,7 @@ impl Scene {
 }
 
 #[test]
-fn the_list_in_a_file_counts() {
+fn a_revocation_list_in_a_file_is_used() {
     let scene = Scene::new();
     scene.is_valid(&[]);
     scene.configure("revocations = 'revoked.jwt'");
@@ -97,7 +97,7 @@ fn the_list_in_a_file_counts() {
 }
 
 #[test]
-fn the_list_that_a_gate_accepted_last_counts_unless_a_newer_one_is_there() {
+fn the_stored_revocation_list_is_used_unless_the_configured_one_is_newer() {
     let scene = Scene::new();
     scene.place.write("data/revocations.jwt", &scene.revoked);
     scene.is_revoked(&[]);
@@ -105,7 +105,7 @@ fn the_list_that_a_gate_accepted_last_counts_unless_a_newer_one_is_there() {
     let older = ["license", "revoke", "--key", "issuer/private.pem", "--sequence", "4", "--empty"];
     scene.place.write("revoked.jwt", &scene.place.run(&older).exits(0).out);
     scene.is_revoked(&[]);
-    scene.inspect(&[]).complains(&["is ignored", "sequence 4"]);
+    scene.inspect(&[]).reports(&["is ignored", "sequence 4"]);
     scene.place.write("revoked.jwt", &scene.forgiving());
     scene.is_valid(&[]);
     scene.place.write("data/revocations.jwt", "gone bad");
@@ -113,7 +113,7 @@ fn the_list_that_a_gate_accepted_last_counts_unless_a_newer_one_is_there() {
 }
 
 #[test]
-fn a_list_behind_a_url_is_asked_for_online_only() {
+fn a_revocation_list_at_a_url_is_requested_only_with_online() {
     let scene = Scene::new();
     let issuer = Issuer::playing(Script::Says(answer("200 OK", &scene.revoked)));
     scene.configure(&format!("revocations = '{}'", issuer.url()));
@@ -134,7 +134,7 @@ fn a_list_behind_a_url_is_asked_for_online_only() {
 }
 
 #[test]
-fn keys_behind_a_url_are_asked_for_online_only() {
+fn keys_at_a_url_are_requested_only_with_online() {
     let scene = Scene::new();
     let jwks = std::fs::read_to_string(scene.place.path().join("issuer/jwks.json")).expect("keys");
     let issuer = Issuer::playing(Script::Says(answer("200 OK", &format!("\u{feff}{jwks}"))));
@@ -151,7 +151,7 @@ fn keys_behind_a_url_are_asked_for_online_only() {
 }
 
 #[test]
-fn a_request_is_not_made_for_a_revoked_license_while_there_is_another() {
+fn a_renewal_request_prefers_a_license_that_is_not_revoked() {
     let scene = Scene::new();
     let issue = ["license", "issue", "--key", "issuer/private.pem", "--sub", ROOT, "--lid", "8"];
     let older = r#"{"iat":1000000000}"#;

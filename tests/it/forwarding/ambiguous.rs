@@ -495,17 +495,17 @@ fn heads() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn an_ambiguous_head_is_400_and_nothing_of_it_nor_behind_it_is_forwarded() {
+fn an_ambiguous_head_is_400_and_nothing_of_it_or_after_it_is_forwarded() {
     assert_eq!(refuse_all(&heads(), usize::MAX, |_| {}), [""; 0]);
 }
 
 #[test]
-fn an_ambiguous_head_that_comes_byte_by_byte_is_400_too() {
+fn an_ambiguous_head_sent_byte_by_byte_is_400_too() {
     assert_eq!(refuse_all(&heads(), 1, |_| {}), [""; 0]);
 }
 
 #[test]
-fn an_ambiguous_head_behind_a_good_request_is_400_too() {
+fn an_ambiguous_head_after_a_good_request_is_400_too() {
     let lines = refuse_all(&heads(), usize::MAX, |client| {
         client.get("/good");
         assert_eq!(client.answer().status(), 200);
@@ -544,19 +544,19 @@ fn a_control_byte_anywhere_in_a_head_is_400() {
 }
 
 #[test]
-fn an_ambiguous_chunk_is_400_and_nothing_behind_it_is_forwarded() {
+fn an_ambiguous_chunk_is_400_and_nothing_after_it_is_forwarded() {
     let rows: Vec<_> = CHUNKS.iter().map(|chunk| chunked(chunk)).collect();
     assert_eq!(refuse_all(&rows, usize::MAX, |_| {}), [""; 0], "no whole request arrives");
 }
 
 #[test]
-fn an_ambiguous_chunk_that_comes_byte_by_byte_is_400_too() {
+fn an_ambiguous_chunk_sent_byte_by_byte_is_400_too() {
     let rows: Vec<_> = CHUNKS.iter().map(|chunk| chunked(chunk)).collect();
     assert_eq!(refuse_all(&rows, 1, |_| {}), [""; 0], "no whole request arrives");
 }
 
 #[test]
-fn a_good_request_before_an_ambiguous_one_in_the_same_bytes_is_answered() {
+fn a_good_request_before_an_ambiguous_one_in_the_same_packet_is_answered() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     let ambiguous = chunked(b"1 \r\na\r\n0\r\n\r\n");
@@ -568,7 +568,7 @@ fn a_good_request_before_an_ambiguous_one_in_the_same_bytes_is_answered() {
 }
 
 #[test]
-fn a_chunk_that_turns_out_ambiguous_breaks_the_request_at_the_dashboard() {
+fn an_ambiguous_chunk_aborts_the_request_to_the_dashboard() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(chunked(b"5\r\nhello\r\n"));
@@ -582,7 +582,7 @@ fn a_chunk_that_turns_out_ambiguous_breaks_the_request_at_the_dashboard() {
 }
 
 #[test]
-fn empty_lines_before_a_request_are_no_fault() {
+fn empty_lines_before_a_request_are_accepted() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     client.send("\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n");

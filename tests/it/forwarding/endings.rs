@@ -29,7 +29,7 @@ fn client_leaves(client: Wire, how: Leaving) {
 }
 
 #[test]
-fn a_dashboard_that_leaves_within_an_answer_cuts_it() {
+fn a_dashboard_that_disconnects_during_a_response_cuts_it() {
     let (origin, gate) = stage();
     let heads = [
         "Content-Length: 9\r\n\r\nhalf",
@@ -58,7 +58,7 @@ fn a_dashboard_that_leaves_within_an_answer_cuts_it() {
 }
 
 #[test]
-fn an_answer_until_the_close_is_whole_after_a_close_and_cut_after_a_reset() {
+fn a_response_without_length_is_complete_after_a_close_and_cut_after_a_reset() {
     let (origin, gate) = stage();
     for how in [Closes, Resets] {
         let mut client = Wire::connect(gate.address);
@@ -81,7 +81,7 @@ fn an_answer_until_the_close_is_whole_after_a_close_and_cut_after_a_reset() {
 }
 
 #[test]
-fn a_dashboard_that_leaves_before_an_answer_is_502() {
+fn a_dashboard_that_disconnects_before_a_response_is_502() {
     let (origin, gate) = stage();
     for (part, how) in
         ["", "H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r"]
@@ -105,7 +105,7 @@ fn a_dashboard_that_leaves_before_an_answer_is_502() {
 }
 
 #[test]
-fn interim_answers_are_no_answer() {
+fn interim_responses_are_not_the_response() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -117,7 +117,7 @@ fn interim_answers_are_no_answer() {
 }
 
 #[test]
-fn a_client_that_leaves_takes_its_request_with_it() {
+fn a_client_that_disconnects_ends_its_request() {
     let (origin, gate) = stage();
     for how in [Closes, Resets] {
         // Before an answer.
@@ -165,7 +165,7 @@ fn a_client_that_leaves_takes_its_request_with_it() {
 }
 
 #[test]
-fn a_client_that_leaves_within_a_large_answer_stops_it() {
+fn a_client_that_disconnects_during_a_large_response_ends_it() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -180,7 +180,7 @@ fn a_client_that_leaves_within_a_large_answer_stops_it() {
 }
 
 #[test]
-fn a_connection_is_good_after_an_answer_without_a_body() {
+fn a_connection_is_reused_after_a_response_without_a_body() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     let mut call = None;
@@ -225,7 +225,7 @@ fn an_http_1_0_client_that_keeps_alive_gets_lengths_and_keeps_its_connection() {
 }
 
 #[test]
-fn a_measured_answer_cut_short_is_cut_to_an_http_1_0_client_too() {
+fn a_response_shorter_than_its_length_is_cut_for_an_http_1_0_client_too() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.0\r\n\r\n");

@@ -40,7 +40,7 @@ fn was_held_up(gate: &Gate, taken: usize) {
 }
 
 #[test]
-fn a_client_that_reads_no_chunks_holds_the_dashboard_up() {
+fn a_client_that_reads_no_chunks_blocks_the_dashboard() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -54,7 +54,7 @@ fn a_client_that_reads_no_chunks_holds_the_dashboard_up() {
 }
 
 #[test]
-fn a_client_that_reads_no_end_holds_the_dashboard_up() {
+fn a_client_that_reads_no_body_until_close_blocks_the_dashboard() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -68,7 +68,7 @@ fn a_client_that_reads_no_end_holds_the_dashboard_up() {
 }
 
 #[test]
-fn a_dashboard_that_reads_no_chunks_holds_the_client_up() {
+fn a_dashboard_that_reads_no_chunks_blocks_the_client() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -80,7 +80,7 @@ fn a_dashboard_that_reads_no_chunks_holds_the_client_up() {
 }
 
 #[test]
-fn a_tunnel_holds_up_whoever_is_not_read() {
+fn a_tunnel_blocks_the_side_whose_bytes_are_not_read() {
     let (origin, gate) = stage();
     for up in [true, false] {
         let mut client = Wire::connect(gate.address);
@@ -115,7 +115,7 @@ fn a_tunnel_holds_up_whoever_is_not_read() {
 }
 
 #[test]
-fn pipelined_requests_that_nobody_answers_are_held_up() {
+fn pipelined_requests_without_responses_block_the_client() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");

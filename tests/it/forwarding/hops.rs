@@ -220,7 +220,7 @@ fn from(peer: &str, recorder: &Recorder, gate: &Gate, request: &str) -> Message 
 }
 
 #[test]
-fn the_dashboard_receives_what_trusted_hops_say_and_strangers_change_nothing() {
+fn only_trusted_proxies_set_the_forwarding_fields() {
     for kind in ["x-forwarded-for", "forwarded"] {
         let recorder = Recorder::start();
         let gate = Builder::before(recorder.address)

@@ -16,7 +16,7 @@ fn warm(origin: &Origin, gate: &Gate) -> (Wire, Call) {
 }
 
 #[test]
-fn idempotent_requests_are_repeated_whole() {
+fn idempotent_requests_are_retried_completely() {
     let (origin, gate) = stage();
     for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
         for how in [Call::reset, drop] {
@@ -34,7 +34,7 @@ fn idempotent_requests_are_repeated_whole() {
 }
 
 #[test]
-fn other_methods_and_begun_bodies_are_not_repeated() {
+fn other_methods_and_partly_sent_bodies_are_not_retried() {
     let (origin, gate) = stage();
     for request in [
         "POST / HTTP/1.1\r\nHost: d\r\n\r\n",
@@ -65,7 +65,7 @@ fn other_methods_and_begun_bodies_are_not_repeated() {
 }
 
 #[test]
-fn a_body_that_has_not_begun_goes_with_the_request_to_another_connection() {
+fn a_request_without_sent_body_bytes_is_retried_on_another_connection() {
     let (origin, gate) = stage();
     for framing in ["Content-Length: 2\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"] {
         let (mut client, mut call) = warm(&origin, &gate);
@@ -83,7 +83,7 @@ fn a_body_that_has_not_begun_goes_with_the_request_to_another_connection() {
 }
 
 #[test]
-fn a_first_connection_that_breaks_is_not_replaced() {
+fn a_request_on_a_new_connection_is_not_retried() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/first");
@@ -97,7 +97,7 @@ fn a_first_connection_that_breaks_is_not_replaced() {
 }
 
 #[test]
-fn a_request_is_repeated_once_and_no_more() {
+fn a_request_is_retried_at_most_once() {
     let (origin, gate) = stage();
     let (mut client, mut call) = warm(&origin, &gate);
     client.get("/twice");
@@ -110,7 +110,7 @@ fn a_request_is_repeated_once_and_no_more() {
 }
 
 #[test]
-fn an_answer_that_has_begun_is_not_asked_for_again() {
+fn a_request_is_not_retried_after_its_response_has_begun() {
     let (origin, gate) = stage();
     for begun in ["H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
         let (mut client, mut call) = warm(&origin, &gate);
@@ -129,7 +129,7 @@ fn an_answer_that_has_begun_is_not_asked_for_again() {
 }
 
 #[test]
-fn without_retries_nothing_is_repeated() {
+fn without_retries_nothing_is_retried() {
     let (origin, gate) = stage_with(|gate| gate.set("upstream.retries", 0));
     let (mut client, mut call) = warm(&origin, &gate);
     client.get("/once");
@@ -139,7 +139,7 @@ fn without_retries_nothing_is_repeated() {
 }
 
 #[test]
-fn a_pooled_connection_that_closed_meanwhile_costs_nobody_anything() {
+fn a_closed_pooled_connection_does_not_use_up_the_retry() {
     let (origin, gate) = stage();
     // Also one whose method may not be repeated: it is not sent into a connection that is known to be closed.
     for method in ["GET", "POST"] {

@@ -7,7 +7,7 @@ use crate::support::gate::{Builder, Gate};
 use crate::support::wire::Wire;
 
 #[test]
-fn as_many_fields_as_are_allowed_pass_and_one_more_does_not() {
+fn max_headers_fields_are_accepted_and_one_more_is_not() {
     let (recorder, gate) = recorded();
     for (count, status) in [(100, 200), (101, 431)] {
         let mut client = Wire::connect(gate.address);
@@ -20,7 +20,7 @@ fn as_many_fields_as_are_allowed_pass_and_one_more_does_not() {
 }
 
 #[test]
-fn a_head_as_large_as_is_allowed_passes_and_a_larger_one_does_not() {
+fn a_head_of_the_maximum_size_is_accepted_and_a_larger_one_is_not() {
     let (recorder, gate) = recorded();
     for (size, status) in [(65_536 - 200, 200), (65_536 + 1, 431)] {
         let mut client = Wire::connect(gate.address);
@@ -44,7 +44,7 @@ fn a_long_target_passes() {
 }
 
 #[test]
-fn what_is_beyond_the_limit_is_told_at_once_and_never_forwarded() {
+fn a_head_beyond_the_limit_is_refused_at_once_and_never_forwarded() {
     let (recorder, gate) = recorded();
     // No line end, no empty line, no colon: what is too much is too much before it is whole.
     for start in ["GET /", "GET / HTTP/1.1\r\nHost: d\r\nX: ", "GET / HTTP/1.1\r\nHost: d\r\nX"] {
@@ -58,7 +58,7 @@ fn what_is_beyond_the_limit_is_told_at_once_and_never_forwarded() {
 }
 
 #[test]
-fn limits_are_as_set() {
+fn limits_are_configurable() {
     let (recorder, gate) = {
         let recorder = crate::support::origin::Recorder::start();
         let gate = Builder::before(recorder.address).set("limits.max_header_bytes", "\"8KiB\"");
@@ -78,7 +78,7 @@ fn limits_are_as_set() {
 }
 
 #[test]
-fn a_large_head_of_an_answer_passes() {
+fn a_large_response_head_is_forwarded() {
     let (origin, gate) = stage();
     let cookies: String =
         (0..60).map(|n| format!("Set-Cookie: c{n}={}\r\n", "v".repeat(1_000))).collect();
@@ -90,7 +90,7 @@ fn a_large_head_of_an_answer_passes() {
 }
 
 #[test]
-fn a_head_of_an_answer_without_end_is_502() {
+fn a_response_head_without_end_is_502() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -102,7 +102,7 @@ fn a_head_of_an_answer_without_end_is_502() {
 }
 
 #[test]
-fn nothing_is_added_to_or_taken_from_content() {
+fn content_is_forwarded_unchanged() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.1\r\nHost: d\r\nAccept-Encoding: gzip, br, zstd\r\n\r\n");
@@ -128,7 +128,7 @@ fn nothing_is_added_to_or_taken_from_content() {
 }
 
 #[test]
-fn the_same_is_asked_as_often_as_it_is_asked_for() {
+fn every_request_is_forwarded_exactly_once() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     for _ in 0..3 {
@@ -152,7 +152,7 @@ fn busy() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
 }
 
 #[test]
-fn a_dashboard_that_takes_no_connection_is_504() {
+fn a_dashboard_that_accepts_no_connection_is_504() {
     let (address, _queued, _listener) = busy();
     let gate: Gate = Builder::before(address).set("upstream.connect_timeout", "\"300ms\"").start();
     for (accept, content_type) in
@@ -168,7 +168,7 @@ fn a_dashboard_that_takes_no_connection_is_504() {
 }
 
 #[test]
-fn a_slow_dashboard_is_waited_for_however_late_its_body_comes() {
+fn a_slow_response_body_has_no_deadline() {
     let (origin, gate) =
         stage_with(|gate| gate.set("upstream.response_header_timeout", "\"300ms\""));
     let mut client = Wire::connect(gate.address);

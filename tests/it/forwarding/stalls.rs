@@ -53,7 +53,7 @@ const LENGTH: &str = "Content-Length: 1000000000";
 const CHUNKED: &str = "Transfer-Encoding: chunked";
 
 #[test]
-fn a_dashboard_that_takes_nothing_is_504() {
+fn a_dashboard_that_does_not_read_is_504() {
     let (origin, gate) = impatient();
     for framing in [LENGTH, CHUNKED] {
         let (mut client, call) = stuck_upload(&origin, &gate, framing);
@@ -80,7 +80,7 @@ fn over_http_2_it_is_504_as_well() {
 }
 
 #[test]
-fn a_client_that_resets_a_stuck_upload_is_let_go_at_once() {
+fn a_reset_of_a_stuck_upload_by_the_client_ends_it_at_once() {
     for framing in [LENGTH, CHUNKED] {
         let (origin, gate) = patient();
         let (client, call) = stuck_upload(&origin, &gate, framing);
@@ -90,7 +90,7 @@ fn a_client_that_resets_a_stuck_upload_is_let_go_at_once() {
 }
 
 #[test]
-fn a_client_that_leaves_a_stuck_upload_is_let_go_in_time() {
+fn a_stuck_upload_of_a_disconnected_client_ends_at_the_deadline() {
     let (origin, gate) = stage_with(|gate| {
         gate.set("timeouts.send", "\"1s\"").set("shutdown.grace_period", "\"1h\"")
     });
@@ -108,7 +108,7 @@ fn let_go(mut gate: Gate, call: Call) {
 }
 
 #[test]
-fn a_tunnel_whose_client_resets_while_the_dashboard_takes_nothing_ends() {
+fn a_stuck_tunnel_ends_when_the_client_resets() {
     let (origin, gate) = patient();
     let (mut client, call) = tunnel(&origin, &gate);
     client.write_timeout(STALL);
@@ -118,7 +118,7 @@ fn a_tunnel_whose_client_resets_while_the_dashboard_takes_nothing_ends() {
 }
 
 #[test]
-fn a_tunnel_whose_client_leaves_while_the_dashboard_takes_nothing_ends_in_time() {
+fn a_stuck_tunnel_of_a_disconnected_client_ends_at_the_deadline() {
     let (origin, gate) = stage_with(|gate| {
         gate.set("timeouts.send", "\"1s\"").set("shutdown.grace_period", "\"1h\"")
     });
@@ -130,7 +130,7 @@ fn a_tunnel_whose_client_leaves_while_the_dashboard_takes_nothing_ends_in_time()
 }
 
 #[test]
-fn a_tunnel_whose_dashboard_resets_while_the_client_takes_nothing_ends() {
+fn a_stuck_tunnel_ends_when_the_dashboard_resets() {
     let (origin, gate) = patient();
     let (mut client, mut call) = tunnel(&origin, &gate);
     call.write_timeout(STALL);
@@ -154,7 +154,7 @@ fn stuck_download(origin: &Origin, gate: &Gate) -> (Wire, Call) {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_closed() {
+fn a_client_that_does_not_read_is_closed() {
     let (origin, gate) = impatient();
     let (client, mut call) = stuck_download(&origin, &gate);
     call.breaks();
@@ -162,7 +162,7 @@ fn a_client_that_takes_nothing_is_closed() {
 }
 
 #[test]
-fn a_client_that_takes_a_little_at_a_time_is_not() {
+fn a_client_that_reads_slowly_is_not_closed() {
     let (origin, gate) = impatient();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -198,7 +198,7 @@ fn a_reset_of_the_dashboard_ends_a_stuck_download() {
 }
 
 #[test]
-fn a_whole_response_in_the_sockets_outlives_a_reset_of_the_dashboard() {
+fn a_complete_response_in_socket_buffers_survives_a_reset_of_the_dashboard() {
     const BYTES: usize = 3 << 20;
     let (origin, gate) = patient();
     let mut client = Wire::connect(gate.address);
@@ -236,7 +236,7 @@ fn full_duplex(origin: Origin, client: impl FnOnce()) {
 }
 
 #[test]
-fn an_upload_moves_though_its_response_waits() {
+fn an_upload_continues_while_its_response_waits() {
     const BYTES: usize = 24 << 20;
     let (origin, gate) = patient();
     full_duplex(origin, || {

@@ -25,7 +25,7 @@ fn offer(mut send: impl FnMut(&[u8]) -> std::io::Result<()>) -> u64 {
 }
 
 #[test]
-fn a_client_that_stops_reading_holds_the_dashboard_up_and_fills_no_memory() {
+fn a_client_that_stops_reading_blocks_the_dashboard_in_bounded_memory() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -41,7 +41,7 @@ fn a_client_that_stops_reading_holds_the_dashboard_up_and_fills_no_memory() {
 }
 
 #[test]
-fn a_dashboard_that_stops_reading_holds_the_client_up_and_fills_no_memory() {
+fn a_dashboard_that_stops_reading_blocks_the_client_in_bounded_memory() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(format!("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: {GIB}\r\n\r\n"));
@@ -55,7 +55,7 @@ fn a_dashboard_that_stops_reading_holds_the_client_up_and_fills_no_memory() {
 }
 
 #[test]
-fn events_arrive_one_by_one_as_they_are_sent() {
+fn server_sent_events_arrive_one_by_one() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/events");
@@ -72,7 +72,7 @@ fn events_arrive_one_by_one_as_they_are_sent() {
 }
 
 #[test]
-fn an_upload_arrives_piece_by_piece_as_it_is_sent() {
+fn an_upload_arrives_piece_by_piece() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n");

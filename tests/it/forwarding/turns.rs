@@ -40,7 +40,7 @@ fn ten_requests_of_every_kind_in_one_packet_are_answered_in_order() {
 }
 
 #[test]
-fn pipelined_requests_wait_while_an_answer_streams() {
+fn pipelined_requests_wait_while_a_response_streams() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET /one HTTP/1.1\r\nHost: d\r\n\r\nPOST /two HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\n\r\ntwo");
@@ -59,7 +59,7 @@ fn pipelined_requests_wait_while_an_answer_streams() {
 }
 
 #[test]
-fn a_body_that_is_wanted_is_asked_for_with_either_framing() {
+fn a_100_continue_is_sent_for_either_framing() {
     let (origin, gate) = stage();
     let table = [
         ("Content-Length: 2\r\n", "hi"),
@@ -82,7 +82,7 @@ fn a_body_that_is_wanted_is_asked_for_with_either_framing() {
 }
 
 #[test]
-fn without_a_body_nobody_is_told_to_continue() {
+fn without_a_body_no_100_continue_is_sent() {
     let (_recorder, gate) = recorded();
     for framing in ["", "Content-Length: 0\r\n"] {
         let mut client = Wire::connect(gate.address);
@@ -92,7 +92,7 @@ fn without_a_body_nobody_is_told_to_continue() {
 }
 
 #[test]
-fn an_http_1_0_client_is_never_told_to_continue() {
+fn an_http_1_0_client_never_gets_100_continue() {
     let (_recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     client
@@ -101,7 +101,7 @@ fn an_http_1_0_client_is_never_told_to_continue() {
 }
 
 #[test]
-fn a_refusal_takes_the_place_of_the_continue() {
+fn a_refusal_replaces_the_100_continue() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     client.send(
@@ -113,7 +113,7 @@ fn a_refusal_takes_the_place_of_the_continue() {
 }
 
 #[test]
-fn a_declined_upgrade_is_followed_by_what_was_sent_behind_it() {
+fn a_request_after_a_declined_upgrade_is_answered() {
     let (origin, gate) = stage();
     for declined in ["403 Forbidden", "200 OK", "426 Upgrade Required", "500 Oops"] {
         let mut client = Wire::connect(gate.address);
@@ -151,7 +151,7 @@ fn an_upgrade_may_come_late_on_a_connection() {
 }
 
 #[test]
-fn either_half_of_a_tunnel_may_close_first() {
+fn either_side_of_a_tunnel_may_close_first() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(UPGRADE);
@@ -171,7 +171,7 @@ fn either_half_of_a_tunnel_may_close_first() {
 }
 
 #[test]
-fn a_tunnel_that_is_reset_on_one_side_ends_on_the_other() {
+fn a_reset_on_one_side_of_a_tunnel_ends_the_other() {
     let (origin, gate) = stage();
     for client_first in [true, false] {
         let mut client = Wire::connect(gate.address);
@@ -196,7 +196,7 @@ fn a_tunnel_that_is_reset_on_one_side_ends_on_the_other() {
 }
 
 #[test]
-fn a_connection_that_the_client_ends_behind_its_request_still_gets_its_answer() {
+fn a_client_that_half_closes_after_its_request_gets_the_response() {
     // A client that half-closes has not left: it reads on.
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);

@@ -303,11 +303,11 @@ fn pass_all(piece_bytes: usize) {
 }
 
 #[test]
-fn what_is_odd_and_clear_passes_as_it_is() {
+fn unusual_but_unambiguous_requests_are_forwarded_unchanged() {
     pass_all(usize::MAX);
 }
 
 #[test]
-fn what_is_odd_and_clear_passes_byte_by_byte_too() {
+fn unusual_but_unambiguous_requests_sent_byte_by_byte_are_forwarded_too() {
     pass_all(1);
 }

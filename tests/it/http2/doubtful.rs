@@ -302,7 +302,7 @@ fn judge(
 }
 
 #[test]
-fn doubtful_heads_never_reach_the_dashboard() {
+fn ambiguous_heads_never_reach_the_dashboard() {
     let recorder = Recorder::start();
     let gate = Builder::before(recorder.address).start();
     let mut faults = Vec::new();
@@ -320,7 +320,7 @@ fn doubtful_heads_never_reach_the_dashboard() {
 
 /// A length that the data does not have, in either direction, breaks the request off.
 #[test]
-fn a_length_that_is_not_the_datas_breaks_the_request_off() {
+fn a_wrong_content_length_aborts_the_request() {
     let (origin, gate) = stage();
     for (length, data) in [("5", &b"abc"[..]), ("2", b"abc")] {
         let mut client = Conn::connect(gate.address);
@@ -384,7 +384,7 @@ fn a_request_without_content_that_does_not_end_is_408() {
 
 /// Trailers are fields, and judged like them.
 #[test]
-fn doubtful_trailers_break_the_request_off() {
+fn ambiguous_trailers_abort_the_request() {
     let (origin, gate) = stage();
     for trailers in [
         &[("X-Upper", "y")][..],

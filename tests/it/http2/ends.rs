@@ -47,7 +47,7 @@ fn reaches_its_end(client: &mut Conn, stream: u32) -> usize {
 }
 
 #[test]
-fn a_download_reaches_its_end_though_the_client_says_nothing_meanwhile() {
+fn a_download_completes_while_the_client_is_silent() {
     let (origin, gate) = stage();
     let body = vec![b'x'; 1 << 20];
     for round in 0..40 {
@@ -62,7 +62,7 @@ fn a_download_reaches_its_end_though_the_client_says_nothing_meanwhile() {
 }
 
 #[test]
-fn the_end_of_an_upload_in_a_frame_of_its_own_is_waited_for() {
+fn the_end_of_an_upload_may_come_in_a_frame_of_its_own() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     // Forwarded, answered by the gate, and answered by the gate although nobody read it.
@@ -84,7 +84,7 @@ fn the_end_of_an_upload_in_a_frame_of_its_own_is_waited_for() {
 }
 
 #[test]
-fn the_dashboards_connection_is_free_again_once_all_declared_bytes_are_there() {
+fn the_connection_to_the_dashboard_is_reused_once_the_whole_body_has_arrived() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&post("5"), false);
@@ -99,7 +99,7 @@ fn the_dashboards_connection_is_free_again_once_all_declared_bytes_are_there() {
 }
 
 #[test]
-fn continue_is_sent_when_the_body_is_wanted() {
+fn a_100_continue_is_sent_when_the_body_is_read() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let head = [&post("5")[..], &[("expect", "100-continue")]].concat();
@@ -113,7 +113,7 @@ fn continue_is_sent_when_the_body_is_wanted() {
 }
 
 #[test]
-fn continue_is_not_sent_for_a_body_that_nobody_wants() {
+fn no_100_continue_is_sent_for_a_body_that_is_not_read() {
     let (_origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let mut head = [&post("5")[..], &[("expect", "100-continue")]].concat();
@@ -123,7 +123,7 @@ fn continue_is_not_sent_for_a_body_that_nobody_wants() {
 }
 
 #[test]
-fn a_client_that_expects_and_sends_at_once_is_not_told_to_continue() {
+fn no_100_continue_is_sent_if_the_body_has_arrived() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let head = [&post("5")[..], &[("expect", "100-continue")]].concat();
@@ -157,7 +157,7 @@ fn answers_and_closes(origin: &Origin, bytes: usize, goodbye: bool) {
 }
 
 #[test]
-fn a_whole_response_is_whole_though_the_dashboard_closes_before_the_upload_has_ended() {
+fn a_response_is_complete_if_the_dashboard_closes_before_the_upload_has_ended() {
     const BYTES: usize = 262_144;
     for goodbye in [false, true] {
         let (origin, gate) = stage_h2();
@@ -182,7 +182,7 @@ fn a_whole_response_is_whole_though_the_dashboard_closes_before_the_upload_has_e
 }
 
 #[test]
-fn it_is_whole_for_a_client_of_http_1_as_well() {
+fn it_is_complete_for_an_http_1_client_too() {
     const BYTES: usize = 262_144;
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
@@ -195,7 +195,7 @@ fn it_is_whole_for_a_client_of_http_1_as_well() {
 }
 
 #[test]
-fn late_trailers_of_a_request_that_was_answered_early_end_nothing() {
+fn late_trailers_after_an_early_response_have_no_effect() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let late: Vec<u32> = (0..80)
@@ -224,7 +224,7 @@ fn late_trailers_of_a_request_that_was_answered_early_end_nothing() {
 }
 
 #[test]
-fn an_upload_goes_on_behind_a_whole_early_response() {
+fn an_upload_continues_after_a_complete_early_response() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&request("POST", "/"), false);
@@ -261,7 +261,7 @@ fn broken_answer(answer: impl FnOnce(&mut Conn, u32) + Send + 'static) -> String
 }
 
 #[test]
-fn a_response_that_is_shorter_than_its_length_is_never_whole() {
+fn a_response_shorter_than_its_length_never_looks_complete() {
     let got = broken_answer(|dashboard, stream| {
         dashboard.headers(stream, &[(":status", "200"), ("content-length", "1000")], false);
         // The gate may object before all of it is sent.
@@ -274,7 +274,7 @@ fn a_response_that_is_shorter_than_its_length_is_never_whole() {
 }
 
 #[test]
-fn a_response_whose_last_frame_breaks_off_is_never_whole() {
+fn a_response_with_a_truncated_last_frame_never_looks_complete() {
     let got = broken_answer(|dashboard, stream| {
         dashboard.headers(stream, &[(":status", "200")], false);
         // DATA with END_STREAM of 1,000 bytes, of which 400 are sent.
@@ -287,7 +287,7 @@ fn a_response_whose_last_frame_breaks_off_is_never_whole() {
 }
 
 #[test]
-fn an_early_response_of_a_dashboard_that_takes_no_more_lets_the_connection_go_on() {
+fn an_early_response_of_a_dashboard_that_stops_reading_keeps_the_connection() {
     let (origin, gate) = stage_h2();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&request("POST", "/"), false);

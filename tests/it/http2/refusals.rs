@@ -405,7 +405,7 @@ fn on_http2(gate: SocketAddr, request: &Fields<'_>, expected: &Seen) -> Option<S
 }
 
 #[test]
-fn http_1_1_and_http_2_refuse_the_same() {
+fn http_1_1_and_http_2_refuse_the_same_requests() {
     let recorder = Recorder::start();
     let gate: Gate = Builder::before(recorder.address).start();
     let (mut faults, mut passed) = (Vec::new(), 0);

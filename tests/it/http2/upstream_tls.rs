@@ -81,7 +81,7 @@ fn alpn_http_1_1_or_none_is_http_1_1_on_pooled_connections() {
 }
 
 #[test]
-fn a_websocket_asks_for_http_1_1() {
+fn a_websocket_uses_http_1_1() {
     let stage = stage(&["h2", "http/1.1"]);
     let mut client = Wire::connect(stage.gate.address);
     client.send(
@@ -96,7 +96,7 @@ fn a_websocket_asks_for_http_1_1() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_502_for_all_who_wait() {
+fn an_untrusted_certificate_is_502_for_all_waiting_requests() {
     let stage = stage(&["h2"]);
     let other = tempfile::tempdir().expect("a directory");
     let stranger = tls(other.path(), &["h2"]);

@@ -123,7 +123,7 @@ fn half_close_passes_both_ways() {
 }
 
 #[test]
-fn a_reset_on_one_side_is_a_cut_on_the_other() {
+fn a_reset_on_one_side_cuts_the_other() {
     let (origin, gate) = stage();
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
     client.reset_stream(stream, CANCEL);
@@ -156,7 +156,7 @@ fn a_reset_after_a_half_close_leaves_no_tunnel_behind() {
 }
 
 #[test]
-fn bytes_behind_the_101_and_large_messages_arrive_whole() {
+fn bytes_after_the_101_and_large_messages_arrive_completely() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let stream = client.ask(&connect("/live"), false);
@@ -186,7 +186,7 @@ fn bytes_behind_the_101_and_large_messages_arrive_whole() {
 }
 
 #[test]
-fn a_client_that_does_not_read_bounds_what_is_taken() {
+fn a_tunnel_of_a_client_that_does_not_read_is_bounded() {
     let (origin, gate) = stage();
     let mut client = Conn::connect_with(gate.address, &[(INITIAL_WINDOW_SIZE, 1000)]);
     client.generous = false;
@@ -201,7 +201,7 @@ fn a_client_that_does_not_read_bounds_what_is_taken() {
 }
 
 #[test]
-fn another_answer_passes_as_it_is() {
+fn a_response_other_than_101_is_forwarded() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     for (status, line) in [
@@ -227,7 +227,7 @@ fn another_answer_passes_as_it_is() {
 }
 
 #[test]
-fn an_answer_that_would_look_like_a_tunnel_is_502() {
+fn a_response_that_looks_like_a_tunnel_is_502() {
     let (origin, gate) = stage();
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_owned(),
@@ -250,7 +250,7 @@ fn an_answer_that_would_look_like_a_tunnel_is_502() {
 }
 
 #[test]
-fn a_path_of_the_gate_is_never_a_tunnel() {
+fn a_licensing_path_is_never_a_tunnel() {
     let recorder = Recorder::start();
     let gate = Builder::before(recorder.address).set("auth.public_check", true).start();
     for path in [
@@ -281,7 +281,7 @@ fn a_tunnel_with_a_length_or_of_another_protocol_is_refused() {
 }
 
 #[test]
-fn a_tunnel_in_which_nothing_moves_is_ended() {
+fn an_idle_tunnel_is_ended() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.tunnel_idle", "\"300ms\""));
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
     client.is_reset(stream);
@@ -289,7 +289,7 @@ fn a_tunnel_in_which_nothing_moves_is_ended() {
 }
 
 #[test]
-fn a_tunnel_outlives_the_idle_limit_of_its_connection() {
+fn a_tunnel_is_not_subject_to_the_idle_limit_of_its_connection() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"300ms\""));
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
     // Several idle times long, as the pings that come tell.
@@ -312,7 +312,7 @@ fn a_stopping_gate_ends_tunnels_within_its_grace_period() {
 }
 
 #[test]
-fn a_tunnel_goes_over_http_1_though_the_dashboard_speaks_http_2() {
+fn a_tunnel_uses_http_1_even_if_the_dashboard_has_http_2() {
     let (origin, gate) = stage_h2();
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
     client.data(stream, b"up", false);

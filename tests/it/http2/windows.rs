@@ -37,7 +37,7 @@ fn after_data(client: &mut Conn, stream: u32) -> (usize, Event) {
 }
 
 #[test]
-fn a_response_without_a_window_is_cancelled_and_its_connection_lives() {
+fn a_response_without_a_window_is_cancelled_and_its_connection_kept() {
     for (window, expected) in [(0, 0), (10, 10), (1 << 20, 65_535)] {
         let (origin, gate) = impatient();
         let mut client = client(&gate, window);
@@ -90,7 +90,7 @@ fn a_tunnel_without_a_window_is_cancelled() {
 }
 
 #[test]
-fn an_upload_without_a_window_is_504_and_its_connection_lives() {
+fn an_upload_without_a_window_is_504_and_its_connection_kept() {
     let (origin, gate) = impatient_h2();
     let mut client = Wire::connect(gate.address);
     client.send(format!("POST /stuck HTTP/1.1\r\nHost: d\r\nContent-Length: {MUCH}\r\n\r\n"));
@@ -112,7 +112,7 @@ fn an_upload_without_a_window_is_504_and_its_connection_lives() {
 
 /// Once the response has begun there is no other: it is cut.
 #[test]
-fn an_upload_that_stalls_cuts_a_response_under_way_and_no_whole_one() {
+fn a_stalled_upload_cuts_a_partial_response_but_not_a_complete_one() {
     let (origin, gate) = impatient_h2();
     for is_whole in [false, true] {
         let mut client = Conn::connect(gate.address);

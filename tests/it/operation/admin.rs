@@ -57,7 +57,7 @@ fn is_answered(probe: &mut TcpStream, path: &str) {
 }
 
 #[test]
-fn connections_that_are_idle_half_way_or_answered_delay_no_probe() {
+fn idle_and_partial_connections_do_not_delay_a_probe() {
     let (_origin, gate) = stage();
     for begun in [
         &b""[..],
@@ -73,7 +73,7 @@ fn connections_that_are_idle_half_way_or_answered_delay_no_probe() {
 }
 
 #[test]
-fn connections_that_dribble_delay_no_probe() {
+fn connections_that_send_slowly_do_not_delay_a_probe() {
     let (_origin, gate) = stage();
     let mut held = hold(gate.admin(), b"G");
     let probed = AtomicBool::new(false);
@@ -92,7 +92,7 @@ fn connections_that_dribble_delay_no_probe() {
 }
 
 #[test]
-fn a_probe_that_is_slow_to_send_keeps_its_place_among_newcomers_and_connections_that_dribble() {
+fn a_slow_probe_is_not_displaced_by_other_connections() {
     let (_origin, gate) = stage();
     for newcomers in [1, 10, PLACES - 2] {
         let mut dribbling = hold(gate.admin(), b"G");
@@ -108,7 +108,7 @@ fn a_probe_that_is_slow_to_send_keeps_its_place_among_newcomers_and_connections_
 }
 
 #[test]
-fn a_head_that_does_not_come_ends_its_connection() {
+fn a_connection_without_a_request_is_closed() {
     let (_origin, gate) = stage();
     let mut half = socket(gate.admin());
     half.write_all(b"GET /livez HTTP/1.1\r\n").expect("sent");

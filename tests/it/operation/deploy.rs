@@ -123,7 +123,7 @@ fn is_dockerfile(text: &str) {
 }
 
 #[test]
-fn no_private_key_gets_into_an_image() {
+fn an_image_contains_no_private_key() {
     let ignored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".dockerignore"));
     let ignored = ignored.expect("a file");
     for name in ["/certs/", "/data", "/target", "/.git"] {

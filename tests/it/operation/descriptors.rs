@@ -21,7 +21,7 @@ fn soft_limit(gate: &Gate) -> u64 {
 }
 
 #[test]
-fn with_256_of_them_a_flood_of_clients_costs_clients_and_nothing_else() {
+fn with_256_descriptors_a_flood_of_clients_affects_only_clients() {
     let dashboard = Recorder::start();
     let gate = Builder::before(dashboard.address).set("admin.listen", "\"127.0.0.1:0\"");
     let gate = gate.limited(256, 256).start();
@@ -48,7 +48,7 @@ fn with_256_of_them_a_flood_of_clients_costs_clients_and_nothing_else() {
 }
 
 #[test]
-fn the_soft_limit_is_raised_to_what_is_needed() {
+fn the_soft_limit_is_raised_as_needed() {
     let dashboard = Recorder::start();
     let gate = Builder::before(dashboard.address).set("limits.max_connections", 300);
     let gate = gate.limited(200, 2000).start();
@@ -79,7 +79,7 @@ fn the_admin_listener_does_not_count() {
 }
 
 #[test]
-fn connections_to_the_dashboard_that_one_worker_keeps_make_room_for_another() {
+fn idle_connections_of_one_worker_make_room_for_another() {
     let dashboard = Dashboard::knowing(&[]);
     let gate = Builder::before(dashboard.address).set("server.workers", 2);
     let gate = gate.set("admin.listen", "\"127.0.0.1:0\"").limited(64, 64).start();
@@ -103,7 +103,7 @@ fn connections_to_the_dashboard_that_one_worker_keeps_make_room_for_another() {
 }
 
 #[test]
-fn more_requests_at_once_than_connections_to_the_dashboard_are_503_and_the_others_go_on() {
+fn requests_beyond_the_connections_to_the_dashboard_are_503() {
     const ASKED: usize = 40;
     let dashboard = Dashboard::knowing(&[]);
     dashboard.mood("/held", Mood::Holds);

@@ -10,7 +10,7 @@ const FAILED: &str = "a request failed";
 const RECOVERED: &str = "requests no longer fail";
 
 #[test]
-fn a_dashboard_that_is_down_is_told_of_once_and_again_when_it_is_back() {
+fn a_dashboard_outage_is_logged_once_and_its_end_once() {
     let address = Origin::vacant();
     // Two workers: what one has told, the other need not.
     let gate = Builder::before(address).set("server.workers", 2).start();
@@ -31,7 +31,7 @@ fn a_dashboard_that_is_down_is_told_of_once_and_again_when_it_is_back() {
 }
 
 #[test]
-fn callers_that_cannot_be_judged_are_told_of_once_for_each_endpoint() {
+fn failed_identity_checks_are_logged_once_per_endpoint() {
     let scene = Scene::new();
     scene.dashboard.mood("/api/user", Mood::HangsUp);
     for path in ["/api/licensing/check", "/api/licensing/token"] {

@@ -65,7 +65,7 @@ fn noisy() -> Setup {
 }
 
 #[test]
-fn text_is_logfmt_and_a_warning_says_of_what_kind_it_is() {
+fn text_is_logfmt_and_a_warning_has_its_event() {
     let gate = busy(noisy().start());
     let lines = lines(gate.log());
     assert!(lines.len() > 5, "{lines:#?}");
@@ -95,7 +95,7 @@ fn json_has_time_and_level_on_both_streams() {
 }
 
 #[test]
-fn the_id_that_a_caller_was_refused_by_is_in_the_log() {
+fn the_request_id_of_a_refusal_is_in_the_log() {
     let scene = Scene::new();
     let answer = scene.ask("POST", "/api/licensing/token").basic("reader", "r").send().is(403);
     let answer = answer.json();
@@ -106,7 +106,7 @@ fn the_id_that_a_caller_was_refused_by_is_in_the_log() {
 }
 
 #[test]
-fn a_removal_says_who_did_it() {
+fn a_removal_is_logged_with_its_caller() {
     let scene = Scene::new();
     scene.install(&scene.vendor.token().sign());
     scene.remove().is(202);
@@ -116,7 +116,7 @@ fn a_removal_says_who_did_it() {
 }
 
 #[test]
-fn a_caller_is_named_as_the_dashboard_names_it() {
+fn a_caller_is_logged_with_its_login() {
     let scene = Setup::new().set("auth.cache_ttl", "\"0s\"").start();
     let typed = format!("{}@example.com", "x".repeat(5_000));
     let post = |login: Option<&str>| {

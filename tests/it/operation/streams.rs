@@ -88,7 +88,7 @@ impl Drop for Unread {
 }
 
 #[test]
-fn a_gate_starts_works_and_ends() {
+fn a_gate_starts_serves_and_stops() {
     let gate = Unread::start("log.level = 'debug'");
     for _ in 0..50 {
         request(gate.address, "GET", "/x").send().fails(502, "upstream.unreachable");
@@ -100,7 +100,7 @@ fn a_gate_starts_works_and_ends() {
 }
 
 #[test]
-fn a_bad_configuration_ends_it_all_the_same() {
+fn a_bad_configuration_ends_it_too() {
     let place = Place::new();
     place.write("gate.toml", "server.workers = 'many'\n");
     let ((_output, stdout), (_errors, stderr)) = (full(), full());
@@ -110,7 +110,7 @@ fn a_bad_configuration_ends_it_all_the_same() {
 }
 
 #[test]
-fn lines_without_room_are_counted_and_the_next_one_tells_how_many() {
+fn dropped_lines_are_counted_and_logged() {
     let mut gate = Unread::start("log.level = 'debug'\nlog.access = false");
     // Each is a line of debugging. More than may wait, asked for as fast as they are answered.
     let mut client = Wire::connect(gate.address);

@@ -130,7 +130,7 @@ fn a_line_changed_removed_put_in_or_moved_is_named() {
         }
         altered(&|lines| lines.insert(line, lines[line].clone()))
             .exits(1)
-            .complains(&[&format!("line {}: ", line + 2)]);
+            .reports(&[&format!("line {}: ", line + 2)]);
         if has_next {
             let swapped = altered(&|lines| lines.swap(line, line + 1));
             written.breaks(swapped, file, line + usize::from((file, line) == (0, 0)));
@@ -155,7 +155,7 @@ fn old_files_may_be_taken_away_the_oldest_first_and_no_other() {
     let away = written.dir.path().join("away");
     fs::rename(&written.files[1], &away).expect("moved");
     let place = format!("{}, line 1: ", written.files[2].display());
-    verify(written.newest()).exits(1).complains(&[&place, "a file between them was taken away"]);
+    verify(written.newest()).exits(1).reports(&[&place, "a file between them was taken away"]);
     fs::remove_file(&written.files[0]).expect("removed");
     let rest = verify(written.newest()).exits(0).prints(LATER);
     assert_eq!(
@@ -163,7 +163,7 @@ fn old_files_may_be_taken_away_the_oldest_first_and_no_other() {
         written.hash
     );
     fs::remove_file(written.newest()).expect("removed");
-    verify(written.newest()).exits(2).complains(&["cannot read", "audit.jsonl"]);
+    verify(written.newest()).exits(2).reports(&["cannot read", "audit.jsonl"]);
 }
 
 /// A line of the log as it should be: who, what, how it ended and why, and the `jti`s of what was and what was brought.

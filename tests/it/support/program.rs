@@ -130,7 +130,7 @@ impl Ran {
 
     /// Asserts that standard error has a line with each of `fragments`.
     #[track_caller]
-    pub(crate) fn complains(self, fragments: &[&str]) -> Self {
+    pub(crate) fn reports(self, fragments: &[&str]) -> Self {
         let found = self.err.lines().any(|line| fragments.iter().all(|part| line.contains(part)));
         assert!(found, "no line with {fragments:?} in\n{}", self.err);
         self

@@ -23,7 +23,7 @@ fn wanting(origin: &Origin, server: &Authority, clients: &Authority) -> Gate {
 }
 
 #[test]
-fn a_client_that_shows_a_certificate_is_served() {
+fn a_client_with_a_certificate_is_served() {
     let (server, clients, origin) = (Authority::new(), Authority::new(), Origin::start());
     let gate = wanting(&origin, &server, &clients);
     for versions in [TLS12, TLS13] {
@@ -36,7 +36,7 @@ fn a_client_that_shows_a_certificate_is_served() {
 }
 
 #[test]
-fn a_client_that_shows_none_or_a_strangers_is_not() {
+fn a_client_without_a_trusted_certificate_is_refused() {
     let (server, clients, origin) = (Authority::new(), Authority::new(), Origin::start());
     let gate = wanting(&origin, &server, &clients);
     let (stranger, old) = (Authority::new().issue("x"), clients.issue_until("x", 2020));
@@ -70,7 +70,7 @@ fn asked(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<HandshakeKin
 }
 
 #[test]
-fn sessions_are_resumed_by_whichever_worker() {
+fn sessions_are_resumed_by_any_worker() {
     let (authority, recorder) = (Authority::new(), Recorder::start());
     let gate = secured(recorder.address, dir(), &authority.issue("localhost"));
     let gate = gate.set("server.workers", 4).start();
@@ -84,7 +84,7 @@ fn sessions_are_resumed_by_whichever_worker() {
 }
 
 #[test]
-fn a_client_silent_before_its_handshake_keeps_nobody() {
+fn a_silent_client_does_not_delay_others() {
     let (authority, recorder) = (Authority::new(), Recorder::start());
     let gate = secured(recorder.address, dir(), &authority.issue("localhost"));
     let gate = gate.set("timeouts.tls_handshake", "'1h'").set("shutdown.grace_period", "'1h'");
@@ -98,7 +98,7 @@ fn a_client_silent_before_its_handshake_keeps_nobody() {
 }
 
 #[test]
-fn bad_files_are_told_with_their_place() {
+fn bad_files_are_reported_with_their_setting() {
     let (authority, place) = (Authority::new(), Place::new());
     let pair = authority.issue("localhost");
     pair.write(place.path(), "tls");
@@ -129,7 +129,7 @@ fn bad_files_are_told_with_their_place() {
             for command in ["check-config", "serve"] {
                 let ran = place.run(&[command, "--config", "gate.toml"]).exits(1);
                 assert!(!ran.err.contains("PRIVATE KEY-----"), "{}", ran.err);
-                ran.complains(&[&format!("gate.toml:3: {key}: cannot be used"), reason]);
+                ran.reports(&[&format!("gate.toml:3: {key}: cannot be used"), reason]);
             }
         }
         place.write("gate.toml", &format!("{before}{key} = 'good.pem'\n"));
@@ -140,14 +140,14 @@ fn bad_files_are_told_with_their_place() {
     place
         .run_with(&["check-config", "--config", "gate.toml"], &empty, "")
         .exits(1)
-        .complains(&["upstream.tls.ca_file: is needed", "no certificate authority is trusted"]);
+        .reports(&["upstream.tls.ca_file: is needed", "no certificate authority is trusted"]);
     let status = std::process::Command::new("mkfifo").arg(place.path().join("pipe")).status();
     assert!(status.expect("mkfifo").success());
     place.write("gate.toml", "server.tls.cert_file = 'pipe'\nserver.tls.key_file = 'tls.key'\n");
     place
         .run(&["check-config", "--config", "gate.toml"])
         .exits(1)
-        .complains(&["gate.toml:1: server.tls.cert_file", "it is no regular file"]);
+        .reports(&["gate.toml:1: server.tls.cert_file", "it is no regular file"]);
     authority.issue("other").write(place.path(), "other");
     let file = "upstream.url = 'https://localhost:1'\nupstream.tls.cert_file = 'tls.pem'\n\
         upstream.tls.key_file = 'other.key'\nupstream.tls.ca_file = 'good.pem'\n";
@@ -155,5 +155,5 @@ fn bad_files_are_told_with_their_place() {
     place
         .run(&["check-config", "--config", "gate.toml"])
         .exits(1)
-        .complains(&["gate.toml:3: upstream.tls.key_file: cannot be used", "does not fit"]);
+        .reports(&["gate.toml:3: upstream.tls.key_file: cannot be used", "does not fit"]);
 }

@@ -15,7 +15,7 @@ use crate::support::program::Place;
 use crate::support::wire::Wire;
 
 #[test]
-fn plain_http_is_told_to_use_https_and_never_gets_further() {
+fn plain_http_gets_a_hint_to_https_and_is_not_forwarded() {
     let authority = Authority::new();
     let gate = secured(Origin::vacant(), dir(), &authority.issue("localhost"));
     let gate = gate.set("log.access", true).set("auth.public_check", true).start();
@@ -41,7 +41,7 @@ fn plain_http_is_told_to_use_https_and_never_gets_further() {
 }
 
 #[test]
-fn in_pieces_it_is_the_same_and_tls_in_pieces_is_tls() {
+fn plain_http_and_tls_may_arrive_in_pieces() {
     let (authority, dashboard) = (Authority::new(), Recorder::start());
     let gate = secured(dashboard.address, dir(), &authority.issue("localhost")).start();
     let mut client = Wire::connect(gate.address);
@@ -68,7 +68,7 @@ fn in_pieces_it_is_the_same_and_tls_in_pieces_is_tls() {
 }
 
 #[test]
-fn what_is_neither_is_an_alert_or_an_end_as_before() {
+fn other_bytes_get_an_alert_or_a_close() {
     let authority = Authority::new();
     let gate = secured(Origin::vacant(), dir(), &authority.issue("localhost")).start();
     // The last is an alert of the client's, which has none for an answer.
@@ -132,6 +132,6 @@ fn tls_on_a_unix_socket_needs_a_certificate() {
     place.write("gate.toml", "server.listen = ['https://unix:gate.sock']\nadmin.listen = ''\n");
     for command in ["check-config", "serve"] {
         let ran = place.run(&[command, "--config", "gate.toml"]).exits(1);
-        ran.complains(&["gate.toml:1: server.listen", "needs server.tls.cert_file"]);
+        ran.reports(&["gate.toml:1: server.listen", "needs server.tls.cert_file"]);
     }
 }

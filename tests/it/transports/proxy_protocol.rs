@@ -117,7 +117,7 @@ fn tls_begins_right_behind_the_header() {
 }
 
 #[test]
-fn what_begins_otherwise_is_closed_without_a_word() {
+fn a_connection_without_the_header_is_closed_without_a_response() {
     let (_origin, gate) = stage();
     let too_long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(200));
     let table: [&[u8]; 6] = [
@@ -137,7 +137,7 @@ fn what_begins_otherwise_is_closed_without_a_word() {
 }
 
 #[test]
-fn whoever_is_not_trusted_is_closed_and_believed_nothing() {
+fn an_untrusted_peer_is_closed() {
     let origin = Origin::start();
     let gate = Builder::before(origin.address).set("server.proxy_protocol", true);
     let gate =
@@ -150,7 +150,7 @@ fn whoever_is_not_trusted_is_closed_and_believed_nothing() {
 }
 
 #[test]
-fn a_peer_that_does_not_say_for_whom_it_speaks_is_not_waited_for() {
+fn a_peer_that_sends_no_header_is_closed_at_the_deadline() {
     let origin = Origin::start();
     let gate = wanting(Builder::before(origin.address));
     let gate = gate.set("timeouts.request_header", "'300ms'").start();
@@ -162,7 +162,7 @@ fn a_peer_that_does_not_say_for_whom_it_speaks_is_not_waited_for() {
 }
 
 #[test]
-fn nor_when_the_gate_stops() {
+fn a_peer_that_sends_no_header_does_not_delay_the_exit() {
     let origin = Origin::start();
     let gate = wanting(Builder::before(origin.address));
     let mut gate = gate.set("timeouts.request_header", "'1h'").start();

@@ -19,7 +19,7 @@ fn patient(gate: Builder) -> Builder {
 }
 
 #[test]
-fn half_a_handshake_keeps_nobody() {
+fn half_a_handshake_does_not_delay_the_exit() {
     let origin = Origin::start();
     let authority = Authority::new();
     let pair = authority.issue("localhost");
@@ -48,7 +48,7 @@ fn half_a_handshake_keeps_nobody() {
 }
 
 #[test]
-fn half_a_proxy_header_keeps_nobody() {
+fn half_a_proxy_header_does_not_delay_the_exit() {
     let origin = Origin::start();
     let gate = patient(Builder::before(origin.address)).set("server.proxy_protocol", true);
     let mut gate = gate.set("server.trusted_proxies", "['127.0.0.1']").start();

@@ -21,7 +21,7 @@ fn listening(upstream: std::net::SocketAddr) -> Builder {
 }
 
 #[test]
-fn a_client_on_a_unix_socket_counts_as_one_of_this_machine() {
+fn a_client_on_a_unix_socket_has_the_loopback_address() {
     let origin = Origin::start();
     let mut gate = listening(origin.address).start();
     let path = gate.dir().join("gate.sock");
@@ -39,7 +39,7 @@ fn a_client_on_a_unix_socket_counts_as_one_of_this_machine() {
 }
 
 #[test]
-fn a_proxy_on_a_unix_socket_is_believed_when_this_machine_is() {
+fn a_proxy_on_a_unix_socket_is_trusted_if_loopback_is() {
     let origin = Origin::start();
     let gate = listening(origin.address).set("server.trusted_proxies", "['127.0.0.1']").start();
     let mut client = connect(&gate.dir().join("gate.sock"));
@@ -63,7 +63,7 @@ fn all_workers_accept_on_the_one_socket() {
 }
 
 #[test]
-fn a_socket_that_was_left_behind_is_replaced() {
+fn a_stale_socket_is_replaced() {
     let origin = Origin::start();
     let dir = dir();
     let path = dir.path().join("gate.sock");
@@ -78,7 +78,7 @@ fn a_socket_that_was_left_behind_is_replaced() {
 }
 
 #[test]
-fn what_is_in_use_or_no_socket_stays_and_the_gate_does_not_start() {
+fn a_used_socket_or_another_file_is_kept_and_prevents_the_start() {
     let place = Place::new();
     let file = "server.listen = ['unix:gate.sock']\nadmin.listen = ''\n";
     place.write("gate.toml", file);
@@ -86,25 +86,25 @@ fn what_is_in_use_or_no_socket_stays_and_the_gate_does_not_start() {
     let serve = ["serve", "--config", "gate.toml"];
 
     let _live = UnixListener::bind(&path).expect("a socket");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "gate.sock", "in use"]);
+    place.run(&serve).exits(2).reports(&["cannot listen on unix:", "gate.sock", "in use"]);
     assert!(UnixStream::connect(&path).is_ok(), "the socket of another was taken away");
 
     std::fs::remove_file(&path).expect("removed");
     place.write("gate.sock", "precious");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "no socket"]);
+    place.run(&serve).exits(2).reports(&["cannot listen on unix:", "no socket"]);
     assert_eq!(std::fs::read_to_string(&path).expect("a file"), "precious");
 
     std::fs::remove_file(&path).expect("removed");
     std::fs::create_dir(&path).expect("a directory");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "no socket"]);
-    place.run(&["check-config", "--config", "gate.toml"]).exits(1).complains(&["is not a socket"]);
+    place.run(&serve).exits(2).reports(&["cannot listen on unix:", "no socket"]);
+    place.run(&["check-config", "--config", "gate.toml"]).exits(1).reports(&["is not a socket"]);
 
     place.write("gate.toml", "server.listen = ['unix:none/gate.sock']\nadmin.listen = ''\n");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "No such file"]);
+    place.run(&serve).exits(2).reports(&["cannot listen on unix:", "No such file"]);
 }
 
 #[test]
-fn a_gate_leaves_the_socket_of_its_successor() {
+fn a_gate_does_not_remove_the_socket_of_its_successor() {
     let origin = Origin::start();
     let mut first = listening(origin.address).start();
     let path = first.dir().join("gate.sock");
@@ -123,7 +123,7 @@ fn a_gate_leaves_the_socket_of_its_successor() {
 }
 
 #[test]
-fn the_dashboard_is_reached_over_its_socket() {
+fn a_dashboard_on_a_unix_socket_is_reached() {
     let dir = dir();
     let listener = UnixListener::bind(dir.path().join("dash.sock")).expect("a socket");
     socket2::SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).expect("a socket");
