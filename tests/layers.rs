@@ -1,11 +1,11 @@
-//! Modules import downwards only. The table is the drawing in `src/lib.rs`: a module uses what is in a lower row, nothing of its own row or above.
+//! Modules import downwards only. The table is the drawing in `src/lib.rs`: a module may use modules of lower rows, none of its own row or above.
 //!
-//! Within each top-level module the graph of its files is acyclic too. An edge is a path or an import that leads to an item in another file: to
+//! Within each top-level module, the graph of its files is acyclic too. An edge is a path or an import that leads to an item in another file: to
 //! the file that defines it, so that what `mod.rs` re-exports with `use sub::Item` belongs to `sub`, and only what `mod.rs` defines belongs to
-//! `mod.rs`. A re-export (`pub use`) and the name of a module alone are no edge, code of tests has none, and a glob leads to its module.
+//! `mod.rs`. A re-export (`pub use`) or the name of a module alone is not an edge, test code has none, and a glob leads to its module.
 //!
-//! Sources are parsed, not compiled: each `cfg` counts as set, a macro's tokens count for the paths in them, and so do paths in the strings of
-//! attributes. `main.rs` and `build.rs` stand above the library.
+//! Sources are parsed, not compiled: each `cfg` counts as set, and paths in macro tokens and in the strings of
+//! attributes count too. `main.rs` and `build.rs` are above the library.
 #![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

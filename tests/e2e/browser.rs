@@ -1,7 +1,7 @@
 //! Headless Chromium, driven over WebDriver (W3C) by chromedriver.
 //!
-//! Only what the scenes need: open, look, click, type. Conditions are asked of the page until they hold; a condition that
-//! never does leaves a screenshot beside the test's temporary files and says where.
+//! Only what the tests need: open, read, click, type. Conditions on the page are polled until they hold. A condition that
+//! never holds leaves a screenshot next to the temporary files of the test, and the failure names it.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Programs that people put in front of a dashboard: git, curl, httpx and Node, over every protocol of the gate.
+//! Clients that people use with a dashboard: git, curl, httpx and Node, over every protocol of the gate.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! A PostgreSQL server of a test's own: Debian's, in a temporary directory, on a free port and a socket beside its data.
+//! A PostgreSQL server for one test: Debian's, in a temporary directory, on a free port and on a socket next to its data.
 //!
-//! It can be stopped, killed, started again and made to hang. Root cannot run one; the user `postgres` does then.
+//! It can be stopped, killed, restarted and suspended. Root may not run it; then the user `postgres` does.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;

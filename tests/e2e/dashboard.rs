@@ -1,4 +1,4 @@
-//! The demo dashboard in Chromium: a session, two live feeds, an upload, and what it learns about its visitor.
+//! The demo dashboard in Chromium: a session, two live feeds, an upload, and the forwarded header fields.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `cargo run --example demo`, as a person meets it: what it prints is true, and Ctrl-C leaves nothing.
+//! `cargo run --example demo` from outside: its output is correct, and Ctrl-C removes its files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The gate as an operator runs it: the binary, a configuration file, an address it tells.
+//! The gate as an operator runs it: the binary, a configuration file, the addresses in its log.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! gRPC, with grpcio on both ends: every kind of call, through the gate as directly.
+//! gRPC, with grpcio on both ends: every kind of call has the same result through the gate as directly.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The reference issuer, asked by others than the gate it knows.
+//! The reference issuer, called by other clients than the gate.
 
 use http::Request;
 use license_gate::license::{KeyPair, Keys, Revocations};

@@ -1,4 +1,4 @@
-//! Several gates on one database: what one of them is told all of them know, and none of them fails with the database.
+//! Several gates on one database: a change on one of them reaches all, and none of them fails with the database.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};

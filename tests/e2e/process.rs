@@ -1,4 +1,4 @@
-//! Programs the scenes are made of: started, awaited, ended with the test.
+//! Programs for the tests: started, awaited, stopped at the end of the test.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;

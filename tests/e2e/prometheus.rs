@@ -1,4 +1,4 @@
-//! Debian's Prometheus, a user interface nobody here wrote: it renders and answers a query as it does directly.
+//! Debian's Prometheus, a user interface by others: it renders and answers a query as it does directly.
 
 use std::net::SocketAddr;
 use std::process::Command;

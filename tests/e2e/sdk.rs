@@ -1,4 +1,4 @@
-//! A client of the licensing API that others published: grafana-api-sdk from PyPI.
+//! A published client of the licensing API: grafana-api-sdk from PyPI.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Streamlit, whose pages do nothing without their WebSocket: a button and a slider, side by side with direct.
+//! Streamlit, which needs its WebSocket for everything: a button and a slider, with and without the gate.
 
 use std::net::SocketAddr;
 use std::process::Command;

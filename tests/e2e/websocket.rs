@@ -1,4 +1,4 @@
-//! A WebSocket in Chromium over HTTP/2 (RFC 8441): the browser asks with CONNECT, the dashboard sees an upgrade.
+//! A WebSocket in Chromium over HTTP/2 (RFC 8441): the browser sends CONNECT, the dashboard gets an upgrade.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

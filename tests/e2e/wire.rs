@@ -1,4 +1,4 @@
-//! One request, one answer: for WebDriver and for looking at the gate without a browser.
+//! One request, one response: for WebDriver, and for requests to the gate without a browser.
 
 use bytes::Bytes;
 use http::{Request, Response};

@@ -1,10 +1,10 @@
-//! The server towards clients beside another's: both are fed the same requests, byte for byte, and must agree.
+//! The gate's HTTP/1.1 server compared with hyper's: both get the same bytes, and must agree.
 //!
-//! The oracle is hyper's server. The gate runs before a dashboard that takes what arrives apart as strictly as it can be
-//! taken, and answers each whole request with its number. So the answer that a client gets for its request tells which of the
-//! requests that arrived was made of it; that one must be what hyper read in this place. What is well-formed goes on and is
-//! answered, all of it, in order; of what is not the gate may refuse more than hyper, never less, and behind a refusal nothing
-//! goes on. One thread plays the client and the dashboard, so that nothing is on its way unseen when a case ends.
+//! The oracle is hyper's server. The gate runs in front of a dashboard that parses its input as strictly as possible, and
+//! answers each complete request with its number. So the response to a client's request shows which of the forwarded
+//! requests was made from it; that one must be the request that hyper read at this position. Well-formed requests are all
+//! forwarded and answered, in order. The gate may refuse more malformed ones than hyper, never fewer, and forwards nothing
+//! after a refusal. One thread is both client and dashboard, so that nothing is still in transit when a case ends.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Commands other than those of a configuration, and what all of them share.
+//! Commands that need no configuration, and what all commands have in common.
 
 use std::process::Stdio;
 

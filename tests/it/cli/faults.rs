@@ -1,8 +1,8 @@
-//! A bad configuration is refused, and every fault of it told with its place.
+//! An invalid configuration is refused, and every fault is reported with its line.
 
 use crate::support::program::Place;
 
-/// A file, and the line, key and words its complaint must have.
+/// A file, and parts of the expected line: its number, the key, the message.
 const FILES: &[(&str, &[&str])] = &[
     ("[server]\nlistn = []", &["gate.toml:2: server.listn: unknown key", "server.listen"]),
     ("[sever]\nlisten = []", &["gate.toml:2: sever.listen: unknown key", "server.listen"]),
@@ -212,7 +212,7 @@ fn a_configuration_file_that_is_missing_or_not_text_is_an_error() {
         .run(&["check-config", "--config", "bin.toml"])
         .exits(1)
         .reports(&["bin.toml:2: is not UTF-8"]);
-    // It has no end.
+    // This file is endless.
     place
         .run(&["check-config", "--config", "/dev/zero"])
         .exits(1)

@@ -1,4 +1,4 @@
-//! What a configuration points at is looked at before anything is served.
+//! Files and addresses in a configuration are checked before the gate serves.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -76,7 +76,7 @@ fn trust_anchors_and_the_store_are_checked() {
 
 #[test]
 fn an_address_of_another_machine_is_refused() {
-    // RFC 5737: 192.0.2.0/24 belongs to nobody.
+    // RFC 5737: no machine has an address in 192.0.2.0/24.
     check("[server]\nlisten = ['192.0.2.1:80']\n", &[])
         .exits(1)
         .reports(&["gate.toml:2: server.listen: cannot listen on 192.0.2.1 on this machine"]);
@@ -196,7 +196,7 @@ fn a_pipe_or_a_directory_instead_of_a_file_is_reported_without_waiting() {
     ];
     for is_pipe in [true, false] {
         for (key_name, file) in &cases {
-            // A directory is right there.
+            // `license.keys` may be a directory.
             if !is_pipe && matches!(*key_name, "store.url" | "license.keys") {
                 continue;
             }
@@ -249,7 +249,7 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
         for (mode, dir, is_warned) in [
             (0o604, 0o711, true),
             (0o644, 0o755, true),
-            // Nobody else reaches it.
+            // Other users cannot enter the directory.
             (0o644, 0o700, false),
             (0o644, 0o750, false),
             (0o640, 0o755, false),
@@ -271,7 +271,7 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
             }
         }
     }
-    // A configuration without a secret may be read by all; so may a certificate.
+    // A configuration without a secret may be readable by all; so may a certificate.
     let ran = check("[server]\nroot_url = 'http://a/'\n", &[]).exits(0);
     assert!(!ran.err.contains("every user"), "{ran:?}");
 }

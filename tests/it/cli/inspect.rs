@@ -1,4 +1,4 @@
-//! `license inspect` beside a gate: every source that the gate uses, or a last line that says what was not checked.
+//! `license inspect` uses every source that the gate uses, or its last line says what was not checked.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::support::program::{Place, Ran};
 
 const ROOT: &str = "https://metrics.example.com/";
 
-/// A place with keys in `issuer/`, a license for [`ROOT`] in `license.jwt`, and a revocation list that takes it back.
+/// A place with keys in `issuer/`, a license for [`ROOT`] in `license.jwt`, and a revocation list that revokes it.
 struct Scene {
     place: Place,
     revoked: String,
@@ -36,7 +36,7 @@ impl Scene {
         self.place.write("gate.toml", &format!("{file}{keys}"));
     }
 
-    /// A list of a later sequence that takes nothing back.
+    /// A list with a higher sequence that revokes nothing.
     fn forgiving(&self) -> String {
         let revoke =
             ["license", "revoke", "--key", "issuer/private.pem", "--sequence", "6", "--empty"];
@@ -62,7 +62,7 @@ impl Scene {
         assert_eq!(ran.out.lines().last(), Some("status 3 (invalid)"));
     }
 
-    /// The last line says that it could not be checked, with all of `parts`.
+    /// The last line says that the license could not be fully checked, and contains `parts`.
     #[track_caller]
     fn is_unchecked(&self, flags: &[&str], parts: &[&str]) {
         let ran = self.inspect(flags).exits(1);
@@ -88,7 +88,7 @@ fn a_revocation_list_in_a_file_is_used() {
     scene.is_valid(&[]);
     scene.place.write("revoked.jwt", "nothing of the kind");
     scene.is_unchecked(&[], &["license.revocations"]);
-    // Signed by somebody else.
+    // Signed with another key.
     scene.place.run(&["keys", "generate", "--out", "stranger"]).exits(0);
     let revoke =
         ["license", "revoke", "--key", "stranger/private.pem", "--sequence", "9", "--empty"];
@@ -120,7 +120,7 @@ fn a_revocation_list_at_a_url_is_requested_only_with_online() {
     scene.is_unchecked(&[], &["license.revocations", "--online"]);
     assert_eq!(issuer.connections(), 0);
     scene.is_revoked(&["--online"]);
-    // Without the network the copy of a gate counts.
+    // Without --online, the gate's copy is used.
     scene.place.write("data/revocations.jwt", &scene.revoked);
     scene.is_revoked(&[]);
     issuer.play(Script::Says(answer("200 OK", &scene.forgiving())));
@@ -144,7 +144,7 @@ fn keys_at_a_url_are_requested_only_with_online() {
     scene.is_valid(&["--online"]);
     issuer.play(Script::Says(answer("500 Oops", "")));
     scene.is_unchecked(&["--online"], &["license.jwks_url", "500"]);
-    // A token that a key at hand has signed needs no other.
+    // If a local key verifies the token, the URL does not matter.
     scene.configure(&format!("keys = 'issuer/jwks.json'\njwks_url = '{}'", issuer.url()));
     scene.is_valid(&[]);
     scene.is_valid(&["--online"]);

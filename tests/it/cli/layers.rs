@@ -1,4 +1,4 @@
-//! A flag beats the environment, which beats the file, which beats the default.
+//! A flag overrides the environment, which overrides the file, which overrides the default.
 
 use crate::support::program::{Place, Ran};
 

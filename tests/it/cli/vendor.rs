@@ -1,4 +1,4 @@
-//! The vendor's commands: keys, licenses, and what a gate says about them.
+//! The vendor's commands: keys and licenses, and the checks of `license inspect`.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -69,7 +69,7 @@ fn a_configuration_trusts_the_keys_generated_for_it() {
     place.run(&["check-config", "--issuer-keys", "issuer/jwks.json"]).exits(0);
 }
 
-/// A place whose gate, by `gate.toml`, has [`licensed`]'s token in its store.
+/// A place with a `gate.toml`, and [`licensed`]'s token in its store.
 fn configured() -> (Place, String) {
     let (place, token) = licensed();
     let file = format!(
@@ -81,7 +81,7 @@ fn configured() -> (Place, String) {
     (place, token)
 }
 
-/// The token's claims, as `license inspect` tells them, and its exit code.
+/// The claims of the token, as printed by `license inspect`, and the exit code.
 fn inspected(place: &Place, token: &str) -> (i32, Value) {
     let words = ["license", "inspect", "-", "--config", "gate.toml", "--json"];
     let ran = place.run_with(&words, &[], token);
@@ -108,7 +108,7 @@ fn a_license_is_renewed_without_a_network() {
     assert_eq!((code, &after["lid"], &after["sub"]), (0, &before["lid"], &before["sub"]));
     assert_ne!(after["jti"], before["jti"]);
 
-    // Installed by file it is the newer one, and the next to be renewed.
+    // As `license.file` it is the newer license, which the next request renews.
     place.write("mounted.jwt", &format!("\u{feff}{}\r\n", renewed.trim_end()));
     place.write("data/license.jwt", "gone bad");
     let again = ["license", "request", "--config", "gate.toml", "--out", "-"];

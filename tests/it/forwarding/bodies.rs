@@ -1,4 +1,4 @@
-//! Bodies: how they are framed, and how they end.
+//! Bodies: their framing and their end.
 
 use super::{answered, forwarded, recorded, stage};
 use crate::support::message::Length;

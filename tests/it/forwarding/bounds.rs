@@ -1,11 +1,11 @@
-//! What one message can add besides its head and its body has an end.
+//! Limits on what a message can have besides its head and its content.
 
 use super::stage;
 use crate::support::wire::Wire;
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n";
 
-/// Chunks of one byte, each with so many bytes of extension, and the last chunk.
+/// Chunks of one byte, each with an extension of this size, and the last chunk.
 fn chunks(count: usize, extension: usize) -> String {
     let chunk = format!("1{:;<extension$}\r\na\r\n", "");
     format!("{}0\r\n\r\n", chunk.repeat(count))
@@ -19,7 +19,7 @@ fn chunk_extensions_of_a_request_are_limited_to_16_kib() {
         client.send(format!("POST / HTTP/1.1\r\nHost: d\r\n{CHUNKED}"));
         let mut call = origin.accept();
         call.head();
-        // A gate that has had enough closes the connection.
+        // Beyond the limit, the gate closes the connection.
         let sent = client.try_send(&body);
         match is_fine {
             true => {
@@ -118,7 +118,7 @@ fn trailers_are_limited_in_both_directions() {
 fn empty_lines_before_a_request_are_limited() {
     let (_origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
-    // Those before each request count alone.
+    // The limit applies before each request separately.
     for _ in 0..2 {
         client.send(format!(
             "{}GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n",
@@ -127,7 +127,7 @@ fn empty_lines_before_a_request_are_limited() {
         assert_eq!(client.answer().status(), 404);
     }
     for _ in 0..33 {
-        // One after the other, and the gate may be done before the last.
+        // Sent one by one, because the gate may close before the last.
         let _ = client.try_send("\r\n");
     }
     let answer = client.answer();
@@ -160,7 +160,7 @@ fn a_long_wait_with_interim_responses_is_allowed() {
     client.get("/");
     let mut call = origin.accept();
     call.request();
-    // One in 20 s for two days.
+    // One every 20 s for two days.
     call.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(8_640));
     call.answer("at last");
     assert_eq!(client.answer().text(), "at last");

@@ -1,4 +1,4 @@
-//! What becomes of those who keep the gate waiting, and of those who come when it is full.
+//! Deadlines for slow peers, and clients beyond the connection limit.
 
 use super::{stage, stage_with};
 use crate::support::gate::Builder;
@@ -57,7 +57,7 @@ fn the_time_of_the_dashboard_does_not_count_against_the_client() {
     client.get("/slow");
     let mut call = origin.accept();
     call.request();
-    // The deadlines of a client that has nothing to wait for pass meanwhile.
+    // Longer than all deadlines of a client.
     Wire::connect(gate.address).ends();
     call.answer("at last");
     assert_eq!(client.answer().text(), "at last");
@@ -95,7 +95,7 @@ fn heads_beyond_the_limits_are_431() {
         format!("GET / HTTP/1.1\r\nHost: d\r\n{}\r\n", "X: y\r\n".repeat(100)),
     ] {
         let mut client = Wire::connect(gate.address);
-        // The gate need not read to the end of it.
+        // The gate may close before all of it is sent.
         let _ = client.try_send(&head);
         assert_eq!(client.head().status(), 431);
     }
@@ -125,7 +125,7 @@ fn a_client_that_disconnects_makes_room_for_another() {
         client.head().status()
     };
     assert_eq!(asked(), 200);
-    // The gate sees the first one leave in its own time.
+    // The gate may notice the disconnect later.
     assert_eq!(asked_until_served(&asked), 200);
 }
 

@@ -1,11 +1,11 @@
-//! How answers and requests end, and what each side is told when the other one leaves.
+//! How requests and responses end, and what each side sees when the other one disconnects.
 
 use super::{recorded, stage};
 use crate::support::message::Length;
 use crate::support::origin::Call;
 use crate::support::wire::{Wire, has_ended};
 
-/// Every way to leave, from both sides of a socket.
+/// The ways to disconnect: close, half-close and reset.
 #[derive(Clone, Copy, Debug)]
 enum Leaving {
     Closes,
@@ -47,7 +47,7 @@ fn a_dashboard_that_disconnects_during_a_response_cuts_it() {
         call.send(format!("HTTP/1.1 200 OK\r\n{head}"));
         assert_eq!(client.head().status(), 200);
         origin_leaves(call, how);
-        // Whatever came of it: no last chunk, and no length that was kept.
+        // In any case without a last chunk, and without a complete length.
         match client.end() {
             Ok(rest) => {
                 assert!(!rest.ends_with(b"0\r\n\r\n") && rest.len() < 13, "{head:?} {how:?}")
@@ -70,7 +70,7 @@ fn a_response_without_length_is_complete_after_a_close_and_cut_after_a_reset() {
         assert_eq!(client.chunk(), b"hello");
         origin_leaves(call, how);
         match how {
-            // The end of the dashboard's connection is not the end of the client's.
+            // The client's connection stays open when the dashboard's is closed.
             Closes => assert_eq!(client.exactly(5), b"0\r\n\r\n"),
             Resets => match client.end() {
                 Ok(rest) => assert_eq!(rest, b"", "cut"),
@@ -120,7 +120,7 @@ fn interim_responses_are_not_the_response() {
 fn a_client_that_disconnects_ends_its_request() {
     let (origin, gate) = stage();
     for how in [Closes, Resets] {
-        // Before an answer.
+        // Before a response.
         let mut client = Wire::connect(gate.address);
         client.get("/");
         let mut call = origin.accept();
@@ -128,7 +128,7 @@ fn a_client_that_disconnects_ends_its_request() {
         client_leaves(client, how);
         call.ends();
 
-        // Within an answer of any framing, while its dashboard has nothing more to say.
+        // During a response of any framing, while the dashboard sends nothing.
         for framing in [
             "Content-Length: 9\r\n\r\nhalf",
             "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -144,7 +144,7 @@ fn a_client_that_disconnects_ends_its_request() {
             call.ends();
         }
 
-        // Within its own body, of either framing.
+        // During its own body, of either framing.
         for framing in
             ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
         {
@@ -154,7 +154,7 @@ fn a_client_that_disconnects_ends_its_request() {
             let mut head = call.head();
             client_leaves(client, how);
             match head.request_length() {
-                // It must not look whole: the last chunk never comes, nor the length's last byte.
+                // It must not look complete: neither the last chunk nor the last byte of the length is sent.
                 Length::Chunked => assert_eq!(call.chunk(), b"half"),
                 _ => assert_eq!(call.exactly(4), b"half"),
             }
@@ -203,7 +203,7 @@ fn a_connection_is_reused_after_a_response_without_a_body() {
         call.send(format!("HTTP/1.1 {head}\r\n"));
         let answer = client.answer_to(method);
         assert!(answer.start.ends_with(head.lines().next().expect("a line")), "{answer:?}");
-        // Neither end of the connection has a byte too many: the next one is understood.
+        // No extra bytes on either side: the next exchange works.
         client.get("/next");
         assert_eq!(call.serve("next").start, "GET /next HTTP/1.1", "{method} {head:?}");
         assert_eq!(client.answer().text(), "next", "{method} {head:?}");

@@ -1,4 +1,4 @@
-//! Dashboards that are down, break off, or talk nonsense; clients that leave; connections that have gone stale.
+//! Dashboards that are down, disconnect or send invalid responses; clients that disconnect; stale connections.
 
 use super::{stage, stage_with};
 use crate::support::gate::Builder;
@@ -96,7 +96,7 @@ fn a_malformed_chunk_from_the_dashboard_cuts_the_response() {
 #[test]
 fn a_client_that_disconnects_ends_its_request_to_the_dashboard() {
     let (origin, gate) = stage();
-    // Before an answer, within one, and within its own request.
+    // Before a response, during one, and during its own request.
     let mut client = Wire::connect(gate.address);
     client.get("/");
     let mut call = origin.accept();
@@ -157,7 +157,7 @@ fn an_idempotent_request_on_a_broken_reused_connection_is_retried_once() {
         let mut again = origin.accept();
         again.serve("");
         assert_eq!(client.answer_to(method).status(), 200, "{method}");
-        // A connection that was never used before is not replaced.
+        // A request on a new connection is not retried.
         drop(again);
     }
 }

@@ -1,4 +1,4 @@
-//! What a parser or a codec between client and dashboard likes to mend, and must not: the gate is not to be noticed.
+//! What parsers and codecs tend to normalize: the gate forwards it unchanged.
 
 use std::net::TcpStream;
 
@@ -117,7 +117,7 @@ fn a_refused_request_gets_the_reason() {
     ];
     for (status, head) in heads {
         let mut client = Wire::connect(gate.address);
-        // The gate need not read to the end of it.
+        // The gate may close before all of it is sent.
         let _ = client.try_send(&head);
         let answer = client.answer();
         assert_eq!(answer.status(), status, "{answer:?}");
@@ -153,7 +153,7 @@ fn a_cut_response_does_not_look_complete_to_an_http_1_0_client() {
         call.request();
         call.send(format!("HTTP/1.1 200 OK\r\n{head}"));
         drop(call);
-        // Its end is the connection's: only a reset tells a cut from it.
+        // Closing the connection ends the response: only a reset shows that it was cut.
         let end = client.end();
         assert!(end.is_err(), "it ended as if whole: {end:?}");
     }
@@ -224,13 +224,13 @@ fn a_request_that_is_complete_only_after_the_stop_is_503() {
     let (_origin, gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"20s\""));
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.1\r\nHost: d\r\n");
-    // Served behind the first one by the same worker: its head has begun to arrive.
+    // The same worker has served a client after the first one, so it has read the first part of its head.
     let mut other = Wire::connect(gate.address);
     other.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
     assert_eq!(other.answer().status(), 404);
     gate.signal("TERM");
     gate.log().wait_for("stopping");
-    // Its listeners closed, nothing that comes is served any more.
+    // Once the listeners are closed, new requests are refused.
     while TcpStream::connect(gate.address).is_ok() {}
     client.send("\r\n");
     let answer = client.answer();

@@ -1,10 +1,10 @@
-//! Fields both ways: what passes, what ends at the gate.
+//! Header fields in both directions: which ones pass, which ones the gate removes.
 
 use super::{answered, forwarded, stage};
 use crate::support::message::Message;
 use crate::support::wire::Wire;
 
-/// Fields that a gate adds to a request.
+/// Fields that the gate adds to a request.
 const ADDED: [&str; 8] = [
     "x-forwarded-for",
     "x-forwarded-proto",

@@ -1,4 +1,4 @@
-//! Clients that speak HTTP/2: with prior knowledge, and by ALPN over TLS.
+//! HTTP/2 clients: with prior knowledge, and by ALPN over TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn connect(address: SocketAddr) -> Client {
     client
 }
 
-/// Asks, while `play` is the dashboard.
+/// Sends a request, while `play` is the dashboard.
 async fn asked(
     client: &mut Client,
     request: Request<Empty<Bytes>>,
@@ -151,7 +151,7 @@ async fn over_tls_the_client_chooses_by_alpn() {
         let mut call = origin.accept();
         assert_eq!(call.serve("h1").field("x-forwarded-proto"), "https");
         assert_eq!(client.answer().text(), "h1");
-        // A client that does not shake hands is closed.
+        // A client without a handshake is closed.
         Wire::connect(address).ends();
         drop(call);
         origin

@@ -1,4 +1,4 @@
-//! Interim answers, and answers that come before the request is complete.
+//! Interim responses, and responses that come before the request is complete.
 
 use super::{recorded, stage};
 use crate::support::wire::Wire;

@@ -1,4 +1,4 @@
-//! Whose path is it? Nothing that looks like a licensing route to any dashboard may reach one.
+//! Path classification: no path that any dashboard could take for a licensing route is forwarded.
 
 use super::recorded;
 use crate::support::gate::{Builder, Gate};
@@ -25,7 +25,7 @@ fn ask(gate: &Gate, method: &str, path: impl AsRef<[u8]>) -> Message {
     client.answer_to(method)
 }
 
-/// Spellings of licensing paths that some server would take for one.
+/// Spellings that some server would take for a licensing path.
 const MISSPELLED: [&str; 52] = [
     "/api/licensing%2ftoken",
     "/api/licensing%2Ftoken",

@@ -1,11 +1,11 @@
-//! What is asked again, and what never is: at most once, of a reused connection, before any byte of an answer.
+//! Retries: at most once, on a reused connection, before any byte of a response.
 
 use super::{stage, stage_with};
 use crate::support::gate::Gate;
 use crate::support::origin::{Call, Origin};
 use crate::support::wire::Wire;
 
-/// A client whose connection to the dashboard has answered once.
+/// A client that has had a response, so that the gate has an idle connection to the dashboard.
 fn warm(origin: &Origin, gate: &Gate) -> (Wire, Call) {
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -57,7 +57,7 @@ fn other_methods_and_partly_sent_bodies_are_not_retried() {
             "license-gate; error=connection_terminated",
             "{request:?}"
         );
-        // Nobody has asked again: the next connection is this client's own.
+        // Not retried: the next connection is for this client's next request.
         client.get("/next");
         assert_eq!(origin.accept().serve("").start, "GET /next HTTP/1.1", "{request:?}");
         client.answer();
@@ -141,11 +141,11 @@ fn without_retries_nothing_is_retried() {
 #[test]
 fn a_closed_pooled_connection_does_not_use_up_the_retry() {
     let (origin, gate) = stage();
-    // Also one whose method may not be repeated: it is not sent into a connection that is known to be closed.
+    // Also a request that may not be retried: it is not sent on a connection that is known to be closed.
     for method in ["GET", "POST"] {
         let (mut client, call) = warm(&origin, &gate);
         drop(call);
-        // The gate hears of the close no later than of what comes behind it on another socket.
+        // The gate notices the close before it reads what is sent later on another socket.
         let mut other = Wire::connect(gate.address);
         other.get("/api/licensing/nothing");
         assert_eq!(other.answer().status(), 404);

@@ -1,4 +1,4 @@
-//! Who the dashboard is told has sent a request.
+//! Forwarding fields: the client, scheme and host that the dashboard receives.
 
 use super::{answered, forwarded, stage, stage_with};
 use crate::support::gate::Gate;
@@ -88,7 +88,7 @@ fn of_several_values_the_last_is_from_the_trusted_proxy() {
         assert_eq!(arrived.field("x-forwarded-host"), "outer", "{fields}");
         assert_eq!(arrived.field("x-forwarded-port"), "81", "{fields}");
     }
-    // An empty last value is none, and not the one before.
+    // An empty last value counts as absent; the one before it is not used.
     let arrived =
         get(&origin, &gate, &format!("{sent}{}", "X-Forwarded-Proto:\r\nX-Forwarded-Host: a,\r\n"));
     assert_eq!(arrived.field("x-forwarded-proto"), "http");
@@ -145,7 +145,7 @@ fn forwarded_keeps_only_elements_of_trusted_proxies() {
         (&["for=\"1.1.1.1, for=2.2.2.2"], "for=2.2.2.2"),
         (&["for=1.1.1.1, for=2.2.2.2", "for=10.1.1.1"], "for=2.2.2.2, for=10.1.1.1"),
         (&["for=1.1.1.1, for=_hidden, for=10.1.1.1"], "for=_hidden, for=10.1.1.1"),
-        // What is malformed ends the chain.
+        // A malformed element ends the chain.
         (&["for=1.1.1.1", "for=\"2.2.2.2", "for=10.1.1.1"], "for=10.1.1.1"),
         (&["for=\"1.1.1.1\" x"], ""),
     ] {

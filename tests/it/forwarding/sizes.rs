@@ -1,4 +1,4 @@
-//! Large heads, many fields, long waits: up to the limits everything passes, beyond them it is said so.
+//! Large heads, many fields, long waits: accepted up to the limits, refused beyond them.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -26,7 +26,7 @@ fn a_head_of_the_maximum_size_is_accepted_and_a_larger_one_is_not() {
         let mut client = Wire::connect(gate.address);
         let head = format!("GET /{size} HTTP/1.1\r\nHost: d\r\nCookie: ");
         let filling = "c".repeat(size - head.len() - 4);
-        // The gate need not read to the end of it.
+        // The gate may close before all of it is sent.
         let _ = client.try_send(format!("{head}{filling}\r\n\r\n"));
         assert_eq!(client.answer().status(), status, "{size}");
     }
@@ -46,7 +46,7 @@ fn a_long_target_passes() {
 #[test]
 fn a_head_beyond_the_limit_is_refused_at_once_and_never_forwarded() {
     let (recorder, gate) = recorded();
-    // No line end, no empty line, no colon: what is too much is too much before it is whole.
+    // No line end, no empty line, no colon: refused before the head is complete.
     for start in ["GET /", "GET / HTTP/1.1\r\nHost: d\r\nX: ", "GET / HTTP/1.1\r\nHost: d\r\nX"] {
         let mut client = Wire::connect(gate.address);
         client.send(start);
@@ -138,7 +138,7 @@ fn every_request_is_forwarded_exactly_once() {
     assert_eq!(recorder.lines().len(), 3);
 }
 
-/// An address that takes no connection, and the sockets that keep it so.
+/// An address that accepts no connection, and the sockets that fill its backlog.
 fn busy() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
     let socket =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
@@ -146,7 +146,7 @@ fn busy() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
     socket.listen(0).expect("listening");
     let address =
         socket.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
-    // Linux queues one more than it is told to.
+    // Linux queues one connection more than the backlog.
     let queued = TcpStream::connect(address).expect("queued");
     (address, vec![queued], socket.into())
 }
@@ -177,7 +177,7 @@ fn a_slow_response_body_has_no_deadline() {
     call.request();
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(client.head().status(), 200);
-    // Somebody else's deadline passes meanwhile.
+    // The deadline of another request passes meanwhile.
     let mut other = Wire::connect(gate.address);
     other.get("/silent");
     let mut silent = origin.accept();

@@ -1,4 +1,4 @@
-//! How the gate stops: what is in flight ends, nothing new begins, and nobody waits for ever.
+//! Shutdown: requests in flight end, no new ones begin, and nothing waits forever.
 
 use super::{stage, stage_with};
 use crate::support::gate::Builder;
@@ -63,7 +63,7 @@ fn a_standard_output_that_is_not_read_does_not_delay_the_exit() {
     let gate = Builder::before(recorder.address).set("log.access", true).unread();
     let mut gate = gate.set("shutdown.grace_period", "\"300ms\"").start();
     let mut client = Wire::connect(gate.address);
-    // More than a pipe holds.
+    // More than fits into a pipe.
     for _ in 0..1000 {
         client.get("/a-path-that-makes-a-line-of-some-length-in-the-access-log-of-the-gate");
         assert_eq!(client.answer().status(), 200);
@@ -78,7 +78,7 @@ fn a_silent_client_does_not_delay_the_exit() {
         gate.set("timeouts.request_header", "\"1h\"").set("shutdown.grace_period", "\"1h\"")
     });
     let mut silent = Wire::connect(gate.address);
-    // Served behind the silent one by the same worker: that one has been taken in.
+    // The same worker has served a client after the silent one, so that one has been accepted.
     let mut client = Wire::connect(gate.address);
     client.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
     assert_eq!(client.answer().status(), 404);
@@ -95,7 +95,7 @@ fn a_client_with_half_a_request_does_not_delay_the_exit() {
         });
         let mut slow = Wire::connect(gate.address);
         slow.send(half);
-        // Served behind it by the same worker: it has been read.
+        // The same worker has served a client after it, so its bytes have been read.
         let mut client = Wire::connect(gate.address);
         client.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
         assert_eq!(client.answer().status(), 404);

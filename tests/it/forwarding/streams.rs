@@ -1,4 +1,4 @@
-//! Bodies flow as they come, and no faster than the other side takes them.
+//! Bodies are streamed as they arrive, and no faster than the other side reads.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::stage;
 use crate::support::gate::Gate;
 use crate::support::wire::Wire;
 
-/// A write that makes no progress for so long is taken to be held up.
+/// A write without progress for this long counts as blocked.
 const STALL: Duration = Duration::from_millis(500);
 const GIB: u64 = 1 << 30;
 
-/// The most memory the gate has had, in bytes.
+/// The peak memory of the gate, in bytes.
 fn peak_bytes(gate: &Gate) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.pid())).expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
@@ -18,7 +18,7 @@ fn peak_bytes(gate: &Gate) -> u64 {
     kib * 1024
 }
 
-/// Sends until the other side takes no more; how much it took.
+/// Writes until it blocks. Returns how much was accepted.
 fn offer(mut send: impl FnMut(&[u8]) -> std::io::Result<()>) -> u64 {
     let piece = [b'x'; 64 * 1024];
     (0..GIB).step_by(piece.len()).take_while(|_| send(&piece).is_ok()).count() as u64 * 64 * 1024

@@ -10,7 +10,7 @@ const ASK: &str = "GET /live HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgra
 const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                       Sec-WebSocket-Accept: a\r\n\r\n";
 
-/// A tunnel that stands: both ends of it.
+/// An open tunnel: both ends of it.
 pub(super) fn tunnel(origin: &Origin, gate: &Gate) -> (Wire, Call) {
     let mut client = Wire::connect(gate.address);
     client.send(ASK);
@@ -149,7 +149,7 @@ fn a_101_to_another_protocol_is_502() {
 fn a_tunnel_ends_at_the_dashboard_if_the_client_disconnected_before_the_101() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
-    // More than is read ahead: that the client has left shows only when it is written to.
+    // More than the gate reads ahead: it notices the disconnect only when it writes.
     client.send([ASK.as_bytes(), &[b'x'; 20_000]].concat());
     let mut call = origin.accept();
     call.head();

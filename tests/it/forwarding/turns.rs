@@ -1,4 +1,4 @@
-//! Whose turn it is on one connection: pipelining, interim answers, upgrades, and what is sent ahead of them.
+//! The order on one connection: pipelining, interim responses, upgrades, and bytes that are sent early.
 
 use super::{recorded, stage};
 use crate::support::wire::Wire;
@@ -74,7 +74,7 @@ fn a_100_continue_is_sent_for_either_framing() {
         let arrived = call.request();
         assert_eq!(arrived.text(), "hi");
         assert!(!arrived.has("expect"));
-        // The dashboard's own 100 is one too many.
+        // The gate has sent 100 already, so the dashboard's own is dropped.
         call.send("HTTP/1.1 100 Continue\r\n\r\n");
         call.answer("done");
         assert_eq!(client.answer().text(), "done");
@@ -197,7 +197,7 @@ fn a_reset_on_one_side_of_a_tunnel_ends_the_other() {
 
 #[test]
 fn a_client_that_half_closes_after_its_request_gets_the_response() {
-    // A client that half-closes has not left: it reads on.
+    // A client that half-closes is still reading.
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");

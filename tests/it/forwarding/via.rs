@@ -1,4 +1,4 @@
-//! `Via`, and the loops it tells of.
+//! `Via`, and detection of loops.
 
 use std::net::SocketAddr;
 

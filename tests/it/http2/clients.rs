@@ -1,4 +1,4 @@
-//! Clients that speak HTTP/2 with prior knowledge: limits, bodies, trailers, resets, the end.
+//! HTTP/2 clients with prior knowledge: limits, bodies, trailers, resets, shutdown.
 
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ fn a_response_waits_for_its_window_and_others_overtake_it() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     client.generous = false;
-    // The connection's window is wide, each stream's as small as at first.
+    // The window of the connection is large, that of each stream has its initial size.
     client.window_update(0, 1 << 20);
     let slow = client.get("/large");
     let mut call = origin.accept();
@@ -207,7 +207,7 @@ fn a_response_waits_for_its_window_and_others_overtake_it() {
     client.exactly(slow, 100_000 - 65_535);
 }
 
-/// Offers `/large` without end, until the gate takes no more for a while; how much that was.
+/// Sends `/large` until the gate accepts no more for a while. Returns how much that was.
 fn offered(call: &mut crate::support::origin::Call) -> usize {
     call.write_timeout(Duration::from_millis(500));
     let piece = vec![b'x'; 64 * 1024];
@@ -238,7 +238,7 @@ fn an_upload_that_is_not_read_stops_at_its_window() {
     let (mut sent, limit) = (0, 64 << 20);
     let initial = client.settings.iter().find(|(id, _)| *id == INITIAL_WINDOW_SIZE);
     let initial = initial.expect("a window").1 as usize;
-    // As far as the windows go; what the gate gives back shows what it has taken.
+    // Up to the windows; WINDOW_UPDATE shows how much the gate has read.
     let room = |client: &Conn| {
         let of_stream = initial + client.stream_window(asked);
         of_stream.min(usize::try_from(client.window).expect("a window"))
@@ -263,7 +263,7 @@ fn a_silent_client_is_pinged_and_a_dead_one_closed() {
     let mut call = origin.accept();
     call.request();
     assert_eq!(client.event(), Event::Ping);
-    // Acknowledged behind the scenes; now it reads no more, and so acknowledges nothing.
+    // The first is acknowledged automatically; then the client stops reading, and acknowledges nothing.
     call.ends();
 }
 
@@ -285,7 +285,7 @@ fn a_client_that_reads_slowly_over_tls_is_not_dead() {
     outlives_the_dead(&origin, || Conn::connect_tls(gate.address, &authority.client(TLS13, None)));
 }
 
-/// A client that has stopped reading amid an answer goes on after the time in which one that acknowledges nothing is found out.
+/// A client that does not read during a response continues after the time after which a dead one is closed.
 #[track_caller]
 fn outlives_the_dead(origin: &Origin, connect: impl Fn() -> Conn) {
     const PIECE: usize = 64 * 1024;
@@ -380,7 +380,7 @@ fn a_bad_preface_over_prior_knowledge_and_garbage_frames_end_the_connection() {
     }
 }
 
-/// The codec leaves out what is beyond its bound.
+/// The codec drops trailers beyond its limit.
 #[test]
 fn trailers_have_a_bound() {
     let (origin, gate) = stage();

@@ -1,4 +1,4 @@
-//! Where streams end: downloads that reach their end by themselves, uploads whose end comes late, responses that end first.
+//! The end of streams: downloads with a silent client, uploads that end late, responses that end before the upload.
 
 use std::thread;
 
@@ -8,10 +8,10 @@ use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, NO_ERROR, request};
 use crate::support::origin::Origin;
 use crate::support::wire::Wire;
 
-/// Windows that a whole download fits into.
+/// Windows for a complete download.
 const WIDE: u32 = 32 << 20;
 
-/// A client with such windows that never opens them any further.
+/// A client with such windows that never sends WINDOW_UPDATE.
 fn silent_client(gate: &Gate) -> Conn {
     let mut client = Conn::connect_with(gate.address, &[(INITIAL_WINDOW_SIZE, WIDE)]);
     client.generous = false;
@@ -19,12 +19,12 @@ fn silent_client(gate: &Gate) -> Conn {
     client
 }
 
-/// `POST /` with a body of so many bytes announced.
+/// `POST /` with this content-length.
 fn post(length: &str) -> Vec<(&str, &str)> {
     [&request("POST", "/")[..], &[("content-length", length)]].concat()
 }
 
-/// What the client of `stream` gets until its end; fails if the gate has to ask first whether the client is alive.
+/// The response on `stream` until its end. Fails if the gate sends a PING first.
 #[track_caller]
 fn reaches_its_end(client: &mut Conn, stream: u32) -> usize {
     let mut bytes = 0;
@@ -65,7 +65,7 @@ fn a_download_completes_while_the_client_is_silent() {
 fn the_end_of_an_upload_may_come_in_a_frame_of_its_own() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
-    // Forwarded, answered by the gate, and answered by the gate although nobody read it.
+    // Forwarded, answered by the gate, and answered by the gate without reading the body.
     for path in ["/", "/api/licensing/token", "/api/licensing/nothing"] {
         let mut head = post("5");
         head[2].1 = path;
@@ -132,13 +132,13 @@ fn no_100_continue_is_sent_if_the_body_has_arrived() {
     assert_eq!(origin.accept().serve("thanks").text(), "whole");
     let mut answer = client.whole();
     if answer.status() == 100 {
-        // The head was read alone.
+        // The head was read separately.
         answer = client.whole();
     }
     assert_eq!((answer.status(), answer.text()), (200, "thanks".into()));
 }
 
-/// A dashboard that sends a whole response of `bytes` while the request is still under way, and closes.
+/// A dashboard that sends a complete response of `bytes` during the request, and closes.
 fn answers_and_closes(origin: &Origin, bytes: usize, goodbye: bool) {
     let mut dashboard = accept(origin);
     let (stream, ..) = dashboard.head();
@@ -151,7 +151,7 @@ fn answers_and_closes(origin: &Origin, bytes: usize, goodbye: bool) {
     if goodbye {
         dashboard.go_away(stream, NO_ERROR);
     }
-    // What the gate still says is read, so that closing does not take the response with it.
+    // Reads what the gate still sends, so that closing does not reset the connection and lose the response.
     dashboard.end_writing();
     while dashboard.event() != Event::End {}
 }
@@ -244,8 +244,8 @@ fn an_upload_continues_after_a_complete_early_response() {
     assert_eq!(client.whole().text(), "next");
 }
 
-/// A dashboard of HTTP/2 that says `answer` to a request whose body is under way; what a client of HTTP/1.1 gets until its
-/// connection ends.
+/// An HTTP/2 dashboard sends `answer` during the upload. Returns what an HTTP/1.1 client receives until its connection
+/// ends.
 fn broken_answer(answer: impl FnOnce(&mut Conn, u32) + Send + 'static) -> String {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
@@ -264,7 +264,7 @@ fn broken_answer(answer: impl FnOnce(&mut Conn, u32) + Send + 'static) -> String
 fn a_response_shorter_than_its_length_never_looks_complete() {
     let got = broken_answer(|dashboard, stream| {
         dashboard.headers(stream, &[(":status", "200"), ("content-length", "1000")], false);
-        // The gate may object before all of it is sent.
+        // The gate may refuse before all of it is sent.
         let _ = dashboard.try_data(stream, &[b'y'; 500], true);
         dashboard.ends();
     });
@@ -294,7 +294,7 @@ fn an_early_response_of_a_dashboard_that_stops_reading_keeps_the_connection() {
     let mut dashboard = accept(&origin);
     let (stream, ..) = dashboard.head();
     dashboard.generous = false;
-    // More than the dashboard's window takes, which it never opens.
+    // More than the dashboard's window, which stays closed.
     for _ in 0..10 {
         client.data(asked, &[b'x'; 16_000], false);
     }

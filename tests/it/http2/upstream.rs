@@ -1,4 +1,4 @@
-//! A dashboard that is asked over HTTP/2: what goes up, what comes down, what happens when either goes wrong.
+//! A dashboard with HTTP/2: requests, responses, and failures on either side.
 
 use std::time::Duration;
 
@@ -254,7 +254,7 @@ fn a_stream_limit_of_zero_is_waited_for() {
     let mut client = asked(&gate, "/");
     let mut dashboard = Conn::serve(origin.socket(), &[(MAX_CONCURRENT_STREAMS, 0)]);
     std::thread::scope(|scope| {
-        // The limit is raised once the gate has had time to give up; it must not.
+        // The limit is raised after the time in which the gate would have given up.
         scope.spawn(|| {
             std::thread::park_timeout(Duration::from_millis(1500));
             dashboard.settings(&[(MAX_CONCURRENT_STREAMS, 1)]);
@@ -277,7 +277,7 @@ fn a_refused_stream_is_retried_with_any_method() {
     assert_eq!(second.field(":method"), "POST");
     dashboard.answer(second.stream, "accepted");
     assert_eq!(client.answer().text(), "accepted");
-    // Once only.
+    // Only once.
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
     for _ in 0..2 {
         let asked = dashboard.whole();
@@ -324,19 +324,19 @@ fn a_request_beyond_the_last_stream_of_go_away_is_retried() {
 #[test]
 fn a_request_that_may_have_been_processed_is_not_retried() {
     let (origin, gate) = stage_h2();
-    // Reused, so that an idempotent one might be.
+    // On a reused connection, so that an idempotent request would be retried.
     let mut client = asked(&gate, "/");
     let mut dashboard = accept(&origin);
     let first = dashboard.whole();
     dashboard.answer(first.stream, "ok");
     assert_eq!(client.answer().text(), "ok");
-    // GOAWAY names it as one that may have been processed, then the connection ends.
+    // GOAWAY includes it among the streams that may have been processed, then the connection ends.
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
     let second = dashboard.whole();
     dashboard.go_away(second.stream, NO_ERROR);
     drop(dashboard);
     assert_eq!(client.answer().status(), 502);
-    // An idempotent one is.
+    // An idempotent request is retried.
     client.get("/again");
     let mut dashboard = accept(&origin);
     let asked = dashboard.whole();
@@ -372,7 +372,7 @@ fn a_reset_before_the_response_is_502_and_is_not_retried() {
 fn a_reset_during_the_response_cuts_it_for_the_client() {
     let (origin, gate) = stage_h2();
     let mut first = None;
-    // NO_ERROR and CANCEL, too, come before the end of the stream here.
+    // Resets with NO_ERROR and CANCEL also come before the end of the stream.
     for reason in [INTERNAL_ERROR, CANCEL, NO_ERROR] {
         let mut h1 = asked(&gate, "/");
         let dashboard = first.get_or_insert_with(|| accept(&origin));
@@ -428,7 +428,7 @@ fn responses_that_violate_http_2_are_502() {
         dashboard.headers(asked.stream, head, false);
         let answer = client.answer();
         assert_eq!(answer.status(), 502, "{head:?}");
-        // Some end the connection too; the next request gets a new one.
+        // Some also end the connection; the next request gets a new one.
         dashboard.abort();
     }
 }
@@ -480,7 +480,7 @@ fn a_slow_head_is_504_and_its_stream_is_reset() {
 #[test]
 fn a_client_that_disconnects_resets_its_stream() {
     let (origin, gate) = stage_h2();
-    // Before the answer, amid it, amid the upload; over both protocols.
+    // Before the response, during it, during the upload; over both protocols.
     let waiting = asked(&gate, "/");
     let mut dashboard = accept(&origin);
     let stream = dashboard.whole().stream;
@@ -551,14 +551,14 @@ fn a_slow_client_bounds_the_buffer_and_delays_no_other() {
     let mut dashboard = accept(&origin);
     let stream = dashboard.whole().stream;
     dashboard.headers(stream, &[(":status", "200"), ("content-length", "1073741824")], false);
-    // Data that was taken is given back as window of its stream; that comes to an end.
+    // The gate returns window for data that it has read, up to a bound.
     let initial = dashboard.settings.iter().find(|(id, _)| *id == 4).expect("a window").1;
     let piece = vec![b'x'; 16 * 1024];
     let (mut sent, limit) = (0, 64 << 20);
     while sent < limit && sent + piece.len() <= initial as usize + dashboard.stream_window(stream) {
         dashboard.data(stream, &piece, false);
         sent += piece.len();
-        // A client of HTTP/1.1 takes what its sockets hold; what was read is told in time.
+        // The sockets hold data for an HTTP/1.1 client; window for data that was read is returned in time.
         dashboard.ping();
         while dashboard.news() != Event::Pong {}
     }
@@ -597,13 +597,13 @@ fn a_silent_dashboard_is_pinged_while_a_request_waits() {
     assert_eq!(dashboard.event(), Event::Ping);
     dashboard.answer(stream, "slow");
     assert_eq!(client.answer().text(), "slow");
-    // One that does not acknowledge is gone.
+    // A dashboard that does not acknowledge is closed.
     client.get("/gone");
     dashboard.whole();
     assert_eq!(client.answer().status(), 502);
 }
 
-/// A server of gRPC says GOAWAY to a third PING within five silent minutes.
+/// A gRPC server sends GOAWAY for the third PING within five idle minutes.
 #[test]
 fn a_silent_dashboard_that_answers_pings_keeps_its_connection() {
     let (origin, gate) = stage_h2_with(|gate| {
@@ -613,7 +613,7 @@ fn a_silent_dashboard_that_answers_pings_keeps_its_connection() {
     let mut quiet = Conn::serve(origin.socket(), &[(MAX_CONCURRENT_STREAMS, 1)]);
     let stream = quiet.whole().stream;
     assert_eq!(quiet.event(), Event::Ping);
-    // Acknowledged by now. Another connection's first PING comes later than a second one would here.
+    // Acknowledged by now. The first PING of another connection comes later than a second one would here.
     let mut client = asked(&gate, "/other");
     let mut other = accept(&origin);
     let asked_of_other = other.whole().stream;
@@ -693,7 +693,7 @@ fn interim_responses_are_limited_in_total() {
     assert_eq!(dashboard.is_reset(stream), CANCEL);
 }
 
-/// The codec leaves out what is beyond its bound.
+/// The codec drops trailers beyond its limit.
 #[test]
 fn trailers_have_a_bound() {
     let (origin, gate) = stage_h2();

@@ -1,4 +1,4 @@
-//! HTTP/2 towards a dashboard behind TLS: ALPN decides.
+//! A dashboard behind TLS: ALPN decides whether the gate uses HTTP/2.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::support::h2::Conn;
 use crate::support::origin::Origin;
 use crate::support::wire::Wire;
 
-/// A dashboard's TLS that speaks `protocols`; the certificate goes to `dir`, as `ca.pem`.
+/// The TLS configuration of a dashboard with these ALPN `protocols`; its certificate is written to `dir` as `ca.pem`.
 fn tls(dir: &Path, protocols: &[&str]) -> Arc<ServerConfig> {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(dir.join("ca.pem"), pair.cert.pem()).expect("written");

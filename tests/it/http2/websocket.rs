@@ -1,4 +1,4 @@
-//! WebSocket over HTTP/2 (RFC 8441), translated to an upgrade of HTTP/1.1.
+//! WebSocket over HTTP/2 (RFC 8441), translated to an HTTP/1.1 upgrade.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ fn connect(path: &str) -> Vec<(&str, &str)> {
     ]
 }
 
-/// Says 101 to what `asked` for.
+/// Sends 101 for the upgrade in `asked`.
 fn accept(call: &mut Call, asked: &Message, fields: &str) {
     let accept = derive_accept_key(asked.field("sec-websocket-key").as_bytes());
     call.send(format!(
@@ -96,7 +96,7 @@ fn connect_becomes_an_upgrade_and_101_becomes_200() {
     assert_eq!(call.exactly(2), b"up");
     call.send("down");
     assert_eq!(client.exactly(stream, 4), b"down");
-    // Another key for another one.
+    // Another key for the next request.
     let mut other = Conn::connect(gate.address);
     other.ask(&connect("/live"), false);
     assert_ne!(origin.accept().head().field("sec-websocket-key"), key);
@@ -176,7 +176,7 @@ fn bytes_after_the_101_and_large_messages_arrive_completely() {
         let expected = message.clone();
         move || assert!(call.exactly(expected.len()) == expected)
     });
-    // The window of a stream is what the gate announced; a small one at a time is always within it.
+    // The stream window is that of the gate's SETTINGS; one small message at a time always fits.
     for piece in message.chunks(16 * 1024) {
         client.data(stream, piece, false);
         client.ping();
@@ -232,7 +232,7 @@ fn a_response_that_looks_like_a_tunnel_is_502() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_owned(),
         "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
-        // 101, to another key, to none, to another protocol.
+        // 101 for another key, without a key, for another protocol.
         "HTTP/1.1 101 -\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
             .to_owned(),
@@ -292,7 +292,7 @@ fn an_idle_tunnel_is_ended() {
 fn a_tunnel_is_not_subject_to_the_idle_limit_of_its_connection() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"300ms\""));
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
-    // Several idle times long, as the pings that come tell.
+    // Several times the idle limit, as the PINGs show.
     for _ in 0..4 {
         assert_eq!(client.event(), Event::Ping);
     }

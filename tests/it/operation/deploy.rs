@@ -1,4 +1,4 @@
-//! `examples/deploy`: every file there is read by what it is for, or as strictly.
+//! `examples/deploy`: every file is parsed by its program, or as strictly.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ fn documents(text: &str) -> Vec<Yaml> {
     YamlLoader::load_from_str(text).expect("YAML")
 }
 
-/// A configuration must be a good one, once there is a key where it says.
+/// The configuration must be valid, once the named key exists.
 #[track_caller]
 fn is_good(configuration: &str, keys: &str) {
     let place = Place::new();
@@ -89,7 +89,7 @@ fn compose(documents: &[Yaml]) {
     }
 }
 
-/// `systemd.syntax(7)`: sections, each of settings.
+/// `systemd.syntax(7)`: sections with settings.
 fn is_unit(text: &str) {
     let mut sections: BTreeMap<&str, usize> = BTreeMap::new();
     let mut section = None;

@@ -1,4 +1,4 @@
-//! File descriptors that are few: clients are refused, and everything else works on.
+//! Few file descriptors: clients are refused, and everything else works.
 
 use std::fs;
 use std::process::Command;
@@ -34,14 +34,14 @@ fn with_256_descriptors_a_flood_of_clients_affects_only_clients() {
     assert_eq!(first.answer().status(), 200);
     let idle: Vec<_> = (0..400).map(|_| Wire::connect(gate.address)).collect();
     gate.log().wait_for(FULL);
-    // Who is in is served, by a dashboard that takes a new connection; so are the probes.
+    // Connected clients are served, over new connections to the dashboard; so are probes.
     first.get("/");
     assert_eq!(first.answer().status(), 200);
     for path in ["/livez", "/readyz", "/metrics"] {
         request(gate.admin(), "GET", path).send().is(200);
     }
     assert_eq!(gate.metric("license_gate_open_connections"), clients.to_string());
-    // The license can be looked at and the store written: neither says that it could not.
+    // The license can be read and changed: no error about descriptors.
     assert!(!gate.log().all().iter().any(|line| line.contains("Too many open files")));
     assert_eq!(gate.log().count(FULL), 1, "at most once a minute");
     drop(idle);
@@ -86,7 +86,7 @@ fn idle_connections_of_one_worker_make_room_for_another() {
     let told = gate.log().wait_for(SHORT);
     let clients = told.rsplit("clients=").next().and_then(|n| n.trim().parse().ok());
     let clients: usize = clients.expect("a number");
-    // Each time the clients are spread over the workers in another way, and all need a connection at once.
+    // Each time the clients are spread over the workers differently, and all need a connection at once.
     for round in 1..=4 {
         dashboard.mood("/held", Mood::Holds);
         let mut asking: Vec<_> = (0..clients).map(|_| Wire::connect(gate.address)).collect();
@@ -97,7 +97,7 @@ fn idle_connections_of_one_worker_make_room_for_another() {
             assert_eq!(client.answer().status(), 200);
         }
         drop(asking);
-        // Those have left before others come.
+        // The former clients have disconnected before new ones come.
         while gate.metric("license_gate_open_connections") != "0" {}
     }
 }
@@ -115,7 +115,7 @@ fn requests_beyond_the_connections_to_the_dashboard_are_503() {
     }
     let (mut refused, mut served) = (0, 0);
     while refused + served < ASKED {
-        // Bodies come in between.
+        // Other requests come in between.
         let Event::Headers { fields, .. } = client.news() else { continue };
         match field(&fields, ":status").as_deref() {
             Some("200") => served += 1,
@@ -132,7 +132,7 @@ fn requests_beyond_the_connections_to_the_dashboard_are_503() {
         }
     }
     assert!(refused > 0 && served == dashboard.count(), "{refused} {served}");
-    // The probes were never among them.
+    // The probes do not count.
     request(gate.admin(), "GET", "/livez").send().is(200);
     assert!(!gate.log().all().iter().any(|line| line.contains("Too many open files")));
 }

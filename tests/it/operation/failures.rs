@@ -1,4 +1,4 @@
-//! A failure that repeats: logged when it begins and when it ends, not for each request.
+//! A repeated failure is logged when it begins and when it ends, not for each request.
 
 use crate::support::dashboard::Mood;
 use crate::support::gate::Builder;
@@ -12,7 +12,7 @@ const RECOVERED: &str = "requests no longer fail";
 #[test]
 fn a_dashboard_outage_is_logged_once_and_its_end_once() {
     let address = Origin::vacant();
-    // Two workers: what one has told, the other need not.
+    // Two workers share one log episode.
     let gate = Builder::before(address).set("server.workers", 2).start();
     for _ in 0..20 {
         request(gate.address, "GET", "/x").send().fails(502, "upstream.unreachable");
@@ -40,7 +40,7 @@ fn failed_identity_checks_are_logged_once_per_endpoint() {
         }
     }
     scene.gate.log().wait_for_another(FAILED, 2);
-    // What is forwarded works, and has nothing to do with it.
+    // Forwarding works, independently of the failure.
     scene.ask("GET", "/x").send().is(200);
     scene.dashboard.be_good();
     scene.admin("GET", "/api/licensing/check").send().is(200);

@@ -1,4 +1,4 @@
-//! Log lines: what parses them, and what every one of them has.
+//! Log lines: they can be parsed, and each has the required fields.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::support::dashboard::Mood;
 use crate::support::gate::Gate;
 use crate::support::scene::{Scene, Setup};
 
-/// A line of logfmt, taken apart; `None`: it is none. Values are bare, or quoted as strings are in JSON.
+/// A parsed logfmt line; `None` if it is malformed. Values are bare, or quoted like JSON strings.
 fn logfmt(mut line: &str) -> Option<BTreeMap<String, String>> {
     let mut fields = BTreeMap::new();
     while !line.is_empty() {
@@ -38,7 +38,7 @@ fn logfmt(mut line: &str) -> Option<BTreeMap<String, String>> {
     Some(fields)
 }
 
-/// Has `scene` log all sorts of things; its gate, ended.
+/// Makes `scene` log many kinds of lines, and stops its gate.
 fn busy(scene: Scene) -> Gate {
     scene.install(&scene.vendor.token().sign());
     scene.admin("GET", "/x").field("X-Odd", "\"a=b\" \\").send();
@@ -157,7 +157,7 @@ fn every_warning_and_error_of_the_source_has_an_event() {
             code.match_indices("tracing::warn!(").chain(code.match_indices("tracing::error!("))
         {
             count += 1;
-            // The first of its fields, wherever the formatter puts it.
+            // The event is the first field, whatever the formatter.
             let first = code[at..].split_once('(').map_or("", |(_, rest)| rest.trim_start());
             if !first.starts_with("event = \"") {
                 let line = code[..at].lines().count();

@@ -1,4 +1,4 @@
-//! What the gate's user may not do: `check-config`, run as that user, finds what `serve` would, and both say what helps.
+//! Missing privileges: `check-config`, run as the gate's user, finds what `serve` would, and both name the remedy.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 use crate::support::program::{Place, Ran};
 use crate::support::vendor::Vendor;
 
-/// Runs the program without the privileges that root has.
+/// Runs the program without root's privileges.
 fn run(place: &Place, words: &[&str]) -> Ran {
     let mut command = match geteuid().is_root() {
         false => Command::new(env!("CARGO_BIN_EXE_license-gate")),
@@ -58,7 +58,7 @@ fn a_privileged_port_fails_check_config_and_serve() {
     place.write("gate.toml", file);
     let helps = ["server.listen", "127.0.0.1:443", "CAP_NET_BIND_SERVICE"];
     if first <= 443 {
-        // As in many containers: every user may, and nothing is wrong.
+        // In many containers every user may bind low ports; then there is no fault.
         run(&place, &CHECK).exits(0);
         return;
     }
@@ -76,7 +76,7 @@ fn an_unwritable_directory_fails_check_config_and_serve() {
     place.write("gate.toml", file);
     run(&place, &CHECK).exits(1).reports(&["gate.toml:1: server.listen", "cannot write", "kept"]);
     run(&place, &SERVE).exits(2).reports(&["cannot listen on unix:", "let that user write"]);
-    // A gate can live without writing its license, so that this is a warning.
+    // Only a warning, because a gate works without writing its license.
     let file = "license.keys = 'jwks.json'\nadmin.listen = ''\nstore.url = 'file:kept/below'\n";
     place.write("gate.toml", file);
     run(&place, &CHECK).exits(0).reports(&["warning: store.url", "kept/below cannot be written"]);

@@ -1,4 +1,4 @@
-//! A certificate authority of a test's own, and what it signs; all of it in memory.
+//! A certificate authority for one test, and certificates signed by it; all in memory.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A scripted dashboard: it knows users, counts what it is asked, and misbehaves when told to.
+//! A scripted dashboard: it has users, records its requests, and fails in the ways that a test chooses.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

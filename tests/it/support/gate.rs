@@ -1,4 +1,4 @@
-//! A running gate: the built binary, a configuration in a directory of its own, the addresses it tells.
+//! A running gate: the built binary, a configuration in its own directory, and the addresses in its log.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
-//! HTTP/2 frame by frame, on either side: what the gate says as client or as server, and whatever a test wants to say to it.
+//! HTTP/2 frame by frame, on either side: reads the frames of the gate, and sends any frames that a test wants.
 //!
-//! SETTINGS and PING are acknowledged, windows are kept open, all behind the scenes; the rest is the test's.
+//! SETTINGS and PING are acknowledged and windows are kept open automatically; everything else is up to the test.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};

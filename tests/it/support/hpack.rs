@@ -1,4 +1,4 @@
-//! Just enough HPACK (RFC 7541) for a test: fields out as plain literals, fields in without a dynamic table.
+//! Minimal HPACK (RFC 7541): encodes fields as plain literals, decodes fields without a dynamic table.
 
 /// A field's name and its value's bytes.
 pub(crate) type Field = (String, Vec<u8>);

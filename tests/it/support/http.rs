@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client that hides nothing: one request a connection, the answer as it came.
+//! A small HTTP/1.1 client: one request per connection, the response unchanged.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! A scripted issuer: its renewal endpoint answers what it is told, and counts who connects.
+//! A scripted issuer: its renewal endpoint answers as a test chooses, and counts connections.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 message as it stands on the wire: read strictly, by its own framing, nothing forgiven.
+//! One HTTP/1.1 message as it is on the wire, parsed strictly.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,4 @@
-//! A dashboard that a test plays by hand, byte by byte; and one that answers by itself and keeps a record.
+//! A dashboard that a test controls byte by byte; and one that answers by itself and records its requests.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! The program itself, run to its end in a directory of its own.
+//! Runs the program until it exits, in its own directory.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;

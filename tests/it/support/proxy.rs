@@ -1,4 +1,4 @@
-//! A corporate proxy: it opens tunnels for `CONNECT` and forwards what names a whole URL, and tells what it was asked.
+//! A corporate proxy: opens tunnels for `CONNECT`, forwards requests with absolute URLs, and records its requests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

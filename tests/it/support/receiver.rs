@@ -1,4 +1,4 @@
-//! Whom `notify.url` names: it keeps what it is told, and trusts no signature that it has not made again.
+//! A receiver for `notify.url`: records notifications, and verifies each signature by computing it again.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A gate before a dashboard, trusting a vendor: where most stories about licenses play.
+//! A gate in front of a dashboard, trusting a vendor: the usual setup for license tests.
 
 use std::path::Path;
 

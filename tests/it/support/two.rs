@@ -1,4 +1,4 @@
-//! A host name with two addresses of which the first is dead.
+//! A host name with two addresses, the first of which does not respond.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! A vendor of licenses: keys made per run, tokens of any claims.
+//! A vendor of licenses: new keys for each run, tokens with any claims.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

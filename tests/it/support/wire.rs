@@ -1,4 +1,4 @@
-//! A client that sends exactly the bytes it is told to, and reads exactly one answer at a time.
+//! A client that sends exact bytes, and reads exactly one response at a time.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

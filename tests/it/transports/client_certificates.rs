@@ -1,4 +1,4 @@
-//! TLS towards clients: certificates that clients must show, and sessions that go on.
+//! TLS to clients: client certificates and session resumption.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::support::origin::{Origin, Recorder};
 use crate::support::program::Place;
 use crate::support::wire::{Wire, socket};
 
-/// A gate that wants certificates of `clients`.
+/// A gate that requires certificates from `clients`.
 fn wanting(origin: &Origin, server: &Authority, clients: &Authority) -> Gate {
     let dir = dir();
     write(dir.path(), "clients.pem", &clients.pem());
@@ -43,13 +43,13 @@ fn a_client_without_a_trusted_certificate_is_refused() {
     for versions in [TLS12, TLS13] {
         for shown in [None, Some(&stranger), Some(&old)] {
             let mut client = Wire::connect_tls(gate.address, server.client(versions, shown));
-            // With TLS 1.3 the client learns of it when it reads.
+            // With TLS 1.3, the client sees the refusal when it reads.
             let _ = client.try_send("GET / HTTP/1.1\r\nHost: d\r\n\r\n");
             let error = client.end().expect_err("refused").to_string();
             assert!(error.contains("received fatal alert"), "{error}");
         }
     }
-    // Nobody got as far as the dashboard.
+    // No request reached the dashboard.
     let known = server.client(TLS13, Some(&clients.issue("somebody")));
     let mut client = Wire::connect_tls(gate.address, known);
     client.get("/known");
@@ -57,7 +57,7 @@ fn a_client_without_a_trusted_certificate_is_refused() {
     assert_eq!(client.answer().status(), 200);
 }
 
-/// Asks once; how the session came about.
+/// Sends a request. Returns the kind of handshake.
 fn asked(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<HandshakeKind> {
     let name = ServerName::try_from("localhost").expect("a name");
     let session = ClientConnection::new(config.clone(), name).expect("a session");
@@ -90,7 +90,7 @@ fn a_silent_client_does_not_delay_others() {
     let gate = gate.set("timeouts.tls_handshake", "'1h'").set("shutdown.grace_period", "'1h'");
     let mut gate = gate.start();
     let mut silent = Wire::connect(gate.address);
-    // Served behind the silent one by the same worker: that one has been taken in.
+    // The same worker has served a client after the silent one, so that one has been accepted.
     asked(gate.address, &authority.client(TLS13, None));
     gate.signal("TERM");
     silent.ends();

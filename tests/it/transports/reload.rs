@@ -61,7 +61,7 @@ fn a_bad_pair_is_logged_once_and_the_old_one_is_kept() {
     let (old, new, origin) = (Authority::new(), Authority::new(), Recorder::start());
     let gate = secured(origin.address, dir(), &old.issue("localhost")).start();
     let pair = new.issue("localhost");
-    // The key comes later.
+    // The key is written later.
     write(gate.dir(), "tls.pem", &pair.cert);
     let line = gate.log().wait_for(KEPT);
     assert!(line.contains("does not fit the certificate"), "{line}");
@@ -88,7 +88,7 @@ fn an_unchanged_bad_pair_is_not_logged_again() {
     let gate = gate.set("upstream.tls.ca_file", "'ca.pem'").start();
     write(gate.dir(), "tls.pem", "nonsense");
     gate.log().wait_for(KEPT);
-    // Both are looked at in the same rhythm: three changes seen here are two looks there at least.
+    // Both are polled at the same interval: after three changes of this one, the other was polled at least twice.
     write(gate.dir(), "ca.pem", "");
     gate.log().wait_for("upstream.tls was not reloaded");
     write(gate.dir(), "ca.pem", &authority.pem());
@@ -128,7 +128,7 @@ fn client_authorities_are_reloaded_and_old_tickets_end() {
     assert!(ask(config.clone()).expect("served"));
     write(gate.dir(), "clients.pem", &new.pem());
     gate.log().wait_for(RELOADED);
-    // It holds a ticket of the time when it was known.
+    // The client has a ticket from before the change.
     assert!(ask(config).expect_err("refused").to_string().contains("received fatal alert"));
     assert!(ask(server.client(TLS13, Some(&new.issue("somebody")))).expect("served"));
 }

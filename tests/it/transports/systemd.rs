@@ -1,4 +1,4 @@
-//! Sockets that systemd passes, by name.
+//! Sockets from systemd, by name.
 
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -15,7 +15,7 @@ fn connect(path: &Path) -> Wire {
     Wire::over(socket)
 }
 
-/// A gate that listens on `gate.sock` in its directory, and on a port.
+/// A gate that listens on `gate.sock` in its directory, and on a TCP port.
 fn listening(upstream: std::net::SocketAddr) -> Builder {
     Builder::before(upstream).set("server.listen", "['127.0.0.1:0', 'unix:gate.sock']")
 }
@@ -108,7 +108,7 @@ fn a_gate_does_not_remove_the_socket_of_its_successor() {
     let origin = Origin::start();
     let mut first = listening(origin.address).start();
     let path = first.dir().join("gate.sock");
-    // As a package's upgrade does it: the name is free, the old gate still drains.
+    // As in a package upgrade: the name is free, the old gate still drains.
     std::fs::remove_file(&path).expect("removed");
     let second = Builder::before(origin.address);
     let listen = format!("['127.0.0.1:0', 'unix:{}']", path.display());
@@ -150,7 +150,7 @@ fn a_dashboard_that_is_slow_to_accept_is_waited_for() {
     let socket = socket.expect("a socket");
     let path = dir.path().join("dash.sock");
     socket.bind(&socket2::SockAddr::unix(&path).expect("short")).expect("a free path");
-    // Room for one, and that is taken: whoever comes next is told to try again.
+    // The backlog has room for one, which is taken: the next connect fails with EAGAIN.
     socket.listen(0).expect("a socket");
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let _first = UnixStream::connect(&path).expect("a connection");
@@ -158,7 +158,7 @@ fn a_dashboard_that_is_slow_to_accept_is_waited_for() {
     let gate = gate.set("upstream.connect_timeout", "'1h'").in_dir(dir).start();
     let mut client = Wire::connect(gate.address);
     client.get("/");
-    // A second client of the gate's is answered: by then the first has been told.
+    // Another client of the gate is answered, so the first connect has failed by then.
     let mut other = Wire::connect(gate.address);
     other.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n");
     assert_eq!(other.answer().status(), 404);

@@ -1,4 +1,4 @@
-//! TLS towards the dashboard: whom the gate believes, what it shows, what it says when it does not believe.
+//! TLS to the dashboard: which certificates the gate trusts, which one it presents, and its errors.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use crate::support::wire::Wire;
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 
-/// A dashboard behind TLS, played by hand.
+/// A dashboard behind TLS that the test controls.
 struct Secured {
     listener: TcpListener,
     config: Arc<ServerConfig>,
@@ -77,7 +77,7 @@ fn requests_share_a_connection_with_the_name_of_the_url() {
         let session = &mut call.stream().conn;
         assert_eq!(session.server_name(), Some("localhost"));
         assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
-        // What TLS says to itself is no unasked answer.
+        // Messages of TLS itself are not unexpected bytes.
         if versions == TLS13 {
             session.refresh_traffic_keys().expect("TLS 1.3");
         }
@@ -98,7 +98,7 @@ fn bytes_after_a_response_end_the_connection() {
         let mut client = Wire::connect(gate.address);
         client.get("/one");
         let mut call = origin.accept();
-        // Otherwise the system holds the surplus back until the gate sends something.
+        // Otherwise the system delays the extra bytes until the gate sends something.
         call.stream().sock.set_nodelay(true).expect("a socket");
         call.request();
         if follows_at_once {
@@ -171,13 +171,13 @@ fn a_pooled_connection_that_the_dashboard_closed_is_replaced() {
     assert_eq!(client.answer().text(), "two");
 }
 
-/// Asks once, through a gate to whom TLS must fail; the gate, whose log says why.
+/// Sends a request through a gate that cannot use TLS to the dashboard. Returns the gate, for its log.
 #[track_caller]
 fn refused(origin: &Secured, gate: Builder, error: &str, reason: &str) -> Gate {
     let gate = gate.start();
     let mut client = Wire::connect(gate.address);
     client.get("/");
-    // By TLS 1.3 the dashboard may be content before the gate is.
+    // With TLS 1.3, the handshake may be complete for the dashboard before it is for the gate.
     drop(origin.try_accept().map(|mut call| call.breaks()));
     let answer = client.answer();
     assert_eq!(answer.status(), 502, "{answer:?}");
@@ -301,7 +301,7 @@ fn a_self_signed_authority_accepts_no_other_name_or_certificate() {
     let named = Authority::serving("localhost", 2080);
     let elsewhere = Authority::serving("other.example", 2080);
     let table = [
-        // Not the one that is named.
+        // A certificate that is not in the file.
         (Authority::serving("localhost", 2080), &named, "CaUsedAsEndEntity"),
         (elsewhere.clone(), &elsewhere, "not valid for name"),
     ];
@@ -310,7 +310,7 @@ fn a_self_signed_authority_accepts_no_other_name_or_certificate() {
         let gate = naming(&named.cert, origin.address().port());
         refused(&origin, gate, "tls_certificate_error", reason);
     }
-    // Long over, and in the company of one that is not.
+    // An expired one, together with a valid one.
     let old = Authority::serving("localhost", 2020);
     let origin = Secured::start(old.server(TLS13, None));
     let gate = naming(&format!("{}{}", old.cert, named.cert), origin.address().port());

@@ -1,8 +1,8 @@
-//! What `tests/perf/compare` needs and Debian does not have: the origin, and two kinds of load.
+//! What `tests/perf/compare` needs and Debian does not have: the origin, and two load generators.
 //!
-//! `origin` answers from memory, cheaper than any proxy forwards, and echoes WebSockets; `once` makes a connection for
-//! every request, with a full TLS handshake where asked; `echo` plays ping-pong over WebSockets. Loads end after so many
-//! requests or seconds, fail on any answer that is not the one expected, and print how many were completed. Each runs on
+//! `origin` answers from memory, at a lower cost than any proxy, and echoes WebSockets. `once` opens a connection for
+//! every request, with a full TLS handshake if configured. `echo` plays ping-pong over WebSockets. A load ends after a number
+//! of requests or seconds, fails on any unexpected response, and prints the number of completed requests. Each runs on
 //! one thread.
 #![allow(clippy::print_stdout, reason = "its answer is what it prints")]
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]

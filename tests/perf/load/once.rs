@@ -1,4 +1,4 @@
-//! A connection for every request.
+//! One connection per request.
 
 use std::io;
 use std::net::SocketAddr;

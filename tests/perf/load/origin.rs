@@ -1,4 +1,4 @@
-//! The origin: few paths, answered from memory with one write.
+//! The origin: a few paths, answered from memory with one write.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! How much load: so many at once, until a number or a time is reached.
+//! The amount of load: the concurrency, and the number of requests or the time after which it ends.
 
 use std::cell::Cell;
 use std::future::Future;
