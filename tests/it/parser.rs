@@ -25,23 +25,23 @@ use crate::support::message::{Field, Inbox, Length, Message};
 use crate::support::pieces::{is_hop_by_hop, is_protected, pieces};
 use crate::support::spoil::{self, Mutation, chunked, cuts, latin, settings};
 
-/// Comes last on every connection, and ends it: what was left open before is decided by it.
+/// The last request on every connection, which ends it: the result for earlier requests is final when it is answered.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nHost: dash\r\nConnection: close\r\n\r\n";
 
-/// Asked on a connection of its own when a case has ended: by then the gate is done with what came before.
+/// Sent on a new connection when a case has ended: by then the gate has finished with everything before.
 const CONTROL: &[u8] = b"GET /control HTTP/1.1\r\nHost: dash\r\n\r\n";
 
-/// A request as it was read, by hyper or by the dashboard.
+/// A request as read by hyper or by the dashboard.
 #[derive(Clone)]
 struct Asked {
     method: String,
     target: Vec<u8>,
-    /// Those that go on, grouped by name.
+    /// The forwarded fields, grouped by name.
     fields: Vec<Field>,
     body: Vec<u8>,
     trailers: Vec<Field>,
     has_host: bool,
-    /// Its body ended.
+    /// Whether its body is complete.
     whole: bool,
 }
 
@@ -57,14 +57,14 @@ impl Debug for Asked {
     }
 }
 
-/// What hyper makes of a client's bytes.
+/// What hyper reads from a client's bytes.
 #[derive(Debug)]
 struct Oracle {
     requests: Vec<Asked>,
     end: End,
 }
 
-/// A client's bytes, and where they are cut into pieces that are sent on their own.
+/// The bytes of a client, and where they are cut into separate packets.
 #[derive(Clone, Debug)]
 struct Script {
     bytes: Vec<u8>,
@@ -115,7 +115,7 @@ fn origin_form(uri: &Uri) -> Vec<u8> {
     format!("{slash}{sent}").into_bytes()
 }
 
-/// The fields of a client's request that go on as they are.
+/// The fields of a client's request that are forwarded unchanged.
 fn kept(headers: &HeaderMap) -> Vec<Field> {
     let lines = headers.get_all("connection").iter();
     let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
@@ -131,19 +131,19 @@ fn grouped(mut fields: Vec<Field>) -> Vec<Field> {
     fields
 }
 
-/// Whether the gate neither ends this field, nor writes it anew, nor frames by it.
+/// Whether the gate neither removes this field, nor replaces it, nor uses it for framing.
 fn goes_on(name: &str) -> bool {
     let resembled = name.replace('_', "-");
     let is_written_anew = matches!(
         &*resembled,
         "via" | "expect" | "http2-settings" | "forwarded" | "x-real-ip" | "x-request-id"
     ) || resembled.starts_with("x-forwarded-");
-    // What CGI and its kin read as a hop's field ends as one.
+    // Names that CGI maps to a hop-by-hop field are removed like it.
     let resembled = HeaderName::from_bytes(resembled.as_bytes()).expect("a name");
     !is_written_anew && !is_hop_by_hop(&resembled) && name != "content-length"
 }
 
-/// Trailers that do not frame, forward or authenticate.
+/// Trailers that are not for framing, forwarding or authentication.
 fn kept_trailers(trailers: &HeaderMap) -> Vec<Field> {
     let kept = trailers.iter().filter(|(name, _)| {
         let resembled = name.as_str().replace('_', "-");
@@ -172,11 +172,11 @@ struct Reached {
     asked: Asked,
 }
 
-/// An answer that reached the client.
+/// A response that reached the client.
 #[derive(Debug)]
 struct Answer {
     status: u16,
-    /// The dashboard's number for the request it answers; none when the gate answers.
+    /// The dashboard's number of the request that it answers; `None` if the gate answered.
     number: Option<usize>,
     closes: bool,
     is_bare: bool,
@@ -187,21 +187,21 @@ struct Scene {
     gate: Gate,
     listener: TcpListener,
     calls: Vec<Call>,
-    /// Of the case under way.
+    /// The state of the current case.
     reached: Vec<Reached>,
     answered: usize,
     control: TcpStream,
-    /// The case under way has not come to a good end yet.
+    /// Whether the current case has failed so far.
     failed: bool,
 }
 
-/// A connection of the gate's, and what came on it and was not answered yet.
+/// A connection from the gate, and its input that has not been answered yet.
 struct Call {
     socket: TcpStream,
     bytes: Vec<u8>,
 }
 
-/// A nonblocking `read`, or `write`: how many bytes it moved; none when there is nothing to be done for now.
+/// A nonblocking `read` or `write`: the number of bytes, or `None` if it would block.
 fn moved(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
     match outcome {
         Ok(count) => Ok(Some(count)),
@@ -234,7 +234,7 @@ impl Scene {
         }
     }
 
-    /// Plays the dashboard as far as it can be played now; whether anything happened.
+    /// Lets the dashboard do all it can at the moment. Returns whether anything happened.
     fn attend(&mut self) -> bool {
         let mut happened = false;
         while let Ok((socket, _)) = self.listener.accept() {
@@ -265,7 +265,7 @@ impl Scene {
                     "HTTP/1.1 200 OK\r\nX-Number: {number}\r\nContent-Length: 2\r\n\r\n{body}"
                 );
                 if is_open {
-                    // Small, and a gate that does not want it any more has closed.
+                    // A short write, to a gate that may have closed.
                     let _ = call.socket.write(answer.as_bytes());
                 }
             }
@@ -277,8 +277,8 @@ impl Scene {
         happened
     }
 
-    /// What `bytes` are answered with, all of it; and what reached the dashboard meanwhile. The client ends when so many have
-    /// been answered that no more will be.
+    /// All responses to `bytes`, and what reached the dashboard meanwhile. The client closes its half after so many responses
+    /// that no more can come.
     fn play(&mut self, script: &Script, oracle: &Oracle) -> (Vec<Answer>, Vec<Reached>) {
         let patience = Instant::now() + PATIENCE;
         let mut socket = client(&self.gate);
@@ -328,7 +328,7 @@ impl Scene {
         (answers, std::mem::take(&mut self.reached))
     }
 
-    /// Waits until the gate is done, and everything it sent has been looked at.
+    /// Waits until the gate has finished, and everything that it sent has been read.
     fn settle(&mut self, patience: Instant) {
         let mut received = Vec::new();
         self.control.write_all(CONTROL).expect("sent");
@@ -345,7 +345,7 @@ impl Scene {
         self.reached.retain(|request| request.asked.target != b"/control");
     }
 
-    /// Asserts that the gate lets nothing on that hyper does not read, and nothing that it reads differently.
+    /// Asserts that the gate forwards nothing that hyper does not read, and nothing that hyper reads differently.
     fn is_read_as_strictly(&mut self, script: &Script) -> Vec<Answer> {
         let (oracle, folds) = judged(script);
         let (answers, reached) = self.play(script, &oracle);
@@ -368,7 +368,7 @@ impl Scene {
                 }
                 None => {
                     assert!((400..500).contains(&answer.status), "the gate's fault: {}", told());
-                    // It may come before the body, which then decides whether the connection goes on.
+                    // It may come before the body, which decides whether the connection stays open.
                     let is_last = at + 1 == answers.len();
                     assert!(is_last || oracle.is_whole(at), "it goes on: {}", told());
                     if answer.closes
@@ -391,12 +391,12 @@ impl Scene {
             assert!(same && !begun.asked.whole && !closed, "more than hyper's: {}", told());
         }
         assert!(reached.next().is_none(), "more than hyper's: {}", told());
-        // What it refused beyond hyper, it said so.
+        // What the gate refused although hyper did not, got a response.
         assert!(closed || refused || !oracle.is_whole(answers.len()), "it fell silent: {}", told());
         answers
     }
 
-    /// Asserts that so many requests and the last one are all answered by the dashboard, in order.
+    /// Asserts that this number of requests, and the last one, are answered by the dashboard, in order.
     fn is_answered(&mut self, script: &Script, count: usize) {
         let answers = self.is_read_as_strictly(script);
         let all = answers.iter().all(|answer| answer.number.is_some());
@@ -411,8 +411,8 @@ fn client(gate: &Gate) -> TcpStream {
     socket
 }
 
-/// Takes the first request of what came from the gate apart, as strictly as RFC 9112 has it; and how many bytes it is. None
-/// when its head has not ended.
+/// Parses the first request from the gate, as strictly as RFC 9112. Also returns its length in bytes. `None` if its head is
+/// incomplete.
 fn taken_apart(bytes: &[u8]) -> Option<(Asked, usize)> {
     let fault = |what: &str| -> ! { panic!("{what}: {}", bytes.escape_ascii()) };
     let mut inbox = Inbox::new(bytes);
@@ -468,7 +468,7 @@ fn is_control(byte: u8) -> bool {
     byte.is_ascii_control()
 }
 
-/// The final answers among `bytes`, and what follows them.
+/// The final responses among `bytes`, and the rest after them.
 fn answers(bytes: &[u8], oracle: &Oracle) -> (Vec<Answer>, Vec<u8>) {
     let (mut answers, mut inbox) = (Vec::new(), Inbox::new(bytes));
     let mut used = 0;
@@ -478,7 +478,7 @@ fn answers(bytes: &[u8], oracle: &Oracle) -> (Vec<Answer>, Vec<u8>) {
         let whole = inbox.head().and_then(|mut answer| {
             let is_refusal = answer.one("x-number").is_none() && closes(&answer);
             let method = match is_refusal {
-                // Whether it was HEAD may not have been read, or not by hyper.
+                // Whether the request was HEAD may not have been read, or not by hyper.
                 true if bytes.ends_with(b"\r\n\r\n") => "HEAD",
                 true => "GET",
                 false => method,
@@ -513,13 +513,13 @@ fn closes(answer: &Message) -> bool {
     answer.one("connection").is_some_and(|said| said == "close")
 }
 
-/// What hyper makes of it, and whether targets were folded for that.
+/// What hyper reads, and whether targets were changed for it.
 ///
-/// The one thing the gate lets on that hyper refuses: targets that `Uri` does not take, `"` and `<` in a query, say, which
-/// dashboards do. For them hyper is asked again, with another character in their place.
+/// The only requests that the gate forwards and hyper refuses: targets with characters that `Uri` does not accept, such as
+/// `"` and `<` in a query, but dashboards do. For them, hyper gets the bytes again with another character instead.
 fn judged(script: &Script) -> (Oracle, bool) {
     let oracle = Oracle::of(script);
-    // Any fault is the preface's to hyper when what follows looks like one.
+    // If the following bytes look like an HTTP/2 preface, hyper reports any error as one of the preface.
     let is_targets = |error: &String| error.contains("URI") || error.contains("HTTP2 preface");
     if !matches!(&oracle.end, End::Refused(error) if is_targets(error)) {
         return (oracle, false);
@@ -527,7 +527,7 @@ fn judged(script: &Script) -> (Oracle, bool) {
     let mut bytes = script.bytes.clone();
     for line in bytes.split_mut(|byte| *byte == b'\n') {
         if line.ends_with(b" HTTP/1.1\r") || line.ends_with(b" HTTP/1.0\r") {
-            // What comes before it on the line may be the end of a body; a host is never spelled differently.
+            // The bytes before it on the line may be the end of a body. A host is always spelled the same.
             let target = line.split_mut(|byte| *byte == b' ').nth_back(1).unwrap_or_default();
             if target.starts_with(b"/") {
                 fold(target);
@@ -545,7 +545,7 @@ fn fold(bytes: &mut [u8]) {
     }
 }
 
-/// Whether what reached the dashboard is what hyper read; as far as it came, where it is not whole.
+/// Whether the dashboard received what hyper read; for an incomplete request, as far as it came.
 fn is_same(reached: &Asked, hypers: &Asked, folds: bool) -> bool {
     let comparable = |bytes: &[u8]| {
         let mut bytes = bytes.to_vec();
@@ -554,7 +554,7 @@ fn is_same(reached: &Asked, hypers: &Asked, folds: bool) -> bool {
         }
         bytes
     };
-    // HTTP/1.0 may do without a host; the dashboard does not.
+    // HTTP/1.0 needs no host, but the dashboard requires one.
     let is_added = |name: &str| name == "host" && !hypers.has_host;
     let comparables = |fields: &[Field]| -> Vec<Field> {
         let kept = fields.iter().filter(|(name, _)| !is_added(name));
@@ -572,7 +572,7 @@ fn is_same(reached: &Asked, hypers: &Asked, folds: bool) -> bool {
         && ends_alike
 }
 
-/// How a generated request's body is framed.
+/// The framing of a generated request's body.
 #[derive(Clone, Debug)]
 enum Framing {
     None,
@@ -687,7 +687,7 @@ fn connection() -> impl Strategy<Value = &'static str> {
     prop_oneof![3 => Just(""), 1 => lines]
 }
 
-/// A request as RFC 9112 has it, after which the connection goes on.
+/// A valid request (RFC 9112), after which the connection stays open.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let methods = vec!["GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND", "!"];
     let head = (
@@ -815,7 +815,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 fn run<S: Strategy>(cases: u32, strategy: S, check: impl Fn(&mut Scene, S::Value)) {
     let scene = RefCell::new(Scene::start());
     let outcome = TestRunner::new(settings(cases)).run(&strategy, |value| {
-        // A case that failed leaves things behind; those that make it smaller start anew.
+        // A failed case leaves connections behind; the cases that shrink it start with a new gate.
         let mut fresh = scene.try_borrow_mut().expect("one case at a time");
         if fresh.failed {
             *fresh = Scene::start();
@@ -827,7 +827,7 @@ fn run<S: Strategy>(cases: u32, strategy: S, check: impl Fn(&mut Scene, S::Value
     });
     match outcome {
         Ok(()) => {}
-        // It shows the bytes; the parts they were made of say no more.
+        // Shows the bytes only; the parts that they were made of add nothing.
         Err(TestError::Fail(reason, _)) => panic!("{reason}"),
         Err(error) => panic!("{error}"),
     }

@@ -5,7 +5,7 @@ use crate::support::message::Length;
 use crate::support::origin::Call;
 use crate::support::wire::{Wire, has_ended};
 
-/// The ways to disconnect: close, half-close and reset.
+/// The ways to disconnect.
 #[derive(Clone, Copy, Debug)]
 enum Leaving {
     Closes,

@@ -173,7 +173,7 @@ fn an_unknown_licensing_path_is_404_in_the_format_of_the_dashboard() {
 }
 
 #[test]
-fn a_path_with_dot_segments_or_control_characters_is_400() {
+fn a_malformed_path_is_400() {
     let (recorder, gate) = recorded();
     let paths: [&[u8]; 13] = [
         b"/%",

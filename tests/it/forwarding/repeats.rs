@@ -139,7 +139,7 @@ fn without_retries_nothing_is_retried() {
 }
 
 #[test]
-fn a_closed_pooled_connection_does_not_use_up_the_retry() {
+fn a_request_is_not_sent_on_a_closed_pooled_connection() {
     let (origin, gate) = stage();
     // Also a request that may not be retried: it is not sent on a connection that is known to be closed.
     for method in ["GET", "POST"] {

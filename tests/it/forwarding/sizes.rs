@@ -128,7 +128,7 @@ fn content_is_forwarded_unchanged() {
 }
 
 #[test]
-fn every_request_is_forwarded_exactly_once() {
+fn responses_are_not_cached() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     for _ in 0..3 {

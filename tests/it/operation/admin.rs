@@ -108,7 +108,7 @@ fn a_slow_probe_is_not_displaced_by_other_connections() {
 }
 
 #[test]
-fn a_connection_without_a_request_is_closed() {
+fn a_connection_with_an_incomplete_head_is_closed() {
     let (_origin, gate) = stage();
     let mut half = socket(gate.admin());
     half.write_all(b"GET /livez HTTP/1.1\r\n").expect("sent");

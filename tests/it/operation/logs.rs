@@ -116,7 +116,7 @@ fn a_removal_is_logged_with_its_caller() {
 }
 
 #[test]
-fn a_caller_is_logged_with_its_login() {
+fn the_audit_log_names_a_caller_by_its_login() {
     let scene = Setup::new().set("auth.cache_ttl", "\"0s\"").start();
     let typed = format!("{}@example.com", "x".repeat(5_000));
     let post = |login: Option<&str>| {

@@ -84,7 +84,7 @@ fn sessions_are_resumed_by_any_worker() {
 }
 
 #[test]
-fn a_silent_client_does_not_delay_others() {
+fn a_client_without_a_handshake_does_not_delay_the_exit() {
     let (authority, recorder) = (Authority::new(), Recorder::start());
     let gate = secured(recorder.address, dir(), &authority.issue("localhost"));
     let gate = gate.set("timeouts.tls_handshake", "'1h'").set("shutdown.grace_period", "'1h'");
