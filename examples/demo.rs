@@ -126,7 +126,9 @@ fn introduce(root_url: &str, metrics: Option<SocketAddr>, files: &Path) {
     println!("  curl -u admin:admin {api}/token");
     println!("  curl -u admin:admin {json} -d '{{}}' {api}/token/renew");
     println!("  curl -u viewer:viewer {api}/check                  # 403 with the reason");
-    println!("  curl -u admin:admin {json} -d '{{\"token\":\"x\"}}' {api}/token   # 400 with the reason");
+    println!(
+        "  curl -u admin:admin {json} -d '{{\"token\":\"x\"}}' {api}/token   # 400 with the reason"
+    );
     println!(
         "  curl -u admin:admin {json} -X DELETE -d '{{\"instance\":\"{root_url}\"}}' {api}/token"
     );

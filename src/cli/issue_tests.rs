@@ -273,7 +273,7 @@ fn a_request_signed_with_another_key_needs_that_key() {
 
 const BASE: [&str; 4] = ["--sub", "https://a/", "--lid", "L"];
 
-/// What is complained about, for claims on standard input and more flags.
+/// The error for these claims on standard input and these flags.
 fn refused(claims: &str, flags: &[&str]) -> String {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let flags = [&BASE[..], &["--claims", "-"], flags].concat();

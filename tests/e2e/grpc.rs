@@ -29,7 +29,7 @@ fn grpc_calls_of_every_kind_give_the_same_results_through_the_gate() {
         (&json!("DEADLINE_EXCEEDED"), &json!("cancelled"))
     );
     assert_eq!(
-        (&directly["late is told"], &directly["cancel is told"]),
+        (&directly["late is cancelled"], &directly["cancel is cancelled"]),
         (&json!("yes"), &json!("yes"))
     );
 

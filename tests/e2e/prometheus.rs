@@ -45,7 +45,7 @@ impl Prometheus {
     }
 }
 
-/// What a visitor sees: the page's title, the answer of a query, what the browser complained about.
+/// What a browser gets: the title of the page, the result of a query, and the errors in its log.
 #[derive(Debug, PartialEq)]
 struct Seen {
     title: String,

@@ -51,10 +51,10 @@ fn a_streamlit_app_works_through_the_gate() {
     assert_eq!(through_gate, directly);
 }
 
-/// What the page said after each deed, and what the browser complained about.
+/// The text of the page after each action, and the errors in the browser's log.
 fn visit(url: &str) -> (Vec<String>, Vec<String>) {
     let browser = Browser::start();
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     browser.open(url);
     let hears = |text: &str| {
         browser.until(&format!("document.body.innerText.includes({})", serde_json::json!(text)));
@@ -62,13 +62,13 @@ fn visit(url: &str) -> (Vec<String>, Vec<String>) {
     };
     hears("clicked 0 times");
     browser.click("[data-testid=stButton] button");
-    said.push(hears("clicked 1 times"));
+    texts.push(hears("clicked 1 times"));
     browser.click("[data-testid=stButton] button");
-    said.push(hears("clicked 2 times"));
+    texts.push(hears("clicked 2 times"));
     // U+E014: the right arrow key (WebDriver section 17.4.2).
     browser.press("[data-testid=stSlider] input", "\u{e014}");
     browser.press("[data-testid=stSlider] input", "\u{e014}");
-    said.push(hears("the slider says 42"));
+    texts.push(hears("the slider says 42"));
     let errors = browser.console_errors().iter().map(|error| error.replace(url, "")).collect();
-    (said, errors)
+    (texts, errors)
 }

@@ -123,7 +123,7 @@ fn kept(headers: &HeaderMap) -> Vec<Field> {
     let is_named = |name: &HeaderName| options.iter().any(|o| o == name.as_str().as_bytes());
     let all = headers.iter().filter(|(name, _)| !is_named(name) || is_protected(name));
     let all = all.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
-    grouped(all.filter(|(name, _)| goes_on(name)).collect())
+    grouped(all.filter(|(name, _)| is_forwarded(name)).collect())
 }
 
 fn grouped(mut fields: Vec<Field>) -> Vec<Field> {
@@ -132,15 +132,15 @@ fn grouped(mut fields: Vec<Field>) -> Vec<Field> {
 }
 
 /// Whether the gate neither removes this field, nor replaces it, nor uses it for framing.
-fn goes_on(name: &str) -> bool {
+fn is_forwarded(name: &str) -> bool {
     let resembled = name.replace('_', "-");
-    let is_written_anew = matches!(
+    let is_replaced = matches!(
         &*resembled,
         "via" | "expect" | "http2-settings" | "forwarded" | "x-real-ip" | "x-request-id"
     ) || resembled.starts_with("x-forwarded-");
     // Names that CGI maps to a hop-by-hop field are removed like it.
     let resembled = HeaderName::from_bytes(resembled.as_bytes()).expect("a name");
-    !is_written_anew && !is_hop_by_hop(&resembled) && name != "content-length"
+    !is_replaced && !is_hop_by_hop(&resembled) && name != "content-length"
 }
 
 /// Trailers that are not for framing, forwarding or authentication.
@@ -187,11 +187,11 @@ struct Scene {
     gate: Gate,
     listener: TcpListener,
     calls: Vec<Call>,
-    /// The state of the current case.
+    /// The requests of the current case.
     reached: Vec<Reached>,
     answered: usize,
     control: TcpStream,
-    /// Whether the current case has failed so far.
+    /// Set until the current case has succeeded.
     failed: bool,
 }
 
@@ -253,7 +253,7 @@ impl Scene {
                 }
                 happened = true;
             }
-            while let Some((asked, used)) = taken_apart(&call.bytes)
+            while let Some((asked, used)) = parsed(&call.bytes)
                 && (asked.whole || !is_open)
             {
                 call.bytes.drain(..used);
@@ -349,7 +349,7 @@ impl Scene {
     fn is_read_as_strictly(&mut self, script: &Script) -> Vec<Answer> {
         let (oracle, folds) = judged(script);
         let (answers, reached) = self.play(script, &oracle);
-        let told = || {
+        let details = || {
             format!("{:?}\n{answers:?}\n{reached:#?}\n{oracle:#?}\n{}", oracle.end, script.shown())
         };
         let mut reached = reached.iter().peekable();
@@ -358,41 +358,45 @@ impl Scene {
                 Some(number) => {
                     let request = reached.next().filter(|request| request.number == number);
                     let request =
-                        &request.unwrap_or_else(|| panic!("out of step: {}", told())).asked;
-                    assert!(oracle.is_whole(at) && request.whole, "more than hyper's: {}", told());
+                        &request.unwrap_or_else(|| panic!("out of step: {}", details())).asked;
+                    assert!(
+                        oracle.is_whole(at) && request.whole,
+                        "more than hyper's: {}",
+                        details()
+                    );
                     assert!(
                         is_same(request, &oracle.requests[at], folds),
                         "not the same: {}",
-                        told()
+                        details()
                     );
                 }
                 None => {
-                    assert!((400..500).contains(&answer.status), "the gate's fault: {}", told());
+                    assert!((400..500).contains(&answer.status), "the gate's fault: {}", details());
                     // It may come before the body, which decides whether the connection stays open.
                     let is_last = at + 1 == answers.len();
-                    assert!(is_last || oracle.is_whole(at), "it goes on: {}", told());
+                    assert!(is_last || oracle.is_whole(at), "it goes on: {}", details());
                     if answer.closes
                         && let Some(begun) = reached.next_if(|request| !request.asked.whole)
                     {
                         let hypers = oracle.requests.get(at);
                         let same =
                             hypers.is_some_and(|hypers| is_same(&begun.asked, hypers, folds));
-                        assert!(same, "not the same: {}", told());
+                        assert!(same, "not the same: {}", details());
                     }
                 }
             }
-            assert!(!answer.closes || at + 1 == answers.len(), "it goes on: {}", told());
+            assert!(!answer.closes || at + 1 == answers.len(), "it goes on: {}", details());
         }
         let closed = answers.last().is_some_and(|answer| answer.closes);
         let refused = answers.last().is_some_and(|answer| answer.number.is_none());
         if let Some(begun) = reached.next() {
             let hypers = oracle.requests.get(answers.len());
             let same = hypers.is_some_and(|hypers| is_same(&begun.asked, hypers, folds));
-            assert!(same && !begun.asked.whole && !closed, "more than hyper's: {}", told());
+            assert!(same && !begun.asked.whole && !closed, "more than hyper's: {}", details());
         }
-        assert!(reached.next().is_none(), "more than hyper's: {}", told());
-        // What the gate refused although hyper did not, got a response.
-        assert!(closed || refused || !oracle.is_whole(answers.len()), "it fell silent: {}", told());
+        assert!(reached.next().is_none(), "more than hyper's: {}", details());
+        // A request that the gate refuses and hyper does not gets a response.
+        assert!(closed || refused || !oracle.is_whole(answers.len()), "no response: {}", details());
         answers
     }
 
@@ -413,7 +417,7 @@ fn client(gate: &Gate) -> TcpStream {
 
 /// Parses the first request from the gate, as strictly as RFC 9112. Also returns its length in bytes. `None` if its head is
 /// incomplete.
-fn taken_apart(bytes: &[u8]) -> Option<(Asked, usize)> {
+fn parsed(bytes: &[u8]) -> Option<(Asked, usize)> {
     let fault = |what: &str| -> ! { panic!("{what}: {}", bytes.escape_ascii()) };
     let mut inbox = Inbox::new(bytes);
     let mut message = match inbox.head() {
@@ -446,7 +450,7 @@ fn taken_apart(bytes: &[u8]) -> Option<(Asked, usize)> {
         Err(error) => fault(&error.to_string()),
     };
     let rest = if whole { inbox.rest().expect("bytes").len() } else { 0 };
-    let fields = message.fields.into_iter().filter(|(name, _)| goes_on(name)).collect();
+    let fields = message.fields.into_iter().filter(|(name, _)| is_forwarded(name)).collect();
     let asked = Asked {
         method: String::from_utf8_lossy(method).into_owned(),
         target: target.to_vec(),
@@ -510,7 +514,7 @@ fn answers(bytes: &[u8], oracle: &Oracle) -> (Vec<Answer>, Vec<u8>) {
 }
 
 fn closes(answer: &Message) -> bool {
-    answer.one("connection").is_some_and(|said| said == "close")
+    answer.one("connection").is_some_and(|value| value == "close")
 }
 
 /// What hyper reads, and whether targets were changed for it.

@@ -23,7 +23,7 @@ def spawn(core, command, **streams):
         os.sched_setaffinity(0, mine)
 
 
-def said(core, command):
+def output(core, command):
     """Standard output of a program that runs to its end on a core."""
     process = spawn(core, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     output, faults = process.communicate(timeout=660)

@@ -76,7 +76,7 @@ class Scenario:
                 script.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {self.upload_bytes})\n')
                 script.flush()
                 command += ["-s", script.name]
-            output = machine.said(machine.LOAD_CORE, [*command, self.url(server)])
+            output = machine.output(machine.LOAD_CORE, [*command, self.url(server)])
         if fault := re.search(r"(Non-2xx.*|Socket errors.*)", output):
             raise SystemExit(f"{server.name}: {self.url(server)}: {fault.group(1)}")
         return int(re.search(r"(\d+) requests in", output).group(1))
@@ -89,7 +89,7 @@ class Scenario:
                 body.write(b"x" * self.upload_bytes)
                 body.flush()
                 command += ["-d", body.name]
-            output = machine.said(machine.LOAD_CORE, [*command, self.url(server)])
+            output = machine.output(machine.LOAD_CORE, [*command, self.url(server)])
         if completed(server, output) != number:
             raise SystemExit(f"{server.name}: {output}")
 
@@ -112,7 +112,7 @@ class H2(Scenario):
 
     def h2load(self, server, *how):
         command = ["h2load", f"-c{self.connections}", f"-m{self.streams}", *how, *self.fields(), self.url(server)]
-        output = machine.said(machine.LOAD_CORE, command)
+        output = machine.output(machine.LOAD_CORE, command)
         for line in ("Application protocol: h2", "TLS Protocol: TLSv1.3", f"Cipher: {H2LOAD_CIPHER}"):
             if line not in output:
                 raise SystemExit(f"{server.name}: not {line}:\n{output}")
@@ -143,7 +143,7 @@ class Once(Scenario):
     def run(self, server, tools, *how):
         port, tls = (server.tls_port, ["--tls", tools.certificate.cert]) if self.tls else (server.port, [])
         command = [tools.load, "once", f"127.0.0.1:{port}", "--path", self.path, *tls, *how]
-        return requests(machine.said(machine.LOAD_CORE, [*command, "--connections", self.connections]))
+        return requests(machine.output(machine.LOAD_CORE, [*command, "--connections", self.connections]))
 
     def load(self, server, seconds, tools):
         return self.run(server, tools, "--seconds", seconds)
@@ -163,7 +163,7 @@ class Echo(Once):
 
     def run(self, server, tools, *how):
         command = [tools.load, "echo", f"127.0.0.1:{server.port}", "--connections", self.connections, *how]
-        return requests(machine.said(machine.LOAD_CORE, command))
+        return requests(machine.output(machine.LOAD_CORE, command))
 
     def check(self, server, tools):
         self.count(server, self.connections, tools)
@@ -175,7 +175,7 @@ def completed(server, output):
     statuses = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", output)
     faults = [*done.groups()[2:], *statuses.groups()[1:]]
     if any(int(number) for number in faults):
-        raise SystemExit(f"{server.name}:\n{output}{server.said()}")
+        raise SystemExit(f"{server.name}:\n{output}{server.output()}")
     return int(statuses.group(1))
 
 

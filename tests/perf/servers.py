@@ -42,11 +42,11 @@ class Server:
                     self.failed()
                 time.sleep(0.0005)
 
-    def said(self):
+    def output(self):
         return (self.directory / "log").read_text()
 
     def failed(self):
-        raise SystemExit(f"{self.name} does not start:\n{self.said()}")
+        raise SystemExit(f"{self.name} does not start:\n{self.output()}")
 
     def stop(self, patience=10):
         self.running.remove(self)

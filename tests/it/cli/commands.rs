@@ -120,8 +120,8 @@ fn a_closed_pipe_is_not_an_error() {
             .expect("started");
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("ended");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{command}: {complaint}");
-        assert!(!complaint.contains("panicked"), "{command}: {complaint}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {errors}");
+        assert!(!errors.contains("panicked"), "{command}: {errors}");
     }
 }

@@ -56,10 +56,10 @@ fn configured_issuer_keys_must_exist() {
         "keys",
         "No such file",
     ]);
-    check("[license]\nkeys = 'keys'\n", &[("keys", "nonsense")])
+    check("[license]\nkeys = 'keys'\n", &[("keys", "garbage")])
         .exits(1)
         .reports(&["gate.toml:2: license.keys:"]);
-    check("[license]\nkeys = 'keys'\n", &[("keys/a.json", "nonsense")])
+    check("[license]\nkeys = 'keys'\n", &[("keys/a.json", "garbage")])
         .exits(1)
         .reports(&["gate.toml:2: license.keys:", "a.json"]);
 }
@@ -126,12 +126,12 @@ fn a_missing_watched_file_is_a_warning() {
 #[test]
 fn a_webhook_secret_must_exist_and_be_usable() {
     let notify = "[notify]\nurl = 'https://a/'\nsecret_file = 'secret'\n";
-    for (content, complaint) in
+    for (content, message) in
         [("hush\n", "less than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
     {
         check(notify, &[("secret", content)])
             .exits(1)
-            .reports(&["gate.toml:3: notify.secret_file: cannot be used", complaint]);
+            .reports(&["gate.toml:3: notify.secret_file: cannot be used", message]);
     }
 }
 

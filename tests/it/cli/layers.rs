@@ -24,8 +24,8 @@ fn flag_overrides_environment_overrides_file() {
 #[test]
 fn a_configuration_file_is_read_only_if_named() {
     let place = Place::new();
-    place.write("license-gate.toml", "nonsense");
-    place.write("gate.toml", "nonsense");
+    place.write("license-gate.toml", "garbage");
+    place.write("gate.toml", "garbage");
     place.run(&["check-config"]).exits(0);
 }
 

@@ -96,11 +96,11 @@ fn a_dashboard_that_disconnects_before_a_response_is_502() {
         origin_leaves(call, how);
         let answer = client.answer();
         assert_eq!(answer.status(), 502, "{part:?} {how:?}");
-        let told = answer.field("proxy-status");
-        let is_told = ["http_response_incomplete", "connection_terminated"]
+        let status = answer.field("proxy-status");
+        let is_reported = ["http_response_incomplete", "connection_terminated"]
             .iter()
-            .any(|why| told.ends_with(why));
-        assert!(is_told, "{part:?} {how:?}: {told}");
+            .any(|why| status.ends_with(why));
+        assert!(is_reported, "{part:?} {how:?}: {status}");
     }
 }
 

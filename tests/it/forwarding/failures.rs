@@ -40,7 +40,7 @@ fn a_browser_gets_an_error_page_that_quotes_nothing_of_its_request() {
 #[test]
 fn an_invalid_response_is_502() {
     let (origin, gate) = stage();
-    for nonsense in [
+    for invalid in [
         "SSH-2.0-OpenSSH\r\n\r\n",
         "HTTP/1.1 abc OK\r\n\r\n",
         "HTTP/2 200 OK\r\n\r\n",
@@ -55,13 +55,13 @@ fn an_invalid_response_is_502() {
         client.get("/");
         let mut call = origin.accept();
         call.request();
-        call.send(nonsense);
+        call.send(invalid);
         let answer = client.answer();
-        assert_eq!(answer.status(), 502, "{nonsense:?}");
+        assert_eq!(answer.status(), 502, "{invalid:?}");
         assert_eq!(
             answer.field("proxy-status"),
             "license-gate; error=http_protocol_error",
-            "{nonsense:?}"
+            "{invalid:?}"
         );
         call.breaks();
     }

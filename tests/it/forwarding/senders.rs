@@ -223,7 +223,7 @@ fn the_response_has_the_same_request_id() {
 #[test]
 fn an_error_has_the_request_id_too() {
     let (origin, gate) = stage();
-    let answer = answered(&origin, &gate, "nonsense\r\n\r\n");
+    let answer = answered(&origin, &gate, "garbage\r\n\r\n");
     assert!(answer.text().contains(&answer.field("x-request-id")), "{answer:?}");
 }
 

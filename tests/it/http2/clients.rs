@@ -368,14 +368,14 @@ fn a_bad_preface_over_prior_knowledge_and_garbage_frames_end_the_connection() {
     ] {
         let mut client = Conn::connect(gate.address);
         client.raw(bytes);
-        let told = loop {
+        let code = loop {
             match client.event() {
                 Event::GoAway { reason, .. } => break reason,
                 Event::End => panic!("no GOAWAY for {bytes:?}"),
                 _ => {}
             }
         };
-        assert_ne!(told, NO_ERROR, "{bytes:?}");
+        assert_ne!(code, NO_ERROR, "{bytes:?}");
         client.ends();
     }
 }

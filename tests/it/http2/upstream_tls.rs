@@ -104,7 +104,7 @@ fn an_untrusted_certificate_is_502_for_all_waiting_requests() {
     clients.iter_mut().for_each(|client| client.get("/"));
     let shaking = std::thread::spawn({
         let origin = stage.origin;
-        move || while origin.shakes_hands_in_vain(&stranger) {}
+        move || while origin.fails_handshake(&stranger) {}
     });
     for client in &mut clients {
         let answer = client.answer();

@@ -25,10 +25,10 @@ fn with_256_descriptors_a_flood_of_clients_affects_only_clients() {
     let dashboard = Recorder::start();
     let gate = Builder::before(dashboard.address).set("admin.listen", "\"127.0.0.1:0\"");
     let gate = gate.limited(256, 256).start();
-    let told = gate.log().wait_for(SHORT);
-    assert!(told.contains("needed=") && told.contains("allowed=256"), "{told}");
+    let line = gate.log().wait_for(SHORT);
+    assert!(line.contains("needed=") && line.contains("allowed=256"), "{line}");
     let clients: u64 =
-        told.rsplit("clients=").next().and_then(|n| n.trim().parse().ok()).expect("one");
+        line.rsplit("clients=").next().and_then(|n| n.trim().parse().ok()).expect("one");
     let mut first = Wire::connect(gate.address);
     first.get("/");
     assert_eq!(first.answer().status(), 200);
@@ -83,8 +83,8 @@ fn idle_connections_of_one_worker_make_room_for_another() {
     let dashboard = Dashboard::knowing(&[]);
     let gate = Builder::before(dashboard.address).set("server.workers", 2);
     let gate = gate.set("admin.listen", "\"127.0.0.1:0\"").limited(64, 64).start();
-    let told = gate.log().wait_for(SHORT);
-    let clients = told.rsplit("clients=").next().and_then(|n| n.trim().parse().ok());
+    let line = gate.log().wait_for(SHORT);
+    let clients = line.rsplit("clients=").next().and_then(|n| n.trim().parse().ok());
     let clients: usize = clients.expect("a number");
     // Each time the clients are spread over the workers differently, and all need a connection at once.
     for round in 1..=4 {

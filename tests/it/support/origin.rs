@@ -60,8 +60,8 @@ impl Origin {
         Call { inbox: Inbox::new(Box::new(stream)), socket: Some(socket) }
     }
 
-    /// Fails the TLS handshake of the next connection. Returns false if it did not fail.
-    pub(crate) fn shakes_hands_in_vain(&self, config: &Arc<ServerConfig>) -> bool {
+    /// Accepts the next connection and expects its TLS handshake to fail. Returns false if there is no connection.
+    pub(crate) fn fails_handshake(&self, config: &Arc<ServerConfig>) -> bool {
         let Ok((mut socket, _)) = self.listener.accept() else { return false };
         patient(&socket);
         let mut session = ServerConnection::new(config.clone()).expect("a session");

@@ -34,8 +34,8 @@ impl Proxy {
     /// A proxy that resolves no names and connects everyone to `to`.
     pub(crate) fn to(to: SocketAddr, manner: Manner) -> Self {
         let heads = Arc::<Mutex<Vec<String>>>::default();
-        let told = heads.clone();
-        let address = listen(async move |client| serve(client, to, manner, &told).await);
+        let recorded = heads.clone();
+        let address = listen(async move |client| serve(client, to, manner, &recorded).await);
         Self { address, heads }
     }
 

@@ -163,7 +163,7 @@ impl Running {
         let sources = Sources { file: Some(dir.join(FILE)), ..Sources::default() };
         let config = Loaded::from_sources(sources).expect("good").config;
         let (stop, stopped) = oneshot::channel();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let (its, log) = (clock.clone(), Log::default());
         let lines = Lines(log.clone());
         let serving = thread::spawn(move || {
@@ -174,7 +174,7 @@ impl Running {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let app = App::build_at(config, its).await.expect("a gate");
-                tell.send((app.addresses()[0], app.admin_address())).expect("heard");
+                sender.send((app.addresses()[0], app.admin_address())).expect("heard");
                 let mut stopped = Some(stopped);
                 app.run_until(async move || match stopped.take() {
                     Some(stopped) => drop(stopped.await),
@@ -184,7 +184,7 @@ impl Running {
                 .expect("served");
             });
         });
-        let (address, admin) = told.recv().expect("addresses");
+        let (address, admin) = receiver.recv().expect("addresses");
         Self { address, admin, log, stop: Some(stop), serving: Some(serving) }
     }
 }

@@ -66,7 +66,7 @@ fn a_bad_pair_is_logged_once_and_the_old_one_is_kept() {
     let line = gate.log().wait_for(KEPT);
     assert!(line.contains("does not fit the certificate"), "{line}");
     assert!(is_shown(&gate, &old));
-    write(gate.dir(), "tls.key", "nonsense");
+    write(gate.dir(), "tls.key", "garbage");
     gate.log().wait_for("holds no private key");
     std::fs::remove_file(gate.dir().join("tls.key")).expect("removed");
     gate.log().wait_for("tls.key cannot be read");
@@ -74,7 +74,7 @@ fn a_bad_pair_is_logged_once_and_the_old_one_is_kept() {
     write(gate.dir(), "tls.key", &pair.key);
     gate.log().wait_for(RELOADED);
     assert!(is_shown(&gate, &new));
-    assert_eq!(count(&gate, KEPT), 3, "each content is told once");
+    assert_eq!(count(&gate, KEPT), 3, "each content is logged once");
     assert!(!gate.log().all().iter().any(|line| line.contains("PRIVATE KEY-----")));
 }
 
@@ -86,7 +86,7 @@ fn an_unchanged_bad_pair_is_not_logged_again() {
     let gate = secured(Origin::vacant(), home, &authority.issue("localhost"));
     let gate = gate.set("upstream.url", "'https://localhost:1'");
     let gate = gate.set("upstream.tls.ca_file", "'ca.pem'").start();
-    write(gate.dir(), "tls.pem", "nonsense");
+    write(gate.dir(), "tls.pem", "garbage");
     gate.log().wait_for(KEPT);
     // Both are polled at the same interval: after three changes of this one, the other was polled at least twice.
     write(gate.dir(), "ca.pem", "");
@@ -102,7 +102,7 @@ fn an_unchanged_bad_pair_is_not_logged_again() {
 fn a_bad_pair_is_logged_again_on_sighup() {
     let (authority, origin) = (Authority::new(), Recorder::start());
     let gate = secured(origin.address, dir(), &authority.issue("localhost")).start();
-    write(gate.dir(), "tls.pem", "nonsense");
+    write(gate.dir(), "tls.pem", "garbage");
     gate.signal("HUP");
     gate.log().wait_for(KEPT);
     write(gate.dir(), "tls.pem", &authority.issue("localhost").cert);
