@@ -27,7 +27,7 @@ def verdict(figure, target):
 
 
 def calls(results):
-    """`results`: by scenario and proxy, calls a request by name."""
+    """`results`: by scenario and proxy, calls per request by name."""
     print("\nsystem calls a request")
     for name, rows in results.items():
         for proxy, row in rows.items():
