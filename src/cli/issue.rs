@@ -44,7 +44,7 @@ pub struct Args {
     /// The latest revocation list: a license or token that it revokes is neither issued nor renewed.
     #[arg(long, value_name = "FILE|-")]
     pub revocations: Option<PathBuf>,
-    /// More public keys that --request and --revocations may be signed with, beside --key: a JWKS file, a PEM, or a
+    /// Public keys, in addition to --key, that --request and --revocations may be signed with: a JWKS file, a PEM, or a
     /// directory of such files.
     #[arg(long, value_name = "PATH", requires = "signed")]
     pub issuer_keys: Option<PathBuf>,
@@ -230,7 +230,7 @@ fn known(claims: &Map<String, Value>) -> anyhow::Result<()> {
 }
 
 /// Refuses a token that has already ended, that ends before its license starts, or that outlives its license. A request
-/// renews the token only: the end of the license moves only if a flag or a claim says so.
+/// renews only the token: the end of the license changes only with a flag or a claim.
 fn lasting(claims: &Claims, is_renewal: bool, now: UnixTime) -> anyhow::Result<()> {
     let ends = [
         ("license", "lexp", claims.license_ends_at()),

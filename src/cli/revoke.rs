@@ -41,7 +41,7 @@ pub struct Args {
     /// Sign a list that revokes nothing; with --list, only the sequence of that list is used.
     #[arg(long, conflicts_with_all = ["jti", "lid"])]
     pub empty: bool,
-    /// More public keys that --list may be signed with, beside --key: a JWKS file, a PEM, or a directory of such files.
+    /// Public keys, in addition to --key, that --list may be signed with: a JWKS file, a PEM, or a directory of such files.
     #[arg(long, value_name = "PATH")]
     pub issuer_keys: Option<PathBuf>,
 }

@@ -19,7 +19,7 @@ use crate::config::{self, Config, Faults, Flag, Loaded};
 use crate::license::RootUrl;
 use crate::store::Place;
 
-/// Inspect, renew, issue and revoke licenses
+/// Inspect, request, issue and revoke licenses
 #[derive(Debug, Args)]
 pub(super) struct License {
     #[command(subcommand)]

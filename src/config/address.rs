@@ -130,7 +130,9 @@ pub(super) fn root_url(value: &Value) -> Result<String, Fault> {
     })?;
     let path = url.base_path().trim_start_matches('/');
     if !path.is_empty() && !path.split('/').all(is_plain_segment) {
-        return Err(value.fault("takes a path of plain segments, such as /grafana/"));
+        let message =
+            "takes a path of letters, digits, \"-\", \".\", \"_\" and \"~\", such as /grafana/";
+        return Err(value.fault(message));
     }
     Ok(text.to_owned())
 }

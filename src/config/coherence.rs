@@ -66,7 +66,7 @@ fn webhook_without_secret(loaded: &Loaded) -> Option<Fault> {
 fn proxy_protocol_without_proxies(loaded: &Loaded) -> Option<Fault> {
     let downstream = &loaded.config.downstream;
     let is_closed = downstream.proxy_protocol && downstream.trusted_proxies.is_empty();
-    let message = "needs server.trusted_proxies: connections from other addresses are refused";
+    let message = "needs server.trusted_proxies: without it, every connection is refused";
     is_closed.then(|| loaded.fault("server.proxy_protocol", message))
 }
 

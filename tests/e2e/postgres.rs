@@ -357,7 +357,7 @@ fn of_two_replicas_one_renews() {
     // One of the replicas does so within a minute.
     let end = Instant::now() + Duration::from_secs(120);
     while scene.sql(renewed) == "0" {
-        assert!(Instant::now() < end, "nobody renews");
+        assert!(Instant::now() < end, "no replica renews");
         crate::process::pause();
     }
     for gate in &gates {

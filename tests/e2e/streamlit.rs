@@ -56,19 +56,19 @@ fn visit(url: &str) -> (Vec<String>, Vec<String>) {
     let browser = Browser::start();
     let mut texts = Vec::new();
     browser.open(url);
-    let hears = |text: &str| {
+    let read_text = |text: &str| {
         browser.until(&format!("document.body.innerText.includes({})", serde_json::json!(text)));
         text.to_owned()
     };
-    hears("clicked 0 times");
+    read_text("clicked 0 times");
     browser.click("[data-testid=stButton] button");
-    texts.push(hears("clicked 1 times"));
+    texts.push(read_text("clicked 1 times"));
     browser.click("[data-testid=stButton] button");
-    texts.push(hears("clicked 2 times"));
+    texts.push(read_text("clicked 2 times"));
     // U+E014: the right arrow key (WebDriver section 17.4.2).
     browser.press("[data-testid=stSlider] input", "\u{e014}");
     browser.press("[data-testid=stSlider] input", "\u{e014}");
-    texts.push(hears("the slider says 42"));
+    texts.push(read_text("the slider says 42"));
     let errors = browser.console_errors().iter().map(|error| error.replace(url, "")).collect();
     (texts, errors)
 }

@@ -339,7 +339,7 @@ impl Scene {
             std::thread::yield_now();
         }
         while self.attend() || self.calls.iter().any(|call| !call.bytes.is_empty()) {
-            assert!(Instant::now() < patience, "a request that nobody waits for is not given up");
+            assert!(Instant::now() < patience, "an abandoned request is not ended");
             std::thread::yield_now();
         }
         self.reached.retain(|request| request.asked.target != b"/control");

@@ -43,7 +43,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("[server]\nroot_url = 'metrics'", &["gate.toml:2: server.root_url: is not a root URL"]),
     ("[server]\nroot_url = 'http://a/?b'", &["server.root_url:"]),
     ("[server]\nroot_url = 'http://u:hunter2@a/'", &["server.root_url:", "no user name"]),
-    ("[server]\nroot_url = 'http://a/%41'", &["server.root_url: takes a path of plain segments"]),
+    ("[server]\nroot_url = 'http://a/%41'", &["server.root_url: takes a path of letters"]),
     ("[server]\ntrusted_proxies = ['10.0.0.0/33']", &["server.trusted_proxies:", "not a network"]),
     (
         "[server]\ntrusted_header = 'x-real-ip'",

@@ -109,7 +109,7 @@ fn unwise_settings_are_warnings() {
         .reports(&["warning: notify.url is plain http"]);
     check("[notify]\nsecret_file = 'secret'\n", &[("secret", "hush, hush and hush")])
         .exits(0)
-        .reports(&["warning: notify.secret_file is set and notify.url is not"]);
+        .reports(&["warning: notify.secret_file is set, but notify.url is not"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Forwarding: what passes the gate, and what does not.
 
 mod ambiguous;
+mod backpressure;
 mod bodies;
 mod bounds;
 mod deadlines;
@@ -8,12 +9,12 @@ mod endings;
 mod failures;
 mod fidelity;
 mod fields;
-mod floods;
 mod h2;
 mod hops;
 mod interim;
 mod paths;
-mod repeats;
+mod pipelining;
+mod retries;
 mod senders;
 mod sizes;
 mod stalls;
@@ -21,7 +22,6 @@ mod stopping;
 mod streams;
 mod target;
 mod tunnels;
-mod turns;
 mod unambiguous;
 mod versions;
 mod via;

@@ -71,7 +71,11 @@ fn forwarding_fields_of_a_trusted_proxy_are_extended() {
     assert_eq!(arrived.field("x-forwarded-proto"), "https");
     assert_eq!(arrived.field("x-forwarded-host"), "outer.example");
     assert_eq!(arrived.field("x-forwarded-port"), "443");
-    assert_eq!(arrived.field("x-real-ip"), "192.0.2.1", "right to left, the first stranger");
+    assert_eq!(
+        arrived.field("x-real-ip"),
+        "192.0.2.1",
+        "the first untrusted address from the right"
+    );
     assert_eq!(arrived.field("x-request-id"), "from-outside");
     assert!(!arrived.has("forwarded"), "the other kind");
 }

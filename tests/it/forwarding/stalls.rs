@@ -263,7 +263,7 @@ fn over_http_2_it_moves_as_well() {
             let window = usize::try_from(client.window).expect("a window");
             let room = window.min(client.initial_window() + client.stream_window(asked));
             if sent + 16_384 > room {
-                client.hear();
+                client.receive();
                 continue;
             }
             sent += 16_384;

@@ -300,7 +300,7 @@ fn outlives_the_dead(origin: &Origin, connect: impl Fn() -> Conn) {
     large.write_timeout(Duration::from_millis(500));
     let piece = vec![b'x'; PIECE];
     let taken = (0..1024).take_while(|_| large.try_send(&piece).is_ok()).count();
-    assert!(taken < 1024, "the gate took all");
+    assert!(taken < 1024, "the gate buffered everything");
     let mut dead = connect();
     dead.get("/slow");
     let mut call = origin.accept();

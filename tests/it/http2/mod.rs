@@ -1,7 +1,7 @@
 //! HTTP/2 on both sides, frame by frame.
 
+mod ambiguous;
 mod clients;
-mod doubtful;
 mod ends;
 mod refusals;
 mod upstream;

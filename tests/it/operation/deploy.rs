@@ -55,7 +55,7 @@ fn every_file_is_read() {
     }
     take("Dockerfile");
     is_dockerfile(&read("Dockerfile"));
-    assert!(unread.is_empty(), "nobody reads {unread:?}");
+    assert!(unread.is_empty(), "no test reads {unread:?}");
 }
 
 fn kubernetes(objects: &[Yaml]) {

@@ -133,7 +133,7 @@ fn the_audit_log_names_a_caller_by_its_login() {
     let long = "é".repeat(200);
     assert_eq!(post(Some(&long)), long[..256]);
     assert_eq!(post(Some(&format!("x{long}"))), format!("x{}", &long[..254]));
-    assert_eq!(post(None), typed[..256], "of a dashboard that names nobody");
+    assert_eq!(post(None), typed[..256], "the dashboard sends no login");
     assert_eq!(scene.gate.log().count(&"x".repeat(257)), 0);
 
     scene.dashboard.mood("/api/user", Mood::Says(200, json!({ "login": long }).to_string()));

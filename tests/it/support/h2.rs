@@ -304,7 +304,7 @@ impl Conn {
     }
 
     /// Reads a frame, and keeps its event.
-    pub(crate) fn hear(&mut self) {
+    pub(crate) fn receive(&mut self) {
         let event = self.fresh();
         self.early.extend(event);
     }

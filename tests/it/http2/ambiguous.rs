@@ -307,7 +307,7 @@ fn ambiguous_heads_never_reach_the_dashboard() {
     let gate = Builder::before(recorder.address).start();
     let mut faults = Vec::new();
     for (added, expected) in ADDED {
-        let usual = request("GET", "/doubtful");
+        let usual = request("GET", "/ambiguous");
         let usual = usual.into_iter().map(|(name, value)| (name, value.as_bytes()));
         let fields: Vec<_> = usual.chain(added.iter().copied()).collect();
         faults.extend(judge(&fields, *expected, &recorder, gate.address));

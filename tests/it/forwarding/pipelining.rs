@@ -108,7 +108,7 @@ fn a_refusal_replaces_the_100_continue() {
         "POST /api/licensing/token HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\nContent-Type: application/json\r\n\
          Content-Length: 13\r\n\r\n",
     );
-    assert_eq!(client.answer().status(), 401, "who is nobody need not send the token");
+    assert_eq!(client.answer().status(), 401, "refused before the body is sent");
     assert_eq!(recorder.lines(), [""; 0]);
 }
 
