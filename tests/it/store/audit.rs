@@ -12,7 +12,7 @@ use crate::support::program::{Place, Ran};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::vendor::{ROOT_URL, Vendor, now};
 
-const LATER: &str = "older files were taken away: the log begins later than its chain";
+const LATER: &str = "older files were removed: the log starts later than its chain";
 
 fn verify(file: &Path) -> Ran {
     Place::new().run(&["audit", "verify", file.to_str().expect("text")])
