@@ -1,4 +1,4 @@
-//! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
+//! The whole gate. [`App::build`] does everything that can fail at startup; [`App::run`] only serves.
 
 mod descriptors;
 mod error;
@@ -32,11 +32,11 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream;
 use crate::worker::{self, Blueprint};
 
-use life::{LAST_WORDS, Life};
+use life::{AFTER_CUT, Life};
 
 pub use error::Error;
 
-/// A gate that is bound and loaded, and not yet serving.
+/// A gate that has loaded its files and bound its addresses, but does not serve yet.
 #[derive(Debug)]
 pub struct App {
     bound: Vec<Bound>,
@@ -49,16 +49,16 @@ pub struct App {
 }
 
 impl App {
-    /// Loads keys and license, binds every address. Must be called on the runtime that will do the control work: changes
-    /// of the license, renewal, hashing. Blocks shortly on files.
+    /// Loads keys and license, and binds all addresses. Call it on the runtime for the control work (license changes,
+    /// renewal, hashing). Blocks briefly to read files.
     ///
     /// # Errors
-    /// [`Error`], of which each says what to mend.
+    /// The first problem that prevents a start.
     pub async fn build(config: Config) -> Result<Self, Error> {
         Self::build_at(config, Clock::system()).await
     }
 
-    /// As [`build`](Self::build), with a clock of the caller's.
+    /// Like [`build`](Self::build), with the given clock.
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -106,7 +106,7 @@ impl App {
         Ok(Self { bound, admin, probed, blueprint, life, phase, shutdown })
     }
 
-    /// The TCP addresses where clients are expected, with real ports, in the order of `server.listen`.
+    /// The TCP addresses for clients, with their actual ports, in the order of `server.listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let tcp = |bound: &Bound| match &bound.place {
             ListenAddress::Tcp(address) => Some(*address),
@@ -133,7 +133,7 @@ impl App {
         detach(async move {
             while hangup.recv().await.is_some() {
                 let (tls, upstream_tls) = (tls.clone(), upstream_tls.clone());
-                // Off the runtime, as a file system may hang. One that panicked has been logged.
+                // On a blocking thread, because a file system may hang. A panic is logged by the panic hook.
                 let reload = move || reload(tls.as_deref(), upstream_tls.as_deref());
                 let _ = tokio::task::spawn_blocking(reload).await;
             }
@@ -145,7 +145,7 @@ impl App {
         (self.blueprint.tls.clone(), self.blueprint.upstream_tls.clone())
     }
 
-    /// Serves until `stop` returns: once to drain, a second time to cut what is left.
+    /// Serves until `stop` returns. The first time, it drains; the second time, it closes the remaining connections.
     ///
     /// # Errors
     /// [`Error::Worker`].
@@ -162,14 +162,14 @@ impl App {
         }
         tls.map(|tls| detach(watch(tls)));
         upstream_tls.map(|tls| detach(watch(tls.watched().clone())));
-        let living = life.start();
+        let running = life.start();
         let workers = workers(&blueprint.downstream);
         let threads = start(&mut bound, blueprint)?;
         start::log(&bound, place.as_ref(), &probed, workers);
         stop().await;
         tracing::info!("stopping");
         phase.send_replace(Phase::Leaving);
-        let hurried = tokio::select! {
+        let is_second = tokio::select! {
             () = tokio::time::sleep(shutdown.delay) => false,
             () = stop() => true,
         };
@@ -177,13 +177,13 @@ impl App {
         phase.send_replace(Phase::Draining);
         let cut = async {
             tokio::select! {
-                () = std::future::ready(()), if hurried => {}
+                () = std::future::ready(()), if is_second => {}
                 () = tokio::time::sleep(shutdown.grace_period) => {}
                 () = stop() => {}
             }
             phase.send_replace(Phase::Cut);
-            // Whatever hangs now is left behind.
-            tokio::time::sleep(LAST_WORDS).await;
+            // Threads that have not ended after this time are abandoned.
+            tokio::time::sleep(AFTER_CUT).await;
         };
         tokio::select! {
             _ = ended => {}
@@ -191,13 +191,13 @@ impl App {
         }
         drop(served);
         drop(bound);
-        living.leave(LAST_WORDS).await;
+        running.leave(AFTER_CUT).await;
         tracing::info!("stopped");
         Ok(())
     }
 }
 
-/// The license and everything about it.
+/// Sets up the API, the probes and everything that maintains the license.
 async fn licensing(
     config: &Config,
     root_url: &RootUrl,
@@ -238,13 +238,13 @@ fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
     Ok(tls.map(Arc::new))
 }
 
-/// What SIGHUP asks for. Changed files are taken into use without it too.
+/// Reloads certificates on SIGHUP. Changed files are also noticed without it.
 fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
     match tls.is_some() || upstream_tls.is_some() {
         true => {
-            tracing::info!("SIGHUP: certificates are read again; other settings take a restart")
+            tracing::info!("SIGHUP: reloading certificates; other settings need a restart")
         }
-        false => tracing::info!("SIGHUP: no certificates to reload; other settings take a restart"),
+        false => tracing::info!("SIGHUP: no certificates to reload; other settings need a restart"),
     }
     if let Some(tls) = tls {
         tls.look(true);
@@ -254,7 +254,7 @@ fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
     }
 }
 
-/// Sockets of systemd's, when they are asked for: the environment of others is left alone.
+/// The sockets from systemd, if `server.listen` uses any. Otherwise the variables of systemd are not touched.
 fn inherited(config: &downstream::Config) -> Result<Inherited, Error> {
     let wanted = config.listen.iter().any(|l| matches!(l.place, ListenAddress::Systemd(_)));
     if wanted { Inherited::take().map_err(Error::Inherited) } else { Ok(Inherited::default()) }

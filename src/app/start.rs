@@ -13,7 +13,7 @@ use crate::upstream::{self, Origin};
 pub(super) fn setup(config: &Config) -> Setup {
     Setup {
         keys: keys(&config.license),
-        store: config.store.place.to_string(),
+        store: config.store.location.to_string(),
         dashboard: dashboard(&config.upstream),
         issuer: config.feed.url.as_ref().map(origin),
     }

@@ -12,8 +12,8 @@ use aws_lc_rs::digest;
 use super::backend::Entry;
 use super::layout::DIGEST_BYTES;
 use crate::clock::UnixTime;
-use crate::hex::hex;
 use crate::license::{Claims, Keys, License, Policy, Rejection, Standing, Status, Token, verify};
+use crate::text::hex;
 
 /// A former license.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! `cargo run --example demo`, as a person meets it: what it prints is true, and Ctrl-C leaves nothing.
+//! `cargo run --example demo` from outside: its output is correct, and Ctrl-C removes its files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,7 +46,7 @@ fn renews(url: &str) {
     assert_ne!(before["jti"], after["jti"]);
 }
 
-/// Cargo builds examples beside the tests, and tells nobody where.
+/// Cargo builds examples next to the tests, but passes no path to them.
 fn binary() -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let demo = here.ancestors().nth(2).unwrap().join("examples/demo");

@@ -22,7 +22,7 @@ fn a_second_gate_on_the_same_directory_exits_2() {
         format!("server.listen = [\"127.0.0.1:0\"]\nstore.url = \"file:{}\"", data.display());
     let file = place.write("gate.toml", &config(&store));
     let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(2);
-    ran.complains(&["locked by another license-gate", data.to_str().expect("text")]);
+    ran.reports(&["locked by another license-gate", data.to_str().expect("text")]);
     scene.holds(&token);
     let newer = scene.vendor.token().sign();
     scene.install(&newer);
@@ -44,7 +44,7 @@ fn a_port_in_use_exits_2_and_is_named() {
     let place = Place::new();
     let file = place.write("gate.toml", &config(&format!("server.listen = [{address:?}]")));
     let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(2);
-    ran.complains(&["cannot listen on", &address]);
+    ran.reports(&["cannot listen on", &address]);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_port_another_gate_listens_on_exits_2_and_is_named() {
     let place = Place::new();
     let file = place.write("gate.toml", &config(&format!("server.listen = [{address:?}]")));
     let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(2);
-    ran.complains(&["cannot listen on", &address]);
+    ran.reports(&["cannot listen on", &address]);
     scene.check();
 }
 
@@ -67,7 +67,7 @@ fn configured_keys_that_are_missing_or_unusable_exit_1_and_are_named() {
         let lines = format!("server.listen = [\"127.0.0.1:0\"]\nlicense.keys = {keys:?}");
         let file = place.write("gate.toml", &config(&lines));
         let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(1);
-        ran.complains(&["license.keys", keys, "gate.toml:3"]);
+        ran.reports(&["license.keys", keys, "gate.toml:3"]);
     }
 }
 
@@ -80,7 +80,7 @@ fn a_store_that_is_a_file_exits_1_and_is_named() {
         &config("server.listen = [\"127.0.0.1:0\"]\nstore.url = \"file:data\""),
     );
     let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(1);
-    ran.complains(&["store.url", "data is not a directory"]);
+    ran.reports(&["store.url", "data is not a directory"]);
 }
 
 #[test]

@@ -74,25 +74,21 @@ fn an_address_in_use_or_a_file_of_others_ends_the_start_with_2() {
     };
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let used = taken.local_addr().expect("an address").to_string();
-    serve(&used).exits(2).complains(&["cannot listen on ", &used, "another process listens there"]);
+    serve(&used).exits(2).reports(&["cannot listen on ", &used, "another process listens there"]);
     let path = place.path().join("admin.sock");
     let _live = UnixListener::bind(&path).expect("a socket");
-    serve("unix:admin.sock").exits(2).complains(&[
-        "cannot listen on unix:",
-        "admin.sock",
-        "in use",
-    ]);
+    serve("unix:admin.sock").exits(2).reports(&["cannot listen on unix:", "admin.sock", "in use"]);
     assert!(UnixStream::connect(&path).is_ok(), "the socket of another was taken away");
     std::fs::remove_file(&path).expect("removed");
     place.write("admin.sock", "precious");
-    serve("unix:admin.sock").exits(2).complains(&["cannot listen on unix:", "no socket"]);
+    serve("unix:admin.sock").exits(2).reports(&["cannot listen on unix:", "no socket"]);
     assert_eq!(std::fs::read_to_string(&path).expect("a file"), "precious");
-    serve("unix:none/admin.sock").exits(2).complains(&["cannot listen on unix:", "No such file"]);
+    serve("unix:none/admin.sock").exits(2).reports(&["cannot listen on unix:", "No such file"]);
 
     let twice = "server.listen = ['unix:a.sock']\nadmin.listen = 'unix:a.sock'\n";
     place.write("gate.toml", twice);
     let check = place.run(&["check-config", "--config", "gate.toml"]).exits(1);
-    check.complains(&["admin.listen:", "is listened to already"]);
+    check.reports(&["admin.listen:", "is listened to already"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `examples/deploy`: every file there is read by what it is for, or as strictly.
+//! `examples/deploy`: every file is parsed by its program, or as strictly.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ fn documents(text: &str) -> Vec<Yaml> {
     YamlLoader::load_from_str(text).expect("YAML")
 }
 
-/// A configuration must be a good one, once there is a key where it says.
+/// The configuration must be valid, once the named key exists.
 #[track_caller]
 fn is_good(configuration: &str, keys: &str) {
     let place = Place::new();
@@ -55,7 +55,7 @@ fn every_file_is_read() {
     }
     take("Dockerfile");
     is_dockerfile(&read("Dockerfile"));
-    assert!(unread.is_empty(), "nobody reads {unread:?}");
+    assert!(unread.is_empty(), "no test reads {unread:?}");
 }
 
 fn kubernetes(objects: &[Yaml]) {
@@ -93,7 +93,7 @@ fn compose(documents: &[Yaml]) {
     }
 }
 
-/// `systemd.syntax(7)`: sections, each of settings.
+/// `systemd.syntax(7)`: sections with settings.
 fn is_unit(text: &str) {
     let mut sections: BTreeMap<&str, usize> = BTreeMap::new();
     let mut section = None;
@@ -127,7 +127,7 @@ fn is_dockerfile(text: &str) {
 }
 
 #[test]
-fn no_private_key_gets_into_an_image() {
+fn an_image_contains_no_private_key() {
     let ignored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".dockerignore"));
     let ignored = ignored.expect("a file");
     for name in ["/certs/", "/data", "/target", "/.git"] {

@@ -43,7 +43,7 @@ fn the_listener_of_the_configuration_is_asked() {
     place
         .run(&["health", "--config", "etc/gate.toml"])
         .exits(1)
-        .complains(&["admin.listen is empty"]);
+        .reports(&["admin.listen is empty"]);
     // Faults elsewhere are no reason not to ask.
     let file = format!("admin.listen = '{address}'\nserver.workers = 'many'\nsevrer.x = 1\n");
     place.write("etc/gate.toml", &file);
@@ -60,7 +60,7 @@ fn a_unix_socket_is_asked_wherever_the_command_runs() {
     Place::new().run(&["health", "--admin", &socket]).exits(0);
     drop(gate);
     let ran = Place::new().run(&["health", "--admin", &socket]).exits(1);
-    ran.complains(&[&socket, "cannot be reached: No such file"]);
+    ran.reports(&[&socket, "cannot be reached: No such file"]);
 }
 
 #[test]
@@ -73,28 +73,28 @@ fn a_gate_that_drains_is_1_with_the_reason() {
     while ask(gate.admin()).code == 0 {}
     let ran = ask(gate.admin()).exits(1);
     assert_eq!(ran.out, "");
-    ran.complains(&["is not ready: [-] not draining"]);
+    ran.reports(&["is not ready: [-] not draining"]);
 }
 
 #[test]
 fn what_cannot_be_asked_is_1_with_what_to_do() {
     let place = Place::new();
-    place.run(&["health", "--admin", "https://127.0.0.1:1"]).exits(1).complains(&["unix:PATH"]);
-    place.run(&["health", "--admin", "127.0.0.1:9180"]).exits(1).complains(&["http://HOST:PORT"]);
-    place.run(&["health", "--bogus"]).exits(1).complains(&["--bogus"]);
+    place.run(&["health", "--admin", "https://127.0.0.1:1"]).exits(1).reports(&["unix:PATH"]);
+    place.run(&["health", "--admin", "127.0.0.1:9180"]).exits(1).reports(&["http://HOST:PORT"]);
+    place.run(&["health", "--bogus"]).exits(1).reports(&["--bogus"]);
     let ran = place.run(&["health", "--config", "none.toml"]).exits(1);
-    ran.complains(&["none.toml", "cannot be read"]);
+    ran.reports(&["none.toml", "cannot be read"]);
     place.write("gate.toml", "admin.listen = '127.0.0.1:0'\n");
-    place.run(&["health", "--config", "gate.toml"]).exits(1).complains(&["has port 0"]);
+    place.run(&["health", "--config", "gate.toml"]).exits(1).reports(&["has port 0"]);
     place.write("gate.toml", "admin.listen = 'nowhere'\n");
     place
         .run(&["health", "--config", "gate.toml"])
         .exits(1)
-        .complains(&["gate.toml:1: admin.listen:"]);
+        .reports(&["gate.toml:1: admin.listen:"]);
     place.write("gate.toml", "admin.listen =\n");
-    place.run(&["health", "--config", "gate.toml"]).exits(1).complains(&["gate.toml:1:"]);
-    ask(Origin::vacant()).exits(1).complains(&["cannot be reached: Connection refused"]);
-    ask("name.invalid:9180").exits(1).complains(&["name.invalid:9180"]);
+    place.run(&["health", "--config", "gate.toml"]).exits(1).reports(&["gate.toml:1:"]);
+    ask(Origin::vacant()).exits(1).reports(&["cannot be reached: Connection refused"]);
+    ask("name.invalid:9180").exits(1).reports(&["name.invalid:9180"]);
 }
 
 /// Something that listens like a gate, and treats each connection as `serve` does until the test ends.
@@ -169,7 +169,7 @@ fn a_gate_that_hangs_is_1_after_2_s() {
             scope.spawn(move || {
                 let odd = Odd::that(hang);
                 let address = odd.address.to_string();
-                ask(&address).exits(1).complains(&[&address, "gave no answer within 2 s"]);
+                ask(&address).exits(1).reports(&[&address, "gave no answer within 2 s"]);
             });
         }
         scope.spawn(|| {
@@ -178,7 +178,7 @@ fn a_gate_that_hangs_is_1_after_2_s() {
             let path = place.path().join("admin.sock");
             let _listener = UnixListener::bind(&path).expect("a socket");
             let ran = place.run(&["health", "--admin", "unix:admin.sock"]).exits(1);
-            ran.complains(&["unix:admin.sock gave no answer within 2 s"]);
+            ran.reports(&["unix:admin.sock gave no answer within 2 s"]);
         });
         scope.spawn(|| {
             // A configuration that nobody writes.
@@ -186,7 +186,7 @@ fn a_gate_that_hangs_is_1_after_2_s() {
             let made = std::process::Command::new("mkfifo").arg(place.path().join("f")).status();
             assert!(made.expect("mkfifo").success());
             let ran = place.run(&["health", "--config", "f"]).exits(1);
-            ran.complains(&["the configuration could not be read within 2 s"]);
+            ran.reports(&["the configuration could not be read within 2 s"]);
         });
     });
 }
@@ -220,6 +220,6 @@ fn what_is_no_answer_of_a_gate_is_1() {
     ];
     for (answer, expected) in cases {
         let odd = Odd::answers(answer);
-        ask(odd.address).exits(1).complains(&[&odd.address.to_string(), expected]);
+        ask(odd.address).exits(1).reports(&[&odd.address.to_string(), expected]);
     }
 }

@@ -1,5 +1,5 @@
-//! What an operator meets: logs and those who do not read them, descriptors that run out, files that cannot be read, and the
-//! examples of a deployment.
+//! Operation: logs, a log that is not read, too few descriptors, files that cannot be read, and the deployment
+//! examples.
 
 mod admin;
 mod admin_listener;

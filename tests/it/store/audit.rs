@@ -12,7 +12,7 @@ use crate::support::program::{Place, Ran};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::vendor::{ROOT_URL, Vendor, now};
 
-const LATER: &str = "older files were taken away: the log begins later than its chain";
+const LATER: &str = "older files were removed: the log starts later than its chain";
 
 fn verify(file: &Path) -> Ran {
     Place::new().run(&["audit", "verify", file.to_str().expect("text")])
@@ -130,7 +130,7 @@ fn a_line_that_was_changed_removed_inserted_or_moved_is_reported() {
         }
         altered(&|lines| lines.insert(line, lines[line].clone()))
             .exits(1)
-            .complains(&[&format!("line {}: ", line + 2)]);
+            .reports(&[&format!("line {}: ", line + 2)]);
         if has_next {
             let swapped = altered(&|lines| lines.swap(line, line + 1));
             written.breaks(swapped, file, line + usize::from((file, line) == (0, 0)));
@@ -155,7 +155,7 @@ fn only_the_oldest_files_may_be_removed() {
     let away = written.dir.path().join("away");
     fs::rename(&written.files[1], &away).expect("moved");
     let place = format!("{}, line 1: ", written.files[2].display());
-    verify(written.newest()).exits(1).complains(&[&place, "a file between them was removed"]);
+    verify(written.newest()).exits(1).reports(&[&place, "a file between them was removed"]);
     fs::remove_file(&written.files[0]).expect("removed");
     let rest = verify(written.newest()).exits(0).prints(LATER);
     assert_eq!(
@@ -163,7 +163,7 @@ fn only_the_oldest_files_may_be_removed() {
         written.hash
     );
     fs::remove_file(written.newest()).expect("removed");
-    verify(written.newest()).exits(2).complains(&["cannot read", "audit.jsonl"]);
+    verify(written.newest()).exits(2).reports(&["cannot read", "audit.jsonl"]);
 }
 
 /// An expected line: actor, action, outcome, reason, and the `jti`s of the old and the new license.

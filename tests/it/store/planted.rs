@@ -215,11 +215,11 @@ fn check_config_reports_the_directory_and_changes_nothing() {
         fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o777)).expect("set");
     }
     let ran =
-        check().complains(&["warning: store.url: data/audit.jsonl is not used", "symbolic link"]);
+        check().reports(&["warning: store.url: data/audit.jsonl is not used", "symbolic link"]);
     assert!(!ran.err.contains("has mode"), "{ran:?}");
     for mode in [0o755, 0o2770, 0o1777] {
         fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("set");
-        check().complains(&["warning: store.url: data has mode", &format!("{mode:04o}")]);
+        check().reports(&["warning: store.url: data has mode", &format!("{mode:04o}")]);
         assert_eq!(self::mode(&data), mode);
     }
     assert_eq!((mode(&data.join("license.jwt")), mode(&data.join("history"))), (0o777, 0o777));

@@ -1,11 +1,11 @@
-//! What is asked again, and what never is: at most once, of a reused connection, before any byte of an answer.
+//! Retries: at most once, on a reused connection, before any byte of a response.
 
 use super::{stage, stage_with};
 use crate::support::gate::Gate;
 use crate::support::origin::{Call, Origin};
 use crate::support::wire::Wire;
 
-/// A client whose connection to the dashboard has answered once.
+/// A client that has had a response, so that the gate has an idle connection to the dashboard.
 fn warm(origin: &Origin, gate: &Gate) -> (Wire, Call) {
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -16,7 +16,7 @@ fn warm(origin: &Origin, gate: &Gate) -> (Wire, Call) {
 }
 
 #[test]
-fn idempotent_requests_are_repeated_whole() {
+fn idempotent_requests_are_retried_completely() {
     let (origin, gate) = stage();
     for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
         for how in [Call::reset, drop] {
@@ -34,7 +34,7 @@ fn idempotent_requests_are_repeated_whole() {
 }
 
 #[test]
-fn other_methods_and_begun_bodies_are_not_repeated() {
+fn other_methods_and_partly_sent_bodies_are_not_retried() {
     let (origin, gate) = stage();
     for request in [
         "POST / HTTP/1.1\r\nHost: d\r\n\r\n",
@@ -57,7 +57,7 @@ fn other_methods_and_begun_bodies_are_not_repeated() {
             "license-gate; error=connection_terminated",
             "{request:?}"
         );
-        // Nobody has asked again: the next connection is this client's own.
+        // Not retried: the next connection is for this client's next request.
         client.get("/next");
         assert_eq!(origin.accept().serve("").start, "GET /next HTTP/1.1", "{request:?}");
         client.answer();
@@ -65,7 +65,7 @@ fn other_methods_and_begun_bodies_are_not_repeated() {
 }
 
 #[test]
-fn a_body_that_has_not_begun_goes_with_the_request_to_another_connection() {
+fn a_request_without_sent_body_bytes_is_retried_on_another_connection() {
     let (origin, gate) = stage();
     for framing in ["Content-Length: 2\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"] {
         let (mut client, mut call) = warm(&origin, &gate);
@@ -83,7 +83,7 @@ fn a_body_that_has_not_begun_goes_with_the_request_to_another_connection() {
 }
 
 #[test]
-fn a_first_connection_that_breaks_is_not_replaced() {
+fn a_request_on_a_new_connection_is_not_retried() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/first");
@@ -97,7 +97,7 @@ fn a_first_connection_that_breaks_is_not_replaced() {
 }
 
 #[test]
-fn a_request_is_repeated_once_and_no_more() {
+fn a_request_is_retried_at_most_once() {
     let (origin, gate) = stage();
     let (mut client, mut call) = warm(&origin, &gate);
     client.get("/twice");
@@ -110,7 +110,7 @@ fn a_request_is_repeated_once_and_no_more() {
 }
 
 #[test]
-fn an_answer_that_has_begun_is_not_asked_for_again() {
+fn a_request_is_not_retried_after_its_response_has_begun() {
     let (origin, gate) = stage();
     for begun in ["H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
         let (mut client, mut call) = warm(&origin, &gate);
@@ -129,7 +129,7 @@ fn an_answer_that_has_begun_is_not_asked_for_again() {
 }
 
 #[test]
-fn without_retries_nothing_is_repeated() {
+fn without_retries_nothing_is_retried() {
     let (origin, gate) = stage_with(|gate| gate.set("upstream.retries", 0));
     let (mut client, mut call) = warm(&origin, &gate);
     client.get("/once");
@@ -139,13 +139,13 @@ fn without_retries_nothing_is_repeated() {
 }
 
 #[test]
-fn a_pooled_connection_that_closed_meanwhile_costs_nobody_anything() {
+fn a_request_is_not_sent_on_a_closed_pooled_connection() {
     let (origin, gate) = stage();
-    // Also one whose method may not be repeated: it is not sent into a connection that is known to be closed.
+    // Also a request that may not be retried: it is not sent on a connection that is known to be closed.
     for method in ["GET", "POST"] {
         let (mut client, call) = warm(&origin, &gate);
         drop(call);
-        // The gate hears of the close no later than of what comes behind it on another socket.
+        // The gate notices the close before it reads what is sent later on another socket.
         let mut other = Wire::connect(gate.address);
         other.get("/api/licensing/nothing");
         assert_eq!(other.answer().status(), 404);

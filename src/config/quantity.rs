@@ -1,15 +1,15 @@
-//! Durations, sizes and numbers.
+//! Parses durations, sizes and numbers.
 
 use std::time::Duration;
 
-use crate::config::fault::Fault;
-use crate::config::value::Value;
+use super::fault::Fault;
+use super::value::Value;
 
-/// Beyond this a deadline is a mistake, and adding it to a moment might overflow.
+/// A longer duration is a mistake, and adding it to a time might overflow.
 const LONGEST: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
 
-/// A duration with its unit: `10s`, `5m`, `7d`, `1h 30m`; zero allowed.
-pub(in crate::config) fn duration(value: &Value) -> Result<Duration, Fault> {
+/// A duration with its unit: `10s`, `5m`, `7d`, `1h 30m`. Zero is allowed.
+pub(super) fn duration(value: &Value) -> Result<Duration, Fault> {
     if let Some(digits) = value.digits() {
         return Err(unitless(value, digits));
     }
@@ -31,8 +31,8 @@ fn unitless(value: &Value, digits: &str) -> Fault {
     value.fault(format!("a duration needs a unit: write \"{digits}s\" for seconds"))
 }
 
-/// A duration that is not zero: what would end everything at once is no deadline.
-pub(in crate::config) fn deadline(value: &Value) -> Result<Duration, Fault> {
+/// A duration that is not zero: a deadline of zero would end everything at once.
+pub(super) fn deadline(value: &Value) -> Result<Duration, Fault> {
     match duration(value)? {
         Duration::ZERO => Err(value.fault("must be longer than 0s")),
         duration => Ok(duration),
@@ -40,7 +40,7 @@ pub(in crate::config) fn deadline(value: &Value) -> Result<Duration, Fault> {
 }
 
 /// A size from `least` to `most` bytes: a plain number of bytes, or `64KiB`, `1MiB`, `2GiB`.
-pub(in crate::config) fn size(value: &Value, least: usize, most: usize) -> Result<usize, Fault> {
+pub(super) fn size(value: &Value, least: usize, most: usize) -> Result<usize, Fault> {
     let written = match value.digits() {
         Some(digits) => digits,
         None => value.text()?.trim(),
@@ -68,21 +68,21 @@ fn bytes(written: &str) -> Option<usize> {
     digits.parse::<usize>().ok()?.checked_mul(factor)
 }
 
-/// As [`size`] reads it, in the largest unit that loses nothing.
-pub(in crate::config) fn show_size(bytes: usize) -> String {
+/// The format that [`size`] reads, in the largest unit that is exact.
+pub(super) fn show_size(bytes: usize) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let whole = units.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
     whole.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
 /// A count from `least` to `most`.
-pub(in crate::config) fn count(value: &Value, least: u32, most: u32) -> Result<u32, Fault> {
+pub(super) fn count(value: &Value, least: u32, most: u32) -> Result<u32, Fault> {
     let number = value.number(least.into(), most.into())?;
     Ok(u32::try_from(number).unwrap_or(most))
 }
 
-/// [`count`] for what counts things in memory.
-pub(in crate::config) fn amount(value: &Value, least: u32, most: u32) -> Result<usize, Fault> {
+/// [`count`] as `usize`.
+pub(super) fn amount(value: &Value, least: u32, most: u32) -> Result<usize, Fault> {
     count(value, least, most).map(|number| number as usize)
 }
 

@@ -1,16 +1,16 @@
-//! One key: its name, the reader of its value, and how the value is shown.
+//! One setting: its key, how its value is read, and how the value is shown.
 
-use crate::config::effective::Config;
-use crate::config::fault::Faults;
-use crate::config::value::Value;
+use super::effective::Config;
+use super::fault::Faults;
+use super::value::Value;
 
-/// Puts a value where it belongs in a configuration.
+/// Stores a value in a configuration.
 pub(super) type Read = fn(&mut Config, &Value) -> Result<(), Faults>;
 
 /// The value in force, secrets masked.
 pub(super) type Show = fn(&Config) -> toml::Value;
 
-/// One key and what is known about it.
+/// One setting.
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) role: Role,
@@ -20,7 +20,7 @@ pub(super) enum Role {
     Setting(Read, Show),
     /// `[[name]]`, shown as tables.
     Tables(Read),
-    /// A key of the documentation that this version cannot honour, unless it asks for nothing.
+    /// A documented key that this version does not support. Values that turn it off are accepted.
     Later,
 }
 
@@ -32,7 +32,7 @@ pub(super) const fn later(name: &'static str) -> Key {
     Key { name, role: Role::Later }
 }
 
-/// Stores what a reader made of a value.
+/// Stores `value` in `slot`, if it could be read.
 pub(super) fn set<T>(slot: &mut T, value: Result<T, impl Into<Faults>>) -> Result<(), Faults> {
     *slot = value.map_err(Into::into)?;
     Ok(())
@@ -46,27 +46,27 @@ pub(super) mod show {
 
     use toml::Value;
 
-    pub(in crate::config::keys) fn text(text: impl Display) -> Value {
+    pub(in crate::config) fn text(text: impl Display) -> Value {
         Value::String(text.to_string())
     }
 
-    pub(in crate::config::keys) fn optional(text: Option<impl Display>) -> Value {
+    pub(in crate::config) fn optional(text: Option<impl Display>) -> Value {
         Value::String(text.map(|text| text.to_string()).unwrap_or_default())
     }
 
-    pub(in crate::config::keys) fn list(texts: impl IntoIterator<Item = impl Display>) -> Value {
+    pub(in crate::config) fn list(texts: impl IntoIterator<Item = impl Display>) -> Value {
         Value::Array(texts.into_iter().map(text).collect())
     }
 
-    pub(in crate::config::keys) fn path(path: Option<&Path>) -> Value {
+    pub(in crate::config) fn path(path: Option<&Path>) -> Value {
         optional(path.map(Path::display))
     }
 
-    pub(in crate::config::keys) fn duration(duration: Duration) -> Value {
+    pub(in crate::config) fn duration(duration: Duration) -> Value {
         text(humantime::format_duration(duration))
     }
 
-    pub(in crate::config::keys) fn number(number: impl TryInto<i64>) -> Value {
+    pub(in crate::config) fn number(number: impl TryInto<i64>) -> Value {
         Value::Integer(number.try_into().unwrap_or(i64::MAX))
     }
 }

@@ -1,4 +1,4 @@
-//! Where to listen, whom to call, whom to believe.
+//! Parses addresses to listen on, networks, URLs and server names.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use http::Uri;
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 
+use super::fault::Fault;
 use super::text;
+use super::value::Value;
 use crate::admin;
-use crate::config::fault::Fault;
-use crate::config::value::Value;
 use crate::downstream::{Listen, ListenAddress, Scheme};
 use crate::license::{RevocationList, RootUrl, ascii_host};
 use crate::upstream::Origin;
@@ -18,8 +18,8 @@ use crate::upstream::Origin;
 /// The longest path of a Unix socket: `sun_path` holds 108 bytes with the NUL behind it (unix(7)).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
-/// `host:port`, `[::]:port`, `unix:/path`, `systemd:NAME`, with `http://` or `https://` before it if that is to be said.
-pub(in crate::config) fn listen(value: &Value) -> Result<Listen, Fault> {
+/// `host:port`, `[::]:port`, `unix:/path`, `systemd:NAME`, with an optional `http://` or `https://` in front.
+pub(super) fn listen(value: &Value) -> Result<Listen, Fault> {
     let (scheme, text) = match value.text()?.split_once("://") {
         Some(("http", rest)) => (Some(Scheme::Http), rest),
         Some(("https", rest)) => (Some(Scheme::Https), rest),
@@ -36,10 +36,10 @@ pub(in crate::config) fn listen(value: &Value) -> Result<Listen, Fault> {
     Ok(Listen { place, scheme })
 }
 
-/// The path of a Unix socket, which the system wants short.
+/// The path of a Unix socket, at most [`MAX_SOCKET_PATH_BYTES`] long.
 fn socket_path(value: &Value, path: &str) -> Result<PathBuf, Fault> {
     if path.is_empty() {
-        return Err(value.fault("names no path: write unix:/path"));
+        return Err(value.fault("has no path: write unix:/path"));
     }
     let path = text::anchored(value, path);
     match path.as_os_str().len() {
@@ -56,13 +56,13 @@ fn descriptor_name(value: &Value, name: &str) -> Result<String, Fault> {
     let good = (1..=255).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
     if !good {
-        return Err(value.fault(format!("{name:?} is no name of a socket: write systemd:NAME")));
+        return Err(value.fault(format!("{name:?} is not a socket name: write systemd:NAME")));
     }
     Ok(name.to_owned())
 }
 
 /// `host:port` or `unix:/path`; `None` for an empty string, which means off.
-pub(in crate::config) fn optional_listen(value: &Value) -> Result<Option<admin::Listen>, Fault> {
+pub(super) fn optional_listen(value: &Value) -> Result<Option<admin::Listen>, Fault> {
     let text = value.text()?;
     match text.split_once(':') {
         _ if text.is_empty() => Ok(None),
@@ -74,7 +74,7 @@ pub(in crate::config) fn optional_listen(value: &Value) -> Result<Option<admin::
 }
 
 /// A host as it is in a URL, in lower case; without a port.
-pub(in crate::config) fn host_name(value: &Value) -> Result<String, Fault> {
+pub(super) fn host_name(value: &Value) -> Result<String, Fault> {
     let text = value.text()?;
     match is_host(text) {
         true => Ok(text.to_ascii_lowercase()),
@@ -82,7 +82,7 @@ pub(in crate::config) fn host_name(value: &Value) -> Result<String, Fault> {
     }
 }
 
-/// No name is looked up here: what a gate listens on does not depend on somebody's DNS.
+/// Names other than `localhost` are not resolved: the address of a gate must not depend on DNS.
 fn parse_socket(value: &Value, text: &str) -> Result<SocketAddr, Fault> {
     let port = text.strip_prefix("localhost:");
     let numeric = port.map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
@@ -92,8 +92,8 @@ fn parse_socket(value: &Value, text: &str) -> Result<SocketAddr, Fault> {
     })
 }
 
-/// A CIDR, or a bare address, which stands for itself alone.
-pub(in crate::config) fn network(value: &Value) -> Result<IpNet, Fault> {
+/// A network in CIDR notation, or a single address.
+pub(super) fn network(value: &Value) -> Result<IpNet, Fault> {
     let text = value.text()?;
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     network.map(|network| network.trunc()).map_err(|_| {
@@ -101,14 +101,14 @@ pub(in crate::config) fn network(value: &Value) -> Result<IpNet, Fault> {
     })
 }
 
-/// `upstream.url`: `http://host[:port]`, `https://host[:port]`, nothing after it; or `unix:/path`.
-pub(in crate::config) fn origin(value: &Value) -> Result<Origin, Fault> {
+/// `upstream.url`: `http://host[:port]` or `https://host[:port]` without a path; or `unix:/path`.
+pub(super) fn origin(value: &Value) -> Result<Origin, Fault> {
     if let Some(path) = value.text()?.strip_prefix("unix:") {
         return socket_path(value, path).map(Origin::Unix);
     }
     let uri = url(value)?;
     if uri.path() != "/" || uri.query().is_some() {
-        return Err(value.fault("takes no path: paths go up as they came"));
+        return Err(value.fault("takes no path: requests are forwarded with their own path"));
     }
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     match uri.scheme_str() {
@@ -120,8 +120,8 @@ pub(in crate::config) fn origin(value: &Value) -> Result<Origin, Fault> {
     }
 }
 
-/// A name that a certificate may bear; `None` for an empty string, which means that of the URL.
-pub(in crate::config) fn optional_server_name(value: &Value) -> Result<Option<String>, Fault> {
+/// The name in the dashboard's certificate; an empty string is `None`, which means the host of the URL.
+pub(super) fn optional_server_name(value: &Value) -> Result<Option<String>, Fault> {
     match value.text()? {
         "" => Ok(None),
         name => server_name(value, name).map(|()| Some(name.to_owned())),
@@ -137,32 +137,34 @@ fn server_name(value: &Value, name: &str) -> Result<(), Fault> {
 }
 
 /// `server.root_url`: scheme, host and base path, as it was written.
-pub(in crate::config) fn root_url(value: &Value) -> Result<String, Fault> {
+pub(super) fn root_url(value: &Value) -> Result<String, Fault> {
     let text = value.text()?;
     let url = RootUrl::parse(text).map_err(|error| {
         value.fault("is not a root URL such as \"https://metrics.example.com/\"").caused_by(error)
     })?;
     let path = url.base_path().trim_start_matches('/');
     if !path.is_empty() && !path.split('/').all(is_plain_segment) {
-        return Err(value.fault("takes a path of plain segments, such as /grafana/"));
+        let message =
+            "takes a path of letters, digits, \"-\", \".\", \"_\" and \"~\", such as /grafana/";
+        return Err(value.fault(message));
     }
     Ok(text.to_owned())
 }
 
-/// Letters and digits: what is spelled one way only, as the gate compares paths.
+/// Whether the segment has only characters that are never percent-encoded, because the gate compares paths as text.
 fn is_plain_segment(segment: &str) -> bool {
     let plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     !matches!(segment, "" | "." | "..") && segment.bytes().all(plain)
 }
 
-/// An absolute URL; `None` for an empty string, which means none.
-pub(in crate::config) fn optional_url(value: &Value) -> Result<Option<Uri>, Fault> {
+/// An absolute URL; an empty string is `None`.
+pub(super) fn optional_url(value: &Value) -> Result<Option<Uri>, Fault> {
     if value.text()?.is_empty() { Ok(None) } else { url(value).map(Some) }
 }
 
-/// `license.revocations`: a path, or a URL; `None` for an empty string, which means none.
-pub(in crate::config) fn revocations(value: &Value) -> Result<Option<RevocationList>, Fault> {
+/// `license.revocations`: a path or a URL; an empty string is `None`.
+pub(super) fn revocations(value: &Value) -> Result<Option<RevocationList>, Fault> {
     match value.text()?.split_once("://") {
         Some((scheme, _)) if is_scheme(scheme) => {
             url(value).map(|url| Some(RevocationList::Url(url)))
@@ -177,36 +179,38 @@ fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(plain)
 }
 
-/// An absolute `http://` or `https://` URL without user information or fragment. Never quoted: it may hold a secret.
+/// An absolute `http://` or `https://` URL without user information or fragment. Never quoted: it may contain a secret.
 fn url(value: &Value) -> Result<Uri, Fault> {
     let text = value.text()?;
     let example = "is not a URL such as \"http://127.0.0.1:3000\"";
     if text.contains('#') {
         return Err(value.fault("takes no fragment (\"#\")"));
     }
-    if let Some(host) = foreign_host(text) {
+    if let Some(host) = unicode_host(text) {
         return Err(not_ascii(value, host));
     }
     let uri: Uri = text
         .parse()
         .map_err(|error: http::uri::InvalidUri| value.fault(example).caused_by(error))?;
     let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(value.fault(format!("{example}: it begins with http:// or https://")));
+        return Err(value.fault(format!("{example}: it must begin with http:// or https://")));
     };
     match authority.as_str() {
         named if named.contains('@') => {
             Err(value.fault("takes no user name or password before the host"))
         }
-        _ if !is_host(authority.host()) => Err(value.fault(format!("{example}: its host"))),
+        _ if !is_host(authority.host()) => {
+            Err(value.fault(format!("{example}: the host is invalid")))
+        }
         named if !is_port(&named[authority.host().len()..]) => {
-            Err(value.fault(format!("{example}: its port")))
+            Err(value.fault(format!("{example}: the port is invalid")))
         }
         _ => Ok(uri),
     }
 }
 
-/// The host of a URL, if it has letters beyond ASCII.
-fn foreign_host(url: &str) -> Option<&str> {
+/// The host of a URL, if it is not ASCII.
+fn unicode_host(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
@@ -216,7 +220,7 @@ fn foreign_host(url: &str) -> Option<&str> {
 
 fn not_ascii(value: &Value, host: &str) -> Fault {
     let ascii = ascii_host(host);
-    let ascii = ascii.as_deref().unwrap_or("its form that begins with xn--");
+    let ascii = ascii.as_deref().unwrap_or("its form with xn--");
     value.fault(format!("takes a host in ASCII: write {ascii}"))
 }
 
@@ -228,7 +232,7 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// What follows the host: nothing, or a port.
+/// Whether the text after the host is empty or a port.
 fn is_port(rest: &str) -> bool {
     rest.is_empty()
         || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
@@ -371,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn names_a_certificate_may_bear() {
+    fn names_in_certificates() {
         for text in ["dash.example", "192.0.2.1", "::1"] {
             let name = optional_server_name(&written(text)).expect(text);
             assert_eq!(name.as_deref(), Some(text));
@@ -383,8 +387,8 @@ mod tests {
     }
 
     #[test]
-    fn a_host_beyond_ascii_is_answered_with_what_to_write() {
-        let said = [
+    fn the_fault_of_a_host_that_is_not_ascii_has_its_ascii_form() {
+        let faults = [
             root_url(&written("https://müller.example/")).expect_err("refused").to_string(),
             optional_url(&written("https://müller.example:8443/x"))
                 .expect_err("refused")
@@ -392,8 +396,8 @@ mod tests {
             origin(&written("http://müller.example")).expect_err("refused").to_string(),
             optional_server_name(&written("müller.example")).expect_err("refused").to_string(),
         ];
-        for said in said {
-            assert!(said.ends_with("write xn--mller-kva.example"), "{said}");
+        for fault in faults {
+            assert!(fault.ends_with("write xn--mller-kva.example"), "{fault}");
         }
     }
 

@@ -1,17 +1,17 @@
-//! Words with a grammar of their own: paths, JSON pointers, names.
+//! Parses paths, store URLs, JSON pointers, cookie names and choices.
 
 use std::path::PathBuf;
 
 use http::uri::PathAndQuery;
 
-use crate::config::fault::{Fault, Origin};
-use crate::config::value::Value;
+use super::fault::{Fault, Origin};
+use super::value::Value;
 #[cfg(feature = "postgres")]
 use crate::store::Database;
 use crate::store::Location;
 
-/// Text that must say something.
-pub(in crate::config) fn name(value: &Value) -> Result<String, Fault> {
+/// Text that must not be empty.
+pub(super) fn name(value: &Value) -> Result<String, Fault> {
     match value.text()? {
         "" => Err(value.fault("is empty")),
         text => Ok(text.to_owned()),
@@ -19,17 +19,17 @@ pub(in crate::config) fn name(value: &Value) -> Result<String, Fault> {
 }
 
 /// Text that may be empty.
-pub(in crate::config) fn any(value: &Value) -> Result<String, Fault> {
+pub(super) fn any(value: &Value) -> Result<String, Fault> {
     value.text().map(str::to_owned)
 }
 
-/// A path: relative to the file that names it, else to the working directory.
-pub(in crate::config) fn path(value: &Value) -> Result<PathBuf, Fault> {
+/// A path. In the configuration file it is relative to that file, elsewhere to the working directory.
+pub(super) fn path(value: &Value) -> Result<PathBuf, Fault> {
     name(value).map(|path| anchored(value, &path))
 }
 
-/// A path; `None` for an empty string, which means none.
-pub(in crate::config) fn optional_path(value: &Value) -> Result<Option<PathBuf>, Fault> {
+/// A path; an empty string is `None`.
+pub(super) fn optional_path(value: &Value) -> Result<Option<PathBuf>, Fault> {
     if value.text()?.is_empty() { Ok(None) } else { path(value).map(Some) }
 }
 
@@ -41,7 +41,7 @@ pub(super) fn anchored(value: &Value, path: &str) -> PathBuf {
 }
 
 /// `store.url`: `file:DIR`, or `postgres://…`.
-pub(in crate::config) fn place(value: &Value) -> Result<Location, Fault> {
+pub(super) fn place(value: &Value) -> Result<Location, Fault> {
     let url = value.text()?;
     match url.starts_with("postgres://") || url.starts_with("postgresql://") {
         true => database(value, url),
@@ -53,19 +53,19 @@ pub(in crate::config) fn place(value: &Value) -> Result<Location, Fault> {
 fn database(value: &Value, url: &str) -> Result<Location, Fault> {
     let database = Database::parse(url, |path| anchored(value, path));
     database.map(|database| Location::Postgres(Box::new(database))).map_err(|error| {
-        // Not quoted: it holds a password.
+        // Not quoted: the URL contains a password.
         value.fault(error.to_string())
     })
 }
 
 #[cfg(not(feature = "postgres"))]
 fn database(value: &Value, _: &str) -> Result<Location, Fault> {
-    let message = "is a database, for which this license-gate was not built: use one with the feature \"postgres\"";
+    let message = "is a database, which this build does not support: use a license-gate with the feature \"postgres\"";
     Err(value.fault(message))
 }
 
 fn directory(value: &Value, url: &str) -> Result<PathBuf, Fault> {
-    // Not quoted: it may be a database's, with a password in it.
+    // Not quoted: it may be a database URL with a password.
     let Some(dir) = url.strip_prefix("file:") else {
         return Err(value.fault("is neither file:DIR nor postgres://…"));
     };
@@ -74,11 +74,15 @@ fn directory(value: &Value, url: &str) -> Result<PathBuf, Fault> {
         Some(_) => return Err(value.fault("names a host: write file:DIR or file:///DIR")),
         None => dir,
     };
-    if dir.is_empty() { Err(value.fault("names no directory")) } else { Ok(anchored(value, dir)) }
+    if dir.is_empty() {
+        Err(value.fault("has no directory: write file:DIR"))
+    } else {
+        Ok(anchored(value, dir))
+    }
 }
 
-/// A path of the dashboard's, as it goes into a request line.
-pub(in crate::config) fn target(value: &Value) -> Result<String, Fault> {
+/// A path of the dashboard's API, as in a request line.
+pub(super) fn target(value: &Value) -> Result<String, Fault> {
     let text = value.text()?;
     let visible =
         text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
@@ -89,12 +93,12 @@ pub(in crate::config) fn target(value: &Value) -> Result<String, Fault> {
 }
 
 /// As [`target`]; `None` for an empty string, which means none.
-pub(in crate::config) fn optional_target(value: &Value) -> Result<Option<String>, Fault> {
+pub(super) fn optional_target(value: &Value) -> Result<Option<String>, Fault> {
     if value.text()?.is_empty() { Ok(None) } else { target(value).map(Some) }
 }
 
 /// A JSON pointer to a field (RFC 6901): `/field`, `~0` for `~`, `~1` for `/`.
-pub(in crate::config) fn pointer(value: &Value) -> Result<String, Fault> {
+pub(super) fn pointer(value: &Value) -> Result<String, Fault> {
     let text = value.text()?;
     let mut escapes = text.split('~').skip(1);
     if !text.starts_with('/') || !escapes.all(|rest| rest.starts_with(['0', '1'])) {
@@ -105,8 +109,8 @@ pub(in crate::config) fn pointer(value: &Value) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-/// A cookie's name, a token of RFC 9110 section 5.6.2.
-pub(in crate::config) fn cookie(value: &Value) -> Result<String, Fault> {
+/// The name of a cookie: a token (RFC 9110 section 5.6.2).
+pub(super) fn cookie(value: &Value) -> Result<String, Fault> {
     let text = value.text()?;
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(is_token) {
@@ -115,13 +119,13 @@ pub(in crate::config) fn cookie(value: &Value) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-/// One of a few words in any case, each with its meaning.
-pub(in crate::config) fn one_of<T: Copy>(value: &Value, known: &[(&str, T)]) -> Result<T, Fault> {
+/// One of the `known` words, in any case.
+pub(super) fn one_of<T: Copy>(value: &Value, known: &[(&str, T)]) -> Result<T, Fault> {
     let text = value.text()?;
     let found = known.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
     found.map(|(_, meaning)| *meaning).ok_or_else(|| {
         let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
-        value.fault(format!("{text:?} is none of {}", words.join(", ")))
+        value.fault(format!("{text:?} is not one of {}", words.join(", ")))
     })
 }
 
@@ -174,13 +178,13 @@ mod tests {
 
     #[test]
     #[cfg(not(feature = "postgres"))]
-    fn a_database_takes_a_gate_that_was_built_for_it() {
+    fn a_database_needs_the_feature() {
         let fault = place(&written("postgres://u:secret@h/d")).expect_err("not built").to_string();
         assert!(fault.contains("feature") && !fault.contains("secret"), "{fault}");
     }
 
     #[test]
-    fn words_of_the_dashboard() {
+    fn paths_pointers_and_cookies() {
         for text in ["/a", "/a/b?c=d", "/a%20b"] {
             assert!(target(&written(text)).is_ok(), "{text}");
         }

@@ -1,21 +1,21 @@
-//! `[[auth.users]]`: names, password hashes, permissions.
+//! Parses `[[auth.users]]`: names, password hashes, permissions.
 
 use argon2::password_hash::phc::PasswordHash;
 
+use super::fault::{Fault, Faults};
 use super::text;
+use super::value::{Kind, Value};
 use crate::auth::User;
-use crate::config::fault::{Fault, Faults};
-use crate::config::value::{Kind, Value};
 use crate::text::nearest;
 
 const FIELDS: [&str; 3] = ["name", "password_hash", "permissions"];
 const PERMISSIONS: [&str; 3] = ["licensing:read", "licensing:write", "licensing:delete"];
 
-/// Every user, or every fault of any.
-pub(in crate::config) fn users(value: &Value) -> Result<Vec<User>, Faults> {
+/// All users, or all faults.
+pub(super) fn users(value: &Value) -> Result<Vec<User>, Faults> {
     let tables = match &value.kind {
         Kind::List(tables) => tables,
-        Kind::Word(_) => return Err(value.fault("can be set in the file only").into()),
+        Kind::Word(_) => return Err(value.fault("can only be set in the file").into()),
         _ => return Err(value.fault("takes tables: write [[auth.users]]").into()),
     };
     let mut faults = Faults::default();
@@ -24,7 +24,7 @@ pub(in crate::config) fn users(value: &Value) -> Result<Vec<User>, Faults> {
     for table in tables {
         if let Some(user) = faults.take(user(table)) {
             if names.contains(&user.name) {
-                faults.push(table.fault(format!("a second user {:?}", user.name)));
+                faults.push(table.fault(format!("there are two users {:?}", user.name)));
             }
             names.push(user.name.clone());
             users.push(user);
@@ -46,7 +46,7 @@ fn user(table: &Value) -> Result<User, Faults> {
         }
     }
     for (name, _) in FIELDS.iter().zip(&found).filter(|(_, field)| field.is_none()) {
-        faults.push(table.fault(format!("a user without {name}")));
+        faults.push(table.fault(format!("a user has no {name}")));
     }
     let [name, hash, permissions] = found;
     let user = User {
@@ -81,7 +81,7 @@ fn user_name(value: &Value) -> Result<String, Fault> {
     let name = text::name(value)?;
     match &*name {
         // RFC 7617 section 2: the first colon ends the name.
-        colon if colon.contains(':') => Err(value.fault("a user's name has no colon")),
+        colon if colon.contains(':') => Err(value.fault("must not contain a colon")),
         "api_key" => Err(value.fault("\"api_key\" is reserved for service accounts")),
         _ => Ok(name),
     }
@@ -92,7 +92,7 @@ fn permission(value: &Value) -> Result<String, Fault> {
     text::one_of(value, &known).map(str::to_owned)
 }
 
-/// A hash that can be verified against. It is a secret: no fault repeats it.
+/// A hash of a supported kind. It is a secret: faults do not quote it.
 fn password_hash(value: &Value) -> Result<String, Fault> {
     let hash = value.text()?;
     let well_formed = match hash.starts_with("$2") {
@@ -127,7 +127,7 @@ mod tests {
     use crate::config::fault::Origin;
 
     #[test]
-    fn hashes_are_checked_and_never_repeated() {
+    fn hashes_are_checked_and_never_quoted() {
         let good = [
             "$2y$05$bvIG6Nmid91Mu9RcmmWZfO5HJIMCT8riNW0hEp8f6/FuA2/mHZFpe",
             "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQxMjM0$dGhpc2lzYWhhc2hvZnRoaXJ0eXR3b2J5dGVzISEhISE",

@@ -1,4 +1,4 @@
-//! Who offers without end, to somebody who does not read: is held up, and fills no memory of the gate, in every framing.
+//! Backpressure: a sender without end is blocked by a peer that does not read, in bounded memory, with every framing.
 
 use std::io;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use super::stage;
 use crate::support::gate::Gate;
 use crate::support::wire::Wire;
 
-/// A write that makes no progress for so long is taken to be held up.
+/// A write without progress for this long counts as blocked.
 const STALL: Duration = Duration::from_millis(500);
 const PIECE: usize = 64 * 1024;
 const GIB: usize = 1 << 30;
 const MOST_BYTES: u64 = 32 << 20;
 
-/// Memory of the gate that is its own, now and at most, in bytes.
+/// Private memory of the gate, current and maximum, in bytes.
 fn memory_bytes(gate: &Gate) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.pid())).expect("Linux");
     let field = |name: &str| {
@@ -24,7 +24,7 @@ fn memory_bytes(gate: &Gate) -> (u64, u64) {
     (field("VmRSS:"), field("VmHWM:"))
 }
 
-/// Offers a GiB; how much of it was taken before it came to a halt.
+/// Offers a GiB. Returns how much was accepted before it blocked.
 fn offer(mut send: impl FnMut(&[u8]) -> io::Result<()>, chunked: bool) -> usize {
     let piece = [b'x'; PIECE];
     let framed = [format!("{PIECE:x}\r\n").as_bytes(), &piece, b"\r\n"].concat();
@@ -40,7 +40,7 @@ fn was_held_up(gate: &Gate, taken: usize) {
 }
 
 #[test]
-fn a_client_that_reads_no_chunks_holds_the_dashboard_up() {
+fn a_client_that_reads_no_chunks_blocks_the_dashboard() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -54,7 +54,7 @@ fn a_client_that_reads_no_chunks_holds_the_dashboard_up() {
 }
 
 #[test]
-fn a_client_that_reads_no_end_holds_the_dashboard_up() {
+fn a_client_that_reads_no_body_until_close_blocks_the_dashboard() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -68,7 +68,7 @@ fn a_client_that_reads_no_end_holds_the_dashboard_up() {
 }
 
 #[test]
-fn a_dashboard_that_reads_no_chunks_holds_the_client_up() {
+fn a_dashboard_that_reads_no_chunks_blocks_the_client() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -80,7 +80,7 @@ fn a_dashboard_that_reads_no_chunks_holds_the_client_up() {
 }
 
 #[test]
-fn a_tunnel_holds_up_whoever_is_not_read() {
+fn a_tunnel_blocks_the_side_whose_bytes_are_not_read() {
     let (origin, gate) = stage();
     for up in [true, false] {
         let mut client = Wire::connect(gate.address);
@@ -98,7 +98,7 @@ fn a_tunnel_holds_up_whoever_is_not_read() {
             true => was_held_up(&gate, offer(|piece| client.try_send(piece), false)),
             false => was_held_up(&gate, offer(|piece| call.try_send(piece), false)),
         }
-        // The other direction is none the worse.
+        // The other direction still works.
         match up {
             true => {
                 call.send("down");
@@ -115,7 +115,7 @@ fn a_tunnel_holds_up_whoever_is_not_read() {
 }
 
 #[test]
-fn pipelined_requests_that_nobody_answers_are_held_up() {
+fn pipelined_requests_without_responses_block_the_client() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");

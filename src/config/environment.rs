@@ -1,4 +1,4 @@
-//! The environment and the command line as settings.
+//! Settings from environment variables and flags.
 
 use std::ffi::OsString;
 
@@ -8,23 +8,23 @@ use super::value::{Kind, Value};
 use crate::license::Excerpt;
 use crate::text::nearest;
 
-/// What the variable of every setting begins with.
+/// Prefix of the variable of every setting.
 const PREFIX: &str = "LICENSE_GATE__";
 
-/// The prefix of variables that may be misspelled settings.
+/// Prefix of variables that may be misspelled settings.
 const ALMOST: &str = "LICENSE_GATE_";
 
-/// Variables of the commands that call a gate.
+/// Variables of scripts that call a gate.
 const OF_COMMANDS: [&str; 3] = ["LICENSE_GATE_URL", "LICENSE_GATE_USER", "LICENSE_GATE_PASSWORD"];
 
-/// What Kubernetes sets in each container beside a Service called `license-gate`.
+/// Variables that Kubernetes sets in each container if there is a Service named `license-gate`.
 const OF_KUBERNETES: [&str; 2] = ["LICENSE_GATE_SERVICE_", "LICENSE_GATE_PORT_"];
 const PORT_OF_KUBERNETES: &str = "LICENSE_GATE_PORT";
 
-/// What a flag says about a key.
+/// A flag that sets a key.
 #[derive(Clone, Debug)]
 pub struct Flag {
-    /// As it is typed, such as `--listen`.
+    /// Its name, such as `--listen`.
     pub name: &'static str,
     /// The key it sets, such as `server.listen`.
     pub key: &'static str,
@@ -32,7 +32,7 @@ pub struct Flag {
     pub words: Vec<String>,
 }
 
-/// The flag's setting. Each use of a repeatable flag is one element; nothing is split at commas.
+/// The setting of a flag. Each use of a repeatable flag is one element, and is not split at commas.
 pub(super) fn flag(flag: Flag) -> Value {
     let Flag { name, key, mut words } = flag;
     let setting = |kind| Value { key: key.to_owned(), origin: Origin::Flag(name), kind };
@@ -45,20 +45,20 @@ pub(super) fn flag(flag: Flag) -> Value {
     }
 }
 
-/// The settings among `variables`, by name, and a warning about each variable that may be a misspelled setting.
+/// The settings among `variables`, sorted by name, and a warning about each variable that may be a misspelled setting.
 pub(super) fn environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     faults: &mut Faults,
 ) -> (Vec<Value>, Vec<String>) {
     let names =
         variables.into_iter().filter_map(|(name, word)| Some((name.into_string().ok()?, word)));
-    let mut ours: Vec<_> = names.filter(|(name, _)| name.starts_with(ALMOST)).collect();
-    ours.sort();
+    let mut candidates: Vec<_> = names.filter(|(name, _)| name.starts_with(ALMOST)).collect();
+    candidates.sort();
     let (mut settings, mut warnings) = (Vec::new(), Vec::new());
-    for (name, word) in ours {
+    for (name, word) in candidates {
         match keys::all().find(|key| variable_of(key) == name) {
             Some(key) => settings.extend(faults.take(variable(&name, key, word))),
-            None if is_of_others(&name) => {}
+            None if is_other(&name) => {}
             None => warnings.push(unknown(&name)),
         }
     }
@@ -73,8 +73,8 @@ fn variable(name: &str, key: &str, word: OsString) -> Result<Value, Fault> {
     Ok(Value { key: key.to_owned(), origin, kind: Kind::Word(word) })
 }
 
-/// Whether `name` belongs to a command or to Kubernetes.
-fn is_of_others(name: &str) -> bool {
+/// Whether `name` belongs to a script or to Kubernetes.
+fn is_other(name: &str) -> bool {
     name == PORT_OF_KUBERNETES
         || OF_COMMANDS.contains(&name)
         || OF_KUBERNETES.iter().any(|prefix| name.starts_with(prefix))
@@ -82,15 +82,15 @@ fn is_of_others(name: &str) -> bool {
 
 fn unknown(name: &str) -> String {
     let names: Vec<String> = keys::all().map(variable_of).collect();
-    // What all variables begin with says nothing about what this one was meant to be.
-    let behind = |name| str::strip_prefix(name, ALMOST).unwrap_or(name);
-    let meant = nearest(behind(name), names.iter().map(|name| behind(name)));
+    // Compared without the prefix that all names share.
+    let rest = |name| str::strip_prefix(name, ALMOST).unwrap_or(name);
+    let meant = nearest(rest(name), names.iter().map(|name| rest(name)));
     let hint = match meant {
         Some(meant) => format!("the nearest is {ALMOST}{meant}"),
         None => format!("settings are named like {}", variable_of("upstream.url")),
     };
     let name = Excerpt::of(name);
-    format!("the environment variable {} is no setting and is ignored; {hint}", name.bare())
+    format!("the environment variable {} is not a setting and is ignored; {hint}", name.bare())
 }
 
 /// `server.tls.cert_file` is `LICENSE_GATE__SERVER__TLS__CERT_FILE`.
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_found_by_name_and_misspelled_ones_are_warned_of() {
+    fn variables_set_their_keys_and_misspelled_ones_are_warnings() {
         let variables = [
             ("LICENSE_GATE__UPSTREAM__URL", "http://a:1"),
             ("LICENSE_GATE__SERVER__TLS__CERT_FILE", "c.pem"),
@@ -134,7 +134,7 @@ mod tests {
         ];
         assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
         for (warning, (name, hint)) in warnings.iter().zip(expected) {
-            assert!(warning.contains(&format!("{name} is no setting")), "{warning}");
+            assert!(warning.contains(&format!("{name} is not a setting")), "{warning}");
             assert!(warning.ends_with(hint), "{warning}");
         }
     }

@@ -1,4 +1,4 @@
-//! Whose turn it is on one connection: pipelining, interim answers, upgrades, and what is sent ahead of them.
+//! The order on one connection: pipelining, interim responses, upgrades, and bytes that are sent early.
 
 use super::{recorded, stage};
 use crate::support::wire::Wire;
@@ -40,7 +40,7 @@ fn ten_requests_of_every_kind_in_one_packet_are_answered_in_order() {
 }
 
 #[test]
-fn pipelined_requests_wait_while_an_answer_streams() {
+fn pipelined_requests_wait_while_a_response_streams() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET /one HTTP/1.1\r\nHost: d\r\n\r\nPOST /two HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\n\r\ntwo");
@@ -59,7 +59,7 @@ fn pipelined_requests_wait_while_an_answer_streams() {
 }
 
 #[test]
-fn a_body_that_is_wanted_is_asked_for_with_either_framing() {
+fn a_100_continue_is_sent_for_either_framing() {
     let (origin, gate) = stage();
     let table = [
         ("Content-Length: 2\r\n", "hi"),
@@ -74,7 +74,7 @@ fn a_body_that_is_wanted_is_asked_for_with_either_framing() {
         let arrived = call.request();
         assert_eq!(arrived.text(), "hi");
         assert!(!arrived.has("expect"));
-        // The dashboard's own 100 is one too many.
+        // The gate has sent 100 already, so the dashboard's own is dropped.
         call.send("HTTP/1.1 100 Continue\r\n\r\n");
         call.answer("done");
         assert_eq!(client.answer().text(), "done");
@@ -82,7 +82,7 @@ fn a_body_that_is_wanted_is_asked_for_with_either_framing() {
 }
 
 #[test]
-fn without_a_body_nobody_is_told_to_continue() {
+fn without_a_body_no_100_continue_is_sent() {
     let (_recorder, gate) = recorded();
     for framing in ["", "Content-Length: 0\r\n"] {
         let mut client = Wire::connect(gate.address);
@@ -92,7 +92,7 @@ fn without_a_body_nobody_is_told_to_continue() {
 }
 
 #[test]
-fn an_http_1_0_client_is_never_told_to_continue() {
+fn an_http_1_0_client_never_gets_100_continue() {
     let (_recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     client
@@ -101,19 +101,19 @@ fn an_http_1_0_client_is_never_told_to_continue() {
 }
 
 #[test]
-fn a_refusal_takes_the_place_of_the_continue() {
+fn a_refusal_replaces_the_100_continue() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     client.send(
         "POST /api/licensing/token HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\nContent-Type: application/json\r\n\
          Content-Length: 13\r\n\r\n",
     );
-    assert_eq!(client.answer().status(), 401, "who is nobody need not send the token");
+    assert_eq!(client.answer().status(), 401, "refused before the body is sent");
     assert_eq!(recorder.lines(), [""; 0]);
 }
 
 #[test]
-fn a_declined_upgrade_is_followed_by_what_was_sent_behind_it() {
+fn a_request_after_a_declined_upgrade_is_answered() {
     let (origin, gate) = stage();
     for declined in ["403 Forbidden", "200 OK", "426 Upgrade Required", "500 Oops"] {
         let mut client = Wire::connect(gate.address);
@@ -151,7 +151,7 @@ fn an_upgrade_may_come_late_on_a_connection() {
 }
 
 #[test]
-fn either_half_of_a_tunnel_may_close_first() {
+fn either_side_of_a_tunnel_may_close_first() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(UPGRADE);
@@ -171,7 +171,7 @@ fn either_half_of_a_tunnel_may_close_first() {
 }
 
 #[test]
-fn a_tunnel_that_is_reset_on_one_side_ends_on_the_other() {
+fn a_reset_on_one_side_of_a_tunnel_ends_the_other() {
     let (origin, gate) = stage();
     for client_first in [true, false] {
         let mut client = Wire::connect(gate.address);
@@ -196,8 +196,8 @@ fn a_tunnel_that_is_reset_on_one_side_ends_on_the_other() {
 }
 
 #[test]
-fn a_connection_that_the_client_ends_behind_its_request_still_gets_its_answer() {
-    // A client that half-closes has not left: it reads on.
+fn a_client_that_half_closes_after_its_request_gets_the_response() {
+    // A client that half-closes is still reading.
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");

@@ -1,5 +1,5 @@
-//! Requests that two parsers could read differently, as HTTP/2 can put them: none reaches the dashboard, and a next request
-//! on the connection is answered, or the connection is over.
+//! Ambiguous requests over HTTP/2: none reaches the dashboard. Afterwards the next request on the connection is answered,
+//! or the connection is closed.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::support::gate::{Builder, Gate};
 use crate::support::h2::{Conn, Event, PROTOCOL_ERROR, field, request};
 use crate::support::origin::{Call, Origin, Recorder};
 
-/// What becomes of a request.
+/// The expected result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Status(u16),
@@ -19,7 +19,7 @@ use Verdict::{Reset, Status};
 
 type Fields<'a> = &'a [(&'a str, &'a [u8])];
 
-/// Beside `:method GET`, `:scheme http`, `:path /`, `:authority dash`.
+/// In addition to `:method GET`, `:scheme http`, `:path /`, `:authority dash`.
 const ADDED: &[(Fields<'_>, Verdict)] = &[
     (&[("host", b"other")], Status(400)),
     (&[("host", b"dash"), ("host", b"dash")], Status(400)),
@@ -67,7 +67,7 @@ const ADDED: &[(Fields<'_>, Verdict)] = &[
     (&[("x", b"y"), (":path", b"/late")], Reset),
 ];
 
-/// Whole heads.
+/// Complete heads.
 const HEADS: &[(Fields<'_>, Verdict)] = &[
     // Paths.
     (&[(":method", b"GET"), (":scheme", b"http"), (":authority", b"dash"), (":path", b"")], Reset),
@@ -245,7 +245,7 @@ const HEADS: &[(Fields<'_>, Verdict)] = &[
     ),
 ];
 
-/// What becomes of the request on `stream`; whether the connection is still there.
+/// The result of the request on `stream`, and whether the connection is still open.
 fn verdict(client: &mut Conn, stream: u32) -> (Verdict, bool) {
     let mut seen = None;
     loop {
@@ -268,7 +268,7 @@ fn verdict(client: &mut Conn, stream: u32) -> (Verdict, bool) {
     }
 }
 
-/// What is wrong with how `fields` are judged, if anything.
+/// What is wrong with the result for `fields`, if anything.
 fn judge(
     fields: Fields<'_>,
     expected: Verdict,
@@ -302,12 +302,12 @@ fn judge(
 }
 
 #[test]
-fn doubtful_heads_never_reach_the_dashboard() {
+fn ambiguous_heads_never_reach_the_dashboard() {
     let recorder = Recorder::start();
     let gate = Builder::before(recorder.address).start();
     let mut faults = Vec::new();
     for (added, expected) in ADDED {
-        let usual = request("GET", "/doubtful");
+        let usual = request("GET", "/ambiguous");
         let usual = usual.into_iter().map(|(name, value)| (name, value.as_bytes()));
         let fields: Vec<_> = usual.chain(added.iter().copied()).collect();
         faults.extend(judge(&fields, *expected, &recorder, gate.address));
@@ -318,9 +318,9 @@ fn doubtful_heads_never_reach_the_dashboard() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-/// A length that the data does not have, in either direction, breaks the request off.
+/// Data that does not match the length, in either direction, aborts the request.
 #[test]
-fn a_length_that_is_not_the_datas_breaks_the_request_off() {
+fn a_wrong_content_length_aborts_the_request() {
     let (origin, gate) = stage();
     for (length, data) in [("5", &b"abc"[..]), ("2", b"abc")] {
         let mut client = Conn::connect(gate.address);
@@ -334,7 +334,7 @@ fn a_length_that_is_not_the_datas_breaks_the_request_off() {
     }
 }
 
-/// A request that says it has no content reaches the dashboard once it has ended, and not at all if it has content.
+/// A request that declares no content is forwarded once it has ended, and not at all if it has content.
 #[test]
 fn a_request_without_content_is_held_until_its_end() {
     let recorder = Recorder::start();
@@ -343,7 +343,7 @@ fn a_request_without_content_is_held_until_its_end() {
     let fields = [&request("POST", "/held")[..], &[("content-length", "0")]].concat();
     let (malformed, held, trailed) =
         (client.ask(&fields, false), client.ask(&fields, false), client.ask(&fields, false));
-    // Empty frames are neither content nor an end.
+    // Empty frames are neither content nor the end.
     [malformed, held, trailed].into_iter().for_each(|asked| client.data(asked, b"", false));
     // The gate has read all of this.
     client.get("/next");
@@ -360,7 +360,7 @@ fn a_request_without_content_is_held_until_its_end() {
     assert!(recorder.seen().iter().all(|seen| seen.body.is_empty()));
 }
 
-/// It is waited for as long as for any body; a client that waits to be asked for it is asked.
+/// The deadline is that of any body; a client with `expect: 100-continue` gets 100.
 #[test]
 fn a_request_without_content_that_does_not_end_is_408() {
     let recorder = Recorder::start();
@@ -382,9 +382,9 @@ fn a_request_without_content_that_does_not_end_is_408() {
     assert_eq!(recorder.lines().len(), 1);
 }
 
-/// Trailers are fields, and judged like them.
+/// Trailers are checked like fields.
 #[test]
-fn doubtful_trailers_break_the_request_off() {
+fn ambiguous_trailers_abort_the_request() {
     let (origin, gate) = stage();
     for trailers in [
         &[("X-Upper", "y")][..],
@@ -398,7 +398,7 @@ fn doubtful_trailers_break_the_request_off() {
         assert_eq!(found, Reset, "{trailers:?}");
         call.breaks();
     }
-    // The codec lets white space around a value pass (RFC 9113 section 8.2.1).
+    // The codec accepts white space around a value (RFC 9113 section 8.2.1).
     for value in [" y", "y\t", " "] {
         let (mut client, asked, mut call) = uploading(&origin, &gate);
         client.headers(asked, &[("x", value)], true);
@@ -407,7 +407,7 @@ fn doubtful_trailers_break_the_request_off() {
         assert!(answer.text().contains("request.body-broken"), "{}", answer.text());
         call.breaks();
     }
-    // What looks like a pseudo-field is none here; it goes no further.
+    // A pseudo-field in trailers is dropped.
     let (mut client, asked, mut call) = uploading(&origin, &gate);
     client.headers(asked, &[(":path", "/other"), ("x-kept", "y")], true);
     assert_eq!(call.chunk(), b"");
