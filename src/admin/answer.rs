@@ -78,7 +78,7 @@ where
         Route::Ready if is_read => {
             ready::answer(&head.uri, &head.headers, &state.checks(), || state.information())
         }
-        Route::Metrics if is_read => scrape::answer(&head.headers, state),
+        Route::Metrics if is_read => scrape::answer(&head.headers, state.metrics()),
         Route::LogLevel if is_read => level::get(),
         Route::LogLevel if head.method == Method::PUT => {
             if let Err(refusal) = changes.admit(&head) {
