@@ -13,6 +13,7 @@ mod fault;
 mod file;
 mod keys;
 mod read;
+mod settings;
 mod value;
 mod words;
 
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 pub use effective::{Config, Loaded};
 pub use exposed::Exposed;
 pub use fault::{Fault, Faults, Origin};
+pub use settings::{Kind, Setting, settings};
 pub use words::Flag;
 
 use crate::auth::User;
