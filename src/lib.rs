@@ -33,9 +33,9 @@
 //! The code tells two stories. Read [`service`], then [`store`], from top to bottom; every other module is one stage.
 //!
 //! ```text
-//! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ answer
+//! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ response
 //!             └── downstream/ ──┘  service └─ gate ─ proxy ─ upstream ───┘
-//! a license   bytes ─────── verified ─────── persisted ────── swapped ───── asked about
+//! a license   bytes ─────── verified ─────── persisted ────── swapped ───── read by
 //!             feed/, api/   license/verify   store/backend    store/held    api, admin
 //! ```
 //!

@@ -66,12 +66,10 @@ impl Kind {
         }
     }
 
-    /// The unit of the value; empty if it has none.
+    /// What a number counts; empty for everything else. Durations and sizes are written with their unit.
     pub const fn unit(self) -> &'static str {
         match self {
             Self::Number(unit) => unit,
-            Self::Duration => "time",
-            Self::Size => "bytes",
             _ => "",
         }
     }

@@ -21,24 +21,28 @@ const COMPANIONS: [(&str, &str); 8] = [
 
 #[test]
 fn the_manual_has_every_setting_of_the_code() {
-    let mut table = String::from(
-        "| setting | type | default | unit | effect | example |\n|---|---|---|---|---|---|\n",
-    );
+    let (mut text, mut section) = (String::new(), "");
     for setting in settings() {
-        let Setting { name, kind, effect, example, ref default } = setting;
+        let (parent, name) = setting.name.rsplit_once('.').expect("a section");
+        if parent != section {
+            text += &format!("\n### `[{parent}]`\n\n");
+            text += "| setting | type | default | effect |\n|---|---|---|---|\n";
+            section = parent;
+        }
+        let Setting { kind, effect, example, ref default, .. } = setting;
+        let unit = match kind.unit() {
+            "" => String::new(),
+            unit => format!(" of {unit}"),
+        };
         let default =
             default.as_ref().map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
         let example = match kind {
-            Kind::Tables => "[below](#local-users)".to_owned(),
-            _ => format!("`{example}`"),
+            Kind::Tables => "Example: [local users](#local-users).".to_owned(),
+            _ => format!("Example: `{example}`"),
         };
-        table += &format!(
-            "| `{name}` | {} | {default} | {} | {effect} | {example} |\n",
-            kind.name(),
-            kind.unit()
-        );
+        text += &format!("| `{name}` | {}{unit} | {default} | {effect} {example} |\n", kind.name());
     }
-    Document::of("src/manual/configuration.md").unwrap().has_generated("settings", &table);
+    Document::of("src/manual/configuration.md").unwrap().has_generated("settings", &text);
 }
 
 #[test]
