@@ -248,7 +248,7 @@ const ENTRIES: &[Entry] = &[
         "upstream.http2",
         Kind::Boolean,
         "Uses HTTP/2 to the dashboard: by ALPN on `https://`, with prior knowledge otherwise. WebSockets stay on HTTP/1.1. Needed \
-         for gRPC.",
+         for gRPC. A silent connection is sent a PING after 20 s, then every five minutes.",
         "true",
     ),
     (
@@ -358,7 +358,7 @@ const ENTRIES: &[Entry] = &[
     (
         "store.history",
         Kind::Number("licenses"),
-        "Former licenses that are kept for rollback.",
+        "Former licenses that are kept for rollback, at most 1000.",
         "50",
     ),
     (

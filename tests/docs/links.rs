@@ -177,6 +177,18 @@ fn the_table_of_contents_has_every_chapter() {
 }
 
 #[test]
+fn the_architecture_names_every_module() {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let architecture = &Document::of("src/manual/architecture.md").unwrap().text;
+    for module in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')) {
+        assert!(
+            architecture.contains(&format!("\n| [`{module}`](")),
+            "{module} is not in the table of modules"
+        );
+    }
+}
+
+#[test]
 fn each_chapter_begins_with_its_task() {
     for document in DOCUMENTS.iter().filter(|document| document.is_chapter()) {
         let mut lines = document.text.lines();
