@@ -102,6 +102,37 @@ fn rejections() -> Vec<String> {
     strings.0
 }
 
+/// Those of the table, and of the line that is shown as JSON.
+#[test]
+fn the_manual_explains_every_field_of_the_access_log() {
+    let source = fs::read_to_string(root().join("src/telemetry/access.rs")).unwrap();
+    let line = syn::parse_file(&source).unwrap().items.into_iter().find_map(|item| match item {
+        syn::Item::Struct(item) if item.ident == "Line" => Some(item),
+        _ => None,
+    });
+    let fields = line.expect("the fields of a line").fields;
+    let fields: BTreeSet<_> =
+        fields.iter().map(|field| field.ident.as_ref().unwrap().to_string()).collect();
+
+    let explained = rows(
+        operating()
+            .part("### Access log")
+            .split_once("| field ")
+            .unwrap()
+            .1
+            .split("\n\n")
+            .next()
+            .unwrap(),
+    );
+    let explained: BTreeSet<_> =
+        explained.iter().flat_map(|row| row[0].split(", ").map(str::to_owned)).collect();
+    assert_eq!(explained, fields);
+
+    let shown = operating().blocks.iter().find(|block| block.language == "json").unwrap();
+    let shown: BTreeMap<String, serde_json::Value> = serde_json::from_str(&shown.text).unwrap();
+    assert_eq!(shown.into_keys().collect::<BTreeSet<_>>(), fields);
+}
+
 #[test]
 fn the_manual_explains_every_flag() {
     let flags = [Flag::ConnectFailed, Flag::CutByUpstream, Flag::TimedOut, Flag::ClientLeft];
