@@ -268,7 +268,7 @@ impl Gate {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let listening =
             lines.find(|line| line.contains("message=\"listening\"")).expect("it listens");
-        std::thread::spawn(move || lines.for_each(drop));
+        std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
         let address = |name: &str| {
             let (_, rest) = listening.split_once(&format!("{name}=\"http://")).expect(name);
             rest.split('"').next().unwrap().to_owned()
