@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, Macro};
+use syn::{Attribute, Expr, Item, Lit, Macro, Meta};
 
 use crate::document::root;
 
@@ -28,29 +28,69 @@ const LEVELS: [(&str, &str); 5] = [
     ("trace", "TRACE"),
 ];
 
+/// The files that Cargo compiles with the default features, from the root of the repository. rustdoc has a page for each.
+pub(crate) fn compiled() -> Vec<String> {
+    let mut files = Vec::new();
+    for file in ["src/lib.rs", "src/main.rs"] {
+        follow(Path::new(file), &mut files);
+    }
+    files
+}
+
+fn follow(file: &Path, files: &mut Vec<String>) {
+    files.push(file.to_str().unwrap().to_owned());
+    let directory = match file.file_stem().unwrap().to_str().unwrap() {
+        "lib" | "main" | "mod" => file.parent().unwrap().to_owned(),
+        name => file.parent().unwrap().join(name),
+    };
+    for item in parse(file).items {
+        let Item::Mod(module) = item else { continue };
+        if module.content.is_some() || module.attrs.iter().any(is_left_out) {
+            continue;
+        }
+        let named = module.attrs.iter().find(|attribute| attribute.path().is_ident("path"));
+        let places = match named.map(|attribute| &attribute.meta) {
+            Some(Meta::NameValue(path)) => {
+                let Expr::Lit(path) = &path.value else {
+                    panic!("{file:?}: a path that is no string")
+                };
+                let Lit::Str(path) = &path.lit else {
+                    panic!("{file:?}: a path that is no string")
+                };
+                vec![file.parent().unwrap().join(path.value())]
+            }
+            _ => vec![
+                directory.join(format!("{}.rs", module.ident)),
+                directory.join(format!("{}/mod.rs", module.ident)),
+            ],
+        };
+        let found = places.iter().find(|place| root().join(place).is_file());
+        follow(found.unwrap_or_else(|| panic!("no file for {} of {file:?}", module.ident)), files);
+    }
+}
+
+fn parse(file: &Path) -> syn::File {
+    syn::parse_file(&fs::read_to_string(root().join(file)).unwrap()).unwrap()
+}
+
+/// Whether a `cfg` leaves the item out: any but that of the only default feature.
+fn is_left_out(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+        && attribute
+            .meta
+            .require_list()
+            .is_ok_and(|list| list.tokens.to_string() != "feature = \"postgres\"")
+}
+
 impl Found {
     pub(crate) fn in_sources() -> Self {
         let mut found = Self::default();
-        found.read_directory(&root().join("src"));
-        found
-    }
-
-    fn read_directory(&mut self, directory: &Path) {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_stem().unwrap().to_str().unwrap();
-            // `seeds` is a test as well.
-            if name == "seeds" || name == "tests" || name.ends_with("_tests") {
-                continue;
-            }
-            if path.is_dir() {
-                self.read_directory(&path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                self.file = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-                let file = syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap();
-                self.visit_file(&file);
-            }
+        for file in compiled() {
+            let parsed = parse(Path::new(&file));
+            found.file = file;
+            found.visit_file(&parsed);
         }
+        found
     }
 }
 
