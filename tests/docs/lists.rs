@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use license_gate::cli;
@@ -187,7 +187,7 @@ fn the_manual_has_every_metric() {
     let scrape = Gate::start().scrape();
     let mut help = BTreeMap::new();
     let mut kinds = BTreeMap::new();
-    let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut labels: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
     for line in scrape.lines() {
         if let Some((name, text)) =
             line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' '))
@@ -199,10 +199,13 @@ fn the_manual_has_every_metric() {
             kinds.insert(name, kind);
         } else if let Some((series, rest)) = line.split_once('{').filter(|_| !line.starts_with('#'))
         {
-            let names = rest.split("\",").filter_map(|label| {
-                label.split_once('=').map(|(name, _)| name.trim_start_matches(','))
-            });
-            labels.entry(series).or_default().extend(names.filter(|name| *name != "le"));
+            let of_series = labels.entry(series).or_default();
+            let (all, _) = rest.rsplit_once('}').expect("labels end");
+            for (name, value) in all.split("\",").filter_map(|label| label.split_once("=\"")) {
+                if name != "le" {
+                    of_series.entry(name).or_default().insert(value.trim_end_matches('"'));
+                }
+            }
         }
     }
     let mut table = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
@@ -214,8 +217,8 @@ fn the_manual_has_every_metric() {
         };
         let bucket = format!("{family}_bucket");
         let of = labels.get(&*name).or_else(|| labels.get(&*bucket));
-        let of = of.map(|names| {
-            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        let of = of.map(|labels| {
+            labels.iter().map(|(name, values)| label(name, values)).collect::<Vec<_>>().join("; ")
         });
         let short = name.strip_prefix("license_gate_").unwrap_or(&name);
         table += &format!(
@@ -227,7 +230,17 @@ fn the_manual_has_every_metric() {
     operating().has_generated("metrics", &table);
 }
 
-/// A gate with TLS, a license that ends, and nothing behind it. It has answered one request.
+/// A label, and its values if every series is there from the start.
+fn label(name: &str, values: &BTreeSet<&str>) -> String {
+    const COMPLETE: [&str; 5] = ["action", "kind", "outcome", "status", "stream"];
+    if !COMPLETE.contains(&name) {
+        return format!("`{name}`");
+    }
+    let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
+    format!("`{name}`: {}", values.join(", "))
+}
+
+/// A gate with TLS, a license that ends, and nothing behind it. It has answered one request, and has renewed its license.
 struct Gate {
     child: Child,
     admin: String,
@@ -239,25 +252,38 @@ impl Gate {
         let place = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(place.path().join(name), text).unwrap();
         let pair = KeyPair::generate(Algorithm::ES256).unwrap();
-        let soon = Clock::system().now().as_secs() + 86_400;
-        let claims = json!({ "sub": "https://127.0.0.1/", "lid": "1", "exp": soon, "lexp": soon, "company": "E", "included_users": 5 });
-        write("license.jwt", pair.sign(&claims).unwrap().as_str());
+        let now = Clock::system().now().as_secs();
+        let token = |issued: u64| {
+            let claims = json!({
+                "sub": "https://127.0.0.1/", "lid": "1", "iat": issued, "exp": now + 86_400, "lexp": now + 86_400,
+                "company": "E", "included_users": 5
+            });
+            pair.sign(&claims).unwrap().as_str().to_owned()
+        };
+        write("license.jwt", &token(now - 60));
         write("jwks.json", &pair.jwks().to_string());
         let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         write("cert.pem", &certificate.cert.pem());
         write("key.pem", &certificate.signing_key.serialize_pem());
-        write(
-            "gate.toml",
+        let issuer = issuer(token(now));
+        // bcrypt of "a", with the lowest cost there is.
+        let hash = bcrypt::hash("a", 4).unwrap();
+        let settings = format!(
             "server.listen = ['http://127.0.0.1:0']
              server.root_url = 'https://127.0.0.1/'
              server.workers = 1
-             server.tls = { cert_file = 'cert.pem', key_file = 'key.pem' }
+             server.tls = {{ cert_file = 'cert.pem', key_file = 'key.pem' }}
              upstream.url = 'http://127.0.0.1:1'
-             license = { keys = 'jwks.json', file = 'license.jwt' }
+             license = {{ keys = 'jwks.json', file = 'license.jwt' }}
              store.url = 'file:data'
+             renewal.url = 'http://{issuer}/'
              admin.listen = '127.0.0.1:0'
-             log.access = false",
+             log.access = false
+             [auth]
+             mode = 'local'
+             users = [{{ name = 'a', password_hash = '{hash}', permissions = ['licensing:write'] }}]"
         );
+        write("gate.toml", &settings);
         let mut child = Command::new(env!("CARGO_BIN_EXE_license-gate"))
             .args(["serve", "--config", "gate.toml"])
             .current_dir(place.path())
@@ -275,12 +301,16 @@ impl Gate {
         };
         let (admin, public) = (address("admin"), address("listen"));
         let gate = Self { child, admin, _place: place };
-        get(&public, "/");
+        ask(&public, "GET / HTTP/1.1\r\n");
+        // `a:a`.
+        let renew = "POST /api/licensing/token/renew HTTP/1.1\r\nAuthorization: Basic YTph\r\nContent-Length: 0\r\n";
+        let renewed = ask(&public, renew);
+        assert!(renewed.starts_with("HTTP/1.1 200 "), "{renewed}");
         gate
     }
 
     fn scrape(&self) -> String {
-        get(&self.admin, "/metrics")
+        ask(&self.admin, "GET /metrics HTTP/1.1\r\n")
     }
 }
 
@@ -291,12 +321,34 @@ impl Drop for Gate {
     }
 }
 
-fn get(address: &str, path: &str) -> String {
+/// The response to a request, of which these are the first lines.
+fn ask(address: &str, head: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{head}Host: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     response
+}
+
+/// Answers one renewal with `token`.
+fn issuer(token: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            let mut piece = [0; 4096];
+            let read = stream.read(&mut piece).unwrap();
+            assert_ne!(read, 0, "a request with a JSON object");
+            request.extend_from_slice(&piece[..read]);
+        }
+        let body = json!({ "token": token }).to_string();
+        let length = body.len();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    };
+    std::thread::Builder::new().spawn(answer).unwrap();
+    address
 }
 
 /// The first column of each table whose head begins with `name`.
