@@ -1,15 +1,45 @@
-//! license-gate: a reverse proxy in front of a metrics dashboard that manages the dashboard's license.
+//! license-gate is a reverse proxy in front of a metrics dashboard. It keeps the dashboard's license.
 //!
-//! The code has two main paths. To learn it, read [`service`], then [`store`], from top to bottom; each other module is one stage.
+//! # The manual
+//!
+//! | to | read |
+//! |---|---|
+//! | build and install the gate, and put it in front of a dashboard | [installing](manual::installing) |
+//! | look up a setting | [configuration](manual::configuration) |
+//! | call the licensing API | [API](manual::api) |
+//! | see where a license comes from, when it is renewed, when it ends | [life of a license](manual::license) |
+//! | issue licenses | [vendor](manual::vendor) |
+//! | run several gates with one license | [replicas](manual::replicas) |
+//! | keep a record of changes, and be notified of them | [audit and events](manual::audit_and_events) |
+//! | watch, stop and repair a running gate | [operating](manual::operating) |
+//! | estimate what it costs | [performance](manual::performance) |
+//! | judge what it protects against | [security](manual::security) |
+//! | look up a term | [glossary](manual::glossary) |
+//! | find the file to change | [architecture](manual::architecture) |
+//! | build, test and release | [contributing](manual::contributing) |
+//! | see why it is built this way | [decisions](manual::decisions) |
+//! | change a `poll_` function | [wake-ups](manual::wakeups) |
+//!
+//! # The code
+//!
+//! | stage | modules |
+//! |---|---|
+//! | a request's way | [downstream], [service], [api], [auth], [gate], [proxy], [upstream] |
+//! | a license's way | [feed], [license], [notify], [store] |
+//! | start, stop, watch | [app], [worker], [config], [cli], [admin], [telemetry], [shutdown] |
+//! | protocols | [codec], [http2], [message], [path], [problem], [outgoing], [dial], [socket], [certificate] |
+//! | small tools | [backoff], [clock], [random], [sweep], [text] |
+//!
+//! The code has two main paths. Read [`service`], then [`store`], from top to bottom; every other module is one stage.
 //!
 //! ```text
-//! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ answer
+//! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ response
 //!             └── downstream/ ──┘  service └─ gate ─ proxy ─ upstream ───┘
-//! a license   bytes ─────── verified ─────── persisted ────── swapped ───── asked about
+//! a license   bytes ─────── verified ─────── persisted ────── swapped ───── read by
 //!             feed/, api/   license/verify   store/backend    store/held    api, admin
 //! ```
 //!
-//! A module uses only modules in lower rows; `tests/layers.rs` checks that:
+//! A module imports from lower rows only, which `tests/layers.rs` checks:
 //!
 //! ```text
 //! 14  cli
@@ -26,13 +56,16 @@
 //! 3   license  upstream  downstream
 //! 2   codec  http2  outgoing  problem
 //! 1   certificate  dial  message  path  random  socket  telemetry  shutdown
-//! 0   backoff  clock  sweep  text
+//! 0   backoff  clock  manual  sweep  text
 //! ```
 
 #![cfg_attr(
     test,
     allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")
 )]
+
+// What people read first.
+pub mod manual;
 
 // The path of a request.
 pub mod downstream;

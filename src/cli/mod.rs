@@ -104,7 +104,8 @@ impl Command {
     }
 }
 
-fn grammar() -> clap::Command {
+/// The grammar of the command line: for completions, the man page, and the check of the manual.
+pub fn grammar() -> clap::Command {
     Cli::command()
 }
 

@@ -43,6 +43,12 @@ pub(super) fn all() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|key| key.name)
 }
 
+/// The names of the keys that this version supports.
+#[cfg(test)]
+pub(super) fn supported() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(|key| !matches!(key.role, Role::Later)).map(|key| key.name)
+}
+
 /// Whether `name` is a table that contains keys, such as `server` or `server.tls`.
 pub(super) fn is_section(name: &str) -> bool {
     all().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))

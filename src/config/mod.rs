@@ -18,6 +18,7 @@ mod file;
 mod key;
 mod keys;
 mod quantity;
+mod settings;
 mod text;
 mod users;
 mod value;
@@ -30,6 +31,7 @@ pub use effective::{Config, Loaded};
 pub use environment::Flag;
 pub use exposed::Exposed;
 pub use fault::{Fault, Faults, Origin};
+pub use settings::{Kind, Setting, settings};
 
 use crate::auth::User;
 

@@ -31,13 +31,12 @@ const LEVELS: [(&str, Level); 5] = [
 ];
 
 /// The modules of `src/lib.rs`.
-const MODULES: [&str; 34] = [
+const MODULES: [&str; 33] = [
     "admin",
     "api",
     "app",
     "auth",
     "backoff",
-    "body",
     "certificate",
     "cli",
     "clock",
@@ -47,9 +46,9 @@ const MODULES: [&str; 34] = [
     "downstream",
     "feed",
     "gate",
-    "hex",
     "http2",
     "license",
+    "manual",
     "message",
     "notify",
     "outgoing",
