@@ -167,7 +167,7 @@ impl App {
         let threads = start(&mut bound, blueprint)?;
         start::log(&bound, place.as_ref(), &probed, workers);
         stop().await;
-        tracing::info!("stopping");
+        tracing::info!(delay = ?shutdown.delay, grace_period = ?shutdown.grace_period, "stopping");
         phase.send_replace(Phase::Leaving);
         let is_second = tokio::select! {
             () = tokio::time::sleep(shutdown.delay) => false,

@@ -67,6 +67,7 @@ impl<P: Copy + PartialEq> Area<P> {
             kinds[at].episode.failed(Instant::now())
         };
         let Some(report) = report else { return };
+        let message = if report.failures == 1 { "a request failed" } else { "requests fail" };
         tracing::warn!(
             event = "request.failed",
             request_id = id.as_str(),
@@ -75,7 +76,7 @@ impl<P: Copy + PartialEq> Area<P> {
             cause = problem.causes(),
             failures = report.failures,
             duration_ms = report.duration_ms(),
-            "a request failed"
+            "{message}"
         );
     }
 
