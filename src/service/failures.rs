@@ -44,13 +44,6 @@ impl<P> Default for Area<P> {
     }
 }
 
-impl Failures {
-    /// Whether the last request that was forwarded failed.
-    pub fn dashboard_is_failing(&self) -> bool {
-        self.dashboard.is_failing.load(Ordering::Relaxed)
-    }
-}
-
 impl<P: Copy + PartialEq> Area<P> {
     /// Counts `problem`, and logs it unless its kind was logged within the last minute.
     #[cold]
