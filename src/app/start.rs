@@ -45,14 +45,16 @@ fn origin(url: &Uri) -> String {
 pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, workers: usize) {
     let snapshot = probed.reader.snapshot();
     let in_force = snapshot.in_force(probed.clock.now());
-    let InForce { license, source, why, .. } = &in_force;
+    let InForce { license, source, why, standing } = &in_force;
+    // The warning that follows has the reason.
+    let is_invalid = license.is_some() && standing.reason().is_some();
+    let phrase = if is_invalid { "not valid".to_owned() } else { license_phrase(&in_force) };
     tracing::info!(
         license.id = license.as_ref().map(|license| &*license.claims().lid),
         license.jti = license.as_ref().and_then(|license| license.claims().jti.as_deref()),
         source = license.as_ref().map(|_| source.as_str()),
         why = license.as_ref().map(|_| tracing::field::display(why)),
-        "license: {}",
-        license_phrase(&in_force)
+        "license: {phrase}"
     );
     let Setup { keys, store, dashboard, .. } = &probed.setup;
     tracing::info!(trusted = snapshot.trust().keys.len(), from = keys, "keys");
