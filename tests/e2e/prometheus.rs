@@ -1,8 +1,10 @@
 //! Debian's Prometheus, a user interface nobody here wrote: it renders and answers a query as it does directly.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::browser::Browser;
@@ -10,7 +12,8 @@ use crate::gate::{Gate, Vendor};
 use crate::process::{Process, eventually, free_port};
 use crate::wire;
 
-struct Prometheus {
+/// A running server and its directory.
+pub(crate) struct Prometheus {
     address: SocketAddr,
     _process: Process,
     _dir: TempDir,
@@ -19,29 +22,52 @@ struct Prometheus {
 impl Prometheus {
     /// A server that scrapes itself, ready and with a first sample.
     fn start() -> Self {
+        let this = Self::scraping("self", None, &[]);
+        eventually("prometheus has a sample", || (!this.query("up").is_empty()).then_some(()));
+        this
+    }
+
+    /// A server that scrapes `targets`, or itself if there are none, each second as `job`, and evaluates `rules` as often;
+    /// ready.
+    pub(crate) fn scraping(job: &str, rules: Option<&Path>, targets: &[SocketAddr]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let scrape = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: self, static_configs: [{{targets: ['{address}']}}]}}]\n"
-        );
-        let config = dir.path().join("prometheus.yml");
-        std::fs::write(&config, scrape).unwrap();
+        let itself = [address];
+        let config = json!({
+            "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
+            "rule_files": rules.into_iter().collect::<Vec<_>>(),
+            "scrape_configs": [{
+                "job_name": job,
+                "static_configs": [{ "targets": if targets.is_empty() { &itself } else { targets } }],
+            }],
+        });
+        let file = dir.path().join("prometheus.yml");
+        // JSON is YAML.
+        std::fs::write(&file, config.to_string()).unwrap();
         let mut command = Command::new("prometheus");
         command
-            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"));
-        let process = Process::start(command);
-        let url = format!("http://{address}");
-        eventually("prometheus is ready", || {
-            wire::status(&format!("{url}/-/ready")).filter(|status| *status == 200)
-        });
-        eventually("prometheus has a sample", || {
-            let query = format!("{url}/api/v1/query?query=up");
-            let (_, answer) = wire::json("GET", &query, None, &serde_json::Value::Null);
-            answer["data"]["result"][0]["value"].as_array().map(|_| ())
-        });
-        Self { address, _process: process, _dir: dir }
+        let this = Self { address, _process: Process::start(command), _dir: dir };
+        let ready = format!("http://{address}/-/ready");
+        eventually("prometheus is ready", || wire::status(&ready).filter(|status| *status == 200));
+        this
+    }
+
+    /// The series that `expression` has now.
+    pub(crate) fn query(&self, expression: &str) -> Vec<Value> {
+        let answer = self.get("query", "query", expression);
+        answer["result"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// `data` of the response to a request for `path` of the API with one parameter.
+    pub(crate) fn get(&self, path: &str, parameter: &str, value: &str) -> Value {
+        let value: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let url = format!("http://{}/api/v1/{path}?{parameter}={value}", self.address);
+        let (_, mut answer) = wire::json("GET", &url, None, &Value::Null);
+        assert_eq!(answer["status"], "success", "{url}: {answer}");
+        answer["data"].take()
     }
 }
 
@@ -72,6 +98,6 @@ fn visit(url: &str) -> Seen {
     );
     let title = browser.run("return document.title");
     let errors = browser.console_errors().iter().map(|error| error.replace(url, "")).collect();
-    let text = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: Value| value.as_str().unwrap_or_default().to_owned();
     Seen { title: text(title), answer: text(answer), errors }
 }
