@@ -2,18 +2,18 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 
-use crate::telemetry::metrics::Exposition;
+use super::scrape;
 
 /// What the probes ask.
 pub trait State: Send + Sync + 'static {
     /// What readiness depends on, in the order it is listed. Never the license: an invalid one takes nothing down.
     fn checks(&self) -> Vec<Condition>;
 
-    /// All metrics in this format.
-    fn metrics(&self, exposition: Exposition) -> String;
+    /// OpenMetrics text.
+    fn metrics(&self) -> String;
 }
 
 /// One condition of readiness.
@@ -25,10 +25,14 @@ pub struct Condition {
     pub passed: bool,
 }
 
-pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The response to anything but a scrape, which [`super::metrics`] answers.
-pub(super) fn to(method: &Method, uri: &Uri, state: &impl State) -> Response<Full<Bytes>> {
+pub(super) fn to(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    state: &impl State,
+) -> Response<Full<Bytes>> {
     if !matches!(uri.path(), "/livez" | "/healthz" | "/readyz" | "/metrics") {
         return text(StatusCode::NOT_FOUND, TEXT, "not found\n");
     }
@@ -39,6 +43,7 @@ pub(super) fn to(method: &Method, uri: &Uri, state: &impl State) -> Response<Ful
     }
     match uri.path() {
         "/readyz" => readiness(&state.checks(), is_verbose(uri)),
+        "/metrics" => scrape::answer(headers, state),
         _ => text(StatusCode::OK, TEXT, "ok\n"),
     }
 }
@@ -60,11 +65,7 @@ fn readiness(checks: &[Condition], verbose: bool) -> Response<Full<Bytes>> {
     text(status, TEXT, lines + verdict)
 }
 
-pub(super) fn text(
-    status: StatusCode,
-    kind: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -88,14 +89,15 @@ mod tests {
             vec![check("listening", true), check("accepting", self.accepting)]
         }
 
-        fn metrics(&self, _: Exposition) -> String {
-            String::new()
+        fn metrics(&self) -> String {
+            "a 1\n# EOF\n".to_owned()
         }
     }
 
     async fn ask(method: &str, target: &str, accepting: bool) -> (u16, String) {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let response = to(&method, &target.parse().expect("a target"), &Gate { accepting });
+        let response =
+            to(&method, &target.parse().expect("a target"), &HeaderMap::new(), &Gate { accepting });
         let status = response.status().as_u16();
         let body = http_body_util::BodyExt::collect(response.into_body()).await.expect("whole");
         (status, String::from_utf8_lossy(&body.to_bytes()).into_owned())
@@ -116,7 +118,7 @@ mod tests {
                 503,
                 "[+] listening\n[-] accepting\nnot ready\n",
             ),
-            ("POST", "/metrics", true, 405, "method not allowed\n"),
+            ("GET", "/metrics", false, 200, "a 1\n"),
             ("POST", "/readyz", true, 405, "method not allowed\n"),
             ("POST", "/-/reload", true, 404, "not found\n"),
             ("GET", "/readyz/", true, 404, "not found\n"),

@@ -1,7 +1,7 @@
 //! Probes and metrics on a listener of their own.
 //!
 //! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while it wants requests, 503 while
-//! it drains; `?verbose` lists the checks. `GET /metrics`: see `metrics.rs`. Whoever may connect may read: the listener
+//! it drains; `?verbose` lists the checks. `GET /metrics`: see `scrape.rs`. Whoever may connect may read: the listener
 //! is meant for the machine itself or a private network. It keeps answering while the gate drains, until the order to end.
 //! What is true is asked of a [`State`].
 //!
@@ -10,9 +10,9 @@
 //! ones delay a probe; if all are being answered, that of the response that has not moved for longest.
 
 mod answer;
-mod metrics;
 mod places;
 mod probed;
+mod scrape;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -166,15 +166,8 @@ where
 {
     let service = service_fn(|request: Request<Incoming>| {
         progress.answers();
-        let state = state.clone();
-        async move {
-            let is_scrape = request.uri().path() == "/metrics"
-                && matches!(*request.method(), Method::GET | Method::HEAD);
-            Ok::<_, Infallible>(match is_scrape {
-                true => metrics::answer(request.headers(), state).await,
-                false => answer::to(request.method(), request.uri(), &*state),
-            })
-        }
+        let response = answer::to(request.method(), request.uri(), request.headers(), &*state);
+        async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -192,7 +185,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::Exposition;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
@@ -204,7 +196,7 @@ mod tests {
             vec![Condition { name: "accepting", passed: false }]
         }
 
-        fn metrics(&self, _: Exposition) -> String {
+        fn metrics(&self) -> String {
             String::new()
         }
     }
@@ -250,7 +242,7 @@ mod tests {
             Vec::new()
         }
 
-        fn metrics(&self, _: Exposition) -> String {
+        fn metrics(&self) -> String {
             "x".repeat(LARGE_BYTES)
         }
     }

@@ -10,7 +10,7 @@ use crate::downstream::tls::Tls;
 use crate::license::Claims;
 use crate::shutdown::Phase;
 use crate::store::{Housekeeping, InForce, Reader};
-use crate::telemetry::metrics::{Certificate, Exposition, Figures, LicenseInfo, Metrics};
+use crate::telemetry::metrics::{Certificate, Figures, LicenseInfo, Metrics};
 use crate::upstream;
 
 /// The parts of a gate that probes and scrapes look at.
@@ -38,8 +38,8 @@ impl State for Probed {
         vec![Condition { name: "not draining", passed }]
     }
 
-    fn metrics(&self, exposition: Exposition) -> String {
-        self.metrics.render(self.figures(), exposition)
+    fn metrics(&self) -> String {
+        self.metrics.render(self.figures())
     }
 }
 

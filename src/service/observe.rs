@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -15,7 +14,7 @@ use crate::downstream::{self, Sender};
 use crate::message::{RequestHead, Response};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{AccessLog, Flag, Record};
-use crate::telemetry::metrics::{Handler, WorkerMetrics};
+use crate::telemetry::metrics::{Handler, Moment, WorkerMetrics};
 use crate::upstream;
 
 /// An answer on its way to the client.
@@ -35,9 +34,9 @@ pub struct Observer {
 pub(super) struct Observation {
     observer: Rc<Observer>,
     record: Option<Box<Record>>,
-    began: Instant,
+    began: Moment,
     /// When the dashboard's response began.
-    upstream: Option<Instant>,
+    upstream: Option<Moment>,
     /// What answered; `None`: nothing yet.
     handler: Option<Handler>,
 }
@@ -45,7 +44,7 @@ pub(super) struct Observation {
 impl Observation {
     pub(super) fn new(observer: Rc<Observer>) -> Self {
         observer.metrics.request_began();
-        Self { observer, record: None, began: Instant::now(), upstream: None, handler: None }
+        Self { observer, record: None, began: Moment::now(), upstream: None, handler: None }
     }
 
     pub(super) fn asked(&mut self, head: &RequestHead, sender: Sender, id: &RequestId) {
@@ -63,7 +62,7 @@ impl Observation {
     }
 
     pub(super) fn upstream_answered(&mut self) {
-        let now = Instant::now();
+        let now = Moment::now();
         self.upstream = Some(now);
         self.observer.metrics.upstream_answered(now);
         if let Some(record) = &mut self.record {
@@ -78,8 +77,8 @@ impl Observation {
     }
 
     pub(super) fn answered(&mut self, method: &Method, response: &Answer, handler: Handler) {
-        let took = self.upstream.unwrap_or_else(Instant::now) - self.began;
-        self.observer.metrics.request(handler, method, response.status, took);
+        let now = self.upstream.unwrap_or_else(Moment::now);
+        self.observer.metrics.request(handler, method, response.status, self.began, now);
         self.handler = Some(handler);
         if let Some(record) = &mut self.record {
             record.status = Some(response.status);
@@ -113,7 +112,7 @@ impl Drop for Observation {
     fn drop(&mut self) {
         self.observer.metrics.request_ended();
         if let Some(handler) = self.handler {
-            self.observer.metrics.request_took(handler, self.began.elapsed());
+            self.observer.metrics.request_took(handler, self.began, Moment::now());
         }
     }
 }

@@ -19,7 +19,6 @@ mod verify;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONNECTION;
@@ -28,6 +27,7 @@ use http_body_util::{BodyExt, Empty};
 
 use crate::message::{Fields, Response};
 use crate::sweep::Sweep;
+use crate::telemetry::metrics::Moment;
 use connect::Protocol;
 use error::{ENDLESS_INTERIM, SHORT};
 use http1::{Connection, Exchange};
@@ -168,9 +168,9 @@ impl Client {
         let asked = self.ask(request).await;
         if let Some(metrics) = &self.0.config.metrics {
             match &asked {
-                Ok(_) => metrics.upstream_answered(Instant::now()),
+                Ok(_) => metrics.upstream_answered(Moment::now()),
                 Err(error) if error.is_failed_contact() => {
-                    metrics.upstream_failed(Instant::now(), error);
+                    metrics.upstream_failed(Moment::now(), error);
                 }
                 Err(_) => {}
             }

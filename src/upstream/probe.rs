@@ -15,7 +15,7 @@ use super::connect::{self, Protocol};
 use super::{Client, Config, Error, Tls, TlsFault};
 use crate::sweep::Sweep;
 use crate::telemetry::Episode;
-use crate::telemetry::metrics::{Contacts, Metrics, Reached};
+use crate::telemetry::metrics::{Contacts, Metrics, Moment, Reached};
 
 /// How long the dashboard must be down to be logged as down, and time between two looks while it is.
 const LOOK: Duration = Duration::from_secs(1);
@@ -63,30 +63,30 @@ impl Probe {
     /// Probes and logs for ever.
     pub async fn run(self) {
         let mut log = Log::default();
-        let mut probed = Instant::now();
+        let mut probed = Moment::now();
         loop {
-            let now = Instant::now();
+            let now = Moment::now();
             let contacts = self.metrics.contacts(now);
             let next_look = log.look(contacts, now, &self);
             let due = self.due(contacts, probed);
             if due.is_some_and(|due| due <= now) {
                 self.probe().await;
-                probed = Instant::now();
+                probed = Moment::now();
                 continue;
             }
             let wake = [due, next_look].into_iter().flatten().min();
             tokio::select! {
-                () = sleep(wake.unwrap_or(now).saturating_duration_since(now)), if wake.is_some() => {}
+                () = sleep(wake.unwrap_or(now).since(now)), if wake.is_some() => {}
                 () = self.metrics.contact_failed() => {}
             }
         }
     }
 
     /// When the next probe is due, unless there is traffic until then.
-    fn due(&self, contacts: Contacts, probed: Instant) -> Option<Instant> {
+    fn due(&self, contacts: Contacts, probed: Moment) -> Option<Moment> {
         let interval = self.config.probe_interval;
         let last = contacts.last.map_or(probed, |last| last.max(probed));
-        (!interval.is_zero()).then(|| last + interval)
+        (!interval.is_zero()).then(|| last.after(interval))
     }
 
     async fn probe(&self) {
@@ -96,9 +96,9 @@ impl Probe {
         };
         let Some(metrics) = &self.config.metrics else { return };
         match outcome {
-            Ok(()) => metrics.upstream_answered(Instant::now()),
+            Ok(()) => metrics.upstream_answered(Moment::now()),
             Err(failure) if failure.is_failed_contact() => {
-                metrics.upstream_failed(Instant::now(), &failure);
+                metrics.upstream_failed(Moment::now(), &failure);
             }
             Err(failure) => {
                 tracing::debug!(error = &failure as &dyn std::error::Error, "a probe was not made");
@@ -150,19 +150,19 @@ impl Probe {
 /// The log of the dashboard's state: a line when it is down, and a line when it is up again.
 #[derive(Debug, Default)]
 struct Log {
-    down_since: Option<Instant>,
+    down_since: Option<Moment>,
     is_logged: bool,
     episode: Episode,
 }
 
 impl Log {
     /// Logs a change that has lasted. `Some`: when to look again, even if nothing happens.
-    fn look(&mut self, contacts: Contacts, now: Instant, probe: &Probe) -> Option<Instant> {
+    fn look(&mut self, contacts: Contacts, now: Moment, probe: &Probe) -> Option<Moment> {
         if contacts.reached != Reached::Down {
             self.down_since = None;
             self.is_logged = false;
             if contacts.reached == Reached::Up
-                && let Some(report) = self.episode.ended(now)
+                && let Some(report) = self.episode.ended(Instant::now())
             {
                 tracing::info!(
                     event = "upstream.up",
@@ -175,8 +175,8 @@ impl Log {
         }
         let since = *self.down_since.get_or_insert(now);
         // One line at most for each minute of an unsteady state: the next look logs what this one may not.
-        if !self.is_logged && now.saturating_duration_since(since) >= LOOK {
-            self.is_logged = self.episode.failed(now).is_some();
+        if !self.is_logged && now.since(since) >= LOOK {
+            self.is_logged = self.episode.failed(Instant::now()).is_some();
             if self.is_logged {
                 tracing::warn!(
                     event = "upstream.down",
@@ -186,6 +186,6 @@ impl Log {
                 );
             }
         }
-        Some(now + LOOK)
+        Some(now.after(LOOK))
     }
 }

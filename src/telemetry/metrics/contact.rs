@@ -1,16 +1,16 @@
 //! Contacts with the dashboard: when one last succeeded, when one last failed, and what follows for `upstream_up`.
 //!
-//! A contact succeeds if a response begins, whatever its status, or if a probe is satisfied. It fails if no connection is
-//! made, or no valid response comes. Successes are noted by each worker on its own, failures in one place.
+//! A contact succeeds if a response begins, whatever its status, or if a probe succeeds. It fails if no connection is made,
+//! or no valid response comes. Each worker notes successes on its own; failures are noted in one place.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::histogram::nanoseconds;
+use super::moment::Moment;
 use crate::text::chain;
 
 /// A failure counts once no contact has succeeded for this time: one of many requests that fails is not an outage.
@@ -19,10 +19,10 @@ const DOUBT: Duration = Duration::from_secs(1);
 /// Whether the dashboard can be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reached {
-    /// There was no contact yet, or only one that failed within the last second.
+    /// There was no contact yet.
     #[default]
     Unknown,
-    /// The last contact succeeded.
+    /// The last contact succeeded, or one did within the last second.
     Up,
     /// The last contact failed, and none succeeded within the last second.
     Down,
@@ -34,44 +34,26 @@ pub struct Contacts {
     /// What they show.
     pub reached: Reached,
     /// When the last one ended, well or not.
-    pub last: Option<Instant>,
-    /// When a failure may turn [`reached`](Self::reached) to [`Reached::Down`], if no contact succeeds until then.
-    pub doubt_ends: Option<Instant>,
+    pub last: Option<Moment>,
+    /// When a failure will turn [`reached`](Self::reached) to [`Reached::Down`], unless a contact succeeds before.
+    pub doubt_ends: Option<Moment>,
 }
 
-/// The failures of all workers, and the time scale of their successes.
-#[derive(Debug)]
+/// The failures of all workers.
+#[derive(Debug, Default)]
 pub(super) struct Failed {
-    epoch: Instant,
-    /// Time of the last failure; 0: none.
+    /// Moment of the last one; 0: none.
     at: AtomicU64,
     cause: Mutex<String>,
     news: Notify,
 }
 
-impl Default for Failed {
-    fn default() -> Self {
-        Self {
-            epoch: Instant::now(),
-            at: AtomicU64::new(0),
-            cause: Mutex::default(),
-            news: Notify::new(),
-        }
-    }
-}
-
 impl Failed {
-    /// Nanoseconds from the epoch to `at`, never 0.
-    pub(super) fn time(&self, at: Instant) -> u64 {
-        nanoseconds(at.saturating_duration_since(self.epoch)).max(1)
-    }
-
-    /// A contact failed. Its cause is kept, but not described anew for each of many failures.
+    /// Notes that a contact failed. Of many failures in a row, one in a second is described.
     #[cold]
-    pub(super) fn note(&self, at: Instant, error: &(dyn Error + 'static)) {
-        let at = self.time(at);
-        let before = self.at.fetch_max(at, Ordering::Relaxed);
-        if before == 0 || before.saturating_add(nanoseconds(DOUBT)) <= at {
+    pub(super) fn note(&self, at: Moment, error: &(dyn Error + 'static)) {
+        let before = Moment::from_bits(self.at.fetch_max(at.to_bits(), Ordering::Relaxed));
+        if before == Moment::NEVER || before.after(DOUBT) <= at {
             *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = chain(error);
             self.news.notify_one();
         }
@@ -87,24 +69,21 @@ impl Failed {
         self.news.notified().await;
     }
 
-    /// The contacts, if the last that succeeded did so at `succeeded`; 0: none.
-    pub(super) fn contacts(&self, succeeded: u64, now: Instant) -> Contacts {
-        let failed = self.at.load(Ordering::Relaxed);
-        let moment = |time: u64| self.epoch + Duration::from_nanos(time);
-        // Without any success, the doubt begins with the gate.
-        let doubt_ends = moment(succeeded) + DOUBT;
-        let reached = match (succeeded, failed) {
-            (0, 0) => Reached::Unknown,
-            _ if succeeded >= failed => Reached::Up,
-            _ if doubt_ends <= now => Reached::Down,
-            (0, _) => Reached::Unknown,
-            _ => Reached::Up,
-        };
+    /// The contacts, if the last that succeeded did so at `succeeded`.
+    pub(super) fn contacts(&self, succeeded: Moment, now: Moment) -> Contacts {
+        let failed = Moment::from_bits(self.at.load(Ordering::Relaxed));
         let last = succeeded.max(failed);
+        let doubt_ends = succeeded.after(DOUBT);
+        let reached = match failed > succeeded {
+            false if succeeded == Moment::NEVER => Reached::Unknown,
+            false => Reached::Up,
+            true if succeeded != Moment::NEVER && now < doubt_ends => Reached::Up,
+            true => Reached::Down,
+        };
         Contacts {
             reached,
-            last: (last > 0).then(|| moment(last)),
-            doubt_ends: (failed > succeeded && reached != Reached::Down).then_some(doubt_ends),
+            last: (last != Moment::NEVER).then_some(last),
+            doubt_ends: (failed > succeeded && reached == Reached::Up).then_some(doubt_ends),
         }
     }
 }
@@ -114,34 +93,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_contact_decides_unless_others_succeed_within_the_second() {
+    fn the_last_contact_decides_unless_another_succeeded_within_the_second() {
         let failed = Failed::default();
-        let at = |millis| failed.epoch + Duration::from_millis(millis);
-        let reached = |succeeded: Option<u64>, now| {
-            let succeeded = succeeded.map_or(0, |millis| failed.time(at(millis)));
-            failed.contacts(succeeded, at(now)).reached
+        let boot = Moment::now();
+        let at = |millis| boot.after(Duration::from_millis(millis));
+        let contacts = |succeeded: Option<u64>, now| {
+            failed.contacts(succeeded.map_or(Moment::NEVER, at), at(now))
         };
+        let reached = |succeeded, now| contacts(succeeded, now).reached;
         assert_eq!(reached(None, 60_000), Reached::Unknown);
         assert_eq!(reached(Some(500), 60_000), Reached::Up, "an old success is the last contact");
         failed.note(at(10_000), &std::fmt::Error);
-        // A success just before: it takes a second of silence.
+        // A success just before: it takes a second without another.
         assert_eq!(reached(Some(9_900), 10_001), Reached::Up);
         assert_eq!(reached(Some(9_900), 10_899), Reached::Up);
+        assert_eq!(contacts(Some(9_900), 10_899).doubt_ends, Some(at(10_900)));
         assert_eq!(reached(Some(9_900), 10_900), Reached::Down);
+        assert_eq!(contacts(Some(9_900), 10_900).doubt_ends, None);
         // None for long: at once. One after it: never.
         assert_eq!(reached(Some(500), 10_001), Reached::Down);
-        assert_eq!(reached(Some(10_001), 60_000), Reached::Up);
         assert_eq!(reached(None, 10_001), Reached::Down);
+        assert_eq!(reached(Some(10_001), 60_000), Reached::Up);
+        assert_eq!(contacts(Some(10_001), 60_000).last, Some(at(10_001)));
+        assert_eq!(contacts(Some(500), 60_000).last, Some(at(10_000)));
     }
 
     #[test]
-    fn the_first_failure_of_a_young_gate_is_in_doubt() {
-        let failed = Failed::default();
-        failed.note(failed.epoch + Duration::from_millis(10), &std::fmt::Error);
-        let contacts = |millis| failed.contacts(0, failed.epoch + Duration::from_millis(millis));
-        assert_eq!(contacts(20).reached, Reached::Unknown);
-        assert_eq!(contacts(20).doubt_ends, Some(failed.epoch + DOUBT));
-        assert_eq!(contacts(1_000).reached, Reached::Down);
-        assert_eq!(contacts(1_000).doubt_ends, None);
+    fn of_many_failures_one_in_a_second_is_described() {
+        let (failed, boot) = (Failed::default(), Moment::now());
+        for (millis, error) in [(0, "first"), (999, "second"), (1_500, "third"), (2_500, "fourth")]
+        {
+            failed.note(boot.after(Duration::from_millis(millis)), &std::io::Error::other(error));
+            let expected = if millis < 2_500 { "first" } else { "fourth" };
+            assert_eq!(failed.cause(), expected, "{error}");
+        }
     }
 }

@@ -19,8 +19,8 @@ impl Exposition {
         }
     }
 
-    /// `open_metrics` in this format.
-    pub(super) fn write(self, open_metrics: String) -> String {
+    /// The text of [`Metrics::render`](super::Metrics::render) in this format.
+    pub fn write(self, open_metrics: String) -> String {
         match self {
             Self::Text => text(&open_metrics),
             Self::OpenMetrics => open_metrics,

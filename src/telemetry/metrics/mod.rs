@@ -9,13 +9,13 @@ mod exposition;
 mod families;
 mod histogram;
 mod labels;
+mod moment;
 mod process;
 mod scrape;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 pub use contact::{Contacts, Reached};
 pub use exposition::Exposition;
 pub use labels::{AuthOutcome, Change, Handler, Outcome, UpstreamErrorKind};
+pub use moment::Moment;
 pub use scrape::{Certificate, Figures, LicenseInfo};
 pub use worker::WorkerMetrics;
 
@@ -73,10 +74,10 @@ impl Metrics {
     }
 
     /// The last contacts with the dashboard.
-    pub fn contacts(&self, now: Instant) -> Contacts {
+    pub fn contacts(&self, now: Moment) -> Contacts {
         let answered = |worker: &WorkerMetrics| worker.0.answered.load(Ordering::Relaxed);
         let succeeded = self.workers().iter().map(answered).max().unwrap_or_default();
-        self.failed.contacts(succeeded, now)
+        self.failed.contacts(Moment::from_bits(succeeded), now)
     }
 
     /// The cause of a recent failed contact with the dashboard.
@@ -89,14 +90,14 @@ impl Metrics {
         self.failed.news().await;
     }
 
-    /// Everything, in the format of `exposition`. Reads figures of the process from `/proc`.
-    pub fn render(&self, figures: Figures, exposition: Exposition) -> String {
+    /// Everything, as OpenMetrics; [`Exposition::write`] converts it. Reads figures of the process from `/proc`.
+    pub fn render(&self, figures: Figures) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(scrape::Scrape { totals: self.totals(), figures }));
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &registry);
-        exposition.write(text)
+        text
     }
 
     fn totals(&self) -> scrape::Totals {
@@ -108,7 +109,7 @@ impl Metrics {
             renewals: read(&self.renewals),
             auth_checks: read(&self.auth_checks),
             last_renewal: self.last_renewal.load(Ordering::Relaxed),
-            reached: self.contacts(Instant::now()).reached,
+            reached: self.contacts(Moment::now()).reached,
             ..scrape::Totals::default()
         };
         self.workers().iter().for_each(|worker| totals.add(&worker.0));
@@ -130,15 +131,17 @@ mod tests {
     fn workers_are_added_up() {
         let metrics = Metrics::default();
         let workers = [metrics.worker(), metrics.worker()];
+        let began = Moment::now();
+        let answered = began.after(Duration::from_millis(3));
         for worker in &workers {
-            worker.request(Handler::Proxy, &Method::GET, StatusCode::OK, Duration::from_millis(3));
+            worker.request(Handler::Proxy, &Method::GET, StatusCode::OK, began, answered);
             worker.connection_opened();
             worker.tunnel_opened();
             worker.tunnel_closed();
             worker.upstream_error(UpstreamErrorKind::Closed);
         }
         workers[0].request_began();
-        let text = metrics.render(Figures::default(), Exposition::OpenMetrics);
+        let text = metrics.render(Figures::default());
         shows(
             &text,
             r#"license_gate_http_requests_total{handler="proxy",method="GET",code="200"} 2"#,
@@ -163,10 +166,7 @@ mod tests {
         shows(&text, r#"license_gate_http_response_head_seconds_sum{handler="proxy"} 0.006"#);
         shows(&text, r#"license_gate_http_request_duration_seconds_count{handler="proxy"} 0"#);
         workers[0].request_ended();
-        shows(
-            &metrics.render(Figures::default(), Exposition::OpenMetrics),
-            "license_gate_http_requests_in_flight 0",
-        );
+        shows(&metrics.render(Figures::default()), "license_gate_http_requests_in_flight 0");
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         metrics.license_change(Change::Install, Outcome::Refused);
         metrics.renewal(Outcome::Failed);
         metrics.auth_check(AuthOutcome::Denied);
-        let text = metrics.render(Figures::default(), Exposition::OpenMetrics);
+        let text = metrics.render(Figures::default());
         shows(&text, r#"license_gate_license_changes_total{action="install",outcome="refused"} 1"#);
         shows(&text, r#"license_gate_license_changes_total{action="remove",outcome="ok"} 0"#);
         shows(&text, r#"license_gate_renewals_total{outcome="failed"} 1"#);
@@ -196,7 +196,7 @@ mod tests {
             store_up: true,
             ..Figures::default()
         };
-        let text = Metrics::default().render(figures, Exposition::OpenMetrics);
+        let text = Metrics::default().render(figures);
         shows(&text, r#"license_gate_license_status{status="expired"} 1"#);
         shows(&text, r#"license_gate_license_status{status="valid"} 0"#);
         shows(&text, r#"license_gate_license_not_valid_info{reason="token-expired"} 1"#);

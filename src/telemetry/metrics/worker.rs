@@ -3,13 +3,14 @@
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 
 use super::contact::Failed;
 use super::histogram::{CONNECT, Histogram, REQUEST, add};
 use super::labels::{Handler, METHODS, STATUSES, UpstreamErrorKind, method_at, status_at};
+use super::moment::Moment;
 
 /// Where a worker counts, on its own thread only. Counting takes neither a lock nor memory; clones share the counts.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub(super) struct Counts {
     pub(super) in_flight: AtomicI64,
     pub(super) connections: AtomicI64,
     pub(super) tunnels: AtomicI64,
-    /// When the dashboard last began a response, on the scale of `failed`; 0: never.
+    /// Moment of the last contact with the dashboard that succeeded; 0: none.
     pub(super) answered: AtomicU64,
     failed: Arc<Failed>,
     pub(super) upstream_errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
@@ -52,18 +53,31 @@ impl WorkerMetrics {
         }))
     }
 
-    /// A request was answered with a head, `took` after its own.
-    pub fn request(&self, handler: Handler, method: &Method, status: StatusCode, took: Duration) {
+    /// A request whose head came at `began` was answered with a head at `at`.
+    pub fn request(
+        &self,
+        handler: Handler,
+        method: &Method,
+        status: StatusCode,
+        began: Moment,
+        at: Moment,
+    ) {
         let line = handler as usize * METHODS.len() + method_at(method);
         if let Some(count) = self.0.requests.get(line * STATUSES + status_at(status)) {
             add(count, 1);
         }
-        self.0.heads[handler as usize].observe(&REQUEST, took);
+        self.0.heads[handler as usize].observe(&REQUEST, at.nanoseconds_since(began));
     }
 
-    /// An answered request has ended, `took` after its head came: its response was handed over to the last byte, or given up.
-    pub fn request_took(&self, handler: Handler, took: Duration) {
-        self.0.durations[handler as usize].observe(&REQUEST, took);
+    /// An answered request has ended at `at`: its response was handed over to the last byte, or given up.
+    pub fn request_took(&self, handler: Handler, began: Moment, at: Moment) {
+        self.0.durations[handler as usize].observe(&REQUEST, at.nanoseconds_since(began));
+    }
+
+    /// A request was answered from memory at once. That is not worth two looks at the clock: it counts as no time.
+    pub fn request_at_once(&self, handler: Handler, method: &Method, status: StatusCode) {
+        self.request(handler, method, status, Moment::NEVER, Moment::NEVER);
+        self.request_took(handler, Moment::NEVER, Moment::NEVER);
     }
 
     /// A request came.
@@ -103,16 +117,17 @@ impl WorkerMetrics {
 
     /// A connection to the dashboard was made, TLS included, in this time.
     pub fn upstream_connected(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.0.connects.observe(&CONNECT, took);
     }
 
     /// A contact with the dashboard succeeded.
-    pub fn upstream_answered(&self, at: Instant) {
-        self.0.answered.store(self.0.failed.time(at), Ordering::Relaxed);
+    pub fn upstream_answered(&self, at: Moment) {
+        self.0.answered.store(at.to_bits(), Ordering::Relaxed);
     }
 
     /// A contact with the dashboard failed.
-    pub fn upstream_failed(&self, at: Instant, error: &(dyn Error + 'static)) {
+    pub fn upstream_failed(&self, at: Moment, error: &(dyn Error + 'static)) {
         self.0.failed.note(at, error);
     }
 }

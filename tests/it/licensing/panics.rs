@@ -99,8 +99,7 @@ async fn serve() {
             }
         })
         .await;
-    let text = metrics.render(metrics::Figures::default(), metrics::Exposition::OpenMetrics);
-    text.lines().for_each(tell);
+    metrics.render(metrics::Figures::default()).lines().for_each(tell);
 }
 
 /// Past the harness, which keeps what tests print to itself.

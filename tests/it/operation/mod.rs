@@ -6,5 +6,7 @@ mod deploy;
 mod descriptors;
 mod failures;
 mod logs;
+mod metrics;
 mod privileges;
+mod probe;
 mod streams;

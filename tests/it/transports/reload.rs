@@ -185,7 +185,7 @@ fn the_end_of_the_certificate_in_use_is_a_metric() {
     let gate = gate.set("admin.listen", format!("'{admin}'")).start();
     let metric = || {
         let text = request(admin, "GET", "/metrics").send().is(200).text().to_owned();
-        let name = "license_gate_tls_certificate_expiry_timestamp_seconds ";
+        let name = "license_gate_tls_certificate_expiry_timestamp_seconds{certificate=\"server\"} ";
         text.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned))
     };
     assert_eq!(metric().as_deref(), Some("1893456000"));

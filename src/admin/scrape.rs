@@ -1,19 +1,21 @@
 //! `GET /metrics`: in the format that `Accept` asks for, compressed if `Accept-Encoding` asks for it.
 //!
 //! The text format 0.0.4 is the default, so that a browser shows it and every Prometheus reads it; OpenMetrics 1.0 is for those
-//! that name it. Rendered on a thread of its own kind, neither on a worker nor on the runtime that changes the license.
+//! that name it. Rendered on the thread of the admin listener, which forwards nothing.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::Full;
 
-use super::answer::{State, TEXT, text};
+use super::State;
 use crate::telemetry::metrics::Exposition;
 
 /// What the client of a scrape takes.
@@ -24,17 +26,15 @@ struct Wanted {
 }
 
 /// The response to a scrape.
-pub(super) async fn answer(fields: &HeaderMap, state: Arc<impl State>) -> Response<Full<Bytes>> {
+pub(super) fn answer(fields: &HeaderMap, state: &impl State) -> Response<Full<Bytes>> {
     let wanted = Wanted::of(fields);
-    let rendering = tokio::task::spawn_blocking(move || wanted.body(&*state));
-    // A rendering that panicked has been logged.
-    let Ok(body) = rendering.await else {
-        let message = "the metrics could not be rendered; the log has the reason\n";
-        return text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, message);
-    };
-    let mut response = text(StatusCode::OK, wanted.exposition.content_type(), body);
+    let mut response = Response::new(Full::new(wanted.body(state.metrics())));
     let headers = response.headers_mut();
+    let content_type = HeaderValue::from_static(wanted.exposition.content_type());
+    headers.insert(CONTENT_TYPE, content_type);
     headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if wanted.gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -59,8 +59,9 @@ impl Wanted {
         Self { exposition, gzip }
     }
 
-    fn body(self, state: &impl State) -> Bytes {
-        let text = state.metrics(self.exposition);
+    /// `open_metrics` in this format and coding.
+    fn body(self, open_metrics: String) -> Bytes {
+        let text = self.exposition.write(open_metrics);
         if !self.gzip {
             return text.into();
         }
