@@ -205,9 +205,9 @@ impl Scene {
             Gate::with(dashboard.address(), &vendor, &settings)
         });
         let gates = [gates.next().unwrap(), gates.next().unwrap()];
-        let prometheus = Prometheus::scraping("gate", Some(&rules()), &admins);
+        let prometheus = Prometheus::evaluating(&rules(), "gate", &admins);
         eventually("both gates were scraped", || {
-            (prometheus.query("license_gate_build_info").len() == 2).then_some(())
+            (prometheus.series("license_gate_build_info").len() == 2).then_some(())
         });
 
         for gate in &gates {
@@ -252,7 +252,7 @@ fn every_query_has_the_series_it_needs() {
     let until = Instant::now() + DEADLINE;
     loop {
         scene.visit();
-        wanted.retain(|query| !has_values(&scene.prometheus.query(query)));
+        wanted.retain(|query| !has_values(&scene.prometheus.series(query)));
         if wanted.is_empty() {
             break;
         }
@@ -261,7 +261,7 @@ fn every_query_has_the_series_it_needs() {
     }
     for name in NOT_YET_EXPORTED {
         assert!(
-            scene.prometheus.query(name).is_empty(),
+            scene.prometheus.series(name).is_empty(),
             "{name} is exported: remove it from the list"
         );
     }
@@ -271,7 +271,7 @@ fn every_query_has_the_series_it_needs() {
         assert_eq!(values.as_array().map(Vec::len), Some(expected), "{name}: {values}");
     }
     for query in board.annotations() {
-        scene.prometheus.query(&query);
+        scene.prometheus.series(&query);
     }
     let groups = scene.prometheus.get("rules", "type", "");
     let rules = groups["groups"]

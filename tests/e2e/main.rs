@@ -24,6 +24,7 @@ mod prometheus;
 #[allow(dead_code, reason = "the tests of the store use it too")]
 #[path = "../../src/store/postgres/tests/relay.rs"]
 mod relay;
+mod scrape;
 mod sdk;
 mod streamlit;
 #[allow(dead_code, reason = "the tests of forwarding use it too")]

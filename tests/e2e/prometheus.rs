@@ -22,24 +22,31 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// A server that scrapes itself, ready and with a first sample.
     fn start() -> Self {
-        let this = Self::scraping("self", None, &[]);
-        eventually("prometheus has a sample", || (!this.query("up").is_empty()).then_some(()));
-        this
+        let address = free_address();
+        Self::start_at(address, "self", None, &[address]).sampled()
     }
 
-    /// A server that scrapes `targets`, or itself if there are none, each second as `job`, and evaluates `rules` as often;
-    /// ready.
-    pub(crate) fn scraping(job: &str, rules: Option<&Path>, targets: &[SocketAddr]) -> Self {
+    /// A server that scrapes `target`, likewise.
+    pub(crate) fn scraping(target: SocketAddr) -> Self {
+        Self::start_at(free_address(), "self", None, &[target]).sampled()
+    }
+
+    /// A server that scrapes `targets` as `job` and evaluates `rules`, both each second; ready.
+    pub(crate) fn evaluating(rules: &Path, job: &str, targets: &[SocketAddr]) -> Self {
+        Self::start_at(free_address(), job, Some(rules), targets)
+    }
+
+    fn start_at(
+        address: SocketAddr,
+        job: &str,
+        rules: Option<&Path>,
+        targets: &[SocketAddr],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let itself = [address];
         let config = json!({
             "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
             "rule_files": rules.into_iter().collect::<Vec<_>>(),
-            "scrape_configs": [{
-                "job_name": job,
-                "static_configs": [{ "targets": if targets.is_empty() { &itself } else { targets } }],
-            }],
+            "scrape_configs": [{ "job_name": job, "static_configs": [{ "targets": targets }] }],
         });
         let file = dir.path().join("prometheus.yml");
         // JSON is YAML.
@@ -55,9 +62,19 @@ impl Prometheus {
         this
     }
 
-    /// The series that `expression` has now.
-    pub(crate) fn query(&self, expression: &str) -> Vec<Value> {
-        let answer = self.get("query", "query", expression);
+    fn sampled(self) -> Self {
+        eventually("prometheus has a sample", || self.query("up"));
+        self
+    }
+
+    /// The value of a query's first series, if it has one.
+    pub(crate) fn query(&self, query: &str) -> Option<f64> {
+        self.series(query).first()?["value"][1].as_str()?.parse().ok()
+    }
+
+    /// The series of a query.
+    pub(crate) fn series(&self, query: &str) -> Vec<Value> {
+        let answer = self.get("query", "query", query);
         answer["result"].as_array().cloned().unwrap_or_default()
     }
 
@@ -69,6 +86,10 @@ impl Prometheus {
         assert_eq!(answer["status"], "success", "{url}: {answer}");
         answer["data"].take()
     }
+}
+
+fn free_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 /// What a visitor sees: the page's title, the answer of a query, what the browser complained about.
