@@ -4,6 +4,7 @@
 //! files is written one after the other. What cannot be used is told once, not at every look.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Watched<S: FromFiles> {
     current: ArcSwap<S::Made>,
     /// Of the content last looked at, good or bad.
     seen: Mutex<Vec<u8>>,
+    /// Whether the end of the version in use was logged.
+    ended: AtomicBool,
 }
 
 impl<S: FromFiles> Watched<S> {
@@ -57,8 +60,8 @@ impl<S: FromFiles> Watched<S> {
     pub fn load(source: S) -> Result<Self, Error> {
         let (digest, files) = read(&source);
         let made = source.make(&files?)?;
-        warn_of_end::<S>(&made);
-        Ok(Self { source, current: ArcSwap::from_pointee(made), seen: Mutex::new(digest) })
+        let ended = AtomicBool::new(warn_of_end::<S>(&made));
+        Ok(Self { source, current: ArcSwap::from_pointee(made), seen: Mutex::new(digest), ended })
     }
 
     /// The version in use.
@@ -73,6 +76,9 @@ impl<S: FromFiles> Watched<S> {
         let (digest, files) = read(&self.source);
         let changed = *seen != digest;
         if !changed && !always {
+            if !self.ended.load(Ordering::Relaxed) {
+                self.ended.store(warn_of_end::<S>(&self.current.load()), Ordering::Relaxed);
+            }
             return;
         }
         *seen = digest;
@@ -82,7 +88,7 @@ impl<S: FromFiles> Watched<S> {
                 self.current.store(made.clone());
                 let end = S::end(&made).map(tracing::field::display);
                 tracing::info!(changed, end, "{} was reloaded", S::NAME);
-                warn_of_end::<S>(&made);
+                self.ended.store(warn_of_end::<S>(&made), Ordering::Relaxed);
             }
             Err(error) => {
                 let error = chain(&error);
@@ -97,11 +103,11 @@ impl<S: FromFiles> Watched<S> {
     }
 }
 
-/// What has ended is served all the same: it may be better than nothing, and clients judge for themselves.
-fn warn_of_end<S: FromFiles>(made: &S::Made) {
-    if let Some(end) = S::end(made).filter(|end| *end < Clock::system().now()) {
-        tracing::warn!(event = "certificate.expired", %end, "{} has expired", S::NAME);
-    }
+/// Logs that `made` has ended: whether it has. It is served all the same, because some clients accept it.
+fn warn_of_end<S: FromFiles>(made: &S::Made) -> bool {
+    let Some(end) = S::end(made).filter(|end| *end < Clock::system().now()) else { return false };
+    tracing::warn!(event = "certificate.expired", %end, "{} has expired", S::NAME);
+    true
 }
 
 /// Looks at the files for ever, off the runtime: a file system that hangs holds up nothing else.
