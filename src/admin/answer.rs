@@ -43,7 +43,7 @@ pub(super) fn to(
     }
     match uri.path() {
         "/readyz" => readiness(&state.checks(), is_verbose(uri)),
-        "/metrics" => scrape::answer(headers, state),
+        "/metrics" => scrape::answer(headers, state.metrics()),
         _ => text(StatusCode::OK, TEXT, "ok\n"),
     }
 }

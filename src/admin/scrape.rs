@@ -15,7 +15,6 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::Full;
 
-use super::State;
 use crate::telemetry::metrics::Exposition;
 
 /// What the client of a scrape takes.
@@ -25,10 +24,11 @@ struct Wanted {
     gzip: bool,
 }
 
-/// The response to a scrape.
-pub(super) fn answer(fields: &HeaderMap, state: &impl State) -> Response<Full<Bytes>> {
+/// The response to a scrape with these fields, of metrics as [`Metrics::render`](crate::telemetry::metrics::Metrics::render)
+/// writes them.
+pub(super) fn answer(fields: &HeaderMap, open_metrics: String) -> Response<Full<Bytes>> {
     let wanted = Wanted::of(fields);
-    let mut response = Response::new(Full::new(wanted.body(state.metrics())));
+    let mut response = Response::new(Full::new(wanted.body(open_metrics)));
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_static(wanted.exposition.content_type());
     headers.insert(CONTENT_TYPE, content_type);

@@ -1,7 +1,7 @@
-//! The access log: one line a request on standard output, when its answer is through or given up.
+//! The access log: one line for each request on standard output, written when its response has ended.
 //!
-//! A slow reader of standard output never holds a request up: see `stream.rs`. No query strings, no fields a secret could
-//! be in.
+//! A slow reader of standard output never delays a request: see `stream.rs`. A line contains neither the query nor any field
+//! that may hold a secret.
 
 use std::fmt::Write as _;
 use std::io;
@@ -16,24 +16,24 @@ use super::line;
 use super::metrics::Handler;
 use super::stream::{Standard, Stream};
 
-/// What nginx calls a client that left before its answer.
+/// Status that nginx gives a client that disconnected before its response.
 const CLIENT_LEFT: u16 = 499;
 
-/// What went wrong with a request, if anything.
+/// What went wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flag {
     /// No connection to the dashboard.
     ConnectFailed,
-    /// The dashboard's answer was cut, or was none.
+    /// The dashboard cut its response, or sent no valid one.
     CutByUpstream,
-    /// The dashboard did not answer in time.
+    /// The dashboard did not respond in time.
     TimedOut,
-    /// The client left before its answer was through.
+    /// The client disconnected before the end of its response.
     ClientLeft,
 }
 
 impl Flag {
-    /// As the log has it.
+    /// Value of the field `flag`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ConnectFailed => "UF",
@@ -44,7 +44,7 @@ impl Flag {
     }
 }
 
-/// Where lines go.
+/// The access log of a process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     stream: Stream,
@@ -52,36 +52,36 @@ pub struct AccessLog {
     now: Now,
 }
 
-/// One request, on its way to becoming a line. The line is written when this is dropped.
+/// The line of one request, which is written when this is dropped.
 #[derive(Debug)]
 pub struct Record {
     log: AccessLog,
     began: Instant,
-    /// The request's id.
+    /// Id of the request.
     pub request_id: String,
-    /// The client's address, behind trusted proxies too.
+    /// Address of the client, also behind trusted proxies.
     pub client: IpAddr,
-    /// Of the request.
+    /// Method of the request.
     pub method: Method,
-    /// As the client called us.
+    /// `Host` as the client sent it.
     pub host: String,
-    /// Without its query.
+    /// Path of the request, without its query.
     pub path: String,
-    /// Of the request.
+    /// Protocol of the request.
     pub protocol: Version,
-    /// Of the answer; `None` until there is one.
+    /// Status of the response; `None`: there is none yet.
     pub status: Option<StatusCode>,
-    /// Of the answer's body.
+    /// Bytes of the response body so far.
     pub bytes: u64,
-    /// Until the head of the dashboard's answer.
+    /// Time until the head of the dashboard's response.
     pub upstream: Option<Duration>,
-    /// Who answered.
+    /// What answered.
     pub handler: Handler,
     /// What went wrong.
     pub flag: Option<Flag>,
 }
 
-/// The line's fields, in its order.
+/// The fields of a line, in their order.
 #[derive(Serialize)]
 struct Line<'a> {
     time: &'a str,
@@ -164,7 +164,7 @@ impl AccessLog {
 }
 
 impl Record {
-    /// How long the request has taken so far.
+    /// Time since the request began.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
@@ -188,12 +188,12 @@ fn protocol(version: Version) -> &'static str {
 }
 
 fn millis(duration: Duration) -> f64 {
-    // Whole microseconds, of which a double shows no more digits than there are.
+    // Whole microseconds, which a double shows without surplus digits.
     let micros = u32::try_from(duration.as_micros());
     micros.map_or_else(|_| duration.as_secs_f64().round() * 1e3, |micros| f64::from(micros) / 1e3)
 }
 
-/// The same on one readable line; what a client chose is quoted and escaped.
+/// The same as readable text; values that a client chooses are quoted and escaped.
 fn text(line: &Line<'_>) -> String {
     let mut text = String::with_capacity(160);
     // Writing to a String cannot fail.

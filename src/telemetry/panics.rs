@@ -1,4 +1,4 @@
-//! A panic as one log line and one count, instead of text on standard error.
+//! A panic is one log line and one count, not text on standard error.
 
 use std::panic::{PanicHookInfo, set_hook};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ pub(super) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// From here on a panic is logged with its place.
+/// Installs the panic hook: panics are logged with their place and counted.
 pub(super) fn log() {
     set_hook(Box::new(|info| {
         COUNT.fetch_add(1, Ordering::Relaxed);
@@ -24,7 +24,7 @@ pub(super) fn log() {
     }));
 }
 
-/// A message that was put together at run time may hold anything, a secret too; one written in the source does not.
+/// The message, if it is a constant of the source. A message that was formatted at run time may hold a secret.
 fn message(info: &PanicHookInfo<'_>) -> &'static str {
     info.payload().downcast_ref::<&'static str>().copied().unwrap_or("...")
 }

@@ -21,7 +21,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Who answered a request.
+    /// What answered a request.
     Handler {
         /// The licensing API.
         Licensing = "licensing",
