@@ -105,6 +105,7 @@ fn alerts(documents: &[Yaml]) {
         panic!("alerts use what the same evaluation recorded: one group")
     };
     let rules = group["rules"].as_vec().expect("a list");
+    let mut headings = runbook();
     for rule in rules.iter().filter(|rule| rule["record"].is_badvalue()) {
         let name = rule["alert"].as_str().expect("a name");
         let severity = rule["labels"]["severity"].as_str();
@@ -117,7 +118,19 @@ fn alerts(documents: &[Yaml]) {
         let anchor =
             rule["annotations"]["runbook_url"].as_str().and_then(|url| url.strip_prefix(RUNBOOK));
         assert_eq!(anchor, Some(&*name.to_ascii_lowercase()), "{name}");
+        assert!(headings.remove(name), "{name} is not in the manual");
     }
+    assert!(headings.is_empty(), "alerts that do not exist: {headings:?}");
+}
+
+/// Headings of the section on alerts. It is a file of its own until the chapter is there.
+fn runbook() -> BTreeSet<String> {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual");
+    let files = ["operating.md", "operating-alerts.md"].map(|name| manual.join(name));
+    let text = files.map(|file| fs::read_to_string(file).unwrap_or_default()).concat();
+    let (_, section) = text.split_once("## Alerts\n").expect("a section");
+    let headings = section.split("\n## ").next().unwrap_or_default().lines();
+    headings.filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect()
 }
 
 /// A dashboard that can be imported anywhere: it names no data source, and nothing in it is hidden by something else.
