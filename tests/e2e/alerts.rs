@@ -70,18 +70,41 @@ fn each_alert_fires_and_is_silent_as_its_tests_state() {
     assert!(cases.is_empty(), "tests of alerts that do not exist: {cases:?}");
 }
 
-/// Names of the alerts.
-fn alerts() -> Vec<String> {
+/// The rules.
+fn all_rules() -> Vec<Yaml> {
     let documents = documents(&rules());
-    let rules = items(&documents[0]["groups"]).iter().flat_map(|group| items(&group["rules"]));
-    rules.filter_map(|rule| rule["alert"].as_str()).map(str::to_owned).collect()
+    let groups = items(&documents[0]["groups"]).iter();
+    groups.flat_map(|group| items(&group["rules"]).to_vec()).collect()
 }
 
-/// Expressions of the rules.
-fn expressions_of_rules() -> Vec<String> {
-    let documents = documents(&rules());
-    let rules = items(&documents[0]["groups"]).iter().flat_map(|group| items(&group["rules"]));
-    rules.map(|rule| rule["expr"].as_str().unwrap().to_owned()).collect()
+/// Names of the alerts.
+fn alerts() -> Vec<String> {
+    all_rules().iter().filter_map(|rule| rule["alert"].as_str()).map(str::to_owned).collect()
+}
+
+/// An expression, and the labels by which people tell its series apart.
+struct Query {
+    expression: String,
+    labels: Vec<String>,
+}
+
+/// Expressions of the rules, with the labels that the texts of alerts name.
+fn queries_of_rules() -> Vec<Query> {
+    let labels = |text: &Yaml| {
+        let parts = text.as_str().unwrap_or_default().split("$labels.").skip(1);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        parts
+            .map(move |part| part.chars().take_while(|c| is_name(*c)).collect())
+            .collect::<Vec<_>>()
+    };
+    let rules = all_rules().into_iter().map(|rule| Query {
+        expression: rule["expr"].as_str().unwrap().to_owned(),
+        labels: ["summary", "description"]
+            .iter()
+            .flat_map(|name| labels(&rule["annotations"][*name]))
+            .collect(),
+    });
+    rules.collect()
 }
 
 /// The Grafana dashboard.
@@ -92,16 +115,22 @@ impl Board {
         Self(serde_json::from_slice(&fs::read(example("grafana-dashboard.json")).unwrap()).unwrap())
     }
 
-    /// The queries of the panels, with their titles, as Grafana sends them for all jobs and instances.
-    fn queries(&self) -> Vec<(String, String)> {
+    /// The queries of the panels, as Grafana sends them for all jobs and instances, with the labels in legends and columns.
+    fn queries(&self) -> Vec<Query> {
         let panels = self.0["panels"].as_array().unwrap().iter();
         let queries = panels.flat_map(|panel| {
+            let columns = &panel["transformations"][0]["options"]["include"]["names"];
+            let columns = columns.as_array().into_iter().flatten().filter_map(Value::as_str);
+            let columns: Vec<_> = columns.map(str::to_owned).collect();
             let targets = panel["targets"].as_array().into_iter().flatten();
-            targets.map(|target| (panel["title"].as_str().unwrap().to_owned(), target))
+            targets.map(move |target| {
+                let legend = target["legendFormat"].as_str().unwrap().split("{{").skip(1);
+                let legend = legend.map(|part| part.split("}}").next().unwrap().to_owned());
+                let expression = Self::filled(target["expr"].as_str().unwrap());
+                Query { expression, labels: legend.chain(columns.clone()).collect() }
+            })
         });
-        queries
-            .map(|(title, target)| (title, Self::filled(target["expr"].as_str().unwrap())))
-            .collect()
+        queries.collect()
     }
 
     /// The queries of the annotations.
@@ -239,15 +268,11 @@ impl Scene {
 fn every_query_has_the_series_it_needs() {
     let board = Board::read();
     let scene = Scene::play();
-    let panels = board.queries();
-    let shown = panels.iter().map(|(_, query)| query.clone());
-    let mut wanted: BTreeSet<String> = shown
-        .clone()
-        .chain(board.annotations())
-        .chain(expressions_of_rules())
-        .flat_map(|query| selectors(&query))
-        .collect();
-    wanted.extend(shown);
+    let (panels, rules) = (board.queries(), queries_of_rules());
+    let expressions = panels.iter().chain(&rules).map(|query| query.expression.clone());
+    let mut wanted: BTreeSet<String> =
+        expressions.chain(board.annotations()).flat_map(|query| selectors(&query)).collect();
+    wanted.extend(panels.iter().map(|query| query.expression.clone()));
     wanted.retain(|query| !is_excused(query));
     let until = Instant::now() + DEADLINE;
     loop {
@@ -265,6 +290,17 @@ fn every_query_has_the_series_it_needs() {
             "{name} is exported: remove it from the list"
         );
     }
+    // An alert keeps the labels of the first metric in its expression.
+    let first = |rule: &Query| selectors(&rule.expression).into_iter().next().unwrap();
+    let firsts = rules.iter().map(|rule| (first(rule), &rule.labels));
+    let shown = panels.iter().map(|query| (query.expression.clone(), &query.labels));
+    for (query, labels) in shown.chain(firsts).filter(|(query, _)| !is_excused(query)) {
+        for one in scene.prometheus.series(&query) {
+            for label in labels {
+                assert!(one["metric"][label].is_string(), "{query} has no label {label}: {one}");
+            }
+        }
+    }
     for (name, metric, label) in board.variables() {
         let values = scene.prometheus.get(&format!("label/{label}/values"), "match%5B%5D", &metric);
         let expected = if name == "job" { 1 } else { 2 };
@@ -274,15 +310,12 @@ fn every_query_has_the_series_it_needs() {
         scene.prometheus.series(&query);
     }
     let groups = scene.prometheus.get("rules", "type", "");
-    let rules = groups["groups"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|group| group["rules"].as_array().unwrap());
-    for rule in rules.clone() {
+    let groups = groups["groups"].as_array().unwrap().iter();
+    let evaluated: Vec<_> = groups.flat_map(|group| group["rules"].as_array().unwrap()).collect();
+    assert_eq!(evaluated.len(), rules.len());
+    for rule in evaluated {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
-    assert_eq!(rules.count(), expressions_of_rules().len());
 }
 
 /// Whether there are series, and one of them has a value: a quantile of nothing is not a number.
