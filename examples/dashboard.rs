@@ -1,8 +1,8 @@
-//! A demo dashboard to stand the gate in front of.
+//! A demo dashboard to run behind the gate.
 //!
-//! `cargo run --example dashboard [ADDRESS]`, 127.0.0.1:3000 when none is given. Users `admin`, `editor`, `viewer`; each
-//! one's password is its name.
-#![allow(clippy::print_stdout, reason = "an example talks to the person who runs it")]
+//! `cargo run --example dashboard [ADDRESS]`; the default address is 127.0.0.1:3000. The users are `admin`, `editor` and
+//! `viewer`, each with its name as password.
+#![allow(clippy::print_stdout, reason = "an example prints to the terminal")]
 #![allow(clippy::disallowed_methods, reason = "tasks end with the runtime of the example")]
 
 #[path = "support/dashboard/mod.rs"]

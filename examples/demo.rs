@@ -1,8 +1,8 @@
-//! Everything at once: the gate, a dashboard behind it, an issuer that renews, a license already applied.
+//! Everything at once: the gate, a dashboard behind it, an issuer that renews licenses, and an installed license.
 //!
-//! `cargo run --release --example demo`, then open what it prints. Friendly ports where they are free, others where not;
-//! files in a temporary directory that Ctrl-C removes.
-#![allow(clippy::print_stdout, reason = "an example talks to the person who runs it")]
+//! Run `cargo run --release --example demo` and open the address that it prints. Uses well-known ports if they are free,
+//! others if not. Files are in a temporary directory, which Ctrl-C removes.
+#![allow(clippy::print_stdout, reason = "an example prints to the terminal")]
 #![allow(clippy::disallowed_methods, reason = "tasks end with the runtime of the example")]
 
 #[path = "support/client.rs"]
@@ -30,7 +30,7 @@ use issuer::Issuer;
 use license_gate::app::App;
 use license_gate::clock::Clock;
 use license_gate::config::Config;
-use license_gate::downstream::{Listen, Place};
+use license_gate::downstream::{Listen, ListenAddress};
 use license_gate::license::{Algorithm, KeyPair};
 use license_gate::shutdown::Stop;
 use license_gate::store;
@@ -56,15 +56,15 @@ fn main() -> anyhow::Result<()> {
     let issuer = Running::start("issuer", free(8300)?, |listener| issuer::serve(listener, issuer))?;
 
     let mut config = Config { root_url: root_url.clone(), ..Config::default() };
-    config.downstream.listen = vec![Listen { place: Place::Tcp(address), scheme: None }];
+    config.downstream.listen = vec![Listen { place: ListenAddress::Tcp(address), scheme: None }];
     config.upstream.origin =
         Origin::Http { host: "127.0.0.1".into(), port: dashboard.address().port() };
     config.license.keys = keys;
     config.store = store::Config::file(files.path().join("data"));
     config.feed.url = Some(format!("http://{}/renew", issuer.address()).parse()?);
-    config.admin.listen = Some(free(9180)?);
-    let metrics = config.admin.listen;
-    // An open dashboard holds a WebSocket, and nobody wants to wait for it at Ctrl-C.
+    let metrics = Some(free(9180)?);
+    config.admin.listen = metrics.map(Into::into);
+    // An open page has a WebSocket; Ctrl-C does not wait for it.
     config.shutdown.grace_period = Duration::from_secs(1);
 
     let show = async {
@@ -83,7 +83,7 @@ fn main() -> anyhow::Result<()> {
     http_support::block_on(work)?
 }
 
-/// `port`, or a free one when somebody has it.
+/// `port`, or a free one if it is in use.
 fn free(port: u16) -> io::Result<SocketAddr> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     bind(port).or_else(|_| bind(0))?.local_addr()
@@ -98,20 +98,20 @@ fn claims(root_url: &str) -> Map<String, Value> {
     claims.as_object().cloned().unwrap_or_default()
 }
 
-/// Applies `token` as an administrator would, through the API.
+/// Installs `token` through the API, as an administrator.
 async fn apply(root_url: &str, token: &str) -> anyhow::Result<()> {
     let request = Request::post(format!("{root_url}api/licensing/token"))
         .header("authorization", format!("Basic {}", BASE64_STANDARD.encode("admin:admin")))
         .header("content-type", "application/json")
         .body(json!({"token": token}).to_string())?;
     let answer = client_support::send(request).await.map_err(anyhow::Error::from_boxed)?;
-    let said = String::from_utf8_lossy(answer.body());
-    ensure!(answer.status().is_success(), "the license was not accepted: {said}");
+    let body = String::from_utf8_lossy(answer.body());
+    ensure!(answer.status().is_success(), "the license was not accepted: {body}");
     Ok(())
 }
 
 fn introduce(root_url: &str, metrics: Option<SocketAddr>, files: &Path) {
-    println!("\nlicense-gate stands in front of a demo dashboard.\n");
+    println!("\nlicense-gate runs in front of a demo dashboard.\n");
     println!("  open:     {root_url}");
     for user in &DEMO_USERS {
         println!("  sign in:  {} / {}   {}", user.login, user.password, user.role);
@@ -125,12 +125,14 @@ fn introduce(root_url: &str, metrics: Option<SocketAddr>, files: &Path) {
     println!("  curl -u editor:editor {api}/check");
     println!("  curl -u admin:admin {api}/token");
     println!("  curl -u admin:admin {json} -d '{{}}' {api}/token/renew");
-    println!("  curl -u viewer:viewer {api}/check                  # 403, and why");
-    println!("  curl -u admin:admin {json} -d '{{\"token\":\"x\"}}' {api}/token   # 400, and why");
+    println!("  curl -u viewer:viewer {api}/check                  # 403 with the reason");
+    println!(
+        "  curl -u admin:admin {json} -d '{{\"token\":\"x\"}}' {api}/token   # 400 with the reason"
+    );
     println!(
         "  curl -u admin:admin {json} -X DELETE -d '{{\"instance\":\"{root_url}\"}}' {api}/token"
     );
     println!(
-        "\nThe dashboard stays up all the same. Ctrl-C ends everything and removes the files.\n"
+        "\nThe dashboard stays available without a license. Ctrl-C stops everything and removes the files.\n"
     );
 }

@@ -1,10 +1,10 @@
-//! A reference issuer that renews licenses over HTTP, and publishes its keys and what it revoked.
+//! A reference issuer: renews licenses over HTTP, and publishes its keys and its revocation list.
 //!
-//! `cargo run --example issuer PRIVATE.PEM [ADDRESS [REVOCATIONS]]`, 127.0.0.1:8300 when none is given. The key is what
-//! `license-gate keys generate` makes, the list what `license-gate license revoke` prints; gates ask
-//! `http://ADDRESS/renew` (`renewal.url`), `/jwks.json` (`license.jwks_url`) and `/revocations` (`license.revocations`).
-//! For anything but a try-out, stand it behind TLS: the tokens it is shown are the licenses themselves.
-#![allow(clippy::print_stdout, reason = "an example talks to the person who runs it")]
+//! `cargo run --example issuer PRIVATE.PEM [ADDRESS [REVOCATIONS]]`; the default address is 127.0.0.1:8300. The key comes
+//! from `license-gate keys generate`, the list from `license-gate license revoke`. Gates call `http://ADDRESS/renew`
+//! (`renewal.url`), `/jwks.json` (`license.jwks_url`) and `/revocations` (`license.revocations`). In production, put TLS in
+//! front of it: the tokens in the requests are the licenses themselves.
+#![allow(clippy::print_stdout, reason = "an example prints to the terminal")]
 #![allow(clippy::disallowed_methods, reason = "tasks end with the runtime of the example")]
 
 #[path = "support/http.rs"]

@@ -1,8 +1,9 @@
-//! The whole gate: everything that can fail at the start fails in [`App::build`]; [`App::run`] only serves.
+//! The whole gate. [`App::build`] does everything that can fail at startup; [`App::run`] only serves.
 
 mod descriptors;
 mod error;
 mod life;
+mod start;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::admin::{Admin, Probed};
+use crate::admin::{self, Admin, Listen, Probed};
 use crate::api::endpoint::Router;
 use crate::api::{self, Api};
 use crate::auth::Auth;
@@ -20,22 +21,22 @@ use crate::certificate::watch;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Bound, Connections, Inherited, Listener, Place, Scheme};
+use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Listener, Scheme};
 use crate::gate::Gate;
 use crate::license::RootUrl;
 use crate::shutdown::{self, Phase, detach};
-use crate::socket::Places;
+use crate::socket::SocketLimit;
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream;
 use crate::worker::{self, Blueprint};
 
-use life::{LAST_WORDS, Life};
+use life::{AFTER_CUT, Life};
 
 pub use error::Error;
 
-/// A gate that is bound and loaded, and not yet serving.
+/// A gate that has loaded its files and bound its addresses, but does not serve yet.
 #[derive(Debug)]
 pub struct App {
     bound: Vec<Bound>,
@@ -48,16 +49,16 @@ pub struct App {
 }
 
 impl App {
-    /// Loads keys and license, binds every address. Must be called on the runtime that will do the control work: changes
-    /// of the license, renewal, hashing. Blocks shortly on files.
+    /// Loads keys and license, and binds all addresses. Call it on the runtime for the control work (license changes,
+    /// renewal, hashing). Blocks briefly to read files.
     ///
     /// # Errors
-    /// [`Error`], of which each says what to mend.
+    /// The first problem that prevents a start.
     pub async fn build(config: Config) -> Result<Self, Error> {
         Self::build_at(config, Clock::system()).await
     }
 
-    /// As [`build`](Self::build), with a clock of the caller's.
+    /// Like [`build`](Self::build), with the given clock.
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -66,7 +67,7 @@ impl App {
         let workers = workers(&config.downstream);
         let share = descriptors::share(&config, workers);
         config.downstream.limits.max_connections = share.clients;
-        config.upstream.places = Places::new(share.dashboard);
+        config.upstream.sockets = SocketLimit::new(share.dashboard);
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
@@ -76,7 +77,7 @@ impl App {
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let bound = bind(&config.downstream, workers, &mut inherited)?;
-        let admin = config.admin.listen.map(listen_admin).transpose()?;
+        let admin = listen_admin(&config.admin)?;
         let upstream_tls = upstream_tls.map(Arc::new);
         let probed = Probed {
             phase: watched.clone(),
@@ -105,18 +106,21 @@ impl App {
         Ok(Self { bound, admin, probed, blueprint, life, phase, shutdown })
     }
 
-    /// The TCP addresses where clients are expected, with real ports, in the order of `server.listen`.
+    /// The TCP addresses for clients, with their actual ports, in the order of `server.listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let tcp = |bound: &Bound| match &bound.place {
-            Place::Tcp(address) => Some(*address),
-            Place::Unix(_) | Place::Systemd(_) => None,
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
         };
         self.bound.iter().filter_map(tcp).collect()
     }
 
-    /// Where metrics and probes are answered, with the real port; `None`: nowhere.
+    /// The TCP address where metrics and probes are answered, with the real port; `None`: nowhere, or on a Unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Admin::address)
+        match self.admin.as_ref()?.place() {
+            Listen::Tcp(address) => Some(*address),
+            Listen::Unix(_) => None,
+        }
     }
 
     /// Serves until SIGTERM or SIGINT; a second signal ends the grace period. SIGHUP reloads certificates.
@@ -129,7 +133,7 @@ impl App {
         detach(async move {
             while hangup.recv().await.is_some() {
                 let (tls, upstream_tls) = (tls.clone(), upstream_tls.clone());
-                // Off the runtime, as a file system may hang. One that panicked has been logged.
+                // On a blocking thread, because a file system may hang. A panic is logged by the panic hook.
                 let reload = move || reload(tls.as_deref(), upstream_tls.as_deref());
                 let _ = tokio::task::spawn_blocking(reload).await;
             }
@@ -141,28 +145,31 @@ impl App {
         (self.blueprint.tls.clone(), self.blueprint.upstream_tls.clone())
     }
 
-    /// Serves until `stop` returns: once to drain, a second time to cut what is left.
+    /// Serves until `stop` returns. The first time, it drains; the second time, it closes the remaining connections.
     ///
     /// # Errors
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
         let (tls, upstream_tls) = self.certificates();
         let Self { mut bound, admin, probed, blueprint, life, phase, shutdown } = self;
-        announce(&bound, admin.as_ref());
         let (served, mut over) = watch::channel(());
+        let place = admin.as_ref().map(|admin| admin.place().clone());
+        let state = probed.clone();
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
             let send = blueprint.downstream.timeouts.send;
-            detach(async move { admin.serve(probed.clone(), send, end).await });
+            detach(async move { admin.serve(state, send, end).await });
         }
         tls.map(|tls| detach(watch(tls)));
         upstream_tls.map(|tls| detach(watch(tls.watched().clone())));
-        let living = life.start();
+        let running = life.start();
+        let workers = workers(&blueprint.downstream);
         let threads = start(&mut bound, blueprint)?;
+        start::log(&bound, place.as_ref(), &probed, workers);
         stop().await;
         tracing::info!("stopping");
         phase.send_replace(Phase::Leaving);
-        let hurried = tokio::select! {
+        let is_second = tokio::select! {
             () = tokio::time::sleep(shutdown.delay) => false,
             () = stop() => true,
         };
@@ -170,13 +177,13 @@ impl App {
         phase.send_replace(Phase::Draining);
         let cut = async {
             tokio::select! {
-                () = std::future::ready(()), if hurried => {}
+                () = std::future::ready(()), if is_second => {}
                 () = tokio::time::sleep(shutdown.grace_period) => {}
                 () = stop() => {}
             }
             phase.send_replace(Phase::Cut);
-            // Whatever hangs now is left behind.
-            tokio::time::sleep(LAST_WORDS).await;
+            // Threads that have not ended after this time are abandoned.
+            tokio::time::sleep(AFTER_CUT).await;
         };
         tokio::select! {
             _ = ended => {}
@@ -184,13 +191,13 @@ impl App {
         }
         drop(served);
         drop(bound);
-        living.leave(LAST_WORDS).await;
+        running.leave(AFTER_CUT).await;
         tracing::info!("stopped");
         Ok(())
     }
 }
 
-/// The license and everything about it.
+/// Sets up the API, the probes and everything that maintains the license.
 async fn licensing(
     config: &Config,
     root_url: &RootUrl,
@@ -208,6 +215,7 @@ async fn licensing(
         metrics: metrics.clone(),
         phase: watch::channel(Phase::Serving).1,
         tls: None,
+        setup: start::setup(config),
         upstream_tls: None,
     };
     Ok((Api::new(auth, begun.context), probed, begun.life))
@@ -219,8 +227,10 @@ fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
     log.transpose().map_err(Error::Worker)
 }
 
-fn listen_admin(address: SocketAddr) -> Result<Admin, Error> {
-    Admin::bind(address).map_err(|source| Error::Bind { place: Place::Tcp(address), source })
+fn listen_admin(config: &admin::Config) -> Result<Option<Admin>, Error> {
+    let Some(listen) = &config.listen else { return Ok(None) };
+    let failed = |source| Error::Bind { place: listen.clone().into(), source };
+    Admin::bind(listen, config).map(Some).map_err(failed)
 }
 
 fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
@@ -228,13 +238,13 @@ fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
     Ok(tls.map(Arc::new))
 }
 
-/// What SIGHUP asks for. Changed files are taken into use without it too.
+/// Reloads certificates on SIGHUP. Changed files are also noticed without it.
 fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
     match tls.is_some() || upstream_tls.is_some() {
         true => {
-            tracing::info!("SIGHUP: certificates are read again; other settings take a restart")
+            tracing::info!("SIGHUP: reloading certificates; other settings need a restart")
         }
-        false => tracing::info!("SIGHUP: no certificates to reload; other settings take a restart"),
+        false => tracing::info!("SIGHUP: no certificates to reload; other settings need a restart"),
     }
     if let Some(tls) = tls {
         tls.look(true);
@@ -244,9 +254,9 @@ fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
     }
 }
 
-/// Sockets of systemd's, when they are asked for: the environment of others is left alone.
+/// The sockets from systemd, if `server.listen` uses any. Otherwise the variables of systemd are not touched.
 fn inherited(config: &downstream::Config) -> Result<Inherited, Error> {
-    let wanted = config.listen.iter().any(|l| matches!(l.place, Place::Systemd(_)));
+    let wanted = config.listen.iter().any(|l| matches!(l.place, ListenAddress::Systemd(_)));
     if wanted { Inherited::take().map_err(Error::Inherited) } else { Ok(Inherited::default()) }
 }
 
@@ -269,13 +279,6 @@ fn bind(
             .extend(sockets.map_err(|source| Error::Bind { place: listen.place.clone(), source })?);
     }
     Ok(bound)
-}
-
-fn announce(bound: &[Bound], admin: Option<&Admin>) {
-    let urls: Vec<String> =
-        bound.iter().map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.place)).collect();
-    let admin = admin.map(|admin| format!("http://{}", admin.address()));
-    tracing::info!(listen = urls.join(" "), admin, "listening");
 }
 
 /// Gives each worker its socket on every address.

@@ -1,19 +1,19 @@
-//! How long to wait after so many failures in a row.
+//! The wait after a number of consecutive failures.
 
 use std::time::Duration;
 
 /// A wait that doubles with each failure.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
-    /// After the first failure.
+    /// The wait after the first failure.
     pub first: Duration,
-    /// However many there were.
+    /// The longest wait.
     pub most: Duration,
 }
 
 impl Backoff {
-    /// The wait after `failures` in a row, shortened by a `fraction` (0 to 1) of its quarter, so that gates which failed
-    /// together do not come back together; never before `retry_after`.
+    /// The wait after `failures` in a row; at least `retry_after`. It is shortened by a `fraction` (0 to 1) of a quarter, so
+    /// that gates that failed together do not retry together.
     pub fn after(self, failures: u32, retry_after: Option<Duration>, fraction: f64) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         let wait = self.first.saturating_mul(doubled).min(self.most);
@@ -24,7 +24,7 @@ impl Backoff {
 
 /// A `fraction` (0 to 1) of `duration`.
 pub fn share(duration: Duration, fraction: f64) -> Duration {
-    // What is no number is no share.
+    // NaN counts as 0.
     duration.mul_f64(if fraction > 0.0 { fraction.min(1.0) } else { 0.0 })
 }
 
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_most_and_are_never_longer_for_the_jitter() {
+    fn waits_double_up_to_the_longest_and_jitter_only_shortens_them() {
         let backoff = Backoff { first: Duration::from_secs(60), most: Duration::from_secs(3600) };
         let after = |failures, retry_after: Option<u64>, fraction| {
             backoff.after(failures, retry_after.map(Duration::from_secs), fraction).as_secs()

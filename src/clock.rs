@@ -1,7 +1,7 @@
-//! Wall time: the only reader of it, and the one type that carries it.
+//! Wall-clock time: [`Clock`] is the only reader, [`UnixTime`] the type of every date.
 //!
-//! Everything that judges a date takes a [`UnixTime`]; whoever needs "now" holds a [`Clock`], which a test sets by hand.
-//! Durations of work are measured with `std::time::Instant` and are no business of this module.
+//! Code that checks a date takes a [`UnixTime`] as an argument; code that needs the present time holds a [`Clock`], which a
+//! test can set. Durations are measured with `std::time::Instant`, not here.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, watch};
 
-/// How often a wait for a moment looks at the system's clock again: it may be set, and a machine may sleep.
+/// How often a wait checks the system clock: the clock may be set, and the machine may sleep.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// A clock that is corrected by less has not been set back.
+/// Setting the clock back by at most this is a correction, and does not end waits.
 const CORRECTION: Duration = Duration::from_secs(60);
 
 /// A moment in whole seconds since 1970-01-01T00:00:00Z, as JWT dates are written (RFC 7519 section 2, `NumericDate`).
@@ -35,13 +35,13 @@ impl UnixTime {
         self.0
     }
 
-    /// This moment and `duration`, cut to whole seconds; the end of time rather than an overflow.
+    /// This moment plus `duration` in whole seconds; saturates at the largest value.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_secs()))
     }
 
-    /// This moment less `duration`, cut to whole seconds; the epoch rather than an underflow.
+    /// This moment minus `duration` in whole seconds; saturates at the epoch.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(duration.as_secs()))
@@ -49,32 +49,32 @@ impl UnixTime {
 }
 
 impl fmt::Display for UnixTime {
-    /// RFC 3339 in UTC, whole seconds; a moment that has no date there is shown as the last one that has.
+    /// RFC 3339 in UTC, whole seconds. A later moment is shown as [`LAST_DATE`](Self::LAST_DATE).
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moment = UNIX_EPOCH + Duration::from_secs(self.0.min(Self::LAST_DATE.0));
         humantime::format_rfc3339_seconds(moment).fmt(out)
     }
 }
 
-/// Where "now" comes from: the system, or a hand that a test moves.
+/// The source of the present time: the system clock, or a value that a test sets.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(Inner);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum Inner {
     System,
-    Manual(Arc<Hand>),
+    Manual(Arc<Manual>),
 }
 
-/// The hand of a manual clock, and who waits for it.
+/// The time of a manual clock, and the pending waits.
 #[derive(Debug)]
-struct Hand {
+struct Manual {
     now: watch::Sender<u64>,
     waits: Mutex<Vec<Wait>>,
     changed: Notify,
 }
 
-impl Hand {
+impl Manual {
     fn waits(&self) -> MutexGuard<'_, Vec<Wait>> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,39 +83,38 @@ impl Hand {
 impl Clock {
     /// The machine's wall clock.
     pub const fn system() -> Self {
-        Self(Source::System)
+        Self(Inner::System)
     }
 
-    /// A clock that stands at `start` until it is set; its clones share the hand.
+    /// A clock that stays at `start` until it is set. Clones share the time.
     pub fn manual(start: UnixTime) -> Self {
-        Self(Source::Manual(Arc::new(Hand {
+        Self(Inner::Manual(Arc::new(Manual {
             now: watch::Sender::new(start.as_secs()),
             waits: Mutex::default(),
             changed: Notify::new(),
         })))
     }
 
-    /// Moves a manual clock; the system's cannot be moved, and this does nothing to it.
+    /// Sets a manual clock; has no effect on the system clock.
     pub fn set(&self, now: UnixTime) {
-        if let Source::Manual(hand) = &self.0 {
-            hand.now.send_replace(now.as_secs());
+        if let Inner::Manual(manual) = &self.0 {
+            manual.now.send_replace(now.as_secs());
         }
     }
 
-    /// The present moment. A system clock before 1970 reads as the epoch.
+    /// The present time. A system clock before 1970 reads as the epoch.
     pub fn now(&self) -> UnixTime {
         UnixTime(match &self.0 {
-            Source::System => since_epoch().as_secs(),
-            Source::Manual(hand) => *hand.now.borrow(),
+            Inner::System => since_epoch().as_secs(),
+            Inner::Manual(manual) => *manual.now.borrow(),
         })
     }
 
-    /// Returns once it is `moment` or later, or the clock was set back behind the time when this was called: what was
-    /// reckoned with that time is to be reckoned anew.
+    /// Resolves at `moment`, or early if the clock was set back by more than a minute; then recompute the deadline.
     pub async fn reached(&self, moment: UnixTime) {
         let wait = Wait { began: self.now(), moment };
         match &self.0 {
-            Source::System => loop {
+            Inner::System => loop {
                 let now = self.now();
                 if wait.is_over(now) {
                     return;
@@ -123,27 +122,27 @@ impl Clock {
                 let left = Duration::from_secs(moment.as_secs() - now.as_secs());
                 tokio::time::sleep(left.min(LOOK_AGAIN)).await;
             },
-            Source::Manual(hand) => {
-                let mut now = hand.now.subscribe();
+            Inner::Manual(manual) => {
+                let mut now = manual.now.subscribe();
                 if wait.is_over(UnixTime(*now.borrow_and_update())) {
                     return;
                 }
-                let _pending = Pending::begin(hand, wait);
-                // The sender is held by this very clock.
+                let _pending = Pending::begin(manual, wait);
+                // Cannot fail: this clock holds the sender.
                 drop(now.wait_for(|now| wait.is_over(UnixTime(*now))).await);
             }
         }
     }
 
-    /// Returns once `count` waits for a later moment are pending on a manual clock: whoever lives by it has then done what
-    /// was to be done until now.
+    /// Resolves once `count` waits for a later moment are pending on a manual clock, that is, once the tasks that use it have
+    /// done everything that was due.
     pub async fn settled(&self, count: usize) {
-        let Source::Manual(hand) = &self.0 else { return };
+        let Inner::Manual(manual) = &self.0 else { return };
         loop {
-            let mut changed = std::pin::pin!(hand.changed.notified());
+            let mut changed = std::pin::pin!(manual.changed.notified());
             changed.as_mut().enable();
             let now = self.now();
-            if hand.waits().iter().filter(|wait| !wait.is_over(now)).count() >= count {
+            if manual.waits().iter().filter(|wait| !wait.is_over(now)).count() >= count {
                 return;
             }
             changed.await;
@@ -164,23 +163,23 @@ impl Wait {
     }
 }
 
-/// A wait on a manual clock, known to its hand.
+/// A wait that is registered with a manual clock.
 struct Pending<'a> {
-    hand: &'a Hand,
+    manual: &'a Manual,
     wait: Wait,
 }
 
 impl<'a> Pending<'a> {
-    fn begin(hand: &'a Hand, wait: Wait) -> Self {
-        hand.waits().push(wait);
-        hand.changed.notify_waiters();
-        Self { hand, wait }
+    fn begin(manual: &'a Manual, wait: Wait) -> Self {
+        manual.waits().push(wait);
+        manual.changed.notify_waiters();
+        Self { manual, wait }
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        let mut waits = self.hand.waits();
+        let mut waits = self.manual.waits();
         if let Some(at) = waits.iter().position(|wait| *wait == self.wait) {
             waits.swap_remove(at);
         }
@@ -203,8 +202,8 @@ pub fn http_date() -> [u8; HTTP_DATE_BYTES] {
     date
 }
 
-/// The raw distance to the epoch; zero for a clock set before it.
-#[allow(clippy::disallowed_methods, reason = "this module is the one reader of wall time")]
+/// The time since the epoch; zero for a clock that is set to an earlier time.
+#[allow(clippy::disallowed_methods, reason = "this module is the only reader of wall-clock time")]
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_shown_as_rfc_3339_always() {
+    fn every_time_is_shown_as_rfc_3339() {
         assert_eq!(UnixTime::from_secs(0).to_string(), "1970-01-01T00:00:00Z");
         for seconds in [253_402_300_799, 253_402_300_800, 1 << 53, u64::MAX] {
             assert_eq!(UnixTime::from_secs(seconds).to_string(), "9999-12-31T23:59:59Z");
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn clones_of_a_manual_clock_share_the_hand() {
+    fn clones_of_a_manual_clock_share_the_time() {
         let clock = Clock::manual(UnixTime::from_secs(1));
         let clone = clock.clone();
         clock.set(UnixTime::from_secs(7));
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends_when_its_moment_comes() {
+    async fn a_wait_ends_at_its_moment() {
         let clock = Clock::manual(UnixTime::from_secs(1));
         clock.reached(UnixTime::from_secs(1)).await;
         let waiting = clock.clone();
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends_when_the_clock_is_set_back_and_not_when_it_is_corrected() {
+    async fn a_wait_ends_when_the_clock_is_set_back_by_more_than_a_correction() {
         let clock = Clock::manual(UnixTime::from_secs(1000));
         let waiting = clock.clone();
         let wait = tokio::spawn(async move { waiting.reached(UnixTime::from_secs(9000)).await });

@@ -1,11 +1,11 @@
-//! A TCP connection to a name: the addresses of the name race for it (Happy Eyeballs, RFC 8305).
+//! Opens TCP connections, with Happy Eyeballs for names (RFC 8305).
 //!
-//! Every connection that the gate makes begins here: to the dashboard, for the gate's own calls, to a database. A name is
-//! looked up each time. The families of its addresses alternate, an attempt begins 250 ms after the one before it or as
-//! soon as that one fails, the first that connects wins, and the others are dropped. The winner is tried first for the next
-//! ten minutes, so that a dead address delays one connection and not every one.
+//! All outgoing connections are opened here: to the dashboard, to a database, and for the gate's own HTTP calls. A name is looked up each
+//! time. Attempts alternate between address families; each starts 250 ms after the previous one, or as soon as that one fails. The first
+//! to connect wins, and the others are dropped. For the next ten minutes the winner is tried first, so that a dead address delays only one
+//! connection.
 //!
-//! There is no deadline here: the caller's covers the look-up and all attempts together.
+//! There is no deadline here: the caller's deadline covers the look-up and all attempts.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,23 +17,23 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// Between two attempts (RFC 8305 section 5).
+/// Time between two attempts (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// How long a winner is tried first.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// The address that won last for each name, and until when it is tried first. Names come from the configuration, so there
-/// are few. Locked for a look at a time, and only to make a connection.
+/// The last winner for each name, and until when it is tried first. Names come from the configuration, so there are few. Locked briefly,
+/// and only to open a connection.
 static WINNERS: LazyLock<Mutex<HashMap<Name, Winner>>> = LazyLock::new(Mutex::default);
 
 type Name = (String, u16);
 type Winner = (SocketAddr, Instant);
 
-/// Connects to `host`, a name or an address without brackets. Nagle's algorithm is off on the connection.
+/// Connects to `host`, a name or an address without brackets, and disables Nagle's algorithm.
 ///
 /// # Errors
-/// The name cannot be looked up, or the error of the last address that failed.
+/// The look-up failed, or the error of the last address that failed.
 pub async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = match host.parse::<IpAddr>() {
         Ok(address) => TcpStream::connect((address, port)).await?,
@@ -59,15 +59,15 @@ fn winners() -> std::sync::MutexGuard<'static, HashMap<Name, Winner>> {
     WINNERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `found` in the order of their attempts: `first` if it is still among them, then the families by turns, beginning with
-/// the family that the resolver prefers (RFC 8305 section 4).
+/// `found` in the order of attempts: `first` if it is still among them, then alternating families, beginning with the one that the
+/// resolver prefers (RFC 8305 section 4).
 fn in_order(found: &[SocketAddr], first: Option<SocketAddr>) -> Vec<SocketAddr> {
     let first = first.filter(|first| found.contains(first));
     let preferred = found.first().is_some_and(SocketAddr::is_ipv6);
     let rest = found.iter().copied().filter(|address| Some(*address) != first);
     let (mut one, mut other): (Vec<_>, Vec<_>) =
         rest.partition(|address| address.is_ipv6() == preferred);
-    // Of what comes after a winner, the other family is tried first.
+    // After a winner, the other family is tried first.
     if first.is_some_and(|first| first.is_ipv6() == preferred) {
         std::mem::swap(&mut one, &mut other);
     }
@@ -82,7 +82,7 @@ fn in_order(found: &[SocketAddr], first: Option<SocketAddr>) -> Vec<SocketAddr> 
 /// The first of `addresses` to connect.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<(TcpStream, SocketAddr)> {
     let mut waiting = addresses.into_iter();
-    // Dropped with what is still under way, whatever ends the race.
+    // Dropping it cancels the remaining attempts.
     let mut attempts = JoinSet::new();
     let mut fault = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     loop {
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// An address whose SYNs vanish: a listener with a full backlog.
+    /// An address that drops SYNs: a listener with a full backlog.
     struct Dead {
         address: SocketAddr,
         _sockets: Vec<Socket>,
@@ -124,7 +124,7 @@ mod tests {
             listener.listen(0).expect("listening");
             let address = listener.local_addr().expect("bound").as_socket().expect("an address");
             let mut sockets = vec![listener];
-            // One that is established, and those that wait behind it.
+            // The first is established, and the others fill the backlog.
             for _ in 0..4 {
                 let client = socket(Domain::IPV6);
                 client.set_nonblocking(true).expect("set");
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_address_delays_and_does_not_fail() {
+    async fn a_dead_address_only_delays() {
         let (dead, (_listener, open)) = (Dead::new(), open().await);
         let (stream, address) = race(vec![dead.address, open]).await.expect("connected");
         assert_eq!((address, stream.peer_addr().expect("connected")), (open, open));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_slow_and_one_that_refuses_leave_the_slow_one_its_time() {
+    async fn a_refusal_does_not_end_a_slow_attempt() {
         let dead = Dead::new();
         let race = race(vec![dead.address, vacant().await]);
         let limit = 4 * ATTEMPT_DELAY;
@@ -173,16 +173,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_is_dialled_as_it_is() {
+    async fn an_address_is_dialled_directly() {
         let (_listener, open) = open().await;
         let stream = dial(&open.ip().to_string(), open.port()).await.expect("connected");
         assert!(stream.nodelay().expect("known"));
-        let refused = dial("127.0.0.1", vacant().await.port()).await.expect_err("nobody there");
+        let refused = dial("127.0.0.1", vacant().await.port()).await.expect_err("no listener");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]
-    fn families_take_turns_and_the_winner_comes_first() {
+    fn families_alternate_and_the_winner_comes_first() {
         let four = |n| SocketAddr::from((Ipv4Addr::new(10, 0, 0, n), 1));
         let six = |n| SocketAddr::from((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n), 1));
         let cases: [(Vec<SocketAddr>, Option<SocketAddr>, Vec<SocketAddr>); 6] = [

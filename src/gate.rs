@@ -1,7 +1,7 @@
-//! Decides whose a request is: the licensing API's, or the dashboard's.
+//! Routes each request to the licensing API or to the dashboard.
 //!
-//! A [`Permit`] is the only ticket into `proxy::forward`, and only [`Gate::route`] makes one, for a path that it has
-//! classified. No rules are configured in this version: what is not the API's own may go on.
+//! `proxy::forward` requires a [`Permit`], and only [`Gate::route`] makes one, for a path that it has classified. This version has no
+//! configurable rules: every request that is not for the API is forwarded.
 
 use http::Method;
 
@@ -29,7 +29,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate that knows the licensing API's paths by `router`.
+    /// A gate that uses `router` for the paths of the licensing API.
     pub fn new(router: Router) -> Self {
         Self { router }
     }
@@ -37,7 +37,7 @@ impl Gate {
     /// The route of a request for `path`, as sent.
     ///
     /// # Errors
-    /// [`Malformed`] if the path must not reach anybody.
+    /// [`Malformed`] if the path must not be forwarded.
     pub fn route(&self, method: &Method, path: &str) -> Result<Route, Malformed> {
         Ok(match self.router.endpoint(method, path)? {
             Some(endpoint) => Route::Licensing(endpoint),

@@ -1,15 +1,45 @@
-//! license-gate: a reverse proxy in front of a metrics dashboard that keeps its license.
+//! license-gate is a reverse proxy in front of a metrics dashboard. It keeps the dashboard's license.
 //!
-//! The code tells two stories. A newcomer reads [`service`], then [`store`], top to bottom; every other module is one stage.
+//! # The manual
+//!
+//! | to | read |
+//! |---|---|
+//! | build and install the gate, and put it in front of a dashboard | [installing](manual::installing) |
+//! | look up a setting | [configuration](manual::configuration) |
+//! | call the licensing API | [API](manual::api) |
+//! | see where a license comes from, when it is renewed, when it ends | [life of a license](manual::license) |
+//! | issue licenses | [vendor](manual::vendor) |
+//! | run several gates with one license | [replicas](manual::replicas) |
+//! | keep a record of changes, and be notified of them | [audit and events](manual::audit_and_events) |
+//! | watch, stop and repair a running gate | [operating](manual::operating) |
+//! | estimate what it costs | [performance](manual::performance) |
+//! | judge what it protects against | [security](manual::security) |
+//! | look up a term | [glossary](manual::glossary) |
+//! | find the file to change | [architecture](manual::architecture) |
+//! | build, test and release | [contributing](manual::contributing) |
+//! | see why it is built this way | [decisions](manual::decisions) |
+//! | change a `poll_` function | [wake-ups](manual::wakeups) |
+//!
+//! # The code
+//!
+//! | stage | modules |
+//! |---|---|
+//! | a request's way | [downstream], [service], [api], [auth], [gate], [proxy], [upstream] |
+//! | a license's way | [feed], [license], [notify], [store] |
+//! | start, stop, watch | [app], [worker], [config], [cli], [admin], [telemetry], [shutdown] |
+//! | protocols | [codec], [http2], [message], [path], [problem], [outgoing], [dial], [socket], [certificate] |
+//! | small tools | [backoff], [clock], [random], [sweep], [text] |
+//!
+//! The code has two main paths. Read [`service`], then [`store`], from top to bottom; every other module is one stage.
 //!
 //! ```text
-//! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ answer
+//! a request   accept ─ TLS ─ HTTP ─ route ─┬─ licensing API ─────────────┬─ response
 //!             └── downstream/ ──┘  service └─ gate ─ proxy ─ upstream ───┘
-//! a license   bytes ─────── verified ─────── persisted ────── swapped ───── asked about
+//! a license   bytes ─────── verified ─────── persisted ────── swapped ───── read by
 //!             feed/, api/   license/verify   store/backend    store/held    api, admin
 //! ```
 //!
-//! A module uses what is below it and nothing beside or above it; `tests/layers.rs` holds them to that:
+//! A module imports from lower rows only, which `tests/layers.rs` checks:
 //!
 //! ```text
 //! 14  cli
@@ -25,8 +55,8 @@
 //! 4   store
 //! 3   license  upstream  downstream
 //! 2   codec  http2  outgoing  problem
-//! 1   body  certificate  dial  hex  message  path  random  socket  telemetry  shutdown
-//! 0   backoff  clock  sweep  text
+//! 1   certificate  dial  message  path  random  socket  telemetry  shutdown
+//! 0   backoff  clock  manual  sweep  text
 //! ```
 
 #![cfg_attr(
@@ -34,7 +64,10 @@
     allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")
 )]
 
-// A request's way.
+// What people read first.
+pub mod manual;
+
+// The path of a request.
 pub mod downstream;
 pub mod service;
 
@@ -44,27 +77,25 @@ pub mod gate;
 pub mod proxy;
 pub mod upstream;
 
-// A license's way.
+// The path of a license.
 pub mod feed;
 pub mod license;
 pub mod notify;
 pub mod store;
 
-// What starts, stops and watches them.
+// Start, stop, configuration and monitoring.
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod worker;
 
-// What everybody stands on.
+// Used by the modules above.
 pub mod backoff;
-pub mod body;
 pub mod certificate;
 pub mod clock;
 pub mod codec;
 pub mod dial;
-pub mod hex;
 pub mod http2;
 pub mod message;
 pub mod outgoing;

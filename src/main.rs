@@ -12,10 +12,10 @@ fn main() -> ExitCode {
     cli::run(std::env::args_os(), serve)
 }
 
-/// Runs a gate until a signal ends it. Exit code 0, or what the failure asks for.
+/// Runs a gate until a signal stops it. Returns the exit code.
 fn serve(config: Config) -> u8 {
     if telemetry::start(&config.telemetry, |out| write!(out, "{}", clock::timestamp())).is_err() {
-        // No thread can be started, neither for the log nor for a worker. The exit code is all that can be reported.
+        // No thread can be started, so nothing can be logged. Only the exit code reports this.
         return cli::CANNOT_START;
     }
     for warning in config.warnings() {
@@ -25,11 +25,11 @@ fn serve(config: Config) -> u8 {
         let (key, path) = (exposed.key, exposed.path.display());
         tracing::warn!(event = "config.secret_exposed", key, path = %path, mode = format!("{:04o}", exposed.mode), "{exposed}");
     }
-    // This thread runs what is no request: probes, changes of the license, renewal, signals.
+    // This thread runs everything except requests: probes, license changes, renewal, signals.
     let code = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(run(config));
-            // Without waiting for threads that hang: the gate has given them their time.
+            // Does not wait for threads that hang: `App::run` has waited long enough.
             runtime.shutdown_background();
             code
         }
@@ -40,7 +40,7 @@ fn serve(config: Config) -> u8 {
 }
 
 async fn run(config: Config) -> u8 {
-    // Before anything else: a SIGHUP ends whom it finds unprepared.
+    // Install the handlers first: an unhandled SIGHUP kills the process.
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return cannot_start(error, cli::CANNOT_START),

@@ -1,28 +1,27 @@
-//! The readings of a request path: what any server behind the gate could take the path for.
+//! The readings of a request path: all paths that a server behind the gate could take it for.
 //!
-//! A server may route by the path undecoded, with only `%2e` decoded, percent-decoded once, or twice; each with `\` as `/` or
-//! not, `;parameters` dropped or not, repeated slashes merged or not; always with dot segments removed (RFC 3986 section
-//! 5.2.4) and in ASCII lower case. What is forwarded is the path as sent; the readings only decide whose it is and which rule
-//! matches.
+//! A server may route by the path undecoded, with only `%2e` decoded, or percent-decoded once or twice; each with or without reading `\`
+//! as `/`, dropping `;parameters`, and merging repeated slashes; always with dot segments removed (RFC 3986 section 5.2.4) and in ASCII
+//! lower case. The path is forwarded as sent; its readings only decide how it is routed and which rule matches.
 //!
-//! A plain path costs one pass over its bytes and no allocation. [`Readings::any_below`] judges all readings of any other path
-//! in one more pass: it writes none of them out, but keeps for each one how deep it is and how much of a prefix it has.
+//! A plain path costs one pass over its bytes and no allocation. For any other path, [`Readings::any_below`] covers all readings in one
+//! more pass: it does not write them out, but tracks the depth of each, and how much of a prefix it matches.
 
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
-/// How a path cannot be sent at all.
+/// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// `%` without two hexadecimal digits behind it.
-    #[error("the path has a % that two hexadecimal digits do not follow")]
+    /// `%` that is not followed by two hexadecimal digits.
+    #[error("the path has a % that is not followed by two hexadecimal digits; send it as %25")]
     Escape,
     /// A NUL byte, plain or as `%00`.
-    #[error("the path has a NUL byte")]
+    #[error("the path contains a NUL byte")]
     Nul,
-    /// `#`, or a plain `\`.
-    #[error("the path has a # or \\ that is not percent-encoded")]
+    /// `#` or `\` without percent-encoding.
+    #[error("the path contains a # or \\ that is not percent-encoded")]
     Character,
 }
 
@@ -30,9 +29,9 @@ pub enum Malformed {
 #[derive(Debug)]
 pub struct Readings<'a> {
     path: &'a [u8],
-    /// The decodings that differ from each other; none when the path is plain.
+    /// The decodings that differ from each other; empty for a plain path.
     decodings: &'static [Decoding],
-    /// How many characters of a `..` the decodings have at most: `.`, `%2e` and `%25`.
+    /// Upper bound of the dots in any decoding: the number of `.`, `%2e` and `%25`.
     dots: usize,
 }
 
@@ -49,7 +48,7 @@ enum Decoding {
 /// The readings of `path`.
 ///
 /// # Errors
-/// [`Malformed`], when the path as sent is not one that any server should see.
+/// [`Malformed`], if the path must not be forwarded.
 pub fn readings(path: &str) -> Result<Readings<'_>, Malformed> {
     let path = path.as_bytes();
     if is_plain(path) {
@@ -82,12 +81,12 @@ pub fn readings(path: &str) -> Result<Readings<'_>, Malformed> {
 }
 
 impl Readings<'_> {
-    /// Whether the path as sent is its only reading but for letter case.
+    /// Whether the path as sent is its only reading, apart from letter case.
     pub fn is_plain(&self) -> bool {
         self.decodings.is_empty()
     }
 
-    /// Whether any reading is one of `prefixes`, or below it.
+    /// Whether any reading equals one of `prefixes`, or is below it.
     pub fn any_below<const N: usize>(&self, prefixes: &[Prefix; N]) -> bool {
         if self.is_plain() {
             return prefixes.iter().any(|prefix| prefix.holds(self.path));
@@ -98,10 +97,9 @@ impl Readings<'_> {
         walk.is_below()
     }
 
-    /// Whether any reading satisfies `test`. A plain path is passed as sent, so `test` compares without regard to ASCII case.
+    /// Whether any reading satisfies `test`. A plain path is passed as sent, so `test` must ignore ASCII case.
     ///
-    /// Every reading is written out, at up to 32 times the cost of the path: ask [`Readings::any_below`] first where it can
-    /// answer.
+    /// Writes out every reading, at up to 32 times the cost of the path. Use [`Readings::any_below`] where possible.
     pub fn any(&self, mut test: impl FnMut(&[u8]) -> bool) -> bool {
         if self.is_plain() {
             return test(self.path);
@@ -117,15 +115,15 @@ impl Readings<'_> {
         })
     }
 
-    /// Takes all readers through the path, until no `..` can change what any of them is below.
+    /// Takes all readers through the path, until no `..` can change the prefixes that they are below.
     fn pass<const N: usize>(&self, walk: &mut Walk<'_, N>) {
         let deepest = walk.prefixes.iter().map(|prefix| prefix.segments.len()).max().unwrap_or(0);
-        // Every reading is at least `shallowest` deep, and at most `dots / 2` segments `..` are still to come.
+        // Every reading has at least `shallowest` segments, and at most `dots / 2` segments `..` follow.
         let (mut shallowest, mut dots) = (0_usize, self.dots);
         let mut no_slash_yet = !self.path.starts_with(b"/");
         let mut rest = Some(self.path.strip_prefix(b"/").unwrap_or(self.path));
         let mut buffers = Buffers::default();
-        // Plain names that every reader keeps, and that are not passed yet: a `..` takes one back at no cost.
+        // Names that every reader keeps, and that are not counted yet: a `..` removes one at no cost.
         let mut names = 0_usize;
         while shallowest < deepest + dots / 2 && rest.is_some() {
             if names > 0 && rest.is_some_and(|rest| rest.starts_with(b"/")) {
@@ -142,7 +140,7 @@ impl Readings<'_> {
                 }
                 continue;
             }
-            // Whatever follows such a first byte, every reader keeps a name here before it meets a `..`.
+            // With such a first byte, every reader keeps a name here before any `..`.
             shallowest += usize::from(!matches!(segment.first(), None | Some(b'.' | b'%' | b';')));
             if signs == 0 && walk.shapes & shape(segment) == 0 && !segment.is_empty() {
                 names += 1;
@@ -163,7 +161,7 @@ impl Readings<'_> {
     }
 }
 
-/// A path that others are below, such as `/api/licensing`; its segments are neither empty nor dot segments.
+/// A path prefix such as `/api/licensing`. Its segments are neither empty nor dot segments.
 #[derive(Clone, Debug)]
 pub struct Prefix {
     text: Vec<u8>,
@@ -181,7 +179,7 @@ impl Prefix {
         Self { text: text.as_bytes().to_vec(), segments, shapes }
     }
 
-    /// Whether `path` is this prefix or below it, without regard to ASCII case.
+    /// Whether `path` equals this prefix or is below it, ignoring ASCII case.
     fn holds(&self, path: &[u8]) -> bool {
         path.split_at_checked(self.text.len()).is_some_and(|(head, rest)| {
             head.eq_ignore_ascii_case(&self.text) && matches!(rest.first(), None | Some(b'/'))
@@ -189,14 +187,14 @@ impl Prefix {
     }
 }
 
-/// One bit that names without regard to ASCII case share, and most others do not: by length and first byte.
+/// A one-bit hash of a name, by length and first byte, that ignores ASCII case.
 fn shape(name: &[u8]) -> u64 {
     let first = name.first().map_or(0, |byte| usize::from(byte | 0x20));
     1 << ((name.len() * 8 + first) % 64)
 }
 
-// What a server does to a path before it removes dot segments. A `..` takes the segment before it away, so each habit alone
-// can lead elsewhere than all together. Each of the eight readers is named by the habits it lacks.
+// What a server may do to a path before it removes dot segments. A `..` removes the segment before it, so each combination of these
+// habits can lead to a different path. The number of a reader has a bit for each habit that it lacks.
 const NO_PARAMETERS_DROPPED: usize = 1;
 const NO_SLASHES_MERGED: usize = 2;
 const NO_BACKSLASHES_TURNED: usize = 4;
@@ -211,7 +209,7 @@ const KEEPS_EMPTY: PerReader = readers(NO_SLASHES_MERGED, NO_SLASHES_MERGED);
 const TURNS_BACKSLASHES: PerReader = readers(NO_BACKSLASHES_TURNED, 0);
 const KEEPS_BACKSLASHES: PerReader = readers(NO_BACKSLASHES_TURNED, NO_BACKSLASHES_TURNED);
 
-/// 1 for each reader whose bits of `habits` are `bits`.
+/// 1 for each reader that has exactly `bits` among the bits of `habits`.
 const fn readers(habits: usize, bits: usize) -> PerReader {
     let mut chosen = [0; 8];
     let mut reader = 0;
@@ -232,11 +230,11 @@ struct Kept<const N: usize> {
     depth: PerReader,
     /// How many segments of each prefix the kept ones start with.
     matched: [PerReader; N],
-    /// How many times this was changed: what a path costs.
+    /// How many times this was changed: the cost of a path.
     steps: usize,
 }
 
-/// Readers of some decodings on their way through a path.
+/// The state of the readers of some decodings within a path.
 struct Walk<'a, const N: usize> {
     prefixes: &'a [Prefix; N],
     /// [`Prefix::shapes`] of all.
@@ -270,7 +268,7 @@ impl<'a, const N: usize> Walk<'a, N> {
         })
     }
 
-    /// Takes the next segment off `rest`, and says what is in it. Empty segments before it are passed at once.
+    /// Takes the next segment off `rest`, and returns it with its signs. Counts empty segments before it.
     #[inline]
     fn next_segment<'t>(&mut self, rest: &mut Option<&'t [u8]>) -> (&'t [u8], u8) {
         let mut text = rest.take().unwrap_or_default();
@@ -291,7 +289,7 @@ impl<'a, const N: usize> Walk<'a, N> {
         (text, signs)
     }
 
-    /// Passes what lies between two slashes of the path as sent, and has escapes. Returns how much of [`Readings::dots`] it is.
+    /// Handles a segment of the path as sent that has escapes. Returns its part of [`Readings::dots`].
     fn escaped(
         &mut self,
         decodings: &[Decoding],
@@ -301,7 +299,7 @@ impl<'a, const N: usize> Walk<'a, N> {
         Buffers { dots, once, twice }: &mut Buffers,
     ) -> usize {
         let unescaped = unescape(segment, once, |_| true);
-        // `decodings` is in order: those before `own` have the segment as sent, those from `full` on all of it decoded.
+        // `decodings` is ordered: before `own`, the segment is as sent; from `full` on, it is fully decoded.
         let has_dots = decodings.get(1) == Some(&Decoding::Dots);
         let full = 1 + usize::from(has_dots);
         let is_twice = decodings.len() > full + 1;
@@ -340,7 +338,7 @@ impl<'a, const N: usize> Walk<'a, N> {
         unescaped.dots_to_come
     }
 
-    /// Passes text that may have slashes in it.
+    /// Handles text that may contain slashes.
     #[inline]
     fn segments(&mut self, text: &[u8], signs: u8) {
         if signs & SLASH == 0 {
@@ -353,7 +351,7 @@ impl<'a, const N: usize> Walk<'a, N> {
         }
     }
 
-    /// Passes what lies between two slashes.
+    /// Handles the text between two slashes.
     #[inline]
     fn segment(&mut self, segment: &[u8], signs: u8) {
         if signs & (BACKSLASH | PARAMETERS) == 0 {
@@ -393,7 +391,7 @@ impl<'a, const N: usize> Walk<'a, N> {
         }
     }
 
-    /// Counts `name` where it continues a prefix.
+    /// Counts `name` if it continues a prefix.
     fn compare(&mut self, who: &PerReader, name: &[u8]) {
         for (index, prefix) in self.prefixes.iter().enumerate() {
             if prefix.shapes & shape(name) == 0 {
@@ -440,13 +438,13 @@ impl<'a, const N: usize> Walk<'a, N> {
     }
 }
 
-/// Whether `path` is its own normal form but for letter case.
+/// Whether `path` is in normal form, apart from letter case.
 fn is_plain(path: &[u8]) -> bool {
     let is_odd_pair = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.');
     !path.iter().any(|byte| ODD[usize::from(*byte)]) && !path.windows(2).any(is_odd_pair)
 }
 
-/// Bytes that some server reads as more than themselves.
+/// Bytes with a special meaning to some server.
 const ODD: [bool; 256] = {
     let mut odd = [false; 256];
     let mut signs: &[u8] = b"%\\;#\0";
@@ -457,7 +455,7 @@ const ODD: [bool; 256] = {
     odd
 };
 
-// What a segment has in it.
+// Special characters in a segment.
 const DOT: u8 = 1;
 const ESCAPE: u8 = 2;
 const PARAMETERS: u8 = 4;
@@ -490,19 +488,19 @@ impl Decoding {
     }
 }
 
-/// What one round of percent-decoding meets.
+/// The result of one round of percent-decoding.
 struct Unescaped {
-    /// Of the decoded text.
+    /// The signs of the decoded text.
     signs: u8,
     escapes: usize,
-    /// Those of the escapes that are `%2e`.
+    /// How many of the escapes are `%2e`.
     dots: usize,
-    /// Bytes of the decoded text that are a dot, or may become one in the next round.
+    /// Bytes of the decoded text that are, or may become in the next round, a dot.
     dots_to_come: usize,
 }
 
-/// One round of percent-decoding of what `which` chooses. A broken escape stands for itself: in the second round it may be an
-/// honest `%25`.
+/// One round of percent-decoding of the bytes that `which` selects. An invalid escape is kept: in the second round it may be a decoded
+/// `%25`.
 #[inline]
 fn unescape(text: &[u8], decoded: &mut Vec<u8>, which: impl Fn(u8) -> bool) -> Unescaped {
     decoded.clear();
@@ -544,11 +542,11 @@ const HEX: [u8; 256] = {
     values
 };
 
-/// The habits whose lack can make a difference to `path`.
+/// The habits that can change the reading of `path`.
 fn habits_that_matter(path: &[u8]) -> usize {
     let has_parameters = memchr(b';', path).is_some();
     let has_backslashes = memchr(b'\\', path).is_some();
-    // Parameters and backslashes may leave empty segments, too.
+    // Parameters and backslashes may also leave empty segments.
     let has_empty = has_parameters
         || has_backslashes
         || path.is_empty()
@@ -559,7 +557,7 @@ fn habits_that_matter(path: &[u8]) -> usize {
         + usize::from(has_backslashes) * NO_BACKSLASHES_TURNED
 }
 
-/// Writes what `reader` takes `path` for.
+/// Writes the reading of `path` by `reader`.
 fn read(path: &[u8], reader: usize, reading: &mut Vec<u8>) {
     let path = path.strip_prefix(b"/").unwrap_or(path);
     let turns_backslashes = reader & NO_BACKSLASHES_TURNED == 0;

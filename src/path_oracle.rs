@@ -1,5 +1,5 @@
-//! The classifier that [`super`] must agree with: every reading of every decoding written out, and judged one by one. It is
-//! slow, and plain enough to check by reading it.
+//! A reference classifier for [`super`]: writes out every reading of every decoding, and tests each. Slow, but simple enough to verify by
+//! reading it.
 
 use super::Malformed;
 
@@ -11,12 +11,12 @@ pub(super) struct Readings<'a> {
 }
 
 impl Readings<'_> {
-    /// Whether the path as sent is its own normal form but for letter case.
+    /// Whether the path as sent is in normal form, apart from letter case.
     pub(super) fn is_plain(&self) -> bool {
         self.plain.is_some()
     }
 
-    /// Whether any copy satisfies `test`. A plain path is passed as sent, so `test` compares without regard to ASCII case.
+    /// Whether any copy satisfies `test`. A plain path is passed as sent, so `test` must ignore ASCII case.
     pub(super) fn any(&self, mut test: impl FnMut(&[u8]) -> bool) -> bool {
         self.plain.is_some_and(&mut test) || self.copies.iter().any(|copy| test(copy))
     }
@@ -25,7 +25,7 @@ impl Readings<'_> {
 /// The copies of `path` that a server could route by.
 ///
 /// # Errors
-/// [`Malformed`], when the path as sent is not one that any server should see.
+/// [`Malformed`], if the path must not be forwarded.
 pub(super) fn readings(path: &str) -> Result<Readings<'_>, Malformed> {
     let bytes = path.as_bytes();
     if is_plain(bytes) {
@@ -41,22 +41,22 @@ pub(super) fn readings(path: &str) -> Result<Readings<'_>, Malformed> {
     if once.contains(&0) {
         return Err(Malformed::Nul);
     }
-    // A broken escape in the second round may be an honest `%25`: it stands for itself.
+    // An invalid escape in the second round may be a decoded `%25`: it is kept.
     let (twice, _) = decode(&once);
     let decodings = [bytes.to_vec(), dots_decoded(bytes), once, twice];
     let copies = decodings.iter().flat_map(|path| READERS.iter().map(|reader| reader.read(path)));
     Ok(Readings { plain: None, copies: copies.collect() })
 }
 
-/// What a server does to a path before it removes dot segments. A `..` takes the segment before it away, so each habit alone
-/// can lead elsewhere than all together.
+/// What a server may do to a path before it removes dot segments. A `..` removes the segment before it, so each combination can lead to a
+/// different path.
 struct Reader {
     drops_parameters: bool,
     merges_slashes: bool,
     turns_backslashes: bool,
 }
 
-/// Every kind, the most lenient first.
+/// All servers, the most lenient first.
 const READERS: [Reader; 8] = {
     const fn reader(habits: u8) -> Reader {
         Reader {
@@ -68,13 +68,13 @@ const READERS: [Reader; 8] = {
     [reader(0), reader(1), reader(2), reader(3), reader(4), reader(5), reader(6), reader(7)]
 };
 
-/// Whether `path` is its own normal form but for letter case.
+/// Whether `path` is in normal form, apart from letter case.
 fn is_plain(path: &[u8]) -> bool {
     let is_odd_pair = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.');
     !path.iter().any(|byte| ODD[usize::from(*byte)]) && !path.windows(2).any(is_odd_pair)
 }
 
-/// Bytes that some server reads as more than themselves.
+/// Bytes with a special meaning to some server.
 const ODD: [bool; 256] = {
     let mut odd = [false; 256];
     let mut signs: &[u8] = b"%\\;#\0";
@@ -85,7 +85,7 @@ const ODD: [bool; 256] = {
     odd
 };
 
-/// One round of percent-decoding, and whether an escape was broken; a broken one stands for itself.
+/// One round of percent-decoding, and whether an escape was invalid; invalid ones are kept.
 fn decode(path: &[u8]) -> (Vec<u8>, bool) {
     let mut decoded = Vec::with_capacity(path.len());
     let mut broken = false;

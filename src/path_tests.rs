@@ -60,7 +60,7 @@ fn a_path_is_read_as_the_most_lenient_server_would() {
 }
 
 #[test]
-fn what_no_server_should_see_is_named() {
+fn malformed_paths_are_refused() {
     let table = [
         ("/%", Malformed::Escape),
         ("/%4", Malformed::Escape),
@@ -83,7 +83,7 @@ fn a_plain_path_is_its_only_reading() {
     assert_eq!(all(path), Ok(BTreeSet::from([path.to_ascii_lowercase().into_bytes()])));
 }
 
-/// How many times the readers of a path move.
+/// How many steps the readers of a path take.
 fn steps(path: &str) -> usize {
     let (readings, prefixes) = (readings(path).expect("well-formed"), prefixes("/grafana"));
     let mut kept = [Kept { depth: [0; 8], matched: [[0; 8]; 2], steps: 0 }; 4];
@@ -151,7 +151,7 @@ fn a_byte_of_a_path_costs_four_steps_at_most() {
 }
 
 #[test]
-fn only_a_slash_at_the_very_start_is_no_segment() {
+fn only_the_leading_slash_begins_no_segment() {
     for path in
         ["a/%2fapi/licensing", "../%2fapi/licensing", "%2fapi/licensing", "%252fapi/licensing"]
     {
@@ -162,7 +162,7 @@ fn only_a_slash_at_the_very_start_is_no_segment() {
 }
 
 #[test]
-fn a_reading_is_not_written_out_twice() {
+fn each_reading_is_tested_once() {
     let count = |path: &str| {
         let mut count = 0;
         readings(path).expect("well-formed").any(|_| {
@@ -234,7 +234,7 @@ fn path() -> impl Strategy<Value = String> {
         .prop_map(|(start, pieces)| format!("{start}{}", pieces.concat()))
 }
 
-/// What the slow classifier says.
+/// The result of the reference classifier.
 fn is_below(readings: &oracle::Readings<'_>, base: &str) -> bool {
     let is_below = |prefix: &str, reading: &[u8]| {
         let reading = String::from_utf8_lossy(reading).to_ascii_lowercase();
@@ -245,7 +245,7 @@ fn is_below(readings: &oracle::Readings<'_>, base: &str) -> bool {
 }
 
 proptest! {
-    // PROPTEST_CASES asks for more.
+    // PROPTEST_CASES raises this.
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(4096), ..Default::default() })]
 
     #[test]

@@ -1,8 +1,8 @@
 //! An error as HTTP: status, stable code, public message, private cause.
 //!
-//! Every module keeps its own error type; at the edges (`api/error.rs`, `proxy/error.rs`) it becomes a `Problem`, and
-//! `service.rs` alone turns that into an answer and one log line. The public half never holds a secret or a cause; the
-//! private half is only ever logged. Knows no license.
+//! Each module has its own error type. At the edges (`api/error.rs`, `proxy/error.rs`) it becomes a [`Problem`], which
+//! `service.rs` turns into a response and one log line. The public part contains neither secrets nor causes; the private
+//! part is only logged.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -18,7 +18,7 @@ use crate::text;
 /// RFC 9209.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// What went wrong, ready to be answered.
+/// An error that can be sent as a response.
 #[derive(Debug)]
 pub struct Problem(Box<Details>);
 
@@ -35,13 +35,13 @@ struct Details {
 enum Shape {
     /// `{"extra":…,"message":…,"messageId":…,"statusCode":…,"traceID":…}`
     Envelope { code: Cow<'static, str> },
-    /// `{"accessErrorId":…,"message":…,"title":…}`, the dashboard's own refusal of a permission.
+    /// `{"accessErrorId":…,"message":…,"title":…}`, the dashboard's shape for a missing permission.
     AccessDenied { error_id: String },
     /// `{"message":…}`
     Bare,
 }
 
-/// The error envelope; the order of its fields is part of the contract.
+/// The error envelope. The order of its fields is part of the API.
 #[derive(Serialize)]
 struct Envelope<'a> {
     extra: Option<()>,
@@ -68,7 +68,7 @@ struct Bare<'a> {
 }
 
 impl Problem {
-    /// A problem with a stable machine-readable `code` (`messageId`) and a `message` that says what to do.
+    /// A problem with a stable `code` (`messageId`), and a `message` that states what is wrong and what to do.
     pub fn new(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,
@@ -90,15 +90,16 @@ impl Problem {
         Self::shaped(StatusCode::NOT_FOUND, Shape::Bare, "Not found".into())
     }
 
-    /// 503: the gate has reached a limit on its connections.
+    /// 503: the gate has reached its connection limit.
     pub fn full() -> Self {
-        let message = "The gate has as many connections as it may. Try again.";
+        let message = "The gate has reached its connection limit: try again later.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "gate.full", message)
             .retry_after(1)
             .proxy_error("connection_limit_reached")
     }
 
-    /// 403 in the dashboard's shape: the caller lacks `permission`. `error_id` is ten digits, for support to search by.
+    /// 403 in the dashboard's shape: the caller lacks `permission`. The last ten digits of `error_id` identify the refusal, for
+    /// support.
     pub fn access_denied(permission: &str, error_id: u64) -> Self {
         let error_id = format!("ACE{:010}", error_id % 10_000_000_000);
         let message = format!(
@@ -111,14 +112,14 @@ impl Problem {
         Self(Box::new(Details { status, shape, message, headers: HeaderMap::new(), cause: None }))
     }
 
-    /// Keeps `error` for the log; the client never sees it.
+    /// Adds a cause, which is logged and never sent.
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.cause = Some(error.into());
         self
     }
 
-    /// Adds a field to the answer, such as `WWW-Authenticate` or `Retry-After`.
+    /// Adds a field to the response, for example `WWW-Authenticate`.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.append(name, value);
@@ -131,7 +132,7 @@ impl Problem {
         self.header(RETRY_AFTER, seconds.into())
     }
 
-    /// Adds `Proxy-Status`: the error type `named` (RFC 9209 section 2.3) happened here.
+    /// Adds `Proxy-Status` with the error type `named` (RFC 9209 section 2.3).
     #[must_use]
     pub fn proxy_error(self, named: &str) -> Self {
         match HeaderValue::try_from(format!("license-gate; error={named}")) {
@@ -140,12 +141,12 @@ impl Problem {
         }
     }
 
-    /// The answer's status.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The stable code (`messageId`); empty where the answer's shape has none.
+    /// The stable code (`messageId`); empty if the shape has none.
     pub fn code(&self) -> &str {
         match &self.0.shape {
             Shape::Envelope { code } => code,
@@ -153,7 +154,7 @@ impl Problem {
         }
     }
 
-    /// The id in the refusal of a missing permission.
+    /// The id of the refusal, if a permission is missing.
     pub fn access_error_id(&self) -> Option<&str> {
         match &self.0.shape {
             Shape::AccessDenied { error_id } => Some(error_id),
@@ -161,34 +162,34 @@ impl Problem {
         }
     }
 
-    /// What the client is told.
+    /// The public message.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// What only the log is told.
+    /// The private cause.
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync)> {
         self.0.cause.as_deref()
     }
 
-    /// The same in one line with its own causes; empty if there is none.
+    /// The private cause and its own causes in one line; empty if there is none.
     pub fn causes(&self) -> String {
         self.0.cause.as_deref().map_or_else(String::new, |cause| text::chain(cause))
     }
 
-    /// Removes a field from the answer.
+    /// Removes a field from the response.
     #[must_use]
     pub fn without(mut self, name: &HeaderName) -> Self {
         self.0.headers.remove(name);
         self
     }
 
-    /// The fields this problem adds to its answer.
+    /// The fields that this problem adds to the response.
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 
-    /// The answer as JSON. `Content-Length` is set by the HTTP layer, which knows the body's size.
+    /// The response as JSON. The HTTP layer adds `Content-Length`.
     pub fn into_response(mut self, request_id: &str) -> Response<Bytes> {
         let body = self.body(request_id);
         let mut response = Response::new(body);
@@ -201,7 +202,7 @@ impl Problem {
         response
     }
 
-    /// The answer as a plain page, for a person who asked for a page of the dashboard.
+    /// The response as a plain HTML page, for browsers.
     pub fn into_page(self, request_id: &str) -> Response<Bytes> {
         let title = self.0.status.canonical_reason().unwrap_or("Error");
         let body = format!(
@@ -236,12 +237,12 @@ impl Problem {
             }),
             Shape::Bare => serde_json::to_vec(&Bare { message }),
         };
-        // Strings and a number always serialise; an empty body is the honest answer to the impossible.
+        // Cannot fail: strings and numbers always serialise.
         rendered.map(Bytes::from).unwrap_or_default()
     }
 }
 
-/// The remedy if the system denied access to this user; empty for other errors.
+/// What to do if the system denied access to this user; empty for other errors.
 pub fn remedy(error: &(dyn Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -255,7 +256,7 @@ pub fn remedy(error: &(dyn Error + 'static)) -> String {
     String::new()
 }
 
-/// `text` where HTML expects text.
+/// `text`, escaped for HTML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_stays_inside() {
+    fn the_cause_is_not_sent() {
         let problem = Problem::bad_request("a", "b").caused_by("the private part");
         assert!(problem.cause().is_some());
         let response = problem.into_response("r");

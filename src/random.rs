@@ -1,6 +1,6 @@
-//! Random bytes for names: of this process, of its requests. Keys are made where they are used.
+//! Random bytes for ids of this process and its requests. Not for keys.
 
-/// `N` bytes of the system's randomness; zeros, which still make a name, should the system have none.
+/// `N` random bytes of the system; zeros if it has none.
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if aws_lc_rs::rand::fill(&mut bytes).is_err() {
@@ -12,12 +12,12 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// 16 hexadecimal digits.
+/// A random id of 16 hexadecimal digits.
 pub fn name() -> String {
     format!("{:016x}", u64::from_be_bytes(bytes()))
 }
 
-/// A number from 0 up to, and not, 1, by which waits differ from one gate to the next.
+/// A number in [0, 1), for jitter between gates.
 pub fn fraction() -> f64 {
     f64::from(u32::from_be_bytes(bytes())) / (f64::from(u32::MAX) + 1.0)
 }

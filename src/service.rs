@@ -1,12 +1,12 @@
-//! The spine: what happens to a request, from its head to its answer.
+//! What happens to a request, from its head to its response.
 //!
 //! ```text
 //! request ─ refused? ─ gate: route ─┬─ licensing API ────┬─ response
 //!                                   └─ proxy ─ upstream ─┘
 //! ```
 //!
-//! The one place where an error becomes an answer and a log line. One service a worker; nothing is shared with the others
-//! but the license snapshot inside [`Api`] and counters.
+//! This is the only place where an error becomes a response and a log line. Each worker has one service; workers share only [`Api`], with
+//! the license snapshot, and counters.
 
 mod failures;
 mod observe;
@@ -21,12 +21,11 @@ use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
-use crate::auth::Way;
-use crate::body::Body;
+use crate::auth::WorkerDashboard;
 use crate::downstream::refuse::{self, Refused};
-use crate::downstream::{self, Peer, RequestBody, Sender, Trust, Written};
+use crate::downstream::{self, Peer, RealClient, RequestBody, Trust, Written};
 use crate::gate::{Gate, Route};
-use crate::message::{RequestHead, Response};
+use crate::message::{Body, RequestHead, Response};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, Proxy, RequestId, RequestIds};
 use crate::shutdown::{Drain, Phase};
@@ -37,11 +36,11 @@ use observe::{Answer, Observation};
 pub use failures::Failures;
 pub use observe::{Observed, Observer};
 
-/// What one worker answers requests with.
+/// The service of one worker.
 #[derive(Clone, Debug)]
 pub struct Service(Rc<Stages>);
 
-/// The stages a request goes through, and what they are told.
+/// The stages of a request, and the state that they use.
 #[derive(Debug)]
 pub struct Stages {
     /// Routes them.
@@ -50,11 +49,11 @@ pub struct Stages {
     pub api: Arc<Api>,
     /// Forwards them.
     pub proxy: Proxy,
-    /// By which the API asks the dashboard about callers.
-    pub dashboard: Way,
-    /// Names requests.
+    /// Client for the dashboard's user API.
+    pub dashboard: WorkerDashboard,
+    /// Makes the ids of requests.
     pub ids: RequestIds,
-    /// Whose forwarding fields are believed.
+    /// The trusted proxies.
     pub trust: Trust,
     /// Whether the worker is stopping.
     pub drain: Drain,
@@ -65,7 +64,7 @@ pub struct Stages {
 }
 
 impl Service {
-    /// A service of these stages.
+    /// A service with these stages.
     pub fn new(stages: Stages) -> Self {
         Self(Rc::new(stages))
     }
@@ -107,24 +106,24 @@ impl Stages {
         peer: &Rc<Peer>,
         observed: &mut Observation,
     ) -> Answer {
-        let sender = Sender::of(peer, &head.headers, &self.trust);
-        let id = self.ids.name(&head.headers, sender.trusted);
-        observed.asked(&head, sender, &id);
+        let client = RealClient::of(peer, &head.headers, &self.trust);
+        let id = self.ids.name(&head.headers, client.trusted);
+        observed.asked(&head, client, &id);
         let method = head.method.clone();
         let (response, handler) = match self.route(&head) {
             Ok(Route::Dashboard(permit)) => {
-                let forwarded = self.proxy.forward(permit, &head, body, peer, sender, &id).await;
+                let forwarded = self.proxy.forward(permit, &head, body, peer, client, &id).await;
                 (self.forwarded(forwarded, &head, id, observed), Handler::Proxy)
             }
             Ok(Route::Licensing(_)) if body.handover().is_some() => {
                 (self.refusal(Refused::NoTunnel.into(), &head, id), Handler::Gate)
             }
             Ok(Route::Licensing(endpoint)) => {
-                let scheme = sender.scheme(peer, &head.headers);
+                let scheme = client.scheme(peer, &head.headers);
                 let mut request = head.into_request(body);
                 request.extensions_mut().insert(scheme);
-                // Boxed: it is large and rare, and every request would carry the room for it.
-                let response = Box::pin(self.licensing(endpoint, request, sender, &id)).await;
+                // Boxed: it is large and rare, and every request would reserve memory for it.
+                let response = Box::pin(self.licensing(endpoint, request, client, &id)).await;
                 let mut response = finished(response, &method);
                 id.put_on(&mut response);
                 (response, Handler::Licensing)
@@ -135,8 +134,8 @@ impl Stages {
         response
     }
 
-    /// The response to a check that needs no credentials, which `downstream` asks for before [`call`](downstream::Service::call).
-    /// Probes ask often, and nothing has to be waited for. Its line of the access log is written when the record is dropped.
+    /// The response to a check without credentials, which needs no waiting. Probes send many. The access log line is written when the
+    /// record is dropped.
     fn public_check(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
         if !request.uri.path().ends_with("/check") {
             return None;
@@ -146,9 +145,9 @@ impl Stages {
         let metrics = &self.observer.metrics;
         metrics.request_at_once(Handler::Licensing, &request.method, StatusCode::OK);
         if let Some(log) = &self.observer.access {
-            let sender = Sender::of(peer, &request.headers, &self.trust);
-            let id = self.ids.name(&request.headers, sender.trusted);
-            let mut record = observe::record(log, request, sender, &id);
+            let client = RealClient::of(peer, &request.headers, &self.trust);
+            let id = self.ids.name(&request.headers, client.trusted);
+            let mut record = observe::record(log, request, client, &id);
             record.status = Some(StatusCode::OK);
             record.handler = Handler::Licensing;
             if request.method != Method::HEAD {
@@ -158,7 +157,7 @@ impl Stages {
         Some(written)
     }
 
-    /// What was no request has no head to be logged by.
+    /// Refuses a request whose head was not parsed.
     fn refused(
         &self,
         refused: Refused,
@@ -168,8 +167,8 @@ impl Stages {
     ) -> Answer {
         let head = RequestHead { method, ..RequestHead::default() };
         let id = self.ids.name(&head.headers, false);
-        let sender = Sender::itself(peer.address.ip());
-        observed.not_understood(sender, &id);
+        let client = RealClient::direct(peer.address.ip());
+        observed.unparsed(client, &id);
         let response = self.refusal(refused.into(), &head, id);
         observed.answered(&head.method, &response, Handler::Gate);
         response
@@ -223,10 +222,10 @@ impl Stages {
         &self,
         endpoint: Endpoint,
         request: Request<RequestBody>,
-        sender: Sender,
+        client: RealClient,
         id: &RequestId,
     ) -> http::Response<Bytes> {
-        let caller = Caller { address: sender.address, request_id: id.as_str() };
+        let caller = Caller { address: client.address, request_id: id.as_str() };
         let failures = &self.failures.licensing;
         match self.api.answer(endpoint, request, caller, &self.dashboard).await {
             Ok(response) => {
@@ -241,7 +240,7 @@ impl Stages {
     }
 }
 
-/// A `HEAD` tells the length of the body it does not have (RFC 9110 section 9.3.2).
+/// A response to `HEAD` has the length of the omitted body (RFC 9110 section 9.3.2).
 fn finished(mut response: http::Response<Bytes>, method: &Method) -> Answer {
     if *method == Method::HEAD {
         let length = std::mem::take(response.body_mut()).len();
@@ -250,7 +249,7 @@ fn finished(mut response: http::Response<Bytes>, method: &Method) -> Answer {
     Response::from(response.map(Body::Whole))
 }
 
-/// A problem as the response to a request for the dashboard: JSON for programs, a page for browsers.
+/// A problem as a response: a page for browsers, JSON for other clients.
 fn refusal(problem: Problem, asked: &RequestHead, id: RequestId) -> Answer {
     let accepts = asked.headers.get(&ACCEPT).unwrap_or_default();
     let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
@@ -263,7 +262,7 @@ fn refusal(problem: Problem, asked: &RequestHead, id: RequestId) -> Answer {
     response
 }
 
-/// Logs a problem: a fault of the server as a warning, a missing permission with the id that its caller was given.
+/// Logs a problem: server errors as warnings, denied access with the id that the response contains.
 #[cold]
 fn report<P: Copy + PartialEq>(problem: &Problem, id: &RequestId, failures: &Area<P>, place: P) {
     if problem.status().is_server_error() {

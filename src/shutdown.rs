@@ -1,4 +1,4 @@
-//! Signals, the one order to stop that all long-lived work of a worker answers to, and the one place that spawns tasks.
+//! Signals, the stop phase that all long-lived work of a worker observes, and the only place that spawns tasks.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -10,12 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// How the gate stops.
+/// Settings of a graceful stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Not ready, everything still served. Default 0 s.
+    /// How long to be not ready but still serve. Default 0 s.
     pub delay: Duration,
-    /// From closing the listeners until what is left is cut. Default 25 s.
+    /// From closing the listeners until the remaining connections are cut. Default 25 s.
     pub grace_period: Duration,
 }
 
@@ -25,23 +25,23 @@ impl Default for Config {
     }
 }
 
-/// How far stopping has come.
+/// The phases of stopping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// It has not begun.
+    /// Not stopping.
     #[default]
     Serving,
-    /// It has been asked for: not ready, everything still served.
+    /// Stop requested: not ready, but everything is still served.
     Leaving,
-    /// Finish what is in flight, begin nothing.
+    /// Requests in flight are finished; nothing new begins.
     Draining,
-    /// The grace period is over: end now.
+    /// The grace period is over: everything ends now.
     Cut,
 }
 
-/// A worker's order to stop, and the count of what has to. Belongs to one thread; clones share it.
+/// A worker's stop phase, and a count of its work. Belongs to one thread; clones share it.
 ///
-/// Whoever changes the phase also wakes the worker's deadlines (`Sweep::wake_all`): every connection holds one.
+/// After a change of the phase, call `Sweep::wake_all`: every connection holds a deadline, and is woken that way.
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Rc<Inner>);
 
@@ -54,12 +54,12 @@ struct Inner {
 }
 
 impl Drain {
-    /// The phase now.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         self.0.phase.get()
     }
 
-    /// Goes on to `phase`; stopping is never taken back.
+    /// Advances to `phase`; never goes back.
     pub fn advance(&self, phase: Phase) {
         self.0.phase.set(self.0.phase.get().max(phase));
         self.0.advanced.notify_waiters();
@@ -72,13 +72,13 @@ impl Drain {
         }
     }
 
-    /// Runs work on this thread, and counts it until it drops what it is given. (Wrapping it would double the memory of its
-    /// task: a future that is moved into another is there twice. The runtime moves a task half a dozen times: keep it small.)
+    /// Runs work on this thread, and counts it until it drops its [`Counted`]. (The work holds it itself: a wrapping future would double the
+    /// memory of the task. The runtime moves a task about six times, so keep it small.)
     pub fn spawn<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(Counted) -> F) {
         detach_local(work(Counted::new(self)));
     }
 
-    /// Returns when nothing that was spawned is left.
+    /// Returns once all counted work has ended.
     pub async fn emptied(&self) {
         while self.0.open.get() > 0 {
             self.0.ended.notified().await;
@@ -86,7 +86,7 @@ impl Drain {
     }
 }
 
-/// Work that is counted; counts down when dropped, by panicking too.
+/// Counts one piece of work until it is dropped, also by a panic.
 #[derive(Debug)]
 pub struct Counted(Drain);
 
@@ -105,8 +105,8 @@ impl Drop for Counted {
     }
 }
 
-/// Runs `work` until it ends or the current runtime does. Nothing waits for it: it must be work that may be cut at any moment.
-#[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
+/// Runs `work` until it or the current runtime ends. Nothing waits for it, so it must tolerate being dropped at any point.
+#[allow(clippy::disallowed_methods, reason = "the only place that spawns")]
 pub fn detach<F>(work: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
@@ -115,7 +115,7 @@ where
 }
 
 /// As [`detach`], on the current thread of a worker.
-#[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
+#[allow(clippy::disallowed_methods, reason = "the only place that spawns")]
 pub fn detach_local<F>(work: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: 'static> + 'static,
@@ -123,12 +123,12 @@ where
     tokio::task::spawn_local(work)
 }
 
-/// SIGTERM, SIGINT and SIGHUP, heard from here on.
+/// Handlers of SIGTERM, SIGINT and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
-    /// To stop.
+    /// Signals to stop.
     pub stop: Stop,
-    /// To reload; never ends the process.
+    /// Signal to reload.
     pub hangup: Signal,
 }
 
@@ -140,20 +140,20 @@ pub struct Stop {
 }
 
 impl Signals {
-    /// Takes the signals over from the system's default, which is to end the process at once.
+    /// Installs the handlers. Unhandled, each of these signals ends the process.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// The system's.
     pub fn listen() -> io::Result<Self> {
         Ok(Self { stop: Stop::listen()?, hangup: signal(SignalKind::hangup())? })
     }
 }
 
 impl Stop {
-    /// Takes both signals over from the system's default.
+    /// Installs handlers for both signals.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// The system's.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -161,7 +161,7 @@ impl Stop {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,8 +1,7 @@
-//! A stream socket as bytes: TCP or a Unix socket, with or without TLS. The same towards clients and the dashboard.
+//! Stream sockets: TCP or Unix, with or without TLS, towards clients and the dashboard.
 //!
-//! A [`Socket`] enforces `timeouts.send`: a write fails with `TimedOut` once the peer has accepted nothing for that time while
-//! bytes waited for it. It also reports a peer that has reset its connection ([`HangUp`]), without reading.
-//! Deadlines on reading belong to the callers.
+//! A [`Socket`] enforces `timeouts.send`: a write fails with `TimedOut` if the peer has accepted no bytes for that time. It also reports a
+//! reset by the peer ([`HangUp`]) without reading. Callers enforce deadlines on reading.
 
 #[cfg(test)]
 pub(crate) mod memory;
@@ -22,14 +21,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::sweep::{Deadline, Sweep};
 
-/// How often a peer is looked at for a reset while nothing is read from it.
+/// How often a socket is checked for a reset while nothing is read from it.
 pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
 
-/// Longest pause between two attempts of a write that the runtime reports as not ready.
+/// Longest pause between two attempts to write to a socket that the runtime reports as not writable.
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Has the system ask a silent peer whether it is still there, after a minute; another minute without an answer ends the
-/// connection.
+/// Enables TCP keep-alive: the first probe after a minute of silence; another minute without an answer ends the connection.
 ///
 /// # Errors
 /// The system's.
@@ -47,27 +45,27 @@ pub struct Socket {
     kind: Kind,
     sweep: Sweep,
     send_timeout: Duration,
-    /// Made when a write first waits for the peer.
+    /// Made at the first write that waits.
     stalled: Option<Stalled>,
-    /// Our half has ended.
+    /// The sending half has ended.
     shut: bool,
-    /// Its place, if connections of this kind are limited.
-    _place: Option<Place>,
+    /// Held if connections of this kind are limited.
+    _permit: Option<SocketPermit>,
 }
 
-/// What waits to be read.
+/// What a read would return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// Nothing, and more may come.
+    /// Nothing yet.
     Nothing,
     /// At least one byte.
     Bytes,
-    /// The end, in order or by an error.
+    /// The end, or an error.
     End,
 }
 
 impl From<io::Result<usize>> for Waiting {
-    /// From a read that does not wait.
+    /// The result of a read that does not wait.
     fn from(read: io::Result<usize>) -> Self {
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Self::Nothing,
@@ -80,72 +78,74 @@ impl From<io::Result<usize>> for Waiting {
 /// A write that waits for the peer.
 #[derive(Debug)]
 struct Stalled {
-    /// When it began, by the sweep's clock.
+    /// When the wait began, by the sweep's clock.
     since: Duration,
-    /// The last try found room that the runtime does not know of: the next write asks the system at once.
+    /// The last attempt succeeded although the runtime reports the socket as not writable: the next write tries at once.
     has_room: bool,
-    /// The next try; armed while a write waits.
+    /// The next attempt; armed while a write waits.
     retry: Deadline,
 }
 
-/// What a socket is made of. It enforces no deadline: a caller that limits each operation as a whole uses it alone.
+/// The system's socket. Without deadlines, for callers that limit each operation as a whole.
 #[derive(Debug)]
 pub enum Kind {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
-    /// One end of a pipe in memory, whose readiness a test decides.
+    /// One end of a pipe in memory; a test decides when it is ready.
     #[cfg(test)]
     Memory(memory::End),
 }
 
-/// A limit of sockets that are open at once. Clones share the count.
+/// A limit on sockets that are open at once. Clones share the count.
 #[derive(Clone, Debug)]
-pub struct Places(Arc<Semaphore>);
+pub struct SocketLimit(Arc<Semaphore>);
 
-/// One place below the limit; dropping it frees the place.
+/// Counts as one socket below the limit until it is dropped.
 #[derive(Debug)]
-pub struct Place(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+pub struct SocketPermit(
+    #[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit,
+);
 
-impl Places {
+impl SocketLimit {
     /// A limit of `number`.
     pub fn new(number: usize) -> Self {
         Self(Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// Waits for a free place, in order of arrival.
-    pub async fn take(&self) -> Option<Place> {
+    /// Waits until a socket may be opened, in order of arrival.
+    pub async fn take(&self) -> Option<SocketPermit> {
         // Fails only if the semaphore is closed, and it never is.
-        self.0.clone().acquire_owned().await.ok().map(Place)
+        self.0.clone().acquire_owned().await.ok().map(SocketPermit)
     }
 
-    /// Whether no place is free: another worker may be waiting for one.
-    pub fn are_taken(&self) -> bool {
+    /// Whether the limit is reached: another worker may be waiting to open a socket.
+    pub fn is_reached(&self) -> bool {
         self.0.available_permits() == 0
     }
 }
 
-impl Default for Places {
+impl Default for SocketLimit {
     /// No limit.
     fn default() -> Self {
         Self::new(usize::MAX)
     }
 }
 
-/// A socket, or the TLS over one. What was written to TLS may still wait to be sent: flush before waiting for an answer.
+/// A socket, or TLS over one. TLS may buffer written bytes: flush before waiting for the peer.
 #[derive(Debug)]
 pub enum Stream<T> {
     /// Without TLS.
     Plain(Socket),
-    /// With TLS, its handshake done. Boxed: it is large, and every connection would carry the room for it.
+    /// With TLS, after the handshake. Boxed: it is large, and every connection would reserve memory for it.
     Tls(Box<T>),
 }
 
-/// A byte stream that can tell, without being read, that its peer is gone.
+/// A byte stream that reports a reset by the peer without reading.
 pub trait HangUp {
-    /// Whether the peer has reset the connection. A peer that ended its sending half in order (FIN) may still read, and a Unix
-    /// socket counts only if it was closed with bytes unread. No system call.
+    /// Whether the peer has reset the connection. A FIN does not count, because the peer may still read; a Unix socket counts only if it
+    /// was closed with unread bytes. No system call.
     fn has_hung_up(&self) -> bool;
 }
 
@@ -168,7 +168,7 @@ impl Secured for tokio_rustls::server::TlsStream<Socket> {
 }
 
 impl Socket {
-    /// `kind`, whose peer must accept something every `send_timeout` while bytes wait for it; zero: no limit.
+    /// Wraps `kind`. The peer must accept bytes at least every `send_timeout` while some wait; zero: no limit.
     pub fn new(kind: impl Into<Kind>, sweep: &Sweep, send_timeout: Duration) -> Self {
         Self {
             kind: kind.into(),
@@ -176,20 +176,20 @@ impl Socket {
             send_timeout,
             stalled: None,
             shut: false,
-            _place: None,
+            _permit: None,
         }
     }
 
-    /// The same socket, which holds `place` until it is closed.
+    /// The same socket, which holds `permit` until it is closed.
     #[must_use]
-    pub fn in_place(self, place: Place) -> Self {
-        Self { _place: Some(place), ..self }
+    pub fn with_permit(self, permit: SocketPermit) -> Self {
+        Self { _permit: Some(permit), ..self }
     }
 
     /// Reads without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing; costs a system call only when the runtime has news of the socket.
+    /// `WouldBlock` if there is nothing. Costs a system call only if the runtime reports an event.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.kind {
             Kind::Tcp(socket) => socket.try_read(buf),
@@ -199,8 +199,8 @@ impl Socket {
         }
     }
 
-    /// What the system holds for the next read, which is left in place: whether the peer has ended its half or sent something.
-    /// Asks the system whatever the runtime knows, so it is also right between two turns of the runtime.
+    /// What the next read would return, without reading. Always asks the system, so the result is also correct within a turn of the
+    /// runtime.
     pub fn peek(&self) -> Waiting {
         match &self.kind {
             Kind::Tcp(socket) => SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]).into(),
@@ -210,10 +210,10 @@ impl Socket {
         }
     }
 
-    /// Has the connection end with a reset when it is dropped. A Unix socket knows no reset.
+    /// Makes dropping the socket reset the connection. Unix sockets have no reset.
     pub fn reset_on_drop(&self) {
         match &self.kind {
-            // A socket that cannot be told is closed already.
+            // Fails only if the socket is already closed.
             Kind::Tcp(socket) => drop(socket.set_zero_linger()),
             Kind::Unix(_) => {}
             #[cfg(test)]
@@ -221,7 +221,7 @@ impl Socket {
         }
     }
 
-    /// One write, and the deadline on the peer's acceptance.
+    /// One write, under the send timeout.
     fn poll_accepted(
         &mut self,
         cx: &mut Context<'_>,
@@ -256,8 +256,8 @@ impl Socket {
         if !retry.has_passed(cx) && !*has_room {
             return Poll::Pending;
         }
-        // The system calls a socket writable only once a third of its buffer is free. A peer that reads slowly may need longer
-        // for that than it has, so the socket itself is asked.
+        // The system reports a socket as writable only once a third of its buffer is free. With a slow reader that may take longer than
+        // the timeout, so try to write anyway.
         match kind.send(buf) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => *has_room = false,
             sent => {
@@ -270,14 +270,14 @@ impl Socket {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         retry.set(pause);
-        // Registers this task for the next try.
+        // Registers this task for the next attempt.
         retry.has_passed(cx);
         Poll::Pending
     }
 }
 
 impl Kind {
-    /// Sends without waiting, whatever the runtime knows of the socket.
+    /// Sends without waiting, even if the runtime reports the socket as not writable.
     fn send(&self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => SockRef::from(socket).send(buf),
@@ -309,18 +309,18 @@ impl HangUp for Socket {
             #[cfg(test)]
             Kind::Memory(end) => return end.has_hung_up(),
         };
-        // Two halves that ended in order look like a closed connection, too (EPOLLHUP), and so does a Unix socket that its peer
-        // closed in order; what it sent before can still be read.
+        // EPOLLHUP is also set after both halves have ended regularly, and after a regular close of a Unix socket, whose bytes can still
+        // be read.
         let is_tcp = matches!(self.kind, Kind::Tcp(_));
         ready.is_error() || (ready.is_write_closed() && is_tcp && !self.shut)
     }
 }
 
-/// What the runtime knows of a socket now; it learns of a hang-up whether or not anybody waits for one.
+/// The readiness that the runtime has recorded. It records a hang-up even if no task waits for one.
 fn known(ready: impl Future<Output = io::Result<Ready>>) -> Ready {
     match pin!(ready).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(ready)) => ready,
-        // The runtime stops.
+        // The runtime is shutting down.
         Poll::Ready(Err(_)) => Ready::ERROR,
         Poll::Pending => Ready::EMPTY,
     }
@@ -368,7 +368,7 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if let [buf] = bufs {
-            // rustls writes so, and a plain write costs the system less.
+            // rustls writes single buffers, and a plain write is cheaper.
             return self.poll_write(cx, buf);
         }
         let write =
@@ -439,7 +439,7 @@ impl AsyncWrite for Kind {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket keeps nothing back.
+        // A socket buffers nothing in user space.
         Poll::Ready(Ok(()))
     }
 
@@ -518,7 +518,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_unix_socket_that_was_closed_in_order_has_not_hung_up() {
+    async fn a_regularly_closed_unix_socket_has_not_hung_up() {
         let (own, mut peer) = UnixStream::pair().expect("a pair");
         peer.write_all(b"the last bytes").await.expect("room");
         drop(peer);
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reset_is_known_without_reading() {
+    async fn a_reset_is_reported_without_reading() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("an address");
         let (own, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());

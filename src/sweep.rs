@@ -1,8 +1,7 @@
-//! Coarse deadlines: one timer a worker instead of one a request.
+//! Coarse deadlines: one timer per worker instead of one per request.
 //!
-//! A [`Deadline`] belongs to whoever waits (a connection, a stalled body) and is armed and disarmed by writing one number;
-//! every tick the worker's [`Sweep`] wakes those that are due. They fire up to two ticks late, never early. Nothing ticks
-//! while nobody waits. Belongs to one thread.
+//! Arming or disarming a [`Deadline`] writes one number. At every tick, the worker's [`Sweep`] wakes the tasks of deadlines that are due:
+//! up to two ticks late, never early. It does not tick while there are no deadlines. Belongs to one thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -12,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How coarse deadlines are.
+/// The resolution of deadlines.
 pub const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 
 const TICK_MILLIS: u64 = 100;
@@ -34,12 +33,12 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     due: Cell<u64>,
-    /// Its task was woken since it was last armed: once is enough.
+    /// Its task was woken since it was last armed.
     fired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-/// One deadline; disarmed when made, forgotten when dropped.
+/// One deadline. New ones are disarmed.
 #[derive(Debug)]
 pub struct Deadline {
     slot: Rc<Slot>,
@@ -47,7 +46,7 @@ pub struct Deadline {
 }
 
 impl Sweep {
-    /// A sweep without deadlines; somebody has to [`run`](Self::run) it.
+    /// A sweep without deadlines. It works only while [`run`](Self::run) is polled.
     pub fn new() -> Self {
         Self(Rc::new(Inner {
             epoch: Instant::now(),
@@ -57,7 +56,7 @@ impl Sweep {
         }))
     }
 
-    /// Ticks for ever.
+    /// Ticks. Never returns.
     pub async fn run(&self) {
         loop {
             while self.0.slots.borrow().is_empty() {
@@ -69,7 +68,7 @@ impl Sweep {
         }
     }
 
-    /// Wakes everybody who holds a deadline, due or not: what they wait for may have changed.
+    /// Wakes the tasks of all deadlines, due or not, for a change that they have to see.
     pub fn wake_all(&self) {
         self.wake(|_, _| true);
     }
@@ -83,7 +82,7 @@ impl Sweep {
         });
         let mut slots = self.0.slots.borrow_mut();
         if slots.is_empty() {
-            // Nobody ticked while nobody waited.
+            // There were no ticks without deadlines.
             self.refresh();
             self.0.occupied.notify_one();
         }
@@ -92,7 +91,7 @@ impl Sweep {
         Deadline { slot, sweep: self.clone() }
     }
 
-    /// Time since the sweep was made, as of the last tick; while nobody waits, as of when somebody last did.
+    /// Time since the sweep was made, at the last tick. Stands still while there are no deadlines.
     pub fn elapsed(&self) -> Duration {
         Duration::from_millis(self.0.tick.get() * TICK_MILLIS)
     }
@@ -103,7 +102,7 @@ impl Sweep {
 
     fn wake(&self, chosen: impl Fn(&Slot, u64) -> bool) {
         let now = self.0.tick.get();
-        // Wakers run foreign code that may ask for another deadline: no borrow is held while they do.
+        // Wakers run foreign code, which may make deadlines: hold no borrow meanwhile.
         let mut woken = Vec::new();
         self.0.slots.borrow_mut().retain(|slot| {
             let Some(slot) = slot.upgrade() else { return false };
@@ -130,7 +129,7 @@ impl Deadline {
         self.slot.fired.set(false);
     }
 
-    /// Arms the deadline, due `after` from now, unless it is due sooner.
+    /// Arms the deadline, due `after` from now or earlier if it is already armed so.
     pub fn set_by(&self, after: Duration) {
         let due = self.slot.due.get();
         self.set(after);
@@ -142,7 +141,15 @@ impl Deadline {
         self.slot.due.set(NEVER);
     }
 
-    /// Wakes the task of `cx` once in every `period`, for as long as it is asked to again.
+    /// Arms the deadline with `after` if it is disarmed, and returns whether it [has passed](Self::has_passed).
+    pub fn has_passed_after(&self, after: Duration, cx: &Context<'_>) -> bool {
+        if !self.is_set() {
+            self.set(after);
+        }
+        self.has_passed(cx)
+    }
+
+    /// Wakes the task of `cx` after each `period`, if called again each time.
     pub fn repeat(&self, period: Duration, cx: &Context<'_>) {
         if self.has_passed(cx) || !self.is_set() {
             self.set(period);
@@ -154,7 +161,7 @@ impl Deadline {
         self.slot.due.get() != NEVER
     }
 
-    /// Whether it has passed; when it has not, the task of `cx` is woken once it has.
+    /// Whether it has passed. If not, registers the task of `cx`, which is woken once it has.
     pub fn has_passed(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.slot.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -189,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_nobody_arms_again_wakes_once() {
+    async fn a_deadline_wakes_once_each_time_it_is_armed() {
         let (sweep, count) = (Sweep::new(), std::sync::Arc::<Count>::default());
         let deadline = sweep.deadline();
         let waker = Waker::from(count.clone());

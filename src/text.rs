@@ -1,33 +1,32 @@
-//! Texts that come in, without what surrounds them; the known word that a misspelled one was meant to be; errors as one line.
+//! Trims input texts, suggests names for misspelled ones, and formats error chains and hexadecimal digits.
 //!
-//! Editors put a byte order mark before a text, `CRLF` and blank lines behind it, and tools that read such a file pass
-//! all of it on. Every way in trims here: files, the API, answers of the issuer and of the dashboard, the command line.
+//! Editors add a byte order mark, `CRLF` and blank lines, and tools pass them on. All input is trimmed here: files, the API, responses of
+//! the issuer and of the dashboard, the command line.
 
 use std::error::Error;
 
-/// U+FEFF, which some editors begin a file with.
+/// U+FEFF, the byte order mark, which some editors write.
 const MARK: char = '\u{feff}';
 
-/// `text` without the byte order marks and the white space around it.
+/// `text` without surrounding byte order marks and white space.
 pub fn trimmed(text: &str) -> &str {
     text.trim_matches(|character: char| character == MARK || character.is_whitespace())
 }
 
-/// The same for a text in bytes. What is not UTF-8 stays as it is, for its parser to refuse.
+/// The same for bytes. If they are not UTF-8, they are returned unchanged, and their parser refuses them.
 pub fn trimmed_bytes(text: &[u8]) -> &[u8] {
     std::str::from_utf8(text).map_or(text, |text| trimmed(text).as_bytes())
 }
 
-/// Whether `text` is UTF-16: by its mark, or by a zero where every second byte of ASCII has one.
+/// Whether `text` is UTF-16: it begins with its byte order mark, or one of the first two bytes is zero.
 pub fn is_utf_16(text: &[u8]) -> bool {
     matches!(text, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, ..])
 }
 
-/// The candidate that is nearest to `word`, the first of equals, if at least half of their letters agree: a suggestion for a
-/// misspelled word, not for a foreign one.
+/// The candidate most similar to `word` (Damerau-Levenshtein), the first of equals, if the similarity is at least one half.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LIKE: f64 = 0.5;
-    // No known word is as long, and each comparison takes time and memory in proportion to the length.
+    // No candidate is as long, and the cost of a comparison grows with the length.
     const LONGEST_BYTES: usize = 100;
     if word.len() > LONGEST_BYTES {
         return None;
@@ -40,6 +39,11 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         }
     }
     best.map(|(_, candidate)| candidate)
+}
+
+/// `bytes` in hexadecimal, two lower-case digits per byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `error` and its causes in one line: `cannot read x: permission denied`.
@@ -58,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_and_white_space_around_are_not_part_of_a_text() {
+    fn surrounding_marks_and_white_space_are_removed() {
         for (before, after) in [
             ("", ""),
             ("", "\r\n"),
@@ -77,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_word_is_suggested_and_one_that_is_far_is_not() {
+    fn only_a_similar_word_is_suggested() {
         let words = ["level", "listen", "url", "upstream.url", "prod", "license_token_expiry"];
         let cases = [
             ("listn", Some("listen")),
@@ -96,5 +100,10 @@ mod tests {
         assert_eq!(nearest("listen", []), None);
         assert_eq!(nearest("ab", ["aa", "bb"]), Some("aa"), "the first of equals");
         assert_eq!(nearest(&"x".repeat(100_000), ["x"]), None);
+    }
+
+    #[test]
+    fn each_byte_has_two_digits() {
+        assert_eq!((hex(&[]), hex(&[0, 0x0a, 0xff])), (String::new(), "000aff".to_owned()));
     }
 }

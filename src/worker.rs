@@ -1,8 +1,8 @@
-//! One thread, one runtime, one set of sockets: a worker shares nothing with the others on the forwarding path.
+//! A worker: one thread with its own runtime and sockets. Workers share nothing on the forwarding path.
 //!
-//! Each has a listener of its own on every address (`SO_REUSEPORT`; a Unix socket is shared), connections of its own towards the
-//! dashboard, deadlines of its own. What they do share: the license snapshot, certificates, TLS sessions with the dashboard,
-//! the count of connections, and the order to stop.
+//! Each worker has its own listener on every address (`SO_REUSEPORT`; Unix sockets are shared), connections to the dashboard, and
+//! deadlines. Workers share the license snapshot, certificates, TLS sessions with the dashboard, the count of connections, and the stop
+//! phase.
 
 use std::io;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::api::Api;
-use crate::auth::Way;
+use crate::auth::WorkerDashboard;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
 use crate::gate::Gate;
@@ -26,46 +26,46 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
 use crate::upstream::{self, Client, Probe};
 
-/// How long connections get to notice that they are cut.
+/// How long connections may take to end after they are cut.
 const CUT_GRACE: Duration = Duration::from_millis(500);
 
-/// What every worker is made of.
+/// The parts of a worker.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
-    /// The client's side.
+    /// Settings of the client's side.
     pub downstream: downstream::Config,
-    /// The dashboard's side.
+    /// Settings of the dashboard's side.
     pub upstream: upstream::Config,
-    /// From closing the listeners until what is left is cut.
+    /// From closing the listeners until the remaining connections are cut.
     pub grace_period: Duration,
     /// The licensing API.
     pub api: Arc<Api>,
-    /// Whose path is it?
+    /// Routes requests.
     pub gate: Gate,
-    /// `Host` for clients that send none.
+    /// Replaces a missing `Host`.
     pub root_host: String,
-    /// This process among all gates.
+    /// The id of this process.
     pub instance: String,
-    /// The certificate.
+    /// TLS towards clients.
     pub tls: Option<Arc<Tls>>,
     /// TLS towards the dashboard.
     pub upstream_tls: Option<Arc<upstream::Tls>>,
-    /// What is counted.
+    /// The metrics of all workers.
     pub metrics: Arc<Metrics>,
-    /// Where requests are logged, if they are.
+    /// The access log, if it is enabled.
     pub access: Option<AccessLog>,
     /// The log of failed requests.
     pub failures: Arc<Failures>,
-    /// All workers' connections.
+    /// Counts the connections of all workers.
     pub connections: Connections,
-    /// The order to stop.
+    /// The stop phase.
     pub phase: watch::Receiver<Phase>,
 }
 
 /// Starts worker number `index` on its `sockets`.
 ///
 /// # Errors
-/// When the thread or its runtime cannot be made.
+/// The thread or its runtime cannot be created.
 pub fn start(
     index: usize,
     sockets: Vec<(Listener, Scheme)>,
@@ -74,7 +74,7 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = move || {
         LocalSet::new().block_on(&runtime, run(index, sockets, blueprint));
-        // Dropped, it would wait for threads that look a name up, as long as the name server is silent.
+        // Dropping it would wait for threads that look up a name.
         runtime.shutdown_background();
     };
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)
@@ -91,13 +91,13 @@ async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blue
     let tidied = upstream.clone();
     detach_local(async move { tidied.tidy().await });
 
-    // The dashboard's word on callers comes over connections of its own, which no forwarded request has used.
+    // Requests about callers use separate connections, which forwarded requests never use.
     let client = Client::without_reuse(
         blueprint.upstream.clone(),
         blueprint.upstream_tls.clone(),
         sweep.clone(),
     );
-    let dashboard = Way { client, drain: drain.clone() };
+    let dashboard = WorkerDashboard { client, drain: drain.clone() };
     // One prober is enough for the gate.
     if index == 0 {
         let (probe, drain) = (probe(&blueprint, &sweep), drain.clone());
@@ -123,12 +123,12 @@ async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blue
         .collect();
     let mut phase = blueprint.phase;
     reached(&mut phase, Phase::Draining).await;
-    // Dropping the listeners closes them; what waits in their backlog is refused by the system.
+    // Dropping the listeners closes them; the system resets connections in their backlogs.
     accepting.iter().for_each(|accepting| accepting.abort());
     stop(&mut phase, &sweep, &drain).await;
 }
 
-/// Lets what is in flight end, until the order to cut comes.
+/// Waits for the work in flight to end, and cuts it in the phase [`Phase::Cut`].
 async fn stop(phase: &mut watch::Receiver<Phase>, sweep: &Sweep, drain: &Drain) {
     drain.advance(Phase::Draining);
     sweep.wake_all();
@@ -138,11 +138,11 @@ async fn stop(phase: &mut watch::Receiver<Phase>, sweep: &Sweep, drain: &Drain) 
     }
     drain.advance(Phase::Cut);
     sweep.wake_all();
-    // Whoever does not notice in time is dropped with the runtime.
+    // Work that does not end in time is dropped with the runtime.
     drop(tokio::time::timeout(CUT_GRACE, drain.emptied()).await);
 }
 
-/// Waits for `phase` or a later one; a vanished sender is an order to end at once.
+/// Waits for `phase` or a later one, or until the sender is dropped.
 async fn reached(watched: &mut watch::Receiver<Phase>, phase: Phase) {
     drop(watched.wait_for(|now| *now >= phase).await);
 }
@@ -160,7 +160,7 @@ fn probe(blueprint: &Blueprint, sweep: &Sweep) -> Probe {
 fn acceptor(
     blueprint: &Blueprint,
     upstream: Client,
-    dashboard: Way,
+    dashboard: WorkerDashboard,
     metrics: WorkerMetrics,
     sweep: &Sweep,
     drain: &Drain,

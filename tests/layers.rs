@@ -1,11 +1,11 @@
-//! Modules import downwards only. The table is the drawing in `src/lib.rs`: a module uses what is in a lower row, nothing of its own row or above.
+//! Modules import downwards only. The table is the drawing in `src/lib.rs`: a module may use modules of lower rows, none of its own row or above.
 //!
-//! Within each top-level module the graph of its files is acyclic too. An edge is a path or an import that leads to an item in another file: to
+//! Within each top-level module, the graph of its files is acyclic too. An edge is a path or an import that leads to an item in another file: to
 //! the file that defines it, so that what `mod.rs` re-exports with `use sub::Item` belongs to `sub`, and only what `mod.rs` defines belongs to
-//! `mod.rs`. A re-export (`pub use`) and the name of a module alone are no edge, code of tests has none, and a glob leads to its module.
+//! `mod.rs`. A re-export (`pub use`) or the name of a module alone is not an edge, test code has none, and a glob leads to its module.
 //!
-//! Sources are parsed, not compiled: each `cfg` counts as set, a macro's tokens count for the paths in them, and so do paths in the strings of
-//! attributes. `main.rs` and `build.rs` stand above the library.
+//! Sources are parsed, not compiled: each `cfg` counts as set, and paths in macro tokens and in the strings of
+//! attributes count too. `main.rs` and `build.rs` are above the library.
 #![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,7 +56,7 @@ fn the_drawing_has_each_module_once() {
     assert_eq!(drawn, Vec::from_iter(tree.top_level()), "the drawing, and `mod` in src/lib.rs");
 }
 
-/// Everything the compiler would be given must be parsed here, or it could import what it likes.
+/// Every source file of the compiler must be parsed here, or it could import anything.
 #[test]
 fn each_source_file_is_read() {
     let tree = &*GATE;
@@ -76,7 +76,7 @@ const LIB: &str = "//! ```text\n//! 3  app\n//! 2  api  feed\n//! 1  store\n//! 
                    pub mod api; pub mod app; pub mod feed; pub mod hex; mod store;";
 
 #[test]
-fn what_points_up_or_sideways_is_found() {
+fn imports_up_or_sideways_are_found() {
     let up = ["store/mod.rs:1: store uses app"].as_slice();
     let cases: [(&str, &[&str]); 29] = [
         ("use crate::hex::Hex;", &[]),
@@ -149,7 +149,7 @@ fn cycles_among_files_are_found() {
             &[("mod", "mod a; use a::A;\nstruct M;"), ("a", "\npub struct A(super::M);")],
             &["store/a.rs -> store/mod.rs (store/a.rs:2) -> store/a.rs (store/mod.rs:1)"],
         ),
-        // What a module re-exports is no use of it by `mod.rs` ...
+        // A re-export of a module is not a use by `mod.rs` ...
         (&[("mod", "mod a; pub use a::A; struct M;"), ("a", "pub struct A(super::M);")], none),
         // ... until its code uses the name.
         (
@@ -201,7 +201,7 @@ fn cycles_among_files_are_found() {
                 "store/a.rs -> store/b.rs (store/a.rs:1) -> store/c.rs (store/b.rs:1) -> store/a.rs (store/c.rs:1)",
             ],
         ),
-        // The name of a module is no use of what is in it.
+        // The name of a module is not a use of its items.
         (
             &[
                 ("mod", "mod a; mod b;"),
@@ -218,7 +218,7 @@ fn cycles_among_files_are_found() {
             &[("mod", "mod a; use a::A; mod inner { pub struct M; }"), ("a", "struct A(super::inner::M);")],
             &["store/a.rs -> store/mod.rs (store/a.rs:1) -> store/a.rs (store/mod.rs:1)"],
         ),
-        // Code of tests may look back.
+        // Test code may use any module.
         (
             &[
                 ("mod", "mod a; use a::A; struct M; #[cfg(test)] mod more;"),
@@ -263,38 +263,38 @@ fn the_drawing_is_read_from_top_to_bottom() {
     assert!(read.is_err(), "row 5 between 3 and 1");
 }
 
-/// A module's path below the crate.
+/// The path of a module in the crate.
 type Name = Vec<String>;
 
-/// What the sources declare and use.
+/// The declarations and uses in the sources.
 #[derive(Default)]
 struct Tree {
     /// Path below `src/`, and text.
     sources: BTreeMap<PathBuf, String>,
-    /// Bottom first.
+    /// The lowest row first.
     rows: Vec<Vec<String>>,
     modules: BTreeMap<Name, Module>,
     uses: Vec<Use>,
-    /// Those that were parsed.
+    /// The files that were parsed.
     files: Vec<PathBuf>,
 }
 
-/// A module of the crate, with a file of its own or within another.
+/// A module of the crate, in its own file or inline.
 #[derive(Default)]
 struct Module {
-    /// The file it is in.
+    /// Its file.
     file: PathBuf,
     children: BTreeSet<String>,
-    /// What it defines itself.
+    /// The items that it defines.
     items: BTreeSet<String>,
-    /// By the name they have here.
+    /// Its imports, by their local names.
     imports: Vec<(String, Name)>,
     globs: Vec<Name>,
 }
 
 /// A path or import in code.
 struct Use {
-    /// The module that it is in.
+    /// The module that contains it.
     module: Name,
     file: PathBuf,
     line: usize,
@@ -311,11 +311,11 @@ enum Kind {
     Glob,
 }
 
-/// Where a path leads.
+/// The target of a path.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Module(Name),
-    /// An item that this module defines.
+    /// An item that is defined in this module.
     ItemOf(Name),
 }
 
@@ -352,7 +352,7 @@ impl Tree {
             in_test: false,
         }];
         while let Some(next) = open.pop() {
-            // A module of a platform or of a test may be elsewhere.
+            // A module for one platform or for tests may be in another file.
             let Some(text) = tree.sources.get(&next.file).cloned() else { continue };
             let file = syn::parse_file(&text)
                 .unwrap_or_else(|error| panic!("{}: {error}", next.file.display()));
@@ -372,7 +372,7 @@ impl Tree {
         self.rows.iter().position(|row| row.iter().any(|other| other == module))
     }
 
-    /// Each use of a module that is not below its user.
+    /// Each use of a module that is not in a lower row.
     fn imports_up(&self) -> Vec<String> {
         let mut faults = BTreeSet::new();
         for found in &self.uses {
@@ -393,7 +393,7 @@ impl Tree {
         faults.into_iter().collect()
     }
 
-    /// A shortest cycle through each file of `module` that is in one, each cycle once.
+    /// For each file of `module` that is in a cycle, a shortest one. Each cycle once.
     fn cycles(&self, module: &str) -> Vec<String> {
         let edges = self.edges(module);
         let mut seen = BTreeSet::new();
@@ -411,7 +411,7 @@ impl Tree {
         cycles
     }
 
-    /// From file to file within a top-level module, and the line that says so first.
+    /// The edges between files of a top-level module, each with the first line that causes it.
     fn edges(&self, module: &str) -> Edges {
         let mut edges = Edges::new();
         let ours =
@@ -434,7 +434,7 @@ impl Tree {
         edges
     }
 
-    /// Where `path`, written in `module`, leads. What it passes of the top level is added to `passed`.
+    /// The target of `path`, written in `module`. Top-level modules on the way are added to `passed`.
     fn resolve(
         &self,
         module: &[String],
@@ -451,7 +451,7 @@ impl Tree {
         }
     }
 
-    /// Goes on from `module`; what is not found is an item of it, made by a macro.
+    /// Resolves the rest of a path in `module`. An unknown name is an item of it, defined by a macro.
     fn walk(
         &self,
         module: &[String],
@@ -475,7 +475,7 @@ impl Tree {
         }
     }
 
-    /// Looks the first name of `path` up in `module`; other crates have no target.
+    /// Resolves the first name of `path` in `module`. Other crates have no target.
     fn find(
         &self,
         module: &[String],
@@ -484,7 +484,7 @@ impl Tree {
         depth: usize,
     ) -> BTreeSet<Target> {
         let mut found = BTreeSet::new();
-        // Modules that import each other's globs.
+        // Two modules may import each other's globs.
         let (Some(here), true) = (self.modules.get(module), depth < 16) else { return found };
         let (name, rest) = (&path[0], &path[1..]);
         if here.children.contains(name) {
@@ -495,7 +495,7 @@ impl Tree {
             found.extend(self.walk(&child, rest, passed, depth));
         }
         for (_, import) in here.imports.iter().filter(|(as_name, _)| as_name == name) {
-            // `use a::a;` finds itself.
+            // `use a::a;` would resolve to itself.
             if import == path {
                 continue;
             }
@@ -524,7 +524,7 @@ impl Tree {
 
 type Edges = BTreeMap<PathBuf, BTreeMap<PathBuf, String>>;
 
-/// The shortest way from `start` back to it: each file, and the line that leads there.
+/// The shortest cycle through `start`: each file, and the line of the edge.
 fn shortest(edges: &Edges, start: &PathBuf) -> Option<Vec<(PathBuf, String)>> {
     let mut queue = VecDeque::from([(start.clone(), Vec::new())]);
     let mut seen = BTreeSet::new();
@@ -556,11 +556,11 @@ fn drawing(lib: &str) -> Vec<Vec<String>> {
     rows.into_iter().map(|(_, modules)| modules).collect()
 }
 
-/// A file that a `mod` leads to.
+/// The file of a `mod` item.
 struct Open {
     module: Name,
     file: PathBuf,
-    /// Where its children are.
+    /// The directory of its submodules.
     dir: PathBuf,
     in_test: bool,
 }
@@ -570,7 +570,7 @@ struct Reader<'a> {
     tree: &'a mut Tree,
     at: Open,
     open: &'a mut Vec<Open>,
-    /// Within a function: its items are no module's.
+    /// Inside a function: its items belong to no module.
     block: bool,
 }
 
@@ -585,7 +585,7 @@ impl Reader<'_> {
         self.tree.uses.push(Use { module, file, line, path, kind, in_test });
     }
 
-    /// Does `work` as code of a test, if `attributes` say that it is.
+    /// Runs `work` as test code, if `attributes` mark it so.
     fn under(&mut self, attributes: &[Attribute], work: impl FnOnce(&mut Self)) {
         let before = self.at.in_test;
         self.at.in_test |= attributes.iter().any(is_test);
@@ -625,7 +625,7 @@ impl Reader<'_> {
         self.record(path, span, kind);
     }
 
-    /// The paths in a macro's tokens, and groups of them as in `use crate::{a, b::c};`.
+    /// The paths in the tokens of a macro, including groups such as `use crate::{a, b::c};`.
     fn tokens(&mut self, tokens: TokenStream, prefix: &[String]) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let is_colon =
@@ -634,7 +634,7 @@ impl Reader<'_> {
         while at < tokens.len() {
             let mut path = prefix.to_vec();
             let start = at;
-            // A path of another crate, a method or a field begins with neither.
+            // A path of another crate, a method or a field starts with neither.
             let begins = !matches!(start.checked_sub(1).map(|before| &tokens[before]),
                 Some(TokenTree::Punct(c)) if c.as_char() == '.' || (c.as_char() == ':' && is_colon(start.wrapping_sub(2))));
             while let TokenTree::Ident(ident) = &tokens[at] {
@@ -677,7 +677,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The text of `include!("file")` stands where the macro does.
+    /// The text of `include!("file")` replaces the macro.
     fn include(&mut self, tokens: TokenStream) {
         let Ok(name) = syn::parse2::<syn::LitStr>(tokens) else { return };
         let file = self.at.file.with_file_name(name.value());
@@ -796,7 +796,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         visit::visit_path(self, path);
     }
 
-    /// `pub(in crate::store)` uses nothing.
+    /// `pub(in crate::store)` is not a use.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 
     fn visit_block(&mut self, block: &'ast syn::Block) {

@@ -1,4 +1,4 @@
-//! One request on a connection of its own, over hyper.
+//! Sends one request on a new connection, with hyper.
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -7,10 +7,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Why there is no answer.
+/// Why a request failed.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// Sends `request` to the authority of its `http://` URL; the whole answer.
+/// Sends `request` to the authority of its `http://` URL. Returns the complete response.
 pub(crate) async fn send(request: Request<String>) -> Result<Response<Bytes>, Fault> {
     let (mut head, body) = request.into_parts();
     let authority = head.uri.authority().ok_or("a whole URL is needed")?.to_string();
@@ -20,7 +20,7 @@ pub(crate) async fn send(request: Request<String>) -> Result<Response<Bytes>, Fa
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::from_parts(head, Full::new(Bytes::from(body)));
-    // The connection is done once its only sender is gone, so both end together.
+    // The connection ends when its only sender is dropped, so both end together.
     let answer = async move {
         let (head, body) = sender.send_request(request).await?.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))

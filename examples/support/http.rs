@@ -1,7 +1,7 @@
-//! The least of HTTP that the examples share: accept, answer, read a small body.
+//! A small HTTP server for the examples: accept, respond, read a small body.
 //!
-//! A handler turns one request into one answer; [`serve`] runs it over HTTP/1.1 with upgrades for every connection until
-//! it is dropped. Bodies are boxed: an example may be slow, the gate may not.
+//! A handler turns a request into a response; [`serve`] runs it for every connection, over HTTP/1.1 with upgrades, until it
+//! is dropped. Bodies are boxed, because an example need not be fast.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,10 +17,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// The body of every answer.
+/// The body of every response.
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
-/// Answers every connection of `listener` with `handler`; ends only when dropped. Runs on a `LocalSet`.
+/// Serves every connection of `listener` with `handler`, until dropped. Runs on a `LocalSet`.
 pub(crate) async fn serve<H, F>(listener: TcpListener, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + 'static,
@@ -28,7 +28,7 @@ where
 {
     let handler = Rc::new(handler);
     loop {
-        // An accept error (a client that gave up, no descriptor left) is the next caller's business.
+        // After an accept error (a client that gave up, no descriptor left), the next client may succeed.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::task::yield_now().await;
             continue;
@@ -41,19 +41,19 @@ where
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service);
-            // A client that leaves half-way is no fault of ours.
+            // An error here means that the client disconnected.
             let _ = connection.with_upgrades().await;
         });
     }
 }
 
-/// Runs `work` to its end on a current-thread runtime of its own, where [`serve`] may spawn.
+/// Runs `work` on a new current-thread runtime, where [`serve`] may spawn.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(tokio::task::LocalSet::new().block_on(&runtime, work))
 }
 
-/// An answer of `status` with a body of `content_type`, not to be kept by caches.
+/// A response that caches must not store.
 pub(crate) fn answer(
     status: StatusCode,
     content_type: &'static str,
@@ -67,12 +67,12 @@ pub(crate) fn answer(
     response
 }
 
-/// `value` as JSON.
+/// A JSON response.
 pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
     answer(status, "application/json", value.to_string())
 }
 
-/// The whole body, if it has at most `limit_bytes`.
+/// The complete body, if it has at most `limit_bytes`.
 pub(crate) async fn read(body: Incoming, limit_bytes: usize) -> Option<Bytes> {
     Limited::new(body, limit_bytes).collect().await.ok().map(http_body_util::Collected::to_bytes)
 }

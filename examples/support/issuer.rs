@@ -1,10 +1,10 @@
-//! A reference issuer: what a vendor runs so that gates renew their licenses.
+//! A reference issuer: the server of a vendor that renews licenses.
 //!
-//! `POST /renew`: the gate sends the token it has as `Authorization: Bearer` and `{"instance","lid","jti"}`; a token of
-//! ours, for that instance and license, is answered with `{"token"}`, the same license with new dates. A vendor adds what
-//! only a vendor knows: whether the customer still pays, how many seats were bought since, which licenses are withdrawn.
-//! `GET /jwks.json` and `GET /revocations` are what gates trust and what they no longer do, with an `ETag` by which one
-//! that has it is told so.
+//! `POST /renew`: the gate sends its token as `Authorization: Bearer`, and `{"instance","lid","jti"}`. If this issuer signed
+//! the token for that instance and license, the response is `{"token"}`, the same license with new dates. A real vendor
+//! also checks its own data: whether the customer still pays, how many seats were bought, which licenses are revoked.
+//! `GET /jwks.json` and `GET /revocations` serve the trusted keys and the revocation list, each with an `ETag`, so that a
+//! gate that already has the content gets 304.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -25,10 +25,10 @@ use tokio::net::TcpListener;
 
 use crate::http_support::{self as web, Body};
 
-/// How long a token lasts; the license itself lasts as long as it says.
+/// Lifetime of a token. The end of the license does not change.
 const TOKEN_LIFE: Duration = Duration::from_secs(14 * 86_400);
 
-/// A vendor's key pair, and the keys it accepts tokens of: its own.
+/// The vendor's key pair. Only tokens signed with it are renewed.
 pub(crate) struct Issuer {
     pair: KeyPair,
     keys: Keys,
@@ -39,7 +39,7 @@ pub(crate) struct Issuer {
 /// Why a token is not renewed.
 struct Refusal(StatusCode, &'static str);
 
-/// What the gate says about the license it wants renewed.
+/// The request of a gate to renew its license.
 #[derive(serde::Deserialize)]
 struct Question {
     instance: String,
@@ -54,12 +54,12 @@ impl Issuer {
         Self { pair, keys, clock: Clock::system(), revocations: None }
     }
 
-    /// Publishes the revocation list in this file, as `license-gate license revoke` signs it; read at each question.
+    /// Publishes the revocation list in this file, as signed by `license-gate license revoke`. Read for each request.
     pub(crate) fn revoking(self, list: PathBuf) -> Self {
         Self { revocations: Some(list), ..self }
     }
 
-    /// Signs `claims` with the dates and the id of a fresh token.
+    /// Signs `claims` with new dates and a new token id.
     pub(crate) fn issue(&self, mut claims: Map<String, Value>) -> Result<Token, MintError> {
         let now = self.clock.now();
         claims.insert("jti".into(), fresh_id()?.into());
@@ -71,14 +71,14 @@ impl Issuer {
     fn renew(&self, headers: &HeaderMap, question: &[u8]) -> Result<Token, Refusal> {
         let license = self.bearer(headers)?;
         let question: Question = serde_json::from_slice(question)
-            .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "instance, lid and jti are needed"))?;
+            .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "instance, lid and jti are required"))?;
         judge(license.claims(), &question, self.clock.now())?;
         let stated = license.claims().stated().into_iter();
         let claims = stated.map(|(name, value)| (name.to_owned(), value)).collect();
         self.issue(claims).map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "cannot sign"))
     }
 
-    /// The license a caller proves to have: one of ours, even if its token has expired meanwhile.
+    /// The license in the caller's token, verified with our keys. The token may have expired.
     fn bearer(&self, headers: &HeaderMap) -> Result<License, Refusal> {
         let line = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = line
@@ -90,7 +90,7 @@ impl Issuer {
     }
 }
 
-/// Holds the question against the license that asks it.
+/// Checks that the request is for the license in the token.
 fn judge(claims: &Claims, question: &Question, now: UnixTime) -> Result<(), Refusal> {
     let same =
         claims.lid == question.lid && claims.jti.as_deref().unwrap_or_default() == question.jti;
@@ -136,7 +136,7 @@ async fn respond(issuer: &Issuer, request: Request<Incoming>) -> Response<Body> 
         "/revocations" => match issuer.revocations.as_ref().map(std::fs::read) {
             Some(Ok(list)) => published(&head.headers, "application/revocations+jwt", list.into()),
             Some(Err(_)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the list cannot be read"),
-            None => refusal(StatusCode::NOT_FOUND, "nothing has ever been revoked"),
+            None => refusal(StatusCode::NOT_FOUND, "there is no revocation list"),
         },
         _ => renew(issuer, &head.headers, body).await,
     }
@@ -150,7 +150,7 @@ async fn renew(issuer: &Issuer, headers: &HeaderMap, body: Incoming) -> Response
     }
 }
 
-/// `content` for everybody, or that the asker has it (RFC 9110 section 13.1.2).
+/// `content`, or 304 if the client has it already (RFC 9110 section 13.1.2).
 fn published(asked: &HeaderMap, content_type: &'static str, content: Bytes) -> Response<Body> {
     let tag = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &content));
     let tag = format!("\"{tag}\"");

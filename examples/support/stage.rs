@@ -1,4 +1,4 @@
-//! Servers in threads of their own, for a program that has several parts.
+//! Runs servers in threads, for a program with several servers.
 
 use std::future::Future;
 use std::io;
@@ -37,14 +37,14 @@ impl Running {
                 }
                 Ok::<_, io::Error>(())
             };
-            // Without a runtime there is nothing to serve with, and the visitor finds the door closed.
+            // Without a runtime, nothing is served, and connections are refused.
             let _ = block_on(work);
         };
         let thread = Builder::new().name(name.to_owned()).spawn(work)?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

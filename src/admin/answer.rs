@@ -1,83 +1,107 @@
-//! A probe's request in, its answer out.
+//! The routes of the admin listener.
+
+use std::error::Error;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::header::CONTENT_SECURITY_POLICY;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::Full;
 
-use super::scrape;
+use super::changes::Changes;
+use super::listen::Peer;
+use super::state::State;
+use super::wire::{not_allowed, read, text, typed};
+use super::{level, ready, scrape};
 
-/// What the probes ask.
-pub trait State: Send + Sync + 'static {
-    /// What readiness depends on, in the order it is listed. Never the license: an invalid one takes nothing down.
-    fn checks(&self) -> Vec<Condition>;
-
-    /// OpenMetrics text.
-    fn metrics(&self) -> String;
+/// A path, and what is there.
+#[derive(Clone, Copy, Debug)]
+enum Route {
+    Index,
+    Live,
+    Ready,
+    Metrics,
+    LogLevel,
 }
 
-/// One condition of readiness.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// What is checked, such as `draining`.
-    pub name: &'static str,
-    /// Whether it is met.
-    pub passed: bool,
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/" => Self::Index,
+            "/livez" | "/healthz" => Self::Live,
+            "/readyz" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            "/-/log-level" => Self::LogLevel,
+            _ => return None,
+        })
+    }
+
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Index | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
+            Self::LogLevel => "GET, HEAD, PUT",
+        }
+    }
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
+/// Links to everything that can be read.
+const INDEX: &str = concat!(
+    "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>license-gate</title></head>\n<body>\n",
+    "<h1>license-gate ",
+    env!("CARGO_PKG_VERSION"),
+    "</h1>\n<ul>\n",
+    "<li><a href=\"livez\">/livez</a>: the process runs</li>\n",
+    "<li><a href=\"readyz\">/readyz</a>: it takes requests (<a href=\"readyz?verbose\">verbose</a>)</li>\n",
+    "<li><a href=\"metrics\">/metrics</a>: metrics for Prometheus</li>\n",
+    "<li><a href=\"-/log-level\">/-/log-level</a>: the log level; PUT changes it</li>\n",
+    "</ul>\n</body>\n</html>\n"
+);
 
-pub(super) fn to(
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
+/// The response to `request`. What changes something asks `changes` first, then reads the body.
+pub(super) async fn to<B>(
+    request: Request<B>,
+    peer: Peer,
+    changes: &Changes,
     state: &impl State,
-) -> Response<Full<Bytes>> {
-    if !matches!(uri.path(), "/livez" | "/healthz" | "/readyz" | "/metrics") {
-        return text(StatusCode::NOT_FOUND, TEXT, "not found\n");
-    }
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refusal;
-    }
-    match uri.path() {
-        "/readyz" => readiness(&state.checks(), is_verbose(uri)),
-        "/metrics" => scrape::answer(headers, state.metrics()),
-        _ => text(StatusCode::OK, TEXT, "ok\n"),
+) -> Response<Full<Bytes>>
+where
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    let (head, body) = request.into_parts();
+    let Some(route) = Route::of(head.uri.path()) else {
+        return text(StatusCode::NOT_FOUND, "not found\n");
+    };
+    let is_read = matches!(head.method, Method::GET | Method::HEAD);
+    match route {
+        Route::Index if is_read => index(),
+        Route::Live if is_read => text(StatusCode::OK, "ok\n"),
+        Route::Ready if is_read => {
+            ready::answer(&head.uri, &head.headers, &state.checks(), || state.information())
+        }
+        Route::Metrics if is_read => scrape::answer(&head.headers, state.metrics()),
+        Route::LogLevel if is_read => level::get(),
+        Route::LogLevel if head.method == Method::PUT => {
+            if let Err(refusal) = changes.admit(&head) {
+                return text(refusal.status(), format!("{refusal}\n"));
+            }
+            read(body).await.map_or_else(|refusal| refusal, |body| level::put(&body, peer))
+        }
+        _ => not_allowed(route.methods()),
     }
 }
 
-/// `?verbose`, also with a value or among others.
-fn is_verbose(uri: &Uri) -> bool {
-    let mut names = uri.query().unwrap_or_default().split('&');
-    names.any(|pair| pair.split('=').next() == Some("verbose"))
-}
-
-fn readiness(checks: &[Condition], verbose: bool) -> Response<Full<Bytes>> {
-    let ready = checks.iter().all(|check| check.passed);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let verdict = if ready { "ready\n" } else { "not ready\n" };
-    let listed = checks.iter().filter(|check| verbose || !check.passed);
-    let lines: String = listed
-        .map(|check| format!("[{}] {}\n", if check.passed { '+' } else { '-' }, check.name))
-        .collect();
-    text(status, TEXT, lines + verdict)
-}
-
-fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+fn index() -> Response<Full<Bytes>> {
+    let mut page = typed(StatusCode::OK, "text/html; charset=utf-8", INDEX);
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    page
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ready::{Condition, Information};
     use super::*;
+    use std::net::Ipv4Addr;
 
     struct Gate {
         accepting: bool,
@@ -89,43 +113,77 @@ mod tests {
             vec![check("listening", true), check("accepting", self.accepting)]
         }
 
+        fn information(&self) -> Vec<Information> {
+            let state = |name, state: &str, detail: &str| {
+                let (state, detail) = (state.to_owned(), detail.to_owned());
+                Information { name, state, detail }
+            };
+            vec![state("license", "expired", "since \"then\""), state("renewal", "off", "")]
+        }
+
         fn metrics(&self) -> String {
             "a 1\n# EOF\n".to_owned()
         }
     }
 
-    async fn ask(method: &str, target: &str, accepting: bool) -> (u16, String) {
-        let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let response =
-            to(&method, &target.parse().expect("a target"), &HeaderMap::new(), &Gate { accepting });
+    async fn ask(request: http::request::Builder, accepting: bool) -> (u16, String) {
+        let changes = Changes { is_local: true, allowed_anywhere: false, hosts: Vec::new() };
+        let request = request.body(Full::new(Bytes::new())).expect("a request");
+        let peer = Peer::Tcp(Ipv4Addr::LOCALHOST.into());
+        let response = to(request, peer, &changes, &Gate { accepting }).await;
         let status = response.status().as_u16();
         let body = http_body_util::BodyExt::collect(response.into_body()).await.expect("whole");
         (status, String::from_utf8_lossy(&body.to_bytes()).into_owned())
     }
 
     #[tokio::test]
-    async fn probes_say_what_is_so() {
+    async fn probes_state_what_is_so() {
+        let information = "[i] license: expired, since \"then\"\n[i] renewal: off\n";
+        let verbose = |accepting: char, verdict: &str| {
+            format!("[+] listening\n[{accepting}] accepting\n{information}{verdict}\n")
+        };
+        let (good, bad) = (verbose('+', "ready"), verbose('-', "not ready"));
         let cases = [
             ("GET", "/livez", true, 200, "ok\n"),
             ("HEAD", "/healthz", false, 200, "ok\n"),
             ("GET", "/readyz", true, 200, "ready\n"),
-            ("GET", "/readyz?verbose", true, 200, "[+] listening\n[+] accepting\nready\n"),
+            ("GET", "/readyz?verbose", true, 200, &good),
             ("GET", "/readyz", false, 503, "[-] accepting\nnot ready\n"),
-            (
-                "GET",
-                "/readyz?a=b&verbose=1",
-                false,
-                503,
-                "[+] listening\n[-] accepting\nnot ready\n",
-            ),
+            ("GET", "/readyz?a=b&verbose=1", false, 503, &bad),
             ("GET", "/metrics", false, 200, "a 1\n"),
+            ("GET", "/", false, 200, INDEX),
             ("POST", "/readyz", true, 405, "method not allowed\n"),
-            ("POST", "/-/reload", true, 404, "not found\n"),
+            ("PUT", "/", true, 405, "method not allowed\n"),
+            ("DELETE", "/-/log-level", true, 405, "method not allowed\n"),
             ("GET", "/readyz/", true, 404, "not found\n"),
+            ("GET", "//", true, 404, "not found\n"),
+            ("PUT", "/-/log-level/", true, 404, "not found\n"),
+            ("PUT", "/-/Log-Level", true, 404, "not found\n"),
+            ("PUT", "/%2d/log-level", true, 404, "not found\n"),
         ];
         for (method, target, accepting, status, body) in cases {
-            let answer = ask(method, target, accepting).await;
+            let answer = ask(Request::builder().method(method).uri(target), accepting).await;
             assert_eq!(answer, (status, body.to_owned()), "{method} {target}");
         }
+    }
+
+    #[tokio::test]
+    async fn readiness_as_json() {
+        let json = |target: &str| Request::get(target).header("accept", "application/json");
+        assert_eq!(ask(json("/readyz"), true).await.1, "{\"ready\":true,\"checks\":[]}\n");
+        let (status, body) = ask(json("/readyz?verbose"), false).await;
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let expected = serde_json::json!({
+            "ready": false,
+            "checks": [
+                { "name": "listening", "passed": true },
+                { "name": "accepting", "passed": false },
+            ],
+            "information": [
+                { "name": "license", "state": "expired", "detail": "since \"then\"" },
+                { "name": "renewal", "state": "off", "detail": "" },
+            ],
+        });
+        assert_eq!((status, body), (503, expected));
     }
 }

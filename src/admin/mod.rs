@@ -1,43 +1,54 @@
-//! Probes and metrics on a listener of their own.
+//! Probes, metrics and the log level on a listener of their own: TCP or a Unix socket.
 //!
-//! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while it wants requests, 503 while
-//! it drains; `?verbose` lists the checks. `GET /metrics`: see `scrape.rs`. Whoever may connect may read: the listener
-//! is meant for the machine itself or a private network. It keeps answering while the gate drains, until the order to end.
-//! What is true is asked of a [`State`].
+//! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while the gate takes requests, 503 while it drains;
+//! see `ready.rs`. `GET /metrics`: see `scrape.rs`. Any client that can connect may read these: the listener is meant for the machine
+//! itself or a private network. `GET` and `PUT /-/log-level`: the log level. A request that changes something is subject to `changes.rs`.
+//! The listener keeps answering while the gate drains, until the order to end. The answers come from a [`State`].
 //!
-//! Each connection carries one request. Its head has 2 s; its answer may take as long as it moves once in `timeouts.send`. When all
-//! places are taken, a newcomer takes the place of the oldest connection without a whole request head, so that neither idle nor slow
-//! ones delay a probe; if all are being answered, that of the response that has not moved for longest.
+//! Each connection carries one request. Its head and body have 2 s; the response may take as long as it moves once in `timeouts.send`.
+//! When all places are taken, a new connection takes the place of the oldest one without a whole request, so that neither idle nor slow
+//! connections delay a probe; if all are being answered, that of the response that has not moved for longest.
 
 mod answer;
+mod changes;
+mod level;
+mod listen;
 mod places;
 mod probed;
+mod ready;
 mod scrape;
+mod state;
+mod wire;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::Request;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 
+use changes::Changes;
+use listen::{Accepting, Peer};
 use places::{Noted, Places, Progress};
 
-pub use answer::{Condition, State};
-pub use probed::Probed;
+pub use listen::Listen;
+pub use probed::{Probed, Setup, license_phrase};
+pub use ready::{Condition, Information};
+pub use state::State;
 
+use crate::downstream::{Listener, SocketFile};
 use crate::telemetry::Episode;
 
 /// Connections at once. A few probes and a scraper need no more.
@@ -46,54 +57,60 @@ const MAX_CONNECTIONS: usize = 64;
 /// Descriptors that these take, with the newcomer that one of them gives way to.
 pub const MAX_DESCRIPTORS: usize = MAX_CONNECTIONS + 1;
 
-/// Time for a request's head.
-const HEAD: Duration = Duration::from_secs(2);
+/// Time for a request, head and body.
+const REQUEST: Duration = Duration::from_secs(2);
 
-/// Connections that wait to be accepted: a burst of them must not make the kernel drop a probe's.
-const BACKLOG: i32 = 1024;
+/// How long the rest of a request is read after its response: closing the connection earlier could take the response from the client.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// After a failed accept, which is mostly the want of a file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where probes and metrics are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `None`: off. Default `127.0.0.1:9180`.
-    pub listen: Option<SocketAddr>,
+    /// Where probes and metrics are served; `None`: nowhere. Default `127.0.0.1:9180`.
+    pub listen: Option<Listen>,
+    /// Whether requests may change something on any listener; else on a loopback address or a Unix socket only. Default false.
+    pub allow_changes: bool,
+    /// Names accepted in `Host` of such requests, beside IP addresses and `localhost`. Default: none.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9180))) }
+        let listen = Some(SocketAddr::from(([127, 0, 0, 1], 9180)).into());
+        Self { listen, allow_changes: false, hosts: Vec::new() }
     }
 }
 
 /// A bound listener.
 #[derive(Debug)]
 pub struct Admin {
-    listener: StdListener,
-    address: SocketAddr,
+    listener: Listener,
+    place: Listen,
+    file: Option<SocketFile>,
+    changes: Changes,
 }
 
 impl Admin {
-    /// Listens on `address`; port 0 picks a free one.
+    /// Listens on `listen`, for requests as `config` allows them.
     ///
     /// # Errors
-    /// The address is taken or not this machine's.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = StdListener::from(socket);
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+    /// The address is taken or not this machine's; the path is in use or not a socket.
+    pub fn bind(listen: &Listen, config: &Config) -> io::Result<Self> {
+        let (listener, place, file) = listen::bind(listen)?;
+        let changes = Changes {
+            is_local: listen.is_local(),
+            allowed_anywhere: config.allow_changes,
+            hosts: config.hosts.clone(),
+        };
+        Ok(Self { listener, place, file, changes })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, with the real port.
+    pub const fn place(&self) -> &Listen {
+        &self.place
     }
 
     /// Answers until `end` resolves, then cuts what is left. A client that takes nothing of its answer for `send` is given up.
@@ -106,9 +123,11 @@ impl Admin {
         send: Duration,
         end: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let listener = TcpListener::from_std(self.listener)?;
+        let Self { listener, file: _file, changes, .. } = self;
+        let listener = Accepting::new(listener)?;
+        let shared = Arc::new(Shared { state, changes, send });
         let mut end = pin!(end);
-        let mut accepting = pin!(accept(listener, state, send));
+        let mut accepting = pin!(accept(listener, shared));
         poll_fn(|context| match end.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => accepting.as_mut().poll(context).map(|never| match never {}),
@@ -118,14 +137,22 @@ impl Admin {
     }
 }
 
+/// What all connections have in common.
+struct Shared<S> {
+    state: Arc<S>,
+    changes: Changes,
+    /// `timeouts.send`.
+    send: Duration,
+}
+
 /// Accepts for ever. The connections end with this future, which owns them.
-async fn accept(listener: TcpListener, state: Arc<impl State>, send: Duration) -> Infallible {
+async fn accept(listener: Accepting, shared: Arc<Shared<impl State>>) -> Infallible {
     let (mut connections, places) = (JoinSet::new(), Places::default());
     let mut failing = Episode::default();
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 if let Some(report) = failing.ended(Instant::now()) {
                     tracing::info!(
                         event = "admin.accepts_again",
@@ -139,7 +166,7 @@ async fn accept(listener: TcpListener, state: Arc<impl State>, send: Duration) -
                     connections.join_next().await;
                 }
                 let progress = Progress::new();
-                let served = serve(stream, Arc::clone(&state), progress.clone(), send);
+                let served = serve(stream, peer, Arc::clone(&shared), progress.clone());
                 places.take(progress, connections.spawn(served));
                 // A request that has come already is answered before its place can be taken.
                 tokio::task::yield_now().await;
@@ -160,32 +187,46 @@ async fn accept(listener: TcpListener, state: Arc<impl State>, send: Duration) -
     }
 }
 
-async fn serve<S>(stream: S, state: Arc<impl State>, progress: Progress, send: Duration)
+async fn serve<S>(stream: S, peer: Peer, shared: Arc<Shared<impl State>>, progress: Progress)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(|request: Request<Incoming>| {
+    let has_body = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| async {
+        has_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
+        let response = answer::to(request, peer, &shared.changes, &*shared.state).await;
         progress.answers();
-        let response = answer::to(request.method(), request.uri(), request.headers(), &*state);
-        async { Ok::<_, Infallible>(response) }
+        Ok::<_, Infallible>(response)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(REQUEST)
         .keep_alive(false)
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(Noted { stream, progress: progress.clone() }), service);
-    // A prober that leaves, is silent, or is no HTTP client, is nobody's concern.
-    tokio::select! {
-        _ = connection => {}
-        () = progress.stands_still(HEAD, send) => {}
-    }
+        .serve_connection(TokioIo::new(Noted { stream, progress: progress.clone() }), service)
+        .without_shutdown();
+    // The gate does not care about a client that leaves, is silent, or does not speak HTTP.
+    let served = tokio::select! {
+        served = connection => served,
+        () = progress.stands_still(REQUEST, shared.send) => return,
+    };
+    let Ok(served) = served else { return };
+    let mut stream = served.io.into_inner();
+    let rest = async {
+        stream.shutdown().await?;
+        match has_body.load(Ordering::Relaxed) {
+            true => tokio::io::copy(&mut stream, &mut tokio::io::sink()).await,
+            false => Ok(0),
+        }
+    };
+    // The response has been sent: how its connection ends makes no difference.
+    let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
 
@@ -194,6 +235,10 @@ mod tests {
     impl State for Draining {
         fn checks(&self) -> Vec<Condition> {
             vec![Condition { name: "accepting", passed: false }]
+        }
+
+        fn information(&self) -> Vec<Information> {
+            Vec::new()
         }
 
         fn metrics(&self) -> String {
@@ -210,11 +255,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_answers_until_it_is_told_to_end() {
-        let admin = Admin::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
-        let address = admin.address();
+    async fn it_answers_until_the_order_to_end() {
+        let listen = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let admin = Admin::bind(&listen, &Config::default()).expect("bound");
+        let Listen::Tcp(address) = *admin.place() else { panic!("no TCP address") };
         let (end, ended) = oneshot::channel::<()>();
-        let serving = tokio::spawn(admin.serve(Arc::new(Draining), HEAD, async {
+        let serving = tokio::spawn(admin.serve(Arc::new(Draining), REQUEST, async {
             let _ = ended.await;
         }));
 
@@ -242,6 +288,10 @@ mod tests {
             Vec::new()
         }
 
+        fn information(&self) -> Vec<Information> {
+            Vec::new()
+        }
+
         fn metrics(&self) -> String {
             "x".repeat(LARGE_BYTES)
         }
@@ -252,7 +302,11 @@ mod tests {
         let send = Duration::from_secs(60);
         for (pause, is_whole) in [(50, true), (70, false)] {
             let (mut client, server) = tokio::io::duplex(4096);
-            let serving = tokio::spawn(serve(server, Arc::new(Large), Progress::new(), send));
+            let hosts = Vec::new();
+            let changes = Changes { is_local: true, allowed_anywhere: false, hosts };
+            let shared = Arc::new(Shared { state: Arc::new(Large), changes, send });
+            let peer = Peer::Unix { user: None };
+            let serving = tokio::spawn(serve(server, peer, shared, Progress::new()));
             client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.expect("sent");
             let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
             loop {

@@ -20,7 +20,7 @@ struct Inner {
     begin: Instant,
     /// Milliseconds from `begin` until bytes last moved, either way.
     moved: AtomicU64,
-    /// A whole request head has come.
+    /// A whole request has come.
     answering: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ impl Progress {
         self.0.begin + Duration::from_millis(self.0.moved.load(Ordering::Relaxed))
     }
 
-    /// Its request head is whole.
+    /// Its request is whole.
     pub(super) fn answers(&self) {
         self.0.answering.store(true, Ordering::Relaxed);
     }
@@ -49,10 +49,10 @@ impl Progress {
         self.0.answering.load(Ordering::Relaxed)
     }
 
-    /// Resolves once the head has not come within `head`, or its answer has not moved for `send`.
-    pub(super) async fn stands_still(&self, head: Duration, send: Duration) {
+    /// Resolves once the request has not come within `request`, or its response has not moved for `send`.
+    pub(super) async fn stands_still(&self, request: Duration, send: Duration) {
         loop {
-            let end = if self.is_answering() { self.last() + send } else { self.0.begin + head };
+            let end = if self.is_answering() { self.last() + send } else { self.0.begin + request };
             if end <= Instant::now() {
                 return;
             }
@@ -115,7 +115,7 @@ impl Places {
         places.push((progress, task));
     }
 
-    /// Ends one connection: the oldest of those without a whole request head, however much they send; if there is none, the one
+    /// Ends one connection: the oldest of those without a whole request, however much they send; if there is none, the one
     /// with the response that has not moved for longest.
     pub(super) fn give_way(&self) {
         let mut places = self.lock();

@@ -1,16 +1,19 @@
-//! What the probes of a running gate see: whether it wants requests, and where its license stands.
+//! What probes and scrapes see of a running gate.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::answer::{Condition, State};
+use super::ready::{Condition, Information};
+use super::state::State;
 use crate::clock::{Clock, UnixTime};
 use crate::downstream::tls::Tls;
 use crate::license::Claims;
 use crate::shutdown::Phase;
 use crate::store::{Housekeeping, InForce, Reader};
-use crate::telemetry::metrics::{Certificate, Figures, LicenseInfo, Metrics};
+use crate::telemetry::metrics::{
+    Certificate, Figures, LicenseInfo, Metrics, Moment, Outcome, Reached,
+};
 use crate::upstream;
 
 /// The parts of a gate that probes and scrapes look at.
@@ -30,6 +33,21 @@ pub struct Probed {
     pub tls: Option<Arc<Tls>>,
     /// TLS towards the dashboard.
     pub upstream_tls: Option<Arc<upstream::Tls>>,
+    /// What the gate works with.
+    pub setup: Setup,
+}
+
+/// Where the parts of a gate are, for people. Without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Where trusted keys come from.
+    pub keys: String,
+    /// `store.url`.
+    pub store: String,
+    /// `upstream.url`.
+    pub dashboard: String,
+    /// The issuer that licenses are renewed at; `None`: renewal is off.
+    pub issuer: Option<String>,
 }
 
 impl State for Probed {
@@ -38,12 +56,60 @@ impl State for Probed {
         vec![Condition { name: "not draining", passed }]
     }
 
+    fn information(&self) -> Vec<Information> {
+        let snapshot = self.reader.snapshot();
+        let in_force = snapshot.in_force(self.clock.now());
+        let fact =
+            |name, state: &str, detail| Information { name, state: state.to_owned(), detail };
+        let Setup { keys, store, dashboard, .. } = &self.setup;
+        let trusted = snapshot.trust().keys.len();
+        let store_state = if self.housekeeping.is_up() { "up" } else { "cannot be written" };
+        let dashboard_state = match self.metrics.contacts(Moment::now()).reached {
+            Reached::Unknown => "no contact yet",
+            Reached::Up => "up",
+            Reached::Down => "down",
+        };
+        vec![
+            fact("license", in_force.standing.status().as_str(), license_phrase(&in_force)),
+            fact("store", store_state, store.clone()),
+            fact("keys", &format!("{trusted} trusted"), keys.clone()),
+            self.renewal(),
+            fact("dashboard", dashboard_state, dashboard.clone()),
+        ]
+    }
+
     fn metrics(&self) -> String {
         self.metrics.render(self.figures())
     }
 }
 
+/// The license in force in a few words, such as `valid until 2027-01-15T08:00:00Z`.
+pub fn license_phrase(in_force: &InForce) -> String {
+    match &in_force.license {
+        Some(license) if in_force.standing.is_active() => {
+            format!("valid until {}", license.claims().first_end())
+        }
+        Some(_) | None => in_force
+            .standing
+            .reason()
+            .map_or_else(|| "there is none".to_owned(), |reason| reason.to_string()),
+    }
+}
+
 impl Probed {
+    fn renewal(&self) -> Information {
+        let Some(issuer) = &self.setup.issuer else {
+            return Information { name: "renewal", state: "off".to_owned(), detail: String::new() };
+        };
+        let failed = self.metrics.renewals(Outcome::Failed);
+        let last = match self.metrics.last_renewal() {
+            Some(at) => format!("last at {}", UnixTime::from_secs(at)),
+            None => "none yet".to_owned(),
+        };
+        let detail = format!("{issuer}; in this run: {last}, {failed} failed");
+        Information { name: "renewal", state: "on".to_owned(), detail }
+    }
+
     fn figures(&self) -> Figures {
         let snapshot = self.reader.snapshot();
         let now = self.clock.now();

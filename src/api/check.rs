@@ -1,9 +1,9 @@
-//! `/api/licensing/check`: is there a valid license?
+//! `/api/licensing/check`: whether there is a valid license.
 
 use bytes::Bytes;
 use http::Response;
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use crate::auth::{Action, Dashboard};
 use crate::downstream::Written;
 use crate::license::Status;
@@ -11,16 +11,16 @@ use crate::problem::Problem;
 
 /// `GET /api/licensing/check`: `true` if the license's status is 1, otherwise `false`. Always 200.
 ///
-/// Needs `licensing:read`. With `auth.public_check` it needs nothing, and [`written`] answers before anybody comes here.
+/// Needs `licensing:read`. With `auth.public_check` the service sends [`written`] before it calls this function.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
-    asker: Asker<'_, D>,
+    request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    api.require(Action::Read, asker).await?;
+    api.require(Action::Read, request).await?;
     Ok(written(api).response().clone())
 }
 
-/// The response to any caller.
+/// The encoded response.
 pub(super) fn written(api: &Api) -> &Written {
     let is_valid = api.reader.current().status(api.clock.now()) == Status::Valid;
     if is_valid { &api.checks.valid } else { &api.checks.invalid }

@@ -1,11 +1,11 @@
-//! What every endpoint works with: the parts of the gate that it acts through, and its caller's permission.
+//! What every endpoint needs: the parts of the gate that it uses, and the authorization of its caller.
 
 use std::sync::Arc;
 
 use http::request::Parts;
 
 use super::error;
-use super::wire::Checks;
+use super::wire::CheckResponses;
 use crate::auth::{Action, Auth, Caller, Dashboard, SignedIn};
 use crate::clock::Clock;
 use crate::feed::{Installer, Renewal};
@@ -23,70 +23,70 @@ pub struct Api {
     pub(super) renewal: Renewal,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) checks: Checks,
+    pub(super) checks: CheckResponses,
 }
 
-/// What the API acts through.
+/// The parts of the gate that the API uses.
 #[derive(Debug)]
 pub struct Context {
-    /// The license in force.
+    /// Reads the license in force.
     pub reader: Reader,
-    /// For changes.
+    /// Changes the stored license.
     pub writer: Writer,
-    /// For tokens.
+    /// Installs tokens.
     pub installer: Installer,
-    /// For renewing.
+    /// Renews the license.
     pub renewal: Renewal,
-    /// When it is.
+    /// The present time.
     pub clock: Clock,
-    /// Where callers are counted.
+    /// Counts callers.
     pub metrics: Arc<Metrics>,
 }
 
-/// A request's head, its sender, and the way to ask the dashboard about the sender.
-pub(super) struct Asker<'a, D> {
+/// The head of a request, its sender, and the connection to the dashboard.
+pub(super) struct ApiRequest<'a, D> {
     pub(super) head: &'a Parts,
     pub(super) caller: Caller<'a>,
     pub(super) dashboard: &'a D,
 }
 
-// Not derived: that would ask it of `D` too.
-impl<D> Clone for Asker<'_, D> {
+// Not derived, because `derive` would require `D: Clone`.
+impl<D> Clone for ApiRequest<'_, D> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<D> Copy for Asker<'_, D> {}
+impl<D> Copy for ApiRequest<'_, D> {}
 
 impl Api {
-    /// The API over a store opened with [`render`](super::render), for callers `auth` lets in.
+    /// The API on a store that was opened with [`render`](super::render), for callers that `auth` authorizes.
     pub fn new(auth: Auth, context: Context) -> Self {
         let Context { reader, writer, installer, renewal, clock, metrics } = context;
-        let checks = Checks::new();
+        let checks = CheckResponses::new();
         Self { auth, reader, writer, installer, renewal, clock, metrics, checks }
     }
 
-    /// Lets the caller do `action`, or answers why not.
+    /// Checks whether the caller may perform `action`.
     pub(super) async fn require<D: Dashboard>(
         &self,
         action: Action,
-        asker: Asker<'_, D>,
+        request: ApiRequest<'_, D>,
     ) -> Result<SignedIn, Problem> {
-        let Asker { head, caller, dashboard } = asker;
-        let judged = self.auth.require(action, head, caller, dashboard).await;
-        self.metrics.auth_check(error::judgement(&judged));
-        Ok(judged?)
+        let ApiRequest { head, caller, dashboard } = request;
+        let checked = self.auth.require(action, head, caller, dashboard).await;
+        self.metrics.auth_check(error::auth_outcome(&checked));
+        Ok(checked?)
     }
 
-    /// As [`Self::require`], for an action that changes something: those are limited, and recorded by who asked.
+    /// As [`Self::require`], for an action that changes something. Such actions are limited and recorded with the caller.
     pub(super) async fn require_change<D: Dashboard>(
         &self,
         action: Action,
-        asker: Asker<'_, D>,
+        request: ApiRequest<'_, D>,
     ) -> Result<By, Problem> {
-        let Caller { address, request_id } = asker.caller;
-        let signed_in = self.require(action, asker).await?;
+        let Caller { address, request_id } = request.caller;
+        let signed_in = self.require(action, request).await?;
         self.auth.count_write(address).map_err(error::too_many_writes)?;
         let request_id = request_id.to_owned();
         Ok(By { actor: signed_in.name, address: Some(address.to_canonical()), request_id })

@@ -1,7 +1,7 @@
-//! (method, raw path) -> whose path it is, and which endpoint answers: the only place a path is classified.
+//! Maps method and raw path to an endpoint: the only place where a path is classified.
 //!
-//! A path is the gate's when any normalised copy of it is `/api/licensing` or below, at the root or under the base path.
-//! Such a path never reaches the dashboard, however it is spelled; only the exact spelling of a route is served.
+//! A path belongs to the gate if any reading of it is `/api/licensing` or below, at the root or under the base path. Such a
+//! path never reaches the dashboard, however it is spelled; only the exact spelling of a route is served.
 
 use http::Method;
 
@@ -9,7 +9,7 @@ use crate::path::{self, Malformed, Prefix};
 
 const PREFIX: &str = "/api/licensing";
 
-/// What answers a path that is the gate's.
+/// The endpoint for a path that belongs to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `GET /api/licensing/check`
@@ -32,19 +32,19 @@ pub enum Endpoint {
     RefreshStats,
     /// `OPTIONS` of a known path: 204 with `Allow`.
     Options {
-        /// Methods the path knows.
+        /// The allowed methods.
         allow: &'static str,
     },
-    /// A known path, another method: 405 with `Allow`.
+    /// A known path with another method: 405 with `Allow`.
     WrongMethod {
-        /// Methods the path knows.
+        /// The allowed methods.
         allow: &'static str,
     },
-    /// `/api/licensing` itself: 308 to the same with a slash.
+    /// `/api/licensing` itself: 308 to the path with a slash.
     Slash,
-    /// Below `/api/licensing/`, exactly spelled, and nothing there: 404.
+    /// An unknown path below an exactly spelled `/api/licensing/`: 404.
     Unknown,
-    /// Not spelled as any route is: 400.
+    /// Another spelling of a path of the gate: 400.
     Misspelled,
 }
 
@@ -57,7 +57,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// `base` is the root URL's path without its trailing slash: empty, or `/grafana`.
+    /// `base` is the path of the root URL without its trailing slash: empty, or for example `/grafana`.
     pub fn new(base: &str) -> Self {
         let base = base.trim_end_matches('/').to_owned();
         let prefixes = [Prefix::new(PREFIX), Prefix::new(&format!("{base}{PREFIX}"))];
@@ -69,10 +69,10 @@ impl Router {
         &self.base
     }
 
-    /// The endpoint of a path that is the gate's, `None` for one that is the dashboard's.
+    /// The endpoint, or `None` if the path belongs to the dashboard.
     ///
     /// # Errors
-    /// [`Malformed`], when the path must not reach anybody.
+    /// [`Malformed`], if the path must be refused in any case.
     pub fn endpoint(&self, method: &Method, path: &str) -> Result<Option<Endpoint>, Malformed> {
         let readings = path::readings(path)?;
         if !readings.any_below(&self.prefixes) {
@@ -82,7 +82,7 @@ impl Router {
         Ok(Some(exact.map_or(Endpoint::Misspelled, |rest| route(method, rest))))
     }
 
-    /// What follows an exactly spelled `/api/licensing` in a path that is plain.
+    /// The rest of a plain path after an exactly spelled `/api/licensing`.
     fn exact<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path
             .strip_prefix(PREFIX)
@@ -96,7 +96,7 @@ fn route(method: &Method, rest: &str) -> Endpoint {
         Check, History, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken,
         RollBackToken, ValidateToken,
     };
-    // HEAD is answered as GET; the HTTP layer leaves the body out.
+    // HEAD is handled as GET; the HTTP layer omits the body.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let get = |endpoint| ("GET, HEAD, OPTIONS", (method == Method::GET).then_some(endpoint));
     let post = |endpoint| ("POST, OPTIONS", (method == Method::POST).then_some(endpoint));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_resembles_a_route_is_the_dashboards() {
+    fn similar_paths_belong_to_the_dashboard() {
         let paths = [
             "/",
             "/api/licensingx",
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    /// Every string that some number of decodings (two at most) turns `path` into.
+    /// `path`, and the results of decoding it once and twice.
     fn decodings(path: &str) -> Vec<Vec<u8>> {
         let mut found = vec![path.as_bytes().to_vec()];
         for _ in 0..2 {
@@ -282,13 +282,13 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn no_decoding_of_what_is_forwarded_is_a_licensing_route(
+        fn no_decoding_of_a_forwarded_path_is_a_licensing_route(
             pieces in proptest::collection::vec(piece(), 0..10)
         ) {
             let path = format!("/{}", pieces.concat());
             if of("", &path) == Ok(None) {
                 for decoding in decodings(&path) {
-                    // A literal `..` behind the prefix leads out of it again; that reading is the dashboard's.
+                    // A literal `..` after the prefix leaves it again; that reading belongs to the dashboard.
                     let leads_out = decoding.windows(2).any(|two| two == b"..");
                     prop_assert!(leads_out || !is_licensing(&decoding), "{path}");
                 }

@@ -1,7 +1,7 @@
-//! Errors of the modules below, as answers.
+//! Turns the errors of lower modules into responses.
 //!
-//! Every `match` here names every variant, so that a new one asks for its answer. Codes (`messageId`) are stable. The
-//! caller's trouble is 4xx, the issuer's and the dashboard's 502, 503 or 504, ours 500.
+//! Each `match` names every variant, so that the compiler requires a response for a new one. Codes (`messageId`) are stable.
+//! An error of the caller is 4xx, of the issuer or the dashboard 502, 503 or 504, of the gate 500.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::random;
 use crate::store::{self, ChangeError, Interruption};
 use crate::telemetry::metrics::AuthOutcome;
 
-/// A database that was restarted is back by then.
+/// By then, a restarted database is available again.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 const CHALLENGE: HeaderValue =
@@ -33,7 +33,7 @@ impl From<Denied> for Problem {
             Denied::NoCredentials => unauthorized("auth.unauthorized", "Unauthorized"),
             Denied::Malformed => unauthorized(
                 "auth.malformed",
-                "The Authorization field cannot be read: send Basic credentials once, in UTF-8.",
+                "The Authorization field cannot be parsed: send Basic credentials once, in UTF-8.",
             ),
             Denied::ServiceAccount => unauthorized(
                 "auth.service-account",
@@ -51,7 +51,7 @@ impl From<Denied> for Problem {
             Denied::Busy => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "auth.busy",
-                "Too many sign-ins are being checked at the moment. Try again.",
+                "Too many sign-ins are being checked: try again in a moment.",
             )
             .header(RETRY_AFTER, HeaderValue::from_static("1"))
             .caused_by(denied),
@@ -61,7 +61,7 @@ impl From<Denied> for Problem {
             Denied::Unavailable(error) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "auth.unavailable",
-                "Your credentials could not be checked, because the dashboard does not answer as it should: try again later.",
+                "Your credentials could not be checked, because the dashboard is unreachable or sent an unexpected response: try again later.",
             )
             .caused_by(error),
         }
@@ -80,13 +80,13 @@ impl From<StatisticsError> for Problem {
             StatisticsError::Local => Self::new(
                 StatusCode::NOT_FOUND,
                 "licensing.stats.local",
-                "There are no statistics with auth.mode = \"local\": they are the dashboard's.",
+                "There are no statistics with auth.mode = \"local\": read them in the dashboard.",
             ),
             StatisticsError::Denied(denied) => denied.into(),
             StatisticsError::Forbidden => Self::new(
                 StatusCode::FORBIDDEN,
                 "licensing.stats.forbidden",
-                "The dashboard does not show its statistics to you.",
+                "The dashboard does not permit you to read its statistics: ask its administrator.",
             ),
             StatisticsError::Unavailable(error) => statistics_unreadable().caused_by(error),
         }
@@ -99,39 +99,39 @@ impl From<BodyError> for Problem {
             BodyError::ContentType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "licensing.body.type",
-                "Send JSON, with Content-Type: application/json.".into(),
+                "The Content-Type is missing or not JSON: send JSON with Content-Type: application/json.".into(),
             ),
             BodyError::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "licensing.body.too-large",
-                "The body is larger than 128 KiB.".into(),
+                "The body is larger than 128 KiB: send less.".into(),
             ),
             BodyError::Late(_) => (
                 StatusCode::REQUEST_TIMEOUT,
                 "licensing.body.timeout",
-                "The body did not come in time: send it again.".into(),
+                "The body did not arrive in time: send it again.".into(),
             ),
             BodyError::Broken(_) => (
                 StatusCode::BAD_REQUEST,
                 "licensing.body.incomplete",
-                "The body broke off: send it again.".into(),
+                "The body is incomplete: send it again.".into(),
             ),
             BodyError::NotJson { line, column } => (
                 StatusCode::BAD_REQUEST,
                 "licensing.body.malformed",
                 format!(
-                    "The body is not the JSON it should be: look at line {line}, column {column}."
+                    "The body is not the expected JSON: correct line {line}, column {column}."
                 ),
             ),
             BodyError::NotUtf8 => (
                 StatusCode::BAD_REQUEST,
                 "licensing.body.malformed",
-                "The body is not UTF-8.".into(),
+                "The body is not UTF-8: send it in UTF-8.".into(),
             ),
             BodyError::NotAnObject => (
                 StatusCode::BAD_REQUEST,
                 "licensing.body.malformed",
-                "The body is not a JSON object.".into(),
+                "The body is not a JSON object: send an object.".into(),
             ),
         };
         Self::new(status, code, message).caused_by(error)
@@ -158,7 +158,7 @@ fn not_changed(error: &ChangeError) -> Problem {
             return Problem::new(
                 StatusCode::NOT_FOUND,
                 "licensing.history.not-found",
-                "No former license has this jti: GET /api/licensing/history lists those there are.",
+                "No former license has this jti: GET /api/licensing/history lists the former licenses.",
             );
         }
         ChangeError::NotStored(cause) | ChangeError::NotRemoved(cause) => return not_stored(cause),
@@ -183,7 +183,7 @@ impl From<Arc<RenewError>> for Problem {
             RenewError::Busy => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "licensing.renewal.busy",
-                "Another replica renews the license and does not come to an end: look at the license, and try again later.",
+                "Another replica is renewing the license and has not finished: check the license, and try again later.",
             )
             .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
             RenewError::Store(cause) => not_stored(cause),
@@ -191,7 +191,7 @@ impl From<Arc<RenewError>> for Problem {
             RenewError::Install(ChangeError::Rejected(rejection)) => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "licensing.renewal.rejected",
-                format!("The issuer answered a token that is not accepted: {rejection}"),
+                format!("The issuer returned a token that is not accepted: {rejection}"),
             ),
             RenewError::Install(cause) => not_changed(cause),
             RenewError::Interrupted => unexpected(),
@@ -214,50 +214,54 @@ fn issuer(error: &IssuerError) -> Problem {
             (bad_gateway, "licensing.renewal.bad-answer")
         }
     };
-    let message = format!("{} The license in force stays.", sentence(error));
+    let message =
+        format!("{} The license in force has not changed: try again later.", sentence(error));
     Problem::new(status, code, message)
 }
 
-/// 400 with the reason, for a token that is not acceptable.
+/// 400 with the reason, for a token that is refused.
 pub(super) fn rejected(rejection: Rejection) -> Problem {
     let code = format!("licensing.token.{}", rejection.code());
     Problem::bad_request(code, rejection.to_string()).caused_by(rejection)
 }
 
-/// 400: there is no token in the body.
+/// 400: the body contains no token.
 pub(super) fn token_missing() -> Problem {
-    Problem::bad_request("licensing.token.missing", r#"Send {"token":"…"}, the token as text."#)
+    Problem::bad_request(
+        "licensing.token.missing",
+        r#"The body contains no token: send {"token":"…"}."#,
+    )
 }
 
-/// 400: there is no `jti` in the body.
+/// 400: the body contains no `jti`.
 pub(super) fn jti_missing() -> Problem {
-    let message = r#"Send {"jti":"…"}, that of a former license."#;
+    let message = r#"The body contains no jti: send {"jti":"…"} with that of a former license."#;
     Problem::bad_request("licensing.history.jti-missing", message)
 }
 
-/// 422: there is no instance in the body.
+/// 422: the body contains no instance.
 pub(super) fn instance_missing(root_url: &RootUrl) -> Problem {
     let message =
-        format!(r#"Name the instance to confirm: this one is {{"instance":"{root_url}"}}."#);
+        format!(r#"The body names no instance: to confirm, send {{"instance":"{root_url}"}}."#);
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "licensing.instance.missing", message)
 }
 
-/// 422: the instance in the body is another.
+/// 422: the body names another instance.
 pub(super) fn instance_mismatch(named: &str, root_url: &RootUrl) -> Problem {
     let named = Excerpt::of(named);
     let message = format!(
-        "asked for {}, this instance is {root_url}: name this one to remove its license",
+        "the request names {}, this instance is {root_url}: name this instance to remove its license",
         named.bare()
     );
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "licensing.instance.mismatch", message)
 }
 
-/// 502: the dashboard's statistics are none.
+/// 502: the dashboard sent no usable statistics.
 pub(super) fn statistics_unreadable() -> Problem {
     Problem::new(
         StatusCode::BAD_GATEWAY,
         "licensing.stats.unavailable",
-        "The dashboard does not answer with its statistics: try again later.",
+        "The dashboard sent no usable statistics: try again later.",
     )
 }
 
@@ -267,58 +271,58 @@ pub(super) fn too_many_writes(retry_after: Duration) -> Problem {
     too_many("licensing.writes.too-many", message, retry_after)
 }
 
-/// 405 with the methods there are.
+/// 405 with the allowed methods.
 pub(super) fn wrong_method(allow: &'static str) -> Problem {
-    let message = format!("This path has the methods {allow}.");
+    let message = format!("This path does not have that method: use one of {allow}.");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "licensing.method.not-allowed", message)
         .header(ALLOW, HeaderValue::from_static(allow))
 }
 
-/// 400: the gate's path in another spelling.
+/// 400: another spelling of a path of the gate.
 pub(super) fn misspelled() -> Problem {
-    let message = "Write the path plainly: no escapes, dot segments, repeated slashes or capitals.";
+    let message = "This spelling of the path is not accepted: write it without escapes, dot segments, repeated slashes and capitals.";
     Problem::bad_request("licensing.path.misspelled", message)
 }
 
-/// 500 for what should not happen.
+/// 500 for a defect of the gate.
 fn unexpected() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "licensing.unexpected",
-        "The gate could not finish this: look at its log, and ask for the license before you try again.",
+        "An internal error interrupted this: check the license before you try again, and see the gate's log.",
     )
 }
 
-/// What a caller can do about a change that it does not see the end of.
+/// The response for a change with an unknown result.
 fn interrupted(cause: &Interruption) -> Problem {
     match cause {
         Interruption::Broken(_) => unexpected(),
         Interruption::Late => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "licensing.store.unavailable",
-            "The store does not answer, and the change may still come about: look at its disk, and ask for the license before you try again.",
+            "The store does not respond, and the change may still take effect: check the license before you try again, and the store's disk.",
         )
         .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
     }
 }
 
-/// What a caller can do about a change that could not be stored.
+/// The response for a change that could not be stored.
 fn not_stored(cause: &store::Error) -> Problem {
     match cause {
         store::Error::File(_) => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "licensing.store.failed",
-            "The change could not be stored, and the former license stays in force: see that the gate can write its data directory.",
+            "The change could not be stored, and the former license stays in force: make the data directory writable for the gate.",
         ),
         store::Error::Conflict => Problem::new(
             StatusCode::CONFLICT,
             "licensing.store.conflict",
-            "Another replica changed the license at the same moment: look at it, and try again.",
+            "Another replica changed the license at the same time: check the license, and try again.",
         ),
         store::Error::ReadOnly(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "licensing.store.unavailable",
-            "The database is read-only, and the license cannot be changed now: name the primary in store.url, or make the database writable.",
+            "The database is read-only, so the license cannot be changed: name the primary in store.url, or make the database writable.",
         )
         .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
         store::Error::Unavailable(_)
@@ -326,7 +330,7 @@ fn not_stored(cause: &store::Error) -> Problem {
         | store::Error::SchemaLost => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "licensing.store.unavailable",
-            "The database does not answer, and the license cannot be changed now: try again later, and look at the license first.",
+            "The database is unavailable, so the license cannot be changed: try again later, and check the license first.",
         )
         .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
     }
@@ -346,7 +350,7 @@ fn too_many(code: &'static str, message: &'static str, retry_after: Duration) ->
         .header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
 }
 
-/// An error's own line as a sentence.
+/// The text of an error as a sentence.
 fn sentence(error: &impl Error) -> String {
     let line = error.to_string();
     let mut letters = line.chars();
@@ -354,13 +358,14 @@ fn sentence(error: &impl Error) -> String {
     first.into_iter().chain(letters).chain(['.']).collect()
 }
 
-/// A number for a refusal, by which support finds it.
+/// A random number that identifies a refusal, for support.
 fn error_id() -> u64 {
     u64::from_be_bytes(random::bytes())
 }
-/// As what a question about a caller is counted.
-pub(super) fn judgement<T>(judged: &Result<T, Denied>) -> AuthOutcome {
-    match judged {
+
+/// The outcome of an authorization in the metrics.
+pub(super) fn auth_outcome<T>(checked: &Result<T, Denied>) -> AuthOutcome {
+    match checked {
         Ok(_) => AuthOutcome::Granted,
         Err(Denied::Forbidden { .. } | Denied::Origin) => AuthOutcome::Denied,
         Err(Denied::TooManyFailures { .. } | Denied::Busy) => AuthOutcome::Limited,

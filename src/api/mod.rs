@@ -1,9 +1,9 @@
 //! `/api/licensing/*`: the licensing API.
 //!
-//! In: an endpoint already told apart, the request, who called, the worker's way to the dashboard. Out: an answer of
-//! JSON, or a [`Problem`]. What is wrong with a path or method is answered first and needs no credentials; then the
-//! caller is judged, then the body read, then something done. One file per resource; `error.rs` is where the errors of
-//! every module below become answers.
+//! Input: an [`Endpoint`], the request, its sender, the worker's connection to the dashboard. Output: a JSON response or a
+//! [`Problem`]. Errors of path and method come first and need no credentials; then the caller is authorized, then the body
+//! is read, then the action is performed. One file per resource; `error.rs` turns the errors of all lower modules into
+//! responses.
 
 mod check;
 mod context;
@@ -23,7 +23,7 @@ use http::{HeaderMap, Request, Response};
 use crate::auth::Dashboard;
 use crate::downstream::Written;
 use crate::problem::Problem;
-use context::Asker;
+use context::ApiRequest;
 use endpoint::Endpoint;
 
 pub use crate::auth::Caller;
@@ -31,16 +31,16 @@ pub use context::{Api, Context};
 pub use wire::{RequestBody, render};
 
 impl Api {
-    /// The response to `GET /check`, if `auth.public_check` lets everybody have it.
+    /// The response to `GET /check`, if `auth.public_check` is on.
     pub fn public_check(&self) -> Option<&Written> {
         self.auth.check_is_public().then(|| check::written(self))
     }
 
-    /// Answers `request`, which is for `endpoint`. A `HEAD` is answered as its `GET`, body and all.
+    /// Responds to `request`, which is for `endpoint`. `HEAD` is handled as `GET`, including the body.
     ///
     /// # Errors
     ///
-    /// The answer, when it is not the one hoped for.
+    /// Every response that is not a success.
     pub async fn answer(
         &self,
         endpoint: Endpoint,
@@ -49,9 +49,9 @@ impl Api {
         dashboard: &impl Dashboard,
     ) -> Result<Response<Bytes>, Problem> {
         let (head, body) = request.into_parts();
-        let asker = Asker { head: &head, caller, dashboard };
-        let answer = self.answer_to(endpoint, asker, body).await;
-        // A browser answers a challenge to a script with its own dialog, over the dashboard.
+        let request = ApiRequest { head: &head, caller, dashboard };
+        let answer = self.answer_to(endpoint, request, body).await;
+        // A challenge to a script would open the browser's password dialog.
         answer.map_err(|problem| match is_script(&head.headers) {
             true => problem.without(&WWW_AUTHENTICATE),
             false => problem,
@@ -61,19 +61,19 @@ impl Api {
     async fn answer_to<D: Dashboard>(
         &self,
         endpoint: Endpoint,
-        asker: Asker<'_, D>,
+        request: ApiRequest<'_, D>,
         body: impl RequestBody,
     ) -> Result<Response<Bytes>, Problem> {
         match endpoint {
-            Endpoint::Check => check::get(self, asker).await,
-            Endpoint::ReadToken => token::get(self, asker).await,
-            Endpoint::InstallToken => token::post(self, asker, body).await,
-            Endpoint::RemoveToken => token::delete(self, asker, body).await,
-            Endpoint::RenewToken => renew::post(self, asker, body).await,
-            Endpoint::ValidateToken => validate::post(self, asker, body).await,
-            Endpoint::RollBackToken => history::roll_back(self, asker, body).await,
-            Endpoint::History => history::get(self, asker).await,
-            Endpoint::RefreshStats => stats::get(self, asker).await,
+            Endpoint::Check => check::get(self, request).await,
+            Endpoint::ReadToken => token::get(self, request).await,
+            Endpoint::InstallToken => token::post(self, request, body).await,
+            Endpoint::RemoveToken => token::delete(self, request, body).await,
+            Endpoint::RenewToken => renew::post(self, request, body).await,
+            Endpoint::ValidateToken => validate::post(self, request, body).await,
+            Endpoint::RollBackToken => history::roll_back(self, request, body).await,
+            Endpoint::History => history::get(self, request).await,
+            Endpoint::RefreshStats => stats::get(self, request).await,
             Endpoint::Options { allow } => Ok(wire::options(allow)),
             Endpoint::Slash => Ok(self.moved()),
             Endpoint::WrongMethod { allow } => Err(error::wrong_method(allow)),
@@ -87,7 +87,7 @@ impl Api {
     }
 }
 
-/// Whether a script of a page sent the request.
+/// Whether a script sent the request.
 fn is_script(headers: &HeaderMap) -> bool {
     headers.contains_key("x-requested-with")
         || headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")

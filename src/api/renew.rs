@@ -1,11 +1,11 @@
-//! `/api/licensing/token/renew`: a newer token from the issuer, now.
+//! `/api/licensing/token/renew`: renews the license now.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use super::wire;
 use super::wire::RequestBody;
 use crate::auth::{Action, Dashboard};
@@ -14,16 +14,16 @@ use crate::problem::Problem;
 /// `POST /api/licensing/token/renew`: renews the license in force.
 ///
 /// Body: `{}` or none, at most 128 KiB. Needs `licensing:write`.
-/// 200 with what was stored; 404 no license, or renewal is off; 409 the license was changed meanwhile; 413, 415 the
-/// body; 500 not stored; 502 the issuer refused, cannot be reached or answered what is not accepted; 504 it is silent.
+/// 200 with the stored license; 404 no license, or renewal is off; 409 the license has changed meanwhile; 413, 415 the body;
+/// 500 not stored; 502 the issuer refuses, is unreachable or sends an unacceptable answer; 504 it does not answer.
 pub(super) async fn post(
     api: &Api,
-    asker: Asker<'_, impl Dashboard>,
+    request: ApiRequest<'_, impl Dashboard>,
     body: impl RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    let who = api.require_change(Action::Write, asker).await?;
-    // Nothing in it has a meaning yet.
-    let _: HashMap<String, IgnoredAny> = wire::read_json_or_nothing(asker.head, body).await?;
+    let who = api.require_change(Action::Write, request).await?;
+    // Members have no meaning yet.
+    let _: HashMap<String, IgnoredAny> = wire::read_json_or_nothing(request.head, body).await?;
     let renewed = api.renewal.renew(who).await?;
     Ok(wire::json(StatusCode::OK, renewed.rendered_stored(api.clock.now())))
 }

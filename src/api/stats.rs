@@ -1,6 +1,6 @@
-//! `/api/licensing/refresh-stats`: how many use the dashboard.
+//! `/api/licensing/refresh-stats`: the number of users of the dashboard.
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use super::{error, wire};
 use crate::auth::{Action, Dashboard, SignedIn};
 use crate::problem::Problem;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
-/// What is read of the dashboard's statistics; a number it does not have is 0.
+/// The dashboard's statistics. A missing number is 0.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Statistics {
@@ -19,7 +19,7 @@ struct Statistics {
     active_devices: u64,
 }
 
-/// The answer; the order of its fields is part of the contract.
+/// The response. The order of the fields is part of the API.
 #[derive(Serialize)]
 struct StatsView {
     active_users: u64,
@@ -41,16 +41,16 @@ impl From<Statistics> for StatsView {
     }
 }
 
-/// `GET /api/licensing/refresh-stats`: the dashboard's statistics, asked for with the caller's credentials.
+/// `GET /api/licensing/refresh-stats`: the dashboard's statistics, requested with the caller's credentials.
 ///
-/// Needs `licensing:read`, and whatever the dashboard asks for. 200; 403 the dashboard does not show them to the caller;
-/// 404 callers are not the dashboard's (`mode = "local"`); 502 it does not answer.
+/// Needs `licensing:read`, and the dashboard's own permission. 200; 403 the dashboard refuses the caller; 404 with
+/// `mode = "local"`; 502 the dashboard sends no statistics.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
-    asker: Asker<'_, D>,
+    request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    let SignedIn { credential, .. } = api.require(Action::Read, asker).await?;
-    let statistics = api.auth.statistics(&credential, asker.caller, asker.dashboard).await?;
+    let SignedIn { credential, .. } = api.require(Action::Read, request).await?;
+    let statistics = api.auth.statistics(&credential, request.caller, request.dashboard).await?;
     let view = view(&statistics).ok_or_else(error::statistics_unreadable)?;
     Ok(wire::json(StatusCode::OK, view))
 }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_mapped_and_missing_ones_are_zero() {
+    fn numbers_are_mapped_and_missing_ones_are_0() {
         let cases = [
             (
                 r#"{"orgs":1,"activeUsers":9,"activeAdmins":1,"activeEditors":2,"activeViewers":6,"activeDevices":4}"#,

@@ -1,4 +1,4 @@
-//! The table of answers: every endpoint, every caller, every reason why not.
+//! The responses of every endpoint, for every caller and every error.
 
 use std::cell::Cell;
 use std::net::Ipv4Addr;
@@ -19,12 +19,12 @@ use crate::clock::{Clock, UnixTime};
 use crate::feed::{self, Installer, Renewal};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl};
 use crate::notify;
-use crate::store::{self, Config as StoreConfig, Trust};
+use crate::store::{self, Config as StoreConfig, LicenseTrust};
 use crate::upstream;
 
 const NOW: u64 = 1_800_000_000;
 
-/// Knows `admin`, `reader` (may read) and `nobody` (may nothing), each with the password `pw`.
+/// A dashboard with the users `admin`, `reader` (may read) and `nobody` (may do nothing), each with the password `pw`.
 #[derive(Clone, Default)]
 struct Users(Rc<State>);
 
@@ -103,8 +103,8 @@ impl Bench {
         let root_url = RootUrl::parse("https://a.example/grafana/").expect("a root URL");
         let clock = Clock::manual(UnixTime::from_secs(NOW));
         let control = Handle::current();
-        let means = store::Context {
-            trust: Trust {
+        let context = store::Context {
+            trust: LicenseTrust {
                 keys: Arc::new(issuer.trusted()),
                 policy: Policy::new(root_url.clone(), &LicenseConfig::default()).into(),
             },
@@ -116,7 +116,7 @@ impl Bench {
             control: control.clone(),
         };
         let config = StoreConfig::file(home.path());
-        let store = store::open(&config, None, means).expect("a store");
+        let store = store::open(&config, None, context).expect("a store");
         let auth = Auth::new(auth, root_url, control.clone()).expect("settings");
         let (reader, writer, housekeeping) = (store.reader, store.writer, store.housekeeping);
         let installer = Installer::new(reader.clone(), writer.clone(), None);
@@ -156,12 +156,12 @@ impl Bench {
             .header("content-type", "application/json")
             .body(Full::from(body.to_owned()))
             .expect("a request");
-        told(self.answer(endpoint, request).await)
+        status_and_code(self.answer(endpoint, request).await)
     }
 }
 
-/// Status, and the stable code or else the whole body.
-fn told(answer: Response<Bytes>) -> (u16, String) {
+/// The status, and `messageId` or the whole body.
+fn status_and_code(answer: Response<Bytes>) -> (u16, String) {
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let whole = || String::from_utf8_lossy(answer.body()).into_owned();
     let code = body.get("messageId").and_then(Value::as_str).map_or_else(whole, str::to_owned);
@@ -176,32 +176,32 @@ fn method(endpoint: Endpoint) -> Method {
     }
 }
 
-fn told_as(status: u16, code: &str) -> (u16, String) {
+fn expected(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
 #[tokio::test]
-async fn the_story_of_a_license() {
+async fn a_license_is_installed_read_and_removed() {
     let bench = Bench::new();
     let token = bench.token("https://a.example/grafana").to_string();
-    assert_eq!(bench.ask("reader", Endpoint::Check, "").await, told_as(200, "false"));
+    assert_eq!(bench.ask("reader", Endpoint::Check, "").await, expected(200, "false"));
     let (status, none) = bench.ask("reader", Endpoint::ReadToken, "").await;
     assert!(status == 200 && none.starts_with(r#"{"status":4,"jti":"","#), "{none}");
 
     let (status, installed) = bench.ask("admin", Endpoint::InstallToken, &token).await;
     assert!(status == 200 && installed.starts_with(r#"{"status":1,"jti":"j","#), "{installed}");
-    assert_eq!(bench.ask("reader", Endpoint::Check, "").await, told_as(200, "true"));
-    assert_eq!(bench.ask("reader", Endpoint::ReadToken, "").await, told_as(200, &installed));
+    assert_eq!(bench.ask("reader", Endpoint::Check, "").await, expected(200, "true"));
+    assert_eq!(bench.ask("reader", Endpoint::ReadToken, "").await, expected(200, &installed));
 
     let instance = r#"{"instance":"HTTPS://A.example:443/grafana"}"#;
     for _ in 0..2 {
-        assert_eq!(bench.ask("admin", Endpoint::RemoveToken, instance).await, told_as(202, "{}"));
+        assert_eq!(bench.ask("admin", Endpoint::RemoveToken, instance).await, expected(202, "{}"));
     }
-    assert_eq!(bench.ask("reader", Endpoint::Check, "").await, told_as(200, "false"));
+    assert_eq!(bench.ask("reader", Endpoint::Check, "").await, expected(200, "false"));
 }
 
 #[tokio::test]
-async fn reasons_why_not() {
+async fn errors_have_their_status_and_code() {
     let bench = Bench::new();
     let elsewhere = bench.token("https://b.example/").to_string();
     let cases = [
@@ -234,7 +234,7 @@ async fn reasons_why_not() {
         (Endpoint::InstallToken, "\u{feff}{}", 400, "licensing.token.missing"),
     ];
     for (endpoint, body, status, code) in cases {
-        assert_eq!(bench.ask("admin", endpoint, body).await, told_as(status, code), "{body}");
+        assert_eq!(bench.ask("admin", endpoint, body).await, expected(status, code), "{body}");
     }
 }
 
@@ -262,7 +262,7 @@ async fn a_mismatch_names_both_instances() {
 }
 
 #[tokio::test]
-async fn who_may_do_what() {
+async fn callers_need_the_permission_of_the_action() {
     let bench = Bench::new();
     let missing = |permission: &str| format!("Permissions needed: {permission}");
     for (user, endpoint, expected) in [
@@ -277,18 +277,18 @@ async fn who_may_do_what() {
         assert!(body.contains(&expected) && body.contains(r#"{"accessErrorId":"ACE"#), "{body}");
     }
     let stranger = bench.ask("stranger", Endpoint::Check, "").await;
-    assert_eq!(stranger, told_as(401, "password-auth.failed"));
+    assert_eq!(stranger, expected(401, "password-auth.failed"));
     bench.users.down.set(true);
-    assert_eq!(bench.ask("admin", Endpoint::Check, "").await, told_as(503, "auth.unavailable"));
-    // Remembered from before.
+    assert_eq!(bench.ask("admin", Endpoint::Check, "").await, expected(503, "auth.unavailable"));
+    // A cached grant for reading does not permit writing.
     assert_eq!(
         bench.ask("reader", Endpoint::InstallToken, "{}").await,
-        told_as(503, "auth.unavailable")
+        expected(503, "auth.unavailable")
     );
 }
 
 #[tokio::test]
-async fn credentials_come_before_bodies_and_origins_before_the_dashboard() {
+async fn credentials_are_checked_before_bodies_and_origins_before_the_dashboard() {
     let bench = Bench::new();
     let request = || Request::post("/").header("content-type", "text/plain");
     let body = || Full::from("x".repeat(1 << 18));
@@ -298,32 +298,32 @@ async fn credentials_come_before_bodies_and_origins_before_the_dashboard() {
         answer.headers()["www-authenticate"],
         r#"Basic realm="license-gate", charset="UTF-8""#
     );
-    assert_eq!(told(answer), told_as(401, "auth.unauthorized"));
+    assert_eq!(status_and_code(answer), expected(401, "auth.unauthorized"));
 
     let bearer = request().header("authorization", "Bearer x").body(body()).expect("a request");
     assert_eq!(
-        told(bench.answer(Endpoint::InstallToken, bearer).await),
-        told_as(401, "auth.service-account")
+        status_and_code(bench.answer(Endpoint::InstallToken, bearer).await),
+        expected(401, "auth.service-account")
     );
 
     let foreign =
         request().header("authorization", basic("admin")).header("origin", "https://evil.example");
     let foreign = foreign.body(body()).expect("a request");
     let answer = bench.answer(Endpoint::InstallToken, foreign).await;
-    assert_eq!(told(answer), told_as(403, "auth.origin-not-allowed"));
+    assert_eq!(status_and_code(answer), expected(403, "auth.origin-not-allowed"));
     assert_eq!(bench.users.asked.get(), 0);
 
     let typed = request().header("authorization", basic("admin")).body(body()).expect("a request");
     assert_eq!(
-        told(bench.answer(Endpoint::InstallToken, typed).await),
-        told_as(415, "licensing.body.type")
+        status_and_code(bench.answer(Endpoint::InstallToken, typed).await),
+        expected(415, "licensing.body.type")
     );
     let huge = bench.ask("admin", Endpoint::InstallToken, &"x".repeat(1 << 18)).await;
-    assert_eq!(huge, told_as(413, "licensing.body.too-large"));
+    assert_eq!(huge, expected(413, "licensing.body.too-large"));
 }
 
 #[tokio::test]
-async fn grants_are_remembered_and_refusals_are_not() {
+async fn grants_are_cached_and_refusals_are_not() {
     let bench = Bench::new();
     for _ in 0..3 {
         bench.ask("reader", Endpoint::Check, "").await;
@@ -343,7 +343,7 @@ async fn failed_sign_ins_and_changes_are_limited() {
     }
     assert_eq!(
         bench.ask("stranger", Endpoint::Check, "").await,
-        told_as(429, "auth.too-many-failures")
+        expected(429, "auth.too-many-failures")
     );
     assert_eq!(bench.users.asked.get(), 20);
 
@@ -355,28 +355,28 @@ async fn failed_sign_ins_and_changes_are_limited() {
     let request = request.body(Full::default()).expect("a request");
     let answer = bench.answer(Endpoint::RenewToken, request).await;
     assert!(answer.headers().contains_key("retry-after"));
-    assert_eq!(told(answer), told_as(429, "licensing.writes.too-many"));
+    assert_eq!(status_and_code(answer), expected(429, "licensing.writes.too-many"));
     assert_eq!(bench.ask("admin", Endpoint::Check, "").await.0, 200, "reads are not counted");
 }
 
 #[tokio::test]
-async fn statistics_are_the_dashboards() {
+async fn statistics_come_from_the_dashboard() {
     let bench = Bench::new();
     let stats = r#"{"active_users":3,"active_admins_and_editors":1,"active_viewers":0,"active_anonymous_devices":0}"#;
-    assert_eq!(bench.ask("admin", Endpoint::RefreshStats, "").await, told_as(200, stats));
+    assert_eq!(bench.ask("admin", Endpoint::RefreshStats, "").await, expected(200, stats));
     assert_eq!(
         bench.ask("reader", Endpoint::RefreshStats, "").await,
-        told_as(403, "licensing.stats.forbidden")
+        expected(403, "licensing.stats.forbidden")
     );
     bench.users.down.set(true);
     assert_eq!(
         bench.ask("admin", Endpoint::RefreshStats, "").await,
-        told_as(502, "licensing.stats.unavailable")
+        expected(502, "licensing.stats.unavailable")
     );
 }
 
 #[tokio::test]
-async fn a_public_check_asks_nobody() {
+async fn a_public_check_does_not_call_the_dashboard() {
     let bench =
         Bench::with(&AuthConfig { public_check: true, mode: Mode::Local, ..AuthConfig::default() });
     let written = bench.api.public_check().expect("a response");
@@ -402,14 +402,14 @@ async fn paths_and_methods_need_no_credentials() {
     );
     let answer = bench.answer(Endpoint::WrongMethod { allow: "GET" }, request()).await;
     assert_eq!(answer.headers()["allow"], "GET");
-    assert_eq!(told(answer), told_as(405, "licensing.method.not-allowed"));
+    assert_eq!(status_and_code(answer), expected(405, "licensing.method.not-allowed"));
     let answer = bench.answer(Endpoint::Slash, request()).await;
     assert_eq!(answer.headers()["location"], "/grafana/api/licensing/");
     assert_eq!(answer.status(), StatusCode::PERMANENT_REDIRECT);
     let answer = bench.answer(Endpoint::Unknown, request()).await;
-    assert_eq!(told(answer), told_as(404, r#"{"message":"Not found"}"#));
+    assert_eq!(status_and_code(answer), expected(404, r#"{"message":"Not found"}"#));
     let answer = bench.answer(Endpoint::Misspelled, request()).await;
-    assert_eq!(told(answer), told_as(400, "licensing.path.misspelled"));
+    assert_eq!(status_and_code(answer), expected(400, "licensing.path.misspelled"));
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! `/api/licensing/token`: the license in force.
+//! `/api/licensing/token`: reads, installs and removes the license.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::context::{Api, Asker};
+use super::context::{Api, ApiRequest};
 use super::wire::{BodyError, RequestBody};
 use super::{error, wire};
 use crate::auth::{Action, Dashboard};
@@ -13,7 +13,7 @@ use crate::license::{Source, Token};
 use crate::problem::Problem;
 use crate::store::{self, By, Origin, Outcome};
 
-/// A member that may be missing or of the wrong type, told apart from a body that is no JSON.
+/// `Value`, so that a member of a wrong type is distinguished from a body that is not JSON.
 #[derive(Deserialize)]
 struct NewToken {
     token: Option<Value>,
@@ -29,9 +29,9 @@ struct Removal {
 /// Needs `licensing:read`. Always 200.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
-    asker: Asker<'_, D>,
+    request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
-    api.require(Action::Read, asker).await?;
+    api.require(Action::Read, request).await?;
     Ok(wire::json(StatusCode::OK, api.reader.current().rendered(api.clock.now())))
 }
 
@@ -41,11 +41,11 @@ pub(super) async fn get<D: Dashboard>(
 /// 200 with what was stored; 400 not accepted, with the reason; 413, 415 the body; 500 not stored.
 pub(super) async fn post(
     api: &Api,
-    asker: Asker<'_, impl Dashboard>,
+    request: ApiRequest<'_, impl Dashboard>,
     body: impl RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    let who = api.require_change(Action::Write, asker).await?;
-    let NewToken { token } = wire::read_json(asker.head, body).await?;
+    let who = api.require_change(Action::Write, request).await?;
+    let NewToken { token } = wire::read_json(request.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
     let token = match Token::parse(token) {
         Ok(token) => token,
@@ -61,28 +61,28 @@ pub(super) async fn post(
 /// `DELETE /api/licensing/token`: removes the license.
 ///
 /// Body: `{"instance":"ROOT_URL"}`, at most 128 KiB. Needs `licensing:delete`.
-/// 202, also when there was none; 400 not JSON; 413, 415 the body; 422 another instance or none named; 500 not removed.
+/// 202, also if there was none; 400 not JSON; 413, 415 the body; 422 `instance` is another or missing; 500 not removed.
 pub(super) async fn delete(
     api: &Api,
-    asker: Asker<'_, impl Dashboard>,
+    request: ApiRequest<'_, impl Dashboard>,
     body: impl RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    let who = api.require_change(Action::Delete, asker).await?;
-    let Removal { instance } = match wire::read_json(asker.head, body).await {
-        // JSON all the same, and it names no instance.
+    let who = api.require_change(Action::Delete, request).await?;
+    let Removal { instance } = match wire::read_json(request.head, body).await {
+        // It is JSON, but names no instance.
         Err(BodyError::NotAnObject) => Removal::default(),
         read => read?,
     };
     let named = instance.as_ref().and_then(Value::as_str);
-    if let Some(objection) = objection(api, named) {
+    if let Some(instance_problem) = instance_problem(api, named) {
         note_refusal(api, store::Action::Remove, "another-instance", who).await;
-        return Err(objection);
+        return Err(instance_problem);
     }
     let removed = api.writer.remove(who).await?;
     if removed.candidate(Source::File).is_some() {
         tracing::info!(
             event = "license_file.stays",
-            "the stored license was removed; that of license.file is in force"
+            "the stored license was removed; the license in license.file is in force"
         );
     }
     Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
@@ -92,8 +92,8 @@ async fn note_refusal(api: &Api, action: store::Action, reason: &'static str, wh
     api.writer.note(action, Outcome::Refused, reason, who).await;
 }
 
-/// Why the license to be removed cannot be meant to be this instance's.
-fn objection(api: &Api, named: Option<&str>) -> Option<Problem> {
+/// The error if `named` is not this instance.
+fn instance_problem(api: &Api, named: Option<&str>) -> Option<Problem> {
     let snapshot = api.reader.current();
     let root_url = &snapshot.policy().root_url;
     match named {

@@ -1,4 +1,4 @@
-//! JSON in and out: the shape of a license in answers, and size-limited bodies.
+//! JSON: reads request bodies with a size limit, and writes responses.
 
 use std::error::Error;
 
@@ -16,41 +16,41 @@ use serde_json::{Value, json};
 
 use crate::clock::UnixTime;
 use crate::downstream::{self, Written};
-use crate::license::{Check, Claims, License, Outcome, Report, Status};
+use crate::license::{Check, CheckResult, Claims, License, Report, Status};
 use crate::store::Snapshot;
 use crate::text::trimmed;
 
-/// More than a token of 64 KiB with every character escaped.
+/// Largest body. Sufficient for a token of 64 KiB with escapes.
 const MAX_BODY_BYTES: usize = 128 * 1024;
 
-/// Why a body was not read.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     /// `Content-Type` is missing or not JSON.
-    #[error("the body's type is not JSON")]
+    #[error("the body's Content-Type is not JSON")]
     ContentType,
     /// Longer than 128 KiB.
     #[error("the body is too large")]
     TooLarge,
-    /// It stopped coming.
-    #[error("the body did not come in time")]
+    /// The body did not arrive in time.
+    #[error("the body did not arrive in time")]
     Late(#[source] Box<dyn Error + Send + Sync>),
-    /// It broke off.
-    #[error("the body broke off")]
+    /// The connection ended before the body was complete.
+    #[error("the body is incomplete")]
     Broken(#[source] Box<dyn Error + Send + Sync>),
-    /// Not JSON, a member twice, or a member of another type. The parser's words are not kept: they quote the body.
-    #[error("the body is not the JSON it should be at line {line}, column {column}")]
+    /// Not JSON, a repeated member, or a member of another type. The parser's message is not kept, because it quotes the body.
+    #[error("the body is not the expected JSON, at line {line}, column {column}")]
     NotJson {
         /// From 1.
         line: usize,
         /// From 1.
         column: usize,
     },
-    /// Not UTF-8, which JSON is (RFC 8259 section 8.1).
+    /// Not UTF-8, which JSON requires (RFC 8259 section 8.1).
     #[error("the body is not UTF-8")]
     NotUtf8,
-    /// JSON, but no object.
-    #[error("the body is no JSON object")]
+    /// JSON, but not an object.
+    #[error("the body is not a JSON object")]
     NotAnObject,
 }
 
@@ -59,7 +59,7 @@ pub trait RequestBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> {}
 
 impl<B: Body<Error: Into<Box<dyn Error + Send + Sync>>>> RequestBody for B {}
 
-/// Reads a request's body, at most 128 KiB of JSON. Members `T` does not have are ignored.
+/// Reads a body of at most 128 KiB of JSON. Members that `T` does not have are ignored.
 pub(super) async fn read_json<T: DeserializeOwned>(
     head: &Parts,
     body: impl RequestBody,
@@ -70,7 +70,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     object(&read(head, body).await?)
 }
 
-/// The same where a body is not needed: none is the default, whatever its type.
+/// The same for an optional body: an empty body of any type gives the default.
 pub(super) async fn read_json_or_nothing<T: DeserializeOwned + Default>(
     head: &Parts,
     body: impl RequestBody,
@@ -86,9 +86,9 @@ pub(super) async fn read_json_or_nothing<T: DeserializeOwned + Default>(
     }
 }
 
-/// All of a body, at most 128 KiB.
+/// Reads a body of at most 128 KiB.
 async fn read(head: &Parts, body: impl RequestBody) -> Result<Bytes, BodyError> {
-    // Said up front, it is refused up front: a client that waits for 100 Continue sends nothing then.
+    // Checked before reading: a client that waits for 100 Continue then sends no body.
     let announced = body.size_hint().lower().max(content_length(&head.headers));
     if announced > MAX_BODY_BYTES as u64 {
         return Err(BodyError::TooLarge);
@@ -103,13 +103,13 @@ async fn read(head: &Parts, body: impl RequestBody) -> Result<Bytes, BodyError> 
     }
 }
 
-/// The JSON object in `bytes`. Arrays, which serde would take for structures, are none.
+/// Parses a JSON object. Arrays, which serde accepts for structures, are refused.
 pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
     let not_json = |error: serde_json::Error| BodyError::NotJson {
         line: error.line(),
         column: error.column(),
     };
-    // serde_json looks at the encoding of what it keeps only.
+    // serde_json does not check the encoding of strings that it skips.
     let text = std::str::from_utf8(bytes).map_err(|_| BodyError::NotUtf8)?;
     let text = trimmed(text);
     if !text.starts_with('{') {
@@ -136,7 +136,7 @@ fn content_length(headers: &HeaderMap) -> u64 {
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
-/// An answer of JSON that nobody keeps.
+/// A JSON response that must not be cached.
 pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let mut response = bare(status, body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -153,7 +153,7 @@ pub(super) fn options(allow: &'static str) -> Response<Bytes> {
 /// 308 to the API's root below `base_path`.
 pub(super) fn moved(base_path: &str) -> Response<Bytes> {
     let to = HeaderValue::try_from(format!("{base_path}/api/licensing/"));
-    // A base path has no control characters; without it the answer still leads to the API.
+    // Cannot fail: a base path has no control characters. The fallback still leads to the API.
     let to = to.unwrap_or(HeaderValue::from_static("/api/licensing/"));
     let mut response = bare(StatusCode::PERMANENT_REDIRECT, Bytes::new());
     response.headers_mut().insert(LOCATION, to);
@@ -169,14 +169,14 @@ fn bare(status: StatusCode, body: Bytes) -> Response<Bytes> {
     response
 }
 
-/// A license as it is answered with `status`: what a store renders with.
+/// Renders a license with `status`, for the store.
 pub fn render(status: Status, license: Option<&License>) -> Bytes {
     let view = TokenView::of(status, license.map(License::claims));
-    // Text, numbers and flags always serialise; an empty body is the honest answer to the impossible.
+    // Cannot fail: text, numbers and flags always serialise.
     serde_json::to_vec(&view).map(Bytes::from).unwrap_or_default()
 }
 
-/// A former license in answers.
+/// A former license in responses.
 #[derive(Serialize)]
 struct FormerView<'a> {
     #[serde(flatten)]
@@ -185,7 +185,7 @@ struct FormerView<'a> {
     replaced_at: UnixTime,
 }
 
-/// Former licenses, newest first, each with its status at `now` and the moment it was replaced.
+/// Former licenses, newest first, each with its status at `now` and the time when it was replaced.
 pub(super) fn history(snapshot: &Snapshot, now: UnixTime) -> Bytes {
     let mut all = Vec::with_capacity(snapshot.former().len());
     for former in snapshot.former() {
@@ -196,7 +196,7 @@ pub(super) fn history(snapshot: &Snapshot, now: UnixTime) -> Bytes {
     serde_json::to_vec(&all).map(Bytes::from).unwrap_or_default()
 }
 
-/// What is to be said about a token, in answers.
+/// The response of `validate`.
 #[derive(Serialize)]
 struct ReportView<'a> {
     valid: bool,
@@ -206,7 +206,7 @@ struct ReportView<'a> {
     changes: Vec<Value>,
 }
 
-/// What `validate` answers.
+/// Renders the response of `validate`.
 pub(super) fn report(report: &Report, in_force: Option<&License>) -> Bytes {
     let offered = report.license.as_ref();
     let view = ReportView {
@@ -221,17 +221,17 @@ pub(super) fn report(report: &Report, in_force: Option<&License>) -> Bytes {
 
 fn check(check: &Check) -> Value {
     let name = check.name.as_str();
-    match &check.outcome {
-        Outcome::Passed => json!({ "name": name, "result": "passed" }),
-        Outcome::Skipped => json!({ "name": name, "result": "skipped" }),
-        Outcome::Failed(rejection) => {
+    match &check.result {
+        CheckResult::Passed => json!({ "name": name, "result": "passed" }),
+        CheckResult::Skipped => json!({ "name": name, "result": "skipped" }),
+        CheckResult::Failed(rejection) => {
             let message = rejection.to_string();
             json!({ "name": name, "result": "failed", "code": rejection.code(), "message": message })
         }
     }
 }
 
-/// Each claim that would differ from that of the license in force, in the order of the claims; null where there is none.
+/// The claims that differ from those of the license in force, in the order of the claims; null for a missing claim.
 fn changes(in_force: Option<&License>, offered: &License) -> Vec<Value> {
     let stated = |license: &License| license.claims().stated();
     let (old, new) = (in_force.map(stated).unwrap_or_default(), stated(offered));
@@ -245,7 +245,7 @@ fn changes(in_force: Option<&License>, offered: &License) -> Vec<Value> {
     Claims::NAMES.iter().filter_map(named).collect()
 }
 
-/// A license in answers: all 24 fields, always, in this order; zero values where the token states none.
+/// A license in responses: always all 24 fields, in this order; a missing claim has its zero value.
 #[derive(Default, Serialize)]
 #[allow(non_snake_case, reason = "`anonymousRatio` is the field's name")]
 struct TokenView<'a> {
@@ -318,14 +318,14 @@ fn seconds<S: Serializer>(moment: &UnixTime, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_u64(moment.as_secs())
 }
 
-/// Both responses to a check, made once.
+/// Both responses of `check`, encoded once.
 #[derive(Debug)]
-pub(super) struct Checks {
+pub(super) struct CheckResponses {
     pub(super) valid: Written,
     pub(super) invalid: Written,
 }
 
-impl Checks {
+impl CheckResponses {
     pub(super) fn new() -> Self {
         let written = |body| Written::new(json(StatusCode::OK, Bytes::from_static(body)));
         Self { valid: written(b"true"), invalid: written(b"false") }

@@ -1,4 +1,4 @@
-//! JSON in and out.
+//! Reading and writing JSON.
 
 use http::Request;
 use http_body_util::Full;
@@ -24,7 +24,7 @@ async fn read(content_type: Option<&str>, body: &[u8]) -> Result<Named, BodyErro
 }
 
 #[tokio::test]
-async fn bodies_are_json_objects() {
+async fn bodies_must_be_json_objects() {
     let cases = [
         (r#"{"name":"x"}"#, "Ok"),
         (" {\"name\":\"x\",\"other\":[{}]}\n", "Ok"),
@@ -52,14 +52,14 @@ async fn bodies_are_json_objects() {
 }
 
 #[tokio::test]
-async fn what_is_said_about_a_body_does_not_quote_it() {
+async fn errors_do_not_quote_the_body() {
     let error = read(Some("application/json"), br#"{"name":"a","name":"secret"}"#).await;
     let error = error.expect_err("twice");
     assert!(!format!("{error:?} {error}").contains("secret"));
 }
 
 #[tokio::test]
-async fn the_content_type_is_json() {
+async fn the_content_type_must_be_json() {
     let cases = [
         (Some("application/json"), true),
         (Some("Application/JSON; charset=utf-8"), true),
@@ -78,7 +78,7 @@ async fn the_content_type_is_json() {
 }
 
 #[tokio::test]
-async fn the_limit_is_exact_and_holds_for_what_is_announced() {
+async fn the_limit_is_exact_and_applies_to_content_length_too() {
     let body = |bytes: usize| format!("{{}}{}", " ".repeat(bytes - 2)).into_bytes();
     assert!(read(Some("application/json"), &body(MAX_BODY_BYTES)).await.is_ok());
     let over = read(Some("application/json"), &body(MAX_BODY_BYTES + 1)).await;
@@ -104,12 +104,12 @@ impl Body for NeverRead {
         self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        panic!("read all the same")
+        panic!("the body was read")
     }
 }
 
 #[test]
-fn no_license_is_all_fields_with_zero_values_in_order() {
+fn without_a_license_all_fields_have_zero_values() {
     assert_eq!(
         render(Status::NotFound, None),
         r#"{"status":4,"jti":"","iss":"","sub":"","iat":0,"exp":0,"nbf":0,"lexp":0,"lid":"","limit_by":"","included_users":0,"lic_exp_warn_days":0,"tok_exp_warn_days":0,"update_days":0,"prod":null,"company":"","account":"","slug":"","usage_billing":false,"max_concurrent_user_sessions":0,"details_url":"","trial":false,"trial_exp":0,"anonymousRatio":0}"#
@@ -117,7 +117,7 @@ fn no_license_is_all_fields_with_zero_values_in_order() {
 }
 
 #[test]
-fn a_license_is_shown_claim_by_claim_in_order() {
+fn a_license_is_rendered_with_all_claims_in_order() {
     let claims = json!({
         "jti": "j", "iss": "i", "sub": "https://a.example/", "iat": 1, "exp": 2, "nbf": 3, "lexp": 4, "lid": 5,
         "limit_by": "users", "included_users": -6, "lic_exp_warn_days": 7, "tok_exp_warn_days": 8, "update_days": 9,

@@ -14,7 +14,7 @@ const OWN: usize = 48;
 /// Reserved for a worker's runtime, and for a client that has been accepted and not yet refused.
 const EACH_WORKER: usize = 8;
 
-/// The division.
+/// How many descriptors each kind of connection gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
     /// Client connections: `limits.max_connections`, or fewer.
@@ -38,7 +38,7 @@ pub(super) fn share(config: &Config, workers: usize) -> Share {
             allowed,
             max_connections = wanted,
             clients = share.clients,
-            "the limit of file descriptors is too low for limits.max_connections: fewer clients are accepted; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
+            "the limit of open files is too low for limits.max_connections, so fewer clients are accepted; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
         );
     }
     share
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_comes_first_and_clients_have_half_of_the_rest() {
+    fn the_reserve_comes_first_and_clients_get_half_of_the_rest() {
         let cases = [
             // Enough.
             (16_384, 150, 150 + 2 * 16_384, (16_384, 16_384)),

@@ -1,18 +1,18 @@
-//! Why a gate cannot start, and the exit code of that.
+//! Errors that prevent a start, and their exit codes.
 
 use std::io;
 
-use crate::downstream::{self, Place};
+use crate::downstream::{self, ListenAddress};
 use crate::license::{KeyFault, RootUrlError};
 use crate::{auth, certificate, notify, outgoing, store};
 
-/// Why the gate cannot start.
+/// An error that prevents a start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `server.root_url` is not a URL.
     #[error("server.root_url cannot be used")]
     RootUrl(#[from] RootUrlError),
-    /// `license.keys` was named and is not there.
+    /// `license.keys` is set, but cannot be read.
     #[error("license.keys cannot be used")]
     Keys(#[from] KeyFault),
     /// `[server.tls]`
@@ -21,7 +21,7 @@ pub enum Error {
     /// `[upstream.tls]`
     #[error("upstream.tls cannot be used")]
     UpstreamTls(#[source] certificate::Error),
-    /// `[renewal]`, or another place of the issuer's.
+    /// `[renewal]`, `license.jwks_url` or `license.revocations`.
     #[error("the issuer cannot be called")]
     Renewal(#[from] outgoing::SetupError),
     /// `[notify]`
@@ -30,21 +30,21 @@ pub enum Error {
     /// `[[auth.users]]`
     #[error("auth.users cannot be used")]
     Users(#[from] auth::SetupError),
-    /// Another gate works on the store.
+    /// The store is in use by another gate, or cannot be read.
     #[error("the store cannot be opened")]
     Store(#[from] store::Error),
-    /// An address is taken, or not this machine's.
+    /// An address is in use, or does not belong to this machine.
     #[error("cannot listen on {place}{}", downstream::bind_remedy(place, source))]
     Bind {
-        /// Which.
-        place: Place,
-        /// The system's reason.
+        /// The address.
+        place: ListenAddress,
+        /// The error of the system.
         source: io::Error,
     },
-    /// What systemd passed is no listening socket.
+    /// systemd passed something that is not a listening socket.
     #[error("the sockets that systemd passed cannot be used")]
     Inherited(#[source] io::Error),
-    /// A worker's thread or runtime could not be made.
+    /// The thread or runtime of a worker could not be created.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
 }

@@ -1,4 +1,4 @@
-//! The life of a license, put together: whom to believe, what is kept, what acts by itself.
+//! Sets up everything that maintains the license: trusted keys, the store, and the tasks that run by themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::feed::{
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
 use crate::notify::{Events, Monitor, Notifier, Wake};
-use crate::outgoing::{Client, Early, Fetch, Proxies};
+use crate::outgoing::{Client, Fetch, Proxies, Refresher};
 use crate::problem;
 use crate::shutdown::detach;
-use crate::store::{self, Context, Housekeeping, Lease, Store, Trust, Writer};
+use crate::store::{self, Context, Housekeeping, Lease, LicenseTrust, Store, Writer};
 use crate::telemetry::metrics::Metrics;
 
-/// After the order to cut, for threads to end.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long threads may take to end after all connections were closed.
+pub(super) const AFTER_CUT: Duration = Duration::from_secs(1);
 
-/// What acts by itself while the gate runs.
+/// The tasks that run by themselves while the gate serves.
 #[derive(Debug)]
 pub(super) struct Life {
     others: store::Others,
@@ -41,9 +41,9 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// Starts all of it on the control runtime, to run until that ends.
-    pub(super) fn start(self) -> Living {
-        let living = Living { housekeeping: self.housekeeping };
+    /// Starts all tasks on the control runtime. They run until it ends.
+    pub(super) fn start(self) -> Running {
+        let running = Running { housekeeping: self.housekeeping };
         detach(store::follow_others(self.others, self.writer.clone()));
         detach(self.writer.clone().keep_up());
         detach(self.mounted.watch(self.keyring, self.writer));
@@ -53,35 +53,35 @@ impl Life {
         self.keys.map(|fetch| detach(fetch.run()));
         self.revocations.map(|fetch| detach(fetch.run()));
         self.notifier.map(|notifier| detach(notifier.run()));
-        living
+        running
     }
 }
 
-/// A life that has started.
-pub(super) struct Living {
+/// The tasks after their start.
+pub(super) struct Running {
     housekeeping: Housekeeping,
 }
 
-impl Living {
-    /// Lets another replica renew and notify from now on. Waits for `limit` at most.
+impl Running {
+    /// Gives the lease back, so that another replica renews and notifies from now on. Waits for `limit` at most.
     pub(super) async fn leave(self, limit: Duration) {
-        // A database that is away lets go by itself.
+        // If the database is not reachable, the lease expires by itself.
         let given = self.housekeeping.give_lease_back(Lease::Schedule);
         let _ = tokio::time::timeout(limit, given).await;
     }
 }
 
-/// A life that has begun: what acts, and what the API acts through.
+/// What [`begin`] sets up: the tasks, and what API and probes need of them.
 pub(super) struct Begun {
     pub(super) life: Life,
     pub(super) context: api::Context,
     pub(super) housekeeping: Housekeeping,
 }
 
-/// Loads keys and license, and puts together what will act by itself.
+/// Loads keys and license, and sets up the tasks.
 ///
 /// # Errors
-/// What of the configuration cannot be used, or that another gate has the store.
+/// A setting cannot be used, or the store cannot be opened.
 pub(super) async fn begin(
     config: &Config,
     root_url: &RootUrl,
@@ -142,7 +142,7 @@ pub(super) async fn begin(
     Ok(Begun { life, context, housekeeping })
 }
 
-/// The store, and `license.file`, which it has been given.
+/// Opens the store with the license in `license.file`. Returns the watch on that file and the store.
 async fn open(
     config: &Config,
     root_url: &RootUrl,
@@ -152,8 +152,8 @@ async fn open(
     keys: Keys,
 ) -> Result<(Option<WatchedFile>, Store), Error> {
     let policy = Policy::new(root_url.clone(), &config.license);
-    let means = Context {
-        trust: Trust { keys: Arc::new(keys), policy: Arc::new(policy) },
+    let context = Context {
+        trust: LicenseTrust { keys: Arc::new(keys), policy: Arc::new(policy) },
         render: api::render,
         clock: clock.clone(),
         jwks_url: config.license.jwks_url.as_ref().map(ToString::to_string),
@@ -163,9 +163,9 @@ async fn open(
     };
     let mut file = config.license.file.clone().map(WatchedFile::new);
     let offered = file.as_mut().and_then(WatchedFile::look);
-    // A database is spoken to on this runtime, which must not be waited for here.
+    // On a blocking thread: the connection to a database runs on this runtime.
     let settings = config.store.clone();
-    let opening = control.spawn_blocking(move || store::open(&settings, offered, means));
+    let opening = control.spawn_blocking(move || store::open(&settings, offered, context));
     let opened = opening.await.map_err(|error| store::Error::Unavailable(error.into()))?;
     let mut store = opened?;
     for fault in store.faults.drain(..) {
@@ -174,7 +174,7 @@ async fn open(
         tracing::warn!(event = "store.attention", error, "the store needs attention");
     }
     if let (Some(offering), Some(file)) = (&store.offering, &file) {
-        feed::tell(offering, file.path());
+        feed::log_offering(offering, file.path());
     }
     Ok((file, store))
 }
@@ -185,7 +185,7 @@ fn remote_keys(
     keyring: &Keyring,
     housekeeping: &Housekeeping,
     clock: &Clock,
-) -> Result<Option<(Fetch<RemoteKeys>, Early)>, Error> {
+) -> Result<Option<(Fetch<RemoteKeys>, Refresher)>, Error> {
     let Some(url) = &config.license.jwks_url else { return Ok(None) };
     let key = "license.jwks_url";
     let endpoint = client.endpoint(key, key, url)?;
@@ -214,7 +214,8 @@ fn revocation_file(config: &Config) -> Option<std::path::PathBuf> {
     }
 }
 
-/// The trusted keys. Broken ones among good ones are named and left out; none at all is a warning, for the dashboard runs on.
+/// The trusted keys. Broken ones are logged and left out. Without any key, the gate starts with a warning, because the
+/// dashboard must stay available.
 fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
     let files = KeyFiles::read(&config.keys);
     let fetched = config.jwks_url.is_some();
@@ -225,7 +226,7 @@ fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
         }
         Err(fault) => return Err(fault.into()),
     };
-    feed::tell_faults(faults);
+    feed::log_faults(faults);
     if keys.is_empty() && !fetched {
         tracing::warn!(
             event = "keys.none",

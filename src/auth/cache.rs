@@ -1,7 +1,7 @@
-//! Grants remembered.
+//! Cache of grants.
 //!
-//! Credentials are known by a hash keyed anew at each start, so memory holds none of them. Remembered is what was
-//! granted, for `cache_ttl`, at most 4096 callers; refusals are forgotten at once.
+//! Keys are hashes of credentials, under a random key for each run, so that memory contains no credentials. Grants are kept
+//! for `cache_ttl`, for at most 4096 callers. Refusals are never cached.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,13 +17,13 @@ use super::grants::{Action, Known};
 
 const MAX_CALLERS: usize = 4096;
 
-/// What a question came to.
+/// The result of a check.
 pub(super) type Verdict = Result<Known, Denied>;
 
 /// A keyed hash of a credential.
 pub(super) type Digest = [u8; 32];
 
-/// What is known of callers.
+/// The cache.
 #[derive(Debug)]
 pub(super) struct Cache {
     ttl: Duration,
@@ -38,12 +38,12 @@ struct Remembered {
 }
 
 impl Cache {
-    /// Zero `ttl`: nothing is remembered.
+    /// `ttl` 0: nothing is cached.
     pub(super) fn new(ttl: Duration) -> Self {
         let random = SystemRandom::new();
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &random);
-        // Without random numbers there is no TLS either; a fixed key still hides credentials from a reader of memory
-        // who does not know it, and remembering nothing keeps even that from mattering.
+        // Without random numbers TLS does not work either. A fixed key still hides the credentials, and with `ttl` 0 nothing is
+        // cached under it.
         let (key, ttl) = match key {
             Ok(key) => (key, ttl),
             Err(_) => (hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]), Duration::ZERO),
@@ -51,7 +51,7 @@ impl Cache {
         Self { ttl, key, known: Mutex::default() }
     }
 
-    /// Whom `credential` was granted `action` as lately, if it was.
+    /// The caller with `credential`, if `action` was granted to it within `ttl`.
     pub(super) fn recall(
         &self,
         credential: &Credential,
@@ -67,7 +67,7 @@ impl Cache {
         fresh.map(|fresh| fresh.known).filter(|known| known.grants.contain(action))
     }
 
-    /// Remembers what was granted; what was not is forgotten.
+    /// Caches the grants of `caller`. Without any, an earlier entry is removed.
     pub(super) fn remember(&self, credential: &Credential, caller: Known, now: Instant) {
         if self.ttl.is_zero() {
             return;
@@ -84,20 +84,20 @@ impl Cache {
         known.insert(digest, Remembered { known: caller, since: now });
     }
 
-    /// Forgets what was granted to `credential`.
+    /// Removes the grants of `credential`.
     pub(super) fn forget(&self, credential: &Credential) {
         lock(&self.known).remove(&credential.digest(&self.key, b""));
     }
 
-    /// A name for the question about `credential` from `address`, which reveals neither. The address belongs to the question:
-    /// the dashboard learns it, and locks it out.
-    pub(super) fn question(&self, credential: &Credential, address: IpAddr) -> Digest {
+    /// Identifies the check of `credential` from `address`, and reveals neither. The address is part of it, because the
+    /// dashboard receives it and may lock it out.
+    pub(super) fn check_id(&self, credential: &Credential, address: IpAddr) -> Digest {
         credential.digest(&self.key, address.to_string().as_bytes())
     }
 
     fn make_room(&self, known: &mut HashMap<Digest, Remembered>, now: Instant) {
         known.retain(|_, remembered| self.holds(remembered, now));
-        // Which one goes is all the same: it is asked about once more.
+        // Any entry may be dropped: the caller is checked once more.
         if known.len() >= MAX_CALLERS
             && let Some(digest) = known.keys().next().copied()
         {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_lasts_as_long_as_it_should_and_covers_what_it_covers() {
+    fn a_grant_is_cached_for_its_time_its_caller_and_its_actions() {
         let (cache, start) = (Cache::new(TTL), Instant::now());
         cache.remember(&session(1), reading(), start);
         assert!(
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn no_grant_and_no_time_to_live_are_not_remembered() {
+    fn without_a_grant_or_with_ttl_0_nothing_is_cached() {
         let now = Instant::now();
         let cache = Cache::new(TTL);
         cache.remember(&session(1), reading(), now);

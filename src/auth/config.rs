@@ -1,34 +1,34 @@
-//! Settings of who may call the licensing API.
+//! Settings of `[auth]`, and the limits of `[limits]` that belong to them.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How callers are known.
+/// How callers are authorized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Who is asked. Default the dashboard.
+    /// Where callers are checked. Default: the dashboard.
     pub mode: Mode,
-    /// `GET /check` needs no credentials. Default false.
+    /// Whether `GET /check` needs no credentials. Default false.
     pub public_check: bool,
-    /// Default `/api/user`.
+    /// Path of the dashboard's identity API. Default `/api/user`.
     pub identity_path: String,
-    /// Default `/api/access-control/user/permissions`.
+    /// Path of the dashboard's permissions API. Default `/api/access-control/user/permissions`.
     pub permissions_path: String,
-    /// Default `/api/admin/stats`.
+    /// Path of the dashboard's statistics API. Default `/api/admin/stats`.
     pub stats_path: String,
-    /// JSON pointer (RFC 6901) to the administrator flag in the identity answer. Default `/isGrafanaAdmin`.
+    /// JSON pointer (RFC 6901) to the administrator flag in the identity response. Default `/isGrafanaAdmin`.
     pub admin_field: String,
-    /// JSON pointer (RFC 6901) to the flag of a disabled user. Default `/isDisabled`.
+    /// JSON pointer (RFC 6901) to the disabled flag in the identity response. Default `/isDisabled`.
     pub disabled_field: String,
     /// Name of the dashboard's session cookie. Default `grafana_session`.
     pub session_cookie: String,
-    /// How long a grant is remembered; zero: not at all. Default 30 s.
+    /// How long a grant is cached; 0: not at all. Default 30 s.
     pub cache_ttl: Duration,
     /// Users of `mode = "local"`.
     pub users: Vec<User>,
-    /// Refused passwords a minute, per client address (IPv6: per /64); 0: no limit. Default 20.
+    /// Refused passwords per minute and client address (IPv6: /64); 0: no limit. Default 20.
     pub failed_sign_ins_per_minute: u32,
-    /// Licensing writes a minute, per client address; 0: no limit. Default 60.
+    /// Licensing writes per minute and client address; 0: no limit. Default 60.
     pub writes_per_minute: u32,
 }
 
@@ -51,19 +51,19 @@ impl Default for Config {
     }
 }
 
-/// Who knows the callers.
+/// Where callers are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The dashboard is asked with the caller's own credentials.
+    /// By the dashboard, with the caller's own credentials.
     Dashboard,
-    /// `[[auth.users]]` of the configuration.
+    /// Against `[[auth.users]]`.
     Local,
 }
 
 /// A user of `mode = "local"`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
-    /// Basic user name.
+    /// User name for Basic.
     pub name: String,
     /// PHC string of argon2 (`$argon2id$…`) or bcrypt (`$2b$…`, `$2y$…`).
     pub password_hash: String,

@@ -1,7 +1,7 @@
-//! What a caller shows: Basic, or the dashboard's session cookie.
+//! The credential of a request: Basic, or the dashboard's session cookie.
 //!
-//! Basic comes first when both are there, as with the dashboard. Anything else in `Authorization` is refused rather than
-//! passed over, so that a caller is never taken for somebody else than it meant to be.
+//! Basic takes precedence, as in the dashboard. Any other `Authorization` is refused and not ignored, so that a caller is never
+//! authorized by a credential that it did not mean to use.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,16 +14,16 @@ use http::{HeaderMap, HeaderValue};
 
 use super::denied::Denied;
 
-/// Who asks, as far as the connection tells.
+/// The sender of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
-    /// The client's address, behind trusted proxies too.
+    /// The client's address, as reported by trusted proxies.
     pub address: IpAddr,
-    /// The request's id, for the dashboard's log and the answer's `traceID`.
+    /// The request id, for the dashboard's log and for `traceID`.
     pub request_id: &'a str,
 }
 
-/// What a caller shows. `Debug` tells the kind only.
+/// A credential. `Debug` shows only its kind.
 #[derive(Clone)]
 pub struct Credential(Kind);
 
@@ -31,12 +31,12 @@ pub struct Credential(Kind);
 enum Kind {
     /// RFC 7617.
     Basic { user: String, password: String },
-    /// `name=value`, just that cookie.
+    /// `name=value`: only the session cookie.
     Session { cookie: HeaderValue },
 }
 
 impl Credential {
-    /// The credential in `headers`; cookies count only if `session_cookie` names one.
+    /// The credential in `headers`. Cookies count only if `session_cookie` is set.
     pub(super) fn of(headers: &HeaderMap, session_cookie: Option<&str>) -> Result<Self, Denied> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         match (fields.next(), fields.next()) {
@@ -49,7 +49,7 @@ impl Credential {
         }
     }
 
-    /// User and password of Basic.
+    /// User name and password of Basic.
     pub(super) fn basic(&self) -> Option<(&str, &str)> {
         match &self.0 {
             Kind::Basic { user, password } => Some((user, password)),
@@ -57,7 +57,7 @@ impl Credential {
         }
     }
 
-    /// Shows this credential to the dashboard, and nothing else the caller sent.
+    /// Adds this credential to a request to the dashboard.
     pub(super) fn apply(&self, headers: &mut HeaderMap) {
         match &self.0 {
             Kind::Basic { user, password } => {
@@ -73,7 +73,7 @@ impl Credential {
         }
     }
 
-    /// A name for this credential together with `context` that tells nothing about it.
+    /// A keyed hash of this credential and `context`, which reveals neither.
     pub(super) fn digest(&self, key: &hmac::Key, context: &[u8]) -> [u8; 32] {
         let mut hash = hmac::Context::with_key(key);
         let parts: [&[u8]; 3] = match &self.0 {
@@ -81,7 +81,7 @@ impl Credential {
             Kind::Session { cookie } => [b"session", cookie.as_bytes(), b""],
         };
         for part in parts.into_iter().chain([context]) {
-            // Lengths keep `ab` + `c` apart from `a` + `bc`.
+            // The lengths distinguish `ab` + `c` from `a` + `bc`.
             hash.update(&(part.len() as u64).to_be_bytes());
             hash.update(part);
         }
@@ -109,7 +109,7 @@ fn authorization(field: &HeaderValue) -> Result<Credential, Denied> {
     Ok(Credential(Kind::Basic { user: user.into(), password: password.into() }))
 }
 
-/// The first cookie called `name` that has a value, over all `Cookie` lines.
+/// The first cookie `name` with a value, in all `Cookie` lines.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     let lines = headers.get_all(COOKIE).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn basic_is_read_and_shown_again_without_anything_else() {
+    fn basic_is_passed_on_without_anything_else() {
         // `ops:a:b`
         for field in ["Basic b3BzOmE6Yg==", "basic   b3BzOmE6Yg==  ", "BASIC b3BzOmE6Yg=="] {
             let shown = of(&[("authorization", field), ("cookie", "sid=1")]).expect(field);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn just_the_session_cookie_is_shown() {
+    fn only_the_session_cookie_is_passed_on() {
         let cases = [
             ("sid=1", "sid=1"),
             ("a=b; sid=x=y; c=d", "sid=x=y"),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_credential_is_refused_with_its_reason() {
+    fn other_credentials_are_refused_with_the_reason() {
         let cases: [(&[(&str, &str)], &str); 12] = [
             (&[], "NoCredentials"),
             (&[("cookie", "SID=1; asid=2; sid=")], "NoCredentials"),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_tell_credentials_kinds_and_contexts_apart() {
+    fn digests_depend_on_credential_kind_and_context() {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"k");
         let basic = |user: &str, password: &str| {
             Credential(Kind::Basic { user: user.into(), password: password.into() })
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_tells_the_kind_only() {
+    fn debug_shows_the_kind_only() {
         let basic = Credential(Kind::Basic { user: "u".into(), password: "hunter2".into() });
         assert_eq!(format!("{basic:?}"), "Basic(...)");
     }

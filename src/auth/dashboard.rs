@@ -1,8 +1,8 @@
-//! Asking the dashboard who a caller is, with the caller's own credential.
+//! Client for the dashboard's user API, with the caller's own credential.
 //!
-//! `identity_path` first: 200 with the administrator flag set and the disabled flag not is everything. Otherwise
-//! `permissions_path`, where the action's key is the grant. 401 is the dashboard's word and passed on; an answer that is
-//! late, no JSON, a redirect or anything else than 200 is no answer, and no answer is no grant.
+//! First `identity_path`: 200 with the administrator flag set and the disabled flag not set grants every action. Otherwise
+//! `permissions_path`: the key of an action grants it. A 401 is passed on with the dashboard's message. A late response,
+//! other JSON, a redirect or any other status is an error, never a grant.
 
 use std::net::IpAddr;
 
@@ -15,47 +15,47 @@ use tokio::time::timeout;
 use super::cache::Verdict;
 use super::config::Config;
 use super::credential::{Caller, Credential};
-use super::denied::{AskError, DEADLINE, Denied, StatisticsError};
+use super::denied::{DEADLINE, Denied, LookupError, StatisticsError};
 use super::grants::{Action, Grants, Known, shortened};
 use crate::shutdown::Drain;
 use crate::text::trimmed_bytes;
 use crate::upstream;
 
-/// A user with thousands of permissions has a few hundred kilobytes of them.
+/// Largest response. The permissions of a user may take a few hundred kilobytes.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// Longer words of the dashboard are cut for the caller.
+/// Longest message of the dashboard that is passed on.
 const MAX_MESSAGE_CHARS: usize = 512;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A way to the dashboard, and a place to ask from. Belongs to one thread; clones share it.
+/// Sends requests to the dashboard and runs checks. Belongs to one thread; clones share it.
 pub trait Dashboard: Clone + 'static {
-    /// The whole answer to `request`, at most `limit_bytes`.
+    /// Sends `request` and returns the whole response, at most `limit_bytes`.
     fn fetch(
         &self,
         request: Request<()>,
         limit_bytes: usize,
     ) -> impl Future<Output = Result<Response<Bytes>, upstream::Error>>;
 
-    /// Runs `work` to its end, whatever becomes of the request that began it.
+    /// Runs `work` to its end, even if the request that started it ends earlier.
     fn run(&self, work: impl Future<Output = ()> + 'static);
 
-    /// Resolves once the gate stops: work that nobody waits for must then end.
+    /// Resolves once the gate stops. Work without callers must then end.
     fn stopping(&self) -> impl Future<Output = ()>;
 }
 
-/// A worker's way to the dashboard.
+/// The connection of a worker to the dashboard.
 #[derive(Clone, Debug)]
-pub struct Way {
-    /// Connections that carry nothing else.
+pub struct WorkerDashboard {
+    /// Connections for these requests only.
     pub client: upstream::Client,
-    /// A worker that stops waits for the questions it has begun.
+    /// Makes a stopping worker wait for its checks.
     pub drain: Drain,
 }
 
-impl Dashboard for Way {
+impl Dashboard for WorkerDashboard {
     async fn fetch(
         &self,
         request: Request<()>,
@@ -76,9 +76,9 @@ impl Dashboard for Way {
     }
 }
 
-/// What is asked of the dashboard, and how its answers are read.
+/// Paths and fields of the dashboard's user API.
 #[derive(Debug)]
-pub(super) struct Questions {
+pub(super) struct UserApi {
     identity_path: String,
     permissions_path: String,
     stats_path: String,
@@ -87,8 +87,8 @@ pub(super) struct Questions {
     host: String,
 }
 
-impl Questions {
-    /// `host` is what the dashboard is called by its users.
+impl UserApi {
+    /// `host` is the host of the root URL.
     pub(super) fn new(config: &Config, host: &str) -> Self {
         Self {
             identity_path: config.identity_path.clone(),
@@ -100,7 +100,7 @@ impl Questions {
         }
     }
 
-    /// What the dashboard grants to `credential`.
+    /// The grants of `credential` at the dashboard.
     pub(super) async fn grants<D: Dashboard>(
         &self,
         credential: &Credential,
@@ -119,7 +119,7 @@ impl Questions {
         }
         let path = &self.permissions_path;
         let permissions = self.ask(path, credential, caller, dashboard).await?;
-        // A dashboard without permissions of its own, or one that keeps them to itself, has granted none.
+        // A dashboard without a permissions API, or one that refuses it, grants nothing.
         if matches!(permissions.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
             return Ok(known(Grants::default()));
         }
@@ -128,11 +128,11 @@ impl Questions {
                 let grants = granted.keys().filter_map(|name| Action::named(name)).collect();
                 Ok(known(grants))
             }
-            _ => Err(AskError::NotJson { path: path.clone() }.into()),
+            _ => Err(LookupError::NotJson { path: path.clone() }.into()),
         }
     }
 
-    /// The dashboard's statistics as `credential` may see them.
+    /// The dashboard's statistics, requested with `credential`.
     pub(super) async fn statistics<D: Dashboard>(
         &self,
         credential: &Credential,
@@ -145,7 +145,7 @@ impl Questions {
             StatusCode::OK => Ok(answer.into_body()),
             StatusCode::UNAUTHORIZED => Err(StatisticsError::Denied(refused(answer.body()))),
             StatusCode::FORBIDDEN => Err(StatisticsError::Forbidden),
-            status => Err(AskError::Status { path: path.clone(), status }.into()),
+            status => Err(LookupError::Status { path: path.clone(), status }.into()),
         }
     }
 
@@ -160,12 +160,14 @@ impl Questions {
         credential: &Credential,
         caller: Caller<'_>,
         dashboard: &D,
-    ) -> Result<Response<Bytes>, AskError> {
+    ) -> Result<Response<Bytes>, LookupError> {
         let request = self.request(path, credential, caller);
-        let request = request.map_err(|source| AskError::Path { path: path.into(), source })?;
+        let request = request.map_err(|source| LookupError::Path { path: path.into(), source })?;
         match timeout(DEADLINE, dashboard.fetch(request, MAX_ANSWER_BYTES)).await {
-            Ok(answer) => answer.map_err(|source| AskError::Upstream { path: path.into(), source }),
-            Err(_) => Err(AskError::Timeout { path: path.into() }),
+            Ok(answer) => {
+                answer.map_err(|source| LookupError::Upstream { path: path.into(), source })
+            }
+            Err(_) => Err(LookupError::Timeout { path: path.into() }),
         }
     }
 
@@ -193,22 +195,22 @@ impl Questions {
     }
 }
 
-/// The JSON of a 200.
+/// The JSON of a response with status 200.
 fn read(path: &str, answer: &Response<Bytes>) -> Result<Value, Denied> {
     match answer.status() {
         StatusCode::OK => serde_json::from_slice(trimmed_bytes(answer.body()))
-            .map_err(|_| AskError::NotJson { path: path.into() }.into()),
+            .map_err(|_| LookupError::NotJson { path: path.into() }.into()),
         StatusCode::UNAUTHORIZED => Err(refused(answer.body())),
-        status => Err(AskError::Status { path: path.into(), status }.into()),
+        status => Err(LookupError::Status { path: path.into(), status }.into()),
     }
 }
 
-/// The dashboard's own words, as far as it has any.
+/// The refusal with the dashboard's message and code, if it sent any.
 fn refused(body: &[u8]) -> Denied {
-    let words: Value = serde_json::from_slice(trimmed_bytes(body)).unwrap_or_default();
-    let word = |name: &str| words.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
-    let message = word("message").unwrap_or("Unauthorized");
-    let code = word("messageId").filter(|code| is_code(code)).unwrap_or("auth.unauthorized");
+    let body: Value = serde_json::from_slice(trimmed_bytes(body)).unwrap_or_default();
+    let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let message = text("message").unwrap_or("Unauthorized");
+    let code = text("messageId").filter(|code| is_code(code)).unwrap_or("auth.unauthorized");
     Denied::Refused {
         code: code.to_owned(),
         message: message.chars().take(MAX_MESSAGE_CHARS).collect(),

@@ -1,4 +1,4 @@
-//! What the dashboard's answers come to.
+//! The verdicts for the dashboard's responses.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use super::*;
 
-/// Answers in order, and what it was asked.
+/// A dashboard with scripted responses that records the requests.
 #[derive(Clone, Default)]
 struct Scripted {
     answers: Rc<RefCell<VecDeque<Response<Bytes>>>>,
@@ -58,15 +58,15 @@ fn credential() -> Credential {
 }
 
 async fn verdict(dashboard: &Scripted) -> Verdict {
-    let questions = Questions::new(&Config::default(), "dash.example");
+    let user_api = UserApi::new(&Config::default(), "dash.example");
     let caller = Caller { address: Ipv4Addr::LOCALHOST.into(), request_id: "r1" };
-    questions.grants(&credential(), caller, dashboard).await
+    user_api.grants(&credential(), caller, dashboard).await
 }
 
 const NOBODY: (u16, &str) = (200, r#"{"login":"x","isGrafanaAdmin":false}"#);
 
 #[tokio::test]
-async fn what_each_answer_comes_to() {
+async fn each_response_has_its_verdict() {
     let cases: [(&[(u16, &str)], &str); 16] = [
         (&[(200, r#"{"isGrafanaAdmin":true,"isDisabled":false}"#)], "Grants(7)"),
         (&[(200, r#"{"isGrafanaAdmin":true}"#)], "Grants(7)"),
@@ -98,7 +98,7 @@ async fn what_each_answer_comes_to() {
 }
 
 #[tokio::test]
-async fn an_empty_login_is_no_name_and_a_byte_order_mark_no_part_of_the_answer() {
+async fn an_empty_login_is_ignored_and_so_is_a_byte_order_mark() {
     let answers = [
         ("\u{feff}{\"login\":\"ops\",\"isGrafanaAdmin\":true}\r\n", Some("ops")),
         (r#"{"login":"","isGrafanaAdmin":true}"#, None),
@@ -111,7 +111,7 @@ async fn an_empty_login_is_no_name_and_a_byte_order_mark_no_part_of_the_answer()
 }
 
 #[tokio::test]
-async fn a_refusal_has_the_dashboards_words() {
+async fn a_refusal_has_the_dashboards_message() {
     let cases = [
         (
             r#"{"message":"Invalid username or password","messageId":"password-auth.failed"}"#,
@@ -133,16 +133,16 @@ async fn a_refusal_has_the_dashboards_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_no_grant() {
+async fn a_silent_dashboard_is_unavailable() {
     let denied = verdict(&Scripted::default()).await.expect_err("silence");
     match denied {
-        Denied::Unavailable(error) => assert!(matches!(*error, AskError::Timeout { .. })),
+        Denied::Unavailable(error) => assert!(matches!(*error, LookupError::Timeout { .. })),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_question_carries_the_credential_the_client_and_nothing_else_of_the_request() {
+async fn a_request_has_the_credential_and_the_client_and_nothing_else() {
     let dashboard = Scripted::answering(&[(401, "")]);
     verdict(&dashboard).await.expect_err("refused");
     let asked = dashboard.asked.borrow();

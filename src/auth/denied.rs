@@ -1,4 +1,4 @@
-//! Why a caller may not, or could not be checked.
+//! Why a caller is not authorized, or could not be checked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,117 +8,117 @@ use http::StatusCode;
 use super::grants::Action;
 use crate::upstream;
 
-/// For one answer of the dashboard, and for a password to wait for its check.
+/// Deadline for one response of the dashboard, and for the wait until a password can be checked.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Why a caller may not. Says nothing of the credentials it was given.
+/// Why a caller is not authorized. Credentials are not shown.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Denied {
-    /// No credentials at all.
+    /// The request has no credentials.
     #[error("no credentials")]
     NoCredentials,
-    /// An `Authorization` field nobody can read.
+    /// The `Authorization` field cannot be parsed.
     #[error("the Authorization field is malformed or sent twice")]
     Malformed,
-    /// A Bearer token, or Basic user `api_key`.
+    /// A Bearer token, or the Basic user `api_key`.
     #[error("service account tokens cannot be used here")]
     ServiceAccount,
-    /// Whoever knows the callers does not know this one.
+    /// The dashboard, or the list of local users, refused the credentials.
     #[error("{message}")]
     Refused {
-        /// Stable code, the dashboard's own if it gave one.
+        /// Stable code; that of the dashboard if it sent one.
         code: String,
-        /// The dashboard's own message if it gave one.
+        /// Message; that of the dashboard if it sent one.
         message: String,
     },
-    /// A page of another origin made the browser ask.
+    /// The request was sent by a page of another origin.
     #[error("origin not allowed")]
     Origin,
     /// Too many failed sign-ins from the client's address.
     #[error("too many failed sign-ins")]
     TooManyFailures {
-        /// When to come again.
+        /// When to try again.
         retry_after: Duration,
     },
-    /// Too many questions about callers are in flight.
+    /// Too many checks are in flight.
     #[error("too many sign-ins are being checked")]
     Busy,
-    /// The caller is known and lacks the permission.
+    /// The caller is known but lacks the permission.
     #[error("{name} lacks {}", .action.permission())]
     Forbidden {
-        /// What the caller asked for.
+        /// The requested action.
         action: Action,
         /// The caller's name.
         name: String,
     },
-    /// Nobody could be asked, or the answer made no sense.
+    /// The check failed.
     #[error("the caller could not be checked")]
-    Unavailable(#[source] Arc<AskError>),
+    Unavailable(#[source] Arc<LookupError>),
 }
 
-impl From<AskError> for Denied {
-    fn from(error: AskError) -> Self {
+impl From<LookupError> for Denied {
+    fn from(error: LookupError) -> Self {
         Self::Unavailable(Arc::new(error))
     }
 }
 
-/// Why there are no statistics for a caller.
+/// Why the statistics could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StatisticsError {
-    /// Callers are not the dashboard's, and their credentials mean nothing to it.
+    /// With `mode = "local"`, the caller's credentials are not those of the dashboard.
     #[error("there are no statistics in local mode")]
     Local,
-    /// The dashboard does not know the caller after all.
+    /// The dashboard refused the caller's credentials.
     #[error(transparent)]
     Denied(Denied),
-    /// The dashboard does not show them to the caller.
-    #[error("the dashboard does not show its statistics to the caller")]
+    /// The caller may not read the statistics.
+    #[error("the dashboard refused its statistics to the caller")]
     Forbidden,
-    /// It gave no usable answer.
-    #[error("the dashboard gave no statistics")]
-    Unavailable(#[from] AskError),
+    /// The dashboard sent no usable response.
+    #[error("the dashboard sent no statistics")]
+    Unavailable(#[from] LookupError),
 }
 
-/// Why the dashboard gave no usable answer.
+/// Why the dashboard sent no usable response.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// It could not be reached, or broke off.
-    #[error("the dashboard could not be asked for {path}")]
+pub enum LookupError {
+    /// The request failed.
+    #[error("the request to the dashboard for {path} failed")]
     Upstream {
-        /// What was asked for.
+        /// The requested path.
         path: String,
-        /// Why not.
+        /// The cause.
         source: upstream::Error,
     },
-    /// It took longer than 10 s.
+    /// No response within 10 s.
     #[error("the dashboard did not answer {path} within {} s", DEADLINE.as_secs())]
     Timeout {
-        /// What was asked for.
+        /// The requested path.
         path: String,
     },
-    /// It answered with a status that is no answer to the question.
+    /// An unexpected status.
     #[error("the dashboard answered {path} with status {status}")]
     Status {
-        /// What was asked for.
+        /// The requested path.
         path: String,
-        /// Its answer.
+        /// The status.
         status: StatusCode,
     },
-    /// It answered something else than JSON of the right shape.
-    #[error("the dashboard's answer to {path} is not the JSON it should be")]
+    /// The response is not JSON of the expected shape.
+    #[error("the dashboard's response to {path} is not the expected JSON")]
     NotJson {
-        /// What was asked for.
+        /// The requested path.
         path: String,
     },
-    /// The configured path cannot be asked for.
-    #[error("{path} cannot be asked for")]
+    /// The configured path cannot be requested.
+    #[error("{path} cannot be requested")]
     Path {
         /// The path.
         path: String,
-        /// Why not.
+        /// The cause.
         source: http::Error,
     },
-    /// The caller could not be checked: the gate is stopping, or a defect.
+    /// The check ended early: the gate stops, or the check panicked.
     #[error("the check of a caller was interrupted")]
     Interrupted(#[source] Option<tokio::task::JoinError>),
 }

@@ -1,12 +1,13 @@
-//! Questions in flight: equal ones are asked once, and their number is limited.
+//! Checks in flight: identical checks share one request, and their number is limited.
 //!
-//! A question runs apart from its callers, on the worker of the first one. Callers that leave do not end it, unless the gate is
-//! stopping: it is settled, a grant is cached, a refused password is counted. Limits: 64 per client address ([`network`]), 128 per
-//! /48 of IPv6, 512 in all, of which the last 64 are for addresses (/48 of IPv6) with none in flight. Beyond: [`Denied::Busy`].
+//! A check runs apart from its callers, on the worker of the first one. It runs to its end even if all callers disconnect,
+//! unless the gate stops: a grant is cached, a refused password is counted. Limits: 64 per client address ([`network`]), 128
+//! per IPv6 /48, 512 in all, of which the last 64 are reserved for addresses (IPv6 /48) with none in flight. Beyond that:
+//! [`Denied::Busy`].
 //!
-//! At most as many passwords of one client are checked at the same time as may still be refused within the minute, so that guesses
-//! sent in parallel do not exceed the limit of refused passwords. The other passwords wait for their turn, first come, first
-//! served, for at most 10 s. A right password is thus never counted against its caller; it may be [`Denied::Busy`].
+//! Of one client, at most as many passwords are checked at the same time as may still be refused within the minute, so that
+//! parallel guesses do not exceed the limit of refused passwords. Further passwords wait for their turn, in order of arrival,
+//! for at most 10 s. A correct password is never counted as a failure; it may be [`Denied::Busy`].
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,22 +19,22 @@ use tokio::sync::{Notify, watch};
 use tokio::time;
 
 use super::cache::{Digest, Verdict};
-use super::denied::{AskError, DEADLINE, Denied};
+use super::denied::{DEADLINE, Denied, LookupError};
 use super::limit::{Limiter, network, site};
 
-/// Questions in flight, per client address.
+/// Checks in flight per client address.
 const MAX_PER_CLIENT: usize = 64;
 
-/// Questions in flight, per /48 of IPv6, which has 65,536 networks of clients.
+/// Checks in flight per IPv6 /48, which contains 65,536 client networks.
 const MAX_PER_SITE: usize = 128;
 
-/// Questions in flight in all.
+/// Checks in flight in all.
 const MAX_IN_ALL: usize = 512;
 
-/// Of all, so many are kept for IPv4 addresses and /48 that have none in flight.
+/// Of these, so many are reserved for IPv4 addresses and /48 with none in flight.
 const RESERVED: usize = 64;
 
-/// All questions in flight, of all workers.
+/// All checks in flight, of all workers.
 #[derive(Debug)]
 pub(super) struct Flights {
     failures: Limiter,
@@ -43,48 +44,48 @@ pub(super) struct Flights {
 #[derive(Debug, Default)]
 struct Open {
     flights: HashMap<Digest, watch::Sender<Option<Verdict>>>,
-    clients: HashMap<IpAddr, ClientQuestions>,
-    /// Questions per /48.
+    clients: HashMap<IpAddr, ClientChecks>,
+    /// Checks per /48.
     sites: HashMap<Ipv6Addr, usize>,
     in_all: usize,
     next_ticket: u64,
 }
 
-/// What one client has in flight.
+/// The checks of one client.
 #[derive(Debug, Default)]
-struct ClientQuestions {
+struct ClientChecks {
     questions: usize,
     /// Passwords that are being checked now.
     passwords: usize,
-    /// Passwords that wait for their turn, first come first.
+    /// Passwords that wait for their turn, in order of arrival.
     waiting: VecDeque<u64>,
-    /// Notified when a turn may have become free, or the order of the waiting changes.
+    /// Notified when a turn may have become free or the queue has changed.
     moved: Arc<Notify>,
 }
 
-/// One place among the questions in flight; dropping it frees the place.
+/// One of the limited checks in flight. Dropping it releases the slot.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Slot {
     flights: Arc<Flights>,
     network: IpAddr,
     checks_password: bool,
-    /// In [`Client::waiting`].
+    /// The entry in [`ClientChecks::waiting`].
     ticket: Option<u64>,
-    is_free: bool,
+    is_released: bool,
 }
 
-/// A question that is asked once for all who join it. Dropped before it has landed, it fails for all of them.
+/// A check that its callers share. If it is dropped before it has finished, it fails for all of them.
 #[derive(Debug)]
 pub(super) struct Flight {
-    seat: Seat,
+    slot: Slot,
     digest: Digest,
     outcome: watch::Sender<Option<Verdict>>,
-    has_landed: bool,
+    is_finished: bool,
 }
 
-/// What a question in flight will come to.
+/// The future verdict of a check in flight.
 #[derive(Debug)]
-pub(super) struct Answer(watch::Receiver<Option<Verdict>>);
+pub(super) struct PendingVerdict(watch::Receiver<Option<Verdict>>);
 
 /// Whether a password may be checked.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ pub(super) enum Turn {
     Now,
     /// Not at all.
     Denied(Denied),
-    /// Nobody waits for the answer any more; nothing was asked.
+    /// All callers have disconnected; nothing was checked.
     Abandoned,
 }
 
@@ -103,8 +104,8 @@ impl Flights {
         Self { failures: Limiter::new(failures_per_minute), open: Mutex::default() }
     }
 
-    /// The answer to the question `digest` of the client at `address`, and the question itself if it is not in flight yet:
-    /// the caller then has it asked.
+    /// Joins the check `digest` of the client at `address`. If it is not in flight yet, the second value is the new check, which
+    /// the caller must run.
     ///
     /// # Errors
     ///
@@ -114,30 +115,30 @@ impl Flights {
         digest: Digest,
         address: IpAddr,
         is_password: bool,
-    ) -> Result<(Answer, Option<Flight>), Denied> {
+    ) -> Result<(PendingVerdict, Option<Flight>), Denied> {
         let mut open = self.open();
         if let Some(outcome) = open.flights.get(&digest) {
-            return Ok((Answer(outcome.subscribe()), None));
+            return Ok((PendingVerdict(outcome.subscribe()), None));
         }
         if is_password {
             self.failures_left(address)?;
         }
-        let seat = self.take(&mut open, address)?;
+        let slot = self.take(&mut open, address)?;
         let (outcome, answer) = watch::channel(None);
         open.flights.insert(digest, outcome.clone());
-        Ok((Answer(answer), Some(Flight { seat, digest, outcome, has_landed: false })))
+        Ok((PendingVerdict(answer), Some(Flight { slot, digest, outcome, is_finished: false })))
     }
 
-    /// A place for a question that is not shared.
+    /// A slot for a request that is not shared.
     ///
     /// # Errors
     ///
     /// [`Denied::Busy`].
-    pub(super) fn seat(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Denied> {
+    pub(super) fn slot(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Denied> {
         self.take(&mut self.open(), address)
     }
 
-    fn take(self: &Arc<Self>, open: &mut Open, address: IpAddr) -> Result<Seat, Denied> {
+    fn take(self: &Arc<Self>, open: &mut Open, address: IpAddr) -> Result<Slot, Denied> {
         let network = network(address);
         let site = site(network);
         let of_client = open.clients.get(&network).map_or(0, |client| client.questions);
@@ -153,7 +154,7 @@ impl Flights {
         }
         open.in_all += 1;
         let flights = self.clone();
-        Ok(Seat { flights, network, checks_password: false, ticket: None, is_free: false })
+        Ok(Slot { flights, network, checks_password: false, ticket: None, is_released: false })
     }
 
     fn failures_left(&self, address: IpAddr) -> Result<usize, Denied> {
@@ -168,7 +169,7 @@ impl Flights {
 }
 
 impl Flight {
-    /// Waits until a password may be checked without the risk of more refusals than the client has left.
+    /// Waits until a password may be checked without risking more refusals than the client has left.
     pub(super) async fn turn(&mut self) -> Turn {
         self.turn_within(DEADLINE).await
     }
@@ -178,7 +179,7 @@ impl Flight {
         let moved = self.moved();
         loop {
             let mut next = pin!(moved.notified());
-            // From here on it hears of each change, also of one between the check and the wait.
+            // Registered before the check, so that no notification is missed.
             next.as_mut().enable();
             if let Some(turn) = self.try_turn() {
                 return turn;
@@ -186,8 +187,8 @@ impl Flight {
             if time::Instant::now() >= deadline {
                 return Turn::Denied(Denied::Busy);
             }
-            // With the end of the window all turns are there again.
-            let renewed = self.seat.flights.failures.renews_in(self.seat.network, now());
+            // When the window ends, all turns are free again.
+            let renewed = self.slot.flights.failures.window_ends_in(self.slot.network, now());
             let wake = renewed.map_or(deadline, |left| deadline.min(time::Instant::now() + left));
             tokio::select! {
                 () = next => {}
@@ -198,51 +199,51 @@ impl Flight {
     }
 
     fn try_turn(&mut self) -> Option<Turn> {
-        let flights = self.seat.flights.clone();
+        let flights = self.slot.flights.clone();
         let mut open = flights.open();
-        let left = match flights.failures_left(self.seat.network) {
+        let left = match flights.failures_left(self.slot.network) {
             Ok(left) => left,
             Err(denied) => return Some(Turn::Denied(denied)),
         };
         let Open { clients, next_ticket, .. } = &mut *open;
-        let client = clients.entry(self.seat.network).or_default();
-        let place = match self.seat.ticket {
+        let client = clients.entry(self.slot.network).or_default();
+        let place = match self.slot.ticket {
             Some(ticket) => client.waiting.iter().position(|other| *other == ticket),
             None => None,
         };
         if client.passwords + place.unwrap_or(client.waiting.len()) < left {
             client.passwords += 1;
-            self.seat.checks_password = true;
-            self.seat.stops_waiting(client);
+            self.slot.checks_password = true;
+            self.slot.stops_waiting(client);
             return Some(Turn::Now);
         }
         if place.is_none() {
             client.waiting.push_back(*next_ticket);
-            self.seat.ticket = Some(*next_ticket);
+            self.slot.ticket = Some(*next_ticket);
             *next_ticket += 1;
         }
-        // Under the lock: a caller that joins later finds a question that is asked.
+        // Under the lock, so that no caller joins a check that is abandoned.
         self.abandon(&mut open).then_some(Turn::Abandoned)
     }
 
     fn moved(&self) -> Arc<Notify> {
-        let mut open = self.seat.flights.open();
-        open.clients.entry(self.seat.network).or_default().moved.clone()
+        let mut open = self.slot.flights.open();
+        open.clients.entry(self.slot.network).or_default().moved.clone()
     }
 
-    /// Resolves when all callers have left; the question is then over.
+    /// Resolves once all callers have disconnected, and removes the check.
     pub(super) async fn abandoned(&mut self) {
         loop {
             self.outcome.closed().await;
-            let flights = self.seat.flights.clone();
-            // A caller may have joined meanwhile; none can while this is locked.
+            let flights = self.slot.flights.clone();
+            // A caller may have joined meanwhile; none can under the lock.
             if self.abandon(&mut flights.open()) {
                 return;
             }
         }
     }
 
-    /// Takes the question out of those in flight if nobody waits for its answer.
+    /// Removes the check if no caller waits for it.
     fn abandon(&mut self, open: &mut Open) -> bool {
         let is_abandoned = self.outcome.receiver_count() == 0;
         if is_abandoned {
@@ -251,17 +252,17 @@ impl Flight {
         is_abandoned
     }
 
-    /// Settles the question: counts a refused password, frees the place, answers all who joined.
-    pub(super) fn land(mut self, verdict: Verdict) {
+    /// Ends the check: counts a refused password, releases the slot, passes `verdict` to all callers.
+    pub(super) fn finish(mut self, verdict: Verdict) {
         self.settle(verdict);
     }
 
     fn settle(&mut self, verdict: Verdict) {
-        let flights = self.seat.flights.clone();
+        let flights = self.slot.flights.clone();
         let mut open = flights.open();
-        if self.seat.checks_password && matches!(verdict, Err(Denied::Refused { .. })) {
-            // Under the lock: those who wait for their turn see the refusal and the free place together.
-            flights.failures.count(self.seat.network, now());
+        if self.slot.checks_password && matches!(verdict, Err(Denied::Refused { .. })) {
+            // Under the lock, so that waiting passwords see the refusal and the free slot together.
+            flights.failures.count(self.slot.network, now());
         }
         self.leave(&mut open);
         drop(open);
@@ -269,23 +270,23 @@ impl Flight {
     }
 
     fn leave(&mut self, open: &mut Open) {
-        self.has_landed = true;
+        self.is_finished = true;
         open.flights.remove(&self.digest);
-        self.seat.leave(open);
+        self.slot.leave(open);
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if !self.has_landed {
-            self.settle(Err(AskError::Interrupted(None).into()));
+        if !self.is_finished {
+            self.settle(Err(LookupError::Interrupted(None).into()));
         }
     }
 }
 
-impl Seat {
+impl Slot {
     fn leave(&mut self, open: &mut Open) {
-        if std::mem::replace(&mut self.is_free, true) {
+        if std::mem::replace(&mut self.is_released, true) {
             return;
         }
         open.in_all = open.in_all.saturating_sub(1);
@@ -308,8 +309,8 @@ impl Seat {
         }
     }
 
-    /// Leaves the queue; those behind may have a turn now.
-    fn stops_waiting(&mut self, client: &mut ClientQuestions) {
+    /// Leaves the queue. The next in the queue may have a turn now.
+    fn stops_waiting(&mut self, client: &mut ClientChecks) {
         if let Some(ticket) = self.ticket.take() {
             client.waiting.retain(|other| *other != ticket);
         }
@@ -319,17 +320,17 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.is_free {
+        if !self.is_released {
             let flights = self.flights.clone();
             self.leave(&mut flights.open());
         }
     }
 }
 
-impl Answer {
-    /// What the question came to, once it is settled.
+impl PendingVerdict {
+    /// Waits for the verdict.
     pub(super) async fn verdict(mut self) -> Verdict {
         match self.0.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or_else(interrupted),
@@ -338,13 +339,13 @@ impl Answer {
     }
 }
 
-/// By the clock of the runtime, as all waits here are.
+/// The time of the runtime's clock, which all waits here use.
 fn now() -> std::time::Instant {
     time::Instant::now().into_std()
 }
 
 fn interrupted() -> Verdict {
-    Err(AskError::Interrupted(None).into())
+    Err(LookupError::Interrupted(None).into())
 }
 
 #[cfg(test)]

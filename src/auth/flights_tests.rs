@@ -23,7 +23,7 @@ fn refused() -> Verdict {
 }
 
 #[track_caller]
-fn begin(flights: &Arc<Flights>, number: u16, address: IpAddr) -> (Answer, Flight) {
+fn begin(flights: &Arc<Flights>, number: u16, address: IpAddr) -> (PendingVerdict, Flight) {
     let (answer, flight) = flights.join(digest(number), address, true).expect("room");
     (answer, flight.expect("a new question"))
 }
@@ -35,18 +35,18 @@ fn is_empty(flights: &Flights) {
     assert_eq!(open.sites.len(), 0);
 }
 
-/// Whether it may be asked now, when nothing happens.
+/// The turn at this moment, without waiting.
 async fn turn(flight: &mut Flight) -> Turn {
     flight.turn_within(Duration::ZERO).await
 }
 
 #[tokio::test]
-async fn an_equal_question_in_flight_is_joined_and_the_answer_is_not_kept() {
+async fn identical_checks_in_flight_are_shared_and_the_verdict_is_not_kept() {
     let flights = flights(0);
     let (one, flight) = begin(&flights, 1, HERE);
     let (two, new) = flights.join(digest(1), HERE, true).expect("joined");
     assert!(new.is_none());
-    flight.land(Ok(Known::default()));
+    flight.finish(Ok(Known::default()));
     assert!(one.verdict().await.is_ok());
     assert!(two.verdict().await.is_ok());
     is_empty(&flights);
@@ -56,7 +56,7 @@ async fn an_equal_question_in_flight_is_joined_and_the_answer_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_question_that_is_lost_fails_for_all_who_joined() {
+async fn a_dropped_check_fails_for_all_its_callers() {
     let flights = flights(1);
     let (one, flight) = begin(&flights, 1, HERE);
     let (two, _) = flights.join(digest(1), HERE, true).expect("joined");
@@ -69,15 +69,15 @@ async fn a_question_that_is_lost_fails_for_all_who_joined() {
 }
 
 #[tokio::test]
-async fn a_client_has_64_questions_in_flight() {
+async fn a_client_has_at_most_64_checks_in_flight() {
     let flights = flights(0);
-    let mut taken: Vec<_> = (0..64).map(|_| flights.seat(HERE).expect("a place")).collect();
-    assert!(matches!(flights.seat(HERE), Err(Denied::Busy)));
+    let mut taken: Vec<_> = (0..64).map(|_| flights.slot(HERE).expect("a place")).collect();
+    assert!(matches!(flights.slot(HERE), Err(Denied::Busy)));
     assert!(matches!(flights.join(digest(1), HERE, true), Err(Denied::Busy)));
     taken.pop();
     let (_answer, flight) = begin(&flights, 1, HERE);
-    assert!(flights.seat(HERE).is_err());
-    assert!(flights.join(digest(1), HERE, true).is_ok(), "joining takes no place");
+    assert!(flights.slot(HERE).is_err());
+    assert!(flights.join(digest(1), HERE, true).is_ok(), "joining takes no slot");
     drop(flight);
     drop(taken);
     is_empty(&flights);
@@ -88,36 +88,36 @@ fn v6(site: u16, network: u16) -> IpAddr {
 }
 
 #[tokio::test]
-async fn one_site_of_ipv6_has_no_more_places_than_two_clients() {
+async fn an_ipv6_48_has_as_many_slots_as_two_clients() {
     let flights = flights(0);
-    let taken: Vec<_> = (0..128).map(|n| flights.seat(v6(1, n)).expect("a place")).collect();
-    assert!(matches!(flights.seat(v6(1, 999)), Err(Denied::Busy)));
-    assert!(flights.seat(v6(2, 999)).is_ok(), "another site");
-    assert!(flights.seat(HERE).is_ok(), "IPv4");
+    let taken: Vec<_> = (0..128).map(|n| flights.slot(v6(1, n)).expect("a place")).collect();
+    assert!(matches!(flights.slot(v6(1, 999)), Err(Denied::Busy)));
+    assert!(flights.slot(v6(2, 999)).is_ok(), "another site");
+    assert!(flights.slot(HERE).is_ok(), "IPv4");
     drop(taken);
     is_empty(&flights);
 }
 
 #[tokio::test]
-async fn the_last_places_are_for_those_who_have_none() {
+async fn the_last_slots_are_reserved_for_clients_with_none() {
     let flights = flights(0);
     let mut taken = Vec::new();
     for client in 0..7 {
-        taken.extend((0..64).map(|_| flights.seat(v6(client, 0)).expect("a place")));
+        taken.extend((0..64).map(|_| flights.slot(v6(client, 0)).expect("a place")));
     }
-    // 448 are taken: who has one gets no more, nor do other networks of the same site.
-    assert!(matches!(flights.seat(v6(0, 1)), Err(Denied::Busy)));
-    taken.push(flights.seat(HERE).expect("the first one"));
-    assert!(matches!(flights.seat(HERE), Err(Denied::Busy)), "the second one");
-    taken.extend((7..70).map(|site| flights.seat(v6(site, 0)).expect("the first one")));
+    // 448 are taken: a client with one gets no more, nor do other networks of its site.
+    assert!(matches!(flights.slot(v6(0, 1)), Err(Denied::Busy)));
+    taken.push(flights.slot(HERE).expect("the first one"));
+    assert!(matches!(flights.slot(HERE), Err(Denied::Busy)), "the second one");
+    taken.extend((7..70).map(|site| flights.slot(v6(site, 0)).expect("the first one")));
     assert_eq!(flights.open().in_all, 512);
-    assert!(matches!(flights.seat(ELSEWHERE), Err(Denied::Busy)), "512 in all");
+    assert!(matches!(flights.slot(ELSEWHERE), Err(Denied::Busy)), "512 in all");
     drop(taken);
     is_empty(&flights);
 }
 
 #[tokio::test]
-async fn no_more_passwords_are_checked_at_a_time_than_may_be_refused() {
+async fn at_most_as_many_passwords_are_checked_as_may_be_refused() {
     let flights = flights(2);
     let (_one, mut first) = begin(&flights, 1, HERE);
     let (_two, mut second) = begin(&flights, 2, HERE);
@@ -127,10 +127,10 @@ async fn no_more_passwords_are_checked_at_a_time_than_may_be_refused() {
     assert!(matches!(turn(&mut second).await, Turn::Now));
     assert!(matches!(turn(&mut third).await, Turn::Denied(Denied::Busy)));
     assert!(matches!(turn(&mut elsewhere).await, Turn::Now));
-    first.land(Ok(Known::default()));
-    assert!(matches!(turn(&mut third).await, Turn::Now), "a grant gives its place back");
-    second.land(refused());
-    third.land(refused());
+    first.finish(Ok(Known::default()));
+    assert!(matches!(turn(&mut third).await, Turn::Now), "a grant frees its turn");
+    second.finish(refused());
+    third.finish(refused());
     let denied = flights.join(digest(5), HERE, true);
     assert!(matches!(denied, Err(Denied::TooManyFailures { .. })));
     assert!(flights.join(digest(5), HERE, false).is_ok(), "a session");
@@ -139,17 +139,17 @@ async fn no_more_passwords_are_checked_at_a_time_than_may_be_refused() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_turn_gets_it_or_learns_that_the_limit_is_reached() {
+async fn a_waiting_password_gets_a_turn_or_too_many_failures() {
     for (verdict, is_now) in [(Ok(Known::default()), true), (refused(), false)] {
         let flights = flights(1);
         let (_one, mut first) = begin(&flights, 1, HERE);
         let (_two, mut second) = begin(&flights, 2, HERE);
         assert!(matches!(turn(&mut first).await, Turn::Now));
-        let land = async {
+        let finish = async {
             yield_now().await;
-            first.land(verdict);
+            first.finish(verdict);
         };
-        let (turn, ()) = tokio::join!(second.turn(), land);
+        let (turn, ()) = tokio::join!(second.turn(), finish);
         match turn {
             Turn::Now => assert!(is_now),
             Turn::Denied(Denied::TooManyFailures { .. }) => assert!(!is_now),
@@ -170,7 +170,7 @@ async fn a_wait_for_a_turn_ends_after_10_seconds() {
 }
 
 #[tokio::test]
-async fn a_password_that_nobody_waits_for_is_dropped_before_it_is_asked_and_not_after() {
+async fn a_password_without_callers_is_dropped_before_its_check_only() {
     let flights = flights(1);
     let (one, mut first) = begin(&flights, 1, HERE);
     drop(one);
@@ -182,7 +182,7 @@ async fn a_password_that_nobody_waits_for_is_dropped_before_it_is_asked_and_not_
     };
     let (turn, ()) = tokio::join!(second.turn(), leave);
     assert!(matches!(turn, Turn::Abandoned));
-    // The same question begins again although the former has not been dropped.
+    // The same check starts again although the previous one still exists.
     let (_again, third) = begin(&flights, 2, HERE);
     drop(second);
     assert!(flights.join(digest(2), HERE, true).expect("joined").1.is_none());
@@ -204,14 +204,14 @@ async fn turns_are_given_in_the_order_of_arrival() {
         tasks.push(tokio::spawn(async move {
             assert!(matches!(flight.turn().await, Turn::Now), "{number}");
             order.lock().expect("a lock").push(number);
-            // Those behind are all awake meanwhile.
+            // All others in the queue are woken meanwhile.
             yield_now().await;
-            flight.land(Ok(Known::default()));
+            flight.finish(Ok(Known::default()));
         }));
         yield_now().await;
     }
-    // One that arrives as a turn becomes free does not overtake those who wait.
-    first.land(Ok(Known::default()));
+    // A password that arrives when a turn becomes free does not overtake the queue.
+    first.finish(Ok(Known::default()));
     let (_late, mut late) = begin(&flights, 10, HERE);
     assert!(matches!(turn(&mut late).await, Turn::Denied(Denied::Busy)));
     for task in tasks {
@@ -224,7 +224,7 @@ async fn turns_are_given_in_the_order_of_arrival() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_leaves_the_queue_lets_the_next_one_move_up() {
+async fn the_queue_moves_up_when_one_leaves_it() {
     let flights = flights(1);
     let (_one, mut first) = begin(&flights, 1, HERE);
     assert!(matches!(turn(&mut first).await, Turn::Now));
@@ -236,17 +236,17 @@ async fn one_that_leaves_the_queue_lets_the_next_one_move_up() {
     yield_now().await;
     drop(two);
     assert!(second.await.expect("no panic"));
-    first.land(Ok(Known::default()));
+    first.finish(Ok(Known::default()));
     assert!(third.await.expect("no panic"));
     is_empty(&flights);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_window_gives_turns_and_so_does_the_last_moment() {
+async fn the_end_of_the_window_frees_turns_and_a_turn_at_the_deadline_counts() {
     let flights = flights(2);
     let (_one, mut first) = begin(&flights, 1, HERE);
     assert!(matches!(turn(&mut first).await, Turn::Now));
-    first.land(refused());
+    first.finish(refused());
     time::advance(Duration::from_secs(55)).await;
     let (_two, mut second) = begin(&flights, 2, HERE);
     assert!(matches!(turn(&mut second).await, Turn::Now));
@@ -259,10 +259,10 @@ async fn the_end_of_the_window_gives_turns_and_so_does_the_last_moment() {
     let (_one, mut first) = begin(&flights, 1, HERE);
     let (_two, mut second) = begin(&flights, 2, HERE);
     assert!(matches!(turn(&mut first).await, Turn::Now));
-    let land = async {
+    let finish = async {
         time::sleep(DEADLINE).await;
-        first.land(Ok(Known::default()));
+        first.finish(Ok(Known::default()));
     };
-    let (_, turn) = tokio::join!(biased; land, second.turn());
+    let (_, turn) = tokio::join!(biased; finish, second.turn());
     assert!(matches!(turn, Turn::Now), "{turn:?}");
 }

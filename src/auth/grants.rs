@@ -1,22 +1,22 @@
-//! The actions that a caller can be allowed.
+//! Licensing actions, and sets of granted actions.
 
 use std::sync::Arc;
 
 /// A licensing action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// See the license.
+    /// Read the license.
     Read,
-    /// Install or renew it.
+    /// Install or renew a license.
     Write,
-    /// Remove it.
+    /// Remove the license.
     Delete,
 }
 
 impl Action {
     pub(super) const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Delete];
 
-    /// The permission's name.
+    /// The name of the permission.
     pub const fn permission(self) -> &'static str {
         match self {
             Self::Read => "licensing:read",
@@ -43,7 +43,7 @@ impl Action {
 pub(super) struct Grants(u8);
 
 impl Grants {
-    /// Everything.
+    /// All actions.
     pub(super) fn all() -> Self {
         Action::ALL.into_iter().collect()
     }
@@ -57,10 +57,10 @@ impl Grants {
     }
 }
 
-/// Longer names are cut, for the audit log and whatever else shows them.
+/// Longest name in the audit log and elsewhere. A longer one is shortened.
 const MAX_NAME_BYTES: usize = 256;
 
-/// The beginning of a name, at most 256 bytes of whole characters.
+/// `name`, shortened to at most 256 bytes of whole characters.
 pub(super) fn shortened(name: &str) -> &str {
     let mut end = name.len().min(MAX_NAME_BYTES);
     while !name.is_char_boundary(end) {
@@ -69,12 +69,12 @@ pub(super) fn shortened(name: &str) -> &str {
     &name[..end]
 }
 
-/// A caller, as far as it is known.
+/// What is known about a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
-    /// What it may do.
+    /// The actions that the caller may perform.
     pub(super) grants: Grants,
-    /// Its login, [`shortened`]; `None` if the dashboard names none.
+    /// The login, [`shortened`]; `None` if the dashboard returns none.
     pub(super) login: Option<Arc<str>>,
 }
 
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_holds_what_was_put_in_and_nothing_else() {
+    fn a_set_contains_the_added_actions_only() {
         let set: Grants = [Action::Read, Action::Delete].into_iter().collect();
         assert_eq!(Action::ALL.map(|action| set.contain(action)), [true, false, true]);
         assert!(Action::ALL.into_iter().all(|action| Grants::all().contain(action)));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_cut_between_two_characters() {
+    fn a_name_is_shortened_between_two_characters() {
         assert_eq!(shortened("ops"), "ops");
         assert_eq!(shortened(&"x".repeat(256)).len(), 256);
         assert_eq!(shortened(&"x".repeat(257)).len(), 256);

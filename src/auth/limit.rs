@@ -1,7 +1,7 @@
-//! A number of uses per minute, per client address.
+//! Limits uses per minute and client address.
 //!
-//! A window begins with the first use and lasts a minute. Addresses are IPv4, or the /64 of IPv6, which one client has to
-//! itself. Memory is bounded: a table full of live windows forgets those below the limit first.
+//! A window starts with the first use and lasts a minute. A client is an IPv4 address or an IPv6 /64, which belongs to one
+//! client. Memory is bounded: if the table is full of live windows, those below the limit are dropped first.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -30,7 +30,7 @@ impl Limiter {
         Self { per_minute, windows: Mutex::default() }
     }
 
-    /// Takes one of those `address` has left, or says how long until there are some again.
+    /// Counts one use of `address`, or returns how long to wait if none is left.
     pub(super) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         if self.per_minute == 0 {
             return Ok(());
@@ -44,7 +44,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Counts one use of `address`, whether any are left or not.
+    /// Counts one use of `address`, even beyond the limit.
     pub(super) fn count(&self, address: IpAddr, now: Instant) {
         if self.per_minute == 0 {
             return;
@@ -54,7 +54,7 @@ impl Limiter {
         window.used = window.used.saturating_add(1);
     }
 
-    /// How many uses `address` has left, at least one, or how long until there are some again.
+    /// How many uses `address` has left, at least one, or how long to wait if none is left.
     pub(super) fn left(&self, address: IpAddr, now: Instant) -> Result<u32, Duration> {
         if self.per_minute == 0 {
             return Ok(u32::MAX);
@@ -70,8 +70,8 @@ impl Limiter {
         }
     }
 
-    /// When the live window of `address` ends and all uses are there again; `None`: there is no window.
-    pub(super) fn renews_in(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+    /// The time until the live window of `address` ends; `None`: there is no live window.
+    pub(super) fn window_ends_in(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let left = self.windows().get(&network(address))?.left(now);
         (!left.is_zero()).then_some(left)
     }
@@ -102,7 +102,7 @@ impl Limiter {
         if windows.len() >= MAX_ADDRESSES {
             windows.retain(|_, window| window.used >= self.per_minute);
         }
-        // All of them are at the limit: the one that ends first is forgotten.
+        // All windows are at the limit: drop the one that ends first.
         if windows.len() >= MAX_ADDRESSES
             && let Some(address) = oldest(windows)
         {
@@ -126,7 +126,7 @@ fn oldest(windows: &HashMap<IpAddr, Window>) -> Option<IpAddr> {
     oldest.map(|(address, _)| *address)
 }
 
-/// The /48 of an IPv6 address: what one site has to itself, and 65,536 networks. `None`: IPv4.
+/// The /48 of an IPv6 address, which belongs to one site and contains 65,536 networks. `None`: IPv4.
 pub(super) fn site(address: IpAddr) -> Option<Ipv6Addr> {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -137,7 +137,7 @@ pub(super) fn site(address: IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-/// What one client has to itself: an IPv4 address, or the /64 of an IPv6 address.
+/// The network of one client: an IPv4 address, or the /64 of an IPv6 address.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -157,18 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn the_next_one_waits_for_the_end_of_the_window() {
+    fn uses_beyond_the_limit_wait_for_the_end_of_the_window() {
         let (limiter, start) = (Limiter::new(2), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(limiter.take(ip("192.0.2.1"), at(0)).is_ok());
         assert!(limiter.take(ip("192.0.2.1"), at(10)).is_ok());
         assert_eq!(limiter.take(ip("192.0.2.1"), at(15)), Err(Duration::from_secs(45)));
-        assert!(limiter.take(ip("192.0.2.2"), at(15)).is_ok(), "others are not concerned");
+        assert!(limiter.take(ip("192.0.2.2"), at(15)).is_ok(), "another client");
         assert!(limiter.take(ip("192.0.2.1"), at(60)).is_ok());
     }
 
     #[test]
-    fn what_is_left_becomes_less_with_each_use_and_is_whole_again_after_the_window() {
+    fn each_use_reduces_what_is_left_until_the_window_ends() {
         let (limiter, start) = (Limiter::new(2), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let left = |seconds| limiter.left(ip("192.0.2.1"), at(seconds));
@@ -178,13 +178,17 @@ mod tests {
         limiter.count(ip("192.0.2.1"), at(20));
         assert_eq!(left(20), Err(Duration::from_secs(40)));
         limiter.count(ip("192.0.2.1"), at(30));
-        assert_eq!(left(30), Err(Duration::from_secs(30)), "more than the limit is no less");
+        assert_eq!(
+            left(30),
+            Err(Duration::from_secs(30)),
+            "uses beyond the limit do not extend the window"
+        );
         assert_eq!(left(60), Ok(2));
-        assert_eq!(limiter.windows().len(), 1, "looking takes no memory");
+        assert_eq!(limiter.windows().len(), 1, "reading adds no entry");
     }
 
     #[test]
-    fn of_a_table_full_of_guessers_the_oldest_is_forgotten() {
+    fn of_a_full_table_at_the_limit_the_oldest_is_dropped() {
         let (limiter, start) = (Limiter::new(1), Instant::now());
         let guesser = |number: usize| IpAddr::V4((0x0a00_0000 + number as u32).into());
         for number in 0..=MAX_ADDRESSES {
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_those_at_the_limit_stay_there() {
+    fn memory_is_bounded_and_clients_at_the_limit_are_kept() {
         let (limiter, now) = (Limiter::new(2), Instant::now());
         let guesser = ip("192.0.2.1");
         while limiter.take(guesser, now).is_ok() {}

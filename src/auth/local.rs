@@ -1,9 +1,9 @@
-//! Callers known from `[[auth.users]]`.
+//! Checks callers against `[[auth.users]]`.
 //!
-//! Passwords are hashed on the control runtime's blocking threads, a few at a time; who waits longer than 10 s for that is
-//! [`Denied::Busy`]. A name cannot be recognised by the time its answer takes: every sign-in does the same work, one hash of
-//! each kind and cost that is configured. Where the name has no hash of that kind, or is unknown, the password is compared with
-//! another user's, and the result is not used. Hashes of several kinds therefore add up.
+//! Passwords are hashed on the control runtime's blocking threads, a few at a time; a sign-in that waits longer than 10 s for
+//! that is [`Denied::Busy`]. The duration does not reveal whether a name exists: every sign-in computes one hash of each kind
+//! and cost that is configured. If the user has no hash of a kind, or does not exist, the password is compared with another
+//! user's hash, and the result is ignored. Hashes of several kinds therefore add up.
 
 use std::num::NonZero;
 use std::ops::RangeInclusive;
@@ -22,44 +22,44 @@ use tokio::time::timeout;
 use super::cache::Verdict;
 use super::config::User;
 use super::credential::Credential;
-use super::denied::{AskError, DEADLINE, Denied};
+use super::denied::{DEADLINE, Denied, LookupError};
 use super::grants::{self, Action, Grants, shortened};
 
-/// Why a user of the configuration cannot be used.
+/// Why `[[auth.users]]` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Its hash is of no kind we know.
+    /// The kind of the hash is not supported.
     #[error(
-        "auth.users: the password_hash of {name:?} is neither argon2 ($argon2id$…) nor bcrypt ($2b$…, $2y$…, with a cost from 4 to 31)"
+        "auth.users: the password_hash of {name:?} is neither argon2 ($argon2id$…) nor bcrypt ($2b$…, $2y$…, with a cost from 4 to 31): create one with `license-gate hash-password`"
     )]
     Hash {
-        /// Which user.
+        /// The user.
         name: String,
     },
-    /// It has a permission that does not exist.
+    /// The permission does not exist.
     #[error(
-        "auth.users: {name:?} has the unknown permission {permission:?}; there are licensing:read, licensing:write, licensing:delete"
+        "auth.users: {name:?} has the unknown permission {permission:?}: use licensing:read, licensing:write or licensing:delete"
     )]
     Permission {
-        /// Which user.
+        /// The user.
         name: String,
-        /// Which permission.
+        /// The permission.
         permission: String,
     },
-    /// Its name cannot be sent with Basic, or means something else.
+    /// The name cannot be sent with Basic, is reserved, or is not unique.
     #[error(
-        "auth.users: the name {name:?} cannot be used: it is empty, has a colon, is `api_key`, or is there twice"
+        "auth.users: the name {name:?} cannot be used: a name is unique, not empty, has no colon and is not `api_key`"
     )]
     Name {
-        /// Which user.
+        /// The user.
         name: String,
     },
 }
 
-/// More bytes of a password are ignored by bcrypt.
+/// bcrypt ignores the bytes of a password beyond this.
 const BCRYPT_MAX_BYTES: usize = 72;
 
-/// Costs that bcrypt computes.
+/// Costs that bcrypt supports.
 const BCRYPT_COSTS: RangeInclusive<u32> = 4..=31;
 
 /// The configured users.
@@ -73,7 +73,7 @@ pub(super) struct LocalUsers {
 #[derive(Debug)]
 struct Users {
     known: Vec<LocalUser>,
-    /// Indexes of one user of each work there is.
+    /// The index of one user for each distinct [`Work`].
     works: Vec<usize>,
 }
 
@@ -84,7 +84,7 @@ struct LocalUser {
     grants: Grants,
 }
 
-/// What a comparison with a hash costs, and what the cost depends on.
+/// The cost of comparing a password with a hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Work {
     Argon2 {
@@ -115,13 +115,13 @@ impl LocalUsers {
         Ok(Self { users: Arc::new(Users::new(known)), hashing, control })
     }
 
-    /// What is granted to `credential`.
+    /// The grants of `credential`.
     pub(super) async fn grants(&self, credential: &Credential) -> Verdict {
         let Some((name, password)) = credential.basic() else { return Err(Denied::NoCredentials) };
         let (name, password) = (name.to_owned(), password.to_owned());
         let (users, hashing) = (self.users.clone(), self.hashing.clone());
         let check = self.control.spawn(async move {
-            // Held until the hash is done, so that a flood of sign-ins waits instead of using up threads.
+            // Held until the hash is computed, so that a flood of sign-ins does not occupy all threads.
             let permit =
                 timeout(DEADLINE, hashing.acquire_owned()).await.map_err(|_| Denied::Busy)?;
             let checked = tokio::task::spawn_blocking(move || {
@@ -164,7 +164,7 @@ impl LocalUser {
 }
 
 fn interrupted(error: JoinError) -> Denied {
-    AskError::Interrupted(Some(error)).into()
+    LookupError::Interrupted(Some(error)).into()
 }
 
 impl Users {
@@ -177,7 +177,7 @@ impl Users {
         Self { known, works }
     }
 
-    /// Compares every name in full, and does each work once, in the same order for every name and password.
+    /// Compares every name in full and computes each kind of hash once, in the same order for every name and password.
     fn sign_in(
         &self,
         name: &str,
@@ -201,7 +201,7 @@ impl Users {
 }
 
 impl Work {
-    /// `None`: not a hash that can be compared with.
+    /// `None`: the hash is not supported.
     fn of(hash: &str) -> Option<Self> {
         if hash.starts_with("$argon2") {
             let hash = PasswordHash::new(hash).ok()?;
@@ -226,15 +226,15 @@ fn verify(password: &str, user: &LocalUser) -> bool {
         Work::Argon2 { .. } => PasswordHash::new(&user.hash).is_ok_and(|hash| {
             Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
         }),
-        // Computed for a password that is refused, too: it takes as long as any other.
+        // Also computed for a password that does not fit, so that it takes as long as any other.
         Work::Bcrypt { .. } => {
             bcrypt::verify(password, &user.hash).unwrap_or(false) & fits_bcrypt(password)
         }
     }
 }
 
-/// Whether bcrypt tells this password from all others. It ignores what follows 72 bytes, and repeats a shorter password, a NUL
-/// after each turn: `a` and `a`, NUL, `a` have the same hash.
+/// Whether bcrypt distinguishes this password from all others. It ignores everything after 72 bytes and repeats a shorter
+/// password with a NUL after each repetition: `a` and `a`, NUL, `a` have the same hash.
 fn fits_bcrypt(password: &str) -> bool {
     password.len() <= BCRYPT_MAX_BYTES && !password.contains('\0')
 }
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_kinds_of_hash_know_their_password_and_no_other() {
+    async fn both_kinds_of_hash_accept_their_password_only() {
         let bcrypt = bcrypt::hash("b:pass", 4).expect("a hash").replace("$2b$", "$2y$");
         let users = [
             user("ann", argon2id("pass"), &["licensing:read"]),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bcrypt_signs_nobody_in_whose_password_it_does_not_read_whole() {
+    async fn bcrypt_refuses_passwords_that_it_cannot_distinguish() {
         let long = "x".repeat(72);
         let hash = |password: &str| bcrypt::hash(password, 4).expect("a hash");
         let users = [
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_does_the_same_work() {
+    fn every_name_costs_the_same_work() {
         let bcrypt = |cost| bcrypt::hash("b", cost).expect("a hash");
         let argon2 = |memory, passes| {
             let params = Params::new(memory, passes, 1, None).expect("parameters");
@@ -373,13 +373,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_users_nobody_is_known() {
+    async fn without_users_every_sign_in_is_refused() {
         let users = LocalUsers::new(&[], Handle::current()).expect("no users");
         assert!(users.grants(&basic("ann", "")).await.is_err());
     }
 
     #[tokio::test]
-    async fn settings_that_cannot_work_are_named() {
+    async fn invalid_users_are_errors_that_name_the_user() {
         let hash = argon2id("x");
         let cases = [
             (user("a", "plain".into(), &[]), "Hash"),

@@ -1,11 +1,10 @@
-//! Is this caller allowed this licensing action?
+//! Decides whether a caller may perform a licensing action.
 //!
-//! In: a request's head, the client's address, the worker's way to the dashboard. Out: the caller's [`Credential`], or
-//! [`Denied`]. In this order: credentials there and of a kind we know, origin, a grant remembered, the limits of questions
-//! in flight and of refused passwords (`flights.rs`), and only then the question itself, to the dashboard (`dashboard.rs`) or
-//! to the configured users (`local.rs`). Grants are remembered, refusals never; nothing that went wrong is ever a grant.
-//! Only a refused password counts as a failed sign-in: a session cookie cannot be guessed.
-
+//! Input: the head of the request, the client's address, the worker's connection to the dashboard. Output: the caller's
+//! [`Credential`] and name, or [`Denied`]. The order is: read the credentials, check the origin, look for a cached grant,
+//! apply the limits of checks in flight and of refused passwords (`flights.rs`), and only then check the credentials with
+//! the dashboard (`dashboard.rs`) or the configured users (`local.rs`). Grants are cached, refusals never; an error is never
+//! a grant. Only a refused password counts as a failed sign-in, because a session cookie cannot be guessed.
 mod cache;
 mod config;
 mod credential;
@@ -30,45 +29,45 @@ use crate::license::RootUrl;
 
 pub use config::{Config, Mode, User};
 pub use credential::{Caller, Credential};
-pub use dashboard::{Dashboard, Way};
-pub use denied::{AskError, Denied, StatisticsError};
+pub use dashboard::{Dashboard, WorkerDashboard};
+pub use denied::{Denied, LookupError, StatisticsError};
 pub use grants::Action;
 
 use grants::Known;
 pub use local::SetupError;
 
 use cache::Cache;
-use dashboard::Questions;
+use dashboard::UserApi;
 use flights::{Flight, Flights, Turn};
 use grants::shortened;
 use limit::Limiter;
 use local::LocalUsers;
 
-/// Decides who may do what. Shared by all workers.
+/// Authorizes licensing actions. Shared by all workers.
 #[derive(Debug)]
 pub struct Auth {
     session_cookie: Option<String>,
     public_check: bool,
     root_url: RootUrl,
-    asking: Arc<Asking>,
+    checker: Arc<Checker>,
     writes: Limiter,
 }
 
-/// What a question needs, which may outlive the request that asked it.
+/// What a check needs. A check may outlive the request that started it.
 #[derive(Debug)]
-struct Asking {
-    judge: Judge,
+struct Checker {
+    backend: Backend,
     cache: Cache,
     flights: Arc<Flights>,
 }
 
-/// A caller who may do what it asked for.
+/// An authorized caller.
 #[derive(Debug)]
 pub struct SignedIn {
-    /// What it showed.
+    /// Its credential.
     pub credential: Credential,
-    /// Its login at the dashboard or among the local users, at most 256 bytes. A dashboard that names nobody leaves the name that
-    /// was typed, or `session`.
+    /// Its login at the dashboard or among the local users, at most 256 bytes. If the dashboard returns no login: the user
+    /// name of Basic, or `session`.
     pub name: String,
 }
 
@@ -83,33 +82,33 @@ impl SignedIn {
     }
 }
 
-/// Who knows the callers.
+/// Where callers are checked.
 #[derive(Debug)]
-enum Judge {
-    Dashboard(Questions),
+enum Backend {
+    Dashboard(UserApi),
     Local(LocalUsers),
 }
 
 impl Auth {
-    /// The authorisation of `config` for the instance at `root_url`; passwords are hashed on `control`.
+    /// Authorization with the settings `config` for the instance at `root_url`. Passwords are hashed on `control`.
     ///
     /// # Errors
     ///
     /// [`SetupError`] names the local user whose settings cannot be used.
     pub fn new(config: &Config, root_url: RootUrl, control: Handle) -> Result<Self, SetupError> {
-        let (judge, session_cookie) = match config.mode {
+        let (backend, session_cookie) = match config.mode {
             Mode::Dashboard => {
-                let questions = Questions::new(config, root_url.host_header());
-                (Judge::Dashboard(questions), Some(config.session_cookie.clone()))
+                let user_api = UserApi::new(config, root_url.host_header());
+                (Backend::Dashboard(user_api), Some(config.session_cookie.clone()))
             }
-            Mode::Local => (Judge::Local(LocalUsers::new(&config.users, control)?), None),
+            Mode::Local => (Backend::Local(LocalUsers::new(&config.users, control)?), None),
         };
         Ok(Self {
             session_cookie,
             public_check: config.public_check,
             root_url,
-            asking: Arc::new(Asking {
-                judge,
+            checker: Arc::new(Checker {
+                backend,
                 cache: Cache::new(config.cache_ttl),
                 flights: Arc::new(Flights::new(config.failed_sign_ins_per_minute)),
             }),
@@ -117,7 +116,7 @@ impl Auth {
         })
     }
 
-    /// Lets the caller of `head` do `action`, or says why not.
+    /// Checks whether the sender of `head` may perform `action`.
     ///
     /// # Errors
     ///
@@ -135,16 +134,16 @@ impl Auth {
         {
             return Err(Denied::Origin);
         }
-        let Asking { cache, flights, .. } = &*self.asking;
+        let Checker { cache, flights, .. } = &*self.checker;
         if let Some(known) = cache.recall(&credential, action, Instant::now()) {
             return Ok(SignedIn::new(credential, &known));
         }
-        let question = cache.question(&credential, caller.address);
+        let check = cache.check_id(&credential, caller.address);
         let is_password = credential.basic().is_some();
-        let (answer, new) = flights.join(question, caller.address, is_password)?;
+        let (answer, new) = flights.join(check, caller.address, is_password)?;
         if let Some(flight) = new {
-            let asking = self.asking.clone();
-            dashboard.run(asking.ask(flight, credential.clone(), caller, dashboard.clone()));
+            let checker = self.checker.clone();
+            dashboard.run(checker.check(flight, credential.clone(), caller, dashboard.clone()));
         }
         let known = answer.verdict().await?;
         let allowed = known.grants.contain(action);
@@ -152,21 +151,21 @@ impl Auth {
         if allowed { Ok(caller) } else { Err(Denied::Forbidden { action, name: caller.name }) }
     }
 
-    /// Counts a change asked for from `address`.
+    /// Counts a change requested from `address`.
     ///
     /// # Errors
     ///
-    /// How long to wait, when there have been too many within a minute.
+    /// How long to wait, if there were too many within a minute.
     pub fn count_write(&self, address: IpAddr) -> Result<(), Duration> {
         self.writes.take(address, Instant::now())
     }
 
-    /// Whether anybody may ask if the license is valid.
+    /// Whether `GET /check` needs no credentials.
     pub fn check_is_public(&self) -> bool {
         self.public_check
     }
 
-    /// The dashboard's statistics as JSON, asked for with the caller's own `credential`.
+    /// The dashboard's statistics as JSON, requested with the caller's `credential`.
     ///
     /// # Errors
     ///
@@ -177,22 +176,22 @@ impl Auth {
         caller: Caller<'_>,
         dashboard: &D,
     ) -> Result<Bytes, StatisticsError> {
-        let Judge::Dashboard(questions) = &self.asking.judge else {
+        let Backend::Dashboard(user_api) = &self.checker.backend else {
             return Err(StatisticsError::Local);
         };
-        let seat = self.asking.flights.seat(caller.address).map_err(StatisticsError::Denied)?;
-        let statistics = questions.statistics(credential, caller, dashboard).await;
-        drop(seat);
+        let slot = self.checker.flights.slot(caller.address).map_err(StatisticsError::Denied)?;
+        let statistics = user_api.statistics(credential, caller, dashboard).await;
+        drop(slot);
         if let Err(StatisticsError::Denied(Denied::Refused { .. })) = statistics {
-            self.asking.cache.forget(credential);
+            self.checker.cache.forget(credential);
         }
         statistics
     }
 }
 
-impl Asking {
-    /// Asks the dashboard, or the local users, and settles the question.
-    fn ask<D: Dashboard>(
+impl Checker {
+    /// Checks `credential` with the dashboard or the local users, and ends the flight with the verdict.
+    fn check<D: Dashboard>(
         self: Arc<Self>,
         mut flight: Flight,
         credential: Credential,
@@ -204,34 +203,34 @@ impl Asking {
             if credential.basic().is_some() {
                 match flight.turn().await {
                     Turn::Now => {}
-                    Turn::Denied(denied) => return flight.land(Err(denied)),
+                    Turn::Denied(denied) => return flight.finish(Err(denied)),
                     Turn::Abandoned => return,
                 }
             }
             let caller = Caller { address, request_id: &request_id };
-            let judged = async {
-                match &self.judge {
-                    Judge::Dashboard(questions) => {
-                        questions.grants(&credential, caller, &dashboard).await
+            let checked = async {
+                match &self.backend {
+                    Backend::Dashboard(user_api) => {
+                        user_api.grants(&credential, caller, &dashboard).await
                     }
-                    Judge::Local(users) => users.grants(&credential).await,
+                    Backend::Local(users) => users.grants(&credential).await,
                 }
             };
-            let left_alone = async {
+            let stopped = async {
                 dashboard.stopping().await;
                 flight.abandoned().await;
             };
             let verdict = tokio::select! {
                 biased;
-                verdict = judged => verdict,
-                () = left_alone => return,
+                verdict = checked => verdict,
+                () = stopped => return,
             };
             match &verdict {
                 Ok(known) => self.cache.remember(&credential, known.clone(), Instant::now()),
                 Err(Denied::Refused { .. }) => self.cache.forget(&credential),
                 Err(_) => {}
             }
-            flight.land(verdict);
+            flight.finish(verdict);
         }
     }
 }

@@ -1,21 +1,21 @@
-//! Did a page of this site make the browser ask?
+//! Checks whether a request was sent by a page of the same origin.
 //!
-//! Browsers attach the session cookie, and Basic they remember, to requests any page makes. Such a request says where it
-//! comes from: `Origin` must be the root URL's or that of the request itself, and `Sec-Fetch-Site` not `cross-site`. Callers
-//! that are no browsers send neither field and pass.
+//! Browsers attach the session cookie, and remembered Basic credentials, to requests of any page. They state the origin:
+//! `Origin` must be that of the root URL or of the request itself, and `Sec-Fetch-Site` must not be `cross-site`. Clients
+//! that are not browsers send neither field and are not affected.
 //!
-//! The request's own origin is its host and port in the scheme that it was sent in ([`OutsideScheme`], an extension of the request): the one
-//! that a trusted proxy names, or else `https` on a TLS listener. Where neither tells, TLS may end in front of the gate, and both schemes
-//! are its own.
+//! The request's own origin consists of its host and port and of the scheme that it was sent with ([`ExternalScheme`], an
+//! extension of the request): the one that a trusted proxy reports, otherwise `https` on a TLS listener. If neither applies,
+//! TLS may be terminated in front of the gate, and both schemes are accepted.
 
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 
-use crate::downstream::{OutsideScheme, Scheme};
+use crate::downstream::{ExternalScheme, Scheme};
 use crate::license::RootUrl;
 
-/// Whether the request may change something, as far as its origin goes.
+/// Whether the origin of a request permits a change.
 pub(super) fn allowed(head: &Parts, root_url: &RootUrl) -> bool {
     let cross_site = head.headers.get_all("sec-fetch-site").iter();
     if cross_site.into_iter().any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site")) {
@@ -40,7 +40,7 @@ struct Site {
 }
 
 impl Site {
-    /// `None` for `null`, other schemes, and whatever carries more than an origin does.
+    /// `None` for `null`, for other schemes, and for text that is more than an origin.
     fn of_origin(origin: &str) -> Option<Self> {
         let (scheme, authority) = origin.split_once("://")?;
         let https = match scheme.to_ascii_lowercase().as_str() {
@@ -67,9 +67,9 @@ impl Site {
 
     fn is_host_of(&self, head: &Parts) -> bool {
         let is_own_scheme = match head.extensions.get().copied().unwrap_or_default() {
-            OutsideScheme::Unknown => true,
-            OutsideScheme::Known(scheme) => self.https == (scheme == Scheme::Https),
-            OutsideScheme::Other => false,
+            ExternalScheme::Unknown => true,
+            ExternalScheme::Known(scheme) => self.https == (scheme == Scheme::Https),
+            ExternalScheme::Other => false,
         };
         if !is_own_scheme {
             return false;
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_compared_as_origins() {
+    fn origins_are_compared_by_scheme_host_and_port() {
         let cases = [
             ("https://dash.example", "other:1", true),
             ("https://dash.example:443", "other:1", true),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_are_no_browser_pass_and_other_sites_do_not() {
+    fn clients_without_the_fields_pass_and_other_sites_do_not() {
         assert!(allowed_with(&[("host", "a")]));
         assert!(allowed_with(&[("sec-fetch-site", "same-origin")]));
         assert!(!allowed_with(&[("sec-fetch-site", "cross-site")]));

@@ -1,4 +1,4 @@
-//! Questions in flight when the gate stops.
+//! Checks in flight when the gate stops.
 
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use super::*;
 use crate::shutdown::{Drain, Phase};
 use crate::upstream;
 
-/// A dashboard that never answers, asked by a worker that stops.
+/// A dashboard that never answers, and a worker that stops.
 #[derive(Clone, Default)]
 struct Silent(Drain);
 
@@ -35,7 +35,7 @@ impl Dashboard for Silent {
     }
 }
 
-/// Asks, as a caller with this session does.
+/// A request of a caller with this session.
 async fn ask(auth: Rc<Auth>, dashboard: Silent, session: &'static str) -> Result<SignedIn, Denied> {
     let head = Request::get("/").header("cookie", format!("grafana_session={session}"));
     let (head, ()) = head.body(()).expect("a request").into_parts();
@@ -44,7 +44,7 @@ async fn ask(auth: Rc<Auth>, dashboard: Silent, session: &'static str) -> Result
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_questions_as_long_as_somebody_waits_for_the_answer() {
+async fn a_stop_waits_for_checks_that_have_callers() {
     let root_url = RootUrl::parse("https://dash.example/").expect("a root URL");
     let auth = Auth::new(&Config::default(), root_url, Handle::current()).expect("set up");
     let (auth, silent) = (Rc::new(auth), Silent::default());
@@ -62,7 +62,7 @@ async fn a_stop_waits_for_questions_as_long_as_somebody_waits_for_the_answer() {
             silent.0.advance(Phase::Draining);
             yield_now().await;
             callers[1].abort();
-            // Of two who wait for the same answer one remains.
+            // One of the two callers of the same check remains.
             callers[2].abort();
             yield_now().await;
             let stays = callers.into_iter().next_back().expect("a caller");

@@ -1,10 +1,11 @@
-//! Certificates and private keys in PEM files: read, judged, and looked at again while the gate runs ([`Watched`]).
+//! Certificates and private keys in PEM files: read, checked, and reloaded while the gate runs ([`Watched`]).
 //!
-//! A [`File`] is read once, so that what is compared is what is used. Errors name the file and never what is in it.
+//! A [`File`] is read once, so that the content that is compared is the content that is used. Errors name the file and
+//! never show its content.
 
-mod instead;
 mod validity;
 mod watched;
+mod wrong_kind;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,16 +20,16 @@ use rustls::sign::CertifiedKey;
 use crate::clock::UnixTime;
 use crate::text::trimmed_bytes;
 
-pub use instead::{Wanted, instead};
 pub use watched::{FromFiles, Watched, watch};
+pub use wrong_kind::{Expected, wrong_kind};
 
-/// A certificate chain or a list of authorities is small; what is larger is something else named by mistake.
+/// Largest file that is read. A larger one is not a certificate chain or a list of authorities.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why files of certificates and keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system does not give it.
+    /// The file cannot be read.
     #[error("{} cannot be read", path.display())]
     Read {
         /// Which file.
@@ -36,44 +37,44 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// It is not PEM.
-    #[error("{} is not PEM", path.display())]
+    /// The file is not PEM.
+    #[error("{} is not a valid PEM file", path.display())]
     Pem {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         source: pem::Error,
     },
-    /// It holds another kind of key or certificate than expected.
+    /// The file contains another kind of key or certificate than expected.
     #[error("{} {holds}", path.display())]
-    Instead {
+    WrongKind {
         /// Which file.
         path: PathBuf,
-        /// What it holds, and how to convert it.
+        /// What the file contains, and how to convert it.
         holds: String,
     },
-    /// It is PEM and holds no certificate.
-    #[error("{} holds no certificate (PEM, \"BEGIN CERTIFICATE\")", .0.display())]
+    /// The file is PEM and contains no certificate.
+    #[error("{} contains no certificate (PEM, \"BEGIN CERTIFICATE\")", .0.display())]
     NoCertificate(PathBuf),
-    /// It is PEM and holds no private key.
-    #[error("{} holds no private key (PEM, \"BEGIN PRIVATE KEY\")", .0.display())]
+    /// The file is PEM and contains no private key.
+    #[error("{} contains no private key (PEM, \"BEGIN PRIVATE KEY\")", .0.display())]
     NoKey(PathBuf),
-    /// Something in it is no certificate of an authority.
-    #[error("{} holds a certificate that cannot be trusted", path.display())]
+    /// A certificate in the file is not that of an authority.
+    #[error("{} contains a certificate that cannot be used as an authority", path.display())]
     Authority {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         source: rustls::Error,
     },
-    /// Nobody in it may vouch any more.
-    #[error("every certificate authority of {} has expired", .0.display())]
+    /// Every authority in the file has expired.
+    #[error("every certificate authority in {} has expired", .0.display())]
     Expired(PathBuf),
     /// The platform has no certificate authorities.
-    #[error("no certificate authority is trusted: this platform has none, name a file")]
+    #[error("this platform has no certificate authorities: install them, or name a file of them")]
     NoRoots,
-    /// The certificate and the key do not belong together, or are of a kind that is not supported.
-    #[error("{} does not fit the certificate of {}", key.display(), cert.display())]
+    /// The key does not belong to the certificate, or the kind of either is not supported.
+    #[error("the private key in {} does not belong to the certificate in {}", key.display(), cert.display())]
     Pair {
         /// The certificate's file.
         cert: PathBuf,
@@ -82,7 +83,7 @@ pub enum Error {
         /// What is wrong with them.
         source: rustls::Error,
     },
-    /// TLS itself.
+    /// TLS could not be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
 }
@@ -97,16 +98,19 @@ impl File {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Read`]; for a file beyond 4 MiB, and for what is no regular file, too.
+    /// [`Error::Read`], also for a file larger than 4 MiB and for anything that is not a regular file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let read = || {
             let found = std::fs::metadata(path)?;
             if found.len() > MAX_BYTES {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB"));
             }
-            // A pipe is read once, and whoever looks again waits for ever.
+            // A pipe can be read only once; the next read would block.
             if !found.is_file() && !found.is_dir() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is not a regular file",
+                ));
             }
             std::fs::read(path)
         };
@@ -117,7 +121,7 @@ impl File {
         }
     }
 
-    /// The certificates in it, in order; at least one.
+    /// The certificates in the file, in order; at least one.
     ///
     /// # Errors
     /// [`Error::Pem`], [`Error::NoCertificate`].
@@ -126,38 +130,41 @@ impl File {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
         match found {
             Ok(found) if !found.is_empty() => Ok(found),
-            Ok(_) => Err(self.instead(Wanted::Certificate).unwrap_or_else(Error::NoCertificate)),
+            Ok(_) => {
+                Err(self.wrong_kind(Expected::Certificate).unwrap_or_else(Error::NoCertificate))
+            }
             Err(source) => {
                 let pem = |path| Error::Pem { path, source };
-                Err(self.instead(Wanted::Certificate).unwrap_or_else(pem))
+                Err(self.wrong_kind(Expected::Certificate).unwrap_or_else(pem))
             }
         }
     }
 
-    /// The first private key in it.
+    /// The first private key in the file.
     ///
     /// # Errors
     /// [`Error::Pem`], [`Error::NoKey`].
     pub fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
         PrivateKeyDer::from_pem_slice(trimmed_bytes(&self.bytes)).map_err(|source| {
-            self.instead(Wanted::PrivateKey).unwrap_or_else(|path| match source {
+            self.wrong_kind(Expected::PrivateKey).unwrap_or_else(|path| match source {
                 pem::Error::NoItemsFound => Error::NoKey(path),
                 source => Error::Pem { path, source },
             })
         })
     }
 
-    /// `Ok`: the error for a file that holds another kind than `wanted`. `Err`: the path of a file that does not, or whose
-    /// content is of no known kind.
-    fn instead(&self, wanted: Wanted) -> Result<Error, PathBuf> {
+    /// `Ok`: the error for a file that contains another kind than `expected`. `Err`: the path of a file whose content is of the
+    /// expected kind or unknown.
+    fn wrong_kind(&self, expected: Expected) -> Result<Error, PathBuf> {
         let path = self.path.clone();
-        match instead(&self.bytes, wanted) {
-            Some(holds) => Ok(Error::Instead { path, holds }),
+        match wrong_kind(&self.bytes, expected) {
+            Some(holds) => Ok(Error::WrongKind { path, holds }),
             None => Err(path),
         }
     }
 
-    /// Those in it who may vouch at `now`. An authority's own end is looked at here only: verification does not.
+    /// The certificate authorities in the file that have not expired at `now`. Only this function checks their expiry; the
+    /// verification of a peer does not.
     ///
     /// # Errors
     /// [`Error::Pem`], [`Error::NoCertificate`], [`Error::Authority`], [`Error::Expired`].
@@ -179,7 +186,7 @@ impl File {
 
 impl std::fmt::Debug for File {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // It may be a private key.
+        // The content may be a private key.
         out.debug_struct("File").field("path", &self.path).finish_non_exhaustive()
     }
 }
@@ -192,7 +199,7 @@ impl Files {
     /// The file at `path`.
     ///
     /// # Errors
-    /// [`Error::Read`], when it is not among them.
+    /// [`Error::Read`] if it was not read.
     pub fn at(&self, path: &Path) -> Result<&File, Error> {
         let found = self.0.iter().find(|file| file.path == path);
         found.ok_or_else(|| Error::Read {
@@ -202,7 +209,7 @@ impl Files {
     }
 }
 
-/// A certificate that its owner can prove.
+/// The certificate in `cert` with the private key in `key`.
 ///
 /// # Errors
 /// What is wrong with either file, or [`Error::Pair`].
@@ -215,7 +222,7 @@ pub fn pair(cert: &File, key: &File, provider: &CryptoProvider) -> Result<Certif
     })
 }
 
-/// Whom the platform trusts.
+/// The platform's certificate authorities.
 ///
 /// # Errors
 /// [`Error::NoRoots`].
@@ -227,12 +234,13 @@ pub fn platform_authorities() -> Result<Arc<RootCertStore>, Error> {
     }
 }
 
-/// When a certificate ends (RFC 5280 section 4.1.2.5); `None` for what is no certificate.
+/// When a certificate expires (`notAfter`, RFC 5280 section 4.1.2.5); `None` if it cannot be parsed.
 pub fn not_after(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
     validity::not_after(certificate)
 }
 
-/// How a certificate was signed: the encoded object identifier (RFC 5280 section 4.1.1.2); `None` for what is none.
+/// The encoded object identifier of a certificate's signature algorithm (RFC 5280 section 4.1.1.2); `None` if it cannot be
+/// parsed.
 #[cfg(feature = "postgres")]
 pub fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     validity::signature_algorithm(certificate)

@@ -1,11 +1,11 @@
-//! The end of a certificate and how it was signed, out of its DER (RFC 5280 section 4.1): nothing else is looked at.
+//! Expiry and signature algorithm of a certificate, read from its DER (RFC 5280 section 4.1). Nothing else is parsed.
 
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Decode, SliceReader, Tag, TagNumber, Tagged};
 
 use crate::clock::UnixTime;
 
-/// `[0]`, explicit: the version, left out by certificates of version 1.
+/// `[0]`, explicit: the version. A certificate of version 1 omits it.
 pub(super) const VERSION: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
 
 /// `notAfter` of a certificate.
@@ -14,7 +14,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<UnixTime> {
     let mut fields = values(expect(fields.next(), Tag::Sequence)?).peekable();
     fields.next_if(|field| field.tag() == VERSION);
     expect(fields.next(), Tag::Integer)?;
-    // The algorithm, the issuer.
+    // Signature algorithm and issuer.
     expect(fields.next(), Tag::Sequence)?;
     expect(fields.next(), Tag::Sequence)?;
     moment(values(expect(fields.next(), Tag::Sequence)?).nth(1)?)
@@ -28,18 +28,18 @@ pub(super) fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     expect(values(expect(parts.next(), Tag::Sequence)?).next(), Tag::ObjectIdentifier)
 }
 
-/// The values that stand one behind the other in `der`, up to the first that is broken.
+/// The consecutive values in `der`, up to the first malformed one.
 pub(super) fn values(der: &[u8]) -> impl Iterator<Item = AnyRef<'_>> {
     let mut reader = SliceReader::new(der).ok();
     std::iter::from_fn(move || AnyRef::decode(reader.as_mut()?).ok())
 }
 
-/// The content of a `value` that has this `tag`.
+/// The content of `value` if it has this `tag`.
 pub(super) fn expect(value: Option<AnyRef<'_>>, tag: Tag) -> Option<&[u8]> {
     value.filter(|value| value.tag() == tag).map(AnyRef::value)
 }
 
-/// A `Time` (RFC 5280 section 4.1.2.5); 1970 for an earlier one.
+/// A `Time` (RFC 5280 section 4.1.2.5). A time before 1970 counts as 1970.
 fn moment(time: AnyRef<'_>) -> Option<UnixTime> {
     let text = time.value();
     let (read, is_earlier) = match time.tag() {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_counted_from_1970() {
+    fn times_are_read_and_those_before_1970_count_as_1970() {
         let table = [
             (Tag::UtcTime, "700101000000Z", Some(0)),
             (Tag::UtcTime, "000229120000Z", Some(951_825_600)),
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_certificate_is_found() {
+    fn the_expiry_of_a_certificate_is_read() {
         let ends = [(2030, 1_893_456_000), (2049, 2_493_072_000), (2050, 2_524_608_000)];
         for (year, expected) in ends {
             let key = rcgen::KeyPair::generate().expect("a key");
@@ -97,13 +97,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_certificate_is_too_broken(cut in 0..400_usize, at in 0..400_usize, byte: u8) {
+        fn malformed_certificates_do_not_panic(cut in 0..400_usize, at in 0..400_usize, byte: u8) {
             let key = rcgen::KeyPair::generate().expect("a key");
             let made = rcgen::CertificateParams::default().self_signed(&key).expect("made");
             let mut der = made.der().to_vec();
             der.truncate(cut);
-            if let Some(place) = der.get_mut(at) {
-                *place = byte;
+            if let Some(changed) = der.get_mut(at) {
+                *changed = byte;
             }
             let _ = not_after(&der);
         }

@@ -1,7 +1,8 @@
-//! What is made of files, and made anew when their content changes: the last good version is in use meanwhile.
+//! Values that are built from files and rebuilt when the content of a file changes. Until then, and if the new content
+//! cannot be used, the last good value stays in use.
 //!
-//! Content is compared, neither names nor times: a mounted secret changes by the swap of a symbolic link, and a pair of
-//! files is written one after the other. What cannot be used is told once, not at every look.
+//! Contents are compared, not names or times: a mounted secret changes when a symbolic link is swapped, and the two files of
+//! a pair are written one after the other. Content that cannot be used is logged once, not at every look.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,38 +16,38 @@ use super::{Error, File, Files};
 use crate::clock::{Clock, UnixTime};
 use crate::text::chain;
 
-/// How often files are looked at.
+/// How often the files are read.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Files, and what is made of them.
+/// A value that is built from files.
 pub trait FromFiles {
-    /// What is made.
+    /// The type of the value.
     type Made;
 
-    /// What the log calls it.
+    /// The name of the value in the log.
     const NAME: &'static str;
 
-    /// The files that [`make`](Self::make) looks at.
+    /// The files that [`make`](Self::make) uses.
     fn paths(&self) -> Vec<&Path>;
 
-    /// Makes it of the files' content.
+    /// Builds the value.
     ///
     /// # Errors
     /// [`Error`], which names the file at fault.
     fn make(&self, files: &Files) -> Result<Self::Made, Error>;
 
-    /// When what was made loses its worth, if it does.
+    /// When the value expires, if it does.
     fn end(_: &Self::Made) -> Option<UnixTime> {
         None
     }
 }
 
-/// The version in use of what a [`FromFiles`] makes.
+/// The current value of a [`FromFiles`].
 #[derive(Debug)]
 pub struct Watched<S: FromFiles> {
     source: S,
     current: ArcSwap<S::Made>,
-    /// Of the content last looked at, good or bad.
+    /// Digest of the content that was read last, good or bad.
     seen: Mutex<Vec<u8>>,
     /// Whether the end of the version in use was logged.
     ended: AtomicBool,
@@ -64,13 +65,13 @@ impl<S: FromFiles> Watched<S> {
         Ok(Self { source, current: ArcSwap::from_pointee(made), seen: Mutex::new(digest), ended })
     }
 
-    /// The version in use.
+    /// The current value.
     pub fn current(&self) -> Arc<S::Made> {
         self.current.load_full()
     }
 
-    /// Takes changed content into use, and says so in the log; `always` does without a change too. Blocks for as long
-    /// as the file system does.
+    /// Rebuilds the value if the content has changed, or in any case if `always`, and logs the result. Blocks on the file
+    /// system.
     pub fn look(&self, always: bool) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (digest, files) = read(&self.source);
@@ -95,7 +96,7 @@ impl<S: FromFiles> Watched<S> {
                 tracing::warn!(
                     event = "certificate.not_reloaded",
                     error,
-                    "{} was not reloaded: the former stays in use",
+                    "{} was not reloaded: the previous one stays in use",
                     S::NAME
                 );
             }
@@ -103,14 +104,15 @@ impl<S: FromFiles> Watched<S> {
     }
 }
 
-/// Logs that `made` has ended: whether it has. It is served all the same, because some clients accept it.
+/// Logs that `made` has expired: whether it has. It is still served: some clients accept it, and without it no client could
+/// connect.
 fn warn_of_end<S: FromFiles>(made: &S::Made) -> bool {
     let Some(end) = S::end(made).filter(|end| *end < Clock::system().now()) else { return false };
     tracing::warn!(event = "certificate.expired", %end, "{} has expired", S::NAME);
     true
 }
 
-/// Looks at the files for ever, off the runtime: a file system that hangs holds up nothing else.
+/// Reads the files again and again, on a blocking thread: a file system that hangs delays nothing else.
 pub async fn watch<S>(watched: Arc<Watched<S>>)
 where
     S: FromFiles<Made: Send + Sync> + Send + Sync + 'static,
@@ -118,12 +120,12 @@ where
     loop {
         tokio::time::sleep(INTERVAL).await;
         let watched = watched.clone();
-        // A look that panicked has been logged; the next one may not.
+        // A panic has been logged; the next look may succeed.
         let _ = tokio::task::spawn_blocking(move || watched.look(false)).await;
     }
 }
 
-/// What the files hold, and a digest of it or of what kept it from being read.
+/// The files, and a digest of their contents or of the errors.
 fn read<S: FromFiles>(source: &S) -> (Vec<u8>, Result<Files, Error>) {
     let files: Vec<_> = source.paths().into_iter().map(File::read).collect();
     let mut all = digest::Context::new(&digest::SHA256);

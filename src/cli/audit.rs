@@ -1,6 +1,6 @@
-//! `audit verify`: whether an audit log's chain holds together.
+//! `audit verify`: checks the hash chain of an audit log.
 //!
-//! Exit code 0 it does, 1 it does not, 2 it cannot be read.
+//! Exit code 0 intact, 1 broken, 2 unreadable.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,25 +11,25 @@ use crate::store::{Verified, VerifyError, verify_audit};
 /// Flags of `audit verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The log: audit.jsonl in the store's directory.
+    /// Audit log to check: audit.jsonl in the store's directory.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }
 
-/// Follows the chain of a log and says what it found.
+/// Verifies the chain, and prints the result.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> u8 {
     let verified = match verify_audit(&args.file) {
         Ok(verified) => verified,
         Err(error) => {
             let code = if matches!(error, VerifyError::Broken(_)) { 1 } else { 2 };
-            streams.complain(&error.into());
+            streams.report(&error.into());
             return code;
         }
     };
     match print(&verified, streams.out) {
         Ok(()) => 0,
         Err(error) => {
-            streams.complain(&error.into());
+            streams.report(&error.into());
             1
         }
     }
@@ -41,7 +41,7 @@ fn print(verified: &Verified, out: &mut dyn Write) -> io::Result<()> {
     let Some((first, last)) = span else { return writeln!(out, "ok: {lines} in {files}") };
     writeln!(out, "ok: {lines} in {files}, {first} to {last}, last hash {hash}")?;
     if *begins_later {
-        writeln!(out, "older files were taken away: the log begins later than its chain")?;
+        writeln!(out, "older files were removed: the log starts later than its chain")?;
     }
     Ok(())
 }
@@ -64,7 +64,7 @@ mod tests {
         )
     }
 
-    /// Exit code, output and complaints for `audit.jsonl` of that content, its directory left out.
+    /// Exit code, output and errors for an `audit.jsonl` with that content; the directory is removed from both texts.
     fn ran(content: Option<&str>) -> (u8, String, String) {
         let home = tempfile::tempdir().expect("a directory");
         let file = home.path().join("audit.jsonl");
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_holds_is_0_and_told_in_a_line() {
+    fn an_intact_log_is_0_and_described_in_one_line() {
         let (code, out, err) = ran(Some(&log(FIRST_HASH)));
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.starts_with("ok: 2 lines in 1 file, T1 to T2, last hash "), "{out}");
@@ -89,12 +89,12 @@ mod tests {
         let (code, out, _) = ran(Some(&rest));
         assert_eq!(code, 0);
         assert!(out.starts_with("ok: 1 line in 1 file, T2 to T2"), "{out}");
-        assert!(out.contains("older files were taken away"), "{out}");
+        assert!(out.contains("older files were removed"), "{out}");
         assert_eq!(ran(Some("")), (0, "ok: 0 lines in 1 file\n".into(), String::new()));
     }
 
     #[test]
-    fn one_that_breaks_is_1_with_the_line_and_one_that_cannot_be_read_is_2() {
+    fn a_broken_log_is_1_with_the_line_and_an_unreadable_one_is_2() {
         let (code, out, err) = ran(Some(&log(&FIRST_HASH.replace('a', "b"))));
         assert_eq!((code, out.as_str()), (1, ""));
         let expected = "license-gate: audit.jsonl, line 2: this line, or the one before it, was changed, inserted or removed\n";

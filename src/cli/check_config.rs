@@ -1,20 +1,20 @@
-//! `license-gate check-config`: everything `serve` would load, without serving.
+//! `license-gate check-config`: checks everything that `serve` would load.
 
 use clap::Args;
 
 use super::settings::Settings;
-use super::streams::{complain, complain_all, print, warn};
+use super::streams::{fail_all, print, warn, warn_all};
 use crate::config::Loaded;
 
-/// Check everything `serve` would load, and print the effective configuration
+/// Check everything that `serve` would load, and print the effective configuration
 ///
-/// Reads the configuration, the files it names and the keys and certificates in them, and sees whether the addresses are
-/// this machine's; nothing is bound or written. Secrets are masked.
+/// Reads the configuration, the files that it names, and the keys and certificates in them, and checks that the addresses
+/// belong to this machine. Binds no port and writes no file. Secrets are masked.
 ///
 /// Access to files, directories and ports is checked for the user that runs this command. Run it as the gate's user:
 /// sudo -u USER license-gate check-config --config gate.toml
 ///
-/// Exit codes: 0; 1 with every fault found, each naming its key, and its file and line, variable or flag.
+/// Exit codes: 0 no faults; 1 faults. Each fault names the setting, and the file and line, variable or flag that set it.
 #[derive(Debug, Args)]
 pub(super) struct CheckConfig {
     #[command(flatten)]
@@ -28,25 +28,24 @@ impl CheckConfig {
             faults.extend(examined.err().into_iter().flatten());
         }
         if let Err(faults) = faults.or(()) {
-            warn(&loaded.config.misnamed);
-            return complain_all(faults);
+            warn_all(&loaded.config.misnamed);
+            return fail_all(faults);
         }
-        warn(&loaded.config.warnings());
-        for exposed in loaded.config.exposed() {
-            complain(format_args!("warning: {exposed}"));
-        }
+        warn_all(&loaded.config.warnings());
+        loaded.config.exposed().into_iter().for_each(warn);
         if let Some(path) = loaded.missing_default_keys() {
-            let message = "is not there, and without keys no license is valid";
-            complain(format_args!("warning: license.keys: {} {message}", path.display()));
+            let message = "does not exist, and without keys no license is valid";
+            warn(format_args!("license.keys: {} {message}", path.display()));
         }
         if let Some((key, path)) = loaded.unwritable_directory() {
-            let message = "cannot be written by this user: licenses can be read, not changed";
-            complain(format_args!("warning: {key}: {} {message}", path.display()));
+            let message =
+                "cannot be written by this user: a gate can read the license, but cannot change it";
+            warn(format_args!("{key}: {} {message}", path.display()));
         }
-        warn(&loaded.shared_directory());
+        warn_all(&loaded.shared_directory());
         for (key, path) in loaded.missing_files() {
             let path = path.display();
-            complain(format_args!("warning: {key}: {path} is not there; it is read once it is"));
+            warn(format_args!("{key}: {path} does not exist; a gate reads it as soon as it does"));
         }
         print(loaded.config.render_masked().as_bytes())
     }

@@ -1,26 +1,26 @@
-//! `license-gate completions SHELL` and `license-gate man`: what is generated from the grammar of the command line.
+//! `license-gate completions SHELL` and `license-gate man`: generated from the definitions of the commands.
 
 use std::io;
 
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::streams::{complain, print};
+use super::streams::{fail, print};
 
-/// Print completions for a shell
+/// Print a completion script for a shell
 ///
-/// For bash, put them where it looks:
+/// To install it for bash:
 ///   license-gate completions bash > ~/.local/share/bash-completion/completions/license-gate
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Completions {
-    /// The shell they are for
+    /// Shell to complete commands in
     shell: Shell,
 }
 
 impl Completions {
     pub(super) fn run(self, grammar: &mut Command) -> u8 {
-        // Collected first: the generator panics when it cannot write.
+        // Collected first: the generator panics if it cannot write.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, grammar, "license-gate", &mut script);
         print(&script)
@@ -37,12 +37,12 @@ impl Man {
     pub(super) fn run(self, grammar: Command) -> u8 {
         match page(grammar) {
             Ok(page) => print(&page),
-            Err(error) => complain(format_args!("cannot write the man page: {error}")),
+            Err(error) => fail(format_args!("cannot write the man page: {error}")),
         }
     }
 }
 
-/// The page of the program, with every command in it.
+/// One page with all commands.
 fn page(grammar: Command) -> io::Result<Vec<u8>> {
     let mut grammar = grammar.disable_help_subcommand(true);
     grammar.build();
@@ -54,7 +54,7 @@ fn page(grammar: Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// A section for `command`, and one for each command below it.
+/// A section for `command`, and one for each of its subcommands.
 fn commands(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_uppercase();
     let man = clap_mangen::Man::new(command.clone());

@@ -1,4 +1,4 @@
-//! `license-gate hash-password`: a password in, an argon2id hash out.
+//! `license-gate hash-password`: reads a password, prints its argon2id hash.
 
 use std::io::{self, BufRead, IsTerminal};
 
@@ -7,9 +7,9 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, Version};
 use clap::Args;
 
-use super::streams::{complain, print};
+use super::streams::{fail, print};
 
-/// Longer than anybody types or a generator makes, and short of a file piped in by mistake.
+/// Longer than any real password; a longer input is a file by mistake.
 const MAX_BYTES: usize = 1024;
 
 /// RFC 9106 section 3.1 recommends 16 bytes.
@@ -17,8 +17,8 @@ const SALT_BYTES: usize = 16;
 
 /// Hash a password for [[auth.users]]
 ///
-/// Asks for it when standard input is a terminal, else reads one line of it. Prints an argon2id hash (PHC string) of 19 MiB
-/// and 2 passes, the values OWASP recommends.
+/// Prompts for the password if standard input is a terminal, otherwise reads one line from it. Prints an argon2id hash (PHC
+/// string) with 19 MiB and 2 passes, as OWASP recommends.
 #[derive(Debug, Args)]
 pub(super) struct HashPassword {}
 
@@ -34,7 +34,7 @@ enum Error {
     TooLong,
     #[error("the password is not UTF-8 text")]
     NotText,
-    #[error("the system gives no random numbers")]
+    #[error("the system provides no random numbers")]
     Random,
     #[error("cannot hash the password")]
     Hash(#[source] argon2::password_hash::Error),
@@ -44,13 +44,13 @@ impl HashPassword {
     pub(super) fn run(self) -> u8 {
         match password().and_then(|password| hash(&password)) {
             Ok(hash) => print(format!("{hash}\n").as_bytes()),
-            Err(error) => complain(format_args!("{:#}", anyhow::Error::new(error))),
+            Err(error) => fail(format_args!("{:#}", anyhow::Error::new(error))),
         }
     }
 }
 
 fn password() -> Result<String, Error> {
-    let password = if io::stdin().is_terminal() { ask()? } else { read(io::stdin().lock())? };
+    let password = if io::stdin().is_terminal() { prompt()? } else { read(io::stdin().lock())? };
     match password.len() {
         0 => Err(Error::Empty),
         length if length > MAX_BYTES => Err(Error::TooLong),
@@ -58,10 +58,10 @@ fn password() -> Result<String, Error> {
     }
 }
 
-fn ask() -> Result<String, Error> {
-    let ask = |prompt| rpassword::prompt_password(prompt).map_err(Error::Read);
-    let password = ask("Password: ")?;
-    if password.is_empty() || password == ask("Again: ")? {
+fn prompt() -> Result<String, Error> {
+    let prompt = |text| rpassword::prompt_password(text).map_err(Error::Read);
+    let password = prompt("Password: ")?;
+    if password.is_empty() || password == prompt("Repeat the password: ")? {
         Ok(password)
     } else {
         Err(Error::Differ)
@@ -71,7 +71,7 @@ fn ask() -> Result<String, Error> {
 /// The first line, without its end.
 fn read(input: impl BufRead) -> Result<String, Error> {
     let mut line = Vec::new();
-    // Room for the end of the line, and one byte by which a password that is too long shows.
+    // Room for the line ending, and one more byte that reveals a password that is too long.
     let limit = MAX_BYTES as u64 + 3;
     input.take(limit).read_until(b'\n', &mut line).map_err(Error::Read)?;
     let line = line.strip_suffix(b"\n").unwrap_or(&line);

@@ -1,7 +1,7 @@
-//! `license inspect`: what a gate would say about a token, check by check.
+//! `license inspect`: runs the checks of a gate on a token, and prints the result of each.
 //!
-//! Exit code 0 valid; 1 invalid, or something could not be checked, which the last line names; 2 unreadable: the token's
-//! file or the keys cannot be read at all.
+//! Exit code 0 valid; 1 invalid, or not fully checked (the last line says what is missing); 2 the token's file or the keys
+//! are unreadable.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,35 +13,34 @@ use super::streams::Streams;
 use super::trusted::{self, Sources};
 use crate::clock::UnixTime;
 use crate::license::{
-    Check, Claims, Outcome, Policy, Rejection, Report, RootUrl, inspect_file, printable,
+    Check, CheckResult, Claims, Policy, Rejection, Report, RootUrl, inspect_file, printable,
 };
 
-/// Most that is read of a token's file; anything longer is no token.
+/// Largest file that is read. A token is far smaller.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Flags of `license inspect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File with the token; `-` reads standard input.
+    /// File that contains the token; `-` reads standard input.
     #[arg(value_name = "FILE|-")]
     pub token: PathBuf,
-    /// Trusted keys: JWKS file, PEM public key, or a directory of them.
+    /// Trusted keys: a JWKS file, a PEM public key, or a directory of such files.
     #[arg(long, value_name = "PATH")]
     pub issuer_keys: Option<PathBuf>,
     /// Root URL of the instance.
     #[arg(long, value_name = "URL")]
     pub root_url: Option<RootUrl>,
-    /// Fetch keys (license.jwks_url) and revocations (license.revocations) from their URLs, too.
+    /// Request keys (license.jwks_url) and revocations (license.revocations) from their URLs.
     #[arg(long)]
     pub online: bool,
-    /// Print JSON, for machines.
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Checks a token as an instance with these `sources`, called `root_url`, would at `now`; flags come first.
-///
-/// Without any root URL it is the default one.
+/// Checks a token as a gate with these `sources` and this `root_url` would at `now`. Flags override both. Without any root
+/// URL, the default one is used.
 pub fn run(
     args: &Args,
     sources: &Sources<'_>,
@@ -57,13 +56,13 @@ pub fn run(
     match inspected {
         Ok(valid) => u8::from(!valid),
         Err(error) => {
-            streams.complain(&error);
+            streams.report(&error);
             2
         }
     }
 }
 
-/// The report about a token.
+/// The result for a token.
 struct Inspected {
     report: Report,
     /// Sources that the token could not be checked against.
@@ -96,8 +95,8 @@ fn inspect(
     // Missing keys matter only if the available ones do not verify the token.
     if report.reason().is_some_and(Rejection::is_about_keys) {
         unchecked.extend(missing);
-        let is_asked = sources.online || args.issuer_keys.is_some();
-        if sources.config.jwks_url.is_some() && !is_asked {
+        let is_complete = sources.online || args.issuer_keys.is_some();
+        if sources.config.jwks_url.is_some() && !is_complete {
             unchecked.push("license.jwks_url: the URL was not requested: use --online".to_owned());
         }
     }
@@ -129,10 +128,10 @@ fn print(args: &Args, inspected: &Inspected, out: &mut dyn Write) -> io::Result<
 }
 
 fn print_check(check: &Check, out: &mut dyn Write) -> io::Result<()> {
-    match &check.outcome {
-        Outcome::Passed => writeln!(out, "{:<15} ok", check.name),
-        Outcome::Skipped => writeln!(out, "{:<15} -", check.name),
-        Outcome::Failed(why) => writeln!(out, "{:<15} FAILED: {why}", check.name),
+    match &check.result {
+        CheckResult::Passed => writeln!(out, "{:<15} ok", check.name),
+        CheckResult::Skipped => writeln!(out, "{:<15} -", check.name),
+        CheckResult::Failed(why) => writeln!(out, "{:<15} FAILED: {why}", check.name),
     }
 }
 
@@ -170,10 +169,10 @@ fn as_json(inspected: &Inspected) -> Value {
 
 fn check_as_json(check: &Check) -> Value {
     let name = check.name.as_str();
-    match &check.outcome {
-        Outcome::Passed => json!({ "name": name, "result": "passed" }),
-        Outcome::Skipped => json!({ "name": name, "result": "skipped" }),
-        Outcome::Failed(why) => json!({
+    match &check.result {
+        CheckResult::Passed => json!({ "name": name, "result": "passed" }),
+        CheckResult::Skipped => json!({ "name": name, "result": "skipped" }),
+        CheckResult::Failed(why) => json!({
             "name": name, "result": "failed", "code": why.code(), "message": why.to_string(),
         }),
     }
@@ -200,7 +199,7 @@ mod tests {
             Self { dir, pair }
         }
 
-        /// Exit code, output and complaints for a token given on standard input.
+        /// Exit code, output and errors for a token on standard input.
         fn inspected(&self, token: &[u8], root_url: &str, json: bool) -> (u8, String, String) {
             let args = Args {
                 token: "-".into(),
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_token_is_1_and_says_why() {
+    fn an_invalid_token_is_1_with_the_reason() {
         let scene = Scene::new();
         let (code, out, _) = scene.inspected(scene.token().as_bytes(), "https://b", false);
         assert_eq!(code, 1);
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_for_machines() {
+    fn json_has_the_same_results() {
         let scene = Scene::new();
         let (code, out, _) = scene.inspected(scene.token().as_bytes(), "https://b", true);
         let report: Value = serde_json::from_str(&out).expect("JSON");

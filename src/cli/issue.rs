@@ -1,8 +1,8 @@
 //! `license issue`: the vendor signs a license.
 //!
-//! Claims come from a request for renewal, from a file and from flags, each overriding those before; the token goes to
-//! standard output and nothing else does. Tokens that a gate would refuse are not issued, and typing errors are refused:
-//! an unknown claim, a token that has already ended, a token that outlives its license.
+//! Claims come from a renewal request, a file and flags; each overrides the one before. Only the token goes to standard
+//! output. A token that a gate would refuse is not issued, and likely mistakes are refused: an unknown claim, a token that
+//! has already ended, a token that outlives its license.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::renewal::{self, Asked};
+use super::renewal::{self, Request};
 use super::streams::Streams;
 use crate::clock::UnixTime;
-use crate::hex::hex;
 use crate::license::{
     Claims, Excerpt, KeyPair, Keys, License, MAX_REVOCATIONS_BYTES, Members, Revocations, RootUrl,
     Token, plausible, verify,
 };
+use crate::text::hex;
 use crate::text::nearest;
 
-/// Most that is read of a key or a claims file.
+/// Largest file that is read: a key, claims or a request.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 const DAY: u64 = 86_400;
@@ -30,25 +30,25 @@ const DAY: u64 = 86_400;
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("signed").args(["request", "revocations"]).multiple(true))]
 pub struct Args {
-    /// Private key that signs, PKCS#8 PEM, as `keys generate` makes it.
+    /// Private key to sign with (PKCS#8 PEM), as written by `keys generate`.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Claims as a JSON object; `-` reads standard input. Flags override what is in it. What is about to be signed is shown
-    /// on standard error.
+    /// Claims as a JSON object; `-` reads standard input. Flags override them. The claims to be signed are shown on
+    /// standard error.
     #[arg(long, value_name = "FILE|-")]
     pub claims: Option<PathBuf>,
-    /// Renew the license of a request that `license request` wrote: its claims, with new dates and a new id. What is about
-    /// to be signed is shown on standard error.
+    /// Renew the license in a file from `license request`: the same claims, with new dates and a new token id. The claims
+    /// to be signed are shown on standard error.
     #[arg(long, value_name = "FILE|-")]
     pub request: Option<PathBuf>,
-    /// The revocation list signed last: a license or a token that is revoked by it is not issued, nor renewed.
+    /// The latest revocation list: a license or token that it revokes is neither issued nor renewed.
     #[arg(long, value_name = "FILE|-")]
     pub revocations: Option<PathBuf>,
-    /// Public keys, beside --key's own, by which the token in --request and the list of --revocations may be signed: JWKS
-    /// file, PEM, or a directory.
+    /// Public keys, in addition to --key, that --request and --revocations may be signed with: a JWKS file, a PEM, or a
+    /// directory of such files.
     #[arg(long, value_name = "PATH", requires = "signed")]
     pub issuer_keys: Option<PathBuf>,
-    /// Accept claims that no gate knows.
+    /// Accept claims that gates do not know.
     #[arg(long)]
     pub allow_unknown_claims: bool,
     /// Root URL of the licensed instance; `*` stands for one host label or one path segment.
@@ -57,20 +57,20 @@ pub struct Args {
     /// License id.
     #[arg(long, value_name = "ID")]
     pub lid: Option<String>,
-    /// Licensee.
+    /// Name of the licensee.
     #[arg(long, value_name = "NAME")]
     pub company: Option<String>,
-    /// Included users; 0 or less: unlimited.
+    /// Number of included users; 0 or less: unlimited.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub users: Option<i64>,
-    /// A licensed product; repeat it for several.
+    /// A licensed product. Repeat the flag for more products.
     #[arg(long, value_name = "NAME")]
     pub product: Vec<String>,
-    /// The license ends so long from now, such as 365d [default: never].
+    /// Time from now until the license ends, such as 365d [default: it never ends].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub expires_in: Option<Duration>,
-    /// The token ends so long from now [default: as long as that in --request lasted, else 14d, and not after the license,
-    /// unless the claims say `exp`].
+    /// Time from now until the token ends [default: `exp` of the claims; else as long as the token in --request was valid;
+    /// else 14d; never after the end of the license].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub token_expires_in: Option<Duration>,
 }
@@ -82,7 +82,7 @@ pub fn run(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> u8 {
     {
         Ok(()) => 0,
         Err(error) => {
-            streams.complain(&error);
+            streams.report(&error);
             1
         }
     }
@@ -95,9 +95,9 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
         revocations(path, &pair, args.issuer_keys.as_deref(), streams).map(|list| (path, list))
     });
     let revoked = revoked.transpose()?;
-    let asked = args.request.as_ref().map(|path| requested(path, &pair, args, streams));
-    let asked = asked.transpose()?;
-    let former = asked.as_ref().map(|asked| &asked.license);
+    let request = args.request.as_ref().map(|path| read_request(path, &pair, args, streams));
+    let request = request.transpose()?;
+    let former = request.as_ref().map(|request| &request.license);
     let mut claims = former.map(renewed).unwrap_or_default();
     if let Some(path) = &args.claims {
         let stated = claims_of(path, streams)?;
@@ -105,7 +105,7 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
             known(&stated)?;
         }
         claims.extend(stated);
-        // A null takes a claim out.
+        // A null removes a claim.
         claims.retain(|_, value| !value.is_null());
     }
     claims.extend(flags(args, now));
@@ -113,14 +113,14 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
     for (claim, value) in defaults(now, lifetime, &claims)? {
         claims.entry(claim).or_insert(value);
     }
-    // What is renewed counts as it did.
+    // A renewed license keeps its `limit_by`.
     if claims.contains_key("included_users") && (former.is_none() || args.users.is_some()) {
         claims.entry("limit_by").or_insert_with(|| "users".into());
     }
     required(&claims)?;
-    if asked.is_some() || args.claims.is_some() {
-        // Before anything that could refuse it: the signer sees what was asked.
-        streams.err.write_all(renewal::summary(asked.as_ref(), &claims).as_bytes())?;
+    if request.is_some() || args.claims.is_some() {
+        // Before the checks, so that the signer also sees claims that are refused.
+        streams.err.write_all(renewal::summary(request.as_ref(), &claims).as_bytes())?;
     }
     if let (Some((path, list)), Some(former)) = (&revoked, former) {
         not_revoked(former.claims(), list, path)?;
@@ -135,7 +135,7 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
     Ok(token)
 }
 
-/// Standard input is read once.
+/// Refuses `-` for two files: standard input can be read only once.
 fn one_reads_input(args: &Args) -> anyhow::Result<()> {
     let files = [
         ("--key", Some(&args.key)),
@@ -147,71 +147,70 @@ fn one_reads_input(args: &Args) -> anyhow::Result<()> {
     let named: Vec<_> = files.iter().filter(|(_, path)| is_input(*path)).map(|it| it.0).collect();
     match named[..] {
         [one, other, ..] => {
-            bail!("standard input is either {one} or {other}: give one of them as a file")
+            bail!("standard input cannot be both {one} and {other}: give one of them as a file")
         }
         _ => Ok(()),
     }
 }
 
-/// Refuses what `list`, read from `path`, takes back.
+/// Refuses claims that `list`, read from `path`, revokes.
 fn not_revoked(claims: &Claims, list: &Revocations, path: &Path) -> anyhow::Result<()> {
     let by = format!("the revocation list {} (sequence {})", path.display(), list.sequence());
     let lid = Excerpt::of(&claims.lid);
     match list.revoked().covers(claims) {
         None => Ok(()),
         Some("license") => bail!(
-            "license {lid} is revoked by {by}, and gates refuse every token of it: issue another license, or sign a list without it first"
+            "license {lid} is revoked by {by}, so gates refuse every token of it: issue another license, or first sign a list without it"
         ),
         Some(_) => bail!(
-            "token {} of license {lid} is revoked by {by}: issue the license without it, or sign a list without it first",
+            "token {} of license {lid} is revoked by {by}: issue the license without this token, or first sign a list without it",
             Excerpt::of(claims.jti.as_deref().unwrap_or_default())
         ),
     }
 }
 
-/// The revocation list in the file `path`, of this issuer.
+/// The revocation list in the file `path`, verified with the keys of this issuer.
 pub(super) fn revocations(
     path: &Path,
     pair: &KeyPair,
     others: Option<&Path>,
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<Revocations> {
-    // One byte more than allowed is read, so that a file that is too large is noticed. White space around the request does not count.
+    // Twice the limit, because white space around the list does not count.
     let content = streams
         .read(path, 2 * MAX_REVOCATIONS_BYTES as u64)
         .with_context(|| format!("cannot read the list {}", path.display()))?;
     let keys = issuer_keys(pair, others, streams)?;
     Revocations::verify(content, &keys).with_context(|| {
         format!(
-            "{} is not a list of this issuer's, signed with --key or one of --issuer-keys",
+            "{} is not a revocation list that is signed with --key or one of --issuer-keys",
             path.display()
         )
     })
 }
 
-/// What a request asks for.
-fn requested(
+fn read_request(
     path: &Path,
     pair: &KeyPair,
     args: &Args,
     streams: &mut Streams<'_>,
-) -> anyhow::Result<Asked> {
+) -> anyhow::Result<Request> {
     let shown = path.display();
     let json = streams
         .read(path, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read the request {shown}"))?;
     let keys = issuer_keys(pair, args.issuer_keys.as_deref(), streams)?;
-    renewal::read(&json, &keys).with_context(|| format!("the request {shown} is not answered"))
+    renewal::read(&json, &keys).with_context(|| format!("the request {shown} is refused"))
 }
 
-/// What the renewed token says again.
+/// The claims that the new token takes from the former one.
 fn renewed(former: &License) -> Map<String, Value> {
     let mut claims = former.signed_claims();
     claims.retain(|claim, _| !["jti", "iat", "exp"].contains(&claim.as_str()));
     claims
 }
 
-/// How long a token was made to last.
+/// The lifetime of a token: from `iat` to `exp`.
 fn lifetime(claims: &Claims) -> Option<Duration> {
     let seconds = claims.exp.as_secs().checked_sub(claims.iat?.as_secs())?;
     Some(Duration::from_secs(seconds)).filter(|lifetime| !lifetime.is_zero())
@@ -223,7 +222,7 @@ fn known(claims: &Map<String, Value>) -> anyhow::Result<()> {
         return Ok(());
     };
     let meant = nearest(&unknown.to_lowercase(), Claims::NAMES);
-    let meant = meant.map(|meant| format!(", the nearest is `{meant}`")).unwrap_or_default();
+    let meant = meant.map(|meant| format!("; the nearest is `{meant}`")).unwrap_or_default();
     bail!(
         "the claim {} is unknown{meant}: correct it, or give --allow-unknown-claims",
         Excerpt::of(unknown)
@@ -231,7 +230,7 @@ fn known(claims: &Map<String, Value>) -> anyhow::Result<()> {
 }
 
 /// Refuses a token that has already ended, that ends before its license starts, or that outlives its license. A request
-/// renews the token only: the end of the license moves only if a flag or a claim says so.
+/// renews only the token: the end of the license changes only with a flag or a claim.
 fn lasting(claims: &Claims, is_renewal: bool, now: UnixTime) -> anyhow::Result<()> {
     let ends = [
         ("license", "lexp", claims.license_ends_at()),
@@ -244,7 +243,7 @@ fn lasting(claims: &Claims, is_renewal: bool, now: UnixTime) -> anyhow::Result<(
                 "license" => "give --expires-in",
                 _ => "give `trial` or `trial_exp` in --claims",
             };
-            bail!("the {what} ended at {end}, and a request does not prolong it: {remedy}");
+            bail!("the {what} ended at {end}, and a request does not extend it: {remedy}");
         }
         ensure!(end > now, "the {what} ended at {end}: give a later `{claim}`");
         ensure!(
@@ -275,7 +274,8 @@ pub(super) fn key_pair(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result
     KeyPair::from_pem(&pem).with_context(|| format!("cannot sign with {}", path.display()))
 }
 
-/// The keys an issuer knows its own texts by: those of `pair`, whatever name they gave it, and those at `others`.
+/// The keys that verify this issuer's own tokens and lists: that of `pair`, with and without its `kid`, and those at
+/// `others`.
 pub(super) fn issuer_keys(
     pair: &KeyPair,
     others: Option<&Path>,
@@ -286,7 +286,7 @@ pub(super) fn issuer_keys(
     let Some(path) = others else { return Ok(own) };
     let (others, faults) = Keys::load(path).context("the keys of --issuer-keys cannot be used")?;
     for fault in faults {
-        streams.complain(&anyhow::Error::new(fault).context("a key is not used"));
+        streams.report(&anyhow::Error::new(fault).context("a key is not used"));
     }
     Ok(own.merge(others))
 }
@@ -304,7 +304,7 @@ fn claims_of(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<Map<Strin
     }
 }
 
-/// The claims the flags state.
+/// The claims that the flags set.
 fn flags(args: &Args, now: UnixTime) -> BTreeMap<String, Value> {
     let text = |flag: &Option<String>| flag.clone().map(Value::from);
     let later = |flag: Option<Duration>| flag.map(|it| now.saturating_add(it).as_secs().into());
@@ -338,11 +338,11 @@ fn defaults(
 /// 128 random bits in hexadecimal.
 fn token_id() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).context("the system gives no randomness")?;
+    aws_lc_rs::rand::fill(&mut bytes).context("the system provides no random numbers")?;
     Ok(hex(&bytes))
 }
 
-/// Asks for what no gate can do without, and no key holder can guess.
+/// Checks for the claims that every license needs and that have no default.
 fn required(claims: &Map<String, Value>) -> anyhow::Result<()> {
     if !claims.contains_key("lid") {
         bail!("the license has no id: give --lid ID, or `lid` in --claims");
@@ -351,7 +351,7 @@ fn required(claims: &Map<String, Value>) -> anyhow::Result<()> {
         bail!("the license names no instance: give --sub with its root URL, or `sub` in --claims");
     };
     match sub.as_str().map(RootUrl::check_pattern) {
-        Some(Err(error)) => Err(error).context("`sub` would cover no instance"),
+        Some(Err(error)) => Err(error).context("`sub` covers no instance"),
         _ => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ struct Line {
     args: Args,
 }
 
-/// Issues with `flags`, the claims file being standard input: exit code, output, complaints.
+/// Issues with `flags`, the claims file being standard input: exit code, output, expecteds.
 fn issued(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let key = dir.path().join("private.pem");
@@ -32,7 +32,7 @@ fn license(flags: &[&str], input: &str) -> License {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let (code, out, err) = issued(&pair, flags, input);
     assert_eq!(code, 0, "{err}");
-    // The signer has not typed what is in a file.
+    // Claims in a file are shown, because the signer did not type them.
     assert_eq!(err.starts_with("about to sign:\n"), flags.contains(&"--claims"), "{err}");
     assert!(!err.is_empty() || !flags.contains(&"--claims"));
     verify(&Token::parse(&out).expect("a token"), &pair.trusted()).expect("a license")
@@ -70,7 +70,7 @@ fn flags_alone_make_a_license() {
 }
 
 #[test]
-fn the_signer_sees_what_claims_of_a_file_come_to() {
+fn claims_from_a_file_are_shown_to_the_signer() {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let claims = json!({
         "sub": "https://a/", "lid": 7, "company": "C\u{1b}[2J", "prod": ["x", "y"],
@@ -103,7 +103,7 @@ fn flags_override_the_file_and_the_file_the_defaults() {
 }
 
 #[test]
-fn what_no_gate_would_read_is_not_issued() {
+fn claims_that_no_gate_accepts_are_not_issued() {
     let pair = KeyPair::generate(Algorithm::EdDSA).expect("a key pair");
     let cases: [(&[&str], &str, &str); 9] = [
         (&["--lid", "L"], "", "--sub"),
@@ -116,10 +116,10 @@ fn what_no_gate_would_read_is_not_issued() {
         (&["--claims", "-"], r#"{"sub":"https://a/","lid":1,"prod":"x"}"#, "`prod` is not"),
         (&["--claims", "/nowhere"], "", "cannot read the claims /nowhere"),
     ];
-    for (flags, input, complaint) in cases {
+    for (flags, input, expected) in cases {
         let (code, out, err) = issued(&pair, flags, input);
         assert_eq!((code, out.as_str()), (1, ""), "{err}");
-        assert!(err.contains(complaint), "{err}");
+        assert!(err.contains(expected), "{err}");
     }
 }
 
@@ -161,7 +161,7 @@ fn a_request_is_answered_with_the_same_claims_and_fresh_dates() {
 }
 
 #[test]
-fn flags_and_claims_override_what_a_request_repeats() {
+fn flags_and_claims_override_those_of_a_request() {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("claims.json");
@@ -178,7 +178,7 @@ fn flags_and_claims_override_what_a_request_repeats() {
 }
 
 #[test]
-fn what_was_bought_for_a_time_is_prolonged_only_when_told_so() {
+fn a_request_extends_the_license_only_with_a_flag_or_claim() {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let ended = request(&pair, &bought(&json!({ "lexp": NOW.as_secs() }))).to_string();
     let (code, out, err) = issued(&pair, &["--request", "-"], &ended);
@@ -195,7 +195,7 @@ fn what_was_bought_for_a_time_is_prolonged_only_when_told_so() {
 }
 
 #[test]
-fn a_request_that_does_not_hold_together_is_refused() {
+fn an_inconsistent_request_is_refused() {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let good = request(&pair, &bought(&json!({})));
     let with = |name: &str, value: Value| {
@@ -216,7 +216,10 @@ fn a_request_that_does_not_hold_together_is_refused() {
         (twice, "\"typ\" twice"),
         (with("typ", json!("JWT")), "its `typ` is \"JWT\""),
         (with("typ", json!(1)), "its `typ` is not a string"),
-        (with("version", json!(2)), "its `version` is \"2\", 1 is read here"),
+        (
+            with("version", json!(2)),
+            "its `version` is \"2\", but this license-gate reads version 1",
+        ),
         (with("version", json!("1")), "its `version`"),
         (without("typ"), "has no `typ`"),
         (without("version"), "has no `version`"),
@@ -229,17 +232,17 @@ fn a_request_that_does_not_hold_together_is_refused() {
         (with("lid", json!("8")), "its `lid` is"),
         (with("lid", json!(7)), "its `lid` is 7"),
         (with("jti", json!(null)), "its `jti` is null"),
-        (with("seats", json!(2500)), "its `seats` is 2500, its token says 25"),
+        (with("seats", json!(2500)), "its `seats` is 2500, but its token has 25"),
         (with("token", json!("x")), "its `token` cannot be read"),
         (with("token", json!(1)), "its `token` is not a string"),
         (with("instance", json!("nowhere")), "not a root URL"),
         (with("instance", json!("https://a.elsewhere/")), "does not cover the instance"),
         (with("instance", json!("https://b.a.example/")), "does not cover the instance"),
     ];
-    for (text, complaint) in cases {
+    for (text, expected) in cases {
         let (code, out, err) = issued(&pair, &["--request", "-"], &text);
         assert_eq!((code, out.as_str()), (1, ""), "{text}");
-        assert!(err.contains(complaint), "{complaint}: {err}");
+        assert!(err.contains(expected), "{expected}: {err}");
         assert!(!err.contains(good["token"].as_str().expect("a token")));
     }
     let (code, _, err) = issued(&pair, &["--request", "/nowhere"], "");
@@ -249,13 +252,13 @@ fn a_request_that_does_not_hold_together_is_refused() {
 }
 
 #[test]
-fn a_request_by_another_key_takes_the_naming_of_that_key() {
+fn a_request_signed_with_another_key_needs_that_key() {
     let (old, new) = (KeyPair::generate(Algorithm::EdDSA), KeyPair::generate(Algorithm::ES256));
     let (old, new) = (old.expect("a key pair"), new.expect("a key pair"));
     let request = request(&old, &bought(&json!({}))).to_string();
     let (code, _, err) = issued(&new, &["--request", "-"], &request);
     assert!(
-        code == 1 && err.contains("not of this issuer") && err.contains("--issuer-keys"),
+        code == 1 && err.contains("not signed by this issuer") && err.contains("--issuer-keys"),
         "{err}"
     );
 
@@ -270,7 +273,7 @@ fn a_request_by_another_key_takes_the_naming_of_that_key() {
 
 const BASE: [&str; 4] = ["--sub", "https://a/", "--lid", "L"];
 
-/// What is complained about, for claims on standard input and more flags.
+/// The error for these claims on standard input and these flags.
 fn refused(claims: &str, flags: &[&str]) -> String {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let flags = [&BASE[..], &["--claims", "-"], flags].concat();
@@ -298,7 +301,7 @@ fn an_unknown_claim_is_refused_with_the_nearest() {
 }
 
 #[test]
-fn a_token_that_is_of_no_use_is_not_issued() {
+fn a_token_that_cannot_be_used_is_not_issued() {
     let now = NOW.as_secs();
     let cases = [
         (r#"{"exp":1}"#.to_owned(), "the token ended at 1970-01-01T00:00:01Z"),
@@ -327,7 +330,7 @@ fn a_token_that_is_of_no_use_is_not_issued() {
 }
 
 #[test]
-fn a_token_without_an_end_of_its_own_ends_with_its_license_at_the_latest() {
+fn the_default_end_of_a_token_is_not_after_its_license() {
     let exp = |flags: &[&str], claims: &str| {
         let flags = [&BASE[..], &["--claims", "-"], flags].concat();
         license(&flags, claims).claims().exp.as_secs() - NOW.as_secs()
@@ -361,7 +364,7 @@ fn a_request_shows_the_signer_what_is_renewed() {
     let (code, _, err) = issued(&pair, &flags, &request(&pair, &bought).to_string());
     let end = |claim: &str| UnixTime::from_secs(bought[claim].as_u64().expect("a time"));
     let expected = [
-        "about to renew, as asked by the instance https://a.example/:".to_owned(),
+        "about to renew, requested by https://a.example/:".to_owned(),
         "  licensee      Example Ltd".to_owned(),
         "  license id    7".to_owned(),
         "  licensed for  https://*.example/".to_owned(),
@@ -382,7 +385,7 @@ fn a_request_shows_the_signer_what_is_renewed() {
 }
 
 #[test]
-fn nothing_that_is_shown_is_obeyed_by_a_terminal_or_without_end() {
+fn nothing_that_is_shown_is_control_by_a_terminal_or_without_end() {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let products: Vec<_> = (0..500).map(|n| format!("p{n}\u{9b}")).collect();
     let hostile = json!({
@@ -395,39 +398,44 @@ fn nothing_that_is_shown_is_obeyed_by_a_terminal_or_without_end() {
     assert!(err.contains("\\u{1b}[2Jgone\\u{202e}") && err.contains(" and 480 more"), "{err}");
     assert!(err.contains("seats         unlimited"), "{err}");
     assert!(err.len() < 2000 && err.lines().count() == 9, "{err}");
-    let obeyed = |c: char| c != '\n' && (c.is_control() || ('\u{2000}'..='\u{206f}').contains(&c));
-    assert_eq!(err.replace('…', "").find(obeyed), None, "{err:?}");
+    let control = |c: char| c != '\n' && (c.is_control() || ('\u{2000}'..='\u{206f}').contains(&c));
+    assert_eq!(err.replace('…', "").find(control), None, "{err:?}");
 }
 
 #[test]
-fn what_is_revoked_is_neither_renewed_nor_issued() {
+fn a_revoked_license_is_neither_renewed_nor_issued() {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
-    let asked = request(&pair, &bought(&json!({}))).to_string();
+    let requested = request(&pair, &bought(&json!({}))).to_string();
     let base = ["--sub", "https://a/", "--lid", "7"];
     let claims = r#"{"sub":"https://a/","lid":8,"jti":"J"}"#;
     let cases: [(Value, &[&str], &str, Option<&str>); 7] = [
-        (json!({ "lid": ["7"] }), &["--request", "-"], &asked, Some("license \"7\" is revoked")),
-        (json!({ "jti": ["J"] }), &["--request", "-"], &asked, Some("token \"J\" of license")),
+        (
+            json!({ "lid": ["7"] }),
+            &["--request", "-"],
+            &requested,
+            Some("license \"7\" is revoked"),
+        ),
+        (json!({ "jti": ["J"] }), &["--request", "-"], &requested, Some("token \"J\" of license")),
         (
             json!({ "lid": ["7"] }),
             &["--request", "-", "--lid", "9"],
-            &asked,
+            &requested,
             Some("\"7\" is revoked"),
         ),
-        (json!({ "lid": ["8"], "jti": ["K"] }), &["--request", "-"], &asked, None),
+        (json!({ "lid": ["8"], "jti": ["K"] }), &["--request", "-"], &requested, None),
         (json!({ "lid": ["7"] }), &base, "", Some("license \"7\" is revoked")),
         (json!({ "jti": ["J"] }), &["--claims", "-"], claims, Some("token \"J\" of license")),
         (json!({ "lid": ["8"] }), &base, "", None),
     ];
-    for (revoked, flags, input, complaint) in cases {
+    for (revoked, flags, input, expected) in cases {
         let dir = tempfile::tempdir().expect("a directory");
         let list = list_in(dir.path(), &pair, &revoked);
         let flags = [flags, &["--revocations", &list]].concat();
         let (code, out, err) = issued(&pair, &flags, input);
-        match complaint {
-            Some(complaint) => {
+        match expected {
+            Some(expected) => {
                 assert_eq!((code, out.as_str()), (1, ""), "{flags:?}: {err}");
-                assert!(err.contains(complaint) && err.contains("(sequence 3)"), "{err}");
+                assert!(err.contains(expected) && err.contains("(sequence 3)"), "{err}");
             }
             None => assert_eq!((code, out.is_empty()), (0, false), "{flags:?}: {err}"),
         }
@@ -435,7 +443,7 @@ fn what_is_revoked_is_neither_renewed_nor_issued() {
 }
 
 #[test]
-fn a_list_that_is_not_this_issuers_or_none_is_an_error() {
+fn a_list_that_is_invalid_or_of_another_issuer_is_an_error() {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let other = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let dir = tempfile::tempdir().expect("a directory");
@@ -448,22 +456,22 @@ fn a_list_that_is_not_this_issuers_or_none_is_an_error() {
     let header = br#"{"alg":"ES256","typ":"revocations+jwt"}"#;
     let shapeless = pair.sign_parts(header, br#"{"seq":"one","lid":7}"#).expect("signed");
     let cases = [
-        (theirs.clone(), "is not a list of this issuer's"),
-        (at("token", token.as_str()), "no revocation list"),
+        (theirs.clone(), "is not a revocation list that is signed with"),
+        (at("token", token.as_str()), "not a revocation list"),
         (at("shapeless", &shapeless), "the revocation list cannot be used"),
         (at("empty", ""), "the revocation list cannot be used"),
         ("/nowhere".to_owned(), "cannot read the list /nowhere"),
     ];
-    for (list, complaint) in cases {
+    for (list, expected) in cases {
         let flags = [&BASE[..], &["--revocations", &list]].concat();
         let (code, out, err) = issued(&pair, &flags, "");
         assert_eq!((code, out.as_str()), (1, ""), "{err}");
-        assert!(err.contains(complaint), "{err}");
+        assert!(err.contains(expected), "{err}");
     }
-    // A list by a key that is named counts.
+    // A list signed with one of --issuer-keys is accepted.
     let keys = at("theirs.json", &other.jwks().to_string());
     let flags = [&BASE[..], &["--revocations", &theirs, "--issuer-keys", &keys]].concat();
     assert_eq!(issued(&pair, &flags, "").0, 0);
     let (code, _, err) = issued(&pair, &["--request", "-", "--revocations", "-"], "");
-    assert!(code == 1 && err.contains("either --request or --revocations"), "{err}");
+    assert!(code == 1 && err.contains("both --request and --revocations"), "{err}");
 }

@@ -1,7 +1,7 @@
-//! `keys generate`: an issuer's key pair.
+//! `keys generate`: generates a key pair for an issuer.
 //!
-//! Writes `private.pem` (PKCS#8, mode 0600) and `jwks.json` (public, with `kid`) into a directory; both are new, or
-//! nothing is written.
+//! Writes `private.pem` (PKCS#8, mode 0600) and `jwks.json` (public, with `kid`) into a directory. If either file exists
+//! already, neither is written.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -17,20 +17,20 @@ use crate::license::{Algorithm, KeyPair};
 /// Flags of `keys generate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Directory to write `private.pem` and `jwks.json` into; made when it is not there.
+    /// Directory to write `private.pem` and `jwks.json` into; created if it does not exist.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// What the keys sign with.
+    /// Signature algorithm.
     #[arg(long, value_enum, default_value_t = Alg::Es256)]
     pub alg: Alg,
 }
 
-/// The algorithms a pair can be made for.
+/// The algorithms to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Alg {
-    /// ECDSA with P-256: short tokens, read everywhere.
+    /// ECDSA with P-256: short tokens, widely supported.
     Es256,
-    /// RSA of 3072 bits with PKCS#1.
+    /// RSA PKCS#1 with 3072 bits.
     Rs256,
     /// Ed25519.
     #[value(name = "eddsa")]
@@ -47,12 +47,12 @@ impl From<Alg> for Algorithm {
     }
 }
 
-/// Makes the pair. Exit code 0, or 1 with the reason on standard error.
+/// Generates the pair. Exit code 0, or 1 with the reason on standard error.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> u8 {
     match generate(args).and_then(|pair| report(args, &pair, streams)) {
         Ok(()) => 0,
         Err(error) => {
-            streams.complain(&error);
+            streams.report(&error);
             1
         }
     }
@@ -63,8 +63,8 @@ fn report(args: &Args, pair: &KeyPair, streams: &mut Streams<'_>) -> anyhow::Res
     writeln!(
         streams.out,
         "{} key pair {}\n\
-         {dir}/private.pem  signs licenses: keep it with the issuer, away from every gate\n\
-         {dir}/jwks.json    verifies them: have `license.keys` of each gate point to it",
+         {dir}/private.pem  signs licenses: keep it secret, and never copy it to a gate\n\
+         {dir}/jwks.json    verifies licenses: set `license.keys` of each gate to this file",
         pair.algorithm(),
         pair.kid(),
     )?;
@@ -80,12 +80,12 @@ fn generate(args: &Args) -> anyhow::Result<KeyPair> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .with_context(|| format!("cannot make the directory {}", dir.display()))?;
+        .with_context(|| format!("cannot create the directory {}", dir.display()))?;
     write_new(&[
         (dir.join("private.pem"), 0o600, private.as_str()),
         (dir.join("jwks.json"), 0o644, &jwks),
     ])?;
-    // Names live in the directory; without this a crash could take the files away again.
+    // Without syncing the directory, a crash could remove the names of the files.
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .with_context(|| format!("cannot sync {}", dir.display()))?;
@@ -113,11 +113,11 @@ fn create_new(path: &Path, mode: u32) -> anyhow::Result<File> {
     created.with_context(|| {
         if path.exists() {
             format!(
-                "{} is there already and is not overwritten: name another --out",
+                "{} exists already and is not overwritten: give another directory with --out",
                 path.display()
             )
         } else {
-            format!("cannot make {}", path.display())
+            format!("cannot create {}", path.display())
         }
     })
 }
@@ -130,15 +130,15 @@ mod tests {
     use crate::license::Keys;
 
     fn generated(out: &Path, alg: Alg) -> (u8, String) {
-        let (mut printed, mut complained) = (Vec::new(), Vec::new());
+        let (mut printed, mut errors) = (Vec::new(), Vec::new());
         let mut streams =
-            Streams { input: &mut std::io::empty(), out: &mut printed, err: &mut complained };
+            Streams { input: &mut std::io::empty(), out: &mut printed, err: &mut errors };
         let code = run(&Args { out: out.to_owned(), alg }, &mut streams);
-        (code, String::from_utf8([printed, complained].concat()).expect("text"))
+        (code, String::from_utf8([printed, errors].concat()).expect("text"))
     }
 
     #[test]
-    fn a_pair_is_made_of_a_private_and_a_public_file() {
+    fn a_pair_is_a_private_and_a_public_file() {
         let dir = tempfile::tempdir().expect("a directory");
         for (alg, name) in [(Alg::Es256, "a"), (Alg::Rs256, "b"), (Alg::EdDsa, "c/d")] {
             let out = dir.path().join(name);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_file_is_overwritten_and_no_half_is_left() {
+    fn if_one_file_exists_neither_is_written() {
         for (existing, other) in [("private.pem", "jwks.json"), ("jwks.json", "private.pem")] {
             let dir = tempfile::tempdir().expect("a directory");
             fs::write(dir.path().join(existing), "mine").expect("written");

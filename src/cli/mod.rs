@@ -1,14 +1,15 @@
-//! The command line: one file per command, each thin over what the gate itself does.
+//! The command line: one file per command. Each command calls the functions that the gate itself uses.
 //!
-//! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (a flag that is not known or makes no sense is one), 2
-//! cannot bind or start. `check-config`: 0, or 1 with every fault. Every other command: 0, 1 when it could not be done, 2
-//! when it was called wrongly; `license inspect` and `audit verify`: 0 valid, 1 invalid, 2 unreadable. What is asked for
-//! goes to standard output, what is wrong to standard error; a reader that goes away early is no error.
+//! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (including unknown or invalid flags), 2 cannot bind or
+//! start. `check-config`: 0, or 1 with every fault. Other commands: 0 done, 1 failed, 2 wrong usage; `license inspect` and
+//! `audit verify`: 0 valid, 1 invalid, 2 unreadable. Results go to standard output, errors to standard error. A closed pipe
+//! on standard output is not an error.
 
 pub mod audit;
 mod check_config;
 mod generated;
 mod hash_password;
+mod health;
 pub mod inspect;
 pub mod issue;
 pub mod keys;
@@ -29,19 +30,19 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
-use streams::{FAILED, MISUSED};
+use streams::{FAILED, WRONG_USAGE};
 
 pub use streams::{CANNOT_START, DONE};
 
-/// A licensing reverse proxy that stands as a sidecar in front of a metrics dashboard.
+/// A licensing reverse proxy that runs as a sidecar in front of a metrics dashboard.
 ///
-/// It answers /api/licensing/* itself, from a license it keeps, and forwards everything else untouched. The state of the
-/// license never takes the dashboard down.
+/// It answers /api/licensing/* from the license that it stores, and forwards all other requests. The dashboard stays
+/// available whatever the state of the license.
 #[derive(Debug, Parser)]
 #[command(name = "license-gate", version, max_term_width = 100)]
 #[command(after_long_help = "\
-Every setting is a key of the configuration file. A flag beats an environment variable
-(LICENSE_GATE__UPSTREAM__URL for upstream.url), which beats the file, which beats the default.
+Every setting can be written in the configuration file. An environment variable overrides the
+file (LICENSE_GATE__UPSTREAM__URL for upstream.url), and a flag overrides the variable.
 
 Examples:
   license-gate serve --upstream http://127.0.0.1:3000 --root-url https://metrics.example.com/
@@ -55,6 +56,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
+    Health(health::Health),
     License(vendor::License),
     Keys(vendor::Keys),
     Audit(vendor::Audit),
@@ -65,24 +67,23 @@ enum Command {
     Man(generated::Man),
 }
 
-/// Does what `words` (the program's name first) and the environment ask for. `serve` runs a gate to its end and gives the
-/// exit code: 0, 1 bad configuration, 2 cannot bind or start.
-pub fn run(words: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) -> ExitCode {
-    let words: Vec<OsString> = words.into_iter().collect();
-    match Cli::try_parse_from(&words) {
+/// Runs the command in `args` (the program's name first). `serve` runs a gate until it stops and returns the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match Cli::try_parse_from(&args) {
         Ok(cli) => cli.command.run(serve).into(),
         Err(error) => {
-            // `--help` and `--version` come this way too; nobody is left to tell that they could not be printed.
+            // `--help` and `--version` arrive here too. If they cannot be printed, there is no way to report it.
             let _ = error.print();
-            if error.use_stderr() { misuse(&words).into() } else { DONE.into() }
+            if error.use_stderr() { wrong_usage(&args).into() } else { DONE.into() }
         }
     }
 }
 
-/// Invalid settings are a bad configuration, wherever they come from.
-fn misuse(words: &[OsString]) -> u8 {
-    let command = words.get(1).and_then(|word| word.to_str());
-    if matches!(command, Some("serve" | "check-config")) { FAILED } else { MISUSED }
+/// The exit code for flags that cannot be parsed. Flags of `serve` and `check-config` are settings: a bad configuration. A probe knows 0 and 1.
+fn wrong_usage(args: &[OsString]) -> u8 {
+    let command = args.get(1).and_then(|arg| arg.to_str());
+    if matches!(command, Some("serve" | "check-config" | "health")) { FAILED } else { WRONG_USAGE }
 }
 
 impl Command {
@@ -90,6 +91,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(serve),
             Self::CheckConfig(command) => command.run(),
+            Self::Health(command) => command.run(),
             Self::License(command) => command.run(),
             Self::Keys(command) => command.run(),
             Self::Audit(command) => command.run(),
@@ -102,14 +104,15 @@ impl Command {
     }
 }
 
-fn grammar() -> clap::Command {
+/// The grammar of the command line: for completions, the man page, and the check of the manual.
+pub fn grammar() -> clap::Command {
     Cli::command()
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_grammar_holds_together() {
+    fn the_command_definitions_are_consistent() {
         super::grammar().debug_assert();
     }
 }

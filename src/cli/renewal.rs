@@ -1,7 +1,7 @@
-//! A renewal request as a file: what an instance without a way to its issuer hands over, and what the issuer makes of it.
+//! The file of a renewal request: `license request` writes it, `license issue --request` reads it.
 //!
-//! One JSON object. The license token in it, signed by the issuer, is what proves the request: the members beside it are
-//! for people, and must say what the token says. It is a credential, as the license is.
+//! One JSON object. It contains the license token, whose signature proves the request to the issuer. The other members are
+//! for people, and must agree with the token. The file is a credential, like the license.
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::license::{Claims, Excerpt, Keys, License, Members, RootUrl, Token, ve
 
 const TYP: &str = "license-gate-renewal-request";
 const VERSION: u64 = 1;
-/// Products that are named in a summary; more are counted.
+/// Products in a summary; the others are counted.
 const MOST_PRODUCTS: usize = 20;
 
 #[derive(Serialize)]
@@ -27,7 +27,7 @@ struct Shape<'a> {
     token: &'a str,
 }
 
-/// The request of `instance` to renew `license`, as text.
+/// The text of a request by `instance` to renew `license`.
 pub(super) fn written(
     license: &License,
     instance: &RootUrl,
@@ -47,40 +47,41 @@ pub(super) fn written(
     Ok(serde_json::to_string_pretty(&shape)? + "\n")
 }
 
-/// How a claim is shown, if it is there or not.
+/// Formats a claim for a summary; `None` if the claim is absent.
 type Show = fn(Option<&Value>) -> String;
 
-/// A request that was read.
+/// A verified request.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct Request {
     /// The license to renew.
     pub(super) license: License,
-    /// Who asks.
+    /// Root URL of the instance that requests it.
     pub(super) instance: RootUrl,
 }
 
-/// What a request read from `json` asks for, of an issuer that trusts `keys`.
-pub(super) fn read(json: &[u8], keys: &Keys) -> anyhow::Result<Asked> {
+/// Reads and verifies a request. The license in it must be signed with one of the issuer's `keys`.
+pub(super) fn read(json: &[u8], keys: &Keys) -> anyhow::Result<Request> {
     let request = members(json)?;
     let token = Token::parse(request.string("token")?).context("its `token` cannot be read")?;
     let license = verify(&token, keys).context(
-        "its token is not of this issuer: sign with the key that issued it, or name that key with --issuer-keys",
+        "its token is not signed by this issuer: sign with the key that signed it, or give that key with --issuer-keys",
     )?;
     agree(&request, license.claims())?;
-    let instance = RootUrl::parse(request.string("instance")?)
-        .context("its `instance` is not a root URL: have the request written anew")?;
+    let instance = RootUrl::parse(request.string("instance")?).context(
+        "its `instance` is not a root URL: use an unmodified file from `license request`",
+    )?;
     ensure!(
         instance.matches(&license.claims().sub),
         "its token is for {}, which does not cover the instance {instance}: issue a license with --sub instead",
         Excerpt::of(&license.claims().sub),
     );
-    Ok(Asked { license, instance })
+    Ok(Request { license, instance })
 }
 
-/// What is about to be signed with `claims`, line by line, for the person who signs. For a request, what differs from the
-/// former token is shown as `former -> new`.
-pub(super) fn summary(asked: Option<&Asked>, claims: &Map<String, Value>) -> String {
-    let former = asked.map(|asked| asked.license.signed_claims());
+/// The `claims` to be signed, one per line, for the signer. For a request, a claim that differs from the former token is
+/// shown as `former -> new`.
+pub(super) fn summary(request: Option<&Request>, claims: &Map<String, Value>) -> String {
+    let former = request.map(|request| request.license.signed_claims());
     let former = former.as_ref().unwrap_or(claims);
     let token_id = stated(former, "jti").map_or_else(|| "without id".to_owned(), shown);
     let rows: [(&str, &str, Show); 8] = [
@@ -93,10 +94,10 @@ pub(super) fn summary(asked: Option<&Asked>, claims: &Map<String, Value>) -> Str
         ("trial ends", "trial_exp", ends),
         ("token ends", "exp", ends),
     ];
-    let mut text = match asked {
-        Some(asked) => {
-            let instance = asked.instance.to_string();
-            format!("about to renew, as asked by the instance {}:\n", Excerpt::of(&instance).bare())
+    let mut text = match request {
+        Some(request) => {
+            let instance = request.instance.to_string();
+            format!("about to renew, requested by {}:\n", Excerpt::of(&instance).bare())
         }
         None => "about to sign:\n".to_owned(),
     };
@@ -111,25 +112,25 @@ pub(super) fn summary(asked: Option<&Asked>, claims: &Map<String, Value>) -> Str
             (old, new) => line(name, &format!("{old} -> {new}")),
         }
     }
-    if asked.is_some() {
+    if request.is_some() {
         line("former token", &token_id);
     }
     text
 }
 
-/// A claim that is there: one that is null is absent.
+/// A claim that is present. A null claim is absent.
 fn stated<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).filter(|value| !value.is_null())
 }
 
-/// A whole number, in whatever notation.
+/// A whole number, also if it is written as a float.
 fn whole(value: &Value) -> Option<i64> {
     const LAST_EXACT: f64 = 9_007_199_254_740_992.0;
     let exact = |it: f64| (it.fract() == 0.0 && it.abs() <= LAST_EXACT).then_some(it as i64);
     value.as_i64().or_else(|| value.as_f64().and_then(exact))
 }
 
-/// A claim's text, shortened, with nothing in it that a terminal would obey.
+/// The text of a claim, shortened, with control characters escaped.
 fn shown(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Excerpt::of(&text).bare().to_string()
@@ -161,31 +162,31 @@ fn ends(value: Option<&Value>) -> String {
     }
 }
 
-/// The members of a request of this version.
-fn members(json: &[u8]) -> anyhow::Result<Request> {
+/// The members of a request file with the version that this program reads.
+fn members(json: &[u8]) -> anyhow::Result<Document> {
     let members = Members::of_document(json)
-        .ok_or_else(|| anyhow!("it is not a JSON object: give what `license request` wrote"))?;
+        .ok_or_else(|| anyhow!("it is not a JSON object: give a file from `license request`"))?;
     if let Some(name) = &members.duplicate {
-        bail!("it has {} twice: give what `license request` wrote", Excerpt::of(name));
+        bail!("it has {} twice: give a file from `license request`", Excerpt::of(name));
     }
-    let request = Request(members);
+    let request = Document(members);
     let typ = request.string("typ")?;
     ensure!(
         typ == TYP,
-        "its `typ` is {}, not \"{TYP}\": give what `license request` wrote",
+        "its `typ` is {}, not \"{TYP}\": give a file from `license request`",
         Excerpt::of(typ)
     );
     let version = request.member("version")?;
     ensure!(
         version.as_u64() == Some(VERSION),
-        "its `version` is {}, {VERSION} is read here: use the license-gate of the version that wrote it",
+        "its `version` is {}, but this license-gate reads version {VERSION}: use the license-gate that wrote the file",
         Excerpt::of(&version.to_string())
     );
     Ok(request)
 }
 
-/// Holds what a request says beside its token against what the token says.
-fn agree(request: &Request, claims: &Claims) -> anyhow::Result<()> {
+/// Checks that the members for people agree with the claims of the token.
+fn agree(request: &Document, claims: &Claims) -> anyhow::Result<()> {
     let stated = [
         ("lid", Value::from(claims.lid.as_str())),
         ("jti", Value::from(claims.jti.as_deref())),
@@ -196,7 +197,7 @@ fn agree(request: &Request, claims: &Claims) -> anyhow::Result<()> {
         let value = request.member(name)?;
         ensure!(
             *value == expected,
-            "its `{name}` is {}, its token says {}: have the request written anew",
+            "its `{name}` is {}, but its token has {}: use an unmodified file from `license request`",
             Excerpt::of(&value.to_string()).bare(),
             Excerpt::of(&expected.to_string()).bare(),
         );
@@ -204,18 +205,18 @@ fn agree(request: &Request, claims: &Claims) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Request(Members);
+struct Document(Members);
 
-impl Request {
+impl Document {
     fn member(&self, name: &str) -> anyhow::Result<&Value> {
         let member = self.0.map.get(name);
-        member.with_context(|| format!("it has no `{name}`: give what `license request` wrote"))
+        member.with_context(|| format!("it has no `{name}`: give a file from `license request`"))
     }
 
     fn string(&self, name: &str) -> anyhow::Result<&str> {
         let text = self.member(name)?.as_str();
         text.with_context(|| {
-            format!("its `{name}` is not a string: give what `license request` wrote")
+            format!("its `{name}` is not a string: give a file from `license request`")
         })
     }
 }

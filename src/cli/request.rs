@@ -1,7 +1,7 @@
-//! `license request`: a renewal request that is carried to the issuer by hand.
+//! `license request`: writes a renewal request to a file, to send to the issuer.
 //!
-//! Reads what a gate of this configuration has in force, from `license.file` and the store's directory, without the
-//! store's lock: a gate may be running. Exit code 0 written, 1 not.
+//! Finds the license that a gate with this configuration has in force, in `license.file` or the store's directory. Does not
+//! take the store's lock, because a gate may be running. Exit code 0 written, 1 not written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -17,7 +17,7 @@ use crate::clock::UnixTime;
 use crate::license::{Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
 use crate::store::read_kept;
 
-/// Most that is read of a license; anything longer is none.
+/// Largest file that is read. A license is far smaller.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The license in the store's directory.
@@ -26,20 +26,20 @@ const STORED: &str = "license.jwt";
 /// Flags of `license request`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File to write the request into, with mode 0600; `-` is standard output.
+    /// File to write the request to, with mode 0600; `-` writes standard output.
     #[arg(long, value_name = "FILE|-")]
     pub out: PathBuf,
-    /// Replace a file that is there already.
+    /// Replace an existing file.
     #[arg(long)]
     pub force: bool,
 }
 
-/// What is asked for, and where its license lies.
+/// The instance that requests the renewal.
 #[derive(Clone, Debug)]
 pub struct Instance<'a> {
-    /// Keys, `license.file`, the store's directory, and what licenses are held against.
+    /// Keys, `license.file`, the store's directory and the license policy.
     pub sources: Sources<'a>,
-    /// What the instance is called.
+    /// Its root URL.
     pub root_url: RootUrl,
 }
 
@@ -48,7 +48,7 @@ pub fn run(args: &Args, instance: &Instance<'_>, now: UnixTime, streams: &mut St
     match request(args, instance, now, streams) {
         Ok(()) => 0,
         Err(error) => {
-            streams.complain(&error);
+            streams.report(&error);
             1
         }
     }
@@ -69,8 +69,8 @@ fn request(
     written.with_context(|| format!("cannot write {}", args.out.display()))?;
     writeln!(
         streams.out,
-        "{} asks to renew license {} of {}\n\
-         It holds the license itself: give it to the issuer, and to nobody else.",
+        "{} requests the renewal of license {} for {}\n\
+         It contains the license itself: send it to the issuer, and to nobody else.",
         args.out.display(),
         license.claims().lid.escape_debug(),
         instance.root_url,
@@ -78,7 +78,7 @@ fn request(
     Ok(())
 }
 
-/// The license a gate would have in force; one that has ended is renewed as well.
+/// The license that a gate would have in force. It may have ended: such a license can be renewed too.
 fn in_force(
     instance: &Instance<'_>,
     now: UnixTime,
@@ -87,14 +87,14 @@ fn in_force(
     let Sources { config, store, is_copy, .. } = instance.sources;
     if is_copy {
         let copy = store.display();
-        let note = anyhow!("the store is a database: what is read is the copy of it in {copy}");
-        streams.complain(&note);
+        let note = anyhow!("the store is a database: this command reads the copy in {copy}");
+        streams.report(&note);
     }
     let (keys, _) = instance.sources.keys(streams)?;
     let (list, unchecked) = instance.sources.revocations(&keys, streams);
     for source in unchecked {
-        streams.complain(&anyhow!(source).context(
-            "the revocations are incomplete, and the license in the request may be revoked",
+        streams.report(&anyhow!(source).context(
+            "the revocations are incomplete, so the license in the request may be revoked",
         ));
     }
     let policy = Policy::new(instance.root_url.clone(), config).revoking(list.as_ref());
@@ -105,18 +105,16 @@ fn in_force(
     for (path, content) in mounted.chain([kept]) {
         match license(content, &keys) {
             Ok(license) => found.extend(license),
-            Err(error) => {
-                streams.complain(&error.context(format!("{} is passed over", path.display())))
-            }
+            Err(error) => streams.report(&error.context(format!("{} is ignored", path.display()))),
         }
     }
-    // Of two that are alike the last counts, as it does in a gate: the store's.
+    // If both rank the same, the store's license wins, as in a gate.
     let rank = |license: &License| {
         (Standing::of(Some(license), &policy, now).is_active(), license.claims().counted_iat(now))
     };
     let license = found.into_iter().max_by_key(rank).with_context(|| {
         format!(
-            "there is no license to renew in {}{}: install the one the issuer gave, or name the gate's configuration \
+            "there is no license to renew in {}{}: install the license from the issuer, or give the gate's configuration \
              with --config",
             config.file.iter().map(|it| format!("{} or ", it.display())).collect::<String>(),
             stored.display(),
@@ -130,7 +128,7 @@ fn in_force(
     }
 }
 
-/// The license in a file that was read; `None` without the file.
+/// The license in the content of a file; `None` if the file does not exist.
 fn license(content: io::Result<Vec<u8>>, keys: &Keys) -> anyhow::Result<Option<License>> {
     let content = match content {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -144,27 +142,27 @@ fn license(content: io::Result<Vec<u8>>, keys: &Keys) -> anyhow::Result<Option<L
 fn read_mounted(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for its writer.
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
     Streams::read_file(path, MAX_FILE_BYTES)
 }
 
-/// Writes a new file, whole or not at all.
+/// Writes a new file. On an error, no partial file is left.
 fn create(path: &Path, text: &str) -> anyhow::Result<()> {
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let file = created.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
-            anyhow!("it is there already: name another --out, or overwrite it with --force")
+            anyhow!("it exists already: give another --out, or overwrite it with --force")
         }
         _ => error.into(),
     })?;
     Ok(fill(file, path, text)?)
 }
 
-/// Writes beside and renames: neither mode nor link of what was there before is left, nor half a file.
+/// Writes a temporary file and renames it. The mode of the old file, or a link at its path, is not kept.
 fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let name = path.file_name().context("it is not the name of a file")?;
-    ensure!(!path.is_dir(), "it is a directory: name a file in it");
+    ensure!(!path.is_dir(), "it is a directory: give a file in it");
     let mut beside = name.to_owned();
     beside.push(format!(".tmp-{}", std::process::id()));
     let beside = path.with_file_name(beside);

@@ -52,7 +52,7 @@ impl Scene {
         fs::write(self.at("data/license.jwt"), content).expect("written");
     }
 
-    /// Exit code, output and complaints.
+    /// Exit code, output and messages.
     fn run(&self, out: &str, force: bool) -> (u8, String, String) {
         let store = self.at("data");
         let root_url = RootUrl::parse("https://a.example").expect("a root URL");
@@ -82,7 +82,7 @@ fn output(args: &Args, instance: &Instance<'_>) -> (u8, String, String) {
 }
 
 #[test]
-fn a_request_says_who_asks_for_what() {
+fn a_request_names_instance_and_license() {
     let scene = Scene::new();
     let claims =
         json!({ "sub": "https://*.example/", "lid": "L-1", "exp": 1, "included_users": 25 });
@@ -96,7 +96,7 @@ fn a_request_says_who_asks_for_what() {
 }
 
 #[test]
-fn of_two_licenses_it_is_the_one_a_gate_has_in_force() {
+fn of_two_licenses_the_one_in_force_is_requested() {
     let scene = Scene::new();
     let day = 86_400;
     let (older, newer) = (scene.token("older", -2 * day, day), scene.token("newer", -day, day));
@@ -124,39 +124,39 @@ fn of_two_licenses_it_is_the_one_a_gate_has_in_force() {
 }
 
 #[test]
-fn a_bad_source_is_named_and_the_other_is_used() {
+fn a_bad_source_is_reported_and_the_other_is_used() {
     let scene = Scene::new();
     scene.store(&scene.token("good", 0, 9));
     scene.file("");
     let (code, out, err) = scene.run("-", false);
     assert!(code == 0 && out.contains("\"good\""), "{err}");
-    assert!(err.contains("mounted.jwt is passed over") && err.contains("it is empty"), "{err}");
+    assert!(err.contains("mounted.jwt is ignored") && err.contains("it is empty"), "{err}");
 }
 
 #[test]
-fn without_a_license_that_verifies_there_is_no_request() {
+fn without_a_valid_license_no_request_is_written() {
     let scene = Scene::new();
     let stranger = Scene::new();
     let elsewhere = json!({ "sub": "https://b.example/", "lid": 1, "exp": NOW.as_secs() + 9 });
     let elsewhere = scene.pair.sign(&elsewhere).expect("a token");
     let cases = [
         (None, "there is no license to renew in"),
-        (Some("nonsense".to_owned()), "three parts"),
+        (Some("garbage".to_owned()), "three parts"),
         (Some(stranger.token("J", 0, 9)), "no trusted key has the id"),
         (
             Some(elsewhere.as_str().to_owned()),
             "licensed for https://b.example/, this instance is https://a.example/",
         ),
     ];
-    for (stored, complaint) in cases {
+    for (stored, message) in cases {
         if let Some(stored) = &stored {
             scene.store(stored);
         }
         let (code, out, err) = scene.run("request.json", false);
         assert_eq!((code, out.as_str()), (1, ""));
-        assert!(err.contains(complaint), "{complaint}: {err}");
+        assert!(err.contains(message), "{message}: {err}");
         assert!(!scene.at("request.json").exists());
-        assert!(stored.is_none_or(|stored| stored == "nonsense" || !err.contains(&stored)));
+        assert!(stored.is_none_or(|stored| stored == "garbage" || !err.contains(&stored)));
     }
     fs::remove_file(scene.at("data/license.jwt")).expect("removed");
     fs::create_dir(scene.at("data/license.jwt")).expect("made");
@@ -166,7 +166,7 @@ fn without_a_license_that_verifies_there_is_no_request() {
 }
 
 #[test]
-fn a_store_in_a_database_is_spoken_for_by_its_copy() {
+fn the_copy_of_a_database_is_read() {
     let scene = Scene::new();
     scene.store(&scene.token("copied", 0, 9));
     let store = scene.at("data");
@@ -178,7 +178,7 @@ fn a_store_in_a_database_is_spoken_for_by_its_copy() {
 }
 
 #[test]
-fn the_file_is_for_its_owner_and_never_overwritten_unasked() {
+fn the_file_has_mode_0600_and_is_overwritten_only_with_force() {
     let scene = Scene::new();
     scene.store(&scene.token("J", 0, 9));
     let path = scene.at("request.json");
@@ -198,7 +198,7 @@ fn the_file_is_for_its_owner_and_never_overwritten_unasked() {
     assert_eq!(scene.run("request.json", true).0, 0);
     assert_eq!((fs::read_to_string(&path).expect("read"), mode()), (written.clone(), 0o600));
 
-    // Another's file behind a link is not written to.
+    // The target of a link is not written to.
     fs::write(scene.at("other"), "other").expect("written");
     symlink("other", scene.at("link")).expect("linked");
     assert_eq!(scene.run("link", false).0, 1);
@@ -217,7 +217,7 @@ fn the_file_is_for_its_owner_and_never_overwritten_unasked() {
 }
 
 #[test]
-fn keys_that_a_gate_fetched_are_trusted_beside_those_of_its_files() {
+fn keys_that_a_gate_fetched_are_trusted_too() {
     let mut scene = Scene::new();
     scene.store(&scene.token("J-1", -10, 1000));
     let (url, keys) = ("https://issuer.example/jwks.json", scene.pair.jwks().to_string());
@@ -225,7 +225,7 @@ fn keys_that_a_gate_fetched_are_trusted_beside_those_of_its_files() {
     fs::write(scene.at("data/jwks.json"), kept).expect("written");
     scene.config.keys = scene.at("certs");
     let (code, _, err) = scene.run("-", false);
-    assert_eq!(code, 1, "what is not to be fetched is not read: {err}");
+    assert_eq!(code, 1, "without license.jwks_url, fetched keys are not read: {err}");
 
     scene.config.jwks_url = Some(url.parse().expect("a URL"));
     assert_eq!(scene.request()["jti"], "J-1");
@@ -238,7 +238,7 @@ fn keys_that_a_gate_fetched_are_trusted_beside_those_of_its_files() {
     let (code, _, err) = scene.run("-", false);
     assert_eq!(code, 1);
     assert!(err.contains("the fetched keys in"), "{err}");
-    assert!(err.contains("nor any that a gate fetched"), "{err}");
+    assert!(err.contains("or among the keys that a gate fetched"), "{err}");
     fs::write(scene.at("certs"), &keys).expect("written");
     assert_eq!(scene.request()["jti"], "J-1");
 }

@@ -1,8 +1,8 @@
 //! `license revoke`: the vendor signs a revocation list.
 //!
-//! A list says all that is revoked; a gate replaces the one it knows by any of the same or a higher sequence. So a new
-//! list is best made of the last one, which `--list` does. The list goes to standard output and nothing else does. With
-//! `--list`, what is signed goes to standard error: the signer has seen only what is added.
+//! A list contains everything that is revoked; a gate replaces its list with any list of the same or a higher sequence. So
+//! a new list should contain the entries of the previous one, which `--list` adds. Only the list goes to standard output.
+//! With `--list`, a summary goes to standard error, because the signer typed only the new entries.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,32 +16,32 @@ use super::streams::Streams;
 use crate::clock::UnixTime;
 use crate::license::{Excerpt, Revocations};
 
-/// Ids that are shown of each kind.
+/// Ids of each kind in the summary; the others are counted.
 const MOST_SHOWN: usize = 50;
 
 /// Flags of `license revoke`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Private key that signs, PKCS#8 PEM, as `keys generate` makes it.
+    /// Private key to sign with (PKCS#8 PEM), as written by `keys generate`.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Sequence of the list; gates refuse one lower than they have seen [default: one above that of --list].
+    /// Sequence of the list; a gate refuses a list with a lower sequence than its own [default: one above that of --list].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1 << 53),
           required_unless_present = "list")]
     pub sequence: Option<u64>,
-    /// Id of a token to revoke; repeat it for several.
+    /// Id of a token to revoke. Repeat the flag for more tokens.
     #[arg(long, value_name = "JTI", value_parser = NonEmptyStringValueParser::new())]
     pub jti: Vec<String>,
-    /// Id of a license to revoke with all its tokens; repeat it for several.
+    /// Id of a license to revoke, with all its tokens. Repeat the flag for more licenses.
     #[arg(long, value_name = "LID", value_parser = NonEmptyStringValueParser::new())]
     pub lid: Vec<String>,
-    /// The list signed last, to which the new one adds. What is about to be signed is shown on standard error.
+    /// The previous list: its entries are kept. A summary of the new list is shown on standard error.
     #[arg(long, value_name = "FILE|-")]
     pub list: Option<PathBuf>,
-    /// Revoke nothing, not even what --list does: of that only the sequence counts then.
+    /// Sign a list that revokes nothing; with --list, only the sequence of that list is used.
     #[arg(long, conflicts_with_all = ["jti", "lid"])]
     pub empty: bool,
-    /// Public keys, beside --key's own, by which --list may be signed: JWKS file, PEM, or a directory of them.
+    /// Public keys, in addition to --key, that --list may be signed with: a JWKS file, a PEM, or a directory of such files.
     #[arg(long, value_name = "PATH")]
     pub issuer_keys: Option<PathBuf>,
 }
@@ -51,7 +51,7 @@ pub fn run(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> u8 {
     match revoke(args, now, streams).and_then(|list| Ok(writeln!(streams.out, "{list}")?)) {
         Ok(()) => 0,
         Err(error) => {
-            streams.complain(&error);
+            streams.report(&error);
             1
         }
     }
@@ -83,7 +83,7 @@ fn revoke(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resu
     Ok(pair.sign_revocations(&claims)?)
 }
 
-/// What is about to be signed, line by line. `+`: not in the `former` list; `-`: only there.
+/// The list to be signed, for the signer. `+`: not in the `former` list; `-`: only in the `former` list.
 fn summary(
     former: &Revocations,
     sequence: u64,
@@ -113,7 +113,7 @@ fn summary(
     text
 }
 
-/// Above that of the former list: gates would tell two lists of one sequence apart by nothing.
+/// The sequence of the new list, always above that of the former list: two lists must not have the same sequence.
 fn sequence(stated: Option<u64>, former: Option<&Revocations>) -> anyhow::Result<u64> {
     let Some(former) = former.map(Revocations::sequence) else {
         return stated.context("the list has no sequence: give --sequence");

@@ -1,4 +1,4 @@
-//! Lists made anew and of former ones.
+//! New lists, and lists that extend a former one.
 
 use clap::Parser;
 
@@ -17,7 +17,7 @@ fn pair() -> KeyPair {
     KeyPair::generate(Algorithm::ES256).expect("a key pair")
 }
 
-/// Runs with `flags`, `input` being standard input: exit code, output, complaints; 2 when called wrongly.
+/// Runs with `flags`, `input` being standard input: exit code, output, errors; 2 for wrong usage.
 fn output(pair: &KeyPair, flags: &[&str], input: &str) -> (u8, String, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let key = dir.path().join("private.pem");
@@ -49,7 +49,7 @@ fn sorted(ids: &std::collections::HashSet<String>) -> Vec<&str> {
 }
 
 #[test]
-fn the_signer_sees_what_a_list_that_is_added_to_revokes() {
+fn a_list_with_list_is_shown_to_the_signer() {
     let pair = pair();
     let ids: Vec<String> = (100..160).map(|number| format!("J-{number}")).collect();
     let mut flags = vec!["--sequence", "3", "--jti", "x\u{1b}[2Jy", "--lid", "7"];
@@ -70,7 +70,7 @@ fn the_signer_sees_what_a_list_that_is_added_to_revokes() {
 }
 
 #[test]
-fn a_list_is_made_and_added_to() {
+fn a_list_is_signed_and_extended() {
     let pair = pair();
     let (first, made) = list(&pair, &["--sequence", "3", "--jti", "J-1", "--lid", "7"], "");
     assert_eq!((made.sequence(), made.issued_at()), (3, Some(NOW)));
@@ -93,7 +93,7 @@ fn a_list_is_made_and_added_to() {
 }
 
 #[test]
-fn a_list_that_would_mislead_is_not_made() {
+fn a_list_that_would_not_work_is_not_signed() {
     let (pair, other) = (pair(), pair());
     let (former, _) = list(&pair, &["--sequence", "5", "--lid", "7"], "");
     let (foreign, _) = list(&other, &["--sequence", "5", "--lid", "7"], "");
@@ -113,21 +113,21 @@ fn a_list_that_would_mislead_is_not_made() {
             1,
             "not above that of --list, 5",
         ),
-        (&["--list", "-", "--lid", "8"], &foreign, 1, "not a list of this issuer's"),
+        (&["--list", "-", "--lid", "8"], &foreign, 1, "not a revocation list that is signed with"),
         (&["--list", "-", "--lid", "8"], &last, 1, "`seq` is not a whole number"),
-        (&["--list", "-", "--lid", "8"], license.as_str(), 1, "no revocation list"),
+        (&["--list", "-", "--lid", "8"], license.as_str(), 1, "not a revocation list"),
         (&["--list", "-", "--lid", "8"], "", 1, "it is empty"),
         (&["--list", "/nowhere", "--lid", "8"], "", 1, "cannot read the list /nowhere"),
     ];
-    for (flags, input, expected, complaint) in cases {
+    for (flags, input, exit_code, message) in cases {
         let (code, out, err) = output(&pair, flags, input);
-        assert_eq!((code, out.as_str()), (expected, ""), "{flags:?} {err}");
-        assert!(err.contains(complaint), "{complaint}: {err}");
+        assert_eq!((code, out.as_str()), (exit_code, ""), "{flags:?} {err}");
+        assert!(err.contains(message), "{message}: {err}");
     }
 }
 
 #[test]
-fn a_list_by_a_key_of_before_takes_the_naming_of_that_key() {
+fn a_list_signed_with_a_former_key_needs_that_key() {
     let (old, new) = (pair(), pair());
     let (former, _) = list(&old, &["--sequence", "5", "--lid", "7"], "");
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! The flags that set something, and the configuration they make together with environment and file.
+//! The flags of `serve` and `check-config`. Together with the environment and the file they form the configuration.
 
 use std::path::PathBuf;
 
@@ -6,42 +6,44 @@ use clap::Args;
 
 use crate::config::{Flag, Sources};
 
-/// Flags for the essentials, so that no file is needed. All values are read by `config`, which reports every fault at once.
+/// Flags for the most important settings, so that a gate can run without a file. `config` parses the values, so that it can
+/// report all faults at once.
 #[derive(Debug, Args)]
 pub(super) struct Settings {
-    /// Configuration file (TOML); without it none is read
+    /// Configuration file (TOML); without this flag, no file is read
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Address to listen on: host:port, [::]:port, unix:/path or systemd:NAME, with http:// or https:// before it if need
-    /// be (a Unix socket speaks TLS as https://unix:/path only); may be repeated
+    /// Address to listen on: host:port, [::]:port, unix:/path or systemd:NAME. http:// or https:// in front of it chooses
+    /// the protocol; a Unix socket uses TLS only as https://unix:/path. Repeat the flag for more addresses
     /// [server.listen, default 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
 
-    /// Where the dashboard listens: http://, https:// or unix:/path [upstream.url, default http://127.0.0.1:3000]
+    /// Address of the dashboard: http://HOST:PORT, https://HOST:PORT or unix:/path
+    /// [upstream.url, default http://127.0.0.1:3000]
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
 
-    /// What people type to reach this instance; its path is the base path
+    /// URL that users type to reach this instance; its path is the base path
     /// [server.root_url, default http://127.0.0.1:8080/]
     #[arg(long, value_name = "URL")]
     root_url: Option<String>,
 
-    /// Directory the license is kept in [store.url, default data]
+    /// Directory that the license is stored in [store.url, default data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 
-    /// Issuer's keys that are trusted: a JWKS file, a PEM public key, or a directory of them
+    /// Trusted keys of the license issuer: a JWKS file, a PEM public key, or a directory of such files
     /// [license.keys, default certs/issuer]
     #[arg(long, value_name = "PATH")]
     issuer_keys: Option<String>,
 
-    /// Address of probes and metrics; "" for none [admin.listen, default 127.0.0.1:9180]
+    /// Address that serves health probes and metrics: host:port or unix:/path; "" turns them off [admin.listen, default 127.0.0.1:9180]
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
 
-    /// Certificate chain (PEM, leaf first); makes the listener speak TLS [server.tls.cert_file]
+    /// Certificate chain (PEM, leaf first); turns on TLS [server.tls.cert_file]
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<String>,
 
@@ -49,17 +51,17 @@ pub(super) struct Settings {
     #[arg(long, value_name = "FILE")]
     tls_key: Option<String>,
 
-    /// Threads that serve requests; 0 for one per core [server.workers, default 0]
+    /// Number of threads that serve requests; 0: one per core [server.workers, default 0]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     workers: Option<String>,
 
-    /// Shape of log lines [log.format, default text]
+    /// Format of log lines [log.format, default text]
     #[arg(long, value_name = "text|json")]
     log_format: Option<String>,
 }
 
 impl Settings {
-    /// The file these flags name, the process's environment, and the flags themselves.
+    /// The file that `--config` names, the environment of the process, and the flags.
     pub(super) fn sources(self) -> Sources {
         let environment = std::env::vars_os().collect();
         Sources { file: self.config.clone(), environment, flags: self.flags() }
@@ -86,8 +88,8 @@ impl Settings {
     }
 }
 
-/// `store.url` of a directory. Two slashes after `file:` would begin a host; a path that begins with two says that it has
-/// none.
+/// `store.url` for a directory. Two slashes after `file:` would start a host, so a path that starts with two slashes gets
+/// an empty host in front of it.
 pub(super) fn store_url(dir: &str) -> String {
     let authority = if dir.starts_with("//") { "//" } else { "" };
     format!("file:{authority}{dir}")

@@ -1,4 +1,4 @@
-//! `store migrate`: from a directory of one gate's own to a database that several share.
+//! `store migrate`: copies the data of one gate from its directory to a database that several gates share.
 //!
 //! Exit code 0 done, 1 not done.
 
@@ -13,10 +13,11 @@ use crate::store::{Database, Imported, import};
 /// Flags of `store migrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory: file:DIR, as in the gate's `store.url` until now
+    /// Directory to copy from: file:DIR, the gate's previous `store.url`
     #[arg(long, value_name = "file:DIR")]
     pub from: String,
-    /// The database: postgres://…, as in `store.url` from now on; the environment keeps its password out of process lists
+    /// Database to copy to: postgres://…, the gate's new `store.url`. Set it in the environment to keep its password out of
+    /// process lists
     #[arg(
         long,
         value_name = "postgres://…",
@@ -26,12 +27,12 @@ pub struct Args {
     pub to: String,
 }
 
-/// Takes the directory's content over, and says what that was.
+/// Copies the data, and prints what was copied.
 pub fn run(args: &Args, streams: &mut Streams<'_>) -> u8 {
     match migrate(args).and_then(|imported| report(args, imported, streams)) {
         Ok(()) => 0,
         Err(error) => {
-            streams.complain(&error);
+            streams.report(&error);
             1
         }
     }
@@ -46,7 +47,7 @@ fn migrate(args: &Args) -> anyhow::Result<Imported> {
     let control = runtime.handle().clone();
     let work = runtime.spawn_blocking(move || import(&dir, &to, &control));
     let imported = runtime.block_on(work);
-    // Dropped, it would wait for a name server that is silent.
+    // Dropping the runtime would wait for a name server that does not respond.
     runtime.shutdown_background();
     Ok(imported??)
 }
@@ -63,14 +64,14 @@ fn directory(url: &str) -> anyhow::Result<PathBuf> {
 
 fn report(args: &Args, done: Imported, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     let Imported { license, history, revocations, lines, events } = done;
-    let there = |is: bool| if is { "taken over" } else { "none" };
+    let copied = |is: bool| if is { "copied" } else { "none" };
     writeln!(
         streams.out,
-        "license: {}\nformer licenses: {history}\nrevocation list: {}\nlines of the audit log: {lines}\n\
-         events that wait: {events}\n\
-         Start every gate with store.url set to the database. {} is as it was, but for what a crash had left half done: keep it until they run.",
-        there(license),
-        there(revocations),
+        "license: {}\nformer licenses: {history}\nrevocation list: {}\naudit log lines: {lines}\n\
+         events waiting for delivery: {events}\n\
+         Now start every gate with store.url set to the database. {} still has its data: keep it until they run.",
+        copied(license),
+        copied(revocations),
         Path::new(args.from.trim_start_matches("file:")).display(),
     )?;
     Ok(())

@@ -1,35 +1,35 @@
-//! Where a command reads and writes, and its exit codes. Streams are handed in, so that a test can look; what writes to those
-//! of the process never panics on a closed pipe.
+//! Input and output of a command, and the exit codes. Commands take their streams as a parameter, for tests. Writing to the
+//! streams of the process never panics on a closed pipe.
 
 use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
-/// Exit code of what went well.
+/// Exit code for success.
 pub const DONE: u8 = 0;
-/// Exit code of `serve` when it cannot bind or start.
+/// Exit code of `serve` if it cannot bind or start.
 pub const CANNOT_START: u8 = 2;
-/// What could not be done; for `serve`, a bad configuration.
+/// Exit code for a failure; for `serve`, a bad configuration.
 pub(super) const FAILED: u8 = 1;
-/// Called wrongly.
-pub(super) const MISUSED: u8 = 2;
+/// Exit code for wrong usage.
+pub(super) const WRONG_USAGE: u8 = 2;
 
 /// Standard input, output and error of one subcommand.
 pub struct Streams<'a> {
-    /// Read when a file is named `-`.
+    /// Read if a file is named `-`.
     pub input: &'a mut dyn Read,
-    /// What was asked for, and nothing else.
+    /// The result, and nothing else.
     pub out: &'a mut dyn Write,
-    /// What a person should know.
+    /// Errors, warnings and notes.
     pub err: &'a mut dyn Write,
 }
 
 impl Streams<'_> {
-    /// Everything in the file `path`, or in the input when it is `-`, at most `limit_bytes`.
+    /// The whole file `path`, or the whole input if it is `-`, at most `limit_bytes`.
     ///
     /// # Errors
-    /// It cannot be read, or holds more.
+    /// It cannot be read, or is larger.
     pub fn read(&mut self, path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
         if path.as_os_str() == "-" {
             return read_up_to(self.input, limit_bytes);
@@ -37,17 +37,17 @@ impl Streams<'_> {
         Self::read_file(path, limit_bytes)
     }
 
-    /// Everything in the file `path`, `-` being the name of one too, at most `limit_bytes`.
+    /// The whole file `path`, at most `limit_bytes`. Here `-` is an ordinary file name.
     ///
     /// # Errors
-    /// It cannot be read, or holds more.
+    /// It cannot be read, or is larger.
     pub fn read_file(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
         read_up_to(&mut File::open(path)?, limit_bytes)
     }
 
-    /// Tells a person that something failed, with its causes, on one line.
-    pub fn complain(&mut self, error: &anyhow::Error) {
-        // Nobody is left to tell when standard error is gone.
+    /// Prints an error and its causes, on one line.
+    pub fn report(&mut self, error: &anyhow::Error) {
+        // If standard error is closed, there is no way to report anything.
         let _ = writeln!(self.err, "license-gate: {error:#}");
     }
 }
@@ -58,36 +58,36 @@ impl fmt::Debug for Streams<'_> {
     }
 }
 
-/// Writes what was asked for. A reader that left had enough.
+/// Writes a result to standard output, and returns the exit code. A closed pipe is not an error.
 pub(super) fn print(bytes: &[u8]) -> u8 {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => DONE,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => DONE,
-        Err(error) => complain(format_args!("cannot write to standard output: {error}")),
+        Err(error) => fail(format_args!("cannot write to standard output: {error}")),
     }
 }
 
-/// Says what is wrong, and gives the exit code of that.
-pub(super) fn complain(what: impl Display) -> u8 {
-    // Without standard error there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "license-gate: {what}");
+/// Prints an error, and returns the exit code for it.
+pub(super) fn fail(error: impl Display) -> u8 {
+    // If standard error is closed, only the exit code reports the error.
+    let _ = writeln!(io::stderr().lock(), "license-gate: {error}");
     FAILED
 }
 
-/// Says everything that is wrong with a configuration, one fault a line.
-pub(super) fn complain_all<T: Display>(faults: impl IntoIterator<Item = T>) -> u8 {
-    faults.into_iter().for_each(|fault| {
-        complain(fault);
-    });
-    FAILED
+/// Prints all errors, one per line, and returns the exit code for them.
+pub(super) fn fail_all<T: Display>(errors: impl IntoIterator<Item = T>) -> u8 {
+    errors.into_iter().map(fail).last().unwrap_or(FAILED)
 }
 
-/// Shows warnings, which fail nothing.
-pub(super) fn warn(warnings: &[String]) {
-    for warning in warnings {
-        complain(format_args!("warning: {warning}"));
-    }
+/// Prints a warning.
+pub(super) fn warn(warning: impl Display) {
+    fail(format_args!("warning: {warning}"));
+}
+
+/// Prints all warnings, one per line.
+pub(super) fn warn_all(warnings: &[String]) {
+    warnings.iter().for_each(warn);
 }
 
 fn read_up_to(from: &mut dyn Read, limit_bytes: u64) -> io::Result<Vec<u8>> {

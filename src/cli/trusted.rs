@@ -1,9 +1,9 @@
-//! Trusted keys and revocations of a gate's configuration, for commands that judge licenses beside the gate.
+//! Trusted keys and revocations of a gate's configuration, for commands that verify licenses.
 //!
 //! Keys are those of `license.keys` and of `license.jwks_url`. The revocation list is that of `license.revocations`, or the
 //! one in the store's directory if it is newer, as in a gate. For a URL, the copy in the store's directory is used; the URL
-//! itself is requested only with `online`. A source that could not be read is part of the result, because a license is not
-//! known to be valid without it.
+//! itself is requested only with `online`. The result names each source that could not be read, because a license cannot be
+//! called valid without it.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -20,13 +20,13 @@ use crate::license::{
 use crate::outgoing::{self, Call, Client, MAX_DOCUMENT_BYTES, Proxies};
 use crate::store::read_kept;
 
-/// What was fetched, in the store's directory.
+/// The keys that a gate fetched, in the store's directory.
 const FETCHED: &str = "jwks.json";
-/// More than any gate fetches.
+/// More than a gate fetches.
 const MAX_FETCHED_BYTES: u64 = 4 * 1024 * 1024;
-/// The revocation list that was accepted last, in the store's directory.
+/// The revocation list that a gate accepted last, in the store's directory.
 const REVOCATIONS: &str = "revocations.jwt";
-/// White space may be around a list.
+/// Allows white space around a list.
 const MAX_LIST_BYTES: u64 = MAX_REVOCATIONS_BYTES as u64 + 4096;
 
 /// The sources of a gate.
@@ -34,9 +34,9 @@ const MAX_LIST_BYTES: u64 = MAX_REVOCATIONS_BYTES as u64 + 4096;
 pub struct Sources<'a> {
     /// `[license]`.
     pub config: &'a Config,
-    /// How its own calls are made.
+    /// Settings for outgoing calls.
     pub outgoing: &'a outgoing::Config,
-    /// Where it keeps its copies.
+    /// The store's directory.
     pub store: &'a Path,
     /// Whether that directory is only a copy of a database.
     pub is_copy: bool,
@@ -64,14 +64,14 @@ impl Sources<'_> {
             None => Keys::empty(),
         };
         let keys = files.merge(fetched);
-        let nor = match &config.jwks_url {
-            Some(_) if self.online => ", nor any behind license.jwks_url",
-            Some(_) => ", nor any that a gate fetched",
+        let or = match &config.jwks_url {
+            Some(_) if self.online => " or at license.jwks_url",
+            Some(_) => " or among the keys that a gate fetched",
             None => "",
         };
         ensure!(
             !keys.is_empty(),
-            "there is no trusted key in {}{nor}: name another with --issuer-keys",
+            "there is no trusted key in {}{or}: give another path with --issuer-keys",
             config.keys.display()
         );
         Ok((keys, unchecked))
@@ -80,11 +80,11 @@ impl Sources<'_> {
     fn fetch_keys(&self, url: &Uri) -> anyhow::Result<Keys> {
         let content = self.fetch("license.jwks_url", url)?;
         let (keys, _) = Keys::from_jwks(&content).context("the JWKS cannot be used")?;
-        ensure!(!keys.is_empty(), "the JWKS holds no key that can be used");
+        ensure!(!keys.is_empty(), "the JWKS contains no key that can be used");
         Ok(keys)
     }
 
-    /// The revocation list that counts, if there is one, and the sources that could not be read.
+    /// The revocation list in force, if there is one, and the sources that could not be read.
     pub(super) fn revocations(
         &self,
         keys: &Keys,
@@ -93,7 +93,7 @@ impl Sources<'_> {
         let mut unchecked = Vec::new();
         let kept = self.kept_list(keys).unwrap_or_else(|error| {
             unchecked
-                .push(format!("the revocation list kept in {}: {error:#}", self.store.display()));
+                .push(format!("the revocation list stored in {}: {error:#}", self.store.display()));
             None
         });
         let offered = match self.offered_list(keys, kept.is_some()) {
@@ -108,8 +108,8 @@ impl Sources<'_> {
                 Ok(()) => offered,
                 Err(error) => {
                     let error =
-                        anyhow!(error).context("license.revocations is passed over, as by a gate");
-                    streams.complain(&error);
+                        anyhow!(error).context("license.revocations is ignored, as by a gate");
+                    streams.report(&error);
                     kept
                 }
             }),
@@ -125,14 +125,14 @@ impl Sources<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 ensure!(
                     !self.is_copy || self.store.is_dir(),
-                    "the database is not read, and there is no gate's copy here: run this where a gate runs"
+                    "the database is not read, and its copy does not exist here: run this on a machine where a gate runs"
                 );
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
         };
         let list = match Revocations::verify(&content, keys) {
-            // A gate accepted it when its key was trusted.
+            // A gate accepted it while its key was trusted.
             Err(error) if error.may_be_trusted_later() => {
                 Revocations::kept(std::str::from_utf8(&content)?).map_err(|_| error)
             }
@@ -154,7 +154,7 @@ impl Sources<'_> {
             Some(RevocationList::Url(_)) => {
                 ensure!(
                     is_kept,
-                    "the URL was not requested, and no gate has kept a list in {}: use --online",
+                    "the URL was not requested, and no gate has stored a list in {}: use --online",
                     self.store.display()
                 );
                 return Ok(None);
@@ -163,13 +163,13 @@ impl Sources<'_> {
         Ok(Some(Revocations::verify(&content, keys)?))
     }
 
-    /// What is at `url`, which the setting `key` names. Waits for `renewal.timeout` at most.
+    /// The document at `url`, the value of the setting `key`. Waits for `renewal.timeout` at most.
     fn fetch(&self, key: &'static str, url: &Uri) -> anyhow::Result<Vec<u8>> {
         let client = Client::new(self.outgoing, Proxies::from_environment(), Clock::system());
         let endpoint = client.endpoint(key, "the server", url)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(endpoint.call(Call::get(MAX_DOCUMENT_BYTES)));
-        // Dropped, it would wait for a name server that is silent.
+        // Dropping the runtime would wait for a name server that does not respond.
         runtime.shutdown_background();
         let answer = answer?;
         ensure!(answer.status == StatusCode::OK, endpoint.refused(&answer));
@@ -180,7 +180,7 @@ impl Sources<'_> {
 fn read_list(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
     Streams::read_file(path, MAX_LIST_BYTES)
 }
@@ -190,7 +190,7 @@ pub(super) fn keys_at(path: &Path, streams: &mut Streams<'_>) -> anyhow::Result<
     let keys = reported(Keys::load(path), streams)?;
     ensure!(
         !keys.is_empty(),
-        "there is no trusted key in {}: name another with --issuer-keys",
+        "there is no trusted key in {}: give another path with --issuer-keys",
         path.display()
     );
     Ok(keys)
@@ -202,26 +202,25 @@ fn reported(
 ) -> anyhow::Result<Keys> {
     let (keys, faults) = loaded.context("the trusted keys cannot be used")?;
     for fault in faults {
-        streams.complain(&anyhow::Error::new(fault).context("a key is not used"));
+        streams.report(&anyhow::Error::new(fault).context("a key is not used"));
     }
     Ok(keys)
 }
 
-/// What the gate of the directory `store` fetched from `url`; nothing, if it did not yet.
+/// The keys that the gate of the directory `store` fetched from `url`; empty if it has fetched none yet.
 fn fetched(store: &Path, url: &str, streams: &mut Streams<'_>) -> Keys {
     let path = store.join(FETCHED);
     let keys = match read_kept(store, FETCHED, MAX_FETCHED_BYTES) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Keys::empty(),
         Err(error) => Err(error.into()),
-        Ok(content) => kept_jwks(url, &content).context(
-            "they are none, or were fetched from elsewhere before license.jwks_url was changed",
-        ),
+        Ok(content) => kept_jwks(url, &content)
+            .context("the file is not a JWKS that was fetched from the current license.jwks_url"),
     };
     match keys {
         Ok(keys) => keys,
         Err(error) => {
-            let place = format!("the fetched keys in {} are passed over", path.display());
-            streams.complain(&error.context(place));
+            let place = format!("the fetched keys in {} are ignored", path.display());
+            streams.report(&error.context(place));
             Keys::empty()
         }
     }

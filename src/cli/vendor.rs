@@ -1,7 +1,7 @@
-//! `license-gate license …`, `keys …`, `audit …` and `store …`: the commands about tokens, the keys that sign them, the record
-//! of what became of them, and where all that is kept.
+//! `license-gate license …`, `keys …`, `audit …` and `store …`: the commands that have subcommands.
 //!
-//! Here they get their configuration, their moment and the process's streams; what they do is in files of their own.
+//! This file gives them the configuration, the current time and the streams of the process. Each is implemented in a file
+//! of its own.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,15 +11,15 @@ use clap::{Args, Subcommand};
 use super::settings::store_url;
 #[cfg(feature = "postgres")]
 use super::store;
-use super::streams::{DONE, MISUSED, Streams, complain, complain_all, print, warn};
+use super::streams::{DONE, Streams, WRONG_USAGE, fail, fail_all, print, warn_all};
 use super::trusted::Sources;
 use super::{audit, inspect, issue, keys, request, revoke};
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults, Flag, Loaded};
 use crate::license::RootUrl;
-use crate::store::Place;
+use crate::store::Location;
 
-/// Inspect license tokens, have them renewed, issue and revoke them
+/// Inspect, request, issue and revoke licenses
 #[derive(Debug, Args)]
 pub(super) struct License {
     #[command(subcommand)]
@@ -32,34 +32,34 @@ enum OfLicense {
     Request(Request),
     /// Sign a license token (vendor)
     ///
-    /// Prints the token and nothing else. Flags override the claims of --claims, which override those of --request. A
-    /// request is answered when the token in it is of this issuer and covers its instance, and when its license has not
-    /// ended or --expires-in prolongs it.
+    /// Prints only the token. Flags override the claims of --claims, which override those of --request. A request is
+    /// answered only if this issuer signed the token in it, the token covers the instance, and the license has not ended
+    /// or --expires-in extends it.
     ///
-    /// Exit codes: 0 issued, 1 not issued, 2 called wrongly.
+    /// Exit codes: 0 issued, 1 not issued, 2 wrong usage.
     Issue(issue::Args),
     /// Sign a list of revoked tokens and licenses (vendor)
     ///
-    /// Prints the list and nothing else; gates take it from `license.revocations`. A list replaces the one before it, so
-    /// name that with --list to keep what it revoked.
+    /// Prints only the list; gates read it from `license.revocations`. A list replaces the previous one: pass that with
+    /// --list to keep its entries.
     ///
-    /// Exit codes: 0 signed, 1 not signed, 2 called wrongly.
+    /// Exit codes: 0 signed, 1 not signed, 2 wrong usage.
     Revoke(revoke::Args),
 }
 
-/// Write a renewal request, to be carried to the issuer by hand
+/// Write a renewal request to a file, to send to the issuer
 ///
-/// For an instance that cannot reach its issuer. The license is the one in force with this configuration, from
-/// `license.file` or the store's directory; a gate may be running. The issuer answers with `license issue --request`, and
-/// that token is installed as any other.
+/// For an instance that cannot reach its issuer. The request is for the license that this configuration has in force, from
+/// `license.file` or the store's directory; a gate may be running. The issuer answers it with `license issue --request`.
+/// Install the new token like any other.
 ///
-/// The file is a credential: it holds the license itself, by whose signature the issuer knows the request. Treat it as
-/// you treat the license.
+/// The file is a credential: it contains the license, and the signature of the license proves the request. Protect it as
+/// you protect the license.
 ///
-/// Exit codes: 0 written, 1 not written, 2 called wrongly.
+/// Exit codes: 0 written, 1 not written, 2 wrong usage.
 #[derive(Debug, Args)]
 struct Request {
-    /// Configuration file (TOML) of the gate to speak for
+    /// Configuration file (TOML) of the gate
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -67,11 +67,11 @@ struct Request {
     #[arg(long, value_name = "URL")]
     root_url: Option<String>,
 
-    /// Trusted keys: JWKS file, PEM public key, or a directory of them [license.keys]
+    /// Trusted keys: a JWKS file, a PEM public key, or a directory of such files [license.keys]
     #[arg(long, value_name = "PATH")]
     issuer_keys: Option<String>,
 
-    /// Directory the license is kept in [store.url]
+    /// Directory that the license is stored in [store.url]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 
@@ -79,15 +79,15 @@ struct Request {
     args: request::Args,
 }
 
-/// Verify a license token as a gate would, and print each check with its result
+/// Verify a license token as a gate would, and print the result of each check
 ///
-/// Keys, revocations and root URL are those of the configuration, the environment included, unless flags name others.
-/// For a source behind a URL, the copy in the store's directory is used; --online requests the URL itself.
+/// Keys, revocations and root URL come from the configuration (file and environment) unless flags override them. If a
+/// source is a URL, the copy in the store's directory is used; --online requests the URL itself.
 ///
-/// Exit codes: 0 valid; 1 invalid, or something could not be checked, which the last line names; 2 unreadable.
+/// Exit codes: 0 valid; 1 invalid, or not fully checked (the last line says what is missing); 2 unreadable.
 #[derive(Debug, Args)]
 struct Inspect {
-    /// Configuration file (TOML) of the gate to speak for
+    /// Configuration file (TOML) of the gate
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -95,7 +95,7 @@ struct Inspect {
     args: inspect::Args,
 }
 
-/// Make the keys that sign license tokens (vendor)
+/// Generate keys that sign license tokens (vendor)
 #[derive(Debug, Args)]
 pub(super) struct Keys {
     #[command(subcommand)]
@@ -106,13 +106,13 @@ pub(super) struct Keys {
 enum OfKeys {
     /// Generate a key pair: private.pem to sign with, jwks.json for gates to trust
     ///
-    /// private.pem is PKCS#8 with mode 0600. Files that are there already are never overwritten.
+    /// private.pem is PKCS#8 with mode 0600. Existing files are never overwritten.
     ///
-    /// Exit codes: 0 generated, 1 not generated, 2 called wrongly.
+    /// Exit codes: 0 generated, 1 not generated, 2 wrong usage.
     Generate(keys::Args),
 }
 
-/// Look after the audit log
+/// Verify the audit log
 #[derive(Debug, Args)]
 pub(super) struct Audit {
     #[command(subcommand)]
@@ -121,18 +121,18 @@ pub(super) struct Audit {
 
 #[derive(Debug, Subcommand)]
 enum OfAudit {
-    /// Check the audit log's hash chain
+    /// Check the hash chain of the audit log
     ///
-    /// Each line holds the SHA-256 of the one before it. FILE is read from its first line; before audit.jsonl the files
-    /// that were rotated away from it (audit.1.jsonl, audit.2.jsonl, …). A gate may be running. Prints how many lines there
-    /// are, of which times, and the hash of the last one: note it elsewhere, for lines cut off at the end leave no trace
-    /// in a chain.
+    /// Each line contains the SHA-256 of the line before it. The rotated files of audit.jsonl (audit.1.jsonl,
+    /// audit.2.jsonl, …) are read before it. A gate may be running. Prints the number of lines, the times of the first and
+    /// the last, and the hash of the last. Keep that hash elsewhere: the chain does not show that lines are missing at
+    /// the end.
     ///
-    /// Exit codes: 0 it holds together, 1 it does not, with the first line that breaks it, 2 unreadable.
+    /// Exit codes: 0 intact; 1 broken, with the first line that breaks the chain; 2 unreadable.
     Verify(audit::Args),
 }
 
-/// Move what a gate keeps
+/// Move a gate's data to a database
 #[cfg(feature = "postgres")]
 #[derive(Debug, Args)]
 pub(super) struct Store {
@@ -143,13 +143,12 @@ pub(super) struct Store {
 #[cfg(feature = "postgres")]
 #[derive(Debug, Subcommand)]
 enum OfStore {
-    /// Take a directory's content over into an empty database
+    /// Copy the data in a directory to an empty database
     ///
-    /// License, former licenses, revocation list, newest time seen, and the audit log with its chain: all of it, or nothing.
-    /// No gate may use the directory meanwhile, and nothing may have been changed in the database yet. The directory is
-    /// left as it is.
+    /// Copies the license, former licenses, the revocation list, the newest time seen, and the audit log with its chain:
+    /// everything or nothing. Stop the gate that uses the directory first. The data in the directory stays.
     ///
-    /// Exit codes: 0 done, 1 not done, 2 called wrongly.
+    /// Exit codes: 0 done, 1 not done, 2 wrong usage.
     Migrate(store::Args),
 }
 
@@ -178,8 +177,8 @@ impl Inspect {
         let config = match configuration(self.config, Vec::new()) {
             Ok(config) => config,
             Err(faults) => {
-                complain_all(faults);
-                return MISUSED;
+                fail_all(faults);
+                return WRONG_USAGE;
             }
         };
         let root_url = RootUrl::parse(&config.root_url).ok();
@@ -201,11 +200,11 @@ impl Request {
             .filter_map(|(name, key, word)| Some(Flag { name, key, words: vec![word?] }));
         let config = match configuration(self.config, flags.collect()) {
             Ok(config) => config,
-            Err(faults) => return complain_all(faults),
+            Err(faults) => return fail_all(faults),
         };
         let root_url = match RootUrl::parse(&config.root_url) {
             Ok(root_url) => root_url,
-            Err(error) => return complain(error),
+            Err(error) => return fail(error),
         };
         let instance = request::Instance { sources: sources(&config), root_url };
         let now = Clock::system().now();
@@ -213,13 +212,13 @@ impl Request {
     }
 }
 
-/// The sources of a gate of `config`; URLs are not requested.
+/// The sources of a gate with this configuration. URLs are not requested.
 fn sources(config: &Config) -> Sources<'_> {
     Sources {
         config: &config.license,
         outgoing: &config.outgoing,
         store: config.store.dir(),
-        is_copy: !matches!(config.store.place, Place::File(_)),
+        is_copy: !matches!(config.store.location, Location::File(_)),
         online: false,
     }
 }
@@ -228,7 +227,7 @@ fn configuration(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Config, Faul
     let environment = std::env::vars_os().collect();
     let sources = config::Sources { file, environment, flags };
     let config = Loaded::from_sources(sources)?.config;
-    warn(&config.misnamed);
+    warn_all(&config.misnamed);
     Ok(config)
 }
 
@@ -246,8 +245,8 @@ impl Audit {
     }
 }
 
-/// Runs `command` on the process's streams. Its output is kept until it has ended, so that a reader who left early does
-/// not turn its result into a failure.
+/// Runs `command` with the streams of the process. Its output is printed when it has ended, so that a closed pipe does not
+/// turn success into failure.
 fn with_streams(command: impl FnOnce(&mut Streams<'_>) -> u8) -> u8 {
     let (mut input, mut out, mut err) = (io::stdin().lock(), Vec::new(), io::stderr());
     let code = command(&mut Streams { input: &mut input, out: &mut out, err: &mut err });

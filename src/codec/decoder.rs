@@ -1,16 +1,17 @@
-//! A message's body, taken off the bytes as they come.
+//! Decodes a message's body from the bytes as they arrive.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
-use super::chunk;
 use super::head::head_end;
 use crate::message::policy;
 
-/// Most bytes of chunk extensions in one message: they carry nothing, so that a body of them would have no end
-/// (RFC 9112 section 7.1.1).
+/// Most bytes of chunk extensions in one message. They carry no content; without a limit they could go on for ever (RFC 9112
+/// section 7.1.1).
 const MAX_EXTENSION_BYTES: usize = 16 * 1024;
+/// Most digits of a chunk size.
+const MAX_SIZE_DIGITS: usize = 15;
 /// Largest trailer section.
 const MAX_TRAILER_BYTES: usize = 64 * 1024;
 const MAX_TRAILERS: usize = 64;
@@ -18,19 +19,19 @@ const MAX_TRAILERS: usize = 64;
 /// How a body ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
-    /// After so many bytes.
+    /// After this number of bytes.
     Known(u64),
     /// With the chunk of size 0 and its trailers.
     Chunked,
-    /// With the connection; answers only.
+    /// With the connection; responses only.
     UntilClose,
 }
 
-/// What of a body is still to come.
+/// What is still to come of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoder {
     state: State,
-    /// Bytes that chunk extensions may still have.
+    /// Bytes left for chunk extensions.
     extension_bytes: usize,
 }
 
@@ -41,7 +42,7 @@ enum State {
     Size,
     Data(u64),
     DataEnd,
-    /// So many bytes of them have been looked at.
+    /// This number of bytes has been scanned.
     Trailers(usize),
     Ended,
 }
@@ -49,36 +50,36 @@ enum State {
 /// One step of a decoder.
 #[derive(Debug)]
 pub enum Step {
-    /// The next bytes of the body; never none.
+    /// The next bytes of the body; never empty.
     Data(Bytes),
-    /// The body has ended, with these trailers or none.
+    /// The body has ended, with these trailers.
     Ended(HeaderMap),
-    /// Nothing without more bytes.
+    /// More bytes are needed.
     NeedMore,
 }
 
 /// What is wrong with a body's framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// `1*HEXDIG` and extensions, below 2^60, and CRLF.
-    #[error("a chunk's size is not one")]
+    /// The size line is not `1*HEXDIG`, below 2^60, with extensions, and CRLF.
+    #[error("a chunk size is invalid")]
     Size,
     /// More than 16 KiB in the message.
     #[error("its chunk extensions are larger than 16 KiB")]
     Extensions,
-    /// No CRLF where the chunk ends.
-    #[error("a chunk is longer than its size")]
+    /// No CRLF follows the data of a chunk.
+    #[error("a chunk is not terminated by CRLF after its size")]
     DataEnd,
-    /// Fields that are none, or not ended by CRLF.
-    #[error("its trailers cannot be read")]
+    /// A trailer is not a field, or a line is not terminated by CRLF.
+    #[error("its trailers are invalid")]
     Trailers,
-    /// More than 64, or more than 64 KiB.
+    /// More than 64 trailers, or more than 64 KiB.
     #[error("its trailers are too large")]
     LargeTrailers,
 }
 
 impl Decoder {
-    /// Before a body of this length.
+    /// At the beginning of a body of this length.
     pub fn new(length: BodyLength) -> Self {
         let state = match length {
             BodyLength::Known(0) => State::Ended,
@@ -89,17 +90,17 @@ impl Decoder {
         Self { state, extension_bytes: MAX_EXTENSION_BYTES }
     }
 
-    /// Behind a body.
+    /// After the end of a body.
     pub const fn ended() -> Self {
         Self { state: State::Ended, extension_bytes: 0 }
     }
 
-    /// Whether nothing is left to come.
+    /// Whether the body has ended.
     pub fn has_ended(&self) -> bool {
         self.state == State::Ended
     }
 
-    /// Bytes left, where that is known.
+    /// Bytes left, if known.
     pub fn left(&self) -> Option<u64> {
         match self.state {
             State::Left(left) => Some(left),
@@ -108,7 +109,7 @@ impl Decoder {
         }
     }
 
-    /// The connection has ended; whether the body had by then, or has with it.
+    /// Notes that the connection has ended. Returns whether the body is complete.
     pub fn close(&mut self) -> bool {
         if self.state == State::UntilClose {
             self.state = State::Ended;
@@ -116,10 +117,10 @@ impl Decoder {
         self.has_ended()
     }
 
-    /// Takes what it can off `input`.
+    /// Takes the next part of the body from `input`.
     ///
     /// # Errors
-    /// [`FramingError`], after which nothing on the connection means anything.
+    /// [`FramingError`]; the rest of the connection cannot be decoded then.
     pub fn step(&mut self, input: &mut BytesMut) -> Result<Step, FramingError> {
         loop {
             match self.state {
@@ -161,21 +162,21 @@ impl Decoder {
         Step::Data(input.split_to(taken).freeze())
     }
 
-    /// What follows a size line, if that is there.
+    /// Reads a size line: the next state. `None`: the line is incomplete.
     fn size(&mut self, input: &mut BytesMut) -> Result<Option<State>, FramingError> {
         let Some(end) = memchr(b'\n', input) else {
-            return match input.iter().take(chunk::MAX_DIGITS + 1).position(|byte| *byte == b';') {
-                // A CR may be the line's own.
+            return match input.iter().take(MAX_SIZE_DIGITS + 1).position(|byte| *byte == b';') {
+                // One more byte may be the CR of the line.
                 Some(digits) if input.len() > digits + self.extension_bytes + 1 => {
                     Err(FramingError::Extensions)
                 }
-                None if input.len() > chunk::MAX_DIGITS + 1 => Err(FramingError::Size),
+                None if input.len() > MAX_SIZE_DIGITS + 1 => Err(FramingError::Size),
                 _ => Ok(None),
             };
         };
         let line = input.split_to(end + 1);
         let line = line.strip_suffix(b"\r\n").ok_or(FramingError::Size)?;
-        let (size, extension_bytes) = chunk::size_and_extensions(line).ok_or(FramingError::Size)?;
+        let (size, extension_bytes) = size_and_extensions(line).ok_or(FramingError::Size)?;
         let left = self.extension_bytes.checked_sub(extension_bytes);
         self.extension_bytes = left.ok_or(FramingError::Extensions)?;
         Ok(Some(if size == 0 { State::Trailers(0) } else { State::Data(size) }))
@@ -209,7 +210,7 @@ impl Decoder {
     }
 }
 
-/// What follows the end of a chunk's data, if that is there.
+/// Reads the CRLF after a chunk's data: the next state. `None`: it is incomplete.
 fn data_end(input: &mut BytesMut) -> Result<Option<State>, FramingError> {
     match input[..] {
         [b'\r', b'\n', ..] => {
@@ -221,7 +222,25 @@ fn data_end(input: &mut BytesMut) -> Result<Option<State>, FramingError> {
     }
 }
 
-/// Trailers that would frame, forward or authenticate are left out (RFC 9110 section 6.5.1).
+/// The size in a chunk's size line without its CRLF (RFC 9112 section 7.1.1): `1*HEXDIG` and extensions. `None` for white
+/// space, signs, sizes of 2^60 and above, and control characters in an extension.
+pub fn chunk_size(line: &[u8]) -> Option<u64> {
+    size_and_extensions(line).map(|(size, _)| size)
+}
+
+/// The size, and the number of bytes of the extensions.
+fn size_and_extensions(line: &[u8]) -> Option<(u64, usize)> {
+    let end = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
+    let (digits, extension) = line.split_at(end);
+    let is_hex = !digits.is_empty()
+        && digits.len() <= MAX_SIZE_DIGITS
+        && digits.iter().all(u8::is_ascii_hexdigit);
+    let is_text = extension.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control());
+    let digits = std::str::from_utf8(digits).ok().filter(|_| is_hex && is_text)?;
+    u64::from_str_radix(digits, 16).ok().map(|size| (size, extension.len()))
+}
+
+/// The trailer, unless it would affect framing, forwarding or authentication (RFC 9110 section 6.5.1).
 fn trailer(field: &httparse::Header<'_>) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
     let value = HeaderValue::from_bytes(field.value).ok()?;
@@ -255,6 +274,21 @@ mod tests {
     }
 
     #[test]
+    fn only_digits_and_extensions_make_a_size() {
+        for (line, expected) in
+            [("0", 0), ("1f", 31), ("1F;a=b", 31), ("2;a=\"b c\"\t;d", 2), ("000000000000001", 1)]
+        {
+            assert_eq!(chunk_size(line.as_bytes()), Some(expected), "{line}");
+        }
+        assert_eq!(size_and_extensions(b"1f;a=b"), Some((31, 4)));
+        for line in
+            ["", " 1", "1 ", "+1", "-1", "0x1", "1g", ";a", "1;\0", "1;\r", "1000000000000000"]
+        {
+            assert_eq!(chunk_size(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
     fn a_body_ends_where_its_framing_says() {
         let whole = |length, bytes: &[u8]| decode(length, [bytes]).map(|found| (found.0, found.2));
         let split = |body: &[u8], rest: &[u8]| Ok((body.to_vec(), rest.to_vec()));
@@ -270,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_two_parsers_could_read_differently_are_faults() {
+    fn chunks_that_parsers_may_read_differently_are_errors() {
         let table: [(&[u8], FramingError); 16] = [
             (b"1\na\r\n0\r\n\r\n", FramingError::Size),
             (b"1 \r\na\r\n0\r\n\r\n", FramingError::Size),
@@ -298,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extensions_of_a_message_are_bounded_together_however_they_are_cut() {
+    fn the_extensions_of_a_message_are_limited_together_however_they_are_cut() {
         let body = |extension: usize, chunks: usize, last: usize| -> Vec<u8> {
             let chunk = format!("1{:;<extension$}\r\na\r\n", "");
             format!("{}0{:;<last$}\r\n\r\n", chunk.repeat(chunks), "").into_bytes()
@@ -327,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_that_dribble_in_are_not_looked_at_again() {
+    fn trailers_that_arrive_slowly_are_scanned_once() {
         let mut decoder = Decoder::new(BodyLength::Chunked);
         let mut input = BytesMut::from(&b"0\r\nA: b\r\nC"[..]);
         assert!(matches!(decoder.step(&mut input), Ok(Step::NeedMore)));

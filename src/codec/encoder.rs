@@ -1,4 +1,4 @@
-//! A message's way out: head, then body as it comes, with the back-pressure of the socket.
+//! Sends a message: the staged head, then the body as it arrives, with back-pressure from the socket.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -12,47 +12,46 @@ use tokio::io::AsyncWrite;
 use super::head::write_field;
 use super::output::Output;
 
-/// A piece up to this size is copied behind what is staged rather than written from where it is: one plain write costs the
-/// system less than a vectored one.
+/// A piece up to this size is copied to the staged bytes: one plain write costs less than a vectored one.
 const MAX_COPIED_BYTES: usize = 4 * 1024;
 
-/// Small pieces that are there already share a write, up to so much.
+/// Small pieces that are available together share a write, up to this size.
 const MAX_STAGED_BYTES: usize = 16 * 1024;
 
 /// How a body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// As the head's `Content-Length` says, until the connection closes, or nothing at all.
+    /// By the head's `Content-Length` or the end of the connection; or there is no body.
     Plain,
     /// RFC 9112 section 7.1.
     Chunked,
 }
 
-/// What of a message is still to be sent.
+/// What is still to be sent of a message.
 #[derive(Debug)]
 pub struct Encoder<B> {
     body: B,
     coding: Coding,
-    /// The piece of the body under way.
+    /// The piece of the body that is being written.
     piece: Bytes,
-    /// A chunk was staged whose line end was not.
+    /// Whether the CRLF after a staged chunk is still to be staged.
     owes_line_end: bool,
     begun: bool,
     ended: bool,
-    /// Bytes that the head announces and that are still to come, where the body knew.
+    /// Bytes of the announced length that are still to come. `None`: no length was announced.
     left: Option<u64>,
-    /// All bytes are out, or will never be.
+    /// Whether everything was sent, or sending was given up.
     pub done: bool,
 }
 
 /// Why sending ended early.
 #[derive(Debug)]
 pub enum Failed<E> {
-    /// The other side does not take it.
+    /// The socket failed.
     Write(io::Error),
-    /// The body broke off; what came before it is out.
+    /// The body failed. What came before was sent.
     Body(E),
-    /// The body ended before the length that the head announced; what came is out.
+    /// The body ended before the announced length. What came was sent.
     Short,
 }
 
@@ -63,13 +62,13 @@ enum Broken<E> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
-    /// `body` behind a staged head that announces it as `coding`.
+    /// Sends `body` after a staged head that announces `coding`.
     pub fn new(body: B, coding: Coding) -> Self {
         let (ended, left) = (body.is_end_stream(), body.size_hint().exact());
         Self { ended, left, ..Self::bodiless(body, coding) }
     }
 
-    /// Nothing behind a staged head, whatever `body` is.
+    /// Sends nothing after a staged head, whatever `body` is.
     pub fn without_body(body: B) -> Self {
         Self::bodiless(body, Coding::Plain)
     }
@@ -92,22 +91,22 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         self.begun
     }
 
-    /// The body, to look after while nothing is taken from it.
+    /// The body.
     pub fn body_mut(&mut self) -> &mut B {
         &mut self.body
     }
 
-    /// Whether bytes wait for the other side to take them.
+    /// Whether bytes wait for the socket.
     pub fn is_blocked(&self, output: &Output) -> bool {
         !self.piece.is_empty() || !output.is_flushed()
     }
 
-    /// The body, wherever it is.
+    /// The body, sent or not.
     pub fn into_body(self) -> B {
         self.body
     }
 
-    /// Sends until everything is out. What has been staged is written before the body is waited for.
+    /// Sends until the message is complete. Staged bytes are written before the body is waited for.
     pub fn poll_send<W: AsyncWrite + Unpin>(
         &mut self,
         output: &mut Output,
@@ -118,7 +117,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
             let staged = self.poll_stage(&mut output.staged, cx);
             let flushed = output.poll_flush(&mut self.piece, writer, cx);
             let waiting = match staged {
-                // Best effort: what keeps the last bytes from leaving is no reason to wait.
+                // What was staged has been written as far as the socket accepts it without waiting.
                 Poll::Ready(Err(Broken::Body(error))) => {
                     return Poll::Ready(Err(Failed::Body(error)));
                 }
@@ -137,7 +136,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         }
     }
 
-    /// Stages what the body has now, up to what is worth a write; pending when it has no more for now.
+    /// Stages what the body has now, up to the size of a write. Pending: the body has nothing more now.
     fn poll_stage(
         &mut self,
         out: &mut Vec<u8>,
@@ -180,7 +179,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
                 Ok(data) => {
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     self.stage(data, out);
-                    // A body that is known to have nothing more needs no further look.
+                    // A body that is known to have nothing more need not be polled again.
                     self.ended = !chunked && self.body.size_hint().exact() == Some(0);
                 }
                 Err(frame) => {
@@ -197,8 +196,8 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         Poll::Ready(Ok(()))
     }
 
-    /// A small piece is copied; a large one is written from where it is, and the end of its chunk follows it, with the next
-    /// chunk where that is there already.
+    /// Stages a small piece as a copy. A large piece is written from its own memory; the CRLF of its chunk is staged with what
+    /// follows.
     fn stage(&mut self, data: Bytes, out: &mut Vec<u8>) {
         let chunked = self.coding == Coding::Chunked;
         if chunked {

@@ -1,32 +1,33 @@
-//! Where a head ends, and how a field is written.
+//! Finds the end of a head, and writes fields.
 
 use memchr::memchr_iter;
 
-/// Why bytes can be no head.
+/// Why bytes are not a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadFault {
-    /// A line ends in LF without CR: two parsers could disagree on where it ends (RFC 9112 section 2.2).
+pub enum HeadError {
+    /// A line is terminated by LF without CR: parsers may disagree on where it ends (RFC 9112 section 2.2).
     BareLf,
 }
 
-/// Where the empty line ends that ends a head, if it has come. `scanned` bytes were looked at before, and are counted on.
+/// The length of a head, including its empty line. `None`: the head is incomplete. Skips the first `scanned` bytes, and updates
+/// `scanned`.
 ///
 /// # Errors
-/// [`HeadFault`], as soon as it is seen.
-pub fn head_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, HeadFault> {
+/// [`HeadError`], as soon as the bytes have it.
+pub fn head_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, HeadError> {
     let from = *scanned;
     for line_feed in memchr_iter(b'\n', &bytes[from..]) {
         match bytes[..from + line_feed] {
             [.., b'\r', b'\n', b'\r'] => return Ok(Some(from + line_feed + 1)),
             [.., b'\r'] => {}
-            _ => return Err(HeadFault::BareLf),
+            _ => return Err(HeadError::BareLf),
         }
     }
     *scanned = bytes.len();
     Ok(None)
 }
 
-/// `name: value` and the end of the line.
+/// Writes `name: value` and CRLF.
 pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
@@ -35,7 +36,7 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// `number` in decimal digits.
+/// Writes `number` in decimal digits.
 pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut first = digits.len();
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_as_they_are_read() {
+    fn numbers_are_written_in_decimal() {
         for number in [0, 7, 10, 1024, u64::MAX] {
             let mut out = Vec::new();
             write_number(&mut out, number);
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_ends_where_its_empty_line_ends_however_it_is_cut() {
+    fn a_head_ends_after_its_empty_line_however_it_is_cut() {
         let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\n";
         assert_eq!(head_end(bytes, &mut 0), Ok(Some(27)));
         let mut scanned = 0;
@@ -75,9 +76,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_feed_alone_ends_nothing() {
+    fn a_line_without_cr_is_an_error() {
         for bytes in [&b"GET / HTTP/1.1\n"[..], b"\n", b"GET / HTTP/1.1\r\nA: b\r\n\n"] {
-            assert_eq!(head_end(bytes, &mut 0), Err(HeadFault::BareLf), "{}", bytes.escape_ascii());
+            assert_eq!(head_end(bytes, &mut 0), Err(HeadError::BareLf), "{}", bytes.escape_ascii());
         }
     }
 }

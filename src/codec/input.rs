@@ -1,4 +1,4 @@
-//! Bytes that were read and not yet used.
+//! The read buffer.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -8,11 +8,11 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use tokio::io::AsyncRead;
 
-/// Least and most room for one read; it doubles while reads fill it.
+/// Smallest and largest room for one read. It doubles while reads fill it.
 const MIN_READ_BYTES: usize = 8 * 1024;
 const MAX_READ_BYTES: usize = 128 * 1024;
 
-/// A read buffer that grows with what comes, and shares its bytes with whoever they are handed to.
+/// A read buffer that grows while reads fill it. Parts of it are shared, not copied.
 #[derive(Debug)]
 pub struct Input {
     bytes: BytesMut,
@@ -25,10 +25,10 @@ impl Input {
         Self { bytes: BytesMut::new(), room: MIN_READ_BYTES }
     }
 
-    /// Reads more; 0 at the end.
+    /// Reads more, and returns the number of bytes; 0 at the end.
     ///
     /// # Errors
-    /// The reader's.
+    /// Those of the reader.
     pub fn poll_fill<R: AsyncRead + Unpin>(
         &mut self,
         reader: &mut R,
@@ -44,7 +44,7 @@ impl Input {
         Poll::Ready(Ok(read))
     }
 
-    /// Back to a small buffer when it has grown: a connection may rest for long.
+    /// Shrinks a buffer that has grown: a connection may be idle for a long time.
     pub fn shrink(&mut self) {
         if self.room > MIN_READ_BYTES {
             self.room = MIN_READ_BYTES;
@@ -52,14 +52,14 @@ impl Input {
         }
     }
 
-    /// Gives the memory back when nothing is in it.
+    /// Frees the memory if the buffer is empty.
     pub fn release(&mut self) {
         if self.bytes.is_empty() {
             *self = Self::new();
         }
     }
 
-    /// The bytes themselves.
+    /// The bytes.
     pub fn into_bytes(self) -> BytesMut {
         self.bytes
     }

@@ -1,18 +1,16 @@
-//! HTTP/1.1 messages as bytes (RFC 9112): what the client's side and the dashboard's side of the gate have in common.
+//! HTTP/1.1 messages as bytes (RFC 9112), for both the client side and the dashboard side.
 //!
-//! [`head_end`] finds a head, [`Decoder`] takes a body apart, [`Encoder`] puts one together; [`Input`] and [`Output`] are the
-//! buffers between them and a socket. Nothing here knows requests from answers, and nothing here waits on its own.
+//! [`head_end`] finds the end of a head, [`Decoder`] reads a body, [`Encoder`] writes one. [`Input`] and [`Output`] are the
+//! buffers between them and a socket. Requests and responses are treated alike. Nothing here has timers.
 
-mod chunk;
 mod decoder;
 mod encoder;
 mod head;
 mod input;
 mod output;
 
-pub use chunk::size as chunk_size;
-pub use decoder::{BodyLength, Decoder, FramingError, Step};
+pub use decoder::{BodyLength, Decoder, FramingError, Step, chunk_size};
 pub use encoder::{Coding, Encoder, Failed};
-pub use head::{HeadFault, head_end, write_field, write_number};
+pub use head::{HeadError, head_end, write_field, write_number};
 pub use input::Input;
 pub use output::Output;

@@ -1,4 +1,4 @@
-//! Bytes that are to be written.
+//! The write buffer.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -8,39 +8,39 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-/// Room for the usual head and a small body.
+/// Room for a usual head and a small body.
 const USUAL_BYTES: usize = 2 * 1024;
 
-/// Most memory that is kept for the next to use.
+/// Most memory that is kept for reuse.
 const MAX_SPARE_BYTES: usize = 64 * 1024;
 
-/// A write buffer, of which so much is out already.
+/// A write buffer.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// What is staged. Only ever appended to.
+    /// The staged bytes. Callers only append.
     pub staged: Vec<u8>,
     written: usize,
     unflushed: bool,
 }
 
 impl Output {
-    /// Whether everything staged is out.
+    /// Whether everything staged was written.
     pub fn is_empty(&self) -> bool {
         self.written == self.staged.len()
     }
 
-    /// Whether the writer has passed all of it on.
+    /// Whether everything staged was written and flushed.
     pub fn is_flushed(&self) -> bool {
         self.is_empty() && !self.unflushed
     }
 
-    /// Forgets what is staged, written or not.
+    /// Drops the staged bytes, written or not.
     pub fn clear(&mut self) {
         self.staged.clear();
         self.written = 0;
     }
 
-    /// Gives its memory back to the system when nothing is in it.
+    /// Frees the memory if everything was written.
     pub fn release(&mut self) {
         if self.is_empty() {
             self.clear();
@@ -48,7 +48,7 @@ impl Output {
         }
     }
 
-    /// Takes `spare` memory when it has none of its own.
+    /// Takes the memory of `spare` if the buffer has none.
     pub fn lend(&mut self, spare: &RefCell<Vec<u8>>) {
         if self.staged.capacity() == 0 {
             self.staged = spare.take();
@@ -56,7 +56,7 @@ impl Output {
         }
     }
 
-    /// Gives its memory to whoever is next when nothing is in it; a large one is given back to the system.
+    /// Gives the memory to `spare` if everything was written. A large buffer is freed.
     pub fn release_into(&mut self, spare: &RefCell<Vec<u8>>) {
         if self.is_empty() && self.staged.capacity() > 0 {
             self.clear();
@@ -67,10 +67,10 @@ impl Output {
         }
     }
 
-    /// Writes what is staged, then `piece`, in as few system calls as the socket allows, and flushes.
+    /// Writes the staged bytes, then `piece`, in as few system calls as the socket allows, and flushes.
     ///
     /// # Errors
-    /// The writer's.
+    /// Those of the writer.
     pub fn poll_flush<W: AsyncWrite + Unpin>(
         &mut self,
         piece: &mut Bytes,

@@ -1,39 +1,39 @@
-//! What no single key can tell: whether settings go together.
+//! Checks that depend on more than one setting.
 
 use std::net::IpAddr;
 
 use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
 use crate::auth::Mode;
-use crate::downstream::{Place, Scheme, TlsFiles};
+use crate::downstream::{ListenAddress, Scheme, TlsFiles};
 use crate::license::RevocationList;
 use crate::upstream::Origin;
 
-/// Adds what does not fit together, except where a key involved is at fault already.
+/// Adds the faults of settings that contradict each other, except for keys that have a fault already.
 pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     let mut found = Vec::new();
-    found.extend(half_a_pair(loaded));
-    found.extend(half_an_upstream_pair(loaded));
+    found.extend(incomplete_tls(loaded));
+    found.extend(incomplete_upstream_tls(loaded));
     found.extend(webhook_without_secret(loaded));
-    if loaded.config.downstream.tls.as_ref().is_some_and(lacks_a_half) {
+    if loaded.config.downstream.tls.as_ref().is_some_and(is_incomplete) {
         loaded.config.downstream.tls = None;
     }
     if found.is_empty() {
         found.extend(https_without_certificate(loaded));
     }
-    found.extend(headers_of_nobody(loaded));
-    found.extend(nowhere_to_listen(loaded));
-    found.extend(listened_to_twice(loaded));
+    found.extend(proxy_protocol_without_proxies(loaded));
+    found.extend(no_address(loaded));
+    found.extend(repeated_addresses(loaded));
     found.extend(upstream_is_the_gate(loaded));
     found.retain(|fault| !faults.iter().any(|other| other.key() == fault.key()));
     faults.extend(found);
 }
 
-fn lacks_a_half(files: &TlsFiles) -> bool {
+fn is_incomplete(files: &TlsFiles) -> bool {
     files.cert_file.as_os_str().is_empty() || files.key_file.as_os_str().is_empty()
 }
 
-fn half_a_pair(loaded: &Loaded) -> Option<Fault> {
+fn incomplete_tls(loaded: &Loaded) -> Option<Fault> {
     let files = loaded.config.downstream.tls.as_ref()?;
     let (cert, key) = ("server.tls.cert_file", "server.tls.key_file");
     match (files.cert_file.as_os_str().is_empty(), files.key_file.as_os_str().is_empty()) {
@@ -46,7 +46,7 @@ fn half_a_pair(loaded: &Loaded) -> Option<Fault> {
     }
 }
 
-fn half_an_upstream_pair(loaded: &Loaded) -> Option<Fault> {
+fn incomplete_upstream_tls(loaded: &Loaded) -> Option<Fault> {
     let tls = &loaded.config.upstream.tls;
     let (cert, key) = ("upstream.tls.cert_file", "upstream.tls.key_file");
     match (&tls.cert_file, &tls.key_file) {
@@ -56,21 +56,21 @@ fn half_an_upstream_pair(loaded: &Loaded) -> Option<Fault> {
     }
 }
 
-/// Whoever is called could not tell the gate from anybody else.
+/// Without a secret, the receiver cannot verify who sent a notification.
 fn webhook_without_secret(loaded: &Loaded) -> Option<Fault> {
     let notify = &loaded.config.notify;
     let lacking = notify.url.is_some() && notify.secret_file.is_none();
     lacking.then(|| missing(loaded, "notify.url", "notify.secret_file"))
 }
 
-fn headers_of_nobody(loaded: &Loaded) -> Option<Fault> {
+fn proxy_protocol_without_proxies(loaded: &Loaded) -> Option<Fault> {
     let downstream = &loaded.config.downstream;
-    let locked = downstream.proxy_protocol && downstream.trusted_proxies.is_empty();
-    let message = "needs server.trusted_proxies: whoever is not among them is turned away";
-    locked.then(|| loaded.fault("server.proxy_protocol", message))
+    let is_closed = downstream.proxy_protocol && downstream.trusted_proxies.is_empty();
+    let message = "needs server.trusted_proxies: without it, every connection is refused";
+    is_closed.then(|| loaded.fault("server.proxy_protocol", message))
 }
 
-/// A fault of the missing key, at the place of the one that asks for it.
+/// A fault of the missing key, at the place of the key that requires it.
 fn missing(loaded: &Loaded, given: &str, missing: &str) -> Fault {
     Fault::new(loaded.origin(given), missing, format!("is missing, while {given} is set"))
 }
@@ -84,21 +84,23 @@ fn https_without_certificate(loaded: &Loaded) -> Option<Fault> {
     })
 }
 
-fn nowhere_to_listen(loaded: &Loaded) -> Option<Fault> {
+fn no_address(loaded: &Loaded) -> Option<Fault> {
     let empty = loaded.config.downstream.listen.is_empty();
     empty.then(|| loaded.fault("server.listen", "names no address"))
 }
 
-fn listened_to_twice(loaded: &Loaded) -> Vec<Fault> {
-    let mut taken: Vec<Place> = Vec::new();
+fn repeated_addresses(loaded: &Loaded) -> Vec<Fault> {
+    let mut taken: Vec<ListenAddress> = Vec::new();
     let mut faults = Vec::new();
     let listen = loaded.config.downstream.listen.iter();
     let listen = listen.map(|listen| ("server.listen", listen.place.clone()));
-    let admin = loaded.config.admin.listen.map(|address| ("admin.listen", Place::Tcp(address)));
-    let is_free = |place: &Place| matches!(place, Place::Tcp(address) if address.port() == 0);
+    let admin = loaded.config.admin.listen.clone();
+    let admin = admin.map(|listen| ("admin.listen", ListenAddress::from(listen)));
+    let is_free =
+        |place: &ListenAddress| matches!(place, ListenAddress::Tcp(address) if address.port() == 0);
     for (key, place) in listen.chain(admin).filter(|(_, place)| !is_free(place)) {
         if taken.contains(&place) {
-            faults.push(loaded.fault(key, format!("{place} is listened to already")));
+            faults.push(loaded.fault(key, format!("{place} is given twice")));
         }
         taken.push(place);
     }
@@ -107,15 +109,18 @@ fn listened_to_twice(loaded: &Loaded) -> Vec<Fault> {
 
 /// A dashboard at one of the gate's own addresses would be the gate itself.
 fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
-    let same = |place: &Place| match (place, &loaded.config.upstream.origin) {
-        (Place::Tcp(address), Origin::Http { host, port } | Origin::Https { host, port }) => {
+    let same = |place: &ListenAddress| match (place, &loaded.config.upstream.origin) {
+        (
+            ListenAddress::Tcp(address),
+            Origin::Http { host, port } | Origin::Https { host, port },
+        ) => {
             let local = if host == "localhost" { "127.0.0.1" } else { host };
             let is_host = |ip: IpAddr| {
                 address.ip() == ip || (address.ip().is_unspecified() && ip.is_loopback())
             };
             address.port() == *port && local.parse().is_ok_and(is_host)
         }
-        (Place::Unix(own), Origin::Unix(path)) => own == path,
+        (ListenAddress::Unix(own), Origin::Unix(path)) => own == path,
         _ => false,
     };
     let listen = &loaded.config.downstream.listen;
@@ -124,9 +129,10 @@ fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
     Some(loaded.fault("upstream.url", message))
 }
 
-/// What is allowed and yet worth telling.
+/// Warnings about settings that are allowed but probably not intended.
 pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
-    let Config { downstream, upstream, auth, license, feed, notify, .. } = config;
+    let Config { downstream, upstream, auth, license, feed, notify, admin, .. } = config;
+    let is_public = admin.listen.as_ref().is_some_and(|listen| !listen.is_local());
     let plain = |url: &http::Uri| url.scheme_str() == Some("http");
     let revocations = match &license.revocations {
         Some(RevocationList::Url(url)) => Some(url),
@@ -136,40 +142,48 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
     let findings = [
         (
             feed.url.as_ref().is_some_and(plain),
-            "renewal.url is plain http: whoever is in between can read the license token",
+            "renewal.url is plain http: anyone on the network path can read the license token; use https",
         ),
         (
             license.jwks_url.as_ref().is_some_and(plain),
-            "license.jwks_url is plain http: whoever is in between can have the gate trust any key",
+            "license.jwks_url is plain http: anyone on the network path can make the gate trust any key; use https",
         ),
         (
             revocations.is_some_and(plain),
-            "license.revocations is plain http: whoever is in between can keep the newest list from the gate",
+            "license.revocations is plain http: anyone on the network path can hide the newest list from the gate; use https",
         ),
         (
             notify.url.as_ref().is_some_and(plain),
-            "notify.url is plain http: whoever is in between can read what becomes of the license",
+            "notify.url is plain http: anyone on the network path can read the license events; use https",
         ),
         (
             notify.url.is_none() && notify.secret_file.is_some(),
-            "notify.secret_file is set and notify.url is not: nobody is told anything",
+            "notify.secret_file is set, but notify.url is not: no notifications are sent",
         ),
         (
             auth.mode == Mode::Local && auth.users.is_empty(),
-            "auth.mode is local and there is no [[auth.users]]: nobody can sign in",
+            "auth.mode is local, but there are no [[auth.users]]: nobody can sign in",
         ),
         (
             auth.mode == Mode::Dashboard && !auth.users.is_empty(),
-            "[[auth.users]] count with auth.mode local only",
+            "[[auth.users]] are ignored, because auth.mode is not local",
         ),
         (
             downstream.tls.is_some() && downstream.listen.iter().all(unused),
-            "server.tls is set and every address of server.listen is http://",
+            "server.tls is set, but not used: every address of server.listen is http://",
         ),
         (
             upstream.tls != crate::upstream::TlsConfig::default()
                 && !matches!(upstream.origin, Origin::Https { .. }),
-            "upstream.tls is set and upstream.url is not https://: the dashboard is reached without TLS",
+            "upstream.tls is set, but not used: upstream.url is not https://",
+        ),
+        (
+            is_public,
+            "admin.listen is not a loopback address: every machine that can connect can read metrics and the license's state; use 127.0.0.1 or unix:/path, or let only the monitoring connect",
+        ),
+        (
+            is_public && admin.allow_changes,
+            "admin.allow_changes is set and admin.listen is not a loopback address: every machine that can connect can change the log level, without signing in",
         ),
         (
             upstream.probe_path.is_some() && upstream.probe_interval.is_zero(),

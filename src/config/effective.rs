@@ -1,4 +1,4 @@
-//! The configuration in force: one [`Config`] made of those of all modules, and where each setting came from.
+//! The configuration in force: one [`Config`] for all modules, and where each setting came from.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use crate::{
     admin, auth, downstream, feed, license, notify, outgoing, shutdown, store, telemetry, upstream,
 };
 
-/// Everything `license-gate serve` can be told.
+/// All settings of `license-gate serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What people type to reach this instance; its path is the base path. Default `http://127.0.0.1:8080/`.
+    /// URL that users type to reach this instance; its path is the base path. Default `http://127.0.0.1:8080/`.
     pub root_url: String,
     /// `[server]`, `[server.tls]`, `[timeouts]`, `[limits]`.
     pub downstream: downstream::Config,
@@ -35,9 +35,9 @@ pub struct Config {
     pub shutdown: shutdown::Config,
     /// `[log]`.
     pub telemetry: telemetry::Config,
-    /// Warnings about environment variables that look like a setting's and are none.
+    /// Warnings about environment variables that look like settings but are not.
     pub misnamed: Vec<String>,
-    /// The configuration file, if it holds a secret.
+    /// The configuration file, if it contains a secret.
     pub secrets_in: Option<PathBuf>,
 }
 
@@ -71,7 +71,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Where `key` was set last.
+    /// The source that sets `key`.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }

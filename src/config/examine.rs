@@ -1,4 +1,4 @@
-//! What a configuration points at: certificates, keys, trust anchors, addresses. Reads, never writes.
+//! Checks what a configuration refers to: certificates, keys, trust anchors, addresses. Reads files, never writes.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
@@ -11,7 +11,7 @@ use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
 use crate::certificate::{self, File};
 use crate::clock::Clock;
-use crate::downstream::{self, PRIVILEGED, Place};
+use crate::downstream::{self, ListenAddress, PRIVILEGED};
 use crate::feed::WatchedFile;
 use crate::license::{self, KeyError, KeyFault, Keys, RevocationList};
 use crate::notify::Secret;
@@ -20,10 +20,10 @@ use crate::store;
 use crate::upstream::Origin;
 
 impl Loaded {
-    /// Whether everything the configuration names can be used: files are there, parse and fit together.
+    /// Checks that a gate can start: the files that it needs exist, can be parsed and fit together.
     ///
     /// # Errors
-    /// Every fault, at the place of the key that names the thing.
+    /// Every fault, with the key that names the file.
     pub fn examine(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         faults.extend(self.certificate());
@@ -37,36 +37,36 @@ impl Loaded {
         faults.or(())
     }
 
-    /// What is wrong and yet no reason not to start: broken keys beside good ones, addresses that are not this machine's
-    /// at the moment. Ports are left alone: a gate may be running.
+    /// Checks what does not prevent a start: broken keys beside good ones, addresses that do not belong to this machine.
+    /// Does not bind the ports, because a gate may be running.
     ///
     /// # Errors
-    /// Every fault, at the place of the key that names the thing.
+    /// Every fault, with the key that names the file or address.
     pub fn examine_closely(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         let (fatal, keys) = self.load_keys();
         if !fatal {
             let named = self.config.license.keys_named;
-            let worth = |fault: &KeyFault| named || !is_vacant(fault);
-            faults.extend(keys.into_iter().filter(worth).map(|fault| self.key_fault(fault)));
+            let is_relevant = |fault: &KeyFault| named || !is_vacant(fault);
+            faults.extend(keys.into_iter().filter(is_relevant).map(|fault| self.key_fault(fault)));
         }
         faults.extend(self.addresses());
         faults.extend(self.unreadable_files());
         faults.or(())
     }
 
-    /// The default place of the issuer's keys, when nobody named another and nothing is there.
+    /// The default path of the issuer's keys, if no other is set and it does not exist.
     pub fn missing_default_keys(&self) -> Option<&Path> {
         let license::Config { keys, keys_named, .. } = &self.config.license;
         (!keys_named && !keys.exists()).then_some(keys)
     }
 
-    /// Files that are looked at while the gate runs and are not there now: the key that names each, and its path.
+    /// Watched files that do not exist yet: the key that names each, and its path.
     pub fn missing_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         self.watched_files().filter(|(_, path)| !path.exists())
     }
 
-    /// Files that are looked at while the gate runs, are there, and cannot be read: a pipe, a directory, another user's.
+    /// Watched files that exist but cannot be read: a pipe, a directory, no permission.
     fn unreadable_files(&self) -> Vec<Fault> {
         let unreadable = |(key, path): (&'static str, &Path)| {
             let error = WatchedFile::new(path.to_owned()).look()?.err()?;
@@ -87,19 +87,19 @@ impl Loaded {
         named.into_iter().filter_map(|(key, path)| Some((key, path?.as_path())))
     }
 
-    /// The store's directory if this user cannot write it: its key and path. A gate starts all the same; the license cannot be
-    /// changed.
+    /// The store's directory, if this user cannot write it: its key and path. A gate starts without that permission, but
+    /// cannot change the license.
     pub fn unwritable_directory(&self) -> Option<(&'static str, &Path)> {
         let (key, dir) = self.directory();
         let working = Path::new(".");
-        let mut there =
+        let mut ancestors =
             dir.ancestors().map(|dir| if dir.as_os_str().is_empty() { working } else { dir });
-        let there = there.find(|dir| dir.exists())?;
-        (!is_writable(there)).then_some((key, dir))
+        let existing = ancestors.find(|dir| dir.exists())?;
+        (!is_writable(existing)).then_some((key, dir))
     }
 
-    /// What others can do in the directory that the gate writes to, and the files in it that it does not use, each as a warning.
-    /// Nothing if it does not exist or this user cannot read it.
+    /// Warnings about the directory that the gate writes to: what other users can do in it, and entries that the gate does
+    /// not use. Empty if the directory does not exist or this user cannot read it.
     pub fn shared_directory(&self) -> Vec<String> {
         let (key, dir) = self.directory();
         let Ok(found) = store::examined(dir) else { return Vec::new() };
@@ -108,11 +108,11 @@ impl Loaded {
         let is_own = owner == user;
         let mut warnings = Vec::new();
         if is_own && mode & 0o1000 != 0 {
-            warnings.push(format!("{place} and keeps it, because it has the sticky bit: give the gate a directory of its own"));
+            warnings.push(format!("{place}, and a gate does not change it, because of the sticky bit: give the gate a directory of its own"));
         } else if is_own && mode & 0o077 != 0 {
-            warnings.push(format!("{place}: a gate sets it to 0700, and other users and groups cannot enter it any more; if it has directories that are not the gate's, it keeps its mode"));
+            warnings.push(format!("{place}: a gate sets it to 0700, so that other users and groups can no longer enter it; if the directory contains directories that are not the gate's, its mode is not changed"));
         } else if !is_own && (mode & 0o022 != 0 || owner != 0) {
-            warnings.push(format!("{place} and belongs to user {owner}: users beside user {user} can remove the license and the audit log; give the gate a directory that belongs to user {user} and has mode 0700"));
+            warnings.push(format!("{place} and belongs to user {owner}: other users than {user} can remove the license and the audit log; give the gate a directory that belongs to user {user} and has mode 0700"));
         }
         let more = refused.len().saturating_sub(store::MOST_NAMED);
         let named = refused.into_iter().take(store::MOST_NAMED);
@@ -125,36 +125,35 @@ impl Loaded {
 
     /// The directory that the gate writes to, and its key.
     fn directory(&self) -> (&'static str, &Path) {
-        let key = match &self.config.store.place {
-            store::Place::File(_) => "store.url",
+        let key = match &self.config.store.location {
+            store::Location::File(_) => "store.url",
             #[cfg(feature = "postgres")]
-            store::Place::Postgres(_) => "store.copy",
+            store::Location::Postgres(_) => "store.copy",
         };
         (key, self.config.store.dir())
     }
 
     fn addresses(&self) -> Vec<Fault> {
         let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", &l.place));
-        let admin = self.config.admin.listen.map(Place::Tcp);
+        let admin = self.config.admin.listen.clone().map(ListenAddress::from);
         let admin = admin.as_ref().map(|place| ("admin.listen", place));
         listen.chain(admin).filter_map(|(key, place)| self.place(key, place)).collect()
     }
 
-    /// Whether a listener could be there. What systemd will pass is not known here.
-    fn place(&self, key: &str, place: &Place) -> Option<Fault> {
+    /// Checks that the gate can listen there. Sockets from systemd are not known here.
+    fn place(&self, key: &str, place: &ListenAddress) -> Option<Fault> {
         match place {
-            Place::Tcp(address) => {
+            ListenAddress::Tcp(address) => {
                 if let Err(error) = TcpListener::bind(SocketAddr::new(address.ip(), 0)) {
-                    let message = format!("{} cannot be listened to here", address.ip());
+                    let message = format!("cannot listen on {} on this machine", address.ip());
                     return Some(self.fault(key, message).caused_by(error));
                 }
                 downstream::lacks_privilege(*address)
                     .then(|| self.fault(key, format!("cannot listen on {address}: {PRIVILEGED}")))
             }
-            Place::Unix(path) => {
+            ListenAddress::Unix(path) => {
                 let found = std::fs::symlink_metadata(path);
-                let in_the_way = found.is_ok_and(|found| !found.file_type().is_socket());
-                if in_the_way {
+                if found.is_ok_and(|found| !found.file_type().is_socket()) {
                     return Some(self.fault(key, format!("{} is not a socket", path.display())));
                 }
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty())?;
@@ -165,7 +164,7 @@ impl Loaded {
                 let message = format!("user {user} cannot write the directory {}", dir.display());
                 (!is_writable(dir)).then(|| self.fault(key, message))
             }
-            Place::Systemd(_) => None,
+            ListenAddress::Systemd(_) => None,
         }
     }
 
@@ -198,7 +197,7 @@ impl Loaded {
         faults
     }
 
-    /// What is wrong with either file, or with the two together, at the place of the key's file.
+    /// The faults of either file, or of the two together. `keys` are the settings that name the files.
     fn pair(&self, keys: [&str; 2], cert: &Path, key: &Path) -> Vec<Fault> {
         let unusable = |of: &str, error| self.fault(of, "cannot be used").caused_by(error);
         let read = |path, judge: fn(&File) -> Result<(), certificate::Error>| {
@@ -232,7 +231,7 @@ impl Loaded {
         faults.map(|fault| self.key_fault(fault)).collect()
     }
 
-    /// What is wrong with the issuer's keys, and whether a gate could not start with them. A directory may fill later.
+    /// The faults of the issuer's keys, and whether they prevent a start. An empty directory does not: keys may be added.
     fn load_keys(&self) -> (bool, Vec<KeyFault>) {
         let license::Config { keys: path, keys_named, .. } = &self.config.license;
         match Keys::load(path) {
@@ -245,7 +244,7 @@ impl Loaded {
         self.fault("license.keys", "cannot be used").caused_by(fault)
     }
 
-    /// What keeps the gate from calling those it is to call: no authorities, or a URL or a proxy that is none.
+    /// Checks that the gate can make its outgoing calls: trusted authorities, URLs, proxies.
     fn calls(&self) -> Vec<Fault> {
         let Config { license, outgoing, feed, notify, .. } = &self.config;
         let revocations = match &license.revocations {
@@ -262,7 +261,7 @@ impl Loaded {
         let failing = |(key, url): (&'static str, Option<&http::Uri>)| {
             let error = client.endpoint(key, key, url?).err()?;
             match error {
-                // A file that is named and cannot be used is a fault of its own.
+                // `examine` reports the file of `renewal.ca_file` itself.
                 SetupError::Authorities(_) if outgoing.ca_file.is_some() => None,
                 SetupError::Authorities(error) => {
                     Some(self.fault("renewal.ca_file", "is needed").caused_by(error))
@@ -271,7 +270,7 @@ impl Loaded {
             }
         };
         let mut faults: Vec<_> = urls.into_iter().filter_map(failing).collect();
-        // Authorities are needed once.
+        // All URLs report the same missing authorities.
         faults.dedup_by_key(|fault| fault.to_string());
         faults
     }
@@ -282,21 +281,21 @@ impl Loaded {
         read.err().map(fault)
     }
 
-    /// A directory that is missing is made, one that cannot be written is lived with; a file in its place is a mistake.
+    /// A gate creates a missing directory, and starts with one that it cannot write. A file in its place is a fault.
     fn store(&self) -> Option<Fault> {
-        let (key, dir) = match &self.config.store.place {
-            store::Place::File(dir) => ("store.url", dir),
+        let (key, dir) = match &self.config.store.location {
+            store::Location::File(dir) => ("store.url", dir),
             #[cfg(feature = "postgres")]
-            store::Place::Postgres(_) => ("store.copy", &self.config.store.copy),
+            store::Location::Postgres(_) => ("store.copy", &self.config.store.copy),
         };
-        let in_the_way = std::fs::metadata(dir).is_ok_and(|found| !found.is_dir());
-        in_the_way.then(|| self.fault(key, format!("{} is not a directory", dir.display())))
+        let is_other = std::fs::metadata(dir).is_ok_and(|found| !found.is_dir());
+        is_other.then(|| self.fault(key, format!("{} is not a directory", dir.display())))
     }
 
-    /// The files that a database's URL names.
+    /// Checks the files that the URL of a database names.
     #[cfg(feature = "postgres")]
     fn database(&self) -> Option<Fault> {
-        let store::Place::Postgres(database) = &self.config.store.place else { return None };
+        let store::Location::Postgres(database) = &self.config.store.location else { return None };
         let error = database.examine().err()?;
         Some(
             self.fault("store.url", "cannot be used: sslrootcert, sslcert or sslkey")
@@ -315,7 +314,7 @@ fn is_writable(dir: &Path) -> bool {
     rustix::fs::accessat(CWD, dir, access, AtFlags::EACCESS).is_ok()
 }
 
-/// Whether there is simply nothing, which is no fault of a default.
+/// Whether there are no keys at all, which is not a fault of the default path.
 fn is_vacant(fault: &KeyFault) -> bool {
     fault.is_missing() || matches!(fault.error(), KeyError::Empty)
 }

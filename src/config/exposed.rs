@@ -1,8 +1,8 @@
 //! Files with secrets that every user of the machine can read.
 //!
-//! Decided by modes: of the file that a link leads to, and of the directories above it, which all users must be able to enter.
-//! Group readers are fine (`ssl-cert`). The configuration file counts if a setting in it is a secret: a password in a URL, a
-//! password hash. A file that does not exist or cannot be examined is not named.
+//! A file counts if its mode lets all users read it (links are followed) and all users can enter the directories above it.
+//! Access for a group is fine (`ssl-cert`). The configuration file counts if it contains a password in a URL or a password
+//! hash. Files that do not exist or cannot be examined are left out.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -14,9 +14,9 @@ use super::keys;
 #[cfg(feature = "postgres")]
 use crate::store;
 
-/// A file that all users may read.
+/// Mode bit: all users may read the file.
 const READ_BY_ALL: u32 = 0o004;
-/// A directory that all users may enter.
+/// Mode bit: all users may enter the directory.
 const ENTERED_BY_ALL: u32 = 0o001;
 
 /// A file with a secret that every user can read.
@@ -24,7 +24,7 @@ const ENTERED_BY_ALL: u32 = 0o001;
 pub struct Exposed {
     /// The key that names it; empty for the configuration file.
     pub key: &'static str,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// Its permission bits.
     pub mode: u32,
@@ -34,12 +34,12 @@ impl fmt::Display for Exposed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, mode) = (self.path.display(), self.mode);
         match self.key {
-            "" => write!(out, "the configuration file {path} holds a secret")?,
+            "" => write!(out, "the configuration file {path} contains a secret")?,
             key => write!(out, "{key}: {path} is a secret")?,
         }
         write!(
             out,
-            ", and every user can read it (mode {mode:04o}): `chgrp GROUP {path} && chmod 640 {path}`, GROUP being a group of the gate's user; in Kubernetes `defaultMode: 0440` for the volume together with `securityContext.fsGroup` for the pod"
+            ", and every user can read it (mode {mode:04o}): run `chgrp GROUP {path} && chmod 640 {path}` with a group of the gate's user; in Kubernetes, set `defaultMode: 0440` for the volume and `securityContext.fsGroup` for the pod"
         )
     }
 }
@@ -60,9 +60,9 @@ impl Config {
 
     #[cfg(feature = "postgres")]
     fn database_key(&self) -> Option<&Path> {
-        match &self.store.place {
-            store::Place::Postgres(database) => database.key_file(),
-            store::Place::File(_) => None,
+        match &self.store.location {
+            store::Location::Postgres(database) => database.key_file(),
+            store::Location::File(_) => None,
         }
     }
 
@@ -93,7 +93,7 @@ fn exposed(key: &'static str, path: &Path) -> Option<Exposed> {
     is_read.then(|| Exposed { key, path: path.to_owned(), mode })
 }
 
-/// Whether all users may enter each directory on the way to `path`, links resolved.
+/// Whether all users may enter each directory above `path`, with links resolved.
 fn is_reached_by_all(path: &Path) -> bool {
     let Ok(path) = std::fs::canonicalize(path) else { return false };
     let is_entered =

@@ -1,7 +1,7 @@
-//! What is wrong with a configuration, and where.
+//! Faults of a configuration.
 //!
-//! A [`Fault`] names its key and the place it was set; [`Faults`] is every one of them, because a list saves the reader
-//! a run for each. Neither ever quotes a secret: what holds one (password hashes, URLs) is described, not repeated.
+//! A [`Fault`] names its key and where it was set. [`Faults`] collects all of them, so that one run reports everything.
+//! Values that may contain a secret (password hashes, URLs) are never quoted.
 
 use std::error::Error;
 use std::fmt;
@@ -11,16 +11,16 @@ use std::sync::Arc;
 use crate::problem;
 use crate::text;
 
-/// Where a setting came from. Ordered as faults are reported: the file by line, then the environment, then flags.
+/// Where a setting came from. The order is that of the report: lines of the file, then the environment, then flags.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// A file, and the line in it, counted from 1; 0: the file as a whole.
+    /// A file, and the line in it, counted from 1; 0: the whole file.
     File(Arc<Path>, usize),
     /// An environment variable, by its name.
     Environment(Arc<str>),
     /// A flag of the command line, such as `--listen`.
     Flag(&'static str),
-    /// Nobody set it.
+    /// Not set: the default.
     Default,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong with a configuration.
+/// One fault of a configuration.
 #[derive(Debug)]
 pub struct Fault {
     origin: Origin,
@@ -46,12 +46,13 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// `message` says what is wrong with `key` as set at `origin`; an empty key stands for the place as a whole.
+    /// A fault of `key` as set at `origin`. An empty key means the whole origin. `message` continues the sentence that
+    /// the key starts.
     pub fn new(origin: Origin, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { origin, key: key.into(), message: message.into(), cause: None }
     }
 
-    /// Keeps `error`, which is shown after the message.
+    /// Adds the cause, which is shown after the message.
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.cause = Some(error.into());
@@ -63,14 +64,14 @@ impl Fault {
         &self.origin
     }
 
-    /// The key, its parts joined by dots; empty for a fault of the whole file.
+    /// The key, with dots between its parts; empty for a fault of the whole file.
     pub fn key(&self) -> &str {
         &self.key
     }
 }
 
 impl fmt::Display for Fault {
-    /// `PLACE: KEY: what is wrong: its causes`, on one line.
+    /// `ORIGIN: KEY: message: causes`, on one line.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}: ", self.origin)?;
         if !self.key.is_empty() {
@@ -84,45 +85,45 @@ impl fmt::Display for Fault {
 
 impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // `Display` has shown the chain already, as every fault is one line of a list.
+        // `Display` shows the whole chain already, because each fault is one line of a list.
         None
     }
 }
 
-/// Every fault found, in the order a reader meets their places.
+/// All faults of a configuration.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// One line each.
+    /// The faults, in the order they were found.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.0.iter()
     }
 
-    /// How many there are.
+    /// The number of faults.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds one.
+    /// Adds a fault.
     pub fn push(&mut self, fault: Fault) {
         self.0.push(fault);
     }
 
-    /// Adds those of `outcome`, if it has any; its value otherwise.
+    /// The value of `outcome`; if it is an error, its faults are added.
     pub(super) fn take<T>(&mut self, outcome: Result<T, impl Into<Self>>) -> Option<T> {
         outcome.map_err(|faults| self.0.extend(faults.into().0)).ok()
     }
 
-    /// `value` if nothing is wrong, all faults in order otherwise.
+    /// `value`, if there are no faults.
     ///
     /// # Errors
-    /// These faults, if there are any.
+    /// The faults, sorted by their origin.
     pub fn or<T>(mut self, value: T) -> Result<T, Self> {
         if self.is_empty() {
             return Ok(value);

@@ -1,7 +1,7 @@
-//! The configuration file: TOML text in, settings with line numbers out.
+//! Reads the configuration file: TOML text into settings with line numbers.
 //!
-//! Tables are flattened into keys joined by dots; a part that is not a bare TOML key stays quoted, so that
-//! `"server.listen" = 1` is not mistaken for `server.listen`. Whether a key is known is [`super::keys`]' business.
+//! Tables become keys with dots. A part that is not a bare TOML key stays quoted, so that `"server.listen" = 1` is not
+//! mistaken for `server.listen`. [`super::keys`] decides whether a key exists.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,10 +15,10 @@ use super::fault::{Fault, Faults, Origin};
 use super::keys;
 use super::value::{Kind, Value};
 
-/// A whole configuration file is small; what is larger is something else named by mistake.
+/// A configuration file is far smaller. A larger file was named by mistake.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// Every setting of the file at `path`, in the order of its lines.
+/// The settings of the file at `path`, in the order of its lines.
 pub(super) fn read(path: &Path) -> Result<Vec<Value>, Faults> {
     let whole = Origin::File(path.into(), 0);
     let bytes = read_whole(path)
@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Value>, Faults> {
     TomlFile::new(path, &text).settings()
 }
 
-/// At most one byte more than a configuration may have: what is named by mistake may have no end.
+/// Reads at most one byte more than allowed: a file named by mistake, such as /dev/zero, may be endless.
 fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
@@ -71,7 +71,7 @@ impl<'a> TomlFile<'a> {
         Ok(settings)
     }
 
-    /// The first complaint about each line: those that follow it are mostly its echo.
+    /// The first error of each line. Later errors of a line mostly follow from the first.
     fn syntax(&self, errors: &[toml::de::Error]) -> Faults {
         let mut faults: Vec<Fault> = errors
             .iter()
@@ -121,7 +121,7 @@ impl<'a> TomlFile<'a> {
         }
     }
 
-    /// The settings of one `[[table]]`, not flattened.
+    /// The settings of one `[[table]]`, as a nested list.
     fn fields(&self, key: &str, table: &DeTable<'_>) -> Vec<Value> {
         let fields = table.iter().map(|(name, value)| {
             let key = join(key, name.get_ref());
@@ -132,7 +132,7 @@ impl<'a> TomlFile<'a> {
     }
 }
 
-/// Decimal digits, whatever base the number was written in; as written if it is too large for any setting.
+/// The number in decimal, also if it was written in another base; unchanged if it is too large for any setting.
 fn whole(number: &toml::de::DeInteger<'_>) -> String {
     i128::from_str_radix(number.as_str(), number.radix())
         .map_or_else(|_| number.to_string(), |whole| whole.to_string())
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_knows_its_line() {
+    fn every_setting_has_its_line() {
         let text =
             "[server]\n\nworkers = 1\ntls.cert_file = \"a\"\n[log]\nlevel='x'\n\"a.b\" = 1\n";
         let expected = [
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_element_of_a_list_has_a_line_of_its_own() {
+    fn every_element_of_a_list_has_its_line() {
         let settings = TomlFile::new(Path::new("f"), "a = [\n 'x',\n 0x10,\n]").settings();
         let Kind::List(elements) = &settings.expect("good TOML")[0].kind else { panic!("no list") };
         assert!(matches!(&elements[1].kind, Kind::Integer(digits) if digits == "16"));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn syntax_is_reported_by_line_and_never_quoted() {
+    fn a_syntax_error_has_its_line_and_quotes_nothing() {
         let text = "a = 1\nsecret = \"hunter2\nb = 2\na = 3\n";
         let faults = TomlFile::new(Path::new("f"), text).settings().expect_err("bad TOML");
         assert!(faults.to_string().contains("f:2: not TOML"), "{faults}");

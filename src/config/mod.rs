@@ -1,40 +1,48 @@
-//! Flags, environment and file in, one [`Config`] out: made of the `Config` each module defines for itself.
+//! Reads flags, environment and file into one [`Config`], which contains the `Config` of each module.
 //!
-//! A flag beats an environment variable (`LICENSE_GATE__UPSTREAM__URL`), which beats the file, which beats the default.
-//! Everything that was said is checked, also what another layer overrides, and every [`Fault`] is reported at once with
-//! its key and the file and line, variable or flag it came from. No file is read unless it is named.
-//! Whether the files a configuration names can be used is [`Loaded::examine`]'s question.
+//! A flag overrides an environment variable (`LICENSE_GATE__UPSTREAM__URL`), which overrides the file, which overrides the
+//! default. Overridden values are checked too. All [`Fault`]s are reported at once, each with its key and the file and
+//! line, variable or flag that set it. A file is read only if it is named. [`Loaded::examine`] checks the files that a
+//! configuration names.
+//!
+//! The table of all settings is in `keys`. Values are parsed in `address`, `quantity`, `text` and `users`.
 
+mod address;
 mod coherence;
 mod effective;
+mod environment;
 mod examine;
 mod exposed;
 mod fault;
 mod file;
+mod key;
 mod keys;
-mod read;
+mod quantity;
+mod settings;
+mod text;
+mod users;
 mod value;
-mod words;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 pub use effective::{Config, Loaded};
+pub use environment::Flag;
 pub use exposed::Exposed;
 pub use fault::{Fault, Faults, Origin};
-pub use words::Flag;
+pub use settings::{Kind, Setting, settings};
 
 use crate::auth::User;
 
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// A TOML file; `None`: none is read.
+    /// A TOML file; `None`: no file is read.
     pub file: Option<PathBuf>,
-    /// The environment, ours and others' variables alike.
+    /// The whole environment, including variables that are not settings.
     pub environment: Vec<(OsString, OsString)>,
-    /// What the command line says.
+    /// The flags of the command line.
     pub flags: Vec<Flag>,
 }
 
@@ -48,14 +56,14 @@ impl Loaded {
         faults.or(loaded)
     }
 
-    /// What could be read of `sources`, for whoever wants to look on, and every fault of them.
+    /// The settings of `sources` that could be read, and every fault.
     pub fn with_faults(sources: Sources) -> (Self, Faults) {
         let mut faults = Faults::default();
         let file = sources.file.as_deref().map_or(Ok(Vec::new()), file::read);
         let mut settings = faults.take(file).unwrap_or_default();
-        let (variables, misnamed) = words::environment(sources.environment, &mut faults);
+        let (variables, misnamed) = environment::environment(sources.environment, &mut faults);
         settings.extend(variables);
-        settings.extend(sources.flags.into_iter().map(words::flag));
+        settings.extend(sources.flags.into_iter().map(environment::flag));
 
         let mut loaded = Self::default();
         loaded.config.misnamed = misnamed;
@@ -88,7 +96,7 @@ impl Config {
         text
     }
 
-    /// What is allowed and yet worth a line in the log.
+    /// Warnings about settings that are allowed but probably not intended.
     pub fn warnings(&self) -> Vec<String> {
         let incoherent = coherence::warnings(self).into_iter().map(str::to_owned);
         incoherent.chain(self.misnamed.iter().cloned()).collect()
@@ -114,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn no_source_at_all_gives_the_defaults() {
+    fn without_sources_all_settings_have_their_defaults() {
         let config = load(Sources::default()).expect("defaults are good");
         assert_eq!(config.render_masked(), Config::default().render_masked());
     }
 
     #[test]
-    fn what_is_rendered_reads_back_as_the_same() {
+    fn a_rendered_configuration_reads_back_unchanged() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("gate.toml");
         let mut config = Config::default();
@@ -134,6 +142,9 @@ mod tests {
         config.store.audit_max_bytes = 3 << 20;
         config.notify.url = Some("http://a/hook".parse().expect("a URL"));
         config.notify.secret_file = Some("/secret".into());
+        config.admin.listen = Some(crate::admin::Listen::Unix("/admin.sock".into()));
+        config.admin.hosts = vec!["gate.internal".to_owned()];
+        config.telemetry.level = "license_gate::upstream=debug,warn".parse().expect("levels");
         config.downstream.timeouts.idle = std::time::Duration::from_millis(90_500);
         std::fs::write(&path, config.render_masked()).expect("written");
         let again = load(Sources { file: Some(path), ..Sources::default() }).expect("good");
@@ -142,7 +153,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_word_is_too_odd_for_any_key(at in 0..keys::all().count(), word in "\\PC{0,20}") {
+        fn any_text_is_a_value_or_a_fault_of_one_line(at in 0..keys::all().count(), word in "\\PC{0,20}") {
             let key = keys::all().nth(at).expect("a key");
             let flag = Flag { name: "--flag", key, words: vec![word] };
             if let Err(faults) = load(Sources { flags: vec![flag], ..Sources::default() }) {

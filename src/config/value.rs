@@ -1,8 +1,7 @@
-//! A setting before it is understood: its key, where it was written, and what was written there.
+//! A setting before it is parsed: its key, its origin, and the value as written.
 //!
-//! A file says whether a value is text, a number or a list; an environment variable and a flag are only ever words, from
-//! which the key's own reader takes what it needs. Both come out of the same accessors, and each complaint they make
-//! carries key and place.
+//! In a file, a value has a type: text, number, list. An environment variable or a flag is a word, which the accessors
+//! convert to the type that a setting needs. Every fault names key and origin.
 
 use super::fault::{Fault, Faults, Origin};
 
@@ -14,18 +13,18 @@ pub(super) struct Value {
     pub(super) kind: Kind,
 }
 
-/// What was written.
+/// The value as written.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// A TOML string.
     Text(String),
-    /// A word of the environment or the command line, whose type the key decides.
+    /// A word from the environment or the command line. The setting decides its type.
     Word(String),
     Integer(String),
     Boolean(bool),
     List(Vec<Value>),
     Table(Vec<Value>),
-    /// A TOML type no key takes, by its name.
+    /// A TOML type that no setting accepts, by its name.
     Other(&'static str),
 }
 
@@ -39,18 +38,18 @@ impl Value {
         self.fault(format!("takes {wanted}, not {}", self.kind.describe()))
     }
 
-    /// Text without control characters, which no setting needs and a header or a log line would suffer from.
+    /// Text. Control characters are a fault: no setting needs them, and they would break headers and log lines.
     pub(super) fn text(&self) -> Result<&str, Fault> {
         let (Kind::Text(text) | Kind::Word(text)) = &self.kind else {
             return Err(self.mistyped("a string"));
         };
         match text.chars().any(char::is_control) {
-            true => Err(self.fault("holds a control character, such as a line break")),
+            true => Err(self.fault("contains a control character, such as a line break")),
             false => Ok(text),
         }
     }
 
-    /// `true` or `false`; as a word in any case.
+    /// `true` or `false`; a word may have any case.
     pub(super) fn boolean(&self) -> Result<bool, Fault> {
         match &self.kind {
             Kind::Boolean(value) => Ok(*value),
@@ -60,7 +59,7 @@ impl Value {
         }
     }
 
-    /// The digits of a whole number, sign included; `None` for anything else.
+    /// The digits of a whole number with its sign; `None` for anything else.
     pub(super) fn digits(&self) -> Option<&str> {
         match &self.kind {
             Kind::Integer(digits) => Some(digits),
@@ -78,7 +77,7 @@ impl Value {
         }
     }
 
-    /// Every element as `read` understands it, or every fault. A word is split at its commas.
+    /// All elements, parsed by `read`, or all faults. A word is split at commas.
     pub(super) fn each<T>(
         &self,
         read: impl Fn(&Self) -> Result<T, Fault>,
@@ -104,7 +103,7 @@ impl Value {
         parts.map(|part| Self { kind: Kind::Word(part.to_owned()), ..self.clone() }).collect()
     }
 
-    /// Whether it asks for nothing: `false`, 0, an empty string or list.
+    /// Whether the value turns a setting off: `false`, 0, an empty string or list.
     pub(super) fn is_off(&self) -> bool {
         match &self.kind {
             Kind::Text(text) => text.is_empty(),

@@ -1,8 +1,8 @@
 //! Listening sockets: TCP, Unix, and those that systemd passes.
 //!
-//! Each worker has its own TCP socket on each address (`SO_REUSEPORT`), so that the kernel spreads connections and workers
-//! share nothing. A Unix socket, and one of systemd's, is one socket of which every worker has a clone. Socket options are
-//! set once on the listener; accepted sockets inherit them.
+//! Each worker has its own TCP socket on each address (`SO_REUSEPORT`): the kernel distributes connections, and workers share nothing.
+//! Of a Unix socket, and of a socket from systemd, every worker has a clone. Socket options are set on the listener; accepted sockets
+//! inherit them.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::{Listen, Place, Scheme};
+use super::{Listen, ListenAddress, Scheme};
 use crate::socket::keep_alive;
 
 const BACKLOG: i32 = 4096;
@@ -22,17 +22,17 @@ const BACKLOG: i32 = 4096;
 /// One listening address: a socket for each worker.
 #[derive(Debug)]
 pub struct Bound {
-    /// Where, with the real port.
-    pub place: Place,
-    /// How it speaks.
+    /// The address, with the actual port.
+    pub place: ListenAddress,
+    /// With or without TLS.
     pub scheme: Scheme,
-    /// One socket a worker.
+    /// One socket per worker.
     pub sockets: Vec<Listener>,
-    /// Removed when this is dropped.
+    /// Removes the file of a Unix socket on drop.
     _file: Option<SocketFile>,
 }
 
-/// A socket that clients connect to.
+/// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
@@ -55,10 +55,10 @@ impl Listener {
 pub struct Inherited(Vec<(String, Listener)>);
 
 impl Inherited {
-    /// Takes them over. To be called once, before there are threads: the environment is changed.
+    /// Takes them over. Call it once, before threads are started: it changes the environment.
     ///
     /// # Errors
-    /// When one is no listening stream socket.
+    /// If one is not a listening stream socket.
     pub fn take() -> io::Result<Self> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':').filter(|name| !name.is_empty());
@@ -84,8 +84,10 @@ impl Inherited {
     fn missing(&self) -> String {
         let names: Vec<&str> = self.0.iter().map(|(name, _)| &**name).collect();
         match names.is_empty() {
-            true => "systemd passed no such socket, nor any other".to_owned(),
-            false => format!("systemd passed no such socket; there are {}", names.join(", ")),
+            true => "systemd passed no socket at all".to_owned(),
+            false => {
+                format!("systemd passed no socket of that name; it passed {}", names.join(", "))
+            }
         }
     }
 }
@@ -103,20 +105,21 @@ fn inherited(passed: &mut ListenFd, at: usize) -> io::Result<Option<Listener>> {
     Ok(found.map(Listener::Tcp))
 }
 
-/// With `Accept=yes` systemd passes connections instead.
+/// With `Accept=yes`, systemd passes accepted connections instead.
 fn is_listening(socket: &Socket) -> io::Result<()> {
     match socket.is_listener()? {
         true => Ok(()),
-        false => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "a passed socket does not listen"))
-        }
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a socket from systemd is not listening; set Accept=no",
+        )),
     }
 }
 
-/// Binds `listen` for so many `workers`. Of `inherited` it takes what it names, which may be several sockets.
+/// Binds `listen` for `workers` workers. If it names sockets from systemd, all of that name are taken out of `inherited`.
 ///
 /// # Errors
-/// The system's, when the address is taken or not this machine's, the path not free, the name not there.
+/// The system's: the address is in use or not local, the path exists, there is no socket of that name.
 pub fn bind(
     listen: &Listen,
     has_certificate: bool,
@@ -134,15 +137,15 @@ pub fn bind(
         Bound { place, scheme, sockets, _file: file }
     };
     Ok(match &listen.place {
-        Place::Tcp(address) => {
+        ListenAddress::Tcp(address) => {
             let (address, sockets) = tcp(*address, workers)?;
-            vec![bound(Place::Tcp(address), sockets, None)]
+            vec![bound(ListenAddress::Tcp(address), sockets, None)]
         }
-        Place::Unix(path) => {
-            let (socket, file) = unix(path)?;
+        ListenAddress::Unix(path) => {
+            let (socket, file) = unix_listener(path)?;
             vec![bound(listen.place.clone(), clones(socket, workers)?, Some(file))]
         }
-        Place::Systemd(name) => {
+        ListenAddress::Systemd(name) => {
             let sockets = inherited.named(name)?.into_iter().map(|socket| {
                 let place = place_of(&socket).unwrap_or_else(|| listen.place.clone());
                 Ok(bound(place, clones(socket, workers)?, None))
@@ -152,13 +155,13 @@ pub fn bind(
     })
 }
 
-/// Where a socket of somebody else's listens.
-fn place_of(socket: &Listener) -> Option<Place> {
+/// The address of an inherited socket.
+fn place_of(socket: &Listener) -> Option<ListenAddress> {
     match socket {
-        Listener::Tcp(socket) => socket.local_addr().ok().map(Place::Tcp),
+        Listener::Tcp(socket) => socket.local_addr().ok().map(ListenAddress::Tcp),
         Listener::Unix(socket) => {
             let address = socket.local_addr().ok()?;
-            address.as_pathname().map(|path| Place::Unix(path.to_owned()))
+            address.as_pathname().map(|path| ListenAddress::Unix(path.to_owned()))
         }
     }
 }
@@ -177,8 +180,8 @@ fn clones(socket: Listener, workers: usize) -> io::Result<Vec<Listener>> {
 
 fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
     if address.port() != 0 {
-        // SO_REUSEPORT would share the port with a stranger of the same user; this one tells. It does not listen: whoever
-        // connected to it would be reset.
+        // SO_REUSEPORT would share the port with any other process of the same user; binding without it fails instead. This socket
+        // does not listen: its clients would be reset.
         drop(tcp_socket(address, false)?);
     }
     let first = listening(address)?;
@@ -190,25 +193,27 @@ fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Liste
     Ok((address, sockets))
 }
 
-/// Remedy if [`lacks_privilege`].
-pub const PRIVILEGED: &str = "ports below 1024 take CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit, or a socket of systemd's); else choose a higher one";
+/// What to do if [`lacks_privilege`].
+pub const PRIVILEGED: &str = "ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit) or a socket from systemd; or choose a higher port";
 
-/// Whether the system denies this process the port of `address`. Does not listen; a port in use is no denial.
+/// Whether this process lacks the privilege for the port of `address`. Does not listen; false if the port is in use.
 pub fn lacks_privilege(address: SocketAddr) -> bool {
     tcp_socket(address, true).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// The cause of a failed bind in other words, or its remedy, in parentheses; empty if the error needs none.
-pub fn bind_remedy(place: &Place, error: &io::Error) -> String {
+/// An explanation of a failed bind, or what to do, in parentheses; empty if the error says enough.
+pub fn bind_remedy(place: &ListenAddress, error: &io::Error) -> String {
     let user = rustix::process::geteuid().as_raw();
     match (place, error.kind()) {
-        (Place::Tcp(_), io::ErrorKind::PermissionDenied) => format!(" ({PRIVILEGED})"),
-        (Place::Unix(_), io::ErrorKind::PermissionDenied) => {
-            format!(" (this process runs as user {user}: let that user write the directory)")
+        (ListenAddress::Tcp(_), io::ErrorKind::PermissionDenied) => format!(" ({PRIVILEGED})"),
+        (ListenAddress::Unix(_), io::ErrorKind::PermissionDenied) => {
+            format!(
+                " (this process runs as user {user}, which must be able to write the directory)"
+            )
         }
         (_, io::ErrorKind::AddrInUse) => " (another process listens there)".to_owned(),
-        (Place::Tcp(_), io::ErrorKind::AddrNotAvailable) => {
-            " (it is no address of this machine)".to_owned()
+        (ListenAddress::Tcp(_), io::ErrorKind::AddrNotAvailable) => {
+            " (it is not an address of this machine)".to_owned()
         }
         _ => String::new(),
     }
@@ -230,17 +235,17 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// What accepted TCP sockets inherit.
+/// Options that accepted TCP sockets inherit.
 fn options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     keep_alive(socket)
 }
 
-/// The file of a Unix socket of ours.
+/// The file of a Unix socket of ours. Removed when this is dropped, unless another socket has taken its place.
 #[derive(Debug)]
-struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode: a successor may have put its own in its place.
+    /// Device and inode: a later process may have replaced the file.
     id: (u64, u64),
 }
 
@@ -248,7 +253,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let own = fs::symlink_metadata(&self.path).is_ok_and(|found| id(&found) == self.id);
         if own {
-            // Whoever starts next replaces it, should this fail.
+            // If this fails, the next process replaces it.
             drop(fs::remove_file(&self.path));
         }
     }
@@ -258,8 +263,11 @@ fn id(file: &fs::Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
-/// Its mode is what the umask leaves of 0777.
-fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
+/// Listens on a Unix socket at `path`, non-blocking, in place of one that nobody listens on. Its mode is what the umask leaves of 0777.
+///
+/// # Errors
+/// The system's; also if `path` is in use or no socket.
+pub fn unix_listener(path: &Path) -> io::Result<(Listener, SocketFile)> {
     clear(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -269,13 +277,16 @@ fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
     Ok((Listener::Unix(socket.into()), file))
 }
 
-/// Removes what an earlier process left: a socket behind which nobody listens.
+/// Removes the socket of an earlier process, if nothing listens on it.
 fn clear(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there, and no socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is not a socket has this path",
+            ));
         }
         Ok(_) => {}
     }
@@ -283,7 +294,7 @@ fn clear(path: &Path) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // A full backlog is somebody's too.
+        // A full backlog means that a process listens.
         Ok(()) => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(io::ErrorKind::AddrInUse.into())

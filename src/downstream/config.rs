@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// What the client's side needs to know.
+/// Settings of the client's side.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Addresses to listen on. Default `127.0.0.1:8080`.
     pub listen: Vec<Listen>,
-    /// Threads that serve requests, each with a runtime and a pool of its own. 0, the default: one per core.
+    /// Threads that serve requests, each with its own runtime and connection pool. Default 0: one per core.
     pub workers: usize,
-    /// Peers whose forwarding fields are believed. Default: nobody.
+    /// Networks of proxies that are trusted: their forwarding fields are used. Default: none.
     pub trusted_proxies: Vec<IpNet>,
-    /// Which of their fields. Default `x-forwarded-for`.
+    /// The forwarding fields that trusted proxies set. Default `x-forwarded-for`.
     pub trusted_header: TrustedHeader,
     /// Every connection begins with a PROXY header, from trusted proxies only. Default `false`.
     pub proxy_protocol: bool,
@@ -32,7 +32,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![Listen {
-                place: Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
+                place: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
                 scheme: None,
             }],
             workers: 0,
@@ -59,24 +59,24 @@ pub enum TrustedHeader {
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Where.
-    pub place: Place,
+    /// The address.
+    pub place: ListenAddress,
     /// As written before the address; `None`: TLS over TCP if a certificate is configured, plain on a Unix socket.
     pub scheme: Option<Scheme>,
 }
 
-/// Where clients are expected.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// TCP; port 0 picks a free one.
+pub enum ListenAddress {
+    /// TCP. Port 0: a free port.
     Tcp(SocketAddr),
-    /// A Unix socket at this path. Its clients count as 127.0.0.1.
+    /// A Unix socket at this path. Its clients have the address 127.0.0.1.
     Unix(PathBuf),
     /// The sockets that systemd passed under this name (`FileDescriptorName=`).
     Systemd(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(out),
@@ -86,7 +86,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// How a listener speaks.
+/// HTTP with or without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// HTTP without TLS.
@@ -112,24 +112,24 @@ pub struct TlsFiles {
     pub cert_file: PathBuf,
     /// The leaf's private key.
     pub key_file: PathBuf,
-    /// Authorities of whom a client must show a certificate; `None`: none is asked for.
+    /// Certificate authorities for client certificates, which are then required; `None`: no client certificates.
     pub client_ca_file: Option<PathBuf>,
 }
 
-/// Deadlines on the client's side. There is none on a whole request.
+/// Deadlines of the client's side. A request as a whole has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// First byte of a connection, and a whole request head once begun. Default 10 s.
+    /// For the first byte of a connection, and for a request head once it has begun. Default 10 s.
     pub request_header: Duration,
-    /// TLS handshake. Default 10 s.
+    /// For the TLS handshake. Default 10 s.
     pub tls_handshake: Duration,
     /// Between two pieces of a request body. Default 60 s.
     pub request_body: Duration,
     /// Between two writes that a peer accepts: responses to clients, uploads to the dashboard, tunnels. Default 60 s.
     pub send: Duration,
-    /// A connection without a request. Default 75 s.
+    /// For a connection without a request. Default 75 s.
     pub idle: Duration,
-    /// An upgraded connection on which nothing moves. Default 1 h.
+    /// For a tunnel without traffic. Default 1 h.
     pub tunnel_idle: Duration,
 }
 
@@ -149,13 +149,13 @@ impl Default for Timeouts {
 /// Limits on the client's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open client connections over all workers; those beyond are told 503 and closed. Default 16384.
+    /// Open client connections of all workers; further ones get 503 and are closed. Default 16384.
     pub max_connections: usize,
-    /// Size of a request head; 431 beyond. Default 64 KiB.
+    /// Size of a request head; 431 above. Default 64 KiB.
     pub max_header_bytes: usize,
-    /// Number of fields in a request head; 431 beyond. Default 100.
+    /// Number of fields in a request head; 431 above. Default 100.
     pub max_headers: usize,
-    /// Requests at once on one HTTP/2 connection. Default 128.
+    /// Concurrent streams of one HTTP/2 connection. Default 128.
     pub h2_max_concurrent_streams: u32,
 }
 

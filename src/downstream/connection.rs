@@ -1,8 +1,7 @@
 //! One task per client connection: TLS handshake, HTTP/1.1 or HTTP/2, deadlines, drain.
 //!
-//! Which protocol: by ALPN on TLS, by the first bytes (RFC 9113 section 3.4) on a plain socket. Every wait for the client is
-//! under a deadline; a wait for the dashboard is not this module's. A connection that is taken over by an upgrade stays in
-//! its task until the tunnel ends.
+//! The protocol is selected by ALPN on TLS, and by the first bytes (RFC 9113 section 3.4) on a plain socket. Every wait for the client
+//! has a deadline. After an upgrade, the tunnel runs in the same task.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,18 +16,18 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::StartHandshake;
 
 use super::hello::{self, Hello};
+use super::io::{Socket, Stream};
 use super::peer::Peer;
-use super::shared::within;
-use super::stream::{Socket, Stream};
+use super::shared::{Scratch, within};
 use super::tls::Tls;
 use super::{Service, http1, http2};
 use crate::shutdown::Phase;
 
-pub(super) use super::shared::{Shared, begin_last_words, hurry};
+pub(super) use super::shared::{Shared, set_closing_deadline, shorten_for_drain};
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long a client that spoke plain HTTP may go on sending after its refusal.
+/// How long input is still read after plain HTTP was refused.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one accepted socket to its end.
@@ -39,16 +38,16 @@ pub(super) async fn serve<S: Service>(
     shared: Rc<Shared<S>>,
 ) {
     let opened = match tls {
-        // Boxed: a handshake is large and rare, and every connection would carry the room for it.
+        // Boxed: a handshake is large and short, and every connection would reserve memory for it.
         Some(tls) => Box::pin(shake_hands(socket, &tls, &peer, &shared)).await,
-        None => greet(socket, &peer, &shared).await,
+        None => detect(socket, &peer, &shared).await,
     };
     let outcome = match opened {
         Ok(Some(opened)) => serve_http(opened, &peer, &shared).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    // A takeover that never came about knows its peer, and so would keep both, and the dashboard's connection, for ever.
+    // An unused takeover holds its peer: without this, both and the dashboard's connection would leak.
     drop(peer.taken_over());
     if let Err(error) = outcome {
         tracing::debug!(client.address = %peer.address, %error, "connection ended early");
@@ -58,13 +57,12 @@ pub(super) async fn serve<S: Service>(
 /// A connection whose protocol is known.
 struct Opened {
     stream: Stream,
-    /// Read from it already.
+    /// Already read from it.
     early: BytesMut,
     h2: bool,
 }
 
-/// TLS, and the protocol that ALPN selects; none if the client is too slow for a gate that stops, or after the refusal of
-/// plain HTTP.
+/// Does the TLS handshake; ALPN selects the protocol. `None` if the gate stops meanwhile, or plain HTTP was refused.
 async fn shake_hands<S: Service>(
     mut socket: Socket,
     tls: &Tls,
@@ -93,7 +91,7 @@ async fn shake_hands<S: Service>(
     Ok(Some(Opened { stream: Stream::Tls(Box::new(stream)), early: BytesMut::new(), h2 }))
 }
 
-/// Refuses plain HTTP on a TLS listener.
+/// Refuses plain HTTP on a TLS port.
 async fn refuse_plain_http<S: Service>(
     mut socket: Socket,
     early: BytesMut,
@@ -105,15 +103,16 @@ async fn refuse_plain_http<S: Service>(
     deadline.set(peer.timeouts().request_header);
     let refused = hello::refuse(&mut socket, early, peer, shared);
     within(deadline, drain, refused).await.ok_or(io::ErrorKind::TimedOut)??;
-    // Unread bytes would make the system reset the connection before the client has read the answer.
+    // With unread bytes, closing would reset the connection, and the client might lose the response.
     deadline.set(LINGER);
     let mut sink = tokio::io::sink();
     let rest = tokio::io::copy(&mut socket, &mut sink);
     within(deadline, drain, rest).await.map_or(Ok(()), |read| read.map(drop))
 }
 
-/// Without TLS the first bytes tell; none when the client leaves without a word, or is too slow for a gate that stops.
-async fn greet<S>(socket: Socket, peer: &Peer, shared: &Shared<S>) -> io::Result<Option<Opened>> {
+/// Detects the protocol of a plain socket by its first bytes. `None` if the client sends nothing before it disconnects, its deadline
+/// passes, or the gate stops.
+async fn detect<S>(socket: Socket, peer: &Peer, shared: &Shared<S>) -> io::Result<Option<Opened>> {
     peer.deadline().set(peer.timeouts().request_header);
     let mut stream = Stream::Plain(socket);
     let mut early = BytesMut::new();
@@ -121,18 +120,18 @@ async fn greet<S>(socket: Socket, peer: &Peer, shared: &Shared<S>) -> io::Result
     let sniffed = within(peer.deadline(), &shared.drain, sniffed).await;
     let h2 = match sniffed {
         Some(sniffed) => sniffed?,
-        // It began like HTTP/2 and went no further: HTTP/1.1 says what is to be said.
+        // An incomplete HTTP/2 preface: HTTP/1.1 sends the refusal.
         None if !early.is_empty() && shared.drain.phase() < Phase::Draining => Some(false),
         None => None,
     };
     Ok(h2.map(|h2| Opened { stream, early, h2 }))
 }
 
-/// Whether the client speaks HTTP/2 with prior knowledge; `None` when it left without a word.
+/// Whether the client uses HTTP/2 with prior knowledge; `None` if it disconnects without a byte.
 fn poll_sniff(
     stream: &mut Stream,
     early: &mut BytesMut,
-    scratch: &http1::Scratch,
+    scratch: &Scratch,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Option<bool>>> {
     loop {
@@ -160,10 +159,10 @@ async fn serve_http<S: Service>(
 ) -> io::Result<()> {
     let Opened { stream, early, h2 } = opened;
     match h2 {
-        // Boxed, as the handshake.
+        // Boxed, like the handshake.
         true => Box::pin(http2::serve(stream, early, peer, shared)).await,
         false => {
-            // Boxed, and gone before a tunnel begins: that may wait for hours.
+            // Boxed, and dropped before a tunnel begins, which may last for hours.
             #[cfg(not(feature = "hyper-http1"))]
             let handed_over = Box::pin(http1::serve(stream, early, peer, shared)).await?;
             #[cfg(feature = "hyper-http1")]

@@ -1,4 +1,4 @@
-//! Open client connections, counted against one limit, and what keeps clients out.
+//! Counts open client connections against a limit, and logs why clients are refused.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use std::time::Instant;
 use crate::telemetry::Episode;
 use crate::telemetry::metrics::WorkerMetrics;
 
-/// Clients beyond the limit that may receive the 503 at the same time; others are closed at once, to save descriptors.
+/// Clients above the limit that may receive the 503 at the same time; others are closed at once, to save file descriptors.
 pub const MAX_TURNED_AWAY: usize = 32;
 
-/// Open client connections of all workers, against one limit, and the failures of accepting that are logged.
+/// The client connections of all workers. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct Connections(Arc<Inner>);
 
@@ -60,7 +60,7 @@ impl Connections {
                     limit,
                     refused = report.failures,
                     duration_ms = report.duration_ms(),
-                    "there are as many connections as there may be: more are refused"
+                    "the connection limit is reached: further connections are refused"
                 );
             }
             return None;
@@ -72,14 +72,14 @@ impl Connections {
                     event = "connections.accepted_again",
                     refused = report.failures,
                     duration_ms = report.duration_ms(),
-                    "there is room for connections again"
+                    "connections below the limit are accepted again"
                 );
             }
         }
         Some(admitted)
     }
 
-    /// A place among the clients that receive a 503; `None`: [`MAX_TURNED_AWAY`] receive one already.
+    /// Counts a client that receives a 503; `None` if [`MAX_TURNED_AWAY`] do already.
     pub(super) fn turn_away(&self) -> Option<Turned> {
         let turned = Turned(self.clone());
         (self.0.turning_away.fetch_add(1, Ordering::Relaxed) < MAX_TURNED_AWAY).then_some(turned)
@@ -94,7 +94,7 @@ impl Connections {
                 %error,
                 failures = report.failures,
                 duration_ms = report.duration_ms(),
-                "connections cannot be accepted; that is tried again"
+                "connections cannot be accepted; the gate retries"
             );
         }
     }
@@ -120,7 +120,7 @@ impl Connections {
                 event = "tls.plain_http",
                 client.address = %address,
                 connections = report.failures,
-                "a client speaks plain HTTP to a listener of HTTPS"
+                "a client sent plain HTTP to an HTTPS port"
             );
         }
     }

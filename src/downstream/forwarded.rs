@@ -1,7 +1,7 @@
-//! `Forwarded` (RFC 7239), read from right to left: what a trusted hop appended is read before what it was sent.
+//! Parses `Forwarded` (RFC 7239) from right to left: what a trusted hop has appended comes before what it has received.
 //!
-//! From the left, a quote that a client leaves open would swallow the elements behind it. From the right, each element ends where
-//! its hop put the comma. Reads in place; only a value with an escape in it is copied.
+//! From the left, an unclosed quote of a client would swallow the elements after it. From the right, each element ends at the comma
+//! that its hop has written. Parses in place; only a value with an escape is copied.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,13 @@ use http::header::FORWARDED;
 
 use crate::message::Fields;
 
-/// The elements of all lines, last first, empty ones left out.
+/// The elements of all lines, last first, without empty ones.
 pub(super) fn from_the_right(headers: &Fields) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(&FORWARDED).rev();
     lines.flat_map(|line| Elements(Some(line))).filter(|element| !element.is_empty())
 }
 
-/// What is left of a line.
+/// The unread start of a line.
 struct Elements<'a>(Option<&'a [u8]>);
 
 impl<'a> Iterator for Elements<'a> {
@@ -30,7 +30,7 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// The last comma that is not within quotes.
+/// The last comma outside quotes.
 fn last_comma(line: &[u8]) -> Option<usize> {
     let mut quoted = false;
     for (at, byte) in line.iter().enumerate().rev() {
@@ -47,7 +47,7 @@ fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// One element, of the parameters that the gate reads.
+/// One element: the parameters that the gate uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Element<'a> {
     node: Option<Cow<'a, [u8]>>,
@@ -56,7 +56,7 @@ pub(super) struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    /// `None`: it is malformed, or has a parameter twice. White space around `;` is tolerated.
+    /// `None` if it is malformed or has a parameter twice. White space around `;` is accepted.
     pub(super) fn parse(element: &'a [u8]) -> Option<Self> {
         let mut parsed = Self::default();
         let mut rest = element.trim_ascii();
@@ -91,7 +91,7 @@ impl<'a> Element<'a> {
         Some(parsed)
     }
 
-    /// The address in `for`; `None` if there is none, or a name in its place: `unknown`, `_hidden`.
+    /// The address in `for`; `None` if there is none, or a name instead (`unknown`, `_hidden`).
     pub(super) fn address(&self) -> Option<IpAddr> {
         node(self.node.as_deref()?)
     }
@@ -101,7 +101,7 @@ fn is_token(byte: &u8) -> bool {
     byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(byte)
 }
 
-/// A value, and what is behind it. Without quotes it may also be an address with its port or in brackets, as some write it.
+/// A value, and the text after it. An address with a port or in brackets is accepted without quotes, as some proxies send it.
 fn value(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let is_plain = |byte: &u8| is_token(byte) || b":[]".contains(byte);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_come_last_first_and_quotes_hold_them_together() {
+    fn elements_are_read_last_first_and_commas_in_quotes_do_not_separate() {
         let table: [(&[&str], &[&str]); 8] = [
             (&[], &[]),
             (&["", " , ,"], &[]),
@@ -165,7 +165,7 @@ mod tests {
             (&["a=\"1, 2\",b=\"3\""], &["b=\"3\"", "a=\"1, 2\""]),
             (&[r#"a="1\", 2",b=3"#], &["b=3", r#"a="1\", 2""#]),
             (&[r#"a="1\\", b=3"#], &["b=3", r#"a="1\\""#]),
-            // What a client leaves open takes nothing of the hops behind it.
+            // An unclosed quote of a client does not swallow the elements of later hops.
             (&["for=\"x, for=1.1.1.1"], &["for=1.1.1.1", "for=\"x"]),
             (&["for=\"x\\, for=\"1.1.1.1\""], &["for=\"1.1.1.1\"", "for=\"x\\"]),
         ];
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_element_names_a_node_a_scheme_and_a_host() {
+    fn an_element_has_a_node_a_scheme_and_a_host() {
         let table = [
             ("for=192.0.2.60;proto=http;by=203.0.113.43", Some("192.0.2.60"), Some("http"), None),
             ("For=\"[2001:db8:cafe::17]:4711\"", Some("2001:db8:cafe::17"), None, None),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_names_nothing() {
+    fn a_malformed_element_is_ignored() {
         for text in [
             "for",
             "for=",

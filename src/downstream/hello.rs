@@ -1,4 +1,4 @@
-//! The first bytes on a TLS listener: a ClientHello, or plain HTTP, which gets a refusal in plain HTTP.
+//! The first bytes on a TLS port: a ClientHello, or plain HTTP, which is refused in plain HTTP.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -14,23 +14,22 @@ use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::Service;
+use super::io::Socket;
 use super::peer::Peer;
 use super::refuse::Refused;
 use super::shared::Shared;
-use super::stream::Socket;
 use crate::codec::write_field;
 use crate::message::Response;
 
-/// How a client begins.
+/// The first bytes of a client.
 pub(super) enum Hello {
-    /// With a ClientHello.
+    /// A ClientHello.
     Tls(Box<Accepted>),
-    /// With plain HTTP; these bytes have been read.
+    /// Plain HTTP; these bytes were read.
     Plain(BytesMut),
 }
 
-/// Reads until the ClientHello is complete, or the first bytes are plain HTTP. Anything else gets an alert (RFC 8446
-/// section 6).
+/// Reads a whole ClientHello, or the first bytes of plain HTTP. Anything else gets a TLS alert (RFC 8446 section 6).
 pub(super) async fn read(socket: &mut Socket) -> io::Result<Hello> {
     let mut acceptor = Acceptor::default();
     let mut is_first = true;
@@ -78,7 +77,8 @@ fn poll(
     }
 }
 
-/// The socket as rustls reads it. Withholds bytes that begin with a letter: a method does, a TLS record does not.
+/// The socket as rustls reads it. If the first byte is a letter, the bytes are kept from rustls: a method begins with a letter, a TLS
+/// record does not.
 struct Bytes<'a, 'b> {
     socket: &'a mut Socket,
     cx: &'a mut Context<'b>,
@@ -104,8 +104,8 @@ impl Read for Bytes<'_, '_> {
     }
 }
 
-/// Refuses plain HTTP whose first bytes are `early`. Written here rather than by `http1`: a second instance of that module
-/// costs every request, because the compiler then inlines less of it.
+/// Refuses plain HTTP that begins with `early`. Does not use `http1`: with a second instance of that module the compiler inlines less of
+/// it, which costs every request.
 pub(super) async fn refuse<S: Service>(
     socket: &mut Socket,
     early: BytesMut,
@@ -128,10 +128,10 @@ pub(super) async fn refuse<S: Service>(
     socket.shutdown().await
 }
 
-/// Longest method that is recognised; only HEAD changes the answer.
+/// Longest method that is read; only HEAD changes the response.
 const MAX_METHOD_BYTES: usize = 16;
 
-/// The method that `bytes` begin with; GET if they begin with none.
+/// The method at the start of `bytes`; GET if there is none.
 async fn method(socket: &mut Socket, mut bytes: BytesMut) -> io::Result<Method> {
     loop {
         if let Some(end) = bytes.iter().position(|byte| *byte == b' ') {

@@ -1,9 +1,9 @@
-//! hyper's server in the place of [`http1`](super::http1): for tests only, which show that it can take that place.
+//! hyper's server instead of [`http1`](super::http1). For tests only, which show that the same [`Service`] works with it.
 //!
-//! Compiled with the feature `hyper-http1`, and used where the variable `HTTP1_SERVER` is `hyper`. The same
-//! [`Service`] answers. What hyper's server does not offer is absent here: refusals by [`Service::refuse`], targets that `Uri` does
-//! not take, names in their case, `timeouts.idle` beside `timeouts.request_header`, `timeouts.send` of a silent client's
-//! connection, the half second of silence before a connection ends in a drain, the rest of a request behind its response.
+//! Compiled with the feature `hyper-http1`, and used if the variable `HTTP1_SERVER` is `hyper`. hyper's server does not offer: refusals
+//! by [`Service::refuse`], targets that `Uri` does not accept, names in their original case, `timeouts.idle` beside
+//! `timeouts.request_header`, `timeouts.send` for a silent client, the half second of silence before a connection ends in a drain,
+//! uploads that continue after their response.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -23,24 +23,23 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 
 use super::http1::HandedOver;
-use super::io::Io;
+use super::io::{Io, Stream};
 use super::peer::Peer;
 use super::request_body::RequestBody;
 use super::shared::{Shared, within};
-use super::stream::Stream;
 use super::{Limits, Service};
 use crate::message::RequestHead;
 use crate::shutdown::Phase;
 
-/// How long the end of a connection may take.
+/// How long closing a connection may take.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// hyper needs room for so much, whatever `limits.max_header_bytes` is.
+/// hyper's minimum for its buffer, whatever `limits.max_header_bytes` is.
 const MIN_BUFFER_BYTES: usize = 8 * 1024;
 
 type Answered<B> = Result<Response<Either<B, Full<Bytes>>>, Infallible>;
 
-/// Serves an HTTP/1.1 connection to its end, or until it is handed over; `early` has been read from it already.
+/// Serves an HTTP/1.1 connection to its end, or until it is handed over; `early` was already read from it.
 pub(super) async fn serve<S: Service>(
     stream: Stream,
     early: BytesMut,
@@ -69,7 +68,7 @@ pub(super) async fn serve<S: Service>(
         if phase >= Phase::Draining {
             Pin::new(&mut connection).graceful_shutdown();
         }
-        // Not armed: asked, so that a change of the phase wakes this task.
+        // Not armed; registers this task, so that a change of the phase wakes it.
         let _ = peer.deadline().has_passed(cx);
         connection.poll_without_shutdown(cx)
     })
@@ -78,7 +77,7 @@ pub(super) async fn serve<S: Service>(
     let mut io = io.into_inner();
     if let Err(error) = served {
         if error.is_user() {
-            // A response that broke off: one that ends with its connection must not look whole.
+            // The response broke off: without a reset it could look complete.
             io.reset();
         }
         return Err(io::Error::other(error));

@@ -1,4 +1,4 @@
-//! A client's raw bytes: what an upgrade is handed.
+//! A client's socket, and the raw bytes of a connection after an upgrade.
 
 use std::io;
 use std::pin::Pin;
@@ -6,27 +6,38 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
-use super::stream::Stream;
-use crate::socket::HangUp;
+pub(super) use crate::socket::Socket;
+use crate::socket::{self, HangUp};
 
-/// A client's socket, and what was read from it already.
+/// Bytes to and from a client.
+pub(super) type Stream = socket::Stream<TlsStream<Socket>>;
+
+impl Stream {
+    /// Whether there is no TLS, whose end is sent before the socket is closed.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+}
+
+/// A client's socket, and the bytes that were already read from it.
 #[derive(Debug)]
 pub struct Io {
     stream: Stream,
-    /// Read, and to be read again.
+    /// Already read, and read again from here.
     early: BytesMut,
 }
 
 impl Io {
     /// Bytes of an upgraded connection.
     pub(super) fn tunnel(stream: Stream, early: BytesMut) -> Self {
-        // An empty buffer may hold memory of which a tunnel that waits has no need.
+        // Frees the memory of an empty buffer: a tunnel may wait for hours.
         let early = if early.is_empty() { BytesMut::new() } else { early };
         Self { stream, early }
     }
 
-    /// Puts `bytes` in front of what is to be read.
+    /// Puts `bytes` before the bytes to read.
     #[cfg(feature = "hyper-http1")]
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {

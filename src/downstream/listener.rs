@@ -1,7 +1,6 @@
-//! Accepts clients: what happens when there are too many or `accept` fails, and who a client is.
+//! Accepts clients: the connection limit, failures of `accept`, and the client's address.
 //!
-//! A client on a Unix socket is one of this machine's: it counts as 127.0.0.1, with a running number for its port, so that
-//! connections can be told apart.
+//! A client on a Unix socket gets the address 127.0.0.1, and a running number as its port, so that logs distinguish connections.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,27 +16,27 @@ use super::bind::Listener;
 use super::connection;
 use super::connections::{Connections, Open, Turned};
 use super::http1;
+use super::io::Socket;
 use super::peer::Peer;
 use super::shared::{Shared, within};
-use super::stream::Socket;
 use super::tls::Tls;
-use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, sender};
+use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, real_client};
 use crate::problem::Problem;
 use crate::shutdown::{Drain, detach_local};
 use crate::socket::Kind;
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::WorkerMetrics;
 
-/// After a failed `accept` (out of descriptors, say): a pause instead of a spin.
+/// Pause after a failed `accept`, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a client that is turned away may take to read why.
+/// How long a client above the limit may take to read its 503.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
-/// A worker's way of taking clients in.
+/// Accepts and serves the clients of one worker.
 #[derive(Debug)]
 pub struct Acceptor<S> {
-    /// What answers requests.
+    /// Answers requests.
     pub service: Rc<S>,
     /// Deadlines.
     pub timeouts: Timeouts,
@@ -47,13 +46,13 @@ pub struct Acceptor<S> {
     pub connections: Connections,
     /// The certificate, for listeners that speak TLS.
     pub tls: Option<Arc<Tls>>,
-    /// Whose PROXY header every connection must begin with; `None`: there is none.
+    /// If set, every connection must come from one of these proxies and begin with a PROXY header.
     pub proxies: Option<Rc<[IpNet]>>,
     /// The worker's deadlines.
     pub sweep: Sweep,
-    /// The worker's order to stop.
+    /// The worker's stop phase.
     pub drain: Drain,
-    /// What the worker counts.
+    /// The worker's metrics.
     pub metrics: WorkerMetrics,
 }
 
@@ -92,10 +91,10 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl<S: Service> Acceptor<S> {
-    /// Accepts on `socket` until dropped; each client is served by a task of its own.
+    /// Accepts clients on `socket`, and serves each in its own task, until dropped.
     ///
     /// # Errors
-    /// When the runtime cannot take the socket; a failed `accept` is logged, and retried after a pause.
+    /// If the runtime cannot register the socket. A failed `accept` is logged, and retried after a pause.
     pub async fn run(&self, socket: Listener, scheme: Scheme) -> io::Result<()> {
         let socket = Accepting::new(socket)?;
         let tls = match scheme {
@@ -138,7 +137,7 @@ impl<S: Service> Acceptor<S> {
         shared: &Rc<Shared<S>>,
     ) {
         let client = Socket::new(client, &self.sweep, self.timeouts.send);
-        let Some(place) = self.connections.enter(self.limits.max_connections) else {
+        let Some(admitted) = self.connections.enter(self.limits.max_connections) else {
             if scheme == Scheme::Http
                 && let Some(turned) = self.connections.turn_away()
             {
@@ -151,11 +150,12 @@ impl<S: Service> Acceptor<S> {
         let (shared, proxies) = (shared.clone(), self.proxies.clone());
         let open = Open::new(self.metrics.clone());
         self.drain.spawn(|counted| async move {
-            let (_place, _open, _counted) = (place, open, counted);
+            let (_admitted, _open, _counted) = (admitted, open, counted);
             let (mut client, mut address, mut speaks_for_itself) = (client, address, false);
             if let Some(proxies) = proxies {
-                let told = told(&mut client, address, &proxies, timeouts, &sweep, &shared.drain);
-                let Some(client) = Box::pin(told).await else { return };
+                let (sweep, drain) = (&sweep, &shared.drain);
+                let named = proxied_client(&mut client, address, &proxies, timeouts, sweep, drain);
+                let Some(client) = Box::pin(named).await else { return };
                 speaks_for_itself = client.is_none();
                 address = client.unwrap_or(address);
             }
@@ -165,10 +165,10 @@ impl<S: Service> Acceptor<S> {
     }
 }
 
-/// The client that the peer at `address` speaks for; `Some(None)`: it speaks for itself. `None`: it may not speak for anybody, or does
-/// not say.
-#[allow(clippy::option_option, reason = "no header and no client are two things")]
-async fn told(
+/// Reads the PROXY header of the peer at `address`. `Some(None)`: it names no client, so the peer itself is the client. `None`: the peer
+/// is not trusted, or its header is missing or malformed.
+#[allow(clippy::option_option, reason = "no header and no client are different")]
+async fn proxied_client(
     client: &mut Socket,
     address: SocketAddr,
     proxies: &[IpNet],
@@ -176,8 +176,8 @@ async fn told(
     sweep: &Sweep,
     drain: &Drain,
 ) -> Option<Option<SocketAddr>> {
-    if !sender::contains(proxies, address.ip()) {
-        tracing::debug!(client.address = %address, "closed: the peer is no trusted proxy");
+    if !real_client::contains(proxies, address.ip()) {
+        tracing::debug!(client.address = %address, "closed: the peer is not a trusted proxy");
         return None;
     }
     let deadline = sweep.deadline();
@@ -186,20 +186,20 @@ async fn told(
     match header.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
         Ok(named) => Some(named.map(canonical)),
         Err(error) => {
-            tracing::debug!(client.address = %address, %error, "closed: no good PROXY header");
+            tracing::debug!(client.address = %address, %error, "closed: no valid PROXY header");
             None
         }
     }
 }
 
-/// Sends a client beyond the limit its 503, and reads what it sent: a reset must not overtake the response.
+/// Sends a 503 to a client above the limit, and reads its input: closing with unread bytes would reset the connection.
 async fn turn_away(mut client: Socket, _turned: Turned) {
     let response = http1::last_response(&Problem::full().into_response("").into());
-    let told = async {
+    let sent = async {
         client.write_all(&response).await?;
         client.shutdown().await?;
         tokio::io::copy(&mut client, &mut tokio::io::sink()).await
     };
-    // Whether the client heard it is the client's concern.
-    drop(tokio::time::timeout(TURN_AWAY, told).await);
+    // The client is disconnected either way.
+    drop(tokio::time::timeout(TURN_AWAY, sent).await);
 }

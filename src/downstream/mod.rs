@@ -1,4 +1,4 @@
-//! The client's side: how bytes on a socket become requests. Generic over the service that answers them; knows no license.
+//! The client's side: turns bytes on a socket into requests. Generic over the [`Service`] that answers them; independent of the license.
 
 mod bind;
 mod config;
@@ -14,11 +14,10 @@ mod io;
 mod listener;
 mod peer;
 mod proxy_protocol;
+mod real_client;
 pub mod refuse;
 mod request_body;
-mod sender;
 mod shared;
-mod stream;
 pub mod tls;
 
 use std::error::Error;
@@ -34,35 +33,40 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::{Empty, Full};
 use refuse::Refused;
 
-pub use bind::{Bound, Inherited, Listener, PRIVILEGED, bind, bind_remedy, lacks_privilege};
-pub use config::{Config, Limits, Listen, Place, Scheme, Timeouts, TlsFiles, TrustedHeader};
+pub use bind::{
+    Bound, Inherited, Listener, PRIVILEGED, SocketFile, bind, bind_remedy, lacks_privilege,
+    unix_listener,
+};
+pub use config::{
+    Config, Limits, Listen, ListenAddress, Scheme, Timeouts, TlsFiles, TrustedHeader,
+};
 pub use connections::{Connections, MAX_TURNED_AWAY};
 pub use http1::RawTarget;
 pub use http2::{Handover, StreamIo};
 pub use io::Io;
 pub use listener::Acceptor;
 pub use peer::{Peer, Takeover};
+pub use real_client::{External, ExternalScheme, RealClient, Trust, X_FORWARDED_FOR};
 pub use refuse::BodyError;
 pub use request_body::RequestBody;
-pub use sender::{Outside, OutsideScheme, Sender, Trust, X_FORWARDED_FOR};
 
-/// The body of an answer.
-pub trait AnswerBody: http_body::Body {
-    /// Moves the request's body on while the answer waits for the client, and after the answer has ended. Ready when no more
-    /// of the request is wanted.
+/// The body of a response.
+pub trait ResponseBody: http_body::Body {
+    /// Forwards the request's body while the response waits for the client, and after the response has ended. Ready when no more of the
+    /// request is needed.
     ///
     /// # Errors
-    /// When the answer will not end well; it is cut then.
+    /// If the response cannot be completed; it is then cut.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let _ = cx;
         Poll::Ready(Ok(()))
     }
 }
 
-impl AnswerBody for Full<Bytes> {}
-impl AnswerBody for Empty<Bytes> {}
+impl ResponseBody for Full<Bytes> {}
+impl ResponseBody for Empty<Bytes> {}
 
-/// A response of 200 that was made before anybody asked.
+/// A 200 response that is prepared before its request.
 #[derive(Clone, Debug)]
 pub struct Written {
     response: http::Response<Bytes>,
@@ -71,7 +75,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// `response`, and its fields as bytes.
+    /// Prepares `response`.
     pub fn new(mut response: http::Response<Bytes>) -> Self {
         let length = response.body().len();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -93,22 +97,24 @@ impl Written {
     }
 }
 
-/// What answers requests; belongs to one worker's thread.
+/// Answers requests. Belongs to one worker.
 pub trait Service: 'static {
-    /// The body of an answer. An error in it cuts the answer short.
-    type Body: AnswerBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
+    /// The body of a response. An error in it cuts the response.
+    type Body: ResponseBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Unpin
+        + 'static;
 
-    /// Answers what of `peer` is no request, or must not be one. `method` is GET where it was not read.
+    /// The response to input of `peer` that is not a valid request. `method` is GET if it was not read.
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Self::Body>;
 
-    /// The response to a request of `peer` that needs no work, if there is one. Asked before [`call`](Self::call), because what
-    /// surrounds a request costs more than such a response. Default: none.
+    /// A prepared response to a request of `peer`, if there is one. Called before [`call`](Self::call), whose overhead exceeds the cost of
+    /// such a response. Default: none.
     fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
         let _ = (request, peer);
         None
     }
 
-    /// Answers one request of `peer`. Dropped unfinished when the client leaves.
+    /// Answers one request of `peer`. The future is dropped if the client disconnects.
     fn call(
         &self,
         head: RequestHead,

@@ -1,4 +1,4 @@
-//! What is known of one client connection, shared by its socket, its requests and its task. Belongs to one thread.
+//! State of one client connection, shared by its requests and its task. Belongs to one thread.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,7 +11,7 @@ use super::io::Io;
 use super::{Scheme, Timeouts};
 use crate::sweep::{Deadline, Sweep};
 
-/// What becomes of a connection after its `101 Switching Protocols` has been sent.
+/// Runs on a connection after its `101 Switching Protocols` was sent.
 pub type Takeover = Box<dyn FnOnce(Io) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// One client connection.
@@ -20,15 +20,15 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The same address without its port, as text.
     pub address_text: String,
-    /// How the client speaks to us.
+    /// The scheme that the client uses on this connection.
     pub scheme: Scheme,
-    /// Its forwarding fields are never believed: a proxy opened the connection for nobody (`PROXY UNKNOWN`, `LOCAL`).
+    /// Its forwarding fields are ignored: a proxy opened the connection for itself (`PROXY UNKNOWN`, `LOCAL`).
     pub speaks_for_itself: bool,
     timeouts: Timeouts,
     sweep: Sweep,
     deadline: Deadline,
     in_flight: Cell<usize>,
-    /// A request head has begun and not ended.
+    /// A request head was received in part.
     partial_head: Cell<bool>,
     takeover: RefCell<Option<Takeover>>,
 }
@@ -61,12 +61,12 @@ impl Peer {
         &self.timeouts
     }
 
-    /// Where more deadlines come from.
+    /// Makes further deadlines.
     pub fn sweep(&self) -> &Sweep {
         &self.sweep
     }
 
-    /// Hands the connection to `takeover` once the 101 that is about to be returned has been sent.
+    /// Gives the connection to `takeover`, once the 101 that the service is about to return was sent.
     pub fn take_over(&self, takeover: Takeover) {
         *self.takeover.borrow_mut() = Some(takeover);
     }
@@ -83,15 +83,15 @@ impl Peer {
         self.in_flight.get() == 0
     }
 
-    /// Bytes arrived; `in_head` tells whether they left a head unfinished.
-    pub(super) fn heard(&self, in_head: bool) {
+    /// Bytes were received; `in_head`: they end within a request head.
+    pub(super) fn received(&self, in_head: bool) {
         let changed = self.partial_head.replace(in_head) != in_head;
         if changed && self.is_idle() {
             self.wait();
         }
     }
 
-    /// Arms the deadline for what the client has to send next.
+    /// Arms the deadline for the client's next bytes.
     fn wait(&self) {
         let timeouts = &self.timeouts;
         let next = if self.partial_head.get() { timeouts.request_header } else { timeouts.idle };
@@ -105,7 +105,7 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// A request under way, from its head to the last byte of its answer.
+/// A request in flight, from its head to the last byte of its response.
 #[derive(Debug)]
 pub(super) struct InFlight(Rc<Peer>);
 

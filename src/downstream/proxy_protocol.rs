@@ -1,20 +1,20 @@
-//! The PROXY protocol, version 1 and 2 (haproxy's `doc/proxy-protocol.txt`): who a trusted proxy says its client is.
+//! The PROXY protocol, versions 1 and 2 (haproxy's `doc/proxy-protocol.txt`): a trusted proxy names its client.
 //!
-//! The header comes before anything else, TLS included. [`step`] tells how many more bytes are certainly of the header, and
-//! not one byte more is read: what follows belongs to TLS or HTTP. Version 2 costs three reads, version 1 about ten.
+//! The header precedes everything else, including TLS. [`step`] returns how many more bytes certainly belong to the header, and no more
+//! are read: the rest belongs to TLS or HTTP. Version 2 costs three reads, version 1 about ten.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// `PROXY UNKNOWN\r\n`: no header is shorter.
+/// `PROXY UNKNOWN\r\n`, the shortest header.
 const SHORTEST_BYTES: usize = 15;
-/// Section 2.1: room for the longest line of version 1, CR and LF included.
+/// The longest line of version 1, with CR and LF (section 2.1).
 const MAX_LINE_BYTES: usize = 107;
 /// The fixed part of version 2.
 const FIXED_BYTES: usize = 16;
-/// Of a whole header of version 2, TLVs included; its length field would allow 64 KiB.
+/// The longest header of version 2, with TLVs; its length field would allow 64 KiB.
 const MAX_BYTES: usize = 4096;
 
 const LINE: &[u8] = b"PROXY ";
@@ -31,16 +31,16 @@ pub(super) enum HeaderError {
     TooLong,
 }
 
-/// How far a header has come.
+/// How much of a header was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// At least so many bytes are to come.
+    /// At least this many bytes are missing.
     More(usize),
-    /// It is whole. `None`: the address of the socket stands (`LOCAL`, `UNKNOWN`, a family that is not IP).
+    /// It is complete. `None`: the address of the socket applies (`LOCAL`, `UNKNOWN`, a family other than IP).
     Whole(Option<SocketAddr>),
 }
 
-/// Reads a header, and nothing behind it.
+/// Reads a header, and nothing after it.
 pub(super) async fn read<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Option<SocketAddr>> {
     let mut header = [0; MAX_BYTES];
     let mut filled = 0;
@@ -56,7 +56,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Optio
     }
 }
 
-/// Judges what has been read so far.
+/// Parses what was read so far.
 fn step(header: &[u8]) -> Result<Step, HeaderError> {
     let begins = |with: &[u8]| header.iter().zip(with).all(|(one, other)| one == other);
     match header.len() {
@@ -73,7 +73,7 @@ fn line(header: &[u8]) -> Result<Step, HeaderError> {
         let line = std::str::from_utf8(line).map_err(|_| HeaderError::Malformed)?;
         return named(line.split(' ')).map(Step::Whole).ok_or(HeaderError::Malformed);
     }
-    // A line feed ends a line and a carriage return is followed by one: nothing behind is waited for.
+    // CR and LF occur only at the end of the line: do not wait for more.
     let inner = header.strip_suffix(b"\r").unwrap_or(header);
     if inner.contains(&b'\n') || inner.contains(&b'\r') {
         return Err(HeaderError::Malformed);
@@ -85,7 +85,7 @@ fn line(header: &[u8]) -> Result<Step, HeaderError> {
     Ok(Step::More(missing.min(MAX_LINE_BYTES - header.len())))
 }
 
-/// The fewest bytes of the fields that have not begun: each is a space and a character.
+/// The least number of bytes of the missing fields: a space and a character each.
 fn missing_fields(header: &[u8]) -> usize {
     let is_known = header.starts_with(b"PROXY TCP");
     let spaces = header.iter().filter(|byte| **byte == b' ').count();
@@ -93,7 +93,7 @@ fn missing_fields(header: &[u8]) -> usize {
 }
 
 /// The client of a line; the outer `None`: it is malformed.
-#[allow(clippy::option_option, reason = "no address and no sense are two things")]
+#[allow(clippy::option_option, reason = "no client and a malformed line are different")]
 fn named<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Option<SocketAddr>> {
     let mut next = || words.next();
     next()?;
@@ -115,7 +115,7 @@ fn named<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Option<SocketAd
     next().is_none().then_some(Some(client))
 }
 
-/// Decimal digits without a sign or a needless zero.
+/// Decimal digits without a sign or a leading zero.
 fn port(text: &str) -> Option<u16> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit())
         && (text.len() == 1 || !text.starts_with('0'));
@@ -128,7 +128,7 @@ fn binary(header: &[u8]) -> Result<Step, HeaderError> {
         return Ok(Step::More(FIXED_BYTES - header.len()));
     };
     let [command, family] = [fixed[12], fixed[13]];
-    // Section 2.2: what is not assigned is refused.
+    // Section 2.2: unassigned values are refused.
     if !matches!(command, 0x20 | 0x21) || family >> 4 > 3 || family & 0xf > 2 {
         return Err(HeaderError::Malformed);
     }
@@ -146,7 +146,7 @@ fn binary(header: &[u8]) -> Result<Step, HeaderError> {
     }
 }
 
-/// The source of a pair of addresses of `N` bytes, which with their ports are `ALL`.
+/// The source of a pair of addresses of `N` bytes each; with the ports they take `ALL` bytes.
 fn pair<const N: usize, const ALL: usize>(rest: &[u8]) -> Result<Option<SocketAddr>, HeaderError>
 where
     IpAddr: From<[u8; N]>,
@@ -177,7 +177,7 @@ mod tests {
         [&source.octets()[..], &own.octets(), &[0x12, 0x67, 1, 0xbb]].concat()
     }
 
-    /// Reads `bytes` with something behind them; the client, and what was left.
+    /// Reads a header from `bytes`, which other bytes follow. Returns the client, and the unread bytes.
     async fn taken(bytes: &[u8]) -> (io::Result<Option<SocketAddr>>, Vec<u8>) {
         let all = [bytes, b"behind"].concat();
         let mut from = &all[..];
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_header_names_the_client_and_ends_where_it_ends() {
+    async fn a_header_names_the_client_and_nothing_after_it_is_read() {
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(MAX_LINE_BYTES - 16));
         let tlvs = [&V4[..], &[3, 0, 4, 1, 2, 3, 4, 4, 0, 1, 0]].concat();
         let long_tlv = [&V4[..], &[4, 0x0f, 0], &[0; 0xf00]].concat();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_refused() {
+    async fn anything_but_a_header_is_refused() {
         let too_long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(MAX_LINE_BYTES - 15));
         let table: [(Vec<u8>, HeaderError); 29] = [
             (b"GET / HTTP/1.1\r\n".to_vec(), HeaderError::Missing),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_header_that_breaks_off_is_none() {
+    async fn an_incomplete_header_is_an_error() {
         for whole in [&b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r\n"[..], &binary(0x21, 0x11, &V4)] {
             for cut in 0..whole.len() {
                 let mut from = &whole[..cut];
@@ -276,7 +276,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_more_is_asked_for_than_a_header_may_have(bytes: Vec<u8>, kind in 0..3_u8) {
+        fn a_step_never_exceeds_the_longest_header(bytes: Vec<u8>, kind in 0..3_u8) {
             let begin = match kind { 0 => &b""[..], 1 => LINE, _ => SIGNATURE };
             let header = [begin, &bytes].concat();
             for end in 0..=header.len().min(MAX_BYTES) {

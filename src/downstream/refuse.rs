@@ -1,5 +1,5 @@
-//! Requests that must not go on, and bodies that end early: malformed, ambiguous, or well-formed HTTP to a parser and still nobody's (RFC 9112 section
-//! 3.2, RFC 9110 section 7.2).
+//! Why requests are refused, and why request bodies end early; checks of target, host and lengths that parsers do not make (RFC 9112
+//! section 3.2, RFC 9110 section 7.2).
 
 use std::io;
 
@@ -8,34 +8,34 @@ use http::uri::Authority;
 use http::{Method, Version};
 
 use crate::codec;
-use crate::message::{Fields, RequestHead};
+use crate::message::{Fields, RequestHead, is_padded};
 
-/// Why a request is refused before anybody looks at its path.
+/// Why a request is refused before it is routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Not HTTP/1.1, or ambiguous (RFC 9112 sections 2.2, 3, 5).
     #[error("the request is not valid HTTP: {0}")]
     Malformed(&'static str),
     /// A coding other than one `chunked`, or one in HTTP/1.0.
-    #[error("the Transfer-Encoding is not one chunked")]
+    #[error("the Transfer-Encoding is not a single chunked")]
     Coding,
-    /// Both, of which two parsers could choose different ones.
+    /// `Content-Length` and `Transfer-Encoding`: parsers differ in which one they use.
     #[error("the request has Content-Length and Transfer-Encoding; send one of them")]
     LengthAndCoding,
-    /// A `#` in the target: what follows it belongs to the browser.
-    #[error("the request target has a # in it")]
+    /// A `#` in the target: a fragment is never sent (RFC 9110 section 7.1).
+    #[error("the request target contains a #; send it as %23")]
     Fragment,
     /// More than `limits.max_header_bytes`.
     #[error("the request head is larger than the gate allows (limits.max_header_bytes)")]
     LargeHead,
-    /// More than `limits.max_headers`, or `Connection` names more.
+    /// More than `limits.max_headers`, or more names in `Connection`.
     #[error("the request has more fields than the gate allows (limits.max_headers)")]
     ManyFields,
-    /// Its head did not come in time.
-    #[error("the request head did not come in time")]
+    /// Its head did not arrive within `timeouts.request_header`.
+    #[error("the request head did not arrive in time")]
     Late,
-    /// It has no content, by its head, and its end did not come in time; HTTP/2.
-    #[error("the end of the request did not come in time")]
+    /// HTTP/2: its head declares no content, and END_STREAM did not arrive within `timeouts.request_body`.
+    #[error("the end of the request did not arrive in time")]
     LateEnd,
     /// HTTP/1.1 without `Host`, or HTTP/2 without `:authority` and `host`.
     #[error("the request names no host; send one Host field")]
@@ -49,24 +49,22 @@ pub enum Refused {
     /// An absolute target, or `:authority`, that is not the `Host`.
     #[error("the request target and the Host field name different hosts")]
     HostMismatch,
-    /// A target that is neither a path, nor an absolute URL, nor `*` with OPTIONS.
+    /// A target other than a path, an absolute URL, or `*` with OPTIONS.
     #[error("the request target is neither a path nor an absolute URL")]
     Target,
-    /// Lengths that differ, or are no number.
+    /// Lengths that differ, or are not numbers.
     #[error("the Content-Length is not one number")]
     Length,
-    /// An extended `CONNECT` (RFC 8441) to anything but a WebSocket.
-    #[error(
-        "only a WebSocket, without Content-Length, can be asked for with CONNECT and :protocol"
-    )]
+    /// An extended `CONNECT` (RFC 8441) for anything but a WebSocket.
+    #[error("CONNECT with :protocol is supported for websocket only, without Content-Length")]
     Protocol,
-    /// A WebSocket to what answers requests.
+    /// An extended `CONNECT` to a path that has no WebSocket.
     #[error("there is no WebSocket at this path")]
     NoTunnel,
-    /// Plain HTTP on a TLS listener.
-    #[error("this port speaks HTTPS, and the request came in plain HTTP; use https://")]
+    /// Plain HTTP on a TLS port.
+    #[error("this port expects HTTPS, but the request is plain HTTP; use https://")]
     PlainHttp,
-    /// `CONNECT`: this is no forward proxy.
+    /// `CONNECT`: the gate is not a forward proxy.
     #[error("CONNECT is not supported; this is a reverse proxy")]
     Connect,
 }
@@ -74,37 +72,37 @@ pub enum Refused {
 /// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// Nothing came for `timeouts.request_body`.
-    #[error("no piece of the request body came within the deadline")]
+    /// Nothing arrived for `timeouts.request_body`.
+    #[error("no part of the request body arrived within the deadline")]
     Timeout,
-    /// The client left, or framed its body wrongly; HTTP/2.
+    /// HTTP/2: the stream was reset, or the body is malformed.
     #[error("the request body broke off")]
     Broken(#[source] h2::Error),
-    /// The client left; HTTP/1.1.
+    /// HTTP/1.1: the client disconnected.
     #[error("the request body broke off")]
     Closed(#[source] io::Error),
-    /// The body is not framed as RFC 9112 section 7 has it.
+    /// HTTP/1.1: the body is not framed as RFC 9112 section 7 requires.
     #[error("the request body is malformed")]
     Malformed(#[source] codec::FramingError),
 }
 
-/// Whether `request` may be looked at.
+/// Checks method, target, host and lengths of `request`.
 ///
 /// # Errors
-/// [`Refused`]: 405 for `CONNECT`, 501 with a protocol, 400 and a closed connection for the rest.
+/// [`Refused`]: 405 for `CONNECT`, 501 if it has a protocol, 400 for anything else; HTTP/1.1 connections are then closed.
 pub fn check(request: &RequestHead) -> Result<(), Refused> {
     if request.method == Method::CONNECT {
         let extended = request.extensions.get::<h2::ext::Protocol>().is_some();
         return Err(if extended { Refused::Protocol } else { Refused::Connect });
     }
     let uri = &request.uri;
-    // HTTP/2 sends the path apart: there is none to fill in before a query.
+    // In HTTP/2, `:path` is a field of its own, so `?query` alone is malformed.
     let sent = uri.path_and_query().map_or("", |target| target.as_str());
     if request.version == Version::HTTP_2 && sent.starts_with('?') {
         return Err(Refused::Target);
     }
     let asterisk = uri.path() == "*" && request.method == Method::OPTIONS;
-    // `Uri` takes more for a scheme than RFC 3986 section 3.1 does.
+    // `Uri` accepts more schemes than RFC 3986 section 3.1.
     let is_scheme = |scheme: &str| scheme.starts_with(|first: char| first.is_ascii_alphabetic());
     let origin_or_absolute = uri.path().starts_with('/')
         && uri.scheme_str().map_or(uri.authority().is_none(), is_scheme);
@@ -112,15 +110,18 @@ pub fn check(request: &RequestHead) -> Result<(), Refused> {
         return Err(Refused::Target);
     }
     if request.version == Version::HTTP_2 {
-        // HTTP/1.1 has been judged on its own bytes.
+        // For HTTP/1.1 the parser does both.
         check_length(&request.headers)?;
+        if request.headers.iter().any(|field| is_padded(field.value)) {
+            return Err(Refused::Malformed("a field value begins or ends with white space"));
+        }
     }
     match (host(request)?, uri.authority()) {
         (Some(host), Some(authority)) => same(host, authority, uri.scheme_str()),
         (Some(host), None) if is_host(host) => Ok(()),
         (Some(_), None) => Err(Refused::MalformedHost),
         (None, Some(authority)) => {
-            // HTTP/2 leaves Host out; HTTP/1.1 never may, even with an absolute target.
+            // HTTP/2 may omit Host; HTTP/1.1 must send it, even with an absolute target.
             let needs_host = request.version == Version::HTTP_11;
             if needs_host { Err(Refused::NoHost) } else { well_formed(authority) }
         }
@@ -138,7 +139,7 @@ fn check_length(headers: &Fields) -> Result<(), Refused> {
 
 fn host(request: &RequestHead) -> Result<Option<&[u8]>, Refused> {
     if request.version != Version::HTTP_2 {
-        // HTTP/1.1 has been judged on its own bytes.
+        // The HTTP/1.1 parser refuses several.
         return Ok(request.headers.get(&HOST));
     }
     let mut hosts = request.headers.get_all(&HOST);
@@ -177,7 +178,7 @@ pub(super) fn is_host(value: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| IN_NAME[usize::from(*byte)]) && is_port(port)
 }
 
-/// What a host name or an address is made of (RFC 3986 section 3.2.2), by byte.
+/// The bytes that a host name or an address may have (RFC 3986 section 3.2.2).
 const IN_NAME: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte = 0;
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn one_well_formed_host_is_let_through() {
+    fn one_well_formed_host_is_accepted() {
         for host in ["a", "a.b:80", "127.0.0.1:8080", "[::1]", "[::1]:8080", "a_b", "A.B", "a:"] {
             assert_eq!(verdict(Version::HTTP_11, Method::GET, "/", &[host]), Ok(()), "{host}");
         }
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn doubtful_hosts_and_targets_are_refused() {
+    fn ambiguous_hosts_and_targets_are_refused() {
         let table: [(&str, &[&str], Refused); 14] = [
             ("/", &[], Refused::NoHost),
             ("/", &[""], Refused::MalformedHost),
@@ -264,7 +265,7 @@ mod tests {
             let found = verdict(Version::HTTP_11, Method::GET, target, hosts);
             assert_eq!(found, Err(refused), "{target} {hosts:?}");
         }
-        // HTTP/1.1 never comes here with two.
+        // The HTTP/1.1 parser refuses two.
         let two = verdict(Version::HTTP_2, Method::GET, "http://a/", &["a", "a"]);
         assert_eq!(two, Err(Refused::SeveralHosts));
         let connect = verdict(Version::HTTP_11, Method::CONNECT, "a:80", &["a:80"]);

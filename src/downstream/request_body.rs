@@ -15,10 +15,10 @@ use crate::sweep::Deadline;
 
 pub(super) use super::refuse::BodyError;
 
-/// How long the rest of a request may stand still after its answer has ended, on its way from the client to the dashboard.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the upload of a request may stall after its response has ended.
+const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Watches the rest of a request move behind its answer.
+/// Detects that the rest of an upload stalls after its response.
 #[derive(Debug, Default)]
 pub(super) struct Remainder {
     deadline: Option<Deadline>,
@@ -26,17 +26,17 @@ pub(super) struct Remainder {
 }
 
 impl Remainder {
-    /// Whether it stands still: nothing was taken from the client for [`PATIENCE`], of which `taken` bytes have come in all.
-    pub(super) fn stands_still(&mut self, taken: u64, peer: &Peer, cx: &Context<'_>) -> bool {
+    /// Whether the upload, of which `taken` bytes were read so far, has made no progress for [`STALL_TIMEOUT`].
+    pub(super) fn has_stalled(&mut self, taken: u64, peer: &Peer, cx: &Context<'_>) -> bool {
         let deadline = self.deadline.get_or_insert_with(|| peer.sweep().deadline());
         if !deadline.is_set() || std::mem::replace(&mut self.taken, taken) != taken {
-            deadline.set(PATIENCE);
+            deadline.set(STALL_TIMEOUT);
         }
         deadline.has_passed(cx)
     }
 }
 
-/// A request's body as it comes from the client; only time spent waiting for the client counts.
+/// A request's body, read from the client. Its deadline counts only the time spent waiting for the client.
 #[derive(Debug)]
 pub struct RequestBody {
     transport: Transport,
@@ -44,7 +44,7 @@ pub struct RequestBody {
     deadline: Option<Deadline>,
 }
 
-/// Where a body comes from.
+/// The source of a body.
 #[derive(Debug)]
 enum Transport {
     Empty,
@@ -52,12 +52,12 @@ enum Transport {
     Http2(Rc<Incoming>),
     #[cfg(feature = "hyper-http1")]
     Hyper(HyperBody),
-    /// There is none: the stream becomes a tunnel, if it is taken over.
+    /// No body: the stream becomes a tunnel if it is taken over.
     Tunnel(Handover),
 }
 
 impl RequestBody {
-    /// The body that `wire` is about to read; none without one.
+    /// The body that `wire` reads; empty without one.
     pub(super) fn http1(wire: Option<Rc<Wire>>, peer: Rc<Peer>) -> Self {
         Self { transport: wire.map_or(Transport::Empty, Transport::Http1), peer, deadline: None }
     }
@@ -77,7 +77,7 @@ impl RequestBody {
         Self { transport: Transport::Tunnel(handover), peer, deadline: None }
     }
 
-    /// How to take the stream over, when the request asks for a WebSocket over HTTP/2 (RFC 8441).
+    /// Takes over the stream; `Some` if the request asks for a WebSocket over HTTP/2 (RFC 8441).
     pub fn handover(&self) -> Option<&Handover> {
         match &self.transport {
             Transport::Tunnel(handover) => Some(handover),
@@ -85,14 +85,11 @@ impl RequestBody {
         }
     }
 
-    /// Starts the deadline when waiting starts; whether it has passed.
+    /// Starts the deadline if it is not running, and returns whether it has passed.
     fn is_late(&mut self, cx: &Context<'_>) -> bool {
         let peer = &self.peer;
         let deadline = self.deadline.get_or_insert_with(|| peer.sweep().deadline());
-        if !deadline.is_set() {
-            deadline.set(peer.timeouts().request_body);
-        }
-        deadline.has_passed(cx)
+        deadline.has_passed_after(peer.timeouts().request_body, cx)
     }
 }
 
@@ -156,7 +153,7 @@ struct HyperBody(hyper::body::Incoming);
 
 #[cfg(feature = "hyper-http1")]
 impl HyperBody {
-    /// None where the request has no body.
+    /// `None` if the request has no body.
     fn new(body: hyper::body::Incoming) -> Option<Self> {
         (!body.is_end_stream()).then_some(Self(body))
     }
@@ -166,7 +163,7 @@ impl HyperBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.0).poll_frame(cx);
-        // hyper does not tell a client that left from one that framed its body wrongly.
+        // hyper does not distinguish a disconnect from a malformed body.
         let polled = polled.map_err(|error| BodyError::Closed(std::io::Error::other(error)));
         polled.map_ok(|frame| match frame.into_trailers() {
             Ok(trailers) => Frame::trailers(crate::message::policy::end_to_end_trailers(trailers)),

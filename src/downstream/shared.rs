@@ -1,6 +1,6 @@
-//! What all connections of a listener share, and how long each may be silent while the gate stops.
+//! State that all connections of a listener share, and deadlines while the gate stops.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -9,30 +9,32 @@ use std::time::Duration;
 
 use super::config::Limits;
 use super::connections::Connections;
-use super::http1;
+use crate::clock;
 use crate::shutdown::{Drain, Phase};
-use crate::sweep::Deadline;
+use crate::sweep::{Deadline, Sweep};
 
-/// Room for one read of a request's head; bodies have buffers of their own.
+/// Size of one read of a request head; bodies have their own buffers.
 const SCRATCH_BYTES: usize = 16 * 1024;
 
-/// While the gate stops, a connection without a request in flight ends after so long a silence: what its client sent before
-/// it could know is still served.
+/// While the gate stops, a connection without a request in flight ends after this time without input, so that a request that is already
+/// on its way is still served.
 const DRAIN_SILENCE: Duration = Duration::from_millis(500);
 
-/// What all connections of a listener share. Belongs to one worker.
+/// The buffer that all connections of a worker read request heads into.
+pub(super) type Scratch = RefCell<Box<[u8]>>;
+
+/// State that all connections of a listener share. Belongs to one worker.
 #[derive(Debug)]
 pub(super) struct Shared<S> {
     pub(super) service: Rc<S>,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
     pub(super) connections: Connections,
-    /// Into which everybody reads.
-    pub(super) scratch: http1::Scratch,
-    /// From which the next answer is written.
+    pub(super) scratch: Scratch,
+    /// The buffer of the next response.
     pub(super) spare: RefCell<Vec<u8>>,
-    pub(super) date: http1::DateLine,
-    /// Whether hyper's server serves HTTP/1.1: for tests.
+    pub(super) date: DateCache,
+    /// Whether hyper's server serves HTTP/1.1. For tests.
     #[cfg(feature = "hyper-http1")]
     pub(super) by_hyper: bool,
 }
@@ -51,14 +53,39 @@ impl<S> Shared<S> {
             connections,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             spare: RefCell::default(),
-            date: http1::DateLine::new(),
+            date: DateCache::new(),
             #[cfg(feature = "hyper-http1")]
             by_hyper: is_served_by_hyper(),
         }
     }
 }
 
-/// Whether the environment asks for hyper's server; logged, so that a test can see which server it has.
+/// An IMF-fixdate (RFC 9110 section 5.6.7).
+pub(super) type ImfDate = [u8; clock::HTTP_DATE_BYTES];
+
+/// The `Date` of responses that have none. Belongs to one worker, which reads the clock at most once per tick of its sweep.
+#[derive(Debug)]
+pub(super) struct DateCache {
+    as_of: Cell<Option<Duration>>,
+    date: Cell<ImfDate>,
+}
+
+impl DateCache {
+    fn new() -> Self {
+        Self { as_of: Cell::new(None), date: Cell::new([b' '; clock::HTTP_DATE_BYTES]) }
+    }
+
+    /// The date at the last tick of `sweep`.
+    pub(super) fn now(&self, sweep: &Sweep) -> ImfDate {
+        let now = Some(sweep.elapsed());
+        if self.as_of.replace(now) != now {
+            self.date.set(clock::http_date());
+        }
+        self.date.get()
+    }
+}
+
+/// Whether the environment selects hyper's server. Logged, so that a test can check which server it has.
 #[cfg(feature = "hyper-http1")]
 fn is_served_by_hyper() -> bool {
     let wanted = std::env::var_os("HTTP1_SERVER").is_some_and(|server| server == "hyper");
@@ -68,24 +95,23 @@ fn is_served_by_hyper() -> bool {
     wanted
 }
 
-/// Brings `deadline`, by which a connection without a request in flight ends, forward when the gate stops.
-pub(super) fn hurry(deadline: &Deadline, drain: &Drain) {
+/// Shortens `deadline` of a connection without a request in flight, if the gate stops.
+pub(super) fn shorten_for_drain(deadline: &Deadline, drain: &Drain) {
     if drain.phase() >= Phase::Draining {
         deadline.set_by(DRAIN_SILENCE);
     }
 }
 
-/// Arms `deadline` for the last words on a connection. While the gate stops, one that has ended for its silence gets no more
-/// time.
-pub(super) fn begin_last_words(deadline: &Deadline, usual: Duration, drain: &Drain) {
+/// Arms `deadline` for the end of a connection: `usual`, or what is left of it while the gate stops.
+pub(super) fn set_closing_deadline(deadline: &Deadline, usual: Duration, drain: &Drain) {
     if drain.phase() < Phase::Draining {
         deadline.set(usual);
     }
-    hurry(deadline, drain);
+    shorten_for_drain(deadline, drain);
 }
 
-/// `future`, which waits for a client without a request in flight, unless the deadline passes or the worker cuts its
-/// connections first.
+/// The output of `future`, which waits for a client without a request in flight. `None` if the deadline passes, or connections are cut,
+/// first.
 pub(super) async fn within<F: Future>(
     deadline: &Deadline,
     drain: &Drain,
@@ -96,7 +122,7 @@ pub(super) async fn within<F: Future>(
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        hurry(deadline, drain);
+        shorten_for_drain(deadline, drain);
         let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
         if over { Poll::Ready(None) } else { Poll::Pending }
     })

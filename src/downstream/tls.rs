@@ -1,4 +1,4 @@
-//! The certificate that clients are shown, and the one they may have to show.
+//! TLS towards clients: the server certificate, and client certificates if they are required.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use super::TlsFiles;
 use crate::certificate::{self, Error, File, Files, FromFiles, Watched};
 use crate::clock::{Clock, UnixTime};
 
-/// The certificate in use; handshakes under way keep the one they began with.
+/// The current certificate; a handshake keeps the one that it began with.
 pub type Tls = Watched<TlsFiles>;
 
-/// A certificate as it is served.
+/// A loaded certificate.
 #[derive(Debug)]
 pub struct Served {
-    /// TLS 1.2 and 1.3; `h2`, `http/1.1` and `http/1.0` (RFC 7301); tickets without state (RFC 5077, RFC 8446 section 2.2).
+    /// TLS 1.2 and 1.3; `h2`, `http/1.1` and `http/1.0` by ALPN (RFC 7301); stateless tickets (RFC 5077, RFC 8446 section 2.2).
     pub config: Arc<ServerConfig>,
-    /// When the first certificate of the chain to end does.
+    /// The earliest expiry in the chain.
     pub expires: Option<UnixTime>,
 }
 
@@ -49,7 +49,7 @@ impl FromFiles for TlsFiles {
             .with_client_cert_verifier(clients);
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-        // A ticketer of its own: no ticket outlives the authorities its client was verified against.
+        // A new ticketer: no ticket outlives the authorities that its client was verified against.
         config.ticketer = Ticketer::new()?;
         Ok(Served { config: Arc::new(config), expires })
     }
@@ -59,10 +59,10 @@ impl FromFiles for TlsFiles {
     }
 }
 
-/// Clients must show a certificate that one of `authorities` signed.
+/// Requires client certificates that one of `authorities` has signed.
 fn clients(authorities: &File) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let roots = authorities.authorities(Clock::system().now())?;
     let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::new(default_provider()));
-    // Fails without authorities only, and there is one.
+    // Fails only without authorities, and there is one.
     builder.build().map_err(|error| rustls::Error::General(error.to_string()).into())
 }

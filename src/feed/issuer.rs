@@ -1,7 +1,7 @@
-//! The issuer's renewal endpoint.
+//! Client of the issuer's renewal endpoint.
 //!
 //! `POST renewal.url` with `Authorization: Bearer TOKEN` and `{"instance","lid","jti"}`; the answer is `{"token":"…"}`.
-//! What comes back is a [`Token`], unproven, with the date the issuer answered at.
+//! The result is a [`Token`] that has not been verified, and the answer's `Date`.
 
 use std::time::Duration;
 
@@ -15,37 +15,37 @@ use crate::license::{License, Rejection, RootUrl, Token};
 use crate::outgoing::{self, Answer, Call, Cause, Client, Endpoint, SetupError};
 use crate::text::trimmed_bytes;
 
-/// A token is at most 64 KiB; its JSON may be a little more.
+/// Largest answer. A token has at most 64 KiB; escapes make its JSON longer.
 const MAX_ANSWER_BYTES: usize = 128 * 1024;
 
-/// Where a license is renewed.
+/// Settings of renewal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// The issuer's renewal endpoint, `http://` or `https://`; `None`, the default: renewal is off and no call is ever made.
+    /// The issuer's renewal endpoint, `http://` or `https://`. Default `None`: renewal is off, and no call is made.
     pub url: Option<http::Uri>,
 }
 
-/// Why the issuer gave no token. Neither the token sent nor the answer's text appears.
+/// Why there is no renewed token. Neither the token that was sent nor the text of the answer is shown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No answer, or a refusal.
+    /// The call failed, or the issuer refused it.
     #[error(transparent)]
     Call(#[from] outgoing::Error),
-    /// A body that is not `{"token":"…"}`.
-    #[error("the issuer's answer is not {{\"token\":\"…\"}}: look at line {line}, column {column}")]
+    /// The body is not `{"token":"…"}`.
+    #[error("the issuer's answer is not {{\"token\":\"…\"}}: see its line {line}, column {column}")]
     NotJson {
-        /// From 1. The parser's own words are not kept: they quote what they read.
+        /// From 1. The parser's message is not kept, because it quotes the body.
         line: usize,
         /// From 1.
         column: usize,
     },
-    /// A token of no known form.
-    #[error("the issuer's answer holds no token")]
+    /// The token is malformed.
+    #[error("the token in the issuer's answer is malformed")]
     Token(#[source] Rejection),
 }
 
 impl Error {
-    /// A stable name of the reason.
+    /// The reason in the audit log; stable.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Call(error) => match &error.cause {
@@ -59,7 +59,7 @@ impl Error {
         }
     }
 
-    /// How long the issuer wants to be left alone.
+    /// `Retry-After` of the issuer.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Call(error) => error.retry_after(),
@@ -68,33 +68,33 @@ impl Error {
     }
 }
 
-/// What became of a question.
+/// The result of a renewal call.
 #[derive(Debug)]
 pub struct Reply {
-    /// The token, or why there is none.
+    /// The token, or the error.
     pub token: Result<Token, Error>,
-    /// The issuer's own date, of refusals too.
+    /// `Date` of the answer, also of a refusal.
     pub date: Option<UnixTime>,
 }
 
-/// The issuer's endpoint, ready to be asked.
+/// The issuer's renewal endpoint.
 #[derive(Debug)]
 pub struct Issuer(Endpoint);
 
 #[derive(Serialize)]
-struct Question<'a> {
+struct RenewalRequest<'a> {
     instance: &'a str,
     lid: &'a str,
     jti: &'a str,
 }
 
 #[derive(Deserialize)]
-struct Granted {
+struct RenewalResponse {
     token: String,
 }
 
 impl Issuer {
-    /// The issuer of `config`, reached by `client`; `None` when `renewal.url` is not set.
+    /// The endpoint in `config`, called through `client`; `None` if `renewal.url` is not set.
     ///
     /// # Errors
     /// See [`SetupError`].
@@ -103,31 +103,31 @@ impl Issuer {
         client.endpoint("renewal.url", "the issuer", url).map(|endpoint| Some(Self(endpoint)))
     }
 
-    /// Whether it is certainly the issuer who answers, be it that it refuses.
+    /// Whether the issuer is authenticated by TLS, so that its refusals can be trusted too.
     pub const fn is_secured(&self) -> bool {
         self.0.is_secured()
     }
 
-    /// The longest it is waited for.
+    /// Deadline of a call.
     pub const fn timeout(&self) -> Duration {
         self.0.timeout()
     }
 
-    /// Asks for a token in place of that of `license`, for the instance at `root_url`.
-    pub async fn ask(&self, license: &License, root_url: &RootUrl) -> Reply {
-        match self.answer(license, root_url).await {
+    /// Requests a token that replaces that of `license`, for the instance at `root_url`.
+    pub async fn request_token(&self, license: &License, root_url: &RootUrl) -> Reply {
+        match self.call(license, root_url).await {
             Ok(answer) => Reply { date: answer.date(), token: self.token(&answer) },
             Err(error) => Reply { date: None, token: Err(error) },
         }
     }
 
-    async fn answer(&self, license: &License, root_url: &RootUrl) -> Result<Answer, Error> {
+    async fn call(&self, license: &License, root_url: &RootUrl) -> Result<Answer, Error> {
         let bearer = format!("Bearer {}", license.token().as_str());
         let bearer = HeaderValue::try_from(bearer).map_err(http::Error::from);
         let mut bearer = bearer.map_err(|error| self.0.failed(error.into()))?;
         bearer.set_sensitive(true);
         let json = HeaderValue::from_static("application/json");
-        let call = Call::post(question(license, root_url)?, MAX_ANSWER_BYTES)
+        let call = Call::post(body(license, root_url)?, MAX_ANSWER_BYTES)
             .field(AUTHORIZATION, bearer)
             .field(CONTENT_TYPE, json.clone())
             .field(ACCEPT, json);
@@ -138,17 +138,17 @@ impl Issuer {
         if answer.status != StatusCode::OK {
             return Err(self.0.refused(answer).into());
         }
-        let Granted { token } =
+        let RenewalResponse { token } =
             serde_json::from_slice(trimmed_bytes(&answer.body)).map_err(not_json)?;
         Token::parse(&token).map_err(Error::Token)
     }
 }
 
-fn question(license: &License, root_url: &RootUrl) -> Result<Bytes, Error> {
+fn body(license: &License, root_url: &RootUrl) -> Result<Bytes, Error> {
     let claims = license.claims();
     let jti = claims.jti.as_deref().unwrap_or_default();
-    let question = Question { instance: &root_url.to_string(), lid: &claims.lid, jti };
-    serde_json::to_vec(&question).map(Bytes::from).map_err(not_json)
+    let request = RenewalRequest { instance: &root_url.to_string(), lid: &claims.lid, jti };
+    serde_json::to_vec(&request).map(Bytes::from).map_err(not_json)
 }
 
 fn not_json(error: serde_json::Error) -> Error {

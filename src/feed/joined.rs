@@ -1,4 +1,4 @@
-//! Work that is done once for all who ask for it while it is under way, and to its end, even if all of them have left.
+//! Work that concurrent callers share. It runs to its end, even if all callers have disconnected.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// What is under way, if anything is.
+/// The work that is running, if any.
 #[derive(Debug)]
 pub(super) struct Joined<T>(Mutex<Option<watch::Receiver<Option<T>>>>);
 
@@ -17,7 +17,7 @@ impl<T> Default for Joined<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Joined<T> {
-    /// What the work under way comes to, or else `work`, which runs on `control`. `None`: it ended early.
+    /// The result of the running work, or of `work`, which is then started on `control`. `None`: it panicked or was aborted.
     pub(super) async fn run<W>(&self, control: &Handle, work: impl FnOnce() -> W) -> Option<T>
     where
         W: Future<Output = T> + Send + 'static,
@@ -30,19 +30,19 @@ impl<T: Clone + Send + Sync + 'static> Joined<T> {
     where
         W: Future<Output = T> + Send + 'static,
     {
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without an error, whoever will tell is there still.
-        let is_open = |told: &&watch::Receiver<Option<T>>| {
-            told.borrow().is_none() && told.has_changed().is_ok()
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // An error means that the work ended without a result.
+        let is_open = |result: &&watch::Receiver<Option<T>>| {
+            result.borrow().is_none() && result.has_changed().is_ok()
         };
-        if let Some(told) = under_way.as_ref().filter(is_open) {
-            return told.clone();
+        if let Some(result) = running.as_ref().filter(is_open) {
+            return result.clone();
         }
-        let (tell, told) = watch::channel(None);
+        let (sender, result) = watch::channel(None);
         let work = work();
-        control.spawn(async move { tell.send_replace(Some(work.await)) });
-        *under_way = Some(told.clone());
-        told
+        control.spawn(async move { sender.send_replace(Some(work.await)) });
+        *running = Some(result.clone());
+        result
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_who_come_meanwhile_share_it_and_those_who_come_later_do_not() {
+    async fn concurrent_callers_share_the_work_and_later_ones_do_not() {
         let (joined, runs) = (Arc::new(Joined::default()), Arc::new(AtomicUsize::new(0)));
         let ask = |until: Option<oneshot::Receiver<()>>| {
             let (joined, runs) = (joined.clone(), runs.clone());
@@ -64,7 +64,7 @@ mod tests {
                 let work = || async move {
                     let number = runs.fetch_add(1, Ordering::Relaxed) + 1;
                     if let Some(until) = until {
-                        until.await.expect("told");
+                        until.await.expect("sent");
                     }
                     number
                 };
@@ -76,7 +76,7 @@ mod tests {
         tokio::task::yield_now().await;
         let second = ask(None);
         tokio::task::yield_now().await;
-        // Who asked first has left.
+        // The first caller disconnects.
         first.abort();
         assert!(!second.is_finished());
         end.send(()).expect("awaited");
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_panics_is_told_as_ended_and_the_next_is_done() {
+    async fn work_that_panics_has_no_result_and_the_next_work_runs() {
         let joined = Joined::<u8>::default();
         let broken = || async { panic!("a defect") };
         assert_eq!(joined.run(&Handle::current(), broken).await, None);

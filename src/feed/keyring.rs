@@ -1,61 +1,62 @@
-//! The issuer's keys from both places they come from, put together: files (`license.keys`) and `license.jwks_url`.
+//! Combines the issuer's keys from files (`license.keys`) and from `license.jwks_url`; the store trusts all of them.
 //!
-//! The store believes the whole of them. A file that is broken as a whole, half written perhaps, takes none away: its former
-//! ones stay until it is whole again, or gone.
+//! A file that cannot be parsed as a whole, for example because it is half written, removes no key: its previous keys stay
+//! until it is whole again, or deleted.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::license::{FileKeys, KeyFault, KeyFiles, Keys};
 use crate::store::{Rekeyed, Writer};
 
-/// Broken keys told of at once.
-const MOST_TOLD: usize = 8;
+/// Faulty keys that are logged at a time.
+const MAX_LOGGED_FAULTS: usize = 8;
 
-/// The keys of each place.
+/// The trusted keys, by where they come from.
 #[derive(Clone, Debug)]
 pub struct Keyring {
-    places: Arc<Mutex<Places>>,
+    sets: Arc<Mutex<KeySets>>,
     writer: Writer,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Places {
+struct KeySets {
     files: FileKeys,
     url: Keys,
 }
 
 impl Keyring {
-    /// The keys a gate starts with, which the store of `writer` believes already.
+    /// The keys at startup, which the store of `writer` already trusts.
     pub fn new(files: FileKeys, url: Keys, writer: Writer) -> Self {
-        Self { places: Arc::new(Mutex::new(Places { files, url })), writer }
+        Self { sets: Arc::new(Mutex::new(KeySets { files, url })), writer }
     }
 
-    /// Takes the keys of the files.
+    /// Replaces the keys of the files.
     pub async fn files(&self, keys: FileKeys) -> Rekeyed {
-        self.change(|places| places.files = keys).await
+        self.change(|sets| sets.files = keys).await
     }
 
-    /// Takes the keys of the URL.
+    /// Replaces the keys of the URL.
     pub async fn url(&self, keys: Keys) -> Rekeyed {
-        self.change(|places| places.url = keys).await
+        self.change(|sets| sets.url = keys).await
     }
 
-    async fn change(&self, change: impl FnOnce(&mut Places)) -> Rekeyed {
+    async fn change(&self, change: impl FnOnce(&mut KeySets)) -> Rekeyed {
         let all = {
-            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut places);
-            places.files.all().merge(places.url.clone())
+            let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut sets);
+            sets.files.all().merge(sets.url.clone())
         };
-        self.writer.believe(Arc::new(all)).await
+        self.writer.trust_keys(Arc::new(all)).await
     }
 
     fn of_files(&self) -> FileKeys {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).files.clone()
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner).files.clone()
     }
 }
 
-/// `license.keys`, looked at again and again.
+/// `license.keys`, watched for changes.
 #[derive(Debug)]
 pub struct WatchedKeys {
     path: PathBuf,
@@ -63,12 +64,12 @@ pub struct WatchedKeys {
 }
 
 impl WatchedKeys {
-    /// The keys at `path`, of which `files` were seen.
+    /// The keys at `path`; `files` is what was read at startup.
     pub fn new(path: PathBuf, files: &KeyFiles) -> Self {
         Self { path, seen: *files.digest() }
     }
 
-    /// What is there, when it is not what was there at the last look. Blocks.
+    /// The files, if they have changed since the last look. Blocks.
     pub(super) fn look(&mut self) -> Option<KeyFiles> {
         let files = KeyFiles::read(&self.path);
         let changed = *files.digest() != self.seen;
@@ -77,39 +78,39 @@ impl WatchedKeys {
     }
 }
 
-/// Takes changed key files into use, and says so.
+/// Takes changed key files into use, and logs the result.
 pub(super) async fn take(keyring: &Keyring, files: &KeyFiles) {
     let read = match FileKeys::read(files) {
         Ok((keys, faults)) if !keys.is_empty() => {
-            tell_faults(faults);
+            log_faults(faults);
             keys
         }
-        Ok((_, faults)) => return tell_unusable(faults),
-        Err(fault) => return tell_unusable(vec![fault]),
+        Ok((_, faults)) => return log_unusable(faults),
+        Err(fault) => return log_unusable(vec![fault]),
     };
     let (keys, kept) = read.or_former(&keyring.of_files());
     for path in kept {
         let path = path.display();
-        tracing::warn!(event = "keys.file_broken", %path, "a file of issuer keys is broken: its former keys stay in use");
+        tracing::warn!(event = "keys.file_broken", %path, "a file of issuer keys is damaged; its previous keys stay in use");
     }
     let number = keys.all().len();
     let rekeyed = keyring.files(keys).await;
     tracing::info!(keys = number, "the issuer's keys were read again");
-    tell(&rekeyed);
+    log_rekeyed(&rekeyed);
 }
 
-fn tell_unusable(faults: Vec<KeyFault>) {
-    tell_faults(faults);
+fn log_unusable(faults: Vec<KeyFault>) {
+    log_faults(faults);
     tracing::warn!(
         event = "keys.none_usable",
-        "no issuer key can be used any more: the former ones stay in use"
+        "no usable issuer key is left; the previous ones stay in use"
     );
 }
 
-/// Says what is wrong with keys; of very many, with the first ones.
-pub fn tell_faults(faults: Vec<KeyFault>) {
-    let others = faults.len().saturating_sub(MOST_TOLD);
-    for fault in faults.into_iter().take(MOST_TOLD) {
+/// Logs faulty keys: the first ones, and the number of the others.
+pub fn log_faults(faults: Vec<KeyFault>) {
+    let others = faults.len().saturating_sub(MAX_LOGGED_FAULTS);
+    for fault in faults.into_iter().take(MAX_LOGGED_FAULTS) {
         let error = format!("{:#}", anyhow::Error::new(fault));
         tracing::warn!(event = "keys.unusable", error, "an issuer key cannot be used");
     }
@@ -118,16 +119,16 @@ pub fn tell_faults(faults: Vec<KeyFault>) {
     }
 }
 
-/// Says what became of licenses whose keys changed.
-pub(super) fn tell(rekeyed: &Rekeyed) {
-    for lid in &rekeyed.forsaken {
+/// Logs which licenses lost or regained their key. A license that both sources hold is logged once.
+pub(super) fn log_rekeyed(rekeyed: &Rekeyed) {
+    for lid in BTreeSet::from_iter(&rekeyed.untrusted) {
         tracing::warn!(
             event = "license.key_lost",
             license.id = lid,
-            "the key of a license is no longer trusted: the license counts for an hour more, unless the key comes back"
+            "the key of a license is no longer trusted; unless the key returns, the license becomes invalid in an hour"
         );
     }
-    for lid in &rekeyed.proven {
-        tracing::info!(license.id = lid, "a license that was kept verifies now");
+    for lid in BTreeSet::from_iter(&rekeyed.verified) {
+        tracing::info!(license.id = lid, "a stored license verifies now");
     }
 }

@@ -1,8 +1,8 @@
-//! License bytes that no API call brought: mounted files, documents behind URLs, the issuer's renewal.
+//! Licenses, keys and revocation lists that do not come through the API: from files, from URLs, from the issuer's renewal.
 //!
-//! `watch.rs` sees that a file changed and `mounted.rs` hands its content on; `remote.rs` does so for what `outgoing`
-//! fetches. Keys of both kinds meet in `keyring.rs`. `issuer.rs` makes the call that renews a license, `schedule.rs`
-//! computes when, `renew.rs` is the story around it. Everything ends in the store's [`Writer`](crate::store::Writer).
+//! `watch.rs` detects a changed file and `mounted.rs` passes its content on; `remote.rs` does the same for documents that
+//! `outgoing` fetches. `keyring.rs` combines the keys of files and URL. `issuer.rs` makes the renewal call, `schedule.rs`
+//! computes when it is due, `renew.rs` ties them together. Everything ends in the store's [`Writer`](crate::store::Writer).
 
 mod install;
 mod issuer;
@@ -16,8 +16,8 @@ mod watch;
 
 pub use install::Installer;
 pub use issuer::{Config, Error as IssuerError, Issuer, Reply};
-pub use keyring::{Keyring, WatchedKeys, tell_faults};
-pub use mounted::{Mounted, tell};
+pub use keyring::{Keyring, WatchedKeys, log_faults};
+pub use mounted::{Mounted, log_offering};
 pub use remote::{RemoteKeys, RemoteRevocations};
 pub use renew::{Context, RenewError, Renewal};
 pub use schedule::Schedule;

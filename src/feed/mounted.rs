@@ -1,4 +1,4 @@
-//! What is mounted for the gate to read: a loop looks at each of it.
+//! Watched files: a loop per file reads it again and again, and passes changed content on.
 
 use std::io;
 use std::path::Path;
@@ -9,19 +9,19 @@ use super::keyring::{self, Keyring, WatchedKeys};
 use super::watch::{INTERVAL, WatchedFile};
 use crate::store::{Offering, RevokeError, Writer};
 
-/// The files that are looked at while the gate runs.
+/// The files that are watched while the gate runs.
 #[derive(Debug)]
 pub struct Mounted {
     /// `license.keys`.
     pub keys: WatchedKeys,
     /// `license.file`.
     pub license: Option<WatchedFile>,
-    /// `license.revocations`, when it is a file.
+    /// `license.revocations`, if it is a file.
     pub revocations: Option<WatchedFile>,
 }
 
 impl Mounted {
-    /// Looks for ever, and hands on what changed.
+    /// Watches the files for ever and passes changed content on.
     pub async fn watch(self, keyring: Keyring, writer: Writer) {
         let Self { keys, license, revocations } = self;
         tokio::join!(
@@ -31,7 +31,7 @@ impl Mounted {
         );
     }
 
-    /// Takes what is revoked at the start, before anybody asks. Blocks on the file.
+    /// Reads the revocation list at startup, before the gate listens. Blocks on the file.
     pub async fn begin(&mut self, writer: &Writer) {
         if let Some(file) = &mut self.revocations
             && let Some(content) = file.look()
@@ -54,7 +54,7 @@ async fn watch_license(file: Option<WatchedFile>, writer: &Writer) {
     let mut watched = Watched::new(file);
     while let Some(content) = watched.next(WatchedFile::look).await {
         if let Some(offering) = writer.offer(content).await {
-            tell(&offering, &path);
+            log_offering(&offering, &path);
         }
     }
 }
@@ -68,10 +68,10 @@ async fn watch_revocations(file: Option<WatchedFile>, writer: &Writer) {
     }
 }
 
-/// Something that is looked at again and again.
+/// Reads something at intervals, on a blocking thread.
 struct Watched<W> {
-    /// `None` while it is being looked at.
-    at_rest: Option<W>,
+    /// `None` during a read.
+    idle: Option<W>,
     looks: Interval,
 }
 
@@ -79,20 +79,20 @@ impl<W: Send + 'static> Watched<W> {
     fn new(watched: W) -> Self {
         let mut looks = tokio::time::interval(INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { at_rest: Some(watched), looks }
+        Self { idle: Some(watched), looks }
     }
 
-    /// What a `look` finds to be new, as soon as there is something. A file system that hangs holds up nothing else.
+    /// The next change that `look` finds. A file system that hangs delays nothing else.
     async fn next<C: Send + 'static>(&mut self, look: fn(&mut W) -> Option<C>) -> Option<C> {
         loop {
             self.looks.tick().await;
-            let mut watched = self.at_rest.take()?;
+            let mut watched = self.idle.take()?;
             let looking = tokio::task::spawn_blocking(move || {
                 let found = look(&mut watched);
                 (watched, found)
             });
             let (watched, found) = looking.await.ok()?;
-            self.at_rest = Some(watched);
+            self.idle = Some(watched);
             if found.is_some() {
                 return found;
             }
@@ -100,23 +100,23 @@ impl<W: Send + 'static> Watched<W> {
     }
 }
 
-/// Says what became of the content of `license.file`.
-pub fn tell(offering: &Offering, path: &Path) {
+/// Logs what was done with the content of `license.file`.
+pub fn log_offering(offering: &Offering, path: &Path) {
     let path = path.display();
     match offering {
         Offering::Same => {}
-        Offering::Taken => tracing::info!(%path, "the license of license.file was read"),
+        Offering::Taken => tracing::info!(%path, "the license in license.file was read"),
         Offering::Waits(reason) => {
-            tracing::warn!(event = "license_file.not_valid", %path, %reason, "the new license of license.file is not valid now: the former one counts as long as it is");
+            tracing::warn!(event = "license_file.not_valid", %path, %reason, "the new license in license.file is not valid now; the previous one is used as long as it is valid");
         }
-        Offering::Unproven(reason) => {
-            tracing::warn!(event = "license_file.not_verified", %path, %reason, "the license of license.file cannot be verified yet; the former one, if any, stays");
+        Offering::Unverified(reason) => {
+            tracing::warn!(event = "license_file.not_verified", %path, %reason, "the license in license.file cannot be verified with the present keys; the previous one, if any, is used");
         }
         Offering::Refused(reason) => {
-            tracing::warn!(event = "license_file.refused", %path, %reason, "license.file holds no license that verifies; the former one, if any, stays");
+            tracing::warn!(event = "license_file.refused", %path, %reason, "license.file contains no license that verifies; the previous one, if any, is used");
         }
         Offering::Unreadable(error) => {
-            tracing::warn!(event = "license_file.unreadable", %path, %error, "license.file cannot be read; the former license, if any, stays");
+            tracing::warn!(event = "license_file.unreadable", %path, %error, "license.file cannot be read; the previous license, if any, is used");
         }
     }
 }
@@ -129,20 +129,20 @@ async fn take_revocations(writer: &Writer, content: io::Result<Vec<u8>>, path: &
         }
         Ok(content) => writer.revoke(content).await,
     };
-    tell_revoked(done, &path);
+    log_revocations(done, &path);
 }
 
-/// Says what became of a revocation list.
-pub(super) fn tell_revoked(done: Result<(), RevokeError>, origin: &dyn std::fmt::Display) {
+/// Logs what was done with a revocation list.
+pub(super) fn log_revocations(done: Result<(), RevokeError>, origin: &dyn std::fmt::Display) {
     match done {
         Ok(()) => tracing::info!(%origin, "the revocation list was read"),
         Err(error @ RevokeError::NotStored(_)) => {
             let error = format!("{:#}", anyhow::Error::new(error));
-            tracing::warn!(event = "revocations.not_stored", %origin, error, "the revocation list is not taken yet: it is tried again until it can be stored");
+            tracing::warn!(event = "revocations.not_stored", %origin, error, "the revocation list could not be stored and is not used yet; storing it is tried again");
         }
         Err(error) => {
             let error = format!("{:#}", anyhow::Error::new(error));
-            tracing::warn!(event = "revocations.refused", %origin, error, "the revocation list is not taken; what was revoked stays revoked");
+            tracing::warn!(event = "revocations.refused", %origin, error, "the revocation list was refused; what was revoked stays revoked");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is fetched from the issuer in the background: its keys, and what it revoked.
+//! Documents that are fetched from the issuer in the background: its keys and its revocation list.
 
 use bytes::Bytes;
 
@@ -7,14 +7,14 @@ use crate::license::{Keys, keep_jwks};
 use crate::outgoing::Recipient;
 use crate::store::{Document, Housekeeping, RevokeError, Writer};
 
-/// `license.jwks_url`.
+/// Receives the content of `license.jwks_url`.
 #[derive(Debug)]
 pub struct RemoteKeys {
-    /// Where they come from.
+    /// The URL.
     pub url: String,
-    /// Where the keys go.
+    /// Takes the keys.
     pub keyring: Keyring,
-    /// Where a copy is kept for a start without the issuer.
+    /// Stores a copy for a start without the issuer.
     pub housekeeping: Housekeeping,
 }
 
@@ -23,11 +23,11 @@ impl Recipient for RemoteKeys {
         let (keys, faults) =
             Keys::from_jwks(&content).map_err(|fault| format!("the JWKS {}", one_line(fault)))?;
         if keys.is_empty() {
-            return Err("the JWKS holds no key that can be used".to_owned());
+            return Err("the JWKS contains no usable key".to_owned());
         }
         let number = keys.len();
-        keyring::tell_faults(faults);
-        keyring::tell(&self.keyring.url(keys).await);
+        keyring::log_faults(faults);
+        keyring::log_rekeyed(&self.keyring.url(keys).await);
         tracing::info!(keys = number, "the issuer's keys were fetched");
         let Some(kept) = keep_jwks(&self.url, &content) else { return Ok(()) };
         if let Err(error) = self.housekeeping.keep_document(Document::Jwks, kept).await {
@@ -35,17 +35,17 @@ impl Recipient for RemoteKeys {
             tracing::warn!(
                 event = "keys.not_kept",
                 error,
-                "the issuer's keys could not be kept for the next start"
+                "the issuer's keys could not be stored for the next start"
             );
         }
         Ok(())
     }
 }
 
-/// `license.revocations`, when it is a URL.
+/// Receives the content of `license.revocations`, if that is a URL.
 #[derive(Debug)]
 pub struct RemoteRevocations {
-    /// Where the list goes.
+    /// Takes the list.
     pub writer: Writer,
 }
 

@@ -1,9 +1,9 @@
-//! Renewing: the license in force goes to the issuer, what comes back takes its place.
+//! Renewal: the token of the license in force is sent to the issuer, and the token in the answer replaces it.
 //!
-//! By hand at once, by itself when `schedule.rs` says so. One at a time, on the control runtime, to its end even if whoever
-//! asked has left; who asks by hand while that is done for another shares what comes of it. The license stays in force, and changes by hand stay possible, while the issuer thinks; its answer is
-//! dropped when there was one (`store::Origin`). Nothing is called when `renewal.url` is not set.
-
+//! Started through the API, or by the schedule in `schedule.rs`. One renewal runs at a time, on the control runtime, and to
+//! its end even if the caller has disconnected; concurrent API calls share it. While the issuer has not answered, the
+//! license stays in force and can be changed by hand; after such a change the answer is dropped (`store::Origin`). No call
+//! is made if `renewal.url` is not set.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::issuer::{self, Issuer, Reply};
 use super::joined::Joined;
 use super::schedule::Schedule;
 use crate::clock::{Clock, UnixTime};
-use crate::notify::{Events, Notice, Occasion, name};
+use crate::notify::{EventKind, Events, Notice, license_digest};
 use crate::random;
 use crate::store::{
     self, Action, By, ChangeError, Housekeeping, InForce, Lease, Origin, Outcome, Reader, Snapshot,
@@ -23,43 +23,43 @@ use crate::store::{
 };
 use crate::telemetry::metrics::Metrics;
 
-/// How long a replica has the schedule to itself without saying so again, and how often the others ask.
+/// How long a replica holds the lease of the schedule, and how often the others try to get it.
 const SCHEDULE_LEASE: Duration = Duration::from_secs(60);
-const ASK_FOR_LEASE: Duration = Duration::from_secs(15);
+const LEASE_RETRY: Duration = Duration::from_secs(15);
 
-/// How long a replica may take to keep the license, the issuer's own time aside, before others renew as well.
+/// Added to the issuer's deadline for storing the license; afterwards the renewal lease expires.
 const TIME_TO_KEEP: Duration = Duration::from_secs(30);
-/// Between two looks whether another replica is done renewing.
+/// Between two checks whether the renewal of another replica has ended.
 const WAIT_FOR_ANOTHER: Duration = Duration::from_millis(250);
 
-/// Why a license was not renewed. The one in force stays.
+/// Why a license was not renewed. The license in force stays.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
     /// `renewal.url` is not set.
     #[error("renewal is off")]
     Off,
-    /// There is nothing to renew.
+    /// There is no license.
     #[error("there is no license to renew")]
     NoLicense,
-    /// Whose turn it is could not be asked, and a new license could not be kept.
-    #[error("the store does not answer, and the issuer was not asked")]
+    /// The lease could not be read, and a new license could not be stored.
+    #[error("the store is unavailable, so the issuer was not called")]
     Store(#[source] store::Error),
-    /// The issuer gave no token.
-    #[error("the issuer gave no license")]
+    /// The issuer returned no token.
+    #[error("the issuer returned no license")]
     Issuer(#[from] issuer::Error),
     /// The issuer's token was not installed.
     #[error("the issuer's license was not installed")]
     Install(#[source] ChangeError),
-    /// Another replica is at it, and does not come to an end.
-    #[error("another replica renews the license")]
+    /// The renewal of another replica does not end.
+    #[error("another replica is renewing the license")]
     Busy,
-    /// The renewal ended early: the gate is stopping, or a defect.
+    /// The renewal ended early: the gate stops, or the renewal panicked.
     #[error("the renewal was interrupted")]
     Interrupted,
 }
 
 impl RenewError {
-    /// A stable name of the reason.
+    /// The reason in the audit log; stable.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Off => "renewal-off",
@@ -72,7 +72,7 @@ impl RenewError {
         }
     }
 
-    /// How long the issuer wants to be left alone.
+    /// `Retry-After` of the issuer.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Issuer(error) => error.retry_after(),
@@ -85,7 +85,7 @@ impl RenewError {
         }
     }
 
-    /// Whose trouble it is: what the caller asked for could not be, or something failed.
+    /// The outcome in audit log and metrics.
     const fn outcome(&self) -> Outcome {
         match self {
             Self::Off | Self::NoLicense | Self::Busy | Self::Install(ChangeError::Superseded) => {
@@ -98,38 +98,38 @@ impl RenewError {
     }
 }
 
-/// What renewal works with, beside the issuer.
+/// What renewal needs in addition to the issuer.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The license in force.
     pub reader: Reader,
-    /// Where its successor goes.
+    /// Installs the new token.
     pub installer: Installer,
-    /// Where failures are recorded.
+    /// Records failures in the audit log.
     pub writer: Writer,
-    /// Where replicas agree on who renews.
+    /// Holds the leases.
     pub housekeeping: Housekeeping,
-    /// Who is told that it fails.
+    /// Queues events about failures.
     pub events: Events,
-    /// When it is.
+    /// The present time.
     pub clock: Clock,
-    /// Where renewals are counted.
+    /// Counts renewals.
     pub metrics: Arc<Metrics>,
-    /// Where the calls run.
+    /// The runtime for the calls.
     pub control: Handle,
 }
 
-/// The failures that were logged and told since it last went well, and need not be again: each kind for each license.
+/// The failures that were reported since the last success: each reason is reported once for each license.
 #[derive(Debug, Default)]
-struct Said {
+struct Reported {
     logged: Vec<Failing>,
-    told: Vec<Failing>,
+    queued: Vec<Failing>,
 }
 
-/// How it fails.
+/// A license and the reason why its renewal fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Failing {
-    /// The name of the license.
+    /// See [`license_digest`].
     license: String,
     reason: &'static str,
 }
@@ -154,7 +154,7 @@ impl Renewal {
         }
     }
 
-    /// Asks the issuer now and installs what it answers; what is done for another who asked just so does for `who`, too.
+    /// Renews now. A call during another one shares its result.
     ///
     /// # Errors
     /// See [`RenewError`].
@@ -163,7 +163,7 @@ impl Renewal {
         let work = || async move {
             let done = this.in_turn(None, who.clone()).await;
             if let Err(error) = &done {
-                this.note(error, who).await;
+                this.record(error, who).await;
             }
             done.map_err(Arc::new)
         };
@@ -171,13 +171,13 @@ impl Renewal {
         done.unwrap_or_else(|| Err(Arc::new(RenewError::Interrupted)))
     }
 
-    /// Renews by schedule, for ever; returns at once when renewal is off.
+    /// Renews by schedule, for ever. Returns at once if renewal is off.
     pub async fn run(self) {
         if self.issuer.is_none() {
             return;
         }
         let mut schedule = Schedule::new(random::fraction());
-        let mut said = Said::default();
+        let mut reported = Reported::default();
         let mut changes = self.context.reader.changes();
         loop {
             changes.mark_unchanged();
@@ -192,32 +192,32 @@ impl Renewal {
                     changed = changes.changed() => drop(changed),
                 }
             } else if self.context.housekeeping.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
-                self.by_schedule(&mut schedule, &mut said).await;
+                self.by_schedule(&mut schedule, &mut reported).await;
             } else {
-                self.context.clock.reached(now.saturating_add(ASK_FOR_LEASE)).await;
+                self.context.clock.reached(now.saturating_add(LEASE_RETRY)).await;
             }
         }
     }
 
-    /// When to look at the license again: it is to be renewed, or time puts another in force.
+    /// When to look again: the license is due, or another license takes its place because of the time.
     fn next(&self, schedule: &mut Schedule, now: UnixTime) -> Option<UnixTime> {
         let snapshot = self.context.reader.snapshot();
         let at = schedule.next(snapshot.license(now)?.claims(), now);
         Some(snapshot.next_turn(now).map_or(at, |turn| turn.min(at)))
     }
 
-    async fn by_schedule(&self, schedule: &mut Schedule, said: &mut Said) {
+    async fn by_schedule(&self, schedule: &mut Schedule, reported: &mut Reported) {
         let who = By::itself("renewal");
-        let due_at = self.context.reader.snapshot().revision();
-        let done = self.in_turn(Some(due_at), who.clone()).await;
+        let revision = self.context.reader.snapshot().revision();
+        let done = self.in_turn(Some(revision), who.clone()).await;
         let now = self.context.clock.now();
         match done {
             Ok(_) => {
                 tracing::info!("the license was renewed");
                 schedule.succeeded(now, random::fraction());
-                *said = Said::default();
+                *reported = Reported::default();
             }
-            // It was changed by somebody: whether it is due is to be seen.
+            // The license has changed: whether the new one is due is computed next.
             Err(
                 RenewError::Install(ChangeError::Superseded)
                 | RenewError::NoLicense
@@ -225,22 +225,22 @@ impl Renewal {
             ) => {}
             Err(error) => {
                 schedule.failed(now, error.retry_after(), random::fraction());
-                self.failed(error, who, schedule.failures(), said).await;
+                self.failed(error, who, schedule.failures(), reported).await;
             }
         }
     }
 
-    /// Records, tells and logs `error`, the last of `failures` in a row, unless its kind was said before.
-    async fn failed(&self, error: RenewError, who: By, failures: u32, said: &mut Said) {
+    /// Records, logs and announces `error`, the last of `failures` in a row, unless it was reported before.
+    async fn failed(&self, error: RenewError, who: By, failures: u32, reported: &mut Reported) {
         let in_force = self.context.reader.snapshot().in_force(self.context.clock.now());
-        let license = in_force.license.as_deref().map(name).unwrap_or_default();
+        let license = in_force.license.as_deref().map(license_digest).unwrap_or_default();
         let failing = Failing { license, reason: error.reason() };
-        for said in [&mut said.logged, &mut said.told] {
-            said.retain(|said| said.license == failing.license);
+        for list in [&mut reported.logged, &mut reported.queued] {
+            list.retain(|other| other.license == failing.license);
         }
-        let is_new = !said.logged.contains(&failing);
+        let is_new = !reported.logged.contains(&failing);
         if is_new {
-            self.note(&error, who).await;
+            self.record(&error, who).await;
         }
         let error = format!("{:#}", anyhow::Error::new(error));
         if is_new {
@@ -248,16 +248,16 @@ impl Renewal {
                 event = "renewal.failed",
                 error,
                 failures,
-                "the license could not be renewed; what is in force stays, and the issuer is asked again"
+                "the license could not be renewed and has not changed; the renewal is tried again"
             );
-            said.logged.push(failing.clone());
+            reported.logged.push(failing.clone());
         }
-        if !said.told.contains(&failing) && self.tell(&failing, &error, &in_force).await {
-            said.told.push(failing);
+        if !reported.queued.contains(&failing) && self.announce(&failing, &error, &in_force).await {
+            reported.queued.push(failing);
         }
     }
 
-    /// Renews when it is this gate's turn. One that is `due` is not, once the license is not that of this revision any more.
+    /// Renews after a renewal that is already running. A scheduled renewal is superseded if the revision is no longer `due`.
     async fn in_turn(&self, due: Option<u64>, who: By) -> Result<Arc<Snapshot>, RenewError> {
         let done = match &self.issuer {
             Some(issuer) => {
@@ -281,7 +281,7 @@ impl Renewal {
         who: By,
     ) -> Result<Arc<Snapshot>, RenewError> {
         let Context { reader, writer, housekeeping, .. } = &self.context;
-        // The issuer, and its keys, may be asked in that time.
+        // Time for the renewal and for fetching new keys.
         let span = issuer.timeout().saturating_mul(3).saturating_add(TIME_TO_KEEP);
         let began = Instant::now();
         while !housekeeping.lease(Lease::Renewal, span).await.map_err(RenewError::Store)? {
@@ -289,22 +289,26 @@ impl Renewal {
                 return Err(RenewError::Busy);
             }
             tokio::time::sleep(WAIT_FOR_ANOTHER).await;
-            // What the other one got is what would be renewed next.
+            // Read the token that the other replica received: the renewal would start from it.
             writer.follow().await.map_err(RenewError::Store)?;
         }
         let done = if due.is_some_and(|due| due != reader.snapshot().revision()) {
             Err(RenewError::Install(ChangeError::Superseded))
         } else {
-            self.ask_and_install(issuer, who).await
+            self.request_and_install(issuer, who).await
         };
         housekeeping.give_lease_back(Lease::Renewal).await;
         done
     }
 
-    async fn ask_and_install(&self, issuer: &Issuer, who: By) -> Result<Arc<Snapshot>, RenewError> {
+    async fn request_and_install(
+        &self,
+        issuer: &Issuer,
+        who: By,
+    ) -> Result<Arc<Snapshot>, RenewError> {
         let before = self.context.reader.snapshot();
         let license = before.license(self.context.clock.now()).ok_or(RenewError::NoLicense)?;
-        let Reply { token, date } = issuer.ask(license, &before.policy().root_url).await;
+        let Reply { token, date } = issuer.request_token(license, &before.policy().root_url).await;
         let by = Origin::Renewal { of: license.clone(), started_at_revision: before.revision() };
         let renewed = match token {
             Ok(token) => {
@@ -313,34 +317,34 @@ impl Renewal {
             }
             Err(error) => Err(error.into()),
         };
-        // Over plain http its token has to show that it was the issuer who said what day it is.
+        // Over plain http, only a token that verifies proves that the date is the issuer's.
         if let Some(date) = date.filter(|_| renewed.is_ok() || issuer.is_secured()) {
             self.context.housekeeping.saw(date);
         }
         renewed
     }
 
-    /// Tells that renewal fails, once for each license and reason: whether it is queued.
-    async fn tell(&self, failing: &Failing, error: &str, in_force: &InForce) -> bool {
+    /// Announces that renewal fails, once for each license and reason. Returns whether that is done.
+    async fn announce(&self, failing: &Failing, error: &str, in_force: &InForce) -> bool {
         let InForce { license: Some(license), standing, .. } = in_force else { return true };
         let end = license.claims().first_end();
         let message = match standing.is_active() {
             true => format!(
-                "The license could not be renewed: {error}. It stays in force until {end}, and the issuer is asked again."
+                "The license could not be renewed: {error}. It stays in force until {end}, and the renewal is tried again."
             ),
             false => format!(
-                "The license is not valid and could not be renewed: {error}. The issuer is asked again."
+                "The license is not valid and could not be renewed: {error}. The renewal is tried again."
             ),
         };
         let about = format!("{} {}", failing.license, failing.reason);
         let license = Some((&**license, standing.status()));
-        let occasion = Occasion::RenewalFailing;
-        let notice = Notice { occasion, about: &about, license, message: &message };
+        let kind = EventKind::RenewalFailing;
+        let notice = Notice { kind, about: &about, license, message: &message };
         self.context.events.post(notice).await.is_ok()
     }
 
-    /// Records a renewal that brought nothing to be installed; what was not installed is recorded by the store.
-    async fn note(&self, error: &RenewError, who: By) {
+    /// Records a renewal that returned no token. A token that was not installed is recorded by the store.
+    async fn record(&self, error: &RenewError, who: By) {
         if !matches!(error, RenewError::Install(_)) {
             let (outcome, reason) = (error.outcome(), error.reason());
             self.context.writer.note(Action::Renew, outcome, reason, who).await;

@@ -1,8 +1,8 @@
-//! When a license is renewed: purely, from what it says and how the last tries ended.
+//! When a renewal is due. Pure: computed from the claims and from the results of earlier attempts.
 //!
-//! It is due at `iat` + `update_days`, and at the latest `tok_exp_warn_days` before `exp` ([`Claims::token_warned_from`]). A due moment is met up to a minute
-//! late, by a jitter, so that the gates of one vendor do not all come at once; one that had passed when it was noticed counts
-//! from then. Failures are followed by longer and longer waits, up to an hour, or what the issuer asks for.
+//! A renewal is due at `iat` + `update_days`, and at the latest `tok_exp_warn_days` before `exp`
+//! ([`Claims::token_warned_from`]). Jitter of up to a minute spreads the calls of many gates; an overdue renewal starts
+//! within a minute after it was noticed. Failures are followed by exponential backoff up to an hour, or by `Retry-After`.
 
 use std::time::Duration;
 
@@ -14,38 +14,38 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY_SECS: u64 = 24 * 60 * 60;
 
-/// After failures.
+/// Between two attempts after failures.
 const BACKOFF: Backoff = Backoff { first: MINUTE, most: HOUR };
 
-/// The renewals of one gate, from one to the next.
+/// The renewal schedule of one gate.
 ///
-/// Whoever keeps it asks for [`next`](Self::next) whenever license or time changed, and reports how each of its tries ended;
-/// one by hand that succeeds is another license. Every `fraction` is a random number from 0 to 1.
+/// Call [`next`](Self::next) whenever license or time has changed, and report the result of each attempt. A successful
+/// renewal by hand needs no report: it is another license. Every `fraction` is a random number from 0 to 1.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     fraction: f64,
-    /// A due moment, and from when on it counts: itself, or when it was noticed, if that was later.
+    /// When the renewal is due, and the later of that and of the time when this was noticed.
     noticed: Option<(UnixTime, UnixTime)>,
     failures: u32,
     rest: Option<Rest>,
 }
 
-/// Since when nobody is asked again, and for how long.
+/// A pause between two attempts.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     since: UnixTime,
     lasts: Duration,
-    /// After a success: it ends early when the token does.
+    /// After a success, the pause is shorter for a token that expires soon.
     succeeded: bool,
 }
 
 impl Schedule {
-    /// One without a past.
+    /// A schedule without earlier attempts.
     pub const fn new(fraction: f64) -> Self {
         Self { fraction, noticed: None, failures: 0, rest: None }
     }
 
-    /// When a license with `claims` is to be renewed, jitter and waits apart. One whose times are out of range is overdue.
+    /// When a license with `claims` is due, without jitter and pauses. A license with times out of range is overdue.
     pub fn due(claims: &Claims) -> UnixTime {
         let last = claims.token_warned_from();
         let issued = claims.iat.map(|iat| match claims.out_of_range() {
@@ -56,15 +56,15 @@ impl Schedule {
         regular.map_or(last, |regular| regular.min(last))
     }
 
-    /// When to try next, for a license with `claims`; a moment that is not later than `now` is now.
+    /// When to renew a license with `claims` next; `now` or earlier means at once.
     pub fn next(&mut self, claims: &Claims, now: UnixTime) -> UnixTime {
         let due = Self::due(claims);
         let counted = due.max(now);
-        // The clock may have been set back since.
+        // `min`: the clock may have been set back.
         let from = match self.noticed {
             Some((same, from)) if same == due => from.min(counted),
             Some(_) => {
-                // Another token, another story; only what the issuer gave just now is left alone for its hour.
+                // Another token: earlier failures no longer count, the pause after a success does.
                 self.failures = 0;
                 self.rest = self.rest.take_if(|rest| rest.succeeded);
                 counted
@@ -82,14 +82,14 @@ impl Schedule {
         }
     }
 
-    /// A renewal succeeded at `now`: the next one is an hour away at least, also when the new license is due already.
+    /// Reports a success at `now`. The next renewal is at least an hour later, even if the new license is already due.
     pub fn succeeded(&mut self, now: UnixTime, fraction: f64) {
         self.failures = 0;
         self.fraction = fraction;
         self.rest = Some(Rest { since: now, lasts: HOUR, succeeded: true });
     }
 
-    /// A renewal failed at `now`, and the issuer asked to be left alone for `retry_after`. How long to wait now.
+    /// Reports a failure at `now`, with the issuer's `Retry-After`. Returns the pause.
     pub fn failed(
         &mut self,
         now: UnixTime,
@@ -103,7 +103,7 @@ impl Schedule {
         lasts
     }
 
-    /// How many tries have failed since the last one that did not.
+    /// Failures since the last success.
     pub const fn failures(&self) -> u32 {
         self.failures
     }
@@ -113,7 +113,7 @@ impl Rest {
     fn end(&self, exp: UnixTime) -> UnixTime {
         let left = Duration::from_secs(exp.as_secs().saturating_sub(self.since.as_secs()));
         let lasts = match self.succeeded {
-            // A token that ends within the hour would have ended by then.
+            // A token that expires within the pause must be renewed before.
             true if left > Duration::ZERO => self.lasts.min((left / 2).max(MINUTE)),
             _ => self.lasts,
         };
@@ -121,7 +121,7 @@ impl Rest {
     }
 }
 
-/// Less than none is none.
+/// A negative number counts as 0.
 fn days(days: i64) -> Duration {
     Duration::from_secs(u64::try_from(days).unwrap_or(0).saturating_mul(DAY_SECS))
 }
@@ -136,13 +136,13 @@ mod tests {
     use crate::license::{Algorithm, KeyPair, verify};
 
     const DAY: u64 = DAY_SECS;
-    /// When the licenses here were issued.
+    /// When the licenses of these tests were issued.
     const IAT: u64 = 1_800_000_000;
 
     static ISSUER: LazyLock<KeyPair> =
         LazyLock::new(|| KeyPair::generate(Algorithm::ES256).expect("a key pair"));
 
-    /// Claims of a token of 14 days with `changes`; `null` takes one out.
+    /// Claims of a 14-day token with `changes`; `null` removes a claim.
     fn claims(changes: &Value) -> Claims {
         let mut claims =
             json!({ "sub": "https://a.example/", "lid": "L-1", "iat": IAT, "exp": IAT + 14 * DAY });
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_license_is_due_by_its_age_and_at_the_latest_before_its_end() {
+    fn a_license_is_due_by_its_age_and_at_the_latest_before_its_expiry() {
         let exp = IAT + 14 * DAY;
         let last = 1_u64 << 53;
         let cases = [
@@ -197,11 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn a_due_moment_is_met_within_a_minute_and_a_missed_one_within_a_minute_of_being_noticed() {
+    fn a_renewal_starts_within_a_minute_after_it_is_due_or_noticed() {
         let due = IAT + DAY;
         let ended = IAT + 20 * DAY;
         let cases = [
-            // When it is first looked at, by which fraction, when it starts.
+            // Time of the first look, fraction, start of the renewal.
             (IAT, 0.0, due),
             (IAT, 0.5, due + 30),
             (IAT, 1.0, due + 60),
@@ -209,10 +209,10 @@ mod tests {
             (due + 1, 0.5, due + 31),
             (ended, 0.0, ended),
             (ended, 0.9, ended + 54),
-            // A clock far behind, or at the end of time.
+            // A clock that is far behind, and the largest time.
             (0, 0.5, due + 30),
             (u64::MAX, 0.5, u64::MAX),
-            // Fractions that are none.
+            // Invalid fractions.
             (IAT, 9.0, due + 60),
             (IAT, -1.0, due),
             (IAT, f64::NAN, due),
@@ -220,7 +220,7 @@ mod tests {
         for (first, fraction, expected) in cases {
             let (claims, mut schedule) = (claims(&json!({})), Schedule::new(fraction));
             assert_eq!(schedule.next(&claims, at(first)).as_secs(), expected, "{first} {fraction}");
-            // Looking again, and time that passes, move nothing.
+            // Later looks do not change the start.
             for later in [0, 1, 59] {
                 let now = at(first.saturating_add(later));
                 assert_eq!(schedule.next(&claims, now).as_secs(), expected, "{first} {later}");
@@ -229,18 +229,18 @@ mod tests {
     }
 
     #[test]
-    fn another_license_has_another_moment() {
+    fn another_license_has_another_start() {
         let mut schedule = Schedule::new(0.0);
         assert_eq!(schedule.next(&claims(&json!({})), at(IAT)), at(IAT + DAY));
         let newer = claims(&json!({ "iat": IAT + 5, "exp": IAT + 9 * DAY }));
         assert_eq!(schedule.next(&newer, at(IAT + 5)), at(IAT + 5 + DAY));
-        // Noticed at one moment, overdue at once.
+        // An overdue one starts when it is noticed.
         let older = claims(&json!({ "iat": IAT - 2 * DAY }));
         assert_eq!(schedule.next(&older, at(IAT + 60)), at(IAT + 60));
     }
 
     #[test]
-    fn failures_wait_longer_and_longer_and_as_long_as_the_issuer_asks() {
+    fn failures_back_off_and_retry_after_is_honored() {
         let (claims, mut schedule) = (claims(&json!({})), Schedule::new(0.0));
         let mut now = at(IAT + DAY);
         assert_eq!(schedule.next(&claims, now), now);
@@ -257,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_long_before_the_moment_does_not_move_it() {
+    fn a_failure_long_before_the_due_time_does_not_change_it() {
         let (claims, mut schedule) = (claims(&json!({})), Schedule::new(0.0));
         schedule.failed(at(IAT), Some(secs(300)), 0.0);
         assert_eq!(schedule.next(&claims, at(IAT)), at(IAT + DAY));
     }
 
     #[test]
-    fn failures_with_one_token_do_not_hold_up_the_next() {
+    fn failures_with_one_token_do_not_delay_the_next() {
         let (old, new) = (claims(&json!({})), claims(&json!({ "iat": IAT + 9 })));
         let (now, mut schedule) = (at(IAT + 2 * DAY), Schedule::new(0.0));
         schedule.next(&old, now);
@@ -284,11 +284,11 @@ mod tests {
             schedule.succeeded(at(now), 0.5);
             schedule.next(&claims(changes), at(now + 1)).as_secs() - now
         };
-        // The same license, one that warns longer than it lasts, one that is not due.
+        // The same license, one whose warning begins before it was issued, and one that is not due.
         assert_eq!(next(&json!({})), 3600);
         assert_eq!(next(&json!({ "iat": now, "tok_exp_warn_days": 400 })), 3600);
         assert_eq!(next(&json!({ "iat": now })), DAY + 30);
-        // Those that would have ended by then.
+        // Tokens that expire within the hour.
         let warning = |exp: u64| json!({ "iat": now, "exp": exp, "tok_exp_warn_days": 1 });
         assert_eq!(next(&warning(now + 1800)), 900);
         assert_eq!(next(&warning(now + 10)), 60);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_makes_nobody_wait_for_the_time_it_showed() {
+    fn a_clock_that_was_set_back_does_not_delay_the_renewal() {
         let (claims, mut schedule) = (claims(&json!({})), Schedule::new(0.0));
         let ahead = at(IAT + 4000 * DAY);
         assert_eq!(schedule.next(&claims, ahead), ahead);
@@ -308,7 +308,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_try_is_late_or_early(
+        fn every_attempt_is_in_time(
             first in IAT - 40 * DAY..IAT + 40 * DAY,
             fraction in 0.0..=1.0,
             failures in 0_u32..12,

@@ -16,7 +16,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
 use crate::notify::Events;
 use crate::outgoing::{self, Cause, Client, Proxies};
-use crate::store::{self, By, ChangeError, Config as StoreConfig, Origin, Store, Trust};
+use crate::store::{self, By, ChangeError, Config as StoreConfig, LicenseTrust, Origin, Store};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -32,8 +32,8 @@ impl Bench {
         let home = tempfile::tempdir().expect("a directory");
         let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = store::Context {
-            trust: Trust {
+        let context = store::Context {
+            trust: LicenseTrust {
                 keys: Arc::new(pair.trusted()),
                 policy: Policy::new(root_url, &LicenseConfig::default()).into(),
             },
@@ -45,7 +45,7 @@ impl Bench {
             control: Handle::current(),
         };
         let config = StoreConfig::file(home.path().join("data"));
-        let store = store::open(&config, None, means).expect("a store");
+        let store = store::open(&config, None, context).expect("a store");
         let this = Self { store, pair, home };
         let license = this.token("L-1", NOW);
         this.store
@@ -94,7 +94,7 @@ impl Bench {
     }
 }
 
-/// How the call failed.
+/// Why the call failed.
 fn fault(outcome: &Result<Arc<store::Snapshot>, Arc<RenewError>>) -> Option<&Cause> {
     match error(outcome) {
         Some(RenewError::Issuer(IssuerError::Call(error))) => Some(&error.cause),
@@ -115,14 +115,14 @@ fn at(address: SocketAddr) -> Config {
     Config { url: Some(url) }
 }
 
-/// An issuer that takes one request and answers it.
+/// An issuer that answers one request.
 fn issuer(answer: String) -> (SocketAddr, mpsc::Receiver<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let (tell, asked) = mpsc::channel();
+    let (sender, asked) = mpsc::channel();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
-        let _ = tell.send(serve(&mut stream, &answer));
+        let _ = sender.send(serve(&mut stream, &answer));
     });
     (address, asked)
 }
@@ -143,7 +143,7 @@ fn serve(stream: &mut (impl Read + Write), answer: &str) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn the_issuer_is_asked_with_the_token_and_its_answer_is_in_force() {
+async fn the_issuer_is_called_with_the_token_and_its_answer_is_in_force() {
     let bench = Bench::new().await;
     let (address, asked) = issuer(bench.answer("L-1", NOW + 5));
     let renewed = bench.renewal(&at(address)).renew(By::itself("test")).await.expect("renewed");
@@ -155,14 +155,14 @@ async fn the_issuer_is_asked_with_the_token_and_its_answer_is_in_force() {
     assert!(head.starts_with("post /renew?k=v http/1.1\r\n"), "{head}");
     let bearer = format!("authorization: bearer {}\r\n", bench.token("L-1", NOW).as_str());
     assert_eq!(head.matches("authorization: bearer ").count(), 1);
-    // Signatures of ES256 differ each time: compare what is signed.
+    // ES256 signatures differ each time: compare the signed part.
     let signed = bearer.rsplit_once('.').map(|(signed, _)| signed.to_ascii_lowercase());
     assert!(head.contains(&signed.expect("a signature")));
     assert!(head.contains(&format!("host: {address}\r\n")));
 }
 
 #[tokio::test]
-async fn whatever_else_it_answers_leaves_the_license_in_force() {
+async fn any_other_answer_leaves_the_license_in_force() {
     let bench = Bench::new().await;
     let long = "x".repeat(200 * 1024);
     let cases = [
@@ -194,7 +194,7 @@ async fn whatever_else_it_answers_leaves_the_license_in_force() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_away_silent_or_not_set() {
+async fn an_issuer_that_is_unreachable_silent_or_not_configured() {
     let bench = Bench::new().await;
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
@@ -212,7 +212,7 @@ async fn an_issuer_that_is_away_silent_or_not_set() {
 }
 
 #[tokio::test]
-async fn an_answer_is_dropped_when_the_license_was_changed_meanwhile() {
+async fn an_answer_is_dropped_if_the_license_has_changed_meanwhile() {
     let bench = Bench::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -233,7 +233,7 @@ async fn an_answer_is_dropped_when_the_license_was_changed_meanwhile() {
 }
 
 #[tokio::test]
-async fn https_is_held_against_the_ca_file() {
+async fn https_is_verified_with_the_ca_file() {
     let bench = Bench::new().await;
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");

@@ -1,8 +1,8 @@
-//! Files that change under the gate: the mounted license, the issuer's keys, the revocation list.
+//! Detects changed files: the mounted license and the revocation list.
 //!
-//! Content is compared, every two seconds, neither names nor times: a mounted secret changes by the swap of a symbolic
-//! link, a network file system has no events, and a file may appear later. What is good counts within three seconds; what
-//! is bad is told once and leaves what was good in force.
+//! The content is compared every two seconds, not names or times: a mounted secret changes when a symbolic link is swapped,
+//! a network file system sends no events, and a file may appear later. Good content takes effect within three seconds; bad
+//! content is logged once, and the last good content stays in use.
 
 use std::fs;
 use std::io::{self, Read};
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
-/// How often files are looked at.
+/// How often files are read.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
-/// More than any token or list has.
+/// Largest file that is read; larger than any token or list.
 const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
-/// A file, and what it held when it was last looked at.
+/// A file, and the digest of what was read last.
 #[derive(Clone, Debug)]
 pub struct WatchedFile {
     path: PathBuf,
@@ -24,17 +24,17 @@ pub struct WatchedFile {
 }
 
 impl WatchedFile {
-    /// The file at `path`, not looked at yet.
+    /// The file at `path`, which has not been read yet.
     pub const fn new(path: PathBuf) -> Self {
         Self { path, seen: None }
     }
 
-    /// Its path.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it holds, or why it cannot be read, when that is not what it was at the last look. Blocks.
+    /// The content or the error, if it differs from that of the last look. Blocks.
     pub fn look(&mut self) -> Option<io::Result<Vec<u8>>> {
         let content = read(&self.path);
         let seen = match &content {
@@ -50,9 +50,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     if found.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory, not a file"));
     }
-    // Opening a pipe would wait for its writer.
+    // Opening a pipe blocks until another process writes to it.
     if !found.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let mut content = Vec::new();
     fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;
@@ -80,27 +80,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_told_when_its_content_changes_and_not_otherwise() {
+    fn a_look_returns_the_content_only_if_it_has_changed() {
         let home = tempfile::tempdir().expect("a directory");
         let path = home.path().join("license.jwt");
         let mut file = WatchedFile::new(path.clone());
-        let mut told = || file.look().map(|content| content.map_err(|error| error.kind()));
-        assert_eq!(told(), Some(Err(io::ErrorKind::NotFound)));
-        assert_eq!(told(), None);
+        let mut look = || file.look().map(|content| content.map_err(|error| error.kind()));
+        assert_eq!(look(), Some(Err(io::ErrorKind::NotFound)));
+        assert_eq!(look(), None);
         fs::write(&path, "one").expect("written");
-        assert_eq!(told(), Some(Ok(b"one".to_vec())));
+        assert_eq!(look(), Some(Ok(b"one".to_vec())));
         fs::write(&path, "one").expect("written");
-        assert_eq!(told(), None, "the same again");
+        assert_eq!(look(), None, "the same again");
         fs::write(&path, "").expect("written");
-        assert_eq!(told(), Some(Ok(Vec::new())));
+        assert_eq!(look(), Some(Ok(Vec::new())));
         fs::remove_file(&path).expect("removed");
         fs::create_dir(&path).expect("made");
-        assert_eq!(told(), Some(Err(io::ErrorKind::IsADirectory)));
-        assert_eq!(told(), None);
+        assert_eq!(look(), Some(Err(io::ErrorKind::IsADirectory)));
+        assert_eq!(look(), None);
     }
 
     #[test]
-    fn the_swap_of_a_symbolic_link_is_a_change_of_content() {
+    fn a_swapped_symbolic_link_changes_the_content() {
         let home = tempfile::tempdir().expect("a directory");
         for version in ["v1", "v2"] {
             fs::create_dir(home.path().join(version)).expect("made");

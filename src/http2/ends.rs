@@ -1,8 +1,8 @@
-//! Which watched streams their sender has ended: END_STREAM, seen in the frames as they arrive (RFC 9113 section 4.1).
+//! Records END_STREAM of watched streams, read from the frames as they arrive (RFC 9113 section 4.1).
 //!
-//! The codec forgets the end of a stream whose other half is still open when its connection breaks (h2 0.4.20,
-//! `State::handle_error` and `recv_eof` overwrite it), and a whole response would pass for one that was cut. Clones share the
-//! record. A stream that nobody watches costs nothing beyond reading the head of each frame.
+//! If a connection breaks while the other half of a stream is open, the codec loses the fact that the peer had ended it (h2 0.4.20:
+//! `State::handle_error` and `recv_eof` overwrite the state). A complete response would then be reported as cut. Clones share the
+//! record. Only the head of each frame is read.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,14 +10,14 @@ use std::rc::Rc;
 use super::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Piece};
 use super::io::Follow;
 
-/// The ends that one side of a connection has sent.
+/// The ended streams of one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Ends(Rc<RefCell<Record>>);
 
 #[derive(Debug, Default)]
 struct Record {
     frames: Frames,
-    /// The stream that ends once the field block under way is complete.
+    /// The stream that ends when the current field block is complete.
     ending: Option<u32>,
     /// Watched streams, and whether each has ended.
     watched: Vec<(u32, bool)>,
@@ -39,7 +39,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Whether its sender has ended it.
+    /// Whether the peer has ended it.
     pub fn has_ended(&self) -> bool {
         self.ends.0.borrow().watched.contains(&(self.stream, true))
     }
@@ -63,7 +63,7 @@ impl Follow for Ends {
 }
 
 impl Record {
-    /// The stream of a frame has ended when all of the frame is there, and all that continues its field block.
+    /// A frame is complete. Its stream ends with it, or with the last frame of its field block.
     fn complete(&mut self, &Piece { kind, flags, stream, .. }: &Piece<'_>) {
         if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
             self.ending = Some(stream);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_not_complete_ends_nothing() {
+    fn an_incomplete_frame_ends_nothing() {
         let last = frame(DATA, END_STREAM, 1, b"the last bytes");
         let block =
             [frame(HEADERS, END_STREAM, 1, b"fie"), frame(CONTINUATION, END_HEADERS, 1, b"lds")];

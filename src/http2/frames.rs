@@ -1,4 +1,4 @@
-//! Frames as they pass beside the codec (RFC 9113 section 4.1), wherever their bytes are cut.
+//! Splits received bytes into frames, independently of the codec (RFC 9113 section 4.1). The bytes may be cut anywhere.
 
 const HEAD_BYTES: usize = 9;
 
@@ -13,9 +13,9 @@ pub(super) const END_HEADERS: u8 = 4;
 /// The frames of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// Left of the preface.
+    /// Bytes of the preface still to skip.
     skip: usize,
-    /// Of the frame under way: its head so far, and what is left of its payload.
+    /// The current frame: the first `known` bytes of its head, and `left` bytes of its payload to come.
     head: [u8; HEAD_BYTES],
     known: usize,
     left: usize,
@@ -28,18 +28,17 @@ pub(super) struct Piece<'a> {
     pub(super) flags: u8,
     pub(super) stream: u32,
     pub(super) payload: &'a [u8],
-    /// Bytes of the payload that are still to come.
+    /// Bytes of the payload still to come.
     pub(super) left: usize,
 }
 
 impl Frames {
-    /// The frames behind so many bytes.
+    /// Frames that begin after `skip` bytes.
     pub(super) fn behind(skip: usize) -> Self {
         Self { skip, ..Self::default() }
     }
 
-    /// The next piece in `bytes`, which then begin behind it; `None` once they are used up. A frame without a payload is one
-    /// empty piece.
+    /// Takes the next piece off `bytes`; `None` if they are used up. A frame without a payload is one empty piece.
     pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Piece<'a>> {
         self.skip -= take(bytes, self.skip).len();
         if bytes.is_empty() {

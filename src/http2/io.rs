@@ -1,7 +1,7 @@
-//! The socket below an HTTP/2 connection: what a turn of the connection writes goes out at the end of it, together.
+//! The socket below an HTTP/2 connection. It collects what one turn of the connection writes, and sends it at the end of the turn.
 //!
-//! The codec flushes after every DATA frame, which would be a TLS record and a system call each. Here a flush only promises;
-//! [`Io::poll_send`] keeps the promise once all streams had their say.
+//! The codec flushes after each DATA frame, which would cost a TLS record and a system call each. Here a flush does nothing;
+//! [`Io::poll_send`] sends once all streams were polled.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,15 +13,15 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::sending::Patience;
+use super::sending::SendLimit;
 use crate::sweep::Sweep;
 
-/// What is written in one turn and not yet sent is at most this.
+/// Most bytes that are collected before they are sent.
 const MAX_STAGED_BYTES: usize = 64 * 1024;
 
-/// Looks at what the other end sends, before the codec does.
+/// Reads what the peer sends, before the codec does.
 pub trait Follow {
-    /// Reads `bytes`, which follow on those before.
+    /// Reads `bytes`, which follow those of the last call.
     fn follow(&self, bytes: &[u8]);
 }
 
@@ -41,28 +41,28 @@ struct Wire<S, F> {
     follower: F,
     /// Bytes read before the protocol was known.
     early: BytesMut,
-    heard: u64,
+    received: u64,
     sent: u64,
-    /// Nothing more to read in this turn.
+    /// The socket has no more to read in this turn.
     dry: bool,
-    /// Written by the codec, and not yet by the socket.
+    /// Written by the codec, not yet sent.
     staged: BytesMut,
-    /// The socket has taken bytes that it may still keep: TLS does.
+    /// The stream may still hold written bytes: TLS does.
     unflushed: bool,
-    /// The socket did not take all of it when it was last asked.
+    /// The last send left bytes unsent.
     is_blocked: Rc<Cell<bool>>,
-    /// Why a write failed. The codec gets this error when it reads: only then does it reach the streams (h2 0.4.20).
+    /// Why a write failed. The codec gets this error from a read: only such errors reach the streams (h2 0.4.20).
     failed: Option<io::ErrorKind>,
 }
 
 impl<S, F> Io<S, F> {
-    /// The socket `stream`, of which `early` has been read.
+    /// Wraps `stream`; `early` was already read from it.
     pub fn new(stream: S, early: BytesMut, follower: F) -> Self {
         Self(Rc::new(RefCell::new(Wire {
             stream,
             follower,
             early,
-            heard: 0,
+            received: 0,
             sent: 0,
             dry: false,
             staged: BytesMut::new(),
@@ -72,33 +72,33 @@ impl<S, F> Io<S, F> {
         })))
     }
 
-    /// How many bytes have come so far.
-    pub fn heard(&self) -> u64 {
-        self.0.borrow().heard
+    /// Bytes received so far.
+    pub fn received(&self) -> u64 {
+        self.0.borrow().received
     }
 
-    /// How many bytes have gone out so far.
+    /// Bytes sent so far.
     pub fn sent(&self) -> u64 {
         self.0.borrow().sent
     }
 
-    /// Whether the socket did not take all that was to be sent: it waits here, or in TLS.
+    /// Whether the last send left bytes unsent, here or in TLS.
     pub fn is_blocked(&self) -> bool {
         self.0.borrow().is_blocked.get()
     }
 
-    /// How long streams wait for room: `limit`; zero: without end.
-    pub fn patience(&self, limit: Duration, sweep: &Sweep) -> Rc<Patience> {
+    /// The limit for streams that wait for window; zero: none.
+    pub fn send_limit(&self, limit: Duration, sweep: &Sweep) -> Rc<SendLimit> {
         let is_blocked = self.0.borrow().is_blocked.clone();
-        Rc::new(Patience { limit, sweep: sweep.clone(), is_blocked })
+        Rc::new(SendLimit { limit, sweep: sweep.clone(), is_blocked })
     }
 
-    /// A turn begins. The codec asks for more to read once a stream; within a turn it learns once that there is none.
+    /// A turn begins. The codec reads once per stream; within a turn the socket is asked until it has no more.
     pub fn turn(&self) {
         self.0.borrow_mut().dry = false;
     }
 
-    /// Gives the write buffer back when nothing is in it: the connection rests.
+    /// Frees the write buffer if it is empty. For an idle connection.
     pub fn release(&self) {
         let wire = &mut *self.0.borrow_mut();
         if wire.staged.is_empty() {
@@ -108,7 +108,7 @@ impl<S, F> Io<S, F> {
 }
 
 impl<S: AsyncWrite + Unpin, F> Io<S, F> {
-    /// Sends what is staged.
+    /// Sends the collected bytes.
     ///
     /// # Errors
     /// The socket's.
@@ -116,7 +116,7 @@ impl<S: AsyncWrite + Unpin, F> Io<S, F> {
         self.0.borrow_mut().poll_send(cx)
     }
 
-    /// Sends what is staged, and ends our half.
+    /// Sends the collected bytes, and ends the sending half.
     ///
     /// # Errors
     /// The socket's.
@@ -159,8 +159,8 @@ impl<S: AsyncWrite + Unpin, F> Wire<S, F> {
     }
 }
 
-/// Whether nothing more is to be read after a write that failed so. After a reset the system still has what arrived before it,
-/// and reports both when the socket is read.
+/// Whether a failed write makes reading pointless. After a reset the system still has the bytes that arrived before it; reading
+/// returns those first, then the error.
 fn is_final(kind: io::ErrorKind) -> bool {
     !matches!(
         kind,
@@ -189,7 +189,7 @@ impl<S: AsyncRead + Unpin, F: Follow> AsyncRead for Io<S, F> {
                 match read {
                     Poll::Ready(Ok(())) if has_read => {}
                     Poll::Pending if !is_final(kind) => return Poll::Pending,
-                    // All that had arrived before was read.
+                    // All bytes that had arrived before were read.
                     _ => return Poll::Ready(Err(kind.into())),
                 }
             }
@@ -203,7 +203,7 @@ impl<S: AsyncRead + Unpin, F: Follow> AsyncRead for Io<S, F> {
             }
         }
         let read = &buf.filled()[start..];
-        wire.heard += read.len() as u64;
+        wire.received += read.len() as u64;
         wire.follower.follow(read);
         Poll::Ready(Ok(()))
     }
@@ -217,7 +217,7 @@ impl<S: AsyncWrite + Unpin, F> AsyncWrite for Io<S, F> {
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.borrow_mut();
         if wire.staged.len() >= MAX_STAGED_BYTES {
-            // A failure is reported where the codec reads; until then what it writes goes nowhere.
+            // The codec gets a failure when it reads; until then its writes are dropped.
             drop(ready!(wire.poll_send(cx)));
         }
         if wire.failed.is_some() {
@@ -228,7 +228,7 @@ impl<S: AsyncWrite + Unpin, F> AsyncWrite for Io<S, F> {
         Poll::Ready(Ok(taken))
     }
 
-    /// Kept by [`Io::poll_send`].
+    /// Does nothing: [`Io::poll_send`] sends.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

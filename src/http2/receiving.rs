@@ -1,4 +1,4 @@
-//! The other end's half of a stream: data, then trailers.
+//! The receiving half of a stream: data, then trailers.
 
 use std::task::{Context, Poll, ready};
 
@@ -10,7 +10,8 @@ use http_body::Frame;
 
 use crate::message::policy;
 
-/// A body as it arrives. What it hands over is as good as sent: the caller asks for the next piece once this one has gone on.
+/// A body that is being received. It reopens the window for each piece that it returns, so callers poll it only after they have sent
+/// the previous piece on.
 #[derive(Debug)]
 pub struct Receiving {
     stream: RecvStream,
@@ -19,23 +20,23 @@ pub struct Receiving {
 }
 
 impl Receiving {
-    /// The body behind a head with these fields.
+    /// The body of a message with these header fields.
     pub fn new(headers: &HeaderMap, stream: RecvStream) -> Self {
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         Self { stream, left: length.and_then(|length| length.parse().ok()), taken: 0 }
     }
 
-    /// Whether END_STREAM has come, and everything before it was taken.
+    /// Whether END_STREAM was received and all data before it was read.
     pub fn has_ended(&self) -> bool {
         self.stream.is_end_stream()
     }
 
-    /// Bytes to come, where `Content-Length` says so. The codec holds the sender to it.
+    /// Remaining bytes according to `Content-Length`, which the codec enforces.
     pub fn left(&self) -> Option<u64> {
         self.left
     }
 
-    /// Bytes that were taken.
+    /// Bytes read so far.
     pub fn taken(&self) -> u64 {
         self.taken
     }
@@ -43,7 +44,7 @@ impl Receiving {
     /// The next data; never empty.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
         while let Some(data) = ready!(self.stream.poll_data(cx)).transpose()? {
-            // A stream that has ended needs no more room.
+            // Fails only if the stream has ended.
             drop(self.stream.flow_control().release_capacity(data.len()));
             self.taken += data.len() as u64;
             self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
@@ -54,7 +55,7 @@ impl Receiving {
         Poll::Ready(None)
     }
 
-    /// The next data, or the trailers that may cross.
+    /// The next data, or the end-to-end trailers.
     pub fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,7 +1,7 @@
-//! Our half of a stream, as the windows of the other end allow (RFC 9113 section 5.2).
+//! The sending half of a stream, under the peer's flow control (RFC 9113 section 5.2).
 //!
-//! A stream that may send nothing for as long as a [`Patience`] lasts is reset; its connection and the other streams live on. Each byte
-//! of room begins a new wait, so that a slow window is not a closed one.
+//! A stream whose window stays closed for the time of its [`SendLimit`] is reset; its connection and the other streams continue. Each
+//! byte of window restarts that time, so a slow peer is not reset.
 
 use std::cell::Cell;
 use std::io;
@@ -17,36 +17,36 @@ use http_body::{Body, Frame};
 
 use crate::sweep::{Deadline, Sweep};
 
-/// How long the streams of one connection wait for room.
+/// How long the streams of one connection may wait for window.
 #[derive(Debug)]
-pub struct Patience {
-    /// Zero: without end.
+pub struct SendLimit {
+    /// Zero: no limit.
     pub(super) limit: Duration,
     pub(super) sweep: Sweep,
-    /// The socket takes nothing: it may hold the stream up, and has a limit of its own.
+    /// The socket accepts no bytes. It has a limit of its own, so streams do not count that time.
     pub(super) is_blocked: Rc<Cell<bool>>,
 }
 
 /// The sending half of a stream.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// For what needs no room.
+    /// The codec's half, for frames without flow control.
     pub stream: SendStream<Bytes>,
-    patience: Rc<Patience>,
-    /// Runs while there is no room. Made when that happens first.
+    limit: Rc<SendLimit>,
+    /// Armed while the window is closed. Made at the first such wait.
     stalled: Option<Deadline>,
 }
 
 impl Outgoing {
-    /// What is sent on `stream`.
-    pub fn new(stream: SendStream<Bytes>, patience: Rc<Patience>) -> Self {
-        Self { stream, patience, stalled: None }
+    /// Sends on `stream`.
+    pub fn new(stream: SendStream<Bytes>, limit: Rc<SendLimit>) -> Self {
+        Self { stream, limit, stalled: None }
     }
 
     /// How many of `wanted` bytes may be sent now.
     ///
     /// # Errors
-    /// `TimedOut` when the window stayed closed; the stream has been reset then. Anything else when the other end has reset it.
+    /// `TimedOut` if the window stayed closed: the stream is then reset. Any other kind if the peer has reset it.
     pub fn poll_room(&mut self, wanted: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.stream.reserve_capacity(wanted);
         let mut room = self.stream.capacity();
@@ -68,7 +68,7 @@ impl Outgoing {
     }
 
     fn has_stalled(&mut self, cx: &Context<'_>) -> bool {
-        let Patience { limit, sweep, is_blocked } = &*self.patience;
+        let SendLimit { limit, sweep, is_blocked } = &*self.limit;
         if limit.is_zero() {
             return false;
         }
@@ -82,7 +82,7 @@ impl Outgoing {
     }
 }
 
-/// The end of a stream as that of a connection.
+/// The error of a stream as one of a connection.
 pub fn broken(error: h2::Error) -> io::Error {
     match error.reason() {
         Some(Reason::NO_ERROR | Reason::CANCEL) => io::ErrorKind::ConnectionReset.into(),
@@ -90,55 +90,55 @@ pub fn broken(error: h2::Error) -> io::Error {
     }
 }
 
-/// A body on its way out.
+/// A body that is being sent.
 #[derive(Debug)]
 pub struct Sending<B> {
-    /// What it is made of.
+    /// The source of the bytes.
     pub body: B,
-    /// Where it goes.
+    /// The stream.
     pub outgoing: Outgoing,
-    /// Taken from the body, not yet by the codec.
+    /// Read from the body, not yet given to the codec.
     piece: Bytes,
     begun: bool,
     done: bool,
 }
 
-/// Why not all of a body was sent.
+/// Why a body was not sent to its end.
 #[derive(Debug)]
 pub enum Unsent<E> {
-    /// The body broke off. Its stream is the caller's to reset.
+    /// The body failed. The caller resets the stream.
     Body(E),
-    /// The window stayed closed, and the stream was reset.
+    /// The window stayed closed; the stream was reset.
     Stalled,
-    /// The stream takes no more.
+    /// The peer has reset the stream, or the connection has ended.
     Gone,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
-    /// `body` behind a head that has been sent; `done` if that was all.
+    /// Sends `body` after a head that was sent; `done` if that head ended the stream.
     pub fn new(body: B, outgoing: Outgoing, done: bool) -> Self {
         Self { body, outgoing, piece: Bytes::new(), begun: false, done }
     }
 
-    /// Whether all of it is out, or the stream takes no more.
+    /// Whether all of it was sent, or the stream accepts no more.
     pub fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Whether a piece waits for room.
+    /// Whether data waits for window.
     pub fn is_blocked(&self) -> bool {
         !self.piece.is_empty()
     }
 
-    /// The body, while nothing of it was taken.
+    /// The body, if nothing of it was read.
     pub fn into_untouched(self) -> Option<B> {
         (!self.begun).then_some(self.body)
     }
 
-    /// Sends what there is; ready once that is all.
+    /// Sends what is available; ready after the end of the body.
     ///
     /// # Errors
-    /// [`Unsent`]; it is done then.
+    /// [`Unsent`]; the body is then done.
     pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<B::Error>>> {
         while !self.done {
             if let Err(unsent) = ready!(self.poll_piece(cx)) {
@@ -150,7 +150,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the next piece from the body, or gives as much of it to the codec as there is room for.
+    /// Reads the next piece of the body, or gives the codec as much of it as the window allows.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<B::Error>>> {
         let stream = &mut self.outgoing.stream;
         if self.piece.is_empty() {

@@ -1,11 +1,11 @@
-//! Which requests have a `#` in their `:path`, seen in the frames as they arrive.
+//! Finds requests with a `#` in their `:path`, in the frames as they arrive.
 //!
 //! The codec hands `:path` to `http::uri::PathAndQuery`, which drops the `#` and what follows it (h2 0.4.20, http 1.5): the request
-//! no longer shows that there was one. This module therefore reads the field blocks (RFC 7541 section 6) beside the codec. It reads
-//! the values of `:path` only, skips all other fields by their lengths, and records for each entry of the dynamic table whether it
-//! is a `:path`. Where its dynamic table could differ from the codec's, every request from there on is refused: after a malformed
-//! block, a stream that depends on itself (the codec skips its block), a PUSH_PROMISE (only the codec reads its block). Clones share
-//! the record.
+//! no longer shows that there was one. This module therefore also reads the field blocks (RFC 7541 section 6). It reads
+//! only the values of `:path`, skips all other fields by their lengths, and records for each entry of the dynamic table whether it
+//! is a `:path`. Once its dynamic table may differ from the codec's, every later request is refused: after a malformed block, a
+//! stream that depends on itself (the codec skips its block), or a PUSH_PROMISE (only the codec reads its block). Clones share the
+//! record.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,19 +17,19 @@ use super::frames::{CONTINUATION, END_HEADERS, Frames, HEADERS, PUSH_PROMISE, Pi
 use super::io::Follow;
 
 const PREFACE_BYTES: usize = 24;
-/// SETTINGS_MAX_FRAME_SIZE, of which the gate announces no other; the codec ends the connection at a longer frame.
+/// The default SETTINGS_MAX_FRAME_SIZE, which the gate does not change; the codec ends the connection at a longer frame.
 const MAX_FRAME_BYTES: usize = 16_384;
 
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 
-/// `:path /` and `:path /index.html` (RFC 7541 appendix A); the dynamic table begins behind the static one.
+/// `:path /` and `:path /index.html` (RFC 7541 appendix A); the dynamic table follows the static one.
 const STATIC_PATHS: std::ops::RangeInclusive<usize> = 4..=5;
 const FIRST_DYNAMIC: usize = 62;
-/// An entry counts 32 bytes and more (RFC 7541 section 4.1), the table 4096 at most, as the gate announces no other size.
+/// An entry counts at least 32 bytes (RFC 7541 section 4.1), and the table has the default size of 4096.
 const MAX_ENTRIES: usize = 4096 / 32;
 
-/// So many are kept until their requests are asked about; a client with more is refused whatever comes.
+/// Most requests with a fragment that are kept until the codec reports them; a client with more is refused from then on.
 const MAX_FOUND: usize = 1024;
 
 /// `:path` in Huffman code, and its padding.
@@ -42,20 +42,20 @@ pub struct Targets(Rc<RefCell<Record>>);
 #[derive(Debug, Default)]
 struct Record {
     frames: Frames,
-    /// Of the frame under way, the payload so far, if it carries fields and was cut.
+    /// Payload so far of the current HEADERS or CONTINUATION frame, if it was cut.
     payload: Vec<u8>,
-    /// A field that goes on in the next frame.
+    /// The part of a field that the next frame continues.
     rest: Vec<u8>,
-    /// The block under way has such a target.
+    /// The current block has a target with a fragment.
     marked: bool,
     /// Entries of the dynamic table, newest first.
     table: VecDeque<Entry>,
     found: Vec<u32>,
-    /// The codec's dynamic table may be another from here on. No stream has to be named: a client may name any in a bad frame.
+    /// The codec's dynamic table may differ from here on. Applies to all streams: a bad frame may name any.
     lost: bool,
 }
 
-/// What is known of a field.
+/// An entry of the dynamic table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Other,
@@ -64,18 +64,18 @@ enum Entry {
     Marked,
 }
 
-/// The codec cannot read it either.
+/// The codec cannot read the block either.
 #[derive(Debug)]
 struct Malformed;
 
 impl Targets {
-    /// Nothing of the client has been read, its preface neither.
+    /// The record of a new connection, before its preface was read.
     pub(crate) fn new() -> Self {
         let frames = Frames::behind(PREFACE_BYTES);
         Self(Rc::new(RefCell::new(Record { frames, ..Record::default() })))
     }
 
-    /// Whether the target of the request on `stream` has a fragment. Requests are asked about in their order, once.
+    /// Whether the target of the request on `stream` has a fragment. Call it once per request, in the order of the requests.
     pub fn has_fragment(&self, stream: u32) -> bool {
         let record = &mut *self.0.borrow_mut();
         let found = !record.found.is_empty() && record.found.contains(&stream);
@@ -96,10 +96,10 @@ impl Follow for Targets {
 }
 
 impl Record {
-    /// Takes a piece of a frame; reads the frame if that was the last.
+    /// Takes a piece of a frame, and reads the frame if it is complete.
     fn take(&mut self, &Piece { kind, flags, stream, payload: piece, left }: &Piece<'_>) {
         if kind == PUSH_PROMISE {
-            // A client sends none. The codec decodes its block all the same, and may then reset no more than the stream.
+            // A client must not send one. The codec decodes its block, and may then only reset the stream.
             self.lost = true;
         }
         if !matches!(kind, HEADERS | CONTINUATION) {
@@ -170,7 +170,7 @@ impl Record {
         Ok(())
     }
 
-    /// Reads one field (RFC 7541 section 6); what is behind it, or `None` if it is not all there.
+    /// Reads one field (RFC 7541 section 6). Returns the rest of the block, or `None` if the field is incomplete.
     fn field<'a>(&mut self, block: &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
         let first = block[0];
         let (bits, is_literal) = match first {
@@ -205,7 +205,7 @@ impl Record {
 
     fn entry(&self, index: usize) -> Entry {
         match index.checked_sub(FIRST_DYNAMIC) {
-            // Where there is none, the codec ends the connection.
+            // If there is no such entry, the codec ends the connection.
             Some(dynamic) => self.table.get(dynamic).copied().unwrap_or(Entry::Other),
             None if STATIC_PATHS.contains(&index) => Entry::Path,
             None => Entry::Other,
@@ -224,7 +224,7 @@ impl Encoded<'_> {
     fn is_path(self) -> bool {
         match self.packed {
             false => self.bytes == b":path",
-            // More padding than there may be is the codec's to refuse.
+            // The codec refuses padding that is too long.
             true => self
                 .bytes
                 .strip_prefix(&PACKED_PATH)
@@ -248,7 +248,7 @@ fn string(block: &[u8]) -> Result<Option<(Encoded<'_>, &[u8])>, Malformed> {
     Ok(string.map(|(bytes, behind)| (Encoded { bytes, packed }, behind)))
 }
 
-/// A number with a prefix of so many bits (RFC 7541 section 5.1), of five bytes at most, as the codec has it.
+/// A number with a prefix of `bits` bits (RFC 7541 section 5.1), of at most five bytes, which is the codec's limit.
 fn integer(block: &[u8], bits: u32) -> Result<Option<(usize, &[u8])>, Malformed> {
     let Some((first, mut rest)) = block.split_first() else { return Ok(None) };
     let most = (1_usize << bits) - 1;
@@ -267,13 +267,14 @@ fn integer(block: &[u8], bits: u32) -> Result<Option<(usize, &[u8])>, Malformed>
     Err(Malformed)
 }
 
-/// Its code begins with nine ones, which few texts have in a row.
+/// Quick check: the code of `#` begins with nine ones, and few texts have that many in a row.
 fn may_have_packed_number_sign(packed: &[u8]) -> bool {
     let meet = |pair: &[u8]| pair[0].trailing_ones() + pair[1].leading_ones() >= 9;
     packed.contains(&0xff) || packed.windows(2).any(meet)
 }
 
-/// How many symbols have a code of so many bits (RFC 7541 appendix B). The code is canonical: that tells where each ends.
+/// By length in bits, how many symbols have a code of that length (RFC 7541 appendix B). The code is canonical, so this is enough to
+/// find where each code ends.
 const SYMBOLS: [u32; 31] = [
     0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19,
     29, 0, 4,
@@ -297,7 +298,7 @@ fn has_packed_number_sign(packed: &[u8]) -> bool {
             }
             (length, code, first) = (0, 0, 0);
         } else if length >= SYMBOLS.len() {
-            // No code is longer: the codec ends the connection.
+            // No such code: the codec ends the connection.
             return true;
         } else {
             first += symbols;
@@ -325,7 +326,7 @@ mod tests {
         [&[0x80 | u8::try_from(bytes.len()).expect("short")], bytes].concat()
     }
 
-    /// The blocks of streams 1, 3, 5 and so on; which of them have a fragment.
+    /// Which of `blocks`, sent on streams 1, 3, 5 and so on, have a fragment.
     fn found(blocks: &[Vec<u8>]) -> Vec<bool> {
         let frames = |blocks: &[Vec<u8>]| -> Vec<u8> {
             let streams = (1_u32..).step_by(2);
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_indexed_is_remembered_for_as_long_as_it_may_be_named() {
+    fn an_indexed_path_is_found_when_it_is_referenced() {
         let marked = [&[PATH_RAW][..], &text(b"/a#b")].concat();
         let other = [&[0x40][..], &text(b"x"), &text(b"#")].concat();
         let by_name = |index: u8, value: &[u8]| [&[0x40 | index][..], &text(value)].concat();
@@ -381,18 +382,18 @@ mod tests {
             found(&[marked.clone(), other.clone(), vec![0xbe], vec![0xbf]]),
             [true, false, false, true]
         );
-        // A name may be taken from an entry too.
+        // A literal may reference only the name of an entry.
         assert_eq!(
             found(&[marked.clone(), by_name(62, b"/b"), by_name(62, b"/#"), vec![0xbf]]),
             [true, false, true, false]
         );
-        // One that is not indexed is not.
+        // A literal that is never indexed adds no entry.
         let never = [&[0x14][..], &text(b"/#")].concat();
         assert_eq!(found(&[other, never, vec![0xbe]]), [false, true, false]);
     }
 
     #[test]
-    fn padding_priority_and_continuations_are_no_fields() {
+    fn padding_priority_and_continuation_are_skipped() {
         let field = [&[PATH_RAW][..], &text(b"/a#b")].concat();
         let padded = [&[3, 0, 0, 0, 0, 9][..], &field, b"\x44\x02#"].concat();
         for frames in [
@@ -411,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_codec_skips_or_adds_a_block_every_later_request_is_refused() {
+    fn after_a_block_that_only_one_side_reads_every_request_is_refused() {
         let field = [&[0x40][..], &text(b"x"), &text(b"y")].concat();
         let dependent = |on: u32| [&on.to_be_bytes()[..], &[0], &field].concat();
         let flags = END_HEADERS | PRIORITY;
@@ -419,7 +420,7 @@ mod tests {
         let promise = [&9_u32.to_be_bytes()[..], &field].concat();
         let table = [
             (frame(HEADERS, flags, 3, &dependent(3)), true),
-            // The codec resets a stream that a client cannot have, and goes on.
+            // The codec resets a stream number that no client may use, and continues.
             (frame(HEADERS, flags, 0x7fff_fffc, &dependent(0x7fff_fffc)), true),
             (frame(HEADERS, flags, 3, &dependent(3 | 1 << 31)), true),
             (frame(HEADERS, flags | PADDED, 3, &padded), true),
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn from_what_cannot_be_read_on_every_request_is_refused() {
+    fn after_a_malformed_block_every_request_is_refused() {
         let good = vec![0x84];
         for block in
             [&[0x7f, 0xff, 0xff, 0xff, 0xff, 0x01][..], &[PATH_RAW, 5, b'/'], &[PATH_RAW], &[0xff]]
@@ -463,12 +464,12 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// As a client's codec writes it, of whatever the table holds.
+        /// Literals with the name of a static or a dynamic entry.
         #[test]
-        fn the_codec_of_a_client_is_followed(paths in proptest::collection::vec("/[a-z#>&Z?~]{0,12}", 1..30)) {
+        fn encoded_paths_are_read(paths in proptest::collection::vec("/[a-z#>&Z?~]{0,12}", 1..30)) {
             let expected: Vec<bool> = paths.iter().map(|path| path.contains('#')).collect();
             let blocks: Vec<Vec<u8>> = paths.iter().enumerate().map(|(at, path)| {
-                // Every second one by the name of an entry, where there is one.
+                // Every second one references the name of a dynamic entry.
                 let name = if at % 2 == 1 { 62 } else { 4 };
                 [&[0x40 | name][..], &packed(&pack(path))].concat()
             }).collect();
@@ -476,7 +477,7 @@ mod tests {
         }
     }
 
-    /// Huffman code of the few characters above.
+    /// Huffman code of the characters above.
     fn pack(text: &str) -> Vec<u8> {
         let mut bits = String::new();
         for c in text.chars() {

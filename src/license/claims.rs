@@ -1,9 +1,9 @@
-//! What a license says, claim by claim.
+//! The claims of a license.
 //!
-//! Content of a verified token in, typed claims out: absent is `None`, times are [`UnixTime`], `lid` is always text.
-//! Unknown claims are ignored; a claim that is `null` is absent; a known one of another type is refused by name. Nothing
-//! is judged here: dates, issuer and subject belong to [`super::standing`], times that cannot be right to
-//! [`super::plausible`].
+//! Input: the content of a verified token. Output: typed claims; an absent claim is `None`, times are [`UnixTime`], `lid` is
+//! always text. Unknown claims are ignored, a claim that is `null` counts as absent, and a known claim of another type is an
+//! error that names it. Claims are not judged here: see [`super::standing`] for dates, issuer and subject, and
+//! [`super::plausible`] for implausible times.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::members::Members;
 use super::rejection::Rejection;
 use crate::clock::UnixTime;
 
-/// The largest whole number every JSON reader agrees on, and so the last moment a claim can state.
+/// Largest time. Above 2^53, JSON parsers that use `f64` disagree.
 const LAST_COMMON: u64 = 1 << 53;
 
 const DAY_SECS: u64 = 24 * 60 * 60;
@@ -31,23 +31,23 @@ pub struct Claims {
     pub sub: String,
     /// When the token was issued.
     pub iat: Option<UnixTime>,
-    /// When the token ends, exclusive. Required.
+    /// When the token expires, exclusive. Required.
     pub exp: UnixTime,
-    /// When the license starts; `None` and 0: it has started.
+    /// When the license starts. `None` and 0: always.
     pub nbf: Option<UnixTime>,
-    /// When the license ends, exclusive; `None` and 0: never.
+    /// When the license expires, exclusive. `None` and 0: never.
     pub lexp: Option<UnixTime>,
-    /// License id; a number is kept as its decimal digits. Required, not empty.
+    /// License id; a number is converted to decimal digits. Required, not empty.
     pub lid: String,
-    /// What is counted, such as `users`.
+    /// What is counted, for example `users`.
     pub limit_by: Option<String>,
     /// How many are included; 0 or less: unlimited.
     pub included_users: Option<i64>,
-    /// Warn so many days before `lexp`; see [`Claims::license_warn_days`].
+    /// Days before `lexp` at which to warn; see [`Claims::license_warn_days`].
     pub lic_exp_warn_days: Option<i64>,
-    /// Warn so many days before `exp`; see [`Claims::token_warned_from`].
+    /// Days before `exp` at which to warn; see [`Claims::token_warned_from`].
     pub tok_exp_warn_days: Option<i64>,
-    /// Renew every so many days; see [`Claims::renew_every_days`].
+    /// Days between renewals; see [`Claims::renew_every_days`].
     pub update_days: Option<i64>,
     /// Products.
     pub prod: Option<Vec<String>>,
@@ -59,20 +59,20 @@ pub struct Claims {
     pub slug: Option<String>,
     /// Whether use is billed.
     pub usage_billing: Option<bool>,
-    /// Sessions one user may have at a time.
+    /// Concurrent sessions per user.
     pub max_concurrent_user_sessions: Option<i64>,
-    /// Where to read more.
+    /// Link to details.
     pub details_url: Option<String>,
     /// Whether this is a trial.
     pub trial: Option<bool>,
-    /// When a trial ends, exclusive; without meaning unless `trial`. `None` and 0: never.
+    /// When the trial expires, exclusive; ignored unless `trial`. `None` and 0: never.
     pub trial_exp: Option<UnixTime>,
     /// Anonymous devices per user.
     pub anonymousRatio: Option<i64>,
 }
 
 impl Claims {
-    /// Every claim there is, in the order of this type.
+    /// The names of all claims, in the order of this type.
     pub const NAMES: [&str; 23] = [
         "jti",
         "iss",
@@ -99,7 +99,7 @@ impl Claims {
         "anonymousRatio",
     ];
 
-    /// Reads the content of a token whose signature has been verified.
+    /// Parses the content of a token with a verified signature.
     pub(super) fn parse(json: &[u8]) -> Result<Self, Rejection> {
         let members = Members::parse(json).ok_or(Rejection::ClaimsMalformed)?;
         match members.duplicate {
@@ -141,8 +141,8 @@ impl Claims {
         self.lic_exp_warn_days.unwrap_or(30)
     }
 
-    /// From when on to warn of the token's end, and to renew at the latest: `tok_exp_warn_days` before `exp`; where the
-    /// issuer says nothing, three days, or half of a shorter life.
+    /// When to warn of the token's expiry, and to renew at the latest: `tok_exp_warn_days` before `exp`; without that claim
+    /// three days before, or half of a shorter lifetime.
     pub fn token_warned_from(&self) -> UnixTime {
         let seconds = |days: i64| u64::try_from(days).unwrap_or(0).saturating_mul(DAY_SECS);
         let before = self.tok_exp_warn_days.map_or_else(
@@ -160,22 +160,22 @@ impl Claims {
         self.update_days.unwrap_or(1).max(1)
     }
 
-    /// When the license starts, if it says so.
+    /// When the license starts, if that is stated.
     pub fn starts_at(&self) -> Option<UnixTime> {
         stated(self.nbf)
     }
 
-    /// When the license ends, if ever.
+    /// When the license expires, if ever.
     pub fn license_ends_at(&self) -> Option<UnixTime> {
         stated(self.lexp)
     }
 
-    /// When the trial ends, if this is one and it ever does.
+    /// When the trial expires, if this is a trial and it ever does.
     pub fn trial_ends_at(&self) -> Option<UnixTime> {
         stated(self.trial_exp).filter(|_| self.trial == Some(true))
     }
 
-    /// The earliest of the ends of license, trial and token, as they are stated.
+    /// The earliest expiry of license, trial and token, without leeway.
     pub fn first_end(&self) -> UnixTime {
         [self.license_ends_at(), self.trial_ends_at()]
             .into_iter()
@@ -188,7 +188,7 @@ impl Claims {
         self.prod.iter().flatten().any(|included| included == product)
     }
 
-    /// The claims the token states, by name, as JSON and in the order of this type; absent ones are left out.
+    /// Name and JSON value of each claim that the token states, in the order of this type.
     pub fn stated(&self) -> Vec<(&'static str, Value)> {
         let text = |claim: &Option<String>| claim.clone().map(Value::from);
         let time = |claim: Option<UnixTime>| claim.map(|moment| Value::from(moment.as_secs()));
@@ -223,7 +223,7 @@ impl Claims {
     }
 }
 
-/// A moment that means something: 0 is how issuers write "none".
+/// A time other than 0, with which issuers write "none".
 fn stated(moment: Option<UnixTime>) -> Option<UnixTime> {
     moment.filter(|moment| moment.as_secs() > 0)
 }
@@ -232,7 +232,7 @@ pub(super) fn required<T>(claim: &'static str, value: Option<T>) -> Result<T, Re
     value.ok_or(Rejection::ClaimMissing { claim })
 }
 
-/// The members of the content, read by type.
+/// Reads members of the content by type.
 pub(super) struct Content<'a>(pub(super) &'a Map<String, Value>);
 
 impl Content<'_> {
@@ -283,7 +283,7 @@ impl Content<'_> {
         expected: &'static str,
         read: impl FnOnce(&Value) -> Option<T>,
     ) -> Result<Option<T>, Rejection> {
-        // Go's encoder writes null for an empty list.
+        // Go, for example, encodes an empty list as null.
         let Some(value) = self.0.get(claim).filter(|value| !value.is_null()) else {
             return Ok(None);
         };
@@ -291,7 +291,7 @@ impl Content<'_> {
     }
 }
 
-/// A whole number every JSON reader agrees on.
+/// A whole number from 0 to 2^53.
 fn common(value: &Value) -> Option<u64> {
     value.as_u64().filter(|number| *number <= LAST_COMMON)
 }
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_and_zero_mean_none() {
+    fn absent_and_zero_times_are_none() {
         let claims =
             parse(r#""lid":1,"lexp":0,"nbf":0,"trial":true,"trial_exp":0"#).expect("claims");
         assert_eq!(
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_end_is_the_earliest_that_applies() {
+    fn the_first_end_is_the_earliest_stated_one() {
         let first = |rest: &str| {
             parse(&format!(r#""lid":1,{rest}"#)).map(|claims| claims.first_end().as_secs())
         };
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn every_int_is_whole_in_any_notation() {
+    fn every_integer_claim_accepts_any_notation() {
         for name in [
             "included_users",
             "lic_exp_warn_days",
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stated_reads_back_the_same() {
+    fn stated_claims_read_back_the_same() {
         let claims = parse(
             r#""lid":"7","jti":"j","iss":"i","iat":1,"nbf":2,"lexp":3,"limit_by":"users","included_users":-1,
                "lic_exp_warn_days":1,"tok_exp_warn_days":2,"update_days":3,"prod":["a"],"company":"c","account":"d",

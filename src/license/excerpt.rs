@@ -1,19 +1,19 @@
-//! Foreign words made fit to be shown.
+//! Makes untrusted text safe to show.
 //!
-//! A key id, an issuer or a subject in a message comes from outside: it is cut to a length a log line bears, and
-//! nothing in it can forge a second line or move a terminal's cursor.
+//! A key id, an issuer or a subject comes from outside. In a message it is shortened to a length that fits a log line, and
+//! escaped, so that it can neither forge a second line nor control a terminal.
 
 use std::fmt;
 
-/// Longest excerpt, in characters; a root URL fits.
+/// Longest excerpt, in characters. A root URL fits.
 const MAX_CHARS: usize = 200;
 
-/// A foreign string, shortened to 200 characters, shown in quotes with everything unprintable escaped.
+/// Untrusted text, shortened to 200 characters. Shown in quotes, with everything unprintable escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt(String);
 
 impl Excerpt {
-    /// What may be shown of `text`.
+    /// The excerpt of `text`.
     pub fn of(text: &str) -> Self {
         let mut shown: String = text.chars().take(MAX_CHARS).collect();
         if shown.len() < text.len() {
@@ -22,7 +22,7 @@ impl Excerpt {
         Self(shown)
     }
 
-    /// The same without quotes, escaped still; what would not be seen without them keeps them.
+    /// Without quotes, but escaped; blank text keeps the quotes, because it would be invisible.
     pub fn bare(&self) -> impl fmt::Display {
         match self.0.trim().is_empty() {
             true => self.to_string(),
@@ -37,12 +37,12 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// `text` as it is, but for what a terminal would obey or not show: control characters, and marks that turn the order of text
-/// around, are escaped.
+/// `text` with those characters escaped that a terminal would interpret or not show: control characters, and marks that
+/// change the direction of text.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        // Behind another character, where a combining mark is text like any other.
+        // After another character: there, `escape_debug` does not escape a combining mark.
         let escaped = format!("a{c}").escape_debug().to_string();
         match matches!(c, '"' | '\'' | '\\') {
             true => shown.push(c),
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_escaped_and_text_is_not() {
+    fn control_characters_are_escaped_and_text_is_not() {
         for text in ["", "plain \"quoted\" 'it' \\ text", "Müller & Söhne 株式会社 e\u{301} कंपनी"]
         {
             assert_eq!(printable(text), text);

@@ -1,4 +1,4 @@
-//! Tokens nobody honest sends, each with the reason it must get; and what honest ones must never become.
+//! Forged and malformed tokens, each with the reason with which it must be refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::testing::{ISSUER, NOW, STRANGER, admit, at, claims, pair, policy};
 use super::{Algorithm, Keys, MAX_TOKEN_BYTES, Token, inspect, verify};
 
-/// The code a text is refused with by the gate that trusts [`ISSUER`]; `ok` when it is not.
+/// The code with which a gate that trusts [`ISSUER`] refuses a text; `ok` if it accepts it.
 fn code(text: &str) -> &'static str {
     code_by(text, &ISSUER.trusted())
 }
@@ -23,20 +23,20 @@ fn good() -> String {
 }
 
 /// A token with this header, signed by the trusted key.
-fn headed(header: &str) -> String {
+fn with_header(header: &str) -> String {
     let content = claims(&json!({})).to_string();
     ISSUER.sign_parts(header.as_bytes(), content.as_bytes()).expect("a token")
 }
 
 /// A token with this content, signed by the trusted key.
-fn saying(content: &str) -> String {
+fn with_content(content: &str) -> String {
     ISSUER.sign_parts(br#"{"alg":"ES256"}"#, content.as_bytes()).expect("a token")
 }
 
-/// A token with the good claims and `more` written behind them.
-fn also(more: &str) -> String {
+/// A token with the good claims, followed by `more`.
+fn with_more(more: &str) -> String {
     let content = claims(&json!({})).to_string();
-    saying(&format!("{},{more}}}", content.trim_end_matches('}')))
+    with_content(&format!("{},{more}}}", content.trim_end_matches('}')))
 }
 
 fn without(claim: &str) -> String {
@@ -59,7 +59,7 @@ fn b64(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// The same bits with a stray one set behind them, where base64 leaves room for it.
+/// The same bits, with one of the unused trailing bits set.
 fn stray_bit(part: &str) -> String {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (body, last) = part.split_at(part.len() - 1);
@@ -68,12 +68,12 @@ fn stray_bit(part: &str) -> String {
 }
 
 #[test]
-fn the_good_token_is_good() {
+fn a_good_token_is_accepted() {
     assert_eq!(code(&good()), "ok");
     assert_eq!(code(&format!("\n {}\r\n", good())), "ok");
-    assert_eq!(code(&headed(r#"{"alg":"ES256"}"#)), "ok");
-    assert_eq!(code(&headed(r#"{"typ":"anything","alg":"ES256","x5t":"AA","cty":1}"#)), "ok");
-    assert_eq!(code(&also(r#""unknown":{"a":[1e30,null],"b":{"c":1,"c":2}}"#)), "ok");
+    assert_eq!(code(&with_header(r#"{"alg":"ES256"}"#)), "ok");
+    assert_eq!(code(&with_header(r#"{"typ":"anything","alg":"ES256","x5t":"AA","cty":1}"#)), "ok");
+    assert_eq!(code(&with_more(r#""unknown":{"a":[1e30,null],"b":{"c":1,"c":2}}"#)), "ok");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn texts_of_the_wrong_form() {
         (format!("{}.AA", good()), "malformed"),
         (format!(".{}", good()), "malformed"),
         ("A".repeat(MAX_TOKEN_BYTES + 1), "too-large"),
-        (also(&format!("\"pad\":\"{}\"", "x".repeat(MAX_TOKEN_BYTES))), "too-large"),
+        (with_more(&format!("\"pad\":\"{}\"", "x".repeat(MAX_TOKEN_BYTES))), "too-large"),
         (format!("Bearer {}", good()), "malformed"),
         (format!("{}\0", good()), "malformed"),
         (format!("\u{feff}{}\r\n", good()), "ok"),
@@ -126,7 +126,7 @@ fn texts_of_the_wrong_form() {
 }
 
 #[test]
-fn headers_that_ask_for_something_else() {
+fn headers_that_are_not_accepted() {
     let cases = [
         ("", "malformed"),
         ("null", "malformed"),
@@ -173,12 +173,12 @@ fn headers_that_ask_for_something_else() {
         (r#"{"alg":"RS256","kid":"elsewhere"}"#, "key-unknown"),
     ];
     for (header, expected) in cases {
-        assert_eq!(code(&headed(header)), expected, "{header}");
+        assert_eq!(code(&with_header(header)), expected, "{header}");
     }
 }
 
 #[test]
-fn signatures_of_nobody_trusted() {
+fn signatures_by_untrusted_keys() {
     let stranger = STRANGER.sign(&claims(&json!({}))).expect("a token");
     let posing = json!({ "alg": "ES256", "kid": ISSUER.kid() }).to_string();
     let content = claims(&json!({})).to_string();
@@ -196,7 +196,7 @@ fn signatures_of_nobody_trusted() {
             rewritten(|h, _, s| format!("{h}.{}.{s}", b64(&content.replace("L-1", "L-2")))),
             "signature-invalid",
         ),
-        // Nothing about the content is told to somebody whose signature is not trusted.
+        // The content is not reported on before the signature is verified.
         (rewritten(|h, _, s| format!("{h}.e30.{s}")), "signature-invalid"),
     ];
     for (text, expected) in cases {
@@ -206,7 +206,7 @@ fn signatures_of_nobody_trusted() {
 }
 
 #[test]
-fn a_public_key_is_no_shared_secret() {
+fn a_public_key_is_not_accepted_as_a_shared_secret() {
     let rsa = pair(Algorithm::RS256);
     let pem = rsa.public_pem().expect("PEM");
     let signed = format!("{}.{}", b64(r#"{"alg":"HS256"}"#), b64(&claims(&json!({})).to_string()));
@@ -218,23 +218,23 @@ fn a_public_key_is_no_shared_secret() {
 }
 
 #[test]
-fn contents_that_say_nothing_certain() {
+fn contents_that_are_malformed_or_not_valid() {
     let cases = [
-        (saying("x"), "claims-malformed"),
-        (saying("null"), "claims-malformed"),
-        (saying("[]"), "claims-malformed"),
-        (saying("\"{}\""), "claims-malformed"),
-        (saying("{} {}"), "claims-malformed"),
-        (saying(&"[".repeat(30_000)), "claims-malformed"),
-        (also(r#""a":1e400"#), "claims-malformed"),
-        (saying("{}"), "claim-missing"),
+        (with_content("x"), "claims-malformed"),
+        (with_content("null"), "claims-malformed"),
+        (with_content("[]"), "claims-malformed"),
+        (with_content("\"{}\""), "claims-malformed"),
+        (with_content("{} {}"), "claims-malformed"),
+        (with_content(&"[".repeat(30_000)), "claims-malformed"),
+        (with_more(r#""a":1e400"#), "claims-malformed"),
+        (with_content("{}"), "claim-missing"),
         (without("sub"), "claim-missing"),
         (without("exp"), "claim-missing"),
         (without("lid"), "claim-missing"),
-        (also(r#""exp":9999999999"#), "claim-duplicated"),
-        (also(r#""sub":"https://a.example/""#), "claim-duplicated"),
-        (also(r#""l\u0069d":"L-2""#), "claim-duplicated"),
-        (also(r#""x":1,"x":1"#), "claim-duplicated"),
+        (with_more(r#""exp":9999999999"#), "claim-duplicated"),
+        (with_more(r#""sub":"https://a.example/""#), "claim-duplicated"),
+        (with_more(r#""l\u0069d":"L-2""#), "claim-duplicated"),
+        (with_more(r#""x":1,"x":1"#), "claim-duplicated"),
         (with(json!({ "sub": ["https://a.example/"] })), "claim-invalid"),
         (with(json!({ "sub": 1 })), "claim-invalid"),
         (with(json!({ "exp": "2030-01-01" })), "claim-invalid"),
@@ -242,8 +242,8 @@ fn contents_that_say_nothing_certain() {
         (with(json!({ "exp": 1.5 })), "claim-invalid"),
         (with(json!({ "exp": 9_007_199_254_740_993_u64 })), "claim-invalid"),
         (with(json!({ "lexp": true })), "claim-invalid"),
-        (also(r#""nbf":null"#), "ok"),
-        (also(r#""nbf":null,"nbf":1"#), "claim-duplicated"),
+        (with_more(r#""nbf":null"#), "ok"),
+        (with_more(r#""nbf":null,"nbf":1"#), "claim-duplicated"),
         (with(json!({ "lid": 1.5 })), "claim-invalid"),
         (with(json!({ "lid": "" })), "claim-invalid"),
         (with(json!({ "lid": [] })), "claim-invalid"),
@@ -270,11 +270,11 @@ fn contents_that_say_nothing_certain() {
 }
 
 #[test]
-fn no_message_holds_token_text() {
+fn no_message_contains_token_text() {
     let texts = [
         good(),
-        headed(r#"{"alg":"HS256"}"#),
-        headed(r#"{"alg":"ES256","jku":"https://evil.example/"}"#),
+        with_header(r#"{"alg":"HS256"}"#),
+        with_header(r#"{"alg":"ES256","jku":"https://evil.example/"}"#),
         with(json!({ "exp": "never" })),
         with(json!({ "lexp": 1 })),
         rewritten(|h, p, s| format!("{h}.{p}.{s}=")),
@@ -287,7 +287,7 @@ fn no_message_holds_token_text() {
     }
 }
 
-/// Ed25519 signs the same way each time, so that this runs over the same bytes each time.
+/// Ed25519 signatures are deterministic, so that each run tests the same bytes.
 #[test]
 fn every_single_byte_change_is_refused() {
     let issuer = pair(Algorithm::EdDSA);
@@ -308,7 +308,7 @@ fn every_single_byte_change_is_refused() {
 
 proptest! {
     #[test]
-    fn nothing_but_the_issuer_makes_a_license(header in "\\PC{0,40}", content in any::<Vec<u8>>()) {
+    fn only_the_issuer_can_make_a_license(header in "\\PC{0,40}", content in any::<Vec<u8>>()) {
         let text = STRANGER.sign_parts(header.as_bytes(), &content).expect("a token");
         prop_assert_ne!(code(&text), "ok");
     }

@@ -1,7 +1,7 @@
-//! A host name with letters beyond ASCII, as DNS and browsers write it: `müller.example` is `xn--mller-kva.example`.
+//! A host name with non-ASCII letters in the ASCII form of DNS: `müller.example` is `xn--mller-kva.example`.
 //!
 //! Used in error messages only, never to look up or compare a host. Punycode is RFC 3492. The only mapping before it is
-//! lower case; a host that needs more (combining marks, wide forms) has no answer here.
+//! lower case; a host that needs more (combining marks, compatibility forms) is not converted.
 
 const BASE: u32 = 36;
 const T_MIN: u32 = 1;
@@ -11,7 +11,7 @@ const DAMP: u32 = 700;
 const INITIAL_BIAS: u32 = 72;
 const INITIAL_N: u32 = 0x80;
 
-/// `host` in ASCII; `None`: it has characters that need more than lower case.
+/// `host` in ASCII; `None`: it needs more mapping than lower case.
 pub fn ascii_host(host: &str) -> Option<String> {
     let lower = host.to_lowercase();
     let labels = lower.split('.').map(|label| match label.is_ascii() {
@@ -22,7 +22,7 @@ pub fn ascii_host(host: &str) -> Option<String> {
     labels.collect::<Option<Vec<_>>>().map(|labels| labels.join("."))
 }
 
-/// Letters and digits that stand for themselves.
+/// Whether `character` needs no mapping.
 fn is_certain(character: char) -> bool {
     let combines = matches!(character, '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}');
     let is_form = matches!(character, '\u{f900}'..='\u{faff}' | '\u{fb00}'..='\u{fdff}' | '\u{fe70}'..='\u{ffef}');
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_written_as_dns_writes_them() {
+    fn hosts_are_converted_to_ascii() {
         let table = [
             ("müller.example", Some("xn--mller-kva.example")),
             ("MÜNCHEN.Example", Some("xn--mnchen-3ya.example")),
@@ -124,7 +124,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn an_answer_is_ascii(host: String) {
+        fn the_result_is_ascii(host: String) {
             proptest::prop_assert!(ascii_host(&host).is_none_or(|host| host.is_ascii()));
         }
     }

@@ -1,20 +1,20 @@
 //! All checks of a token: [`acceptable`] stops at the first failure, for an installation; [`inspect`] reports each check, for
 //! people and for `validate`.
 //!
-//! Both run the same functions, so that they cannot disagree. Checks about the text depend on
-//! each other: after one that fails the rest are skipped. Checks about the license do not, and are all made.
+//! Both use the same functions and therefore agree. The checks of the token depend on each other: after a failure the rest
+//! are skipped. The checks of the license are independent, and all are made.
 
 use super::keys::Keys;
 use super::plausible::plausible;
 use super::policy::Policy;
 use super::rejection::{CheckName, Rejection};
-use super::standing::{JUDGES, Outcome, Standing, Status};
+use super::standing::{CheckResult, LICENSE_CHECKS, Standing, Status};
 use super::token::Token;
 use super::verify::{License, verify};
 use crate::clock::UnixTime;
 
-/// The checks that make a token a license, in their order.
-const PROOF: [CheckName; 5] = [
+/// The checks of a token, in order.
+const TOKEN_CHECKS: [CheckName; 5] = [
     CheckName::Form,
     CheckName::Algorithm,
     CheckName::Key,
@@ -22,50 +22,50 @@ const PROOF: [CheckName; 5] = [
     CheckName::Claims,
 ];
 
-/// What is to be said about a token.
+/// The results of all checks.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Whether it would be in force: no check failed.
+    /// Whether no check failed.
     pub valid: bool,
-    /// The status it would have; 3 when it does not verify.
+    /// The status of the license; 3 if the token does not verify.
     pub status: Status,
-    /// All thirteen checks, in their order.
+    /// All thirteen checks, in order.
     pub checks: Vec<Check>,
-    /// The license, when the token verifies.
+    /// The license, if the token verifies.
     pub license: Option<License>,
 }
 
 impl Report {
-    /// The same, when the keys that are missing could not be fetched because of `why`, which names their source.
+    /// Adds to a failure for an unknown key why newer keys could not be fetched; `why` names the setting.
     #[must_use]
-    pub fn unreached(mut self, why: &str) -> Self {
+    pub fn keys_unreachable(mut self, why: &str) -> Self {
         for check in &mut self.checks {
-            if let Outcome::Failed(rejection) = &mut check.outcome {
-                *rejection = rejection.clone().unreached(why);
+            if let CheckResult::Failed(rejection) = &mut check.result {
+                *rejection = rejection.clone().keys_unreachable(why);
             }
         }
         self
     }
 
-    /// The first failure, which is the reason.
+    /// The first failure.
     pub fn reason(&self) -> Option<&Rejection> {
-        self.checks.iter().find_map(|check| match &check.outcome {
-            Outcome::Failed(rejection) => Some(rejection),
-            Outcome::Passed | Outcome::Skipped => None,
+        self.checks.iter().find_map(|check| match &check.result {
+            CheckResult::Failed(rejection) => Some(rejection),
+            CheckResult::Passed | CheckResult::Skipped => None,
         })
     }
 }
 
-/// One check and what it found.
+/// A check and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Which check.
+    /// The check.
     pub name: CheckName,
-    /// What it found.
-    pub outcome: Outcome,
+    /// The result.
+    pub result: CheckResult,
 }
 
-/// Whether `license` may be installed: its times can be right, and it is in force at `now`.
+/// Checks whether `license` may be installed at `now`: its times are plausible and its status is 1.
 ///
 /// # Errors
 /// The first failure in the order of the checks.
@@ -74,35 +74,35 @@ pub fn acceptable(license: &License, policy: &Policy, now: UnixTime) -> Result<(
     Standing::of(Some(license), policy, now).reason().map_or(Ok(()), Err)
 }
 
-/// Checks `text` as if it were to be installed at `now`; changes nothing and fails on nothing.
+/// Makes all checks of `text` for an installation at `now`, without installing it.
 pub fn inspect(text: &str, keys: &Keys, policy: &Policy, now: UnixTime) -> Report {
     report(Token::parse(text), keys, policy, now)
 }
 
-/// The same for the content of a file, read as [`Token::from_file`] does.
+/// The same for the content of a file, parsed as by [`Token::from_file`].
 pub fn inspect_file(content: &[u8], keys: &Keys, policy: &Policy, now: UnixTime) -> Report {
     report(Token::from_file(content), keys, policy, now)
 }
 
 fn report(token: Result<Token, Rejection>, keys: &Keys, policy: &Policy, now: UnixTime) -> Report {
     match token.and_then(|token| verify(&token, keys)) {
-        Ok(license) => proven(license, policy, now),
-        Err(rejection) => unproven(&rejection),
+        Ok(license) => verified(license, policy, now),
+        Err(rejection) => unverified(&rejection),
     }
 }
 
-fn proven(license: License, policy: &Policy, now: UnixTime) -> Report {
+fn verified(license: License, policy: &Policy, now: UnixTime) -> Report {
     let mut standing = Standing::of(Some(&license), policy, now);
-    let mut proof = PROOF.map(|name| Check { name, outcome: Outcome::Passed });
+    let mut proof = TOKEN_CHECKS.map(|name| Check { name, result: CheckResult::Passed });
     if let Err(rejection) = plausible(license.claims(), now) {
         proof = proof.map(|check| match check.name == rejection.check() {
-            true => Check { outcome: Outcome::Failed(rejection.clone()), ..check },
+            true => Check { result: CheckResult::Failed(rejection.clone()), ..check },
             false => check,
         });
         standing = Standing::Refused(rejection);
     }
-    let judged =
-        JUDGES.map(|(name, judge)| Check { name, outcome: judge(license.claims(), policy, now) });
+    let judged = LICENSE_CHECKS
+        .map(|(name, check)| Check { name, result: check(license.claims(), policy, now) });
     Report {
         valid: standing.is_active(),
         status: standing.status(),
@@ -111,18 +111,18 @@ fn proven(license: License, policy: &Policy, now: UnixTime) -> Report {
     }
 }
 
-fn unproven(rejection: &Rejection) -> Report {
+fn unverified(rejection: &Rejection) -> Report {
     let failed = rejection.check();
-    let outcome = |name: CheckName| match name.cmp(&failed) {
-        std::cmp::Ordering::Less => Outcome::Passed,
-        std::cmp::Ordering::Equal => Outcome::Failed(rejection.clone()),
-        std::cmp::Ordering::Greater => Outcome::Skipped,
+    let result = |name: CheckName| match name.cmp(&failed) {
+        std::cmp::Ordering::Less => CheckResult::Passed,
+        std::cmp::Ordering::Equal => CheckResult::Failed(rejection.clone()),
+        std::cmp::Ordering::Greater => CheckResult::Skipped,
     };
-    let names = PROOF.into_iter().chain(JUDGES.map(|(name, _)| name));
+    let names = TOKEN_CHECKS.into_iter().chain(LICENSE_CHECKS.map(|(name, _)| name));
     Report {
         valid: false,
         status: Status::Invalid,
-        checks: names.map(|name| Check { name, outcome: outcome(name) }).collect(),
+        checks: names.map(|name| Check { name, result: result(name) }).collect(),
         license: None,
     }
 }
@@ -134,12 +134,12 @@ mod tests {
     use super::super::testing::{ISSUER, NOW, STRANGER, at, claims, policy};
     use super::*;
 
-    /// One letter a check: passed, failed, skipped.
+    /// One letter per check: passed, failed, skipped.
     fn letters(report: &Report) -> String {
-        let letter = |check: &Check| match check.outcome {
-            Outcome::Passed => 'P',
-            Outcome::Failed(_) => 'F',
-            Outcome::Skipped => 's',
+        let letter = |check: &Check| match check.result {
+            CheckResult::Passed => 'P',
+            CheckResult::Failed(_) => 'F',
+            CheckResult::Skipped => 's',
         };
         report.checks.iter().map(letter).collect()
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn all_thirteen_checks_are_told_in_their_order() {
+    fn all_thirteen_checks_are_reported_in_order() {
         let token = ISSUER.sign(&claims(&json!({ "nbf": 1, "lexp": NOW + 1 }))).expect("a token");
         let report = report(token.as_str());
         let names: Vec<_> = report.checks.iter().map(|check| check.name.as_str()).collect();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_does_not_verify_is_told_up_to_its_first_failure() {
+    fn checks_after_the_first_failure_of_a_token_are_skipped() {
         let stranger = STRANGER.sign(&claims(&json!({}))).expect("a token");
         let cases = [
             ("garbage", "Fssssssssssss"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_cannot_be_right_fail_the_claims_and_give_status_3() {
+    fn implausible_times_fail_the_claims_check_with_status_3() {
         for (changes, code) in [
             (json!({ "exp": NOW * 1000 }), "time-out-of-range"),
             (json!({ "iat": NOW * 2, "lexp": 1 }), "issued-in-future"),

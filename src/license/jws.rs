@@ -1,8 +1,8 @@
-//! A compact JWS as it came: well formed, nothing about it proven.
+//! A compact JWS in the right form, not verified.
 //!
-//! [`Jws::parse`] settles form (RFC 7515 section 7.1): three canonical base64url parts without padding, whose header is
-//! a JSON object that names nothing twice and asks for nothing this gate does not do. Its content is for those
-//! who checked the signature. Size is settled by its kind: [`super::Token`], [`super::Revocations`].
+//! [`Jws::parse`] checks the form (RFC 7515 section 7.1): three canonical base64url parts without padding, the first of
+//! which is a JSON object without repeated members and without extensions that the gate does not support. Use the content
+//! only after checking the signature. The size is checked by the kinds of text: [`super::Token`], [`super::Revocations`].
 
 use std::fmt;
 
@@ -13,27 +13,27 @@ use super::members::Members;
 use super::rejection::Rejection;
 use crate::text::{is_utf_16, trimmed};
 
-/// `typ` of a revocation list's header, without `application/`.
+/// `typ` in the header of a revocation list, without `application/`.
 pub(super) const REVOCATIONS: &str = "revocations+jwt";
 
-/// Header members that would have the reader fetch or trust a key out of the token, or understand an extension.
+/// Refused header members: they require the reader to trust or fetch a key named by the token, or to support an extension.
 const REFUSED_MEMBERS: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
 
-/// How the base64url of a JSON object begins: `{"`.
+/// The start of a JSON object (`{"`) in base64url.
 const OBJECT: &str = "eyJ";
 
-/// An unproven compact JWS. Its text may be a credential: `Debug` shows none of it.
+/// A compact JWS that has not been verified. Its text may be a credential, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Jws {
     text: Box<str>,
     algorithm: Box<str>,
     kid: Option<Box<str>>,
-    /// In lower case; media types are the same in any.
+    /// In lower case, because media types are case-insensitive.
     kind: Option<Box<str>>,
 }
 
 impl Jws {
-    /// Reads `text`, which has no white space around it.
+    /// Parses `text`, which must be trimmed.
     pub(super) fn parse(text: &str) -> Result<Self, Rejection> {
         let header = Header::of(three_parts(text)?)?;
         Ok(Self {
@@ -44,22 +44,22 @@ impl Jws {
         })
     }
 
-    /// All of it.
+    /// The whole text.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What the header says in `alg`: a claim of the sender's, never a choice.
+    /// `alg` of the header. The sender states it; the trusted key decides.
     pub(super) fn algorithm(&self) -> &str {
         &self.algorithm
     }
 
-    /// What the header says in `kid`.
+    /// `kid` of the header.
     pub(super) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// What the header says in `typ`, in lower case and without `application/` (RFC 7515 section 4.1.9).
+    /// `typ` of the header, in lower case and without `application/` (RFC 7515 section 4.1.9).
     pub(super) fn kind(&self) -> Option<&str> {
         self.kind.as_deref().map(|kind| kind.strip_prefix("application/").unwrap_or(kind))
     }
@@ -69,11 +69,11 @@ impl Jws {
         self.text.rsplit_once('.').unwrap_or_default()
     }
 
-    /// The content, decoded. Call it after the signature.
+    /// The decoded content. Use it only after checking the signature.
     pub(super) fn payload(&self) -> Vec<u8> {
         let (signed, _) = self.signed();
         let (_, payload) = signed.split_once('.').unwrap_or_default();
-        // The form was checked; should that ever change, nothing is no JSON object and is refused as such.
+        // `parse` has decoded it before. Were that to change, the empty content would be refused.
         URL_SAFE_NO_PAD.decode(payload).unwrap_or_default()
     }
 }
@@ -84,8 +84,8 @@ impl fmt::Debug for Jws {
     }
 }
 
-/// The text of a file that somebody edited, copied or mounted, without a byte order mark and the white space around it. What
-/// is not UTF-8 is refused, with what to do.
+/// The text of a file, without a byte order mark and white space around it. Content that is not UTF-8 is refused, with what
+/// to do.
 pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Rejection> {
     if is_utf_16(bytes) {
         let remedy = "save the file as UTF-8, or as plain ASCII";
@@ -109,7 +109,7 @@ fn three_parts(text: &str) -> Result<Vec<u8>, Rejection> {
             decode(signature)?;
             Ok(header)
         }
-        // Two of them without a line break between: a header within the third part, claims for a fourth.
+        // Two tokens without a line break between them: the third part contains a header, the fourth is claims.
         [_, _, third, fourth, _]
             if third.find(OBJECT).is_some_and(|at| at > 0) && fourth.starts_with(OBJECT) =>
         {
@@ -120,13 +120,13 @@ fn three_parts(text: &str) -> Result<Vec<u8>, Rejection> {
     }
 }
 
-/// What people put where a token should be, each with what to do.
+/// Refuses texts that are often given instead of a token, each with what to do.
 fn refuse_other_texts(text: &str) -> Result<(), Rejection> {
     if text.is_empty() {
         return Err(Rejection::malformed("it is empty"));
     }
     if text.starts_with("-----BEGIN ") {
-        let remedy = "keys belong where `license.keys` points, give the token itself here";
+        let remedy = "put keys into the file or directory that `license.keys` names, and give the token here";
         return Err(Rejection::Malformed { what: "it is a PEM file", remedy });
     }
     if text.starts_with('{') {
@@ -140,8 +140,8 @@ fn refuse_other_texts(text: &str) -> Result<(), Rejection> {
         return Err(several());
     }
     Err(Rejection::Malformed {
-        what: "it has other text beside it, or is broken into pieces",
-        remedy: "keep the token alone, on one line",
+        what: "it contains other text or line breaks",
+        remedy: "give only the token, on one line",
     })
 }
 
@@ -149,24 +149,24 @@ fn json(text: &str) -> Rejection {
     let members = Members::of_document(text.as_bytes());
     let has = |name: &str| members.as_ref().is_some_and(|it| it.map.contains_key(name));
     if has("token") {
-        let remedy = "give the value of `token` alone, without quotes";
-        return Rejection::Malformed { what: "it is JSON around a token", remedy };
+        let remedy = "give only the value of `token`, without quotes";
+        return Rejection::Malformed { what: "it is a JSON object with a token", remedy };
     }
     if has("payload") {
-        let remedy = "ask the issuer for one in compact serialization";
+        let remedy = "ask the issuer for a token in compact serialization";
         return Rejection::Malformed { what: "it is in JSON serialization", remedy };
     }
     Rejection::malformed("it is JSON")
 }
 
 fn several() -> Rejection {
-    Rejection::Malformed { what: "it holds more than one token", remedy: "keep one" }
+    Rejection::Malformed { what: "it contains more than one token", remedy: "give one token" }
 }
 
-/// Canonical base64url without padding: no other alphabet, no stray bits at the end, one spelling for each value.
+/// Decodes canonical base64url without padding: no other alphabet and no stray bits, so that each value has one spelling.
 fn decode(part: &str) -> Result<Vec<u8>, Rejection> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| {
-        Rejection::malformed("a part of it is not canonical base64url without padding")
+        Rejection::malformed("one of its parts is not canonical base64url without padding")
     })
 }
 
@@ -186,7 +186,7 @@ impl Header {
         Ok(Self {
             algorithm: algorithm.ok_or(Rejection::malformed("its header has no `alg`"))?.into(),
             kid: members.string("kid").map_err(not_a_string)?.map(Into::into),
-            // Of another type it names no kind, and says nothing.
+            // A `typ` of another type is ignored.
             kind: members.string("typ").ok().flatten().map(|it| it.to_ascii_lowercase().into()),
         })
     }
@@ -212,7 +212,7 @@ mod tests {
     const WELL_FORMED: &str = "eyJhbGciOiJFUzI1NiJ9.e30.AA";
 
     #[test]
-    fn its_parts_are_apart() {
+    fn a_jws_is_split_into_its_parts() {
         let jws = Jws::parse(WELL_FORMED).expect("well formed");
         assert_eq!(jws.signed(), ("eyJhbGciOiJFUzI1NiJ9.e30", "AA"));
         assert_eq!(jws.payload(), b"{}");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn its_kind_is_a_media_type() {
+    fn the_kind_is_a_media_type() {
         let cases = [
             (r#""JWT""#, Some("jwt")),
             (r#""Revocations+JWT""#, Some("revocations+jwt")),
@@ -238,26 +238,23 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_put_in_its_place_is_told_what_to_do() {
+    fn other_texts_are_refused_with_what_to_do() {
         let cases = [
             (String::new(), "it is empty: copy it whole"),
-            (
-                "-----BEGIN PUBLIC KEY-----\nAAAA".into(),
-                "PEM file: keys belong where `license.keys`",
-            ),
-            (format!(r#"{{"token":"{WELL_FORMED}"}}"#), "the value of `token` alone"),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA".into(), "PEM file: put keys into"),
+            (format!(r#"{{"token":"{WELL_FORMED}"}}"#), "only the value of `token`"),
             (r#"{"payload":"e30"}"#.into(), "compact serialization"),
             (r#"{"keys":[]}"#.into(), "it is JSON: copy"),
             ("{".into(), "it is JSON: copy"),
-            (format!("{WELL_FORMED}\n{WELL_FORMED}"), "more than one token: keep one"),
-            (format!("{WELL_FORMED}\r\n\r\n{WELL_FORMED}"), "more than one token: keep one"),
+            (format!("{WELL_FORMED}\n{WELL_FORMED}"), "more than one token: give one"),
+            (format!("{WELL_FORMED}\r\n\r\n{WELL_FORMED}"), "more than one token: give one"),
             (
                 format!("{WELL_FORMED}{}", WELL_FORMED.replace("e30", "eyJhIjoxfQ")),
-                "more than one token: keep one",
+                "more than one token: give one",
             ),
-            (format!("# license\n{WELL_FORMED}"), "keep the token alone, on one line"),
-            (format!("Bearer {WELL_FORMED}"), "keep the token alone, on one line"),
-            (WELL_FORMED.replace('.', ".\n"), "keep the token alone, on one line"),
+            (format!("# license\n{WELL_FORMED}"), "give only the token, on one line"),
+            (format!("Bearer {WELL_FORMED}"), "give only the token, on one line"),
+            (WELL_FORMED.replace('.', ".\n"), "give only the token, on one line"),
             ("x".into(), "three parts separated by dots: copy"),
         ];
         for (text, expected) in cases {
@@ -269,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_and_white_space_around_are_no_part_of_a_text() {
+    fn marks_and_white_space_around_a_text_are_trimmed() {
         let cases: [&[u8]; 9] = [
             b"a.b.c",
             b"a.b.c\r\n",
@@ -290,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_are_told_apart() {
+    fn other_encodings_are_recognised() {
         let little = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let big = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect();
         let utf_16: [Vec<u8>; 4] =

@@ -1,10 +1,10 @@
-//! A JSON object whose repeated members are seen rather than lost.
+//! A JSON object that detects repeated members.
 //!
-//! RFC 7515 section 4 and RFC 7519 section 4 let a reader refuse repeated names or take the last; two readers that
-//! choose differently read two licenses. `serde_json::Map` alone would take the last.
+//! RFC 7515 section 4 and RFC 7519 section 4 allow a reader to refuse repeated names or to take the last: two readers could
+//! read two different licenses. `serde_json::Map` alone takes the last.
 //!
-//! A number that is whole is read as an integer in any JSON notation: `1796014403.0` and `1.796014403E9` are what issuers
-//! in Java, Lua and JavaScript write. The decimal digits decide, not a rounded `f64`: a real fraction stays one.
+//! A whole number is read as an integer in any JSON notation: issuers in Java, Lua and JavaScript write `1796014403.0` and
+//! `1.796014403E9`. The decimal digits decide, not a rounded `f64`: a real fraction remains one.
 
 use std::fmt;
 
@@ -16,32 +16,31 @@ use crate::text::trimmed_bytes;
 
 /// The members of one JSON object.
 pub(crate) struct Members {
-    /// Name and value; of a repeated name the first value.
+    /// Names and values; for a repeated name the first value.
     pub(crate) map: Map<String, Value>,
-    /// The first name met twice, escapes decoded.
+    /// The first repeated name, with escapes decoded.
     pub(crate) duplicate: Option<String>,
 }
 
 impl Members {
-    /// Reads exactly one JSON object in UTF-8 and nothing after it; `None` for anything else.
+    /// Parses exactly one JSON object in UTF-8; `None` for anything else.
     pub(crate) fn parse(json: &[u8]) -> Option<Self> {
-        // From a `str`: reading bytes, serde_json does not check the UTF-8 of strings it skips.
+        // From a `str`: from bytes, serde_json does not check the UTF-8 of strings that it skips.
         std::str::from_utf8(json).ok().and_then(|text| serde_json::from_str(text).ok())
     }
 
-    /// As [`parse`](Self::parse), for a document that stands alone: white space and a byte order mark around it are
-    /// not part of it.
+    /// As [`parse`](Self::parse), for a whole document: white space and a byte order mark around it are not part of it.
     pub(crate) fn of_document(json: &[u8]) -> Option<Self> {
         Self::parse(trimmed_bytes(json))
     }
 
-    /// The member `name` when it is a string; the error when it is something else.
+    /// The member `name` if it is a string; an error if it has another type.
     pub(crate) fn string(&self, name: &str) -> Result<Option<&str>, NotAString> {
         self.map.get(name).map(|value| value.as_str().ok_or(NotAString)).transpose()
     }
 }
 
-/// A member that should have been a string.
+/// A member is not a string.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NotAString;
 
@@ -74,7 +73,7 @@ impl<'de> Visitor<'de> for Collect {
     }
 }
 
-/// The value written as `raw`. Numbers in it are whole where their digits say so, in a list too.
+/// The value of `raw`. Whole numbers become integers, also in a list.
 fn value_of(raw: &RawValue) -> serde_json::Result<Value> {
     let text = raw.get();
     match text.as_bytes() {
@@ -89,10 +88,10 @@ fn value_of(raw: &RawValue) -> serde_json::Result<Value> {
     }
 }
 
-/// The integer that `raw` is in the notation of a fraction or of an exponent (RFC 8259 section 6); `None`: it is another
-/// kind of value, no integer, or one beyond 64 bits.
+/// The integer that `raw` writes with a fraction or an exponent (RFC 8259 section 6); `None` if it is another kind of value,
+/// not an integer, or beyond 64 bits.
 fn whole(raw: &RawValue) -> Option<Value> {
-    /// As many as a number of 64 bits has.
+    /// Digits of the largest 64-bit number.
     const MOST_DIGITS: usize = 20;
     let text = raw.get();
     if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeated_names_are_seen_even_when_spelled_with_escapes() {
+    fn repeated_names_are_detected_also_with_escapes() {
         let duplicate = |json: &str| Members::parse(json.as_bytes()).and_then(|it| it.duplicate);
         assert_eq!(duplicate(r#"{"a":1,"b":{"c":1,"c":2}}"#), None);
         assert_eq!(duplicate(r#"{"a":1,"a":1}"#).as_deref(), Some("a"));
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_whole_object_is_read() {
+    fn only_exactly_one_object_is_parsed() {
         for json in
             ["", "[]", "1", "null", "{", "{} {}", "{}x", r#"{"a":1,}"#, "\u{feff}{}", "{'a':1}"]
         {
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_whole_in_any_notation() {
+    fn whole_numbers_are_integers_in_any_notation() {
         for number in
             ["1796014403", "1796014403.0", "1.796014403E9", "1796014403000e-3", "179601440.3e+1"]
         {
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_fraction_is_not_rounded_to_a_whole_number() {
+    fn a_fraction_is_not_rounded_to_an_integer() {
         let fractions = [
             "1.5",
             "1796014403.00000000000000001",

@@ -1,7 +1,7 @@
 //! The issuer's side: key pairs, and tokens signed with them.
 //!
-//! A private key comes as PKCS#8 PEM (RFC 5208, RFC 7468) or is made here; out come tokens, and the public key as JWKS
-//! or PEM for gates to trust. A token names its key by the RFC 7638 thumbprint, so that `kid` needs no book-keeping.
+//! Input is a private key in PKCS#8 PEM (RFC 5208, RFC 7468) or a generated one. Output are tokens, and the public key as
+//! JWKS or PEM for gates to trust. The `kid` of a key is its RFC 7638 thumbprint, so that nobody has to assign names.
 
 use std::fmt;
 
@@ -27,43 +27,43 @@ use super::keys::{Algorithm, Keys};
 use super::rejection::Rejection;
 use super::revocations::{RevocationError, Revocations};
 use super::token::Token;
-use crate::certificate::{Wanted, instead};
+use crate::certificate::{Expected, wrong_kind};
 use crate::text::trimmed_bytes;
 
-/// Why a key pair cannot be had, or does not sign.
+/// Why a key pair cannot be loaded or generated, or cannot sign.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
-    /// No PKCS#8 in the text.
+    /// The text contains no PKCS#8 key.
     #[error("not a PKCS#8 private key in PEM (`-----BEGIN PRIVATE KEY-----`)")]
     Pem(#[source] pem::Error),
-    /// Something else, with the command that converts it.
+    /// The file contains another kind of key; with the command that converts it.
     #[error("the file {0}")]
-    Instead(String),
-    /// PKCS#8 of something else.
-    #[error("not a usable private key: RSA of 2048 to 8192 bits, P-256, P-384 and Ed25519 are")]
+    WrongKind(String),
+    /// PKCS#8 with an unsupported key.
+    #[error("not a supported private key: use RSA with 2048 to 8192 bits, P-256, P-384 or Ed25519")]
     Key(#[source] KeyRejected),
     /// The algorithm belongs to another kind of key.
-    #[error("{0} does not fit this kind of key")]
+    #[error("this kind of key cannot sign with {0}")]
     Algorithm(Algorithm),
     /// The claims are not JSON.
     #[error("the claims cannot be written as JSON")]
     Json(#[from] serde_json::Error),
-    /// The cryptographic library gave up, without saying why.
+    /// The cryptographic library failed; it gives no reason.
     #[error("the cryptographic library failed")]
     Crypto(#[from] Unspecified),
-    /// The token would not be read by any gate.
-    #[error("the token would be refused")]
+    /// Every gate would refuse the token.
+    #[error("every gate would refuse this token")]
     Refused(#[from] Rejection),
-    /// The revocation list would not be read by any gate.
-    #[error("the revocation list would be refused")]
+    /// Every gate would refuse the revocation list.
+    #[error("every gate would refuse this revocation list")]
     List(#[from] RevocationError),
 }
 
-/// A private key as PKCS#8 PEM. `Debug` shows none of it.
+/// A private key in PKCS#8 PEM. `Debug` does not show it.
 pub struct PrivatePem(String);
 
 impl PrivatePem {
-    /// The text, to be written where only the issuer reads.
+    /// The text. Keep it readable for the issuer only.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -89,10 +89,10 @@ enum Signer {
 }
 
 impl KeyPair {
-    /// Makes a new pair for `algorithm`; RSA of 3072 bits, which takes a moment.
+    /// Generates a pair for `algorithm`. An RSA key has 3072 bits and takes a moment.
     ///
     /// # Errors
-    /// [`MintError::Crypto`], when the system gives no randomness.
+    /// [`MintError::Crypto`] if the system provides no randomness.
     pub fn generate(algorithm: Algorithm) -> Result<Self, MintError> {
         let signer = match algorithm {
             Algorithm::ES256 => {
@@ -107,13 +107,14 @@ impl KeyPair {
         Ok(Self::of(signer, algorithm))
     }
 
-    /// Reads a PKCS#8 private key. Its algorithm is RS256, or its curve's.
+    /// Parses a PKCS#8 private key. Its algorithm is RS256, or that of its curve.
     ///
     /// # Errors
     /// [`MintError::Pem`], [`MintError::Key`].
     pub fn from_pem(pem: &[u8]) -> Result<Self, MintError> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(trimmed_bytes(pem)).map_err(|error| {
-            instead(pem, Wanted::SigningKey).map_or(MintError::Pem(error), MintError::Instead)
+            wrong_kind(pem, Expected::SigningKey)
+                .map_or(MintError::Pem(error), MintError::WrongKind)
         })?;
         let der = key.secret_pkcs8_der();
         let ec = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, der).map(Signer::Ec);
@@ -129,10 +130,10 @@ impl KeyPair {
         }
     }
 
-    /// The same pair, signing with another algorithm of its kind: an RSA key with RS384, PS256 and so on.
+    /// The same pair with another algorithm of its kind, for example an RSA key with PS256.
     ///
     /// # Errors
-    /// [`MintError::Algorithm`], when its kind of key does not do that.
+    /// [`MintError::Algorithm`] if this kind of key does not support it.
     pub fn with_algorithm(self, algorithm: Algorithm) -> Result<Self, MintError> {
         let fits = match self.signer {
             Signer::Rsa(_) => algorithm.is_rsa(),
@@ -146,7 +147,7 @@ impl KeyPair {
         Self { signer, algorithm, kid }
     }
 
-    /// What it signs with.
+    /// The algorithm with which the pair signs.
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -156,18 +157,18 @@ impl KeyPair {
         &self.kid
     }
 
-    /// Signs `claims`; the header holds `alg`, `kid` and `typ`. Judges no claim.
+    /// Signs `claims`; the header contains `alg`, `kid` and `typ`. Does not check the claims.
     ///
     /// # Errors
-    /// [`MintError::Json`], [`MintError::Crypto`]; [`MintError::Refused`] for more than a token may hold.
+    /// [`MintError::Json`], [`MintError::Crypto`]; [`MintError::Refused`] if the token is too large.
     pub fn sign(&self, claims: &impl Serialize) -> Result<Token, MintError> {
         Ok(Token::parse(&self.sign_as("JWT", claims)?)?)
     }
 
-    /// Signs a revocation list with these `claims`: `seq`, `iat`, `jti`, `lid`.
+    /// Signs a revocation list with the claims `seq`, `iat`, `jti` and `lid`.
     ///
     /// # Errors
-    /// [`MintError::Json`], [`MintError::Crypto`]; [`MintError::List`] for what no gate would read.
+    /// [`MintError::Json`], [`MintError::Crypto`]; [`MintError::List`] for a list that every gate would refuse.
     pub fn sign_revocations(&self, claims: &impl Serialize) -> Result<String, MintError> {
         let text = self.sign_as(REVOCATIONS, claims)?;
         Revocations::verify(&text, &self.trusted())?;
@@ -179,7 +180,7 @@ impl KeyPair {
         self.sign_parts(&serde_json::to_vec(&header)?, &serde_json::to_vec(claims)?)
     }
 
-    /// Signs exactly these bytes as header and content, whatever they are, and gives the compact JWS.
+    /// Signs these bytes as header and content, unchecked, and returns the compact JWS.
     ///
     /// # Errors
     /// [`MintError::Crypto`].
@@ -243,7 +244,7 @@ impl KeyPair {
         })
     }
 
-    /// A gate's view of this pair: its public key, trusted.
+    /// The trusted keys of a gate that trusts this pair.
     pub fn trusted(&self) -> Keys {
         let jwks = self.jwks().to_string();
         Keys::from_jwks(jwks.as_bytes()).map(|(keys, _)| keys).unwrap_or_default()
@@ -267,7 +268,7 @@ fn rsa_encoding(algorithm: Algorithm) -> &'static dyn RsaEncoding {
     }
 }
 
-/// The members that make up the public key, and no other: what RFC 7638 section 3.2 hashes.
+/// The members of the public key that RFC 7638 section 3.2 hashes.
 fn public_members(signer: &Signer) -> Value {
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     match signer {
@@ -276,7 +277,7 @@ fn public_members(signer: &Signer) -> Value {
             json!({ "e": encode(&key.e), "kty": "RSA", "n": encode(&key.n) })
         }
         Signer::Ec(pair) => {
-            // 4, then both coordinates (SEC 1 section 2.3.3).
+            // 4 for "uncompressed", then both coordinates (SEC 1 section 2.3.3).
             let point = &pair.public_key().as_ref()[1..];
             let (x, y) = point.split_at(point.len() / 2);
             let curve = if x.len() == 32 { "P-256" } else { "P-384" };
@@ -289,7 +290,7 @@ fn public_members(signer: &Signer) -> Value {
 }
 
 fn thumbprint(signer: &Signer) -> String {
-    // Written above in their sorted order, and without white space: RFC 7638 section 3.3.
+    // `public_members` sorts the members, and the text has no white space: RFC 7638 section 3.3.
     let canonical = public_members(signer).to_string();
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }
@@ -314,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_key_is_the_same_pair_after_pem_and_back() {
+    fn a_pair_is_the_same_after_pem_and_back() {
         for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
             let pair = pair(algorithm);
             let pem = pair.private_pem().expect("PEM");
@@ -328,9 +329,9 @@ mod tests {
         }
     }
 
-    /// RFC 8037 appendix A.1 to A.3: this private key, its JWK, its thumbprint.
+    /// Private key, JWK and thumbprint of RFC 8037 appendix A.1 to A.3.
     #[test]
-    fn the_thumbprint_is_that_of_the_standard() {
+    fn the_thumbprint_equals_that_of_the_rfc() {
         let seed = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
         let seed = URL_SAFE_NO_PAD.decode(seed).expect("base64url");
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_signs_only_what_its_kind_does() {
+    fn a_key_signs_only_with_algorithms_of_its_kind() {
         assert!(pair(Algorithm::ES256).with_algorithm(Algorithm::ES384).is_err());
         assert!(pair(Algorithm::EdDSA).with_algorithm(Algorithm::RS256).is_err());
         assert!(pair(Algorithm::RS256).with_algorithm(Algorithm::ES256).is_err());
@@ -350,11 +351,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_private_key_is_refused() {
+    fn other_texts_are_not_accepted_as_a_private_key() {
         let public = pair(Algorithm::ES256).public_pem().expect("PEM");
         for pem in [
             "",
-            "nonsense",
+            "no key",
             &public,
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         ] {
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_no_gate_would_read_is_not_made() {
+    fn a_token_that_every_gate_would_refuse_is_not_signed() {
         let pair = pair(Algorithm::EdDSA);
         let huge = json!({ "company": "x".repeat(MAX_TOKEN_BYTES) });
         assert!(matches!(pair.sign(&huge), Err(MintError::Refused(Rejection::TooLarge { .. }))));

@@ -1,9 +1,10 @@
-//! The domain: what a license token says, whether it is trusted, and where it stands in time.
+//! The domain: license tokens, trusted keys, and the state of a license in time.
 //!
-//! Bytes come in as a [`Token`], unproven; [`verify`] checks it against the trusted [`Keys`] and alone makes a [`License`];
-//! [`Standing`] judges that license at a moment, purely. [`acceptable`] says whether it may be installed; [`inspect`] is both, with the
-//! result of every check. [`Revocations`] is what the issuer took back. [`KeyPair`] is the issuer's side. No HTTP, no sockets,
-//! and no files except the keys that [`KeyFiles::read`] reads.
+//! A [`Token`] is text in the right form that has not been verified; [`verify`] checks it against the trusted [`Keys`] and is
+//! the only constructor of [`License`]. [`Standing`] is the state of a license at a given time. [`acceptable`] decides
+//! whether a license may be installed; [`inspect`] reports the result of each check. [`Revocations`] is the issuer's list of
+//! revoked tokens and licenses. [`KeyPair`] is the issuer's side. No HTTP, no sockets, and no files except those that
+//! [`KeyFiles::read`] reads.
 
 mod claims;
 mod excerpt;
@@ -41,6 +42,6 @@ pub use rejection::{CheckName, End, MAX_TOKEN_BYTES, Rejection};
 pub use revocations::{MAX_REVOCATIONS_BYTES, RevocationError, Revocations, Revoked};
 pub use root_url::{RootUrl, RootUrlError};
 pub use source::{Offer, Source, Why, choose};
-pub use standing::{Outcome, Standing, Status};
+pub use standing::{CheckResult, Standing, Status};
 pub use token::Token;
 pub use verify::{License, verify};

@@ -1,4 +1,4 @@
-//! What this instance accepts: the settings of `[license]`, and the policy that every verified license is checked against.
+//! The settings of `[license]`, and the policy that every verified license is checked against.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,33 +9,33 @@ use http::Uri;
 use super::revocations::{Revocations, Revoked};
 use super::root_url::RootUrl;
 
-/// Settings that decide which license is acceptable here.
+/// Settings of `[license]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// JWKS file, PEM public key, or a directory of them. Default `certs/issuer`.
     pub keys: PathBuf,
-    /// Whether `keys` was named by the operator: named and missing is an error, the default missing a warning.
+    /// Whether `keys` is set. If it is set and missing, that is an error; if the default is missing, a warning.
     pub keys_named: bool,
-    /// Where the issuer publishes its keys, as a JWKS, beside those of `keys`; `None`, the default: nowhere.
+    /// URL of a JWKS with further keys. Default `None`.
     pub jwks_url: Option<Uri>,
-    /// A license that is only read, such as a mounted secret; `None`, the default: there is no such source.
+    /// A read-only license file, such as a mounted secret. Default `None`.
     pub file: Option<PathBuf>,
-    /// Where the list of what the issuer took back is; `None`, the default: nothing is revoked but what is known already.
+    /// Source of the revocation list. Default `None`: only what was revoked before stays revoked.
     pub revocations: Option<RevocationList>,
-    /// Accepted `iss`; empty, the default: any whose key is trusted.
+    /// Accepted `iss`. Default empty: any issuer with a trusted key.
     pub issuers: Vec<String>,
-    /// A product that must be in `prod`; empty, the default: not checked.
+    /// A product that must be in `prod`. Default empty: not checked.
     pub product: String,
     /// Clock skew tolerated on `nbf` and `exp`. Default 60 s. RFC 7519 section 4.1.4.
     pub leeway: Duration,
 }
 
-/// Where a revocation list is.
+/// Source of the revocation list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevocationList {
-    /// In a file, which may not be there yet.
+    /// A file, which may appear later.
     File(PathBuf),
-    /// Behind an `http://` or `https://` URL.
+    /// An `http://` or `https://` URL.
     Url(Uri),
 }
 
@@ -54,23 +54,23 @@ impl Default for Config {
     }
 }
 
-/// What this instance asks of a license.
+/// What a license is checked against.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// What this instance is called; `sub` must cover it.
+    /// The root URL of this instance; `sub` must cover it.
     pub root_url: RootUrl,
-    /// Accepted `iss`; empty: any whose key is trusted.
+    /// Accepted `iss`; empty: any issuer with a trusted key.
     pub issuers: Vec<String>,
-    /// A product that must be in `prod`; `None`: not asked.
+    /// A product that must be in `prod`; `None`: not checked.
     pub product: Option<String>,
     /// Clock skew tolerated on `nbf` and `exp`. RFC 7519 section 4.1.4.
     pub leeway: Duration,
-    /// What the issuer took back; nothing by default.
+    /// Revoked tokens and licenses; empty by default.
     pub revoked: Arc<Revoked>,
 }
 
 impl Policy {
-    /// The policy of an instance called `root_url`, set up by `config`.
+    /// The policy of the instance at `root_url` with these settings.
     pub fn new(root_url: RootUrl, config: &Config) -> Self {
         Self {
             root_url,
@@ -81,7 +81,7 @@ impl Policy {
         }
     }
 
-    /// The same with what `list` takes back.
+    /// The same policy with the revocations of `list`.
     #[must_use]
     pub fn revoking(self, list: Option<&Revocations>) -> Self {
         let revoked = list.map(|list| list.revoked().clone()).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Every way a token is not acceptable, and the check it fails.
+//! The reasons why a token is refused, and the check that finds each.
 //!
-//! The order of [`CheckName`] is the order of the checks: the first that fails is the reason. `code` is stable, for
-//! machines; `Display` says what is wrong and what to do, for people. Neither ever holds token text: what is quoted is
-//! a key id or a claim, cut and escaped by [`Excerpt`]. Knows no HTTP status.
+//! The order of [`CheckName`] is the order of the checks; the first failure is the reason. `code` is stable, for machines;
+//! `Display` states what is wrong and what to do, for people. Neither shows the token's text: key ids and claims are
+//! shortened and escaped by [`Excerpt`].
 
 use std::fmt;
 
@@ -13,34 +13,32 @@ use crate::clock::UnixTime;
 /// Largest token, in bytes, without the white space around it.
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
-/// Why a token is not acceptable.
+/// Why a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// Longer than [`MAX_TOKEN_BYTES`] without the white space around it.
     #[error(
-        "the token has {bytes} bytes, at most {MAX_TOKEN_BYTES} are read: check that the whole file is one token"
+        "the token has {bytes} bytes, more than {MAX_TOKEN_BYTES}: give a single token and nothing else"
     )]
     TooLarge {
-        /// Its size.
+        /// Its size in bytes.
         bytes: usize,
     },
     /// Not a compact JWS (RFC 7515 section 7.1).
     #[error("the token is not a compact JWS, {what}: {remedy}")]
     Malformed {
-        /// What it is instead.
+        /// What is wrong.
         what: &'static str,
         /// What to do.
         remedy: &'static str,
     },
     /// A JWE (RFC 7516).
-    #[error("the token is encrypted: ask the issuer for one that is only signed")]
+    #[error("the token is encrypted (JWE): ask the issuer for one that is only signed")]
     Encrypted,
-    /// The header names a member twice.
-    #[error(
-        "the token's header names a member twice: ask the issuer for a token whose members are unique"
-    )]
+    /// The header contains a member twice.
+    #[error("the token's header contains a member twice: ask the issuer for a corrected token")]
     HeaderDuplicated,
-    /// The header would have the reader fetch, trust or understand something.
+    /// The header has a member that is not accepted, for example `jwk` or `crit`.
     #[error(
         "the token's header has `{member}`, which is not accepted: ask the issuer for a token without it"
     )]
@@ -48,10 +46,10 @@ pub enum Rejection {
         /// The refused member.
         member: &'static str,
     },
-    /// Signed, and of another kind.
+    /// A revocation list.
     #[error(
-        "the token is a revocation list, not a license: put it where `license.revocations` points, and give the license \
-         itself here"
+        "the token is a revocation list, not a license: put it into the file that `license.revocations` names, and give the license \
+         here"
     )]
     NotALicense,
     /// `alg` is not an accepted algorithm.
@@ -60,55 +58,53 @@ pub enum Rejection {
          PS384, PS512, ES256, ES384, EdDSA"
     )]
     AlgorithmNotAllowed {
-        /// What the header says.
+        /// `alg` of the header.
         algorithm: Excerpt,
     },
-    /// There is nothing to verify with.
+    /// No key is trusted.
     #[error(
-        "no issuer key is trusted here: put the issuer's public keys where `license.keys` points"
+        "this gate trusts no issuer key: put the issuer's public keys into the file or directory that `license.keys` names"
     )]
     KeysMissing,
     /// No trusted key has the token's `kid`.
     #[error(
-        "no trusted key has the id {kid}: the issuer's current keys belong where `license.keys` or `license.jwks_url` points"
+        "no trusted key has the id {kid}: add the issuer's current keys to `license.keys` or `license.jwks_url`"
     )]
     KeyUnknown {
-        /// What the header says.
+        /// `kid` of the header.
         kid: Excerpt,
     },
-    /// No trusted key has the token's `kid`, or there is none at all, while the issuer's keys cannot be fetched.
+    /// No trusted key has the token's `kid`, or no key is trusted, and newer keys could not be fetched.
     #[error(
-        "{}, and the issuer's current keys could not be fetched: {why}: see that the gate can fetch them, and try again",
+        "{}, and the issuer's current keys could not be fetched: {why}: make them reachable for the gate, and try again",
         unknown(kid.as_ref())
     )]
-    KeysUnreached {
-        /// What the header says; `None`: there is nothing to verify with.
+    KeysUnreachable {
+        /// The token's `kid`; `None`: no key is trusted.
         kid: Option<Excerpt>,
-        /// Which source of keys failed, and how.
+        /// Which source of keys failed, and why.
         why: String,
     },
-    /// Trusted keys might have signed it, but none with this algorithm.
+    /// The trusted keys with the token's `kid` have another algorithm.
     #[error(
-        "no trusted key that could have signed this token is for {algorithm}: add the issuer's key to `license.keys`, \
-         as a JWK with this `alg`"
+        "no matching trusted key has the algorithm {algorithm}: add the issuer's key to `license.keys`, as a JWK with this \
+         `alg`"
     )]
     KeyAlgorithmMismatch {
-        /// What the header says.
+        /// `alg` of the header.
         algorithm: &'static str,
     },
     /// No trusted key made the signature.
     #[error(
-        "the token's signature is not by a trusted key: the token was changed, or the issuer's key is not among \
-         `license.keys`"
+        "the token's signature does not match any trusted key: the token was changed, or the issuer's key is missing: copy the \
+         token again, and check `license.keys`"
     )]
     SignatureInvalid,
     /// The signed content is not a JSON object.
     #[error("the token's content is not a JSON object: ask the issuer for a new token")]
     ClaimsMalformed,
-    /// A claim is there twice.
-    #[error(
-        "the token has the claim {claim} twice: ask the issuer for a token whose claims are unique"
-    )]
+    /// A claim occurs twice.
+    #[error("the token has the claim {claim} twice: ask the issuer for a corrected token")]
     ClaimDuplicated {
         /// The claim's name.
         claim: Excerpt,
@@ -119,24 +115,24 @@ pub enum Rejection {
         /// The claim's name.
         claim: &'static str,
     },
-    /// A claim has another type or range than it should.
+    /// A claim has a wrong type or is out of range.
     #[error("the token's `{claim}` is not {expected}: ask the issuer for a corrected token")]
     ClaimInvalid {
         /// The claim's name.
         claim: &'static str,
-        /// What it should be.
+        /// The expected type and range.
         expected: &'static str,
     },
-    /// A time that no calendar in use reaches: milliseconds, mostly.
+    /// A time beyond 2^35: probably milliseconds.
     #[error(
         "the token's `{claim}` is {seconds}, which as seconds is beyond the year 3058 and looks like milliseconds ({}): \
-         ask the issuer for a token whose times are in seconds",
+         ask the issuer for a token with times in seconds",
         UnixTime::from_secs(seconds / 1000)
     )]
     TimeOutOfRange {
         /// The claim's name.
         claim: &'static str,
-        /// What it says.
+        /// Its value.
         seconds: u64,
     },
     /// `iat` is more than a day ahead.
@@ -147,60 +143,60 @@ pub enum Rejection {
     IssuedInFuture {
         /// The claim `iat`.
         issued: UnixTime,
-        /// What the clock says.
+        /// The time of the clock.
         now: UnixTime,
     },
     /// `iss` is not an accepted issuer.
     #[error("{}: use a token of an accepted issuer, or add it to `license.issuers`", issued_by(issuer.as_ref()))]
     IssuerMismatch {
-        /// What the token says.
+        /// `iss` of the token.
         issuer: Option<Excerpt>,
     },
     /// `sub` does not cover this instance.
     #[error("licensed for {}, this instance is {instance}: ask for a license for this root URL, or correct `server.root_url`", .licensed.bare())]
     SubjectMismatch {
-        /// What the token says.
+        /// `sub` of the token.
         licensed: Excerpt,
-        /// What this instance is.
+        /// The root URL of this instance.
         instance: RootUrl,
     },
-    /// `nbf` has not come.
+    /// `nbf` is in the future.
     #[error("the license starts at {from}: wait until then, or check this machine's clock")]
     NotYetValid {
         /// The claim `nbf`.
         from: UnixTime,
     },
-    /// One of the license's ends has passed.
-    #[error("the {whose} expired at {at}: install a renewed token")]
+    /// The license, its trial or its token has expired.
+    #[error("the {end} expired at {at}: install a renewed token")]
     Expired {
-        /// Which of its ends.
-        whose: End,
-        /// The end as the token states it, without leeway.
+        /// What has expired.
+        end: End,
+        /// The expiry as stated, without leeway.
         at: UnixTime,
     },
-    /// The issuer took it back.
+    /// The issuer revoked the token or the license.
     #[error("the issuer has revoked this {what}: ask for a new one")]
     Revoked {
         /// `token` or `license`.
         what: &'static str,
     },
-    /// `prod` lacks the product this gate asks for.
+    /// `prod` does not contain the required product.
     #[error(
         "the license does not include the product {product:?}: ask for one that does, or correct `license.product`"
     )]
     ProductMissing {
-        /// What this gate asks for.
+        /// The required product.
         product: String,
     },
 }
 
 impl Rejection {
-    /// A text that is not what the issuer gave, because of `what`.
+    /// A damaged text, because of `what`.
     pub(super) const fn malformed(what: &'static str) -> Self {
         Self::Malformed { what, remedy: "copy it whole, as the issuer gave it" }
     }
 
-    /// A stable, machine-readable name of the reason: the tail of a `messageId`.
+    /// A stable code for the reason: the last part of a `messageId`.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "too-large",
@@ -210,8 +206,8 @@ impl Rejection {
             Self::HeaderNotAllowed { .. } => "header-not-allowed",
             Self::NotALicense => "not-a-license",
             Self::AlgorithmNotAllowed { .. } => "algorithm-not-allowed",
-            Self::KeysMissing | Self::KeysUnreached { kid: None, .. } => "keys-missing",
-            Self::KeyUnknown { .. } | Self::KeysUnreached { kid: Some(_), .. } => "key-unknown",
+            Self::KeysMissing | Self::KeysUnreachable { kid: None, .. } => "keys-missing",
+            Self::KeyUnknown { .. } | Self::KeysUnreachable { kid: Some(_), .. } => "key-unknown",
             Self::KeyAlgorithmMismatch { .. } => "key-algorithm-mismatch",
             Self::SignatureInvalid => "signature-invalid",
             Self::ClaimsMalformed => "claims-malformed",
@@ -223,31 +219,31 @@ impl Rejection {
             Self::IssuerMismatch { .. } => "issuer-mismatch",
             Self::SubjectMismatch { .. } => "subject-mismatch",
             Self::NotYetValid { .. } => "not-yet-valid",
-            Self::Expired { whose: End::License, .. } => "license-expired",
-            Self::Expired { whose: End::Trial, .. } => "trial-expired",
-            Self::Expired { whose: End::Token, .. } => "token-expired",
+            Self::Expired { end: End::License, .. } => "license-expired",
+            Self::Expired { end: End::Trial, .. } => "trial-expired",
+            Self::Expired { end: End::Token, .. } => "token-expired",
             Self::Revoked { .. } => "revoked",
             Self::ProductMissing { .. } => "product-missing",
         }
     }
 
-    /// The same, when the keys that are missing could not be fetched because of `why`, which names their source.
+    /// Adds to a failure for an unknown key why newer keys could not be fetched; `why` names the setting.
     #[must_use]
-    pub fn unreached(self, why: &str) -> Self {
+    pub fn keys_unreachable(self, why: &str) -> Self {
         let kid = match self {
             Self::KeysMissing => None,
             Self::KeyUnknown { kid } => Some(kid),
             other => return other,
         };
-        Self::KeysUnreached { kid, why: why.to_owned() }
+        Self::KeysUnreachable { kid, why: why.to_owned() }
     }
 
-    /// Whether other keys may turn what was rejected so into a license.
+    /// Whether the token may be accepted with other keys.
     pub const fn is_about_keys(&self) -> bool {
         matches!(self.check(), CheckName::Key | CheckName::Signature)
     }
 
-    /// The check that finds it.
+    /// The check that failed.
     pub const fn check(&self) -> CheckName {
         match self {
             Self::TooLarge { .. }
@@ -259,7 +255,7 @@ impl Rejection {
             Self::AlgorithmNotAllowed { .. } => CheckName::Algorithm,
             Self::KeysMissing
             | Self::KeyUnknown { .. }
-            | Self::KeysUnreached { .. }
+            | Self::KeysUnreachable { .. }
             | Self::KeyAlgorithmMismatch { .. } => CheckName::Key,
             Self::SignatureInvalid => CheckName::Signature,
             Self::ClaimsMalformed
@@ -271,9 +267,9 @@ impl Rejection {
             Self::IssuerMismatch { .. } => CheckName::Issuer,
             Self::SubjectMismatch { .. } => CheckName::Subject,
             Self::NotYetValid { .. } => CheckName::NotBefore,
-            Self::Expired { whose: End::License, .. } => CheckName::LicenseExpiry,
-            Self::Expired { whose: End::Trial, .. } => CheckName::Trial,
-            Self::Expired { whose: End::Token, .. } => CheckName::TokenExpiry,
+            Self::Expired { end: End::License, .. } => CheckName::LicenseExpiry,
+            Self::Expired { end: End::Trial, .. } => CheckName::Trial,
+            Self::Expired { end: End::Token, .. } => CheckName::TokenExpiry,
             Self::Revoked { .. } => CheckName::Revocation,
             Self::ProductMissing { .. } => CheckName::Product,
         }
@@ -282,26 +278,26 @@ impl Rejection {
 
 fn unknown(kid: Option<&Excerpt>) -> String {
     kid.map_or_else(
-        || "no issuer key is trusted here".to_owned(),
+        || "this gate trusts no issuer key".to_owned(),
         |kid| format!("no trusted key has the id {kid}"),
     )
 }
 
 fn issued_by(issuer: Option<&Excerpt>) -> String {
     issuer.map_or_else(
-        || "the token names no issuer (`iss`)".to_owned(),
-        |issuer| format!("the token's issuer {issuer} is not accepted here"),
+        || "the token has no issuer (`iss`)".to_owned(),
+        |issuer| format!("the token's issuer {issuer} is not accepted"),
     )
 }
 
-/// Which of a license's ends.
+/// What expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
-    /// `lexp`, the end of the license.
+    /// `lexp`: the license.
     License,
-    /// `trial_exp`, the end of a trial.
+    /// `trial_exp`: the trial.
     Trial,
-    /// `exp`, the end of the short-lived token.
+    /// `exp`: the short-lived token.
     Token,
 }
 
@@ -315,18 +311,18 @@ impl fmt::Display for End {
     }
 }
 
-/// The checks a token goes through, in their order.
+/// The checks of a token, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CheckName {
-    /// Size, shape, header.
+    /// Size, form, header.
     Form,
-    /// `alg` is an accepted one.
+    /// `alg` is accepted.
     Algorithm,
-    /// A trusted key fits.
+    /// A trusted key matches.
     Key,
-    /// It made the signature.
+    /// The signature is by that key.
     Signature,
-    /// Claims are there, once, with their types, and times that can be right.
+    /// The claims are complete, unique and well-typed, and their times plausible.
     Claims,
     /// `iss`.
     Issuer,
@@ -391,10 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_could_not_be_fetched_are_named_under_the_code_there_was() {
+    fn a_failed_fetch_of_keys_is_named_under_the_same_code() {
         let kid = || Excerpt::of("k");
         for rejection in [Rejection::KeysMissing, Rejection::KeyUnknown { kid: kid() }] {
-            let named = rejection.clone().unreached("license.jwks_url cannot be reached");
+            let named = rejection.clone().keys_unreachable("license.jwks_url cannot be reached");
             assert_eq!(
                 (named.code(), named.check(), named.is_about_keys()),
                 (rejection.code(), CheckName::Key, true)
@@ -402,7 +398,7 @@ mod tests {
             let message = named.to_string();
             assert!(message.contains("fetched: license.jwks_url cannot be reached: "), "{message}");
         }
-        assert_eq!(Rejection::SignatureInvalid.unreached("x"), Rejection::SignatureInvalid);
+        assert_eq!(Rejection::SignatureInvalid.keys_unreachable("x"), Rejection::SignatureInvalid);
     }
 
     #[test]
@@ -430,16 +426,16 @@ mod tests {
             Rejection::IssuerMismatch { issuer: None },
             Rejection::SubjectMismatch { licensed: shown(), instance: RootUrl::default() },
             Rejection::NotYetValid { from: at },
-            Rejection::Expired { whose: End::License, at },
-            Rejection::Expired { whose: End::Trial, at },
-            Rejection::Expired { whose: End::Token, at },
+            Rejection::Expired { end: End::License, at },
+            Rejection::Expired { end: End::Trial, at },
+            Rejection::Expired { end: End::Token, at },
             Rejection::Revoked { what: "token" },
             Rejection::ProductMissing { product },
         ];
         let codes: std::collections::BTreeSet<_> = all.iter().map(Rejection::code).collect();
         assert_eq!(codes.len(), all.len());
         assert!(all.is_sorted_by_key(Rejection::check));
-        // Every message says what to do, behind a colon.
+        // Every message states what to do, after a colon.
         assert!(all.iter().all(|rejection| rejection.to_string().contains(": ")));
     }
 }

@@ -1,7 +1,7 @@
-//! What the issuer took back: a signed list of token and license ids.
+//! Revocation lists: signed lists of token and license ids.
 //!
-//! A compact JWS by a trusted key, told from a license by its header's `typ`: neither is ever taken for the other. Its
-//! `seq` orders the lists an issuer gave out, so that an old one, replayed, does not undo a newer; its date is not judged.
+//! A list is a compact JWS by a trusted key. Its `typ` distinguishes it from a license, so that neither is ever taken for the
+//! other. Its `seq` orders the lists of an issuer, so that a replayed old list does not undo a newer one; its date is not checked.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use crate::text::trimmed;
 /// Largest list, in bytes, without the white space around it.
 pub const MAX_REVOCATIONS_BYTES: usize = 1024 * 1024;
 
-/// A revocation list whose signature has been verified and whose claims have their types.
+/// A revocation list with a verified signature and well-typed claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocations {
     jws: Jws,
@@ -28,57 +28,57 @@ pub struct Revocations {
     revoked: Arc<Revoked>,
 }
 
-/// Why a revocation list is not taken. Nothing of its text appears.
+/// Why a revocation list is refused. The text of the list is not shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevocationError {
     /// Longer than [`MAX_REVOCATIONS_BYTES`].
     #[error(
-        "the revocation list has {bytes} bytes, at most {MAX_REVOCATIONS_BYTES} are read: ask the issuer for a shorter one"
+        "the revocation list has {bytes} bytes, more than {MAX_REVOCATIONS_BYTES}: ask the issuer for a shorter one"
     )]
     TooLarge {
-        /// Its size.
+        /// Its size in bytes.
         bytes: usize,
     },
-    /// Signed, perhaps, but of another kind; a license for one.
+    /// The JWS has another `typ`; for example, it is a license.
     #[error(
-        "this is no revocation list, the `typ` of its header is {}: give the list the issuer signed, whose `typ` is \
+        "this is not a revocation list, the `typ` in its header is {}: give the list that the issuer signed with `typ` \
          \"{REVOCATIONS}\"",
         typed(found.as_ref())
     )]
     OtherKind {
-        /// What the header says.
+        /// The actual `typ`.
         found: Option<Excerpt>,
     },
-    /// No key trusted now made the signature. One trusted later may have: keep the list and try again when keys change.
+    /// No trusted key made the signature. Keep the list and try again when the keys change.
     #[error(
-        "the revocation list is not by a trusted issuer: add the issuer's keys to `license.keys`"
+        "the revocation list is not signed by a trusted issuer: add the issuer's keys to `license.keys`"
     )]
     NotTrusted(#[source] Rejection),
-    /// Its form, header, algorithm or claims.
+    /// Form, header, algorithm or claims are wrong.
     #[error("the revocation list cannot be used: ask the issuer for a corrected one")]
     Refused(#[source] Rejection),
-    /// A list given out before the one known.
+    /// The list is older than the known one.
     #[error(
-        "the revocation list has the sequence {offered}, one with {known} has been seen before: get the issuer's newest"
+        "the revocation list has the sequence {offered}, but one with {known} is already in use: get the issuer's newest list"
     )]
     Older {
-        /// Of this list.
+        /// Sequence of this list.
         offered: u64,
-        /// Of the list known.
+        /// Sequence of the known list.
         known: u64,
     },
-    /// Which of two came later cannot be told.
+    /// The known list has the same sequence and other contents.
     #[error(
-        "another revocation list with the sequence {sequence} has been seen before: a new one needs a higher sequence"
+        "another revocation list with the sequence {sequence} is already in use: a new list needs a higher sequence"
     )]
     SameSequence {
-        /// Of both.
+        /// Sequence of both lists.
         sequence: u64,
     },
 }
 
 impl RevocationError {
-    /// A stable, machine-readable name of the reason.
+    /// A stable code for the reason.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "too-large",
@@ -89,7 +89,7 @@ impl RevocationError {
         }
     }
 
-    /// Whether another set of trusted keys may turn this into a list.
+    /// Whether the list may be accepted with other keys.
     pub const fn may_be_trusted_later(&self) -> bool {
         matches!(self, Self::NotTrusted(_))
     }
@@ -106,10 +106,10 @@ impl From<Rejection> for RevocationError {
 }
 
 impl Revocations {
-    /// Verifies a list against the trusted `keys`: the text, or a file's content with a byte order mark perhaps.
+    /// Verifies a list against the trusted `keys`; white space and a byte order mark around it are ignored.
     ///
     /// # Errors
-    /// The first thing wrong with it, in the order size, form, kind, algorithm, key, signature, claims.
+    /// The first failure in the order size, form, kind, algorithm, key, signature, claims.
     pub fn verify(content: impl AsRef<[u8]>, keys: &Keys) -> Result<Self, RevocationError> {
         let text = text_of(content.as_ref())?;
         if text.len() > MAX_REVOCATIONS_BYTES {
@@ -123,10 +123,10 @@ impl Revocations {
         Ok(Self::read(jws)?)
     }
 
-    /// Reads a list that was verified when it was kept, where nobody else can write: its key may be trusted no more.
+    /// Reads a list from the gate's own directory. It was verified before it was stored, and its key may no longer be trusted.
     ///
     /// # Errors
-    /// What is wrong with its form or claims.
+    /// Form or claims are wrong.
     pub fn kept(text: &str) -> Result<Self, RevocationError> {
         let jws = Jws::parse(trimmed(text))?;
         if jws.kind() != Some(REVOCATIONS) {
@@ -135,7 +135,7 @@ impl Revocations {
         Ok(Self::read(jws)?)
     }
 
-    /// The claims of a list whose signature has been verified.
+    /// Parses the claims of a verified list.
     fn read(jws: Jws) -> Result<Self, Rejection> {
         let members = Members::parse(&jws.payload()).ok_or(Rejection::ClaimsMalformed)?;
         if let Some(claim) = members.duplicate {
@@ -154,27 +154,27 @@ impl Revocations {
         })
     }
 
-    /// Its place among the lists of its issuer: the higher one counts.
+    /// The sequence number: of two lists, the one with the higher number counts.
     pub const fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// When it was issued, if it says so.
+    /// When the list was issued, if that is stated.
     pub const fn issued_at(&self) -> Option<UnixTime> {
         self.issued_at
     }
 
-    /// What it takes back.
+    /// What the list revokes.
     pub const fn revoked(&self) -> &Arc<Revoked> {
         &self.revoked
     }
 
-    /// The signed text it was read from, to be kept.
+    /// The signed text, to be stored.
     pub fn text(&self) -> &str {
         self.jws.as_str()
     }
 
-    /// Whether this list may take the place of the list `known`; one of the same sequence may that takes back the same.
+    /// Checks whether this list may replace `known`: its sequence must be higher, or equal with the same contents.
     ///
     /// # Errors
     /// [`RevocationError::Older`], [`RevocationError::SameSequence`].
@@ -190,7 +190,7 @@ impl Revocations {
     }
 }
 
-/// Tokens and licenses the issuer took back.
+/// Revoked tokens and licenses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revoked {
     /// Token ids.
@@ -200,12 +200,12 @@ pub struct Revoked {
 }
 
 impl Revoked {
-    /// Whether there is nothing in it.
+    /// Whether nothing is revoked.
     pub fn is_empty(&self) -> bool {
         self.jti.is_empty() && self.lid.is_empty()
     }
 
-    /// What of `claims` is revoked: the `license`, or the `token` alone.
+    /// What of a license with `claims` is revoked: the whole `license`, or only the `token`.
     pub fn covers(&self, claims: &Claims) -> Option<&'static str> {
         if self.lid.contains(&claims.lid) {
             return Some("license");
@@ -215,7 +215,7 @@ impl Revoked {
 }
 
 fn typed(found: Option<&Excerpt>) -> String {
-    found.map_or_else(|| "not there".to_owned(), ToString::to_string)
+    found.map_or_else(|| "missing".to_owned(), ToString::to_string)
 }
 
 #[cfg(test)]

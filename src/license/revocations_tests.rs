@@ -1,4 +1,4 @@
-//! Lists as issuers sign them, and as nobody should.
+//! Valid and invalid revocation lists.
 
 use std::error::Error;
 
@@ -20,22 +20,22 @@ fn read(claims: &Value) -> Result<Revocations, RevocationError> {
     Revocations::verify(signed(claims), &ISSUER.trusted())
 }
 
-/// The code a text is refused with by the gate that trusts [`ISSUER`]; `ok` when it is not.
+/// The code with which a gate that trusts [`ISSUER`] refuses a text; `ok` if it accepts it.
 fn code(text: impl AsRef<[u8]>) -> &'static str {
     Revocations::verify(text, &ISSUER.trusted()).map_or_else(|error| error.code(), |_| "ok")
 }
 
-fn headed(header: &str) -> String {
+fn with_header(header: &str) -> String {
     ISSUER.sign_parts(header.as_bytes(), br#"{"seq":1,"iat":1}"#).expect("a list")
 }
 
-fn saying(content: &str) -> String {
+fn with_content(content: &str) -> String {
     let header = br#"{"alg":"ES256","typ":"revocations+jwt"}"#;
     ISSUER.sign_parts(header, content.as_bytes()).expect("a list")
 }
 
 #[test]
-fn a_list_says_what_is_revoked() {
+fn a_list_is_parsed() {
     let list = read(&json!({
         "seq": 7, "iat": NOW, "jti": ["J-1", "J-2", "J-1"], "lid": ["L-1", 4711, -3], "unknown": null,
     }))
@@ -47,7 +47,7 @@ fn a_list_says_what_is_revoked() {
 }
 
 #[test]
-fn absent_claims_are_empty_and_no_date_is_judged() {
+fn absent_claims_are_empty_and_dates_are_not_checked() {
     let empty = read(&json!({ "seq": 0 })).expect("a list");
     assert!(empty.revoked().is_empty() && empty.issued_at().is_none());
     let late = json!({ "seq": 1_u64 << 53, "iat": 1_u64 << 53 });
@@ -55,7 +55,7 @@ fn absent_claims_are_empty_and_no_date_is_judged() {
 }
 
 #[test]
-fn a_file_may_have_what_editors_add() {
+fn a_file_may_contain_a_mark_crlf_and_blank_lines() {
     let list = signed(&json!({ "seq": 1, "iat": 1 }));
     assert_eq!(code(format!("\u{feff}{list}\r\n")), "ok");
     assert_eq!(code(format!("\n {list}\n\n")), "ok");
@@ -67,7 +67,7 @@ fn a_file_may_have_what_editors_add() {
 }
 
 #[test]
-fn what_an_accepted_list_revokes_is_revoked() {
+fn licenses_on_an_accepted_list_are_revoked() {
     let license = license(&json!({ "lid": 4711 }));
     let standing = |revoked: &Value| {
         let mut policy = policy();
@@ -81,7 +81,7 @@ fn what_an_accepted_list_revokes_is_revoked() {
 }
 
 #[test]
-fn headers_are_held_to_the_rules_of_licenses() {
+fn headers_follow_the_rules_for_licenses() {
     let cases = [
         (r#"{"alg":"ES256","typ":"revocations+jwt"}"#, "ok"),
         (r#"{"alg":"ES256","typ":"Revocations+JWT"}"#, "ok"),
@@ -104,12 +104,12 @@ fn headers_are_held_to_the_rules_of_licenses() {
         (r#"{"alg":"ES256","typ":"revocations+jwt","kid":"x"}"#, "key-unknown"),
     ];
     for (header, expected) in cases {
-        assert_eq!(code(headed(header)), expected, "{header}");
+        assert_eq!(code(with_header(header)), expected, "{header}");
     }
 }
 
 #[test]
-fn claims_of_other_types_are_refused_by_name() {
+fn ill_typed_claims_are_refused_by_name() {
     let cases = [
         ("[]", "claims-malformed", ""),
         ("{} {}", "claims-malformed", ""),
@@ -130,7 +130,8 @@ fn claims_of_other_types_are_refused_by_name() {
         (r#"{"seq":1,"lid":[["L-1"]]}"#, "claim-invalid", "`lid`"),
     ];
     for (content, expected, named) in cases {
-        let error = Revocations::verify(saying(content), &ISSUER.trusted()).expect_err("refused");
+        let error =
+            Revocations::verify(with_content(content), &ISSUER.trusted()).expect_err("refused");
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         assert_eq!(error.code(), expected, "{content}");
         assert!(cause.contains(named), "{content}: {cause}");
@@ -156,14 +157,14 @@ fn a_list_of_an_unknown_key_may_be_trusted_later() {
     assert!(Revocations::verify(&by_stranger, &keys).is_ok());
 }
 
-/// Both kinds by the same trusted key, with everything the other would need.
+/// Both kinds signed by the same trusted key, each with the claims that the other requires.
 #[test]
-fn a_license_is_no_list_and_a_list_no_license() {
+fn a_license_is_not_a_list_and_a_list_is_not_a_license() {
     let license = claims(&json!({ "seq": 1, "jti": "J-1" }));
     let token = ISSUER.sign(&license).expect("a token");
     assert_eq!(code(token.as_str()), "not-a-revocation-list");
 
-    let list = saying(&license.to_string());
+    let list = with_content(&license.to_string());
     assert_eq!(code(&list), "claim-invalid");
     let report = inspect(&list, &ISSUER.trusted(), &policy(), at(NOW));
     let reason = report.reason().expect("a reason");
@@ -175,14 +176,14 @@ fn a_license_is_no_list_and_a_list_no_license() {
         json!({ "seq": 1, "sub": license["sub"], "exp": NOW + 9, "lid": ["L-1"], "jti": ["J-1"] });
     assert!(read(&both).is_ok());
     assert_eq!(Token::parse(&signed(&both)).map_err(|it| it.code()), Err("not-a-license"));
-    // Should an issuer forget the type, the claims' types keep the two apart still.
+    // If an issuer forgets the `typ`, the types of the claims still distinguish the two.
     let untyped = ISSUER.sign(&both).expect("a token");
     let report = inspect(untyped.as_str(), &ISSUER.trusted(), &policy(), at(NOW));
     assert_eq!(report.reason().map(Rejection::code), Some("claim-invalid"));
 }
 
 #[test]
-fn an_older_list_takes_no_newer_ones_place() {
+fn an_older_list_does_not_replace_a_newer_one() {
     let list = |seq: u64| read(&json!({ "seq": seq })).expect("a list");
     assert_eq!(list(3).supersedes(&list(2)), Ok(()));
     assert_eq!(list(3).supersedes(&list(3)), Ok(()));
@@ -194,7 +195,7 @@ fn an_older_list_takes_no_newer_ones_place() {
 }
 
 #[test]
-fn a_list_is_larger_than_a_token_and_ends_somewhere() {
+fn a_list_may_be_larger_than_a_token_up_to_a_limit() {
     let ids = |count: usize| (0..count).map(|id| format!("J-{id:010}")).collect::<Vec<_>>();
     let list = read(&json!({ "seq": 1, "jti": ids(40_000) })).expect("a list");
     assert!(list.text().len() > MAX_TOKEN_BYTES && list.revoked().jti.len() == 40_000);
@@ -204,9 +205,9 @@ fn a_list_is_larger_than_a_token_and_ends_somewhere() {
 }
 
 #[test]
-fn no_message_holds_its_text() {
+fn no_message_contains_the_text() {
     let by_stranger = STRANGER.sign_revocations(&json!({ "seq": 1 })).expect("a list");
-    for text in [saying(r#"{"seq":"x"}"#), by_stranger] {
+    for text in [with_content(r#"{"seq":"x"}"#), by_stranger] {
         let error = Revocations::verify(&text, &ISSUER.trusted()).expect_err("refused");
         let shown = format!("{error:?} {error} {:?}", error.source().map(ToString::to_string));
         assert!(text.split('.').all(|part| !shown.contains(part)), "{shown}");
@@ -215,7 +216,7 @@ fn no_message_holds_its_text() {
     assert!(!format!("{list:?}").contains(list.text()));
 }
 
-/// Ed25519 signs the same way each time, so that this runs over the same bytes each time.
+/// Ed25519 signatures are deterministic, so that each run tests the same bytes.
 fn sealed() -> (KeyPair, String) {
     let issuer = pair(Algorithm::EdDSA);
     let text = issuer.sign_revocations(&json!({ "seq": 1, "lid": ["L-1"] })).expect("a list");
@@ -231,7 +232,7 @@ fn a_flipped_bit_never_verifies() {
         for bit in 0..8 {
             let mut changed = text.clone().into_bytes();
             changed[position] ^= 1 << bit;
-            // White space at the end is none of it; a byte of it is never turned into that.
+            // No flipped bit of the last byte gives white space, which would be trimmed.
             assert!(Revocations::verify(&changed, &keys).is_err(), "bit {bit} of byte {position}");
         }
     }
@@ -250,14 +251,14 @@ proptest! {
     }
 
     #[test]
-    fn nobody_but_the_issuer_makes_a_list(header in "\\PC{0,40}", seq in any::<u64>()) {
+    fn only_the_issuer_can_make_a_list(header in "\\PC{0,40}", seq in any::<u64>()) {
         let content = json!({ "seq": seq }).to_string();
         let text = STRANGER.sign_parts(header.as_bytes(), content.as_bytes()).expect("signed");
         prop_assert_ne!(code(text), "ok");
     }
 
     #[test]
-    fn what_is_revoked_reads_back_the_same(
+    fn a_list_reads_back_the_same(
         seq in 0..=1_u64 << 53,
         jti in prop::collection::hash_set("\\PC{0,8}", 0..5),
         lid in prop::collection::hash_set("\\PC{1,8}", 0..5),
@@ -269,8 +270,8 @@ proptest! {
 }
 
 #[test]
-fn numbers_are_whole_in_any_notation_and_null_is_absent() {
-    let list = saying(r#"{"seq":7.0,"iat":1.8E9,"jti":null,"lid":[4711.0,"L-1",1e3]}"#);
+fn numbers_may_have_any_notation_and_null_is_absent() {
+    let list = with_content(r#"{"seq":7.0,"iat":1.8E9,"jti":null,"lid":[4711.0,"L-1",1e3]}"#);
     let list = Revocations::verify(list, &ISSUER.trusted()).expect("a list");
     assert_eq!((list.sequence(), list.issued_at()), (7, Some(UnixTime::from_secs(1_800_000_000))));
     let lids = ["4711", "L-1", "1000"].map(str::to_owned);

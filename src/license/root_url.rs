@@ -1,8 +1,8 @@
-//! Root URLs: what an instance is called, and which instances a license covers.
+//! Root URLs: the identity of an instance, and the instances that a license covers.
 //!
-//! Scheme and host are compared without case, a default port and a trailing slash without weight; the path is compared
-//! byte for byte. In a license's `sub`, `*` stands for one whole host label or one whole path segment. Matching runs on
-//! every question about a license and allocates nothing.
+//! Scheme and host are compared without case; a default port and a trailing slash do not matter; the path is compared byte
+//! for byte. In a license's `sub`, `*` stands for one whole host label or one whole path segment. Matching runs whenever a
+//! license is judged, and does not allocate.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -16,39 +16,41 @@ pub enum RootUrlError {
     /// Neither `http://` nor `https://`.
     #[error("a root URL starts with http:// or https://")]
     Scheme,
-    /// Empty, or with characters no host name has.
+    /// Empty, or with characters that a host name cannot contain.
     #[error("the host of a root URL is a name, an IPv4 address, or an IPv6 address in brackets")]
     Host,
-    /// Letters beyond ASCII in the host.
-    #[error("the host of a root URL is written in ASCII: write {}", .0.as_deref().unwrap_or("its form that begins with xn--"))]
+    /// Non-ASCII letters in the host.
+    #[error("the host of a root URL must be ASCII: write {}", .0.as_deref().unwrap_or("its form that starts with xn--"))]
     NotAscii(Option<String>),
     /// Not a number from 1 to 65535.
     #[error("the port of a root URL is a number from 1 to 65535")]
     Port,
     /// Credentials in the URL.
-    #[error("a root URL holds no user name or password")]
+    #[error("a root URL contains no user name or password: remove them")]
     UserInfo,
     /// Query, fragment, white space, empty or dot segments.
-    #[error("the path of a root URL has plain segments, and neither a query nor a fragment")]
+    #[error(
+        "a root URL has neither query nor fragment, and its path neither empty segments nor dot segments"
+    )]
     Path,
-    /// `*` where one instance is named.
-    #[error("a root URL names one instance: `*` belongs into licenses only")]
+    /// `*` in the root URL of an instance.
+    #[error("a root URL names one instance: `*` is allowed in licenses only")]
     Wildcard,
 }
 
 /// The normalised root URL of an instance: `https://host[:port]/[path/]`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RootUrl {
-    /// The whole, normalised. The rest are views of it.
+    /// The whole normalised URL.
     text: String,
     host_end: usize,
 }
 
 impl RootUrl {
-    /// Reads and normalises `text`.
+    /// Parses and normalises `text`.
     ///
     /// # Errors
-    /// What about it is no root URL.
+    /// Why `text` is not a root URL.
     pub fn parse(text: &str) -> Result<Self, RootUrlError> {
         let parts = Parts::of(text)?;
         if text.contains('*') {
@@ -64,7 +66,7 @@ impl RootUrl {
         Ok(Self { text, host_end })
     }
 
-    /// Whether the license subject `sub` covers this instance; one that is no URL covers none.
+    /// Whether the license subject `sub` covers this instance. A subject that is not a URL covers none.
     pub fn matches(&self, sub: &str) -> bool {
         let (Ok(own), Ok(pattern)) = (Parts::of(&self.text), Parts::of(sub.trim())) else {
             return false;
@@ -75,15 +77,15 @@ impl RootUrl {
             && segments_match('/', own.path, pattern.path, str::eq)
     }
 
-    /// Whether `other` names this very instance, however it is spelled; `*` has no meaning here.
+    /// Whether `other` is the root URL of this instance, in any spelling, without wildcards.
     pub fn equals(&self, other: &str) -> bool {
         Self::parse(other.trim()).is_ok_and(|other| other == *self)
     }
 
-    /// Whether `sub` has the form of a license subject: a root URL in which `*` may stand.
+    /// Checks the form of a license subject: a root URL that may contain `*`.
     ///
     /// # Errors
-    /// What about it has not.
+    /// Why `sub` is not such a subject.
     pub fn check_pattern(sub: &str) -> Result<(), RootUrlError> {
         Parts::of(sub.trim()).map(|_| ())
     }
@@ -93,7 +95,7 @@ impl RootUrl {
         &self.text
     }
 
-    /// The path without its trailing slash: empty, or such as `/grafana`.
+    /// The path without its trailing slash: empty, or for example `/grafana`.
     pub fn base_path(&self) -> &str {
         self.text[self.host_end..].trim_end_matches('/')
     }
@@ -109,7 +111,7 @@ impl RootUrl {
         if self.text.starts_with("https:") { "https" } else { "http" }
     }
 
-    /// The port, the scheme's default where none is written.
+    /// The port, by default that of the scheme.
     pub fn port(&self) -> u16 {
         Parts::of(&self.text).map_or(0, |parts| parts.port)
     }
@@ -148,7 +150,7 @@ impl fmt::Debug for RootUrl {
     }
 }
 
-/// The parts of a root URL or of a pattern of them, borrowed from its text.
+/// The parts of a root URL or of a pattern, borrowed from its text.
 struct Parts<'a> {
     scheme: Scheme,
     host: Host<'a>,
@@ -175,14 +177,14 @@ impl<'a> Parts<'a> {
 }
 
 fn port_number(text: Option<&str>) -> Result<Option<u16>, RootUrlError> {
-    // An empty port is the default one (RFC 3986 section 3.2.3); `parse` alone would take a sign.
+    // An empty port is the default one (RFC 3986 section 3.2.3). `parse` alone would accept a sign.
     let Some(digits) = text.filter(|digits| !digits.is_empty()) else { return Ok(None) };
     let number =
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
     number.filter(|port| *port > 0).map(Some).ok_or(RootUrlError::Port)
 }
 
-/// Whether `path` starts with a slash and every segment is printable, not empty and no dot segment.
+/// Whether `path` starts with a slash and each segment is printable, not empty and not a dot segment.
 fn is_plain(path: &str) -> bool {
     let bare = |byte: u8| byte.is_ascii_graphic() && !b"?#\\".contains(&byte);
     path.starts_with('/')
@@ -272,7 +274,7 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// Piece by piece, as many on either side; a piece of the pattern that is `*` takes any one that is not empty.
+/// Compares segment by segment. Both must have the same number; `*` in the pattern matches any segment that is not empty.
 fn segments_match(
     separator: char,
     own: &str,

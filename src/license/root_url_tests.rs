@@ -1,11 +1,11 @@
-//! Root URLs: their spellings, and what they match.
+//! Spellings and matches of root URLs.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[test]
-fn spellings_of_one_instance_normalise_to_one() {
+fn spellings_of_one_instance_normalise_to_one_url() {
     let cases = [
         ("http://a", "http://a/"),
         ("HTTP://A.Example:80/", "http://a.example/"),
@@ -25,7 +25,7 @@ fn spellings_of_one_instance_normalise_to_one() {
 }
 
 #[test]
-fn what_is_no_root_url_is_refused() {
+fn other_texts_are_refused() {
     use RootUrlError::{Host, NotAscii, Path, Port, Scheme, UserInfo, Wildcard};
     let cases = [
         ("", Scheme),
@@ -101,7 +101,7 @@ fn a_wildcard_is_one_label_or_one_segment() {
 }
 
 #[test]
-fn an_instance_is_named_without_wildcards() {
+fn an_instance_is_compared_without_wildcards() {
     let instance = RootUrl::parse("https://a.example/x/").expect("a root URL");
     assert!(instance.equals(" HTTPS://A.example:443/x"));
     for other in ["https://*.example/x/", "https://a.example/*", "https://a.example/", ""] {
@@ -110,7 +110,7 @@ fn an_instance_is_named_without_wildcards() {
 }
 
 #[test]
-fn parts_are_told() {
+fn a_root_url_is_split_into_its_parts() {
     let url = RootUrl::parse("https://A.example:8443/g/x").expect("a root URL");
     assert_eq!((url.scheme(), url.host_header(), url.port()), ("https", "a.example:8443", 8443));
     assert_eq!((url.base_path(), url.origin()), ("/g/x", "https://a.example:8443"));

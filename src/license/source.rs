@@ -1,8 +1,8 @@
-//! Which of several verified licenses is in force, and why.
+//! Which of several verified licenses is in force, and why. Pure.
 //!
-//! A license comes from `license.file` or from the store (the API, a renewal). Of those that verify, a valid one beats
-//! one that is not, then the one issued last wins; so a stale file never hides a renewed license, and one that has run
-//! out hands over to one that has not. Pure, and asked anew as time passes.
+//! A license comes from `license.file` or from the store (API, renewal). A valid license takes precedence over one that is
+//! not valid; after that, the newest `iat` wins. A stale file therefore never hides a renewed license, and a valid license
+//! replaces one that has expired. The choice is repeated as time passes.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use crate::clock::UnixTime;
 /// Where a license comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// There is none.
+    /// No license.
     Nowhere,
-    /// `license.file`, a file the gate only reads.
+    /// `license.file`, which is read-only.
     File,
-    /// The store: installed through the API or by a renewal, in this run or an earlier one.
+    /// The store: installed through the API or by a renewal.
     Store,
 }
 
@@ -36,18 +36,18 @@ impl fmt::Display for Source {
     }
 }
 
-/// Why the license in force is the one it is.
+/// Why a license is the one in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// No source has one.
+    /// There is none.
     NoneThere,
-    /// No other source has one.
+    /// The other source has none.
     OnlyOne,
-    /// The other's is not valid.
+    /// The license of the other source is not valid.
     OtherNotValid,
-    /// Its `iat` is the later one.
+    /// It has the later `iat`.
     IssuedLater,
-    /// Both are the same age, and what was installed last counts: the store's.
+    /// Both have the same `iat`; then the store takes precedence.
     SameAge,
 }
 
@@ -56,23 +56,23 @@ impl fmt::Display for Why {
         out.write_str(match self {
             Self::NoneThere => "there is none",
             Self::OnlyOne => "it is the only one",
-            Self::OtherNotValid => "it is valid, the other source's is not",
-            Self::IssuedLater => "it was issued later than the other source's",
-            Self::SameAge => "both were issued at the same time, and the store's comes first",
+            Self::OtherNotValid => "the license of the other source is not valid",
+            Self::IssuedLater => "it was issued later than that of the other source",
+            Self::SameAge => "both were issued at the same time, and the store takes precedence",
         })
     }
 }
 
-/// What is compared of a verified license.
+/// The properties of a verified license that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Whether its status is 1 now.
     pub valid: bool,
-    /// When it was issued, as far as that counts; 0: unknown, the oldest.
+    /// See [`counted_iat`](super::Claims::counted_iat); 0: the oldest.
     pub issued: UnixTime,
 }
 
-/// The source whose license is in force.
+/// Chooses the source of the license in force.
 pub fn choose(file: Option<Offer>, store: Option<Offer>) -> (Source, Why) {
     let (file, store) = match (file, store) {
         (None, None) => return (Source::Nowhere, Why::NoneThere),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_one_beats_one_that_is_not_then_the_newest_wins() {
+    fn a_valid_license_takes_precedence_then_the_newest() {
         use Source::{File, Nowhere, Store};
         let table = [
             (None, None, Nowhere, Why::NoneThere),

@@ -1,8 +1,7 @@
-//! Where a license stands at a moment.
+//! The state of a license at a given time.
 //!
-//! Pure: license, policy and time in, standing out; nothing is remembered, so a clock that moves changes the answer and
-//! nothing else does. The checks run in the order of [`CheckName`], and the first that fails is the reason. Ends are
-//! exclusive. What a token must be to become a license at all is [`super::verify`]'s work.
+//! Pure: the result depends only on license, policy and time; nothing is remembered. The checks run in the order of
+//! [`CheckName`], and the first failure is the reason. Ends are exclusive. [`super::verify`] checks the token itself.
 
 use super::claims::Claims;
 use super::excerpt::Excerpt;
@@ -11,26 +10,26 @@ use super::rejection::{CheckName, End, Rejection};
 use super::verify::License;
 use crate::clock::UnixTime;
 
-/// The license's status as answers state it: a number. 2 is not in use.
+/// The status of a license, as a number in API answers. 2 is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Status {
-    /// Nothing has been looked for yet.
+    /// No license has been looked for yet.
     NotLoaded = 0,
     /// In force.
     Valid = 1,
-    /// Not acceptable: not started, revoked, of another issuer, without the product; or it does not verify.
+    /// Not verified, not started, revoked, of another issuer, or without the product.
     Invalid = 3,
     /// There is no license.
     NotFound = 4,
-    /// The license, its trial or its token has ended.
+    /// The license, its trial or its token has expired.
     Expired = 5,
     /// Licensed for another instance.
     InvalidSubject = 6,
 }
 
 impl Status {
-    /// Every status, in the order of the wire.
+    /// Every status, by code.
     pub const ALL: [Self; 6] = [
         Self::NotLoaded,
         Self::Valid,
@@ -40,7 +39,7 @@ impl Status {
         Self::InvalidSubject,
     ];
 
-    /// The number on the wire; one digit.
+    /// The number in API answers; one digit.
     pub const fn code(self) -> u8 {
         self as u8
     }
@@ -58,10 +57,10 @@ impl Status {
     }
 }
 
-/// Where a license stands.
+/// The state of a license.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// There is none.
+    /// There is no license.
     Absent,
     /// In force.
     Active,
@@ -70,33 +69,36 @@ pub enum Standing {
         /// The claim `nbf`.
         from: UnixTime,
     },
-    /// Ended.
+    /// Expired.
     Lapsed {
-        /// The end as the token states it, without leeway.
+        /// The expiry as stated, without leeway.
         since: UnixTime,
-        /// The first of its ends, in the order of the checks, that has passed.
-        whose: End,
+        /// What has expired; the first in the order of the checks.
+        end: End,
     },
     /// Of another issuer or instance, revoked, or without the product.
     Refused(Rejection),
 }
 
 impl Standing {
-    /// Where `license` stands under `policy` at `now`.
+    /// The state of `license` under `policy` at `now`.
     pub fn of(license: Option<&License>, policy: &Policy, now: UnixTime) -> Self {
         license.map_or(Self::Absent, |license| Self::of_claims(license.claims(), policy, now))
     }
 
-    /// Where a license that says `claims` stands under `policy` at `now`.
+    /// The state of a license with `claims` under `policy` at `now`.
     pub fn of_claims(claims: &Claims, policy: &Policy, now: UnixTime) -> Self {
-        let fails = |judge: Judge| match judge(claims, policy, now) {
-            Outcome::Failed(rejection) => Some(rejection),
-            Outcome::Passed | Outcome::Skipped => None,
+        let fails = |check: LicenseCheck| match check(claims, policy, now) {
+            CheckResult::Failed(rejection) => Some(rejection),
+            CheckResult::Passed | CheckResult::Skipped => None,
         };
-        JUDGES.into_iter().find_map(|(_, judge)| fails(judge)).map_or(Self::Active, Self::from)
+        LICENSE_CHECKS
+            .into_iter()
+            .find_map(|(_, check)| fails(check))
+            .map_or(Self::Active, Self::from)
     }
 
-    /// The status answers state.
+    /// The status in API answers.
     pub const fn status(&self) -> Status {
         match self {
             Self::Absent => Status::NotFound,
@@ -107,12 +109,12 @@ impl Standing {
         }
     }
 
-    /// Why it is not in force; `None` when it is, and when there is no license.
+    /// Why the license is not valid; `None` if it is, or if there is none.
     pub fn reason(&self) -> Option<Rejection> {
         match self {
             Self::Absent | Self::Active => None,
             Self::Early { from } => Some(Rejection::NotYetValid { from: *from }),
-            Self::Lapsed { since, whose } => Some(Rejection::Expired { whose: *whose, at: *since }),
+            Self::Lapsed { since, end } => Some(Rejection::Expired { end: *end, at: *since }),
             Self::Refused(rejection) => Some(rejection.clone()),
         }
     }
@@ -127,34 +129,34 @@ impl From<Rejection> for Standing {
     fn from(rejection: Rejection) -> Self {
         match rejection {
             Rejection::NotYetValid { from } => Self::Early { from },
-            Rejection::Expired { whose, at } => Self::Lapsed { since: at, whose },
+            Rejection::Expired { end, at } => Self::Lapsed { since: at, end },
             other => Self::Refused(other),
         }
     }
 }
 
-/// What one check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// As it should be.
+pub enum CheckResult {
+    /// The check passed.
     Passed,
-    /// Not acceptable.
+    /// The check failed.
     Failed(Rejection),
-    /// Not asked for here, not stated by the token, or an earlier check failed that it needs.
+    /// The check is not configured, the token does not have the claim, or an earlier check failed.
     Skipped,
 }
 
-impl Outcome {
-    /// Passed when `fine`, else failed because of `why`.
+impl CheckResult {
+    /// Passed if `fine`, otherwise failed because of `why`.
     fn of(fine: bool, why: impl FnOnce() -> Rejection) -> Self {
         if fine { Self::Passed } else { Self::Failed(why()) }
     }
 }
 
-pub(super) type Judge = fn(&Claims, &Policy, UnixTime) -> Outcome;
+pub(super) type LicenseCheck = fn(&Claims, &Policy, UnixTime) -> CheckResult;
 
-/// What is judged about a verified license, in the order in which the first failure is the reason.
-pub(super) const JUDGES: [(CheckName, Judge); 8] = [
+/// The checks of a verified license, in order.
+pub(super) const LICENSE_CHECKS: [(CheckName, LicenseCheck); 8] = [
     (CheckName::Issuer, issuer),
     (CheckName::Subject, subject),
     (CheckName::NotBefore, not_before),
@@ -165,62 +167,64 @@ pub(super) const JUDGES: [(CheckName, Judge); 8] = [
     (CheckName::Product, product),
 ];
 
-fn issuer(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
+fn issuer(claims: &Claims, policy: &Policy, _: UnixTime) -> CheckResult {
     if policy.issuers.is_empty() {
-        return Outcome::Skipped;
+        return CheckResult::Skipped;
     }
     let accepted = claims.iss.as_ref().is_some_and(|iss| policy.issuers.contains(iss));
-    Outcome::of(accepted, || Rejection::IssuerMismatch {
+    CheckResult::of(accepted, || Rejection::IssuerMismatch {
         issuer: claims.iss.as_deref().map(Excerpt::of),
     })
 }
 
-fn subject(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
-    Outcome::of(policy.root_url.matches(&claims.sub), || Rejection::SubjectMismatch {
+fn subject(claims: &Claims, policy: &Policy, _: UnixTime) -> CheckResult {
+    CheckResult::of(policy.root_url.matches(&claims.sub), || Rejection::SubjectMismatch {
         licensed: Excerpt::of(&claims.sub),
         instance: policy.root_url.clone(),
     })
 }
 
-fn not_before(claims: &Claims, policy: &Policy, now: UnixTime) -> Outcome {
-    let Some(from) = claims.starts_at() else { return Outcome::Skipped };
-    Outcome::of(now.saturating_add(policy.leeway) >= from, || Rejection::NotYetValid { from })
+fn not_before(claims: &Claims, policy: &Policy, now: UnixTime) -> CheckResult {
+    let Some(from) = claims.starts_at() else { return CheckResult::Skipped };
+    CheckResult::of(now.saturating_add(policy.leeway) >= from, || Rejection::NotYetValid { from })
 }
 
-fn license_expiry(claims: &Claims, _: &Policy, now: UnixTime) -> Outcome {
+fn license_expiry(claims: &Claims, _: &Policy, now: UnixTime) -> CheckResult {
     before(claims.license_ends_at(), End::License, now)
 }
 
-fn trial(claims: &Claims, _: &Policy, now: UnixTime) -> Outcome {
+fn trial(claims: &Claims, _: &Policy, now: UnixTime) -> CheckResult {
     before(claims.trial_ends_at(), End::Trial, now)
 }
 
-fn before(end: Option<UnixTime>, whose: End, now: UnixTime) -> Outcome {
-    let Some(at) = end else { return Outcome::Skipped };
-    Outcome::of(now < at, || Rejection::Expired { whose, at })
+fn before(at: Option<UnixTime>, end: End, now: UnixTime) -> CheckResult {
+    let Some(at) = at else { return CheckResult::Skipped };
+    CheckResult::of(now < at, || Rejection::Expired { end, at })
 }
 
-fn token_expiry(claims: &Claims, policy: &Policy, now: UnixTime) -> Outcome {
+fn token_expiry(claims: &Claims, policy: &Policy, now: UnixTime) -> CheckResult {
     let at = claims.exp;
-    Outcome::of(now < at.saturating_add(policy.leeway), || Rejection::Expired {
-        whose: End::Token,
+    CheckResult::of(now < at.saturating_add(policy.leeway), || Rejection::Expired {
+        end: End::Token,
         at,
     })
 }
 
-fn revocation(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
+fn revocation(claims: &Claims, policy: &Policy, _: UnixTime) -> CheckResult {
     if policy.revoked.is_empty() {
-        return Outcome::Skipped;
+        return CheckResult::Skipped;
     }
     policy
         .revoked
         .covers(claims)
-        .map_or(Outcome::Passed, |what| Outcome::Failed(Rejection::Revoked { what }))
+        .map_or(CheckResult::Passed, |what| CheckResult::Failed(Rejection::Revoked { what }))
 }
 
-fn product(claims: &Claims, policy: &Policy, _: UnixTime) -> Outcome {
-    let Some(product) = &policy.product else { return Outcome::Skipped };
-    Outcome::of(claims.includes(product), || Rejection::ProductMissing { product: product.clone() })
+fn product(claims: &Claims, policy: &Policy, _: UnixTime) -> CheckResult {
+    let Some(product) = &policy.product else { return CheckResult::Skipped };
+    CheckResult::of(claims.includes(product), || Rejection::ProductMissing {
+        product: product.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_and_absent_are_no_dates() {
+    fn zero_and_absent_dates_are_ignored() {
         let changes = json!({ "nbf": 0, "lexp": 0, "trial": true, "trial_exp": 0 });
         assert_eq!(standing(&changes, NOW), Standing::Active);
         assert_eq!(standing(&json!({ "trial": false, "trial_exp": 1 }), NOW), Standing::Active);
@@ -282,7 +286,7 @@ mod tests {
         assert_eq!(standing(&json!({ "iat": NOW + 99 * DAY }), NOW), Standing::Active);
     }
 
-    /// Everything is wrong with this license; what is wrong is mended one by one, and each time the next is the reason.
+    /// Starts with a license that fails every check, and corrects one failure at a time.
     #[test]
     fn the_first_failure_in_order_is_the_reason() {
         let mut policy = policy();
@@ -293,7 +297,7 @@ mod tests {
             "iss": "evil", "sub": "https://b.example/", "nbf": NOW + DAY, "lexp": 1, "trial": true, "trial_exp": 1,
             "exp": 1, "prod": ["other"],
         });
-        let mends = [
+        let corrections = [
             ("issuer-mismatch", Status::Invalid, "iss", json!("https://issuer.example/")),
             ("subject-mismatch", Status::InvalidSubject, "sub", json!("https://*.example/")),
             ("not-yet-valid", Status::Invalid, "nbf", json!(NOW)),
@@ -303,16 +307,16 @@ mod tests {
             ("revoked", Status::Invalid, "lid", json!(7)),
             ("product-missing", Status::Invalid, "prod", json!(["other", "reports"])),
         ];
-        for (reason, status, claim, mended) in mends {
+        for (reason, status, claim, corrected) in corrections {
             let standing = Standing::of(Some(&license(&changes)), &policy, at(NOW));
             assert_eq!((code(&standing), standing.status()), (reason, status));
-            changes[claim] = mended;
+            changes[claim] = corrected;
         }
         assert_eq!(Standing::of(Some(&license(&changes)), &policy, at(NOW)), Standing::Active);
     }
 
     #[test]
-    fn an_issuer_or_product_that_is_not_stated_is_not_the_one_asked_for() {
+    fn a_license_without_issuer_or_product_fails_the_check_for_it() {
         let mut policy = policy();
         policy.issuers = vec!["https://issuer.example/".to_owned()];
         let anonymous = Standing::of(Some(&license(&json!({ "iss": null }))), &policy, at(NOW));
@@ -326,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn one_token_is_revoked_or_a_whole_license() {
+    fn a_token_or_a_whole_license_is_revoked() {
         let mut policy = policy();
         let revoked = |jti: &str, lid: &str| {
             Arc::new(Revoked { jti: [jti.to_owned()].into(), lid: [lid.to_owned()].into() })
@@ -342,14 +346,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_says_both_root_urls() {
+    fn a_mismatch_names_both_root_urls() {
         let mut policy = policy();
         policy.root_url = RootUrl::parse("https://b").expect("a root URL");
         let standing = Standing::of(Some(&license(&json!({}))), &policy, at(NOW));
-        let said = standing.reason().expect("a reason").to_string();
+        let message = standing.reason().expect("a reason").to_string();
         assert!(
-            said.contains("licensed for https://a.example/, this instance is https://b/"),
-            "{said}"
+            message.contains("licensed for https://a.example/, this instance is https://b/"),
+            "{message}"
         );
     }
 

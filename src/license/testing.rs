@@ -1,4 +1,4 @@
-//! Key pairs, claims and policies for the tests of this module; made once per run.
+//! Key pairs, claims and policies for the tests of this module. Keys are generated once per run.
 
 use std::sync::{LazyLock, Mutex};
 
@@ -10,26 +10,26 @@ use super::{
 };
 use crate::clock::UnixTime;
 
-/// The moment these tests are set in.
+/// The time of these tests.
 pub(super) const NOW: u64 = 1_800_000_000;
 
 pub(super) const DAY: u64 = 86_400;
 
-/// The issuer every test trusts unless it says otherwise: ES256.
+/// The issuer that the tests trust by default: ES256.
 pub(super) static ISSUER: LazyLock<KeyPair> =
     LazyLock::new(|| KeyPair::generate(Algorithm::ES256).expect("a key pair"));
 
-/// Somebody else.
+/// An issuer that is not trusted.
 pub(super) static STRANGER: LazyLock<KeyPair> =
     LazyLock::new(|| KeyPair::generate(Algorithm::ES256).expect("a key pair"));
 
-/// One RSA key as PEM: making one takes long, reading it does not.
+/// One RSA key as PEM: generating a key is slow, parsing it is not.
 static RSA: LazyLock<Mutex<String>> = LazyLock::new(|| {
     let pair = KeyPair::generate(Algorithm::RS256).expect("a key pair");
     Mutex::new(pair.private_pem().expect("PEM").as_str().to_owned())
 });
 
-/// A pair for `algorithm`; those for RSA share one key.
+/// A pair for `algorithm`. All RSA algorithms share one key.
 pub(super) fn pair(algorithm: Algorithm) -> KeyPair {
     if !algorithm.is_rsa() {
         return KeyPair::generate(algorithm).expect("a key pair");
@@ -46,12 +46,12 @@ pub(super) fn admit(token: &Token, keys: &Keys) -> Result<License, Rejection> {
     Ok(license)
 }
 
-/// The moment `seconds`.
+/// The time `seconds`.
 pub(super) const fn at(seconds: u64) -> UnixTime {
     UnixTime::from_secs(seconds)
 }
 
-/// Claims in force at [`NOW`], with `changes` made to them; `null` takes a claim out.
+/// Claims that are valid at [`NOW`], with `changes`; `null` removes a claim.
 pub(super) fn claims(changes: &Value) -> Value {
     let mut claims = json!({
         "sub": "https://a.example/",
@@ -70,7 +70,7 @@ pub(super) fn claims(changes: &Value) -> Value {
     claims
 }
 
-/// A license of the trusted issuer with `changes` made to its claims.
+/// A license of the trusted issuer with `changes` to its claims.
 pub(super) fn license(changes: &Value) -> License {
     let token = ISSUER.sign(&claims(changes)).expect("a token");
     verify(&token, &ISSUER.trusted()).expect("a license")

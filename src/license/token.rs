@@ -1,8 +1,8 @@
-//! A license token as it came: well formed, nothing about it proven.
+//! A license token in the right form, not verified.
 //!
-//! [`Token::parse`] settles size and form (see [`super::jws`]), and that it is not another kind of signed text. Its
-//! claims are read by [`super::verify`], after the signature; [`Token::unproven_claims`] is for showing a token that was
-//! verified once and whose key is not trusted any more.
+//! [`Token::parse`] checks size and form (see [`super::jws`]), and that the text is not a revocation list. [`super::verify`]
+//! reads the claims after it has checked the signature. [`Token::unproven_claims`] is for showing a token that was verified
+//! once and whose key is no longer trusted.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use super::jws::{Jws, REVOCATIONS, text_of};
 use super::rejection::{MAX_TOKEN_BYTES, Rejection};
 use crate::text::trimmed;
 
-/// An unproven compact JWS. Its text is a credential: `Debug` shows none of it.
+/// A compact JWS that has not been verified. Its text is a credential, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Jws);
 
 impl Token {
-    /// Reads `text`; white space and a byte order mark around it are not part of the token.
+    /// Parses `text`; white space and a byte order mark around it are not part of the token.
     ///
     /// # Errors
-    /// The first thing wrong with its size or form.
+    /// The first failure of size or form.
     pub fn parse(text: &str) -> Result<Self, Rejection> {
         let text = trimmed(text);
         if text.len() > MAX_TOKEN_BYTES {
@@ -32,25 +32,25 @@ impl Token {
         Ok(Self(jws))
     }
 
-    /// Reads the content of a file: a byte order mark, `CRLF` and blank lines are no part of the token.
+    /// Parses the content of a file; a byte order mark, `CRLF` and blank lines are not part of the token.
     ///
     /// # Errors
-    /// As [`Token::parse`]; what is no UTF-8 is malformed.
+    /// As [`Token::parse`]; content that is not UTF-8 is malformed.
     pub fn from_file(content: &[u8]) -> Result<Self, Rejection> {
         text_of(content).and_then(Self::parse)
     }
 
-    /// The token byte for byte, without the white space that was around it.
+    /// The token byte for byte, without white space around it.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// What it says, without anybody who vouches for it: to be shown, never to be acted upon.
+    /// The claims without verification: to be shown, never to be relied on.
     pub fn unproven_claims(&self) -> Option<Claims> {
         Claims::parse(&self.0.payload()).ok()
     }
 
-    /// The signed text it is.
+    /// The JWS.
     pub(super) const fn jws(&self) -> &Jws {
         &self.0
     }
@@ -73,7 +73,7 @@ mod tests {
     const WELL_FORMED: &str = "eyJhbGciOiJFUzI1NiJ9.e30.AA";
 
     #[test]
-    fn white_space_around_is_not_part_of_it() {
+    fn white_space_around_a_token_is_not_part_of_it() {
         for (before, after) in
             [("\r\n\t ", "\n"), ("\u{feff}", "\r\n"), (" \u{feff}\n", "\u{feff} ")]
         {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_have_what_editors_add() {
+    fn a_file_may_contain_a_mark_crlf_and_blank_lines() {
         for content in [
             WELL_FORMED.to_owned(),
             format!("{WELL_FORMED}\r\n"),
@@ -97,21 +97,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_token_says_what_to_do() {
+    fn a_file_without_a_token_is_refused_with_what_to_do() {
         let two = format!("{WELL_FORMED}\r\n{WELL_FORMED}\r\n");
         let utf_16: Vec<u8> = WELL_FORMED.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let cases: [(&[u8], &str); 7] = [
             (b"", "it is empty: copy it whole"),
             (b"\xef\xbb\xbf\r\n", "it is empty: copy it whole"),
-            (two.as_bytes(), "more than one token: keep one"),
+            (two.as_bytes(), "more than one token: give one"),
             (&utf_16, "UTF-16: save the file as UTF-8"),
-            (b"\xef\xbb\xbf-----BEGIN CERTIFICATE-----\r\n", "it is a PEM file: keys belong"),
-            (b"\xef\xbb\xbf{\"token\":\"x\"}", "give the value of `token` alone"),
+            (b"\xef\xbb\xbf-----BEGIN CERTIFICATE-----\r\n", "it is a PEM file: put keys"),
+            (b"\xef\xbb\xbf{\"token\":\"x\"}", "give only the value of `token`"),
             (b"\x00\x00\x00\x00", "three parts separated by dots"),
         ];
         for (content, expected) in cases {
-            let said = Token::from_file(content).expect_err("refused").to_string();
-            assert!(said.contains(expected), "{said}");
+            let message = Token::from_file(content).expect_err("refused").to_string();
+            assert!(message.contains(expected), "{message}");
         }
     }
 
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing_of_it() {
+    fn debug_does_not_show_the_token() {
         let token = Token::parse(WELL_FORMED).expect("well formed");
         assert_eq!(format!("{token:?}"), "Token(...)");
     }

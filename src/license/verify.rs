@@ -1,8 +1,7 @@
-//! From a token to a license: algorithm, key, signature, claims' types.
+//! Verifies a token: algorithm, key, signature, types of the claims.
 //!
-//! The only constructor of [`License`]. The signature is [`Keys::signer`]'s to check. No date is judged: a lapsed license
-//! is still a verified one, and [`super::standing`] says so.
-
+//! The only constructor of [`License`]. [`Keys::signer`] checks the signature. Dates are not checked: an expired license is
+//! still a verified license; see [`super::standing`].
 use serde_json::{Map, Value};
 
 use super::claims::Claims;
@@ -11,7 +10,7 @@ use super::members::Members;
 use super::rejection::Rejection;
 use super::token::Token;
 
-/// A license whose signature has been verified and whose claims have their types.
+/// A license with a verified signature and well-typed claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct License {
     token: Token,
@@ -20,38 +19,38 @@ pub struct License {
 }
 
 impl License {
-    /// What it says.
+    /// The claims.
     pub const fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// Every claim of its token as it is signed, also those this gate ignores: what a renewed token repeats.
+    /// Every signed claim of the token, also unknown ones, for a renewed token to repeat.
     pub fn signed_claims(&self) -> Map<String, Value> {
         Members::parse(&self.token.jws().payload()).map(|members| members.map).unwrap_or_default()
     }
 
-    /// The token it was read from.
+    /// The token.
     pub const fn token(&self) -> &Token {
         &self.token
     }
 
-    /// The `kid` of the trusted key that signed it; `None` when that key has no name.
+    /// The `kid` of the trusted key that signed the token; `None` if the key has none.
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }
 }
 
 impl Keys {
-    /// Whether these keys stand behind `license`, which others may have verified.
+    /// Checks whether one of these keys signed `license`, which may have been verified with other keys.
     ///
     /// # Errors
-    /// None of these signed it.
+    /// None of these keys signed it.
     pub fn trusts(&self, license: &License) -> Result<(), Rejection> {
         self.signer(license.token().jws()).map(drop)
     }
 }
 
-/// Verifies `token` against the trusted `keys`. Costs one signature check per key that fits; allocates; does not block.
+/// Verifies `token` against the trusted `keys`. Costs one signature check per matching key. Does not block.
 ///
 /// # Errors
 /// The first failure in the order algorithm, key, signature, claims.

@@ -1,8 +1,8 @@
-//! All fields of one message, whatever protocol it came in.
+//! The header fields of one message, independent of the protocol version.
 //!
-//! Over HTTP/1.1 they stay the lines that they came in: names in their case, in their order, white space where it was, one
-//! allocation for a whole head, and neighbours that go on are written with one copy. Over HTTP/2, and where the gate answers
-//! itself, they are a [`HeaderMap`]. [`Fields::get`], [`get_all`](Fields::get_all) and [`iter`](Fields::iter) read both alike.
+//! From HTTP/1.1, they stay lines as received: case of names, order and white space are kept, a whole head takes one allocation, and
+//! adjacent lines are written with one copy. From HTTP/2, and in the gate's own responses, they are a [`HeaderMap`].
+//! [`Fields::get`], [`get_all`](Fields::get_all) and [`iter`](Fields::iter) work on both.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -19,19 +19,19 @@ enum Form {
     Map(HeaderMap),
 }
 
-/// Lines of a head, and what was added to them.
+/// The lines of a head, and added fields.
 #[derive(Clone, Debug)]
 struct Lines {
     head: Bytes,
     lines: Vec<Line>,
-    /// The names of the table that are among the lines.
+    /// Which names of the policy table the lines have.
     present: Present,
-    /// Whether each line ends in CRLF, so that it can be written as it came.
+    /// Whether each line ends in CRLF, so that it can be written unchanged.
     is_verbatim: bool,
     added: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// Where a field is in its head.
+/// The position of a field in its head.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     start: u32,
@@ -46,7 +46,7 @@ struct Line {
 pub struct Collecting(Lines);
 
 impl Collecting {
-    /// None yet of the lines of `head`, which has `count` of them.
+    /// No lines yet; `head` has `count` of them.
     pub fn new(head: &Bytes, count: usize) -> Self {
         Self(Lines {
             head: head.clone(),
@@ -57,7 +57,7 @@ impl Collecting {
         })
     }
 
-    /// Adds a line. `name` and `value` are parts of the head; `known` is what [`policy::known`] says of the name.
+    /// Adds a line. `name` and `value` are slices of the head; `known` is [`policy::known`] of the name.
     pub fn add(&mut self, name: &[u8], value: &[u8], known: Option<Known>) {
         let lines = &mut self.0;
         // A head is far below 4 GiB.
@@ -109,7 +109,7 @@ impl Fields {
         self.get(name).is_some()
     }
 
-    /// Which names of the table are among them.
+    /// Which names of the policy table they have.
     pub fn present(&self) -> Present {
         let (mut present, added) = match &self.0 {
             Form::Lines(lines) if lines.added.is_empty() => return lines.present,
@@ -140,7 +140,7 @@ impl Fields {
         lines.into_iter().flatten().chain(map)
     }
 
-    /// All fields in their order.
+    /// All fields in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         let (lines, map) = match &self.0 {
             Form::Lines(lines) => (Some(lines.iter()), None),
@@ -150,7 +150,7 @@ impl Fields {
         lines.into_iter().flatten().chain(map)
     }
 
-    /// How many there are.
+    /// The number of fields.
     pub fn len(&self) -> usize {
         match &self.0 {
             Form::Lines(lines) => lines.lines.len() + lines.added.len(),
@@ -158,12 +158,12 @@ impl Fields {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Puts one value in the place of all values of `name`.
+    /// Replaces all values of `name` by one.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
         match &mut self.0 {
             Form::Lines(lines) => {
@@ -175,7 +175,7 @@ impl Fields {
         }
     }
 
-    /// Removes all values of `name`; the first of them.
+    /// Removes all values of `name`, and returns the first.
     pub fn remove(&mut self, name: &HeaderName) -> Option<HeaderValue> {
         match &mut self.0 {
             Form::Lines(lines) => {
@@ -188,7 +188,7 @@ impl Fields {
         }
     }
 
-    /// Keeps those fields of which `keeps` says so.
+    /// Keeps the fields that `keeps` accepts.
     pub fn retain(&mut self, mut keeps: impl FnMut(Field<'_>) -> bool) {
         match &mut self.0 {
             Form::Lines(lines) => {
@@ -198,7 +198,7 @@ impl Fields {
                 *present = Present::default();
                 lines.iter().filter_map(|line| line.known).for_each(|known| present.add(known));
             }
-            // Not removed one by one: that would change the order.
+            // Removing them one by one would change the order.
             Form::Map(map) => {
                 let kept: Vec<bool> =
                     map.iter().map(|(name, value)| keeps(Field::of(name, value))).collect();
@@ -210,7 +210,7 @@ impl Fields {
         }
     }
 
-    /// As a map, complete. Values share the head's bytes.
+    /// All fields as a map. Values share the head's bytes.
     pub fn into_map(self) -> HeaderMap {
         let lines = match self.0 {
             Form::Map(map) => return map,
@@ -220,7 +220,7 @@ impl Fields {
         for line in &lines.lines {
             let Field { name, value, .. } = line.field(&lines.head);
             let value = HeaderValue::from_maybe_shared(lines.head.slice_ref(value));
-            // The parser has judged both.
+            // The parser has validated both.
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
                 map.append(name, value);
             }
@@ -229,7 +229,7 @@ impl Fields {
         map
     }
 
-    /// Passes what of the fields `passes` to `write`, as bytes of an HTTP/1.1 head: lines, each with its CRLF.
+    /// Gives the fields that `passes` accepts to `write`, as lines of an HTTP/1.1 head, each with its CRLF.
     pub fn write(&self, mut passes: impl FnMut(Field<'_>) -> bool, mut write: impl FnMut(&[u8])) {
         let lines = match &self.0 {
             Form::Lines(lines) => lines,
@@ -243,7 +243,7 @@ impl Fields {
             }
         };
         let Lines { head, lines, is_verbatim, added, .. } = lines;
-        // Neighbours are one run.
+        // Adjacent lines are one run.
         let mut run: Option<(usize, usize)> = None;
         for line in lines {
             let field = line.field(head);
@@ -290,7 +290,7 @@ impl Line {
         Field { name: part(start, name_bytes), value: part(value_start, value_bytes), known }
     }
 
-    /// Behind its CRLF.
+    /// The position after its CRLF.
     fn end(self, head: &[u8]) -> usize {
         let value_end =
             (self.value_start + self.value_bytes).max(self.start + self.name_bytes) as usize;
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_out_as_they_went_in() {
+    fn lines_are_written_as_received() {
         let lines = "hOST: a\r\nX:  1 \r\nGone: 2\r\nx:2\r\nDNT:\r\nVia: \t \r\nX: 3\r\n";
         let fields = parsed(lines);
         assert_eq!(written(&fields, ""), lines);
@@ -382,12 +382,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_cr_is_not_passed_on() {
+    fn a_line_without_cr_gets_one() {
         assert_eq!(written(&parsed("Host: a\nX:  1 \r\n"), ""), "Host: a\r\nX: 1\r\n");
     }
 
     #[test]
-    fn what_is_set_replaces_all_lines_of_its_name() {
+    fn set_replaces_all_lines_of_a_name() {
         let mut fields = parsed("Via: 1\r\nX-Request-Id: 2\r\nvia: 3\r\nA: 4\r\n");
         fields.set(http::header::VIA, HeaderValue::from_static("5"));
         fields.set(HeaderName::from_static("a"), HeaderValue::from_static("6"));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_kept_is_gone_for_everybody() {
+    fn fields_that_are_not_kept_are_not_present() {
         let mut fields = parsed("Host: a\r\nVia: 1\r\nX: 2\r\n");
         fields.set(http::header::CONNECTION, HeaderValue::from_static("close"));
         fields.retain(|field| field.is(&HeaderName::from_static("x")));
@@ -409,9 +409,9 @@ mod tests {
     }
 
     proptest! {
-        /// A map made from the lines has the same fields, however they are read.
+        /// A map made of lines has the same fields.
         #[test]
-        fn lines_and_map_say_the_same(
+        fn lines_and_map_have_the_same_fields(
             lines in prop::collection::vec(
                 (
                     prop::sample::select(&["Host", "VIA", "via", "X-A", "x-a", "te", "TE", "Cookie", "b"][..]),

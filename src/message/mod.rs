@@ -1,30 +1,57 @@
-//! HTTP messages inside the gate: a request's head, a response, and the fields of both, whatever protocol they came in.
+//! HTTP messages inside the gate, independent of the protocol version: request heads, responses, and their fields.
 //!
-//! The shapes are those of the `http` crate, but for the fields: a `HeaderMap` made of each head that comes over HTTP/1.1
-//! would cost a fifth of a forwarded request. [`Fields`] holds the lines as they came, and [`policy`] says which of them go on.
+//! The types resemble those of the `http` crate, except for the fields: building a `HeaderMap` for each HTTP/1.1 head would cost a fifth
+//! of a forwarded request. [`Fields`] keeps the lines as received; [`policy`] decides which of them are passed on.
 
 mod fields;
 pub mod policy;
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http_body::{Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
 
 pub use fields::{Collecting, Fields};
 pub use policy::Field;
 
-/// The head of a request, complete.
+/// Whether a response has no body: to HEAD, and with these statuses (RFC 9110 section 6.4.1).
+pub fn is_bodiless(is_head: bool, status: StatusCode) -> bool {
+    is_head
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Whether a field value begins or ends with a space or a tab. HTTP/1.1 ignores them; in HTTP/2 they are malformed (RFC 9113 section
+/// 8.2.1), which the codec does not check.
+pub fn is_padded(value: &[u8]) -> bool {
+    matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+}
+
+/// Removes the spaces and tabs around each value.
+pub fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut().filter(|value| is_padded(value.as_bytes())) {
+        if let Ok(trimmed) = HeaderValue::from_bytes(value.as_bytes().trim_ascii()) {
+            *value = trimmed;
+        }
+    }
+}
+
+/// The head of a request.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     /// As sent.
     pub method: Method,
-    /// As sent, or with what `Uri` does not take percent-encoded.
+    /// As sent; characters that `Uri` does not accept are percent-encoded.
     pub uri: Uri,
-    /// Of the protocol.
+    /// The HTTP version.
     pub version: Version,
     /// All fields.
     pub headers: Fields,
-    /// What few requests have.
+    /// Data that few requests have.
     pub extensions: Extensions,
 }
 
@@ -36,7 +63,7 @@ impl From<Parts> for RequestHead {
 }
 
 impl RequestHead {
-    /// The same as the `http` crate has it, with `body`.
+    /// A request of the `http` crate with `body`.
     pub fn into_request<B>(self, body: B) -> Request<B> {
         let Self { method, uri, version, headers, extensions } = self;
         let mut request = Request::new(body);
@@ -52,18 +79,18 @@ impl RequestHead {
 /// A response.
 #[derive(Clone, Debug)]
 pub struct Response<B> {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// The words behind it in HTTP/1.1, where they are not the usual ones.
+    /// The reason phrase of HTTP/1.1, if it is not the standard one.
     pub reason: Option<ReasonPhrase>,
-    /// All fields that go on.
+    /// The end-to-end fields.
     pub headers: Fields,
-    /// Its body.
+    /// The body.
     pub body: B,
 }
 
 impl<B> Response<B> {
-    /// 200 without fields.
+    /// A 200 response without fields.
     pub fn new(body: B) -> Self {
         Self { status: StatusCode::OK, reason: None, headers: HeaderMap::new().into(), body }
     }
@@ -92,5 +119,44 @@ impl<B> From<Response<B>> for http::Response<B> {
             response.extensions_mut().insert(reason);
         }
         response
+    }
+}
+
+/// The body of a response: written by the gate, or streamed from the dashboard as an `S`.
+#[derive(Debug)]
+pub enum Body<S> {
+    /// All of it, in one frame.
+    Whole(Bytes),
+    /// Frames as they arrive.
+    Stream(S),
+}
+
+impl<S: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Body<S> {
+    type Data = Bytes;
+    type Error = S::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, S::Error>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(stream) => Pin::new(stream).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(stream) => stream.size_hint(),
+        }
     }
 }

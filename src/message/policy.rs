@@ -1,6 +1,6 @@
-//! Field policy: what the gate does with a header field, by its name, in a request, in a response, and in trailers.
+//! Field policy: what the gate does with a header field of a request, of a response, and of trailers, by its name.
 //!
-//! `TABLE` is the only such list. A name that it does not have passes. It is asked where a message crosses the gate:
+//! `TABLE` is the only such list. Names that are not in it are passed on. It is applied here:
 //!
 //! | | over HTTP/1.1 | over HTTP/2 |
 //! |---|---|---|
@@ -8,8 +8,8 @@
 //! | response | `upstream/http1/head.rs`, while it is read | `upstream/http2/exchange.rs`, `downstream/http2/stream.rs` |
 //! | trailers, both ways | `codec/decoder.rs` | `http2/receiving.rs` |
 //!
-//! The fields that a message names in `Connection` are [`Nominated`]; a message cannot remove its own framing, credentials or
-//! forwarding fields that way (CVE-2021-33197 and similar).
+//! Fields that a message names in `Connection` ([`Nominated`]) are removed too, but not its framing, credentials or forwarding fields
+//! (CVE-2021-33197 and similar).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,57 +23,57 @@ enum Action {
     Pass,
     /// Removes it: it describes one connection, or the gate acts on it.
     Remove,
-    /// Writes its own in its place.
+    /// Writes its own instead.
     Replace,
 }
 
 /// The policy for one name.
 #[derive(Debug)]
-struct Policy {
+struct Rule {
     /// In lower case.
     name: &'static str,
     request: Action,
     response: Action,
     trailers: Action,
-    /// Whether naming it in `Connection` leaves it alone.
+    /// Whether it stays if `Connection` names it.
     protected: bool,
 }
 
 use Action::{Pass, Remove, Replace};
 
 /// A field that describes one connection (RFC 9110 section 7.6.1).
-const fn hop_by_hop(name: &'static str) -> Policy {
-    Policy { name, request: Remove, response: Remove, trailers: Remove, protected: false }
+const fn hop_by_hop(name: &'static str) -> Rule {
+    Rule { name, request: Remove, response: Remove, trailers: Remove, protected: false }
 }
 
-/// A field that tells where a request came from.
-const fn forwarding(name: &'static str) -> Policy {
-    Policy { name, request: Replace, response: Pass, trailers: Remove, protected: true }
+/// A field that describes the origin of a request.
+const fn forwarding(name: &'static str) -> Rule {
+    Rule { name, request: Replace, response: Pass, trailers: Remove, protected: true }
 }
 
-/// A field that is end-to-end, and means nothing in trailers, or something dangerous (RFC 9110 section 6.5.1).
-const fn head_only(name: &'static str) -> Policy {
-    Policy { name, request: Pass, response: Pass, trailers: Remove, protected: false }
+/// An end-to-end field that is useless or dangerous in trailers (RFC 9110 section 6.5.1).
+const fn head_only(name: &'static str) -> Rule {
+    Rule { name, request: Pass, response: Pass, trailers: Remove, protected: false }
 }
 
-/// The same, and a request cannot do without it.
-const fn vital(name: &'static str) -> Policy {
-    Policy { name, request: Pass, response: Pass, trailers: Remove, protected: true }
+/// The same, and `Connection` must not remove it from a request.
+const fn vital(name: &'static str) -> Rule {
+    Rule { name, request: Pass, response: Pass, trailers: Remove, protected: true }
 }
 
 /// Shortest names first.
-const TABLE: [Policy; 29] = [
-    // RFC 9110 section 10.1.4; `trailers` is written again.
+const TABLE: [Rule; 29] = [
+    // RFC 9110 section 10.1.4; the gate writes `trailers` itself.
     hop_by_hop("te"),
-    // RFC 9110 section 7.6.3; extended.
+    // RFC 9110 section 7.6.3; the gate appends itself.
     forwarding("via"),
     // RFC 9110 section 7.2.
     vital("host"),
     // RFC 6265 section 4.2.
     vital("cookie"),
-    // RFC 9110 section 10.1.1; answered by the gate.
-    Policy { name: "expect", request: Remove, response: Pass, trailers: Remove, protected: false },
-    // RFC 9110 section 7.8; written again for a WebSocket.
+    // RFC 9110 section 10.1.1; the gate sends `100 Continue`.
+    Rule { name: "expect", request: Remove, response: Pass, trailers: Remove, protected: false },
+    // RFC 9110 section 7.8; the gate writes it for a WebSocket.
     hop_by_hop("upgrade"),
     // RFC 9110 section 6.6.2.
     head_only("trailer"),
@@ -89,7 +89,7 @@ const TABLE: [Policy; 29] = [
     head_only("content-type"),
     // RFC 9110 section 7.6.2.
     head_only("max-forwards"),
-    // The gate's name for a request; the response gets it too.
+    // The gate's id of a request; the response gets it too.
     forwarding("x-request-id"),
     // RFC 9110 section 11.6.2.
     vital("authorization"),
@@ -98,7 +98,7 @@ const TABLE: [Policy; 29] = [
     // RFC 9110 section 8.6.
     vital("content-length"),
     // RFC 7540 section 3.2.1; an upgrade to h2c would bypass the gate.
-    Policy {
+    Rule {
         name: "http2-settings",
         request: Remove,
         response: Pass,
@@ -108,14 +108,14 @@ const TABLE: [Policy; 29] = [
     forwarding("x-forwarded-for"),
     // RFC 9110 section 8.4.
     head_only("content-encoding"),
-    // RFC 9110 section 7.6.1, of clients that mistook a proxy for a server.
+    // RFC 9112 appendix C.2.2; some clients send it to proxies.
     hop_by_hop("proxy-connection"),
     // RFC 9110 section 11.6.1.
     head_only("www-authenticate"),
     forwarding("x-forwarded-host"),
     forwarding("x-forwarded-port"),
     // RFC 9112 section 6.1.
-    Policy {
+    Rule {
         name: "transfer-encoding",
         request: Remove,
         response: Remove,
@@ -129,7 +129,7 @@ const TABLE: [Policy; 29] = [
     hop_by_hop("proxy-authorization"),
 ];
 
-/// By length, where the names of that length begin in [`TABLE`].
+/// By length of a name, the index of the first such name in [`TABLE`].
 const STARTS: [u8; 32] = {
     let mut starts = [0; 32];
     let (mut at, mut length) = (0, 0);
@@ -151,12 +151,12 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// The place of a name in the table.
+/// The index of a name in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known(u8);
 
 impl Known {
-    /// That of a name that is in the table.
+    /// The index of a name that is in the table.
     const fn named(name: &str) -> Self {
         let mut at = 0;
         while !is_same(TABLE[at].name.as_bytes(), name.as_bytes()) {
@@ -169,8 +169,8 @@ impl Known {
         1 << self.0
     }
 
-    fn policy(self) -> &'static Policy {
-        static POLICIES: [Policy; TABLE.len()] = TABLE;
+    fn policy(self) -> &'static Rule {
+        static POLICIES: [Rule; TABLE.len()] = TABLE;
         &POLICIES[usize::from(self.0)]
     }
 }
@@ -194,33 +194,33 @@ pub const EXPECT: Known = Known::named("expect");
 /// `Cookie`.
 pub const COOKIE: Known = Known::named("cookie");
 
-/// Which of the names of the table a message has.
+/// Which names of the table a message has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Present(u32);
 
 impl Present {
-    /// Whether this one is among them.
+    /// Whether the message has this name.
     pub const fn has(self, known: Known) -> bool {
         self.0 & known.bit() != 0
     }
 
-    /// Adds one.
+    /// Adds a name.
     pub const fn add(&mut self, known: Known) {
         self.0 |= known.bit();
     }
 
-    /// Takes one out.
+    /// Removes a name.
     pub const fn remove(&mut self, known: Known) {
         self.0 &= !known.bit();
     }
 }
 
-/// The place of `name`, in any case, if the table has it.
+/// The index of `name`, in any case, if it is in the table.
 pub fn known(name: &[u8]) -> Option<Known> {
     let (start, end) = (*STARTS.get(name.len())?, *STARTS.get(name.len() + 1)?);
     (start..end).map(Known).find(|known| {
         let entry = known.policy().name.as_bytes();
-        // In a name, the bytes that this bit makes equal are the cases of one letter.
+        // Among bytes that a name may have, only the two cases of a letter differ in this bit alone.
         let differences = entry.iter().zip(name).map(|(entry, byte)| entry ^ (byte | 0x20));
         differences.fold(0, |all, difference| all | difference) == 0
     })
@@ -229,11 +229,11 @@ pub fn known(name: &[u8]) -> Option<Known> {
 /// A field of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
-    /// As it came: over HTTP/1.1 in any case.
+    /// As received: in any case over HTTP/1.1.
     pub name: &'a [u8],
     /// Without white space around it.
     pub value: &'a [u8],
-    /// Its place in the table of field policy, if it has one.
+    /// Its index in the policy table, if it is there.
     pub known: Option<Known>,
 }
 
@@ -243,15 +243,15 @@ impl<'a> Field<'a> {
         Self { name, value, known: known(name) }
     }
 
-    /// Whether this is its name.
+    /// Whether it has this name.
     pub fn is(&self, name: &HeaderName) -> bool {
         self.name.eq_ignore_ascii_case(name.as_str().as_bytes())
     }
 }
 
-/// Whether a request's field goes on to the dashboard as it came. Unless `trusts_x_forwarded`, no `X-Forwarded-*` does.
+/// Whether a field of a request is passed on to the dashboard unchanged. `X-Forwarded-*` is only if `trusts_x_forwarded`.
 ///
-/// Some servers read `_` as `-` (CGI does): a name that resembles a removed one is removed.
+/// Some servers read `_` as `-` (CGI), so a name that equals a removed one except for that is removed too.
 pub fn passes_request(field: Field<'_>, trusts_x_forwarded: bool) -> bool {
     let passes = |name: &[u8], known: Option<Known>| match known {
         Some(known) => known.policy().request == Pass,
@@ -267,12 +267,12 @@ pub fn passes_request(field: Field<'_>, trusts_x_forwarded: bool) -> bool {
     passes(&folded, known(&folded))
 }
 
-/// Whether a response's field goes on to the client as it came.
+/// Whether a field of a response is passed on to the client unchanged.
 pub fn passes_response(field: Field<'_>) -> bool {
     field.known.is_none_or(|known| known.policy().response == Pass)
 }
 
-/// The trailers that go on: those that would frame, forward or authenticate do not (RFC 9110 section 6.5.1).
+/// The trailers that are passed on: none for framing, forwarding or authentication (RFC 9110 section 6.5.1).
 pub fn end_to_end_trailers(trailers: HeaderMap) -> HeaderMap {
     let passes = |name: &HeaderName| passes_trailer(name.as_str().as_bytes());
     if trailers.keys().all(passes) {
@@ -282,7 +282,7 @@ pub fn end_to_end_trailers(trailers: HeaderMap) -> HeaderMap {
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Whether a trailer `name` goes on.
+/// Whether a trailer `name` is passed on.
 pub fn passes_trailer(name: &[u8]) -> bool {
     let name = folded(name);
     match known(&name) {
@@ -293,7 +293,7 @@ pub fn passes_trailer(name: &[u8]) -> bool {
 
 /// Whether the field describes one connection.
 pub fn is_hop_by_hop(field: Field<'_>) -> bool {
-    let removed = |policy: &Policy| policy.request == Remove && policy.response == Remove;
+    let removed = |policy: &Rule| policy.request == Remove && policy.response == Remove;
     field.known.is_some_and(|known| removed(known.policy()))
 }
 
@@ -309,16 +309,16 @@ fn folded(name: &[u8]) -> Cow<'_, [u8]> {
     name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect::<Vec<u8>>().into()
 }
 
-/// What the `Connection` lines of one message say.
+/// The options in the `Connection` lines of one message.
 #[derive(Clone, Debug, Default)]
 pub struct Nominated {
-    /// The fields that they name, in lower case, once each: a message may have many fields and name many.
+    /// The named fields, in lower case. A set, because a message may name many and have many.
     named: BTreeSet<Vec<u8>>,
-    /// `close` is there.
+    /// Whether `close` is there.
     pub close: bool,
-    /// `keep-alive` is there.
+    /// Whether `keep-alive` is there.
     pub keep_alive: bool,
-    /// `upgrade` is there.
+    /// Whether `upgrade` is there.
     pub upgrade: bool,
 }
 
@@ -330,19 +330,19 @@ impl Nominated {
         nominated
     }
 
-    /// Reads one `Connection` line more.
+    /// Reads one more `Connection` line.
     pub fn add(&mut self, line: &[u8]) {
         if self.note(line) {
             self.named.extend(list(line).map(<[u8]>::to_ascii_lowercase));
         }
     }
 
-    /// Whether they name any field.
+    /// Whether they name a field.
     pub fn names_fields(&self) -> bool {
         !self.named.is_empty()
     }
 
-    /// Takes note of one `Connection` line; whether it names a field beyond those that never cross anyway.
+    /// Reads the three options above from one `Connection` line. Returns whether it names anything else.
     pub fn note(&mut self, line: &[u8]) -> bool {
         let mut names_fields = false;
         for option in list(line) {
@@ -356,7 +356,7 @@ impl Nominated {
         names_fields
     }
 
-    /// Whether they take `field` out.
+    /// Whether they remove `field`.
     pub fn contains(&self, field: Field<'_>) -> bool {
         !self.named.is_empty()
             && self.named.contains(&field.name.to_ascii_lowercase())
@@ -398,7 +398,7 @@ mod tests {
         for name in ["", "x", "accept", "x-grafana-org-id", &"x".repeat(31), &"x".repeat(500)] {
             assert!(known(name.as_bytes()).is_none(), "{name}");
         }
-        // Every other character that may be in a name makes it another name.
+        // Any other character that is allowed in a name makes it a different name.
         for entry in &TABLE {
             for at in 0..entry.name.len() {
                 for byte in (0x21..0x7f_u8).filter(|byte| !b"\"(),/:;<=>?@[\\]{}".contains(byte)) {
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_field_is_removed_by_its_name_and_by_what_resembles_it() {
+    fn a_request_field_is_removed_by_its_name_and_with_underscores() {
         let removed = [
             "TE",
             "Upgrade",
@@ -455,7 +455,7 @@ mod tests {
         for name in ["x-one", "X-Two", "x-three"] {
             assert!(nominated.contains(field(name)), "{name}");
         }
-        // Another name, however some servers read it: `Content_Length` is not what `Connection: content-length` names.
+        // `Connection: content-length` does not name `Content_Length`, although some servers read it as the same field.
         assert!(!nominated.contains(field("X_One")));
         assert!(nominated.close && !nominated.upgrade);
     }
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_cannot_drop_what_frames_forwards_or_authenticates_it() {
+    fn framing_forwarding_and_credentials_cannot_be_removed_by_connection() {
         let names = ["host", "content-length", "cookie", "authorization", "x-forwarded-for", "via"];
         let nominated = nominated(&[&names.join(", ")]);
         for name in names {

@@ -1,4 +1,4 @@
-//! Events as the receiver gets them, and their way into the store's queue. Nothing is queued when `notify.url` is not set.
+//! Builds events and puts them into the store's queue. Nothing is queued if `notify.url` is not set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,30 +9,30 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, UnixTime};
-use crate::hex::hex;
 use crate::license::{License, RootUrl, Status};
 use crate::store::{Document, Error, Housekeeping, Lease, QueuedEvent, Reader};
+use crate::text::hex;
 
-/// How long this gate may announce what all replicas see before it asks for the lease again.
+/// How long a gate holds the lease to announce changes that all replicas see.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occasion {
-    /// The license, its trial or its token ends soon.
+pub enum EventKind {
+    /// The license, its trial or its token expires soon.
     ExpiringSoon,
-    /// It has ended.
+    /// It has expired.
     Expired,
-    /// The issuer gave a newer token, which is in force.
+    /// A renewal brought a newer token, which is in force.
     Renewed,
-    /// The issuer does not give one.
+    /// Renewals fail.
     RenewalFailing,
-    /// Another license is in force, or none.
+    /// Another license is in force, or none is.
     Changed,
 }
 
-impl Occasion {
-    /// Its name on the wire.
+impl EventKind {
+    /// The name of the kind in an event.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ExpiringSoon => "expiring_soon",
@@ -47,20 +47,20 @@ impl Occasion {
 /// An event about a license, before it is queued.
 #[derive(Clone, Copy, Debug)]
 pub struct Notice<'a> {
-    /// What happened.
-    pub occasion: Occasion,
-    /// What makes it happen once: a `jti` with a date, a revision. With the occasion it is the event's key.
+    /// The kind of the event.
+    pub kind: EventKind,
+    /// Identifies the event together with its kind: each pair is announced once.
     pub about: &'a str,
-    /// The license it is about, and its status; `None`: there is none.
+    /// The license and its status; `None`: there is no license.
     pub license: Option<(&'a License, Status)>,
-    /// For people: a sentence.
+    /// A sentence for people.
     pub message: &'a str,
 }
 
 impl Notice<'_> {
-    /// The event of `instance`, which happened at `time` and is due at once.
+    /// The event for `instance`, which happened at `time` and is due at once.
     fn event(&self, instance: &RootUrl, time: UnixTime) -> QueuedEvent {
-        let key = format!("{} {}", self.occasion.as_str(), self.about);
+        let key = format!("{} {}", self.kind.as_str(), self.about);
         let license = self.license.map(|(license, status)| {
             let claims = license.claims();
             json!({
@@ -74,7 +74,7 @@ impl Notice<'_> {
         });
         let body = json!({
             "id": id(instance, &key),
-            "event": self.occasion.as_str(),
+            "event": self.kind.as_str(),
             "time": time.to_string(),
             "instance": instance.to_string(),
             "license": license,
@@ -84,45 +84,45 @@ impl Notice<'_> {
     }
 }
 
-/// The same for the same event of an instance, from every replica and for every attempt.
+/// The id of an event: the same for every replica and every attempt.
 fn id(instance: &RootUrl, key: &str) -> String {
     let digest = digest::digest(&digest::SHA256, format!("{instance}\n{key}").as_bytes());
     hex(&digest.as_ref()[..16])
 }
 
-/// RFC 3339; `None` for an end beyond the calendar.
+/// RFC 3339; `None` for a time after the year 9999.
 fn date(moment: UnixTime) -> Option<String> {
     (moment <= UnixTime::LAST_DATE).then(|| moment.to_string())
 }
 
-/// Wakes the sender when something was queued.
+/// Wakes the sender when an event is queued.
 #[derive(Clone, Debug, Default)]
 pub struct Wake(Arc<Notify>);
 
 impl Wake {
-    /// Something was queued.
+    /// Wakes the sender.
     pub fn wake(&self) {
         self.0.notify_one();
     }
 
-    /// Returns once something was queued.
+    /// Resolves once an event was queued.
     pub(super) async fn woken(&self) {
         self.0.notified().await;
     }
 }
 
-/// The way into the queue.
+/// Queues events.
 #[derive(Clone, Debug)]
 pub struct Events {
     queue: Option<(Housekeeping, Wake)>,
     reader: Reader,
     clock: Clock,
-    /// Whether it was logged that the queue cannot be written.
+    /// Whether the present failure to write the queue was logged.
     is_logged: Arc<AtomicBool>,
 }
 
 impl Events {
-    /// Into `queue`, with the name of the instance from `reader`; `None`: no events are sent.
+    /// Queues events in `queue`; `None`: no events are sent. The instance is that of `reader`.
     pub fn new(queue: Option<(Housekeeping, Wake)>, reader: Reader, clock: Clock) -> Self {
         Self { queue, reader, clock, is_logged: Arc::default() }
     }
@@ -132,10 +132,10 @@ impl Events {
         self.queue.is_some()
     }
 
-    /// Whether this gate announces what all replicas see.
+    /// Whether this gate is the replica that announces changes.
     ///
     /// # Errors
-    /// The store does not answer, and nothing can be queued either.
+    /// The store is unavailable, so that nothing can be queued either.
     pub(super) async fn are_ours(&self) -> Result<bool, Error> {
         match &self.queue {
             Some((store, _)) => store.lease(Lease::Schedule, LEASE).await,
@@ -143,10 +143,10 @@ impl Events {
         }
     }
 
-    /// Queues `notice` unless its key was queued before: whether it is new.
+    /// Queues `notice` unless its key was queued before. Returns whether it was queued.
     ///
     /// # Errors
-    /// It could not be kept. That is logged; the caller tries again.
+    /// It could not be stored. The error is logged; the caller tries again.
     pub async fn post(&self, notice: Notice<'_>) -> Result<bool, Error> {
         let Some((store, wake)) = &self.queue else { return Ok(false) };
         let snapshot = self.reader.snapshot();
@@ -161,12 +161,12 @@ impl Events {
             }
             Err(error) if !self.is_logged.swap(true, Ordering::Relaxed) => {
                 let error = error as &(dyn std::error::Error + 'static);
-                let occasion = notice.occasion.as_str();
+                let occasion = notice.kind.as_str();
                 tracing::warn!(
                     event = "notify.not_queued",
                     occasion,
                     error,
-                    "an event cannot be queued now; that is tried again"
+                    "an event cannot be queued; it is tried again"
                 );
             }
             Err(_) => {}
@@ -174,13 +174,13 @@ impl Events {
         posted
     }
 
-    /// What [`keep`](Self::keep) kept last, in this run or an earlier one.
+    /// What [`keep`](Self::keep) stored last, in this run or an earlier one.
     pub(super) async fn kept(&self) -> Option<Vec<u8>> {
         let (store, _) = self.queue.as_ref()?;
         store.document(Document::Announced).await.ok().flatten()
     }
 
-    /// Keeps what was announced last, for the next start. If that fails, something may be announced twice.
+    /// Stores what was announced last, for the next start. If this fails, an event may be announced twice.
     pub(super) async fn keep(&self, announced: Vec<u8>) {
         if let Some((store, _)) = &self.queue {
             let _ = store.keep_document(Document::Announced, announced).await;
@@ -204,20 +204,20 @@ mod tests {
         verify(&pair.sign(&claims).expect("a token"), &pair.trusted()).expect("a license")
     }
 
-    fn body(occasion: Occasion, license: Option<&License>) -> Value {
+    fn body(kind: EventKind, license: Option<&License>) -> Value {
         let instance = RootUrl::parse("https://a.example/grafana").expect("a root URL");
         let license = license.map(|license| (license, Status::Valid));
-        let notice = Notice { occasion, about: "J", license, message: "Look at it." };
+        let notice = Notice { kind, about: "J", license, message: "Look at it." };
         let time = UnixTime::from_secs(1_700_000_000);
         let event = notice.event(&instance, time);
-        assert_eq!(event.key, format!("{} J", occasion.as_str()));
+        assert_eq!(event.key, format!("{} J", kind.as_str()));
         assert_eq!((event.attempts, event.due), (0, time));
         serde_json::from_str(&event.body).expect("JSON")
     }
 
     #[test]
-    fn a_body_says_what_happened_when_where_and_to_which_license() {
-        let sent = body(Occasion::ExpiringSoon, Some(&license(1_900_000_000)));
+    fn a_body_has_kind_time_instance_and_license() {
+        let sent = body(EventKind::ExpiringSoon, Some(&license(1_900_000_000)));
         let id = sent["id"].as_str().expect("an id").to_owned();
         let expected = json!({
             "id": id,
@@ -232,16 +232,16 @@ mod tests {
         });
         assert_eq!(sent, expected);
         assert_eq!(id.len(), 32);
-        // Sent again, it has the same id; another event has another.
-        assert_eq!(body(Occasion::ExpiringSoon, None)["id"], id);
-        assert_ne!(body(Occasion::Expired, None)["id"], id);
+        // The id depends on the event only: another kind has another id.
+        assert_eq!(body(EventKind::ExpiringSoon, None)["id"], id);
+        assert_ne!(body(EventKind::Expired, None)["id"], id);
     }
 
     #[test]
-    fn an_end_that_never_comes_is_null_and_so_is_no_license() {
-        assert_eq!(body(Occasion::Changed, Some(&license(0)))["license"]["expires"], Value::Null);
-        let far = body(Occasion::Changed, Some(&license(1 << 53)));
+    fn a_license_without_an_end_has_null_and_no_license_is_null() {
+        assert_eq!(body(EventKind::Changed, Some(&license(0)))["license"]["expires"], Value::Null);
+        let far = body(EventKind::Changed, Some(&license(1 << 53)));
         assert_eq!(far["license"]["expires"], Value::Null);
-        assert_eq!(body(Occasion::Changed, None)["license"], Value::Null);
+        assert_eq!(body(EventKind::Changed, None)["license"], Value::Null);
     }
 }

@@ -1,19 +1,19 @@
-//! Watches the license in force, and says once what becomes of it: in the log, and as events.
+//! Watches the license in force, and logs and announces each change once.
 //!
-//! Readers judge a license when they ask; nothing here decides. What only time brings (a license that runs out and hands
-//! over, an end that comes near, a clock that went backwards) is found here, and the newest time seen is kept for the next
-//! start. Events are announced once for each change and each end, over restarts: what cannot be queued now is announced at
-//! the next look, and until then nothing newer counts as announced.
+//! The license is judged by each reader; nothing is decided here. This task notices what happens only because time passes: a
+//! license expires and another takes its place, an end comes near, the clock went backwards. It also stores the newest time
+//! seen, for the next start. Each change and each end is announced once, also across restarts: if an event cannot be
+//! queued, it is announced at the next look, and until then nothing newer counts as announced.
 
 use std::time::Duration;
 
 use super::events::{Events, Notice};
-use super::news::{Announced, Mark, News, marks};
+use super::news::{Announced, EndWarning, News, end_warnings};
 use crate::clock::{Clock, UnixTime};
 use crate::license::{License, Source, Standing, Status, Token};
 use crate::store::{Candidate, Error, Housekeeping, InForce, Reader, Writer};
 
-/// How often the newest time seen is kept, and the clock looked at.
+/// How often the newest time seen is stored and the clock is checked.
 const KEEP_TIME: Duration = Duration::from_secs(300);
 
 /// Watches the license in force.
@@ -27,17 +27,17 @@ pub struct Monitor {
     announcer: Announcer,
 }
 
-/// What was logged last, and is not logged again.
+/// What was logged last.
 #[derive(Debug, Default)]
 struct Logged {
     in_force: Option<(Source, Status, Option<Token>)>,
-    near: Vec<(Mark, String)>,
+    near: Vec<(EndWarning, String)>,
     is_behind: bool,
     kept: Option<UnixTime>,
 }
 
 impl Monitor {
-    /// A monitor that has logged nothing yet. Begin it before anything can be changed, so that it sees every change.
+    /// Creates a monitor. Call this before anything can be changed, so that the monitor sees every change.
     pub async fn begin(
         reader: Reader,
         writer: Writer,
@@ -50,7 +50,7 @@ impl Monitor {
         Self { reader, writer, housekeeping, clock, logged: Logged::default(), announcer }
     }
 
-    /// Watches for ever.
+    /// Runs until the store is closed.
     pub async fn run(mut self) {
         let mut changes = self.reader.changes();
         loop {
@@ -58,13 +58,12 @@ impl Monitor {
             let now = self.clock.now();
             self.time(now).await;
             if self.writer.reconsider().await {
-                tracing::info!("the license of license.file that waited for its time is taken");
+                tracing::info!("the license in license.file, which was not valid yet, is used now");
             }
             let next = self.license(now).await;
             tokio::select! {
                 () = self.clock.reached(next) => {}
                 changed = changes.changed() => {
-                    // The gate is gone.
                     if changed.is_err() {
                         return;
                     }
@@ -73,23 +72,25 @@ impl Monitor {
         }
     }
 
-    /// Logs and announces what is new about the license in force. Returns when to look again.
+    /// Logs and announces changes of the license in force. Returns when to look again.
     async fn license(&mut self, now: UnixTime) -> UnixTime {
         let snapshot = self.reader.snapshot();
         let in_force = snapshot.in_force(now);
         let (near, later) = match &in_force {
-            InForce { license: Some(license), standing: Standing::Active, .. } => marks(license),
+            InForce { license: Some(license), standing: Standing::Active, .. } => {
+                end_warnings(license)
+            }
             _ => Vec::new(),
         }
         .into_iter()
-        .partition::<Vec<_>, _>(|mark| mark.from <= now);
+        .partition::<Vec<_>, _>(|warning| warning.from <= now);
         self.logged.in_force(&in_force);
         if let Some(license) = &in_force.license {
-            near.iter().for_each(|mark| self.logged.near(license, mark));
+            near.iter().for_each(|warning| self.logged.near(license, warning));
         }
         let renewed = snapshot.candidate(in_force.source).is_some_and(Candidate::is_renewed);
         self.announcer.look(&in_force, renewed, &near).await;
-        let next = later.iter().map(|mark| mark.from).chain(snapshot.next_turn(now));
+        let next = later.iter().map(|warning| warning.from).chain(snapshot.next_turn(now));
         next.fold(now.saturating_add(KEEP_TIME), UnixTime::min)
     }
 
@@ -97,16 +98,16 @@ impl Monitor {
         let is_behind = self.housekeeping.is_behind(now);
         if is_behind && !self.logged.is_behind {
             let seen = self.housekeeping.newest_time();
-            tracing::warn!(event = "clock.behind", %now, %seen, "the clock is behind a time that has been seen: dates are judged by it all the same; check the machine's clock");
+            tracing::warn!(event = "clock.behind", %now, %seen, "the clock is behind the newest time that was seen; dates are still judged by this clock: correct it");
         }
         if !is_behind && self.logged.is_behind {
-            tracing::info!(%now, "the clock has caught up with the newest time that has been seen");
+            tracing::info!(%now, "the clock has caught up with the newest time that was seen");
         }
         self.logged.is_behind = is_behind;
         self.housekeeping.saw(now);
         let newest = self.housekeeping.newest_time();
         let is_due = self.logged.kept.is_none_or(|kept| kept.saturating_add(KEEP_TIME) <= newest);
-        // Tried again next time. A store that cannot be written shows in its metric and in each change.
+        // A failure is not logged here: it is repeated at the next look, and the store reports it itself.
         if is_due && self.housekeeping.keep_time().await.is_ok() {
             self.logged.kept = Some(newest);
         }
@@ -114,7 +115,7 @@ impl Monitor {
 }
 
 impl Logged {
-    /// Logs which license is in force, when that is new.
+    /// Logs which license is in force, if that has changed.
     fn in_force(&mut self, in_force: &InForce) {
         let InForce { license, source, why, standing } = in_force;
         let status = standing.status();
@@ -140,29 +141,29 @@ impl Logged {
         }
     }
 
-    /// Logs that an end comes near, when that is new.
-    fn near(&mut self, license: &License, mark: &Mark) {
+    /// Logs that an end is near, once for each end.
+    fn near(&mut self, license: &License, warning: &EndWarning) {
         let id = &license.claims().lid;
-        if self.near.iter().any(|(logged, of)| logged == mark && of == id) {
+        if self.near.iter().any(|(logged, of)| logged == warning && of == id) {
             return;
         }
-        self.near.retain(|(logged, _)| logged.what != mark.what);
-        self.near.push((*mark, id.clone()));
-        tracing::warn!(event = "license.expires_soon", license.id = id, end = %mark.end, "the {} expires soon", mark.what);
+        self.near.retain(|(logged, _)| logged.what != warning.what);
+        self.near.push((*warning, id.clone()));
+        tracing::warn!(event = "license.expires_soon", license.id = id, end = %warning.end, "the {} expires soon", warning.what);
     }
 }
 
-/// Announces news of the license in force as events.
+/// Announces changes of the license in force as events.
 #[derive(Debug)]
 struct Announcer {
     events: Events,
     last: Announced,
-    /// Ends that were announced in this run; the queue remembers those of earlier runs.
+    /// The near ends that were announced in this run. Those of earlier runs are known to the queue.
     near: Vec<String>,
 }
 
 impl Announcer {
-    /// Continues from what an earlier run announced through `events`; `at_first`: what is in force if there was none.
+    /// Continues from what an earlier run announced through `events`; without an earlier run, from `at_first`.
     async fn begin(events: Events, at_first: &InForce) -> Self {
         let kept = events.kept().await;
         let kept = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
@@ -175,20 +176,23 @@ impl Announcer {
         this
     }
 
-    /// Announces what is new about what is in force, which may be `renewed`, and those of its ends that are `near`.
-    async fn look(&mut self, in_force: &InForce, renewed: bool, near: &[Mark]) {
+    /// Announces what has changed, and the ends that are `near`. `renewed`: the license in force came from a renewal.
+    async fn look(&mut self, in_force: &InForce, renewed: bool, near: &[EndWarning]) {
         if !self.events.are_sent() {
             return;
         }
         let news = News::of(in_force, renewed, &self.last);
         let license = in_force.license.as_deref();
-        let near = license.map(|license| near.iter().map(|mark| News::near(license, mark)));
+        let near = license.map(|license| near.iter().map(|warning| News::near(license, warning)));
+        let near: Vec<_> = near.into_iter().flatten().collect();
+        // Bounded by the number of ends: those that are not near any more are forgotten.
+        self.near.retain(|about| near.iter().any(|news| news.about == *about));
         let near: Vec<_> =
-            near.into_iter().flatten().filter(|news| !self.near.contains(&news.about)).collect();
+            near.into_iter().filter(|news| !self.near.contains(&news.about)).collect();
         if news.is_none() && near.is_empty() {
             return;
         }
-        // Of several replicas one announces. While the store does not answer, nothing can be queued either.
+        // One replica announces. While the store is unavailable, nothing can be queued either.
         let Ok(ours) = self.events.are_ours().await else { return };
         let license = license.map(|license| (license, in_force.standing.status()));
         if let Some(news) = news {
@@ -211,8 +215,8 @@ impl Announcer {
         license: Option<(&License, Status)>,
     ) -> Result<(), Error> {
         let mut next = Some(news);
-        while let Some(News { occasion, about, message, otherwise }) = next {
-            let notice = Notice { occasion: *occasion, about, license, message };
+        while let Some(News { kind, about, message, otherwise }) = next {
+            let notice = Notice { kind: *kind, about, license, message };
             let is_new = self.events.post(notice).await?;
             next = otherwise.as_deref().filter(|_| !is_new);
         }

@@ -1,56 +1,56 @@
-//! What is new about the license in force. Pure.
+//! What to announce about the license in force. Pure functions.
 //!
-//! In: what was announced last, and what is in force now. Out: one piece of news for each change (the license was renewed,
-//! another took its place, time has ended it), and one for each end that comes near.
+//! Input: what was announced last, and what is in force now. Output: one announcement for a change (renewed, replaced,
+//! expired), and one for each end that is near.
 
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use super::events::Occasion;
+use super::events::EventKind;
 use crate::clock::UnixTime;
-use crate::hex::hex;
 use crate::license::{License, Source, Status, Why};
 use crate::random;
 use crate::store::InForce;
+use crate::text::hex;
 
-/// A renewal that is due when the warning is comes first, jitter and call included.
+/// A warning waits for so long, so that a renewal that is due at the same time, with its jitter and its call, comes first.
 const TIME_TO_RENEW: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What was announced last; kept in the store as JSON.
+/// What was announced last; stored as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Announced {
-    /// The name of the license that was in force; empty: there was none.
+    /// [`license_digest`] of the license that was in force; empty: there was none.
     license: String,
     status: u8,
-    /// Name of the next change. Drawn in advance, so that a change that has to be announced again keeps its name.
+    /// Random id of the next change. Chosen in advance, so that a change keeps its id if it has to be announced again.
     next: String,
 }
 
-/// Something to announce.
+/// An announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct News {
-    pub(super) occasion: Occasion,
-    /// With the occasion, the key of the event: the same key is announced once.
+    pub(super) kind: EventKind,
+    /// Together with the kind, the key of the event: each key is announced once.
     pub(super) about: String,
     pub(super) message: String,
-    /// Announced instead if the key was announced before: an end that has come again is still a change.
+    /// Announced instead if the key was announced before: a license that expires once more is still a change.
     pub(super) otherwise: Option<Box<News>>,
 }
 
 /// An end of a license, and when to warn of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct EndWarning {
     pub(super) what: &'static str,
-    /// The warning is due from here on.
+    /// The warning is due from this time.
     pub(super) from: UnixTime,
     pub(super) end: UnixTime,
 }
 
 impl Announced {
-    /// The state to start from when nothing was announced yet: a license that is there counts as announced valid.
+    /// The initial state: a license that exists counts as announced with status 1.
     pub(super) fn at_first(in_force: &InForce) -> Self {
         let now = Self::of(in_force);
         match in_force.license {
@@ -59,79 +59,79 @@ impl Announced {
         }
     }
 
-    /// The state once `in_force` has been announced.
+    /// The state after `in_force` was announced.
     pub(super) fn of(in_force: &InForce) -> Self {
-        let license = in_force.license.as_deref().map(name).unwrap_or_default();
+        let license = in_force.license.as_deref().map(license_digest).unwrap_or_default();
         Self { license, status: in_force.standing.status().code(), next: random::name() }
     }
 
-    /// Whether nothing is new about what is in force.
+    /// Whether `in_force` is what was announced.
     pub(super) fn is(&self, in_force: &InForce) -> bool {
-        let name = in_force.license.as_deref().map(name).unwrap_or_default();
+        let name = in_force.license.as_deref().map(license_digest).unwrap_or_default();
         self.license == name && self.status == in_force.standing.status().code()
     }
 }
 
 impl News {
     fn changed(about: &str, message: String) -> Self {
-        let (occasion, about) = (Occasion::Changed, about.to_owned());
-        Self { occasion, about, message, otherwise: None }
+        let (kind, about) = (EventKind::Changed, about.to_owned());
+        Self { kind, about, message, otherwise: None }
     }
 
-    /// What is new about what is in force since `last` was announced; `renewed`: it came from a renewal.
+    /// What has changed since `last` was announced. `renewed`: the license in force came from a renewal.
     pub(super) fn of(in_force: &InForce, renewed: bool, last: &Announced) -> Option<Self> {
         if last.is(in_force) {
             return None;
         }
         let InForce { license, standing, .. } = in_force;
-        // What was queued of another change before a crash is not this one.
+        // The key contains the license and its status, so that it differs from that of a change queued before a crash.
         let now = Announced::of(in_force);
         let about = format!("{} {} {}", last.next, now.license, now.status);
         let changed = |message: String| Self::changed(&about, message);
         let Some(license) = license else {
             return Some(changed("There is no license any more.".to_owned()));
         };
-        let name = name(license);
-        let (occasion, about, message, otherwise) = match standing.reason() {
+        let name = license_digest(license);
+        let (kind, about, message, otherwise) = match standing.reason() {
             Some(reason) => {
                 let message = format!("There is no valid license: {reason}.");
                 if standing.status() != Status::Expired {
                     return Some(changed(message));
                 }
                 let end = format!("{name} {}", license.claims().first_end().as_secs());
-                (Occasion::Expired, end, message.clone(), changed(message))
+                (EventKind::Expired, end, message.clone(), changed(message))
             }
             None if last.license == name => {
                 return Some(changed("The license is valid now.".to_owned()));
             }
             None => {
-                let another = changed(taken_over(in_force, last));
+                let another = changed(replaced(in_force, last));
                 if !renewed {
                     return Some(another);
                 }
                 let end = license.claims().exp;
-                let message = format!("The license was renewed: its token lasts until {end}.");
-                (Occasion::Renewed, name, message, another)
+                let message = format!("The license was renewed: its token expires at {end}.");
+                (EventKind::Renewed, name, message, another)
             }
         };
-        Some(Self { occasion, about, message, otherwise: Some(Box::new(otherwise)) })
+        Some(Self { kind, about, message, otherwise: Some(Box::new(otherwise)) })
     }
 
-    /// An end of `license` comes near.
-    pub(super) fn near(license: &License, mark: &Mark) -> Self {
-        let Mark { what, end, .. } = mark;
-        // A renewed token does not make an end news that it did not move.
+    /// The announcement that an end of `license` is near.
+    pub(super) fn near(license: &License, warning: &EndWarning) -> Self {
+        let EndWarning { what, end, .. } = warning;
+        // Named by license and end: a renewed token with the same end is not announced again.
         let about = format!("{what} {} {}", license.claims().lid, end.as_secs());
         let message = match *what {
-            "token" => format!("The license token expires at {end}, and no later one has come."),
+            "token" => format!("The license token expires at {end} and has not been renewed."),
             what => format!("The {what} expires at {end}."),
         };
-        Self { occasion: Occasion::ExpiringSoon, about, message, otherwise: None }
+        Self { kind: EventKind::ExpiringSoon, about, message, otherwise: None }
     }
 }
 
-/// How a valid license took the place of what was announced last.
-fn taken_over(in_force: &InForce, last: &Announced) -> String {
+/// The message for a valid license that replaces what was announced last.
+fn replaced(in_force: &InForce, last: &Announced) -> String {
     let InForce { source, why, .. } = in_force;
     let which = match last.license.is_empty() {
         true => "A license",
@@ -143,12 +143,12 @@ fn taken_over(in_force: &InForce, last: &Announced) -> String {
     };
     match why {
         Why::OnlyOne | Why::NoneThere => format!("{which} is in force."),
-        why => format!("{which} is in force, that of {source}: {why}."),
+        why => format!("{which} is in force, from {source}: {why}."),
     }
 }
 
-/// The ends of `license`, each with the moment its warning is due.
-pub(super) fn marks(license: &License) -> Vec<Mark> {
+/// The ends of `license`, each with the time of its warning.
+pub(super) fn end_warnings(license: &License) -> Vec<EndWarning> {
     let claims = license.claims();
     let before = |end: UnixTime, days: i64| {
         let days = u32::try_from(days.max(0)).unwrap_or(u32::MAX);
@@ -156,7 +156,7 @@ pub(super) fn marks(license: &License) -> Vec<Mark> {
     };
     let license_end = claims.license_ends_at().map(|end| ("license", end));
     let trial_end = claims.trial_ends_at().map(|end| ("trial", end));
-    let ends = license_end.into_iter().chain(trial_end).map(|(what, end)| Mark {
+    let ends = license_end.into_iter().chain(trial_end).map(|(what, end)| EndWarning {
         what,
         from: before(end, claims.license_warn_days()),
         end,
@@ -164,11 +164,11 @@ pub(super) fn marks(license: &License) -> Vec<Mark> {
     let (from, end) = (claims.token_warned_from(), claims.exp);
     let left = Duration::from_secs(end.as_secs().saturating_sub(from.as_secs()));
     let from = from.saturating_add(TIME_TO_RENEW.min(left / 2));
-    ends.chain([Mark { what: "token", from, end }]).collect()
+    ends.chain([EndWarning { what: "token", from, end }]).collect()
 }
 
-/// A short name of `license`, whether it has a `jti` or not. A digest: it reveals nothing of the token.
-pub fn name(license: &License) -> String {
+/// Identifies `license`, whether it has a `jti` or not: the first 8 bytes of its token's SHA-256, in hex.
+pub fn license_digest(license: &License) -> String {
     let digest = digest::digest(&digest::SHA256, license.token().as_str().as_bytes());
     hex(&digest.as_ref()[..8])
 }
@@ -183,7 +183,7 @@ mod tests {
     use crate::license::{Algorithm, KeyPair, Standing, verify};
 
     #[test]
-    fn what_a_crash_left_in_the_queue_is_told_apart_from_what_came_since() {
+    fn a_change_queued_before_a_crash_and_a_later_one_have_different_keys() {
         let issuer = KeyPair::generate(Algorithm::ES256).expect("a key pair");
         let in_force = |jti: &str| {
             let claims = json!({ "sub": "https://a.example/", "lid": "L-1", "jti": jti, "exp": 9 });
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(
             about(&one),
             about(&one),
-            "announced once, if the crash came before that was kept"
+            "the same change is announced once, also if the crash came before that was stored"
         );
         assert_ne!(about(&one), about(&other));
         assert_eq!(News::of(&one, false, &Announced::of(&one)), None);

@@ -1,4 +1,4 @@
-//! The secret that the receiver of events knows too, and the signature by which it knows who sent them.
+//! The shared secret of the webhook, and the signature of events with it.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -8,44 +8,44 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::hmac;
 
 use crate::clock::UnixTime;
-use crate::hex::hex;
+use crate::text::hex;
 
-/// Shorter ones can be guessed.
+/// A shorter secret can be guessed.
 const MIN_BYTES: usize = 16;
-/// Longer ones are some other file.
+/// A larger file is not a secret.
 const MAX_BYTES: usize = 4096;
 
-/// Why there is no secret. Nothing of the file's content appears.
+/// Why the secret cannot be used. The content of the file is not shown.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
     #[error("{} cannot be read", path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// It holds too little.
-    #[error("{} holds less than {MIN_BYTES} bytes: `openssl rand -hex 32` makes a good secret", path.display())]
+    /// The secret is too short.
+    #[error("{} contains fewer than {MIN_BYTES} bytes: create a secret with `openssl rand -hex 32`", path.display())]
     Short {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// It holds too much.
-    #[error("{} holds more than {MAX_BYTES} bytes, which is no secret", path.display())]
+    /// The file is too large.
+    #[error("{} contains more than {MAX_BYTES} bytes: name a file with only the secret", path.display())]
     Long {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
 }
 
-/// The secret, ready to sign.
+/// The key that signs events.
 #[derive(Clone)]
 pub struct Secret(hmac::Key);
 
 impl Secret {
-    /// The content of the file `path`, without a newline at its end.
+    /// Reads the secret from the file `path`; one newline at its end is not part of it.
     ///
     /// # Errors
     /// See [`SecretError`].
@@ -65,7 +65,7 @@ impl Secret {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// The signature of `body`, sent at `at`: HMAC-SHA-256 (RFC 2104) over the moment in Unix seconds, a dot and the body.
+    /// The signature of `body`, sent at `at`: HMAC-SHA-256 (RFC 2104) over the Unix time, a dot and the body.
     pub fn sign(&self, at: UnixTime, body: &[u8]) -> String {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(at.as_secs().to_string().as_bytes());
@@ -83,12 +83,12 @@ impl fmt::Debug for Secret {
 }
 
 fn content(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for ever for somebody to write to it.
+    // Opening a pipe blocks until another process writes to it.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut content = Vec::new();
-    // Room for the end of a line, and one byte by which too long a secret shows.
+    // Room for CRLF and for one byte more than the limit, so that a longer file is detected.
     File::open(path)?.take(MAX_BYTES as u64 + 3).read_to_end(&mut content)?;
     Ok(content)
 }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_what_openssl_makes_of_it() {
+    fn a_signature_equals_that_of_openssl() {
         // printf '1800000000.{"id":"a"}' | openssl dgst -sha256 -hmac 0123456789abcdef
         let signed = Secret::of(b"0123456789abcdef")
             .sign(UnixTime::from_secs(1_800_000_000), br#"{"id":"a"}"#);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_the_file_without_its_last_newline() {
+    fn a_secret_is_the_content_without_the_last_newline() {
         let home = tempfile::tempdir().expect("a directory");
         let path = home.path().join("secret");
         let tag = |content: &[u8]| {
@@ -121,8 +121,8 @@ mod tests {
         assert_ne!(tag(b" 0123456789abcdef").expect("a secret"), expected);
         assert!(tag(&[b'x'; MAX_BYTES]).is_ok());
         for (content, complaint) in [
-            (&b""[..], "less than 16 bytes"),
-            (b"hush, 15 bytes.\n", "less than 16 bytes"),
+            (&b""[..], "fewer than 16 bytes"),
+            (b"hush, 15 bytes.\n", "fewer than 16 bytes"),
             (&[b'x'; MAX_BYTES + 1], "more than 4096 bytes"),
         ] {
             let error = tag(content).expect_err(complaint).to_string();

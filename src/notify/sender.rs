@@ -1,9 +1,8 @@
-//! Sends events to `notify.url`: a signed `POST` for each, until it is taken.
+//! Sends events to `notify.url`: one signed `POST` each.
 //!
-//! In: the events that are due, from the store's queue. Out: what became of each. One at a time, by a task of its own, so
-//! that nothing else waits for the receiver. An event that is not taken (2xx) is sent again, after 10 s at first and an
-//! hour in the end, or when the receiver asks for it, until three days after it happened.
-
+//! Input: due events from the store's queue. Output: what to do with each. One task sends one event at a time, so that
+//! nothing else waits for the receiver. An event without a 2xx response is sent again, after 10 s at first, then with
+//! backoff up to an hour, or after `Retry-After`. It is dropped three days after it happened.
 use std::future::Future;
 use std::time::Duration;
 
@@ -20,49 +19,52 @@ use crate::outgoing::{self, Call, Cause, Client, Endpoint};
 use crate::random;
 use crate::store::{Error, Housekeeping, Lease, QueuedEvent, Settled};
 
-/// Between two tries of an event.
+/// Between two attempts to send an event.
 const BACKOFF: Backoff =
     Backoff { first: Duration::from_secs(10), most: Duration::from_secs(3600) };
-/// Between two tries of a receiver that takes nothing. Shorter in the end: until then events go in order; from then on one
-/// that is never taken does not keep the others from it.
+/// Between two attempts while the receiver fails, whatever the event. Until this reaches its maximum, events are sent in
+/// order; then an event that always fails no longer blocks the others.
 const RECEIVER: Backoff = Backoff { first: BACKOFF.first, most: Duration::from_secs(300) };
-/// From when an event happened until it is given up.
+/// Time from an event until it is dropped.
 const KEEP_TRYING: Duration = Duration::from_secs(3 * 86_400);
-/// How often the queue is looked at without having been woken: a replica may have put something into it.
+/// How often the queue is read without a wake-up: another replica may have added an event.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// How long this gate is the one that sends before it asks for the lease again, and how often the others ask.
+/// How long a gate holds the lease to send, and how often the other gates try to get it.
 const LEASE: Duration = Duration::from_secs(60);
-const ASK_FOR_LEASE: Duration = Duration::from_secs(15);
-/// However long a receiver asks to be left alone, or a clock was wrong.
+const LEASE_RETRY: Duration = Duration::from_secs(15);
+/// Upper limit for a pause, for example after the clock was set back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
-/// Of an answer nothing is read but its status; a little of its body is taken so that its connection ends well.
+/// Of a response only the status counts. So much of the body is read, so that the connection ends cleanly.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Different failures that are logged until the next success. Error texts vary: without a limit, the list would grow for ever.
+const MAX_LOGGED: usize = 16;
 
 const EVENT: HeaderName = HeaderName::from_static("license-gate-event");
 const TIMESTAMP: HeaderName = HeaderName::from_static("license-gate-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("license-gate-signature");
 
-/// Why events cannot be sent.
+/// Why the webhook cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The URL, its trust anchors, or the way there.
+    /// The URL, its trust anchors or its proxy cannot be used.
     #[error(transparent)]
     Receiver(#[from] outgoing::SetupError),
-    /// There is a URL and no secret.
-    #[error("notify.secret_file is missing: events are signed with the secret in it")]
+    /// `notify.url` is set and `notify.secret_file` is not.
+    #[error("notify.secret_file is missing: name a file with the secret that signs the events")]
     NoSecret,
     /// The secret cannot be used.
     #[error("notify.secret_file cannot be used")]
     Secret(#[from] SecretError),
 }
 
-/// Where events wait.
+/// The queue of events.
 pub trait Queue {
-    /// Whether it is for this gate to send them, for a minute from now.
+    /// Whether this gate is the one that sends, for the next minute.
     fn is_ours(&self) -> impl Future<Output = bool> + Send;
-    /// Those that are due, oldest first, a few at a time.
+    /// A few due events, oldest first.
     fn due(&self, now: UnixTime) -> impl Future<Output = Result<Vec<QueuedEvent>, Error>> + Send;
-    /// What became of one.
+    /// Removes or reschedules an event.
     fn settle(&self, key: &str, settled: Settled)
     -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -81,7 +83,7 @@ impl Queue for Housekeeping {
     }
 }
 
-/// Sends events to the receiver.
+/// Sends queued events to the webhook.
 #[derive(Debug)]
 pub struct Notifier<Q> {
     endpoint: Endpoint,
@@ -90,25 +92,25 @@ pub struct Notifier<Q> {
     wake: Wake,
     clock: Clock,
     pace: Pace,
-    /// What became of events and is not in the queue yet.
+    /// Results that could not be written to the queue yet.
     unsettled: Vec<(String, Settled)>,
-    /// Failures that were logged and have not ended.
+    /// Failures that were logged since the last success; at most [`MAX_LOGGED`].
     logged: Vec<String>,
 }
 
-/// When to try again.
+/// When to send again.
 #[derive(Debug, Default)]
 struct Pace {
-    /// How often in a row the receiver took nothing, of whatever event.
+    /// Consecutive failures, of any events.
     failures: u32,
-    /// Nothing is sent before.
+    /// Nothing is sent before this.
     not_before: UnixTime,
-    /// Something is due then.
+    /// When an event is due again.
     again: Option<UnixTime>,
 }
 
 impl<Q: Queue> Notifier<Q> {
-    /// Sends what is in `queue` to the receiver of `config`, reached by `client`; `None` when `notify.url` is not set.
+    /// Sends the events in `queue` to the webhook in `config`; `None` if `notify.url` is not set.
     ///
     /// # Errors
     /// See [`SetupError`].
@@ -120,14 +122,14 @@ impl<Q: Queue> Notifier<Q> {
         clock: Clock,
     ) -> Result<Option<Self>, SetupError> {
         let Some(url) = &config.url else { return Ok(None) };
-        let endpoint = client.endpoint("notify.url", "the receiver of events", url)?;
+        let endpoint = client.endpoint("notify.url", "the webhook", url)?;
         let file = config.secret_file.as_ref().ok_or(SetupError::NoSecret)?;
         let secret = Secret::read(file)?;
         let (pace, unsettled, logged) = (Pace::default(), Vec::new(), Vec::new());
         Ok(Some(Self { endpoint, secret, queue, wake, clock, pace, unsettled, logged }))
     }
 
-    /// Sends for ever.
+    /// Sends events for ever.
     pub async fn run(mut self) {
         loop {
             let next = self.round().await;
@@ -138,20 +140,20 @@ impl<Q: Queue> Notifier<Q> {
         }
     }
 
-    /// Sends what is due; when to look again.
+    /// Sends all due events. Returns when to look again.
     async fn round(&mut self) -> UnixTime {
         let now = self.clock.now();
         if let Some(until) = self.pace.until(now) {
             return until;
         }
         if !self.queue.is_ours().await {
-            return now.saturating_add(ASK_FOR_LEASE);
+            return now.saturating_add(LEASE_RETRY);
         }
         self.settle().await;
         let due = match self.queue.due(now).await {
             Ok(due) => due,
             Err(error) => {
-                self.log(error, "the queue of events cannot be read; it is looked at again");
+                self.log(error, "the event queue cannot be read; it is read again in a minute");
                 return now.saturating_add(LOOK_AGAIN);
             }
         };
@@ -161,13 +163,13 @@ impl<Q: Queue> Notifier<Q> {
         self.send_all(due).await
     }
 
-    /// Sends `due` until the receiver does not take one; when to look again.
+    /// Sends `due` until one fails. Returns when to look again.
     async fn send_all(&mut self, due: Vec<QueuedEvent>) -> UnixTime {
         let is_more = !due.is_empty();
         for event in due {
-            // Sending may have taken longer than the lease lasts.
+            // The lease may have expired while the previous event was sent.
             if !self.queue.is_ours().await {
-                return self.clock.now().saturating_add(ASK_FOR_LEASE);
+                return self.clock.now().saturating_add(LEASE_RETRY);
             }
             let settled = self.deliver(&event).await;
             self.unsettled.push((event.key, settled));
@@ -177,15 +179,15 @@ impl<Q: Queue> Notifier<Q> {
             }
         }
         let now = self.clock.now();
-        // The queue hands out a few at a time, and the same ones until they are settled.
+        // The queue returns a few events at a time, and the same ones until they are settled.
         if is_more && self.unsettled.is_empty() { now } else { self.pace.next(now) }
     }
 
-    /// Puts into the queue what became of events.
+    /// Writes the results to the queue.
     async fn settle(&mut self) {
         for (key, settled) in std::mem::take(&mut self.unsettled) {
             if let Err(error) = self.queue.settle(&key, settled).await {
-                self.log(error, "what became of an event cannot be kept; that is tried again");
+                self.log(error, "the result of an event cannot be stored; it is tried again");
                 self.unsettled.push((key, settled));
             }
         }
@@ -193,15 +195,19 @@ impl<Q: Queue> Notifier<Q> {
 
     async fn deliver(&mut self, event: &QueuedEvent) -> Settled {
         let Err(error) = self.send(event).await else {
-            self.pace.taken();
+            self.pace.succeeded();
+            self.logged.clear();
             if event.attempts > 0 {
-                self.logged.clear();
-                tracing::info!(event.key, event.attempts, "an event was taken at last");
+                tracing::info!(
+                    event.key,
+                    event.attempts,
+                    "an event was accepted after earlier failures"
+                );
             }
             return Settled::Done;
         };
         let now = self.clock.now();
-        let due = self.pace.refused(now, event.attempts, error.retry_after());
+        let due = self.pace.failed(now, event.attempts, error.retry_after());
         if happened(event).is_none_or(|at| at.saturating_add(KEEP_TRYING) <= now) {
             let error = format!("{:#}", anyhow::Error::new(error));
             tracing::error!(
@@ -209,11 +215,11 @@ impl<Q: Queue> Notifier<Q> {
                 event.key,
                 event.attempts,
                 error,
-                "an event is given up: it is three days old, and was not taken"
+                "an event is dropped: the receiver has not accepted it for three days"
             );
             return Settled::Done;
         }
-        self.log(error, "an event was not taken; it is sent again");
+        self.log(error, "an event was not accepted; it is sent again");
         Settled::Again { due }
     }
 
@@ -222,7 +228,7 @@ impl<Q: Queue> Notifier<Q> {
         match self.endpoint.call(call).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => Err(self.endpoint.refused(&answer)),
-            // It answered 200 before its answer grew too long.
+            // The status was 200; only the body is too long.
             Err(outgoing::Error { cause: Cause::TooLarge(_), .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -238,37 +244,37 @@ impl<Q: Queue> Notifier<Q> {
             .field(SIGNATURE, HeaderValue::try_from(signature)?))
     }
 
-    /// Logs a failure, unless it is the same as before.
-    fn log(&mut self, error: impl Into<anyhow::Error>, what: &str) {
+    /// Logs a failure, unless the same one, or [`MAX_LOGGED`] others, were logged since the last success.
+    fn log(&mut self, error: impl Into<anyhow::Error>, message: &str) {
         let error = format!("{:#}", error.into());
-        if !self.logged.contains(&error) {
-            tracing::warn!(event = "notify.failed", error, "{what}");
+        if self.logged.len() < MAX_LOGGED && !self.logged.contains(&error) {
+            tracing::warn!(event = "notify.failed", error, "{message}");
             self.logged.push(error);
         }
     }
 }
 
 impl Pace {
-    /// Until when nothing may be sent.
+    /// Until when nothing may be sent; `None`: sending is allowed now.
     fn until(&self, now: UnixTime) -> Option<UnixTime> {
-        // A clock that was set back must not put it off for as long.
+        // A clock that was set back must not delay it by as much.
         let until = self.not_before.min(now.saturating_add(LONGEST_PAUSE));
         (until > now).then_some(until)
     }
 
-    /// When to look at the queue again, with nothing left to do.
+    /// When to read the queue again after all due events were sent.
     fn next(&mut self, now: UnixTime) -> UnixTime {
         self.again = self.again.filter(|again| *again > now);
         let next = now.saturating_add(LOOK_AGAIN);
         self.again.map_or(next, |again| again.min(next))
     }
 
-    fn taken(&mut self) {
+    fn succeeded(&mut self) {
         self.failures = 0;
     }
 
-    /// An event that had been tried `attempts` times was not taken: when to try that again.
-    fn refused(&mut self, now: UnixTime, attempts: u32, retry_after: Option<Duration>) -> UnixTime {
+    /// Sending an event failed, after `attempts` earlier attempts. Returns when to send that event again.
+    fn failed(&mut self, now: UnixTime, attempts: u32, retry_after: Option<Duration>) -> UnixTime {
         self.failures = self.failures.saturating_add(1);
         let fraction = random::fraction();
         let after = |backoff: Backoff, failures| {
@@ -282,7 +288,7 @@ impl Pace {
     }
 }
 
-/// The members of an event's body that are needed to send it.
+/// The members of an event's body that are needed for sending.
 #[derive(Deserialize)]
 struct Body {
     id: String,

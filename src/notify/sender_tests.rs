@@ -1,4 +1,4 @@
-//! A receiver on a socket: what it gets, and what comes of its answers.
+//! The sender against a webhook on a socket.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,11 +17,11 @@ use super::*;
 use crate::outgoing::{Config as OutgoingConfig, Proxies};
 
 const NOW: u64 = 1_800_000_000;
-/// An event that the receiver never takes.
+/// An event that the receiver always refuses.
 const POISON: &str = "poison";
 const SECRET: &str = "0123456789abcdef";
 
-/// Where the events of these tests wait.
+/// A queue in memory.
 #[derive(Clone, Debug, Default)]
 struct Memory(Arc<Inner>);
 
@@ -75,7 +75,7 @@ impl Queue for Memory {
     }
 }
 
-/// A gate that sends events to a receiver, which answers as scripted, by default 200.
+/// A gate that sends events to a receiver with scripted answers, 200 by default.
 struct Scene {
     queue: Memory,
     clock: Clock,
@@ -103,7 +103,7 @@ impl Received {
 }
 
 impl Scene {
-    /// A gate that finds these events in its queue, and `answers` of the receiver.
+    /// A gate with these events in its queue, and a receiver with these `answers`.
     fn new(events: &[(&str, u64)], answers: &[&str]) -> Self {
         let queue = Memory::default();
         events.iter().for_each(|(key, time)| queue.post(key, *time));
@@ -121,15 +121,15 @@ impl Scene {
         self.received.recv().await.expect("sent")
     }
 
-    /// Returns once the gate has done all there is to do until now.
-    async fn rests(&self) {
+    /// Returns once the gate has done everything that is due.
+    async fn idle(&self) {
         self.clock.settled(1).await;
     }
 
-    /// What has been sent, by id, once the gate rests after it has become `seconds` later than [`NOW`].
+    /// Sets the clock to [`NOW`] plus `seconds` and returns the ids of the events sent since the last call.
     async fn sent_at(&mut self, seconds: u64) -> Vec<String> {
         self.clock.set(UnixTime::from_secs(NOW + seconds));
-        self.rests().await;
+        self.idle().await;
         let mut sent = Vec::new();
         while let Ok(received) = self.received.try_recv() {
             sent.push(received.event().to_owned());
@@ -159,7 +159,7 @@ fn notifier(url: &str, queue: Memory, wake: Wake, clock: Clock) -> Notifier<Memo
 fn receiver(answers: Arc<Mutex<VecDeque<String>>>) -> (String, mpsc::UnboundedReceiver<Received>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/hook?k=v", listener.local_addr().expect("an address"));
-    let (tell, received) = mpsc::unbounded_channel();
+    let (sender, received) = mpsc::unbounded_channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.expect("a connection"));
@@ -172,8 +172,8 @@ fn receiver(answers: Arc<Mutex<VecDeque<String>>>) -> (String, mpsc::UnboundedRe
             stream.read_exact(&mut body).expect("a body");
             let body = String::from_utf8(body).expect("text");
             let is_poison = head.contains(&format!("license-gate-event: id-{POISON}\r\n"));
-            // Passed on before it is answered: once the gate rests, it was received.
-            if tell.send(Received { head, body }).is_err() {
+            // Reported before it is answered: once the gate is idle, it has been received.
+            if sender.send(Received { head, body }).is_err() {
                 return;
             }
             let answer = answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -185,7 +185,7 @@ fn receiver(answers: Arc<Mutex<VecDeque<String>>>) -> (String, mpsc::UnboundedRe
     (url, received)
 }
 
-/// HMAC-SHA-256 as RFC 2104 section 2 has it, for a key shorter than a block.
+/// HMAC-SHA-256 by RFC 2104 section 2, for a key shorter than a block.
 fn hmac(key: &[u8], text: &[u8]) -> String {
     let pad = |with: u8| -> Vec<u8> {
         (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ with).collect()
@@ -196,7 +196,7 @@ fn hmac(key: &[u8], text: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn an_event_is_posted_with_a_signature_over_moment_and_body() {
+async fn an_event_is_posted_with_a_signature_over_timestamp_and_body() {
     let mut scene = Scene::new(&[("a", NOW)], &[]);
     let body = scene.queue.waiting()[0].body.clone();
     let received = scene.next().await;
@@ -208,26 +208,26 @@ async fn an_event_is_posted_with_a_signature_over_moment_and_body() {
     assert_eq!(received.field("license-gate-timestamp"), NOW.to_string());
     let expected = format!("v1={}", hmac(SECRET.as_bytes(), format!("{NOW}.{body}").as_bytes()));
     assert_eq!(received.field("license-gate-signature"), expected);
-    scene.rests().await;
+    scene.idle().await;
     assert!(scene.queue.keys().is_empty());
 }
 
 #[tokio::test]
-async fn all_that_is_due_is_sent_in_order_and_what_is_posted_later_at_once() {
+async fn due_events_are_sent_in_order_and_new_ones_at_once() {
     let events = [("a", NOW - 1), ("b", NOW), ("later", NOW + 90), ("c", NOW), ("d", NOW)];
     let mut scene = Scene::new(&events, &[]);
     assert_eq!(scene.sent_at(0).await, ["id-a", "id-b", "id-c", "id-d"]);
     scene.queue.post("e", NOW);
     scene.wake.wake();
     assert_eq!(scene.next().await.event(), "id-e");
-    scene.rests().await;
-    // Nobody wakes it for what another replica posted, or for what comes due.
+    scene.idle().await;
+    // Without a wake-up, an event of another replica and one that becomes due are found within a minute.
     assert_eq!(scene.sent_at(60).await, [""; 0]);
     assert_eq!(scene.sent_at(120).await, ["id-later"]);
 }
 
 #[tokio::test]
-async fn what_is_not_taken_is_sent_again_later_and_later() {
+async fn a_refused_event_is_sent_again_with_backoff() {
     let mut scene = Scene::new(&[("a", NOW)], &[]);
     for status in ["301 Moved", "400 Bad", "404 Not", "500 Oh", "503 Later"] {
         scene.answer(status);
@@ -235,7 +235,7 @@ async fn what_is_not_taken_is_sent_again_later_and_later() {
     let (mut at, mut wait) = (0, 10);
     assert_eq!(scene.sent_at(0).await, ["id-a"]);
     for attempts in 1..=12 {
-        // The waits are shortened by up to a quarter, so that gates do not come all at once.
+        // Jitter shortens a wait by up to a quarter.
         assert_eq!(scene.sent_at(at + wait * 3 / 4 - 1).await, [""; 0], "after {attempts}");
         at += wait;
         wait = (wait * 2).min(3600);
@@ -250,7 +250,7 @@ async fn what_is_not_taken_is_sent_again_later_and_later() {
 }
 
 #[tokio::test]
-async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
+async fn retry_after_is_honored() {
     let slowly = "429 Slowly\r\nRetry-After: 500";
     let mut scene = Scene::new(&[("a", NOW), ("b", NOW)], &[slowly]);
     assert_eq!(scene.sent_at(0).await, ["id-a"]);
@@ -260,7 +260,7 @@ async fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_never_taken_does_not_keep_others_from_it() {
+async fn an_event_that_always_fails_does_not_block_the_others() {
     let mut scene = Scene::new(&[(POISON, NOW), ("b", NOW)], &[]);
     let mut sent = Vec::new();
     for seconds in (0..1200).step_by(10) {
@@ -271,19 +271,19 @@ async fn an_event_that_is_never_taken_does_not_keep_others_from_it() {
 }
 
 #[tokio::test]
-async fn after_three_days_an_event_is_given_up() {
+async fn an_event_is_dropped_after_three_days() {
     let day = 86_400;
     let mut scene = Scene::new(&[("old", NOW - 3 * day), ("new", NOW - 3 * day + 1)], &[]);
     scene.answer("500 Oh");
     assert_eq!(scene.sent_at(0).await, ["id-old"]);
     assert_eq!(scene.queue.keys(), ["new"]);
-    // Late is better than never, when it is taken.
+    // An accepted event is done, however old it is.
     assert_eq!(scene.sent_at(10).await, ["id-new"]);
     assert!(scene.queue.keys().is_empty());
 }
 
 #[tokio::test]
-async fn what_was_taken_is_not_sent_again_while_the_store_is_away() {
+async fn an_accepted_event_is_not_sent_again_while_the_store_is_unavailable() {
     let mut scene = Scene::new(&[("a", NOW)], &[]);
     scene.queue.0.is_away.store(true, Ordering::Relaxed);
     assert_eq!(scene.sent_at(0).await, ["id-a"]);
@@ -295,7 +295,7 @@ async fn what_was_taken_is_not_sent_again_while_the_store_is_away() {
 }
 
 #[tokio::test]
-async fn of_several_replicas_one_sends() {
+async fn only_the_replica_with_the_lease_sends() {
     let mut scene = Scene::new(&[("a", NOW)], &[]);
     scene.queue.0.is_anothers.store(true, Ordering::Relaxed);
     assert_eq!(scene.sent_at(0).await, [""; 0]);
@@ -304,18 +304,18 @@ async fn of_several_replicas_one_sends() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_says_too_much_has_taken_it() {
+async fn a_200_with_too_long_a_body_counts_as_accepted() {
     let mut scene = Scene::new(&[("a", NOW)], &[]);
     let long = "x".repeat(MAX_ANSWER_BYTES + 1);
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{long}", long.len());
     scene.answers.lock().expect("answers").push_back(answer);
     assert_eq!(scene.next().await.event(), "id-a");
-    scene.rests().await;
+    scene.idle().await;
     assert!(scene.queue.keys().is_empty());
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_failure_as_any_other() {
+async fn a_receiver_that_cannot_be_reached_is_a_failure() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let (queue, clock) = (Memory::default(), Clock::manual(UnixTime::from_secs(NOW)));
     queue.post("a", NOW);
@@ -327,8 +327,36 @@ async fn nobody_there_is_a_failure_as_any_other() {
     assert_eq!(queue.waiting()[0].attempts, 1);
 }
 
+#[tokio::test]
+async fn failures_with_ever_new_texts_are_logged_at_most_16_times_until_a_success() {
+    let answers = Arc::new(Mutex::new(VecDeque::new()));
+    let (url, _received) = receiver(answers.clone());
+    let (queue, clock) = (Memory::default(), Clock::manual(UnixTime::from_secs(NOW)));
+    queue.post("a", NOW);
+    let mut notifier = notifier(&url, queue.clone(), Wake::default(), clock.clone());
+    for attempt in 0..40 {
+        let status = format!("{} No", 400 + attempt);
+        answers.lock().expect("a lock").push_back(answered(&status));
+        clock.set(UnixTime::from_secs(NOW + attempt * 3600));
+        notifier.round().await;
+        let logged = usize::try_from(attempt).expect("small") + 1;
+        assert_eq!(notifier.logged.len(), logged.min(MAX_LOGGED), "after {status}");
+    }
+    assert_eq!(queue.waiting()[0].attempts, 40);
+    // The event is dropped after three days. The next one is accepted at its first attempt.
+    let later = NOW + 4 * 86_400;
+    queue.post("b", later);
+    answers.lock().expect("a lock").push_back(answered("500 No"));
+    clock.set(UnixTime::from_secs(later));
+    notifier.round().await;
+    assert_eq!((queue.keys(), notifier.logged.len()), (vec!["b".to_owned()], MAX_LOGGED));
+    clock.set(UnixTime::from_secs(later + 3600));
+    notifier.round().await;
+    assert!(queue.keys().is_empty() && notifier.logged.is_empty());
+}
+
 #[test]
-fn without_a_url_nobody_is_told_and_without_a_secret_the_gate_does_not_start() {
+fn without_a_url_there_is_no_sender_and_without_a_secret_setup_fails() {
     let clock = Clock::manual(UnixTime::from_secs(NOW));
     let client = Client::new(&OutgoingConfig::default(), Proxies::none(), clock.clone());
     let set_up = |url: Option<&str>, secret_file: Option<PathBuf>| {

@@ -1,4 +1,4 @@
-//! An answer: its status, its body, and what its fields mean.
+//! An answer to a call: status, fields and body.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,19 +11,19 @@ use hyper::body::Incoming;
 use super::error::Cause;
 use crate::clock::UnixTime;
 
-/// Nobody is left alone for longer than this because of a `Retry-After`.
+/// Upper limit for `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What came back.
+/// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The fields, as they came.
+    /// The header fields as received.
     pub fields: HeaderMap,
-    /// The body of a 200; else nothing, unread.
+    /// The body of a 200; empty for every other status, whose body is not read.
     pub body: Bytes,
-    /// When it was there.
+    /// When the head was received.
     pub at: UnixTime,
 }
 
@@ -42,21 +42,21 @@ impl Answer {
         Ok(Self { status, fields, body, at })
     }
 
-    /// As a fault: its status is not what was asked for.
+    /// The cause for an unexpected status.
     pub(super) fn refusal(&self) -> Cause {
         Cause::Refused { status: self.status, retry_after: self.retry_after() }
     }
 
-    /// When the other side says it answered (RFC 9110 section 6.6.1).
+    /// `Date` (RFC 9110 section 6.6.1).
     pub fn date(&self) -> Option<UnixTime> {
         date(&self.fields, &DATE)
     }
 
-    /// How long to leave it alone (RFC 9110 section 10.2.3), at most a day. A date counts from the answer's own.
+    /// `Retry-After` (RFC 9110 section 10.2.3), at most a day. A date is taken relative to the answer's `Date`.
     pub fn retry_after(&self) -> Option<Duration> {
         let text = self.fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
         let wait = match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            // More digits than a number holds are a long time.
+            // A number that overflows is a long time.
             true => text.parse().map_or(LONGEST_WAIT, Duration::from_secs),
             false => {
                 let until = date(&self.fields, &RETRY_AFTER)?.as_secs();
@@ -68,7 +68,7 @@ impl Answer {
     }
 }
 
-/// A field that holds an HTTP-date (RFC 9110 section 5.6.7); what is none reads as none.
+/// The HTTP-date in a field (RFC 9110 section 5.6.7); `None` if the field is absent or malformed.
 pub(super) fn date(fields: &HeaderMap, name: &HeaderName) -> Option<UnixTime> {
     let date = httpdate::parse_http_date(fields.get(name)?.to_str().ok()?.trim()).ok()?;
     let since = date.duration_since(UNIX_EPOCH).ok()?;
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answers_date_is_read_in_its_three_forms() {
+    fn a_date_is_read_in_all_three_formats() {
         let cases = [
             ("Fri, 15 Jan 2027 08:00:00 GMT", Some(1_800_000_000)),
             ("Friday, 15-Jan-27 08:00:00 GMT", Some(1_800_000_000)),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_to_leave_it_alone() {
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
         let day = 86_400;
         let cases: [(Fields, Option<u64>); 10] = [
             (&[], None),
@@ -136,7 +136,7 @@ mod tests {
             (&[("retry-after", "Fri, 15 Jan 2027 08:05:00 GMT")], Some(300)),
             (&[("retry-after", "Fri, 15 Jan 2027 07:55:00 GMT")], Some(0)),
             (
-                // Their clock is an hour ahead of ours: their difference counts.
+                // The peer's clock is an hour ahead: the difference between its two dates counts.
                 &[
                     ("date", "Fri, 15 Jan 2027 09:00:00 GMT"),
                     ("retry-after", "Fri, 15 Jan 2027 09:00:30 GMT"),

@@ -1,7 +1,7 @@
-//! The way to an endpoint: a connection of its own, by TLS and through a proxy as the case may be.
+//! Connections to an endpoint: one per call, with TLS and through a proxy if configured.
 //!
-//! An `https://` URL is reached through a tunnel that the proxy opens for `CONNECT` (RFC 9110 section 9.3.6): it sees host and
-//! port, and nothing of the exchange. An `http://` URL is sent to the proxy, which forwards.
+//! For an `https://` URL the proxy opens a tunnel with `CONNECT` (RFC 9110 section 9.3.6): it sees only host and port. A
+//! request for an `http://` URL is sent to the proxy, which forwards it.
 
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
@@ -22,29 +22,29 @@ use super::error::{Cause, Error};
 use crate::clock::UnixTime;
 use crate::dial::dial;
 
-/// What bytes go over: TCP, TLS, or TLS within either.
+/// A byte stream: TCP, TLS, or TLS inside either.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 pub(super) type Stream = Box<dyn Io>;
 
-/// What a URL leads to.
+/// The parts of a URL that a call needs.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) https: bool,
     /// Without brackets.
     pub(super) host: String,
     port: u16,
-    /// `Host`: with the port, unless it is the scheme's.
+    /// `Host`: with the port, unless it is the scheme's default.
     pub(super) host_field: HeaderValue,
     /// Path and query.
     pub(super) path: Uri,
 }
 
-/// Whom a TLS connection is to reach.
+/// The peer of a TLS connection: trust anchors and expected name.
 #[derive(Clone)]
-pub(super) struct Secured {
+pub(super) struct TlsPeer {
     pub(super) connector: TlsConnector,
     pub(super) name: ServerName<'static>,
 }
@@ -53,12 +53,12 @@ pub(super) struct Secured {
 #[derive(Clone)]
 pub(super) struct Proxy {
     pub(super) target: Target,
-    pub(super) tls: Option<Secured>,
+    pub(super) tls: Option<TlsPeer>,
     pub(super) authorization: Option<HeaderValue>,
 }
 
 impl Target {
-    /// `None` for what is neither `http://host…` nor `https://host…`.
+    /// `None` if `url` is neither `http://host…` nor `https://host…`.
     pub(super) fn of(url: &Uri) -> Option<Self> {
         let https = match url.scheme_str() {
             Some("http") => false,
@@ -85,7 +85,7 @@ impl Target {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// The whole URL again.
+    /// The absolute URL.
     pub(super) fn absolute(&self) -> Result<Uri, http::Error> {
         let scheme = if self.https { Scheme::HTTPS } else { Scheme::HTTP };
         let path = self.path.path_and_query().map_or("/", |path| path.as_str());
@@ -98,7 +98,7 @@ impl Target {
     }
 }
 
-impl Secured {
+impl TlsPeer {
     pub(super) async fn wrap(&self, stream: Stream) -> Result<Stream, Cause> {
         let stream = self.connector.connect(self.name.clone(), stream).await;
         Ok(Box::new(stream.map_err(Cause::Tls)?))
@@ -106,7 +106,7 @@ impl Secured {
 }
 
 impl Proxy {
-    /// That it is the proxy at peer a call ended.
+    /// The error for a call that failed at the proxy.
     pub(super) fn failed(&self, cause: Cause) -> Error {
         let peer = format!("the proxy {}", self.target.authority());
         Error { peer, by_proxy: true, cause }
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_becomes_an_address_a_host_field_and_a_path() {
+    fn a_url_is_split_into_address_host_field_and_path() {
         let cases = [
             ("http://i.example", "i.example:80", "i.example", "/"),
             ("http://i.example:80/r", "i.example:80", "i.example", "/r"),

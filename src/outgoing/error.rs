@@ -1,6 +1,6 @@
-//! What goes wrong with a call, and before the first one.
+//! Errors of calls and of their setup.
 //!
-//! Neither what was sent nor the answer's text appears, nor a proxy's credentials, nor more of a URL than host and port.
+//! They contain neither the request nor the text of the answer, no proxy credentials, and of a URL only host and port.
 
 use std::fmt;
 use std::io;
@@ -11,64 +11,64 @@ use http::StatusCode;
 use super::proxies::ProxyError;
 use crate::certificate;
 
-/// Why calls cannot be set up.
+/// Why an endpoint cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The URL of this setting is neither `http://host…` nor `https://host…`.
+    /// The URL in this setting is neither `http://host…` nor `https://host…`.
     #[error("{0} must be http://host/path or https://host/path")]
     Url(&'static str),
-    /// Nobody is trusted who could vouch for an `https://` URL.
+    /// The trust anchors for `https://` cannot be loaded.
     #[error("renewal.ca_file cannot be used")]
     Authorities(#[from] certificate::Error),
-    /// The environment names a proxy for the URL that cannot be used.
-    #[error("the environment's proxy cannot be used")]
+    /// The proxy that the environment configures for the URL cannot be used.
+    #[error("the proxy in the environment cannot be used")]
     Proxy(#[source] ProxyError),
 }
 
-/// A call that failed: who failed, and how. A line of it is the same each time the same thing goes wrong.
+/// A failed call. The same failure always has the same text.
 #[derive(Debug)]
 pub struct Error {
     /// The endpoint, or the proxy on the way to it.
     pub peer: String,
-    /// Whether it is the proxy, and the endpoint heard nothing.
+    /// Whether the proxy failed, so that the request did not reach the endpoint.
     pub by_proxy: bool,
-    /// How.
+    /// What went wrong.
     pub cause: Cause,
 }
 
-/// How a call fails.
+/// What went wrong with a call.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
-    /// No whole answer within the deadline.
+    /// No complete answer within the deadline.
     #[error("did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
-    /// No connection.
+    /// No connection could be opened.
     #[error("cannot be reached")]
     Connect(#[source] io::Error),
-    /// TLS failed: certificate, name or protocol.
-    #[error("is not trusted, or its TLS fails")]
+    /// TLS failed: certificate, host name or protocol.
+    #[error("has no trusted certificate, or TLS with it failed")]
     Tls(#[source] io::Error),
-    /// The answer broke off or is not HTTP.
-    #[error("broke off its answer or does not speak HTTP")]
+    /// The answer is incomplete or not HTTP.
+    #[error("sent an incomplete answer, or one that is not HTTP")]
     Http(#[from] hyper::Error),
-    /// The request cannot be written as HTTP.
-    #[error("cannot be asked: the request cannot be written")]
+    /// The request cannot be expressed in HTTP.
+    #[error("cannot be called: the request cannot be expressed in HTTP")]
     Request(#[from] http::Error),
-    /// A status other than was asked for.
+    /// An unexpected status.
     #[error("refused with status {}", status.as_u16())]
     Refused {
-        /// Which.
+        /// The status.
         status: StatusCode,
-        /// How long to leave it alone (`Retry-After`), at most a day.
+        /// `Retry-After`, at most a day.
         retry_after: Option<Duration>,
     },
-    /// A body that is too large.
-    #[error("gave an answer longer than {0} bytes")]
+    /// The body is too large.
+    #[error("sent an answer longer than {0} bytes")]
     TooLarge(usize),
 }
 
 impl Error {
-    /// For how long the peer that refused wants no further call.
+    /// `Retry-After` of a refusal.
     pub const fn retry_after(&self) -> Option<Duration> {
         match &self.cause {
             Cause::Refused { retry_after, .. } => *retry_after,
@@ -85,7 +85,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // `Display` has shown the cause's own line.
+        // `Display` shows the cause itself.
         std::error::Error::source(&self.cause)
     }
 }

@@ -1,9 +1,9 @@
-//! The gate's own calls: to the issuer, for its keys and revocations, and to the receiver of events.
+//! The gate's own HTTP calls: to the issuer (renewal, keys, revocations) and to the webhook.
 //!
-//! A [`Client`] holds trust anchors and proxies; it makes an [`Endpoint`] of each URL at the start, and what cannot work
-//! fails there. An endpoint takes a [`Call`] and gives an [`Answer`] or an [`Error`], within one deadline for all of it:
-//! HTTP/1.1 on a connection of its own, through a proxy or not. Redirects are not followed: what is sent goes where the
-//! operator said, and nowhere else. A [`Fetch`] keeps one document fresh.
+//! A [`Client`] holds trust anchors and proxies, and creates an [`Endpoint`] for each URL at startup; configuration errors
+//! occur there. An endpoint takes a [`Call`] and returns an [`Answer`] or an [`Error`], within one deadline for the whole call:
+//! HTTP/1.1 on a connection of its own, through a proxy if one is configured. Redirects are not followed, so that
+//! credentials are sent only to the configured URL. A [`Fetch`] keeps one document fresh.
 
 mod answer;
 mod connect;
@@ -33,17 +33,17 @@ use crate::clock::Clock;
 
 pub use answer::Answer;
 pub use error::{Cause, Error, SetupError};
-pub use fetch::{Early, Fetch, MAX_DOCUMENT_BYTES, Recipient};
+pub use fetch::{Fetch, MAX_DOCUMENT_BYTES, Recipient, Refresher};
 pub use proxies::{Proxies, ProxyError};
 
-use connect::{Proxy, Secured, Stream, Target};
+use connect::{Proxy, Stream, Target, TlsPeer};
 
 /// Settings of every outgoing call: `renewal.ca_file` and `renewal.timeout`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Trust anchors for `https://`, PEM; `None`, the default: the platform's.
+    /// Trust anchors for `https://`, PEM. Default `None`: those of the platform.
     pub ca_file: Option<PathBuf>,
-    /// For the whole call. Default 30 s.
+    /// Deadline for the whole call. Default 30 s.
     pub timeout: Duration,
 }
 
@@ -53,48 +53,49 @@ impl Default for Config {
     }
 }
 
-/// What all of the gate's own calls have in common.
+/// What all outgoing calls share.
 #[derive(Debug)]
 pub struct Client {
     config: Config,
     proxies: Proxies,
     clock: Clock,
-    /// Made when the first URL asks for it: a gate that calls nobody by TLS starts on a machine without authorities.
+    /// Built for the first `https://` URL: without one, the gate also starts on a machine without certificate authorities.
     tls: OnceLock<Arc<ClientConfig>>,
 }
 
-/// One URL, ready to be called.
+/// A URL that can be called.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// For errors: what it is, and through which proxy it is reached.
+    /// Name of the endpoint in errors, with the proxy on the way to it.
     peer: String,
     target: Target,
-    tls: Option<Secured>,
+    tls: Option<TlsPeer>,
     proxy: Option<Proxy>,
     timeout: Duration,
     clock: Clock,
 }
 
-/// What is asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// `GET`, `POST`, ….
     pub method: Method,
-    /// Beside `Host` and `User-Agent`, and the length of the body.
+    /// Fields in addition to `Host`, `User-Agent` and `Content-Length`.
     pub fields: HeaderMap,
-    /// Empty: none.
+    /// Empty: no body.
     pub body: Bytes,
-    /// The longest body of an answer that is read.
+    /// Largest response body that is read.
     pub max_bytes: usize,
 }
 
 impl Client {
-    /// A client that trusts `renewal.ca_file` or else the platform, and gives each call `renewal.timeout`.
+    /// A client that trusts `renewal.ca_file`, or else the platform, and limits each call to `renewal.timeout`.
     pub fn new(config: &Config, proxies: Proxies, clock: Clock) -> Self {
         Self { config: config.clone(), proxies, clock, tls: OnceLock::new() }
     }
 
-    /// The endpoint at `url`, which the setting `key` names and errors call `peer`. Reads trust anchors for `https://`.
+    /// The endpoint at `url`. `key` is the setting of that URL, `peer` the endpoint's name in errors. Reads trust anchors for
+    /// `https://`.
     ///
     /// # Errors
     /// See [`SetupError`].
@@ -118,7 +119,7 @@ impl Client {
         Ok(Endpoint { peer, target, tls, proxy, timeout, clock })
     }
 
-    fn proxy(&self, at: &proxies::Chosen) -> Result<Proxy, SetupError> {
+    fn proxy(&self, at: &proxies::SelectedProxy) -> Result<Proxy, SetupError> {
         let bad = || SetupError::Proxy(ProxyError { variable: at.variable, fault: "is not a URL" });
         let target = Target::of(at.uri()).ok_or_else(bad)?;
         let tls = match target.https {
@@ -128,7 +129,7 @@ impl Client {
         Ok(Proxy { target, tls, authorization: at.authorization() })
     }
 
-    fn secured(&self, key: &'static str, target: &Target) -> Result<Secured, SetupError> {
+    fn secured(&self, key: &'static str, target: &Target) -> Result<TlsPeer, SetupError> {
         let name = ServerName::try_from(target.host.clone());
         let name = name.map_err(|_| SetupError::Url(key))?;
         let config = match self.tls.get() {
@@ -138,7 +139,7 @@ impl Client {
                 self.tls.get_or_init(|| made).clone()
             }
         };
-        Ok(Secured { connector: TlsConnector::from(config), name })
+        Ok(TlsPeer { connector: TlsConnector::from(config), name })
     }
 
     fn tls_config(&self) -> Result<Arc<ClientConfig>, SetupError> {
@@ -156,19 +157,19 @@ impl Client {
 }
 
 impl Call {
-    /// `GET`, for an answer of at most `max_bytes`.
+    /// `GET`, with a response body of at most `max_bytes`.
     pub fn get(max_bytes: usize) -> Self {
         let (fields, body) = (HeaderMap::new(), Bytes::new());
         Self { method: Method::GET, fields, body, max_bytes }
     }
 
-    /// `POST` of `body`, for an answer of at most `max_bytes`.
+    /// `POST` of `body`, with a response body of at most `max_bytes`.
     pub fn post(body: impl Into<Bytes>, max_bytes: usize) -> Self {
         let (fields, body) = (HeaderMap::new(), body.into());
         Self { method: Method::POST, fields, body, max_bytes }
     }
 
-    /// With a field.
+    /// Sets a header field.
     #[must_use]
     pub fn field(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
         self.fields.insert(name, value);
@@ -177,31 +178,31 @@ impl Call {
 }
 
 impl Endpoint {
-    /// Makes the call. The answer has a body only when its status is 200.
+    /// Makes the call. The answer has a body only if its status is 200.
     ///
     /// # Errors
-    /// See [`Cause`]; [`Cause::Timeout`] covers the whole call. A status is no error, except a proxy's refusal.
+    /// See [`Cause`]; [`Cause::Timeout`] covers the whole call. A status is not an error, unless it is a proxy's refusal.
     pub async fn call(&self, call: Call) -> Result<Answer, Error> {
         let answered = timeout(self.timeout, self.exchange(call)).await;
         answered.unwrap_or_else(|_| Err(self.failed(Cause::Timeout(self.timeout))))
     }
 
-    /// Whether who answers has shown a certificate.
+    /// Whether the endpoint is authenticated by TLS.
     pub const fn is_secured(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// The longest a call takes.
+    /// Deadline of a call.
     pub const fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// That an answer's status is not what was asked for.
+    /// The error for an answer with an unexpected status.
     pub fn refused(&self, answer: &Answer) -> Error {
         self.failed(answer.refusal())
     }
 
-    /// That a call of it failed so.
+    /// The error for a call that failed because of `cause`.
     pub fn failed(&self, cause: Cause) -> Error {
         Error { peer: self.peer.clone(), by_proxy: false, cause }
     }
@@ -212,7 +213,7 @@ impl Endpoint {
         let stream = self.connect().await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.failed(error.into()))?;
-        // Aborted when dropped, so that a call past its deadline leaves no connection behind.
+        // Aborted on drop: a call past its deadline leaves no connection open.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let response = sender.send_request(request).await;
@@ -227,7 +228,7 @@ impl Endpoint {
         }
     }
 
-    /// A connection to speak HTTP with the endpoint on, or with the proxy that forwards to it.
+    /// Opens a connection to the endpoint, or to the proxy that forwards to it.
     async fn connect(&self) -> Result<Stream, Error> {
         let stream = match (&self.proxy, &self.tls) {
             (None, _) => {
@@ -250,7 +251,7 @@ impl Endpoint {
     }
 
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, http::Error> {
-        // A proxy that forwards gets the whole URL (RFC 9112 section 3.2.2).
+        // A forwarding proxy gets the absolute URL (RFC 9112 section 3.2.2).
         let forwarded = self.proxy.as_ref().filter(|_| self.tls.is_none());
         let uri = match forwarded {
             Some(_) => self.target.absolute()?,
@@ -271,10 +272,49 @@ impl Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The URL's query may hold a secret of the operator's, and the proxy's too.
+        // The URL's path and query may contain a secret.
         write!(out, "Endpoint {{ peer: {:?}, at: {:?} }}", self.peer, self.target.authority())
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::clock::UnixTime;
+
+    fn client(config: &Config) -> Client {
+        Client::new(config, Proxies::none(), Clock::manual(UnixTime::from_secs(1_800_000_000)))
+    }
+
+    fn endpoint(client: &Client, url: &str) -> Result<Endpoint, SetupError> {
+        client.endpoint("renewal.url", "the issuer", &url.parse().expect("a URI"))
+    }
+
+    #[test]
+    fn other_schemes_are_refused() {
+        let client = client(&Config::default());
+        for url in ["ftp://i.example/", "/only/a/path", "https://a..b/"] {
+            let error = endpoint(&client, url).expect_err(url);
+            assert!(matches!(error, SetupError::Url("renewal.url")), "{url}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn trust_anchors_are_read_for_https_only() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let none = Config { ca_file: Some(file.path().into()), ..Config::default() };
+        let away = Config { ca_file: Some("/nowhere/ca.pem".into()), ..Config::default() };
+        endpoint(&client(&away), "http://i.example/").expect("needs no TLS");
+        let error = endpoint(&client(&away), "https://i.example/").expect_err("no file");
+        assert!(matches!(error, SetupError::Authorities(certificate::Error::Read { .. })));
+        let error = endpoint(&client(&none), "https://i.example/").expect_err("no certificate");
+        assert!(matches!(error, SetupError::Authorities(certificate::Error::NoCertificate(_))));
+    }
+
+    #[test]
+    fn an_endpoint_shows_neither_path_nor_query() {
+        let client = client(&Config::default());
+        let shown = format!("{:?}", endpoint(&client, "http://i.example/p?k=v").expect("set up"));
+        assert_eq!(shown, r#"Endpoint { peer: "the issuer", at: "i.example:80" }"#);
+    }
+}

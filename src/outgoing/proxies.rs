@@ -1,16 +1,16 @@
-//! Which proxy leads to a URL, as the environment says and curl reads it.
+//! Proxy settings from the environment, read as curl reads them.
 //!
-//! `https_proxy` or `HTTPS_PROXY` for `https://`, `http_proxy` for `http://`, else `all_proxy` or `ALL_PROXY`; `no_proxy` or
-//! `NO_PROXY` names hosts that are reached without. A name in small letters goes before the same in capitals, an empty value
-//! counts as none, and `HTTP_PROXY` is not read: where a web server starts programs, it is a field of somebody's request.
-//! A proxy without a port has that of its scheme. What a variable holds is never shown: it may be a password.
+//! `https_proxy` or `HTTPS_PROXY` for `https://`, `http_proxy` for `http://`, otherwise `all_proxy` or `ALL_PROXY`; `no_proxy`
+//! or `NO_PROXY` lists hosts that are reached directly. The lower-case name takes precedence, and an empty value counts as
+//! unset. `HTTP_PROXY` is not read: in a CGI program it would be a header field of the request. A proxy without a port has
+//! the default port of its scheme. Values are never shown: they may contain a password.
 
 use std::ffi::OsString;
 
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-/// The environment's proxies, read once.
+/// The proxy settings of the environment, read once.
 #[derive(Clone, Default)]
 pub struct Proxies {
     https: Option<Setting>,
@@ -18,13 +18,13 @@ pub struct Proxies {
     no: String,
 }
 
-/// Why the environment's proxy cannot be used.
+/// Why a proxy in the environment cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{variable} {fault}: write http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before the host if need be"
+    "{variable} {fault}: write http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before the host if the proxy requires it"
 )]
 pub struct ProxyError {
-    /// Which variable names it.
+    /// The variable at fault.
     pub variable: &'static str,
     /// What is wrong with it.
     pub fault: &'static str,
@@ -35,23 +35,23 @@ pub struct ProxyError {
 struct Setting(&'static str, OsString);
 
 /// A proxy and the variable that names it.
-pub(super) struct Chosen {
+pub(super) struct SelectedProxy {
     pub(super) variable: &'static str,
     intercept: Intercept,
 }
 
 impl Proxies {
-    /// None: everybody is reached directly.
+    /// No proxy: every host is reached directly.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Those of this process's environment.
+    /// Reads the environment of this process.
     pub fn from_environment() -> Self {
         Self::read(|name| std::env::var_os(name))
     }
 
-    /// Those of an environment.
+    /// Reads the environment that `variable` looks names up in.
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let first = |names: &[&'static str]| {
             let mut set = names.iter().filter_map(|name| Some(Setting(name, variable(name)?)));
@@ -62,19 +62,19 @@ impl Proxies {
         Self {
             https: first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
             http: first(&["http_proxy", "all_proxy", "ALL_PROXY"]),
-            // Blanks part the names too, where curl reads them.
+            // As in curl, spaces separate names too.
             no: no.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(","),
         }
     }
 
-    /// The proxy that leads to `url`, if one does.
-    pub(super) fn to(&self, url: &Uri) -> Result<Option<Chosen>, ProxyError> {
+    /// The proxy for `url`, if there is one.
+    pub(super) fn to(&self, url: &Uri) -> Result<Option<SelectedProxy>, ProxyError> {
         let setting = match url.scheme_str() {
             Some("https") => &self.https,
             _ => &self.http,
         };
         let Some(Setting(variable, value)) = setting else { return Ok(None) };
-        if self.spares(url) {
+        if self.is_excluded(url) {
             return Ok(None);
         }
         let error = |fault| ProxyError { variable, fault };
@@ -87,31 +87,32 @@ impl Proxies {
         if !has_good_port(intercept.uri()) {
             return Err(error("is not the URL of a proxy"));
         }
-        Ok(Some(Chosen { variable, intercept }))
+        Ok(Some(SelectedProxy { variable, intercept }))
     }
 
-    /// Whether `url` is reached without.
-    fn spares(&self, url: &Uri) -> bool {
-        // To the matcher a star is every name, and no address.
-        let everybody = self.no.split(',').any(|entry| entry == "*");
+    /// Whether `no_proxy` excludes `url`.
+    fn is_excluded(&self, url: &Uri) -> bool {
+        // The matcher applies `*` to names only, not to addresses.
+        let all = self.no.split(',').any(|entry| entry == "*");
         let any = Matcher::builder().all("http://proxy.invalid").no(&*self.no).build();
-        everybody || any.intercept(url).is_none()
+        all || any.intercept(url).is_none()
     }
 }
 
-impl Chosen {
+impl SelectedProxy {
     /// Scheme, host and port.
     pub(super) fn uri(&self) -> &Uri {
         self.intercept.uri()
     }
 
-    /// `Proxy-Authorization`, when the URL had user information.
+    /// `Proxy-Authorization`, if the URL has user information.
     pub(super) fn authorization(&self) -> Option<HeaderValue> {
         self.intercept.basic_auth().cloned()
     }
 }
 
-/// What follows the host is nothing, or a port: a password with a slash in it would look like one that is not.
+/// Whether the host is followed by nothing or by a valid port. This detects a password that contains a slash, which would end
+/// the authority early.
 fn has_good_port(uri: &Uri) -> bool {
     let Some(authority) = uri.authority() else { return false };
     match authority.as_str().strip_prefix(authority.host()) {
@@ -135,22 +136,22 @@ mod tests {
 
     type Environment = &'static [(&'static str, &'static str)];
 
-    /// Where a URL leads in an environment: the proxy's URL and credentials.
-    fn way(environment: &[(&str, &str)], url: &str) -> Result<Option<String>, ProxyError> {
+    /// The proxy for `url` in this environment: its URL and credentials.
+    fn proxy_for(environment: &[(&str, &str)], url: &str) -> Result<Option<String>, ProxyError> {
         let variable = |name: &str| environment.iter().find(|(set, _)| *set == name);
         let proxies = Proxies::read(|name| variable(name).map(|(_, value)| value.into()));
-        let place = proxies.to(&url.parse().expect("a URL"))?;
-        Ok(place.map(|place| {
-            let credentials = place.authorization().map(|value| {
+        let proxy = proxies.to(&url.parse().expect("a URL"))?;
+        Ok(proxy.map(|proxy| {
+            let credentials = proxy.authorization().map(|value| {
                 assert!(value.is_sensitive());
                 value.to_str().expect("text").replace("Basic ", "#")
             });
-            format!("{}{}", place.uri(), credentials.unwrap_or_default())
+            format!("{}{}", proxy.uri(), credentials.unwrap_or_default())
         }))
     }
 
     #[test]
-    fn the_environment_names_proxies_as_curl_reads_it() {
+    fn proxy_variables_are_read_as_curl_reads_them() {
         let cases: [(Environment, &str, Option<&str>); 21] = [
             (&[], "https://i.example/", None),
             (&[("HTTPS_PROXY", "http://p:1")], "https://i.example/", Some("http://p:1/")),
@@ -203,13 +204,13 @@ mod tests {
             ),
         ];
         for (environment, url, expected) in cases {
-            let found = way(environment, url).expect("a good environment");
+            let found = proxy_for(environment, url).expect("a good environment");
             assert_eq!(found.as_deref(), expected, "{environment:?} {url}");
         }
     }
 
     #[test]
-    fn a_proxy_that_cannot_be_is_told_by_its_variable_and_only_where_it_is_needed() {
+    fn an_invalid_proxy_is_an_error_that_names_the_variable_if_the_url_needs_it() {
         for value in [
             "socks5://u:secret@p:1",
             "SOCKS5h://p:1",
@@ -225,12 +226,12 @@ mod tests {
             "http://a b",
             "?secret",
         ] {
-            let error = way(&[("ALL_PROXY", value)], "https://i.example/").expect_err(value);
+            let error = proxy_for(&[("ALL_PROXY", value)], "https://i.example/").expect_err(value);
             assert_eq!(error.variable, "ALL_PROXY");
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("sec") && !shown.contains("ret"), "{shown}");
             let spared = [("ALL_PROXY", value), ("NO_PROXY", "i.example")];
-            assert_eq!(way(&spared, "https://i.example/"), Ok(None), "{value}");
+            assert_eq!(proxy_for(&spared, "https://i.example/"), Ok(None), "{value}");
         }
     }
 }

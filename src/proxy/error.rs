@@ -1,4 +1,4 @@
-//! Why forwarding failed, and what the client is told: whose fault, as status; which, as `Proxy-Status` (RFC 9209).
+//! Why forwarding failed, and the response for it: the status shows which side is at fault, `Proxy-Status` (RFC 9209) the kind of error.
 
 use std::io;
 
@@ -11,44 +11,46 @@ use crate::telemetry::access::Flag;
 use crate::telemetry::metrics::UpstreamErrorKind;
 use crate::upstream::{self, TlsFault};
 
-/// Why a request was not forwarded, or not answered.
+/// Why a request was not forwarded, or got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
-    /// The request has been through this very gate before.
-    #[error("the request has come back to this gate: upstream.url leads to the gate itself")]
+    /// The request has passed through this gate before.
+    #[error(
+        "the request has come back to this gate: upstream.url must not lead to the gate itself"
+    )]
     Loop,
-    /// The dashboard's side.
+    /// The upstream request failed.
     #[error(transparent)]
     Upstream(#[from] upstream::Error),
 }
 
-/// What becomes of a failure, wherever it is reported.
+/// How a failure is reported.
 #[derive(Clone, Copy, Debug)]
 struct Report {
     status: StatusCode,
     /// `messageId`.
     code: &'static str,
     message: &'static str,
-    /// As RFC 9209 section 2.3 names it; `None` if the client is at fault.
+    /// The error type of RFC 9209 section 2.3; `None` if the client is at fault.
     proxy_error: Option<&'static str>,
-    /// As it is counted; `None` if the dashboard had no part in it.
+    /// The label in the metrics; `None` if the dashboard was not involved.
     kind: Option<UpstreamErrorKind>,
-    /// As the access log flags it.
+    /// The flag in the access log.
     flag: Option<Flag>,
 }
 
 impl ForwardError {
-    /// As it is counted; `None` if the dashboard had no part in it.
+    /// The label in the metrics; `None` if the dashboard was not involved.
     pub fn kind(&self) -> Option<UpstreamErrorKind> {
         self.report().kind
     }
 
-    /// As the access log flags it.
+    /// The flag in the access log.
     pub fn flag(&self) -> Option<Flag> {
         self.report().flag
     }
 
-    /// The one table of failures.
+    /// The table of failures.
     fn report(&self) -> Report {
         use UpstreamErrorKind as Kind;
         use upstream::Error;
@@ -57,7 +59,7 @@ impl ForwardError {
                 return Report {
                     status: StatusCode::LOOP_DETECTED,
                     code: "upstream.loop",
-                    message: "The request came back to this gate: upstream.url leads to the gate itself.",
+                    message: "The request came back to this gate: upstream.url must not lead to the gate itself.",
                     proxy_error: Some("proxy_loop_detected"),
                     kind: None,
                     flag: None,
@@ -105,12 +107,12 @@ impl ForwardError {
             Error::Full => Report {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "gate.full",
-                message: "The gate has as many connections as it may. Try again.",
+                message: "The gate has reached its limit of connections. Try again.",
                 proxy_error: Some("connection_limit_reached"),
                 kind: None,
                 flag: None,
             },
-            // Every such error has a TLS fault.
+            // Unreachable: every such error has a TLS fault.
             Error::Tls { .. } => Report {
                 status: StatusCode::BAD_GATEWAY,
                 code: "upstream.tls",
@@ -122,7 +124,7 @@ impl ForwardError {
             Error::SendTimeout => Report {
                 status: StatusCode::GATEWAY_TIMEOUT,
                 code: "upstream.send-timeout",
-                message: "The dashboard accepts no more of the request. Check that it reads what it is sent.",
+                message: "The dashboard accepts no more of the request. Check that it reads request bodies.",
                 proxy_error: Some("connection_write_timeout"),
                 kind: Some(Kind::SendTimeout),
                 flag: Some(Flag::TimedOut),
@@ -130,7 +132,7 @@ impl ForwardError {
             Error::HeaderTimeout => Report {
                 status: StatusCode::GATEWAY_TIMEOUT,
                 code: "upstream.timeout",
-                message: "The dashboard did not answer in time.",
+                message: "The dashboard did not respond in time.",
                 proxy_error: Some("http_response_timeout"),
                 kind: Some(Kind::HeaderTimeout),
                 flag: Some(Flag::TimedOut),
@@ -138,7 +140,7 @@ impl ForwardError {
             Error::Closed { unanswered, .. } => Report {
                 status: StatusCode::BAD_GATEWAY,
                 code: "upstream.closed",
-                message: "The dashboard closed the connection before it had answered.",
+                message: "The dashboard closed the connection before its response was complete.",
                 proxy_error: Some(match unanswered {
                     true => "connection_terminated",
                     false => "http_response_incomplete",
@@ -149,7 +151,7 @@ impl ForwardError {
             Error::InvalidResponse(_) | Error::Framing(_) | Error::Protocol(_) => Report {
                 status: StatusCode::BAD_GATEWAY,
                 code: "upstream.invalid-answer",
-                message: "The dashboard's answer is not valid HTTP.",
+                message: "The dashboard's response is not valid HTTP.",
                 proxy_error: Some("http_protocol_error"),
                 kind: Some(Kind::InvalidResponse),
                 flag: Some(Flag::CutByUpstream),
@@ -157,7 +159,7 @@ impl ForwardError {
             Error::TooLarge => Report {
                 status: StatusCode::BAD_GATEWAY,
                 code: "upstream.invalid-answer",
-                message: "The dashboard's answer is not valid HTTP.",
+                message: "The dashboard's response is not valid HTTP.",
                 proxy_error: Some("http_response_body_size"),
                 kind: Some(Kind::TooLarge),
                 flag: Some(Flag::CutByUpstream),
@@ -176,7 +178,7 @@ impl ForwardError {
                     true => (
                         StatusCode::REQUEST_TIMEOUT,
                         "request.body-timeout",
-                        "The request body did not come in time.",
+                        "The request body did not arrive in time.",
                     ),
                     false => (
                         StatusCode::BAD_REQUEST,

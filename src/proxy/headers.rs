@@ -1,9 +1,8 @@
-//! The fields of a forwarded request: what the client sent, less what must not cross, plus what tells where it came from.
+//! The fields of a forwarded request: those of the client that [`policy`] passes on, and forwarding fields.
 //!
-//! [`Outgoing`] is a view, not a copy: it passes each field straight to the codec that writes it, in the client's order.
-//! [`policy`] says which of them go on. Added are `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`,
-//! `X-Request-Id` and `Via`, and `Forwarded` if that is the kind of field that is trusted; for a trusted peer they are extended. `TE: trailers` is kept, the one value that may be (RFC 9110
-//! section 10.1.4).
+//! [`ForwardedFields`] is a view, not a copy: it gives each field to the codec that writes it, in the client's order. It adds
+//! `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`, `X-Request-Id` and `Via`, and `Forwarded` if that is the trusted kind of
+//! field; it extends those of a trusted peer. Of `TE`, only `trailers` is kept (RFC 9110 section 10.1.4).
 
 use std::io::Write;
 
@@ -12,7 +11,7 @@ use http::{HeaderName, Version};
 use memchr::memrchr2;
 
 use super::request_id::{RequestId, X_REQUEST_ID};
-use crate::downstream::{Peer, Sender, TrustedHeader, X_FORWARDED_FOR};
+use crate::downstream::{Peer, RealClient, TrustedHeader, X_FORWARDED_FOR};
 use crate::message::policy::{self, Nominated, Present};
 use crate::message::{Fields, RequestHead};
 use crate::upstream::{FieldWriter, WriteFields};
@@ -22,25 +21,25 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The fields of one request on its way to the dashboard.
+/// The fields of one request to the dashboard.
 #[derive(Debug)]
-pub(super) struct Outgoing<'a> {
+pub(super) struct ForwardedFields<'a> {
     pub(super) request: &'a RequestHead,
     pub(super) peer: &'a Peer,
-    pub(super) sender: Sender,
+    pub(super) client: RealClient,
     pub(super) id: &'a RequestId,
-    /// `Host` for a client that sent none.
+    /// Replaces a missing `Host`.
     pub(super) root_host: &'a str,
     /// This gate's element of `Via`.
     pub(super) via: &'a str,
-    /// Whether the request goes up as an upgrade.
+    /// Whether the request is sent as an upgrade.
     pub(super) upgrade: bool,
-    /// The `Sec-WebSocket-Key` of a WebSocket that came over HTTP/2, where there is none.
+    /// The `Sec-WebSocket-Key` for a WebSocket over HTTP/2, which has none.
     pub(super) key: Option<&'a str>,
     pub(super) present: Present,
 }
 
-impl WriteFields for Outgoing<'_> {
+impl WriteFields for ForwardedFields<'_> {
     fn write(&self, out: &mut impl FieldWriter) {
         let host = self.host();
         if !self.present.has(policy::HOST) {
@@ -51,7 +50,7 @@ impl WriteFields for Outgoing<'_> {
     }
 }
 
-impl Outgoing<'_> {
+impl ForwardedFields<'_> {
     /// The host as sent; HTTP/2 sends it as `:authority` (RFC 9113 section 8.3.1).
     fn host(&self) -> &[u8] {
         let sent = self.request.headers.get(&HOST);
@@ -67,7 +66,7 @@ impl Outgoing<'_> {
         } else {
             Nominated::default()
         };
-        // HTTP/2 clients may split one Cookie into many (RFC 9113 section 8.2.3).
+        // HTTP/2 clients may split Cookie (RFC 9113 section 8.2.3).
         let join_cookies = *version == Version::HTTP_2;
         let trusts_x_forwarded = self.trusts_x_forwarded();
         let mut has_length = false;
@@ -77,7 +76,7 @@ impl Outgoing<'_> {
             }
             match field.known {
                 Some(policy::COOKIE) => !join_cookies,
-                // Equal lengths were let in; one is enough (RFC 9110 section 8.6).
+                // Several lengths are equal here; one is enough (RFC 9110 section 8.6).
                 Some(policy::CONTENT_LENGTH) => !std::mem::replace(&mut has_length, true),
                 None if self.key.is_some() => !field.is(&SEC_WEBSOCKET_KEY),
                 _ => true,
@@ -89,14 +88,14 @@ impl Outgoing<'_> {
     }
 
     fn trusts_x_forwarded(&self) -> bool {
-        self.sender.trusted && self.sender.header == TrustedHeader::XForwardedFor
+        self.client.trusted && self.client.header == TrustedHeader::XForwardedFor
     }
 
     fn added(&self, host: &[u8], out: &mut impl FieldWriter) {
         let headers = &self.request.headers;
         let peer = self.peer.address_text.as_bytes();
         let scheme = self.peer.scheme.as_str().as_bytes();
-        if self.sender.trusted {
+        if self.client.trusted {
             self.extended(host, out);
         } else {
             out.field(&X_FORWARDED_FOR, peer);
@@ -105,10 +104,10 @@ impl Outgoing<'_> {
             out.field(&X_FORWARDED_PORT, port(host, scheme));
             out.field(&X_REAL_IP, peer);
         }
-        if self.sender.header == TrustedHeader::Forwarded {
+        if self.client.header == TrustedHeader::Forwarded {
             let element = self.element(host, scheme);
-            // The rest could leave a quote open, which would swallow the elements behind it.
-            let mut hops: Vec<&[u8]> = self.sender.forwarded(headers).collect();
+            // Elements of untrusted hops are dropped: an unclosed quote would swallow the following ones.
+            let mut hops: Vec<&[u8]> = self.client.forwarded(headers).collect();
             hops.reverse();
             hops.push(&element);
             out.field(&FORWARDED, &hops.join(&b", "[..]));
@@ -127,30 +126,30 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Keeps what a trusted proxy sent, and adds this hop. From `Forwarded`, only what trusted hops wrote is put into the other
-    /// fields.
+    /// Keeps the forwarding fields of a trusted proxy, and adds this hop. From `Forwarded`, only elements of trusted hops are copied to the
+    /// other fields.
     fn extended(&self, host: &[u8], out: &mut impl FieldWriter) {
         let headers = &self.request.headers;
         let peer = self.peer.address_text.as_bytes();
-        match self.sender.header {
+        match self.client.header {
             TrustedHeader::XForwardedFor => {
                 out.field(&X_FORWARDED_FOR, &extended(headers, &X_FORWARDED_FOR, peer));
             }
             TrustedHeader::Forwarded => {
-                let hops = self.sender.hops(headers).map(|hop| hop.to_string());
+                let hops = self.client.hops(headers).map(|hop| hop.to_string());
                 let mut hops: Vec<String> = hops.collect();
                 hops.reverse();
                 hops.push(self.peer.address_text.clone());
                 out.field(&X_FORWARDED_FOR, hops.join(", ").as_bytes());
             }
         }
-        let outside = self.sender.outside(headers);
-        let proto = outside.proto.as_deref().unwrap_or(self.peer.scheme.as_str().as_bytes());
-        let host = outside.host.as_deref().unwrap_or(host);
+        let external = self.client.external(headers);
+        let proto = external.proto.as_deref().unwrap_or(self.peer.scheme.as_str().as_bytes());
+        let host = external.host.as_deref().unwrap_or(host);
         out.field(&X_FORWARDED_PROTO, proto);
         out.field(&X_FORWARDED_HOST, host);
-        out.field(&X_FORWARDED_PORT, outside.port.unwrap_or_else(|| port(host, proto)));
-        out.field(&X_REAL_IP, self.sender.address.to_string().as_bytes());
+        out.field(&X_FORWARDED_PORT, external.port.unwrap_or_else(|| port(host, proto)));
+        out.field(&X_REAL_IP, self.client.address.to_string().as_bytes());
     }
 
     /// This hop as an element of `Forwarded` (RFC 7239 section 4).
@@ -174,7 +173,7 @@ fn wants_trailers(headers: &Fields) -> bool {
     })
 }
 
-/// The port in `host`, else the scheme's.
+/// The port in `host`, or the default port of the scheme.
 fn port<'a>(host: &'a [u8], scheme: &[u8]) -> &'a [u8] {
     // A colon before a bracket is part of an IPv6 address.
     let colon = memrchr2(b':', b']', host).filter(|at| host[*at] == b':');
@@ -185,7 +184,7 @@ fn port<'a>(host: &'a [u8], scheme: &[u8]) -> &'a [u8] {
     }
 }
 
-/// All lines of `name` and `element` as one list.
+/// All lines of `name`, and `element`, as one list.
 fn extended(headers: &Fields, name: &HeaderName, element: &[u8]) -> Vec<u8> {
     let mut list = joined(headers, name, b", ");
     if !list.is_empty() {

@@ -1,4 +1,4 @@
-//! Forwards what is the dashboard's: the request as it came, the answer as it comes.
+//! Forwards requests to the dashboard, and streams its responses back.
 
 mod error;
 mod headers;
@@ -13,55 +13,54 @@ use std::rc::Rc;
 
 use http::header::VIA;
 
-use crate::body::Body;
-use crate::downstream::{Peer, RawTarget, RequestBody, Sender};
+use crate::downstream::{Peer, RawTarget, RealClient, RequestBody};
 use crate::gate::Permit;
-use crate::message::{Fields, RequestHead, Response, policy};
+use crate::message::{Body, Fields, RequestHead, Response, policy};
 use crate::upstream::{self, AnswerBody, Client, Head, Upgraded};
-use headers::Outgoing;
+use headers::ForwardedFields;
 use upgrade::Translated;
 
 pub use error::ForwardError;
 pub use request_id::{RequestId, RequestIds};
 pub use tunnel::Tunnels;
 
-/// A forwarded answer's body.
+/// The body of a forwarded response.
 pub type ForwardedBody = Box<AnswerBody<RequestBody>>;
 
-/// One worker's way to the dashboard.
+/// The proxy of one worker.
 #[derive(Debug)]
 pub struct Proxy {
     client: Client,
     root_host: String,
     via: String,
-    /// The comment by which this gate knows its own `Via`.
+    /// The comment that identifies this gate's own `Via`.
     instance: String,
     tunnels: Rc<Tunnels>,
 }
 
 impl Proxy {
-    /// A proxy to `client`. `root_host` stands in for a `Host` that was not sent; `instance` is this process's own id.
+    /// A proxy that uses `client`. `root_host` replaces a missing `Host`; `instance` is the id of this process.
     pub fn new(client: Client, root_host: String, instance: &str, tunnels: Tunnels) -> Self {
         let instance = format!("({instance})");
         let via = format!("1.1 license-gate {instance}");
         Self { client, root_host, via, instance, tunnels: Rc::new(tunnels) }
     }
 
-    /// Sends a request to the dashboard, and answers as soon as the head of the answer is there.
+    /// Sends a request to the dashboard, and returns its response once the head was received.
     ///
     /// # Errors
-    /// [`ForwardError`], when there is no answer to pass on.
+    /// [`ForwardError`], if there is no response to pass on.
     pub async fn forward(
         &self,
         _permit: Permit,
         head: &RequestHead,
         body: RequestBody,
         peer: &Rc<Peer>,
-        sender: Sender,
+        client: RealClient,
         id: &RequestId,
     ) -> Result<Response<Body<ForwardedBody>>, ForwardError> {
         let present = head.headers.present();
-        if present.has(policy::VIA) && self.has_been_here(&head.headers) {
+        if present.has(policy::VIA) && self.is_loop(&head.headers) {
             return Err(ForwardError::Loop);
         }
         let translated = body.handover().cloned().map(Translated::new);
@@ -70,10 +69,10 @@ impl Proxy {
             None if present.has(policy::UPGRADE) => upgrade::wanted(head, &body),
             None => None,
         };
-        let fields = Outgoing {
+        let fields = ForwardedFields {
             request: head,
             peer,
-            sender,
+            client,
             id,
             root_host: &self.root_host,
             via: &self.via,
@@ -107,13 +106,13 @@ impl Proxy {
         Ok(response)
     }
 
-    fn has_been_here(&self, headers: &Fields) -> bool {
+    fn is_loop(&self, headers: &Fields) -> bool {
         let mut lines = headers.get_all(&VIA).filter_map(|line| str::from_utf8(line).ok());
         lines.any(|line| line.contains(&self.instance))
     }
 }
 
-/// Path and query as sent. An absolute target may have a query and no path, which then is `/` (RFC 9112 section 3.2.1).
+/// Path and query as sent. If an absolute target has a query but no path, the path is `/` (RFC 9112 section 3.2.1).
 fn target(request: &RequestHead) -> Cow<'_, str> {
     if !request.extensions.is_empty()
         && let Some(raw) = request.extensions.get::<RawTarget>()

@@ -1,4 +1,4 @@
-//! The name of one request, in logs, in errors and towards the dashboard.
+//! The id of a request, in logs, in errors and towards the dashboard.
 
 use std::cell::Cell;
 
@@ -6,15 +6,15 @@ use http::{HeaderName, HeaderValue};
 
 use crate::message::{Fields, Response};
 
-/// `X-Request-Id`, on the request and on its answer.
+/// `X-Request-Id`, on the request and on its response.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const LENGTH: usize = 32;
 
-/// Longest id taken over from a trusted proxy.
+/// Longest id that is accepted from a trusted proxy.
 const MAX_FOREIGN: usize = 128;
 
-/// A request's id: 32 hexadecimal digits, or what a trusted proxy said.
+/// A request's id: 32 hexadecimal digits, or the id that a trusted proxy has set.
 #[derive(Clone, Debug)]
 pub struct RequestId(HeaderValue);
 
@@ -24,14 +24,13 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// Puts the id on an answer.
+    /// Sets the id on a response.
     pub fn put_on<B>(self, response: &mut Response<B>) {
         response.headers.set(X_REQUEST_ID, self.0);
     }
 }
 
-/// Makes ids for one worker: half of each is the worker's own, half a scattered count. They are unlikely to meet again, not
-/// unlikely to be guessed.
+/// Makes ids for one worker: one half is the worker's, the other a mixed counter. They are unlikely to repeat, but can be guessed.
 #[derive(Debug)]
 pub struct RequestIds {
     own: [u8; LENGTH / 2],
@@ -39,7 +38,7 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Ids that start at a random place.
+    /// Ids derived from a random `seed`.
     pub fn new(seed: [u8; 16]) -> Self {
         let (own, start) = seed.split_at(8);
         let number = |half: &[u8]| half.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
@@ -49,7 +48,7 @@ impl RequestIds {
     /// The id of a request with these fields.
     pub fn name(&self, headers: &Fields, trusted: bool) -> RequestId {
         let foreign = trusted.then(|| headers.get(&X_REQUEST_ID)).flatten();
-        let foreign = foreign.filter(|value| is_sane(value));
+        let foreign = foreign.filter(|value| is_valid(value));
         let foreign = foreign.and_then(|value| HeaderValue::from_bytes(value).ok());
         foreign.map_or_else(|| self.next(), RequestId)
     }
@@ -60,7 +59,7 @@ impl RequestIds {
         let mut id = [0; LENGTH];
         id[..LENGTH / 2].copy_from_slice(&self.own);
         id[LENGTH / 2..].copy_from_slice(&digits(mix(count)));
-        // Hexadecimal digits always make a field value.
+        // Hexadecimal digits are always a valid value.
         RequestId(HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-")))
     }
 }
@@ -75,11 +74,11 @@ fn digits(number: u64) -> [u8; LENGTH / 2] {
     digits
 }
 
-fn is_sane(value: &[u8]) -> bool {
+fn is_valid(value: &[u8]) -> bool {
     (1..=MAX_FOREIGN).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
-/// The finalizer of SplitMix64: neighbours in, strangers out.
+/// The finalizer of SplitMix64.
 fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -91,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_differ_and_a_trusted_proxys_is_kept_when_it_is_sane() {
+    fn ids_differ_and_a_valid_one_of_a_trusted_proxy_is_kept() {
         let ids = RequestIds::new([7; 16]);
         let mut headers = Fields::default();
         let (one, two) = (ids.name(&headers, true), ids.name(&headers, true));

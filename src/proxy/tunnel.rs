@@ -1,7 +1,8 @@
-//! Bytes both ways after an upgrade, half-close included, until both sides have ended, nothing moves, or the gate stops.
+//! Relays bytes in both directions after an upgrade, with half-close, until both sides have ended, the tunnel is idle for too long, or the
+//! gate stops.
 //!
-//! A tunnel holds no buffer while nothing moves: all tunnels of a worker read into one, and only what the other side would
-//! not take at once is kept.
+//! An idle tunnel holds no buffer: all tunnels of a worker read into a shared one, and only bytes that the other side does not accept at
+//! once are kept.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -22,7 +23,7 @@ use crate::telemetry::metrics::WorkerMetrics;
 
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// All tunnels of one worker.
+/// The tunnels of one worker.
 #[derive(Debug)]
 pub struct Tunnels {
     scratch: RefCell<Box<[u8]>>,
@@ -32,13 +33,13 @@ pub struct Tunnels {
 }
 
 impl Tunnels {
-    /// Tunnels that end, spread over `grace_period`, once `drain` begins.
+    /// Once `drain` begins, the tunnels end spread over `grace_period`.
     pub fn new(drain: Drain, grace_period: Duration, metrics: WorkerMetrics) -> Self {
         let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
         Self { scratch: RefCell::new(scratch), drain, grace_period, metrics }
     }
 
-    /// Relays until the end of the tunnel, whichever it is. `early` came from upstream before the tunnel stood.
+    /// Relays until the tunnel ends. `early` was received from upstream with its 101.
     pub(super) async fn relay<C, U>(
         self: Rc<Self>,
         client: C,
@@ -74,7 +75,7 @@ impl Tunnels {
         C: AsyncRead + AsyncWrite + HangUp + Unpin,
         U: AsyncRead + AsyncWrite + HangUp + Unpin,
     {
-        if self.is_over(peer, &mut deadlines.last_call, cx) {
+        if self.is_over(peer, &mut deadlines.drain, cx) {
             return Poll::Ready(Ok(()));
         }
         let mut moved = false;
@@ -98,13 +99,13 @@ impl Tunnels {
         Poll::Pending
     }
 
-    /// While the gate drains, tunnels end one by one rather than all at once.
-    fn is_over(&self, peer: &Peer, last_call: &mut Option<Deadline>, cx: &Context<'_>) -> bool {
+    /// Whether the tunnel ends because the gate stops. While the gate drains, tunnels end one after another.
+    fn is_over(&self, peer: &Peer, deadline: &mut Option<Deadline>, cx: &Context<'_>) -> bool {
         match self.drain.phase() {
             Phase::Serving | Phase::Leaving => false,
             Phase::Cut => true,
             Phase::Draining => {
-                let deadline = last_call.get_or_insert_with(|| {
+                let deadline = deadline.get_or_insert_with(|| {
                     let deadline = peer.sweep().deadline();
                     deadline.set(self.grace_period.mul_f64(0.9 * share(peer)));
                     deadline
@@ -115,13 +116,13 @@ impl Tunnels {
     }
 }
 
-/// What a tunnel waits for besides bytes.
+/// The deadlines of a tunnel.
 struct Deadlines {
-    /// Nothing moves.
+    /// No bytes in either direction.
     idle: Deadline,
-    /// Its end while the gate drains.
-    last_call: Option<Deadline>,
-    /// The next look at a side that is not read for a reset.
+    /// The end while the gate drains.
+    drain: Option<Deadline>,
+    /// The next check of a side that is not read for a reset.
     watch: Option<Deadline>,
 }
 
@@ -129,22 +130,22 @@ impl Deadlines {
     fn new(peer: &Peer) -> Self {
         let idle = peer.sweep().deadline();
         idle.set(peer.timeouts().tunnel_idle);
-        Self { idle, last_call: None, watch: None }
+        Self { idle, drain: None, watch: None }
     }
 }
 
-/// An empty buffer may hold memory of which a tunnel that waits has no need.
+/// Frees the memory of an empty buffer.
 fn kept(early: BytesMut) -> BytesMut {
     if early.is_empty() { BytesMut::new() } else { early }
 }
 
-/// Where in the grace period a tunnel ends, from 0 to 1: spread by the client's port.
+/// When a tunnel ends, as a share of the grace period from 0 to 1, derived from the client's port.
 fn share(peer: &Peer) -> f64 {
     let scattered = peer.address.port().wrapping_mul(40_503);
     f64::from(scattered) / f64::from(u16::MAX)
 }
 
-/// A tunnel that is counted.
+/// Counts a tunnel in the metrics.
 struct Open<'a>(&'a WorkerMetrics);
 
 impl<'a> Open<'a> {
@@ -167,10 +168,10 @@ struct Tunnel<C, U> {
     down: Direction,
 }
 
-/// One way through the tunnel.
+/// One direction of a tunnel.
 #[derive(Debug, Default)]
 struct Direction {
-    /// Read, and not yet taken by the other side.
+    /// Read, but not yet accepted by the other side.
     pending: BytesMut,
     unflushed: bool,
     ended: bool,
@@ -193,7 +194,7 @@ where
         if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Whether a side is not read, because the other one takes nothing.
+    /// Whether a side is not read because the other side accepts no bytes.
     fn is_blocked(&self) -> bool {
         !self.up.pending.is_empty() || !self.down.pending.is_empty()
     }
@@ -206,7 +207,7 @@ impl<C: HangUp, U: HangUp> Tunnel<C, U> {
 }
 
 impl Direction {
-    /// Copies until the reader has no more for now; ready when its end has been passed on.
+    /// Copies until the reader would block; ready once its end was passed on.
     fn poll_copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         reader: &mut R,
@@ -240,7 +241,7 @@ impl Direction {
         }
     }
 
-    /// Writes what was read before; gives the buffer back when all is out.
+    /// Writes pending bytes, and frees the buffer afterwards.
     fn poll_pending<W: AsyncWrite + Unpin>(
         &mut self,
         writer: &mut W,
@@ -260,7 +261,7 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what was just read; keeps what the writer does not take.
+    /// Writes bytes that were just read; those that the writer does not accept become pending.
     fn write_through<W: AsyncWrite + Unpin>(
         &mut self,
         writer: &mut W,

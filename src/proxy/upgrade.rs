@@ -1,10 +1,10 @@
-//! `101 Switching Protocols`: which requests may ask for it, and what the client is told (RFC 9110 section 7.8, RFC 6455).
+//! `101 Switching Protocols`: which requests are upgraded, and their responses (RFC 9110 section 7.8, RFC 6455).
 //!
-//! Only WebSocket is tunnelled. Any other upgrade would open a way past the gate (h2c above all), so its field is dropped
-//! with the other hop-by-hop fields and the request goes up as plain HTTP.
+//! Only WebSocket is supported. Any other upgrade, above all h2c, would bypass the gate: its field is removed like other hop-by-hop
+//! fields, and the request is forwarded without an upgrade.
 //!
-//! A WebSocket that was asked for over HTTP/2 (RFC 8441) is [`Translated`]: it goes up as the upgrade of HTTP/1.1, with a key
-//! of our own, and the 101 comes down as 200.
+//! A WebSocket over HTTP/2 (RFC 8441) is [`Translated`]: it is forwarded as an upgrade of HTTP/1.1 with a new key, and the 101 becomes a
+//! 200.
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::Engine;
@@ -18,13 +18,13 @@ use crate::message::policy::Nominated;
 use crate::message::{RequestHead, Response};
 use crate::upstream::Error;
 
-/// The protocol that is tunnelled.
+/// The supported protocol.
 pub(super) static WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// RFC 6455 section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The protocol a request may be upgraded to.
+/// The protocol that a request is upgraded to, if any.
 pub(super) fn wanted<B: Body>(request: &RequestHead, body: &B) -> Option<HeaderValue> {
     let mut protocols = request.headers.get_all(&UPGRADE);
     let protocol = protocols.next()?;
@@ -37,7 +37,7 @@ pub(super) fn wanted<B: Body>(request: &RequestHead, body: &B) -> Option<HeaderV
     is_upgrade.then(|| HeaderValue::from_bytes(protocol).ok()).flatten()
 }
 
-/// Puts the hop-by-hop fields of a 101 back that ended with the dashboard's connection.
+/// Sets the hop-by-hop fields of a 101, which the upstream client has removed.
 pub(super) fn accept<B>(response: &mut Response<B>, protocol: Option<&HeaderValue>) {
     let headers = &mut response.headers;
     headers.set(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -46,7 +46,7 @@ pub(super) fn accept<B>(response: &mut Response<B>, protocol: Option<&HeaderValu
     }
 }
 
-/// A WebSocket on its way from HTTP/2 to HTTP/1.1.
+/// A WebSocket over HTTP/2 that is translated to HTTP/1.1.
 #[derive(Debug)]
 pub(super) struct Translated {
     handover: Handover,
@@ -54,34 +54,34 @@ pub(super) struct Translated {
 }
 
 impl Translated {
-    /// One with a key of its own; who takes `handover` has the stream.
+    /// Makes a new key. `handover` gives access to the stream.
     pub(super) fn new(handover: Handover) -> Self {
         Self { handover, key: STANDARD.encode(crate::random::bytes::<16>()) }
     }
 
-    /// What goes up as `Sec-WebSocket-Key`.
+    /// The value of `Sec-WebSocket-Key`.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    /// Makes a 101 to our key the 200 of a tunnel.
+    /// Turns the 101 into a 200.
     ///
     /// # Errors
-    /// When it was not our key that was answered: then it is a stale answer, or no WebSocket server at all.
+    /// If its `Sec-WebSocket-Accept` does not match the key: the response is stale, or the server does not support WebSocket.
     pub(super) fn accept<B>(self, response: &mut Response<B>) -> Result<Handover, Error> {
         let accepted = response.headers.remove(&SEC_WEBSOCKET_ACCEPT);
         if accepted.is_none_or(|accepted| accepted.as_bytes() != accept_of(&self.key).as_bytes()) {
-            return Err(Error::InvalidResponse("its Sec-WebSocket-Accept does not fit the key"));
+            return Err(Error::InvalidResponse("its Sec-WebSocket-Accept does not match the key"));
         }
         response.status = StatusCode::OK;
         Ok(self.handover)
     }
 }
 
-/// An answer other than 101 passes as it is, unless it would tell the client that its tunnel stands.
+/// Accepts a response other than 101, unless it is a 2xx, which would mean to the client that its tunnel is open.
 pub(super) fn decline<B>(response: &Response<B>) -> Result<(), Error> {
     match response.status.is_success() {
-        true => Err(Error::InvalidResponse("it answered a WebSocket as if it were a page")),
+        true => Err(Error::InvalidResponse("a 2xx response to a WebSocket request")),
         false => Ok(()),
     }
 }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_accept_is_that_of_rfc_6455() {
+    fn the_accept_value_is_that_of_rfc_6455() {
         assert_eq!(accept_of("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

@@ -1,6 +1,6 @@
-//! The log of failed requests: each kind of failure when it begins, at most once a minute while it lasts, when it ends.
+//! Logs failed requests: each kind of failure when it begins, at most once a minute while it lasts, and when it ends.
 //!
-//! Single requests are in the access log. Shared by all workers; a request that succeeds costs one load of a flag.
+//! Single requests are in the access log. Shared by all workers; a successful request costs one load of a flag.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,22 +14,22 @@ use crate::telemetry::Episode;
 /// The failures of one gate.
 #[derive(Debug, Default)]
 pub struct Failures {
-    /// Forwarding.
+    /// Forwarded requests.
     pub(super) dashboard: Area<()>,
-    /// The licensing API, by endpoint: one may fail while another works.
+    /// The licensing API, by endpoint.
     pub(super) licensing: Area<Endpoint>,
     /// Refusals of the gate itself.
     pub(super) gate: Area<()>,
 }
 
-/// Kinds of failures that end together, per place.
+/// The failures of one area. Those at the same place end together.
 #[derive(Debug)]
 pub(super) struct Area<P> {
     is_failing: AtomicBool,
     kinds: Mutex<Vec<Kind<P>>>,
 }
 
-/// One code at one place. Both come from small fixed sets.
+/// One code at one place. Both are from small fixed sets.
 #[derive(Debug)]
 struct Kind<P> {
     place: P,
@@ -44,8 +44,15 @@ impl<P> Default for Area<P> {
     }
 }
 
+impl Failures {
+    /// Whether the last request that was forwarded failed.
+    pub fn dashboard_is_failing(&self) -> bool {
+        self.dashboard.is_failing.load(Ordering::Relaxed)
+    }
+}
+
 impl<P: Copy + PartialEq> Area<P> {
-    /// Counts `problem`, and logs it unless one of its kind was logged within the last minute.
+    /// Counts `problem`, and logs it unless its kind was logged within the last minute.
     #[cold]
     pub(super) fn failed(&self, place: P, problem: &Problem, id: &RequestId) {
         let (status, code) = (problem.status().as_u16(), problem.code());

@@ -1,4 +1,4 @@
-//! What is counted and logged of each request: from its head, over its answer, to the last byte or the loss of it.
+//! Counts and logs each request, from its head to the last byte of its response.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,27 +9,26 @@ use http::header::HOST;
 use http::{Method, Version};
 use http_body::{Frame, SizeHint};
 
-use crate::body::Body;
-use crate::downstream::{self, Sender};
-use crate::message::{RequestHead, Response};
+use crate::downstream::{self, RealClient};
+use crate::message::{Body, RequestHead, Response};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{AccessLog, Flag, Record};
 use crate::telemetry::metrics::{Handler, Moment, WorkerMetrics};
 use crate::upstream;
 
-/// An answer on its way to the client.
+/// A response to the client.
 pub(super) type Answer = Response<Body<ForwardedBody>>;
 
-/// Where a worker's requests are counted and logged.
+/// Counts and logs the requests of one worker.
 #[derive(Debug)]
 pub struct Observer {
-    /// What the worker counts.
+    /// The worker's metrics.
     pub metrics: WorkerMetrics,
-    /// Where requests are logged, if they are.
+    /// The access log, if it is enabled.
     pub access: Option<AccessLog>,
 }
 
-/// A request under observation. Counted as in flight until dropped, and logged then, if requests are.
+/// A request that is observed. It counts as in flight until this is dropped; its access log line is then written.
 #[derive(Debug)]
 pub(super) struct Observation {
     observer: Rc<Observer>,
@@ -47,16 +46,16 @@ impl Observation {
         Self { observer, record: None, began: Moment::now(), upstream: None, handler: None }
     }
 
-    pub(super) fn asked(&mut self, head: &RequestHead, sender: Sender, id: &RequestId) {
+    pub(super) fn asked(&mut self, head: &RequestHead, client: RealClient, id: &RequestId) {
         let log = self.observer.access.as_ref();
-        self.record = log.map(|log| Box::new(record(log, head, sender, id)));
+        self.record = log.map(|log| Box::new(record(log, head, client, id)));
     }
 
-    /// What could not be read as a request is logged without what one would have.
-    pub(super) fn not_understood(&mut self, sender: Sender, id: &RequestId) {
+    /// A request whose head was not parsed is logged without its fields.
+    pub(super) fn unparsed(&mut self, client: RealClient, id: &RequestId) {
         let Some(log) = &self.observer.access else { return };
         let method = Method::from_bytes(b"-").unwrap_or_default();
-        let mut record = log.record(method, Version::HTTP_11, sender.address);
+        let mut record = log.record(method, Version::HTTP_11, client.address);
         record.request_id = id.as_str().to_owned();
         self.record = Some(Box::new(record));
     }
@@ -86,20 +85,20 @@ impl Observation {
         }
     }
 
-    /// Goes on observing with the answer's body.
+    /// Observes the body of the response.
     pub(super) fn watch(self, response: Answer) -> Response<Observed> {
         response.map(|body| Observed { body, observation: self })
     }
 }
 
-/// The start of a request's line in the access log, which is written when the record is dropped.
+/// The access log line of a request, which is written when the record is dropped.
 pub(super) fn record(
     log: &AccessLog,
     head: &RequestHead,
-    sender: Sender,
+    client: RealClient,
     id: &RequestId,
 ) -> Record {
-    let mut record = log.record(head.method.clone(), head.version, sender.address);
+    let mut record = log.record(head.method.clone(), head.version, client.address);
     record.request_id = id.as_str().to_owned();
     let host = head.headers.get(&HOST).map(String::from_utf8_lossy);
     let authority = || head.uri.authority().map(|authority| authority.as_str().into());
@@ -117,14 +116,14 @@ impl Drop for Observation {
     }
 }
 
-/// An answer's body under observation.
+/// The body of a response that is observed.
 #[derive(Debug)]
 pub struct Observed {
     body: Body<ForwardedBody>,
     observation: Observation,
 }
 
-impl downstream::AnswerBody for Observed {
+impl downstream::ResponseBody for Observed {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), upstream::Error>> {
         let Body::Stream(stream) = &mut self.body else { return Poll::Ready(Ok(())) };
         let polled = stream.poll_upload(cx);

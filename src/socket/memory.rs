@@ -1,8 +1,8 @@
-//! A connection in memory whose readiness comes from a seed: reads and writes are cut anywhere, and any of them may first be
-//! pending although there is data or room.
+//! A connection in memory for tests. A seed decides its readiness: reads and writes may be short, and may be pending first although there
+//! is data or room.
 //!
-//! It keeps the promises of a socket and no others: one reader and one writer are remembered, the last that was told to wait,
-//! and each is woken once. Like TCP it resets when it is dropped with bytes unread; what had arrived can still be read.
+//! It has the guarantees of a socket and no more: it wakes the last reader and the last writer that were pending, once each. Like TCP, it
+//! resets if it is dropped with unread bytes; bytes that have arrived can still be read.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,17 +16,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Kind;
 
-/// Small random numbers, always the same for one seed (SplitMix64).
+/// Random numbers, reproducible from a seed (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Seed {
     state: Arc<AtomicU64>,
-    /// How often something dawdles: one time in so many; 0: never.
-    dawdles: Arc<AtomicUsize>,
+    /// One operation in this many is delayed; 0: none.
+    delays: Arc<AtomicUsize>,
 }
 
 impl Seed {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: Arc::new(AtomicU64::new(seed)), dawdles: Arc::default() }
+        Self { state: Arc::new(AtomicU64::new(seed)), delays: Arc::default() }
     }
 
     pub(crate) fn next(&self) -> u64 {
@@ -37,28 +37,28 @@ impl Seed {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0, below `limit`.
+    /// A number from 0 to below `limit`.
     pub(crate) fn below(&self, limit: usize) -> usize {
         usize::try_from(self.next() % limit.max(1) as u64).unwrap_or(0)
     }
 
-    /// One time in `n`.
+    /// True one time in `n`.
     pub(crate) fn one_in(&self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    /// From now on something dawdles one time in `n`; 0: never.
+    /// From now on, one operation in `n` is delayed; 0: none.
     pub(crate) fn set_pace(&self, n: usize) {
-        self.dawdles.store(n, Ordering::Relaxed);
+        self.delays.store(n, Ordering::Relaxed);
     }
 
-    /// Whether to let the others go first, or to take less than there is.
-    pub(crate) fn dawdles(&self) -> bool {
-        let pace = self.dawdles.load(Ordering::Relaxed);
+    /// Whether to yield to other tasks first, or to take less than there is.
+    pub(crate) fn delays(&self) -> bool {
+        let pace = self.delays.load(Ordering::Relaxed);
         pace > 0 && self.one_in(pace)
     }
 
-    /// A size up to `most`: small, large and the limits themselves about equally often.
+    /// A size up to `most`: small ones, large ones and the limits about equally often.
     pub(crate) fn size(&self, most: usize) -> usize {
         match self.below(6) {
             0 => 0,
@@ -75,9 +75,9 @@ impl Seed {
 struct Pipe {
     bytes: VecDeque<u8>,
     capacity: usize,
-    /// No more will be written.
+    /// The writer has ended.
     ended: bool,
-    /// Nobody reads.
+    /// The reader was dropped.
     closed: bool,
     reset: bool,
     reader: Option<Waker>,
@@ -98,7 +98,7 @@ fn locked(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
     pipe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One end of a connection. hyper's upgrades want it to be `Send`.
+/// One end of a connection. `Send`, because hyper's upgrades require it.
 #[derive(Debug)]
 pub struct End {
     incoming: Arc<Mutex<Pipe>>,
@@ -107,14 +107,14 @@ pub struct End {
     resets: AtomicBool,
 }
 
-/// Least that a connection holds. Endpoints of HTTP/2 write their preface and SETTINGS before they read, and the codec ends a
-/// connection on which a hundred DATA frames below 256 bytes are unread.
+/// Least capacity of a connection. HTTP/2 endpoints write their preface and SETTINGS before they read, and the codec ends a connection on
+/// which a hundred DATA frames below 256 bytes are unread.
 const LEAST_BYTES: usize = 1024;
 
-/// Who asks for more than this gets all of it.
+/// A requested capacity above this is used as it is.
 const MUCH_BYTES: usize = 1 << 20;
 
-/// Both ends of a connection that holds up to `most` bytes each way.
+/// Both ends of a connection with a capacity of up to `most` bytes in each direction.
 pub(crate) fn pair(seed: &Seed, most: usize) -> (End, End) {
     let pipe = || {
         let capacity = if most > MUCH_BYTES { most } else { seed.size(most).max(LEAST_BYTES) };
@@ -134,7 +134,7 @@ thread_local! {
     static DIALED: RefCell<Option<Box<dyn FnMut() -> End>>> = const { RefCell::new(None) };
 }
 
-/// What a client of this thread connects to from now on.
+/// Sets what [`dial`] on this thread connects to.
 pub(crate) fn on_dial(dialed: impl FnMut() -> End + 'static) {
     DIALED.set(Some(Box::new(dialed)));
 }
@@ -145,7 +145,7 @@ pub(crate) fn dial() -> End {
 }
 
 impl End {
-    /// The first byte, without taking it; none at the end.
+    /// The first byte, without reading it; `None` at the end.
     pub(crate) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Option<u8>> {
         let pipe = &mut *locked(&self.incoming);
         match pipe.bytes.front() {
@@ -185,7 +185,7 @@ impl End {
             };
         }
         let most = buf.len().min(pipe.bytes.len());
-        let taken = if self.seed.dawdles() { 1 + self.seed.below(most) } else { most };
+        let taken = if self.seed.delays() { 1 + self.seed.below(most) } else { most };
         let (front, back) = pipe.bytes.as_slices();
         let of_front = taken.min(front.len());
         buf[..of_front].copy_from_slice(&front[..of_front]);
@@ -198,7 +198,7 @@ impl End {
     pub(super) fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         let pipe = &mut *locked(&self.outgoing);
         let mut incoming = locked(&self.incoming);
-        // A closed socket answers bytes with a reset.
+        // Writing to a closed socket causes a reset.
         incoming.reset |= pipe.closed;
         if incoming.reset || pipe.ended {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -208,15 +208,15 @@ impl End {
         if most == 0 && !buf.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let taken = if self.seed.dawdles() { 1 + self.seed.below(most) } else { most };
+        let taken = if self.seed.delays() { 1 + self.seed.below(most) } else { most };
         pipe.bytes.extend(&buf[..taken.min(most)]);
         pipe.wake_reader();
         Ok(taken.min(most))
     }
 
-    /// Whether to wait first, with data or room there; then the task is woken soon.
+    /// Whether to be pending first, despite data or room; the task is then woken soon.
     fn hesitates(&self, cx: &Context<'_>) -> bool {
-        let hesitates = self.seed.dawdles();
+        let hesitates = self.seed.delays();
         if hesitates {
             let (waker, turns) = (cx.waker().clone(), self.seed.below(4));
             tokio::task::spawn_local(async move {

@@ -1,9 +1,9 @@
-//! The audit log: a line of JSON for each change, refused ones too, each chained to the one before by its hash.
+//! The audit log: one line of JSON for each change, made or refused. The lines form a hash chain.
 //!
-//! `prev` is the SHA-256 of the previous line without its newline, so that no line can be changed, put in or taken out
-//! without breaking what follows; only the end can be cut off unseen, unless its hash is noted elsewhere. A line is synced
-//! before what it tells of takes effect. One that cannot be written whole is taken back; one that a crash left torn is cut
-//! off at the next start. Beyond `store.audit_max_bytes` the file is renamed `audit.N.jsonl` and the chain goes on in a new one.
+//! `prev` is the SHA-256 of the previous line without its newline: a line cannot be changed, inserted or removed without
+//! breaking the chain. Only the end can be cut off unnoticed, unless its hash is noted elsewhere. A line is synced before its
+//! change takes effect. A line that cannot be written whole is removed. A line that a crash left incomplete is cut off at the
+//! next start. Beyond `store.audit_max_bytes` the file is renamed to `audit.N.jsonl`, and the chain continues in a new file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::durable::{self, Error, io_error};
 use super::folder::Refusal;
 use super::layout::{AUDIT, audit_number, rotated_audit};
-use super::record::{Action, Brief, Outcome, Record};
-use crate::hex::hex;
+use super::record::{Action, AuditRecord, Brief, Outcome};
+use crate::text::hex;
 
 /// Longest line that is read back.
 const MAX_LINE_BYTES: u64 = 1024 * 1024;
@@ -28,12 +28,12 @@ const MAX_LINE_BYTES: u64 = 1024 * 1024;
 pub(super) struct Hash(String);
 
 impl Hash {
-    /// What the first line of all is chained to.
+    /// `prev` of the first line.
     pub(super) fn none() -> Self {
         Self("0".repeat(64))
     }
 
-    /// Of `line`, without its newline.
+    /// The hash of `line`, without its newline.
     pub(super) fn of(line: &[u8]) -> Self {
         let digest = digest::digest(&digest::SHA256, line);
         Self(hex(digest.as_ref()))
@@ -45,7 +45,7 @@ impl Hash {
     }
 }
 
-/// A line as it is written, in the order of its members.
+/// A line as it is written.
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
@@ -68,8 +68,8 @@ struct Stored {
     new: Option<Brief>,
 }
 
-/// `record` as a line behind one whose hash is `prev`, without a newline.
-pub(super) fn line(record: &Record, prev: &Hash) -> String {
+/// `record` as a line after one with the hash `prev`, without a newline.
+pub(super) fn line(record: &AuditRecord, prev: &Hash) -> String {
     let line = Line {
         time: record.time.to_string(),
         actor: &record.actor,
@@ -82,13 +82,13 @@ pub(super) fn line(record: &Record, prev: &Hash) -> String {
         request_id: &record.request_id,
         prev: prev.as_str(),
     };
-    // Text and numbers always serialise.
+    // Text and numbers can always be serialized.
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-/// The same line in two parts, between which the hash of the previous line belongs.
+/// The same line in two parts: before and after the hash of the previous line.
 #[cfg(feature = "postgres")]
-pub(super) fn line_around(record: &Record) -> (String, &'static str) {
+pub(super) fn line_around(record: &AuditRecord) -> (String, &'static str) {
     const END: &str = "\"}";
     let none = Hash::none();
     let mut line = line(record, &none);
@@ -96,7 +96,7 @@ pub(super) fn line_around(record: &Record) -> (String, &'static str) {
     (line, END)
 }
 
-/// What `line` says was done and is stored now, when it is of a change of the stored license that went well.
+/// The action, and the license that it stored, if `line` is of a successful change of the stored license.
 pub(super) fn stored_by(line: &[u8]) -> Option<(Action, Option<Brief>)> {
     let line_read: Stored = serde_json::from_slice(line).ok()?;
     let mut stored = Action::ALL.into_iter().filter(|action| *action != Action::File);
@@ -113,7 +113,7 @@ pub(super) struct Audit {
     disk: Disk,
 }
 
-/// How a line gets to the disk and is taken back.
+/// Writes a line, and cuts it off. Tests replace these.
 #[derive(Clone, Copy, Debug)]
 struct Disk {
     write: fn(&File, &[u8], u64) -> io::Result<()>,
@@ -124,11 +124,11 @@ struct Disk {
 #[derive(Debug)]
 struct Tail {
     file: File,
-    /// Up to the end of the last line.
+    /// Offset of the end of the last line.
     length: u64,
     hash: Hash,
     line: Vec<u8>,
-    /// Whether a line that failed could not be taken back.
+    /// Whether an incomplete line could not be cut off.
     is_torn: bool,
 }
 
@@ -138,13 +138,13 @@ impl Audit {
         Self { dir, max_bytes, tail: None, disk: Disk { write, cut } }
     }
 
-    /// What the last line says is stored; see [`stored_by`].
+    /// The change of the last line; see [`stored_by`].
     pub(super) fn stored(&mut self) -> Result<Option<(Action, Option<Brief>)>, Error> {
         let is_there = fs::symlink_metadata(self.path()).is_ok();
         if !is_there && self.rotated()?.is_empty() {
             return Ok(None);
         }
-        // Another user's log says nothing; it is renamed when there is a line to be added, not before.
+        // Another user's log is ignored. It is renamed when a line is added.
         if self.tail.is_none() && self.is_foreign()? {
             return Ok(None);
         }
@@ -157,8 +157,8 @@ impl Audit {
         Ok(matches!(refusal, Some(Refusal::Foreign { .. })))
     }
 
-    /// Appends a line, durably and whole, or leaves the log as it was.
-    pub(super) fn append(&mut self, record: &Record) -> Result<(), Error> {
+    /// Appends a line durably, or leaves the log as it was.
+    pub(super) fn append(&mut self, record: &AuditRecord) -> Result<(), Error> {
         let (path, disk, max_bytes) = (self.path(), self.disk, self.max_bytes);
         let tail = self.tail()?;
         let text = line(record, &tail.hash) + "\n";
@@ -176,7 +176,7 @@ impl Audit {
         Ok(())
     }
 
-    /// The end of the log, opened anew when the file is not the one that was open, or not as long as it was.
+    /// The end of the log. Opens the file again if it was replaced, or its length has changed.
     fn tail(&mut self) -> Result<&mut Tail, Error> {
         let path = self.path();
         if let Some(torn) = self.tail.as_mut().filter(|tail| tail.is_torn) {
@@ -200,7 +200,7 @@ impl Audit {
     fn open(&self, path: &Path) -> Result<Tail, Error> {
         let folder = durable::open(&self.dir)?;
         match folder.refusal(AUDIT).map_err(io_error("open", path))? {
-            // A line is not added to a log that somebody else can change: it goes on in a new file.
+            // Another user's file can be changed by that user: the log goes on in a new file.
             Some(refusal @ Refusal::Foreign { .. }) => {
                 folder.set_aside(AUDIT, refusal).map_err(io_error("set aside", path))?
             }
@@ -217,9 +217,9 @@ impl Audit {
         let torn_bytes = file.metadata().map_err(io_error("read", path))?.len() - length;
         if torn_bytes > 0 {
             (self.disk.cut)(&file, length).map_err(io_error("repair", path))?;
-            tracing::warn!(event = "audit.torn_line", path = %path.display(), torn_bytes, "a torn line at the end of the audit log was cut off");
+            tracing::warn!(event = "audit.torn_line", path = %path.display(), torn_bytes, "an incomplete line at the end of the audit log was cut off");
         }
-        // A new file goes on with the chain of the one before it.
+        // A new file continues the chain of the previous one.
         let line = match line {
             Some(line) => Some(line),
             None => self.last_rotated_line()?,
@@ -234,7 +234,7 @@ impl Audit {
             let name = rotated_audit(number);
             let path = folder.at(&name);
             let mut file = match folder.open_file(&name, OFlags::RDONLY) {
-                // Not a part of the log.
+                // Another user's file is not part of the log.
                 Err(error) if matches!(Refusal::of(&error), Some(Refusal::Foreign { .. })) => {
                     continue;
                 }
@@ -245,7 +245,7 @@ impl Audit {
         Ok(None)
     }
 
-    /// Renames the file, which is complete, out of the way, and begins a new one.
+    /// Renames the full file, and begins a new one.
     fn rotate(&mut self) -> Result<&mut Tail, Error> {
         let next = self.rotated()?.last().map_or(1, |number| number + 1);
         let path = self.path();
@@ -256,7 +256,7 @@ impl Audit {
         self.tail()
     }
 
-    /// Numbers of the files that were rotated, in order.
+    /// Numbers of the rotated files, in order.
     fn rotated(&self) -> Result<Vec<u64>, Error> {
         rotated(&self.dir).map_err(io_error("read", &self.dir))
     }
@@ -267,7 +267,7 @@ impl Audit {
 }
 
 impl Tail {
-    /// Whether `path` is still the name of this file, and it as long as it was left.
+    /// Whether `path` is still the name of this file, and its length has not changed.
     fn is_at(&self, path: &Path) -> bool {
         let (Ok(named), Ok(held)) = (fs::symlink_metadata(path), self.file.metadata()) else {
             return false;
@@ -275,10 +275,10 @@ impl Tail {
         (named.dev(), named.ino(), named.len()) == (held.dev(), held.ino(), self.length)
     }
 
-    /// What was found in place of `known`. The chain goes on from the line that was known to be the last: what somebody
-    /// else took away, or put in, shows when it is verified.
+    /// The end of a file that replaces `known`. The chain continues from the last known line, so that a verification shows what
+    /// was removed or inserted.
     fn behind(self, known: Self, path: &Path) -> Self {
-        tracing::warn!(event = "audit.tampered", path = %path.display(), "the audit log was removed, replaced or changed by somebody else; it goes on, and verifying it will show where");
+        tracing::warn!(event = "audit.tampered", path = %path.display(), "the audit log was removed, replaced or changed by another program; it continues, and license-gate audit verify shows where");
         Self { hash: known.hash, line: known.line, ..self }
     }
 }
@@ -308,7 +308,7 @@ fn cut(file: &File, length: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Where the last complete line ends, and that line without its newline.
+/// The offset of the end of the last complete line, and that line without its newline.
 fn last_line(file: &mut File) -> io::Result<(u64, Option<Vec<u8>>)> {
     let length = file.seek(SeekFrom::End(0))?;
     let start = length.saturating_sub(2 * MAX_LINE_BYTES);
@@ -316,7 +316,7 @@ fn last_line(file: &mut File) -> io::Result<(u64, Option<Vec<u8>>)> {
     let mut end = Vec::new();
     file.take(2 * MAX_LINE_BYTES).read_to_end(&mut end)?;
     let Some(newline) = memchr::memrchr(b'\n', &end) else {
-        let huge = io::Error::new(io::ErrorKind::InvalidData, "its last line has no end");
+        let huge = io::Error::new(io::ErrorKind::InvalidData, "its last line has no newline");
         return if start == 0 { Ok((0, None)) } else { Err(huge) };
     };
     end.truncate(newline);

@@ -1,4 +1,4 @@
-//! The chain, whatever happens to the file: rotation, crashes, a full disk, somebody else's hand.
+//! The chain through rotation, crashes, a full disk, and changes by other programs.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -37,7 +37,7 @@ impl Scene {
         verify(&self.path()).expect("holds")
     }
 
-    /// Where verifying stops, as a line of `audit.jsonl`.
+    /// The line of `audit.jsonl` at which the chain is broken.
     fn broken(&self) -> (u64, Flaw) {
         match verify(&self.path()) {
             Err(VerifyError::Broken(broken)) if broken.file == self.path() => {
@@ -61,8 +61,8 @@ fn brief(jti: &str) -> Brief {
     Brief { jti: jti.into(), lid: "7".into(), status: 1 }
 }
 
-fn record(action: Action, outcome: Outcome, new: Option<Brief>) -> Record {
-    Record {
+fn record(action: Action, outcome: Outcome, new: Option<Brief>) -> AuditRecord {
+    AuditRecord {
         time: UnixTime::from_secs(1_800_000_000),
         actor: "ann".into(),
         address: Some("192.0.2.1".parse().expect("an address")),
@@ -75,12 +75,12 @@ fn record(action: Action, outcome: Outcome, new: Option<Brief>) -> Record {
     }
 }
 
-fn installed(jti: &str) -> Record {
+fn installed(jti: &str) -> AuditRecord {
     record(Action::Install, Outcome::Ok, Some(brief(jti)))
 }
 
 #[test]
-fn a_line_has_its_members_in_order_and_names_the_hash_of_the_one_before() {
+fn a_line_has_its_members_in_order_and_the_hash_of_the_previous_line() {
     let scene = Scene::new();
     let mut audit = scene.open(NEVER);
     audit.append(&installed("a")).expect("kept");
@@ -93,7 +93,6 @@ fn a_line_has_its_members_in_order_and_names_the_hash_of_the_one_before() {
             r#"{{"time":"2027-01-15T08:00:00Z","actor":"ann","address":"192.0.2.1","action":"install","outcome":"ok","reason":"because\n\"so\"","old":null,"new":{{"jti":"a","lid":"7","status":1}},"request_id":"r-1","prev":"{zeros}"}}"#
         )
     );
-    // As anybody else would reckon it.
     let digest = digest::digest(&digest::SHA256, first.as_bytes());
     let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(second.ends_with(&format!(r#""prev":"{digest}"}}"#)), "{second}");
@@ -102,7 +101,7 @@ fn a_line_has_its_members_in_order_and_names_the_hash_of_the_one_before() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_former_file_is_an_error_and_not_waited_for() {
+fn a_pipe_in_place_of_a_rotated_file_is_an_error_and_does_not_block() {
     let scene = Scene::new();
     let pipe = scene.home.path().join(rotated_audit(1));
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
@@ -112,7 +111,7 @@ fn a_pipe_in_the_place_of_a_former_file_is_an_error_and_not_waited_for() {
 }
 
 #[test]
-fn the_last_line_tells_what_is_stored_if_it_is_of_a_change_that_went_well() {
+fn the_last_line_shows_what_is_stored_if_it_is_of_a_successful_change() {
     let some = Some(brief("n"));
     let cases = [
         (Action::Install, Outcome::Ok, some.clone(), true),
@@ -123,21 +122,21 @@ fn the_last_line_tells_what_is_stored_if_it_is_of_a_change_that_went_well() {
         (Action::Remove, Outcome::Failed, None, false),
         (Action::File, Outcome::Ok, some, false),
     ];
-    for (action, outcome, new, tells) in cases {
+    for (action, outcome, new, is_change) in cases {
         let scene = Scene::new();
         assert_eq!(scene.open(NEVER).stored().expect("read"), None);
         assert!(scene.names().is_empty(), "asking writes nothing");
         scene.open(NEVER).append(&record(action, outcome, new.clone())).expect("kept");
-        let expected = tells.then_some((action, new));
+        let expected = is_change.then_some((action, new));
         assert_eq!(scene.open(NEVER).stored().expect("read"), expected, "{action:?} {outcome:?}");
     }
     assert_eq!(Audit::new("/nowhere/at/all".into(), NEVER).stored().expect("nothing"), None);
 }
 
 #[test]
-fn a_full_file_is_renamed_and_the_chain_goes_on_in_a_new_one() {
+fn a_full_file_is_renamed_and_the_chain_continues_in_a_new_one() {
     let scene = Scene::new();
-    // Not the gate's, whatever they look like.
+    // Names that the gate does not use.
     for name in ["audit.01.jsonl", "audit.x.jsonl", "audit.18446744073709551615.jsonl"] {
         fs::write(scene.home.path().join(name), "{}\n").expect("written");
     }
@@ -161,7 +160,7 @@ fn a_full_file_is_renamed_and_the_chain_goes_on_in_a_new_one() {
 }
 
 #[test]
-fn a_line_larger_than_a_file_may_be_gets_one_of_its_own() {
+fn a_line_larger_than_the_limit_gets_a_file_of_its_own() {
     let scene = Scene::new();
     let mut audit = scene.open(1);
     for _ in 0..3 {
@@ -210,7 +209,7 @@ fn the_disk_may_fill_in_the_middle_of_a_line() {
 }
 
 #[test]
-fn a_line_that_was_not_synced_and_cannot_be_taken_back_is_taken_back_later() {
+fn a_line_that_was_not_synced_and_cannot_be_cut_off_is_cut_off_later() {
     let scene = Scene::new();
     let mut audit = scene.open(NEVER);
     audit.append(&installed("a")).expect("kept");
@@ -232,7 +231,7 @@ fn a_line_that_was_not_synced_and_cannot_be_taken_back_is_taken_back_later() {
 }
 
 #[test]
-fn a_last_line_that_is_no_json_is_chained_to_all_the_same() {
+fn the_chain_continues_after_a_last_line_that_is_not_json() {
     let scene = Scene::new();
     fs::write(scene.path(), b"not JSON \xff\n").expect("written");
     assert_eq!(scene.open(NEVER).stored().expect("read"), None);
@@ -244,8 +243,8 @@ fn a_last_line_that_is_no_json_is_chained_to_all_the_same() {
 }
 
 #[test]
-fn whoever_removes_or_shortens_the_file_under_the_gate_is_found_out() {
-    // Removed: the new file does not pretend to be the first.
+fn removing_or_shortening_the_file_of_a_running_gate_breaks_the_chain() {
+    // Removed: the first line of the new file has the hash of the last known line.
     let scene = Scene::new();
     let mut audit = scene.open(NEVER);
     audit.append(&installed("a")).expect("kept");
@@ -256,12 +255,12 @@ fn whoever_removes_or_shortens_the_file_under_the_gate_is_found_out() {
     let Verified { lines, begins_later, .. } = scene.verified();
     assert_eq!((lines, begins_later), (2, true));
 
-    // Renamed by somebody's log rotation: the chain leads from one to the other.
+    // Renamed by another log rotation: the chain continues in the new file.
     fs::rename(scene.path(), scene.home.path().join("audit.1.jsonl")).expect("renamed");
     audit.append(&installed("e")).expect("kept");
     assert_eq!(scene.verified().lines, 3);
 
-    // Shortened by its last line, or by a part of it, and added to.
+    // Shortened by the last line or a part of it, or extended.
     for rest in ["", "{\"time\""] {
         let scene = Scene::new();
         let mut audit = scene.open(NEVER);
@@ -283,7 +282,7 @@ fn whoever_removes_or_shortens_the_file_under_the_gate_is_found_out() {
 }
 
 #[test]
-fn what_is_no_file_is_named_and_the_log_goes_on_once_it_is_gone() {
+fn an_entry_that_is_not_a_file_is_an_error_and_the_log_continues_once_it_is_gone() {
     let scene = Scene::new();
     let mut audit = scene.open(NEVER);
     audit.append(&installed("a")).expect("kept");
@@ -300,10 +299,10 @@ fn what_is_no_file_is_named_and_the_log_goes_on_once_it_is_gone() {
     assert_eq!(scene.verified().lines, 2);
 }
 
-fn records() -> impl Strategy<Value = Vec<Record>> {
+fn records() -> impl Strategy<Value = Vec<AuditRecord>> {
     let briefs = proptest::option::of((".{0,20}", ".{0,8}", 0..9_u8));
     let record = (".{0,30}", ".{0,60}", briefs, 0..Action::ALL.len(), 0..Outcome::ALL.len());
-    let record = record.prop_map(|(actor, reason, new, action, outcome)| Record {
+    let record = record.prop_map(|(actor, reason, new, action, outcome)| AuditRecord {
         actor,
         reason,
         new: new.map(|(jti, lid, status)| Brief { jti, lid, status }),

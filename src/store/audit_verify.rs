@@ -1,8 +1,8 @@
-//! Whether an audit log holds together: each line names the hash of the one before it.
+//! Verifies the hash chain of an audit log.
 //!
-//! In: the file's name. Read line by line, in constant memory; a gate may be writing to it. The files that were rotated
-//! away from `audit.jsonl` come before it, in the order of their numbers, so that the chain is followed from its first line.
-//! What is cut off at the end leaves no trace in a chain. To notice that, keep the last hash elsewhere.
+//! Reads line by line, in constant memory; a gate may be writing to the log. The rotated files of `audit.jsonl` come first, in
+//! the order of their numbers. Lines that were cut off at the end leave no trace in a chain: to notice that, note the last hash
+//! elsewhere.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -15,49 +15,49 @@ use serde::Deserialize;
 use super::audit::{Hash, rotated};
 use super::layout::{AUDIT, rotated_audit};
 
-/// Longest line that is believed to be the gate's.
+/// Longest line that a gate writes.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
 
-/// A log that holds together.
+/// A log with an unbroken chain.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// How many files it is in.
+    /// Number of files.
     pub files: usize,
-    /// How many lines it has.
+    /// Number of lines.
     pub lines: u64,
-    /// `time` of the first line and of the last; `None`: there is no line.
+    /// `time` of the first and the last line. `None`: there is no line.
     pub span: Option<(String, String)>,
-    /// Whether the line before the first one is not at hand: older files were taken away.
+    /// Whether the chain begins before the first line: older files were removed.
     pub begins_later: bool,
-    /// SHA-256 of the last line, in hexadecimal; 64 zeros when there is none.
+    /// SHA-256 of the last line, in hexadecimal; 64 zeros if there is no line.
     pub hash: String,
 }
 
 /// Why a log was not verified.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// It cannot be read.
+    /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// It does not hold together.
+    /// The chain is broken.
     #[error(transparent)]
     Broken(#[from] Broken),
 }
 
-/// Where a log does not hold together first.
+/// The first place where a chain is broken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}, line {line}: {flaw}", file.display())]
 pub struct Broken {
-    /// In which file.
+    /// The file.
     pub file: PathBuf,
-    /// From 1.
+    /// Number of the line, from 1.
     pub line: u64,
-    /// What is wrong there.
+    /// What is wrong with the line.
     pub flaw: Flaw,
 }
 
@@ -68,11 +68,11 @@ pub enum Flaw {
     Chain,
     /// As [`Self::Chain`], at the first line of a file that is not the oldest.
     ChainOfFiles,
-    /// It is not JSON with `time` and `prev`.
+    /// The line is not JSON with `time` and `prev`.
     NotJson,
-    /// The file ends in the middle of it.
+    /// The file ends in the middle of the line.
     Torn,
-    /// It is longer than any the gate writes.
+    /// The line is longer than any that the gate writes.
     TooLong,
 }
 
@@ -81,31 +81,31 @@ impl fmt::Display for Flaw {
         out.write_str(match self {
             Self::Chain => "this line, or the one before it, was changed, inserted or removed",
             Self::ChainOfFiles => {
-                "this line, or the last one of the file before it, was changed, inserted or removed, \
-                 or a file between them was taken away"
+                "this line, or the last one of the previous file, was changed, inserted or removed, \
+                 or a file between them was removed"
             }
             Self::NotJson => "this line is not JSON with `time` and `prev`, as the gate writes it",
             Self::Torn => {
-                "the file ends in the middle of this line; a gate that starts cuts such a line off"
+                "the file ends in the middle of this line; the gate cuts such a line off when it starts"
             }
             Self::TooLong => "this line is longer than 1 MiB",
         })
     }
 }
 
-/// Follows the chain of the log `path` from the first line at hand to the last.
+/// Verifies the chain of the log `path`, from the first line of its oldest file.
 ///
 /// # Errors
-///
-/// See [`VerifyError`]; the first fault ends it.
+/// See [`VerifyError`]; the first fault is returned.
 pub fn verify(path: &Path) -> Result<Verified, VerifyError> {
-    // Opened before anything is listed: should the gate rotate it meanwhile, it is this very file that has the newest number.
+    // Opened before the rotated files are listed: if the gate rotates meanwhile, this file is the rotated one with the newest
+    // number.
     let last = open(path)?;
     let held = identity(&last).map_err(unreadable(path))?;
     let mut chain = Chain::default();
     for older in older(path)? {
         let file = open(&older)?;
-        // What comes behind it was begun after it was opened.
+        // Later files were begun after it was opened.
         if identity(&file).map_err(unreadable(&older))? == held {
             break;
         }
@@ -115,7 +115,7 @@ pub fn verify(path: &Path) -> Result<Verified, VerifyError> {
     Ok(chain.verified())
 }
 
-/// The files that were rotated away from `path`, oldest first; of a file with another name than the log's there are none.
+/// The rotated files of `path`, oldest first. A file with another name than the log's has none.
 fn older(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     if path.file_name().is_none_or(|name| name != AUDIT) {
         return Ok(Vec::new());
@@ -132,7 +132,7 @@ fn identity(file: &File) -> io::Result<(u64, u64)> {
     file.metadata().map(|found| (found.dev(), found.ino()))
 }
 
-/// Opening a pipe would wait for ever for somebody to write to it.
+/// Opens a regular file. Opening a pipe would block until another process writes to it.
 fn open(path: &Path) -> Result<File, VerifyError> {
     let found = fs::metadata(path).map_err(unreadable(path))?;
     if !found.is_file() {
@@ -146,14 +146,14 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> VerifyError {
     move |source| VerifyError::Unreadable { path: path.to_owned(), source }
 }
 
-/// What is asked of a line.
+/// The members of a line that are verified.
 #[derive(Deserialize)]
 struct Links {
     time: String,
     prev: String,
 }
 
-/// A chain as far as it was followed.
+/// A chain, as far as it was verified.
 #[derive(Default)]
 struct Chain {
     files: usize,
@@ -170,7 +170,7 @@ impl Chain {
         let mut text = Vec::new();
         for line in 1.. {
             text.clear();
-            // One byte more, by which a line that is too long shows.
+            // One byte more than allowed, to detect a longer line.
             let limit = MAX_LINE_BYTES as u64 + 1;
             let read = from.by_ref().take(limit).read_until(b'\n', &mut text);
             if read.map_err(unreadable(path))? == 0 {
@@ -182,7 +182,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Goes on with a line as it was read, its newline included.
+    /// Verifies the next line, including its newline.
     fn add(&mut self, text: &[u8], is_first_of_file: bool) -> Result<(), Flaw> {
         let line = match text.strip_suffix(b"\n") {
             Some(line) => line,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::UnixTime;
 use crate::store::audit::line;
-use crate::store::record::Record;
+use crate::store::record::AuditRecord;
 use crate::store::record::{Action, Outcome};
 
 /// The first lines of a log, a minute apart.
@@ -17,8 +17,8 @@ fn chain(count: u64) -> Vec<String> {
     lines.collect()
 }
 
-fn record(number: u64) -> Record {
-    Record {
+fn record(number: u64) -> AuditRecord {
+    AuditRecord {
         time: UnixTime::from_secs(60 * number),
         actor: format!("user {number}"),
         address: None,
@@ -35,7 +35,7 @@ fn text(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// What `verify` says of a log of these files, by name.
+/// The result of `verify` for a log of these files, by name.
 fn verified(files: &[(&str, String)]) -> Result<Verified, VerifyError> {
     let home = tempfile::tempdir().expect("a directory");
     for (name, content) in files {
@@ -55,7 +55,7 @@ fn broken(files: &[(&str, String)]) -> (String, u64, Flaw) {
 }
 
 #[test]
-fn a_log_is_followed_from_its_first_line_through_rotated_files() {
+fn a_log_is_verified_from_its_first_line_through_rotated_files() {
     let lines = chain(12);
     let files = [
         ("audit.2.jsonl", text(&lines[..3])),
@@ -71,19 +71,19 @@ fn a_log_is_followed_from_its_first_line_through_rotated_files() {
 }
 
 #[test]
-fn a_log_whose_older_files_were_taken_away_begins_later() {
+fn a_log_whose_older_files_were_removed_begins_later() {
     let lines = chain(6);
     let rest = [("audit.7.jsonl", text(&lines[2..4])), (AUDIT, text(&lines[4..]))];
     let verified_rest = verified(&rest).expect("holds");
     assert!(verified_rest.begins_later);
     assert_eq!((verified_rest.files, verified_rest.lines), (2, 4));
-    // A file called otherwise stands for itself.
+    // A file with another name has no rotated files.
     let alone = [(AUDIT, String::new()), ("audit.1.jsonl", text(&lines[2..4]))];
     assert_eq!(verified(&alone).expect("holds").files, 1);
 }
 
 #[test]
-fn an_empty_log_holds_together() {
+fn an_empty_log_is_valid() {
     let verified = verified(&[(AUDIT, String::new())]).expect("holds");
     let hash = "0".repeat(64);
     assert_eq!(verified, Verified { files: 1, lines: 0, span: None, begins_later: false, hash });
@@ -120,14 +120,14 @@ fn the_first_line_that_breaks_a_log_is_named() {
     for (case, content, (line, flaw)) in cases {
         assert_eq!(broken(&[(AUDIT, content)]), (AUDIT.into(), line, flaw), "{case}");
     }
-    // The longest line there may be, and it is followed.
+    // The longest allowed line, and another one after it.
     let padding = " ".repeat(MAX_LINE_BYTES - lines[0].len());
     let longest = [(AUDIT, format!("{}{padding}\n", lines[0]))];
     assert_eq!(verified(&longest).expect("holds").lines, 1);
 }
 
 #[test]
-fn a_file_missing_from_the_middle_is_told_where_the_next_begins() {
+fn a_missing_file_is_reported_where_the_next_one_begins() {
     let lines = chain(6);
     let files = [("audit.1.jsonl", text(&lines[..2])), (AUDIT, text(&lines[4..]))];
     assert_eq!(broken(&files), (AUDIT.into(), 1, Flaw::ChainOfFiles));
@@ -136,7 +136,7 @@ fn a_file_missing_from_the_middle_is_told_where_the_next_begins() {
 }
 
 #[test]
-fn what_is_no_file_cannot_be_read() {
+fn an_entry_that_is_not_a_file_cannot_be_read() {
     let home = tempfile::tempdir().expect("a directory");
     for path in [home.path().to_owned(), home.path().join("absent"), home.path().join(AUDIT)] {
         let outcome = verify(&path);

@@ -1,74 +1,76 @@
-//! What a store is kept in: a directory of one gate's own (`file.rs`), or a database that replicas share (`postgres/`,
-//! feature `postgres`).
+//! Where a store keeps its content: a directory that belongs to one gate (`directory.rs`), or a database that replicas share
+//! (`postgres/`, feature `postgres`).
 //!
-//! Texts in and out, proven by nobody here: the store verifies what it reads, wherever it was kept. Everything blocks;
-//! the store calls it off the request threads, one call at a time.
+//! A backend reads and writes text. It verifies nothing: the store verifies what it reads. All calls block. They run off the
+//! request threads, one at a time.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::durable;
 use super::layout::Document;
-use super::record::{Action, Brief, Record};
+use super::record::{Action, AuditRecord, Brief, seconds};
 use crate::clock::UnixTime;
 
-/// Keeps what a gate must know after a restart.
+/// Keeps what a gate needs after a restart.
 pub(super) trait Backend: fmt::Debug + Send {
-    /// Whether nobody but this gate writes here, so that what it once verified needs no key any more.
+    /// Whether only this gate writes here: a list that it once verified then counts even if its key is no longer trusted.
     fn is_own(&self) -> bool {
         true
     }
 
-    /// Since when the next caller has been waiting for its turn.
-    fn asked(&mut self, _at: Instant) {}
+    /// Announces that the next caller has been waiting for its turn since then.
+    fn waiting_since(&mut self, _at: Instant) {}
 
-    /// What is kept now, at the start. What could not be read is returned beside it.
+    /// Reads everything, at the start, and returns what could not be read as errors.
     fn load(&mut self) -> (Kept, Vec<Error>);
 
-    /// Drops entries of the history, by id, that a crash left behind. What cannot be dropped is found again.
+    /// Drops history entries, by id, that a crash left behind. The next start finds again what could not be dropped.
     fn clear(&mut self, _left: &[String]) {}
 
-    /// This gate's own copy of what others keep, at the start: only what it once verified is in it.
-    fn spare(&mut self) -> Kept {
+    /// Reads this gate's own copy of a database, at the start. It has only what the gate once verified.
+    fn own_copy(&mut self) -> Kept {
         Kept::default()
     }
 
-    /// What others changed since this was last loaded, refreshed or committed; `None`: nothing. A directory has no others.
+    /// What other replicas changed since the last load, refresh or commit. `None`: nothing.
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
         Ok(None)
     }
 
-    /// What is in force now: worth a copy for a restart without the others.
+    /// Copies what is in force now, for a restart without the database.
     fn adopted(&mut self, _license: Option<&str>, _revocations: Option<&str>) {}
 
-    /// Makes `change` durable, whole or not at all; fails with [`Error::Conflict`] when others were faster. The store
-    /// records the failure of one that fails.
+    /// Makes `change` durable, whole or not at all. Fails with [`Error::Conflict`] if another replica was faster. The store
+    /// records a failure.
     fn commit(&mut self, change: &Change) -> Result<(), Error>;
 
-    /// Writes a line of audit for what is no change of the stored license: refused, failed, or of another source. A store whose
-    /// lines wait over restarts writes one line for each `id`.
-    fn record(&mut self, record: &Record, id: &str) -> Result<(), Error>;
+    /// Writes an audit line that does not belong to a change of the stored license. A database writes one line for each `id`,
+    /// because a line may be sent again.
+    fn record(&mut self, record: &AuditRecord, id: &str) -> Result<(), Error>;
 
-    /// Renames a stored license that does not verify out of the way, where that can be done: its new name.
+    /// Renames a stored license that does not verify, and returns its new path. `None`: this backend does not rename.
     fn set_aside(&mut self, _now: UnixTime) -> Result<Option<PathBuf>, Error> {
         Ok(None)
     }
 
-    /// Keeps an accepted revocation list in place of the one last loaded or refreshed; fails with [`Error::Conflict`] when
-    /// that is no longer the one kept.
+    /// Replaces the revocation list that was last loaded or refreshed. Fails with [`Error::Conflict`] if another replica has
+    /// replaced it since.
     fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<(), Error>;
 
-    /// Keeps the newest time seen; an older one is left out.
+    /// Keeps the newest time seen. A database ignores an older one.
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error>;
 
-    /// Keeps a copy of something fetched, for this gate alone. Empty content removes it.
+    /// Keeps a document for this gate alone. Empty content removes it.
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error>;
 
-    /// The copy kept last.
+    /// The document, if there is one.
     fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error>;
 
-    /// Takes `lease` for `span`, or prolongs it: whether this gate has it now. A gate without others always has.
+    /// Takes or prolongs `lease` for `span`. Returns whether this gate holds it now; one without replicas always does.
     fn take_lease(&mut self, _lease: Lease, _span: Duration) -> Result<bool, Error> {
         Ok(true)
     }
@@ -78,41 +80,41 @@ pub(super) trait Backend: fmt::Debug + Send {
         Ok(())
     }
 
-    /// Puts an event into the queue unless one of the same key is or was in it: whether it is new.
+    /// Queues an event unless one with the same key is or was in the queue. Returns whether it was queued.
     fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error>;
 
-    /// Events that are due at `now`, oldest first, a few at a time.
+    /// Events that are due at `now`, oldest first, at most 16.
     fn due_events(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error>;
 
-    /// What became of an event. Its key is remembered.
+    /// Notes the result of sending an event. Its key is remembered.
     fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error>;
 }
 
-/// What is kept. Nothing in it is proven.
+/// The content of a backend. Nothing in it is verified.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Kept {
     /// The stored license, cut at 256 KiB.
     pub(super) token: Option<Vec<u8>>,
-    /// There may be a license, and it could not be read.
+    /// Whether there may be a license that could not be read.
     pub(super) is_unread: bool,
-    /// Others changed the license, if only to change it back.
+    /// Whether other replicas changed the license, even if they changed it back.
     pub(super) is_changed: bool,
     /// Former licenses, newest first.
     pub(super) history: Vec<Entry>,
-    /// `Some`: `history` has only the entries that are new since the last look, and the entries with these ids are gone.
+    /// `Some`: `history` has only the entries that are new since the last read, and the entries with these ids are gone.
     pub(super) removed: Option<Vec<String>>,
-    /// Ids of entries that could not be read: no other gets their numbers.
+    /// Ids of entries that could not be read. New entries do not get their numbers.
     pub(super) unread: Vec<String>,
     /// The revocation list accepted last.
     pub(super) revocations: Option<String>,
     /// The newest time seen.
     pub(super) newest_time: Option<UnixTime>,
-    /// What the audit log's last line says was done and is stored, if anything, when it is of a change that went well: a
-    /// crash between the line and the change is recognised by it.
+    /// If the last line of the audit log is of a successful change: the action, and the license that it stored. Shows a crash
+    /// between the line and the change.
     pub(super) audited: Option<(Action, Option<Brief>)>,
 }
 
-/// Whether `moment` may have been seen: what is beyond the year 9999 is no time but damage.
+/// Whether `moment` can be a time that was seen: one beyond the year 9999 is damage.
 pub(super) fn is_a_time(moment: &UnixTime) -> bool {
     moment.as_secs() <= 253_402_300_799
 }
@@ -120,11 +122,9 @@ pub(super) fn is_a_time(moment: &UnixTime) -> bool {
 /// A former license.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its name: ASCII digits and `-`, made by the store, of a width by which names sort in the order of replacement.
+    /// `NUMBER-SECONDS-DIGEST`, ASCII. Ids sort in the order of replacement; see `history.rs`.
     pub(super) id: String,
-    /// When it was replaced.
     pub(super) replaced_at: UnixTime,
-    /// The token.
     pub(super) token: String,
 }
 
@@ -136,63 +136,66 @@ impl fmt::Debug for Entry {
 
 /// A change of the stored license.
 pub(super) struct Change {
-    /// The token to be stored; `None`: none is.
+    /// The token to store. `None`: remove the stored one.
     pub(super) token: Option<String>,
-    /// What it replaces, for the history.
+    /// The replaced license, for the history.
     pub(super) former: Option<Entry>,
-    /// Entries of the history to be dropped, by id.
+    /// Ids of history entries to drop.
     pub(super) dropped: Vec<String>,
-    /// The line of audit that goes with it.
-    pub(super) record: Record,
+    /// The audit line of the change.
+    pub(super) record: AuditRecord,
 }
 
-/// What only one replica does at a time.
+/// A task that only one replica performs at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// Renew by schedule, and send events: held for as long as its holder lives.
+    /// Scheduled renewals, and sending events. Held as long as the gate runs.
     Schedule,
-    /// Ask the issuer: held for one call.
+    /// One call to the issuer.
     Renewal,
 }
 
 /// An event to be sent to `notify.url`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuedEvent {
-    /// What makes it the same event: it is sent once.
+    /// Identifies the event: it is sent once.
     pub key: String,
-    /// JSON, as it will be sent.
+    /// JSON, as it is sent.
     pub body: String,
-    /// How often it has been tried.
+    /// Failed attempts.
     pub attempts: u32,
-    /// Not before.
+    /// The earliest time of the next attempt.
+    #[serde(with = "seconds")]
     pub due: UnixTime,
 }
 
-/// What became of an event.
+/// The result of sending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// It was delivered, or given up.
     Done,
-    /// It is to be tried again.
+    /// It is to be sent again.
     Again {
-        /// Not before.
+        /// The earliest time of the next attempt.
         due: UnixTime,
     },
 }
 
-/// Why something was not kept or read. Nothing of its content appears.
+/// Why a backend could not read or write. Nothing of the content appears.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory.
+    /// The directory cannot be read or written.
     #[error(transparent)]
     File(#[from] durable::Error),
-    /// Another replica changed the license at the same time; nothing was changed by this one.
-    #[error("another replica changed the license at the same moment: look at it, and try again")]
+    /// Another replica changed the license at the same time. This one changed nothing.
+    #[error(
+        "another replica changed the license at the same time: check the license, and try again"
+    )]
     Conflict,
-    /// The database cannot be reached, or does not answer in time. Whether a change got through is seen when it is back.
+    /// The database cannot be reached, or does not answer in time. Whether a change was made shows when it is back.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It answers and takes no changes: a standby, or set so.
+    /// The database accepts no changes: it is a standby, or is set to read-only.
     #[error("the database is read-only")]
     ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database was migrated by a newer gate.
@@ -207,7 +210,7 @@ pub enum Error {
     },
     /// The tables are gone.
     #[error(
-        "the database has lost the gate's tables: restore them, or restart a gate to make them anew"
+        "the database has lost the gate's tables: restore them, or restart a gate to create them"
     )]
     SchemaLost,
 }

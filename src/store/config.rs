@@ -6,32 +6,31 @@ use std::path::PathBuf;
 #[cfg(feature = "postgres")]
 use super::postgres::url::Database;
 
-/// Where the license is kept, and how much beside it.
+/// Where the store is, and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where it is kept. Default: the directory `data`.
-    pub place: Place,
-    /// Directory of this gate's own copy when the store is a database: what it starts with while that is away. Default
-    /// `data-copy`.
+    /// `store.url`. Default: the directory `data`.
+    pub location: Location,
+    /// Directory of this gate's own copy of a database, for a start without it. Default `data-copy`.
     pub copy: PathBuf,
     /// Former licenses kept for rollback. Default 10; 0: none.
     pub history: usize,
-    /// Size in bytes beyond which a new file of the audit log is begun. Default 16 MiB.
+    /// Size of an audit file, in bytes, beyond which the next one is begun. Default 16 MiB.
     pub audit_max_bytes: u64,
 }
 
 impl Config {
-    /// A directory of one gate's own.
+    /// A store in the directory `dir`, with defaults.
     pub fn file(dir: impl Into<PathBuf>) -> Self {
-        Self { place: Place::File(dir.into()), ..Self::default() }
+        Self { location: Location::File(dir.into()), ..Self::default() }
     }
 
     /// The directory this gate writes to.
     pub fn dir(&self) -> &PathBuf {
-        match &self.place {
-            Place::File(dir) => dir,
+        match &self.location {
+            Location::File(dir) => dir,
             #[cfg(feature = "postgres")]
-            Place::Postgres(_) => &self.copy,
+            Location::Postgres(_) => &self.copy,
         }
     }
 }
@@ -39,7 +38,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            place: Place::File("data".into()),
+            location: Location::File("data".into()),
             copy: "data-copy".into(),
             history: 10,
             audit_max_bytes: 16 * 1024 * 1024,
@@ -47,9 +46,9 @@ impl Default for Config {
     }
 }
 
-/// `store.url`. Shown without a password.
+/// `store.url`. `Display` leaves out the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// `file:DIR`.
     File(PathBuf),
     /// `postgres://…`, shared by replicas.
@@ -57,7 +56,7 @@ pub enum Place {
     Postgres(Box<Database>),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(dir) => write!(out, "file:{}", dir.display()),

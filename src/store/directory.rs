@@ -1,10 +1,10 @@
-//! `file:DIR`: everything a gate keeps, in a directory of its own (`layout.rs`). A replica's own copy of a database is one too.
+//! `file:DIR`: a store in a directory that belongs to one gate (`layout.rs`). A replica's own copy of a database is one, too.
 //!
-//! Entries that are not the gate's own are refused; see `folder.rs`. Who else can write here is examined by `guarded.rs`.
+//! `folder.rs` refuses entries that are not the gate's own. `guarded.rs` reports whether others can write here.
 //!
-//! A change goes into the history, then into the audit log, then takes effect; what a crash leaves in between is harmless
-//! and reported at the next start. All that needs room on the disk is written before the line of audit, so that a full disk
-//! does not make it a lie.
+//! A change adds the former license to the history, appends the audit line, and then takes effect. What a crash leaves in
+//! between is harmless, and is reported at the next start. Everything that needs disk space is written before the audit line:
+//! on a full disk, no line records a change that was not made.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use super::layout::{
     CLOCK, Document, HISTORY, MAX_LIST_BYTES, MAX_TOKEN_BYTES, REVOCATIONS, former_file, former_in,
 };
 use super::outbox::Outbox;
-use super::record::Record;
+use super::record::AuditRecord;
 use crate::clock::UnixTime;
 
 /// The directory of one gate.
@@ -31,7 +31,10 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Makes sure of the directory and the lock; faults of them are returned, and both are tried again at each change.
+    /// Creates the directory and takes its lock. A failure is returned beside the store; each change tries again.
+    ///
+    /// # Errors
+    /// Another gate holds the lock.
     pub(super) fn open(dir: PathBuf, audit_max_bytes: u64) -> Result<(Self, Option<Error>), Error> {
         let mut license = FileStore::new(dir.clone());
         let fault = match license.prepare() {
@@ -43,7 +46,7 @@ impl Directory {
         Ok((Self { dir, license, audit, outbox }, fault))
     }
 
-    /// Former licenses, and the ids of those that cannot be read, each of which is a fault.
+    /// Former licenses, and the ids of those that cannot be read. Each of these adds an error to `faults`.
     fn history(&self, faults: &mut Vec<Error>) -> Result<(Vec<Entry>, Vec<String>), FileError> {
         let (mut found, mut unread) = (Vec::new(), Vec::new());
         let history = Folder::open(&self.dir).and_then(|folder| folder.within(HISTORY));
@@ -71,7 +74,7 @@ impl Directory {
         let history = match folder.within(HISTORY) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => match Refusal::of(&error) {
-                // A link, or somebody else's. What else is in the way is perhaps the operator's.
+                // Other kinds of entries may belong to the operator, and stay.
                 Some(refusal @ (Refusal::Link | Refusal::Foreign { .. })) => {
                     folder.set_aside(HISTORY, refusal).map_err(io_error("replace", &path))?;
                     None
@@ -91,7 +94,7 @@ impl Directory {
         durable::put_into(&history, &former_file(&entry.id), entry.token.as_bytes())
     }
 
-    /// Events that wait, and the keys of those that were sent.
+    /// Events that wait, and the keys of the events that were sent.
     #[cfg(feature = "postgres")]
     pub(super) fn events(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         self.license.prepare()?;
@@ -99,7 +102,7 @@ impl Directory {
     }
 
     fn forget(&self, id: &str) {
-        // One that stays is too many, or there twice, after the next start too, and goes then.
+        // An entry that stays is removed after the next start.
         let history = Folder::open(&self.dir).and_then(|folder| folder.within(HISTORY));
         let _ = history.map(|history| durable::remove_from(&history, &former_file(id)));
     }
@@ -109,7 +112,7 @@ impl Directory {
         Ok(content.map(|content| String::from_utf8_lossy(&content).into_owned()))
     }
 
-    /// The license, the list and the newest time: a copy of a database has nothing else.
+    /// The license, the revocation list and the newest time: all that a copy of a database has.
     pub(super) fn load_copy(&self) -> (Kept, Vec<Error>) {
         let mut faults = Vec::new();
         let kept = Kept {
@@ -124,7 +127,7 @@ impl Directory {
         (kept, faults)
     }
 
-    /// Keeps the license, or that there is none, in a copy of a database: without history and audit log.
+    /// Updates the license in a copy of a database, which has no history and no audit log.
     #[cfg(feature = "postgres")]
     pub(super) fn copy_license(&mut self, token: Option<&str>) -> Result<(), Error> {
         let token = token.map(str::as_bytes);
@@ -134,7 +137,7 @@ impl Directory {
         Ok(self.license.put(token, || Ok(()))?)
     }
 
-    /// Keeps the list in a copy of a database.
+    /// Updates the revocation list in a copy of a database.
     #[cfg(feature = "postgres")]
     pub(super) fn copy_revocations(&mut self, list: &str) -> Result<(), Error> {
         if self.text(REVOCATIONS, MAX_LIST_BYTES).is_ok_and(|held| held.as_deref() == Some(list)) {
@@ -143,7 +146,7 @@ impl Directory {
         self.put(REVOCATIONS, list.as_bytes())
     }
 
-    /// Makes sure of the directory before something is put there that is no license.
+    /// Writes a file that is not the license.
     fn put(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
         self.license.prepare()?;
         Ok(durable::put(&self.dir, name, content)?)
@@ -155,7 +158,7 @@ impl Backend for Directory {
         let (kept, mut faults) = self.load_copy();
         let history = self.history(&mut faults);
         let (history, unread) = noted(history, &mut faults);
-        // Reading its end may repair it, which needs the lock.
+        // Reading the end of the log may repair it, which needs the lock.
         let audited = match self.license.is_locked() {
             true => noted(self.audit.stored(), &mut faults),
             false => None,
@@ -172,7 +175,7 @@ impl Backend for Directory {
         let token = change.token.as_deref().map(str::as_bytes);
         let done = self.license.put(token, || self.audit.append(&change.record));
         if let Err(error) = done {
-            // Of one that could not be taken back the former license is perhaps nowhere else.
+            // If the change could not be undone, the former license may exist only in the history.
             if let Some(former) = &change.former
                 && !matches!(error, FileError::NotUndone { .. })
             {
@@ -190,7 +193,7 @@ impl Backend for Directory {
         }
     }
 
-    fn record(&mut self, record: &Record, _id: &str) -> Result<(), Error> {
+    fn record(&mut self, record: &AuditRecord, _id: &str) -> Result<(), Error> {
         self.license.prepare()?;
         Ok(self.audit.append(record)?)
     }
@@ -208,10 +211,11 @@ impl Backend for Directory {
     }
 
     fn keep_document(&mut self, name: Document, content: &[u8]) -> Result<(), Error> {
-        match content {
-            [] => Ok(durable::remove(&self.dir, name.file_name())?),
-            _ => self.put(name.file_name(), content),
+        if content.is_empty() {
+            self.license.prepare()?;
+            return Ok(durable::remove(&self.dir, name.file_name())?);
         }
+        self.put(name.file_name(), content)
     }
 
     fn document(&mut self, name: Document) -> Result<Option<Vec<u8>>, Error> {
@@ -224,7 +228,7 @@ impl Backend for Directory {
     }
 
     fn due_events(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
-        // What was sent could not be noted, and would be sent again and again.
+        // Without the lock, events cannot be marked as sent, and would be sent again and again.
         if !self.license.is_locked() {
             return Ok(Vec::new());
         }
@@ -237,10 +241,34 @@ impl Backend for Directory {
     }
 }
 
-/// What was read, or what takes its place when it could not be.
+/// What was read, or the default and an error in `faults`.
 fn noted<T: Default>(read: Result<T, FileError>, faults: &mut Vec<Error>) -> T {
     read.unwrap_or_else(|error| {
         faults.push(error.into());
         T::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_that_has_lost_its_directory_removes_no_document_of_the_next_one() {
+        let home = tempfile::tempdir().expect("a directory");
+        let dir = home.path().join("data");
+        let open = || Directory::open(dir.clone(), u64::MAX).expect("not locked").0;
+        let mut former = open();
+        std::fs::rename(&dir, home.path().join("moved")).expect("moved");
+        let mut next = open();
+        next.keep_document(Document::Jwks, b"{}").expect("kept");
+        for content in [&b""[..], b"other"] {
+            let refused = former.keep_document(Document::Jwks, content);
+            assert!(matches!(refused, Err(Error::File(FileError::Locked { .. }))), "{refused:?}");
+        }
+        assert_eq!(next.document(Document::Jwks).expect("read"), Some(b"{}".to_vec()));
+        next.keep_document(Document::Jwks, b"").expect("removed");
+        next.keep_document(Document::Jwks, b"").expect("nothing to remove");
+        assert_eq!(next.document(Document::Jwks).expect("read"), None);
+    }
 }

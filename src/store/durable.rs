@@ -1,6 +1,7 @@
-//! Files that are there whole or not at all, whenever the machine stops.
+//! Atomic, durable replacement of files: a crash at any moment leaves the old file or the new one, whole.
 //!
-//! Written beside (`O_EXCL`, 0600), synced, renamed, directory synced. Whoever is here holds the directory's lock.
+//! The new file is written beside the old one (`O_EXCL`, 0600), synced and renamed; then the directory is synced. The caller
+//! holds the directory's lock.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -11,10 +12,10 @@ use rustix::fs::OFlags;
 
 use super::folder::{Folder, TEMPORARY};
 
-/// What can go wrong with the directory. The file's content never appears.
+/// Why a directory or file cannot be used. No content of a file appears.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another gate works on this directory.
+    /// Another gate uses this directory.
     #[error("{} is locked by another license-gate: give each gate a directory of its own", dir.display())]
     Locked {
         /// The directory.
@@ -23,24 +24,24 @@ pub enum Error {
     /// An operation failed and nothing changed.
     #[error("cannot {deed} {}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         deed: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The directory could not be synced after the change, and the change could not be taken back.
-    #[error("cannot undo an unfinished change of {}, which may differ from the license in force until the next change", path.display())]
+    /// The directory could not be synced after the change, and the change could not be undone.
+    #[error("cannot undo an unfinished change of {}; it may differ from the license in force until the next change", path.display())]
     NotUndone {
         /// The license file.
         path: PathBuf,
-        /// Why the change was to be undone.
+        /// Why the directory could not be synced.
         source: io::Error,
     },
 }
 
-/// Puts `bytes` into `dir` as `name`, in place of what has that name.
+/// Writes the file `name` in `dir`, in place of what has that name.
 pub(super) fn put(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
     put_into(&open(dir)?, name, bytes)
 }
@@ -54,7 +55,7 @@ pub(super) fn put_into(folder: &Folder, name: &str, bytes: &[u8]) -> Result<(), 
     folder.sync().map_err(io_error("sync", folder.path()))
 }
 
-/// Removes the file called `name` from `dir`; that there is none is fine.
+/// Removes the file `name` from `dir`, if there is one.
 pub(super) fn remove(dir: &Path, name: &str) -> Result<(), Error> {
     remove_from(&open(dir)?, name)
 }
@@ -68,13 +69,13 @@ pub(super) fn remove_from(folder: &Folder, name: &str) -> Result<(), Error> {
     }
 }
 
-/// The content of the file called `name` in `dir`, cut at `limit_bytes`; `None` when there is none.
+/// The content of the file `name` in `dir`, cut at `limit_bytes`. `None`: there is no file.
 pub(super) fn get(dir: &Path, name: &str, limit_bytes: u64) -> Result<Option<Vec<u8>>, Error> {
     let read = Folder::open(dir).and_then(|folder| folder.read(name, limit_bytes));
     found(read, || dir.join(name))
 }
 
-/// What was read, or `None` when there was nothing.
+/// What was read. `None`: there is no file.
 pub(super) fn found<T>(
     read: io::Result<T>,
     path: impl FnOnce() -> PathBuf,
@@ -91,7 +92,7 @@ pub(super) fn open(dir: &Path) -> Result<Folder, Error> {
     Folder::open(dir).map_err(io_error("open", dir))
 }
 
-/// A file on its way; unless renamed it is removed with this value.
+/// A new file beside the one it will replace. Removed on drop unless it was renamed.
 pub(super) struct Temporary<'a> {
     folder: &'a Folder,
     name: String,
@@ -99,16 +100,16 @@ pub(super) struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    /// The file of that name, to be removed unless it is renamed.
+    /// The existing file `name`.
     pub(super) const fn at(folder: &'a Folder, name: String) -> Self {
         Self { folder, name, placed: false }
     }
 
-    /// `bytes`, synced, beside the file called `name` that they are for.
+    /// Writes and syncs `bytes` beside the file `name`.
     pub(super) fn write(folder: &'a Folder, name: &str, bytes: &[u8]) -> Result<Self, Error> {
         let name = format!("{name}{TEMPORARY}new");
         let path = folder.at(&name);
-        // The lock is held, so a file of this name is one that could not be removed before.
+        // The lock is held: a file of this name is a leftover.
         folder.make_way(&name).map_err(io_error("create", &path))?;
         let _ = folder.remove(&name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
@@ -134,7 +135,8 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Makes `dir` and what it lies in; what got a new entry is added to `changed`. A directory that is there keeps its mode.
+/// Creates `dir` and its parents. Directories that got a new entry are added to `changed`. An existing directory keeps its
+/// mode.
 pub(super) fn create_dir(dir: &Path, changed: &mut Vec<PathBuf>) -> Result<(), Error> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());

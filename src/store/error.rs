@@ -1,4 +1,4 @@
-//! What a start can find wrong, and why a change can fail.
+//! Faults that the gate can run with, and the reasons why a change fails.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,159 +8,166 @@ use super::record::Outcome;
 use crate::clock::UnixTime;
 use crate::license::{Rejection, RevocationError};
 
-/// What a start can find wrong and live with.
+/// A fault of the store that the gate can run with.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// Changes will be answered with an error until it can be.
+pub enum StoreFault {
+    /// Changes fail until it can be written.
     #[error("the store cannot be written: licenses can be read, not changed")]
     NotWritable(#[source] Error),
-    /// There may be a license, and it is not in force.
-    #[error("what is stored cannot be read")]
+    /// There may be a license; it is not in force.
+    #[error("the content of the store cannot be read")]
     NotReadable(#[source] Error),
-    /// There is a license, and it is left where it is.
-    #[error("no trusted key: the stored license cannot be verified and is left where it is")]
-    NoKeys,
-    /// There is a license, by a key that is not trusted here; it is left where it is.
+    /// There may be a license; it is not in force.
     #[error(
-        "the stored license is not in force and is left where it is: check license.keys, or install it anew if it was damaged"
+        "no trusted key: the stored license cannot be verified; it is kept, and is not in force: check license.keys"
+    )]
+    NoKeys,
+    /// The stored token does not verify with the trusted keys; it is not in force.
+    #[error(
+        "the stored license does not verify with the trusted keys; it is kept, and is not in force: \
+         check license.keys, or install the license again if the file is damaged"
     )]
     NotTrusted {
-        /// Which key is missing.
+        /// Why it does not verify.
         #[source]
         reason: Rejection,
     },
-    /// There was something else than a license.
+    /// The stored file is not a license.
     #[error("the stored license does not verify and was moved to {}", to.display())]
     SetAside {
-        /// Its new name.
+        /// Its new path.
         to: PathBuf,
-        /// What was wrong with it.
+        /// Why it does not verify.
         #[source]
         reason: Rejection,
     },
-    /// There is something else than a license.
+    /// The stored file is not a license, and stays.
     #[error("the stored license does not verify ({reason}) and could not be moved")]
     NotSetAside {
-        /// What was wrong with it.
+        /// Why it does not verify.
         reason: Rejection,
         /// Why it could not be moved.
         source: Error,
     },
-    /// What another replica, or somebody else, put into the database is no license.
+    /// The token in the database is not a license.
     #[error(
         "the license in the database does not verify and is ignored; the former one stays in force"
     )]
     Forged {
-        /// What is wrong with it.
+        /// Why it does not verify.
         #[source]
         reason: Rejection,
     },
-    /// The revocations accepted last are not known.
+    /// The stored revocation list is not used.
     #[error("the stored revocation list does not verify and is ignored")]
     Revocations(#[source] RevocationError),
-    /// The newest time that others keep makes no sense here, and no clock is held against it.
+    /// The newest time in the database is far ahead of this clock, and is not used.
     #[error(
-        "the database has seen {at}, which is more than a day ahead of this clock: it is not believed; check the clock, or set newest_time to null"
+        "the newest time in the database is {at}, more than a day ahead of this clock; it is not used: \
+         check the clock, or set newest_time to null"
     )]
     FarAhead {
-        /// What they say.
+        /// The time in the database.
         at: UnixTime,
     },
-    /// The audit lines that the last run left in its copy cannot be read.
+    /// The audit lines that the last run left in `store.copy` cannot be read.
     #[error(
-        "unrecorded.json in store.copy cannot be read, and its audit lines are not recorded: read the file before the next change fails"
+        "unrecorded.json in store.copy cannot be parsed, and its audit lines are not recorded: \
+         save the file before a failed change overwrites it"
     )]
     Unrecorded(#[source] serde_json::Error),
-    /// The audit log says that a change was made which was not: a crash came between the two.
-    #[error("a change in the audit log never took effect: the gate ended before it did")]
+    /// A crash came between an audit line and its change.
+    #[error(
+        "the last change in the audit log never took effect: the gate ended before it was made"
+    )]
     Unfinished,
 }
 
 /// Why the stored license was not changed. The one in force stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// The license brought, or put back, is not acceptable here and now.
+    /// The license is not acceptable.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The license was changed while the issuer was asked.
-    #[error("the license was changed while it was being renewed; the renewed one was dropped")]
+    /// The license was changed during its renewal.
+    #[error("the license was changed while it was being renewed; the renewed one was discarded")]
     Superseded,
-    /// The issuer answered another license.
-    #[error("the issuer answered license {offered}, license {installed} is in force")]
+    /// The issuer returned another license.
+    #[error("the issuer returned license {offered}, but license {installed} is in force")]
     OtherLicense {
         /// `lid` in force.
         installed: String,
-        /// `lid` answered.
+        /// `lid` returned.
         offered: String,
     },
-    /// The issuer answered an older token than the one in force.
+    /// The issuer returned an older token than the one in force.
     #[error(
-        "the issuer answered a token issued {offered}, the one in force was issued {installed}"
+        "the issuer returned a token issued at {offered}, but the one in force was issued at {installed}"
     )]
     Older {
         /// `iat` in force.
         installed: UnixTime,
-        /// `iat` answered.
+        /// `iat` returned.
         offered: UnixTime,
     },
-    /// The license to be put back is not in the history.
+    /// The license to roll back to is not in the history.
     #[error("no former license has this jti")]
     NotFound,
-    /// It could not be stored.
+    /// The license could not be stored.
     #[error("the license could not be stored; the former one stays in force")]
     NotStored(#[source] Error),
-    /// It could not be removed from where it is kept.
+    /// The stored license could not be removed.
     #[error("the stored license could not be removed; it stays in force")]
     NotRemoved(#[source] Error),
-    /// How the change ends is not known.
+    /// Whether the change is made is not known.
     #[error("the change was interrupted")]
     Interrupted(#[source] Interruption),
 }
 
-/// Why nobody knows how a change ends.
+/// Why the result of a change is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Interruption {
-    /// It ended early: the gate is stopping, or a defect.
+    /// The task ended early: the gate is stopping, or has a defect.
     #[error("it ended early")]
     Broken(#[source] tokio::task::JoinError),
-    /// It goes on, and has taken too long to be waited for.
-    #[error("it is still going on after 30 s: the disk does not answer")]
+    /// The task still runs after the longest wait.
+    #[error("it is still running after 30 s: the disk does not respond")]
     Late,
 }
 
-/// Why a revocation list was not taken. The one accepted last counts.
+/// Why a revocation list was not taken. The one accepted last stays in effect.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// It is none, or an older one.
+    /// It does not verify, or is older.
     #[error(transparent)]
     Refused(#[from] RevocationError),
     /// It could not be stored.
-    #[error("the revocation list could not be stored; the former one counts")]
+    #[error("the revocation list could not be stored; the former one stays in effect")]
     NotStored(#[source] Error),
-    /// How the change ends is not known.
+    /// Whether the change is made is not known.
     #[error("the change was interrupted")]
     Interrupted(#[source] Interruption),
 }
 
-/// What became of the content of `license.file`.
+/// The result of reading `license.file`.
 #[derive(Debug)]
 pub enum Offering {
-    /// It is the token that is held already.
+    /// The token has not changed.
     Same,
-    /// It counts from now on.
+    /// The token is the license of the file from now on.
     Taken,
-    /// It verifies and is not valid now, while the file's former license is: that one counts as long as it is.
+    /// The token verifies and is not valid now. The former one is, and stays until it has ended or this one is valid.
     Waits(Rejection),
-    /// No trusted key signed it: it counts once one did. The former one stays.
-    Unproven(Rejection),
-    /// It is no license. The former one stays.
+    /// The key of the token is not trusted. The former one stays until it is.
+    Unverified(Rejection),
+    /// The content is not an acceptable license. The former one stays.
     Refused(Rejection),
-    /// It cannot be read. The former one stays.
+    /// The file cannot be read. The former one stays.
     Unreadable(io::Error),
 }
 
 impl ChangeError {
-    /// A stable name of the reason.
+    /// A stable code of the reason.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Rejected(rejection) => rejection.code(),
@@ -188,7 +195,7 @@ impl ChangeError {
 }
 
 impl Error {
-    /// A stable name of the reason.
+    /// A stable code of the reason.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::File(_) => "not-stored",

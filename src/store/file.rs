@@ -1,12 +1,11 @@
 //! The license on disk: `DIR/license.jwt`, byte for byte, whole or not at all.
 //!
-//! In: bytes already verified. Out: bytes of the last run, unproven again. A change is durable before it is answered:
-//! written beside (`O_EXCL`, 0600), synced, renamed, directory synced. While it happens the former file keeps a second
-//! name, so that a directory that cannot be synced is answered by renaming the former file back; disk and memory then
-//! agree on it. Only when that fails too do they differ, which [`Error::NotUndone`] says; the next change settles it.
+//! A change is durable when it returns: the new file is written beside the old one (`O_EXCL`, 0600), synced and renamed; then
+//! the directory is synced. Meanwhile the former file has a second name. If the directory cannot be synced, the former file is
+//! renamed back, so that disk and memory agree. If that fails, too, they differ until the next change ([`Error::NotUndone`]).
 //!
-//! Every change first makes sure of the directory (0700) and of the lock in it, so a gate that started without either
-//! recovers by itself. Everything here blocks; the store calls it off the request threads, one call at a time.
+//! Each change first creates the directory (0700) and takes the lock if they are missing: a gate that started without them
+//! recovers by itself. All calls block.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -25,9 +24,9 @@ use crate::clock::UnixTime;
 pub(super) struct FileStore {
     dir: PathBuf,
     lock: Option<File>,
-    /// Directories whose new entry, on the way to `dir`, is not durable yet; the next change sees to it.
+    /// Parents of `dir` with a new entry that is not durable yet. The next change syncs them.
     unsynced: Vec<PathBuf>,
-    /// The directory, as it was when it was examined last.
+    /// The directory as it was last examined.
     seen: Option<Seen>,
 }
 
@@ -37,7 +36,7 @@ impl FileStore {
         Self { dir, lock: None, unsynced: Vec::new(), seen: None }
     }
 
-    /// Makes sure of the directory and the lock, and clears away what a killed gate left half done.
+    /// Creates the directory and takes the lock, unless this was done. With a new lock, removes unfinished files.
     pub(super) fn prepare(&mut self) -> Result<(), Error> {
         create_dir(&self.dir, &mut self.unsynced)?;
         let folder = durable::open(&self.dir)?;
@@ -50,24 +49,24 @@ impl FileStore {
         Ok(())
     }
 
-    /// Whether the lock is this gate's. Without it, nothing in the directory is changed.
+    /// Whether this gate holds the lock. Without it, nothing in the directory is changed.
     pub(super) fn is_locked(&self) -> bool {
         self.lock.is_some()
     }
 
-    /// The stored bytes, cut at 256 KiB; `None` when there are none.
+    /// The stored bytes, cut at 256 KiB. `None`: nothing is stored.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, Error> {
         durable::get(&self.dir, LICENSE, MAX_TOKEN_BYTES)
     }
 
-    /// Stores `bytes`, or nothing, in place of what is there, or fails and leaves that in place. `before` runs when all
-    /// that needs room on the disk is written and nothing has taken effect; its failure is the change's.
+    /// Replaces the stored bytes, or removes them (`None`); if it fails, they stay. `before` runs when everything that needs
+    /// disk space is written and nothing has taken effect. If `before` fails, the change fails.
     pub(super) fn put(
         &mut self,
         bytes: Option<&[u8]>,
         before: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // Nothing to do must not fail for want of a lock or of a writable directory.
+        // Removing nothing must not fail because there is no lock or the directory is not writable.
         if bytes.is_none() && !self.is_there() {
             return before();
         }
@@ -81,7 +80,7 @@ impl FileStore {
         match fresh {
             Some(fresh) => fresh.rename_to(LICENSE).map_err(io_error("replace", &path))?,
             None => match folder.remove(LICENSE) {
-                // What is not the gate's own has been set aside.
+                // An entry that is not the gate's own was set aside by `make_way`.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed.map_err(io_error("remove", &path))?,
             },
@@ -89,7 +88,7 @@ impl FileStore {
         self.settle(former)
     }
 
-    /// Renames the license out of the way, to a name nothing has yet.
+    /// Renames the license to a new name, and returns it.
     pub(super) fn set_aside(&self, now: UnixTime) -> Result<PathBuf, Error> {
         let path = self.license_path();
         if !self.is_locked() {
@@ -103,19 +102,19 @@ impl FileStore {
         Ok(folder.at(&aside))
     }
 
-    /// The last step of a change: durable, or taken back.
+    /// The last step of a change: makes it durable, or undoes it.
     fn settle(&mut self, former: Former<'_>) -> Result<(), Error> {
         let Err(source) = self.sync() else { return Ok(()) };
         let path = self.license_path();
         if former.put_back().is_err() {
             return Err(Error::NotUndone { path, source });
         }
-        // Either order on disk is a whole license; this only brings the former one back sooner.
+        // Without this sync, the disk may still have the new license; it is a whole one.
         let _ = self.sync();
         Err(Error::Io { deed: "sync", path: self.dir.clone(), source })
     }
 
-    /// Makes the directory's entries durable, and the way to it.
+    /// Makes the entries of the directory, and of new parents, durable.
     fn sync(&mut self) -> io::Result<()> {
         sync(&self.dir)?;
         self.unsynced.iter().try_for_each(|dir| sync(dir))?;
@@ -136,13 +135,13 @@ impl FileStore {
     }
 }
 
-/// Rounds of [`take_lock`]. A round is lost if the file is replaced between its opening and its locking.
+/// Attempts in [`take_lock`]. One fails if the file is replaced between opening and locking.
 const LOCK_ROUNDS: usize = 16;
 
 fn take_lock(folder: &Folder) -> Result<File, Error> {
     let path = folder.at(LOCK);
     for _ in 0..LOCK_ROUNDS {
-        // Kept until the gate's own is taken: a gate of that user finds either of them held.
+        // Held until the gate's own lock is taken: a gate of the other user finds one of the two held.
         let foreign = set_foreign_aside(folder)?;
         let opened = folder.open_file(LOCK, OFlags::RDWR | OFlags::CREATE);
         let file = opened.map_err(io_error("open", &path))?;
@@ -165,7 +164,7 @@ fn lock(folder: &Folder, file: &File) -> Result<(), Error> {
     }
 }
 
-/// Renames the lock of another user if no gate of that user holds it: it has no content. It is locked meanwhile.
+/// Renames the lock file of another user, unless a gate of that user holds it. Returns the file, locked.
 fn set_foreign_aside(folder: &Folder) -> Result<Option<File>, Error> {
     let path = folder.at(LOCK);
     let refusal = folder.refusal(LOCK).map_err(io_error("open", &path))?;
@@ -173,9 +172,9 @@ fn set_foreign_aside(folder: &Folder) -> Result<Option<File>, Error> {
     let file = match folder.open_foreign(LOCK) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // Gates of other users cannot enter the directory, so none of them works on it.
+        // Gates of other users cannot enter the directory.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && folder.is_closed() => None,
-        // Whether it is held cannot be seen.
+        // Whether it is held cannot be determined.
         Err(_) => return Err(Error::Io { deed: "open", path, source: refusal.into() }),
     };
     if let Some(file) = &file {
@@ -188,7 +187,7 @@ fn set_foreign_aside(folder: &Folder) -> Result<Option<File>, Error> {
     Ok(file)
 }
 
-/// Leftovers are harmless, so failing to remove one is no reason to refuse a license. What is not the gate's own stays.
+/// Removes unfinished files. They are harmless: a failure to remove one is ignored. Files that are not the gate's own stay.
 fn clear_temporaries(folder: &Folder) {
     let history = folder.within(HISTORY).ok();
     for folder in [Some(folder), history.as_ref()].into_iter().flatten() {
@@ -211,11 +210,11 @@ fn free_name(folder: &Folder, now: UnixTime) -> io::Result<String> {
     Ok(aside)
 }
 
-/// What was stored before a change, for as long as the change may have to be taken back.
+/// The former license during a change, for undoing it.
 enum Former<'a> {
     Nothing(&'a Folder),
     Linked(Temporary<'a>),
-    /// File systems without a second name for a file are used all the same, with one safety less.
+    /// The file system has no hard links: the change cannot be undone.
     NotKept,
 }
 

@@ -1,4 +1,4 @@
-//! The directory: what a change leaves, and what a start makes of leftovers.
+//! The license file: the result of a change, and leftovers found at a start.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +19,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("a file").permissions().mode() & 0o777
 }
 
-/// Nothing is done beside the change.
+/// Does nothing before the change.
 fn alone() -> Result<(), Error> {
     Ok(())
 }
@@ -42,7 +42,7 @@ fn a_change_leaves_the_bytes_the_lock_and_nothing_else() {
 }
 
 #[test]
-fn what_is_done_beside_a_change_comes_before_it_and_prevents_it_when_it_fails() {
+fn what_runs_before_a_change_prevents_it_if_it_fails() {
     let home = tempfile::tempdir().expect("a directory");
     let mut store = FileStore::new(home.path().into());
     store.put(Some(b"one"), alone).expect("stored");
@@ -59,7 +59,7 @@ fn what_is_done_beside_a_change_comes_before_it_and_prevents_it_when_it_fails() 
 }
 
 #[test]
-fn removing_nothing_succeeds_and_makes_no_directory() {
+fn removing_nothing_succeeds_and_creates_no_directory() {
     let home = tempfile::tempdir().expect("a directory");
     let dir = home.path().join("absent");
     FileStore::new(dir.clone()).put(None, alone).expect("nothing to do");
@@ -67,7 +67,7 @@ fn removing_nothing_succeeds_and_makes_no_directory() {
 }
 
 #[test]
-fn leftovers_of_a_killed_gate_are_cleared_and_the_license_is_not() {
+fn leftovers_of_a_killed_gate_are_removed_and_the_license_stays() {
     let home = tempfile::tempdir().expect("a directory");
     for name in [LICENSE, "license.jwt.tmp-new", "license.jwt.tmp-former", "license.jwt.bad-1"] {
         fs::write(home.path().join(name), name).expect("written");
@@ -78,7 +78,7 @@ fn leftovers_of_a_killed_gate_are_cleared_and_the_license_is_not() {
 }
 
 #[test]
-fn a_second_gate_is_kept_out_until_the_first_is_gone() {
+fn a_second_gate_cannot_take_the_lock_until_the_first_has_ended() {
     let home = tempfile::tempdir().expect("a directory");
     let mut first = FileStore::new(home.path().into());
     first.prepare().expect("ready");
@@ -89,7 +89,7 @@ fn a_second_gate_is_kept_out_until_the_first_is_gone() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_is_tried_anew_at_each_change() {
+fn each_change_tries_again_to_create_the_directory() {
     let home = tempfile::tempdir().expect("a directory");
     let blocker = home.path().join("blocker");
     fs::write(&blocker, "a file where a directory should be").expect("written");
@@ -102,7 +102,7 @@ fn a_directory_that_cannot_be_is_tried_anew_at_each_change() {
 }
 
 #[test]
-fn a_directory_deleted_under_the_gate_is_made_and_locked_again() {
+fn a_directory_that_was_deleted_is_created_and_locked_again() {
     let home = tempfile::tempdir().expect("a directory");
     let dir = home.path().join("data");
     let mut store = FileStore::new(dir.clone());

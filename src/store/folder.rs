@@ -1,9 +1,9 @@
 //! A directory by its descriptor, and the files in it that are the gate's own.
 //!
-//! Names are resolved from the open directory and never through a symbolic link (`O_NOFOLLOW`), in `history/` too. Opening
-//! never waits (`O_NONBLOCK`): what is not a regular file is refused. So is a file that belongs neither to the gate's user nor
-//! to root, because its content is somebody else's. A file of the gate's user that others can write is set to 0600 when it is
-//! opened. The directory itself may be reached through a link: the operator named it.
+//! Names are resolved from the open directory, and never through a symbolic link (`O_NOFOLLOW`), in `history/` too. Opening a
+//! file never blocks (`O_NONBLOCK`). An entry is refused if it is not a regular file, or belongs neither to the gate's user nor
+//! to root. If others can write a file of the gate's user, opening it sets its mode to 0600. The path of the directory itself,
+//! which the operator configured, may contain links.
 
 use std::cell::OnceCell;
 use std::ffi::OsStr;
@@ -20,34 +20,34 @@ use rustix::io::Errno;
 use super::layout::LOCK;
 use crate::random;
 
-/// What is in the names of unfinished work, which is removed once the lock is held: then nobody else can be at it.
+/// Part of the names of unfinished files. A gate removes them once it holds the lock: no other gate can then be using them.
 pub(super) const TEMPORARY: &str = ".tmp-";
 
-/// Written by the group or by all.
+/// Write permission for the group and for all.
 pub(super) const BY_OTHERS: u32 = 0o022;
 
-/// Device and inode of each directory probed by this process, and the owner of what the gate creates there. A store opens its
+/// Device and inode of each directory that was probed, and the owner of files that the gate creates there. The store opens its
 /// directory for each operation; one probe is enough.
 static PROBED: Mutex<Vec<(u64, u64, u32)>> = Mutex::new(Vec::new());
-/// A gate has one directory, at most three.
+/// Most directories remembered. A gate has at most three.
 const MAX_PROBED: usize = 16;
 
 /// Why an entry of the directory is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Following it could lead anywhere.
+    /// A symbolic link.
     #[error("it is a symbolic link, which is not followed: put the file itself in its place")]
     Link,
-    /// A directory, where a file belongs.
+    /// A directory instead of a file.
     #[error("it is a directory: move it away")]
     Directory,
-    /// Something else, where a directory belongs.
+    /// Another kind of entry instead of a directory.
     #[error("it is not a directory: move it away")]
     NotDirectory,
     /// A pipe, a socket or a device.
     #[error("it is not a regular file: move it away")]
     Special,
-    /// Neither the gate's user nor root.
+    /// It belongs neither to the gate's user nor to root.
     #[error(
         "it belongs to user {owner}, and only files of user {user} and of root are used: move it away, or make it belong to user {user}"
     )]
@@ -79,14 +79,14 @@ pub(super) struct Folder {
     path: PathBuf,
     /// The gate's user.
     user: u32,
-    /// The owner of what the gate creates here, where that is not its user.
+    /// The owner of files that the gate creates here, if that is not its user.
     alias: OnceCell<Option<u32>>,
-    /// Modes may be set: this is the gate, not a command beside it.
+    /// Whether this is the gate, which may set modes, and not another command.
     sets_modes: bool,
 }
 
 impl Folder {
-    /// The directory at `path`; links on the way are followed.
+    /// Opens the directory at `path`, following links.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let shown = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -95,8 +95,8 @@ impl Folder {
         Ok(Self { fd, path, user: user(), alias, sets_modes: true })
     }
 
-    /// The directory at `path`, for a command beside the gate, which does not know the gate's user: it is the owner of the
-    /// directory, or of the lock in a directory of root's.
+    /// Opens the directory at `path` for another command than the gate. The gate's user is then the owner of the directory, or,
+    /// if that is root, of the lock in it.
     fn of_a_gate(path: &Path) -> io::Result<Self> {
         let mut folder = Self::open(path)?;
         let owner = match folder.own_stat()?.st_uid {
@@ -107,7 +107,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The directory at `path`, to be examined without a change: for this user, or, if that is root, for the gate's.
+    /// Opens the directory at `path` without changing anything: for this user, or, if that is root, for the gate's user.
     pub(super) fn unchanged(path: &Path) -> io::Result<Self> {
         if user() == 0 {
             return Self::of_a_gate(path);
@@ -117,17 +117,17 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The gate's user, as far as it is known.
+    /// The gate's user.
     pub(super) fn user(&self) -> u32 {
         self.alias.get().copied().flatten().unwrap_or(self.user)
     }
 
-    /// The directory called `name` in this one.
+    /// Opens the directory `name` in this one.
     pub(super) fn within(&self, name: &str) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let path = self.path.join(name);
         let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
-            // Linux answers ENOTDIR for a link too.
+            // Linux returns ENOTDIR for a link, too.
             Err(error @ (Errno::NOTDIR | Errno::LOOP)) => {
                 let is_link = self.stat(name)?.is_some_and(|it| kind(&it) == FileType::Symlink);
                 return Err(match is_link {
@@ -144,22 +144,21 @@ impl Folder {
         Ok(Self { fd, path, alias: self.alias.clone(), ..*self })
     }
 
-    /// Makes the directory `name` in this one, for the gate's user only.
+    /// Creates the directory `name` in this one, with mode 0700.
     pub(super) fn make(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)?)
     }
 
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the entry `name` is.
+    /// The path of the entry `name`.
     pub(super) fn at(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Of the directory itself.
+    /// Status of the directory itself.
     pub(super) fn own_stat(&self) -> io::Result<Stat> {
         Ok(rustix::fs::fstat(&self.fd)?)
     }
@@ -169,7 +168,7 @@ impl Folder {
         Ok(rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode))?)
     }
 
-    /// Of the entry `name` itself, not of what it links to; `None`: there is none.
+    /// Status of the entry `name` itself, not of a link's target. `None`: there is no such entry.
     pub(super) fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => Ok(None),
@@ -177,14 +176,14 @@ impl Folder {
         }
     }
 
-    /// Why the entry `name` is not used as a file; `None`: it is, or there is none.
+    /// Why the entry `name` is not used as a file. `None`: it is used, or there is no such entry.
     pub(super) fn refusal(&self, name: &str) -> io::Result<Option<Refusal>> {
         Ok(self.stat(name)?.and_then(|stat| self.judge(&stat).err()))
     }
 
-    /// Opens the file `name`. With [`OFlags::CREATE`] it is made (0600) if there is none. Others cannot write it any more.
+    /// Opens the file `name`; [`OFlags::CREATE`] creates it with mode 0600. If others could write it, its mode is set.
     pub(super) fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        // Before it is opened: opening a device is not without effect.
+        // Check first: opening a device may have effects.
         if let Some(stat) = self.stat(name)? {
             self.judge(&stat)?;
         }
@@ -200,7 +199,7 @@ impl Folder {
         Ok(File::from(fd))
     }
 
-    /// Sets an entry of the gate's user that others can write to `mode`. One that keeps its mode is logged by `guarded.rs`.
+    /// Sets the mode of an entry of the gate's user if others can write it. If that fails, `guarded.rs` logs it.
     fn close_to_others(&self, fd: &OwnedFd, stat: &Stat, path: &Path, mode: Mode) {
         let from = stat.st_mode & 0o7777;
         let is_shared = self.sets_modes && from & BY_OTHERS != 0 && self.is_own(stat.st_uid);
@@ -209,13 +208,13 @@ impl Folder {
         }
         let (path, was) = (path.display(), format!("{from:04o}"));
         let to = format!("{:04o}", mode.as_raw_mode());
-        // A volume of Kubernetes with `fsGroup` gives the group write access at each mount.
+        // A Kubernetes volume with `fsGroup` gives the group write access at each mount.
         match from & 0o002 {
             0 => {
-                tracing::info!(event = "store.file_closed", path = %path, from = was, to, "the group could write an entry of the store's directory, and its mode was set")
+                tracing::info!(event = "store.file_closed", path = %path, from = was, to, "the group could write an entry of the store's directory: its mode was set")
             }
             _ => {
-                tracing::warn!(event = "store.file_closed", path = %path, from = was, to, "every user could write an entry of the store's directory, and its mode was set: check its content")
+                tracing::warn!(event = "store.file_closed", path = %path, from = was, to, "every user could write an entry of the store's directory: its mode was set; check its content")
             }
         }
     }
@@ -226,21 +225,21 @@ impl Folder {
         stat.is_ok_and(|stat| self.is_own(stat.st_uid) && stat.st_mode & 0o077 == 0)
     }
 
-    /// Opens the file `name` of another user, to see whether it is locked.
+    /// Opens the file `name` of another user, to find out whether it is locked.
     pub(super) fn open_foreign(&self, name: &str) -> io::Result<File> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?))
     }
 
-    /// Content of the file `name`, cut at `limit_bytes`.
+    /// The content of the file `name`, cut at `limit_bytes`.
     pub(super) fn read(&self, name: &str, limit_bytes: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open_file(name, OFlags::RDONLY)?.take(limit_bytes).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Names of all entries that are text, in no order.
+    /// Names of all entries, in no order, except those that are not UTF-8.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.fd)? {
@@ -250,7 +249,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Renames an entry, a link as such.
+    /// Renames an entry; a link itself, not its target.
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
     }
@@ -260,17 +259,17 @@ impl Folder {
         Ok(rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())?)
     }
 
-    /// Removes an entry that is not a directory, a link as such.
+    /// Removes an entry that is not a directory; a link itself, not its target.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }
 
-    /// Makes its entries durable.
+    /// Makes the directory's entries durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.fd)?)
     }
 
-    /// Frees `name` for a file of the gate: an entry that is not one is kept under another name. A directory stays.
+    /// Frees `name` for a file of the gate: renames an entry that is refused. Fails for a directory.
     pub(super) fn make_way(&self, name: &str) -> io::Result<()> {
         match self.refusal(name)? {
             None => Ok(()),
@@ -279,7 +278,7 @@ impl Folder {
         }
     }
 
-    /// Renames the entry `name`, which is refused.
+    /// Renames the refused entry `name` to `NAME.refused-N`.
     pub(super) fn set_aside(&self, name: &str, refusal: Refusal) -> io::Result<()> {
         let mut number = 1_u64;
         let mut aside = format!("{name}.refused-1");
@@ -293,7 +292,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether `name` is still a name of the open `file`; a directory deleted under the gate took its files along.
+    /// Whether `name` is still the name of the open `file`. It is not after somebody deleted or replaced the directory.
     pub(super) fn names_file(&self, name: &str, file: &File) -> bool {
         let (Ok(Some(named)), Ok(held)) = (self.stat(name), rustix::fs::fstat(file)) else {
             return false;
@@ -301,8 +300,8 @@ impl Folder {
         (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
     }
 
-    /// Whether `uid` is the gate's user. Some file systems have no owners, or map them: there it is the user that the gate's
-    /// own files belong to.
+    /// Whether `uid` is the gate's user. On a file system that has no owners, or maps them, this is the owner of the files that
+    /// the gate creates.
     pub(super) fn is_own(&self, uid: u32) -> bool {
         uid == self.user || *self.alias.get_or_init(|| self.probe()) == Some(uid)
     }
@@ -323,7 +322,7 @@ impl Folder {
         }
     }
 
-    /// The owner of a file that the gate creates; `None`: its user, or nothing can be created.
+    /// The owner of files that the gate creates. `None`: the gate's user, or no file can be created.
     fn probe(&self) -> Option<u32> {
         let here = self.own_stat().ok().map(|stat| (stat.st_dev, stat.st_ino));
         let mut probed = PROBED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -342,7 +341,7 @@ impl Folder {
         (owner != self.user).then_some(owner)
     }
 
-    /// Creates a file and removes it; its owner. The name is random: one that a killed gate left behind is in nobody's way.
+    /// Creates a file, removes it, and returns its owner. The name is random: a leftover of a killed gate does not matter.
     fn created_owner(&self) -> Option<u32> {
         let name = format!("owner{TEMPORARY}{}", random::name());
         let flags =
@@ -354,11 +353,11 @@ impl Folder {
     }
 }
 
-/// The file `name` of the store at `dir`, for a command beside the gate: by the rules of a gate, except that its user is the
-/// owner of the directory, or of the lock in a directory of root's.
+/// Reads the file `name` of the store at `dir`, for another command than the gate. The rules are those of a gate; its user is
+/// the owner of the directory, or, if that is root, of the lock in it.
 ///
 /// # Errors
-/// It cannot be read, is refused ([`Refusal`]), or has more than `limit_bytes`.
+/// The file cannot be read, is refused ([`Refusal`]), or has more than `limit_bytes`.
 pub fn read_kept(dir: &Path, name: &str, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let folder = Folder::of_a_gate(dir)?;
     let content = folder.read(name, limit_bytes.saturating_add(1))?;
@@ -369,12 +368,12 @@ pub fn read_kept(dir: &Path, name: &str, limit_bytes: u64) -> io::Result<Vec<u8>
     Ok(content)
 }
 
-/// What an entry is.
+/// The type of an entry.
 pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// The gate's user.
+/// The user of this process.
 pub(super) fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }

@@ -16,8 +16,8 @@ fn home() -> (tempfile::TempDir, Folder) {
     (home, folder)
 }
 
-/// Makes the file `name` belong to somebody who is neither the gate's user nor root: root gives it away; anybody else takes
-/// another user for the gate's.
+/// Makes the file `name` belong to a user that is neither the gate's nor root. Root changes the owner; another user changes
+/// which user is the gate's.
 fn disown(home: &tempfile::TempDir, folder: &mut Folder, name: &str) {
     match user() {
         0 => chown(home.path().join(name), Some(NOBODY), None).expect("given away"),
@@ -33,7 +33,7 @@ fn refusal(result: io::Result<impl Sized>) -> Option<Refusal> {
 }
 
 #[test]
-fn only_regular_files_are_opened_and_nothing_is_waited_for_or_followed() {
+fn only_regular_files_are_opened_without_blocking_or_following_links() {
     let (home, folder) = home();
     let at = |name: &str| home.path().join(name);
     fs::write(at("outside"), "precious").expect("written");
@@ -67,7 +67,7 @@ fn only_regular_files_are_opened_and_nothing_is_waited_for_or_followed() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_refused_and_kept() {
+fn a_file_of_another_user_is_refused_and_kept() {
     let (home, mut folder) = home();
     fs::write(home.path().join("file"), "theirs").expect("written");
     fs::create_dir(home.path().join("directory")).expect("made");
@@ -88,12 +88,12 @@ fn a_file_of_somebody_else_is_refused_and_kept() {
 }
 
 #[test]
-fn a_file_system_that_gives_files_another_owner_is_used_all_the_same() {
+fn a_file_system_that_maps_owners_can_be_used() {
     let (home, mut folder) = home();
     fs::write(home.path().join("file"), "mine").expect("written");
     disown(&home, &mut folder, "file");
     let owner = folder.stat("file").expect("looked at").expect("there").st_uid;
-    // What the probe finds where every file belongs to one user.
+    // The result of the probe on a file system where one user owns every file.
     folder.alias = OnceCell::from(Some(owner));
     assert_eq!(folder.read("file", 9).expect("read"), b"mine");
 }
@@ -112,16 +112,16 @@ fn a_link_in_the_way_is_renamed_and_a_directory_stays() {
 }
 
 #[test]
-fn the_owner_of_new_files_is_found_once_and_whatever_was_left_behind() {
+fn the_owner_of_new_files_is_probed_once_whatever_was_left_behind() {
     let (home, mut folder) = home();
-    // A gate that was killed while it probed.
+    // Leftover of a gate that was killed during the probe.
     fs::write(home.path().join("owner.tmp-probe"), "").expect("written");
     let me = user();
     folder.user = NOBODY;
     assert!(folder.is_own(me), "what it creates belongs to another user than its own");
     let left: Vec<_> = folder.names().expect("names");
     assert_eq!(left, ["owner.tmp-probe"]);
-    // Nothing can be created in a directory that was removed: the answer is remembered.
+    // Nothing can be created in a removed directory: the remembered result is used.
     let again = Folder::open(home.path()).expect("opened");
     fs::remove_dir_all(home.path()).expect("removed");
     assert!(again.created_owner().is_none());

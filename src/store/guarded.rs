@@ -1,8 +1,8 @@
-//! Other users' access to the store's directory, and the entries in it that are not the gate's own.
+//! Examines who else can access the store's directory, and which entries in it are not the gate's own.
 //!
-//! Examined when the directory is opened first, and when another takes its place. A directory of the gate's user is set to
-//! 0700; one of another user that others can write (an `emptyDir` of Kubernetes) is a warning. Each entry that has a name of
-//! the gate's and is refused, or that others can write, is a warning with its path and owner. Nothing here fails.
+//! Runs when the directory is opened first, and when another one takes its place. A directory of the gate's user is set to
+//! 0700. A directory of another user that others can write (a Kubernetes `emptyDir`) is a warning. So is each entry with a name
+//! of the gate's that is refused or that others can write. Nothing here fails.
 
 use std::io;
 use std::path::Path;
@@ -12,10 +12,10 @@ use rustix::fs::{FileType, OFlags};
 use super::folder::{BY_OTHERS, Folder, Refusal, kind};
 use super::layout::{HISTORY, former_in, is_ours};
 
-/// Entries that are named in the log. Beyond, only their number is logged, because another user can make any number of them.
+/// Most entries that are logged one by one. Another user can create any number; of the rest only the number is logged.
 pub const MOST_NAMED: usize = 100;
 
-/// A directory as it was looked at: another is looked at again.
+/// A directory as it was examined. If it differs, it is examined again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     device: u64,
@@ -32,7 +32,7 @@ impl Seen {
     }
 }
 
-/// Looks at `folder` unless it is as it was when it was `seen`.
+/// Examines `folder`, unless it is as it was when it was `seen`.
 pub(super) fn examine(folder: &Folder, seen: &mut Option<Seen>) {
     let Ok(now) = Seen::of(folder) else { return };
     if *seen == Some(now) {
@@ -61,7 +61,7 @@ pub(super) fn examine(folder: &Folder, seen: &mut Option<Seen>) {
     }
 }
 
-/// Takes the directory from others, or says that they can write it.
+/// Sets the directory's mode to 0700, or warns that others can write it.
 fn close(folder: &Folder, Seen { owner, mode, .. }: Seen) {
     let path = folder.path().display();
     let others_write = mode & BY_OTHERS != 0;
@@ -75,12 +75,12 @@ fn close(folder: &Folder, Seen { owner, mode, .. }: Seen) {
         return;
     }
     if let Some(why) = is_shared(folder, mode) {
-        tracing::warn!(event = "store.directory_shared", path = %path, owner, mode = format!("{mode:04o}"), "the store's directory {why} and keeps its mode, by which others can enter it: give the gate a directory of its own");
+        tracing::warn!(event = "store.directory_shared", path = %path, owner, mode = format!("{mode:04o}"), "the store's directory {why} and keeps its mode, so that others can enter it: give the gate a directory of its own");
         return;
     }
     match folder.set_mode((mode & 0o7000) | 0o700) {
         Ok(()) => {
-            tracing::warn!(event = "store.directory_closed", path = %path, from = format!("{mode:04o}"), "the mode of the store's directory was set to 0700: other users and groups that read files in it, such as the audit log, cannot enter it any more")
+            tracing::warn!(event = "store.directory_closed", path = %path, from = format!("{mode:04o}"), "the mode of the store's directory was set to 0700: other users and groups cannot read files in it, such as the audit log, any more")
         }
         Err(error) => {
             tracing::warn!(event = "store.directory_shared", path = %path, owner, mode = format!("{mode:04o}"), %error, "others can enter the store's directory, and its mode could not be set to 0700")
@@ -88,15 +88,14 @@ fn close(folder: &Folder, Seen { owner, mode, .. }: Seen) {
     }
 }
 
-/// Why a directory of this user does not look like the gate's alone. Its mode is then somebody else's decision: `/tmp`, or a
-/// home directory.
+/// Why a directory of this user seems to have other uses, too (`/tmp`, a home directory). The gate does not change its mode.
 fn is_shared(folder: &Folder, mode: u32) -> Option<&'static str> {
     if mode & 0o1000 != 0 {
         return Some("has the sticky bit");
     }
     let is_other = |name: &String| {
         let stat = folder.stat(name).ok().flatten();
-        // What others have put there decides nothing.
+        // Directories of other users do not count.
         name != HISTORY
             && name != "lost+found"
             && !is_ours(name)
@@ -108,17 +107,16 @@ fn is_shared(folder: &Folder, mode: u32) -> Option<&'static str> {
     others.then_some("has directories that are not the gate's")
 }
 
-/// Entries that have a name of the gate's.
+/// Entries with a name of the gate's.
 #[derive(Default)]
 struct Found {
-    /// Not used.
     refused: Vec<(String, Refusal)>,
-    /// Used, although others can write them.
+    /// Entries that are used although others can write them, with their modes.
     shared: Vec<(String, u32)>,
 }
 
 impl Found {
-    /// Examines the entries of `folder` that are `ours`.
+    /// Examines the entries of `folder` with names that are `ours`.
     fn examine(&mut self, folder: &Folder, ours: impl Fn(&str) -> bool) {
         let mut names = folder.names().unwrap_or_default();
         names.retain(|name| ours(name));
@@ -148,26 +146,26 @@ fn found(folder: &Folder) -> Found {
     found
 }
 
-/// The mode of an entry that is used, if others can write it.
+/// The mode of an entry, if others can write it even after an attempt to set the mode.
 fn others_write(folder: &Folder, name: &str) -> Option<u32> {
     let mode = || {
         let mode = folder.stat(name).ok().flatten()?.st_mode & 0o7777;
         (mode & BY_OTHERS != 0).then_some(mode)
     };
     mode()?;
-    // Opening it sets the mode, if it belongs to the gate's user.
+    // Opening a file of the gate's user sets its mode.
     let _ = folder.open_file(name, OFlags::RDONLY);
     mode()
 }
 
-/// The directory of a store as a command beside the gate finds it.
+/// The directory of a store, as examined by another command than the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examined {
-    /// Its owner.
+    /// Owner of the directory.
     pub owner: u32,
-    /// Its permission bits.
+    /// Permission bits of the directory.
     pub mode: u32,
-    /// The gate's user: the one that runs the command, or, for root, the owner of the directory or of the lock in it.
+    /// The gate's user: the user of the command, or, for root, the owner of the directory or of the lock in it.
     pub user: u32,
     /// Paths of entries that a gate of this user does not use, with the reason.
     pub refused: Vec<(String, Refusal)>,
@@ -176,7 +174,7 @@ pub struct Examined {
 /// Examines the directory `dir` of a store, and changes nothing.
 ///
 /// # Errors
-/// It does not exist or cannot be read.
+/// The directory does not exist, or cannot be read.
 pub fn examined(dir: &Path) -> io::Result<Examined> {
     let folder = Folder::unchanged(dir)?;
     let Seen { owner, mode, .. } = Seen::of(&folder)?;

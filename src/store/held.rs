@@ -1,6 +1,6 @@
-//! What the one who changes holds: the state, what it is kept in, and what readers see. Blocks.
+//! Performs the effects of events on the store, the audit log and the snapshot that readers see. Blocks.
 //!
-//! Each effect of an event is made real by a function here; in what order is `mod.rs`'s to say.
+//! Each kind of effect has a function here. `mod.rs` defines their order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,65 +11,65 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::backend::Error;
-use super::error::Fault;
-use super::record::{Action, Brief, By, Record};
+use super::error::StoreFault;
+use super::record::{Action, AuditRecord, Brief, By};
 use super::recording::Recorder;
-use super::snapshot::{Render, Snapshot, Trust};
+use super::snapshot::{LicenseTrust, Render, Snapshot};
 use super::state::{Effects, Line, Notice, Persist, State};
 use super::storage::{Health, Part, Storage};
 use crate::clock::{Clock, UnixTime};
 use crate::telemetry::metrics::Metrics;
 
-/// By how much clocks of several machines may differ, at the most.
+/// How far a time in the database may be ahead of this gate's clock.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What a store works with, beside the place where it is kept.
+/// What a store needs beside its [`Config`](super::Config).
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Trusted keys at the start, and the policy every license is checked against.
-    pub trust: Trust,
-    /// How a license is written in answers.
+    pub trust: LicenseTrust,
+    /// Renders a license for responses.
     pub render: Render,
-    /// When it is.
+    /// The current time.
     pub clock: Clock,
-    /// Keys that were fetched from there in an earlier run are trusted, until newer ones are.
+    /// Keys that an earlier run fetched from this URL are trusted until newer ones are.
     pub jwks_url: Option<String>,
-    /// How many former licenses are kept.
+    /// Number of former licenses to keep.
     pub history: usize,
-    /// Where changes are counted.
+    /// Counts changes.
     pub metrics: Arc<Metrics>,
-    /// Where changes run, the disk's waiting included. Must outlive every answer that waits for a change.
+    /// The runtime that changes run on. Must outlive every request that waits for a change.
     pub control: Handle,
 }
 
-/// What readers and the writer share.
+/// Shared by readers and the writer.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) current: ArcSwap<Snapshot>,
-    /// For those who wait for a change.
+    /// Notifies of each change.
     pub(super) changes: watch::Sender<()>,
-    /// Notified when a token comes and its key is not known.
+    /// Notified when a token with an unknown key is offered.
     pub(super) key_wanted: Notify,
-    /// Whether something is still to be written that could not be.
+    /// Whether something could not be written and is to be written later.
     pub(super) behind: AtomicBool,
     pub(super) health: Arc<Health>,
-    /// The newest time seen, Unix seconds.
+    /// The newest time seen, in Unix seconds.
     newest_time: AtomicU64,
 }
 
 impl Shared {
-    /// Notes a moment that has certainly come. A token's `iat` is none: it may be ahead of every clock.
+    /// Notes a moment that is certainly in the past. A token's `iat` is not: it may be ahead of every clock.
     pub(super) fn saw(&self, moment: UnixTime) {
         self.newest_time.fetch_max(moment.as_secs(), Ordering::Relaxed);
     }
 
-    /// The newest of them.
+    /// The newest moment noted.
     pub(super) fn newest_time(&self) -> UnixTime {
         UnixTime::from_secs(self.newest_time.load(Ordering::Relaxed))
     }
 }
 
-/// See the module.
+/// The state, and everything its changes need. One change at a time has it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) state: State,
@@ -77,12 +77,12 @@ pub(super) struct Held {
     pub(super) recorder: Recorder,
     pub(super) shared: Arc<Shared>,
     pub(super) context: Context,
-    /// Whether a list could not be put back, and that was logged.
+    /// Whether the list could not be put back, which was logged.
     pub(super) is_list_failing: bool,
 }
 
 impl Held {
-    /// Nothing yet.
+    /// Loads nothing yet.
     pub(super) fn new(storage: Storage, context: Context) -> Self {
         let trust = context.trust.clone();
         let state = State::new(trust, context.render, storage.backend.is_own(), context.history);
@@ -102,7 +102,7 @@ impl Held {
         self.context.clock.now()
     }
 
-    /// Makes durable what has to be, or fails; then writes the audit lines, or has them wait.
+    /// Makes the change durable, or fails. Then writes the audit lines; those that cannot be written wait.
     pub(super) fn persist(&mut self, effects: &mut Effects) -> Result<(), Error> {
         match &effects.persist {
             Some(Persist::License(change)) => {
@@ -129,17 +129,17 @@ impl Held {
         }
     }
 
-    fn count(&self, record: &Record) {
+    fn count(&self, record: &AuditRecord) {
         self.context.metrics.license_change(record.action.into(), record.outcome.into());
     }
 
-    /// Shows readers the state.
+    /// Gives readers the current state.
     pub(super) fn publish(&self) {
         self.shared.current.store(Arc::new(self.state.snapshot()));
         self.shared.changes.send_replace(());
     }
 
-    /// Logs what happened, and asks for newer keys.
+    /// Logs what happened, and requests newer keys.
     pub(super) fn report(&self, effects: &Effects) {
         if let Some(Persist::License(change)) = &effects.persist {
             log_change(&change.record);
@@ -150,23 +150,23 @@ impl Held {
         }
     }
 
-    /// Lets what is in force be found by a start without others.
+    /// Updates this gate's own copy of a database, for a start without it.
     pub(super) fn copy_down(&mut self) {
         let token = self.state.store.license().map(|license| license.token().as_str());
         self.storage.backend.adopted(token, self.state.lists.text());
     }
 
-    /// Notes the newest time that others keep, as far as their clocks may differ from this one: nobody has proven it.
-    pub(super) fn saw_of_others(&self, newest: Option<UnixTime>) -> Option<Fault> {
+    /// Notes the newest time in the database. It is not trusted: one that is far ahead of this clock is a fault.
+    pub(super) fn saw_of_others(&self, newest: Option<UnixTime>) -> Option<StoreFault> {
         let at = newest?;
         if at <= self.now().saturating_add(DAY) {
             self.shared.saw(at);
             return None;
         }
-        (at > self.shared.newest_time()).then_some(Fault::FarAhead { at })
+        (at > self.shared.newest_time()).then_some(StoreFault::FarAhead { at })
     }
 
-    /// Whether something is still to be written that could not be.
+    /// Whether something could not be written and is to be written later.
     pub(super) fn is_behind(&self) -> bool {
         self.recorder.is_behind() || self.state.lists.are_behind()
     }
@@ -192,21 +192,21 @@ impl Notice {
                     license.id = claims.lid,
                     license.jti = claims.jti.as_deref().unwrap_or_default(),
                     %reason,
-                    "a stored or mounted license has a time that cannot be right: it counts all the same, and any renewed one replaces it"
+                    "a stored or mounted license has an implausible time: it is used, and any renewed one replaces it"
                 );
             }
             Self::FileNotUsed(reason) => tracing::warn!(
                 event = "license_file.not_used",
                 %reason,
-                "the token of license.file verifies with the keys there are now and is not accepted; the former one, if any, stays"
+                "the token of license.file verifies with the current keys and is not acceptable; the former one, if any, stays in force"
             ),
         }
     }
 }
 
-/// Says who changed the stored license: to a new one, or by removing the old one.
-fn log_change(record: &Record) {
-    let Record { actor, address, action, old, new, request_id, .. } = record;
+/// Logs who stored a license, or removed it.
+fn log_change(record: &AuditRecord) {
+    let AuditRecord { actor, address, action, old, new, request_id, .. } = record;
     let address = address.map(tracing::field::display);
     let license = new.as_ref().or(old.as_ref());
     let (id, jti) = license.map(|Brief { lid, jti, .. }| (&**lid, &**jti)).unwrap_or_default();

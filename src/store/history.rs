@@ -1,24 +1,28 @@
 //! Former licenses, kept for rollback.
 //!
-//! What is replaced or removed goes into the history, named so that names sort in the order of replacement whatever the
-//! clock did. `store.history` entries stay; the one of them that stays valid longest does even beyond that number, so that there
-//! is one to go back to as long as there can be.
+//! A license that is replaced or removed becomes an entry of the history. The ids of entries sort in the order of replacement,
+//! whatever the clock does. The newest `store.history` entries stay, and beside them the one that is valid longest, so that a
+//! rollback is possible as long as any entry is valid.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+
 use super::backend::Entry;
+use super::layout::DIGEST_BYTES;
 use crate::clock::UnixTime;
 use crate::license::{Claims, Keys, License, Policy, Rejection, Standing, Status, Token, verify};
+use crate::text::hex;
 
 /// A former license.
 #[derive(Clone, Debug)]
 pub struct Former {
-    /// The token it was read from.
+    /// The token.
     pub token: Token,
-    /// What it says, whatever its standing.
+    /// The claims of the token, for display if it does not verify.
     pub claims: Claims,
-    /// The license, or why it does not verify any more: its key is not trusted. What it says is then only what is shown.
+    /// The license, or why the token does not verify any more.
     pub license: Result<Arc<License>, Rejection>,
     /// When it was replaced.
     pub replaced_at: UnixTime,
@@ -43,30 +47,31 @@ impl Former {
         }
     }
 
-    /// When it ends, if it verifies and is valid at `now`.
+    /// When it ends. `None`: it is not valid at `now`.
     fn end(&self, policy: &Policy, now: UnixTime) -> Option<UnixTime> {
         (self.status(policy, now) == Status::Valid).then(|| self.claims.first_end())
     }
 }
 
-/// A license that gives its place to another one.
+/// A license that is being replaced.
 pub(super) struct Replaced<'a> {
     pub(super) token: &'a Token,
-    /// The license, if it verifies with the keys there are now.
+    /// The license, if it verifies with the current keys.
     pub(super) license: Option<&'a Arc<License>>,
 }
 
-/// The history: its entries, newest first, each verified once, so that the cost of a change does not depend on its length.
+/// The history. Each entry is verified once, so that the cost of a change does not depend on the number of entries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
+    /// Newest first.
     all: Vec<Arc<Judged>>,
     /// Ids of entries that could not be read.
     unread: Vec<String>,
-    /// How many stay.
+    /// Number of entries to keep.
     keep: usize,
 }
 
-/// An entry, and the license in it; `None`: it holds none.
+/// An entry, and the former license in it. `None`: the entry is not a token.
 #[derive(Debug)]
 struct Judged {
     entry: Entry,
@@ -81,22 +86,23 @@ impl Judged {
 }
 
 impl History {
-    /// Nothing yet; `keep` entries will stay.
+    /// An empty history that will keep `keep` entries.
     pub(super) fn new(keep: usize) -> Self {
         Self { keep, ..Self::default() }
     }
 
-    /// The licenses in it, newest first.
+    /// The former licenses, newest first.
     pub(super) fn former(&self) -> Arc<[Arc<Former>]> {
         self.all.iter().filter_map(|judged| judged.former.clone()).collect()
     }
 
-    /// The one called `jti`; see [`called`].
+    /// The former license with this `jti`; see [`called`].
     pub(super) fn called(&self, jti: &str) -> Option<&Former> {
         called(self.all.iter().filter_map(|judged| judged.former.as_deref()), jti)
     }
 
-    /// Takes what a start finds, `stored` being stored: the ids of entries that are to go. `unread` could not be read.
+    /// Loads the entries found at a start, where `stored` is the stored token and `unread` are the ids of entries that could
+    /// not be read. Returns the ids of entries that a crash left behind.
     pub(super) fn load(
         &mut self,
         found: Vec<Entry>,
@@ -110,8 +116,8 @@ impl History {
         left
     }
 
-    /// `replaced` gives its place to `stored` at `now`: its entry, if there is a new one, and the ids of entries that go. What
-    /// is stored again is no longer former, and the oldest make room.
+    /// Notes that `stored` replaces `replaced` at `now`. Returns the new entry, if any, and the ids of entries to drop: those
+    /// of `stored`, which is no longer a former license, and the surplus.
     pub(super) fn replace(
         &mut self,
         replaced: Option<Replaced<'_>>,
@@ -141,7 +147,7 @@ impl History {
         (former, dropped)
     }
 
-    /// Takes over the history of others, or, with `removed`, its new entries and that those are gone.
+    /// Takes the history that another replica changed. With `removed`, `found` has only the new entries.
     pub(super) fn adopt(&mut self, found: Vec<Entry>, removed: Option<&[String]>, keys: &Keys) {
         match removed {
             Some(removed) => self.forget(removed),
@@ -151,7 +157,7 @@ impl History {
         self.all.sort_by(|one, other| other.entry.id.cmp(&one.entry.id));
     }
 
-    /// Judges every entry under other keys.
+    /// Verifies every entry with other keys.
     pub(super) fn judge(&mut self, keys: &Keys) {
         self.all.iter_mut().for_each(|judged| *judged = Judged::new(judged.entry.clone(), keys));
     }
@@ -161,7 +167,7 @@ impl History {
     }
 }
 
-/// The former license called `jti`: the newest, and one that verifies before one that does not.
+/// The former license with this `jti`: the newest, and one that verifies before one that does not.
 pub(super) fn called<'a>(
     all: impl Iterator<Item = &'a Former> + Clone,
     jti: &str,
@@ -171,39 +177,43 @@ pub(super) fn called<'a>(
     verified.or_else(|| named.next())
 }
 
-/// A new entry for `token`, after all those that have the ids `known`.
+/// A new entry for `token`, behind all those with the ids `known`.
+///
+/// A number is used again after the entry with the highest one was dropped. With the time of the replacement and the digest of
+/// the token in it, an id still never names two different entries.
 fn entry<'a>(known: impl Iterator<Item = &'a str> + Clone, token: &str, now: UnixTime) -> Entry {
     let number = |id: &str| id.split('-').next()?.parse::<u64>().ok();
     let next = known.clone().filter_map(number).max().unwrap_or(0).saturating_add(1);
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    let digest = hex(&digest.as_ref()[..DIGEST_BYTES]);
     let mut replaced_at = now;
     loop {
-        let id = format!("{next:012}-{}", replaced_at.as_secs());
+        let id = format!("{next:012}-{}-{digest}", replaced_at.as_secs());
         if !known.clone().any(|known| known == id) {
             return Entry { id, replaced_at, token: token.to_owned() };
         }
-        // Somebody took the last number there is.
+        // The highest possible number is taken.
         replaced_at = replaced_at.saturating_add(Duration::from_secs(1));
     }
 }
 
-/// Ids of those of `entries`, newest first, that are too many when `keep` are to stay. Each has the moment when it will end,
-/// if it is valid now: the one that lasts longest stays.
+/// Ids of the surplus among `entries` (newest first) if `keep` are to stay. Each entry has the time of its end if it is valid
+/// now; the one that is valid longest stays.
 fn surplus(entries: &[(&str, Option<UnixTime>)], keep: usize) -> Vec<String> {
-    // Of several that end at the same time the newest.
+    // Of several with the same end, the newest.
     let lasting = entries.iter().rev().filter_map(|(id, end)| Some(((*end)?, *id)));
     let lasting = lasting.max_by_key(|(end, _)| *end).map(|(_, id)| id).filter(|_| keep > 0);
     let beyond = entries.iter().skip(keep).map(|(id, _)| *id);
     beyond.filter(|id| Some(*id) != lasting).map(str::to_owned).collect()
 }
 
-/// Entries in the order of their ids, the last one first.
 fn newest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_by(|one, other| other.id.cmp(&one.id));
     entries
 }
 
-/// Those of `entries`, newest first, that count when `stored` is stored, and the names of the others. A crash may have
-/// come between a license's way into the history and its replacement, or have kept one there that came back.
+/// The `entries` (newest first) that are former licenses while `stored` is stored, and the ids of the others. A crash between
+/// the steps of a change leaves an entry of the stored license, or two entries of the same license.
 fn sifted(entries: Vec<Entry>, stored: Option<&str>) -> (Vec<Entry>, Vec<String>) {
     let mut counting: Vec<Entry> = Vec::new();
     let mut left = Vec::new();
@@ -233,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn names_sort_in_the_order_of_replacement_whatever_the_clock_did() {
+    fn ids_sort_in_the_order_of_replacement_whatever_the_clock_does() {
         let mut all: Vec<Entry> = Vec::new();
         for seconds in [500, 9, 9, 1_800_000_000] {
             let known = all.iter().map(|entry| &*entry.id);
@@ -241,11 +251,22 @@ mod tests {
         }
         assert!(all.is_sorted_by(|earlier, later| earlier.id < later.id));
         assert!(all.iter().all(|entry| replaced_at(&entry.id) == Some(entry.replaced_at)));
-        assert_eq!((replaced_at("x-1"), replaced_at("1"), replaced_at("1-x")), (None, None, None));
+        assert_eq!(replaced_at("000000000007-9"), Some(UnixTime::from_secs(9)));
+        for other in [
+            "x-1",
+            "1",
+            "1-x",
+            "1-1-",
+            "1-1-0123",
+            "1-1-0123456789abcdeg",
+            "1-1-0123456789abcdef-1",
+        ] {
+            assert_eq!(replaced_at(other), None, "{other}");
+        }
     }
 
     #[test]
-    fn no_name_is_given_twice_when_somebody_took_the_last_number() {
+    fn ids_differ_even_after_the_highest_number() {
         let mut known = vec![format!("{}-5", u64::MAX), format!("{}-6", u64::MAX)];
         for _ in 0..3 {
             let next = entry(known.iter().map(String::as_str), "t", UnixTime::from_secs(5));
@@ -256,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_twice_or_stored_again_does_not_count() {
+    fn entries_of_the_stored_license_and_duplicates_do_not_count() {
         let mut found = entries(&["5", "4", "3", "2", "1"]);
         for (entry, token) in found.iter_mut().zip(["a", "b", "a", "c", "b"]) {
             token.clone_into(&mut entry.token);
@@ -273,8 +294,8 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_but_the_one_that_lasts_longest_stays() {
-        // When each of them ends, if it is valid; how many are kept; which go.
+    fn the_oldest_entries_are_dropped_but_not_the_one_that_is_valid_longest() {
+        // Ends of the valid entries; number to keep; dropped entries.
         type Row = (&'static [(&'static str, u64)], usize, &'static [&'static str]);
         let table: [Row; 8] = [
             (&[], 2, &["b", "a"]),

@@ -1,4 +1,4 @@
-//! What a store keeps beside licenses: the clock, documents, leases, and the queue of events. None of it changes a license.
+//! What a store keeps beside licenses: the newest time seen, documents, leases, and the queue of events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::storage::Part;
 use super::turns::Turns;
 use crate::clock::UnixTime;
 
-/// A clock may be corrected by so much, and clocks of several machines may differ by it.
+/// How far a clock may be set back, or differ from another machine's, without being wrong.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 
-/// The way to all of it. Cheap to clone.
+/// Access to everything beside licenses. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Housekeeping {
     turns: Turns,
@@ -30,25 +30,25 @@ impl Housekeeping {
         self.shared.health.is_up()
     }
 
-    /// A moment that has certainly come: a date of the issuer's, say.
+    /// Notes a moment that is certainly in the past, such as the `Date` of the issuer's response.
     pub fn saw(&self, moment: UnixTime) {
         self.shared.saw(moment);
     }
 
-    /// The newest moment that has certainly come, in any run and on any replica.
+    /// The newest moment that is certainly in the past, noted in any run and by any replica.
     pub fn newest_time(&self) -> UnixTime {
         self.shared.newest_time()
     }
 
-    /// Whether `now`, and an hour of tolerance, is before a moment that has come already: the clock went backwards.
+    /// Whether the clock went backwards: `now` is more than an hour before the newest moment noted.
     pub fn is_behind(&self, now: UnixTime) -> bool {
         now.saturating_add(CLOCK_TOLERANCE) < self.newest_time()
     }
 
-    /// Keeps [`newest_time`](Self::newest_time) for the next start.
+    /// Stores [`newest_time`](Self::newest_time) for the next start.
     ///
     /// # Errors
-    /// It could not be kept.
+    /// It could not be stored.
     pub async fn keep_time(&self) -> Result<(), Error> {
         let newest = self.newest_time();
         self.turns
@@ -56,10 +56,10 @@ impl Housekeeping {
             .await
     }
 
-    /// Keeps a copy of something fetched.
+    /// Stores a document. Empty content removes it.
     ///
     /// # Errors
-    /// It could not be kept.
+    /// It could not be stored.
     pub async fn keep_document(&self, name: Document, content: Vec<u8>) -> Result<(), Error> {
         self.turns
             .attempt(move |held| {
@@ -68,7 +68,7 @@ impl Housekeeping {
             .await
     }
 
-    /// The copy kept last.
+    /// The document, if there is one.
     ///
     /// # Errors
     /// It cannot be read.
@@ -76,36 +76,36 @@ impl Housekeeping {
         self.turns.attempt(move |held| held.storage.backend.document(name)).await
     }
 
-    /// Takes `lease` for `span`: whether this gate has it now. Nobody has, while the store cannot be asked.
+    /// Takes or prolongs `lease` for `span`. Returns whether this gate holds it now; false if the database is not available.
     pub async fn take_lease(&self, lease: Lease, span: Duration) -> bool {
         self.lease(lease, span).await.unwrap_or(false)
     }
 
-    /// As [`take_lease`](Self::take_lease), where it matters that the store cannot be asked.
+    /// As [`take_lease`](Self::take_lease), with the error.
     ///
     /// # Errors
-    /// The store cannot be asked.
+    /// The database is not available.
     pub async fn lease(&self, lease: Lease, span: Duration) -> Result<bool, Error> {
         self.turns.attempt(move |held| held.storage.backend.take_lease(lease, span)).await
     }
 
     /// Gives `lease` back.
     pub async fn give_lease_back(&self, lease: Lease) {
-        // Not given back, it runs out.
+        // If this fails, the lease runs out.
         let _ = self.turns.attempt(move |held| held.storage.backend.give_lease_back(lease)).await;
     }
 
-    /// Queues an event unless it was queued before: whether it is new.
+    /// Queues an event unless one with the same key is or was in the queue. Returns whether it was queued.
     ///
     /// # Errors
-    /// It could not be kept.
+    /// It could not be stored.
     pub async fn post(&self, event: QueuedEvent) -> Result<bool, Error> {
         self.turns
             .attempt(move |held| held.storage.write_if_new(Part::Events, |it| it.post(&event)))
             .await
     }
 
-    /// Events that are due, oldest first, a few at a time.
+    /// Events that are due, oldest first, at most 16.
     ///
     /// # Errors
     /// The queue cannot be read.
@@ -113,10 +113,10 @@ impl Housekeeping {
         self.turns.attempt(move |held| held.storage.backend.due_events(now)).await
     }
 
-    /// Notes how the sending of an event ended.
+    /// Notes the result of sending an event.
     ///
     /// # Errors
-    /// It could not be kept: the event may be sent again.
+    /// It could not be stored: the event may be sent again.
     pub async fn settle(&self, key: String, settled: Settled) -> Result<(), Error> {
         self.turns
             .attempt(move |held| held.storage.write(Part::Events, |it| it.settle(&key, settled)))

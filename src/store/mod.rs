@@ -1,19 +1,19 @@
-//! The licenses a gate has: in memory for readers, and on disk or in a database for the next start.
+//! The licenses of a gate: in memory for readers, and in a directory or a database for the next start.
 //!
 //! ```text
-//! bytes ── verified ── compared ── persisted ── swapped ── asked about
+//! bytes ── verified ── compared ── persisted ── swapped ── read
 //!          license::   state.rs    backend.rs   held.rs    Reader, snapshot.rs
 //! ```
 //!
-//! Every event (a change that somebody asks for, `license.file`, other keys, another replica's change, a revocation list, the
-//! start itself) goes this way, in `Held::perform`. What an event makes of the state is a pure function, `state.rs`; what it
-//! asks for is made real by `held.rs`, in this order. So an answered change is kept, and one that is refused or fails changes
-//! nothing and is recorded too.
+//! Every event goes through `Held::perform`: a requested change, the content of `license.file`, other keys, a change by another
+//! replica, a revocation list, the start. `state.rs` computes the next state and the effects, as a pure function. `held.rs`
+//! performs the effects in the order above. A change is therefore durable before it is answered. A change that is refused or
+//! fails alters nothing and is recorded, too.
 //!
-//! Two halves around one `ArcSwap`: a [`Writer`] for those that change the license (`api`, `feed`) and a [`Reader`] for
-//! everyone else. Changes happen one at a time, on the control runtime (`turns.rs`). Readers never wait and always see one
-//! whole [`Snapshot`]: the license of `license.file` and the stored one, of which the better is in force at the moment of the
-//! question. The clock, documents, leases and the queue of events are kept in the same place: [`Housekeeping`].
+//! A [`Writer`] (for `api` and `feed`) and a [`Reader`] (for all others) share one `ArcSwap`. Changes run one at a time, on the
+//! control runtime (`turns.rs`). A reader never waits. It sees one whole [`Snapshot`] with the license of `license.file` and
+//! the stored one; which of them is in force depends on the time. [`Housekeeping`] stores the clock, documents, leases and the
+//! queue of events in the same place.
 
 mod audit;
 mod audit_verify;
@@ -55,9 +55,9 @@ use crate::text::chain;
 
 pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
 pub use backend::{Error, Lease, QueuedEvent, Settled};
-pub use config::{Config, Place};
+pub use config::{Config, Location};
 pub use durable::Error as FileError;
-pub use error::{ChangeError, Fault, Interruption, Offering, RevokeError};
+pub use error::{ChangeError, Interruption, Offering, RevokeError, StoreFault};
 pub use folder::{Refusal, read_kept};
 pub use guarded::{Examined, MOST_NAMED, examined};
 pub use held::Context;
@@ -66,28 +66,28 @@ pub use housekeeping::Housekeeping;
 pub use layout::Document;
 #[cfg(feature = "postgres")]
 pub use postgres::{Database, ImportError, Imported, UrlError, import};
-pub use record::{Action, Brief, By, Outcome, Record};
+pub use record::{Action, AuditRecord, Brief, By, Outcome};
 pub use replicas::Others;
-pub use snapshot::{Candidate, InForce, KEY_GRACE, Render, Snapshot, Trust};
+pub use snapshot::{Candidate, InForce, KEY_GRACE, LicenseTrust, Render, Snapshot};
 pub use state::{Origin, Rekeyed};
 
 use backend::Backend;
 use directory::Directory;
 use held::{Held, Shared};
-use state::{Ask, Content, Effects, Event};
+use state::{ChangeRequest, Content, Effects, Event};
 use storage::Storage;
 use turns::Turns;
 
-/// The content of `license.file`, or why there is none.
+/// The content of `license.file`, or why it cannot be read.
 pub type Offered = Result<Vec<u8>, io::Error>;
 
-/// How often what could not be written is tried again.
+/// Between two attempts to write what could not be written.
 const KEEP_UP: Duration = Duration::from_secs(2);
-/// How often a list is offered to others who keep changing theirs at that moment.
+/// Attempts to store a revocation list while other replicas change something.
 const ATTEMPTS: usize = 3;
 
 impl Held {
-    /// The way of every event. `Err`: what had to be durable is not, and nothing has changed.
+    /// Processes an event. `Err`: the change could not be made durable, and nothing has changed.
     fn perform(&mut self, event: Event) -> Result<Effects, Error> {
         let (next, mut effects) = self.state.next(event, self.now());
         self.persist(&mut effects)?;
@@ -99,15 +99,15 @@ impl Held {
         Ok(effects)
     }
 
-    /// As [`perform`](Self::perform), for an event that asks for nothing to be made durable first, and so cannot fail.
+    /// As [`perform`](Self::perform), for an event that makes nothing durable and therefore cannot fail.
     fn take(&mut self, event: Event) -> Effects {
         self.perform(event).unwrap_or_default()
     }
 
-    /// A change of the stored license, from the question to the answer.
-    fn change(&mut self, ask: Ask, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let asked = Event::Asked(ask.clone(), who.clone());
-        // What other replicas changed comes first.
+    /// Changes the stored license.
+    fn change(&mut self, ask: ChangeRequest, who: By) -> Result<Arc<Snapshot>, ChangeError> {
+        let asked = Event::Requested(ask.clone(), who.clone());
+        // First apply what other replicas changed.
         let done = match self.follow().and_then(|()| self.perform(asked)) {
             Ok(effects) => effects,
             Err(error) => self.take(Event::NotStored(ask, who, error)),
@@ -118,24 +118,28 @@ impl Held {
         }
     }
 
-    /// `license.file`, at the start or when it has changed.
+    /// Takes the content of `license.file`, at the start or after a change.
     fn offer(&mut self, read: Offered, is_first: bool) -> Offering {
         let content = Content::verified(read, &self.state.trust.keys);
         self.take(Event::File { content, is_first }).offering.unwrap_or(Offering::Same)
     }
 
-    /// A change of keys. Readers see it when a list that waited for these keys counts too.
-    fn believe(&mut self, keys: Arc<Keys>) -> Rekeyed {
+    /// Trusts other keys. Readers see them together with a revocation list that waited for one of them.
+    fn trust_keys(&mut self, keys: Arc<Keys>) -> Rekeyed {
+        let shown = self.shared.current.load_full();
         let done = self.take(Event::Keys(keys));
         if let Some(offered) = self.state.lists.without_key().cloned() {
             self.revoke_late(offered);
         }
         self.copy_down();
-        self.publish();
+        // A list that was applied has published the new state already.
+        if Arc::ptr_eq(&shown, &self.shared.current.load()) {
+            self.publish();
+        }
         done.rekeyed
     }
 
-    /// A revocation list. One that cannot be kept now is tried again.
+    /// Takes a revocation list. If it cannot be stored now, `catch_up` tries again.
     fn revoke(&mut self, offered: Arc<[u8]>) -> Result<(), RevokeError> {
         let list = Revocations::verify(&offered, &self.state.trust.keys);
         let event = || Event::List(offered.clone(), list.clone());
@@ -145,7 +149,7 @@ impl Held {
             if !matches!(done, Err(Error::Conflict)) {
                 break;
             }
-            // What others keep is looked at first: theirs may be newer.
+            // The list of the other replicas may be newer: read it first.
             done = self.follow().and_then(|()| self.perform(event()));
         }
         match done {
@@ -158,7 +162,7 @@ impl Held {
         }
     }
 
-    /// That a list still cannot be taken is nothing new.
+    /// Tries again to take a list. Another failure is only a debug line: the first one was logged.
     fn revoke_late(&mut self, offered: Arc<[u8]>) {
         match self.revoke(offered) {
             Ok(()) => tracing::info!("the revocation list that could not be taken before is taken"),
@@ -166,7 +170,7 @@ impl Held {
         }
     }
 
-    /// Others have an older list than the one that counts, or none.
+    /// Restores the list in the database if that has an older one, or none.
     fn put_list_back(&mut self) {
         let Some(list) = self.state.lists.to_be_put_back() else { return };
         let sequence = list.sequence();
@@ -178,21 +182,21 @@ impl Held {
                 sequence,
                 "the database had no revocation list, or an older one: put back"
             ),
-            // Perhaps others put theirs back: the next look shows it.
+            // Another replica may have restored it: the next refresh shows that.
             Some(Error::Conflict) => self.is_list_failing = was_failing,
             Some(error) if !was_failing => tracing::warn!(
                 event = "revocations.put_back_failed",
                 sequence,
                 error = chain(&error),
-                "the database has no revocation list, or an older one, and it cannot be put back; that is tried again"
+                "the database has no revocation list, or an older one, and the current one cannot be put back: the gate will try again"
             ),
             Some(_) => {}
         }
     }
 
-    /// What other replicas changed.
+    /// Applies what other replicas changed.
     fn follow(&mut self) -> Result<(), Error> {
-        let Some(kept) = self.storage.ask(|backend| backend.refresh())? else { return Ok(()) };
+        let Some(kept) = self.storage.query(|backend| backend.refresh())? else { return Ok(()) };
         let far_ahead = self.saw_of_others(kept.newest_time);
         let done = self.take(Event::Others(kept.into()));
         self.copy_down();
@@ -201,32 +205,32 @@ impl Held {
             tracing::warn!(
                 event = "store.change_doubtful",
                 error = chain(&fault),
-                "another replica's change is doubtful"
+                "a change in the database was not applied as it is"
             );
         }
         Ok(())
     }
 
-    /// What could not be written before. A database that is away is looked for by those who follow it.
+    /// Writes what could not be written before. While a database is away this does nothing: `replicas.rs` looks for it.
     fn catch_up(&mut self) {
         if !self.shared.health.answers() {
             return;
         }
         self.recorder.catch_up(&mut self.storage);
-        if let Some(offered) = self.state.lists.to_be_kept().cloned() {
+        if let Some(offered) = self.state.lists.to_be_stored().cloned() {
             self.revoke_late(offered);
         }
         self.put_list_back();
     }
 
-    /// The start: what the last run left.
-    fn start(&mut self, faults: &mut Vec<Fault>) {
+    /// Loads what the last run left.
+    fn start(&mut self, faults: &mut Vec<StoreFault>) {
         let (kept, unreadable) = self.storage.backend.load();
-        // Where nothing can be written, that it cannot be read is no news.
+        // If the store cannot be written, that is reported already.
         if faults.is_empty() {
-            faults.extend(unreadable.into_iter().map(Fault::NotReadable));
+            faults.extend(unreadable.into_iter().map(StoreFault::NotReadable));
         }
-        let copy = self.storage.backend.spare();
+        let copy = self.storage.backend.own_copy();
         let own = if self.storage.backend.is_own() { kept.newest_time } else { copy.newest_time };
         own.into_iter().for_each(|newest| self.shared.saw(newest));
         if !self.storage.backend.is_own() {
@@ -240,24 +244,24 @@ impl Held {
         self.put_list_back();
     }
 
-    /// Moves what is stored, and is no license, out of the way.
-    fn set_aside(&mut self, reason: Rejection) -> Fault {
+    /// Renames the stored file, which is not a license.
+    fn set_aside(&mut self, reason: Rejection) -> StoreFault {
         let now = self.now();
         match self.storage.backend.set_aside(now) {
-            Ok(Some(to)) => Fault::SetAside { to, reason },
-            Ok(None) => Fault::Forged { reason },
-            Err(source) => Fault::NotSetAside { reason, source },
+            Ok(Some(to)) => StoreFault::SetAside { to, reason },
+            Ok(None) => StoreFault::Forged { reason },
+            Err(source) => StoreFault::NotSetAside { reason, source },
         }
     }
 
-    /// Trusts the keys that were fetched last, so that a start does not depend on the issuer.
-    fn fetched_keys(&mut self, faults: &mut Vec<Fault>) -> Keys {
+    /// Trusts the keys that an earlier run fetched, so that a start does not depend on the issuer.
+    fn fetched_keys(&mut self, faults: &mut Vec<StoreFault>) -> Keys {
         let Some(url) = self.context.jwks_url.clone() else { return Keys::empty() };
         let content = self.storage.backend.document(Document::Jwks).unwrap_or_else(|error| {
-            faults.push(Fault::NotReadable(error));
+            faults.push(StoreFault::NotReadable(error));
             None
         });
-        // What does not read, or came from elsewhere, is fetched again.
+        // A copy that cannot be parsed, or is of another URL, is ignored: the keys are fetched again.
         let keys = content.and_then(|content| kept_jwks(&url, &content)).unwrap_or_default();
         let trust = &mut self.state.trust;
         trust.keys = Arc::new((*trust.keys).clone().merge(keys.clone()));
@@ -265,7 +269,7 @@ impl Held {
     }
 }
 
-/// The changing half. Cheap to clone.
+/// Changes the licenses. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Writer {
     turns: Turns,
@@ -273,89 +277,99 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Verifies `token`, compares it with the license in force, stores it and puts it in force: the snapshot with it.
+    /// Verifies `token`, compares it with the license in force, stores it and puts it in force. Returns the new snapshot.
     ///
     /// # Errors
-    /// See [`ChangeError`]; memory and what is kept are then as before.
+    /// See [`ChangeError`]; memory and store are then as before.
     pub async fn install(
         &self,
         token: Token,
         origin: Origin,
         who: By,
     ) -> Result<Arc<Snapshot>, ChangeError> {
-        let install = move |held: &mut Held| {
+        let request = move |held: &Held| {
             let offered = verify(&token, &held.state.trust.keys).map(Arc::new);
-            held.change(Ask::Install { offered, origin }, who)
+            ChangeRequest::Install { offered, origin }
         };
-        self.turns.take(install).await.map_err(ChangeError::Interrupted)?
+        self.change(request, who).await
     }
 
-    /// Puts the former license called `jti` back, the newest if there are several.
+    /// Stores the former license with this `jti` again, the newest of several.
     ///
     /// # Errors
-    /// See [`ChangeError`]; memory and what is kept are then as before.
+    /// See [`ChangeError`]; memory and store are then as before.
     pub async fn roll_back(&self, jti: String, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let roll_back = move |held: &mut Held| held.change(Ask::RollBack { jti }, who);
-        self.turns.take(roll_back).await.map_err(ChangeError::Interrupted)?
+        self.change(|_| ChangeRequest::RollBack { jti }, who).await
     }
 
-    /// Removes the stored license; that there is none is fine too. One of `license.file` stays.
+    /// Removes the stored license, if there is one. A license of `license.file` stays.
     ///
     /// # Errors
-    /// See [`ChangeError`]; memory and what is kept are then as before.
+    /// See [`ChangeError`]; memory and store are then as before.
     pub async fn remove(&self, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let remove = move |held: &mut Held| held.change(Ask::Remove, who);
-        self.turns.take(remove).await.map_err(ChangeError::Interrupted)?
+        self.change(|_| ChangeRequest::Remove, who).await
     }
 
-    /// Records a change that ended before it came here. Waited for, the record outlives the gate as the answer does.
+    async fn change(
+        &self,
+        request: impl FnOnce(&Held) -> ChangeRequest + Send + 'static,
+        who: By,
+    ) -> Result<Arc<Snapshot>, ChangeError> {
+        let change = move |held: &mut Held| {
+            let request = request(held);
+            held.change(request, who)
+        };
+        self.turns.take(change).await.map_err(ChangeError::Interrupted)?
+    }
+
+    /// Records a change that was refused before it reached the store. The line is written when this returns.
     pub async fn note(&self, action: Action, outcome: Outcome, reason: &'static str, who: By) {
         let event = Event::Refused(action, outcome, reason, who);
-        // That it cannot be recorded is logged where it is tried.
+        // A failure is logged where the line is written.
         let _ = self.turns.take(move |held| held.take(event)).await;
     }
 
-    /// Takes the content of `license.file`; `None`: the gate is stopping.
+    /// Takes the content of `license.file`. `None`: the gate is stopping.
     pub async fn offer(&self, read: Offered) -> Option<Offering> {
         self.turns.take(move |held| held.offer(read, false)).await.ok()
     }
 
-    /// Takes a token of `license.file` that waits for its time, once that has come: whether it did.
+    /// Puts the waiting token of `license.file` in force if its time has come. Returns whether it did.
     pub async fn reconsider(&self) -> bool {
         let done = self.turns.take(|held| held.take(Event::TimePassed).offering).await;
         matches!(done, Ok(Some(Offering::Taken)))
     }
 
     /// Trusts `keys` from now on.
-    pub async fn believe(&self, keys: Arc<Keys>) -> Rekeyed {
-        self.turns.take(move |held| held.believe(keys)).await.unwrap_or_default()
+    pub async fn trust_keys(&self, keys: Arc<Keys>) -> Rekeyed {
+        self.turns.take(move |held| held.trust_keys(keys)).await.unwrap_or_default()
     }
 
     /// Takes a revocation list.
     ///
     /// # Errors
-    /// See [`RevokeError`]; what was revoked before stays so.
+    /// See [`RevokeError`]; what was revoked before stays revoked.
     pub async fn revoke(&self, list: Vec<u8>) -> Result<(), RevokeError> {
         let done = self.turns.take(move |held| held.revoke(list.into())).await;
         done.map_err(RevokeError::Interrupted)?
     }
 
-    /// Takes over what other replicas changed.
+    /// Applies what other replicas changed.
     ///
     /// # Errors
-    /// The store cannot be asked: what is in memory stays.
+    /// The database cannot be read; memory stays as it is.
     pub async fn follow(&self) -> Result<(), Error> {
         self.turns.attempt(Held::follow).await
     }
 
-    /// Writes what could not be written before, if there is anything.
+    /// Writes what could not be written before.
     pub async fn catch_up(&self) {
         if self.shared.behind.load(Ordering::Relaxed) {
             let _ = self.turns.take(Held::catch_up).await;
         }
     }
 
-    /// [Catches up](Self::catch_up) again and again, until dropped.
+    /// [Catches up](Self::catch_up) every 2 s, until dropped.
     pub async fn keep_up(self) {
         loop {
             tokio::time::sleep(KEEP_UP).await;
@@ -363,28 +377,28 @@ impl Writer {
         }
     }
 
-    /// Returns when a token has come and its key is not known.
+    /// Returns after a token with an unknown key was offered.
     pub async fn key_wanted(&self) {
         self.shared.key_wanted.notified().await;
     }
 }
 
-/// The asking half. Cheap to clone.
+/// Reads the licenses. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader(Arc<Shared>);
 
 impl Reader {
-    /// The licenses there are. Wait-free; the guard is not to be held across an `.await`.
+    /// The current licenses. Wait-free. Do not hold the guard across an `.await`.
     pub fn current(&self) -> Guard<Arc<Snapshot>> {
         self.0.current.load()
     }
 
-    /// The licenses there are, to keep.
+    /// The current licenses, to hold across an `.await`.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.current.load_full()
     }
 
-    /// Announces each change from here on.
+    /// Announces each change from now on.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changes.subscribe()
     }
@@ -393,35 +407,35 @@ impl Reader {
 /// An open store.
 #[derive(Debug)]
 pub struct Store {
-    /// For those who ask.
+    /// Reads the licenses.
     pub reader: Reader,
-    /// For those who change.
+    /// Changes the licenses.
     pub writer: Writer,
-    /// For what is kept beside licenses.
+    /// Stores everything beside licenses.
     pub housekeeping: Housekeeping,
-    /// What was wrong at the start; the gate runs all the same, and the log should say so.
-    pub faults: Vec<Fault>,
-    /// What became of `license.file`, if there is one.
+    /// Faults found at the start, to be logged. The gate runs with them.
+    pub faults: Vec<StoreFault>,
+    /// The result of reading `license.file`, if there is one.
     pub offering: Option<Offering>,
-    /// Keys that were fetched in an earlier run; they are trusted already.
+    /// Keys that an earlier run fetched. They are trusted already.
     pub fetched_keys: Keys,
-    /// Hints that other replicas have changed something.
+    /// Hints that another replica changed something.
     pub others: Others,
 }
 
-/// Loads what the last run left, and takes what `license.file` holds. Blocks; called once, before the first request.
+/// Loads what the last run left, and takes the content of `license.file`. Blocks; called once, before the first request.
 ///
-/// A token that verifies counts whatever its standing. One that does not is set aside under a name of its own. A
-/// directory that is missing or cannot be written is a fault and tried again at each change.
+/// A stored token that verifies is loaded, even if it has expired. A file that is not a license is renamed. A directory that
+/// is missing or cannot be written is a fault, and is tried again at each change.
 ///
-/// A database is queried on the control runtime, which must be running elsewhere meanwhile.
+/// A database is queried on the control runtime, which must run on another thread meanwhile.
 ///
 /// # Errors
-/// Another gate works on the directory, or a newer one on the database.
+/// Another gate has locked the directory, or the database is of a newer version.
 pub fn open(config: &Config, file: Option<Offered>, context: Context) -> Result<Store, Error> {
     let (backend, others, unwritable) = open_backend(config, &context)?;
     let storage = Storage::new(backend, unwritable.is_none());
-    let mut faults: Vec<_> = unwritable.into_iter().map(Fault::NotWritable).collect();
+    let mut faults: Vec<_> = unwritable.into_iter().map(StoreFault::NotWritable).collect();
     let mut held = Held::new(storage, context);
     let fetched_keys = held.fetched_keys(&mut faults);
     held.start(&mut faults);
@@ -439,19 +453,19 @@ pub fn open(config: &Config, file: Option<Offered>, context: Context) -> Result<
     })
 }
 
-/// A backend, hints of others who use it, and why nothing can be written there at the moment.
+/// A backend, hints about changes by other replicas, and why it cannot be written at the moment.
 type Opened = (Box<dyn Backend>, Others, Option<Error>);
 
-/// Where `config` says that licenses are kept, and why nothing can be written there at the moment.
+/// Opens the backend that `config` names.
 #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "a directory needs none"))]
 fn open_backend(config: &Config, context: &Context) -> Result<Opened, Error> {
-    match &config.place {
-        Place::File(dir) => {
+    match &config.location {
+        Location::File(dir) => {
             let (directory, unwritable) = Directory::open(dir.clone(), config.audit_max_bytes)?;
             Ok((Box::new(directory), Others::default(), unwritable))
         }
         #[cfg(feature = "postgres")]
-        Place::Postgres(database) => {
+        Location::Postgres(database) => {
             let (control, clock) = (context.control.clone(), context.clock.clone());
             let database = (**database).clone();
             let (database, hints, unavailable) =
@@ -461,8 +475,8 @@ fn open_backend(config: &Config, context: &Context) -> Result<Opened, Error> {
     }
 }
 
-/// Takes over what other replicas change, soon after they did, until dropped. Returns at once where there are no others. To
-/// be run on the control runtime.
+/// Applies changes by other replicas soon after they are made, until dropped. Returns at once if there are no replicas. Runs
+/// on the control runtime.
 pub async fn follow_others(others: Others, writer: Writer) {
     others.follow(|| writer.follow()).await;
 }

@@ -1,7 +1,7 @@
-//! Events that wait to be sent, in `events.json`: each is sent once, whatever happens in between.
+//! The queue of events to be sent, in `events.json`.
 //!
-//! The whole queue is one small file, replaced as a whole. Keys of events that were sent are remembered, the newest
-//! thousand, so that the same is not sent again after a restart.
+//! The queue is one small file, which each change replaces. It also has the keys of the last 1000 events that were sent, so
+//! that none is sent again after a restart.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,10 +16,10 @@ use super::layout::EVENTS;
 use crate::clock::UnixTime;
 
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
-/// Waiting, and remembered.
+/// Most waiting events, and most keys of sent events.
 pub(super) const MAX_EVENTS: usize = 1000;
-/// Handed out at a time.
-const AT_ONCE: usize = 16;
+/// Most events returned at a time.
+pub(super) const AT_ONCE: usize = 16;
 
 /// The queue of one directory.
 #[derive(Debug)]
@@ -30,17 +30,10 @@ pub(super) struct Outbox {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedEvent>,
+    // The name that earlier builds wrote.
     #[serde(rename = "told")]
     sent: VecDeque<String>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Waiting {
-    key: String,
-    body: String,
-    attempts: u32,
-    due: u64,
 }
 
 impl Outbox {
@@ -49,7 +42,7 @@ impl Outbox {
         Self { dir, queue: None }
     }
 
-    /// Queues `event` unless one of its key was queued before: whether it is new.
+    /// Queues `event` unless one with the same key is or was in the queue. Returns whether it was queued.
     pub(super) fn post(&mut self, event: &QueuedEvent) -> Result<bool, Error> {
         let known = self.queue()?;
         let is_waiting = known.waiting.iter().any(|waiting| waiting.key == event.key);
@@ -57,12 +50,7 @@ impl Outbox {
             return Ok(false);
         }
         let mut queue = known.clone();
-        queue.waiting.push_back(Waiting {
-            key: event.key.clone(),
-            body: event.body.clone(),
-            attempts: event.attempts,
-            due: event.due.as_secs(),
-        });
+        queue.waiting.push_back(event.clone());
         if queue.waiting.len() > MAX_EVENTS {
             tracing::warn!(
                 event = "notify.queue_full",
@@ -73,21 +61,20 @@ impl Outbox {
         self.keep(queue).map(|()| true)
     }
 
-    /// Those that are due at `now`, oldest first.
+    /// Events that are due at `now`, oldest first.
     pub(super) fn due(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
-        let is_due = |waiting: &&Waiting| waiting.due <= now.as_secs();
-        Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).map(Waiting::event).collect())
+        let is_due = |waiting: &&QueuedEvent| waiting.due <= now;
+        Ok(self.queue()?.waiting.iter().filter(is_due).take(AT_ONCE).cloned().collect())
     }
 
-    /// All that wait, and the keys of those that were sent, oldest first.
+    /// All waiting events, and the keys of those that were sent, oldest first.
     #[cfg(feature = "postgres")]
     pub(super) fn content(&mut self) -> Result<(Vec<QueuedEvent>, Vec<String>), Error> {
         let queue = self.queue()?;
-        let waiting = queue.waiting.iter().map(Waiting::event).collect();
-        Ok((waiting, queue.sent.iter().cloned().collect()))
+        Ok((queue.waiting.iter().cloned().collect(), queue.sent.iter().cloned().collect()))
     }
 
-    /// Notes what became of the event called `key`.
+    /// Notes the result of sending the event with this key.
     pub(super) fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
         let mut queue = self.queue()?.clone();
         let Some(at) = queue.waiting.iter().position(|waiting| waiting.key == key) else {
@@ -97,7 +84,7 @@ impl Outbox {
             Settled::Again { due } => {
                 let waiting = &mut queue.waiting[at];
                 waiting.attempts = waiting.attempts.saturating_add(1);
-                waiting.due = due.as_secs();
+                waiting.due = due;
             }
             Settled::Done => {
                 queue.sent.extend(queue.waiting.remove(at).map(|waiting| waiting.key));
@@ -125,19 +112,8 @@ impl Outbox {
     }
 }
 
-impl Waiting {
-    fn event(&self) -> QueuedEvent {
-        QueuedEvent {
-            key: self.key.clone(),
-            body: self.body.clone(),
-            attempts: self.attempts,
-            due: UnixTime::from_secs(self.due),
-        }
-    }
-}
-
-/// What the last run left. A file that is not the gate's own is an empty queue, and is renamed when there is one to be written; one
-/// that cannot be read as a queue is set aside: it must not keep new events from being sent. Needs the lock.
+/// Reads the queue that the last run left. A file that is not the gate's own counts as an empty queue; the next write renames
+/// it. A file that cannot be parsed is renamed, so that new events can be sent. Needs the lock.
 fn read(dir: &Path) -> Result<Queue, Error> {
     let folder = match Folder::open(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Queue::default()),
@@ -156,7 +132,7 @@ fn read(dir: &Path) -> Result<Queue, Error> {
     let aside = format!("{EVENTS}.bad");
     tracing::warn!(
         event = "notify.queue_damaged",
-        "{EVENTS} in the store cannot be read as a queue of events and was moved to {aside}"
+        "{EVENTS} in the store is not a queue of events; it was moved to {aside}"
     );
     folder.make_way(&aside).map_err(io_error("set aside", &path))?;
     folder.rename(EVENTS, &aside).map_err(io_error("set aside", &path))?;
@@ -200,15 +176,27 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_an_earlier_build_is_read_and_written_in_the_same_form() {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join(EVENTS);
+        let form = |key: &str, attempts| {
+            format!(
+                r#"{{"waiting":[{{"key":"{key}","body":"{{}}","attempts":{attempts},"due":5}}],"told":["s"]}}"#
+            )
+        };
+        std::fs::write(&file, form("a", 2)).expect("written");
+        let mut outbox = Outbox::new(home.path().into());
+        let expected = QueuedEvent { attempts: 2, ..event("a", 5) };
+        assert_eq!(outbox.due(UnixTime::from_secs(5)).expect("a queue"), [expected]);
+        outbox.settle("a", Settled::Again { due: UnixTime::from_secs(5) }).expect("kept");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), form("a", 3));
+    }
+
+    #[test]
     fn the_queue_is_bounded_and_the_oldest_goes() {
         let home = tempfile::tempdir().expect("a directory");
         let mut outbox = Outbox::new(home.path().into());
-        let full = (0..MAX_EVENTS).map(|number| Waiting {
-            key: number.to_string(),
-            body: "{}".into(),
-            attempts: 0,
-            due: 0,
-        });
+        let full = (0..MAX_EVENTS).map(|number| event(&number.to_string(), 0));
         outbox.keep(Queue { waiting: full.collect(), sent: VecDeque::new() }).expect("kept");
         assert!(outbox.post(&event("new", 0)).expect("kept"));
         assert_eq!(due(&mut outbox, 0).first().map(String::as_str), Some("1"));

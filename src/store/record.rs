@@ -1,6 +1,4 @@
-//! A line of the audit log, but for its place in the chain: who did what to which license, and how it ended.
-//!
-//! The words of a line are this module's. Labels of metrics are made from them where changes are counted.
+//! The content of an audit line: who did what to which license, and the outcome. `audit.rs` writes and chains the lines.
 
 use std::net::IpAddr;
 
@@ -10,19 +8,19 @@ use crate::clock::UnixTime;
 use crate::license::{Claims, License, Policy, Standing, Status};
 use crate::telemetry::metrics;
 
-/// What was done with a license, or was to be done.
+/// The action on a license, done or attempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// A token posted.
+    /// A token was installed by an administrator.
     Install,
-    /// A token from the issuer.
+    /// A token came from the issuer.
     Renew,
-    /// A license removed.
+    /// The stored license was removed.
     Remove,
-    /// A former license put back.
+    /// A former license was stored again.
     Rollback,
-    /// The license file changed.
+    /// `license.file` changed.
     File,
 }
 
@@ -55,7 +53,7 @@ impl From<Action> for metrics::Change {
     }
 }
 
-/// How it ended.
+/// The outcome of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -63,7 +61,7 @@ pub enum Outcome {
     Ok,
     /// Not acceptable.
     Refused,
-    /// Acceptable, and not done all the same.
+    /// Acceptable, but could not be done.
     Failed,
 }
 
@@ -91,49 +89,49 @@ impl From<Outcome> for metrics::Outcome {
     }
 }
 
-/// Who asked for a change.
+/// Who requested a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct By {
     /// A user of the dashboard, or the part of the gate that acts by itself.
     pub actor: String,
-    /// From where; `None`: from within.
+    /// Client address. `None`: the gate itself.
     pub address: Option<IpAddr>,
-    /// The request that asked; empty: none did.
+    /// Id of the request. Empty: there was none.
     pub request_id: String,
 }
 
 impl By {
-    /// A part of the gate, acting by itself.
+    /// A part of the gate that acts by itself.
     pub fn itself(actor: &str) -> Self {
         Self { actor: actor.to_owned(), address: None, request_id: String::new() }
     }
 }
 
-/// One line.
+/// The content of one audit line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// When. In a gate's own copy of waiting lines: Unix seconds.
+pub struct AuditRecord {
+    /// In `unrecorded.json`: Unix seconds.
     #[serde(with = "seconds")]
     pub time: UnixTime,
-    /// Who: a user of the dashboard, or the part of the gate that acted by itself.
+    /// A user of the dashboard, or the part of the gate that acts by itself.
     pub actor: String,
-    /// From where; `None`: from within.
+    /// Client address. `None`: the gate itself.
     pub address: Option<IpAddr>,
-    /// What was to be done.
+    /// What was done or attempted.
     pub action: Action,
-    /// How it ended.
+    /// Whether it was done.
     pub outcome: Outcome,
-    /// Why not, or why; a stable code or a sentence, never token text.
+    /// A stable code or a sentence, never token text.
     pub reason: String,
-    /// The stored license (or the file's) before.
+    /// The license of the source (store or file) before.
     pub old: Option<Brief>,
-    /// The license brought.
+    /// The offered license.
     pub new: Option<Brief>,
-    /// The request that asked for it; empty: none did.
+    /// Id of the request. Empty: there was none.
     pub request_id: String,
 }
 
-/// A license in a few words.
+/// The identity and status of a license.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brief {
     /// `jti`, empty when the token has none.
@@ -158,23 +156,28 @@ impl Brief {
         }
     }
 
-    /// Whether it is of a license that says `claims`.
+    /// Whether it is of the license with these `claims`.
     pub(super) fn names(&self, claims: &Claims) -> bool {
         (claims.jti.as_deref().unwrap_or_default(), &*claims.lid) == (&*self.jti, &*self.lid)
     }
 }
 
 /// [`UnixTime`] as a number.
-mod seconds {
+pub(super) mod seconds {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::clock::UnixTime;
 
-    pub(super) fn serialize<S: Serializer>(time: &UnixTime, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::store) fn serialize<S: Serializer>(
+        time: &UnixTime,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_u64(time.as_secs())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<UnixTime, D::Error> {
+    pub(in crate::store) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<UnixTime, D::Error> {
         u64::deserialize(from).map(UnixTime::from_secs)
     }
 }

@@ -1,8 +1,7 @@
-//! Lines of the audit log that come with no change of the stored license: what was refused or failed, and what came from
-//! `license.file`.
+//! Audit lines that do not belong to a change of the stored license: refused and failed changes, and changes of `license.file`.
 //!
-//! That the log cannot be written is no reason to do something or not. Lines wait then, with their own times, until it can.
-//! Lines for a database also wait in the gate's own copy, over restarts.
+//! If the log cannot be written, these lines wait, with their own times, and stop nothing. Lines for a database also wait in
+//! `unrecorded.json` of the gate's own copy, over restarts.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -10,16 +9,16 @@ use std::time::Instant;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::layout::Document;
-use super::record::{Action, Outcome, Record};
+use super::record::{Action, AuditRecord, Outcome};
 use super::state;
 use super::storage::{Part, Storage};
 use crate::random;
 use crate::telemetry::Episode;
 use crate::text::chain;
 
-/// More lines do not wait: the oldest is lost then.
+/// Most lines that wait. Beyond, the oldest one is lost.
 const MOST_WAITING: usize = 64;
 
 /// Lines that wait, oldest first.
@@ -28,31 +27,31 @@ pub(super) struct Recorder {
     lines: VecDeque<Line>,
     is_logged: bool,
     lost: Episode,
-    /// Their form in the gate's own copy.
+    /// The content of `unrecorded.json`.
     copied: Vec<u8>,
     is_copy_logged: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
-    /// A line of the same id is written once, even if it is sent again.
+    /// A line with the same id is written once, even if it is sent again.
     id: String,
     #[serde(flatten)]
-    record: Record,
+    record: AuditRecord,
     /// The digest of the token of `license.file` that the line is about.
     seen: Option<Vec<u8>>,
 }
 
 impl Line {
-    /// Whether the line is as true later. That nothing was stored is true at its moment only.
+    /// Whether the line may be written later. A removal that found nothing is true only at its moment.
     fn may_wait(&self) -> bool {
         self.record.outcome != Outcome::Ok || self.record.action == Action::File
     }
 }
 
 impl Recorder {
-    /// Writes `line`, behind those that wait: whether it is one to be recorded. A token of `license.file` that was in force in
-    /// the last run too is not.
+    /// Writes `line` after those that wait. Returns false, and writes nothing, for a token of `license.file` that was already
+    /// recorded, for example in an earlier run.
     pub(super) fn record(&mut self, line: state::Line, storage: &mut Storage) -> bool {
         let state::Line { record, taken } = line;
         let seen = taken.map(|token| {
@@ -79,19 +78,19 @@ impl Recorder {
         true
     }
 
-    /// Loads the lines that the last run could not write.
-    pub(super) fn load(&mut self, storage: &mut Storage, faults: &mut Vec<Fault>) {
+    /// Loads the lines that an earlier run could not write.
+    pub(super) fn load(&mut self, storage: &mut Storage, faults: &mut Vec<StoreFault>) {
         if storage.backend.is_own() {
             return;
         }
         let read = storage.backend.document(Document::Unrecorded).unwrap_or_else(|error| {
-            faults.push(Fault::NotReadable(error));
+            faults.push(StoreFault::NotReadable(error));
             None
         });
         let Some(content) = read else { return };
         match serde_json::from_slice(&content) {
             Ok(lines) => self.lines = lines,
-            Err(error) => faults.push(Fault::Unrecorded(error)),
+            Err(error) => faults.push(StoreFault::Unrecorded(error)),
         }
         self.copied = content;
     }
@@ -101,7 +100,7 @@ impl Recorder {
         !self.lines.is_empty()
     }
 
-    /// Writes the lines that wait, the oldest first, as far as that can be done.
+    /// Writes the waiting lines, the oldest first, until one fails.
     pub(super) fn catch_up(&mut self, storage: &mut Storage) {
         if self.is_behind() {
             self.write(storage);
@@ -119,14 +118,14 @@ impl Recorder {
                     tracing::warn!(
                         event = "audit.unwritable",
                         error,
-                        "the audit log cannot be written: its lines wait"
+                        "the audit log cannot be written: lines wait until it can"
                     );
                 }
                 return;
             }
             let line = self.lines.pop_front();
             if let Some(seen) = line.and_then(|line| line.seen) {
-                // Should it not be kept, the next start records the same license again.
+                // If this fails, the next start records the same license again.
                 let _ = storage
                     .write(Part::Document, |it| it.keep_document(Document::LicenseFile, &seen));
             }
@@ -134,11 +133,11 @@ impl Recorder {
         if std::mem::take(&mut self.is_logged) {
             let lost = self.lost.ended(Instant::now());
             let lost_lines = lost.map_or(0, |report| report.failures);
-            tracing::info!(lost_lines, "the audit log is written again");
+            tracing::info!(lost_lines, "the audit log can be written again");
         }
     }
 
-    /// Writes the waiting lines to the copy, or removes them there.
+    /// Writes the waiting lines to `unrecorded.json`, or removes it.
     fn copy(&mut self, storage: &mut Storage) {
         if storage.backend.is_own() {
             return;
@@ -152,13 +151,13 @@ impl Recorder {
         }
         let kept =
             storage.write(Part::Document, |it| it.keep_document(Document::Unrecorded, &content));
-        let was_told = std::mem::replace(&mut self.is_copy_logged, kept.is_err());
+        let was_logged = std::mem::replace(&mut self.is_copy_logged, kept.is_err());
         match kept {
             Ok(()) => self.copied = content,
-            Err(error) if !was_told => tracing::warn!(
+            Err(error) if !was_logged => tracing::warn!(
                 event = "audit.copy_failed",
                 error = chain(&error),
-                "lines of the audit log that wait could not be kept for the next start"
+                "waiting lines of the audit log could not be saved: a restart loses them"
             ),
             Err(_) => {}
         }

@@ -1,4 +1,4 @@
-//! Hints that other replicas have changed something in a database they share, and the looks that follow.
+//! Follows the changes that other replicas make in the shared database: waits for hints, and refreshes after each.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,10 @@ use tokio::time::sleep;
 use super::backend::Error;
 #[cfg(feature = "postgres")]
 use super::postgres::Hints;
+use crate::backoff::Backoff;
 use crate::text::chain;
 
-/// There are none where no database was built in.
+/// Without the feature `postgres` there are no replicas.
 #[cfg(not(feature = "postgres"))]
 #[derive(Debug)]
 pub(super) enum Hints {}
@@ -22,62 +23,57 @@ impl Hints {
     }
 }
 
-/// Hints that other replicas have changed something, if there are others.
+/// Hints that another replica changed something. Empty for a directory.
 #[derive(Debug, Default)]
 pub struct Others(pub(super) Option<Hints>);
 
 impl Others {
-    /// Has a `look` taken at what others changed, soon after they did, until dropped. Returns at once where there are no
-    /// others.
-    pub(super) async fn follow<F>(self, look: impl Fn() -> F)
+    /// Calls `refresh` soon after each change by another replica, until dropped. Returns at once if there are no replicas.
+    pub(super) async fn follow<F>(self, refresh: impl Fn() -> F)
     where
         F: Future<Output = Result<(), Error>>,
     {
         let Some(hints) = self.0 else { return };
         let hint = Notify::new();
-        tokio::join!(hints.listen(|| hint.notify_one()), looks(&hint, look));
+        tokio::join!(hints.listen(|| hint.notify_one()), refresh_on(&hint, refresh));
     }
 }
 
-/// After a look that failed; twice as long after each, up to the second.
-const SOONEST: Duration = Duration::from_millis(500);
-const LATEST: Duration = Duration::from_secs(5);
+/// Between a failed refresh and the next one.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(5) };
 
-async fn looks<F>(hint: &Notify, look: impl Fn() -> F)
+async fn refresh_on<F>(hint: &Notify, refresh: impl Fn() -> F)
 where
     F: Future<Output = Result<(), Error>>,
 {
-    let mut away = None;
-    let mut pause = SOONEST;
+    let (mut failures, mut since) = (0_u32, Instant::now());
     loop {
-        // Several hints are one reason to look. After a failure the pause counts, because each attempt causes hints.
-        if away.is_some() {
-            sleep(pause).await;
-            pause = (pause * 2).min(LATEST);
-        } else {
-            hint.notified().await;
-            pause = SOONEST;
+        // Several hints cause one refresh. After a failure only the pause counts, because each attempt causes hints.
+        match failures {
+            0 => hint.notified().await,
+            _ => sleep(RETRY.after(failures, None, 0.0)).await,
         }
-        match (look().await, away) {
-            (Ok(()), Some(since)) => {
-                away = None;
-                let duration_ms = Instant::now().duration_since(since).as_millis();
+        match refresh().await {
+            Ok(()) if failures == 0 => {}
+            Ok(()) => {
+                failures = 0;
                 tracing::info!(
                     event = "database.back",
-                    duration_ms,
+                    duration_ms = since.elapsed().as_millis(),
                     "the database is back: licenses can be changed again"
                 );
             }
-            (Err(error), None) => {
-                away = Some(Instant::now());
-                let error = chain(&error);
-                tracing::warn!(
-                    event = "database.away",
-                    error,
-                    "the database is away: licenses can be read, not changed"
-                );
+            Err(error) => {
+                if failures == 0 {
+                    since = Instant::now();
+                    tracing::warn!(
+                        event = "database.away",
+                        error = chain(&error),
+                        "the database is away: licenses can be read, not changed"
+                    );
+                }
+                failures = failures.saturating_add(1);
             }
-            (Ok(()), None) | (Err(_), Some(_)) => {}
         }
     }
 }

@@ -1,70 +1,70 @@
-//! Which revocation list counts: of those that are offered, kept, or kept by others, and verify, the one of the highest
-//! sequence. It is kept before it counts, and put back where others keep an older one or none.
+//! Selects the revocation list that is in effect: the verified one with the highest sequence, offered or stored.
 //!
-//! A list by a key that is not known yet, or that could not be kept, waits and is judged again. Nothing here is kept: that
-//! is `mod.rs`'s to do.
+//! A list is stored before it takes effect. If the database has an older one, or none, the list is restored there. A list with
+//! an unknown key, or that could not be stored, waits and is checked again. `mod.rs` reads and writes the store.
 
 use std::sync::Arc;
 
 use crate::license::{Keys, RevocationError, Revocations};
 
-/// The lists there are.
+/// The revocation lists that the gate knows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lists {
-    /// The one that counts.
-    counts: Option<Arc<Revocations>>,
-    /// Whether others keep that one, too, or one that may be newer, by a key that is not known yet.
+    /// The list in effect.
+    current: Option<Arc<Revocations>>,
+    /// Whether the store has the current list, too, or another one that may be newer and has an unknown key.
     is_shared: bool,
-    /// One of others, by a key that is not known yet.
+    /// A list in the database that has an unknown key.
     others: Option<Arc<str>>,
-    /// One that was offered and does not count yet.
+    /// An offered list that is not in effect yet.
     waits: Option<Waits>,
 }
 
 #[derive(Clone, Debug)]
 enum Waits {
     ForItsKey(Arc<[u8]>),
-    ToBeKept(Arc<[u8]>),
+    ToBeStored(Arc<[u8]>),
 }
 
 impl Lists {
-    /// The one that counts.
-    pub(super) fn counting(&self) -> Option<&Revocations> {
-        self.counts.as_deref()
+    /// The list in effect.
+    pub(super) fn current(&self) -> Option<&Revocations> {
+        self.current.as_deref()
     }
 
-    /// Its text.
+    /// The text of the list in effect.
     pub(super) fn text(&self) -> Option<&str> {
-        self.counting().map(Revocations::text)
+        self.current().map(Revocations::text)
     }
 
-    /// The one that counts, where others keep an older one, or none: a database was restored, or somebody took it away.
+    /// The list in effect, if the database has an older one, or none: it was restored or changed.
     pub(super) fn to_be_put_back(&self) -> Option<&Revocations> {
-        self.counting().filter(|_| !self.is_shared)
+        self.current().filter(|_| !self.is_shared)
     }
 
-    /// One that could not be kept.
-    pub(super) fn to_be_kept(&self) -> Option<&Arc<[u8]>> {
+    /// An offered list that could not be stored.
+    pub(super) fn to_be_stored(&self) -> Option<&Arc<[u8]>> {
         match &self.waits {
-            Some(Waits::ToBeKept(offered)) => Some(offered),
+            Some(Waits::ToBeStored(offered)) => Some(offered),
             Some(Waits::ForItsKey(_)) | None => None,
         }
     }
 
-    /// One that could not be verified.
+    /// An offered list with an unknown key.
     pub(super) fn without_key(&self) -> Option<&Arc<[u8]>> {
         match &self.waits {
             Some(Waits::ForItsKey(offered)) => Some(offered),
-            Some(Waits::ToBeKept(_)) | None => None,
+            Some(Waits::ToBeStored(_)) | None => None,
         }
     }
 
-    /// Whether there is something to do that could not be done.
+    /// Whether a list is still to be stored.
     pub(super) fn are_behind(&self) -> bool {
-        self.to_be_kept().is_some() || self.to_be_put_back().is_some()
+        self.to_be_stored().is_some() || self.to_be_put_back().is_some()
     }
 
-    /// Takes what was kept where nobody else writes: it was accepted once, and counts even when its key is trusted no more.
+    /// Loads the list of a store that only this gate writes. It was accepted once, and is used even if its key is no longer
+    /// trusted.
     pub(super) fn load(&mut self, text: &str, keys: &Keys) -> Result<(), RevocationError> {
         let list = match Revocations::verify(text, keys) {
             Err(error) if error.may_be_trusted_later() => {
@@ -72,18 +72,18 @@ impl Lists {
             }
             verified => verified?,
         };
-        (self.counts, self.is_shared) = (Some(list.into()), true);
+        (self.current, self.is_shared) = (Some(list.into()), true);
         Ok(())
     }
 
-    /// Takes `list`, which is to be kept first: whether there is anything to keep.
+    /// Takes an offered list. Returns whether it is new; it must then be stored before it takes effect.
     pub(super) fn offer(
         &mut self,
         offered: &Arc<[u8]>,
         list: Result<Revocations, RevocationError>,
     ) -> Result<bool, RevocationError> {
         let judged = list.and_then(|list| {
-            self.counting().map_or(Ok(()), |known| list.supersedes(known))?;
+            self.current().map_or(Ok(()), |known| list.supersedes(known))?;
             Ok(list)
         });
         match judged {
@@ -95,9 +95,9 @@ impl Lists {
             }
             Ok(list) => {
                 self.waits = None;
-                let is_news = self.counting() != Some(&list);
+                let is_news = self.current() != Some(&list);
                 if is_news {
-                    (self.counts, self.is_shared) = (Some(list.into()), true);
+                    (self.current, self.is_shared) = (Some(list.into()), true);
                     self.others = None;
                 }
                 Ok(is_news)
@@ -105,17 +105,17 @@ impl Lists {
         }
     }
 
-    /// `offered` could not be kept.
-    pub(super) fn not_kept(&mut self, offered: Arc<[u8]>) {
-        self.waits = Some(Waits::ToBeKept(offered));
+    /// Notes that `offered` could not be stored.
+    pub(super) fn not_stored(&mut self, offered: Arc<[u8]>) {
+        self.waits = Some(Waits::ToBeStored(offered));
     }
 
-    /// Others keep the one that counts again.
+    /// Notes that the database has the list in effect again.
     pub(super) const fn put_back(&mut self) {
         self.is_shared = true;
     }
 
-    /// Takes over the list that others keep, if it is no older; an older one of theirs is to be replaced.
+    /// Takes the list of the database, unless it is older than the one in effect.
     pub(super) fn adopt(&mut self, list: Option<&str>, keys: &Keys) -> Result<(), RevocationError> {
         self.others = None;
         self.is_shared = list == self.text();
@@ -132,8 +132,8 @@ impl Lists {
         Ok(())
     }
 
-    /// Judges the list of others that waited for its key, under other keys.
-    pub(super) fn prove(&mut self, keys: &Keys) {
+    /// Verifies the list of the database with other keys, if it waited for its key.
+    pub(super) fn verify_others(&mut self, keys: &Keys) {
         let Some(text) = self.others.take() else { return };
         match Revocations::verify(&*text, keys) {
             Ok(list) => self.take_of_others(list),
@@ -142,12 +142,13 @@ impl Lists {
         }
     }
 
-    /// Of two of one sequence it is theirs that counts, so that all agree.
+    /// Takes a verified list of the database. Of two lists with the same sequence, that of the database is used, so that all
+    /// replicas agree.
     fn take_of_others(&mut self, list: Revocations) {
-        let known = self.counting();
+        let known = self.current();
         self.is_shared = known.is_none_or(|known| list.sequence() >= known.sequence());
         if self.is_shared {
-            self.counts = Some(list.into());
+            self.current = Some(list.into());
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What readers see: the licenses there are, everything already rendered, never changed after it is made.
+//! What readers see: an immutable snapshot of the licenses, with the rendered responses.
 //!
-//! Which license is in force, and with what status, is judged at the moment of the question, because time alone changes
-//! both: a license that runs out hands over to another source's without an event. The judgement is kept for a second.
+//! Which license is in force, and its status, depend on the time, and are computed when a reader asks. When a license ends,
+//! another source's license takes its place without an event. The result is cached for the current second.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use crate::license::{
     Keys, License, Offer, Policy, Rejection, Source, Standing, Status, Why, choose,
 };
 
-/// Codes of statuses are less.
+/// More than any code of a status.
 const CODES: usize = 7;
 
-/// Renders a license as it is answered with that status; the shape is the API's (`api/wire.rs`).
+/// Renders a license and its status as a response body. The API defines the shape (`api/wire.rs`).
 pub type Render = fn(Status, Option<&License>) -> Bytes;
 
-/// How long a license in force outlives the loss of its key, should the key not come back. A rotation gone wrong is put
-/// right within an hour; a key that was withdrawn must not count for ever. A restart does not wait.
+/// How long a license stays in force after its key is no longer trusted. Within an hour a failed key rotation can be
+/// corrected; a withdrawn key must not count for ever. A restart does not wait.
 pub const KEY_GRACE: Duration = Duration::from_secs(3600);
 
-/// Whom to believe, and what a license is held against.
+/// Trusted keys, and the policy every license is checked against.
 #[derive(Clone, Debug)]
-pub struct Trust {
+pub struct LicenseTrust {
     /// The issuer's keys.
     pub keys: Arc<Keys>,
-    /// What this instance asks of a license, revocations included.
+    /// The requirements of this instance, including revocations.
     pub policy: Arc<Policy>,
 }
 
@@ -39,11 +39,11 @@ pub struct Trust {
 #[derive(Clone)]
 pub struct Candidate {
     license: Arc<License>,
-    /// Whether a renewal brought it, in this run.
+    /// Whether it came from a renewal in this run.
     renewed: bool,
-    /// Since when no trusted key vouches for it any more, and why not.
-    unvouched: Option<(UnixTime, Rejection)>,
-    /// One body for each status, at the place of its code; none is rendered afterwards.
+    /// Since when its key is not trusted any more, and the reason.
+    untrusted: Option<(UnixTime, Rejection)>,
+    /// The body for each status, indexed by its code.
     rendered: [Bytes; CODES],
 }
 
@@ -53,41 +53,41 @@ impl Candidate {
         for status in Status::ALL {
             rendered[usize::from(status.code())] = render(status, Some(&license));
         }
-        Self { license, renewed: false, unvouched: None, rendered }
+        Self { license, renewed: false, untrusted: None, rendered }
     }
 
     pub(super) fn by_renewal(self, renewed: bool) -> Self {
         Self { renewed, ..self }
     }
 
-    /// Whether a renewal brought it, in this run.
+    /// Whether it came from a renewal in this run.
     pub const fn is_renewed(&self) -> bool {
         self.renewed
     }
 
-    /// The license, whatever its standing.
+    /// The license, whether or not it is valid.
     pub fn license(&self) -> &Arc<License> {
         &self.license
     }
 
-    /// Notes whether `keys` still vouch for the license; whether that is a change.
-    pub(super) fn vouched_by(&mut self, keys: &Keys, now: UnixTime) -> Vouched {
-        match (keys.trusts(&self.license), self.unvouched.is_some()) {
+    /// Notes whether `keys` contain the key of the license, and returns whether that has changed.
+    pub(super) fn check_keys(&mut self, keys: &Keys, now: UnixTime) -> KeyChange {
+        match (keys.trusts(&self.license), self.untrusted.is_some()) {
             (Ok(()), true) => {
-                self.unvouched = None;
-                Vouched::Again
+                self.untrusted = None;
+                KeyChange::Regained
             }
             (Err(rejection), false) => {
-                self.unvouched = Some((now, rejection));
-                Vouched::NoLonger
+                self.untrusted = Some((now, rejection));
+                KeyChange::Lost
             }
-            (Ok(()), false) | (Err(_), true) => Vouched::AsBefore,
+            (Ok(()), false) | (Err(_), true) => KeyChange::None,
         }
     }
 
-    /// Where it stands at `now`.
+    /// Its standing at `now`.
     pub fn standing(&self, policy: &Policy, now: UnixTime) -> Standing {
-        match &self.unvouched {
+        match &self.untrusted {
             Some((since, rejection)) if now >= since.saturating_add(KEY_GRACE) => {
                 Standing::Refused(rejection.clone())
             }
@@ -95,14 +95,14 @@ impl Candidate {
         }
     }
 
-    /// Whether a trusted key vouches for it.
-    pub(super) const fn is_vouched(&self) -> bool {
-        self.unvouched.is_none()
+    /// Whether its key is trusted.
+    pub(super) const fn is_trusted(&self) -> bool {
+        self.untrusted.is_none()
     }
 
-    /// When the keys' silence ends its worth, if they are silent.
-    fn forsaken_at(&self) -> Option<UnixTime> {
-        self.unvouched.as_ref().map(|(since, _)| since.saturating_add(KEY_GRACE))
+    /// When [`KEY_GRACE`] ends, if its key is not trusted.
+    fn untrusted_at(&self) -> Option<UnixTime> {
+        self.untrusted.as_ref().map(|(since, _)| since.saturating_add(KEY_GRACE))
     }
 
     fn offer(&self, policy: &Policy, now: UnixTime) -> Offer {
@@ -111,36 +111,36 @@ impl Candidate {
     }
 }
 
-/// What the keys say of a license they once verified.
+/// Whether other keys change the trust in a license.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Vouched {
-    AsBefore,
-    NoLonger,
-    Again,
+pub(super) enum KeyChange {
+    None,
+    Lost,
+    Regained,
 }
 
-/// The license in force at a moment, and everything there is to say about it.
+/// The license in force at a moment, with its standing and the reasons.
 #[derive(Clone, Debug)]
 pub struct InForce {
     /// `None`: no source has one.
     pub license: Option<Arc<License>>,
-    /// Where it comes from.
+    /// Its source.
     pub source: Source,
-    /// Why it is this one.
+    /// Why this source is in force.
     pub why: Why,
-    /// Where it stands.
+    /// Its standing.
     pub standing: Standing,
 }
 
-/// Every license there is at one revision. Held from the first question of a request to its last.
+/// All licenses at one revision. A request uses one snapshot from beginning to end.
 pub struct Snapshot {
     file: Option<Candidate>,
     store: Option<Candidate>,
     former: Arc<[Arc<Former>]>,
-    trust: Trust,
+    trust: LicenseTrust,
     absent: Bytes,
     revision: u64,
-    /// When a license that waits for its time starts.
+    /// When the waiting license of `license.file` starts.
     waits_for: Option<UnixTime>,
     judged: AtomicU64,
 }
@@ -150,7 +150,7 @@ impl Snapshot {
         file: Option<Candidate>,
         store: Option<Candidate>,
         former: Arc<[Arc<Former>]>,
-        trust: Trust,
+        trust: LicenseTrust,
         render: Render,
         revision: u64,
     ) -> Self {
@@ -159,7 +159,7 @@ impl Snapshot {
         Self { file, store, former, trust, absent, revision, waits_for: None, judged }
     }
 
-    /// The same while a license waits that starts at `start`.
+    /// Notes that a license waits that starts at `start`.
     pub(super) fn waiting_for(self, start: Option<UnixTime>) -> Self {
         Self { waits_for: start, ..self }
     }
@@ -173,32 +173,32 @@ impl Snapshot {
         }
     }
 
-    /// What licenses are held against here.
+    /// The policy that licenses are checked against.
     pub fn policy(&self) -> &Policy {
         &self.trust.policy
     }
 
-    /// Whom to believe, and what licenses are held against.
-    pub fn trust(&self) -> &Trust {
+    /// Trusted keys, and the policy.
+    pub fn trust(&self) -> &LicenseTrust {
         &self.trust
     }
 
-    /// The licenses that were stored before, newest first.
+    /// Former licenses, newest first.
     pub fn former(&self) -> &[Arc<Former>] {
         &self.former
     }
 
-    /// The one of them called `jti`.
+    /// The former license with this `jti`: the newest, and one that verifies before one that does not.
     pub fn former_called(&self, jti: &str) -> Option<&Former> {
         history::called(self.former.iter().map(|former| &**former), jti)
     }
 
-    /// How many changes of a license there have been since the start, in any source; higher after each.
+    /// Number of license changes since the start, in any source.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// The license in force at `now`, with its standing and the reasons. Judges; see [`status`](Self::status) for less.
+    /// The license in force at `now`, with its standing and the reasons. Not cached; [`status`](Self::status) is.
     pub fn in_force(&self, now: UnixTime) -> InForce {
         let policy = self.policy();
         let offer =
@@ -213,7 +213,7 @@ impl Snapshot {
         }
     }
 
-    /// The license in force at `now`, whatever its standing.
+    /// The license in force at `now`, whether or not it is valid.
     pub fn license(&self, now: UnixTime) -> Option<&Arc<License>> {
         self.candidate(self.judge(now).0).map(Candidate::license)
     }
@@ -223,7 +223,7 @@ impl Snapshot {
         self.judge(now).1
     }
 
-    /// The license in force as it is answered at `now`.
+    /// The response body for the license in force at `now`.
     pub fn rendered(&self, now: UnixTime) -> Bytes {
         let (source, status) = self.judge(now);
         self.candidate(source)
@@ -231,7 +231,7 @@ impl Snapshot {
             .clone()
     }
 
-    /// The stored license as it is answered at `now`, in force or not.
+    /// The response body for the stored license at `now`, in force or not.
     pub fn rendered_stored(&self, now: UnixTime) -> Bytes {
         let stored = self.store.as_ref().map(|stored| {
             let status = stored.standing(self.policy(), now).status();
@@ -240,7 +240,7 @@ impl Snapshot {
         stored.unwrap_or(&self.absent).clone()
     }
 
-    /// The next moment after `now` at which time alone may change what is in force, or its status.
+    /// The next moment after `now` at which the license in force, or its status, may change without an event.
     pub fn next_turn(&self, now: UnixTime) -> Option<UnixTime> {
         let leeway = self.policy().leeway;
         let candidates = [&self.file, &self.store].into_iter().flatten();
@@ -252,14 +252,14 @@ impl Snapshot {
                 claims.trial_ends_at(),
                 Some(claims.exp.saturating_add(leeway)),
                 claims.plausible_from(),
-                candidate.forsaken_at(),
+                candidate.untrusted_at(),
             ]
         });
         let waits_for = self.waits_for.map(|start| start.saturating_sub(leeway));
         moments.flatten().chain(waits_for).filter(|moment| *moment > now).min()
     }
 
-    /// Source and status at `now`. Judged once a second: nothing else about a snapshot changes.
+    /// Source and status at `now`. Computed once a second: nothing else in a snapshot changes.
     fn judge(&self, now: UnixTime) -> (Source, Status) {
         let judged = self.judged.load(Ordering::Relaxed);
         if judged >> BITS == now.as_secs() & SECONDS {
@@ -273,10 +273,10 @@ impl Snapshot {
     }
 }
 
-/// Two bits hold the source, three the status, the rest the second it was judged at.
+/// Three bits hold the status, two the source, the rest the second they were computed for.
 const BITS: u32 = 5;
 const SECONDS: u64 = u64::MAX >> BITS;
-/// A second no clock reads before the year 18 billion.
+/// A second that no clock shows.
 const UNJUDGED: u64 = u64::MAX;
 const SOURCES: [Source; 3] = [Source::Nowhere, Source::File, Source::Store];
 

@@ -1,55 +1,55 @@
-//! What is known of licenses, and what each event makes of it: a pure function, without disk, database or clock.
+//! The state of the licenses, and its transition at each event: a pure function, without disk, database or clock.
 //!
 //! ```text
 //! State, Event, now ──► State, Effects
 //! ```
 //!
-//! The store (`mod.rs`) makes the effects real, in the order persist, swap, answer. What must be durable before it counts is
-//! [`Effects::persist`]. If it cannot be made durable, the former state stays, and another event says so.
+//! The store (`mod.rs`) performs the effects in the order persist, swap, answer. [`Effects::persist`] must be durable before
+//! anything else happens. If that fails, the former state stays, and another event (`NotStored`, `ListNotStored`) follows.
 
 use std::io;
 use std::sync::Arc;
 
 use super::backend::{Change, Error, Kept};
-use super::error::{ChangeError, Fault, Offering, RevokeError};
+use super::error::{ChangeError, Offering, RevokeError, StoreFault};
 use super::history::{History, Replaced};
-use super::record::{Action, Brief, By, Outcome, Record};
+use super::record::{Action, AuditRecord, Brief, By, Outcome};
 use super::revoked::Lists;
-use super::snapshot::{Candidate, Render, Snapshot, Trust, Vouched};
+use super::snapshot::{Candidate, KeyChange, LicenseTrust, Render, Snapshot};
 use crate::clock::UnixTime;
 use crate::license::{
     Excerpt, Keys, License, Rejection, RevocationError, Revocations, Standing, Token, acceptable,
     plausible, verify,
 };
 
-/// Everything that is known of licenses.
+/// Everything that the gate knows about licenses.
 #[derive(Clone, Debug)]
 pub(super) struct State {
-    pub(super) trust: Trust,
-    /// Of `license.file`.
+    pub(super) trust: LicenseTrust,
+    /// `license.file`.
     pub(super) file: Slot,
-    /// What is stored.
+    /// The stored license.
     pub(super) store: Slot,
     pub(super) history: History,
     pub(super) lists: Lists,
-    /// How many changes of a license there have been.
+    /// Number of license changes since the start.
     pub(super) revision: u64,
     /// Whether there may be a stored license that could not be read.
     is_unread: bool,
-    /// Whether nobody else writes where licenses are kept.
+    /// Whether only this gate writes to the store.
     is_own: bool,
     render: Render,
 }
 
-/// One source: the license it gave, and a token of it that is none, or not yet.
+/// One source of licenses.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slot {
     candidate: Option<Candidate>,
-    /// Verified, and held back while the candidate is the better one.
+    /// A verified license that is not valid now, while the candidate is.
     waiting: Option<Arc<License>>,
-    /// Perhaps a license, once its key is trusted.
-    unproven: Option<Token>,
-    /// Whether `unproven` came while the gate ran: more is then asked of its times.
+    /// A token with a key that is not trusted yet.
+    unverified: Option<Token>,
+    /// Whether `unverified` came while the gate ran: its times must then be plausible.
     was_offered: bool,
 }
 
@@ -59,19 +59,19 @@ impl Slot {
     }
 }
 
-/// What happens. What is brought from outside was verified with the keys of the state.
+/// What happens. Tokens and lists in it were verified with the keys of the state.
 pub(super) enum Event {
-    /// The gate starts and finds what the last run left, and its own copy of what others keep.
+    /// The gate starts. `copy`: this gate's own copy of a database.
     Started { kept: Box<Kept>, copy: Box<Kept> },
-    /// Somebody asks for a change of the stored license.
-    Asked(Ask, By),
-    /// What somebody asked for could not be made durable.
-    NotStored(Ask, By, Error),
-    /// A change was refused before it came here.
+    /// A change of the stored license is requested.
+    Requested(ChangeRequest, By),
+    /// The requested change could not be made durable.
+    NotStored(ChangeRequest, By, Error),
+    /// A change was refused before it reached the store.
     Refused(Action, Outcome, &'static str, By),
-    /// `license.file` has been read, for the first time or again.
+    /// `license.file` was read.
     File { content: Content, is_first: bool },
-    /// The time has come that something waited for.
+    /// The waiting license of `license.file` may be valid now.
     TimePassed,
     /// Other keys are trusted from now on.
     Keys(Arc<Keys>),
@@ -79,30 +79,30 @@ pub(super) enum Event {
     Others(Box<Kept>),
     /// A revocation list is offered.
     List(Arc<[u8]>, Result<Revocations, RevocationError>),
-    /// It could not be kept.
+    /// The list could not be stored.
     ListNotStored(Arc<[u8]>),
-    /// Others have an older list than the one that counts, or none.
+    /// The database has an older list than this gate, or none.
     ListLost,
 }
 
-/// A change of the stored license that is asked for.
+/// A requested change of the stored license.
 #[derive(Clone, Debug)]
-pub(super) enum Ask {
+pub(super) enum ChangeRequest {
     Install { offered: Result<Arc<License>, Rejection>, origin: Origin },
     RollBack { jti: String },
     Remove,
 }
 
-/// Who brings a token.
+/// Where a token comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// Somebody who may install any acceptable license, an older one too.
+    /// An administrator, who may install any acceptable license, even an older one.
     Hand,
-    /// The issuer, asked to renew a license.
+    /// The issuer, in answer to a renewal.
     Renewal {
         /// The license that was to be renewed.
         of: Arc<License>,
-        /// [`Snapshot::revision`] when the issuer was asked.
+        /// [`Snapshot::revision`] when the issuer was called.
         started_at_revision: u64,
     },
 }
@@ -115,72 +115,72 @@ pub(super) enum Content {
     Token(Token, Result<Arc<License>, Rejection>),
 }
 
-/// What is to be done about an event. `persist` comes first; `publish`, and what is logged or returned, only after it succeeded.
+/// The effects of an event. `persist` comes first. All others follow only if it succeeds.
 #[derive(Default)]
 pub(super) struct Effects {
-    /// Made durable, whole or not at all. If that fails, nothing below is done, and the former state stays.
+    /// What to make durable, whole or not at all.
     pub(super) persist: Option<Persist>,
-    /// Lines for the audit log. Failing to write them stops nothing.
+    /// Lines for the audit log. A failure to write them stops nothing.
     pub(super) lines: Vec<Line>,
-    /// Ids of entries of the history that a crash left behind: to be dropped.
+    /// Ids of history entries that a crash left behind, to be dropped.
     pub(super) left: Vec<String>,
-    /// What is stored is no license, and is to be moved out of the way.
+    /// Why the stored file is not a license, if it is to be renamed.
     pub(super) set_aside: Option<Rejection>,
-    /// Whether readers are to see the new state.
+    /// Whether readers get the new state.
     pub(super) publish: bool,
     /// Whether newer keys are wanted.
     pub(super) wants_key: bool,
-    /// Lines for the log of the gate.
+    /// Events for the gate's log.
     pub(super) notices: Vec<Notice>,
-    /// What was found wrong.
-    pub(super) faults: Vec<Fault>,
+    /// Faults that were found.
+    pub(super) faults: Vec<StoreFault>,
     /// Why a change was refused.
     pub(super) refused: Option<ChangeError>,
-    /// What became of the content of `license.file`.
+    /// The result of reading `license.file`.
     pub(super) offering: Option<Offering>,
-    /// What a change of keys did.
+    /// The result of a change of keys.
     pub(super) rekeyed: Rekeyed,
     /// Why a revocation list was refused.
     pub(super) list_refused: Option<RevokeError>,
 }
 
-/// What has to be durable before it counts.
+/// What must be durable before it takes effect.
 pub(super) enum Persist {
     License(Box<Change>),
     List { text: String, sequence: u64 },
 }
 
-/// A line of the audit log that comes with no change of the stored license.
+/// A line of the audit log that does not belong to a change of the stored license.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) record: Record,
-    /// The token of `license.file` that it tells of: that is recorded once, however often the gate is started.
+    pub(super) record: AuditRecord,
+    /// The token of `license.file` that the line is about. It is recorded once, however often the gate starts.
     pub(super) taken: Option<Token>,
 }
 
-/// A line for the log of the gate.
+/// An event for the gate's log.
 #[derive(Debug)]
 pub(super) enum Notice {
     /// There was no stored license to remove.
     NothingToRemove(By),
-    /// A license counts although its times cannot be right.
+    /// A license is used although its times are not plausible.
     Implausible(Arc<License>, Rejection),
-    /// A token of `license.file` verifies now and is not accepted.
+    /// A token of `license.file` verifies with the new keys and is not acceptable.
     FileNotUsed(Rejection),
 }
 
-/// What a change of keys did to the licenses there are.
+/// The result of a change of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rekeyed {
-    /// `lid`s of licenses that no trusted key vouches for any more: they count for [`super::KEY_GRACE`] more.
-    pub forsaken: Vec<String>,
-    /// `lid`s of licenses that verify now and did not before.
-    pub proven: Vec<String>,
+    /// `lid`s of licenses with a key that is no longer trusted. They stay in force for [`super::KEY_GRACE`].
+    pub untrusted: Vec<String>,
+    /// `lid`s of licenses that verify now, and did not before.
+    pub verified: Vec<String>,
 }
 
 impl State {
-    /// Nothing yet. `is_own`: nobody else writes where licenses are kept. `history`: how many former licenses stay.
-    pub(super) fn new(trust: Trust, render: Render, is_own: bool, history: usize) -> Self {
+    /// The state before a start. `is_own`: only this gate writes to the store. `history`: former licenses to keep.
+    pub(super) fn new(trust: LicenseTrust, render: Render, is_own: bool, history: usize) -> Self {
         Self {
             trust,
             file: Slot::default(),
@@ -194,14 +194,14 @@ impl State {
         }
     }
 
-    /// What `event` makes of this state at `now`, and what is to be done about it.
+    /// The next state after `event` at `now`, and its effects.
     pub(super) fn next(&self, event: Event, now: UnixTime) -> (Self, Effects) {
         let mut step = Step { state: self.clone(), effects: Effects::default(), now };
         match event {
             Event::Started { kept, copy } => step.start(*kept, &copy),
-            Event::Asked(ask, who) => step.change(&ask, &who),
-            Event::NotStored(Ask::Remove, who, error) => {
-                step.refuse(&Ask::Remove, &who, ChangeError::NotRemoved(error));
+            Event::Requested(ask, who) => step.change(&ask, &who),
+            Event::NotStored(ChangeRequest::Remove, who, error) => {
+                step.refuse(&ChangeRequest::Remove, &who, ChangeError::NotRemoved(error));
             }
             Event::NotStored(ask, who, error) => {
                 step.refuse(&ask, &who, ChangeError::NotStored(error));
@@ -211,16 +211,16 @@ impl State {
             }
             Event::File { content, is_first } => step.offer(content, !is_first),
             Event::TimePassed => step.reconsider(),
-            Event::Keys(keys) => step.believe(keys),
+            Event::Keys(keys) => step.trust_keys(keys),
             Event::Others(kept) => step.adopt(*kept),
             Event::List(offered, list) => step.revoke(&offered, list),
-            Event::ListNotStored(offered) => step.state.lists.not_kept(offered),
+            Event::ListNotStored(offered) => step.state.lists.not_stored(offered),
             Event::ListLost => step.put_list_back(),
         }
         (step.state, step.effects)
     }
 
-    /// What readers see of it.
+    /// What readers see.
     pub(super) fn snapshot(&self) -> Snapshot {
         let waiting = self.file.waiting.as_ref();
         Snapshot::new(
@@ -234,15 +234,15 @@ impl State {
         .waiting_for(waiting.and_then(|license| license.claims().starts_at()))
     }
 
-    /// What is stored, proven or not yet.
+    /// The stored token, verified or not.
     fn stored(&self) -> Option<Replaced<'_>> {
-        let Slot { candidate, unproven, .. } = &self.store;
-        // Where there are both, the proven one is what this gate goes on with, and others have replaced it.
-        match (unproven, candidate) {
+        let Slot { candidate, unverified, .. } = &self.store;
+        // If there are both, another replica replaced the verified one, which this gate still uses.
+        match (unverified, candidate) {
             (Some(token), _) => Some(Replaced { token, license: None }),
             (None, Some(candidate)) => {
                 let license = candidate.license();
-                let vouched = candidate.is_vouched().then_some(license);
+                let vouched = candidate.is_trusted().then_some(license);
                 Some(Replaced { token: license.token(), license: vouched })
             }
             (None, None) => None,
@@ -251,7 +251,7 @@ impl State {
 }
 
 impl Content {
-    /// Verifies what was read of `license.file`.
+    /// Verifies the content of `license.file`.
     pub(super) fn verified(read: io::Result<Vec<u8>>, keys: &Keys) -> Self {
         match read.map(|content| Token::from_file(&content)) {
             Err(error) => Self::Unreadable(error),
@@ -264,7 +264,7 @@ impl Content {
     }
 }
 
-impl Ask {
+impl ChangeRequest {
     const fn action(&self) -> Action {
         match self {
             Self::Install { origin: Origin::Hand, .. } => Action::Install,
@@ -275,16 +275,16 @@ impl Ask {
     }
 }
 
-/// A state on its way to the next, and what is to be done about it.
+/// The next state and the effects, while they are computed.
 struct Step {
     state: State,
     effects: Effects,
     now: UnixTime,
 }
 
-/// The stored license: changes that somebody asks for.
+/// Requested changes of the stored license.
 impl Step {
-    fn change(&mut self, ask: &Ask, who: &By) {
+    fn change(&mut self, ask: &ChangeRequest, who: &By) {
         match self.compare(ask) {
             Err(error) => self.refuse(ask, who, error),
             Ok(None) if !self.is_anything_stored() => {
@@ -295,18 +295,21 @@ impl Step {
         }
     }
 
-    /// The license that is to be stored, or that none is, if that may be.
-    fn compare(&self, ask: &Ask) -> Result<Option<Arc<License>>, ChangeError> {
+    /// The license to store (`None`: remove the stored one), if the change is allowed.
+    fn compare(&self, ask: &ChangeRequest) -> Result<Option<Arc<License>>, ChangeError> {
         let license = match ask {
-            Ask::Install { offered, .. } => offered.clone()?,
-            Ask::RollBack { jti } => {
+            ChangeRequest::Install { offered, .. } => offered.clone()?,
+            ChangeRequest::RollBack { jti } => {
                 let former = self.state.history.called(jti).ok_or(ChangeError::NotFound)?;
                 former.license.clone()?
             }
-            Ask::Remove => return Ok(None),
+            ChangeRequest::Remove => return Ok(None),
         };
         acceptable(&license, &self.state.trust.policy, self.now)?;
-        if let Ask::Install { origin: Origin::Renewal { of, started_at_revision }, .. } = ask {
+        if let ChangeRequest::Install {
+            origin: Origin::Renewal { of, started_at_revision }, ..
+        } = ask
+        {
             if self.state.revision != *started_at_revision {
                 return Err(ChangeError::Superseded);
             }
@@ -333,13 +336,13 @@ impl Step {
         self.state.stored().is_some() || self.state.is_unread
     }
 
-    /// Stores `license`, or none, in place of what is stored.
+    /// Stores `license`, or removes the stored one (`None`).
     fn put(&mut self, license: Option<Arc<License>>, action: Action, who: &By) {
         let token = license.as_ref().map(|license| license.token());
         let new = license.as_ref().map(|license| self.brief(license));
         let record = self.record(action, Outcome::Ok, "", new, who);
         let replaced = self.state.stored().filter(|stored| Some(stored.token) != token);
-        let Trust { keys, policy } = &self.state.trust;
+        let LicenseTrust { keys, policy } = &self.state.trust;
         let mut history = self.state.history.clone();
         let (former, dropped) = history.replace(replaced, token, (keys, policy), self.now);
         self.state.history = history;
@@ -353,31 +356,31 @@ impl Step {
         self.changed();
     }
 
-    /// Says why what was asked for is not done.
-    fn refuse(&mut self, ask: &Ask, who: &By, error: ChangeError) {
+    /// Records that a change is refused.
+    fn refuse(&mut self, ask: &ChangeRequest, who: &By, error: ChangeError) {
         let policy = &self.state.trust.policy;
         let new =
             match ask {
-                Ask::Install { offered, .. } => {
+                ChangeRequest::Install { offered, .. } => {
                     offered.as_ref().ok().map(|license| self.brief(license))
                 }
-                Ask::RollBack { jti } => self.state.history.called(jti).map(|former| {
+                ChangeRequest::RollBack { jti } => self.state.history.called(jti).map(|former| {
                     Brief::of_claims(&former.claims, former.status(policy, self.now))
                 }),
-                Ask::Remove => None,
+                ChangeRequest::Remove => None,
             };
         self.note(ask.action(), error.outcome(), error.reason(), new, who);
         self.effects.refused = Some(error);
     }
 }
 
-/// `license.file`. What is bad changes nothing, for what waits neither.
+/// `license.file`. Content that is refused changes nothing, not even what waits.
 impl Step {
-    /// Takes its content; at the start a license counts whatever the clock says.
+    /// Takes the content. At the start, the times of a license need not be plausible.
     fn offer(&mut self, content: Content, is_new: bool) {
         let offering = match content {
             Content::Unreadable(error) => {
-                // A file that is still to come changes nothing.
+                // A file that does not exist yet is not recorded.
                 if error.kind() != io::ErrorKind::NotFound || self.state.file.candidate.is_some() {
                     self.refuse_file("unreadable");
                 }
@@ -390,14 +393,14 @@ impl Step {
             Content::Token(token, _)
                 if self.state.file.license().is_some_and(|held| *held.token() == token) =>
             {
-                (self.state.file.waiting, self.state.file.unproven) = (None, None);
+                (self.state.file.waiting, self.state.file.unverified) = (None, None);
                 Offering::Same
             }
             Content::Token(token, verified) => match self.judge_file(verified, is_new) {
                 Ok(license) => {
-                    self.state.file.unproven = None;
+                    self.state.file.unverified = None;
                     let offering = self.take_file(license);
-                    // That it waits changes when it is to be looked at again.
+                    // A waiting license changes the next turn of the snapshot, too.
                     self.effects.publish = true;
                     offering
                 }
@@ -406,8 +409,8 @@ impl Step {
                     if rejection.is_about_keys() {
                         self.want_key(&rejection);
                         let file = &mut self.state.file;
-                        (file.unproven, file.was_offered) = (Some(token), is_new);
-                        Offering::Unproven(rejection)
+                        (file.unverified, file.was_offered) = (Some(token), is_new);
+                        Offering::Unverified(rejection)
                     } else {
                         Offering::Refused(rejection)
                     }
@@ -417,7 +420,7 @@ impl Step {
         self.effects.offering = Some(offering);
     }
 
-    /// One that came while the gate runs also has to have times that can be right.
+    /// A license that comes while the gate runs needs plausible times, too.
     fn judge_file(
         &mut self,
         verified: Result<Arc<License>, Rejection>,
@@ -432,7 +435,7 @@ impl Step {
         Ok(license)
     }
 
-    /// Takes what waits, if its time has come or the better one's has passed.
+    /// Puts the waiting license in force, if it is valid now or the other one has ended.
     fn reconsider(&mut self) {
         if let Some(waiting) = self.state.file.waiting.take() {
             self.effects.offering = Some(self.take_file(waiting));
@@ -461,48 +464,48 @@ impl Step {
     }
 }
 
-/// Keys. The caller publishes, when a list that waited for these keys counts too.
+/// Keys. The caller publishes, after a list that waited for one of them.
 impl Step {
-    /// Believes `keys` from now on. What they sign is in force; what they no longer sign is for a while.
-    fn believe(&mut self, keys: Arc<Keys>) {
+    /// Trusts `keys` from now on. A license with a key that is no longer trusted stays in force for a while.
+    fn trust_keys(&mut self, keys: Arc<Keys>) {
         self.state.trust.keys = keys.clone();
         for slot in [&mut self.state.file, &mut self.state.store] {
             let Some(candidate) = &mut slot.candidate else { continue };
             let lid = candidate.license().claims().lid.clone();
-            if candidate.vouched_by(&keys, self.now) == Vouched::NoLonger {
-                self.effects.rekeyed.forsaken.push(lid);
+            if candidate.check_keys(&keys, self.now) == KeyChange::Lost {
+                self.effects.rekeyed.untrusted.push(lid);
             }
         }
-        self.prove_store(&keys);
-        self.prove_file(&keys);
-        self.state.lists.prove(&keys);
+        self.verify_store(&keys);
+        self.verify_file(&keys);
+        self.state.lists.verify_others(&keys);
         self.state.history.judge(&keys);
         self.count_list();
         self.effects.publish = false;
     }
 
-    fn prove_store(&mut self, keys: &Keys) {
-        let unproven = self.state.store.unproven.as_ref();
-        let Some(Ok(license)) = unproven.map(|token| verify(token, keys)) else { return };
+    fn verify_store(&mut self, keys: &Keys) {
+        let unverified = self.state.store.unverified.as_ref();
+        let Some(Ok(license)) = unverified.map(|token| verify(token, keys)) else { return };
         let license = Arc::new(license);
         self.look_at_times(&license);
-        self.effects.rekeyed.proven.push(license.claims().lid.clone());
+        self.effects.rekeyed.verified.push(license.claims().lid.clone());
         self.state.store = self.slot(license);
         self.changed();
     }
 
-    fn prove_file(&mut self, keys: &Keys) {
-        let Some(token) = self.state.file.unproven.take() else { return };
+    fn verify_file(&mut self, keys: &Keys) {
+        let Some(token) = self.state.file.unverified.take() else { return };
         let verified = verify(&token, keys).map(Arc::new);
         match self.judge_file(verified, self.state.file.was_offered) {
             Ok(license) => {
                 let lid = license.claims().lid.clone();
                 if matches!(self.take_file(license), Offering::Taken) {
-                    self.effects.rekeyed.proven.push(lid);
+                    self.effects.rekeyed.verified.push(lid);
                 }
             }
-            // Logged when it came.
-            Err(rejection) if rejection.is_about_keys() => self.state.file.unproven = Some(token),
+            // This was logged when the token was read.
+            Err(rejection) if rejection.is_about_keys() => self.state.file.unverified = Some(token),
             Err(rejection) => {
                 self.refuse_file(rejection.code());
                 self.effects.notices.push(Notice::FileNotUsed(rejection));
@@ -537,13 +540,13 @@ impl Step {
         self.effects.persist = self
             .state
             .lists
-            .counting()
+            .current()
             .map(|list| Persist::List { text: list.text().to_owned(), sequence: list.sequence() });
     }
 
-    /// What the list that counts takes back is revoked.
+    /// Applies the current list to the policy.
     fn count_list(&mut self) {
-        if let Some(list) = self.state.lists.counting() {
+        if let Some(list) = self.state.lists.current() {
             let policy = (*self.state.trust.policy).clone();
             self.state.trust.policy = policy.revoking(Some(list)).into();
         }
@@ -558,16 +561,16 @@ impl Step {
     fn adopt_list(&mut self, list: Option<&str>) {
         if let Err(error) = self.state.lists.adopt(list, &self.state.trust.keys) {
             self.want_key_of_list(&error);
-            self.effects.faults.push(Fault::Revocations(error));
+            self.effects.faults.push(StoreFault::Revocations(error));
         }
         self.count_list();
     }
 }
 
-/// What other replicas changed, as far as it verifies.
+/// Changes by other replicas, as far as they verify.
 impl Step {
     fn adopt(&mut self, kept: Kept) {
-        // One who renews meanwhile has been overtaken, even by what changed nothing in the end.
+        // A renewal in progress is superseded, even if the license was changed and changed back.
         self.state.revision += u64::from(kept.is_changed);
         self.adopt_list(kept.revocations.as_deref());
         self.adopt_token(kept.token.as_deref());
@@ -582,11 +585,11 @@ impl Step {
             self.state.store = Slot::default();
             return;
         };
-        // What waited for its key is not what is stored any more.
-        self.state.store.unproven = None;
+        // The token that waited for its key has been replaced.
+        self.state.store.unverified = None;
         let token = match Token::from_file(content) {
             Ok(token) => token,
-            Err(reason) => return self.effects.faults.push(Fault::Forged { reason }),
+            Err(reason) => return self.effects.faults.push(StoreFault::Forged { reason }),
         };
         if self.state.store.license().is_some_and(|held| *held.token() == token) {
             return;
@@ -601,22 +604,22 @@ impl Step {
             Err(reason) => {
                 if reason.is_about_keys() {
                     self.want_key(&reason);
-                    self.state.store.unproven = Some(token);
+                    self.state.store.unverified = Some(token);
                 }
-                self.effects.faults.push(Fault::Forged { reason });
+                self.effects.faults.push(StoreFault::Forged { reason });
             }
         }
     }
 }
 
-/// The start: what the last run left, verified again.
+/// The start: verifies what the last run left.
 impl Step {
     fn start(&mut self, kept: Kept, copy: &Kept) {
         let own = if self.state.is_own { &kept.revocations } else { &copy.revocations };
         if let Some(text) = own
             && let Err(error) = self.state.lists.load(text, &self.state.trust.keys)
         {
-            self.effects.faults.push(Fault::Revocations(error));
+            self.effects.faults.push(StoreFault::Revocations(error));
         }
         if self.state.is_own {
             self.count_list();
@@ -634,7 +637,7 @@ impl Step {
         let keys = &self.state.trust.keys;
         let history = &mut self.state.history;
         self.effects.left = history.load(kept.history, kept.unread, stored.as_deref(), keys);
-        // What is stored is not known, when it could not be read.
+        // Without the stored token there is nothing to compare the log with.
         if let Some((action, promised)) = kept.audited.filter(|_| !kept.is_unread) {
             self.reconcile(action, promised, kept.token.is_some());
         }
@@ -643,25 +646,25 @@ impl Step {
 
     fn load_token(&mut self, content: &[u8]) {
         let token = Token::from_file(content);
-        // Without keys nothing verifies, and a license must not be lost for that.
+        // Without keys nothing verifies. The license must not be set aside for that.
         if self.state.trust.keys.is_empty() {
-            self.effects.faults.push(Fault::NoKeys);
-            self.state.store.unproven = token.ok();
+            self.effects.faults.push(StoreFault::NoKeys);
+            self.state.store.unverified = token.ok();
             return;
         }
         match token.clone().and_then(|token| verify(&token, &self.state.trust.keys)) {
             Ok(license) => self.load_license(license),
-            // Perhaps it is the keys that are wrong; a good license must not be lost for that.
+            // The keys may be wrong. The license must not be set aside for that.
             Err(reason) if reason.is_about_keys() => {
                 self.want_key(&reason);
-                self.effects.faults.push(Fault::NotTrusted { reason });
-                self.state.store.unproven = token.ok();
+                self.effects.faults.push(StoreFault::NotTrusted { reason });
+                self.state.store.unverified = token.ok();
             }
             Err(reason) => self.effects.set_aside = Some(reason),
         }
     }
 
-    /// What others keep is no license, or not yet; this gate has a copy of its own of what was one.
+    /// The database has no license that verifies. This gate may have a copy of a former one that does.
     fn load_copy(&mut self, copy: Option<&[u8]>) {
         let token = copy.and_then(|content| Token::from_file(content).ok());
         let verified = token.and_then(|token| verify(&token, &self.state.trust.keys).ok());
@@ -676,25 +679,25 @@ impl Step {
         self.state.store.candidate = Some(self.candidate(license));
     }
 
-    /// Records in the audit log that its last change never took effect, when a crash came between the two.
+    /// Records that the last change of the audit log never took effect, if a crash came between the line and the change.
     fn reconcile(&mut self, action: Action, promised: Option<Brief>, is_kept: bool) {
         let agree = match (&promised, self.state.store.license()) {
             (Some(brief), Some(license)) => brief.names(license.claims()),
-            // What does not verify now is reported otherwise.
+            // A token that does not verify is reported as another fault.
             (Some(_), None) => is_kept,
             (None, stored) => stored.is_none(),
         };
         if !agree {
             let who = By::itself("license-gate");
             self.note(action, Outcome::Failed, "interrupted", promised, &who);
-            self.effects.faults.push(Fault::Unfinished);
+            self.effects.faults.push(StoreFault::Unfinished);
         }
     }
 }
 
-/// What all of them share.
+/// Shared by all events.
 impl Step {
-    /// A license has changed.
+    /// Notes that a license has changed.
     fn changed(&mut self) {
         self.state.revision += 1;
         self.effects.publish = true;
@@ -708,20 +711,20 @@ impl Step {
         Slot { candidate: Some(self.candidate(license)), ..Slot::default() }
     }
 
-    /// Warns of a license that counts although its times cannot be right.
+    /// Warns of a license that is used although its times are not plausible.
     fn look_at_times(&mut self, license: &Arc<License>) {
         if let Err(reason) = plausible(license.claims(), self.now) {
             self.effects.notices.push(Notice::Implausible(license.clone(), reason));
         }
     }
 
-    /// Asks for newer keys, when `rejection` says that they are what is missing.
+    /// Requests newer keys if `rejection` is about a missing key.
     fn want_key(&mut self, rejection: &Rejection) {
         self.effects.wants_key |=
             matches!(rejection, Rejection::KeyUnknown { .. } | Rejection::KeysMissing);
     }
 
-    /// Records what changed nothing in the store.
+    /// Records an event that changes nothing in the store.
     fn note(
         &mut self,
         action: Action,
@@ -741,9 +744,9 @@ impl Step {
         reason: &str,
         new: Option<Brief>,
         who: &By,
-    ) -> Record {
+    ) -> AuditRecord {
         let slot = if action == Action::File { &self.state.file } else { &self.state.store };
-        Record {
+        AuditRecord {
             time: self.now,
             actor: who.actor.clone(),
             address: who.address,

@@ -1,7 +1,8 @@
-//! The state and what it asks for, beside a model, through any events, full disks, crashes, restarts and replicas.
+//! Compares the state and its effects with a model, through random events, full disks, crashes, restarts and replicas.
 //!
-//! A disk here is a few fields, so that each step takes microseconds. `LICENSE_GATE_STORE_STEPS` sets how many there are.
+//! The disk is a few fields, so that a step takes microseconds. `LICENSE_GATE_STORE_STEPS` sets the number of steps.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::LazyLock;
 
@@ -15,20 +16,20 @@ use crate::license::{
 use crate::store::backend::Entry;
 
 const NOW: u64 = 1_800_000_000;
-/// How many licenses there are.
+/// Number of licenses.
 const PAPERS: usize = 10;
-/// How many revocation lists there are; the one of that place takes back the license of that place, and all before it.
+/// Number of revocation lists. List N revokes license N and all before it.
 const LISTS: usize = 4;
 const ROOT_URL: &str = "https://a.example/";
 
-/// A license, and what distinguishes it from others.
+/// A license, and the claims that the model needs.
 struct Paper {
     license: Arc<License>,
     jti: String,
     iat: u64,
 }
 
-/// Everything that is brought to the gate; each is verified once.
+/// All licenses and lists, verified once.
 struct Papers {
     issuer: KeyPair,
     all: Vec<Paper>,
@@ -71,12 +72,12 @@ fn token(place: usize) -> &'static str {
     paper(place).license.token().as_str()
 }
 
-/// The place of the license in `token`.
+/// The index of the license with this token.
 fn place(text: &str) -> usize {
     (0..PAPERS).find(|it| token(*it) == text).expect("one of the licenses")
 }
 
-/// The place of the license that says `claims`.
+/// The index of the license with these claims.
 fn numbered(claims: &Claims) -> usize {
     let number = claims.jti.as_deref().and_then(|jti| jti.strip_prefix("J-"));
     number.and_then(|number| number.parse().ok()).expect("one of the licenses")
@@ -90,7 +91,7 @@ fn unrendered(_: Status, _: Option<&License>) -> Bytes {
     Bytes::new()
 }
 
-/// Numbers that look random and are the same for each seed.
+/// Pseudo-random numbers, the same for each seed.
 struct Dice(u64);
 
 impl Dice {
@@ -105,18 +106,20 @@ impl Dice {
     }
 }
 
-/// What outlives a restart: a directory, or a database that others change too.
+/// What outlives a restart: a directory, or a shared database.
 #[derive(Clone, Default)]
 struct Disk {
     token: Option<String>,
+    /// Every entry that the history ever had, by its id.
+    named: BTreeMap<String, Entry>,
     /// In the order of their ids.
     history: Vec<Entry>,
     list: Option<String>,
-    audit: Vec<Record>,
+    audit: Vec<AuditRecord>,
 }
 
 impl Disk {
-    /// The steps of `persist`; of those, `steps` are done.
+    /// Performs the first `steps` steps of `persist`.
     fn take(&mut self, persist: &Persist, steps: usize) {
         match persist {
             Persist::List { text, .. } if steps > 0 => self.list = Some(text.clone()),
@@ -124,6 +127,11 @@ impl Disk {
             Persist::License(change) => {
                 if steps > 0 {
                     self.history.extend(change.former.clone());
+                    if let Some(former) = &change.former {
+                        let first = self.named.entry(former.id.clone()).or_insert(former.clone());
+                        assert_eq!(former.token, first.token, "an id names one entry for ever");
+                        assert_eq!(former.replaced_at, first.replaced_at);
+                    }
                 }
                 if steps > 1 {
                     self.audit.push(change.record.clone());
@@ -151,16 +159,16 @@ impl Disk {
     }
 }
 
-/// The rules, once more and in the simplest way. Licenses are known by their places.
+/// The rules of the store, in their simplest form. Licenses are identified by their index.
 #[derive(Clone, Debug, PartialEq)]
 struct Model {
     stored: Option<usize>,
-    /// Newest first, each with the moment it was replaced.
+    /// Newest first, each with the time of its replacement.
     history: Vec<(usize, u64)>,
     most: usize,
     file: Option<usize>,
     waiting: Option<usize>,
-    /// The sequence of the list that counts.
+    /// The sequence of the list in effect.
     list: usize,
     revision: u64,
 }
@@ -192,7 +200,7 @@ impl Model {
         }
         self.history.retain(|(place, _)| Some(*place) != next);
         let end = |place: usize| [300, 1500, 4000, 100_000][place % 4];
-        // Of several that last as long the newest stays.
+        // Of several with the same end, the newest stays.
         let valid = self.history.iter().rev();
         let valid = valid.filter(|(place, _)| self.objection(*place, now).is_none());
         let lasting = valid.max_by_key(|(place, _)| end(*place)).copied();
@@ -216,7 +224,7 @@ impl Model {
         self.revision += 1;
     }
 
-    /// What a start makes of what is there: a crash may have left a former license twice, or one that is stored again.
+    /// Loads the disk. A crash may have left two entries of a former license, or one of the stored license.
     fn restart(&mut self, found: &Disk) {
         self.stored = found.token.as_deref().map(place);
         let mut seen: Vec<_> = self.stored.into_iter().collect();
@@ -238,17 +246,17 @@ fn sequence(list: &str) -> usize {
     found.expect("one of the lists") + 1
 }
 
-/// What stands in the way of a change.
+/// An obstacle to a change.
 #[derive(Clone, Copy, PartialEq)]
 enum Obstacle {
     Nothing,
-    /// What has to be durable cannot be made so.
+    /// The change cannot be made durable.
     Full,
-    /// The gate ends after so many steps of making it durable.
+    /// The gate ends after this number of steps of `persist`.
     Crash(usize),
 }
 
-/// A gate, what it keeps, and the model of both.
+/// A gate, its disk, and the model of both.
 struct Gate {
     state: State,
     disk: Disk,
@@ -256,11 +264,11 @@ struct Gate {
     now: u64,
     /// What readers see.
     shown: Snapshot,
-    /// The highest sequence of a list that ever counted.
+    /// The highest sequence of a list that was ever in effect.
     highest: usize,
 }
 
-/// How an event ended.
+/// The result of an event.
 enum End {
     Done(Box<Effects>),
     Failed,
@@ -283,7 +291,7 @@ impl Gate {
         Self { state, disk: Disk::default(), model, now: NOW, shown, highest: 0 }
     }
 
-    /// As the store does it: compare, persist, swap, answer.
+    /// Processes an event in the order of the store: compare, persist, swap, answer.
     fn perform(&mut self, event: Event, obstacle: Obstacle) -> End {
         let (next, effects) = self.state.next(event, UnixTime::from_secs(self.now));
         match (&effects.persist, obstacle) {
@@ -319,18 +327,18 @@ impl Gate {
         let kept = self.disk.kept(true).into();
         let effects = self.done(Event::Started { kept, copy: Box::default() });
         assert!(effects.set_aside.is_none(), "what is stored verifies");
-        // A line of a change that never took effect is answered by another line.
+        // After a line of a change that never took effect, another line records that.
         let stored = self.model.stored.map(|place| &*paper(place).jti);
         let is_true = promised.is_none_or(|(_, new)| new.as_ref().map(|it| &*it.jti) == stored);
         assert_eq!(self.disk.audit.len() - before, usize::from(!is_true), "the log is put right");
         assert_eq!(effects.faults.len(), usize::from(!is_true));
     }
 
-    /// Asks for a change: why it was refused, or that the gate crashed.
-    fn ask(&mut self, ask: Ask, obstacle: Obstacle) -> Result<(), &'static str> {
+    /// Requests a change. `Err`: why it was refused, or that the gate crashed.
+    fn ask(&mut self, ask: ChangeRequest, obstacle: Obstacle) -> Result<(), &'static str> {
         let lines = self.disk.audit.len();
         let was = (self.disk.token.clone(), self.disk.history.len());
-        let done = match self.perform(Event::Asked(ask.clone(), somebody()), obstacle) {
+        let done = match self.perform(Event::Requested(ask.clone(), somebody()), obstacle) {
             End::Done(effects) => *effects,
             End::Failed => {
                 let error = Error::Conflict;
@@ -344,7 +352,7 @@ impl Gate {
         done.refused.map_or(Ok(()), |refused| Err(refused.reason()))
     }
 
-    /// Memory, what is kept, and what readers see are as the model says.
+    /// Compares memory, disk and snapshot with the model.
     fn check(&mut self) {
         let now = UnixTime::from_secs(self.now);
         let seen = |snapshot: &Snapshot| {
@@ -373,7 +381,7 @@ impl Gate {
         assert_eq!(license.map(|it| (it, in_force.source)), expected, "in force");
         let is_active = expected.is_some_and(|(it, _)| model.objection(it, self.now).is_none());
         assert_eq!(in_force.standing.is_active(), is_active, "{:?}", in_force.standing);
-        // What was once revoked stays so.
+        // What was once revoked stays revoked.
         assert!(model.list >= self.highest, "a list went back");
         self.highest = model.list;
         let revoked = &self.shown.policy().revoked;
@@ -383,19 +391,19 @@ impl Gate {
 }
 
 fn fresh(is_own: bool, most: usize) -> State {
-    static TRUST: LazyLock<Trust> = LazyLock::new(|| {
+    static TRUST: LazyLock<LicenseTrust> = LazyLock::new(|| {
         let root_url = RootUrl::parse(ROOT_URL).expect("a root URL");
         let policy = Policy::new(root_url, &license::Config::default()).into();
-        Trust { keys: papers().issuer.trusted().into(), policy }
+        LicenseTrust { keys: papers().issuer.trusted().into(), policy }
     });
     State::new(TRUST.clone(), unrendered, is_own, most)
 }
 
-fn install(place: usize) -> Ask {
-    Ask::Install { offered: Ok(paper(place).license.clone()), origin: Origin::Hand }
+fn install(place: usize) -> ChangeRequest {
+    ChangeRequest::Install { offered: Ok(paper(place).license.clone()), origin: Origin::Hand }
 }
 
-/// One event, whatever it is.
+/// A random event.
 fn step(gate: &mut Gate, dice: &mut Dice) {
     let obstacle = match dice.roll(20) {
         0..2 => Obstacle::Full,
@@ -404,7 +412,7 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
     };
     let (now, chosen) = (gate.now, dice.roll(PAPERS));
     let objection = gate.model.objection(chosen, now);
-    // What the model makes of it, when nothing stands in the way.
+    // The model after the event, if there is no obstacle.
     let mut expected = gate.model.clone();
     let (done, refused) = match dice.roll(16) {
         0..5 => {
@@ -418,7 +426,7 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
                 gate.state.revision - u64::from(is_late && gate.state.revision > 0);
             let is_late = started_at_revision != gate.state.revision;
             let origin = Origin::Renewal { of: paper(of).license.clone(), started_at_revision };
-            let ask = Ask::Install { offered: Ok(paper(chosen).license.clone()), origin };
+            let ask = ChangeRequest::Install { offered: Ok(paper(chosen).license.clone()), origin };
             let refused = objection.or(match () {
                 () if is_late => Some("superseded"),
                 () if of % 3 != chosen % 3 => Some("other-license"),
@@ -432,13 +440,16 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
             if gate.model.stored.is_some() {
                 expected.put(None, now);
             }
-            (gate.ask(Ask::Remove, obstacle), None)
+            (gate.ask(ChangeRequest::Remove, obstacle), None)
         }
         8..11 => {
             let is_known = gate.model.history.iter().any(|(place, _)| *place == chosen);
             let refused = if is_known { objection } else { Some("not-found") };
             expected.put(Some(chosen), now);
-            (gate.ask(Ask::RollBack { jti: paper(chosen).jti.clone() }, obstacle), refused)
+            (
+                gate.ask(ChangeRequest::RollBack { jti: paper(chosen).jti.clone() }, obstacle),
+                refused,
+            )
         }
         11..13 => {
             let license = &paper(chosen).license;
@@ -473,7 +484,7 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
                 End::Failed => {
                     gate.done(Event::ListNotStored(offered));
                     assert!(gate.state.lists.are_behind(), "it is tried again");
-                    // And it is taken, when it can be kept.
+                    // It is taken when it can be stored.
                     gate.done(Event::List(list.text().as_bytes().into(), Ok(list.clone())));
                     Ok(())
                 }
@@ -485,7 +496,7 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
             match dice.roll(6) {
                 0 => gate.restart(),
                 1 => {
-                    // The issuer's keys go, and come back.
+                    // The issuer's keys disappear, and come back.
                     gate.done(Event::Keys(Keys::empty().into()));
                     assert!(gate.state.trust.keys.is_empty());
                     gate.done(Event::Keys(papers().issuer.trusted().into()));
@@ -519,13 +530,13 @@ fn steps(by_default: usize) -> usize {
     wanted.map_or(by_default, |steps| steps.parse().expect("a number of steps"))
 }
 
-/// Says where a run failed.
-struct Place {
+/// Reports seed and step of a failure.
+struct FailedAt {
     seed: u64,
     step: usize,
 }
 
-impl Drop for Place {
+impl Drop for FailedAt {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let _ = writeln!(io::stderr(), "seed {}, step {}", self.seed, self.step);
@@ -533,15 +544,15 @@ impl Drop for Place {
     }
 }
 
-/// Runs `step` again and again, on a new `gate` after each 200 steps; what fails says where.
+/// Runs `step` this number of times, on a new `gate` after each 200 steps. A failure reports seed and step.
 fn run<G>(steps: usize, gate: fn(&mut Dice) -> G, step: fn(&mut G, &mut Dice)) {
     for seed in 0..(steps / 200).max(1) as u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         dice.roll(2);
         let mut gate = gate(&mut dice);
-        let mut place = Place { seed, step: 0 };
+        let mut failed_at = FailedAt { seed, step: 0 };
         for number in 0..200 {
-            place.step = number;
+            failed_at.step = number;
             step(&mut gate, &mut dice);
         }
     }
@@ -562,14 +573,13 @@ fn memory_readers_and_disk_agree_whatever_happens() {
 /// Gates that share a database.
 struct Replicas {
     disk: Disk,
-    /// Raised by each write.
+    /// Incremented by each write.
     revision: u64,
-    /// Raised by each change of the license.
+    /// Incremented by each change of the license.
     changes: u64,
     all: [Replica; 2],
     /// The highest sequence of a list that was taken.
     highest: usize,
-    /// A second passes with each step: an entry of the history is named after its second.
     now: u64,
 }
 
@@ -592,7 +602,7 @@ impl Replicas {
         Self { disk: Disk::default(), revision: 0, changes: 0, all, highest: 0, now: NOW }
     }
 
-    /// As the store does it. `None`: others were faster.
+    /// Processes an event as the store does. `None`: a conflict.
     fn perform(&mut self, who: usize, event: Event) -> Option<Effects> {
         let one = &mut self.all[who];
         let (next, effects) = one.state.next(event, UnixTime::from_secs(self.now));
@@ -635,17 +645,18 @@ impl Replicas {
     }
 
     fn step(&mut self, dice: &mut Dice) {
-        self.now += 1;
+        // Many changes are made within a second, and the clocks of the replicas differ.
+        self.now = NOW + dice.roll(3) as u64;
         let (who, chosen) = (dice.roll(2), dice.roll(PAPERS));
-        // One that does not look first is one that another overtakes.
+        // A replica that does not refresh first may get a conflict.
         if !dice.is_one_of(3) {
             self.follow(who);
         }
         let was = (self.disk.token.clone(), self.disk.history.len(), self.revision);
         let ask = match dice.roll(8) {
             0..3 => install(chosen),
-            3 => Ask::RollBack { jti: paper(chosen).jti.clone() },
-            4 => Ask::Remove,
+            3 => ChangeRequest::RollBack { jti: paper(chosen).jti.clone() },
+            4 => ChangeRequest::Remove,
             5 => return self.list(who, dice.roll(LISTS)),
             6 if self.highest > 0 && dice.is_one_of(4) => {
                 // The database is restored from an older copy of the list, or of none.
@@ -655,7 +666,7 @@ impl Replicas {
             }
             6 => return,
             _ if dice.is_one_of(4) => {
-                // Without keys nothing of others is taken; with them again, all of it is.
+                // Without keys, no change of others is applied; with them again, every one is.
                 self.perform(who, Event::Keys(Keys::empty().into()));
                 self.follow(who);
                 self.perform(who, Event::Keys(papers().issuer.trusted().into()));
@@ -669,7 +680,7 @@ impl Replicas {
             _ => return self.agree(),
         };
         let is_known = self.all[who].revision == self.revision;
-        match self.perform(who, Event::Asked(ask.clone(), somebody())) {
+        match self.perform(who, Event::Requested(ask.clone(), somebody())) {
             None => {
                 assert!(!is_known, "nobody was faster");
                 let now = (self.disk.token.clone(), self.disk.history.len(), self.revision);
@@ -688,7 +699,7 @@ impl Replicas {
         }
     }
 
-    /// Offers a list, as often as others are faster.
+    /// Offers a list; after a conflict, once more.
     fn list(&mut self, who: usize, number: usize) {
         let list = &papers().lists[number];
         let offered: Arc<[u8]> = list.text().as_bytes().into();
@@ -702,7 +713,7 @@ impl Replicas {
         }
     }
 
-    /// When all have looked, they see the same, which is what is kept.
+    /// After all have refreshed, they agree with each other and with the disk.
     fn agree(&mut self) {
         (0..2).chain(0..2).for_each(|who| self.follow(who));
         assert_eq!(self.disk.list.as_deref().map_or(0, sequence), self.highest, "no list is lost");
@@ -711,13 +722,13 @@ impl Replicas {
             assert_eq!(shown, self.disk.token.as_deref());
             let former = one.shown.former().iter().map(|former| former.token.as_str());
             assert!(former.eq(self.disk.history.iter().rev().map(|entry| &*entry.token)));
-            let list = one.state.lists.counting().map_or(0, |list| list.sequence() as usize);
+            let list = one.state.lists.current().map_or(0, |list| list.sequence() as usize);
             assert_eq!(list, self.highest);
         }
     }
 }
 
 #[test]
-fn replicas_agree_and_none_undoes_what_another_was_answered() {
+fn replicas_agree_and_none_undoes_a_change_that_another_has_answered() {
     run(steps(20_000), |dice| Replicas::new(dice.roll(5)), Replicas::step);
 }

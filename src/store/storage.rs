@@ -1,4 +1,5 @@
-//! What everything is kept in, and whether it could be written: `license_gate_store_up`, and two lines of the log.
+//! The backend, and its health: whether everything can be written. Source of `license_gate_store_up` and of the log events
+//! `store.unwritable` and `store.writable`.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,7 @@ use std::time::Instant;
 use super::backend::{Backend, Error};
 use crate::text::chain;
 
-/// What is written separately. On a full disk, a line of the audit log may fit where a license does not.
+/// A part of the store that is written separately. On a full disk, an audit line may still fit where a license does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// The store could not be opened for writing at the start. Any later write clears it.
@@ -42,26 +43,26 @@ impl Part {
     }
 }
 
-/// The backend. Its writes go through [`write`](Self::write), so that none fails unseen.
+/// The backend. All writes go through [`write`](Self::write), which records failures.
 #[derive(Debug)]
 pub(super) struct Storage {
     pub(super) backend: Box<dyn Backend>,
     pub(super) health: Arc<Health>,
 }
 
-/// Whether it works.
+/// Whether the backend works.
 #[derive(Debug)]
 pub(super) struct Health {
     /// Whether the database answered the last query. Always true for a directory.
     answers: AtomicBool,
-    /// The [parts](Part) whose last write failed, one bit each.
+    /// The [parts](Part) that could not be written last time, one bit each.
     unwritten: AtomicU8,
     /// Time of the first failed write, while a part cannot be written.
     since: Mutex<Option<Instant>>,
 }
 
 impl Health {
-    /// Whether the database answers; a directory always does.
+    /// Whether the database answered the last query. Always true for a directory.
     pub(super) fn answers(&self) -> bool {
         self.answers.load(Ordering::Relaxed)
     }
@@ -73,7 +74,7 @@ impl Health {
 }
 
 impl Storage {
-    /// `is_up`: whether it could be opened for writing.
+    /// `is_up`: whether the backend could be opened for writing.
     pub(super) fn new(backend: Box<dyn Backend>, is_up: bool) -> Self {
         let is_own = backend.is_own();
         let health = Health {
@@ -84,12 +85,12 @@ impl Storage {
         Self { backend, health: health.into() }
     }
 
-    /// Asks for something. Records whether the database answered; of a directory, only writes count.
-    pub(super) fn ask<T>(
+    /// Runs a query, and records whether the database answered. For a directory, only writes count.
+    pub(super) fn query<T>(
         &mut self,
-        question: impl FnOnce(&mut dyn Backend) -> Result<T, Error>,
+        query: impl FnOnce(&mut dyn Backend) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let outcome = question(&mut *self.backend);
+        let outcome = query(&mut *self.backend);
         self.answered(&outcome);
         outcome
     }
@@ -105,7 +106,7 @@ impl Storage {
         outcome
     }
 
-    /// As [`write`](Self::write), for one that writes only where it gives true.
+    /// As [`write`](Self::write), for a write that returns false if there was nothing to write.
     pub(super) fn write_if_new(
         &mut self,
         part: Part,
@@ -119,7 +120,7 @@ impl Storage {
     }
 
     fn answered<T>(&self, outcome: &Result<T, Error>) {
-        // That others were faster says nothing against the store.
+        // A conflict is an answer, too.
         let answered = matches!(outcome, Ok(_) | Err(Error::Conflict));
         if !self.backend.is_own() {
             self.health.answers.store(answered, Ordering::Relaxed);

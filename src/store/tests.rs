@@ -1,4 +1,4 @@
-//! What a store keeps, and what readers see while it changes.
+//! A store on a directory: what it keeps, and what readers see while it changes.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ mod hard;
 
 const NOW: u64 = 1_800_000_000;
 
-/// An issuer and a gate that trusts it, on a directory of their own.
+/// A directory, an issuer, and the settings of a gate that trusts it.
 struct Bench {
     home: tempfile::TempDir,
     issuer: KeyPair,
@@ -60,7 +60,7 @@ impl Bench {
     fn open_with(&self, keys: Keys, dir: &Path) -> Result<Store, Error> {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
         let context = Context {
-            trust: Trust {
+            trust: LicenseTrust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
             },
@@ -133,7 +133,7 @@ async fn an_installed_license_is_in_force_now_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn the_status_is_that_of_the_moment_of_the_question() {
+async fn the_status_depends_on_the_time_of_the_read() {
     let bench = Bench::new();
     let store = bench.open();
     store.install(bench.token("L-1", NOW), Origin::Hand).await.expect("installed");
@@ -148,7 +148,7 @@ async fn the_status_is_that_of_the_moment_of_the_question() {
 }
 
 #[tokio::test]
-async fn what_is_not_acceptable_changes_nothing() {
+async fn a_license_that_is_not_acceptable_changes_nothing() {
     let bench = Bench::new();
     let store = bench.open();
     let token = bench.token("L-1", NOW);
@@ -163,7 +163,7 @@ async fn what_is_not_acceptable_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_renewal_is_held_against_what_is_in_force_by_hand_anything_goes() {
+async fn a_renewal_is_compared_with_the_license_in_force_an_installation_is_not() {
     let bench = Bench::new();
     let store = bench.open();
     let install = |lid: &str, iat: u64, by: Origin| store.install(bench.token(lid, iat), by);
@@ -179,8 +179,7 @@ async fn a_renewal_is_held_against_what_is_in_force_by_hand_anything_goes() {
 }
 
 #[tokio::test]
-async fn a_former_license_is_verified_once_for_the_keys_there_are_whether_or_not_its_key_is_trusted()
- {
+async fn a_former_license_is_verified_once_after_each_change_of_keys() {
     let bench = Bench::new();
     let other = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let by_other = |lid: &str| {
@@ -199,7 +198,7 @@ async fn a_former_license_is_verified_once_for_the_keys_there_are_whether_or_not
         shown.collect::<Vec<_>>().join(", ")
     };
     assert_eq!(shown(&former()), "2 true, 1 true");
-    store.writer.believe(other.trusted().into()).await;
+    store.writer.trust_keys(other.trusted().into()).await;
     let before = former();
     assert_eq!(shown(&before), "2 true, 1 false");
 
@@ -207,15 +206,15 @@ async fn a_former_license_is_verified_once_for_the_keys_there_are_whether_or_not
     let after = former();
     assert_eq!(shown(&after), "3 true, 2 true, 1 false");
     assert!(before.iter().zip(&after[1..]).all(|(before, after)| Arc::ptr_eq(before, after)));
-    // One that goes back and comes again is another entry.
+    // A license that is stored again and replaced again gets a new entry.
     store.writer.roll_back("2".into(), somebody()).await.expect("put back");
     assert_eq!(shown(&former()), "4 true, 3 true, 1 false");
-    store.writer.believe(both().into()).await;
+    store.writer.trust_keys(both().into()).await;
     assert_eq!(shown(&former()), "4 true, 3 true, 1 true");
 }
 
 #[tokio::test]
-async fn what_does_not_verify_at_the_start_is_set_aside() {
+async fn a_stored_file_that_is_not_a_license_is_renamed_at_the_start() {
     let bench = Bench::new();
     for (number, content) in
         [&b"not a token"[..], b"", b"\xff\xfe", b"a.b.c"].into_iter().enumerate()
@@ -223,7 +222,7 @@ async fn what_does_not_verify_at_the_start_is_set_aside() {
         fs::write(bench.dir().join("license.jwt"), content).expect("written");
         let store = bench.open();
         let aside = match &store.faults[..] {
-            [Fault::SetAside { to, .. }] => to.clone(),
+            [StoreFault::SetAside { to, .. }] => to.clone(),
             other => panic!("{number}: {other:?}"),
         };
         assert_eq!(fs::read(&aside).expect("kept"), content);
@@ -232,7 +231,7 @@ async fn what_does_not_verify_at_the_start_is_set_aside() {
 }
 
 #[tokio::test]
-async fn white_space_around_a_stored_token_is_fine() {
+async fn white_space_around_a_stored_token_is_ignored() {
     let bench = Bench::new();
     let token = format!("\n{}\r\n", bench.token("L-1", NOW).as_str());
     fs::write(bench.dir().join("license.jwt"), token).expect("written");
@@ -240,11 +239,11 @@ async fn white_space_around_a_stored_token_is_fine() {
 }
 
 #[tokio::test]
-async fn a_license_is_not_lost_for_want_of_keys() {
+async fn a_license_is_not_lost_when_its_key_is_missing() {
     let bench = Bench::new();
     fs::write(bench.dir().join("license.jwt"), bench.token("L-1", NOW).as_str()).expect("written");
     let store = bench.open_with(Keys::default(), bench.dir()).expect("a store");
-    assert!(matches!(store.faults[..], [Fault::NoKeys]));
+    assert!(matches!(store.faults[..], [StoreFault::NoKeys]));
     drop(store);
     assert_eq!(bench.open().shown(NOW), "1 L-1");
 }
@@ -258,12 +257,12 @@ async fn a_second_gate_on_the_directory_does_not_start() {
 }
 
 #[tokio::test]
-async fn without_a_directory_reads_go_on_and_changes_are_tried_anew() {
+async fn without_a_directory_reads_work_and_each_change_tries_again() {
     let bench = Bench::new();
     let blocker = bench.dir().join("blocker");
     fs::write(&blocker, "").expect("written");
     let store = bench.open_with(bench.issuer.trusted(), &blocker.join("data")).expect("a store");
-    assert!(matches!(store.faults[0], Fault::NotWritable(_)));
+    assert!(matches!(store.faults[0], StoreFault::NotWritable(_)));
     let token = bench.token("L-1", NOW);
     let failed = store.install(token.clone(), Origin::Hand).await;
     assert!(matches!(failed, Err(ChangeError::NotStored(_))));
@@ -274,7 +273,7 @@ async fn without_a_directory_reads_go_on_and_changes_are_tried_anew() {
 }
 
 #[tokio::test]
-async fn eight_at_once_take_turns_and_readers_never_see_a_mix() {
+async fn eight_concurrent_changes_take_turns_and_readers_never_see_a_mix() {
     let bench = Bench::new();
     let store = bench.open();
     let reader = store.reader.clone();
@@ -316,18 +315,18 @@ async fn eight_at_once_take_turns_and_readers_never_see_a_mix() {
 }
 
 #[tokio::test]
-async fn a_change_goes_on_when_whoever_asked_has_left() {
+async fn a_change_goes_on_after_its_client_has_disconnected() {
     let bench = Bench::new();
     let store = bench.open();
     let asked = store.install(bench.token("L-1", NOW), Origin::Hand);
     let left = tokio::time::timeout(Duration::ZERO, asked).await;
-    // The next change waits for the one left behind, so after it both are done.
+    // The next change waits for the abandoned one: after it, both are done.
     store.install(bench.token("L-2", NOW), Origin::Hand).await.expect("installed");
     let revision = store.reader.snapshot().revision();
     assert_eq!(revision, 2, "left early: {}", left.is_err());
 }
 
-/// Whether what a change waits for hangs, as a disk may.
+/// A render function that hangs, as a disk may.
 static HANGS: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
 fn render_in_time(status: Status, license: Option<&License>) -> Bytes {
@@ -342,7 +341,7 @@ fn hang(hangs: bool) {
 }
 
 #[tokio::test]
-async fn nobody_waits_without_end_for_a_change_that_hangs_nor_behind_it() {
+async fn no_client_waits_for_ever_for_a_change_that_hangs_or_behind_it() {
     let bench = Bench { render: render_in_time, ..Bench::new() };
     let store = bench.open();
     hang(true);
@@ -357,7 +356,7 @@ async fn nobody_waits_without_end_for_a_change_that_hangs_nor_behind_it() {
         assert!(matches!(late, Err(ChangeError::Interrupted(Interruption::Late))), "{late:?}");
     }
     hang(false);
-    // Both come about, before what is asked for after them.
+    // Both changes are made, before a later one.
     store.install(bench.token("L-3", NOW), Origin::Hand).await.expect("installed");
     assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("1 L-3", 3));
 }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use super::level::Levels;
+
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Least severe level that is logged. Default info.
-    pub level: tracing::Level,
+    /// What is logged. Default info.
+    pub level: Levels,
     /// Shape of a line. Default text.
     pub format: Format,
     /// One line a request on standard output. Default true.
@@ -15,7 +17,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { level: tracing::Level::INFO, format: Format::Text, access: true }
+        Self { level: Levels::default(), format: Format::Text, access: true }
     }
 }
 

@@ -1,13 +1,34 @@
-//! One log line: logfmt, or a JSON object. `time` and `level` come first, then `event` and `message`, then the rest.
+//! One log line: logfmt, or a JSON object. `time` and `level` come first, then `message` and `event`, then the rest.
 //!
-//! In logfmt, quoted values are escaped like JSON strings. Bytes that a client or the dashboard sent can therefore neither
-//! break a line nor look like another field.
+//! In logfmt, levels are padded so that messages are one below the other, and quoted values are escaped like JSON strings. Bytes that a
+//! client or the dashboard sent can therefore neither break a line nor look like another field.
 
 use std::fmt::{self, Write};
 
 use tracing::Level;
 
 use super::config::{Format, Now};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Style {
+    format: Format,
+    is_coloured: bool,
+}
+
+impl Style {
+    /// `format`, for a stream that shows colours or not. JSON has none.
+    pub(super) fn of(format: Format, shows_colours: bool) -> Self {
+        Self { format, is_coloured: shows_colours && format == Format::Text }
+    }
+}
+
+impl From<Format> for Style {
+    /// Without colours.
+    fn from(format: Format) -> Self {
+        Self::of(format, false)
+    }
+}
 
 /// A line under construction.
 #[derive(Debug)]
@@ -18,7 +39,8 @@ pub(super) struct Line {
 
 impl Line {
     /// A line that begins with the present time and `level`.
-    pub(super) fn new(format: Format, now: Now, level: Level) -> Self {
+    pub(super) fn new(style: impl Into<Style>, now: Now, level: Level) -> Self {
+        let Style { format, is_coloured } = style.into();
         let text = match format {
             Format::Text => String::with_capacity(160),
             Format::Json => "{".to_owned(),
@@ -28,8 +50,33 @@ impl Line {
         // Writing to a String cannot fail.
         let _ = now(&mut time);
         line.word("time", &time);
-        line.word("level", level.as_str());
+        match format {
+            Format::Text => line.padded(level, is_coloured),
+            Format::Json => line.word("level", level.as_str()),
+        }
         line
+    }
+
+    fn padded(&mut self, level: Level, is_coloured: bool) {
+        self.name("level");
+        let (begin, end) = if is_coloured { (colour(level), RESET) } else { ("", "") };
+        let padding = LONGEST_LEVEL.saturating_sub(level.as_str().len());
+        let _ = write!(self.text, "{begin}{level}{end}{:padding$}", "");
+    }
+
+    /// Adds the message, and the event's name if it has one.
+    pub(super) fn event(&mut self, event: Option<&str>, message: &str) {
+        match (self.format, event) {
+            (Format::Json, Some(event)) => {
+                self.word("event", event);
+                self.text("message", message);
+            }
+            (Format::Text, Some(event)) => {
+                self.text("message", message);
+                self.word("event", event);
+            }
+            (_, None) => self.text("message", message),
+        }
     }
 
     /// Adds a string, in quotes.
@@ -77,6 +124,22 @@ impl Line {
     }
 }
 
+/// Length of `ERROR`, `DEBUG` and `TRACE`.
+const LONGEST_LEVEL: usize = 5;
+
+/// The terminal's own colour again (ECMA-48, SGR).
+const RESET: &str = "\u{1b}[0m";
+
+const fn colour(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\u{1b}[31m",
+        Level::WARN => "\u{1b}[33m",
+        Level::INFO => "\u{1b}[32m",
+        Level::DEBUG => "\u{1b}[34m",
+        Level::TRACE => "\u{1b}[35m",
+    }
+}
+
 /// Whether `value` needs no quotes in logfmt.
 fn is_plain(value: &str) -> bool {
     !value.is_empty()
@@ -84,13 +147,13 @@ fn is_plain(value: &str) -> bool {
 }
 
 /// The line that states how many lines were lost; empty if `lost` is 0.
-pub(super) fn notice(format: Format, now: Now, stream: &str, lost: u64) -> String {
+pub(super) fn notice(style: impl Into<Style>, now: Now, stream: &str, lost: u64) -> String {
     if lost == 0 {
         return String::new();
     }
-    let mut line = Line::new(format, now, Level::WARN);
-    line.word("event", "log.lines_dropped");
-    line.text("message", "the reader of this stream did not keep up: lines were dropped");
+    let mut line = Line::new(style, now, Level::WARN);
+    let message = "the reader of this stream did not keep up: lines were dropped";
+    line.event(Some("log.lines_dropped"), message);
     line.word("stream", stream);
     line.number("lines", lost);
     line.finished()
@@ -121,9 +184,37 @@ mod tests {
             ("é", "\"é\""),
         ];
         for (value, expected) in cases {
-            let expected = format!("time=NOW level=WARN a.b={expected} n=7\n");
+            let expected = format!("time=NOW level=WARN  a.b={expected} n=7\n");
             assert_eq!(line(Format::Text, value), expected);
         }
+    }
+
+    #[test]
+    fn levels_are_padded_and_coloured_where_colours_are_shown() {
+        let line = |format, shows_colours, level| {
+            let style = Style::of(format, shows_colours);
+            let mut line = Line::new(style, |out| out.write_str("NOW"), level);
+            line.event(Some("x.y"), "it is so");
+            line.finished()
+        };
+        let rest = "message=\"it is so\" event=x.y\n";
+        for (level, padded) in [
+            (Level::ERROR, "ERROR"),
+            (Level::WARN, "WARN "),
+            (Level::INFO, "INFO "),
+            (Level::DEBUG, "DEBUG"),
+            (Level::TRACE, "TRACE"),
+        ] {
+            let text = line(Format::Text, false, level);
+            assert_eq!(text, format!("time=NOW level={padded} {rest}"));
+            let text = line(Format::Text, true, level);
+            let (word, padding) = padded.split_at(level.as_str().len());
+            let coloured = format!("{}{word}\u{1b}[0m{padding}", colour(level));
+            assert_eq!(text, format!("time=NOW level={coloured} {rest}"));
+        }
+        let json = line(Format::Json, true, Level::WARN);
+        let expected = r#"{"time":"NOW","level":"WARN","event":"x.y","message":"it is so"}"#;
+        assert_eq!(json.trim_end(), expected);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Logs and counters: [`start`] sends events to standard error, [`metrics`] counts, `panics` makes a panic one log line.
 //!
-//! The gate's own events obey `log.level`; those of the libraries below it are shown from warnings up only, because
-//! their finer ones print header fields, and with them credentials. Logging never waits for a stream: see `stream.rs`.
+//! `level.rs` decides what is logged. Logging never waits for a stream: see `stream.rs`.
 
 pub mod access;
 mod config;
 mod episode;
+mod level;
 mod line;
 pub mod metrics;
 mod panics;
@@ -15,22 +15,19 @@ use std::fmt;
 use std::io;
 
 use tracing::field::{Field, Visit};
-use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use config::{Config, Format, Now};
 pub use episode::{Episode, Report};
+pub use level::{AUDIT, LevelError, Levels, levels, set_levels};
 
 use crate::text;
-use line::Line;
+use level::OWN_TARGET;
+use line::{Line, Style};
 use stream::{Standard, Stream};
-
-/// Target of the gate's own events.
-const OWN_TARGET: &str = "license_gate";
 
 /// Sends events to standard error as `config` says, and panics with them. The first call of a process counts; a later
 /// one changes nothing and gives `false`.
@@ -57,27 +54,40 @@ pub fn flush() {
 /// # Errors
 /// The writing thread cannot be started.
 pub fn print(text: String) -> io::Result<()> {
-    Standard::Error.open()?.write(|_| text);
+    print_to(Standard::Error, text)
+}
+
+/// As [`print()`], to standard output.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_output(text: String) -> io::Result<()> {
+    print_to(Standard::Output, text)
+}
+
+fn print_to(stream: Standard, text: String) -> io::Result<()> {
+    stream.open()?.write(|_| text);
     flush();
     Ok(())
 }
 
 fn subscribe(config: &Config, now: Now) -> io::Result<bool> {
-    let log = Log { stream: Standard::Error.open()?.clone(), format: config.format, now };
-    let layer = log.with_filter(filter(config));
-    Ok(tracing_subscriber::registry().with(layer).try_init().is_ok())
-}
-
-fn filter(config: &Config) -> Targets {
-    let level = LevelFilter::from_level(config.level);
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OWN_TARGET, level)
+    let stream = Standard::Error.open()?.clone();
+    let style = Style::of(config.format, Standard::Error.shows_colours());
+    let (filter, levels) = level::reloadable(&config.level);
+    let layer = Log { stream, style, now }.with_filter(filter);
+    let first = tracing_subscriber::registry().with(layer).try_init().is_ok();
+    if first {
+        levels.installed();
+    }
+    Ok(first)
 }
 
 /// Formats each event as one line and queues it.
 #[derive(Debug)]
 struct Log {
     stream: Stream,
-    format: Format,
+    style: Style,
     now: Now,
 }
 
@@ -92,9 +102,9 @@ impl<S: Subscriber> Layer<S> for Log {
         }
         self.stream.write(|lost| {
             let stream = self.stream.standard().as_str();
-            let mut line = Line::new(self.format, self.now, *metadata.level());
+            let mut line = Line::new(self.style, self.now, *metadata.level());
             fields.write(&mut line);
-            line::notice(self.format, self.now, stream, lost) + &line.finished()
+            line::notice(self.style, self.now, stream, lost) + &line.finished()
         });
     }
 }
@@ -118,10 +128,7 @@ enum Value {
 
 impl EventFields {
     fn write(&self, line: &mut Line) {
-        if let Some(event) = &self.event {
-            line.word("event", event);
-        }
-        line.text("message", &self.message);
+        line.event(self.event.as_deref(), &self.message);
         for (name, value) in &self.others {
             match value {
                 Value::Text(text) => line.text(name, text),
@@ -189,7 +196,6 @@ impl Visit for EventFields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tracing::Level;
 
     #[test]
     fn a_second_start_changes_nothing() {
@@ -202,7 +208,8 @@ mod tests {
     fn an_event_is_one_line_of_logfmt_or_json() {
         let logged = |format| {
             let (stream, lines) = stream::tests::read();
-            let log = Log { stream, format, now: |out| out.write_str("NOW") };
+            let now: Now = |out| out.write_str("NOW");
+            let log = Log { stream, style: Style::from(format), now };
             let subscriber = tracing_subscriber::registry().with(log);
             tracing::subscriber::with_default(subscriber, || {
                 let error = io::Error::other("a \"b\"\nc");
@@ -212,8 +219,8 @@ mod tests {
             [lines.recv(), lines.recv()].map(|line| line.unwrap_or_default()).concat()
         };
         let text = logged(Format::Text);
-        let expected = r#"time=NOW level=WARN event=x.y message="not done" error="a \"b\"\nc" keys=2 why="it is so" ok=true
-time=NOW level=ERROR event=library message="broken" target=h2::proto
+        let expected = r#"time=NOW level=WARN  message="not done" event=x.y error="a \"b\"\nc" keys=2 why="it is so" ok=true
+time=NOW level=ERROR message="broken" event=library target=h2::proto
 "#;
         assert_eq!(text, expected);
         let json = logged(Format::Json);
@@ -223,17 +230,5 @@ time=NOW level=ERROR event=library message="broken" target=h2::proto
             "message": "not done", "error": "a \"b\"\nc", "keys": 2, "why": "it is so", "ok": true});
         assert_eq!(lines[0], expected);
         assert_eq!(lines[1]["target"], "h2::proto");
-    }
-
-    #[test]
-    fn libraries_never_log_more_than_warnings() {
-        let shown = |level| {
-            let filter = filter(&Config { level, ..Config::default() });
-            [("license_gate::proxy", Level::DEBUG), ("h2", Level::INFO), ("h2", Level::WARN)]
-                .map(|(target, at)| filter.would_enable(target, &at))
-        };
-        assert_eq!(shown(Level::TRACE), [true, false, true]);
-        assert_eq!(shown(Level::INFO), [false, false, true]);
-        assert_eq!(shown(Level::ERROR), [false, false, false]);
     }
 }

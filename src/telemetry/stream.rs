@@ -5,8 +5,9 @@
 //! only [`flush`] waits for that thread, for a fraction of a second. Lines bypass the buffers and locks of `std::io`,
 //! because the runtime takes those locks when the process ends.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -69,11 +70,26 @@ impl Standard {
         Ok(place.get_or_init(|| stream))
     }
 
+    /// Whether it is a terminal that shows colours, and the user wants them.
+    pub(super) fn shows_colours(self) -> bool {
+        let is_terminal = match self {
+            Self::Output => io::stdout().is_terminal(),
+            Self::Error => io::stderr().is_terminal(),
+        };
+        let variable = std::env::var_os;
+        is_terminal && wants_colours(variable("NO_COLOR").as_deref(), variable("TERM").as_deref())
+    }
+
     /// Number of lines dropped so far.
     pub(super) fn dropped(self) -> u64 {
         let stream = OPEN[self as usize].get();
         stream.map_or(0, |stream| stream.state.dropped.load(Ordering::Relaxed))
     }
+}
+
+/// By `NO_COLOR`, which counts unless it is empty (no-color.org), and `TERM`.
+fn wants_colours(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty) && term.is_some_and(|term| term != "dumb")
 }
 
 /// Waits until every line is written, at most [`FLUSH`].
@@ -265,6 +281,22 @@ pub(super) mod tests {
 
     fn line(lost: u64) -> String {
         format!("lost={lost}\n")
+    }
+
+    #[test]
+    fn no_color_and_dumb_terminals_are_respected() {
+        let cases = [
+            (None, Some("xterm-256color"), true),
+            (Some(""), Some("linux"), true),
+            (Some("1"), Some("xterm"), false),
+            (Some("0"), Some("xterm"), false),
+            (None, Some("dumb"), false),
+            (None, None, false),
+        ];
+        for (no_color, term, expected) in cases {
+            let wanted = wants_colours(no_color.map(OsStr::new), term.map(OsStr::new));
+            assert_eq!(wanted, expected, "{no_color:?} {term:?}");
+        }
     }
 
     #[test]

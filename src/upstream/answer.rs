@@ -1,4 +1,4 @@
-//! An answer of the dashboard, over either protocol.
+//! A response of the dashboard, over either protocol.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,30 +12,30 @@ use super::request::Upload;
 use super::{http1, http2};
 use crate::message::Response;
 
-/// What the dashboard answered.
+/// A response of the dashboard.
 #[derive(Debug)]
 pub struct Answer<B> {
-    /// Head and streaming body; end-to-end fields only.
-    pub response: Response<crate::body::Body<Box<AnswerBody<B>>>>,
+    /// Head and body, with end-to-end fields only.
+    pub response: Response<crate::message::Body<Box<AnswerBody<B>>>>,
     /// The connection itself, after `101 Switching Protocols`.
     pub upgraded: Option<Upgraded>,
 }
 
-/// The streaming body of an answer. Dropped before its end, it tells the dashboard that nobody listens.
+/// The streaming body of a response. Dropping it before its end closes its connection or resets its stream.
 #[derive(Debug)]
 pub enum AnswerBody<B> {
-    /// On a connection of its own.
+    /// On an HTTP/1.1 connection.
     Http1(http1::AnswerBody<B>),
-    /// On a stream among others.
+    /// On an HTTP/2 stream.
     Http2(http2::AnswerBody<B>),
 }
 
 impl<B: Upload> AnswerBody<B> {
-    /// Moves the request on while the answer waits for room, and after it has ended. Ready when the request is out, or the
-    /// dashboard takes no more of it.
+    /// Sends more of the request, while the response waits for the client or after it has ended. Ready when the request was sent, or the
+    /// dashboard accepts no more of it.
     ///
     /// # Errors
-    /// When the answer cannot end well any more.
+    /// If the response cannot be completed.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match self {
             Self::Http1(body) => body.poll_upload(cx),

@@ -4,34 +4,34 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::socket::Places;
+use crate::socket::SocketLimit;
 use crate::telemetry::metrics::WorkerMetrics;
 
-/// What the dashboard's side needs to know.
+/// Settings of the dashboard's side.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the dashboard listens. Default `http://127.0.0.1:3000`.
+    /// The dashboard's address. Default `http://127.0.0.1:3000`.
     pub origin: Origin,
-    /// HTTP/2: by ALPN on `https://`, with prior knowledge elsewhere. Default: HTTP/1.1.
+    /// Whether to use HTTP/2: by ALPN on `https://`, otherwise with prior knowledge. Default `false`.
     pub http2: bool,
-    /// Whom to trust and what to show, on `https://`.
+    /// TLS, for `https://`.
     pub tls: TlsConfig,
-    /// For a new connection to stand, TLS included. Default 5 s.
+    /// For opening a connection, including TLS. Default 5 s.
     pub connect_timeout: Duration,
     /// Between two writes that the dashboard accepts. Default 60 s.
     pub send_timeout: Duration,
-    /// Between the end of a request and the head of its answer; zero, the default: no limit.
+    /// Between the end of a request and the head of its response. Default zero: no limit.
     pub response_header_timeout: Duration,
-    /// A pooled connection unused for so long is closed. Default 30 s.
+    /// Idle time after which a pooled connection is closed. Default 30 s.
     pub idle_timeout: Duration,
-    /// How often a request that found its reused connection closed is tried again. Default 1.
+    /// How often a request is sent again if its reused connection was closed. Default 1.
     pub retries: u32,
+    /// Limit on connections of all workers, computed from the limit of file descriptors. Not a setting. Default: none.
+    pub sockets: SocketLimit,
     /// Time without traffic after which the gate probes the dashboard; zero: never. Default 15 s.
     pub probe_interval: Duration,
     /// What a probe requests with GET. Default: nothing, a probe only connects.
     pub probe_path: Option<String>,
-    /// Limit of connections of all workers, from the number of file descriptors; not a setting. Default: none.
-    pub places: Places,
     /// Where contacts are counted; not a setting. Default: nowhere.
     pub metrics: Option<WorkerMetrics>,
 }
@@ -47,15 +47,15 @@ impl Default for Config {
             response_header_timeout: Duration::ZERO,
             idle_timeout: Duration::from_secs(30),
             retries: 1,
+            sockets: SocketLimit::default(),
             probe_interval: Duration::from_secs(15),
             probe_path: None,
-            places: Places::default(),
             metrics: None,
         }
     }
 }
 
-/// The dashboard's address. A host, IPv6 without brackets, is looked up anew for each connection.
+/// The dashboard's address. A host name is looked up for each connection; IPv6 addresses have no brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// `http://host:port`.
@@ -74,7 +74,7 @@ pub enum Origin {
     },
     /// `unix:/path`, without TLS.
     Unix(PathBuf),
-    /// A test's own, in memory.
+    /// In memory, for tests.
     #[cfg(test)]
     Memory,
 }
@@ -99,10 +99,10 @@ impl fmt::Display for Origin {
 pub struct TlsConfig {
     /// Certificate authorities, PEM; `None`: the platform's.
     pub ca_file: Option<PathBuf>,
-    /// What the dashboard is shown, PEM, the leaf first; with `key_file`, or not at all.
+    /// The client certificate, PEM, leaf first. Requires `key_file`.
     pub cert_file: Option<PathBuf>,
     /// The key of `cert_file`, PEM.
     pub key_file: Option<PathBuf>,
-    /// The name the dashboard's certificate must bear, and SNI; `None`: the host of the URL.
+    /// The name for SNI and for the dashboard's certificate; `None`: the host of the URL.
     pub server_name: Option<String>,
 }

@@ -14,19 +14,19 @@ use crate::dial::dial;
 use crate::socket::{Kind, Socket, keep_alive};
 use crate::sweep::Sweep;
 
-/// A Unix socket whose backlog is full says so at once, where TCP would wait: a pause before the next try.
+/// Pause before the next attempt while the backlog of a Unix socket is full: unlike TCP, it refuses at once.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
     Http2,
 }
 
-/// Connects within `connect_timeout`, TLS included; a name is looked up anew, and its addresses race.
+/// Connects within `connect_timeout`, which covers the look-up of the name and TLS.
 ///
-/// With `wanted` HTTP/2 the dashboard chooses by ALPN on TLS, and is taken to know elsewhere (RFC 9113 section 3.3).
+/// If `wanted` is HTTP/2, the dashboard chooses by ALPN on TLS; without TLS it is used with prior knowledge (RFC 9113 section 3.3).
 pub(super) async fn connect(
     config: &Config,
     tls: Option<&Tls>,
@@ -36,9 +36,9 @@ pub(super) async fn connect(
     let (origin, limit) = (&config.origin, config.connect_timeout);
     let began = Instant::now();
     // While this waits, the workers close their idle connections.
-    let place = timeout(limit, config.places.take()).await.ok().flatten().ok_or(Error::Full)?;
+    let permit = timeout(limit, config.sockets.take()).await.ok().flatten().ok_or(Error::Full)?;
     let late = || Error::ConnectTimeout { origin: origin.to_string() };
-    let socket = |kind| Socket::new(kind, sweep, config.send_timeout).in_place(place);
+    let socket = |kind| Socket::new(kind, sweep, config.send_timeout).with_permit(permit);
     let left = limit.saturating_sub(began.elapsed());
     let connected = timeout(left, secured(origin, tls, wanted, socket)).await;
     let connected = connected.unwrap_or_else(|_| Err(late()))?;
@@ -82,7 +82,7 @@ async fn opened<S>(origin: &Origin, open: impl Future<Output = io::Result<S>>) -
 
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = dial(host, port).await?;
-    // A response may take as long as it likes, so only this finds out that its host is gone.
+    // A response may take any time, so only this detects a host that has vanished.
     keep_alive(&SockRef::from(&stream))?;
     Ok(stream)
 }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_host_that_is_gone_is_found_out() {
+    async fn keep_alive_is_on() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("an address");
         for host in ["127.0.0.1", "localhost"] {

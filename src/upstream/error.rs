@@ -1,14 +1,14 @@
-//! Why a request to the dashboard got no answer, or not all of it.
+//! Why a request to the dashboard got no response, or an incomplete one.
 
 use std::error::Error as StdError;
 use std::io;
 
 use crate::codec;
 
-/// Why a request got no (whole) answer.
+/// Why a request got no response, or an incomplete one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection could be made.
+    /// The connection failed.
     #[error("cannot connect to the upstream {origin}")]
     Connect {
         /// Host and port.
@@ -23,72 +23,74 @@ pub enum Error {
         origin: String,
     },
     /// All file descriptors for connections to the dashboard are in use.
-    #[error("the gate has as many connections to the upstream as it has file descriptors for")]
+    #[error(
+        "all file descriptors for connections to the upstream are in use; raise the limit of open files"
+    )]
     Full,
-    /// TLS did not come about, or broke.
-    #[error("no TLS with the upstream {origin}")]
+    /// The TLS handshake failed.
+    #[error("TLS with the upstream {origin} failed")]
     Tls {
         /// Host and port.
         origin: String,
-        /// Whose doing.
+        /// The kind of failure.
         fault: TlsFault,
-        /// What was wrong.
+        /// The cause.
         source: io::Error,
     },
-    /// `timeouts.send` passed while part of the request waited for the upstream to accept it.
+    /// The upstream accepted no part of the request for `timeouts.send`.
     #[error("the upstream accepted no part of the request in time")]
     SendTimeout,
     /// `upstream.response_header_timeout` passed.
-    #[error("the upstream did not answer in time")]
+    #[error("the upstream did not send a response in time")]
     HeaderTimeout,
-    /// The connection ended before the answer did.
-    #[error("the upstream closed the connection before its answer was complete")]
+    /// The connection ended before the response.
+    #[error("the upstream closed the connection before its response was complete")]
     Closed {
-        /// Whether not one byte of an answer had come.
+        /// Whether no byte of a response was received.
         unanswered: bool,
-        /// The system's reason; none when the upstream simply closed.
+        /// The system's reason; `None` if the upstream closed the connection regularly.
         source: Option<io::Error>,
     },
-    /// The answer is not HTTP/1.1 as RFC 9112 has it.
-    #[error("the upstream's answer is not valid HTTP: {0}")]
+    /// The response is not valid HTTP/1.1 (RFC 9112), or not one to this request.
+    #[error("the upstream's response is not valid HTTP: {0}")]
     InvalidResponse(&'static str),
-    /// The answer's body is not framed as RFC 9112 section 7 has it.
-    #[error("the upstream's answer is not valid HTTP")]
+    /// The body of the response is not framed as RFC 9112 section 7 requires.
+    #[error("the upstream's response is not valid HTTP")]
     Framing(#[source] codec::FramingError),
-    /// The answer, or all the dashboard says, is not HTTP/2 as RFC 9113 has it.
-    #[error("the upstream's answer breaks the rules of HTTP/2")]
+    /// The response, or the connection, violates HTTP/2 (RFC 9113).
+    #[error("the upstream's response is not valid HTTP/2")]
     Protocol(#[source] h2::Error),
-    /// The request cannot be expressed in HTTP/2; not the upstream's fault.
+    /// The request cannot be expressed in HTTP/2. Not the upstream's fault.
     #[error("the request cannot be forwarded: {0}")]
     Unsendable(&'static str),
-    /// The request's body failed while it was sent; not the upstream's fault.
+    /// The request's body failed while it was sent. Not the upstream's fault.
     #[error("the request body could not be read")]
     RequestBody(#[source] Box<dyn StdError + Send + Sync>),
-    /// A small answer was expected and a large one came.
-    #[error("the upstream's answer is larger than expected")]
+    /// The response is larger than the caller accepts.
+    #[error("the upstream's response is larger than expected")]
     TooLarge,
 }
 
-/// Interim answers carry nothing on: a dashboard that sends no other would be waited for without end.
+/// Interim responses are limited: a dashboard that sends nothing else would never complete the request.
 pub(super) const ENDLESS_INTERIM: Error =
     Error::InvalidResponse("its interim responses are too large");
 
-/// Why a request's body is refused that is shorter than its head says.
+/// A request body is shorter than its `Content-Length`.
 pub(super) const SHORT: &str = "the request body ended before its Content-Length";
 
 /// How TLS failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFault {
-    /// The dashboard's certificate is not to be trusted.
+    /// The dashboard's certificate is not trusted.
     Certificate,
-    /// The dashboard sent an alert; it wants a certificate, say.
+    /// The dashboard sent an alert, for example because it requires a client certificate.
     Alert,
     /// Anything else.
     Protocol,
 }
 
 impl TlsFault {
-    /// The fault of TLS within an error of its stream; `None` when it is the socket's.
+    /// The TLS fault in an error of a TLS stream; `None` if the socket failed.
     pub(super) fn within(error: &io::Error) -> Option<Self> {
         Some(match error.get_ref()?.downcast_ref()? {
             rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {

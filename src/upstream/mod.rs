@@ -1,8 +1,8 @@
-//! The dashboard's side: one upstream, reached over pooled connections of HTTP/1.1, or over few of HTTP/2.
+//! The dashboard's side: one upstream, over pooled HTTP/1.1 connections or shared HTTP/2 connections.
 //!
-//! A [`Client`] belongs to one worker. [`Client::send`] writes a request head from whatever [`Fields`] it is given, streams
-//! the body, and answers as soon as the answer's head is there; what crosses is end-to-end only, hop-by-hop fields end here.
-//! A reused connection that turns out to be closed is replaced, once, when the request can be sent again.
+//! A [`Client`] belongs to one worker. [`Client::send`] writes the head of a request, streams its body, and returns once the head of the
+//! response was received. Only end-to-end fields are passed on. If a reused connection turns out to be closed, the request is sent once
+//! more on a new one, provided that it is idempotent and nothing of its body was read.
 
 mod answer;
 mod config;
@@ -31,7 +31,7 @@ use crate::telemetry::metrics::Moment;
 use connect::Protocol;
 use error::{ENDLESS_INTERIM, SHORT};
 use http1::{Connection, Exchange};
-use http2::{Again, Links, Taken};
+use http2::{Links, Retry, Taken};
 use pool::Pool;
 
 pub use answer::{Answer, AnswerBody};
@@ -43,7 +43,7 @@ pub use request::{FieldWriter, Head, Upload, WriteFields};
 pub use stream::Stream;
 pub use tls::{Clients, Tls};
 
-/// The one upstream, as one worker reaches it.
+/// The client of one worker for the upstream.
 #[derive(Clone, Debug)]
 pub struct Client(Rc<Inner>);
 
@@ -57,35 +57,37 @@ struct Inner {
 }
 
 impl Client {
-    /// A client with an empty pool; nothing is connected before it is needed. `tls` is that of `config`, shared by workers.
+    /// A client with an empty pool, which connects when it needs to. `tls` is made of `config` and shared by the workers.
     pub fn new(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
-        let pool = Pool::new(&config, &sweep, true);
-        Self(Rc::new(Inner { config, tls, pool, links: Rc::default(), sweep }))
+        Self::with_pool(Pool::new(&config, &sweep, true), config, tls, sweep)
     }
 
-    /// A client that never reuses a connection of HTTP/1.1: whatever the dashboard sends behind a response, and however late,
-    /// no other request gets it for its response. HTTP/2 keeps responses apart by itself, on connections of this client's own.
+    /// A client that never reuses an HTTP/1.1 connection: no request can get bytes for its response that the dashboard has sent after
+    /// another one. HTTP/2 separates responses by itself; its connections are not shared with other clients of the worker.
     pub fn without_reuse(config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
-        let pool = Pool::new(&config, &sweep, false);
+        Self::with_pool(Pool::new(&config, &sweep, false), config, tls, sweep)
+    }
+
+    fn with_pool(pool: Pool, config: Config, tls: Option<Arc<Tls>>, sweep: Sweep) -> Self {
         Self(Rc::new(Inner { config, tls, pool, links: Rc::default(), sweep }))
     }
 
-    /// Closes pooled connections that are too old, or that the dashboard has closed; for ever.
+    /// Closes pooled connections that were idle for too long, or that the dashboard has closed. Never returns.
     pub async fn tidy(&self) {
         self.0.pool.tidy().await;
     }
 
-    /// Sends a request; answers with the head of the answer, whose body then streams.
+    /// Sends a request, and returns the head of the response with a streaming body.
     ///
     /// # Errors
-    /// [`Error`], by whose fault it is.
+    /// [`Error`].
     pub async fn send<F: WriteFields, B: Upload>(
         &self,
         head: &Head<'_, F>,
         body: B,
     ) -> Result<Answer<B>, Error> {
         if self.0.config.http2 && head.upgrade.is_none() {
-            // Boxed, as the connecting below: it is large, and every request would carry the room for it.
+            // Boxed, like connecting below: it is large, and every request would reserve memory for it.
             return Box::pin(self.send_http2(head, body)).await;
         }
         let connection = match self.0.pool.take() {
@@ -132,21 +134,21 @@ impl Client {
             {
                 return self.send_http1(connection, head, body).await;
             }
-            let place = match links.take(config, tls.as_ref(), sweep).await? {
-                Taken::Place(place) => place,
+            let slot = match links.take(config, tls.as_ref(), sweep).await? {
+                Taken::Http2(slot) => slot,
                 Taken::Http1(io) => return self.send_http1(self.connection(io), head, body).await,
             };
-            let reused = place.is_reused();
-            let failure = match http2::ask(place, head, body, sweep, config).await {
+            let reused = slot.is_reused();
+            let failure = match http2::send(slot, head, body, sweep, config).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let costs = match failure.again {
-                // Each connection that had grown old is met once.
-                Again::Unsent if reused => 0,
-                Again::Unsent | Again::Unprocessed => 1,
-                Again::Broken if reused && head.is_idempotent() => 1,
-                Again::Broken | Again::No => return Err(failure.error),
+            let costs = match failure.retry {
+                // Does not count: each connection fails this way at most once.
+                Retry::Unsent if reused => 0,
+                Retry::Unsent | Retry::Unprocessed => 1,
+                Retry::Broken if reused && head.is_idempotent() => 1,
+                Retry::Broken | Retry::No => return Err(failure.error),
             };
             body = match failure.body {
                 Some(untouched) if costs <= retries => untouched,
@@ -156,10 +158,10 @@ impl Client {
         }
     }
 
-    /// Sends a request without a body, and collects the answer when it is at most `limit_bytes` long.
+    /// Sends a request without a body, and collects a response body of at most `limit_bytes`.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and [`Error::TooLarge`].
+    /// Those of [`send`](Self::send), and [`Error::TooLarge`].
     pub async fn fetch(
         &self,
         request: Request<()>,
@@ -195,7 +197,7 @@ impl Client {
     async fn ask(
         &self,
         request: Request<()>,
-    ) -> Result<Response<crate::body::Body<Box<AnswerBody<Empty<Bytes>>>>>, Error> {
+    ) -> Result<Response<crate::message::Body<Box<AnswerBody<Empty<Bytes>>>>>, Error> {
         let (mut parts, ()) = request.into_parts();
         if !self.0.pool.reuses() && !self.0.config.http2 {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -219,7 +221,7 @@ impl Client {
     fn connection(&self, io: Stream) -> Box<Connection> {
         let connection = Connection::new(io);
         if !self.0.pool.reuses() {
-            // Closed in order, each would hold its port for a minute (TIME_WAIT), and frequent questions would use up all ports.
+            // A regular close would keep the port in TIME_WAIT for a minute, and frequent requests would use up all ports.
             connection.reset_on_drop();
         }
         Box::new(connection)

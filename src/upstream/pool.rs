@@ -1,4 +1,4 @@
-//! Idle connections of one worker, the latest used first: what is warm is used again, what is not grows old and is closed.
+//! Idle connections of one worker. The last one used is reused first, so that surplus connections time out and are closed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,13 +8,13 @@ use tokio::sync::Notify;
 
 use super::config::Config;
 use super::http1::Connection;
-use crate::socket::Places;
+use crate::socket::SocketLimit;
 use crate::sweep::{Deadline, Sweep};
 
 /// More idle connections than this are closed at once.
 const MAX_IDLE: usize = 1024;
 
-/// How often old connections are looked for, and after what time they need no buffers.
+/// How often idle connections are checked, and after what idle time their buffers are freed.
 const TIDY: Duration = Duration::from_secs(1);
 
 /// A stack of idle connections. Belongs to one thread; clones share it.
@@ -23,10 +23,10 @@ pub(super) struct Pool(Rc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// `false`: each request has a connection of its own.
+    /// `false`: each request opens a connection of its own.
     reuses: bool,
     idle_timeout: Duration,
-    places: Places,
+    sockets: SocketLimit,
     sweep: Sweep,
     #[allow(
         clippy::vec_box,
@@ -42,7 +42,7 @@ impl Pool {
         Self(Rc::new(Inner {
             reuses,
             idle_timeout: config.idle_timeout,
-            places: config.places.clone(),
+            sockets: config.sockets.clone(),
             sweep: sweep.clone(),
             idle: RefCell::default(),
             filled: Notify::new(),
@@ -53,12 +53,12 @@ impl Pool {
         self.0.reuses
     }
 
-    /// A deadline of the worker's.
+    /// A deadline of the worker's sweep.
     pub(super) fn deadline(&self) -> Deadline {
         self.0.sweep.deadline()
     }
 
-    /// A connection on which nothing waits: an end, or bytes that no request has asked for.
+    /// An idle connection that is still open and has no unread bytes.
     pub(super) fn take(&self) -> Option<Box<Connection>> {
         let Inner { idle_timeout, sweep, idle, .. } = &*self.0;
         let mut idle = idle.borrow_mut();
@@ -71,14 +71,14 @@ impl Pool {
         None
     }
 
-    /// Takes a connection back that is ready for the next request.
+    /// Keeps a connection that is ready for the next request.
     pub(super) fn recycle(&self, mut connection: Box<Connection>) {
-        let Inner { reuses, places, sweep, idle, filled, .. } = &*self.0;
-        // If no place is free, the connection is closed, for a worker that waits for one.
-        if !reuses || places.are_taken() {
+        let Inner { reuses, sockets, sweep, idle, filled, .. } = &*self.0;
+        // At the limit the connection is closed: another worker may be waiting to open one.
+        if !reuses || sockets.is_reached() {
             return;
         }
-        connection.rest(sweep.elapsed());
+        connection.mark_idle(sweep.elapsed());
         let mut idle = idle.borrow_mut();
         if idle.is_empty() {
             filled.notify_one();
@@ -88,26 +88,26 @@ impl Pool {
         }
     }
 
-    /// Closes connections unused for `upstream.idle_timeout`, within a second or two, and all idle ones while no place is free; for
-    /// ever.
+    /// Closes connections that were unused for `upstream.idle_timeout`, within two seconds, and all idle ones at the limit. Never
+    /// returns.
     pub(super) async fn tidy(&self) {
-        let Inner { idle_timeout, places, sweep, idle, filled, .. } = &*self.0;
+        let Inner { idle_timeout, sockets, sweep, idle, filled, .. } = &*self.0;
         loop {
             while idle.borrow().is_empty() {
                 filled.notified().await;
             }
-            // The worker's clock stands still while nobody holds a deadline.
+            // The sweep's clock stands still while there is no deadline.
             let ticking = sweep.deadline();
             while !idle.borrow().is_empty() {
                 tokio::time::sleep(TIDY).await;
                 let now = sweep.elapsed();
-                if places.are_taken() {
+                if sockets.is_reached() {
                     idle.borrow_mut().clear();
                 }
                 idle.borrow_mut().retain_mut(|connection| {
                     let silence = connection.idle_at(now);
                     if silence >= TIDY {
-                        connection.slim();
+                        connection.free_buffers();
                     }
                     connection.seems_open() && silence < *idle_timeout
                 });

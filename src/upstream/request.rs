@@ -1,4 +1,4 @@
-//! A request to the dashboard: its head, the fields that are written from it, and its body.
+//! A request to the dashboard: its head, its fields, and its body.
 
 use std::error::Error as StdError;
 
@@ -10,16 +10,16 @@ use crate::message::{Field, Fields};
 
 /// The end-to-end fields of a request, which are filtered while they are written.
 pub trait WriteFields {
-    /// Passes each field on.
+    /// Writes each field to `out`.
     fn write(&self, out: &mut impl FieldWriter);
 }
 
-/// Writes a request's fields in the form of one protocol.
+/// Writes the fields of a request in one protocol version.
 pub trait FieldWriter {
-    /// Writes a field of the gate's own. `name` is in lower case.
+    /// Writes one field. `name` is in lower case.
     fn field(&mut self, name: &HeaderName, value: &[u8]);
 
-    /// Writes those of `fields` that pass, as they came.
+    /// Writes those of `fields` that `passes` accepts, unchanged.
     fn copy(&mut self, fields: &Fields, passes: impl FnMut(Field<'_>) -> bool);
 }
 
@@ -32,13 +32,13 @@ impl WriteFields for Fields {
 /// The head of a request to the dashboard.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a, F> {
-    /// Sent as it is.
+    /// Sent unchanged.
     pub method: &'a Method,
     /// Path and query, sent byte for byte, or `*`.
     pub target: &'a str,
     /// End-to-end fields, `Host` and `Content-Length` among them.
     pub fields: F,
-    /// Asks for this protocol instead of HTTP.
+    /// The protocol to switch to, if any.
     pub upgrade: Option<&'a HeaderValue>,
 }
 
@@ -57,7 +57,7 @@ impl<F> Head<'_, F> {
     }
 }
 
-/// A request's body towards the dashboard.
+/// The body of a request to the dashboard.
 pub trait Upload: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin {}
 
 impl<B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin> Upload for B {}

@@ -1,4 +1,4 @@
-//! A connection to the dashboard as bytes.
+//! The byte stream of a connection to the dashboard.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -13,7 +13,7 @@ use crate::socket::{self, Socket, Waiting};
 pub type Stream = socket::Stream<TlsStream<Socket>>;
 
 impl Stream {
-    /// The scheme of what is asked on it.
+    /// The scheme of requests on it.
     pub(super) fn scheme(&self) -> Scheme {
         match self {
             Self::Plain(_) => Scheme::HTTP,
@@ -21,11 +21,11 @@ impl Stream {
         }
     }
 
-    /// What has come since the last read, as far as the runtime knows. Costs a system call only when it has news.
+    /// What was received since the last read, as far as the runtime knows. Costs a system call only if the runtime reports an event.
     pub(super) fn known_waiting(&mut self) -> Waiting {
         match self {
             Self::Plain(socket) => socket.try_read(&mut [0]).into(),
-            // Session tickets follow the handshake (RFC 8446 section 4.6.1): reading takes them in and finds nothing.
+            // Session tickets follow the handshake (RFC 8446 section 4.6.1); this read processes them and returns no data.
             Self::Tls(stream) => {
                 let (mut byte, mut cx) = ([0], Context::from_waker(Waker::noop()));
                 let mut buf = ReadBuf::new(&mut byte);
@@ -37,14 +37,13 @@ impl Stream {
         }
     }
 
-    /// What has come since the last read. The system is asked, because bytes that arrived in the runtime's current turn are
-    /// not known to it yet.
+    /// What was received since the last read. Asks the system, because the runtime does not know yet of bytes that arrived in its current
+    /// turn.
     pub(super) fn waiting(&mut self) -> Waiting {
         match self {
             Self::Plain(socket) => socket.peek(),
             Self::Tls(_) => match self.known_waiting() {
-                // A record that the runtime has not seen is taken for bytes: it may be a session ticket, which costs a
-                // connection.
+                // A record that the runtime does not know of counts as bytes. If it is a session ticket, that costs a connection.
                 Waiting::Nothing => self.socket().peek(),
                 known => known,
             },
@@ -61,7 +60,7 @@ mod tests {
     use crate::sweep::Sweep;
 
     #[tokio::test]
-    async fn what_arrived_in_the_current_turn_of_the_runtime_is_found() {
+    async fn bytes_of_the_current_turn_of_the_runtime_are_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("an address");
         for (surplus, expected) in

@@ -1,4 +1,4 @@
-//! TLS towards the dashboard: whom the gate believes, and what it shows.
+//! TLS towards the dashboard: trusted authorities and the client certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use super::{Config, Origin, TlsConfig};
 use crate::certificate::{self, Error, Files, FromFiles, Watched};
 use crate::clock::{Clock, UnixTime};
 
-/// How to reach a dashboard behind TLS. One a gate: workers share its sessions, so that most handshakes are resumed ones.
+/// TLS towards the dashboard. Shared by all workers, with its sessions, so that most handshakes are resumptions.
 #[derive(Debug)]
 pub struct Tls {
     name: ServerName<'static>,
     watched: Arc<Watched<TlsConfig>>,
 }
 
-/// Clients of one configuration.
+/// TLS clients of one configuration, by the protocols that they offer.
 #[derive(Debug)]
 pub struct Clients {
     /// When the first certificate of the gate's own chain ends, if it has one.
@@ -32,10 +32,10 @@ pub struct Clients {
 }
 
 impl Tls {
-    /// The TLS of `config`; `None` when its URL asks for none. Reads files.
+    /// The TLS of `config`; `None` if its URL is not `https://`. Reads files.
     ///
     /// # Errors
-    /// What is wrong with the files, or the name.
+    /// A file or the name is invalid.
     pub fn load(config: &Config) -> Result<Option<Self>, Error> {
         let Origin::Https { host, .. } = &config.origin else { return Ok(None) };
         let name = config.tls.server_name.as_ref().unwrap_or(host).clone();
@@ -44,7 +44,7 @@ impl Tls {
         Ok(Some(Self { name, watched: Arc::new(Watched::load(config.tls.clone())?) }))
     }
 
-    /// The files it was made of.
+    /// The watched files.
     pub fn watched(&self) -> &Arc<Watched<TlsConfig>> {
         &self.watched
     }
@@ -53,7 +53,7 @@ impl Tls {
         self.name.clone()
     }
 
-    /// A client that offers `http/1.1`, and `h2` before it if `http2`.
+    /// A client that offers `http/1.1`; if `http2`, it prefers `h2`.
     pub(super) fn connector(&self, http2: bool) -> TlsConnector {
         let clients = self.watched.current();
         let client = if http2 { &clients.http2 } else { &clients.http1 };

@@ -1,7 +1,7 @@
-//! Whether the dashboard's certificate is to be believed.
+//! Verifies the dashboard's certificate.
 //!
-//! As the platform's verifier has it (RFC 5280, RFC 9525), and one case more: a certificate that `upstream.tls.ca_file`
-//! holds itself is believed though it is marked as an authority. `openssl req -x509` makes such, and other proxies take them.
+//! Uses webpki's verifier (RFC 5280, RFC 9525), with one exception: a certificate that is itself in `upstream.tls.ca_file` is accepted
+//! even if it is marked as an authority. `openssl req -x509` makes such certificates, and other proxies accept them.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// Judges what the dashboard shows.
+/// The verifier.
 #[derive(Debug)]
 pub(super) struct Verifier {
     strict: Arc<WebPkiServerVerifier>,
@@ -20,14 +20,14 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// Believes what `roots` vouch for, and the certificates `named` themselves.
+    /// Trusts certificates that `roots` have signed, and the certificates `named` themselves.
     pub(super) fn new(
         roots: Arc<RootCertStore>,
         named: Vec<CertificateDer<'static>>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, Error> {
         let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-        // Fails without authorities only, and there is one.
+        // Fails only without authorities, and there is one.
         let strict = builder.build().map_err(|error| Error::General(error.to_string()))?;
         Ok(Self { strict, named })
     }
@@ -75,7 +75,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether the only fault is that an authority's certificate is used for a server. It is found after the dates were good.
+/// Whether the only error is that an authority's certificate is used by a server. The dates are checked before.
 fn is_serving_authority(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(error)) = error else { return false };
     matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))

@@ -23,7 +23,8 @@ use crate::{dashboard, issuer, wire};
 const NOT_YET_EXPORTED: [&str; 1] = ["license_gate_config_last_reload_successful"];
 
 /// Parts of selectors that have no series here, and why.
-const EMPTY: [(&str, &str); 1] = [(r#"handler="gate",code=~"5.."#, "needs a gate that is stopping")];
+const EMPTY: [(&str, &str); 1] =
+    [(r#"handler="gate",code=~"5.."#, "needs a gate that is stopping")];
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy").join(name)

@@ -1,7 +1,7 @@
 //! Headless Chromium, driven over WebDriver (W3C) by chromedriver.
 //!
-//! Only what the scenes need: open, look, click, type. Conditions are asked of the page until they hold; a condition that
-//! never does leaves a screenshot beside the test's temporary files and says where.
+//! Only what the tests need: open, read, click, type. Conditions on the page are polled until they hold. A condition that
+//! never holds leaves a screenshot next to the temporary files of the test, and the failure names it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,10 +15,10 @@ use tempfile::TempDir;
 use crate::process::{DEADLINE, Process, pause};
 use crate::wire;
 
-/// The key under which WebDriver hides an element's reference.
+/// The key of an element's reference in WebDriver.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// One browser window with a profile of its own.
+/// A browser window with its own profile.
 pub(crate) struct Browser {
     session: String,
     driver_url: String,
@@ -27,13 +27,13 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts chromedriver on a free port, and a window.
+    /// Starts chromedriver on a free port, and opens a window.
     pub(crate) fn start() -> Self {
         let (driver, port) = loop {
             let mut command = Command::new("chromedriver");
             command.arg("--port=0");
             let driver = Process::start(command);
-            // It takes a port of IPv6 first, and gives up when somebody has the same one of IPv4: then another will do.
+            // It takes a port on IPv6 first, and exits if the same one is in use on IPv4: then try another one.
             let started =
                 driver.line(|line| match line.split_once("started successfully on port ") {
                     Some((_, port)) => Some(Some(port.trim_end_matches('.').to_owned())),
@@ -53,22 +53,22 @@ impl Browser {
         Self { session, driver_url, driver, _profile: profile }
     }
 
-    /// Goes to `url`.
+    /// Opens `url`.
     pub(crate) fn open(&self, url: &str) {
         self.order("url", &json!({"url": url}));
     }
 
-    /// What the script returns.
+    /// Runs a script, and returns its result.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.order("execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// What the expression is once it is neither false, empty nor null.
+    /// Waits until the expression is neither false, empty nor null, and returns its value.
     pub(crate) fn until(&self, expression: &str) -> Value {
         let script = format!("return ({expression})");
         let until = Instant::now() + DEADLINE;
         while Instant::now() < until {
-            // In the middle of a navigation there is no page to ask.
+            // During a navigation there is no page.
             let answer = self.try_order("execute/sync", &json!({"script": script, "args": []}));
             match answer.unwrap_or(Value::Null) {
                 Value::Null | Value::Bool(false) => {}
@@ -85,19 +85,19 @@ impl Browser {
         );
     }
 
-    /// Clicks the first element of `selector`, once there is one.
+    /// Waits for an element that matches `selector`, and clicks it.
     pub(crate) fn click(&self, selector: &str) {
         let element = self.element(selector);
         self.order(&format!("element/{element}/click"), &json!({}));
     }
 
-    /// Types into the first element of `selector`; for a file field, the path of the file.
+    /// Types into the first element that matches `selector`; for a file field, the path of the file.
     pub(crate) fn type_into(&self, selector: &str, text: &str) {
         let element = self.element(selector);
         self.order(&format!("element/{element}/value"), &json!({"text": text}));
     }
 
-    /// Presses one key while the first element of `selector` has the focus.
+    /// Presses a key while the first element that matches `selector` has the focus.
     pub(crate) fn press(&self, selector: &str, key: &str) {
         self.element(selector);
         self.run(&format!("document.querySelector({}).focus()", json!(selector)));
@@ -106,7 +106,7 @@ impl Browser {
         self.order("actions", &json!({"actions": [keyboard]}));
     }
 
-    /// Errors the browser logged since it was last asked, without what differs between two runs.
+    /// The errors in the browser's log since the last call, without parts that differ between runs.
     pub(crate) fn console_errors(&self) -> Vec<String> {
         self.console()
             .into_iter()
@@ -122,7 +122,7 @@ impl Browser {
         }
     }
 
-    /// Writes what the window shows; the file's path.
+    /// Writes a screenshot. Returns its path.
     pub(crate) fn screenshot(&self) -> PathBuf {
         let (_, answer) =
             wire::json("GET", &format!("{}/screenshot", self.session), None, &Value::Null);
@@ -153,7 +153,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // chromedriver ends its browsers in an orderly way only when it is asked to; killed, it would leave them.
+        // chromedriver closes its browsers only if it is asked to. If it is killed, they stay.
         let _ = wire::status(&format!("{}/shutdown", self.driver_url));
         self.driver.ended();
     }

@@ -1,4 +1,4 @@
-//! Programs that people put in front of a dashboard: git, curl, httpx and Node, over every protocol of the gate.
+//! Clients that people use with a dashboard: git, curl, httpx and Node, over every protocol of the gate.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -47,7 +47,7 @@ fn git_pushes_and_clones_over_both_protocols() {
         Process::start(git_settings(command, work.path())).finish()
     };
     git(&["init", "--quiet", "--initial-branch=main", "source"]);
-    // Nothing that could be compressed, and more than the buffer below: git sends the pack in chunks.
+    // Random, so that it cannot be compressed, and larger than the buffer below: git sends the pack in chunks.
     let mut content = vec![0; 3 * MIB];
     for file in ["one", "two"] {
         aws_lc_rs::rand::fill(&mut content).unwrap();
@@ -93,7 +93,7 @@ fn curl_waits_for_100_continue_and_gets_it_over_both_protocols() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for size in [5 * MIB, 5] {
         std::fs::write(file.path(), vec![b'x'; size]).unwrap();
-        // Without a 100 the body is never sent.
+        // curl sends the body only after a 100.
         let body = format!("@{}", file.path().display());
         let post =
             ["--expect100-timeout", "3600", "-H", "Expect: 100-continue", "--data-binary", &body];
@@ -160,11 +160,11 @@ fn node_sends_its_body_when_it_is_asked_to_continue() {
     }
 }
 
-/// What curl saw of one exchange.
+/// One exchange, as curl saw it.
 #[derive(Clone, Debug, PartialEq)]
 struct Exchange {
     version: String,
-    /// Of every response head, interim ones among them.
+    /// All response heads, interim ones included.
     statuses: Vec<u16>,
     body: String,
 }
@@ -185,7 +185,7 @@ fn curl(url: &str, version: &str, certificate: &Path, arguments: &[&str]) -> Exc
     Exchange { version, statuses, body: std::fs::read_to_string(body).unwrap() }
 }
 
-/// Keeps the settings of the machine and of its user away from git, and gives it a user.
+/// Makes git ignore the settings of the machine and the user, and gives it a user.
 fn git_settings(mut command: Command, home: &Path) -> Command {
     command.env("HOME", home).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
     command.env("GIT_TERMINAL_PROMPT", "0").env("NO_PROXY", "*");

@@ -1,4 +1,4 @@
-"""A dashboard of the standard library alone, over HTTP/1.1: prints its port, then one line for each request.
+"""A dashboard that uses only the standard library, over HTTP/1.1. Prints its port, then one line for each request.
 
 POST /count answers what arrived: bytes, SHA-256, framing of the body. /git/ is `git http-backend` over the directory
 that is the first argument.
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             yield piece
 
     def git(self):
-        """CGI (RFC 3875), with the body from a pipe that is closed at its end."""
+        """Runs CGI (RFC 3875). The body comes from a pipe that is closed after it."""
         url = urlsplit(self.path)
         environment = os.environ | {
             "GIT_PROJECT_ROOT": REPOSITORIES,
@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    # A hundred connections may come at once.
+    # There may be a hundred connections at once.
     request_queue_size = 1024
 
 

@@ -1,4 +1,4 @@
-"""Rounds of 100 POSTs at once over HTTP/2, with httpx: certificate and URL in, JSON out."""
+"""Rounds of 100 concurrent POSTs over HTTP/2, with httpx. Arguments: certificate and URL. Prints JSON."""
 
 import asyncio
 import collections
@@ -10,7 +10,7 @@ import httpx
 
 certificate, url = sys.argv[1:]
 PARALLEL = 100
-# Each of a round. httpx ends a stream with a frame of its own; beyond 64 KiB, the first window, that is late.
+# Sizes in a round. httpx ends a stream with a separate frame, which is late for bodies beyond 64 KiB, the first window.
 SIZES = (0, 10, 1000, 20_000, 70_000, 200_000)
 
 

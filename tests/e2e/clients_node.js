@@ -1,4 +1,4 @@
-// POST over HTTP/2 with `expect: 100-continue`, whose body waits for 'continue'.
+// POST over HTTP/2 with `expect: 100-continue`. The body waits for the event 'continue'.
 // Arguments: URL, size, certificate. Prints JSON.
 const { readFileSync } = require('node:fs')
 const { connect } = require('node:http2')

@@ -1,6 +1,6 @@
-//! A PostgreSQL server of a test's own: Debian's, in a temporary directory, on a free port and a socket beside its data.
+//! A PostgreSQL server for one test: Debian's, in a temporary directory, on a free port and on a socket next to its data.
 //!
-//! It can be stopped, killed, started again and made to hang. Root cannot run one; the user `postgres` does then.
+//! It can be stopped, killed, restarted and suspended. Root may not run it; then the user `postgres` does.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -16,29 +16,29 @@ use tempfile::TempDir;
 /// Password of every user.
 pub(crate) const PASSWORD: &str = "s3cret-of-the-test";
 
-/// A running server, ended when dropped.
+/// A running server. Stopped when dropped.
 pub(crate) struct Cluster {
     dir: TempDir,
     port: u16,
 }
 
-/// How a server ends.
+/// How to stop a server.
 #[derive(Clone, Copy)]
 pub(crate) enum Stop {
-    /// Connections are closed, everything is written.
+    /// Closes connections and writes everything.
     Fast,
-    /// As by `kill -9`: what is on disk is what was committed.
+    /// Like `kill -9`: only what was committed is on disk.
     Immediate,
 }
 
 impl Cluster {
-    /// A fresh server with TLS by an authority of its own, for the name `localhost`.
+    /// A new server with TLS for the name `localhost`, by a new authority.
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let mut this = Self { dir, port: 0 };
         this.initialise();
-        // A port that is free may be taken by another test before the server has it.
+        // Another test may take the free port before the server does.
         for _ in 0..5 {
             this.port = free_port();
             let port = format!("port = {}\n", this.port);
@@ -100,7 +100,7 @@ impl Cluster {
         command
     }
 
-    /// Ends it.
+    /// Stops it.
     pub(crate) fn down(&self, how: Stop) {
         let mode = match how {
             Stop::Fast => "fast",
@@ -109,14 +109,14 @@ impl Cluster {
         run(self.control("stop").args(["--mode", mode, "--wait"]));
     }
 
-    /// Restarts it as a standby, which answers and takes no changes.
+    /// Restarts it as a standby, which accepts no changes.
     pub(crate) fn restart_as_standby(&self) {
         self.down(Stop::Fast);
         fs::write(self.data().join("standby.signal"), "").unwrap();
         self.up();
     }
 
-    /// Makes every process of it hang until the pause is dropped.
+    /// Suspends all its processes until the result is dropped.
     pub(crate) fn pause(&self) -> Pause {
         let pid = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
         let postmaster = pid.lines().next().unwrap().to_owned();
@@ -128,13 +128,13 @@ impl Cluster {
         Pause(pids)
     }
 
-    /// A database of its own on this server: its name.
+    /// Creates a database on this server. Returns its name.
     pub(crate) fn database(&self, name: &str) -> String {
         self.sql("postgres", &format!("create database {name}"));
         name.to_owned()
     }
 
-    /// Where `database` is, by TCP with TLS.
+    /// The URL of `database`, over TCP with TLS.
     pub(crate) fn url(&self, database: &str) -> String {
         let authority = self.authority();
         format!(
@@ -144,7 +144,7 @@ impl Cluster {
         )
     }
 
-    /// Where `database` is, by the server's socket.
+    /// The URL of `database`, over the Unix socket.
     pub(crate) fn socket_url(&self, database: &str) -> String {
         let run = self.dir.path().join("run");
         format!(
@@ -158,18 +158,18 @@ impl Cluster {
         self.port
     }
 
-    /// The authority that the server's certificate is by.
+    /// The authority of the server's certificate.
     pub(crate) fn authority(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
 
-    /// What `statement` says in `database`: rows as lines, columns with `|` between them.
+    /// The result of `statement` in `database`: rows as lines, columns separated by `|`.
     pub(crate) fn sql(&self, database: &str, statement: &str) -> String {
-        let said = run(self.psql(database).arg("--command").arg(statement));
-        said.trim_end_matches('\n').to_owned()
+        let output = run(self.psql(database).arg("--command").arg(statement));
+        output.trim_end_matches('\n').to_owned()
     }
 
-    /// A session of `psql`, for whoever wants to hold a transaction open.
+    /// A `psql` session, for tests that hold a transaction open.
     pub(crate) fn psql(&self, database: &str) -> Command {
         let mut command = Command::new(program("psql"));
         let socket = self.dir.path().join("run");
@@ -201,7 +201,7 @@ impl Drop for Cluster {
     }
 }
 
-/// A server that hangs.
+/// A suspended server.
 pub(crate) struct Pause(Vec<String>);
 
 impl Drop for Pause {
@@ -215,7 +215,7 @@ fn signal(name: &str, pids: &[String]) {
     let _ = Command::new("kill").arg(name).args(pids).output();
 }
 
-/// Asks until `question` has an answer.
+/// Polls until `question` has a result.
 pub(crate) fn until<T>(what: &str, mut question: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
@@ -227,7 +227,7 @@ pub(crate) fn until<T>(what: &str, mut question: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// An authority, and a certificate by it for `localhost`.
+/// An authority, and its certificate for `localhost`.
 fn certificates(dir: &Path) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -242,23 +242,23 @@ fn certificates(dir: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A program of PostgreSQL's: those of the newest version installed.
+/// A program of the newest installed PostgreSQL.
 fn program(name: &str) -> PathBuf {
-    let said = Command::new("pg_config").arg("--bindir").output();
-    let told = said.ok().filter(|said| said.status.success());
-    let told = told.map(|said| PathBuf::from(String::from_utf8_lossy(&said.stdout).trim()));
+    let output = Command::new("pg_config").arg("--bindir").output();
+    let output = output.ok().filter(|output| output.status.success());
+    let dir = output.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<_> = versions.map(|entry| entry.path().join("bin")).collect();
     versions.sort_by_key(|path| {
         path.parent().and_then(Path::file_name).and_then(OsStr::to_str).and_then(|v| v.parse().ok())
             as Option<u32>
     });
-    let places = told.into_iter().chain(versions.into_iter().rev());
+    let places = dir.into_iter().chain(versions.into_iter().rev());
     let found = places.map(|dir| dir.join(name)).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("no {name} of PostgreSQL's: run tests/run"))
 }
 
-/// The same, as somebody who may run a server.
+/// The same, run by a user who may run a server.
 fn server_program(name: &str) -> Command {
     let program = program(name);
     let mut command = match server_user() {
@@ -274,11 +274,11 @@ fn server_program(name: &str) -> Command {
     command
 }
 
-/// Whom root lets run the server; `None`: whoever runs the test does.
+/// The user that runs the server if the tests run as root.
 fn server_user() -> Option<u32> {
     let id = |arguments: &[&str]| {
-        let said = run(Command::new("id").args(arguments));
-        said.trim().parse::<u32>().unwrap()
+        let id = run(Command::new("id").args(arguments));
+        id.trim().parse::<u32>().unwrap()
     };
     (id(&["-u"]) == 0).then(|| id(&["-u", "postgres"]))
 }
@@ -289,7 +289,7 @@ fn free_port() -> u16 {
 
 fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
-    let said = String::from_utf8_lossy(&stdout).into_owned();
-    assert!(status.success(), "{command:?}: {said} {}", String::from_utf8_lossy(&stderr));
-    said
+    let output = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(status.success(), "{command:?}: {output} {}", String::from_utf8_lossy(&stderr));
+    output
 }

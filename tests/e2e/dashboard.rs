@@ -1,4 +1,4 @@
-//! The demo dashboard in Chromium: a session, two live feeds, an upload, and what it learns about its visitor.
+//! The demo dashboard in Chromium: a session, two live feeds, an upload, and the forwarded header fields.
 
 use serde_json::json;
 
@@ -51,7 +51,7 @@ fn everything_on_the_dashboard_works_in_a_browser_without_the_gate() {
     browser.until("document.querySelector('#license').textContent === 'no gate in front'");
 }
 
-/// A visit by an administrator who tries everything.
+/// An administrator uses everything on the page.
 pub(crate) fn visit(browser: &Browser, url: &str) {
     browser.open(url);
     browser.type_into("#user", "admin");
@@ -66,7 +66,7 @@ pub(crate) fn visit(browser: &Browser, url: &str) {
     upload(browser);
 }
 
-/// The chart draws on: more points than a moment ago, and another curve.
+/// Asserts that the chart changes: more points, and another curve.
 fn moves(browser: &Browser, feed: &str) {
     let points = format!("Number(document.querySelector('#{feed}-points').textContent)");
     let curve = format!("document.querySelector('#{feed}-chart .line').getAttribute('d')");

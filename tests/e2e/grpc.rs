@@ -1,4 +1,4 @@
-//! gRPC, with grpcio on both ends: every kind of call, through the gate as directly.
+//! gRPC, with grpcio on both ends: every kind of call has the same result through the gate as directly.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::process::{Process, venv};
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/grpc_calls.py");
 
 #[test]
-fn calls_of_every_kind_go_through_the_gate_as_directly() {
+fn grpc_calls_of_every_kind_give_the_same_results_through_the_gate() {
     let (server, port) = serve();
     let upstream = format!("127.0.0.1:{port}");
     let gate = Gate::with(upstream.parse().unwrap(), &Vendor::new(), "[upstream]\nhttp2 = true");
@@ -29,7 +29,7 @@ fn calls_of_every_kind_go_through_the_gate_as_directly() {
         (&json!("DEADLINE_EXCEEDED"), &json!("cancelled"))
     );
     assert_eq!(
-        (&directly["late is told"], &directly["cancel is told"]),
+        (&directly["late is cancelled"], &directly["cancel is cancelled"]),
         (&json!("yes"), &json!("yes"))
     );
 

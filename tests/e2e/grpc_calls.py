@@ -88,7 +88,7 @@ def failing(call):
 
 
 def conversation(chat):
-    """Each line is said only when the one before was answered: nothing on the way may wait for more."""
+    """Sends each line only after the answer to the one before: nothing on the way may wait for more."""
     lines, answered = iter([b"one", b"two", b"three"]), threading.Semaphore(1)
 
     def say():
@@ -134,7 +134,7 @@ def call(target, certificate=None):
     initial = dict(done.initial_metadata()).get("x-initial")
     trailing = {name: str(value) for name, value in done.trailing_metadata() if name.startswith("x-trailing")}
     large = b"x" * 3_000_000
-    said = {
+    results = {
         "unary": [answer.decode(), initial, trailing],
         "large": one("/test.Service/Unary")(large, timeout=60) == large.upper(),
         "refused": failing(lambda: one("/test.Service/Refuse")(b"x", timeout=60)),
@@ -144,11 +144,11 @@ def call(target, certificate=None):
         "collected": channel.stream_unary("/test.Service/Collect")(iter([b"a", b"b", b"c"]), timeout=60).decode(),
         "conversation": conversation(channel.stream_stream("/test.Service/Chat")),
         "late": failing(lambda: one("/test.Service/Hang")(b"", timeout=0.5))["code"],
-        "late is told": one("/test.Service/WasCancelled")(b"", timeout=60).decode(),
+        "late is cancelled": one("/test.Service/WasCancelled")(b"", timeout=60).decode(),
         "cancelled": cancel(one("/test.Service/Hang")),
-        "cancel is told": one("/test.Service/WasCancelled")(b"", timeout=60).decode(),
+        "cancel is cancelled": one("/test.Service/WasCancelled")(b"", timeout=60).decode(),
     }
-    print(json.dumps(said))
+    print(json.dumps(results))
 
 
 if sys.argv[1] == "serve":

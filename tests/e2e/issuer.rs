@@ -1,4 +1,4 @@
-//! The reference issuer, asked by others than the gate it knows.
+//! The reference issuer, called by other clients than the gate.
 
 use http::Request;
 use license_gate::license::{KeyPair, Keys, Revocations};
@@ -20,7 +20,7 @@ pub(crate) fn start(vendor: &Vendor) -> Running {
 }
 
 #[test]
-fn only_the_holder_of_a_license_has_it_renewed() {
+fn only_the_holder_of_a_license_can_renew_it() {
     let (vendor, stranger) = (Vendor::new(), Vendor::new());
     let issuer = start(&vendor);
     let cases = [
@@ -38,7 +38,7 @@ fn only_the_holder_of_a_license_has_it_renewed() {
 }
 
 #[test]
-fn keys_and_revocations_are_published_and_told_once() {
+fn keys_and_revocations_are_published_and_logged_once() {
     let vendor = Vendor::new();
     let issuer = start(&vendor);
     let ask = |method: &str, path: &str, tag: &str| {

@@ -1,9 +1,9 @@
-//! End to end with real parts: Chromium, Prometheus, Streamlit, gRPC, git, curl, httpx, Node and a published API client,
+//! End to end with real programs: Chromium, Prometheus, Streamlit, gRPC, git, curl, httpx, Node and a published API client,
 //! through the gate.
 //!
-//! Each test starts what it needs on free ports and ends it again; what is missing on the machine fails the test
-//! (`tests/run` installs it all). Where it makes sense the same scene is played directly first, and the gate is held to
-//! what direct showed.
+//! Each test starts what it needs on free ports, and stops it. A test fails if a program is missing (`tests/run` installs all
+//! of them). Where possible, the same steps are run without the gate first, and the results through the gate must be the
+//! same.
 #![cfg(test)]
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 

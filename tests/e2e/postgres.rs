@@ -1,4 +1,4 @@
-//! Several gates on one database: what one of them is told all of them know, and none of them fails with the database.
+//! Several gates on one database: a change on one of them reaches all, and none of them fails with the database.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -22,7 +22,7 @@ use crate::wire;
 
 const DATABASE: &str = "licenses";
 
-/// What gates share.
+/// A database, a vendor and a dashboard that several gates share.
 struct Scene {
     cluster: Cluster,
     vendor: Vendor,
@@ -74,7 +74,7 @@ fn now() -> i64 {
     i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap()
 }
 
-/// `jti` in force.
+/// The `jti` in force.
 fn in_force(gate: &Gate) -> String {
     let (status, token) = gate.call("GET", "token", &Value::Null);
     assert_eq!(status, 200, "{token}");
@@ -101,18 +101,18 @@ fn refused(gate: &Gate, token: &str) -> (u16, Option<String>) {
 }
 
 #[test]
-fn what_one_replica_is_told_all_of_them_know_at_once() {
+fn a_change_on_one_replica_reaches_all_at_once() {
     let scene = Scene::new();
     let gates = [scene.gate(), scene.gate(), scene.gate()];
     for (n, teller) in gates.iter().enumerate() {
         let jti = format!("license-{n}");
         teller.install(&scene.license(&jti, false));
-        let told = Instant::now();
+        let start = Instant::now();
         for gate in &gates {
             eventually("all know it", || (in_force(gate) == jti).then_some(()));
         }
-        // By the notification: without one they look every 15 s. On a machine that is not busy it takes milliseconds.
-        assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+        // Sent by a notification: without one, replicas poll every 15 s. On an idle machine it takes milliseconds.
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
     let (_, history) = gates[0].call("GET", "history", &Value::Null);
     assert_eq!(history.as_array().unwrap().len(), 2, "{history}");
@@ -127,7 +127,7 @@ fn what_one_replica_is_told_all_of_them_know_at_once() {
     );
 }
 
-/// The audit log, in short; its chain is looked at on the way.
+/// The audit log in short. Its chain is verified as well.
 fn actions(scene: &Scene) -> Vec<String> {
     let lines = scene.sql("select line from license_gate.audit order by seq");
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -142,14 +142,14 @@ fn actions(scene: &Scene) -> Vec<String> {
     lines.lines().map(short).collect()
 }
 
-/// What the gate's program comes to, in a directory of its own: defaults are relative to it.
+/// Runs the gate's program in a new directory, because defaults are relative to it.
 fn gate_program(arguments: &[&str]) -> std::process::Output {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_license-gate"));
     command.args(arguments).current_dir(home.path()).output().unwrap()
 }
 
-/// A transaction that holds the row of the state until it is let go.
+/// A transaction that holds the row of the state until it is dropped.
 struct Holder(Child);
 
 impl Holder {
@@ -158,9 +158,9 @@ impl Holder {
         let mut psql = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = psql.stdin.as_mut().unwrap();
         writeln!(input, "begin; select 'held' from license_gate.state for update;").unwrap();
-        let mut said = [0; 4];
-        std::io::Read::read_exact(psql.stdout.as_mut().unwrap(), &mut said).unwrap();
-        assert_eq!(&said, b"held");
+        let mut output = [0; 4];
+        std::io::Read::read_exact(psql.stdout.as_mut().unwrap(), &mut output).unwrap();
+        assert_eq!(&output, b"held");
         Self(psql)
     }
 
@@ -171,10 +171,10 @@ impl Holder {
 }
 
 #[test]
-fn of_eight_writers_at_the_same_moment_one_wins_and_the_others_are_told() {
+fn of_eight_concurrent_writers_one_wins_and_the_others_get_409() {
     let scene = Scene::new();
     let gates: Vec<_> = (0..8).map(|_| scene.gate()).collect();
-    // Everybody is signed in and connected before the race.
+    // All callers are signed in and connected before the race.
     gates.iter().for_each(|gate| assert!(!is_valid(gate)));
     let holder = Holder::of(&scene);
     let answers: Vec<_> = thread::scope(|scope| {
@@ -184,7 +184,7 @@ fn of_eight_writers_at_the_same_moment_one_wins_and_the_others_are_told() {
             scope.spawn(move || post(gate, &token))
         };
         let writers: Vec<_> = gates.iter().enumerate().map(race).collect();
-        // Gates that have just started keep the time, too.
+        // Gates that have just started store the time, too.
         let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
                        and query not like '%set newest_time%'";
         eventually("all wait for the row", || (scene.sql(waiting) == "8").then_some(()));
@@ -203,7 +203,7 @@ fn of_eight_writers_at_the_same_moment_one_wins_and_the_others_are_told() {
     assert_eq!(actions.len(), 8, "{actions:?}");
 }
 
-/// Ends the load, also when the test fails.
+/// Ends the load, also if the test fails.
 struct Ended<'a>(&'a AtomicBool);
 
 impl Drop for Ended<'_> {
@@ -213,7 +213,7 @@ impl Drop for Ended<'_> {
 }
 
 #[test]
-fn a_database_that_dies_under_load_takes_nobodys_license() {
+fn a_database_crash_under_load_keeps_the_license() {
     let scene = Scene::new();
     let gates = [scene.gate(), scene.gate()];
     gates[0].install(&scene.license("before", false));
@@ -253,7 +253,7 @@ fn a_database_that_dies_under_load_takes_nobodys_license() {
 }
 
 #[test]
-fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
+fn a_replica_without_the_database_keeps_serving_and_catches_up() {
     let scene = Scene::new();
     scene.sql("create role other superuser login password 's3cret-of-the-test'");
     let one = scene.gate();
@@ -270,12 +270,12 @@ fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
     one.install(&scene.license("second", false));
     assert_eq!(in_force(&other), "first");
     assert_eq!(refused(&other, &scene.license("third", false)).0, 503);
-    // Even a start works without the database, from the replica's own copy.
+    // A gate can even start without the database, from its own copy.
     let other = other.again();
     assert_eq!(in_force(&other), "first");
     assert!(is_valid(&other));
-    let told = |line: &str| line.contains("the database is away").then(|| line.to_owned());
-    let fault = other.logs(told);
+    let outage = |line: &str| line.contains("the database is away").then(|| line.to_owned());
+    let fault = other.logs(outage);
     assert!(fault.contains("not permitted to log in") && !fault.contains("s3cret"), "{fault}");
 
     scene.sql("alter role other login");
@@ -285,27 +285,27 @@ fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
 }
 
 #[test]
-fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
+fn a_forged_row_is_ignored_until_the_next_change_replaces_it() {
     let scene = Scene::new();
     let gates = [scene.gate(), scene.gate()];
-    // Where there is none to be kept in force, too.
+    // Also on a replica without a license.
     scene.sql(
         "update license_gate.state set token = 'x', change_id = 'x', revision = revision + 1; \
          select pg_notify('license_gate', 'forged')",
     );
     for gate in &gates {
-        gate.logs(|line| line.contains("is doubtful").then_some(()));
+        gate.logs(|line| line.contains("was not applied as it is").then_some(()));
     }
     gates[0].install(&scene.license("true", false));
     eventually("both have it", || (in_force(&gates[1]) == "true").then_some(()));
     let forged = license_by(&Vendor::new(), "forged", false);
-    for forged in [forged.as_str(), "nonsense"] {
+    for forged in [forged.as_str(), "garbage"] {
         scene.sql(&format!(
             "update license_gate.state set token = '{forged}', revision = revision + 1; \
              select pg_notify('license_gate', 'forged')"
         ));
         for gate in &gates {
-            gate.logs(|line| line.contains("is doubtful").then_some(()));
+            gate.logs(|line| line.contains("was not applied as it is").then_some(()));
             assert_eq!(in_force(gate), "true");
             assert!(is_valid(gate));
         }
@@ -315,27 +315,27 @@ fn a_row_that_somebody_forged_is_ignored_until_the_next_change_heals_it() {
     assert_eq!(in_force(&one), "true", "a start does not believe it either");
     one.install(&scene.license("next", false));
     eventually("both have it", || (in_force(&other) == "next").then_some(()));
-    assert_eq!(scene.sql("select token = 'nonsense' from license_gate.state"), "f");
+    assert_eq!(scene.sql("select token = 'garbage' from license_gate.state"), "f");
 }
 
 #[test]
-fn behind_a_pooler_that_announces_nothing_a_gate_looks_every_second_and_says_so_once() {
+fn behind_a_pooler_without_notify_a_gate_polls_every_second_and_logs_it_once() {
     let scene = Scene::new();
-    let pooler = Relay::deaf(scene.cluster.port());
+    let pooler = Relay::without_notifications(scene.cluster.port());
     let (from, to) = (format!(":{}/", scene.cluster.port()), format!(":{}/", pooler.port));
     let url = scene.cluster.url(DATABASE).replace(&from, &to) + "&sslmode=disable";
     let (one, other) = (scene.gate(), scene.gate_at(&url, ""));
-    let deaf = |line: &str| line.contains("looked at every second").then_some(());
-    other.logs(deaf);
+    let polls = |line: &str| line.contains("checks for changes every second").then_some(());
+    other.logs(polls);
     for jti in ["first", "second"] {
         one.install(&scene.license(jti, false));
         eventually("it finds it by looking", || (in_force(&other) == jti).then_some(()));
     }
-    other.stop_without(|line| deaf(line).is_some());
+    other.stop_without(|line| polls(line).is_some());
 }
 
 #[test]
-fn a_dead_address_of_the_databases_name_keeps_no_gate_from_it() {
+fn a_dead_address_of_the_database_host_is_skipped() {
     let scene = Scene::new();
     let _dead = Dead::beside(scene.cluster.port());
     let url = scene.cluster.url(DATABASE).replace("localhost", TWO) + "&sslmode=disable";
@@ -354,10 +354,10 @@ fn of_two_replicas_one_renews() {
     gates[0].install(&scene.license("due", true));
     let renewed =
         "select count(*) from license_gate.audit where line like '%\"action\":\"renew\"%'";
-    // Somebody does so within a minute.
+    // One of the replicas does so within a minute.
     let end = Instant::now() + Duration::from_secs(120);
     while scene.sql(renewed) == "0" {
-        assert!(Instant::now() < end, "nobody renews");
+        assert!(Instant::now() < end, "no replica renews");
         crate::process::pause();
     }
     for gate in &gates {
@@ -367,11 +367,11 @@ fn of_two_replicas_one_renews() {
     let leases = "select count(*) from license_gate.lease where name = 'schedule'";
     assert_eq!(scene.sql(leases), "1");
     gates.iter().for_each(Gate::stop);
-    assert_eq!(scene.sql(leases), "0", "whoever starts next need not wait for it to run out");
+    assert_eq!(scene.sql(leases), "0", "the next replica does not have to wait until it expires");
 }
 
 #[test]
-fn renewals_by_hand_on_several_replicas_take_turns() {
+fn renewals_through_the_api_on_several_replicas_take_turns() {
     let scene = Scene::new();
     let issuer = issuer::start(&scene.vendor);
     let settings = format!("[renewal]\nurl = \"http://{}/renew\"\n", issuer.address());
@@ -384,16 +384,16 @@ fn renewals_by_hand_on_several_replicas_take_turns() {
         let asking: Vec<_> = gates.iter().cycle().take(6).map(ask).collect();
         asking.into_iter().map(|asking| asking.join().unwrap()).collect()
     });
-    // Had two replicas asked at once, the answer to one of them would have been dropped: 409.
+    // If two replicas had requested a renewal at the same time, one result would have been dropped: 409.
     assert_eq!(statuses, [200; 6]);
     let renewed = "select count(*) from license_gate.audit where line like '%\"renew\"%\"ok\"%'";
-    // Those who ask one replica at the same time share what comes of it.
+    // Concurrent renewals on one replica share one result.
     let renewed: u32 = scene.sql(renewed).parse().unwrap();
     assert!((2..=6).contains(&renewed), "{renewed}");
 }
 
 #[test]
-fn a_gate_does_not_start_with_tables_of_a_newer_one_and_shows_no_password() {
+fn a_gate_refuses_newer_tables_without_showing_the_password() {
     let scene = Scene::new();
     drop(scene.gate());
     scene.sql("insert into license_gate.schema_version values (99)");
@@ -408,33 +408,33 @@ fn a_gate_does_not_start_with_tables_of_a_newer_one_and_shows_no_password() {
     std::fs::write(&config, text).unwrap();
     let config = config.display().to_string();
     let ended = gate_program(&["serve", "--config", &config]);
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(2), "{said}");
-    assert!(said.contains("schema version 99"), "{said}");
+    let output = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{output}");
+    assert!(output.contains("schema version 99"), "{output}");
     let checked = gate_program(&["check-config", "--config", &config]);
     let shown = String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success() && shown.contains("gate:***@localhost"), "{shown}");
-    assert!(!shown.contains("s3cret") && !said.contains("s3cret"));
+    assert!(!shown.contains("s3cret") && !output.contains("s3cret"));
 }
 
 #[test]
-fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
+fn store_migrate_copies_everything_to_a_database() {
     let scene = Scene::new();
     let home = tempfile::tempdir().unwrap();
     let from = format!("file:{}/data", home.path().display());
     let url = scene.cluster.url(DATABASE);
     let migrate = |from: &str, to: &str| {
         let ended = gate_program(&["store", "migrate", "--from", from, "--to", to]);
-        let said = [ended.stdout, ended.stderr].concat();
-        let said = String::from_utf8(said).unwrap();
-        assert!(!said.contains("s3cret"), "{said}");
-        (ended.status.code().unwrap(), said)
+        let output = [ended.stdout, ended.stderr].concat();
+        let output = String::from_utf8(output).unwrap();
+        assert!(!output.contains("s3cret"), "{output}");
+        (ended.status.code().unwrap(), output)
     };
-    let (code, said) = migrate(&from, &url);
-    assert!(code == 1 && said.contains("is not a directory"), "{said}");
+    let (code, output) = migrate(&from, &url);
+    assert!(code == 1 && output.contains("is not a directory"), "{output}");
     assert!(!home.path().join("data").exists(), "nothing is made");
 
-    // A receiver that refuses connections: events wait.
+    // A receiver that refuses connections, so that events wait.
     std::fs::write(home.path().join("secret"), "a secret of more than 16 bytes").unwrap();
     let notify = format!(
         "[notify]\nurl = \"http://127.0.0.1:9/\"\nsecret_file = {:?}\n",
@@ -444,9 +444,9 @@ fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
     for jti in ["first", "second", "third"] {
         gate.install(&scene.license(jti, false));
     }
-    assert_eq!(post(&gate, "nonsense").0, 400);
-    let (code, said) = migrate(&from, &url);
-    assert!(code == 1 && said.contains("stop the gate"), "{said}");
+    assert_eq!(post(&gate, "garbage").0, 400);
+    let (code, output) = migrate(&from, &url);
+    assert!(code == 1 && output.contains("stop the gate"), "{output}");
     let waiting = || {
         let queue = std::fs::read(home.path().join("data/events.json")).unwrap_or_default();
         let queue: Value = serde_json::from_slice(&queue).unwrap_or_default();
@@ -456,14 +456,14 @@ fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
     drop(gate);
     let waiting = waiting().unwrap().to_string();
     let before = std::fs::read_to_string(home.path().join("data/audit.jsonl")).unwrap();
-    let (code, said) = migrate(&from, &url.replace("localhost", "127.0.0.1"));
-    assert!(code == 1 && said.contains("certificate"), "{said}");
-    let (code, said) = migrate(&from, &(url.clone() + "&sslmode=prefer"));
-    assert!(code == 1 && said.contains("sslmode=verify-full"), "{said}");
+    let (code, output) = migrate(&from, &url.replace("localhost", "127.0.0.1"));
+    assert!(code == 1 && output.contains("certificate"), "{output}");
+    let (code, output) = migrate(&from, &(url.clone() + "&sslmode=prefer"));
+    assert!(code == 1 && output.contains("sslmode=verify-full"), "{output}");
 
-    let (code, said) = migrate(&from, &url);
-    assert!(code == 0 && said.contains("former licenses: 2"), "{said}");
-    assert!(said.contains(&format!("events that wait: {waiting}\n")), "{said}");
+    let (code, output) = migrate(&from, &url);
+    assert!(code == 0 && output.contains("former licenses: 2"), "{output}");
+    assert!(output.contains(&format!("events waiting for delivery: {waiting}\n")), "{output}");
     assert_eq!(scene.sql("select count(*) from license_gate.events where not settled"), waiting);
     let lines = scene.sql("select line from license_gate.audit order by seq");
     assert_eq!(lines, before.trim_end(), "lines are as they were");
@@ -474,7 +474,7 @@ fn a_directory_moves_into_a_database_with_all_that_is_in_it() {
     assert_eq!(former, ["second", "first"]);
     gate.install(&scene.license("fourth", false));
     assert_eq!(actions(&scene).last().unwrap(), "install ok");
-    let (code, said) = migrate(&from, &url);
-    assert!(code == 1 && said.contains("is not empty"), "{said}");
+    let (code, output) = migrate(&from, &url);
+    assert!(code == 1 && output.contains("is not empty"), "{output}");
     assert_eq!(in_force(&gate), "fourth");
 }

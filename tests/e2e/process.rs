@@ -1,4 +1,4 @@
-//! Programs the scenes are made of: started, awaited, ended with the test.
+//! Programs for the tests: started, awaited, stopped at the end of the test.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up; generous, since it is only ever waited out by a failure.
+/// A hang guard for every wait in a test. Only a failure waits this long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running program, killed when dropped.
@@ -18,7 +18,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command`; both its outputs are read as lines.
+    /// Starts `command`, and reads both its outputs as lines.
     pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| {
@@ -31,7 +31,7 @@ impl Process {
             let sender = sender.clone();
             std::thread::spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    // Read on after the test has stopped listening: a full pipe would stall the program.
+                    // Reads on even if the test no longer does: a full pipe would block the program.
                     let _ = sender.send(line);
                 }
             });
@@ -39,21 +39,21 @@ impl Process {
         Self { child, lines: Mutex::new(lines) }
     }
 
-    /// The first line of which `find` makes something.
+    /// Waits for a line for which `find` returns something, and returns that.
     pub(crate) fn line<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
         let until = Instant::now() + DEADLINE;
-        let mut said = Vec::new();
+        let mut output = Vec::new();
         let lines = self.lines.lock().unwrap();
         while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             if let Some(found) = find(&line) {
                 return found;
             }
-            said.push(line);
+            output.push(line);
         }
-        panic!("the line that was awaited never came; it said:\n{}", said.join("\n"));
+        panic!("the expected line is missing; the output so far:\n{}", output.join("\n"));
     }
 
-    /// Waits for its end, which comes before the deadline and without an error; returns the rest of its output.
+    /// Waits until it exits with success. Returns the rest of its output.
     pub(crate) fn finish(mut self) -> String {
         let until = Instant::now() + DEADLINE;
         let lines = self.lines.get_mut().unwrap();
@@ -71,7 +71,7 @@ impl Process {
         output
     }
 
-    /// Whether it ends by itself before the deadline.
+    /// Whether it exits by itself before the deadline.
     pub(crate) fn ended(&mut self) -> bool {
         let until = Instant::now() + DEADLINE;
         while Instant::now() < until {
@@ -83,7 +83,7 @@ impl Process {
         false
     }
 
-    /// Asks it to stop, as a terminal's Ctrl-C does.
+    /// Sends SIGINT, like Ctrl-C in a terminal.
     pub(crate) fn interrupt(&self) {
         let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
@@ -97,7 +97,7 @@ impl Drop for Process {
     }
 }
 
-/// Asks until `question` has an answer.
+/// Polls until `question` has a result.
 pub(crate) fn eventually<T>(what: &str, mut question: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + DEADLINE;
     loop {
@@ -109,17 +109,17 @@ pub(crate) fn eventually<T>(what: &str, mut question: impl FnMut() -> Option<T>)
     }
 }
 
-/// Between two looks at something that announces nothing by itself.
+/// The time between two polls.
 pub(crate) fn pause() {
     std::thread::park_timeout(Duration::from_millis(50));
 }
 
-/// A port nobody listens on, for programs that cannot tell which one they were given.
+/// A free port, for programs that cannot report which port they use.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A file of the Python environment that `tests/run` makes.
+/// A program in the Python environment of `tests/run`.
 pub(crate) fn venv(program: &str) -> PathBuf {
     let target = std::env::current_exe().unwrap();
     let target = target.ancestors().find(|dir| dir.join("venv").is_dir());

@@ -1,4 +1,4 @@
-//! Debian's Prometheus, a user interface nobody here wrote: it renders and answers a query as it does directly.
+//! Debian's Prometheus, a user interface by others: it renders and answers a query as it does directly.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -92,7 +92,7 @@ fn free_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
-/// What a visitor sees: the page's title, the answer of a query, what the browser complained about.
+/// What a browser gets: the title of the page, the result of a query, and the errors in its log.
 #[derive(Debug, PartialEq)]
 struct Seen {
     title: String,
@@ -101,7 +101,7 @@ struct Seen {
 }
 
 #[test]
-fn the_interface_of_prometheus_works_as_without_the_gate() {
+fn the_prometheus_interface_works_through_the_gate() {
     let prometheus = Prometheus::start();
     let gate = Gate::before(prometheus.address, &Vendor::new(), "");
     let directly = visit(&format!("http://{}", prometheus.address));

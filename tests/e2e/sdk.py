@@ -1,4 +1,4 @@
-"""Calls the licensing API with grafana-api-sdk, as a user's script would: URL, user and password in, JSON out."""
+"""Calls the licensing API with grafana-api-sdk. Arguments: URL, user and password. Prints JSON."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ decode = Api._check_the_api_call_response
 
 
 def response_or_decoded(response=None, with_status=False):
-    # 0.9.1 calls len() on whatever JSON it got, and a bool has none; its own caller wants the whole response here.
+    # 0.9.1 calls len() on any JSON, which fails for a bool; this returns the whole response, as its caller expects.
     return response if response.text in ("true", "false") else decode(response, with_status)
 
 

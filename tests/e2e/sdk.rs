@@ -1,4 +1,4 @@
-//! A client of the licensing API that others published: grafana-api-sdk from PyPI.
+//! A published client of the licensing API: grafana-api-sdk from PyPI.
 
 use std::process::Command;
 
@@ -18,11 +18,11 @@ fn a_published_client_checks_and_renews_with_a_password() {
     gate.install(&vendor.license());
     let (_, before) = gate.call("GET", "token", &Value::Null);
 
-    let said = play(gate.url());
+    let results = play(gate.url());
 
     let (_, after) = gate.call("GET", "token", &Value::Null);
-    assert_eq!(said["check"], json!(true), "{said}");
-    assert_eq!(said["renewed"], after);
+    assert_eq!(results["check"], json!(true), "{results}");
+    assert_eq!(results["renewed"], after);
     assert_eq!(after["lid"], before["lid"]);
     assert_ne!(after["jti"], before["jti"]);
 }

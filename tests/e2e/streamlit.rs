@@ -1,4 +1,4 @@
-//! Streamlit, whose pages do nothing without their WebSocket: a button and a slider, side by side with direct.
+//! Streamlit, which needs its WebSocket for everything: a button and a slider, with and without the gate.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -42,7 +42,7 @@ impl Streamlit {
 }
 
 #[test]
-fn a_streamlit_app_answers_clicks_and_keys_as_without_the_gate() {
+fn a_streamlit_app_works_through_the_gate() {
     let streamlit = Streamlit::start();
     let gate = Gate::before(streamlit.address, &Vendor::new(), "");
     let directly = visit(&format!("http://{}", streamlit.address));
@@ -51,24 +51,24 @@ fn a_streamlit_app_answers_clicks_and_keys_as_without_the_gate() {
     assert_eq!(through_gate, directly);
 }
 
-/// What the page said after each deed, and what the browser complained about.
+/// The text of the page after each action, and the errors in the browser's log.
 fn visit(url: &str) -> (Vec<String>, Vec<String>) {
     let browser = Browser::start();
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     browser.open(url);
-    let hears = |text: &str| {
+    let read_text = |text: &str| {
         browser.until(&format!("document.body.innerText.includes({})", serde_json::json!(text)));
         text.to_owned()
     };
-    hears("clicked 0 times");
+    read_text("clicked 0 times");
     browser.click("[data-testid=stButton] button");
-    said.push(hears("clicked 1 times"));
+    texts.push(read_text("clicked 1 times"));
     browser.click("[data-testid=stButton] button");
-    said.push(hears("clicked 2 times"));
+    texts.push(read_text("clicked 2 times"));
     // U+E014: the right arrow key (WebDriver section 17.4.2).
     browser.press("[data-testid=stSlider] input", "\u{e014}");
     browser.press("[data-testid=stSlider] input", "\u{e014}");
-    said.push(hears("the slider says 42"));
+    texts.push(read_text("the slider says 42"));
     let errors = browser.console_errors().iter().map(|error| error.replace(url, "")).collect();
-    (said, errors)
+    (texts, errors)
 }

@@ -1,4 +1,4 @@
-"""A page whose every change travels over the WebSocket."""
+"""A page that sends every change over its WebSocket."""
 
 import streamlit as st
 

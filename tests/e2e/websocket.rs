@@ -1,4 +1,4 @@
-//! A WebSocket in Chromium over HTTP/2 (RFC 8441): the browser asks with CONNECT, the dashboard sees an upgrade.
+//! A WebSocket in Chromium over HTTP/2 (RFC 8441): the browser sends CONNECT, the dashboard gets an upgrade.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -34,12 +34,12 @@ fn a_websocket_over_http_2_is_an_upgrade_for_the_dashboard() {
     assert!(head.starts_with("GET /live HTTP/1.1\r\n"), "{head}");
     assert!(has("connection: upgrade") && has("upgrade: websocket"), "{head}");
     assert!(has(&format!("origin: {}", gate.secure_url())), "{head}");
-    // The browser used the connection that the page came on.
+    // The WebSocket uses the connection of the page.
     gate.logs(|line| (line.contains("/live") && line.contains("HTTP/2")).then_some(()));
     assert_eq!(browser.console_errors(), [""; 0]);
 }
 
-/// A dashboard of one page and one echo; tells the head of each upgrade.
+/// A dashboard with one page and one echo. Sends the head of each upgrade to the test.
 fn serve() -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! One request, one answer: for WebDriver and for looking at the gate without a browser.
+//! One request, one response: for WebDriver, and for requests to the gate without a browser.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -7,17 +7,17 @@ use serde_json::Value;
 use crate::client_support::{self, Fault};
 use crate::http_support::block_on;
 
-/// Sends `request` to the authority of its URL on a connection of its own.
+/// Sends `request` to the authority of its URL, on a new connection.
 pub(crate) fn send(request: Request<String>) -> Result<Response<Bytes>, Fault> {
     block_on(client_support::send(request))?
 }
 
-/// The status of a GET, if anybody answers.
+/// The status of a GET; `None` if there is no response.
 pub(crate) fn status(url: &str) -> Option<u16> {
     send(Request::get(url).body(String::new()).ok()?).ok().map(|answer| answer.status().as_u16())
 }
 
-/// Sends JSON, and reads JSON with its status.
+/// Sends JSON. Returns the status and the JSON of the response.
 pub(crate) fn json(method: &str, url: &str, basic: Option<&str>, body: &Value) -> (u16, Value) {
     let mut request = Request::builder().method(method).uri(url);
     if let Some(basic) = basic {

@@ -1,4 +1,4 @@
-//! Generated responses, well-formed and spoiled, read by the gate's client and by hyper's.
+//! Generated responses, well-formed and mutated, read by the gate's client and by hyper's.
 
 use http::Method;
 use proptest::collection::vec;
@@ -8,7 +8,7 @@ use proptest::sample::{Index, select};
 use crate::responses::{End, Read, Script};
 use crate::spoil::{self, Mutation, chunked, cuts, latin, settings};
 
-/// How a generated answer's body ends.
+/// How the body of a generated response ends.
 #[derive(Clone, Debug)]
 enum Framing {
     Length { repeated: bool },
@@ -133,7 +133,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// An answer as RFC 9112 has it, and whether its end shows without a close.
+/// A well-formed response (RFC 9112), and whether its end is known without a close.
 fn well_formed() -> impl Strategy<Value = (Method, Vec<u8>, bool)> {
     let head = (
         method(),
@@ -144,7 +144,7 @@ fn well_formed() -> impl Strategy<Value = (Method, Vec<u8>, bool)> {
     );
     (head, connection(), framing(), body(), any::<Index>()).prop_map(
         |((method, interim, http_1_0, status, mut fields), connection, framing, body, place)| {
-            // HTTP/1.0 has no chunks (RFC 9112 section 6.1).
+            // HTTP/1.0 has no chunked coding (RFC 9112 section 6.1).
             let framing = if http_1_0 && matches!(framing, Framing::Chunked { .. }) {
                 Framing::Close
             } else {
@@ -217,7 +217,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 }
 
 impl Script {
-    /// Asserts that both take it, and read the same.
+    /// Asserts that both accept it, and read the same.
     pub(crate) fn is_read_alike(&self) -> Read {
         let (ours, hypers) = self.play();
         let ours = ours.unwrap_or_else(|error| panic!("ours: {error}: {}", self.shown()));
@@ -225,7 +225,7 @@ impl Script {
         ours
     }
 
-    /// Asserts that neither takes it.
+    /// Asserts that neither accepts it.
     pub(crate) fn is_refused(&self) {
         let both = self.play();
         assert!(both.0.is_err() && both.1.is_err(), "{both:?}: {}", self.shown());
@@ -235,19 +235,19 @@ impl Script {
 proptest! {
     #![proptest_config(settings(300))]
     #[test]
-    fn a_well_formed_answer_is_read_alike((method, bytes, ends) in well_formed(), cuts in cuts(), stays in any::<bool>()) {
+    fn a_well_formed_response_is_read_alike((method, bytes, ends) in well_formed(), cuts in cuts(), stays in any::<bool>()) {
         let end = if ends && stays { End::Open } else { End::Closed };
         Script { method, bytes, cuts, end }.is_read_alike();
     }
 
     #[test]
-    fn bytes_behind_an_answer_are_nobodys_answer(
+    fn bytes_after_a_response_are_no_response(
         (method, mut bytes, ends) in well_formed(),
         behind in select(vec!["\r\n", "x", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", "\0"]),
     ) {
         prop_assume!(ends);
         bytes.extend(latin(behind));
-        // In one piece: what comes later than the next request cannot be told from its answer.
+        // In one piece: bytes that arrive after the next request look like its response.
         let script = Script { method, bytes, cuts: Vec::new(), end: End::Open };
         prop_assert!(!script.is_read_alike().reused, "{}", script.shown());
     }
@@ -256,7 +256,7 @@ proptest! {
 proptest! {
     #![proptest_config(settings(1500))]
     #[test]
-    fn a_spoiled_answer_is_read_as_strictly(
+    fn a_mutated_response_is_read_as_strictly(
         (method, mut bytes, _) in well_formed(), mutations in vec(mutation(), 1..4), cuts in cuts()
     ) {
         mutations.iter().for_each(|mutation| mutation.on(&mut bytes));
@@ -264,7 +264,7 @@ proptest! {
     }
 }
 
-/// Answers of every framing, small enough to be cut everywhere.
+/// Responses of every framing, small enough to be cut at each byte.
 const ANSWERS: [&str; 8] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n2;a=b\r\nhe\r\n003\r\nllo\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n",
@@ -281,7 +281,7 @@ fn script(bytes: &str, cuts: Vec<usize>, end: End) -> Script {
 }
 
 #[test]
-fn an_answer_cut_at_any_one_place_is_read_alike() {
+fn a_response_cut_into_two_pieces_is_read_alike() {
     for answer in ANSWERS {
         let whole = script(answer, Vec::new(), End::Closed).is_read_alike();
         for cut in 1..answer.len() {
@@ -291,10 +291,10 @@ fn an_answer_cut_at_any_one_place_is_read_alike() {
 }
 
 #[test]
-fn an_answer_that_ends_at_any_place_too_early_is_no_answer() {
+fn a_response_that_ends_too_early_is_refused() {
     for answer in ANSWERS {
         let head = answer.rfind("\r\n\r\n").map_or(0, |end| end + 4);
-        // One that ends with its connection has no end that could come too early, once its head is there.
+        // A body that ends with its connection cannot end too early.
         let last = if answer.starts_with("HTTP/1.1 200 OK\r\nX") { head } else { answer.len() };
         for end in 0..last {
             script(&answer[..end], Vec::new(), End::Closed).is_refused();
@@ -304,6 +304,6 @@ fn an_answer_that_ends_at_any_place_too_early_is_no_answer() {
 }
 
 #[test]
-fn an_answer_that_ends_with_its_connection_is_none_when_that_is_reset() {
+fn a_response_that_ends_with_a_reset_is_refused() {
     script("HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello", Vec::new(), End::Reset).is_refused();
 }

@@ -1,4 +1,4 @@
-//! hyper's server as the oracle of requests: what it reads of a client's bytes.
+//! hyper's server as the oracle for requests.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,25 +22,25 @@ pub(crate) struct Read {
     pub(crate) head: Parts,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: HeaderMap,
-    /// Its body ended.
+    /// Whether its body ended.
     pub(crate) whole: bool,
 }
 
 /// How hyper's connection ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// As the last request wished.
+    /// After the last request, as it asked.
     Closed,
-    /// What came next is no request, or its body is malformed.
+    /// The next request, or its body, is malformed.
     Refused(String),
-    /// There was more to come.
+    /// The next request is incomplete.
     Waiting,
 }
 
 /// hyper's end of a client's connection.
 struct Feed {
     pieces: VecDeque<Vec<u8>>,
-    /// So many polls are pending before the end is: a request that is being answered is not cut short by it.
+    /// How many polls are pending before the end is read, so that it does not cut a request that is being answered.
     patience: usize,
     starved: Rc<Cell<bool>>,
 }
@@ -87,7 +87,7 @@ impl hyper::rt::Write for Feed {
     }
 }
 
-/// The requests that hyper reads from these pieces, and how the connection ends.
+/// The requests that hyper reads from `pieces`, and how the connection ends.
 pub(crate) fn read(pieces: VecDeque<Vec<u8>>) -> (Vec<Read>, End) {
     let requests = Rc::<RefCell<Vec<Read>>>::default();
     let starved = Rc::<Cell<bool>>::default();
@@ -104,7 +104,7 @@ pub(crate) fn read(pieces: VecDeque<Vec<u8>>) -> (Vec<Read>, End) {
     (requests.take(), end)
 }
 
-/// Keeps the request, and answers it when it is whole.
+/// Records the request, and responds after its end.
 async fn keep(
     request: Request<Incoming>,
     requests: Rc<RefCell<Vec<Read>>>,

@@ -1,8 +1,8 @@
-//! HTTP/1.1 in both directions beside hyper: fuzz targets, and their replay with every `cargo test`.
+//! Fuzz targets that compare the gate's HTTP/1.1 with hyper's, in both directions, and their replay with every `cargo test`.
 //!
-//! A target is `check(data)`: it panics when the gate reads what hyper refuses, or reads it differently. Here it is fed the
-//! corpus, the corpus spoiled, and generated responses; `libfuzzer/` feeds it with coverage as its guide (see its Cargo.toml).
-//! Generated requests go through the whole gate in `tests/it/parser.rs`.
+//! A target is `check(data)`: it panics if the gate accepts what hyper refuses, or reads it differently. Here it runs on the corpus, on a
+//! mutated corpus, and on generated responses; in `libfuzzer/` it is guided by coverage (see its Cargo.toml). Generated requests go through
+//! the whole gate in `tests/it/parser.rs`.
 
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
@@ -21,7 +21,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// An input of a target, shown so that it can be read.
+/// An input of a target, which is printed escaped.
 struct Input(Vec<u8>);
 
 impl fmt::Debug for Input {
@@ -30,7 +30,7 @@ impl fmt::Debug for Input {
     }
 }
 
-/// The inputs of a target's corpus, by name.
+/// The corpus of a target, sorted by name.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
     let entries =
@@ -42,7 +42,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// What spoils an input of either kind.
+/// A mutation of an input.
 fn mutation() -> impl Strategy<Value = spoil::Mutation> {
     let bits = vec!["GET / HTTP/1.1\r\nHost: dash\r\n\r\n", "HTTP/1.1 200 OK\r\n", "#", "\\", "\""];
     let lines = vec![
@@ -59,7 +59,7 @@ fn mutation() -> impl Strategy<Value = spoil::Mutation> {
     spoil::mutation(bits, lines)
 }
 
-/// An input of the corpus, part of another behind it at times, spoiled.
+/// A mutated input of the corpus, sometimes followed by a part of another.
 fn spoiled(target: &str) -> impl Strategy<Value = Input> + use<> {
     let inputs = corpus(target);
     let parts = (select(inputs.clone()), select(inputs), any::<Index>(), any::<bool>());
@@ -72,7 +72,7 @@ fn spoiled(target: &str) -> impl Strategy<Value = Input> + use<> {
     })
 }
 
-/// How many cases: `FUZZ_CASES`, or so many as take seconds.
+/// The number of cases: `FUZZ_CASES`, or `usual`.
 fn cases(usual: u32) -> ProptestConfig {
     let wanted = std::env::var("FUZZ_CASES").ok().and_then(|cases| cases.parse().ok());
     spoil::settings(wanted.unwrap_or(usual))
@@ -87,12 +87,12 @@ fn the_corpus_is_read_as_hyper_reads_it() {
 proptest! {
     #![proptest_config(cases(1500))]
     #[test]
-    fn spoiled_requests_of_the_corpus_are_read_as_strictly(input in spoiled("requests")) {
+    fn mutated_requests_are_read_as_strictly(input in spoiled("requests")) {
         requests::check(&input.0);
     }
 
     #[test]
-    fn spoiled_responses_of_the_corpus_are_read_as_strictly(input in spoiled("responses")) {
+    fn mutated_responses_are_read_as_strictly(input in spoiled("responses")) {
         responses::check(&input.0);
     }
 }

@@ -1,8 +1,8 @@
-//! Messages in the pieces in which they are sent, and the fields of them that the gate treats apart.
+//! Splits messages into pieces to send, and names the fields that the gate treats specially.
 
 use http::HeaderName;
 
-/// `bytes`, cut where `cuts` says.
+/// `bytes`, cut at `cuts`.
 pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.sort_unstable();
@@ -13,7 +13,7 @@ pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     pieces.filter(|piece| !piece.is_empty()).collect()
 }
 
-/// Fields that never cross the gate.
+/// Fields that are never passed on.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -28,7 +28,7 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// Fields that cross although `Connection` names them.
+/// Fields that are passed on although `Connection` names them.
 pub(crate) fn is_protected(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),

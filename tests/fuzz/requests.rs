@@ -1,8 +1,8 @@
-//! The server towards clients beside hyper's: both read the same requests, byte for byte, and must agree.
+//! Compares the gate's server with hyper's: both read the same bytes, and must agree.
 //!
-//! hyper's server is the oracle. The requests that reach the gate's service are the first of those that hyper reads, and are
-//! the same: method, target, version, fields, body, trailers. The gate may refuse more, never less; behind a refusal nothing
-//! is read. One difference is wanted: targets that `Uri` does not take, which hyper refuses, are passed on as they came.
+//! hyper's server is the oracle. The requests that reach the gate's service are the first ones that hyper reads, and are equal to them:
+//! method, target, version, fields, body, trailers. The gate may refuse more, never less; after a refusal it reads nothing. There is one
+//! intended difference: targets that `Uri` does not accept, and hyper therefore refuses, are passed on unchanged.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -35,14 +35,14 @@ use crate::pieces::pieces;
 /// Longest wait for the server to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Comes last on every connection, and ends it: what was left open before is decided by it.
+/// The last request on every connection, which ends it.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nHost: dash\r\nConnection: close\r\n\r\n";
 
-/// Asserts that the gate reads nothing of `data` that hyper refuses, and nothing differently. The first byte is where the
-/// requests, which are the rest, are cut: behind each so many bytes, or nowhere.
+/// Asserts that the gate accepts nothing of `data` that hyper refuses, and reads nothing differently. The first byte is the size of the
+/// pieces that the rest is sent in; 0: one piece.
 pub(crate) fn check(data: &[u8]) {
     let Some((size, bytes)) = data.split_first() else { return };
-    // Begun like this, a connection speaks HTTP/2.
+    // This would begin HTTP/2.
     if bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
         return;
     }
@@ -54,16 +54,22 @@ pub(crate) fn check(data: &[u8]) {
         |what: &str| format!("{what}: {ours:#?}\n{hypers:#?}\n{end:?}\n{}", bytes.escape_ascii());
     for (at, read) in ours.iter().enumerate() {
         if read.has_raw_target && hypers.len() == at {
-            assert!(matches!(end, End::Refused(_)), "{}", shown("hyper takes it as well"));
+            assert!(matches!(end, End::Refused(_)), "{}", shown("hyper accepts it too"));
             return;
         }
-        let Some(hypers) = hypers.get(at) else { panic!("{}", shown("more than hyper's")) };
+        let Some(hypers) = hypers.get(at) else {
+            panic!("{}", shown("hyper reads fewer requests"))
+        };
         assert!(read.is_same(hypers), "{}", shown("not the same"));
-        assert!(read.whole || at + 1 == ours.len(), "{}", shown("it goes on"));
+        assert!(
+            read.whole || at + 1 == ours.len(),
+            "{}",
+            shown("it continues after an incomplete request")
+        );
     }
 }
 
-/// The cuts behind each `size` bytes of so many, 64 at most; none for 0.
+/// Cuts after every `size` bytes of `length`, at most 64; none if `size` is 0.
 pub(crate) fn every(size: usize, length: usize) -> Vec<usize> {
     if size == 0 {
         Vec::new()
@@ -75,7 +81,7 @@ pub(crate) fn every(size: usize, length: usize) -> Vec<usize> {
 /// A field: its name in lower case.
 type Field = (String, Vec<u8>);
 
-/// A request as it reached the service.
+/// A request that reached the service.
 #[derive(Clone, Debug)]
 struct Read {
     method: Method,
@@ -89,7 +95,7 @@ struct Read {
 }
 
 impl Read {
-    /// Whether hyper reads the same; as far as the body came, where it did not end.
+    /// Whether hyper reads the same. Of a body that did not end, the received part is compared.
     fn is_same(&self, hypers: &hypers_server::Read) -> bool {
         let head = &hypers.head;
         let shorter = self.body.len().min(hypers.body.len());
@@ -119,10 +125,10 @@ fn sorted(mut fields: Vec<Field>) -> Vec<Field> {
     fields
 }
 
-/// Keeps what it is asked.
+/// Records its requests.
 struct Recorder(Rc<RefCell<Vec<Read>>>);
 
-/// The last answer on a connection.
+/// The last response on a connection.
 fn refusal() -> Response<Empty<Bytes>> {
     let mut response = Response::new(Empty::new());
     response.status = StatusCode::BAD_REQUEST;
@@ -205,7 +211,7 @@ fn read_by_gate(pieces: &[&[u8]]) -> Vec<Read> {
     all.take()
 }
 
-/// Sends the pieces, each on its own, and reads to the end; a server that has seen enough has closed.
+/// Sends the pieces one by one, and reads to the end; the server may close before.
 async fn play(mut client: UnixStream, pieces: &[&[u8]]) -> io::Result<()> {
     for piece in pieces {
         client.write_all(piece).await?;

@@ -1,8 +1,7 @@
-//! The client towards the dashboard beside hyper's: both read the same response, byte for byte, and must agree.
+//! Compares the gate's client with hyper's: both read the same response, and must agree.
 //!
-//! hyper's client is the oracle. Whatever ours takes, hyper takes too and reads the same: status, reason, fields, body,
-//! trailers, and whether the connection may be used again. What is well-formed ours takes; of what is not it may refuse
-//! more, never less.
+//! hyper's client is the oracle. It accepts whatever ours accepts, and reads the same: status, reason, fields, body, trailers, and whether
+//! the connection may be reused. Ours accepts every well-formed response, and may refuse more of the malformed ones, never less.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -27,8 +26,8 @@ use crate::requests::every;
 /// Longest wait for a client to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Asserts that ours takes nothing of `data` that hyper refuses, and reads nothing differently. The first byte is the
-/// method, the second where the response, which is the rest, is cut: after each so many bytes, or nowhere.
+/// Asserts that ours accepts nothing of `data` that hyper refuses, and reads nothing differently. The first byte is the method, the second
+/// the size of the pieces that the rest, the response, is sent in; 0: one piece.
 pub(crate) fn check(data: &[u8]) {
     let [method, size, bytes @ ..] = data else { return };
     let method = [Method::GET, Method::HEAD, Method::POST][usize::from(*method) % 3].clone();
@@ -36,25 +35,25 @@ pub(crate) fn check(data: &[u8]) {
     Script { method, bytes: bytes.to_vec(), cuts, end: End::Closed }.is_read_as_strictly();
 }
 
-/// What a dashboard says, and how it lets go.
+/// The bytes that a dashboard sends, and how the connection ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     pub(crate) method: Method,
     pub(crate) bytes: Vec<u8>,
-    /// Where the bytes are cut into pieces that are sent on their own.
+    /// Where the bytes are cut into pieces.
     pub(crate) cuts: Vec<usize>,
     pub(crate) end: End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The connection stays, for a second request.
+    /// The connection stays open for a second request.
     Open,
     Closed,
     Reset,
 }
 
-/// What a client makes of it.
+/// What a client reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Read {
     status: u16,
@@ -62,7 +61,7 @@ pub(crate) struct Read {
     fields: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
     trailers: Vec<(String, Vec<u8>)>,
-    /// A second request was sent on the same connection, and got its own answer.
+    /// Whether a second request was sent on the same connection, and got its own response.
     pub(crate) reused: bool,
 }
 
@@ -74,7 +73,7 @@ impl Script {
         format!("{method} {end:?} cut at {cuts:?}\n{}", bytes.escape_ascii())
     }
 
-    /// What ours and hyper's make of it, each from a connection of its own.
+    /// What ours and hyper's read, each from its own connection.
     pub(crate) fn play(&self) -> (Verdict, Verdict) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -94,7 +93,7 @@ impl Script {
         runtime.block_on(both).unwrap_or_else(|_| panic!("a client hangs: {}", self.shown()))
     }
 
-    /// Asserts that ours takes nothing that hyper refuses, and reads nothing differently.
+    /// Asserts that ours accepts nothing that hyper refuses, and reads nothing differently.
     pub(crate) fn is_read_as_strictly(&self) {
         match self.play() {
             (Err(_), _) => {}
@@ -103,7 +102,7 @@ impl Script {
     }
 }
 
-/// The dashboard: the script for the first request, its own answer for a second.
+/// The dashboard: the script is the first response; a second request gets a fixed one.
 async fn attend(mut socket: TcpStream, script: Script) {
     socket.set_nodelay(true).expect("a socket");
     let (mut input, mut served) = (Vec::new(), 0);
@@ -115,13 +114,13 @@ async fn attend(mut socket: TcpStream, script: Script) {
         input.clear();
         served += 1;
         if is_second {
-            let said = if served == 1 { "fresh!" } else { "reused" };
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n{said}");
+            let body = if served == 1 { "fresh!" } else { "reused" };
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n{body}");
             socket.write_all(answer.as_bytes()).await.expect("sent");
             continue;
         }
         for piece in pieces(&script.bytes, &script.cuts) {
-            // A client that has seen enough has closed.
+            // The client may close before.
             if socket.write_all(piece).await.is_err() {
                 return;
             }
@@ -138,7 +137,7 @@ async fn attend(mut socket: TcpStream, script: Script) {
     }
 }
 
-/// Lets the other side see what was sent: each turn asks the system for news.
+/// Lets the other side read what was sent: each turn of the runtime polls the system.
 async fn settle() {
     for _ in 0..3 {
         yield_now().await;
@@ -165,15 +164,15 @@ async fn ours(address: SocketAddr, script: &Script) -> Verdict {
 }
 
 async fn hypers(address: SocketAddr, script: &Script) -> Verdict {
-    let said = |error: hyper::Error| format!("{error:?}");
+    let shown = |error: hyper::Error| format!("{error:?}");
     let socket = TcpStream::connect(address).await.expect("a connection");
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(said)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(shown)?;
     spawn_local(connection);
     let request = |method: &Method, target: &str| {
         let request = Request::builder().method(method).uri(target).header("host", "d");
         request.body(Empty::<Bytes>::new()).expect("a request")
     };
-    let response = sender.send_request(request(&script.method, "/")).await.map_err(said)?;
+    let response = sender.send_request(request(&script.method, "/")).await.map_err(shown)?;
     let mut read = collected(response).await?;
     if script.end == End::Open {
         settle().await;
@@ -187,7 +186,10 @@ async fn hypers(address: SocketAddr, script: &Script) -> Verdict {
 }
 
 fn is_reused(second: &Read) -> bool {
-    assert!(matches!(&second.body[..], b"fresh!" | b"reused"), "another's answer: {second:?}");
+    assert!(
+        matches!(&second.body[..], b"fresh!" | b"reused"),
+        "the response to another request: {second:?}"
+    );
     second.body == b"reused"
 }
 
@@ -196,7 +198,7 @@ where
     B: Body<Data = Bytes, Error: std::fmt::Debug> + Unpin,
 {
     let (parts, mut body) = response.into_parts();
-    // hyper shows no reason that is not ASCII.
+    // hyper omits a reason that is not ASCII.
     let shown = |reason: &ReasonPhrase| match reason.as_bytes().is_ascii() {
         true => reason.as_bytes().to_vec(),
         false => Vec::new(),
@@ -217,7 +219,7 @@ where
     Ok(read)
 }
 
-/// The fields of an answer that go on; several equal lengths count as one.
+/// The end-to-end fields of a response; several equal lengths count as one.
 fn end_to_end(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     let options = headers
         .get_all("connection")

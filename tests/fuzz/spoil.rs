@@ -1,10 +1,10 @@
-//! Generated messages, chunked and spoiled: what those in both directions have in common.
+//! Chunked coding and mutations of generated messages, for both directions.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// `body` in chunks of these sizes, the rest in one.
+/// `body` in chunks of these sizes, and the rest in one.
 pub(crate) fn chunked(body: &[u8], sizes: &[usize], extension: &str, trailers: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::new(), body);
     for size in sizes.iter().chain([&body.len()]) {
@@ -21,30 +21,30 @@ pub(crate) fn chunked(body: &[u8], sizes: &[usize], extension: &str, trailers: &
     bytes
 }
 
-/// Characters as single bytes.
+/// Characters as single bytes (Latin-1).
 pub(crate) fn latin(text: &str) -> Vec<u8> {
     text.chars().map(|char| char as u8).collect()
 }
 
-/// What spoils a message.
+/// A mutation of a message.
 #[derive(Clone, Debug)]
 pub(crate) enum Mutation {
     Truncate(Index),
     Drop(Index),
     Insert(Index, &'static str),
     Replace(Index, u8),
-    /// Behind a line end: a line of its own.
+    /// Inserted after a line end.
     Line(Index, &'static str),
     Repeat(Index, Index),
-    /// Two lines change places.
+    /// Swaps two lines.
     Swap(Index, Index),
-    /// A line comes a second time, behind another.
+    /// Repeats a line after another.
     Double(Index, Index),
-    /// A CRLF becomes less, or more.
+    /// Replaces a CRLF by a part of it, or by more.
     LineEnd(Index, &'static str),
 }
 
-/// One spoiling: by bits of bytes, `more` among them, and by whole `lines`.
+/// One mutation: by short byte strings, including `more`, or by whole `lines`.
 pub(crate) fn mutation(
     more: Vec<&'static str>,
     lines: Vec<&'static str>,
@@ -71,7 +71,7 @@ pub(crate) fn mutation(
 }
 
 impl Mutation {
-    /// Spoils `bytes`.
+    /// Mutates `bytes`.
     pub(crate) fn on(&self, bytes: &mut Vec<u8>) {
         if bytes.is_empty() {
             return;
@@ -124,7 +124,7 @@ impl Mutation {
     }
 }
 
-/// Where bytes are cut: nowhere, here and there, everywhere.
+/// Where bytes are cut: nowhere, at some places, everywhere.
 pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         Just(Vec::new()),
@@ -133,7 +133,7 @@ pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
     ]
 }
 
-/// So many cases; a failure is told, not kept.
+/// A number of cases; failures are reported, not persisted.
 pub(crate) fn settings(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -1,4 +1,4 @@
-//! What the gate does, seen from outside.
+//! The gate, tested from outside.
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 mod cli;

@@ -1,10 +1,10 @@
-//! The server towards clients beside another's: both are fed the same requests, byte for byte, and must agree.
+//! The gate's HTTP/1.1 server compared with hyper's: both get the same bytes, and must agree.
 //!
-//! The oracle is hyper's server. The gate runs before a dashboard that takes what arrives apart as strictly as it can be
-//! taken, and answers each whole request with its number. So the answer that a client gets for its request tells which of the
-//! requests that arrived was made of it; that one must be what hyper read in this place. What is well-formed goes on and is
-//! answered, all of it, in order; of what is not the gate may refuse more than hyper, never less, and behind a refusal nothing
-//! goes on. One thread plays the client and the dashboard, so that nothing is on its way unseen when a case ends.
+//! The oracle is hyper's server. The gate runs in front of a dashboard that parses its input as strictly as possible, and
+//! answers each complete request with its number. So the response to a client's request shows which of the forwarded
+//! requests was made from it; that one must be the request that hyper read at this position. Well-formed requests are all
+//! forwarded and answered, in order. The gate may refuse more malformed ones than hyper, never fewer, and forwards nothing
+//! after a refusal. One thread is both client and dashboard, so that nothing is still in transit when a case ends.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,23 +25,23 @@ use crate::support::message::{Field, Inbox, Length, Message};
 use crate::support::pieces::{is_hop_by_hop, is_protected, pieces};
 use crate::support::spoil::{self, Mutation, chunked, cuts, latin, settings};
 
-/// Comes last on every connection, and ends it: what was left open before is decided by it.
+/// The last request on every connection, which ends it: the result for earlier requests is final when it is answered.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nHost: dash\r\nConnection: close\r\n\r\n";
 
-/// Asked on a connection of its own when a case has ended: by then the gate is done with what came before.
+/// Sent on a new connection when a case has ended: by then the gate has finished with everything before.
 const CONTROL: &[u8] = b"GET /control HTTP/1.1\r\nHost: dash\r\n\r\n";
 
-/// A request as it was read, by hyper or by the dashboard.
+/// A request as read by hyper or by the dashboard.
 #[derive(Clone)]
 struct Asked {
     method: String,
     target: Vec<u8>,
-    /// Those that go on, grouped by name.
+    /// The forwarded fields, grouped by name.
     fields: Vec<Field>,
     body: Vec<u8>,
     trailers: Vec<Field>,
     has_host: bool,
-    /// Its body ended.
+    /// Whether its body is complete.
     whole: bool,
 }
 
@@ -57,14 +57,14 @@ impl Debug for Asked {
     }
 }
 
-/// What hyper makes of a client's bytes.
+/// What hyper reads from a client's bytes.
 #[derive(Debug)]
 struct Oracle {
     requests: Vec<Asked>,
     end: End,
 }
 
-/// A client's bytes, and where they are cut into pieces that are sent on their own.
+/// The bytes of a client, and where they are cut into separate packets.
 #[derive(Clone, Debug)]
 struct Script {
     bytes: Vec<u8>,
@@ -115,7 +115,7 @@ fn origin_form(uri: &Uri) -> Vec<u8> {
     format!("{slash}{sent}").into_bytes()
 }
 
-/// The fields of a client's request that go on as they are.
+/// The fields of a client's request that are forwarded unchanged.
 fn kept(headers: &HeaderMap) -> Vec<Field> {
     let lines = headers.get_all("connection").iter();
     let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
@@ -123,7 +123,7 @@ fn kept(headers: &HeaderMap) -> Vec<Field> {
     let is_named = |name: &HeaderName| options.iter().any(|o| o == name.as_str().as_bytes());
     let all = headers.iter().filter(|(name, _)| !is_named(name) || is_protected(name));
     let all = all.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
-    grouped(all.filter(|(name, _)| goes_on(name)).collect())
+    grouped(all.filter(|(name, _)| is_forwarded(name)).collect())
 }
 
 fn grouped(mut fields: Vec<Field>) -> Vec<Field> {
@@ -131,19 +131,19 @@ fn grouped(mut fields: Vec<Field>) -> Vec<Field> {
     fields
 }
 
-/// Whether the gate neither ends this field, nor writes it anew, nor frames by it.
-fn goes_on(name: &str) -> bool {
+/// Whether the gate neither removes this field, nor replaces it, nor uses it for framing.
+fn is_forwarded(name: &str) -> bool {
     let resembled = name.replace('_', "-");
-    let is_written_anew = matches!(
+    let is_replaced = matches!(
         &*resembled,
         "via" | "expect" | "http2-settings" | "forwarded" | "x-real-ip" | "x-request-id"
     ) || resembled.starts_with("x-forwarded-");
-    // What CGI and its kin read as a hop's field ends as one.
+    // Names that CGI maps to a hop-by-hop field are removed like it.
     let resembled = HeaderName::from_bytes(resembled.as_bytes()).expect("a name");
-    !is_written_anew && !is_hop_by_hop(&resembled) && name != "content-length"
+    !is_replaced && !is_hop_by_hop(&resembled) && name != "content-length"
 }
 
-/// Trailers that do not frame, forward or authenticate.
+/// Trailers that are not for framing, forwarding or authentication.
 fn kept_trailers(trailers: &HeaderMap) -> Vec<Field> {
     let kept = trailers.iter().filter(|(name, _)| {
         let resembled = name.as_str().replace('_', "-");
@@ -172,11 +172,11 @@ struct Reached {
     asked: Asked,
 }
 
-/// An answer that reached the client.
+/// A response that reached the client.
 #[derive(Debug)]
 struct Answer {
     status: u16,
-    /// The dashboard's number for the request it answers; none when the gate answers.
+    /// The dashboard's number of the request that it answers; `None` if the gate answered.
     number: Option<usize>,
     closes: bool,
     is_bare: bool,
@@ -187,21 +187,21 @@ struct Scene {
     gate: Gate,
     listener: TcpListener,
     calls: Vec<Call>,
-    /// Of the case under way.
+    /// The requests of the current case.
     reached: Vec<Reached>,
     answered: usize,
     control: TcpStream,
-    /// The case under way has not come to a good end yet.
+    /// Set until the current case has succeeded.
     failed: bool,
 }
 
-/// A connection of the gate's, and what came on it and was not answered yet.
+/// A connection from the gate, and its input that has not been answered yet.
 struct Call {
     socket: TcpStream,
     bytes: Vec<u8>,
 }
 
-/// A nonblocking `read`, or `write`: how many bytes it moved; none when there is nothing to be done for now.
+/// A nonblocking `read` or `write`: the number of bytes, or `None` if it would block.
 fn moved(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
     match outcome {
         Ok(count) => Ok(Some(count)),
@@ -234,7 +234,7 @@ impl Scene {
         }
     }
 
-    /// Plays the dashboard as far as it can be played now; whether anything happened.
+    /// Lets the dashboard do all it can at the moment. Returns whether anything happened.
     fn attend(&mut self) -> bool {
         let mut happened = false;
         while let Ok((socket, _)) = self.listener.accept() {
@@ -253,7 +253,7 @@ impl Scene {
                 }
                 happened = true;
             }
-            while let Some((asked, used)) = taken_apart(&call.bytes)
+            while let Some((asked, used)) = parsed(&call.bytes)
                 && (asked.whole || !is_open)
             {
                 call.bytes.drain(..used);
@@ -265,7 +265,7 @@ impl Scene {
                     "HTTP/1.1 200 OK\r\nX-Number: {number}\r\nContent-Length: 2\r\n\r\n{body}"
                 );
                 if is_open {
-                    // Small, and a gate that does not want it any more has closed.
+                    // A short write, to a gate that may have closed.
                     let _ = call.socket.write(answer.as_bytes());
                 }
             }
@@ -277,8 +277,8 @@ impl Scene {
         happened
     }
 
-    /// What `bytes` are answered with, all of it; and what reached the dashboard meanwhile. The client ends when so many have
-    /// been answered that no more will be.
+    /// All responses to `bytes`, and what reached the dashboard meanwhile. The client closes its half after so many responses
+    /// that no more can come.
     fn play(&mut self, script: &Script, oracle: &Oracle) -> (Vec<Answer>, Vec<Reached>) {
         let patience = Instant::now() + PATIENCE;
         let mut socket = client(&self.gate);
@@ -328,7 +328,7 @@ impl Scene {
         (answers, std::mem::take(&mut self.reached))
     }
 
-    /// Waits until the gate is done, and everything it sent has been looked at.
+    /// Waits until the gate has finished, and everything that it sent has been read.
     fn settle(&mut self, patience: Instant) {
         let mut received = Vec::new();
         self.control.write_all(CONTROL).expect("sent");
@@ -339,17 +339,17 @@ impl Scene {
             std::thread::yield_now();
         }
         while self.attend() || self.calls.iter().any(|call| !call.bytes.is_empty()) {
-            assert!(Instant::now() < patience, "a request that nobody waits for is not given up");
+            assert!(Instant::now() < patience, "an abandoned request is not ended");
             std::thread::yield_now();
         }
         self.reached.retain(|request| request.asked.target != b"/control");
     }
 
-    /// Asserts that the gate lets nothing on that hyper does not read, and nothing that it reads differently.
+    /// Asserts that the gate forwards nothing that hyper does not read, and nothing that hyper reads differently.
     fn is_read_as_strictly(&mut self, script: &Script) -> Vec<Answer> {
         let (oracle, folds) = judged(script);
         let (answers, reached) = self.play(script, &oracle);
-        let told = || {
+        let details = || {
             format!("{:?}\n{answers:?}\n{reached:#?}\n{oracle:#?}\n{}", oracle.end, script.shown())
         };
         let mut reached = reached.iter().peekable();
@@ -358,45 +358,49 @@ impl Scene {
                 Some(number) => {
                     let request = reached.next().filter(|request| request.number == number);
                     let request =
-                        &request.unwrap_or_else(|| panic!("out of step: {}", told())).asked;
-                    assert!(oracle.is_whole(at) && request.whole, "more than hyper's: {}", told());
+                        &request.unwrap_or_else(|| panic!("out of step: {}", details())).asked;
+                    assert!(
+                        oracle.is_whole(at) && request.whole,
+                        "more than hyper's: {}",
+                        details()
+                    );
                     assert!(
                         is_same(request, &oracle.requests[at], folds),
                         "not the same: {}",
-                        told()
+                        details()
                     );
                 }
                 None => {
-                    assert!((400..500).contains(&answer.status), "the gate's fault: {}", told());
-                    // It may come before the body, which then decides whether the connection goes on.
+                    assert!((400..500).contains(&answer.status), "the gate's fault: {}", details());
+                    // It may come before the body, which decides whether the connection stays open.
                     let is_last = at + 1 == answers.len();
-                    assert!(is_last || oracle.is_whole(at), "it goes on: {}", told());
+                    assert!(is_last || oracle.is_whole(at), "it goes on: {}", details());
                     if answer.closes
                         && let Some(begun) = reached.next_if(|request| !request.asked.whole)
                     {
                         let hypers = oracle.requests.get(at);
                         let same =
                             hypers.is_some_and(|hypers| is_same(&begun.asked, hypers, folds));
-                        assert!(same, "not the same: {}", told());
+                        assert!(same, "not the same: {}", details());
                     }
                 }
             }
-            assert!(!answer.closes || at + 1 == answers.len(), "it goes on: {}", told());
+            assert!(!answer.closes || at + 1 == answers.len(), "it goes on: {}", details());
         }
         let closed = answers.last().is_some_and(|answer| answer.closes);
         let refused = answers.last().is_some_and(|answer| answer.number.is_none());
         if let Some(begun) = reached.next() {
             let hypers = oracle.requests.get(answers.len());
             let same = hypers.is_some_and(|hypers| is_same(&begun.asked, hypers, folds));
-            assert!(same && !begun.asked.whole && !closed, "more than hyper's: {}", told());
+            assert!(same && !begun.asked.whole && !closed, "more than hyper's: {}", details());
         }
-        assert!(reached.next().is_none(), "more than hyper's: {}", told());
-        // What it refused beyond hyper, it said so.
-        assert!(closed || refused || !oracle.is_whole(answers.len()), "it fell silent: {}", told());
+        assert!(reached.next().is_none(), "more than hyper's: {}", details());
+        // A request that the gate refuses and hyper does not gets a response.
+        assert!(closed || refused || !oracle.is_whole(answers.len()), "no response: {}", details());
         answers
     }
 
-    /// Asserts that so many requests and the last one are all answered by the dashboard, in order.
+    /// Asserts that this number of requests, and the last one, are answered by the dashboard, in order.
     fn is_answered(&mut self, script: &Script, count: usize) {
         let answers = self.is_read_as_strictly(script);
         let all = answers.iter().all(|answer| answer.number.is_some());
@@ -411,9 +415,9 @@ fn client(gate: &Gate) -> TcpStream {
     socket
 }
 
-/// Takes the first request of what came from the gate apart, as strictly as RFC 9112 has it; and how many bytes it is. None
-/// when its head has not ended.
-fn taken_apart(bytes: &[u8]) -> Option<(Asked, usize)> {
+/// Parses the first request from the gate, as strictly as RFC 9112. Also returns its length in bytes. `None` if its head is
+/// incomplete.
+fn parsed(bytes: &[u8]) -> Option<(Asked, usize)> {
     let fault = |what: &str| -> ! { panic!("{what}: {}", bytes.escape_ascii()) };
     let mut inbox = Inbox::new(bytes);
     let mut message = match inbox.head() {
@@ -446,7 +450,7 @@ fn taken_apart(bytes: &[u8]) -> Option<(Asked, usize)> {
         Err(error) => fault(&error.to_string()),
     };
     let rest = if whole { inbox.rest().expect("bytes").len() } else { 0 };
-    let fields = message.fields.into_iter().filter(|(name, _)| goes_on(name)).collect();
+    let fields = message.fields.into_iter().filter(|(name, _)| is_forwarded(name)).collect();
     let asked = Asked {
         method: String::from_utf8_lossy(method).into_owned(),
         target: target.to_vec(),
@@ -468,7 +472,7 @@ fn is_control(byte: u8) -> bool {
     byte.is_ascii_control()
 }
 
-/// The final answers among `bytes`, and what follows them.
+/// The final responses among `bytes`, and the rest after them.
 fn answers(bytes: &[u8], oracle: &Oracle) -> (Vec<Answer>, Vec<u8>) {
     let (mut answers, mut inbox) = (Vec::new(), Inbox::new(bytes));
     let mut used = 0;
@@ -478,7 +482,7 @@ fn answers(bytes: &[u8], oracle: &Oracle) -> (Vec<Answer>, Vec<u8>) {
         let whole = inbox.head().and_then(|mut answer| {
             let is_refusal = answer.one("x-number").is_none() && closes(&answer);
             let method = match is_refusal {
-                // Whether it was HEAD may not have been read, or not by hyper.
+                // Whether the request was HEAD may not have been read, or not by hyper.
                 true if bytes.ends_with(b"\r\n\r\n") => "HEAD",
                 true => "GET",
                 false => method,
@@ -510,16 +514,16 @@ fn answers(bytes: &[u8], oracle: &Oracle) -> (Vec<Answer>, Vec<u8>) {
 }
 
 fn closes(answer: &Message) -> bool {
-    answer.one("connection").is_some_and(|said| said == "close")
+    answer.one("connection").is_some_and(|value| value == "close")
 }
 
-/// What hyper makes of it, and whether targets were folded for that.
+/// What hyper reads, and whether targets were changed for it.
 ///
-/// The one thing the gate lets on that hyper refuses: targets that `Uri` does not take, `"` and `<` in a query, say, which
-/// dashboards do. For them hyper is asked again, with another character in their place.
+/// The only requests that the gate forwards and hyper refuses: targets with characters that `Uri` does not accept, such as
+/// `"` and `<` in a query, but dashboards do. For them, hyper gets the bytes again with another character instead.
 fn judged(script: &Script) -> (Oracle, bool) {
     let oracle = Oracle::of(script);
-    // Any fault is the preface's to hyper when what follows looks like one.
+    // If the following bytes look like an HTTP/2 preface, hyper reports any error as one of the preface.
     let is_targets = |error: &String| error.contains("URI") || error.contains("HTTP2 preface");
     if !matches!(&oracle.end, End::Refused(error) if is_targets(error)) {
         return (oracle, false);
@@ -527,7 +531,7 @@ fn judged(script: &Script) -> (Oracle, bool) {
     let mut bytes = script.bytes.clone();
     for line in bytes.split_mut(|byte| *byte == b'\n') {
         if line.ends_with(b" HTTP/1.1\r") || line.ends_with(b" HTTP/1.0\r") {
-            // What comes before it on the line may be the end of a body; a host is never spelled differently.
+            // The bytes before it on the line may be the end of a body. A host is always spelled the same.
             let target = line.split_mut(|byte| *byte == b' ').nth_back(1).unwrap_or_default();
             if target.starts_with(b"/") {
                 fold(target);
@@ -545,7 +549,7 @@ fn fold(bytes: &mut [u8]) {
     }
 }
 
-/// Whether what reached the dashboard is what hyper read; as far as it came, where it is not whole.
+/// Whether the dashboard received what hyper read; for an incomplete request, as far as it came.
 fn is_same(reached: &Asked, hypers: &Asked, folds: bool) -> bool {
     let comparable = |bytes: &[u8]| {
         let mut bytes = bytes.to_vec();
@@ -554,7 +558,7 @@ fn is_same(reached: &Asked, hypers: &Asked, folds: bool) -> bool {
         }
         bytes
     };
-    // HTTP/1.0 may do without a host; the dashboard does not.
+    // HTTP/1.0 needs no host, but the dashboard requires one.
     let is_added = |name: &str| name == "host" && !hypers.has_host;
     let comparables = |fields: &[Field]| -> Vec<Field> {
         let kept = fields.iter().filter(|(name, _)| !is_added(name));
@@ -572,7 +576,7 @@ fn is_same(reached: &Asked, hypers: &Asked, folds: bool) -> bool {
         && ends_alike
 }
 
-/// How a generated request's body is framed.
+/// The framing of a generated request's body.
 #[derive(Clone, Debug)]
 enum Framing {
     None,
@@ -687,7 +691,7 @@ fn connection() -> impl Strategy<Value = &'static str> {
     prop_oneof![3 => Just(""), 1 => lines]
 }
 
-/// A request as RFC 9112 has it, after which the connection goes on.
+/// A valid request (RFC 9112), after which the connection stays open.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let methods = vec!["GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND", "!"];
     let head = (
@@ -815,7 +819,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 fn run<S: Strategy>(cases: u32, strategy: S, check: impl Fn(&mut Scene, S::Value)) {
     let scene = RefCell::new(Scene::start());
     let outcome = TestRunner::new(settings(cases)).run(&strategy, |value| {
-        // A case that failed leaves things behind; those that make it smaller start anew.
+        // A failed case leaves connections behind; the cases that shrink it start with a new gate.
         let mut fresh = scene.try_borrow_mut().expect("one case at a time");
         if fresh.failed {
             *fresh = Scene::start();
@@ -827,7 +831,7 @@ fn run<S: Strategy>(cases: u32, strategy: S, check: impl Fn(&mut Scene, S::Value
     });
     match outcome {
         Ok(()) => {}
-        // It shows the bytes; the parts they were made of say no more.
+        // Shows the bytes only; the parts that they were made of add nothing.
         Err(TestError::Fail(reason, _)) => panic!("{reason}"),
         Err(error) => panic!("{error}"),
     }
@@ -845,7 +849,7 @@ fn a_refused_head_request_is_answered_without_a_body() {
 }
 
 #[test]
-fn a_body_that_was_not_waited_for_leaves_the_connection_open() {
+fn a_body_that_was_not_read_keeps_the_connection_open() {
     let mut scene = Scene::start();
     for rest in ["\r\n", "Content-Length: 0\r\n\r\n", "Content-Length: 2\r\n\r\nab"] {
         let bytes = format!("PUT / HTTP/1.1\r\nHost: dash\r\nExpect: 100-continue\r\n{rest}");
@@ -854,7 +858,7 @@ fn a_body_that_was_not_waited_for_leaves_the_connection_open() {
 }
 
 #[test]
-fn what_follows_a_chunked_body_is_not_part_of_it() {
+fn bytes_after_a_chunked_body_are_not_part_of_it() {
     let behind = "POST / HTTP/1.1\r\nHost: dash\r\nContent-Length: 1\r\n\r\n\n";
     for trailers in ["", "X-Sum: 1\r\n"] {
         let chunked = format!("Transfer-Encoding: chunked\r\n\r\n0\r\n{trailers}\r\n");
@@ -871,7 +875,7 @@ fn well_formed_requests_are_all_answered_in_order() {
 }
 
 #[test]
-fn spoiled_requests_are_read_as_strictly() {
+fn mutated_requests_are_parsed_as_strictly() {
     let strategy = (vec(request(), 1..=4), vec(mutation(), 1..4), cuts());
     run(2000, strategy, |scene, (requests, mutations, cuts)| {
         let mut bytes = requests.concat();

@@ -1,4 +1,4 @@
-"""What can be counted exactly: instructions, and system calls.
+"""Exact counts: instructions and system calls.
 
 Two runs that differ only in the number of requests; their difference, by request, has no start-up and no connection in it.
 """
@@ -14,7 +14,7 @@ INSTRUCTION_COUNTS = {"get_1k": (1000, 5000), "check": (1000, 5000)}
 
 
 def instructions(scenario, counts, server, tools):
-    """User-space instructions a request, of a server that is started for each run under callgrind."""
+    """User-space instructions per request. Starts the server under callgrind for each run."""
     totals = []
     for number in counts:
         for old in server.directory.glob("callgrind.*"):
@@ -32,7 +32,7 @@ def instructions(scenario, counts, server, tools):
 
 
 def system_calls(scenario, server, tools):
-    """Calls a request by name, most frequent first, of a running server."""
+    """System calls per request of a running server, by name, most frequent first."""
     fewer, more = (traced(scenario, server, number, tools) for number in scenario.counts)
     between = scenario.counts[1] - scenario.counts[0]
     calls = {name: (more.get(name, 0) - fewer.get(name, 0)) / between for name in {*fewer, *more}}

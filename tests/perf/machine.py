@@ -1,4 +1,4 @@
-"""The machine: cores, ports, and what the system says about a process and all it started."""
+"""The machine: cores, ports, and the time and memory of a process tree."""
 
 import os
 import pathlib
@@ -9,12 +9,12 @@ import subprocess
 import time
 
 PROXY_CORE, LOAD_CORE = 0, 1
-# Below the range from which the system takes the ports of clients.
+# Below the range of ephemeral ports.
 PORTS = range(15000, 32000)
 
 
 def spawn(core, command, **streams):
-    """Starts a program on a core of its own, without another program in between that would cost time."""
+    """Starts a program on one core, without a wrapper process that would cost time."""
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -23,8 +23,8 @@ def spawn(core, command, **streams):
         os.sched_setaffinity(0, mine)
 
 
-def said(core, command):
-    """Standard output of a program that runs to its end on a core."""
+def output(core, command):
+    """Runs a program on one core. Returns its standard output."""
     process = spawn(core, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     output, faults = process.communicate(timeout=660)
     if process.returncode != 0:
@@ -50,12 +50,12 @@ def tree(pid):
 
 
 def cpu_seconds(pid):
-    """User and system time of all threads of the tree, ended ones too, to the nanosecond (clock_getcpuclockid(3))."""
+    """User and system time of all threads of the tree, including ended ones, in nanoseconds (clock_getcpuclockid(3))."""
     return sum(time.clock_gettime((~process << 3) | 2) for process in tree(pid))
 
 
 def memory(pid):
-    """Resident and proportional (shared pages by their share) bytes of the tree."""
+    """Resident and proportional set size of the tree, in bytes."""
     figures = {"Rss": 0, "Pss": 0}
     for process in tree(pid):
         rollup = pathlib.Path(f"/proc/{process}/smaps_rollup").read_text()

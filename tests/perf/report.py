@@ -27,7 +27,7 @@ def verdict(figure, target):
 
 
 def calls(results):
-    """`results`: by scenario and proxy, calls a request by name."""
+    """`results`: by scenario and proxy, calls per request by name."""
     print("\nsystem calls a request")
     for name, rows in results.items():
         for proxy, row in rows.items():
@@ -41,8 +41,8 @@ def rows(title, results, unit, targets):
     for name, figures in results.items():
         for proxy, figure in figures.items():
             target = targets.get(name) if proxy == GATE else None
-            told = f"   at most {shown(target, unit)}: {verdict(figure, target)}" if target else ""
-            print(f"  {name:40} {proxy:12} {shown(figure, unit):>12}{told}")
+            comparison = f"   at most {shown(target, unit)}: {verdict(figure, target)}" if target else ""
+            print(f"  {name:40} {proxy:12} {shown(figure, unit):>12}{comparison}")
 
 
 def shown(figure, unit):

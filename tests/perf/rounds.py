@@ -1,4 +1,4 @@
-"""CPU time a request, in rounds: each scenario against each proxy in turn, so that all meet the same neighbours."""
+"""CPU time per request, in rounds: each scenario with each proxy in turn, so that all have the same ambient load."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ BASELINE = "nginx"
 
 
 def measure(scenario, server, seconds, tools):
-    """CPU microseconds a request, and requests a second."""
+    """CPU microseconds per request, and requests per second."""
     before, began = server.cpu_seconds(), time.monotonic()
     requests = scenario.load(server, seconds, tools)
     spent, took = server.cpu_seconds() - before, time.monotonic() - began
@@ -15,7 +15,7 @@ def measure(scenario, server, seconds, tools):
 
 
 def compare(scenarios, servers, rounds, seconds, tools):
-    """By scenario and proxy: microseconds, requests a second and the ratio to nginx, one of each a round."""
+    """By scenario and proxy: microseconds, requests per second and the ratio to nginx, for each round."""
     results = {name: {} for name in scenarios}
     for number in range(-1, rounds):  # round -1 warms up and is forgotten
         for name, scenario in scenarios.items():

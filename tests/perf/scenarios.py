@@ -1,4 +1,4 @@
-"""What is asked of every proxy: a table, and the four kinds of load it is made of.
+"""The scenarios for every proxy: a table, and the four kinds of load.
 
 Each kind offers load for a time, an exact number of requests, and a look beforehand at whether the proxy does the work.
 """
@@ -34,7 +34,7 @@ BROWSER_HEADERS = {
 
 @dataclass
 class Tools:
-    """Where load comes from."""
+    """The load generators."""
 
     load: object  # the program of tests/perf/load
     certificate: object
@@ -42,7 +42,7 @@ class Tools:
 
 @dataclass
 class Scenario:
-    """HTTP/1.1 over kept connections: wrk for a time, h2load for a number."""
+    """HTTP/1.1 over persistent connections: wrk for a time, h2load for a number of requests."""
 
     what: str
     target: float
@@ -69,32 +69,32 @@ class Scenario:
         return [word for name, value in self.headers.items() for word in ("-H", f"{name}: {value}")]
 
     def load(self, server, seconds, tools):
-        """Completed requests."""
+        """The number of completed requests."""
         command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "--timeout", "30s", *self.fields()]
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
             if self.upload_bytes:
                 script.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {self.upload_bytes})\n')
                 script.flush()
                 command += ["-s", script.name]
-            output = machine.said(machine.LOAD_CORE, [*command, self.url(server)])
+            output = machine.output(machine.LOAD_CORE, [*command, self.url(server)])
         if fault := re.search(r"(Non-2xx.*|Socket errors.*)", output):
             raise SystemExit(f"{server.name}: {self.url(server)}: {fault.group(1)}")
         return int(re.search(r"(\d+) requests in", output).group(1))
 
     def count(self, server, number, tools):
-        """Exactly so many requests."""
+        """Sends exactly this number of requests."""
         command = ["h2load", "--h1", f"-c{self.connections}", f"-n{number}", *self.fields()]
         with tempfile.NamedTemporaryFile("wb") as body:
             if self.upload_bytes:
                 body.write(b"x" * self.upload_bytes)
                 body.flush()
                 command += ["-d", body.name]
-            output = machine.said(machine.LOAD_CORE, [*command, self.url(server)])
+            output = machine.output(machine.LOAD_CORE, [*command, self.url(server)])
         if completed(server, output) != number:
             raise SystemExit(f"{server.name}: {output}")
 
     def check(self, server, tools):
-        """The proxy answers what the scenario is about, so that nothing faster than the work is measured."""
+        """Checks that the proxy does the work of the scenario, so that nothing else is measured."""
         answer, body = exchange(
             server, tools, self.path_for(server.name), self.tls, "x" * self.upload_bytes or None, self.headers
         )
@@ -112,7 +112,7 @@ class H2(Scenario):
 
     def h2load(self, server, *how):
         command = ["h2load", f"-c{self.connections}", f"-m{self.streams}", *how, *self.fields(), self.url(server)]
-        output = machine.said(machine.LOAD_CORE, command)
+        output = machine.output(machine.LOAD_CORE, command)
         for line in ("Application protocol: h2", "TLS Protocol: TLSv1.3", f"Cipher: {H2LOAD_CIPHER}"):
             if line not in output:
                 raise SystemExit(f"{server.name}: not {line}:\n{output}")
@@ -135,7 +135,7 @@ class H2(Scenario):
 
 @dataclass
 class Once(Scenario):
-    """A new connection for every request; over TLS a full handshake with each."""
+    """A new connection for every request; with TLS, a full handshake each time."""
 
     connections: int = 16
     counts: tuple = (500, 1500)
@@ -143,7 +143,7 @@ class Once(Scenario):
     def run(self, server, tools, *how):
         port, tls = (server.tls_port, ["--tls", tools.certificate.cert]) if self.tls else (server.port, [])
         command = [tools.load, "once", f"127.0.0.1:{port}", "--path", self.path, *tls, *how]
-        return requests(machine.said(machine.LOAD_CORE, [*command, "--connections", self.connections]))
+        return requests(machine.output(machine.LOAD_CORE, [*command, "--connections", self.connections]))
 
     def load(self, server, seconds, tools):
         return self.run(server, tools, "--seconds", seconds)
@@ -155,7 +155,7 @@ class Once(Scenario):
 
 @dataclass
 class Echo(Once):
-    """WebSocket messages there and back."""
+    """WebSocket messages and their echoes."""
 
     path: str = "/ws"
     connections: int = 64
@@ -163,19 +163,19 @@ class Echo(Once):
 
     def run(self, server, tools, *how):
         command = [tools.load, "echo", f"127.0.0.1:{server.port}", "--connections", self.connections, *how]
-        return requests(machine.said(machine.LOAD_CORE, command))
+        return requests(machine.output(machine.LOAD_CORE, command))
 
     def check(self, server, tools):
         self.count(server, self.connections, tools)
 
 
 def completed(server, output):
-    """Of h2load: all that were answered with 2xx; any other is a fault."""
+    """The completed requests of h2load. Any response other than 2xx is an error."""
     done = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
     statuses = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", output)
     faults = [*done.groups()[2:], *statuses.groups()[1:]]
     if any(int(number) for number in faults):
-        raise SystemExit(f"{server.name}:\n{output}{server.said()}")
+        raise SystemExit(f"{server.name}:\n{output}{server.output()}")
     return int(statuses.group(1))
 
 
@@ -199,7 +199,7 @@ def exchange(server, tools, path, tls=False, body=None, headers=None):
 
 
 def check_forwarding(server, tools):
-    """Each tells the origin who asks and how, as a dashboard needs it."""
+    """Checks that each proxy sends the forwarding fields that a dashboard needs."""
     for tls, scheme in ((False, "http"), (True, "https")):
         head = exchange(server, tools, "/head", tls)[1].decode().lower()
         port = server.tls_port if tls else server.port

@@ -1,4 +1,4 @@
-"""Who is compared, each with one worker, without an access log, on a plain port and a TLS port, in front of one origin."""
+"""The compared servers: each with one worker, without an access log, on a plain and a TLS port, in front of one origin."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ import wire
 
 
 class Server:
-    """A program with its files and ports, which can be started more than once."""
+    """A program with its files and ports. It can be started more than once."""
 
     running = []
 
@@ -23,14 +23,14 @@ class Server:
         self.command, self.process = [], None
 
     def spawn(self, before=()):
-        """Starts it and does not wait; `before` is a program that runs it, such as valgrind."""
+        """Starts it without waiting; `before` is a program that runs it, such as valgrind."""
         with open(self.directory / "log", "wb") as log:
             command = [*before, *self.command]
             self.process = machine.spawn(self.core, command, stdout=log, stderr=log, cwd=self.directory)
         self.running.append(self)
 
     def start(self, before=(), patience=20):
-        """Starts it and waits for its first answer."""
+        """Starts it, and waits for its first response."""
         self.spawn(before)
         deadline = time.monotonic() + patience
         while True:
@@ -42,11 +42,11 @@ class Server:
                     self.failed()
                 time.sleep(0.0005)
 
-    def said(self):
+    def output(self):
         return (self.directory / "log").read_text()
 
     def failed(self):
-        raise SystemExit(f"{self.name} does not start:\n{self.said()}")
+        raise SystemExit(f"{self.name} does not start:\n{self.output()}")
 
     def stop(self, patience=10):
         self.running.remove(self)
@@ -87,14 +87,14 @@ class Certificate:
 
 
 def origin(directory, load):
-    """Shares the load's core, and costs less than any proxy in front of it."""
+    """Runs on the core of the load, at a lower cost than any proxy in front of it."""
     server = Server("origin", directory, machine.LOAD_CORE)
     server.command = [load, "origin", f"127.0.0.1:{server.port}"]
     return server
 
 
 def nginx(directory, upstream, certificate, name="nginx", extra="", processes="worker_processes 1;"):
-    """`extra` is what a row of its own sets beyond the defaults."""
+    """`extra`: settings of a variant of nginx."""
     server = Server(name, directory)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = " ".join(f"{kind}_temp_path {server.directory}/{kind};" for kind in kinds)
@@ -139,7 +139,7 @@ http {{
 
 
 def nginx_large(directory, upstream, certificate):
-    """What an operator sets for large bodies; the default buffers are 64 KiB an answer and 16 KiB a request."""
+    """With buffers for large bodies; the defaults are 64 KiB per response and 16 KiB per request."""
     buffers = "proxy_buffers 8 1m; proxy_buffer_size 64k; proxy_busy_buffers_size 2m; client_body_buffer_size 2m;"
     return nginx(directory, upstream, certificate, "nginx-large", buffers)
 
@@ -177,7 +177,7 @@ listen all
 
 
 def gate(directory, upstream, certificate, binary):
-    """With a license already in its store, so that it is as it runs in the field."""
+    """With a license in its store, as in production."""
     server = Server("gate", directory)
     root_url = "http://gate.example/"
     keys, data = server.directory / "keys", server.directory / "data"

@@ -1,4 +1,4 @@
-"""What a proxy costs that does nothing: memory, at rest and with clients that wait, and the time until it answers."""
+"""The cost of an idle proxy: memory, without and with waiting clients, and the time from start to first response."""
 
 import statistics
 import time
@@ -7,7 +7,7 @@ SETTLE_SECONDS = 1
 
 
 def idle_memory(server):
-    """Bytes of a server that has answered one request."""
+    """Memory of a server after one request, in bytes."""
     server.start()
     try:
         time.sleep(SETTLE_SECONDS)
@@ -17,7 +17,7 @@ def idle_memory(server):
 
 
 def memory_per_connection(server, opened, number):
-    """Bytes that each of `number` waiting connections adds; `opened` makes one."""
+    """Memory per waiting connection, in bytes, measured with `number` of them; `opened` opens one."""
     server.start()
     waiting = []
     try:
@@ -34,7 +34,7 @@ def memory_per_connection(server, opened, number):
 
 
 def milliseconds_to_first_answer(server, starts):
-    """From the fork to the first whole answer, median of `starts`."""
+    """Time from fork to the first complete response, median of `starts`."""
     took = []
     for _ in range(starts):
         began = time.perf_counter()

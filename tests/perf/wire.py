@@ -1,4 +1,4 @@
-"""Clients of a few lines, for one answer or one WebSocket each."""
+"""Small clients, each for one response or one WebSocket."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ MESSAGE = b"\x81\x82\x00\x00\x00\x00hi"  # a text frame, masked with zeros
 
 
 def get(port):
-    """A connection that had an answer and is kept."""
+    """A connection after one response, kept open."""
     return answered(socket.create_connection(("127.0.0.1", port), timeout=30))
 
 
@@ -38,7 +38,7 @@ def answered(client):
 
 
 def websocket(port):
-    """An upgraded connection on which a message came back."""
+    """A WebSocket connection after one echo."""
     client = socket.create_connection(("127.0.0.1", port), timeout=30)
     client.sendall(UPGRADE)
     head, echoed = head_of(client)

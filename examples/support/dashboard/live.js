@@ -1,5 +1,5 @@
 "use strict";
-// Two charts, an echo, an upload, a table: each proves one way bytes travel through a proxy.
+// Two charts, an echo, an upload, a table: each shows another kind of traffic through a proxy.
 const at = (id) => document.getElementById(id);
 
 function chart(name) {
@@ -64,9 +64,9 @@ async function arrivals() {
 async function license() {
   const answer = await fetch("/api/licensing/check");
   const valid = answer.ok && (await answer.json());
-  const said = answer.ok ? (valid ? "license: valid" : "license: not valid")
-    : answer.status === 404 ? "no gate in front" : answer.status === 403 ? "license: not yours to ask" : `license: ${answer.status}`;
-  at("license").textContent = said;
+  const text = answer.ok ? (valid ? "license: valid" : "license: not valid")
+    : answer.status === 404 ? "no gate in front" : answer.status === 403 ? "license: no permission to see it" : `license: ${answer.status}`;
+  at("license").textContent = text;
   at("license").className = `pill ${answer.ok ? (valid ? "good" : "bad") : ""}`;
 }
 

@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::http_support::{self as web, Body};
 
-/// Between two points of a chart.
+/// Time between two points of a chart.
 const BEAT: Duration = Duration::from_millis(250);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -68,7 +68,7 @@ async fn talk(mut socket: Socket) {
     }
 }
 
-/// `GET /api/live/events`: a point every beat as `text/event-stream`, until the client leaves.
+/// `GET /api/live/events`: a point every beat as `text/event-stream`, until the client disconnects.
 pub(super) fn events() -> Response<Body> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::task::spawn_local(async move {
@@ -88,7 +88,7 @@ pub(super) fn events() -> Response<Body> {
     response
 }
 
-/// A body that is whatever comes out of a channel.
+/// A body that streams from a channel.
 struct Fed(mpsc::Receiver<Bytes>);
 
 impl hyper::body::Body for Fed {
@@ -103,7 +103,7 @@ impl hyper::body::Body for Fed {
     }
 }
 
-/// Requests per second of a service that does not exist: two waves, never still, between 0 and 100.
+/// The signal: two overlapping waves, between 0 and 100.
 struct Signal {
     since: Instant,
 }

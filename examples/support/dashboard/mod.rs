@@ -1,9 +1,9 @@
-//! A small dashboard that speaks the user API of a metrics dashboard, for trying the gate and for its tests.
+//! A small dashboard with the user API of a metrics dashboard, for trying the gate and for its tests.
 //!
-//! Three users, Basic or a login page with the session cookie `grafana_session`; a page with one chart fed over a
-//! WebSocket and one over server-sent events; an upload that is streamed and hashed; and a table of what arrived here, so
-//! that a person sees through the gate that everything flows. A request with a cookie from another origin is refused, as
-//! such dashboards do: a proxy in front that changes `Host` is found out at once.
+//! It has three users, who sign in with Basic or a login page (session cookie `grafana_session`); one chart fed by a
+//! WebSocket and one by server-sent events; an upload that is streamed and hashed; and a table of the received header
+//! fields, which shows what the gate forwards. Like a real dashboard, it refuses a request with a cookie from another
+//! origin, so that a proxy that changes `Host` fails at once.
 
 mod live;
 mod pages;
@@ -71,7 +71,7 @@ async fn signed_in(
     }
 }
 
-/// A signed-in browser sent here by another site: a changed `Host` on the way looks the same.
+/// Whether a signed-in browser was sent here by another site. A proxy that changes `Host` looks the same.
 fn is_foreign(request: &Request<Incoming>) -> bool {
     let headers = request.headers();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
@@ -114,7 +114,7 @@ fn stats(user: &User) -> Response<Body> {
     web::json(StatusCode::OK, &stats)
 }
 
-/// What a proxy told this dashboard about the request; nothing a person would not want on a screen.
+/// The header fields that proxies set, without secrets.
 fn arrived(request: &Request<Incoming>) -> Value {
     const SHOWN: [&str; 8] = [
         "host",

@@ -1,4 +1,4 @@
-//! The pages: two of HTML, one style sheet, one script, all part of the binary and served under a strict policy.
+//! The pages: two HTML files, a style sheet and a script. They are part of the binary, and have a strict content policy.
 
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderValue, Response, StatusCode};
@@ -15,7 +15,7 @@ pub(super) fn home(user: &User) -> Response<Body> {
     page(StatusCode::OK, HOME.replace("{login}", user.login).replace("{role}", user.role))
 }
 
-/// The sign-in page; `fault` is shown when there is one.
+/// The sign-in page, with the error message `fault`.
 pub(super) fn login(status: StatusCode, fault: &str) -> Response<Body> {
     page(status, LOGIN.replace("{fault}", fault))
 }

@@ -1,4 +1,4 @@
-//! An upload that is never held: counted and hashed piece by piece.
+//! An upload that is counted and hashed while it streams.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::http_support::{self as web, Body};
 
-/// `POST /api/upload`: `{"bytes": N, "sha256": "…"}` of the body, 400 when it was cut short.
+/// `POST /api/upload`: `{"bytes": N, "sha256": "…"}` of the body; 400 if it was truncated.
 pub(super) async fn receive(mut body: Incoming) -> Response<Body> {
     let mut hash = Context::new(&SHA256);
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! Who may look: three users with passwords that are no secret, sessions in memory, refusals in the dashboard's words.
+//! The users: three, with public passwords. Sessions are in memory. Refusals have the format of the dashboard.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,17 +14,17 @@ use crate::http_support::{self as web, Body};
 
 /// A user of the demo dashboard.
 pub(crate) struct User {
-    /// Identifies the user, from 1.
+    /// User id, from 1.
     id: u32,
     /// Sign-in name.
     pub(crate) login: &'static str,
     /// Not a secret.
     pub(crate) password: &'static str,
-    /// What the user is to the dashboard, in words.
+    /// Role, as shown on the page.
     pub(crate) role: &'static str,
 }
 
-/// Everybody: the administrator may do all, the editor may look at the license, the viewer may not.
+/// All users: the administrator may do everything, the editor may read the license, the viewer may not.
 pub(crate) static DEMO_USERS: [User; 3] = [
     User { id: 1, login: "admin", password: "admin", role: "Server administrator" },
     User { id: 2, login: "editor", password: "editor", role: "Editor" },
@@ -53,12 +53,12 @@ impl User {
     }
 }
 
-/// Why a caller is not let in.
+/// Why a caller is refused.
 #[derive(Clone, Copy)]
 pub(super) enum Refusal {
-    /// No credentials, or a session that is over.
+    /// No credentials, or an ended session.
     Unauthorized,
-    /// Credentials that are wrong.
+    /// Wrong credentials.
     WrongPassword,
 }
 
@@ -73,7 +73,7 @@ impl Refusal {
     }
 }
 
-/// 403 in the dashboard's shape.
+/// 403 in the format of the dashboard.
 pub(super) fn access_denied(permission: &str) -> Response<Body> {
     let message = format!(
         "You'll need additional permissions to perform this action. Permissions needed: {permission}"
@@ -83,7 +83,7 @@ pub(super) fn access_denied(permission: &str) -> Response<Body> {
     web::json(StatusCode::FORBIDDEN, &body)
 }
 
-/// Who is signed in, by session id. Forgotten at the end.
+/// The signed-in users, by session id. In memory only.
 #[derive(Default)]
 pub(super) struct Sessions {
     open: RefCell<HashMap<String, &'static User>>,
@@ -99,7 +99,7 @@ impl Sessions {
         self.open.borrow().get(session).copied().ok_or(Refusal::Unauthorized)
     }
 
-    /// Opens a session for the `user` and `password` of a form; the cookie to set.
+    /// Opens a session for the `user` and `password` of a form. Returns the cookie to set.
     pub(super) fn sign_in(&self, form: &[u8]) -> Option<HeaderValue> {
         let form = std::str::from_utf8(form).ok()?;
         let user = known(&field(form, "user")?, &field(form, "password")?)?;
@@ -119,7 +119,7 @@ impl Sessions {
     }
 }
 
-/// The session a request names.
+/// The session id in a request.
 pub(super) fn session_of(headers: &HeaderMap) -> Option<&str> {
     let lines = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     lines

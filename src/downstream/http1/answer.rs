@@ -1,4 +1,4 @@
-//! An answer's head as bytes, and how its body and its connection go on from there.
+//! Writes the head of a response, and decides how its body is framed and whether the connection persists.
 
 use bytes::Bytes;
 use http::header::DATE;
@@ -6,35 +6,35 @@ use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
 use crate::codec::{Coding, write_field, write_number};
-use crate::downstream::{AnswerBody, Written};
-use crate::message::{Field, Response, policy};
+use crate::downstream::{ResponseBody, Written};
+use crate::message::{Field, Response, is_bodiless, policy};
 
-/// What of its request decides about an answer.
+/// The parts of a request that its response depends on.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) version: Version,
-    /// Whether the connection may go on.
+    /// Whether the connection may persist.
     pub(super) keep_alive: bool,
 }
 
 impl Asked {
-    /// What was no request; its method may have been read.
-    pub(super) const fn in_vain(method: Method) -> Self {
+    /// For a request that was refused while it was parsed. `method` is GET if it was not read.
+    pub(super) const fn unparsed(method: Method) -> Self {
         Self { method, version: Version::HTTP_11, keep_alive: false }
     }
 }
 
-/// How an answer goes on behind its head.
+/// What follows the head of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// How its body is framed; `None`: it has none.
+    /// How the body is framed; `None`: there is none.
     pub(super) coding: Option<Coding>,
-    /// Whether its body ends with the connection: cut short, it would look whole.
+    /// Whether the end of the connection ends the body: a body that is cut would look complete.
     pub(super) until_close: bool,
-    /// Whether the connection goes on.
+    /// Whether the connection persists.
     pub(super) keep_alive: bool,
-    /// Whether it goes on as something else: `101 Switching Protocols`.
+    /// Whether the connection becomes a tunnel: `101 Switching Protocols`.
     pub(super) switches: bool,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn write_written(
     Plan { coding: None, until_close: false, keep_alive: asked.keep_alive, switches: false }
 }
 
-/// A whole response as bytes, after which the connection is closed; it has no `Date`.
+/// A whole response as bytes, with `connection: close` and without `Date`.
 pub(in crate::downstream) fn last_response(response: &Response<Bytes>) -> Vec<u8> {
     let mut out = Vec::new();
     write_status(&mut out, response);
@@ -68,19 +68,17 @@ pub(in crate::downstream) fn last_response(response: &Response<Bytes>) -> Vec<u8
     out
 }
 
-/// Writes the head of `response`. `date` is for answers that have none (RFC 9110 section 6.6.1).
-pub(super) fn write<B: AnswerBody>(
+/// Writes the head of `response`, with `date` if it has none (RFC 9110 section 6.6.1).
+pub(super) fn write<B: ResponseBody>(
     out: &mut Vec<u8>,
     response: &Response<B>,
     asked: &Asked,
     date: &[u8],
 ) -> Plan {
     let (status, body) = (response.status, &response.body);
-    let bodiless = asked.method == Method::HEAD
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = is_bodiless(asked.method == Method::HEAD, status);
     write_status(out, response);
-    // RFC 9110 section 8.6: never a length where there cannot be a body.
+    // RFC 9110 section 8.6: no length if the status allows no body.
     let may_have_length = !status.is_informational() && status != StatusCode::NO_CONTENT;
     let (mut has_length, mut has_date, mut keep_alive) = (false, false, asked.keep_alive);
     let passes = |field: Field<'_>| {
@@ -126,7 +124,7 @@ pub(super) fn write<B: AnswerBody>(
     Plan { coding, until_close, keep_alive, switches }
 }
 
-/// What differs from what the client's version would do by itself (RFC 9112 section 9.3).
+/// Writes `Connection` if the default of the client's version differs (RFC 9112 section 9.3).
 fn write_persistence(out: &mut Vec<u8>, keep_alive: bool, version: Version) {
     if !keep_alive {
         write_field(out, b"connection", b"close");
@@ -178,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_how_long_it_is_unless_it_cannot_have_a_body() {
+    fn a_response_has_a_length_unless_its_status_allows_no_body() {
         let mut response = Response::new(Full::new(Bytes::from_static(b"abc")));
         let (head, plan) = written(&response, Method::GET, Version::HTTP_11);
         assert_eq!(
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_wants_the_connection_closed_has_it_closed() {
+    fn either_side_can_close_the_connection() {
         let mut response = Response::new(Full::new(Bytes::new()));
         let (head, _) = written(&response, Method::GET, Version::HTTP_10);
         assert!(head.ends_with("connection: close\r\n\r\n"), "{head}");

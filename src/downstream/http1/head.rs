@@ -1,6 +1,6 @@
-//! A request's head: its bytes judged, and taken apart.
+//! Parses and validates request heads.
 //!
-//! Refuses what two parsers could read differently (RFC 9112 sections 2.2, 3, 5, 6): a CR or LF alone, folded lines, white
+//! Refuses everything that two parsers could read differently (RFC 9112 sections 2.2, 3, 5, 6): a CR or LF alone, folded lines, white
 //! space before a colon, control characters, `#` in the target, `Content-Length` together with `Transfer-Encoding`, differing
 //! or malformed lengths, any coding but one `chunked`. Names and values share the head's bytes.
 
@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Uri, Version};
 use httparse::{ParserConfig, Status};
 use memchr::{memchr, memchr_iter};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use crate::codec::{self, BodyLength};
 use crate::downstream::Limits;
@@ -17,37 +18,37 @@ use crate::downstream::refuse::Refused;
 use crate::message::policy::{self, Known, Nominated};
 use crate::message::{Collecting, RequestHead};
 
-/// So many fields are parsed without memory of their own.
+/// Heads with up to this many fields are parsed without an allocation for them.
 const USUAL_FIELDS: usize = 128;
 
-/// Most bytes of empty lines before a request: clients of long ago sent one behind a body (RFC 9112 section 2.2).
+/// Most bytes of empty lines before a request: old clients send one after a body (RFC 9112 section 2.2).
 const MAX_EMPTY_LINE_BYTES: usize = 64;
 
-/// Path and query as the client sent them, where the `Uri` of its request had to be spelled differently.
+/// Path and query as the client sent them, if `Uri` does not accept them.
 ///
-/// Browsers escape `"`, `<` and `>`; scripts do not, dashboards take them, and `Uri` does not.
+/// Browsers escape `"`, `<` and `>`; scripts do not, and dashboards accept them.
 #[derive(Clone, Debug)]
 pub struct RawTarget(Bytes);
 
 impl RawTarget {
-    /// As sent. Always text.
+    /// As sent.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-/// What follows from a request's head for its connection.
+/// What a request head means for its connection.
 #[derive(Debug)]
-pub(super) struct Nature {
+pub(super) struct HeadInfo {
     pub(super) length: BodyLength,
-    /// Whether the client wants to go on with the connection.
+    /// Whether the client keeps the connection open.
     pub(super) keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends its body (RFC 9110 section 10.1.1).
     pub(super) expects_continue: bool,
 }
 
-/// Takes a whole head off `input`, empty lines before it included (RFC 9112 section 2.2); `None` when its end has not come.
-/// `scanned` bytes of it were looked at before, and `empty` bytes of empty lines were taken off.
+/// Takes a whole head off `input`, and the empty lines before it (RFC 9112 section 2.2); `None` if it is incomplete. `scanned` bytes
+/// of it were searched before, and `empty` bytes of empty lines were removed.
 pub(super) fn take(
     input: &mut BytesMut,
     scanned: &mut usize,
@@ -57,7 +58,7 @@ pub(super) fn take(
     while input.starts_with(b"\r\n") {
         *empty += 2;
         if *empty > MAX_EMPTY_LINE_BYTES {
-            return Err(Refused::Malformed("more than 32 empty lines come before it"));
+            return Err(Refused::Malformed("more than 32 empty lines precede it"));
         }
         drop(input.split_to(2));
         *scanned = 0;
@@ -71,7 +72,7 @@ pub(super) fn take(
     }
 }
 
-/// Where a head ends that begins with the first of `bytes`.
+/// The length of the head that `bytes` begin with; `None` if it is incomplete.
 pub(super) fn end(
     bytes: &[u8],
     scanned: &mut usize,
@@ -79,7 +80,7 @@ pub(super) fn end(
 ) -> Result<Option<usize>, Refused> {
     let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
     if bytes.first().is_some_and(|byte| !byte.is_ascii_graphic() && !is_line_end(byte)) {
-        // TLS on a plain port, say: its end will never come.
+        // For example TLS on a plain port, which would never end a head.
         return Err(Refused::Malformed("it does not begin with a method"));
     }
     let end = codec::head_end(bytes, scanned)
@@ -90,12 +91,12 @@ pub(super) fn end(
     Ok(end)
 }
 
-/// Takes a whole head apart, into a new `request`.
+/// Parses a whole head into `request`, which is empty.
 pub(super) fn parse(
     head: &Bytes,
     limits: &Limits,
     request: &mut RequestHead,
-) -> Result<Nature, Refused> {
+) -> Result<HeadInfo, Refused> {
     let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
     let mut many = Vec::new();
     let fields = match usual.get_mut(..limits.max_headers) {
@@ -114,7 +115,7 @@ pub(super) fn parse(
     let http_1_0 = parsed.version == Some(0);
     request.version = if http_1_0 { Version::HTTP_10 } else { Version::HTTP_11 };
     request.method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
-        .map_err(|_| Refused::Malformed("its method is not one"))?;
+        .map_err(|_| Refused::Malformed("its method is malformed"))?;
     set_target(request, head, parsed.path.unwrap_or_default())?;
     let mut framing = Framing { http_1_0, options_left: limits.max_headers, ..Framing::default() };
     let mut fields = Collecting::new(head, parsed.headers.len());
@@ -127,7 +128,7 @@ pub(super) fn parse(
         fields.add(name, field.value, known);
     }
     request.headers = fields.finish(true);
-    Ok(Nature {
+    Ok(HeadInfo {
         length: framing.length()?,
         keep_alive: if http_1_0 { framing.keep_alive } else { true } && !framing.close,
         expects_continue: framing.expects_continue && !http_1_0,
@@ -137,12 +138,12 @@ pub(super) fn parse(
 fn malformed(error: httparse::Error) -> Refused {
     Refused::Malformed(match error {
         httparse::Error::TooManyHeaders => return Refused::ManyFields,
-        httparse::Error::HeaderName => "a field name has a character that none may have",
-        httparse::Error::HeaderValue => "a field value has a character that none may have",
-        httparse::Error::NewLine => "a line does not end as lines do",
-        httparse::Error::Token => "its method or its target has a character that none may have",
+        httparse::Error::HeaderName => "a field name has a character that is not allowed",
+        httparse::Error::HeaderValue => "a field value has a character that is not allowed",
+        httparse::Error::NewLine => "a line does not end in CRLF",
+        httparse::Error::Token => "its method or its target has a character that is not allowed",
         httparse::Error::Version => "its version is neither 1.0 nor 1.1",
-        httparse::Error::Status => "its request line cannot be read",
+        httparse::Error::Status => "its request line is malformed",
     })
 }
 
@@ -160,28 +161,27 @@ fn set_target(request: &mut RequestHead, head: &Bytes, target: &str) -> Result<(
     Ok(())
 }
 
-/// `target` with what `Uri` does not take percent-encoded: whoever decodes it finds what was sent. A path only: a host is
-/// never spelled differently, nor is `\`, which some read as `/`.
+/// The characters that `Uri` does not accept in a path, besides those that are not ASCII.
+const ESCAPED: &AsciiSet = &AsciiSet::EMPTY
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'^')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// `target` with the characters that `Uri` does not accept percent-encoded; decoding gives the original. Paths only: a host is never
+/// escaped, nor is `\`, which some servers read as `/`.
 fn escaped(target: &str) -> String {
-    const HEX: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-    if !target.starts_with('/') {
-        return String::new();
+    match target.starts_with('/') {
+        true => utf8_percent_encode(target, ESCAPED).to_string(),
+        false => String::new(),
     }
-    let mut escaped = String::with_capacity(target.len() + 16);
-    for byte in target.bytes() {
-        if matches!(byte, b'"' | b'<' | b'>' | b'`' | b'^' | b'{' | b'|' | b'}' | 0x80..) {
-            escaped.push('%');
-            escaped.push(HEX[usize::from(byte >> 4)]);
-            escaped.push(HEX[usize::from(byte & 0xf)]);
-        } else {
-            escaped.push(char::from(byte));
-        }
-    }
-    escaped
 }
 
-/// What the fields say of the body and of the connection.
+/// What the fields say about the body and the connection.
 #[derive(Default)]
 struct Framing {
     http_1_0: bool,
@@ -191,13 +191,13 @@ struct Framing {
     chunked: bool,
     close: bool,
     keep_alive: bool,
-    /// So many members its lines have, at most: each field is compared with each.
+    /// How many more members `Connection` may have: each field is compared with each member.
     options_left: usize,
     expects_continue: bool,
 }
 
 impl Framing {
-    /// Takes note of a field that frames the message, or describes its connection.
+    /// Evaluates a field that concerns framing or the connection.
     fn note(&mut self, known: Known, value: &[u8]) -> Result<(), Refused> {
         match known {
             policy::HOST if std::mem::replace(&mut self.has_host, true) => {
@@ -224,7 +224,7 @@ impl Framing {
 
     fn note_length(&mut self, value: &[u8]) -> Result<(), Refused> {
         let number = number(value).ok_or(Refused::Length)?;
-        // Equal numbers in other digits (`5`, `05`) are not the same length to everybody.
+        // Equal numbers in different digits (`5`, `05`) are refused too: other parsers may compare them as text.
         match self.length.replace((number, value.len())) {
             Some(before) if before != (number, value.len()) => Err(Refused::Length),
             _ => Ok(()),
@@ -232,7 +232,7 @@ impl Framing {
     }
 
     fn note_coding(&mut self, value: &[u8]) -> Result<(), Refused> {
-        // HTTP/1.0 knows no transfer codings (RFC 9112 section 6.1).
+        // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1).
         let known = value.eq_ignore_ascii_case(b"chunked") && !self.http_1_0;
         if !known || std::mem::replace(&mut self.chunked, true) {
             return Err(Refused::Coding);
@@ -250,7 +250,7 @@ impl Framing {
     }
 }
 
-/// A `Content-Length`: digits and nothing else, below 2^63 as parsers behind the gate count signed.
+/// A `Content-Length`: only digits, and below 2^63, because servers behind the gate may use signed numbers.
 fn number(value: &[u8]) -> Option<u64> {
     if !value.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,18 +1,18 @@
-//! Heads that are taken, and heads that are refused.
+//! Request heads that are accepted, and request heads that are refused.
 
 use super::*;
 
-fn parsed(bytes: &[u8]) -> Result<(RequestHead, Nature), Refused> {
+fn parsed(bytes: &[u8]) -> Result<(RequestHead, HeadInfo), Refused> {
     let limits = Limits::default();
     let mut input = BytesMut::from(bytes);
     let head = take(&mut input, &mut 0, &mut 0, &limits)?.expect("a whole head");
     let mut request = RequestHead::default();
-    let nature = parse(&head, &limits, &mut request)?;
-    Ok((request, nature))
+    let info = parse(&head, &limits, &mut request)?;
+    Ok((request, info))
 }
 
 #[test]
-fn a_head_says_how_long_its_body_is_and_what_becomes_of_the_connection() {
+fn a_head_gives_body_length_and_persistence() {
     let table: [(&[u8], BodyLength, bool); 9] = [
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", BodyLength::Known(0), true),
         (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", BodyLength::Known(0), true),
@@ -33,9 +33,9 @@ fn a_head_says_how_long_its_body_is_and_what_becomes_of_the_connection() {
         (b"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", BodyLength::Known(0), false),
     ];
     for (bytes, length, keep_alive) in table {
-        let (_, nature) = parsed(bytes).expect("a good head");
+        let (_, info) = parsed(bytes).expect("a good head");
         assert_eq!(
-            (nature.length, nature.keep_alive),
+            (info.length, info.keep_alive),
             (length, keep_alive),
             "{}",
             bytes.escape_ascii()
@@ -98,7 +98,7 @@ fn what_two_parsers_could_read_differently_is_refused() {
 }
 
 #[test]
-fn a_target_that_uri_does_not_take_is_kept_as_it_was_sent() {
+fn a_target_that_uri_does_not_accept_is_kept_as_sent() {
     let (request, _) =
         parsed("GET /a<b>\"é`?q=up>0 HTTP/1.1\r\n\r\n".as_bytes()).expect("a good head");
     let raw = request.extensions.get::<RawTarget>().expect("a raw target");
@@ -109,7 +109,7 @@ fn a_target_that_uri_does_not_take_is_kept_as_it_was_sent() {
 }
 
 #[test]
-fn a_head_over_the_limits_is_refused_before_its_end_comes() {
+fn a_head_over_the_limits_is_refused_before_its_end() {
     let limits = Limits { max_header_bytes: 64, max_headers: 2, ..Limits::default() };
     let long = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'a'; 64]].concat();
     assert_eq!(end(&long, &mut 0, &limits), Err(Refused::LargeHead));

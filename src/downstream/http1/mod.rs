@@ -2,20 +2,20 @@
 //!
 //! ```text
 //! wait ─ head ─ service ─ answer ─┬─ wait
-//!          └──── refusal ──┘      ├─ close: what the client still sends is read for a moment
-//!                                 ├─ cut: the answer broke off, and the client must see that it did
+//!          └──── refusal ──┘      ├─ close: input is still read for a short time
+//!                                 ├─ cut: the response broke off, and the client must notice
 //!                                 └─ tunnel: 101, the socket is handed over
 //! ```
 //!
-//! One task does all of it, and a request costs no timer and no channel. While a request is in flight its client is watched:
-//! when it leaves, the request is dropped, and with it the dashboard's work.
+//! One task does all of it, and a request costs no timer and no channel. While a request is in flight, the client's socket is watched:
+//! if the client disconnects, the request is dropped, and the dashboard can stop working on it.
 //!
-//! [`serve`] is the way in. `head` judges a request's head, `wire` has the socket and the request's body, `answer` writes heads.
-//! Bodies are taken apart and put together by [`codec`](crate::codec), as those of the dashboard are. Before HTTP/1.1 begins, and
-//! after a takeover, a connection belongs to [`connection`](super::connection). `src/manual/decisions.md` says why this is not hyper.
+//! [`serve`] is the entry point. `head` parses and validates request heads, `wire` reads the socket and request bodies, `answer`
+//! writes response heads. [`codec`](crate::codec) encodes and decodes bodies, also those of the dashboard. Before HTTP/1.1 begins,
+//! and after a takeover, a connection belongs to [`connection`](super::connection). `src/manual/decisions.md` explains why this is
+//! not hyper.
 
 mod answer;
-mod date;
 mod head;
 mod wire;
 
@@ -31,12 +31,12 @@ use http_body_util::Empty;
 use tokio::io::AsyncWrite;
 
 use super::io::Io;
+use super::io::Stream;
 use super::peer::{Peer, Takeover};
 use super::refuse::Refused;
 use super::request_body::{Remainder, RequestBody};
-use super::shared::{Shared, begin_last_words, hurry};
-use super::stream::Stream;
-use super::{AnswerBody, Service, Written};
+use super::shared::{ImfDate, Shared, set_closing_deadline, shorten_for_drain};
+use super::{ResponseBody, Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Output};
 use crate::message::{RequestHead, Response};
 use crate::shutdown::Phase;
@@ -45,21 +45,20 @@ use answer::{Asked, Plan};
 use wire::{Arrived, Writer};
 
 pub(super) use answer::last_response;
-pub(super) use date::DateLine;
-use date::ImfDate;
 pub use head::RawTarget;
-pub(super) use wire::{Scratch, Wire};
+pub(super) use wire::Wire;
 
-/// How long a refused client may go on sending before its unread bytes cost it our answer (RFC 9112 section 9.6).
+/// How long input is still read before a connection is closed: closing with unread bytes resets it, and the client may lose the
+/// response (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
-/// So much of a body that nobody wanted is read, rather than the connection closed.
+/// Most bytes of an unwanted body that are read to keep the connection.
 const MAX_UNWANTED_BYTES: usize = 256 * 1024;
 
-/// A connection that goes on as something else.
+/// A connection that becomes a tunnel.
 pub(super) type HandedOver = (Takeover, Io);
 
-/// Serves an HTTP/1.1 connection to its end, or until it is handed over; `early` has been read from it already.
+/// Serves an HTTP/1.1 connection to its end, or until it is handed over; `early` was already read from it.
 pub(super) async fn serve<S: Service>(
     stream: Stream,
     early: BytesMut,
@@ -76,7 +75,7 @@ pub(super) async fn serve<S: Service>(
         peer,
         shared,
     };
-    // The order to cut wakes who has asked a deadline once; a request that is there already would not.
+    // Registers the task with the sweep, which wakes it when connections are cut. A request that is already here would not do that.
     poll_fn(|cx| Poll::Ready(peer.deadline().has_passed(cx))).await;
     loop {
         let (plan, sent) = match poll_fn(|cx| connection.poll_next(cx)).await? {
@@ -98,7 +97,7 @@ pub(super) async fn serve<S: Service>(
                 connection.begin_refusal();
                 let method = std::mem::take(&mut connection.request.method);
                 let response = shared.service.refuse(refused, method.clone(), peer.clone());
-                let (plan, mut encoder) = connection.stage(response, Asked::in_vain(method));
+                let (plan, mut encoder) = connection.stage(response, Asked::unparsed(method));
                 (plan, connection.send(&mut encoder).await)
             }
             Next::End => return connection.close().await.map(|()| None),
@@ -116,41 +115,41 @@ pub(super) async fn serve<S: Service>(
     }
 }
 
-/// What comes next on a connection.
+/// The next event on a connection.
 enum Next {
-    /// The connection holds it.
+    /// Its head is in `Connection::request`.
     Request(Asked),
     Refused(Refused),
-    /// The client has ended, or is not waited for any longer.
+    /// The client has closed its half, or the deadline has passed.
     End,
 }
 
-/// How an answer went.
+/// How sending a response ended.
 enum Sent {
     Whole,
-    /// Its body broke off, or the end of the gate cut it.
+    /// Its body failed, or the gate stopped.
     Cut,
-    /// The client has left.
+    /// The client has disconnected.
     Gone,
 }
 
 struct Connection<'a, S> {
     wire: Rc<Wire>,
     output: Output,
-    /// A head has begun and not ended.
+    /// A head was received in part.
     in_head: bool,
-    /// The client has been answered, and may not know yet that it was for the last time.
+    /// The client may send another request: it cannot know yet that the last response closes the connection.
     may_send: bool,
-    /// The client waited for `100 Continue` when its answer began: whether it sends its body, nobody knows.
+    /// The response began while the client waited for `100 Continue`: it may or may not send its body.
     in_doubt: bool,
-    /// The request that has arrived, until it is called.
+    /// The request that was received, until the service is called.
     request: RequestHead,
     peer: &'a Rc<Peer>,
     shared: &'a Rc<Shared<S>>,
 }
 
 impl<S: Service> Connection<'_, S> {
-    /// Waits for the next request; its deadline is set.
+    /// Waits for the next request until the deadline of the peer.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
         let limits = &self.shared.limits;
         loop {
@@ -167,7 +166,7 @@ impl<S: Service> Connection<'_, S> {
             if phase == Phase::Cut {
                 return Poll::Ready(Ok(Next::End));
             }
-            hurry(self.peer.deadline(), &self.shared.drain);
+            shorten_for_drain(self.peer.deadline(), &self.shared.drain);
             match self.wire.poll_head(&self.shared.scratch, limits, cx) {
                 Poll::Ready(arrived) => match arrived? {
                     Ok(Arrived::Head(head)) => return self.arrived(&head),
@@ -188,24 +187,24 @@ impl<S: Service> Connection<'_, S> {
         }
     }
 
-    /// A request is in flight: its client is not waited for.
+    /// A head was received: its request is in flight, without a deadline for the client.
     fn arrived(&mut self, head: &Bytes) -> Poll<io::Result<Next>> {
-        let nature = match head::parse(head, &self.shared.limits, &mut self.request) {
-            Ok(nature) => nature,
+        let info = match head::parse(head, &self.shared.limits, &mut self.request) {
+            Ok(info) => info,
             Err(refused) => return Poll::Ready(Ok(Next::Refused(refused))),
         };
-        self.may_send = nature.keep_alive;
+        self.may_send = info.keep_alive;
         self.peer.deadline().clear();
         self.in_head = false;
-        self.wire.begin(Decoder::new(nature.length), nature.expects_continue);
+        self.wire.begin(Decoder::new(info.length), info.expects_continue);
         Poll::Ready(Ok(Next::Request(Asked {
             method: self.request.method.clone(),
             version: self.request.version,
-            keep_alive: nature.keep_alive,
+            keep_alive: info.keep_alive,
         })))
     }
 
-    /// A head was refused: nothing behind it has a meaning.
+    /// A head was refused: the bytes that follow cannot be interpreted.
     fn begin_refusal(&mut self) {
         self.peer.deadline().clear();
         self.wire.break_off();
@@ -217,7 +216,7 @@ impl<S: Service> Connection<'_, S> {
         (std::mem::take(&mut self.request), RequestBody::http1(wire, self.peer.clone()))
     }
 
-    /// The answer; none when the client left before, or was cut off.
+    /// The response; `None` if the client disconnected first, or connections are cut.
     fn poll_call<F: Future>(
         &self,
         call: Pin<&mut F>,
@@ -232,8 +231,8 @@ impl<S: Service> Connection<'_, S> {
         self.poll_gone(false, cx).map(|()| None)
     }
 
-    /// Ready when the client has gone. While nothing is read from it, because what it sent or is sent finds no room
-    /// (`blocked`), it is looked at for a reset now and then.
+    /// Ready when the client has disconnected. While nothing is read from it, because its input or its response is `blocked`, the
+    /// socket is checked for a reset at intervals.
     fn poll_gone(&self, blocked: bool, cx: &mut Context<'_>) -> Poll<()> {
         if self.wire.poll_gone(&self.shared.scratch, cx).is_ready() {
             return Poll::Ready(());
@@ -248,7 +247,7 @@ impl<S: Service> Connection<'_, S> {
         Poll::Pending
     }
 
-    /// Writes an answer that was written before into the output.
+    /// Writes a prepared response into the output.
     fn stage_written(
         &mut self,
         written: &Written,
@@ -260,17 +259,17 @@ impl<S: Service> Connection<'_, S> {
         (plan, Encoder::without_body(Empty::new()))
     }
 
-    /// Whether the connection may go on is known now, and the date.
+    /// Decides whether the connection may persist, and returns the date.
     fn begin_answer(&mut self, asked: &mut Asked) -> ImfDate {
-        // A client that was never told to go on may send its body or not: nobody could tell what comes next.
+        // A client that got no `100 Continue` may or may not send its body: the next bytes would be ambiguous.
         self.in_doubt = self.wire.answer_begins();
         asked.keep_alive &= !self.in_doubt && self.shared.drain.phase() < Phase::Draining;
         self.output.lend(&self.shared.spare);
         self.shared.date.now(self.peer.sweep())
     }
 
-    /// Writes the answer's head into the output.
-    fn stage<B: AnswerBody<Data = Bytes> + Unpin>(
+    /// Writes the head of a response into the output.
+    fn stage<B: ResponseBody<Data = Bytes> + Unpin>(
         &mut self,
         response: Response<B>,
         mut asked: Asked,
@@ -286,7 +285,8 @@ impl<S: Service> Connection<'_, S> {
 
     async fn send<B>(&mut self, encoder: &mut Encoder<B>) -> Sent
     where
-        B: AnswerBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+        B: ResponseBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+            + Unpin,
     {
         match poll_fn(|cx| self.poll_send(encoder, cx)).await {
             Sent::Whole if !self.in_doubt => {
@@ -297,20 +297,19 @@ impl<S: Service> Connection<'_, S> {
         }
     }
 
-    /// The answer is out, and the dashboard may still want the rest of the request: as long as that moves, and the gate does not
-    /// stop.
-    fn poll_upload<B: AnswerBody>(
+    /// Forwards the rest of the request after its response was sent, until it stalls or the gate stops.
+    fn poll_upload<B: ResponseBody>(
         &self,
         body: &mut B,
         rest: &mut Remainder,
         cx: &mut Context<'_>,
     ) -> Poll<Sent> {
         if body.poll_upload(cx).is_ready() {
-            // Whatever became of the request, its answer is whole.
+            // The response is complete, even if the upload failed.
             return Poll::Ready(Sent::Whole);
         }
         if self.shared.drain.phase() >= Phase::Draining
-            || rest.stands_still(self.wire.taken(), self.peer, cx)
+            || rest.has_stalled(self.wire.taken(), self.peer, cx)
         {
             return Poll::Ready(Sent::Whole);
         }
@@ -319,7 +318,8 @@ impl<S: Service> Connection<'_, S> {
 
     fn poll_send<B>(&mut self, encoder: &mut Encoder<B>, cx: &mut Context<'_>) -> Poll<Sent>
     where
-        B: AnswerBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+        B: ResponseBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+            + Unpin,
     {
         if self.shared.drain.phase() == Phase::Cut {
             return Poll::Ready(Sent::Cut);
@@ -328,10 +328,10 @@ impl<S: Service> Connection<'_, S> {
             Poll::Ready(Ok(())) => Poll::Ready(Sent::Whole),
             Poll::Ready(Err(Failed::Body(error))) => Poll::Ready(self.cut(error)),
             Poll::Ready(Err(Failed::Short)) => {
-                Poll::Ready(self.cut("it is shorter than its length"))
+                Poll::Ready(self.cut("the body is shorter than its Content-Length"))
             }
             Poll::Ready(Err(Failed::Write(error))) => {
-                tracing::debug!(client.address = %self.peer.address, %error, "the client left");
+                tracing::debug!(client.address = %self.peer.address, %error, "the client disconnected");
                 Poll::Ready(Sent::Gone)
             }
             Poll::Pending => {
@@ -350,7 +350,7 @@ impl<S: Service> Connection<'_, S> {
         Sent::Cut
     }
 
-    /// Whether the connection stands right behind the request that was answered; what little is left of it is read.
+    /// Whether the request was read to its end; reads and drops a short rest.
     async fn is_whole(&self) -> bool {
         if self.wire.has_whole_request() {
             return true;
@@ -364,26 +364,26 @@ impl<S: Service> Connection<'_, S> {
         .await
     }
 
-    /// The next request is waited for.
+    /// Begins to wait for the next request.
     fn wait(&mut self) {
         self.may_send = false;
         self.peer.deadline().set(self.peer.timeouts().idle);
     }
 
-    /// The socket, and who asked for it.
+    /// The takeover, and the socket for it.
     fn hand_over(self) -> Option<HandedOver> {
         let takeover = self.peer.taken_over()?;
         let (stream, early) = Rc::into_inner(self.wire)?.into_parts();
         Some((takeover, Io::tunnel(stream, early)))
     }
 
-    /// Ends our half; reads on for a moment when the client is still sending, lest a reset overtakes our answer.
+    /// Ends the sending half. If the client may still be sending, reads for a short time: a reset could overtake the response.
     async fn close(mut self) -> io::Result<()> {
         self.output.release_into(&self.shared.spare);
-        if !self.may_send && self.wire.ends_by_itself() {
+        if !self.may_send && self.wire.can_just_close() {
             return Ok(());
         }
-        begin_last_words(self.peer.deadline(), LINGER, &self.shared.drain);
+        set_closing_deadline(self.peer.deadline(), LINGER, &self.shared.drain);
         let mut ended = false;
         poll_fn(|cx| {
             if !ended {
@@ -398,7 +398,7 @@ impl<S: Service> Connection<'_, S> {
                 return Poll::Ready(Ok(()));
             }
             loop {
-                match self.wire.poll_forget(&self.shared.scratch, cx) {
+                match self.wire.poll_drop(&self.shared.scratch, cx) {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -410,9 +410,9 @@ impl<S: Service> Connection<'_, S> {
         .await
     }
 
-    /// Whether a client without a request in flight has had its time.
+    /// Whether the deadline of a client without a request in flight has passed.
     fn is_over(&self, cx: &Context<'_>) -> bool {
-        hurry(self.peer.deadline(), &self.shared.drain);
+        shorten_for_drain(self.peer.deadline(), &self.shared.drain);
         self.shared.drain.phase() == Phase::Cut || self.peer.deadline().has_passed(cx)
     }
 }

@@ -1,7 +1,7 @@
-//! A client's socket, shared by its connection and by the request body under way. Belongs to one thread.
+//! A client's socket, shared by its connection and by the current request body. Belongs to one thread.
 //!
-//! Reading holds no memory while nothing comes: the first bytes of a request are read into a buffer that all connections of
-//! the worker share.
+//! An idle connection holds no read buffer: the first bytes of a request are read into one that all connections of the worker
+//! share.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -15,17 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::head;
 use crate::codec::{Decoder, FramingError, Input, Step};
 use crate::downstream::Limits;
+use crate::downstream::io::Stream;
 use crate::downstream::refuse::{BodyError, Refused};
-use crate::downstream::stream::Stream;
+use crate::downstream::shared::Scratch;
 use crate::socket::HangUp;
 
-/// Bytes kept that a client sent ahead of the answer it waits for.
+/// Most bytes that are read ahead while a request is in flight.
 const MAX_EARLY_BYTES: usize = 16 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// A buffer that all connections of a worker read into, one at a time.
-pub(in crate::downstream) type Scratch = RefCell<Box<[u8]>>;
 
 /// One client's socket and what was read from it.
 #[derive(Debug)]
@@ -34,32 +32,32 @@ pub(in crate::downstream) struct Wire {
     reading: RefCell<Reading>,
     /// Whether the client waits for `100 Continue`.
     owes_continue: Cell<bool>,
-    /// The rest of an interim answer; goes out before anything else does.
+    /// The unsent rest of an interim response, which is sent before anything else.
     interim: Cell<&'static [u8]>,
-    /// Bytes of bodies that were taken from the client.
+    /// Bytes of bodies read from the client.
     taken: Cell<u64>,
 }
 
 #[derive(Debug)]
 struct Reading {
     input: Input,
-    /// Of a head whose end has not come.
+    /// Bytes of an incomplete head that were searched for its end.
     scanned: usize,
     /// Bytes of empty lines before it.
     empty: usize,
-    /// The body under way.
+    /// Decodes the current body.
     decoder: Decoder,
-    /// The body under way broke off: what follows has no meaning.
+    /// The current body broke off: the bytes that follow cannot be interpreted.
     broken: bool,
 }
 
-/// What reading for a head comes to.
+/// The outcome of a read for a head.
 pub(super) enum Arrived {
     /// A whole head.
     Head(Bytes),
-    /// Part of one, or nothing yet, and the client has more to send.
+    /// Part of one.
     Some,
-    /// The client has ended.
+    /// The client has closed its half.
     End,
 }
 
@@ -80,17 +78,17 @@ impl Wire {
         }
     }
 
-    /// The socket, and what was read and not used.
+    /// The socket, and the unused bytes read from it.
     pub(super) fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream.into_inner(), self.reading.into_inner().input.into_bytes())
     }
 
-    /// Whether nothing has come that was not used.
+    /// Whether there are no unused bytes.
     pub(super) fn is_quiet(&self) -> bool {
         self.reading.borrow().input.is_empty()
     }
 
-    /// A head that is there already.
+    /// A head that was already received.
     pub(super) fn take_head(&self, limits: &Limits) -> Result<Option<Bytes>, Refused> {
         let Reading { input, scanned, empty, .. } = &mut *self.reading.borrow_mut();
         if input.is_empty() { Ok(None) } else { head::take(input, scanned, empty, limits) }
@@ -117,7 +115,7 @@ impl Wire {
         if bytes.is_empty() {
             return Poll::Ready(Ok(Ok(Arrived::End)));
         }
-        // Almost always a whole head and nothing else.
+        // Almost always exactly one head.
         let whole = if bytes[0] == b'\r' { Ok(None) } else { head::end(bytes, scanned, limits) };
         Poll::Ready(Ok(whole.map(|end| match end {
             Some(end) => {
@@ -132,33 +130,33 @@ impl Wire {
         })))
     }
 
-    /// A request begins whose body `decoder` takes apart.
+    /// A request begins; `decoder` decodes its body.
     pub(super) fn begin(&self, decoder: Decoder, owes_continue: bool) {
         self.reading.borrow_mut().decoder = decoder;
         self.owes_continue.set(owes_continue);
     }
 
-    /// The final answer begins: the client need not wait for another. Whether it still did, with a body to send.
+    /// The final response begins. Returns whether the client still waits for `100 Continue`, with a body to send.
     pub(super) fn answer_begins(&self) -> bool {
         self.owes_continue.replace(false) && !self.has_whole_request()
     }
 
-    /// How many bytes of bodies were taken from the client so far.
+    /// Bytes of bodies read from the client so far.
     pub(super) fn taken(&self) -> u64 {
         self.taken.get()
     }
 
-    /// What comes from here on has no meaning.
+    /// Bytes from here on cannot be interpreted.
     pub(super) fn break_off(&self) {
         self.reading.borrow_mut().broken = true;
     }
 
-    /// Bytes left of the body, where that is known.
+    /// Remaining bytes of the body, if known.
     pub(in crate::downstream) fn body_left(&self) -> Option<u64> {
         self.reading.borrow().decoder.left()
     }
 
-    /// Whether the request has been read to its end.
+    /// Whether the request was read to its end.
     pub(in crate::downstream) fn has_whole_request(&self) -> bool {
         let reading = self.reading.borrow();
         reading.decoder.has_ended() && !reading.broken
@@ -198,7 +196,7 @@ impl Wire {
             if input.is_empty() && self.owes_continue.replace(false) {
                 self.interim.set(CONTINUE);
             }
-            // Whether it is out is the writer's business; here it is only set going.
+            // Starts it; the writer sends what remains.
             let _ = self.poll_interim(cx).map_err(BodyError::Closed)?;
             if ready!(input.poll_fill(&mut *self.stream.borrow_mut(), cx))
                 .map_err(BodyError::Closed)?
@@ -209,7 +207,7 @@ impl Wire {
         }
     }
 
-    /// Reads the rest of a request that nobody wants, up to `budget` bytes of it; whether that was all.
+    /// Reads and drops the rest of a request, at most `budget` bytes. Returns whether that was all.
     pub(super) fn poll_discard(&self, budget: &mut usize, cx: &mut Context<'_>) -> Poll<bool> {
         while !self.has_whole_request() {
             match ready!(self.poll_body(cx)) {
@@ -225,8 +223,8 @@ impl Wire {
         Poll::Ready(true)
     }
 
-    /// Reads and forgets, whatever it is; 0 at the end.
-    pub(super) fn poll_forget(
+    /// Reads and drops any bytes. Returns their number; 0 at the end.
+    pub(super) fn poll_drop(
         &self,
         scratch: &Scratch,
         cx: &mut Context<'_>,
@@ -237,8 +235,8 @@ impl Wire {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// Ready when the client has gone while its request was in flight. What it sends meanwhile, a next request say, is kept,
-    /// up to a limit; the rest of the request itself is left to the body's reader.
+    /// Ready when the client has disconnected while its request is in flight. Bytes of a next request are kept, up to a limit; bytes of
+    /// the current one are left to the reader of its body.
     pub(super) fn poll_gone(&self, scratch: &Scratch, cx: &mut Context<'_>) -> Poll<()> {
         let Reading { input, decoder, broken, .. } = &mut *self.reading.borrow_mut();
         if !decoder.has_ended() || *broken {
@@ -256,7 +254,7 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Whether what the client sends is read while its request is in flight.
+    /// Whether [`poll_gone`](Self::poll_gone) reads from the socket.
     pub(super) fn is_read(&self) -> bool {
         self.has_whole_request() && self.reading.borrow().input.len() < MAX_EARLY_BYTES
     }
@@ -266,12 +264,12 @@ impl Wire {
         self.stream.borrow().has_hung_up()
     }
 
-    /// Whether closing the socket does it: nothing is unread that would make a reset of it, and TLS has nothing to say.
-    pub(super) fn ends_by_itself(&self) -> bool {
+    /// Whether the socket can just be closed: there are no unread bytes that would cause a reset, and no TLS to end.
+    pub(super) fn can_just_close(&self) -> bool {
         self.has_whole_request() && self.is_quiet() && self.stream.borrow().is_plain()
     }
 
-    /// Ends the connection with a reset, so that nobody takes a cut answer for a whole one.
+    /// Ends the connection with a reset, so that the client does not take a cut response for a complete one.
     pub(super) fn reset(&self) {
         self.stream.borrow().socket().reset_on_drop();
     }
@@ -304,7 +302,7 @@ impl From<FramingError> for BodyError {
     }
 }
 
-/// The way to the client: borrows the socket for each write, since the request's body reads from it in between.
+/// Writes to the client. Borrows the socket for each write, because the request's body reads from it in between.
 pub(super) struct Writer<'a>(pub(super) &'a Wire);
 
 impl AsyncWrite for Writer<'_> {

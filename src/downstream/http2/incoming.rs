@@ -1,7 +1,7 @@
-//! The request's half of a stream, shared by its body and by the stream's own task.
+//! The receiving half of a stream, shared by the request's body and by the stream's own task.
 //!
-//! The task sends `100 Continue` once the body is waited for, and reads what nobody else wanted before it lets go of the
-//! stream: a stream dropped before its end is reset, and a reset that overtakes the end of an upload looks like a failure.
+//! The task sends `100 Continue` when the body is first polled without data, and reads the rest of the request before it drops the
+//! stream: dropping a stream before its end resets it, and clients report a reset before the end of their upload as a failure.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -9,33 +9,34 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body::Frame;
 
-use super::super::connection::hurry;
+use super::super::connection::shorten_for_drain;
 use super::super::request_body::BodyError;
 use crate::http2::Receiving;
+use crate::message::is_padded;
 use crate::shutdown::Drain;
 use crate::sweep::Sweep;
 
-/// How long the end of a request is waited for after its response, and how much of the request is read meanwhile.
+/// How long the end of a request is awaited after its response, and how much of the request is read and dropped meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_UNWANTED_BYTES: u64 = 256 * 1024;
 
-/// What a client that sent `Expect: 100-continue` waits for (RFC 9110 section 10.1.1).
+/// Whether the client waits for `100 Continue` (RFC 9110 section 10.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Continue {
-    /// Nothing.
+    /// It does not, or no longer.
     Settled,
-    /// An interim response, which nobody asked to be sent yet.
+    /// It does; the body was not polled yet.
     Expected,
-    /// An interim response, because the body is waited for.
+    /// It does, and the body was polled: the response is due.
     Wanted,
 }
 
-/// A request's body as it arrives.
+/// A request's body that is being received.
 #[derive(Debug)]
 pub(in crate::downstream) struct Incoming {
     stream: RefCell<Receiving>,
@@ -53,42 +54,47 @@ impl Incoming {
         }
     }
 
-    /// Whether END_STREAM has come and all before it was taken.
+    /// Whether END_STREAM was received and all data before it was read.
     pub(in crate::downstream) fn has_ended(&self) -> bool {
         self.stream.borrow().has_ended()
     }
 
-    /// Bytes to come, where that is known.
+    /// Remaining bytes, if known.
     pub(in crate::downstream) fn left(&self) -> Option<u64> {
         if self.has_ended() { Some(0) } else { self.stream.borrow().left() }
     }
 
-    /// How many bytes were taken so far.
+    /// Bytes read so far.
     pub(super) fn taken(&self) -> u64 {
         self.stream.borrow().taken()
     }
 
-    /// The next piece.
+    /// The next piece of the body.
     pub(in crate::downstream) fn poll_frame(
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.waited_for(self.stream.borrow_mut().poll_frame(cx)).map_err(BodyError::Broken)
+        let polled = self.note_poll(self.stream.borrow_mut().poll_frame(cx));
+        let judged = polled.map_ok(|frame| match has_padded_trailers(&frame) {
+            true => Err(Reason::PROTOCOL_ERROR.into()),
+            false => Ok(frame),
+        });
+        judged.map(|frame| frame.map(|frame| frame.flatten().map_err(BodyError::Broken)))
     }
 
-    /// Whether the request has no content, which its head says, and its end is still to come.
+    /// Whether the head declares a length of zero, and END_STREAM was not received yet.
     pub(super) fn is_declared_empty(&self) -> bool {
         let stream = self.stream.borrow();
         stream.left() == Some(0) && !stream.has_ended()
     }
 
-    /// Waits for the end of a request without content; false when it broke off. The codec resets its stream at the first byte.
+    /// Waits for the end of a request without content; false if it broke off. The codec resets the stream at the first byte.
     pub(super) fn poll_empty(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let polled = self.stream.borrow_mut().poll_data(cx);
-        self.waited_for(polled).map(|data| data.is_none())
+        self.note_poll(polled).map(|data| data.is_none())
     }
 
-    fn waited_for<T>(&self, polled: Poll<T>) -> Poll<T> {
+    fn note_poll<T>(&self, polled: Poll<T>) -> Poll<T> {
         match (&polled, self.interim.get()) {
             (Poll::Ready(_), _) => self.interim.set(Continue::Settled),
             (Poll::Pending, Continue::Expected) => self.interim.set(Continue::Wanted),
@@ -97,7 +103,7 @@ impl Incoming {
         polled
     }
 
-    /// Whether `100 Continue` is to be sent now; once.
+    /// Whether `100 Continue` is due; true once.
     pub(super) fn takes_continue(&self) -> bool {
         let wanted = self.interim.get() == Continue::Wanted;
         if wanted {
@@ -106,12 +112,12 @@ impl Incoming {
         wanted
     }
 
-    /// Whether the client may still wait for `100 Continue`, and so never send its body.
+    /// Whether the client may still be waiting for `100 Continue`, and may never send its body.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.interim.get() != Continue::Settled && !self.has_ended()
     }
 
-    /// Reads what is left and wanted by nobody, within bounds.
+    /// Reads and drops the rest of the request, within bounds.
     pub(super) async fn linger(&self, sweep: &Sweep, drain: &Drain) {
         if self.has_ended() {
             return;
@@ -124,9 +130,15 @@ impl Incoming {
                     return Poll::Ready(());
                 }
             }
-            hurry(&deadline, drain);
+            shorten_for_drain(&deadline, drain);
             if deadline.has_passed(cx) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
+}
+
+/// RFC 9113 section 8.2.1; the codec does not check it.
+fn has_padded_trailers(frame: &Frame<Bytes>) -> bool {
+    let mut values = frame.trailers_ref().into_iter().flat_map(HeaderMap::values);
+    values.any(|value| is_padded(value.as_bytes()))
 }

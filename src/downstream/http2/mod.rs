@@ -1,8 +1,7 @@
-//! HTTP/2 towards clients (RFC 9113): one task a connection, its streams polled in turns, the codec's flow control between.
+//! HTTP/2 towards clients (RFC 9113): one task per connection polls the codec and all streams.
 //!
-//! Announced: extended CONNECT (RFC 8441), because a WebSocket asked for by it is translated; a request head of at most
-//! `limits.max_header_bytes`; `limits.h2_max_concurrent_streams`. What a client floods with (resets, settings, empty frames)
-//! the codec cuts.
+//! SETTINGS announce extended CONNECT (RFC 8441; a WebSocket over it is translated), `limits.max_header_bytes` and
+//! `limits.h2_max_concurrent_streams`. The codec ends connections that flood it with resets, SETTINGS or empty frames.
 
 mod incoming;
 mod stream;
@@ -25,12 +24,12 @@ use futures_util::task::AtomicWaker;
 use h2::server::{Builder, Connection};
 
 use super::Service;
-use super::connection::{Shared, begin_last_words, hurry};
+use super::connection::{Shared, set_closing_deadline, shorten_for_drain};
+use super::io::Stream;
 use super::peer::{InFlight, Peer};
 use super::refuse::Refused;
-use super::stream::Stream;
 use crate::http2::{
-    Io, MAX_SEND_BUFFER_BYTES, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, Targets,
+    Io, KeepAlive, MAX_SEND_BUFFER_BYTES, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, Targets,
 };
 use crate::shutdown::Phase;
 use stream::Exchange;
@@ -38,28 +37,28 @@ use stream::Exchange;
 pub(super) use incoming::Incoming;
 pub use tunnel::{Handover, StreamIo};
 
-/// How long an HTTP/2 client may take to leave after GOAWAY when it was idle anyway.
+/// How long an idle client may take to close the connection after GOAWAY.
 const GOAWAY_GRACE: Duration = Duration::from_secs(5);
 
 /// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
 const PREFACE_AND_SETTINGS: u64 = 24 + 9;
 
-/// A turn of a connection ends after so many rounds, for other connections want one too.
+/// Most rounds in one turn of a connection, so that other connections get theirs.
 const MAX_ROUNDS: usize = 8;
 
-/// A PING, or the answer to one (RFC 9113 section 6.7).
+/// A PING, or its acknowledgement (RFC 9113 section 6.7).
 const PING_BYTES: u64 = 9 + 8;
 
-/// How long the last bytes may take to go out.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long sending GOAWAY and the end of TLS may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a client may send ahead of being read: of one stream, and of all.
+/// Receive windows of a stream and of the connection: what a client may send before it is read.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 type Wire = Io<Stream, Targets>;
 
-/// Serves an HTTP/2 connection to its end; `early` was read before the protocol was known.
+/// Serves an HTTP/2 connection to its end; `early` was already read from it.
 pub(super) async fn serve<S: Service>(
     stream: Stream,
     early: BytesMut,
@@ -68,14 +67,14 @@ pub(super) async fn serve<S: Service>(
 ) -> io::Result<()> {
     let targets = Targets::new();
     let io = Io::new(stream, early, targets.clone());
-    peer.heard(true);
+    peer.received(true);
     let end = match shake_hands(&io, peer, shared).await {
         Ok(Some(connection)) => drive(connection, &io, &targets, peer, shared).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    // Our reason, as GOAWAY, and the end of TLS still go out.
-    begin_last_words(peer.deadline(), LAST_WORDS, &shared.drain);
+    // GOAWAY and the end of TLS may still have to be sent.
+    set_closing_deadline(peer.deadline(), CLOSE_TIMEOUT, &shared.drain);
     let closed = poll_fn(|cx| match io.poll_close(cx) {
         Poll::Pending if is_over(peer, shared, cx) => Poll::Ready(Ok(())),
         polled => polled,
@@ -83,13 +82,13 @@ pub(super) async fn serve<S: Service>(
     closed.await.and(end)
 }
 
-/// Whether a client without a request in flight has had its time.
+/// Whether the deadline of a client without a request in flight has passed.
 fn is_over<S>(peer: &Peer, shared: &Shared<S>, cx: &Context<'_>) -> bool {
-    hurry(peer.deadline(), &shared.drain);
+    shorten_for_drain(peer.deadline(), &shared.drain);
     shared.drain.phase() == Phase::Cut || peer.deadline().has_passed(cx)
 }
 
-/// Reads the preface, sends our SETTINGS; none when the client is too slow, or the gate stops.
+/// Reads the preface and sends SETTINGS. `None` if the client is too slow, or the gate stops.
 async fn shake_hands<S>(
     io: &Wire,
     peer: &Rc<Peer>,
@@ -122,10 +121,10 @@ async fn shake_hands<S>(
     .await
 }
 
-/// Serves streams until the client leaves, is idle for too long, or the gate stops.
+/// Serves streams until the client disconnects or is idle for too long, or the gate stops.
 ///
-/// A task each would be moved and freed with every request, and would wake the connection once more for each answer. Here all that
-/// wakes within a turn is polled in it, and its bytes go out together.
+/// A task per stream would have to be allocated and freed for each request, and would wake the connection once more for each response.
+/// Here everything that is woken within a turn is polled in it, and the bytes are sent together.
 async fn drive<S: Service>(
     mut connection: Connection<Wire, Bytes>,
     io: &Wire,
@@ -135,8 +134,9 @@ async fn drive<S: Service>(
 ) -> io::Result<()> {
     let (timeouts, sweep) = (peer.timeouts(), peer.sweep());
     let ping = connection.ping_pong();
-    let mut pulse = ping.map(|ping| Pulse::new(ping, timeouts.idle, Duration::ZERO, sweep));
-    let patience = io.patience(timeouts.send, sweep);
+    let mut keep_alive =
+        ping.map(|ping| KeepAlive::new(ping, timeouts.idle, Duration::ZERO, sweep));
+    let send_limit = io.send_limit(timeouts.send, sweep);
     let (mut traffic, mut leaving) = (Traffic::default(), false);
     let mut streams = FuturesUnordered::new();
     let turn = Arc::<Turn>::default();
@@ -158,8 +158,11 @@ async fn drive<S: Service>(
             connection.graceful_shutdown();
             peer.deadline().set(GOAWAY_GRACE);
         }
-        let (heard, is_blocked) = (io.heard(), io.is_blocked());
-        if pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_blocked, cx)) {
+        let (received, is_blocked) = (io.received(), io.is_blocked());
+        if keep_alive
+            .as_mut()
+            .is_some_and(|keep_alive| keep_alive.has_stopped(received, is_blocked, cx))
+        {
             return Poll::Ready(Ok(()));
         }
         io.turn();
@@ -179,11 +182,11 @@ async fn drive<S: Service>(
                             _in_flight: InFlight::new(peer.clone()),
                             peer: peer.clone(),
                             shared: shared.clone(),
-                            patience: patience.clone(),
+                            send_limit: send_limit.clone(),
                         };
                         let served = AssertUnwindSafe(exchange.serve(request, refused));
-                        // A stream that panics ends alone: what it shares with the others is fit to be seen after a panic. Boxed: a
-                        // waker that outlives its stream must not keep its memory.
+                        // A panic ends only its stream: what it shares with the others stays consistent. Boxed: a waker that outlives
+                        // the stream must not keep its memory.
                         streams.push(Box::pin(served.catch_unwind()));
                         continue;
                     }
@@ -202,11 +205,11 @@ async fn drive<S: Service>(
         }
         let sent = io.poll_send(turn_cx);
         turn.end();
-        if let Some(pulse) = &mut pulse {
-            pulse.hear(io.heard());
+        if let Some(keep_alive) = &mut keep_alive {
+            keep_alive.note_received(io.received());
         }
         match draining {
-            true if peer.is_idle() => hurry(peer.deadline(), &shared.drain),
+            true if peer.is_idle() => shorten_for_drain(peer.deadline(), &shared.drain),
             true => {}
             false => traffic.note(io, peer, leaving),
         }
@@ -218,7 +221,7 @@ async fn drive<S: Service>(
     .await
 }
 
-/// The waker of all that a turn polls. Within the turn a wake-up asks for one more round, outside of it for a turn of the task.
+/// The waker of everything that a turn polls. A wake-up within the turn causes one more round; outside of it, it wakes the task.
 #[derive(Default)]
 struct Turn {
     task: AtomicWaker,
@@ -227,13 +230,13 @@ struct Turn {
 }
 
 impl Turn {
-    /// Begins a turn of the task of `cx`.
+    /// Begins a turn in the task of `cx`.
     fn begin(&self, cx: &Context<'_>) {
         self.task.register(cx.waker());
         self.is_running.store(true, Ordering::SeqCst);
     }
 
-    /// Ends it. What was woken since the last round began gets another one.
+    /// Ends the turn, and wakes the task if there was a wake-up since the last round began.
     fn end(&self) {
         self.is_running.store(false, Ordering::SeqCst);
         if self.is_woken.load(Ordering::SeqCst) {
@@ -255,25 +258,25 @@ impl Wake for Turn {
     }
 }
 
-/// What has moved on a connection, for its deadline to know.
+/// Bytes received and sent when the deadline was last updated.
 #[derive(Debug, Default)]
 struct Traffic {
-    heard: u64,
+    received: u64,
     sent: u64,
 }
 
 impl Traffic {
     fn note(&mut self, io: &Wire, peer: &Peer, leaving: bool) {
-        let (heard, sent) = (io.heard(), io.sent());
-        if std::mem::replace(&mut self.heard, heard) != heard {
-            peer.heard(heard < PREFACE_AND_SETTINGS);
+        let (received, sent) = (io.received(), io.sent());
+        if std::mem::replace(&mut self.received, received) != received {
+            peer.received(received < PREFACE_AND_SETTINGS);
         }
         let sent = sent - std::mem::replace(&mut self.sent, sent);
         if !peer.is_idle() {
             return;
         }
-        // A client that reads slowly is not gone. One that only answers PINGs, or sends them, is idle.
-        if sent % PING_BYTES != 0 && heard >= PREFACE_AND_SETTINGS {
+        // A client that reads slowly is not idle; one that only sends or acknowledges PINGs is.
+        if sent % PING_BYTES != 0 && received >= PREFACE_AND_SETTINGS {
             peer.deadline().set(if leaving { GOAWAY_GRACE } else { peer.timeouts().idle });
         }
         io.release();

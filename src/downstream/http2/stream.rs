@@ -1,4 +1,4 @@
-//! One HTTP/2 stream: a request in, its answer out, or a tunnel.
+//! One HTTP/2 stream: a request and its response, or a tunnel.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -17,27 +17,27 @@ use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
 use super::super::refuse::Refused;
 use super::super::request_body::{Remainder, RequestBody};
-use super::super::{AnswerBody, Service};
+use super::super::{ResponseBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
-use crate::http2::{Outgoing, Patience, Receiving, Sending, Unsent};
-use crate::message::{RequestHead, Response, policy};
+use crate::http2::{Outgoing, Receiving, SendLimit, Sending, Unsent};
+use crate::message::{RequestHead, Response, is_bodiless, policy};
 use crate::shutdown::Phase;
 
-/// The one protocol of extended CONNECT that is translated (RFC 8441 section 5).
+/// The only supported protocol of extended CONNECT (RFC 8441 section 5).
 const WEBSOCKET: &str = "websocket";
 
-/// A stream, and how its request is answered. It is in flight from here on, not from when it is first polled.
+/// A stream whose request is answered. The request counts as in flight from the creation of this value, not from its first poll.
 pub(super) struct Exchange<S> {
     pub(super) respond: SendResponse<Bytes>,
     pub(super) _in_flight: InFlight,
     pub(super) peer: Rc<Peer>,
     pub(super) shared: Rc<Shared<S>>,
-    pub(super) patience: Rc<Patience>,
+    pub(super) send_limit: Rc<SendLimit>,
 }
 
 impl<S: Service> Exchange<S> {
-    /// Serves `request`, or refuses it for what the codec hides.
+    /// Serves `request`, or refuses it for a reason that the codec does not report.
     pub(super) async fn serve(mut self, request: Request<RecvStream>, refused: Option<Refused>) {
         let (parts, stream) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
@@ -72,7 +72,7 @@ impl<S: Service> Exchange<S> {
 
     async fn serve_tunnel(mut self, mut parts: Parts, stream: RecvStream) {
         let no_fields = HeaderMap::new();
-        // From here on it is any request; what it asks for beyond that is the body's to tell.
+        // The service sees a GET; the body carries the handover.
         parts.method = Method::GET;
         let handover = Handover::default();
         let body = RequestBody::tunnel(handover.clone(), self.peer.clone());
@@ -83,12 +83,12 @@ impl<S: Service> Exchange<S> {
             head.headers_mut().remove(CONTENT_LENGTH);
             if let Ok(outgoing) = self.respond.send_response(head, false) {
                 let incoming = Receiving::new(&no_fields, stream);
-                let outgoing = Outgoing::new(outgoing, self.patience);
+                let outgoing = Outgoing::new(outgoing, self.send_limit);
                 tunnel::hand_over(takeover, incoming, outgoing).await;
             }
             return;
         }
-        // A 2xx would tell the client that its tunnel stands.
+        // A 2xx means to the client that its tunnel is open.
         let response = match response.status.is_success() {
             true => self.refuse(Refused::NoTunnel, Method::GET),
             false => response,
@@ -105,8 +105,8 @@ impl<S: Service> Exchange<S> {
         self.shared.service.refuse(refused, method, self.peer.clone())
     }
 
-    /// Waits for the end of a request without content: the dashboard would read its head as all of it. `Some(false)`: the end did
-    /// not come in time; `None`: content came, or a reset.
+    /// Waits for END_STREAM of a request with `content-length: 0`, because the dashboard would take its head for the whole request.
+    /// `Some(false)`: the end did not come in time. `None`: content or a reset came.
     async fn ends_empty(&mut self, incoming: &Incoming) -> Option<bool> {
         let deadline = self.peer.sweep().deadline();
         deadline.set(self.peer.timeouts().request_body);
@@ -118,15 +118,13 @@ impl<S: Service> Exchange<S> {
         unless_reset(&mut self.respond, ended, Some(incoming)).await.flatten()
     }
 
-    /// Sends `response`; then what is left of its request goes where it is wanted, or is read for a moment.
+    /// Sends `response`. Afterwards the rest of the request is forwarded, or read and dropped for a short time.
     async fn answer<B>(mut self, response: Response<B>, is_head: bool, incoming: &Incoming)
     where
-        B: AnswerBody<Data = Bytes> + Unpin,
+        B: ResponseBody<Data = Bytes> + Unpin,
     {
         let (mut head, body) = split(response, &self.shared.date.now(self.peer.sweep()));
-        let bodiless = is_head
-            || body.is_end_stream()
-            || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless = body.is_end_stream() || is_bodiless(is_head, head.status());
         if head.status() == StatusCode::NO_CONTENT {
             head.headers_mut().remove(CONTENT_LENGTH);
         }
@@ -135,20 +133,20 @@ impl<S: Service> Exchange<S> {
         }
         let in_doubt = incoming.is_in_doubt();
         let Ok(outgoing) = self.respond.send_response(head, bodiless) else { return };
-        let mut sending = Sending::new(body, Outgoing::new(outgoing, self.patience), bodiless);
+        let mut sending = Sending::new(body, Outgoing::new(outgoing, self.send_limit), bodiless);
         if !send(&mut sending).await {
             return;
         }
         let (peer, drain) = (&self.peer, &self.shared.drain);
         if !in_doubt {
             let mut rest = Remainder::default();
-            // The dashboard may still want the rest of the request: as long as that moves, the client does not reset the stream,
-            // and the gate does not stop. Whatever becomes of it, the answer is whole.
+            // The dashboard may still read the rest of the request. Forward it until it stalls, the client resets the stream, or the
+            // gate stops. The response is complete in any case.
             poll_fn(|cx| {
                 let is_over = sending.body.poll_upload(cx).is_ready()
                     || sending.outgoing.stream.poll_reset(cx).is_ready()
                     || drain.phase() >= Phase::Draining
-                    || rest.stands_still(incoming.taken(), peer, cx);
+                    || rest.has_stalled(incoming.taken(), peer, cx);
                 if is_over { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
@@ -157,7 +155,7 @@ impl<S: Service> Exchange<S> {
     }
 }
 
-/// What `answered` comes to, unless the client resets the stream first. Sends `100 Continue` when the body is waited for.
+/// The output of `answered`; `None` if the client resets the stream first. Sends `100 Continue` when it is due.
 async fn unless_reset<T>(
     respond: &mut SendResponse<Bytes>,
     answered: impl Future<Output = T>,
@@ -170,7 +168,7 @@ async fn unless_reset<T>(
             if incoming.is_some_and(Incoming::takes_continue) {
                 let mut interim = http::Response::new(());
                 *interim.status_mut() = StatusCode::CONTINUE;
-                // A stream that takes it no more is reset, which the next line sees.
+                // Fails only if the stream was reset, which the next line reports.
                 drop(respond.send_informational(interim));
             }
             respond.poll_reset(cx).map(|_| None)
@@ -179,9 +177,9 @@ async fn unless_reset<T>(
     .await
 }
 
-/// Sends all of an answer's body; false when it broke off, or the client takes no more of it. While the client has no room, the
-/// request moves on all the same.
-async fn send<B: AnswerBody<Data = Bytes> + Unpin>(sending: &mut Sending<B>) -> bool {
+/// Sends the body of a response; false if the body failed, or the client reset the stream. While the client's window is closed, the
+/// request is still forwarded.
+async fn send<B: ResponseBody<Data = Bytes> + Unpin>(sending: &mut Sending<B>) -> bool {
     poll_fn(|cx| {
         let is_broken = match sending.poll_send(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(true),
@@ -202,20 +200,20 @@ async fn send<B: AnswerBody<Data = Bytes> + Unpin>(sending: &mut Sending<B>) -> 
     .await
 }
 
-/// Fields as the limit counts them: one Cookie that came in many crumbs is one (RFC 9113 section 8.2.3).
+/// The number of fields, for the limit. A Cookie that the client has split counts once (RFC 9113 section 8.2.3).
 fn count(headers: &HeaderMap) -> usize {
     let crumbs = headers.get_all(COOKIE).iter().count();
     headers.len() - crumbs.saturating_sub(1)
 }
 
-/// With a length it would be a body that goes up, and not be one: that is refused with any other protocol.
+/// With a `Content-Length` it is refused, like any other protocol: a tunnel has no body.
 fn asks_for_websocket(parts: &Parts) -> bool {
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     let protocol = protocol.filter(|_| !parts.headers.contains_key(CONTENT_LENGTH));
     protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case(WEBSOCKET))
 }
 
-/// The response's head as HTTP/2 has it: no field that describes a connection (RFC 9113 section 8.2.2), and a date.
+/// The head of the response in HTTP/2, without connection-specific fields (RFC 9113 section 8.2.2) and with a `date`.
 fn split<B>(response: Response<B>, date: &[u8]) -> (http::Response<()>, B) {
     let Response { status, mut headers, body, .. } = response;
     headers.retain(policy::passes_response);
@@ -223,7 +221,7 @@ fn split<B>(response: Response<B>, date: &[u8]) -> (http::Response<()>, B) {
     *head.status_mut() = status;
     *head.headers_mut() = headers.into_map();
     if let Some(id) = head.headers_mut().get_mut(X_REQUEST_ID) {
-        // Never twice the same: it would push what is out of the table that both sides keep.
+        // Never the same twice: an indexed entry would only displace others in the HPACK table.
         id.set_sensitive(true);
     }
     if !head.headers().contains_key(DATE)

@@ -1,7 +1,7 @@
-//! A stream as raw bytes, after its extended CONNECT was answered (RFC 8441 section 5).
+//! A stream as raw bytes, after the response to its extended CONNECT (RFC 8441 section 5).
 //!
-//! END_STREAM is the end of a half, RST_STREAM a broken connection; bytes are asked for and taken as the windows of the
-//! stream allow, and nothing is kept here but the rest of one frame.
+//! END_STREAM ends one half; RST_STREAM breaks the connection. Reads and writes follow the windows of the stream. At most the rest of
+//! one frame is kept.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,20 +17,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::http2::{self, Outgoing, Receiving};
 use crate::socket::HangUp;
 
-/// What becomes of a stream after the head of its answer has been sent.
-type Takeover = Box<dyn FnOnce(StreamIo) -> Pin<Box<dyn Future<Output = ()>>>>;
+/// Runs on a stream after the head of its response was sent.
+type StreamTakeover = Box<dyn FnOnce(StreamIo) -> Pin<Box<dyn Future<Output = ()>>>>;
 
-/// How the service takes the stream of a tunnel over.
+/// With it the service takes over the stream of a tunnel.
 #[derive(Clone, Default)]
-pub struct Handover(Rc<RefCell<Option<Takeover>>>);
+pub struct Handover(Rc<RefCell<Option<StreamTakeover>>>);
 
 impl Handover {
-    /// Hands the stream to `takeover` once the answer that is about to be returned has been sent.
-    pub fn take_over(&self, takeover: Takeover) {
+    /// Gives the stream to `takeover`, once the response that the service is about to return was sent.
+    pub fn take_over(&self, takeover: StreamTakeover) {
         *self.0.borrow_mut() = Some(takeover);
     }
 
-    pub(super) fn taken(&self) -> Option<Takeover> {
+    pub(super) fn taken(&self) -> Option<StreamTakeover> {
         self.0.borrow_mut().take()
     }
 }
@@ -41,9 +41,9 @@ impl fmt::Debug for Handover {
     }
 }
 
-/// Has `takeover` relay a stream to its end, or until the client resets it: a tunnel may have nothing to read from it any
-/// more, nothing to write to it yet, and so never hear of that.
-pub(super) async fn hand_over(takeover: Takeover, incoming: Receiving, outgoing: Outgoing) {
+/// Runs `takeover` until it ends, or the client resets the stream. The tunnel itself might not notice the reset: it may have nothing
+/// to read or write.
+pub(super) async fn hand_over(takeover: StreamTakeover, incoming: Receiving, outgoing: Outgoing) {
     let outgoing = Rc::new(RefCell::new(outgoing));
     let stream = StreamIo { incoming, piece: Bytes::new(), outgoing: outgoing.clone() };
     let mut relayed = takeover(stream);
@@ -54,17 +54,17 @@ pub(super) async fn hand_over(takeover: Takeover, incoming: Receiving, outgoing:
     .await;
 }
 
-/// Both ways of one stream.
+/// Both halves of one stream.
 #[derive(Debug)]
 pub struct StreamIo {
     incoming: Receiving,
-    /// Of the frame under way, what is not yet read.
+    /// The unread rest of the current frame.
     piece: Bytes,
     outgoing: Rc<RefCell<Outgoing>>,
 }
 
 impl HangUp for StreamIo {
-    /// Never: the stream is watched for a reset where it was handed over.
+    /// Never: `hand_over` watches for a reset.
     fn has_hung_up(&self) -> bool {
         false
     }

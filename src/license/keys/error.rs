@@ -1,4 +1,4 @@
-//! What is wrong with a key that was to be trusted, and in which file.
+//! Faults of keys, and where they are.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem;
 
-/// One key, or one file of keys, that cannot be used.
+/// A key or a file of keys that cannot be used.
 #[derive(Debug)]
 pub struct KeyFault {
     path: PathBuf,
@@ -24,7 +24,7 @@ impl KeyFault {
         Self { path: path.to_owned(), place: Some(place), error }
     }
 
-    /// The file it lies in; empty for keys that came from no file.
+    /// The file; empty for keys that are not from a file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -34,7 +34,7 @@ impl KeyFault {
         &self.error
     }
 
-    /// Whether the path names nothing, rather than something unusable.
+    /// Whether the path does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(&self.error, KeyError::Unreadable(error) if error.kind() == io::ErrorKind::NotFound)
     }
@@ -61,62 +61,64 @@ impl Error for KeyFault {
 /// Why a key, or a file of keys, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The system would not give it.
+    /// The file cannot be read.
     #[error("cannot be read")]
     Unreadable(#[source] io::Error),
     /// A socket, a device, a pipe.
     #[error("is neither a file nor a directory")]
     NotAFile,
-    /// More than any set of keys needs.
-    #[error("is larger than 1 MiB, which no set of keys is")]
+    /// The file is larger than 1 MiB.
+    #[error("is larger than 1 MiB: name a file with only the issuer's public keys")]
     TooLarge,
-    /// In a directory that holds more than any set of keys needs.
+    /// The directory contains more than 16 MiB.
     #[error(
-        "is not read, because its directory holds more than 16 MiB: keep keys apart from other files"
+        "is not read, because its directory contains more than 16 MiB: keep keys in a directory of their own"
     )]
     TooMany,
-    /// More than an issuer has.
-    #[error("holds more than 128 keys, which no issuer needs: none of them is used")]
+    /// There are more than 128 keys.
+    #[error(
+        "contains more than 128 keys, so none of them is used: keep only the issuer's current keys"
+    )]
     TooManyKeys,
     /// Neither PEM nor JSON.
     #[error("is neither a PEM file nor a JWKS (RFC 7517)")]
     NotKeys,
-    /// Broken PEM.
-    #[error("is not a readable PEM file")]
+    /// Malformed PEM.
+    #[error("is not a valid PEM file")]
     Pem(#[source] pem::Error),
-    /// Broken JSON.
-    #[error("is not readable JSON")]
+    /// Malformed JSON.
+    #[error("is not valid JSON")]
     Json(#[source] serde_json::Error),
-    /// Something else than public keys, with the command that converts it.
+    /// Another kind of content; with the command that converts it.
     #[error("{0}")]
-    Instead(String),
-    /// Nothing in it verifies a signature.
-    #[error("holds no public key for verifying signatures")]
+    WrongKind(String),
+    /// No usable public key.
+    #[error("contains no public key for verifying signatures")]
     Empty,
-    /// Secret material where only public keys belong.
+    /// A private key.
     #[error(
-        "holds a private key: a gate needs the public key only (`openssl pkey -in FILE -pubout` writes it from a PEM), keep the private one with the issuer"
+        "contains a private key: a gate needs only the public key (`openssl pkey -in FILE -pubout` extracts it from a PEM file); keep the private key with the issuer"
     )]
     Private,
-    /// `kty` `oct`.
-    #[error("is a shared secret (`oct`): licenses are signed with asymmetric keys")]
+    /// A symmetric key (`kty` is `oct`).
+    #[error("is a shared secret (`oct`): use an asymmetric key")]
     Symmetric,
-    /// A member of the JWK is absent or has a wrong value.
+    /// A member of the JWK is missing or wrong.
     #[error("its `{0}` is missing or wrong")]
     Member(&'static str),
     /// A kind of key or curve without an accepted algorithm.
     #[error("is of a kind that is not supported: use RSA, P-256, P-384 or Ed25519")]
     Unsupported,
-    /// `alg` is not accepted, or not for this kind of key.
+    /// `alg` is not accepted for this kind of key.
     #[error("its `alg` is not accepted for this kind of key")]
     Algorithm,
-    /// Too weak, or too large to be verified with.
+    /// The RSA key is too small or too large.
     #[error("is an RSA key of {bits} bits: 2048 to 8192 are accepted")]
     RsaSize {
-        /// Its size.
+        /// Its size in bits.
         bits: usize,
     },
-    /// The numbers make no key.
+    /// The key is malformed.
     #[error("is not a valid public key")]
     Invalid,
 }

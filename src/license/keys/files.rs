@@ -1,10 +1,8 @@
-//! Keys in files: a JWKS, PEM of public keys or certificates, or a directory of both.
+//! Keys in files: a JWKS, PEM with public keys or certificates, or a directory of both.
 //!
-//! [`KeyFiles`] reads every file's content, or why it cannot be read, in the order of their names; it never fails, and a
-//! watcher compares content by [`KeyFiles::digest`] and parses only what changed. [`FileKeys`] parses it: what is good is
-//! used, what is broken is named. Keys stay apart by the file they came from, so that a file that is replaced takes away
-//! what it gave, and one that is half written does not.
-
+//! [`KeyFiles`] reads the content of each file, or why it cannot be read, in the order of names. It never fails; a watcher
+//! compares [`KeyFiles::digest`] and parses only changed content. [`FileKeys`] parses it: good keys are used, faulty ones are
+//! reported. Keys are kept per file: a replaced file removes its previous keys, a damaged one does not.
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -14,14 +12,14 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::error::{KeyError, KeyFault};
 use super::{Found, Keys};
-use crate::certificate::{Wanted, instead};
+use crate::certificate::{Expected, wrong_kind};
 use crate::text::trimmed_bytes;
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// A directory with more is not one of keys; watching it must not cost its size in memory.
+/// Limit for all files of a directory, so that watching a wrong directory does not need unlimited memory.
 const MAX_DIRECTORY_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What lay at a path of keys at one moment.
+/// The files at a path, as read at one time.
 pub struct KeyFiles {
     path: PathBuf,
     found: Result<Vec<KeyFile>, Unread>,
@@ -34,7 +32,7 @@ struct KeyFile {
     content: Result<Vec<u8>, Unread>,
 }
 
-/// Why something was not read.
+/// Why a file was not read.
 enum Unread {
     Io(io::Error),
     NotAFile,
@@ -43,7 +41,7 @@ enum Unread {
 }
 
 impl Unread {
-    /// The same as a fault of keys, which owns what it says: files are asked more than once.
+    /// The same as a [`KeyError`]. A copy, because the files may be parsed more than once.
     fn error(&self) -> KeyError {
         match self {
             Self::Io(error) => KeyError::Unreadable(match error.raw_os_error() {
@@ -64,22 +62,22 @@ impl From<io::Error> for Unread {
 }
 
 impl KeyFiles {
-    /// Reads `path`: a file, or every file of a directory.
+    /// Reads `path`: a file, or every file in a directory.
     ///
-    /// In a directory, hidden entries and directories are passed over and symbolic links followed, as Kubernetes lays
-    /// out a mounted secret. At most 1 MiB of a file and 16 MiB of a directory are read. Blocks.
+    /// In a directory, hidden entries and directories are skipped and symbolic links are followed, which suits a mounted
+    /// Kubernetes Secret. At most 1 MiB of a file and 16 MiB of a directory are read. Blocks.
     pub fn read(path: &Path) -> Self {
         let found = find(path);
         Self { path: path.to_owned(), digest: digest(&found), found }
     }
 
-    /// SHA-256 over names, contents and errors: another one, and something changed.
+    /// SHA-256 over names, contents and errors.
     pub const fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
 }
 
-/// Names and lengths only; keys are public, but a private one may lie among them by mistake.
+/// Shows names only: a file may contain a private key by mistake.
 impl fmt::Debug for KeyFiles {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.found {
@@ -108,7 +106,7 @@ fn find(path: &Path) -> Result<Vec<KeyFile>, Unread> {
     Ok(found)
 }
 
-/// Entries of a directory that are not hidden, by name.
+/// The entries of a directory that are not hidden, sorted by name.
 fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -122,7 +120,7 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Unread> {
-    // Opening a pipe would wait for its writer.
+    // Opening a pipe blocks until another process writes to it.
     if !fs::metadata(path)?.is_file() {
         return Err(Unread::NotAFile);
     }
@@ -150,7 +148,7 @@ fn digest(found: &Result<Vec<KeyFile>, Unread>) -> [u8; 32] {
     digest
 }
 
-/// With kind and length, so that no two findings are the same bytes.
+/// Adds kind and length too, so that different findings never give the same bytes.
 fn add(context: &mut Context, kind: u8, bytes: &[u8]) {
     context.update(&[kind]);
     context.update(&(bytes.len() as u64).to_be_bytes());
@@ -170,12 +168,12 @@ pub struct FileKeys(Vec<FileOfKeys>);
 struct FileOfKeys {
     path: PathBuf,
     keys: Keys,
-    /// Whether it could be read to its end, and gave a key.
+    /// Whether the file was parsed to its end and contains a key.
     is_whole: bool,
 }
 
 impl FileKeys {
-    /// The keys in `files`; see [`Keys::from_files`].
+    /// Parses the keys in `files`; see [`Keys::from_files`].
     ///
     /// # Errors
     /// The path itself could not be read.
@@ -202,15 +200,15 @@ impl FileKeys {
         Ok((all, faults))
     }
 
-    /// These, and of each file that is there and is not whole, half written perhaps, those it gave in `former` as well. With
-    /// the files whose former keys stay.
+    /// Replaces the keys of each damaged file, for example one that is half written, by its keys in `former`. Returns the
+    /// files for which it did so.
     #[must_use]
     pub fn or_former(mut self, former: &Self) -> (Self, Vec<PathBuf>) {
         let mut kept = Vec::new();
         for file in self.0.iter_mut().filter(|file| !file.is_whole) {
             let before = former.0.iter().find(|it| it.path == file.path && !it.keys.is_empty());
             if let Some(before) = before {
-                // What it gives beside them counts when it is whole.
+                // The keys that could be read count once the file is whole.
                 file.keys = before.keys.clone();
                 kept.push(file.path.clone());
             }
@@ -223,14 +221,14 @@ impl FileKeys {
         self.0.iter().fold(Keys::empty(), |all, file| all.merge(file.keys.clone()))
     }
 
-    /// Whether there is none.
+    /// Whether no file contains a key.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|file| file.keys.is_empty())
     }
 }
 
 impl Keys {
-    /// Reads `path` as [`KeyFiles::read`] does, and the keys in it as [`Keys::from_files`] does. Blocks.
+    /// Reads and parses the keys at `path`; see [`KeyFiles::read`] and [`Keys::from_files`]. Blocks.
     ///
     /// # Errors
     /// `path` itself cannot be read.
@@ -240,8 +238,8 @@ impl Keys {
 
     /// The keys in `files`.
     ///
-    /// Broken keys are reported beside the good ones; files without any good key give no keys and at least one fault. A JWK
-    /// whose `use` or `key_ops` exclude verifying is no fault, and not used.
+    /// Faulty keys are reported beside the good ones. Files without a good key give no keys and at least one fault. A JWK
+    /// whose `use` or `key_ops` exclude verifying is skipped without a fault.
     ///
     /// # Errors
     /// The path itself could not be read.
@@ -263,7 +261,7 @@ impl Found {
         };
         read.map_err(|error| match error {
             KeyError::Empty | KeyError::NotKeys | KeyError::Pem(_) => {
-                instead(content, Wanted::PublicKey).map_or(error, KeyError::Instead)
+                wrong_kind(content, Expected::PublicKey).map_or(error, KeyError::WrongKind)
             }
             error => error,
         })
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_changes_with_names_contents_and_errors_and_with_nothing_else() {
+    fn a_digest_covers_names_contents_and_errors_only() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         let mut seen = Vec::new();
@@ -309,20 +307,20 @@ mod tests {
         assert!(is_new(dir.path()), "an error");
         fs::write(at(".hidden"), "x").expect("written");
         fs::create_dir(at("sub")).expect("made");
-        assert!(!is_new(dir.path()), "what is passed over");
+        assert!(!is_new(dir.path()), "skipped entries");
         fs::write(at("b"), vec![b'x'; MAX_FILE_BYTES as usize + 1]).expect("written");
         assert!(is_new(dir.path()), "too large");
     }
 
     #[test]
-    fn where_one_file_ends_and_the_next_begins_counts() {
+    fn a_digest_depends_on_where_a_file_ends() {
         let written = |files: [(&str, &str); 2]| {
             let dir = tempfile::tempdir().expect("a directory");
             for (name, content) in files {
                 fs::write(dir.path().join(name), content).expect("written");
             }
             let files = KeyFiles::read(dir.path()).found.ok().expect("found");
-            // The directory's own name is another each time.
+            // The name of the directory differs each time.
             digest(&Ok(files.into_iter().map(relative).collect()))
         };
         fn relative(file: KeyFile) -> KeyFile {
@@ -333,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_swap_of_a_mounted_secret_is_a_change() {
+    fn a_swapped_mounted_secret_is_a_change() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         for (version, content) in [("..1", "old"), ("..2", "new")] {
@@ -350,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_none_of_keys_is_not_read_to_its_end() {
+    fn of_a_large_directory_only_16_mib_are_read() {
         let dir = tempfile::tempdir().expect("a directory");
         for file in 0..18 {
             let content = vec![b'x'; MAX_FILE_BYTES as usize];
@@ -366,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_gives_none_any_more_gives_its_former_ones_and_one_that_is_gone_does_not() {
+    fn a_damaged_file_keeps_its_previous_keys_and_a_deleted_one_does_not() {
         let dir = tempfile::tempdir().expect("a directory");
         let pair = || KeyPair::generate(Algorithm::ES256).expect("a pair").jwks().to_string();
         let write =
@@ -396,7 +394,7 @@ mod tests {
         assert_eq!(
             (gone.all().len(), kept),
             (1, Vec::new()),
-            "the text beside it takes nothing back"
+            "another damaged file does not bring keys back"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! Keys as JSON: a JWKS (RFC 7517 section 5) or one JWK (RFC 7518 section 6, RFC 8037), and the kept copy of a JWKS.
+//! Keys in JSON: a JWKS (RFC 7517 section 5) or one JWK (RFC 7518 section 6, RFC 8037), and the stored copy of a JWKS.
 //!
-//! The algorithm of a key is settled here, once, and never by a token. A copy counts for the URL it came from only: a gate
-//! that leaves an issuer does not go on to trust it.
+//! The algorithm of a key is determined here, never by a token. A stored copy is used only for the URL that it came from: after
+//! a change of the issuer, the keys of the previous one are not trusted.
 
 use std::path::Path;
 
@@ -20,11 +20,11 @@ use super::{Algorithm, Found, Key, KeyName, Keys, MAX_KEYS, parses};
 use crate::license::excerpt::Excerpt;
 use crate::text::trimmed_bytes;
 
-/// Members that only private keys have (RFC 7518 section 6.2.2, 6.3.2).
+/// Members of private keys (RFC 7518 sections 6.2.2 and 6.3.2).
 const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
 impl Keys {
-    /// Reads a JWKS (RFC 7517 section 5), or a single JWK.
+    /// Parses a JWKS (RFC 7517 section 5) or a single JWK.
     ///
     /// # Errors
     /// `json` is neither.
@@ -71,7 +71,7 @@ impl Found {
 }
 
 impl Key {
-    /// The key in a JWK; `None` for one whose `use` or `key_ops` exclude verifying.
+    /// The key in a JWK; `None` if its `use` or `key_ops` exclude verifying.
     fn from_jwk(jwk: &Map<String, Value>) -> Result<Option<Self>, KeyError> {
         if !for_verifying(jwk)? {
             return Ok(None);
@@ -128,7 +128,7 @@ fn edwards(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), KeyErro
     Ok((Algorithm::EdDSA, DecodingKey::from_ed_der(&point)))
 }
 
-/// A curve has one algorithm; a JWK may repeat it, not change it.
+/// A curve has one algorithm; `alg` may repeat it.
 fn only(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<(), KeyError> {
     match optional(jwk, "alg")? {
         Some(name) if name != algorithm.name() => Err(KeyError::Algorithm),
@@ -140,7 +140,7 @@ fn valid(algorithm: &'static dyn VerificationAlgorithm, key: &[u8]) -> Result<()
     if parses(algorithm, key) { Ok(()) } else { Err(KeyError::Invalid) }
 }
 
-/// A member that is there; null is how some writers say that it is not.
+/// A member that is present; `null` counts as absent.
 fn stated<'a>(jwk: &'a Map<String, Value>, member: &str) -> Option<&'a Value> {
     jwk.get(member).filter(|value| !value.is_null())
 }
@@ -156,7 +156,7 @@ fn required<'a>(jwk: &'a Map<String, Value>, member: &'static str) -> Result<&'a
     optional(jwk, member)?.ok_or(KeyError::Member(member))
 }
 
-/// A big-endian number; leading zeros, which some writers add against RFC 7518 section 2, are dropped.
+/// A big-endian number. Leading zeros, which RFC 7518 section 2 forbids and some writers add, are dropped.
 fn number(jwk: &Map<String, Value>, member: &'static str) -> Result<Vec<u8>, KeyError> {
     let bytes =
         URL_SAFE_NO_PAD.decode(required(jwk, member)?).map_err(|_| KeyError::Member(member))?;
@@ -170,27 +170,27 @@ fn bytes(jwk: &Map<String, Value>, member: &'static str, size: usize) -> Result<
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    /// A URL may hold a secret: of it, only what tells it from others.
+    /// A digest, because a URL may contain a secret.
     url_sha256: String,
     jwks: Value,
 }
 
-/// What is kept of a JWKS that came from `url`; `None`: it is none.
+/// The copy to store of a JWKS from `url`; `None`: it is not JSON.
 pub fn keep_jwks(url: &str, jwks: &[u8]) -> Option<Vec<u8>> {
     let jwks = serde_json::from_slice(trimmed_bytes(jwks)).ok()?;
-    serde_json::to_vec(&Kept { url_sha256: name_of(url), jwks }).ok()
+    serde_json::to_vec(&Kept { url_sha256: digest_of(url), jwks }).ok()
 }
 
-/// The keys of what was kept of a JWKS from `url`; `None`: that is not what is kept.
+/// The keys of a stored copy; `None`: it is not that of a JWKS from `url`.
 pub fn kept_jwks(url: &str, kept: &[u8]) -> Option<Keys> {
     let kept: Kept = serde_json::from_slice(kept).ok()?;
-    if kept.url_sha256 != name_of(url) {
+    if kept.url_sha256 != digest_of(url) {
         return None;
     }
     Keys::from_jwks(kept.jwks.to_string().as_bytes()).ok().map(|(keys, _)| keys)
 }
 
-fn name_of(url: &str) -> String {
+fn digest_of(url: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, url.as_bytes()).as_ref())
 }
 
@@ -200,7 +200,7 @@ mod tests {
     use crate::license::{Algorithm, KeyPair};
 
     #[test]
-    fn keys_are_those_of_the_url_they_came_from() {
+    fn a_stored_copy_is_used_for_its_own_url_only() {
         let jwks = KeyPair::generate(Algorithm::ES256).expect("a pair").jwks().to_string();
         let url = "https://issuer.example/jwks.json?key=secret";
         let kept = keep_jwks(url, jwks.as_bytes()).expect("kept");

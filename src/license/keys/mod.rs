@@ -1,8 +1,7 @@
 //! Trusted keys: JWKs, public keys in PEM, and files of either.
 //!
-//! `jwk.rs`, `pem.rs` and `files.rs` read them, and each key's numbers are checked there. Nothing is watched here.
-//! [`Keys::signer`] is the one place where a signature is checked: the header never chooses the algorithm, it names one,
-//! and only keys that are for that very one are tried.
+//! `jwk.rs`, `pem.rs` and `files.rs` parse and check them. [`Keys::signer`] is the only place where a signature is checked:
+//! the header states an algorithm, but only keys with exactly that algorithm are tried.
 
 mod error;
 mod files;
@@ -26,15 +25,15 @@ pub use error::{KeyError, KeyFault};
 pub use files::{FileKeys, KeyFiles};
 pub use jwk::{keep_jwks, kept_jwks};
 
-/// Keys in one file. A token without a `kid` is checked against all of them, and each broken one is logged.
+/// Limit for the keys in one file: a token without a `kid` is checked against all of them, and each faulty one is logged.
 const MAX_KEYS: usize = 128;
 
-/// The public keys whose licenses are believed. Cheap to clone.
+/// The trusted public keys. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Keys(Vec<Arc<Key>>);
 
 impl Keys {
-    /// No key: no token verifies.
+    /// No keys: no token verifies.
     pub const fn empty() -> Self {
         Self(Vec::new())
     }
@@ -43,24 +42,24 @@ impl Keys {
         self.0.push(Arc::new(key));
     }
 
-    /// These keys and `others`.
+    /// Adds `others` to these keys.
     #[must_use]
     pub fn merge(mut self, others: Self) -> Self {
         self.0.extend(others.0);
         self
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The key that signed `jws`. Costs one signature check per key that fits; does not block.
+    /// The key that signed `jws`. Costs one signature check per matching key. Does not block.
     ///
     /// # Errors
     /// The first failure in the order algorithm, key, signature.
@@ -73,7 +72,7 @@ impl Keys {
         candidates.find(|key| key.verifies(signed, signature)).ok_or(Rejection::SignatureInvalid)
     }
 
-    /// The keys that may have signed a token which says `kid` and `algorithm`; never none.
+    /// The keys that match `kid` and `algorithm`; never empty.
     fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Vec<&Key>, Rejection> {
         if self.is_empty() {
             return Err(Rejection::KeysMissing);
@@ -98,7 +97,7 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// A public key that may have signed licenses.
+/// A trusted public key.
 #[derive(Clone)]
 pub(in crate::license) struct Key {
     name: KeyName,
@@ -108,14 +107,14 @@ pub(in crate::license) struct Key {
 
 #[derive(Clone)]
 enum KeyName {
-    /// Without a name: fits whatever a token says.
+    /// A key without a name matches any `kid`.
     Pem,
-    /// Fits a token of that `kid`.
+    /// A JWK matches only its own `kid`.
     Jwk(Option<String>),
 }
 
 impl Key {
-    /// Whether a token that says `kid`, or nothing, may be of this key.
+    /// Whether this key matches a token with this `kid`, or without one.
     fn fits(&self, kid: Option<&str>) -> bool {
         match (&self.name, kid) {
             (KeyName::Pem, _) | (_, None) => true,
@@ -123,12 +122,12 @@ impl Key {
         }
     }
 
-    /// The one algorithm this key verifies.
+    /// The only algorithm that this key verifies.
     const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The name it is trusted by; `None` for PEM and unnamed JWK.
+    /// Its `kid`; `None` for PEM and for a JWK without one.
     pub(in crate::license) fn kid(&self) -> Option<&str> {
         match &self.name {
             KeyName::Jwk(kid) => kid.as_deref(),
@@ -150,7 +149,7 @@ impl Key {
             return Err(KeyError::RsaSize { bits });
         }
         let key = RsaPublicKeyComponents { n, e };
-        // Through DER and back: only the DER reader checks that exponent and modulus make a key.
+        // To DER and back: only the DER parser checks exponent and modulus.
         let der = key.as_der().map_err(|_| KeyError::Invalid)?;
         RsaPublicKey::from_der(der.as_ref()).map_err(|_| KeyError::Invalid)?;
         Ok(DecodingKey::from_rsa_raw_components(&key.n, &key.e))
@@ -161,10 +160,10 @@ fn parses(algorithm: &'static dyn VerificationAlgorithm, key: &[u8]) -> bool {
     ParsedPublicKey::new(algorithm, key).is_ok()
 }
 
-/// A JWS algorithm the gate accepts (RFC 7518 section 3.1, RFC 8037). Only asymmetric ones exist here, so that no later
-/// `match` has to refuse `HS256` or `none` again. A trusted key has exactly one.
+/// An accepted JWS algorithm (RFC 7518 section 3.1, RFC 8037). Only asymmetric algorithms exist here, so that no later code
+/// has to refuse `HS256` or `none` again. A trusted key has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names are those of the registry, and say it all")]
+#[allow(missing_docs, reason = "the names are those of the IANA registry")]
 pub enum Algorithm {
     RS256,
     RS384,
@@ -191,7 +190,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// The algorithm of that registered name, exactly as written there; `None` for every other.
+    /// The algorithm with exactly this registered name, if it is accepted.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
@@ -211,12 +210,12 @@ impl Algorithm {
         }
     }
 
-    /// Whether it signs with an RSA key.
+    /// Whether it uses RSA keys.
     pub(in crate::license) const fn is_rsa(self) -> bool {
         !matches!(self, Self::ES256 | Self::ES384 | Self::EdDSA)
     }
 
-    /// The same in the words of the crate that checks signatures.
+    /// The same algorithm as a type of the crate that checks signatures.
     const fn for_verifying(self) -> jsonwebtoken::Algorithm {
         use jsonwebtoken::Algorithm as Jwt;
         match self {
@@ -239,7 +238,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The keys found so far, and what is wrong with the others.
+/// The keys found so far, and the faults of the others.
 #[derive(Default)]
 struct Found {
     keys: Keys,

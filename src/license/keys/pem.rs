@@ -19,10 +19,10 @@ use super::{Algorithm, Found, Key, KeyName, Keys, MAX_KEYS, parses};
 const PKCS1_BEGIN: &[u8] = b"-----BEGIN RSA PUBLIC KEY-----";
 
 impl Keys {
-    /// Reads every public key and certificate in a PEM text.
+    /// Parses every public key and certificate in a PEM text.
     ///
     /// # Errors
-    /// It is no PEM text, or holds neither.
+    /// The text is not PEM, or contains neither.
     pub fn from_pem(pem: &[u8]) -> Result<(Self, Vec<KeyFault>), KeyFault> {
         let mut found = Found::default();
         let here = Path::new("");
@@ -56,7 +56,7 @@ impl Found {
 }
 
 impl Key {
-    /// The key in a SubjectPublicKeyInfo. Its algorithm is RS256, or its curve's.
+    /// The key in a SubjectPublicKeyInfo. Its algorithm is RS256, or that of its curve.
     fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
         let (algorithm, material) = if parses(&ED25519, der) {
             (Algorithm::EdDSA, DecodingKey::from_ed_der(der))
@@ -66,7 +66,7 @@ impl Key {
             (Algorithm::ES384, DecodingKey::from_ec_der(der))
         } else {
             let key = RsaPublicKey::from_der(der).map_err(|_| KeyError::Unsupported)?;
-            // A key bound to RSASSA-PSS (RFC 4055) reads the same, is written otherwise, and must not do PKCS#1.
+            // A key restricted to RSASSA-PSS (RFC 4055) parses too, but re-encodes differently. It must not verify PKCS#1.
             if key.as_der().map_err(|_| KeyError::Invalid)?.as_ref() != der {
                 return Err(KeyError::Unsupported);
             }
@@ -79,7 +79,7 @@ impl Key {
     /// The key in an `RSAPublicKey` (PKCS#1, RFC 8017 appendix A.1.1). Its algorithm is RS256.
     fn from_pkcs1(der: &[u8]) -> Result<Self, KeyError> {
         let key = RsaPublicKey::from_der(der).map_err(|_| KeyError::Invalid)?;
-        // A SubjectPublicKeyInfo reads the same.
+        // `from_der` accepts a SubjectPublicKeyInfo too.
         if key.as_ref() != der {
             return Err(KeyError::Invalid);
         }
@@ -88,7 +88,7 @@ impl Key {
     }
 }
 
-/// The keys of sections `RSA PUBLIC KEY` (PKCS#1), which the reader of PEM passes over.
+/// The keys in `RSA PUBLIC KEY` sections (PKCS#1), which the PEM parser skips.
 fn rsa_public_keys(pem: &[u8]) -> impl Iterator<Item = Result<Key, KeyError>> {
     const END: &[u8] = b"-----END RSA PUBLIC KEY-----";
     let begins = memchr::memmem::find_iter(pem, PKCS1_BEGIN);
@@ -113,7 +113,7 @@ fn key_in(kind: SectionKind, der: Vec<u8>) -> Result<Key, KeyError> {
         SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
             Err(KeyError::Private)
         }
-        SectionKind::Csr => Err(KeyError::Instead(
+        SectionKind::Csr => Err(KeyError::WrongKind(
             "is a certificate request: write its public key with `openssl req -in FILE -noout -pubkey -out NEW.pem`"
                 .into(),
         )),

@@ -1,4 +1,4 @@
-//! Keys of every kind, and what is believed by them.
+//! Keys of every kind, and the tokens that they verify.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::license::testing::{STRANGER, admit, claims, pair};
 use crate::license::{KeyError, KeyPair, Token, verify};
 
-fn good_by(pair: &KeyPair, keys: &Keys) -> Result<Option<String>, &'static str> {
+fn key_of_token(pair: &KeyPair, keys: &Keys) -> Result<Option<String>, &'static str> {
     let token = pair.sign(&claims(&json!({}))).expect("a token");
     admit(&token, keys)
         .map(|license| license.key_id().map(str::to_owned))
@@ -31,14 +31,14 @@ fn from_jwk(change: impl FnOnce(&mut Value), pair: &KeyPair) -> (Keys, Vec<Strin
 }
 
 #[test]
-fn every_algorithm_verifies_with_the_key_that_is_for_it() {
+fn every_algorithm_verifies_with_its_own_key() {
     for algorithm in Algorithm::ALL {
         let pair = pair(algorithm);
         let named = Ok(Some(pair.kid().to_owned()));
-        assert_eq!(good_by(&pair, &pair.trusted()), named, "{algorithm}");
+        assert_eq!(key_of_token(&pair, &pair.trusted()), named, "{algorithm}");
         let default = !algorithm.is_rsa() || algorithm == Algorithm::RS256;
         let expected = if default { Ok(None) } else { Err("key-algorithm-mismatch") };
-        assert_eq!(good_by(&pair, &from_pem(&pair)), expected, "{algorithm} by PEM");
+        assert_eq!(key_of_token(&pair, &from_pem(&pair)), expected, "{algorithm} by PEM");
     }
 }
 
@@ -47,24 +47,24 @@ fn a_jwk_without_alg_has_the_default_of_its_kind() {
     let unnamed = |jwk: &mut Value| drop(jwk.as_object_mut().expect("a JWK").remove("alg"));
     for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
         let pair = pair(algorithm);
-        assert!(good_by(&pair, &from_jwk(unnamed, &pair).0).is_ok(), "{algorithm}");
+        assert!(key_of_token(&pair, &from_jwk(unnamed, &pair).0).is_ok(), "{algorithm}");
     }
     let pair = pair(Algorithm::PS256);
-    assert_eq!(good_by(&pair, &from_jwk(unnamed, &pair).0), Err("key-algorithm-mismatch"));
+    assert_eq!(key_of_token(&pair, &from_jwk(unnamed, &pair).0), Err("key-algorithm-mismatch"));
 }
 
 #[test]
-fn a_kid_picks_its_jwk_or_any_pem_key() {
+fn a_kid_selects_its_jwk_or_any_pem_key() {
     let (ours, other) = (pair(Algorithm::EdDSA), pair(Algorithm::EdDSA));
     let (renamed, _) = from_jwk(|jwk| jwk["kid"] = "other".into(), &ours);
     let (unnamed, _) =
         from_jwk(|jwk| drop(jwk.as_object_mut().expect("a JWK").remove("kid")), &ours);
-    assert_eq!(good_by(&ours, &renamed), Err("key-unknown"));
-    assert_eq!(good_by(&ours, &unnamed), Err("key-unknown"));
-    assert_eq!(good_by(&ours, &from_pem(&ours)), Ok(None));
-    assert_eq!(good_by(&ours, &other.trusted().merge(from_pem(&ours))), Ok(None));
-    assert_eq!(good_by(&ours, &from_pem(&other)), Err("signature-invalid"));
-    assert_eq!(good_by(&ours, &from_pem(&STRANGER)), Err("key-algorithm-mismatch"));
+    assert_eq!(key_of_token(&ours, &renamed), Err("key-unknown"));
+    assert_eq!(key_of_token(&ours, &unnamed), Err("key-unknown"));
+    assert_eq!(key_of_token(&ours, &from_pem(&ours)), Ok(None));
+    assert_eq!(key_of_token(&ours, &other.trusted().merge(from_pem(&ours))), Ok(None));
+    assert_eq!(key_of_token(&ours, &from_pem(&other)), Err("signature-invalid"));
+    assert_eq!(key_of_token(&ours, &from_pem(&STRANGER)), Err("key-algorithm-mismatch"));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn without_a_kid_every_key_of_the_algorithm_is_tried() {
 }
 
 #[test]
-fn jwks_that_are_not_for_verifying_are_passed_over() {
+fn jwks_that_are_not_for_verifying_are_skipped() {
     let pair = pair(Algorithm::ES256);
     let unused: [fn(&mut Value); 3] = [
         |jwk| jwk["use"] = "enc".into(),
@@ -97,7 +97,7 @@ fn jwks_that_are_not_for_verifying_are_passed_over() {
 }
 
 #[test]
-fn broken_jwks_are_named() {
+fn faulty_jwks_are_reported() {
     let (ec, rsa) = (pair(Algorithm::ES256), pair(Algorithm::RS256));
     type Case<'a> = (&'a KeyPair, fn(&mut Value), &'a str);
     let cases: [Case<'_>; 14] = [
@@ -127,7 +127,7 @@ fn broken_jwks_are_named() {
 }
 
 #[test]
-fn a_leading_zero_in_a_modulus_is_no_other_key() {
+fn a_leading_zero_in_a_modulus_is_ignored() {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let pair = pair(Algorithm::RS256);
@@ -138,7 +138,7 @@ fn a_leading_zero_in_a_modulus_is_no_other_key() {
         },
         &pair,
     );
-    assert!(faults.is_empty() && good_by(&pair, &keys).is_ok());
+    assert!(faults.is_empty() && key_of_token(&pair, &keys).is_ok());
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_weak_rsa_key_is_refused_as_pem_too() {
 }
 
 #[test]
-fn a_key_bound_to_pss_is_not_taken_for_pkcs_1() {
+fn a_key_restricted_to_pss_is_refused() {
     let pem = "-----BEGIN PUBLIC KEY-----\n\
          MIIBIDALBgkqhkiG9w0BAQoDggEPADCCAQoCggEBAKYtTfe+p/OmjDOVEl4DA1CV\n\
          UCI6EI/JMOKfwbbzC1w51r/9MuT0UdMJnOPmUozrLPR9YwwC/QzTUvIrlEvDIC+E\n\
@@ -169,18 +169,18 @@ fn a_key_bound_to_pss_is_not_taken_for_pkcs_1() {
 }
 
 #[test]
-fn a_certificate_lends_its_key() {
+fn the_key_of_a_certificate_is_used() {
     let pair = pair(Algorithm::ES256);
     let pem = pair.private_pem().expect("PEM");
     let key = rcgen::KeyPair::from_pem(pem.as_str()).expect("a key");
     let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate");
     let (keys, faults) = Keys::from_pem(certificate.pem().as_bytes()).expect("PEM");
     assert!(faults.is_empty(), "{faults:?}");
-    assert_eq!(good_by(&pair, &keys), Ok(None));
+    assert_eq!(key_of_token(&pair, &keys), Ok(None));
 }
 
 #[test]
-fn a_directory_gives_its_good_keys_and_names_the_broken() {
+fn of_a_directory_good_keys_are_used_and_faulty_files_are_reported() {
     let (first, second) = (pair(Algorithm::ES256), pair(Algorithm::EdDSA));
     let dir = tempfile::tempdir().expect("a directory");
     let write =
@@ -191,15 +191,15 @@ fn a_directory_gives_its_good_keys_and_names_the_broken() {
     std::os::unix::fs::symlink("..data/a", dir.path().join("issuer")).expect("linked");
     std::os::unix::fs::symlink("nowhere", dir.path().join("gone.pem")).expect("linked");
     write("b.pem", &second.public_pem().expect("PEM"));
-    write(".hidden", "nonsense");
+    write(".hidden", "no key");
     write("private.pem", second.private_pem().expect("PEM").as_str());
-    write("README", "nonsense");
+    write("README", "no key");
     write("empty.json", "");
     write("torn.json", "{\"keys\":[");
     fs::create_dir(dir.path().join("sub")).expect("made");
 
     let (keys, faults) = Keys::load(dir.path()).expect("readable");
-    assert!(good_by(&first, &keys).is_ok() && good_by(&second, &keys).is_ok());
+    assert!(key_of_token(&first, &keys).is_ok() && key_of_token(&second, &keys).is_ok());
     let named: Vec<_> =
         faults.iter().filter_map(|fault| fault.path().file_name()?.to_str()).collect();
     assert_eq!(named, ["README", "empty.json", "gone.pem", "private.pem", "torn.json"]);
@@ -207,7 +207,7 @@ fn a_directory_gives_its_good_keys_and_names_the_broken() {
 }
 
 #[test]
-fn files_read_once_are_parsed_at_leisure() {
+fn files_are_parsed_as_they_were_read() {
     let (first, second) = (pair(Algorithm::ES256), pair(Algorithm::EdDSA));
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("jwks.json");
@@ -222,15 +222,15 @@ fn files_read_once_are_parsed_at_leisure() {
 
     let keys = |files: &KeyFiles| Keys::from_files(files).expect("read");
     assert!(Keys::from_files(&missing).expect_err("missing").is_missing());
-    assert!(good_by(&first, &keys(&whole).0).is_ok());
+    assert!(key_of_token(&first, &keys(&whole).0).is_ok());
     let (none, faults) = keys(&torn);
     assert!(none.is_empty() && matches!(faults[0].error(), KeyError::Json(_)), "{faults:?}");
-    assert!(good_by(&second, &keys(&changed).0).is_ok());
-    assert_eq!(good_by(&second, &keys(&changed).0), good_by(&second, &keys(&changed).0));
+    assert!(key_of_token(&second, &keys(&changed).0).is_ok());
+    assert_eq!(key_of_token(&second, &keys(&changed).0), key_of_token(&second, &keys(&changed).0));
 }
 
 #[test]
-fn keys_stand_behind_what_they_signed_and_no_more() {
+fn keys_trust_only_licenses_that_they_signed() {
     let (ours, other) = (pair(Algorithm::EdDSA), pair(Algorithm::EdDSA));
     let token = ours.sign(&claims(&json!({}))).expect("a token");
     let license = verify(&token, &ours.trusted()).expect("a license");
@@ -243,7 +243,7 @@ fn keys_stand_behind_what_they_signed_and_no_more() {
 }
 
 #[test]
-fn a_path_without_keys_says_so() {
+fn a_path_without_keys_is_reported() {
     let dir = tempfile::tempdir().expect("a directory");
     let (keys, faults) = Keys::load(dir.path()).expect("readable");
     assert!(keys.is_empty() && matches!(faults[0].error(), KeyError::Empty));
@@ -278,7 +278,7 @@ fn pkcs1(pair: &KeyPair) -> String {
 }
 
 #[test]
-fn a_pkcs1_key_is_trusted_alone_and_among_others() {
+fn a_pkcs1_key_is_trusted_alone_and_with_others() {
     let (rsa, other) = (pair(Algorithm::RS256), pair(Algorithm::ES256));
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("issuer.pem");
@@ -289,9 +289,9 @@ fn a_pkcs1_key_is_trusted_alone_and_among_others() {
         fs::write(&file, &text).expect("written");
         let (keys, faults) = Keys::load(&file).expect("readable");
         assert!(faults.is_empty(), "{faults:?}");
-        assert_eq!(good_by(&rsa, &keys), Ok(None), "{text}");
+        assert_eq!(key_of_token(&rsa, &keys), Ok(None), "{text}");
     }
-    // Cut, and something else by that name.
+    // Truncated, and other content under that label.
     let whole = pkcs1(&rsa);
     for text in [
         whole[..200].to_owned(),
@@ -324,7 +324,7 @@ fn members_that_are_null_are_absent() {
 }
 
 #[test]
-fn names_are_exact() {
+fn names_are_matched_exactly() {
     for algorithm in Algorithm::ALL {
         assert_eq!(Algorithm::named(algorithm.name()), Some(algorithm));
     }
@@ -334,7 +334,7 @@ fn names_are_exact() {
 }
 
 #[test]
-fn more_keys_than_an_issuer_has_are_none_and_one_fault() {
+fn too_many_keys_are_one_fault_and_none_is_used() {
     let jwk = KeyPair::generate(Algorithm::ES256).expect("a pair").jwk();
     let of = |number| json!({ "keys": vec![&jwk; number] }).to_string();
     let (keys, faults) = Keys::from_jwks(of(MAX_KEYS).as_bytes()).expect("keys");

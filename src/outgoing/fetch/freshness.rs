@@ -1,4 +1,4 @@
-//! How long an answer stays fresh: purely, from what it says of itself (RFC 9111 section 4.2).
+//! How long an answer stays fresh (RFC 9111 section 4.2). Pure functions.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::clock::UnixTime;
 use crate::outgoing::answer::date;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// If the response does not say how long it stays fresh.
+/// Lifetime if the answer does not state one.
 const USUAL: Duration = Duration::from_secs(60 * 60);
-/// When it is not to be kept, which a gate that works without asking must.
+/// Lifetime of `no-cache` and `no-store`: the gate must keep the document, so that it works while the issuer is unreachable.
 const UNKEPT: Duration = Duration::from_secs(5 * 60);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an answer that came at `at` says that it stays fresh; `None`: it says nothing.
+/// The stated lifetime of an answer received at `at`; `None`: none is stated.
 pub(super) fn lifetime(fields: &HeaderMap, at: UnixTime) -> Option<Duration> {
     let lifetime = match cache_control(fields) {
         Some(Directive::Unkept) => return Some(UNKEPT),
@@ -24,7 +24,7 @@ pub(super) fn lifetime(fields: &HeaderMap, at: UnixTime) -> Option<Duration> {
         None => {
             let expires = fields.contains_key(EXPIRES).then(|| date(fields, &EXPIRES))?;
             let from = date(fields, &DATE).unwrap_or(at).as_secs();
-            // A date that is none has passed (section 5.3).
+            // An invalid date counts as expired (section 5.3).
             let until = expires.map_or(0, UnixTime::as_secs);
             Duration::from_secs(until.saturating_sub(from))
         }
@@ -32,13 +32,13 @@ pub(super) fn lifetime(fields: &HeaderMap, at: UnixTime) -> Option<Duration> {
     Some(lifetime.saturating_sub(age(fields)))
 }
 
-/// When to ask again: from a minute to a day, a `fraction` (0 to 1) of a tenth of it earlier than `lifetime`.
+/// The wait until the next fetch: `lifetime`, between a minute and a day, less up to a tenth of it by `fraction` (0 to 1).
 pub(super) fn wait(lifetime: Option<Duration>, fraction: f64) -> Duration {
     let wait = lifetime.unwrap_or(USUAL).clamp(MINUTE, LONGEST);
     (wait - share(wait / 10, fraction)).max(MINUTE)
 }
 
-/// What counts of `Cache-Control` (section 5.2.2).
+/// The directive of `Cache-Control` that counts (section 5.2.2).
 enum Directive {
     Unkept,
     MaxAge(Duration),
@@ -50,7 +50,7 @@ fn cache_control(fields: &HeaderMap) -> Option<Directive> {
     for directive in lines.flat_map(|line| line.split(',')) {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
         match &*name.trim().to_ascii_lowercase() {
-            // With a value, it is about fields.
+            // With a value, it applies to single fields only.
             "no-cache" if value.is_empty() => return Some(Directive::Unkept),
             "no-store" => return Some(Directive::Unkept),
             "max-age" if max_age.is_none() => max_age = Some(seconds(value).unwrap_or_default()),
@@ -65,7 +65,7 @@ fn age(fields: &HeaderMap) -> Duration {
     age.unwrap_or_default()
 }
 
-/// Whole seconds (section 1.2.2); more than a number holds are very many.
+/// Whole seconds (section 1.2.2). A number that overflows is the largest one.
 fn seconds(text: &str) -> Option<Duration> {
     let digits = text.trim().trim_matches('"');
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -86,7 +86,7 @@ mod tests {
     type Fields = &'static [(&'static str, &'static str)];
 
     #[test]
-    fn what_an_answer_says_and_when_it_is_asked_for_again() {
+    fn lifetimes_and_waits_follow_the_fields_of_the_answer() {
         let cases: [(Fields, Option<u64>, u64); 26] = [
             (&[], None, 3600),
             (&[("cache-control", "public")], None, 3600),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn gates_ask_a_little_earlier_each_by_its_own_share() {
+    fn a_random_fraction_spreads_the_fetches_of_many_gates() {
         let cases = [
             (600, 0.5, 570),
             (600, 1.0, 540),

@@ -1,9 +1,8 @@
-//! A document behind a URL, kept fresh: `license.jwks_url`, and `license.revocations` when it is a URL.
+//! A document that is fetched from a URL and kept fresh: `license.jwks_url`, and `license.revocations` if it is a URL.
 //!
-//! A [`Fetch`] asks by itself as often as the answers say it may, and hands what is new to a [`Recipient`], who says whether
-//! it can be used. What cannot be fetched or used changes nothing: what was good stays, and it is asked for again after a
-//! wait that grows, or as long as the other side wants. An [`Early`] has it asked for before its time.
-
+//! A [`Fetch`] repeats the request as often as the answers allow, and passes new content to a [`Recipient`], which accepts or
+//! rejects it. After a failure the last good content stays in use, and the request is repeated with exponential backoff, or
+//! after `Retry-After`. A [`Refresher`] requests an early fetch.
 mod freshness;
 
 use std::future::Future;
@@ -21,29 +20,29 @@ use crate::clock::{Clock, UnixTime};
 use crate::random;
 use crate::text::chain;
 
-/// The longest document.
+/// Largest document.
 pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
-/// Between two early requests.
+/// Shortest time between two early fetches.
 const COOLDOWN: Duration = Duration::from_secs(60);
 
-/// After failures.
+/// Between two attempts after failures.
 const BACKOFF: Backoff =
     Backoff { first: Duration::from_secs(10), most: Duration::from_secs(60 * 60) };
 
-/// So many kinds of failure in a row are logged.
-const MOST_LOGGED: usize = 16;
+/// Different failures that are logged until the next success.
+const MAX_LOGGED: usize = 16;
 
-/// Who wants the document.
+/// The user of a document.
 pub trait Recipient: Send {
-    /// Takes new content into use, or says what is wrong with it, in a line fit for the log.
+    /// Takes new content into use, or returns in one line what is wrong with it.
     fn take(&mut self, content: Bytes) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// Keeps one document fresh.
 #[derive(Debug)]
 pub struct Fetch<R> {
-    /// The setting that names it, for the log.
+    /// The setting that contains the URL, for the log.
     key: &'static str,
     endpoint: Endpoint,
     recipient: R,
@@ -54,18 +53,18 @@ pub struct Fetch<R> {
     fraction: fn() -> f64,
     taken: Option<Taken>,
     failures: u32,
-    /// When the first of them came.
+    /// When the first of these failures occurred.
     failing_since: Instant,
-    /// Kinds of failure since it last went well.
+    /// Failures that were logged since the last success; at most [`MAX_LOGGED`].
     logged: Vec<String>,
-    came_early: Option<UnixTime>,
-    /// The other side wants to be left alone for so long, from then on.
-    left_alone: Option<(UnixTime, Duration)>,
+    last_early: Option<UnixTime>,
+    /// When `Retry-After` was received, and its value.
+    retry_after: Option<(UnixTime, Duration)>,
 }
 
-/// Has a document asked for before its time.
+/// Requests early fetches of a document.
 #[derive(Clone, Debug)]
-pub struct Early {
+pub struct Refresher {
     key: &'static str,
     requests: mpsc::Sender<oneshot::Sender<()>>,
     failing: watch::Receiver<Option<String>>,
@@ -76,11 +75,11 @@ pub struct Early {
 struct Taken {
     digest: digest::Digest,
     etag: Option<HeaderValue>,
-    /// How long it stays fresh, by its own fields.
+    /// How long it stays fresh, as its fields state.
     lifetime: Option<Duration>,
 }
 
-/// Why there is nothing new that is good.
+/// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -89,33 +88,39 @@ enum Failure {
     Unusable(String),
 }
 
-impl Early {
-    /// Returns when the document has been asked for, so that a caller that missed something in it can look again. Many who ask at
-    /// once get one request, and within a minute of it nobody gets another: then this returns at once. A request that was
-    /// under way already does not count: who still misses something asks once more.
+impl Refresher {
+    /// Fetches the document before its time and returns afterwards, so that the caller can check whether it now contains what
+    /// was missing. Concurrent callers share one request. Within a minute after an early fetch, and while `Retry-After`
+    /// applies, this returns at once. A caller may have waited for a fetch that had begun before: if something is still
+    /// missing, call this once more.
     pub async fn refresh(&self) {
-        let (asking, ended) = oneshot::channel();
-        // A fetch that has ended for good lets nobody wait either.
-        if self.requests.send(asking).await.is_ok() {
+        let (waiter, ended) = oneshot::channel();
+        // An error means that the fetch has ended: return at once.
+        if self.requests.send(waiter).await.is_ok() {
             let _ = ended.await;
         }
     }
 
-    /// The setting that names the document.
+    /// The setting that contains the document's URL.
     pub const fn key(&self) -> &'static str {
         self.key
     }
 
-    /// Why the document could not be fetched when that was last tried, in a line that names the setting.
+    /// Why the last fetch failed, in one line that names the setting; `None`: it succeeded.
     pub fn failing(&self) -> Option<String> {
         self.failing.borrow().clone()
     }
 }
 
 impl<R: Recipient> Fetch<R> {
-    /// The document at `endpoint`, which the setting `key` names.
-    pub fn new(key: &'static str, endpoint: Endpoint, recipient: R, clock: Clock) -> (Self, Early) {
-        let (asking, requests) = mpsc::channel(16);
+    /// Fetches the document at `endpoint`, the URL in the setting `key`.
+    pub fn new(
+        key: &'static str,
+        endpoint: Endpoint,
+        recipient: R,
+        clock: Clock,
+    ) -> (Self, Refresher) {
+        let (sender, requests) = mpsc::channel(16);
         let (failing, failed) = watch::channel(None);
         let this = Self {
             key,
@@ -129,64 +134,64 @@ impl<R: Recipient> Fetch<R> {
             failures: 0,
             failing_since: Instant::now(),
             logged: Vec::new(),
-            came_early: None,
-            left_alone: None,
+            last_early: None,
+            retry_after: None,
         };
-        (this, Early { key, requests: asking, failing: failed })
+        (this, Refresher { key, requests: sender, failing: failed })
     }
 
-    /// Asks at once, and for ever.
+    /// Fetches at once, and then again and again.
     pub async fn run(mut self) {
         let mut next = self.clock.now();
         loop {
             tokio::select! {
                 () = self.clock.reached(next) => next = self.refresh().await,
-                Some(_asking) = self.requests.recv() => {
-                    if self.may_come_early() {
-                        self.came_early = Some(self.clock.now());
+                Some(_waiter) = self.requests.recv() => {
+                    if self.may_refresh_early() {
+                        self.last_early = Some(self.clock.now());
                         next = self.refresh().await;
                     }
                 }
             }
-            // Whoever asked meanwhile has got what was asked for: the end of their wait.
+            // Callers that arrived during the fetch have their result: dropping their senders wakes them.
             while self.requests.try_recv().is_ok() {}
         }
     }
 
-    fn may_come_early(&self) -> bool {
+    fn may_refresh_early(&self) -> bool {
         let now = self.clock.now();
-        // A moment still to come is one of a clock that was set back.
+        // A moment in the future means that the clock was set back.
         let within = |since: UnixTime, span| since <= now && now < since.saturating_add(span);
-        let came = self.came_early.is_some_and(|came| within(came, COOLDOWN));
-        let left_alone = self.left_alone.is_some_and(|(since, span)| within(since, span));
-        !came && !left_alone
+        let is_recent = self.last_early.is_some_and(|came| within(came, COOLDOWN));
+        let must_wait = self.retry_after.is_some_and(|(since, span)| within(since, span));
+        !is_recent && !must_wait
     }
 
-    /// Asks, and says when to ask again.
+    /// Fetches, and returns when to fetch again.
     async fn refresh(&mut self) -> UnixTime {
         let done = self.fetch().await;
         let now = self.clock.now();
         let fraction = (self.fraction)();
         let wait = match done {
             Ok(lifetime) => {
-                self.went_well();
+                self.succeeded();
                 freshness::wait(lifetime, fraction)
             }
             Err(failure) => {
-                let asked = failure.retry_after();
+                let retry_after = failure.retry_after();
                 if self.failures == 0 {
                     self.failing_since = Instant::now();
                 }
                 self.failures = self.failures.saturating_add(1);
-                self.left_alone = asked.map(|span| (now, span));
-                self.tell(&failure);
-                BACKOFF.after(self.failures, asked, fraction)
+                self.retry_after = retry_after.map(|span| (now, span));
+                self.log(&failure);
+                BACKOFF.after(self.failures, retry_after, fraction)
             }
         };
         now.saturating_add(wait)
     }
 
-    /// Asks, and says how long what is in use now stays fresh.
+    /// Fetches, and returns how long the content stays fresh.
     async fn fetch(&mut self) -> Result<Option<Duration>, Failure> {
         let mut call = Call::get(MAX_DOCUMENT_BYTES);
         if let Some(etag) = self.taken.as_ref().and_then(|taken| taken.etag.clone()) {
@@ -196,7 +201,7 @@ impl<R: Recipient> Fetch<R> {
         let lifetime = freshness::lifetime(&answer.fields, answer.at);
         match (answer.status, &mut self.taken) {
             (StatusCode::OK, _) => self.take(answer, lifetime).await.map(|()| lifetime),
-            // What it does not say anew counts as before (RFC 9111 section 4.3.4).
+            // Fields that a 304 does not repeat keep their values (RFC 9111 section 4.3.4).
             (StatusCode::NOT_MODIFIED, Some(Taken { etag: Some(_), lifetime: before, .. })) => {
                 *before = lifetime.or(*before);
                 Ok(*before)
@@ -216,20 +221,20 @@ impl<R: Recipient> Fetch<R> {
         Ok(())
     }
 
-    fn went_well(&mut self) {
+    fn succeeded(&mut self) {
         if self.failures > 0 {
             let failures = self.failures;
             let duration_ms = self.failing_since.elapsed().as_millis();
             tracing::info!(failures, duration_ms, "{} is fetched again", self.key);
         }
         self.failures = 0;
-        self.left_alone = None;
+        self.retry_after = None;
         self.failing.send_replace(None);
         self.logged.clear();
     }
 
-    /// Says what went wrong, once for each kind until it goes well again.
-    fn tell(&mut self, failure: &Failure) {
+    /// Logs a failure, once for each kind until the next success.
+    fn log(&mut self, failure: &Failure) {
         let kind = failure.to_string();
         let error = chain(failure);
         let named = match failure {
@@ -237,7 +242,7 @@ impl<R: Recipient> Fetch<R> {
             Failure::Unusable(_) => format!("{}: {error}", self.key),
         };
         self.failing.send_replace(Some(named));
-        if self.logged.len() >= MOST_LOGGED || self.logged.contains(&kind) {
+        if self.logged.len() >= MAX_LOGGED || self.logged.contains(&kind) {
             return;
         }
         self.logged.push(kind);
@@ -245,7 +250,7 @@ impl<R: Recipient> Fetch<R> {
         tracing::warn!(
             event = "fetch.failed",
             error,
-            "{key} could not be fetched; what was there stays in use, and it is asked for again"
+            "{key} could not be fetched: the last good content stays in use, and the fetch is repeated"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The loop against a scripted server, by a clock that is set by hand.
+//! The fetch loop against a scripted server, with a manual clock.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,31 +13,31 @@ use crate::outgoing::{Client, Config, Proxies};
 
 const START: u64 = 1_800_000_000;
 
-/// Answers in turn as scripted, and records the requests.
+/// Sends scripted answers in turn and records the requests.
 struct Server {
     answers: Arc<Mutex<VecDeque<String>>>,
     heads: mpsc::UnboundedReceiver<String>,
-    /// One for each answer that may go out.
+    /// One for each answer that may be sent.
     permits: Arc<Semaphore>,
     url: http::Uri,
 }
 
-/// A document that is kept fresh.
+/// A running [`Fetch`] and its server.
 struct Bench {
     server: Server,
     clock: Clock,
-    early: Early,
+    early: Refresher,
     taken: Arc<Mutex<Vec<Bytes>>>,
     running: JoinHandle<()>,
 }
 
-/// What is logged in this thread.
+/// The log of this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        // While there is one subscriber only, another test's thread that comes by a line first, having none, has it muted.
+        // With a single subscriber, a call site that another thread reaches first, without a subscriber, would be disabled.
         static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
         SECOND.get_or_init(|| {
             tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish())
@@ -64,13 +64,13 @@ impl std::io::Write for Log {
     }
 }
 
-/// Takes everything but what begins with "bad".
+/// Accepts all content except what starts with "bad".
 struct Choosy(Arc<Mutex<Vec<Bytes>>>);
 
 impl Recipient for Choosy {
     async fn take(&mut self, content: Bytes) -> Result<(), String> {
         if content.starts_with(b"bad") {
-            return Err(format!("it begins with {} bytes of no good", content.len()));
+            return Err(format!("unusable content of {} bytes", content.len()));
         }
         self.0.lock().expect("a lock").push(content);
         Ok(())
@@ -81,7 +81,7 @@ impl Server {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (tell, heads) = mpsc::unbounded_channel();
+        let (sender, heads) = mpsc::unbounded_channel();
         let answers = Arc::<Mutex<VecDeque<String>>>::default();
         let permits = Arc::new(Semaphore::new(1000));
         let (script, allowed) = (answers.clone(), permits.clone());
@@ -92,10 +92,10 @@ impl Server {
                 while !head.ends_with("\r\n\r\n") {
                     assert!(reader.read_line(&mut head).await.expect("a line") > 0, "broke off");
                 }
-                tell.send(head.to_ascii_lowercase()).expect("a test");
+                sender.send(head.to_ascii_lowercase()).expect("a test");
                 allowed.acquire().await.expect("open").forget();
                 let answer = script.lock().expect("a lock").pop_front().expect("an answer");
-                // Whoever has heard enough may leave.
+                // The client may have closed the connection.
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
@@ -105,7 +105,7 @@ impl Server {
 }
 
 impl Bench {
-    /// Whose first answer is `first`, before it is asked.
+    /// Starts the fetch; the first answer is `first`.
     async fn start(first: String) -> Self {
         let server = Server::start().await;
         server.answers.lock().expect("a lock").push_back(first);
@@ -120,7 +120,7 @@ impl Bench {
         Self { server, clock, early, taken, running }
     }
 
-    /// The next request, once what follows from it is done.
+    /// The next request, once its answer has been processed.
     async fn asked(&mut self) -> String {
         let head = self.server.heads.recv().await.expect("a server");
         self.clock.settled(1).await;
@@ -135,7 +135,7 @@ impl Bench {
         self.clock.set(self.clock.now().saturating_add(Duration::from_secs(seconds)));
     }
 
-    /// The document is asked for again after exactly so long, and answered so.
+    /// Asserts that the next request is sent after exactly `seconds`, and answers it with `answer`.
     async fn asks_after(&mut self, seconds: u64, answer: String) -> String {
         self.will_answer(answer);
         self.pass(seconds - 1);
@@ -166,7 +166,7 @@ fn status(status: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_document_is_fetched_at_once_and_again_as_often_as_it_says() {
+async fn a_document_is_fetched_at_once_and_again_when_its_lifetime_ends() {
     let mut bench = Bench::start(ok("Cache-Control: max-age=600\r\nAge: 100\r\n", "one")).await;
     let head = bench.asked().await;
     assert!(head.starts_with("get /doc?k=v http/1.1\r\n"), "{head}");
@@ -180,7 +180,7 @@ async fn a_document_is_fetched_at_once_and_again_as_often_as_it_says() {
 }
 
 #[tokio::test]
-async fn what_is_unchanged_is_not_sent_again() {
+async fn an_unchanged_document_is_not_sent_again() {
     let first = ok("ETag: W/\"a\"\r\nCache-Control: max-age=120\r\n", "one");
     let mut bench = Bench::start(first).await;
     bench.asked().await;
@@ -193,14 +193,14 @@ async fn what_is_unchanged_is_not_sent_again() {
     assert!(head.contains("\r\nif-none-match: w/\"a\"\r\n"), "{head}");
     let head = bench.asks_after(3600, ok("", "three")).await;
     assert!(head.contains("\r\nif-none-match: \"b\"\r\n"), "{head}");
-    // Nobody asked whether it had changed.
+    // The request was not conditional, so that 304 is an error.
     bench.asks_after(3600, unchanged()).await;
     bench.asks_after(10, ok("", "three")).await;
     assert_eq!(bench.taken(), ["one", "two", "three"]);
 }
 
 #[tokio::test]
-async fn failures_are_followed_by_longer_waits_and_change_nothing() {
+async fn failures_back_off_and_keep_the_last_content() {
     let mut bench = Bench::start(ok("", "one")).await;
     bench.asked().await;
     let too_large = ok("", &"x".repeat(MAX_DOCUMENT_BYTES + 1));
@@ -229,7 +229,7 @@ async fn failures_are_followed_by_longer_waits_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn the_largest_document_is_taken() {
+async fn a_document_of_the_largest_size_is_taken() {
     let largest = "x".repeat(MAX_DOCUMENT_BYTES);
     let mut bench = Bench::start(ok("", &largest)).await;
     bench.asked().await;
@@ -249,11 +249,11 @@ async fn content_that_cannot_be_used_is_a_failure_and_its_etag_is_not_kept() {
 }
 
 #[tokio::test]
-async fn whoever_wants_to_be_left_alone_is() {
+async fn retry_after_is_honored() {
     let mut bench = Bench::start(status("503 Away\r\nRetry-After: 900")).await;
     bench.asked().await;
     bench.early.refresh().await;
-    // Its own word counts for at most a day, and never shortens a wait.
+    // `Retry-After` counts for at most a day and never shortens the backoff.
     bench.asks_after(900, status("503 Away\r\nRetry-After: 1")).await;
     bench.asks_after(20, status("429 Slow\r\nRetry-After: 999999")).await;
     bench.pass(60);
@@ -263,7 +263,7 @@ async fn whoever_wants_to_be_left_alone_is() {
 }
 
 #[tokio::test]
-async fn those_who_ask_early_get_one_request_a_minute() {
+async fn early_fetches_are_shared_and_at_most_one_a_minute() {
     let mut bench = Bench::start(ok("", "one")).await;
     bench.asked().await;
     bench.will_answer(ok("", "two"));
@@ -279,13 +279,13 @@ async fn those_who_ask_early_get_one_request_a_minute() {
     bench.early.refresh().await;
     bench.asked().await;
     assert_eq!(bench.taken(), ["one", "two"]);
-    // The next time counts from the early one.
+    // The next fetch is scheduled from the early one.
     bench.asks_after(10, ok("", "three")).await;
     bench.asks_after(3600, ok("", "three")).await;
 }
 
 #[tokio::test]
-async fn whoever_asks_while_it_is_being_asked_waits_for_that() {
+async fn an_early_fetch_during_a_fetch_waits_for_it() {
     let bench = Bench::start(ok("", "one")).await;
     bench.server.permits.forget_permits(1000);
     let mut bench = bench;
@@ -304,7 +304,7 @@ async fn whoever_asks_while_it_is_being_asked_waits_for_that() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_forbids_nobody_to_ask_early() {
+async fn a_clock_that_was_set_back_does_not_block_early_fetches() {
     let mut bench = Bench::start(ok("", "one")).await;
     bench.asked().await;
     bench.will_answer(ok("", "two"));
@@ -317,9 +317,9 @@ async fn a_clock_that_was_set_back_forbids_nobody_to_ask_early() {
 }
 
 #[tokio::test]
-async fn each_kind_of_failure_is_told_once_until_it_goes_well_again() {
+async fn each_kind_of_failure_is_logged_once_until_the_next_success() {
     let log = Log::default();
-    let _told = log.listen();
+    let _guard = log.listen();
     let mut bench = Bench::start(status("500 Oops")).await;
     bench.asked().await;
     bench.asks_after(10, ok("", "bad")).await;
@@ -329,7 +329,7 @@ async fn each_kind_of_failure_is_told_once_until_it_goes_well_again() {
     bench.asks_after(3600, ok("", "one")).await;
     bench.asks_after(3600, status("500 Oops")).await;
     let refused = "error=\"license.jwks_url refused with status 500\"";
-    let unusable = "error=\"it begins with 3 bytes of no good\"";
+    let unusable = "error=\"unusable content of 3 bytes\"";
     let lines = log.lines();
     let expected = [refused, unusable, "license.jwks_url is fetched again failures=4", refused];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
@@ -340,7 +340,7 @@ async fn each_kind_of_failure_is_told_once_until_it_goes_well_again() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_a_fetch_that_has_ended() {
+async fn an_early_fetch_returns_at_once_if_the_loop_has_ended() {
     let mut bench = Bench::start(ok("", "one")).await;
     bench.asked().await;
     bench.running.abort();

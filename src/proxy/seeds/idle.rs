@@ -1,4 +1,4 @@
-//! An HTTP/2 client that only answers PINGs, by a clock that does not have to be waited for.
+//! An HTTP/2 client that only acknowledges PINGs, with a paused clock.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const ACK: u8 = 1;
 
-/// What a client that acknowledges everything, and pings by itself `every` so often, sees until the end.
+/// What a client that acknowledges everything receives until the connection ends.
 #[derive(Debug, Default)]
 struct Seen {
     pings: Vec<Duration>,
@@ -87,7 +87,7 @@ fn a_client_that_only_answers_pings_is_asked_every_20_s_and_is_idle() {
             let due = Duration::from_secs(due);
             time >= due && time < due + Duration::from_secs(2)
         };
-        let goaway = seen.goaway.expect("a goodbye");
+        let goaway = seen.goaway.expect("a GOAWAY");
         assert!(close(goaway, seconds), "idle {seconds} s: GOAWAY after {goaway:?}");
         let expected = (1..).map(|turn| turn * 20).take_while(|due| *due < seconds);
         let due: Vec<u64> = expected.collect();

@@ -1,8 +1,8 @@
-//! Whether everything keeps moving: clients and dashboards of hyper around a whole connection of the gate, on transports in
-//! memory whose readiness comes from a seed.
+//! Tests for lost wake-ups: hyper's clients and servers around a whole connection of the gate, on transports in memory. A seed decides
+//! what happens, and when the transports are ready.
 //!
-//! Time stands still while any task can run, so an exchange that does not need a deadline takes no time at all. One that does
-//! has lost a wake-up: data, room and window were there, and nobody moved. `SEEDS=100000` runs so many, `SEED=17` that one, with what it traces.
+//! The clock is paused while any task can run, so an exchange without deadlines takes no time. If it takes time, a wake-up was lost: no
+//! task ran although there was data, room and window. `SEEDS=100000` runs that many seeds; `SEED=17` runs one, and prints its trace.
 
 mod idle;
 mod peers;
@@ -27,17 +27,17 @@ use crate::upstream::{self, Client, Origin};
 use peers::Through;
 use scenario::{Leaves, Scenario};
 
-/// Seeds that every run of the tests goes through.
+/// How many seeds each test run covers.
 const SEEDS: u64 = 3_000;
 
-/// What a run may take although time stands still: deadlines are coarse, and a lost wake-up costs seconds.
+/// Tolerance for a paused clock: deadlines are coarse, but a lost wake-up costs seconds.
 const NO_TIME: Duration = Duration::from_millis(900);
 
-/// When the gate must have let go of everything after one side has left.
+/// How soon the gate must have dropped everything after one side has disconnected.
 const LET_GO: Duration = Duration::from_secs(8);
 
 #[test]
-fn everything_moves_that_can() {
+fn no_wake_up_is_lost() {
     let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seeds = match variable("SEED") {
         Some(seed) => {
@@ -94,12 +94,12 @@ async fn story(number: u64) -> Result<(), String> {
     let began = Instant::now();
     let exchanged = peers::exchange(client, scenario.clone(), seed.clone(), &dashboard);
     let exchanged = tokio::time::timeout(Duration::from_secs(600), exchanged).await;
-    let exchanged = exchanged.map_err(|_| "it stands still".to_owned())?;
+    let exchanged = exchanged.map_err(|_| "it hangs".to_owned())?;
     let took = began.elapsed();
-    if scenario.leaves == Leaves::Nobody {
+    if scenario.leaves == Leaves::Neither {
         exchanged?;
         if took > NO_TIME {
-            return Err(format!("it stood still for {took:?}"));
+            return Err(format!("it hung for {took:?}"));
         }
     }
     let gone = tokio::time::timeout(LET_GO, drain.emptied()).await;

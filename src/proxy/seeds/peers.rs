@@ -1,4 +1,4 @@
-//! The two sides of a scenario, played by hyper, and the service between them.
+//! The two sides of a scenario, on hyper, and the service between them.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -24,11 +24,10 @@ use super::super::{ForwardedBody, Proxy, RequestIds, upgrade};
 use super::CLIENT;
 use super::scenario::{Exchange, Kind, Leaves, Payload, Protocol, Scenario};
 use crate::api::endpoint::Router;
-use crate::body::Body;
 use crate::downstream::refuse::Refused;
-use crate::downstream::{self, Peer, RequestBody, Sender};
+use crate::downstream::{self, Peer, RealClient, RequestBody};
 use crate::gate::{Gate, Route};
-use crate::message::{self, RequestHead};
+use crate::message::{self, Body, RequestHead};
 use crate::socket::memory::{self, End, Seed};
 use crate::upstream;
 
@@ -41,7 +40,7 @@ impl Through {
     }
 }
 
-/// A response's body on its way to the client.
+/// The body of a response to the client.
 pub(super) struct Passed(Body<ForwardedBody>);
 
 impl http_body::Body for Passed {
@@ -64,7 +63,7 @@ impl http_body::Body for Passed {
     }
 }
 
-impl downstream::AnswerBody for Passed {
+impl downstream::ResponseBody for Passed {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), upstream::Error>> {
         match &mut self.0 {
             Body::Stream(stream) => stream.poll_upload(cx),
@@ -94,13 +93,13 @@ impl downstream::Service for Through {
         let stages = self.0.clone();
         async move {
             let (proxy, ids) = &*stages;
-            let sender = Sender::itself(CLIENT.ip());
+            let client = RealClient::direct(CLIENT.ip());
             let id = ids.name(&head.headers, false);
             let routed = Gate::new(Router::new("")).route(&head.method, head.uri.path());
             let Ok(Route::Dashboard(permit)) = routed else {
                 return failed(StatusCode::NOT_FOUND);
             };
-            let forwarded = proxy.forward(permit, &head, body, &peer, sender, &id).await;
+            let forwarded = proxy.forward(permit, &head, body, &peer, client, &id).await;
             match forwarded {
                 Ok(mut response) => {
                     id.put_on(&mut response);
@@ -115,7 +114,7 @@ impl downstream::Service for Through {
     }
 }
 
-/// The bytes that everybody sends: those of `stream` begin at an offset of their own.
+/// The bytes of `stream`, in either direction. Each stream begins at a different offset.
 fn pattern(stream: usize) -> Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     let all =
@@ -125,13 +124,13 @@ fn pattern(stream: usize) -> Bytes {
 
 const TRAILER: &str = "x-end";
 
-/// A body that gives its bytes in pieces, when it likes.
+/// A body that returns its bytes in pieces, after random delays.
 struct Paced {
     left: Bytes,
     payload: Payload,
     owes_trailers: bool,
     seed: Seed,
-    /// Told when all bytes have been given away, or nobody takes more.
+    /// Notified when all bytes were read, or the body is dropped.
     given: Rc<Notify>,
 }
 
@@ -148,17 +147,17 @@ impl Drop for Paced {
     }
 }
 
-/// Now and then a task lets the others go first.
-fn dawdles(seed: &Seed, cx: &Context<'_>) -> bool {
-    let dawdles = seed.dawdles();
-    if dawdles {
+/// Sometimes yields to other tasks.
+fn delays(seed: &Seed, cx: &Context<'_>) -> bool {
+    let delays = seed.delays();
+    if delays {
         cx.waker().wake_by_ref();
     }
-    dawdles
+    delays
 }
 
-async fn dawdle(seed: &Seed) {
-    while seed.dawdles() {
+async fn delay(seed: &Seed) {
+    while seed.delays() {
         tokio::task::yield_now().await;
     }
 }
@@ -172,7 +171,7 @@ impl http_body::Body for Paced {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        if dawdles(&this.seed, cx) {
+        if delays(&this.seed, cx) {
             return Poll::Pending;
         }
         if this.left.is_empty() {
@@ -184,7 +183,7 @@ impl http_body::Body for Paced {
                 )])))
             }));
         }
-        let piece = match this.seed.dawdles() {
+        let piece = match this.seed.delays() {
             true => 1 + this.seed.below(this.left.len()),
             false => this.left.len().min(65_536),
         };
@@ -207,11 +206,10 @@ impl http_body::Body for Paced {
     }
 }
 
-/// What is read of a body before its reader leaves.
+/// How much of a body is read before its reader disconnects.
 type Limit = Rc<Cell<Option<usize>>>;
 
-/// Reads `body` to its end, which must be the expected one; with `counted`, that is its last byte. `limit` bytes later the
-/// reader leaves: `Ok(false)`.
+/// Reads `body` to its expected end; with `counted`, that is its last byte. After `limit` bytes the reader disconnects: `Ok(false)`.
 async fn read(
     mut body: Incoming,
     payload: Payload,
@@ -223,12 +221,12 @@ async fn read(
     let mut expected = pattern(stream).slice(..payload.bytes);
     let mut ended_by_trailers = false;
     while !counted || !expected.is_empty() {
-        dawdle(seed).await;
+        delay(seed).await;
         let Some(frame) = body.frame().await else { break };
-        match frame.map_err(|error| format!("stream {stream} breaks off: {error:?}"))?.into_data() {
+        match frame.map_err(|error| format!("stream {stream} broke off: {error:?}"))?.into_data() {
             Ok(data) => {
                 if data.len() > expected.len() || expected[..data.len()] != data {
-                    return Err(format!("stream {stream} has other bytes than were sent"));
+                    return Err(format!("stream {stream}: wrong bytes"));
                 }
                 drop(expected.split_to(data.len()));
                 if let Some(left) = limit.get() {
@@ -245,7 +243,7 @@ async fn read(
         }
     }
     if counted {
-        // Dropped before its end, it would cost the dashboard its connection.
+        // Dropping it before its end would close the dashboard's connection.
         tokio::task::spawn_local(async move { while body.frame().await.is_some() {} });
     }
     if !expected.is_empty() {
@@ -257,7 +255,7 @@ async fn read(
     }
 }
 
-/// Both ways of a WebSocket at once.
+/// Both directions of a WebSocket.
 async fn tunnel<T: AsyncRead + AsyncWrite>(
     io: T,
     (out, into): (Payload, Payload),
@@ -269,7 +267,7 @@ async fn tunnel<T: AsyncRead + AsyncWrite>(
     let write = async {
         let mut left = pattern(stream).slice(..out.bytes);
         while !left.is_empty() {
-            dawdle(seed).await;
+            delay(seed).await;
             let piece = 1 + seed.below(left.len().min(70_000));
             writer
                 .write_all(&left.split_to(piece))
@@ -282,12 +280,12 @@ async fn tunnel<T: AsyncRead + AsyncWrite>(
         let mut expected = pattern(stream).slice(..into.bytes);
         let mut buf = vec![0; 9_000];
         loop {
-            dawdle(seed).await;
+            delay(seed).await;
             match reader.read(&mut buf).await.map_err(|error| format!("tunnel: {error}"))? {
                 0 if expected.is_empty() => return Ok(true),
                 0 => return Err(format!("a tunnel ends {} bytes early", expected.len())),
                 read if read > expected.len() || expected[..read] != buf[..read] => {
-                    return Err("a tunnel has other bytes than were sent".to_owned());
+                    return Err("a tunnel: wrong bytes".to_owned());
                 }
                 read => drop(expected.split_to(read)),
             }
@@ -323,7 +321,7 @@ async fn tunnel<T: AsyncRead + AsyncWrite>(
     .await
 }
 
-/// The dashboard: every connection of it, and what became of the requests.
+/// The dashboard: its connections, and the outcomes of its requests.
 #[derive(Clone)]
 pub(super) struct Dashboard(Rc<Served>);
 
@@ -334,7 +332,7 @@ struct Served {
     settled: Notify,
     begun: Cell<usize>,
     limit: Limit,
-    /// Its connections end when this does.
+    /// Its connections end with this.
     open: tokio::sync::watch::Sender<bool>,
 }
 
@@ -342,7 +340,7 @@ impl Dashboard {
     pub(super) fn new(scenario: Rc<Scenario>, seed: Seed) -> Self {
         let limit = match scenario.leaves {
             Leaves::Dashboard(limit) => Some(limit),
-            Leaves::Nobody | Leaves::Client(_) => None,
+            Leaves::Neither | Leaves::Client(_) => None,
         };
         Self(Rc::new(Served {
             scenario,
@@ -355,7 +353,7 @@ impl Dashboard {
         }))
     }
 
-    /// Waits until every request that began was read; whether each was as it was sent.
+    /// Waits until all requests were read, and checks their content.
     async fn is_content(&self) -> Result<(), String> {
         loop {
             let outcomes = self.0.outcomes.borrow().clone();
@@ -369,7 +367,7 @@ impl Dashboard {
         }
     }
 
-    /// A connection to it.
+    /// Opens a connection to it.
     pub(super) fn connection(&self) -> End {
         let (end, own) = memory::pair(&self.0.seed, self.0.scenario.most);
         tokio::task::spawn_local(self.clone().serve(own));
@@ -383,7 +381,7 @@ impl Dashboard {
         let service = service_fn(move |request| self.clone().respond(request));
         let served = async {
             match protocol {
-                // A WebSocket asks in HTTP/1.1 whatever the protocol.
+                // The gate always uses HTTP/1.1 for a WebSocket.
                 Protocol::Http1 => {
                     let server = hyper::server::conn::http1::Builder::new();
                     drop(server.serve_connection(io, service).with_upgrades().await);
@@ -441,7 +439,7 @@ impl Dashboard {
                 return Ok(response);
             }
             Kind::Http { at_once: true, .. } => {
-                // hyper's HTTP/1.1 server keeps the end of a request to itself once its response is out.
+                // hyper's HTTP/1.1 server does not report the end of a request after its response.
                 let counted = scenario.dashboard == Protocol::Http1;
                 tokio::task::spawn_local(async move {
                     settle(read(request.into_body(), up, index, &seed, &limit, counted).await);
@@ -451,12 +449,12 @@ impl Dashboard {
                 settle(read(request.into_body(), up, index, &seed, &limit, false).await);
             }
         }
-        dawdle(&self.0.seed).await;
+        delay(&self.0.seed).await;
         Ok(response)
     }
 }
 
-/// A dashboard of HTTP/2 gets WebSockets in HTTP/1.1: the first bytes tell.
+/// Detects the protocol by the first bytes: an HTTP/2 dashboard gets WebSockets over HTTP/1.1.
 async fn serve_either<S, F>(io: TokioIo<End>, service: S, stream: u32, connection: u32)
 where
     S: hyper::service::Service<
@@ -480,7 +478,7 @@ where
     }
 }
 
-/// Runs tasks on this thread, and drops them when it is told to.
+/// Runs tasks on this thread, and can abort them.
 #[derive(Clone, Default)]
 struct Local(Rc<RefCell<Vec<AbortHandle>>>);
 
@@ -505,13 +503,13 @@ impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
     }
 }
 
-/// How a client asks.
+/// How a client sends requests.
 enum Asking {
     Http1(hyper::client::conn::http1::SendRequest<Paced>),
     Http2(hyper::client::conn::http2::SendRequest<Paced>),
 }
 
-/// The client: does what the scenario says, and leaves.
+/// The client: runs the scenario, and disconnects.
 pub(super) async fn exchange(
     io: End,
     scenario: Rc<Scenario>,
@@ -521,7 +519,7 @@ pub(super) async fn exchange(
     let io = TokioIo::new(io);
     let limit: Limit = Rc::new(Cell::new(match scenario.leaves {
         Leaves::Client(limit) => Some(limit),
-        Leaves::Nobody | Leaves::Dashboard(_) => None,
+        Leaves::Neither | Leaves::Dashboard(_) => None,
     }));
     let text = |error: hyper::Error| format!("no handshake: {error}");
     let tasks = Local::default();
@@ -582,7 +580,7 @@ pub(super) async fn exchange(
             outcome.await.map_err(|error| error.to_string())??;
         }
         match scenario.leaves {
-            Leaves::Nobody => dashboard.is_content().await,
+            Leaves::Neither => dashboard.is_content().await,
             Leaves::Client(_) | Leaves::Dashboard(_) => Ok(()),
         }
     };
@@ -595,7 +593,7 @@ pub(super) async fn exchange(
     outcome
 }
 
-/// One request of the client's.
+/// One request of the client.
 struct Asked {
     index: usize,
     exchange: Exchange,
@@ -646,7 +644,7 @@ impl Asked {
         (request, given)
     }
 
-    /// `Ok(false)`: it left.
+    /// `Ok(false)`: it disconnected early.
     async fn outcome(
         self,
         response: impl Future<Output = hyper::Result<Response<Incoming>>>,

@@ -2,11 +2,11 @@
 
 use crate::socket::memory::Seed;
 
-/// How a side speaks.
+/// The protocol of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
-    /// With windows of this size: of a stream, of the connection.
+    /// With these window sizes: of a stream, of the connection.
     Http2(u32, u32),
 }
 
@@ -16,7 +16,7 @@ impl Protocol {
         match seed.one_in(2) {
             true => Self::Http1,
             false if rush => Self::Http2(WINDOWS[4], WINDOWS[4]),
-            // A connection's window is never narrower than at first (RFC 9113 section 6.9.2).
+            // SETTINGS cannot reduce the window of the connection (RFC 9113 section 6.9.2).
             false => Self::Http2(WINDOWS[seed.below(5)], WINDOWS[2 + seed.below(3)]),
         }
     }
@@ -25,17 +25,17 @@ impl Protocol {
         self != Self::Http1
     }
 
-    /// Bytes that a window of one byte moves one by one take their time.
+    /// Whether the stream window is so small that large bodies would take too long.
     fn is_narrow(self) -> bool {
         matches!(self, Self::Http2(..1_000, _))
     }
 }
 
-/// One way of an exchange.
+/// One direction of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
     pub(super) bytes: usize,
-    /// With `Content-Length`.
+    /// Whether it has a `Content-Length`.
     pub(super) known: bool,
     pub(super) trailers: bool,
 }
@@ -48,17 +48,17 @@ impl Payload {
     }
 }
 
-/// What is asked for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A request and its response.
     Http {
-        /// The dashboard responds at once and reads the request meanwhile, rather than before.
+        /// The dashboard responds at once, and reads the request meanwhile.
         at_once: bool,
-        /// The client reads nothing before all of its request is out.
+        /// The client reads nothing before it has sent its whole request.
         uploads_first: bool,
     },
-    /// Bytes both ways, each half ended by its sender.
+    /// Bytes in both directions; each sender ends its half.
     WebSocket,
 }
 
@@ -70,24 +70,24 @@ pub(super) struct Exchange {
     pub(super) down: Payload,
 }
 
-/// Who leaves before the end, by dropping its connection.
+/// Which side disconnects early, by dropping its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaves {
-    Nobody,
-    /// After so many bytes of responses.
+    Neither,
+    /// After this many bytes of responses.
     Client(usize),
-    /// After so many bytes of requests.
+    /// After this many bytes of requests.
     Dashboard(usize),
 }
 
 /// One client connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scenario {
-    /// What a transport holds at most.
+    /// Highest capacity of a transport.
     pub(super) most: usize,
     pub(super) client: Protocol,
     pub(super) dashboard: Protocol,
-    /// One after the other over HTTP/1.1, at once over HTTP/2.
+    /// Sequential over HTTP/1.1, concurrent over HTTP/2.
     pub(super) exchanges: Vec<Exchange>,
     pub(super) leaves: Leaves,
 }
@@ -95,7 +95,7 @@ pub(super) struct Scenario {
 impl Scenario {
     pub(super) fn of(seed: &Seed) -> Self {
         const MOST: [usize; 4] = [1_024, 4_096, 65_536, 1 << 20];
-        // Everything at once, and room for all of it: a turn ends because it has been long enough.
+        // Much data without delays, so that a turn ends only by its limit of rounds.
         let rush = seed.one_in(4);
         let most = if rush { 1 << 21 } else { MOST[seed.below(4)] };
         seed.set_pace(if rush { 0 } else { [0, 3, 8, 100][seed.below(4)] });
@@ -117,17 +117,17 @@ impl Scenario {
         let mut exchanges: Vec<_> =
             (0..=seed.below(if rush { 1 } else { 4 })).map(exchange).collect();
         if client == Protocol::Http1 {
-            // A WebSocket is the last thing that happens on a connection of HTTP/1.1.
+            // A WebSocket is the last exchange on an HTTP/1.1 connection.
             let first = exchanges.iter().position(|exchange| exchange.kind == Kind::WebSocket);
             exchanges.truncate(first.map_or(exchanges.len(), |first| first + 1));
         }
         let leaves = match seed.below(5) {
             0 => Leaves::Client(seed.size(payload)),
             1 => Leaves::Dashboard(seed.size(payload)),
-            _ => Leaves::Nobody,
+            _ => Leaves::Neither,
         };
-        if leaves != Leaves::Nobody {
-            // A client that insists on a dashboard that has left is ended by `timeouts.send`, not by a wake-up.
+        if leaves != Leaves::Neither {
+            // A client that only uploads to a dashboard that has disconnected is ended by `timeouts.send`, not by a wake-up.
             for exchange in &mut exchanges {
                 if let Kind::Http { uploads_first, .. } = &mut exchange.kind {
                     *uploads_first = false;

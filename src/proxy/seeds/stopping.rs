@@ -1,4 +1,4 @@
-//! Connections without a request in flight while the gate stops, by a clock that does not have to be waited for.
+//! Connections without a request in flight while the gate stops, with a paused clock.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::sweep::Sweep;
 
 use super::peers::Through;
 
-/// A request that is answered without a dashboard, on a connection that is closed behind it.
+/// A request that the gate refuses itself, and then closes the connection.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n";
-/// Of HTTP/2: preface, SETTINGS, the acknowledgement of the gate's.
+/// The start of HTTP/2: preface, SETTINGS, and the acknowledgement of the gate's SETTINGS.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
-/// HEADERS whose end is still to come.
+/// An incomplete HEADERS frame.
 const HALF_HEADERS: &[u8] = b"\0\0\x01\x01\x01\0\0\0\x01\x82";
 
-/// Due after half a second, and deadlines are coarse.
+/// Half a second, with the resolution of deadlines.
 fn is_half_a_second(time: Duration) -> bool {
     time < Duration::from_millis(800)
 }
@@ -51,7 +51,7 @@ impl Stage {
 
     async fn send(&mut self, bytes: &[u8]) {
         self.client.write_all(bytes).await.expect("room");
-        // It has been read once time moves.
+        // The clock advances only once it was read.
         sleep(Duration::from_secs(1)).await;
     }
 
@@ -72,7 +72,7 @@ fn run<T>(story: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn whoever_has_no_request_in_flight_delays_the_end_by_half_a_second() {
+fn a_connection_without_a_request_in_flight_ends_after_half_a_second() {
     let table: [(&str, bool, &[u8]); 9] = [
         ("it has sent nothing", false, b""),
         ("half a request head", false, b"GET / HT"),
@@ -82,7 +82,7 @@ fn whoever_has_no_request_in_flight_delays_the_end_by_half_a_second() {
         ("HTTP/2 without a stream", false, HTTP2),
         ("HTTP/2 and half a request", false, &[HTTP2, HALF_HEADERS].concat()),
         ("half a PROXY header", true, b"PROXY TCP4 192.0"),
-        ("it was answered for the last time and goes on sending", false, REFUSED),
+        ("it continues to send after its last response", false, REFUSED),
     ];
     for (what, proxied, sent) in table {
         let took = run(async {
@@ -102,7 +102,7 @@ fn whoever_has_no_request_in_flight_delays_the_end_by_half_a_second() {
 }
 
 #[test]
-fn what_comes_within_the_half_second_is_answered() {
+fn a_request_within_the_half_second_is_answered() {
     for early in [&b""[..], b"GET / HTTP/1.1\r\n"] {
         let (answer, took) = run(async {
             let mut stage = Stage::new(|_| {});
@@ -126,20 +126,20 @@ fn what_comes_within_the_half_second_is_answered() {
 }
 
 #[test]
-fn a_head_that_dribbles_in_does_not_last() {
+fn a_head_that_trickles_in_is_cut() {
     let took = run(async {
         let mut stage = Stage::new(|_| {});
         stage.send(b"").await;
         let began = stage.stop();
-        let dribbling = async {
+        let trickling = async {
             loop {
                 sleep(Duration::from_millis(200)).await;
-                // Once the gate has closed, nobody reads it.
+                // Fails once the gate has closed the connection.
                 let _ = stage.client.write_all(b"G").await;
             }
         };
         tokio::select! {
-            () = dribbling => unreachable!("it never ends"),
+            () = trickling => unreachable!("it never ends"),
             () = stage.drain.emptied() => began.elapsed(),
         }
     });

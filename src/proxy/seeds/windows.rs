@@ -1,4 +1,4 @@
-//! Windows of HTTP/2 that stay closed, and those that open a little at a time, by a clock that does not have to be waited for.
+//! HTTP/2 windows that stay closed, and windows that open slowly, with a paused clock.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -26,10 +26,10 @@ const SEEDS: u64 = 60;
 const WINDOW: u32 = 10;
 const BODY: Bytes = Bytes::from_static(&[b'x'; 60]);
 const LARGE: Bytes = Bytes::from_static(&[b'x'; 100 * 1024]);
-/// Of `timeouts.send`, which is 60 s.
+/// Less than `timeouts.send`, which is 60 s.
 const SLOWLY: Duration = Duration::from_secs(55);
 
-/// How a body is taken: "all", "slowly", "nothing".
+/// Reads a body "all" at once, "slowly" or "nothing" of it.
 async fn take(how: &str, mut body: RecvStream) -> Result<usize, Option<Reason>> {
     let mut taken = 0;
     while let Some(data) = body.data().await {
@@ -45,10 +45,10 @@ async fn take(how: &str, mut body: RecvStream) -> Result<usize, Option<Reason>> 
     Ok(taken)
 }
 
-/// What became of the bodies that the dashboard took.
+/// How the dashboard's reads of bodies ended.
 type Outcomes = Rc<RefCell<Vec<Result<usize, Option<Reason>>>>>;
 
-/// Answers GET with [`BODY`] or [`LARGE`]; takes other requests as their paths say, and then answers.
+/// Responds to GET with [`BODY`] or [`LARGE`]; reads other requests as their paths say, and then responds.
 async fn dashboard(end: End, taken: Outcomes) {
     let builder = server::Builder::new().initial_window_size(WINDOW).clone();
     let mut connection = builder.handshake::<_, Bytes>(end).await.expect("a preface");
@@ -84,7 +84,7 @@ impl Stage {
         Self::over(seed, None, WINDOW, |end| end).await
     }
 
-    /// A client with this window, on a transport that holds so much.
+    /// A client with this window, on a transport of this capacity.
     async fn over<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         seed: u64,
         most_for_client: Option<usize>,
@@ -98,7 +98,7 @@ impl Stage {
         let mut scenario = Scenario::of(&seed);
         scenario.dashboard = Protocol::Http2(WINDOW, 65_535);
         if most_for_client.is_some() {
-            // All that is there is read at once.
+            // All available bytes are read at once.
             seed.set_pace(0);
         }
         let (taken, dials, most) = (Outcomes::default(), Rc::new(Cell::new(0)), scenario.most);
@@ -130,7 +130,7 @@ impl Stage {
     }
 }
 
-/// A client that reads once in a while.
+/// A client that reads at intervals.
 struct Slow(End, Pin<Box<Sleep>>);
 
 impl AsyncRead for Slow {
@@ -175,13 +175,13 @@ fn each_seed<F: Future<Output = ()>>(seeds: u64, story: impl Fn(u64) -> F) {
     }
 }
 
-/// Deadlines are coarse.
+/// A minute, with the resolution of deadlines.
 fn is_a_minute(time: Duration) -> bool {
     time >= Duration::from_secs(60) && time < Duration::from_secs(62)
 }
 
 #[test]
-fn a_response_ends_when_its_window_stays_closed_and_not_when_it_is_slow() {
+fn a_response_ends_if_its_window_stays_closed_but_not_if_it_is_slow() {
     each_seed(SEEDS, async |seed| {
         let mut stage = Stage::new(seed).await;
         let body = stage.ask(Method::GET, "").await.into_body();
@@ -196,7 +196,7 @@ fn a_response_ends_when_its_window_stays_closed_and_not_when_it_is_slow() {
 }
 
 #[test]
-fn an_upload_ends_when_the_dashboards_window_stays_closed_and_not_when_it_is_slow() {
+fn an_upload_ends_if_the_window_stays_closed_but_not_if_it_is_slow() {
     each_seed(SEEDS, async |seed| {
         let mut stage = Stage::new(seed).await;
         let began = Instant::now();
@@ -204,13 +204,13 @@ fn an_upload_ends_when_the_dashboards_window_stays_closed_and_not_when_it_is_slo
         assert!(is_a_minute(began.elapsed()), "after {:?}", began.elapsed());
         assert_eq!(stage.ask(Method::POST, "slowly").await.status(), StatusCode::OK);
         assert_eq!(*stage.taken.borrow(), [Err(Some(Reason::CANCEL)), Ok(BODY.len())]);
-        assert_eq!(stage.dials.get(), 1, "the connection lives");
+        assert_eq!(stage.dials.get(), 1, "the connection stays open");
     });
 }
 
-/// Each frame of a stream waits for those of all the others: longer than `timeouts.send`, with windows wide open.
+/// Each frame of a stream waits for those of all others, for longer than `timeouts.send`, although the windows are open.
 #[test]
-fn streams_behind_a_slow_socket_do_not_end_for_it() {
+fn a_slow_socket_ends_no_stream() {
     each_seed(3, async |seed| {
         let slow = |end| Slow(end, Box::pin(sleep(Duration::ZERO)));
         let mut stage = Stage::over(seed, Some(4_096), 1 << 20, slow).await;

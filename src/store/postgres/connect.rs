@@ -1,8 +1,7 @@
-//! A connection to the database: found among its hosts, with deadlines, and gone for good once anything went wrong.
+//! A connection to the first of the database's hosts that accepts, with deadlines. After a failure it is not used again.
 //!
-//! A deadline limits silence, not the whole operation: the gate waits for a server that answers each step over a slow link,
-//! and gives up one that answers nothing. Each byte from the server starts the deadline again; the whole operation may take
-//! ten deadlines.
+//! A deadline limits silence, not a whole operation: a server that answers each step over a slow link is waited for, a silent
+//! one is given up. Each byte from the server restarts the deadline. An operation may take ten deadlines in all.
 
 use std::io;
 use std::path::Path;
@@ -21,83 +20,82 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
+use super::error::DatabaseError;
 use super::schema::{self, About};
 use super::signals::Signals;
-use super::trouble::Trouble;
 use super::url::{Database, Host};
 use crate::dial::dial;
 use crate::socket::Kind;
 use crate::store::backend::Error;
 
-/// For the answer to a statement. Longer than the server's own limit for a statement (`statements.rs`), by the round trip of a
-/// slow link.
+/// Deadline for the response to a statement: the server's own limit for a statement (`schema.rs`), and a round trip on a slow
+/// link.
 pub(super) const STATEMENTS: Duration = Duration::from_secs(4);
 
-/// For the first answer on an idle connection, if the link is fast.
+/// Deadline for the first response on an idle connection, if the link is fast.
 const ALIVE: Duration = Duration::from_millis(500);
 
-/// For the same on a slow link: so many times the first answer of the connection.
+/// The same on a slow link, as a multiple of the time that the first response on the connection took.
 const SLOWER: u32 = 3;
 
-/// An operation takes at most so many deadlines.
+/// The longest operation, in deadlines.
 const MOST: u32 = 10;
 
-/// An open connection. Closed when dropped, whatever it is in the middle of: the server then takes back what was not
-/// committed.
+/// An open connection. Dropping it closes it; the server then rolls back an open transaction.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Client,
     /// Properties of the server.
     pub(super) about: About,
     _driver: Driver,
-    heard: Heard,
+    last_read: LastRead,
     /// Time until the first answer: about a round trip.
     round: Duration,
 }
 
 impl Session {
-    /// Connects to the first host that accepts; each may be silent for its share of `within`. With `signals`, the connection
-    /// listens.
+    /// Connects to the first host that accepts. Each host may be silent for its share of `within`. With `signals`, the
+    /// connection listens for notifications.
     pub(super) async fn open(
         database: &Database,
         within: Duration,
         signals: Option<&Signals>,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, DatabaseError> {
         let each = database.share(within);
-        let mut trouble = Trouble::Closed;
+        let mut failure = DatabaseError::Closed;
         for host in &database.hosts {
-            let heard = Heard::now();
-            let opening = Self::to(database, host, &heard, signals);
-            match heard.patiently(each, opening).await {
+            let last_read = LastRead::now();
+            let opening = Self::to(database, host, &last_read, signals);
+            match last_read.unless_silent(each, opening).await {
                 Some(Ok(session)) => return Ok(session),
-                Some(Err(error)) => trouble = error,
-                None => trouble = Trouble::SilentHost { host: host.to_string(), after: each },
+                Some(Err(error)) => failure = error,
+                None => failure = DatabaseError::SilentHost { host: host.to_string(), after: each },
             }
         }
-        Err(trouble)
+        Err(failure)
     }
 
     async fn to(
         database: &Database,
         host: &Host,
-        heard: &Heard,
+        last_read: &LastRead,
         signals: Option<&Signals>,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, DatabaseError> {
         let config = database.at(host);
         let reached = match host.socket() {
             Some(path) => unix(&path).await,
             None => dial(host.name(), host.port()).await.map(Kind::from),
         };
-        let socket =
-            reached.map_err(|source| Trouble::Unreached { host: host.to_string(), source })?;
-        heard.again();
-        let wire = Wire { socket, heard: heard.clone() };
+        let socket = reached
+            .map_err(|source| DatabaseError::Unreached { host: host.to_string(), source })?;
+        last_read.touch();
+        let wire = Wire { socket, last_read: last_read.clone() };
         let own = Arc::new(AtomicI32::new(0));
-        let refused = |source| Trouble::Host { host: host.to_string(), source };
+        let refused = |source| DatabaseError::Host { host: host.to_string(), source };
         let (client, driver) = match database.wants_tls().filter(|_| host.socket().is_none()) {
             Some(files) => {
                 let named = files.client()?.towards(host.name());
-                let named = named.map_err(|source| Trouble::Unreached {
+                let named = named.map_err(|source| DatabaseError::Unreached {
                     host: host.to_string(),
                     source: io::Error::new(io::ErrorKind::InvalidInput, source),
                 })?;
@@ -111,50 +109,50 @@ impl Session {
                 (client, drive(connection, signals, own.clone()))
             }
         };
-        let asked = Instant::now();
+        let sent = Instant::now();
         let about = schema::about(&client, signals.is_some()).await.map_err(refused)?;
         own.store(about.process, Ordering::Relaxed);
         let takes_writes = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
         if takes_writes && about.is_read_only {
-            return Err(Trouble::ReadOnly { host: host.to_string() });
+            return Err(DatabaseError::ReadOnly { host: host.to_string() });
         }
-        let heard = heard.clone();
-        Ok(Self { client, about, _driver: driver, heard, round: asked.elapsed() })
+        let last_read = last_read.clone();
+        Ok(Self { client, about, _driver: driver, last_read, round: sent.elapsed() })
     }
 
-    /// Whether it is known to have ended.
+    /// Whether the connection is known to have ended.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
-    /// Whether nothing has arrived for so long that a middlebox may have dropped the connection silently.
+    /// Whether nothing has arrived for `idle`: a middlebox may have dropped the connection silently.
     pub(super) fn is_idle(&self, idle: Duration) -> bool {
-        self.heard.last().elapsed() >= idle
+        self.last_read.at().elapsed() >= idle
     }
 
-    /// The limit for the first answer on an idle connection.
+    /// The deadline for the first response on an idle connection.
     pub(super) fn alive_within(&self) -> Duration {
         (self.round * SLOWER).clamp(ALIVE, STATEMENTS)
     }
 
     /// Runs `work`, unless the server is silent for `limit`.
-    pub(super) async fn patiently<T>(
+    pub(super) async fn unless_silent<T>(
         &self,
         limit: Duration,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        self.heard.again();
-        let done = self.heard.patiently(limit, work).await;
-        done.unwrap_or_else(|| Err(Trouble::Silent(limit).into()))
+        self.last_read.touch();
+        let done = self.last_read.unless_silent(limit, work).await;
+        done.unwrap_or_else(|| Err(DatabaseError::Silent(limit).into()))
     }
 
-    /// The limit for the arrival of a notification.
+    /// The deadline for the arrival of a notification.
     pub(super) fn announced_within(&self) -> Duration {
         (self.round * SLOWER).max(STATEMENTS / 2)
     }
 }
 
-/// The task that moves a connection's bytes. Ends when dropped.
+/// The task that reads and writes a connection. Dropping it ends the task.
 #[derive(Debug)]
 struct Driver(AbortHandle);
 
@@ -168,7 +166,7 @@ async fn unix(path: &Path) -> io::Result<Kind> {
     UnixStream::connect(path).await.map(Kind::from)
 }
 
-/// Sets an open connection to work, on the runtime this is called on.
+/// Spawns the task of an open connection, on the current runtime.
 fn drive<T>(
     mut connection: Connection<Wire, T>,
     signals: Option<&Signals>,
@@ -178,14 +176,14 @@ where
     Connection<Wire, T>: Send + 'static,
     T: tokio_postgres::tls::TlsStream + Unpin + 'static,
 {
-    // Dropped with the task, however that ends.
+    // Dropped with the task.
     let listening = signals.map(Signals::connection);
     let work = async move {
-        // Ends with the connection; what went wrong is told to whoever asks next.
+        // Ends with the connection. The next query on it gets the error.
         while let Some(Ok(message)) =
             std::future::poll_fn(|context| connection.poll_message(context)).await
         {
-            // This gate knows the changes that it made itself.
+            // This gate's own changes are known.
             if let (AsyncMessage::Notification(note), Some(listening)) = (message, &listening)
                 && note.process_id() != own.load(Ordering::Relaxed)
             {
@@ -198,42 +196,42 @@ where
 
 /// When bytes from the server last arrived.
 #[derive(Clone, Debug)]
-struct Heard(Arc<Mutex<Instant>>);
+struct LastRead(Arc<Mutex<Instant>>);
 
-impl Heard {
+impl LastRead {
     fn now() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn again(&self) {
+    fn touch(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn last(&self) -> Instant {
+    fn at(&self) -> Instant {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work`; `None` after a silence of `limit`.
-    async fn patiently<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    /// Runs `work`. `None`: nothing arrived for `limit`, or the operation took too long.
+    async fn unless_silent<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let end = Instant::now() + limit * MOST;
         loop {
-            let until = (self.last() + limit).min(end);
+            let until = (self.at() + limit).min(end);
             if let Ok(done) = timeout_at(until, &mut work).await {
                 return Some(done);
             }
-            if until == end || self.last() + limit <= until {
+            if until == end || self.at() + limit <= until {
                 return None;
             }
         }
     }
 }
 
-/// A socket that notes when bytes arrive.
+/// A socket that records when bytes arrive.
 #[derive(Debug)]
 struct Wire {
     socket: Kind,
-    heard: Heard,
+    last_read: LastRead,
 }
 
 impl AsyncRead for Wire {
@@ -244,7 +242,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
         if read.is_ready() {
-            self.heard.again();
+            self.last_read.touch();
         }
         read
     }
@@ -275,31 +273,31 @@ mod deadlines {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_it_and_slowness_does_not() {
         let limit = Duration::from_secs(3);
-        let heard = Heard::now();
+        let last_read = LastRead::now();
         let silent = std::future::pending::<()>();
         let began = Instant::now();
-        assert_eq!(heard.patiently(limit, silent).await, None);
+        assert_eq!(last_read.unless_silent(limit, silent).await, None);
         assert_eq!(began.elapsed().as_secs(), 3);
 
         // An answer every two seconds, twelve seconds in all.
-        heard.again();
+        last_read.touch();
         let slow = async {
             for _ in 0..6 {
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                heard.again();
+                last_read.touch();
             }
         };
-        assert_eq!(heard.patiently(limit, slow).await, Some(()));
+        assert_eq!(last_read.unless_silent(limit, slow).await, Some(()));
 
         // Answers without end.
         let began = Instant::now();
         let endless = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                heard.again();
+                last_read.touch();
             }
         };
-        assert_eq!(heard.patiently::<()>(limit, endless).await, None);
+        assert_eq!(last_read.unless_silent::<()>(limit, endless).await, None);
         assert_eq!(began.elapsed().as_secs(), 30);
     }
 }

@@ -1,9 +1,9 @@
-//! Hints that other replicas have changed something: `LISTEN`, on the one connection of a gate.
+//! Hints that another replica changed something: `LISTEN`, on the one connection of a gate.
 //!
-//! A notification is a hint, and its content does not count. It may get lost with a connection, so the gate also looks at the
-//! database after each new connection and every 15 s. Behind a pooler in transaction mode `LISTEN` has no effect. The gate
-//! detects this with an echo: a notification of its own, sent over a separate short connection, because a pooler may deliver
-//! notifications while the listening connection is in use. Until the echo arrives, the gate looks every second.
+//! The payload of a notification is not used. A notification may be lost with its connection; the gate therefore also refreshes
+//! after each new connection and every 15 s. Behind a pooler in transaction mode, `LISTEN` has no effect. The gate detects this
+//! with an echo: a notification of its own, sent over a separate short connection, because a pooler may deliver notifications
+//! while the listening connection is in use. Until the echo arrives, the gate refreshes every second.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::types::Type;
 
 use super::connect::Session;
+use super::error::DatabaseError;
 use super::signals::{Signal, Signals};
 use super::statements::Parameter;
-use super::trouble::Trouble;
 use super::url::Database;
 use crate::text::chain;
 
-/// Between two looks while changes are announced, and while they are not.
+/// Between two refreshes while changes are announced, and while that is not confirmed.
 const POLL: Duration = Duration::from_secs(15);
-const POLL_DEAF: Duration = Duration::from_secs(1);
+const POLL_UNCONFIRMED: Duration = Duration::from_secs(1);
 /// Between two echoes, while none arrives.
 const NEXT_ECHO: Duration = Duration::from_secs(60);
 
-/// Before a connection that ended is replaced, unless a change needs one sooner.
+/// Before a connection that ended is replaced. A change replaces it at once.
 const RECONNECT: Duration = Duration::from_millis(250);
 
-/// The receiving half.
+/// The receiver of signals.
 #[derive(Debug)]
 pub(in crate::store) struct Hints {
     database: Database,
@@ -38,7 +38,7 @@ pub(in crate::store) struct Hints {
 }
 
 impl Hints {
-    /// Both halves.
+    /// The sender and the receiver.
     pub(super) fn new(database: Database) -> (Signals, Self) {
         let (signals, received) = Signals::new();
         let echo = signals.echo();
@@ -46,31 +46,31 @@ impl Hints {
     }
 }
 
-/// An echo under way. Completes when the echo should have arrived.
-type Echo = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
+/// An echo that was sent. Completes when it should have arrived.
+type Echo = Pin<Box<dyn Future<Output = Result<(), DatabaseError>> + Send>>;
 
-/// What is known of the connection that listens.
+/// Whether the database announces changes to this gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hearing {
-    /// There is no such connection; the next look opens one.
-    Nothing,
-    /// Its echo has not arrived.
-    Deaf,
-    /// Its echo has arrived.
-    Well,
+enum Announcements {
+    /// No connection listens. The next refresh opens one.
+    Off,
+    /// A connection listens; its echo has not arrived.
+    Unconfirmed,
+    /// The echo has arrived.
+    Confirmed,
 }
 
 impl Hints {
-    /// Calls `changed` whenever it is worth looking at the database, until dropped. To be run on the control runtime.
+    /// Calls `changed` whenever the gate is to refresh, until dropped. Runs on the control runtime.
     pub(in crate::store) async fn listen(mut self, changed: impl Fn()) {
-        let (mut hearing, mut is_logged) = (Hearing::Nothing, false);
+        let (mut announcements, mut is_logged) = (Announcements::Off, false);
         let mut connection = 0;
-        // A gate that starts while the database is away looks for it soon.
+        // A gate that starts while the database is away tries again soon.
         let mut poll = Instant::now() + RECONNECT;
         let mut next_echo = Instant::now();
         let mut echo: Option<Echo> = None;
         loop {
-            let is_deaf = hearing == Hearing::Deaf;
+            let is_unconfirmed = announcements == Announcements::Unconfirmed;
             let is_echoing = echo.is_some();
             tokio::select! {
                 // Signals come before deadlines.
@@ -79,19 +79,19 @@ impl Hints {
                     Some(Signal::Changed) => {}
                     Some(Signal::Listening(number)) => {
                         connection = number;
-                        (hearing, next_echo) = (Hearing::Deaf, Instant::now());
+                        (announcements, next_echo) = (Announcements::Unconfirmed, Instant::now());
                         echo = None;
                     }
                     // The end of a connection may be noticed after its successor listens.
                     Some(Signal::Ended(number)) if number != connection => continue,
                     Some(Signal::Ended(_)) => {
-                        hearing = Hearing::Nothing;
+                        announcements = Announcements::Off;
                         echo = None;
                         poll = Instant::now() + RECONNECT;
                         continue;
                     }
                     Some(Signal::Echo) => {
-                        hearing = Hearing::Well;
+                        announcements = Announcements::Confirmed;
                         echo = None;
                         if std::mem::take(&mut is_logged) {
                             tracing::info!("the database announces changes again");
@@ -112,18 +112,18 @@ impl Hints {
                         Ok(()) if is_new => tracing::warn!(
                             event = "database.silent",
                             "the database does not announce changes to this gate, as behind a pooler in transaction mode: \
-                             it is looked at every second"
+                             the gate checks for changes every second"
                         ),
                         Ok(()) => {}
                         Err(error) => {
                             is_logged = !is_new;
                             let error = chain(&error);
-                            tracing::debug!(error, "whether the database announces changes is not known");
+                            tracing::debug!(error, "cannot find out whether the database announces changes");
                         }
                     }
                     continue;
                 }
-                () = sleep_until(next_echo), if is_deaf && !is_echoing => {
+                () = sleep_until(next_echo), if is_unconfirmed && !is_echoing => {
                     next_echo = Instant::now() + NEXT_ECHO;
                     echo = Some(Box::pin(unanswered_echo(self.database.clone(), self.echo.clone())));
                     continue;
@@ -131,20 +131,21 @@ impl Hints {
                 () = sleep_until(poll) => {}
             }
             changed();
-            poll = Instant::now() + if hearing == Hearing::Deaf { POLL_DEAF } else { POLL };
+            poll = Instant::now()
+                + if announcements == Announcements::Unconfirmed { POLL_UNCONFIRMED } else { POLL };
         }
     }
 }
 
-/// Sends an echo over a separate connection, and returns when it should have arrived.
-async fn unanswered_echo(database: Database, echo: Arc<str>) -> Result<(), Trouble> {
+/// Sends an echo over a separate connection. Returns when it should have arrived.
+async fn unanswered_echo(database: Database, echo: Arc<str>) -> Result<(), DatabaseError> {
     let session = Session::open(&database, database.connect_timeout, None).await?;
     let within = session.announced_within();
     let send = "select pg_notify('license_gate', $1)";
     let payload: &str = &echo;
     let with: [Parameter<'_>; 1] = [(&payload, Type::TEXT)];
     let sent = session.client.execute_typed(send, &with);
-    timeout(within, sent).await.map_err(|_| Trouble::Silent(within))??;
+    timeout(within, sent).await.map_err(|_| DatabaseError::Silent(within))??;
     drop(session);
     sleep(within).await;
     Ok(())
@@ -158,53 +159,53 @@ mod tests {
 
     use super::*;
 
-    /// Hints for a database that cannot be reached, and the number of looks at it.
+    /// Hints for a database that cannot be reached, and the number of refreshes.
     fn listening() -> (Signals, Arc<AtomicUsize>, JoinHandle<()>) {
         let nowhere = "postgres://gate@127.0.0.1:1/licenses?sslmode=disable";
         let database = Database::parse(nowhere, |path| path.into()).expect("a URL");
         let (signals, hints) = Hints::new(database);
-        let looks = Arc::<AtomicUsize>::default();
-        let counted = looks.clone();
+        let refreshes = Arc::<AtomicUsize>::default();
+        let counted = refreshes.clone();
         let task = tokio::spawn(hints.listen(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         }));
-        (signals, looks, task)
+        (signals, refreshes, task)
     }
 
-    /// The number of looks within so many seconds.
-    async fn looks_within(looks: &AtomicUsize, seconds: u32) -> usize {
-        let before = looks.load(Ordering::SeqCst);
+    /// The number of refreshes within this number of seconds.
+    async fn refreshes_within(refreshes: &AtomicUsize, seconds: u32) -> usize {
+        let before = refreshes.load(Ordering::SeqCst);
         for _ in 0..seconds {
             tokio::time::advance(Duration::from_secs(1)).await;
             for _ in 0..8 {
                 yield_now().await;
             }
         }
-        looks.load(Ordering::SeqCst) - before
+        refreshes.load(Ordering::SeqCst) - before
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_gate_without_an_echo_looks_every_second() {
-        let (signals, looks, task) = listening();
+    async fn a_gate_without_an_echo_refreshes_every_second() {
+        let (signals, refreshes, task) = listening();
         yield_now().await;
-        assert_eq!(looks_within(&looks, 30).await, 2, "there is no connection");
+        assert_eq!(refreshes_within(&refreshes, 30).await, 2, "there is no connection");
         let connection = signals.connection();
         signals.begin();
-        assert!(looks_within(&looks, 30).await >= 29, "no echo came");
+        assert!(refreshes_within(&refreshes, 30).await >= 29, "no echo came");
         connection.notified(&signals.echo());
-        assert!(looks_within(&looks, 30).await <= 3, "changes are announced");
+        assert!(refreshes_within(&refreshes, 30).await <= 3, "changes are announced");
         connection.notified("7");
         connection.notified("echo of-another-gate");
-        assert_eq!(looks_within(&looks, 0).await, 0);
+        assert_eq!(refreshes_within(&refreshes, 0).await, 0);
         yield_now().await;
-        assert_eq!(looks_within(&looks, 1).await, 0, "an echo is no change");
+        assert_eq!(refreshes_within(&refreshes, 1).await, 0, "an echo is no change");
         drop(connection);
-        assert!(looks_within(&looks, 2).await >= 1, "it is replaced");
+        assert!(refreshes_within(&refreshes, 2).await >= 1, "it is replaced");
         let (former, _newest) = (signals.connection(), signals.connection());
         signals.begin();
         drop(former);
         assert!(
-            looks_within(&looks, 30).await >= 29,
+            refreshes_within(&refreshes, 30).await >= 29,
             "the end of a former connection counts nothing"
         );
         task.abort();

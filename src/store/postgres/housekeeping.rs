@@ -1,18 +1,16 @@
-//! What replicas do one at a time, and what waits to be told: leases and events, said to the database.
+//! Leases and events in the database.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::statements::{MAX_READ, Parameter, at_once, get, moment, rows, run, whole};
+use super::statements::{Parameter, at_once, get, moment, rows, run, whole};
 use crate::clock::UnixTime;
 use crate::store::backend::{Error, Lease, QueuedEvent, Settled};
-use crate::store::outbox::MAX_EVENTS;
+use crate::store::layout::MAX_TOKEN_BYTES;
+use crate::store::outbox::{AT_ONCE, MAX_EVENTS};
 
-/// Events given out at once.
-const EVENTS: &str = "16";
-
-/// Takes a lease that is free, has run out, or is the holder's own; by the database's time, which all replicas share. One
-/// that ends later than any gate takes it for is of a time that was wrong, and nobody's.
+/// Takes a lease that is free, has run out, or is already the holder's. The database's clock counts, which all replicas share.
+/// A lease that ends later than any gate takes one was made while that clock was wrong, and is free, too.
 pub(super) async fn take_lease(
     client: &Client,
     lease: Lease,
@@ -49,17 +47,18 @@ pub(super) async fn post(client: &Client, event: &QueuedEvent) -> Result<bool, E
     if dropped > 0 {
         tracing::warn!(
             event = "notify.queue_full",
-            "too many events wait to be told: the oldest was dropped"
+            "too many events wait to be sent: the oldest was dropped"
         );
     }
     Ok(is_new)
 }
 
-/// Puts an event that waits, or has been told, where none of its key is: whether it was put. In a transaction of the caller's.
+/// Adds a waiting or sent event unless there is one with the same key. Returns whether it was added. Runs in the caller's
+/// transaction.
 pub(super) async fn put_event(
     client: &Client,
     event: &QueuedEvent,
-    told: bool,
+    is_sent: bool,
 ) -> Result<bool, Error> {
     let put = "insert into license_gate.events (key, body, attempts, due, settled) \
                values ($1, $2, $3, $4, $5) on conflict (key) do nothing";
@@ -70,24 +69,24 @@ pub(super) async fn put_event(
         (&event.body, Type::TEXT),
         (&attempts, Type::INT4),
         (&due, Type::INT8),
-        (&told, Type::BOOL),
+        (&is_sent, Type::BOOL),
     ];
     Ok(run(client, put, &with).await? == 1)
 }
 
-/// Drops the oldest of those that wait, or were told: how many.
-async fn keep_newest_events(client: &Client, told: bool) -> Result<u64, Error> {
+/// Drops the oldest waiting, or sent, events beyond the limit. Returns how many.
+async fn keep_newest_events(client: &Client, is_sent: bool) -> Result<u64, Error> {
     let drop = format!(
         "delete from license_gate.events where key in (select key from license_gate.events \
          where settled = $1 order by posted desc, key offset {MAX_EVENTS})"
     );
-    run(client, &drop, &[(&told, Type::BOOL)]).await
+    run(client, &drop, &[(&is_sent, Type::BOOL)]).await
 }
 
 pub(super) async fn due_events(client: &Client, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
     let due = format!(
-        "select key, left(body, {MAX_READ}) as body, attempts, due from license_gate.events where not settled and due <= $1 \
-         order by due, posted, key limit {EVENTS}"
+        "select key, left(body, {MAX_TOKEN_BYTES}) as body, attempts, due from license_gate.events where not settled and due <= $1 \
+         order by due, posted, key limit {AT_ONCE}"
     );
     let event = |row: &Row| {
         let attempts: i32 = get(row, "attempts")?;

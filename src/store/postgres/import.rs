@@ -1,6 +1,6 @@
-//! A directory's content, taken over into an empty database: license, history, revocations, newest time, audit log, events.
+//! Imports a store's directory into an empty database: license, history, revocations, newest time, audit log, events.
 //!
-//! One transaction: all of it is there afterwards, or nothing. The directory is locked meanwhile and left as it is.
+//! One transaction imports everything, or nothing. The directory is locked meanwhile, and is not changed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -13,10 +13,10 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::connect::Session;
+use super::error::{DatabaseError, error};
 use super::housekeeping;
 use super::schema;
 use super::statements::{self, sequence, whole};
-use super::trouble::{Trouble, error};
 use super::url::Database;
 use crate::clock::UnixTime;
 use crate::random;
@@ -26,73 +26,73 @@ use crate::store::backend::{Backend, Error, Kept, QueuedEvent};
 use crate::store::directory::Directory;
 use crate::store::layout::{AUDIT, rotated_audit};
 
-/// For all of it; audit logs grow large.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Deadline of the import. Audit logs can be large.
+const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Lines of the audit log sent at once.
 const BATCH: usize = 500;
 
-/// What was taken over.
+/// What was imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Whether there was a license.
     pub license: bool,
-    /// How many former licenses.
+    /// Number of former licenses.
     pub history: usize,
     /// Whether there was a revocation list.
     pub revocations: bool,
-    /// How many lines of the audit log.
+    /// Number of lines of the audit log.
     pub lines: usize,
-    /// How many events that wait to be told.
+    /// Number of events that wait to be sent.
     pub events: usize,
 }
 
-/// Why nothing was taken over.
+/// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// There is nothing to take over.
+    /// There is no directory.
     #[error("{} is not a directory", .0.display())]
     NoDirectory(PathBuf),
-    /// It is in use, or cannot be read.
+    /// The directory is in use, or cannot be read.
     #[error(
-        "the directory cannot be taken over: stop the gate that uses it, and see that it can be read"
+        "the directory cannot be imported: stop the gate that uses it, and check that it can be read"
     )]
     Source(#[source] Error),
-    /// It is no text.
+    /// `license.jwt` is not UTF-8.
     #[error(
-        "license.jwt is no text, and nothing was taken over: remove it, or put a license there"
+        "license.jwt is not text, and nothing was imported: remove it, or replace it with a license"
     )]
     NotText,
-    /// Its chain is broken, and would be so for ever.
-    #[error("the audit log does not hold together, and nothing was taken over")]
+    /// The chain of the audit log is broken.
+    #[error("the chain of the audit log is broken, and nothing was imported")]
     Audit(#[source] VerifyError),
-    /// A line of it cannot be read.
-    #[error("the audit log cannot be read, and nothing was taken over")]
+    /// The audit log cannot be read.
+    #[error("the audit log cannot be read, and nothing was imported")]
     Lines(#[source] io::Error),
-    /// Somebody said something there already.
+    /// The database was used before.
     #[error(
-        "the database is not empty, and nothing was taken over: \
-         gates have changed something there, or this was done before"
+        "the database is not empty, and nothing was imported: \
+         a gate has changed something there, or the import was done before"
     )]
     NotEmpty,
-    /// The database.
-    #[error("the database has taken over nothing")]
+    /// The database cannot be used.
+    #[error("the database failed, and nothing was imported")]
     Database(#[source] Error),
-    /// The end of it got lost.
+    /// The connection failed during the commit.
     #[error(
-        "whether the database has taken it over is not known: do it again; if it is not empty then, it has"
+        "cannot find out whether the import was committed: run it again; if the database is not empty then, it was"
     )]
     Unknown(#[source] Error),
 }
 
-/// Takes over what is in `dir`. Blocks, while the runtime of `control` runs elsewhere.
+/// Imports the store's directory `dir`. Blocks; the runtime of `control` must run on another thread.
 ///
 /// # Errors
-/// See [`ImportError`]; the directory is as it was, and so is the database.
+/// See [`ImportError`]; directory and database are as before.
 pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Imported, ImportError> {
     if !dir.is_dir() {
         return Err(ImportError::NoDirectory(dir.to_owned()));
     }
-    // Holds the lock until the end.
+    // Holds the lock until the import has ended.
     let (mut source, fault) =
         Directory::open(dir.to_owned(), u64::MAX).map_err(ImportError::Source)?;
     let (kept, faults) = source.load();
@@ -106,7 +106,7 @@ pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Impor
     control.block_on(async {
         let work = async {
             let session = Session::open(database, database.connect_timeout, None).await;
-            let session = session.map_err(|trouble| ImportError::Database(trouble.into()))?;
+            let session = session.map_err(|error| ImportError::Database(error.into()))?;
             schema::ready(&session.client, &session.about, true)
                 .await
                 .map_err(ImportError::Database)?;
@@ -115,12 +115,12 @@ pub fn import(dir: &Path, database: &Database, control: &Handle) -> Result<Impor
             statements::end(&session.client).await.map_err(ImportError::Unknown)?;
             Ok(Imported { events, ..imported })
         };
-        let late = || ImportError::Unknown(Trouble::Silent(PATIENCE).into());
-        timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
+        let late = || ImportError::Unknown(DatabaseError::Silent(MAX_WAIT).into());
+        timeout(MAX_WAIT, work).await.unwrap_or_else(|_| Err(late()))
     })
 }
 
-/// The files of the audit log, oldest first, once they have been found to hold together.
+/// The verified files of the audit log, oldest first.
 fn logs(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
     let newest = dir.join(AUDIT);
     let numbers = rotated(dir).map_err(ImportError::Lines)?;
@@ -132,7 +132,7 @@ fn logs(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
     Ok(files)
 }
 
-/// Puts everything into the database, in a transaction that is left open.
+/// Writes everything but events to the database, in a transaction that stays open.
 async fn fill(
     client: &Client,
     token: Option<&str>,
@@ -143,7 +143,7 @@ async fn fill(
     statements::begin(client).await.map_err(refused)?;
     let patience = format!(
         "set local statement_timeout = {0}; set local idle_in_transaction_session_timeout = {0}",
-        PATIENCE.as_millis()
+        MAX_WAIT.as_millis()
     );
     client.batch_execute(&patience).await.map_err(|e| refused(error(e)))?;
     if !statements::is_empty(client).await.map_err(refused)? {
@@ -177,12 +177,12 @@ async fn fill(
     })
 }
 
-/// Queues what waits to be told, and remembers what was told: how many wait.
+/// Adds the waiting events, and the keys of sent ones. Returns the number of waiting events.
 async fn queue(
     client: &Client,
-    (waiting, told): (Vec<QueuedEvent>, Vec<String>),
+    (waiting, sent): (Vec<QueuedEvent>, Vec<String>),
 ) -> Result<usize, ImportError> {
-    let known = told.into_iter().map(|key| {
+    let known = sent.into_iter().map(|key| {
         let (body, due) = (String::new(), UnixTime::from_secs(0));
         QueuedEvent { key, body, attempts: 0, due }
     });
@@ -195,7 +195,7 @@ async fn queue(
     Ok(waiting.len())
 }
 
-/// Lines as they are: their chain goes on in the database.
+/// Copies the lines unchanged: the database continues their chain.
 async fn copy_lines(client: &Client, logs: &[PathBuf]) -> Result<usize, ImportError> {
     let mut count = 0;
     let mut batch: Vec<String> = Vec::new();

@@ -1,21 +1,21 @@
 //! The license in a PostgreSQL database that replicas share, and a copy of it for this replica alone.
 //!
 //! ```text
-//! change ── the row is still the one we know ── swapped, with history and audit ── committed ── NOTIFY
-//!           else Conflict, nothing changed      one transaction                    directory.rs hints.rs, everywhere
+//! change ── the row is the known one ───── update, with history and audit ── commit ── NOTIFY ── copied
+//!           else Conflict, no change       one transaction                   hints.rs            directory.rs
 //! ```
 //!
-//! A change takes two round trips: a look at the state, and the change. A third one reads what other replicas changed.
+//! A change takes two round trips: one reads the state, one makes the change. A third one reads what other replicas changed.
 //! A gate holds one connection, on which it also listens.
 //!
-//! The database is not trusted: what comes out of it is verified by the store, as a file's content is. With it away
-//! everything but changes goes on, from memory or, after a restart, from the copy. Every call has a deadline. A connection
-//! that failed is dropped, and the next call makes a new one: a change at once, others after a pause.
+//! The database is not trusted: the store verifies what it reads. While the database is away, everything but changes works,
+//! from memory, or, after a restart, from the copy. Every call has a deadline. A connection that failed is dropped. The next
+//! change opens a new one at once, other calls after a pause.
 //!
-//! [`Postgres`] blocks on the runtime whose handle it has: it is called on threads that may wait, while the runtime runs
-//! elsewhere.
+//! [`Postgres`] blocks on a runtime that must run on another thread.
 
 mod connect;
+mod error;
 mod hints;
 mod housekeeping;
 mod import;
@@ -23,7 +23,6 @@ mod schema;
 mod signals;
 mod statements;
 mod tls;
-mod trouble;
 pub(super) mod url;
 
 #[cfg(test)]
@@ -41,30 +40,34 @@ use tokio_postgres::Client;
 use super::backend::{Backend, Change, Error, Kept, Lease, QueuedEvent, Settled};
 use super::directory::Directory;
 use super::layout::Document;
-use super::record::{Action, Brief, By, Outcome, Record};
+use super::record::{Action, AuditRecord, Brief, By, Outcome};
+use crate::backoff::Backoff;
 use crate::clock::{Clock, UnixTime};
 use crate::license::{Status, Token};
 use crate::random;
 use crate::text::chain;
 use connect::{STATEMENTS, Session};
+use error::DatabaseError;
 use signals::Signals;
 use statements::{Mark, Progress, Replaces};
-use trouble::Trouble;
 
 pub(super) use hints::Hints;
 pub use import::{ImportError, Imported, import};
 pub use url::{Database, UrlError};
 
-/// How long the database may be silent while the gate finds out whether a change was made.
+/// Deadline for finding out whether a change was made.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// The slowest link on which a revocation list is sent, in bytes a second.
+/// Between a query that failed and the next one in the background.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(250), most: Duration::from_secs(5) };
+
+/// The slowest link on which a revocation list can be sent, in bytes per second.
 const LIST_BYTES_A_SECOND: usize = 64 * 1024;
 
-/// Why a license was put back.
+/// Audit reason of a license that was put back.
 const REASON: &str = "the database was empty: put back from this replica's copy";
 
-/// What fails sooner holds nobody up.
+/// A failure that takes at least this long has delayed the callers that wait.
 const HELD_UP: Duration = Duration::from_millis(250);
 
 /// The database, and this replica's copy.
@@ -76,25 +79,25 @@ pub(super) struct Postgres {
     session: Option<Session>,
     signals: Signals,
     pause: Pause,
-    /// Since when whoever asks has been waiting.
-    asked: Option<Instant>,
-    /// When the database last held somebody up in vain.
-    hung: Option<Instant>,
+    /// When the current caller began to wait.
+    waiting_since: Option<Instant>,
+    /// When the database last failed after a long wait.
+    hung_at: Option<Instant>,
     copy: Directory,
-    /// The state that the store knows of.
+    /// The state that the store has read or made last.
     known: Option<Mark>,
-    /// The ids of its history.
+    /// The ids of the history in that state.
     ids: BTreeSet<String>,
     adopted: Adopted,
-    /// Under which name this replica holds leases.
+    /// The name under which this replica holds leases.
     holder: String,
-    /// Whether the database says that there is no license, which is another thing than one that does not verify.
-    says_none: bool,
-    /// Whether the tables were there once: then they are not made anew.
+    /// Whether the database has no license, as opposed to one that does not verify.
+    has_no_license: bool,
+    /// Whether the tables existed in this run: then they are not created again.
     seen: bool,
 }
 
-/// What the store has verified and put in force, in this run.
+/// What the store has verified and put in force in this run.
 #[derive(Clone, Default)]
 struct Adopted {
     license: Option<String>,
@@ -107,23 +110,23 @@ impl std::fmt::Debug for Adopted {
     }
 }
 
-/// Who is waiting.
+/// Who waits for a query.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Urgency {
-    /// Somebody who wants a change.
+    /// A client that requests a change.
     Change,
-    /// Nobody.
+    /// No client.
     Background,
-    /// Somebody whose change may have been made.
+    /// A client with a change that may have been made.
     Settling,
 }
 
 impl Postgres {
-    /// Takes the lock of the copy, reaches for the database, and makes its tables if they are missing; what is wrong with
-    /// either is told, and tried again later. Blocks.
+    /// Locks the copy, connects to the database, and creates its tables if they are missing. Blocks. A failure with which the
+    /// gate can run is returned beside the store, and is tried again later.
     ///
     /// # Errors
-    /// [`durable::Error::Locked`], [`Error::SchemaTooNew`]: reasons not to start.
+    /// [`durable::Error::Locked`], [`Error::SchemaTooNew`]: the gate must not start.
     pub(super) fn open(
         database: Database,
         copy: PathBuf,
@@ -139,14 +142,14 @@ impl Postgres {
             session: None,
             signals,
             pause: Pause::default(),
-            asked: None,
-            hung: None,
+            waiting_since: None,
+            hung_at: None,
             copy,
             known: None,
             ids: BTreeSet::new(),
             adopted: Adopted::default(),
             holder: random::name(),
-            says_none: false,
+            has_no_license: false,
             seen: false,
         };
         match this.call(Urgency::Change, STATEMENTS, async |_| Ok(())) {
@@ -155,7 +158,7 @@ impl Postgres {
         }
     }
 
-    /// Does `work` over a connection, a new one if need be; the database may be silent for `limit` at it.
+    /// Runs `work` over the open connection, or a new one. The database may be silent for `limit`.
     fn call<T>(
         &mut self,
         urgency: Urgency,
@@ -166,32 +169,32 @@ impl Postgres {
         let outcome = runtime.block_on(async {
             if let Some(session) = self.session.as_ref().filter(|it| it.is_idle(self.database.idle))
                 && session
-                    .patiently(session.alive_within(), is_alive(&session.client))
+                    .unless_silent(session.alive_within(), is_alive(&session.client))
                     .await
                     .is_err()
             {
                 self.session = None;
             }
             let session = self.connected(urgency).await?;
-            session.patiently(limit, work(&session.client)).await
+            session.unless_silent(limit, work(&session.client)).await
         });
         self.done(began, &outcome);
         outcome
     }
 
-    /// The same for a question that may be repeated. The question itself is the test whether the connection is alive, which
-    /// saves a round trip; a dead connection is replaced.
-    fn ask<T>(
+    /// Runs a query that may be repeated. The query itself shows whether the connection is alive, which saves a round trip. On
+    /// a dead connection it is repeated over a new one.
+    fn query<T>(
         &mut self,
         urgency: Urgency,
-        question: impl AsyncFn(&Client) -> Result<T, Error>,
+        query: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let (runtime, began) = (self.runtime.clone(), Instant::now());
         let outcome = runtime.block_on(async {
             if let Some(session) = &self.session {
                 let is_idle = session.is_idle(self.database.idle);
                 let limit = if is_idle { session.alive_within() } else { STATEMENTS };
-                match session.patiently(limit, question(&session.client)).await {
+                match session.unless_silent(limit, query(&session.client)).await {
                     Err(Error::Unavailable(_)) if is_idle || session.is_closed() => {
                         self.session = None;
                     }
@@ -199,13 +202,13 @@ impl Postgres {
                 }
             }
             let session = self.connected(urgency).await?;
-            session.patiently(STATEMENTS, question(&session.client)).await
+            session.unless_silent(STATEMENTS, query(&session.client)).await
         });
         self.done(began, &outcome);
         outcome
     }
 
-    /// Notes how a call ended.
+    /// Notes the result of a call.
     fn done<T>(&mut self, began: Instant, outcome: &Result<T, Error>) {
         match outcome {
             Ok(_) | Err(Error::Conflict) => self.pause = Pause::default(),
@@ -213,7 +216,7 @@ impl Postgres {
                 self.session = None;
                 self.pause.lengthen();
                 if began.elapsed() >= HELD_UP {
-                    self.hung = Some(Instant::now());
+                    self.hung_at = Some(Instant::now());
                 }
             }
         }
@@ -229,14 +232,14 @@ impl Postgres {
     }
 
     async fn connect(&mut self, urgency: Urgency) -> Result<Session, Error> {
-        let is_vain = match urgency {
+        let is_skipped = match urgency {
             Urgency::Background => self.pause.lasts(),
-            // Whoever has been waiting while another one was held up needs not wait as long again.
-            Urgency::Change => self.asked.is_some_and(|asked| self.hung >= Some(asked)),
+            // A caller that waited while another one waited for the database fails at once.
+            Urgency::Change => self.waiting_since.is_some_and(|since| self.hung_at >= Some(since)),
             Urgency::Settling => false,
         };
-        if is_vain {
-            return Err(Trouble::Resting.into());
+        if is_skipped {
+            return Err(DatabaseError::Paused.into());
         }
         let within = match urgency {
             Urgency::Settling => SETTLING,
@@ -244,17 +247,17 @@ impl Postgres {
         };
         let session = Session::open(&self.database, within, Some(&self.signals)).await?;
         let ready = schema::ready(&session.client, &session.about, !self.seen);
-        session.patiently(STATEMENTS, ready).await?;
+        session.unless_silent(STATEMENTS, ready).await?;
         self.seen = true;
         self.signals.begin();
         Ok(session)
     }
 
-    /// Reads what is new, and remembers the state. `is_later`: the state found is a successor of the one known.
+    /// Reads what is new, and remembers the state. `is_later`: the state follows the known one.
     fn read(&mut self, urgency: Urgency, is_later: bool) -> Result<Kept, Error> {
         let ids = std::mem::take(&mut self.ids);
         let known = is_later.then_some(&ids);
-        let read = self.ask(urgency, async |on| statements::load(on, known).await);
+        let read = self.query(urgency, async |on| statements::load(on, known).await);
         self.ids = ids;
         let (mark, kept) = read?;
         match &kept.removed {
@@ -262,10 +265,10 @@ impl Postgres {
             None => self.ids.clear(),
         }
         self.ids.extend(kept.history.iter().map(|entry| entry.id.clone()));
-        let kept = if mark.is_unsaid() { self.beside_copy(kept) } else { kept };
+        let kept = if mark.is_unset() { self.beside_copy(kept) } else { kept };
         let is_changed = self.known.as_ref().is_some_and(|known| known.change_id != mark.change_id);
         let kept = Kept { is_changed, ..kept };
-        self.says_none = kept.token.is_none();
+        self.has_no_license = kept.token.is_none();
         self.known = Some(mark);
         Ok(kept)
     }
@@ -274,29 +277,31 @@ impl Postgres {
         self.ids.retain(|id| !ids.contains(id));
     }
 
-    /// Where the database says nothing of a license, what the copy says goes on.
+    /// If no license was ever installed or removed in the database, the license of the copy is used.
     fn beside_copy(&mut self, kept: Kept) -> Kept {
         let (copy, _) = self.copy.load_copy();
         Kept { token: kept.token.or(copy.token), ..kept }
     }
 
-    /// What became of a change that was on its way when the connection was lost. `Ok`: it was made.
+    /// Finds out whether a change was made when the connection was lost during its commit. `Ok`: it was.
     fn settle_change(&mut self, change_id: &str, lost: Error) -> Result<i64, Error> {
-        let look = async |on: &Client| {
-            statements::mark_after(on, change_id).await?.ok_or_else(|| Trouble::NotMade.into())
+        let query = async |on: &Client| {
+            statements::mark_after(on, change_id)
+                .await?
+                .ok_or_else(|| DatabaseError::NotMade.into())
         };
-        match self.ask(Urgency::Settling, look) {
+        match self.query(Urgency::Settling, query) {
             Ok(mark) if mark.change_id == change_id => Ok(mark.revision),
-            // It was made, and another one after it: the next refresh brings that.
+            // It was made, and another one after it, which the next refresh reads.
             Ok(_) => Ok(0),
             Err(error) => {
-                tracing::debug!(%error, "what became of the change is not known");
+                tracing::debug!(%error, "cannot find out whether the change was made");
                 Err(lost)
             }
         }
     }
 
-    /// The state after a change of our own. What others changed beside it is still to be read.
+    /// Updates the known state after a change by this gate. Other changes are still to be read.
     fn advance(&mut self, revision: i64, change_id: Option<String>) {
         let Some(known) = &mut self.known else { return };
         if revision == known.revision + 1 {
@@ -307,17 +312,17 @@ impl Postgres {
         }
     }
 
-    /// Puts the license that is in force here into a database in which there never was one: a lost database takes no license
-    /// from anybody. Whether it is there now, by us.
+    /// Stores the license in force in a database that never had one: losing a database must not lose the license. Returns
+    /// whether this gate stored it.
     fn put_back(&mut self) -> bool {
         let Adopted { license: Some(token), revocations } = self.adopted.clone() else {
             return false;
         };
         let By { actor, address, request_id } = By::itself("license-gate");
-        // Whether it is valid at this moment is judged by each gate; that it was in force is what is known here.
+        // The status in the record is unknown: each gate checks the license itself.
         let claims = Token::parse(&token).ok().and_then(|token| token.unproven_claims());
         let new = claims.map(|it| Brief::of_claims(&it, Status::NotLoaded));
-        let record = Record {
+        let record = AuditRecord {
             time: self.clock.now(),
             actor,
             address,
@@ -357,7 +362,7 @@ impl Postgres {
             tracing::warn!(
                 event = "database.copy_failed",
                 error,
-                "the replica's own copy could not be written: a start without the database would find an older one"
+                "the replica's own copy could not be written: a start without the database would use an older one"
             );
         }
     }
@@ -370,7 +375,7 @@ impl Backend for Postgres {
 
     fn load(&mut self) -> (Kept, Vec<Error>) {
         let (copy, mut faults) = self.copy.load_copy();
-        // At a start it was just reached for: not twice, when that was in vain.
+        // `open` has just tried to connect: if that failed, this fails at once.
         match self.read(Urgency::Background, false) {
             Ok(kept) => (kept, faults),
             Err(error) => {
@@ -380,17 +385,17 @@ impl Backend for Postgres {
         }
     }
 
-    fn asked(&mut self, at: Instant) {
-        self.asked = Some(at);
+    fn waiting_since(&mut self, at: Instant) {
+        self.waiting_since = Some(at);
     }
 
-    fn spare(&mut self) -> Kept {
+    fn own_copy(&mut self) -> Kept {
         self.copy.load_copy().0
     }
 
     fn refresh(&mut self) -> Result<Option<Kept>, Error> {
-        let found = self.ask(Urgency::Change, async |on| statements::mark(on).await)?;
-        let put_back = found.is_unsaid() && self.put_back();
+        let found = self.query(Urgency::Change, async |on| statements::mark(on).await)?;
+        let put_back = found.is_unset() && self.put_back();
         if self.known.as_ref() == Some(&found) && !put_back {
             return Ok(None);
         }
@@ -399,7 +404,7 @@ impl Backend for Postgres {
             let (found, known) = (found.revision, known.revision);
             tracing::warn!(
                 event = "database.went_back",
-                "the database went back from revision {known} to {found}: it was restored, or made anew"
+                "the database went back from revision {known} to {found}: it was restored, or created again"
             );
         }
         let is_later = self.known.as_ref().is_some_and(|known| found.revision > known.revision);
@@ -407,7 +412,7 @@ impl Backend for Postgres {
     }
 
     fn adopted(&mut self, license: Option<&str>, revocations: Option<&str>) {
-        if license.is_some() || self.says_none {
+        if license.is_some() || self.has_no_license {
             let kept = self.copy.copy_license(license);
             self.copied(kept);
         }
@@ -417,13 +422,13 @@ impl Backend for Postgres {
             self.adopted.revocations = Some(list.into());
         }
         self.adopted.license = license.map(str::to_owned);
-        if self.known.as_ref().is_some_and(Mark::is_unsaid) {
+        if self.known.as_ref().is_some_and(Mark::is_unset) {
             self.put_back();
         }
     }
 
     fn commit(&mut self, change: &Change) -> Result<(), Error> {
-        let expected = self.known.clone().ok_or(Trouble::Unread)?;
+        let expected = self.known.clone().ok_or(DatabaseError::Unread)?;
         let change_id = random::name() + &random::name();
         let mut progress = Progress::default();
         let made = self.call(Urgency::Change, STATEMENTS, async |on| {
@@ -444,12 +449,13 @@ impl Backend for Postgres {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, id: &str) -> Result<(), Error> {
-        self.ask(Urgency::Background, async |on| statements::record(on, record, id).await)
+    fn record(&mut self, record: &AuditRecord, id: &str) -> Result<(), Error> {
+        self.query(Urgency::Background, async |on| statements::record(on, record, id).await)
     }
 
     fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<(), Error> {
-        let expected = Replaces::TheOneAt(self.known.as_ref().ok_or(Trouble::Unread)?.revision);
+        let expected =
+            Replaces::TheOneAt(self.known.as_ref().ok_or(DatabaseError::Unread)?.revision);
         let seconds = u64::try_from(list.len() / LIST_BYTES_A_SECOND).unwrap_or_default();
         let limit = STATEMENTS + Duration::from_secs(seconds);
         let revision = self.call(Urgency::Change, limit, async |on| {
@@ -464,7 +470,7 @@ impl Backend for Postgres {
 
     fn keep_time(&mut self, newest: UnixTime) -> Result<(), Error> {
         let copied = self.copy.keep_time(newest);
-        self.ask(Urgency::Background, async |on| statements::keep_time(on, newest).await)?;
+        self.query(Urgency::Background, async |on| statements::keep_time(on, newest).await)?;
         copied
     }
 
@@ -479,14 +485,14 @@ impl Backend for Postgres {
     fn take_lease(&mut self, lease: Lease, span: Duration) -> Result<bool, Error> {
         let holder = self.holder.clone();
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        self.ask(Urgency::Background, async |on| {
+        self.query(Urgency::Background, async |on| {
             housekeeping::take_lease(on, lease, &holder, millis).await
         })
     }
 
     fn give_lease_back(&mut self, lease: Lease) -> Result<(), Error> {
         let holder = self.holder.clone();
-        self.ask(Urgency::Background, async |on| {
+        self.query(Urgency::Background, async |on| {
             housekeeping::give_lease_back(on, lease, &holder).await
         })
     }
@@ -496,7 +502,7 @@ impl Backend for Postgres {
     }
 
     fn due_events(&mut self, now: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
-        self.ask(Urgency::Background, async |on| housekeeping::due_events(on, now).await)
+        self.query(Urgency::Background, async |on| housekeeping::due_events(on, now).await)
     }
 
     fn settle(&mut self, key: &str, settled: Settled) -> Result<(), Error> {
@@ -508,23 +514,20 @@ impl Backend for Postgres {
 
 /// Fails if the connection is dead.
 async fn is_alive(client: &Client) -> Result<(), Error> {
-    client.batch_execute("").await.map_err(trouble::error)
+    client.batch_execute("").await.map_err(error::error)
 }
 
-/// For how long the database is left alone after it failed: twice as long each time, up to 5 s.
+/// How long no background query is sent after failures.
 #[derive(Debug, Default)]
 struct Pause {
-    length: Duration,
+    failures: u32,
     until: Option<Instant>,
 }
 
 impl Pause {
-    const SHORTEST: Duration = Duration::from_millis(250);
-    const LONGEST: Duration = Duration::from_secs(5);
-
     fn lengthen(&mut self) {
-        self.length = (self.length * 2).clamp(Self::SHORTEST, Self::LONGEST);
-        self.until = Some(Instant::now() + self.length);
+        self.failures = self.failures.saturating_add(1);
+        self.until = Some(Instant::now() + RETRY.after(self.failures, None, 0.0));
     }
 
     fn lasts(&self) -> bool {

@@ -1,11 +1,11 @@
-//! The tables, and how they come to be: migrations, each once, in order, by whichever gate is there first.
+//! Creates the tables: migrations run in order, each once, by the first gate that connects.
 //!
-//! A gate that runs never makes tables anew that were lost: somebody may be restoring them at that moment. It does at its
-//! start, or when it reaches the database for the first time.
+//! A running gate does not create lost tables again, because somebody may be restoring them. It creates tables when it reaches
+//! the database for the first time in its run.
 
 use tokio_postgres::Client;
 
-use super::trouble::{Trouble, error};
+use super::error::{DatabaseError, error};
 use crate::store::backend::Error;
 
 /// What the n-th version adds to the one before.
@@ -14,56 +14,56 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
 /// The version this gate works with.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
-/// Whatever the database's defaults are: each statement sees what was committed before it, nothing waits longer than the
-/// gate does, a row is not held by a gate that is gone, and what is answered is on disk.
+/// Begins a transaction independently of the database's defaults: each statement sees what was committed before it, no
+/// statement takes longer than the gate waits, a gate that is gone holds no row, and a commit is on disk.
 pub(super) const BEGIN: &str = "begin isolation level read committed read write; \
     set local statement_timeout = 2500; set local lock_timeout = 2500; \
     set local idle_in_transaction_session_timeout = 5000; \
     select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'";
 
-/// Gates that migrate wait for each other at this lock ("license").
+/// Gates that migrate wait for each other at this lock.
 const LOCK: &str = "select pg_advisory_xact_lock(7811882084966)";
 
-/// Properties of a server, asked when a connection begins.
+/// Properties of a server, read at the beginning of a connection.
 #[derive(Debug)]
 pub(super) struct About {
     encoding: String,
-    /// Whether it accepts no changes, for example a standby.
+    /// Whether it accepts no changes; a standby, for example.
     pub(super) is_read_only: bool,
     /// The server's process for this connection.
     pub(super) process: i32,
     version: Result<i32, Error>,
 }
 
-/// Asks for them in one round trip; with `listens`, sends LISTEN too.
+/// Reads the properties in one round trip. With `listens`, also sends LISTEN.
 pub(super) async fn about(client: &Client, listens: bool) -> Result<About, tokio_postgres::Error> {
     let ask = "select current_setting('server_encoding'), current_setting('transaction_read_only'), pg_backend_pid()";
     let listen = async {
-        // A standby cannot listen; then the echo does not arrive.
+        // On a standby this fails, and the echo does not arrive.
         if listens {
             let _ = client.batch_execute("listen license_gate").await;
         }
     };
-    let (said, version, ()) =
+    let (properties, version, ()) =
         tokio::join!(biased; client.query_typed_one(ask, &[]), version(client), listen);
-    let said = said?;
-    let read_only: String = said.try_get(1)?;
-    let (encoding, process) = (said.try_get(0)?, said.try_get(2)?);
+    let properties = properties?;
+    let read_only: String = properties.try_get(1)?;
+    let (encoding, process) = (properties.try_get(0)?, properties.try_get(2)?);
     Ok(About { encoding, is_read_only: read_only == "on", process, version })
 }
 
-/// Makes sure that the tables are those of [`VERSION`]; makes them, or changes them, if it `may`.
+/// Checks that the tables are those of [`VERSION`]. If `may`, creates or migrates them.
 pub(super) async fn ready(client: &Client, about: &About, may: bool) -> Result<(), Error> {
-    // A name that the database's encoding lacks would make every change by its bearer fail.
+    // In another encoding, a change by a user with a name that it cannot represent fails.
     if !matches!(about.encoding.as_str(), "UTF8" | "SQL_ASCII") {
-        return Err(Trouble::Encoding(about.encoding.clone()).into());
+        return Err(DatabaseError::Encoding(about.encoding.clone()).into());
     }
     match &about.version {
         Ok(found) if *found == VERSION => Ok(()),
         Ok(found) if *found > VERSION => Err(Error::SchemaTooNew { found: *found, known: VERSION }),
         Ok(_) | Err(Error::SchemaLost) if may => migrate(client).await,
         Ok(_) | Err(Error::SchemaLost) => Err(Error::SchemaLost),
-        // Asked again, for the error itself.
+        // Read again, to return the error.
         Err(_) => version(client).await.map(drop),
     }
 }
@@ -77,7 +77,7 @@ pub(super) const fn suits(found: Option<i32>) -> Result<(), Error> {
     }
 }
 
-/// The version of the tables; [`Error::SchemaLost`]: there are none.
+/// The version of the tables. [`Error::SchemaLost`]: there are none.
 async fn version(client: &Client) -> Result<i32, Error> {
     let found = client
         .query_typed_one("select max(version) from license_gate.schema_version", &[])
@@ -89,7 +89,7 @@ async fn version(client: &Client) -> Result<i32, Error> {
 
 async fn migrate(client: &Client) -> Result<(), Error> {
     client.batch_execute(&format!("{}; {LOCK}", BEGIN)).await.map_err(error)?;
-    // Somebody else may have been at it until now.
+    // Another gate may have migrated while this one waited for the lock.
     let rows = client
         .query_typed_one("select to_regclass('license_gate.schema_version') is not null", &[])
         .await
@@ -110,12 +110,12 @@ async fn migrate(client: &Client) -> Result<(), Error> {
     for (version, migration) in (1_i32..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         let noted = format!("insert into license_gate.schema_version values ({version})");
         client.batch_execute(&format!("{migration}; {noted}")).await.map_err(error)?;
-        tracing::info!("store.schema_version" = version, "made the tables of the database");
+        tracing::info!("store.schema_version" = version, "created the tables of the database");
     }
     client.batch_execute("commit").await.map_err(error)
 }
 
-/// The schema and the table of its version. A schema that an administrator made is enough where nobody may make one.
+/// Creates the schema, unless an administrator has, and the table of its version.
 async fn make(client: &Client) -> Result<(), Error> {
     let rows = client
         .query_typed_one("select to_regnamespace('license_gate') is null", &[])

@@ -1,9 +1,9 @@
--- What replicas share: one row that all agree on, changed only from the state its change_id names.
+-- What replicas share: one row. A change replaces it only if change_id is still the one that the gate has read.
 create table license_gate.state (
     id int primary key default 1 check (id = 1),
-    -- Counts every change; 0: nobody ever said anything.
+    -- Counts every change; 0: there never was one.
     revision bigint not null default 0,
-    -- The last change of the license, by a name of its own; empty: there never was one.
+    -- Random id of the last change of the license; empty: there never was one.
     change_id text not null default '',
     token text,
     revocations text,
@@ -19,7 +19,7 @@ create table license_gate.history (
     token text not null
 );
 
--- The audit log: lines of JSON, each with the hash of the one before in it.
+-- The audit log: lines of JSON, each with the hash of the previous line.
 create table license_gate.audit (
     seq bigint primary key,
     line text not null,
@@ -27,14 +27,14 @@ create table license_gate.audit (
     change_id text unique
 );
 
--- What only one replica does at a time.
+-- Tasks that one replica at a time performs.
 create table license_gate.lease (
     name text primary key,
     holder text not null,
     until timestamptz not null
 );
 
--- What is to be told to notify.url, and the keys of what was.
+-- Events to be sent to notify.url, and the keys of those that were sent.
 create table license_gate.events (
     key text primary key,
     body text not null,

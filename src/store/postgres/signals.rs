@@ -1,4 +1,4 @@
-//! What happens on connections to the database, passed to the task that waits for it (`hints.rs`).
+//! Passes what happens on connections to the database to the task that waits for changes (`hints.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,23 +7,23 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::random;
 
-/// The payload of an echo begins with this. It announces no change.
+/// Prefix of an echo's payload. An echo announces no change.
 const ECHO: &str = "echo ";
 
-/// What happens on connections, each known by its number.
+/// An event on a connection. Connections are numbered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// This connection listens from now on.
+    /// The connection with this number listens from now on.
     Listening(u64),
     /// Another connection announced a change.
     Changed,
     /// The gate's own echo arrived.
     Echo,
-    /// This connection has ended.
+    /// The connection with this number has ended.
     Ended(u64),
 }
 
-/// The sending half, for connections.
+/// The sender, for connections.
 #[derive(Clone, Debug)]
 pub(super) struct Signals {
     sender: UnboundedSender<Signal>,
@@ -51,25 +51,25 @@ impl Signals {
         self.echo.clone()
     }
 
-    /// A new connection.
+    /// Numbers a new connection.
     pub(super) fn connection(&self) -> Listening {
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         Listening { signals: self.clone(), number }
     }
 
-    /// The newest connection listens.
+    /// Signals that the newest connection listens.
     pub(super) fn begin(&self) {
         self.send(Signal::Listening(self.number.load(Ordering::Relaxed)));
     }
 
     fn send(&self, signal: Signal) {
-        // A gate that stops has no receiver any more.
+        // There is no receiver when the gate stops.
         let _ = self.sender.send(signal);
     }
 }
 
 impl Listening {
-    /// Takes the payload of a notification.
+    /// Signals a notification with this payload.
     pub(super) fn notified(&self, payload: &str) {
         match payload {
             own if *own == *self.signals.echo => self.signals.send(Signal::Echo),

@@ -1,8 +1,8 @@
-//! What is said to the database. Every change is one transaction, and waits for the row of `state` where it has to come
-//! after others; no statement is prepared, so that a pooler may lie in between.
+//! The SQL statements. Every change is one transaction; it locks the row of `state` if it must be ordered after others. No
+//! statement is prepared, so that a pooler can be used.
 //!
-//! A transaction is one round trip: all statements are sent before the first answer comes (`join!` polls, and so sends, in
-//! order). No statement can depend on an answer; each contains the condition under which it changes something.
+//! A transaction takes one round trip: all statements are sent before the first response arrives (`join!` polls, and so sends,
+//! in order). A statement cannot depend on a response; each contains the condition under which it changes something.
 
 use std::collections::BTreeSet;
 
@@ -13,15 +13,16 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
+use super::error::{DatabaseError, error};
 use super::schema::{self, BEGIN, VERSION};
-use super::trouble::{Trouble, error};
 use crate::clock::UnixTime;
 use crate::random;
 use crate::store::audit;
 use crate::store::backend::{Change, Entry, Error, Kept};
-use crate::store::record::Record;
+use crate::store::layout::{MAX_LIST_BYTES, MAX_TOKEN_BYTES};
+use crate::store::record::AuditRecord;
 
-/// Begins a transaction that reads one moment.
+/// Begins a transaction that reads one consistent state.
 const BEGIN_READING: &str =
     "begin isolation level repeatable read read only; set local statement_timeout = 2500";
 
@@ -29,24 +30,18 @@ const BEGIN_READING: &str =
 const MARK: &str =
     "revision, change_id, (select max(version) from license_gate.schema_version) as version";
 
-/// Whether the tables are of the version this gate knows.
+/// SQL condition: the tables are of this gate's version.
 fn version_suits() -> String {
     format!("(select max(version) from license_gate.schema_version) = {VERSION}")
 }
 
-/// Whether the change called `$1` was made by an earlier statement of the transaction.
+/// SQL condition: an earlier statement of the transaction has made the change with the id `$1`.
 const IS_MADE: &str = "exists (select from license_gate.state where state.change_id = $1)";
 
-/// A stored token is read no further: what is longer than any token will not verify.
-pub(super) const MAX_READ: &str = "262144";
-
-/// A list is read no further.
-const MAX_READ_LIST: &str = "2097152";
-
-/// As many former licenses as may be kept, and the one that lasts longest.
+/// Most entries read of the history: the largest `store.history`, and the one that is valid longest.
 const MAX_HISTORY: &str = "1001";
 
-/// Which state this is.
+/// Identifies a state of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) revision: i64,
@@ -54,8 +49,8 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Whether no license was ever installed or removed here.
-    pub(super) fn is_unsaid(&self) -> bool {
+    /// Whether no license was ever installed or removed in this database.
+    pub(super) fn is_unset(&self) -> bool {
         self.change_id.is_empty()
     }
 
@@ -64,13 +59,13 @@ impl Mark {
     }
 }
 
-/// How far a change has come when it fails.
+/// The progress of a change that fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Nothing of it will stay.
+    /// It is not made.
     #[default]
     Open,
-    /// It was sent, COMMIT included; the server may have made it.
+    /// COMMIT was sent: the server may have made it.
     Committing,
 }
 
@@ -83,7 +78,7 @@ pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     row.try_get(name).map_err(error)
 }
 
-/// A number of seconds or of a sequence; the largest there is rather than one that does not fit.
+/// `number` as a `bigint`; the largest one if it does not fit.
 pub(super) fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -108,12 +103,12 @@ pub(super) async fn rows(
     client.query_typed(statement, with).await.map_err(error)
 }
 
-/// The one row of `state`. Without it the tables are not those a gate made.
+/// The row of `state`. Without it, the tables are not those of a gate.
 async fn state(client: &Client, statement: &str, with: &[Parameter<'_>]) -> Result<Row, Error> {
     rows(client, statement, with).await?.pop().ok_or(Error::SchemaLost)
 }
 
-/// One round trip: a transaction around `work`, which must send all its statements when it is first polled.
+/// A transaction around `work`, in one round trip: `work` must send all its statements when it is first polled.
 pub(super) async fn at_once<T>(
     client: &Client,
     work: impl Future<Output = Result<T, Error>>,
@@ -121,7 +116,7 @@ pub(super) async fn at_once<T>(
     enclosed(client, BEGIN, work).await
 }
 
-/// The same, behind every other transaction that holds the row of `state`.
+/// The same, ordered after every transaction that has locked the row of `state`.
 async fn in_turn<T>(
     client: &Client,
     work: impl Future<Output = Result<T, Error>>,
@@ -137,7 +132,7 @@ async fn enclosed<T>(
 ) -> Result<T, Error> {
     let begin = async { client.batch_execute(begin).await.map_err(error) };
     let (begun, done, ended) = tokio::join!(biased; begin, work, end(client));
-    // The first failure is the reason. COMMIT of a transaction that failed rolls it back.
+    // The first failure is the cause. COMMIT of a failed transaction rolls it back.
     begun?;
     let done = done?;
     ended?;
@@ -152,77 +147,65 @@ pub(super) async fn end(client: &Client) -> Result<(), Error> {
     client.batch_execute("commit").await.map_err(error)
 }
 
-/// Which state the database is in.
+/// The current state of the database.
 pub(super) async fn mark(client: &Client) -> Result<Mark, Error> {
     let row = state(client, &format!("select {MARK} from license_gate.state"), &[]).await?;
     suits(&row)?;
     Mark::of(&row)
 }
 
-/// Whether the tables are still those this gate knows. A migration waits for a transaction that holds the row of `state`.
+/// Fails unless the tables are of this gate's version. A migration waits for transactions that have locked the row of `state`.
 fn suits(row: &Row) -> Result<(), Error> {
     schema::suits(get::<Option<i32>>(row, "version")?)
 }
 
-/// Everything that is kept, at one moment. With the ids that are `known`: of the history only what is new, and which entries
-/// are gone, if the oldest ones are.
+/// Everything that is kept, at one moment. With `known`, the ids of the history read before: of the history only the entries
+/// that are new, and the ids of those that are gone.
 pub(super) async fn load(
     client: &Client,
     known: Option<&BTreeSet<String>>,
 ) -> Result<(Mark, Kept), Error> {
     let found = enclosed(client, BEGIN_READING, async {
-        let newest = known.and_then(BTreeSet::last).map_or("", String::as_str);
-        let with: [Parameter<'_>; 1] = [(&newest, Type::TEXT)];
         let columns = format!(
-            "select {MARK}, left(token, {MAX_READ}) as token, left(revocations, {MAX_READ_LIST}) as revocations, \
-             newest_time, (select count(*) from license_gate.history) as entries, \
-             coalesce((select min(id) from license_gate.history), '') as oldest from license_gate.state"
+            "select {MARK}, left(token, {MAX_TOKEN_BYTES}) as token, left(revocations, {MAX_LIST_BYTES}) as revocations, \
+             newest_time from license_gate.state"
         );
         let entries = format!(
-            "select id, replaced_at, left(token, {MAX_READ}) as token from license_gate.history \
-             where id > $1 order by id desc limit {MAX_HISTORY}"
+            "select id, replaced_at, case when id <> all($1) then left(token, {MAX_TOKEN_BYTES}) end as token \
+             from license_gate.history order by id desc limit {MAX_HISTORY}"
         );
+        let known: Vec<&String> = known.into_iter().flatten().collect();
+        let with: [Parameter<'_>; 1] = [(&known, Type::TEXT_ARRAY)];
         let (row, entries) =
             tokio::join!(biased; state(client, &columns, &[]), rows(client, &entries, &with));
         Ok((row?, entries?))
     });
     let (row, entries) = found.await?;
-    let history: Vec<Entry> = entries.iter().map(entry).collect::<Result<_, _>>()?;
-    let removed = match known {
-        Some(known) => {
-            let (number, oldest) = (get::<i64>(&row, "entries")?, get::<String>(&row, "oldest")?);
-            let gone = known.iter().filter(|id| number == 0 || **id < oldest);
-            let gone: Vec<String> = gone.cloned().collect();
-            let left = known.len() - gone.len() + history.len();
-            if usize::try_from(number) != Ok(left) {
-                // Entries other than the oldest are gone, or somebody else added some.
-                return Box::pin(load(client, None)).await;
-            }
-            Some(gone)
+    let (mut history, mut gone) = (Vec::new(), known.cloned());
+    for row in &entries {
+        let (id, token): (String, Option<String>) = (get(row, "id")?, get(row, "token")?);
+        let replaced_at = moment(get(row, "replaced_at")?);
+        if let Some(gone) = &mut gone {
+            gone.remove(&id);
         }
-        None => None,
-    };
+        history.extend(token.map(|token| Entry { id, replaced_at, token }));
+    }
     let token: Option<String> = get(&row, "token")?;
     let newest_time: Option<i64> = get(&row, "newest_time")?;
     let kept = Kept {
         token: token.map(String::into_bytes),
         history,
-        removed,
+        removed: gone.map(|gone| gone.into_iter().collect()),
         revocations: get(&row, "revocations")?,
         newest_time: newest_time.map(moment),
-        // The line and the change it tells of are one transaction here.
+        // The audit line and its change are one transaction here.
         audited: None,
         ..Kept::default()
     };
     Ok((Mark::of(&row)?, kept))
 }
 
-fn entry(row: &Row) -> Result<Entry, Error> {
-    let replaced_at = moment(get(row, "replaced_at")?);
-    Ok(Entry { id: get(row, "id")?, replaced_at, token: get(row, "token")? })
-}
-
-/// Changes the license, if the last change of it is still the one `expected`. Gives the new revision.
+/// Changes the license if its last change is still the `expected` one. Returns the new revision.
 pub(super) async fn commit(
     client: &Client,
     change: &Change,
@@ -231,7 +214,7 @@ pub(super) async fn commit(
     progress: &mut Progress,
 ) -> Result<i64, Error> {
     let made = in_turn(client, async {
-        // The statements below have an effect only if this one has.
+        // The statements below have an effect only if this one has one.
         let swap = format!(
             "update license_gate.state set token = $1, change_id = $2, revision = revision + 1 \
              where change_id = $3 and {}",
@@ -262,7 +245,7 @@ pub(super) async fn commit(
              from license_gate.state"
         );
         let mine: [Parameter<'_>; 1] = [(&change_id, Type::TEXT)];
-        let (swapped, former, dropped, told, found) = tokio::join!(
+        let (swapped, former, dropped, recorded, found) = tokio::join!(
             biased;
             run(client, &swap, &with),
             former,
@@ -273,7 +256,7 @@ pub(super) async fn commit(
         swapped?;
         former?;
         dropped?;
-        told?;
+        recorded?;
         found
     });
     *progress = Progress::Committing;
@@ -287,7 +270,7 @@ pub(super) async fn commit(
     if mark.change_id == change_id { Ok(mark.revision) } else { Err(Error::Conflict) }
 }
 
-/// Puts a license into a database in which there never was one. [`Error::Conflict`]: another replica was faster.
+/// Stores a license in a database that never had one. [`Error::Conflict`]: another replica was faster.
 pub(super) async fn put_back(
     client: &Client,
     change: &Change,
@@ -296,7 +279,7 @@ pub(super) async fn put_back(
     // Revocations first: no replica then sees the license without them.
     if let Some((list, sequence)) = revocations.zip(revocations.and_then(sequence)) {
         match keep_revocations(client, list, sequence, Replaces::None).await {
-            // The one that is there is judged when it is read.
+            // The list that is there is checked when it is read.
             Ok(_) | Err(Error::Conflict) => {}
             Err(error) => return Err(error),
         }
@@ -307,13 +290,13 @@ pub(super) async fn put_back(
     Ok(Mark { revision: made?, change_id })
 }
 
-/// The sequence that a list states, whether or not its signature is trusted.
+/// The sequence of a list. Does not check the signature.
 pub(super) fn sequence(list: &str) -> Option<u64> {
     let payload = URL_SAFE_NO_PAD.decode(list.split('.').nth(1)?).ok()?;
     serde_json::from_slice::<Value>(&payload).ok()?["seq"].as_u64()
 }
 
-/// Keeps a former license; with `of`, only if the change of that name was made.
+/// Adds a former license to the history; with `of`, only if the change with that id was made.
 pub(super) async fn keep_former(
     client: &Client,
     former: &Entry,
@@ -333,15 +316,20 @@ pub(super) async fn keep_former(
     run(client, &keep, &with).await.map(drop)
 }
 
-/// The revision goes along for people who watch; gates read the row.
+/// Notifies gates, which then read the row. The revision in the payload is for people.
 pub(super) async fn announce(client: &Client, revision: i64) -> Result<(), Error> {
     let notify = "select pg_notify('license_gate', $1)";
     rows(client, notify, &[(&revision.to_string(), Type::TEXT)]).await.map(drop)
 }
 
-/// Adds a line to the audit log, once for each `id`; with `is_change`, only if the change of that name was made. The caller's
-/// transaction holds the row of `state`, so that lines come one after the other. The database chains the line to the last one.
-async fn append(client: &Client, record: &Record, id: &str, is_change: bool) -> Result<(), Error> {
+/// Adds a line to the audit log, once for each `id`; with `is_change`, only if the change with that id was made. The caller's
+/// transaction has locked the row of `state`, which orders the lines. The database adds the hash of the last line.
+async fn append(
+    client: &Client,
+    record: &AuditRecord,
+    id: &str,
+    is_change: bool,
+) -> Result<(), Error> {
     let condition = if is_change { IS_MADE.to_owned() } else { version_suits() };
     let keep = format!(
         "insert into license_gate.audit (seq, line, hash, change_id) \
@@ -357,7 +345,7 @@ async fn append(client: &Client, record: &Record, id: &str, is_change: bool) -> 
     run(client, &keep, &with).await.map(drop)
 }
 
-/// Whether nobody ever said anything here. Keeps others from doing so until the transaction ends.
+/// Whether the database was never used. Locks the row of `state` until the transaction ends.
 pub(super) async fn is_empty(client: &Client) -> Result<bool, Error> {
     let look = "select revision = 0 and not exists (select from license_gate.audit) \
                 and not exists (select from license_gate.history) as empty \
@@ -365,7 +353,7 @@ pub(super) async fn is_empty(client: &Client) -> Result<bool, Error> {
     get(&state(client, look, &[]).await?, "empty")
 }
 
-/// The state of the database after a change, if that was made. Waits for the connection that made it to release the row.
+/// The state of the database, if the change with this id was made. Waits until the connection that made it releases the row.
 pub(super) async fn mark_after(client: &Client, change_id: &str) -> Result<Option<Mark>, Error> {
     let look = format!(
         "select {MARK}, exists (select from license_gate.audit where change_id = $1) as made from license_gate.state"
@@ -374,28 +362,28 @@ pub(super) async fn mark_after(client: &Client, change_id: &str) -> Result<Optio
     Ok(if get(&row, "made")? { Some(Mark::of(&row)?) } else { None })
 }
 
-/// Writes an audit line about something that changed nothing here; once for each `id`.
-pub(super) async fn record(client: &Client, record: &Record, id: &str) -> Result<(), Error> {
+/// Adds an audit line that does not belong to a change of the stored license; once for each `id`.
+pub(super) async fn record(client: &Client, record: &AuditRecord, id: &str) -> Result<(), Error> {
     let look = format!("select {MARK} from license_gate.state");
     let row = in_turn(client, async {
-        let (told, row) =
+        let (recorded, row) =
             tokio::join!(biased; append(client, record, id, false), state(client, &look, &[]));
-        told?;
+        recorded?;
         row
     });
     suits(&row.await?)
 }
 
-/// Which list another one takes the place of. What a column says of a list counts for nothing.
+/// The list that a new one replaces. The column `revocations_seq` is not used: it is not trusted.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Replaces {
-    /// There must be none.
+    /// There must be no list.
     None,
-    /// The one that was there at this revision.
+    /// The list of this revision.
     TheOneAt(i64),
 }
 
-/// Keeps a list, unless there is another one by now than it is to replace. Gives the new revision.
+/// Stores a list, if the one that it replaces is still there. Returns the new revision.
 pub(super) async fn keep_revocations(
     client: &Client,
     list: &str,
@@ -408,7 +396,7 @@ pub(super) async fn keep_revocations(
          select revision, pg_notify('license_gate', revision::text) from kept",
         version_suits()
     );
-    // A large list takes time on a slow link. The row is locked only when the whole list has arrived.
+    // A large list takes time on a slow link. The row is locked only after the whole list has arrived.
     let begin = format!("{BEGIN}; set local idle_in_transaction_session_timeout = 60000");
     let expected = match replaces {
         Replaces::None => None,
@@ -418,7 +406,7 @@ pub(super) async fn keep_revocations(
         [(&list, Type::TEXT), (&whole(sequence), Type::INT8), (&expected, Type::INT8)];
     let kept = enclosed(client, &begin, async {
         let (kept, found) = tokio::join!(biased; rows(client, &keep, &with), mark(client));
-        // A missing row or other tables are another reason than a conflict.
+        // A missing row, or other tables, are not a conflict.
         found?;
         kept
     });
@@ -428,7 +416,7 @@ pub(super) async fn keep_revocations(
     }
 }
 
-/// A later time than the one kept, or one in the place of what is no time at all.
+/// Stores the newest time, if it is newer than the stored one, or that is not a valid time.
 pub(super) async fn keep_time(client: &Client, newest: UnixTime) -> Result<(), Error> {
     let keep = "update license_gate.state set newest_time = $1 \
                 where coalesce(newest_time, 0) < $1 or newest_time > 253402300799";
@@ -436,11 +424,11 @@ pub(super) async fn keep_time(client: &Client, newest: UnixTime) -> Result<(), E
     at_once(client, run(client, keep, &with)).await.map(drop)
 }
 
-/// Whether `fault` proves that the transaction was rolled back.
+/// Whether the error proves that the transaction was rolled back.
 fn is_undone(fault: &Error) -> bool {
-    let Error::Unavailable(trouble) = fault else { return true };
-    let refused = match trouble.downcast_ref() {
-        Some(Trouble::Refused(refused)) => refused.as_db_error(),
+    let Error::Unavailable(cause) = fault else { return true };
+    let refused = match cause.downcast_ref() {
+        Some(DatabaseError::Refused(refused)) => refused.as_db_error(),
         _ => None,
     };
     refused.is_some_and(|refused| refused.parsed_severity() == Some(Severity::Error))

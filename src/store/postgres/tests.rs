@@ -1,4 +1,4 @@
-//! The database as it is: a server of PostgreSQL's own that is stopped, killed, made to hang, emptied and upgraded.
+//! A real PostgreSQL server that is stopped, killed, paused, emptied and upgraded.
 
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
@@ -48,7 +48,7 @@ impl Scene {
         self.open_told(url, copy).map(|(replica, _)| replica)
     }
 
-    /// And what was wrong that a gate can start with.
+    /// The same, with the fault that a gate can start with.
     fn open_told(&self, url: &str, copy: &str) -> Result<(Postgres, Option<Error>), Error> {
         let database = Database::parse(url, |path| path.into()).expect("a URL");
         let clock = Clock::manual(UnixTime::from_secs(1_800_000_000));
@@ -98,8 +98,8 @@ impl Drop for Control {
     }
 }
 
-fn record(outcome: Outcome) -> Record {
-    Record {
+fn record(outcome: Outcome) -> AuditRecord {
+    AuditRecord {
         time: UnixTime::from_secs(1_800_000_000),
         actor: "admin".into(),
         address: None,
@@ -132,7 +132,7 @@ fn token(kept: &Kept) -> Option<&str> {
     kept.token.as_deref().map(|token| std::str::from_utf8(token).unwrap())
 }
 
-/// Lines of the audit log hold together: each names the hash of the one before.
+/// Checks the chain of the audit log, and returns the number of lines.
 fn lines_of_a_whole_chain(scene: &Scene) -> usize {
     let lines = scene.sql("select line from license_gate.audit order by seq");
     let mut prev = "0".repeat(64);
@@ -178,7 +178,7 @@ fn what_one_replica_changes_the_others_read() {
 }
 
 #[test]
-fn of_racing_replicas_one_wins_and_the_others_are_told() {
+fn of_racing_replicas_one_wins_and_the_others_get_a_conflict() {
     let scene = Scene::new();
     let replicas: Vec<_> = (0..8).map(|n| scene.replica(&format!("r{n}"))).collect();
     let barrier = std::sync::Barrier::new(replicas.len());
@@ -188,7 +188,7 @@ fn of_racing_replicas_one_wins_and_the_others_are_told() {
             scope.spawn(move || {
                 barrier.wait();
                 let won = install(&mut replica, &format!("token {n}"));
-                // What was refused is recorded all the same, by whoever was refused.
+                // A refused change is recorded by the replica that refused it.
                 note(&mut replica).expect("recorded");
                 (n, won, replica)
             })
@@ -205,13 +205,13 @@ fn of_racing_replicas_one_wins_and_the_others_are_told() {
         let news = replica.refresh().expect("read");
         let next = format!("next of {n}");
         assert!(n == winner || news.is_some());
-        install(&mut replica, &next).expect("whoever has looked may change");
+        install(&mut replica, &next).expect("no conflict after a refresh");
         assert_eq!(scene.sql("select token from license_gate.state"), next);
     }
 }
 
 #[test]
-fn a_list_replaces_only_one_that_its_replica_has_seen_and_spoils_no_change() {
+fn a_list_replaces_only_one_that_its_replica_has_read_and_causes_no_conflict() {
     let scene = Scene::new();
     let (mut one, mut other) = (scene.replica("one"), scene.replica("other"));
     one.keep_revocations("list 5", 5).expect("kept");
@@ -219,7 +219,7 @@ fn a_list_replaces_only_one_that_its_replica_has_seen_and_spoils_no_change() {
     install(&mut other, "a").expect("a list is no change of the license");
     let kept = other.refresh().expect("read").expect("the list is news");
     assert_eq!((kept.revocations.as_deref(), kept.is_changed), (Some("list 5"), false));
-    // Who has seen it is trusted to know which is newer.
+    // A replica that has read the list knows which one is newer.
     other.keep_revocations("list 4", 4).expect("kept");
     assert_eq!(scene.sql("select revocations from license_gate.state"), "list 4");
 
@@ -251,7 +251,7 @@ fn a_lease_is_one_replicas_until_it_ends_or_is_given_back() {
 }
 
 #[test]
-fn an_event_is_told_once() {
+fn an_event_is_queued_once() {
     let scene = Scene::new();
     let (mut one, mut other) = (scene.replica("one"), scene.replica("other"));
     let at = UnixTime::from_secs;
@@ -287,7 +287,7 @@ fn a_server_that_was_killed_is_found_again() {
     install(&mut replica, "b").expect("changed");
     assert_eq!(scene.sql("select token from license_gate.state"), "b");
     assert_eq!(lines_of_a_whole_chain(&scene), 2);
-    // A connection that was closed while nobody used it costs nobody an error.
+    // A connection that was closed while idle causes no error.
     scene.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'license-gate'");
     until("the end of the connection is seen", || {
         replica.session.as_ref().is_none_or(Session::is_closed).then_some(())
@@ -296,7 +296,7 @@ fn a_server_that_was_killed_is_found_again() {
 }
 
 #[test]
-fn a_server_that_hangs_holds_nobody_for_long() {
+fn a_server_that_hangs_blocks_no_client_for_long() {
     let scene = Scene::new();
     let mut replica = scene.replica("one");
     let pause = scene.cluster.pause();
@@ -304,10 +304,10 @@ fn a_server_that_hangs_holds_nobody_for_long() {
     assert!(matches!(replica.refresh(), Err(Error::Unavailable(_))));
     // Twice the deadline, for a machine that is busy.
     assert!(asked.elapsed() < 2 * STATEMENTS, "{:?}", asked.elapsed());
-    // Nobody waits for what nobody waits for.
+    // Background queries fail at once.
     let asked = Instant::now();
     let refused = note(&mut replica).expect_err("away");
-    assert!(chain(&refused).contains("not asked again yet"), "{refused}");
+    assert!(chain(&refused).contains("it failed a moment ago"), "{refused}");
     assert!(asked.elapsed() < STATEMENTS);
     drop(pause);
     assert!(replica.refresh().expect("back").is_none());
@@ -315,16 +315,16 @@ fn a_server_that_hangs_holds_nobody_for_long() {
 }
 
 #[test]
-fn a_change_that_got_lost_on_its_way_is_looked_for() {
+fn after_a_lost_connection_the_gate_finds_out_whether_the_change_was_made() {
     let scene = Scene::new();
     let mut replica = scene.replica("one");
     install(&mut replica, "a").expect("changed");
-    let lost = || Trouble::Closed.into();
+    let lost = || DatabaseError::Closed.into();
     let change_id = replica.known.clone().expect("known").change_id;
     assert_eq!(replica.settle_change(&change_id, lost()).expect("it was made"), 1);
     assert!(matches!(replica.settle_change("another", lost()), Err(Error::Unavailable(_))));
 
-    // The commit itself fails: a constraint that is looked at then.
+    // The commit itself fails: a deferred constraint.
     scene.sql(
         "create function license_gate.no() returns trigger language plpgsql as \
          $$begin perform pg_terminate_backend(pg_backend_pid()); return null; end$$; \
@@ -339,7 +339,7 @@ fn a_change_that_got_lost_on_its_way_is_looked_for() {
 }
 
 #[test]
-fn a_change_whose_answer_is_lost_was_made_all_the_same() {
+fn a_change_whose_response_is_lost_was_made() {
     let scene = Scene::new();
     let relay = Relay::before(scene.cluster.port());
     let url = scene

@@ -1,6 +1,6 @@
-//! TLS towards the database: the certificate and the name in it are checked, whatever `sslmode` allows elsewhere.
+//! TLS to the database. The certificate and its name are always checked, whatever the `sslmode` (except `disable`).
 //!
-//! Files are read for each connection, so that a renewed authority or client certificate is in use at the next one.
+//! Files are read for each connection: the next connection uses a renewed authority or client certificate.
 
 use std::future::Future;
 use std::io;
@@ -23,20 +23,20 @@ use tokio_rustls::client::TlsStream as Encrypted;
 use crate::certificate::{self, Error, File};
 use crate::clock::Clock;
 
-/// What PostgreSQL is called in a handshake (its manual, section 55.1.3).
+/// The ALPN name of PostgreSQL (its manual, section 55.1.3).
 const PROTOCOL: &[u8] = b"postgresql";
 
-/// Whom to believe, and what to show.
+/// Files for TLS, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Files {
-    /// Certificate authorities, PEM; `None`: the platform's.
+    /// Certificate authorities. `None`: those of the platform.
     pub(super) roots: Option<PathBuf>,
     /// Certificate and key of the gate.
     pub(super) pair: Option<(PathBuf, PathBuf)>,
 }
 
 impl Files {
-    /// A client of what is in the files now.
+    /// A client with the current content of the files.
     pub(super) fn client(&self) -> Result<Tls, Error> {
         let roots = match &self.roots {
             Some(path) => File::read(path)?.authorities(Clock::system().now())?,
@@ -62,19 +62,19 @@ impl Files {
     }
 }
 
-/// A client that can connect to any name.
+/// A client for any host.
 pub(super) struct Tls(TlsConnector);
 
-/// A client that will connect to one name.
+/// A client for one host.
 pub(super) struct Named(TlsConnector, ServerName<'static>);
 
 /// An encrypted stream.
 pub(super) struct Stream<S>(Box<Encrypted<S>>);
 
 impl Tls {
-    /// To connect to `host`, which the certificate must name.
+    /// A client for `host`, which the server's certificate must name.
     pub(super) fn towards(&self, host: &str) -> Result<Named, InvalidDnsNameError> {
-        // A trailing dot is for resolvers: certificates never bear it (RFC 6066 section 3).
+        // A trailing dot is for resolvers. Certificates do not contain it (RFC 6066 section 3).
         let host = host.strip_suffix('.').unwrap_or(host);
         Ok(Named(self.0.clone(), ServerName::try_from(host.to_owned())?))
     }
@@ -127,8 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 }
 
-/// `tls-server-end-point` (RFC 5929 section 4.1): a digest of the server's certificate, by the hash of its signature, of
-/// which SHA-256 takes the place of weaker ones. `None` where the signature names no hash (Ed25519, RSA-PSS).
+/// `tls-server-end-point` (RFC 5929 section 4.1): a digest of the server's certificate with the hash of its signature, or
+/// SHA-256 instead of a weaker one. `None`: the signature names no hash (Ed25519, RSA-PSS).
 fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     // 1.2.840.113549.1.1: PKCS #1. 1.2.840.10045.4: ECDSA.
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_bound_to_by_the_hash_of_its_signature() {
+    fn channel_binding_uses_the_hash_of_the_certificates_signature() {
         let algorithms = [
             (&rcgen::PKCS_ECDSA_P256_SHA256, Some(32)),
             (&rcgen::PKCS_ECDSA_P384_SHA384, Some(48)),

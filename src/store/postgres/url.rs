@@ -1,13 +1,16 @@
-//! `postgres://user:password@host:port,host:port/database?parameters`, as libpq reads it (its manual, section 34.1.1.2),
-//! and stricter where that is lax: TLS with the certificate and the name checked, or `sslmode=disable` in so many words.
+//! Parses `postgres://user:password@host:port,host:port/database?parameters` as libpq does (its manual, section 34.1.1.2), but
+//! requires TLS with a checked certificate and name, or an explicit `sslmode=disable`.
 //!
-//! What is shown of it, by `Display` and `Debug` alike, is without the password; no error repeats a value.
+//! `Display` and `Debug` leave out the password. No error contains a value.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::{
+    AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode,
+};
 use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation, TargetSessionAttrs};
 
 use super::tls::Files;
@@ -16,19 +19,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(1);
 const LEAST_SHARE: Duration = Duration::from_secs(2);
 const PORT: u16 = 5432;
+/// Characters that are escaped in a displayed URL.
+const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b',');
 
 /// A database, and how to reach it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Database {
-    /// Everything but where.
+    /// Everything but the hosts.
     session: tokio_postgres::Config,
-    /// In the order they are tried.
+    /// In the order in which they are tried.
     pub(super) hosts: Vec<Host>,
-    /// Files of TLS; `None`: the URL says to do without.
+    /// `None`: no TLS.
     pub(super) tls: Option<Files>,
-    /// How long the database may be silent while a connection is made, all its hosts together.
+    /// How long the database may be silent during connecting, all hosts together.
     pub(super) connect_timeout: Duration,
-    /// A connection that was in use so lately is not asked whether it is alive.
+    /// After this time without use, a connection is checked before a change.
     pub(super) idle: Duration,
     shown: String,
 }
@@ -41,55 +47,55 @@ pub(super) struct Host {
     port: u16,
 }
 
-/// Why a URL is not taken.
+/// Why a URL is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is of something else.
+    /// Another scheme.
     #[error("is not postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
     Scheme,
-    /// A `%` without two hexadecimal digits, or what they stand for is no text.
-    #[error("holds a % that is no escape: write %25 for it")]
+    /// A `%` without two hexadecimal digits, or escapes that are not UTF-8 text.
+    #[error("has a % that is not an escape: write %25 for it")]
     Escape,
-    /// A port that is none; mostly a password that holds `/`, `?`, `#` or `@` as it is.
+    /// An invalid port; mostly a password with an unescaped `/`, `?`, `#` or `@`.
     #[error(
-        "names no port where one is expected: a / ? # @ : or % in user or password is written %2F %3F %23 %40 %3A %25"
+        "has no valid port after the host's colon: in user and password, write %2F %3F %23 %40 %3A %25 for / ? # @ : %"
     )]
     Port,
-    /// An `@` behind the place where the host is expected: a password that holds `/` or `?` as it is.
+    /// An `@` after the host: a password with an unescaped `/` or `?`.
     #[error(
-        "has an @ behind the host: a / ? # @ : or % in user or password is written %2F %3F %23 %40 %3A %25"
+        "has an @ after the host: in user and password, write %2F %3F %23 %40 %3A %25 for / ? # @ : %"
     )]
     Unescaped,
-    /// Nobody to sign in as.
+    /// No user.
     #[error("names no user: write postgres://USER:PASSWORD@HOST/DATABASE")]
     NoUser,
-    /// Nowhere to connect to.
+    /// No host.
     #[error("names no host: write postgres://USER@HOST/DATABASE, or ?host=/DIRECTORY for a socket")]
     NoHost,
-    /// A parameter nobody here knows.
+    /// An unknown parameter.
     #[error("has the parameter {0:?}, which is not supported")]
     Unknown(String),
-    /// A parameter whose value makes no sense.
+    /// A parameter with an invalid value.
     #[error("has a value of {name} that is not {wanted}")]
     Value {
-        /// Which parameter.
+        /// The parameter.
         name: &'static str,
-        /// What would make sense.
+        /// The valid values.
         wanted: &'static str,
     },
-    /// A mode that may do without TLS, or without checking it, depending on what it meets.
+    /// An `sslmode` that may fall back to a connection without TLS.
     #[error(
-        "has sslmode={0}, which leaves it to whoever is in between whether there is TLS: write sslmode=verify-full \
-         (with sslrootcert=FILE for an authority of your own), or sslmode=disable to do without TLS"
+        "has sslmode={0}, with which a party on the network can prevent TLS: write sslmode=verify-full \
+         (with sslrootcert=FILE for an authority of your own), or sslmode=disable for no TLS"
     )]
     Opportunistic(&'static str),
-    /// One without the other.
+    /// `sslcert` without `sslkey`, or the reverse.
     #[error("has one of sslcert and sslkey: both are needed")]
     HalfAPair,
 }
 
 impl Database {
-    /// Reads a URL. `path` makes a path of a file's name in it.
+    /// Parses a URL. `path` resolves the file names in it.
     ///
     /// # Errors
     /// See [`UrlError`].
@@ -98,7 +104,7 @@ impl Database {
         let rest = rest.ok_or(UrlError::Scheme)?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, name) = place.split_once('/').unwrap_or((place, ""));
-        // What stands before that `@` may be a part of the password, and is not to be taken for a name and shown.
+        // The text before that `@` may be part of a password, and must not be displayed as a name.
         if name.contains('@') {
             return Err(UrlError::Unescaped);
         }
@@ -117,7 +123,7 @@ impl Database {
         parts.database(path)
     }
 
-    /// How to connect to `host`.
+    /// The configuration for a connection to `host`.
     pub(super) fn at(&self, host: &Host) -> tokio_postgres::Config {
         let mut config = self.session.clone();
         let encrypted = self.tls.is_some() && !host.is_socket();
@@ -126,26 +132,26 @@ impl Database {
         config
     }
 
-    /// How long each host may be silent while a connection is made, if `within` is for all hosts. Long enough for a slow link.
+    /// How long each host may be silent during connecting, if `within` is for all hosts. At least 2 s, for a slow link.
     pub(super) fn share(&self, within: Duration) -> Duration {
         let hosts = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1);
         (within / hosts).max(within.min(LEAST_SHARE))
     }
 
-    /// Whether any of it is reached through a network, with TLS.
+    /// The files for TLS, if any host is connected to with TLS.
     pub(super) fn wants_tls(&self) -> Option<&Files> {
         self.tls.as_ref().filter(|_| self.hosts.iter().any(|host| !host.is_socket()))
     }
 
-    /// The private key of the gate, when the URL names one (`sslkey`).
+    /// The private key of the gate (`sslkey`).
     pub fn key_file(&self) -> Option<&Path> {
         self.wants_tls()?.pair.as_ref().map(|(_, key)| key.as_path())
     }
 
-    /// Whether the files of TLS it names can be used now.
+    /// Checks the files for TLS.
     ///
     /// # Errors
-    /// What is wrong with one of them.
+    /// A file cannot be used.
     pub fn examine(&self) -> Result<(), crate::certificate::Error> {
         self.wants_tls().map_or(Ok(()), |files| files.client().map(drop))
     }
@@ -164,7 +170,7 @@ impl fmt::Debug for Database {
 }
 
 impl Host {
-    /// A name or an address; the directory of a socket.
+    /// A name, an address, or the directory of a socket.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -173,7 +179,7 @@ impl Host {
         self.port
     }
 
-    /// Where it is, if it is a socket.
+    /// The path, if it is a socket.
     pub(super) fn socket(&self) -> Option<PathBuf> {
         let path = || PathBuf::from(&self.name).join(format!(".s.PGSQL.{}", self.port));
         self.is_socket().then(path)
@@ -193,7 +199,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// A URL in pieces, escapes undone.
+/// The decoded parts of a URL.
 #[derive(Default)]
 struct Parts {
     user: String,
@@ -207,7 +213,7 @@ struct Parts {
     roots: Option<String>,
     cert: Option<String>,
     key: Option<String>,
-    /// Shown as they are.
+    /// Other parameters, for display.
     extras: Vec<String>,
 }
 
@@ -255,7 +261,7 @@ impl Parts {
         Ok(())
     }
 
-    /// What concerns neither place nor trust.
+    /// Parameters that name no host, user, database or file.
     fn option(&mut self, name: &str, value: &str) -> Result<(), UrlError> {
         let bad = |name, wanted| UrlError::Value { name, wanted };
         match (name, value) {
@@ -322,7 +328,7 @@ impl Parts {
         if let Some(password) = &self.password {
             session.password(password);
         }
-        // Of several servers one is written to; the others would take the gate for nothing but reads.
+        // Of several servers, only one accepts writes.
         if several {
             session.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
@@ -336,7 +342,7 @@ impl Parts {
         })
     }
 
-    /// Names and ports together: as many ports as names, or one for all.
+    /// Combines names and ports: there is a port for each name, or one for all.
     fn places(&mut self) -> Result<Vec<Host>, UrlError> {
         let names = std::mem::take(&mut self.names);
         if names.is_empty() || names.iter().any(String::is_empty) {
@@ -377,7 +383,7 @@ impl Parts {
     }
 }
 
-/// Whether a mode does without TLS.
+/// Whether an `sslmode` means no TLS.
 fn is_plain(mode: &str) -> Result<bool, UrlError> {
     match mode {
         "disable" => Ok(true),
@@ -392,29 +398,22 @@ fn port_of(text: &str) -> Result<u16, UrlError> {
     text.parse().ok().filter(|port| *port != 0).ok_or(UrlError::Port)
 }
 
-/// Text without its escapes (RFC 3986 section 2.1).
+/// `text` with its escapes decoded (RFC 3986 section 2.1).
 fn decoded(text: &str) -> Result<String, UrlError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            bytes.push(*byte);
-            continue;
-        }
-        let (digits, after) = rest.split_first_chunk::<2>().ok_or(UrlError::Escape)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        let (high, low) = (digit(digits[0]), digit(digits[1]));
-        bytes.push(high.zip(low).map(|(high, low)| high << 4 | low).ok_or(UrlError::Escape)?);
-        rest = after;
+    let is_escape = |after: &str| {
+        let digits = after.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    // The decoder passes a broken escape through as it is.
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(UrlError::Escape);
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).ok_or(UrlError::Escape)
+    let decoded = percent_decode_str(text).decode_utf8().ok();
+    decoded.filter(|text| !text.contains('\0')).map(Cow::into_owned).ok_or(UrlError::Escape)
 }
 
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/,".contains(&byte);
-    let byte = |byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") };
-    text.bytes().map(byte).collect()
+fn encoded(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ENCODED)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Databases' URLs, good and bad.
+//! Valid and invalid URLs of databases.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn parse(text: &str) -> Result<Database, UrlError> {
 }
 
 #[test]
-fn a_url_says_who_where_and_how() {
+fn a_url_has_user_hosts_database_and_parameters() {
     let url = "postgres://gate:p%40ss@a,[::1]:1,c:2/licenses?connect_timeout=7&sslrootcert=ca.pem";
     let database = parse(url).expect("a URL");
     let hosts: Vec<_> = database.hosts.iter().map(Host::to_string).collect();
@@ -23,7 +23,7 @@ fn a_url_says_who_where_and_how() {
 }
 
 #[test]
-fn tls_is_left_out_only_where_it_is_said_or_makes_no_sense() {
+fn tls_is_used_except_with_sslmode_disable_and_for_sockets() {
     let mode = |url: &str| {
         let database = parse(url).expect(url);
         database.at(&database.hosts[0]).get_ssl_mode()
@@ -69,7 +69,7 @@ fn the_password_is_never_shown() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_urls_are_refused() {
     let cases = [
         ("mysql://u@h/d", UrlError::Scheme),
         ("postgres://h/d", UrlError::NoUser),
@@ -90,7 +90,7 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn no_part_of_a_password_is_shown_when_it_is_not_escaped() {
+fn no_part_of_an_unescaped_password_is_shown() {
     for password in [
         "zq@xw",
         "zq/xw",

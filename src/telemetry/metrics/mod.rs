@@ -68,6 +68,16 @@ impl Metrics {
         self.last_renewal.store(at, Ordering::Relaxed);
     }
 
+    /// When the license was renewed last in this run, Unix seconds.
+    pub fn last_renewal(&self) -> Option<u64> {
+        Some(self.last_renewal.load(Ordering::Relaxed)).filter(|at| *at > 0)
+    }
+
+    /// Renewals in this run that ended with `outcome`.
+    pub fn renewals(&self, outcome: Outcome) -> u64 {
+        self.renewals[outcome as usize].load(Ordering::Relaxed)
+    }
+
     /// A caller's permission was checked.
     pub fn auth_check(&self, outcome: AuthOutcome) {
         self.auth_checks[outcome as usize].fetch_add(1, Ordering::Relaxed);

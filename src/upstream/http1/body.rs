@@ -1,4 +1,4 @@
-//! An answer's body as it streams, and the rest of a request that is still being sent meanwhile.
+//! The streaming body of a response, and the rest of a request that is still being sent.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,29 +9,29 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::super::pool::Pool;
-use super::super::{Error, SHORT, Upload};
-use super::Connection;
-use crate::codec::{BodyLength, Decoder, Encoder, Failed, Step};
+use super::super::{Error, Upload};
+use super::{Connection, write_error};
+use crate::codec::{BodyLength, Decoder, Encoder, Step};
 use crate::socket::{HANG_UP_CHECK, HangUp};
 use crate::sweep::Deadline;
 
-/// Pieces of an answer that are taken in ahead of the client.
+/// Most pieces of a response that are read ahead of the client.
 const MAX_PIECES_AHEAD: usize = 1024;
 
-/// The streaming body of an answer. Dropped before its end, it closes its connection: the dashboard learns that nobody listens.
+/// The streaming body of a response. Dropping it before its end closes its connection.
 #[derive(Debug)]
 pub struct AnswerBody<B> {
-    /// Gone when both the answer and the request have ended.
+    /// `None` once both the response and the request have ended.
     connection: Option<Box<Connection>>,
     outgoing: Encoder<B>,
     decoder: Decoder,
-    /// What the dashboard sent before it reset the connection, while the client had no room for it.
+    /// What the dashboard sent before it reset the connection, and the client could not accept yet.
     ahead: VecDeque<Frame<Bytes>>,
     keep_alive: bool,
     pool: Pool,
-    /// When the dashboard is looked at for a reset next. Made when nothing is read from it.
+    /// The next check for a reset by the dashboard, while nothing is read from it.
     watch: Option<Deadline>,
-    /// Why the body breaks off. The next poll returns it, so that what came before it is sent first.
+    /// Why the body broke off. Returned by the next poll, so that the data before it is sent first.
     failed: Option<Error>,
 }
 
@@ -70,7 +70,7 @@ impl<B: Upload> AnswerBody<B> {
         if connection.io.has_hung_up() {
             self.outgoing.done = true;
             self.keep_alive = false;
-            self.take_in(cx)?;
+            self.read_ahead(cx)?;
             return Poll::Ready(Ok(()));
         }
         let watch = self.watch.get_or_insert_with(|| self.pool.deadline());
@@ -78,9 +78,9 @@ impl<B: Upload> AnswerBody<B> {
         if self.outgoing.done { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Takes in what came before the dashboard's reset: it may be all of the answer. Its bytes are bounded by the socket's
-    /// buffer, its pieces are bounded here: what is in more of them is read as the client takes it.
-    fn take_in(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+    /// Reads what arrived before the dashboard's reset, which may complete the response. The socket's buffer limits the bytes, this limits
+    /// the pieces; further ones are read as the client accepts them.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         while self.ahead.len() < MAX_PIECES_AHEAD
             && let Poll::Ready(Some(frame)) = self.poll_step(cx)
         {
@@ -89,27 +89,21 @@ impl<B: Upload> AnswerBody<B> {
         Ok(())
     }
 
-    /// Sends more of the request. Once the answer has begun, a request that cannot be sent any further is the answer's matter.
+    /// Sends more of the request. The response has begun, so a failed write is not an error: the response decides the outcome.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let Some(connection) = self.connection.as_mut().filter(|_| !self.outgoing.done) else {
             return Ok(());
         };
         let Connection { io, output, .. } = &mut **connection;
-        match self.outgoing.poll_send(output, io, cx) {
-            Poll::Ready(Err(Failed::Body(error))) => Err(Error::RequestBody(error.into())),
-            Poll::Ready(Err(Failed::Short)) => Err(Error::RequestBody(SHORT.into())),
-            Poll::Ready(Err(Failed::Write(error)))
-                if error.kind() == io::ErrorKind::TimedOut && !self.decoder.has_ended() =>
-            {
-                Err(Error::SendTimeout)
+        if let Poll::Ready(Err(failed)) = self.outgoing.poll_send(output, io, cx) {
+            let error = write_error(failed)?;
+            if error.kind() == io::ErrorKind::TimedOut && !self.decoder.has_ended() {
+                return Err(Error::SendTimeout);
             }
-            Poll::Ready(Err(Failed::Write(_))) => {
-                self.outgoing.done = true;
-                self.keep_alive = false;
-                Ok(())
-            }
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            self.outgoing.done = true;
+            self.keep_alive = false;
         }
+        Ok(())
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -135,14 +129,14 @@ impl<B: Upload> AnswerBody<B> {
         }
     }
 
-    /// When nothing is left to come or to go, gives the connection back, or closes it.
+    /// Once the response and the request have ended, returns the connection to the pool, or closes it.
     fn settle(&mut self) {
         if !self.decoder.has_ended() || !self.outgoing.done {
             return;
         }
         if let Some(connection) = self.connection.take()
             && self.keep_alive
-            && connection.is_spent()
+            && connection.is_clean()
         {
             self.pool.recycle(connection);
         }

@@ -1,4 +1,4 @@
-//! One request and the head of its answer, both ways at once: a dashboard may answer before it has read everything.
+//! Sends one request and receives the head of its response, concurrently: a dashboard may respond before it has read the whole request.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,31 +12,30 @@ use super::super::pool::Pool;
 use super::super::{self as upstream, Answer, Error, Head, Upload, WriteFields};
 use super::body::AnswerBody;
 use super::head::{self, AnswerHead};
-use super::{Connection, Upgraded};
-use crate::body::Body;
-use crate::codec::{BodyLength, Encoder, Failed};
-use crate::message::Response;
+use super::{Connection, Upgraded, write_error};
+use crate::codec::{BodyLength, Encoder};
+use crate::message::{Body, Response};
 use crate::sweep::{Deadline, Sweep};
 
-/// A request under way.
+/// A request in flight.
 #[derive(Debug)]
 pub(in crate::upstream) struct Exchange<B> {
     connection: Box<Connection>,
     outgoing: Encoder<B>,
     method: Method,
-    /// The protocol that was asked for.
+    /// The requested protocol.
     upgrade: Option<HeaderValue>,
     scanned: head::Scanned,
-    /// Whether a byte of an answer has come.
+    /// Whether a byte of a response was received.
     answered: bool,
-    /// Bytes of interim answers so far.
+    /// Bytes of interim responses so far.
     interim_bytes: usize,
-    /// Why the request could not be written; the answer may say more.
+    /// Why the request could not be written. A response may still arrive.
     broken: Option<io::Error>,
 }
 
 impl<B: Upload> Exchange<B> {
-    /// Writes the head into the connection's buffer; nothing is sent before [`answer`](Self::answer).
+    /// Writes the head into the connection's buffer; [`answer`](Self::answer) sends it.
     pub(in crate::upstream) fn new<F: WriteFields>(
         mut connection: Box<Connection>,
         head: &Head<'_, F>,
@@ -64,7 +63,7 @@ impl<B: Upload> Exchange<B> {
         self.outgoing.into_body()
     }
 
-    /// Sends, and reads until a final answer's head is there.
+    /// Sends the request, and reads the head of the final response.
     pub(in crate::upstream) async fn answer(
         &mut self,
         sweep: &Sweep,
@@ -82,33 +81,23 @@ impl<B: Upload> Exchange<B> {
     ) -> Poll<Result<AnswerHead, Error>> {
         if !self.outgoing.done {
             let Connection { io, output, .. } = &mut *self.connection;
-            match self.outgoing.poll_send(output, io, cx) {
-                Poll::Ready(Err(Failed::Body(error))) => {
-                    return Poll::Ready(Err(Error::RequestBody(error.into())));
-                }
-                Poll::Ready(Err(Failed::Short)) => {
-                    return Poll::Ready(Err(Error::RequestBody(upstream::SHORT.into())));
-                }
-                Poll::Ready(Err(Failed::Write(error)))
-                    if error.kind() == io::ErrorKind::TimedOut =>
-                {
+            if let Poll::Ready(Err(failed)) = self.outgoing.poll_send(output, io, cx) {
+                let error = write_error(failed)?;
+                if error.kind() == io::ErrorKind::TimedOut {
                     return Poll::Ready(Err(Error::SendTimeout));
                 }
-                Poll::Ready(Err(Failed::Write(error))) => {
-                    self.outgoing.done = true;
-                    self.broken = Some(error);
-                }
-                Poll::Ready(Ok(())) | Poll::Pending => {}
+                self.outgoing.done = true;
+                self.broken = Some(error);
             }
         }
-        match self.poll_head(cx) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => match deadline {
-                Some(deadline) if self.outgoing.done && is_late(deadline, limit, cx) => {
-                    Poll::Ready(Err(Error::HeaderTimeout))
-                }
-                _ => Poll::Pending,
-            },
+        match (self.poll_head(cx), deadline) {
+            // The deadline starts once the request was sent.
+            (Poll::Pending, Some(deadline))
+                if self.outgoing.done && deadline.has_passed_after(limit, cx) =>
+            {
+                Poll::Ready(Err(Error::HeaderTimeout))
+            }
+            (polled, _) => polled,
         }
     }
 
@@ -121,10 +110,10 @@ impl<B: Upload> Exchange<B> {
                     }
                     StatusCode::SWITCHING_PROTOCOLS => {
                         return Poll::Ready(Err(Error::InvalidResponse(
-                            "a 101 that nobody asked for",
+                            "a 101 that was not requested",
                         )));
                     }
-                    // They end here: who asked in HTTP/1.0 could not read them, and nobody may count on them.
+                    // Dropped: HTTP/1.0 clients do not understand them, and no client may rely on them.
                     status if status.is_informational() => {}
                     _ => return Poll::Ready(Ok(head)),
                 }
@@ -137,7 +126,7 @@ impl<B: Upload> Exchange<B> {
         }
     }
 
-    /// A head that is there. Interim ones may be as large together as one head.
+    /// Parses a head if it is complete. Interim responses together may be as large as one head.
     fn parse(&mut self) -> Result<Option<AnswerHead>, Error> {
         let input = &mut self.connection.input;
         let unread = input.len();
@@ -151,7 +140,7 @@ impl<B: Upload> Exchange<B> {
         Ok(parsed)
     }
 
-    /// Whether a 101 switches to what was asked for; a tunnel of anything else leads past the gate.
+    /// Whether a 101 switches to the requested protocol; any other tunnel would bypass the gate.
     fn is_wanted(&self, head: &AnswerHead) -> bool {
         let pair = self.upgrade.as_ref().zip(head.protocol.as_ref());
         pair.is_some_and(|(asked, got)| asked.as_bytes().eq_ignore_ascii_case(got.as_bytes()))
@@ -161,7 +150,7 @@ impl<B: Upload> Exchange<B> {
         Error::Closed { unanswered: !self.answered, source: source.or_else(|| self.broken.take()) }
     }
 
-    /// The answer with its body; a body that came with its head is handed over whole, and the connection is free again.
+    /// The response with its body. A body that arrived with the head is returned whole, and the connection goes back to the pool.
     pub(in crate::upstream) fn into_answer(self, head: AnswerHead, pool: Pool) -> Answer<B> {
         let mut response = Response {
             status: head.status,
@@ -181,7 +170,7 @@ impl<B: Upload> Exchange<B> {
         {
             let whole = connection.input.split_to(usize::try_from(length).unwrap_or_default());
             response.body = Body::Whole(whole.freeze());
-            if head.keep_alive && connection.is_spent() {
+            if head.keep_alive && connection.is_clean() {
                 pool.recycle(connection);
             }
             return Answer { response, upgraded: None };
@@ -191,12 +180,4 @@ impl<B: Upload> Exchange<B> {
         response.body = Body::Stream(Box::new(upstream::AnswerBody::Http1(body)));
         Answer { response, upgraded: None }
     }
-}
-
-/// The clock starts when the request is out.
-fn is_late(deadline: &Deadline, limit: Duration, cx: &Context<'_>) -> bool {
-    if !deadline.is_set() {
-        deadline.set(limit);
-    }
-    deadline.has_passed(cx)
 }

@@ -1,4 +1,4 @@
-//! Request heads out, answer heads in.
+//! Writes request heads, and parses response heads.
 
 use std::mem::MaybeUninit;
 
@@ -11,15 +11,15 @@ use memchr::memchr_iter;
 use super::super::{Error, FieldWriter, Head, WriteFields};
 use crate::codec::{BodyLength, Coding, write_field};
 use crate::message::policy::{self, Known, Nominated};
-use crate::message::{Collecting, Field, Fields};
+use crate::message::{Collecting, Field, Fields, is_bodiless};
 
-/// Largest answer head; interim answers may be as large together.
+/// Largest response head; also the limit for all interim responses to a request together.
 pub(super) const MAX_HEAD_BYTES: usize = 256 * 1024;
 
-/// Most fields of an answer head.
+/// Most fields of a response head.
 const MAX_FIELDS: usize = 128;
 
-/// Writes the head of a request whose body is empty when `bodiless`; how the body is framed follows from its fields.
+/// Writes the head of a request; `bodiless`: its body is empty. Returns how the body is framed.
 pub(super) fn write<F: WriteFields>(
     out: &mut Vec<u8>,
     head: &Head<'_, F>,
@@ -40,14 +40,14 @@ pub(super) fn write<F: WriteFields>(
     if coding == Coding::Chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     } else if !has_length && expects_body(head.method) {
-        // RFC 9110 section 8.6: a method that is expected to have a body says when it is empty.
+        // RFC 9110 section 8.6: for a method that usually has a body, the length is sent even if it is 0.
         out.extend_from_slice(b"content-length: 0\r\n");
     }
     out.extend_from_slice(b"\r\n");
     coding
 }
 
-/// Fields as lines.
+/// Writes fields as lines.
 struct Lines<'a> {
     out: &'a mut Vec<u8>,
     has_length: bool,
@@ -73,7 +73,7 @@ fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-/// An answer's head, with end-to-end fields only.
+/// A response head, with end-to-end fields only.
 #[derive(Debug)]
 pub(in crate::upstream) struct AnswerHead {
     pub(super) status: StatusCode,
@@ -81,11 +81,11 @@ pub(in crate::upstream) struct AnswerHead {
     pub(super) headers: Fields,
     pub(super) length: BodyLength,
     pub(super) keep_alive: bool,
-    /// What a 101 switches to.
+    /// The protocol that a 101 switches to.
     pub(super) protocol: Option<HeaderValue>,
 }
 
-/// Takes a whole head off `input`; `None` when its end has not come.
+/// Takes a whole head off `input`; `None` if it is incomplete.
 pub(super) fn parse(
     input: &mut BytesMut,
     scanned: &mut Scanned,
@@ -109,10 +109,10 @@ pub(super) fn parse(
         return Err(Error::InvalidResponse("its head ends too early"));
     }
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or(Error::InvalidResponse("its status is not one"))?;
+    let status = status.ok_or(Error::InvalidResponse("its status code is invalid"))?;
     let reason = match parsed.reason {
         reason if reason == status.canonical_reason() => None,
-        // The parser shows none that is not ASCII.
+        // The parser omits a reason that is not ASCII.
         Some("") => ReasonPhrase::try_from(reason_of(&head)).ok(),
         reason => reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok()),
     };
@@ -120,18 +120,18 @@ pub(super) fn parse(
     collected.into_head(status, reason, parsed.version == Some(0), method).map(Some)
 }
 
-/// The reason as it stands in the status line.
+/// The reason in the status line.
 fn reason_of(head: &[u8]) -> &[u8] {
     let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
     line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default()
 }
 
-/// How much of a head has been looked at, so that one that comes in many pieces is looked at once.
+/// How much of a head was searched for its end, so that a head in many pieces is searched once.
 #[derive(Debug)]
 pub(super) struct Scanned {
     bytes: usize,
-    /// Every line so far ends in CRLF.
+    /// Whether every line so far ends in CRLF.
     is_strict: bool,
 }
 
@@ -142,7 +142,7 @@ impl Default for Scanned {
 }
 
 impl Scanned {
-    /// Where the empty line ends, if it has come; and whether all lines end in CRLF.
+    /// The end of the head, if it is complete, and whether all lines end in CRLF.
     fn end_of_head(&mut self, input: &[u8]) -> Option<(usize, bool)> {
         let from = self.bytes;
         self.bytes = input.len();
@@ -168,22 +168,22 @@ fn invalid(error: httparse::Error) -> Error {
     Error::InvalidResponse(match error {
         httparse::Error::HeaderName => BAD_NAME,
         httparse::Error::HeaderValue => BAD_VALUE,
-        httparse::Error::NewLine => "a line does not end as lines do",
-        httparse::Error::Status => "its status line cannot be read",
-        httparse::Error::Token => "a token has a character that none may have",
+        httparse::Error::NewLine => "a line is not terminated by CRLF or LF",
+        httparse::Error::Status => "its status line is malformed",
+        httparse::Error::Token => "a token has a character that is not allowed",
         httparse::Error::TooManyHeaders => "it has too many fields",
         httparse::Error::Version => "its version is not HTTP/1.1",
     })
 }
 
-const BAD_NAME: &str = "a field name has a character that none may have";
-const BAD_VALUE: &str = "a field value has a character that none may have";
+const BAD_NAME: &str = "a field name has a character that is not allowed";
+const BAD_VALUE: &str = "a field value has a character that is not allowed";
 
-/// What a head says of its message's framing and connection.
+/// The fields of a head, and what they say about framing and connection.
 #[derive(Default)]
 struct Collected {
     headers: Fields,
-    /// What the `Connection` lines say.
+    /// The `Connection` lines.
     connection: Nominated,
     /// The first `Upgrade` line.
     protocol: Option<HeaderValue>,
@@ -209,7 +209,7 @@ impl Collected {
         Ok(collected)
     }
 
-    /// Takes note of what frames the message, or describes its connection; whether the field goes on.
+    /// Evaluates a field that concerns framing or connection. Returns whether the field is passed on.
     fn note(&mut self, field: &httparse::Header<'_>, known: Known) -> Result<bool, Error> {
         match known {
             policy::CONTENT_LENGTH => return self.is_first_length(field.value),
@@ -225,7 +225,8 @@ impl Collected {
         Ok(policy::passes_response(Field { name, value, known: Some(known) }))
     }
 
-    /// Several equal lengths become one (RFC 9110 section 8.6); others are no length at all.
+    /// Several equal lengths become one (RFC 9110 section 8.6). Leading zeros (`02`) are valid and passed on unchanged: all common clients
+    /// parse the length as a decimal number.
     fn is_first_length(&mut self, value: &[u8]) -> Result<bool, Error> {
         let digits =
             std::str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));
@@ -234,13 +235,13 @@ impl Collected {
         match self.length.replace(number) {
             None => Ok(true),
             Some(before) if before == number => Ok(false),
-            Some(_) => Err(Error::InvalidResponse("it has two Content-Lengths")),
+            Some(_) => Err(Error::InvalidResponse("it has two different Content-Lengths")),
         }
     }
 
     fn coding(&mut self, value: &[u8]) -> Result<(), Error> {
         if !value.eq_ignore_ascii_case(b"chunked") || std::mem::replace(&mut self.coded, true) {
-            return Err(Error::InvalidResponse("its Transfer-Encoding is not one chunked"));
+            return Err(Error::InvalidResponse("its Transfer-Encoding is not a single chunked"));
         }
         Ok(())
     }
@@ -253,9 +254,7 @@ impl Collected {
         method: &Method,
     ) -> Result<AnswerHead, Error> {
         let closes = self.connection.close || (http_1_0 && !self.connection.keep_alive);
-        let bodiless = *method == Method::HEAD
-            || status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless = is_bodiless(*method == Method::HEAD, status);
         let length = match (self.length, self.coded) {
             (Some(_), true) => {
                 return Err(Error::InvalidResponse("it has Content-Length and Transfer-Encoding"));
@@ -282,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_in_pieces_is_looked_at_once() {
+    fn a_head_in_pieces_is_searched_once() {
         let table = [
             (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"[..], Some((25, true))),
             (b"HTTP/1.1 200 OK\nA: b\r\n\r\nbody", Some((24, false))),
@@ -295,7 +294,7 @@ mod tests {
             let mut scanned = Scanned::default();
             let mut found = None;
             for length in 1..=bytes.len() {
-                // Behind the last line feed, at the latest.
+                // At the latest from the last line feed on.
                 assert!(length <= 3 || scanned.bytes + 3 >= length, "{length} {scanned:?}");
                 found = scanned.end_of_head(&bytes[..length]);
                 if found.is_some() {

@@ -1,4 +1,4 @@
-//! An answer's body as it streams, and the rest of a request that is still being sent meanwhile.
+//! The streaming body of a response, and the rest of a request that is still being sent.
 
 use std::io;
 use std::pin::Pin;
@@ -8,20 +8,21 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::super::{Error, Upload};
-use super::link::Place;
+use super::link::StreamSlot;
 use crate::http2::{Receiving, Sending};
+use crate::message;
 
-/// The streaming body of an answer. Dropped before its end, it resets its stream: the dashboard learns that nobody listens.
+/// The streaming body of a response. Dropping it before its end resets its stream.
 #[derive(Debug)]
 pub struct AnswerBody<B> {
     pub(super) incoming: Receiving,
     pub(super) request: Sending<B>,
-    /// What came with the head.
+    /// Data that was received with the head.
     pub(super) ahead: Bytes,
     pub(super) ended: bool,
-    /// Why the body breaks off. The next poll returns it, so that what came before it is sent first.
+    /// Why the body broke off. Returned by the next poll, so that the data before it is sent first.
     pub(super) failed: Option<Error>,
-    pub(super) place: Place,
+    pub(super) slot: StreamSlot,
 }
 
 impl<B: Upload> AnswerBody<B> {
@@ -30,16 +31,19 @@ impl<B: Upload> AnswerBody<B> {
         if !self.ahead.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
         }
-        let frame = match ready!(self.incoming.poll_frame(cx)).transpose() {
-            // A stream whose connection ends after its own end had come is whole.
-            Err(error) if self.place.is_whole(&error, self.incoming.left()) => None,
+        let mut frame = match ready!(self.incoming.poll_frame(cx)).transpose() {
+            // The response was complete before its connection ended.
+            Err(error) if self.slot.is_whole(&error, self.incoming.left()) => None,
             frame => frame.map_err(|error| super::fault(error, false))?,
         };
+        if let Some(trailers) = frame.as_mut().and_then(Frame::trailers_mut) {
+            message::trim(trailers);
+        }
         self.ended = frame.as_ref().is_none_or(Frame::is_trailers);
         Poll::Ready(frame.map(Ok))
     }
 
-    /// Sends more of the request; ready once it is out. A request that stands still does not harm an answer that is whole.
+    /// Sends more of the request; ready once it was sent. If it stalls, a complete response is unaffected.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match super::poll_request(&mut self.request, cx) {
             Poll::Ready(Err(Error::SendTimeout)) if self.is_whole() => Poll::Ready(Ok(())),
@@ -48,7 +52,7 @@ impl<B: Upload> AnswerBody<B> {
     }
 
     fn is_whole(&self) -> bool {
-        self.ended || self.place.has_seen_end()
+        self.ended || self.slot.has_seen_end()
     }
 
     /// As [`upstream::AnswerBody::poll_upload`](super::super::AnswerBody::poll_upload).
@@ -57,7 +61,7 @@ impl<B: Upload> AnswerBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let sent = self.poll_request(cx)?;
-        // The dashboard's reset of the stream, or the end of its connection.
+        // A reset by the dashboard, or the end of the connection.
         match self.request.outgoing.stream.poll_reset(cx) {
             Poll::Pending => sent.map(Ok),
             Poll::Ready(_) if self.is_whole() => Poll::Ready(Ok(())),
@@ -102,7 +106,7 @@ impl<B: Upload> Body for AnswerBody<B> {
     fn size_hint(&self) -> SizeHint {
         let left = self.incoming.left().map(|left| left + self.ahead.len() as u64);
         match (left, Body::is_end_stream(self)) {
-            // All of it has come, and its end is still to be waited for.
+            // All data was received, but not yet END_STREAM or trailers.
             (Some(0), false) | (None, false) => SizeHint::default(),
             (left, _) => SizeHint::with_exact(left.unwrap_or(0)),
         }

@@ -1,4 +1,4 @@
-//! One request and the head of its answer, both ways at once: a dashboard may answer before it has read everything.
+//! Sends one request and receives the head of its response, concurrently: a dashboard may respond before it has read the whole request.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,38 +16,36 @@ use super::super::{
     self as upstream, Answer, Config, Error, FieldWriter, Head, Upload, WriteFields,
 };
 use super::body::AnswerBody;
-use super::link::{MAX_HEAD_BYTES, Place};
-use crate::body::Body;
+use super::link::{MAX_HEAD_BYTES, StreamSlot};
 use crate::http2::{Outgoing, Receiving, Sending};
-use crate::message::{Field, Fields, Response, policy};
+use crate::message::{self, Body, Field, Fields, Response, policy};
 use crate::sweep::Sweep;
 
-/// Why there is no answer, and what could be tried again.
+/// Why there is no response, and whether the request may be sent again.
 #[derive(Debug)]
 pub(in crate::upstream) struct Failure<B> {
     pub(in crate::upstream) error: Error,
-    /// The request's body, while nothing of it has been given away.
+    /// The request's body, if nothing of it was sent.
     pub(in crate::upstream) body: Option<B>,
-    /// Whether asking again asks twice.
-    pub(in crate::upstream) again: Again,
+    pub(in crate::upstream) retry: Retry,
 }
 
-/// What is known of a request that failed.
+/// Whether a failed request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Again {
-    /// It was not sent: its connection takes no more.
+pub(in crate::upstream) enum Retry {
+    /// It was not sent: the connection accepts no more.
     Unsent,
-    /// The dashboard says that it has not processed it (RFC 9113 section 8.7).
+    /// The dashboard reports that it was not processed (RFC 9113 section 8.7).
     Unprocessed,
-    /// Its connection ended.
+    /// The connection ended.
     Broken,
-    /// It failed for good.
+    /// It must not be sent again.
     No,
 }
 
-impl Again {
+impl Retry {
     fn of(error: &h2::Error) -> Self {
-        // GOAWAY names the last stream it will answer; the codec fails only those beyond it.
+        // GOAWAY names the last stream that is processed; the codec fails only later ones.
         let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
         match error.is_remote() && (refused || error.is_go_away()) {
             true => Self::Unprocessed,
@@ -57,55 +55,55 @@ impl Again {
     }
 }
 
-/// Sends a request, and waits for the head of its answer.
-pub(in crate::upstream) async fn ask<F: WriteFields, B: Upload>(
-    mut place: Place,
+/// Sends a request, and waits for the head of its response.
+pub(in crate::upstream) async fn send<F: WriteFields, B: Upload>(
+    mut slot: StreamSlot,
     head: &Head<'_, F>,
     body: B,
     sweep: &Sweep,
     config: &Config,
 ) -> Result<Answer<B>, Failure<B>> {
-    let request = match request(head, &place.link.scheme) {
+    let request = match request(head, &slot.link.scheme) {
         Ok(request) => request,
-        Err(error) => return Err(Failure { error, body: None, again: Again::No }),
+        Err(error) => return Err(Failure { error, body: None, retry: Retry::No }),
     };
     let bodiless = body.is_end_stream();
-    let requests = place.link.requests();
+    let requests = slot.link.requests();
     let (response, stream) = match requests.map(|mut to| to.send_request(request, bodiless)) {
         Some(Ok(sent)) => sent,
         unsent => {
             if let Some(Err(error)) = unsent {
-                tracing::debug!(%error, "a connection to the upstream takes no more requests");
-                place.link.retire();
+                tracing::debug!(%error, "a connection to the upstream accepts no more requests");
+                slot.link.retire();
             }
             let error = Error::Closed { unanswered: true, source: None };
-            return Err(Failure { error, body: Some(body), again: Again::Unsent });
+            return Err(Failure { error, body: Some(body), retry: Retry::Unsent });
         }
     };
     if !bodiless {
-        place.watch(stream.stream_id().as_u32());
+        slot.watch(stream.stream_id().as_u32());
     }
-    let outgoing = Outgoing::new(stream, place.link.patience.clone());
+    let outgoing = Outgoing::new(stream, slot.link.send_limit.clone());
     let mut request = Sending::new(body, outgoing, bodiless);
     let limit = config.response_header_timeout;
     match answer(response, &mut request, sweep, limit).await {
         Ok(answered) => {
-            place.link.proven.set(true);
-            let answered = into_answer(answered, request, head.method, place).await;
-            answered.map_err(|error| Failure { error, body: None, again: Again::No })
+            slot.link.proven.set(true);
+            let answered = into_answer(answered, request, head.method, slot).await;
+            answered.map_err(|error| Failure { error, body: None, retry: Retry::No })
         }
-        Err((error, again)) => Err(Failure { error, body: request.into_untouched(), again }),
+        Err((error, retry)) => Err(Failure { error, body: request.into_untouched(), retry }),
     }
 }
 
-/// The head as HTTP/2 has it: the host is `:authority`, and no field describes a connection (RFC 9113 section 8.2.2).
+/// The head in HTTP/2: `Host` becomes `:authority`, and connection-specific fields are left out (RFC 9113 section 8.2.2).
 fn request<F: WriteFields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Request<()>, Error> {
-    const MALFORMED: Error = Error::Unsendable("its host or target has no form in HTTP/2");
+    const MALFORMED: Error = Error::Unsendable("HTTP/2 does not allow its host or target");
     let mut fields = Http2Fields::default();
     head.fields.write(&mut fields);
     let Http2Fields { headers, authority, is_sendable } = fields;
     if !is_sendable {
-        return Err(Error::Unsendable("a field has no form in HTTP/2"));
+        return Err(Error::Unsendable("HTTP/2 does not allow one of its fields"));
     }
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(scheme.clone());
@@ -123,7 +121,7 @@ fn request<F: WriteFields>(head: &Head<'_, F>, scheme: &Scheme) -> Result<Reques
     Ok(request)
 }
 
-/// Fields as HTTP/2 has them: the host apart, and none that describes a connection, but for `TE: trailers`.
+/// Fields for HTTP/2: without `Host`, and without connection-specific fields except `TE: trailers`.
 struct Http2Fields {
     headers: HeaderMap,
     authority: Option<Authority>,
@@ -167,28 +165,28 @@ impl FieldWriter for Http2Fields {
     }
 }
 
-/// Sends, and waits for a final answer's head; interim ones are dropped.
+/// Sends the request, and waits for the head of the final response; interim responses are dropped.
 async fn answer<B: Upload>(
     mut response: ResponseFuture,
     request: &mut Sending<B>,
     sweep: &Sweep,
     limit: Duration,
-) -> Result<http::Response<RecvStream>, (Error, Again)> {
+) -> Result<http::Response<RecvStream>, (Error, Retry)> {
     let broken = |error| {
-        let again = Again::of(&error);
-        (super::fault(error, true), again)
+        let retry = Retry::of(&error);
+        (super::fault(error, true), retry)
     };
     let deadline = (!limit.is_zero()).then(|| sweep.deadline());
     let mut interim_bytes = 0;
     poll_fn(|cx| {
-        let failed = |error| Poll::Ready(Err((error, Again::No)));
+        let failed = |error| Poll::Ready(Err((error, Retry::No)));
         if let Poll::Ready(Err(error)) = super::poll_request(request, cx) {
             return failed(error);
         }
         while let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
             let interim = interim.map_err(broken)?;
             if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return failed(Error::InvalidResponse("a 101, which HTTP/2 does not have"));
+                return failed(Error::InvalidResponse("a 101, which HTTP/2 does not allow"));
             }
             interim_bytes += size(interim.headers());
             if interim_bytes > MAX_HEAD_BYTES as usize {
@@ -197,12 +195,11 @@ async fn answer<B: Upload>(
         }
         match (Pin::new(&mut response).poll(cx), &deadline) {
             (Poll::Ready(answered), _) => Poll::Ready(answered.map_err(broken)),
-            // The clock starts when the request is out.
-            (Poll::Pending, Some(deadline)) if request.is_done() => {
-                if !deadline.is_set() {
-                    deadline.set(limit);
-                }
-                if deadline.has_passed(cx) { failed(Error::HeaderTimeout) } else { Poll::Pending }
+            // The deadline starts once the request was sent.
+            (Poll::Pending, Some(deadline))
+                if request.is_done() && deadline.has_passed_after(limit, cx) =>
+            {
+                failed(Error::HeaderTimeout)
             }
             (Poll::Pending, _) => Poll::Pending,
         }
@@ -210,25 +207,24 @@ async fn answer<B: Upload>(
     .await
 }
 
-/// The answer with its body; one that came with its head is handed over whole.
+/// The response with its body, which is returned whole if it arrived with the head.
 async fn into_answer<B: Upload>(
     answered: http::Response<RecvStream>,
     request: Sending<B>,
     method: &Method,
-    place: Place,
+    slot: StreamSlot,
 ) -> Result<Answer<B>, Error> {
     let (parts, stream) = answered.into_parts();
     let mut incoming = Receiving::new(&parts.headers, stream);
     let headers = end_to_end(parts.headers);
     let (status, body) = (parts.status, Body::Whole(Bytes::new()));
     let mut response = Response { status, reason: None, headers, body };
-    let bodiless = *method == Method::HEAD
-        || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = message::is_bodiless(*method == Method::HEAD, status);
     let mut ended = bodiless || incoming.has_ended();
     let mut ahead = Bytes::new();
     if !ended {
         match poll_fn(|cx| Poll::Ready(incoming.poll_data(cx))).await {
-            Poll::Ready(Some(Err(error))) if !place.is_whole(&error, incoming.left()) => {
+            Poll::Ready(Some(Err(error))) if !slot.is_whole(&error, incoming.left()) => {
                 return Err(super::fault(error, false));
             }
             Poll::Ready(Some(Ok(data))) => ahead = data,
@@ -240,7 +236,7 @@ async fn into_answer<B: Upload>(
         true => Body::Whole(ahead),
         false => {
             let failed = None;
-            let body = AnswerBody { incoming, request, ahead, ended: bodiless, failed, place };
+            let body = AnswerBody { incoming, request, ahead, ended: bodiless, failed, slot };
             Body::Stream(Box::new(upstream::AnswerBody::Http2(body)))
         }
     };
@@ -254,8 +250,10 @@ fn size(fields: &HeaderMap) -> usize {
     STATUS_BYTES + 32 + fields.iter().map(bytes).sum::<usize>()
 }
 
-/// The fields that go on. Equal lengths become one.
-fn end_to_end(headers: HeaderMap) -> Fields {
+/// The end-to-end fields. Equal lengths become one. White space around values is removed, as the HTTP/1.1 parser does: many dashboards
+/// send it unnoticed, but it is malformed in HTTP/2 (RFC 9113 section 8.2.1), and strict clients reset the stream.
+fn end_to_end(mut headers: HeaderMap) -> Fields {
+    message::trim(&mut headers);
     let mut fields = Fields::from(headers);
     let mut has_length = false;
     fields.retain(|field| {

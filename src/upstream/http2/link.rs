@@ -1,7 +1,7 @@
-//! Connections to the dashboard, of one worker: a place on one of them, or a new one.
+//! The HTTP/2 connections of one worker to the dashboard: finds one with room for a request, or opens a new one.
 //!
-//! Making a connection and driving it are tasks of their own, so that a request that waits for it may leave; as many are made at once
-//! as those that wait will fill. All of them share a failure.
+//! Each connection is opened and driven by tasks of its own, so that a waiting request can be dropped. As many are opened at once as the
+//! waiting requests will fill. All requests that wait for a connection get its failure.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -22,50 +22,50 @@ use http::uri::Scheme;
 use super::super::connect::{self, Protocol};
 use super::super::{Config, Error, Stream, Tls};
 use crate::http2::{
-    Ends, Io, MAX_SEND_BUFFER_BYTES, Patience, Pulse, RESET_STREAM_KEPT, RESET_STREAMS_KEPT,
+    Ends, Io, KeepAlive, MAX_SEND_BUFFER_BYTES, RESET_STREAM_KEPT, RESET_STREAMS_KEPT, SendLimit,
     Watched,
 };
 use crate::sweep::{Deadline, Sweep};
 
-/// How many requests a connection is expected to take while none has announced a limit.
+/// Assumed stream limit of the dashboard until it announces one.
 const USUAL_LIMIT: usize = 100;
 
-/// What the dashboard may send of one answer ahead of its client.
+/// Receive window of a stream: what is buffered for a slow client.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Never the narrower one: a slow client must not hold the others up.
+/// Receive window of a connection. The largest possible, so that a slow client does not block others.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
-/// Largest answer head; interim answers may be as large together.
+/// Largest response head; also the limit for all interim responses to a request together.
 pub(super) const MAX_HEAD_BYTES: u32 = 256 * 1024;
 
-/// A server of gRPC takes PINGs in a silence for abuse when they come more often than every five minutes, and says GOAWAY to
-/// the third (grpc/grpc:doc/keepalive.md).
+/// gRPC servers allow a PING on an idle connection every five minutes, and send GOAWAY after the third that is too early
+/// (grpc/grpc:doc/keepalive.md).
 const BETWEEN_PINGS: Duration = Duration::from_secs(310);
 
-/// The shortest SETTINGS, which every connection begins with (RFC 9113 section 3.4).
+/// The shortest SETTINGS frame, which every connection begins with (RFC 9113 section 3.4).
 const SETTINGS_BYTES: u64 = 9;
 
-/// Connections that speak HTTP/2, and those on their way.
+/// Open HTTP/2 connections, and attempts to open more.
 #[derive(Debug, Default)]
 pub(in crate::upstream) struct Links {
     open: RefCell<Vec<Rc<Link>>>,
     attempts: RefCell<Vec<Attempt>>,
-    /// How many requests the last connection took.
+    /// Stream limit of the last connection; 0 if the dashboard chose HTTP/1.1.
     expected: Cell<Option<usize>>,
 }
 
 /// What a request is sent on.
 #[derive(Debug)]
 pub(in crate::upstream) enum Taken {
-    /// A connection of HTTP/2.
-    Place(Place),
+    /// A slot on an HTTP/2 connection.
+    Http2(StreamSlot),
     /// The dashboard chose HTTP/1.1.
     Http1(Stream),
 }
 
-/// A connection that is being made, for those that wait for it.
-type Connecting = Shared<LocalBoxFuture<'static, Result<Made, Rc<Error>>>>;
+/// A connection that is being opened, shared by the requests that wait for it.
+type Connecting = Shared<LocalBoxFuture<'static, Result<Opened, Rc<Error>>>>;
 
 #[derive(Debug)]
 struct Attempt {
@@ -74,19 +74,19 @@ struct Attempt {
 }
 
 #[derive(Clone, Debug)]
-enum Made {
+enum Opened {
     Http2(Rc<Link>),
-    /// Taken by the first that finds it.
+    /// Taken by the first request that finds it.
     Http1(Rc<RefCell<Option<Stream>>>),
 }
 
 impl Links {
-    /// Whether the dashboard's last word was HTTP/1.1: then its pooled connections are worth a look first.
+    /// Whether the dashboard last chose HTTP/1.1: then pooled connections are tried first.
     pub(in crate::upstream) fn speaks_http1(&self) -> bool {
         self.expected.get() == Some(0)
     }
 
-    /// A place on a connection that has room, or on a new one.
+    /// A slot on a connection that has room, or on a new one.
     pub(in crate::upstream) async fn take(
         self: &Rc<Self>,
         config: &Config,
@@ -94,32 +94,32 @@ impl Links {
         sweep: &Sweep,
     ) -> Result<Taken, Error> {
         loop {
-            if let Some(place) = self.place() {
-                return Ok(Taken::Place(place));
+            if let Some(slot) = self.slot() {
+                return Ok(Taken::Http2(slot));
             }
             match self.attempt(config, tls, sweep).await {
-                // A dashboard that takes none for now: the codec holds the request until it does.
-                Ok(Made::Http2(link)) if link.has_room() || link.limit() == 0 => {
-                    return Ok(Taken::Place(Place::on(&link)));
+                // With a limit of 0, the codec holds the request until the dashboard raises it.
+                Ok(Opened::Http2(link)) if link.has_room() || link.limit() == 0 => {
+                    return Ok(Taken::Http2(StreamSlot::on(&link)));
                 }
-                Ok(Made::Http2(_)) => {}
-                Ok(Made::Http1(stream)) => {
+                Ok(Opened::Http2(_)) => {}
+                Ok(Opened::Http1(stream)) => {
                     if let Some(stream) = stream.take() {
                         return Ok(Taken::Http1(stream));
                     }
                 }
-                Err(error) => return Err(again(&error)),
+                Err(error) => return Err(copy_of(&error)),
             }
         }
     }
 
-    fn place(&self) -> Option<Place> {
+    fn slot(&self) -> Option<StreamSlot> {
         let mut open = self.open.borrow_mut();
         open.retain(|link| link.requests.borrow().is_some());
-        open.iter().find(|link| link.has_room()).map(Place::on)
+        open.iter().find(|link| link.has_room()).map(StreamSlot::on)
     }
 
-    /// An attempt whose connection will have room for one more.
+    /// An attempt with room for one more request.
     fn attempt(
         self: &Rc<Self>,
         config: &Config,
@@ -140,11 +140,11 @@ impl Links {
             if let Some(links) = links.upgrade() {
                 links.attempts.borrow_mut().retain(|other| !Rc::ptr_eq(&other.joined, &own));
                 match &made {
-                    Ok(Made::Http2(link)) => {
+                    Ok(Opened::Http2(link)) => {
                         links.expected.set(Some(link.limit().clamp(1, USUAL_LIMIT)));
                         links.open.borrow_mut().push(link.clone());
                     }
-                    Ok(Made::Http1(_)) => links.expected.set(Some(0)),
+                    Ok(Opened::Http1(_)) => links.expected.set(Some(0)),
                     Err(_) => {}
                 }
             }
@@ -157,16 +157,16 @@ impl Links {
     }
 }
 
-async fn connection(config: &Config, tls: Option<&Tls>, sweep: &Sweep) -> Result<Made, Error> {
+async fn connection(config: &Config, tls: Option<&Tls>, sweep: &Sweep) -> Result<Opened, Error> {
     let (stream, chosen) = connect::connect(config, tls, Protocol::Http2, sweep).await?;
     match chosen {
-        Protocol::Http1 => Ok(Made::Http1(Rc::new(RefCell::new(Some(stream))))),
-        Protocol::Http2 => Link::open(stream, config, sweep).await.map(Made::Http2),
+        Protocol::Http1 => Ok(Opened::Http1(Rc::new(RefCell::new(Some(stream))))),
+        Protocol::Http2 => Link::open(stream, config, sweep).await.map(Opened::Http2),
     }
 }
 
-/// The same failure for one more that waited for it.
-fn again(error: &Error) -> Error {
+/// A copy of the failure of a shared attempt.
+fn copy_of(error: &Error) -> Error {
     let copy = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
     match error {
         Error::Connect { origin, source } => {
@@ -184,7 +184,7 @@ fn again(error: &Error) -> Error {
         Error::Protocol(error) => {
             closed(io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
         }
-        _ => Error::InvalidResponse("it does not speak HTTP/2"),
+        _ => Error::InvalidResponse("it is not HTTP/2"),
     }
 }
 
@@ -195,13 +195,13 @@ fn closed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error 
 /// One connection to the dashboard.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// None once it takes no more requests.
+    /// `None` once it accepts no more requests.
     requests: RefCell<Option<SendRequest<Bytes>>>,
     pub(super) scheme: Scheme,
-    pub(super) patience: Rc<Patience>,
+    pub(super) send_limit: Rc<SendLimit>,
     ends: Ends,
     in_flight: Cell<usize>,
-    /// It has answered a request: when it ends now, that may be for its age.
+    /// It has responded to a request: a failure may be due to its idle time, and a retry makes sense.
     pub(super) proven: Cell<bool>,
     idle: Deadline,
     idle_timeout: Duration,
@@ -220,92 +220,92 @@ impl Link {
             .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)
             .max_concurrent_reset_streams(RESET_STREAMS_KEPT)
             .reset_stream_duration(RESET_STREAM_KEPT)
-            // Not before the dashboard's SETTINGS say how many.
+            // No request before the dashboard's SETTINGS.
             .initial_max_send_streams(0)
             .handshake::<_, Bytes>(io.clone())
             .await
             .map_err(|error| super::fault(error, true))?;
-        let patience = io.patience(config.send_timeout, sweep);
+        let send_limit = io.send_limit(config.send_timeout, sweep);
         let (idle_timeout, ping) = (config.idle_timeout, connection.ping_pong());
-        let pulse = ping.map(|ping| Pulse::new(ping, idle_timeout, BETWEEN_PINGS, sweep));
-        let mut driver = Box::new(Driver { io, connection, pulse });
+        let keep_alive = ping.map(|ping| KeepAlive::new(ping, idle_timeout, BETWEEN_PINGS, sweep));
+        let mut driver = Box::new(Driver { io, connection, keep_alive });
         driver.settle(config, sweep).await?;
         idle.set(idle_timeout);
         let link = Rc::new(Self {
             requests: RefCell::new(Some(requests)),
             scheme,
-            patience,
+            send_limit,
             ends,
             in_flight: Cell::new(0),
             proven: Cell::new(false),
             idle,
             idle_timeout,
         });
-        // The connection ends once nothing else has the link.
+        // The task holds no strong reference, so the connection ends with the last user of the link.
         crate::shutdown::detach_local(driver.drive(Rc::downgrade(&link)));
         Ok(link)
     }
 
-    /// How a request is sent; `None` when the connection takes no more.
+    /// Sends requests; `None` if the connection accepts no more.
     pub(super) fn requests(&self) -> Option<SendRequest<Bytes>> {
         self.requests.borrow().clone()
     }
 
-    /// How many requests the dashboard takes on it at once.
+    /// The dashboard's limit of concurrent streams.
     fn limit(&self) -> usize {
         self.requests.borrow().as_ref().map_or(0, SendRequest::current_max_send_streams)
     }
 
-    /// Whether it takes another request.
+    /// Whether it accepts another request.
     fn has_room(&self) -> bool {
         self.in_flight.get() < self.limit()
     }
 
-    /// Takes no more requests; those under way go on.
+    /// Accepts no more requests; those in flight continue.
     pub(super) fn retire(&self) {
         *self.requests.borrow_mut() = None;
     }
 }
 
-/// A request's place on a connection.
+/// A slot for one request on a connection.
 #[derive(Debug)]
-pub(in crate::upstream) struct Place {
+pub(in crate::upstream) struct StreamSlot {
     pub(super) link: Rc<Link>,
-    /// The answer, whose end may come before that of the request.
+    /// Watches for the end of the response, which may precede that of the request.
     watched: Option<Watched>,
 }
 
-impl Place {
+impl StreamSlot {
     fn on(link: &Rc<Link>) -> Self {
         link.in_flight.set(link.in_flight.get() + 1);
         link.idle.clear();
         Self { link: link.clone(), watched: None }
     }
 
-    /// Watches for the end of the answer on `stream`.
+    /// Watches for the end of the response on `stream`.
     pub(super) fn watch(&mut self, stream: u32) {
         self.watched = Some(self.link.ends.watch(stream));
     }
 
-    /// Whether the end of the watched answer has arrived.
+    /// Whether the end of the response was received.
     pub(super) fn has_seen_end(&self) -> bool {
         self.watched.as_ref().is_some_and(Watched::has_ended)
     }
 
-    /// Whether an answer of which all but `left` bytes were read is whole although `error` ended its stream: its end had arrived,
-    /// and it is not the codec that objects to it. A reset of our own gave up the request.
+    /// Whether a response, of which `left` bytes remain, is complete although its stream failed with `error`: its end was received, and the
+    /// codec did not reject it. (CANCEL is the gate's own reset, of the upload.)
     pub(super) fn is_whole(&self, error: &h2::Error, left: Option<u64>) -> bool {
         let is_end = error.is_io() || error.is_remote() || error.reason() == Some(Reason::CANCEL);
         is_end && left.is_none_or(|left| left == 0) && self.has_seen_end()
     }
 
-    /// Whether the connection has answered before.
+    /// Whether the connection has responded to an earlier request.
     pub(in crate::upstream) fn is_reused(&self) -> bool {
         self.link.proven.get()
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let Link { in_flight, idle, idle_timeout, .. } = &*self.link;
         in_flight.set(in_flight.get().saturating_sub(1));
@@ -315,11 +315,11 @@ impl Drop for Place {
     }
 }
 
-/// What polls a connection.
+/// Polls a connection.
 struct Driver {
     io: Io<Stream, Ends>,
     connection: Connection<Io<Stream, Ends>, Bytes>,
-    pulse: Option<Pulse>,
+    keep_alive: Option<KeepAlive>,
 }
 
 impl Driver {
@@ -333,13 +333,13 @@ impl Driver {
             match ended {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(super::fault(error, true))),
                 Poll::Ready(Ok(())) => {
-                    Poll::Ready(Err(closed("it closed before it had sent anything in HTTP/2")))
+                    Poll::Ready(Err(closed("it closed the connection before its SETTINGS")))
                 }
                 Poll::Pending if has_settings => Poll::Ready(Ok(())),
-                // It takes no request yet: they wait for it to.
+                // A limit of 0: requests wait until it is raised.
                 Poll::Pending if deadline.has_passed(cx) => {
                     let origin = || config.origin.to_string();
-                    let settled = self.io.heard() >= SETTINGS_BYTES;
+                    let settled = self.io.received() >= SETTINGS_BYTES;
                     let late = (!settled).then(|| Error::ConnectTimeout { origin: origin() });
                     Poll::Ready(late.map_or(Ok(()), Err))
                 }
@@ -358,13 +358,17 @@ impl Driver {
                 }
                 _ => {}
             }
-            let (heard, is_blocked) = (self.io.heard(), self.io.is_blocked());
-            if self.pulse.as_mut().is_some_and(|pulse| pulse.has_stopped(heard, is_blocked, cx)) {
-                return Poll::Ready(Some("it does not answer PING".to_owned()));
+            let (received, is_blocked) = (self.io.received(), self.io.is_blocked());
+            if self
+                .keep_alive
+                .as_mut()
+                .is_some_and(|keep_alive| keep_alive.has_stopped(received, is_blocked, cx))
+            {
+                return Poll::Ready(Some("PING timed out".to_owned()));
             }
             let polled = self.poll(cx);
-            if let Some(pulse) = &mut self.pulse {
-                pulse.hear(self.io.heard());
+            if let Some(keep_alive) = &mut self.keep_alive {
+                keep_alive.note_received(self.io.received());
             }
             polled.map(|ended| ended.err().map(|error| error.to_string()))
         });
@@ -382,7 +386,7 @@ impl Driver {
         match self.io.poll_send(cx) {
             Poll::Ready(Err(error)) if polled.is_pending() => {
                 tracing::debug!(%error, "cannot write to the upstream");
-                // The codec meets the same error now, and every request on the connection with it.
+                // The codec now reads this error, and passes it to every stream.
                 self.io.turn();
                 Pin::new(&mut self.connection).poll(cx)
             }

@@ -1,16 +1,15 @@
-//! HTTP/2 towards the dashboard (RFC 9113): few connections, many requests on each.
+//! HTTP/2 towards the dashboard (RFC 9113): many requests share few connections.
 //!
-//! With prior knowledge on `http` and `unix`, by ALPN on `https`; where that says HTTP/1.1, HTTP/1.1 it is. A connection
-//! takes as many requests as the dashboard allows; one more opens another connection. Windows bound what is held for a slow
-//! client; a client that leaves resets its stream. What the dashboard says it did not process (RFC 9113 section 8.7) can
-//! be asked again.
+//! Uses prior knowledge on `http` and `unix`, and ALPN on `https`, which may select HTTP/1.1. A connection carries as many requests as
+//! the dashboard allows; one more opens another connection. Flow control limits what is buffered for a slow client. A client that
+//! disconnects resets its stream. A request that the dashboard reports as not processed (RFC 9113 section 8.7) may be sent again.
 
 mod body;
 mod exchange;
 mod link;
 
 pub(super) use body::AnswerBody;
-pub(super) use exchange::{Again, ask};
+pub(super) use exchange::{Retry, send};
 pub(super) use link::{Links, Taken};
 
 use std::io;
@@ -19,7 +18,7 @@ use std::task::{Context, Poll};
 use super::{Error, Upload};
 use crate::http2::{Sending, Unsent};
 
-/// Sends more of a request. A stream that takes no more is its response's matter.
+/// Sends more of a request. If the stream accepts no more, the response decides the outcome.
 fn poll_request<B: Upload>(
     request: &mut Sending<B>,
     cx: &mut Context<'_>,
@@ -31,7 +30,7 @@ fn poll_request<B: Upload>(
     })
 }
 
-/// What a broken stream means; `unanswered` when nothing of an answer had come.
+/// The error for a failed stream; `unanswered` if nothing of a response was received.
 fn fault(error: h2::Error, unanswered: bool) -> Error {
     if error.get_io().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
         return Error::SendTimeout;
@@ -39,7 +38,7 @@ fn fault(error: h2::Error, unanswered: bool) -> Error {
     if error.is_io() {
         return Error::Closed { unanswered, source: error.into_io() };
     }
-    // A reset or a GOAWAY is the dashboard's way to close; anything else is the codec's verdict on what it sent.
+    // The dashboard has sent RST_STREAM or GOAWAY, or the codec rejects what it has sent.
     match error.is_remote() {
         true => Error::Closed { unanswered, source: Some(io::Error::other(error)) },
         false => Error::Protocol(error),

@@ -1,4 +1,4 @@
-//! HTTP/1.1 beside hyper: an input whose first byte is even holds requests, others hold a response.
+//! Compares HTTP/1.1 with hyper. If the first byte of an input is even, the rest are requests, otherwise a response.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,12 +1,13 @@
-//! Commands other than those of a configuration, and what all of them share.
+//! Commands that need no configuration, and what all commands have in common.
 
 use std::process::Stdio;
 
 use crate::support::program::Place;
 
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 12] = [
     &["serve"],
     &["check-config"],
+    &["health"],
     &["license", "inspect"],
     &["license", "request"],
     &["license", "issue"],
@@ -33,21 +34,21 @@ fn every_command_has_help() {
 }
 
 #[test]
-fn the_version_is_told() {
+fn the_version_is_printed() {
     let expected = format!("license-gate {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(Place::new().run(&["--version"]).exits(0).out, expected);
 }
 
 #[test]
-fn misuse_is_told_apart_from_a_bad_configuration() {
+fn wrong_usage_and_a_bad_configuration_have_different_exit_codes() {
     let place = Place::new();
     place.run(&[]).exits(2);
     place.run(&["bogus"]).exits(2);
     place.run(&["man", "--bogus"]).exits(2);
     place.run(&["completions", "tcl"]).exits(2);
     place.run(&["audit", "verify"]).exits(2);
-    place.run(&["serve", "--bogus"]).exits(1).complains(&["--bogus"]);
-    place.run(&["check-config", "--bogus"]).exits(1).complains(&["--bogus"]);
+    place.run(&["serve", "--bogus"]).exits(1).reports(&["--bogus"]);
+    place.run(&["check-config", "--bogus"]).exits(1).reports(&["--bogus"]);
 }
 
 #[test]
@@ -59,12 +60,12 @@ fn an_audit_log_is_verified() {
     let out = place.run(&verify).exits(0).out;
     assert!(out.starts_with("ok: 1 line in 1 file, 2027-01-15T08:00:00Z"), "{out}");
     place.write("audit.jsonl", &line.repeat(2));
-    place.run(&verify).exits(1).complains(&["audit.jsonl, line 2: "]);
-    place.run(&["audit", "verify", "absent"]).exits(2).complains(&["cannot read absent"]);
+    place.run(&verify).exits(1).reports(&["audit.jsonl, line 2: "]);
+    place.run(&["audit", "verify", "absent"]).exits(2).reports(&["cannot read absent"]);
 }
 
 #[test]
-fn a_hashed_password_signs_in_and_no_other_does() {
+fn only_the_hashed_password_signs_in() {
     use argon2::Argon2;
     use argon2::password_hash::PasswordVerifier;
     use argon2::password_hash::phc::PasswordHash;
@@ -80,17 +81,17 @@ fn a_hashed_password_signs_in_and_no_other_does() {
 }
 
 #[test]
-fn a_password_must_be_one() {
+fn an_empty_or_overlong_password_is_refused() {
     let place = Place::new();
     for input in ["", "\n", "\r\n", "\nsecond line"] {
-        place.run_with(&["hash-password"], &[], input).exits(1).complains(&["password is empty"]);
+        place.run_with(&["hash-password"], &[], input).exits(1).reports(&["password is empty"]);
     }
     let long = "x".repeat(1025);
-    place.run_with(&["hash-password"], &[], &long).exits(1).complains(&["longer than 1024 bytes"]);
+    place.run_with(&["hash-password"], &[], &long).exits(1).reports(&["longer than 1024 bytes"]);
 }
 
 #[test]
-fn completions_are_there_for_every_shell() {
+fn every_shell_has_completions() {
     let place = Place::new();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = place.run(&["completions", shell]).exits(0).out;
@@ -108,7 +109,7 @@ fn the_man_page_has_every_command_and_flag() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let place = Place::new();
     for command in ["man", "check-config"] {
         let mut child = place
@@ -120,8 +121,8 @@ fn a_reader_that_leaves_early_is_no_error() {
             .expect("started");
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("ended");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{command}: {complaint}");
-        assert!(!complaint.contains("panicked"), "{command}: {complaint}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {errors}");
+        assert!(!errors.contains("panicked"), "{command}: {errors}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a configuration points at is looked at before anything is served.
+//! Files and addresses in a configuration are checked before the gate serves.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -24,123 +24,119 @@ fn check(file: &str, others: &[(&str, &str)]) -> Ran {
 }
 
 #[test]
-fn a_pair_that_fits_is_accepted() {
+fn a_matching_certificate_and_key_are_accepted() {
     let (cert, key) = certificate();
     check(PAIR, &[("cert.pem", &cert), ("key.pem", &key)]).exits(0);
 }
 
 #[test]
-fn a_pair_that_does_not_fit_is_refused() {
+fn a_certificate_and_a_key_that_do_not_match_are_refused() {
     let ((cert, _), (_, key)) = (certificate(), certificate());
     check(PAIR, &[("cert.pem", &cert), ("key.pem", &key)])
         .exits(1)
-        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem does not fit"]);
+        .reports(&["gate.toml:3: server.tls.key_file:", "key.pem does not belong"]);
 }
 
 #[test]
-fn both_halves_are_looked_at() {
+fn certificate_and_key_are_both_checked() {
     check(PAIR, &[("key.pem", "nothing")])
         .exits(1)
-        .complains(&[
-            "gate.toml:2: server.tls.cert_file:",
-            "cert.pem cannot be read",
-            "No such file",
-        ])
-        .complains(&["gate.toml:3: server.tls.key_file:", "key.pem holds no private key"]);
+        .reports(&["gate.toml:2: server.tls.cert_file:", "cert.pem cannot be read", "No such file"])
+        .reports(&["gate.toml:3: server.tls.key_file:", "key.pem contains no private key"]);
     let (_, key) = certificate();
     check(PAIR, &[("cert.pem", ""), ("key.pem", &key)])
         .exits(1)
-        .complains(&["server.tls.cert_file:", "holds no certificate"]);
+        .reports(&["server.tls.cert_file:", "contains no certificate"]);
 }
 
 #[test]
-fn issuer_keys_that_are_named_must_be_there() {
-    check("[license]\nkeys = 'keys'\n", &[]).exits(1).complains(&[
+fn configured_issuer_keys_must_exist() {
+    check("[license]\nkeys = 'keys'\n", &[]).exits(1).reports(&[
         "gate.toml:2: license.keys:",
         "keys",
         "No such file",
     ]);
-    check("[license]\nkeys = 'keys'\n", &[("keys", "nonsense")])
+    check("[license]\nkeys = 'keys'\n", &[("keys", "garbage")])
         .exits(1)
-        .complains(&["gate.toml:2: license.keys:"]);
-    check("[license]\nkeys = 'keys'\n", &[("keys/a.json", "nonsense")])
+        .reports(&["gate.toml:2: license.keys:"]);
+    check("[license]\nkeys = 'keys'\n", &[("keys/a.json", "garbage")])
         .exits(1)
-        .complains(&["gate.toml:2: license.keys:", "a.json"]);
+        .reports(&["gate.toml:2: license.keys:", "a.json"]);
 }
 
 #[test]
-fn trust_anchors_and_the_store_are_looked_at() {
+fn trust_anchors_and_the_store_are_checked() {
     check("[renewal]\nca_file = 'ca.pem'\n", &[])
         .exits(1)
-        .complains(&["gate.toml:2: renewal.ca_file:", "No such file"]);
+        .reports(&["gate.toml:2: renewal.ca_file:", "No such file"]);
     check("[store]\nurl = 'file:data'\n", &[("data", "a file")])
         .exits(1)
-        .complains(&["gate.toml:2: store.url:", "is not a directory"]);
+        .reports(&["gate.toml:2: store.url:", "is not a directory"]);
 }
 
 #[test]
 fn an_address_of_another_machine_is_refused() {
-    // RFC 5737: 192.0.2.0/24 belongs to nobody.
+    // RFC 5737: no machine has an address in 192.0.2.0/24.
     check("[server]\nlisten = ['192.0.2.1:80']\n", &[])
         .exits(1)
-        .complains(&["gate.toml:2: server.listen: 192.0.2.1 cannot be listened to here"]);
+        .reports(&["gate.toml:2: server.listen: cannot listen on 192.0.2.1 on this machine"]);
 }
 
 #[test]
-fn faults_of_files_come_together_with_those_of_the_text() {
+fn faults_of_values_and_of_files_are_reported_together() {
     check("[license]\nkeys = 'keys'\n[log]\nlevel = 'x'\n", &[])
         .exits(1)
-        .complains(&["gate.toml:2: license.keys:"])
-        .complains(&["gate.toml:4: log.level:"]);
+        .reports(&["gate.toml:2: license.keys:"])
+        .reports(&["gate.toml:4: log.level:"]);
 }
 
 #[test]
-fn what_is_allowed_and_unwise_is_a_warning() {
+fn unwise_settings_are_warnings() {
     check("[renewal]\nurl = 'http://issuer/renew'\n", &[])
         .exits(0)
-        .complains(&["warning: renewal.url is plain http"]);
-    check("", &[]).exits(0).complains(&["warning: license.keys: certs/issuer is not there"]);
-    check("[auth]\nmode = 'local'\n", &[]).exits(0).complains(&["warning:", "nobody can sign in"]);
+        .reports(&["warning: renewal.url is plain http"]);
+    check("", &[]).exits(0).reports(&["warning: license.keys: certs/issuer does not exist"]);
+    check("[auth]\nmode = 'local'\n", &[]).exits(0).reports(&["warning:", "nobody can sign in"]);
     check("[upstream.tls]\nserver_name = 'dash.example'\n", &[])
         .exits(0)
-        .complains(&["warning: upstream.tls is set", "without TLS"]);
+        .reports(&["warning: upstream.tls is set", "not https://"]);
     let plain = "[license]\njwks_url = 'http://a/'\nrevocations = 'http://a/'\n\
         [notify]\nurl = 'http://a/'\nsecret_file = 'secret'\n";
     check(plain, &[("secret", "hush, hush and hush")])
         .exits(0)
-        .complains(&["warning: license.jwks_url is plain http"])
-        .complains(&["warning: license.revocations is plain http"])
-        .complains(&["warning: notify.url is plain http"]);
+        .reports(&["warning: license.jwks_url is plain http"])
+        .reports(&["warning: license.revocations is plain http"])
+        .reports(&["warning: notify.url is plain http"]);
     check("[notify]\nsecret_file = 'secret'\n", &[("secret", "hush, hush and hush")])
         .exits(0)
-        .complains(&["warning: notify.secret_file is set and notify.url is not"]);
+        .reports(&["warning: notify.secret_file is set, but notify.url is not"]);
 }
 
 #[test]
-fn files_that_may_appear_later_are_missed_with_a_warning() {
+fn a_missing_watched_file_is_a_warning() {
     let both = "[license]\nfile = 'license.jwt'\nrevocations = 'revoked.jwt'\n";
     check(both, &[])
         .exits(0)
-        .complains(&["warning: license.file: license.jwt is not there"])
-        .complains(&["warning: license.revocations: revoked.jwt is not there"]);
+        .reports(&["warning: license.file: license.jwt does not exist"])
+        .reports(&["warning: license.revocations: revoked.jwt does not exist"]);
     let ran = check(both, &[("license.jwt", ""), ("revoked.jwt", "")]).exits(0);
-    assert!(!ran.err.contains("is not there; it is read"), "{ran:?}");
+    assert!(!ran.err.contains("does not exist; a gate reads it"), "{ran:?}");
 }
 
 #[test]
-fn a_secret_must_be_there_and_be_one() {
+fn a_webhook_secret_must_exist_and_be_usable() {
     let notify = "[notify]\nurl = 'https://a/'\nsecret_file = 'secret'\n";
-    for (content, complaint) in
-        [("hush\n", "less than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
+    for (content, message) in
+        [("hush\n", "fewer than 16 bytes"), (&"x".repeat(5000), "more than 4096 bytes")]
     {
         check(notify, &[("secret", content)])
             .exits(1)
-            .complains(&["gate.toml:3: notify.secret_file: cannot be used", complaint]);
+            .reports(&["gate.toml:3: notify.secret_file: cannot be used", message]);
     }
 }
 
 #[test]
-fn a_proxy_of_the_environment_that_is_none_is_a_fault_where_it_is_needed() {
+fn an_invalid_proxy_variable_is_a_fault_only_where_it_is_used() {
     let place = Place::new();
     place.write("gate.toml", "[renewal]\nurl = 'https://issuer.example/'\n");
     place.write("off.toml", "[server]\nlisten = ['127.0.0.1:0']\n");
@@ -150,7 +146,7 @@ fn a_proxy_of_the_environment_that_is_none_is_a_fault_where_it_is_needed() {
             let ran = place
                 .run_with(&[command, "--config", "gate.toml"], &environment, "")
                 .exits(1)
-                .complains(&["HTTPS_PROXY", "write http://HOST:PORT"]);
+                .reports(&["HTTPS_PROXY", "write http://HOST:PORT"]);
             assert!(!ran.err.contains("hunter2"), "{ran:?}");
         }
     }
@@ -159,30 +155,30 @@ fn a_proxy_of_the_environment_that_is_none_is_a_fault_where_it_is_needed() {
 }
 
 #[test]
-fn another_kind_of_file_than_what_belongs_there_is_named_with_what_to_do() {
+fn a_file_of_the_wrong_kind_is_reported_with_a_remedy() {
     let (cert, key) = certificate();
     let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
     let der = String::from_utf8_lossy(&[0x30, 0x03, 0x02, 0x01, 0x03]).into_owned();
     let cases: [(&str, &str, &[&str]); 4] = [
-        (&key, &key, &["cert.pem holds no certificate", "but a private key"]),
-        (&cert, &cert, &["key.pem holds no private key", "but a certificate"]),
+        (&key, &key, &["cert.pem contains no certificate", "but a private key"]),
+        (&cert, &cert, &["key.pem contains no private key", "but a certificate"]),
         (&cert, &encrypted, &["an encrypted private key", "openssl pkey -in FILE -out"]),
-        (&cert, &der, &["key.pem holds no private key"]),
+        (&cert, &der, &["key.pem contains no private key"]),
     ];
     for (cert, key, parts) in cases {
-        check(PAIR, &[("cert.pem", cert), ("key.pem", key)]).exits(1).complains(parts);
+        check(PAIR, &[("cert.pem", cert), ("key.pem", key)]).exits(1).reports(parts);
     }
     let keys = |content: &str| check("[license]\nkeys = 'keys'\n", &[("keys", content)]).exits(1);
-    keys(&key).complains(&["holds a private key", "openssl pkey -in FILE -pubout"]);
-    keys(&encrypted).complains(&["but an encrypted private key", "openssl pkey", "-pubout"]);
-    keys("eyJhbGciOiJFUzI1NiJ9.e30.AA\n").complains(&["but a license token", "JWKS"]);
+    keys(&key).reports(&["contains a private key", "openssl pkey -in FILE -pubout"]);
+    keys(&encrypted).reports(&["but an encrypted private key", "openssl pkey", "-pubout"]);
+    keys("eyJhbGciOiJFUzI1NiJ9.e30.AA\n").reports(&["but a license token", "JWKS"]);
     check("[server]\nroot_url = 'https://b\u{fc}cher.example/'\n", &[])
         .exits(1)
-        .complains(&["server.root_url", "write xn--bcher-kva.example"]);
+        .reports(&["server.root_url", "write xn--bcher-kva.example"]);
 }
 
 #[test]
-fn a_pipe_or_a_directory_in_the_place_of_a_file_is_named_and_not_waited_for() {
+fn a_pipe_or_a_directory_instead_of_a_file_is_reported_without_waiting() {
     let (cert, key) = certificate();
     let pair = "cert_file = 'cert.pem'\nkey_file = 'key.pem'\n";
     let cases = [
@@ -200,7 +196,7 @@ fn a_pipe_or_a_directory_in_the_place_of_a_file_is_named_and_not_waited_for() {
     ];
     for is_pipe in [true, false] {
         for (key_name, file) in &cases {
-            // A directory is right there.
+            // `license.keys` may be a directory.
             if !is_pipe && matches!(*key_name, "store.url" | "license.keys") {
                 continue;
             }
@@ -224,7 +220,7 @@ fn a_pipe_or_a_directory_in_the_place_of_a_file_is_named_and_not_waited_for() {
                 "gate.toml",
             ]);
             let ran = bounded.current_dir(place.path()).env_clear().output().expect("ended");
-            Ran::of(ran).exits(1).complains(&[key_name, "it"]);
+            Ran::of(ran).exits(1).reports(&[key_name, "it"]);
         }
     }
 }
@@ -241,8 +237,8 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
         ("key.pem", "server.tls.key_file", PAIR.to_owned()),
         ("key.pem", "upstream.tls.key_file", "[upstream]\nurl = 'https://a'\n[upstream.tls]\nca_file = 'cert.pem'\ncert_file = 'cert.pem'\nkey_file = 'key.pem'\n".to_owned()),
         ("secret", "notify.secret_file", "[notify]\nurl = 'http://a/'\nsecret_file = 'secret'\n".to_owned()),
-        ("gate.toml", "warning: the configuration file gate.toml holds a secret", url.to_owned()),
-        ("gate.toml", "warning: the configuration file gate.toml holds a secret", users),
+        ("gate.toml", "warning: the configuration file gate.toml contains a secret", url.to_owned()),
+        ("gate.toml", "warning: the configuration file gate.toml contains a secret", users),
     ];
     for (name, what, file) in cases {
         let place = Place::new();
@@ -253,7 +249,7 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
         for (mode, dir, is_warned) in [
             (0o604, 0o711, true),
             (0o644, 0o755, true),
-            // Nobody else reaches it.
+            // Other users cannot enter the directory.
             (0o644, 0o700, false),
             (0o644, 0o750, false),
             (0o640, 0o755, false),
@@ -271,17 +267,17 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
             if is_warned {
                 let mode = format!("(mode {mode:04o})");
                 let advice = ["chgrp GROUP", "chmod 640", "defaultMode: 0440", "fsGroup"];
-                ran.complains(&[&["warning: ", what, name, &mode], &advice[..]].concat());
+                ran.reports(&[&["warning: ", what, name, &mode], &advice[..]].concat());
             }
         }
     }
-    // A configuration without a secret may be read by all; so may a certificate.
+    // A configuration without a secret may be readable by all; so may a certificate.
     let ran = check("[server]\nroot_url = 'http://a/'\n", &[]).exits(0);
     assert!(!ran.err.contains("every user"), "{ran:?}");
 }
 
 #[test]
-fn a_secret_behind_a_link_is_judged_by_its_own_mode() {
+fn the_mode_of_a_link_target_counts() {
     let (cert, key) = certificate();
     let place = Place::new();
     place.write("gate.toml", PAIR);

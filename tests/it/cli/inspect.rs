@@ -1,4 +1,4 @@
-//! `license inspect` beside a gate: every source that the gate uses, or a last line that says what was not checked.
+//! `license inspect` uses every source that the gate uses, or its last line says what was not checked.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::support::program::{Place, Ran};
 
 const ROOT: &str = "https://metrics.example.com/";
 
-/// A place with keys in `issuer/`, a license for [`ROOT`] in `license.jwt`, and a revocation list that takes it back.
+/// A place with keys in `issuer/`, a license for [`ROOT`] in `license.jwt`, and a revocation list that revokes it.
 struct Scene {
     place: Place,
     revoked: String,
@@ -36,7 +36,7 @@ impl Scene {
         self.place.write("gate.toml", &format!("{file}{keys}"));
     }
 
-    /// A list of a later sequence that takes nothing back.
+    /// A list with a higher sequence that revokes nothing.
     fn forgiving(&self) -> String {
         let revoke =
             ["license", "revoke", "--key", "issuer/private.pem", "--sequence", "6", "--empty"];
@@ -62,7 +62,7 @@ impl Scene {
         assert_eq!(ran.out.lines().last(), Some("status 3 (invalid)"));
     }
 
-    /// The last line says that it could not be checked, with all of `parts`.
+    /// The last line says that the license could not be fully checked, and contains `parts`.
     #[track_caller]
     fn is_unchecked(&self, flags: &[&str], parts: &[&str]) {
         let ran = self.inspect(flags).exits(1);
@@ -77,7 +77,7 @@ impl Scene {
 }
 
 #[test]
-fn the_list_in_a_file_counts() {
+fn a_revocation_list_in_a_file_is_used() {
     let scene = Scene::new();
     scene.is_valid(&[]);
     scene.configure("revocations = 'revoked.jwt'");
@@ -88,7 +88,7 @@ fn the_list_in_a_file_counts() {
     scene.is_valid(&[]);
     scene.place.write("revoked.jwt", "nothing of the kind");
     scene.is_unchecked(&[], &["license.revocations"]);
-    // Signed by somebody else.
+    // Signed with another key.
     scene.place.run(&["keys", "generate", "--out", "stranger"]).exits(0);
     let revoke =
         ["license", "revoke", "--key", "stranger/private.pem", "--sequence", "9", "--empty"];
@@ -97,7 +97,7 @@ fn the_list_in_a_file_counts() {
 }
 
 #[test]
-fn the_list_that_a_gate_accepted_last_counts_unless_a_newer_one_is_there() {
+fn the_stored_revocation_list_is_used_unless_the_configured_one_is_newer() {
     let scene = Scene::new();
     scene.place.write("data/revocations.jwt", &scene.revoked);
     scene.is_revoked(&[]);
@@ -105,7 +105,7 @@ fn the_list_that_a_gate_accepted_last_counts_unless_a_newer_one_is_there() {
     let older = ["license", "revoke", "--key", "issuer/private.pem", "--sequence", "4", "--empty"];
     scene.place.write("revoked.jwt", &scene.place.run(&older).exits(0).out);
     scene.is_revoked(&[]);
-    scene.inspect(&[]).complains(&["passed over", "sequence 4"]);
+    scene.inspect(&[]).reports(&["is ignored", "sequence 4"]);
     scene.place.write("revoked.jwt", &scene.forgiving());
     scene.is_valid(&[]);
     scene.place.write("data/revocations.jwt", "gone bad");
@@ -113,14 +113,14 @@ fn the_list_that_a_gate_accepted_last_counts_unless_a_newer_one_is_there() {
 }
 
 #[test]
-fn a_list_behind_a_url_is_asked_for_online_only() {
+fn a_revocation_list_at_a_url_is_requested_only_with_online() {
     let scene = Scene::new();
     let issuer = Issuer::playing(Script::Says(answer("200 OK", &scene.revoked)));
     scene.configure(&format!("revocations = '{}'", issuer.url()));
     scene.is_unchecked(&[], &["license.revocations", "--online"]);
     assert_eq!(issuer.connections(), 0);
     scene.is_revoked(&["--online"]);
-    // Without the network the copy of a gate counts.
+    // Without --online, the gate's copy is used.
     scene.place.write("data/revocations.jwt", &scene.revoked);
     scene.is_revoked(&[]);
     issuer.play(Script::Says(answer("200 OK", &scene.forgiving())));
@@ -134,7 +134,7 @@ fn a_list_behind_a_url_is_asked_for_online_only() {
 }
 
 #[test]
-fn keys_behind_a_url_are_asked_for_online_only() {
+fn keys_at_a_url_are_requested_only_with_online() {
     let scene = Scene::new();
     let jwks = std::fs::read_to_string(scene.place.path().join("issuer/jwks.json")).expect("keys");
     let issuer = Issuer::playing(Script::Says(answer("200 OK", &format!("\u{feff}{jwks}"))));
@@ -144,14 +144,14 @@ fn keys_behind_a_url_are_asked_for_online_only() {
     scene.is_valid(&["--online"]);
     issuer.play(Script::Says(answer("500 Oops", "")));
     scene.is_unchecked(&["--online"], &["license.jwks_url", "500"]);
-    // A token that a key at hand has signed needs no other.
+    // If a local key verifies the token, the URL does not matter.
     scene.configure(&format!("keys = 'issuer/jwks.json'\njwks_url = '{}'", issuer.url()));
     scene.is_valid(&[]);
     scene.is_valid(&["--online"]);
 }
 
 #[test]
-fn a_request_is_not_made_for_a_revoked_license_while_there_is_another() {
+fn a_renewal_request_prefers_a_license_that_is_not_revoked() {
     let scene = Scene::new();
     let issue = ["license", "issue", "--key", "issuer/private.pem", "--sub", ROOT, "--lid", "8"];
     let older = r#"{"iat":1000000000}"#;

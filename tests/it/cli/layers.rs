@@ -1,4 +1,4 @@
-//! A flag beats the environment, which beats the file, which beats the default.
+//! A flag overrides the environment, which overrides the file, which overrides the default.
 
 use crate::support::program::{Place, Ran};
 
@@ -8,7 +8,7 @@ fn check(place: &Place, flags: &[&str], environment: &[(&str, &str)]) -> Ran {
 }
 
 #[test]
-fn each_layer_beats_the_one_below() {
+fn flag_overrides_environment_overrides_file() {
     let place = Place::new();
     place.write("gate.toml", "[upstream]\nurl = 'http://file:1'\n");
     let file = ["--config", "gate.toml"];
@@ -22,15 +22,15 @@ fn each_layer_beats_the_one_below() {
 }
 
 #[test]
-fn a_file_counts_only_when_it_is_named() {
+fn a_configuration_file_is_read_only_if_named() {
     let place = Place::new();
-    place.write("license-gate.toml", "nonsense");
-    place.write("gate.toml", "nonsense");
+    place.write("license-gate.toml", "garbage");
+    place.write("gate.toml", "garbage");
     place.run(&["check-config"]).exits(0);
 }
 
 #[test]
-fn the_environment_gives_words_that_keys_understand() {
+fn environment_variables_set_values_of_every_type() {
     let place = Place::new();
     let environment = [
         ("LICENSE_GATE__SERVER__LISTEN", "127.0.0.1:0, http://[::1]:0"),
@@ -59,7 +59,7 @@ fn the_environment_gives_words_that_keys_understand() {
 }
 
 #[test]
-fn words_are_read_in_any_case() {
+fn words_may_have_any_case() {
     let place = Place::new();
     let environment = [
         ("LICENSE_GATE__LOG__LEVEL", "WARN"),
@@ -80,16 +80,16 @@ fn words_are_read_in_any_case() {
 }
 
 #[test]
-fn a_variable_that_is_almost_a_setting_is_a_warning_with_the_nearest() {
+fn a_misspelled_variable_is_a_warning_with_the_nearest_setting() {
     let place = Place::new();
     let almost = [("LICENSE_GATE_LOG_LEVEL", "debug"), ("LICENSE_GATE__UPSTREAM__ULR", "x")];
     let ran = check(&place, &[], &almost);
-    let ran = ran.complains(&[
+    let ran = ran.reports(&[
         "warning",
-        "LICENSE_GATE_LOG_LEVEL is no setting",
+        "LICENSE_GATE_LOG_LEVEL is not a setting",
         "LICENSE_GATE__LOG__LEVEL",
     ]);
-    ran.complains(&["warning", "LICENSE_GATE__UPSTREAM__ULR is no", "LICENSE_GATE__UPSTREAM__URL"])
+    ran.reports(&["warning", "LICENSE_GATE__UPSTREAM__ULR is no", "LICENSE_GATE__UPSTREAM__URL"])
         .prints("level = \"info\"");
 
     let others = [
@@ -102,7 +102,7 @@ fn a_variable_that_is_almost_a_setting_is_a_warning_with_the_nearest() {
         ("LICENSE_GATE_PASSWORD", "secret"),
     ];
     let ran = check(&place, &[], &others);
-    assert!(!ran.err.contains("is no setting"), "{}", ran.err);
+    assert!(!ran.err.contains("is not a setting"), "{}", ran.err);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn paths_are_relative_to_the_file_that_names_them() {
 }
 
 #[test]
-fn what_is_printed_is_a_configuration_with_its_secrets_masked() {
+fn the_printed_configuration_has_its_secrets_masked() {
     let place = Place::new();
     let hash = place.run_with(&["hash-password"], &[], "pw\n").exits(0).out;
     let user = format!(
@@ -166,7 +166,7 @@ fn what_is_printed_is_a_configuration_with_its_secrets_masked() {
 }
 
 #[test]
-fn a_printed_configuration_reads_back_as_the_same() {
+fn the_printed_configuration_reads_back_unchanged() {
     let place = Place::new();
     let printed = place.run(&["check-config", "--listen", "127.0.0.1:0"]).exits(0).out;
     place.write("gate.toml", &printed.replace("keys = \"certs/issuer\"\n", ""));

@@ -1,4 +1,4 @@
-//! The vendor's commands: keys, licenses, and what a gate says about them.
+//! The vendor's commands: keys and licenses, and the checks of `license inspect`.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -21,7 +21,7 @@ fn licensed() -> (Place, String) {
 }
 
 #[test]
-fn a_license_issued_is_valid_by_flags_environment_or_file() {
+fn an_issued_license_is_valid_with_flags_environment_or_file() {
     let (place, token) = licensed();
     let inspect = ["license", "inspect", "-"];
     let keys = "issuer/jwks.json";
@@ -43,7 +43,7 @@ fn a_license_issued_is_valid_by_flags_environment_or_file() {
 }
 
 #[test]
-fn what_cannot_be_read_is_2() {
+fn inspecting_unreadable_files_exits_with_2() {
     let (place, token) = licensed();
     let inspect = ["license", "inspect", "-", "--issuer-keys"];
     place.run_with(&[&inspect[..], &["nowhere"]].concat(), &[], &token).exits(2);
@@ -69,7 +69,7 @@ fn a_configuration_trusts_the_keys_generated_for_it() {
     place.run(&["check-config", "--issuer-keys", "issuer/jwks.json"]).exits(0);
 }
 
-/// A place whose gate, by `gate.toml`, has [`licensed`]'s token in its store.
+/// A place with a `gate.toml`, and [`licensed`]'s token in its store.
 fn configured() -> (Place, String) {
     let (place, token) = licensed();
     let file = format!(
@@ -81,7 +81,7 @@ fn configured() -> (Place, String) {
     (place, token)
 }
 
-/// The token's claims, as `license inspect` tells them, and its exit code.
+/// The claims of the token, as printed by `license inspect`, and the exit code.
 fn inspected(place: &Place, token: &str) -> (i32, Value) {
     let words = ["license", "inspect", "-", "--config", "gate.toml", "--json"];
     let ran = place.run_with(&words, &[], token);
@@ -94,7 +94,7 @@ fn a_license_is_renewed_without_a_network() {
     place
         .run(&["license", "request", "--config", "gate.toml", "--out", "request.json"])
         .exits(0)
-        .prints("request.json asks to renew license 7 of https://metrics.example.com/");
+        .prints("request.json requests the renewal of license 7 for https://metrics.example.com/");
     let path = place.path().join("request.json");
     let mode = std::fs::metadata(&path).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -108,11 +108,11 @@ fn a_license_is_renewed_without_a_network() {
     assert_eq!((code, &after["lid"], &after["sub"]), (0, &before["lid"], &before["sub"]));
     assert_ne!(after["jti"], before["jti"]);
 
-    // Installed by file it is the newer one, and the next to be renewed.
+    // As `license.file` it is the newer license, which the next request renews.
     place.write("mounted.jwt", &format!("\u{feff}{}\r\n", renewed.trim_end()));
     place.write("data/license.jwt", "gone bad");
     let again = ["license", "request", "--config", "gate.toml", "--out", "-"];
-    let again = place.run(&again).exits(0).complains(&["data/license.jwt", "passed over"]);
+    let again = place.run(&again).exits(0).reports(&["data/license.jwt", "is ignored"]);
     let again: Value = serde_json::from_str(&again.out).expect("JSON");
     assert_eq!(again["jti"], after["jti"]);
 }
@@ -133,22 +133,22 @@ fn a_request_takes_its_instance_from_flags_and_environment_too() {
 }
 
 #[test]
-fn what_cannot_be_requested_is_1_and_what_is_called_wrongly_2() {
+fn a_failed_request_exits_with_1_and_wrong_usage_with_2() {
     let (place, _) = configured();
     let request = ["license", "request", "--config", "gate.toml", "--out", "request.json"];
     place.run(&request).exits(0);
-    place.run(&request).exits(1).complains(&["request.json", "--force"]);
+    place.run(&request).exits(1).reports(&["request.json", "--force"]);
     place.run(&[&request[..], &["--force"]].concat()).exits(0);
     let other = [&request[..], &["--force", "--root-url", "https://other/"]].concat();
-    place.run(&other).exits(1).complains(&["licensed for", "this instance is https://other/"]);
+    place.run(&other).exits(1).reports(&["licensed for", "this instance is https://other/"]);
     let nowhere = [&request[..], &["--force", "--data-dir", "nowhere"]].concat();
-    place.run(&nowhere).exits(1).complains(&["no license to renew", "nowhere/license.jwt"]);
+    place.run(&nowhere).exits(1).reports(&["no license to renew", "nowhere/license.jwt"]);
     place.run(&["license", "request"]).exits(2);
     place.run(&["license", "request", "--out", "x", "--config", "nowhere"]).exits(1);
 }
 
 #[test]
-fn a_revocation_list_is_signed_and_added_to() {
+fn a_revocation_list_is_signed_and_extended() {
     let (place, _) = licensed();
     let revoke = ["license", "revoke", "--key", "issuer/private.pem"];
     let first = [&revoke[..], &["--sequence", "1", "--lid", "7"]].concat();
@@ -162,7 +162,7 @@ fn a_revocation_list_is_signed_and_added_to() {
     assert_eq!(list.sequence(), 2);
     assert!(list.revoked().lid.contains("7") && list.revoked().jti.contains("J"));
 
-    place.run(&[&revoke[..], &["--sequence", "3"]].concat()).exits(1).complains(&["--empty"]);
+    place.run(&[&revoke[..], &["--sequence", "3"]].concat()).exits(1).reports(&["--empty"]);
     place.run(&[&revoke[..], &["--lid", "7"]].concat()).exits(2);
     let inspect = ["license", "inspect", "revoked.jwt", "--issuer-keys", "issuer/jwks.json"];
     let inspected = place.run(&inspect).exits(1);

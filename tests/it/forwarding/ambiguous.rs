@@ -1,12 +1,12 @@
-//! Requests that two parsers could read differently: each is refused, and what hides behind it is never read.
+//! Requests that two parsers could read differently: each is refused, and nothing after it is read.
 
 use super::{recorded, stage};
 use crate::support::wire::Wire;
 
-/// What a smuggler wants the dashboard to see.
+/// The request that an attacker wants to smuggle to the dashboard.
 const VICTIM: &[u8] = b"GET /victim HTTP/1.1\r\nHost: dash\r\n\r\n";
 
-/// Heads that are refused; a whole request each, up to where it would end.
+/// Heads that are refused. Each is a complete request, up to where it would end.
 const HEADS: &[&[u8]] = &[
     // Two lengths, or a length and a coding.
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -29,7 +29,7 @@ const HEADS: &[&[u8]] = &[
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 35\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX: y\r\ncontent-length: 05\r\n\r\nabcde\r\n\r\n\0",
-    // Lengths that are no number.
+    // Lengths that are not numbers.
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na",
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1,2\r\n\r\na",
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na",
@@ -120,7 +120,7 @@ const HEADS: &[&[u8]] = &[
     b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    // Names that a lenient parser would mend.
+    // Names that a lenient parser would repair.
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 1\r\n\r\na",
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",
@@ -378,7 +378,7 @@ const HEADS: &[&[u8]] = &[
     b"GET http://a b/ HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
-/// Chunked bodies behind a good head that are refused.
+/// Chunked bodies that are refused, after a valid head.
 const CHUNKS: &[&[u8]] = &[
     b" 1\r\na\r\n0\r\n\r\n",
     b"1 \r\na\r\n0\r\n\r\n",
@@ -460,10 +460,10 @@ fn chunked(body: &[u8]) -> Vec<u8> {
     [b"POST /whole HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat()
 }
 
-/// Sends `bytes` and a victim behind them; collects what is wrong with the answer.
+/// Sends `bytes` and another request after them. Returns what is wrong with the response.
 fn refused(client: &mut Wire, pieces: &mut dyn Iterator<Item = &[u8]>) -> Result<(), String> {
     for piece in pieces.chain([VICTIM]) {
-        // The gate need not read on once it has seen enough.
+        // The gate may stop reading once it has seen enough.
         if client.try_send(piece).is_err() {
             break;
         }
@@ -475,7 +475,7 @@ fn refused(client: &mut Wire, pieces: &mut dyn Iterator<Item = &[u8]>) -> Result
     if is_400 && is_one { Ok(()) } else { Err(text) }
 }
 
-/// Sends every row on a connection of its own; `prepare` says something good on it first.
+/// Sends every row on a new connection; `prepare` first sends a valid request on it.
 fn refuse_all(rows: &[Vec<u8>], piece_bytes: usize, prepare: impl Fn(&mut Wire)) -> Vec<String> {
     let (recorder, gate) = recorded();
     let mut faults = Vec::new();
@@ -495,17 +495,17 @@ fn heads() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn an_ambiguous_head_is_400_and_nothing_of_it_nor_behind_it_is_forwarded() {
+fn an_ambiguous_head_is_400_and_nothing_of_it_or_after_it_is_forwarded() {
     assert_eq!(refuse_all(&heads(), usize::MAX, |_| {}), [""; 0]);
 }
 
 #[test]
-fn an_ambiguous_head_that_comes_byte_by_byte_is_400_too() {
+fn an_ambiguous_head_sent_byte_by_byte_is_400_too() {
     assert_eq!(refuse_all(&heads(), 1, |_| {}), [""; 0]);
 }
 
 #[test]
-fn an_ambiguous_head_behind_a_good_request_is_400_too() {
+fn an_ambiguous_head_after_a_good_request_is_400_too() {
     let lines = refuse_all(&heads(), usize::MAX, |client| {
         client.get("/good");
         assert_eq!(client.answer().status(), 200);
@@ -513,7 +513,7 @@ fn an_ambiguous_head_behind_a_good_request_is_400_too() {
     assert!(lines.iter().all(|line| line == "GET /good HTTP/1.1"), "{lines:?}");
 }
 
-/// Where a control byte may stand, and whether HTAB and space are among those that may not.
+/// Positions for a control byte, and whether HTAB and space are forbidden there too.
 const PLACES: [(&str, &str, bool); 9] = [
     ("G", "T / HTTP/1.1\r\nHost: a\r\n\r\n", true),
     ("GET /a", "b HTTP/1.1\r\nHost: a\r\n\r\n", true),
@@ -544,19 +544,19 @@ fn a_control_byte_anywhere_in_a_head_is_400() {
 }
 
 #[test]
-fn an_ambiguous_chunk_is_400_and_nothing_behind_it_is_forwarded() {
+fn an_ambiguous_chunk_is_400_and_nothing_after_it_is_forwarded() {
     let rows: Vec<_> = CHUNKS.iter().map(|chunk| chunked(chunk)).collect();
     assert_eq!(refuse_all(&rows, usize::MAX, |_| {}), [""; 0], "no whole request arrives");
 }
 
 #[test]
-fn an_ambiguous_chunk_that_comes_byte_by_byte_is_400_too() {
+fn an_ambiguous_chunk_sent_byte_by_byte_is_400_too() {
     let rows: Vec<_> = CHUNKS.iter().map(|chunk| chunked(chunk)).collect();
     assert_eq!(refuse_all(&rows, 1, |_| {}), [""; 0], "no whole request arrives");
 }
 
 #[test]
-fn a_good_request_before_an_ambiguous_one_in_the_same_bytes_is_answered() {
+fn a_good_request_before_an_ambiguous_one_in_the_same_packet_is_answered() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     let ambiguous = chunked(b"1 \r\na\r\n0\r\n\r\n");
@@ -568,7 +568,7 @@ fn a_good_request_before_an_ambiguous_one_in_the_same_bytes_is_answered() {
 }
 
 #[test]
-fn a_chunk_that_turns_out_ambiguous_breaks_the_request_at_the_dashboard() {
+fn an_ambiguous_chunk_aborts_the_request_to_the_dashboard() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(chunked(b"5\r\nhello\r\n"));
@@ -582,7 +582,7 @@ fn a_chunk_that_turns_out_ambiguous_breaks_the_request_at_the_dashboard() {
 }
 
 #[test]
-fn empty_lines_before_a_request_are_no_fault() {
+fn empty_lines_before_a_request_are_accepted() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     client.send("\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n");

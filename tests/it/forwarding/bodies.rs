@@ -1,11 +1,11 @@
-//! Bodies: how they are framed, and how they end.
+//! Bodies: their framing and their end.
 
 use super::{answered, forwarded, recorded, stage};
 use crate::support::message::Length;
 use crate::support::wire::Wire;
 
 #[test]
-fn a_body_of_known_length_goes_up_as_one() {
+fn a_body_with_content_length_is_forwarded_with_it() {
     let (origin, gate) = stage();
     for body in ["", "x", "a\r\n\r\nGET / HTTP/1.1\r\n\r\n"] {
         let length = body.len();
@@ -18,7 +18,7 @@ fn a_body_of_known_length_goes_up_as_one() {
 }
 
 #[test]
-fn a_chunked_body_goes_up_chunked_with_its_trailers() {
+fn a_chunked_body_is_forwarded_chunked_with_its_trailers() {
     let (origin, gate) = stage();
     let arrived = forwarded(
         &origin,
@@ -50,7 +50,7 @@ fn a_get_with_a_body_is_forwarded_with_it() {
 }
 
 #[test]
-fn trailers_that_frame_forward_or_authenticate_end_here_on_the_way_up() {
+fn request_trailers_for_framing_forwarding_or_authentication_are_removed() {
     let (origin, gate) = stage();
     let arrived = forwarded(
         &origin,
@@ -64,7 +64,7 @@ fn trailers_that_frame_forward_or_authenticate_end_here_on_the_way_up() {
 }
 
 #[test]
-fn a_chunked_answer_comes_chunked_with_its_announced_trailers() {
+fn a_chunked_response_stays_chunked_with_its_announced_trailers() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.1\r\nHost: d\r\nTE: trailers\r\nConnection: TE\r\n\r\n");
@@ -81,7 +81,7 @@ fn a_chunked_answer_comes_chunked_with_its_announced_trailers() {
 }
 
 #[test]
-fn a_chunked_answer_that_came_whole_is_whole() {
+fn a_chunked_response_that_arrived_in_one_piece_is_complete() {
     let (origin, gate) = stage();
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let answer = answered(&origin, &gate, chunked);
@@ -92,7 +92,7 @@ fn a_chunked_answer_that_came_whole_is_whole() {
 }
 
 #[test]
-fn an_answer_that_ends_with_its_connection_is_whole() {
+fn a_response_that_ends_with_its_connection_is_complete() {
     let (origin, gate) = stage();
     for version in ["HTTP/1.1", "HTTP/1.0"] {
         let answer = answered(&origin, &gate, format!("{version} 200 OK\r\n\r\nuntil the end"));
@@ -102,7 +102,7 @@ fn an_answer_that_ends_with_its_connection_is_whole() {
 }
 
 #[test]
-fn an_answer_to_head_keeps_its_length_and_has_no_body() {
+fn a_response_to_head_keeps_its_length_and_has_no_body() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     let mut call = None;
@@ -122,7 +122,7 @@ fn an_answer_to_head_keeps_its_length_and_has_no_body() {
 }
 
 #[test]
-fn an_answer_without_content_has_no_body_and_leaves_the_connection_good() {
+fn a_response_without_content_has_no_body_and_keeps_the_connection() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     let mut call = None;
@@ -161,7 +161,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn requests_behind_one_that_closes_are_not_answered() {
+fn requests_after_connection_close_are_not_answered() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     client.send(
@@ -173,7 +173,7 @@ fn requests_behind_one_that_closes_are_not_answered() {
 }
 
 #[test]
-fn megabytes_pass_both_ways_unharmed() {
+fn megabytes_pass_both_ways_unchanged() {
     let (origin, gate) = stage();
     let body: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
     let mut client = Wire::connect(gate.address);

@@ -1,25 +1,25 @@
-//! What one message can add besides its head and its body has an end.
+//! Limits on what a message can have besides its head and its content.
 
 use super::stage;
 use crate::support::wire::Wire;
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n";
 
-/// Chunks of one byte, each with so many bytes of extension, and the last chunk.
+/// Chunks of one byte, each with an extension of this size, and the last chunk.
 fn chunks(count: usize, extension: usize) -> String {
     let chunk = format!("1{:;<extension$}\r\na\r\n", "");
     format!("{}0\r\n\r\n", chunk.repeat(count))
 }
 
 #[test]
-fn chunk_extensions_of_a_request_have_16_kib() {
+fn chunk_extensions_of_a_request_are_limited_to_16_kib() {
     for (body, is_fine) in [(chunks(546, 30), true), (chunks(2000, 30), false)] {
         let (origin, gate) = stage();
         let mut client = Wire::connect(gate.address);
         client.send(format!("POST / HTTP/1.1\r\nHost: d\r\n{CHUNKED}"));
         let mut call = origin.accept();
         call.head();
-        // A gate that has had enough closes the connection.
+        // Beyond the limit, the gate closes the connection.
         let sent = client.try_send(&body);
         match is_fine {
             true => {
@@ -39,7 +39,7 @@ fn chunk_extensions_of_a_request_have_16_kib() {
 }
 
 #[test]
-fn chunk_extensions_of_a_body_that_nobody_wants_have_16_kib() {
+fn chunk_extensions_of_a_discarded_body_are_limited_to_16_kib() {
     let (_origin, gate) = stage();
     for (body, goes_on) in [(chunks(546, 30), true), (chunks(2000, 30), false)] {
         let mut client = Wire::connect(gate.address);
@@ -57,7 +57,7 @@ fn chunk_extensions_of_a_body_that_nobody_wants_have_16_kib() {
 }
 
 #[test]
-fn chunk_extensions_of_a_response_have_16_kib() {
+fn chunk_extensions_of_a_response_are_limited_to_16_kib() {
     for (body, is_fine) in [(chunks(546, 30), true), (chunks(2000, 30), false)] {
         let (origin, gate) = stage();
         let mut client = Wire::connect(gate.address);
@@ -77,7 +77,7 @@ fn chunk_extensions_of_a_response_have_16_kib() {
 }
 
 #[test]
-fn chunks_of_one_byte_cost_no_more_than_they_carry() {
+fn the_overhead_of_one_byte_chunks_does_not_count_as_extensions() {
     const COUNT: usize = 20_000;
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
@@ -90,7 +90,7 @@ fn chunks_of_one_byte_cost_no_more_than_they_carry() {
 }
 
 #[test]
-fn trailers_have_a_bound_in_both_directions() {
+fn trailers_are_limited_in_both_directions() {
     let (origin, gate) = stage();
     let many = format!("0\r\n{}\r\n", "X-T: 1\r\n".repeat(65));
     let large = format!("0\r\n{}\r\n", format!("X-T: {}\r\n", "y".repeat(2000)).repeat(40));
@@ -115,10 +115,10 @@ fn trailers_have_a_bound_in_both_directions() {
 }
 
 #[test]
-fn empty_lines_before_a_request_have_a_bound() {
+fn empty_lines_before_a_request_are_limited() {
     let (_origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
-    // Those before each request count alone.
+    // The limit applies before each request separately.
     for _ in 0..2 {
         client.send(format!(
             "{}GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n",
@@ -127,7 +127,7 @@ fn empty_lines_before_a_request_have_a_bound() {
         assert_eq!(client.answer().status(), 404);
     }
     for _ in 0..33 {
-        // One after the other, and the gate may be done before the last.
+        // Sent one by one, because the gate may close before the last.
         let _ = client.try_send("\r\n");
     }
     let answer = client.answer();
@@ -136,7 +136,7 @@ fn empty_lines_before_a_request_have_a_bound() {
 }
 
 #[test]
-fn interim_responses_have_a_bound_together() {
+fn interim_responses_are_limited_in_total() {
     let (origin, gate) = stage();
     for interim in [
         "HTTP/1.1 102 Processing\r\n\r\n".to_owned(),
@@ -154,13 +154,13 @@ fn interim_responses_have_a_bound_together() {
 }
 
 #[test]
-fn a_long_wait_with_interim_responses_is_fine() {
+fn a_long_wait_with_interim_responses_is_allowed() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
     let mut call = origin.accept();
     call.request();
-    // One in 20 s for two days.
+    // One every 20 s for two days.
     call.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(8_640));
     call.answer("at last");
     assert_eq!(client.answer().text(), "at last");

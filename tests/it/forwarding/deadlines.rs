@@ -1,4 +1,4 @@
-//! What becomes of those who keep the gate waiting, and of those who come when it is full.
+//! Deadlines for slow peers, and clients beyond the connection limit.
 
 use super::{stage, stage_with};
 use crate::support::gate::Builder;
@@ -15,7 +15,7 @@ fn a_silent_client_is_closed() {
 }
 
 #[test]
-fn half_a_head_is_told_408() {
+fn half_a_head_is_408() {
     let (_origin, gate) = stage_with(|gate| gate.set("timeouts.request_header", "\"300ms\""));
     for part in ["G", "GET / HTTP/1.1\r\nHost: d\r\n", "GET / HTTP/1.1\r\nHost: d\r\n\r"] {
         let mut client = Wire::connect(gate.address);
@@ -26,7 +26,7 @@ fn half_a_head_is_told_408() {
 }
 
 #[test]
-fn a_second_head_that_stays_half_is_told_408_too() {
+fn half_a_second_head_is_408_too() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.request_header", "\"300ms\""));
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -37,7 +37,7 @@ fn a_second_head_that_stays_half_is_told_408_too() {
 }
 
 #[test]
-fn a_body_that_stalls_is_told_408_and_the_dashboard_sees_a_cut() {
+fn a_stalled_body_is_408_and_aborts_the_request_to_the_dashboard() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.request_body", "\"300ms\""));
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 9\r\n\r\nhalf");
@@ -48,7 +48,7 @@ fn a_body_that_stalls_is_told_408_and_the_dashboard_sees_a_cut() {
 }
 
 #[test]
-fn time_that_the_dashboard_takes_is_not_the_clients() {
+fn the_time_of_the_dashboard_does_not_count_against_the_client() {
     let (origin, gate) = stage_with(|gate| {
         let gate = gate.set("timeouts.request_header", "\"200ms\"");
         gate.set("timeouts.idle", "\"200ms\"").set("timeouts.request_body", "\"200ms\"")
@@ -57,14 +57,14 @@ fn time_that_the_dashboard_takes_is_not_the_clients() {
     client.get("/slow");
     let mut call = origin.accept();
     call.request();
-    // The deadlines of a client that has nothing to wait for pass meanwhile.
+    // Longer than all deadlines of a client.
     Wire::connect(gate.address).ends();
     call.answer("at last");
     assert_eq!(client.answer().text(), "at last");
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_a_response() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"300ms\""));
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -74,7 +74,7 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_dashboard_that_keeps_its_answer_is_told_of_with_504() {
+fn a_dashboard_that_does_not_respond_is_504() {
     let (origin, gate) =
         stage_with(|gate| gate.set("upstream.response_header_timeout", "\"300ms\""));
     let mut client = Wire::connect(gate.address);
@@ -95,14 +95,14 @@ fn heads_beyond_the_limits_are_431() {
         format!("GET / HTTP/1.1\r\nHost: d\r\n{}\r\n", "X: y\r\n".repeat(100)),
     ] {
         let mut client = Wire::connect(gate.address);
-        // The gate need not read to the end of it.
+        // The gate may close before all of it is sent.
         let _ = client.try_send(&head);
         assert_eq!(client.head().status(), 431);
     }
 }
 
 #[test]
-fn clients_beyond_the_limit_are_told_503() {
+fn clients_beyond_the_limit_get_503() {
     let (origin, gate) = stage_with(|gate| gate.set("limits.max_connections", 1));
     let mut first = Wire::connect(gate.address);
     first.get("/");
@@ -116,7 +116,7 @@ fn clients_beyond_the_limit_are_told_503() {
 }
 
 #[test]
-fn a_place_that_is_left_is_given_to_the_next() {
+fn a_client_that_disconnects_makes_room_for_another() {
     let recorder = Recorder::start();
     let gate = Builder::before(recorder.address).set("limits.max_connections", 1).start();
     let asked = || {
@@ -125,7 +125,7 @@ fn a_place_that_is_left_is_given_to_the_next() {
         client.head().status()
     };
     assert_eq!(asked(), 200);
-    // The gate sees the first one leave in its own time.
+    // The gate may notice the disconnect later.
     assert_eq!(asked_until_served(&asked), 200);
 }
 

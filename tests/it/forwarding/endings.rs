@@ -1,11 +1,11 @@
-//! How answers and requests end, and what each side is told when the other one leaves.
+//! How requests and responses end, and what each side sees when the other one disconnects.
 
 use super::{recorded, stage};
 use crate::support::message::Length;
 use crate::support::origin::Call;
 use crate::support::wire::{Wire, has_ended};
 
-/// Every way to leave, from both sides of a socket.
+/// The ways to disconnect.
 #[derive(Clone, Copy, Debug)]
 enum Leaving {
     Closes,
@@ -29,7 +29,7 @@ fn client_leaves(client: Wire, how: Leaving) {
 }
 
 #[test]
-fn a_dashboard_that_leaves_within_an_answer_cuts_it() {
+fn a_dashboard_that_disconnects_during_a_response_cuts_it() {
     let (origin, gate) = stage();
     let heads = [
         "Content-Length: 9\r\n\r\nhalf",
@@ -47,7 +47,7 @@ fn a_dashboard_that_leaves_within_an_answer_cuts_it() {
         call.send(format!("HTTP/1.1 200 OK\r\n{head}"));
         assert_eq!(client.head().status(), 200);
         origin_leaves(call, how);
-        // Whatever came of it: no last chunk, and no length that was kept.
+        // In any case without a last chunk, and without a complete length.
         match client.end() {
             Ok(rest) => {
                 assert!(!rest.ends_with(b"0\r\n\r\n") && rest.len() < 13, "{head:?} {how:?}")
@@ -58,7 +58,7 @@ fn a_dashboard_that_leaves_within_an_answer_cuts_it() {
 }
 
 #[test]
-fn an_answer_until_the_close_is_whole_after_a_close_and_cut_after_a_reset() {
+fn a_response_without_length_is_complete_after_a_close_and_cut_after_a_reset() {
     let (origin, gate) = stage();
     for how in [Closes, Resets] {
         let mut client = Wire::connect(gate.address);
@@ -70,7 +70,7 @@ fn an_answer_until_the_close_is_whole_after_a_close_and_cut_after_a_reset() {
         assert_eq!(client.chunk(), b"hello");
         origin_leaves(call, how);
         match how {
-            // The end of the dashboard's connection is not the end of the client's.
+            // The client's connection stays open when the dashboard's is closed.
             Closes => assert_eq!(client.exactly(5), b"0\r\n\r\n"),
             Resets => match client.end() {
                 Ok(rest) => assert_eq!(rest, b"", "cut"),
@@ -81,7 +81,7 @@ fn an_answer_until_the_close_is_whole_after_a_close_and_cut_after_a_reset() {
 }
 
 #[test]
-fn a_dashboard_that_leaves_before_an_answer_is_502() {
+fn a_dashboard_that_disconnects_before_a_response_is_502() {
     let (origin, gate) = stage();
     for (part, how) in
         ["", "H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r"]
@@ -96,16 +96,16 @@ fn a_dashboard_that_leaves_before_an_answer_is_502() {
         origin_leaves(call, how);
         let answer = client.answer();
         assert_eq!(answer.status(), 502, "{part:?} {how:?}");
-        let told = answer.field("proxy-status");
-        let is_told = ["http_response_incomplete", "connection_terminated"]
+        let status = answer.field("proxy-status");
+        let is_reported = ["http_response_incomplete", "connection_terminated"]
             .iter()
-            .any(|why| told.ends_with(why));
-        assert!(is_told, "{part:?} {how:?}: {told}");
+            .any(|why| status.ends_with(why));
+        assert!(is_reported, "{part:?} {how:?}: {status}");
     }
 }
 
 #[test]
-fn interim_answers_are_no_answer() {
+fn interim_responses_are_not_the_response() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -117,10 +117,10 @@ fn interim_answers_are_no_answer() {
 }
 
 #[test]
-fn a_client_that_leaves_takes_its_request_with_it() {
+fn a_client_that_disconnects_ends_its_request() {
     let (origin, gate) = stage();
     for how in [Closes, Resets] {
-        // Before an answer.
+        // Before a response.
         let mut client = Wire::connect(gate.address);
         client.get("/");
         let mut call = origin.accept();
@@ -128,7 +128,7 @@ fn a_client_that_leaves_takes_its_request_with_it() {
         client_leaves(client, how);
         call.ends();
 
-        // Within an answer of any framing, while its dashboard has nothing more to say.
+        // During a response of any framing, while the dashboard sends nothing.
         for framing in [
             "Content-Length: 9\r\n\r\nhalf",
             "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -144,7 +144,7 @@ fn a_client_that_leaves_takes_its_request_with_it() {
             call.ends();
         }
 
-        // Within its own body, of either framing.
+        // During its own body, of either framing.
         for framing in
             ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
         {
@@ -154,7 +154,7 @@ fn a_client_that_leaves_takes_its_request_with_it() {
             let mut head = call.head();
             client_leaves(client, how);
             match head.request_length() {
-                // It must not look whole: the last chunk never comes, nor the length's last byte.
+                // It must not look complete: neither the last chunk nor the last byte of the length is sent.
                 Length::Chunked => assert_eq!(call.chunk(), b"half"),
                 _ => assert_eq!(call.exactly(4), b"half"),
             }
@@ -165,7 +165,7 @@ fn a_client_that_leaves_takes_its_request_with_it() {
 }
 
 #[test]
-fn a_client_that_leaves_within_a_large_answer_stops_it() {
+fn a_client_that_disconnects_during_a_large_response_ends_it() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -176,11 +176,11 @@ fn a_client_that_leaves_within_a_large_answer_stops_it() {
     drop(client);
     let piece = [b'x'; 64 * 1024];
     let sent = (0..16 * 1024).take_while(|_| call.try_send(piece).is_ok()).count();
-    assert!(sent < 16 * 1024, "the dashboard never learns that nobody listens");
+    assert!(sent < 16 * 1024, "the dashboard is not stopped");
 }
 
 #[test]
-fn a_connection_is_good_after_an_answer_without_a_body() {
+fn a_connection_is_reused_after_a_response_without_a_body() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     let mut call = None;
@@ -203,7 +203,7 @@ fn a_connection_is_good_after_an_answer_without_a_body() {
         call.send(format!("HTTP/1.1 {head}\r\n"));
         let answer = client.answer_to(method);
         assert!(answer.start.ends_with(head.lines().next().expect("a line")), "{answer:?}");
-        // Neither end of the connection has a byte too many: the next one is understood.
+        // No extra bytes on either side: the next exchange works.
         client.get("/next");
         assert_eq!(call.serve("next").start, "GET /next HTTP/1.1", "{method} {head:?}");
         assert_eq!(client.answer().text(), "next", "{method} {head:?}");
@@ -225,7 +225,7 @@ fn an_http_1_0_client_that_keeps_alive_gets_lengths_and_keeps_its_connection() {
 }
 
 #[test]
-fn a_measured_answer_cut_short_is_cut_to_an_http_1_0_client_too() {
+fn a_response_shorter_than_its_length_is_cut_for_an_http_1_0_client_too() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.0\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Dashboards that are down, break off, or talk nonsense; clients that leave; connections that have gone stale.
+//! Dashboards that are down, disconnect or send invalid responses; clients that disconnect; stale connections.
 
 use super::{stage, stage_with};
 use crate::support::gate::Builder;
@@ -24,7 +24,7 @@ fn a_dashboard_that_is_down_is_502_until_it_is_up() {
 }
 
 #[test]
-fn a_browser_gets_a_page_that_quotes_nothing_of_its_request() {
+fn a_browser_gets_an_error_page_that_quotes_nothing_of_its_request() {
     let gate = Builder::before(Origin::vacant()).start();
     let mut client = Wire::connect(gate.address);
     client.send("GET /%3Cscript%3E?secret HTTP/1.1\r\nHost: d\r\nAccept: text/html,*/*\r\n\r\n");
@@ -38,9 +38,9 @@ fn a_browser_gets_a_page_that_quotes_nothing_of_its_request() {
 }
 
 #[test]
-fn nonsense_is_502() {
+fn an_invalid_response_is_502() {
     let (origin, gate) = stage();
-    for nonsense in [
+    for invalid in [
         "SSH-2.0-OpenSSH\r\n\r\n",
         "HTTP/1.1 abc OK\r\n\r\n",
         "HTTP/2 200 OK\r\n\r\n",
@@ -55,20 +55,20 @@ fn nonsense_is_502() {
         client.get("/");
         let mut call = origin.accept();
         call.request();
-        call.send(nonsense);
+        call.send(invalid);
         let answer = client.answer();
-        assert_eq!(answer.status(), 502, "{nonsense:?}");
+        assert_eq!(answer.status(), 502, "{invalid:?}");
         assert_eq!(
             answer.field("proxy-status"),
             "license-gate; error=http_protocol_error",
-            "{nonsense:?}"
+            "{invalid:?}"
         );
         call.breaks();
     }
 }
 
 #[test]
-fn an_answer_cut_short_is_cut_short_never_ended() {
+fn a_truncated_response_never_looks_complete() {
     let (origin, gate) = stage();
     for head in ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
     {
@@ -83,7 +83,7 @@ fn an_answer_cut_short_is_cut_short_never_ended() {
 }
 
 #[test]
-fn a_malformed_chunk_of_the_dashboard_cuts_the_answer() {
+fn a_malformed_chunk_from_the_dashboard_cuts_the_response() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -94,9 +94,9 @@ fn a_malformed_chunk_of_the_dashboard_cuts_the_answer() {
 }
 
 #[test]
-fn a_client_that_leaves_ends_its_request_at_the_dashboard() {
+fn a_client_that_disconnects_ends_its_request_to_the_dashboard() {
     let (origin, gate) = stage();
-    // Before an answer, within one, and within its own request.
+    // Before a response, during one, and during its own request.
     let mut client = Wire::connect(gate.address);
     client.get("/");
     let mut call = origin.accept();
@@ -124,7 +124,7 @@ fn a_client_that_leaves_ends_its_request_at_the_dashboard() {
 }
 
 #[test]
-fn a_next_request_that_comes_early_waits_its_turn() {
+fn a_pipelined_request_waits_for_the_response_before_it() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/one");
@@ -142,7 +142,7 @@ fn a_next_request_that_comes_early_waits_its_turn() {
 }
 
 #[test]
-fn a_reused_connection_that_breaks_is_replaced_once_for_what_may_be_repeated() {
+fn an_idempotent_request_on_a_broken_reused_connection_is_retried_once() {
     let (origin, gate) = stage();
     for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
         let mut client = Wire::connect(gate.address);
@@ -157,13 +157,13 @@ fn a_reused_connection_that_breaks_is_replaced_once_for_what_may_be_repeated() {
         let mut again = origin.accept();
         again.serve("");
         assert_eq!(client.answer_to(method).status(), 200, "{method}");
-        // A connection that was never used before is not replaced.
+        // A request on a new connection is not retried.
         drop(again);
     }
 }
 
 #[test]
-fn what_may_not_be_repeated_is_not() {
+fn a_request_that_is_not_idempotent_is_not_retried() {
     let (origin, gate) = stage();
     for (request, method) in [
         ("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n", "POST"),
@@ -183,7 +183,7 @@ fn what_may_not_be_repeated_is_not() {
 }
 
 #[test]
-fn an_answer_that_has_begun_is_never_asked_for_again() {
+fn a_request_is_not_retried_after_the_response_has_begun() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -211,7 +211,7 @@ fn an_idle_connection_to_the_dashboard_is_closed_in_time() {
 }
 
 #[test]
-fn unasked_bytes_spoil_a_connection_to_the_dashboard() {
+fn unexpected_bytes_close_an_idle_connection_to_the_dashboard() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -225,7 +225,7 @@ fn unasked_bytes_spoil_a_connection_to_the_dashboard() {
 }
 
 #[test]
-fn an_idle_connection_to_the_dashboard_is_closed_though_no_client_is_there() {
+fn an_idle_connection_to_the_dashboard_is_closed_without_any_client() {
     let (origin, gate) = stage_with(|gate| gate.set("upstream.idle_timeout", "\"300ms\""));
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
@@ -237,7 +237,7 @@ fn an_idle_connection_to_the_dashboard_is_closed_though_no_client_is_there() {
 }
 
 #[test]
-fn a_refused_head_tells_a_length_and_is_not_logged_as_a_client_that_left() {
+fn a_refused_head_request_gets_a_length_and_is_not_logged_as_a_disconnect() {
     let gate = Builder::before(Origin::vacant()).set("log.access", true).start();
     let mut client = Wire::connect(gate.address);
     for path in ["/%zz", "/refused"] {

@@ -1,4 +1,4 @@
-//! What a parser or a codec between client and dashboard likes to mend, and must not: the gate is not to be noticed.
+//! What parsers and codecs tend to normalize: the gate forwards it unchanged.
 
 use std::net::TcpStream;
 
@@ -11,7 +11,7 @@ fn trailers(message: &Message) -> Vec<(&str, &[u8])> {
 }
 
 #[test]
-fn field_names_go_up_as_they_are_written() {
+fn request_field_names_keep_their_case() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.1\r\nHOST: d\r\nX-CamelCase: 1\r\nx-lower: 2\r\nSOAPAction: 3\r\nx-CAMELcase: 4\r\n\r\n");
@@ -25,7 +25,7 @@ fn field_names_go_up_as_they_are_written() {
 }
 
 #[test]
-fn field_names_come_down_as_they_are_written() {
+fn response_field_names_keep_their_case() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -38,7 +38,7 @@ fn field_names_come_down_as_they_are_written() {
 }
 
 #[test]
-fn trailers_come_down_though_nobody_announced_them() {
+fn trailers_that_were_not_announced_are_forwarded() {
     let (origin, gate) = stage();
     let answer = answered(
         &origin,
@@ -53,7 +53,7 @@ fn trailers_come_down_though_nobody_announced_them() {
 }
 
 #[test]
-fn the_length_of_what_a_304_does_not_send_comes_down() {
+fn the_content_length_of_a_304_is_forwarded() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     let mut call = None;
@@ -68,7 +68,7 @@ fn the_length_of_what_a_304_does_not_send_comes_down() {
 }
 
 #[test]
-fn a_target_that_browsers_would_escape_goes_up_byte_for_byte() {
+fn a_target_with_characters_that_browsers_escape_is_forwarded_unchanged() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     let targets = ["/a\"b", "/<a>", "/a?b=\"c\"&d=<e>", "/{a}|^`", "/a?{\"b\":[1]}"];
@@ -80,7 +80,7 @@ fn a_target_that_browsers_would_escape_goes_up_byte_for_byte() {
 }
 
 #[test]
-fn a_target_that_is_neither_path_nor_url_is_400() {
+fn a_target_that_is_neither_a_path_nor_a_url_is_400() {
     let (recorder, gate) = recorded();
     for target in ["://d/x", "1http://d/x", "+://d/x", "-a://d/x"] {
         let mut client = Wire::connect(gate.address);
@@ -91,7 +91,7 @@ fn a_target_that_is_neither_path_nor_url_is_400() {
 }
 
 #[test]
-fn a_reason_keeps_its_bytes() {
+fn the_reason_phrase_is_forwarded_unchanged() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -102,7 +102,7 @@ fn a_reason_keeps_its_bytes() {
 }
 
 #[test]
-fn a_refused_request_is_told_why() {
+fn a_refused_request_gets_the_reason() {
     let (_recorder, gate) = recorded();
     let heads = [
         (
@@ -117,7 +117,7 @@ fn a_refused_request_is_told_why() {
     ];
     for (status, head) in heads {
         let mut client = Wire::connect(gate.address);
-        // The gate need not read to the end of it.
+        // The gate may close before all of it is sent.
         let _ = client.try_send(&head);
         let answer = client.answer();
         assert_eq!(answer.status(), status, "{answer:?}");
@@ -129,7 +129,7 @@ fn a_refused_request_is_told_why() {
 }
 
 #[test]
-fn who_has_sent_the_body_is_not_told_to_continue() {
+fn no_100_continue_after_the_body_has_arrived() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client
@@ -140,7 +140,7 @@ fn who_has_sent_the_body_is_not_told_to_continue() {
 }
 
 #[test]
-fn a_cut_answer_does_not_look_whole_to_an_http_1_0_client() {
+fn a_cut_response_does_not_look_complete_to_an_http_1_0_client() {
     let (origin, gate) = stage();
     let heads = [
         "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -153,14 +153,14 @@ fn a_cut_answer_does_not_look_whole_to_an_http_1_0_client() {
         call.request();
         call.send(format!("HTTP/1.1 200 OK\r\n{head}"));
         drop(call);
-        // Its end is the connection's: only a reset tells a cut from it.
+        // Closing the connection ends the response: only a reset shows that it was cut.
         let end = client.end();
         assert!(end.is_err(), "it ended as if whole: {end:?}");
     }
 }
 
 #[test]
-fn an_unmeasured_answer_that_is_reset_does_not_look_whole_to_an_http_1_0_client() {
+fn a_reset_response_without_length_does_not_look_complete_to_an_http_1_0_client() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.0\r\n\r\n");
@@ -174,7 +174,7 @@ fn an_unmeasured_answer_that_is_reset_does_not_look_whole_to_an_http_1_0_client(
 }
 
 #[test]
-fn an_http_1_0_client_is_told_the_end_of_an_unmeasured_answer_by_the_close() {
+fn closing_ends_a_response_without_length_for_an_http_1_0_client() {
     let (origin, gate) = stage();
     for framing in
         ["\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n"]
@@ -193,7 +193,7 @@ fn an_http_1_0_client_is_told_the_end_of_an_unmeasured_answer_by_the_close() {
 }
 
 #[test]
-fn white_space_and_order_of_an_answers_fields_are_left_alone() {
+fn white_space_and_order_of_response_fields_are_kept() {
     let (origin, gate) = stage();
     let answer = answered(
         &origin,
@@ -209,7 +209,7 @@ fn white_space_and_order_of_an_answers_fields_are_left_alone() {
 }
 
 #[test]
-fn order_of_a_requests_fields_is_left_alone() {
+fn the_order_of_request_fields_is_kept() {
     let (origin, gate) = stage();
     let request = "GET / HTTP/1.1\r\nA: 1\r\nHost: d\r\nB: 2\r\nA: 3\r\nB: 4\r\n\r\n";
     let mut fields = forwarded(&origin, &gate, request).fields;
@@ -220,17 +220,17 @@ fn order_of_a_requests_fields_is_left_alone() {
 }
 
 #[test]
-fn a_request_that_is_whole_only_after_the_stop_is_told_503() {
+fn a_request_that_is_complete_only_after_the_stop_is_503() {
     let (_origin, gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"20s\""));
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.1\r\nHost: d\r\n");
-    // Served behind the first one by the same worker: its head has begun to arrive.
+    // The same worker has served a client after the first one, so it has read the first part of its head.
     let mut other = Wire::connect(gate.address);
     other.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
     assert_eq!(other.answer().status(), 404);
     gate.signal("TERM");
     gate.log().wait_for("stopping");
-    // Its listeners closed, nothing that comes is served any more.
+    // Once the listeners are closed, new requests are refused.
     while TcpStream::connect(gate.address).is_ok() {}
     client.send("\r\n");
     let answer = client.answer();

@@ -1,10 +1,10 @@
-//! Fields both ways: what passes, what ends at the gate.
+//! Header fields in both directions: which ones pass, which ones the gate removes.
 
 use super::{answered, forwarded, stage};
 use crate::support::message::Message;
 use crate::support::wire::Wire;
 
-/// Fields that a gate adds to a request.
+/// Fields that the gate adds to a request.
 const ADDED: [&str; 8] = [
     "x-forwarded-for",
     "x-forwarded-proto",
@@ -49,7 +49,7 @@ fn request_fields_keep_their_order_their_duplicates_and_their_bytes() {
 }
 
 #[test]
-fn answer_fields_keep_their_order_their_duplicates_and_their_bytes() {
+fn response_fields_keep_their_order_their_duplicates_and_their_bytes() {
     let (origin, gate) = stage();
     let answer = answered(
         &origin,
@@ -91,7 +91,7 @@ fn status_and_reason_pass() {
 }
 
 #[test]
-fn hop_by_hop_fields_of_a_request_end_here() {
+fn hop_by_hop_fields_of_a_request_are_removed() {
     let (origin, gate) = stage();
     let arrived = forwarded(
         &origin,
@@ -105,7 +105,7 @@ fn hop_by_hop_fields_of_a_request_end_here() {
 }
 
 #[test]
-fn hop_by_hop_fields_of_an_answer_end_here() {
+fn hop_by_hop_fields_of_a_response_are_removed() {
     let (origin, gate) = stage();
     let answer = answered(
         &origin,
@@ -119,7 +119,7 @@ fn hop_by_hop_fields_of_an_answer_end_here() {
 }
 
 #[test]
-fn a_close_of_the_dashboard_is_not_the_clients_close() {
+fn connection_close_from_the_dashboard_does_not_close_the_clients_connection() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     for _ in 0..2 {
@@ -132,7 +132,7 @@ fn a_close_of_the_dashboard_is_not_the_clients_close() {
 }
 
 #[test]
-fn a_connection_line_cannot_take_out_what_frames_forwards_or_authenticates() {
+fn connection_cannot_nominate_fields_for_framing_forwarding_or_authentication() {
     let (origin, gate) =
         super::stage_with(|gate| gate.set("server.trusted_proxies", "[\"127.0.0.1/32\"]"));
     let arrived = forwarded(
@@ -178,7 +178,7 @@ fn te_trailers_passes_and_other_te_does_not() {
 }
 
 #[test]
-fn several_equal_lengths_go_up_as_one() {
+fn several_equal_lengths_in_a_request_become_one() {
     let (origin, gate) = stage();
     let arrived = forwarded(
         &origin,
@@ -189,7 +189,7 @@ fn several_equal_lengths_go_up_as_one() {
 }
 
 #[test]
-fn several_equal_lengths_come_down_as_one() {
+fn several_equal_lengths_in_a_response_become_one() {
     let (origin, gate) = stage();
     let answer = answered(
         &origin,
@@ -200,7 +200,7 @@ fn several_equal_lengths_come_down_as_one() {
 }
 
 #[test]
-fn what_resembles_a_hops_field_or_a_forwarding_one_ends_here_in_trailers_too() {
+fn lookalikes_of_hop_by_hop_and_forwarding_fields_are_removed_in_trailers_too() {
     let (origin, gate) = stage();
     let arrived = forwarded(
         &origin,
@@ -215,7 +215,7 @@ fn what_resembles_a_hops_field_or_a_forwarding_one_ends_here_in_trailers_too() {
 }
 
 #[test]
-fn a_connection_line_names_no_more_than_there_may_be_fields() {
+fn connection_nominates_at_most_max_headers_fields() {
     let (_origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     let names = "a,".repeat(101);

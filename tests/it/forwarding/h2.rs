@@ -1,4 +1,4 @@
-//! Clients that speak HTTP/2: with prior knowledge, and by ALPN over TLS.
+//! HTTP/2 clients: with prior knowledge, and by ALPN over TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn connect(address: SocketAddr) -> Client {
     client
 }
 
-/// Asks, while `play` is the dashboard.
+/// Sends a request, while `play` is the dashboard.
 async fn asked(
     client: &mut Client,
     request: Request<Empty<Bytes>>,
@@ -49,7 +49,7 @@ fn whole(builder: http::request::Builder) -> Request<Empty<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_request_goes_up_as_http_1_with_its_cookies_in_one_line() {
+async fn a_request_is_forwarded_as_http_1_with_its_cookies_in_one_line() {
     let (origin, gate) = stage();
     let mut client = connect(gate.address).await;
     let request =
@@ -67,7 +67,7 @@ async fn a_request_goes_up_as_http_1_with_its_cookies_in_one_line() {
 }
 
 #[tokio::test]
-async fn trailers_reach_the_client_without_those_that_frame() {
+async fn trailers_reach_the_client_without_framing_fields() {
     let (origin, gate) = stage();
     let mut client = connect(gate.address).await;
     let answer = asked(&mut client, whole(get("http://d/")), move || {
@@ -82,7 +82,7 @@ async fn trailers_reach_the_client_without_those_that_frame() {
 }
 
 #[tokio::test]
-async fn an_answer_cut_short_resets_its_stream_and_no_other() {
+async fn a_truncated_response_resets_only_its_stream() {
     let (origin, gate) = stage();
     let mut client = connect(gate.address).await;
     let play = move || {
@@ -103,7 +103,7 @@ async fn an_answer_cut_short_resets_its_stream_and_no_other() {
 }
 
 #[tokio::test]
-async fn doubtful_requests_are_refused() {
+async fn ambiguous_requests_are_refused() {
     let (_origin, gate) = stage();
     let mut client = connect(gate.address).await;
     for (request, status) in [
@@ -151,7 +151,7 @@ async fn over_tls_the_client_chooses_by_alpn() {
         let mut call = origin.accept();
         assert_eq!(call.serve("h1").field("x-forwarded-proto"), "https");
         assert_eq!(client.answer().text(), "h1");
-        // A client that does not shake hands is closed.
+        // A client without a handshake is closed.
         Wire::connect(address).ends();
         drop(call);
         origin

@@ -1,4 +1,4 @@
-//! Chains of hops at random: who the client is and what the dashboard receives, held against an oracle that knows the chain.
+//! Random chains of proxies: the client address and the forwarded fields are those of an oracle that knows the chain.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
@@ -30,7 +30,7 @@ impl Random {
     }
 }
 
-/// One element of a chain, and what a reader should make of it.
+/// One element of a chain, and how it must be understood.
 #[derive(Clone, Debug, Default)]
 struct Hop {
     text: String,
@@ -39,7 +39,7 @@ struct Hop {
     host: Option<&'static str>,
 }
 
-/// Trusted by the gate, and not.
+/// An address that the gate trusts, and one that it does not.
 const ADDRESSES: [(&str, bool); 6] = [
     ("10.1.2.3", true),
     ("10.9.9.9", true),
@@ -53,7 +53,7 @@ fn is_trusted(address: &str) -> bool {
     ADDRESSES.contains(&(address, true))
 }
 
-/// What a client may have sent before the first hop wrote its own.
+/// What a client may have sent before the first proxy added its own element.
 const GARBAGE: [&str; 10] =
     ["evil", "\"", "for=\"x", "for=\"1.1.1.1", "1.2.3", "::1::", "a\\", "for=", "x\\\"", "for=a b"];
 
@@ -112,7 +112,7 @@ fn forwarded(random: &mut Random) -> Hop {
     hop
 }
 
-/// A chain as lines of one field, garbage first if there is any.
+/// A chain as lines of one field, with garbage in front if there is any.
 fn chain(random: &mut Random, hop: impl Fn(&mut Random) -> Hop) -> (Vec<Hop>, Vec<String>) {
     let mut hops: Vec<Hop> = (0..random.below(5)).map(|_| hop(random)).collect();
     if random.below(3) == 0 {
@@ -131,7 +131,7 @@ fn chain(random: &mut Random, hop: impl Fn(&mut Random) -> Hop) -> (Vec<Hop>, Ve
     (hops, lines)
 }
 
-/// The hops that trusted ones vouch for, nearest first: to the first that is not trusted, or not known.
+/// The hops that trusted proxies wrote, nearest first: up to the first that is not trusted or not known.
 fn believed(hops: &[Hop]) -> Vec<&Hop> {
     let mut believed = Vec::new();
     for hop in hops.iter().rev() {
@@ -172,7 +172,7 @@ fn sent(random: &mut Random) -> Sent {
     Sent { fields: all.concat(), x_hops, x_lines, protos, hosts, hops }
 }
 
-/// What the dashboard should receive, by field.
+/// The fields that the dashboard must receive.
 fn expected(sent: &Sent, peer: &str, kind: Option<&str>) -> [(&'static str, String); 4] {
     let last = |all: &[&'static str]| {
         all.last().map(|value| value.rsplit(',').next().expect("one").trim().to_owned())
@@ -205,7 +205,7 @@ fn expected(sent: &Sent, peer: &str, kind: Option<&str>) -> [(&'static str, Stri
     ]
 }
 
-/// Sends `request` from an address of this machine; what reached the dashboard.
+/// Sends `request` from an address of this machine. Returns what reached the dashboard.
 fn from(peer: &str, recorder: &Recorder, gate: &Gate, request: &str) -> Message {
     let peer: IpAddr = peer.parse().expect("an address");
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
@@ -220,7 +220,7 @@ fn from(peer: &str, recorder: &Recorder, gate: &Gate, request: &str) -> Message 
 }
 
 #[test]
-fn the_dashboard_receives_what_trusted_hops_say_and_strangers_change_nothing() {
+fn only_trusted_proxies_set_the_forwarding_fields() {
     for kind in ["x-forwarded-for", "forwarded"] {
         let recorder = Recorder::start();
         let gate = Builder::before(recorder.address)

@@ -1,10 +1,10 @@
-//! Interim answers, and answers that come before the request is complete.
+//! Interim responses, and responses that come before the request is complete.
 
 use super::{recorded, stage};
 use crate::support::wire::Wire;
 
 #[test]
-fn expect_100_continue_is_answered_here() {
+fn the_gate_answers_expect_100_continue() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
@@ -18,7 +18,7 @@ fn expect_100_continue_is_answered_here() {
 }
 
 #[test]
-fn a_refused_request_is_not_told_to_continue() {
+fn a_refused_request_gets_no_100_continue() {
     let (_recorder, gate) = recorded();
     for path in ["/api/%6cicensing/token", "/api/licensing/nothing"] {
         let mut client = Wire::connect(gate.address);
@@ -30,7 +30,7 @@ fn a_refused_request_is_not_told_to_continue() {
 }
 
 #[test]
-fn interim_answers_of_the_dashboard_are_dropped() {
+fn interim_responses_of_the_dashboard_are_dropped() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -46,7 +46,7 @@ fn interim_answers_of_the_dashboard_are_dropped() {
 }
 
 #[test]
-fn interim_answers_in_one_piece_with_the_final_one_are_dropped() {
+fn interim_responses_in_one_packet_with_the_final_one_are_dropped() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -59,7 +59,7 @@ fn interim_answers_in_one_piece_with_the_final_one_are_dropped() {
 }
 
 #[test]
-fn an_answer_may_come_while_the_upload_still_runs() {
+fn a_response_may_come_during_the_upload() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
@@ -77,7 +77,7 @@ fn an_answer_may_come_while_the_upload_still_runs() {
 }
 
 #[test]
-fn an_answer_that_ends_before_the_upload_does_is_whole() {
+fn a_response_that_ends_before_the_upload_is_complete() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 1000000\r\n\r\nbegun");
@@ -91,7 +91,7 @@ fn an_answer_that_ends_before_the_upload_does_is_whole() {
 }
 
 #[test]
-fn an_answer_of_a_dashboard_that_stops_reading_is_passed_on() {
+fn the_response_of_a_dashboard_that_stops_reading_is_forwarded() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 100000000\r\n\r\n");
@@ -108,7 +108,7 @@ fn an_answer_of_a_dashboard_that_stops_reading_is_passed_on() {
 }
 
 #[test]
-fn who_was_not_waiting_to_send_keeps_its_connection() {
+fn a_client_that_did_not_wait_for_100_continue_keeps_its_connection() {
     let (_recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     for request in ["GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi"] {

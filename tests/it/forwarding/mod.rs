@@ -1,6 +1,7 @@
-//! Forwarding: what crosses the gate, and what does not.
+//! Forwarding: what passes the gate, and what does not.
 
 mod ambiguous;
+mod backpressure;
 mod bodies;
 mod bounds;
 mod deadlines;
@@ -8,12 +9,12 @@ mod endings;
 mod failures;
 mod fidelity;
 mod fields;
-mod floods;
 mod h2;
 mod hops;
 mod interim;
 mod paths;
-mod repeats;
+mod pipelining;
+mod retries;
 mod senders;
 mod sizes;
 mod stalls;
@@ -21,7 +22,6 @@ mod stopping;
 mod streams;
 mod target;
 mod tunnels;
-mod turns;
 mod unambiguous;
 mod versions;
 mod via;
@@ -31,26 +31,26 @@ use crate::support::message::Message;
 use crate::support::origin::{Origin, Recorder};
 use crate::support::wire::Wire;
 
-/// A gate with usual settings, and a dashboard that is played by hand.
+/// A gate with the usual settings, and a dashboard that the test controls.
 fn stage() -> (Origin, Gate) {
     stage_with(|gate| gate)
 }
 
-/// A gate with settings of its own.
+/// A gate with other settings.
 fn stage_with(settings: impl FnOnce(Builder) -> Builder) -> (Origin, Gate) {
     let origin = Origin::start();
     let gate = settings(Builder::before(origin.address)).start();
     (origin, gate)
 }
 
-/// A gate before a dashboard that answers everything by itself.
+/// A gate in front of a dashboard that answers by itself.
 fn recorded() -> (Recorder, Gate) {
     let recorder = Recorder::start();
     let gate = Builder::before(recorder.address).start();
     (recorder, gate)
 }
 
-/// Sends `request` through the gate, has it answered with 200; what arrived.
+/// Sends `request` through the gate, and answers it with 200. Returns the forwarded request.
 fn forwarded(origin: &Origin, gate: &Gate, request: impl AsRef<[u8]>) -> Message {
     let mut client = Wire::connect(gate.address);
     client.send(request);
@@ -59,7 +59,7 @@ fn forwarded(origin: &Origin, gate: &Gate, request: impl AsRef<[u8]>) -> Message
     arrived
 }
 
-/// Asks through the gate, has the dashboard say `answer` and close; what the client gets.
+/// Sends a request through the gate; the dashboard sends `answer` and closes. Returns the client's response.
 fn answered(origin: &Origin, gate: &Gate, answer: impl AsRef<[u8]>) -> Message {
     let mut client = Wire::connect(gate.address);
     client.get("/");

@@ -1,4 +1,4 @@
-//! Whose path is it? Nothing that looks like a licensing route to any dashboard may reach one.
+//! Path classification: no path that any dashboard could take for a licensing route is forwarded.
 
 use super::recorded;
 use crate::support::gate::{Builder, Gate};
@@ -25,7 +25,7 @@ fn ask(gate: &Gate, method: &str, path: impl AsRef<[u8]>) -> Message {
     client.answer_to(method)
 }
 
-/// Spellings of licensing paths that some server would take for one.
+/// Spellings that some server would take for a licensing path.
 const MISSPELLED: [&str; 52] = [
     "/api/licensing%2ftoken",
     "/api/licensing%2Ftoken",
@@ -109,7 +109,7 @@ fn a_misspelled_licensing_path_below_the_base_path_is_400_and_never_forwarded() 
 }
 
 #[test]
-fn exactly_spelled_licensing_paths_are_answered_here() {
+fn exactly_spelled_licensing_paths_are_answered_by_the_gate() {
     let table = [
         ("GET", "/api/licensing", 308),
         ("HEAD", "/api/licensing", 308),
@@ -165,7 +165,7 @@ fn the_prefix_itself_leads_to_the_license_page() {
 }
 
 #[test]
-fn an_unknown_licensing_path_is_404_with_the_dashboards_own_words() {
+fn an_unknown_licensing_path_is_404_in_the_format_of_the_dashboard() {
     let (_recorder, gate) = recorded();
     let answer = ask(&gate, "GET", "/api/licensing/nothing");
     assert_eq!(answer.text(), "{\"message\":\"Not found\"}");
@@ -173,7 +173,7 @@ fn an_unknown_licensing_path_is_404_with_the_dashboards_own_words() {
 }
 
 #[test]
-fn a_path_that_no_server_should_see_is_400() {
+fn a_malformed_path_is_400() {
     let (recorder, gate) = recorded();
     let paths: [&[u8]; 13] = [
         b"/%",
@@ -197,7 +197,7 @@ fn a_path_that_no_server_should_see_is_400() {
 }
 
 #[test]
-fn what_only_resembles_a_licensing_path_is_forwarded_as_it_came() {
+fn a_path_that_only_resembles_a_licensing_path_is_forwarded_unchanged() {
     let (recorder, gate) = below_grafana();
     let paths = [
         "/api/licensingx",

@@ -1,4 +1,4 @@
-//! Who the dashboard is told has sent a request.
+//! Forwarding fields: the client, scheme and host that the dashboard receives.
 
 use super::{answered, forwarded, stage, stage_with};
 use crate::support::gate::Gate;
@@ -14,7 +14,7 @@ fn trusting() -> (Origin, Gate) {
 }
 
 #[test]
-fn the_dashboard_is_told_who_asked_and_how() {
+fn the_dashboard_receives_client_scheme_and_host() {
     let (origin, gate) = stage();
     let arrived = get(&origin, &gate, "");
     assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
@@ -26,7 +26,7 @@ fn the_dashboard_is_told_who_asked_and_how() {
 }
 
 #[test]
-fn the_port_is_the_hosts_or_else_the_schemes() {
+fn the_port_is_that_of_the_host_or_of_the_scheme() {
     let (origin, gate) = stage();
     let table =
         [("dash", "80"), ("dash:81", "81"), ("[::1]", "80"), ("[::1]:9", "9"), ("d:", "80")];
@@ -37,7 +37,7 @@ fn the_port_is_the_hosts_or_else_the_schemes() {
 }
 
 #[test]
-fn what_a_stranger_says_of_himself_is_removed() {
+fn forwarding_fields_of_untrusted_clients_are_removed() {
     let (origin, gate) = stage();
     let arrived = get(
         &origin,
@@ -58,7 +58,7 @@ fn what_a_stranger_says_of_himself_is_removed() {
 }
 
 #[test]
-fn what_a_trusted_proxy_says_is_extended() {
+fn forwarding_fields_of_a_trusted_proxy_are_extended() {
     let (origin, gate) = trusting();
     let arrived = get(
         &origin,
@@ -71,13 +71,17 @@ fn what_a_trusted_proxy_says_is_extended() {
     assert_eq!(arrived.field("x-forwarded-proto"), "https");
     assert_eq!(arrived.field("x-forwarded-host"), "outer.example");
     assert_eq!(arrived.field("x-forwarded-port"), "443");
-    assert_eq!(arrived.field("x-real-ip"), "192.0.2.1", "right to left, the first stranger");
+    assert_eq!(
+        arrived.field("x-real-ip"),
+        "192.0.2.1",
+        "the first untrusted address from the right"
+    );
     assert_eq!(arrived.field("x-request-id"), "from-outside");
     assert!(!arrived.has("forwarded"), "the other kind");
 }
 
 #[test]
-fn of_several_values_the_last_is_the_trusted_proxys() {
+fn of_several_values_the_last_is_from_the_trusted_proxy() {
     let (origin, gate) = trusting();
     let sent = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\n";
     let own = "X-Forwarded-Proto: http\r\nX-Forwarded-Host: outer\r\nX-Forwarded-Port: 81\r\n";
@@ -88,7 +92,7 @@ fn of_several_values_the_last_is_the_trusted_proxys() {
         assert_eq!(arrived.field("x-forwarded-host"), "outer", "{fields}");
         assert_eq!(arrived.field("x-forwarded-port"), "81", "{fields}");
     }
-    // An empty last value is none, and not the one before.
+    // An empty last value counts as absent; the one before it is not used.
     let arrived =
         get(&origin, &gate, &format!("{sent}{}", "X-Forwarded-Proto:\r\nX-Forwarded-Host: a,\r\n"));
     assert_eq!(arrived.field("x-forwarded-proto"), "http");
@@ -96,7 +100,7 @@ fn of_several_values_the_last_is_the_trusted_proxys() {
 }
 
 #[test]
-fn the_kind_that_is_not_trusted_is_removed_and_never_believed() {
+fn the_header_that_is_not_the_trusted_one_is_removed() {
     let x_forwarded = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
         X-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /e\r\nX-Real-IP: 192.0.2.1\r\n";
     let forwarded = "Forwarded: for=192.0.2.2;host=outer:82;proto=https\r\n";
@@ -134,7 +138,7 @@ fn the_kind_that_is_not_trusted_is_removed_and_never_believed() {
 }
 
 #[test]
-fn only_what_trusted_hops_wrote_is_passed_on_in_forwarded() {
+fn forwarded_keeps_only_elements_of_trusted_proxies() {
     let own = "for=127.0.0.1;host=\"dash:8443\";proto=http";
     let (origin, gate) = stage_with(|gate| {
         let gate = gate.set("server.trusted_proxies", "[\"127.0.0.1\", \"10.0.0.0/8\"]");
@@ -145,7 +149,7 @@ fn only_what_trusted_hops_wrote_is_passed_on_in_forwarded() {
         (&["for=\"1.1.1.1, for=2.2.2.2"], "for=2.2.2.2"),
         (&["for=1.1.1.1, for=2.2.2.2", "for=10.1.1.1"], "for=2.2.2.2, for=10.1.1.1"),
         (&["for=1.1.1.1, for=_hidden, for=10.1.1.1"], "for=_hidden, for=10.1.1.1"),
-        // What is malformed ends the chain.
+        // A malformed element ends the chain.
         (&["for=1.1.1.1", "for=\"2.2.2.2", "for=10.1.1.1"], "for=10.1.1.1"),
         (&["for=\"1.1.1.1\" x"], ""),
     ] {
@@ -177,7 +181,7 @@ fn a_malformed_value_of_a_trusted_proxy_counts_as_absent() {
 }
 
 #[test]
-fn a_trusted_proxy_that_says_nothing_is_the_client() {
+fn a_trusted_proxy_without_forwarding_fields_is_the_client() {
     let (origin, gate) = trusting();
     let arrived = get(&origin, &gate, "");
     assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
@@ -186,7 +190,7 @@ fn a_trusted_proxy_that_says_nothing_is_the_client() {
 }
 
 #[test]
-fn trust_in_others_is_no_trust_in_this_peer() {
+fn a_peer_outside_the_trusted_networks_is_not_trusted() {
     let (origin, gate) = stage_with(|gate| gate.set("server.trusted_proxies", "[\"10.0.0.0/8\"]"));
     let arrived = get(&origin, &gate, "X-Forwarded-For: 192.0.2.1\r\nX-Request-Id: mine\r\n");
     assert_eq!(arrived.field("x-forwarded-for"), "127.0.0.1");
@@ -194,7 +198,7 @@ fn trust_in_others_is_no_trust_in_this_peer() {
 }
 
 #[test]
-fn a_request_id_that_is_no_id_is_replaced() {
+fn an_invalid_request_id_is_replaced() {
     let (origin, gate) = trusting();
     for id in ["two words", "", &"x".repeat(129), "caf\u{e9}"] {
         let arrived = get(&origin, &gate, &format!("X-Request-Id: {id}\r\n"));
@@ -203,7 +207,7 @@ fn a_request_id_that_is_no_id_is_replaced() {
 }
 
 #[test]
-fn the_answer_tells_the_same_request_id() {
+fn the_response_has_the_same_request_id() {
     let (origin, gate) = stage();
     let mut client = crate::support::wire::Wire::connect(gate.address);
     let mut call = None;
@@ -221,14 +225,14 @@ fn the_answer_tells_the_same_request_id() {
 }
 
 #[test]
-fn an_error_tells_the_request_id_too() {
+fn an_error_has_the_request_id_too() {
     let (origin, gate) = stage();
-    let answer = answered(&origin, &gate, "nonsense\r\n\r\n");
+    let answer = answered(&origin, &gate, "garbage\r\n\r\n");
     assert!(answer.text().contains(&answer.field("x-request-id")), "{answer:?}");
 }
 
 #[test]
-fn spellings_that_cgi_would_fold_into_forwarding_fields_are_removed() {
+fn names_that_cgi_maps_to_forwarding_fields_are_removed() {
     let (origin, gate) = stage();
     let arrived = get(
         &origin,

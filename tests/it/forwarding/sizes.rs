@@ -1,4 +1,4 @@
-//! Large heads, many fields, long waits: up to the limits everything passes, beyond them it is said so.
+//! Large heads, many fields, long waits: accepted up to the limits, refused beyond them.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -7,7 +7,7 @@ use crate::support::gate::{Builder, Gate};
 use crate::support::wire::Wire;
 
 #[test]
-fn as_many_fields_as_are_allowed_pass_and_one_more_does_not() {
+fn max_headers_fields_are_accepted_and_one_more_is_not() {
     let (recorder, gate) = recorded();
     for (count, status) in [(100, 200), (101, 431)] {
         let mut client = Wire::connect(gate.address);
@@ -20,13 +20,13 @@ fn as_many_fields_as_are_allowed_pass_and_one_more_does_not() {
 }
 
 #[test]
-fn a_head_as_large_as_is_allowed_passes_and_a_larger_one_does_not() {
+fn a_head_of_the_maximum_size_is_accepted_and_a_larger_one_is_not() {
     let (recorder, gate) = recorded();
     for (size, status) in [(65_536 - 200, 200), (65_536 + 1, 431)] {
         let mut client = Wire::connect(gate.address);
         let head = format!("GET /{size} HTTP/1.1\r\nHost: d\r\nCookie: ");
         let filling = "c".repeat(size - head.len() - 4);
-        // The gate need not read to the end of it.
+        // The gate may close before all of it is sent.
         let _ = client.try_send(format!("{head}{filling}\r\n\r\n"));
         assert_eq!(client.answer().status(), status, "{size}");
     }
@@ -44,9 +44,9 @@ fn a_long_target_passes() {
 }
 
 #[test]
-fn what_is_beyond_the_limit_is_told_at_once_and_never_forwarded() {
+fn a_head_beyond_the_limit_is_refused_at_once_and_never_forwarded() {
     let (recorder, gate) = recorded();
-    // No line end, no empty line, no colon: what is too much is too much before it is whole.
+    // No line end, no empty line, no colon: refused before the head is complete.
     for start in ["GET /", "GET / HTTP/1.1\r\nHost: d\r\nX: ", "GET / HTTP/1.1\r\nHost: d\r\nX"] {
         let mut client = Wire::connect(gate.address);
         client.send(start);
@@ -58,7 +58,7 @@ fn what_is_beyond_the_limit_is_told_at_once_and_never_forwarded() {
 }
 
 #[test]
-fn limits_are_as_set() {
+fn limits_are_configurable() {
     let (recorder, gate) = {
         let recorder = crate::support::origin::Recorder::start();
         let gate = Builder::before(recorder.address).set("limits.max_header_bytes", "\"8KiB\"");
@@ -78,7 +78,7 @@ fn limits_are_as_set() {
 }
 
 #[test]
-fn a_large_head_of_an_answer_passes() {
+fn a_large_response_head_is_forwarded() {
     let (origin, gate) = stage();
     let cookies: String =
         (0..60).map(|n| format!("Set-Cookie: c{n}={}\r\n", "v".repeat(1_000))).collect();
@@ -90,7 +90,7 @@ fn a_large_head_of_an_answer_passes() {
 }
 
 #[test]
-fn a_head_of_an_answer_without_end_is_502() {
+fn a_response_head_without_end_is_502() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -102,7 +102,7 @@ fn a_head_of_an_answer_without_end_is_502() {
 }
 
 #[test]
-fn nothing_is_added_to_or_taken_from_content() {
+fn content_is_forwarded_unchanged() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.1\r\nHost: d\r\nAccept-Encoding: gzip, br, zstd\r\n\r\n");
@@ -128,7 +128,7 @@ fn nothing_is_added_to_or_taken_from_content() {
 }
 
 #[test]
-fn the_same_is_asked_as_often_as_it_is_asked_for() {
+fn responses_are_not_cached() {
     let (recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     for _ in 0..3 {
@@ -138,7 +138,7 @@ fn the_same_is_asked_as_often_as_it_is_asked_for() {
     assert_eq!(recorder.lines().len(), 3);
 }
 
-/// An address that takes no connection, and the sockets that keep it so.
+/// An address that accepts no connection, and the sockets that fill its backlog.
 fn busy() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
     let socket =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
@@ -146,13 +146,13 @@ fn busy() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
     socket.listen(0).expect("listening");
     let address =
         socket.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
-    // Linux queues one more than it is told to.
+    // Linux queues one connection more than the backlog.
     let queued = TcpStream::connect(address).expect("queued");
     (address, vec![queued], socket.into())
 }
 
 #[test]
-fn a_dashboard_that_takes_no_connection_is_504() {
+fn a_dashboard_that_accepts_no_connection_is_504() {
     let (address, _queued, _listener) = busy();
     let gate: Gate = Builder::before(address).set("upstream.connect_timeout", "\"300ms\"").start();
     for (accept, content_type) in
@@ -168,7 +168,7 @@ fn a_dashboard_that_takes_no_connection_is_504() {
 }
 
 #[test]
-fn a_slow_dashboard_is_waited_for_however_late_its_body_comes() {
+fn a_slow_response_body_has_no_deadline() {
     let (origin, gate) =
         stage_with(|gate| gate.set("upstream.response_header_timeout", "\"300ms\""));
     let mut client = Wire::connect(gate.address);
@@ -177,7 +177,7 @@ fn a_slow_dashboard_is_waited_for_however_late_its_body_comes() {
     call.request();
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(client.head().status(), 200);
-    // Somebody else's deadline passes meanwhile.
+    // The deadline of another request passes meanwhile.
     let mut other = Wire::connect(gate.address);
     other.get("/silent");
     let mut silent = origin.accept();

@@ -1,4 +1,4 @@
-//! Peers that take no data, or go while the gate waits for the other one; and both ways of an exchange at once.
+//! Peers that do not read, or disconnect while the gate waits for the other side; both directions at the same time.
 
 use std::io::Write;
 use std::thread;
@@ -11,27 +11,27 @@ use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, request};
 use crate::support::origin::{Call, Origin};
 use crate::support::wire::Wire;
 
-/// A write that makes no progress for so long is taken to be held up.
+/// A write without progress for this long counts as blocked.
 const STALL: Duration = Duration::from_millis(300);
 static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
-/// More than the sockets on the way hold.
+/// More than all socket buffers on the way hold.
 const MUCH: usize = 64 << 20;
 
 fn impatient() -> (Origin, Gate) {
     stage_with(|gate| gate.set("timeouts.send", "\"1s\""))
 }
 
-/// A gate that waits for as long as a test may take.
+/// A gate with deadlines longer than any test.
 fn patient() -> (Origin, Gate) {
     stage_with(|gate| gate.set("timeouts.send", "\"1h\"").set("shutdown.grace_period", "\"1h\""))
 }
 
-/// Sends until nobody takes any more.
+/// Writes until it blocks.
 fn fill(mut send: impl FnMut(&[u8]) -> std::io::Result<()>) {
     while send(&PIECE).is_ok() {}
 }
 
-/// An upload that the dashboard does not read: both sides of it, with nothing moving between them.
+/// An upload that the dashboard does not read: both sides of it, blocked.
 fn stuck_upload(origin: &Origin, gate: &Gate, framing: &str) -> (Wire, Call) {
     let mut client = Wire::connect(gate.address);
     client.send(format!("POST / HTTP/1.1\r\nHost: d\r\n{framing}\r\n\r\n"));
@@ -53,7 +53,7 @@ const LENGTH: &str = "Content-Length: 1000000000";
 const CHUNKED: &str = "Transfer-Encoding: chunked";
 
 #[test]
-fn a_dashboard_that_takes_nothing_is_504() {
+fn a_dashboard_that_does_not_read_is_504() {
     let (origin, gate) = impatient();
     for framing in [LENGTH, CHUNKED] {
         let (mut client, call) = stuck_upload(&origin, &gate, framing);
@@ -80,7 +80,7 @@ fn over_http_2_it_is_504_as_well() {
 }
 
 #[test]
-fn a_client_that_resets_a_stuck_upload_is_let_go_at_once() {
+fn a_reset_of_a_stuck_upload_by_the_client_ends_it_at_once() {
     for framing in [LENGTH, CHUNKED] {
         let (origin, gate) = patient();
         let (client, call) = stuck_upload(&origin, &gate, framing);
@@ -90,7 +90,7 @@ fn a_client_that_resets_a_stuck_upload_is_let_go_at_once() {
 }
 
 #[test]
-fn a_client_that_leaves_a_stuck_upload_is_let_go_in_time() {
+fn a_stuck_upload_of_a_disconnected_client_ends_at_the_deadline() {
     let (origin, gate) = stage_with(|gate| {
         gate.set("timeouts.send", "\"1s\"").set("shutdown.grace_period", "\"1h\"")
     });
@@ -99,7 +99,7 @@ fn a_client_that_leaves_a_stuck_upload_is_let_go_in_time() {
     let_go(gate, call);
 }
 
-/// Nothing is in flight any more: the gate ends as soon as it is asked to, long before its grace period does.
+/// Nothing is in flight any more: the gate stops at once, long before the end of its grace period.
 #[track_caller]
 fn let_go(mut gate: Gate, call: Call) {
     gate.signal("TERM");
@@ -108,7 +108,7 @@ fn let_go(mut gate: Gate, call: Call) {
 }
 
 #[test]
-fn a_tunnel_whose_client_resets_while_the_dashboard_takes_nothing_ends() {
+fn a_stuck_tunnel_ends_when_the_client_resets() {
     let (origin, gate) = patient();
     let (mut client, call) = tunnel(&origin, &gate);
     client.write_timeout(STALL);
@@ -118,7 +118,7 @@ fn a_tunnel_whose_client_resets_while_the_dashboard_takes_nothing_ends() {
 }
 
 #[test]
-fn a_tunnel_whose_client_leaves_while_the_dashboard_takes_nothing_ends_in_time() {
+fn a_stuck_tunnel_of_a_disconnected_client_ends_at_the_deadline() {
     let (origin, gate) = stage_with(|gate| {
         gate.set("timeouts.send", "\"1s\"").set("shutdown.grace_period", "\"1h\"")
     });
@@ -130,13 +130,13 @@ fn a_tunnel_whose_client_leaves_while_the_dashboard_takes_nothing_ends_in_time()
 }
 
 #[test]
-fn a_tunnel_whose_dashboard_resets_while_the_client_takes_nothing_ends() {
+fn a_stuck_tunnel_ends_when_the_dashboard_resets() {
     let (origin, gate) = patient();
     let (mut client, mut call) = tunnel(&origin, &gate);
     call.write_timeout(STALL);
     fill(|piece| call.try_send(piece));
     call.reset();
-    // What had come until then, and the end.
+    // Everything sent until then, and the end.
     drop(client.end());
     drop(gate);
 }
@@ -154,7 +154,7 @@ fn stuck_download(origin: &Origin, gate: &Gate) -> (Wire, Call) {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_closed() {
+fn a_client_that_does_not_read_is_closed() {
     let (origin, gate) = impatient();
     let (client, mut call) = stuck_download(&origin, &gate);
     call.breaks();
@@ -162,7 +162,7 @@ fn a_client_that_takes_nothing_is_closed() {
 }
 
 #[test]
-fn a_client_that_takes_a_little_at_a_time_is_not() {
+fn a_client_that_reads_slowly_is_not_closed() {
     let (origin, gate) = impatient();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -175,9 +175,9 @@ fn a_client_that_takes_a_little_at_a_time_is_not() {
     });
     client.head();
     let mut left = MUCH;
-    // Several times `timeouts.send`, a piece every fifth of it: the gate's socket is full all the while.
+    // Reads for several times `timeouts.send`, a piece every fifth of it, so that the gate's socket stays full.
     for _ in 0..25 {
-        // How slowly it reads is what is tested: there is no event to wait for.
+        // The slow reading itself is tested: there is no event to wait for.
         thread::park_timeout(Duration::from_millis(200));
         client.skip(128 << 10);
         left -= 128 << 10;
@@ -198,7 +198,7 @@ fn a_reset_of_the_dashboard_ends_a_stuck_download() {
 }
 
 #[test]
-fn a_whole_response_in_the_sockets_outlives_a_reset_of_the_dashboard() {
+fn a_complete_response_in_socket_buffers_survives_a_reset_of_the_dashboard() {
     const BYTES: usize = 3 << 20;
     let (origin, gate) = patient();
     let mut client = Wire::connect(gate.address);
@@ -207,13 +207,13 @@ fn a_whole_response_in_the_sockets_outlives_a_reset_of_the_dashboard() {
     call.head();
     call.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"));
     call.send(vec![b'y'; BYTES]);
-    // Closed with bytes unread: the system resets the connection.
+    // Closing with unread bytes resets the connection.
     drop(call);
     assert_eq!(client.head().status(), 200);
     client.skip(BYTES);
 }
 
-/// The dashboard responds at once and reads the request meanwhile; `client` sends all of it, and reads only then.
+/// The dashboard responds at once and reads the request meanwhile; `client` sends everything before it reads.
 fn full_duplex(origin: Origin, client: impl FnOnce()) {
     const BYTES: usize = 24 << 20;
     let dashboard = thread::spawn(move || {
@@ -236,7 +236,7 @@ fn full_duplex(origin: Origin, client: impl FnOnce()) {
 }
 
 #[test]
-fn an_upload_moves_though_its_response_waits() {
+fn an_upload_continues_while_its_response_waits() {
     const BYTES: usize = 24 << 20;
     let (origin, gate) = patient();
     full_duplex(origin, || {
@@ -263,7 +263,7 @@ fn over_http_2_it_moves_as_well() {
             let window = usize::try_from(client.window).expect("a window");
             let room = window.min(client.initial_window() + client.stream_window(asked));
             if sent + 16_384 > room {
-                client.hear();
+                client.receive();
                 continue;
             }
             sent += 16_384;

@@ -1,4 +1,4 @@
-//! How the gate stops: what is in flight ends, nothing new begins, and nobody waits for ever.
+//! Shutdown: requests in flight end, no new ones begin, and nothing waits forever.
 
 use super::{stage, stage_with};
 use crate::support::gate::Builder;
@@ -6,7 +6,7 @@ use crate::support::origin::Recorder;
 use crate::support::wire::{Wire, has_ended};
 
 #[test]
-fn what_is_in_flight_ends_and_its_connection_with_it() {
+fn requests_in_flight_end_and_their_connections_close() {
     let (origin, mut gate) = stage();
     let mut idle = Wire::connect(gate.address);
     idle.get("/");
@@ -42,7 +42,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn what_outlasts_the_grace_period_is_cut() {
+fn requests_are_cut_after_the_grace_period() {
     let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"300ms\""));
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -58,12 +58,12 @@ fn what_outlasts_the_grace_period_is_cut() {
 }
 
 #[test]
-fn a_standard_output_that_nobody_reads_keeps_nobody() {
+fn a_standard_output_that_is_not_read_does_not_delay_the_exit() {
     let recorder = Recorder::start();
     let gate = Builder::before(recorder.address).set("log.access", true).unread();
     let mut gate = gate.set("shutdown.grace_period", "\"300ms\"").start();
     let mut client = Wire::connect(gate.address);
-    // More than a pipe holds.
+    // More than fits into a pipe.
     for _ in 0..1000 {
         client.get("/a-path-that-makes-a-line-of-some-length-in-the-access-log-of-the-gate");
         assert_eq!(client.answer().status(), 200);
@@ -73,12 +73,12 @@ fn a_standard_output_that_nobody_reads_keeps_nobody() {
 }
 
 #[test]
-fn a_client_that_has_said_nothing_keeps_nobody() {
+fn a_silent_client_does_not_delay_the_exit() {
     let (_origin, mut gate) = stage_with(|gate| {
         gate.set("timeouts.request_header", "\"1h\"").set("shutdown.grace_period", "\"1h\"")
     });
     let mut silent = Wire::connect(gate.address);
-    // Served behind the silent one by the same worker: that one has been taken in.
+    // The same worker has served a client after the silent one, so that one has been accepted.
     let mut client = Wire::connect(gate.address);
     client.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
     assert_eq!(client.answer().status(), 404);
@@ -88,14 +88,14 @@ fn a_client_that_has_said_nothing_keeps_nobody() {
 }
 
 #[test]
-fn a_client_that_has_said_half_keeps_nobody() {
+fn a_client_with_half_a_request_does_not_delay_the_exit() {
     for half in ["GET / HTTP/1.1\r\nHost: d\r\n", "PRI * HTTP/2.0\r\n"] {
         let (_origin, mut gate) = stage_with(|gate| {
             gate.set("timeouts.request_header", "\"1h\"").set("shutdown.grace_period", "\"1h\"")
         });
         let mut slow = Wire::connect(gate.address);
         slow.send(half);
-        // Served behind it by the same worker: it has been read.
+        // The same worker has served a client after it, so its bytes have been read.
         let mut client = Wire::connect(gate.address);
         client.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
         assert_eq!(client.answer().status(), 404);
@@ -106,7 +106,7 @@ fn a_client_that_has_said_half_keeps_nobody() {
 }
 
 #[test]
-fn what_is_cut_does_not_look_whole_to_a_client_of_http_1_0() {
+fn a_response_cut_by_the_exit_does_not_look_complete_to_an_http_1_0_client() {
     let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"300ms\""));
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.0\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Bodies flow as they come, and no faster than the other side takes them.
+//! Bodies are streamed as they arrive, and no faster than the other side reads.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::stage;
 use crate::support::gate::Gate;
 use crate::support::wire::Wire;
 
-/// A write that makes no progress for so long is taken to be held up.
+/// A write without progress for this long counts as blocked.
 const STALL: Duration = Duration::from_millis(500);
 const GIB: u64 = 1 << 30;
 
-/// The most memory the gate has had, in bytes.
+/// The peak memory of the gate, in bytes.
 fn peak_bytes(gate: &Gate) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.pid())).expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
@@ -18,14 +18,14 @@ fn peak_bytes(gate: &Gate) -> u64 {
     kib * 1024
 }
 
-/// Sends until the other side takes no more; how much it took.
+/// Writes until it blocks. Returns how much was accepted.
 fn offer(mut send: impl FnMut(&[u8]) -> std::io::Result<()>) -> u64 {
     let piece = [b'x'; 64 * 1024];
     (0..GIB).step_by(piece.len()).take_while(|_| send(&piece).is_ok()).count() as u64 * 64 * 1024
 }
 
 #[test]
-fn a_client_that_stops_reading_holds_the_dashboard_up_and_fills_no_memory() {
+fn a_client_that_stops_reading_blocks_the_dashboard_in_bounded_memory() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/");
@@ -41,7 +41,7 @@ fn a_client_that_stops_reading_holds_the_dashboard_up_and_fills_no_memory() {
 }
 
 #[test]
-fn a_dashboard_that_stops_reading_holds_the_client_up_and_fills_no_memory() {
+fn a_dashboard_that_stops_reading_blocks_the_client_in_bounded_memory() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(format!("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: {GIB}\r\n\r\n"));
@@ -55,7 +55,7 @@ fn a_dashboard_that_stops_reading_holds_the_client_up_and_fills_no_memory() {
 }
 
 #[test]
-fn events_arrive_one_by_one_as_they_are_sent() {
+fn server_sent_events_arrive_one_by_one() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.get("/events");
@@ -72,7 +72,7 @@ fn events_arrive_one_by_one_as_they_are_sent() {
 }
 
 #[test]
-fn an_upload_arrives_piece_by_piece_as_it_is_sent() {
+fn an_upload_arrives_piece_by_piece() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n");

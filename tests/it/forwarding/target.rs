@@ -4,7 +4,7 @@ use super::{forwarded, recorded, stage};
 use crate::support::wire::Wire;
 
 #[test]
-fn method_path_and_query_go_up_byte_for_byte() {
+fn method_path_and_query_are_forwarded_unchanged() {
     let (recorder, gate) = recorded();
     let long = format!("GET /?{}", "q".repeat(8000));
     let lines = [
@@ -48,7 +48,7 @@ fn method_path_and_query_go_up_byte_for_byte() {
 }
 
 #[test]
-fn an_absolute_target_goes_up_as_its_path_and_host() {
+fn an_absolute_target_is_forwarded_as_its_path_and_host() {
     let (recorder, gate) = recorded();
     let table = [
         ("http://dash.example/x?y", "dash.example", "/x?y"),
@@ -71,7 +71,7 @@ fn an_absolute_target_goes_up_as_its_path_and_host() {
 }
 
 #[test]
-fn an_absolute_target_does_not_lead_past_the_path_rules() {
+fn path_rules_apply_to_an_absolute_target() {
     let (recorder, gate) = recorded();
     for (target, status) in [
         ("http://dash/api/licensing/check", 401),
@@ -98,7 +98,7 @@ fn connect_is_405() {
 }
 
 #[test]
-fn the_host_is_kept_as_sent() {
+fn the_host_is_forwarded_unchanged() {
     let (origin, gate) = stage();
     for host in ["dash", "Dash.Example:8443", "192.0.2.1", "[2001:db8::1]:80", "a_b", "dash:"] {
         let arrived = forwarded(&origin, &gate, format!("GET / HTTP/1.1\r\nhOsT: {host}\r\n\r\n"));

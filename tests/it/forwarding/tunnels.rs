@@ -10,7 +10,7 @@ const ASK: &str = "GET /live HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgra
 const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                       Sec-WebSocket-Accept: a\r\n\r\n";
 
-/// A tunnel that stands: both ends of it.
+/// An open tunnel: both ends of it.
 pub(super) fn tunnel(origin: &Origin, gate: &Gate) -> (Wire, Call) {
     let mut client = Wire::connect(gate.address);
     client.send(ASK);
@@ -33,7 +33,7 @@ pub(super) fn tunnel(origin: &Origin, gate: &Gate) -> (Wire, Call) {
 }
 
 #[test]
-fn bytes_flow_both_ways_and_half_close_passes() {
+fn bytes_and_half_closes_pass_both_ways() {
     let (origin, gate) = stage();
     let (mut client, mut call) = tunnel(&origin, &gate);
     client.send([0x81, b'\n', 0, 0xff]);
@@ -49,7 +49,7 @@ fn bytes_flow_both_ways_and_half_close_passes() {
 }
 
 #[test]
-fn large_messages_arrive_whole_though_the_reader_is_slow() {
+fn large_messages_arrive_completely_at_a_slow_reader() {
     let (origin, gate) = stage();
     let (mut client, mut call) = tunnel(&origin, &gate);
     let message: Vec<u8> = (0..8_000_000_u32).map(|at| (at % 251) as u8).collect();
@@ -64,7 +64,7 @@ fn large_messages_arrive_whole_though_the_reader_is_slow() {
 }
 
 #[test]
-fn bytes_sent_ahead_of_the_101_are_kept_both_ways() {
+fn bytes_sent_before_the_101_are_kept_both_ways() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(format!("{ASK}\u{1}\nearly"));
@@ -77,7 +77,7 @@ fn bytes_sent_ahead_of_the_101_are_kept_both_ways() {
 }
 
 #[test]
-fn a_declined_upgrade_leaves_the_connection_good() {
+fn a_declined_upgrade_keeps_the_connection() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(ASK);
@@ -92,7 +92,7 @@ fn a_declined_upgrade_leaves_the_connection_good() {
 }
 
 #[test]
-fn a_client_that_leaves_before_the_101_ends_its_request() {
+fn a_client_that_disconnects_before_the_101_ends_its_request() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send(ASK);
@@ -122,7 +122,7 @@ fn no_other_upgrade_is_tunnelled() {
 }
 
 #[test]
-fn a_tunnel_in_which_nothing_moves_is_closed() {
+fn an_idle_tunnel_is_closed() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.tunnel_idle", "\"300ms\""));
     let (mut client, mut call) = tunnel(&origin, &gate);
     client.ends();
@@ -146,10 +146,10 @@ fn a_101_to_another_protocol_is_502() {
 }
 
 #[test]
-fn a_tunnel_whose_client_left_before_the_101_ends_at_the_dashboard() {
+fn a_tunnel_ends_at_the_dashboard_if_the_client_disconnected_before_the_101() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
-    // More than is read ahead: that the client has left shows only when it is written to.
+    // More than the gate reads ahead: it notices the disconnect only when it writes.
     client.send([ASK.as_bytes(), &[b'x'; 20_000]].concat());
     let mut call = origin.accept();
     call.head();

@@ -1,4 +1,4 @@
-//! Requests that look odd and are not: each passes, the dashboard sees exactly this, and so does what comes behind it.
+//! Unusual but valid requests: each is forwarded exactly as sent, and so is the request after it.
 
 use super::recorded;
 use crate::support::gate::Gate;
@@ -9,11 +9,11 @@ use crate::support::wire::Wire;
 const BEFORE: &[u8] = b"GET /before HTTP/1.1\r\nHost: dash\r\n\r\n";
 const BEHIND: &[u8] = b"GET /behind HTTP/1.1\r\nHost: dash\r\n\r\n";
 
-/// One request, and what of it arrives.
+/// One request, and what the dashboard receives.
 struct Row {
     sent: &'static [u8],
     start: &'static str,
-    /// Fields and `Host`, less those that the gate adds.
+    /// Fields and `Host`, without those that the gate adds.
     fields: &'static [(&'static str, &'static [u8])],
     body: &'static [u8],
     trailers: &'static [(&'static str, &'static [u8])],
@@ -35,7 +35,7 @@ const ROWS: &[Row] = &[
     // Empty lines before a request (RFC 9112 section 2.2).
     row(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1", &[HOST], b""),
     row(b"\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1", &[HOST], b""),
-    // White space around values is no part of them; within them it is.
+    // White space around values is not part of them; inside it is.
     row(
         b"GET / HTTP/1.1\r\nHost:a\r\nA:b\r\nB: \t c \t \r\nC:  d  e\tf \r\nD: \t \r\n\r\n",
         "GET / HTTP/1.1",
@@ -44,7 +44,7 @@ const ROWS: &[Row] = &[
     ),
     row(b"GET / HTTP/1.1\r\nHost:\t a \t\r\n\r\n", "GET / HTTP/1.1", &[HOST], b""),
     row(b"GET / HTTP/1.1\r\nHOST: a\r\n\r\n", "GET / HTTP/1.1", &[HOST], b""),
-    // Names of every character that may be in one, values of every byte that may.
+    // Names with every allowed character, values with every allowed byte.
     row(
         b"GET / HTTP/1.1\r\nHost: a\r\n!#$%&'*+-.^`|~0Z: y\r\n\r\n",
         "GET / HTTP/1.1",
@@ -63,7 +63,7 @@ const ROWS: &[Row] = &[
         &[HOST, ("x", b"Transfer-Encoding: chunked"), ("y", b":")],
         b"",
     ),
-    // Fields that are there more than once, in their order.
+    // Repeated fields, in their order.
     row(
         b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nx: 2\r\nX: 1\r\nAccept: a, b\r\nAccept: c\r\n\r\n",
         "GET / HTTP/1.1",
@@ -154,7 +154,7 @@ const ROWS: &[Row] = &[
         body: b"a",
         trailers: &[("x", b"1"), ("x", b"2"), ("y", b"\xff")],
     },
-    // What belongs to this hop alone.
+    // Hop-by-hop fields.
     row(
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, One , ,two\r\nOne: 1\r\nTwo: 2\r\nThree: 3\r\n\
           Connection: three\r\nKeep-Alive: x\r\nProxy-Connection: close\r\nFour: 4\r\n\r\n",
@@ -246,7 +246,7 @@ fn owned(fields: &[(&str, &[u8])]) -> Vec<(String, Vec<u8>)> {
     fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect()
 }
 
-/// Sends `row` between two plain requests, in pieces; what is wrong with what arrives.
+/// Sends `row` between two plain requests, in pieces. Returns what is wrong with the result.
 fn faults(
     recorder: &Recorder,
     gate: &Gate,
@@ -303,11 +303,11 @@ fn pass_all(piece_bytes: usize) {
 }
 
 #[test]
-fn what_is_odd_and_clear_passes_as_it_is() {
+fn unusual_but_unambiguous_requests_are_forwarded_unchanged() {
     pass_all(usize::MAX);
 }
 
 #[test]
-fn what_is_odd_and_clear_passes_byte_by_byte_too() {
+fn unusual_but_unambiguous_requests_sent_byte_by_byte_are_forwarded_too() {
     pass_all(1);
 }

@@ -5,7 +5,7 @@ use crate::support::message::Length;
 use crate::support::wire::Wire;
 
 #[test]
-fn an_http_1_0_client_without_host_goes_up_with_the_root_urls() {
+fn an_http_1_0_request_without_host_gets_that_of_the_root_url() {
     let (origin, gate) =
         stage_with(|gate| gate.set("server.root_url", "\"https://dash.example:8443/grafana/\""));
     let arrived = forwarded(&origin, &gate, "GET /x HTTP/1.0\r\n\r\n");
@@ -15,14 +15,14 @@ fn an_http_1_0_client_without_host_goes_up_with_the_root_urls() {
 }
 
 #[test]
-fn an_http_1_0_client_with_host_goes_up_with_its_own() {
+fn an_http_1_0_request_with_host_keeps_it() {
     let (origin, gate) = stage();
     let arrived = forwarded(&origin, &gate, "GET / HTTP/1.0\r\nHost: mine:81\r\n\r\n");
     assert_eq!(arrived.field("host"), "mine:81");
 }
 
 #[test]
-fn an_http_1_0_connection_ends_with_its_answer() {
+fn an_http_1_0_connection_closes_after_the_response() {
     let (_recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.0\r\n\r\n");
@@ -31,7 +31,7 @@ fn an_http_1_0_connection_ends_with_its_answer() {
 }
 
 #[test]
-fn an_http_1_0_connection_stays_when_its_client_asks() {
+fn an_http_1_0_connection_is_kept_if_the_client_wants_it() {
     let (_recorder, gate) = recorded();
     let mut client = Wire::connect(gate.address);
     for _ in 0..2 {
@@ -43,7 +43,7 @@ fn an_http_1_0_connection_stays_when_its_client_asks() {
 }
 
 #[test]
-fn an_http_1_0_client_gets_no_chunks() {
+fn an_http_1_0_client_gets_no_chunked_response() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -56,7 +56,7 @@ fn an_http_1_0_client_gets_no_chunks() {
 }
 
 #[test]
-fn an_http_1_0_dashboard_is_not_asked_twice_on_one_connection() {
+fn a_connection_to_an_http_1_0_dashboard_is_not_reused() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     for _ in 0..2 {
@@ -70,7 +70,7 @@ fn an_http_1_0_dashboard_is_not_asked_twice_on_one_connection() {
 }
 
 #[test]
-fn an_http_1_0_dashboard_that_keeps_alive_is_asked_again() {
+fn a_kept_alive_connection_to_an_http_1_0_dashboard_is_reused() {
     let (origin, gate) = stage();
     let mut client = Wire::connect(gate.address);
     let mut call = None;

@@ -1,4 +1,4 @@
-//! `Via`, and the loops it tells of.
+//! `Via`, and detection of loops.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ fn listening(address: SocketAddr, upstream: SocketAddr) -> Gate {
 }
 
 #[test]
-fn the_gate_names_itself_in_via() {
+fn the_gate_adds_itself_to_via() {
     let (origin, gate) = stage();
     let arrived = forwarded(&origin, &gate, "GET / HTTP/1.1\r\nHost: dash\r\n\r\n");
     let via = arrived.field("via");
@@ -28,7 +28,7 @@ fn via_is_extended() {
 }
 
 #[test]
-fn a_loop_through_another_gate_is_told_of_with_508() {
+fn a_loop_through_another_gate_is_508() {
     let (one, two) = (Origin::vacant(), Origin::vacant());
     let (_first, _second) = (listening(one, two), listening(two, one));
     let mut client = Wire::connect(one);
@@ -37,7 +37,7 @@ fn a_loop_through_another_gate_is_told_of_with_508() {
 }
 
 #[test]
-fn another_gate_in_the_chain_is_no_loop() {
+fn another_gate_in_the_chain_is_not_a_loop() {
     let recorder = Recorder::start();
     let inner = Builder::before(recorder.address).start();
     let outer = Builder::before(inner.address).start();

@@ -1,4 +1,4 @@
-//! Clients that speak HTTP/2 with prior knowledge: limits, bodies, trailers, resets, the end.
+//! HTTP/2 clients with prior knowledge: limits, bodies, trailers, resets, shutdown.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::h2::{
 use crate::support::origin::Origin;
 
 #[test]
-fn prior_knowledge_is_enough() {
+fn http_2_with_prior_knowledge_is_accepted() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     for path in ["/one?x=%20", "/two"] {
@@ -29,7 +29,7 @@ fn prior_knowledge_is_enough() {
 }
 
 #[test]
-fn more_fields_than_the_limit_are_431_and_crumbs_of_a_cookie_are_one() {
+fn more_fields_than_the_limit_are_431_and_cookie_fields_count_as_one() {
     let (origin, gate) = stage_with(|gate| gate.set("limits.max_headers", 5));
     let mut client = Conn::connect(gate.address);
     let with = |count: usize, crumbs: usize| {
@@ -63,7 +63,7 @@ fn a_head_larger_than_the_limit_is_431() {
 }
 
 #[test]
-fn a_body_of_unknown_length_goes_up_in_chunks_with_its_trailers() {
+fn a_body_without_length_is_forwarded_chunked_with_its_trailers() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&[&request("POST", "/up")[..], &[("te", "trailers")]].concat(), false);
@@ -90,7 +90,7 @@ fn a_body_of_unknown_length_goes_up_in_chunks_with_its_trailers() {
 }
 
 #[test]
-fn a_client_that_resets_ends_its_request_and_no_other() {
+fn a_stream_reset_ends_only_its_request() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let first = client.get("/first");
@@ -107,7 +107,7 @@ fn a_client_that_resets_ends_its_request_and_no_other() {
 }
 
 #[test]
-fn a_client_that_resets_amid_its_answer_ends_it() {
+fn a_stream_reset_during_the_response_ends_it() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.get("/");
@@ -121,7 +121,7 @@ fn a_client_that_resets_amid_its_answer_ends_it() {
 }
 
 #[test]
-fn a_client_that_leaves_ends_all_its_requests() {
+fn a_client_that_disconnects_ends_all_its_requests() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     client.get("/one");
@@ -138,7 +138,7 @@ fn a_client_that_leaves_ends_all_its_requests() {
 }
 
 #[test]
-fn an_answer_cut_short_resets_the_stream() {
+fn a_truncated_response_resets_the_stream() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.get("/");
@@ -152,7 +152,7 @@ fn an_answer_cut_short_resets_the_stream() {
 }
 
 #[test]
-fn an_early_answer_ends_the_upload_without_an_error() {
+fn an_early_response_ends_the_upload_without_an_error() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&request("POST", "/"), false);
@@ -187,11 +187,11 @@ fn heads_without_bodies_end_their_streams() {
 }
 
 #[test]
-fn an_answer_waits_for_its_clients_window_and_others_pass_it() {
+fn a_response_waits_for_its_window_and_others_overtake_it() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     client.generous = false;
-    // The connection's window is wide, each stream's as small as at first.
+    // The window of the connection is large, that of each stream has its initial size.
     client.window_update(0, 1 << 20);
     let slow = client.get("/large");
     let mut call = origin.accept();
@@ -207,7 +207,7 @@ fn an_answer_waits_for_its_clients_window_and_others_pass_it() {
     client.exactly(slow, 100_000 - 65_535);
 }
 
-/// Offers `/large` without end, until the gate takes no more for a while; how much that was.
+/// Sends `/large` until the gate accepts no more for a while. Returns how much that was.
 fn offered(call: &mut crate::support::origin::Call) -> usize {
     call.write_timeout(Duration::from_millis(500));
     let piece = vec![b'x'; 64 * 1024];
@@ -215,7 +215,7 @@ fn offered(call: &mut crate::support::origin::Call) -> usize {
 }
 
 #[test]
-fn a_client_that_does_not_read_bounds_what_is_held() {
+fn a_response_that_is_not_read_is_held_in_bounded_memory() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     client.generous = false;
@@ -228,7 +228,7 @@ fn a_client_that_does_not_read_bounds_what_is_held() {
 }
 
 #[test]
-fn an_upload_that_nobody_reads_stops_at_its_window() {
+fn an_upload_that_is_not_read_stops_at_its_window() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&request("POST", "/"), false);
@@ -238,7 +238,7 @@ fn an_upload_that_nobody_reads_stops_at_its_window() {
     let (mut sent, limit) = (0, 64 << 20);
     let initial = client.settings.iter().find(|(id, _)| *id == INITIAL_WINDOW_SIZE);
     let initial = initial.expect("a window").1 as usize;
-    // As far as the windows go; what the gate gives back shows what it has taken.
+    // Up to the windows; WINDOW_UPDATE shows how much the gate has read.
     let room = |client: &Conn| {
         let of_stream = initial + client.stream_window(asked);
         of_stream.min(usize::try_from(client.window).expect("a window"))
@@ -263,7 +263,7 @@ fn a_silent_client_is_pinged_and_a_dead_one_closed() {
     let mut call = origin.accept();
     call.request();
     assert_eq!(client.event(), Event::Ping);
-    // Acknowledged behind the scenes; now it reads no more, and so acknowledges nothing.
+    // The first is acknowledged automatically; then the client stops reading, and acknowledges nothing.
     call.ends();
 }
 
@@ -274,7 +274,7 @@ fn a_client_that_reads_slowly_is_not_dead() {
 }
 
 #[test]
-fn nor_is_one_that_reads_slowly_over_tls() {
+fn a_client_that_reads_slowly_over_tls_is_not_dead() {
     let (origin, authority) = (Origin::start(), Authority::new());
     let dir = tempfile::tempdir().expect("a directory");
     authority.issue("localhost").write(dir.path(), "tls");
@@ -285,7 +285,7 @@ fn nor_is_one_that_reads_slowly_over_tls() {
     outlives_the_dead(&origin, || Conn::connect_tls(gate.address, &authority.client(TLS13, None)));
 }
 
-/// A client that has stopped reading amid an answer goes on after the time in which one that acknowledges nothing is found out.
+/// A client that does not read during a response continues after the time after which a dead one is closed.
 #[track_caller]
 fn outlives_the_dead(origin: &Origin, connect: impl Fn() -> Conn) {
     const PIECE: usize = 64 * 1024;
@@ -300,7 +300,7 @@ fn outlives_the_dead(origin: &Origin, connect: impl Fn() -> Conn) {
     large.write_timeout(Duration::from_millis(500));
     let piece = vec![b'x'; PIECE];
     let taken = (0..1024).take_while(|_| large.try_send(&piece).is_ok()).count();
-    assert!(taken < 1024, "the gate took all");
+    assert!(taken < 1024, "the gate buffered everything");
     let mut dead = connect();
     dead.get("/slow");
     let mut call = origin.accept();
@@ -317,7 +317,7 @@ fn outlives_the_dead(origin: &Origin, connect: impl Fn() -> Conn) {
 }
 
 #[test]
-fn an_idle_client_is_told_to_go() {
+fn an_idle_client_gets_go_away() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"500ms\""));
     let mut client = Conn::connect(gate.address);
     client.get("/");
@@ -334,7 +334,7 @@ fn an_idle_client_is_told_to_go() {
 }
 
 #[test]
-fn a_stopping_gate_finishes_what_is_in_flight() {
+fn a_stopping_gate_finishes_requests_in_flight() {
     let (origin, mut gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.get("/slow");
@@ -368,19 +368,19 @@ fn a_bad_preface_over_prior_knowledge_and_garbage_frames_end_the_connection() {
     ] {
         let mut client = Conn::connect(gate.address);
         client.raw(bytes);
-        let told = loop {
+        let code = loop {
             match client.event() {
                 Event::GoAway { reason, .. } => break reason,
                 Event::End => panic!("no GOAWAY for {bytes:?}"),
                 _ => {}
             }
         };
-        assert_ne!(told, NO_ERROR, "{bytes:?}");
+        assert_ne!(code, NO_ERROR, "{bytes:?}");
         client.ends();
     }
 }
 
-/// The codec leaves out what is beyond its bound.
+/// The codec drops trailers beyond its limit.
 #[test]
 fn trailers_have_a_bound() {
     let (origin, gate) = stage();

@@ -1,4 +1,4 @@
-//! Where streams end: downloads that reach their end by themselves, uploads whose end comes late, responses that end first.
+//! The end of streams: downloads with a silent client, uploads that end late, responses that end before the upload.
 
 use std::thread;
 
@@ -8,10 +8,10 @@ use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, NO_ERROR, request};
 use crate::support::origin::Origin;
 use crate::support::wire::Wire;
 
-/// Windows that a whole download fits into.
+/// Windows for a complete download.
 const WIDE: u32 = 32 << 20;
 
-/// A client with such windows that never opens them any further.
+/// A client with such windows that never sends WINDOW_UPDATE.
 fn silent_client(gate: &Gate) -> Conn {
     let mut client = Conn::connect_with(gate.address, &[(INITIAL_WINDOW_SIZE, WIDE)]);
     client.generous = false;
@@ -19,12 +19,12 @@ fn silent_client(gate: &Gate) -> Conn {
     client
 }
 
-/// `POST /` with a body of so many bytes announced.
+/// `POST /` with this content-length.
 fn post(length: &str) -> Vec<(&str, &str)> {
     [&request("POST", "/")[..], &[("content-length", length)]].concat()
 }
 
-/// What the client of `stream` gets until its end; fails if the gate has to ask first whether the client is alive.
+/// The response on `stream` until its end. Fails if the gate sends a PING first.
 #[track_caller]
 fn reaches_its_end(client: &mut Conn, stream: u32) -> usize {
     let mut bytes = 0;
@@ -47,7 +47,7 @@ fn reaches_its_end(client: &mut Conn, stream: u32) -> usize {
 }
 
 #[test]
-fn a_download_reaches_its_end_though_the_client_says_nothing_meanwhile() {
+fn a_download_completes_while_the_client_is_silent() {
     let (origin, gate) = stage();
     let body = vec![b'x'; 1 << 20];
     for round in 0..40 {
@@ -62,10 +62,10 @@ fn a_download_reaches_its_end_though_the_client_says_nothing_meanwhile() {
 }
 
 #[test]
-fn the_end_of_an_upload_in_a_frame_of_its_own_is_waited_for() {
+fn the_end_of_an_upload_may_come_in_a_frame_of_its_own() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
-    // Forwarded, answered by the gate, and answered by the gate although nobody read it.
+    // Forwarded, answered by the gate, and answered by the gate without reading the body.
     for path in ["/", "/api/licensing/token", "/api/licensing/nothing"] {
         let mut head = post("5");
         head[2].1 = path;
@@ -84,7 +84,7 @@ fn the_end_of_an_upload_in_a_frame_of_its_own_is_waited_for() {
 }
 
 #[test]
-fn the_dashboards_connection_is_free_again_once_all_declared_bytes_are_there() {
+fn the_connection_to_the_dashboard_is_reused_once_the_whole_body_has_arrived() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&post("5"), false);
@@ -99,7 +99,7 @@ fn the_dashboards_connection_is_free_again_once_all_declared_bytes_are_there() {
 }
 
 #[test]
-fn continue_is_sent_when_the_body_is_wanted() {
+fn a_100_continue_is_sent_when_the_body_is_read() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let head = [&post("5")[..], &[("expect", "100-continue")]].concat();
@@ -113,7 +113,7 @@ fn continue_is_sent_when_the_body_is_wanted() {
 }
 
 #[test]
-fn continue_is_not_sent_for_a_body_that_nobody_wants() {
+fn no_100_continue_is_sent_for_a_body_that_is_not_read() {
     let (_origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let mut head = [&post("5")[..], &[("expect", "100-continue")]].concat();
@@ -123,7 +123,7 @@ fn continue_is_not_sent_for_a_body_that_nobody_wants() {
 }
 
 #[test]
-fn a_client_that_expects_and_sends_at_once_is_not_told_to_continue() {
+fn no_100_continue_is_sent_if_the_body_has_arrived() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let head = [&post("5")[..], &[("expect", "100-continue")]].concat();
@@ -132,13 +132,13 @@ fn a_client_that_expects_and_sends_at_once_is_not_told_to_continue() {
     assert_eq!(origin.accept().serve("thanks").text(), "whole");
     let mut answer = client.whole();
     if answer.status() == 100 {
-        // The head was read alone.
+        // The head was read separately.
         answer = client.whole();
     }
     assert_eq!((answer.status(), answer.text()), (200, "thanks".into()));
 }
 
-/// A dashboard that sends a whole response of `bytes` while the request is still under way, and closes.
+/// A dashboard that sends a complete response of `bytes` during the request, and closes.
 fn answers_and_closes(origin: &Origin, bytes: usize, goodbye: bool) {
     let mut dashboard = accept(origin);
     let (stream, ..) = dashboard.head();
@@ -151,13 +151,13 @@ fn answers_and_closes(origin: &Origin, bytes: usize, goodbye: bool) {
     if goodbye {
         dashboard.go_away(stream, NO_ERROR);
     }
-    // What the gate still says is read, so that closing does not take the response with it.
+    // Reads what the gate still sends, so that closing does not reset the connection and lose the response.
     dashboard.end_writing();
     while dashboard.event() != Event::End {}
 }
 
 #[test]
-fn a_whole_response_is_whole_though_the_dashboard_closes_before_the_upload_has_ended() {
+fn a_response_is_complete_if_the_dashboard_closes_before_the_upload_has_ended() {
     const BYTES: usize = 262_144;
     for goodbye in [false, true] {
         let (origin, gate) = stage_h2();
@@ -182,7 +182,7 @@ fn a_whole_response_is_whole_though_the_dashboard_closes_before_the_upload_has_e
 }
 
 #[test]
-fn it_is_whole_for_a_client_of_http_1_as_well() {
+fn it_is_complete_for_an_http_1_client_too() {
     const BYTES: usize = 262_144;
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
@@ -195,7 +195,7 @@ fn it_is_whole_for_a_client_of_http_1_as_well() {
 }
 
 #[test]
-fn late_trailers_of_a_request_that_was_answered_early_end_nothing() {
+fn late_trailers_after_an_early_response_have_no_effect() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let late: Vec<u32> = (0..80)
@@ -224,7 +224,7 @@ fn late_trailers_of_a_request_that_was_answered_early_end_nothing() {
 }
 
 #[test]
-fn an_upload_goes_on_behind_a_whole_early_response() {
+fn an_upload_continues_after_a_complete_early_response() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&request("POST", "/"), false);
@@ -244,8 +244,8 @@ fn an_upload_goes_on_behind_a_whole_early_response() {
     assert_eq!(client.whole().text(), "next");
 }
 
-/// A dashboard of HTTP/2 that says `answer` to a request whose body is under way; what a client of HTTP/1.1 gets until its
-/// connection ends.
+/// An HTTP/2 dashboard sends `answer` during the upload. Returns what an HTTP/1.1 client receives until its connection
+/// ends.
 fn broken_answer(answer: impl FnOnce(&mut Conn, u32) + Send + 'static) -> String {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
@@ -261,12 +261,13 @@ fn broken_answer(answer: impl FnOnce(&mut Conn, u32) + Send + 'static) -> String
 }
 
 #[test]
-fn a_response_that_is_shorter_than_its_length_is_never_whole() {
+fn a_response_shorter_than_its_length_never_looks_complete() {
     let got = broken_answer(|dashboard, stream| {
         dashboard.headers(stream, &[(":status", "200"), ("content-length", "1000")], false);
-        // The gate may object before all of it is sent.
+        // The gate may refuse before all of it is sent.
         let _ = dashboard.try_data(stream, &[b'y'; 500], true);
-        dashboard.ends();
+        // The gate resets the stream, or ends the connection with the client's.
+        while !matches!(dashboard.event(), Event::End | Event::Reset { .. }) {}
     });
     let body = got.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
     assert!(got.starts_with("HTTP/1.1 502") || body < 1000, "{got}");
@@ -274,7 +275,7 @@ fn a_response_that_is_shorter_than_its_length_is_never_whole() {
 }
 
 #[test]
-fn a_response_whose_last_frame_breaks_off_is_never_whole() {
+fn a_response_with_a_truncated_last_frame_never_looks_complete() {
     let got = broken_answer(|dashboard, stream| {
         dashboard.headers(stream, &[(":status", "200")], false);
         // DATA with END_STREAM of 1,000 bytes, of which 400 are sent.
@@ -287,14 +288,14 @@ fn a_response_whose_last_frame_breaks_off_is_never_whole() {
 }
 
 #[test]
-fn an_early_response_of_a_dashboard_that_takes_no_more_lets_the_connection_go_on() {
+fn an_early_response_of_a_dashboard_that_stops_reading_keeps_the_connection() {
     let (origin, gate) = stage_h2();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&request("POST", "/"), false);
     let mut dashboard = accept(&origin);
     let (stream, ..) = dashboard.head();
     dashboard.generous = false;
-    // More than the dashboard's window takes, which it never opens.
+    // More than the dashboard's window, which stays closed.
     for _ in 0..10 {
         client.data(asked, &[b'x'; 16_000], false);
     }

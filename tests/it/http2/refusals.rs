@@ -1,7 +1,7 @@
-//! Every refusal, over HTTP/1.1 and over HTTP/2: one row each, with what becomes of it on either.
+//! Every refusal over HTTP/1.1 and over HTTP/2: one row each, with the result for both.
 //!
-//! Paths are judged by the same code for both; a few stand for all. What has no row: bodies and their framing, which only HTTP/1.1 has
-//! (`forwarding/ambiguous.rs`), heads that come too late (`forwarding/deadlines.rs`, `http2/clients.rs`), plain HTTP on a port of TLS.
+//! Both use the same code for paths, so a few of them are enough. Not here: bodies and their framing, which only HTTP/1.1 has
+//! (`forwarding/ambiguous.rs`), late heads (`forwarding/deadlines.rs`, `http2/clients.rs`), plain HTTP on a TLS port.
 
 use std::net::SocketAddr;
 
@@ -10,10 +10,10 @@ use crate::support::h2::{Conn, Event, field};
 use crate::support::origin::Recorder;
 use crate::support::wire::Wire;
 
-/// What becomes of a request.
+/// The expected result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
-    /// Refused with this status and `messageId`; empty: the body is bare.
+    /// Refused with this status and `messageId`; an empty one: no JSON body.
     Refused(u16, &'static str),
     /// Refused by the codec with this status, and no body.
     Bare(u16),
@@ -21,12 +21,12 @@ enum Seen {
     Reset,
     /// Forwarded.
     Passes,
-    /// The protocol has no way to send it.
+    /// The request cannot be expressed in this protocol.
     Inexpressible,
 }
 use Seen::{Bare, Inexpressible, Passes, Refused, Reset};
 
-/// A request of HTTP/2, as its fields.
+/// An HTTP/2 request, as its fields.
 type Fields<'a> = Vec<(&'a str, &'a [u8])>;
 
 struct Row {
@@ -50,7 +50,7 @@ fn get2(path: &'static [u8], added: &[(&'static str, &'static [u8])]) -> Fields<
     usual.into_iter().chain(added.iter().copied()).collect()
 }
 
-/// `GET /` over HTTP/2, with this pseudo-field in place of its own; empty: without.
+/// `GET /` over HTTP/2 with this pseudo-field instead of its own; empty: without it.
 fn but(name: &'static str, value: &'static [u8]) -> Fields<'static> {
     let mut fields = get2(b"/", &[]);
     fields.retain(|(own, _)| *own != name);
@@ -60,13 +60,13 @@ fn but(name: &'static str, value: &'static [u8]) -> Fields<'static> {
     fields
 }
 
-/// The same refusal on both.
+/// The same refusal over both.
 fn same(target: &'static str, status: u16, code: &'static str) -> Row {
     let refused = Refused(status, code);
     row(&get(target, ""), refused.clone(), get2(target.as_bytes(), &[]), refused)
 }
 
-/// The same of both.
+/// The same result over both.
 fn both(target: &'static str, seen: Seen) -> Row {
     row(&get(target, ""), seen.clone(), get2(target.as_bytes(), &[]), seen)
 }
@@ -104,13 +104,13 @@ fn rows() -> Vec<Row> {
         (":authority", b"dash"),
     ];
     vec![
-        // What passes on both.
+        // Accepted on both.
         row(&get("/", ""), Passes, get2(b"/", &[]), Passes),
         row(&get("/a%23b?c", ""), Passes, get2(b"/a%23b?c", &[]), Passes),
-        // What `Uri` does not take, and dashboards do.
+        // Not accepted by `Uri`, but by dashboards.
         both("/a\"b", Passes),
         both("/a{b}|c", Passes),
-        // The codec of HTTP/2 takes these for malformed, as RFC 3986 does; browsers escape them.
+        // Malformed for the HTTP/2 codec, as in RFC 3986; browsers escape them.
         row(&get("/a<b>", ""), Passes, get2(b"/a<b>", &[]), Reset),
         row(&get("/a^b`c", ""), Passes, get2(b"/a^b`c", &[]), Reset),
         both("/caf\u{e9}", Passes),
@@ -171,7 +171,14 @@ fn rows() -> Vec<Row> {
             Passes,
         ),
         row(&get("/", "x: \u{e9}\r\n"), Passes, get2(b"/", &[("x", b"\xc3\xa9")]), Passes),
-        row(&get("/", "x:  y\t \r\n"), Passes, get2(b"/", &[("x", b"  y\t ")]), Passes),
+        // HTTP/1.1 removes white space around a value; in HTTP/2 it is malformed (RFC 9113 section 8.2.1).
+        row(&get("/", "x:  y\t \r\n"), Passes, get2(b"/", &[("x", b"y")]), Passes),
+        row(&get("/", "x:  y\r\n"), Passes, get2(b"/", &[("x", b" y")]), MALFORMED),
+        row(&get("/", "x: y\t\r\n"), Passes, get2(b"/", &[("x", b"y\t")]), MALFORMED),
+        row(&get("/", "x: \r\n"), Passes, get2(b"/", &[("x", b" ")]), MALFORMED),
+        row(&get("/", "x:\r\n"), Passes, get2(b"/", &[("x", b"")]), Passes),
+        row(&get("/", "x: y z\r\n"), Passes, get2(b"/", &[("x", b"y z")]), Passes),
+        row(&get("/", "Cookie:  a=1\r\n"), Passes, get2(b"/", &[("cookie", b" a=1")]), MALFORMED),
         row(&get("/", "Expect: 200-ok\r\n"), Passes, get2(b"/", &[("expect", b"200-ok")]), Passes),
         row(&get("/", "TE: trailers\r\n"), Passes, get2(b"/", &[("te", b"trailers")]), Passes),
         row(
@@ -215,7 +222,7 @@ fn rows() -> Vec<Row> {
             Refused(405, "licensing.method.not-allowed"),
         ),
         row(b"", Inexpressible, connect2(udp), Refused(501, "request.connect-protocol")),
-        // HTTP/1.1 may ignore `Upgrade`, and the request is one like any other; a CONNECT has no other meaning.
+        // HTTP/1.1 may ignore `Upgrade` and handle the request like any other; a CONNECT has no other meaning.
         row(b"", Inexpressible, connect2(websocket), Refused(400, "request.no-tunnel")),
         // Hosts.
         row(
@@ -257,7 +264,7 @@ fn rows() -> Vec<Row> {
             get2(b"/", &[("host", b"other")]),
             Refused(400, "request.host-mismatch"),
         ),
-        // Sizes. The codec answers by itself what is too large.
+        // Sizes. The codec itself refuses what is too large.
         row(
             &get("/", &many),
             Refused(431, "request.fields-too-many"),
@@ -313,7 +320,7 @@ fn rows() -> Vec<Row> {
             get2(b"/", &[("content-length", b"9223372036854775808")]),
             Reset,
         ),
-        // A length that the data does not have: HTTP/1.1 has none but the length.
+        // A wrong length: in HTTP/1.1 the length defines the data.
         row(b"", Inexpressible, get2(b"/", &[("content-length", b"1")]), Reset),
         // Codings: HTTP/2 has no field for them (RFC 9113 section 8.2.2).
         row(
@@ -328,7 +335,7 @@ fn rows() -> Vec<Row> {
             get2(b"/", &[("transfer-encoding", b"chunked"), ("content-length", b"0")]),
             Reset,
         ),
-        // Fields of a hop: HTTP/1.1 ends them here, HTTP/2 must not have them.
+        // Hop-by-hop fields: the gate removes them in HTTP/1.1; HTTP/2 forbids them.
         row(&get("/", "TE: gzip\r\n"), Passes, get2(b"/", &[("te", b"gzip")]), Reset),
         row(&get("/", "Upgrade: h2c\r\n"), Passes, get2(b"/", &[("upgrade", b"h2c")]), Reset),
         row(&get("/", "Keep-Alive: 1\r\n"), Passes, get2(b"/", &[("keep-alive", b"1")]), Reset),
@@ -342,7 +349,7 @@ fn rows() -> Vec<Row> {
         row(&get("/", "x: a\ny: b\r\n"), MALFORMED, get2(b"/", &[("x", b"a\ny: b")]), Reset),
         row(&get("/", "x: a\x7fb\r\n"), MALFORMED, get2(b"/", &[("x", b"a\x7fb")]), Reset),
         row(&get("/", "x : a\r\n"), MALFORMED, get2(b"/", &[("x ", b"a")]), Reset),
-        // What only one of them has.
+        // Only in one of them.
         row(b"GET / HTTP/9.9\r\nHost: dash\r\n\r\n", MALFORMED, Fields::new(), Inexpressible),
         row(b"\x16\x03\x01\r\n\r\n", MALFORMED, Fields::new(), Inexpressible),
         row(b"", Inexpressible, but(":scheme", b""), Reset),
@@ -353,7 +360,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// `messageId` in the body of an answer.
+/// The `messageId` in a response body.
 fn judged(status: u16, body: &str, expected: &Seen) -> Option<String> {
     let code = body.split("\"messageId\":\"").nth(1).and_then(|rest| rest.split('"').next());
     let fits = match (expected, code) {
@@ -367,7 +374,7 @@ fn judged(status: u16, body: &str, expected: &Seen) -> Option<String> {
 
 fn on_http1(gate: SocketAddr, request: &[u8], expected: &Seen) -> Option<String> {
     let mut client = Wire::connect(gate);
-    // It may be answered, and the connection closed, before all of it was sent.
+    // The gate may respond and close before all of it is sent.
     let _ = client.try_send(request);
     let answer = client.answer();
     judged(answer.status(), &answer.text(), expected)
@@ -405,7 +412,7 @@ fn on_http2(gate: SocketAddr, request: &Fields<'_>, expected: &Seen) -> Option<S
 }
 
 #[test]
-fn http_1_1_and_http_2_refuse_the_same() {
+fn http_1_1_and_http_2_refuse_the_same_requests() {
     let recorder = Recorder::start();
     let gate: Gate = Builder::before(recorder.address).start();
     let (mut faults, mut passed) = (Vec::new(), 0);
@@ -432,10 +439,10 @@ fn http_1_1_and_http_2_refuse_the_same() {
 fn a_fragment_is_refused_however_the_client_encodes_it() {
     let recorder = Recorder::start();
     let gate = Builder::before(recorder.address).start();
-    // Literals that are indexed, and indexed fields that name them: written by hand, as clients' libraries drop the fragment too.
+    // Indexed literals, and indexed fields that refer to them, encoded by hand: client libraries drop the fragment.
     let (host, path) = (b"\x41\x04dash", b"\x44\x04/a#b");
     let fields = [&b"\x82\x86"[..], host, path].concat();
-    // Behind it, entry 62 is the path and 63 the host.
+    // From here, entry 62 is the path and 63 the host.
     let again = b"\x82\x86\xbe\xbf";
     let plain = b"\x82\x86\xbf\x04\x02/p";
     let mut client = Conn::connect(gate.address);

@@ -1,4 +1,4 @@
-//! A dashboard that is asked over HTTP/2: what goes up, what comes down, what happens when either goes wrong.
+//! A dashboard with HTTP/2: requests, responses, and failures on either side.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn asked(gate: &Gate, path: &str) -> Wire {
 }
 
 #[test]
-fn a_request_goes_up_as_http_2_and_its_answer_comes_down() {
+fn request_and_response_pass_over_http_2() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     client.send(
@@ -67,7 +67,7 @@ fn a_request_goes_up_as_http_2_and_its_answer_comes_down() {
 }
 
 #[test]
-fn the_gates_own_questions_share_a_connection_that_no_client_uses() {
+fn the_gates_own_requests_share_a_connection_that_no_client_uses() {
     let (origin, gate) = stage_h2();
     let mut client = asked(&gate, "/one");
     let mut forwarding = accept(&origin);
@@ -111,7 +111,7 @@ fn requests_share_a_connection_in_any_order() {
 }
 
 #[test]
-fn options_asterisk_and_bodies_without_length_pass() {
+fn options_asterisk_and_bodies_without_length_are_forwarded() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     client.send("OPTIONS * HTTP/1.1\r\nHost: d\r\n\r\n");
@@ -154,7 +154,7 @@ fn an_upload_streams_with_its_trailers() {
 }
 
 #[test]
-fn a_known_length_goes_up_and_ends_with_its_last_byte() {
+fn a_body_with_content_length_ends_with_its_last_byte() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     let body = "x".repeat(200_000);
@@ -194,8 +194,27 @@ fn trailers_reach_clients_of_both_protocols() {
     assert_eq!(h2.whole().trailers, [("grpc-status".to_owned(), b"0".to_vec())]);
 }
 
+/// A plug-in of the dashboard may write such a value; over HTTP/1.1 it does no harm, and clients refuse it in HTTP/2.
 #[test]
-fn a_head_that_is_all_ends_the_clients_stream_with_its_head() {
+fn white_space_around_values_of_a_response_is_removed() {
+    let (origin, gate) = stage_h2();
+    let mut client = Conn::connect(gate.address);
+    client.get("/");
+    let mut dashboard = accept(&origin);
+    let arrived = dashboard.whole();
+    let fields = [(":status", "200"), ("x-one", "  a b\t "), ("x-two", " "), ("x-one", "c")];
+    dashboard.headers(arrived.stream, &fields, false);
+    dashboard.data(arrived.stream, b"x", false);
+    dashboard.headers(arrived.stream, &[("x-sum", " 1 ")], true);
+    let answer = client.whole();
+    let ones: Vec<_> = answer.fields.iter().filter(|(name, _)| name == "x-one").collect();
+    assert_eq!(ones.iter().map(|(_, value)| &value[..]).collect::<Vec<_>>(), [&b"a b"[..], b"c"]);
+    assert_eq!(answer.field("x-two"), "");
+    assert_eq!(answer.trailers, [("x-sum".to_owned(), b"1".to_vec())]);
+}
+
+#[test]
+fn a_response_without_body_ends_the_stream_with_its_head() {
     let (origin, gate) = stage_h2();
     let mut client = Conn::connect(gate.address);
     client.get("/");
@@ -209,7 +228,7 @@ fn a_head_that_is_all_ends_the_clients_stream_with_its_head() {
 }
 
 #[test]
-fn interim_answers_are_dropped_and_head_has_no_body() {
+fn interim_responses_are_dropped_and_head_has_no_body() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     client.send("HEAD / HTTP/1.1\r\nHost: d\r\n\r\n");
@@ -226,7 +245,7 @@ fn interim_answers_are_dropped_and_head_has_no_body() {
 }
 
 #[test]
-fn the_dashboards_limit_of_streams_opens_another_connection() {
+fn beyond_the_stream_limit_of_the_dashboard_another_connection_is_opened() {
     let (origin, gate) = stage_h2();
     let limits = [(MAX_CONCURRENT_STREAMS, 2)];
     let mut clients: Vec<_> = (0..5).map(|at| asked(&gate, &format!("/{at}"))).collect();
@@ -249,12 +268,12 @@ fn the_dashboards_limit_of_streams_opens_another_connection() {
 }
 
 #[test]
-fn a_limit_of_none_is_waited_for() {
+fn a_stream_limit_of_zero_is_waited_for() {
     let (origin, gate) = stage_h2_with(|gate| gate.set("upstream.connect_timeout", "\"500ms\""));
     let mut client = asked(&gate, "/");
     let mut dashboard = Conn::serve(origin.socket(), &[(MAX_CONCURRENT_STREAMS, 0)]);
     std::thread::scope(|scope| {
-        // The limit is raised once the gate has had time to give up; it must not.
+        // The limit is raised after the time in which the gate would have given up.
         scope.spawn(|| {
             std::thread::park_timeout(Duration::from_millis(1500));
             dashboard.settings(&[(MAX_CONCURRENT_STREAMS, 1)]);
@@ -266,7 +285,7 @@ fn a_limit_of_none_is_waited_for() {
 }
 
 #[test]
-fn a_refused_stream_is_asked_again_on_any_method() {
+fn a_refused_stream_is_retried_with_any_method() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
@@ -277,7 +296,7 @@ fn a_refused_stream_is_asked_again_on_any_method() {
     assert_eq!(second.field(":method"), "POST");
     dashboard.answer(second.stream, "accepted");
     assert_eq!(client.answer().text(), "accepted");
-    // Once only.
+    // Only once.
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
     for _ in 0..2 {
         let asked = dashboard.whole();
@@ -287,7 +306,7 @@ fn a_refused_stream_is_asked_again_on_any_method() {
 }
 
 #[test]
-fn go_away_moves_new_requests_to_a_new_connection_and_old_ones_finish() {
+fn after_go_away_new_requests_use_a_new_connection_and_old_ones_finish() {
     let (origin, gate) = stage_h2();
     let mut one = asked(&gate, "/one");
     let mut old = accept(&origin);
@@ -307,7 +326,7 @@ fn go_away_moves_new_requests_to_a_new_connection_and_old_ones_finish() {
 }
 
 #[test]
-fn a_request_beyond_the_last_of_go_away_is_asked_again() {
+fn a_request_beyond_the_last_stream_of_go_away_is_retried() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
@@ -322,21 +341,21 @@ fn a_request_beyond_the_last_of_go_away_is_asked_again() {
 }
 
 #[test]
-fn a_request_that_may_have_been_processed_is_not_asked_again() {
+fn a_request_that_may_have_been_processed_is_not_retried() {
     let (origin, gate) = stage_h2();
-    // Reused, so that an idempotent one might be.
+    // On a reused connection, so that an idempotent request would be retried.
     let mut client = asked(&gate, "/");
     let mut dashboard = accept(&origin);
     let first = dashboard.whole();
     dashboard.answer(first.stream, "ok");
     assert_eq!(client.answer().text(), "ok");
-    // GOAWAY names it as one that may have been processed, then the connection ends.
+    // GOAWAY includes it among the streams that may have been processed, then the connection ends.
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
     let second = dashboard.whole();
     dashboard.go_away(second.stream, NO_ERROR);
     drop(dashboard);
     assert_eq!(client.answer().status(), 502);
-    // An idempotent one is.
+    // An idempotent request is retried.
     client.get("/again");
     let mut dashboard = accept(&origin);
     let asked = dashboard.whole();
@@ -352,7 +371,7 @@ fn a_request_that_may_have_been_processed_is_not_asked_again() {
 }
 
 #[test]
-fn a_reset_before_the_answer_is_502_and_is_not_asked_again() {
+fn a_reset_before_the_response_is_502_and_is_not_retried() {
     let (origin, gate) = stage_h2();
     let mut client = asked(&gate, "/");
     let mut dashboard = accept(&origin);
@@ -369,10 +388,10 @@ fn a_reset_before_the_answer_is_502_and_is_not_asked_again() {
 }
 
 #[test]
-fn a_reset_within_the_answer_is_a_cut_for_the_client() {
+fn a_reset_during_the_response_cuts_it_for_the_client() {
     let (origin, gate) = stage_h2();
     let mut first = None;
-    // NO_ERROR and CANCEL, too, come before the end of the stream here.
+    // Resets with NO_ERROR and CANCEL also come before the end of the stream.
     for reason in [INTERNAL_ERROR, CANCEL, NO_ERROR] {
         let mut h1 = asked(&gate, "/");
         let dashboard = first.get_or_insert_with(|| accept(&origin));
@@ -392,7 +411,7 @@ fn a_reset_within_the_answer_is_a_cut_for_the_client() {
 }
 
 #[test]
-fn a_length_that_is_not_the_datas_is_a_cut_for_the_client() {
+fn a_wrong_response_length_cuts_the_response_for_the_client() {
     let (origin, gate) = stage_h2();
     let mut first = None;
     for (length, data) in [("5", &b"abc"[..]), ("2", b"abc")] {
@@ -408,7 +427,7 @@ fn a_length_that_is_not_the_datas_is_a_cut_for_the_client() {
 }
 
 #[test]
-fn answers_that_are_no_http_2_are_502() {
+fn responses_that_violate_http_2_are_502() {
     let (origin, gate) = stage_h2();
     let heads: [&[(&str, &str)]; 9] = [
         &[("x", "y")],
@@ -428,13 +447,13 @@ fn answers_that_are_no_http_2_are_502() {
         dashboard.headers(asked.stream, head, false);
         let answer = client.answer();
         assert_eq!(answer.status(), 502, "{head:?}");
-        // Some end the connection too; the next request gets a new one.
+        // Some also end the connection; the next request gets a new one.
         dashboard.abort();
     }
 }
 
 #[test]
-fn a_dashboard_that_speaks_no_http_2_is_502() {
+fn a_dashboard_without_http_2_is_502() {
     let (origin, gate) = stage_h2();
     let mut client = asked(&gate, "/");
     let mut call = origin.accept();
@@ -446,7 +465,7 @@ fn a_dashboard_that_speaks_no_http_2_is_502() {
 }
 
 #[test]
-fn a_dashboard_that_says_nothing_is_504() {
+fn a_silent_dashboard_is_504() {
     let (origin, gate) = stage_h2_with(|gate| gate.set("upstream.connect_timeout", "\"300ms\""));
     let mut client = asked(&gate, "/");
     let call = origin.accept();
@@ -455,7 +474,7 @@ fn a_dashboard_that_says_nothing_is_504() {
 }
 
 #[test]
-fn a_dashboard_that_is_not_there_is_502_for_all_who_wait() {
+fn an_unreachable_dashboard_is_502_for_all_waiting_requests() {
     let vacant = Origin::vacant();
     let gate = crate::support::gate::Builder::before(vacant).set("upstream.http2", true).start();
     let mut clients: Vec<_> = (0..5).map(|_| asked(&gate, "/")).collect();
@@ -478,9 +497,9 @@ fn a_slow_head_is_504_and_its_stream_is_reset() {
 }
 
 #[test]
-fn a_client_that_leaves_resets_its_stream() {
+fn a_client_that_disconnects_resets_its_stream() {
     let (origin, gate) = stage_h2();
-    // Before the answer, amid it, amid the upload; over both protocols.
+    // Before the response, during it, during the upload; over both protocols.
     let waiting = asked(&gate, "/");
     let mut dashboard = accept(&origin);
     let stream = dashboard.whole().stream;
@@ -509,7 +528,7 @@ fn a_client_that_leaves_resets_its_stream() {
 }
 
 #[test]
-fn an_early_answer_reaches_the_client_though_the_upload_is_stopped() {
+fn an_early_response_reaches_the_client_of_a_stopped_upload() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     client.send("POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 100000\r\n\r\nsome");
@@ -524,7 +543,7 @@ fn an_early_answer_reaches_the_client_though_the_upload_is_stopped() {
 }
 
 #[test]
-fn an_answer_that_runs_while_the_upload_does_flows_both_ways() {
+fn a_response_and_its_upload_flow_at_the_same_time() {
     let (origin, gate) = stage_h2();
     let mut client = Conn::connect(gate.address);
     let asked = client.ask(&request("POST", "/echo"), false);
@@ -545,20 +564,20 @@ fn an_answer_that_runs_while_the_upload_does_flows_both_ways() {
 }
 
 #[test]
-fn a_slow_client_bounds_what_is_taken_and_holds_nobody_up() {
+fn a_slow_client_bounds_the_buffer_and_delays_no_other() {
     let (origin, gate) = stage_h2();
     let slow = asked(&gate, "/slow");
     let mut dashboard = accept(&origin);
     let stream = dashboard.whole().stream;
     dashboard.headers(stream, &[(":status", "200"), ("content-length", "1073741824")], false);
-    // Data that was taken is given back as window of its stream; that comes to an end.
+    // The gate returns window for data that it has read, up to a bound.
     let initial = dashboard.settings.iter().find(|(id, _)| *id == 4).expect("a window").1;
     let piece = vec![b'x'; 16 * 1024];
     let (mut sent, limit) = (0, 64 << 20);
     while sent < limit && sent + piece.len() <= initial as usize + dashboard.stream_window(stream) {
         dashboard.data(stream, &piece, false);
         sent += piece.len();
-        // A client of HTTP/1.1 takes what its sockets hold; what was read is told in time.
+        // The sockets hold data for an HTTP/1.1 client; window for data that was read is returned in time.
         dashboard.ping();
         while dashboard.news() != Event::Pong {}
     }
@@ -597,15 +616,15 @@ fn a_silent_dashboard_is_pinged_while_a_request_waits() {
     assert_eq!(dashboard.event(), Event::Ping);
     dashboard.answer(stream, "slow");
     assert_eq!(client.answer().text(), "slow");
-    // One that does not acknowledge is gone.
+    // A dashboard that does not acknowledge is closed.
     client.get("/gone");
     dashboard.whole();
     assert_eq!(client.answer().status(), 502);
 }
 
-/// A server of gRPC says GOAWAY to a third PING within five silent minutes.
+/// A gRPC server sends GOAWAY for the third PING within five idle minutes.
 #[test]
-fn a_silent_dashboard_that_has_answered_a_ping_is_left_alone() {
+fn a_silent_dashboard_that_answers_pings_keeps_its_connection() {
     let (origin, gate) = stage_h2_with(|gate| {
         gate.set("upstream.idle_timeout", "\"500ms\"").set("server.workers", 1)
     });
@@ -613,7 +632,7 @@ fn a_silent_dashboard_that_has_answered_a_ping_is_left_alone() {
     let mut quiet = Conn::serve(origin.socket(), &[(MAX_CONCURRENT_STREAMS, 1)]);
     let stream = quiet.whole().stream;
     assert_eq!(quiet.event(), Event::Ping);
-    // Acknowledged by now. Another connection's first PING comes later than a second one would here.
+    // Acknowledged by now. The first PING of another connection comes later than a second one would here.
     let mut client = asked(&gate, "/other");
     let mut other = accept(&origin);
     let asked_of_other = other.whole().stream;
@@ -638,7 +657,7 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
-fn upgrades_go_over_http_1() {
+fn upgrades_use_http_1() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     client.send(
@@ -657,7 +676,7 @@ fn upgrades_go_over_http_1() {
 }
 
 #[test]
-fn the_licensing_api_asks_the_dashboard_over_http_2_as_well() {
+fn the_licensing_api_calls_the_dashboard_over_http_2_too() {
     let (origin, gate) = stage_h2();
     let mut client = Wire::connect(gate.address);
     client
@@ -678,7 +697,7 @@ fn the_licensing_api_asks_the_dashboard_over_http_2_as_well() {
 }
 
 #[test]
-fn interim_responses_have_a_bound_together() {
+fn interim_responses_are_limited_in_total() {
     let (origin, gate) = stage_h2();
     let mut client = asked(&gate, "/");
     let mut dashboard = accept(&origin);
@@ -693,7 +712,7 @@ fn interim_responses_have_a_bound_together() {
     assert_eq!(dashboard.is_reset(stream), CANCEL);
 }
 
-/// The codec leaves out what is beyond its bound.
+/// The codec drops trailers beyond its limit.
 #[test]
 fn trailers_have_a_bound() {
     let (origin, gate) = stage_h2();

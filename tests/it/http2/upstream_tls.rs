@@ -1,4 +1,4 @@
-//! HTTP/2 towards a dashboard behind TLS: ALPN decides.
+//! A dashboard behind TLS: ALPN decides whether the gate uses HTTP/2.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::support::h2::Conn;
 use crate::support::origin::Origin;
 use crate::support::wire::Wire;
 
-/// A dashboard's TLS that speaks `protocols`; the certificate goes to `dir`, as `ca.pem`.
+/// The TLS configuration of a dashboard with these ALPN `protocols`; its certificate is written to `dir` as `ca.pem`.
 fn tls(dir: &Path, protocols: &[&str]) -> Arc<ServerConfig> {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(dir.join("ca.pem"), pair.cert.pem()).expect("written");
@@ -81,7 +81,7 @@ fn alpn_http_1_1_or_none_is_http_1_1_on_pooled_connections() {
 }
 
 #[test]
-fn a_websocket_asks_for_http_1_1() {
+fn a_websocket_uses_http_1_1() {
     let stage = stage(&["h2", "http/1.1"]);
     let mut client = Wire::connect(stage.gate.address);
     client.send(
@@ -96,7 +96,7 @@ fn a_websocket_asks_for_http_1_1() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_502_for_all_who_wait() {
+fn an_untrusted_certificate_is_502_for_all_waiting_requests() {
     let stage = stage(&["h2"]);
     let other = tempfile::tempdir().expect("a directory");
     let stranger = tls(other.path(), &["h2"]);
@@ -104,7 +104,7 @@ fn a_certificate_that_nobody_vouches_for_is_502_for_all_who_wait() {
     clients.iter_mut().for_each(|client| client.get("/"));
     let shaking = std::thread::spawn({
         let origin = stage.origin;
-        move || while origin.shakes_hands_in_vain(&stranger) {}
+        move || while origin.fails_handshake(&stranger) {}
     });
     for client in &mut clients {
         let answer = client.answer();

@@ -1,4 +1,4 @@
-//! WebSocket over HTTP/2 (RFC 8441), translated to an upgrade of HTTP/1.1.
+//! WebSocket over HTTP/2 (RFC 8441), translated to an HTTP/1.1 upgrade.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ fn connect(path: &str) -> Vec<(&str, &str)> {
     ]
 }
 
-/// Says 101 to what `asked` for.
+/// Sends 101 for the upgrade in `asked`.
 fn accept(call: &mut Call, asked: &Message, fields: &str) {
     let accept = derive_accept_key(asked.field("sec-websocket-key").as_bytes());
     call.send(format!(
@@ -96,7 +96,7 @@ fn connect_becomes_an_upgrade_and_101_becomes_200() {
     assert_eq!(call.exactly(2), b"up");
     call.send("down");
     assert_eq!(client.exactly(stream, 4), b"down");
-    // Another key for another one.
+    // Another key for the next request.
     let mut other = Conn::connect(gate.address);
     other.ask(&connect("/live"), false);
     assert_ne!(origin.accept().head().field("sec-websocket-key"), key);
@@ -123,7 +123,7 @@ fn half_close_passes_both_ways() {
 }
 
 #[test]
-fn a_reset_on_one_side_is_a_cut_on_the_other() {
+fn a_reset_on_one_side_cuts_the_other() {
     let (origin, gate) = stage();
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
     client.reset_stream(stream, CANCEL);
@@ -156,7 +156,7 @@ fn a_reset_after_a_half_close_leaves_no_tunnel_behind() {
 }
 
 #[test]
-fn bytes_behind_the_101_and_large_messages_arrive_whole() {
+fn bytes_after_the_101_and_large_messages_arrive_completely() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     let stream = client.ask(&connect("/live"), false);
@@ -176,7 +176,7 @@ fn bytes_behind_the_101_and_large_messages_arrive_whole() {
         let expected = message.clone();
         move || assert!(call.exactly(expected.len()) == expected)
     });
-    // The window of a stream is what the gate announced; a small one at a time is always within it.
+    // The stream window is that of the gate's SETTINGS; one small message at a time always fits.
     for piece in message.chunks(16 * 1024) {
         client.data(stream, piece, false);
         client.ping();
@@ -186,7 +186,7 @@ fn bytes_behind_the_101_and_large_messages_arrive_whole() {
 }
 
 #[test]
-fn a_client_that_does_not_read_bounds_what_is_taken() {
+fn a_tunnel_of_a_client_that_does_not_read_is_bounded() {
     let (origin, gate) = stage();
     let mut client = Conn::connect_with(gate.address, &[(INITIAL_WINDOW_SIZE, 1000)]);
     client.generous = false;
@@ -201,7 +201,7 @@ fn a_client_that_does_not_read_bounds_what_is_taken() {
 }
 
 #[test]
-fn another_answer_passes_as_it_is() {
+fn a_response_other_than_101_is_forwarded() {
     let (origin, gate) = stage();
     let mut client = Conn::connect(gate.address);
     for (status, line) in [
@@ -227,12 +227,12 @@ fn another_answer_passes_as_it_is() {
 }
 
 #[test]
-fn an_answer_that_would_look_like_a_tunnel_is_502() {
+fn a_response_that_looks_like_a_tunnel_is_502() {
     let (origin, gate) = stage();
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_owned(),
         "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
-        // 101, to another key, to none, to another protocol.
+        // 101 for another key, without a key, for another protocol.
         "HTTP/1.1 101 -\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
             .to_owned(),
@@ -250,7 +250,7 @@ fn an_answer_that_would_look_like_a_tunnel_is_502() {
 }
 
 #[test]
-fn a_path_of_the_gate_is_never_a_tunnel() {
+fn a_licensing_path_is_never_a_tunnel() {
     let recorder = Recorder::start();
     let gate = Builder::before(recorder.address).set("auth.public_check", true).start();
     for path in [
@@ -281,7 +281,7 @@ fn a_tunnel_with_a_length_or_of_another_protocol_is_refused() {
 }
 
 #[test]
-fn a_tunnel_in_which_nothing_moves_is_ended() {
+fn an_idle_tunnel_is_ended() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.tunnel_idle", "\"300ms\""));
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
     client.is_reset(stream);
@@ -289,10 +289,10 @@ fn a_tunnel_in_which_nothing_moves_is_ended() {
 }
 
 #[test]
-fn a_tunnel_outlives_the_idle_limit_of_its_connection() {
+fn a_tunnel_is_not_subject_to_the_idle_limit_of_its_connection() {
     let (origin, gate) = stage_with(|gate| gate.set("timeouts.idle", "\"300ms\""));
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
-    // Several idle times long, as the pings that come tell.
+    // Several times the idle limit, as the PINGs show.
     for _ in 0..4 {
         assert_eq!(client.event(), Event::Ping);
     }
@@ -312,7 +312,7 @@ fn a_stopping_gate_ends_tunnels_within_its_grace_period() {
 }
 
 #[test]
-fn a_tunnel_goes_over_http_1_though_the_dashboard_speaks_http_2() {
+fn a_tunnel_uses_http_1_even_if_the_dashboard_has_http_2() {
     let (origin, gate) = stage_h2();
     let (mut client, stream, mut call) = tunnel(&origin, &gate);
     client.data(stream, b"up", false);

@@ -1,4 +1,4 @@
-//! Streams whose window stays closed: each ends after `timeouts.send`, and its connection lives on.
+//! Streams with a closed flow-control window: each ends after `timeouts.send`, and its connection stays open.
 
 use super::{accept, stage_h2_with, stage_with};
 use crate::support::gate::Gate;
@@ -6,7 +6,7 @@ use crate::support::h2::{CANCEL, Conn, Event, INITIAL_WINDOW_SIZE, INTERNAL_ERRO
 use crate::support::origin::Origin;
 use crate::support::wire::Wire;
 
-/// More than a client lets come before it reads.
+/// More than a client accepts before it reads.
 const MUCH: usize = 256 << 10;
 
 fn impatient() -> (Origin, Gate) {
@@ -17,14 +17,14 @@ fn impatient_h2() -> (Origin, Gate) {
     stage_h2_with(|gate| gate.set("timeouts.send", "\"500ms\""))
 }
 
-/// A client whose streams may be sent so much each.
+/// A client with this initial window for each stream.
 fn client(gate: &Gate, window: u32) -> Conn {
     let mut client = Conn::connect_with(gate.address, &[(INITIAL_WINDOW_SIZE, window)]);
     client.generous = false;
     client
 }
 
-/// The next thing of `stream` that is no data of its response; how much data came before.
+/// The next event of `stream` other than response data, and how much data came before.
 #[track_caller]
 fn after_data(client: &mut Conn, stream: u32) -> (usize, Event) {
     let mut bytes = 0;
@@ -37,7 +37,7 @@ fn after_data(client: &mut Conn, stream: u32) -> (usize, Event) {
 }
 
 #[test]
-fn a_response_without_a_window_is_cancelled_and_its_connection_lives() {
+fn a_response_without_a_window_is_cancelled_and_its_connection_kept() {
     for (window, expected) in [(0, 0), (10, 10), (1 << 20, 65_535)] {
         let (origin, gate) = impatient();
         let mut client = client(&gate, window);
@@ -59,7 +59,7 @@ fn a_response_without_a_window_is_cancelled_and_its_connection_lives() {
     }
 }
 
-/// The others on its connection go on meanwhile, for as long as they like.
+/// Other streams of its connection continue meanwhile, without a deadline.
 #[test]
 fn one_closed_window_ends_no_other_stream() {
     let (origin, gate) = impatient();
@@ -90,7 +90,7 @@ fn a_tunnel_without_a_window_is_cancelled() {
 }
 
 #[test]
-fn an_upload_without_a_window_is_504_and_its_connection_lives() {
+fn an_upload_without_a_window_is_504_and_its_connection_kept() {
     let (origin, gate) = impatient_h2();
     let mut client = Wire::connect(gate.address);
     client.send(format!("POST /stuck HTTP/1.1\r\nHost: d\r\nContent-Length: {MUCH}\r\n\r\n"));
@@ -110,9 +110,9 @@ fn an_upload_without_a_window_is_504_and_its_connection_lives() {
     assert_eq!(other.whole().status(), 200);
 }
 
-/// Once the response has begun there is no other: it is cut.
+/// A response that has begun cannot be replaced: it is cut.
 #[test]
-fn an_upload_that_stalls_cuts_a_response_under_way_and_no_whole_one() {
+fn a_stalled_upload_cuts_a_partial_response_but_not_a_complete_one() {
     let (origin, gate) = impatient_h2();
     for is_whole in [false, true] {
         let mut client = Conn::connect(gate.address);

@@ -1,4 +1,4 @@
-//! Host names with several addresses, of which one is dead.
+//! Host names with two addresses, one of them dead.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::support::two::{Dead, TWO};
 use crate::support::vendor::Vendor;
 use crate::support::wire::Wire;
 
-/// `setting`, which names `address`, by the name of two addresses; the other address is dead.
+/// `setting` with the IP address replaced by a name with two addresses, the other of which is dead.
 fn by_name(setting: &str, address: SocketAddr) -> (String, Dead) {
     let named = setting.replace(&address.ip().to_string(), TWO);
     assert!(named.contains(TWO), "{setting}");
@@ -22,7 +22,7 @@ fn by_name(setting: &str, address: SocketAddr) -> (String, Dead) {
 }
 
 #[test]
-fn a_dead_address_fails_neither_the_dashboard_nor_a_call_of_the_gates_own() {
+fn a_dead_address_fails_neither_forwarding_nor_the_gates_own_calls() {
     let vendor = Vendor::new();
     let keys = Issuer::playing(Script::Says(answer("200 OK", &vendor.pair().jwks().to_string())));
     let renewed = vendor.token().sign();
@@ -53,7 +53,7 @@ fn a_dead_address_fails_neither_the_dashboard_nor_a_call_of_the_gates_own() {
 }
 
 #[test]
-fn the_address_that_won_is_tried_first_afterwards() {
+fn the_address_that_worked_is_tried_first_afterwards() {
     let origin = Origin::start();
     let (url, dead) = by_name(&format!("\"http://{}\"", origin.address), origin.address);
     let gate = Builder::before(origin.address).set("upstream.url", url).start();
@@ -68,7 +68,7 @@ fn the_address_that_won_is_tried_first_afterwards() {
     call.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(client.answer().status(), 200);
     drop((call, dead));
-    // The name's first address serves now, and is not asked.
+    // The first address of the name works now, but is not used.
     let revived =
         Origin::start_at(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], origin.address.port())));
     let mut client = ask(2);
@@ -78,12 +78,12 @@ fn the_address_that_won_is_tried_first_afterwards() {
 }
 
 #[test]
-fn a_token_of_an_unknown_key_is_refused_by_the_name_of_the_keys_that_cannot_be_reached() {
+fn a_refusal_for_an_unknown_key_names_the_setting_of_unreachable_keys() {
     let vendor = Vendor::new();
     let silent = Issuer::playing(Script::Silent);
     let url = format!("http://{}/jwks.json?secret=s3cret", silent.address());
     let token = vendor.token().sign();
-    // Beside other keys of the gate's, and where there are none.
+    // With and without other keys.
     for setup in [Setup::new(), Setup::new().unset("license.keys")] {
         let scene = setup.set("license.jwks_url", format!("{url:?}")).start();
         let refused = scene.post(&token).is(400).json();
@@ -93,14 +93,14 @@ fn a_token_of_an_unknown_key_is_refused_by_the_name_of_the_keys_that_cannot_be_r
         assert!(message.contains("license.jwks_url"), "{message}");
         assert!(message.contains("did not answer"), "{message}");
         assert!(!message.contains("license.keys`") && !message.contains("s3cret"), "{message}");
-        let judged = scene.admin("POST", "/api/licensing/token/validate");
-        let judged = judged.json(&json!({ "token": token })).send().is(200).json();
-        assert_eq!(judged["checks"][2]["message"], message, "{judged}");
+        let report = scene.admin("POST", "/api/licensing/token/validate");
+        let report = report.json(&json!({ "token": token })).send().is(200).json();
+        assert_eq!(report["checks"][2]["message"], message, "{report}");
     }
 }
 
 #[test]
-fn a_former_license_of_an_unknown_key_is_refused_by_the_name_of_the_keys_that_cannot_be_reached() {
+fn a_refused_rollback_names_the_setting_of_unreachable_keys() {
     let issuer = Issuer::playing(Script::HangsUp);
     let url = format!("\"http://{}/jwks.json\"", issuer.address());
     let scene = Setup::new().set("license.jwks_url", url).start();

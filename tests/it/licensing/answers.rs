@@ -1,4 +1,4 @@
-//! The bytes and fields of answers.
+//! The bytes and fields of responses.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::support::vendor::{ROOT_URL, now};
 
 const NONE: &str = r#"{"status":4,"jti":"","iss":"","sub":"","iat":0,"exp":0,"nbf":0,"lexp":0,"lid":"","limit_by":"","included_users":0,"lic_exp_warn_days":0,"tok_exp_warn_days":0,"update_days":0,"prod":null,"company":"","account":"","slug":"","usage_billing":false,"max_concurrent_user_sessions":0,"details_url":"","trial":false,"trial_exp":0,"anonymousRatio":0}"#;
 
-/// What every answer of the licensing API with a body has, and how often.
+/// Asserts the fields that every response with a body has.
 #[track_caller]
 fn has_the_fields_of_an_answer(answer: &Answer) {
     assert_eq!(answer.value("content-type"), Some("application/json"), "{answer:?}");
@@ -30,13 +30,13 @@ fn check_is_exactly_true_or_false() {
 }
 
 #[test]
-fn no_license_is_shown_with_all_fields_in_order_and_zero_values() {
+fn without_a_license_all_fields_have_zero_values() {
     let scene = Scene::new();
     assert_eq!(scene.admin("GET", "/api/licensing/token").send().is(200).text(), NONE);
 }
 
 #[test]
-fn a_license_is_shown_with_all_fields_in_order_where_it_is_installed_and_where_it_is_read() {
+fn installing_and_reading_show_all_fields_in_order() {
     let scene = Scene::new();
     let (iat, exp) = (now() - 5, now() + 100_000);
     let token = scene
@@ -76,7 +76,7 @@ fn a_license_is_shown_with_all_fields_in_order_where_it_is_installed_and_where_i
 }
 
 #[test]
-fn claims_a_token_does_not_have_are_shown_as_zero_values() {
+fn missing_claims_have_zero_values() {
     let scene = Scene::new();
     let token = ["jti", "iss", "iat", "company"]
         .iter()
@@ -114,7 +114,7 @@ fn the_four_documented_operations_work_with_basic_and_with_the_session_cookie() 
 }
 
 #[test]
-fn every_answer_says_its_type_and_length_and_is_neither_kept_nor_sniffed() {
+fn every_response_has_type_length_no_store_and_nosniff() {
     let scene = Scene::new();
     let (check, token, renew) =
         ("/api/licensing/check", "/api/licensing/token", "/api/licensing/token/renew");
@@ -142,7 +142,7 @@ fn every_answer_says_its_type_and_length_and_is_neither_kept_nor_sniffed() {
 }
 
 #[test]
-fn an_error_is_an_envelope_of_five_members_in_order_with_the_request_id() {
+fn an_error_has_five_members_in_order_and_the_request_id() {
     let scene = Scene::new();
     let answer = scene.post("").is(400);
     let id = answer.value("x-request-id").expect("an id");
@@ -155,12 +155,12 @@ fn an_error_is_an_envelope_of_five_members_in_order_with_the_request_id() {
 }
 
 #[test]
-fn a_trusted_proxys_request_id_is_the_trace_id_and_a_strangers_is_not() {
-    for (proxies, believed) in [("[]", false), ("[\"127.0.0.0/8\"]", true)] {
+fn the_request_id_of_a_trusted_proxy_only_is_the_trace_id() {
+    for (proxies, trusted) in [("[]", false), ("[\"127.0.0.0/8\"]", true)] {
         let scene = Setup::new().set("server.trusted_proxies", proxies).start();
         let answer = scene.ask("GET", "/api/licensing/check").field("X-Request-Id", "abc-1").send();
         let answer = answer.is(401);
-        assert_eq!(answer.value("x-request-id") == Some("abc-1"), believed);
+        assert_eq!(answer.value("x-request-id") == Some("abc-1"), trusted);
         assert_eq!(answer.json()["traceID"].as_str(), answer.value("x-request-id"));
     }
 }

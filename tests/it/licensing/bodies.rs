@@ -1,4 +1,4 @@
-//! Bodies of requests: type, size, shape.
+//! Request bodies: type, size, shape.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -21,10 +21,10 @@ fn json_body(request: Request, body: impl Into<Vec<u8>>) -> Request {
 }
 
 #[test]
-fn a_body_that_is_not_said_to_be_json_is_415() {
+fn a_body_with_another_content_type_than_json_is_415() {
     let scene = Scene::new();
     for (method, path) in PATHS {
-        // Renewing needs no body, and what needs none needs no type.
+        // `renew` needs no body and then no type.
         let bare = scene.admin(method, path).send();
         match path.ends_with("/renew") {
             true => bare.fails(404, "licensing.renewal.off"),
@@ -47,7 +47,7 @@ fn a_body_that_is_not_said_to_be_json_is_415() {
 }
 
 #[test]
-fn json_by_any_of_its_names_is_read() {
+fn every_json_content_type_is_accepted() {
     let scene = Scene::new();
     let body = json!({ "token": scene.vendor.token().sign() }).to_string();
     for kind in ["application/json", "Application/JSON;charset=utf-8", "application/vnd.x+json"] {
@@ -75,7 +75,7 @@ fn a_body_of_128_kib_is_read_and_a_byte_more_is_413() {
 }
 
 #[test]
-fn a_body_announced_too_large_is_refused_before_it_is_sent() {
+fn a_too_large_content_length_is_refused_before_the_body_is_sent() {
     let scene = Scene::new();
     let request = scene.admin("POST", "/api/licensing/token");
     let request = request.field("Content-Type", "application/json");
@@ -84,7 +84,7 @@ fn a_body_announced_too_large_is_refused_before_it_is_sent() {
 }
 
 #[test]
-fn a_body_that_is_not_a_json_object_once_and_whole_is_400() {
+fn a_body_that_is_not_exactly_one_json_object_is_400() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
@@ -134,7 +134,7 @@ fn json_without_a_token_in_it_is_400() {
 }
 
 #[test]
-fn members_nobody_knows_are_passed_over_however_deep() {
+fn unknown_members_are_ignored_however_deep() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     let (open, close) = ("[".repeat(20_000), "]".repeat(20_000));
@@ -154,7 +154,7 @@ fn a_token_is_read_with_escapes_and_with_white_space_around_it() {
 }
 
 #[test]
-fn credentials_come_before_the_body() {
+fn credentials_are_checked_before_the_body() {
     let scene = Scene::new();
     for (method, path) in PATHS {
         scene.ask(method, path).body("x").send().fails(401, "auth.unauthorized");
@@ -163,7 +163,7 @@ fn credentials_come_before_the_body() {
 }
 
 #[test]
-fn a_body_that_stops_coming_is_408_and_changes_nothing() {
+fn a_body_that_stalls_is_408_and_changes_nothing() {
     let scene = Setup::new().set("timeouts.request_body", "\"100ms\"").start();
     let request = scene.admin("POST", "/api/licensing/token").field("Content-Length", "5000");
     json_body(request, r#"{"token":""#).send().fails(408, "licensing.body.timeout");
@@ -171,7 +171,7 @@ fn a_body_that_stops_coming_is_408_and_changes_nothing() {
 }
 
 #[test]
-fn a_body_that_breaks_off_changes_nothing() {
+fn an_incomplete_body_changes_nothing() {
     let scene = Scene::new();
     let body = json!({ "token": scene.vendor.token().sign() }).to_string();
     let mut stream = TcpStream::connect(scene.gate.address).expect("accepted");
@@ -183,13 +183,13 @@ fn a_body_that_breaks_off_changes_nothing() {
     stream.write_all(head.as_bytes()).expect("sent");
     stream.write_all(body.as_bytes()).expect("sent");
     stream.shutdown(Shutdown::Write).expect("half-closed");
-    // The gate has noticed when it closes its half.
+    // The gate closes its half once it has noticed.
     drop(std::io::copy(&mut stream, &mut std::io::sink()));
     scene.holds_nothing();
 }
 
 #[test]
-fn chunk_extensions_of_a_body_have_16_kib() {
+fn chunk_extensions_of_a_body_are_limited_to_16_kib() {
     let scene = Scene::new();
     for (extension, status) in [(16 * 1024, 422), (16 * 1024 + 1, 400)] {
         let mut client = Wire::connect(scene.gate.address);

@@ -1,4 +1,4 @@
-//! Who may do what, by the dashboard's word.
+//! Authorization by the dashboard.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::http::{Answer, Request};
 use crate::support::scene::Scene;
 use crate::support::vendor::ROOT_URL;
 
-/// Every operation, with the permission it needs and the status it has when allowed.
+/// Every operation, with the permission that it needs and its status if it is allowed.
 fn operations(scene: &Scene) -> Vec<(&'static str, u16, Request)> {
     let token = scene.vendor.token().sign();
     vec![
@@ -40,7 +40,7 @@ fn is_access_denied(answer: &Answer, permission: &str) {
 }
 
 #[test]
-fn each_caller_may_do_what_it_was_granted_and_nothing_else() {
+fn each_caller_may_do_only_what_is_granted_to_it() {
     let scene = Scene::new();
     let all: &[&str] = &["licensing:read", "licensing:write", "licensing:delete"];
     let table: [(&str, &str, &str, &[&str]); 6] = [
@@ -85,7 +85,7 @@ fn a_refused_caller_changes_nothing() {
 }
 
 #[test]
-fn without_credentials_it_is_401_with_a_challenge_and_nobody_is_asked() {
+fn without_credentials_it_is_401_with_a_challenge_and_the_dashboard_is_not_called() {
     let scene = Scene::new();
     for (_, _, request) in operations(&scene) {
         for request in [request.clone(), request.field("Cookie", "other=1; grafana_session=")] {
@@ -101,7 +101,7 @@ fn without_credentials_it_is_401_with_a_challenge_and_nobody_is_asked() {
 }
 
 #[test]
-fn service_accounts_are_told_that_they_cannot_be_used_and_nobody_is_asked() {
+fn service_account_tokens_are_401_and_the_dashboard_is_not_called() {
     let scene = Scene::new();
     let ask = || scene.ask("GET", "/api/licensing/check");
     let requests = [
@@ -119,7 +119,7 @@ fn service_accounts_are_told_that_they_cannot_be_used_and_nobody_is_asked() {
 }
 
 #[test]
-fn credentials_nobody_can_read_are_401_and_nobody_is_asked() {
+fn malformed_credentials_are_401_and_the_dashboard_is_not_called() {
     let scene = Scene::new();
     let fields: [&[u8]; 9] = [
         b"Basic",
@@ -143,7 +143,7 @@ fn credentials_nobody_can_read_are_401_and_nobody_is_asked() {
 }
 
 #[test]
-fn basic_counts_before_the_cookie() {
+fn basic_takes_precedence_over_the_cookie() {
     let scene = Scene::new();
     let ask = || scene.ask("GET", "/api/licensing/check");
     let request = ask().basic("admin", "wrong").field("Cookie", "grafana_session=admin-session");
@@ -153,14 +153,14 @@ fn basic_counts_before_the_cookie() {
 }
 
 #[test]
-fn a_wrong_password_is_asked_about_once_and_the_dashboards_words_are_passed_on() {
+fn a_wrong_password_is_sent_once_and_the_dashboards_message_is_passed_on() {
     let scene = Scene::new();
     let request = scene.ask("GET", "/api/licensing/token").basic("admin", "hunter3");
     for times in 1..=3 {
         let answer = request.send().fails(401, "password-auth.failed");
         assert_eq!(answer.json()["message"], "Invalid username or password");
         assert!(answer.value("www-authenticate").is_some());
-        assert_eq!(scene.dashboard.count(), times, "never repeated, never remembered");
+        assert_eq!(scene.dashboard.count(), times, "never repeated, never cached");
     }
     let answer = scene.ask("GET", "/api/licensing/token").field("Cookie", "grafana_session=gone");
     answer.send().fails(401, "session.token.rotate");
@@ -168,7 +168,7 @@ fn a_wrong_password_is_asked_about_once_and_the_dashboards_words_are_passed_on()
 }
 
 #[test]
-fn a_pointer_names_the_administrators_flag() {
+fn a_json_pointer_selects_the_administrator_flag() {
     use crate::support::dashboard::Mood;
     use crate::support::scene::Setup;
 

@@ -1,4 +1,4 @@
-//! Time passes while the gate runs: by a clock that a test sets, in this process.
+//! Time passes while the gate runs. The gate runs in this process, with a manual clock.
 
 use license_gate::clock::UnixTime;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::DAY;
 
 #[test]
-fn a_token_ends_at_its_exp_and_the_leeway() {
+fn a_token_expires_at_exp_plus_leeway() {
     let gate = Timed::new();
     gate.post(&gate.token().sign()).is(200);
     gate.at(NOW + 10 * DAY, 1);
@@ -18,7 +18,7 @@ fn a_token_ends_at_its_exp_and_the_leeway() {
 }
 
 #[test]
-fn a_license_ends_at_its_lexp_to_the_second() {
+fn a_license_expires_at_lexp_to_the_second() {
     let gate = Timed::new();
     gate.post(&gate.token().with("lexp", NOW + DAY).sign()).is(200);
     gate.at(NOW + DAY - 1, 1);
@@ -26,7 +26,7 @@ fn a_license_ends_at_its_lexp_to_the_second() {
 }
 
 #[test]
-fn a_trial_ends_at_its_trial_exp_to_the_second() {
+fn a_trial_expires_at_trial_exp_to_the_second() {
     let gate = Timed::new();
     let token = gate.token().with("trial", true).with("trial_exp", NOW + DAY).sign();
     gate.post(&token).is(200);
@@ -35,7 +35,7 @@ fn a_trial_ends_at_its_trial_exp_to_the_second() {
 }
 
 #[test]
-fn a_clock_that_goes_back_before_nbf_and_the_leeway_makes_it_early() {
+fn before_nbf_minus_leeway_a_license_is_not_valid() {
     let gate = Timed::new();
     gate.post(&gate.token().with("nbf", NOW + 60).sign()).is(200);
     gate.at(NOW, 1);
@@ -44,7 +44,7 @@ fn a_clock_that_goes_back_before_nbf_and_the_leeway_makes_it_early() {
 }
 
 #[test]
-fn what_may_be_installed_is_judged_at_that_moment_too() {
+fn an_installation_is_judged_by_the_present_time() {
     let gate = Timed::new();
     let token = gate.token().with("lexp", NOW + DAY).sign();
     gate.clock.set(UnixTime::from_secs(NOW + DAY));
@@ -58,7 +58,7 @@ fn what_may_be_installed_is_judged_at_that_moment_too() {
 }
 
 #[test]
-fn an_ended_license_is_still_shown_and_a_newer_one_takes_its_place() {
+fn an_expired_license_is_shown_until_a_newer_one_replaces_it() {
     let gate = Timed::new();
     gate.post(&gate.token().with("company", "Kept Ltd").sign()).is(200);
     gate.at(NOW + 20 * DAY, 5);

@@ -1,4 +1,4 @@
-//! How events reach `notify.url`: through receivers that fail, restarts and full disks, and without anybody waiting.
+//! Delivery of events to `notify.url`: failing receivers, restarts, an unwritable queue.
 
 use serde_json::Value;
 
@@ -8,10 +8,10 @@ use crate::support::scene::{Scene, Setup, jti};
 use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::{DAY, now};
 
-/// The monitor and the notifier.
+/// Waits of the monitor and the sender of events.
 const LOOPS: usize = 2;
 
-fn telling() -> (Timed, Receiver) {
+fn notifying() -> (Timed, Receiver) {
     let receiver = Receiver::new();
     let lines = receiver.lines();
     let gate = Timed::with(&lines.each_ref().map(String::as_str), |dir, _| write_secret(dir));
@@ -19,27 +19,27 @@ fn telling() -> (Timed, Receiver) {
     (gate, receiver)
 }
 
-/// The built gate, which tells `receiver`.
+/// The built program, with `receiver`.
 fn built(receiver: &Receiver) -> Setup {
     let setup = Setup::new();
     write_secret(setup.dir());
     receiver.settings().into_iter().fold(setup, |setup, (key, value)| setup.set(key, value))
 }
 
-/// Installs `token`, and returns when the gate has looked at it: those that come faster are not told of one by one.
+/// Installs `token` and waits until the gate has noticed it: faster changes are not announced one by one.
 #[track_caller]
 fn install(gate: &Timed, token: &str) {
     gate.post(token).is(200);
     gate.log().wait_for(&format!("license.jti={}", jti(token)));
 }
 
-/// Of which tokens was told, in which order, the same ones again included.
-fn jtis(told: &[Told]) -> Vec<Value> {
-    told.iter().map(|told| told.body["license"]["jti"].clone()).collect()
+/// The `jti` in each event, in order, with repetitions.
+fn jtis(sent: &[Told]) -> Vec<Value> {
+    sent.iter().map(|sent| sent.body["license"]["jti"].clone()).collect()
 }
 
 #[test]
-fn a_receiver_that_fails_gets_everything_later_and_in_order_and_nobody_waits_for_it() {
+fn a_failing_receiver_gets_all_events_later_and_in_order() {
     let moved = "HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
     let failures = [
         Script::HangsUp,
@@ -48,7 +48,7 @@ fn a_receiver_that_fails_gets_everything_later_and_in_order_and_nobody_waits_for
         Script::Says("SSH-2.0-x\r\n\r\n".into()),
     ];
     for script in failures {
-        let (gate, receiver) = telling();
+        let (gate, receiver) = notifying();
         let what = format!("{script:?}");
         receiver.play(script);
         let tokens = [(); 3].map(|()| gate.token().sign());
@@ -57,7 +57,7 @@ fn a_receiver_that_fails_gets_everything_later_and_in_order_and_nobody_waits_for
         install(&gate, &tokens[1]);
         install(&gate, &tokens[2]);
         assert_eq!(gate.ask("GET", "/api/licensing/check").send().is(200).text(), "true");
-        // Tried again after 10 s, then 20 s; what came later waits for it.
+        // Sent again after 10 s, then 20 s; later events wait.
         gate.pass(NOW + 10, LOOPS);
         gate.pass(NOW + 30, LOOPS);
         receiver.takes();
@@ -65,15 +65,15 @@ fn a_receiver_that_fails_gets_everything_later_and_in_order_and_nobody_waits_for
         let all = receiver.have_come(&["changed"; 6]);
         let [one, two, three] = tokens.each_ref().map(|token| jti(token));
         assert_eq!(jtis(&all), [&one, &one, &one, &one, &two, &three].map(Clone::clone), "{what}");
-        // The same event each time, signed anew.
-        assert!(all[..4].iter().all(|told| told.body == all[0].body), "{what}");
-        assert_eq!(all[..4].iter().map(|told| told.at - NOW).collect::<Vec<_>>(), [0, 10, 30, 70]);
+        // The same event each time, with a new signature.
+        assert!(all[..4].iter().all(|sent| sent.body == all[0].body), "{what}");
+        assert_eq!(all[..4].iter().map(|sent| sent.at - NOW).collect::<Vec<_>>(), [0, 10, 30, 70]);
     }
 }
 
 #[test]
-fn a_receiver_that_hangs_keeps_nobody_but_itself() {
-    let (gate, receiver) = telling();
+fn a_receiver_that_hangs_delays_only_its_events() {
+    let (gate, receiver) = notifying();
     receiver.holds();
     let tokens = [(); 3].map(|()| gate.token().sign());
     for token in &tokens {
@@ -82,14 +82,14 @@ fn a_receiver_that_hangs_keeps_nobody_but_itself() {
         assert_eq!(gate.ask("GET", "/api/licensing/check").send().is(200).text(), "true");
         receiver.wait_for(1);
     }
-    assert_eq!(receiver.count(), 1, "the first one still is not answered");
+    assert_eq!(receiver.count(), 1, "the first one has no response yet");
     receiver.takes();
     receiver.have_come(&["changed"; 3]);
     assert_eq!(jtis(&receiver.all()), tokens.each_ref().map(|token| jti(token)));
 }
 
 #[test]
-fn a_receiver_that_does_not_answer_in_time_is_tried_again() {
+fn an_event_is_sent_again_after_a_timeout() {
     let receiver = Receiver::new();
     let lines = receiver.lines();
     let lines = [&*lines[0], &*lines[1], "renewal.timeout = \"300ms\""];
@@ -98,25 +98,25 @@ fn a_receiver_that_does_not_answer_in_time_is_tried_again() {
     receiver.play(Script::Silent);
     gate.post(&gate.token().sign()).is(200);
     receiver.wait_for(1);
-    gate.log().wait_for("an event was not taken; it is sent again");
+    gate.log().wait_for("an event was not accepted; it is sent again");
     receiver.takes();
     gate.pass(NOW + 10, LOOPS);
     receiver.have_come(&["changed", "changed"]);
 }
 
 #[test]
-fn events_that_wait_outlive_a_restart_and_so_does_when_they_are_due() {
-    let (gate, receiver) = telling();
+fn queued_events_and_their_due_times_survive_a_restart() {
+    let (gate, receiver) = notifying();
     receiver.says("503 Later\r\nRetry-After: 600");
     let tokens = [(); 2].map(|()| gate.token().sign());
     install(&gate, &tokens[0]);
     receiver.wait_for(1);
-    gate.log().wait_for("an event was not taken; it is sent again");
+    gate.log().wait_for("an event was not accepted; it is sent again");
     let gate = gate.restart();
     gate.pass(NOW + 599, LOOPS);
-    assert_eq!(receiver.count(), 1, "it asked to be left alone");
+    assert_eq!(receiver.count(), 1, "`Retry-After` is honored");
     receiver.takes();
-    // It looks at least once a minute.
+    // The queue is read at least once a minute.
     gate.pass(NOW + 660, LOOPS);
     receiver.wait_for(2);
     let gate = gate.restart();
@@ -128,28 +128,28 @@ fn events_that_wait_outlive_a_restart_and_so_does_when_they_are_due() {
 }
 
 #[test]
-fn a_gate_that_is_killed_at_any_moment_tells_everything_after_its_restart() {
+fn after_a_kill_at_any_moment_no_event_is_lost() {
     let receiver = Receiver::new();
     let mut scene = built(&receiver).start();
     let mut expected = Vec::new();
     for _ in 0..4 {
         let token = scene.vendor.token().sign();
         scene.install(&token);
-        // Now it may have been told, be queued, or not even that.
+        // The event may have been sent, queued or neither.
         scene = scene.restart();
         expected.push(jti(&token));
         receiver.until(&jti(&token));
     }
     let all = receiver.all();
-    assert!(all.iter().all(|told| told.event() == "changed"), "{all:#?}");
+    assert!(all.iter().all(|sent| sent.event() == "changed"), "{all:#?}");
     let mut jtis = jtis(&all);
     jtis.dedup();
     assert_eq!(jtis, expected);
-    // One that comes twice, because the gate was killed before it noted that it was taken, has the same id.
+    // An event that is sent twice, because the gate was killed before it stored the result, has the same id.
     for token in &expected {
-        let mut same = all.iter().filter(|told| told.body["license"]["jti"] == *token);
-        let first = same.next().expect("told");
-        assert!(same.all(|told| told.id() == first.id()), "{all:#?}");
+        let mut same = all.iter().filter(|sent| sent.body["license"]["jti"] == *token);
+        let first = same.next().expect("an event");
+        assert!(same.all(|sent| sent.id() == first.id()), "{all:#?}");
     }
 }
 
@@ -162,9 +162,9 @@ fn events_in_the_queue_of_a_killed_gate_are_sent_by_the_next_one() {
     tokens.iter().for_each(|token| drop(scene.install(token)));
     let first = receiver.wait_for(1);
     let scene = scene.restart_after(|| receiver.takes());
-    // Those that were replaced before they could be looked at are not told.
+    // Licenses that were replaced before the gate noticed them are not announced.
     receiver.until(&jti(&tokens[2]));
-    assert_eq!(receiver.wait_for(2).body, first.body, "what was not answered is sent again");
+    assert_eq!(receiver.wait_for(2).body, first.body, "an event without a response is sent again");
     scene.remove().is(202);
     receiver.until(&Value::Null);
     let ids = receiver.all();
@@ -172,21 +172,21 @@ fn events_in_the_queue_of_a_killed_gate_are_sent_by_the_next_one() {
     let count = ids.len();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), count, "and nothing more often");
+    assert_eq!(ids.len(), count, "nothing else is sent twice");
 }
 
 #[test]
-fn an_event_that_cannot_be_queued_is_queued_when_it_can_be() {
-    let (gate, receiver) = telling();
+fn an_event_that_cannot_be_queued_is_queued_later() {
+    let (gate, receiver) = notifying();
     let queue = gate.data().join("events.json");
     std::fs::create_dir_all(&queue).expect("made");
     let token = gate.vendor.token().with("iat", NOW).with("exp", NOW + 2 * DAY);
     let token = token.with("tok_exp_warn_days", 3).sign();
     gate.post(&token).is(200);
-    gate.log().wait_for("an event cannot be queued now; that is tried again");
+    gate.log().wait_for("an event cannot be queued; it is tried again");
     (1..4).for_each(|look| gate.pass(NOW + look * 300, LOOPS));
     assert_eq!(gate.ask("GET", "/api/licensing/check").send().is(200).text(), "true");
-    assert_eq!(gate.log().count("an event cannot be queued now"), 1, "told once");
+    assert_eq!(gate.log().count("an event cannot be queued"), 1, "logged once");
     std::fs::remove_dir(&queue).expect("removed");
     gate.pass(NOW + 1200, LOOPS);
     let all = receiver.have_come(&["changed", "expiring_soon"]);
@@ -194,7 +194,7 @@ fn an_event_that_cannot_be_queued_is_queued_when_it_can_be() {
 }
 
 #[test]
-fn neither_secret_nor_token_nor_more_of_a_url_than_its_host_is_told_or_logged() {
+fn secret_token_and_url_path_appear_in_no_event_and_no_log() {
     let receiver = Receiver::new();
     receiver.says("500 Oh");
     let issuer = Issuer::playing(Script::HangsUp);
@@ -202,7 +202,7 @@ fn neither_secret_nor_token_nor_more_of_a_url_than_its_host_is_told_or_logged() 
     let ending = setup.vendor.token().with("lexp", now() + DAY).sign();
     let scene = setup.stored(&ending).start();
     receiver.wait_for(1);
-    scene.gate.log().wait_for("an event was not taken; it is sent again");
+    scene.gate.log().wait_for("an event was not accepted; it is sent again");
     scene.renew().is(502);
     let other = scene.vendor.token().sign();
     scene.install(&other);
@@ -218,7 +218,7 @@ fn neither_secret_nor_token_nor_more_of_a_url_than_its_host_is_told_or_logged() 
     secrets.extend([&ending, &other].iter().flat_map(|token| token.split('.').skip(1)));
     let log = logs.join("\n");
     let queue = std::fs::read_to_string(scene.gate.stored("events.json")).expect("a queue");
-    let bodies: String = receiver.all().iter().map(|told| told.body.to_string()).collect();
+    let bodies: String = receiver.all().iter().map(|sent| sent.body.to_string()).collect();
     for secret in secrets {
         assert!(!log.contains(secret), "{secret} in {log}");
         assert!(!bodies.contains(secret) && !queue.contains(secret), "{secret}");
@@ -227,7 +227,7 @@ fn neither_secret_nor_token_nor_more_of_a_url_than_its_host_is_told_or_logged() 
 }
 
 #[test]
-fn without_a_url_nothing_is_queued_and_nobody_is_called() {
+fn without_a_url_nothing_is_queued_and_no_call_is_made() {
     let proxy = Issuer::playing(Script::HangsUp);
     for key in [None, Some("notify.secret_file"), Some("notify.url")] {
         let setup = Setup::new().env("http_proxy", format!("http://{}", proxy.address()));

@@ -1,4 +1,4 @@
-//! What `notify.url` is told of a license: what, in which words, and how often.
+//! Events: their kinds, contents and number.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::{DAY, ROOT_URL, Vendor};
 
 const HOUR: u64 = 3600;
-/// The monitor and the notifier.
+/// Waits of the monitor and the sender of events.
 const LOOPS: usize = 2;
-/// The renewal too.
+/// The same, and that of the renewal.
 const RENEWING: usize = 3;
 
-/// A gate that tells a receiver, without a license.
-fn telling(lines: &[&str], prepared: impl FnOnce(&Path, &Vendor)) -> (Timed, Receiver) {
+/// A gate without a license that sends events to a receiver.
+fn notifying(lines: &[&str], prepared: impl FnOnce(&Path, &Vendor)) -> (Timed, Receiver) {
     let receiver = Receiver::new();
     let its = receiver.lines();
     let lines: Vec<&str> = its.iter().map(String::as_str).chain(lines.iter().copied()).collect();
@@ -42,16 +42,16 @@ fn remove(gate: &Timed) {
     gate.ask("DELETE", "/api/licensing/token").json(&instance).send().is(202);
 }
 
-/// The event says this of this license.
+/// Asserts the contents of an event.
 #[track_caller]
-fn says(told: &Told, event: &str, time: u64, license: &Value, message: &str) {
+fn is_event(sent: &Told, event: &str, time: u64, license: &Value, message: &str) {
     let expected = json!({
-        "id": told.id(), "event": event, "time": humantime_of(time), "instance": ROOT_URL,
+        "id": sent.id(), "event": event, "time": humantime_of(time), "instance": ROOT_URL,
         "license": license, "message": message,
     });
-    assert_eq!(told.body, expected);
-    assert_eq!(told.at, time, "sent at once");
-    assert_eq!(told.id().len(), 32);
+    assert_eq!(sent.body, expected);
+    assert_eq!(sent.at, time, "sent at once");
+    assert_eq!(sent.id().len(), 32);
 }
 
 fn humantime_of(moment: u64) -> String {
@@ -59,12 +59,12 @@ fn humantime_of(moment: u64) -> String {
 }
 
 #[test]
-fn each_occasion_is_told_once_with_when_where_what_and_to_which_license() {
+fn each_kind_of_event_is_sent_once_with_its_contents() {
     let refuses = "HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n";
     let issuer = Issuer::playing(Script::Says(refuses.into()));
     let url = format!("renewal.url = {:?}", issuer.url());
     let mut first = String::new();
-    let (gate, receiver) = telling(&[&url, "renewal.timeout = \"5s\""], |dir, vendor| {
+    let (gate, receiver) = notifying(&[&url, "renewal.timeout = \"5s\""], |dir, vendor| {
         first = vendor.token().with("iat", NOW).with("exp", NOW + 14 * DAY).sign();
         store(dir, &first);
     });
@@ -77,76 +77,76 @@ fn each_occasion_is_told_once_with_when_where_what_and_to_which_license() {
         })
     };
 
-    // The issuer is out, and back an hour later.
+    // The issuer fails for an hour.
     let failed = NOW + DAY + 60;
     gate.pass(failed, RENEWING);
-    let told = receiver.wait_for(1);
+    let sent = receiver.wait_for(1);
     let end = humantime_of(NOW + 14 * DAY);
     let message = format!(
-        "The license could not be renewed: the issuer gave no license: the issuer refused with status 503. It stays in \
-         force until {end}, and the issuer is asked again."
+        "The license could not be renewed: the issuer returned no license: the issuer refused with status 503. It stays in \
+         force until {end}, and the renewal is tried again."
     );
     let its = license(&first, 1, "L-1", [None, Some(NOW + 14 * DAY)]);
-    says(&told, "renewal_failing", failed, &its, &message);
+    is_event(&sent, "renewal_failing", failed, &its, &message);
     let renewed = failed + HOUR;
     let second = gate.vendor.token().with("iat", renewed).with("exp", renewed + 14 * DAY).sign();
     issuer.play(Script::Grants(second.clone()));
     gate.pass(renewed, RENEWING);
-    let told = receiver.wait_for(2);
+    let sent = receiver.wait_for(2);
     let end = humantime_of(renewed + 14 * DAY);
-    let message = format!("The license was renewed: its token lasts until {end}.");
+    let message = format!("The license was renewed: its token expires at {end}.");
     let its = license(&second, 1, "L-1", [None, Some(renewed + 14 * DAY)]);
-    says(&told, "renewed", renewed, &its, &message);
+    is_event(&sent, "renewed", renewed, &its, &message);
 
-    // Another one by hand, which ends by itself.
+    // Another license by hand, which expires.
     let ends = NOW + 40 * DAY;
     let token = gate.vendor.token().with("lid", "L-2").with("iat", renewed).with("lexp", ends);
     let token = token.with("exp", NOW + 90 * DAY).with("update_days", 80).sign();
     gate.post(&token).is(200);
-    let told = receiver.wait_for(3);
+    let sent = receiver.wait_for(3);
     let its = |status| license(&token, status, "L-2", [Some(ends), Some(NOW + 90 * DAY)]);
-    says(&told, "changed", renewed, &its(1), "Another license is in force.");
+    is_event(&sent, "changed", renewed, &its(1), "Another license is in force.");
     gate.pass(ends - 30 * DAY - 1, RENEWING);
     gate.pass(ends - 30 * DAY, RENEWING);
-    let told = receiver.wait_for(4);
+    let sent = receiver.wait_for(4);
     let message = format!("The license expires at {}.", humantime_of(ends));
-    says(&told, "expiring_soon", ends - 30 * DAY, &its(1), &message);
+    is_event(&sent, "expiring_soon", ends - 30 * DAY, &its(1), &message);
     gate.pass(ends - 1, RENEWING);
     gate.pass(ends, RENEWING);
-    let told = receiver.wait_for(5);
+    let sent = receiver.wait_for(5);
     let message = format!(
         "There is no valid license: the license expired at {}: install a renewed token.",
         humantime_of(ends)
     );
-    says(&told, "expired", ends, &its(5), &message);
+    is_event(&sent, "expired", ends, &its(5), &message);
     remove(&gate);
-    says(&receiver.wait_for(6), "changed", ends, &Value::Null, "There is no license any more.");
+    is_event(&receiver.wait_for(6), "changed", ends, &Value::Null, "There is no license any more.");
 
     let names = ["renewal_failing", "renewed", "changed", "expiring_soon", "expired", "changed"];
     let all = receiver.have_come(&names);
     let mut ids: Vec<_> = all.iter().map(Told::id).collect();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), names.len(), "each has an id of its own");
+    assert_eq!(ids.len(), names.len(), "each event has its own id");
 }
 
 #[test]
-fn an_end_that_comes_near_is_told_once_not_at_every_look_nor_after_a_restart() {
-    let (gate, receiver) = telling(&[], |dir, vendor| {
+fn a_near_expiry_is_announced_once_also_across_restarts() {
+    let (gate, receiver) = notifying(&[], |dir, vendor| {
         store(dir, &vendor.token().with("iat", NOW).with("exp", NOW + 10 * DAY).sign());
     });
-    // A renewal that is due at the same time would come first.
+    // Late enough for a renewal that is due at the same time.
     let near = NOW + 7 * DAY + 120;
     gate.pass(near - 1, LOOPS);
     (0..12).for_each(|hour| gate.pass(near + hour * HOUR, LOOPS));
     let gate = gate.restart();
     (12..36).for_each(|hour| gate.pass(near + hour * HOUR, LOOPS));
-    // A token that does not end later is another one, and its end is no news.
+    // Another token with the same expiry is a change, but its expiry is not announced again.
     let same = gate.vendor.token().with("exp", NOW + 10 * DAY).sign();
     gate.post(&same).is(200);
     receiver.wait_for(2);
     gate.pass(near + 40 * HOUR, LOOPS);
-    // One that does has an end of its own.
+    // A later expiry is announced.
     gate.post(&gate.vendor.token().with("exp", NOW + 20 * DAY).sign()).is(200);
     receiver.wait_for(3);
     (12..18).for_each(|day| gate.pass(NOW + day * DAY + 120, LOOPS));
@@ -155,16 +155,16 @@ fn an_end_that_comes_near_is_told_once_not_at_every_look_nor_after_a_restart() {
     let all = receiver.have_come(&names);
     assert_eq!(all[0].time(), near);
     let end = humantime_of(NOW + 10 * DAY);
-    let message = format!("The license token expires at {end}, and no later one has come.");
+    let message = format!("The license token expires at {end} and has not been renewed.");
     assert_eq!(all[0].message(), message);
     assert_eq!(all[3].time(), NOW + 17 * DAY + 120);
 }
 
 #[test]
-fn a_renewal_that_fails_for_weeks_is_told_once_for_each_reason() {
+fn a_failing_renewal_is_announced_once_for_each_reason() {
     let issuer = Issuer::playing(Script::HangsUp);
     let url = format!("renewal.url = {:?}", issuer.url());
-    let (gate, receiver) = telling(&[&url, "renewal.timeout = \"5s\""], |dir, vendor| {
+    let (gate, receiver) = notifying(&[&url, "renewal.timeout = \"5s\""], |dir, vendor| {
         let token = vendor.token().with("iat", NOW).with("exp", NOW + 14 * DAY);
         store(dir, &token.with("tok_exp_warn_days", 0).sign());
     });
@@ -182,7 +182,7 @@ fn a_renewal_that_fails_for_weeks_is_told_once_for_each_reason() {
     receiver.wait_for(2);
     issuer.play(Script::HangsUp);
     days(&gate, 7..9);
-    // Renewed by hand, it fails anew: that is told anew.
+    // After a renewal by hand, a failure is announced again.
     let moment = NOW + 9 * DAY;
     let token = gate.vendor.token().with("iat", moment).with("exp", moment + 14 * DAY);
     issuer.play(Script::Grants(token.with("tok_exp_warn_days", 0).sign()));
@@ -198,10 +198,10 @@ fn a_renewal_that_fails_for_weeks_is_told_once_for_each_reason() {
 }
 
 #[test]
-fn tokens_without_an_id_are_told_apart() {
+fn tokens_without_jti_are_distinguished() {
     let issuer = Issuer::playing(Script::HangsUp);
     let url = format!("renewal.url = {:?}", issuer.url());
-    let (gate, receiver) = telling(&[&url, "renewal.timeout = \"5s\""], |dir, vendor| {
+    let (gate, receiver) = notifying(&[&url, "renewal.timeout = \"5s\""], |dir, vendor| {
         let token = vendor.token().with("iat", NOW).with("exp", NOW + 14 * DAY);
         store(dir, &token.without("jti").sign());
     });
@@ -226,20 +226,20 @@ fn tokens_without_an_id_are_told_apart() {
 }
 
 #[test]
-fn what_changed_while_no_gate_ran_is_told_at_the_start_and_once() {
+fn changes_while_no_gate_ran_are_announced_once_at_startup() {
     let mounted = "license.file = \"mounted.jwt\"";
-    let (gate, receiver) = telling(&[mounted], |dir, vendor| {
+    let (gate, receiver) = notifying(&[mounted], |dir, vendor| {
         mount(dir, &vendor.token().with("iat", NOW).with("exp", NOW + 10 * DAY).sign());
     });
     gate.pass(NOW, LOOPS);
     let token = gate.vendor.token().with("iat", NOW + 5).with("exp", NOW + 20 * DAY).sign();
     let gate = gate.restart_after(|dir| mount(dir, &token));
     gate.pass(NOW + 60, LOOPS);
-    let told = receiver.wait_for(1);
-    assert_eq!((told.event(), &told.body["license"]["jti"]), ("changed", &jti(&token)));
+    let sent = receiver.wait_for(1);
+    assert_eq!((sent.event(), &sent.body["license"]["jti"]), ("changed", &jti(&token)));
     let gate = gate.restart_after(|_| ());
     gate.pass(NOW + 120, LOOPS);
-    // It runs out while there is no gate.
+    // The license expires while no gate runs.
     let clock = gate.clock.clone();
     let after = license_gate::clock::UnixTime::from_secs(NOW + 30 * DAY);
     let gate = gate.restart_after(|_| clock.set(after));
@@ -252,11 +252,11 @@ fn what_changed_while_no_gate_ran_is_told_at_the_start_and_once() {
 }
 
 #[test]
-fn a_license_handed_back_to_one_renewed_earlier_has_changed_and_was_not_renewed() {
+fn falling_back_to_a_license_renewed_earlier_is_a_change_not_a_renewal() {
     let issuer = Issuer::playing(Script::HangsUp);
     let url = format!("renewal.url = {:?}", issuer.url());
     let lines = [&*url, "renewal.timeout = \"5s\"", "license.file = \"mounted.jwt\""];
-    let (gate, receiver) = telling(&lines, |dir, vendor| {
+    let (gate, receiver) = notifying(&lines, |dir, vendor| {
         store(dir, &vendor.token().with("iat", NOW).with("exp", NOW + 40 * DAY).sign());
         // From day 2 to day 4.
         let token = vendor.token().with("iat", NOW + 2 * DAY).with("nbf", NOW + 2 * DAY);
@@ -269,34 +269,33 @@ fn a_license_handed_back_to_one_renewed_earlier_has_changed_and_was_not_renewed(
     gate.pass(NOW + DAY + 60, RENEWING);
     receiver.have_come(&["renewed"]);
     gate.pass(NOW + 2 * DAY, RENEWING);
-    let told = receiver.have_come(&["renewed", "changed"]);
-    let message = "Another license is in force, that of license.file: it was issued later than the other source's.";
-    assert_eq!(told[1].message(), message);
+    let sent = receiver.have_come(&["renewed", "changed"]);
+    let message = "Another license is in force, from license.file: it was issued later than that of the other source.";
+    assert_eq!(sent[1].message(), message);
     gate.pass(NOW + 4 * DAY + 60, RENEWING);
     remove(&gate);
-    let told = receiver.have_come(&["renewed", "changed", "changed", "expired"]);
-    let message =
-        "Another license is in force, that of the store: it is valid, the other source's is not.";
-    assert_eq!(told[2].message(), message);
+    let sent = receiver.have_come(&["renewed", "changed", "changed", "expired"]);
+    let message = "Another license is in force, from the store: the license of the other source is not valid.";
+    assert_eq!(sent[2].message(), message);
 }
 
 #[test]
-fn one_thing_that_happens_is_one_event_also_when_it_happens_again() {
-    let (gate, receiver) = telling(&["license.file = \"mounted.jwt\""], |dir, vendor| {
+fn each_change_is_one_event_also_if_it_occurs_again() {
+    let (gate, receiver) = notifying(&["license.file = \"mounted.jwt\""], |dir, vendor| {
         mount(dir, &vendor.token().with("iat", NOW - DAY).with("exp", NOW - 1000).sign());
     });
     gate.pass(NOW, LOOPS);
     let mut names = vec!["expired"];
     receiver.have_come(&names);
-    // A good one comes and goes: that nothing is valid any more is a change, and told each time.
+    // A valid license is installed and removed twice: each time, the return to the expired one is a change.
     for _ in 0..2 {
         gate.post(&gate.token().sign()).is(200);
         names.push("changed");
         receiver.have_come(&names);
         remove(&gate);
         names.push("changed");
-        let told = receiver.have_come(&names);
-        let last = told.last().expect("told");
+        let sent = receiver.have_come(&names);
+        let last = sent.last().expect("an event");
         assert_eq!(last.body["license"]["status"], 5);
         assert!(last.message().starts_with("There is no valid license: "), "{last:?}");
     }
@@ -313,8 +312,8 @@ fn one_thing_that_happens_is_one_event_also_when_it_happens_again() {
 }
 
 #[test]
-fn a_license_that_is_not_valid_yet_or_no_longer_by_the_clock_is_told_of() {
-    let (gate, receiver) = telling(&[], |dir, vendor| {
+fn a_license_that_becomes_valid_or_invalid_by_the_clock_is_announced() {
+    let (gate, receiver) = notifying(&[], |dir, vendor| {
         let token = vendor.token().with("iat", NOW).with("nbf", NOW + DAY);
         store(dir, &token.with("exp", NOW + 40 * DAY).sign());
     });
@@ -322,8 +321,8 @@ fn a_license_that_is_not_valid_yet_or_no_longer_by_the_clock_is_told_of() {
     for (moment, status) in [(NOW, 3), (NOW + DAY, 1), (NOW, 3), (NOW + DAY, 1)] {
         gate.pass(moment, LOOPS);
         names.push("changed");
-        let told = receiver.have_come(&names);
-        let last = told.last().expect("told");
+        let sent = receiver.have_come(&names);
+        let last = sent.last().expect("sent");
         assert_eq!(last.body["license"]["status"], status);
         let message = match status {
             1 => "The license is valid now.",

@@ -1,4 +1,4 @@
-//! Former licenses: what is kept of them, the way back to one; and a token held against the gate without being installed.
+//! Former licenses: history and rollback; and validating a token without installing it.
 
 use std::fs;
 
@@ -27,7 +27,7 @@ fn validate(scene: &Scene, token: &str) -> Answer {
 }
 
 #[test]
-fn what_was_replaced_is_listed_newest_first_and_survives_a_restart() {
+fn replaced_licenses_are_listed_newest_first_also_after_a_restart() {
     let scene = Scene::new();
     assert_eq!(history(&scene), [json!(null); 0]);
     let tokens: Vec<String> = (0..3).map(|_| scene.vendor.token().sign()).collect();
@@ -41,12 +41,12 @@ fn what_was_replaced_is_listed_newest_first_and_survives_a_restart() {
     assert_eq!((&former["status"], &former["lid"]), (&json!(1), &json!("L-1")));
     assert!(former["replaced_at"].as_u64().is_some_and(|at| (before..=now()).contains(&at)));
     let text = scene.admin("GET", "/api/licensing/history").send().text().to_owned();
-    assert!(text.starts_with(r#"[{"status":1,"jti":""#), "a license as it is shown elsewhere");
+    assert!(text.starts_with(r#"[{"status":1,"jti":""#), "in the same shape as elsewhere");
     assert!(tokens.iter().all(|token| !text.contains(token.rsplit('.').next().expect("one"))));
 }
 
 #[test]
-fn going_back_puts_the_former_one_in_force_and_the_later_one_into_the_history() {
+fn a_rollback_swaps_the_license_in_force_and_the_former_one() {
     let scene = Scene::new();
     let (first, second) = (scene.vendor.token().sign(), scene.vendor.token().sign());
     scene.install(&first);
@@ -61,7 +61,7 @@ fn going_back_puts_the_former_one_in_force_and_the_later_one_into_the_history() 
 }
 
 #[test]
-fn a_removed_license_can_be_put_back() {
+fn a_removed_license_can_be_restored() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
@@ -73,7 +73,7 @@ fn a_removed_license_can_be_put_back() {
 }
 
 #[test]
-fn installing_the_same_again_makes_no_history() {
+fn installing_the_same_token_again_adds_no_history() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     (0..3).for_each(|_| drop(scene.install(&token)));
@@ -81,7 +81,7 @@ fn installing_the_same_again_makes_no_history() {
 }
 
 #[test]
-fn what_cannot_be_gone_back_to_is_refused_with_the_reason() {
+fn a_rollback_that_is_not_possible_is_refused_with_the_reason() {
     let scene = Scene::new();
     let short = scene.vendor.token().with("exp", now() + 2).with("jti", "short").sign();
     let kept = scene.vendor.token().sign();
@@ -100,7 +100,7 @@ fn what_cannot_be_gone_back_to_is_refused_with_the_reason() {
 }
 
 #[test]
-fn one_whose_key_was_withdrawn_is_listed_as_invalid_and_put_back_once_the_key_returns() {
+fn a_former_license_without_its_key_is_listed_as_invalid_until_the_key_returns() {
     let scene = Scene::new();
     let (first, second) = (scene.vendor.token().sign(), scene.vendor.token().sign());
     scene.install(&first);
@@ -120,7 +120,7 @@ fn one_whose_key_was_withdrawn_is_listed_as_invalid_and_put_back_once_the_key_re
     assert_eq!(last["new"], json!({ "jti": jti(&first), "lid": "L-1", "status": 3 }));
     roll_back(&scene, &json!({ "jti": "unknown" })).fails(404, "licensing.history.not-found");
     fs::write(&path, trusted).expect("written");
-    scene.gate.log().wait_for("a license that was kept verifies now");
+    scene.gate.log().wait_for("a stored license verifies now");
     scene.holds(&second);
     assert_eq!(jtis(&scene), [jti(&first)]);
     assert_eq!(history(&scene)[0]["status"], json!(1));
@@ -129,7 +129,7 @@ fn one_whose_key_was_withdrawn_is_listed_as_invalid_and_put_back_once_the_key_re
 }
 
 #[test]
-fn ten_are_kept_and_the_one_that_lasts_longest_beyond_that() {
+fn ten_are_kept_and_the_one_that_expires_last() {
     let scene = Scene::new();
     let lasting = scene.vendor.token().with("jti", "lasting").with("exp", now() + 400 * DAY);
     let lasting = lasting.sign();
@@ -151,7 +151,7 @@ fn ten_are_kept_and_the_one_that_lasts_longest_beyond_that() {
 }
 
 #[test]
-fn a_token_is_held_against_every_check_and_changes_nothing() {
+fn validate_reports_every_check_and_changes_nothing() {
     let scene = Scene::new();
     let old = scene.vendor.token().with("company", "Old Ltd").sign();
     scene.install(&old);
@@ -179,7 +179,7 @@ fn a_token_is_held_against_every_check_and_changes_nothing() {
 }
 
 #[test]
-fn garbage_is_told_as_what_it_is_with_200() {
+fn validate_reports_unusable_tokens_with_200() {
     let scene = Scene::new();
     let stranger = Vendor::new().token().sign();
     let ended = scene.vendor.token().with("exp", now() - DAY).sign();
@@ -202,7 +202,7 @@ fn garbage_is_told_as_what_it_is_with_200() {
 }
 
 #[test]
-fn every_change_is_recorded_with_who_asked_refused_ones_too() {
+fn every_change_is_audited_with_its_caller_also_if_refused() {
     let scene = Setup::new().start();
     let token = scene.vendor.token().sign();
     let stranger = Vendor::new().token().sign();
@@ -220,12 +220,12 @@ fn every_change_is_recorded_with_who_asked_refused_ones_too() {
     assert!(!text.contains(&token[..40]) && !text.contains("hunter2"), "no secrets");
     let lines: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let told = |line: &Value| {
-        let word = |name: &str| line[name].as_str().expect("text").to_owned();
-        format!("{} {} {} {}", word("actor"), word("action"), word("outcome"), word("reason"))
+    let summary = |line: &Value| {
+        let field = |name: &str| line[name].as_str().expect("text").to_owned();
+        format!("{} {} {} {}", field("actor"), field("action"), field("outcome"), field("reason"))
     };
     assert_eq!(
-        lines.iter().map(told).collect::<Vec<_>>(),
+        lines.iter().map(summary).collect::<Vec<_>>(),
         [
             "admin install ok ",
             "admin install refused malformed",

@@ -1,4 +1,4 @@
-//! Times that cannot be right: milliseconds, and tokens issued ahead of the clock.
+//! Implausible times: milliseconds, and tokens issued ahead of the clock.
 
 use std::fs;
 
@@ -11,14 +11,14 @@ use crate::support::vendor::{DAY, Token, Vendor, now};
 
 const OUT_OF_RANGE: &str = "licensing.token.time-out-of-range";
 const IN_FUTURE: &str = "licensing.token.issued-in-future";
-const WARNING: &str = "a stored or mounted license has a time that cannot be right";
+const WARNING: &str = "a stored or mounted license has an implausible time";
 
-/// A token of a vendor who counts milliseconds.
+/// A token of a vendor that writes milliseconds.
 fn in_milliseconds(vendor: &Vendor) -> Token<'_> {
     vendor.token().with("iat", now() * 1000).with("exp", (now() + 14 * DAY) * 1000)
 }
 
-/// A token of a vendor whose clock is a year ahead.
+/// A token issued a year ahead of the clock.
 fn a_year_ahead(vendor: &Vendor) -> Token<'_> {
     vendor.token().with("iat", now() + 365 * DAY).with("exp", now() + 379 * DAY)
 }
@@ -58,31 +58,31 @@ fn an_offered_token_is_refused_with_the_times_in_the_message() {
         );
         assert_eq!(report["token"]["status"], 3);
     }
-    // As far as clocks may differ.
+    // Within the limits.
     let nearly =
         scene.vendor.token().with("iat", now() + DAY - 60).with("lexp", 1_u64 << 35).sign();
     scene.install(&nearly);
 }
 
 #[test]
-fn a_renewal_that_brings_such_a_token_is_refused() {
+fn a_renewed_token_with_implausible_times_is_refused() {
     let issuer = Issuer::playing(Script::Silent);
     let setup = Setup::new().set("renewal.url", format!("{:?}", issuer.url()));
     let old = setup.vendor.token().with("iat", now() - 3600).sign();
     let scene = setup.stored(&old).start();
-    for (token, says) in [
+    for (token, expected) in [
         (in_milliseconds(&scene.vendor), "looks like milliseconds"),
         (a_year_ahead(&scene.vendor), "a day ahead"),
     ] {
         issuer.play(Script::Grants(token.sign()));
         let answer = scene.renew().fails(502, "licensing.renewal.rejected");
-        assert!(answer.text().contains(says), "{}", answer.text());
+        assert!(answer.text().contains(expected), "{}", answer.text());
         scene.holds(&old);
     }
 }
 
 #[test]
-fn a_stored_one_is_used_with_a_warning_and_any_renewed_one_replaces_it() {
+fn a_stored_one_is_used_with_a_warning_until_a_renewal_replaces_it() {
     for make in [in_milliseconds, a_year_ahead] {
         let issuer = Issuer::playing(Script::Silent);
         let setup = Setup::new()
@@ -98,7 +98,7 @@ fn a_stored_one_is_used_with_a_warning_and_any_renewed_one_replaces_it() {
         scene.renew().is(200);
         scene.holds(&renewed);
         assert_eq!(scene.gate.log().count("the clock is behind"), 0);
-        // It is offered again by whoever rolls back.
+        // A rollback offers the token again.
         let back = scene
             .admin("POST", "/api/licensing/token/rollback")
             .json(&json!({ "jti": jti(&stored) }))
@@ -110,14 +110,14 @@ fn a_stored_one_is_used_with_a_warning_and_any_renewed_one_replaces_it() {
 }
 
 #[test]
-fn a_mounted_one_is_used_at_the_start_and_refused_as_a_change() {
+fn a_mounted_one_is_used_at_startup_and_refused_as_a_change() {
     for make in [in_milliseconds, a_year_ahead] {
         let setup = Setup::new().set("license.file", "\"mounted.jwt\"");
-        let doubtful = make(&setup.vendor).sign();
-        let scene = setup.file("mounted.jwt", &doubtful).start();
+        let implausible = make(&setup.vendor).sign();
+        let scene = setup.file("mounted.jwt", &implausible).start();
         scene.gate.log().wait_for(WARNING);
-        assert_eq!((scene.shown()["jti"].clone(), &*scene.check()), (jti(&doubtful), "true"));
-        // Compared with it, any other is newer.
+        assert_eq!((scene.shown()["jti"].clone(), &*scene.check()), (jti(&implausible), "true"));
+        // Any other license counts as newer.
         let stored = scene.vendor.token().with("iat", now() - 9 * DAY).sign();
         scene.install(&stored);
         scene.gate.log().wait_for(&format!("license.jti={} source=\"store\"", jti(&stored)));
@@ -130,15 +130,15 @@ fn a_mounted_one_is_used_at_the_start_and_refused_as_a_change() {
         scene.gate.log().wait_for(&format!("license.jti={} source=\"file\"", jti(&good)));
         let another = make(&scene.vendor).sign();
         fs::write(&path, &another).expect("written");
-        scene.gate.log().wait_for("license.file holds no license that verifies");
+        scene.gate.log().wait_for("license.file contains no license that verifies");
         assert_eq!(scene.shown()["jti"], jti(&good));
         let scene = scene.restart();
-        assert_eq!(scene.shown()["jti"], jti(&another), "now it is there at the start");
+        assert_eq!(scene.shown()["jti"], jti(&another), "used at startup");
     }
 }
 
 #[test]
-fn an_issue_date_counts_once_the_clock_has_come_near_it() {
+fn an_iat_counts_once_it_is_plausible() {
     let year = NOW + 365 * DAY;
     let mut tokens = [String::new(), String::new()];
     let gate = Timed::with(&["license.file = \"mounted.jwt\""], |dir, vendor| {

@@ -1,4 +1,4 @@
-//! The issuer's keys: files that change, `license.jwks_url`, rotation with overlap, keys that are lost.
+//! The issuer's keys: changed files, `license.jwks_url`, rotation with overlap, lost keys.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::vendor::Vendor;
 
 const UNKNOWN: &str = "licensing.token.key-unknown";
 
-/// The keys of `vendors`, as they are published together.
+/// A JWKS with the keys of `vendors`.
 fn jwks(vendors: &[&Vendor]) -> String {
     let keys = vendors
         .iter()
@@ -28,7 +28,7 @@ fn url(issuer: &Issuer) -> String {
     format!("{:?}", format!("http://{}/jwks.json", issuer.address()))
 }
 
-/// A gate that knows its issuer by `license.jwks_url` alone.
+/// A gate with `license.jwks_url` and without `license.keys`.
 fn fetching(vendor: Vendor, issuer: &Issuer) -> Setup {
     Setup::trusting(vendor).unset("license.keys").set("license.jwks_url", url(issuer))
 }
@@ -38,7 +38,7 @@ fn refused(scene: &Scene, token: &str) -> Value {
 }
 
 #[test]
-fn keys_behind_a_url_are_believed_and_kept_for_a_start_without_the_issuer() {
+fn fetched_keys_are_trusted_and_stored_for_a_start_without_the_issuer() {
     let vendor = Vendor::new();
     let token = vendor.token().sign();
     let issuer = Issuer::playing(published(&[&vendor]));
@@ -55,7 +55,7 @@ fn keys_behind_a_url_are_believed_and_kept_for_a_start_without_the_issuer() {
 }
 
 #[test]
-fn a_token_of_an_unknown_key_has_the_keys_fetched_early_and_once() {
+fn unknown_keys_cause_one_early_fetch() {
     let (old, new) = (Vendor::new(), Vendor::new());
     let issuer = Issuer::playing(published(&[&old]));
     let first = old.token().sign();
@@ -79,7 +79,7 @@ fn a_token_of_an_unknown_key_has_the_keys_fetched_early_and_once() {
 }
 
 #[test]
-fn many_tokens_of_unknown_keys_at_once_wait_for_the_same_fetch() {
+fn concurrent_tokens_of_unknown_keys_share_one_fetch() {
     let (old, new) = (Vendor::new(), Vendor::new());
     let issuer = Issuer::playing(published(&[&old]));
     let scene = fetching(old, &issuer).start();
@@ -95,7 +95,7 @@ fn many_tokens_of_unknown_keys_at_once_wait_for_the_same_fetch() {
 }
 
 #[test]
-fn a_mounted_license_by_a_younger_key_is_taken_when_the_key_is_fetched() {
+fn a_mounted_license_with_a_new_key_is_used_once_the_key_is_fetched() {
     let (old, new) = (Vendor::new(), Vendor::new());
     let issuer = Issuer::playing(published(&[&old]));
     let overlap = published(&[&old, &new]);
@@ -109,7 +109,7 @@ fn a_mounted_license_by_a_younger_key_is_taken_when_the_key_is_fetched() {
 }
 
 #[test]
-fn a_renewal_signed_by_a_younger_key_is_installed() {
+fn a_renewed_token_with_a_new_key_is_installed() {
     let (old, new) = (Vendor::new(), Vendor::new());
     let keys = Issuer::playing(published(&[&old]));
     let renewed = new.token().sign();
@@ -124,7 +124,7 @@ fn a_renewal_signed_by_a_younger_key_is_installed() {
 }
 
 #[test]
-fn answers_that_hold_no_keys_change_nothing_and_are_told_once() {
+fn answers_without_keys_change_nothing_and_are_logged_once() {
     let vendor = Vendor::new();
     let token = vendor.token().sign();
     let issuer = Issuer::playing(published(&[&vendor]));
@@ -148,7 +148,7 @@ fn answers_that_hold_no_keys_change_nothing_and_are_told_once() {
 }
 
 #[test]
-fn a_changed_key_file_counts_without_a_restart_and_a_broken_one_takes_nothing_away() {
+fn a_changed_key_file_takes_effect_and_a_damaged_one_removes_no_keys() {
     let (old, new) = (Vendor::new(), Vendor::new());
     let (first, second) = (old.token().sign(), new.token().sign());
     let (both, only_new) = (jwks(&[&old, &new]), jwks(&[&new]));
@@ -160,7 +160,7 @@ fn a_changed_key_file_counts_without_a_restart_and_a_broken_one_takes_nothing_aw
     scene.gate.log().wait_for("the issuer's keys were read again\" keys=2");
     scene.install(&second);
 
-    let stay = "the former ones stay in use";
+    let stay = "the previous ones stay in use";
     for (times, broken) in
         ["", "{\"keys\":", &both[..both.len() / 2], "{\"keys\":[]}", "-----BEGIN PUBLIC KEY-----\n"]
             .into_iter()
@@ -181,16 +181,16 @@ fn a_changed_key_file_counts_without_a_restart_and_a_broken_one_takes_nothing_aw
 }
 
 fn write(dir: &Path, content: &str) {
-    // As tools write it: beside, and renamed.
+    // Written beside the file and renamed, as most tools do.
     fs::write(dir.join("jwks.next"), content).expect("written");
     fs::rename(dir.join("jwks.next"), dir.join("jwks.json")).expect("renamed");
 }
 
-/// The waits of a gate with `license.jwks_url`: the monitor's and the fetch's.
+/// Waits of the monitor and the fetch.
 const LOOPS: usize = 2;
 const HOUR: u64 = 3600;
 
-/// A gate that looks at the keys behind `issuer` once a minute, with a license by `vendor` that lasts ten days.
+/// A gate that fetches the keys of `issuer` once a minute, with a license by `vendor` for ten days.
 fn looking_each_minute(vendor: Vendor, issuer: &Issuer) -> Timed {
     let line = format!("license.jwks_url = {}", url(issuer));
     issuer.play(each_minute(&[&vendor]));
@@ -205,28 +205,32 @@ fn looking_each_minute(vendor: Vendor, issuer: &Issuer) -> Timed {
 }
 
 fn each_minute(vendors: &[&Vendor]) -> Script {
-    let said = answer("200 OK", &jwks(vendors));
-    Script::Says(said.replacen("\r\n", "\r\nCache-Control: max-age=60\r\n", 1))
+    let answer = answer("200 OK", &jwks(vendors));
+    Script::Says(answer.replacen("\r\n", "\r\nCache-Control: max-age=60\r\n", 1))
 }
 
 #[test]
-fn a_license_whose_key_is_lost_counts_an_hour_more_and_then_not() {
+fn a_license_without_its_key_stays_valid_for_an_hour() {
     let issuer = Issuer::playing(Script::HangsUp);
     let gate = looking_each_minute(Vendor::new(), &issuer);
     issuer.play(each_minute(&[&Vendor::new()]));
     gate.pass(NOW + 60, LOOPS);
     gate.at(NOW + 60, 1);
     let next = gate.token().sign();
-    assert_eq!(gate.post(&next).is(400).json()["messageId"], UNKNOWN, "nothing new by it");
+    assert_eq!(
+        gate.post(&next).is(400).json()["messageId"],
+        UNKNOWN,
+        "no new token with the lost key"
+    );
     gate.pass(NOW + HOUR, LOOPS);
     gate.at(NOW + HOUR, 1);
     gate.pass(NOW + HOUR + 60, LOOPS);
     gate.at(NOW + HOUR + 60, 3);
-    assert_eq!(gate.shown()["lid"], "L-1", "it is shown still");
+    assert_eq!(gate.shown()["lid"], "L-1", "it is still shown");
 }
 
 #[test]
-fn a_key_that_comes_back_within_the_hour_was_never_lost() {
+fn a_key_that_returns_within_the_hour_makes_no_difference() {
     let issuer = Issuer::playing(Script::HangsUp);
     let gate = looking_each_minute(Vendor::new(), &issuer);
     issuer.play(each_minute(&[&Vendor::new()]));
@@ -235,7 +239,7 @@ fn a_key_that_comes_back_within_the_hour_was_never_lost() {
     gate.pass(NOW + 120, LOOPS);
     gate.pass(NOW + 2 * HOUR, LOOPS);
     gate.at(NOW + 2 * HOUR, 1);
-    // Lost once more, an hour is counted anew; and after it, the key may come back still.
+    // A second loss starts a new hour; the key may also return later.
     issuer.play(each_minute(&[&Vendor::new()]));
     gate.pass(NOW + 3 * HOUR, LOOPS);
     gate.at(NOW + 4 * HOUR - 1, 1);
@@ -247,7 +251,7 @@ fn a_key_that_comes_back_within_the_hour_was_never_lost() {
 }
 
 #[test]
-fn a_restart_believes_the_keys_that_are_there() {
+fn after_a_restart_only_the_present_keys_are_trusted() {
     let scene = Setup::new().start();
     let token = scene.vendor.token().sign();
     scene.install(&token);
@@ -255,15 +259,15 @@ fn a_restart_believes_the_keys_that_are_there() {
     let dir = scene.gate.dir().to_owned();
     let scene = scene.restart_after(|| write(&dir, &jwks(&[&other])));
     assert_eq!(scene.check(), "false");
-    assert_eq!(scene.shown()["status"], 4, "what cannot be verified is not shown");
-    assert_eq!(scene.on_disk(), Some(token.clone()), "a wrong mount loses nothing");
+    assert_eq!(scene.shown()["status"], 4, "a license that cannot be verified is not shown");
+    assert_eq!(scene.on_disk(), Some(token.clone()), "the stored license is not lost");
     write(&dir, &jwks(&[&scene.vendor]));
-    scene.gate.log().wait_for("a license that was kept verifies now");
+    scene.gate.log().wait_for("a stored license verifies now");
     scene.holds(&token);
 }
 
 #[test]
-fn a_key_that_was_taken_away_is_not_believed_for_another_files_fault() {
+fn a_deleted_key_is_not_trusted_because_another_file_is_faulty() {
     let (gone, stays) = (Vendor::new(), Vendor::new());
     let setup = Setup::trusting(stays)
         .set("license.keys", "\"keys\"")
@@ -278,4 +282,21 @@ fn a_key_that_was_taken_away_is_not_believed_for_another_files_fault() {
     scene.gate.log().wait_for("the issuer's keys were read again\" keys=1");
     assert_eq!(refused(&scene, &gone.token().sign()), UNKNOWN);
     scene.install(&scene.vendor.token().sign());
+}
+
+#[test]
+fn the_loss_of_a_key_is_logged_once_for_a_license_that_file_and_store_share() {
+    let vendor = Vendor::new();
+    let [mounted, stored] = [(); 2].map(|()| vendor.token().sign());
+    let setup = Setup::trusting(vendor).set("license.file", "\"mounted\"");
+    let scene = setup.file("mounted", &mounted).stored(&stored).start();
+    assert_eq!(scene.check(), "true");
+    let other = Vendor::new();
+    write(scene.gate.dir(), &jwks(&[&other]));
+    scene.gate.log().wait_for("event=license.key_lost");
+    // A later line, so that a second one about the loss would be there by now.
+    write(scene.gate.dir(), &jwks(&[&other, &scene.vendor]));
+    scene.gate.log().wait_for("the issuer's keys were read again\" keys=2");
+    assert_eq!(scene.gate.log().count("event=license.key_lost"), 1);
+    assert_eq!(scene.check(), "true");
 }

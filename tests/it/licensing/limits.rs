@@ -1,4 +1,4 @@
-//! How many writes and failed sign-ins a client has.
+//! Limits of writes and failed sign-ins per client.
 
 use serde_json::json;
 
@@ -54,7 +54,7 @@ fn a_refused_callers_writes_are_not_counted() {
 }
 
 #[test]
-fn failed_sign_ins_are_counted_for_each_client_and_the_dashboard_is_spared() {
+fn failed_sign_ins_are_counted_for_each_client_and_then_not_passed_on() {
     let scene = Setup::new()
         .set("limits.failed_sign_ins_per_minute", 3)
         .set("server.trusted_proxies", "[\"127.0.0.1\"]")
@@ -70,8 +70,8 @@ fn failed_sign_ins_are_counted_for_each_client_and_the_dashboard_is_spared() {
     for attempt in ["d", "hunter2"] {
         is_too_many(check("admin", attempt, "203.0.113.1"), "auth.too-many-failures");
     }
-    assert_eq!(scene.dashboard.count(), asked, "nobody is asked any more");
-    // A session that has ended is no password that was guessed.
+    assert_eq!(scene.dashboard.count(), asked, "the dashboard is not called any more");
+    // An expired session does not count as a failed sign-in.
     for _ in 0..5 {
         let session = scene.ask("GET", "/api/licensing/check").field("Cookie", "grafana_session=x");
         from(session, "203.0.113.1").send().is(401);
@@ -81,7 +81,7 @@ fn failed_sign_ins_are_counted_for_each_client_and_the_dashboard_is_spared() {
 }
 
 #[test]
-fn an_ipv6_client_is_its_whole_network() {
+fn an_ipv6_client_is_its_64() {
     let scene = Setup::new()
         .set("limits.failed_sign_ins_per_minute", 2)
         .set("server.trusted_proxies", "[\"127.0.0.1\"]")
@@ -95,7 +95,7 @@ fn an_ipv6_client_is_its_whole_network() {
 }
 
 #[test]
-fn what_is_no_failed_sign_in_is_not_counted_as_one() {
+fn other_refusals_do_not_count_as_failed_sign_ins() {
     let scene = Setup::new()
         .set("limits.failed_sign_ins_per_minute", 1)
         .set("auth.cache_ttl", "\"0s\"")
@@ -111,7 +111,7 @@ fn what_is_no_failed_sign_in_is_not_counted_as_one() {
 }
 
 #[test]
-fn no_credentials_are_401_even_for_a_client_that_failed_too_often() {
+fn without_credentials_it_is_401_also_for_a_client_at_the_limit() {
     let scene = Setup::new().set("limits.failed_sign_ins_per_minute", 1).start();
     scene.ask("GET", "/api/licensing/check").basic("admin", "x").send().is(401);
     scene.ask("GET", "/api/licensing/check").send().fails(401, "auth.unauthorized");
@@ -119,7 +119,7 @@ fn no_credentials_are_401_even_for_a_client_that_failed_too_often() {
 }
 
 #[test]
-fn a_field_that_the_trusted_proxy_does_not_set_changes_no_client() {
+fn the_kind_of_field_that_the_proxy_does_not_set_is_ignored() {
     for (kind, field, value) in [
         ("x-forwarded-for", "Forwarded", "for=192.0.2."),
         ("forwarded", "X-Forwarded-For", "192.0.2."),

@@ -1,4 +1,4 @@
-//! `mode = "local"`: callers of the configuration.
+//! `auth.mode = "local"`.
 
 use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
@@ -9,7 +9,7 @@ use crate::support::program::Place;
 use crate::support::scene::{Scene, Setup};
 use crate::support::vendor::ROOT_URL;
 
-/// As weak as it may be: these tests are about the gate, not about the hash.
+/// With the weakest parameters, so that the tests are fast.
 fn argon2id(password: &str) -> String {
     let params = Params::new(8, 1, 1, None).expect("parameters");
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -38,7 +38,7 @@ fn scene() -> Scene {
 }
 
 #[test]
-fn users_sign_in_with_argon2_and_bcrypt_and_the_dashboard_is_not_asked() {
+fn users_sign_in_with_argon2_and_bcrypt_and_the_dashboard_is_not_called() {
     let scene = scene();
     let token = json!({ "token": scene.vendor.token().sign() });
     let ann = |method| scene.ask(method, "/api/licensing/token").basic("ann", "correct: horse");
@@ -53,7 +53,7 @@ fn users_sign_in_with_argon2_and_bcrypt_and_the_dashboard_is_not_asked() {
 }
 
 #[test]
-fn a_wrong_password_and_an_unknown_name_get_the_same_answer() {
+fn a_wrong_password_and_an_unknown_name_get_the_same_response() {
     let scene = scene();
     let pairs = [
         ("ann", "wrong"),
@@ -73,7 +73,7 @@ fn a_wrong_password_and_an_unknown_name_get_the_same_answer() {
 }
 
 #[test]
-fn a_session_cookie_means_nothing_here() {
+fn a_session_cookie_is_ignored() {
     let scene = scene();
     let request = scene.ask("GET", "/api/licensing/check");
     let request = request.field("Cookie", "grafana_session=admin-session");
@@ -83,7 +83,7 @@ fn a_session_cookie_means_nothing_here() {
 }
 
 #[test]
-fn origins_are_held_against_writes_here_too() {
+fn the_origin_of_writes_is_checked_too() {
     let scene = scene();
     let request = scene.ask("POST", "/api/licensing/token").basic("ann", "correct: horse");
     let request = request.json(&json!({ "token": "x" })).field("Origin", "https://evil.example");
@@ -100,7 +100,7 @@ fn there_are_no_statistics() {
 }
 
 #[test]
-fn failed_sign_ins_are_limited_here_too() {
+fn failed_sign_ins_are_limited() {
     let users = format!("[{}]", user("bob", &bcrypt_2y("b"), &["licensing:read"]));
     let scene = Setup::new()
         .set("auth.mode", "\"local\"")
@@ -114,7 +114,7 @@ fn failed_sign_ins_are_limited_here_too() {
 }
 
 #[test]
-fn bcrypt_signs_nobody_in_whose_password_it_does_not_read_whole() {
+fn bcrypt_refuses_passwords_that_it_cannot_distinguish() {
     let long = "ä".repeat(36);
     let users = [
         user("bob", &bcrypt_2y(&format!("{long}-and-a-tail")), &["licensing:read"]),
@@ -139,7 +139,7 @@ fn bcrypt_signs_nobody_in_whose_password_it_does_not_read_whole() {
 }
 
 #[test]
-fn guesses_at_the_same_time_are_limited_here_too() {
+fn parallel_guesses_are_limited() {
     let users = format!("[{}]", user("bob", &bcrypt_2y("b"), &["licensing:read"]));
     let scene = Setup::new()
         .set("auth.mode", "\"local\"")

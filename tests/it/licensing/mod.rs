@@ -1,15 +1,15 @@
-//! Licenses: what the API answers, whom it answers, and what is kept.
+//! Licenses: the API, its callers, storage, renewal, events.
 
 mod addresses;
 mod answers;
-mod asking;
 mod bodies;
 mod callers;
 mod clock;
-mod crowds;
+mod concurrency;
 mod delivery;
 mod events;
 mod history;
+mod identity;
 mod implausible;
 mod keys;
 mod limits;

@@ -1,4 +1,4 @@
-//! Requests that a page of another site made a browser send.
+//! Requests that a page of another origin makes a browser send.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::support::scene::{Scene, Setup};
 use crate::support::vendor::ROOT_URL;
 use crate::support::wire::Wire;
 
-/// Every write, by Basic and by cookie, on its way to `host`.
+/// Every write, with Basic and with the cookie, with this `Host`.
 fn writes(scene: &Scene, host: &str) -> Vec<Request> {
     let ask = |method, path: &str| scene.ask(method, path).field("Host", host);
     let requests = [
@@ -26,7 +26,7 @@ fn writes(scene: &Scene, host: &str) -> Vec<Request> {
 }
 
 #[test]
-fn writes_are_held_against_their_origin() {
+fn writes_need_an_allowed_origin() {
     let scene = Setup::new().set("server.root_url", "\"https://metrics.example/grafana/\"").start();
     // Origin, Host, allowed.
     let table = [
@@ -66,7 +66,7 @@ fn writes_are_held_against_their_origin() {
 }
 
 #[test]
-fn a_browser_that_says_cross_site_is_refused_whatever_its_origin() {
+fn cross_site_is_refused_whatever_the_origin() {
     let scene = Scene::new();
     let host = "metrics.example";
     for (site, allowed) in [
@@ -88,7 +88,7 @@ fn a_browser_that_says_cross_site_is_refused_whatever_its_origin() {
 }
 
 #[test]
-fn two_origins_are_none() {
+fn two_origin_fields_are_refused() {
     let scene = Scene::new();
     for request in writes(&scene, "metrics.example") {
         let request = request.field("Origin", "http://metrics.example");
@@ -100,7 +100,7 @@ fn two_origins_are_none() {
 }
 
 #[test]
-fn a_write_refused_for_its_origin_asks_nobody_about_its_caller() {
+fn the_dashboard_is_not_called_for_a_write_from_another_origin() {
     let scene = Scene::new();
     for request in writes(&scene, "metrics.example") {
         request.field("Origin", "https://evil.example").send().is(403);
@@ -109,7 +109,7 @@ fn a_write_refused_for_its_origin_asks_nobody_about_its_caller() {
 }
 
 #[test]
-fn reads_are_not_held_against_their_origin() {
+fn the_origin_of_reads_is_not_checked() {
     let scene = Scene::new();
     for method in ["GET", "HEAD"] {
         for path in ["check", "token"] {
@@ -120,17 +120,17 @@ fn reads_are_not_held_against_their_origin() {
     }
 }
 
-/// Listener, fields of a trusted peer, and the schemes that count as the request's own: http, https.
+/// TLS listener or not, `server.trusted_header`, fields of the request, and which schemes are its own: http, https.
 type Stage = (bool, Option<&'static str>, &'static [&'static str], [bool; 2]);
 
-/// `None`: nobody is trusted. Otherwise `server.trusted_header`, and what is sent.
+/// Without `server.trusted_header`, no peer is trusted.
 const STAGES: &[Stage] = &[
-    // On a plain listener TLS may end in front of the gate.
+    // On a plain listener, TLS may be terminated in front of the gate.
     (false, None, &[], [true, true]),
     (false, None, &["X-Forwarded-Proto: https"], [true, true]),
     (true, None, &[], [false, true]),
     (true, None, &["X-Forwarded-Proto: http", "Forwarded: proto=http"], [false, true]),
-    // A trusted proxy knows, if it says so.
+    // A trusted proxy may report the scheme.
     (false, Some("x-forwarded-for"), &[], [true, true]),
     (true, Some("x-forwarded-for"), &[], [false, true]),
     (false, Some("x-forwarded-for"), &["X-Forwarded-Proto: https"], [false, true]),
@@ -150,7 +150,7 @@ const STAGES: &[Stage] = &[
     (false, Some("forwarded"), &["Forwarded: proto=http"], [true, false]),
     (true, Some("forwarded"), &["Forwarded: for=192.0.2.1;proto=http"], [true, false]),
     (true, Some("forwarded"), &["X-Forwarded-Proto: http"], [false, true]),
-    // The one who wrote the second element is not trusted: the first is anybody's.
+    // Only the last element is by a trusted proxy.
     (
         false,
         Some("forwarded"),
@@ -159,7 +159,7 @@ const STAGES: &[Stage] = &[
     ),
 ];
 
-/// Host, and what follows the scheme in an origin that is its own if the scheme is: with http, with https.
+/// `Host`, the origin after its scheme, and whether they are the same origin: with http, with https.
 const HOSTS: &[(&str, &str, [bool; 2])] = &[
     ("h", "h", [true, true]),
     ("H", "h", [true, true]),
@@ -175,7 +175,7 @@ const HOSTS: &[(&str, &str, [bool; 2])] = &[
 ];
 
 #[test]
-fn a_requests_own_origin_has_the_scheme_that_it_was_sent_in() {
+fn a_requests_own_origin_has_the_scheme_that_it_was_sent_with() {
     let authority = Authority::new();
     for (tls, kind, fields, schemes) in STAGES {
         let mut setup = Setup::new().set("server.root_url", "\"https://metrics.example/\"");
@@ -213,7 +213,11 @@ fn a_requests_own_origin_has_the_scheme_that_it_was_sent_in() {
                 );
             }
         }
-        assert_eq!(status("h", "https://metrics.example"), 400, "the root URL's, always");
+        assert_eq!(
+            status("h", "https://metrics.example"),
+            400,
+            "that of the root URL is always allowed"
+        );
         assert_eq!(status("h", "http://metrics.example"), 403);
     }
 }

@@ -1,8 +1,7 @@
-//! A fault in the answer to one request ends that connection, and nothing else.
+//! A panic while a request is served ends that connection and nothing else.
 //!
-//! Panics are logged by a hook that belongs to a whole process, so the test runs itself once more as that process: with
-//! [`ROLE`] set it is a worker around a service that panics, and tells on standard output where it listens and, when its
-//! standard input ends, what it has counted.
+//! The panic hook that logs belongs to a whole process, so the test runs itself again as a process of its own. With [`ROLE`]
+//! set, it is a worker around a service that panics; it prints its address and, when its standard input ends, its metrics.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,8 +12,8 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::Full;
 use license_gate::downstream::{
-    self, Acceptor, Connections, Inherited, Limits, Listen, Peer, Place, RequestBody, Scheme,
-    Timeouts,
+    self, Acceptor, Connections, Inherited, Limits, Listen, ListenAddress, Peer, RequestBody,
+    Scheme, Timeouts,
 };
 use license_gate::message::{RequestHead, Response};
 use license_gate::shutdown::Drain;
@@ -25,13 +24,13 @@ use crate::support::gate::PATIENCE;
 use crate::support::http::request;
 
 const ROLE: &str = "LICENSE_GATE_TEST_PANICS";
-/// Connections at once; fewer than there are panics, so that those may not keep their places.
+/// Connection limit, lower than the number of panics: a connection that panics must not count any longer.
 const MOST: usize = 10;
 const PANICS: usize = 20;
 const TEST: &str =
     "licensing::panics::a_panic_ends_its_connection_and_is_logged_and_counted_and_nothing_else";
 
-/// Answers, but for `/panic`, and for `/secret`, whose message was put together from what the client sent.
+/// Panics for `/panic`, and for `/secret` with a message that contains what the client sent.
 struct Fragile;
 
 impl downstream::Service for Fragile {
@@ -66,7 +65,7 @@ impl downstream::Service for Fragile {
 #[tokio::main(flavor = "current_thread")]
 async fn serve() {
     telemetry::start(&telemetry::Config::default(), |_| Ok(())).expect("a thread");
-    let place = Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let place = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listen = Listen { place, scheme: None };
     let bound = downstream::bind(&listen, false, 1, &mut Inherited::default());
     let mut bound = bound.expect("a port").remove(0);
@@ -83,7 +82,7 @@ async fn serve() {
         drain: drain.clone(),
         metrics: metrics.worker(),
     };
-    tell(&format!("at {}", bound.place));
+    print(&format!("at {}", bound.place));
     let socket = bound.sockets.remove(0);
     let stopped = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     let ended = async {
@@ -99,13 +98,13 @@ async fn serve() {
             }
         })
         .await;
-    metrics.render(metrics::Figures::default()).lines().for_each(tell);
+    metrics.render(metrics::Figures::default()).lines().for_each(print);
 }
 
-/// Past the harness, which keeps what tests print to itself.
-fn tell(line: &str) {
+/// Writes to standard output directly, because the test harness captures `println!`.
+fn print(line: &str) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).expect("told");
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("written");
 }
 
 #[test]
@@ -118,8 +117,8 @@ fn a_panic_ends_its_connection_and_is_logged_and_counted_and_nothing_else() {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("started");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let mut told = lines.by_ref().map(|line| line.expect("text"));
-    let address = told.find_map(|line| line.split_once("at ").map(|(_, it)| it.to_owned()));
+    let mut printed = lines.by_ref().map(|line| line.expect("text"));
+    let address = printed.find_map(|line| line.split_once("at ").map(|(_, it)| it.to_owned()));
     let address: SocketAddr = address.expect("an address").parse().expect("an address");
 
     let mut other = TcpStream::connect(address).expect("accepted");
@@ -141,12 +140,12 @@ fn a_panic_ends_its_connection_and_is_logged_and_counted_and_nothing_else() {
     }
     drop(other);
     drop(child.stdin.take());
-    let told: Vec<String> = told.collect();
+    let printed: Vec<String> = printed.collect();
     let mut log = String::new();
     child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
     assert!(child.wait().expect("a child").success(), "{log}");
-    assert!(told.contains(&"license_gate_open_connections 0".to_owned()), "{told:?}");
-    assert!(told.contains(&format!("license_gate_panics_total {PANICS}")), "{told:?}");
+    assert!(printed.contains(&"license_gate_open_connections 0".to_owned()), "{printed:?}");
+    assert!(printed.contains(&format!("license_gate_panics_total {PANICS}")), "{printed:?}");
     assert_eq!(log.matches("a task panicked").count(), PANICS, "{log}");
     assert!(log.contains("ERROR") && log.contains("an injected fault"), "{log}");
     assert!(log.contains("panics.rs:"), "{log}");

@@ -1,4 +1,4 @@
-//! Whose path it is, under a base path too.
+//! Which paths belong to the gate, also under a base path.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::scene::{Scene, Setup};
 const BASE: &str = "\"https://metrics.example/grafana/\"";
 
 #[test]
-fn under_a_base_path_both_prefixes_are_the_gates() {
+fn with_a_base_path_both_prefixes_belong_to_the_gate() {
     let scene = Setup::new().set("server.root_url", BASE).start();
     let token = scene.vendor.token().with("sub", "https://METRICS.example:443/grafana").sign();
     let body = json!({ "token": token });
@@ -33,7 +33,7 @@ fn under_a_base_path_both_prefixes_are_the_gates() {
 }
 
 #[test]
-fn the_root_of_the_api_without_its_slash_is_elsewhere() {
+fn the_root_of_the_api_without_its_slash_is_redirected() {
     let scene = Setup::new().set("server.root_url", BASE).start();
     for target in ["/api/licensing", "/grafana/api/licensing", "/api/licensing?x=1"] {
         let answer = scene.ask("GET", target).send().is(308);
@@ -92,7 +92,7 @@ fn other_spellings_of_the_api_are_400_and_never_forwarded() {
 }
 
 #[test]
-fn what_only_resembles_the_api_is_the_dashboards() {
+fn similar_paths_belong_to_the_dashboard() {
     let scene = Setup::new().set("server.root_url", BASE).start();
     let targets =
         ["/licensing/token", "/api/licensingx", "/other/api/licensing/token", "/grafana/api/user2"];
@@ -102,7 +102,7 @@ fn what_only_resembles_the_api_is_the_dashboards() {
 }
 
 #[test]
-fn a_query_is_no_part_of_the_path() {
+fn the_query_is_not_part_of_the_path() {
     let scene = Scene::new();
     let answer = scene.admin("GET", "/api/licensing/check?/api/../licensing=%zz").send();
     assert_eq!(answer.is(200).text(), "false");

@@ -1,4 +1,4 @@
-//! Renewal where the issuer is reached through a proxy, as the environment says.
+//! Renewal through a proxy from the environment.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -7,10 +7,10 @@ use crate::support::issuer::{Issuer, Script};
 use crate::support::proxy::{Manner, Proxy, has_field, tls_before};
 use crate::support::scene::{Scene, Setup};
 
-/// What `user:s3cr%3Aat` is to the proxy.
+/// `Proxy-Authorization` for `user:s3cr%3Aat`.
 const CREDENTIALS: &str = "Basic dXNlcjpzM2NyOmF0";
 
-/// A gate whose issuer is `issuer.example`, a name that leads nowhere; `https` or not, behind a proxy of this manner.
+/// A gate with the issuer `issuer.example`, a name that does not resolve, behind a proxy.
 struct Proxied {
     issuer: Issuer,
     proxy: Proxy,
@@ -49,7 +49,7 @@ impl Proxied {
         format!("http://user:s3cr%3Aat@{}", self.proxy.address)
     }
 
-    /// Renews, which must go well; what the proxy was asked.
+    /// Asserts a successful renewal and returns the requests to the proxy.
     #[track_caller]
     fn renews(self) -> (Scene, Vec<String>) {
         let token = self.setup.vendor.token().sign();
@@ -57,15 +57,15 @@ impl Proxied {
         let scene = self.setup.start();
         scene.renew().is(200);
         scene.holds(&token);
-        let questions = self.issuer.questions();
-        let [question] = &questions[..] else { panic!("{questions:?}") };
-        assert!(question.head.starts_with("POST /renew?tenant=7 HTTP/1.1\r\n"), "{question:?}");
-        assert!(has_field(&question.head, "host", "issuer.example:81"), "{question:?}");
-        assert!(!question.head.to_lowercase().contains("proxy-"), "{question:?}");
+        let requests = self.issuer.questions();
+        let [request] = &requests[..] else { panic!("{requests:?}") };
+        assert!(request.head.starts_with("POST /renew?tenant=7 HTTP/1.1\r\n"), "{request:?}");
+        assert!(has_field(&request.head, "host", "issuer.example:81"), "{request:?}");
+        assert!(!request.head.to_lowercase().contains("proxy-"), "{request:?}");
         (scene, self.proxy.heads())
     }
 
-    /// Renewing fails so, and everything stays as it was. The answer, and all that was logged until then.
+    /// Asserts that a renewal fails with this status and code and changes nothing. Returns the message and the log.
     #[track_caller]
     fn fails(self, status: u16, code: &str) -> (String, String) {
         let scene = self.setup.start();
@@ -84,13 +84,13 @@ impl Proxied {
     }
 }
 
-fn nobody() -> SocketAddr {
+fn unused_address() -> SocketAddr {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
     nobody.local_addr().expect("an address")
 }
 
 #[test]
-fn https_goes_through_a_tunnel_that_the_proxy_cannot_look_into() {
+fn https_uses_a_tunnel_through_the_proxy() {
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let proxied = Proxied::new("https", Manner::Helps);
         let url = format!("http://{}", proxied.proxy.address);
@@ -115,7 +115,7 @@ fn http_is_forwarded_by_the_proxy() {
 }
 
 #[test]
-fn a_proxy_gets_the_credentials_of_its_url_and_nobody_else_does() {
+fn only_the_proxy_receives_the_credentials_in_its_url() {
     for (scheme, variable) in [("https", "HTTPS_PROXY"), ("http", "http_proxy")] {
         let proxied = Proxied::new(scheme, Manner::HelpsOnly(CREDENTIALS));
         let url = proxied.url();
@@ -130,12 +130,12 @@ fn a_proxy_gets_the_credentials_of_its_url_and_nobody_else_does() {
 }
 
 #[test]
-fn a_proxy_may_itself_be_reached_by_tls() {
+fn the_proxy_itself_may_use_tls() {
     for (scheme, variable) in [("https", "HTTPS_PROXY"), ("http", "http_proxy")] {
         let mut proxied = Proxied::new(scheme, Manner::Helps);
         let own = Authority::new();
         let proxy = tls_before(proxied.proxy.address, own.issue("localhost").server(TLS13, None));
-        // The issuer's certificate is of another authority: both are in the file.
+        // The certificates of issuer and proxy have different authorities; the file contains both.
         let known = std::fs::read_to_string(proxied.setup.dir().join("ca.pem")).expect("a file");
         proxied.setup = proxied.setup.file("ca.pem", format!("{known}{}", own.pem()));
         let url = format!("https://localhost:{}", proxy.port());
@@ -145,20 +145,21 @@ fn a_proxy_may_itself_be_reached_by_tls() {
 }
 
 #[test]
-fn hosts_named_in_no_proxy_are_reached_without() {
+fn hosts_in_no_proxy_are_reached_directly() {
     let issuer = Issuer::playing(Script::Silent);
     for no in ["127.0.0.1", "127.0.0.0/8", "*", "other.example, 127.0.0.1"] {
         let setup = Setup::new().set("renewal.url", format!("{:?}", issuer.url()));
-        let setup = setup.env("http_proxy", format!("http://{}", nobody())).env("NO_PROXY", no);
+        let setup =
+            setup.env("http_proxy", format!("http://{}", unused_address())).env("NO_PROXY", no);
         let (old, new) = (setup.vendor.token().sign(), setup.vendor.token().sign());
         issuer.play(Script::Grants(new.clone()));
         let scene = setup.stored(&old).start();
         scene.renew().is(200);
         scene.holds(&new);
     }
-    // Capitals are for what a web server hands to programs it starts.
+    // `HTTP_PROXY` is not read: in a CGI program it would be a field of the request.
     let setup = Setup::new().set("renewal.url", format!("{:?}", issuer.url()));
-    let setup = setup.env("HTTP_PROXY", format!("http://{}", nobody()));
+    let setup = setup.env("HTTP_PROXY", format!("http://{}", unused_address()));
     let (old, new) = (setup.vendor.token().sign(), setup.vendor.token().sign());
     issuer.play(Script::Grants(new.clone()));
     setup.stored(&old).start().renew().is(200);
@@ -184,7 +185,7 @@ fn a_proxy_that_refuses_is_502_and_named_with_its_status() {
     let (url, address) = (proxied.url(), proxied.proxy.address);
     let (message, _) = proxied.env("http_proxy", url).fails(502, "licensing.renewal.unreachable");
     assert!(message.starts_with(&format!("The proxy {address} refused with status 407.")));
-    // Whose status this is, a proxy that forwards does not say.
+    // A status from a forwarding proxy may be that of the issuer.
     let away = Manner::Says("HTTP/1.1 503 Away\r\nContent-Length: 0\r\n\r\n");
     let proxied = Proxied::new("http", away);
     let (url, address) = (proxied.url(), proxied.proxy.address);
@@ -194,20 +195,20 @@ fn a_proxy_that_refuses_is_502_and_named_with_its_status() {
 }
 
 #[test]
-fn a_proxy_that_is_down_silent_or_talks_nonsense_is_named() {
+fn a_proxy_that_is_down_silent_or_sends_garbage_is_named() {
     let proxied = Proxied::new("https", Manner::Helps);
-    let address = nobody();
+    let address = unused_address();
     let (message, _) = proxied
         .env("HTTPS_PROXY", format!("http://user:s3cr%3Aat@{address}"))
         .fails(502, "licensing.renewal.unreachable");
     assert!(message.starts_with(&format!("The proxy {address} cannot be reached.")), "{message}");
 
-    let nonsense = [
+    let garbage = [
         Manner::Says("SSH-2.0-x\r\n\r\n"),
         Manner::Says(""),
         Manner::Says("HTTP/1.1 200 OK\r\n\r\nThis is no TLS, and never will be."),
     ];
-    for manner in nonsense {
+    for manner in garbage {
         let proxied = Proxied::new("https", manner);
         let (url, address) = (proxied.url(), proxied.proxy.address);
         let (message, _) =
@@ -223,7 +224,7 @@ fn a_proxy_that_is_down_silent_or_talks_nonsense_is_named() {
 }
 
 #[test]
-fn a_proxy_is_not_asked_by_whoever_reaches_the_dashboard() {
+fn the_dashboard_is_never_reached_through_the_proxy() {
     let proxied = Proxied::new("http", Manner::Helps);
     let (proxy, scene) = (proxied.proxy.clone(), {
         let url = format!("http://{}", proxied.proxy.address);

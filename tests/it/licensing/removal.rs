@@ -12,7 +12,7 @@ fn remove(scene: &Scene, body: &str) -> Answer {
 }
 
 #[test]
-fn removing_is_202_with_an_empty_object_also_when_there_is_nothing() {
+fn removing_is_202_with_an_empty_object_also_without_a_license() {
     let scene = Scene::new();
     assert_eq!(scene.remove().is(202).text(), "{}");
     scene.install(&scene.vendor.token().sign());
@@ -64,7 +64,7 @@ fn another_instance_is_422_and_the_license_stays() {
 }
 
 #[test]
-fn a_removal_says_in_the_log_who_did_it() {
+fn a_removal_is_logged_with_the_caller() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
@@ -79,7 +79,7 @@ fn a_removal_says_in_the_log_who_did_it() {
 }
 
 #[test]
-fn no_instance_is_422_and_no_json_is_400() {
+fn a_missing_instance_is_422_and_a_body_that_is_not_json_is_400() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);

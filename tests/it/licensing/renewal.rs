@@ -1,4 +1,4 @@
-//! `POST /api/licensing/token/renew`: what the issuer is asked, and what becomes of its answer.
+//! `POST /api/licensing/token/renew`: the request to the issuer, and its answers.
 
 use std::net::TcpListener;
 
@@ -8,11 +8,11 @@ use crate::support::issuer::{self, Issuer, Script};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::vendor::{DAY, Token, Vendor, now};
 
-/// A gate with a license issued an hour ago, which renews it at an issuer.
+/// A gate with a license issued an hour ago, and its issuer.
 struct Renewing {
     scene: Scene,
     issuer: Issuer,
-    /// In force.
+    /// The token in force.
     old: String,
 }
 
@@ -37,7 +37,7 @@ impl Renewing {
         self.scene.vendor.token()
     }
 
-    /// Renewing fails so, and everything stays as it was.
+    /// Asserts that a renewal fails with this status and code, and changes nothing.
     #[track_caller]
     fn fails(&self, script: Script, status: u16, code: &str) -> Value {
         let what = format!("{script:.80?}");
@@ -51,7 +51,7 @@ impl Renewing {
 }
 
 #[test]
-fn the_issuers_newer_token_is_answered_and_in_force() {
+fn the_issuers_newer_token_is_returned_and_in_force() {
     let renewing = Renewing::new();
     let token = renewing.newer().with("company", "Renewed Ltd").sign();
     renewing.issuer.play(Script::Grants(token.clone()));
@@ -67,18 +67,18 @@ fn the_issuers_newer_token_is_answered_and_in_force() {
 }
 
 #[test]
-fn the_issuer_is_asked_with_the_token_in_force_and_what_it_is_for() {
+fn the_request_has_the_token_in_force_and_instance_lid_and_jti() {
     let renewing = Renewing::new();
     renewing.issuer.play(Script::Grants(renewing.newer().sign()));
     renewing.scene.renew().is(200);
-    let questions = renewing.issuer.questions();
-    let [question] = &questions[..] else { panic!("{questions:?}") };
+    let requests = renewing.issuer.questions();
+    let [request] = &requests[..] else { panic!("{requests:?}") };
     let expected = format!(
         r#"{{"instance":"http://metrics.example/","lid":"L-1","jti":{}}}"#,
         jti(&renewing.old)
     );
-    assert_eq!(question.body, expected);
-    let head = &question.head;
+    assert_eq!(request.body, expected);
+    let head = &request.head;
     assert!(head.starts_with("POST /renew?tenant=7 HTTP/1.1\r\n"), "{head}");
     let bearer = format!("\r\nauthorization: Bearer {}\r\n", renewing.old);
     assert_eq!(head.to_lowercase().matches("authorization:").count(), 1);
@@ -87,7 +87,7 @@ fn the_issuer_is_asked_with_the_token_in_force_and_what_it_is_for() {
 }
 
 #[test]
-fn an_answer_one_byte_at_a_time_is_an_answer() {
+fn an_answer_may_arrive_one_byte_at_a_time() {
     let renewing = Renewing::new();
     let token = renewing.newer().sign();
     renewing.issuer.play(Script::Drips(token.clone()));
@@ -96,7 +96,7 @@ fn an_answer_one_byte_at_a_time_is_an_answer() {
 }
 
 #[test]
-fn the_same_token_again_is_no_older_one() {
+fn the_same_token_again_is_not_an_older_one() {
     let renewing = Renewing::new();
     renewing.issuer.play(Script::Grants(renewing.old.clone()));
     renewing.scene.renew().is(200);
@@ -161,7 +161,7 @@ fn an_issuer_that_refuses_is_502_and_its_redirects_are_not_followed() {
 }
 
 #[test]
-fn an_answer_that_is_none_is_502() {
+fn a_malformed_answer_is_502() {
     let renewing = Renewing::new();
     let ok = |body: &str| issuer::answer("200 OK", body);
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned();
@@ -193,7 +193,7 @@ fn an_answer_that_is_none_is_502() {
 }
 
 #[test]
-fn an_answer_of_3_mib_is_502_and_not_read_to_its_end() {
+fn an_answer_of_3_mib_is_502_and_is_not_read_to_its_end() {
     let renewing = Renewing::new();
     let token = format!("{{\"token\":\"{}\"}}", "a".repeat(3 << 20));
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(3 << 20));
@@ -217,7 +217,7 @@ fn an_issuer_that_is_silent_is_504() {
 }
 
 #[test]
-fn an_issuer_that_is_not_there_is_502() {
+fn an_issuer_that_is_unreachable_is_502() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = nobody.local_addr().expect("an address");
     drop(nobody);
@@ -231,7 +231,7 @@ fn an_issuer_that_is_not_there_is_502() {
 }
 
 #[test]
-fn an_issuer_whose_certificate_is_not_trusted_is_502_and_hears_no_token() {
+fn an_issuer_without_a_trusted_certificate_is_502_and_receives_no_token() {
     let issuer = Issuer::playing(Script::Silent);
     let ca = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let url = issuer.url().replace("http:", "https:");
@@ -242,14 +242,14 @@ fn an_issuer_whose_certificate_is_not_trusted_is_502_and_hears_no_token() {
         .set("renewal.url", format!("{url:?}"));
     let token = setup.vendor.token().sign();
     let scene = setup.stored(&token).start();
-    // It speaks no TLS at all.
+    // The issuer does not speak TLS.
     assert!(matches!(scene.renew().status, 502 | 504));
     assert!(issuer.questions().is_empty());
     scene.holds(&token);
 }
 
 #[test]
-fn with_renewal_off_it_is_404_and_nobody_is_called() {
+fn with_renewal_off_it_is_404_and_no_call_is_made() {
     for url in [None, Some("\"\"")] {
         let setup = Setup::new();
         let token = setup.vendor.token().sign();
@@ -265,7 +265,7 @@ fn with_renewal_off_it_is_404_and_nobody_is_called() {
 }
 
 #[test]
-fn whoever_may_not_renew_makes_no_call() {
+fn without_permission_or_license_no_call_is_made() {
     let issuer = Issuer::playing(Script::Silent);
     let scene = Setup::new().set("renewal.url", format!("{:?}", issuer.url())).start();
     scene.renew().fails(404, "licensing.token.not-found");
@@ -290,7 +290,7 @@ fn whoever_may_not_renew_makes_no_call() {
 }
 
 #[test]
-fn a_license_changed_while_the_issuer_thinks_is_not_overwritten() {
+fn a_license_that_changes_during_the_renewal_is_not_overwritten() {
     let renewing = Renewing::new();
     let scene = &renewing.scene;
     renewing.issuer.play(Script::Ponders(renewing.newer().sign()));
@@ -305,7 +305,7 @@ fn a_license_changed_while_the_issuer_thinks_is_not_overwritten() {
 }
 
 #[test]
-fn a_license_removed_while_the_issuer_thinks_does_not_come_back() {
+fn a_license_removed_during_the_renewal_does_not_come_back() {
     let renewing = Renewing::new();
     let scene = &renewing.scene;
     renewing.issuer.play(Script::Ponders(renewing.newer().sign()));
@@ -319,7 +319,7 @@ fn a_license_removed_while_the_issuer_thinks_does_not_come_back() {
 }
 
 #[test]
-fn a_license_removed_and_installed_again_while_the_issuer_thinks_is_another() {
+fn removing_and_installing_the_license_during_the_renewal_is_a_change() {
     let renewing = Renewing::new();
     let scene = &renewing.scene;
     renewing.issuer.play(Script::Ponders(renewing.newer().sign()));
@@ -333,26 +333,26 @@ fn a_license_removed_and_installed_again_while_the_issuer_thinks_is_another() {
 }
 
 #[test]
-fn one_is_renewed_at_a_time_for_all_who_ask_meanwhile() {
+fn concurrent_renewals_share_one_request() {
     let renewing = Renewing::new();
     let renew = || renewing.scene.admin("POST", "/api/licensing/token/renew").json(&json!({}));
     let token = renewing.newer().sign();
     renewing.issuer.play(Script::Ponders(token.clone()));
     let pending: Vec<_> = (0..4).map(|_| renew().start()).collect();
     renewing.issuer.wait_for(1);
-    // The one worker reads what was sent before it answers what is sent afterwards.
+    // With one worker, the gate reads earlier requests before it responds to later ones.
     renewing.scene.check();
     renewing.scene.check();
     renewing.issuer.release();
     pending.into_iter().for_each(|pending| drop(pending.answer().is(200)));
-    // Those whose credentials took longer to be looked at than the issuer to answer are renewed for once more.
-    let (questions, at_once) = (renewing.issuer.questions().len(), renewing.issuer.most_open());
-    assert!(questions <= 2 && at_once == 1, "{questions} questions, {at_once} at once");
+    // Requests that were authorized after the issuer's answer start a second renewal.
+    let (requests, at_once) = (renewing.issuer.questions().len(), renewing.issuer.most_open());
+    assert!(requests <= 2 && at_once == 1, "{requests} requests, {at_once} at once");
     renewing.scene.holds(&token);
 }
 
 #[test]
-fn a_renewal_ends_even_if_whoever_asked_has_left() {
+fn a_renewal_completes_even_if_its_caller_disconnects() {
     let renewing = Renewing::new();
     let token = renewing.newer().sign();
     renewing.issuer.play(Script::Ponders(token.clone()));
@@ -366,7 +366,7 @@ fn a_renewal_ends_even_if_whoever_asked_has_left() {
 }
 
 #[test]
-fn an_ended_license_can_be_renewed() {
+fn an_expired_license_can_be_renewed() {
     let issuer = Issuer::playing(Script::Silent);
     let setup = Setup::new().set("renewal.url", format!("{:?}", issuer.url()));
     let ended = setup.vendor.token().with("iat", now() - 9 * DAY).with("exp", now() - DAY).sign();

@@ -1,4 +1,4 @@
-//! What the issuer revoked: by file, by URL, over restarts, and what a bad or an old list changes: nothing.
+//! Revocation lists: from a file, from a URL, across restarts; bad and old lists change nothing.
 
 use std::fs;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::support::issuer::{Issuer, Script, answer};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::vendor::{DAY, Vendor, now};
 
-/// A list of `vendor` that revokes these `jti` and `lid`.
+/// A list by `vendor` that revokes these `jti` and `lid`.
 fn list(vendor: &Vendor, seq: u64, jti: &[&Value], lid: &[&str]) -> String {
     let claims = json!({ "seq": seq, "iat": now(), "jti": jti, "lid": lid });
     signed(vendor, "revocations+jwt", &claims)
@@ -22,7 +22,7 @@ fn signed(vendor: &Vendor, typ: &str, claims: &Value) -> String {
         .sign_parts(&json!({ "alg": alg, "typ": typ, "kid": kid }).to_string(), &claims.to_string())
 }
 
-/// A gate that watches `revoked.jwt`, with a license.
+/// A gate with a license that watches `revoked.jwt`.
 fn watching() -> (Scene, String) {
     let setup = Setup::new().set("license.revocations", "\"revoked.jwt\"");
     let token = setup.vendor.token().sign();
@@ -35,7 +35,7 @@ fn put(scene: &Scene, list: impl AsRef<[u8]>) {
     fs::write(scene.gate.dir().join("revoked.jwt"), list).expect("written");
 }
 
-/// Puts `list`, and waits until the gate has read it.
+/// Writes `list` and waits until the gate has read it.
 #[track_caller]
 fn read(scene: &Scene, list: &str) {
     let read = "the revocation list was read";
@@ -54,7 +54,7 @@ fn is_revoked(scene: &Scene, token: &str) {
 }
 
 #[test]
-fn a_revoked_token_is_status_3_and_stays_so_without_the_list() {
+fn a_revoked_token_has_status_3_also_after_the_list_is_deleted() {
     let (scene, token) = watching();
     let other = scene.vendor.token().sign();
     read(&scene, &list(&scene.vendor, 1, &[&jti(&token)], &[]));
@@ -66,13 +66,13 @@ fn a_revoked_token_is_status_3_and_stays_so_without_the_list() {
     is_revoked(&scene, &token);
     let scene = scene.restart();
     is_revoked(&scene, &token);
-    assert_eq!(scene.on_disk(), Some(token), "kept, and shown");
+    assert_eq!(scene.on_disk(), Some(token), "it stays stored and is shown");
     scene.install(&other);
     scene.holds(&other);
 }
 
 #[test]
-fn a_license_is_revoked_by_its_id_whatever_token_it_comes_as() {
+fn a_license_id_revokes_every_token_of_the_license() {
     let (scene, token) = watching();
     let next = scene.vendor.token().sign();
     read(&scene, &list(&scene.vendor, 1, &[], &["L-0", "L-1"]));
@@ -87,17 +87,16 @@ fn a_license_is_revoked_by_its_id_whatever_token_it_comes_as() {
 }
 
 #[test]
-fn an_older_list_is_refused_after_a_restart_too_and_a_newer_one_takes_it_back() {
+fn an_older_list_is_refused_also_after_a_restart_and_a_newer_one_is_accepted() {
     let (scene, token) = watching();
     let older = list(&scene.vendor, 6, &[], &[]);
     read(&scene, &list(&scene.vendor, 7, &[&jti(&token)], &[]));
     put(&scene, &older);
-    scene.gate.log().wait_for("the revocation list is not taken");
+    scene.gate.log().wait_for("the revocation list was refused");
     is_revoked(&scene, &token);
     let scene = scene.restart();
-    scene.gate.log().wait_for("the revocation list is not taken");
+    scene.gate.log().wait_for("the revocation list was refused");
     is_revoked(&scene, &token);
-    // Not even with what was kept of the list gone bad, as far as its number goes.
     read(&scene, &list(&scene.vendor, 8, &[], &[]));
     scene.holds(&token);
     let scene = scene.restart();
@@ -105,7 +104,7 @@ fn an_older_list_is_refused_after_a_restart_too_and_a_newer_one_takes_it_back() 
 }
 
 #[test]
-fn a_list_that_proves_nothing_changes_nothing_and_is_told_once() {
+fn an_invalid_list_changes_nothing_and_is_logged_once() {
     let (scene, token) = watching();
     let (this, stranger) = (&scene.vendor, Vendor::new());
     let claims = json!({ "seq": 9, "iat": now(), "jti": [jti(&token)], "lid": [] });
@@ -123,26 +122,26 @@ fn a_list_that_proves_nothing_changes_nothing_and_is_told_once() {
         this.token().sign().into(),
         vec![b'a'; 3 << 20],
     ];
-    let not_taken = "the revocation list ";
+    let any_line = "the revocation list ";
     for (times, content) in bad.iter().enumerate() {
         put(&scene, content);
-        let before = scene.gate.log().count(not_taken);
-        assert!(before <= times + 2, "told once: {before}");
-        wait_until_told(&scene, times);
+        let before = scene.gate.log().count(any_line);
+        assert!(before <= times + 2, "logged once: {before}");
+        wait_until_logged(&scene, times);
         scene.holds(&token);
     }
     read(&scene, &good);
     is_revoked(&scene, &token);
 }
 
-/// Waits until the gate has complained of the `times` + 1st bad list; the file's absence at the start was one as well.
+/// Waits for the line about bad list number `times`, from 0. One more line is about the missing file at startup.
 #[track_caller]
-fn wait_until_told(scene: &Scene, times: usize) {
+fn wait_until_logged(scene: &Scene, times: usize) {
     scene.gate.log().wait_for_another("what was revoked stays revoked", times + 2);
 }
 
 #[test]
-fn a_license_that_is_mounted_takes_over_from_one_that_is_revoked() {
+fn a_mounted_license_replaces_a_revoked_one() {
     let setup = Setup::new().set("license.revocations", "\"revoked.jwt\"");
     let (mounted, token) =
         (setup.vendor.token().with("iat", now() - DAY).sign(), setup.vendor.token().sign());
@@ -152,16 +151,16 @@ fn a_license_that_is_mounted_takes_over_from_one_that_is_revoked() {
     read(&scene, &list(&scene.vendor, 1, &[&jti(&token)], &[]));
     assert_eq!(scene.check(), "true");
     assert_eq!(scene.shown()["jti"], jti(&mounted));
-    scene.gate.log().wait_for("why=\"it is valid, the other source's is not\"");
+    scene.gate.log().wait_for("why=\"the license of the other source is not valid\"");
 }
 
 #[test]
-fn a_list_behind_a_url_is_fetched_and_counts_without_the_issuer_after_a_restart() {
+fn a_fetched_list_applies_also_after_a_restart_without_the_issuer() {
     let vendor = Vendor::new();
     let token = vendor.token().sign();
-    let saying = |list: String| Script::Says(answer("200 OK", &list));
-    let first = saying(list(&vendor, 2, &[&jti(&token)], &[]));
-    let older = saying(list(&vendor, 1, &[], &[]));
+    let answering = |list: String| Script::Says(answer("200 OK", &list));
+    let first = answering(list(&vendor, 2, &[&jti(&token)], &[]));
+    let older = answering(list(&vendor, 1, &[], &[]));
     let issuer = Issuer::playing(first);
     let url = format!("{:?}", format!("http://{}/revocations", issuer.address()));
     let mut scene = Setup::trusting(vendor).set("license.revocations", url).stored(&token).start();
@@ -175,13 +174,13 @@ fn a_list_behind_a_url_is_fetched_and_counts_without_the_issuer_after_a_restart(
 }
 
 #[test]
-fn a_list_signed_by_a_key_that_comes_later_counts_then() {
+fn a_list_applies_once_its_key_is_trusted() {
     let (old, new) = (Vendor::new(), Vendor::new());
     let setup = Setup::trusting(old).set("license.revocations", "\"revoked.jwt\"");
     let token = setup.vendor.token().sign();
     let scene = setup.stored(&token).start();
     put(&scene, list(&new, 1, &[&jti(&token)], &[]));
-    scene.gate.log().wait_for("the revocation list is not taken");
+    scene.gate.log().wait_for("the revocation list was refused");
     scene.holds(&token);
     let keys = [scene.vendor.pair().jwks(), new.pair().jwks()];
     let keys: Vec<Value> =
@@ -191,13 +190,13 @@ fn a_list_signed_by_a_key_that_comes_later_counts_then() {
     scene.gate.log().wait_for("the issuer's keys were read again");
     let end = Instant::now() + PATIENCE;
     while scene.check() == "true" {
-        assert!(Instant::now() < end, "the list counts with the key");
+        assert!(Instant::now() < end, "the list applies with its key");
     }
     is_revoked(&scene, &token);
 }
 
 #[test]
-fn a_list_is_read_in_the_first_moment_of_a_start() {
+fn a_list_is_read_before_the_gate_listens() {
     let setup = Setup::new().set("license.revocations", "\"revoked.jwt\"");
     let token = setup.vendor.token().sign();
     let list = list(&setup.vendor, 1, &[&jti(&token)], &[]);

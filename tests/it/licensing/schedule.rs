@@ -1,4 +1,4 @@
-//! Renewal by itself: when the issuer is asked, and what a failure changes.
+//! Scheduled renewal: when the issuer is called, and what a failure changes.
 
 use std::net::TcpListener;
 
@@ -8,10 +8,10 @@ use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::{DAY, Vendor};
 
 const HOUR: u64 = 3600;
-/// The monitor and the renewal.
+/// Waits of the monitor and the renewal.
 const LOOPS: usize = 2;
 
-/// A gate with a license issued at [`NOW`] for two weeks, which renews it at `issuer`.
+/// A gate with a license for two weeks, issued at [`NOW`], that renews it at `issuer`.
 fn renewing(issuer: &Issuer, token: impl FnOnce(&Vendor) -> String) -> Timed {
     let url = format!("renewal.url = {:?}", issuer.url());
     let gate = Timed::with(&[&url, "renewal.timeout = \"5s\""], |dir, vendor| {
@@ -46,7 +46,7 @@ fn a_token_is_renewed_a_day_after_it_was_issued_and_not_before() {
 }
 
 #[test]
-fn the_end_of_a_token_that_is_renewed_rarely_brings_it_forward() {
+fn a_token_is_renewed_at_the_latest_at_its_warning() {
     let issuer = Issuer::playing(Script::HangsUp);
     let gate = renewing(&issuer, |vendor| {
         let token = vendor.token().with("iat", NOW).with("exp", NOW + 14 * DAY);
@@ -59,7 +59,7 @@ fn the_end_of_a_token_that_is_renewed_rarely_brings_it_forward() {
 }
 
 #[test]
-fn an_overdue_one_is_renewed_within_a_minute_of_the_start() {
+fn an_overdue_token_is_renewed_within_a_minute_of_startup() {
     let issuer = Issuer::playing(Script::HangsUp);
     let gate = renewing(&issuer, |vendor| {
         vendor.token().with("iat", NOW - 5 * DAY).with("exp", NOW + DAY).sign()
@@ -71,7 +71,7 @@ fn an_overdue_one_is_renewed_within_a_minute_of_the_start() {
 }
 
 #[test]
-fn failures_are_repeated_at_growing_distances_of_an_hour_at_most() {
+fn failures_back_off_up_to_an_hour() {
     let issuer = Issuer::playing(Script::HangsUp);
     let gate = renewing(&issuer, usual);
     let start = NOW + DAY + 60;
@@ -94,7 +94,7 @@ fn failures_are_repeated_at_growing_distances_of_an_hour_at_most() {
 }
 
 #[test]
-fn failures_that_take_turns_are_told_once_each_until_it_goes_well() {
+fn alternating_failures_are_logged_once_each_until_a_success() {
     let issuer = Issuer::playing(Script::HangsUp);
     let gate = renewing(&issuer, usual);
     let start = NOW + DAY + 60;
@@ -104,17 +104,17 @@ fn failures_that_take_turns_are_told_once_each_until_it_goes_well() {
         gate.pass(start + hour * HOUR, LOOPS);
     }
     assert!(issuer.connections() >= 15, "{} calls", issuer.connections());
-    let told = || gate.log().count("the license could not be renewed");
-    assert_eq!(told(), 2);
+    let logged = || gate.log().count("the license could not be renewed");
+    assert_eq!(logged(), 2);
     issuer.play(Script::Grants(issued(&gate, start + 21 * HOUR)));
     gate.pass(start + 22 * HOUR, LOOPS);
     issuer.play(refusal());
     gate.pass(start + 48 * HOUR, LOOPS);
-    assert_eq!(told(), 3, "another story");
+    assert_eq!(logged(), 3, "logged again after a success");
 }
 
 #[test]
-fn an_issuer_that_says_when_is_asked_then() {
+fn retry_after_of_the_issuer_is_honored() {
     let busy = "HTTP/1.1 503 Busy\r\nRetry-After: 18000\r\nContent-Length: 0\r\n\r\n";
     let issuer = Issuer::playing(Script::Says(busy.into()));
     let gate = renewing(&issuer, usual);
@@ -127,7 +127,7 @@ fn an_issuer_that_says_when_is_asked_then() {
 }
 
 #[test]
-fn the_same_token_again_is_asked_for_hourly_not_all_the_time() {
+fn an_issuer_that_returns_the_same_token_is_called_hourly() {
     let issuer = Issuer::playing(Script::HangsUp);
     let gate = renewing(&issuer, usual);
     let same = std::fs::read_to_string(gate.data().join("license.jwt")).expect("a license");
@@ -141,7 +141,7 @@ fn the_same_token_again_is_asked_for_hourly_not_all_the_time() {
 }
 
 #[test]
-fn what_the_issuer_must_not_answer_leaves_the_license_in_force() {
+fn an_unacceptable_answer_leaves_the_license_in_force() {
     let issuer = Issuer::playing(Script::HangsUp);
     let gate = renewing(&issuer, usual);
     let kept = gate.shown()["jti"].clone();
@@ -152,7 +152,7 @@ fn what_the_issuer_must_not_answer_leaves_the_license_in_force() {
         issuer::answer("200 OK", &"x".repeat(3 << 20)),
         issuer::answer("200 OK", "{\"token\":\"x\"}"),
         issuer::answer("500 Oh", "{}"),
-        "nonsense".to_owned(),
+        "garbage".to_owned(),
     ];
     let answers = answers.into_iter().map(Script::Says);
     let token = || gate.vendor.token().with("iat", moment).with("exp", moment + 14 * DAY);
@@ -162,20 +162,20 @@ fn what_the_issuer_must_not_answer_leaves_the_license_in_force() {
         token().with("iat", NOW - DAY).sign(),
         stranger.token().with("exp", moment + 14 * DAY).sign(),
     ];
-    let mut asked = 0;
+    let mut calls = 0;
     for (number, script) in answers.chain(tokens.into_iter().map(Script::Grants)).enumerate() {
         let what = format!("{script:.60?}");
         issuer.play(script);
         gate.pass(moment + number as u64 * 2 * HOUR, LOOPS);
-        assert!(issuer.connections() > asked, "{what}: asked again");
-        asked = issuer.connections();
+        assert!(issuer.connections() > calls, "{what}: called again");
+        calls = issuer.connections();
         assert_eq!(gate.shown()["jti"], kept, "{what}");
         assert_eq!(gate.shown()["status"], 1, "{what}");
     }
 }
 
 #[test]
-fn without_a_url_nobody_is_called() {
+fn without_a_url_no_call_is_made() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("set");
     let gate = Timed::with(&["renewal.url = \"\""], |dir, vendor| {

@@ -1,5 +1,5 @@
-//! What a script of the dashboard's page is answered when nobody is signed in: no challenge, which the browser would meet
-//! with a dialog of its own.
+//! Responses to a script of the dashboard that is not signed in: no challenge, which would open the browser's password
+//! dialog.
 
 use crate::support::dashboard::Mood;
 use crate::support::http::Answer;
@@ -15,7 +15,7 @@ fn challenges(answer: &Answer, expected: bool) {
 }
 
 #[test]
-fn a_script_is_not_challenged_and_everybody_else_is() {
+fn a_script_is_not_challenged_and_other_clients_are() {
     let cases: [(&[(&str, &str)], bool); 10] = [
         (&[], true),
         (&[("Sec-Fetch-Mode", "navigate")], true),
@@ -26,7 +26,7 @@ fn a_script_is_not_challenged_and_everybody_else_is() {
         (&[("X-Requested-With", "XMLHttpRequest")], false),
         (&[("x-requested-with", "")], false),
         (&[("Sec-Fetch-Mode", "navigate"), ("X-Requested-With", "XMLHttpRequest")], false),
-        // Told field by field, since a `Connection` names one of them.
+        // A `Connection` field that names others does not matter.
         (&[("Sec-Fetch-Mode", "cors"), ("Connection", "close, x-other")], false),
     ];
     let scene = Scene::new();
@@ -42,7 +42,7 @@ fn a_script_is_not_challenged_and_everybody_else_is() {
 }
 
 #[test]
-fn over_http_2_it_is_the_same() {
+fn the_same_applies_to_http_2() {
     use crate::support::h2::{Conn, get};
     let scene = Scene::new();
     let mut client = Conn::connect(scene.gate.address);
@@ -54,7 +54,7 @@ fn over_http_2_it_is_the_same() {
 }
 
 #[test]
-fn a_session_that_is_to_be_rotated_is_said_in_the_dashboards_words() {
+fn the_dashboards_request_to_rotate_the_session_is_passed_on() {
     let scene = Setup::new().set("limits.failed_sign_ins_per_minute", 2).start();
     let words = r#"{"extra":null,"message":"Rotate your token","messageId":"session.token.rotate","statusCode":401,"traceID":""}"#;
     scene.dashboard.mood("/api/user", Mood::Says(401, words.to_owned()));
@@ -62,7 +62,7 @@ fn a_session_that_is_to_be_rotated_is_said_in_the_dashboards_words() {
         let request = scene.ask(method, path).field("Sec-Fetch-Mode", "cors");
         request.field("Cookie", "grafana_session=admin-session").send()
     };
-    // Of every path, and as often as a page may ask until it has rotated.
+    // On every path, and however often the page tries before it has rotated.
     for path in
         [CHECK, "/api/licensing/token", "/api/licensing/history", "/api/licensing/refresh-stats"]
     {
@@ -72,7 +72,7 @@ fn a_session_that_is_to_be_rotated_is_said_in_the_dashboards_words() {
     }
     scene.dashboard.be_good();
     assert_eq!(fetch("GET", CHECK).is(200).text(), "false");
-    // A permission is asked for in a second question, which the session may not live to see.
+    // The session may expire before the second request, for the permissions.
     scene.dashboard.mood("/api/access-control/user/permissions", Mood::Says(401, words.to_owned()));
     let request = scene.ask("GET", CHECK).field("Cookie", "grafana_session=reader-session");
     request.send().fails(401, "session.token.rotate");

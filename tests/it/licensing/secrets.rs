@@ -7,7 +7,7 @@ use crate::support::issuer::{self, Issuer, Script};
 use crate::support::scene::{Scene, Setup};
 use crate::support::vendor::Vendor;
 
-/// Everything that is a secret in what [`play`] does, in every spelling it is sent in.
+/// All secrets that [`play`] sends, in every encoding.
 fn secrets(tokens: &[String]) -> Vec<String> {
     let mut secrets: Vec<String> = [
         "hunter2",
@@ -30,7 +30,7 @@ fn secrets(tokens: &[String]) -> Vec<String> {
     secrets
 }
 
-/// Uses every credential in every way that is granted, refused, malformed or fails.
+/// Uses every credential in requests that are granted, refused, malformed or fail.
 fn play(scene: &Scene, issuer: &Issuer) -> Vec<String> {
     let (good, newer) = (scene.vendor.token().sign(), scene.vendor.token().sign());
     let refused = Vendor::new().token().sign();
@@ -102,7 +102,7 @@ fn no_credential_token_or_query_is_ever_logged() {
         assert!(access.iter().any(|line| line.contains("/d/x")), "{access:#?}");
         assert!(access.len() > 20, "every request has a line: {access:#?}");
         let mut log = scene.gate.log().all();
-        assert!(log.len() > 20, "at {level} it says something: {log:#?}");
+        assert!(log.len() > 20, "at {level} there are lines: {log:#?}");
         log.extend(access);
         for secret in secrets(&tokens) {
             let found: Vec<_> = log.iter().filter(|line| line.contains(&secret)).collect();
@@ -115,9 +115,9 @@ fn no_credential_token_or_query_is_ever_logged() {
 fn a_stored_token_that_is_not_in_force_is_not_logged() {
     let stranger = Vendor::new().token().sign();
     let torn = stranger[..stranger.len() - 1].to_owned();
-    for (token, said) in [(stranger, "left where it is"), (torn, "was moved to")] {
+    for (token, line) in [(stranger, "it is kept, and is not in force"), (torn, "was moved to")] {
         let scene = Setup::new().set("log.level", "\"trace\"").stored(&token).start();
-        scene.gate.log().wait_for(said);
+        scene.gate.log().wait_for(line);
         let log = scene.gate.log().all().join("\n");
         let parts = token.split('.').filter(|part| part.len() > 8);
         parts.for_each(|part| assert!(!log.contains(part), "{log}"));

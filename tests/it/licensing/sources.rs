@@ -1,4 +1,4 @@
-//! `license.file` and the store: which license is in force, and what becomes of a mounted file that changes.
+//! `license.file` and the store: which license is in force, and changes of the mounted file.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use crate::support::vendor::{DAY, Vendor, now};
 
 const FILE: &str = "mounted/license";
 
-/// A gate that reads a mounted license.
+/// A gate with `license.file`.
 struct Mounted {
     scene: Scene,
 }
@@ -38,7 +38,7 @@ impl Mounted {
         fs::write(self.path(), content).expect("written");
     }
 
-    /// Waits until the log says that the license of `token` is in force, out of `source`.
+    /// Waits until it is logged that the license of `token` is in force, from `source`.
     #[track_caller]
     fn is_in_force(&self, token: &str, source: &str) {
         let name = jti(token);
@@ -47,13 +47,13 @@ impl Mounted {
         assert_eq!(self.scene.shown()["jti"], jti(token));
     }
 
-    fn says(&self, text: &str) -> usize {
+    fn count(&self, text: &str) -> usize {
         self.scene.gate.log().all().iter().filter(|line| line.contains(text)).count()
     }
 }
 
 #[test]
-fn a_mounted_license_is_in_force_and_a_newer_stored_one_beats_it() {
+fn a_mounted_license_is_in_force_until_a_newer_one_is_stored() {
     let vendor = Vendor::new();
     let older = vendor.token().with("iat", now() - DAY).sign();
     let newer = vendor.token().sign();
@@ -62,11 +62,11 @@ fn a_mounted_license_is_in_force_and_a_newer_stored_one_beats_it() {
     assert_eq!(mounted.scene.check(), "true");
     mounted.scene.install(&newer);
     mounted.is_in_force(&newer, "store");
-    mounted.scene.gate.log().wait_for("why=\"it was issued later than the other source's\"");
+    mounted.scene.gate.log().wait_for("why=\"it was issued later than that of the other source\"");
 }
 
 #[test]
-fn an_older_one_by_hand_is_stored_and_answered_and_the_mounted_one_stays_in_force() {
+fn an_older_token_installed_by_hand_is_stored_and_the_mounted_one_stays_in_force() {
     let vendor = Vendor::new();
     let (older, newer) = (vendor.token().with("iat", now() - DAY).sign(), vendor.token().sign());
     let mounted = Mounted::new(vendor, Some(newer.as_bytes()), None);
@@ -77,7 +77,7 @@ fn an_older_one_by_hand_is_stored_and_answered_and_the_mounted_one_stays_in_forc
 }
 
 #[test]
-fn one_that_is_valid_beats_a_newer_one_that_is_not() {
+fn a_valid_license_takes_precedence_over_a_newer_invalid_one() {
     for (claim, value) in [("exp", json!(now() - DAY)), ("sub", json!("http://elsewhere.example/"))]
     {
         let vendor = Vendor::new();
@@ -86,28 +86,28 @@ fn one_that_is_valid_beats_a_newer_one_that_is_not() {
         let mounted = Mounted::new(vendor, Some(bad.as_bytes()), Some(&valid));
         assert_eq!(mounted.scene.check(), "true");
         assert_eq!(mounted.scene.shown()["jti"], jti(&valid));
-        mounted.scene.gate.log().wait_for("why=\"it is valid, the other source's is not\"");
+        mounted.scene.gate.log().wait_for("why=\"the license of the other source is not valid\"");
     }
 }
 
 #[test]
-fn removing_the_stored_one_hands_over_to_the_mounted_one_and_says_so() {
+fn after_removing_the_stored_license_the_mounted_one_is_in_force() {
     let vendor = Vendor::new();
     let (older, newer) = (vendor.token().with("iat", now() - DAY).sign(), vendor.token().sign());
     let mounted = Mounted::new(vendor, Some(older.as_bytes()), Some(&newer));
     assert_eq!(mounted.scene.remove().is(202).text(), "{}");
     mounted.is_in_force(&older, "file");
-    mounted.scene.gate.log().wait_for("that of license.file is in force");
+    mounted.scene.gate.log().wait_for("the license in license.file is in force");
     assert_eq!(
         mounted.scene.remove().is(202).text(),
         "{}",
-        "there is none, and the mounted one stays"
+        "nothing is stored, and the mounted one stays"
     );
     assert_eq!(mounted.scene.check(), "true");
 }
 
 #[test]
-fn a_file_that_appears_changes_or_is_bad_for_a_while() {
+fn a_file_may_appear_change_and_be_damaged_for_a_while() {
     let vendor = Vendor::new();
     let (first, second) = (vendor.token().sign(), vendor.token().with("iat", now() - 5).sign());
     let stranger = Vendor::new().token().sign();
@@ -136,11 +136,11 @@ fn a_file_that_appears_changes_or_is_bad_for_a_while() {
     fs::remove_dir(mounted.path()).expect("removed");
     mounted.mount(&second);
     mounted.is_in_force(&second, "file");
-    assert_eq!(mounted.says("it is a directory"), 1, "told once");
+    assert_eq!(mounted.count("it is a directory"), 1, "logged once");
 }
 
 #[test]
-fn the_last_good_one_of_a_removed_file_stays_until_a_restart() {
+fn the_license_of_a_deleted_file_stays_until_a_restart() {
     let vendor = Vendor::new();
     let token = vendor.token().sign();
     let mounted = Mounted::new(vendor, Some(token.as_bytes()), None);
@@ -151,7 +151,7 @@ fn the_last_good_one_of_a_removed_file_stays_until_a_restart() {
 }
 
 #[test]
-fn a_kubernetes_secret_is_swapped_by_its_symbolic_link() {
+fn a_kubernetes_secret_changes_by_a_swapped_symbolic_link() {
     let vendor = Vendor::new();
     let (first, second) = (vendor.token().with("iat", now() - DAY).sign(), vendor.token().sign());
     let setup = Setup::trusting(vendor)
@@ -173,14 +173,14 @@ fn swap(dir: &Path, version: &str) {
 }
 
 #[test]
-fn a_token_that_is_not_valid_does_not_push_out_a_valid_one_of_the_same_file() {
+fn an_invalid_token_does_not_replace_a_valid_one_from_the_same_file() {
     let vendor = Vendor::new();
     let good = vendor.token().sign();
     let elsewhere = vendor.token().with("sub", "http://elsewhere.example/").sign();
     let next = vendor.token().sign();
     let mounted = Mounted::new(vendor, Some(good.as_bytes()), None);
     mounted.mount(&elsewhere);
-    mounted.scene.gate.log().wait_for("the former one counts as long as it is");
+    mounted.scene.gate.log().wait_for("the previous one is used as long as it is valid");
     assert_eq!(
         (mounted.scene.check(), &mounted.scene.shown()["jti"]),
         ("true".into(), &jti(&good))
@@ -190,7 +190,7 @@ fn a_token_that_is_not_valid_does_not_push_out_a_valid_one_of_the_same_file() {
 }
 
 #[test]
-fn the_audit_log_tells_of_a_file_once_and_of_one_changed_between_two_runs() {
+fn a_mounted_token_is_audited_once_also_across_restarts() {
     let vendor = Vendor::new();
     let (first, second) = (vendor.token().with("iat", now() - DAY).sign(), vendor.token().sign());
     let mounted = Mounted::new(vendor, Some(first.as_bytes()), None);

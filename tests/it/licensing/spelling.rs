@@ -1,4 +1,4 @@
-//! One value in several spellings: numbers, null, byte order marks, in every way in.
+//! Different spellings of a value: numbers, null, byte order marks; in all inputs.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::support::vendor::{DAY, ROOT_URL, now};
 const MARK: &str = "\u{feff}";
 
 #[test]
-fn whole_numbers_are_taken_in_any_notation_and_null_is_absent() {
+fn whole_numbers_may_have_any_notation_and_null_is_absent() {
     let scene = Scene::new();
     let exp = now() + 14 * DAY;
     let scientific =
@@ -39,7 +39,7 @@ fn whole_numbers_are_taken_in_any_notation_and_null_is_absent() {
 }
 
 #[test]
-fn a_byte_order_mark_and_white_space_are_not_part_of_a_token_or_of_a_body() {
+fn a_byte_order_mark_and_white_space_around_tokens_and_bodies_are_ignored() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     for around in
@@ -59,7 +59,7 @@ fn a_byte_order_mark_and_white_space_are_not_part_of_a_token_or_of_a_body() {
 }
 
 #[test]
-fn the_issuers_answers_and_key_files_may_begin_with_a_byte_order_mark() {
+fn the_issuers_answers_and_key_files_may_start_with_a_byte_order_mark() {
     let issuer = Issuer::playing(Script::Silent);
     let setup = Setup::new().set("renewal.url", format!("{:?}", issuer.url()));
     let old = setup.vendor.token().with("iat", now() - 3600).sign();
@@ -78,7 +78,7 @@ fn the_issuers_answers_and_key_files_may_begin_with_a_byte_order_mark() {
 }
 
 #[test]
-fn fetched_keys_may_begin_with_a_byte_order_mark() {
+fn fetched_keys_may_start_with_a_byte_order_mark() {
     let issuer = Issuer::playing(Script::Silent);
     let setup =
         Setup::new().unset("license.keys").set("license.jwks_url", format!("{:?}", issuer.url()));
@@ -89,6 +89,6 @@ fn fetched_keys_may_begin_with_a_byte_order_mark() {
     let token = scene.vendor.token().sign();
     scene.install(&token);
     issuer.play(Script::Silent);
-    // Kept for a start without the issuer.
+    // Stored for a start without the issuer.
     scene.restart().holds(&token);
 }

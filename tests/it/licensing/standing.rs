@@ -1,4 +1,4 @@
-//! Licenses whose status is not 1: still shown, with their status.
+//! Stored licenses with a status other than 1 are shown with their status.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::http::request;
 use crate::support::scene::{Scene, Setup};
 use crate::support::vendor::{DAY, Token, now};
 
-/// A gate that finds this license where an earlier run left it shows it whole, with `status`, and checks false.
+/// Asserts that a gate with this stored license shows it with `status`, and that `check` is false.
 #[track_caller]
 fn found_at_start(setup: Setup, change: impl FnOnce(Token<'_>) -> Token<'_>, status: u8) {
     let token = change(setup.vendor.token().with("company", "Kept Ltd"));
@@ -18,7 +18,7 @@ fn found_at_start(setup: Setup, change: impl FnOnce(Token<'_>) -> Token<'_>, sta
         assert_eq!(shown[claim], claims[claim], "{claim}");
     }
     assert_eq!(scene.check(), "false");
-    assert_eq!(scene.on_disk(), Some(text), "it stays where it is");
+    assert_eq!(scene.on_disk(), Some(text), "it stays in the store");
     assert_eq!(scene.ask("GET", "/anything").send().status, 200, "the dashboard stays reachable");
     let better = scene.vendor.token().with("prod", json!(["metrics"])).sign();
     scene.install(&better);
@@ -26,7 +26,7 @@ fn found_at_start(setup: Setup, change: impl FnOnce(Token<'_>) -> Token<'_>, sta
 }
 
 #[test]
-fn an_ended_license_is_shown_with_status_5() {
+fn an_expired_license_is_shown_with_status_5() {
     let ended = now() - 1;
     found_at_start(Setup::new(), |token| token.with("exp", ended - 60), 5);
     found_at_start(Setup::new(), |token| token.with("lexp", ended), 5);
@@ -39,7 +39,7 @@ fn a_license_of_another_instance_is_shown_with_status_6() {
 }
 
 #[test]
-fn a_license_that_has_not_begun_is_shown_with_status_3() {
+fn a_license_that_has_not_started_is_shown_with_status_3() {
     found_at_start(Setup::new(), |token| token.with("nbf", now() + DAY), 3);
 }
 
@@ -56,7 +56,7 @@ fn a_license_without_the_product_is_shown_with_status_3() {
 }
 
 #[test]
-fn of_several_reasons_the_first_decides_the_status() {
+fn the_first_failure_decides_the_status() {
     let end = now() - DAY;
     found_at_start(
         Setup::new(),

@@ -1,4 +1,4 @@
-//! What a start makes of keys, ports and directories that are not as they should be.
+//! Startup with faulty keys, ports and directories.
 
 use std::net::TcpListener;
 
@@ -12,7 +12,7 @@ fn config(more: &str) -> String {
 }
 
 #[test]
-fn a_second_gate_on_the_same_directory_exits_2_and_says_so() {
+fn a_second_gate_on_the_same_directory_exits_2() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
@@ -22,7 +22,7 @@ fn a_second_gate_on_the_same_directory_exits_2_and_says_so() {
         format!("server.listen = [\"127.0.0.1:0\"]\nstore.url = \"file:{}\"", data.display());
     let file = place.write("gate.toml", &config(&store));
     let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(2);
-    ran.complains(&["locked by another license-gate", data.to_str().expect("text")]);
+    ran.reports(&["locked by another license-gate", data.to_str().expect("text")]);
     scene.holds(&token);
     let newer = scene.vendor.token().sign();
     scene.install(&newer);
@@ -30,7 +30,7 @@ fn a_second_gate_on_the_same_directory_exits_2_and_says_so() {
 }
 
 #[test]
-fn the_directory_of_a_killed_gate_is_free_again() {
+fn the_directory_of_a_killed_gate_can_be_used_again() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
@@ -44,7 +44,7 @@ fn a_port_in_use_exits_2_and_is_named() {
     let place = Place::new();
     let file = place.write("gate.toml", &config(&format!("server.listen = [{address:?}]")));
     let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(2);
-    ran.complains(&["cannot listen on", &address]);
+    ran.reports(&["cannot listen on", &address]);
 }
 
 #[test]
@@ -54,12 +54,12 @@ fn a_port_another_gate_listens_on_exits_2_and_is_named() {
     let place = Place::new();
     let file = place.write("gate.toml", &config(&format!("server.listen = [{address:?}]")));
     let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(2);
-    ran.complains(&["cannot listen on", &address]);
+    ran.reports(&["cannot listen on", &address]);
     scene.check();
 }
 
 #[test]
-fn named_keys_that_are_missing_or_no_keys_exit_1_and_are_named() {
+fn configured_keys_that_are_missing_or_unusable_exit_1_and_are_named() {
     let place = Place::new();
     place.write("empty.json", "{\"keys\":[]}");
     place.write("torn.pem", "-----BEGIN PUBLIC KEY-----\nAAAA");
@@ -67,7 +67,7 @@ fn named_keys_that_are_missing_or_no_keys_exit_1_and_are_named() {
         let lines = format!("server.listen = [\"127.0.0.1:0\"]\nlicense.keys = {keys:?}");
         let file = place.write("gate.toml", &config(&lines));
         let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(1);
-        ran.complains(&["license.keys", keys, "gate.toml:3"]);
+        ran.reports(&["license.keys", keys, "gate.toml:3"]);
     }
 }
 
@@ -80,18 +80,18 @@ fn a_store_that_is_a_file_exits_1_and_is_named() {
         &config("server.listen = [\"127.0.0.1:0\"]\nstore.url = \"file:data\""),
     );
     let ran = place.run(&["serve", "--config", file.to_str().expect("text")]).exits(1);
-    ran.complains(&["store.url", "data is not a directory"]);
+    ran.reports(&["store.url", "data is not a directory"]);
 }
 
 #[test]
-fn keys_by_default_may_be_missing() {
+fn the_default_keys_may_be_missing() {
     let scene = Setup::new().unset("license.keys").start();
     assert!(scene.gate.log().wait_for("no issuer key is trusted").contains("WARN"));
     scene.ask("GET", "/anything").send().is(200);
 }
 
 #[test]
-fn of_a_directory_of_keys_the_good_are_used_and_the_broken_are_named() {
+fn of_a_directory_of_keys_the_good_ones_are_used_and_the_faulty_ones_reported() {
     let (jwks, pem) = (Vendor::new(), Vendor::new());
     let weak = "-----BEGIN PUBLIC KEY-----\nMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCW9XGBAHtON9W6lY9DNEtUWiHK\n\
                 axT24UmHeE55y9wB82grCi73DBTEYwY1lO0cO5LvaHlEVaBZO2Oq77KAl6IoQh+U\n\
@@ -123,7 +123,7 @@ fn of_a_directory_of_keys_the_good_are_used_and_the_broken_are_named() {
 }
 
 #[test]
-fn a_license_whose_key_is_no_longer_trusted_waits_where_it_is_until_it_is_again() {
+fn a_stored_license_stays_in_the_store_while_its_key_is_not_trusted() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
@@ -147,7 +147,7 @@ fn set_aside(scene: &Scene) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn an_upstream_that_is_down_at_the_start_is_502_until_it_is_up() {
+fn an_upstream_that_is_down_at_startup_is_502_until_it_is_up() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = nobody.local_addr().expect("an address");
     drop(nobody);

@@ -17,7 +17,7 @@ fn the_dashboards_statistics_are_mapped() {
 }
 
 #[test]
-fn numbers_the_dashboard_does_not_have_are_0() {
+fn missing_numbers_are_0() {
     let scene = Scene::new();
     scene.dashboard.mood(STATS, Mood::Says(200, "{}".into()));
     let answer = scene.admin("GET", "/api/licensing/refresh-stats").send().is(200);
@@ -26,7 +26,7 @@ fn numbers_the_dashboard_does_not_have_are_0() {
 }
 
 #[test]
-fn statistics_are_asked_for_each_time() {
+fn statistics_are_not_cached() {
     let scene = Scene::new();
     for times in 1..=3 {
         scene.admin("GET", "/api/licensing/refresh-stats").send().is(200);
@@ -35,7 +35,7 @@ fn statistics_are_asked_for_each_time() {
 }
 
 #[test]
-fn a_dashboard_that_does_not_answer_is_502() {
+fn a_dashboard_without_usable_statistics_is_502() {
     let scene = Scene::new();
     let moods = [
         Mood::Html,

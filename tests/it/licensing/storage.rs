@@ -1,4 +1,4 @@
-//! The license on disk: kills, leftovers, directories that cannot be written.
+//! The license on disk: kills, leftovers, unwritable directories.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +25,7 @@ fn set_aside(scene: &Scene) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_token_is_stored_byte_for_byte_for_nobody_else_to_read() {
+fn the_token_is_stored_byte_for_byte_and_readable_for_its_owner_only() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.post(&format!(" \n{token}\r\n")).is(200);
@@ -42,7 +42,7 @@ fn the_token_is_stored_byte_for_byte_for_nobody_else_to_read() {
 }
 
 #[test]
-fn nothing_unfinished_is_left_behind_by_a_change() {
+fn a_change_leaves_no_temporary_files() {
     let scene = Scene::new();
     for _ in 0..3 {
         scene.install(&scene.vendor.token().sign());
@@ -58,7 +58,7 @@ fn nothing_unfinished_is_left_behind_by_a_change() {
 }
 
 #[test]
-fn what_a_killed_gate_left_half_done_is_cleared_away_at_the_start() {
+fn temporary_files_of_a_killed_gate_are_removed_at_startup() {
     let setup = Setup::new();
     let token = setup.vendor.token().sign();
     let scene = setup
@@ -78,7 +78,7 @@ fn what_a_killed_gate_left_half_done_is_cleared_away_at_the_start() {
 }
 
 #[test]
-fn a_stored_license_is_in_force_again_with_white_space_around_it_too() {
+fn a_stored_license_may_have_white_space_around_it() {
     let setup = Setup::new();
     let token = setup.vendor.token().sign();
     let scene = setup.stored(format!("\n {token}\n")).start();
@@ -87,7 +87,7 @@ fn a_stored_license_is_in_force_again_with_white_space_around_it_too() {
 }
 
 #[test]
-fn a_file_that_is_no_license_is_set_aside_and_reported_and_the_gate_runs() {
+fn a_stored_file_that_is_not_a_license_is_set_aside_and_reported() {
     let vendor = Vendor::new();
     let token = vendor.token().sign();
     let files: [(&str, Vec<u8>, &str); 8] = [
@@ -98,7 +98,7 @@ fn a_file_that_is_no_license_is_set_aside_and_reported_and_the_gate_runs() {
         ("torn at its end", token.as_bytes()[..token.len() - 1].into(), "base64url"),
         ("zeros", vec![0; token.len()], "three parts"),
         ("garbage", b"\xff\xfe\x00garbage\x80".into(), "UTF-16"),
-        ("300 KiB", vec![b'a'; 300 << 10], "at most 65536"),
+        ("300 KiB", vec![b'a'; 300 << 10], "more than 65536"),
     ];
     for (what, content, reason) in files {
         let setup = Setup::new().file("jwks.json", vendor.pair().jwks().to_string());
@@ -122,25 +122,25 @@ fn a_file_that_is_no_license_is_set_aside_and_reported_and_the_gate_runs() {
 }
 
 #[test]
-fn a_license_outlives_a_start_with_the_wrong_key() {
+fn a_stored_license_survives_a_start_with_the_wrong_key() {
     let (vendor, other) = (Vendor::new(), Vendor::new());
     let pem = |vendor: &Vendor| vendor.pair().public_pem().expect("a key");
     let token = vendor.token().sign();
-    // A key in PEM has no name: all that can be said is that it did not sign this.
+    // A PEM key has no `kid`, so that the error is about the signature.
     let setup = Setup::trusting(vendor).set("license.keys", "\"key.pem\"");
     let scene = setup.file("key.pem", pem(&other)).stored(&token).start();
-    let told = scene.gate.log().wait_for("left where it is");
-    assert!(told.contains("WARN") && told.contains("signature"), "{told}");
+    let line = scene.gate.log().wait_for("it is kept, and is not in force");
+    assert!(line.contains("WARN") && line.contains("signature"), "{line}");
     scene.ask("GET", "/anything").send().is(200);
     assert!(set_aside(&scene).is_empty(), "{:?}", names(&scene));
     assert_eq!((scene.check().as_str(), scene.on_disk().as_ref()), ("false", Some(&token)));
-    fs::write(scene.gate.dir().join("key.pem"), pem(&scene.vendor)).expect("mended");
+    fs::write(scene.gate.dir().join("key.pem"), pem(&scene.vendor)).expect("repaired");
     let scene = scene.restart();
     scene.holds(&token);
 }
 
 #[test]
-fn something_else_than_a_file_in_the_licenses_place_is_reported_and_the_gate_runs() {
+fn a_directory_in_place_of_the_license_is_reported_and_the_gate_runs() {
     let setup = Setup::new();
     fs::create_dir_all(setup.dir().join("data/license.jwt")).expect("made");
     let scene = setup.start();
@@ -151,13 +151,13 @@ fn something_else_than_a_file_in_the_licenses_place_is_reported_and_the_gate_run
         "{log:#?}"
     );
     scene.post(&scene.vendor.token().sign()).fails(500, "licensing.store.failed");
-    fs::remove_dir(scene.gate.stored("license.jwt")).expect("mended");
+    fs::remove_dir(scene.gate.stored("license.jwt")).expect("repaired");
     let token = scene.vendor.token().sign();
     scene.install(&token);
     scene.holds(&token);
 }
 
-/// In memory and in `disk`, `token` is in force; nothing can be changed.
+/// Asserts that `token` is in force and stored at `disk`, and that changes fail.
 #[track_caller]
 fn cannot_change(scene: &Scene, token: &str, disk: &PathBuf) {
     scene.post(&scene.vendor.token().sign()).fails(500, "licensing.store.failed");
@@ -171,16 +171,16 @@ fn cannot_change(scene: &Scene, token: &str, disk: &PathBuf) {
 }
 
 #[test]
-fn a_write_that_fails_is_500_and_the_former_license_stays_and_the_next_write_works() {
+fn a_failed_write_is_500_keeps_the_license_and_the_next_write_works() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
-    // A directory in the place of the temporary file: nobody, root included, writes over it.
+    // A directory in place of the temporary file, so that writing fails for root too.
     let obstacle = scene.gate.stored("license.jwt.tmp-new");
     fs::create_dir_all(obstacle.join("x")).expect("made");
     cannot_change(&scene, &token, &scene.gate.stored("license.jwt"));
     scene.gate.log().wait_for("license.jwt.tmp-new");
-    fs::remove_dir_all(obstacle).expect("mended");
+    fs::remove_dir_all(obstacle).expect("repaired");
     let newer = scene.vendor.token().sign();
     scene.install(&newer);
     scene.holds(&newer);
@@ -188,7 +188,7 @@ fn a_write_that_fails_is_500_and_the_former_license_stays_and_the_next_write_wor
 }
 
 #[test]
-fn a_directory_that_is_gone_is_500_and_the_former_license_stays_and_the_next_write_works() {
+fn a_missing_directory_is_500_keeps_the_license_and_the_next_write_works() {
     let scene = Scene::new();
     let token = scene.vendor.token().sign();
     scene.install(&token);
@@ -197,7 +197,7 @@ fn a_directory_that_is_gone_is_500_and_the_former_license_stays_and_the_next_wri
     fs::write(&data, "a file").expect("written");
     cannot_change(&scene, &token, &away.join("license.jwt"));
     scene.remove().fails(500, "licensing.store.failed");
-    fs::remove_file(&data).expect("mended");
+    fs::remove_file(&data).expect("repaired");
     fs::rename(&away, &data).expect("moved back");
     let newer = scene.vendor.token().sign();
     scene.install(&newer);
@@ -207,7 +207,7 @@ fn a_directory_that_is_gone_is_500_and_the_former_license_stays_and_the_next_wri
 }
 
 #[test]
-fn a_failed_renewal_for_want_of_a_disk_keeps_the_former_license() {
+fn a_renewal_that_cannot_be_stored_keeps_the_license() {
     use crate::support::issuer::{Issuer, Script};
     let issuer = Issuer::playing(Script::Silent);
     let scene = Setup::new().set("renewal.url", format!("{:?}", issuer.url())).start();
@@ -221,16 +221,16 @@ fn a_failed_renewal_for_want_of_a_disk_keeps_the_former_license() {
 }
 
 #[test]
-fn a_gate_whose_directory_cannot_be_made_runs_and_says_so_and_recovers() {
+fn a_gate_that_cannot_create_its_directory_runs_reports_it_and_recovers() {
     let setup = Setup::new().file("blocker", "a file").set("store.url", "\"file:blocker/data\"");
     let scene = setup.start();
-    let said = scene.gate.log().wait_for("the store cannot be written");
-    assert!(said.contains("WARN") && said.contains("blocker"), "{said}");
+    let line = scene.gate.log().wait_for("the store cannot be written");
+    assert!(line.contains("WARN") && line.contains("blocker"), "{line}");
     assert_eq!((&*scene.check(), &scene.shown()["status"]), ("false", &json!(4)));
     scene.ask("GET", "/anything").send().is(200);
     scene.post(&scene.vendor.token().sign()).fails(500, "licensing.store.failed");
     assert_eq!(scene.check(), "false");
-    fs::remove_file(scene.gate.dir().join("blocker")).expect("mended");
+    fs::remove_file(scene.gate.dir().join("blocker")).expect("repaired");
     let token = scene.vendor.token().sign();
     scene.install(&token);
     assert_eq!(scene.check(), "true");
@@ -240,83 +240,83 @@ fn a_gate_whose_directory_cannot_be_made_runs_and_says_so_and_recovers() {
 }
 
 #[test]
-fn a_directory_deleted_under_the_gate_is_made_anew() {
+fn a_directory_deleted_while_the_gate_runs_is_created_again() {
     let scene = Scene::new();
     scene.install(&scene.vendor.token().sign());
     fs::remove_dir_all(scene.gate.dir().join("data")).expect("deleted");
-    assert_eq!(scene.check(), "true", "memory is not asked of the disk");
+    assert_eq!(scene.check(), "true", "reads do not need the disk");
     let token = scene.vendor.token().sign();
     scene.install(&token);
     scene.holds(&token);
 }
 
-/// One change and whether it was answered.
-enum Told {
-    Asks(Option<String>),
+/// A change before and after its response: the license that it leaves.
+enum Step {
+    Sent(Option<String>),
     Answered(Option<String>),
 }
 
-/// Installs tokens, and removes every fifth, until the gate is gone; tells each change before and after.
-fn change_until_killed(scene: &Scene, tokens: Vec<String>) -> Receiver<Told> {
-    let (tell, told) = channel();
+/// Installs tokens, and removes every fifth, until the gate is killed. Reports each change before and after its response.
+fn change_until_killed(scene: &Scene, tokens: Vec<String>) -> Receiver<Step> {
+    let (sender, steps) = channel();
     let address = scene.gate.address;
     std::thread::spawn(move || {
         for (number, token) in tokens.into_iter().enumerate() {
             let remove = number % 5 == 4;
             let after = (!remove).then(|| token.clone());
-            let _ = tell.send(Told::Asks(after.clone()));
+            let _ = sender.send(Step::Sent(after.clone()));
             let (method, body) = match remove {
                 true => ("DELETE", json!({ "instance": ROOT_URL })),
                 false => ("POST", json!({ "token": token })),
             };
             let request = http::request(address, method, "/api/licensing/token");
             match request.basic("admin", "hunter2").json(&body).try_send() {
-                Some(answer) if answer.status < 300 => drop(tell.send(Told::Answered(after))),
+                Some(answer) if answer.status < 300 => drop(sender.send(Step::Answered(after))),
                 _ => return,
             }
         }
     });
-    told
+    steps
 }
 
 #[test]
-fn after_a_kill_at_any_moment_the_old_or_the_new_license_is_there_whole() {
+fn after_a_kill_at_any_moment_the_old_or_the_new_license_is_whole() {
     let mut scene = Scene::new();
     let mut in_force: Option<String> = None;
     let mut interrupted = 0;
     for round in 0..40 {
         let tokens = (0..50).map(|_| scene.vendor.token().sign()).collect();
-        let told = change_until_killed(&scene, tokens);
+        let steps = change_until_killed(&scene, tokens);
         let mut answered = 0;
-        let mut asked = None;
-        // So many answers, and then a moment longer each round.
+        let mut pending = None;
+        // Kill after some responses, a moment later in each round.
         while answered < round % 4 {
-            match told.recv().expect("the gate answers") {
-                Told::Asks(after) => asked = Some(after),
-                Told::Answered(after) => {
+            match steps.recv().expect("the gate responds") {
+                Step::Sent(after) => pending = Some(after),
+                Step::Answered(after) => {
                     in_force = after;
-                    asked = None;
+                    pending = None;
                     answered += 1;
                 }
             }
         }
         (0..round * 4000).for_each(|_| std::hint::spin_loop());
         scene = scene.restart_after(|| {
-            // Everything that was told before the gate died counts.
-            for told in told.iter() {
-                match told {
-                    Told::Asks(after) => asked = Some(after),
-                    Told::Answered(after) => {
+            // Steps that were reported before the kill count too.
+            for step in steps.iter() {
+                match step {
+                    Step::Sent(after) => pending = Some(after),
+                    Step::Answered(after) => {
                         in_force = after;
-                        asked = None;
+                        pending = None;
                     }
                 }
             }
         });
         let found = scene.on_disk();
-        let new = asked.as_ref().is_some_and(|after| *after == found);
+        let new = pending.as_ref().is_some_and(|after| *after == found);
         assert!(found == in_force || new, "round {round}: neither the old nor the new");
-        interrupted += usize::from(asked.is_some());
+        interrupted += usize::from(pending.is_some());
         in_force = found;
         match &in_force {
             Some(token) => scene.holds(token),

@@ -1,4 +1,4 @@
-//! A dashboard that sends more than its response: nobody gets what is left over for an answer.
+//! A dashboard that sends more bytes than its response: the surplus is never used as a response to another request.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,16 +11,16 @@ use crate::support::http::{Request, request};
 use crate::support::origin::Origin;
 use crate::support::wire::Wire;
 
-/// When the surplus follows its response.
+/// When the surplus is sent.
 #[derive(Clone, Copy, Debug)]
 enum Follows {
-    /// In the same write.
+    /// In the same write as the response.
     Within,
     /// In the next write.
     AtOnce,
-    /// Once the client has its response, which the test says.
+    /// After the client has received its response, which the test signals.
     Answered,
-    /// Once the next request on the same connection has come: it would be taken for its response.
+    /// After the next request on the same connection, so that it could be taken for its response.
     Asked,
 }
 
@@ -32,8 +32,8 @@ fn response(status: u16, body: &str) -> String {
     format!("{head}Content-Length: {length}\r\n\r\n{body}")
 }
 
-/// A dashboard that knows nobody, and sends an administrator's identity behind every response. `sent` hears of each; `answered`
-/// says that a client has its response.
+/// A dashboard that refuses every session, and sends an administrator's identity after every response. `sent` is notified of
+/// each surplus; `answered` signals that a client has its response.
 fn dashboard(follows: Follows, sent: Sender<()>, answered: Receiver<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -78,21 +78,21 @@ fn serve(
                 if matches!(follows, Follows::Answered) {
                     answered.lock().ok()?.recv().ok()?;
                 }
-                // The gate may have closed by now.
+                // The gate may have closed the connection.
                 drop(stream.write_all(surplus.as_bytes()));
             }
         }
-        // Nobody may listen.
+        // The test may not wait for it.
         let _ = sent.send(());
     }
     None
 }
 
-/// The gate, what hears of each surplus, and what says that a response has come.
+/// The gate, the notifications of each surplus, and the signal that a response was received.
 fn stage(follows: Follows) -> (Gate, Receiver<()>, Sender<()>) {
-    let ((sent, heard), (say, answered)) = (channel(), channel());
+    let ((sent, surplus), (signal, answered)) = (channel(), channel());
     let gate = Builder::before(dashboard(follows, sent, answered));
-    (gate.set("log.level", "\"debug\"").start(), heard, say)
+    (gate.set("log.level", "\"debug\"").start(), surplus, signal)
 }
 
 fn check(gate: &Gate, cookie: &str) -> Request {
@@ -101,41 +101,41 @@ fn check(gate: &Gate, cookie: &str) -> Request {
 }
 
 #[test]
-fn a_session_that_nobody_knows_is_never_let_in() {
+fn an_unknown_session_is_always_refused() {
     for follows in [Follows::Within, Follows::AtOnce, Follows::Answered, Follows::Asked] {
-        let (gate, _heard, say) = stage(follows);
+        let (gate, _surplus, signal) = stage(follows);
         for attempt in 0..150 {
             if attempt % 2 == 0 {
                 request(gate.address, "GET", "/forwarded").send();
-                say.send(()).expect("a dashboard");
+                signal.send(()).expect("a dashboard");
             }
             let answer = check(&gate, &format!("garbage-{attempt}")).send();
             assert_eq!(answer.status, 401, "{follows:?} {attempt} {}", answer.text());
-            say.send(()).expect("a dashboard");
+            signal.send(()).expect("a dashboard");
         }
     }
 }
 
 #[test]
-fn a_connection_on_which_bytes_wait_is_closed_and_never_used_again() {
+fn a_connection_with_surplus_bytes_is_closed_and_not_reused() {
     for follows in [Follows::Within, Follows::AtOnce, Follows::Answered] {
-        let (gate, heard, say) = stage(follows);
+        let (gate, surplus, signal) = stage(follows);
         for attempt in 0..50 {
             let path = format!("/own-{attempt}");
             let answer = request(gate.address, "GET", &path).send().is(200);
             assert_eq!(answer.text(), path, "{follows:?}");
-            say.send(()).expect("a dashboard");
-            // The surplus is in the gate's socket.
-            heard.recv().expect("sent");
+            signal.send(()).expect("a dashboard");
+            // The surplus has reached the gate's socket.
+            surplus.recv().expect("sent");
         }
         let log = gate.log();
         log.wait_for("event=upstream.surplus");
-        assert_eq!(log.count("isGrafanaAdmin"), 0, "what was sent is not logged");
+        assert_eq!(log.count("isGrafanaAdmin"), 0, "the surplus is not logged");
     }
 }
 
 #[test]
-fn questions_have_connections_of_their_own() {
+fn identity_requests_have_connections_of_their_own() {
     let origin = Origin::start();
     let gate = Builder::before(origin.address).start();
     let mut client = Wire::connect(gate.address);
@@ -150,9 +150,9 @@ fn questions_have_connections_of_their_own() {
             ("/api/access-control/user/permissions", r#"{"licensing:read":[""]}"#),
         ] {
             let mut asking = origin.accept();
-            let question = asking.serve(body);
-            assert_eq!(question.start, format!("GET {path} HTTP/1.1"));
-            assert_eq!(question.one("connection").as_deref(), Some("close"));
+            let request = asking.serve(body);
+            assert_eq!(request.start, format!("GET {path} HTTP/1.1"));
+            assert_eq!(request.one("connection").as_deref(), Some("close"));
             asking.ends();
         }
         pending.answer().is(200);

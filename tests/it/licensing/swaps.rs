@@ -13,10 +13,10 @@ use crate::support::http;
 use crate::support::scene::{Scene, jti};
 use crate::support::vendor::{DAY, Token, now};
 
-/// How often a license is swapped under open connections.
+/// Number of swaps while connections are open.
 const SWAPS: usize = 1000;
 
-/// Bytes nobody sends by mistake, others for each number.
+/// Different bytes for each number.
 fn block(number: usize) -> Vec<u8> {
     (0..997).map(|at| (number * 31 + at * 7) as u8).collect()
 }
@@ -47,7 +47,7 @@ fn a_websocket_and_a_slow_download_outlive_a_thousand_swaps() {
     assert_eq!(scene.dashboard.asked("/download").len(), 1);
 }
 
-/// Two licenses that agree in nothing a reader could mistake for the other's.
+/// Two licenses that differ in every claim.
 fn unlike(token: Token<'_>, number: u64) -> Token<'_> {
     let name = |claim: &str| format!("{claim}-{}", number.to_string().repeat(50));
     token
@@ -77,7 +77,7 @@ fn unlike(token: Token<'_>, number: u64) -> Token<'_> {
 }
 
 #[test]
-fn readers_see_one_whole_license_whatever_is_swapped_under_them() {
+fn readers_see_one_whole_license_during_swaps() {
     let scene = Scene::new();
     let tokens = [0, 1].map(|number| unlike(scene.vendor.token(), number).sign());
     let bodies = tokens.each_ref().map(|token| scene.post(token).is(200).text().to_owned());
@@ -97,8 +97,8 @@ fn readers_see_one_whole_license_whatever_is_swapped_under_them() {
         let readers: Vec<_> = (0..3).map(|_| scope.spawn(read)).collect();
         for number in 0..200 {
             let answer = scene.post(&tokens[number % 2]).is(200);
-            assert_eq!(answer.text(), bodies[number % 2], "the writer sees what it wrote");
-            assert_eq!(scene.check(), "true", "there is never a moment without a license");
+            assert_eq!(answer.text(), bodies[number % 2], "the response shows the written license");
+            assert_eq!(scene.check(), "true", "there is always a license");
         }
         done.store(true, Ordering::Relaxed);
         for reader in readers {
@@ -109,7 +109,7 @@ fn readers_see_one_whole_license_whatever_is_swapped_under_them() {
 }
 
 #[test]
-fn of_writes_at_once_each_is_answered_with_its_own_license_and_one_is_left() {
+fn concurrent_writes_each_return_their_own_license_and_one_remains() {
     let scene = Scene::new();
     let tokens: Vec<String> = (0..12).map(|_| scene.vendor.token().sign()).collect();
     thread::scope(|scope| {
@@ -123,7 +123,7 @@ fn of_writes_at_once_each_is_answered_with_its_own_license_and_one_is_left() {
 }
 
 #[test]
-fn a_connection_kept_open_sees_the_license_change() {
+fn an_open_connection_sees_the_license_change() {
     let scene = Scene::new();
     let mut stream = TcpStream::connect(scene.gate.address).expect("accepted");
     stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");

@@ -1,4 +1,4 @@
-//! What time brings: a clock that goes backwards, licenses that hand over to one another.
+//! Effects of time: a clock that goes backwards, licenses that expire and replace each other.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::{DAY, Vendor, now};
 
 const HOUR: u64 = 3600;
-/// The monitor.
+/// Waits of the monitor.
 const LOOPS: usize = 1;
 const ROLLBACK: &str = "license_gate_clock_rollback";
-const WARNING: &str = "the clock is behind a time that has been seen";
+const WARNING: &str = "the clock is behind the newest time that was seen";
 
 fn stored(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
     std::fs::create_dir_all(dir.join("data")).expect("made");
     std::fs::write(dir.join("data").join(name), content).expect("written");
 }
 
-/// The gate says that its clock is behind, once however long, and goes on as always.
+/// Asserts that the gate reports once that its clock is behind, and otherwise works as usual.
 #[track_caller]
 fn is_behind(gate: &Timed, at: u64) {
     for look in 0..3 {
@@ -40,7 +40,7 @@ fn is_behind(gate: &Timed, at: u64) {
     assert_eq!(gate.ask("GET", "/d/board").send().is(200).json()["dashboard"], "/d/board");
 }
 
-/// It says that the clock is right again.
+/// Asserts that the gate reports that its clock has caught up.
 #[track_caller]
 fn has_caught_up(gate: &Timed, at: u64) {
     gate.pass(at, LOOPS);
@@ -49,7 +49,7 @@ fn has_caught_up(gate: &Timed, at: u64) {
 }
 
 #[test]
-fn the_wall_clock_that_goes_back_over_a_restart_is_told_until_it_catches_up() {
+fn a_clock_that_goes_back_across_a_restart_is_reported_until_it_catches_up() {
     let gate = Timed::new();
     gate.pass(NOW + DAY, LOOPS);
     assert_eq!((gate.metric(ROLLBACK), gate.log().count(WARNING)), ("0".into(), 0));
@@ -75,17 +75,17 @@ fn an_hour_back_is_tolerated_and_no_more() {
 }
 
 #[test]
-fn the_wall_clock_that_goes_back_while_the_gate_runs_is_told_at_once() {
+fn a_clock_that_goes_back_while_the_gate_runs_is_reported_at_once() {
     let gate = Timed::new();
     gate.pass(NOW + DAY, LOOPS);
     is_behind(&gate, NOW);
     has_caught_up(&gate, NOW + DAY);
     gate.pass(NOW, LOOPS);
-    assert_eq!(gate.log().count(WARNING), 2, "another time");
+    assert_eq!(gate.log().count(WARNING), 2, "reported again");
 }
 
 #[test]
-fn a_token_issued_ahead_of_the_clock_is_no_sign_that_it_went_back() {
+fn a_token_issued_ahead_of_the_clock_does_not_mean_that_it_went_back() {
     let gate = Timed::new();
     gate.post(&gate.vendor.token().with("iat", NOW + DAY).with("exp", NOW + 9 * DAY).sign())
         .is(200);
@@ -98,7 +98,7 @@ fn a_token_issued_ahead_of_the_clock_is_no_sign_that_it_went_back() {
 }
 
 #[test]
-fn the_issuers_date_shows_that_the_clock_is_behind_once_it_is_known_to_be_the_issuers() {
+fn the_date_of_a_verified_answer_shows_that_the_clock_is_behind() {
     let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW + DAY);
     let date = httpdate::fmt_http_date(date);
     let dated =
@@ -113,7 +113,7 @@ fn the_issuers_date_shows_that_the_clock_is_behind_once_it_is_known_to_be_the_is
     assert_eq!(gate.metric(ROLLBACK), "0");
     let renew = || gate.ask("POST", "/api/licensing/token/renew").json(&json!({})).send();
     renew().is(502);
-    assert_eq!(gate.metric(ROLLBACK), "0", "anybody in between may have said so");
+    assert_eq!(gate.metric(ROLLBACK), "0", "the date of a refusal over plain http is not trusted");
     let token = gate.vendor.token().with("iat", NOW + 9).with("exp", NOW + 14 * DAY);
     let token = token.with("update_days", 7).sign();
     issuer.play(dated(answer("200 OK", &json!({ "token": token }).to_string())));
@@ -126,7 +126,7 @@ fn the_issuers_date_shows_that_the_clock_is_behind_once_it_is_known_to_be_the_is
 }
 
 #[test]
-fn a_kept_time_that_is_broken_or_absurd_does_no_harm() {
+fn a_malformed_or_absurd_stored_time_does_no_harm() {
     let digits = "9".repeat(10_000);
     let far = u64::MAX.to_string();
     let kept: [(&[u8], bool); 12] = [
@@ -156,7 +156,7 @@ fn a_kept_time_that_is_broken_or_absurd_does_no_harm() {
         let kept: u64 = clock.trim().parse().expect("seconds");
         assert!(if behind { kept > now() + DAY } else { kept <= now() }, "{shown}: {clock}");
     }
-    // Something that is no file, and cannot be replaced.
+    // A directory, which cannot be replaced.
     let setup = Setup::new();
     std::fs::create_dir_all(setup.dir().join("data/clock")).expect("made");
     let scene = setup.start();
@@ -185,9 +185,9 @@ fn token(vendor: &Vendor, hours: [i64; 3]) -> String {
     vendor.token().with("iat", iat).with("nbf", nbf).with("exp", exp).sign()
 }
 
-/// From then on this one is in force, and the log says so; before, it is not.
+/// Asserts that `to` is in force from this time, not before, and that the change is logged.
 #[track_caller]
-fn turns(gate: &Timed, hours: u64, to: &str, status: u8, says: &str) {
+fn turns(gate: &Timed, hours: u64, to: &str, status: u8, line: &str) {
     let moment = NOW + hours * HOUR;
     gate.at(moment - 1, 1);
     assert_ne!((gate.shown()["jti"].clone(), status), (jti(to), 1), "not before {hours} h");
@@ -198,34 +198,34 @@ fn turns(gate: &Timed, hours: u64, to: &str, status: u8, says: &str) {
         (jti(to), status.into())
     );
     let log = gate.log().all().split_off(before);
-    assert!(log.iter().any(|line| line.contains(says)), "{says} in {log:#?}");
+    assert!(log.iter().any(|logged| logged.contains(line)), "{line} in {log:#?}");
     gate.at(moment, status);
 }
 
 #[test]
-fn a_stored_license_that_runs_out_hands_over_to_the_mounted_one_without_an_event_from_outside() {
+fn a_mounted_license_replaces_a_stored_one_that_expires() {
     let (gate, [file, store]) = two([-9, -9, 20], [-1, -1, 10]);
     assert_eq!(gate.shown()["jti"], jti(&store));
-    let other = "why=it is valid, the other source's is not";
+    let other = "why=the license of the other source is not valid";
     turns(&gate, 10, &file, 1, &format!("license.jti={} source=\"file\" {other}", jti(&file)));
-    // Then nothing is left: the newer one is shown, with the reason.
+    // Then none is valid: the newer one is shown, with the reason.
     turns(&gate, 20, &store, 5, "the license is not valid");
     gate.at(NOW + 50 * HOUR, 5);
 }
 
 #[test]
-fn a_mounted_license_that_runs_out_hands_over_to_the_stored_one_and_one_that_starts_takes_over() {
+fn a_license_that_starts_replaces_an_older_one_until_it_expires() {
     let (gate, [file, store]) = two([5, 5, 10], [-1, -1, 20]);
     assert_eq!(gate.shown()["jti"], jti(&store), "the newer one has not started");
-    let newer = "why=it was issued later than the other source's";
+    let newer = "why=it was issued later than that of the other source";
     turns(&gate, 5, &file, 1, &format!("license.jti={} source=\"file\" {newer}", jti(&file)));
-    let other = "why=it is valid, the other source's is not";
+    let other = "why=the license of the other source is not valid";
     turns(&gate, 10, &store, 1, &format!("license.jti={} source=\"store\" {other}", jti(&store)));
     turns(&gate, 20, &file, 5, "the license is not valid");
 }
 
 #[test]
-fn the_only_license_that_runs_out_is_shown_with_status_5() {
+fn the_only_license_is_shown_with_status_5_after_its_expiry() {
     let gate = Timed::with(&["license.leeway = \"0s\""], |dir, vendor| {
         stored(dir, "license.jwt", token(vendor, [-9, -9, 10]));
     });

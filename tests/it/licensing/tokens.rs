@@ -1,4 +1,4 @@
-//! `POST /api/licensing/token`: which tokens are installed, and what the others get.
+//! `POST /api/licensing/token`: which tokens are accepted, and the errors of the others.
 
 use license_gate::license::{Algorithm, KeyPair};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::vendor::{DAY, Vendor, base64url, now};
 
 type Case = (&'static str, String, &'static str);
 
-/// Posts every case: 400 with its own code, no word of the token in the answer, and `installed` stays in force.
+/// Posts every case and asserts 400 with its code, no part of the token in the response, and `installed` still in force.
 #[track_caller]
 fn all_are_refused(scene: &Scene, installed: &str, cases: Vec<Case>) {
     for (what, token, reason) in cases {
@@ -74,9 +74,9 @@ fn a_token_of_the_wrong_form_is_refused() {
     all_are_refused(&scene, &good, cases);
 }
 
-/// The last character of a signature of 64 bytes carries four stray bits.
+/// The last character of a 64-byte signature has four unused bits.
 #[test]
-fn a_signature_spelled_another_way_is_refused() {
+fn a_signature_with_unused_bits_set_is_refused() {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let scene = Scene::new();
     let good = installed(&scene);
@@ -88,7 +88,7 @@ fn a_signature_spelled_another_way_is_refused() {
 }
 
 #[test]
-fn a_header_that_asks_for_something_else_is_refused() {
+fn a_header_that_is_not_accepted_is_refused() {
     let scene = Scene::new();
     let good = installed(&scene);
     let content = scene.vendor.token().claims().to_string();
@@ -140,7 +140,7 @@ fn a_header_that_asks_for_something_else_is_refused() {
 }
 
 #[test]
-fn a_signature_of_nobody_trusted_is_refused() {
+fn a_signature_by_an_untrusted_key_is_refused() {
     let scene = Scene::new();
     let good = installed(&scene);
     let stranger = Vendor::new();
@@ -174,21 +174,21 @@ fn a_signature_of_nobody_trusted_is_refused() {
 }
 
 #[test]
-fn a_content_that_says_nothing_certain_is_refused() {
+fn malformed_or_ill_typed_content_is_refused() {
     let scene = Scene::new();
     let good = installed(&scene);
     let token = || scene.vendor.token();
-    let saying = |content: &str| scene.vendor.sign_parts(r#"{"alg":"ES256"}"#, content);
+    let with_content = |content: &str| scene.vendor.sign_parts(r#"{"alg":"ES256"}"#, content);
     let also = |more: &str| {
         let claims = token().claims().to_string();
-        saying(&format!("{},{more}}}", &claims[..claims.len() - 1]))
+        with_content(&format!("{},{more}}}", &claims[..claims.len() - 1]))
     };
     let mut cases = vec![
-        ("no JSON", saying("x"), "claims-malformed"),
-        ("a list", saying("[]"), "claims-malformed"),
-        ("null", saying("null"), "claims-malformed"),
-        ("two objects", saying("{} {}"), "claims-malformed"),
-        ("a deep list", saying(&"[".repeat(30_000)), "claims-malformed"),
+        ("no JSON", with_content("x"), "claims-malformed"),
+        ("a list", with_content("[]"), "claims-malformed"),
+        ("null", with_content("null"), "claims-malformed"),
+        ("two objects", with_content("{} {}"), "claims-malformed"),
+        ("a deep list", with_content(&"[".repeat(30_000)), "claims-malformed"),
         ("no sub", token().without("sub").sign(), "claim-missing"),
         ("no exp", token().without("exp").sign(), "claim-missing"),
         ("no lid", token().without("lid").sign(), "claim-missing"),
@@ -224,7 +224,7 @@ fn a_content_that_says_nothing_certain_is_refused() {
 }
 
 #[test]
-fn a_token_whose_status_would_not_be_1_is_refused_with_the_first_reason() {
+fn a_token_with_another_status_than_1_is_refused_with_the_first_reason() {
     let scene = Setup::new()
         .set("license.issuers", "[\"https://vendor.example/\"]")
         .set("license.product", "\"metrics\"")
@@ -259,7 +259,7 @@ fn a_token_whose_status_would_not_be_1_is_refused_with_the_first_reason() {
         ("no issuer", token().without("iss").sign(), "issuer-mismatch"),
         ("no products", token().without("prod").sign(), "product-missing"),
         ("a wildcard for everything", token().with("sub", "*").sign(), "subject-mismatch"),
-        ("no subject to speak of", token().with("sub", "").sign(), "subject-mismatch"),
+        ("an empty subject", token().with("sub", "").sign(), "subject-mismatch"),
         (
             "another path",
             token().with("sub", "http://metrics.example/x/").sign(),
@@ -281,7 +281,7 @@ fn a_refusal_for_another_instance_names_both() {
 }
 
 #[test]
-fn subjects_cover_this_instance_however_they_are_spelled() {
+fn subjects_may_be_spelled_differently() {
     let scene = Scene::new();
     for sub in [
         "http://metrics.example/",
@@ -307,7 +307,7 @@ fn leeway_applies_to_nbf_and_exp_and_to_nothing_else() {
 }
 
 #[test]
-fn ends_of_0_are_none_and_a_trials_end_needs_a_trial() {
+fn an_expiry_of_0_is_none_and_trial_exp_needs_a_trial() {
     let scene = Scene::new();
     scene.install(&scene.vendor.token().with("lexp", 0).with("nbf", 0).sign());
     scene.install(&scene.vendor.token().with("trial", true).with("trial_exp", 0).sign());
@@ -336,7 +336,7 @@ fn an_older_token_may_be_installed_by_hand() {
 }
 
 #[test]
-fn every_accepted_algorithm_is_accepted_with_its_own_key_and_with_no_other() {
+fn every_algorithm_is_accepted_with_its_own_key_only() {
     let rsa = KeyPair::generate(Algorithm::RS256).expect("a key pair");
     let rsa_pem = rsa.private_pem().expect("PEM");
     let again = || KeyPair::from_pem(rsa_pem.as_str().as_bytes()).expect("a key pair");

@@ -1,5 +1,5 @@
-//! A year in the life of a license: one gate, one issuer with its outages, a clock that is moved hour by hour, and somebody
-//! who is told.
+//! A year in the life of a license: one gate, one issuer with outages, a clock that is moved hour by hour, and a receiver of
+//! events.
 
 use license_gate::store::verify_audit;
 use serde_json::Value;
@@ -10,16 +10,16 @@ use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::DAY;
 
 const HOUR: u64 = 3600;
-/// The monitor, the renewal and the notifier.
+/// Waits of the monitor, the renewal and the sender of events.
 const LOOPS: usize = 3;
 /// How long a token of the issuer lasts.
 const LIFE: u64 = 14 * DAY;
-/// When the spare license ends that is mounted. It covers a part of the long outage.
+/// When the mounted spare license expires. It covers a part of the long outage.
 const SPARE: u64 = NOW + 218 * DAY;
-/// Days on which the gate is restarted: when all is well, and in the long outage.
+/// Days on which the gate is restarted: in normal operation, and in the long outage.
 const RESTARTS: [u64; 3] = [100, 212, 219];
 
-/// Days on which the issuer is out, how, and what is told because of it.
+/// Outages of the issuer: days, kind, and the events that follow.
 const OUTAGES: [(std::ops::Range<u64>, &str, &[&str]); 6] = [
     (20..21, "down", &["renewal_failing"]),
     (40..47, "down", &["renewal_failing"]),
@@ -28,11 +28,11 @@ const OUTAGES: [(std::ops::Range<u64>, &str, &[&str]); 6] = [
     (200..222, "down", &LONG),
     (300..304, "another instance", &["renewal_failing"]),
 ];
-/// First of the license in force, then of the spare, which is not renewed either.
+/// First for the license in force, then for the spare, which is not renewed either.
 const LONG: [&str; 6] =
     ["renewal_failing", "expiring_soon", "changed", "renewal_failing", "expiring_soon", "expired"];
 
-/// What the issuer does at `moment`, and the end of the token it grants, if it does.
+/// The behaviour of the issuer at `moment`, and the expiry of the token if it grants one.
 fn script(gate: &Timed, moment: u64) -> (Script, Option<u64>) {
     let day = (moment - NOW) / DAY;
     let outage = OUTAGES.iter().find(|(days, ..)| days.contains(&day)).map(|(_, how, _)| *how);
@@ -47,7 +47,7 @@ fn script(gate: &Timed, moment: u64) -> (Script, Option<u64>) {
 }
 
 #[test]
-fn a_license_is_renewed_through_a_year_of_outages_and_is_never_refused_while_there_is_one() {
+fn a_license_is_renewed_through_a_year_with_outages() {
     let issuer = Issuer::playing(Script::HangsUp);
     let url = format!("renewal.url = {:?}", issuer.url());
     let receiver = Receiver::new();
@@ -81,17 +81,17 @@ fn a_license_is_renewed_through_a_year_of_outages_and_is_never_refused_while_the
         let shown = gate.shown();
         if shown["iat"] != known && shown["iat"] == moment {
             renewed.push(moment);
-            valid_until = grants.expect("nothing but what was granted is taken");
+            valid_until = grants.expect("only granted tokens are installed");
         }
         known = shown["iat"].clone();
-        // Before the answer a stored token that has just ended may count for its leeway still.
+        // A token is valid for its leeway of 60 s after its expiry.
         let is_valid = moment < valid_until.max(SPARE) + 60;
         assert_eq!(shown["status"] == 1, is_valid, "hour {hour}: {shown}");
         let check = gate.ask("GET", "/api/licensing/check").send().is(200);
         assert_eq!(check.text() == "true", is_valid, "hour {hour}");
         refused += u64::from(!is_valid);
     }
-    // Once a day, an hour late at most, outside the outages; and within an hour and a half after each.
+    // Outside the outages once a day, at most an hour late; after each outage within two hours.
     let out: u64 = OUTAGES.iter().map(|(days, ..)| days.end - days.start).sum();
     assert!(renewed.len() as u64 >= 365 - out - 25, "{} renewals", renewed.len());
     assert!(renewed.windows(2).all(|pair| pair[1] - pair[0] >= DAY), "never twice a day");
@@ -100,15 +100,15 @@ fn a_license_is_renewed_through_a_year_of_outages_and_is_never_refused_while_the
         let next = renewed.iter().find(|moment| **moment >= end).expect("renewed again");
         assert!(next - end <= 2 * HOUR, "{how}: {} h later", (next - end) / HOUR);
     }
-    // The long outage outlasts the last token and the spare: it ends by itself.
+    // The long outage outlasts the last token and the spare.
     assert!((1..=5 * 24).contains(&refused), "{refused} hours without a license");
     assert!(issuer.connections() < 3000, "{} calls", issuer.connections());
     audited(&gate, renewed.len());
     let last = renewed.iter().rfind(|moment| **moment < NOW + 200 * DAY).expect("renewed before");
-    told(&receiver, &renewed, last + LIFE);
+    announced(&receiver, &renewed, last + LIFE);
 }
 
-/// The audit log holds every renewal, and its chain.
+/// Asserts that the audit log has every renewal and an intact chain.
 #[track_caller]
 fn audited(gate: &Timed, renewals: usize) {
     let path = gate.data().join("audit.jsonl");
@@ -120,31 +120,31 @@ fn audited(gate: &Timed, renewals: usize) {
     verify_audit(&path).expect("a chain");
 }
 
-/// Each renewal was told once; beside that, what belongs to an outage, and nothing else. `end` is that of the last token before
-/// the long one.
+/// Asserts one event for each renewal, and otherwise only the events of the outages. `end` is the expiry of the last token
+/// before the long outage.
 #[track_caller]
-fn told(receiver: &Receiver, renewed: &[u64], end: u64) {
+fn announced(receiver: &Receiver, renewed: &[u64], end: u64) {
     let (renewals, warnings): (Vec<_>, Vec<_>) =
-        receiver.all().into_iter().partition(|told| told.event() == "renewed");
-    // Whoever tells may notice a change when the clock has been moved on already.
-    let is_at = |told: &Told, moment: u64| (moment..=moment + HOUR).contains(&told.time());
+        receiver.all().into_iter().partition(|sent| sent.event() == "renewed");
+    // The gate may notice a change after the clock has been moved on.
+    let is_at = |sent: &Told, moment: u64| (moment..=moment + HOUR).contains(&sent.time());
     assert_eq!(renewals.len(), renewed.len());
-    for (told, moment) in renewals.iter().zip(renewed) {
-        assert!(is_at(told, *moment), "{told:?} {moment}");
+    for (sent, moment) in renewals.iter().zip(renewed) {
+        assert!(is_at(sent, *moment), "{sent:?} {moment}");
     }
     let mut number = 0;
     for (days, how, expected) in &OUTAGES {
         let span = NOW + days.start * DAY..NOW + days.end * DAY + HOUR;
-        let those: Vec<_> = warnings.iter().filter(|told| span.contains(&told.time())).collect();
-        let names: Vec<_> = those.iter().map(|told| told.event()).collect();
+        let those: Vec<_> = warnings.iter().filter(|sent| span.contains(&sent.time())).collect();
+        let names: Vec<_> = those.iter().map(|sent| sent.event()).collect();
         assert_eq!(names, *expected, "{how} {those:#?}");
-        let first = those.first().expect("told");
+        let first = those.first().expect("an event");
         assert!(first.time() < span.start + 26 * HOUR, "the first attempt that failed: {first:?}");
         number += those.len();
         if let [_, soon, changed, failing, last, expired] = &those[..] {
             let moments = [end - 3 * DAY, end + 60, end + 60, SPARE - 3 * DAY, SPARE + 60];
-            for (told, moment) in [soon, changed, failing, last, expired].into_iter().zip(moments) {
-                assert!(is_at(told, moment.next_multiple_of(HOUR)), "{moment} {told:?}");
+            for (sent, moment) in [soon, changed, failing, last, expired].into_iter().zip(moments) {
+                assert!(is_at(sent, moment.next_multiple_of(HOUR)), "{moment} {sent:?}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The admin listener among connections that want nothing: a probe is answered all the same.
+//! The admin listener with many idle or slow connections: probes are still answered.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use crate::support::http::request;
 use crate::support::origin::Origin;
 use crate::support::wire::socket;
 
-/// More than the listener has places by far, and fewer than a process usually has descriptors.
+/// Far more than the listener has places, and fewer than the usual limit of descriptors.
 const HELD: usize = 700;
 
 fn stage() -> (Origin, Gate) {
@@ -25,18 +25,18 @@ fn stage() -> (Origin, Gate) {
 fn hold(admin: SocketAddr, bytes: &[u8]) -> Vec<TcpStream> {
     let open = || {
         let mut held = socket(admin);
-        // The place may have been taken by another already.
+        // The place may be in use by another connection.
         let _ = held.write_all(bytes);
         held
     };
     (0..HELD).map(|_| open()).collect()
 }
 
-/// Ends a test that hangs. It is short of the 20 s that a probe would wait if each held connection kept its place for the 2 s
-/// that a head has.
+/// A hang guard. It is shorter than the 20 s that a probe would wait if each connection kept its place for the 2 s
+/// deadline of a head.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The places of the listener.
+/// Places of the listener.
 const PLACES: usize = 64;
 
 #[track_caller]
@@ -57,7 +57,7 @@ fn is_answered(probe: &mut TcpStream, path: &str) {
 }
 
 #[test]
-fn connections_that_are_idle_half_way_or_answered_delay_no_probe() {
+fn idle_and_partial_connections_do_not_delay_a_probe() {
     let (_origin, gate) = stage();
     for begun in [
         &b""[..],
@@ -73,7 +73,7 @@ fn connections_that_are_idle_half_way_or_answered_delay_no_probe() {
 }
 
 #[test]
-fn connections_that_dribble_delay_no_probe() {
+fn connections_that_send_slowly_do_not_delay_a_probe() {
     let (_origin, gate) = stage();
     let mut held = hold(gate.admin(), b"G");
     let probed = AtomicBool::new(false);
@@ -92,12 +92,12 @@ fn connections_that_dribble_delay_no_probe() {
 }
 
 #[test]
-fn a_probe_that_is_slow_to_send_keeps_its_place_among_newcomers_and_connections_that_dribble() {
+fn a_slow_probe_is_not_displaced_by_other_connections() {
     let (_origin, gate) = stage();
     for newcomers in [1, 10, PLACES - 2] {
         let mut dribbling = hold(gate.admin(), b"G");
         let mut probe = socket(gate.admin());
-        // They have moved since, and the probe has not.
+        // The other connections have made progress, the probe has not.
         for connection in &mut dribbling {
             let _ = connection.write_all(b"x");
         }
@@ -108,11 +108,11 @@ fn a_probe_that_is_slow_to_send_keeps_its_place_among_newcomers_and_connections_
 }
 
 #[test]
-fn a_head_that_does_not_come_ends_its_connection() {
+fn a_connection_with_an_incomplete_head_is_closed() {
     let (_origin, gate) = stage();
     let mut half = socket(gate.admin());
     half.write_all(b"GET /livez HTTP/1.1\r\n").expect("sent");
-    // However much comes in between.
+    // However many connections come in between.
     let mut dribbling = half.try_clone().expect("a clone");
     let (ended, end) = channel::<()>();
     thread::scope(|scope| {
@@ -123,7 +123,7 @@ fn a_head_that_does_not_come_ends_its_connection() {
             }
         });
         let mut rest = Vec::new();
-        // An end, or a reset; a connection that stays open is an error of another kind.
+        // Closed or reset; a connection that stays open is another error.
         if let Err(error) = half.read_to_end(&mut rest) {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
         }

@@ -1,4 +1,4 @@
-//! `examples/deploy`: every file there is read by what it is for, or as strictly.
+//! `examples/deploy`: every file is parsed by its program, or as strictly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,7 +22,7 @@ fn documents(text: &str) -> Vec<Yaml> {
     YamlLoader::load_from_str(text).expect("YAML")
 }
 
-/// A configuration must be a good one, once there is a key where it says.
+/// The configuration must be valid, once the named key exists.
 #[track_caller]
 fn is_good(configuration: &str, keys: &str) {
     let place = Place::new();
@@ -60,7 +60,7 @@ fn every_file_is_read() {
     alerts(&documents(&read("prometheus-rules.yaml")));
     take("grafana-dashboard.json");
     grafana(&serde_json::from_str(&read("grafana-dashboard.json")).expect("JSON"));
-    assert!(unread.is_empty(), "nobody reads {unread:?}");
+    assert!(unread.is_empty(), "no test reads {unread:?}");
 }
 
 fn kubernetes(objects: &[Yaml]) {
@@ -87,6 +87,10 @@ fn compose(documents: &[Yaml]) {
     assert_eq!(gate["build"]["dockerfile"].as_str(), Some("examples/deploy/Dockerfile"));
     let context = examples().join(gate["build"]["context"].as_str().expect("a path"));
     assert!(context.join("Cargo.toml").is_file(), "{context:?}");
+    let health = gate["healthcheck"]["test"].as_vec().expect("a list");
+    let health: Vec<_> = health.iter().map(|word| word.as_str().expect("a word")).collect();
+    assert_eq!(health[..2], ["CMD", "license-gate"]);
+    Place::new().run(&[&health[2..], &["--help"]].concat()).exits(0);
     for volume in gate["volumes"].as_vec().expect("a list") {
         let source = volume.as_str().and_then(|volume| volume.split(':').next()).expect("a path");
         let is_declared = !compose["volumes"][source].is_badvalue();
@@ -123,11 +127,10 @@ fn alerts(documents: &[Yaml]) {
     assert!(headings.is_empty(), "alerts that do not exist: {headings:?}");
 }
 
-/// Headings of the section on alerts. It is a file of its own until the chapter is there.
+/// Headings of the section on alerts.
 fn runbook() -> BTreeSet<String> {
-    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual");
-    let files = ["operating.md", "operating-alerts.md"].map(|name| manual.join(name));
-    let text = files.map(|file| fs::read_to_string(file).unwrap_or_default()).concat();
+    let chapter = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/operating.md");
+    let text = fs::read_to_string(chapter).expect("a chapter");
     let (_, section) = text.split_once("## Alerts\n").expect("a section");
     let headings = section.split("\n## ").next().unwrap_or_default().lines();
     headings.filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect()
@@ -172,7 +175,7 @@ fn grafana(dashboard: &Value) {
     assert_eq!(rows, ["License", "Traffic", "Errors", "Dashboard", "Process"]);
 }
 
-/// `systemd.syntax(7)`: sections, each of settings.
+/// `systemd.syntax(7)`: sections with settings.
 fn is_unit(text: &str) {
     let mut sections: BTreeMap<&str, usize> = BTreeMap::new();
     let mut section = None;
@@ -206,7 +209,7 @@ fn is_dockerfile(text: &str) {
 }
 
 #[test]
-fn no_private_key_gets_into_an_image() {
+fn an_image_contains_no_private_key() {
     let ignored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".dockerignore"));
     let ignored = ignored.expect("a file");
     for name in ["/certs/", "/data", "/target", "/.git"] {

@@ -1,4 +1,4 @@
-//! A failure that repeats: logged when it begins and when it ends, not for each request.
+//! A repeated failure is logged when it begins and when it ends, not for each request.
 
 use crate::support::dashboard::Mood;
 use crate::support::gate::Builder;
@@ -10,9 +10,9 @@ const FAILED: &str = "a request failed";
 const RECOVERED: &str = "requests no longer fail";
 
 #[test]
-fn a_dashboard_that_is_down_is_told_of_once_and_again_when_it_is_back() {
+fn a_dashboard_outage_is_logged_once_and_its_end_once() {
     let address = Origin::vacant();
-    // Two workers: what one has told, the other need not.
+    // Two workers share one log episode.
     let gate = Builder::before(address).set("server.workers", 2).start();
     for _ in 0..20 {
         request(gate.address, "GET", "/x").send().fails(502, "upstream.unreachable");
@@ -31,7 +31,7 @@ fn a_dashboard_that_is_down_is_told_of_once_and_again_when_it_is_back() {
 }
 
 #[test]
-fn callers_that_cannot_be_judged_are_told_of_once_for_each_endpoint() {
+fn failed_identity_checks_are_logged_once_per_endpoint() {
     let scene = Scene::new();
     scene.dashboard.mood("/api/user", Mood::HangsUp);
     for path in ["/api/licensing/check", "/api/licensing/token"] {
@@ -40,7 +40,7 @@ fn callers_that_cannot_be_judged_are_told_of_once_for_each_endpoint() {
         }
     }
     scene.gate.log().wait_for_another(FAILED, 2);
-    // What is forwarded works, and has nothing to do with it.
+    // Forwarding works, independently of the failure.
     scene.ask("GET", "/x").send().is(200);
     scene.dashboard.be_good();
     scene.admin("GET", "/api/licensing/check").send().is(200);

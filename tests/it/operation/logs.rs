@@ -1,16 +1,18 @@
-//! Log lines: what parses them, and what every one of them has.
+//! Log lines: they can be parsed, and each has the required fields.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::dashboard::Mood;
 use crate::support::gate::Gate;
+use crate::support::program::Place;
 use crate::support::scene::{Scene, Setup};
 
-/// A line of logfmt, taken apart; `None`: it is none. Values are bare, or quoted as strings are in JSON.
+/// A parsed logfmt line; `None` if it is malformed. Values are bare, or quoted like JSON strings.
 fn logfmt(mut line: &str) -> Option<BTreeMap<String, String>> {
     let mut fields = BTreeMap::new();
     while !line.is_empty() {
@@ -28,7 +30,8 @@ fn logfmt(mut line: &str) -> Option<BTreeMap<String, String>> {
         if name.is_empty() || !name.chars().all(plain) || !is_new {
             return None;
         }
-        line = match rest.strip_prefix(' ') {
+        // A level is padded.
+        line = match rest.strip_prefix(' ').map(|rest| rest.trim_start_matches(' ')) {
             Some(rest) if !rest.is_empty() => rest,
             Some(_) => return None,
             None if rest.is_empty() => rest,
@@ -38,7 +41,7 @@ fn logfmt(mut line: &str) -> Option<BTreeMap<String, String>> {
     Some(fields)
 }
 
-/// Has `scene` log all sorts of things; its gate, ended.
+/// Makes `scene` log many kinds of lines, and stops its gate.
 fn busy(scene: Scene) -> Gate {
     scene.install(&scene.vendor.token().sign());
     scene.admin("GET", "/x").field("X-Odd", "\"a=b\" \\").send();
@@ -65,7 +68,7 @@ fn noisy() -> Setup {
 }
 
 #[test]
-fn text_is_logfmt_and_a_warning_says_of_what_kind_it_is() {
+fn text_is_logfmt_and_a_warning_has_its_event() {
     let gate = busy(noisy().start());
     let lines = lines(gate.log());
     assert!(lines.len() > 5, "{lines:#?}");
@@ -78,6 +81,43 @@ fn text_is_logfmt_and_a_warning_says_of_what_kind_it_is() {
     }
     let why = gate.log().wait_for("why=");
     assert_eq!(logfmt(&why).expect("logfmt")["why"], "it is the only one");
+}
+
+#[test]
+fn text_has_messages_one_below_the_other() {
+    let gate = busy(noisy().start());
+    let columns: BTreeSet<_> =
+        lines(gate.log()).iter().map(|line| line.find(" message=\"").expect("a message")).collect();
+    assert_eq!(columns.len(), 1, "{columns:?}");
+    let levels = lines(gate.log()).iter().filter(|line| line.contains("level=INFO  m")).count();
+    assert!(levels > 0);
+}
+
+/// What a gate that cannot start writes to a terminal.
+fn on_a_terminal(environment: &[(&str, &str)]) -> String {
+    let place = Place::new();
+    let file = "server.listen = ['unix:none/gate.sock']\nadmin.listen = ''\n";
+    place.write("gate.toml", file);
+    let serve = format!("{} serve --config gate.toml", env!("CARGO_BIN_EXE_license-gate"));
+    let mut command = Command::new("script");
+    command.args(["-qec", &serve, "/dev/null"]).current_dir(place.path());
+    command.env_remove("NO_COLOR").env("TERM", "xterm").envs(environment.iter().copied());
+    let ran = command.stdin(Stdio::null()).output().expect("script(1)");
+    assert_eq!(ran.status.code(), Some(2));
+    String::from_utf8(ran.stdout).expect("text")
+}
+
+#[test]
+fn levels_are_coloured_on_a_terminal_unless_that_is_unwanted() {
+    let error = "level=\u{1b}[31mERROR\u{1b}[0m message=\"cannot start\"";
+    let written = on_a_terminal(&[]);
+    assert!(written.contains(error), "{written:?}");
+    assert!(on_a_terminal(&[("NO_COLOR", "")]).contains(error));
+    let json = ("LICENSE_GATE__LOG__FORMAT", "json");
+    for plain in [("NO_COLOR", "1"), ("TERM", "dumb"), json] {
+        let written = on_a_terminal(&[plain]);
+        assert!(written.contains("cannot start") && !written.contains('\u{1b}'), "{written:?}");
+    }
 }
 
 #[test]
@@ -95,7 +135,7 @@ fn json_has_time_and_level_on_both_streams() {
 }
 
 #[test]
-fn the_id_that_a_caller_was_refused_by_is_in_the_log() {
+fn the_request_id_of_a_refusal_is_in_the_log() {
     let scene = Scene::new();
     let answer = scene.ask("POST", "/api/licensing/token").basic("reader", "r").send().is(403);
     let answer = answer.json();
@@ -106,7 +146,7 @@ fn the_id_that_a_caller_was_refused_by_is_in_the_log() {
 }
 
 #[test]
-fn a_removal_says_who_did_it() {
+fn a_removal_is_logged_with_its_caller() {
     let scene = Scene::new();
     scene.install(&scene.vendor.token().sign());
     scene.remove().is(202);
@@ -116,7 +156,7 @@ fn a_removal_says_who_did_it() {
 }
 
 #[test]
-fn a_caller_is_named_as_the_dashboard_names_it() {
+fn the_audit_log_names_a_caller_by_its_login() {
     let scene = Setup::new().set("auth.cache_ttl", "\"0s\"").start();
     let typed = format!("{}@example.com", "x".repeat(5_000));
     let post = |login: Option<&str>| {
@@ -133,7 +173,7 @@ fn a_caller_is_named_as_the_dashboard_names_it() {
     let long = "é".repeat(200);
     assert_eq!(post(Some(&long)), long[..256]);
     assert_eq!(post(Some(&format!("x{long}"))), format!("x{}", &long[..254]));
-    assert_eq!(post(None), typed[..256], "of a dashboard that names nobody");
+    assert_eq!(post(None), typed[..256], "the dashboard sends no login");
     assert_eq!(scene.gate.log().count(&"x".repeat(257)), 0);
 
     scene.dashboard.mood("/api/user", Mood::Says(200, json!({ "login": long }).to_string()));
@@ -157,7 +197,7 @@ fn every_warning_and_error_of_the_source_has_an_event() {
             code.match_indices("tracing::warn!(").chain(code.match_indices("tracing::error!("))
         {
             count += 1;
-            // The first of its fields, wherever the formatter puts it.
+            // The event is the first field, whatever the formatter.
             let first = code[at..].split_once('(').map_or("", |(_, rest)| rest.trim_start());
             if !first.starts_with("event = \"") {
                 let line = code[..at].lines().count();

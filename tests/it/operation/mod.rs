@@ -1,10 +1,13 @@
-//! What an operator meets: logs and those who do not read them, descriptors that run out, files that cannot be read, and the
-//! examples of a deployment.
+//! Operation: logs, a log that is not read, too few descriptors, files that cannot be read, and the deployment
+//! examples.
 
 mod admin;
+mod admin_listener;
 mod deploy;
 mod descriptors;
 mod failures;
+mod health;
+mod log_level;
 mod logs;
 mod metrics;
 mod privileges;

@@ -1,4 +1,4 @@
-//! What the gate's user may not do: `check-config`, run as that user, finds what `serve` would, and both say what helps.
+//! Missing privileges: `check-config`, run as the gate's user, finds what `serve` would, and both name the remedy.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 use crate::support::program::{Place, Ran};
 use crate::support::vendor::Vendor;
 
-/// Runs the program without the privileges that root has.
+/// Runs the program without root's privileges.
 fn run(place: &Place, words: &[&str]) -> Ran {
     let mut command = match geteuid().is_root() {
         false => Command::new(env!("CARGO_BIN_EXE_license-gate")),
@@ -38,19 +38,19 @@ const CHECK: [&str; 3] = ["check-config", "--config", "gate.toml"];
 const SERVE: [&str; 3] = ["serve", "--config", "gate.toml"];
 
 #[test]
-fn a_key_that_cannot_be_read_is_found_by_both() {
+fn an_unreadable_key_fails_check_config_and_serve() {
     let place = place();
     place.write("gate.toml", "license.keys = 'jwks.json'\nadmin.listen = ''\n");
     set_mode(&place, "jwks.json", 0o000);
     let user = format!("runs as user {}", geteuid().as_raw());
     for words in [CHECK, SERVE] {
         let ran = run(&place, &words).exits(1);
-        ran.complains(&["gate.toml:1: license.keys", "Permission denied", &user, "give that user"]);
+        ran.reports(&["gate.toml:1: license.keys", "Permission denied", &user, "give that user"]);
     }
 }
 
 #[test]
-fn a_port_below_1024_is_found_by_both() {
+fn a_privileged_port_fails_check_config_and_serve() {
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let first: u32 = first.expect("Linux").trim().parse().expect("a port");
     let place = place();
@@ -58,26 +58,28 @@ fn a_port_below_1024_is_found_by_both() {
     place.write("gate.toml", file);
     let helps = ["server.listen", "127.0.0.1:443", "CAP_NET_BIND_SERVICE"];
     if first <= 443 {
-        // As in many containers: every user may, and nothing is wrong.
+        // In many containers every user may bind low ports; then there is no fault.
         run(&place, &CHECK).exits(0);
         return;
     }
-    run(&place, &CHECK).exits(1).complains(&helps);
-    run(&place, &SERVE).exits(2).complains(&["cannot start", "127.0.0.1:443", helps[2]]);
+    run(&place, &CHECK).exits(1).reports(&helps);
+    run(&place, &SERVE).exits(2).reports(&["cannot start", "127.0.0.1:443", helps[2]]);
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_found_by_both() {
+fn an_unwritable_directory_fails_check_config_and_serve() {
     let place = place();
     fs::create_dir(place.path().join("kept")).expect("a directory");
     set_mode(&place, "kept", 0o555);
     let file =
         "server.listen = ['unix:kept/gate.sock']\nlicense.keys = 'jwks.json'\nadmin.listen = ''\n";
     place.write("gate.toml", file);
-    run(&place, &CHECK).exits(1).complains(&["gate.toml:1: server.listen", "cannot write", "kept"]);
-    run(&place, &SERVE).exits(2).complains(&["cannot listen on unix:", "let that user write"]);
-    // A gate can live without writing its license, so that this is a warning.
+    run(&place, &CHECK).exits(1).reports(&["gate.toml:1: server.listen", "cannot write", "kept"]);
+    run(&place, &SERVE)
+        .exits(2)
+        .reports(&["cannot listen on unix:", "must be able to write the directory"]);
+    // Only a warning, because a gate works without writing its license.
     let file = "license.keys = 'jwks.json'\nadmin.listen = ''\nstore.url = 'file:kept/below'\n";
     place.write("gate.toml", file);
-    run(&place, &CHECK).exits(0).complains(&["warning: store.url", "kept/below cannot be written"]);
+    run(&place, &CHECK).exits(0).reports(&["warning: store.url", "kept/below cannot be written"]);
 }

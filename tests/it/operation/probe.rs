@@ -142,13 +142,13 @@ fn a_probe_includes_tls_and_the_gates_own_certificate() {
     origin.accept_tls(wanting(&clients)).ends();
     becomes(&gate, "1");
     // With TLS 1.3 the gate's handshake is done when the dashboard refuses it.
-    assert!(origin.shakes_hands_in_vain(&wanting(&strangers)));
+    assert!(origin.fails_handshake(&wanting(&strangers)));
     becomes(&gate, "0");
     origin.accept_tls(wanting(&clients)).ends();
     becomes(&gate, "1");
     // A certificate that nobody trusts.
     let other = Arc::new(strangers.issue("localhost").server(TLS13, None));
-    assert!(origin.shakes_hands_in_vain(&other));
+    assert!(origin.fails_handshake(&other));
     becomes(&gate, "0");
 }
 
@@ -245,9 +245,9 @@ fn settings_of_probes_are_checked_and_shown() {
     place
         .run(&["check-config", "--config", "bad.toml"])
         .exits(1)
-        .complains(&["bad.toml:2: upstream.probe_interval", "write \"15s\" for seconds"])
-        .complains(&["bad.toml:3: upstream.probe_path", "\"health\" is not a path such as"]);
+        .reports(&["bad.toml:2: upstream.probe_interval", "write \"15s\" for seconds"])
+        .reports(&["bad.toml:3: upstream.probe_path", "\"health\" is not a path such as"]);
     place.write("idle.toml", "[upstream]\nprobe_interval = '0s'\nprobe_path = '/api/health'\n");
     let ran = place.run(&["check-config", "--config", "idle.toml"]);
-    ran.complains(&["the path is never requested"]);
+    ran.reports(&["the path is never requested"]);
 }

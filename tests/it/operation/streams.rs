@@ -1,4 +1,4 @@
-//! Standard output and standard error that nobody reads: they cost log lines, and nothing else.
+//! Standard output and standard error that are not read: log lines are dropped, and nothing else happens.
 
 use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::net::{SocketAddr, TcpStream};
@@ -12,10 +12,10 @@ use crate::support::origin::Origin;
 use crate::support::program::Place;
 use crate::support::wire::Wire;
 
-/// What a pipe holds, unless somebody changed that (`pipe(7)`).
+/// The default capacity of a pipe (`pipe(7)`).
 const PIPE_BYTES: usize = 64 * 1024;
 
-/// The end of a pipe that is full; what is written to it waits until the other end is read.
+/// The write end of a full pipe: a write waits until the other end is read.
 fn full() -> (std::io::PipeReader, std::io::PipeWriter) {
     let (reader, mut writer) = pipe().expect("a pipe");
     let filler = [&vec![b'-'; PIPE_BYTES - 1][..], b"\n"].concat();
@@ -23,7 +23,7 @@ fn full() -> (std::io::PipeReader, std::io::PipeWriter) {
     (reader, writer)
 }
 
-/// A gate, both of whose streams are full from the start.
+/// A gate with standard output and standard error full from the start.
 struct Unread {
     child: Child,
     address: SocketAddr,
@@ -81,14 +81,14 @@ impl Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        // Already ended is just as well.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 #[test]
-fn a_gate_starts_works_and_ends() {
+fn a_gate_starts_serves_and_stops() {
     let gate = Unread::start("log.level = 'debug'");
     for _ in 0..50 {
         request(gate.address, "GET", "/x").send().fails(502, "upstream.unreachable");
@@ -100,7 +100,7 @@ fn a_gate_starts_works_and_ends() {
 }
 
 #[test]
-fn a_bad_configuration_ends_it_all_the_same() {
+fn a_bad_configuration_ends_it_too() {
     let place = Place::new();
     place.write("gate.toml", "server.workers = 'many'\n");
     let ((_output, stdout), (_errors, stderr)) = (full(), full());
@@ -110,9 +110,9 @@ fn a_bad_configuration_ends_it_all_the_same() {
 }
 
 #[test]
-fn lines_without_room_are_counted_and_the_next_one_tells_how_many() {
+fn dropped_lines_are_counted_and_logged() {
     let mut gate = Unread::start("log.level = 'debug'\nlog.access = false");
-    // Each is a line of debugging. More than may wait, asked for as fast as they are answered.
+    // Each request is a debug line. Sends more than the queue holds, as fast as they are answered.
     let mut client = Wire::connect(gate.address);
     while gate.dropped("stderr") == 0 {
         let asked = "GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n".repeat(100);
@@ -125,7 +125,7 @@ fn lines_without_room_are_counted_and_the_next_one_tells_how_many() {
     let mut errors = BufReader::new(gate.errors.take().expect("unread"));
     let mut filler = String::new();
     errors.read_line(&mut filler).expect("the filler");
-    // What waited comes first. Then there is room, and the next line tells.
+    // First the queued lines, then the line with the number of dropped ones.
     let (mut line, mut seen) = (String::new(), 0);
     while !line.contains("event=log.lines_dropped") {
         line.clear();
@@ -139,7 +139,7 @@ fn lines_without_room_are_counted_and_the_next_one_tells_how_many() {
     let lines: u64 =
         line.trim_end().rsplit("lines=").next().expect("lines").parse().expect("lines");
     assert!(lines > 0 && lines <= gate.dropped("stderr"), "{line}");
-    // Reading on, so that it can say that it ends.
+    // Reads on, so that the gate can log its end.
     thread::spawn(move || errors.read_to_end(&mut Vec::new()));
     assert_eq!(gate.stop().code(), Some(0));
 }

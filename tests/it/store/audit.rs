@@ -1,4 +1,4 @@
-//! The audit log of the built program: what its lines say, how it is rotated, and what `audit verify` finds.
+//! The audit log of the built program: its lines, its rotation, and the results of `audit verify`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use crate::support::program::{Place, Ran};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::vendor::{ROOT_URL, Vendor, now};
 
-const LATER: &str = "older files were taken away: the log begins later than its chain";
+const LATER: &str = "older files were removed: the log starts later than its chain";
 
 fn verify(file: &Path) -> Ran {
     Place::new().run(&["audit", "verify", file.to_str().expect("text")])
 }
 
-/// A log of several files that a gate wrote, and left.
+/// A log of several files, written by a gate that has ended.
 struct Written {
     dir: tempfile::TempDir,
     files: Vec<PathBuf>,
-    /// The hash of the last line, as it was noted.
+    /// The hash of the last line.
     hash: String,
 }
 
@@ -48,8 +48,8 @@ impl Written {
         assert_eq!(lines.len(), 18, "every change has a line");
         let verified = verify(&data.join("audit.jsonl")).exits(0);
         let files = trail::files(&data);
-        let said = format!("ok: 18 lines in {} files, ", files.len());
-        assert!(files.len() > 3 && verified.out.starts_with(&said), "{verified:?}");
+        let summary = format!("ok: 18 lines in {} files, ", files.len());
+        assert!(files.len() > 3 && verified.out.starts_with(&summary), "{verified:?}");
         for file in &files[..files.len() - 1] {
             let bytes = fs::metadata(file).expect("a file").len();
             assert!(bytes <= 64 << 10, "{} has {bytes} bytes", file.display());
@@ -72,7 +72,7 @@ impl Written {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// What is said when `file` has these lines instead of its own.
+    /// Runs `audit verify` while `file` has these lines instead of its own.
     fn with(&self, file: usize, lines: &[String]) -> Ran {
         let own = fs::read(&self.files[file]).expect("read");
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -85,7 +85,7 @@ impl Written {
     /// Asserts that `ran` found the chain broken at that line of that file, both counted from 0.
     #[track_caller]
     fn breaks(&self, ran: Ran, file: usize, line: usize) {
-        // A line that is not there is the first of the next file.
+        // A line beyond the end is the first line of the next file.
         let (file, line) = match line < self.lines(file).len() {
             true => (file, line),
             false => (file + 1, 0),
@@ -97,7 +97,7 @@ impl Written {
 }
 
 #[test]
-fn a_line_changed_removed_put_in_or_moved_is_named() {
+fn a_line_that_was_changed_removed_inserted_or_moved_is_reported() {
     let written = Written::new();
     let lines: Vec<Vec<String>> =
         (0..written.files.len()).map(|file| written.lines(file)).collect();
@@ -114,7 +114,7 @@ fn a_line_changed_removed_put_in_or_moved_is_named() {
         let removed = altered(&|lines| drop(lines.remove(line)));
         let has_next = line + 1 < lines[file].len();
         match (file, line) {
-            // What comes last shows in its hash only.
+            // A change at the end shows only in the hash.
             end if end == last => {
                 assert_ne!(hash(&changed.exits(0)), written.hash);
                 assert_ne!(hash(&removed.exits(0)), written.hash);
@@ -130,7 +130,7 @@ fn a_line_changed_removed_put_in_or_moved_is_named() {
         }
         altered(&|lines| lines.insert(line, lines[line].clone()))
             .exits(1)
-            .complains(&[&format!("line {}: ", line + 2)]);
+            .reports(&[&format!("line {}: ", line + 2)]);
         if has_next {
             let swapped = altered(&|lines| lines.swap(line, line + 1));
             written.breaks(swapped, file, line + usize::from((file, line) == (0, 0)));
@@ -141,9 +141,9 @@ fn a_line_changed_removed_put_in_or_moved_is_named() {
 }
 
 #[test]
-fn old_files_may_be_taken_away_the_oldest_first_and_no_other() {
+fn only_the_oldest_files_may_be_removed() {
     let written = Written::new();
-    // Each rotated file stands for itself.
+    // Each rotated file can be verified alone.
     for file in &written.files[1..] {
         let alone = written.dir.path().join("alone.jsonl");
         fs::copy(file, &alone).expect("copied");
@@ -155,7 +155,7 @@ fn old_files_may_be_taken_away_the_oldest_first_and_no_other() {
     let away = written.dir.path().join("away");
     fs::rename(&written.files[1], &away).expect("moved");
     let place = format!("{}, line 1: ", written.files[2].display());
-    verify(written.newest()).exits(1).complains(&[&place, "a file between them was taken away"]);
+    verify(written.newest()).exits(1).reports(&[&place, "a file between them was removed"]);
     fs::remove_file(&written.files[0]).expect("removed");
     let rest = verify(written.newest()).exits(0).prints(LATER);
     assert_eq!(
@@ -163,14 +163,14 @@ fn old_files_may_be_taken_away_the_oldest_first_and_no_other() {
         written.hash
     );
     fs::remove_file(written.newest()).expect("removed");
-    verify(written.newest()).exits(2).complains(&["cannot read", "audit.jsonl"]);
+    verify(written.newest()).exits(2).reports(&["cannot read", "audit.jsonl"]);
 }
 
-/// A line of the log as it should be: who, what, how it ended and why, and the `jti`s of what was and what was brought.
+/// An expected line: actor, action, outcome, reason, and the `jti`s of the old and the new license.
 type Row<'a> = (&'a str, &'a str, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
 
 #[test]
-fn what_is_refused_has_a_line_with_who_asked_and_why_and_no_token() {
+fn a_refused_change_has_a_line_with_actor_and_reason_and_no_token() {
     let issuer = Issuer::playing(Script::HangsUp);
     let scene = Setup::new().set("renewal.url", format!("{:?}", issuer.url())).start();
     let named = |name: &str| scene.vendor.token().with("jti", name);
@@ -275,7 +275,7 @@ fn what_is_refused_has_a_line_with_who_asked_and_why_and_no_token() {
     };
     assert!(text.lines().map(members).all(|places| places.is_sorted()), "in the order documented");
     for token in [&good, &ended, &strange, &older, &forged] {
-        let told = token.split('.').find(|part| text.contains(*part));
-        assert_eq!(told, None, "{} is in the log", jti(token));
+        let found = token.split('.').find(|part| text.contains(*part));
+        assert_eq!(found, None, "{} is in the log", jti(token));
     }
 }

@@ -1,4 +1,4 @@
-//! A store on a directory of its own, and beside it what it should be.
+//! A store on a directory, and the model that it is compared with.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +10,9 @@ use std::time::Instant;
 use license_gate::api;
 use license_gate::clock::{Clock, UnixTime};
 use license_gate::license::{self, Policy, RootUrl, Source, Token};
-use license_gate::store::{self, By, Config, Context, FileError, Offered, Origin, Store, Trust};
+use license_gate::store::{
+    self, By, Config, Context, FileError, LicenseTrust, Offered, Origin, Store,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -22,7 +24,7 @@ use super::world::{Change, Content, Obstacle, World};
 use crate::support::gate::PATIENCE;
 use crate::support::vendor::ROOT_URL;
 
-/// See the module.
+/// The store, its directory, and the model.
 pub(super) struct Bench<'a> {
     home: TempDir,
     config: Config,
@@ -60,9 +62,9 @@ impl<'a> Bench<'a> {
         &self.states
     }
 
-    /// Makes a change with something in its way.
+    /// Makes a change while there is an obstacle.
     pub(super) fn make(&mut self, change: &Change, obstacle: Obstacle) {
-        // Nobody renews what is not there.
+        // Without a license there is no renewal.
         if matches!(change, Change::Renew { .. }) && self.world.in_force().is_none() {
             return;
         }
@@ -87,8 +89,8 @@ impl<'a> Bench<'a> {
         self.start();
     }
 
-    /// Begins a change, crashes after `steps` of what it does on the disk (of more than there are, the rest of dividing),
-    /// in the middle of the next if `half`, and starts again.
+    /// Begins a change, crashes after `steps` of its steps on the disk (modulo their number), or in the middle of the next one
+    /// if `half`, and starts again.
     pub(super) fn crash(&mut self, change: &Change, steps: usize, half: bool) {
         let (before, was) = (crash::read(self.home.path()), self.world.clone());
         self.make(change, Obstacle::Nothing);
@@ -98,7 +100,7 @@ impl<'a> Bench<'a> {
         let mut files = before.clone();
         done.iter().for_each(|step| step.take(&mut files));
         if half {
-            // The license is written beside early: what takes effect may be there already.
+            // The new license is written beside the old one early, before its other steps.
             let begun = missing.iter().filter(|step| step.is_effect()).chain(missing.first());
             begun.for_each(|step| step.begin(&mut files));
         }
@@ -123,7 +125,7 @@ impl<'a> Bench<'a> {
         self.start();
     }
 
-    /// Memory, disk and log are as they should be.
+    /// Compares memory, disk and log with the model.
     pub(super) fn check(&self) {
         let snapshot = self.store().reader.snapshot();
         let now = UnixTime::from_secs(self.world.now);
@@ -147,8 +149,11 @@ impl<'a> Bench<'a> {
         self.world.restart();
         let policy =
             Policy::new(RootUrl::parse(ROOT_URL).expect("a URL"), &license::Config::default());
-        let means = Context {
-            trust: Trust { keys: papers().vendor.pair().trusted().into(), policy: policy.into() },
+        let context = Context {
+            trust: LicenseTrust {
+                keys: papers().vendor.pair().trusted().into(),
+                policy: policy.into(),
+            },
             render: api::render,
             clock: self.clock.clone(),
             jwks_url: None,
@@ -159,8 +164,8 @@ impl<'a> Bench<'a> {
         let end = Instant::now() + PATIENCE;
         let store = loop {
             let offered = offered(&self.world.content);
-            match store::open(&self.config, Some(offered), means.clone()) {
-                // A program that another test starts just now has the lock with it until it has begun.
+            match store::open(&self.config, Some(offered), context.clone()) {
+                // A process that another test is starting shares the lock until its exec.
                 Err(store::Error::File(FileError::Locked { .. })) if Instant::now() < end => {
                     std::thread::yield_now();
                 }
@@ -172,7 +177,7 @@ impl<'a> Bench<'a> {
         self.store = Some(store);
         self.note_state();
         self.check();
-        // Nothing is left of what a crash interrupted.
+        // No unfinished file is left after a crash.
         let files = crash::read(self.home.path());
         assert!(!files.keys().any(|name| name.contains(".tmp-")), "{:?}", files.keys());
         let former = |name: &&String| name.starts_with("history/");
@@ -232,7 +237,7 @@ fn offered(content: &Content) -> Offered {
     }
 }
 
-/// Something nobody, root included, writes over.
+/// Creates entries that even root cannot overwrite.
 fn put_in_the_way(dir: &Path, obstacle: Obstacle) {
     match obstacle {
         Obstacle::Nothing => {}

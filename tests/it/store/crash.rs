@@ -1,8 +1,7 @@
-//! Every state a crash can leave on the disk: what a change did to the directory, taken apart into its steps.
+//! Every state that a crash can leave on the disk: the steps of a change, from the difference between two directories.
 //!
-//! A change goes into the history, then is written beside what it replaces, then goes into the audit log, then takes
-//! effect, then what is too old goes. A step not come to its end leaves half of a file beside the one it is for, or half
-//! of a line.
+//! A change adds the former license to the history, writes the new license beside the old one, appends the audit line, takes
+//! effect, and drops surplus entries. An interrupted step leaves half of a temporary file, or half of a line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,17 +14,17 @@ const NOTED: &str = "license-file.sha256";
 /// The content of a directory, by name.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
-/// One thing that is done to it.
+/// A step of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Put(String, Vec<u8>),
     Remove(String),
-    /// The log is full and gets another name.
+    /// The full log is renamed.
     Rotate(String),
     Append(Vec<u8>),
 }
 
-/// What `dir` holds.
+/// Reads the content of `dir`.
 pub(super) fn read(dir: &Path) -> Files {
     let mut files = Files::new();
     for (prefix, dir) in [("", dir.to_owned()), ("history/", dir.join("history"))] {
@@ -40,7 +39,7 @@ pub(super) fn read(dir: &Path) -> Files {
     files
 }
 
-/// Makes `dir` hold `files` and nothing else.
+/// Replaces the content of `dir` with `files`.
 pub(super) fn write(dir: &Path, files: &Files) {
     for name in read(dir).keys() {
         fs::remove_file(dir.join(name)).expect("removed");
@@ -78,7 +77,7 @@ pub(super) fn steps(before: &Files, after: &Files) -> Vec<Step> {
 }
 
 impl Step {
-    /// Whether it is the one by which a change of the license takes effect.
+    /// Whether a change of the license takes effect with this step.
     pub(super) fn is_effect(&self) -> bool {
         matches!(self, Self::Put(name, _) | Self::Remove(name) if name == LICENSE)
     }
@@ -87,7 +86,7 @@ impl Step {
         matches!(self, Self::Put(name, _) if name == NOTED)
     }
 
-    /// The token of a former license that it does away with.
+    /// The token of the former license that this step drops.
     pub(super) fn forgotten<'a>(&self, before: &'a Files) -> Option<&'a [u8]> {
         let Self::Remove(name) = self else { return None };
         before.get(name).filter(|_| name != LICENSE).map(Vec::as_slice)
@@ -105,7 +104,7 @@ impl Step {
         }
     }
 
-    /// Begins, and does not come to the end.
+    /// Performs the step half.
     pub(super) fn begin(&self, files: &mut Files) {
         if self.is_effect()
             && let Some(license) = files.get(LICENSE).cloned()

@@ -1,7 +1,7 @@
-//! A disk that fills in the middle of what the gate writes: the change is 500, what was in force stays, and once there is
-//! room everything goes on, the audit log whole.
+//! A disk that fills during a write: the change is 500, the license in force stays, and everything works again once there is
+//! space. The audit log stays whole.
 //!
-//! The disk is as full as a limit on the size of files makes it: a write beyond it is cut short, and the next one fails.
+//! A limit on the size of files simulates the full disk: a write beyond it is cut short, and the next one fails.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use super::trail::{self, Line};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::vendor::ROOT_URL;
 
-/// More than an audit log has here, less than a large license.
+/// Larger than the audit log of these tests, smaller than a large license.
 const BETWEEN: u64 = 6000;
 
 fn small(scene: &Scene) -> String {
@@ -34,7 +34,7 @@ fn outcomes(scene: &Scene) -> Vec<String> {
     lines.map(|line| format!("{} {} {}", line.action, line.outcome, line.reason)).collect()
 }
 
-/// What there is of licenses, whole or not. Other files are written when their time comes.
+/// The files of licenses, whole or not. Other files are written later.
 fn kept(scene: &Scene) -> BTreeMap<String, String> {
     let files = crash::read(&scene.gate.dir().join("data")).into_iter();
     let files =
@@ -42,14 +42,14 @@ fn kept(scene: &Scene) -> BTreeMap<String, String> {
     files.map(|(name, content)| (name, String::from_utf8_lossy(&content).into_owned())).collect()
 }
 
-/// A gate with `stored` in force and something in its history, whose disk then has files of `room` bytes at most.
+/// A gate with `stored` in force and entries in its history. Its files are then limited to `room` bytes.
 struct Scarce {
     scene: Scene,
     stored: String,
     history: Value,
     kept: BTreeMap<String, String>,
     lines: Vec<String>,
-    /// Lines that come when there is room.
+    /// Lines that are written once there is space.
     waiting: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ impl Scarce {
         Self { scene, stored, history, kept, lines, waiting: Vec::new() }
     }
 
-    /// Changes are refused, and nothing else is different from before but `more` lines in the log.
+    /// Checks that changes fail, and that nothing has changed but `more` lines in the log.
     #[track_caller]
     fn refuses(
         &mut self,
@@ -84,11 +84,11 @@ impl Scarce {
         self.scene.holds(&self.stored);
         assert_eq!(history(&self.scene), self.history);
         assert_eq!(kept(&self.scene), self.kept);
-        // Reading it, the chain is verified.
+        // Reading the log verifies the chain.
         assert_eq!(outcomes(&self.scene), self.lines);
     }
 
-    /// There is room again: the next change works, and a restart finds it.
+    /// Frees space: the next change works, and a restart loads it.
     #[track_caller]
     fn recovers(mut self) {
         self.scene.gate.bound(None);
@@ -102,7 +102,7 @@ impl Scarce {
         scene.holds(&token);
         assert_eq!(outcomes(&scene), self.lines);
         let log = scene.gate.log().all();
-        assert!(!log.iter().any(|line| line.contains("torn line")), "{log:#?}");
+        assert!(!log.iter().any(|line| line.contains("incomplete line")), "{log:#?}");
     }
 }
 
@@ -121,10 +121,14 @@ fn in_the_middle_of_an_audit_line() {
             scarce.refuses(|scene| scene.post(&small(scene)), &[]);
             scarce.refuses(remove, &[]);
         }
-        // What is refused anyway is refused for its own reason.
+        // A change that is refused anyway gets its own reason.
         scarce.scene.post("garbage").fails(400, "licensing.token.malformed");
         scarce.is_as_before();
-        scarce.scene.gate.log().wait_for("the audit log cannot be written: its lines wait");
+        scarce
+            .scene
+            .gate
+            .log()
+            .wait_for("the audit log cannot be written: lines wait until it can");
         let failed = ["install failed not-stored", "remove failed not-stored"];
         let waiting = [&failed[..], &failed[..], &["install refused malformed"]].concat();
         scarce.waiting = waiting.into_iter().map(str::to_owned).collect();
@@ -136,7 +140,7 @@ fn in_the_middle_of_an_audit_line() {
 fn in_the_middle_of_a_license() {
     let mut scarce = Scarce::with(small, |_| BETWEEN);
     scarce.refuses(|scene| scene.post(&large(scene)), &["install failed not-stored"]);
-    // A small one still has room.
+    // There is space for a small one.
     let token = small(&scarce.scene);
     scarce.scene.install(&token);
     scarce.scene.holds(&token);
@@ -146,7 +150,7 @@ fn in_the_middle_of_a_license() {
 }
 
 #[test]
-fn in_the_middle_of_what_goes_into_the_history() {
+fn in_the_middle_of_a_history_entry() {
     let mut scarce = Scarce::with(large, |_| BETWEEN);
     scarce.refuses(|scene| scene.post(&small(scene)), &["install failed not-stored"]);
     scarce.refuses(remove, &["remove failed not-stored"]);
@@ -169,7 +173,7 @@ fn a_gate_killed_on_a_full_disk_starts_with_what_was_in_force() {
     scarce.is_as_before();
     scarce.scene.gate.bound(Some(1));
     scarce.refuses(|scene| scene.post(&small(scene)), &[]);
-    // What waited when the gate was killed is lost.
+    // The line that waited when the gate was killed is lost.
     scarce.waiting = vec!["install failed not-stored".to_owned()];
     scarce.recovers();
 }

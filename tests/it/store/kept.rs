@@ -1,4 +1,4 @@
-//! The rules of the store, told once more in the simplest way: what is stored, and what of the former licenses stays.
+//! A model of the store: the stored license, and the former ones that stay.
 
 use super::papers::Paper;
 
@@ -8,27 +8,27 @@ pub(super) struct Former {
     pub(super) paper: Paper,
     /// When it was replaced.
     pub(super) at: u64,
-    /// In what order.
+    /// Its place in the order of replacement.
     pub(super) number: u64,
 }
 
-/// What should be kept.
+/// The expected content of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) stored: Option<Paper>,
     /// Newest first.
     pub(super) history: Vec<Former>,
-    /// How many of them stay.
+    /// Number of former licenses that stay.
     most: usize,
 }
 
 impl Kept {
-    /// Nothing yet, and `store.history` is `most`.
+    /// An empty store with `store.history` = `most`.
     pub(super) fn new(most: usize) -> Self {
         Self { stored: None, history: Vec::new(), most }
     }
 
-    /// Stores `next`, or nothing, at `now`: the former licenses that go.
+    /// Stores `next`, or removes the license (`None`), at `now`. Returns the former licenses that are dropped.
     pub(super) fn put(&mut self, next: Option<Paper>, now: u64) -> Vec<Former> {
         let replaced = std::mem::replace(&mut self.stored, next);
         if let Some(paper) = replaced.filter(|paper| Some(paper) != self.stored.as_ref()) {
@@ -38,7 +38,7 @@ impl Kept {
         let again = |former: &&Former| Some(&former.paper) == self.stored.as_ref();
         let mut gone: Vec<Former> = self.history.iter().filter(again).cloned().collect();
         let rest: Vec<Former> = self.history.iter().filter(|it| !again(it)).cloned().collect();
-        // The one that is of use longest stays whatever its age; of several the newest.
+        // The one that is valid longest stays, whatever its age; of several, the newest.
         let valid = rest.iter().filter(|former| former.paper.is_valid(now));
         let lasting = valid.max_by_key(|former| (former.paper.first_end(), former.number));
         let lasting = lasting.filter(|_| self.most > 0).cloned();
@@ -53,7 +53,7 @@ impl Kept {
         gone
     }
 
-    /// What a start makes of `left`, former licenses that should be gone and are still there.
+    /// Loads `left` at a start: former licenses that a crash left although they were to be dropped.
     pub(super) fn find(&mut self, left: Vec<Former>) {
         self.history.extend(left);
         self.history.sort_by_key(|former| std::cmp::Reverse((former.number, former.at)));

@@ -1,5 +1,5 @@
-//! The built program, killed at any moment while several change the license at once: what was answered is there, what was
-//! not is there whole or not at all, and the audit log tells of everything in the order in which it happened.
+//! The built program, killed at any moment during concurrent changes: every answered change is there, every other one is there
+//! whole or not at all, and the audit log has all of them in order.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,36 +17,36 @@ use crate::support::vendor::{ROOT_URL, Vendor, now};
 
 const ROUNDS: u64 = 24;
 const CLIENTS: u64 = 3;
-/// Licenses each client brings in a round, which it does not live to see the end of.
+/// Licenses of each client in a round. The gate is killed before the last one.
 const LICENSES: u64 = 40;
 const HISTORY: usize = 3;
 
-/// What a client asks for.
+/// The request of a client.
 #[derive(Clone, Debug)]
 struct Asked {
     action: &'static str,
-    /// Of the license that is brought.
+    /// `jti` of the new license.
     jti: Option<String>,
 }
 
-/// What a client lived to see.
+/// The responses to a client.
 #[derive(Debug, Default)]
 struct Lived {
-    /// Each answer's request id and status.
+    /// Each answered request, with its id and status.
     answered: Vec<(Asked, String, u16)>,
-    /// What the gate died of answering.
+    /// The request that the gate was killed during.
     pending: Option<Asked>,
 }
 
 struct Client {
     gate: SocketAddr,
     tokens: Vec<(String, String)>,
-    /// Who is told of each answer.
-    tell: [Sender<()>; 2],
+    /// Notified of each response.
+    notify: [Sender<()>; 2],
 }
 
 impl Client {
-    /// Asks for one change after the other until the gate is gone.
+    /// Requests one change after the other until the gate is gone.
     fn live(self) -> Lived {
         let mut lived = Lived::default();
         for (place, (jti, token)) in self.tokens.iter().enumerate() {
@@ -70,14 +70,14 @@ impl Client {
             };
             let id = answer.value("x-request-id").expect("an id").to_owned();
             lived.answered.push((asked, id, answer.status));
-            // Whoever hears it may have heard enough.
-            self.tell.iter().for_each(|tell| tell.send(()).unwrap_or_default());
+            // A receiver may have ended.
+            self.notify.iter().for_each(|to| to.send(()).unwrap_or_default());
         }
         lived
     }
 }
 
-/// Asks for everything there is to read whenever a change was answered, others being under way: nothing is of two licenses.
+/// Reads everything after each answered change, while others are being made: no response mixes two licenses.
 fn read_until_killed(gate: SocketAddr, answered: &Receiver<()>) -> u64 {
     let ask = |path: &str| -> Option<Answer> {
         let request = http::request(gate, "GET", &format!("/api/licensing/{path}"));
@@ -108,7 +108,7 @@ fn is_one(shown: &Value) {
     assert_eq!(found, [jti, lid, company, status], "a mix of licenses");
 }
 
-/// Long, so that the log's files fill soon.
+/// Long, so that the files of the log fill soon.
 fn jti(number: u64) -> String {
     format!("J-{number}-{}", "x".repeat(3000))
 }
@@ -121,19 +121,19 @@ fn company(number: u64) -> String {
     format!("Company {number}")
 }
 
-/// What should be kept, as the log tells it.
-struct Told {
+/// The expected content of the store, according to the log.
+struct Recorded {
     papers: HashMap<String, Paper>,
     kept: Kept,
-    /// Lines read already.
+    /// Number of lines read.
     lines: usize,
 }
 
-impl Told {
-    /// Another license, by its `jti`.
-    fn bring(&mut self, vendor: &Vendor) -> (String, String) {
+impl Recorded {
+    /// Issues another license. Returns its `jti` and token.
+    fn issue(&mut self, vendor: &Vendor) -> (String, String) {
         let number = self.papers.len() as u64 + 1;
-        // Neither the newest nor the oldest lasts longest.
+        // Neither the newest nor the oldest is valid longest.
         let exp = now() + 100_000 + number * 37 % 101 * 1000;
         let token = vendor.token().with("jti", jti(number)).with("lid", lid(number));
         let token = token.with("company", company(number)).with("included_users", number);
@@ -142,7 +142,7 @@ impl Told {
         (jti(number), token)
     }
 
-    /// Reads on; what the last change did away with.
+    /// Reads new lines. Returns the former licenses that the last change dropped.
     fn read(&mut self, lines: &[Value]) -> Vec<Former> {
         let mut gone = Vec::new();
         let fresh: Vec<Line> = lines[self.lines..].iter().map(Line::of).collect();
@@ -157,13 +157,13 @@ impl Told {
         gone
     }
 
-    /// The gate keeps what the log tells.
+    /// Checks that the gate has what the log says.
     #[track_caller]
     fn holds(&mut self, scene: &Scene, gone: Vec<Former>) {
         let number = |shown: &Value| shown["included_users"].as_u64().expect("a number");
         let history = scene.admin("GET", "/api/licensing/history").send().is(200).json();
         let found: Vec<u64> = history.as_array().expect("a list").iter().map(number).collect();
-        // A kill may have left what the last change was to do away with.
+        // The kill may have come before the last change dropped them.
         let left = gone.into_iter().filter(|former| found.contains(&former.paper.number));
         self.kept.find(left.collect());
         let expected = self.kept.history.iter().map(|former| former.paper.number);
@@ -176,8 +176,8 @@ impl Told {
     }
 }
 
-/// Every answer has its line, in order; of what has no answer there is at most what each client waited for.
-fn is_told(lived: &[Lived], lines: &[Value]) {
+/// Checks that every response has its line, in order, and that other lines belong to requests that clients waited for.
+fn check_lines(lived: &[Lived], lines: &[Value]) {
     let id = |line: &Value| line["request_id"].as_str().expect("text").to_owned();
     let mut unanswered: Vec<&Value> = lines.iter().filter(|line| !id(line).is_empty()).collect();
     for client in lived {
@@ -209,23 +209,23 @@ fn is_told(lived: &[Lived], lines: &[Value]) {
 }
 
 #[test]
-fn what_was_answered_outlives_any_kill_and_the_log_tells_all_of_it() {
+fn an_answered_change_survives_any_kill_and_is_in_the_log() {
     let setup = Setup::new().set("store.history", HISTORY);
     let mut scene = setup.set("store.audit_max_bytes", "\"64KiB\"").start();
-    let mut told = Told { papers: HashMap::new(), kept: Kept::new(HISTORY), lines: 0 };
+    let mut recorded = Recorded { papers: HashMap::new(), kept: Kept::new(HISTORY), lines: 0 };
     let (mut pending, mut reads) = (0, 0);
     for round in 0..ROUNDS {
         let gate = scene.gate.address;
-        let ((tell, enough), (tell_reader, answered)) = (channel(), channel());
+        let ((to_test, enough), (to_reader, answered)) = (channel(), channel());
         let live = |_| {
-            let tokens = (0..LICENSES).map(|_| told.bring(&scene.vendor)).collect();
-            let client = Client { gate, tokens, tell: [tell.clone(), tell_reader.clone()] };
+            let tokens = (0..LICENSES).map(|_| recorded.issue(&scene.vendor)).collect();
+            let client = Client { gate, tokens, notify: [to_test.clone(), to_reader.clone()] };
             thread::spawn(move || client.live())
         };
         let clients: Vec<_> = (0..CLIENTS).map(live).collect();
-        drop(tell_reader);
+        drop(to_reader);
         let reader = thread::spawn(move || read_until_killed(gate, &answered));
-        // So many answers, and then a moment longer each round.
+        // In each round, kill after other numbers of responses and a longer moment.
         (0..round * 5 % 16).for_each(|_| enough.recv().expect("the gate answers"));
         (0..round * 4000).for_each(|_| std::hint::spin_loop());
         let mut lived = Vec::new();
@@ -234,9 +234,9 @@ fn what_was_answered_outlives_any_kill_and_the_log_tells_all_of_it() {
             reads += reader.join().expect("no mix");
         });
         let lines = trail::read(&scene.gate.dir().join("data"));
-        is_told(&lived, &lines[told.lines..]);
-        let gone = told.read(&lines);
-        told.holds(&scene, gone);
+        check_lines(&lived, &lines[recorded.lines..]);
+        let gone = recorded.read(&lines);
+        recorded.holds(&scene, gone);
         pending += lived.iter().filter(|client| client.pending.is_some()).count();
     }
     assert!(pending > 0 && reads > 0, "nothing was interrupted");

@@ -1,4 +1,4 @@
-//! The store: whatever comes over it, a restart finds what was answered last.
+//! The store: whatever happens, a restart loads the change that was answered last.
 
 mod audit;
 mod bench;

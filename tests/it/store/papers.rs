@@ -1,4 +1,4 @@
-//! Licenses of one number each, which is in everything they say: a mix of two would show.
+//! Numbered licenses. Every claim contains the number, so that a mix of two licenses is noticed.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::timed::NOW;
 use crate::support::vendor::{ROOT_URL, Vendor};
 
-/// How many licenses there are, numbered from 1.
+/// Number of licenses; they are numbered from 1.
 pub(super) const PAPERS: usize = 12;
 /// `leeway`, in seconds.
 const LEEWAY: u64 = 60;
@@ -22,15 +22,15 @@ pub(super) struct Paper {
     nbf: u64,
     lexp: Option<u64>,
     exp: u64,
-    /// It is another instance's.
+    /// Whether it is for another instance.
     is_strange: bool,
 }
 
-/// Everything that is brought to the gate.
+/// All licenses of the tests.
 pub(super) struct Papers {
     pub(super) vendor: Vendor,
     pub(super) all: Vec<Paper>,
-    /// By nobody the gate trusts.
+    /// Signed with an untrusted key.
     pub(super) forged: String,
 }
 
@@ -53,18 +53,18 @@ static THERE_ARE: LazyLock<Papers> = LazyLock::new(|| {
     Papers { vendor, all, forged }
 });
 
-/// All there are.
+/// All licenses, created once.
 pub(super) fn papers() -> &'static Papers {
     &THERE_ARE
 }
 
-/// The license of that place in the list, from 0.
+/// The license at this index.
 pub(super) fn paper(place: usize) -> Paper {
     papers().all[place].clone()
 }
 
 impl Paper {
-    /// One that is valid now, and until `exp`.
+    /// A license that is valid now, and until `exp`.
     pub(super) fn lasting(number: u64, token: &str, exp: u64) -> Self {
         let token = token.to_owned();
         Self { number, token, iat: 0, nbf: 0, lexp: None, exp, is_strange: false }
@@ -82,7 +82,7 @@ impl Paper {
         format!("J-{}", self.number)
     }
 
-    /// Several licenses share one, so that they can renew each other.
+    /// Several licenses have the same, so that they can renew each other.
     pub(super) fn lid(&self) -> String {
         format!("L-{}", self.number % 3)
     }
@@ -112,7 +112,7 @@ impl Paper {
         self.objection(now).is_none()
     }
 
-    /// Why it is not valid at `now`, in the order in which that is looked at.
+    /// Why it is not valid at `now`: the first reason that the gate finds.
     pub(super) fn objection(&self, now: u64) -> Option<&'static str> {
         let objections = [
             (self.is_strange, "subject-mismatch"),
@@ -126,7 +126,7 @@ impl Paper {
     /// Asserts that `body` shows this license, and nothing of another.
     #[track_caller]
     pub(super) fn is_shown_by(&self, body: &Value) {
-        let said =
+        let shown =
             ["jti", "lid", "company", "included_users", "iat", "exp"].map(|name| &body[name]);
         let expected = [
             json!(self.jti()),
@@ -136,16 +136,16 @@ impl Paper {
             json!(self.iat),
             json!(self.exp),
         ];
-        assert_eq!(said, expected.each_ref(), "a mix of licenses");
+        assert_eq!(shown, expected.each_ref(), "a mix of licenses");
     }
 
-    /// The one that `license` is; it must be that in everything it says.
+    /// The paper of `license`. Asserts that all its claims agree.
     #[track_caller]
     pub(super) fn of(license: &License) -> Self {
         Self::saying(license.claims(), license.token())
     }
 
-    /// The one that says `claims` in `token`.
+    /// The paper with these `claims` in `token`.
     #[track_caller]
     pub(super) fn saying(claims: &Claims, token: &Token) -> Self {
         let jti = claims.jti.as_deref().and_then(|jti| jti.strip_prefix("J-"));

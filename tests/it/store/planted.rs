@@ -1,4 +1,4 @@
-//! What somebody else put into the store's directory: never followed, never used, never waited for, always named.
+//! Entries that another user put into the store's directory: the gate never follows, uses or waits for them, and logs each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +47,7 @@ fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
 }
 
-/// The store's directory of a scene to come, empty and with this mode.
+/// Creates the store's directory of a scene, empty and with this mode.
 fn data(setup: &Setup, mode: u32) -> PathBuf {
     let data = setup.dir().join("data");
     fs::create_dir_all(&data).expect("made");
@@ -76,7 +76,7 @@ fn a_directory_of_the_gates_user_is_closed_to_others() {
 }
 
 #[test]
-fn a_directory_that_others_use_too_keeps_its_mode_and_is_warned_of() {
+fn a_directory_with_other_uses_keeps_its_mode_and_is_a_warning() {
     let sticky = Setup::new();
     let at = data(&sticky, 0o1777);
     let scene = sticky.start();
@@ -94,7 +94,7 @@ fn a_directory_that_others_use_too_keeps_its_mode_and_is_warned_of() {
 }
 
 #[test]
-fn a_link_to_the_directory_itself_is_the_operators() {
+fn a_link_to_the_directory_itself_is_followed() {
     let setup = Setup::new();
     fs::create_dir(setup.dir().join("elsewhere")).expect("made");
     symlink("elsewhere", setup.dir().join("data")).expect("linked");
@@ -106,7 +106,7 @@ fn a_link_to_the_directory_itself_is_the_operators() {
 }
 
 #[test]
-fn links_in_the_directory_lead_nowhere() {
+fn links_in_the_directory_are_not_followed() {
     let setup = Setup::new();
     let theirs = setup.vendor.token().sign();
     let setup = setup.file("outside/license.jwt", &theirs).file("outside/jwks.json", "{}");
@@ -175,7 +175,7 @@ fn a_file_of_the_gates_user_that_others_can_write_is_closed_to_them() {
         ("history/000000000001-1700000000.jwt", 0o660, 0o600),
         ("history", 0o777, 0o700),
         ("audit.jsonl", 0o662, 0o600),
-        // Readers are the operator's business.
+        // Read permissions stay as they are.
         ("audit.1.jsonl", 0o644, 0o644),
     ];
     fs::write(data.join("audit.jsonl"), "").expect("written");
@@ -215,11 +215,11 @@ fn check_config_reports_the_directory_and_changes_nothing() {
         fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o777)).expect("set");
     }
     let ran =
-        check().complains(&["warning: store.url: data/audit.jsonl is not used", "symbolic link"]);
+        check().reports(&["warning: store.url: data/audit.jsonl is not used", "symbolic link"]);
     assert!(!ran.err.contains("has mode"), "{ran:?}");
     for mode in [0o755, 0o2770, 0o1777] {
         fs::set_permissions(&data, fs::Permissions::from_mode(mode)).expect("set");
-        check().complains(&["warning: store.url: data has mode", &format!("{mode:04o}")]);
+        check().reports(&["warning: store.url: data has mode", &format!("{mode:04o}")]);
         assert_eq!(self::mode(&data), mode);
     }
     assert_eq!((mode(&data.join("license.jwt")), mode(&data.join("history"))), (0o777, 0o777));
@@ -228,16 +228,16 @@ fn check_config_reports_the_directory_and_changes_nothing() {
     assert_eq!(names.len(), 3, "{names:?}");
 }
 
-/// The group of a volume that gates of several users get (`fsGroup` of Kubernetes).
+/// The group of a volume for gates of several users (Kubernetes `fsGroup`).
 const GROUP: u32 = 52_000;
 
-/// As `user`, in the group of the volume.
+/// The command line that runs a program as `user`, in the group of the volume.
 fn become_user(user: u32) -> [String; 4] {
     let groups = format!("--groups={GROUP}");
     ["setpriv".into(), format!("--reuid={user}"), format!("--regid={user}"), groups]
 }
 
-/// What the kubelet does at a mount: the group gets what the owner has.
+/// Gives the group the owner's permissions, as the kubelet does at a mount.
 fn give_to_group(path: &Path) {
     let found = fs::symlink_metadata(path).expect("there");
     chown(path, None, Some(GROUP)).expect("given");
@@ -257,7 +257,7 @@ fn a_store_that_passes_to_another_user_takes_a_license_again() {
         let ran = Command::new(program).args(words).args([binary, "--version"]).output();
         ran.is_ok_and(|ran| ran.status.success())
     };
-    // Only root can become another user, who must be able to run the program.
+    // Only root can become another user, which must be able to run the program.
     if !is_root() || !runs(one) {
         return;
     }
@@ -306,7 +306,7 @@ fn a_store_that_passes_to_another_user_takes_a_license_again() {
         assert!(log.iter().any(|line| is_named(&line)), "{name}: {log:#?}");
     }
     assert_eq!((owner("lock"), owner("lock.refused-1")), (Some(two), Some(one)));
-    // Nothing else is moved before there is something to write.
+    // Nothing else is renamed before something is written.
     assert_eq!((owner("audit.jsonl"), owner("license.jwt")), (Some(one), Some(one)));
     install(&gate);
     for name in ["license.jwt", "audit.jsonl"] {
@@ -315,7 +315,7 @@ fn a_store_that_passes_to_another_user_takes_a_license_again() {
     }
     assert_eq!(fs::read(data.join("audit.jsonl.refused-1")).expect("kept"), kept);
 
-    // A lock that is held is another gate's, whatever its user.
+    // A held lock belongs to another gate, whatever its user.
     give_to_group(&data.join("lock"));
     let [program, words @ ..] = become_user(one);
     let mut second = Command::new(program);
@@ -331,7 +331,7 @@ fn a_store_that_passes_to_another_user_takes_a_license_again() {
     let gate = start(two, dir);
     assert_eq!(check(&gate), "true");
     let dir = gate.kill();
-    // Given to the new user, everything counts again.
+    // With the new user as owner, everything is used again.
     fs::read_dir(&data)
         .expect("read")
         .flatten()
@@ -354,7 +354,7 @@ fn without_the_lock_nothing_is_renamed() {
     {
         fs::write(data.join(name), content).expect("written");
     }
-    // A directory in its place: nobody can lock it.
+    // A directory in its place cannot be locked.
     fs::remove_file(data.join("lock")).expect("removed");
     fs::create_dir(data.join("lock")).expect("made");
     let builder = Builder::before(dashboard.address)
@@ -374,8 +374,8 @@ fn without_the_lock_nothing_is_renamed() {
     assert_eq!(fs::read(data.join("audit.jsonl")).expect("there"), b"{}\ntorn");
 }
 
-/// Starts a gate for which the files `names` of its store belong to somebody else. Root gives them away; for anybody else
-/// a file of root's is mounted over each, in a user namespace that has no root but the gate.
+/// Starts a gate for which the files `names` of its store belong to another user. Root changes their owner; for other users, a
+/// file of root's is mounted over each, in a user namespace without root.
 fn disowned(setup: Builder, dir: tempfile::TempDir, names: &[&str]) -> Gate {
     let at = |name: &str| dir.path().join("data").join(name);
     if is_root() {
@@ -392,7 +392,7 @@ fn disowned(setup: Builder, dir: tempfile::TempDir, names: &[&str]) -> Gate {
 }
 
 #[test]
-fn files_of_somebody_else_are_named_and_not_used() {
+fn files_of_another_user_are_logged_and_not_used() {
     let vendor = Vendor::new();
     let dashboard = Dashboard::knowing(USERS);
     let dir = tempfile::tempdir().expect("a directory");
@@ -424,7 +424,7 @@ fn files_of_somebody_else_are_named_and_not_used() {
     let history = admin("GET", "/api/licensing/history").send().is(200);
     assert!(!history.text().contains("jti"), "{}", history.text());
     if is_root() {
-        // What is mounted cannot be renamed.
+        // A mounted file cannot be renamed.
         let body = serde_json::json!({ "token": token });
         admin("POST", "/api/licensing/token").json(&body).send().is(200);
         let line = fs::read_to_string(gate.stored("audit.jsonl")).expect("a new log");
@@ -456,7 +456,7 @@ fn a_secret_that_every_user_can_read_is_logged_at_the_start() {
     assert_eq!(scene.gate.log().count("config.secret_exposed"), 0);
 }
 
-/// A small generator, so that a seed tells what a run planted (xorshift).
+/// A pseudo-random generator (xorshift): the seed determines what a run plants.
 struct Dice(u64);
 
 impl Dice {
@@ -468,7 +468,7 @@ impl Dice {
     }
 }
 
-/// Puts something hostile at `path`: what it is, and whether the gate has to refuse it by name.
+/// Creates a hostile entry at `path`. Returns what it is, and whether the gate must log its refusal.
 fn plant(dice: &mut Dice, path: &Path, outside: &Path) -> Option<(&'static str, bool)> {
     let junk = |content: &str| fs::write(path, content).expect("written");
     let is_history = path.ends_with("history");
@@ -488,7 +488,7 @@ fn plant(dice: &mut Dice, path: &Path, outside: &Path) -> Option<(&'static str, 
         }
         7 => {
             junk("theirs");
-            // Only root gives files away; for anybody else it stays a file of junk.
+            // Only root can change the owner; otherwise it is a file of junk.
             if is_root() {
                 chown(path, Some(SOMEBODY), None).expect("given away");
             }
@@ -525,7 +525,7 @@ fn listing(dir: &Path) -> BTreeMap<PathBuf, (u32, String)> {
     all
 }
 
-/// Uses the gate as an operator would: whatever the store can do, each question is answered and the dashboard is there.
+/// Uses the gate as an operator would: each request gets a response, and the dashboard is reachable.
 fn used(scene: &Scene) {
     let known = [200, 202, 400, 404, 409, 500];
     let answered = |status: u16| assert!(known.contains(&status), "{status}");
@@ -566,7 +566,7 @@ fn whatever_is_planted_the_dashboard_is_reachable_and_nothing_outside_changes() 
                 continue;
             }
             if let Some((what, refused)) = plant(&mut dice, &path, &outside) {
-                // Leftovers of a killed gate are not looked for by name.
+                // Unfinished files are removed without a log line.
                 planted.push((name, what, refused && !name.contains(".tmp-")));
             }
         }

@@ -1,4 +1,4 @@
-//! Those who ask while everything changes: each must always see one whole state, and one that there was.
+//! Readers during changes: each always sees one whole state that existed.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::papers::Paper;
 use super::world::World;
 
-/// A state, by the numbers of its licenses.
+/// A state: the numbers of its licenses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
     stored: Option<u64>,
@@ -21,7 +21,7 @@ pub(super) struct State {
     history: Vec<u64>,
 }
 
-/// Which life of the gate, and how many changes there were in it.
+/// The run of the gate, and the number of changes in it.
 pub(super) type Moment = (u64, u64);
 
 impl State {
@@ -34,7 +34,7 @@ impl State {
         }
     }
 
-    /// What a reader sees at `now`, which must be whole.
+    /// The state that a reader sees at `now`. Asserts that it is whole.
     pub(super) fn seen(snapshot: &Snapshot, now: UnixTime) -> Self {
         let in_force = snapshot.in_force(now);
         let body: Value = serde_json::from_slice(&snapshot.rendered(now)).expect("JSON");
@@ -67,15 +67,15 @@ impl State {
     }
 }
 
-/// The readers' side of a story.
+/// The readers of a test.
 #[derive(Default)]
 pub(super) struct Readers {
-    /// Whom to ask, and in which life of the gate.
+    /// The current reader, and the run of the gate.
     asked: Mutex<Option<(u64, Reader)>>,
     is_over: AtomicBool,
 }
 
-/// Ends the readers' work, however the story ends.
+/// Ends the readers when dropped.
 pub(super) struct Ending<'a>(&'a Readers);
 
 impl Readers {
@@ -87,7 +87,7 @@ impl Readers {
         Ending(self)
     }
 
-    /// Asks until the story is over: what was seen, and when.
+    /// Reads until the end. Returns the states that were seen, and when.
     pub(super) fn look(&self, clock: &Clock) -> HashMap<Moment, State> {
         let mut seen: HashMap<Moment, State> = HashMap::new();
         let mut last = (0, 0);

@@ -1,5 +1,5 @@
-//! Any story of installs, file changes, renewals, removals, rollbacks, full disks, crashes and restarts, told to a store
-//! and to its model, with readers who never stop asking.
+//! Random sequences of installations, file changes, renewals, removals, rollbacks, full disks, crashes and restarts, for a
+//! store and its model, during concurrent reads.
 
 use std::thread;
 
@@ -12,7 +12,7 @@ use super::readers::Readers;
 use super::world::{Change, Content, Obstacle};
 use crate::support::timed::NOW;
 
-/// What happens next.
+/// A step of a sequence.
 #[derive(Clone, Debug)]
 enum Event {
     Asked(Change),
@@ -57,7 +57,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_restart_finds_what_was_answered_last_and_no_reader_sees_a_mix(
+    fn a_restart_loads_the_last_answered_change_and_no_reader_sees_a_mix(
         events in prop::collection::vec(event(), 1..24), history in 0..5_usize, audit_max_bytes in 400..4000_u64,
     ) {
         let (readers, clock) = (Readers::default(), Clock::manual(UnixTime::from_secs(NOW)));

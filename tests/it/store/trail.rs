@@ -1,4 +1,4 @@
-//! The audit log, read back.
+//! Reads the audit log.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use license_gate::store::verify_audit;
 use serde_json::Value;
 
-/// A line, without what time and place add to it.
+/// The members of a line that do not depend on the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) action: String,
     pub(super) outcome: String,
     pub(super) reason: String,
-    /// `jti` of what was stored before.
+    /// `jti` of the former license.
     pub(super) old: Option<String>,
-    /// `jti` of what was brought.
+    /// `jti` of the new license.
     pub(super) new: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl Line {
         }
     }
 
-    /// Whether it tells of a change of the stored license that went well.
+    /// Whether it is of a successful change of the stored license.
     pub(super) fn is_change(&self) -> bool {
         self.outcome == "ok" && self.action != "file"
     }
@@ -45,7 +45,7 @@ pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Every line of the log in `dir`, whose chain must hold from the first to the last.
+/// Every line of the log in `dir`. Asserts that the whole chain is intact.
 #[track_caller]
 pub(super) fn read(dir: &Path) -> Vec<Value> {
     let files = files(dir);

@@ -1,4 +1,4 @@
-//! `license_gate_store_up`: 0 as long as anything that is kept could not be written when that was last tried.
+//! `license_gate_store_up`: 0 while the last attempt to write some part of the store has failed.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn large(scene: &Scene) -> String {
     scene.vendor.token().with("company", "C".repeat(9000)).sign()
 }
 
-/// The gauge is 0, and the log has said so once.
+/// Checks that the gauge is 0, and that this was logged once.
 #[track_caller]
 fn is_down(scene: &Scene, what: &str) {
     let line = scene.gate.log().wait_for(BROKEN);
@@ -29,7 +29,7 @@ fn is_down(scene: &Scene, what: &str) {
     assert_eq!((&*scene.gate.metric(UP), scene.gate.log().count(BROKEN)), ("0", 1));
 }
 
-/// The gauge is 1 again, and the log has said so.
+/// Checks that the gauge is 1 again, and that this was logged.
 #[track_caller]
 fn is_up_again(scene: &Scene) {
     let line = scene.gate.log().wait_for(WHOLE);
@@ -38,14 +38,14 @@ fn is_up_again(scene: &Scene) {
 }
 
 #[test]
-fn a_license_for_which_there_is_no_room() {
+fn a_license_without_disk_space() {
     let scene = setup().bounded().start();
     scene.install(&small(&scene));
     assert_eq!(scene.gate.metric(UP), "1");
     scene.gate.bound(Some(6000));
     for _ in 0..2 {
         scene.post(&large(&scene)).fails(500, "licensing.store.failed");
-        // Its line of audit has room, and so has that of what is refused.
+        // There is space for its audit line, and for that of a refused change.
         is_down(&scene, "license");
         scene.post("garbage").is(400);
         is_down(&scene, "license");
@@ -56,7 +56,7 @@ fn a_license_for_which_there_is_no_room() {
 }
 
 #[test]
-fn a_history_for_which_there_is_no_room() {
+fn a_history_without_disk_space() {
     let scene = setup().bounded().start();
     scene.install(&large(&scene));
     scene.gate.bound(Some(6000));
@@ -68,20 +68,20 @@ fn a_history_for_which_there_is_no_room() {
 }
 
 #[test]
-fn a_line_of_audit_for_which_there_is_no_room() {
+fn an_audit_line_without_disk_space() {
     let scene = setup().bounded().start();
     scene.install(&small(&scene));
     let log = fs::metadata(scene.gate.stored("audit.jsonl")).expect("a log").len();
     scene.gate.bound(Some(log));
     scene.post("garbage").is(400);
     is_down(&scene, "audit");
-    // What waits is written as soon as there is room, whoever asks for anything or not.
+    // The waiting line is written as soon as there is space, without any request.
     scene.gate.bound(None);
     is_up_again(&scene);
 }
 
 #[test]
-fn a_clock_that_cannot_be_kept() {
+fn a_clock_that_cannot_be_stored() {
     let scene = setup().file("data/clock/in-the-way", "").start();
     is_down(&scene, "clock");
     scene.install(&small(&scene));

@@ -1,28 +1,28 @@
-//! What should be, after any changes: the stored license, that of `license.file`, the history, the audit log.
+//! The model of a gate: the stored license, that of `license.file`, the history, the audit log.
 
 use super::kept::{Former, Kept};
 use super::papers::{PAPERS, Paper, paper};
 use super::trail::Line;
 use crate::support::timed::NOW;
 
-/// Something that is asked of a store. Licenses are told by their place in the list.
+/// A request to a store. Licenses are identified by their index.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Install(usize),
     InstallForged,
-    /// Renews what is in force; `late`: it has changed since the issuer was asked.
+    /// Renews the license in force. `late`: it has changed since the issuer was called.
     Renew {
         with: usize,
         late: bool,
     },
     Remove,
-    /// To the license of that place; to nobody's beyond the last.
+    /// To the license with this index; beyond the last, to an unknown one.
     RollBack(usize),
     Offer(Content),
     Reconsider,
 }
 
-/// What `license.file` holds.
+/// The content of `license.file`.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Paper(usize),
@@ -31,7 +31,7 @@ pub(super) enum Content {
     Missing,
 }
 
-/// What stands in the way on the disk while a change is made.
+/// An obstacle on the disk during a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
     Nothing,
@@ -43,25 +43,25 @@ pub(super) enum Obstacle {
 /// Why a change was not made.
 pub(super) type Refused = &'static str;
 
-/// See the module.
+/// The expected state.
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) now: u64,
     pub(super) kept: Kept,
-    /// Former licenses that should be gone from the disk and are still there.
+    /// Former licenses that were dropped and are still on the disk.
     pub(super) left: Vec<Former>,
     pub(super) content: Content,
     pub(super) file: Option<Paper>,
     waiting: Option<Paper>,
-    /// The license of the file that was recorded last.
+    /// The license of the file that was last recorded.
     pub(super) noted: Option<Paper>,
     pub(super) lines: Vec<Line>,
-    /// How many changes of a license there have been since the start.
+    /// Number of license changes since the start.
     pub(super) revision: u64,
 }
 
 impl World {
-    /// Nothing yet, and `store.history` is `most`.
+    /// An empty store with `store.history` = `most`.
     pub(super) fn new(most: usize) -> Self {
         Self {
             now: NOW,
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// Makes a change, if it is one that is made.
+    /// Makes a change, if it is allowed.
     pub(super) fn make(&mut self, change: &Change, obstacle: Obstacle) -> Result<(), Refused> {
         let (action, new, done) = match change {
             Change::Install(place) => {
@@ -125,11 +125,11 @@ impl World {
         done
     }
 
-    /// The gate starts anew.
+    /// Restarts the gate.
     pub(super) fn restart(&mut self) {
         self.kept.find(std::mem::take(&mut self.left));
         (self.file, self.waiting, self.revision) = (None, None, 0);
-        // What the log promised, and a crash prevented, is told.
+        // A change that is in the log, and that a crash prevented, gets another line.
         let stored = self.kept.stored.as_ref().map(Paper::jti);
         let promised = self.lines.last().filter(|line| line.is_change() && line.new != stored);
         if let Some(promised) = promised.cloned() {
@@ -226,7 +226,7 @@ impl World {
         new: Option<&Paper>,
         obstacle: Obstacle,
     ) {
-        // Other lines wait, and are written when the obstacle is gone.
+        // Other lines wait until the obstacle is gone.
         if obstacle == Obstacle::Audit && (action, outcome) == ("remove", "ok") {
             return;
         }

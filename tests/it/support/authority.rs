@@ -1,4 +1,4 @@
-//! A certificate authority of a test's own, and what it signs; all of it in memory.
+//! A certificate authority for one test, and certificates signed by it; all in memory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,24 +25,24 @@ pub(crate) struct Pair {
 }
 
 impl Authority {
-    /// A new one.
+    /// A new authority.
     pub(crate) fn new() -> Self {
         Self::until(2090)
     }
 
-    /// One whose own certificate ends with the beginning of `year`.
+    /// An authority that expires at the beginning of `year`.
     pub(crate) fn until(year: i32) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
-        // By its name a certificate says who signed it: no two may share one.
+        // A certificate names its issuer, so no two authorities may have the same name.
         let name: String = key.public_key_raw().iter().map(|byte| format!("{byte:02x}")).collect();
         params.distinguished_name.push(DnType::CommonName, &name[name.len() - 32..]);
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
-    /// An authority that serves as `name` itself, as `openssl req -x509` makes them; it ends with the beginning of `year`.
+    /// A self-signed certificate for the server `name`, as from `openssl req -x509`, that expires at the beginning of `year`.
     pub(crate) fn serving(name: &str, year: i32) -> Pair {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -62,7 +62,7 @@ impl Authority {
         self.issue_until(name, 2080)
     }
 
-    /// A certificate for `name` that ends with the beginning of `year`.
+    /// A certificate for `name` that expires at the beginning of `year`.
     pub(crate) fn issue_until(&self, name: &str, year: i32) -> Pair {
         self.issue_lasting(name, year, Duration::ZERO)
     }
@@ -82,7 +82,7 @@ impl Authority {
         Arc::new(roots)
     }
 
-    /// A client that trusts it, and shows `pair` if there is one.
+    /// A client that trusts this authority, and presents `pair` if there is one.
     pub(crate) fn client(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -115,7 +115,7 @@ impl Pair {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key")
     }
 
-    /// A server that shows it, and wants a certificate of `clients` if they are given.
+    /// A server with this certificate, which requires client certificates from `clients` if they are given.
     pub(crate) fn server(
         &self,
         versions: &[&'static SupportedProtocolVersion],

@@ -1,4 +1,4 @@
-//! A scripted dashboard: it knows users, counts what it is asked, and misbehaves when told to.
+//! A scripted dashboard: it has users, records its requests, and fails in the ways that a test chooses.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,13 +17,13 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
 use super::gate::PATIENCE;
 
-/// The dashboard's own words to a wrong password.
+/// The response of a dashboard to a wrong password.
 pub(crate) const WRONG_PASSWORD: &str = r#"{"extra":null,"message":"Invalid username or password","messageId":"password-auth.failed","statusCode":401,"traceID":""}"#;
 
-/// The dashboard's own words to an unknown session.
+/// The response of a dashboard to an unknown session.
 pub(crate) const NO_SESSION: &str = r#"{"extra":null,"message":"Unauthorized","messageId":"session.token.rotate","statusCode":401,"traceID":""}"#;
 
-/// Somebody the dashboard knows.
+/// A user of the dashboard.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct User {
     pub(crate) name: &'static str,
@@ -35,26 +35,26 @@ pub(crate) struct User {
     pub(crate) permissions: &'static [&'static str],
 }
 
-/// How a path is answered instead of as it should be.
+/// How a path is answered instead of normally.
 #[derive(Clone, Debug)]
 pub(crate) enum Mood {
     /// Exactly this status and body, `Content-Type: application/json`.
     Says(u16, String),
     /// A sign-in page, 200.
     Html,
-    /// To the sign-in page.
+    /// A redirect to the sign-in page.
     Redirect,
-    /// Not at all, until [`Dashboard::release`]; then as it should be.
+    /// Not until [`Dashboard::release`]; then normally.
     Holds,
-    /// As it should be, once up to four requests more have come, or after this long if they do not: out of order.
+    /// Normally, once up to four more requests have come, or after this time: out of order.
     Shuffles(Duration),
-    /// The connection is closed without a word.
+    /// The connection is closed without a response.
     HangsUp,
-    /// Something that is no HTTP.
+    /// A response that is not HTTP.
     Nonsense,
 }
 
-/// One request, as it arrived.
+/// One request, as received.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -84,12 +84,12 @@ struct State {
     released: bool,
     stats: Value,
     downloads: Vec<Sender<Vec<u8>>>,
-    /// Questions that wait for an answer, by the client that the gate names; and the most there ever were.
+    /// Requests that wait for a response, by the client in the forwarding fields; and the maximum.
     waiting: HashMap<String, (usize, usize)>,
 }
 
 impl Asked {
-    /// The value of a field that is there once at most.
+    /// The value of a field that occurs at most once.
     #[track_caller]
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(own, _)| own == name);
@@ -100,7 +100,7 @@ impl Asked {
 }
 
 impl Dashboard {
-    /// A dashboard that knows `users`.
+    /// A dashboard with `users`.
     pub(crate) fn knowing(users: &[User]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -126,45 +126,45 @@ impl Dashboard {
         state.released = false;
     }
 
-    /// Answers everything as it should again.
+    /// Answers everything normally again.
     pub(crate) fn be_good(&self) {
         self.shared.state().moods.clear();
     }
 
-    /// Answers what is held.
+    /// Answers the requests that are held.
     pub(crate) fn release(&self) {
         self.shared.state().released = true;
         self.shared.changed.notify_all();
     }
 
-    /// Changes what it knows of a user.
+    /// Changes a user.
     pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut User)) {
         let mut state = self.shared.state();
         change(state.users.iter_mut().find(|user| user.name == name).expect("known"));
     }
 
-    /// Knows one more user.
+    /// Adds a user.
     pub(crate) fn welcome(&self, user: User) {
         self.shared.state().users.push(user);
     }
 
-    /// How many questions about the callers at `client` waited for an answer at the same time, at most.
+    /// The maximum of concurrent requests about callers at the address `client`.
     pub(crate) fn most_at_once(&self, client: &str) -> usize {
         self.shared.state().waiting.get(client).map_or(0, |(_, most)| *most)
     }
 
-    /// Every request so far for `path`, query or not.
+    /// Every request so far for `path`, with or without a query.
     pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
         let of_path = |asked: &&Asked| asked.path() == path;
         self.shared.state().asked.iter().filter(of_path).cloned().collect()
     }
 
-    /// How many requests there were at all.
+    /// The number of all requests.
     pub(crate) fn count(&self) -> usize {
         self.shared.state().asked.len()
     }
 
-    /// Waits until `path` has been asked for `times` times.
+    /// Waits until there were this many requests for `path`.
     #[track_caller]
     pub(crate) fn wait_for(&self, path: &str, times: usize) {
         let missing =
@@ -174,7 +174,7 @@ impl Dashboard {
         assert!(!waited.expect("a lock").1.timed_out(), "{path} is not asked for {times} times");
     }
 
-    /// Sends `block` to everybody who downloads `/download`; an empty one is the end.
+    /// Sends `block` to every client of `/download`; an empty block ends the download.
     pub(crate) fn feed(&self, block: &[u8]) {
         self.shared.state().downloads.retain(|download| download.send(block.to_vec()).is_ok());
     }
@@ -233,7 +233,7 @@ impl Shared {
         }
     }
 
-    /// How to answer, and how many there were before.
+    /// How to answer, and the number of requests before.
     fn note(&self, asked: &Asked) -> (Option<Mood>, usize) {
         let mut state = self.state();
         if let Some(client) = asked.value("x-forwarded-for") {
@@ -246,7 +246,7 @@ impl Shared {
         (state.moods.get(asked.path()).cloned(), state.asked.len())
     }
 
-    /// It is answered: counted before the gate can know.
+    /// Counts the response before the gate can receive it.
     fn done(&self, asked: &Asked) {
         let client = asked.value("x-forwarded-for").unwrap_or_default();
         if let Some((waiting, _)) = self.state().waiting.get_mut(client) {
@@ -293,7 +293,7 @@ impl Shared {
 }
 
 impl State {
-    /// Basic before the cookie, as the real one does.
+    /// Basic before the cookie, as in the real dashboard.
     fn who(&self, asked: &Asked) -> Result<&User, &'static str> {
         if let Some(field) = asked.value("authorization") {
             let pair = field.strip_prefix("Basic ").and_then(|pair| STANDARD.decode(pair).ok());
@@ -340,7 +340,7 @@ fn page(stream: &mut TcpStream, head: &str) {
     drop(stream.write_all(answer.as_bytes()));
 }
 
-/// A WebSocket that says what it is told, until the other side closes it.
+/// A WebSocket that echoes, until the other side closes it.
 fn echo(mut stream: TcpStream, asked: &Asked) {
     let key = asked.value("sec-websocket-key").unwrap_or_default();
     let accept = derive_accept_key(key.as_bytes());

@@ -1,4 +1,4 @@
-//! A running gate: the built binary, a configuration in a directory of its own, the addresses it tells.
+//! A running gate: the built binary, a configuration in its own directory, and the addresses in its log.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use super::http;
 use super::program::{bounded, limited, passing};
 use super::two::{self, TWO};
 
-/// Longest wait for anything a test awaits.
+/// The maximum time that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a gate will be.
+/// The settings of a gate that has not started.
 pub(crate) struct Builder {
     upstream: String,
     settings: Vec<(String, String)>,
@@ -32,24 +32,24 @@ pub(crate) struct Builder {
     server: Server,
 }
 
-/// What serves HTTP/1.1 to clients.
+/// The HTTP/1.1 server for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     /// The gate's own.
     Own,
-    /// hyper's, in its place.
+    /// hyper's, instead.
     Hyper,
 }
 
 impl Server {
-    /// The one that `HTTP1_SERVER` names: the gate's own unless that is `hyper`.
+    /// The server that `HTTP1_SERVER` selects: the gate's own unless it is `hyper`.
     pub(crate) fn chosen() -> Self {
         let hyper = std::env::var_os("HTTP1_SERVER").is_some_and(|server| server == "hyper");
         if hyper { Self::Hyper } else { Self::Own }
     }
 }
 
-/// A gate that listens. Killed when dropped.
+/// A running gate. Killed when dropped.
 pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     child: Child,
@@ -58,7 +58,7 @@ pub(crate) struct Gate {
     dir: Option<TempDir>,
 }
 
-/// What the gate has written to standard error so far.
+/// The lines that a gate has written so far.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 
@@ -85,25 +85,25 @@ impl Builder {
         self
     }
 
-    /// Writes to a standard output that nobody reads.
+    /// Uses a standard output that is not read.
     pub(crate) fn unread(mut self) -> Self {
         self.unread = true;
         self
     }
 
-    /// Runs in the directory of an earlier gate, on what that one left.
+    /// Runs in the directory of an earlier gate, with its data.
     pub(crate) fn in_dir(mut self, dir: TempDir) -> Self {
         self.dir = Some(dir);
         self
     }
 
-    /// Passes it a socket by this name, as systemd does.
+    /// Passes a socket with this name, as systemd does.
     pub(crate) fn passing(mut self, name: &str, socket: impl Into<OwnedFd>) -> Self {
         self.passed = Some((name.to_owned(), socket.into()));
         self
     }
 
-    /// Can be given a disk that is full; see [`Gate::bound`].
+    /// Allows [`Gate::bound`], which simulates a full disk.
     pub(crate) fn bounded(mut self, bounded: bool) -> Self {
         self.bounded = bounded;
         self
@@ -115,7 +115,7 @@ impl Builder {
         self
     }
 
-    /// Starts it as the last arguments of another program, which becomes the gate.
+    /// Starts it with another program, whose last arguments are the gate's command line.
     pub(crate) fn through(mut self, words: &[&str]) -> Self {
         self.through = words.iter().map(|&word| word.to_owned()).collect();
         self
@@ -147,7 +147,7 @@ impl Builder {
             None if self.descriptors.is_some() => limited(self.descriptors),
             None => Command::new(env!("CARGO_BIN_EXE_license-gate")),
         };
-        // Whoever runs the tests may sit behind a proxy; the gates among them do not.
+        // The machine may use a proxy; the gates in tests do not.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
@@ -174,7 +174,7 @@ impl Builder {
     }
 }
 
-/// The first TCP address of a line; one that leads nowhere when there are other sockets only.
+/// The first TCP address in a line; an unusable one if there are only other sockets.
 fn address_in(line: &str) -> SocketAddr {
     let words = line.split(|c: char| c == '"' || c.is_whitespace());
     let bare = |word: &str| {
@@ -187,7 +187,7 @@ fn address_in(line: &str) -> SocketAddr {
     })
 }
 
-/// The settings as TOML, one dotted key a line.
+/// The settings as TOML, with one dotted key per line.
 fn toml(upstream: &str, settings: &[(String, String)]) -> String {
     let defaults = [
         ("server.listen", "[\"127.0.0.1:0\"]".to_owned()),
@@ -215,17 +215,17 @@ impl Gate {
         self.dir().join("data").join(name)
     }
 
-    /// What it has logged.
+    /// Its log.
     pub(crate) fn log(&self) -> &Log {
         &self.log
     }
 
-    /// What it has written to standard output: the access log.
+    /// Its access log, from standard output.
     pub(crate) fn access(&self) -> &Log {
         &self.access
     }
 
-    /// Where probes and metrics are answered; `admin.listen` must have been set.
+    /// The address of probes and metrics; requires `admin.listen`.
     #[track_caller]
     pub(crate) fn admin(&self) -> SocketAddr {
         let line = self.log.wait_for("listening");
@@ -234,7 +234,7 @@ impl Gate {
         address.unwrap_or_else(|| panic!("no admin listener in {line}"))
     }
 
-    /// The value of a metric, labels and all in its name.
+    /// The value of a metric; `name` includes the labels.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> String {
         let metrics = http::request(self.admin(), "GET", "/metrics").send().is(200);
@@ -248,8 +248,8 @@ impl Gate {
         self.child.id()
     }
 
-    /// From now on no file of a [`bounded`](Builder::bounded) gate grows beyond so many bytes: what is more is not
-    /// written, as on a disk that is full. `None`: there is room again.
+    /// From now on, no file of a [`bounded`](Builder::bounded) gate can grow beyond this size, as on a full disk. `None`:
+    /// there is space again.
     pub(crate) fn bound(&self, bytes: Option<u64>) {
         let bytes = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
         let (bound, pid) = (format!("--fsize={bytes}:"), self.pid().to_string());
@@ -257,21 +257,21 @@ impl Gate {
         assert!(set.expect("prlimit").success());
     }
 
-    /// Ends it at once, as a power cut would; what it leaves behind.
+    /// Kills it, like a power cut. Returns its directory.
     pub(crate) fn kill(mut self) -> TempDir {
         self.child.kill().expect("running");
         self.child.wait().expect("a child");
         self.dir.take().expect("not yet stopped")
     }
 
-    /// Sends the signal named (`TERM`, `INT`, `HUP`).
+    /// Sends a signal by name (`TERM`, `INT`, `HUP`).
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
         assert!(sent.success());
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it exits by itself.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let patience = Instant::now() + PATIENCE;
         loop {
@@ -287,7 +287,7 @@ impl Gate {
 impl Drop for Gate {
     #[allow(clippy::print_stderr, reason = "shown with the test that failed")]
     fn drop(&mut self) {
-        // Already ended is just as well.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -325,12 +325,12 @@ impl Log {
         self.all().iter().filter(|line| line.contains(text)).count()
     }
 
-    /// The first line that contains `text`, as soon as there is one.
+    /// Waits for a line that contains `text`, and returns the first one.
     pub(crate) fn wait_for(&self, text: &str) -> String {
         self.wait_for_another(text, 1)
     }
 
-    /// The line that contains `text` for the `nth` time, from 1, as soon as there is one.
+    /// Waits for the `nth` line, from 1, that contains `text`.
     pub(crate) fn wait_for_another(&self, text: &str, nth: usize) -> String {
         let (lines, changed) = &*self.0;
         let guard = lines.lock().expect("a lock");

@@ -1,6 +1,6 @@
-//! HTTP/2 frame by frame, on either side: what the gate says as client or as server, and whatever a test wants to say to it.
+//! HTTP/2 frame by frame, on either side: reads the frames of the gate, and sends any frames that a test wants.
 //!
-//! SETTINGS and PING are acknowledged, windows are kept open, all behind the scenes; the rest is the test's.
+//! SETTINGS and PING are acknowledged and windows are kept open automatically; everything else is up to the test.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
@@ -31,7 +31,7 @@ pub(crate) const MAX_CONCURRENT_STREAMS: u16 = 3;
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 pub(crate) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 
-/// What came.
+/// A received event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Headers {
@@ -52,14 +52,14 @@ pub(crate) enum Event {
         last: u32,
         reason: u32,
     },
-    /// That was not asked for with [`Conn::ping`].
+    /// A PING that is not an answer to [`Conn::ping`].
     Ping,
     Pong,
-    /// The connection is over.
+    /// The connection has ended.
     End,
 }
 
-/// A request or an answer, whole.
+/// A complete request or response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Whole {
     pub(crate) stream: u32,
@@ -75,12 +75,12 @@ impl Whole {
         field(&self.fields, name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 
-    /// Whether `name` is there.
+    /// Whether there is a field `name`.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|(own, _)| own == name)
     }
 
-    /// An answer's status.
+    /// The status of a response.
     #[track_caller]
     pub(crate) fn status(&self) -> u16 {
         self.field(":status").parse().expect("a status")
@@ -104,14 +104,14 @@ pub(crate) fn field(fields: &[Field], name: &str) -> Option<String> {
 pub(crate) struct Conn {
     stream: Box<dyn Duplex>,
     socket: TcpStream,
-    /// What the other side announced.
+    /// The SETTINGS of the other side.
     pub(crate) settings: Vec<(u16, u32)>,
     early: VecDeque<Event>,
-    /// Whether windows are opened again as data comes.
+    /// Whether WINDOW_UPDATE is sent for received data.
     pub(crate) generous: bool,
-    /// How much may be sent on the connection, by WINDOW_UPDATE so far.
+    /// The window of the connection that WINDOW_UPDATE has added so far.
     pub(crate) window: i64,
-    /// How much more on each stream than at first.
+    /// The same for each stream.
     windows: HashMap<u32, usize>,
     pub(crate) received: usize,
     next_stream: u32,
@@ -123,7 +123,7 @@ impl Conn {
         Self::connect_with(address, &[])
     }
 
-    /// One with SETTINGS of its own.
+    /// A client with these SETTINGS.
     pub(crate) fn connect_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let socket = socket(address);
         let stream = Box::new(socket.try_clone().expect("a clone"));
@@ -149,7 +149,7 @@ impl Conn {
         conn
     }
 
-    /// The server of a connection that the gate made.
+    /// The server side of a connection from the gate.
     pub(crate) fn serve(socket: TcpStream, settings: &[(u16, u32)]) -> Self {
         patient(&socket);
         let stream = Box::new(socket.try_clone().expect("a clone"));
@@ -192,7 +192,7 @@ impl Conn {
         }
     }
 
-    /// Reads on until the other side's first SETTINGS are there; what comes before is kept.
+    /// Reads until the first SETTINGS of the other side; events before it are kept.
     fn hears_settings(&mut self) {
         while self.settings.is_empty() {
             let event = self.fresh();
@@ -200,18 +200,18 @@ impl Conn {
         }
     }
 
-    /// Any bytes.
+    /// Sends any bytes.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.try_raw(bytes).expect("sent");
     }
 
-    /// Any bytes, unless the other side does not want them any more.
+    /// Sends any bytes, unless the other side has closed.
     pub(crate) fn try_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
     }
 
-    /// Any frame.
+    /// Sends any frame.
     pub(crate) fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.raw(&frame(kind, flags, stream, payload));
     }
@@ -222,7 +222,7 @@ impl Conn {
         self.frame(4, 0, 0, &settings.iter().flat_map(bytes).collect::<Vec<_>>());
     }
 
-    /// HEADERS, or trailers.
+    /// Sends HEADERS, or trailers.
     pub(crate) fn headers<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         stream: u32,
@@ -242,7 +242,7 @@ impl Conn {
         }
     }
 
-    /// A request on the next stream; its number.
+    /// Sends a request on the next stream. Returns the stream.
     pub(crate) fn ask<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         fields: &[(N, V)],
@@ -254,7 +254,7 @@ impl Conn {
         stream
     }
 
-    /// `GET path` on the next stream.
+    /// Sends `GET path` on the next stream.
     pub(crate) fn get(&mut self, path: &str) -> u32 {
         self.ask(&get(path), true)
     }
@@ -283,7 +283,7 @@ impl Conn {
         self.frame(6, 0, 0, b"tell-me!");
     }
 
-    /// Answers `stream`, whole.
+    /// Sends a complete response on `stream`.
     pub(crate) fn answer(&mut self, stream: u32, body: &str) {
         let length = body.len().to_string();
         self.headers(stream, &[(":status", "200"), ("content-length", &length)], body.is_empty());
@@ -292,24 +292,24 @@ impl Conn {
         }
     }
 
-    /// How much more may be sent on `stream` than at first, by WINDOW_UPDATE so far.
+    /// The window of `stream` that WINDOW_UPDATE has added so far.
     pub(crate) fn stream_window(&self, stream: u32) -> usize {
         self.windows.get(&stream).copied().unwrap_or_default()
     }
 
-    /// The other side's window of each stream at first.
+    /// The initial window of each stream of the other side.
     pub(crate) fn initial_window(&self) -> usize {
         let found = self.settings.iter().find(|(id, _)| *id == INITIAL_WINDOW_SIZE);
         found.map_or(65_535, |(_, window)| *window as usize)
     }
 
-    /// Reads a frame; what it means for the test is kept.
-    pub(crate) fn hear(&mut self) {
+    /// Reads a frame, and keeps its event.
+    pub(crate) fn receive(&mut self) {
         let event = self.fresh();
         self.early.extend(event);
     }
 
-    /// What comes next.
+    /// The next event.
     #[track_caller]
     pub(crate) fn event(&mut self) -> Event {
         if let Some(event) = self.early.pop_front() {
@@ -335,7 +335,7 @@ impl Conn {
             0 => {
                 self.received += payload.len();
                 if self.generous && !payload.is_empty() {
-                    // The other side may be gone already.
+                    // The other side may have closed already.
                     let more = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
                     let _ = self.try_raw(&frame(8, 0, 0, &more));
                     if !end {
@@ -393,7 +393,7 @@ impl Conn {
         Ok((head[3], head[4], stream, payload))
     }
 
-    /// The next event that is no PING.
+    /// The next event that is not a PING.
     #[track_caller]
     pub(crate) fn news(&mut self) -> Event {
         loop {
@@ -404,7 +404,7 @@ impl Conn {
         }
     }
 
-    /// The head of a request or an answer: its stream, its fields, whether that is all.
+    /// The next head of a request or response: its stream, its fields, whether it ends the stream.
     #[track_caller]
     pub(crate) fn head(&mut self) -> (u32, Vec<Field>, bool) {
         match self.news() {
@@ -413,7 +413,7 @@ impl Conn {
         }
     }
 
-    /// A whole request or answer, while nothing else comes.
+    /// A complete request or response, without other events between.
     #[track_caller]
     pub(crate) fn whole(&mut self) -> Whole {
         let (stream, fields, mut ended) = self.head();
@@ -435,7 +435,7 @@ impl Conn {
         whole
     }
 
-    /// Data of `stream` until there are so many bytes.
+    /// Data of `stream` until this many bytes have arrived.
     #[track_caller]
     pub(crate) fn exactly(&mut self, stream: u32, count: usize) -> Vec<u8> {
         let mut all = Vec::new();
@@ -449,7 +449,7 @@ impl Conn {
         all
     }
 
-    /// A reset of `stream`; its reason. What else comes is skipped.
+    /// Waits for a reset of `stream`, and returns its code. Skips other events.
     #[track_caller]
     pub(crate) fn is_reset(&mut self, stream: u32) -> u32 {
         loop {
@@ -461,18 +461,18 @@ impl Conn {
         }
     }
 
-    /// Waits for the end of the connection; what else comes is skipped.
+    /// Waits for the end of the connection. Skips other events.
     #[track_caller]
     pub(crate) fn ends(&mut self) {
         while self.event() != Event::End {}
     }
 
-    /// Ends our half of the connection.
+    /// Closes the sending half.
     pub(crate) fn end_writing(&self) {
         self.socket.shutdown(Shutdown::Write).expect("open");
     }
 
-    /// Leaves without a goodbye.
+    /// Closes with a reset.
     pub(crate) fn abort(self) {
         reset(&self.socket);
     }
@@ -484,7 +484,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head[..], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A request as most are.
+/// An ordinary request.
 pub(crate) fn request<'a>(method: &'a str, path: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![(":method", method), (":scheme", "http"), (":path", path), (":authority", "dash")]
 }

@@ -1,9 +1,9 @@
-//! Just enough HPACK (RFC 7541) for a test: fields out as plain literals, fields in without a dynamic table.
+//! Minimal HPACK (RFC 7541): encodes fields as plain literals, decodes fields without a dynamic table.
 
 /// A field's name and its value's bytes.
 pub(crate) type Field = (String, Vec<u8>);
 
-/// Every field as a literal that nobody remembers, without Huffman; whatever it says.
+/// Encodes every field as a literal without indexing and without Huffman, even if it is invalid.
 pub(crate) fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -29,7 +29,7 @@ fn string(block: &mut Vec<u8>, text: &[u8]) {
     block.extend_from_slice(text);
 }
 
-/// The fields of a whole block, by a sender who was told to keep no table (`SETTINGS_HEADER_TABLE_SIZE` 0).
+/// Decodes a block from an encoder without a dynamic table (`SETTINGS_HEADER_TABLE_SIZE` 0).
 pub(crate) fn decode(block: &[u8]) -> Vec<Field> {
     let mut rest = block;
     let mut fields = Vec::new();
@@ -51,7 +51,7 @@ pub(crate) fn decode(block: &[u8]) -> Vec<Field> {
     fields
 }
 
-/// An integer with a prefix of so many bits (RFC 7541 section 5.1).
+/// An integer with a prefix of this many bits (RFC 7541 section 5.1).
 fn number(rest: &mut &[u8], bits: u32) -> usize {
     let max = (1 << bits) - 1;
     let mut number = usize::from(rest[0]) & max;
@@ -78,7 +78,7 @@ fn text(rest: &mut &[u8]) -> Vec<u8> {
     if huffman { unpacked(text) } else { text.to_vec() }
 }
 
-/// The code is canonical: lengths alone tell it (RFC 7541 appendix B).
+/// The code is canonical: the lengths define it (RFC 7541 appendix B).
 fn unpacked(packed: &[u8]) -> Vec<u8> {
     let mut symbols: Vec<usize> = (0..256).collect();
     symbols.sort_by_key(|symbol| (LENGTHS[*symbol], *symbol));
@@ -112,7 +112,7 @@ fn found(symbols: &[usize], code: u64, length: u8) -> Option<usize> {
     None
 }
 
-/// How many bits each byte takes.
+/// The length in bits of the code of each byte.
 #[rustfmt::skip]
 const LENGTHS: [u8; 256] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28,

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client that hides nothing: one request a connection, the answer as it came.
+//! A small HTTP/1.1 client: one request per connection, the response unchanged.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -196,7 +196,7 @@ impl Answer {
         self.fields.iter().filter(|(own, _)| own == name).map(|(_, value)| &**value).collect()
     }
 
-    /// The value of a field that is there once at most.
+    /// The value of a field that occurs at most once.
     #[track_caller]
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         let values = self.values(name);

@@ -1,4 +1,4 @@
-//! A scripted issuer: its renewal endpoint answers what it is told, and counts who connects.
+//! A scripted issuer: its renewal endpoint answers as a test chooses, and counts connections.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::gate::PATIENCE;
 
-/// What the renewal endpoint does with a question.
+/// What the renewal endpoint does with a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Script {
     /// 200 with this token.
@@ -23,15 +23,15 @@ pub(crate) enum Script {
     Ponders(String),
     /// This status line, fields and body; see [`answer`].
     Says(String),
-    /// Half of an answer, and then nothing, the connection left open.
+    /// Half of a response, then nothing; the connection stays open.
     Stalls,
-    /// Nothing at all, the connection left open.
+    /// Nothing; the connection stays open.
     Silent,
-    /// The connection is closed without a word.
+    /// The connection is closed without a response.
     HangsUp,
 }
 
-/// One question, as it arrived.
+/// One request, as received.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     /// Request line and fields.
@@ -39,7 +39,7 @@ pub(crate) struct Question {
     pub(crate) body: String,
 }
 
-/// An issuer that listens; its threads end with the process.
+/// A running issuer. Its threads end with the process.
 #[derive(Clone, Debug)]
 pub(crate) struct Issuer {
     address: SocketAddr,
@@ -57,20 +57,20 @@ struct State {
     script: Script,
     connections: usize,
     questions: Vec<Question>,
-    /// Questions read and not yet answered, now and at most.
+    /// Requests that are read and not answered: now, and the maximum.
     open: usize,
     most_open: usize,
     released: bool,
 }
 
-/// A whole answer with its length.
+/// A complete response with its length.
 pub(crate) fn answer(status: &str, body: &str) -> String {
     let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n");
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
 impl Issuer {
-    /// One that acts by `script`.
+    /// An issuer that answers with `script`.
     pub(crate) fn playing(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -94,43 +94,43 @@ impl Issuer {
         Self { address, shared }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its renewal endpoint.
+    /// The URL of its renewal endpoint.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/renew?tenant=7", self.address)
     }
 
-    /// Acts by `script` from now on.
+    /// Answers with `script` from now on.
     pub(crate) fn play(&self, script: Script) {
         self.shared.state().script = script;
     }
 
-    /// Answers what it ponders.
+    /// Answers the requests that it holds.
     pub(crate) fn release(&self) {
         self.shared.state().released = true;
         self.shared.changed.notify_all();
     }
 
-    /// How many connections there were.
+    /// The number of connections.
     pub(crate) fn connections(&self) -> usize {
         self.shared.state().connections
     }
 
-    /// Every question so far.
+    /// The requests so far.
     pub(crate) fn questions(&self) -> Vec<Question> {
         self.shared.state().questions.clone()
     }
 
-    /// How many questions were open at once, at most.
+    /// The maximum of concurrent requests.
     pub(crate) fn most_open(&self) -> usize {
         self.shared.state().most_open
     }
 
-    /// Waits until the questions so far are `enough`.
+    /// Waits until the requests so far satisfy `enough`.
     #[track_caller]
     pub(crate) fn until(&self, enough: impl Fn(&[Question]) -> bool) {
         let missing = |state: &mut State| !enough(&state.questions);
@@ -139,7 +139,7 @@ impl Issuer {
         assert!(!timeout.timed_out(), "it is not asked: {:#?}", state.questions);
     }
 
-    /// Waits for the question number `count`, from 1.
+    /// Waits for request number `count`, from 1.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) -> Question {
         let missing = |state: &mut State| state.questions.len() < count;
@@ -166,7 +166,7 @@ impl Shared {
             self.changed.notify_all();
             state.script.clone()
         };
-        // Whether the gate hears it to its end is the gate's business.
+        // The gate may close early.
         let _ = self.act(script, reader.get_mut());
         self.state().open -= 1;
         if self.is_left_open() {

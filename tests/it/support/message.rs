@@ -1,24 +1,24 @@
-//! One HTTP/1.1 message as it stands on the wire: read strictly, by its own framing, nothing forgiven.
+//! One HTTP/1.1 message as it is on the wire, parsed strictly.
 
 use std::io::{self, Read};
 
 /// A field's name in lower case, and its value's bytes.
 pub(crate) type Field = (String, Vec<u8>);
 
-/// A request or an answer.
+/// A request or a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
     /// Request line or status line.
     pub(crate) start: String,
-    /// In the order in which they came.
+    /// In the order of arrival.
     pub(crate) fields: Vec<Field>,
     /// Without chunk framing.
     pub(crate) body: Vec<u8>,
-    /// Behind the last chunk.
+    /// After the last chunk.
     pub(crate) trailers: Vec<Field>,
 }
 
-/// How a message's body ends.
+/// How the body of a message ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
     Known(u64),
@@ -27,7 +27,7 @@ pub(crate) enum Length {
 }
 
 impl Message {
-    /// An answer's status.
+    /// The status of a response.
     pub(crate) fn status(&self) -> u16 {
         let code = self.start.split(' ').nth(1).and_then(|code| code.parse().ok());
         code.unwrap_or_else(|| panic!("no status line: {:?}", self.start))
@@ -39,7 +39,7 @@ impl Message {
         wanted.map(|(_, value)| text(value)).collect()
     }
 
-    /// The one value of `name`, if it is there.
+    /// The value of `name`, which occurs at most once.
     #[track_caller]
     pub(crate) fn one(&self, name: &str) -> Option<String> {
         let mut all = self.all(name);
@@ -47,13 +47,13 @@ impl Message {
         all.pop()
     }
 
-    /// The one value of `name`.
+    /// The value of `name`, which occurs exactly once.
     #[track_caller]
     pub(crate) fn field(&self, name: &str) -> String {
         self.one(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 
-    /// Whether `name` is there at all.
+    /// Whether there is a field `name`.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|(found, _)| found == name)
     }
@@ -63,7 +63,7 @@ impl Message {
         text(&self.body)
     }
 
-    /// How a request's body ends.
+    /// How the body of a request ends.
     pub(crate) fn request_length(&self) -> Length {
         match (self.one("transfer-encoding"), self.one("content-length")) {
             (None, None) => Length::Known(0),
@@ -73,7 +73,7 @@ impl Message {
         }
     }
 
-    /// How the body of an answer to `method` ends.
+    /// How the body of a response to `method` ends.
     pub(crate) fn answer_length(&self, method: &str) -> Length {
         let bodiless = method == "HEAD" || matches!(self.status(), 100..=199 | 204 | 304);
         match (self.one("transfer-encoding"), self.one("content-length")) {
@@ -90,7 +90,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A stream and what was read from it ahead of use.
+/// A stream, and bytes that were read ahead.
 #[derive(Debug)]
 pub(crate) struct Inbox<S> {
     pub(crate) stream: S,
@@ -144,7 +144,7 @@ impl<S: Read> Inbox<S> {
         }
     }
 
-    /// A head as it stands on the wire, less the empty line that ends it.
+    /// Reads a head as it is on the wire, without the empty line at its end.
     pub(crate) fn raw_head(&mut self) -> io::Result<String> {
         let mut head = String::new();
         loop {
@@ -157,13 +157,13 @@ impl<S: Read> Inbox<S> {
         }
     }
 
-    /// A head, without its body.
+    /// Reads a head.
     pub(crate) fn head(&mut self) -> io::Result<Message> {
         let start = text(&self.line()?);
         Ok(Message { start, fields: self.fields()?, ..Message::default() })
     }
 
-    /// Reads the body that belongs to `message` into it; what came is kept when it breaks off.
+    /// Reads the body of `message` into it. If it is truncated, the bytes so far are kept.
     pub(crate) fn body(&mut self, message: &mut Message, length: Length) -> io::Result<()> {
         match length {
             Length::Known(length) => {
@@ -189,12 +189,12 @@ impl<S: Read> Inbox<S> {
         Ok(())
     }
 
-    /// What follows the last chunk.
+    /// Reads the trailers after the last chunk.
     pub(crate) fn trailers(&mut self) -> io::Result<Vec<Field>> {
         self.fields()
     }
 
-    /// One chunk; the last one is empty, and its trailers are still to be read.
+    /// Reads a chunk. The last one is empty, and its trailers are not read.
     pub(crate) fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let chunk = self.chunk_begun()?;
         if chunk.is_empty() {
@@ -206,14 +206,14 @@ impl<S: Read> Inbox<S> {
         }
     }
 
-    /// A chunk without the line end behind it.
+    /// Reads a chunk without the CRLF after it.
     pub(crate) fn chunk_begun(&mut self) -> io::Result<Vec<u8>> {
         let line = self.line()?;
         let size = usize::from_str_radix(&text(&line), 16);
         self.exactly(size.map_err(|_| malformed("no chunk size", &line))?)
     }
 
-    /// So many bytes.
+    /// Reads this many bytes.
     pub(crate) fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < count {
             self.fill()?;
@@ -221,7 +221,7 @@ impl<S: Read> Inbox<S> {
         Ok(self.buffer.drain(..count).collect())
     }
 
-    /// Reads on and forgets, until so many bytes have come.
+    /// Reads and discards this many bytes.
     pub(crate) fn skip(&mut self, mut count: usize) -> io::Result<()> {
         while self.buffer.len() < count {
             count -= self.buffer.len();
@@ -232,7 +232,7 @@ impl<S: Read> Inbox<S> {
         Ok(())
     }
 
-    /// Everything until the other side ends.
+    /// Reads everything until the other side closes.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = std::mem::take(&mut self.buffer);
         self.stream.read_to_end(&mut rest)?;

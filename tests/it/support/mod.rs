@@ -1,4 +1,4 @@
-//! What tests are made of.
+//! Building blocks for the tests.
 
 pub(crate) mod authority;
 pub(crate) mod dashboard;

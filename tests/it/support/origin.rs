@@ -1,4 +1,4 @@
-//! A dashboard that a test plays by hand, byte by byte; and one that answers by itself and keeps a record.
+//! A dashboard that a test controls byte by byte; and one that answers by itself and records its requests.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,21 +12,21 @@ use super::gate::PATIENCE;
 use super::message::{Field, Inbox, Message};
 use super::wire::{Duplex, has_ended, patient, reset};
 
-/// A listening dashboard.
+/// A dashboard that listens.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     listener: TcpListener,
 }
 
-/// One connection that the gate made to it.
+/// One connection from the gate.
 pub(crate) struct Call<S = Box<dyn Duplex>> {
     inbox: Inbox<S>,
-    /// Below the stream, where that is TCP.
+    /// The socket below the stream, if it is TCP.
     socket: Option<TcpStream>,
 }
 
 impl Origin {
-    /// Listens on a port of its own; who connects waits for [`accept`](Self::accept).
+    /// Listens on a free port. Connections wait for [`accept`](Self::accept).
     pub(crate) fn start() -> Self {
         Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
@@ -39,7 +39,7 @@ impl Origin {
         Self { address: listener.local_addr().expect("an address"), listener }
     }
 
-    /// An address at which nobody listens, for now.
+    /// An address on which nothing listens for now.
     pub(crate) fn vacant() -> SocketAddr {
         Self::start().address
     }
@@ -60,8 +60,8 @@ impl Origin {
         Call { inbox: Inbox::new(Box::new(stream)), socket: Some(socket) }
     }
 
-    /// Lets the next connection fail within its handshake; false when there is none.
-    pub(crate) fn shakes_hands_in_vain(&self, config: &Arc<ServerConfig>) -> bool {
+    /// Accepts the next connection and expects its TLS handshake to fail. Returns false if there is no connection.
+    pub(crate) fn fails_handshake(&self, config: &Arc<ServerConfig>) -> bool {
         let Ok((mut socket, _)) = self.listener.accept() else { return false };
         patient(&socket);
         let mut session = ServerConnection::new(config.clone()).expect("a session");
@@ -69,7 +69,7 @@ impl Origin {
         true
     }
 
-    /// The next connection, as bare as it came.
+    /// The socket of the next connection.
     #[track_caller]
     pub(crate) fn socket(&self) -> TcpStream {
         self.listener.accept().expect("a connection").0
@@ -90,12 +90,12 @@ impl<S: Read + Write> Call<S> {
         Self { inbox: Inbox::new(stream), socket: None }
     }
 
-    /// What it runs over.
+    /// The stream.
     pub(crate) fn stream(&mut self) -> &mut S {
         &mut self.inbox.stream
     }
 
-    /// A whole request, by its framing.
+    /// Reads a complete request, by its framing.
     #[track_caller]
     pub(crate) fn request(&mut self) -> Message {
         self.try_request().expect("a request")
@@ -108,7 +108,7 @@ impl<S: Read + Write> Call<S> {
         Ok(request)
     }
 
-    /// A request whose body must break off.
+    /// Reads a request, which must end before its body is complete.
     #[track_caller]
     pub(crate) fn cut_request(&mut self) -> Message {
         let mut request = self.head();
@@ -120,44 +120,44 @@ impl<S: Read + Write> Call<S> {
         request
     }
 
-    /// A head as it stands on the wire, a line each.
+    /// Reads a head as it is on the wire.
     #[track_caller]
     pub(crate) fn raw_head(&mut self) -> String {
         self.inbox.raw_head().expect("a head")
     }
 
-    /// A request's head.
+    /// Reads the head of a request.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Message {
         self.inbox.head().expect("a head")
     }
 
-    /// The rest of a request whose head has been read.
+    /// Reads the body of a request after its head.
     #[track_caller]
     pub(crate) fn body(&mut self, request: &mut Message) {
         let length = request.request_length();
         self.inbox.body(request, length).expect("a body");
     }
 
-    /// A chunk of a request's body.
+    /// Reads a chunk of a request body.
     #[track_caller]
     pub(crate) fn chunk(&mut self) -> Vec<u8> {
         self.inbox.chunk().expect("a chunk")
     }
 
-    /// The trailers behind the last chunk.
+    /// Reads the trailers after the last chunk.
     #[track_caller]
     pub(crate) fn trailers(&mut self) -> Vec<Field> {
         self.inbox.trailers().expect("trailers")
     }
 
-    /// So many raw bytes.
+    /// Reads this many raw bytes.
     #[track_caller]
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         self.inbox.exactly(count).expect("as many bytes")
     }
 
-    /// Reads on, and forgets.
+    /// Reads and discards this many bytes.
     #[track_caller]
     pub(crate) fn skip(&mut self, count: usize) {
         self.inbox.skip(count).expect("as many bytes");
@@ -169,7 +169,7 @@ impl<S: Read + Write> Call<S> {
         self.try_send(bytes).expect("sent");
     }
 
-    /// Sends `bytes`, unless the gate does not want them any more.
+    /// Sends `bytes`, unless the gate has closed.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.inbox.stream.write_all(bytes.as_ref())?;
         self.inbox.stream.flush()
@@ -189,7 +189,7 @@ impl<S: Read + Write> Call<S> {
         request
     }
 
-    /// Waits until the gate has closed, with nothing more to read.
+    /// Waits until the gate has closed, without any more bytes.
     #[track_caller]
     pub(crate) fn ends(&mut self) {
         match self.inbox.rest() {
@@ -198,7 +198,7 @@ impl<S: Read + Write> Call<S> {
         }
     }
 
-    /// Waits until the gate has closed, whatever else it sent.
+    /// Waits until the gate has closed. Discards what it sends before.
     #[track_caller]
     pub(crate) fn breaks(&mut self) {
         if let Err(error) = self.inbox.rest() {
@@ -206,7 +206,7 @@ impl<S: Read + Write> Call<S> {
         }
     }
 
-    /// Everything until the gate ends its half.
+    /// Reads everything until the gate closes its half.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         self.inbox.rest().expect("an orderly end")
@@ -218,12 +218,12 @@ impl Call {
         self.socket.as_ref().expect("a call over TCP")
     }
 
-    /// Its socket, to write from elsewhere.
+    /// Its socket, for writing from another thread.
     pub(crate) fn writer(&self) -> TcpStream {
         self.socket().try_clone().expect("a clone")
     }
 
-    /// Ends the sending half.
+    /// Closes the sending half.
     pub(crate) fn half_close(&self) {
         self.socket().shutdown(Shutdown::Write).expect("open");
     }
@@ -233,25 +233,25 @@ impl Call {
         reset(self.socket());
     }
 
-    /// A write that does not get on for so long fails.
+    /// Makes a write fail if it makes no progress for this time.
     pub(crate) fn write_timeout(&self, limit: Duration) {
         self.socket().set_write_timeout(Some(limit)).expect("a socket");
     }
 }
 
-/// A 200 of known length.
+/// A 200 response with Content-Length.
 pub(crate) fn answer(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// A dashboard that answers every whole request with 200, and remembers it.
+/// A dashboard that answers every complete request with 200, and records it.
 pub(crate) struct Recorder {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Message>>>,
 }
 
 impl Recorder {
-    /// Answers until the test ends.
+    /// Serves until the test ends.
     pub(crate) fn start() -> Self {
         let origin = Origin::start();
         let (address, seen) = (origin.address, Arc::<Mutex<Vec<Message>>>::default());
@@ -267,7 +267,7 @@ impl Recorder {
         Self { address, seen }
     }
 
-    /// The whole requests so far.
+    /// The complete requests so far.
     pub(crate) fn seen(&self) -> Vec<Message> {
         self.seen.lock().expect("a lock").clone()
     }

@@ -1,4 +1,4 @@
-//! The program itself, run to its end in a directory of its own.
+//! Runs the program until it exits, in its own directory.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -7,15 +7,15 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// A directory to run the program in, with nothing in the environment but what a test says.
+/// A directory to run the program in. The environment has only the variables that a test sets.
 pub(crate) struct Place {
     dir: TempDir,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// Exit code; a signal is a panic of the test.
+    /// Exit code. A test fails if a signal ended the program.
     pub(crate) code: i32,
     /// Standard output.
     pub(crate) out: String,
@@ -24,17 +24,17 @@ pub(crate) struct Ran {
 }
 
 impl Place {
-    /// An empty one.
+    /// An empty directory.
     pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a directory") }
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Writes a file into it.
+    /// Writes a file in the directory.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
@@ -47,7 +47,7 @@ impl Place {
         self.run_with(words, &[], "")
     }
 
-    /// Runs `license-gate` with `words`, an environment and something on standard input.
+    /// Runs `license-gate` with `words`, these variables, and this standard input.
     pub(crate) fn run_with(
         &self,
         words: &[&str],
@@ -62,12 +62,12 @@ impl Place {
             .stderr(Stdio::piped())
             .spawn()
             .expect("started");
-        // A program that reads no input may have ended before it is written.
+        // The program may exit without reading its input.
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
         Ran::of(child.wait_with_output().expect("ended"))
     }
 
-    /// Runs `license-gate` with `words` and a socket passed by `name`, as systemd does.
+    /// Runs `license-gate` with `words`, and passes a socket with this name, as systemd does.
     pub(crate) fn run_passing(
         &self,
         name: &str,
@@ -86,17 +86,17 @@ impl Place {
     }
 }
 
-/// `license-gate`, to which `socket` is passed by `name` as systemd does (`sd_listen_fds(3)`).
+/// `license-gate` with a socket that is passed as systemd does (`sd_listen_fds(3)`).
 pub(super) fn passing(name: &str, socket: OwnedFd) -> Command {
     let mut command = Command::new("sh");
-    // The shell becomes the gate, so that its id is the one that LISTEN_PID names.
+    // The shell becomes the gate, so that LISTEN_PID is the gate's process id.
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_license-gate")]).stdin(Stdio::from(socket));
     command.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", name)]);
     command
 }
 
-/// `license-gate`, which is not ended by running into a limit on the size of files (`setrlimit(2)`), but told.
+/// `license-gate` that gets an error, not SIGXFSZ, at the limit on file sizes (`setrlimit(2)`).
 pub(super) fn bounded() -> Command {
     let mut command = Command::new("sh");
     let script = "trap '' XFSZ; exec \"$0\" \"$@\"";
@@ -121,16 +121,16 @@ impl Ran {
         }
     }
 
-    /// Asserts the exit code, and shows what was said if it is another.
+    /// Asserts the exit code. Shows the output if it differs.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:#?}");
         self
     }
 
-    /// Asserts that standard error has a line with each of `fragments`.
+    /// Asserts that a line of standard error contains all `fragments`.
     #[track_caller]
-    pub(crate) fn complains(self, fragments: &[&str]) -> Self {
+    pub(crate) fn reports(self, fragments: &[&str]) -> Self {
         let found = self.err.lines().any(|line| fragments.iter().all(|part| line.contains(part)));
         assert!(found, "no line with {fragments:?} in\n{}", self.err);
         self

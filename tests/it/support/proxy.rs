@@ -1,4 +1,4 @@
-//! A corporate proxy: it opens tunnels for `CONNECT` and forwards what names a whole URL, and tells what it was asked.
+//! A corporate proxy: opens tunnels for `CONNECT`, forwards requests with absolute URLs, and records its requests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,16 +10,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-/// How a proxy treats those who ask it.
+/// How a proxy behaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Manner {
-    /// Helps everybody.
+    /// Serves everyone.
     Helps,
-    /// Helps those whose `Proxy-Authorization` is this, and asks the others for it (407).
+    /// Serves requests with this `Proxy-Authorization`, and answers others with 407.
     HelpsOnly(&'static str),
-    /// Says this, whatever it is asked, and hangs up.
+    /// Always sends this response, and closes.
     Says(&'static str),
-    /// Says nothing.
+    /// Sends nothing.
     Silent,
 }
 
@@ -31,11 +31,11 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// One that knows no name but leads everybody to `to`.
+    /// A proxy that resolves no names and connects everyone to `to`.
     pub(crate) fn to(to: SocketAddr, manner: Manner) -> Self {
         let heads = Arc::<Mutex<Vec<String>>>::default();
-        let told = heads.clone();
-        let address = listen(async move |client| serve(client, to, manner, &told).await);
+        let recorded = heads.clone();
+        let address = listen(async move |client| serve(client, to, manner, &recorded).await);
         Self { address, heads }
     }
 
@@ -45,7 +45,7 @@ impl Proxy {
     }
 }
 
-/// Ends TLS by `config` before the server at `to`: the address where it does.
+/// Terminates TLS with `config` in front of the server at `to`. Returns the address.
 pub(crate) fn tls_before(to: SocketAddr, config: ServerConfig) -> SocketAddr {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     listen(async move |client| {
@@ -55,7 +55,7 @@ pub(crate) fn tls_before(to: SocketAddr, config: ServerConfig) -> SocketAddr {
     })
 }
 
-/// Serves each connection at an address of its own, in a thread that ends with the process.
+/// Serves each connection at a new address, in a thread that ends with the process.
 fn listen<F>(serve: F) -> SocketAddr
 where
     F: AsyncFn(TcpStream) -> io::Result<()> + Send + 'static,
@@ -71,7 +71,7 @@ where
             loop {
                 let (client, _) = listener.accept().await.expect("a connection");
                 let serve = serve.clone();
-                // Whether either side hears it to its end is its own business.
+                // Either side may close early.
                 tokio::task::spawn_local(async move { drop(serve(client).await) });
             }
         });
@@ -108,7 +108,7 @@ async fn serve(
     copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
-/// To the empty line, and not a byte further.
+/// Reads up to the empty line, and no further.
 async fn head(client: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -117,7 +117,7 @@ async fn head(client: &mut TcpStream) -> io::Result<String> {
     String::from_utf8(head).map_err(io::Error::other)
 }
 
-/// As the server behind gets it: the target without scheme and host, and nothing for the proxy itself.
+/// The request for the server: the target without scheme and host, and without fields for the proxy.
 fn forwarded(head: &str) -> String {
     let (method, rest) = head.split_once(" http://").expect("a whole URL");
     let (_, rest) = rest.split_once('/').expect("a path");

@@ -1,4 +1,4 @@
-//! Whom `notify.url` names: it keeps what it is told, and trusts no signature that it has not made again.
+//! A receiver for `notify.url`: records notifications, and verifies each signature by computing it again.
 
 use std::path::Path;
 
@@ -7,27 +7,27 @@ use serde_json::Value;
 
 use super::issuer::{self, Issuer, Question, Script};
 
-/// What events are signed with.
+/// The secret that signs events.
 pub(crate) const SECRET: &str = "a-secret-that-nobody-else-knows";
 
-/// A receiver that listens. As an issuer it does what it is told with what it gets.
+/// A running receiver. Like the issuer, it answers as a test chooses.
 pub(crate) struct Receiver(Issuer);
 
-/// An event as it came, genuine.
+/// A received event with a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// When it was sent.
+    /// The time at which it was sent.
     pub(crate) at: u64,
     pub(crate) body: Value,
 }
 
 impl Receiver {
-    /// One that takes everything.
+    /// A receiver that accepts everything.
     pub(crate) fn new() -> Self {
         Self(Issuer::playing(takes()))
     }
 
-    /// Puts the secret into `dir`: the lines that make a gate there tell this receiver.
+    /// Writes the secret into `dir`. Returns the configuration of a gate there that notifies this receiver.
     pub(crate) fn lines(&self) -> [String; 2] {
         self.settings().map(|(key, value)| format!("{key} = {value}"))
     }
@@ -40,12 +40,12 @@ impl Receiver {
         ]
     }
 
-    /// Where it listens.
+    /// Its URL.
     pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.0.address()
     }
 
-    /// Acts by `script` from now on.
+    /// Answers with `script` from now on.
     pub(crate) fn play(&self, script: Script) {
         self.0.play(script);
     }
@@ -55,34 +55,34 @@ impl Receiver {
         self.0.play(Script::Says(issuer::answer(status, "")));
     }
 
-    /// Takes everything from now on, and what it held back.
+    /// Accepts everything from now on, including the requests that it held.
     pub(crate) fn takes(&self) {
         self.0.play(takes());
         self.0.release();
     }
 
-    /// Holds back its answers until it takes what it gets.
+    /// Holds all responses until it accepts again.
     pub(crate) fn holds(&self) {
         self.0.play(Script::Ponders(String::new()));
     }
 
-    /// How many events came, the same ones again included.
+    /// The number of received events, repeated ones included.
     pub(crate) fn count(&self) -> usize {
         self.0.questions().len()
     }
 
-    /// The heads and bodies of all that came, as they came.
+    /// The heads and bodies of all requests.
     pub(crate) fn raw(&self) -> Vec<String> {
         self.0.questions().iter().map(|question| question.head.clone() + &question.body).collect()
     }
 
-    /// Waits for the event number `count`, from 1.
+    /// Waits for event number `count`, from 1.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) -> Told {
         Told::genuine(&self.0.wait_for(count))
     }
 
-    /// Waits until the last event that came is about this `jti`; `null`: about no license.
+    /// Waits until the latest event is about this `jti`; `null`: about no license.
     #[track_caller]
     pub(crate) fn until(&self, jti: &Value) {
         let is_it = |question: &Question| {
@@ -98,7 +98,7 @@ impl Receiver {
         self.0.questions().iter().map(Told::genuine).collect()
     }
 
-    /// The names of the events so far, once there are as many as expected.
+    /// The names of the events so far. Waits until there are as many as expected.
     #[track_caller]
     pub(crate) fn have_come(&self, expected: &[&str]) -> Vec<Told> {
         if !expected.is_empty() {
@@ -115,7 +115,7 @@ fn takes() -> Script {
     Script::Says(issuer::answer("200 OK", ""))
 }
 
-/// Puts the secret where a gate in `dir` finds it.
+/// Writes the secret file of a gate in `dir`.
 pub(crate) fn write_secret(dir: &Path) {
     std::fs::write(dir.join("secret"), format!("{SECRET}\n")).expect("written");
 }
@@ -157,12 +157,12 @@ impl Told {
         self.body["id"].as_str().expect("an id")
     }
 
-    /// What it says to people.
+    /// Its message for people.
     pub(crate) fn message(&self) -> &str {
         self.body["message"].as_str().expect("a sentence")
     }
 
-    /// When it happened, in seconds.
+    /// The time at which it happened, in seconds.
     pub(crate) fn time(&self) -> u64 {
         let time = humantime::parse_rfc3339(self.body["time"].as_str().expect("a time"));
         let since = time.expect("RFC 3339").duration_since(std::time::UNIX_EPOCH);

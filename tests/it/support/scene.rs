@@ -1,4 +1,4 @@
-//! A gate before a dashboard, trusting a vendor: where most stories about licenses play.
+//! A gate in front of a dashboard, trusting a vendor: the usual setup for license tests.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::gate::{Builder, Gate};
 use super::http::{self, Answer, Request};
 use super::vendor::{ROOT_URL, Vendor};
 
-/// Everybody the dashboard knows.
+/// The users of the dashboard.
 pub(crate) const USERS: &[User] = &[
     user("admin", "hunter2", "admin-session", true, false, &[]),
     user("former", "hunter2", "former-session", true, true, &[]),
@@ -31,7 +31,7 @@ const fn user(
     User { name, password, session, admin, disabled, permissions }
 }
 
-/// A scene that is not yet played.
+/// A scene that has not started.
 pub(crate) struct Setup {
     pub(crate) vendor: Vendor,
     pub(crate) dashboard: Dashboard,
@@ -41,7 +41,7 @@ pub(crate) struct Setup {
     bounded: bool,
 }
 
-/// A scene that plays.
+/// A running scene.
 pub(crate) struct Scene {
     pub(crate) gate: Gate,
     pub(crate) vendor: Vendor,
@@ -52,7 +52,7 @@ pub(crate) struct Scene {
 }
 
 impl Setup {
-    /// A gate called [`ROOT_URL`] without limits, a dashboard of [`USERS`], a vendor the gate trusts.
+    /// A gate with [`ROOT_URL`] and without limits, a dashboard with [`USERS`], and a vendor that the gate trusts.
     pub(crate) fn new() -> Self {
         Self::trusting(Vendor::new())
     }
@@ -85,24 +85,24 @@ impl Setup {
         self
     }
 
-    /// The gate's disk can be full; see [`Gate::bound`].
+    /// Allows [`Gate::bound`], which simulates a full disk.
     pub(crate) fn bounded(mut self) -> Self {
         self.bounded = true;
         self
     }
 
-    /// Leaves `key` at its default.
+    /// Resets `key` to its default.
     pub(crate) fn unset(mut self, key: &str) -> Self {
         self.settings.retain(|(set, _)| set != key);
         self
     }
 
-    /// Where the gate will run.
+    /// The directory of the gate.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Puts `content` where the gate keeps its license, as an earlier run might have left it.
+    /// Writes `content` as the stored license, as if from an earlier run.
     pub(crate) fn stored(self, content: impl AsRef<[u8]>) -> Self {
         self.file("data/license.jwt", content)
     }
@@ -135,17 +135,17 @@ fn builder(
 }
 
 impl Scene {
-    /// A gate with everything usual.
+    /// A running scene with the usual settings.
     pub(crate) fn new() -> Self {
         Setup::new().start()
     }
 
-    /// Kills the gate and starts another on what it left.
+    /// Kills the gate, and starts another one with its data.
     pub(crate) fn restart(self) -> Self {
         self.restart_after(|| ())
     }
 
-    /// Kills the gate, does `work` while there is none, and starts another on what it left.
+    /// Kills the gate, does `work`, and starts another one with its data.
     pub(crate) fn restart_after(self, work: impl FnOnce()) -> Self {
         let Self { gate, vendor, dashboard, settings, environment, bounded } = self;
         let dir = gate.kill();
@@ -155,12 +155,12 @@ impl Scene {
         Self { gate, vendor, dashboard, settings, environment, bounded }
     }
 
-    /// A request to the gate by nobody.
+    /// A request to the gate without credentials.
     pub(crate) fn ask(&self, method: &str, target: &str) -> Request {
         http::request(self.gate.address, method, target)
     }
 
-    /// A request to the gate by the dashboard's administrator.
+    /// A request to the gate with the credentials of the administrator.
     pub(crate) fn admin(&self, method: &str, target: &str) -> Request {
         self.ask(method, target).basic("admin", "hunter2")
     }
@@ -220,7 +220,7 @@ impl Scene {
     }
 }
 
-/// The `jti` of a token, which nobody verified.
+/// The `jti` of a token, without verification.
 #[track_caller]
 pub(crate) fn jti(token: &str) -> Value {
     use base64::Engine;

@@ -19,12 +19,12 @@ use super::http::{self, Answer};
 use super::scene::USERS;
 use super::vendor::{DAY, ROOT_URL, Token, Vendor};
 
-/// When it all begins.
+/// The time at the start.
 pub(crate) const NOW: u64 = 1_800_000_000;
 
 const FILE: &str = "gate.toml";
 
-/// A gate in this process. Ends when dropped.
+/// A gate in this process. Stopped when dropped.
 pub(crate) struct Timed {
     pub(crate) vendor: Vendor,
     pub(crate) clock: Clock,
@@ -47,7 +47,7 @@ impl Timed {
         Self::with(&[], |_, _| ())
     }
 
-    /// A gate with more lines of configuration, whose directory is `prepared` first.
+    /// A gate with additional configuration, in a directory that `prepared` fills first.
     pub(crate) fn with(lines: &[&str], prepared: impl FnOnce(&Path, &Vendor)) -> Self {
         Self::of(Vendor::new(), lines, prepared)
     }
@@ -84,7 +84,7 @@ impl Timed {
         Self { vendor, clock, running, dir }
     }
 
-    /// Stops it, does `work` in its directory while there is none, and starts another on what it left.
+    /// Stops it, does `work` in its directory, and starts another one with its data.
     pub(crate) fn restart_after(self, work: impl FnOnce(&Path)) -> Self {
         let Self { vendor, clock, running, dir } = self;
         drop(running);
@@ -93,12 +93,12 @@ impl Timed {
         Self { vendor, clock, running, dir }
     }
 
-    /// Stops it and starts another on what it left.
+    /// Stops it, and starts another one with its data.
     pub(crate) fn restart(self) -> Self {
         self.restart_after(|_| ())
     }
 
-    /// What it has logged since it was started last, but for its worker.
+    /// Its log since its last start, except for its worker.
     pub(crate) fn log(&self) -> &Log {
         &self.running.log
     }
@@ -113,12 +113,12 @@ impl Timed {
         value.unwrap_or_else(|| panic!("no {name} in {}", metrics.text())).to_owned()
     }
 
-    /// Where it keeps everything.
+    /// Its directory.
     pub(crate) fn data(&self) -> std::path::PathBuf {
         self.dir.path().join("data")
     }
 
-    /// Sets the clock, and waits until `loops` of the gate have done what was to be done until then.
+    /// Sets the clock, and waits until the `loops` of the gate have done everything that is due.
     pub(crate) fn pass(&self, moment: u64, loops: usize) {
         self.clock.set(UnixTime::from_secs(moment));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -128,7 +128,7 @@ impl Timed {
         });
     }
 
-    /// The answer to `GET token`.
+    /// The response to `GET token`.
     #[track_caller]
     pub(crate) fn shown(&self) -> Value {
         self.ask("GET", "/api/licensing/token").send().is(200).json()
@@ -142,12 +142,12 @@ impl Timed {
         self.ask("POST", "/api/licensing/token").json(&json!({ "token": token })).send()
     }
 
-    /// A token issued at [`NOW`] for 10 days, of a license without end.
+    /// A token issued at [`NOW`] for 10 days, of a license that does not end.
     pub(crate) fn token(&self) -> Token<'_> {
         self.vendor.token().with("iat", NOW).with("exp", NOW + 10 * DAY)
     }
 
-    /// What is answered at `moment`.
+    /// The response at `moment`.
     #[track_caller]
     pub(crate) fn at(&self, moment: u64, status: u8) {
         self.clock.set(UnixTime::from_secs(moment));
@@ -163,7 +163,7 @@ impl Running {
         let sources = Sources { file: Some(dir.join(FILE)), ..Sources::default() };
         let config = Loaded::from_sources(sources).expect("good").config;
         let (stop, stopped) = oneshot::channel();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let (its, log) = (clock.clone(), Log::default());
         let lines = Lines(log.clone());
         let serving = thread::spawn(move || {
@@ -174,7 +174,7 @@ impl Running {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let app = App::build_at(config, its).await.expect("a gate");
-                tell.send((app.addresses()[0], app.admin_address())).expect("heard");
+                sender.send((app.addresses()[0], app.admin_address())).expect("heard");
                 let mut stopped = Some(stopped);
                 app.run_until(async move || match stopped.take() {
                     Some(stopped) => drop(stopped.await),
@@ -184,7 +184,7 @@ impl Running {
                 .expect("served");
             });
         });
-        let (address, admin) = told.recv().expect("addresses");
+        let (address, admin) = receiver.recv().expect("addresses");
         Self { address, admin, log, stop: Some(stop), serving: Some(serving) }
     }
 }
@@ -201,7 +201,7 @@ impl Drop for Running {
     }
 }
 
-/// While there is one subscriber only, another test's thread that comes by a line first, having none, has it muted.
+/// With only one subscriber, a thread of another test that has none and reaches a log statement first would disable it.
 fn heard() {
     static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
     SECOND.get_or_init(|| {
@@ -209,7 +209,7 @@ fn heard() {
     });
 }
 
-/// A log as a writer, which gets whole lines.
+/// A log as a writer for whole lines.
 #[derive(Clone)]
 struct Lines(Log);
 

@@ -1,17 +1,17 @@
-//! A host name with two addresses of which the first is dead.
+//! A host name with two addresses, the first of which does not respond.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The name: a gate whose configuration holds it finds `::1` and `127.0.0.1` for it, in this order.
+/// The name. A gate with this host in its configuration resolves it to `::1` and `127.0.0.1`, in this order.
 pub(crate) const TWO: &str = "two.test";
 
-/// What the gate finds names in.
+/// The hosts file for the gate.
 pub(crate) const HOSTS: &str = "::1 two.test\n127.0.0.1 two.test\n127.0.0.1 localhost\n";
 
-/// `license-gate` as a process that sees the file at `$HOSTS` in place of `/etc/hosts`.
+/// `license-gate` with the file at `$HOSTS` as its `/etc/hosts`.
 pub(crate) fn named() -> Command {
     let mut command = Command::new("unshare");
     let script = "mount --bind \"$HOSTS\" /etc/hosts && exec \"$0\" \"$@\"";
@@ -20,13 +20,13 @@ pub(crate) fn named() -> Command {
     command
 }
 
-/// A listener at `[::1]` whose backlog is full: who connects hears nothing.
+/// A listener at `[::1]` with a full backlog: a connect gets no answer.
 pub(crate) struct Dead {
     _sockets: Vec<Socket>,
 }
 
 impl Dead {
-    /// Beside whatever listens at this port of `127.0.0.1`.
+    /// On the same port as a listener at `127.0.0.1`.
     pub(crate) fn beside(port: u16) -> Self {
         let address = SockAddr::from(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
         let socket = || Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
@@ -35,7 +35,7 @@ impl Dead {
         listener.bind(&address).expect("the same port is free");
         listener.listen(0).expect("listening");
         let mut sockets = vec![listener];
-        // One that is established, and those that wait behind it.
+        // One connection that is established, and those that wait behind it.
         for _ in 0..4 {
             let client = socket();
             client.set_nonblocking(true).expect("set");

@@ -1,4 +1,4 @@
-//! A vendor of licenses: keys made per run, tokens of any claims.
+//! A vendor of licenses: new keys for each run, tokens with any claims.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use license_gate::clock::Clock;
 use license_gate::license::{Algorithm, KeyPair};
 use serde_json::{Value, json};
 
-/// The root URL of the instances under test, unless they say otherwise.
+/// The root URL of the instances under test, unless a test sets another one.
 pub(crate) const ROOT_URL: &str = "http://metrics.example/";
 
 /// A day in seconds.
@@ -20,13 +20,13 @@ pub(crate) fn now() -> u64 {
     Clock::system().now().as_secs()
 }
 
-/// Who signs.
+/// A signing key.
 #[derive(Debug)]
 pub(crate) struct Vendor {
     pair: KeyPair,
 }
 
-/// A token to be. Good unless changed.
+/// A token that is not signed yet. Valid unless changed.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is signed yet"]
 pub(crate) struct Token<'a> {
@@ -35,34 +35,34 @@ pub(crate) struct Token<'a> {
 }
 
 impl Vendor {
-    /// One with a new ES256 key.
+    /// A vendor with a new ES256 key.
     pub(crate) fn new() -> Self {
         Self::signing(Algorithm::ES256)
     }
 
-    /// One with a new key for `algorithm`.
+    /// A vendor with a new key for `algorithm`.
     pub(crate) fn signing(algorithm: Algorithm) -> Self {
         Self::with(KeyPair::generate(algorithm).expect("a key pair"))
     }
 
-    /// One with this key.
+    /// A vendor with this key.
     pub(crate) fn with(pair: KeyPair) -> Self {
         Self { pair }
     }
 
-    /// Its keys.
+    /// The public keys.
     pub(crate) fn pair(&self) -> &KeyPair {
         &self.pair
     }
 
-    /// Writes what gates trust into `dir`.
+    /// Writes the public keys into `dir`.
     pub(crate) fn write_jwks(&self, dir: &Path) -> PathBuf {
         let path = dir.join("jwks.json");
         std::fs::write(&path, self.pair.jwks().to_string()).expect("written");
         path
     }
 
-    /// A good token for [`ROOT_URL`]: license `L-1`, another `jti` each time.
+    /// A valid token for [`ROOT_URL`]: license `L-1`, another `jti` each time.
     pub(crate) fn token(&self) -> Token<'_> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let jti = format!("J-{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -74,7 +74,7 @@ impl Vendor {
         Token { vendor: self, claims }
     }
 
-    /// Exactly these bytes as header and content, well signed.
+    /// A token with exactly these bytes as header and content, and a valid signature.
     pub(crate) fn sign_parts(&self, header: &str, content: &str) -> String {
         self.pair.sign_parts(header.as_bytes(), content.as_bytes()).expect("a token")
     }
@@ -87,13 +87,13 @@ impl Token<'_> {
         self
     }
 
-    /// Takes a claim out.
+    /// Removes a claim.
     pub(crate) fn without(mut self, claim: &str) -> Self {
         self.claims.as_object_mut().expect("claims").remove(claim);
         self
     }
 
-    /// What it says.
+    /// Its claims.
     pub(crate) fn claims(&self) -> &Value {
         &self.claims
     }
@@ -103,7 +103,7 @@ impl Token<'_> {
         self.signed_as(&json!({ "alg": self.vendor.pair.algorithm().name() }))
     }
 
-    /// The compact JWS with `members` in its header, the `kid` beside them unless they have one.
+    /// The compact JWS with `members` in its header, and with the `kid` unless they contain one.
     pub(crate) fn signed_as(&self, members: &Value) -> String {
         let mut header = json!({ "typ": "JWT", "kid": self.vendor.pair.kid() });
         for (name, value) in members.as_object().expect("members") {

@@ -1,4 +1,4 @@
-//! A client that sends exactly the bytes it is told to, and reads exactly one answer at a time.
+//! A client that sends exact bytes, and reads exactly one response at a time.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::gate::PATIENCE;
 use super::message::{Inbox, Message};
 
-/// Bytes both ways.
+/// A stream of bytes in both directions.
 pub(crate) trait Duplex: Read + Write + Send {}
 
 impl<S: Read + Write + Send> Duplex for S {}
@@ -23,14 +23,14 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Over plain TCP.
+    /// Connects over TCP.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let socket = socket(address);
         let stream: Box<dyn Duplex> = Box::new(socket.try_clone().expect("a clone"));
         Self { inbox: Inbox::new(stream), socket: Some(socket) }
     }
 
-    /// Over anything else.
+    /// Uses another stream.
     pub(crate) fn over(stream: impl Duplex + 'static) -> Self {
         Self { inbox: Inbox::new(Box::new(stream)), socket: None }
     }
@@ -44,7 +44,7 @@ impl Wire {
         Self::tls_over(socket(address), config)
     }
 
-    /// Likewise, over a connection that something else was sent on before.
+    /// The same over a connection that has been used already.
     pub(crate) fn tls_over(socket: TcpStream, config: Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(config, name).expect("a session");
@@ -57,7 +57,7 @@ impl Wire {
         self.try_send(bytes).expect("sent");
     }
 
-    /// Sends `bytes`, unless the other side does not want them any more.
+    /// Sends `bytes`, unless the other side has closed.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.inbox.stream.write_all(bytes.as_ref())?;
         self.inbox.stream.flush()
@@ -68,13 +68,13 @@ impl Wire {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: dash\r\n\r\n"));
     }
 
-    /// The whole answer to a `GET`.
+    /// Reads the complete response to a `GET`.
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Message {
         self.answer_to("GET")
     }
 
-    /// The whole answer to a request of `method`.
+    /// Reads the complete response to a request of `method`.
     #[track_caller]
     pub(crate) fn answer_to(&mut self, method: &str) -> Message {
         let mut answer = self.head();
@@ -85,7 +85,7 @@ impl Wire {
         }
     }
 
-    /// An answer that must break off within its body.
+    /// Reads a response, which must end before its body is complete.
     #[track_caller]
     pub(crate) fn cut_answer(&mut self) -> Message {
         let mut answer = self.head();
@@ -97,43 +97,43 @@ impl Wire {
         answer
     }
 
-    /// A head as it stands on the wire, a line each.
+    /// Reads a head as it is on the wire.
     #[track_caller]
     pub(crate) fn raw_head(&mut self) -> String {
         self.inbox.raw_head().expect("a head")
     }
 
-    /// An answer's head.
+    /// Reads the head of a response.
     #[track_caller]
     pub(crate) fn head(&mut self) -> Message {
         self.inbox.head().expect("a head")
     }
 
-    /// A chunk of an answer's body.
+    /// Reads a chunk of a response body.
     #[track_caller]
     pub(crate) fn chunk(&mut self) -> Vec<u8> {
         self.inbox.chunk().expect("a chunk")
     }
 
-    /// So many raw bytes.
+    /// Reads this many raw bytes.
     #[track_caller]
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         self.inbox.exactly(count).expect("as many bytes")
     }
 
-    /// Reads on, and forgets.
+    /// Reads and discards this many bytes.
     #[track_caller]
     pub(crate) fn skip(&mut self, count: usize) {
         self.inbox.skip(count).expect("as many bytes");
     }
 
-    /// Everything until the end, which must come in order.
+    /// Reads everything until the end, which must not be a reset.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         self.inbox.rest().expect("an orderly end")
     }
 
-    /// Waits for the end, orderly or not, with nothing more to read.
+    /// Waits for the end, with or without a reset, and without any more bytes.
     #[track_caller]
     pub(crate) fn ends(&mut self) {
         match self.inbox.rest() {
@@ -142,7 +142,7 @@ impl Wire {
         }
     }
 
-    /// Waits for the end of the connection, which must come before so many bytes.
+    /// Waits for the end of the connection, which must come before this many bytes.
     #[track_caller]
     pub(crate) fn ends_short(&mut self, count: usize) {
         match self.inbox.exactly(count) {
@@ -151,28 +151,28 @@ impl Wire {
         }
     }
 
-    /// How reading to the end ends.
+    /// Reads to the end, and returns the result of that.
     pub(crate) fn end(&mut self) -> io::Result<Vec<u8>> {
         self.inbox.rest()
     }
 
-    /// Ends the sending half.
+    /// Closes the sending half.
     pub(crate) fn half_close(&self) {
         self.socket().shutdown(Shutdown::Write).expect("open");
     }
 
-    /// Leaves without a goodbye: the other side gets a reset.
+    /// Closes with a reset.
     pub(crate) fn reset(self) {
         reset(self.socket());
     }
 
-    /// A write that does not get on for so long fails.
+    /// Makes a write fail if it makes no progress for this time.
     pub(crate) fn write_timeout(&self, limit: Duration) {
         self.socket().set_write_timeout(Some(limit)).expect("a socket");
     }
 }
 
-/// A connected socket whose reads and writes lose patience.
+/// A connected socket with timeouts.
 pub(crate) fn socket(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).expect("a connection");
     patient(&socket);
@@ -185,13 +185,13 @@ pub(super) fn patient(socket: &TcpStream) {
     socket.set_nodelay(true).expect("a socket");
 }
 
-/// Makes the close of `socket` a reset.
+/// Makes closing `socket` send a reset.
 pub(super) fn reset(socket: &TcpStream) {
     let linger = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
     linger.expect("a socket");
 }
 
-/// Whether the connection is over, rather than silent for too long or nonsense.
+/// Whether the error means that the connection has ended, not that it timed out or sent an invalid message.
 pub(crate) fn has_ended(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)

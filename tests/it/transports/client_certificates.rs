@@ -1,4 +1,4 @@
-//! TLS towards clients: certificates that clients must show, and sessions that go on.
+//! TLS to clients: client certificates and session resumption.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::support::origin::{Origin, Recorder};
 use crate::support::program::Place;
 use crate::support::wire::{Wire, socket};
 
-/// A gate that wants certificates of `clients`.
+/// A gate that requires certificates from `clients`.
 fn wanting(origin: &Origin, server: &Authority, clients: &Authority) -> Gate {
     let dir = dir();
     write(dir.path(), "clients.pem", &clients.pem());
@@ -23,7 +23,7 @@ fn wanting(origin: &Origin, server: &Authority, clients: &Authority) -> Gate {
 }
 
 #[test]
-fn a_client_that_shows_a_certificate_is_served() {
+fn a_client_with_a_certificate_is_served() {
     let (server, clients, origin) = (Authority::new(), Authority::new(), Origin::start());
     let gate = wanting(&origin, &server, &clients);
     for versions in [TLS12, TLS13] {
@@ -36,20 +36,20 @@ fn a_client_that_shows_a_certificate_is_served() {
 }
 
 #[test]
-fn a_client_that_shows_none_or_a_strangers_is_not() {
+fn a_client_without_a_trusted_certificate_is_refused() {
     let (server, clients, origin) = (Authority::new(), Authority::new(), Origin::start());
     let gate = wanting(&origin, &server, &clients);
     let (stranger, old) = (Authority::new().issue("x"), clients.issue_until("x", 2020));
     for versions in [TLS12, TLS13] {
         for shown in [None, Some(&stranger), Some(&old)] {
             let mut client = Wire::connect_tls(gate.address, server.client(versions, shown));
-            // With TLS 1.3 the client learns of it when it reads.
+            // With TLS 1.3, the client sees the refusal when it reads.
             let _ = client.try_send("GET / HTTP/1.1\r\nHost: d\r\n\r\n");
             let error = client.end().expect_err("refused").to_string();
             assert!(error.contains("received fatal alert"), "{error}");
         }
     }
-    // Nobody got as far as the dashboard.
+    // No request reached the dashboard.
     let known = server.client(TLS13, Some(&clients.issue("somebody")));
     let mut client = Wire::connect_tls(gate.address, known);
     client.get("/known");
@@ -57,7 +57,7 @@ fn a_client_that_shows_none_or_a_strangers_is_not() {
     assert_eq!(client.answer().status(), 200);
 }
 
-/// Asks once; how the session came about.
+/// Sends a request. Returns the kind of handshake.
 fn asked(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<HandshakeKind> {
     let name = ServerName::try_from("localhost").expect("a name");
     let session = ClientConnection::new(config.clone(), name).expect("a session");
@@ -70,7 +70,7 @@ fn asked(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<HandshakeKin
 }
 
 #[test]
-fn sessions_are_resumed_by_whichever_worker() {
+fn sessions_are_resumed_by_any_worker() {
     let (authority, recorder) = (Authority::new(), Recorder::start());
     let gate = secured(recorder.address, dir(), &authority.issue("localhost"));
     let gate = gate.set("server.workers", 4).start();
@@ -84,13 +84,13 @@ fn sessions_are_resumed_by_whichever_worker() {
 }
 
 #[test]
-fn a_client_silent_before_its_handshake_keeps_nobody() {
+fn a_client_without_a_handshake_does_not_delay_the_exit() {
     let (authority, recorder) = (Authority::new(), Recorder::start());
     let gate = secured(recorder.address, dir(), &authority.issue("localhost"));
     let gate = gate.set("timeouts.tls_handshake", "'1h'").set("shutdown.grace_period", "'1h'");
     let mut gate = gate.start();
     let mut silent = Wire::connect(gate.address);
-    // Served behind the silent one by the same worker: that one has been taken in.
+    // The same worker has served a client after the silent one, so that one has been accepted.
     asked(gate.address, &authority.client(TLS13, None));
     gate.signal("TERM");
     silent.ends();
@@ -98,7 +98,7 @@ fn a_client_silent_before_its_handshake_keeps_nobody() {
 }
 
 #[test]
-fn bad_files_are_told_with_their_place() {
+fn bad_files_are_reported_with_their_setting() {
     let (authority, place) = (Authority::new(), Place::new());
     let pair = authority.issue("localhost");
     pair.write(place.path(), "tls");
@@ -110,11 +110,11 @@ fn bad_files_are_told_with_their_place() {
     std::fs::create_dir(place.path().join("dir.pem")).expect("a directory");
     let table: [(&str, &str); 6] = [
         ("none.pem", "No such file"),
-        ("expired.pem", "every certificate authority of"),
-        ("empty.pem", "holds no certificate"),
-        ("broken.pem", "is not PEM"),
+        ("expired.pem", "every certificate authority in"),
+        ("empty.pem", "contains no certificate"),
+        ("broken.pem", "is not a valid PEM file"),
         ("dir.pem", "Is a directory"),
-        ("tls.key", "holds no certificate"),
+        ("tls.key", "contains no certificate"),
     ];
     let keys = [
         (
@@ -129,7 +129,7 @@ fn bad_files_are_told_with_their_place() {
             for command in ["check-config", "serve"] {
                 let ran = place.run(&[command, "--config", "gate.toml"]).exits(1);
                 assert!(!ran.err.contains("PRIVATE KEY-----"), "{}", ran.err);
-                ran.complains(&[&format!("gate.toml:3: {key}: cannot be used"), reason]);
+                ran.reports(&[&format!("gate.toml:3: {key}: cannot be used"), reason]);
             }
         }
         place.write("gate.toml", &format!("{before}{key} = 'good.pem'\n"));
@@ -137,17 +137,17 @@ fn bad_files_are_told_with_their_place() {
     }
     place.write("gate.toml", "upstream.url = 'https://localhost:1'\n");
     let empty = [("SSL_CERT_FILE", "empty.pem")];
-    place
-        .run_with(&["check-config", "--config", "gate.toml"], &empty, "")
-        .exits(1)
-        .complains(&["upstream.tls.ca_file: is needed", "no certificate authority is trusted"]);
+    place.run_with(&["check-config", "--config", "gate.toml"], &empty, "").exits(1).reports(&[
+        "upstream.tls.ca_file: is needed",
+        "this platform has no certificate authorities",
+    ]);
     let status = std::process::Command::new("mkfifo").arg(place.path().join("pipe")).status();
     assert!(status.expect("mkfifo").success());
     place.write("gate.toml", "server.tls.cert_file = 'pipe'\nserver.tls.key_file = 'tls.key'\n");
     place
         .run(&["check-config", "--config", "gate.toml"])
         .exits(1)
-        .complains(&["gate.toml:1: server.tls.cert_file", "it is no regular file"]);
+        .reports(&["gate.toml:1: server.tls.cert_file", "it is not a regular file"]);
     authority.issue("other").write(place.path(), "other");
     let file = "upstream.url = 'https://localhost:1'\nupstream.tls.cert_file = 'tls.pem'\n\
         upstream.tls.key_file = 'other.key'\nupstream.tls.ca_file = 'good.pem'\n";
@@ -155,5 +155,5 @@ fn bad_files_are_told_with_their_place() {
     place
         .run(&["check-config", "--config", "gate.toml"])
         .exits(1)
-        .complains(&["gate.toml:3: upstream.tls.key_file: cannot be used", "does not fit"]);
+        .reports(&["gate.toml:3: upstream.tls.key_file: cannot be used", "does not belong"]);
 }

@@ -1,4 +1,4 @@
-//! What requests travel over: TLS, Unix sockets, sockets of systemd's, and who is believed to be at the other end.
+//! Transports: TLS, Unix sockets, sockets from systemd, and which peers are trusted.
 
 mod client_certificates;
 mod plain_http;
@@ -22,12 +22,12 @@ fn dir() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
-/// Writes a file of a gate's.
+/// Writes a file of the gate.
 fn write(dir: &Path, name: &str, content: &str) {
     std::fs::write(dir.join(name), content).expect("written");
 }
 
-/// A gate before `upstream` that shows `pair`, with `tls.pem` and `tls.key` in its directory.
+/// A gate in front of `upstream` with the certificate `pair`, in `tls.pem` and `tls.key` in its directory.
 fn secured(upstream: SocketAddr, dir: TempDir, pair: &Pair) -> Builder {
     pair.write(dir.path(), "tls");
     let gate = Builder::before(upstream).in_dir(dir);

@@ -1,4 +1,4 @@
-//! Plain HTTP where TLS is spoken is answered in plain HTTP; a Unix socket speaks it unless it is told otherwise.
+//! Plain HTTP on a TLS port gets a plain HTTP response. A Unix socket is plain unless configured for TLS.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::program::Place;
 use crate::support::wire::Wire;
 
 #[test]
-fn plain_http_is_told_to_use_https_and_never_gets_further() {
+fn plain_http_gets_a_hint_to_https_and_is_not_forwarded() {
     let authority = Authority::new();
     let gate = secured(Origin::vacant(), dir(), &authority.issue("localhost"));
     let gate = gate.set("log.access", true).set("auth.public_check", true).start();
@@ -28,7 +28,7 @@ fn plain_http_is_told_to_use_https_and_never_gets_further() {
         }
     }
     assert_eq!(request(gate.address, "HEAD", "/x").send().status, 400);
-    // Also to one that speaks HTTP/2 without asking, and one that sends a body.
+    // Also for HTTP/2 with prior knowledge, and for a request with a body.
     let mut client = Wire::connect(gate.address);
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(client.answer().status(), 400);
@@ -41,7 +41,7 @@ fn plain_http_is_told_to_use_https_and_never_gets_further() {
 }
 
 #[test]
-fn in_pieces_it_is_the_same_and_tls_in_pieces_is_tls() {
+fn plain_http_and_tls_may_arrive_in_pieces() {
     let (authority, dashboard) = (Authority::new(), Recorder::start());
     let gate = secured(dashboard.address, dir(), &authority.issue("localhost")).start();
     let mut client = Wire::connect(gate.address);
@@ -68,10 +68,10 @@ fn in_pieces_it_is_the_same_and_tls_in_pieces_is_tls() {
 }
 
 #[test]
-fn what_is_neither_is_an_alert_or_an_end_as_before() {
+fn other_bytes_get_an_alert_or_a_close() {
     let authority = Authority::new();
     let gate = secured(Origin::vacant(), dir(), &authority.issue("localhost")).start();
-    // The last is an alert of the client's, which has none for an answer.
+    // The last is an alert, which gets no response.
     let cases: [(&[u8], bool); 3] = [
         (b"\x00\x01\x02\x03\x04\x05", true),
         (b"\x80\x2e\x01\x03\x01", true),
@@ -116,11 +116,11 @@ fn a_unix_socket_is_plain_unless_it_asks_for_tls() {
     let mut client = Wire::over(StreamOwned::new(session, socket));
     client.get("/");
     assert_eq!(client.answer().status(), 200);
-    // Plain HTTP is told so there too.
+    // Plain HTTP gets the same hint there.
     let mut client = Wire::over(unix(&gate.dir().join("secure.sock")));
     client.get("/");
     assert_eq!(client.answer().status(), 400);
-    // Over TCP nothing has changed.
+    // TCP behaves as before.
     let mut client = Wire::connect_tls(gate.address, config);
     client.get("/");
     assert_eq!(client.answer().status(), 200);
@@ -132,6 +132,6 @@ fn tls_on_a_unix_socket_needs_a_certificate() {
     place.write("gate.toml", "server.listen = ['https://unix:gate.sock']\nadmin.listen = ''\n");
     for command in ["check-config", "serve"] {
         let ran = place.run(&[command, "--config", "gate.toml"]).exits(1);
-        ran.complains(&["gate.toml:1: server.listen", "needs server.tls.cert_file"]);
+        ran.reports(&["gate.toml:1: server.listen", "needs server.tls.cert_file"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The PROXY protocol: whose word about a client is taken, and where the header ends.
+//! The PROXY protocol: which peers may set the client address, and where the header ends.
 
 use super::{dir, secured};
 use crate::support::authority::{Authority, TLS13};
@@ -16,7 +16,7 @@ fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     [SIGNATURE, &[command, family], &length, rest].concat()
 }
 
-/// A gate that wants headers, from this machine.
+/// A gate that requires PROXY headers from loopback.
 fn wanting(builder: Builder) -> Builder {
     builder.set("server.proxy_protocol", true).set("server.trusted_proxies", "['127.0.0.1']")
 }
@@ -38,13 +38,13 @@ fn the_client_is_the_one_that_the_header_names() {
         (b"PROXY TCP6 ::ffff:192.0.2.9 ::1 1 2\r\n", "192.0.2.9"),
         (&binary(0x21, 0x11, &tlv), "192.0.2.1"),
         (&binary(0x21, 0x21, &v6), "2001:db8::1"),
-        // Of these the socket's own address stands, and speaks for itself, trusted or not.
+        // For these, the address of the socket is used, trusted or not.
         (&binary(0x20, 0, &[]), "127.0.0.1"),
         (&binary(0x20, 0x11, &[9; 12]), "127.0.0.1"),
         (&binary(0x21, 0x31, &[0; 216]), "127.0.0.1"),
         (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
         (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "127.0.0.1"),
-        // One that is trusted may speak for others in turn.
+        // A trusted client address may itself forward for others.
         (b"PROXY TCP4 127.0.0.1 127.0.0.1 1 1\r\n", "6.6.6.6, 127.0.0.1"),
     ];
     for (header, expected) in table {
@@ -117,7 +117,7 @@ fn tls_begins_right_behind_the_header() {
 }
 
 #[test]
-fn what_begins_otherwise_is_closed_without_a_word() {
+fn a_connection_without_the_header_is_closed_without_a_response() {
     let (_origin, gate) = stage();
     let too_long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(200));
     let table: [&[u8]; 6] = [
@@ -133,24 +133,24 @@ fn what_begins_otherwise_is_closed_without_a_word() {
         client.send(bytes);
         client.ends();
     }
-    gate.log().wait_for("no good PROXY header");
+    gate.log().wait_for("no valid PROXY header");
 }
 
 #[test]
-fn whoever_is_not_trusted_is_closed_and_believed_nothing() {
+fn an_untrusted_peer_is_closed() {
     let origin = Origin::start();
     let gate = Builder::before(origin.address).set("server.proxy_protocol", true);
     let gate =
         gate.set("server.trusted_proxies", "['10.0.0.0/8']").set("log.level", "'debug'").start();
     let mut client = Wire::connect(gate.address);
-    // It may be closed already.
+    // The connection may be closed already.
     let _ = client.try_send([LINE, REQUEST.as_bytes()].concat());
     client.ends();
-    gate.log().wait_for("the peer is no trusted proxy");
+    gate.log().wait_for("the peer is not a trusted proxy");
 }
 
 #[test]
-fn a_peer_that_does_not_say_for_whom_it_speaks_is_not_waited_for() {
+fn a_peer_that_sends_no_header_is_closed_at_the_deadline() {
     let origin = Origin::start();
     let gate = wanting(Builder::before(origin.address));
     let gate = gate.set("timeouts.request_header", "'300ms'").start();
@@ -162,7 +162,7 @@ fn a_peer_that_does_not_say_for_whom_it_speaks_is_not_waited_for() {
 }
 
 #[test]
-fn nor_when_the_gate_stops() {
+fn a_peer_that_sends_no_header_does_not_delay_the_exit() {
     let origin = Origin::start();
     let gate = wanting(Builder::before(origin.address));
     let mut gate = gate.set("timeouts.request_header", "'1h'").start();

@@ -27,7 +27,7 @@ fn count(gate: &Gate, text: &str) -> usize {
 }
 
 #[test]
-fn changed_content_is_shown_and_nobody_is_cut_off() {
+fn a_changed_certificate_is_used_and_connections_are_kept() {
     let (old, new, origin) = (Authority::new(), Authority::new(), Recorder::start());
     let gate = secured(origin.address, dir(), &old.issue("localhost")).start();
     let mut client = Wire::connect_tls(gate.address, old.client(TLS13, None));
@@ -59,38 +59,38 @@ fn a_mounted_secret_changes_by_a_symbolic_link() {
 }
 
 #[test]
-fn a_bad_pair_keeps_the_old_one_and_is_told_once() {
+fn a_bad_pair_is_logged_once_and_the_old_one_is_kept() {
     let (old, new, origin) = (Authority::new(), Authority::new(), Recorder::start());
     let gate = secured(origin.address, dir(), &old.issue("localhost")).start();
     let pair = new.issue("localhost");
-    // The key comes later.
+    // The key is written later.
     write(gate.dir(), "tls.pem", &pair.cert);
     let line = gate.log().wait_for(KEPT);
-    assert!(line.contains("does not fit the certificate"), "{line}");
+    assert!(line.contains("does not belong to the certificate"), "{line}");
     assert!(is_shown(&gate, &old));
-    write(gate.dir(), "tls.key", "nonsense");
-    gate.log().wait_for("holds no private key");
+    write(gate.dir(), "tls.key", "garbage");
+    gate.log().wait_for("contains no private key");
     std::fs::remove_file(gate.dir().join("tls.key")).expect("removed");
     gate.log().wait_for("tls.key cannot be read");
     assert!(is_shown(&gate, &old));
     write(gate.dir(), "tls.key", &pair.key);
     gate.log().wait_for(RELOADED);
     assert!(is_shown(&gate, &new));
-    assert_eq!(count(&gate, KEPT), 3, "each content is told once");
+    assert_eq!(count(&gate, KEPT), 3, "each content is logged once");
     assert!(!gate.log().all().iter().any(|line| line.contains("PRIVATE KEY-----")));
 }
 
 #[test]
-fn what_stays_bad_is_not_told_at_every_look() {
+fn an_unchanged_bad_pair_is_not_logged_again() {
     let authority = Authority::new();
     let home = dir();
     write(home.path(), "ca.pem", &authority.pem());
     let gate = secured(Origin::vacant(), home, &authority.issue("localhost"));
     let gate = gate.set("upstream.url", "'https://localhost:1'");
     let gate = gate.set("upstream.tls.ca_file", "'ca.pem'").start();
-    write(gate.dir(), "tls.pem", "nonsense");
+    write(gate.dir(), "tls.pem", "garbage");
     gate.log().wait_for(KEPT);
-    // Both are looked at in the same rhythm: three changes seen here are two looks there at least.
+    // Both are polled at the same interval: after three changes of this one, the other was polled at least twice.
     write(gate.dir(), "ca.pem", "");
     gate.log().wait_for("upstream.tls was not reloaded");
     write(gate.dir(), "ca.pem", &authority.pem());
@@ -101,20 +101,20 @@ fn what_stays_bad_is_not_told_at_every_look() {
 }
 
 #[test]
-fn a_bad_pair_is_told_again_when_somebody_asks() {
+fn a_bad_pair_is_logged_again_on_sighup() {
     let (authority, origin) = (Authority::new(), Recorder::start());
     let gate = secured(origin.address, dir(), &authority.issue("localhost")).start();
-    write(gate.dir(), "tls.pem", "nonsense");
+    write(gate.dir(), "tls.pem", "garbage");
     gate.signal("HUP");
     gate.log().wait_for(KEPT);
     write(gate.dir(), "tls.pem", &authority.issue("localhost").cert);
     gate.signal("HUP");
-    gate.log().wait_for("does not fit the certificate");
+    gate.log().wait_for("does not belong to the certificate");
     assert!(is_shown(&gate, &authority));
 }
 
 #[test]
-fn authorities_of_clients_change_too_and_old_tickets_with_them() {
+fn client_authorities_are_reloaded_and_old_tickets_end() {
     let (server, old, new, origin) =
         (Authority::new(), Authority::new(), Authority::new(), Recorder::start());
     let home = dir();
@@ -130,13 +130,13 @@ fn authorities_of_clients_change_too_and_old_tickets_with_them() {
     assert!(ask(config.clone()).expect("served"));
     write(gate.dir(), "clients.pem", &new.pem());
     gate.log().wait_for(RELOADED);
-    // It holds a ticket of the time when it was known.
+    // The client has a ticket from before the change.
     assert!(ask(config).expect_err("refused").to_string().contains("received fatal alert"));
     assert!(ask(server.client(TLS13, Some(&new.issue("somebody")))).expect("served"));
 }
 
 #[test]
-fn sighup_reloads_at_once_and_ends_nobody() {
+fn sighup_reloads_at_once_and_keeps_connections() {
     let (old, new, origin) = (Authority::new(), Authority::new(), Origin::start());
     let gate = secured(origin.address, dir(), &old.issue("localhost")).start();
     let mut client = Wire::connect_tls(gate.address, old.client(TLS13, None));
@@ -155,7 +155,7 @@ fn sighup_reloads_at_once_and_ends_nobody() {
 }
 
 #[test]
-fn sighup_without_certificates_ends_nobody_either() {
+fn sighup_without_certificates_keeps_connections() {
     let origin = Origin::start();
     let gate = Builder::before(origin.address).start();
     gate.signal("HUP");
@@ -181,7 +181,7 @@ fn a_certificate_that_ends_while_it_is_used_is_logged_once() {
 }
 
 #[test]
-fn a_certificate_that_has_ended_is_served_and_told_about() {
+fn an_expired_certificate_is_used_and_logged() {
     let (authority, origin) = (Authority::new(), Recorder::start());
     let gate = secured(origin.address, dir(), &authority.issue_until("localhost", 2020)).start();
     let line = gate.log().wait_for("the certificate of server.tls has expired");

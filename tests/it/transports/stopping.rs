@@ -1,4 +1,4 @@
-//! Clients that are still to be let in when the gate stops.
+//! Shutdown with clients whose handshake or PROXY header is incomplete.
 
 use std::io::{Read, Write};
 
@@ -11,7 +11,7 @@ use crate::support::gate::Builder;
 use crate::support::origin::Origin;
 use crate::support::wire::{Wire, socket};
 
-/// Nothing but the order to stop ends a connection.
+/// Deadlines so long that only the shutdown ends a connection.
 fn patient(gate: Builder) -> Builder {
     gate.set("timeouts.tls_handshake", "\"1h\"")
         .set("timeouts.request_header", "\"1h\"")
@@ -19,7 +19,7 @@ fn patient(gate: Builder) -> Builder {
 }
 
 #[test]
-fn half_a_handshake_keeps_nobody() {
+fn half_a_handshake_does_not_delay_the_exit() {
     let origin = Origin::start();
     let authority = Authority::new();
     let pair = authority.issue("localhost");
@@ -36,19 +36,19 @@ fn half_a_handshake_keeps_nobody() {
         let mut client = socket(gate.address);
         client.write_all(&sent).expect("sent");
         if is_answered {
-            // The gate waits for the other half.
+            // The gate waits for the rest.
             client.read_exact(&mut [0]).expect("a ServerHello");
         }
         gate.signal("TERM");
         let mut rest = Vec::new();
-        // An end with a reset is one too.
+        // A reset is an end, too.
         let _ = client.read_to_end(&mut rest);
         assert_eq!(gate.wait().code(), Some(0));
     }
 }
 
 #[test]
-fn half_a_proxy_header_keeps_nobody() {
+fn half_a_proxy_header_does_not_delay_the_exit() {
     let origin = Origin::start();
     let gate = patient(Builder::before(origin.address)).set("server.proxy_protocol", true);
     let mut gate = gate.set("server.trusted_proxies", "['127.0.0.1']").start();

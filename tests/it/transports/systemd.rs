@@ -1,4 +1,4 @@
-//! Sockets that systemd passes, by name.
+//! Sockets from systemd, by name.
 
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -25,7 +25,7 @@ fn a_passed_port_is_served_by_all_workers() {
 }
 
 #[test]
-fn a_passed_unix_socket_is_served_and_left_to_its_owner() {
+fn a_passed_unix_socket_is_served_and_not_removed() {
     let origin = Origin::start();
     let dir = dir();
     let path = dir.path().join("web.sock");
@@ -44,31 +44,31 @@ fn a_passed_unix_socket_is_served_and_left_to_its_owner() {
 }
 
 #[test]
-fn a_name_that_is_not_there_ends_the_start() {
+fn an_unknown_socket_name_prevents_the_start() {
     let place = Place::new();
     place.write("gate.toml", "server.listen = ['systemd:web']\nadmin.listen = ''\n");
     let words = ["serve", "--config", "gate.toml"];
-    place.run(&words).exits(2).complains(&["cannot listen on systemd:web", "nor any other"]);
+    place.run(&words).exits(2).reports(&["cannot listen on systemd:web", "no socket at all"]);
 }
 
 #[test]
-fn the_names_that_are_there_are_told() {
+fn the_error_has_the_available_socket_names() {
     let place = Place::new();
     place.write("gate.toml", "server.listen = ['systemd:web']\nadmin.listen = ''\n");
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     place
         .run_passing("api", listener, &["serve", "--config", "gate.toml"])
         .exits(2)
-        .complains(&["cannot listen on systemd:web", "there are api"]);
+        .reports(&["cannot listen on systemd:web", "it passed api"]);
 }
 
 #[test]
-fn a_connection_in_place_of_a_socket_ends_the_start() {
+fn a_connection_instead_of_a_listener_prevents_the_start() {
     let place = Place::new();
     place.write("gate.toml", "server.listen = ['systemd:web']\nadmin.listen = ''\n");
     let (connection, _other) = UnixStream::pair().expect("a pair");
     place
         .run_passing("web", connection, &["serve", "--config", "gate.toml"])
         .exits(2)
-        .complains(&["the sockets that systemd passed cannot be used", "does not listen"]);
+        .reports(&["the sockets that systemd passed cannot be used", "is not listening"]);
 }

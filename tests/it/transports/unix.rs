@@ -15,13 +15,13 @@ fn connect(path: &Path) -> Wire {
     Wire::over(socket)
 }
 
-/// A gate that listens on `gate.sock` in its directory, and on a port.
+/// A gate that listens on `gate.sock` in its directory, and on a TCP port.
 fn listening(upstream: std::net::SocketAddr) -> Builder {
     Builder::before(upstream).set("server.listen", "['127.0.0.1:0', 'unix:gate.sock']")
 }
 
 #[test]
-fn a_client_on_a_unix_socket_counts_as_one_of_this_machine() {
+fn a_client_on_a_unix_socket_has_the_loopback_address() {
     let origin = Origin::start();
     let mut gate = listening(origin.address).start();
     let path = gate.dir().join("gate.sock");
@@ -39,7 +39,7 @@ fn a_client_on_a_unix_socket_counts_as_one_of_this_machine() {
 }
 
 #[test]
-fn a_proxy_on_a_unix_socket_is_believed_when_this_machine_is() {
+fn a_proxy_on_a_unix_socket_is_trusted_if_loopback_is() {
     let origin = Origin::start();
     let gate = listening(origin.address).set("server.trusted_proxies", "['127.0.0.1']").start();
     let mut client = connect(&gate.dir().join("gate.sock"));
@@ -63,7 +63,7 @@ fn all_workers_accept_on_the_one_socket() {
 }
 
 #[test]
-fn a_socket_that_was_left_behind_is_replaced() {
+fn a_stale_socket_is_replaced() {
     let origin = Origin::start();
     let dir = dir();
     let path = dir.path().join("gate.sock");
@@ -78,7 +78,7 @@ fn a_socket_that_was_left_behind_is_replaced() {
 }
 
 #[test]
-fn what_is_in_use_or_no_socket_stays_and_the_gate_does_not_start() {
+fn a_used_socket_or_another_file_is_kept_and_prevents_the_start() {
     let place = Place::new();
     let file = "server.listen = ['unix:gate.sock']\nadmin.listen = ''\n";
     place.write("gate.toml", file);
@@ -86,29 +86,29 @@ fn what_is_in_use_or_no_socket_stays_and_the_gate_does_not_start() {
     let serve = ["serve", "--config", "gate.toml"];
 
     let _live = UnixListener::bind(&path).expect("a socket");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "gate.sock", "in use"]);
+    place.run(&serve).exits(2).reports(&["cannot listen on unix:", "gate.sock", "in use"]);
     assert!(UnixStream::connect(&path).is_ok(), "the socket of another was taken away");
 
     std::fs::remove_file(&path).expect("removed");
     place.write("gate.sock", "precious");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "no socket"]);
+    place.run(&serve).exits(2).reports(&["cannot listen on unix:", "not a socket"]);
     assert_eq!(std::fs::read_to_string(&path).expect("a file"), "precious");
 
     std::fs::remove_file(&path).expect("removed");
     std::fs::create_dir(&path).expect("a directory");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "no socket"]);
-    place.run(&["check-config", "--config", "gate.toml"]).exits(1).complains(&["is not a socket"]);
+    place.run(&serve).exits(2).reports(&["cannot listen on unix:", "not a socket"]);
+    place.run(&["check-config", "--config", "gate.toml"]).exits(1).reports(&["is not a socket"]);
 
     place.write("gate.toml", "server.listen = ['unix:none/gate.sock']\nadmin.listen = ''\n");
-    place.run(&serve).exits(2).complains(&["cannot listen on unix:", "No such file"]);
+    place.run(&serve).exits(2).reports(&["cannot listen on unix:", "No such file"]);
 }
 
 #[test]
-fn a_gate_leaves_the_socket_of_its_successor() {
+fn a_gate_does_not_remove_the_socket_of_its_successor() {
     let origin = Origin::start();
     let mut first = listening(origin.address).start();
     let path = first.dir().join("gate.sock");
-    // As a package's upgrade does it: the name is free, the old gate still drains.
+    // As in a package upgrade: the name is free, the old gate still drains.
     std::fs::remove_file(&path).expect("removed");
     let second = Builder::before(origin.address);
     let listen = format!("['127.0.0.1:0', 'unix:{}']", path.display());
@@ -123,7 +123,7 @@ fn a_gate_leaves_the_socket_of_its_successor() {
 }
 
 #[test]
-fn the_dashboard_is_reached_over_its_socket() {
+fn a_dashboard_on_a_unix_socket_is_reached() {
     let dir = dir();
     let listener = UnixListener::bind(dir.path().join("dash.sock")).expect("a socket");
     socket2::SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).expect("a socket");
@@ -150,7 +150,7 @@ fn a_dashboard_that_is_slow_to_accept_is_waited_for() {
     let socket = socket.expect("a socket");
     let path = dir.path().join("dash.sock");
     socket.bind(&socket2::SockAddr::unix(&path).expect("short")).expect("a free path");
-    // Room for one, and that is taken: whoever comes next is told to try again.
+    // The backlog has room for one, which is taken: the next connect fails with EAGAIN.
     socket.listen(0).expect("a socket");
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let _first = UnixStream::connect(&path).expect("a connection");
@@ -158,7 +158,7 @@ fn a_dashboard_that_is_slow_to_accept_is_waited_for() {
     let gate = gate.set("upstream.connect_timeout", "'1h'").in_dir(dir).start();
     let mut client = Wire::connect(gate.address);
     client.get("/");
-    // A second client of the gate's is answered: by then the first has been told.
+    // Another client of the gate is answered, so the first connect has failed by then.
     let mut other = Wire::connect(gate.address);
     other.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n");
     assert_eq!(other.answer().status(), 404);

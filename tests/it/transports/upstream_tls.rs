@@ -1,4 +1,4 @@
-//! TLS towards the dashboard: whom the gate believes, what it shows, what it says when it does not believe.
+//! TLS to the dashboard: which certificates the gate trusts, which one it presents, and its errors.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use crate::support::wire::Wire;
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 
-/// A dashboard behind TLS, played by hand.
+/// A dashboard behind TLS that the test controls.
 struct Secured {
     listener: TcpListener,
     config: Arc<ServerConfig>,
@@ -77,7 +77,7 @@ fn requests_share_a_connection_with_the_name_of_the_url() {
         let session = &mut call.stream().conn;
         assert_eq!(session.server_name(), Some("localhost"));
         assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
-        // What TLS says to itself is no unasked answer.
+        // Messages of TLS itself are not unexpected bytes.
         if versions == TLS13 {
             session.refresh_traffic_keys().expect("TLS 1.3");
         }
@@ -88,7 +88,7 @@ fn requests_share_a_connection_with_the_name_of_the_url() {
 }
 
 #[test]
-fn bytes_behind_a_response_end_the_connection() {
+fn bytes_after_a_response_end_the_connection() {
     let surplus = answer("surplus");
     for follows_at_once in [true, false] {
         let authority = Authority::new();
@@ -98,7 +98,7 @@ fn bytes_behind_a_response_end_the_connection() {
         let mut client = Wire::connect(gate.address);
         client.get("/one");
         let mut call = origin.accept();
-        // Otherwise the system holds the surplus back until the gate sends something.
+        // Otherwise the system delays the extra bytes until the gate sends something.
         call.stream().sock.set_nodelay(true).expect("a socket");
         call.request();
         if follows_at_once {
@@ -138,7 +138,7 @@ fn sessions_are_resumed() {
 }
 
 #[test]
-fn a_pooled_connection_on_which_something_unasked_arrives_is_closed() {
+fn a_pooled_connection_with_unexpected_bytes_is_closed() {
     let authority = Authority::new();
     let origin = Secured::start(authority.issue("localhost").server(TLS13, None));
     let gate = gate(&authority, "localhost", origin.address().port()).start();
@@ -155,7 +155,7 @@ fn a_pooled_connection_on_which_something_unasked_arrives_is_closed() {
 }
 
 #[test]
-fn a_pooled_connection_that_the_dashboard_ended_is_replaced() {
+fn a_pooled_connection_that_the_dashboard_closed_is_replaced() {
     let authority = Authority::new();
     let origin = Secured::start(authority.issue("localhost").server(TLS13, None));
     let gate = gate(&authority, "localhost", origin.address().port()).start();
@@ -171,13 +171,13 @@ fn a_pooled_connection_that_the_dashboard_ended_is_replaced() {
     assert_eq!(client.answer().text(), "two");
 }
 
-/// Asks once, through a gate to whom TLS must fail; the gate, whose log says why.
+/// Sends a request through a gate that cannot use TLS to the dashboard. Returns the gate, for its log.
 #[track_caller]
 fn refused(origin: &Secured, gate: Builder, error: &str, reason: &str) -> Gate {
     let gate = gate.start();
     let mut client = Wire::connect(gate.address);
     client.get("/");
-    // By TLS 1.3 the dashboard may be content before the gate is.
+    // With TLS 1.3, the handshake may be complete for the dashboard before it is for the gate.
     drop(origin.try_accept().map(|mut call| call.breaks()));
     let answer = client.answer();
     assert_eq!(answer.status(), 502, "{answer:?}");
@@ -188,7 +188,7 @@ fn refused(origin: &Secured, gate: Builder, error: &str, reason: &str) -> Gate {
 }
 
 #[test]
-fn a_certificate_that_proves_nothing_is_502_and_the_log_says_why() {
+fn an_untrusted_certificate_is_502_and_the_log_has_the_reason() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let table: [(Pair, &str); 3] = [
         (stranger.issue("localhost"), "UnknownIssuer"),
@@ -203,7 +203,7 @@ fn a_certificate_that_proves_nothing_is_502_and_the_log_says_why() {
 }
 
 #[test]
-fn a_dashboard_that_wants_a_certificate_and_gets_none_is_502() {
+fn a_dashboard_that_requires_a_missing_client_certificate_is_502() {
     for versions in [TLS12, TLS13] {
         let authority = Authority::new();
         let config = authority.issue("localhost").server(versions, Some(&authority));
@@ -214,7 +214,7 @@ fn a_dashboard_that_wants_a_certificate_and_gets_none_is_502() {
 }
 
 #[test]
-fn a_dashboard_that_speaks_no_tls_is_502() {
+fn a_dashboard_without_tls_is_502() {
     let authority = Authority::new();
     let origin = Origin::start();
     let gate = gate(&authority, "localhost", origin.address.port()).start();
@@ -242,7 +242,7 @@ fn a_dashboard_silent_before_its_handshake_is_504() {
 }
 
 #[test]
-fn the_gate_shows_its_certificate_to_a_dashboard_that_wants_one() {
+fn the_gate_presents_its_client_certificate() {
     for versions in [TLS12, TLS13] {
         let authority = Authority::new();
         let config = authority.issue("localhost").server(versions, Some(&authority));
@@ -263,7 +263,7 @@ fn the_gate_shows_its_certificate_to_a_dashboard_that_wants_one() {
 }
 
 #[test]
-fn another_name_than_that_of_the_url_may_be_asked_for() {
+fn server_name_overrides_the_host_of_the_url() {
     let authority = Authority::new();
     let origin = Secured::start(authority.issue("dash.example").server(TLS13, None));
     let gate = gate(&authority, "127.0.0.1", origin.address().port());
@@ -284,7 +284,7 @@ fn naming(pem: &str, port: u16) -> Builder {
 }
 
 #[test]
-fn a_self_signed_certificate_that_is_named_itself_is_believed() {
+fn a_self_signed_certificate_can_be_its_own_authority() {
     for versions in [TLS12, TLS13] {
         let pair = Authority::serving("localhost", 2080);
         let origin = Secured::start(pair.server(versions, None));
@@ -297,11 +297,11 @@ fn a_self_signed_certificate_that_is_named_itself_is_believed() {
 }
 
 #[test]
-fn a_self_signed_certificate_proves_neither_another_name_nor_another_certificate() {
+fn a_self_signed_authority_accepts_no_other_name_or_certificate() {
     let named = Authority::serving("localhost", 2080);
     let elsewhere = Authority::serving("other.example", 2080);
     let table = [
-        // Not the one that is named.
+        // A certificate that is not in the file.
         (Authority::serving("localhost", 2080), &named, "CaUsedAsEndEntity"),
         (elsewhere.clone(), &elsewhere, "not valid for name"),
     ];
@@ -310,7 +310,7 @@ fn a_self_signed_certificate_proves_neither_another_name_nor_another_certificate
         let gate = naming(&named.cert, origin.address().port());
         refused(&origin, gate, "tls_certificate_error", reason);
     }
-    // Long over, and in the company of one that is not.
+    // An expired one, together with a valid one.
     let old = Authority::serving("localhost", 2020);
     let origin = Secured::start(old.server(TLS13, None));
     let gate = naming(&format!("{}{}", old.cert, named.cert), origin.address().port());
@@ -318,7 +318,7 @@ fn a_self_signed_certificate_proves_neither_another_name_nor_another_certificate
 }
 
 #[test]
-fn an_address_is_a_name_too() {
+fn a_certificate_for_an_ip_address_is_accepted() {
     let authority = Authority::new();
     let origin = Secured::start(authority.issue("127.0.0.1").server(TLS13, None));
     let gate = gate(&authority, "127.0.0.1", origin.address().port()).start();
@@ -329,7 +329,7 @@ fn an_address_is_a_name_too() {
 }
 
 #[test]
-fn without_a_file_the_platform_is_believed() {
+fn without_ca_file_the_authorities_of_the_system_are_trusted() {
     let authority = Authority::new();
     let origin = Secured::start(authority.issue("localhost").server(TLS13, None));
     let (home, port) = (dir(), origin.address().port());
@@ -403,7 +403,7 @@ fn a_websocket_is_tunnelled_through_tls() {
 }
 
 #[test]
-fn a_changed_authority_is_believed_on_sighup() {
+fn a_changed_authority_is_loaded_on_sighup() {
     let (old, new) = (Authority::new(), Authority::new());
     let origin = Secured::start(new.issue("localhost").server(TLS13, None));
     let gate = gate(&old, "localhost", origin.address().port());

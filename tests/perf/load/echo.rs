@@ -10,11 +10,11 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::pace::{Pace, Turns};
 
-/// The most that fits a frame of the shortest form.
+/// The longest payload of a frame with the shortest header.
 const MESSAGE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\
     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abc";
 
-/// Sockets here are many and messages short.
+/// There are many sockets, and messages are short.
 pub(crate) fn config() -> WebSocketConfig {
     WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0)
 }

@@ -1,8 +1,8 @@
-//! What `tests/perf/compare` needs and Debian does not have: the origin, and two kinds of load.
+//! What `tests/perf/compare` needs and Debian does not have: the origin, and two load generators.
 //!
-//! `origin` answers from memory, cheaper than any proxy forwards, and echoes WebSockets; `once` makes a connection for
-//! every request, with a full TLS handshake where asked; `echo` plays ping-pong over WebSockets. Loads end after so many
-//! requests or seconds, fail on any answer that is not the one expected, and print how many were completed. Each runs on
+//! `origin` answers from memory, at a lower cost than any proxy, and echoes WebSockets. `once` opens a connection for
+//! every request, with a full TLS handshake if configured. `echo` plays ping-pong over WebSockets. A load ends after a number
+//! of requests or seconds, fails on any unexpected response, and prints the number of completed requests. Each runs on
 //! one thread.
 #![allow(clippy::print_stdout, reason = "its answer is what it prints")]
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
@@ -18,32 +18,32 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use pace::Pace;
 
-/// Without a command (as `cargo test --benches` starts it) it does nothing.
+/// Without a command (as started by `cargo test --benches`), it does nothing.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// What `cargo bench` adds.
+    /// The flag that `cargo bench` adds.
     #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves /1k, /10m, /upload, /head (the request's head as it came), /api/user and /ws until it is killed.
+    /// Serves /1k, /10m, /upload, /head (returns the request's head), /api/user and /ws until it is killed.
     Origin { listen: SocketAddr },
-    /// GET on a new connection each time.
+    /// Sends each GET on a new connection.
     Once {
         target: SocketAddr,
         #[arg(long, default_value = "/1k")]
         path: String,
-        /// TLS 1.3 with a full handshake, never a resumed one; the server's certificate.
+        /// Uses TLS 1.3 with a full handshake each time. The certificate of the server.
         #[arg(long)]
         tls: Option<PathBuf>,
         #[command(flatten)]
         pace: Pace,
     },
-    /// Messages of 125 bytes, each sent when the last one came back.
+    /// Sends messages of 125 bytes, each after the echo of the one before.
     Echo {
         target: SocketAddr,
         #[command(flatten)]
@@ -60,13 +60,15 @@ fn main() -> anyhow::Result<()> {
     match command {
         Command::Origin { listen } => tasks.block_on(&runtime, origin::serve(listen)),
         Command::Once { target, path, tls, pace } => {
-            told(tasks.block_on(&runtime, once::load(target, path, tls, pace)))
+            report(tasks.block_on(&runtime, once::load(target, path, tls, pace)))
         }
-        Command::Echo { target, pace } => told(tasks.block_on(&runtime, echo::load(target, pace))),
+        Command::Echo { target, pace } => {
+            report(tasks.block_on(&runtime, echo::load(target, pace)))
+        }
     }
 }
 
-fn told(completed: anyhow::Result<u64>) -> anyhow::Result<()> {
+fn report(completed: anyhow::Result<u64>) -> anyhow::Result<()> {
     println!("{} requests", completed?);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A connection for every request.
+//! One connection per request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ async fn requests(
     Ok(())
 }
 
-/// One request, read to the end of the connection as a whole answer of status 200.
+/// One request. Reads to the end of the connection, and checks that it was a complete response with status 200.
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &str,
@@ -63,7 +63,7 @@ async fn exchange(
         match stream.read_buf(&mut answer).await {
             Ok(0) => break,
             Ok(_) => {}
-            // An end without a word: the length below says whether the answer is whole.
+            // The connection ended without close_notify: the length below shows whether the response is complete.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             Err(error) => return Err(error.into()),
         }
@@ -82,7 +82,7 @@ async fn exchange(
     Ok(())
 }
 
-/// One version, suite and group, those that OpenSSL's clients offer first, so that every proxy does the same work.
+/// One version, suite and group: those that OpenSSL's clients prefer, so that every proxy does the same work.
 fn connector(certificate: &Path) -> anyhow::Result<TlsConnector> {
     let provider = Arc::new(CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384],

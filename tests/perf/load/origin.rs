@@ -1,4 +1,4 @@
-//! The origin: few paths, answered from memory with one write.
+//! The origin: a few paths, answered from memory with one write.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::echo;
 const HEAD_BYTES: usize = 16 * 1024;
 const BODY_BYTES: usize = 256 * 1024;
 
-/// Answers as they go out, heads included.
+/// Complete responses, with their heads.
 struct Answers {
     one_kib: Vec<u8>,
     ten_mib: Vec<u8>,
@@ -24,7 +24,7 @@ struct Answers {
     user: Vec<u8>,
 }
 
-/// What a request head asks for.
+/// The kind of a request.
 struct Asked {
     path: String,
     length: u64,
@@ -45,7 +45,7 @@ pub(crate) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     loop {
         let (client, _) = listener.accept().await?;
-        // A client that leaves, or sends what is not understood, is cut: the load notices.
+        // A client that disconnects or sends something unknown is closed: the load notices.
         tokio::task::spawn_local(connection(client, answers.clone()));
     }
 }
@@ -86,7 +86,7 @@ async fn connection(mut client: TcpStream, answers: Rc<Answers>) -> anyhow::Resu
     }
 }
 
-/// The next head, and how long it is; `None` when the client has left.
+/// The next head, and its length; `None` if the client has disconnected.
 async fn request(
     client: &mut TcpStream,
     buffer: &mut Vec<u8>,
@@ -128,7 +128,7 @@ fn parse(buffer: &[u8]) -> anyhow::Result<Option<(Asked, usize)>> {
     Ok(Some((asked, length)))
 }
 
-/// Reads a body to its end, so that nobody is answered early.
+/// Reads the complete body before the response.
 async fn drop_body(
     client: &mut TcpStream,
     buffer: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! How much load: so many at once, until a number or a time is reached.
+//! The amount of load: the concurrency, and the number of requests or the time after which it ends.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -9,23 +9,23 @@ use anyhow::ensure;
 use clap::Args;
 use tokio::task::JoinSet;
 
-/// However slow the other side: a load ends, with an error.
+/// A hang guard: a load ends with an error after this time.
 const LIMIT: Duration = Duration::from_secs(600);
 
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Pace {
-    /// At once.
+    /// Concurrent connections.
     #[arg(long, default_value_t = 16)]
     connections: u64,
-    /// Ends after so many requests.
+    /// Ends after this number of requests.
     #[arg(long, default_value_t = 10_000_000)]
     count: u64,
-    /// Starts no request after so many seconds.
+    /// Starts no request after this number of seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
 }
 
-/// What is left to do; shared by all connections.
+/// The remaining work, shared by all connections.
 #[derive(Clone)]
 pub(crate) struct Turns {
     left: Rc<Cell<u64>>,
@@ -34,7 +34,7 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Whether another request is to be made.
+    /// Whether to make another request.
     pub(crate) fn take(&self) -> bool {
         let left = self.left.get();
         self.left.set(left.saturating_sub(1));
@@ -47,7 +47,7 @@ impl Turns {
 }
 
 impl Pace {
-    /// Runs `connection` as often as asked, side by side. Completed requests.
+    /// Runs all connections concurrently. Returns the number of completed requests.
     pub(crate) async fn run<F>(self, connection: impl Fn(Turns) -> F) -> anyhow::Result<u64>
     where
         F: Future<Output = anyhow::Result<()>> + 'static,

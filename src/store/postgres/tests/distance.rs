@@ -4,7 +4,7 @@ use super::stage::*;
 use super::*;
 use crate::store::{By, follow_others};
 
-/// Long enough that everything sent at once arrives before the first answer.
+/// Long enough that everything sent together arrives before the first response.
 const FAR: Duration = Duration::from_millis(50);
 
 impl Stage {
@@ -42,7 +42,7 @@ fn a_change_takes_two_round_trips_and_one_more_for_what_others_changed() {
 }
 
 #[test]
-fn a_link_that_is_slow_and_works_is_waited_for() {
+fn a_slow_link_works() {
     let stage = Stage::new();
     let near = stage.open("near");
     near.install(stage.token("L-0")).expect("installed");
@@ -76,7 +76,7 @@ fn of_a_long_history_only_what_is_new_is_read() {
         history.retain(|entry| !dropped.contains(&entry.id));
         history.clone()
     };
-    // The history of a replica that follows, put together from its reads.
+    // The history of a following replica, assembled from its reads.
     let mut had: Vec<Entry> = Vec::new();
     let mut follow = |replica: &mut Postgres| {
         let kept = replica.refresh().expect("read").expect("news");
@@ -93,21 +93,26 @@ fn of_a_long_history_only_what_is_new_is_read() {
         let expected = change(&mut one, Some(id), &[]);
         assert_eq!(follow(&mut other), (1, true, expected), "{id}");
     }
-    // The oldest makes room.
+    // The oldest entry is dropped.
     let expected = change(&mut one, Some("0004-0"), &["0001-0"]);
     assert_eq!(follow(&mut other), (1, true, expected));
     // Several changes at once.
     change(&mut one, Some("0005-0"), &["0002-0"]);
     let expected = change(&mut one, Some("0006-0"), &[]);
     assert_eq!(follow(&mut other), (2, true, expected));
-    // If another entry than the oldest is gone, or somebody else added one, all entries are read again.
+    // Another entry than the oldest is gone, or another program added one.
     let expected = change(&mut one, Some("0007-0"), &["0004-0"]);
-    assert_eq!(follow(&mut other), (4, false, expected));
+    assert_eq!(follow(&mut other), (1, true, expected));
     scene.sql("insert into license_gate.history values ('0004-1', 7, 'token 0004-1')");
     let mut expected = change(&mut one, Some("0008-0"), &[]);
     expected.push(entry("0004-1", "token 0004-1"));
     expected.sort_by(|one, other| one.id.cmp(&other.id));
-    assert_eq!(follow(&mut other), (6, false, expected));
+    assert_eq!(follow(&mut other), (2, true, expected));
+    // The number of the newest entry is used again, at an earlier time of another replica's clock.
+    scene.sql("delete from license_gate.history where id = '0004-1'");
+    change(&mut one, None, &["0008-0"]);
+    let expected = change(&mut one, Some("0008-/"), &[]);
+    assert_eq!(follow(&mut other), (1, true, expected));
     // A database that went back is read as a whole.
     scene.sql("update license_gate.state set revision = 1, change_id = 'restored'; delete from license_gate.history");
     assert_eq!(follow(&mut other), (0, false, Vec::new()));
@@ -134,13 +139,13 @@ fn what_is_refused_while_the_database_is_away_is_recorded_by_the_next_start() {
     stage.scene.cluster.up();
     let one = stage.open("one");
     one.catch_up();
-    let told = "select count(*) from license_gate.audit where line like '%\"failed\"%'";
-    assert_eq!(stage.sql(told), "4");
+    let failed = "select count(*) from license_gate.audit where line like '%\"failed\"%'";
+    assert_eq!(stage.sql(failed), "4");
     assert!(!waiting.exists(), "they wait no more");
     one.catch_up();
     drop(one);
     stage.open("one").catch_up();
-    assert_eq!((&*stage.sql(told), lines_of_a_whole_chain(&stage.scene)), ("4", 5));
+    assert_eq!((&*stage.sql(failed), lines_of_a_whole_chain(&stage.scene)), ("4", 5));
 }
 
 #[test]
@@ -154,7 +159,7 @@ fn a_line_that_is_written_again_is_there_once() {
     assert_eq!(lines_of_a_whole_chain(&scene), 2);
 }
 
-/// A replica that follows others, in the scene's control runtime.
+/// A replica that follows others, on the scene's control runtime.
 fn following(mut replica: Replica) -> Replica {
     let others = std::mem::take(&mut replica.store.others);
     replica.control.spawn(follow_others(others, replica.store.writer.clone()));
@@ -162,7 +167,7 @@ fn following(mut replica: Replica) -> Replica {
 }
 
 #[test]
-fn what_others_change_is_heard_of_over_the_one_connection_of_a_gate() {
+fn a_gate_is_notified_of_changes_over_its_one_connection() {
     let stage = Stage::new();
     let (one, other) = (stage.open("one"), following(stage.open("other")));
     let shows = |shown: &str| until(shown, || (other.shown() == shown).then_some(()));
@@ -171,7 +176,7 @@ fn what_others_change_is_heard_of_over_the_one_connection_of_a_gate() {
     let connections =
         "select count(*) from pg_stat_activity where application_name = 'license-gate'";
     until("the echo's connection has ended", || (stage.sql(connections) == "2").then_some(()));
-    // Over another connection, too.
+    // Also over a new connection.
     stage.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'license-gate'");
     one.install(stage.token("L-2")).expect("installed");
     shows("1 L-2");
@@ -183,9 +188,9 @@ fn what_others_change_is_heard_of_over_the_one_connection_of_a_gate() {
 }
 
 #[test]
-fn what_is_not_announced_is_found_by_looking() {
+fn changes_that_are_not_announced_are_found_by_polling() {
     let stage = Stage::new();
-    let pooler = Relay::deaf(stage.scene.cluster.port());
+    let pooler = Relay::without_notifications(stage.scene.cluster.port());
     let other = stage.open_at(&stage.behind(&pooler), "other", stage.issuer.trusted());
     let (one, other) = (stage.open("one"), following(other));
     for lid in ["L-1", "L-2", "L-3"] {

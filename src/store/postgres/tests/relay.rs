@@ -1,5 +1,5 @@
-//! What lies between a gate and the server, and its troubles: distance, an answer that gets lost, connections that die
-//! unnoticed, a pooler that passes no notification on.
+//! A relay between gate and server that simulates network faults: latency, a lost response, connections that die unnoticed, a
+//! pooler that drops notifications.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 /// Carries bytes both ways.
 pub(crate) struct Relay {
     pub(crate) port: u16,
-    trouble: Arc<Trouble>,
+    trouble: Arc<DatabaseError>,
 }
 
 #[derive(Default)]
-struct Trouble {
+struct DatabaseError {
     cut: Mutex<Cut>,
     opened: AtomicUsize,
-    /// So many connections, the first ones, are dead.
+    /// This number of connections, the first ones, are dead.
     dead: AtomicUsize,
-    /// Each way.
+    /// Delay in each direction.
     delay: Duration,
-    /// Whether notifications are passed over.
+    /// Whether notifications are dropped.
     is_deaf: bool,
-    /// Questions that came after an answer, on all connections.
+    /// Number of requests that followed a response, on all connections.
     turns: AtomicUsize,
 }
 
@@ -37,32 +37,32 @@ enum Cut {
     Done,
 }
 
-/// What becomes of bytes.
+/// What happens to bytes.
 enum Fate {
     Passed,
-    /// They are lost with their connection, and both sides hear of it.
+    /// They are lost with their connection, which both sides notice.
     Cut,
-    /// They are lost, and nobody hears of it.
+    /// They are lost, which neither side notices.
     Lost,
 }
 
 impl Relay {
-    /// In front of the server at this port.
+    /// A relay to the server at this port.
     pub(crate) fn before(server: u16) -> Self {
-        Self::with(server, Trouble::default())
+        Self::with(server, DatabaseError::default())
     }
 
-    /// One that takes so long each way.
+    /// A relay with this delay in each direction.
     pub(crate) fn far(server: u16, delay: Duration) -> Self {
-        Self::with(server, Trouble { delay, ..Trouble::default() })
+        Self::with(server, DatabaseError { delay, ..DatabaseError::default() })
     }
 
-    /// One that passes no notification on.
-    pub(crate) fn deaf(server: u16) -> Self {
-        Self::with(server, Trouble { is_deaf: true, ..Trouble::default() })
+    /// A relay that drops notifications.
+    pub(crate) fn without_notifications(server: u16) -> Self {
+        Self::with(server, DatabaseError { is_deaf: true, ..DatabaseError::default() })
     }
 
-    fn with(server: u16, trouble: Trouble) -> Self {
+    fn with(server: u16, trouble: DatabaseError) -> Self {
         let listener = TcpListener::bind("localhost:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let trouble = Arc::new(trouble);
@@ -93,7 +93,7 @@ impl Relay {
                     let mut messages = Messages::default();
                     let pass = |bytes: &mut Vec<u8>| {
                         if answered.is_deaf {
-                            *bytes = messages.heard(bytes);
+                            *bytes = messages.taken(bytes);
                         }
                         answers.store(true, Ordering::SeqCst);
                     };
@@ -110,33 +110,33 @@ impl Relay {
         Self { port, trouble }
     }
 
-    /// Loses the answer to the next COMMIT, and its connection.
+    /// Loses the response to the next COMMIT, and its connection.
     pub(crate) fn cut_at_commit(&self) {
         *self.trouble.cut.lock().unwrap() = Cut::AtCommit;
     }
 
-    /// Whether that has happened.
+    /// Whether a response was lost.
     pub(crate) fn has_cut(&self) -> bool {
         *self.trouble.cut.lock().unwrap() == Cut::Done
     }
 
-    /// Has all connections there are die without anybody's hearing of it.
+    /// Makes all open connections die unnoticed.
     pub(crate) fn swallow(&self) {
         self.trouble.dead.store(self.trouble.opened.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
-    /// How many round trips there were so far.
+    /// Number of round trips so far.
     pub(crate) fn turns(&self) -> usize {
         self.trouble.turns.load(Ordering::SeqCst)
     }
 
-    /// How many connections there were so far.
+    /// Number of connections so far.
     pub(crate) fn opened(&self) -> usize {
         self.trouble.opened.load(Ordering::SeqCst)
     }
 }
 
-impl Trouble {
+impl DatabaseError {
     fn is_dead(&self, number: usize) -> bool {
         number < self.dead.load(Ordering::SeqCst)
     }
@@ -145,7 +145,7 @@ impl Trouble {
         if self.is_dead(number) { Fate::Lost } else { Fate::Passed }
     }
 
-    /// The COMMIT itself has been passed on; only what comes back is lost.
+    /// COMMIT has been forwarded; its response is to be lost.
     fn of_answer(&self, number: usize, bytes: &[u8]) -> Fate {
         if self.is_dead(number) {
             return Fate::Lost;
@@ -164,10 +164,10 @@ impl Trouble {
 struct Messages(Vec<u8>);
 
 impl Messages {
-    /// What is whole by now, without notifications.
-    fn heard(&mut self, bytes: &[u8]) -> Vec<u8> {
+    /// The complete messages so far, without notifications.
+    fn taken(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.0.extend_from_slice(bytes);
-        let mut heard = Vec::new();
+        let mut messages = Vec::new();
         while let Some(length) = self.0.get(1..5) {
             let length = 1 + u32::from_be_bytes(length.try_into().unwrap()) as usize;
             if self.0.len() < length {
@@ -176,14 +176,14 @@ impl Messages {
             let rest = self.0.split_off(length);
             let message = std::mem::replace(&mut self.0, rest);
             if message[0] != b'A' {
-                heard.extend(message);
+                messages.extend(message);
             }
         }
-        heard
+        messages
     }
 }
 
-/// Carries until an end. `fate` sees bytes as they come, `pass` as they go.
+/// Copies bytes until the end. `fate` decides about bytes as they arrive, `pass` as they leave.
 fn carry(
     mut from: TcpStream,
     to: TcpStream,
@@ -199,7 +199,7 @@ fn carry(
         while let Ok(count) = from.read(&mut bytes) {
             let read = &bytes[..count];
             match fate(read) {
-                // Who hears nothing of it leaves its side open.
+                // An unnoticed death leaves the other side open.
                 Fate::Lost if count == 0 => return,
                 Fate::Lost => {}
                 Fate::Passed if count > 0 => {

@@ -1,4 +1,4 @@
-//! Whole stores on a database, and an issuer whom they trust.
+//! Whole stores on a database, and an issuer that they trust.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::license::{self, Algorithm, KeyPair, Keys, License, Policy, RootUrl, Status};
 use crate::store::{
-    self, By, ChangeError, Config, Context, Origin, Place, RevokeError, Store, Trust,
+    self, By, ChangeError, Config, Context, LicenseTrust, Location, Origin, RevokeError, Store,
 };
 
 pub(super) const NOW: u64 = 1_800_000_000;
@@ -44,8 +44,8 @@ impl Stage {
         how: impl FnOnce(&mut Database),
     ) -> Replica {
         let root_url = RootUrl::parse("https://a.example/").expect("a root URL");
-        let means = Context {
-            trust: Trust {
+        let context = Context {
+            trust: LicenseTrust {
                 keys: keys.into(),
                 policy: Policy::new(root_url, &license::Config::default()).into(),
             },
@@ -58,9 +58,9 @@ impl Stage {
         };
         let mut database = Database::parse(url, |path| path.into()).expect("a URL");
         how(&mut database);
-        let place = Place::Postgres(database.into());
-        let config = Config { place, copy: self.scene.copy(copy), ..Config::default() };
-        let store = store::open(&config, None, means).expect("a store");
+        let location = Location::Postgres(database.into());
+        let config = Config { location, copy: self.scene.copy(copy), ..Config::default() };
+        let store = store::open(&config, None, context).expect("a store");
         Replica { store, control: self.scene.control.handle.clone() }
     }
 
@@ -76,7 +76,7 @@ impl Stage {
         self.scene.sql(statement)
     }
 
-    /// Somebody else than a gate changes the row, so that the gates see it.
+    /// Changes the row as another program would, so that gates notice it.
     pub(super) fn set(&self, what: &str) {
         self.sql(&format!("update license_gate.state set {what}, revision = revision + 1"));
     }
@@ -134,8 +134,8 @@ impl Replica {
         self.control.block_on(self.store.writer.follow())
     }
 
-    pub(super) fn believe(&self, keys: Keys) {
-        self.control.block_on(self.store.writer.believe(keys.into()));
+    pub(super) fn trust_keys(&self, keys: Keys) {
+        self.control.block_on(self.store.writer.trust_keys(keys.into()));
     }
 
     pub(super) fn catch_up(&self) {

@@ -1,9 +1,9 @@
-//! How a gate begins with a database: its tables, its rights, its letters, its certificate, its being away.
+//! The start of a gate with a database: tables, rights, encoding, certificate, and a database that is away.
 
 use super::*;
 
 #[test]
-fn tables_that_were_lost_are_made_anew_at_the_next_start_only() {
+fn lost_tables_are_created_again_at_the_next_start_only() {
     let scene = Scene::new();
     let mut replica = scene.replica("one");
     install(&mut replica, "a").expect("changed");
@@ -20,7 +20,7 @@ fn tables_that_were_lost_are_made_anew_at_the_next_start_only() {
     assert!(matches!(replica.refresh(), Err(Error::SchemaLost)));
     scene.sql("drop schema license_gate cascade");
 
-    // The replica that still runs puts its license into what another one made.
+    // The replica that still runs stores its license in the tables that another one created.
     let mut newcomer = scene.replica("two");
     assert!(newcomer.refresh().expect("read").is_none());
     let kept = replica.refresh().expect("read").expect("news");
@@ -46,7 +46,7 @@ fn a_license_is_put_back_once_it_is_verified_again() {
     let mut replica = scene.open(&scene.url(), "one").expect("opened");
     let (kept, faults) = replica.load();
     assert_eq!((token(&kept), kept.revocations.as_deref()), (Some("a"), None));
-    assert_eq!(replica.spare().revocations.as_deref(), Some(&*list));
+    assert_eq!(replica.own_copy().revocations.as_deref(), Some(&*list));
     assert!(faults.is_empty(), "{faults:?}");
     assert!(replica.refresh().expect("read").is_none());
     let state = "select coalesce(token, 'none'), revocations_seq from license_gate.state";
@@ -61,7 +61,7 @@ fn tables_of_a_newer_gate_are_left_alone() {
     let (mut replica, mut recorder) = (scene.replica("one"), scene.replica("recorder"));
     scene.sql("insert into license_gate.schema_version values (2)");
     let newer = |error| matches!(error, Error::SchemaTooNew { found: 2, known: 1 });
-    // On a connection that is open, too.
+    // Also on an open connection.
     assert!(newer(install(&mut replica, "a").expect_err("newer")));
     assert!(newer(note(&mut recorder).expect_err("newer")));
     scene.cluster.down(Stop::Fast);
@@ -84,7 +84,7 @@ fn gates_that_start_together_make_the_tables_once() {
 }
 
 #[test]
-fn a_user_without_rights_beyond_the_schema_is_enough() {
+fn a_user_needs_no_rights_beyond_the_schema() {
     let scene = Scene::new();
     scene.sql(
         "create role poor login password 's3cret-of-the-test'; \
@@ -96,26 +96,26 @@ fn a_user_without_rights_beyond_the_schema_is_enough() {
     assert!(replica.load().1.is_empty());
     install(&mut replica, "a").expect("changed");
 
-    // Without the schema there is nothing to be done, and the gate runs all the same.
+    // Without the schema the gate cannot create tables, and runs without them.
     drop(replica);
     scene.sql("drop schema license_gate cascade");
     let (mut replica, fault) = scene.open_told(&url, "one").expect("opened");
     assert_eq!(token(&replica.load().0), Some("a"));
-    let fault = chain(&fault.expect("told"));
+    let fault = chain(&fault.expect("a fault"));
     assert!(fault.contains("permission denied"), "{fault}");
 }
 
 #[test]
-fn a_database_that_lacks_letters_is_refused() {
+fn a_database_with_another_encoding_than_utf_8_is_refused() {
     let scene = Scene::new();
     scene.sql("create database latin encoding 'LATIN1' locale 'C' template template0");
     let (_, fault) = scene.open_told(&scene.cluster.url("latin"), "one").expect("opened");
-    let fault = chain(&fault.expect("told"));
+    let fault = chain(&fault.expect("a fault"));
     assert!(fault.contains("encoding is LATIN1"), "{fault}");
 }
 
 #[test]
-fn a_replica_that_starts_without_the_database_has_its_copy() {
+fn a_replica_that_starts_without_the_database_uses_its_copy() {
     let scene = Scene::new();
     let mut replica = scene.replica("one");
     install(&mut replica, "a").expect("changed");
@@ -146,7 +146,7 @@ fn a_replica_that_starts_without_the_database_has_its_copy() {
 }
 
 #[test]
-fn whom_the_certificate_does_not_speak_for_is_not_believed() {
+fn a_server_whose_certificate_does_not_name_it_is_refused() {
     let scene = Scene::new();
     let url = scene.url();
     let other = tempfile::tempdir().unwrap();
@@ -180,7 +180,7 @@ fn whom_the_certificate_does_not_speak_for_is_not_believed() {
         }
         assert!(!format!("{replica:?}").contains(cluster::PASSWORD));
     }
-    // Whether it is TLS is what the server says.
+    // The server reports whether the connection uses TLS.
     let mut replica = scene.open(&url, "one").expect("opened");
     replica.load();
     let tls = "select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) \
@@ -189,7 +189,7 @@ fn whom_the_certificate_does_not_speak_for_is_not_believed() {
 }
 
 #[test]
-fn a_database_that_takes_no_changes_is_called_read_only() {
+fn a_database_that_accepts_no_changes_is_reported_as_read_only() {
     let scene = Scene::new();
     let mut replica = scene.replica("one");
     install(&mut replica, "a").expect("changed");
@@ -204,7 +204,7 @@ fn a_database_that_takes_no_changes_is_called_read_only() {
     assert!(matches!(refused, Error::ReadOnly(_)), "{refused:?}");
     assert!(refused.to_string().contains("read-only"), "{refused}");
     drop(replica);
-    // Where only a server that takes changes is wanted.
+    // With target_session_attrs=read-write.
     let primary = format!("{}&target_session_attrs=read-write", scene.url());
     let (_, trouble) = scene.open_told(&primary, "one").expect("opened");
     assert!(matches!(trouble, Some(Error::ReadOnly(_))), "{trouble:?}");

@@ -1,8 +1,8 @@
-//! Whole stores on a database: what they verify, what they believe of it, and what they put right.
+//! Whole stores on a database: what they verify, trust and restore.
 
 use super::*;
 use crate::license::Keys;
-use crate::store::{By, ChangeError, Fault, Origin, RevokeError};
+use crate::store::{By, ChangeError, Origin, RevokeError, StoreFault};
 
 use super::stage::*;
 
@@ -29,7 +29,7 @@ fn a_license_that_was_removed_while_a_replica_was_off_does_not_come_back() {
 }
 
 #[test]
-fn the_newest_list_counts_and_is_put_back_whatever_somebody_did_to_the_database() {
+fn the_newest_list_is_in_effect_and_is_restored_whatever_happens_to_the_database() {
     let stage = Stage::new();
     let running = stage.open("running");
     running.install(stage.token("L-1")).expect("installed");
@@ -61,7 +61,7 @@ fn the_newest_list_counts_and_is_put_back_whatever_somebody_did_to_the_database(
 }
 
 #[test]
-fn what_a_column_says_of_a_list_keeps_no_other_out() {
+fn the_sequence_in_the_column_is_not_trusted() {
     let stage = Stage::new();
     let one = stage.open("one");
     one.install(stage.token("L-1")).expect("installed");
@@ -71,7 +71,7 @@ fn what_a_column_says_of_a_list_keeps_no_other_out() {
 }
 
 #[test]
-fn of_replicas_that_take_lists_at_the_same_time_all_end_with_the_newest() {
+fn replicas_that_take_lists_at_the_same_time_end_with_the_newest() {
     let stage = Stage::new();
     let replicas: Vec<_> = (0..4).map(|n| stage.open(&format!("r{n}"))).collect();
     replicas[0].install(stage.token("L-1")).expect("installed");
@@ -106,12 +106,12 @@ fn a_license_that_came_back_is_not_replaced_by_one_whose_key_comes_late() {
     let back = one.store.writer.roll_back("L-1".into(), By::itself("ann"));
     one.control.block_on(back).expect("rolled back");
     other.follow().expect("read");
-    other.believe(both());
+    other.trust_keys(both());
     assert_eq!((one.shown().as_str(), other.shown().as_str()), ("1 L-1", "1 L-1"));
 }
 
 #[test]
-fn a_fresh_replica_whose_keys_come_late_knows_then_what_is_revoked() {
+fn a_new_replica_whose_keys_come_late_applies_revocations_then() {
     let stage = Stage::new();
     let one = stage.open("one");
     one.install(stage.token("L-1")).expect("installed");
@@ -123,7 +123,7 @@ fn a_fresh_replica_whose_keys_come_late_knows_then_what_is_revoked() {
             stage.set("newest_time = null");
             fresh.follow().expect("read");
         }
-        fresh.believe(stage.issuer.trusted());
+        fresh.trust_keys(stage.issuer.trusted());
         assert_eq!(fresh.shown(), "3 L-1");
         drop(fresh);
         stage.scene.cluster.down(Stop::Fast);
@@ -133,7 +133,7 @@ fn a_fresh_replica_whose_keys_come_late_knows_then_what_is_revoked() {
 }
 
 #[test]
-fn a_time_that_somebody_forged_is_not_believed() {
+fn a_forged_newest_time_is_not_used() {
     let stage = Stage::new();
     let behind = |replica: &Replica| replica.store.housekeeping.is_behind(UnixTime::from_secs(NOW));
     let one = stage.open("one");
@@ -143,12 +143,13 @@ fn a_time_that_somebody_forged_is_not_believed() {
         assert!(!behind(&one), "{forged}");
         let fresh = stage.open("fresh");
         assert!(!behind(&fresh));
-        let told = fresh.store.faults.iter().any(|fault| matches!(fault, Fault::FarAhead { .. }));
-        assert!(told, "{:?}", fresh.store.faults);
+        let is_reported =
+            fresh.store.faults.iter().any(|fault| matches!(fault, StoreFault::FarAhead { .. }));
+        assert!(is_reported, "{:?}", fresh.store.faults);
         fresh.control.block_on(fresh.store.housekeeping.keep_time()).expect("kept");
         drop(fresh);
     }
-    // What the gate's own copy says is what the gate once saw.
+    // The time in the gate's own copy is trusted.
     std::fs::write(stage.scene.copy("fresh").join("clock"), (NOW + 100_000_000).to_string())
         .unwrap();
     assert!(behind(&stage.open("fresh")));
@@ -171,7 +172,7 @@ fn a_renewal_is_superseded_by_what_was_changed_and_changed_back_elsewhere() {
 }
 
 #[test]
-fn what_could_not_be_kept_while_the_database_was_away_is_kept_when_it_is_back() {
+fn what_could_not_be_stored_while_the_database_was_away_is_stored_when_it_is_back() {
     let stage = Stage::new();
     let one = stage.open("one");
     one.install(stage.token("L-1")).expect("installed");
@@ -189,22 +190,22 @@ fn what_could_not_be_kept_while_the_database_was_away_is_kept_when_it_is_back() 
     drop(one);
     assert_eq!(stage.open("one").shown(), "3 L-1");
     let lines = stage.sql("select line from license_gate.audit order by seq");
-    let told = [("install", "ok"), ("install", "failed"), ("file", "ok")];
-    assert_eq!(lines.lines().count(), told.len(), "{lines}");
-    for (line, (action, outcome)) in lines.lines().zip(told) {
-        let told = format!("\"action\":\"{action}\",\"outcome\":\"{outcome}\"");
-        assert!(line.contains(&told), "{told} in {line}");
+    let expected = [("install", "ok"), ("install", "failed"), ("file", "ok")];
+    assert_eq!(lines.lines().count(), expected.len(), "{lines}");
+    for (line, (action, outcome)) in lines.lines().zip(expected) {
+        let members = format!("\"action\":\"{action}\",\"outcome\":\"{outcome}\"");
+        assert!(line.contains(&members), "{members} in {line}");
     }
     assert_eq!(lines_of_a_whole_chain(&stage.scene), 3);
 }
 
 #[test]
-fn a_connection_that_died_unnoticed_delays_nobody_and_fails_no_change() {
+fn a_dead_connection_delays_no_change_and_fails_none() {
     let stage = Stage::new();
     let hole = Relay::before(stage.scene.cluster.port());
     let (from, to) = (format!(":{}/", stage.scene.cluster.port()), format!(":{}/", hole.port));
     let url = stage.scene.cluster.url(stage.scene.name).replace(&from, &to) + "&sslmode=disable";
-    // Each connection is one that nobody used for a while.
+    // Each connection counts as idle.
     let idle = |database: &mut Database| database.idle = Duration::ZERO;
     let one = stage.open_how(&url, "one", stage.issuer.trusted(), idle);
     one.install(stage.token("L-1")).expect("installed");
@@ -218,7 +219,7 @@ fn a_connection_that_died_unnoticed_delays_nobody_and_fails_no_change() {
 }
 
 #[test]
-fn of_many_who_wait_for_a_database_that_hangs_nobody_waits_for_all_before() {
+fn of_many_clients_that_wait_for_a_database_that_hangs_none_waits_for_all_others() {
     let stage = Stage::new();
     let one = stage.open("one");
     one.install(stage.token("L-0")).expect("installed");
@@ -230,8 +231,8 @@ fn of_many_who_wait_for_a_database_that_hangs_nobody_waits_for_all_before() {
             scope.spawn(move || one.install(token).expect_err("it hangs"));
         }
     });
-    // One after the other it would be six times as long; twice the deadline, for a machine that is busy.
+    // One after the other would take six deadlines. On a busy machine, two may pass.
     assert!(asked.elapsed() < 3 * STATEMENTS, "{:?}", asked.elapsed());
     drop(pause);
-    one.install(stage.token("L-9")).expect("whoever asks after it is back is not refused");
+    one.install(stage.token("L-9")).expect("a change after it is back is made");
 }

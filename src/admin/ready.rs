@@ -1,0 +1,116 @@
+//! `/readyz`: whether the gate takes requests. With `?verbose` also what an operator asks next, none of which counts.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, VARY};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::wire::{text, typed};
+
+/// One condition of readiness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// What is checked, such as `not draining`.
+    pub name: &'static str,
+    /// Whether it is met.
+    pub passed: bool,
+}
+
+/// The state of something that readiness does not depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Information {
+    /// `license`, `store`, `keys`, `renewal` or `dashboard`.
+    pub name: &'static str,
+    /// One or two words, such as `valid`.
+    pub state: String,
+    /// More about it; may be empty.
+    pub detail: String,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    ready: bool,
+    checks: Vec<&'a Condition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    information: Option<Vec<Information>>,
+}
+
+/// 200 or 503. Lists the conditions that are not met; with `?verbose` all, and `information`.
+pub(super) fn answer(
+    uri: &Uri,
+    headers: &HeaderMap,
+    conditions: &[Condition],
+    information: impl FnOnce() -> Vec<Information>,
+) -> Response<Full<Bytes>> {
+    let ready = conditions.iter().all(|condition| condition.passed);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let is_verbose = is_verbose(uri);
+    let checks = conditions.iter().filter(|check| is_verbose || !check.passed).collect();
+    let report = Report { ready, checks, information: is_verbose.then(information) };
+    let mut response = if wants_json(headers) {
+        // Text and booleans always serialise.
+        let json = serde_json::to_string(&report).unwrap_or_default();
+        typed(status, "application/json", json + "\n")
+    } else {
+        text(status, lines(&report))
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// `?verbose`, also with a value or among others.
+fn is_verbose(uri: &Uri) -> bool {
+    let mut names = uri.query().unwrap_or_default().split('&');
+    names.any(|pair| pair.split('=').next() == Some("verbose"))
+}
+
+/// Whether `Accept` names `application/json`, with a weight other than 0.
+fn wants_json(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_json =
+            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        is_json && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|q| q > 0.0))
+    })
+}
+
+fn lines(report: &Report<'_>) -> String {
+    let mark = |passed| if passed { '+' } else { '-' };
+    let checks = report.checks.iter();
+    let mut text: String =
+        checks.map(|check| format!("[{}] {}\n", mark(check.passed), check.name)).collect();
+    for Information { name, state, detail } in report.information.iter().flatten() {
+        let comma = if detail.is_empty() { "" } else { ", " };
+        text += &format!("[i] {name}: {state}{comma}{detail}\n");
+    }
+    text + if report.ready { "ready\n" } else { "not ready\n" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_for_those_who_accept_it() {
+        let cases = [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("text/plain, application/json;q=0.5", true),
+            ("application/json;q=0", false),
+            ("application/json; q=0.000", false),
+            ("application/json;q=x", false),
+            ("application/jsonx", false),
+            ("*/*", false),
+            ("", false),
+        ];
+        for (accept, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(wants_json(&headers), expected, "{accept}");
+        }
+        assert!(!wants_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,65 @@
+//! The lines that a start logs: what an operator asks of a gate first, one line each.
+
+use http::Uri;
+
+use crate::admin::{Listen, Probed, Setup, license_phrase};
+use crate::config::Config;
+use crate::downstream::Bound;
+use crate::license;
+use crate::store::InForce;
+use crate::upstream::{self, Origin};
+
+/// Where the parts of a gate are, without the secrets that a URL may contain.
+pub(super) fn setup(config: &Config) -> Setup {
+    Setup {
+        keys: keys(&config.license),
+        store: config.store.location.to_string(),
+        dashboard: dashboard(&config.upstream),
+        issuer: config.feed.url.as_ref().map(origin),
+    }
+}
+
+fn keys(config: &license::Config) -> String {
+    let files = config.keys.display();
+    match &config.jwks_url {
+        Some(url) => format!("{files}, {}", origin(url)),
+        None => files.to_string(),
+    }
+}
+
+fn dashboard(config: &upstream::Config) -> String {
+    match &config.origin {
+        origin @ Origin::Http { .. } => format!("http://{origin}"),
+        origin @ Origin::Https { .. } => format!("https://{origin}"),
+        origin => origin.to_string(),
+    }
+}
+
+/// Scheme, host and port: a path or a query may be secret.
+fn origin(url: &Uri) -> String {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    format!("{}://{authority}", url.scheme_str().unwrap_or_default())
+}
+
+/// Logs it all. The line with every address is the last.
+pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, workers: usize) {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "license-gate starts");
+    let snapshot = probed.reader.snapshot();
+    let in_force = snapshot.in_force(probed.clock.now());
+    let InForce { license, source, .. } = &in_force;
+    tracing::info!(
+        license.id = license.as_ref().map(|license| &*license.claims().lid),
+        source = license.as_ref().map(|_| source.as_str()),
+        "license: {}",
+        license_phrase(&in_force)
+    );
+    let Setup { keys, store, dashboard, .. } = &probed.setup;
+    tracing::info!(trusted = snapshot.trust().keys.len(), from = keys, "keys");
+    tracing::info!(url = store, "store");
+    tracing::info!(url = dashboard, "dashboard");
+    tracing::info!(number = workers, "workers");
+    let urls: Vec<String> =
+        bound.iter().map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.place)).collect();
+    let admin = admin.map(|place| format!("http://{place}"));
+    tracing::info!(listen = urls.join(" "), admin, "listening");
+}

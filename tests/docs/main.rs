@@ -1,0 +1,15 @@
+//! README, CHANGELOG and the manual, held against the program.
+//!
+//! Links lead somewhere, in the repository and in rustdoc. TOML is accepted by the gate's reader, command lines by its parser.
+//! Lists are those of the code. `UPDATE=1 cargo test --test docs` rewrites the generated ones.
+#![cfg(test)]
+
+mod blocks;
+#[path = "../../src/build.rs"]
+#[allow(dead_code, reason = "its main function is Cargo's")]
+mod build;
+mod document;
+mod links;
+mod lists;
+mod settings;
+mod source;
