@@ -126,10 +126,7 @@ const FILES: &[(&str, &[&str])] = &[
     ),
     ("[[gate.rules]]\nname = 'x'", &["gate.toml:1: gate.rules: is not supported"]),
     ("[admin]\nlisten = 'http://127.0.0.1:1'", &["admin.listen:", "is not an address"]),
-    (
-        "[admin]\nlisten = '127.0.0.1:8080'",
-        &["admin.listen: 127.0.0.1:8080 is given twice"],
-    ),
+    ("[admin]\nlisten = '127.0.0.1:8080'", &["admin.listen: 127.0.0.1:8080 is given twice"]),
     ("[log]\nlevel = 'loud'", &["log.level: \"loud\" is not a log level: use error, warn"]),
     ("[log]\nlevel = 'h2=trace'", &["log.level: \"h2\" is not a module of the gate"]),
     ("[log]\nlevel = 'license_gate::stor=warn'", &["log.level:", "the nearest is store"]),
