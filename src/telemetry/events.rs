@@ -324,6 +324,12 @@ pub const EVENTS: &[LogEvent] = &[
         "Check the reader, such as a log shipper or a full disk.",
     ),
     event(
+        "log.reader_stalled",
+        WARN,
+        "Lines of the access log are dropped, because their reader does not keep up or cannot write them; `dropped` of them since the start.",
+        "Check the reader of standard output, such as a log shipper or a full disk.",
+    ),
+    event(
         "notify.failed",
         WARN,
         "The webhook did not accept an event; it is sent again.",

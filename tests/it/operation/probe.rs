@@ -52,7 +52,7 @@ fn without_traffic_the_gate_connects_by_itself_and_tells_a_change_once() {
     // The whole outage counts, of which a second had passed when it was logged.
     let (_, duration) = line.split_once("duration_ms=").expect("a duration");
     assert!(duration.trim().parse::<u64>().expect("a number") >= 1000, "{line}");
-    // More probes have passed since, and none of them is told.
+    // More probes have passed since; none of them is logged.
     for _ in 0..3 {
         origin.accept().ends();
     }
