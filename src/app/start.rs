@@ -57,12 +57,15 @@ pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, work
         "license: {phrase}"
     );
     let Setup { keys, store, dashboard, .. } = &probed.setup;
-    tracing::info!(trusted = snapshot.trust().keys.len(), from = keys, "keys");
-    tracing::info!(url = store, "store");
-    tracing::info!(url = dashboard, "dashboard");
-    tracing::info!(number = workers, "workers");
+    tracing::info!(trusted = snapshot.trust().keys.len(), from = keys, "issuer keys loaded");
+    tracing::info!(url = store, "store opened");
+    tracing::info!(url = dashboard, "requests go to the dashboard");
+    tracing::info!(number = workers, "workers started");
     let urls: Vec<String> =
         bound.iter().map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.place)).collect();
-    let admin = admin.map(|place| format!("http://{place}"));
+    let admin = admin.map(|place| match place {
+        Listen::Tcp(address) => format!("http://{address}"),
+        Listen::Unix(_) => place.to_string(),
+    });
     tracing::info!(listen = urls.join(" "), admin, "listening");
 }

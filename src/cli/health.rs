@@ -144,7 +144,7 @@ impl Health {
         let sources = Sources { file: self.config, environment, flags: Vec::new() };
         let (loaded, faults) = Loaded::with_faults(sources);
         let mut relevant = Faults::default();
-        let concerns = |key: &str| key.is_empty() || key == "admin.listen";
+        let concerns = |key: &str| key.is_empty() || key == "admin" || key.starts_with("admin.");
         relevant.extend(faults.into_iter().filter(|fault| concerns(fault.key())));
         relevant.or(()).map_err(Error::Configuration)?;
         match loaded.config.admin.listen.ok_or(Error::Off)? {

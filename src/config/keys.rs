@@ -4,6 +4,7 @@
 //! use it, so that a setting exists everywhere or nowhere.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Value as Toml;
 
@@ -11,7 +12,7 @@ use super::address;
 use super::effective::Config;
 use super::fault::{Fault, Faults};
 use super::key::{Key, Role, key, later, set, show};
-use super::quantity::{amount, count, deadline, duration, show_size, size};
+use super::quantity::{amount, count, deadline, duration, interval, show_size, size};
 use super::text::{self, cookie, pointer, target};
 use super::users::users;
 use super::value::Value;
@@ -29,6 +30,8 @@ const MOST_HEADER_BYTES: usize = 16 * 1024 * 1024;
 const MOST_HEADERS: u32 = 10_000;
 /// Each former license is a file that is read completely to show the history.
 const MOST_HISTORY: u32 = 1000;
+/// Ten connections a second are more than a dashboard that is watched needs.
+const LEAST_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// Longer than any line of the audit log.
 const LEAST_AUDIT_BYTES: usize = 64 * 1024;
 const MOST_AUDIT_BYTES: usize = 1024 * 1024 * 1024;
@@ -247,7 +250,7 @@ const TABLE: &[Key] = &[
     ),
     key(
         "upstream.probe_interval",
-        |c, v| set(&mut c.upstream.probe_interval, duration(v)),
+        |c, v| set(&mut c.upstream.probe_interval, interval(v, LEAST_PROBE_INTERVAL)),
         |c| show::duration(c.upstream.probe_interval),
     ),
     key(

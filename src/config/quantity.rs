@@ -41,6 +41,18 @@ pub(super) fn deadline(value: &Value) -> Result<Duration, Fault> {
     }
 }
 
+/// A duration of at least `least`; zero turns the setting off.
+pub(super) fn interval(value: &Value, least: Duration) -> Result<Duration, Fault> {
+    match duration(value)? {
+        short if !short.is_zero() && short < least => {
+            let least = humantime::format_duration(least);
+            Err(value
+                .fault(format!("is too short: write at least \"{least}\", or \"0s\" for never")))
+        }
+        duration => Ok(duration),
+    }
+}
+
 /// A size from `least` to `most` bytes: a plain number of bytes, or `64KiB`, `1MiB`, `2GiB`.
 pub(super) fn size(value: &Value, least: usize, most: usize) -> Result<usize, Fault> {
     let written = match value.digits() {

@@ -278,8 +278,8 @@ const ENTRIES: &[Entry] = &[
     (
         "upstream.probe_interval",
         Kind::Duration,
-        "Time without traffic after which the gate opens a connection to the dashboard, for the metric `license_gate_upstream_up`. \
-         `0s`: never.",
+        "Time without traffic after which the gate opens a connection to the dashboard, for the metric `license_gate_upstream_up`. It \
+         also does so at the start and soon after a failure. At least `100ms`; `0s`: never.",
         r#""1m""#,
     ),
     (

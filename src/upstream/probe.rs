@@ -1,7 +1,8 @@
 //! Probes of the dashboard, and the log of whether it can be reached.
 //!
-//! One per gate. Each contact of a worker counts; after `upstream.probe_interval` without any, the gate makes a connection
-//! of its own and closes it, or sends a GET for `upstream.probe_path` on it. No forwarded request ever uses that connection.
+//! One per gate. Each contact of a worker counts. At the start, and after `upstream.probe_interval` without any contact, the gate
+//! makes a connection of its own and closes it, or sends a GET for `upstream.probe_path` on it. No forwarded request ever uses
+//! that connection. After a failed contact the next probe comes sooner: one request that fails is not an outage.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +14,16 @@ use tokio::time::{sleep, timeout};
 
 use super::connect::{self, Protocol};
 use super::{Client, Config, Error, Tls, TlsFault};
+use crate::backoff::Backoff;
 use crate::sweep::Sweep;
 use crate::telemetry::Episode;
 use crate::telemetry::metrics::{Contacts, Metrics, Moment, Reached};
 
 /// How long the dashboard must be down to be logged as down.
 const OUTAGE: Duration = Duration::from_secs(1);
+
+/// Pause before the first probe, and after the first that failed; it doubles up to `upstream.probe_interval`.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Shortest time between two looks at its state.
 const LOOK: Duration = Duration::from_millis(250);
@@ -66,14 +71,18 @@ impl Probe {
     /// Probes and logs for ever.
     pub async fn run(self) {
         let mut log = Log::default();
-        let mut probed = Moment::now();
+        let (mut probed, mut failures) = (Moment::now(), 0_u32);
         loop {
             let now = Moment::now();
             let contacts = self.metrics.contacts(now);
             let next_look = log.look(contacts, now, &self);
-            let due = self.due(contacts, probed);
+            if contacts.reached == Reached::Up {
+                failures = 0;
+            }
+            let due = self.due(contacts, probed, failures);
             if due.is_some_and(|due| due <= now) {
                 self.probe().await;
+                failures = failures.saturating_add(1);
                 probed = Moment::now();
                 continue;
             }
@@ -90,10 +99,14 @@ impl Probe {
     }
 
     /// When the next probe is due, unless there is traffic until then.
-    fn due(&self, contacts: Contacts, probed: Moment) -> Option<Moment> {
+    fn due(&self, contacts: Contacts, probed: Moment, failures: u32) -> Option<Moment> {
         let interval = self.config.probe_interval;
-        let last = contacts.last.map_or(probed, |last| last.max(probed));
-        (!interval.is_zero()).then(|| last.after(interval))
+        let retry = Backoff { first: RETRY.min(interval), most: interval };
+        let due = match contacts.reached {
+            Reached::Unknown | Reached::Down => probed.after(retry.after(failures, None, 0.0)),
+            Reached::Up => contacts.last.map_or(probed, |last| last.max(probed)).after(interval),
+        };
+        (!interval.is_zero()).then_some(due)
     }
 
     async fn probe(&self) {

@@ -45,11 +45,11 @@ impl Scene {
     }
 
     fn open(&self, url: &str, copy: &str) -> Result<Postgres, Error> {
-        self.open_told(url, copy).map(|(replica, _)| replica)
+        self.open_with_fault(url, copy).map(|(replica, _)| replica)
     }
 
     /// The same, with the fault that a gate can start with.
-    fn open_told(&self, url: &str, copy: &str) -> Result<(Postgres, Option<Error>), Error> {
+    fn open_with_fault(&self, url: &str, copy: &str) -> Result<(Postgres, Option<Error>), Error> {
         let database = Database::parse(url, |path| path.into()).expect("a URL");
         let clock = Clock::manual(UnixTime::from_secs(1_800_000_000));
         let control = self.control.handle.clone();

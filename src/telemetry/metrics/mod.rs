@@ -122,7 +122,9 @@ impl Metrics {
             reached: self.contacts(Moment::now()).reached,
             ..scrape::Totals::default()
         };
-        self.workers().iter().for_each(|worker| totals.add(&worker.0));
+        // Adding up takes a while; the prober on a worker's thread does not wait for it.
+        let workers = self.workers().clone();
+        workers.iter().for_each(|worker| totals.add(&worker.0));
         totals
     }
 }

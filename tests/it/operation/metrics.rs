@@ -238,7 +238,8 @@ fn figures_of_the_process_are_those_of_the_system() {
     };
     let resembles = |name: &str, expected: f64| {
         let found = samples[name];
-        assert!((found / expected - 1.0).abs() < 0.2, "{name}: {found}, not {expected}");
+        // Threads that start meanwhile reserve memory.
+        assert!((0.5..2.0).contains(&(found / expected)), "{name}: {found}, not {expected}");
     };
     resembles("process_resident_memory_bytes", kilobytes("VmRSS:") * 1024.0);
     resembles("process_virtual_memory_bytes", kilobytes("VmSize:") * 1024.0);

@@ -32,7 +32,7 @@ fn becomes(gate: &Gate, expected: &str) {
 }
 
 #[test]
-fn without_traffic_the_gate_connects_by_itself_and_tells_a_change_once() {
+fn without_traffic_the_gate_connects_by_itself_and_logs_a_change_once() {
     let origin = Origin::start();
     let address = origin.address;
     let gate = observed(&origin).set("upstream.probe_interval", "'200ms'").start();
@@ -63,6 +63,22 @@ fn without_traffic_the_gate_connects_by_itself_and_tells_a_change_once() {
         gate.metric("license_gate_http_request_duration_seconds_count{handler=\"proxy\"}"),
         "0"
     );
+}
+
+#[test]
+fn a_request_that_fails_is_followed_by_a_probe_and_is_no_outage() {
+    let origin = Origin::start();
+    let gate = observed(&origin).set("upstream.probe_interval", "'1h'").start();
+    // The first probe does not wait for the interval, nor does the one after the failure.
+    origin.accept().ends();
+    becomes(&gate, "1");
+    let pending = request(gate.address, "GET", "/").start();
+    let mut call = origin.accept();
+    call.request();
+    drop(call);
+    pending.answer().is(502);
+    origin.accept().ends();
+    becomes(&gate, "1");
 }
 
 #[test]
@@ -250,6 +266,9 @@ fn settings_of_probes_are_checked_and_shown() {
         .exits(1)
         .reports(&["bad.toml:2: upstream.probe_interval", "write \"15s\" for seconds"])
         .reports(&["bad.toml:3: upstream.probe_path", "\"health\" is not a path such as"]);
+    place.write("fast.toml", "[upstream]\nprobe_interval = '1ms'\n");
+    let ran = place.run(&["check-config", "--config", "fast.toml"]).exits(1);
+    ran.reports(&["fast.toml:2: upstream.probe_interval", "write at least \"100ms\""]);
     place.write("idle.toml", "[upstream]\nprobe_interval = '0s'\nprobe_path = '/api/health'\n");
     let ran = place.run(&["check-config", "--config", "idle.toml"]);
     ran.reports(&["the path is never requested"]);

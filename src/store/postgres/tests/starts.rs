@@ -99,7 +99,7 @@ fn a_user_needs_no_rights_beyond_the_schema() {
     // Without the schema the gate cannot create tables, and runs without them.
     drop(replica);
     scene.sql("drop schema license_gate cascade");
-    let (mut replica, fault) = scene.open_told(&url, "one").expect("opened");
+    let (mut replica, fault) = scene.open_with_fault(&url, "one").expect("opened");
     assert_eq!(token(&replica.load().0), Some("a"));
     let fault = chain(&fault.expect("a fault"));
     assert!(fault.contains("permission denied"), "{fault}");
@@ -109,7 +109,7 @@ fn a_user_needs_no_rights_beyond_the_schema() {
 fn a_database_with_another_encoding_than_utf_8_is_refused() {
     let scene = Scene::new();
     scene.sql("create database latin encoding 'LATIN1' locale 'C' template template0");
-    let (_, fault) = scene.open_told(&scene.cluster.url("latin"), "one").expect("opened");
+    let (_, fault) = scene.open_with_fault(&scene.cluster.url("latin"), "one").expect("opened");
     let fault = chain(&fault.expect("a fault"));
     assert!(fault.contains("encoding is LATIN1"), "{fault}");
 }
@@ -167,7 +167,7 @@ fn a_server_whose_certificate_does_not_name_it_is_refused() {
         (url.replace(cluster::PASSWORD, "wrong-secret"), Some("password authentication failed")),
     ];
     for (url, expected) in cases {
-        let (replica, fault) = scene.open_told(&url, "one").expect("opened");
+        let (replica, fault) = scene.open_with_fault(&url, "one").expect("opened");
         let fault = fault.map(|fault| chain(&fault));
         match expected {
             None => assert_eq!(fault, None, "{url}"),
@@ -206,6 +206,6 @@ fn a_database_that_accepts_no_changes_is_reported_as_read_only() {
     drop(replica);
     // With target_session_attrs=read-write.
     let primary = format!("{}&target_session_attrs=read-write", scene.url());
-    let (_, trouble) = scene.open_told(&primary, "one").expect("opened");
+    let (_, trouble) = scene.open_with_fault(&primary, "one").expect("opened");
     assert!(matches!(trouble, Some(Error::ReadOnly(_))), "{trouble:?}");
 }
