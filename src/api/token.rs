@@ -24,7 +24,7 @@ struct Removal {
     instance: Option<Value>,
 }
 
-/// `GET /api/licensing/token`: the license in force, whatever its status; status 4 when there is none.
+/// `GET /api/licensing/token`: the license in force, with any status; status 4 if there is none.
 ///
 /// Needs `licensing:read`. Always 200.
 pub(super) async fn get<D: Dashboard>(

@@ -7,8 +7,8 @@
 //!
 //! Every event goes through `Held::perform`: a requested change, the content of `license.file`, other keys, a change by another
 //! replica, a revocation list, the start. `state.rs` computes the next state and the effects, as a pure function. `held.rs`
-//! performs the effects in the order above. A change is therefore durable before it is answered. A change that is refused or
-//! fails alters nothing and is recorded, too.
+//! performs the effects in the order above. A change is therefore durable before the response is sent. A change that is refused
+//! or fails alters nothing, and is recorded too.
 //!
 //! A [`Writer`] (for `api` and `feed`) and a [`Reader`] (for all others) share one `ArcSwap`. Changes run one at a time, on the
 //! control runtime (`turns.rs`). A reader never waits. It sees one whole [`Snapshot`] with the license of `license.file` and
@@ -211,7 +211,7 @@ impl Held {
         Ok(())
     }
 
-    /// Writes what could not be written before. While a database is away this does nothing: `replicas.rs` looks for it.
+    /// Writes what could not be written before. Does nothing while a database is unavailable: `replicas.rs` reconnects to it.
     fn catch_up(&mut self) {
         if !self.shared.health.answers() {
             return;
@@ -423,12 +423,12 @@ pub struct Store {
     pub others: Others,
 }
 
-/// Loads what the last run left, and takes the content of `license.file`. Blocks; called once, before the first request.
+/// Loads the state of the last run and the content of `license.file`. Blocks; called once, before the first request.
 ///
 /// A stored token that verifies is loaded, even if it has expired. A file that is not a license is renamed. A directory that
-/// is missing or cannot be written is a fault, and is tried again at each change.
+/// is missing or cannot be written is a fault; each change tries again.
 ///
-/// A database is queried on the control runtime, which must run on another thread meanwhile.
+/// A database is queried on the control runtime, which must run on another thread.
 ///
 /// # Errors
 /// Another gate has locked the directory, or the database is of a newer version.

@@ -4,7 +4,7 @@
 //! State, Event, now ──► State, Effects
 //! ```
 //!
-//! The store (`mod.rs`) performs the effects in the order persist, swap, answer. [`Effects::persist`] must be durable before
+//! The store (`mod.rs`) performs the effects in the order persist, swap, respond. [`Effects::persist`] must be durable before
 //! anything else happens. If that fails, the former state stays, and another event (`NotStored`, `ListNotStored`) follows.
 
 use std::io;
@@ -98,7 +98,7 @@ pub(super) enum ChangeRequest {
 pub enum Origin {
     /// An administrator, who may install any acceptable license, even an older one.
     Hand,
-    /// The issuer, in answer to a renewal.
+    /// The issuer, in response to a renewal.
     Renewal {
         /// The license that was to be renewed.
         of: Arc<License>,

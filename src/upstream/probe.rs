@@ -17,7 +17,7 @@ use crate::sweep::Sweep;
 use crate::telemetry::Episode;
 use crate::telemetry::metrics::{Contacts, Metrics, Moment, Reached};
 
-/// How long the dashboard must be down to be logged as down, and time between two looks while it is.
+/// How long the dashboard must be down to be logged as down, and the time between two checks while it is.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Time for the dashboard to close a TLS connection in turn.
@@ -156,7 +156,7 @@ struct Log {
 }
 
 impl Log {
-    /// Logs a change that has lasted. `Some`: when to look again, even if nothing happens.
+    /// Logs a change that has lasted. `Some`: when to check again, even if nothing happens.
     fn look(&mut self, contacts: Contacts, now: Moment, probe: &Probe) -> Option<Moment> {
         if contacts.reached != Reached::Down {
             self.down_since = None;
@@ -174,7 +174,7 @@ impl Log {
             return contacts.doubt_ends;
         }
         let since = *self.down_since.get_or_insert(now);
-        // One line at most for each minute of an unsteady state: the next look logs what this one may not.
+        // One line at most for each minute of an unsteady state: the next check logs what this one may not.
         if !self.is_logged && now.since(since) >= LOOK {
             self.is_logged = self.episode.failed(Instant::now()).is_some();
             if self.is_logged {

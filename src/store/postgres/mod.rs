@@ -5,12 +5,12 @@
 //!           else Conflict, no change       one transaction                   hints.rs            directory.rs
 //! ```
 //!
-//! A change takes two round trips: one reads the state, one makes the change. A third one reads what other replicas changed.
-//! A gate holds one connection, on which it also listens.
+//! A change takes two round trips: one reads the state, one makes the change. A third one reads the changes of other replicas.
+//! A gate has one connection, on which it also listens.
 //!
-//! The database is not trusted: the store verifies what it reads. While the database is away, everything but changes works,
-//! from memory, or, after a restart, from the copy. Every call has a deadline. A connection that failed is dropped. The next
-//! change opens a new one at once, other calls after a pause.
+//! The database is not trusted: the store verifies what it reads. While the database is unavailable, everything but changes
+//! works: from memory, or after a restart from the copy. Every call has a deadline. A connection that failed is dropped. The
+//! next change opens a new one at once; other calls do so after a pause.
 //!
 //! [`Postgres`] blocks on a runtime that must run on another thread.
 
@@ -234,7 +234,7 @@ impl Postgres {
     async fn connect(&mut self, urgency: Urgency) -> Result<Session, Error> {
         let is_skipped = match urgency {
             Urgency::Background => self.pause.lasts(),
-            // A caller that waited while another one waited for the database fails at once.
+            // If another caller has just waited for the database and failed, this one fails at once.
             Urgency::Change => self.waiting_since.is_some_and(|since| self.hung_at >= Some(since)),
             Urgency::Settling => false,
         };
