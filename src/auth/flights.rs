@@ -31,7 +31,7 @@ const MAX_PER_SITE: usize = 128;
 /// Checks in flight in all.
 const MAX_IN_ALL: usize = 512;
 
-/// Of these, so many are reserved for IPv4 addresses and /48 with none in flight.
+/// The part of [`MAX_IN_ALL`] that is reserved for IPv4 addresses and /48 with none in flight.
 const RESERVED: usize = 64;
 
 /// All checks in flight, of all workers.

@@ -105,7 +105,7 @@ fn warn_of_end<S: FromFiles>(made: &S::Made) {
     }
 }
 
-/// Reads the files again and again, on a blocking thread: a file system that hangs delays nothing else.
+/// Reads the files periodically, on a blocking thread: a file system that hangs delays nothing else.
 pub async fn watch<S>(watched: Arc<Watched<S>>)
 where
     S: FromFiles<Made: Send + Sync> + Send + Sync + 'static,

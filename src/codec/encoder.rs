@@ -86,7 +86,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         }
     }
 
-    /// Whether the body has given anything away that cannot be had again.
+    /// Whether any part of the body was read, which cannot be read again.
     pub fn has_begun(&self) -> bool {
         self.begun
     }

@@ -292,7 +292,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether `name` is still the name of the open `file`. It is not after somebody deleted or replaced the directory.
+    /// Whether `name` still refers to the open `file`: not after the directory was deleted or replaced.
     pub(super) fn names_file(&self, name: &str, file: &File) -> bool {
         let (Ok(Some(named)), Ok(held)) = (self.stat(name), rustix::fs::fstat(file)) else {
             return false;

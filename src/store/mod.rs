@@ -81,7 +81,7 @@ use turns::Turns;
 /// The content of `license.file`, or why it cannot be read.
 pub type Offered = Result<Vec<u8>, io::Error>;
 
-/// Between two attempts to write what could not be written.
+/// Interval between attempts to write what could not be written.
 const KEEP_UP: Duration = Duration::from_secs(2);
 /// Attempts to store a revocation list while other replicas change something.
 const ATTEMPTS: usize = 3;
@@ -294,7 +294,7 @@ impl Writer {
         self.change(request, who).await
     }
 
-    /// Stores the former license with this `jti` again, the newest of several.
+    /// Stores the newest former license with this `jti` again.
     ///
     /// # Errors
     /// See [`ChangeError`]; memory and store are then as before.
@@ -334,7 +334,7 @@ impl Writer {
         self.turns.take(move |held| held.offer(read, false)).await.ok()
     }
 
-    /// Puts the waiting token of `license.file` in force if its time has come. Returns whether it did.
+    /// Puts the waiting token of `license.file` in force if it is valid now. Returns whether it did.
     pub async fn reconsider(&self) -> bool {
         let done = self.turns.take(|held| held.take(Event::TimePassed).offering).await;
         matches!(done, Ok(Some(Offering::Taken)))
@@ -411,7 +411,7 @@ pub struct Store {
     pub reader: Reader,
     /// Changes the licenses.
     pub writer: Writer,
-    /// Stores everything beside licenses.
+    /// Stores everything except licenses.
     pub housekeeping: Housekeeping,
     /// Faults found at the start, to be logged. The gate runs with them.
     pub faults: Vec<StoreFault>,
@@ -475,7 +475,7 @@ fn open_backend(config: &Config, context: &Context) -> Result<Opened, Error> {
     }
 }
 
-/// Applies changes by other replicas soon after they are made, until dropped. Returns at once if there are no replicas. Runs
+/// Applies changes by other replicas within a second, until dropped. Returns at once if there are no replicas. Runs
 /// on the control runtime.
 pub async fn follow_others(others: Others, writer: Writer) {
     others.follow(|| writer.follow()).await;

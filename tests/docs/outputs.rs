@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use license_gate::clock::Clock;
 
 use crate::document::{Block, DOCUMENTS};
 
@@ -14,7 +15,9 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("license-gate store migrate", "needs a database"),
 ];
 
+/// Age of the former token in seconds, so that the new one has other dates.
 const MADE_BEFORE: u64 = 100;
+/// Lifetime of the former token in seconds.
 const LIFE: u64 = 14 * 86_400;
 
 #[test]
@@ -68,8 +71,7 @@ fn prepare(dir: &Path, command: &str) {
     if !dir.join("vendor").exists() {
         run(dir, "license-gate keys generate --out vendor");
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let made = now - MADE_BEFORE;
+    let made = Clock::system().now().as_secs() - MADE_BEFORE;
     let claims = format!(
         r#"{{"sub":"https://metrics.example.com/","lid":"1001","company":"Example Ltd","prod":["reports"],
         "limit_by":"users","included_users":25,"iat":{made},"exp":{},"lexp":{}}}"#,

@@ -289,7 +289,7 @@ mod deadlines {
         };
         assert_eq!(last_read.unless_silent(limit, slow).await, Some(()));
 
-        // Answers without end.
+        // Responses without end.
         let began = Instant::now();
         let endless = async {
             loop {

@@ -110,7 +110,7 @@ impl std::fmt::Debug for Adopted {
     }
 }
 
-/// Who waits for a query.
+/// The caller that waits for a query.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Urgency {
     /// A client that requests a change.
@@ -208,7 +208,7 @@ impl Postgres {
         outcome
     }
 
-    /// Notes the result of a call.
+    /// Records the result of a call.
     fn done<T>(&mut self, began: Instant, outcome: &Result<T, Error>) {
         match outcome {
             Ok(_) | Err(Error::Conflict) => self.pause = Pause::default(),
@@ -253,7 +253,7 @@ impl Postgres {
         Ok(session)
     }
 
-    /// Reads what is new, and remembers the state. `is_later`: the state follows the known one.
+    /// Reads the changes, and records the state as known. `is_later`: the state follows the known one.
     fn read(&mut self, urgency: Urgency, is_later: bool) -> Result<Kept, Error> {
         let ids = std::mem::take(&mut self.ids);
         let known = is_later.then_some(&ids);
