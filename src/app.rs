@@ -167,7 +167,9 @@ impl App {
         let threads = start(&mut bound, blueprint)?;
         start::log(&bound, place.as_ref(), &probed, workers);
         stop().await;
-        tracing::info!("stopping");
+        let [delay, grace_period] =
+            [shutdown.delay, shutdown.grace_period].map(humantime::format_duration);
+        tracing::info!(%delay, %grace_period, "stopping");
         phase.send_replace(Phase::Leaving);
         let is_second = tokio::select! {
             () = tokio::time::sleep(shutdown.delay) => false,

@@ -18,6 +18,7 @@ fn serve(config: Config) -> u8 {
         // No thread can be started, so nothing can be logged. Only the exit code reports this.
         return cli::CANNOT_START;
     }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "license-gate starts");
     for warning in config.warnings() {
         tracing::warn!(event = "config.warning", "{warning}");
     }

@@ -112,6 +112,7 @@ impl Stages {
         let method = head.method.clone();
         let (response, handler) = match self.route(&head) {
             Ok(Route::Dashboard(permit)) => {
+                observed.routed(Handler::Proxy);
                 let forwarded = self.proxy.forward(permit, &head, body, peer, client, &id).await;
                 (self.forwarded(forwarded, &head, id, observed), Handler::Proxy)
             }
@@ -119,6 +120,7 @@ impl Stages {
                 (self.refusal(Refused::NoTunnel.into(), &head, id), Handler::Gate)
             }
             Ok(Route::Licensing(endpoint)) => {
+                observed.routed(Handler::Licensing);
                 let scheme = client.scheme(peer, &head.headers);
                 let mut request = head.into_request(body);
                 request.extensions_mut().insert(scheme);

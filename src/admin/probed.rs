@@ -8,6 +8,7 @@ use super::ready::{Condition, Information};
 use super::state::State;
 use crate::clock::{Clock, UnixTime};
 use crate::downstream::tls::Tls;
+use crate::license::Claims;
 use crate::shutdown::Phase;
 use crate::store::{Housekeeping, InForce, Reader};
 use crate::telemetry::metrics::{
@@ -121,9 +122,8 @@ impl Probed {
         });
         Figures {
             license_status: standing.status().code(),
-            license_expiry: claims
-                .and_then(|claims| claims.license_ends_at())
-                .map(|end| end.as_secs()),
+            license_not_valid: standing.reason().map(|rejection| rejection.code()),
+            license_expiry: claims.and_then(license_end).map(|end| end.as_secs()),
             license_token_expiry: claims.map(|claims| claims.exp.as_secs()),
             license_included_users: claims.and_then(|claims| claims.included_users),
             license: info,
@@ -142,4 +142,9 @@ impl Probed {
             .filter_map(|(of, end)| Some((of, end?.as_secs())))
             .collect()
     }
+}
+
+/// When the license ends, the token's own end aside.
+fn license_end(claims: &Claims) -> Option<UnixTime> {
+    claims.license_ends_at().into_iter().chain(claims.trial_ends_at()).min()
 }

@@ -221,15 +221,14 @@ fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
     let fetched = config.jwks_url.is_some();
     let (keys, faults) = match FileKeys::read(&files) {
         Ok(loaded) => loaded,
-        Err(fault) if fault.is_missing() && !config.keys_named => {
-            (FileKeys::default(), if fetched { Vec::new() } else { vec![fault] })
-        }
+        Err(fault) if fault.is_missing() && !config.keys_named => Default::default(),
         Err(fault) => return Err(fault.into()),
     };
     feed::log_faults(faults);
     if keys.is_empty() && !fetched {
         tracing::warn!(
             event = "keys.none",
+            path = %config.keys.display(),
             "no issuer key is trusted: no license can be verified; set license.keys"
         );
     }

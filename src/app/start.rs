@@ -41,17 +41,20 @@ fn origin(url: &Uri) -> String {
     format!("{}://{authority}", url.scheme_str().unwrap_or_default())
 }
 
-/// Logs it all. The line with every address is the last.
+/// Logs them. The line with every address is the last.
 pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, workers: usize) {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "license-gate starts");
     let snapshot = probed.reader.snapshot();
     let in_force = snapshot.in_force(probed.clock.now());
-    let InForce { license, source, .. } = &in_force;
+    let InForce { license, source, why, standing } = &in_force;
+    // The warning that follows has the reason.
+    let is_invalid = license.is_some() && standing.reason().is_some();
+    let phrase = if is_invalid { "not valid".to_owned() } else { license_phrase(&in_force) };
     tracing::info!(
         license.id = license.as_ref().map(|license| &*license.claims().lid),
+        license.jti = license.as_ref().and_then(|license| license.claims().jti.as_deref()),
         source = license.as_ref().map(|_| source.as_str()),
-        "license: {}",
-        license_phrase(&in_force)
+        why = license.as_ref().map(|_| tracing::field::display(why)),
+        "license: {phrase}"
     );
     let Setup { keys, store, dashboard, .. } = &probed.setup;
     tracing::info!(trusted = snapshot.trust().keys.len(), from = keys, "keys");

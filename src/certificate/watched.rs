@@ -5,6 +5,7 @@
 //! a pair are written one after the other. Content that cannot be used is logged once, not at every check.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Watched<S: FromFiles> {
     current: ArcSwap<S::Made>,
     /// Digest of the content that was read last, good or bad.
     seen: Mutex<Vec<u8>>,
+    /// Whether the end of the version in use was logged.
+    ended: AtomicBool,
 }
 
 impl<S: FromFiles> Watched<S> {
@@ -58,8 +61,8 @@ impl<S: FromFiles> Watched<S> {
     pub fn load(source: S) -> Result<Self, Error> {
         let (digest, files) = read(&source);
         let made = source.make(&files?)?;
-        warn_of_end::<S>(&made);
-        Ok(Self { source, current: ArcSwap::from_pointee(made), seen: Mutex::new(digest) })
+        let ended = AtomicBool::new(warn_of_end::<S>(&made));
+        Ok(Self { source, current: ArcSwap::from_pointee(made), seen: Mutex::new(digest), ended })
     }
 
     /// The current value.
@@ -74,6 +77,9 @@ impl<S: FromFiles> Watched<S> {
         let (digest, files) = read(&self.source);
         let changed = *seen != digest;
         if !changed && !always {
+            if !self.ended.load(Ordering::Relaxed) {
+                self.ended.store(warn_of_end::<S>(&self.current.load()), Ordering::Relaxed);
+            }
             return;
         }
         *seen = digest;
@@ -83,7 +89,7 @@ impl<S: FromFiles> Watched<S> {
                 self.current.store(made.clone());
                 let end = S::end(&made).map(tracing::field::display);
                 tracing::info!(changed, end, "{} was reloaded", S::NAME);
-                warn_of_end::<S>(&made);
+                self.ended.store(warn_of_end::<S>(&made), Ordering::Relaxed);
             }
             Err(error) => {
                 let error = chain(&error);
@@ -98,11 +104,12 @@ impl<S: FromFiles> Watched<S> {
     }
 }
 
-/// An expired certificate is still served: some clients accept it, and without it no client could connect.
-fn warn_of_end<S: FromFiles>(made: &S::Made) {
-    if let Some(end) = S::end(made).filter(|end| *end < Clock::system().now()) {
-        tracing::warn!(event = "certificate.expired", %end, "{} has expired", S::NAME);
-    }
+/// Logs that `made` has expired: whether it has. It is still served: some clients accept it, and without it no client could
+/// connect.
+fn warn_of_end<S: FromFiles>(made: &S::Made) -> bool {
+    let Some(end) = S::end(made).filter(|end| *end < Clock::system().now()) else { return false };
+    tracing::warn!(event = "certificate.expired", %end, "{} has expired", S::NAME);
+    true
 }
 
 /// Reads the files periodically, on a blocking thread: a file system that hangs delays nothing else.

@@ -17,9 +17,11 @@ pub(super) fn duration(value: &Value) -> Result<Duration, Fault> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(unitless(value, text));
     }
-    let duration = humantime::parse_duration(text).map_err(|error| {
-        let message = format!("{text:?} is not a duration such as \"10s\", \"5m\" or \"7d\"");
-        value.fault(message).caused_by(error)
+    // The error of the parser lists names of units that only few people use.
+    let duration = humantime::parse_duration(text).map_err(|_| {
+        value.fault(format!(
+            "{text:?} is not a duration such as \"10s\": use the units ms, s, m, h or d"
+        ))
     })?;
     if duration > LONGEST {
         return Err(value.fault(format!("{text:?} is longer than 36500d")));

@@ -47,7 +47,8 @@ impl Monitor {
     ) -> Self {
         let at_first = reader.snapshot().in_force(clock.now());
         let announcer = Announcer::begin(events, &at_first).await;
-        Self { reader, writer, housekeeping, clock, logged: Logged::default(), announcer }
+        let logged = Logged::at_first(&at_first);
+        Self { reader, writer, housekeeping, clock, logged, announcer }
     }
 
     /// Runs until the store is closed.
@@ -115,21 +116,25 @@ impl Monitor {
 }
 
 impl Logged {
+    /// The start logs the license itself. A warning follows it if there is none, or none that is valid.
+    fn at_first(in_force: &InForce) -> Self {
+        let is_valid = in_force.license.is_some() && in_force.standing.reason().is_none();
+        Self { in_force: is_valid.then(|| summary(in_force)), ..Self::default() }
+    }
+
     /// Logs which license is in force, if that has changed.
     fn in_force(&mut self, in_force: &InForce) {
-        let InForce { license, source, why, standing } = in_force;
-        let status = standing.status();
-        let token = license.as_ref().map(|license| license.token().clone());
-        let now = Some((*source, status, token));
+        let now = Some(summary(in_force));
         if self.in_force == now {
             return;
         }
         self.in_force = now;
+        let InForce { license, source, why, standing } = in_force;
         let claims = license.as_ref().map(|license| license.claims());
         let id = claims.map(|claims| claims.lid.as_str()).unwrap_or_default();
         let jti = claims.and_then(|claims| claims.jti.as_deref()).unwrap_or_default();
         let reason = standing.reason().map(|reason| reason.to_string());
-        let status = status.code();
+        let status = standing.status().code();
         match (license, reason) {
             (None, _) => tracing::warn!(event = "license.none", "no license is in force"),
             (Some(_), None) => {
@@ -151,6 +156,11 @@ impl Logged {
         self.near.push((*warning, id.clone()));
         tracing::warn!(event = "license.expires_soon", license.id = id, end = %warning.end, "the {} expires soon", warning.what);
     }
+}
+
+fn summary(in_force: &InForce) -> (Source, Status, Option<Token>) {
+    let token = in_force.license.as_ref().map(|license| license.token().clone());
+    (in_force.source, in_force.standing.status(), token)
 }
 
 /// Announces changes of the license in force as events.

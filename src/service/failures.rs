@@ -44,13 +44,6 @@ impl<P> Default for Area<P> {
     }
 }
 
-impl Failures {
-    /// Whether the last request that was forwarded failed.
-    pub fn dashboard_is_failing(&self) -> bool {
-        self.dashboard.is_failing.load(Ordering::Relaxed)
-    }
-}
-
 impl<P: Copy + PartialEq> Area<P> {
     /// Counts `problem`, and logs it unless its kind was logged within the last minute.
     #[cold]
@@ -67,6 +60,7 @@ impl<P: Copy + PartialEq> Area<P> {
             kinds[at].episode.failed(Instant::now())
         };
         let Some(report) = report else { return };
+        let message = if report.failures == 1 { "a request failed" } else { "requests fail" };
         tracing::warn!(
             event = "request.failed",
             request_id = id.as_str(),
@@ -75,7 +69,7 @@ impl<P: Copy + PartialEq> Area<P> {
             cause = problem.causes(),
             failures = report.failures,
             duration_ms = report.duration_ms(),
-            "a request failed"
+            "{message}"
         );
     }
 

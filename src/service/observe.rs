@@ -60,6 +60,13 @@ impl Observation {
         self.record = Some(Box::new(record));
     }
 
+    /// What will answer: a client that does not wait for it leaves a line that names it.
+    pub(super) fn routed(&mut self, handler: Handler) {
+        if let Some(record) = &mut self.record {
+            record.handler = handler;
+        }
+    }
+
     pub(super) fn upstream_answered(&mut self) {
         let now = Moment::now();
         self.upstream = Some(now);

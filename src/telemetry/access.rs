@@ -75,7 +75,7 @@ pub struct Record {
     pub bytes: u64,
     /// Time until the head of the dashboard's response.
     pub upstream: Option<Duration>,
-    /// What answered.
+    /// What answered, or would have.
     pub handler: Handler,
     /// What went wrong.
     pub flag: Option<Flag>,

@@ -36,6 +36,11 @@ impl Report {
 }
 
 impl Episode {
+    /// No failure so far.
+    pub const fn new() -> Self {
+        Self { since: None, failures: 0, unlogged: 0, logged_at: None, is_logged: false }
+    }
+
     /// Counts a failure. `Some`: log it now.
     pub fn failed(&mut self, now: Instant) -> Option<Report> {
         let since = *self.since.get_or_insert(now);

@@ -8,6 +8,7 @@ use std::fmt::{self, Write};
 use tracing::Level;
 
 use super::config::{Format, Now};
+use super::events::LINES_DROPPED;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +154,7 @@ pub(super) fn notice(style: impl Into<Style>, now: Now, stream: &str, lost: u64)
     }
     let mut line = Line::new(style, now, Level::WARN);
     let message = "the reader of this stream did not keep up: lines were dropped";
-    line.event(Some("log.lines_dropped"), message);
+    line.event(Some(LINES_DROPPED), message);
     line.word("stream", stream);
     line.number("lines", lost);
     line.finished()

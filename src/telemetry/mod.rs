@@ -5,6 +5,7 @@
 pub mod access;
 mod config;
 mod episode;
+pub mod events;
 mod level;
 mod line;
 pub mod metrics;
@@ -97,7 +98,7 @@ impl<S: Subscriber> Layer<S> for Log {
         event.record(&mut fields);
         let metadata = event.metadata();
         if !metadata.target().starts_with(OWN_TARGET) {
-            fields.event = Some("library".to_owned());
+            fields.event = Some(events::LIBRARY.to_owned());
             fields.others.push(("target", Value::Word(metadata.target().to_owned())));
         }
         self.stream.write(|lost| {

@@ -11,9 +11,11 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::Episode;
 
 /// Lines that may wait to be written.
 const QUEUE_LINES: usize = 16 * 1024;
@@ -108,20 +110,23 @@ pub(super) struct Stream {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    standard: Standard,
     /// Size of the lines that are queued or being written.
     waiting_bytes: AtomicUsize,
     dropped: AtomicU64,
     /// Dropped lines that no later line has reported yet.
     unreported: AtomicU64,
+    /// Losses of standard output, for the log.
+    losses: Mutex<Episode>,
 }
 
 impl Stream {
     /// A queue in front of `out`. The thread ends when the last clone is dropped and every line is written.
     fn start(standard: Standard, out: impl Write + Send + 'static) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE_LINES);
-        let state = Arc::<State>::default();
+        let state = Arc::new(State::new(standard));
         let shared = state.clone();
         let writer = thread::Builder::new().name(format!("log-{}", standard.as_str()));
         writer.spawn(move || write_all(out, &queue, &shared))?;
@@ -156,9 +161,32 @@ impl Stream {
 }
 
 impl State {
+    const fn new(standard: Standard) -> Self {
+        Self {
+            standard,
+            waiting_bytes: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+            unreported: AtomicU64::new(0),
+            losses: Mutex::new(Episode::new()),
+        }
+    }
+
+    #[cold]
     fn lost(&self, lines: u64) {
-        self.dropped.fetch_add(lines, Ordering::Relaxed);
+        let before = self.dropped.fetch_add(lines, Ordering::Relaxed);
         self.unreported.fetch_add(lines, Ordering::Relaxed);
+        // Events are on standard error: they can report that the other stream is stuck, but not that their own is.
+        if self.standard == Standard::Output
+            && let Ok(mut losses) = self.losses.try_lock()
+            && losses.failed(Instant::now()).is_some()
+        {
+            tracing::warn!(
+                event = "log.reader_stalled",
+                stream = self.standard.as_str(),
+                dropped = before + lines,
+                "log lines are dropped: the reader of the stream does not keep up, or cannot write them"
+            );
+        }
     }
 }
 

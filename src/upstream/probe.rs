@@ -17,8 +17,11 @@ use crate::sweep::Sweep;
 use crate::telemetry::Episode;
 use crate::telemetry::metrics::{Contacts, Metrics, Moment, Reached};
 
-/// How long the dashboard must be down to be logged as down, and the time between two checks while it is.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long the dashboard must be down to be logged as down.
+const OUTAGE: Duration = Duration::from_secs(1);
+
+/// Shortest time between two checks of its state.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Time for the dashboard to close a TLS connection in turn.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -75,9 +78,13 @@ impl Probe {
                 continue;
             }
             let wake = [due, next_look].into_iter().flatten().min();
+            let failed = async {
+                sleep(LOOK).await;
+                self.metrics.contact_failed().await;
+            };
             tokio::select! {
                 () = sleep(wake.unwrap_or(now).since(now)), if wake.is_some() => {}
-                () = self.metrics.contact_failed() => {}
+                () = failed => {}
             }
         }
     }
@@ -150,7 +157,9 @@ impl Probe {
 /// The log of the dashboard's state: a line when it is down, and a line when it is up again.
 #[derive(Debug, Default)]
 struct Log {
-    down_since: Option<Moment>,
+    /// The first failure since the last success.
+    failing_since: Option<Moment>,
+    is_down: bool,
     is_logged: bool,
     episode: Episode,
 }
@@ -159,23 +168,27 @@ impl Log {
     /// Logs a change that has lasted. `Some`: when to check again, even if nothing happens.
     fn look(&mut self, contacts: Contacts, now: Moment, probe: &Probe) -> Option<Moment> {
         if contacts.reached != Reached::Down {
-            self.down_since = None;
+            let since = self.failing_since.take();
+            let was_down = std::mem::take(&mut self.is_down);
             self.is_logged = false;
-            if contacts.reached == Reached::Up
-                && let Some(report) = self.episode.ended(Instant::now())
-            {
+            if contacts.reached == Reached::Up && self.episode.ended(Instant::now()).is_some() {
                 tracing::info!(
                     event = "upstream.up",
                     upstream = %probe.config.origin,
-                    duration_ms = report.duration_ms(),
+                    duration_ms = since.map(|since| now.since(since).as_millis()),
                     "the dashboard is up again"
                 );
             }
+            // The last contact failed, although one has succeeded within the second.
+            if contacts.doubt_ends.is_some() {
+                self.failing_since = since.filter(|_| !was_down).or(Some(now));
+            }
             return contacts.doubt_ends;
         }
-        let since = *self.down_since.get_or_insert(now);
+        self.is_down = true;
+        let since = *self.failing_since.get_or_insert(now);
         // One line at most for each minute of an unsteady state: the next check logs what this one may not.
-        if !self.is_logged && now.since(since) >= LOOK {
+        if !self.is_logged && now.since(since) >= OUTAGE {
             self.is_logged = self.episode.failed(Instant::now()).is_some();
             if self.is_logged {
                 tracing::warn!(

@@ -10,31 +10,171 @@ use license_gate::cli;
 use license_gate::clock::Clock;
 use license_gate::license::{Algorithm, KeyPair};
 use license_gate::telemetry::access::Flag;
+use license_gate::telemetry::events::{self, EVENTS, LogEvent};
 use serde_json::json;
+use tracing::Level;
 
 use crate::document::{Document, root, rows};
-use crate::source::Found;
+use crate::source::{Found, Logged, Name};
 
 fn operating() -> &'static Document {
     Document::of("src/manual/operating.md").unwrap()
 }
 
-/// The line that states how many lines were dropped is written by the stream itself.
-const WRITTEN_BY_HAND: [(&str, &str); 1] = [("log.lines_dropped", "WARN")];
+/// The events that are not written at a call of a macro, for which `telemetry` has tests.
+const WITHOUT_A_MACRO: [&str; 2] = [events::LIBRARY, events::LINES_DROPPED];
 
 #[test]
 fn the_manual_has_every_event_of_the_log() {
-    let mut events = Found::in_sources().events;
-    for (event, level) in WRITTEN_BY_HAND {
-        events.entry(event.to_owned()).or_default().insert(level);
+    let mut table = String::from("| event | level | meaning | what to do |\n|---|---|---|---|\n");
+    for event in EVENTS {
+        let levels: Vec<_> = event.levels.iter().map(|level| level.as_str()).collect();
+        table += &format!(
+            "| `{}` | {} | {} | {} |\n",
+            event.name,
+            levels.join(", "),
+            event.meaning,
+            event.action
+        );
     }
-    let in_code: Vec<_> = events
-        .iter()
-        .map(|(event, levels)| {
-            (event.clone(), levels.iter().copied().collect::<Vec<_>>().join(", "))
-        })
-        .collect();
-    same("events", &in_code, &pairs(operating().part("<!-- compared: events -->")));
+    operating().has_generated("events", &table);
+}
+
+#[test]
+fn every_line_of_the_log_agrees_with_the_table_of_events() {
+    let lines = Found::in_sources().lines;
+    assert!(lines.len() > 100, "{lines:#?}");
+    let faults = disagreements(EVENTS, &lines);
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// What `lines` and `events` do not agree on.
+fn disagreements(events: &[LogEvent], lines: &[Logged]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut logged: BTreeMap<&str, Vec<&Logged>> = BTreeMap::new();
+    for line in lines {
+        let Logged { at, level, event, .. } = line;
+        match event {
+            _ if level == "EVENT" => {
+                faults.push(format!("{at}: use the macro of a level, not event!"));
+            }
+            Name::Literal(name) => {
+                logged.entry(name).or_default().push(line);
+                match events.iter().find(|event| event.name == name) {
+                    None => faults.push(format!("{at}: {name} is not in telemetry/events.rs")),
+                    Some(event) if !event.levels.iter().any(|known| known.as_str() == level) => {
+                        faults.push(format!("{at}: {name} has no level {level} in the table"));
+                    }
+                    Some(_) => {}
+                }
+            }
+            Name::Other => faults.push(format!("{at}: the value of `event` must be a literal")),
+            Name::Missing if matches!(&**level, "WARN" | "ERROR") => {
+                faults.push(format!("{at}: a line of level {level} needs an `event`"));
+            }
+            Name::Missing => {}
+        }
+    }
+    for event in events.iter().filter(|event| !WITHOUT_A_MACRO.contains(&event.name)) {
+        let of = logged.remove(event.name).unwrap_or_default();
+        for level in event.levels.iter().map(Level::as_str) {
+            if !of.iter().any(|line| line.level == level) {
+                faults.push(format!("no line has the event {} at level {level}", event.name));
+            }
+        }
+        // One file may log variants of one event. The same name in another file with other words is another meaning.
+        let file = |line: &Logged| line.at.split(':').next().map(str::to_owned);
+        if let Some(other) =
+            of.iter().find(|line| file(line) != file(of[0]) && line.message != of[0].message)
+        {
+            faults.push(format!(
+                "{} has two meanings: {:?} at {}, {:?} at {}",
+                event.name, of[0].message, of[0].at, other.message, other.at
+            ));
+        }
+    }
+    for two in events.windows(2).filter(|two| two[0].name >= two[1].name) {
+        faults.push(format!("{} stands before {} in the table", two[0].name, two[1].name));
+    }
+    faults
+}
+
+#[test]
+fn disagreements_of_log_and_table_are_found() {
+    let event =
+        |name, levels| LogEvent { name, levels, meaning: "It is.", action: "Nothing is needed." };
+    let line = |at: &str, level: &str, event: Name, message: &str| Logged {
+        at: at.to_owned(),
+        level: level.to_owned(),
+        event,
+        message: message.to_owned(),
+    };
+    let named = |name: &str| Name::Literal(name.to_owned());
+    let table = [event("a.b", &[Level::WARN]), event("c.d", &[Level::INFO, Level::WARN])];
+    let good = [
+        line("x.rs:1", "WARN", named("a.b"), "m"),
+        line("y.rs:1", "WARN", named("a.b"), "m"),
+        line("x.rs:2", "INFO", named("c.d"), "m"),
+        line("x.rs:3", "WARN", named("c.d"), "n"),
+        line("x.rs:4", "INFO", Name::Missing, "m"),
+    ];
+    assert_eq!(disagreements(&table, &good), [""; 0]);
+    let cases = [
+        (
+            line("z.rs:1", "WARN", Name::Missing, "m"),
+            "z.rs:1: a line of level WARN needs an `event`",
+        ),
+        (
+            line("z.rs:1", "ERROR", Name::Missing, "m"),
+            "z.rs:1: a line of level ERROR needs an `event`",
+        ),
+        (
+            line("z.rs:1", "WARN", Name::Other, "m"),
+            "z.rs:1: the value of `event` must be a literal",
+        ),
+        (
+            line("z.rs:1", "EVENT", named("a.b"), "m"),
+            "z.rs:1: use the macro of a level, not event!",
+        ),
+        (line("z.rs:1", "INFO", named("e.f"), "m"), "z.rs:1: e.f is not in telemetry/events.rs"),
+        (line("z.rs:1", "INFO", named("a.b"), "m"), "z.rs:1: a.b has no level INFO in the table"),
+        (
+            line("z.rs:1", "WARN", named("a.b"), "other"),
+            "a.b has two meanings: \"m\" at x.rs:1, \"other\" at z.rs:1",
+        ),
+    ];
+    for (bad, expected) in cases {
+        let lines = [good.as_slice(), &[bad]].concat();
+        assert_eq!(disagreements(&table, &lines), [expected]);
+    }
+    assert_eq!(disagreements(&table, &good[..3]), ["no line has the event c.d at level WARN"]);
+    let twice = [table[0], table[0], table[1]];
+    assert_eq!(
+        disagreements(&twice, &good),
+        ["no line has the event a.b at level WARN", "a.b stands before a.b in the table"]
+    );
+}
+
+/// Names that programs read, and what a cell of the manual's table holds.
+#[test]
+fn events_are_named_and_described_alike() {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    for event in EVENTS {
+        let parts: Vec<_> = event.name.split('.').collect();
+        assert!(
+            event.name == events::LIBRARY || (parts.len() == 2 && parts.into_iter().all(is_word)),
+            "{}: area.what_happened",
+            event.name
+        );
+        for text in [event.meaning, event.action] {
+            let is_sentence = text.ends_with('.')
+                && text.starts_with(|c: char| c.is_ascii_uppercase() || c == '`');
+            assert!(is_sentence && !text.contains(". "), "{}: one sentence: {text}", event.name);
+            assert!(!text.contains(['\n', '|']) && !text.contains("  "), "{}: {text}", event.name);
+        }
+    }
 }
 
 /// Every string that looks like a code, in the files where errors become responses.
@@ -356,20 +496,4 @@ fn rows_of(document: &Document, name: &str) -> Vec<String> {
     let head = format!("| `{name}` |");
     let tables = document.text.split("\n\n").filter(|part| part.starts_with(&head));
     tables.flat_map(rows).map(|mut row| row.remove(0)).collect()
-}
-
-/// The first two columns.
-fn pairs(table: &str) -> Vec<(String, String)> {
-    rows(table).into_iter().map(|mut row| (row.remove(0), row.remove(0))).collect()
-}
-
-#[track_caller]
-fn same(what: &str, in_code: &[(String, String)], in_manual: &[(String, String)]) {
-    let missing: Vec<_> = in_code.iter().filter(|row| !in_manual.contains(row)).collect();
-    let surplus: Vec<_> = in_manual.iter().filter(|row| !in_code.contains(row)).collect();
-    assert!(
-        missing.is_empty() && surplus.is_empty(),
-        "{what} in the code: {missing:#?}\nin the manual only: {surplus:#?}"
-    );
-    assert!(in_manual.is_sorted(), "{what} of the manual are not in order");
 }

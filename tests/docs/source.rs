@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Item, Lit, Macro, Meta};
 
@@ -13,20 +13,36 @@ use crate::document::root;
 /// What was found in the sources of the program, those of its tests left out.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// Events, each with its levels.
-    pub(crate) events: BTreeMap<String, BTreeSet<&'static str>>,
+    /// Lines of the log, in the order of the sources.
+    pub(crate) lines: Vec<Logged>,
     /// Strings that are not in a macro, by the file they are in.
     pub(crate) strings: BTreeMap<String, BTreeSet<String>>,
     file: String,
 }
 
-const LEVELS: [(&str, &str); 5] = [
-    ("error", "ERROR"),
-    ("warn", "WARN"),
-    ("info", "INFO"),
-    ("debug", "DEBUG"),
-    ("trace", "TRACE"),
-];
+/// A macro that logs.
+#[derive(Clone, Debug)]
+pub(crate) struct Logged {
+    /// File and line.
+    pub(crate) at: String,
+    /// Name of the macro in capitals: a level, or `EVENT`.
+    pub(crate) level: String,
+    pub(crate) event: Name,
+    /// The format string; empty if there is none.
+    pub(crate) message: String,
+}
+
+/// The field `event` of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Missing,
+    Literal(String),
+    /// A constant, a variable or an expression.
+    Other,
+}
+
+/// The macros of `tracing` that log.
+const MACROS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "event"];
 
 /// The files that Cargo compiles with the default features, from the root of the repository. rustdoc has a page for each.
 pub(crate) fn compiled() -> Vec<String> {
@@ -114,30 +130,31 @@ impl<'ast> Visit<'ast> for Found {
     }
 
     fn visit_macro(&mut self, found: &'ast Macro) {
-        let name = found.path.segments.last().unwrap().ident.to_string();
-        self.read_macro(&name, found.tokens.clone());
+        let name = &found.path.segments.last().unwrap().ident;
+        self.read_macro(&name.to_string(), name.span(), found.tokens.clone());
     }
 }
 
 impl Found {
-    /// A macro of a level, or another one with such macros in it.
-    fn read_macro(&mut self, name: &str, tokens: TokenStream) {
-        let level = LEVELS.iter().find(|(macro_name, _)| *macro_name == name);
-        if let (Some((_, level)), Some(event)) = (level, event(tokens.clone())) {
-            self.events.entry(event).or_default().insert(level);
+    /// A macro that logs, or another one with such macros in it.
+    fn read_macro(&mut self, name: &str, span: Span, tokens: TokenStream) {
+        if MACROS.contains(&name) {
+            let at = format!("{}:{}", self.file, span.start().line);
+            let (event, message) = read_fields(tokens.clone());
+            self.lines.push(Logged { at, level: name.to_ascii_uppercase(), event, message });
         }
         let tokens: Vec<_> = tokens.into_iter().collect();
         for (at, token) in tokens.iter().enumerate() {
             let TokenTree::Group(group) = token else { continue };
-            let name = match tokens[..at] {
+            let (name, span) = match tokens[..at] {
                 [.., TokenTree::Ident(ref name), TokenTree::Punct(ref mark)]
                     if mark.as_char() == '!' =>
                 {
-                    name.to_string()
+                    (name.to_string(), name.span())
                 }
-                _ => String::new(),
+                _ => (String::new(), group.span()),
             };
-            self.read_macro(&name, group.stream());
+            self.read_macro(&name, span, group.stream());
         }
     }
 }
@@ -150,15 +167,55 @@ fn is_for_tests(attribute: &Attribute) -> bool {
             .is_ok_and(|list| list.path.is_ident("cfg") && list.tokens.to_string() == "test")
 }
 
-/// The string behind `event =`.
-fn event(tokens: TokenStream) -> Option<String> {
+/// The field `event`, and the format string: the first literal that is not the value of a field.
+fn read_fields(tokens: TokenStream) -> (Name, String) {
     let tokens: Vec<_> = tokens.into_iter().collect();
-    tokens.windows(3).find_map(|window| match window {
-        [TokenTree::Ident(name), TokenTree::Punct(equals), TokenTree::Literal(value)]
-            if name == "event" && equals.as_char() == '=' =>
-        {
-            syn::parse_str::<syn::LitStr>(&value.to_string()).ok().map(|value| value.value())
+    let event = tokens.windows(3).find_map(|window| match window {
+        [TokenTree::Ident(name), TokenTree::Punct(sign), value] if name == "event" => {
+            match (sign.as_char(), string(value)) {
+                ('=', Some(name)) => Some(Name::Literal(name)),
+                ('=' | ',', _) => Some(Name::Other),
+                _ => None,
+            }
         }
         _ => None,
-    })
+    });
+    let is_value = |at: usize| {
+        matches!(at.checked_sub(1).map(|before| &tokens[before]),
+            Some(TokenTree::Punct(sign)) if sign.as_char() != ',')
+    };
+    let message = (0..tokens.len()).filter(|at| !is_value(*at)).find_map(|at| string(&tokens[at]));
+    (event.unwrap_or(Name::Missing), message.unwrap_or_default())
+}
+
+fn string(token: &TokenTree) -> Option<String> {
+    let TokenTree::Literal(literal) = token else { return None };
+    syn::parse_str::<syn::LitStr>(&literal.to_string()).ok().map(|string| string.value())
+}
+
+#[test]
+fn lines_of_the_log_are_found() {
+    let logged = |body: &str| {
+        let mut found = Found { file: "a.rs".into(), ..Found::default() };
+        found.visit_file(&syn::parse_file(&format!("fn f() {{\n{body}\n}}")).unwrap());
+        let line = |line: Logged| (line.at, line.level, line.event, line.message);
+        found.lines.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let named = |name: &str| Name::Literal(name.to_owned());
+    let line = |level: &str, event, message: &str| {
+        vec![("a.rs:2".to_owned(), level.to_owned(), event, message.to_owned())]
+    };
+    let cases = [
+        ("tracing::warn!(\"m\");", line("WARN", Name::Missing, "m")),
+        ("warn!(event = \"a.b\", n = \"x\", %e, \"m {}\", 1);", line("WARN", named("a.b"), "m {}")),
+        ("tracing::error!(target: \"t\", event = NAME, \"m\");", line("ERROR", Name::Other, "m")),
+        ("tracing::info!(event, \"m\");", line("INFO", Name::Other, "m")),
+        ("tracing::warn!(event.key, \"m\");", line("WARN", Name::Missing, "m")),
+        ("tracing::event!(Level::WARN, event = \"a.b\");", line("EVENT", named("a.b"), "")),
+        ("select! { a = b => tracing::warn!(event = \"a.b\") }", line("WARN", named("a.b"), "")),
+        ("#[test] fn t() { tracing::warn!(\"m\") }", Vec::new()),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(logged(body), expected, "{body}");
+    }
 }

@@ -156,6 +156,7 @@ fn configuration(upstream: SocketAddr, keys: &Path, settings: &str) -> String {
         Some(settings) => (settings, ""),
         None => ("", settings),
     };
+    let admin = if others.contains("[admin]") { "" } else { "[admin]\nlisten = \"\"" };
     format!(
         r#"
 [server]
@@ -170,8 +171,7 @@ url = "http://{upstream}"
 [license]
 keys = {keys}
 {others}
-[admin]
-listen = ""
+{admin}
 "#
     )
 }

@@ -7,6 +7,7 @@
 #![cfg(test)]
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
+mod alerts;
 mod autobahn;
 mod browser;
 mod clients;

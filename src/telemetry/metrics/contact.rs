@@ -44,6 +44,8 @@ pub struct Contacts {
 pub(super) struct Failed {
     /// Moment of the last one; 0: none.
     at: AtomicU64,
+    /// Moment of the one that `cause` describes; 0: none.
+    described: AtomicU64,
     cause: Mutex<String>,
     news: Notify,
 }
@@ -52,11 +54,13 @@ impl Failed {
     /// Notes that a contact failed. Of many failures in a row, one in a second is described.
     #[cold]
     pub(super) fn note(&self, at: Moment, error: &(dyn Error + 'static)) {
-        let before = Moment::from_bits(self.at.fetch_max(at.to_bits(), Ordering::Relaxed));
-        if before == Moment::NEVER || before.after(DOUBT) <= at {
+        self.at.fetch_max(at.to_bits(), Ordering::Relaxed);
+        let described = Moment::from_bits(self.described.load(Ordering::Relaxed));
+        if described == Moment::NEVER || described.after(DOUBT) <= at {
+            self.described.store(at.to_bits(), Ordering::Relaxed);
             *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = chain(error);
-            self.news.notify_one();
         }
+        self.news.notify_one();
     }
 
     /// The cause of a recent failure.
@@ -64,7 +68,7 @@ impl Failed {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Resolves when a contact has failed, at most once a second.
+    /// Resolves when a contact has failed since the last call.
     pub(super) async fn news(&self) {
         self.news.notified().await;
     }
@@ -121,11 +125,25 @@ mod tests {
     #[test]
     fn of_many_failures_one_in_a_second_is_described() {
         let (failed, boot) = (Failed::default(), Moment::now());
-        for (millis, error) in [(0, "first"), (999, "second"), (1_500, "third"), (2_500, "fourth")]
+        let cases =
+            [(0, "first"), (600, "first"), (1_000, "third"), (1_900, "third"), (2_100, "fifth")];
+        for ((millis, expected), error) in
+            cases.into_iter().zip(["first", "second", "third", "fourth", "fifth"])
         {
             failed.note(boot.after(Duration::from_millis(millis)), &std::io::Error::other(error));
-            let expected = if millis < 2_500 { "first" } else { "fourth" };
             assert_eq!(failed.cause(), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn each_failure_is_news_however_soon_after_another() {
+        use futures_util::FutureExt;
+
+        let (failed, boot) = (Failed::default(), Moment::now());
+        assert!(failed.news().now_or_never().is_none());
+        for millis in [0, 900, 1_001] {
+            failed.note(boot.after(Duration::from_millis(millis)), &std::fmt::Error);
+            assert!(failed.news().now_or_never().is_some(), "after {millis} ms");
         }
     }
 }

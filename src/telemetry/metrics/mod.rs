@@ -199,6 +199,7 @@ mod tests {
             LicenseInfo { lid: "7".into(), company: "a\"b\\\nc".into(), source: "store".into() };
         let figures = Figures {
             license_status: 5,
+            license_not_valid: Some("token-expired"),
             license_token_expiry: Some(42),
             license_included_users: Some(-1),
             license: Some(license),
@@ -208,6 +209,7 @@ mod tests {
         let text = Metrics::default().render(figures);
         shows(&text, r#"license_gate_license_status{status="expired"} 1"#);
         shows(&text, r#"license_gate_license_status{status="valid"} 0"#);
+        shows(&text, r#"license_gate_license_not_valid_info{reason="token-expired"} 1"#);
         shows(&text, "license_gate_license_token_expiry_timestamp_seconds 42");
         shows(&text, "license_gate_license_included_users -1");
         shows(&text, r#"license_gate_license_info{lid="7",company="a\"b\\\nc",source="store"} 1"#);

@@ -20,7 +20,9 @@ use crate::telemetry::stream::Standard;
 pub struct Figures {
     /// `status` of the licensing API, 0 to 6.
     pub license_status: u8,
-    /// `lexp`, Unix seconds; `None`: no license, or one that never ends.
+    /// Why the license in force is not valid, the code of the failed check; `None`: it is valid, or there is none.
+    pub license_not_valid: Option<&'static str>,
+    /// The earlier of `lexp` and a trial's end, Unix seconds; `None`: no license, or one that never ends.
     pub license_expiry: Option<u64>,
     /// `exp`, Unix seconds.
     pub license_token_expiry: Option<u64>,
@@ -184,9 +186,13 @@ impl Scrape {
     fn license(&self, families: &mut Families<'_>) -> fmt::Result {
         let Figures { license_status, license, .. } = &self.figures;
         families.status(*license_status)?;
+        if let Some(reason) = self.figures.license_not_valid {
+            let help = "Why the license is not valid";
+            families.info("license_gate_license_not_valid", help, [("reason", reason)])?;
+        }
         families.timestamp(
             "license_gate_license_expiry_timestamp_seconds",
-            "End of the license",
+            "End of the license, or of its trial if that is earlier",
             self.figures.license_expiry,
         )?;
         families.timestamp(

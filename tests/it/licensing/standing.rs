@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::scene::Setup;
+use crate::support::http::request;
+use crate::support::scene::{Scene, Setup};
 use crate::support::vendor::{DAY, Token, now};
 
 /// Asserts that a gate with this stored license shows it with `status`, and that `check` is false.
@@ -63,4 +64,49 @@ fn the_first_failure_decides_the_status() {
         6,
     );
     found_at_start(Setup::new(), |token| token.with("nbf", now() + DAY).with("exp", end), 3);
+}
+
+/// The lines of a scrape that begin with `name`.
+fn scraped(scene: &Scene, name: &str) -> Vec<String> {
+    let text = request(scene.gate.admin(), "GET", "/metrics").send().is(200);
+    text.text().lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
+}
+
+#[test]
+fn metrics_state_why_a_license_is_not_valid_and_when_it_ends() {
+    let (later, sooner, ended) = (now() + 9 * DAY, now() + DAY, now() - 1);
+    let cases = [
+        (json!({}), None, None),
+        (json!({ "lexp": later }), None, Some(later)),
+        (json!({ "lexp": later, "trial_exp": sooner }), None, Some(later)),
+        (json!({ "lexp": later, "trial": true, "trial_exp": sooner }), None, Some(sooner)),
+        (json!({ "trial": true, "trial_exp": ended }), Some("trial-expired"), Some(ended)),
+        (json!({ "lexp": ended }), Some("license-expired"), Some(ended)),
+        (json!({ "exp": ended - 60 }), Some("token-expired"), None),
+        (json!({ "nbf": later }), Some("not-yet-valid"), None),
+        (json!({ "sub": "http://other.example/" }), Some("subject-mismatch"), None),
+    ];
+    for (claims, reason, end) in cases {
+        let setup = Setup::new().set("admin.listen", "\"127.0.0.1:0\"");
+        let pairs = claims.as_object().expect("claims").clone();
+        let token = pairs
+            .into_iter()
+            .fold(setup.vendor.token(), |token, (name, value)| token.with(&name, value));
+        let token = token.sign();
+        let scene = setup.stored(&token).start();
+        let expected = reason
+            .map(|reason| format!("license_gate_license_not_valid_info{{reason=\"{reason}\"}} 1"));
+        assert_eq!(
+            scraped(&scene, "license_gate_license_not_valid_info"),
+            Vec::from_iter(expected),
+            "{claims}"
+        );
+        let expected =
+            end.map(|end| format!("license_gate_license_expiry_timestamp_seconds {end}"));
+        assert_eq!(
+            scraped(&scene, "license_gate_license_expiry"),
+            Vec::from_iter(expected),
+            "{claims}"
+        );
+    }
 }

@@ -88,7 +88,7 @@ fn an_address_in_use_or_a_file_of_others_ends_the_start_with_2() {
     let twice = "server.listen = ['unix:a.sock']\nadmin.listen = 'unix:a.sock'\n";
     place.write("gate.toml", twice);
     let check = place.run(&["check-config", "--config", "gate.toml"]).exits(1);
-    check.reports(&["admin.listen:", "is listened to already"]);
+    check.reports(&["admin.listen:", "is given twice"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn renewals_that_fail_are_counted_and_leave_the_gate_ready() {
 }
 
 #[test]
-fn the_dashboard_fails_until_a_request_succeeds() {
+fn the_dashboard_is_down_until_a_request_succeeds() {
     let address = Origin::vacant();
     let gate = Builder::before(address).set("admin.listen", "'127.0.0.1:0'").start();
     assert_eq!(fact(&gate, "dashboard")["state"], "no contact yet");

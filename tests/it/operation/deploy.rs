@@ -1,9 +1,10 @@
 //! `examples/deploy`: every file is parsed by its program, or as strictly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::support::program::Place;
@@ -55,6 +56,10 @@ fn every_file_is_read() {
     }
     take("Dockerfile");
     is_dockerfile(&read("Dockerfile"));
+    take("prometheus-rules.yaml");
+    alerts(&documents(&read("prometheus-rules.yaml")));
+    take("grafana-dashboard.json");
+    grafana(&serde_json::from_str(&read("grafana-dashboard.json")).expect("JSON"));
     assert!(unread.is_empty(), "no test reads {unread:?}");
 }
 
@@ -64,7 +69,7 @@ fn kubernetes(objects: &[Yaml]) {
     assert!(objects.iter().all(|object| object["apiVersion"].as_str().is_some()));
     let data = &objects[0]["data"];
     let keys = data["issuer.jwks.json"].as_str().expect("text");
-    let keys: serde_json::Value = serde_json::from_str(keys).expect("JSON, and nothing behind it");
+    let keys: Value = serde_json::from_str(keys).expect("JSON, and nothing behind it");
     assert!(keys["keys"].is_array(), "{keys}");
     is_good(data["gate.toml"].as_str().expect("text"), "issuer.jwks.json");
     let containers = &objects[2]["spec"]["template"]["spec"]["containers"];
@@ -91,6 +96,83 @@ fn compose(documents: &[Yaml]) {
         let is_declared = !compose["volumes"][source].is_badvalue();
         assert!(source.starts_with("./") || is_declared, "{source}");
     }
+}
+
+/// The chapter of the manual that has a heading for each alert, as it is published.
+const RUNBOOK: &str =
+    "https://docs.rs/license-gate/latest/license_gate/manual/operating/index.html#";
+
+/// What an alert must have for somebody who has never seen it; what the expressions mean is Prometheus's to say.
+fn alerts(documents: &[Yaml]) {
+    let [document] = documents else { panic!("{documents:?}") };
+    let [group] = document["groups"].as_vec().expect("a list").as_slice() else {
+        panic!("alerts use what the same evaluation recorded: one group")
+    };
+    let rules = group["rules"].as_vec().expect("a list");
+    let mut headings = runbook();
+    for rule in rules.iter().filter(|rule| rule["record"].is_badvalue()) {
+        let name = rule["alert"].as_str().expect("a name");
+        let severity = rule["labels"]["severity"].as_str();
+        assert!(matches!(severity, Some("critical" | "warning" | "info")), "{name}: {severity:?}");
+        for text in ["summary", "description"] {
+            let text = rule["annotations"][text].as_str().expect("text");
+            assert!(text.contains("{{ $labels.instance }}"), "{name}: {text}");
+        }
+        // The identifier that rustdoc gives to a heading of one word.
+        let anchor =
+            rule["annotations"]["runbook_url"].as_str().and_then(|url| url.strip_prefix(RUNBOOK));
+        assert_eq!(anchor, Some(&*name.to_ascii_lowercase()), "{name}");
+        assert!(headings.remove(name), "{name} is not in the manual");
+    }
+    assert!(headings.is_empty(), "alerts that do not exist: {headings:?}");
+}
+
+/// Headings of the section on alerts.
+fn runbook() -> BTreeSet<String> {
+    let chapter = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/operating.md");
+    let text = fs::read_to_string(chapter).expect("a chapter");
+    let (_, section) = text.split_once("## Alerts\n").expect("a section");
+    let headings = section.split("\n## ").next().unwrap_or_default().lines();
+    headings.filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect()
+}
+
+/// A dashboard that can be imported anywhere: it names no data source, and nothing in it is hidden by something else.
+fn grafana(dashboard: &Value) {
+    assert_eq!(dashboard["id"], Value::Null);
+    assert!(dashboard["schemaVersion"].as_u64() >= Some(36), "Grafana 9 and newer");
+    let source = serde_json::json!({ "type": "prometheus", "uid": "${datasource}" });
+    let list = dashboard["templating"]["list"].as_array().expect("a list");
+    let names: Vec<_> = list.iter().filter_map(|variable| variable["name"].as_str()).collect();
+    assert_eq!(names, ["datasource", "job", "instance"]);
+    assert_eq!(list[2]["multi"], true);
+    let (mut ids, mut cells, mut rows) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for panel in dashboard["panels"].as_array().expect("a list") {
+        let title = panel["title"].as_str().expect("a title");
+        assert!(ids.insert(panel["id"].as_u64().expect("a number")), "{title}");
+        let at = |side: &str| panel["gridPos"][side].as_u64().expect("a number");
+        assert!(at("x") + at("w") <= 24, "{title}");
+        for cell in (0..at("w") * at("h")).map(|n| (at("x") + n % at("w"), at("y") + n / at("w"))) {
+            assert!(cells.insert(cell), "{title} covers another panel");
+        }
+        if panel["type"] == "row" {
+            rows.push(title);
+            continue;
+        }
+        assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{title}");
+        let defaults = &panel["fieldConfig"]["defaults"];
+        assert!(defaults["unit"].is_string() && defaults["thresholds"].is_object(), "{title}");
+        assert_eq!(panel["datasource"], source, "{title}");
+        for target in panel["targets"].as_array().expect("a list") {
+            assert_eq!(target["datasource"], source, "{title}");
+            let query = target["expr"].as_str().expect("text");
+            let (all, selected) = (
+                query.matches('{').count(),
+                query.matches(r#"{job=~"$job",instance=~"$instance""#).count(),
+            );
+            assert!(all > 0 && all == selected, "{title}: {query}");
+        }
+    }
+    assert_eq!(rows, ["License", "Traffic", "Errors", "Dashboard", "Process"]);
 }
 
 /// `systemd.syntax(7)`: sections with settings.

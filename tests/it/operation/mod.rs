@@ -6,6 +6,7 @@ mod admin_listener;
 mod deploy;
 mod descriptors;
 mod failures;
+mod flags;
 mod health;
 mod log_level;
 mod logs;

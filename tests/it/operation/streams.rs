@@ -143,3 +143,24 @@ fn dropped_lines_are_counted_and_logged() {
     thread::spawn(move || errors.read_to_end(&mut Vec::new()));
     assert_eq!(gate.stop().code(), Some(0));
 }
+
+#[test]
+fn a_reader_of_the_access_log_that_stalls_is_an_event() {
+    let mut gate = Unread::start("");
+    let mut errors = BufReader::new(gate.errors.take().expect("unread"));
+    let mut client = Wire::connect(gate.address);
+    while gate.dropped("stdout") == 0 {
+        client.send("GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n".repeat(100));
+        for _ in 0..100 {
+            assert_eq!(client.answer().status(), 404);
+        }
+    }
+    let mut line = String::new();
+    while !line.contains("event=log.reader_stalled") {
+        line.clear();
+        assert!(errors.read_line(&mut line).expect("a line") > 0, "the gate ended");
+    }
+    assert!(line.contains("level=WARN") && line.contains(r#"stream="stdout" dropped=1"#), "{line}");
+    thread::spawn(move || errors.read_to_end(&mut Vec::new()));
+    assert_eq!(gate.stop().code(), Some(0));
+}

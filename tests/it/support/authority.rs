@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -63,8 +64,13 @@ impl Authority {
 
     /// A certificate for `name` that expires at the beginning of `year`.
     pub(crate) fn issue_until(&self, name: &str, year: i32) -> Pair {
+        self.issue_lasting(name, year, Duration::ZERO)
+    }
+
+    /// A certificate for `name` that ends this long after the beginning of `year`.
+    pub(crate) fn issue_lasting(&self, name: &str, year: i32, more: Duration) -> Pair {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1) + more;
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.0).expect("a certificate");
         Pair { cert: cert.pem(), key: key.serialize_pem() }

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use super::{dir, secured, write};
 use crate::support::authority::{Authority, TLS13};
 use crate::support::gate::{Builder, Gate};
 use crate::support::http::request;
 use crate::support::origin::{Origin, Recorder};
+use crate::support::vendor::now;
 use crate::support::wire::Wire;
 
 const RELOADED: &str = "the certificate of server.tls was reloaded";
@@ -162,6 +164,20 @@ fn sighup_without_certificates_keeps_connections() {
     client.get("/");
     origin.accept().serve("here");
     assert_eq!(client.answer().text(), "here");
+}
+
+#[test]
+fn a_certificate_that_ends_while_it_is_used_is_logged_once() {
+    let (authority, origin) = (Authority::new(), Recorder::start());
+    let end = Duration::from_secs(now() + 3);
+    let gate = secured(origin.address, dir(), &authority.issue_lasting("localhost", 1970, end));
+    let gate = gate.start();
+    gate.log().wait_for("event=certificate.expired");
+    gate.log().wait_for("the certificate of server.tls has expired");
+    // Looked at again: the next content is noticed.
+    authority.issue("localhost").write(gate.dir(), "tls");
+    gate.log().wait_for(RELOADED);
+    assert_eq!(count(&gate, "has expired"), 1);
 }
 
 #[test]
