@@ -1,4 +1,4 @@
-//! What every endpoint needs: the parts of the gate that it uses, and the authorization of its caller.
+//! The context of every endpoint: the parts of the gate that it uses, and the authorization of its caller.
 
 use std::sync::Arc;
 

@@ -61,7 +61,7 @@ impl From<Denied> for Problem {
             Denied::Unavailable(error) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "auth.unavailable",
-                "Your credentials could not be checked, because the dashboard is unreachable or sent an unexpected response: try again later.",
+                "Your credentials could not be checked, because the dashboard is unreachable or sent an unexpected response: try again later, or look up the cause in the gate's log.",
             )
             .caused_by(error),
         }

@@ -15,7 +15,7 @@ use crate::problem::Problem;
 ///
 /// Body: `{}` or none, at most 128 KiB. Needs `licensing:write`.
 /// 200 with the stored license; 404 no license, or renewal is off; 409 the license has changed meanwhile; 413, 415 the body;
-/// 500 not stored; 502 the issuer refuses, is unreachable or sends an unacceptable answer; 504 it does not answer.
+/// 500 not stored; 502 the issuer refuses, is unreachable or sends an unacceptable response; 504 it does not respond in time.
 pub(super) async fn post(
     api: &Api,
     request: ApiRequest<'_, impl Dashboard>,

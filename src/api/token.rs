@@ -24,7 +24,7 @@ struct Removal {
     instance: Option<Value>,
 }
 
-/// `GET /api/licensing/token`: the license in force, whatever its status; status 4 when there is none.
+/// `GET /api/licensing/token`: the license in force, with any status; status 4 if there is none.
 ///
 /// Needs `licensing:read`. Always 200.
 pub(super) async fn get<D: Dashboard>(
@@ -61,7 +61,7 @@ pub(super) async fn post(
 /// `DELETE /api/licensing/token`: removes the license.
 ///
 /// Body: `{"instance":"ROOT_URL"}`, at most 128 KiB. Needs `licensing:delete`.
-/// 202, also if there was none; 400 not JSON; 413, 415 the body; 422 `instance` is another or missing; 500 not removed.
+/// 202, also if there was none; 400 not JSON; 413, 415 the body; 422 `instance` is missing, or is another one; 500 not removed.
 pub(super) async fn delete(
     api: &Api,
     request: ApiRequest<'_, impl Dashboard>,

@@ -91,13 +91,13 @@ pub enum LookupError {
         source: upstream::Error,
     },
     /// No response within 10 s.
-    #[error("the dashboard did not answer {path} within {} s", DEADLINE.as_secs())]
+    #[error("no response of the dashboard to {path} within {} s", DEADLINE.as_secs())]
     Timeout {
         /// The requested path.
         path: String,
     },
     /// An unexpected status.
-    #[error("the dashboard answered {path} with status {status}")]
+    #[error("the dashboard's response to {path} has status {status}{}", advice(*status))]
     Status {
         /// The requested path.
         path: String,
@@ -121,4 +121,24 @@ pub enum LookupError {
     /// The check ended early: the gate stops, or the check panicked.
     #[error("the check of a caller was interrupted")]
     Interrupted(#[source] Option<tokio::task::JoinError>),
+}
+
+fn advice(status: StatusCode) -> &'static str {
+    if status == StatusCode::NOT_FOUND {
+        ": a dashboard without Grafana's user API needs auth.mode = \"local\" and [[auth.users]]"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dashboard_without_user_api_leads_to_local_users() {
+        let error = |status| LookupError::Status { path: "/api/user".to_owned(), status };
+        assert!(error(StatusCode::NOT_FOUND).to_string().contains(r#"auth.mode = "local""#));
+        assert!(!error(StatusCode::BAD_GATEWAY).to_string().contains("auth.mode"));
+    }
 }

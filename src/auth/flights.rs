@@ -5,8 +5,8 @@
 //! per IPv6 /48, 512 in all, of which the last 64 are reserved for addresses (IPv6 /48) with none in flight. Beyond that:
 //! [`Denied::Busy`].
 //!
-//! Of one client, at most as many passwords are checked at the same time as may still be refused within the minute, so that
-//! parallel guesses do not exceed the limit of refused passwords. Further passwords wait for their turn, in order of arrival,
+//! At most as many passwords of one client are checked in parallel as may still be refused within the minute, so that parallel
+//! guesses do not exceed the limit of refused passwords. Further passwords wait for their turn, in order of arrival,
 //! for at most 10 s. A correct password is never counted as a failure; it may be [`Denied::Busy`].
 
 use std::collections::{HashMap, VecDeque};
@@ -31,7 +31,7 @@ const MAX_PER_SITE: usize = 128;
 /// Checks in flight in all.
 const MAX_IN_ALL: usize = 512;
 
-/// Of these, so many are reserved for IPv4 addresses and /48 with none in flight.
+/// The part of [`MAX_IN_ALL`] that is reserved for IPv4 addresses and /48 with none in flight.
 const RESERVED: usize = 64;
 
 /// All checks in flight, of all workers.

@@ -1,7 +1,7 @@
 //! Limits uses per minute and client address.
 //!
 //! A window starts with the first use and lasts a minute. A client is an IPv4 address or an IPv6 /64, which belongs to one
-//! client. Memory is bounded: if the table is full of live windows, those below the limit are dropped first.
+//! client. Memory is bounded: if the table is full, windows below the limit are dropped first.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

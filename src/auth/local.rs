@@ -2,8 +2,8 @@
 //!
 //! Passwords are hashed on the control runtime's blocking threads, a few at a time; a sign-in that waits longer than 10 s for
 //! that is [`Denied::Busy`]. The duration does not reveal whether a name exists: every sign-in computes one hash of each kind
-//! and cost that is configured. If the user has no hash of a kind, or does not exist, the password is compared with another
-//! user's hash, and the result is ignored. Hashes of several kinds therefore add up.
+//! and cost in the configuration. If the user has no hash of a kind, or does not exist, the password is compared with another
+//! user's hash, and the result is ignored. The cost of a sign-in is therefore the sum over all kinds.
 
 use std::num::NonZero;
 use std::ops::RangeInclusive;

@@ -2,7 +2,7 @@
 //! cannot be used, the last good value stays in use.
 //!
 //! Contents are compared, not names or times: a mounted secret changes when a symbolic link is swapped, and the two files of
-//! a pair are written one after the other. Content that cannot be used is logged once, not at every look.
+//! a pair are written one after the other. Content that cannot be used is logged once, not at every check.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,7 +112,7 @@ fn warn_of_end<S: FromFiles>(made: &S::Made) -> bool {
     true
 }
 
-/// Reads the files again and again, on a blocking thread: a file system that hangs delays nothing else.
+/// Reads the files periodically, on a blocking thread: a file system that hangs delays nothing else.
 pub async fn watch<S>(watched: Arc<Watched<S>>)
 where
     S: FromFiles<Made: Send + Sync> + Send + Sync + 'static,
@@ -120,7 +120,7 @@ where
     loop {
         tokio::time::sleep(INTERVAL).await;
         let watched = watched.clone();
-        // A panic has been logged; the next look may succeed.
+        // The panic is logged already; the next check may succeed.
         let _ = tokio::task::spawn_blocking(move || watched.look(false)).await;
     }
 }

@@ -1,7 +1,6 @@
-//! `license-gate health`: asks a gate whether it is ready.
+//! `license-gate health`: checks whether a gate is ready, for probes in images without a shell.
 //!
-//! For probes in images that have no shell and no client. It waits 2 s at most for everything, the configuration included: a file system
-//! or a name server may hang like a gate.
+//! The limit of 2 s includes reading the configuration and resolving names, because a file system or a name server may hang too.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -31,19 +30,19 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// More than a gate answers.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
-/// Ask a running gate whether it is ready
+/// Check whether a running gate is ready
 ///
-/// Requests /readyz of the admin listener that the configuration names, and waits 2 s at most. For probes in images without
+/// Requests /readyz of the admin listener that the configuration names, and waits at most 2 s. For probes in images without
 /// a shell.
 ///
-/// Exit codes: 0 ready; 1 not ready, or no answer, with the reason on standard error.
+/// Exit codes: 0 ready; 1 not ready, or no response, with the reason on standard error.
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// Configuration file of the gate; without it the environment and the default count
+    /// Configuration file of the gate; without it, the environment and the default apply
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Admin listener to ask instead: http://HOST:PORT or unix:PATH
+    /// Admin listener to check instead: http://HOST:PORT or unix:PATH
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     admin: Option<String>,
 }
@@ -53,7 +52,7 @@ pub(super) struct Health {
 enum Error {
     #[error("{0}")]
     Configuration(Faults),
-    #[error("admin.listen is empty, so there is nothing to ask: set it, or use --admin")]
+    #[error("admin.listen is empty, so there is no admin listener: set it, or use --admin")]
     Off,
     #[error("admin.listen has port 0, so its port is not known: use --admin")]
     AnyPort,

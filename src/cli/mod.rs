@@ -1,7 +1,7 @@
 //! The command line: one file per command. Each command calls the functions that the gate itself uses.
 //!
 //! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (including unknown or invalid flags), 2 cannot bind or
-//! start. `check-config`: 0, or 1 with every fault. Other commands: 0 done, 1 failed, 2 wrong usage; `license inspect` and
+//! start. `check-config`: 0, or 1 with every fault. `health`: 0 ready, 1 otherwise. Other commands: 0 done, 1 failed, 2 wrong usage; `license inspect` and
 //! `audit verify`: 0 valid, 1 invalid, 2 unreadable. Results go to standard output, errors to standard error. A closed pipe
 //! on standard output is not an error.
 
@@ -36,8 +36,8 @@ pub use streams::{CANNOT_START, DONE};
 
 /// A licensing reverse proxy that runs as a sidecar in front of a metrics dashboard.
 ///
-/// It answers /api/licensing/* from the license that it stores, and forwards all other requests. The dashboard stays
-/// available whatever the state of the license.
+/// It serves /api/licensing/* from the license that it stores, and forwards all other requests. The dashboard stays
+/// available in every state of the license.
 #[derive(Debug, Parser)]
 #[command(name = "license-gate", version, max_term_width = 100)]
 #[command(after_long_help = "\
@@ -80,7 +80,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) ->
     }
 }
 
-/// The exit code for flags that cannot be parsed. Flags of `serve` and `check-config` are settings: a bad configuration. A probe knows 0 and 1.
+/// The exit code for flags that cannot be parsed. Flags of `serve` and `check-config` are settings: a bad configuration.
+/// `health` has only 0 and 1, as probes expect.
 fn wrong_usage(args: &[OsString]) -> u8 {
     let command = args.get(1).and_then(|arg| arg.to_str());
     if matches!(command, Some("serve" | "check-config" | "health")) { FAILED } else { WRONG_USAGE }

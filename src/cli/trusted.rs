@@ -200,7 +200,8 @@ fn reported(
     loaded: Result<(Keys, Vec<KeyFault>), KeyFault>,
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<Keys> {
-    let (keys, faults) = loaded.context("the trusted keys cannot be used")?;
+    let (keys, faults) = loaded
+        .context("the trusted keys (--issuer-keys, or license.keys of --config) cannot be used")?;
     for fault in faults {
         streams.report(&anyhow::Error::new(fault).context("a key is not used"));
     }

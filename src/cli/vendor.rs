@@ -32,9 +32,9 @@ enum OfLicense {
     Request(Request),
     /// Sign a license token (vendor)
     ///
-    /// Prints only the token. Flags override the claims of --claims, which override those of --request. A request is
-    /// answered only if this issuer signed the token in it, the token covers the instance, and the license has not ended
-    /// or --expires-in extends it.
+    /// Prints only the token. Flags override the claims of --claims, which override those of --request. Accepts a request
+    /// only if this issuer signed the token in it, the token covers the instance, and the license has not ended or
+    /// --expires-in extends it.
     ///
     /// Exit codes: 0 issued, 1 not issued, 2 wrong usage.
     Issue(issue::Args),
@@ -50,11 +50,10 @@ enum OfLicense {
 /// Write a renewal request to a file, to send to the issuer
 ///
 /// For an instance that cannot reach its issuer. The request is for the license that this configuration has in force, from
-/// `license.file` or the store's directory; a gate may be running. The issuer answers it with `license issue --request`.
-/// Install the new token like any other.
+/// `license.file` or the store's directory; a gate may be running. The issuer signs the new token with
+/// `license issue --request`. Install it like any other.
 ///
-/// The file is a credential: it contains the license, and the signature of the license proves the request. Protect it as
-/// you protect the license.
+/// The file is a credential, because it contains the license. Protect it as you protect the license.
 ///
 /// Exit codes: 0 written, 1 not written, 2 wrong usage.
 #[derive(Debug, Args)]
@@ -79,7 +78,7 @@ struct Request {
     args: request::Args,
 }
 
-/// Verify a license token as a gate would, and print the result of each check
+/// Verify a license token as a gate does, and print the result of each check
 ///
 /// Keys, revocations and root URL come from the configuration (file and environment) unless flags override them. If a
 /// source is a URL, the copy in the store's directory is used; --online requests the URL itself.
@@ -145,8 +144,8 @@ pub(super) struct Store {
 enum OfStore {
     /// Copy the data in a directory to an empty database
     ///
-    /// Copies the license, former licenses, the revocation list, the newest time seen, and the audit log with its chain:
-    /// everything or nothing. Stop the gate that uses the directory first. The data in the directory stays.
+    /// Copies the license, former licenses, the revocation list, the newest time seen, the audit log with its chain, and
+    /// waiting events: everything or nothing. Stop the gate that uses the directory first. The data in the directory stays.
     ///
     /// Exit codes: 0 done, 1 not done, 2 wrong usage.
     Migrate(store::Args),

@@ -7,7 +7,7 @@ use memchr::memchr;
 use super::head::head_end;
 use crate::message::policy;
 
-/// Most bytes of chunk extensions in one message. They carry no content; without a limit they could go on for ever (RFC 9112
+/// Most bytes of chunk extensions in one message. They carry no content; without a limit they could be endless (RFC 9112
 /// section 7.1.1).
 const MAX_EXTENSION_BYTES: usize = 16 * 1024;
 /// Most digits of a chunk size.
@@ -109,7 +109,7 @@ impl Decoder {
         }
     }
 
-    /// Notes that the connection has ended. Returns whether the body is complete.
+    /// Records that the connection has ended. Returns whether the body is complete.
     pub fn close(&mut self) -> bool {
         if self.state == State::UntilClose {
             self.state = State::Ended;

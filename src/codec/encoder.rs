@@ -40,7 +40,7 @@ pub struct Encoder<B> {
     ended: bool,
     /// Bytes of the announced length that are still to come. `None`: no length was announced.
     left: Option<u64>,
-    /// Whether everything was sent, or sending was given up.
+    /// Whether sending has ended: everything was sent, or it failed.
     pub done: bool,
 }
 
@@ -68,7 +68,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         Self { ended, left, ..Self::bodiless(body, coding) }
     }
 
-    /// Sends nothing after a staged head, whatever `body` is.
+    /// Sends nothing after a staged head, with any `body`.
     pub fn without_body(body: B) -> Self {
         Self::bodiless(body, Coding::Plain)
     }
@@ -86,7 +86,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         }
     }
 
-    /// Whether the body has given anything away that cannot be had again.
+    /// Whether any part of the body was read, which cannot be read again.
     pub fn has_begun(&self) -> bool {
         self.begun
     }
@@ -106,7 +106,7 @@ impl<B: Body<Data = Bytes> + Unpin> Encoder<B> {
         self.body
     }
 
-    /// Sends until the message is complete. Staged bytes are written before the body is waited for.
+    /// Sends until the message is complete. Staged bytes are written before it waits for the body.
     pub fn poll_send<W: AsyncWrite + Unpin>(
         &mut self,
         output: &mut Output,

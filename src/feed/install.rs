@@ -1,7 +1,7 @@
 //! Installs a token, or restores a former one, after fetching newer keys if the token's key is unknown.
 //!
 //! For a token with an unknown `kid`, `license.jwks_url` is fetched early, once for concurrent tokens, for at most 5 s. Then
-//! the token is verified with the keys there are. If the fetch failed, the refusal says so.
+//! the token is verified with the available keys. If the fetch failed, the refusal states that.
 
 use std::sync::Arc;
 use std::time::Duration;

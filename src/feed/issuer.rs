@@ -1,7 +1,7 @@
 //! Client of the issuer's renewal endpoint.
 //!
-//! `POST renewal.url` with `Authorization: Bearer TOKEN` and `{"instance","lid","jti"}`; the answer is `{"token":"…"}`.
-//! The result is a [`Token`] that has not been verified, and the answer's `Date`.
+//! `POST renewal.url` with `Authorization: Bearer TOKEN` and `{"instance","lid","jti"}`; the response is `{"token":"…"}`.
+//! The result is a [`Token`] that has not been verified, and the response's `Date`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::license::{License, Rejection, RootUrl, Token};
 use crate::outgoing::{self, Answer, Call, Cause, Client, Endpoint, SetupError};
 use crate::text::trimmed_bytes;
 
-/// Largest answer. A token has at most 64 KiB; escapes make its JSON longer.
+/// Largest response body. A token has at most 64 KiB; escapes make its JSON longer.
 const MAX_ANSWER_BYTES: usize = 128 * 1024;
 
 /// Settings of renewal.
@@ -25,7 +25,7 @@ pub struct Config {
     pub url: Option<http::Uri>,
 }
 
-/// Why there is no renewed token. Neither the token that was sent nor the text of the answer is shown.
+/// Why there is no renewed token. Neither the token that was sent nor the text of the response is shown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The call failed, or the issuer refused it.
@@ -73,7 +73,7 @@ impl Error {
 pub struct Reply {
     /// The token, or the error.
     pub token: Result<Token, Error>,
-    /// `Date` of the answer, also of a refusal.
+    /// `Date` of the response, also of a refusal.
     pub date: Option<UnixTime>,
 }
 

@@ -1,7 +1,7 @@
 //! Combines the issuer's keys from files (`license.keys`) and from `license.jwks_url`; the store trusts all of them.
 //!
-//! A file that cannot be parsed as a whole, for example because it is half written, removes no key: its previous keys stay
-//! until it is whole again, or deleted.
+//! If a file cannot be parsed as a whole, for example because it is half written, its previous keys stay trusted until it is
+//! complete again, or deleted.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ impl WatchedKeys {
         Self { path, seen: *files.digest() }
     }
 
-    /// The files, if they have changed since the last look. Blocks.
+    /// The files, if they have changed since the last check. Blocks.
     pub(super) fn look(&mut self) -> Option<KeyFiles> {
         let files = KeyFiles::read(&self.path);
         let changed = *files.digest() != self.seen;

@@ -1,4 +1,4 @@
-//! Watched files: a loop per file reads it again and again, and passes changed content on.
+//! Watched files: a loop per file reads it periodically, and passes changed content on.
 
 use std::io;
 use std::path::Path;

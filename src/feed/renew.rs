@@ -1,9 +1,9 @@
-//! Renewal: the token of the license in force is sent to the issuer, and the token in the answer replaces it.
+//! Renewal: sends the token of the license in force to the issuer, and installs the token in the response.
 //!
 //! Started through the API, or by the schedule in `schedule.rs`. One renewal runs at a time, on the control runtime, and to
-//! its end even if the caller has disconnected; concurrent API calls share it. While the issuer has not answered, the
-//! license stays in force and can be changed by hand; after such a change the answer is dropped (`store::Origin`). No call
-//! is made if `renewal.url` is not set.
+//! its end even if the caller has disconnected; concurrent API calls share it. During a renewal, the license stays in force
+//! and can be changed by hand; after such a change the response is dropped (`store::Origin`). No call is made if
+//! `renewal.url` is not set.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -199,7 +199,7 @@ impl Renewal {
         }
     }
 
-    /// When to look again: the license is due, or another license takes its place because of the time.
+    /// When to check again: the license is due, or another license takes its place because of the time.
     fn next(&self, schedule: &mut Schedule, now: UnixTime) -> Option<UnixTime> {
         let snapshot = self.context.reader.snapshot();
         let at = schedule.next(snapshot.license(now)?.claims(), now);

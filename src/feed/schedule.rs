@@ -2,7 +2,7 @@
 //!
 //! A renewal is due at `iat` + `update_days`, and at the latest `tok_exp_warn_days` before `exp`
 //! ([`Claims::token_warned_from`]). Jitter of up to a minute spreads the calls of many gates; an overdue renewal starts
-//! within a minute after it was noticed. Failures are followed by exponential backoff up to an hour, or by `Retry-After`.
+//! within a minute of the first check. Failures are followed by exponential backoff up to an hour, or by `Retry-After`.
 
 use std::time::Duration;
 
@@ -201,7 +201,7 @@ mod tests {
         let due = IAT + DAY;
         let ended = IAT + 20 * DAY;
         let cases = [
-            // Time of the first look, fraction, start of the renewal.
+            // Time of the first check, fraction, start of the renewal.
             (IAT, 0.0, due),
             (IAT, 0.5, due + 30),
             (IAT, 1.0, due + 60),
@@ -220,7 +220,7 @@ mod tests {
         for (first, fraction, expected) in cases {
             let (claims, mut schedule) = (claims(&json!({})), Schedule::new(fraction));
             assert_eq!(schedule.next(&claims, at(first)).as_secs(), expected, "{first} {fraction}");
-            // Later looks do not change the start.
+            // Later checks do not change the start.
             for later in [0, 1, 59] {
                 let now = at(first.saturating_add(later));
                 assert_eq!(schedule.next(&claims, now).as_secs(), expected, "{first} {later}");

@@ -34,7 +34,7 @@ impl WatchedFile {
         &self.path
     }
 
-    /// The content or the error, if it differs from that of the last look. Blocks.
+    /// The content or the error, if it differs from that of the last check. Blocks.
     pub fn look(&mut self) -> Option<io::Result<Vec<u8>>> {
         let content = read(&self.path);
         let seen = match &content {

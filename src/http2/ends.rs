@@ -1,6 +1,6 @@
 //! Records END_STREAM of watched streams, read from the frames as they arrive (RFC 9113 section 4.1).
 //!
-//! If a connection breaks while the other half of a stream is open, the codec loses the fact that the peer had ended it (h2 0.4.20:
+//! If a connection breaks while the other half of a stream is open, the codec forgets that the peer had ended its half (h2 0.4.20:
 //! `State::handle_error` and `recv_eof` overwrite the state). A complete response would then be reported as cut. Clones share the
 //! record. Only the head of each frame is read.
 

@@ -93,7 +93,7 @@ impl<S, F> Io<S, F> {
         Rc::new(SendLimit { limit, sweep: sweep.clone(), is_blocked })
     }
 
-    /// A turn begins. The codec reads once per stream; within a turn the socket is asked until it has no more.
+    /// A turn begins. The codec reads once per stream; within a turn, the socket is read until it has no more bytes.
     pub fn turn(&self) {
         self.0.borrow_mut().dry = false;
     }

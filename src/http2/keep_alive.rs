@@ -44,8 +44,8 @@ impl KeepAlive {
 
     /// Whether the peer, which has sent `received` bytes so far, is gone. Call it before the connection is polled, which sends the PING.
     ///
-    /// While the socket `is_blocked`, the PING may be queued behind other bytes, so its timeout starts once the socket has taken all of
-    /// them. A peer that vanishes meanwhile is detected by TCP.
+    /// While the socket `is_blocked`, the PING may be queued behind other bytes. Its timeout therefore starts once the socket has
+    /// accepted all of them. Until then, TCP detects a peer that vanishes.
     pub fn has_stopped(&mut self, received: u64, is_blocked: bool, cx: &mut Context<'_>) -> bool {
         if self.waiting && self.ping.poll_pong(cx).is_ready() {
             self.waiting = false;

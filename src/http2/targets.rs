@@ -1,11 +1,10 @@
 //! Finds requests with a `#` in their `:path`, in the frames as they arrive.
 //!
-//! The codec hands `:path` to `http::uri::PathAndQuery`, which drops the `#` and what follows it (h2 0.4.20, http 1.5): the request
-//! no longer shows that there was one. This module therefore also reads the field blocks (RFC 7541 section 6). It reads
-//! only the values of `:path`, skips all other fields by their lengths, and records for each entry of the dynamic table whether it
-//! is a `:path`. Once its dynamic table may differ from the codec's, every later request is refused: after a malformed block, a
-//! stream that depends on itself (the codec skips its block), or a PUSH_PROMISE (only the codec reads its block). Clones share the
-//! record.
+//! The codec hands `:path` to `http::uri::PathAndQuery`, which drops the `#` and what follows it (h2 0.4.20, http 1.5). This
+//! module therefore also reads the field blocks (RFC 7541 section 6). It reads only the values of `:path`, skips all other fields
+//! by their lengths, and records for each entry of the dynamic table whether it is a `:path`. Once its dynamic table may differ
+//! from the codec's, it refuses every later request: after a malformed block, a stream that depends on itself (the codec skips its
+//! block), or a PUSH_PROMISE (only the codec reads its block). Clones share the record.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -2,7 +2,7 @@
 //!
 //! Input: the content of a verified token. Output: typed claims; an absent claim is `None`, times are [`UnixTime`], `lid` is
 //! always text. Unknown claims are ignored, a claim that is `null` counts as absent, and a known claim of another type is an
-//! error that names it. Claims are not judged here: see [`super::standing`] for dates, issuer and subject, and
+//! error that names it. Claims are not checked here: see [`super::standing`] for dates, issuer and subject, and
 //! [`super::plausible`] for implausible times.
 
 use std::time::Duration;

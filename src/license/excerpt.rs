@@ -1,7 +1,7 @@
 //! Makes untrusted text safe to show.
 //!
-//! A key id, an issuer or a subject comes from outside. In a message it is shortened to a length that fits a log line, and
-//! escaped, so that it can neither forge a second line nor control a terminal.
+//! Key ids, issuers and subjects come from untrusted tokens. In a message they are shortened to fit a log line, and escaped, so
+//! that they can neither forge a second line nor control a terminal.
 
 use std::fmt;
 

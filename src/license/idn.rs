@@ -1,7 +1,7 @@
 //! A host name with non-ASCII letters in the ASCII form of DNS: `müller.example` is `xn--mller-kva.example`.
 //!
-//! Used in error messages only, never to look up or compare a host. Punycode is RFC 3492. The only mapping before it is
-//! lower case; a host that needs more (combining marks, compatibility forms) is not converted.
+//! Used in error messages only, never to resolve or compare a host. Punycode is RFC 3492. Before it, letters are mapped to lower
+//! case only; a host that needs more (combining marks, compatibility forms) is not converted.
 
 const BASE: u32 = 36;
 const T_MIN: u32 = 1;

@@ -4,7 +4,7 @@
 //! read two different licenses. `serde_json::Map` alone takes the last.
 //!
 //! A whole number is read as an integer in any JSON notation: issuers in Java, Lua and JavaScript write `1796014403.0` and
-//! `1.796014403E9`. The decimal digits decide, not a rounded `f64`: a real fraction remains one.
+//! `1.796014403E9`. The decimal digits decide, not a rounded `f64`, so that a fraction is never read as a whole number.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The issuer's side: key pairs, and tokens signed with them.
 //!
 //! Input is a private key in PKCS#8 PEM (RFC 5208, RFC 7468) or a generated one. Output are tokens, and the public key as
-//! JWKS or PEM for gates to trust. The `kid` of a key is its RFC 7638 thumbprint, so that nobody has to assign names.
+//! JWKS or PEM for gates to trust. The `kid` of a key is its RFC 7638 thumbprint, so that keys need no assigned names.
 
 use std::fmt;
 

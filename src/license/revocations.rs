@@ -1,7 +1,8 @@
 //! Revocation lists: signed lists of token and license ids.
 //!
-//! A list is a compact JWS by a trusted key. Its `typ` distinguishes it from a license, so that neither is ever taken for the
-//! other. Its `seq` orders the lists of an issuer, so that a replayed old list does not undo a newer one; its date is not checked.
+//! A list is a compact JWS by a trusted key. Its `typ` distinguishes it from a license, so that neither is accepted as the
+//! other. Its `seq` orders the lists of an issuer, so that a replayed old list does not undo a newer one. Its date is not
+//! checked.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

@@ -1,8 +1,8 @@
 //! Root URLs: the identity of an instance, and the instances that a license covers.
 //!
 //! Scheme and host are compared without case; a default port and a trailing slash do not matter; the path is compared byte
-//! for byte. In a license's `sub`, `*` stands for one whole host label or one whole path segment. Matching runs whenever a
-//! license is judged, and does not allocate.
+//! for byte. In a license's `sub`, `*` stands for one whole host label or one whole path segment. Matching runs whenever the
+//! status of a license is computed, and does not allocate.
 
 use std::fmt;
 use std::net::Ipv6Addr;

@@ -39,7 +39,7 @@ impl fmt::Display for Source {
 /// Why a license is the one in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// There is none.
+    /// There is no license.
     NoneThere,
     /// The other source has none.
     OnlyOne,

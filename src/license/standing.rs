@@ -10,7 +10,7 @@ use super::rejection::{CheckName, End, Rejection};
 use super::verify::License;
 use crate::clock::UnixTime;
 
-/// The status of a license, as a number in API answers. 2 is not used.
+/// The status of a license, as a number in API responses. 2 is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Status {
@@ -39,7 +39,7 @@ impl Status {
         Self::InvalidSubject,
     ];
 
-    /// The number in API answers; one digit.
+    /// The number in API responses; one digit.
     pub const fn code(self) -> u8 {
         self as u8
     }
@@ -98,7 +98,7 @@ impl Standing {
             .map_or(Self::Active, Self::from)
     }
 
-    /// The status in API answers.
+    /// The status in API responses.
     pub const fn status(&self) -> Status {
         match self {
             Self::Absent => Status::NotFound,

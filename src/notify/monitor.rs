@@ -1,9 +1,9 @@
 //! Watches the license in force, and logs and announces each change once.
 //!
-//! The license is judged by each reader; nothing is decided here. This task notices what happens only because time passes: a
-//! license expires and another takes its place, an end comes near, the clock went backwards. It also stores the newest time
-//! seen, for the next start. Each change and each end is announced once, also across restarts: if an event cannot be
-//! queued, it is announced at the next look, and until then nothing newer counts as announced.
+//! Each reader computes the status of the license itself, so this task decides nothing. It detects what happens only because
+//! time passes: a license expires and another takes its place, an end comes near, the clock went backwards. It also stores the
+//! newest time seen, for the next start. Each change and each end is announced once, also across restarts. If an event cannot
+//! be queued, it is announced at the next check, and until then nothing newer counts as announced.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl Monitor {
         }
     }
 
-    /// Logs and announces changes of the license in force. Returns when to look again.
+    /// Logs and announces changes of the license in force. Returns when to check again.
     async fn license(&mut self, now: UnixTime) -> UnixTime {
         let snapshot = self.reader.snapshot();
         let in_force = snapshot.in_force(now);
@@ -108,7 +108,7 @@ impl Monitor {
         self.housekeeping.saw(now);
         let newest = self.housekeeping.newest_time();
         let is_due = self.logged.kept.is_none_or(|kept| kept.saturating_add(KEEP_TIME) <= newest);
-        // A failure is not logged here: it is repeated at the next look, and the store reports it itself.
+        // Not logged here: the store reports the failure itself, and the next check tries again.
         if is_due && self.housekeeping.keep_time().await.is_ok() {
             self.logged.kept = Some(newest);
         }

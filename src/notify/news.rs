@@ -15,7 +15,7 @@ use crate::random;
 use crate::store::InForce;
 use crate::text::hex;
 
-/// A warning waits for so long, so that a renewal that is due at the same time, with its jitter and its call, comes first.
+/// Delay of a warning, so that a renewal that is due at the same time, with its jitter and its call, comes first.
 const TIME_TO_RENEW: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -22,7 +22,7 @@ use crate::store::{Error, Housekeeping, Lease, QueuedEvent, Settled};
 /// Between two attempts to send an event.
 const BACKOFF: Backoff =
     Backoff { first: Duration::from_secs(10), most: Duration::from_secs(3600) };
-/// Between two attempts while the receiver fails, whatever the event. Until this reaches its maximum, events are sent in
+/// Between two attempts while the receiver fails, for all events together. Until this reaches its maximum, events are sent in
 /// order; then an event that always fails no longer blocks the others.
 const RECEIVER: Backoff = Backoff { first: BACKOFF.first, most: Duration::from_secs(300) };
 /// Time from an event until it is dropped.
@@ -140,7 +140,7 @@ impl<Q: Queue> Notifier<Q> {
         }
     }
 
-    /// Sends all due events. Returns when to look again.
+    /// Sends all due events. Returns when to check again.
     async fn round(&mut self) -> UnixTime {
         let now = self.clock.now();
         if let Some(until) = self.pace.until(now) {
@@ -163,7 +163,7 @@ impl<Q: Queue> Notifier<Q> {
         self.send_all(due).await
     }
 
-    /// Sends `due` until one fails. Returns when to look again.
+    /// Sends `due` until one fails. Returns when to check again.
     async fn send_all(&mut self, due: Vec<QueuedEvent>) -> UnixTime {
         let is_more = !due.is_empty();
         for event in due {

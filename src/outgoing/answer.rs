@@ -1,4 +1,4 @@
-//! An answer to a call: status, fields and body.
+//! The response to a call: status, fields and body.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use crate::clock::UnixTime;
 /// Upper limit for `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An answer.
+/// The response to a call.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
@@ -52,7 +52,7 @@ impl Answer {
         date(&self.fields, &DATE)
     }
 
-    /// `Retry-After` (RFC 9110 section 10.2.3), at most a day. A date is taken relative to the answer's `Date`.
+    /// `Retry-After` (RFC 9110 section 10.2.3), at most a day. A date is taken relative to the response's `Date`.
     pub fn retry_after(&self) -> Option<Duration> {
         let text = self.fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
         let wait = match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

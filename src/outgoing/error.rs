@@ -1,6 +1,6 @@
 //! Errors of calls and of their setup.
 //!
-//! They contain neither the request nor the text of the answer, no proxy credentials, and of a URL only host and port.
+//! They contain no part of the request, no text of the response, and no proxy credentials; of a URL only host and port.
 
 use std::fmt;
 use std::io;
@@ -39,7 +39,7 @@ pub struct Error {
 /// What went wrong with a call.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
-    /// No complete answer within the deadline.
+    /// No complete response within the deadline.
     #[error("did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
     /// No connection could be opened.
@@ -48,7 +48,7 @@ pub enum Cause {
     /// TLS failed: certificate, host name or protocol.
     #[error("has no trusted certificate, or TLS with it failed")]
     Tls(#[source] io::Error),
-    /// The answer is incomplete or not HTTP.
+    /// The response is incomplete or not HTTP.
     #[error("sent an incomplete answer, or one that is not HTTP")]
     Http(#[from] hyper::Error),
     /// The request cannot be expressed in HTTP.

@@ -178,7 +178,7 @@ impl Call {
 }
 
 impl Endpoint {
-    /// Makes the call. The answer has a body only if its status is 200.
+    /// Makes the call. The [`Answer`] has a body only if its status is 200.
     ///
     /// # Errors
     /// See [`Cause`]; [`Cause::Timeout`] covers the whole call. A status is not an error, unless it is a proxy's refusal.
@@ -197,7 +197,7 @@ impl Endpoint {
         self.timeout
     }
 
-    /// The error for an answer with an unexpected status.
+    /// The error for a response with an unexpected status.
     pub fn refused(&self, answer: &Answer) -> Error {
         self.failed(answer.refusal())
     }

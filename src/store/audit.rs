@@ -1,9 +1,9 @@
 //! The audit log: one line of JSON for each change, made or refused. The lines form a hash chain.
 //!
 //! `prev` is the SHA-256 of the previous line without its newline: a line cannot be changed, inserted or removed without
-//! breaking the chain. Only the end can be cut off unnoticed, unless its hash is noted elsewhere. A line is synced before its
-//! change takes effect. A line that cannot be written whole is removed. A line that a crash left incomplete is cut off at the
-//! next start. Beyond `store.audit_max_bytes` the file is renamed to `audit.N.jsonl`, and the chain continues in a new file.
+//! breaking the chain. Lines that are missing at the end are detected only by a copy of a later hash. A line is synced before
+//! its change takes effect. A line that cannot be written whole is removed. A line that a crash left incomplete is removed at
+//! the next start. Beyond `store.audit_max_bytes` the file is renamed to `audit.N.jsonl`, and the chain continues in a new file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};

@@ -1,8 +1,7 @@
 //! Verifies the hash chain of an audit log.
 //!
 //! Reads line by line, in constant memory; a gate may be writing to the log. The rotated files of `audit.jsonl` come first, in
-//! the order of their numbers. Lines that were cut off at the end leave no trace in a chain: to notice that, note the last hash
-//! elsewhere.
+//! the order of their numbers. A chain does not show that lines are missing at its end: compare it with a copy of the last hash.
 
 use std::fmt;
 use std::fs::{self, File};

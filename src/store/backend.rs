@@ -172,7 +172,7 @@ pub struct QueuedEvent {
 /// The result of sending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It was delivered, or given up.
+    /// It was delivered or dropped.
     Done,
     /// It is to be sent again.
     Again {
@@ -192,7 +192,7 @@ pub enum Error {
         "another replica changed the license at the same time: check the license, and try again"
     )]
     Conflict,
-    /// The database cannot be reached, or does not answer in time. Whether a change was made shows when it is back.
+    /// The database cannot be reached, or does not respond in time. Whether the change was made is known after a reconnect.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database accepts no changes: it is a standby, or is set to read-only.

@@ -1,10 +1,10 @@
-//! `file:DIR`: a store in a directory that belongs to one gate (`layout.rs`). A replica's own copy of a database is one, too.
+//! `file:DIR`: a store in a directory that belongs to one gate (`layout.rs`). Also a replica's own copy of a database.
 //!
 //! `folder.rs` refuses entries that are not the gate's own. `guarded.rs` reports whether others can write here.
 //!
-//! A change adds the former license to the history, appends the audit line, and then takes effect. What a crash leaves in
-//! between is harmless, and is reported at the next start. Everything that needs disk space is written before the audit line:
-//! on a full disk, no line records a change that was not made.
+//! A change adds the former license to the history, appends the audit line, and then takes effect. A crash in between
+//! does no harm, and is reported at the next start. Everything that needs disk space is written before the audit line, so that
+//! on a full disk no line records a change that was not made.
 
 use std::io;
 use std::path::PathBuf;

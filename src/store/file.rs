@@ -1,11 +1,12 @@
 //! The license on disk: `DIR/license.jwt`, byte for byte, whole or not at all.
 //!
 //! A change is durable when it returns: the new file is written beside the old one (`O_EXCL`, 0600), synced and renamed; then
-//! the directory is synced. Meanwhile the former file has a second name. If the directory cannot be synced, the former file is
-//! renamed back, so that disk and memory agree. If that fails, too, they differ until the next change ([`Error::NotUndone`]).
+//! the directory is synced. Until then, the former file is kept under a second name. If the directory cannot be synced, the
+//! former file is renamed back, so that disk and memory agree. If that fails too, they differ until the next change
+//! ([`Error::NotUndone`]).
 //!
-//! Each change first creates the directory (0700) and takes the lock if they are missing: a gate that started without them
-//! recovers by itself. All calls block.
+//! Each change first creates the directory (0700) and takes the lock if they are missing, so that a gate that started without
+//! them recovers. All calls block.
 
 use std::fs::{File, TryLockError};
 use std::io;

@@ -292,7 +292,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether `name` is still the name of the open `file`. It is not after somebody deleted or replaced the directory.
+    /// Whether `name` still refers to the open `file`: not after the directory was deleted or replaced.
     pub(super) fn names_file(&self, name: &str, file: &File) -> bool {
         let (Ok(Some(named)), Ok(held)) = (self.stat(name), rustix::fs::fstat(file)) else {
             return false;
@@ -353,8 +353,8 @@ impl Folder {
     }
 }
 
-/// Reads the file `name` of the store at `dir`, for another command than the gate. The rules are those of a gate; its user is
-/// the owner of the directory, or, if that is root, of the lock in it.
+/// Reads the file `name` of the store at `dir`, for a command. The rules are those of a gate. The owner of the directory counts
+/// as the gate's user; if that is root, the owner of the lock does.
 ///
 /// # Errors
 /// The file cannot be read, is refused ([`Refusal`]), or has more than `limit_bytes`.

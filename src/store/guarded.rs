@@ -1,8 +1,8 @@
-//! Examines who else can access the store's directory, and which entries in it are not the gate's own.
+//! Checks who else can access the store's directory, and which entries in it are not the gate's own.
 //!
-//! Runs when the directory is opened first, and when another one takes its place. A directory of the gate's user is set to
+//! Runs when the directory is first opened, and when another directory takes its place. A directory of the gate's user is set to
 //! 0700. A directory of another user that others can write (a Kubernetes `emptyDir`) is a warning. So is each entry with a name
-//! of the gate's that is refused or that others can write. Nothing here fails.
+//! that the gate uses, if the entry is refused or others can write it. No finding is an error.
 
 use std::io;
 use std::path::Path;

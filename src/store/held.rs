@@ -23,7 +23,7 @@ use crate::telemetry::metrics::Metrics;
 /// How far a time in the database may be ahead of this gate's clock.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What a store needs beside its [`Config`](super::Config).
+/// What a store needs in addition to its [`Config`](super::Config).
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Trusted keys at the start, and the policy every license is checked against.
@@ -58,18 +58,18 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Notes a moment that is certainly in the past. A token's `iat` is not: it may be ahead of every clock.
+    /// Records a time that has certainly passed. Do not pass a token's `iat`, which may be ahead of every clock.
     pub(super) fn saw(&self, moment: UnixTime) {
         self.newest_time.fetch_max(moment.as_secs(), Ordering::Relaxed);
     }
 
-    /// The newest moment noted.
+    /// The newest recorded time.
     pub(super) fn newest_time(&self) -> UnixTime {
         UnixTime::from_secs(self.newest_time.load(Ordering::Relaxed))
     }
 }
 
-/// The state, and everything its changes need. One change at a time has it.
+/// The state, and everything that changes need. Only one change at a time owns it.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) state: State,
@@ -77,7 +77,7 @@ pub(super) struct Held {
     pub(super) recorder: Recorder,
     pub(super) shared: Arc<Shared>,
     pub(super) context: Context,
-    /// Whether the list could not be put back, which was logged.
+    /// Whether restoring the list failed, which was logged.
     pub(super) is_list_failing: bool,
 }
 
@@ -156,7 +156,7 @@ impl Held {
         self.storage.backend.adopted(token, self.state.lists.text());
     }
 
-    /// Notes the newest time in the database. It is not trusted: one that is far ahead of this clock is a fault.
+    /// Records the newest time in the database. It is not trusted: a time far ahead of this clock is a fault.
     pub(super) fn saw_of_others(&self, newest: Option<UnixTime>) -> Option<StoreFault> {
         let at = newest?;
         if at <= self.now().saturating_add(DAY) {

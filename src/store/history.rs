@@ -1,8 +1,8 @@
 //! Former licenses, kept for rollback.
 //!
 //! A license that is replaced or removed becomes an entry of the history. The ids of entries sort in the order of replacement,
-//! whatever the clock does. The newest `store.history` entries stay, and beside them the one that is valid longest, so that a
-//! rollback is possible as long as any entry is valid.
+//! even if the clock is set back. The newest `store.history` entries are kept, and also the entry that is valid longest, so that
+//! a rollback is possible while any entry is valid.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,10 +177,10 @@ pub(super) fn called<'a>(
     verified.or_else(|| named.next())
 }
 
-/// A new entry for `token`, behind all those with the ids `known`.
+/// A new entry for `token`, after all entries with the ids `known`.
 ///
-/// A number is used again after the entry with the highest one was dropped. With the time of the replacement and the digest of
-/// the token in it, an id still never names two different entries.
+/// The number of the last entry is used again if that entry was dropped. The id also contains the time of the replacement and
+/// the digest of the token, so that it never names two different entries.
 fn entry<'a>(known: impl Iterator<Item = &'a str> + Clone, token: &str, now: UnixTime) -> Entry {
     let number = |id: &str| id.split('-').next()?.parse::<u64>().ok();
     let next = known.clone().filter_map(number).max().unwrap_or(0).saturating_add(1);

@@ -1,4 +1,4 @@
-//! What a store keeps beside licenses: the newest time seen, documents, leases, and the queue of events.
+//! Data that a store keeps in addition to licenses: the newest time seen, documents, leases, and the queue of events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl Housekeeping {
         Self { turns, shared }
     }
 
-    /// Whether the last write of everything succeeded, and the database answers.
+    /// Whether the last write of every part succeeded, and the database responds.
     pub fn is_up(&self) -> bool {
         self.shared.health.is_up()
     }
@@ -113,7 +113,7 @@ impl Housekeeping {
         self.turns.attempt(move |held| held.storage.backend.due_events(now)).await
     }
 
-    /// Notes the result of sending an event.
+    /// Records the result of sending an event.
     ///
     /// # Errors
     /// It could not be stored: the event may be sent again.

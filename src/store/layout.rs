@@ -8,7 +8,7 @@
 //! lock             held while a gate runs                 unrecorded.json  audit lines that wait for the database
 //! ```
 //!
-//! A gate's own copy of a database has the same names.
+//! A gate's own copy of a database uses the same names.
 
 use crate::clock::UnixTime;
 

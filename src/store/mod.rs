@@ -7,8 +7,8 @@
 //!
 //! Every event goes through `Held::perform`: a requested change, the content of `license.file`, other keys, a change by another
 //! replica, a revocation list, the start. `state.rs` computes the next state and the effects, as a pure function. `held.rs`
-//! performs the effects in the order above. A change is therefore durable before it is answered. A change that is refused or
-//! fails alters nothing and is recorded, too.
+//! performs the effects in the order above. A change is therefore durable before the response is sent. A change that is refused
+//! or fails alters nothing, and is recorded too.
 //!
 //! A [`Writer`] (for `api` and `feed`) and a [`Reader`] (for all others) share one `ArcSwap`. Changes run one at a time, on the
 //! control runtime (`turns.rs`). A reader never waits. It sees one whole [`Snapshot`] with the license of `license.file` and
@@ -81,7 +81,7 @@ use turns::Turns;
 /// The content of `license.file`, or why it cannot be read.
 pub type Offered = Result<Vec<u8>, io::Error>;
 
-/// Between two attempts to write what could not be written.
+/// Interval between attempts to write what could not be written.
 const KEEP_UP: Duration = Duration::from_secs(2);
 /// Attempts to store a revocation list while other replicas change something.
 const ATTEMPTS: usize = 3;
@@ -211,7 +211,7 @@ impl Held {
         Ok(())
     }
 
-    /// Writes what could not be written before. While a database is away this does nothing: `replicas.rs` looks for it.
+    /// Writes what could not be written before. Does nothing while a database is unavailable: `replicas.rs` reconnects to it.
     fn catch_up(&mut self) {
         if !self.shared.health.answers() {
             return;
@@ -294,7 +294,7 @@ impl Writer {
         self.change(request, who).await
     }
 
-    /// Stores the former license with this `jti` again, the newest of several.
+    /// Stores the newest former license with this `jti` again.
     ///
     /// # Errors
     /// See [`ChangeError`]; memory and store are then as before.
@@ -334,7 +334,7 @@ impl Writer {
         self.turns.take(move |held| held.offer(read, false)).await.ok()
     }
 
-    /// Puts the waiting token of `license.file` in force if its time has come. Returns whether it did.
+    /// Puts the waiting token of `license.file` in force if it is valid now. Returns whether it did.
     pub async fn reconsider(&self) -> bool {
         let done = self.turns.take(|held| held.take(Event::TimePassed).offering).await;
         matches!(done, Ok(Some(Offering::Taken)))
@@ -411,7 +411,7 @@ pub struct Store {
     pub reader: Reader,
     /// Changes the licenses.
     pub writer: Writer,
-    /// Stores everything beside licenses.
+    /// Stores everything except licenses.
     pub housekeeping: Housekeeping,
     /// Faults found at the start, to be logged. The gate runs with them.
     pub faults: Vec<StoreFault>,
@@ -423,12 +423,12 @@ pub struct Store {
     pub others: Others,
 }
 
-/// Loads what the last run left, and takes the content of `license.file`. Blocks; called once, before the first request.
+/// Loads the state of the last run and the content of `license.file`. Blocks; called once, before the first request.
 ///
 /// A stored token that verifies is loaded, even if it has expired. A file that is not a license is renamed. A directory that
-/// is missing or cannot be written is a fault, and is tried again at each change.
+/// is missing or cannot be written is a fault; each change tries again.
 ///
-/// A database is queried on the control runtime, which must run on another thread meanwhile.
+/// A database is queried on the control runtime, which must run on another thread.
 ///
 /// # Errors
 /// Another gate has locked the directory, or the database is of a newer version.
@@ -475,7 +475,7 @@ fn open_backend(config: &Config, context: &Context) -> Result<Opened, Error> {
     }
 }
 
-/// Applies changes by other replicas soon after they are made, until dropped. Returns at once if there are no replicas. Runs
+/// Applies changes by other replicas within a second, until dropped. Returns at once if there are no replicas. Runs
 /// on the control runtime.
 pub async fn follow_others(others: Others, writer: Writer) {
     others.follow(|| writer.follow()).await;

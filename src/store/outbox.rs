@@ -1,7 +1,7 @@
 //! The queue of events to be sent, in `events.json`.
 //!
-//! The queue is one small file, which each change replaces. It also has the keys of the last 1000 events that were sent, so
-//! that none is sent again after a restart.
+//! The queue is one small file, which each change replaces. It also contains the keys of the last 1000 events that were sent,
+//! so that none is sent again after a restart.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! The content of an audit line: who did what to which license, and the outcome. `audit.rs` writes and chains the lines.
+//! The content of an audit line: actor, action, licenses and outcome. `audit.rs` writes and chains the lines.
 
 use std::net::IpAddr;
 

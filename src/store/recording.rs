@@ -1,7 +1,7 @@
 //! Audit lines that do not belong to a change of the stored license: refused and failed changes, and changes of `license.file`.
 //!
-//! If the log cannot be written, these lines wait, with their own times, and stop nothing. Lines for a database also wait in
-//! `unrecorded.json` of the gate's own copy, over restarts.
+//! If the log cannot be written, these lines wait, with their original times, and block nothing. Lines for a database are also
+//! kept in `unrecorded.json` of the gate's own copy, for the next start.
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::license::{Keys, RevocationError, Revocations};
 
-/// The revocation lists that the gate knows.
+/// The revocation lists that the gate has.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lists {
     /// The list in effect.

@@ -4,7 +4,7 @@
 //! State, Event, now ──► State, Effects
 //! ```
 //!
-//! The store (`mod.rs`) performs the effects in the order persist, swap, answer. [`Effects::persist`] must be durable before
+//! The store (`mod.rs`) performs the effects in the order persist, swap, respond. [`Effects::persist`] must be durable before
 //! anything else happens. If that fails, the former state stays, and another event (`NotStored`, `ListNotStored`) follows.
 
 use std::io;
@@ -22,7 +22,7 @@ use crate::license::{
     plausible, verify,
 };
 
-/// Everything that the gate knows about licenses.
+/// All state of the licenses.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) trust: LicenseTrust,
@@ -59,7 +59,7 @@ impl Slot {
     }
 }
 
-/// What happens. Tokens and lists in it were verified with the keys of the state.
+/// An event. Its tokens and lists were verified with the keys of the state.
 pub(super) enum Event {
     /// The gate starts. `copy`: this gate's own copy of a database.
     Started { kept: Box<Kept>, copy: Box<Kept> },
@@ -98,7 +98,7 @@ pub(super) enum ChangeRequest {
 pub enum Origin {
     /// An administrator, who may install any acceptable license, even an older one.
     Hand,
-    /// The issuer, in answer to a renewal.
+    /// The issuer, in response to a renewal.
     Renewal {
         /// The license that was to be renewed.
         of: Arc<License>,
@@ -107,7 +107,7 @@ pub enum Origin {
     },
 }
 
-/// What `license.file` holds.
+/// The content of `license.file`.
 #[derive(Debug)]
 pub(super) enum Content {
     Unreadable(io::Error),
@@ -154,7 +154,7 @@ pub(super) enum Persist {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) record: AuditRecord,
-    /// The token of `license.file` that the line is about. It is recorded once, however often the gate starts.
+    /// The token of `license.file` that the line is about. It is recorded once, not at every start.
     pub(super) taken: Option<Token>,
 }
 
@@ -374,7 +374,7 @@ impl Step {
     }
 }
 
-/// `license.file`. Content that is refused changes nothing, not even what waits.
+/// `license.file`. Refused content changes nothing, not even the waiting license.
 impl Step {
     /// Takes the content. At the start, the times of a license need not be plausible.
     fn offer(&mut self, content: Content, is_new: bool) {
@@ -646,7 +646,7 @@ impl Step {
 
     fn load_token(&mut self, content: &[u8]) {
         let token = Token::from_file(content);
-        // Without keys nothing verifies. The license must not be set aside for that.
+        // Without keys nothing verifies. That is no reason to rename the license.
         if self.state.trust.keys.is_empty() {
             self.effects.faults.push(StoreFault::NoKeys);
             self.state.store.unverified = token.ok();
@@ -654,7 +654,7 @@ impl Step {
         }
         match token.clone().and_then(|token| verify(&token, &self.state.trust.keys)) {
             Ok(license) => self.load_license(license),
-            // The keys may be wrong. The license must not be set aside for that.
+            // The keys may be wrong. That is no reason to rename the license.
             Err(reason) if reason.is_about_keys() => {
                 self.want_key(&reason);
                 self.effects.faults.push(StoreFault::NotTrusted { reason });
@@ -697,7 +697,7 @@ impl Step {
 
 /// Shared by all events.
 impl Step {
-    /// Notes that a license has changed.
+    /// Records that a license has changed.
     fn changed(&mut self) {
         self.state.revision += 1;
         self.effects.publish = true;

@@ -53,7 +53,7 @@ pub(super) struct Storage {
 /// Whether the backend works.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// Whether the database answered the last query. Always true for a directory.
+    /// Whether the database responded to the last query. Always true for a directory.
     answers: AtomicBool,
     /// The [parts](Part) that could not be written last time, one bit each.
     unwritten: AtomicU8,
@@ -62,12 +62,12 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Whether the database answered the last query. Always true for a directory.
+    /// Whether the database responded to the last query. Always true for a directory.
     pub(super) fn answers(&self) -> bool {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Whether the last write of every part succeeded, and the database answers.
+    /// Whether the last write of every part succeeded, and the database responds.
     pub(super) fn is_up(&self) -> bool {
         self.answers() && self.unwritten.load(Ordering::Relaxed) == 0
     }
@@ -85,7 +85,7 @@ impl Storage {
         Self { backend, health: health.into() }
     }
 
-    /// Runs a query, and records whether the database answered. For a directory, only writes count.
+    /// Runs a query, and records whether the database responded. For a directory, only writes count.
     pub(super) fn query<T>(
         &mut self,
         query: impl FnOnce(&mut dyn Backend) -> Result<T, Error>,
@@ -120,7 +120,7 @@ impl Storage {
     }
 
     fn answered<T>(&self, outcome: &Result<T, Error>) {
-        // A conflict is an answer, too.
+        // A conflict is a response too.
         let answered = matches!(outcome, Ok(_) | Err(Error::Conflict));
         if !self.backend.is_own() {
             self.health.answers.store(answered, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Runs one change at a time, each to its end, even if its client has disconnected. A client waits at most 30 s.
+//! Runs one change at a time, each to its end, even if its client has disconnected. A caller waits at most 30 s.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

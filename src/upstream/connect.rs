@@ -24,7 +24,7 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Connects within `connect_timeout`, which covers the look-up of the name and TLS.
+/// Connects within `connect_timeout`, which includes name resolution and TLS.
 ///
 /// If `wanted` is HTTP/2, the dashboard chooses by ALPN on TLS; without TLS it is used with prior knowledge (RFC 9113 section 3.3).
 pub(super) async fn connect(

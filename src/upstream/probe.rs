@@ -25,7 +25,7 @@ const OUTAGE: Duration = Duration::from_secs(1);
 /// Pause before the first probe, and after the first that failed; it doubles up to `upstream.probe_interval`.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Shortest time between two looks at its state.
+/// Shortest time between two checks of its state.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Time for the dashboard to close a TLS connection in turn.
@@ -178,7 +178,7 @@ struct Log {
 }
 
 impl Log {
-    /// Logs a change that has lasted. `Some`: when to look again, even if nothing happens.
+    /// Logs a change that has lasted. `Some`: when to check again, even if nothing happens.
     fn look(&mut self, contacts: Contacts, now: Moment, probe: &Probe) -> Option<Moment> {
         if contacts.reached != Reached::Down {
             let since = self.failing_since.take();
@@ -200,7 +200,7 @@ impl Log {
         }
         self.is_down = true;
         let since = *self.failing_since.get_or_insert(now);
-        // One line at most for each minute of an unsteady state: the next look logs what this one may not.
+        // One line at most for each minute of an unsteady state: the next check logs what this one may not.
         if !self.is_logged && now.since(since) >= OUTAGE {
             self.is_logged = self.episode.failed(Instant::now()).is_some();
             if self.is_logged {

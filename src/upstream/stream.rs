@@ -21,7 +21,7 @@ impl Stream {
         }
     }
 
-    /// What was received since the last read, as far as the runtime knows. Costs a system call only if the runtime reports an event.
+    /// What was received since the last read, as far as the runtime has recorded. Costs a system call only if the runtime reports an event.
     pub(super) fn known_waiting(&mut self) -> Waiting {
         match self {
             Self::Plain(socket) => socket.try_read(&mut [0]).into(),
@@ -37,13 +37,13 @@ impl Stream {
         }
     }
 
-    /// What was received since the last read. Asks the system, because the runtime does not know yet of bytes that arrived in its current
+    /// What was received since the last read. Makes a system call, because the runtime has not recorded bytes that arrived in its current
     /// turn.
     pub(super) fn waiting(&mut self) -> Waiting {
         match self {
             Self::Plain(socket) => socket.peek(),
             Self::Tls(_) => match self.known_waiting() {
-                // A record that the runtime does not know of counts as bytes. If it is a session ticket, that costs a connection.
+                // A record that the runtime has not recorded counts as bytes. If it is a session ticket, that costs a connection.
                 Waiting::Nothing => self.socket().peek(),
                 known => known,
             },

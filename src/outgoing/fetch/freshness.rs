@@ -1,4 +1,4 @@
-//! How long an answer stays fresh (RFC 9111 section 4.2). Pure functions.
+//! How long a response stays fresh (RFC 9111 section 4.2). Pure functions.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::clock::UnixTime;
 use crate::outgoing::answer::date;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Lifetime if the answer does not state one.
+/// Lifetime if the response does not state one.
 const USUAL: Duration = Duration::from_secs(60 * 60);
 /// Lifetime of `no-cache` and `no-store`: the gate must keep the document, so that it works while the issuer is unreachable.
 const UNKEPT: Duration = Duration::from_secs(5 * 60);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The stated lifetime of an answer received at `at`; `None`: none is stated.
+/// The stated lifetime of a response received at `at`; `None`: none is stated.
 pub(super) fn lifetime(fields: &HeaderMap, at: UnixTime) -> Option<Duration> {
     let lifetime = match cache_control(fields) {
         Some(Directive::Unkept) => return Some(UNKEPT),

@@ -1,6 +1,6 @@
 //! A document that is fetched from a URL and kept fresh: `license.jwks_url`, and `license.revocations` if it is a URL.
 //!
-//! A [`Fetch`] repeats the request as often as the answers allow, and passes new content to a [`Recipient`], which accepts or
+//! A [`Fetch`] repeats the request as often as the responses allow, and passes new content to a [`Recipient`], which accepts or
 //! rejects it. After a failure the last good content stays in use, and the request is repeated with exponential backoff, or
 //! after `Retry-After`. A [`Refresher`] requests an early fetch.
 mod freshness;
@@ -89,10 +89,10 @@ enum Failure {
 }
 
 impl Refresher {
-    /// Fetches the document before its time and returns afterwards, so that the caller can check whether it now contains what
-    /// was missing. Concurrent callers share one request. Within a minute after an early fetch, and while `Retry-After`
-    /// applies, this returns at once. A caller may have waited for a fetch that had begun before: if something is still
-    /// missing, call this once more.
+    /// Fetches the document before it is due, and returns after the fetch, so that the caller can check whether the new content
+    /// has what was missing. Concurrent callers share one request. Within a minute of an early fetch, and while `Retry-After`
+    /// applies, this returns at once. The shared fetch may have begun before this call: if something is still missing, call
+    /// this once more.
     pub async fn refresh(&self) {
         let (waiter, ended) = oneshot::channel();
         // An error means that the fetch has ended: return at once.

@@ -1,7 +1,7 @@
-//! A connection to the first of the database's hosts that accepts, with deadlines. After a failure it is not used again.
+//! A connection to the first of the database's hosts that accepts one, with deadlines. After a failure it is not used again.
 //!
-//! A deadline limits silence, not a whole operation: a server that answers each step over a slow link is waited for, a silent
-//! one is given up. Each byte from the server restarts the deadline. An operation may take ten deadlines in all.
+//! A deadline limits silence, not a whole operation, so that a server on a slow link can finish. Each byte from the server
+//! restarts the deadline. An operation may take ten deadlines in all.
 
 use std::io;
 use std::path::Path;
@@ -49,7 +49,7 @@ pub(super) struct Session {
     pub(super) about: About,
     _driver: Driver,
     last_read: LastRead,
-    /// Time until the first answer: about a round trip.
+    /// Time until the first response: about a round trip.
     round: Duration,
 }
 
@@ -279,7 +279,7 @@ mod deadlines {
         assert_eq!(last_read.unless_silent(limit, silent).await, None);
         assert_eq!(began.elapsed().as_secs(), 3);
 
-        // An answer every two seconds, twelve seconds in all.
+        // A response every two seconds, twelve seconds in all.
         last_read.touch();
         let slow = async {
             for _ in 0..6 {
@@ -289,7 +289,7 @@ mod deadlines {
         };
         assert_eq!(last_read.unless_silent(limit, slow).await, Some(()));
 
-        // Answers without end.
+        // Responses without end.
         let began = Instant::now();
         let endless = async {
             loop {

@@ -1,4 +1,4 @@
-//! Errors of the database, and what they mean to the store.
+//! Errors of the database, and the store's error for each.
 
 use std::io;
 use std::time::Duration;

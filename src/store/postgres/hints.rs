@@ -20,13 +20,13 @@ use super::statements::Parameter;
 use super::url::Database;
 use crate::text::chain;
 
-/// Between two refreshes while changes are announced, and while that is not confirmed.
+/// Intervals between refreshes: while notifications arrive, and while that is not confirmed.
 const POLL: Duration = Duration::from_secs(15);
 const POLL_UNCONFIRMED: Duration = Duration::from_secs(1);
-/// Between two echoes, while none arrives.
+/// Interval between echoes, while none arrives.
 const NEXT_ECHO: Duration = Duration::from_secs(60);
 
-/// Before a connection that ended is replaced. A change replaces it at once.
+/// Pause before a connection that ended is replaced. A change replaces it at once.
 const RECONNECT: Duration = Duration::from_millis(250);
 
 /// The receiver of signals.
@@ -65,7 +65,7 @@ impl Hints {
     pub(in crate::store) async fn listen(mut self, changed: impl Fn()) {
         let (mut announcements, mut is_logged) = (Announcements::Off, false);
         let mut connection = 0;
-        // A gate that starts while the database is away tries again soon.
+        // A gate that starts while the database is unavailable tries again soon.
         let mut poll = Instant::now() + RECONNECT;
         let mut next_echo = Instant::now();
         let mut echo: Option<Echo> = None;
@@ -82,7 +82,7 @@ impl Hints {
                         (announcements, next_echo) = (Announcements::Unconfirmed, Instant::now());
                         echo = None;
                     }
-                    // The end of a connection may be noticed after its successor listens.
+                    // The end of a connection may be detected after its successor listens.
                     Some(Signal::Ended(number)) if number != connection => continue,
                     Some(Signal::Ended(_)) => {
                         announcements = Announcements::Off;

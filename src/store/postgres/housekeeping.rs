@@ -9,8 +9,8 @@ use crate::store::backend::{Error, Lease, QueuedEvent, Settled};
 use crate::store::layout::MAX_TOKEN_BYTES;
 use crate::store::outbox::{AT_ONCE, MAX_EVENTS};
 
-/// Takes a lease that is free, has run out, or is already the holder's. The database's clock counts, which all replicas share.
-/// A lease that ends later than any gate takes one was made while that clock was wrong, and is free, too.
+/// Takes a lease that is free, has expired, or already belongs to the holder. Times are those of the database's clock, which all
+/// replicas share. A lease that ends later than any gate requests was taken while that clock was wrong, and counts as free.
 pub(super) async fn take_lease(
     client: &Client,
     lease: Lease,

@@ -1,6 +1,6 @@
 //! Imports a store's directory into an empty database: license, history, revocations, newest time, audit log, events.
 //!
-//! One transaction imports everything, or nothing. The directory is locked meanwhile, and is not changed.
+//! One transaction imports everything or nothing. During the import the directory is locked; it is not changed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

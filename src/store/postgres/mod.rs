@@ -5,12 +5,12 @@
 //!           else Conflict, no change       one transaction                   hints.rs            directory.rs
 //! ```
 //!
-//! A change takes two round trips: one reads the state, one makes the change. A third one reads what other replicas changed.
-//! A gate holds one connection, on which it also listens.
+//! A change takes two round trips: one reads the state, one makes the change. A third one reads the changes of other replicas.
+//! A gate has one connection, on which it also listens.
 //!
-//! The database is not trusted: the store verifies what it reads. While the database is away, everything but changes works,
-//! from memory, or, after a restart, from the copy. Every call has a deadline. A connection that failed is dropped. The next
-//! change opens a new one at once, other calls after a pause.
+//! The database is not trusted: the store verifies what it reads. While the database is unavailable, everything but changes
+//! works: from memory, or after a restart from the copy. Every call has a deadline. A connection that failed is dropped. The
+//! next change opens a new one at once; other calls do so after a pause.
 //!
 //! [`Postgres`] blocks on a runtime that must run on another thread.
 
@@ -110,7 +110,7 @@ impl std::fmt::Debug for Adopted {
     }
 }
 
-/// Who waits for a query.
+/// The caller that waits for a query.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Urgency {
     /// A client that requests a change.
@@ -208,7 +208,7 @@ impl Postgres {
         outcome
     }
 
-    /// Notes the result of a call.
+    /// Records the result of a call.
     fn done<T>(&mut self, began: Instant, outcome: &Result<T, Error>) {
         match outcome {
             Ok(_) | Err(Error::Conflict) => self.pause = Pause::default(),
@@ -234,7 +234,7 @@ impl Postgres {
     async fn connect(&mut self, urgency: Urgency) -> Result<Session, Error> {
         let is_skipped = match urgency {
             Urgency::Background => self.pause.lasts(),
-            // A caller that waited while another one waited for the database fails at once.
+            // If another caller has just waited for the database and failed, this one fails at once.
             Urgency::Change => self.waiting_since.is_some_and(|since| self.hung_at >= Some(since)),
             Urgency::Settling => false,
         };
@@ -253,7 +253,7 @@ impl Postgres {
         Ok(session)
     }
 
-    /// Reads what is new, and remembers the state. `is_later`: the state follows the known one.
+    /// Reads the changes, and records the state as known. `is_later`: the state follows the known one.
     fn read(&mut self, urgency: Urgency, is_later: bool) -> Result<Kept, Error> {
         let ids = std::mem::take(&mut self.ids);
         let known = is_later.then_some(&ids);

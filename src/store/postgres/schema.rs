@@ -1,7 +1,7 @@
 //! Creates the tables: migrations run in order, each once, by the first gate that connects.
 //!
-//! A running gate does not create lost tables again, because somebody may be restoring them. It creates tables when it reaches
-//! the database for the first time in its run.
+//! A gate creates tables only when it first connects to the database after its start. It does not create lost tables again
+//! later, because an operator may be restoring them.
 
 use tokio_postgres::Client;
 

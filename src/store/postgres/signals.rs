@@ -1,4 +1,4 @@
-//! Passes what happens on connections to the database to the task that waits for changes (`hints.rs`).
+//! Passes events of the database connections to the task that waits for changes (`hints.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -159,8 +159,8 @@ fn suits(row: &Row) -> Result<(), Error> {
     schema::suits(get::<Option<i32>>(row, "version")?)
 }
 
-/// Everything that is kept, at one moment. With `known`, the ids of the history read before: of the history only the entries
-/// that are new, and the ids of those that are gone.
+/// The whole content, read at one moment. With `known` (the ids of history entries that were read before), the history has
+/// only the new entries and the ids of the removed ones.
 pub(super) async fn load(
     client: &Client,
     known: Option<&BTreeSet<String>>,
@@ -416,7 +416,7 @@ pub(super) async fn keep_revocations(
     }
 }
 
-/// Stores the newest time, if it is newer than the stored one, or that is not a valid time.
+/// Stores the newest time, if it is newer than the stored one, or if the stored one is not a valid time.
 pub(super) async fn keep_time(client: &Client, newest: UnixTime) -> Result<(), Error> {
     let keep = "update license_gate.state set newest_time = $1 \
                 where coalesce(newest_time, 0) < $1 or newest_time > 253402300799";

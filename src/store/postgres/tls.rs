@@ -1,4 +1,4 @@
-//! TLS to the database. The certificate and its name are always checked, whatever the `sslmode` (except `disable`).
+//! TLS to the database. The certificate and its name are checked with every `sslmode` except `disable`.
 //!
 //! Files are read for each connection: the next connection uses a renewed authority or client certificate.
 

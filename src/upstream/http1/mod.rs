@@ -55,7 +55,7 @@ impl Connection {
         self.idle.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
-    /// Whether neither an end nor unexpected bytes were received, as far as the runtime knows. Costs a system call only if the runtime
+    /// Whether neither an end nor unexpected bytes were received, as far as the runtime has recorded. Costs a system call only if the runtime
     /// reports an event.
     pub(super) fn seems_open(&mut self) -> bool {
         is_open(self.io.known_waiting())
@@ -102,7 +102,7 @@ impl Connection {
 /// Why the connection did not accept a request.
 ///
 /// # Errors
-/// If the request's own body failed.
+/// The request's own body failed.
 fn write_error<E: Into<Box<dyn StdError + Send + Sync>>>(
     failed: Failed<E>,
 ) -> Result<io::Error, Error> {

@@ -251,7 +251,7 @@ fn size(fields: &HeaderMap) -> usize {
 }
 
 /// The end-to-end fields. Equal lengths become one. White space around values is removed, as the HTTP/1.1 parser does: many dashboards
-/// send it unnoticed, but it is malformed in HTTP/2 (RFC 9113 section 8.2.1), and strict clients reset the stream.
+/// send it, but it is malformed in HTTP/2 (RFC 9113 section 8.2.1), and strict clients reset the stream.
 fn end_to_end(mut headers: HeaderMap) -> Fields {
     message::trim(&mut headers);
     let mut fields = Fields::from(headers);

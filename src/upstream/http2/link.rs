@@ -1,7 +1,7 @@
 //! The HTTP/2 connections of one worker to the dashboard: finds one with room for a request, or opens a new one.
 //!
 //! Each connection is opened and driven by tasks of its own, so that a waiting request can be dropped. As many are opened at once as the
-//! waiting requests will fill. All requests that wait for a connection get its failure.
+//! waiting requests can fill. If opening one fails, all requests that wait for it fail.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
