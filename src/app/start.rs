@@ -42,7 +42,13 @@ fn origin(url: &Uri) -> String {
 }
 
 /// Logs it all. The line with every address is the last.
-pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, workers: usize) {
+pub(super) fn log(
+    bound: &[Bound],
+    redirects: &[Bound],
+    admin: Option<&Listen>,
+    probed: &Probed,
+    workers: usize,
+) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "license-gate starts");
     let snapshot = probed.reader.snapshot();
     let in_force = snapshot.in_force(probed.clock.now());
@@ -58,8 +64,12 @@ pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, work
     tracing::info!(url = store, "store");
     tracing::info!(url = dashboard, "dashboard");
     tracing::info!(number = workers, "workers");
-    let urls: Vec<String> =
-        bound.iter().map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.place)).collect();
+    let redirect = (!redirects.is_empty()).then(|| urls(redirects));
     let admin = admin.map(|place| format!("http://{place}"));
-    tracing::info!(listen = urls.join(" "), admin, "listening");
+    tracing::info!(listen = urls(bound), redirect, admin, "listening");
+}
+
+fn urls(bound: &[Bound]) -> String {
+    let url = |bound: &Bound| format!("{}://{}", bound.scheme.as_str(), bound.place);
+    bound.iter().map(url).collect::<Vec<_>>().join(" ")
 }

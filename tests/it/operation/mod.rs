@@ -13,3 +13,4 @@ mod metrics;
 mod privileges;
 mod probe;
 mod streams;
+mod systemd;
