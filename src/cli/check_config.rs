@@ -45,7 +45,9 @@ impl CheckConfig {
         warn_all(&loaded.shared_directory());
         if let Some(dir) = loaded.missing_challenges() {
             let dir = dir.display();
-            warn(format_args!("server.acme_dir: {dir} does not exist; until it does, challenges get 404"));
+            warn(format_args!(
+                "server.acme_dir: {dir} does not exist; until it does, challenges get 404"
+            ));
         }
         for (key, path) in loaded.missing_files() {
             let path = path.display();

@@ -169,7 +169,11 @@ impl Loaded {
         let redirect = redirect.map(|l| ("server.redirect", &l.place));
         let admin = self.config.admin.listen.clone().map(ListenAddress::from);
         let admin = admin.as_ref().map(|place| ("admin.listen", place));
-        listen.chain(redirect).chain(admin).filter_map(|(key, place)| self.place(key, place)).collect()
+        listen
+            .chain(redirect)
+            .chain(admin)
+            .filter_map(|(key, place)| self.place(key, place))
+            .collect()
     }
 
     /// Checks that the gate can listen there. Sockets from systemd are not known here.

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion, version};
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
+use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion, version};
 
 use super::{TlsFiles, TlsVersion};
 use crate::certificate::{self, Error, File, Files, FromFiles, Watched};

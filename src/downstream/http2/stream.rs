@@ -17,8 +17,8 @@ use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
 use super::super::refuse::Refused;
 use super::super::request_body::{Remainder, RequestBody};
-use super::super::{ResponseBody, Service};
 use super::super::shared::Hsts;
+use super::super::{ResponseBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
 use crate::http2::{Outgoing, Receiving, SendLimit, Sending, Unsent};
@@ -221,11 +221,7 @@ fn asks_for_websocket(parts: &Parts) -> bool {
 
 /// The head of the response in HTTP/2, without connection-specific fields (RFC 9113 section 8.2.2), with a `date`, and with `hsts` in
 /// place of its own.
-fn split<B>(
-    response: Response<B>,
-    date: &[u8],
-    hsts: Option<&Hsts>,
-) -> (http::Response<()>, B) {
+fn split<B>(response: Response<B>, date: &[u8], hsts: Option<&Hsts>) -> (http::Response<()>, B) {
     let Response { status, mut headers, body, .. } = response;
     headers.retain(policy::passes_response);
     let mut head = http::Response::new(());

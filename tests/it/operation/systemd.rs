@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use crate::support::gate::{Builder, Gate, PATIENCE};
 use crate::support::http::request;
 use crate::support::origin::Origin;
-use crate::support::scene::Scene;
+use crate::support::scene::Setup;
+use crate::support::vendor::now;
 
 struct Systemd {
     socket: UnixDatagram,
@@ -91,7 +92,11 @@ fn start_reload_and_stop_are_reported() {
 
 #[test]
 fn an_abstract_socket_works() {
-    let name = format!("license-gate-test-{}-{:?}", std::process::id(), SystemTime::UNIX_EPOCH.elapsed().expect("a time"));
+    let name = format!(
+        "license-gate-test-{}-{:?}",
+        std::process::id(),
+        SystemTime::UNIX_EPOCH.elapsed().expect("a time")
+    );
     let address = SocketAddr::from_abstract_name(&name).expect("a name");
     let socket = UnixDatagram::bind_addr(&address).expect("bound");
     let systemd = Systemd::of(socket, None, format!("@{name}"));
@@ -102,11 +107,18 @@ fn an_abstract_socket_works() {
 #[test]
 fn the_status_line_follows_the_license() {
     let systemd = Systemd::on_a_path();
-    let scene = Scene::with(|gate| gate.env("NOTIFY_SOCKET", &systemd.name));
+    let scene =
+        Setup::new().set("license.leeway", "'0s'").env("NOTIFY_SOCKET", &systemd.name).start();
     assert_eq!(systemd.next(), ["READY=1", "STATUS=license: there is none"]);
-    scene.install();
-    let status = systemd.next();
-    assert!(status.len() == 1 && status[0].starts_with("STATUS=license: valid until 2"), "{status:?}");
+    scene.install(&scene.vendor.token().sign());
+    let valid = systemd.next();
+    assert!(valid.len() == 1 && valid[0].starts_with("STATUS=license: valid until 2"), "{valid:?}");
+    // Its end comes without an event.
+    scene.install(&scene.vendor.token().with("iat", now()).with("lexp", now() + 2).sign());
+    assert!(systemd.next()[0].starts_with("STATUS=license: valid until 2"));
+    let ended = systemd.next();
+    assert!(ended.len() == 1 && ended[0].starts_with("STATUS=license: "), "{ended:?}");
+    assert!(!ended[0].contains("valid until"), "{ended:?}");
 }
 
 #[test]
@@ -157,7 +169,13 @@ fn a_socket_that_cannot_be_used_is_one_warning_and_no_delay() {
     std::fs::write(dir.path().join("file"), "").expect("a file");
     let file = dir.path().join("file");
     let text = |path: &Path| path.to_str().expect("text").to_owned();
-    for name in [text(&missing), text(&file), "@nobody-listens".into(), "relative".into(), "vsock:2:1".into()] {
+    for name in [
+        text(&missing),
+        text(&file),
+        "@nobody-listens".into(),
+        "relative".into(),
+        "vsock:2:1".into(),
+    ] {
         let mut gate = gate().env("NOTIFY_SOCKET", &name).start();
         gate.log().wait_for("event=systemd.unreachable");
         assert_eq!(request(gate.address, "GET", "/x").send().status, 502);

@@ -59,7 +59,12 @@ fn a_challenge_is_served_as_certbot_writes_it() {
     // Only where it redirects; other paths are redirected, also those beside the challenges.
     file(&challenges, "a", "a");
     assert_eq!(request(gate.address, "GET", &path("a")).send().status, 502);
-    for other in ["/.well-known/acme-challenge", "/.well-known//acme-challenge/a", "/base/.well-known/acme-challenge/a", "/.well-known/x"] {
+    for other in [
+        "/.well-known/acme-challenge",
+        "/.well-known//acme-challenge/a",
+        "/base/.well-known/acme-challenge/a",
+        "/.well-known/x",
+    ] {
         assert_eq!(request(gate.redirect(), "GET", other).send().status, 308, "{other}");
     }
 }
@@ -82,9 +87,32 @@ fn nothing_else_on_the_machine_is_served() {
     assert!(made.success());
     let _socket = std::os::unix::net::UnixListener::bind(challenges.join("socket")).expect("bound");
     for name in [
-        "", "a.txt", ".hidden", "a%41", "%61", ".", "..", "../../../secret", "..%2f..%2f..%2fsecret",
-        "..%5csecret", "directory", "directory/", "a/b", "just/", "//just", "large", "absolute",
-        "relative", "within", "zero", "pipe", "socket", "just%00", "just;x", "j\u{fc}st", "just ",
+        "",
+        "a.txt",
+        ".hidden",
+        "a%41",
+        "%61",
+        ".",
+        "..",
+        "../../../secret",
+        "..%2f..%2f..%2fsecret",
+        "..%5csecret",
+        "directory",
+        "directory/",
+        "a/b",
+        "just/",
+        "//just",
+        "large",
+        "absolute",
+        "relative",
+        "within",
+        "zero",
+        "pipe",
+        "socket",
+        "just%00",
+        "just;x",
+        "j\u{fc}st",
+        "just ",
     ] {
         let target = path(name).replace(' ', "%20");
         let mut client = Wire::connect(gate.redirect());

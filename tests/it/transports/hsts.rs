@@ -27,10 +27,14 @@ fn each_response_over_tls_has_the_field_once() {
         assert_eq!(response.text(), "ok");
         drop(call);
     }
-    for (path, status) in [("/api/licensing/check", 200), ("/api/licensing/x", 404), ("/%zz", 400)] {
+    for (path, status) in [("/api/licensing/check", 200), ("/api/licensing/x", 404), ("/%zz", 400)]
+    {
         client.get(path);
         let response = client.answer();
-        assert_eq!((response.status(), response.all(NAME)), (status, vec!["max-age=31536000".to_owned()]));
+        assert_eq!(
+            (response.status(), response.all(NAME)),
+            (status, vec!["max-age=31536000".to_owned()])
+        );
     }
     client.send("GET / HTTP/1.1\r\n\r\n");
     let response = client.answer();

@@ -84,7 +84,10 @@ fn a_request_that_is_not_valid_is_refused_and_not_redirected() {
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         ("CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", 405),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
     ];
     for (request, status) in table {
         let mut client = Wire::connect(gate.redirect());
@@ -114,7 +117,9 @@ fn methods_versions_and_bodies() {
     client.get("/again");
     assert_eq!(location(&mut client), format!("{ROOT}/again"));
     // Others are not read: the response closes the connection.
-    for rest in ["Content-Length: 99999999\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+    for rest in
+        ["Content-Length: 99999999\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"]
+    {
         let mut client = Wire::connect(gate.redirect());
         client.send(format!("PUT /x HTTP/1.1\r\nHost: a\r\n{rest}"));
         let answer = client.answer();
@@ -139,7 +144,10 @@ fn methods_versions_and_bodies() {
     let mut client = Conn::connect(gate.redirect());
     client.get("//evil.example/?x");
     let answer = client.whole();
-    assert_eq!((answer.status(), answer.field("location")), (308, format!("{ROOT}//evil.example/?x")));
+    assert_eq!(
+        (answer.status(), answer.field("location")),
+        (308, format!("{ROOT}//evil.example/?x"))
+    );
 }
 
 #[test]
@@ -149,7 +157,9 @@ fn nothing_reaches_the_dashboard_or_the_api() {
     let gate = gate.set("server.root_url", "'https://a/'").set("auth.public_check", true);
     let gate = gate.set("log.access", true).set("admin.listen", "'127.0.0.1:0'").start();
     let mut client = Wire::connect(gate.redirect());
-    for path in ["/x?secret", "/api/licensing/check", "/api/licensing/", "/.well-known/acme-challenge/a"] {
+    for path in
+        ["/x?secret", "/api/licensing/check", "/api/licensing/", "/.well-known/acme-challenge/a"]
+    {
         client.get(path);
         assert_eq!(location(&mut client), format!("https://a{path}"));
     }
@@ -228,7 +238,7 @@ fn other_forms_of_addresses() {
 fn settings_that_cannot_work_are_faults_or_warnings() {
     let place = Place::new();
     place.write("file", "");
-    let mut check = |settings: &str| {
+    let check = |settings: &str| {
         let common = "admin.listen = ''\nserver.listen = ['127.0.0.1:18443']\n";
         place.write("gate.toml", &format!("{common}{settings}"));
         place.run(&["check-config", "--config", "gate.toml"])
@@ -243,7 +253,10 @@ fn settings_that_cannot_work_are_faults_or_warnings() {
         ("server.redirect = ['127.0.0.1:18080', '127.0.0.1:18080']", "is given twice"),
         ("server.redirect = ['[::]:18443']", port),
         ("server.redirect = ['192.0.2.1:18080']", "cannot listen on 192.0.2.1"),
-        ("server.redirect = ['127.0.0.1:18080']\nupstream.url = 'http://127.0.0.1:18080'", "is the gate itself"),
+        (
+            "server.redirect = ['127.0.0.1:18080']\nupstream.url = 'http://127.0.0.1:18080'",
+            "is the gate itself",
+        ),
         ("server.redirect = ['127.0.0.1:18080']\nserver.acme_dir = 'file'", "is not a directory"),
         ("server.tls.hsts = '1500ms'", "whole seconds"),
         ("server.tls.hsts = 31536000", "needs a unit"),
@@ -258,7 +271,10 @@ fn settings_that_cannot_work_are_faults_or_warnings() {
         .reports(&["gate.toml:4", "server.redirect", port]);
     let warnings = [
         ("server.acme_dir = 'file/..'", "server.acme_dir is set, but not used"),
-        ("server.redirect = ['127.0.0.1:18080']\nserver.acme_dir = 'missing'", "missing does not exist"),
+        (
+            "server.redirect = ['127.0.0.1:18080']\nserver.acme_dir = 'missing'",
+            "missing does not exist",
+        ),
         (
             "server.redirect = ['127.0.0.1:18080']\nserver.acme_dir = 'w/.well-known/acme-challenge'",
             "name the webroot",
