@@ -40,6 +40,9 @@ pub use failures::Failures;
 pub use observe::{Observed, Observer};
 pub use redirect::Redirect;
 
+/// Largest body of a redirected request that is read, and dropped, to keep the connection.
+const MAX_DROPPED_BYTES: u64 = 64 * 1024;
+
 /// The service of one worker.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -176,8 +179,7 @@ impl Stages {
             }
             Err(problem) => self.refusal(problem, &head, id),
         };
-        if !http_body::Body::is_end_stream(&body) {
-            // The body is not read.
+        if http_body::Body::size_hint(&body).upper().is_none_or(|left| left > MAX_DROPPED_BYTES) {
             response.headers.set(CONNECTION, HeaderValue::from_static("close"));
         }
         observed.answered(&head.method, &response, Handler::Gate);
