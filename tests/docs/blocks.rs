@@ -30,6 +30,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
 /// The first words of commands that are not the gate's.
 const PROGRAMS: &[&str] = &[
     "apt-get",
+    "certbot",
     "chgrp",
     "chmod",
     "chown",

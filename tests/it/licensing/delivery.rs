@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::issuer::{Issuer, Script};
-use crate::support::receiver::{Receiver, SECRET, Told, write_secret};
+use crate::support::receiver::{Received, Receiver, SECRET, write_secret};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::{DAY, now};
@@ -34,7 +34,7 @@ fn install(gate: &Timed, token: &str) {
 }
 
 /// The `jti` in each event, in order, with repetitions.
-fn jtis(sent: &[Told]) -> Vec<Value> {
+fn jtis(sent: &[Received]) -> Vec<Value> {
     sent.iter().map(|sent| sent.body["license"]["jti"].clone()).collect()
 }
 
@@ -168,7 +168,7 @@ fn events_in_the_queue_of_a_killed_gate_are_sent_by_the_next_one() {
     scene.remove().is(202);
     receiver.until(&Value::Null);
     let ids = receiver.all();
-    let mut ids: Vec<_> = ids[1..].iter().map(Told::id).collect();
+    let mut ids: Vec<_> = ids[1..].iter().map(Received::id).collect();
     let count = ids.len();
     ids.sort_unstable();
     ids.dedup();

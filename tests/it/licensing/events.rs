@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::issuer::{Issuer, Script};
-use crate::support::receiver::{Receiver, Told, write_secret};
+use crate::support::receiver::{Received, Receiver, write_secret};
 use crate::support::scene::jti;
 use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::{DAY, ROOT_URL, Vendor};
@@ -44,7 +44,7 @@ fn remove(gate: &Timed) {
 
 /// Asserts the contents of an event.
 #[track_caller]
-fn is_event(sent: &Told, event: &str, time: u64, license: &Value, message: &str) {
+fn is_event(sent: &Received, event: &str, time: u64, license: &Value, message: &str) {
     let expected = json!({
         "id": sent.id(), "event": event, "time": humantime_of(time), "instance": ROOT_URL,
         "license": license, "message": message,
@@ -124,7 +124,7 @@ fn each_kind_of_event_is_sent_once_with_its_contents() {
 
     let names = ["renewal_failing", "renewed", "changed", "expiring_soon", "expired", "changed"];
     let all = receiver.have_come(&names);
-    let mut ids: Vec<_> = all.iter().map(Told::id).collect();
+    let mut ids: Vec<_> = all.iter().map(Received::id).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), names.len(), "each event has its own id");

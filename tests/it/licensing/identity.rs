@@ -185,7 +185,7 @@ fn an_unusable_response_is_503_and_never_a_grant() {
         Mood::Html,
         Mood::Redirect,
         Mood::HangsUp,
-        Mood::Nonsense,
+        Mood::Garbage,
         Mood::Says(200, String::new()),
         Mood::Says(200, r#"{"isGrafanaAdmin":true"#.into()),
         Mood::Says(204, String::new()),

@@ -51,7 +51,7 @@ fn play(scene: &Scene, issuer: &Issuer) -> Vec<String> {
         scene.admin("POST", "/api/licensing/token").field("Content-Type", "application/json");
     request.body(twice).send().is(400);
     for mood in
-        [Mood::Html, Mood::HangsUp, Mood::Nonsense, Mood::Says(200, r#"{"x":"hunter2"}x"#.into())]
+        [Mood::Html, Mood::HangsUp, Mood::Garbage, Mood::Says(200, r#"{"x":"hunter2"}x"#.into())]
     {
         scene.dashboard.mood("/api/user", mood);
         let other = scene.ask("GET", "/api/licensing/check").basic("reader", "hunter2");
@@ -76,7 +76,7 @@ fn play(scene: &Scene, issuer: &Issuer) -> Vec<String> {
     scene.renew().is(200);
     let forwarded = || scene.admin("GET", "/d/x?auth_token=forwarded-query-secret");
     forwarded().field("Cookie", "grafana_session=reader-session").send().is(200);
-    scene.dashboard.mood("/d/x", Mood::Nonsense);
+    scene.dashboard.mood("/d/x", Mood::Garbage);
     forwarded().send().is(502);
     scene.admin("GET", "/api/%6cicensing/token?x=licensing-query-secret").send().is(400);
     scene.remove().is(202);

@@ -41,7 +41,7 @@ fn a_dashboard_without_usable_statistics_is_502() {
         Mood::Html,
         Mood::Redirect,
         Mood::HangsUp,
-        Mood::Nonsense,
+        Mood::Garbage,
         Mood::Says(500, "{}".into()),
         Mood::Says(404, "{}".into()),
         Mood::Says(200, "[]".into()),

@@ -5,7 +5,7 @@ use license_gate::store::verify_audit;
 use serde_json::Value;
 
 use crate::support::issuer::{self, Issuer, Script};
-use crate::support::receiver::{Receiver, Told, write_secret};
+use crate::support::receiver::{Received, Receiver, write_secret};
 use crate::support::timed::{NOW, Timed};
 use crate::support::vendor::DAY;
 
@@ -127,7 +127,7 @@ fn announced(receiver: &Receiver, renewed: &[u64], end: u64) {
     let (renewals, warnings): (Vec<_>, Vec<_>) =
         receiver.all().into_iter().partition(|sent| sent.event() == "renewed");
     // The gate may notice a change after the clock has been moved on.
-    let is_at = |sent: &Told, moment: u64| (moment..=moment + HOUR).contains(&sent.time());
+    let is_at = |sent: &Received, moment: u64| (moment..=moment + HOUR).contains(&sent.time());
     assert_eq!(renewals.len(), renewed.len());
     for (sent, moment) in renewals.iter().zip(renewed) {
         assert!(is_at(sent, *moment), "{sent:?} {moment}");

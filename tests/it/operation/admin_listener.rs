@@ -81,7 +81,7 @@ fn an_address_in_use_or_a_file_of_others_ends_the_start_with_2() {
     assert!(UnixStream::connect(&path).is_ok(), "the socket of another was taken away");
     std::fs::remove_file(&path).expect("removed");
     place.write("admin.sock", "precious");
-    serve("unix:admin.sock").exits(2).reports(&["cannot listen on unix:", "no socket"]);
+    serve("unix:admin.sock").exits(2).reports(&["cannot listen on unix:", "not a socket"]);
     assert_eq!(std::fs::read_to_string(&path).expect("a file"), "precious");
     serve("unix:none/admin.sock").exits(2).reports(&["cannot listen on unix:", "No such file"]);
 
@@ -164,14 +164,14 @@ fn renewals_that_fail_are_counted_and_leave_the_gate_ready() {
 fn the_dashboard_fails_until_a_request_succeeds() {
     let address = Origin::vacant();
     let gate = Builder::before(address).set("admin.listen", "'127.0.0.1:0'").start();
-    assert_eq!(fact(&gate, "dashboard")["state"], "no failure is known");
+    assert_eq!(fact(&gate, "dashboard")["state"], "no contact yet");
     request(gate.address, "GET", "/").send().is(502);
-    assert_eq!(fact(&gate, "dashboard")["state"], "failing");
+    assert_eq!(fact(&gate, "dashboard")["state"], "down");
     let origin = Origin::start_at(address);
     let pending = request(gate.address, "GET", "/").start();
     origin.accept().serve("back");
     pending.answer().is(200);
-    assert_eq!(fact(&gate, "dashboard")["state"], "no failure is known");
+    assert_eq!(fact(&gate, "dashboard")["state"], "up");
 }
 
 #[test]

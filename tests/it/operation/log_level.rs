@@ -1,4 +1,4 @@
-//! `/-/log-level`: what is shown and changed, and by whom it can be.
+//! `/-/log-level`: what is shown and changed, and who may change it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};

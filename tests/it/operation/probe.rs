@@ -49,7 +49,7 @@ fn without_traffic_the_gate_connects_by_itself_and_tells_a_change_once() {
     becomes(&gate, "1");
     let line = gate.log().wait_for("event=upstream.up");
     assert!(line.contains("level=INFO") && line.contains("duration_ms="), "{line}");
-    // More probes have passed since, and none of them is told.
+    // More probes have failed since; none of them is logged.
     for _ in 0..3 {
         origin.accept().ends();
     }

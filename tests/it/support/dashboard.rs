@@ -51,7 +51,7 @@ pub(crate) enum Mood {
     /// The connection is closed without a response.
     HangsUp,
     /// A response that is not HTTP.
-    Nonsense,
+    Garbage,
 }
 
 /// One request, as received.
@@ -221,7 +221,7 @@ impl Shared {
                     return page(stream, "200 OK\r\nContent-Type: text/html");
                 }
                 Some(Mood::Redirect) => return page(stream, "302 Found\r\nLocation: /login"),
-                Some(Mood::Nonsense) => return drop(stream.write_all(b"SSH-2.0-x\r\n\r\n")),
+                Some(Mood::Garbage) => return drop(stream.write_all(b"SSH-2.0-x\r\n\r\n")),
                 Some(Mood::HangsUp) => return drop(stream.shutdown(Shutdown::Both)),
             };
             self.done(&asked);

@@ -15,7 +15,7 @@ pub(crate) struct Receiver(Issuer);
 
 /// A received event with a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Received {
     /// The time at which it was sent.
     pub(crate) at: u64,
     pub(crate) body: Value,
@@ -78,8 +78,8 @@ impl Receiver {
 
     /// Waits for event number `count`, from 1.
     #[track_caller]
-    pub(crate) fn wait_for(&self, count: usize) -> Told {
-        Told::genuine(&self.0.wait_for(count))
+    pub(crate) fn wait_for(&self, count: usize) -> Received {
+        Received::genuine(&self.0.wait_for(count))
     }
 
     /// Waits until the latest event is about this `jti`; `null`: about no license.
@@ -94,18 +94,18 @@ impl Receiver {
 
     /// Every event so far.
     #[track_caller]
-    pub(crate) fn all(&self) -> Vec<Told> {
-        self.0.questions().iter().map(Told::genuine).collect()
+    pub(crate) fn all(&self) -> Vec<Received> {
+        self.0.questions().iter().map(Received::genuine).collect()
     }
 
     /// The names of the events so far. Waits until there are as many as expected.
     #[track_caller]
-    pub(crate) fn have_come(&self, expected: &[&str]) -> Vec<Told> {
+    pub(crate) fn have_come(&self, expected: &[&str]) -> Vec<Received> {
         if !expected.is_empty() {
             self.wait_for(expected.len());
         }
         let all = self.all();
-        let names: Vec<_> = all.iter().map(Told::event).collect();
+        let names: Vec<_> = all.iter().map(Received::event).collect();
         assert_eq!(names, expected, "{all:#?}");
         all
     }
@@ -120,7 +120,7 @@ pub(crate) fn write_secret(dir: &Path) {
     std::fs::write(dir.join("secret"), format!("{SECRET}\n")).expect("written");
 }
 
-impl Told {
+impl Received {
     #[track_caller]
     fn genuine(question: &Question) -> Self {
         let Question { head, body } = question;
