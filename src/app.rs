@@ -131,12 +131,11 @@ impl App {
 
     /// The TCP addresses for clients, with their actual ports, in the order of `server.listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        tcp_addresses(&self.bound)
-    }
-
-    /// The TCP addresses that redirect, as [`addresses`](Self::addresses), in the order of `server.redirect`.
-    pub fn redirect_addresses(&self) -> Vec<SocketAddr> {
-        tcp_addresses(&self.redirects)
+        let tcp = |bound: &Bound| match &bound.place {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
+        };
+        self.bound.iter().filter_map(tcp).collect()
     }
 
     /// The TCP address where metrics and probes are answered, with the real port; `None`: nowhere, or on a Unix socket.
@@ -288,14 +287,6 @@ fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
     if let Some(tls) = upstream_tls {
         tls.watched().look(true);
     }
-}
-
-fn tcp_addresses(bound: &[Bound]) -> Vec<SocketAddr> {
-    let tcp = |bound: &Bound| match &bound.place {
-        ListenAddress::Tcp(address) => Some(*address),
-        ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
-    };
-    bound.iter().filter_map(tcp).collect()
 }
 
 /// The sockets from systemd, if an address names any. Otherwise the variables of systemd are not touched.

@@ -168,7 +168,7 @@ impl Stages {
         let id = self.ids.name(&head.headers, client.trusted);
         observed.asked(&head, client, &id);
         let answered = match refuse::check(&head) {
-            Ok(()) => self.redirect.answer(&head).await,
+            Ok(()) => self.redirect.answer(&head, client, peer).await,
             Err(refused) => Err(refused.into()),
         };
         let mut response = match answered {

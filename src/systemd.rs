@@ -119,18 +119,20 @@ impl Systemd {
 
     /// Sends `WATCHDOG=1` four times in each interval of the watchdog, while all `marks` are set again and again. Never returns.
     pub async fn watch(self, marks: Marks) {
-        let mut is_logged = false;
+        let mut missed = 0_u32;
         loop {
             tokio::time::sleep(marks.period(4)).await;
             let Some(worker) = marks.first_unset() else {
-                is_logged = false;
+                missed = 0;
                 marks.clear();
                 if let Some(reports) = &self.0 {
                     let _ = reports.queue.try_send("WATCHDOG=1".to_owned());
                 }
                 continue;
             };
-            if !std::mem::replace(&mut is_logged, true) {
+            missed = missed.saturating_add(1);
+            // After a suspension of the process, the timer of this task may be the first.
+            if missed == 2 {
                 tracing::error!(
                     event = "worker.stuck",
                     worker,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -20,7 +20,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
-use crate::downstream::RawTarget;
+use crate::downstream::{ExternalScheme, Peer, RawTarget, RealClient, Scheme};
 use crate::license::RootUrl;
 use crate::message::RequestHead;
 use crate::problem::Problem;
@@ -55,8 +55,7 @@ const NOT_IN_URL: &AsciiSet = &CONTROLS
 /// Answers the requests of the redirect listeners. Clones share the limit of reads.
 #[derive(Clone, Debug)]
 pub struct Redirect {
-    /// Scheme and host of `server.root_url`.
-    origin: Arc<str>,
+    root_url: Arc<RootUrl>,
     challenges: Option<Challenges>,
 }
 
@@ -73,23 +72,47 @@ impl Redirect {
             webroot: webroot.into(),
             reads: Arc::new(Semaphore::new(MAX_READS)),
         });
-        Self { origin: root_url.origin().into(), challenges }
+        Self { root_url: Arc::new(root_url.clone()), challenges }
     }
 
-    /// The response to a request whose head was checked.
+    /// The response to a request of `client` on the connection of `peer`. Its head was checked.
     ///
     /// # Errors
-    /// 404, 405, 500 or 503 for a challenge.
-    pub(super) async fn answer(&self, head: &RequestHead) -> Result<Response<Bytes>, Problem> {
+    /// 404, 405, 500 or 503 for a challenge; 508 if the redirect would lead to the same URL.
+    pub(super) async fn answer(
+        &self,
+        head: &RequestHead,
+        client: RealClient,
+        peer: &Peer,
+    ) -> Result<Response<Bytes>, Problem> {
         if let Some(challenges) = &self.challenges
             && let Some(name) = head.uri.path().strip_prefix(CHALLENGES)
         {
             return challenges.answer(&head.method, name).await;
         }
+        if self.is_loop(head, client, peer) {
+            let message = "The request would be redirected to its own URL: the proxy in front must forward it to an address of server.listen.";
+            return Err(Problem::new(StatusCode::LOOP_DETECTED, "redirect.loop", message));
+        }
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
         response.headers_mut().insert(LOCATION, self.location(head)?);
         Ok(response)
+    }
+
+    /// Whether a trusted proxy received the request at `server.root_url`.
+    fn is_loop(&self, head: &RequestHead, client: RealClient, peer: &Peer) -> bool {
+        let ExternalScheme::Known(scheme) = client.scheme(peer, &head.headers) else {
+            return false;
+        };
+        let external = client.external(&head.headers);
+        let Some(host) = external.host.as_deref().or_else(|| head.headers.get(&HOST)) else {
+            return false;
+        };
+        let default: &[u8] = if scheme == Scheme::Https { b":443" } else { b":80" };
+        let host = host.strip_suffix(default).unwrap_or(host);
+        scheme.as_str() == self.root_url.scheme()
+            && host.eq_ignore_ascii_case(self.root_url.host_header().as_bytes())
     }
 
     /// The target of the request at `server.root_url`.
@@ -100,7 +123,7 @@ impl Redirect {
         let target = sent.filter(|target| target.starts_with(['/', '?'])).unwrap_or("/");
         let slash = if target.starts_with('/') { "" } else { "/" };
         let target = utf8_percent_encode(target, NOT_IN_URL);
-        let location = format!("{}{slash}{target}", self.origin);
+        let location = format!("{}{slash}{target}", self.root_url.origin());
         HeaderValue::try_from(location).map_err(|error| {
             let message = "The request target cannot be redirected: it is not part of a URL.";
             Problem::bad_request("request.target-malformed", message).caused_by(error)

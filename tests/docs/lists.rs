@@ -49,13 +49,14 @@ fn the_manual_has_every_error_code() {
         "src/service.rs",
         "src/service/redirect.rs",
     ];
-    const AREAS: [&str; 8] = [
+    const AREAS: [&str; 9] = [
         "acme.",
         "auth.",
         "gate.",
         "licensing.",
         "password-auth.",
         "path.",
+        "redirect.",
         "request.",
         "upstream.",
     ];

@@ -205,6 +205,34 @@ fn limits_proxies_and_drain_are_those_of_the_other_listeners() {
     assert_eq!(gate.wait().code(), Some(0));
 }
 
+/// A proxy that ends TLS and forwards to the wrong listener: its clients would be redirected again and again.
+#[test]
+fn a_redirect_to_the_same_url_is_508() {
+    let gate = redirecting().set("server.trusted_proxies", "['127.0.0.1']").start();
+    let mut client = Wire::connect(gate.redirect());
+    let mut status = |fields: &str| {
+        client.send(format!("GET /x HTTP/1.1\r\n{fields}\r\n\r\n"));
+        client.answer().status()
+    };
+    let https = "X-Forwarded-Proto: https";
+    assert_eq!(status(&format!("Host: Metrics.example.com\r\n{https}")), 508);
+    assert_eq!(status(&format!("Host: metrics.example.com:443\r\n{https}")), 508);
+    assert_eq!(
+        status(&format!("Host: a\r\nX-Forwarded-Host: metrics.example.com\r\n{https}")),
+        508
+    );
+    assert_eq!(status(&format!("Host: metrics.example.com:8443\r\n{https}")), 308);
+    assert_eq!(status(&format!("Host: other.example\r\n{https}")), 308);
+    assert_eq!(status("Host: metrics.example.com\r\nX-Forwarded-Proto: http"), 308);
+    assert_eq!(status("Host: metrics.example.com"), 308);
+    gate.log().wait_for("redirect.loop");
+    // Nobody else can say so.
+    let gate = redirecting().start();
+    let mut client = Wire::connect(gate.redirect());
+    client.send(format!("GET /x HTTP/1.1\r\nHost: metrics.example.com\r\n{https}\r\n\r\n"));
+    assert_eq!(location(&mut client), format!("{ROOT}/x"));
+}
+
 #[test]
 fn other_forms_of_addresses() {
     let dir = dir();
