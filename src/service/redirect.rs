@@ -106,9 +106,9 @@ impl Redirect {
             return false;
         };
         let external = client.external(&head.headers);
-        let Some(host) = external.host.as_deref().or_else(|| head.headers.get(&HOST)) else {
-            return false;
-        };
+        let authority = || head.uri.authority().map(|authority| authority.as_str().as_bytes());
+        let sent = || head.headers.get(&HOST).or_else(authority);
+        let Some(host) = external.host.as_deref().or_else(sent) else { return false };
         let default: &[u8] = if scheme == Scheme::Https { b":443" } else { b":80" };
         let host = host.strip_suffix(default).unwrap_or(host);
         scheme.as_str() == self.root_url.scheme()

@@ -225,6 +225,11 @@ fn a_redirect_to_the_same_url_is_508() {
     assert_eq!(status(&format!("Host: other.example\r\n{https}")), 308);
     assert_eq!(status("Host: metrics.example.com\r\nX-Forwarded-Proto: http"), 308);
     assert_eq!(status("Host: metrics.example.com"), 308);
+    let mut client = Conn::connect(gate.redirect());
+    let host = (":authority", "metrics.example.com");
+    let fields = [(":method", "GET"), (":scheme", "http"), (":path", "/x"), host];
+    client.headers(1, &[&fields[..], &[("x-forwarded-proto", "https")]].concat(), true);
+    assert_eq!(client.whole().status(), 508);
     gate.log().wait_for("redirect.loop");
     // Nobody else can say so.
     let gate = redirecting().start();
