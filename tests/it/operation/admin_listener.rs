@@ -88,7 +88,7 @@ fn an_address_in_use_or_a_file_of_others_ends_the_start_with_2() {
     let twice = "server.listen = ['unix:a.sock']\nadmin.listen = 'unix:a.sock'\n";
     place.write("gate.toml", twice);
     let check = place.run(&["check-config", "--config", "gate.toml"]).exits(1);
-    check.reports(&["admin.listen:", "is listened to already"]);
+    check.reports(&["admin.listen:", "is given twice"]);
 }
 
 #[test]
