@@ -4,6 +4,7 @@ mod descriptors;
 mod error;
 mod life;
 mod start;
+mod status;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,16 +22,18 @@ use crate::certificate::watch;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Listener, Scheme};
+use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress};
 use crate::gate::Gate;
 use crate::license::RootUrl;
+use crate::service::Redirect;
 use crate::shutdown::{self, Phase, detach};
 use crate::socket::SocketLimit;
+use crate::systemd::{Delivery, Systemd};
 use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream;
-use crate::worker::{self, Blueprint};
+use crate::worker::{self, Blueprint, Socket};
 
 use life::{AFTER_CUT, Life};
 
@@ -40,12 +43,15 @@ pub use error::Error;
 #[derive(Debug)]
 pub struct App {
     bound: Vec<Bound>,
+    redirects: Vec<Bound>,
     admin: Option<Admin>,
     probed: Arc<Probed>,
     blueprint: Blueprint,
     life: Life,
     phase: watch::Sender<Phase>,
     shutdown: shutdown::Config,
+    systemd: Systemd,
+    delivery: Option<Delivery>,
 }
 
 impl App {
@@ -64,6 +70,7 @@ impl App {
     /// As [`build`](Self::build).
     pub async fn build_at(mut config: Config, clock: Clock) -> Result<Self, Error> {
         let control = Handle::current();
+        let (systemd, delivery) = Systemd::from_environment();
         let workers = workers(&config.downstream);
         let share = descriptors::share(&config, workers);
         config.downstream.limits.max_connections = share.clients;
@@ -76,7 +83,10 @@ impl App {
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
         let (phase, watched) = watch::channel(Phase::Serving);
-        let bound = bind(&config.downstream, workers, &mut inherited)?;
+        let downstream::Config { listen, redirect, tls: files, acme_dir, .. } = &config.downstream;
+        let bound = bind(listen, files.is_some(), workers, &mut inherited)?;
+        let redirects = bind(redirect, false, workers, &mut inherited)?;
+        let redirect = Redirect::new(&root_url, acme_dir.as_deref());
         let admin = listen_admin(&config.admin)?;
         let upstream_tls = upstream_tls.map(Arc::new);
         let probed = Probed {
@@ -98,12 +108,25 @@ impl App {
             upstream_tls,
             metrics,
             access,
+            redirect,
             failures: Arc::default(),
             connections: Connections::default(),
+            marks: systemd.marks(workers),
             phase: watched,
         };
         let shutdown = config.shutdown;
-        Ok(Self { bound, admin, probed, blueprint, life, phase, shutdown })
+        Ok(Self {
+            bound,
+            redirects,
+            admin,
+            probed,
+            blueprint,
+            life,
+            phase,
+            shutdown,
+            systemd,
+            delivery,
+        })
     }
 
     /// The TCP addresses for clients, with their actual ports, in the order of `server.listen`.
@@ -130,12 +153,15 @@ impl App {
     pub async fn run(self, signals: shutdown::Signals) -> Result<(), Error> {
         let shutdown::Signals { mut stop, mut hangup } = signals;
         let (tls, upstream_tls) = self.certificates();
+        let systemd = self.systemd.clone();
         detach(async move {
             while hangup.recv().await.is_some() {
+                systemd.reloading();
                 let (tls, upstream_tls) = (tls.clone(), upstream_tls.clone());
                 // On a blocking thread, because a file system may hang. A panic is logged by the panic hook.
                 let reload = move || reload(tls.as_deref(), upstream_tls.as_deref());
                 let _ = tokio::task::spawn_blocking(reload).await;
+                systemd.reloaded();
             }
         });
         self.run_until(async move || stop.next().await).await
@@ -151,7 +177,8 @@ impl App {
     /// [`Error::Worker`].
     pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
         let (tls, upstream_tls) = self.certificates();
-        let Self { mut bound, admin, probed, blueprint, life, phase, shutdown } = self;
+        let Self { mut bound, mut redirects, admin, probed, blueprint, life, .. } = self;
+        let Self { phase, shutdown, systemd, delivery, .. } = self;
         let (served, mut over) = watch::channel(());
         let place = admin.as_ref().map(|admin| admin.place().clone());
         let state = probed.clone();
@@ -160,16 +187,24 @@ impl App {
             let send = blueprint.downstream.timeouts.send;
             detach(async move { admin.serve(state, send, end).await });
         }
+        delivery.map(|delivery| detach(delivery.run()));
+        let marks = blueprint.marks.clone();
+        marks.map(|marks| detach(systemd.clone().watch(marks)));
         tls.map(|tls| detach(watch(tls)));
         upstream_tls.map(|tls| detach(watch(tls.watched().clone())));
         let running = life.start();
         let workers = workers(&blueprint.downstream);
-        let threads = start(&mut bound, blueprint)?;
-        start::log(&bound, place.as_ref(), &probed, workers);
+        let threads = start(&mut bound, &mut redirects, blueprint)?;
+        start::log(&bound, &redirects, place.as_ref(), &probed, workers);
+        if systemd.is_notified() {
+            let status = status::ready(&systemd, &probed);
+            detach(status::keep(systemd.clone(), probed, status));
+        }
         stop().await;
         let [delay, grace_period] =
             [shutdown.delay, shutdown.grace_period].map(humantime::format_duration);
         tracing::info!(%delay, %grace_period, "stopping");
+        systemd.stopping();
         phase.send_replace(Phase::Leaving);
         let is_second = tokio::select! {
             () = tokio::time::sleep(shutdown.delay) => false,
@@ -192,7 +227,7 @@ impl App {
             () = cut => {}
         }
         drop(served);
-        drop(bound);
+        drop((bound, redirects));
         running.leave(AFTER_CUT).await;
         tracing::info!("stopped");
         Ok(())
@@ -256,9 +291,10 @@ fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
     }
 }
 
-/// The sockets from systemd, if `server.listen` uses any. Otherwise the variables of systemd are not touched.
+/// The sockets from systemd, if an address names any. Otherwise the variables of systemd are not touched.
 fn inherited(config: &downstream::Config) -> Result<Inherited, Error> {
-    let wanted = config.listen.iter().any(|l| matches!(l.place, ListenAddress::Systemd(_)));
+    let mut listen = config.listen.iter().chain(&config.redirect);
+    let wanted = listen.any(|l| matches!(l.place, ListenAddress::Systemd(_)));
     if wanted { Inherited::take().map_err(Error::Inherited) } else { Ok(Inherited::default()) }
 }
 
@@ -270,13 +306,14 @@ fn workers(config: &downstream::Config) -> usize {
 }
 
 fn bind(
-    config: &downstream::Config,
+    addresses: &[downstream::Listen],
+    has_certificate: bool,
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<Vec<Bound>, Error> {
     let mut bound = Vec::new();
-    for listen in &config.listen {
-        let sockets = downstream::bind(listen, config.tls.is_some(), workers, inherited);
+    for listen in addresses {
+        let sockets = downstream::bind(listen, has_certificate, workers, inherited);
         bound
             .extend(sockets.map_err(|source| Error::Bind { place: listen.place.clone(), source })?);
     }
@@ -284,12 +321,18 @@ fn bind(
 }
 
 /// Gives each worker its socket on every address.
-fn start(bound: &mut [Bound], blueprint: Blueprint) -> Result<Vec<JoinHandle<()>>, Error> {
-    let mut shares: Vec<Vec<(Listener, Scheme)>> = Vec::new();
-    for address in bound {
+fn start(
+    bound: &mut [Bound],
+    redirects: &mut [Bound],
+    blueprint: Blueprint,
+) -> Result<Vec<JoinHandle<()>>, Error> {
+    let mut shares: Vec<Vec<Socket>> = Vec::new();
+    let addresses = bound.iter_mut().map(|address| (address, false));
+    for (address, redirects) in addresses.chain(redirects.iter_mut().map(|it| (it, true))) {
         shares.resize_with(address.sockets.len().max(shares.len()), Vec::new);
-        for (share, socket) in shares.iter_mut().zip(address.sockets.drain(..)) {
-            share.push((socket, address.scheme));
+        let scheme = address.scheme;
+        for (share, listener) in shares.iter_mut().zip(address.sockets.drain(..)) {
+            share.push(Socket { listener, scheme, redirects });
         }
     }
     let start = |(index, sockets)| worker::start(index, sockets, blueprint.clone());

@@ -26,7 +26,7 @@
 //! |---|---|
 //! | a request's way | [downstream], [service], [api], [auth], [gate], [proxy], [upstream] |
 //! | a license's way | [feed], [license], [notify], [store] |
-//! | start, stop, watch | [app], [worker], [config], [cli], [admin], [telemetry], [shutdown] |
+//! | start, stop, watch | [app], [worker], [config], [cli], [admin], [telemetry], [shutdown], [systemd] |
 //! | protocols | [codec], [http2], [message], [path], [problem], [outgoing], [dial], [socket], [certificate] |
 //! | small tools | [backoff], [clock], [random], [sweep], [text] |
 //!
@@ -56,7 +56,7 @@
 //! 3   license  upstream  downstream
 //! 2   codec  http2  outgoing  problem
 //! 1   certificate  dial  message  path  random  socket  telemetry  shutdown
-//! 0   backoff  clock  manual  sweep  text
+//! 0   backoff  clock  manual  sweep  systemd  text
 //! ```
 
 #![cfg_attr(
@@ -105,5 +105,6 @@ pub mod random;
 pub mod shutdown;
 pub mod socket;
 pub mod sweep;
+pub mod systemd;
 pub mod telemetry;
 pub mod text;

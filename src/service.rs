@@ -5,11 +5,14 @@
 //!                                   └─ proxy ─ upstream ─┘
 //! ```
 //!
+//! Requests on the addresses of `server.redirect` are answered by `redirect` instead.
+//!
 //! This is the only place where an error becomes a response and a log line. Each worker has one service; workers share only [`Api`], with
 //! the license snapshot, and counters.
 
 mod failures;
 mod observe;
+mod redirect;
 
 use std::future::Future;
 use std::rc::Rc;
@@ -35,10 +38,18 @@ use observe::{Answer, Observation};
 
 pub use failures::Failures;
 pub use observe::{Observed, Observer};
+pub use redirect::Redirect;
+
+/// Largest body of a redirected request that is read, and dropped, to keep the connection.
+const MAX_DROPPED_BYTES: u64 = 64 * 1024;
 
 /// The service of one worker.
 #[derive(Clone, Debug)]
-pub struct Service(Rc<Stages>);
+pub struct Service {
+    stages: Rc<Stages>,
+    /// Its requests are redirected. Not a type of its own: with a second instance of `downstream`, the compiler inlines less of it.
+    redirects: bool,
+}
 
 /// The stages of a request, and the state that they use.
 #[derive(Debug)]
@@ -61,12 +72,19 @@ pub struct Stages {
     pub observer: Rc<Observer>,
     /// The log of failed requests.
     pub failures: Arc<Failures>,
+    /// Answers requests on the addresses of `server.redirect`.
+    pub redirect: Redirect,
 }
 
 impl Service {
     /// A service with these stages.
     pub fn new(stages: Stages) -> Self {
-        Self(Rc::new(stages))
+        Self { stages: Rc::new(stages), redirects: false }
+    }
+
+    /// The same for the addresses of `server.redirect`.
+    pub fn redirecting(&self) -> Self {
+        Self { redirects: true, ..self.clone() }
     }
 }
 
@@ -74,13 +92,13 @@ impl downstream::Service for Service {
     type Body = Observed;
 
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Observed> {
-        let mut observed = Observation::new(self.0.observer.clone());
-        let response = self.0.refused(refused, method, &peer, &mut observed);
+        let mut observed = Observation::new(self.stages.observer.clone());
+        let response = self.stages.refused(refused, method, &peer, &mut observed);
         observed.watch(response)
     }
 
     fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
-        self.0.public_check(request, peer)
+        if self.redirects { None } else { self.stages.public_check(request, peer) }
     }
 
     fn call(
@@ -89,10 +107,14 @@ impl downstream::Service for Service {
         body: RequestBody,
         peer: Rc<Peer>,
     ) -> impl Future<Output = Response<Observed>> + 'static {
-        let mut observed = Observation::new(self.0.observer.clone());
-        let stages = self.0.clone();
+        let mut observed = Observation::new(self.stages.observer.clone());
+        let (stages, redirects) = (self.stages.clone(), self.redirects);
         async move {
-            let response = stages.answer(head, body, &peer, &mut observed).await;
+            let response = match redirects {
+                false => stages.answer(head, body, &peer, &mut observed).await,
+                // Boxed: every request would reserve memory for it.
+                true => Box::pin(stages.redirected(head, body, &peer, &mut observed)).await,
+            };
             observed.watch(response)
         }
     }
@@ -133,6 +155,36 @@ impl Stages {
             Err(problem) => (self.refusal(problem, &head, id), Handler::Gate),
         };
         observed.answered(&method, &response, handler);
+        response
+    }
+
+    /// The response of an address of `server.redirect`, also while the gate stops.
+    async fn redirected(
+        &self,
+        head: RequestHead,
+        body: RequestBody,
+        peer: &Rc<Peer>,
+        observed: &mut Observation,
+    ) -> Answer {
+        let client = RealClient::of(peer, &head.headers, &self.trust);
+        let id = self.ids.name(&head.headers, client.trusted);
+        observed.asked(&head, client, &id);
+        let answered = match refuse::check(&head) {
+            Ok(()) => self.redirect.answer(&head, client, peer).await,
+            Err(refused) => Err(refused.into()),
+        };
+        let mut response = match answered {
+            Ok(response) => {
+                let mut response = finished(response, &head.method);
+                id.put_on(&mut response);
+                response
+            }
+            Err(problem) => self.refusal(problem, &head, id),
+        };
+        if http_body::Body::size_hint(&body).upper().is_none_or(|left| left > MAX_DROPPED_BYTES) {
+            response.headers.set(CONNECTION, HeaderValue::from_static("close"));
+        }
+        observed.answered(&head.method, &response, Handler::Gate);
         response
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -19,9 +20,10 @@ use crate::downstream::tls::Tls;
 use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
-use crate::service::{Failures, Observer, Service, Stages};
+use crate::service::{Failures, Observer, Redirect, Service, Stages};
 use crate::shutdown::{Drain, Phase, detach_local};
 use crate::sweep::Sweep;
+use crate::systemd::Marks;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
 use crate::upstream::{self, Client, Probe};
@@ -54,12 +56,27 @@ pub struct Blueprint {
     pub metrics: Arc<Metrics>,
     /// The access log, if it is enabled.
     pub access: Option<AccessLog>,
+    /// Answers requests on the addresses of `server.redirect`.
+    pub redirect: Redirect,
     /// The log of failed requests.
     pub failures: Arc<Failures>,
     /// Counts the connections of all workers.
     pub connections: Connections,
+    /// Marks of progress, if a watchdog asks for them.
+    pub marks: Option<Marks>,
     /// The stop phase.
     pub phase: watch::Receiver<Phase>,
+}
+
+/// A listening socket of a worker.
+#[derive(Debug)]
+pub struct Socket {
+    /// The socket.
+    pub listener: Listener,
+    /// With or without TLS.
+    pub scheme: Scheme,
+    /// Whether its requests are redirected to `server.root_url`.
+    pub redirects: bool,
 }
 
 /// Starts worker number `index` on its `sockets`.
@@ -68,19 +85,21 @@ pub struct Blueprint {
 /// The thread or its runtime cannot be created.
 pub fn start(
     index: usize,
-    sockets: Vec<(Listener, Scheme)>,
+    sockets: Vec<Socket>,
     blueprint: Blueprint,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = move || {
+        let marks = blueprint.marks.clone();
         LocalSet::new().block_on(&runtime, run(index, sockets, blueprint));
+        marks.inspect(|marks| marks.end(index));
         // Dropping it would wait for threads that look up a name.
         runtime.shutdown_background();
     };
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)
 }
 
-async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blueprint) {
+async fn run(index: usize, sockets: Vec<Socket>, mut blueprint: Blueprint) {
     let (sweep, drain) = (Sweep::new(), Drain::default());
     let metrics = blueprint.metrics.worker();
     blueprint.upstream.metrics = Some(metrics.clone());
@@ -88,6 +107,7 @@ async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blue
         Client::new(blueprint.upstream.clone(), blueprint.upstream_tls.clone(), sweep.clone());
     let ticking = sweep.clone();
     detach_local(async move { ticking.run().await });
+    blueprint.marks.take().map(|marks| detach_local(marks.keep(index)));
     let tidied = upstream.clone();
     detach_local(async move { tidied.tidy().await });
 
@@ -109,13 +129,15 @@ async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blue
         });
     }
     let acceptor = acceptor(&blueprint, upstream, dashboard, metrics, &sweep, &drain);
+    let service = Rc::new(acceptor.service.redirecting());
+    let redirecting = Rc::new(Acceptor { service, ..acceptor.clone() });
     let acceptor = Rc::new(acceptor);
     let accepting: Vec<_> = sockets
         .into_iter()
-        .map(|(socket, scheme)| {
-            let acceptor = acceptor.clone();
+        .map(|Socket { listener, scheme, redirects }| {
+            let acceptor = if redirects { redirecting.clone() } else { acceptor.clone() };
             detach_local(async move {
-                if let Err(error) = acceptor.run(socket, scheme).await {
+                if let Err(error) = acceptor.run(listener, scheme).await {
                     tracing::error!(event = "listener.failed", %error, "cannot listen");
                 }
             })
@@ -185,6 +207,7 @@ fn acceptor(
         drain: drain.clone(),
         observer: Rc::new(Observer { metrics: metrics.clone(), access: blueprint.access.clone() }),
         failures: blueprint.failures.clone(),
+        redirect: blueprint.redirect.clone(),
     });
     Acceptor {
         service: Rc::new(service),
@@ -192,9 +215,17 @@ fn acceptor(
         limits: downstream.limits,
         connections: blueprint.connections.clone(),
         tls: blueprint.tls.clone(),
+        hsts: hsts(downstream.hsts),
         proxies: downstream.proxy_protocol.then(|| downstream.trusted_proxies[..].into()),
         sweep: sweep.clone(),
         drain: drain.clone(),
         metrics,
     }
+}
+
+/// The value of `Strict-Transport-Security`; `None` for 0.
+fn hsts(max_age: Duration) -> Option<HeaderValue> {
+    let seconds = max_age.as_secs();
+    // Cannot fail: it is ASCII.
+    (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
 }

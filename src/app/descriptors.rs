@@ -26,7 +26,8 @@ pub(super) struct Share {
 /// Raises the soft limit to what `config` needs, as far as the hard limit allows. A shortfall is a warning.
 pub(super) fn share(config: &Config, workers: usize) -> Share {
     let wanted = config.downstream.limits.max_connections;
-    let each_worker = EACH_WORKER + config.downstream.listen.len();
+    let listeners = config.downstream.listen.len() + config.downstream.redirect.len();
+    let each_worker = EACH_WORKER + listeners;
     let reserved = OWN + admin::MAX_DESCRIPTORS + MAX_TURNED_AWAY + workers * each_worker;
     let needed = reserved.saturating_add(wanted.saturating_mul(2));
     let allowed = raise(needed);

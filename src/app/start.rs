@@ -41,8 +41,14 @@ fn origin(url: &Uri) -> String {
     format!("{}://{authority}", url.scheme_str().unwrap_or_default())
 }
 
-/// Logs them. The line with every address is the last.
-pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, workers: usize) {
+/// Logs it all. The line with every address is the last.
+pub(super) fn log(
+    bound: &[Bound],
+    redirects: &[Bound],
+    admin: Option<&Listen>,
+    probed: &Probed,
+    workers: usize,
+) {
     let snapshot = probed.reader.snapshot();
     let in_force = snapshot.in_force(probed.clock.now());
     let InForce { license, source, why, standing } = &in_force;
@@ -61,11 +67,15 @@ pub(super) fn log(bound: &[Bound], admin: Option<&Listen>, probed: &Probed, work
     tracing::info!(url = store, "store opened");
     tracing::info!(url = dashboard, "requests go to the dashboard");
     tracing::info!(number = workers, "workers started");
-    let urls: Vec<String> =
-        bound.iter().map(|bound| format!("{}://{}", bound.scheme.as_str(), bound.place)).collect();
+    let redirect = (!redirects.is_empty()).then(|| urls(redirects));
     let admin = admin.map(|place| match place {
         Listen::Tcp(address) => format!("http://{address}"),
         Listen::Unix(_) => place.to_string(),
     });
-    tracing::info!(listen = urls.join(" "), admin, "listening");
+    tracing::info!(listen = urls(bound), redirect, admin, "listening");
+}
+
+fn urls(bound: &[Bound]) -> String {
+    let url = |bound: &Bound| format!("{}://{}", bound.scheme.as_str(), bound.place);
+    bound.iter().map(url).collect::<Vec<_>>().join(" ")
 }

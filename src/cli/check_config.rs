@@ -43,6 +43,12 @@ impl CheckConfig {
             warn(format_args!("{key}: {} {message}", path.display()));
         }
         warn_all(&loaded.shared_directory());
+        if let Some(dir) = loaded.missing_challenges() {
+            let dir = dir.display();
+            warn(format_args!(
+                "server.acme_dir: {dir} does not exist; until it does, challenges get 404"
+            ));
+        }
         for (key, path) in loaded.missing_files() {
             let path = path.display();
             warn(format_args!("{key}: {path} does not exist; a gate reads it as soon as it does"));

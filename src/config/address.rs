@@ -36,6 +36,17 @@ pub(super) fn listen(value: &Value) -> Result<Listen, Fault> {
     Ok(Listen { place, scheme })
 }
 
+/// An address of `server.redirect`: as [`listen`], without TLS.
+pub(super) fn redirect(value: &Value) -> Result<Listen, Fault> {
+    let listen = listen(value)?;
+    match listen.scheme {
+        Some(Scheme::Https) => Err(value.fault(
+            "takes plain addresses only: a redirect is for clients that do not use TLS yet; remove https://",
+        )),
+        Some(Scheme::Http) | None => Ok(listen),
+    }
+}
+
 /// The path of a Unix socket, at most [`MAX_SOCKET_PATH_BYTES`] long.
 fn socket_path(value: &Value, path: &str) -> Result<PathBuf, Fault> {
     if path.is_empty() {

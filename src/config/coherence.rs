@@ -6,7 +6,7 @@ use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
 use crate::auth::Mode;
 use crate::downstream::{ListenAddress, Scheme, TlsFiles};
-use crate::license::RevocationList;
+use crate::license::{RevocationList, RootUrl};
 use crate::upstream::Origin;
 
 /// Adds the faults of settings that contradict each other, except for keys that have a fault already.
@@ -23,6 +23,7 @@ pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     }
     found.extend(proxy_protocol_without_proxies(loaded));
     found.extend(no_address(loaded));
+    found.extend(redirects_to_itself(loaded));
     found.extend(repeated_addresses(loaded));
     found.extend(upstream_is_the_gate(loaded));
     found.retain(|fault| !faults.iter().any(|other| other.key() == fault.key()));
@@ -89,16 +90,32 @@ fn no_address(loaded: &Loaded) -> Option<Fault> {
     empty.then(|| loaded.fault("server.listen", "names no address"))
 }
 
+/// A client that follows the redirect to the port of `server.root_url` must reach another listener.
+fn redirects_to_itself(loaded: &Loaded) -> Vec<Fault> {
+    let Ok(root_url) = RootUrl::parse(&loaded.config.root_url) else { return Vec::new() };
+    let is_own = |place: &ListenAddress| matches!(place, ListenAddress::Tcp(address) if address.port() == root_url.port());
+    let redirect = loaded.config.downstream.redirect.iter();
+    let fault = |place| {
+        let message = format!(
+            "{place} has the port of server.root_url, so its clients would be redirected to it again; server.root_url must name the port of an address of server.listen"
+        );
+        loaded.fault("server.redirect", message)
+    };
+    redirect.map(|listen| &listen.place).filter(|place| is_own(place)).map(fault).collect()
+}
+
 fn repeated_addresses(loaded: &Loaded) -> Vec<Fault> {
     let mut taken: Vec<ListenAddress> = Vec::new();
     let mut faults = Vec::new();
     let listen = loaded.config.downstream.listen.iter();
     let listen = listen.map(|listen| ("server.listen", listen.place.clone()));
+    let redirect = loaded.config.downstream.redirect.iter();
+    let redirect = redirect.map(|listen| ("server.redirect", listen.place.clone()));
     let admin = loaded.config.admin.listen.clone();
     let admin = admin.map(|listen| ("admin.listen", ListenAddress::from(listen)));
     let is_free =
         |place: &ListenAddress| matches!(place, ListenAddress::Tcp(address) if address.port() == 0);
-    for (key, place) in listen.chain(admin).filter(|(_, place)| !is_free(place)) {
+    for (key, place) in listen.chain(redirect).chain(admin).filter(|(_, place)| !is_free(place)) {
         if taken.contains(&place) {
             faults.push(loaded.fault(key, format!("{place} is given twice")));
         }
@@ -123,8 +140,9 @@ fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
         (ListenAddress::Unix(own), Origin::Unix(path)) => own == path,
         _ => false,
     };
-    let listen = &loaded.config.downstream.listen;
-    let own = &listen.iter().find(|listen| same(&listen.place))?.place;
+    let downstream = &loaded.config.downstream;
+    let mut listen = downstream.listen.iter().chain(&downstream.redirect);
+    let own = &listen.find(|listen| same(&listen.place))?.place;
     let message = format!("is the gate itself, which listens on {own}");
     Some(loaded.fault("upstream.url", message))
 }
@@ -139,6 +157,7 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
         Some(RevocationList::File(_)) | None => None,
     };
     let unused = |listen: &crate::downstream::Listen| listen.scheme == Some(Scheme::Http);
+    let is_challenges = |dir: &std::path::PathBuf| dir.ends_with(".well-known/acme-challenge");
     let findings = [
         (
             feed.url.as_ref().is_some_and(plain),
@@ -171,6 +190,23 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
         (
             downstream.tls.is_some() && downstream.listen.iter().all(unused),
             "server.tls is set, but not used: every address of server.listen is http://",
+        ),
+        (
+            !downstream.hsts.is_zero() && downstream.tls.is_none(),
+            "server.tls.hsts is set, but not used: server.tls.cert_file is not set, so no response is sent over TLS",
+        ),
+        (
+            !downstream.redirect.is_empty()
+                && config.root_url.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("http:")),
+            "server.redirect redirects to plain http, because server.root_url is http://; set server.root_url to https://",
+        ),
+        (
+            downstream.acme_dir.is_some() && downstream.redirect.is_empty(),
+            "server.acme_dir is set, but not used: only addresses of server.redirect serve challenges",
+        ),
+        (
+            downstream.acme_dir.as_ref().is_some_and(is_challenges),
+            "server.acme_dir ends with .well-known/acme-challenge, which the gate adds itself: name the webroot, as in certbot's -w",
         ),
         (
             upstream.tls != crate::upstream::TlsConfig::default()

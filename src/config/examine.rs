@@ -52,6 +52,7 @@ impl Loaded {
         }
         faults.extend(self.addresses());
         faults.extend(self.unreadable_files());
+        faults.extend(self.challenges());
         faults.or(())
     }
 
@@ -64,6 +65,35 @@ impl Loaded {
     /// Watched files that do not exist yet: the key that names each, and its path.
     pub fn missing_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         self.watched_files().filter(|(_, path)| !path.exists())
+    }
+
+    /// `server.acme_dir`, if it does not exist yet.
+    pub fn missing_challenges(&self) -> Option<&Path> {
+        let dir = self.config.downstream.acme_dir.as_deref()?;
+        let found = std::fs::metadata(dir);
+        found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound).then_some(dir)
+    }
+
+    /// `server.acme_dir`, if it is not a directory that this user can enter.
+    fn challenges(&self) -> Option<Fault> {
+        let dir = self.config.downstream.acme_dir.as_deref()?;
+        let key = "server.acme_dir";
+        match std::fs::metadata(dir) {
+            Ok(found) if !found.is_dir() => {
+                Some(self.fault(key, format!("{} is not a directory", dir.display())))
+            }
+            Ok(_) => {
+                let entered = rustix::fs::accessat(CWD, dir, Access::EXEC_OK, AtFlags::EACCESS);
+                let user = rustix::process::geteuid().as_raw();
+                let message = format!("user {user} cannot enter {}", dir.display());
+                entered.is_err().then(|| self.fault(key, message))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let message = format!("{} cannot be used", dir.display());
+                Some(self.fault(key, message).caused_by(error))
+            }
+        }
     }
 
     /// Watched files that exist but cannot be read: a pipe, a directory, no permission.
@@ -135,9 +165,15 @@ impl Loaded {
 
     fn addresses(&self) -> Vec<Fault> {
         let listen = self.config.downstream.listen.iter().map(|l| ("server.listen", &l.place));
+        let redirect = self.config.downstream.redirect.iter();
+        let redirect = redirect.map(|l| ("server.redirect", &l.place));
         let admin = self.config.admin.listen.clone().map(ListenAddress::from);
         let admin = admin.as_ref().map(|place| ("admin.listen", place));
-        listen.chain(admin).filter_map(|(key, place)| self.place(key, place)).collect()
+        listen
+            .chain(redirect)
+            .chain(admin)
+            .filter_map(|(key, place)| self.place(key, place))
+            .collect()
     }
 
     /// Checks that the gate can listen there. Sockets from systemd are not known here.

@@ -12,12 +12,14 @@ use super::address;
 use super::effective::Config;
 use super::fault::{Fault, Faults};
 use super::key::{Key, Role, key, later, set, show};
-use super::quantity::{amount, count, deadline, duration, interval, show_size, size};
+use super::quantity::{
+    amount, count, deadline, duration, interval, show_size, size, whole_seconds,
+};
 use super::text::{self, cookie, pointer, target};
 use super::users::users;
 use super::value::Value;
 use crate::auth::Mode;
-use crate::downstream::{Listen, TlsFiles, TrustedHeader};
+use crate::downstream::{Listen, TlsFiles, TlsVersion, TrustedHeader};
 use crate::license::RevocationList;
 use crate::telemetry::{Format, LevelError, Levels};
 use crate::text::nearest;
@@ -38,6 +40,8 @@ const MOST_AUDIT_BYTES: usize = 1024 * 1024 * 1024;
 
 const TRUSTED_HEADERS: [(&str, TrustedHeader); 2] =
     [("x-forwarded-for", TrustedHeader::XForwardedFor), ("forwarded", TrustedHeader::Forwarded)];
+const TLS_VERSIONS: [(&str, TlsVersion); 2] =
+    [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 const MODES: [(&str, Mode); 2] = [("dashboard", Mode::Dashboard), ("local", Mode::Local)];
 const FORMATS: [(&str, Format); 2] = [("text", Format::Text), ("json", Format::Json)];
 
@@ -109,6 +113,16 @@ const TABLE: &[Key] = &[
         |c| show::number(c.downstream.workers),
     ),
     key(
+        "server.redirect",
+        |c, v| set(&mut c.downstream.redirect, v.each(address::redirect)),
+        |c| show::list(c.downstream.redirect.iter().map(shown_listen)),
+    ),
+    key(
+        "server.acme_dir",
+        |c, v| set(&mut c.downstream.acme_dir, text::optional_path(v)),
+        |c| show::path(c.downstream.acme_dir.as_deref()),
+    ),
+    key(
         "server.trusted_proxies",
         |c, v| set(&mut c.downstream.trusted_proxies, v.each(address::network)),
         |c| show::list(&c.downstream.trusted_proxies),
@@ -140,6 +154,22 @@ const TABLE: &[Key] = &[
         "server.tls.client_ca_file",
         |c, v| set(&mut tls(&mut c.downstream.tls).client_ca_file, text::optional_path(v)),
         |c| show::path(c.downstream.tls.as_ref().and_then(|tls| tls.client_ca_file.as_deref())),
+    ),
+    key(
+        "server.tls.min_version",
+        |c, v| {
+            let version = text::one_of(v, &TLS_VERSIONS);
+            set(&mut tls(&mut c.downstream.tls).min_version, version)
+        },
+        |c| {
+            let min = c.downstream.tls.as_ref().map(|tls| tls.min_version).unwrap_or_default();
+            show::optional(TLS_VERSIONS.iter().find(|entry| entry.1 == min).map(|entry| entry.0))
+        },
+    ),
+    key(
+        "server.tls.hsts",
+        |c, v| set(&mut c.downstream.hsts, whole_seconds(v)),
+        |c| show::duration(c.downstream.hsts),
     ),
     key(
         "timeouts.request_header",
@@ -453,6 +483,7 @@ fn tls(files: &mut Option<TlsFiles>) -> &mut TlsFiles {
         cert_file: Path::new("").into(),
         key_file: Path::new("").into(),
         client_ca_file: None,
+        min_version: TlsVersion::default(),
     })
 }
 

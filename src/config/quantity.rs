@@ -33,6 +33,14 @@ fn unitless(value: &Value, digits: &str) -> Fault {
     value.fault(format!("a duration needs a unit: write \"{digits}s\" for seconds"))
 }
 
+/// A duration of whole seconds. Zero is allowed.
+pub(super) fn whole_seconds(value: &Value) -> Result<Duration, Fault> {
+    match duration(value)? {
+        duration if duration.subsec_nanos() == 0 => Ok(duration),
+        _ => Err(value.fault("must be whole seconds")),
+    }
+}
+
 /// A duration that is not zero: a deadline of zero would end everything at once.
 pub(super) fn deadline(value: &Value) -> Result<Duration, Fault> {
     match duration(value)? {

@@ -114,6 +114,20 @@ const ENTRIES: &[Entry] = &[
         "2",
     ),
     (
+        "server.redirect",
+        Kind::List("addresses"),
+        "Plain addresses that answer every request with 308 to scheme and host of `server.root_url`; path and query are kept. Forms as in \
+         `server.listen`, without `https://`.",
+        r#"["[::]:80"]"#,
+    ),
+    (
+        "server.acme_dir",
+        Kind::Path,
+        "Webroot of an ACME client (`certbot certonly --webroot -w DIR`). The addresses of `server.redirect` serve \
+         `/.well-known/acme-challenge/NAME` from the file of that path below it. Symbolic links below it are not followed.",
+        r#""/var/lib/acme""#,
+    ),
+    (
         "server.trusted_proxies",
         Kind::List("networks"),
         "Networks (CIDR) of the proxies in front of the gate. Only their forwarding fields, `X-Request-Id` and PROXY headers are trusted.",
@@ -149,6 +163,19 @@ const ENTRIES: &[Entry] = &[
         Kind::Path,
         "Authorities in PEM. If set, a client must present a certificate that one of them has signed.",
         r#""/etc/license-gate/clients-ca.pem""#,
+    ),
+    (
+        "server.tls.min_version",
+        Kind::OneOf(&["1.2", "1.3"]),
+        "The lowest version of TLS that clients may use.",
+        r#""1.3""#,
+    ),
+    (
+        "server.tls.hsts",
+        Kind::Duration,
+        "`max-age` of `Strict-Transport-Security` on every response over TLS, in whole seconds. It replaces the field of the dashboard. \
+         0s: the gate does not add the field, and the dashboard's is passed on.",
+        r#""365d""#,
     ),
     (
         "timeouts.request_header",

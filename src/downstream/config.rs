@@ -12,6 +12,10 @@ use ipnet::IpNet;
 pub struct Config {
     /// Addresses to listen on. Default `127.0.0.1:8080`.
     pub listen: Vec<Listen>,
+    /// Plain addresses that redirect to `server.root_url`. Default: none.
+    pub redirect: Vec<Listen>,
+    /// The webroot of an ACME client, which the redirect addresses serve challenges from. Default: none.
+    pub acme_dir: Option<PathBuf>,
     /// Threads that serve requests, each with its own runtime and connection pool. Default 0: one per core.
     pub workers: usize,
     /// Networks of proxies that are trusted: their forwarding fields are used. Default: none.
@@ -22,6 +26,8 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// Certificate and key; `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// `max-age` of `Strict-Transport-Security` on responses over TLS, in whole seconds. Default 0: the field is not added.
+    pub hsts: Duration,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Limits.
@@ -35,11 +41,14 @@ impl Default for Config {
                 place: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
                 scheme: None,
             }],
+            redirect: Vec::new(),
+            acme_dir: None,
             workers: 0,
             trusted_proxies: Vec::new(),
             trusted_header: TrustedHeader::default(),
             proxy_protocol: false,
             tls: None,
+            hsts: Duration::ZERO,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
         }
@@ -105,7 +114,17 @@ impl Scheme {
     }
 }
 
-/// Files of the listeners' certificate, PEM.
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+/// Files of the listeners' certificate, PEM, and the versions that it is used with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain, leaf first.
@@ -114,6 +133,8 @@ pub struct TlsFiles {
     pub key_file: PathBuf,
     /// Certificate authorities for client certificates, which are then required; `None`: no client certificates.
     pub client_ca_file: Option<PathBuf>,
+    /// The lowest version that is accepted. Default 1.2.
+    pub min_version: TlsVersion,
 }
 
 /// Deadlines of the client's side. A request as a whole has none.

@@ -14,6 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -100,10 +101,18 @@ async fn call<S: Service>(
 ) -> Answered<S::Body> {
     let (parts, body) = request.into_parts();
     let head = RequestHead::from(parts);
-    if let Some(written) = shared.service.at_once(&head, &peer) {
-        return Ok(written.response().clone().map(|body| Either::Right(Full::new(body))));
+    let mut response = match shared.service.at_once(&head, &peer) {
+        Some(written) => written.response().clone().map(|body| Either::Right(Full::new(body))),
+        None => {
+            let body = RequestBody::by_hyper(body, peer.clone());
+            let response = shared.service.call(head, body, peer).await;
+            Response::from(response).map(Either::Left)
+        }
+    };
+    if let Some(hsts) = &shared.hsts
+        && !response.status().is_informational()
+    {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.value.clone());
     }
-    let body = RequestBody::by_hyper(body, peer.clone());
-    let response = shared.service.call(head, body, peer).await;
-    Ok(Response::from(response).map(Either::Left))
+    Ok(response)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 
@@ -18,7 +19,7 @@ use super::connections::{Connections, Open, Turned};
 use super::http1;
 use super::io::Socket;
 use super::peer::Peer;
-use super::shared::{Shared, within};
+use super::shared::{Hsts, Shared, within};
 use super::tls::Tls;
 use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, real_client};
 use crate::problem::Problem;
@@ -34,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
 /// Accepts and serves the clients of one worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Acceptor<S> {
     /// Answers requests.
     pub service: Rc<S>,
@@ -46,6 +47,8 @@ pub struct Acceptor<S> {
     pub connections: Connections,
     /// The certificate, for listeners that speak TLS.
     pub tls: Option<Arc<Tls>>,
+    /// The value of `Strict-Transport-Security`, for listeners that speak TLS.
+    pub hsts: Option<HeaderValue>,
     /// If set, every connection must come from one of these proxies and begin with a PROXY header.
     pub proxies: Option<Rc<[IpNet]>>,
     /// The worker's deadlines.
@@ -101,9 +104,7 @@ impl<S: Service> Acceptor<S> {
             Scheme::Http => None,
             Scheme::Https => self.tls.as_ref(),
         };
-        let (drain, connections) = (self.drain.clone(), self.connections.clone());
-        let shared = Shared::new(self.service.clone(), self.limits, drain, connections);
-        let shared = Rc::new(shared);
+        let shared = self.shared(scheme, self.connections.clone());
         loop {
             match socket.accept().await {
                 Ok((client, address)) => {
@@ -121,11 +122,16 @@ impl<S: Service> Acceptor<S> {
     /// Serves a client in memory as if it had been accepted.
     #[cfg(test)]
     pub(crate) fn take_in(&self, client: Kind, scheme: Scheme) {
-        let connections = Connections::default();
+        let shared = self.shared(scheme, Connections::default());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
+        self.admit(client, address, scheme, self.tls.as_ref(), &shared);
+    }
+
+    fn shared(&self, scheme: Scheme, connections: Connections) -> Rc<Shared<S>> {
+        let hsts = self.hsts.as_ref().filter(|_| scheme == Scheme::Https);
         let (service, drain) = (self.service.clone(), self.drain.clone());
         let shared = Shared::new(service, self.limits, drain, connections);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-        self.admit(client, address, scheme, self.tls.as_ref(), &Rc::new(shared));
+        Rc::new(Shared { hsts: hsts.map(Hsts::new), ..shared })
     }
 
     fn admit(

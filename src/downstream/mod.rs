@@ -38,7 +38,7 @@ pub use bind::{
     unix_listener,
 };
 pub use config::{
-    Config, Limits, Listen, ListenAddress, Scheme, Timeouts, TlsFiles, TrustedHeader,
+    Config, Limits, Listen, ListenAddress, Scheme, Timeouts, TlsFiles, TlsVersion, TrustedHeader,
 };
 pub use connections::{Connections, MAX_TURNED_AWAY};
 pub use http1::RawTarget;

@@ -7,9 +7,13 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::STRICT_TRANSPORT_SECURITY;
+
 use super::config::Limits;
 use super::connections::Connections;
 use crate::clock;
+use crate::codec::write_field;
 use crate::shutdown::{Drain, Phase};
 use crate::sweep::{Deadline, Sweep};
 
@@ -34,6 +38,8 @@ pub(super) struct Shared<S> {
     /// The buffer of the next response.
     pub(super) spare: RefCell<Vec<u8>>,
     pub(super) date: DateCache,
+    /// Added to every response.
+    pub(super) hsts: Option<Hsts>,
     /// Whether hyper's server serves HTTP/1.1. For tests.
     #[cfg(feature = "hyper-http1")]
     pub(super) by_hyper: bool,
@@ -54,9 +60,26 @@ impl<S> Shared<S> {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             spare: RefCell::default(),
             date: DateCache::new(),
+            hsts: None,
             #[cfg(feature = "hyper-http1")]
             by_hyper: is_served_by_hyper(),
         }
+    }
+}
+
+/// `Strict-Transport-Security` (RFC 6797 section 6.1). It replaces the dashboard's: a response has at most one (section 7.1).
+#[derive(Debug)]
+pub(super) struct Hsts {
+    pub(super) value: HeaderValue,
+    /// As a field line of HTTP/1.1.
+    pub(super) line: Vec<u8>,
+}
+
+impl Hsts {
+    pub(super) fn new(value: &HeaderValue) -> Self {
+        let mut line = Vec::new();
+        write_field(&mut line, STRICT_TRANSPORT_SECURITY.as_str().as_bytes(), value.as_bytes());
+        Self { value: value.clone(), line }
     }
 }
 

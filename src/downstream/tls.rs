@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
+use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion, version};
 
-use super::TlsFiles;
+use super::{TlsFiles, TlsVersion};
 use crate::certificate::{self, Error, File, Files, FromFiles, Watched};
 use crate::clock::{Clock, UnixTime};
 
@@ -19,7 +19,7 @@ pub type Tls = Watched<TlsFiles>;
 /// A loaded certificate.
 #[derive(Debug)]
 pub struct Served {
-    /// TLS 1.2 and 1.3; `h2`, `http/1.1` and `http/1.0` by ALPN (RFC 7301); stateless tickets (RFC 5077, RFC 8446 section 2.2).
+    /// TLS 1.3, and 1.2 unless `min_version` excludes it; `h2`, `http/1.1` and `http/1.0` by ALPN (RFC 7301); stateless tickets (RFC 5077, RFC 8446 section 2.2).
     pub config: Arc<ServerConfig>,
     /// The earliest expiry in the chain.
     pub expires: Option<UnixTime>,
@@ -45,7 +45,7 @@ impl FromFiles for TlsFiles {
             None => WebPkiClientVerifier::no_client_auth(),
         };
         let builder = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(versions(self.min_version))?
             .with_client_cert_verifier(clients);
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
@@ -56,6 +56,15 @@ impl FromFiles for TlsFiles {
 
     fn end(made: &Served) -> Option<UnixTime> {
         made.expires
+    }
+}
+
+static ONLY_1_3: &[&SupportedProtocolVersion] = &[&version::TLS13];
+
+fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match min {
+        TlsVersion::V1_2 => ALL_VERSIONS,
+        TlsVersion::V1_3 => ONLY_1_3,
     }
 }
 

@@ -475,6 +475,18 @@ pub const EVENTS: &[LogEvent] = &[
     ),
     event("store.writable", INFO, "The store can be written again.", NOTHING),
     event(
+        "systemd.unreachable",
+        WARN,
+        "A report to systemd failed: `NOTIFY_SOCKET` cannot be used.",
+        "Check the unit; the gate serves without reports.",
+    ),
+    event(
+        "systemd.watchdog_off",
+        WARN,
+        "systemd asks for watchdog reports that the gate cannot send.",
+        "Correct `WatchdogSec=` of the unit.",
+    ),
+    event(
         "tls.plain_http",
         WARN,
         "A client sends plain HTTP to a TLS listener.",
@@ -493,4 +505,10 @@ pub const EVENTS: &[LogEvent] = &[
         "Nothing; if it repeats, the dashboard frames its responses wrongly.",
     ),
     event("upstream.up", INFO, "The dashboard is up again.", NOTHING),
+    event(
+        "worker.stuck",
+        ERROR,
+        "A worker makes no progress, and the watchdog of systemd gets no report.",
+        "Nothing, if systemd restarts the gate; report it with the log.",
+    ),
 ];

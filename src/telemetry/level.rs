@@ -31,7 +31,7 @@ const LEVELS: [(&str, Level); 5] = [
 ];
 
 /// The modules of `src/lib.rs`.
-const MODULES: [&str; 33] = [
+const MODULES: [&str; 34] = [
     "admin",
     "api",
     "app",
@@ -61,6 +61,7 @@ const MODULES: [&str; 33] = [
     "socket",
     "store",
     "sweep",
+    "systemd",
     "telemetry",
     "text",
     "upstream",

@@ -30,6 +30,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
 const PROGRAMS: &[&str] = &[
     "apt-get",
     "cd",
+    "certbot",
     "chgrp",
     "chmod",
     "chown",

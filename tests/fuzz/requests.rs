@@ -230,6 +230,7 @@ fn acceptor(service: Recorder) -> Acceptor<Recorder> {
         limits: Limits::default(),
         connections: Connections::default(),
         tls: None,
+        hsts: None,
         proxies: None,
         sweep: Sweep::new(),
         drain: Drain::default(),

@@ -1,11 +1,12 @@
 //! Writes the head of a response, and decides how its body is framed and whether the connection persists.
 
 use bytes::Bytes;
-use http::header::DATE;
+use http::header::{DATE, STRICT_TRANSPORT_SECURITY};
 use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
 use crate::codec::{Coding, write_field, write_number};
+use crate::downstream::shared::Hsts;
 use crate::downstream::{ResponseBody, Written};
 use crate::message::{Field, Response, is_bodiless, policy};
 
@@ -44,10 +45,14 @@ pub(super) fn write_written(
     written: &Written,
     asked: &Asked,
     date: &[u8],
+    hsts: Option<&Hsts>,
 ) -> Plan {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     out.extend_from_slice(&written.fields);
     write_field(out, b"date", date);
+    if let Some(hsts) = hsts {
+        out.extend_from_slice(&hsts.line);
+    }
     write_persistence(out, asked.keep_alive, asked.version);
     out.extend_from_slice(b"\r\n");
     if asked.method != Method::HEAD {
@@ -68,14 +73,16 @@ pub(in crate::downstream) fn last_response(response: &Response<Bytes>) -> Vec<u8
     out
 }
 
-/// Writes the head of `response`, with `date` if it has none (RFC 9110 section 6.6.1).
+/// Writes the head of `response`, with `date` if it has none (RFC 9110 section 6.6.1), and with `hsts` in place of its own.
 pub(super) fn write<B: ResponseBody>(
     out: &mut Vec<u8>,
     response: &Response<B>,
     asked: &Asked,
     date: &[u8],
+    hsts: Option<&Hsts>,
 ) -> Plan {
     let (status, body) = (response.status, &response.body);
+    let hsts = hsts.filter(|_| !status.is_informational());
     let bodiless = is_bodiless(asked.method == Method::HEAD, status);
     write_status(out, response);
     // RFC 9110 section 8.6: no length if the status allows no body.
@@ -92,6 +99,7 @@ pub(super) fn write<B: ResponseBody>(
                 return false;
             }
             None if field.name.len() == 4 => has_date |= field.is(&DATE),
+            None if hsts.is_some() => return !field.is(&STRICT_TRANSPORT_SECURITY),
             _ => {}
         }
         true
@@ -115,6 +123,9 @@ pub(super) fn write<B: ResponseBody>(
         coding == Some(Coding::Plain) && !has_length && body.size_hint().exact().is_none();
     if !has_date && !status.is_informational() {
         write_field(out, b"date", date);
+    }
+    if let Some(hsts) = hsts {
+        out.extend_from_slice(&hsts.line);
     }
     if !status.is_informational() {
         write_persistence(out, keep_alive, asked.version);
@@ -171,7 +182,7 @@ mod tests {
     ) -> (String, Plan) {
         let mut out = Vec::new();
         let asked = Asked { method, version, keep_alive: version == Version::HTTP_11 };
-        let plan = write(&mut out, response, &asked, DATE_LINE);
+        let plan = write(&mut out, response, &asked, DATE_LINE, None);
         (String::from_utf8(out).expect("text"), plan)
     }
 

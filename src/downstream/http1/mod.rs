@@ -255,7 +255,8 @@ impl<S: Service> Connection<'_, S> {
     ) -> (Plan, Encoder<Empty<Bytes>>) {
         self.request = RequestHead::default();
         let date = self.begin_answer(&mut asked);
-        let plan = answer::write_written(&mut self.output.staged, written, &asked, &date);
+        let (staged, hsts) = (&mut self.output.staged, self.shared.hsts.as_ref());
+        let plan = answer::write_written(staged, written, &asked, &date, hsts);
         (plan, Encoder::without_body(Empty::new()))
     }
 
@@ -275,7 +276,8 @@ impl<S: Service> Connection<'_, S> {
         mut asked: Asked,
     ) -> (Plan, Encoder<B>) {
         let date = self.begin_answer(&mut asked);
-        let plan = answer::write(&mut self.output.staged, &response, &asked, &date);
+        let (staged, hsts) = (&mut self.output.staged, self.shared.hsts.as_ref());
+        let plan = answer::write(staged, &response, &asked, &date, hsts);
         let encoder = match plan.coding {
             Some(coding) => Encoder::new(response.body, coding),
             None => Encoder::without_body(response.body),

@@ -8,7 +8,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, COOKIE, DATE};
+use http::header::{CONTENT_LENGTH, COOKIE, DATE, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
@@ -17,6 +17,7 @@ use super::super::connection::Shared;
 use super::super::peer::{InFlight, Peer};
 use super::super::refuse::Refused;
 use super::super::request_body::{Remainder, RequestBody};
+use super::super::shared::Hsts;
 use super::super::{ResponseBody, Service};
 use super::incoming::Incoming;
 use super::tunnel::{self, Handover};
@@ -79,7 +80,7 @@ impl<S: Service> Exchange<S> {
         let answered = self.shared.service.call(parts.into(), body, self.peer.clone());
         let Some(response) = unless_reset(&mut self.respond, answered, None).await else { return };
         if let Some(takeover) = handover.taken() {
-            let (mut head, _) = split(response, &self.shared.date.now(self.peer.sweep()));
+            let (mut head, _) = self.split(response);
             head.headers_mut().remove(CONTENT_LENGTH);
             if let Ok(outgoing) = self.respond.send_response(head, false) {
                 let incoming = Receiving::new(&no_fields, stream);
@@ -94,6 +95,11 @@ impl<S: Service> Exchange<S> {
             false => response,
         };
         self.answer(response, false, &Incoming::new(&no_fields, stream)).await;
+    }
+
+    fn split<B>(&self, response: Response<B>) -> (http::Response<()>, B) {
+        let date = self.shared.date.now(self.peer.sweep());
+        split(response, &date, self.shared.hsts.as_ref())
     }
 
     fn at_once(&self, head: &RequestHead) -> Option<Response<Full<Bytes>>> {
@@ -123,7 +129,7 @@ impl<S: Service> Exchange<S> {
     where
         B: ResponseBody<Data = Bytes> + Unpin,
     {
-        let (mut head, body) = split(response, &self.shared.date.now(self.peer.sweep()));
+        let (mut head, body) = self.split(response);
         let bodiless = body.is_end_stream() || is_bodiless(is_head, head.status());
         if head.status() == StatusCode::NO_CONTENT {
             head.headers_mut().remove(CONTENT_LENGTH);
@@ -213,8 +219,9 @@ fn asks_for_websocket(parts: &Parts) -> bool {
     protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case(WEBSOCKET))
 }
 
-/// The head of the response in HTTP/2, without connection-specific fields (RFC 9113 section 8.2.2) and with a `date`.
-fn split<B>(response: Response<B>, date: &[u8]) -> (http::Response<()>, B) {
+/// The head of the response in HTTP/2, without connection-specific fields (RFC 9113 section 8.2.2), with a `date`, and with `hsts` in
+/// place of its own.
+fn split<B>(response: Response<B>, date: &[u8], hsts: Option<&Hsts>) -> (http::Response<()>, B) {
     let Response { status, mut headers, body, .. } = response;
     headers.retain(policy::passes_response);
     let mut head = http::Response::new(());
@@ -228,6 +235,9 @@ fn split<B>(response: Response<B>, date: &[u8]) -> (http::Response<()>, B) {
         && let Ok(now) = HeaderValue::from_bytes(date)
     {
         head.headers_mut().insert(DATE, now);
+    }
+    if let Some(hsts) = hsts {
+        head.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.value.clone());
     }
     (head, body)
 }

@@ -122,6 +122,7 @@ fn gate(scenario: &Scenario, sweep: &Sweep, drain: &Drain) -> Acceptor<Through> 
         limits: Limits::default(),
         connections: Connections::default(),
         tls: None,
+        hsts: None,
         proxies: None,
         sweep: sweep.clone(),
         drain: drain.clone(),

@@ -77,6 +77,7 @@ async fn serve() {
         limits: Limits { max_connections: MOST, ..Limits::default() },
         connections: Connections::default(),
         tls: None,
+        hsts: None,
         proxies: None,
         sweep: sweep.clone(),
         drain: drain.clone(),

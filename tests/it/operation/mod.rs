@@ -14,3 +14,4 @@ mod metrics;
 mod privileges;
 mod probe;
 mod streams;
+mod systemd;

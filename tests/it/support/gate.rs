@@ -228,10 +228,22 @@ impl Gate {
     /// The address of probes and metrics; requires `admin.listen`.
     #[track_caller]
     pub(crate) fn admin(&self) -> SocketAddr {
+        self.listening("admin")
+    }
+
+    /// The first TCP address that redirects; requires `server.redirect`.
+    #[track_caller]
+    pub(crate) fn redirect(&self) -> SocketAddr {
+        self.listening("redirect")
+    }
+
+    /// The first address in a field of the line that lists all addresses.
+    #[track_caller]
+    fn listening(&self, field: &str) -> SocketAddr {
         let line = self.log.wait_for("listening");
-        let rest = line.split("admin=\"http://").nth(1);
-        let address = rest.and_then(|rest| rest.split('"').next()?.parse().ok());
-        address.unwrap_or_else(|| panic!("no admin listener in {line}"))
+        let rest = line.split(&format!("{field}=\"http://")).nth(1);
+        let address = rest.and_then(|rest| rest.split(['"', ' ']).next()?.parse().ok());
+        address.unwrap_or_else(|| panic!("no {field} listener in {line}"))
     }
 
     /// The value of a metric; `name` includes the labels.

@@ -1,8 +1,11 @@
 //! Transports: TLS, Unix sockets, sockets from systemd, and which peers are trusted.
 
+mod challenges;
 mod client_certificates;
+mod hsts;
 mod plain_http;
 mod proxy_protocol;
+mod redirect;
 mod reload;
 mod stopping;
 mod systemd;
