@@ -81,7 +81,8 @@ struct Request {
 /// Verify a license token as a gate does, and print the result of each check
 ///
 /// Keys, revocations and root URL come from the configuration (file and environment) unless flags override them. If a
-/// source is a URL, the copy in the store's directory is used; --online requests the URL itself.
+/// source is a URL, the copy in the store's directory is used; --online requests the URL itself. A check that does not apply,
+/// or cannot be made after a failed one, shows `-`.
 ///
 /// Exit codes: 0 valid; 1 invalid, or not fully checked (the last line says what is missing); 2 unreadable.
 #[derive(Debug, Args)]
