@@ -483,7 +483,7 @@ pub const EVENTS: &[LogEvent] = &[
     event(
         "systemd.watchdog_off",
         WARN,
-        "systemd asks for watchdog reports that the gate cannot send.",
+        "The value of `WATCHDOG_USEC` is not a number, so that systemd gets no watchdog reports.",
         "Correct `WatchdogSec=` of the unit.",
     ),
     event(
