@@ -21,7 +21,7 @@ use crate::certificate::watch;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Listener, Scheme};
+use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Share};
 use crate::gate::Gate;
 use crate::license::RootUrl;
 use crate::shutdown::{self, Phase, detach};
@@ -283,12 +283,10 @@ fn bind(
 
 /// Gives each worker its socket on every address.
 fn start(bound: &mut [Bound], blueprint: Blueprint) -> Result<Vec<JoinHandle<()>>, Error> {
-    let mut shares: Vec<Vec<(Listener, Scheme)>> = Vec::new();
+    let mut shares: Vec<Vec<Share>> = Vec::new();
     for address in bound {
         shares.resize_with(address.sockets.len().max(shares.len()), Vec::new);
-        for (share, socket) in shares.iter_mut().zip(address.sockets.drain(..)) {
-            share.push((socket, address.scheme));
-        }
+        shares.iter_mut().zip(address.shares()).for_each(|(all, share)| all.push(share));
     }
     let start = |(index, sockets)| worker::start(index, sockets, blueprint.clone());
     shares.into_iter().enumerate().map(start).collect::<io::Result<_>>().map_err(Error::Worker)

@@ -7,16 +7,16 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::api::Api;
 use crate::auth::WorkerDashboard;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
+use crate::downstream::{self, Acceptor, Connections, Share, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Failures, Observer, Service, Stages};
@@ -68,19 +68,19 @@ pub struct Blueprint {
 /// The thread or its runtime cannot be created.
 pub fn start(
     index: usize,
-    sockets: Vec<(Listener, Scheme)>,
+    sockets: Vec<Share>,
     blueprint: Blueprint,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = move || {
         LocalSet::new().block_on(&runtime, run(index, sockets, blueprint));
         // Dropping it would wait for threads that look up a name.
         runtime.shutdown_background();
     };
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)
+    thread::Builder::new().name(format!("worker-{index}")).spawn(work)
 }
 
-async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blueprint) {
+async fn run(index: usize, sockets: Vec<Share>, mut blueprint: Blueprint) {
     let (sweep, drain) = (Sweep::new(), Drain::default());
     let metrics = blueprint.metrics.worker();
     blueprint.upstream.metrics = Some(metrics.clone());
@@ -112,10 +112,10 @@ async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blue
     let acceptor = Rc::new(acceptor);
     let accepting: Vec<_> = sockets
         .into_iter()
-        .map(|(socket, scheme)| {
+        .map(|share| {
             let acceptor = acceptor.clone();
             detach_local(async move {
-                if let Err(error) = acceptor.run(socket, scheme).await {
+                if let Err(error) = acceptor.run(share).await {
                     tracing::error!(event = "listener.failed", %error, "cannot listen");
                 }
             })
@@ -123,19 +123,30 @@ async fn run(index: usize, sockets: Vec<(Listener, Scheme)>, mut blueprint: Blue
         .collect();
     let mut phase = blueprint.phase;
     reached(&mut phase, Phase::Draining).await;
-    // Dropping the listeners closes them; the system resets connections in their backlogs.
-    accepting.iter().for_each(|accepting| accepting.abort());
-    stop(&mut phase, &sweep, &drain).await;
+    stop(accepting, &mut phase, &sweep, &drain).await;
 }
 
-/// Waits for the work in flight to end, and cuts it in the phase [`Phase::Cut`].
-async fn stop(phase: &mut watch::Receiver<Phase>, sweep: &Sweep, drain: &Drain) {
+/// Waits for the listeners to close and the work in flight to end, and cuts it in the phase [`Phase::Cut`].
+async fn stop(
+    mut accepting: Vec<JoinHandle<()>>,
+    phase: &mut watch::Receiver<Phase>,
+    sweep: &Sweep,
+    drain: &Drain,
+) {
     drain.advance(Phase::Draining);
     sweep.wake_all();
+    let ended = async {
+        for listener in &mut accepting {
+            // A panic was logged by the panic hook.
+            drop(listener.await);
+        }
+        drain.emptied().await;
+    };
     tokio::select! {
-        () = drain.emptied() => return,
+        () = ended => return,
         () = reached(phase, Phase::Cut) => {}
     }
+    accepting.iter().for_each(JoinHandle::abort);
     drain.advance(Phase::Cut);
     sweep.wake_all();
     // Work that does not end in time is dropped with the runtime.

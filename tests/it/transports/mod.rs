@@ -1,6 +1,7 @@
 //! Transports: TLS, Unix sockets, sockets from systemd, and which peers are trusted.
 
 mod client_certificates;
+mod draining;
 mod plain_http;
 mod proxy_protocol;
 mod reload;
