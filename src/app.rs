@@ -330,9 +330,8 @@ fn start(
     let addresses = bound.iter_mut().map(|address| (address, false));
     for (address, redirects) in addresses.chain(redirects.iter_mut().map(|it| (it, true))) {
         shares.resize_with(address.sockets.len().max(shares.len()), Vec::new);
-        let scheme = address.scheme;
-        for (share, listener) in shares.iter_mut().zip(address.sockets.drain(..)) {
-            share.push(Socket { listener, scheme, redirects });
+        for (all, share) in shares.iter_mut().zip(address.shares()) {
+            all.push(Socket { share, redirects });
         }
     }
     let start = |(index, sockets)| worker::start(index, sockets, blueprint.clone());

@@ -17,10 +17,11 @@ mod redirect;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
@@ -31,7 +32,7 @@ use crate::gate::{Gate, Route};
 use crate::message::{Body, RequestHead, Response};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, Proxy, RequestId, RequestIds};
-use crate::shutdown::{Drain, Phase};
+use crate::shutdown::Drain;
 use crate::telemetry::metrics::{Handler, Moment};
 use failures::Area;
 use observe::{Answer, Observation};
@@ -42,6 +43,9 @@ pub use redirect::Redirect;
 
 /// Largest body of a redirected request that is read, and dropped, to keep the connection.
 const MAX_DROPPED_BYTES: u64 = 64 * 1024;
+
+/// While the gate drains, HTTP/2 streams that a client opens after this time are refused: it had a round trip to notice GOAWAY.
+const STILL_SERVED: Duration = Duration::from_secs(1);
 
 /// The service of one worker.
 #[derive(Clone, Debug)]
@@ -266,7 +270,8 @@ impl Stages {
 
     fn route(&self, head: &RequestHead) -> Result<Route, Problem> {
         refuse::check(head)?;
-        if self.drain.phase() != Phase::Serving {
+        // An HTTP/1.1 connection has at most one more request.
+        if head.version == Version::HTTP_2 && self.drain.elapsed() > STILL_SERVED {
             return Err(stopping());
         }
         Ok(self.gate.route(&head.method, head.uri.path())?)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Settings of a graceful stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub enum Phase {
     Serving,
     /// Stop requested: not ready, but everything is still served.
     Leaving,
-    /// Requests in flight are finished; nothing new begins.
+    /// Listeners are closed, requests in flight and those on their way are finished.
     Draining,
     /// The grace period is over: everything ends now.
     Cut,
@@ -48,6 +49,8 @@ pub struct Drain(Rc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     phase: Cell<Phase>,
+    /// When draining began.
+    since: Cell<Option<Instant>>,
     open: Cell<usize>,
     ended: Notify,
     advanced: Notify,
@@ -62,7 +65,15 @@ impl Drain {
     /// Advances to `phase`; never goes back.
     pub fn advance(&self, phase: Phase) {
         self.0.phase.set(self.0.phase.get().max(phase));
+        if phase >= Phase::Draining && self.0.since.get().is_none() {
+            self.0.since.set(Some(Instant::now()));
+        }
         self.0.advanced.notify_waiters();
+    }
+
+    /// Time since draining began; zero before.
+    pub fn elapsed(&self) -> Duration {
+        self.0.since.get().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Returns once draining has begun.

@@ -7,17 +7,17 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread;
 use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use crate::api::Api;
 use crate::auth::WorkerDashboard;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Acceptor, Connections, Listener, Scheme, Trust};
+use crate::downstream::{self, Acceptor, Connections, Share, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Failures, Observer, Redirect, Service, Stages};
@@ -72,9 +72,7 @@ pub struct Blueprint {
 #[derive(Debug)]
 pub struct Socket {
     /// The socket.
-    pub listener: Listener,
-    /// With or without TLS.
-    pub scheme: Scheme,
+    pub share: Share,
     /// Whether its requests are redirected to `server.root_url`.
     pub redirects: bool,
 }
@@ -87,7 +85,7 @@ pub fn start(
     index: usize,
     sockets: Vec<Socket>,
     blueprint: Blueprint,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = move || {
         let marks = blueprint.marks.clone();
@@ -96,7 +94,7 @@ pub fn start(
         // Dropping it would wait for threads that look up a name.
         runtime.shutdown_background();
     };
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)
+    thread::Builder::new().name(format!("worker-{index}")).spawn(work)
 }
 
 async fn run(index: usize, sockets: Vec<Socket>, mut blueprint: Blueprint) {
@@ -134,10 +132,10 @@ async fn run(index: usize, sockets: Vec<Socket>, mut blueprint: Blueprint) {
     let acceptor = Rc::new(acceptor);
     let accepting: Vec<_> = sockets
         .into_iter()
-        .map(|Socket { listener, scheme, redirects }| {
+        .map(|Socket { share, redirects }| {
             let acceptor = if redirects { redirecting.clone() } else { acceptor.clone() };
             detach_local(async move {
-                if let Err(error) = acceptor.run(listener, scheme).await {
+                if let Err(error) = acceptor.run(share).await {
                     tracing::error!(event = "listener.failed", %error, "cannot listen");
                 }
             })
@@ -145,19 +143,30 @@ async fn run(index: usize, sockets: Vec<Socket>, mut blueprint: Blueprint) {
         .collect();
     let mut phase = blueprint.phase;
     reached(&mut phase, Phase::Draining).await;
-    // Dropping the listeners closes them; the system resets connections in their backlogs.
-    accepting.iter().for_each(|accepting| accepting.abort());
-    stop(&mut phase, &sweep, &drain).await;
+    stop(accepting, &mut phase, &sweep, &drain).await;
 }
 
-/// Waits for the work in flight to end, and cuts it in the phase [`Phase::Cut`].
-async fn stop(phase: &mut watch::Receiver<Phase>, sweep: &Sweep, drain: &Drain) {
+/// Waits for the listeners to close and the work in flight to end, and cuts it in the phase [`Phase::Cut`].
+async fn stop(
+    mut accepting: Vec<JoinHandle<()>>,
+    phase: &mut watch::Receiver<Phase>,
+    sweep: &Sweep,
+    drain: &Drain,
+) {
     drain.advance(Phase::Draining);
     sweep.wake_all();
+    let ended = async {
+        for listener in &mut accepting {
+            // A panic was logged by the panic hook.
+            drop(listener.await);
+        }
+        drain.emptied().await;
+    };
     tokio::select! {
-        () = drain.emptied() => return,
+        () = ended => return,
         () = reached(phase, Phase::Cut) => {}
     }
+    accepting.iter().for_each(JoinHandle::abort);
     drain.advance(Phase::Cut);
     sweep.wake_all();
     // Work that does not end in time is dropped with the runtime.

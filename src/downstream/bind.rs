@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -28,8 +29,30 @@ pub struct Bound {
     pub scheme: Scheme,
     /// One socket per worker.
     pub sockets: Vec<Listener>,
+    /// Whether systemd has passed them: they stay open after the end of this process.
+    is_inherited: bool,
     /// Removes the file of a Unix socket on drop.
     _file: Option<SocketFile>,
+}
+
+impl Bound {
+    /// Takes the sockets out, one for each worker.
+    pub fn shares(&mut self) -> impl Iterator<Item = Share> + '_ {
+        let (scheme, owners) = (self.scheme, (!self.is_inherited).then(Arc::default));
+        self.sockets.drain(..).map(move |socket| Share { socket, scheme, owners: owners.clone() })
+    }
+}
+
+/// A worker's socket on one address.
+#[derive(Debug)]
+pub struct Share {
+    /// The socket.
+    pub socket: Listener,
+    /// With or without TLS.
+    pub scheme: Scheme,
+    /// Held by all workers that share the address. `None`: the socket stays open after the end of this process, with the clients in its
+    /// queue.
+    pub owners: Option<Arc<()>>,
 }
 
 /// A listening socket.
@@ -134,7 +157,8 @@ pub fn bind(
     let bound = |place, sockets: Vec<Listener>, file| {
         let scheme = sockets.first().map_or(Scheme::Http, default);
         let scheme = listen.scheme.unwrap_or(scheme);
-        Bound { place, scheme, sockets, _file: file }
+        let is_inherited = matches!(listen.place, ListenAddress::Systemd(_));
+        Bound { place, scheme, sockets, is_inherited, _file: file }
     };
     Ok(match &listen.place {
         ListenAddress::Tcp(address) => {

@@ -1,9 +1,14 @@
 //! Accepts clients: the connection limit, failures of `accept`, and the client's address.
 //!
+//! Closing a listener would reset the clients that have connected and were not accepted yet. Therefore it first takes no new clients, and
+//! accepts those whose handshake has begun. The kernel has no call for that: a TCP listener gets a packet filter that drops SYN, and a
+//! client that connects meanwhile is refused one second later, when it tries again. A Unix socket can be shut down; the last worker
+//! does it, because the runtime cannot wait on a socket that was.
+//!
 //! A client on a Unix socket gets the address 127.0.0.1, and a running number as its port, so that logs distinguish connections.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,9 +16,10 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
+use socket2::{SockFilter, SockRef};
 use tokio::io::AsyncWriteExt;
 
-use super::bind::Listener;
+use super::bind::{Listener, Share};
 use super::connection;
 use super::connections::{Connections, Open, Turned};
 use super::http1;
@@ -30,6 +36,23 @@ use crate::telemetry::metrics::WorkerMetrics;
 
 /// Pause after a failed `accept`, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a listener that takes no new clients waits for TCP handshakes that have begun: a long round trip.
+const HANDSHAKE: Duration = Duration::from_millis(400);
+
+/// Drops SYN without ACK, the first packet of a connection. A filter of a TCP socket sees the TCP header; its byte 13 has the flags.
+const NO_NEW_CONNECTIONS: [SockFilter; 5] = [
+    // Load byte 13.
+    SockFilter::new(0x30, 0, 0, 13),
+    // Keep SYN and ACK.
+    SockFilter::new(0x54, 0, 0, 0x12),
+    // Only SYN: the next instruction; otherwise the one after it.
+    SockFilter::new(0x15, 0, 1, 0x02),
+    // Drop.
+    SockFilter::new(0x06, 0, 0, 0),
+    // Accept.
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 /// How long a client above the limit may take to read its 503.
 const TURN_AWAY: Duration = Duration::from_secs(1);
@@ -74,19 +97,70 @@ impl Accepting {
     }
 
     async fn accept(&self) -> io::Result<(Kind, SocketAddr)> {
-        match self {
+        Ok(match self {
             Self::Tcp(socket) => {
                 let (client, address) = socket.accept().await?;
-                Ok((client.into(), canonical(address)))
+                (client.into(), canonical(address))
             }
-            Self::Unix(socket) => {
-                static COUNT: AtomicU16 = AtomicU16::new(0);
-                let (client, _) = socket.accept().await?;
-                let number = COUNT.fetch_add(1, Ordering::Relaxed);
-                Ok((client.into(), (Ipv4Addr::LOCALHOST, number).into()))
-            }
+            Self::Unix(socket) => (socket.accept().await?.0.into(), numbered()),
+        })
+    }
+
+    /// Drops the first packets of new TCP clients from now on. Returns how long to wait for handshakes that have begun.
+    fn filter_new(&self) -> Duration {
+        match self {
+            Self::Tcp(socket) => match SockRef::from(socket).attach_filter(&NO_NEW_CONNECTIONS) {
+                Ok(()) => HANDSHAKE,
+                // Clients that are connecting now may be reset.
+                Err(_) => Duration::ZERO,
+            },
+            Self::Unix(_) => Duration::ZERO,
         }
     }
+
+    /// The clients that wait, without waiting for more; on a Unix socket the last ones. `None` if another worker accepts those.
+    fn last(
+        self,
+        owners: Arc<()>,
+    ) -> io::Result<Option<impl Iterator<Item = io::Result<(Kind, SocketAddr)>>>> {
+        // The runtime would accept only clients that it has noticed.
+        let socket = match self {
+            Self::Tcp(socket) => Listener::Tcp(socket.into_std()?),
+            Self::Unix(socket) => {
+                let socket = socket.into_std()?;
+                if Arc::into_inner(owners).is_none() {
+                    return Ok(None);
+                }
+                SockRef::from(&socket).shutdown(Shutdown::Read)?;
+                Listener::Unix(socket)
+            }
+        };
+        Ok(Some(std::iter::from_fn(move || match next_waiting(&socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            accepted => Some(accepted),
+        })))
+    }
+}
+
+fn next_waiting(socket: &Listener) -> io::Result<(Kind, SocketAddr)> {
+    Ok(match socket {
+        Listener::Tcp(socket) => {
+            let (client, address) = socket.accept()?;
+            client.set_nonblocking(true)?;
+            (tokio::net::TcpStream::from_std(client)?.into(), canonical(address))
+        }
+        Listener::Unix(socket) => {
+            let (client, _) = socket.accept()?;
+            client.set_nonblocking(true)?;
+            (tokio::net::UnixStream::from_std(client)?.into(), numbered())
+        }
+    })
+}
+
+/// The address of a client on a Unix socket.
+fn numbered() -> SocketAddr {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    (Ipv4Addr::LOCALHOST, COUNT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -94,22 +168,48 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl<S: Service> Acceptor<S> {
-    /// Accepts clients on `socket`, and serves each in its own task, until dropped.
+    /// Accepts clients, and serves each in its own task, until the gate drains. Closes the socket once no client waits, unless it is
+    /// inherited.
     ///
     /// # Errors
     /// If the runtime cannot register the socket. A failed `accept` is logged, and retried after a pause.
-    pub async fn run(&self, socket: Listener, scheme: Scheme) -> io::Result<()> {
+    pub async fn run(&self, Share { socket, scheme, owners }: Share) -> io::Result<()> {
         let socket = Accepting::new(socket)?;
         let tls = match scheme {
             Scheme::Http => None,
             Scheme::Https => self.tls.as_ref(),
         };
         let shared = self.shared(scheme, self.connections.clone());
+        let admit = |(client, address)| self.admit(client, address, scheme, tls, &shared);
+        tokio::select! {
+            () = self.accept_all(&socket, admit) => {}
+            () = self.drain.begun() => {}
+        }
+        let Some(owners) = owners else { return Ok(()) };
+        let handshakes = socket.filter_new();
+        tokio::select! {
+            () = self.accept_all(&socket, admit) => {}
+            () = tokio::time::sleep(handshakes) => {}
+        }
+        for client in socket.last(owners)?.into_iter().flatten() {
+            match client {
+                Ok(client) => admit(client),
+                Err(error) => {
+                    self.connections.accept_failed(&error);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts clients until dropped.
+    async fn accept_all(&self, socket: &Accepting, admit: impl Fn((Kind, SocketAddr))) {
         loop {
             match socket.accept().await {
-                Ok((client, address)) => {
+                Ok(client) => {
                     self.connections.accepted();
-                    self.admit(client, address, scheme, tls, &shared);
+                    admit(client);
                 }
                 Err(error) => {
                     self.connections.accept_failed(&error);

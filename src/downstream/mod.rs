@@ -34,7 +34,7 @@ use http_body_util::{Empty, Full};
 use refuse::Refused;
 
 pub use bind::{
-    Bound, Inherited, Listener, PRIVILEGED, SocketFile, bind, bind_remedy, lacks_privilege,
+    Bound, Inherited, Listener, PRIVILEGED, Share, SocketFile, bind, bind_remedy, lacks_privilege,
     unix_listener,
 };
 pub use config::{

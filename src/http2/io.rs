@@ -159,6 +159,18 @@ impl<S: AsyncWrite + Unpin, F> Wire<S, F> {
     }
 }
 
+impl<S: AsyncRead + Unpin, F> Io<S, F> {
+    /// Reads bytes that nobody needs into `scratch`, for a connection that the codec has closed. Returns their number; 0 at the end.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_drop(&self, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(scratch);
+        ready!(Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+}
+
 /// Whether a failed write makes reading pointless. After a reset the system still has the bytes that arrived before it; reading
 /// returns those first, then the error.
 fn is_final(kind: io::ErrorKind) -> bool {

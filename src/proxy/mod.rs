@@ -7,6 +7,7 @@ mod request_id;
 mod seeds;
 mod tunnel;
 mod upgrade;
+mod websocket;
 
 use std::borrow::Cow;
 use std::rc::Rc;

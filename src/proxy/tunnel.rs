@@ -1,6 +1,10 @@
 //! Relays bytes in both directions after an upgrade, with half-close, until both sides have ended, the tunnel is idle for too long, or the
 //! gate stops.
 //!
+//! While the gate drains, tunnels are closed one after another: the client gets a Close with status 1001 after the current message. What
+//! it sends until its own Close is still forwarded; the dashboard gets that Close, or one of the gate if none comes. A side that takes
+//! part in none of this is cut.
+//!
 //! An idle tunnel holds no buffer: all tunnels of a worker read into a shared one, and only bytes that the other side does not accept at
 //! once are kept.
 
@@ -21,7 +25,18 @@ use crate::socket::{HANG_UP_CHECK, HangUp};
 use crate::sweep::Deadline;
 use crate::telemetry::metrics::WorkerMetrics;
 
+use super::websocket::{Frames, close_from_client, close_from_server};
+
 const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// How long a closing tunnel waits for the end of the current message, and for the client's Close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long it then waits for both sides to disconnect.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The end of the grace period that is left for closing, at most half of it.
+const RESERVED: Duration = Duration::from_millis(2500);
 
 /// The tunnels of one worker.
 #[derive(Debug)]
@@ -54,8 +69,8 @@ impl Tunnels {
         let mut tunnel = Tunnel {
             client,
             upstream,
-            up: Direction::default(),
-            down: Direction { pending: kept(early), ..Direction::default() },
+            up: Direction { is_up: true, ..Direction::default() },
+            down: Direction::beginning_with(early),
         };
         let mut deadlines = Deadlines::new(&peer);
         let end = poll_fn(|cx| self.poll_tunnel(&mut tunnel, &peer, &mut deadlines, cx)).await;
@@ -75,7 +90,7 @@ impl Tunnels {
         C: AsyncRead + AsyncWrite + HangUp + Unpin,
         U: AsyncRead + AsyncWrite + HangUp + Unpin,
     {
-        if self.is_over(peer, &mut deadlines.drain, cx) {
+        if self.is_over(tunnel, peer, &mut deadlines.closing, cx) {
             return Poll::Ready(Ok(()));
         }
         let mut moved = false;
@@ -99,29 +114,66 @@ impl Tunnels {
         Poll::Pending
     }
 
-    /// Whether the tunnel ends because the gate stops. While the gate drains, tunnels end one after another.
-    fn is_over(&self, peer: &Peer, deadline: &mut Option<Deadline>, cx: &Context<'_>) -> bool {
+    /// Whether the tunnel ends because the gate stops. While the gate drains, it is closed step by step.
+    fn is_over<C, U>(
+        &self,
+        tunnel: &mut Tunnel<C, U>,
+        peer: &Peer,
+        closing: &mut Option<Closing>,
+        cx: &Context<'_>,
+    ) -> bool {
         match self.drain.phase() {
-            Phase::Serving | Phase::Leaving => false,
-            Phase::Cut => true,
-            Phase::Draining => {
-                let deadline = deadline.get_or_insert_with(|| {
-                    let deadline = peer.sweep().deadline();
-                    deadline.set(self.grace_period.mul_f64(0.9 * share(peer)));
-                    deadline
-                });
-                deadline.has_passed(cx)
-            }
+            Phase::Serving | Phase::Leaving => return false,
+            Phase::Cut => return true,
+            Phase::Draining => {}
         }
+        let closing = closing.get_or_insert_with(|| {
+            let deadline = peer.sweep().deadline();
+            let spread = self.grace_period - RESERVED.min(self.grace_period / 2);
+            deadline.set(spread.mul_f64(share(peer)).saturating_sub(self.drain.elapsed()));
+            Closing { step: Step::Waits, deadline }
+        });
+        while closing.deadline.has_passed(cx) {
+            closing.step = match closing.step {
+                Step::Waits => {
+                    tunnel.begin_close();
+                    closing.deadline.set(CLOSE_TIMEOUT);
+                    Step::Closes
+                }
+                Step::Closes => {
+                    tunnel.force_close();
+                    closing.deadline.set(LINGER);
+                    Step::Lingers
+                }
+                Step::Lingers => return true,
+            };
+        }
+        false
     }
+}
+
+/// A tunnel that ends because the gate stops.
+struct Closing {
+    step: Step,
+    /// The end of the step.
+    deadline: Deadline,
+}
+
+enum Step {
+    /// Its turn has not come yet.
+    Waits,
+    /// Messages end, and the client is to send its Close.
+    Closes,
+    /// Both sides are to disconnect.
+    Lingers,
 }
 
 /// The deadlines of a tunnel.
 struct Deadlines {
     /// No bytes in either direction.
     idle: Deadline,
-    /// The end while the gate drains.
-    drain: Option<Deadline>,
+    /// Set while the gate drains.
+    closing: Option<Closing>,
     /// The next check of a side that is not read for a reset.
     watch: Option<Deadline>,
 }
@@ -130,13 +182,8 @@ impl Deadlines {
     fn new(peer: &Peer) -> Self {
         let idle = peer.sweep().deadline();
         idle.set(peer.timeouts().tunnel_idle);
-        Self { idle, drain: None, watch: None }
+        Self { idle, closing: None, watch: None }
     }
-}
-
-/// Frees the memory of an empty buffer.
-fn kept(early: BytesMut) -> BytesMut {
-    if early.is_empty() { BytesMut::new() } else { early }
 }
 
 /// When a tunnel ends, as a share of the grace period from 0 to 1, derived from the client's port.
@@ -174,8 +221,56 @@ struct Direction {
     /// Read, but not yet accepted by the other side.
     pending: BytesMut,
     unflushed: bool,
+    /// The reader has ended.
     ended: bool,
+    /// The writer's sending half was ended.
     closed: bool,
+    /// The end of what was read.
+    frames: Frames,
+    end: End,
+    /// To the dashboard.
+    is_up: bool,
+    /// The sending half is not ended before the reader ends.
+    stays_open: bool,
+}
+
+/// Where a direction ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    /// Where the reader ends.
+    #[default]
+    Open,
+    /// After the current message, with a Close of the gate.
+    AfterMessage,
+    /// After the reader's Close.
+    AfterClose,
+    /// After the current frame, with a Close of the gate.
+    AfterFrame,
+    /// Here: what is read from now on is dropped.
+    Here,
+}
+
+impl<C, U> Tunnel<C, U> {
+    /// Ends the messages to the client with a Close. Those of the client end with its own.
+    fn begin_close(&mut self) {
+        self.up.end = if self.up.frames.has_closed() { End::Here } else { End::AfterClose };
+        self.down.end = End::AfterMessage;
+        if self.down.frames.is_between_messages() {
+            self.down.end_here();
+        }
+    }
+
+    /// Ends both directions with a Close after the current frame.
+    fn force_close(&mut self) {
+        for direction in [&mut self.up, &mut self.down] {
+            if direction.end != End::Here {
+                direction.end = End::AfterFrame;
+            }
+            if direction.frames.is_between_frames() {
+                direction.end_here();
+            }
+        }
+    }
 }
 
 impl<C, U> Tunnel<C, U>
@@ -190,6 +285,8 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let up = self.up.poll_copy(&mut self.client, &mut self.upstream, scratch, moved, cx)?;
+        // A client that still may send its Close keeps its connection.
+        self.down.stays_open = self.up.end != End::Here && !self.up.ended;
         let down = self.down.poll_copy(&mut self.upstream, &mut self.client, scratch, moved, cx)?;
         if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -207,7 +304,17 @@ impl<C: HangUp, U: HangUp> Tunnel<C, U> {
 }
 
 impl Direction {
-    /// Copies until the reader would block; ready once its end was passed on.
+    /// Begins with bytes that were already read.
+    fn beginning_with(early: BytesMut) -> Self {
+        let mut direction = Self::default();
+        if !early.is_empty() {
+            direction.frames.follow(&early);
+            direction.pending = early;
+        }
+        direction
+    }
+
+    /// Copies until the reader would block; ready once the reader has ended and its end was passed on.
     fn poll_copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         reader: &mut R,
@@ -218,18 +325,29 @@ impl Direction {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_pending(writer, moved, cx))?;
-            if self.closed {
-                return Poll::Ready(Ok(()));
-            }
-            if self.ended {
+            let is_over = self.ended || (self.end == End::Here && !self.stays_open);
+            if is_over && !self.closed {
                 ready!(Pin::new(&mut *writer).poll_shutdown(cx))?;
                 self.closed = true;
-                continue;
+            }
+            if self.ended {
+                return Poll::Ready(Ok(()));
             }
             let mut buf = ReadBuf::new(scratch);
             match Pin::new(&mut *reader).poll_read(cx, &mut buf)? {
-                Poll::Ready(()) if buf.filled().is_empty() => self.ended = true,
-                Poll::Ready(()) => self.write_through(writer, buf.filled(), moved, cx)?,
+                Poll::Ready(()) if buf.filled().is_empty() => {
+                    self.ended = true;
+                    self.end_here();
+                }
+                Poll::Ready(()) => {
+                    let (taken, close) = self.take(buf.filled());
+                    if taken > 0 {
+                        self.write_through(writer, &buf.filled()[..taken], moved, cx)?;
+                    }
+                    if close {
+                        self.send_close();
+                    }
+                }
                 Poll::Pending => {
                     if self.unflushed {
                         ready!(Pin::new(&mut *writer).poll_flush(cx))?;
@@ -238,6 +356,55 @@ impl Direction {
                     return Poll::Pending;
                 }
             }
+        }
+    }
+
+    /// How many of the bytes that were read are passed on, and whether a Close of the gate follows them.
+    fn take(&mut self, read: &[u8]) -> (usize, bool) {
+        match self.end {
+            End::Open => {
+                self.frames.follow(read);
+                return (read.len(), false);
+            }
+            End::Here => return (0, false),
+            End::AfterMessage | End::AfterClose | End::AfterFrame => {}
+        }
+        let (mut at, mut last) = (0, None);
+        while at < read.len() {
+            at += self.frames.advance(&read[at..]);
+            if self.frames.has_closed() {
+                self.end = End::Here;
+                return (at, false);
+            }
+            let may_end = match self.end {
+                End::AfterMessage => self.frames.is_between_messages(),
+                End::AfterFrame => self.frames.is_between_frames(),
+                End::AfterClose | End::Open | End::Here => false,
+            };
+            if may_end {
+                last = Some(at);
+            }
+        }
+        let Some(last) = last else { return (at, false) };
+        self.end = End::Here;
+        (last, true)
+    }
+
+    /// Ends a direction that is to end, with a Close unless that would cut a frame or follow another Close.
+    fn end_here(&mut self) {
+        if matches!(self.end, End::Open | End::Here) {
+            return;
+        }
+        self.end = End::Here;
+        if !self.closed && self.frames.is_between_frames() && !self.frames.has_closed() {
+            self.send_close();
+        }
+    }
+
+    fn send_close(&mut self) {
+        match self.is_up {
+            true => self.pending.extend_from_slice(&close_from_client()),
+            false => self.pending.extend_from_slice(&close_from_server()),
         }
     }
 

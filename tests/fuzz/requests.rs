@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty};
 use license_gate::downstream::refuse::{self, Refused};
 use license_gate::downstream::{
-    Acceptor, Connections, Limits, Listener, Peer, RawTarget, RequestBody, Scheme, Service,
+    Acceptor, Connections, Limits, Listener, Peer, RawTarget, RequestBody, Scheme, Service, Share,
     Timeouts,
 };
 use license_gate::message::{RequestHead, Response, policy};
@@ -201,7 +201,9 @@ fn read_by_gate(pieces: &[&[u8]]) -> Vec<Read> {
         let acceptor = acceptor(Recorder(all.clone()));
         let sweep = acceptor.sweep.clone();
         spawn_local(async move { sweep.run().await });
-        spawn_local(async move { acceptor.run(Listener::Unix(socket), Scheme::Http).await });
+        let (socket, scheme) = (Listener::Unix(socket), Scheme::Http);
+        let share = Share { socket, scheme, owners: None };
+        spawn_local(async move { acceptor.run(share).await });
         let client = UnixStream::connect(&path).await.expect("a connection");
         let _ = play(client, pieces).await;
     };

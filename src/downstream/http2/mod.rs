@@ -70,7 +70,7 @@ pub(super) async fn serve<S: Service>(
     peer.received(true);
     let end = match shake_hands(&io, peer, shared).await {
         Ok(Some(connection)) => drive(connection, &io, &targets, peer, shared).await,
-        Ok(None) => Ok(()),
+        Ok(None) => Ok(End::Silent),
         Err(error) => Err(error),
     };
     // GOAWAY and the end of TLS may still have to be sent.
@@ -79,7 +79,32 @@ pub(super) async fn serve<S: Service>(
         Poll::Pending if is_over(peer, shared, cx) => Poll::Ready(Ok(())),
         polled => polled,
     });
-    closed.await.and(end)
+    closed.await?;
+    if end? == End::Closed {
+        // Closing with unread bytes resets the connection, and the client may lose a response.
+        set_closing_deadline(peer.deadline(), CLOSE_TIMEOUT, &shared.drain);
+        poll_fn(|cx| {
+            loop {
+                match io.poll_drop(&mut shared.scratch.borrow_mut(), cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Pending if is_over(peer, shared, cx) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+    }
+    Ok(())
+}
+
+/// How a connection ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// After GOAWAY, or by the client.
+    Closed,
+    /// The client has sent nothing for too long, or connections are cut.
+    Silent,
 }
 
 /// Whether the deadline of a client without a request in flight has passed.
@@ -131,7 +156,7 @@ async fn drive<S: Service>(
     targets: &Targets,
     peer: &Rc<Peer>,
     shared: &Rc<Shared<S>>,
-) -> io::Result<()> {
+) -> io::Result<End> {
     let (timeouts, sweep) = (peer.timeouts(), peer.sweep());
     let ping = connection.ping_pong();
     let mut keep_alive =
@@ -143,18 +168,14 @@ async fn drive<S: Service>(
     let waker = Waker::from(turn.clone());
     poll_fn(|cx| {
         if shared.drain.phase() == Phase::Cut {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(End::Silent));
         }
         let draining = shared.drain.phase() == Phase::Draining;
-        let mut leave = draining;
-        if peer.deadline().has_passed(cx) && peer.is_idle() {
-            if leaving {
-                return Poll::Ready(Ok(()));
-            }
-            leave = true;
-        }
-        if leave && !leaving {
+        let is_late = peer.deadline().has_passed(cx) && peer.is_idle();
+        if (draining || is_late) && !leaving {
             leaving = true;
+            // Sends GOAWAY with the highest stream id and a PING, and GOAWAY with the last stream once the PING is acknowledged. Streams
+            // that the client opens meanwhile are served.
             connection.graceful_shutdown();
             peer.deadline().set(GOAWAY_GRACE);
         }
@@ -163,7 +184,7 @@ async fn drive<S: Service>(
             .as_mut()
             .is_some_and(|keep_alive| keep_alive.has_stopped(received, is_blocked, cx))
         {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(End::Silent));
         }
         io.turn();
         turn.begin(cx);
@@ -191,7 +212,7 @@ async fn drive<S: Service>(
                         continue;
                     }
                     Some(Err(error)) => polled = Poll::Ready(Err(io::Error::other(error))),
-                    None => polled = Poll::Ready(Ok(())),
+                    None => polled = Poll::Ready(Ok(End::Closed)),
                 }
                 break;
             }
@@ -215,7 +236,12 @@ async fn drive<S: Service>(
         }
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => polled,
+            Poll::Ready(Ok(())) | Poll::Pending if polled.is_ready() => polled,
+            // No request has arrived until now.
+            _ if leaving && peer.is_idle() && peer.deadline().has_passed(cx) => {
+                Poll::Ready(Ok(End::Silent))
+            }
+            _ => Poll::Pending,
         }
     })
     .await

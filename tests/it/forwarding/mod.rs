@@ -9,6 +9,7 @@ mod endings;
 mod failures;
 mod fidelity;
 mod fields;
+mod going_away;
 mod h2;
 mod hops;
 mod interim;

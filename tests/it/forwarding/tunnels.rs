@@ -12,7 +12,11 @@ const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\
 
 /// An open tunnel: both ends of it.
 pub(super) fn tunnel(origin: &Origin, gate: &Gate) -> (Wire, Call) {
-    let mut client = Wire::connect(gate.address);
+    tunnel_on(Wire::connect(gate.address), origin)
+}
+
+/// The same on a connection that is open already.
+pub(super) fn tunnel_on(mut client: Wire, origin: &Origin) -> (Wire, Call) {
     client.send(ASK);
     let mut call = origin.accept();
     let asked = call.head();

@@ -8,10 +8,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{stage, stage_h2, stage_with};
 use crate::support::gate::{Builder, Gate, PATIENCE};
-use crate::support::h2::{CANCEL, Conn, Event, INITIAL_WINDOW_SIZE, field};
+use crate::support::h2::{CANCEL, Conn, Event, INITIAL_WINDOW_SIZE, MAX_STREAM, NO_ERROR, field};
 use crate::support::http::request;
 use crate::support::message::Message;
 use crate::support::origin::{Call, Origin, Recorder};
+use crate::support::wire::{CLOSE, ECHO, is_close_of_client};
 
 fn connect(path: &str) -> Vec<(&str, &str)> {
     vec![
@@ -301,12 +302,38 @@ fn a_tunnel_is_not_subject_to_the_idle_limit_of_its_connection() {
 }
 
 #[test]
-fn a_stopping_gate_ends_tunnels_within_its_grace_period() {
-    let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"2s\""));
-    let (mut client, _, mut call) = tunnel(&origin, &gate);
+fn a_stop_closes_a_websocket_with_1001() {
+    let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"4s\""));
+    let (mut client, stream, mut call) = tunnel(&origin, &gate);
+    // Half a message when the gate stops.
+    call.send(b"\x81\x04ha");
+    assert_eq!(client.exactly(stream, 4), b"\x81\x04ha");
     gate.signal("TERM");
-    assert!(matches!(client.news(), Event::GoAway { .. }));
-    call.ends();
+    assert_eq!(client.news(), Event::GoAway { last: MAX_STREAM, reason: NO_ERROR });
+    assert!(matches!(client.news(), Event::GoAway { last, reason: NO_ERROR } if last == stream));
+    call.send(b"lf");
+    assert_eq!(client.exactly(stream, 2), b"lf");
+    assert_eq!(client.exactly(stream, 4), CLOSE);
+    client.data(stream, b"\x82\x81\0\0\0\0!", false);
+    client.data(stream, ECHO, false);
+    assert_eq!(call.rest(), [b"\x82\x81\0\0\0\0!", ECHO].concat());
+    drop(call);
+    assert_eq!(client.news(), Event::Data { stream, data: Vec::new(), end: true });
+    client.data(stream, b"", true);
+    client.ends();
+    assert!(gate.wait().success());
+}
+
+#[test]
+fn a_stop_closes_the_websocket_of_a_silent_client_on_the_side_of_the_dashboard() {
+    let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"4s\""));
+    let (mut client, stream, mut call) = tunnel(&origin, &gate);
+    gate.signal("TERM");
+    for _ in 0..2 {
+        assert!(matches!(client.news(), Event::GoAway { .. }));
+    }
+    assert!(is_close_of_client(&call.rest()));
+    assert_eq!(client.exactly(stream, 4), CLOSE);
     client.ends();
     assert!(gate.wait().success());
 }

@@ -13,7 +13,7 @@ use http::Method;
 use http_body_util::Full;
 use license_gate::downstream::{
     self, Acceptor, Connections, Inherited, Limits, Listen, ListenAddress, Peer, RequestBody,
-    Scheme, Timeouts,
+    Timeouts,
 };
 use license_gate::message::{RequestHead, Response};
 use license_gate::shutdown::Drain;
@@ -84,7 +84,7 @@ async fn serve() {
         metrics: metrics.worker(),
     };
     print(&format!("at {}", bound.place));
-    let socket = bound.sockets.remove(0);
+    let share = bound.shares().next().expect("a socket");
     let stopped = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     let ended = async {
         stopped.await.expect("no panic").expect("an end");
@@ -93,7 +93,7 @@ async fn serve() {
     tokio::task::LocalSet::new()
         .run_until(async {
             tokio::select! {
-                served = acceptor.run(socket, Scheme::Http) => served.expect("served"),
+                served = acceptor.run(share) => served.expect("served"),
                 () = sweep.run() => {}
                 () = ended => {}
             }

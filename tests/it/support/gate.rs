@@ -246,6 +246,15 @@ impl Gate {
         address.unwrap_or_else(|| panic!("no {field} listener in {line}"))
     }
 
+    /// The address of the first listener with TLS.
+    #[track_caller]
+    pub(crate) fn secure_address(&self) -> SocketAddr {
+        let line = self.log.wait_for("listening");
+        let words = line.split(|c: char| c == '"' || c.is_whitespace());
+        let mut secure = words.filter_map(|word| word.strip_prefix("https://")?.parse().ok());
+        secure.next().unwrap_or_else(|| panic!("no listener with TLS in {line}"))
+    }
+
     /// The value of a metric; `name` includes the labels.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> String {

@@ -18,6 +18,9 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
+/// The highest stream id.
+pub(crate) const MAX_STREAM: u32 = (1 << 31) - 1;
+
 /// Reasons (RFC 9113 section 7).
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
@@ -252,6 +255,14 @@ impl Conn {
         self.next_stream += 2;
         self.headers(stream, fields, end);
         stream
+    }
+
+    /// The same as [`get`](Self::get), unless the other side has closed.
+    pub(crate) fn try_get(&mut self, path: &str) -> io::Result<u32> {
+        let stream = self.next_stream;
+        self.next_stream += 2;
+        self.try_raw(&frame(1, END_HEADERS | END_STREAM, stream, &hpack::encode(&get(path))))?;
+        Ok(stream)
     }
 
     /// Sends `GET path` on the next stream.

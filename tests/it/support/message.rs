@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use super::wire::has_ended;
+
 /// A field's name in lower case, and its value's bytes.
 pub(crate) type Field = (String, Vec<u8>);
 
@@ -230,6 +232,16 @@ impl<S: Read> Inbox<S> {
         }
         self.buffer.drain(..count);
         Ok(())
+    }
+
+    /// Reads everything until the other side closes or resets the connection.
+    #[track_caller]
+    pub(crate) fn until_end(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.buffer);
+        if let Err(error) = self.stream.read_to_end(&mut rest) {
+            assert!(has_ended(&error), "{error}");
+        }
+        rest
     }
 
     /// Reads everything until the other side closes.

@@ -206,6 +206,12 @@ impl<S: Read + Write> Call<S> {
         }
     }
 
+    /// Reads everything until the end, with or without a reset.
+    #[track_caller]
+    pub(crate) fn until_end(&mut self) -> Vec<u8> {
+        self.inbox.until_end()
+    }
+
     /// Reads everything until the gate closes its half.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<u8> {

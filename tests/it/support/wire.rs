@@ -11,6 +11,18 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::gate::PATIENCE;
 use super::message::{Inbox, Message};
 
+/// A Close with status 1001 of a WebSocket, from the server (RFC 6455 section 5.5.1).
+pub(crate) const CLOSE: &[u8] = b"\x88\x02\x03\xe9";
+
+/// The same from a client, with a key of zeros.
+pub(crate) const ECHO: &[u8] = b"\x88\x82\0\0\0\0\x03\xe9";
+
+/// Whether `bytes` are the same from a client, with any key.
+pub(crate) fn is_close_of_client(bytes: &[u8]) -> bool {
+    let &[first, second, a, b, _, _, high, low] = bytes else { return false };
+    [first, second, high ^ a, low ^ b] == [0x88, 0x82, 0x03, 0xe9]
+}
+
 /// A stream of bytes in both directions.
 pub(crate) trait Duplex: Read + Write + Send {}
 
@@ -154,6 +166,17 @@ impl Wire {
     /// Reads to the end, and returns the result of that.
     pub(crate) fn end(&mut self) -> io::Result<Vec<u8>> {
         self.inbox.rest()
+    }
+
+    /// Reads everything until the end, with or without a reset.
+    #[track_caller]
+    pub(crate) fn until_end(&mut self) -> Vec<u8> {
+        self.inbox.until_end()
+    }
+
+    /// Its socket, for writing from another thread.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.socket().try_clone().expect("a clone")
     }
 
     /// Closes the sending half.

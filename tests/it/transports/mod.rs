@@ -2,6 +2,7 @@
 
 mod challenges;
 mod client_certificates;
+mod draining;
 mod hsts;
 mod plain_http;
 mod proxy_protocol;
