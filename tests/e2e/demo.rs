@@ -43,7 +43,7 @@ fn the_demo_shows_a_licensed_dashboard_and_cleans_up() {
 /// Runs a line that the demo has printed. Its comment begins with the status, if that is a refusal.
 fn answers_as_printed(command: &str) {
     let expected = match command.split_once("# ") {
-        Some((_, comment)) => comment.split(',').next().unwrap(),
+        Some((_, comment)) => comment.split([' ', ',']).next().unwrap(),
         None if command.contains("DELETE") => "202",
         None => "200",
     };
