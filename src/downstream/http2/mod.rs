@@ -73,9 +73,17 @@ pub(super) async fn serve<S: Service>(
         Ok(None) => Ok(End::Silent),
         Err(error) => Err(error),
     };
-    // GOAWAY and the end of TLS may still have to be sent.
+    // The end of a response, GOAWAY and the end of TLS may still have to be sent. A client that reads slowly has time for them, while
+    // the gate stops too; `timeouts.send` of the socket limits it.
     set_closing_deadline(peer.deadline(), CLOSE_TIMEOUT, &shared.drain);
+    let is_silent = matches!(end, Ok(End::Silent));
     let closed = poll_fn(|cx| match io.poll_close(cx) {
+        Poll::Pending if !is_silent && io.is_blocked() && shared.drain.phase() < Phase::Cut => {
+            peer.deadline().set(CLOSE_TIMEOUT);
+            // Registers the task for the deadline; a blocked socket has its own.
+            let _ = peer.deadline().has_passed(cx);
+            Poll::Pending
+        }
         Poll::Pending if is_over(peer, shared, cx) => Poll::Ready(Ok(())),
         polled => polled,
     });
@@ -229,7 +237,10 @@ async fn drive<S: Service>(
         if let Some(keep_alive) = &mut keep_alive {
             keep_alive.note_received(io.received());
         }
+        // Responses that the codec has taken are not in flight any more, but a client that reads slowly has not got them yet.
+        let is_blocked = io.is_blocked();
         match draining {
+            true if peer.is_idle() && is_blocked => peer.deadline().set(GOAWAY_GRACE),
             true if peer.is_idle() => shorten_for_drain(peer.deadline(), &shared.drain),
             true => {}
             false => traffic.note(io, peer, leaving),
@@ -238,7 +249,7 @@ async fn drive<S: Service>(
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending if polled.is_ready() => polled,
             // No request has arrived until now.
-            _ if leaving && peer.is_idle() && peer.deadline().has_passed(cx) => {
+            _ if leaving && peer.is_idle() && peer.deadline().has_passed(cx) && !is_blocked => {
                 Poll::Ready(Ok(End::Silent))
             }
             _ => Poll::Pending,

@@ -2,9 +2,9 @@
 //!
 //! The clients never retry. A refused connection is no loss: its request was never sent.
 
-use std::collections::BTreeSet;
-use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::{dir, secured};
 use crate::support::authority::{Authority, TLS13};
 use crate::support::gate::{Builder, Gate, PATIENCE};
-use crate::support::h2::{Conn, Event, MAX_STREAM, field};
+use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, MAX_STREAM, field};
 use crate::support::origin::{Origin, Recorder};
 use crate::support::wire::Duplex;
 
@@ -257,7 +257,7 @@ fn a_stream_between_the_two_goaways_is_served() {
         match client.news() {
             Event::GoAway { last: covered, reason: 0 } => last = Some(covered),
             Event::Data { stream, .. } => answered.push(stream),
-            Event::Headers { .. } => {}
+            Event::Headers { .. } | Event::GoAway { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -295,5 +295,64 @@ fn an_http2_client_that_ignores_goaway_is_refused_and_then_cut() {
     while client.try_get("/late").is_ok() {
         thread::yield_now();
     }
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+/// A dashboard that answers each request with `bytes` of body.
+fn generous(bytes: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n{:x<bytes$}", "");
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let response = response.clone();
+            thread::spawn(move || -> io::Result<()> {
+                let mut requests = BufReader::new(socket.try_clone()?).lines();
+                while let Some(line) = requests.next() {
+                    if line?.is_empty() {
+                        (&socket).write_all(response.as_bytes())?;
+                    }
+                }
+                Ok(())
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn responses_that_an_http2_client_has_not_read_yet_arrive_whole() {
+    // More than the buffers of both sockets, in pieces that the codec takes at once.
+    const EACH: usize = 60_000;
+    const ALL: usize = 120;
+    let mut gate = Builder::before(generous(EACH)).set("log.access", true).start();
+    let mut idle = tcp(gate.address).expect("connected");
+    let mut client = Conn::connect_with(gate.address, &[(INITIAL_WINDOW_SIZE, 1 << 20)]);
+    client.generous = false;
+    client.window_update(0, 1 << 30);
+    let asked: Vec<u32> = (0..ALL).map(|_| client.get("/")).collect();
+    // The codec has all of the responses: none is in flight.
+    gate.access().wait_for_another(" 200 ", ALL);
+    idle.write_all(b"GET /api/licensing/nothing HTTP/1.1\r\nHost: d\r\n\r\n").expect("sent");
+    gate.signal("TERM");
+    // The gate has ended a silent connection, so it would have ended this one.
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).expect("an end");
+    let mut bytes = BTreeMap::new();
+    let mut ended = BTreeSet::new();
+    while ended.len() < ALL {
+        match client.news() {
+            Event::Headers { .. } | Event::GoAway { .. } => {}
+            Event::Data { stream, data, end } => {
+                *bytes.entry(stream).or_insert(0) += data.len();
+                if end {
+                    ended.insert(stream);
+                }
+            }
+            other => panic!("{other:?} after {} responses", ended.len()),
+        }
+    }
+    assert!(asked.iter().all(|stream| bytes[stream] == EACH), "{bytes:?}");
+    drop(client);
     assert_eq!(gate.wait().code(), Some(0));
 }
