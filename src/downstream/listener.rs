@@ -193,7 +193,12 @@ impl<S: Service> Acceptor<S> {
         }
         for client in socket.last(owners)?.into_iter().flatten() {
             match client {
-                Ok(client) => admit(client),
+                Ok(client) => {
+                    self.connections.accepted();
+                    admit(client);
+                }
+                // One client has left the queue; the others still wait in it.
+                Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     self.connections.accept_failed(&error);
                     break;
@@ -308,4 +313,9 @@ async fn turn_away(mut client: Socket, _turned: Turned) {
     };
     // The client is disconnected either way.
     drop(tokio::time::timeout(TURN_AWAY, sent).await);
+}
+
+/// Whether an error of `accept` concerns one client only (accept(2), "Error handling").
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
 }

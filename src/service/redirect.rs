@@ -151,17 +151,21 @@ impl Challenges {
     }
 
     async fn read(&self, name: &str) -> Result<Bytes, Problem> {
-        let Ok(permit) = self.reads.clone().try_acquire_owned() else { return Err(busy()) };
         let (webroot, name) = (self.webroot.clone(), name.to_owned());
-        let reading = tokio::task::spawn_blocking(move || {
-            // Held by the thread, which may outlast the request.
-            let _permit = permit;
-            read(&webroot, &name)
-        });
+        // An authority validates from several places at once: more requests than reads wait for their turn.
+        let reading = async {
+            let permit = self.reads.clone().acquire_owned().await.ok()?;
+            let reading = tokio::task::spawn_blocking(move || {
+                // Held by the thread, which may outlast the request.
+                let _permit = permit;
+                read(&webroot, &name)
+            });
+            Some(reading.await)
+        };
         match tokio::time::timeout(READ_TIMEOUT, reading).await {
-            Ok(Ok(read)) => read.map_err(Problem::from),
-            Ok(Err(panicked)) => Err(Problem::from(Unusable::Failed(panicked.into()))),
-            Err(_) => Err(busy()),
+            Ok(Some(Ok(read))) => read.map_err(Problem::from),
+            Ok(Some(Err(panicked))) => Err(Problem::from(Unusable::Failed(panicked.into()))),
+            Ok(None) | Err(_) => Err(busy()),
         }
     }
 }

@@ -158,3 +158,15 @@ fn a_file_without_permission_is_500_and_logged_with_the_cause() {
     set(0o644);
     assert_eq!(status(&gate, "a"), 200);
 }
+
+#[test]
+fn many_validations_at_once_are_all_answered() {
+    let (gate, challenges) = stage();
+    fs::create_dir_all(&challenges).expect("directories");
+    file(&challenges, "a", "key authorization");
+    let get = request(gate.redirect(), "GET", &path("a"));
+    let pending: Vec<_> = (0..100).map(|_| get.start()).collect();
+    for answer in pending {
+        assert_eq!(answer.answer().is(200).text(), "key authorization");
+    }
+}

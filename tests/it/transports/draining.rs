@@ -307,8 +307,8 @@ fn generous(bytes: usize) -> SocketAddr {
         for socket in listener.incoming().flatten() {
             let response = response.clone();
             thread::spawn(move || -> io::Result<()> {
-                let mut requests = BufReader::new(socket.try_clone()?).lines();
-                while let Some(line) = requests.next() {
+                let requests = BufReader::new(socket.try_clone()?).lines();
+                for line in requests {
                     if line?.is_empty() {
                         (&socket).write_all(response.as_bytes())?;
                     }
