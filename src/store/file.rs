@@ -136,6 +136,16 @@ impl FileStore {
     }
 }
 
+impl Drop for FileStore {
+    /// Gives the lock back. Closing the file would not be enough while a child process that is being started still has it open.
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            // It fails for a file without a lock only.
+            let _ = lock.unlock();
+        }
+    }
+}
+
 /// Attempts in [`take_lock`]. One fails if the file is replaced between opening and locking.
 const LOCK_ROUNDS: usize = 16;
 

@@ -136,3 +136,17 @@ fn bad_files_set_aside_never_overwrite_one_another() {
     assert_eq!(content("license.jwt.bad-7-1"), "second");
     assert_eq!(content("license.jwt.bad-7-2"), "third");
 }
+
+#[test]
+fn a_store_that_is_dropped_gives_its_lock_back_though_the_file_is_still_open() {
+    let home = tempfile::tempdir().expect("a directory");
+    let dir = home.path().join("data");
+    let mut first = FileStore::new(dir.clone());
+    first.prepare().expect("locked");
+    // As in a child process between fork and exec.
+    let inherited = first.lock.as_ref().expect("a lock").try_clone().expect("a descriptor");
+    assert!(matches!(FileStore::new(dir.clone()).prepare(), Err(Error::Locked { .. })));
+    drop(first);
+    FileStore::new(dir).prepare().expect("locked");
+    drop(inherited);
+}
