@@ -1,12 +1,13 @@
-//! Wall-clock time: [`Clock`] is the only reader, [`UnixTime`] the type of every date.
+//! Time. Wall-clock time: [`Clock`] is the only reader, [`UnixTime`] the type of every date. Monotonic time: [`Moment`].
 //!
 //! Code that checks a date takes a [`UnixTime`] as an argument; code that needs the present time holds a [`Clock`], which a
-//! test can set. Durations are measured with `std::time::Instant`, not here.
+//! test can set. Durations are measured with `std::time::Instant`, or with a [`Moment`] where each request pays for it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{Notify, watch};
 
 /// How often a wait checks the system clock: the clock may be set, and the machine may sleep.
@@ -206,6 +207,47 @@ pub fn http_date() -> [u8; HTTP_DATE_BYTES] {
 #[allow(clippy::disallowed_methods, reason = "this module is the only reader of wall-clock time")]
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A moment of the monotonic clock: nanoseconds since the system was booted, in which 584 years have room. For what each request
+/// measures: [`std::time::Instant`] costs three times as many instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Earlier than every moment that was read from the clock.
+    pub const NEVER: Self = Self(0);
+
+    /// Reads the clock.
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Monotonic);
+        Self((time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64))
+    }
+
+    /// Time since `earlier`; zero if that is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.nanoseconds_since(earlier))
+    }
+
+    /// As [`since`](Self::since), in nanoseconds.
+    pub const fn nanoseconds_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment `duration` later.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// As a number, for an atomic.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The moment that [`to_bits`](Self::to_bits) gave the number of.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 }
 
 #[cfg(test)]

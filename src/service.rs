@@ -26,6 +26,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version};
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
 use crate::auth::WorkerDashboard;
+use crate::clock::Moment;
 use crate::downstream::refuse::{self, Refused};
 use crate::downstream::{self, Peer, RealClient, RequestBody, Trust, Written};
 use crate::gate::{Gate, Route};
@@ -33,7 +34,7 @@ use crate::message::{Body, RequestHead, Response};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, Proxy, RequestId, RequestIds};
 use crate::shutdown::Drain;
-use crate::telemetry::metrics::{Handler, Moment};
+use crate::telemetry::metrics::Handler;
 use failures::Area;
 use observe::{Answer, Observation};
 
@@ -125,6 +126,19 @@ impl downstream::Service for Service {
 }
 
 impl Stages {
+    /// The client of a request, and the request's id; both are noted for the access log.
+    fn begin(
+        &self,
+        head: &RequestHead,
+        peer: &Peer,
+        observed: &mut Observation,
+    ) -> (RealClient, RequestId) {
+        let client = RealClient::of(peer, &head.headers, &self.trust);
+        let id = self.ids.name(&head.headers, client.trusted);
+        observed.asked(head, client, &id);
+        (client, id)
+    }
+
     async fn answer(
         &self,
         head: RequestHead,
@@ -132,9 +146,7 @@ impl Stages {
         peer: &Rc<Peer>,
         observed: &mut Observation,
     ) -> Answer {
-        let client = RealClient::of(peer, &head.headers, &self.trust);
-        let id = self.ids.name(&head.headers, client.trusted);
-        observed.asked(&head, client, &id);
+        let (client, id) = self.begin(&head, peer, observed);
         let method = head.method.clone();
         let (response, handler) = match self.route(&head) {
             Ok(Route::Dashboard(permit)) => {
@@ -170,9 +182,7 @@ impl Stages {
         peer: &Rc<Peer>,
         observed: &mut Observation,
     ) -> Answer {
-        let client = RealClient::of(peer, &head.headers, &self.trust);
-        let id = self.ids.name(&head.headers, client.trusted);
-        observed.asked(&head, client, &id);
+        let (client, id) = self.begin(&head, peer, observed);
         let answered = match refuse::check(&head) {
             Ok(()) => self.redirect.answer(&head, client, peer).await,
             Err(refused) => Err(refused.into()),

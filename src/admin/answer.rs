@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use super::changes::Changes;
 use super::listen::Peer;
-use super::state::State;
+use super::ready::State;
 use super::wire::{not_allowed, read, text, typed};
 use super::{level, ready, scrape};
 

@@ -17,7 +17,6 @@ mod places;
 mod probed;
 mod ready;
 mod scrape;
-mod state;
 mod wire;
 
 use std::convert::Infallible;
@@ -45,8 +44,7 @@ use places::{Noted, Places, Progress};
 
 pub use listen::Listen;
 pub use probed::{Probed, Setup, license_phrase};
-pub use ready::{Condition, Information};
-pub use state::State;
+pub use ready::{Condition, Information, State};
 
 use crate::downstream::{Listener, SocketFile};
 use crate::telemetry::Episode;

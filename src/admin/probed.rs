@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::ready::{Condition, Information};
-use super::state::State;
-use crate::clock::{Clock, UnixTime};
+use super::ready::{Condition, Information, State};
+use crate::clock::{Clock, Moment, UnixTime};
 use crate::downstream::tls::Tls;
 use crate::license::Claims;
 use crate::shutdown::Phase;
 use crate::store::{Housekeeping, InForce, Reader};
-use crate::telemetry::metrics::{
-    Certificate, Figures, LicenseInfo, Metrics, Moment, Outcome, Reached,
-};
+use crate::telemetry::metrics::{Certificate, Figures, LicenseInfo, Metrics, Outcome, Reached};
 use crate::upstream;
 
 /// The parts of a gate that probes and scrapes look at.

@@ -9,11 +9,12 @@ use http::header::HOST;
 use http::{Method, Version};
 use http_body::{Frame, SizeHint};
 
+use crate::clock::Moment;
 use crate::downstream::{self, RealClient};
 use crate::message::{Body, RequestHead, Response};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{AccessLog, Flag, Record};
-use crate::telemetry::metrics::{Handler, Moment, WorkerMetrics};
+use crate::telemetry::metrics::{Handler, WorkerMetrics};
 use crate::upstream;
 
 /// A response to the client.

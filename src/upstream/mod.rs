@@ -25,9 +25,9 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty};
 
+use crate::clock::Moment;
 use crate::message::{Fields, Response};
 use crate::sweep::Sweep;
-use crate::telemetry::metrics::Moment;
 use connect::Protocol;
 use error::{ENDLESS_INTERIM, SHORT};
 use http1::{Connection, Exchange};

@@ -15,9 +15,10 @@ use tokio::time::{sleep, timeout};
 use super::connect::{self, Protocol};
 use super::{Client, Config, Error, Tls, TlsFault};
 use crate::backoff::Backoff;
+use crate::clock::Moment;
 use crate::sweep::Sweep;
 use crate::telemetry::Episode;
-use crate::telemetry::metrics::{Contacts, Metrics, Moment, Reached};
+use crate::telemetry::metrics::{Contacts, Metrics, Reached};
 
 /// How long the dashboard must be down to be logged as down.
 const OUTAGE: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::moment::Moment;
+use crate::clock::Moment;
 use crate::text::chain;
 
 /// A failure counts once no contact has succeeded for this time: one of many requests that fails is not an outage.

@@ -9,7 +9,6 @@ mod exposition;
 mod families;
 mod histogram;
 mod labels;
-mod moment;
 mod process;
 mod scrape;
 mod worker;
@@ -20,10 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use crate::clock::Moment;
+
 pub use contact::{Contacts, Reached};
 pub use exposition::Exposition;
 pub use labels::{AuthOutcome, Change, Handler, Outcome, UpstreamErrorKind};
-pub use moment::Moment;
 pub use scrape::{Certificate, Figures, LicenseInfo};
 pub use worker::WorkerMetrics;
 

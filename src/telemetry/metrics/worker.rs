@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use super::contact::Failed;
 use super::histogram::{CONNECT, Histogram, REQUEST, add};
 use super::labels::{Handler, METHODS, STATUSES, UpstreamErrorKind, method_at, status_at};
-use super::moment::Moment;
+use crate::clock::Moment;
 
 /// Where a worker counts, on its own thread only. Counting takes neither a lock nor memory; clones share the counts.
 #[derive(Clone, Debug)]

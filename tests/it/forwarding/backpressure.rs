@@ -42,10 +42,7 @@ fn was_held_up(gate: &Gate, taken: usize) {
 #[test]
 fn a_client_that_reads_no_chunks_blocks_the_dashboard() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     call.write_timeout(STALL);
     was_held_up(&gate, offer(|piece| call.try_send(piece), true));
@@ -56,10 +53,7 @@ fn a_client_that_reads_no_chunks_blocks_the_dashboard() {
 #[test]
 fn a_client_that_reads_no_body_until_close_blocks_the_dashboard() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\n\r\n");
     call.write_timeout(STALL);
     was_held_up(&gate, offer(|piece| call.try_send(piece), false));
@@ -117,10 +111,7 @@ fn a_tunnel_blocks_the_side_whose_bytes_are_not_read() {
 #[test]
 fn pipelined_requests_without_responses_block_the_client() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, _call) = origin.asked(gate.address, "/");
     client.write_timeout(STALL);
     let piece = "GET /next HTTP/1.1\r\nHost: d\r\n\r\n".repeat(2_000);
     let taken =

@@ -60,10 +60,7 @@ fn chunk_extensions_of_a_discarded_body_are_limited_to_16_kib() {
 fn chunk_extensions_of_a_response_are_limited_to_16_kib() {
     for (body, is_fine) in [(chunks(546, 30), true), (chunks(2000, 30), false)] {
         let (origin, gate) = stage();
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
         call.send(format!("HTTP/1.1 200 OK\r\n{CHUNKED}"));
         let _ = call.try_send(&body);
         match is_fine {
@@ -80,10 +77,7 @@ fn chunk_extensions_of_a_response_are_limited_to_16_kib() {
 fn the_overhead_of_one_byte_chunks_does_not_count_as_extensions() {
     const COUNT: usize = 20_000;
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send(format!("HTTP/1.1 200 OK\r\n{CHUNKED}"));
     call.send(chunks(COUNT, 0));
     assert_eq!(client.answer().body.len(), COUNT);
@@ -104,10 +98,7 @@ fn trailers_are_limited_in_both_directions() {
         assert_eq!((answer.status(), answer.field("connection")), (400, "close".into()));
         call.breaks();
 
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
         call.send(format!("HTTP/1.1 200 OK\r\n{CHUNKED}1\r\na\r\n"));
         let _ = call.try_send(&trailers);
         assert_eq!(client.cut_answer().status(), 200);
@@ -142,10 +133,7 @@ fn interim_responses_are_limited_in_total() {
         "HTTP/1.1 102 Processing\r\n\r\n".to_owned(),
         format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "a".repeat(8000)),
     ] {
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
         while call.try_send(&interim).is_ok() {}
         let answer = client.answer();
         assert_eq!(answer.status(), 502);
@@ -156,10 +144,7 @@ fn interim_responses_are_limited_in_total() {
 #[test]
 fn a_long_wait_with_interim_responses_is_allowed() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     // One every 20 s for two days.
     call.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(8_640));
     call.answer("at last");

@@ -53,10 +53,7 @@ fn the_time_of_the_dashboard_does_not_count_against_the_client() {
         let gate = gate.set("timeouts.request_header", "\"200ms\"");
         gate.set("timeouts.idle", "\"200ms\"").set("timeouts.request_body", "\"200ms\"")
     });
-    let mut client = Wire::connect(gate.address);
-    client.get("/slow");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/slow");
     // Longer than all deadlines of a client.
     Wire::connect(gate.address).ends();
     call.answer("at last");
@@ -77,10 +74,7 @@ fn an_idle_connection_is_closed_without_a_response() {
 fn a_dashboard_that_does_not_respond_is_504() {
     let (origin, gate) =
         stage_with(|gate| gate.set("upstream.response_header_timeout", "\"300ms\""));
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     let answer = client.answer();
     assert_eq!(answer.status(), 504);
     assert_eq!(answer.field("proxy-status"), "license-gate; error=http_response_timeout");

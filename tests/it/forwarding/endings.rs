@@ -40,10 +40,7 @@ fn a_dashboard_that_disconnects_during_a_response_cuts_it() {
         "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\nX: y\r\n\r",
     ];
     for (head, how) in heads.into_iter().flat_map(|head| [(head, Closes), (head, Resets)]) {
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
         call.send(format!("HTTP/1.1 200 OK\r\n{head}"));
         assert_eq!(client.head().status(), 200);
         origin_leaves(call, how);
@@ -61,10 +58,7 @@ fn a_dashboard_that_disconnects_during_a_response_cuts_it() {
 fn a_response_without_length_is_complete_after_a_close_and_cut_after_a_reset() {
     let (origin, gate) = stage();
     for how in [Closes, Resets] {
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
         call.send("HTTP/1.1 200 OK\r\n\r\nhello");
         assert_eq!(client.head().answer_length("GET"), Length::Chunked);
         assert_eq!(client.chunk(), b"hello");
@@ -88,10 +82,7 @@ fn a_dashboard_that_disconnects_before_a_response_is_502() {
             .into_iter()
             .flat_map(|part| [(part, Closes), (part, Resets)])
     {
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
         call.send(part);
         origin_leaves(call, how);
         let answer = client.answer();
@@ -107,10 +98,7 @@ fn a_dashboard_that_disconnects_before_a_response_is_502() {
 #[test]
 fn interim_responses_are_not_the_response() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n");
     drop(call);
     assert_eq!(client.answer().status(), 502);
@@ -121,10 +109,7 @@ fn a_client_that_disconnects_ends_its_request() {
     let (origin, gate) = stage();
     for how in [Closes, Resets] {
         // Before a response.
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (client, mut call) = origin.asked(gate.address, "/");
         client_leaves(client, how);
         call.ends();
 
@@ -134,10 +119,7 @@ fn a_client_that_disconnects_ends_its_request() {
             "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
             "\r\nhalf",
         ] {
-            let mut client = Wire::connect(gate.address);
-            client.get("/");
-            let mut call = origin.accept();
-            call.request();
+            let (mut client, mut call) = origin.asked(gate.address, "/");
             call.send(format!("HTTP/1.1 200 OK\r\n{framing}"));
             client.head();
             client_leaves(client, how);
@@ -167,10 +149,7 @@ fn a_client_that_disconnects_ends_its_request() {
 #[test]
 fn a_client_that_disconnects_during_a_large_response_ends_it() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
     client.head();
     drop(client);

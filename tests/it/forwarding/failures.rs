@@ -51,10 +51,7 @@ fn an_invalid_response_is_502() {
         "HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
     ] {
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
         call.send(invalid);
         let answer = client.answer();
         assert_eq!(answer.status(), 502, "{invalid:?}");
@@ -72,10 +69,7 @@ fn a_truncated_response_never_looks_complete() {
     let (origin, gate) = stage();
     for head in ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
     {
-        let mut client = Wire::connect(gate.address);
-        client.get("/");
-        let mut call = origin.accept();
-        call.request();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
         call.send(format!("HTTP/1.1 200 OK\r\n{head}"));
         drop(call);
         assert_eq!(client.cut_answer().text(), "half", "{head:?}");
@@ -85,10 +79,7 @@ fn a_truncated_response_never_looks_complete() {
 #[test]
 fn a_malformed_chunk_from_the_dashboard_cuts_the_response() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n");
     assert_eq!(client.cut_answer().text(), "half");
 }
@@ -97,17 +88,11 @@ fn a_malformed_chunk_from_the_dashboard_cuts_the_response() {
 fn a_client_that_disconnects_ends_its_request_to_the_dashboard() {
     let (origin, gate) = stage();
     // Before a response, during one, and during its own request.
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (client, mut call) = origin.asked(gate.address, "/");
     drop(client);
     call.ends();
 
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
     client.head();
     client.exactly(4);
@@ -213,10 +198,7 @@ fn an_idle_connection_to_the_dashboard_is_closed_in_time() {
 #[test]
 fn unexpected_bytes_close_an_idle_connection_to_the_dashboard() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
     assert_eq!(client.answer().text(), "x");
     client.get("/next");

@@ -25,10 +25,7 @@ fn request_field_names_keep_their_case() {
 #[test]
 fn response_field_names_keep_their_case() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nETag: x\r\nX-CamelCase: 1\r\nSet-cookie: a\r\nset-COOKIE: b\r\nContent-length: 0\r\n\r\n");
     let head = client.raw_head();
     let sent = "ETag: x\nX-CamelCase: 1\nSet-cookie: a\nset-COOKIE: b\nContent-length: 0\n";
@@ -91,10 +88,7 @@ fn a_target_that_is_neither_a_path_nor_a_url_is_400() {
 #[test]
 fn the_reason_phrase_is_forwarded_unchanged() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send(b"HTTP/1.1 200 Tr\xc3\xa8s bien\r\nContent-Length: 0\r\n\r\n");
     assert!(client.raw_head().starts_with("HTTP/1.1 200 Très bien\n"));
 }

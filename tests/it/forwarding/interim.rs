@@ -32,10 +32,7 @@ fn a_refused_request_gets_no_100_continue() {
 #[test]
 fn interim_responses_of_the_dashboard_are_dropped() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     for interim in ["100 Continue\r\n", "102 Processing\r\n", "103 Early Hints\r\nLink: </a>\r\n"] {
         call.send(format!("HTTP/1.1 {interim}\r\n"));
     }
@@ -48,10 +45,7 @@ fn interim_responses_of_the_dashboard_are_dropped() {
 #[test]
 fn interim_responses_in_one_packet_with_the_final_one_are_dropped() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send(
         "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
     );

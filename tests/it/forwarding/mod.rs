@@ -62,10 +62,7 @@ fn forwarded(origin: &Origin, gate: &Gate, request: impl AsRef<[u8]>) -> Message
 
 /// Sends a request through the gate; the dashboard sends `answer` and closes. Returns the client's response.
 fn answered(origin: &Origin, gate: &Gate, answer: impl AsRef<[u8]>) -> Message {
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send(answer);
     drop(call);
     client.answer()

@@ -1,5 +1,6 @@
 //! The order on one connection: pipelining, interim responses, upgrades, and bytes that are sent early.
 
+use super::tunnels::tunnel;
 use super::{recorded, stage};
 use crate::support::wire::Wire;
 
@@ -153,14 +154,7 @@ fn an_upgrade_may_come_late_on_a_connection() {
 #[test]
 fn either_side_of_a_tunnel_may_close_first() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.send(UPGRADE);
-    let mut call = origin.accept();
-    call.head();
-    call.send(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    );
-    client.head();
+    let (mut client, mut call) = tunnel(&origin, &gate);
     call.send("last words");
     call.half_close();
     assert_eq!(client.rest(), b"last words");
@@ -174,14 +168,7 @@ fn either_side_of_a_tunnel_may_close_first() {
 fn a_reset_on_one_side_of_a_tunnel_ends_the_other() {
     let (origin, gate) = stage();
     for client_first in [true, false] {
-        let mut client = Wire::connect(gate.address);
-        client.send(UPGRADE);
-        let mut call = origin.accept();
-        call.head();
-        call.send(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        );
-        client.head();
+        let (mut client, mut call) = tunnel(&origin, &gate);
         match client_first {
             true => {
                 client.reset();

@@ -85,10 +85,7 @@ fn a_request_without_sent_body_bytes_is_retried_on_another_connection() {
 #[test]
 fn a_request_on_a_new_connection_is_not_retried() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/first");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, call) = origin.asked(gate.address, "/first");
     drop(call);
     assert_eq!(client.answer().status(), 502);
     client.get("/next");

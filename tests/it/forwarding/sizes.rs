@@ -92,10 +92,7 @@ fn a_large_response_head_is_forwarded() {
 #[test]
 fn a_response_head_without_end_is_502() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nX: ");
     while call.try_send([b'x'; 65_536]).is_ok() {}
     assert_eq!(client.answer().status(), 502);
@@ -171,10 +168,7 @@ fn a_dashboard_that_accepts_no_connection_is_504() {
 fn a_slow_response_body_has_no_deadline() {
     let (origin, gate) =
         stage_with(|gate| gate.set("upstream.response_header_timeout", "\"300ms\""));
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(client.head().status(), 200);
     // The deadline of another request passes meanwhile.

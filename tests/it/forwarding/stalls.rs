@@ -143,10 +143,7 @@ fn a_stuck_tunnel_ends_when_the_dashboard_resets() {
 
 /// A response that its client does not read.
 fn stuck_download(origin: &Origin, gate: &Gate) -> (Wire, Call) {
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
     call.write_timeout(STALL);
     fill(|piece| call.try_send(piece));
@@ -164,10 +161,7 @@ fn a_client_that_does_not_read_is_closed() {
 #[test]
 fn a_client_that_reads_slowly_is_not_closed() {
     let (origin, gate) = impatient();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     let sending = thread::spawn(move || {
         call.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n"));
         (0..MUCH / PIECE.len()).for_each(|_| call.send(PIECE));

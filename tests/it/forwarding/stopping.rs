@@ -29,10 +29,7 @@ fn requests_in_flight_end_and_their_connections_close() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let (origin, mut gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     gate.signal("TERM");
     gate.log().wait_for("stopping");
     gate.signal("INT");
@@ -44,10 +41,7 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn requests_are_cut_after_the_grace_period() {
     let (origin, mut gate) = stage_with(|gate| gate.set("shutdown.grace_period", "\"300ms\""));
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
     client.head();
     gate.signal("TERM");

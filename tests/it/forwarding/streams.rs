@@ -27,10 +27,7 @@ fn offer(mut send: impl FnMut(&[u8]) -> std::io::Result<()>) -> u64 {
 #[test]
 fn a_client_that_stops_reading_blocks_the_dashboard_in_bounded_memory() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {GIB}\r\n\r\n"));
     call.write_timeout(STALL);
     let taken = offer(|piece| call.try_send(piece));
@@ -57,10 +54,7 @@ fn a_dashboard_that_stops_reading_blocks_the_client_in_bounded_memory() {
 #[test]
 fn server_sent_events_arrive_one_by_one() {
     let (origin, gate) = stage();
-    let mut client = Wire::connect(gate.address);
-    client.get("/events");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/events");
     call.send(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
     );

@@ -11,11 +11,7 @@ fn before(origin: &Origin) -> Builder {
 
 /// A request for `path`, and the dashboard's end of it.
 fn asked(gate: &Gate, origin: &Origin, path: &str) -> (Wire, Call) {
-    let mut client = Wire::connect(gate.address);
-    client.get(path);
-    let mut call = origin.accept();
-    call.request();
-    (client, call)
+    origin.asked(gate.address, path)
 }
 
 /// The line about `path` has this status, handler and flag.

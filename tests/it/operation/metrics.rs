@@ -113,20 +113,22 @@ fn every_answered_request_is_in_the_histograms_of_its_handler() {
 fn a_head_is_timed_when_it_comes_and_a_request_when_its_response_has_ended() {
     let origin = Origin::start();
     let gate = observed(origin.address).start();
-    let mut client = Wire::connect(gate.address);
-    client.get("/slow");
-    let mut call = origin.accept();
-    call.request();
-    // A lower bound for the figure, not a wait.
+    let (mut client, mut call) = origin.asked(gate.address, "/slow");
+    // The request is in flight for this time at least, as each scrape of it shows.
     let pause = Duration::from_millis(30);
-    thread::sleep(pause);
+    let waits_for = |heads: f64| {
+        let begun = Instant::now();
+        while begun.elapsed() < pause {
+            let samples = samples(&gate);
+            assert_eq!(count(&samples, "http_response_head_seconds", "proxy"), heads);
+            assert_eq!(count(&samples, "http_request_duration_seconds", "proxy"), 0.0);
+            assert_eq!(samples["license_gate_http_requests_in_flight"], 1.0);
+        }
+    };
+    waits_for(0.0);
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
     assert_eq!(client.head().status(), 200);
-    let begun = samples(&gate);
-    assert_eq!(count(&begun, "http_response_head_seconds", "proxy"), 1.0);
-    assert_eq!(count(&begun, "http_request_duration_seconds", "proxy"), 0.0);
-    assert_eq!(begun["license_gate_http_requests_in_flight"], 1.0);
-    thread::sleep(pause);
+    waits_for(1.0);
     call.send("done");
     assert_eq!(client.exactly(4), b"done");
     let ended = until(&gate, |samples| samples["license_gate_http_requests_in_flight"] == 0.0);
@@ -168,10 +170,7 @@ fn a_request_that_becomes_a_tunnel_ends_with_the_head_of_its_response() {
 fn a_client_that_leaves_before_its_response_is_not_timed() {
     let origin = Origin::start();
     let gate = observed(origin.address).start();
-    let mut client = Wire::connect(gate.address);
-    client.get("/slow");
-    let mut call = origin.accept();
-    call.request();
+    let (client, _call) = origin.asked(gate.address, "/slow");
     client.reset();
     let left = until(&gate, |samples| samples["license_gate_http_requests_in_flight"] == 0.0);
     assert_eq!(count(&left, "http_response_head_seconds", "proxy"), 0.0);
@@ -207,10 +206,7 @@ fn every_new_connection_to_the_dashboard_is_timed_and_reused_ones_are_not() {
 fn an_invalid_response_is_counted_as_one() {
     let origin = Origin::start();
     let gate = observed(origin.address).start();
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     call.send("220 mail.example ESMTP\r\n\r\n");
     assert_eq!(client.answer().status(), 502);
     assert_eq!(

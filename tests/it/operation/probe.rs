@@ -176,10 +176,7 @@ fn requests_are_contacts_and_spare_probes() {
     let origin = Origin::start();
     let gate = observed(&origin).start();
     assert_eq!(up(&gate), None, "there was no contact");
-    let mut client = Wire::connect(gate.address);
-    client.get("/");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/");
     // A dashboard that answers is there, whatever it answers.
     call.send("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(client.answer().status(), 503);

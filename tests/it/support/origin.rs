@@ -10,7 +10,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::gate::PATIENCE;
 use super::message::{Field, Inbox, Message};
-use super::wire::{Duplex, has_ended, patient, reset};
+use super::wire::{Duplex, Wire, has_ended, patient, reset};
 
 /// A dashboard that listens.
 pub(crate) struct Origin {
@@ -58,6 +58,15 @@ impl Origin {
         let session = ServerConnection::new(config).expect("a session");
         let stream = StreamOwned::new(session, socket.try_clone().expect("a clone"));
         Call { inbox: Inbox::new(Box::new(stream)), socket: Some(socket) }
+    }
+
+    /// Sends a GET for `path` to `gate`, which asks this dashboard for it. Returns the client, and the dashboard's end.
+    pub(crate) fn asked(&self, gate: SocketAddr, path: &str) -> (Wire, Call) {
+        let mut client = Wire::connect(gate);
+        client.get(path);
+        let mut call = self.accept();
+        call.request();
+        (client, call)
     }
 
     /// Accepts the next connection and expects its TLS handshake to fail. Returns false if there is no connection.

@@ -75,10 +75,7 @@ fn no_response_over_plain_http_has_it() {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n"));
         assert!(!client.answer().has(NAME), "{path}");
     }
-    let mut client = Wire::connect(gate.address);
-    client.get("/x");
-    let mut call = origin.accept();
-    call.request();
+    let (mut client, mut call) = origin.asked(gate.address, "/x");
     call.send(OWN);
     assert_eq!(client.answer().all(NAME), ["max-age=5; preload", "max-age=6"], "untouched");
     let mut client = Wire::connect(gate.redirect());
