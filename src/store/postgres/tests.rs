@@ -288,7 +288,7 @@ fn a_server_that_was_killed_is_found_again() {
     assert_eq!(scene.sql("select token from license_gate.state"), "b");
     assert_eq!(lines_of_a_whole_chain(&scene), 2);
     // A connection that was closed while idle causes no error.
-    scene.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'license-gate'");
+    scene.sql("select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = 'license-gate'");
     until("the end of the connection is seen", || {
         replica.session.as_ref().is_none_or(Session::is_closed).then_some(())
     });

@@ -176,8 +176,8 @@ fn a_gate_is_notified_of_changes_over_its_one_connection() {
     let connections =
         "select count(*) from pg_stat_activity where application_name = 'license-gate'";
     until("the echo's connection has ended", || (stage.sql(connections) == "2").then_some(()));
-    // Also over a new connection.
-    stage.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'license-gate'");
+    // Also over a new connection. Waits for the end of the old ones: a change on one that is about to end is refused.
+    stage.sql("select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = 'license-gate'");
     one.install(stage.token("L-2")).expect("installed");
     shows("1 L-2");
     stage.scene.cluster.down(Stop::Immediate);
