@@ -3,6 +3,7 @@
 mod descriptors;
 mod error;
 mod life;
+mod reload;
 mod start;
 mod status;
 
@@ -11,18 +12,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, Admin, Listen, Probed};
+use crate::admin::{self, Admin, Configured, Listen, Probed, ReloadRequest};
 use crate::api::endpoint::Router;
 use crate::api::{self, Api};
 use crate::auth::Auth;
-use crate::certificate::watch;
 use crate::clock::{self, Clock};
-use crate::config::Config;
+use crate::config::{Config, Sources};
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress};
+use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Scheme};
 use crate::gate::Gate;
 use crate::license::RootUrl;
 use crate::service::Redirect;
@@ -33,26 +34,35 @@ use crate::telemetry;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream;
-use crate::worker::{self, Blueprint, Socket};
+use crate::worker::{self, Blueprint, Dashboard, Socket, Worker};
 
 use life::{AFTER_CUT, Life};
+use reload::{Reloader, Watching};
 
 pub use error::Error;
 
 /// A gate that has loaded its files and bound its addresses, but does not serve yet.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
+    sources: Option<Sources>,
+    root_url: RootUrl,
     bound: Vec<Bound>,
     redirects: Vec<Bound>,
     admin: Option<Admin>,
     probed: Arc<Probed>,
+    reloads: mpsc::Receiver<ReloadRequest>,
+    auth: Arc<Auth>,
+    context: api::Context,
     blueprint: Blueprint,
     life: Life,
     phase: watch::Sender<Phase>,
-    shutdown: shutdown::Config,
     systemd: Systemd,
     delivery: Option<Delivery>,
 }
+
+/// Reloads that may wait for their turn.
+const MAX_RELOADS: usize = 8;
 
 impl App {
     /// Loads keys and license, and binds all addresses. Call it on the runtime for the control work (license changes,
@@ -68,44 +78,54 @@ impl App {
     ///
     /// # Errors
     /// As [`build`](Self::build).
-    pub async fn build_at(mut config: Config, clock: Clock) -> Result<Self, Error> {
+    pub async fn build_at(config: Config, clock: Clock) -> Result<Self, Error> {
         let control = Handle::current();
         let (systemd, delivery) = Systemd::from_environment();
         let workers = workers(&config.downstream);
         let share = descriptors::share(&config, workers);
-        config.downstream.limits.max_connections = share.clients;
-        config.upstream.sockets = SocketLimit::new(share.dashboard);
+        let mut downstream = config.downstream.clone();
+        downstream.limits.max_connections = share.clients;
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
-        let (api, probed, life) = licensing(&config, &root_url, clock, &control, &metrics).await?;
+        metrics.config_loaded(clock.now().as_secs());
+        let auth = Arc::new(Auth::new(&config.auth, root_url.clone(), control.clone())?);
+        let life::Begun { life, context, housekeeping } =
+            life::begin(&config, &root_url, clock.clone(), &control, &metrics).await?;
         let access = access_log(&config.telemetry)?;
         let tls = certificate(&config.downstream)?;
-        let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
+        let sockets = SocketLimit::new(share.dashboard);
+        let dashboard = dashboard(upstream::Config { sockets, ..config.upstream.clone() })?;
         let (phase, watched) = watch::channel(Phase::Serving);
-        let downstream::Config { listen, redirect, tls: files, acme_dir, .. } = &config.downstream;
-        let bound = bind(listen, files.is_some(), workers, &mut inherited)?;
-        let redirects = bind(redirect, false, workers, &mut inherited)?;
-        let redirect = Redirect::new(&root_url, acme_dir.as_deref());
+        let bound = bind(&downstream.listen, None, workers, &mut inherited)?;
+        let redirects = bind(&downstream.redirect, Some(Scheme::Http), workers, &mut inherited)?;
+        let redirect = Redirect::new(&root_url, downstream.acme_dir.as_deref());
         let admin = listen_admin(&config.admin)?;
-        let upstream_tls = upstream_tls.map(Arc::new);
-        let probed = Probed {
-            phase: watched.clone(),
+        let (requests, reloads) = mpsc::channel(MAX_RELOADS);
+        let configured = Configured {
             tls: tls.clone(),
-            upstream_tls: upstream_tls.clone(),
-            ..probed
+            upstream_tls: dashboard.tls.clone(),
+            send_timeout: downstream.timeouts.send,
+            setup: start::setup(&config),
         };
-        let probed = Arc::new(probed);
+        let probed = Arc::new(Probed {
+            reader: context.reader.clone(),
+            housekeeping,
+            clock,
+            metrics: metrics.clone(),
+            phase: watched.clone(),
+            configured: ArcSwap::from_pointee(configured),
+            reloads: requests,
+        });
         let blueprint = Blueprint {
-            downstream: config.downstream,
-            upstream: config.upstream,
+            downstream,
+            dashboard,
             grace_period: config.shutdown.grace_period,
-            api: Arc::new(api),
-            gate: Gate::new(Router::new(root_url.base_path())),
+            api: Arc::new(Api::new(auth.clone(), context.clone())),
+            gate: gate(&config, &root_url),
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,
-            upstream_tls,
             metrics,
             access,
             redirect,
@@ -114,19 +134,29 @@ impl App {
             marks: systemd.marks(workers),
             phase: watched,
         };
-        let shutdown = config.shutdown;
         Ok(Self {
+            config,
+            sources: None,
+            root_url,
             bound,
             redirects,
             admin,
             probed,
+            reloads,
+            auth,
+            context,
             blueprint,
             life,
             phase,
-            shutdown,
             systemd,
             delivery,
         })
+    }
+
+    /// Reads the configuration from `sources` again at each reload.
+    #[must_use]
+    pub fn reloading(self, sources: Sources) -> Self {
+        Self { sources: Some(sources), ..self }
     }
 
     /// The TCP addresses for clients, with their actual ports, in the order of `server.listen`.
@@ -146,61 +176,80 @@ impl App {
         }
     }
 
-    /// Serves until SIGTERM or SIGINT; a second signal ends the grace period. SIGHUP reloads certificates.
+    /// Serves until SIGTERM or SIGINT; a second signal ends the grace period. SIGHUP reloads the configuration.
     ///
     /// # Errors
     /// [`Error::Worker`].
     pub async fn run(self, signals: shutdown::Signals) -> Result<(), Error> {
         let shutdown::Signals { mut stop, mut hangup } = signals;
-        let (tls, upstream_tls) = self.certificates();
-        let systemd = self.systemd.clone();
-        detach(async move {
-            while hangup.recv().await.is_some() {
-                systemd.reloading();
-                let (tls, upstream_tls) = (tls.clone(), upstream_tls.clone());
-                // On a blocking thread, because a file system may hang. A panic is logged by the panic hook.
-                let reload = move || reload(tls.as_deref(), upstream_tls.as_deref());
-                let _ = tokio::task::spawn_blocking(reload).await;
-                systemd.reloaded();
+        let hangup = async move || {
+            if hangup.recv().await.is_none() {
+                std::future::pending::<()>().await;
             }
-        });
-        self.run_until(async move || stop.next().await).await
-    }
-
-    fn certificates(&self) -> (Option<Arc<Tls>>, Option<Arc<upstream::Tls>>) {
-        (self.blueprint.tls.clone(), self.blueprint.upstream_tls.clone())
+        };
+        self.serve(async move || stop.next().await, hangup).await
     }
 
     /// Serves until `stop` returns. The first time, it drains; the second time, it closes the remaining connections.
     ///
     /// # Errors
     /// [`Error::Worker`].
-    pub async fn run_until(self, mut stop: impl AsyncFnMut()) -> Result<(), Error> {
-        let (tls, upstream_tls) = self.certificates();
-        let Self { mut bound, mut redirects, admin, probed, blueprint, life, .. } = self;
-        let Self { phase, shutdown, systemd, delivery, .. } = self;
+    pub async fn run_until(self, stop: impl AsyncFnMut()) -> Result<(), Error> {
+        self.serve(stop, std::future::pending).await
+    }
+
+    /// As [`run_until`](Self::run_until), with a reload each time that `hangup` returns.
+    async fn serve(
+        self,
+        mut stop: impl AsyncFnMut(),
+        hangup: impl AsyncFnMut(),
+    ) -> Result<(), Error> {
+        let Self { config, sources, root_url, mut bound, mut redirects, admin, probed, .. } = self;
+        let Self { mut reloads, auth, context, blueprint, life, phase, systemd, delivery, .. } =
+            self;
         let (served, mut over) = watch::channel(());
         let place = admin.as_ref().map(|admin| admin.place().clone());
         let state = probed.clone();
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
-            let send = blueprint.downstream.timeouts.send;
-            detach(async move { admin.serve(state, send, end).await });
+            detach(async move { admin.serve(state, end).await });
         }
         delivery.map(|delivery| detach(delivery.run()));
         let marks = blueprint.marks.clone();
         marks.map(|marks| detach(systemd.clone().watch(marks)));
-        tls.map(|tls| detach(watch(tls)));
-        upstream_tls.map(|tls| detach(watch(tls.watched().clone())));
+        let mut watching = Watching::default();
+        watching.replace(blueprint.tls.as_ref(), blueprint.dashboard.tls.as_ref());
         let running = life.start();
-        let workers = workers(&blueprint.downstream);
-        let threads = start(&mut bound, &mut redirects, blueprint)?;
-        start::log(&bound, &redirects, place.as_ref(), &probed, workers);
+        let number = workers(&blueprint.downstream);
+        let workers = start(&mut bound, &mut redirects, &blueprint)?;
+        start::log(&bound, &redirects, place.as_ref(), &probed, number);
         if systemd.is_notified() {
             let status = status::ready(&systemd, &probed);
-            detach(status::keep(systemd.clone(), probed, status));
+            detach(status::keep(systemd.clone(), probed.clone(), status));
         }
-        stop().await;
+        let (threads, workers) = workers.into_iter().map(|it| (it.thread, it.reloads)).unzip();
+        let (current_shutdown, _) = watch::channel(config.shutdown);
+        let mut reloader = Reloader {
+            sources,
+            config,
+            root_url,
+            auth,
+            context,
+            blueprint,
+            workers,
+            probed,
+            running,
+            shutdown: current_shutdown,
+            systemd,
+            watching,
+        };
+        tokio::select! {
+            () = stop() => {}
+            () = reloader.run(&mut reloads, hangup) => {}
+        }
+        drop(reloads);
+        let Reloader { running, shutdown, systemd, .. } = reloader;
+        let shutdown = *shutdown.borrow();
         let [delay, grace_period] =
             [shutdown.delay, shutdown.grace_period].map(humantime::format_duration);
         tracing::info!(%delay, %grace_period, "stopping");
@@ -234,28 +283,14 @@ impl App {
     }
 }
 
-/// Sets up the API, the probes and everything that maintains the license.
-async fn licensing(
-    config: &Config,
-    root_url: &RootUrl,
-    clock: Clock,
-    control: &Handle,
-    metrics: &Arc<Metrics>,
-) -> Result<(Api, Probed, Life), Error> {
-    let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
-    let begun = life::begin(config, root_url, clock, control, metrics).await?;
-    let api::Context { reader, clock, .. } = &begun.context;
-    let probed = Probed {
-        reader: reader.clone(),
-        housekeeping: begun.housekeeping,
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-        phase: watch::channel(Phase::Serving).1,
-        tls: None,
-        setup: start::setup(config),
-        upstream_tls: None,
-    };
-    Ok((Api::new(auth, begun.context), probed, begun.life))
+fn gate(config: &Config, root_url: &RootUrl) -> Gate {
+    let _ = config;
+    Gate::new(Router::new(root_url.base_path()))
+}
+
+fn dashboard(config: upstream::Config) -> Result<Arc<Dashboard>, Error> {
+    let tls = upstream::Tls::load(&config).map_err(Error::UpstreamTls)?;
+    Ok(Arc::new(Dashboard { tls: tls.map(Arc::new), config }))
 }
 
 fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
@@ -275,22 +310,6 @@ fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
     Ok(tls.map(Arc::new))
 }
 
-/// Reloads certificates on SIGHUP. Changed files are also noticed without it.
-fn reload(tls: Option<&Tls>, upstream_tls: Option<&upstream::Tls>) {
-    match tls.is_some() || upstream_tls.is_some() {
-        true => {
-            tracing::info!("SIGHUP: reloading certificates; other settings need a restart")
-        }
-        false => tracing::info!("SIGHUP: no certificates to reload; other settings need a restart"),
-    }
-    if let Some(tls) = tls {
-        tls.look(true);
-    }
-    if let Some(tls) = upstream_tls {
-        tls.watched().look(true);
-    }
-}
-
 /// The sockets from systemd, if an address names any. Otherwise the variables of systemd are not touched.
 fn inherited(config: &downstream::Config) -> Result<Inherited, Error> {
     let mut listen = config.listen.iter().chain(&config.redirect);
@@ -305,15 +324,17 @@ fn workers(config: &downstream::Config) -> usize {
     }
 }
 
+/// Binds `addresses`; `scheme`: theirs, if they name none.
 fn bind(
     addresses: &[downstream::Listen],
-    has_certificate: bool,
+    scheme: Option<Scheme>,
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<Vec<Bound>, Error> {
     let mut bound = Vec::new();
     for listen in addresses {
-        let sockets = downstream::bind(listen, has_certificate, workers, inherited);
+        let listen = &downstream::Listen { scheme: listen.scheme.or(scheme), ..listen.clone() };
+        let sockets = downstream::bind(listen, workers, inherited);
         bound
             .extend(sockets.map_err(|source| Error::Bind { place: listen.place.clone(), source })?);
     }
@@ -324,8 +345,8 @@ fn bind(
 fn start(
     bound: &mut [Bound],
     redirects: &mut [Bound],
-    blueprint: Blueprint,
-) -> Result<Vec<JoinHandle<()>>, Error> {
+    blueprint: &Blueprint,
+) -> Result<Vec<Worker>, Error> {
     let mut shares: Vec<Vec<Socket>> = Vec::new();
     let addresses = bound.iter_mut().map(|address| (address, false));
     for (address, redirects) in addresses.chain(redirects.iter_mut().map(|it| (it, true))) {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use license_gate::app::App;
-use license_gate::config::Config;
+use license_gate::config::{Config, Sources};
 use license_gate::shutdown::Signals;
 use license_gate::{cli, clock, telemetry};
 
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a gate until a signal stops it. Returns the exit code.
-fn serve(config: Config) -> u8 {
+fn serve(config: Config, sources: Sources) -> u8 {
     if telemetry::start(&config.telemetry, |out| write!(out, "{}", clock::timestamp())).is_err() {
         // No thread can be started, so nothing can be logged. Only the exit code reports this.
         return cli::CANNOT_START;
@@ -29,7 +29,7 @@ fn serve(config: Config) -> u8 {
     // This thread runs everything except requests: probes, license changes, renewal, signals.
     let code = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let code = runtime.block_on(run(config));
+            let code = runtime.block_on(run(config, sources));
             // Does not wait for threads that hang: `App::run` has waited long enough.
             runtime.shutdown_background();
             code
@@ -40,14 +40,14 @@ fn serve(config: Config) -> u8 {
     code
 }
 
-async fn run(config: Config) -> u8 {
+async fn run(config: Config, sources: Sources) -> u8 {
     // Install the handlers first: an unhandled SIGHUP kills the process.
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return cannot_start(error, cli::CANNOT_START),
     };
     let served = match App::build(config).await {
-        Ok(app) => app.run(signals).await,
+        Ok(app) => app.reloading(sources).run(signals).await,
         Err(error) => Err(error),
     };
     match served {

@@ -28,7 +28,7 @@ use crate::api::{Api, Caller};
 use crate::auth::WorkerDashboard;
 use crate::clock::Moment;
 use crate::downstream::refuse::{self, Refused};
-use crate::downstream::{self, Peer, RealClient, RequestBody, Trust, Written};
+use crate::downstream::{self, Current, Peer, RealClient, RequestBody, Trust, Written};
 use crate::gate::{Gate, Route};
 use crate::message::{Body, RequestHead, Response};
 use crate::problem::Problem;
@@ -51,7 +51,7 @@ const STILL_SERVED: Duration = Duration::from_secs(1);
 /// The service of one worker.
 #[derive(Clone, Debug)]
 pub struct Service {
-    stages: Rc<Stages>,
+    stages: Rc<Current<Stages>>,
     /// Its requests are redirected. Not a type of its own: with a second instance of `downstream`, the compiler inlines less of it.
     redirects: bool,
 }
@@ -84,7 +84,12 @@ pub struct Stages {
 impl Service {
     /// A service with these stages.
     pub fn new(stages: Stages) -> Self {
-        Self { stages: Rc::new(stages), redirects: false }
+        Self { stages: Rc::new(Current::new(stages)), redirects: false }
+    }
+
+    /// Answers the next requests with `stages`, also those of open connections.
+    pub fn replace(&self, stages: Stages) {
+        self.stages.set(stages);
     }
 
     /// The same for the addresses of `server.redirect`.
@@ -97,13 +102,17 @@ impl downstream::Service for Service {
     type Body = Observed;
 
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Observed> {
-        let mut observed = Observation::new(self.stages.observer.clone());
-        let response = self.stages.refused(refused, method, &peer, &mut observed);
+        let stages = self.stages.get();
+        let mut observed = Observation::new(stages.observer.clone());
+        let response = stages.refused(refused, method, &peer, &mut observed);
         observed.watch(response)
     }
 
-    fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
-        if self.redirects { None } else { self.stages.public_check(request, peer) }
+    fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&'static Written> {
+        match self.redirects || !request.uri.path().ends_with("/check") {
+            true => None,
+            false => self.stages.get().public_check(request, peer),
+        }
     }
 
     fn call(
@@ -112,8 +121,8 @@ impl downstream::Service for Service {
         body: RequestBody,
         peer: Rc<Peer>,
     ) -> impl Future<Output = Response<Observed>> + 'static {
-        let mut observed = Observation::new(self.stages.observer.clone());
-        let (stages, redirects) = (self.stages.clone(), self.redirects);
+        let (stages, redirects) = (self.stages.get(), self.redirects);
+        let mut observed = Observation::new(stages.observer.clone());
         async move {
             let response = match redirects {
                 false => stages.answer(head, body, &peer, &mut observed).await,
@@ -204,10 +213,7 @@ impl Stages {
 
     /// The response to a check without credentials, which needs no waiting. Probes send many. The access log line is written when the
     /// record is dropped.
-    fn public_check(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
-        if !request.uri.path().ends_with("/check") {
-            return None;
-        }
+    fn public_check(&self, request: &RequestHead, peer: &Peer) -> Option<&'static Written> {
         let Ok(Route::Licensing(Endpoint::Check)) = self.route(request) else { return None };
         let written = self.api.public_check()?;
         let metrics = &self.observer.metrics;

@@ -11,6 +11,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -100,7 +101,10 @@ pub enum Kind {
 
 /// A limit on sockets that are open at once. Clones share the count.
 #[derive(Clone, Debug)]
-pub struct SocketLimit(Arc<Semaphore>);
+pub struct SocketLimit {
+    permits: Arc<Semaphore>,
+    number: Arc<AtomicUsize>,
+}
 
 /// Counts as one socket below the limit until it is dropped.
 #[derive(Debug)]
@@ -111,18 +115,34 @@ pub struct SocketPermit(
 impl SocketLimit {
     /// A limit of `number`.
     pub fn new(number: usize) -> Self {
-        Self(Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS))))
+        let number = number.min(Semaphore::MAX_PERMITS);
+        let (permits, number) = (Arc::new(Semaphore::new(number)), Arc::new(number.into()));
+        Self { permits, number }
+    }
+
+    /// Changes the limit to `number`. Sockets beyond it stay open, and count. For one caller at a time.
+    pub fn set(&self, number: usize) {
+        let number = number.min(Semaphore::MAX_PERMITS);
+        let before = self.number.load(Ordering::Relaxed);
+        let now = match number.checked_sub(before) {
+            Some(more) => {
+                self.permits.add_permits(more);
+                number
+            }
+            None => before - self.permits.forget_permits(before - number),
+        };
+        self.number.store(now, Ordering::Relaxed);
     }
 
     /// Waits until a socket may be opened, in order of arrival.
     pub async fn take(&self) -> Option<SocketPermit> {
         // Fails only if the semaphore is closed, and it never is.
-        self.0.clone().acquire_owned().await.ok().map(SocketPermit)
+        self.permits.clone().acquire_owned().await.ok().map(SocketPermit)
     }
 
     /// Whether the limit is reached: another worker may be waiting to open a socket.
     pub fn is_reached(&self) -> bool {
-        self.0.available_permits() == 0
+        self.permits.available_permits() == 0
     }
 }
 

@@ -11,13 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::api::Api;
 use crate::auth::WorkerDashboard;
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Acceptor, Connections, Share, Trust};
+use crate::downstream::{self, Acceptor, Connections, Current, Share, Terms, Trust};
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Failures, Observer, Redirect, Service, Stages};
@@ -31,13 +31,13 @@ use crate::upstream::{self, Client, Probe};
 /// How long connections may take to end after they are cut.
 const CUT_GRACE: Duration = Duration::from_millis(500);
 
-/// The parts of a worker.
+/// The parts of a worker. A reload replaces some of them.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
     /// Settings of the client's side.
     pub downstream: downstream::Config,
-    /// Settings of the dashboard's side.
-    pub upstream: upstream::Config,
+    /// The dashboard's side. A reload that does not change it passes the same one again.
+    pub dashboard: Arc<Dashboard>,
     /// From closing the listeners until the remaining connections are cut.
     pub grace_period: Duration,
     /// The licensing API.
@@ -50,8 +50,6 @@ pub struct Blueprint {
     pub instance: String,
     /// TLS towards clients.
     pub tls: Option<Arc<Tls>>,
-    /// TLS towards the dashboard.
-    pub upstream_tls: Option<Arc<upstream::Tls>>,
     /// The metrics of all workers.
     pub metrics: Arc<Metrics>,
     /// The access log, if it is enabled.
@@ -68,6 +66,33 @@ pub struct Blueprint {
     pub phase: watch::Receiver<Phase>,
 }
 
+/// The dashboard's side.
+#[derive(Debug)]
+pub struct Dashboard {
+    /// Its settings.
+    pub config: upstream::Config,
+    /// TLS towards the dashboard.
+    pub tls: Option<Arc<upstream::Tls>>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its thread.
+    pub thread: thread::JoinHandle<()>,
+    /// Its reloads.
+    pub reloads: mpsc::Sender<Reload>,
+}
+
+/// An order to serve with other parts.
+#[derive(Debug)]
+pub struct Reload {
+    /// The parts.
+    pub blueprint: Blueprint,
+    /// Dropped once they are in use.
+    pub pending: Arc<()>,
+}
+
 /// A listening socket of a worker.
 #[derive(Debug)]
 pub struct Socket {
@@ -81,59 +106,36 @@ pub struct Socket {
 ///
 /// # Errors
 /// The thread or its runtime cannot be created.
-pub fn start(
-    index: usize,
-    sockets: Vec<Socket>,
-    blueprint: Blueprint,
-) -> io::Result<thread::JoinHandle<()>> {
+pub fn start(index: usize, sockets: Vec<Socket>, blueprint: Blueprint) -> io::Result<Worker> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (reloads, reloaded) = mpsc::channel(1);
     let work = move || {
         let marks = blueprint.marks.clone();
-        LocalSet::new().block_on(&runtime, run(index, sockets, blueprint));
+        LocalSet::new().block_on(&runtime, run(index, sockets, blueprint, reloaded));
         marks.inspect(|marks| marks.end(index));
         // Dropping it would wait for threads that look up a name.
         runtime.shutdown_background();
     };
-    thread::Builder::new().name(format!("worker-{index}")).spawn(work)
+    let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
+    Ok(Worker { thread, reloads })
 }
 
-async fn run(index: usize, sockets: Vec<Socket>, mut blueprint: Blueprint) {
+async fn run(
+    index: usize,
+    sockets: Vec<Socket>,
+    blueprint: Blueprint,
+    mut reloads: mpsc::Receiver<Reload>,
+) {
     let (sweep, drain) = (Sweep::new(), Drain::default());
-    let metrics = blueprint.metrics.worker();
-    blueprint.upstream.metrics = Some(metrics.clone());
-    let upstream =
-        Client::new(blueprint.upstream.clone(), blueprint.upstream_tls.clone(), sweep.clone());
     let ticking = sweep.clone();
     detach_local(async move { ticking.run().await });
-    blueprint.marks.take().map(|marks| detach_local(marks.keep(index)));
-    let tidied = upstream.clone();
-    detach_local(async move { tidied.tidy().await });
-
-    // Requests about callers use separate connections, which forwarded requests never use.
-    let client = Client::without_reuse(
-        blueprint.upstream.clone(),
-        blueprint.upstream_tls.clone(),
-        sweep.clone(),
-    );
-    let dashboard = WorkerDashboard { client, drain: drain.clone() };
-    // One prober is enough for the gate.
-    if index == 0 {
-        let (probe, drain) = (probe(&blueprint, &sweep), drain.clone());
-        detach_local(async move {
-            tokio::select! {
-                () = probe.run() => {}
-                () = drain.begun() => {}
-            }
-        });
-    }
-    let acceptor = acceptor(&blueprint, upstream, dashboard, metrics, &sweep, &drain);
-    let service = Rc::new(acceptor.service.redirecting());
-    let redirecting = Rc::new(Acceptor { service, ..acceptor.clone() });
-    let acceptor = Rc::new(acceptor);
+    blueprint.marks.clone().map(|marks| detach_local(marks.keep(index)));
+    let mut phase = blueprint.phase.clone();
+    let mut serving = Serving::new(index, &blueprint, &sweep, &drain);
     let accepting: Vec<_> = sockets
         .into_iter()
         .map(|Socket { share, redirects }| {
-            let acceptor = if redirects { redirecting.clone() } else { acceptor.clone() };
+            let acceptor = serving.acceptor(redirects);
             detach_local(async move {
                 if let Err(error) = acceptor.run(share).await {
                     tracing::error!(event = "listener.failed", %error, "cannot listen");
@@ -141,8 +143,16 @@ async fn run(index: usize, sockets: Vec<Socket>, mut blueprint: Blueprint) {
             })
         })
         .collect();
-    let mut phase = blueprint.phase;
-    reached(&mut phase, Phase::Draining).await;
+    loop {
+        tokio::select! {
+            () = reached(&mut phase, Phase::Draining) => break,
+            Some(Reload { blueprint, pending }) = reloads.recv() => {
+                serving.reload(&blueprint);
+                drop(pending);
+            }
+        }
+    }
+    drop(reloads);
     stop(accepting, &mut phase, &sweep, &drain).await;
 }
 
@@ -178,36 +188,120 @@ async fn reached(watched: &mut watch::Receiver<Phase>, phase: Phase) {
     drop(watched.wait_for(|now| *now >= phase).await);
 }
 
-fn probe(blueprint: &Blueprint, sweep: &Sweep) -> Probe {
-    Probe {
-        config: blueprint.upstream.clone(),
-        tls: blueprint.upstream_tls.clone(),
-        host: blueprint.root_host.clone(),
-        metrics: blueprint.metrics.clone(),
-        sweep: sweep.clone(),
+/// What a worker serves with.
+struct Serving {
+    index: usize,
+    sweep: Sweep,
+    drain: Drain,
+    metrics: WorkerMetrics,
+    connections: Connections,
+    service: Service,
+    terms: Rc<Current<Terms>>,
+    clients: Clients,
+}
+
+impl Serving {
+    fn new(index: usize, blueprint: &Blueprint, sweep: &Sweep, drain: &Drain) -> Self {
+        let (sweep, drain) = (sweep.clone(), drain.clone());
+        let metrics = blueprint.metrics.worker();
+        let clients = Clients::new(index, blueprint, &metrics, &sweep, &drain);
+        let service = Service::new(stages(blueprint, &clients, &metrics, &drain));
+        let (terms, connections) =
+            (Rc::new(Current::new(terms(blueprint))), blueprint.connections.clone());
+        Self { index, sweep, drain, metrics, connections, service, terms, clients }
+    }
+
+    /// Serves with `blueprint`: connections that are accepted from now on, and the next requests of open ones.
+    fn reload(&mut self, blueprint: &Blueprint) {
+        let Self { index, sweep, drain, metrics, .. } = self;
+        if !Arc::ptr_eq(&self.clients.of, &blueprint.dashboard) {
+            self.clients = Clients::new(*index, blueprint, metrics, sweep, drain);
+        }
+        self.service.replace(stages(blueprint, &self.clients, metrics, drain));
+        self.terms.set(terms(blueprint));
+    }
+
+    fn acceptor(&self, redirects: bool) -> Acceptor<Service> {
+        let service = if redirects { self.service.redirecting() } else { self.service.clone() };
+        Acceptor {
+            service: Rc::new(service),
+            terms: self.terms.clone(),
+            connections: self.connections.clone(),
+            sweep: self.sweep.clone(),
+            drain: self.drain.clone(),
+            metrics: self.metrics.clone(),
+        }
     }
 }
 
-fn acceptor(
+/// The clients of a worker for one dashboard. Requests in flight keep theirs to their end.
+struct Clients {
+    of: Arc<Dashboard>,
+    forwarding: Client,
+    /// Requests about callers use connections of their own, which forwarded requests never use.
+    asking: Client,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Clients {
+    fn new(
+        index: usize,
+        blueprint: &Blueprint,
+        metrics: &WorkerMetrics,
+        sweep: &Sweep,
+        drain: &Drain,
+    ) -> Self {
+        let of = blueprint.dashboard.clone();
+        let config = upstream::Config { metrics: Some(metrics.clone()), ..of.config.clone() };
+        let forwarding = Client::new(config.clone(), of.tls.clone(), sweep.clone());
+        let asking = Client::without_reuse(config.clone(), of.tls.clone(), sweep.clone());
+        let tidied = forwarding.clone();
+        let mut tasks = vec![detach_local(async move { tidied.tidy().await })];
+        // One prober is enough for the gate.
+        if index == 0 {
+            let probe = Probe {
+                config,
+                tls: of.tls.clone(),
+                host: blueprint.root_host.clone(),
+                metrics: blueprint.metrics.clone(),
+                sweep: sweep.clone(),
+            };
+            let drain = drain.clone();
+            tasks.push(detach_local(async move {
+                tokio::select! {
+                    () = probe.run() => {}
+                    () = drain.begun() => {}
+                }
+            }));
+        }
+        Self { of, forwarding, asking, tasks }
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn stages(
     blueprint: &Blueprint,
-    upstream: Client,
-    dashboard: WorkerDashboard,
-    metrics: WorkerMetrics,
-    sweep: &Sweep,
+    clients: &Clients,
+    metrics: &WorkerMetrics,
     drain: &Drain,
-) -> Acceptor<Service> {
+) -> Stages {
     let Blueprint { downstream, .. } = blueprint;
     let proxy = Proxy::new(
-        upstream,
+        clients.forwarding.clone(),
         blueprint.root_host.clone(),
         &blueprint.instance,
         Tunnels::new(drain.clone(), blueprint.grace_period, metrics.clone()),
     );
-    let service = Service::new(Stages {
+    Stages {
         gate: blueprint.gate.clone(),
         api: blueprint.api.clone(),
         proxy,
-        dashboard,
+        dashboard: WorkerDashboard { client: clients.asking.clone(), drain: drain.clone() },
         ids: RequestIds::new(crate::random::bytes()),
         trust: Trust {
             proxies: downstream.trusted_proxies.clone(),
@@ -217,18 +311,17 @@ fn acceptor(
         observer: Rc::new(Observer { metrics: metrics.clone(), access: blueprint.access.clone() }),
         failures: blueprint.failures.clone(),
         redirect: blueprint.redirect.clone(),
-    });
-    Acceptor {
-        service: Rc::new(service),
+    }
+}
+
+fn terms(blueprint: &Blueprint) -> Terms {
+    let Blueprint { downstream, .. } = blueprint;
+    Terms {
         timeouts: downstream.timeouts,
         limits: downstream.limits,
-        connections: blueprint.connections.clone(),
         tls: blueprint.tls.clone(),
         hsts: hsts(downstream.hsts),
         proxies: downstream.proxy_protocol.then(|| downstream.trusted_proxies[..].into()),
-        sweep: sweep.clone(),
-        drain: drain.clone(),
-        metrics,
     }
 }
 

@@ -12,7 +12,7 @@ use super::changes::Changes;
 use super::listen::Peer;
 use super::ready::State;
 use super::wire::{not_allowed, read, text, typed};
-use super::{level, ready, scrape};
+use super::{level, ready, reload, scrape};
 
 /// A path, and what is there.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,7 @@ enum Route {
     Ready,
     Metrics,
     LogLevel,
+    Reload,
 }
 
 impl Route {
@@ -32,6 +33,7 @@ impl Route {
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
             "/-/log-level" => Self::LogLevel,
+            "/-/reload" => Self::Reload,
             _ => return None,
         })
     }
@@ -40,6 +42,7 @@ impl Route {
         match self {
             Self::Index | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
             Self::LogLevel => "GET, HEAD, PUT",
+            Self::Reload => "POST",
         }
     }
 }
@@ -54,8 +57,14 @@ const INDEX: &str = concat!(
     "<li><a href=\"readyz\">/readyz</a>: it takes requests (<a href=\"readyz?verbose\">verbose</a>)</li>\n",
     "<li><a href=\"metrics\">/metrics</a>: metrics for Prometheus</li>\n",
     "<li><a href=\"-/log-level\">/-/log-level</a>: the log level; PUT changes it</li>\n",
+    "<li>POST /-/reload: reads the configuration again</li>\n",
     "</ul>\n</body>\n</html>\n"
 );
+
+/// Whether the response to `request` may take longer than a request may.
+pub(super) fn takes_longer<B>(request: &Request<B>) -> bool {
+    matches!(Route::of(request.uri().path()), Some(Route::Reload))
+}
 
 /// The response to `request`. What changes something asks `changes` first, then reads the body.
 pub(super) async fn to<B>(
@@ -86,6 +95,15 @@ where
             }
             read(body).await.map_or_else(|refusal| refusal, |body| level::put(&body, peer))
         }
+        Route::Reload if head.method == Method::POST => {
+            if let Err(refusal) = changes.admit(&head) {
+                return text(refusal.status(), format!("{refusal}\n"));
+            }
+            if let Err(refusal) = read(body).await {
+                return refusal;
+            }
+            reload::answer(&head.headers, state.reload(peer.to_string()).await)
+        }
         _ => not_allowed(route.methods()),
     }
 }
@@ -100,8 +118,10 @@ fn index() -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::super::ready::{Condition, Information};
+    use super::super::reload::{NotReloaded, Reloaded};
     use super::*;
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     struct Gate {
         accepting: bool,
@@ -124,12 +144,25 @@ mod tests {
         fn metrics(&self) -> String {
             "a 1\n# EOF\n".to_owned()
         }
+
+        fn send_timeout(&self) -> Duration {
+            Duration::from_secs(60)
+        }
+
+        async fn reload(&self, address: String) -> Result<Reloaded, NotReloaded> {
+            match self.accepting {
+                true => Ok(Reloaded { changed: vec!["log.level"], restart: vec!["admin.hosts"] }),
+                false => Err(NotReloaded::Faults(vec![address, "b".to_owned()])),
+            }
+        }
     }
 
     async fn ask(request: http::request::Builder, accepting: bool) -> (u16, String) {
         let changes = Changes { is_local: true, allowed_anywhere: false, hosts: Vec::new() };
         let request = request.body(Full::new(Bytes::new())).expect("a request");
         let peer = Peer::Tcp(Ipv4Addr::LOCALHOST.into());
+        let mut request = request;
+        request.headers_mut().insert("host", HeaderValue::from_static("localhost"));
         let response = to(request, peer, &changes, &Gate { accepting }).await;
         let status = response.status().as_u16();
         let body = http_body_util::BodyExt::collect(response.into_body()).await.expect("whole");
@@ -160,6 +193,16 @@ mod tests {
             ("PUT", "/-/log-level/", true, 404, "not found\n"),
             ("PUT", "/-/Log-Level", true, 404, "not found\n"),
             ("PUT", "/%2d/log-level", true, 404, "not found\n"),
+            ("GET", "/-/reload", true, 405, "method not allowed\n"),
+            ("PUT", "/-/reload", true, 405, "method not allowed\n"),
+            ("POST", "/-/reload", false, 400, "127.0.0.1\nb\nnothing has changed\n"),
+            (
+                "POST",
+                "/-/reload",
+                true,
+                200,
+                "changed: log.level\nnot changed, needs a restart: admin.hosts\n",
+            ),
         ];
         for (method, target, accepting, status, body) in cases {
             let answer = ask(Request::builder().method(method).uri(target), accepting).await;
@@ -168,8 +211,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_as_json() {
+    async fn readiness_and_reloads_as_json() {
         let json = |target: &str| Request::get(target).header("accept", "application/json");
+        let reload = || Request::post("/-/reload").header("accept", "application/json");
+        let done = "{\"changed\":[\"log.level\"],\"restart\":[\"admin.hosts\"]}\n";
+        assert_eq!(ask(reload(), true).await, (200, done.to_owned()));
+        let faults = "{\"faults\":[\"127.0.0.1\",\"b\"]}\n";
+        assert_eq!(ask(reload(), false).await, (400, faults.to_owned()));
         assert_eq!(ask(json("/readyz"), true).await.1, "{\"ready\":true,\"checks\":[]}\n");
         let (status, body) = ask(json("/readyz?verbose"), false).await;
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");

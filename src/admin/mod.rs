@@ -2,7 +2,7 @@
 //!
 //! `GET /livez`, `/healthz`: 200 while the process answers at all. `GET /readyz`: 200 while the gate takes requests, 503 while it drains;
 //! see `ready.rs`. `GET /metrics`: see `scrape.rs`. Any client that can connect may read these: the listener is meant for the machine
-//! itself or a private network. `GET` and `PUT /-/log-level`: the log level. A request that changes something is subject to `changes.rs`.
+//! itself or a private network. `GET` and `PUT /-/log-level`: the log level. `POST /-/reload`: see `reload.rs`. A request that changes something is subject to `changes.rs`.
 //! The listener keeps answering while the gate drains, until the order to end. The answers come from a [`State`].
 //!
 //! Each connection carries one request. Its head and body have 2 s; the response may take as long as it moves once in `timeouts.send`.
@@ -16,6 +16,7 @@ mod listen;
 mod places;
 mod probed;
 mod ready;
+mod reload;
 mod scrape;
 mod wire;
 
@@ -43,8 +44,9 @@ use listen::{Accepting, Peer};
 use places::{Noted, Places, Progress};
 
 pub use listen::Listen;
-pub use probed::{Probed, Setup, license_phrase};
+pub use probed::{Configured, Probed, ReloadRequest, Setup, license_phrase};
 pub use ready::{Condition, Information, State};
+pub use reload::{NotReloaded, Reloaded};
 
 use crate::downstream::{Listener, SocketFile};
 use crate::telemetry::Episode;
@@ -111,19 +113,18 @@ impl Admin {
         &self.place
     }
 
-    /// Answers until `end` resolves, then cuts what is left. A client that takes nothing of its answer for `send` is given up.
+    /// Answers until `end` resolves, then cuts what is left. A client that takes nothing of its answer for `timeouts.send` is given up.
     ///
     /// # Errors
     /// The runtime cannot take the listener.
     pub async fn serve(
         self,
         state: Arc<impl State>,
-        send: Duration,
         end: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let Self { listener, file: _file, changes, .. } = self;
         let listener = Accepting::new(listener)?;
-        let shared = Arc::new(Shared { state, changes, send });
+        let shared = Arc::new(Shared { state, changes });
         let mut end = pin!(end);
         let mut accepting = pin!(accept(listener, shared));
         poll_fn(|context| match end.as_mut().poll(context) {
@@ -139,8 +140,6 @@ impl Admin {
 struct Shared<S> {
     state: Arc<S>,
     changes: Changes,
-    /// `timeouts.send`.
-    send: Duration,
 }
 
 /// Accepts for ever. The connections end with this future, which owns them.
@@ -192,6 +191,9 @@ where
     let has_body = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| async {
         has_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
+        if answer::takes_longer(&request) {
+            progress.answers();
+        }
         let response = answer::to(request, peer, &shared.changes, &*shared.state).await;
         progress.answers();
         Ok::<_, Infallible>(response)
@@ -206,7 +208,7 @@ where
     // The gate does not care about a client that leaves, is silent, or does not speak HTTP.
     let served = tokio::select! {
         served = connection => served,
-        () = progress.stands_still(REQUEST, shared.send) => return,
+        () = progress.stands_still(REQUEST, shared.state.send_timeout()) => return,
     };
     let Ok(served) = served else { return };
     let mut stream = served.io.into_inner();
@@ -242,6 +244,14 @@ mod tests {
         fn metrics(&self) -> String {
             String::new()
         }
+
+        fn send_timeout(&self) -> Duration {
+            REQUEST
+        }
+
+        async fn reload(&self, _: String) -> Result<Reloaded, NotReloaded> {
+            Err(NotReloaded::Busy("never"))
+        }
     }
 
     async fn ask(address: SocketAddr, request: &str) -> io::Result<String> {
@@ -258,7 +268,7 @@ mod tests {
         let admin = Admin::bind(&listen, &Config::default()).expect("bound");
         let Listen::Tcp(address) = *admin.place() else { panic!("no TCP address") };
         let (end, ended) = oneshot::channel::<()>();
-        let serving = tokio::spawn(admin.serve(Arc::new(Draining), REQUEST, async {
+        let serving = tokio::spawn(admin.serve(Arc::new(Draining), async {
             let _ = ended.await;
         }));
 
@@ -293,16 +303,23 @@ mod tests {
         fn metrics(&self) -> String {
             "x".repeat(LARGE_BYTES)
         }
+
+        fn send_timeout(&self) -> Duration {
+            Duration::from_secs(60)
+        }
+
+        async fn reload(&self, _: String) -> Result<Reloaded, NotReloaded> {
+            Err(NotReloaded::Busy("never"))
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_scrape_may_be_slow_and_must_not_stand_still() {
-        let send = Duration::from_secs(60);
         for (pause, is_whole) in [(50, true), (70, false)] {
             let (mut client, server) = tokio::io::duplex(4096);
             let hosts = Vec::new();
             let changes = Changes { is_local: true, allowed_anywhere: false, hosts };
-            let shared = Arc::new(Shared { state: Arc::new(Large), changes, send });
+            let shared = Arc::new(Shared { state: Arc::new(Large), changes });
             let peer = Peer::Unix { user: None };
             let serving = tokio::spawn(serve(server, peer, shared, Progress::new()));
             client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.expect("sent");

@@ -1,10 +1,13 @@
 //! What probes and scrapes see of a running gate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::ready::{Condition, Information, State};
+use super::reload::{NotReloaded, Reloaded};
 use crate::clock::{Clock, Moment, UnixTime};
 use crate::downstream::tls::Tls;
 use crate::license::Claims;
@@ -26,12 +29,32 @@ pub struct Probed {
     pub metrics: Arc<Metrics>,
     /// Whether the gate is stopping.
     pub phase: watch::Receiver<Phase>,
+    /// What a reload replaces.
+    pub configured: ArcSwap<Configured>,
+    /// Where reloads are requested.
+    pub reloads: mpsc::Sender<ReloadRequest>,
+}
+
+/// What depends on the configuration.
+#[derive(Debug)]
+pub struct Configured {
     /// TLS for clients.
     pub tls: Option<Arc<Tls>>,
     /// TLS towards the dashboard.
     pub upstream_tls: Option<Arc<upstream::Tls>>,
+    /// `timeouts.send`.
+    pub send_timeout: Duration,
     /// What the gate works with.
     pub setup: Setup,
+}
+
+/// A request to read the configuration again.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// The client that sent it.
+    pub address: String,
+    /// Gets the outcome.
+    pub answer: oneshot::Sender<Result<Reloaded, NotReloaded>>,
 }
 
 /// Where the parts of a gate are, for people. Without secrets.
@@ -58,7 +81,8 @@ impl State for Probed {
         let in_force = snapshot.in_force(self.clock.now());
         let fact =
             |name, state: &str, detail| Information { name, state: state.to_owned(), detail };
-        let Setup { keys, store, dashboard, .. } = &self.setup;
+        let configured = self.configured.load();
+        let Setup { keys, store, dashboard, .. } = &configured.setup;
         let trusted = snapshot.trust().keys.len();
         let store_state = if self.housekeeping.is_up() { "up" } else { "cannot be written" };
         let dashboard_state = match self.metrics.contacts(Moment::now()).reached {
@@ -70,13 +94,26 @@ impl State for Probed {
             fact("license", in_force.standing.status().as_str(), license_phrase(&in_force)),
             fact("store", store_state, store.clone()),
             fact("keys", &format!("{trusted} trusted"), keys.clone()),
-            self.renewal(),
+            self.renewal(&configured.setup),
             fact("dashboard", dashboard_state, dashboard.clone()),
         ]
     }
 
     fn metrics(&self) -> String {
         self.metrics.render(self.figures())
+    }
+
+    fn send_timeout(&self) -> Duration {
+        self.configured.load().send_timeout
+    }
+
+    async fn reload(&self, address: String) -> Result<Reloaded, NotReloaded> {
+        let (answer, answered) = oneshot::channel();
+        let request = ReloadRequest { address, answer };
+        if self.reloads.try_send(request).is_err() {
+            return Err(NotReloaded::Busy("too many reloads wait, or the gate is stopping"));
+        }
+        answered.await.unwrap_or(Err(NotReloaded::Busy("the gate is stopping")))
     }
 }
 
@@ -94,8 +131,8 @@ pub fn license_phrase(in_force: &InForce) -> String {
 }
 
 impl Probed {
-    fn renewal(&self) -> Information {
-        let Some(issuer) = &self.setup.issuer else {
+    fn renewal(&self, setup: &Setup) -> Information {
+        let Some(issuer) = &setup.issuer else {
             return Information { name: "renewal", state: "off".to_owned(), detail: String::new() };
         };
         let failed = self.metrics.renewals(Outcome::Failed);
@@ -132,8 +169,9 @@ impl Probed {
 
     /// When the certificates in use end.
     fn certificates(&self) -> Vec<(Certificate, u64)> {
-        let server = self.tls.as_ref().and_then(|tls| tls.current().expires);
-        let client = self.upstream_tls.as_ref().and_then(|tls| tls.watched().current().expires);
+        let Configured { tls, upstream_tls, .. } = &**self.configured.load();
+        let server = tls.as_ref().and_then(|tls| tls.current().expires);
+        let client = upstream_tls.as_ref().and_then(|tls| tls.watched().current().expires);
         [(Certificate::Server, server), (Certificate::Client, client)]
             .into_iter()
             .filter_map(|(of, end)| Some((of, end?.as_secs())))

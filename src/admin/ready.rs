@@ -1,11 +1,14 @@
 //! `/readyz`: whether the gate takes requests. With `?verbose` also what an operator asks next, none of which counts.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::reload::{NotReloaded, Reloaded};
 use super::wire::{text, typed};
 
 /// One condition of readiness.
@@ -38,6 +41,13 @@ pub trait State: Send + Sync + 'static {
 
     /// OpenMetrics text.
     fn metrics(&self) -> String;
+
+    /// `timeouts.send`.
+    fn send_timeout(&self) -> Duration;
+
+    /// Reads the configuration again, for the client at `address`.
+    fn reload(&self, address: String)
+    -> impl Future<Output = Result<Reloaded, NotReloaded>> + Send;
 }
 
 #[derive(Serialize)]
@@ -78,7 +88,7 @@ fn is_verbose(uri: &Uri) -> bool {
 }
 
 /// Whether `Accept` names `application/json`, with a weight other than 0.
-fn wants_json(headers: &HeaderMap) -> bool {
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);

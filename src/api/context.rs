@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::error;
-use super::wire::CheckResponses;
 use crate::auth::{Action, Auth, Caller, Dashboard, SignedIn};
 use crate::clock::Clock;
 use crate::feed::{Installer, Renewal};
@@ -16,18 +15,17 @@ use crate::telemetry::metrics::Metrics;
 /// The licensing API. Shared by all workers.
 #[derive(Debug)]
 pub struct Api {
-    pub(super) auth: Auth,
+    pub(super) auth: Arc<Auth>,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     pub(super) installer: Installer,
     pub(super) renewal: Renewal,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) checks: CheckResponses,
 }
 
 /// The parts of the gate that the API uses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Context {
     /// Reads the license in force.
     pub reader: Reader,
@@ -61,10 +59,9 @@ impl<D> Copy for ApiRequest<'_, D> {}
 
 impl Api {
     /// The API on a store that was opened with [`render`](super::render), for callers that `auth` authorizes.
-    pub fn new(auth: Auth, context: Context) -> Self {
+    pub fn new(auth: Arc<Auth>, context: Context) -> Self {
         let Context { reader, writer, installer, renewal, clock, metrics } = context;
-        let checks = CheckResponses::new();
-        Self { auth, reader, writer, installer, renewal, clock, metrics, checks }
+        Self { auth, reader, writer, installer, renewal, clock, metrics }
     }
 
     /// Checks whether the caller may perform `action`.

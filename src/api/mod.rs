@@ -32,7 +32,7 @@ pub use wire::{RequestBody, render};
 
 impl Api {
     /// The response to `GET /check`, if `auth.public_check` is on.
-    pub fn public_check(&self) -> Option<&Written> {
+    pub fn public_check(&self) -> Option<&'static Written> {
         self.auth.check_is_public().then(|| check::written(self))
     }
 

@@ -133,7 +133,7 @@ impl Bench {
         let renewal = Renewal::new(None, context);
         let metrics = Arc::default();
         let context = Context { reader, writer, installer, renewal, clock, metrics };
-        let api = Api::new(auth, context);
+        let api = Api::new(auth.into(), context);
         Self { api, users: Users::default(), issuer, _home: home }
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::error::Error;
 use crate::api;
@@ -15,26 +17,46 @@ use crate::feed::{
 };
 use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
 use crate::notify::{Events, Monitor, Notifier, Wake};
-use crate::outgoing::{Client, Fetch, Proxies, Refresher};
+use crate::outgoing::{Client, Endpoint, Fetch, Proxies, Refresher};
 use crate::problem;
 use crate::shutdown::detach;
 use crate::store::{self, Context, Housekeeping, Lease, LicenseTrust, Store, Writer};
 use crate::telemetry::metrics::Metrics;
 
+/// Settings that name documents to fetch.
+const JWKS_URL: &str = "license.jwks_url";
+const REVOCATIONS: &str = "license.revocations";
+
 /// How long threads may take to end after all connections were closed.
 pub(super) const AFTER_CUT: Duration = Duration::from_secs(1);
 
-/// The tasks that run by themselves while the gate serves.
+/// What maintains the license, before the gate serves.
 #[derive(Debug)]
 pub(super) struct Life {
     others: store::Others,
+    monitor: Monitor,
+    parts: Parts,
+    sources: Sources,
+}
+
+/// What stays over a reload.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
     writer: Writer,
     housekeeping: Housekeeping,
-    mounted: Mounted,
     keyring: Keyring,
-    monitor: Monitor,
-    renewal: Renewal,
     installer: Installer,
+    renewal: Renewal,
+    events: Events,
+    wake: Wake,
+    clock: Clock,
+    proxies: Proxies,
+}
+
+/// What `[license]`, `[renewal]` and `[notify]` name: one task for each. A reload replaces them.
+#[derive(Debug)]
+struct Sources {
+    mounted: Mounted,
     keys: Option<Fetch<RemoteKeys>>,
     revocations: Option<Fetch<RemoteRevocations>>,
     notifier: Option<Notifier<Housekeeping>>,
@@ -43,31 +65,158 @@ pub(super) struct Life {
 impl Life {
     /// Starts all tasks on the control runtime. They run until it ends.
     pub(super) fn start(self) -> Running {
-        let running = Running { housekeeping: self.housekeeping };
-        detach(store::follow_others(self.others, self.writer.clone()));
-        detach(self.writer.clone().keep_up());
-        detach(self.mounted.watch(self.keyring, self.writer));
-        detach(self.monitor.run());
-        detach(self.renewal.run());
-        detach(self.installer.fetch_wanted_keys());
-        self.keys.map(|fetch| detach(fetch.run()));
-        self.revocations.map(|fetch| detach(fetch.run()));
-        self.notifier.map(|notifier| detach(notifier.run()));
-        running
+        let Self { others, monitor, parts, sources } = self;
+        detach(store::follow_others(others, parts.writer.clone()));
+        detach(parts.writer.clone().keep_up());
+        detach(monitor.run());
+        detach(parts.renewal.clone().run());
+        detach(parts.installer.clone().fetch_wanted_keys());
+        let tasks = sources.start(&parts);
+        Running { parts, tasks }
+    }
+}
+
+impl Sources {
+    fn start(self, parts: &Parts) -> Vec<JoinHandle<()>> {
+        let Self { mounted, keys, revocations, notifier } = self;
+        let (keyring, writer) = (parts.keyring.clone(), parts.writer.clone());
+        let tasks = [
+            Some(detach(mounted.watch(keyring, writer))),
+            keys.map(|fetch| detach(fetch.run())),
+            revocations.map(|fetch| detach(fetch.run())),
+            notifier.map(|notifier| detach(notifier.run())),
+        ];
+        tasks.into_iter().flatten().collect()
     }
 }
 
 /// The tasks after their start.
 pub(super) struct Running {
-    housekeeping: Housekeeping,
+    parts: Parts,
+    /// Of the sources.
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Running {
     /// Gives the lease back, so that another replica renews and notifies from now on. Waits for `limit` at most.
     pub(super) async fn leave(self, limit: Duration) {
         // If the database is not reachable, the lease expires by itself.
-        let given = self.housekeeping.give_lease_back(Lease::Schedule);
+        let given = self.parts.housekeeping.give_lease_back(Lease::Schedule);
         let _ = tokio::time::timeout(limit, given).await;
+    }
+
+    /// What stays over a reload.
+    pub(super) fn parts(&self) -> Parts {
+        self.parts.clone()
+    }
+
+    /// Uses what was [prepared](Parts::prepare) for `config` instead of what `former` names. A renewal that has begun goes on, and so does a
+    /// change of the license.
+    pub(super) async fn reload(&mut self, prepared: Prepared, former: &Config, config: &Config) {
+        let Prepared { named, notifier } = prepared;
+        for task in self.tasks.drain(..) {
+            task.abort();
+            // Its end releases the files and the queue of events for its successor.
+            let _ = task.await;
+        }
+        let Parts { writer, keyring, installer, renewal, events, .. } = &self.parts;
+        writer.set_policy(named.policy).await;
+        let is_same_url = former.license.jwks_url == config.license.jwks_url;
+        keyring.reload(named.keys, (!is_same_url).then(Keys::empty)).await;
+        renewal.set_issuer(named.issuer);
+        events.set_sent(notifier.is_some());
+        let (keys, refresher) = self.parts.remote_keys(config, named.jwks).unzip();
+        installer.set_keys(refresher);
+        let revocations = self.parts.remote_revocations(named.revocations);
+        if config.license.file.is_none() {
+            writer.withdraw_file().await;
+        }
+        let mut mounted = Mounted {
+            keys: WatchedKeys::new(config.license.keys.clone(), &named.key_files),
+            license: config.license.file.clone().map(WatchedFile::new),
+            revocations: revocation_file(config).map(WatchedFile::new),
+        };
+        mounted.reload(writer).await;
+        let sources = Sources { mounted, keys, revocations, notifier };
+        self.tasks = sources.start(&self.parts);
+    }
+}
+
+/// What a reload is going to use.
+pub(super) struct Prepared {
+    named: Named,
+    notifier: Option<Notifier<Housekeeping>>,
+}
+
+/// What the settings name, loaded.
+struct Named {
+    client: Client,
+    issuer: Option<Issuer>,
+    policy: Policy,
+    keys: FileKeys,
+    key_files: KeyFiles,
+    jwks: Option<Endpoint>,
+    revocations: Option<Endpoint>,
+}
+
+impl Named {
+    fn load(
+        config: &Config,
+        root_url: &RootUrl,
+        proxies: Proxies,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
+        let client = Client::new(&config.outgoing, proxies, clock.clone());
+        let issuer = Issuer::new(&config.feed, &client)?;
+        let endpoint =
+            |key, url: Option<&Uri>| url.map(|url| client.endpoint(key, key, url)).transpose();
+        let jwks = endpoint(JWKS_URL, config.license.jwks_url.as_ref())?;
+        let list = match &config.license.revocations {
+            Some(RevocationList::Url(url)) => Some(url),
+            Some(RevocationList::File(_)) | None => None,
+        };
+        let revocations = endpoint(REVOCATIONS, list)?;
+        let (keys, key_files) = keys(&config.license)?;
+        let policy = Policy::new(root_url.clone(), &config.license);
+        Ok(Self { client, issuer, policy, keys, key_files, jwks, revocations })
+    }
+}
+
+impl Parts {
+    /// Loads what `config` names, and changes nothing yet. Blocks on files.
+    ///
+    /// # Errors
+    /// A setting cannot be used.
+    pub(super) fn prepare(&self, config: &Config, root_url: &RootUrl) -> Result<Prepared, Error> {
+        let named = Named::load(config, root_url, self.proxies.clone(), &self.clock)?;
+        let notifier = self.notifier(config, &named.client)?;
+        Ok(Prepared { named, notifier })
+    }
+
+    fn notifier(
+        &self,
+        config: &Config,
+        client: &Client,
+    ) -> Result<Option<Notifier<Housekeeping>>, Error> {
+        let (queue, wake, clock) =
+            (self.housekeeping.clone(), self.wake.clone(), self.clock.clone());
+        Ok(Notifier::new(&config.notify, client, queue, wake, clock)?)
+    }
+
+    fn remote_keys(
+        &self,
+        config: &Config,
+        endpoint: Option<Endpoint>,
+    ) -> Option<(Fetch<RemoteKeys>, Refresher)> {
+        let url = config.license.jwks_url.as_ref()?.to_string();
+        let (keyring, housekeeping) = (self.keyring.clone(), self.housekeeping.clone());
+        let recipient = RemoteKeys { url, keyring, housekeeping };
+        Some(Fetch::new(JWKS_URL, endpoint?, recipient, self.clock.clone()))
+    }
+
+    fn remote_revocations(&self, endpoint: Option<Endpoint>) -> Option<Fetch<RemoteRevocations>> {
+        let recipient = RemoteRevocations { writer: self.writer.clone() };
+        Some(Fetch::new(REVOCATIONS, endpoint?, recipient, self.clock.clone()).0)
     }
 }
 
@@ -89,22 +238,20 @@ pub(super) async fn begin(
     control: &Handle,
     metrics: &Arc<Metrics>,
 ) -> Result<Begun, Error> {
-    let client = Client::new(&config.outgoing, Proxies::from_environment(), clock.clone());
-    let issuer = Issuer::new(&config.feed, &client)?;
-    let (keys, key_files) = keys(&config.license)?;
-    let (license, store) = open(config, root_url, &clock, control, metrics, keys.all()).await?;
+    let proxies = Proxies::from_environment();
+    let named = Named::load(config, root_url, proxies.clone(), &clock)?;
+    warn_without_keys(config, &named.keys);
+    let (license, store) =
+        open(config, named.policy, &clock, control, metrics, named.keys.all()).await?;
     let Store { reader, writer, housekeeping, fetched_keys, others, .. } = store;
 
-    let keyring = Keyring::new(keys, fetched_keys, writer.clone());
-    let (fetched, early) = remote_keys(config, &client, &keyring, &housekeeping, &clock)?.unzip();
-    let installer = Installer::new(reader.clone(), writer.clone(), early);
     let wake = Wake::default();
-    let notifier =
-        Notifier::new(&config.notify, &client, housekeeping.clone(), wake.clone(), clock.clone())?;
-    let queue = notifier.is_some().then(|| (housekeeping.clone(), wake));
-    let events = Events::new(queue, reader.clone(), clock.clone());
+    let queue = (housekeeping.clone(), wake.clone());
+    let events = Events::new(Some(queue), reader.clone(), clock.clone());
+    events.set_sent(config.notify.url.is_some());
+    let installer = Installer::new(reader.clone(), writer.clone(), None);
     let renewal = Renewal::new(
-        issuer,
+        named.issuer,
         feed::Context {
             reader: reader.clone(),
             installer: installer.clone(),
@@ -116,27 +263,31 @@ pub(super) async fn begin(
             control: control.clone(),
         },
     );
+    let parts = Parts {
+        keyring: Keyring::new(named.keys, fetched_keys, writer.clone()),
+        writer: writer.clone(),
+        housekeeping: housekeeping.clone(),
+        installer: installer.clone(),
+        renewal: renewal.clone(),
+        events: events.clone(),
+        wake,
+        clock: clock.clone(),
+        proxies,
+    };
+    let notifier = parts.notifier(config, &named.client)?;
+    let (keys, refresher) = parts.remote_keys(config, named.jwks).unzip();
+    installer.set_keys(refresher);
+    let revocations = parts.remote_revocations(named.revocations);
     let mut mounted = Mounted {
-        keys: WatchedKeys::new(config.license.keys.clone(), &key_files),
+        keys: WatchedKeys::new(config.license.keys.clone(), &named.key_files),
         license,
         revocations: revocation_file(config).map(WatchedFile::new),
     };
     mounted.begin(&writer).await;
     let monitor =
         Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events);
-    let life = Life {
-        others,
-        writer: writer.clone(),
-        housekeeping: housekeeping.clone(),
-        mounted,
-        keyring,
-        monitor: monitor.await,
-        renewal: renewal.clone(),
-        installer: installer.clone(),
-        keys: fetched,
-        revocations: remote_revocations(config, &client, &writer, &clock)?,
-        notifier,
-    };
+    let sources = Sources { mounted, keys, revocations, notifier };
+    let life = Life { others, monitor: monitor.await, parts, sources };
     let metrics = metrics.clone();
     let context = api::Context { reader, writer, installer, renewal, clock, metrics };
     Ok(Begun { life, context, housekeeping })
@@ -145,13 +296,12 @@ pub(super) async fn begin(
 /// Opens the store with the license in `license.file`. Returns the watch on that file and the store.
 async fn open(
     config: &Config,
-    root_url: &RootUrl,
+    policy: Policy,
     clock: &Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
     keys: Keys,
 ) -> Result<(Option<WatchedFile>, Store), Error> {
-    let policy = Policy::new(root_url.clone(), &config.license);
     let context = Context {
         trust: LicenseTrust { keys: Arc::new(keys), policy: Arc::new(policy) },
         render: api::render,
@@ -179,34 +329,6 @@ async fn open(
     Ok((file, store))
 }
 
-fn remote_keys(
-    config: &Config,
-    client: &Client,
-    keyring: &Keyring,
-    housekeeping: &Housekeeping,
-    clock: &Clock,
-) -> Result<Option<(Fetch<RemoteKeys>, Refresher)>, Error> {
-    let Some(url) = &config.license.jwks_url else { return Ok(None) };
-    let key = "license.jwks_url";
-    let endpoint = client.endpoint(key, key, url)?;
-    let (keyring, housekeeping) = (keyring.clone(), housekeeping.clone());
-    let recipient = RemoteKeys { url: url.to_string(), keyring, housekeeping };
-    Ok(Some(Fetch::new(key, endpoint, recipient, clock.clone())))
-}
-
-fn remote_revocations(
-    config: &Config,
-    client: &Client,
-    writer: &Writer,
-    clock: &Clock,
-) -> Result<Option<Fetch<RemoteRevocations>>, Error> {
-    let Some(RevocationList::Url(url)) = &config.license.revocations else { return Ok(None) };
-    let key = "license.revocations";
-    let endpoint = client.endpoint(key, key, url)?;
-    let recipient = RemoteRevocations { writer: writer.clone() };
-    Ok(Some(Fetch::new(key, endpoint, recipient, clock.clone()).0))
-}
-
 fn revocation_file(config: &Config) -> Option<std::path::PathBuf> {
     match &config.license.revocations {
         Some(RevocationList::File(path)) => Some(path.clone()),
@@ -214,23 +336,26 @@ fn revocation_file(config: &Config) -> Option<std::path::PathBuf> {
     }
 }
 
-/// The trusted keys. Broken ones are logged and left out. Without any key, the gate starts with a warning, because the
-/// dashboard must stay available.
+/// The trusted keys. Broken ones are logged and left out.
 fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
     let files = KeyFiles::read(&config.keys);
-    let fetched = config.jwks_url.is_some();
     let (keys, faults) = match FileKeys::read(&files) {
         Ok(loaded) => loaded,
         Err(fault) if fault.is_missing() && !config.keys_named => Default::default(),
         Err(fault) => return Err(fault.into()),
     };
     feed::log_faults(faults);
-    if keys.is_empty() && !fetched {
+    Ok((keys, files))
+}
+
+/// Without any key, the gate serves with a warning, because the dashboard must stay available.
+fn warn_without_keys(config: &Config, keys: &FileKeys) {
+    let license::Config { keys: path, jwks_url, .. } = &config.license;
+    if keys.is_empty() && jwks_url.is_none() {
         tracing::warn!(
             event = "keys.none",
-            path = %config.keys.display(),
+            path = %path.display(),
             "no issuer key is trusted: no license can be verified; set license.keys"
         );
     }
-    Ok((keys, files))
 }

@@ -4,7 +4,7 @@ use http::Uri;
 
 use crate::admin::{Listen, Probed, Setup, license_phrase};
 use crate::config::Config;
-use crate::downstream::Bound;
+use crate::downstream::{Bound, Scheme};
 use crate::license;
 use crate::store::InForce;
 use crate::upstream::{self, Origin};
@@ -62,20 +62,24 @@ pub(super) fn log(
         why = license.as_ref().map(|_| tracing::field::display(why)),
         "license: {phrase}"
     );
-    let Setup { keys, store, dashboard, .. } = &probed.setup;
+    let configured = probed.configured.load();
+    let Setup { keys, store, dashboard, .. } = &configured.setup;
     tracing::info!(trusted = snapshot.trust().keys.len(), from = keys, "issuer keys loaded");
     tracing::info!(url = store, "store opened");
     tracing::info!(url = dashboard, "requests go to the dashboard");
     tracing::info!(number = workers, "workers started");
-    let redirect = (!redirects.is_empty()).then(|| urls(redirects));
+    let redirect = (!redirects.is_empty()).then(|| urls(redirects, Scheme::Http));
     let admin = admin.map(|place| match place {
         Listen::Tcp(address) => format!("http://{address}"),
         Listen::Unix(_) => place.to_string(),
     });
-    tracing::info!(listen = urls(bound), redirect, admin, "listening");
+    let scheme = if configured.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    tracing::info!(listen = urls(bound, scheme), redirect, admin, "listening");
 }
 
-fn urls(bound: &[Bound]) -> String {
-    let url = |bound: &Bound| format!("{}://{}", bound.scheme.as_str(), bound.place);
+/// The URLs, where `scheme` is that of addresses without their own.
+fn urls(bound: &[Bound], scheme: Scheme) -> String {
+    let url =
+        |bound: &Bound| format!("{}://{}", bound.scheme.unwrap_or(scheme).as_str(), bound.place);
     bound.iter().map(url).collect::<Vec<_>>().join(" ")
 }

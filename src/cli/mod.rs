@@ -29,9 +29,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::Config;
 use streams::{FAILED, WRONG_USAGE};
 
+pub use serve::Serving;
 pub use streams::{CANNOT_START, DONE};
 
 /// A licensing reverse proxy that runs as a sidecar in front of a metrics dashboard.
@@ -68,7 +68,7 @@ enum Command {
 }
 
 /// Runs the command in `args` (the program's name first). `serve` runs a gate until it stops and returns the exit code.
-pub fn run(args: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) -> ExitCode {
+pub fn run(args: impl IntoIterator<Item = OsString>, serve: Serving) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     match Cli::try_parse_from(&args) {
         Ok(cli) => cli.command.run(serve).into(),
@@ -88,7 +88,7 @@ fn wrong_usage(args: &[OsString]) -> u8 {
 }
 
 impl Command {
-    fn run(self, serve: fn(Config) -> u8) -> u8 {
+    fn run(self, serve: Serving) -> u8 {
         match self {
             Self::Serve(command) => command.run(serve),
             Self::CheckConfig(command) => command.run(),

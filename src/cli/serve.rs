@@ -4,8 +4,11 @@ use clap::Args;
 
 use super::settings::Settings;
 use super::streams::FAILED;
-use crate::config::{Config, Faults, Loaded};
+use crate::config::{Config, Faults, Loaded, Sources};
 use crate::telemetry;
+
+/// Runs a gate with a configuration, which it reads from the sources again when it reloads. Returns the exit code.
+pub type Serving = fn(Config, Sources) -> u8;
 
 /// Run the proxy
 ///
@@ -21,9 +24,10 @@ pub(super) struct Serve {
 
 impl Serve {
     /// Calls `serve` with a valid configuration, and returns its exit code.
-    pub(super) fn run(self, serve: fn(Config) -> u8) -> u8 {
-        match self.configuration() {
-            Ok(config) => serve(config),
+    pub(super) fn run(self, serve: Serving) -> u8 {
+        let sources = self.settings.sources();
+        match configuration(sources.clone()) {
+            Ok(config) => serve(config, sources),
             Err((warnings, faults)) => {
                 let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
                 let lines = warnings.chain(faults.into_iter().map(|fault| fault.to_string()));
@@ -34,13 +38,13 @@ impl Serve {
             }
         }
     }
+}
 
-    /// The configuration, or its faults after the warnings that may explain them.
-    fn configuration(self) -> Result<Config, (Vec<String>, Faults)> {
-        let (loaded, faults) = Loaded::with_faults(self.settings.sources());
-        match faults.or(()).and_then(|()| loaded.examine()) {
-            Ok(()) => Ok(loaded.config),
-            Err(faults) => Err((loaded.config.misnamed, faults)),
-        }
+/// The configuration, or its faults after the warnings that may explain them.
+fn configuration(sources: Sources) -> Result<Config, (Vec<String>, Faults)> {
+    let (loaded, faults) = Loaded::with_faults(sources);
+    match faults.or(()).and_then(|()| loaded.examine()) {
+        Ok(()) => Ok(loaded.config),
+        Err(faults) => Err((loaded.config.misnamed, faults)),
     }
 }

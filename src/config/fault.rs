@@ -59,6 +59,12 @@ impl Fault {
         self
     }
 
+    /// The fault as one that exists until a restart only.
+    pub(super) fn of_merged(mut self) -> Self {
+        self.message += " (with settings that change at a restart only: restart the gate)";
+        self
+    }
+
     /// Where the setting came from.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -136,6 +142,12 @@ impl Faults {
 impl From<Fault> for Faults {
     fn from(fault: Fault) -> Self {
         Self(vec![fault])
+    }
+}
+
+impl FromIterator<Fault> for Faults {
+    fn from_iter<I: IntoIterator<Item = Fault>>(faults: I) -> Self {
+        Self(faults.into_iter().collect())
     }
 }
 

@@ -10,10 +10,32 @@ pub(super) type Read = fn(&mut Config, &Value) -> Result<(), Faults>;
 /// The value in force, secrets masked.
 pub(super) type Show = fn(&Config) -> toml::Value;
 
+/// Whether a setting differs between two configurations.
+pub(super) type Differs = fn(&Config, &Config) -> bool;
+
 /// One setting.
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) role: Role,
+    /// `None`: what is shown differs.
+    differs: Option<Differs>,
+}
+
+impl Key {
+    /// Compares values by `differs`, because not all of a value is shown.
+    pub(super) const fn compared(mut self, differs: Differs) -> Self {
+        self.differs = Some(differs);
+        self
+    }
+
+    /// Whether the setting differs between the two configurations.
+    pub(super) fn differs(&self, one: &Config, other: &Config) -> bool {
+        match (self.differs, &self.role) {
+            (Some(differs), _) => differs(one, other),
+            (None, Role::Setting(_, show)) => show(one) != show(other),
+            (None, Role::Tables(_) | Role::Later) => false,
+        }
+    }
 }
 
 pub(super) enum Role {
@@ -25,11 +47,15 @@ pub(super) enum Role {
 }
 
 pub(super) const fn key(name: &'static str, read: Read, show: Show) -> Key {
-    Key { name, role: Role::Setting(read, show) }
+    Key { name, role: Role::Setting(read, show), differs: None }
+}
+
+pub(super) const fn tables(name: &'static str, read: Read, differs: Differs) -> Key {
+    Key { name, role: Role::Tables(read), differs: Some(differs) }
 }
 
 pub(super) const fn later(name: &'static str) -> Key {
-    Key { name, role: Role::Later }
+    Key { name, role: Role::Later, differs: None }
 }
 
 /// Stores `value` in `slot`, if it could be read.

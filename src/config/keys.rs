@@ -11,7 +11,7 @@ use toml::Value as Toml;
 use super::address;
 use super::effective::Config;
 use super::fault::{Fault, Faults};
-use super::key::{Key, Role, key, later, set, show};
+use super::key::{Key, Role, key, later, set, show, tables};
 use super::quantity::{
     amount, count, deadline, duration, interval, show_size, size, whole_seconds,
 };
@@ -86,6 +86,14 @@ fn unknown(value: &Value) -> Fault {
         Some(meant) => format!("unknown key; the nearest is {meant}"),
         None => "unknown key".to_owned(),
     })
+}
+
+/// The keys whose settings differ between the two configurations.
+pub(super) fn differing<'a>(
+    one: &'a Config,
+    other: &'a Config,
+) -> impl Iterator<Item = &'static str> + 'a {
+    TABLE.iter().filter(|key| key.differs(one, other)).map(|key| key.name)
 }
 
 /// All keys that this version supports, in order, each with its value in force. `[[tables]]` are not included.
@@ -320,7 +328,8 @@ const TABLE: &[Key] = &[
         "license.jwks_url",
         |c, v| set(&mut c.license.jwks_url, address::optional_url(v)),
         |c| show::optional(c.license.jwks_url.as_ref().map(masked)),
-    ),
+    )
+    .compared(|one, other| one.license.jwks_url != other.license.jwks_url),
     key(
         "license.issuers",
         |c, v| set(&mut c.license.issuers, v.each(text::name)),
@@ -349,12 +358,14 @@ const TABLE: &[Key] = &[
             Some(RevocationList::File(path)) => show::path(Some(path)),
             None => show::path(None),
         },
-    ),
+    )
+    .compared(|one, other| one.license.revocations != other.license.revocations),
     key(
         "store.url",
         |c, v| set(&mut c.store.location, text::place(v)),
         |c| show::text(&c.store.location),
-    ),
+    )
+    .compared(|one, other| one.store.location != other.store.location),
     key(
         "store.copy",
         |c, v| set(&mut c.store.copy, text::path(v)),
@@ -377,7 +388,8 @@ const TABLE: &[Key] = &[
         "renewal.url",
         |c, v| set(&mut c.feed.url, address::optional_url(v)),
         |c| show::optional(c.feed.url.as_ref().map(masked)),
-    ),
+    )
+    .compared(|one, other| one.feed.url != other.feed.url),
     key(
         "renewal.ca_file",
         |c, v| set(&mut c.outgoing.ca_file, text::optional_path(v)),
@@ -392,7 +404,8 @@ const TABLE: &[Key] = &[
         "notify.url",
         |c, v| set(&mut c.notify.url, address::optional_url(v)),
         |c| show::optional(c.notify.url.as_ref().map(masked_path)),
-    ),
+    )
+    .compared(|one, other| one.notify.url != other.notify.url),
     key(
         "notify.secret_file",
         |c, v| set(&mut c.notify.secret_file, text::optional_path(v)),
@@ -443,7 +456,11 @@ const TABLE: &[Key] = &[
         |c, v| set(&mut c.auth.cache_ttl, duration(v)),
         |c| show::duration(c.auth.cache_ttl),
     ),
-    Key { name: "auth.users", role: Role::Tables(|c, v| set(&mut c.auth.users, users(v))) },
+    tables(
+        "auth.users",
+        |c, v| set(&mut c.auth.users, users(v)),
+        |one, other| one.auth.users != other.auth.users,
+    ),
     later("gate.rules"),
     key(
         "admin.listen",

@@ -18,6 +18,7 @@ mod file;
 mod key;
 mod keys;
 mod quantity;
+mod reload;
 mod settings;
 mod text;
 mod users;
@@ -31,7 +32,8 @@ pub use effective::{Config, Loaded};
 pub use environment::Flag;
 pub use exposed::Exposed;
 pub use fault::{Fault, Faults, Origin};
-pub use settings::{Kind, Setting, settings};
+pub use reload::Reload;
+pub use settings::{Applies, Kind, Setting, settings};
 
 use crate::auth::User;
 
@@ -109,6 +111,12 @@ fn user_table(user: &User) -> String {
     format!(
         "\n[[auth.users]]\nname = {name}\npassword_hash = \"***\"\npermissions = {permissions}\n"
     )
+}
+
+/// One setting of `config` as it is shown.
+#[cfg(test)]
+fn render(config: &Config, name: &str) -> Option<toml::Value> {
+    keys::shown(config).find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]

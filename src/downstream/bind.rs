@@ -25,8 +25,8 @@ const BACKLOG: i32 = 4096;
 pub struct Bound {
     /// The address, with the actual port.
     pub place: ListenAddress,
-    /// With or without TLS.
-    pub scheme: Scheme,
+    /// With or without TLS; `None`: with TLS while there is a certificate.
+    pub scheme: Option<Scheme>,
     /// One socket per worker.
     pub sockets: Vec<Listener>,
     /// Whether systemd has passed them: they stay open after the end of this process.
@@ -48,8 +48,8 @@ impl Bound {
 pub struct Share {
     /// The socket.
     pub socket: Listener,
-    /// With or without TLS.
-    pub scheme: Scheme,
+    /// With or without TLS; `None`: with TLS while there is a certificate.
+    pub scheme: Option<Scheme>,
     /// Held by all workers that share the address. `None`: the socket stays open after the end of this process, with the clients in its
     /// queue.
     pub owners: Option<Arc<()>>,
@@ -143,20 +143,14 @@ fn is_listening(socket: &Socket) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's: the address is in use or not local, the path exists, there is no socket of that name.
-pub fn bind(
-    listen: &Listen,
-    has_certificate: bool,
-    workers: usize,
-    inherited: &mut Inherited,
-) -> io::Result<Vec<Bound>> {
+pub fn bind(listen: &Listen, workers: usize, inherited: &mut Inherited) -> io::Result<Vec<Bound>> {
     // A peer on a Unix socket is on this machine: plain, unless TLS is configured explicitly.
     let default = |socket: &Listener| match socket {
-        Listener::Tcp(_) if has_certificate => Scheme::Https,
-        Listener::Tcp(_) | Listener::Unix(_) => Scheme::Http,
+        Listener::Tcp(_) => None,
+        Listener::Unix(_) => Some(Scheme::Http),
     };
     let bound = |place, sockets: Vec<Listener>, file| {
-        let scheme = sockets.first().map_or(Scheme::Http, default);
-        let scheme = listen.scheme.unwrap_or(scheme);
+        let scheme = listen.scheme.or_else(|| sockets.first().and_then(default));
         let is_inherited = matches!(listen.place, ListenAddress::Systemd(_));
         Bound { place, scheme, sockets, is_inherited, _file: file }
     };

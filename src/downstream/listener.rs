@@ -7,6 +7,7 @@
 //!
 //! A client on a Unix socket gets the address 127.0.0.1, and a running number as its port, so that logs distinguish connections.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
 use ipnet::IpNet;
 use socket2::{SockFilter, SockRef};
 use tokio::io::AsyncWriteExt;
@@ -26,8 +26,8 @@ use super::http1;
 use super::io::Socket;
 use super::peer::Peer;
 use super::shared::{Hsts, Shared, within};
-use super::tls::Tls;
-use super::{Limits, Scheme, Service, Timeouts, proxy_protocol, real_client};
+use super::terms::{Current, Terms};
+use super::{Scheme, Service, Timeouts, proxy_protocol, real_client};
 use crate::problem::Problem;
 use crate::shutdown::{Drain, detach_local};
 use crate::socket::Kind;
@@ -62,24 +62,23 @@ const TURN_AWAY: Duration = Duration::from_secs(1);
 pub struct Acceptor<S> {
     /// Answers requests.
     pub service: Rc<S>,
-    /// Deadlines.
-    pub timeouts: Timeouts,
-    /// Limits.
-    pub limits: Limits,
+    /// Settings of new connections.
+    pub terms: Rc<Current<Terms>>,
     /// Shared count of connections.
     pub connections: Connections,
-    /// The certificate, for listeners that speak TLS.
-    pub tls: Option<Arc<Tls>>,
-    /// The value of `Strict-Transport-Security`, for listeners that speak TLS.
-    pub hsts: Option<HeaderValue>,
-    /// If set, every connection must come from one of these proxies and begin with a PROXY header.
-    pub proxies: Option<Rc<[IpNet]>>,
     /// The worker's deadlines.
     pub sweep: Sweep,
     /// The worker's stop phase.
     pub drain: Drain,
     /// The worker's metrics.
     pub metrics: WorkerMetrics,
+}
+
+/// What the connections of a listener share, until a reload.
+struct Place<S> {
+    scheme: Scheme,
+    terms: Rc<Terms>,
+    shared: Rc<Shared<S>>,
 }
 
 /// A listening socket on the worker's runtime.
@@ -175,12 +174,13 @@ impl<S: Service> Acceptor<S> {
     /// If the runtime cannot register the socket. A failed `accept` is logged, and retried after a pause.
     pub async fn run(&self, Share { socket, scheme, owners }: Share) -> io::Result<()> {
         let socket = Accepting::new(socket)?;
-        let tls = match scheme {
-            Scheme::Http => None,
-            Scheme::Https => self.tls.as_ref(),
+        let place = RefCell::new(self.place(scheme, self.connections.clone()));
+        let admit = |(client, address)| {
+            if !self.terms.is(&place.borrow().terms) {
+                place.replace(self.place(scheme, self.connections.clone()));
+            }
+            self.admit(client, address, &place.borrow());
         };
-        let shared = self.shared(scheme, self.connections.clone());
-        let admit = |(client, address)| self.admit(client, address, scheme, tls, &shared);
         tokio::select! {
             () = self.accept_all(&socket, admit) => {}
             () = self.drain.begun() => {}
@@ -227,28 +227,27 @@ impl<S: Service> Acceptor<S> {
     /// Serves a client in memory as if it had been accepted.
     #[cfg(test)]
     pub(crate) fn take_in(&self, client: Kind, scheme: Scheme) {
-        let shared = self.shared(scheme, Connections::default());
+        let place = self.place(Some(scheme), Connections::default());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-        self.admit(client, address, scheme, self.tls.as_ref(), &shared);
+        self.admit(client, address, &place);
     }
 
-    fn shared(&self, scheme: Scheme, connections: Connections) -> Rc<Shared<S>> {
-        let hsts = self.hsts.as_ref().filter(|_| scheme == Scheme::Https);
+    /// What the next connections of a listener share.
+    fn place(&self, scheme: Option<Scheme>, connections: Connections) -> Place<S> {
+        let terms = self.terms.get();
+        let scheme = scheme.unwrap_or(terms.scheme());
+        let hsts = terms.hsts.as_ref().filter(|_| scheme == Scheme::Https);
         let (service, drain) = (self.service.clone(), self.drain.clone());
-        let shared = Shared::new(service, self.limits, drain, connections);
-        Rc::new(Shared { hsts: hsts.map(Hsts::new), ..shared })
+        let shared = Shared::new(service, terms.limits, drain, connections);
+        let shared = Rc::new(Shared { hsts: hsts.map(Hsts::new), ..shared });
+        Place { scheme, terms, shared }
     }
 
-    fn admit(
-        &self,
-        client: Kind,
-        address: SocketAddr,
-        scheme: Scheme,
-        tls: Option<&Arc<Tls>>,
-        shared: &Rc<Shared<S>>,
-    ) {
-        let client = Socket::new(client, &self.sweep, self.timeouts.send);
-        let Some(admitted) = self.connections.enter(self.limits.max_connections) else {
+    fn admit(&self, client: Kind, address: SocketAddr, place: &Place<S>) {
+        let Place { scheme, terms, shared } = place;
+        let (scheme, timeouts) = (*scheme, terms.timeouts);
+        let client = Socket::new(client, &self.sweep, timeouts.send);
+        let Some(admitted) = self.connections.enter(terms.limits.max_connections) else {
             if scheme == Scheme::Http
                 && let Some(turned) = self.connections.turn_away()
             {
@@ -256,9 +255,8 @@ impl<S: Service> Acceptor<S> {
             }
             return;
         };
-        let tls = tls.cloned();
-        let (timeouts, sweep) = (self.timeouts, self.sweep.clone());
-        let (shared, proxies) = (shared.clone(), self.proxies.clone());
+        let tls = if scheme == Scheme::Https { terms.tls.clone() } else { None };
+        let (sweep, shared, proxies) = (self.sweep.clone(), shared.clone(), terms.proxies.clone());
         let open = Open::new(self.metrics.clone());
         self.drain.spawn(|counted| async move {
             let (_admitted, _open, _counted) = (admitted, open, counted);

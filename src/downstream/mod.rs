@@ -18,6 +18,7 @@ mod real_client;
 pub mod refuse;
 mod request_body;
 mod shared;
+mod terms;
 pub mod tls;
 
 use std::error::Error;
@@ -49,6 +50,7 @@ pub use peer::{Peer, Takeover};
 pub use real_client::{External, ExternalScheme, RealClient, Trust, X_FORWARDED_FOR};
 pub use refuse::BodyError;
 pub use request_body::RequestBody;
+pub use terms::{Current, Terms};
 
 /// The body of a response.
 pub trait ResponseBody: http_body::Body {
@@ -109,7 +111,7 @@ pub trait Service: 'static {
 
     /// A prepared response to a request of `peer`, if there is one. Called before [`call`](Self::call), whose overhead exceeds the cost of
     /// such a response. Default: none.
-    fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&Written> {
+    fn at_once(&self, request: &RequestHead, peer: &Peer) -> Option<&'static Written> {
         let _ = (request, peer);
         None
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::time::timeout;
 
 use crate::license::{Rejection, Token, verify};
@@ -20,13 +21,19 @@ const KEY_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Installer {
     reader: Reader,
     writer: Writer,
-    keys: Option<Refresher>,
+    keys: Arc<ArcSwapOption<Refresher>>,
 }
 
 impl Installer {
     /// `keys` fetches `license.jwks_url`, if that is set.
-    pub const fn new(reader: Reader, writer: Writer, keys: Option<Refresher>) -> Self {
-        Self { reader, writer, keys }
+    pub fn new(reader: Reader, writer: Writer, keys: Option<Refresher>) -> Self {
+        let keys = ArcSwapOption::new(keys.map(Arc::new));
+        Self { reader, writer, keys: Arc::new(keys) }
+    }
+
+    /// Fetches unknown keys by `keys` from now on; `None`: not at all.
+    pub fn set_keys(&self, keys: Option<Refresher>) {
+        self.keys.store(keys.map(Arc::new));
     }
 
     /// Installs `token`; see [`Writer::install`].
@@ -71,8 +78,8 @@ impl Installer {
     /// Fetches newer keys if the key of `token` is unknown, for at most 5 s. Returns why they could not be fetched, in one line
     /// that names the setting.
     pub async fn prepare(&self, token: &Token) -> Option<String> {
-        let keys = self.keys.as_ref()?;
-        let in_time = timeout(KEY_FETCH_TIMEOUT, self.fetch_key_of(token, keys)).await.is_ok();
+        let keys = self.keys.load_full()?;
+        let in_time = timeout(KEY_FETCH_TIMEOUT, self.fetch_key_of(token, &keys)).await.is_ok();
         if !self.lacks_key_of(token) {
             return None;
         }
@@ -98,10 +105,11 @@ impl Installer {
 
     /// Fetches newer keys for mounted and stored tokens with an unknown key, for ever.
     pub async fn fetch_wanted_keys(self) {
-        let Some(keys) = &self.keys else { return };
         loop {
             self.writer.key_wanted().await;
-            keys.refresh().await;
+            if let Some(keys) = self.keys.load_full() {
+                keys.refresh().await;
+            }
         }
     }
 }

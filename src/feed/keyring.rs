@@ -42,6 +42,17 @@ impl Keyring {
         self.change(|sets| sets.url = keys).await
     }
 
+    /// Trusts these keys; `url`: in place of those of `license.jwks_url`.
+    pub async fn reload(&self, files: FileKeys, url: Option<Keys>) {
+        let rekeyed = self.change(|sets| {
+            sets.files = files;
+            if let Some(url) = url {
+                sets.url = url;
+            }
+        });
+        log_rekeyed(&rekeyed.await);
+    }
+
     async fn change(&self, change: impl FnOnce(&mut KeySets)) -> Rekeyed {
         let all = {
             let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);

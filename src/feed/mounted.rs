@@ -1,7 +1,8 @@
 //! Watched files: a loop per file reads it periodically, and passes changed content on.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -39,6 +40,35 @@ impl Mounted {
             take_revocations(writer, content, file.path()).await;
         }
     }
+}
+
+/// How long a reload waits for a file system.
+const RELOAD: Duration = Duration::from_secs(5);
+
+impl Mounted {
+    /// Reads license and revocation list after a reload. If a file system hangs, [`watch`](Self::watch) reads them later.
+    pub async fn reload(&mut self, writer: &Writer) {
+        if let Some((content, path)) = look(&mut self.license).await
+            && let Some(offering) = writer.offer(content).await
+        {
+            log_offering(&offering, &path);
+        }
+        if let Some((content, path)) = look(&mut self.revocations).await {
+            take_revocations(writer, content, &path).await;
+        }
+    }
+}
+
+async fn look(watched: &mut Option<WatchedFile>) -> Option<(io::Result<Vec<u8>>, PathBuf)> {
+    let mut file = watched.clone()?;
+    let looking = tokio::task::spawn_blocking(move || {
+        let content = file.look();
+        (file, content)
+    });
+    let (file, content) = tokio::time::timeout(RELOAD, looking).await.ok()?.ok()?;
+    let path = file.path().to_owned();
+    *watched = Some(file);
+    Some((content?, path))
 }
 
 async fn watch_keys(keys: WatchedKeys, keyring: &Keyring) {

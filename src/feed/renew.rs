@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::install::Installer;
 use super::issuer::{self, Issuer, Reply};
@@ -137,7 +137,7 @@ struct Failing {
 /// Renews the license in force.
 #[derive(Clone, Debug)]
 pub struct Renewal {
-    issuer: Option<Arc<Issuer>>,
+    issuer: Arc<watch::Sender<Option<Arc<Issuer>>>>,
     context: Context,
     turn: Arc<Mutex<()>>,
     by_hand: Arc<Joined<Result<Arc<Snapshot>, Arc<RenewError>>>>,
@@ -146,12 +146,13 @@ pub struct Renewal {
 impl Renewal {
     /// Renewal by `issuer`; `None`: off.
     pub fn new(issuer: Option<Issuer>, context: Context) -> Self {
-        Self {
-            issuer: issuer.map(Arc::new),
-            context,
-            turn: Arc::default(),
-            by_hand: Arc::default(),
-        }
+        let (issuer, _) = watch::channel(issuer.map(Arc::new));
+        Self { issuer: Arc::new(issuer), context, turn: Arc::default(), by_hand: Arc::default() }
+    }
+
+    /// Renews by `issuer` from now on; `None`: renewal is off. A call that has begun ends with the former one.
+    pub fn set_issuer(&self, issuer: Option<Issuer>) {
+        self.issuer.send_replace(issuer.map(Arc::new));
     }
 
     /// Renews now. A call during another one shares its result.
@@ -171,25 +172,36 @@ impl Renewal {
         done.unwrap_or_else(|| Err(Arc::new(RenewError::Interrupted)))
     }
 
-    /// Renews by schedule, for ever. Returns at once if renewal is off.
+    /// Renews by schedule, for ever.
     pub async fn run(self) {
-        if self.issuer.is_none() {
-            return;
-        }
+        let mut issuers = self.issuer.subscribe();
         let mut schedule = Schedule::new(random::fraction());
         let mut reported = Reported::default();
         let mut changes = self.context.reader.changes();
         loop {
+            if issuers.has_changed().is_ok_and(|has| has) {
+                // The failures of the former issuer say nothing about this one.
+                schedule = Schedule::new(random::fraction());
+                reported = Reported::default();
+            }
             changes.mark_unchanged();
             let now = self.context.clock.now();
-            let Some(at) = self.next(&mut schedule, now) else {
-                drop(changes.changed().await);
-                continue;
-            };
-            if at > now {
+            let is_on = issuers.borrow_and_update().is_some();
+            let at = self.next(&mut schedule, now).filter(|_| is_on);
+            if at.is_none_or(|at| at > now) {
+                let due = async {
+                    match at {
+                        Some(at) => self.context.clock.reached(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
-                    () = self.context.clock.reached(at) => {}
+                    () = due => {}
                     changed = changes.changed() => drop(changed),
+                    changed = issuers.changed() => {
+                        drop(changed);
+                        issuers.mark_changed();
+                    }
                 }
             } else if self.context.housekeeping.take_lease(Lease::Schedule, SCHEDULE_LEASE).await {
                 self.by_schedule(&mut schedule, &mut reported).await;
@@ -259,13 +271,13 @@ impl Renewal {
 
     /// Renews after a renewal that is already running. A scheduled renewal is superseded if the revision is no longer `due`.
     async fn in_turn(&self, due: Option<u64>, who: By) -> Result<Arc<Snapshot>, RenewError> {
-        let done = match &self.issuer {
-            Some(issuer) => {
-                let _turn = self.turn.lock().await;
-                self.among_replicas(issuer, due, who).await
-            }
+        let turn = self.turn.lock().await;
+        let issuer = self.issuer.borrow().clone();
+        let done = match issuer {
+            Some(issuer) => self.among_replicas(&issuer, due, who).await,
             None => Err(RenewError::Off),
         };
+        drop(turn);
         let outcome = done.as_ref().map_or_else(RenewError::outcome, |_| Outcome::Ok);
         self.context.metrics.renewal(outcome.into());
         if done.is_ok() {

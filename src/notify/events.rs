@@ -115,6 +115,8 @@ impl Wake {
 #[derive(Clone, Debug)]
 pub struct Events {
     queue: Option<(Housekeeping, Wake)>,
+    /// Whether `notify.url` is set.
+    are_sent: Arc<AtomicBool>,
     reader: Reader,
     clock: Clock,
     /// Whether the present failure to write the queue was logged.
@@ -124,12 +126,22 @@ pub struct Events {
 impl Events {
     /// Queues events in `queue`; `None`: no events are sent. The instance is that of `reader`.
     pub fn new(queue: Option<(Housekeeping, Wake)>, reader: Reader, clock: Clock) -> Self {
-        Self { queue, reader, clock, is_logged: Arc::default() }
+        let are_sent = Arc::new(AtomicBool::new(queue.is_some()));
+        Self { queue, are_sent, reader, clock, is_logged: Arc::default() }
+    }
+
+    /// Whether events are queued from now on.
+    pub fn set_sent(&self, are_sent: bool) {
+        self.are_sent.store(are_sent, Ordering::Relaxed);
     }
 
     /// Whether events are sent at all.
-    pub(super) const fn are_sent(&self) -> bool {
-        self.queue.is_some()
+    pub(super) fn are_sent(&self) -> bool {
+        self.queue().is_some()
+    }
+
+    fn queue(&self) -> Option<&(Housekeeping, Wake)> {
+        self.queue.as_ref().filter(|_| self.are_sent.load(Ordering::Relaxed))
     }
 
     /// Whether this gate is the replica that announces changes.
@@ -137,7 +149,7 @@ impl Events {
     /// # Errors
     /// The store is unavailable, so that nothing can be queued either.
     pub(super) async fn are_ours(&self) -> Result<bool, Error> {
-        match &self.queue {
+        match self.queue() {
             Some((store, _)) => store.lease(Lease::Schedule, LEASE).await,
             None => Ok(false),
         }
@@ -148,7 +160,7 @@ impl Events {
     /// # Errors
     /// It could not be stored. The error is logged; the caller tries again.
     pub async fn post(&self, notice: Notice<'_>) -> Result<bool, Error> {
-        let Some((store, wake)) = &self.queue else { return Ok(false) };
+        let Some((store, wake)) = self.queue() else { return Ok(false) };
         let snapshot = self.reader.snapshot();
         let event = notice.event(&snapshot.policy().root_url, self.clock.now());
         let posted = store.post(event).await;
@@ -176,13 +188,13 @@ impl Events {
 
     /// What [`keep`](Self::keep) stored last, in this run or an earlier one.
     pub(super) async fn kept(&self) -> Option<Vec<u8>> {
-        let (store, _) = self.queue.as_ref()?;
+        let (store, _) = self.queue()?;
         store.document(Document::Announced).await.ok().flatten()
     }
 
     /// Stores what was announced last, for the next start. If this fails, an event may be announced twice.
     pub(super) async fn keep(&self, announced: Vec<u8>) {
-        if let Some((store, _)) = &self.queue {
+        if let Some((store, _)) = self.queue() {
             let _ = store.keep_document(Document::Announced, announced).await;
         }
     }

@@ -170,6 +170,8 @@ struct Announcer {
     last: Announced,
     /// The near ends that were announced in this run. Those of earlier runs are known to the queue.
     near: Vec<String>,
+    /// Whether events were not sent at the last check.
+    is_off: bool,
 }
 
 impl Announcer {
@@ -179,7 +181,7 @@ impl Announcer {
         let kept = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
         let is_first = kept.is_none();
         let last = kept.unwrap_or_else(|| Announced::at_first(at_first));
-        let this = Self { events, last, near: Vec::new() };
+        let this = Self { events, last, near: Vec::new(), is_off: false };
         if is_first {
             this.keep().await;
         }
@@ -189,7 +191,13 @@ impl Announcer {
     /// Announces what has changed, and the ends that are `near`. `renewed`: the license in force came from a renewal.
     async fn look(&mut self, in_force: &InForce, renewed: bool, near: &[EndWarning]) {
         if !self.events.are_sent() {
+            // What happens meanwhile is not announced later.
+            self.last = Announced::of(in_force);
+            self.is_off = true;
             return;
+        }
+        if std::mem::take(&mut self.is_off) {
+            self.keep().await;
         }
         let news = News::of(in_force, renewed, &self.last);
         let license = in_force.license.as_deref();

@@ -50,7 +50,7 @@ use std::time::Duration;
 use arc_swap::Guard;
 use tokio::sync::watch;
 
-use crate::license::{Keys, Rejection, Revocations, Token, kept_jwks, verify};
+use crate::license::{Keys, Policy, Rejection, Revocations, Token, kept_jwks, verify};
 use crate::text::chain;
 
 pub use audit_verify::{Broken, Flaw, Verified, VerifyError, verify as verify_audit};
@@ -332,6 +332,17 @@ impl Writer {
     /// Takes the content of `license.file`. `None`: the gate is stopping.
     pub async fn offer(&self, read: Offered) -> Option<Offering> {
         self.turns.take(move |held| held.offer(read, false)).await.ok()
+    }
+
+    /// Forgets the license of `license.file`, because the setting is gone.
+    pub async fn withdraw_file(&self) {
+        // A failure to write the audit line is logged where it is written.
+        let _ = self.turns.take(|held| held.take(Event::NoFile)).await;
+    }
+
+    /// Checks licenses against `policy` from now on. What was revoked stays revoked.
+    pub async fn set_policy(&self, policy: Policy) {
+        let _ = self.turns.take(|held| held.take(Event::Policy(policy))).await;
     }
 
     /// Puts the waiting token of `license.file` in force if it is valid now. Returns whether it did.

@@ -18,8 +18,8 @@ use super::revoked::Lists;
 use super::snapshot::{Candidate, KeyChange, LicenseTrust, Render, Snapshot};
 use crate::clock::UnixTime;
 use crate::license::{
-    Excerpt, Keys, License, Rejection, RevocationError, Revocations, Standing, Token, acceptable,
-    plausible, verify,
+    Excerpt, Keys, License, Policy, Rejection, RevocationError, Revocations, Standing, Token,
+    acceptable, plausible, verify,
 };
 
 /// All state of the licenses.
@@ -73,8 +73,12 @@ pub(super) enum Event {
     File { content: Content, is_first: bool },
     /// The waiting license of `license.file` may be valid now.
     TimePassed,
+    /// There is no `license.file` any more.
+    NoFile,
     /// Other keys are trusted from now on.
     Keys(Arc<Keys>),
+    /// Licenses are checked against another policy from now on.
+    Policy(Policy),
     /// Other replicas changed something.
     Others(Box<Kept>),
     /// A revocation list is offered.
@@ -211,7 +215,9 @@ impl State {
             }
             Event::File { content, is_first } => step.offer(content, !is_first),
             Event::TimePassed => step.reconsider(),
+            Event::NoFile => step.withdraw_file(),
             Event::Keys(keys) => step.trust_keys(keys),
+            Event::Policy(policy) => step.check_against(policy),
             Event::Others(kept) => step.adopt(*kept),
             Event::List(offered, list) => step.revoke(&offered, list),
             Event::ListNotStored(offered) => step.state.lists.not_stored(offered),
@@ -459,6 +465,18 @@ impl Step {
         Offering::Taken
     }
 
+    /// The license of `license.file` does not count any more.
+    fn withdraw_file(&mut self) {
+        let Slot { candidate, .. } = std::mem::take(&mut self.state.file);
+        if let Some(candidate) = candidate {
+            let old = Some(self.brief(candidate.license()));
+            let mut record = self.record(Action::File, Outcome::Ok, "withdrawn", None, &by_file());
+            record.old = old;
+            self.effects.lines.push(Line { record, taken: None });
+            self.changed();
+        }
+    }
+
     fn refuse_file(&mut self, reason: &str) {
         self.note(Action::File, Outcome::Refused, reason, None, &by_file());
     }
@@ -482,6 +500,12 @@ impl Step {
         self.state.history.judge(&keys);
         self.count_list();
         self.effects.publish = false;
+    }
+
+    fn check_against(&mut self, policy: Policy) {
+        self.state.trust.policy = Arc::new(policy);
+        self.count_list();
+        self.effects.publish = true;
     }
 
     fn verify_store(&mut self, keys: &Keys) {

@@ -107,6 +107,31 @@ pub const EVENTS: &[LogEvent] = &[
         "Correct the clock.",
     ),
     event(
+        "config.fault",
+        WARN,
+        "A reload found a fault in the configuration; nothing has changed.",
+        "Repair what `error` names, and reload again.",
+    ),
+    event(
+        "config.late",
+        WARN,
+        "A worker was too busy to use a new configuration at once; it will.",
+        "If it happens again, look at the load of the machine.",
+    ),
+    event(
+        "config.needs_restart",
+        WARN,
+        "Settings have changed that a reload does not apply.",
+        "Restart or upgrade the gate when it suits.",
+    ),
+    event(
+        "config.not_reloaded",
+        WARN,
+        "A reload was refused; the former configuration stays in force.",
+        "Repair the faults in the lines that follow, and reload again.",
+    ),
+    event("config.reloaded", INFO, "The configuration was reloaded.", NOTHING),
+    event(
         "config.secret_exposed",
         WARN,
         "Every user can read a file with a secret.",

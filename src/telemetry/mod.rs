@@ -14,6 +14,8 @@ mod stream;
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -74,22 +76,44 @@ fn print_to(stream: Standard, text: String) -> io::Result<()> {
 
 fn subscribe(config: &Config, now: Now) -> io::Result<bool> {
     let stream = Standard::Error.open()?.clone();
-    let style = Style::of(config.format, Standard::Error.shows_colours());
+    let is_json = Arc::new(AtomicBool::new(config.format == Format::Json));
+    let shows_colours = Standard::Error.shows_colours();
     let (filter, levels) = level::reloadable(&config.level);
-    let layer = Log { stream, style, now }.with_filter(filter);
+    let layer = Log { stream, is_json: is_json.clone(), shows_colours, now }.with_filter(filter);
     let first = tracing_subscriber::registry().with(layer).try_init().is_ok();
     if first {
         levels.installed();
+        // There is one only: a process has one subscriber.
+        let _ = IS_JSON.set(is_json);
     }
     Ok(first)
+}
+
+/// Whether standard error gets JSON.
+static IS_JSON: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Logs in `format` from now on. Does nothing if this process does not log by [`start`].
+pub fn set_format(format: Format) {
+    if let Some(is_json) = IS_JSON.get() {
+        is_json.store(format == Format::Json, Ordering::Relaxed);
+    }
 }
 
 /// Formats each event as one line and queues it.
 #[derive(Debug)]
 struct Log {
     stream: Stream,
-    style: Style,
+    is_json: Arc<AtomicBool>,
+    shows_colours: bool,
     now: Now,
+}
+
+impl Log {
+    fn style(&self) -> Style {
+        let is_json = self.is_json.load(Ordering::Relaxed);
+        let format = if is_json { Format::Json } else { Format::Text };
+        Style::of(format, self.shows_colours)
+    }
 }
 
 impl<S: Subscriber> Layer<S> for Log {
@@ -102,10 +126,10 @@ impl<S: Subscriber> Layer<S> for Log {
             fields.others.push(("target", Value::Word(metadata.target().to_owned())));
         }
         self.stream.write(|lost| {
-            let stream = self.stream.standard().as_str();
-            let mut line = Line::new(self.style, self.now, *metadata.level());
+            let (stream, style) = (self.stream.standard().as_str(), self.style());
+            let mut line = Line::new(style, self.now, *metadata.level());
             fields.write(&mut line);
-            line::notice(self.style, self.now, stream, lost) + &line.finished()
+            line::notice(style, self.now, stream, lost) + &line.finished()
         });
     }
 }
@@ -210,7 +234,8 @@ mod tests {
         let logged = |format| {
             let (stream, lines) = stream::tests::read();
             let now: Now = |out| out.write_str("NOW");
-            let log = Log { stream, style: Style::from(format), now };
+            let is_json = Arc::new(AtomicBool::new(format == Format::Json));
+            let log = Log { stream, is_json, shows_colours: false, now };
             let subscriber = tracing_subscriber::registry().with(log);
             tracing::subscriber::with_default(subscriber, || {
                 let error = io::Error::other("a \"b\"\nc");

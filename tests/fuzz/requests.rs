@@ -18,8 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty};
 use license_gate::downstream::refuse::{self, Refused};
 use license_gate::downstream::{
-    Acceptor, Connections, Limits, Listener, Peer, RawTarget, RequestBody, Scheme, Service, Share,
-    Timeouts,
+    Acceptor, Connections, Listener, Peer, RawTarget, RequestBody, Scheme, Service, Share,
 };
 use license_gate::message::{RequestHead, Response, policy};
 use license_gate::shutdown::Drain;
@@ -201,7 +200,7 @@ fn read_by_gate(pieces: &[&[u8]]) -> Vec<Read> {
         let acceptor = acceptor(Recorder(all.clone()));
         let sweep = acceptor.sweep.clone();
         spawn_local(async move { sweep.run().await });
-        let (socket, scheme) = (Listener::Unix(socket), Scheme::Http);
+        let (socket, scheme) = (Listener::Unix(socket), Some(Scheme::Http));
         let share = Share { socket, scheme, owners: None };
         spawn_local(async move { acceptor.run(share).await });
         let client = UnixStream::connect(&path).await.expect("a connection");
@@ -228,12 +227,8 @@ async fn play(mut client: UnixStream, pieces: &[&[u8]]) -> io::Result<()> {
 fn acceptor(service: Recorder) -> Acceptor<Recorder> {
     Acceptor {
         service: Rc::new(service),
-        timeouts: Timeouts::default(),
-        limits: Limits::default(),
+        terms: Rc::default(),
         connections: Connections::default(),
-        tls: None,
-        hsts: None,
-        proxies: None,
         sweep: Sweep::new(),
         drain: Drain::default(),
         metrics: Metrics::default().worker(),

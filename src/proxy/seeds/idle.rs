@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::gate;
 use super::scenario::{Protocol, Scenario};
-use crate::downstream::Scheme;
+use crate::downstream::{Scheme, Terms, Timeouts};
 use crate::shutdown::Drain;
 use crate::socket::memory::{self, End, Seed};
 use crate::sweep::Sweep;
@@ -66,8 +66,9 @@ async fn story(idle: Duration) -> Seen {
     let mut scenario = Scenario::of(&seed);
     seed.set_pace(0);
     scenario.dashboard = Protocol::Http1;
-    let mut acceptor = gate(&scenario, &sweep, &drain);
-    acceptor.timeouts.idle = idle;
+    let acceptor = gate(&scenario, &sweep, &drain);
+    let timeouts = Timeouts { idle, ..Timeouts::default() };
+    acceptor.terms.set(Terms { timeouts, ..Terms::default() });
     let (end, accepted) = memory::pair(&seed, 4_096);
     Rc::new(acceptor).take_in(accepted.into(), Scheme::Http);
     client(end).await

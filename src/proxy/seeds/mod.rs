@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::Tunnels;
-use crate::downstream::{Acceptor, Connections, Limits, Scheme, Timeouts};
+use crate::downstream::{Acceptor, Connections, Scheme};
 use crate::shutdown::Drain;
 use crate::socket::memory::{self, Seed};
 use crate::sweep::Sweep;
@@ -118,12 +118,8 @@ fn gate(scenario: &Scenario, sweep: &Sweep, drain: &Drain) -> Acceptor<Through> 
     let proxy = super::Proxy::new(client, "gate.example".to_owned(), "seed", tunnels);
     Acceptor {
         service: Rc::new(Through::new(proxy)),
-        timeouts: Timeouts::default(),
-        limits: Limits::default(),
+        terms: Rc::default(),
         connections: Connections::default(),
-        tls: None,
-        hsts: None,
-        proxies: None,
         sweep: sweep.clone(),
         drain: drain.clone(),
         metrics,

@@ -9,12 +9,10 @@ use tokio::time::{Instant, sleep};
 
 use super::gate;
 use super::scenario::Scenario;
-use crate::downstream::{Acceptor, Scheme};
+use crate::downstream::{Scheme, Terms};
 use crate::shutdown::{Drain, Phase};
 use crate::socket::memory::{self, End, Seed};
 use crate::sweep::Sweep;
-
-use super::peers::Through;
 
 /// A request that the gate refuses itself, and then closes the connection.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n";
@@ -35,15 +33,17 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(setting: impl FnOnce(&mut Acceptor<Through>)) -> Self {
+    fn new(setting: impl FnOnce(&mut Terms)) -> Self {
         let seed = Seed::new(1);
         let (sweep, drain) = (Sweep::new(), Drain::default());
         let ticking = sweep.clone();
         tokio::task::spawn_local(async move { ticking.run().await });
         let scenario = Scenario::of(&seed);
         seed.set_pace(0);
-        let mut acceptor = gate(&scenario, &sweep, &drain);
-        setting(&mut acceptor);
+        let acceptor = gate(&scenario, &sweep, &drain);
+        let mut terms = Terms::default();
+        setting(&mut terms);
+        acceptor.terms.set(terms);
         let (client, accepted) = memory::pair(&seed, 64 * 1024);
         Rc::new(acceptor).take_in(accepted.into(), Scheme::Http);
         Self { drain, sweep, client }
@@ -86,11 +86,11 @@ fn a_connection_without_a_request_in_flight_ends_after_half_a_second() {
     ];
     for (what, proxied, sent) in table {
         let took = run(async {
-            let mut stage = Stage::new(|gate| {
+            let mut stage = Stage::new(|terms| {
                 let hour = Duration::from_secs(3600);
-                (gate.timeouts.request_header, gate.timeouts.idle) = (hour, hour);
+                (terms.timeouts.request_header, terms.timeouts.idle) = (hour, hour);
                 let proxy = "127.0.0.1/32".parse().expect("a network");
-                gate.proxies = proxied.then(|| Rc::from([proxy]));
+                terms.proxies = proxied.then(|| [proxy].into());
             });
             stage.send(sent).await;
             let began = stage.stop();

@@ -73,9 +73,11 @@ impl Failed {
         self.news.notified().await;
     }
 
-    /// The contacts, if the last that succeeded did so at `succeeded`.
-    pub(super) fn contacts(&self, succeeded: Moment, now: Moment) -> Contacts {
-        let failed = Moment::from_bits(self.at.load(Ordering::Relaxed));
+    /// The contacts after `since`, if the last that succeeded did so at `succeeded`.
+    pub(super) fn contacts(&self, succeeded: Moment, since: Moment, now: Moment) -> Contacts {
+        let counts = |moment: Moment| if moment > since { moment } else { Moment::NEVER };
+        let succeeded = counts(succeeded);
+        let failed = counts(Moment::from_bits(self.at.load(Ordering::Relaxed)));
         let last = succeeded.max(failed);
         let doubt_ends = succeeded.after(DOUBT);
         let reached = match failed > succeeded {
@@ -102,7 +104,7 @@ mod tests {
         let boot = Moment::now();
         let at = |millis| boot.after(Duration::from_millis(millis));
         let contacts = |succeeded: Option<u64>, now| {
-            failed.contacts(succeeded.map_or(Moment::NEVER, at), at(now))
+            failed.contacts(succeeded.map_or(Moment::NEVER, at), Moment::NEVER, at(now))
         };
         let reached = |succeeded, now| contacts(succeeded, now).reached;
         assert_eq!(reached(None, 60_000), Reached::Unknown);
@@ -120,6 +122,10 @@ mod tests {
         assert_eq!(reached(Some(10_001), 60_000), Reached::Up);
         assert_eq!(contacts(Some(10_001), 60_000).last, Some(at(10_001)));
         assert_eq!(contacts(Some(500), 60_000).last, Some(at(10_000)));
+        // Contacts with another dashboard do not count.
+        let none = failed.contacts(at(9_900), at(10_000), at(10_001));
+        assert_eq!((none.reached, none.last), (Reached::Unknown, None));
+        assert_eq!(failed.contacts(at(10_002), at(10_001), at(10_003)).reached, Reached::Up);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod process;
 mod scrape;
 mod worker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::encoding::text::encode;
@@ -39,6 +39,11 @@ pub struct Metrics {
     auth_checks: [AtomicU64; AuthOutcome::ALL.len()],
     /// Unix seconds; 0: none yet.
     last_renewal: AtomicU64,
+    reload_failed: AtomicBool,
+    /// When the configuration was loaded last, Unix seconds.
+    reloaded_at: AtomicU64,
+    /// Contacts before this moment were with another dashboard; 0: none were.
+    contacts_since: AtomicU64,
 }
 
 impl Metrics {
@@ -78,6 +83,17 @@ impl Metrics {
         self.renewals[outcome as usize].load(Ordering::Relaxed)
     }
 
+    /// The configuration was loaded, at Unix seconds `at`.
+    pub fn config_loaded(&self, at: u64) {
+        self.reloaded_at.store(at, Ordering::Relaxed);
+        self.reload_failed.store(false, Ordering::Relaxed);
+    }
+
+    /// A reload has failed. The former configuration stays in force.
+    pub fn reload_failed(&self) {
+        self.reload_failed.store(true, Ordering::Relaxed);
+    }
+
     /// A caller's permission was checked.
     pub fn auth_check(&self, outcome: AuthOutcome) {
         self.auth_checks[outcome as usize].fetch_add(1, Ordering::Relaxed);
@@ -87,7 +103,13 @@ impl Metrics {
     pub fn contacts(&self, now: Moment) -> Contacts {
         let answered = |worker: &WorkerMetrics| worker.0.answered.load(Ordering::Relaxed);
         let succeeded = self.workers().iter().map(answered).max().unwrap_or_default();
-        self.failed.contacts(Moment::from_bits(succeeded), now)
+        let since = Moment::from_bits(self.contacts_since.load(Ordering::Relaxed));
+        self.failed.contacts(Moment::from_bits(succeeded), since, now)
+    }
+
+    /// Earlier contacts do not count any more: another dashboard is used from now on.
+    pub fn forget_contacts(&self, now: Moment) {
+        self.contacts_since.store(now.to_bits(), Ordering::Relaxed);
     }
 
     /// The cause of a recent failed contact with the dashboard.
@@ -119,6 +141,8 @@ impl Metrics {
             renewals: read(&self.renewals),
             auth_checks: read(&self.auth_checks),
             last_renewal: self.last_renewal.load(Ordering::Relaxed),
+            reload_failed: self.reload_failed.load(Ordering::Relaxed),
+            reloaded_at: self.reloaded_at.load(Ordering::Relaxed),
             reached: self.contacts(Moment::now()).reached,
             ..scrape::Totals::default()
         };

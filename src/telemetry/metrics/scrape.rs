@@ -83,6 +83,8 @@ pub(super) struct Totals {
     pub(super) renewals: Vec<u64>,
     pub(super) auth_checks: Vec<u64>,
     pub(super) last_renewal: u64,
+    pub(super) reload_failed: bool,
+    pub(super) reloaded_at: u64,
 }
 
 impl Totals {
@@ -254,6 +256,17 @@ impl Scrape {
             "license_gate_clock_rollback",
             "Whether the clock is behind the newest time seen",
             rollback,
+        )?;
+        families.gauge(
+            "license_gate_config_last_reload_successful",
+            "Whether the last reload of the configuration succeeded; 1 before the first",
+            i64::from(!self.totals.reload_failed),
+        )?;
+        let loaded = Some(self.totals.reloaded_at).filter(|at| *at > 0);
+        families.timestamp(
+            "license_gate_config_last_reload_timestamp_seconds",
+            "When the configuration in force was loaded",
+            loaded,
         )?;
         if !self.figures.certificates.is_empty() {
             let ends = self.figures.certificates.iter();

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::Full;
 use license_gate::downstream::{
-    self, Acceptor, Connections, Inherited, Limits, Listen, ListenAddress, Peer, RequestBody,
-    Timeouts,
+    self, Acceptor, Connections, Current, Inherited, Limits, Listen, ListenAddress, Peer,
+    RequestBody, Terms,
 };
 use license_gate::message::{RequestHead, Response};
 use license_gate::shutdown::Drain;
@@ -67,18 +67,17 @@ async fn serve() {
     telemetry::start(&telemetry::Config::default(), |_| Ok(())).expect("a thread");
     let place = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listen = Listen { place, scheme: None };
-    let bound = downstream::bind(&listen, false, 1, &mut Inherited::default());
+    let bound = downstream::bind(&listen, 1, &mut Inherited::default());
     let mut bound = bound.expect("a port").remove(0);
     let metrics = metrics::Metrics::default();
     let (sweep, drain) = (Sweep::new(), Drain::default());
     let acceptor = Acceptor {
         service: Rc::new(Fragile),
-        timeouts: Timeouts::default(),
-        limits: Limits { max_connections: MOST, ..Limits::default() },
+        terms: Rc::new(Current::new(Terms {
+            limits: Limits { max_connections: MOST, ..Limits::default() },
+            ..Terms::default()
+        })),
         connections: Connections::default(),
-        tls: None,
-        hsts: None,
-        proxies: None,
         sweep: sweep.clone(),
         drain: drain.clone(),
         metrics: metrics.worker(),

@@ -1,0 +1,352 @@
+//! Reload: reads the configuration again, and uses what has changed without touching an open connection.
+//!
+//! ```text
+//! read, checked ── prepared: files, keys, certificates ── in use: license, workers, probes, log
+//!       any fault: nothing has changed                          cannot fail
+//! ```
+//!
+//! Reloads are performed one after the other. Each connection keeps the settings that it was accepted with; each request gets the
+//! stages that are in use when it begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+
+use super::descriptors;
+use super::error::Error;
+use super::life::{Prepared, Running};
+use super::start::setup;
+use crate::admin::{Configured, NotReloaded, Probed, ReloadRequest, Reloaded};
+use crate::api::{self, Api};
+use crate::auth::Auth;
+use crate::certificate::watch as watch_files;
+use crate::clock::Moment;
+use crate::config::{Config, Loaded, Reload, Sources};
+use crate::downstream::tls::Tls;
+use crate::license::RootUrl;
+use crate::service::Redirect;
+use crate::shutdown::{self, detach};
+use crate::systemd::Systemd;
+use crate::telemetry;
+use crate::text::chain;
+use crate::upstream;
+use crate::worker::{self, Blueprint, Dashboard};
+
+/// Time to read the configuration and the files that it names. A file system may hang.
+const READ: Duration = Duration::from_secs(10);
+/// How long an answer waits for the workers.
+const APPLY: Duration = Duration::from_secs(5);
+/// SIGHUP reloads once in this time; further signals meanwhile count as one.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Faults that are logged.
+const MAX_LOGGED: usize = 16;
+
+/// Performs reloads.
+pub(super) struct Reloader {
+    /// `None`: the program has given the configuration, and there is nothing to read.
+    pub(super) sources: Option<Sources>,
+    /// The configuration in force.
+    pub(super) config: Config,
+    pub(super) root_url: RootUrl,
+    pub(super) auth: Arc<Auth>,
+    pub(super) context: api::Context,
+    pub(super) blueprint: Blueprint,
+    pub(super) workers: Vec<mpsc::Sender<worker::Reload>>,
+    pub(super) probed: Arc<Probed>,
+    pub(super) running: Running,
+    pub(super) shutdown: watch::Sender<shutdown::Config>,
+    pub(super) systemd: Systemd,
+    /// Tasks that watch the files of certificates.
+    pub(super) watching: Watching,
+}
+
+/// The tasks that watch the files of certificates.
+#[derive(Default)]
+pub(super) struct Watching(Vec<JoinHandle<()>>);
+
+impl Watching {
+    /// Watches these instead.
+    pub(super) fn replace(
+        &mut self,
+        tls: Option<&Arc<Tls>>,
+        upstream: Option<&Arc<upstream::Tls>>,
+    ) {
+        self.0.drain(..).for_each(|task| task.abort());
+        self.0.extend(tls.map(|tls| detach(watch_files(tls.clone()))));
+        self.0.extend(upstream.map(|tls| detach(watch_files(tls.watched().clone()))));
+    }
+}
+
+/// Who requests a reload.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    Signal,
+    Admin(&'a str),
+}
+
+/// Everything that a reload is going to use, loaded.
+struct Next {
+    reload: Reload,
+    auth: Option<Arc<Auth>>,
+    tls: Option<Arc<Tls>>,
+    dashboard: Option<Arc<Dashboard>>,
+    sources: Option<Prepared>,
+    access: Option<telemetry::access::AccessLog>,
+}
+
+impl Reload {
+    /// Whether a setting has changed whose key begins with one of `prefixes`.
+    fn concerns(&self, prefixes: &[&str]) -> bool {
+        self.changed.iter().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
+    }
+}
+
+impl Reloader {
+    /// Reloads at each request and at each signal, for ever.
+    pub(super) async fn run(
+        &mut self,
+        requests: &mut mpsc::Receiver<ReloadRequest>,
+        mut hangup: impl AsyncFnMut(),
+    ) {
+        let mut not_before = tokio::time::Instant::now();
+        loop {
+            let signalled = async {
+                sleep_until(not_before).await;
+                hangup().await;
+            };
+            tokio::select! {
+                Some(ReloadRequest { address, answer }) = requests.recv() => {
+                    let done = self.reload(By::Admin(&address)).await;
+                    // The client may have left.
+                    let _ = answer.send(done);
+                }
+                () = signalled => {
+                    not_before = tokio::time::Instant::now() + PAUSE;
+                    self.systemd.reloading();
+                    // The outcome is in the log.
+                    let _ = self.reload(By::Signal).await;
+                    self.systemd.reloaded();
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self, by: By<'_>) -> Result<Reloaded, NotReloaded> {
+        let done = self.attempt().await;
+        let (by, address) = match by {
+            By::Signal => ("SIGHUP", None),
+            By::Admin(address) => ("admin", Some(address)),
+        };
+        match &done {
+            Ok(Reloaded { changed, restart }) => {
+                self.probed.metrics.config_loaded(self.probed.clock.now().as_secs());
+                let (changed, restart) = (changed.join(" "), restart.join(" "));
+                tracing::info!(
+                    target: telemetry::AUDIT,
+                    event = "config.reloaded",
+                    by,
+                    address,
+                    changed,
+                    needs_restart = restart,
+                    "the configuration was reloaded"
+                );
+                if !restart.is_empty() {
+                    tracing::warn!(
+                        event = "config.needs_restart",
+                        settings = restart,
+                        "these settings have changed and take effect at the next start"
+                    );
+                }
+            }
+            Err(NotReloaded::Faults(faults)) => {
+                self.probed.metrics.reload_failed();
+                tracing::warn!(
+                    target: telemetry::AUDIT,
+                    event = "config.not_reloaded",
+                    by,
+                    address,
+                    faults = faults.len(),
+                    "the configuration has faults: nothing has changed"
+                );
+                for error in faults.iter().take(MAX_LOGGED) {
+                    tracing::warn!(event = "config.fault", error, "a fault of the configuration");
+                }
+            }
+            Err(NotReloaded::Busy(why)) => {
+                self.probed.metrics.reload_failed();
+                tracing::warn!(
+                    target: telemetry::AUDIT,
+                    event = "config.not_reloaded",
+                    by,
+                    address,
+                    error = why,
+                    "the configuration was not reloaded: nothing has changed"
+                );
+            }
+        }
+        done
+    }
+
+    async fn attempt(&mut self) -> Result<Reloaded, NotReloaded> {
+        let next = self.prepare().await?;
+        let known = self.config.warnings();
+        for warning in next.reload.config.warnings().iter().filter(|it| !known.contains(it)) {
+            tracing::warn!(event = "config.warning", "{warning}");
+        }
+        let reloaded =
+            Reloaded { changed: next.reload.changed.clone(), restart: next.reload.restart.clone() };
+        self.apply(next).await;
+        Ok(reloaded)
+    }
+
+    /// Reads, checks and loads everything on a thread that may block.
+    async fn prepare(&self) -> Result<Next, NotReloaded> {
+        let (sources, running, root_url) =
+            (self.sources.clone(), self.config.clone(), self.root_url.clone());
+        let (parts, control) = (self.running.parts(), Handle::current());
+        let sockets = self.blueprint.dashboard.config.sockets.clone();
+        let work = move || -> Result<Next, NotReloaded> {
+            let reload = read(sources, &running)?;
+            let faulty = |error: Error| NotReloaded::Faults(vec![chain(&error)]);
+            let config = &reload.config;
+            let auth = ["auth.", "upstream.url", "limits.writes", "limits.failed"];
+            let auth = match reload.concerns(&auth) {
+                true => {
+                    let auth = Auth::new(&config.auth, root_url.clone(), control);
+                    Some(Arc::new(auth.map_err(|error| faulty(error.into()))?))
+                }
+                false => None,
+            };
+            let tls = match reload.concerns(&["server.tls."]) {
+                true => super::certificate(&config.downstream).map_err(faulty)?,
+                false => None,
+            };
+            let dashboard = match reload.concerns(&["upstream.", "timeouts.send"]) {
+                true => {
+                    let config = upstream::Config { sockets, ..config.upstream.clone() };
+                    Some(super::dashboard(config).map_err(faulty)?)
+                }
+                false => None,
+            };
+            let sources = match reload.concerns(&["license.", "renewal.", "notify."]) {
+                true => Some(parts.prepare(config, &root_url).map_err(faulty)?),
+                false => None,
+            };
+            let access = super::access_log(&config.telemetry).map_err(faulty)?;
+            Ok(Next { auth, tls, dashboard, sources, access, reload })
+        };
+        match timeout(READ, tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(next)) => next,
+            Ok(Err(_)) => Err(NotReloaded::Busy("reading the configuration failed: see the log")),
+            Err(_) => Err(NotReloaded::Busy("reading the configuration took more than 10 s")),
+        }
+    }
+
+    /// Uses what was prepared. Nothing here can fail.
+    async fn apply(&mut self, next: Next) {
+        let Next { reload, auth, tls, dashboard, sources, access } = next;
+        let Self { blueprint, probed, .. } = self;
+        if reload.concerns(&["log.level"]) {
+            telemetry::set_levels(reload.config.telemetry.level.clone());
+        }
+        telemetry::set_format(reload.config.telemetry.format);
+        if let Some(sources) = sources {
+            self.running.reload(sources, &self.config, &reload.config).await;
+        }
+        let is_other_tls = reload.concerns(&["server.tls."]);
+        if is_other_tls {
+            blueprint.tls = tls;
+        }
+        if reload.concerns(&["upstream.url"]) {
+            blueprint.metrics.forget_contacts(Moment::now());
+        }
+        let is_other_dashboard = dashboard.is_some();
+        if let Some(dashboard) = dashboard {
+            blueprint.dashboard = dashboard;
+        }
+        let (tls, upstream_tls) = (blueprint.tls.clone(), blueprint.dashboard.tls.clone());
+        if is_other_tls || is_other_dashboard {
+            self.watching.replace(tls.as_ref(), upstream_tls.as_ref());
+        }
+        if let Some(auth) = auth {
+            self.auth = auth;
+        }
+        let Config { downstream, shutdown, .. } = &reload.config;
+        let workers = super::workers(downstream);
+        let max_connections = match reload.concerns(&["limits.max_connections"]) {
+            true => {
+                let share = descriptors::share(&reload.config, workers);
+                blueprint.dashboard.config.sockets.set(share.dashboard);
+                share.clients
+            }
+            false => blueprint.downstream.limits.max_connections,
+        };
+        blueprint.downstream.clone_from(downstream);
+        blueprint.downstream.limits.max_connections = max_connections;
+        blueprint.grace_period = shutdown.grace_period;
+        blueprint.api = Arc::new(Api::new(self.auth.clone(), self.context.clone()));
+        blueprint.gate = super::gate(&reload.config, &self.root_url);
+        blueprint.redirect = Redirect::new(&self.root_url, downstream.acme_dir.as_deref());
+        blueprint.access = access;
+        probed.configured.store(Arc::new(Configured {
+            tls: tls.clone(),
+            upstream_tls: upstream_tls.clone(),
+            send_timeout: downstream.timeouts.send,
+            setup: setup(&reload.config),
+        }));
+        self.shutdown.send_replace(*shutdown);
+        self.config = reload.config;
+        self.pass_on().await;
+        if !is_other_tls && let Some(tls) = tls {
+            look_again(move || tls.look(true)).await;
+        }
+        if !is_other_dashboard && let Some(tls) = upstream_tls {
+            look_again(move || tls.watched().look(true)).await;
+        }
+    }
+
+    /// Gives every worker its new parts, and waits until they are in use.
+    async fn pass_on(&self) {
+        let pending = Arc::new(());
+        for worker in &self.workers {
+            let order =
+                worker::Reload { blueprint: self.blueprint.clone(), pending: pending.clone() };
+            // A worker that has ended needs none.
+            let _ = timeout(APPLY, worker.send(order)).await;
+        }
+        let used = async {
+            while Arc::strong_count(&pending) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if timeout(APPLY, used).await.is_err() {
+            tracing::warn!(
+                event = "config.late",
+                "a worker is busy: it uses the new configuration as soon as it can"
+            );
+        }
+    }
+}
+
+/// Reads the configuration, and compares it with the one in force.
+fn read(sources: Option<Sources>, running: &Config) -> Result<Reload, NotReloaded> {
+    let Some(sources) = sources else {
+        let config = running.clone();
+        return Ok(Reload { config, changed: Vec::new(), restart: Vec::new() });
+    };
+    let (loaded, mut faults) = Loaded::with_faults(sources);
+    faults.extend(loaded.examine().err().into_iter().flatten());
+    let checked = faults.or(()).and_then(|()| loaded.reload_of(running));
+    checked.map_err(|faults| {
+        NotReloaded::Faults(faults.into_iter().map(|fault| fault.to_string()).collect())
+    })
+}
+
+/// Reads the files of a certificate again. If the file system hangs, the watching task reads them later.
+async fn look_again(look: impl FnOnce() + Send + 'static) {
+    let _ = timeout(APPLY, tokio::task::spawn_blocking(look)).await;
+}
