@@ -3,14 +3,18 @@
 mod descriptors;
 mod error;
 mod life;
+mod operator;
 mod reload;
 mod start;
 mod status;
+mod upgrade;
+mod workers;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
@@ -23,9 +27,10 @@ use crate::auth::Auth;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Scheme};
+use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Scheme, SocketFile};
 use crate::gate::Gate;
 use crate::license::RootUrl;
+use crate::outgoing::Proxies;
 use crate::service::Redirect;
 use crate::shutdown::{self, Phase, detach};
 use crate::socket::SocketLimit;
@@ -36,10 +41,13 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream;
 use crate::worker::{self, Blueprint, Dashboard, Socket, Worker};
 
-use life::{AFTER_CUT, Life};
-use reload::{Reloader, Watching};
+use life::{AFTER_CUT, Life, Named};
+use operator::{Operator, Passing, Wanted, Watching};
+use upgrade::Predecessor;
+use workers::Workers;
 
 pub use error::Error;
+pub use upgrade::Program;
 
 /// A gate that has loaded its files and bound its addresses, but does not serve yet.
 #[derive(Debug)]
@@ -59,7 +67,17 @@ pub struct App {
     phase: watch::Sender<Phase>,
     systemd: Systemd,
     delivery: Option<Delivery>,
+    program: Option<Program>,
+    predecessor: Option<Predecessor>,
 }
+
+/// Which setting an address belongs to, for the process that takes its sockets over.
+const LISTEN: &str = "listen";
+const REDIRECT: &str = "redirect";
+const ADMIN: &str = "admin";
+
+/// How long responses and tunnels of a process that was replaced may last.
+const REPLACED: Duration = Duration::from_secs(3600);
 
 /// Reloads that may wait for their turn.
 const MAX_RELOADS: usize = 8;
@@ -85,22 +103,30 @@ impl App {
         let share = descriptors::share(&config, workers);
         let mut downstream = config.downstream.clone();
         downstream.limits.max_connections = share.clients;
-        let mut inherited = inherited(&config.downstream)?;
+        let (mut predecessor, mut inherited) = match Predecessor::from_environment()? {
+            Some((predecessor, inherited)) => (Some(predecessor), inherited),
+            None => (None, inherited(&config.downstream)?),
+        };
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
         metrics.config_loaded(clock.now().as_secs());
         let auth = Arc::new(Auth::new(&config.auth, root_url.clone(), control.clone())?);
-        let life::Begun { life, context, housekeeping } =
-            life::begin(&config, &root_url, clock.clone(), &control, &metrics).await?;
+        let named = Named::load(&config, &root_url, Proxies::from_environment(), &clock)?;
         let access = access_log(&config.telemetry)?;
         let tls = certificate(&config.downstream)?;
         let sockets = SocketLimit::new(share.dashboard);
         let dashboard = dashboard(upstream::Config { sockets, ..config.upstream.clone() })?;
         let (phase, watched) = watch::channel(Phase::Serving);
-        let bound = bind(&downstream.listen, None, workers, &mut inherited)?;
-        let redirects = bind(&downstream.redirect, Some(Scheme::Http), workers, &mut inherited)?;
+        let bound = bind(&downstream.listen, LISTEN, workers, &mut inherited)?;
+        let redirects = bind(&downstream.redirect, REDIRECT, workers, &mut inherited)?;
         let redirect = Redirect::new(&root_url, downstream.acme_dir.as_deref());
-        let admin = listen_admin(&config.admin)?;
+        let admin = listen_admin(&config.admin, &mut inherited)?;
+        drop(inherited);
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.ready().await?;
+        }
+        let life::Begun { life, context, housekeeping } =
+            life::begin(&config, named, clock.clone(), &control, &metrics).await?;
         let (requests, reloads) = mpsc::channel(MAX_RELOADS);
         let configured = Configured {
             tls: tls.clone(),
@@ -150,6 +176,8 @@ impl App {
             phase,
             systemd,
             delivery,
+            program: None,
+            predecessor,
         })
     }
 
@@ -157,6 +185,12 @@ impl App {
     #[must_use]
     pub fn reloading(self, sources: Sources) -> Self {
         Self { sources: Some(sources), ..self }
+    }
+
+    /// Starts `program` at an upgrade.
+    #[must_use]
+    pub fn upgrading_to(self, program: Program) -> Self {
+        Self { program: Some(program), ..self }
     }
 
     /// The TCP addresses for clients, with their actual ports, in the order of `server.listen`.
@@ -176,18 +210,20 @@ impl App {
         }
     }
 
-    /// Serves until SIGTERM or SIGINT; a second signal ends the grace period. SIGHUP reloads the configuration.
+    /// Serves until SIGTERM or SIGINT; a second signal ends the grace period. SIGHUP reloads the configuration, SIGUSR2 upgrades.
     ///
     /// # Errors
     /// [`Error::Worker`].
     pub async fn run(self, signals: shutdown::Signals) -> Result<(), Error> {
-        let shutdown::Signals { mut stop, mut hangup } = signals;
-        let hangup = async move || {
-            if hangup.recv().await.is_none() {
-                std::future::pending::<()>().await;
+        let shutdown::Signals { mut stop, mut hangup, mut upgrade } = signals;
+        let next = async move || {
+            tokio::select! {
+                Some(()) = hangup.recv() => Wanted::Reload,
+                Some(()) = upgrade.recv() => Wanted::Upgrade,
+                else => std::future::pending().await,
             }
         };
-        self.serve(async move || stop.next().await, hangup).await
+        self.serve(async move || stop.next().await, next).await
     }
 
     /// Serves until `stop` returns. The first time, it drains; the second time, it closes the remaining connections.
@@ -198,17 +234,25 @@ impl App {
         self.serve(stop, std::future::pending).await
     }
 
-    /// As [`run_until`](Self::run_until), with a reload each time that `hangup` returns.
+    /// As [`run_until`](Self::run_until), and does what `next` returns.
     async fn serve(
         self,
         mut stop: impl AsyncFnMut(),
-        hangup: impl AsyncFnMut(),
+        next: impl AsyncFnMut() -> Wanted,
     ) -> Result<(), Error> {
-        let Self { config, sources, root_url, mut bound, mut redirects, admin, probed, .. } = self;
+        let Self { config, sources, root_url, mut bound, mut redirects, mut admin, .. } = self;
         let Self { mut reloads, auth, context, blueprint, life, phase, systemd, delivery, .. } =
             self;
+        let Self { probed, program, predecessor, .. } = self;
         let (served, mut over) = watch::channel(());
         let place = admin.as_ref().map(|admin| admin.place().clone());
+        let mut admin_file = admin.as_mut().and_then(Admin::take_file);
+        let mut passing = Passing::default();
+        passing.add(&bound);
+        passing.add(&redirects);
+        if let (Some(admin), Some(listen)) = (&admin, &config.admin.listen) {
+            passing.add_admin(admin, listen);
+        }
         let state = probed.clone();
         if let Some(admin) = admin {
             let end = async move { drop(over.changed().await) };
@@ -221,45 +265,77 @@ impl App {
         watching.replace(blueprint.tls.as_ref(), blueprint.dashboard.tls.as_ref());
         let running = life.start();
         let number = workers(&blueprint.downstream);
-        let workers = start(&mut bound, &mut redirects, &blueprint)?;
+        let workers = start(&mut bound, &mut redirects, number, &blueprint)?;
         start::log(&bound, &redirects, place.as_ref(), &probed, number);
+        if let Some(predecessor) = predecessor {
+            predecessor.serving().await;
+            bound.iter_mut().chain(&mut redirects).for_each(Bound::take_file_over);
+            if let Some(Listen::Unix(path)) = &place {
+                admin_file = SocketFile::of(path).ok();
+            }
+        }
         if systemd.is_notified() {
             let status = status::ready(&systemd, &probed);
             detach(status::keep(systemd.clone(), probed.clone(), status));
         }
-        let (threads, workers) = workers.into_iter().map(|it| (it.thread, it.reloads)).unzip();
+        let (threads, workers) = workers.into_iter().map(|it| (it.thread, it.orders)).unzip();
         let (current_shutdown, _) = watch::channel(config.shutdown);
-        let mut reloader = Reloader {
+        let mut operator = Operator {
             sources,
+            program,
+            passing,
             config,
             root_url,
             auth,
             context,
             blueprint,
-            workers,
+            workers: Workers(workers),
             probed,
             running,
             shutdown: current_shutdown,
             systemd,
             watching,
         };
-        tokio::select! {
-            () = stop() => {}
-            () = reloader.run(&mut reloads, hangup) => {}
-        }
+        let is_replaced = tokio::select! {
+            () = stop() => false,
+            () = operator.run(&mut reloads, next) => true,
+        };
         drop(reloads);
-        let Reloader { running, shutdown, systemd, .. } = reloader;
+        let Operator { running, shutdown, systemd, passing, .. } = operator;
+        // The workers close the sockets.
+        drop(passing);
+        bound.iter_mut().chain(&mut redirects).for_each(Bound::close);
         let shutdown = *shutdown.borrow();
         let [delay, grace_period] =
             [shutdown.delay, shutdown.grace_period].map(humantime::format_duration);
-        tracing::info!(%delay, %grace_period, "stopping");
-        systemd.stopping();
-        phase.send_replace(Phase::Leaving);
-        let is_second = tokio::select! {
-            () = tokio::time::sleep(shutdown.delay) => false,
-            () = stop() => true,
-        };
-        let ended = tokio::task::spawn_blocking(move || join(threads));
+        let mut served = Some(served);
+        let mut is_second = false;
+        if is_replaced {
+            bound.iter_mut().chain(&mut redirects).for_each(Bound::leave_file);
+            admin_file.take().map(SocketFile::leave);
+            served.take();
+            phase.send_replace(Phase::Replaced);
+        } else {
+            tracing::info!(%delay, %grace_period, "stopping");
+            systemd.stopping();
+            phase.send_replace(Phase::Leaving);
+            tokio::select! {
+                () = tokio::time::sleep(shutdown.delay) => {}
+                () = stop() => is_second = true,
+            }
+        }
+        let mut ended = tokio::task::spawn_blocking(move || join(threads));
+        if is_replaced {
+            tokio::select! {
+                _ = &mut ended => {
+                    tracing::info!("stopped: another process serves");
+                    return Ok(());
+                }
+                () = tokio::time::sleep(REPLACED) => {}
+                () = stop() => {}
+            }
+            tracing::info!(%grace_period, "stopping");
+        }
         phase.send_replace(Phase::Draining);
         let cut = async {
             tokio::select! {
@@ -276,7 +352,7 @@ impl App {
             () = cut => {}
         }
         drop(served);
-        drop((bound, redirects));
+        drop((bound, redirects, admin_file));
         running.leave(AFTER_CUT).await;
         tracing::info!("stopped");
         Ok(())
@@ -299,10 +375,12 @@ fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
     log.transpose().map_err(Error::Worker)
 }
 
-fn listen_admin(config: &admin::Config) -> Result<Option<Admin>, Error> {
+fn listen_admin(config: &admin::Config, inherited: &mut Inherited) -> Result<Option<Admin>, Error> {
     let Some(listen) = &config.listen else { return Ok(None) };
     let failed = |source| Error::Bind { place: listen.clone().into(), source };
-    Admin::bind(listen, config).map(Some).map_err(failed)
+    let former = inherited.former(&format!("{ADMIN} {listen}"));
+    let former = former.and_then(|sockets| sockets.into_iter().next());
+    Admin::bind(listen, former, config).map(Some).map_err(failed)
 }
 
 fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
@@ -324,35 +402,36 @@ fn workers(config: &downstream::Config) -> usize {
     }
 }
 
-/// Binds `addresses`; `scheme`: theirs, if they name none.
+/// Binds `addresses`. Those that redirect are plain.
 fn bind(
     addresses: &[downstream::Listen],
-    scheme: Option<Scheme>,
+    role: &str,
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<Vec<Bound>, Error> {
     let mut bound = Vec::new();
     for listen in addresses {
-        let listen = &downstream::Listen { scheme: listen.scheme.or(scheme), ..listen.clone() };
-        let sockets = downstream::bind(listen, workers, inherited);
+        let plain = (role == REDIRECT).then_some(Scheme::Http);
+        let listen = &downstream::Listen { scheme: listen.scheme.or(plain), ..listen.clone() };
+        let sockets = downstream::bind(listen, role, workers, inherited);
         bound
             .extend(sockets.map_err(|source| Error::Bind { place: listen.place.clone(), source })?);
     }
     Ok(bound)
 }
 
-/// Gives each worker its socket on every address.
+/// Gives each worker at least one socket on every address.
 fn start(
     bound: &mut [Bound],
     redirects: &mut [Bound],
+    workers: usize,
     blueprint: &Blueprint,
 ) -> Result<Vec<Worker>, Error> {
-    let mut shares: Vec<Vec<Socket>> = Vec::new();
+    let mut shares: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     let addresses = bound.iter_mut().map(|address| (address, false));
     for (address, redirects) in addresses.chain(redirects.iter_mut().map(|it| (it, true))) {
-        shares.resize_with(address.sockets.len().max(shares.len()), Vec::new);
-        for (all, share) in shares.iter_mut().zip(address.shares()) {
-            all.push(Socket { share, redirects });
+        for (at, share) in address.shares().enumerate() {
+            shares[at % workers].push(Socket { share, redirects });
         }
     }
     let start = |(index, sockets)| worker::start(index, sockets, blueprint.clone());

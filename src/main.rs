@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use license_gate::app::App;
+use license_gate::app::{App, Program};
 use license_gate::config::{Config, Sources};
 use license_gate::shutdown::Signals;
 use license_gate::{cli, clock, telemetry};
@@ -47,7 +47,7 @@ async fn run(config: Config, sources: Sources) -> u8 {
         Err(error) => return cannot_start(error, cli::CANNOT_START),
     };
     let served = match App::build(config).await {
-        Ok(app) => app.reloading(sources).run(signals).await,
+        Ok(app) => upgradable(app.reloading(sources)).run(signals).await,
         Err(error) => Err(error),
     };
     match served {
@@ -56,6 +56,15 @@ async fn run(config: Config, sources: Sources) -> u8 {
             let code = error.exit_code();
             cannot_start(format_args!("{:#}", anyhow::Error::new(error)), code)
         }
+    }
+}
+
+/// The same gate, which starts this program at an upgrade.
+fn upgradable(app: App) -> App {
+    match Program::this() {
+        Ok(program) => app.upgrading_to(program),
+        // An upgrade then fails, and says so.
+        Err(_) => app,
     }
 }
 

@@ -34,7 +34,9 @@ pub enum Phase {
     Serving,
     /// Stop requested: not ready, but everything is still served.
     Leaving,
-    /// Listeners are closed, requests in flight and those on their way are finished.
+    /// Another process accepts the clients. Requests in flight and those on their way are finished, and tunnels stay.
+    Replaced,
+    /// Listeners are closed. The same, and tunnels end one by one.
     Draining,
     /// The grace period is over: everything ends now.
     Cut,
@@ -49,11 +51,24 @@ pub struct Drain(Rc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     phase: Cell<Phase>,
-    /// When draining began.
+    /// When connections began to end.
     since: Cell<Option<Instant>>,
+    /// When tunnels began to end.
+    tunnels_since: Cell<Option<Instant>>,
     open: Cell<usize>,
     ended: Notify,
     advanced: Notify,
+    intake: Cell<Intake>,
+}
+
+/// What a worker does with clients that connect, in the course of an upgrade.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intake {
+    /// It accepts them.
+    #[default]
+    Accepts,
+    /// Another process accepts them: the socket stays open.
+    Passed,
 }
 
 impl Drain {
@@ -65,20 +80,51 @@ impl Drain {
     /// Advances to `phase`; never goes back.
     pub fn advance(&self, phase: Phase) {
         self.0.phase.set(self.0.phase.get().max(phase));
-        if phase >= Phase::Draining && self.0.since.get().is_none() {
-            self.0.since.set(Some(Instant::now()));
+        for (from, since) in
+            [(Phase::Replaced, &self.0.since), (Phase::Draining, &self.0.tunnels_since)]
+        {
+            if phase >= from && since.get().is_none() {
+                since.set(Some(Instant::now()));
+            }
         }
         self.0.advanced.notify_waiters();
     }
 
-    /// Time since draining began; zero before.
+    /// Whether clients are accepted.
+    pub fn intake(&self) -> Intake {
+        self.0.intake.get()
+    }
+
+    /// Changes whether clients are accepted.
+    pub fn set_intake(&self, intake: Intake) {
+        self.0.intake.set(intake);
+        self.0.advanced.notify_waiters();
+    }
+
+    /// Returns once [`intake`](Self::intake) is not `now`.
+    pub async fn intake_changed(&self, now: Intake) {
+        loop {
+            let advanced = self.0.advanced.notified();
+            if self.intake() != now {
+                return;
+            }
+            advanced.await;
+        }
+    }
+
+    /// Time since connections began to end; zero before.
     pub fn elapsed(&self) -> Duration {
         self.0.since.get().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Returns once draining has begun.
+    /// Time since tunnels began to end; zero before.
+    pub fn tunnels_elapsed(&self) -> Duration {
+        self.0.tunnels_since.get().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Returns once connections have begun to end.
     pub async fn begun(&self) {
-        while self.phase() < Phase::Draining {
+        while self.phase() < Phase::Replaced {
             self.0.advanced.notified().await;
         }
     }
@@ -134,13 +180,15 @@ where
     tokio::task::spawn_local(work)
 }
 
-/// Handlers of SIGTERM, SIGINT and SIGHUP.
+/// Handlers of SIGTERM, SIGINT, SIGHUP and SIGUSR2.
 #[derive(Debug)]
 pub struct Signals {
     /// Signals to stop.
     pub stop: Stop,
     /// Signal to reload.
     pub hangup: Signal,
+    /// Signal to upgrade.
+    pub upgrade: Signal,
 }
 
 /// SIGTERM and SIGINT.
@@ -156,7 +204,11 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { stop: Stop::listen()?, hangup: signal(SignalKind::hangup())? })
+        Ok(Self {
+            stop: Stop::listen()?,
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Systemd(Option<Arc<Reports>>);
 struct Reports {
     queue: mpsc::Sender<String>,
     is_stopping: AtomicBool,
+    /// Another process reports to the watchdog.
+    is_replaced: AtomicBool,
     /// `WATCHDOG_USEC`.
     watchdog: Option<Duration>,
 }
@@ -56,7 +58,8 @@ impl Systemd {
             Ok((socket, address)) => {
                 let (queue, waiting) = mpsc::channel(MAX_WAITING);
                 let is_stopping = AtomicBool::new(false);
-                let reports = Reports { queue, is_stopping, watchdog: watchdog() };
+                let is_replaced = AtomicBool::new(false);
+                let reports = Reports { queue, is_stopping, is_replaced, watchdog: watchdog() };
                 (Self(Some(Arc::new(reports))), Some(Delivery { socket, address, waiting }))
             }
             Err(error) => {
@@ -95,6 +98,15 @@ impl Systemd {
         self.report(|| "READY=1".to_owned());
     }
 
+    /// Process `pid` serves in place of this one, and reports from now on.
+    pub fn replaced_by(&self, pid: u32) {
+        self.report(|| format!("MAINPID={pid}"));
+        if let Some(reports) = &self.0 {
+            reports.is_stopping.store(true, Ordering::Relaxed);
+            reports.is_replaced.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The gate stops. Only [`watch`](Self::watch) still reports after this.
     pub fn stopping(&self) {
         self.report(|| "STOPPING=1\nSTATUS=stopping".to_owned());
@@ -125,7 +137,9 @@ impl Systemd {
             let Some(worker) = marks.first_unset() else {
                 missed = 0;
                 marks.clear();
-                if let Some(reports) = &self.0 {
+                if let Some(reports) = &self.0
+                    && !reports.is_replaced.load(Ordering::Relaxed)
+                {
                     let _ = reports.queue.try_send("WATCHDOG=1".to_owned());
                 }
                 continue;
@@ -270,7 +284,8 @@ mod tests {
     fn systemd(interval: Duration) -> (Systemd, mpsc::Receiver<String>) {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let is_stopping = AtomicBool::new(false);
-        let reports = Reports { queue, is_stopping, watchdog: Some(interval) };
+        let is_replaced = AtomicBool::new(false);
+        let reports = Reports { queue, is_stopping, is_replaced, watchdog: Some(interval) };
         (Systemd(Some(Arc::new(reports))), waiting)
     }
 

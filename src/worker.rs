@@ -21,12 +21,15 @@ use crate::downstream::{self, Acceptor, Connections, Current, Share, Terms, Trus
 use crate::gate::Gate;
 use crate::proxy::{Proxy, RequestIds, Tunnels};
 use crate::service::{Failures, Observer, Redirect, Service, Stages};
-use crate::shutdown::{Drain, Phase, detach_local};
+use crate::shutdown::{Drain, Intake, Phase, detach_local};
 use crate::sweep::Sweep;
 use crate::systemd::Marks;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
 use crate::upstream::{self, Client, Probe};
+
+/// Orders that may wait for a worker.
+const MAX_ORDERS: usize = 16;
 
 /// How long connections may take to end after they are cut.
 const CUT_GRACE: Duration = Duration::from_millis(500);
@@ -80,18 +83,21 @@ pub struct Dashboard {
 pub struct Worker {
     /// Its thread.
     pub thread: thread::JoinHandle<()>,
-    /// Its reloads.
-    pub reloads: mpsc::Sender<Reload>,
+    /// What it is to change.
+    pub orders: mpsc::Sender<(Order, Pending)>,
 }
 
-/// An order to serve with other parts.
-#[derive(Debug)]
-pub struct Reload {
-    /// The parts.
-    pub blueprint: Blueprint,
-    /// Dropped once they are in use.
-    pub pending: Arc<()>,
+/// What a worker is to change while it serves.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// It serves with these parts from now on.
+    Reload(Box<Blueprint>),
+    /// It does this with clients that connect.
+    Intake(Intake),
 }
+
+/// Dropped once the order is carried out.
+pub type Pending = Arc<()>;
 
 /// A listening socket of a worker.
 #[derive(Debug)]
@@ -108,23 +114,23 @@ pub struct Socket {
 /// The thread or its runtime cannot be created.
 pub fn start(index: usize, sockets: Vec<Socket>, blueprint: Blueprint) -> io::Result<Worker> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (reloads, reloaded) = mpsc::channel(1);
+    let (orders, received) = mpsc::channel(MAX_ORDERS);
     let work = move || {
         let marks = blueprint.marks.clone();
-        LocalSet::new().block_on(&runtime, run(index, sockets, blueprint, reloaded));
+        LocalSet::new().block_on(&runtime, run(index, sockets, blueprint, received));
         marks.inspect(|marks| marks.end(index));
         // Dropping it would wait for threads that look up a name.
         runtime.shutdown_background();
     };
     let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
-    Ok(Worker { thread, reloads })
+    Ok(Worker { thread, orders })
 }
 
 async fn run(
     index: usize,
     sockets: Vec<Socket>,
     blueprint: Blueprint,
-    mut reloads: mpsc::Receiver<Reload>,
+    mut orders: mpsc::Receiver<(Order, Pending)>,
 ) {
     let (sweep, drain) = (Sweep::new(), Drain::default());
     let ticking = sweep.clone();
@@ -145,26 +151,28 @@ async fn run(
         .collect();
     loop {
         tokio::select! {
-            () = reached(&mut phase, Phase::Draining) => break,
-            Some(Reload { blueprint, pending }) = reloads.recv() => {
-                serving.reload(&blueprint);
+            biased;
+            Some((order, pending)) = orders.recv() => {
+                match order {
+                    Order::Reload(blueprint) => serving.reload(&blueprint),
+                    Order::Intake(intake) => drain.set_intake(intake),
+                }
                 drop(pending);
             }
+            () = reached(&mut phase, Phase::Replaced) => break,
         }
     }
-    drop(reloads);
+    drop(orders);
     stop(accepting, &mut phase, &sweep, &drain).await;
 }
 
-/// Waits for the listeners to close and the work in flight to end, and cuts it in the phase [`Phase::Cut`].
+/// Follows the phases, until the listeners are closed and the work in flight has ended, or is cut in the phase [`Phase::Cut`].
 async fn stop(
     mut accepting: Vec<JoinHandle<()>>,
     phase: &mut watch::Receiver<Phase>,
     sweep: &Sweep,
     drain: &Drain,
 ) {
-    drain.advance(Phase::Draining);
-    sweep.wake_all();
     let ended = async {
         for listener in &mut accepting {
             // A panic was logged by the panic hook.
@@ -172,9 +180,22 @@ async fn stop(
         }
         drain.emptied().await;
     };
+    let follow = async {
+        loop {
+            let now = *phase.borrow_and_update();
+            if now == Phase::Cut {
+                break;
+            }
+            drain.advance(now);
+            sweep.wake_all();
+            if phase.changed().await.is_err() {
+                break;
+            }
+        }
+    };
     tokio::select! {
         () = ended => return,
-        () = reached(phase, Phase::Cut) => {}
+        () = follow => {}
     }
     accepting.iter().for_each(JoinHandle::abort);
     drain.advance(Phase::Cut);

@@ -58,10 +58,19 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Binds `listen`: the socket, where it is with its real port, and the file of a Unix socket.
-pub(super) fn bind(listen: &Listen) -> io::Result<(Listener, Listen, Option<SocketFile>)> {
-    match listen {
-        Listen::Tcp(address) => {
+/// Binds `listen`, or takes the `former` socket of it: the socket, where it is with its real port, and the file of a Unix socket.
+pub(super) fn bind(
+    listen: &Listen,
+    former: Option<Listener>,
+) -> io::Result<(Listener, Listen, Option<SocketFile>)> {
+    match (listen, former) {
+        (Listen::Tcp(_), Some(Listener::Tcp(listener))) => {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((Listener::Tcp(listener), address.into(), None))
+        }
+        (Listen::Unix(_), Some(listener)) => Ok((listener, listen.clone(), None)),
+        (Listen::Tcp(address), _) => {
             let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
             socket.set_reuse_address(true)?;
             socket.set_nonblocking(true)?;
@@ -71,7 +80,7 @@ pub(super) fn bind(listen: &Listen) -> io::Result<(Listener, Listen, Option<Sock
             let address = listener.local_addr()?;
             Ok((Listener::Tcp(listener), address.into(), None))
         }
-        Listen::Unix(path) => {
+        (Listen::Unix(path), None) => {
             let (listener, file) = unix_listener(path)?;
             Ok((listener, listen.clone(), Some(file)))
         }

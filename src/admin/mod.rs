@@ -94,18 +94,31 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Listens on `listen`, for requests as `config` allows them.
+    /// Listens on `listen`, with the `former` socket of that address if there is one, for requests as `config` allows them.
     ///
     /// # Errors
     /// The address is taken or not this machine's; the path is in use or not a socket.
-    pub fn bind(listen: &Listen, config: &Config) -> io::Result<Self> {
-        let (listener, place, file) = listen::bind(listen)?;
+    pub fn bind(listen: &Listen, former: Option<Listener>, config: &Config) -> io::Result<Self> {
+        let (listener, place, file) = listen::bind(listen, former)?;
         let changes = Changes {
             is_local: listen.is_local(),
             allowed_anywhere: config.allow_changes,
             hosts: config.hosts.clone(),
         };
         Ok(Self { listener, place, file, changes })
+    }
+
+    /// Another descriptor of its socket, for another process of this gate.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn socket(&self) -> io::Result<Listener> {
+        self.listener.try_clone()
+    }
+
+    /// Takes the file of its Unix socket, if it has one. It is removed when that is dropped.
+    pub fn take_file(&mut self) -> Option<SocketFile> {
+        self.file.take()
     }
 
     /// Where it listens, with the real port.
@@ -265,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn it_answers_until_the_order_to_end() {
         let listen = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let admin = Admin::bind(&listen, &Config::default()).expect("bound");
+        let admin = Admin::bind(&listen, None, &Config::default()).expect("bound");
         let Listen::Tcp(address) = *admin.place() else { panic!("no TCP address") };
         let (end, ended) = oneshot::channel::<()>();
         let serving = tokio::spawn(admin.serve(Arc::new(Draining), async {

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use super::wire::BodyError;
@@ -325,6 +325,13 @@ fn not_stored(cause: &store::Error) -> Problem {
             "The database is read-only, so the license cannot be changed: name the primary in store.url, or make the database writable.",
         )
         .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
+        store::Error::HandedOver => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "licensing.store.handed-over",
+            "The gate is being upgraded, and its new process has the store: try again on a new connection.",
+        )
+        .header(RETRY_AFTER, HeaderValue::from(1))
+        .header(CONNECTION, HeaderValue::from_static("close")),
         store::Error::Unavailable(_)
         | store::Error::SchemaTooNew { .. }
         | store::Error::SchemaLost => Problem::new(

@@ -44,6 +44,9 @@ pub enum Error {
     /// systemd passed something that is not a listening socket.
     #[error("the sockets that systemd passed cannot be used")]
     Inherited(#[source] io::Error),
+    /// The process that this one was to replace has ended, or does not follow the protocol.
+    #[error("the process that this one was to replace goes on, or has ended")]
+    Predecessor(#[source] io::Error),
     /// The thread or runtime of a worker could not be created.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
@@ -60,7 +63,11 @@ impl Error {
             | Self::Renewal(_)
             | Self::Notify(_)
             | Self::Users(_) => 1,
-            Self::Store(_) | Self::Bind { .. } | Self::Inherited(_) | Self::Worker(_) => 2,
+            Self::Store(_)
+            | Self::Bind { .. }
+            | Self::Inherited(_)
+            | Self::Predecessor(_)
+            | Self::Worker(_) => 2,
         }
     }
 }

@@ -105,6 +105,28 @@ impl Running {
         let _ = tokio::time::timeout(limit, given).await;
     }
 
+    /// Ends what writes to the store by itself, before another process takes it. Returns once no call to the issuer is in flight, or after
+    /// `limit`.
+    pub(super) async fn pause(&mut self, limit: Duration) {
+        // The answer to a call that is in flight must be stored.
+        let _ = tokio::time::timeout(limit, self.parts.renewal.pause()).await;
+        for task in self.tasks.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Goes on after [`pause`](Self::pause), with what was [prepared](Parts::prepare) for `config`.
+    pub(super) async fn resume(&mut self, prepared: Prepared, config: &Config) {
+        self.parts.renewal.resume();
+        self.reload(prepared, config, config).await;
+    }
+
+    /// Takes and changes the stored license.
+    pub(super) fn writer(&self) -> &Writer {
+        &self.parts.writer
+    }
+
     /// What stays over a reload.
     pub(super) fn parts(&self) -> Parts {
         self.parts.clone()
@@ -149,7 +171,8 @@ pub(super) struct Prepared {
 }
 
 /// What the settings name, loaded.
-struct Named {
+pub(super) struct Named {
+    proxies: Proxies,
     client: Client,
     issuer: Option<Issuer>,
     policy: Policy,
@@ -160,13 +183,17 @@ struct Named {
 }
 
 impl Named {
-    fn load(
+    /// Loads it. Blocks on files.
+    ///
+    /// # Errors
+    /// A setting cannot be used.
+    pub(super) fn load(
         config: &Config,
         root_url: &RootUrl,
         proxies: Proxies,
         clock: &Clock,
     ) -> Result<Self, Error> {
-        let client = Client::new(&config.outgoing, proxies, clock.clone());
+        let client = Client::new(&config.outgoing, proxies.clone(), clock.clone());
         let issuer = Issuer::new(&config.feed, &client)?;
         let endpoint =
             |key, url: Option<&Uri>| url.map(|url| client.endpoint(key, key, url)).transpose();
@@ -178,7 +205,7 @@ impl Named {
         let revocations = endpoint(REVOCATIONS, list)?;
         let (keys, key_files) = keys(&config.license)?;
         let policy = Policy::new(root_url.clone(), &config.license);
-        Ok(Self { client, issuer, policy, keys, key_files, jwks, revocations })
+        Ok(Self { proxies, client, issuer, policy, keys, key_files, jwks, revocations })
     }
 }
 
@@ -227,19 +254,17 @@ pub(super) struct Begun {
     pub(super) housekeeping: Housekeeping,
 }
 
-/// Loads keys and license, and sets up the tasks.
+/// Loads the license, and sets up the tasks.
 ///
 /// # Errors
 /// A setting cannot be used, or the store cannot be opened.
 pub(super) async fn begin(
     config: &Config,
-    root_url: &RootUrl,
+    named: Named,
     clock: Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
 ) -> Result<Begun, Error> {
-    let proxies = Proxies::from_environment();
-    let named = Named::load(config, root_url, proxies.clone(), &clock)?;
     warn_without_keys(config, &named.keys);
     let (license, store) =
         open(config, named.policy, &clock, control, metrics, named.keys.all()).await?;
@@ -272,7 +297,7 @@ pub(super) async fn begin(
         events: events.clone(),
         wake,
         clock: clock.clone(),
-        proxies,
+        proxies: named.proxies,
     };
     let notifier = parts.notifier(config, &named.client)?;
     let (keys, refresher) = parts.remote_keys(config, named.jwks).unzip();

@@ -12,78 +12,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::descriptors;
 use super::error::Error;
-use super::life::{Prepared, Running};
+use super::life::Prepared;
+use super::operator::Operator;
 use super::start::setup;
-use crate::admin::{Configured, NotReloaded, Probed, ReloadRequest, Reloaded};
-use crate::api::{self, Api};
+use crate::admin::{Configured, NotReloaded, Reloaded};
+use crate::api::Api;
 use crate::auth::Auth;
-use crate::certificate::watch as watch_files;
 use crate::clock::Moment;
 use crate::config::{Config, Loaded, Reload, Sources};
 use crate::downstream::tls::Tls;
-use crate::license::RootUrl;
 use crate::service::Redirect;
-use crate::shutdown::{self, detach};
-use crate::systemd::Systemd;
 use crate::telemetry;
 use crate::text::chain;
 use crate::upstream;
-use crate::worker::{self, Blueprint, Dashboard};
+use crate::worker::{Dashboard, Order};
 
 /// Time to read the configuration and the files that it names. A file system may hang.
 const READ: Duration = Duration::from_secs(10);
 /// How long an answer waits for the workers.
 const APPLY: Duration = Duration::from_secs(5);
-/// SIGHUP reloads once in this time; further signals meanwhile count as one.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Faults that are logged.
 const MAX_LOGGED: usize = 16;
 
-/// Performs reloads.
-pub(super) struct Reloader {
-    /// `None`: the program has given the configuration, and there is nothing to read.
-    pub(super) sources: Option<Sources>,
-    /// The configuration in force.
-    pub(super) config: Config,
-    pub(super) root_url: RootUrl,
-    pub(super) auth: Arc<Auth>,
-    pub(super) context: api::Context,
-    pub(super) blueprint: Blueprint,
-    pub(super) workers: Vec<mpsc::Sender<worker::Reload>>,
-    pub(super) probed: Arc<Probed>,
-    pub(super) running: Running,
-    pub(super) shutdown: watch::Sender<shutdown::Config>,
-    pub(super) systemd: Systemd,
-    /// Tasks that watch the files of certificates.
-    pub(super) watching: Watching,
-}
-
-/// The tasks that watch the files of certificates.
-#[derive(Default)]
-pub(super) struct Watching(Vec<JoinHandle<()>>);
-
-impl Watching {
-    /// Watches these instead.
-    pub(super) fn replace(
-        &mut self,
-        tls: Option<&Arc<Tls>>,
-        upstream: Option<&Arc<upstream::Tls>>,
-    ) {
-        self.0.drain(..).for_each(|task| task.abort());
-        self.0.extend(tls.map(|tls| detach(watch_files(tls.clone()))));
-        self.0.extend(upstream.map(|tls| detach(watch_files(tls.watched().clone()))));
-    }
-}
-
 /// Who requests a reload.
 #[derive(Clone, Copy)]
-enum By<'a> {
+pub(super) enum By<'a> {
     Signal,
     Admin(&'a str),
 }
@@ -105,37 +62,9 @@ impl Reload {
     }
 }
 
-impl Reloader {
-    /// Reloads at each request and at each signal, for ever.
-    pub(super) async fn run(
-        &mut self,
-        requests: &mut mpsc::Receiver<ReloadRequest>,
-        mut hangup: impl AsyncFnMut(),
-    ) {
-        let mut not_before = tokio::time::Instant::now();
-        loop {
-            let signalled = async {
-                sleep_until(not_before).await;
-                hangup().await;
-            };
-            tokio::select! {
-                Some(ReloadRequest { address, answer }) = requests.recv() => {
-                    let done = self.reload(By::Admin(&address)).await;
-                    // The client may have left.
-                    let _ = answer.send(done);
-                }
-                () = signalled => {
-                    not_before = tokio::time::Instant::now() + PAUSE;
-                    self.systemd.reloading();
-                    // The outcome is in the log.
-                    let _ = self.reload(By::Signal).await;
-                    self.systemd.reloaded();
-                }
-            }
-        }
-    }
-
-    async fn reload(&mut self, by: By<'_>) -> Result<Reloaded, NotReloaded> {
+impl Operator {
+    /// Reads the configuration, and uses what has changed.
+    pub(super) async fn reload(&mut self, by: By<'_>) -> Result<Reloaded, NotReloaded> {
         let done = self.attempt().await;
         let (by, address) = match by {
             By::Signal => ("SIGHUP", None),
@@ -300,34 +229,12 @@ impl Reloader {
         }));
         self.shutdown.send_replace(*shutdown);
         self.config = reload.config;
-        self.pass_on().await;
+        self.workers.order(&Order::Reload(Box::new(self.blueprint.clone()))).await;
         if !is_other_tls && let Some(tls) = tls {
             look_again(move || tls.look(true)).await;
         }
         if !is_other_dashboard && let Some(tls) = upstream_tls {
             look_again(move || tls.watched().look(true)).await;
-        }
-    }
-
-    /// Gives every worker its new parts, and waits until they are in use.
-    async fn pass_on(&self) {
-        let pending = Arc::new(());
-        for worker in &self.workers {
-            let order =
-                worker::Reload { blueprint: self.blueprint.clone(), pending: pending.clone() };
-            // A worker that has ended needs none.
-            let _ = timeout(APPLY, worker.send(order)).await;
-        }
-        let used = async {
-            while Arc::strong_count(&pending) > 1 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        if timeout(APPLY, used).await.is_err() {
-            tracing::warn!(
-                event = "config.late",
-                "a worker is busy: it uses the new configuration as soon as it can"
-            );
         }
     }
 }

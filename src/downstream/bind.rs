@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -27,19 +28,50 @@ pub struct Bound {
     pub place: ListenAddress,
     /// With or without TLS; `None`: with TLS while there is a certificate.
     pub scheme: Option<Scheme>,
-    /// One socket per worker.
+    /// The address as it was configured.
+    name: String,
+    /// At least one socket per worker.
     pub sockets: Vec<Listener>,
     /// Whether systemd has passed them: they stay open after the end of this process.
     is_inherited: bool,
     /// Removes the file of a Unix socket on drop.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+    /// The distinct sockets, for another process.
+    originals: Vec<Listener>,
 }
 
 impl Bound {
-    /// Takes the sockets out, one for each worker.
+    /// Takes the sockets out. Each worker gets at least one.
     pub fn shares(&mut self) -> impl Iterator<Item = Share> + '_ {
         let (scheme, owners) = (self.scheme, (!self.is_inherited).then(Arc::default));
         self.sockets.drain(..).map(move |socket| Share { socket, scheme, owners: owners.clone() })
+    }
+
+    /// The distinct sockets, for another process of this gate, and the name that it knows them by.
+    pub fn passing(&self) -> (&str, &[Listener]) {
+        (&self.name, &self.originals)
+    }
+
+    /// Keeps no socket for another process any more, so that the sockets are closed when their workers close them.
+    pub fn close(&mut self) {
+        self.originals.clear();
+    }
+
+    /// Takes the file of a Unix socket over from the former process.
+    pub fn take_file_over(&mut self) {
+        if let ListenAddress::Unix(path) = &self.place
+            && !self.is_inherited
+            && self.file.is_none()
+        {
+            self.file = SocketFile::of(path).ok();
+        }
+    }
+
+    /// Leaves the file of a Unix socket to another process.
+    pub fn leave_file(&mut self) {
+        if let Some(file) = self.file.take() {
+            file.leave();
+        }
     }
 }
 
@@ -64,8 +96,21 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
 impl Listener {
-    fn try_clone(&self) -> io::Result<Self> {
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
             Self::Unix(socket) => Self::Unix(socket.try_clone()?),
@@ -73,12 +118,19 @@ impl Listener {
     }
 }
 
-/// Sockets that systemd passed to this process (`sd_listen_fds(3)`), by name.
+/// Sockets that this process was started with: from systemd (`sd_listen_fds(3)`), or from the process that it replaces.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<(String, Listener)>);
+pub struct Inherited {
+    systemd: Vec<(String, Listener)>,
+    /// One entry for each address of the former process, with its name.
+    former: Vec<(String, Vec<Listener>)>,
+}
+
+/// Names the sockets of the former process, a line for each, in the order of their descriptors.
+pub const FORMER_SOCKETS: &str = "GATE_FORMER_SOCKETS";
 
 impl Inherited {
-    /// Takes them over. Call it once, before threads are started: it changes the environment.
+    /// Takes over those from systemd. Call it once, before threads are started: it changes the environment.
     ///
     /// # Errors
     /// If one is not a listening stream socket.
@@ -86,18 +138,45 @@ impl Inherited {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':').filter(|name| !name.is_empty());
         let mut passed = ListenFd::from_env();
-        let mut sockets = Vec::new();
+        let mut systemd = Vec::new();
         for at in 0..passed.len() {
             let name = names.next().unwrap_or("unknown").to_owned();
-            sockets.extend(inherited(&mut passed, at)?.map(|socket| (name, socket)));
+            systemd.extend(inherited(&mut passed, at)?.map(|socket| (name, socket)));
         }
-        Ok(Self(sockets))
+        Ok(Self { systemd, former: Vec::new() })
+    }
+
+    /// Takes over those of the former process.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn take_former() -> io::Result<Self> {
+        let names = std::env::var(FORMER_SOCKETS).unwrap_or_default();
+        let mut passed = ListenFd::from_env();
+        let mut former: Vec<(String, Vec<Listener>)> = Vec::new();
+        let mut last = None;
+        for (at, line) in (0..passed.len()).zip(names.lines()) {
+            let (group, name) = line.split_once(' ').unwrap_or(("", line));
+            let Some(socket) = inherited(&mut passed, at)? else { continue };
+            match former.last_mut().filter(|_| last == Some(group)) {
+                Some((_, sockets)) => sockets.push(socket),
+                None => former.push((name.to_owned(), vec![socket])),
+            }
+            last = Some(group);
+        }
+        Ok(Self { systemd: Vec::new(), former })
+    }
+
+    /// Takes out the sockets of the former process with this name, for one address.
+    pub fn former(&mut self, name: &str) -> Option<Vec<Listener>> {
+        let at = self.former.iter().position(|(own, _)| own == name)?;
+        Some(self.former.remove(at).1)
     }
 
     fn named(&mut self, name: &str) -> io::Result<Vec<Listener>> {
-        let all = std::mem::take(&mut self.0);
+        let all = std::mem::take(&mut self.systemd);
         let (found, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(own, _)| own == name);
-        self.0 = others;
+        self.systemd = others;
         match found.is_empty() {
             true => Err(io::Error::new(io::ErrorKind::NotFound, self.missing())),
             false => Ok(found.into_iter().map(|(_, socket)| socket).collect()),
@@ -105,7 +184,7 @@ impl Inherited {
     }
 
     fn missing(&self) -> String {
-        let names: Vec<&str> = self.0.iter().map(|(name, _)| &**name).collect();
+        let names: Vec<&str> = self.systemd.iter().map(|(name, _)| &**name).collect();
         match names.is_empty() {
             true => "systemd passed no socket at all".to_owned(),
             false => {
@@ -139,36 +218,58 @@ fn is_listening(socket: &Socket) -> io::Result<()> {
     }
 }
 
-/// Binds `listen` for `workers` workers. If it names sockets from systemd, all of that name are taken out of `inherited`.
+/// Binds `listen` for `workers` workers. Sockets of that address are taken out of `inherited`; `role` distinguishes addresses of
+/// different settings.
 ///
 /// # Errors
 /// The system's: the address is in use or not local, the path exists, there is no socket of that name.
-pub fn bind(listen: &Listen, workers: usize, inherited: &mut Inherited) -> io::Result<Vec<Bound>> {
+pub fn bind(
+    listen: &Listen,
+    role: &str,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> io::Result<Vec<Bound>> {
     // A peer on a Unix socket is on this machine: plain, unless TLS is configured explicitly.
     let default = |socket: &Listener| match socket {
         Listener::Tcp(_) => None,
         Listener::Unix(_) => Some(Scheme::Http),
     };
-    let bound = |place, sockets: Vec<Listener>, file| {
-        let scheme = listen.scheme.or_else(|| sockets.first().and_then(default));
+    let name = format!("{role} {}", listen.place);
+    let bound = |place, originals: Vec<Listener>, file| {
+        let scheme = listen.scheme.or_else(|| originals.first().and_then(default));
         let is_inherited = matches!(listen.place, ListenAddress::Systemd(_));
-        Bound { place, scheme, sockets, is_inherited, _file: file }
+        let sockets = clones(&originals, workers)?;
+        let name = name.clone();
+        Ok(Bound { place, scheme, name, sockets, is_inherited, file, originals })
     };
     Ok(match &listen.place {
         ListenAddress::Tcp(address) => {
-            let (address, sockets) = tcp(*address, workers)?;
-            vec![bound(ListenAddress::Tcp(address), sockets, None)]
+            let (address, sockets) = match inherited.former(&name) {
+                Some(sockets) => tcp_again(sockets, workers)?,
+                None => tcp(*address, workers)?,
+            };
+            vec![bound(ListenAddress::Tcp(address), sockets, None)?]
         }
         ListenAddress::Unix(path) => {
-            let (socket, file) = unix_listener(path)?;
-            vec![bound(listen.place.clone(), clones(socket, workers)?, Some(file))]
+            let (sockets, file) = match inherited.former(&name) {
+                Some(sockets) => (sockets, None),
+                None => {
+                    let (socket, file) = unix_listener(path)?;
+                    (vec![socket], Some(file))
+                }
+            };
+            vec![bound(listen.place.clone(), sockets, file)?]
         }
-        ListenAddress::Systemd(name) => {
-            let sockets = inherited.named(name)?.into_iter().map(|socket| {
-                let place = place_of(&socket).unwrap_or_else(|| listen.place.clone());
-                Ok(bound(place, clones(socket, workers)?, None))
+        ListenAddress::Systemd(systemd) => {
+            let mut groups: Vec<_> = std::iter::from_fn(|| inherited.former(&name)).collect();
+            if groups.is_empty() {
+                groups.extend(inherited.named(systemd)?.into_iter().map(|socket| vec![socket]));
+            }
+            let groups = groups.into_iter().map(|sockets| {
+                let place = sockets.first().and_then(place_of);
+                bound(place.unwrap_or_else(|| listen.place.clone()), sockets, None)
             });
-            sockets.collect::<io::Result<_>>()?
+            groups.collect::<io::Result<_>>()?
         }
     })
 }
@@ -184,16 +285,34 @@ fn place_of(socket: &Listener) -> Option<ListenAddress> {
     }
 }
 
-fn clones(socket: Listener, workers: usize) -> io::Result<Vec<Listener>> {
-    match &socket {
-        Listener::Tcp(socket) => socket.set_nonblocking(true)?,
-        Listener::Unix(socket) => socket.set_nonblocking(true)?,
+/// Another descriptor of each socket, and more until every worker has one.
+fn clones(originals: &[Listener], workers: usize) -> io::Result<Vec<Listener>> {
+    for original in originals {
+        match original {
+            Listener::Tcp(socket) => socket.set_nonblocking(true)?,
+            Listener::Unix(socket) => socket.set_nonblocking(true)?,
+        }
     }
-    let mut sockets = vec![socket];
+    let number = workers.max(originals.len());
+    originals.iter().cycle().take(number).map(Listener::try_clone).collect()
+}
+
+/// The sockets of a former process on one address, and more until every worker has its own.
+fn tcp_again(
+    mut sockets: Vec<Listener>,
+    workers: usize,
+) -> io::Result<(SocketAddr, Vec<Listener>)> {
+    let Some(Listener::Tcp(first)) = sockets.first() else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a socket of the former process is not a TCP socket",
+        ));
+    };
+    let address = first.local_addr()?;
     while sockets.len() < workers {
-        sockets.push(sockets[0].try_clone()?);
+        sockets.push(Listener::Tcp(listening(address)?));
     }
-    Ok(sockets)
+    Ok((address, sockets))
 }
 
 fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
@@ -263,13 +382,28 @@ fn options(socket: &Socket) -> io::Result<()> {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode: a later process may have replaced the file.
-    id: (u64, u64),
+    /// Device and inode: a later process may have replaced the file. `None`: another process removes it.
+    id: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    /// The file of a socket at `path`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), id: Some(id(&fs::symlink_metadata(path)?)) })
+    }
+
+    /// Leaves the file to another process.
+    pub fn leave(mut self) {
+        self.id = None;
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let own = fs::symlink_metadata(&self.path).is_ok_and(|found| id(&found) == self.id);
+        let own = fs::symlink_metadata(&self.path).is_ok_and(|found| Some(id(&found)) == self.id);
         if own {
             // If this fails, the next process replaces it.
             drop(fs::remove_file(&self.path));
@@ -290,7 +424,7 @@ pub fn unix_listener(path: &Path) -> io::Result<(Listener, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile { path: path.to_owned(), id: id(&fs::symlink_metadata(path)?) };
+    let file = SocketFile::of(path)?;
     socket.listen(BACKLOG)?;
     Ok((Listener::Unix(socket.into()), file))
 }

@@ -121,7 +121,7 @@ async fn detect<S>(socket: Socket, peer: &Peer, shared: &Shared<S>) -> io::Resul
     let h2 = match sniffed {
         Some(sniffed) => sniffed?,
         // An incomplete HTTP/2 preface: HTTP/1.1 sends the refusal.
-        None if !early.is_empty() && shared.drain.phase() < Phase::Draining => Some(false),
+        None if !early.is_empty() && shared.drain.phase() < Phase::Replaced => Some(false),
         None => None,
     };
     Ok(h2.map(|h2| Opened { stream, early, h2 }))

@@ -66,7 +66,7 @@ pub(super) async fn serve<S: Service>(
         if phase == Phase::Cut {
             return Poll::Ready(Ok(()));
         }
-        if phase >= Phase::Draining {
+        if phase >= Phase::Replaced {
             Pin::new(&mut connection).graceful_shutdown();
         }
         // Not armed; registers this task, so that a change of the phase wakes it.

@@ -29,7 +29,7 @@ use super::shared::{Hsts, Shared, within};
 use super::terms::{Current, Terms};
 use super::{Scheme, Service, Timeouts, proxy_protocol, real_client};
 use crate::problem::Problem;
-use crate::shutdown::{Drain, detach_local};
+use crate::shutdown::{Drain, Intake, detach_local};
 use crate::socket::Kind;
 use crate::sweep::Sweep;
 use crate::telemetry::metrics::WorkerMetrics;
@@ -181,11 +181,17 @@ impl<S: Service> Acceptor<S> {
             }
             self.admit(client, address, &place.borrow());
         };
-        tokio::select! {
-            () = self.accept_all(&socket, admit) => {}
-            () = self.drain.begun() => {}
+        loop {
+            let intake = self.drain.intake();
+            tokio::select! {
+                () = self.accept_all(&socket, admit), if intake == Intake::Accepts => {}
+                () = self.drain.intake_changed(intake) => {}
+                () = self.drain.begun() => break,
+            }
         }
-        let Some(owners) = owners else { return Ok(()) };
+        let Some(owners) = owners.filter(|_| self.drain.intake() != Intake::Passed) else {
+            return Ok(());
+        };
         let handshakes = socket.filter_new();
         tokio::select! {
             () = self.accept_all(&socket, admit) => {}

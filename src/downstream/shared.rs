@@ -120,14 +120,14 @@ fn is_served_by_hyper() -> bool {
 
 /// Shortens `deadline` of a connection without a request in flight, if the gate stops.
 pub(super) fn shorten_for_drain(deadline: &Deadline, drain: &Drain) {
-    if drain.phase() >= Phase::Draining {
+    if drain.phase() >= Phase::Replaced {
         deadline.set_by(DRAIN_SILENCE);
     }
 }
 
 /// Arms `deadline` for the end of a connection: `usual`, or what is left of it while the gate stops.
 pub(super) fn set_closing_deadline(deadline: &Deadline, usual: Duration, drain: &Drain) {
-    if drain.phase() < Phase::Draining {
+    if drain.phase() < Phase::Replaced {
         deadline.set(usual);
     }
     shorten_for_drain(deadline, drain);

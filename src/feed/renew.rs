@@ -5,6 +5,7 @@
 //! and can be changed by hand; after such a change the response is dropped (`store::Origin`). No call is made if
 //! `renewal.url` is not set.
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -139,6 +140,8 @@ struct Failing {
 pub struct Renewal {
     issuer: Arc<watch::Sender<Option<Arc<Issuer>>>>,
     context: Context,
+    /// Whether calls wait, because the store is handed over.
+    is_paused: Arc<AtomicBool>,
     turn: Arc<Mutex<()>>,
     by_hand: Arc<Joined<Result<Arc<Snapshot>, Arc<RenewError>>>>,
 }
@@ -147,7 +150,24 @@ impl Renewal {
     /// Renewal by `issuer`; `None`: off.
     pub fn new(issuer: Option<Issuer>, context: Context) -> Self {
         let (issuer, _) = watch::channel(issuer.map(Arc::new));
-        Self { issuer: Arc::new(issuer), context, turn: Arc::default(), by_hand: Arc::default() }
+        Self {
+            issuer: Arc::new(issuer),
+            context,
+            turn: Arc::default(),
+            by_hand: Arc::default(),
+            is_paused: Arc::default(),
+        }
+    }
+
+    /// Waits for a call that is in flight, and begins no other until [`resume`](Self::resume).
+    pub async fn pause(&self) {
+        self.is_paused.store(true, Ordering::Relaxed);
+        drop(self.turn.lock().await);
+    }
+
+    /// Begins calls again.
+    pub fn resume(&self) {
+        self.is_paused.store(false, Ordering::Relaxed);
     }
 
     /// Renews by `issuer` from now on; `None`: renewal is off. A call that has begun ends with the former one.
@@ -274,6 +294,9 @@ impl Renewal {
         let turn = self.turn.lock().await;
         let issuer = self.issuer.borrow().clone();
         let done = match issuer {
+            Some(_) if self.is_paused.load(Ordering::Relaxed) => {
+                Err(RenewError::Store(store::Error::HandedOver))
+            }
             Some(issuer) => self.among_replicas(&issuer, due, who).await,
             None => Err(RenewError::Off),
         };

@@ -123,14 +123,15 @@ impl Tunnels {
         cx: &Context<'_>,
     ) -> bool {
         match self.drain.phase() {
-            Phase::Serving | Phase::Leaving => return false,
+            Phase::Serving | Phase::Leaving | Phase::Replaced => return false,
             Phase::Cut => return true,
             Phase::Draining => {}
         }
         let closing = closing.get_or_insert_with(|| {
             let deadline = peer.sweep().deadline();
             let spread = self.grace_period - RESERVED.min(self.grace_period / 2);
-            deadline.set(spread.mul_f64(share(peer)).saturating_sub(self.drain.elapsed()));
+            let turn = spread.mul_f64(share(peer));
+            deadline.set(turn.saturating_sub(self.drain.tunnels_elapsed()));
             Closing { step: Step::Waits, deadline }
         });
         while closing.deadline.has_passed(cx) {

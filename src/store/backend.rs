@@ -22,6 +22,14 @@ pub(super) trait Backend: fmt::Debug + Send {
         true
     }
 
+    /// Gives up every lock and lease. Nothing is called before [`retake`](Self::retake).
+    fn release(&mut self) {}
+
+    /// Takes the locks again. Another process may have changed the content.
+    fn retake(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Announces that the next caller has been waiting for its turn since then.
     fn waiting_since(&mut self, _at: Instant) {}
 
@@ -208,6 +216,9 @@ pub enum Error {
         /// Known here.
         known: i32,
     },
+    /// Another process of this gate has the store.
+    #[error("another process of this gate has taken the store over")]
+    HandedOver,
     /// The tables are gone.
     #[error(
         "the database has lost the gate's tables: restore them, or restart a gate to create them"

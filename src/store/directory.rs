@@ -27,6 +27,7 @@ pub(super) struct Directory {
     dir: PathBuf,
     license: FileStore,
     audit: Audit,
+    audit_max_bytes: u64,
     outbox: Outbox,
 }
 
@@ -43,7 +44,7 @@ impl Directory {
         };
         let audit = Audit::new(dir.clone(), audit_max_bytes);
         let outbox = Outbox::new(dir.clone());
-        Ok((Self { dir, license, audit, outbox }, fault))
+        Ok((Self { dir, license, audit, audit_max_bytes, outbox }, fault))
     }
 
     /// Former licenses, and the ids of those that cannot be read. Each of these adds an error to `faults`.
@@ -154,6 +155,22 @@ impl Directory {
 }
 
 impl Backend for Directory {
+    fn release(&mut self) {
+        // What these know of the content does not hold any more.
+        self.audit = Audit::new(self.dir.clone(), self.audit_max_bytes);
+        self.outbox = Outbox::new(self.dir.clone());
+        // Gives the lock back.
+        self.license = FileStore::new(self.dir.clone());
+    }
+
+    fn retake(&mut self) -> Result<(), Error> {
+        match self.license.prepare() {
+            Err(error @ FileError::Locked { .. }) => Err(error.into()),
+            // Each change tries again.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn load(&mut self) -> (Kept, Vec<Error>) {
         let (kept, mut faults) = self.load_copy();
         let history = self.history(&mut faults);

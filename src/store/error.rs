@@ -200,6 +200,7 @@ impl Error {
         match self {
             Self::File(_) => "not-stored",
             Self::Conflict => "conflict",
+            Self::HandedOver => "handed-over",
             Self::Unavailable(_)
             | Self::ReadOnly(_)
             | Self::SchemaTooNew { .. }

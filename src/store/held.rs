@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use super::backend::Error;
+use super::backend::{Backend, Error};
 use super::error::StoreFault;
 use super::record::{Action, AuditRecord, Brief, By};
 use super::recording::Recorder;
@@ -77,6 +77,8 @@ pub(super) struct Held {
     pub(super) recorder: Recorder,
     pub(super) shared: Arc<Shared>,
     pub(super) context: Context,
+    /// The backend, while another process of this gate has the store.
+    pub(super) handed_over: Option<Box<dyn Backend>>,
     /// Whether restoring the list failed, which was logged.
     pub(super) is_list_failing: bool,
 }
@@ -95,7 +97,15 @@ impl Held {
             newest_time: AtomicU64::new(0),
         };
         let (recorder, shared) = (Recorder::default(), shared.into());
-        Self { state, storage, recorder, shared, context, is_list_failing: false }
+        Self {
+            state,
+            storage,
+            recorder,
+            shared,
+            context,
+            handed_over: None,
+            is_list_failing: false,
+        }
     }
 
     pub(super) fn now(&self) -> UnixTime {
@@ -123,6 +133,9 @@ impl Held {
     }
 
     fn record(&mut self, line: Line) {
+        if self.handed_over.is_some() {
+            return;
+        }
         let record = line.record.clone();
         if self.recorder.record(line, &mut self.storage) {
             self.count(&record);
@@ -168,7 +181,8 @@ impl Held {
 
     /// Whether something could not be written and is to be written later.
     pub(super) fn is_behind(&self) -> bool {
-        self.recorder.is_behind() || self.state.lists.are_behind()
+        let is_behind = self.recorder.is_behind() || self.state.lists.are_behind();
+        is_behind && self.handed_over.is_none()
     }
 }
 

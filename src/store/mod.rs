@@ -26,6 +26,7 @@ mod error;
 mod file;
 mod folder;
 mod guarded;
+mod handed_over;
 mod held;
 mod history;
 mod housekeeping;
@@ -386,6 +387,27 @@ impl Writer {
             tokio::time::sleep(KEEP_UP).await;
             self.catch_up().await;
         }
+    }
+
+    /// Gives the store up to another process of this gate, after the changes that have begun. Later ones fail with
+    /// [`Error::HandedOver`].
+    ///
+    /// # Errors
+    /// A change takes longer than 30 s; the store is then given up after it.
+    pub async fn hand_over(&self) -> Result<(), Interruption> {
+        self.turns.take(Held::hand_over).await
+    }
+
+    /// Takes the store back from a process that failed.
+    ///
+    /// # Errors
+    /// Another process holds its lock.
+    pub async fn take_back(&self) -> Result<(), Error> {
+        for fault in self.turns.attempt(Held::take_back).await? {
+            let error = chain(&fault);
+            tracing::warn!(event = "store.attention", error, "the store needs attention");
+        }
+        Ok(())
     }
 
     /// Returns after a token with an unknown key was offered.

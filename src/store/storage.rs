@@ -121,7 +121,7 @@ impl Storage {
 
     fn answered<T>(&self, outcome: &Result<T, Error>) {
         // A conflict is a response too.
-        let answered = matches!(outcome, Ok(_) | Err(Error::Conflict));
+        let answered = matches!(outcome, Ok(_) | Err(Error::Conflict | Error::HandedOver));
         if !self.backend.is_own() {
             self.health.answers.store(answered, Ordering::Relaxed);
         }
@@ -139,7 +139,7 @@ impl Storage {
             Ok(_) if part == Part::License && is_local => before & Part::Time.bit(),
             Ok(_) if !is_local => before & Part::Document.bit(),
             Ok(_) => before & !(part.bit() | Part::Opening.bit()),
-            Err(Error::Conflict) => before,
+            Err(Error::Conflict | Error::HandedOver) => before,
             Err(_) => before | part.bit(),
         };
         unwritten.store(after, Ordering::Relaxed);

@@ -113,12 +113,6 @@ pub const EVENTS: &[LogEvent] = &[
         "Repair what `error` names, and reload again.",
     ),
     event(
-        "config.late",
-        WARN,
-        "A worker was too busy to use a new configuration at once; it will.",
-        "If it happens again, look at the load of the machine.",
-    ),
-    event(
         "config.needs_restart",
         WARN,
         "Settings have changed that a reload does not apply.",
@@ -517,6 +511,31 @@ pub const EVENTS: &[LogEvent] = &[
         "A client sends plain HTTP to a TLS listener.",
         "Use `https://` in the client; `client.address` is its address.",
     ),
+    event("upgrade.began", INFO, "A new process was started to take over.", NOTHING),
+    event(
+        "upgrade.done",
+        INFO,
+        "The new process serves, and the former one finishes its requests.",
+        NOTHING,
+    ),
+    event(
+        "upgrade.failed",
+        ERROR,
+        "The new process did not take over, and the former one goes on.",
+        "Repair what `error` and the lines of the new process say, and upgrade again.",
+    ),
+    event(
+        "upgrade.sources_lost",
+        ERROR,
+        "After an upgrade that failed, files of the license cannot be read again.",
+        "Repair the files that `error` names, and reload.",
+    ),
+    event(
+        "upgrade.store_lost",
+        ERROR,
+        "After an upgrade that failed, another process still holds the store.",
+        "Find the process with the data directory open, end it, and restart the gate.",
+    ),
     event(
         "upstream.down",
         WARN,
@@ -530,6 +549,12 @@ pub const EVENTS: &[LogEvent] = &[
         "Nothing; if it repeats, the dashboard frames its responses wrongly.",
     ),
     event("upstream.up", INFO, "The dashboard is up again.", NOTHING),
+    event(
+        "worker.late",
+        WARN,
+        "A worker was too busy to follow a reload or an upgrade at once; it follows later.",
+        "If it happens again, look at the load of the machine.",
+    ),
     event(
         "worker.stuck",
         ERROR,

@@ -179,7 +179,7 @@ impl<S: Service> Connection<'_, S> {
                         self.output.release_into(&self.shared.spare);
                         return Poll::Pending;
                     }
-                    let is_over = quiet || phase == Phase::Draining;
+                    let is_over = quiet || phase >= Phase::Replaced;
                     let next = if is_over { Next::End } else { Next::Refused(Refused::Late) };
                     return Poll::Ready(Ok(next));
                 }
@@ -264,7 +264,7 @@ impl<S: Service> Connection<'_, S> {
     fn begin_answer(&mut self, asked: &mut Asked) -> ImfDate {
         // A client that got no `100 Continue` may or may not send its body: the next bytes would be ambiguous.
         self.in_doubt = self.wire.answer_begins();
-        asked.keep_alive &= !self.in_doubt && self.shared.drain.phase() < Phase::Draining;
+        asked.keep_alive &= !self.in_doubt && self.shared.drain.phase() < Phase::Replaced;
         self.output.lend(&self.shared.spare);
         self.shared.date.now(self.peer.sweep())
     }
@@ -310,7 +310,7 @@ impl<S: Service> Connection<'_, S> {
             // The response is complete, even if the upload failed.
             return Poll::Ready(Sent::Whole);
         }
-        if self.shared.drain.phase() >= Phase::Draining
+        if self.shared.drain.phase() >= Phase::Replaced
             || rest.has_stalled(self.wire.taken(), self.peer, cx)
         {
             return Poll::Ready(Sent::Whole);

@@ -178,7 +178,7 @@ async fn drive<S: Service>(
         if shared.drain.phase() == Phase::Cut {
             return Poll::Ready(Ok(End::Silent));
         }
-        let draining = shared.drain.phase() == Phase::Draining;
+        let draining = shared.drain.phase() >= Phase::Replaced;
         let is_late = peer.deadline().has_passed(cx) && peer.is_idle();
         if (draining || is_late) && !leaving {
             leaving = true;

@@ -151,7 +151,7 @@ impl<S: Service> Exchange<S> {
             poll_fn(|cx| {
                 let is_over = sending.body.poll_upload(cx).is_ready()
                     || sending.outgoing.stream.poll_reset(cx).is_ready()
-                    || drain.phase() >= Phase::Draining
+                    || drain.phase() >= Phase::Replaced
                     || rest.has_stalled(incoming.taken(), peer, cx);
                 if is_over { Poll::Ready(()) } else { Poll::Pending }
             })

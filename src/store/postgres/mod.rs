@@ -369,6 +369,18 @@ impl Postgres {
 }
 
 impl Backend for Postgres {
+    fn release(&mut self) {
+        for lease in [Lease::Schedule, Lease::Renewal] {
+            // If this fails, the lease runs out.
+            let _ = self.give_lease_back(lease);
+        }
+        self.copy.release();
+    }
+
+    fn retake(&mut self) -> Result<(), Error> {
+        self.copy.retake()
+    }
+
     fn is_own(&self) -> bool {
         false
     }

@@ -1,0 +1,95 @@
+//! Hand-over: during an upgrade another process of the same gate takes the store over.
+//!
+//! The lock is given up between two changes. From then on nothing is written here, until [`Held::take_back`]: the other process
+//! may have failed.
+
+use std::time::Duration;
+
+use super::StoreFault;
+use super::backend::{Backend, Change, Error, Kept, Lease, QueuedEvent, Settled};
+use super::held::Held;
+use super::layout::Document;
+use super::record::AuditRecord;
+use crate::clock::UnixTime;
+
+/// In place of a backend that was given up: nothing can be written, and nothing changes.
+#[derive(Debug)]
+struct HandedOver {
+    is_own: bool,
+}
+
+impl Held {
+    /// Gives the store up.
+    pub(super) fn hand_over(&mut self) {
+        self.catch_up();
+        let is_own = self.storage.backend.is_own();
+        let placeholder = Box::new(HandedOver { is_own });
+        let mut backend = std::mem::replace(&mut self.storage.backend, placeholder);
+        backend.release();
+        self.handed_over = Some(backend);
+    }
+
+    /// Takes the store back, with whatever is in it now.
+    pub(super) fn take_back(&mut self) -> Result<Vec<StoreFault>, Error> {
+        let mut faults = Vec::new();
+        if let Some(mut backend) = self.handed_over.take() {
+            if let Err(error) = backend.retake() {
+                self.handed_over = Some(backend);
+                return Err(error);
+            }
+            self.storage.backend = backend;
+            self.start(&mut faults);
+        }
+        Ok(faults)
+    }
+}
+
+impl Backend for HandedOver {
+    fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    fn load(&mut self) -> (Kept, Vec<Error>) {
+        (Kept::default(), vec![Error::HandedOver])
+    }
+
+    fn commit(&mut self, _: &Change) -> Result<(), Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn record(&mut self, _: &AuditRecord, _: &str) -> Result<(), Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn keep_revocations(&mut self, _: &str, _: u64) -> Result<(), Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn keep_time(&mut self, _: UnixTime) -> Result<(), Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn keep_document(&mut self, _: Document, _: &[u8]) -> Result<(), Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn document(&mut self, _: Document) -> Result<Option<Vec<u8>>, Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn take_lease(&mut self, _: Lease, _: Duration) -> Result<bool, Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn post(&mut self, _: &QueuedEvent) -> Result<bool, Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn due_events(&mut self, _: UnixTime) -> Result<Vec<QueuedEvent>, Error> {
+        Err(Error::HandedOver)
+    }
+
+    fn settle(&mut self, _: &str, _: Settled) -> Result<(), Error> {
+        Err(Error::HandedOver)
+    }
+}
