@@ -4,6 +4,7 @@ mod descriptors;
 mod error;
 mod life;
 mod operator;
+mod parts;
 mod reload;
 mod start;
 mod status;
@@ -21,28 +22,24 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Admin, Configured, Listen, Probed, ReloadRequest};
-use crate::api::endpoint::Router;
 use crate::api::{self, Api};
 use crate::auth::Auth;
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::config::{Config, Sources};
-use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Scheme, SocketFile};
-use crate::gate::Gate;
 use crate::license::RootUrl;
 use crate::outgoing::Proxies;
 use crate::service::Redirect;
 use crate::shutdown::{self, Phase, detach};
 use crate::socket::SocketLimit;
 use crate::systemd::{Delivery, Systemd};
-use crate::telemetry;
-use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream;
-use crate::worker::{self, Blueprint, Dashboard, Socket, Worker};
+use crate::worker::{self, Blueprint, Socket, Worker};
 
 use life::{AFTER_CUT, Life, Named};
-use operator::{Operator, Passing, Wanted, Watching};
+use operator::{ADMIN, Operator, Passing, Wanted, Watching};
+use parts::{access_log, certificate, dashboard, gate, workers};
 use upgrade::Predecessor;
 use workers::Workers;
 
@@ -74,7 +71,6 @@ pub struct App {
 /// Which setting an address belongs to, for the process that takes its sockets over.
 const LISTEN: &str = "listen";
 const REDIRECT: &str = "redirect";
-const ADMIN: &str = "admin";
 
 /// How long responses and tunnels of a process that was replaced may last.
 const REPLACED: Duration = Duration::from_secs(3600);
@@ -359,22 +355,6 @@ impl App {
     }
 }
 
-fn gate(config: &Config, root_url: &RootUrl) -> Gate {
-    let _ = config;
-    Gate::new(Router::new(root_url.base_path()))
-}
-
-fn dashboard(config: upstream::Config) -> Result<Arc<Dashboard>, Error> {
-    let tls = upstream::Tls::load(&config).map_err(Error::UpstreamTls)?;
-    Ok(Arc::new(Dashboard { tls: tls.map(Arc::new), config }))
-}
-
-fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
-    let now: telemetry::Now = |out| write!(out, "{}", clock::timestamp());
-    let log = config.access.then(|| AccessLog::start(config.format, now));
-    log.transpose().map_err(Error::Worker)
-}
-
 fn listen_admin(config: &admin::Config, inherited: &mut Inherited) -> Result<Option<Admin>, Error> {
     let Some(listen) = &config.listen else { return Ok(None) };
     let failed = |source| Error::Bind { place: listen.clone().into(), source };
@@ -383,23 +363,11 @@ fn listen_admin(config: &admin::Config, inherited: &mut Inherited) -> Result<Opt
     Admin::bind(listen, former, config).map(Some).map_err(failed)
 }
 
-fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
-    let tls = config.tls.clone().map(Tls::load).transpose().map_err(Error::Tls)?;
-    Ok(tls.map(Arc::new))
-}
-
 /// The sockets from systemd, if an address names any. Otherwise the variables of systemd are not touched.
 fn inherited(config: &downstream::Config) -> Result<Inherited, Error> {
     let mut listen = config.listen.iter().chain(&config.redirect);
     let wanted = listen.any(|l| matches!(l.place, ListenAddress::Systemd(_)));
     if wanted { Inherited::take().map_err(Error::Inherited) } else { Ok(Inherited::default()) }
-}
-
-fn workers(config: &downstream::Config) -> usize {
-    match config.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    }
 }
 
 /// Binds `addresses`. Those that redirect are plain.

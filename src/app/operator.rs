@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::life::Running;
-use super::reload::By;
 use super::upgrade::{Failure, Program, Successor};
 use super::workers::Workers;
 use crate::admin::{Admin, Listen, Probed, ReloadRequest};
@@ -36,11 +35,21 @@ const ISSUER: Duration = Duration::from_secs(5);
 const TAKE_BACK: Duration = Duration::from_millis(100);
 const TAKE_BACK_ATTEMPTS: usize = 100;
 
+/// The name of the admin listener's address, for the process that takes its socket over.
+pub(super) const ADMIN: &str = "admin";
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Reload,
     Upgrade,
+}
+
+/// Who requests a reload.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    Signal,
+    Admin(&'a str),
 }
 
 /// A running gate, as far as it can change.
@@ -99,7 +108,7 @@ impl Passing {
     /// Adds the socket of `admin`, which was configured as `listen`.
     pub(super) fn add_admin(&mut self, admin: &Admin, listen: &Listen) {
         if let Ok(socket) = admin.socket() {
-            self.push(format!("{} {listen}", super::ADMIN), vec![socket.as_fd()]);
+            self.push(format!("{} {listen}", ADMIN), vec![socket.as_fd()]);
         }
     }
 

@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use super::descriptors;
 use super::error::Error;
 use super::life::Prepared;
-use super::operator::Operator;
+use super::operator::{By, Operator};
+use super::parts::{access_log, certificate, dashboard as new_dashboard, gate, workers};
 use super::start::setup;
 use crate::admin::{Configured, NotReloaded, Reloaded};
 use crate::api::Api;
@@ -37,13 +38,6 @@ const READ: Duration = Duration::from_secs(10);
 const APPLY: Duration = Duration::from_secs(5);
 /// Faults that are logged.
 const MAX_LOGGED: usize = 16;
-
-/// Who requests a reload.
-#[derive(Clone, Copy)]
-pub(super) enum By<'a> {
-    Signal,
-    Admin(&'a str),
-}
 
 /// Everything that a reload is going to use, loaded.
 struct Next {
@@ -151,13 +145,13 @@ impl Operator {
                 false => None,
             };
             let tls = match reload.concerns(&["server.tls."]) {
-                true => super::certificate(&config.downstream).map_err(faulty)?,
+                true => certificate(&config.downstream).map_err(faulty)?,
                 false => None,
             };
             let dashboard = match reload.concerns(&["upstream.", "timeouts.send"]) {
                 true => {
                     let config = upstream::Config { sockets, ..config.upstream.clone() };
-                    Some(super::dashboard(config).map_err(faulty)?)
+                    Some(new_dashboard(config).map_err(faulty)?)
                 }
                 false => None,
             };
@@ -165,7 +159,7 @@ impl Operator {
                 true => Some(parts.prepare(config, &root_url).map_err(faulty)?),
                 false => None,
             };
-            let access = super::access_log(&config.telemetry).map_err(faulty)?;
+            let access = access_log(&config.telemetry).map_err(faulty)?;
             Ok(Next { auth, tls, dashboard, sources, access, reload })
         };
         match timeout(READ, tokio::task::spawn_blocking(work)).await {
@@ -205,7 +199,7 @@ impl Operator {
             self.auth = auth;
         }
         let Config { downstream, shutdown, .. } = &reload.config;
-        let workers = super::workers(downstream);
+        let workers = workers(downstream);
         let max_connections = match reload.concerns(&["limits.max_connections"]) {
             true => {
                 let share = descriptors::share(&reload.config, workers);
@@ -218,7 +212,7 @@ impl Operator {
         blueprint.downstream.limits.max_connections = max_connections;
         blueprint.grace_period = shutdown.grace_period;
         blueprint.api = Arc::new(Api::new(self.auth.clone(), self.context.clone()));
-        blueprint.gate = super::gate(&reload.config, &self.root_url);
+        blueprint.gate = gate(&reload.config, &self.root_url);
         blueprint.redirect = Redirect::new(&self.root_url, downstream.acme_dir.as_deref());
         blueprint.access = access;
         probed.configured.store(Arc::new(Configured {
