@@ -243,6 +243,18 @@ fn grafana(dashboard: &Value) {
 }
 
 #[test]
+fn the_configuration_of_the_package_lacks_only_the_dashboard() {
+    let place = Place::new();
+    Vendor::new().write_jwks(place.path());
+    let text = read("debian/gate.toml");
+    place.write("gate.toml", &text);
+    let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(1);
+    let [fault] = ran.err.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.err) };
+    assert!(fault.contains("upstream.url"), "{fault}");
+    is_good(&text.replacen("url = \"\"", "url = \"http://127.0.0.1:3000\"", 1), "jwks.json");
+}
+
+#[test]
 fn an_image_contains_no_private_key() {
     let ignored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".dockerignore"));
     let ignored = ignored.expect("a file");
