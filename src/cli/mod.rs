@@ -21,6 +21,7 @@ mod settings;
 #[cfg(feature = "postgres")]
 pub mod store;
 pub mod streams;
+mod terminal;
 mod trusted;
 mod vendor;
 

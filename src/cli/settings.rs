@@ -61,6 +61,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// The configuration file.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        self.config.clone()
+    }
+
     /// The file that `--config` names, the environment of the process, and the flags.
     pub(super) fn sources(self) -> Sources {
         let environment = std::env::vars_os().collect();
