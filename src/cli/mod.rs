@@ -2,7 +2,7 @@
 //!
 //! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (including unknown or invalid flags), 2 cannot bind or
 //! start. `check-config`: 0, or 1 with every fault. `health`: 0 ready, 1 otherwise. Other commands: 0 done, 1 failed, 2 wrong usage; `license inspect` and
-//! `audit verify`: 0 valid, 1 invalid, 2 unreadable. Results go to standard output, errors to standard error. A closed pipe
+//! `audit verify`: 0 valid, 1 invalid, 2 unreadable. Commands that call a gate: 0 done, 1 refused, 2 unreachable, 3 not allowed. Results go to standard output, errors to standard error. A closed pipe
 //! on standard output is not an error.
 
 pub mod audit;
@@ -13,6 +13,7 @@ mod health;
 pub mod inspect;
 pub mod issue;
 pub mod keys;
+mod remote;
 mod renewal;
 pub mod request;
 pub mod revoke;
@@ -82,10 +83,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>, serve: fn(Config) -> u8) ->
 }
 
 /// The exit code for flags that cannot be parsed. Flags of `serve` and `check-config` are settings: a bad configuration.
-/// `health` has only 0 and 1, as probes expect.
+/// `health` has only 0 and 1, as probes expect. For commands that call a gate, 2 means that it cannot be reached.
 fn wrong_usage(args: &[OsString]) -> u8 {
-    let command = args.get(1).and_then(|arg| arg.to_str());
-    if matches!(command, Some("serve" | "check-config" | "health")) { FAILED } else { WRONG_USAGE }
+    let word = |at: usize| args.get(at).and_then(|arg| arg.to_str());
+    match (word(1), word(2)) {
+        (Some("serve" | "check-config" | "health"), _) => FAILED,
+        (Some("license"), Some(command)) if remote::NAMES.contains(&command) => FAILED,
+        _ => WRONG_USAGE,
+    }
 }
 
 impl Command {

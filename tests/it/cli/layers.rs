@@ -206,7 +206,12 @@ fn the_last_line_is_the_verdict() {
         (&["--config", "good.toml"], &one, 0, "good.toml: valid, 2 warnings"),
         (&["--config", "./good.toml", "--print"], &[], 0, "# ./good.toml: valid, 1 warning"),
         (&["--config", "bad.toml"], &[], 1, "bad.toml: not valid, 3 faults"),
-        (&["--config", "bad.toml", "--print"], &two, 1, "bad.toml: not valid, 3 faults, 2 warnings"),
+        (
+            &["--config", "bad.toml", "--print"],
+            &two,
+            1,
+            "bad.toml: not valid, 3 faults, 2 warnings",
+        ),
         (&["--config", "absent.toml"], &one, 1, "absent.toml: not valid, 1 fault, 1 warning"),
     ];
     for (flags, environment, code, verdict) in cases {
