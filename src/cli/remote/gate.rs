@@ -3,7 +3,6 @@
 //! [`Gate::reach`] first asks for a route that needs credentials without giving any. Credentials are sent only to what answers as
 //! a gate does, over HTTPS, or where plain HTTP is allowed. Redirects are not followed.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,20 +103,15 @@ impl Gate {
         self.server.root.as_str()
     }
 
-    /// Masks `secret` in all output.
-    pub(super) fn hide(&mut self, secret: &str) {
-        self.secrets.push(secret.to_owned());
-    }
-
-    /// `text` without the secrets, which a server might repeat.
+    /// `text` without credentials and tokens, which a server might repeat.
     pub(super) fn masked(&self, text: &str) -> String {
-        let mut text = Cow::Borrowed(text);
+        let mut text = without_tokens(text);
         for secret in &self.secrets {
             if text.contains(secret) {
-                text = text.replace(secret, "***").into();
+                text = text.replace(secret, "***");
             }
         }
-        text.into_owned()
+        text
     }
 
     /// Calls a route below `api/licensing/`, and returns the JSON of a success.
@@ -362,8 +356,31 @@ fn doubt(why: &CertificateError) -> (String, &'static str) {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             ("it is for another name".to_owned(), NAME)
         }
+        // A self-signed certificate that is not in the file.
+        CertificateError::Other(error)
+            if matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+        {
+            ("it is self-signed, and this machine does not trust it".to_owned(), TRUST)
+        }
         other => (printable(&other.to_string()), TRUST),
     }
+}
+
+/// `text` with `***` for each compact JWS in it.
+pub(super) fn without_tokens(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let (mut masked, mut rest) = (String::with_capacity(text.len()), text);
+    // The start of a JSON object in base64url.
+    while let Some(at) = rest.find("eyJ") {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c| !is_part(c)).unwrap_or(from.len());
+        let is_token = from[..end].matches('.').count() >= 2;
+        masked.push_str(before);
+        masked.push_str(if is_token { "***" } else { &from[..end] });
+        rest = &from[end..];
+    }
+    masked.push_str(rest);
+    masked
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -375,4 +392,33 @@ fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_ascii_uppercase());
     first.into_iter().chain(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_masked_and_other_text_is_not() {
+        for (text, masked) in [
+            ("", ""),
+            ("begins with `eyJ`. So.", "begins with `eyJ`. So."),
+            ("\"eyJhbGciOiJFUzI1NiJ9.e30.AA\"", "\"***\""),
+            ("a=eyJh.e30.AA, b=eyJh.e30.AA", "a=***, b=***"),
+            ("eyJh.e30", "eyJh.e30"),
+            ("é eyJh.eyJh.eyJhé", "é ***é"),
+        ] {
+            assert_eq!(without_tokens(text), masked);
+        }
+    }
+
+    #[test]
+    fn loopback_addresses_are_of_this_machine() {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example", "0.0.0.0", "10.0.0.1", "::", "127.0.0.1.example", ""] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use super::terminal::{self, Terminal};
 use crate::clock::Clock;
 use crate::license::{Token, printable};
 use failure::{Failure, Reply, UNREACHABLE};
-use gate::{Connection, Gate};
+use gate::{Connection, Gate, without_tokens};
 
 /// Larger than any token; a larger file was named by mistake.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -237,7 +237,6 @@ impl Install {
         };
         let is_json = connection.json;
         run(connection, async |gate, terminal| {
-            gate.hide(&token);
             let body = json!({ "token": token });
             let report = gate.call(Method::POST, "token/validate", Some(body.clone())).await?;
             let Reply { json, .. } = &report;
@@ -372,15 +371,15 @@ fn unexpected(reply: Reply) -> Failure {
 /// Runs `command` with the gate of `connection`, and prints the outcome.
 fn run(
     connection: Connection,
-    command: impl AsyncFnOnce(&mut Gate, Option<&Terminal>) -> Outcome,
+    command: impl AsyncFnOnce(&Gate, Option<&Terminal>) -> Outcome,
 ) -> u8 {
     terminal::run(async {
         let terminal = Terminal::open();
-        let mut gate = match Gate::reach(&connection, terminal.as_ref()).await {
+        let gate = match Gate::reach(&connection, terminal.as_ref()).await {
             Ok(gate) => gate,
             Err(failure) => return report(&failure, connection.json),
         };
-        match command(&mut gate, terminal.as_ref()).await {
+        match command(&gate, terminal.as_ref()).await {
             Ok(printed) if connection.json => {
                 print(gate.masked(&escaped(&printed.reply)).as_bytes())
             }
@@ -400,9 +399,9 @@ fn run(
 /// Prints why a command failed, and returns the exit code.
 fn report(failure: &Failure, json: bool) -> u8 {
     if let Some(body) = failure.json.as_ref().filter(|_| json) {
-        print(escaped(body).as_bytes());
+        print(without_tokens(&escaped(body)).as_bytes());
     }
-    fail(&failure.text);
+    fail(without_tokens(&failure.text));
     failure.code
 }
 

@@ -1,8 +1,12 @@
 //! The command line.
 
 mod commands;
+mod fake;
 mod faults;
 mod files;
+mod hostile;
 mod inspect;
 mod layers;
+mod remote;
+mod terminal;
 mod vendor;
