@@ -10,6 +10,7 @@ mod check_config;
 mod generated;
 mod hash_password;
 mod health;
+mod init;
 pub mod inspect;
 pub mod issue;
 pub mod keys;
@@ -58,6 +59,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
+    Init(init::Init),
     Health(health::Health),
     License(vendor::License),
     Keys(vendor::Keys),
@@ -98,6 +100,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(serve),
             Self::CheckConfig(command) => command.run(),
+            Self::Init(command) => command.run(),
             Self::Health(command) => command.run(),
             Self::License(command) => command.run(),
             Self::Keys(command) => command.run(),

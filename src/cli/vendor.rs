@@ -65,19 +65,19 @@ enum OfLicense {
 #[derive(Debug, Args)]
 struct Request {
     /// Configuration file (TOML) of the gate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     /// Root URL of the instance [server.root_url]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     root_url: Option<String>,
 
     /// Trusted keys: a JWKS file, a PEM public key, or a directory of such files [license.keys]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     issuer_keys: Option<String>,
 
     /// Directory that the license is stored in [store.url]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     data_dir: Option<String>,
 
     #[command(flatten)]
@@ -94,7 +94,7 @@ struct Request {
 #[derive(Debug, Args)]
 struct Inspect {
     /// Configuration file (TOML) of the gate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     #[command(flatten)]

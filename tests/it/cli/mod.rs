@@ -5,6 +5,7 @@ mod fake;
 mod faults;
 mod files;
 mod hostile;
+mod init;
 mod inspect;
 mod layers;
 mod remote;

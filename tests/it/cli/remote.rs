@@ -76,7 +76,8 @@ fn a_license_is_installed_shown_replaced_restored_and_removed() {
 
     let ran = operator.run(&["show"]).exits(0).prints("license          L-2");
     assert!(
-        ran.out.contains("token expires    20") && (ran.out.contains("(in 13 days)") || ran.out.contains("(in 14 days)")),
+        ran.out.contains("token expires    20")
+            && (ran.out.contains("(in 13 days)") || ran.out.contains("(in 14 days)")),
         "{ran:#?}"
     );
     let jti = first.claims()["jti"].as_str().expect("an id");

@@ -203,3 +203,38 @@ fn an_installation_is_confirmed_after_the_differences() {
     }
     scene.holds_nothing();
 }
+
+#[test]
+fn a_bad_answer_is_asked_again_with_the_reason() {
+    let place = Place::new();
+    let scene = Scene::new();
+    scene.vendor.write_jwks(place.path());
+    let mut session = Session::run(&place, &[], "\"$GATE\" init --out new.toml");
+    for (question, bad, reason, good) in [
+        ("Address of the dashboard", "grafana", "upstream.url", "http://127.0.0.1:1"),
+        (
+            "Public URL of the dashboard",
+            "ftp://a/",
+            "http:// or https://",
+            "https://metrics.example/",
+        ),
+        ("Keys of the license issuer", "", "the answer is empty", "jwks.json"),
+    ] {
+        session.shows(question);
+        session.shows(": ");
+        session.types(&format!("{bad}\n"));
+        session.shows(reason);
+        session.shows(question);
+        session.shows(": ");
+        session.types(&format!("{good}\n"));
+    }
+    session.shows("new.toml is written");
+    session.ends(0);
+    place.run(&["check-config", "--config", "new.toml"]).exits(0).prints("new.toml: valid");
+
+    let mut session = Session::run(&place, &[], "\"$GATE\" init --out other.toml");
+    session.shows("Address of the dashboard");
+    session.types("\x03");
+    session.ends(130);
+    assert!(!place.path().join("other.toml").exists());
+}
