@@ -12,7 +12,7 @@ use http::{StatusCode, Uri};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::streams::{DONE, fail, print, warn_all};
+use super::streams::{fail_all, print, warn_all};
 use super::terminal::{self, Terminal};
 use crate::clock::Clock;
 use crate::config::{Flag, Loaded, Origin, Sources};
@@ -82,7 +82,7 @@ impl Init {
         terminal::run(async {
             match self.write().await {
                 Ok(text) => print(text.as_bytes()),
-                Err(faults) => faults.into_iter().map(fail).last().unwrap_or(DONE),
+                Err(faults) => fail_all(faults),
             }
         })
     }
