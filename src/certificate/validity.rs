@@ -113,6 +113,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_last_name_of_the_issuer_is_read() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "Example Ltd");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Example Röot");
+        let made = params.self_signed(&key).expect("a certificate");
+        assert_eq!(issuer(made.der()).as_deref(), Some("Example Röot"));
+    }
+
     proptest::proptest! {
         #[test]
         fn malformed_certificates_do_not_panic(cut in 0..400_usize, at in 0..400_usize, byte: u8) {
@@ -123,7 +134,7 @@ mod tests {
             if let Some(changed) = der.get_mut(at) {
                 *changed = byte;
             }
-            let _ = not_after(&der);
+            let _ = (not_after(&der), issuer(&der));
         }
     }
 }

@@ -281,6 +281,8 @@ async fn found(origin: &upstream::Origin) -> String {
                 Err(_) => unreachable(&shown, "no answer"),
             };
         }
+        #[cfg(test)]
+        upstream::Origin::Memory => return String::new(),
     };
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     let place = format!("{scheme}://{host}:{port}");

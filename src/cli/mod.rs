@@ -49,7 +49,8 @@ file (LICENSE_GATE__UPSTREAM__URL for upstream.url), and a flag overrides the va
 
 Examples:
   license-gate serve --upstream http://127.0.0.1:3000 --root-url https://metrics.example.com/
-  license-gate check-config --config gate.toml")]
+  license-gate check-config --config gate.toml
+  license-gate license install --url https://metrics.example.com/ license.jwt")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

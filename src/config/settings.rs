@@ -417,7 +417,7 @@ const ENTRIES: &[Entry] = &[
         "renewal.ca_file",
         Kind::Path,
         "Authorities in PEM for the gate's own calls: `renewal.url`, `license.jwks_url`, `license.revocations`, `notify.url`. Empty: \
-         those of the platform.",
+         those of the platform. A self-signed certificate may be named itself.",
         r#""/etc/license-gate/issuer-ca.pem""#,
     ),
     (

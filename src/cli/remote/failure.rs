@@ -212,6 +212,12 @@ const ADVICE: &[Advice] = &[
     ("licensing.token.not-found", REFUSED, "`license-gate license install FILE` installs one."),
     ("licensing.unexpected", REFUSED, LOOK_FIRST),
     ("licensing.writes.too-many", REFUSED, "`limits.writes_per_minute` of the gate is the limit."),
+    ("licensing.changed", REFUSED, LOOK_FIRST),
+    (
+        "licensing.required",
+        NOT_ALLOWED,
+        "A gate rule refused the request, which is not one of the licensing API: check the base path of --url.",
+    ),
     ("path.malformed", REFUSED, "Correct the path of --url."),
     ("gate.full", UNREACHABLE, LATER),
     ("gate.stopping", UNREACHABLE, LATER),

@@ -15,8 +15,10 @@ pub(super) struct Fake {
     shared: Arc<Shared>,
 }
 
+type Respond = dyn Fn(&Asked) -> Vec<u8> + Send + Sync;
+
 struct Shared {
-    answer: Box<dyn Fn(&Asked) -> Vec<u8> + Send + Sync>,
+    answer: Box<Respond>,
     asked: Mutex<Vec<Asked>>,
     keep_open: AtomicBool,
 }
