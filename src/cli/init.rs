@@ -322,7 +322,7 @@ async fn found(origin: &upstream::Origin) -> String {
 
 fn unreachable(place: &str, why: &str) -> String {
     let why = why.strip_prefix(&format!("{place} ")).unwrap_or(why);
-    format!("Nothing useful answers at {place} now: {why}. The gate can start without it.")
+    format!("There is no dashboard at {place} now: {why}. The gate can start without it.")
 }
 
 fn create(path: &Path, text: &str) -> std::io::Result<()> {

@@ -1,4 +1,4 @@
-//! The gate's own HTTP calls: to the issuer (renewal, keys, revocations) and to the webhook.
+//! The gate's own HTTP calls: to the issuer (renewal, keys, revocations) and to the webhook; and those of commands.
 //!
 //! A [`Client`] holds trust anchors and proxies, and creates an [`Endpoint`] for each URL at startup; configuration errors
 //! occur there. An endpoint takes a [`Call`] and returns an [`Answer`] or an [`Error`], within one deadline for the whole call:

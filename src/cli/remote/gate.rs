@@ -157,7 +157,7 @@ impl Server {
     fn of(connection: &Connection) -> Result<Self, Failure> {
         let url = connection.url.as_deref().map(text::trimmed).filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| {
-            Failure::refused("Which gate? Give its public URL with --url or LICENSE_GATE_URL, such as https://metrics.example.com/.")
+            Failure::refused("No gate is named: give its public URL with --url or LICENSE_GATE_URL, such as https://metrics.example.com/.")
         })?;
         // The text is not shown, because it may contain a password.
         let root = RootUrl::parse(url)

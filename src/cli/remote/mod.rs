@@ -414,7 +414,7 @@ fn fail_text(text: &str) {
     });
 }
 
-/// The JSON as it came, with a line break at its end. Control characters in its strings, which a terminal would obey, are
+/// The JSON as it came, with a line break at its end. Control characters in its strings, which a terminal would interpret, are
 /// written as escapes, which mean the same.
 fn escaped(reply: &Reply) -> String {
     let mut text = String::with_capacity(reply.text.len() + 1);
