@@ -95,7 +95,8 @@ fn ends_well(place: &Place, url: &str, words: &[&str], input: &str, case: &str) 
     let is_control = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
     let shown = if words.contains(&"--json") { &err } else { &output };
     assert!(!shown.contains(is_control), "{words:?} {case}:\n{output:?}");
-    let is_explained = err.starts_with("license-gate: ") && err.ends_with(".\n") || err.ends_with(")\n");
+    let is_explained =
+        err.starts_with("license-gate: ") && err.ends_with(".\n") || err.ends_with(")\n");
     assert!(code == 0 || is_explained, "{words:?} {case}: {code}\n{output}");
     code
 }
