@@ -27,7 +27,7 @@ const STORED: &str = "license.jwt";
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// File to write the request to, with mode 0600; `-` writes standard output.
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, value_name = "FILE|-", value_hint = clap::ValueHint::FilePath)]
     pub out: PathBuf,
     /// Replace an existing file.
     #[arg(long)]

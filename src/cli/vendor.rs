@@ -13,13 +13,13 @@ use super::settings::store_url;
 use super::store;
 use super::streams::{DONE, Streams, WRONG_USAGE, fail, fail_all, print, warn_all};
 use super::trusted::Sources;
-use super::{audit, inspect, issue, keys, request, revoke};
+use super::{audit, inspect, issue, keys, remote, request, revoke};
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults, Flag, Loaded};
 use crate::license::RootUrl;
 use crate::store::Location;
 
-/// Inspect, request, issue and revoke licenses
+/// Manage the license of a running gate; inspect, request, issue and revoke licenses
 #[derive(Debug, Args)]
 pub(super) struct License {
     #[command(subcommand)]
@@ -28,6 +28,12 @@ pub(super) struct License {
 
 #[derive(Debug, Subcommand)]
 enum OfLicense {
+    Show(remote::Show),
+    Install(remote::Install),
+    Renew(remote::Renew),
+    Remove(remote::Remove),
+    History(remote::History),
+    Rollback(remote::Rollback),
     Inspect(Inspect),
     Request(Request),
     /// Sign a license token (vendor)
@@ -59,19 +65,19 @@ enum OfLicense {
 #[derive(Debug, Args)]
 struct Request {
     /// Configuration file (TOML) of the gate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     /// Root URL of the instance [server.root_url]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     root_url: Option<String>,
 
     /// Trusted keys: a JWKS file, a PEM public key, or a directory of such files [license.keys]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     issuer_keys: Option<String>,
 
     /// Directory that the license is stored in [store.url]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     data_dir: Option<String>,
 
     #[command(flatten)]
@@ -88,7 +94,7 @@ struct Request {
 #[derive(Debug, Args)]
 struct Inspect {
     /// Configuration file (TOML) of the gate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     #[command(flatten)]
@@ -164,6 +170,12 @@ impl License {
     pub(super) fn run(self) -> u8 {
         let now = Clock::system().now();
         match self.command {
+            OfLicense::Show(command) => command.run(),
+            OfLicense::Install(command) => command.run(),
+            OfLicense::Renew(command) => command.run(),
+            OfLicense::Remove(command) => command.run(),
+            OfLicense::History(command) => command.run(),
+            OfLicense::Rollback(command) => command.run(),
             OfLicense::Inspect(command) => command.run(),
             OfLicense::Request(command) => command.run(),
             OfLicense::Issue(args) => with_streams(|streams| issue::run(&args, now, streams)),

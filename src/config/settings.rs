@@ -501,7 +501,7 @@ const ENTRIES: &[Entry] = &[
         Applies::AtOnce,
         Kind::Path,
         "Authorities in PEM for the gate's own calls: `renewal.url`, `license.jwks_url`, `license.revocations`, `notify.url`. Empty: \
-         those of the platform.",
+         those of the platform. A self-signed certificate may be named itself.",
         r#""/etc/license-gate/issuer-ca.pem""#,
     ),
     (

@@ -411,7 +411,7 @@ fn a_gate_refuses_newer_tables_without_showing_the_password() {
     let output = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(2), "{output}");
     assert!(output.contains("schema version 99"), "{output}");
-    let checked = gate_program(&["check-config", "--config", &config]);
+    let checked = gate_program(&["check-config", "--print", "--config", &config]);
     let shown = String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success() && shown.contains("gate:***@localhost"), "{shown}");
     assert!(!shown.contains("s3cret") && !output.contains("s3cret"));

@@ -254,7 +254,7 @@ fn a_gate_that_stops_ends_its_probes() {
 fn settings_of_probes_are_checked_and_shown() {
     let place = Place::new();
     place.write("good.toml", "[upstream]\nprobe_interval = '1m'\nprobe_path = '/api/health'\n");
-    let ran = place.run(&["check-config", "--config", "good.toml"]);
+    let ran = place.run(&["check-config", "--print", "--config", "good.toml"]);
     assert!(ran.out.contains("probe_interval = \"1m\""), "{}", ran.out);
     assert!(ran.out.contains("probe_path = \"/api/health\""), "{}", ran.out);
     place.write("bad.toml", "[upstream]\nprobe_interval = '15'\nprobe_path = 'health'\n");
