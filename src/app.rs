@@ -23,8 +23,9 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::downstream::tls::Tls;
 use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress};
-use crate::gate::Gate;
+use crate::gate::{Gate, Judge};
 use crate::license::RootUrl;
+use crate::rules::{Published, Rules};
 use crate::service::Redirect;
 use crate::shutdown::{self, Phase, detach};
 use crate::socket::SocketLimit;
@@ -78,7 +79,10 @@ impl App {
         let mut inherited = inherited(&config.downstream)?;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
-        let (api, probed, life) = licensing(&config, &root_url, clock, &control, &metrics).await?;
+        let rules = Rules::new(&config.gate, root_url.base_path(), &metrics)?.map(Arc::new);
+        let rules = Published::new(rules);
+        let (api, probed, life) =
+            licensing(&config, &root_url, clock, &control, &metrics, &rules).await?;
         let access = access_log(&config.telemetry)?;
         let tls = certificate(&config.downstream)?;
         let upstream_tls = upstream::Tls::load(&config.upstream).map_err(Error::UpstreamTls)?;
@@ -101,7 +105,7 @@ impl App {
             upstream: config.upstream,
             grace_period: config.shutdown.grace_period,
             api: Arc::new(api),
-            gate: Gate::new(Router::new(root_url.base_path())),
+            gate: gate(&root_url, &probed),
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,
@@ -234,6 +238,13 @@ impl App {
     }
 }
 
+/// Routes requests by the rules in force.
+fn gate(root_url: &RootUrl, probed: &Probed) -> Gate {
+    let Probed { reader, clock, .. } = probed;
+    let judge = |rules| Judge { rules, reader: reader.clone(), clock: clock.clone() };
+    Gate::new(Router::new(root_url.base_path()), probed.rules.current().map(judge))
+}
+
 /// Sets up the API, the probes and everything that maintains the license.
 async fn licensing(
     config: &Config,
@@ -241,9 +252,10 @@ async fn licensing(
     clock: Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
+    rules: &Published,
 ) -> Result<(Api, Probed, Life), Error> {
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
-    let begun = life::begin(config, root_url, clock, control, metrics).await?;
+    let begun = life::begin(config, root_url, clock, control, metrics, rules).await?;
     let api::Context { reader, clock, .. } = &begun.context;
     let probed = Probed {
         reader: reader.clone(),
@@ -253,6 +265,7 @@ async fn licensing(
         phase: watch::channel(Phase::Serving).1,
         tls: None,
         setup: start::setup(config),
+        rules: rules.clone(),
         upstream_tls: None,
     };
     Ok((Api::new(auth, begun.context), probed, begun.life))

@@ -17,6 +17,7 @@ use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, Roo
 use crate::notify::{Events, Monitor, Notifier, Wake};
 use crate::outgoing::{Client, Fetch, Proxies, Refresher};
 use crate::problem;
+use crate::rules::Published;
 use crate::shutdown::detach;
 use crate::store::{self, Context, Housekeeping, Lease, LicenseTrust, Store, Writer};
 use crate::telemetry::metrics::Metrics;
@@ -88,6 +89,7 @@ pub(super) async fn begin(
     clock: Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
+    rules: &Published,
 ) -> Result<Begun, Error> {
     let client = Client::new(&config.outgoing, Proxies::from_environment(), clock.clone());
     let issuer = Issuer::new(&config.feed, &client)?;
@@ -123,14 +125,16 @@ pub(super) async fn begin(
     };
     mounted.begin(&writer).await;
     let monitor =
-        Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events);
+        Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events)
+            .await
+            .with_rules(rules);
     let life = Life {
         others,
         writer: writer.clone(),
         housekeeping: housekeeping.clone(),
         mounted,
         keyring,
-        monitor: monitor.await,
+        monitor,
         renewal: renewal.clone(),
         installer: installer.clone(),
         keys: fetched,

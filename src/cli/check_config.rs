@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::explain::{self, Explain};
 use super::settings::Settings;
 use super::streams::{fail_all, print, warn, warn_all};
 use crate::config::Loaded;
@@ -19,6 +20,9 @@ use crate::config::Loaded;
 pub(super) struct CheckConfig {
     #[command(flatten)]
     settings: Settings,
+
+    #[command(flatten)]
+    explain: Explain,
 }
 
 impl CheckConfig {
@@ -31,7 +35,11 @@ impl CheckConfig {
             warn_all(&loaded.config.misnamed);
             return fail_all(faults);
         }
+        if let Some(code) = self.explain.run(&loaded.config) {
+            return code;
+        }
         warn_all(&loaded.config.warnings());
+        warn_all(&explain::missing_products(&loaded.config));
         loaded.config.exposed().into_iter().for_each(warn);
         if let Some(path) = loaded.missing_default_keys() {
             let message = "does not exist, and without keys no license is valid";

@@ -20,16 +20,10 @@ pub(super) enum Role {
     Setting(Read, Show),
     /// `[[name]]`, shown as tables.
     Tables(Read),
-    /// A documented key that this version does not support. Values that turn it off are accepted.
-    Later,
 }
 
 pub(super) const fn key(name: &'static str, read: Read, show: Show) -> Key {
     Key { name, role: Role::Setting(read, show) }
-}
-
-pub(super) const fn later(name: &'static str) -> Key {
-    Key { name, role: Role::Later }
 }
 
 /// Stores `value` in `slot`, if it could be read.

@@ -18,6 +18,7 @@ mod file;
 mod key;
 mod keys;
 mod quantity;
+mod rules;
 mod settings;
 mod text;
 mod users;
@@ -93,12 +94,14 @@ impl Config {
             let _ = writeln!(text, "{name} = {value}");
         }
         self.auth.users.iter().for_each(|user| text.push_str(&user_table(user)));
+        self.gate.rules.iter().for_each(|rule| text.push_str(&rules::table(rule)));
         text
     }
 
     /// Warnings about settings that are allowed but probably not intended.
     pub fn warnings(&self) -> Vec<String> {
         let incoherent = coherence::warnings(self).into_iter().map(str::to_owned);
+        let incoherent = incoherent.chain(rules::warnings(self));
         incoherent.chain(self.misnamed.iter().cloned()).collect()
     }
 }

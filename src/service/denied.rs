@@ -1,0 +1,217 @@
+//! The response to a request that a gate rule refuses, and the warning on one that passes during the grace.
+//!
+//! gRPC gets a status of its own protocol, people a page, programs JSON. What each of them reads comes from one [`Notice`]; the page is
+//! written in [`page`] alone.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::clock::UnixTime;
+use crate::message::{Fields, RequestHead};
+use crate::problem::escaped;
+use crate::rules::{Denial, Missing, Requirement};
+
+const CODE: &str = "licensing.required";
+
+/// On responses to requests that pass during the grace: `grace until 2027-01-15T08:00:00Z`.
+const WARNING: HeaderName = HeaderName::from_static("license-gate-warning");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What `grpc-message` encodes (gRPC over HTTP/2, "Responses").
+const GRPC_ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// Warns that the grace of a rule ends at `until`.
+#[cold]
+pub(super) fn warn(headers: &mut Fields, until: UnixTime) {
+    // Cannot fail: it is ASCII.
+    if let Ok(value) = HeaderValue::try_from(format!("grace until {until}")) {
+        headers.set(WARNING, value);
+    }
+}
+
+/// The response to `asked`, which `denial` refuses. `base` is the base path, without a slash at its end; `accepts_html`: whether `Accept`
+/// names HTML.
+#[cold]
+pub(super) fn response(
+    denial: &Denial,
+    asked: &RequestHead,
+    accepts_html: bool,
+    base: &str,
+    request_id: &str,
+) -> Response<Bytes> {
+    let notice = Notice::of(denial, base);
+    let content_type = asked.headers.get(&CONTENT_TYPE).unwrap_or_default();
+    let (status, content_type, body) = match is_grpc(content_type) {
+        true => (StatusCode::OK, HeaderValue::from_bytes(content_type), Bytes::new()),
+        false if accepts_html && !is_script(asked) => (
+            StatusCode::FORBIDDEN,
+            Ok(HeaderValue::from_static("text/html; charset=utf-8")),
+            page(&notice, request_id).into(),
+        ),
+        false => (
+            StatusCode::FORBIDDEN,
+            Ok(HeaderValue::from_static("application/json")),
+            notice.json(request_id).into(),
+        ),
+    };
+    let is_grpc = status == StatusCode::OK;
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(content_type) = content_type {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
+    if is_grpc {
+        // PERMISSION_DENIED.
+        headers.insert(GRPC_STATUS, HeaderValue::from_static("7"));
+        let message = utf8_percent_encode(&notice.message, GRPC_ENCODED).to_string();
+        if let Ok(message) = HeaderValue::try_from(message) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        return response;
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let denied = HeaderValue::from_static("license-gate; error=http_request_denied");
+    headers.insert(PROXY_STATUS, denied);
+    let policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+fn is_grpc(content_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    content_type.split_at_checked(GRPC.len()).is_some_and(|(kind, rest)| {
+        kind.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b'-' | b';'))
+    })
+}
+
+/// Whether the request comes from a script, which does not show a page.
+fn is_script(asked: &RequestHead) -> bool {
+    let mode = asked.headers.get(&FETCH_MODE);
+    asked.headers.get(&REQUESTED_WITH).is_some()
+        || mode.is_some_and(|mode| !mode.eq_ignore_ascii_case(b"navigate"))
+}
+
+/// What a refused request is answered with.
+struct Notice<'a> {
+    rule: &'a str,
+    status: u8,
+    since: Option<UnixTime>,
+    /// What is missing, one sentence.
+    reason: String,
+    /// Since when requests are refused; a sentence.
+    ended: Option<String>,
+    /// Whom to ask: the message of the rule.
+    advice: &'a str,
+    /// The license page.
+    link: String,
+    /// All of it in one line.
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    extra: Extra<'a>,
+    message: &'a str,
+    #[serde(rename = "messageId")]
+    message_id: &'a str,
+    #[serde(rename = "statusCode")]
+    status_code: u16,
+    #[serde(rename = "traceID")]
+    trace_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Extra<'a> {
+    rule: &'a str,
+    license: LicenseStatus,
+    since: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LicenseStatus {
+    status: u8,
+}
+
+const ADVICE: &str = "Ask the administrator of this dashboard.";
+
+impl<'a> Notice<'a> {
+    fn of(denial: &'a Denial, base: &str) -> Self {
+        let Denial { rule, closed } = denial;
+        let requires = match &rule.requirement {
+            Requirement::License => "a valid license".to_owned(),
+            Requirement::Product(product) => format!("a license with the product {product:?}"),
+        };
+        let missing = match &closed.missing {
+            // The remedies of other reasons are meant for administrators, who find them on the license page.
+            Missing::Valid(reason) => {
+                let reason = reason.to_string();
+                reason.split(": ").next().map(str::to_owned).unwrap_or_default()
+            }
+            missing => missing.to_string(),
+        };
+        let reason = format!("This requires {requires}, and {missing}.");
+        let ended = closed.since.map(|since| match rule.grace.is_zero() {
+            true => format!("It has been refused since {since}."),
+            false => format!("The time of grace ended at {since}."),
+        });
+        let advice = if rule.message.is_empty() { ADVICE } else { &rule.message };
+        let link = format!("{base}/api/licensing/");
+        let mut message = reason.clone();
+        for more in ended.as_deref().into_iter().chain([advice]) {
+            message.push(' ');
+            message.push_str(more);
+        }
+        message.push_str(&format!(" An administrator can install a license at {link}."));
+        let (status, since) = (closed.status.code(), closed.since);
+        Self { rule: &rule.name, status, since, reason, ended, advice, link, message }
+    }
+
+    fn json(&self, request_id: &str) -> Vec<u8> {
+        let envelope = Envelope {
+            extra: Extra {
+                rule: self.rule,
+                license: LicenseStatus { status: self.status },
+                since: self.since.map(|since| since.to_string()),
+            },
+            message: &self.message,
+            message_id: CODE,
+            status_code: StatusCode::FORBIDDEN.as_u16(),
+            trace_id: request_id,
+        };
+        // Cannot fail: strings and numbers always serialise.
+        serde_json::to_vec(&envelope).unwrap_or_default()
+    }
+}
+
+/// The page for people.
+fn page(notice: &Notice<'_>, request_id: &str) -> String {
+    let ended = notice
+        .ended
+        .as_deref()
+        .map_or_else(String::new, |ended| format!("<p>{}</p>", escaped(ended)));
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>License required</title></head>\n\
+         <body><main><h1>License required</h1><p>{reason}</p>{ended}<p>{advice}</p>\
+         <p><a href=\"{link}\">License of this dashboard</a></p>\
+         <p><small>rule {rule} &middot; 403 &middot; {id}</small></p></main></body></html>\n",
+        reason = escaped(&notice.reason),
+        advice = escaped(notice.advice),
+        link = escaped(&notice.link),
+        rule = escaped(notice.rule),
+        id = escaped(request_id),
+    )
+}
