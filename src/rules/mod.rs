@@ -26,3 +26,6 @@ pub use methods::Methods;
 pub use published::Published;
 pub use set::{Decision, Denial, Denied, RuleError, Rules, Step, Unreachable, Verdict};
 pub use state::{Closed, LicenseNow, Missing, State};
+
+#[cfg(test)]
+mod tests;
