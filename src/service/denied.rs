@@ -112,7 +112,7 @@ struct Notice<'a> {
     reason: String,
     /// Since when requests are refused; a sentence.
     ended: Option<String>,
-    /// Whom to ask: the message of the rule.
+    /// What to do: the message of the rule.
     advice: &'a str,
     /// The license page.
     link: String,

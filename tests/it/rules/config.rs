@@ -140,7 +140,8 @@ fn what_is_probably_not_intended_is_a_warning() {
 #[test]
 fn the_effective_configuration_has_every_rule() {
     let place = Place::new();
-    let text = "[[gate.rules]]\nname = 'a \"b\"'\npaths = ['/a', '/b/**']\nmethods = ['DELETE', 'GET']\n\
+    Vendor::new().write_jwks(place.path());
+    let text = "[license]\nkeys = 'jwks.json'\n[[gate.rules]]\nname = 'a \"b\"'\npaths = ['/a', '/b/**']\nmethods = ['DELETE', 'GET']\n\
                 require = 'product:x y'\ngrace = '90m'\ndry_run = true\nmessage = 'ask'\n\
                 [[gate.rules]]\nname = 'c'\npaths = ['/c']\nallow = true\n";
     place.write("gate.toml", text);
