@@ -302,12 +302,13 @@ fn a_preflight_passes_and_another_method_in_a_field_counts_too() {
     const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
     let origin = (ORIGIN, "https://b");
     let wanted = (ACCESS_CONTROL_REQUEST_METHOD, "DELETE");
-    let cases: [(Method, &[(HeaderName, &str)], bool); 9] = [
+    type Sent<'a> = &'a [(HeaderName, &'a str)];
+    let cases: [(Method, Sent<'_>, bool); 9] = [
         (Method::OPTIONS, &[], true),
-        (Method::OPTIONS, &[origin.clone()], true),
+        (Method::OPTIONS, std::slice::from_ref(&origin), true),
         (Method::OPTIONS, &[origin.clone(), wanted.clone()], false),
         (Method::OPTIONS, &[origin.clone(), wanted.clone(), (OVERRIDE, "DELETE")], true),
-        (Method::DELETE, &[origin, wanted], true),
+        (Method::DELETE, &[origin.clone(), wanted], true),
         (Method::POST, &[], false),
         (Method::POST, &[(OVERRIDE, " delete ")], true),
         (Method::POST, &[(OVERRIDE, "PUT"), (OVERRIDE, "DELETE")], true),
@@ -345,7 +346,9 @@ fn a_dry_run_refuses_nothing_and_hides_no_other_rule() {
 #[test]
 fn rules_that_never_decide_are_found() {
     let get = || Methods::of([Method::GET]);
-    let cases: [(Vec<Rule>, &[(usize, &[&str])]); 7] = [
+    /// Index of a rule, and the rules that decide instead.
+    type Found<'a> = (usize, &'a [&'a str]);
+    let cases: [(Vec<Rule>, &[Found<'_>]); 7] = [
         (vec![rule("a", &["/a/**"]), rule("b", &["/a/b"])], &[(1, &["a"])]),
         (vec![rule("b", &["/a/b"]), rule("a", &["/a/**"])], &[]),
         (vec![rule("a", &["/a/**"]), rule("b", &["/a/b", "/c"])], &[]),

@@ -26,6 +26,10 @@ const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// The page has no script, no style and no form.
+const POLICY: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
 /// What `grpc-message` encodes (gRPC over HTTP/2, "Responses").
 const GRPC_ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
@@ -50,42 +54,26 @@ pub(super) fn response(
 ) -> Response<Bytes> {
     let notice = Notice::of(denial, base);
     let content_type = asked.headers.get(&CONTENT_TYPE).unwrap_or_default();
-    let (status, content_type, body) = match is_grpc(content_type) {
-        true => (StatusCode::OK, HeaderValue::from_bytes(content_type), Bytes::new()),
-        false if accepts_html && !is_script(asked) => (
-            StatusCode::FORBIDDEN,
-            Ok(HeaderValue::from_static("text/html; charset=utf-8")),
-            page(&notice, request_id).into(),
-        ),
-        false => (
-            StatusCode::FORBIDDEN,
-            Ok(HeaderValue::from_static("application/json")),
-            notice.json(request_id).into(),
-        ),
+    if is_grpc(content_type) {
+        return notice.grpc(content_type);
+    }
+    let is_page = accepts_html && !is_script(asked);
+    let (content_type, body) = match is_page {
+        true => ("text/html; charset=utf-8", page(&notice, request_id).into_bytes()),
+        false => ("application/json", notice.json(request_id)),
     };
-    let is_grpc = status == StatusCode::OK;
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = StatusCode::FORBIDDEN;
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(content_type) = content_type {
-        headers.insert(CONTENT_TYPE, content_type);
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(CONTENT_TYPE, content_type);
+    set(CACHE_CONTROL, "no-store");
+    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(PROXY_STATUS, "license-gate; error=http_request_denied");
+    if is_page {
+        set(CONTENT_SECURITY_POLICY, POLICY);
+        set(REFERRER_POLICY, "same-origin");
     }
-    if is_grpc {
-        // PERMISSION_DENIED.
-        headers.insert(GRPC_STATUS, HeaderValue::from_static("7"));
-        let message = utf8_percent_encode(&notice.message, GRPC_ENCODED).to_string();
-        if let Ok(message) = HeaderValue::try_from(message) {
-            headers.insert(GRPC_MESSAGE, message);
-        }
-        return response;
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let denied = HeaderValue::from_static("license-gate; error=http_request_denied");
-    headers.insert(PROXY_STATUS, denied);
-    let policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
 
@@ -176,6 +164,23 @@ impl<'a> Notice<'a> {
         message.push_str(&format!(" An administrator can install a license at {link}."));
         let (status, since) = (closed.status.code(), closed.since);
         Self { rule: &rule.name, status, since, reason, ended, advice, link, message }
+    }
+
+    /// A response of gRPC without messages: its trailers are in the head. `content_type`: that of the request.
+    fn grpc(&self, content_type: &[u8]) -> Response<Bytes> {
+        let mut response = Response::default();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // PERMISSION_DENIED.
+        headers.insert(GRPC_STATUS, HeaderValue::from_static("7"));
+        let message = utf8_percent_encode(&self.message, GRPC_ENCODED).to_string();
+        let values = [
+            (CONTENT_TYPE, HeaderValue::from_bytes(content_type)),
+            (GRPC_MESSAGE, HeaderValue::from_bytes(message.as_bytes())),
+        ];
+        // Neither can fail: one was a field value before, the other is ASCII without control characters.
+        headers.extend(values.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))));
+        response
     }
 
     fn json(&self, request_id: &str) -> Vec<u8> {
