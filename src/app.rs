@@ -29,6 +29,7 @@ use crate::config::{Config, Sources};
 use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Scheme, SocketFile};
 use crate::license::RootUrl;
 use crate::outgoing::Proxies;
+use crate::rules::{Published, Rules};
 use crate::service::Redirect;
 use crate::shutdown::{self, Phase, detach};
 use crate::socket::SocketLimit;
@@ -106,6 +107,8 @@ impl App {
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
         metrics.config_loaded(clock.now().as_secs());
+        let rules = Rules::new(&config.gate, root_url.base_path(), &metrics)?.map(Arc::new);
+        let rules = Published::new(rules);
         let auth = Arc::new(Auth::new(&config.auth, root_url.clone(), control.clone())?);
         let named = Named::load(&config, &root_url, Proxies::from_environment(), &clock)?;
         let access = access_log(&config.telemetry)?;
@@ -122,7 +125,7 @@ impl App {
             predecessor.ready().await?;
         }
         let life::Begun { life, context, housekeeping } =
-            life::begin(&config, named, clock.clone(), &control, &metrics).await?;
+            life::begin(&config, named, clock.clone(), &control, &metrics, &rules).await?;
         let (requests, reloads) = mpsc::channel(MAX_RELOADS);
         let configured = Configured {
             tls: tls.clone(),
@@ -136,6 +139,7 @@ impl App {
             clock,
             metrics: metrics.clone(),
             phase: watched.clone(),
+            rules,
             configured: ArcSwap::from_pointee(configured),
             reloads: requests,
         });
@@ -144,7 +148,7 @@ impl App {
             dashboard,
             grace_period: config.shutdown.grace_period,
             api: Arc::new(Api::new(auth.clone(), context.clone())),
-            gate: gate(&config, &root_url),
+            gate: gate(&root_url, &probed),
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,

@@ -257,7 +257,7 @@ pub fn remedy(error: &(dyn Error + 'static)) -> String {
 }
 
 /// `text`, escaped for HTML.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

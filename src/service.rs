@@ -10,6 +10,7 @@
 //! This is the only place where an error becomes a response and a log line. Each worker has one service; workers share only [`Api`], with
 //! the license snapshot, and counters.
 
+mod denied;
 mod failures;
 mod observe;
 mod redirect;
@@ -160,8 +161,22 @@ impl Stages {
         let (response, handler) = match self.route(&head) {
             Ok(Route::Dashboard(permit)) => {
                 observed.routed(Handler::Proxy);
+                let grace = permit.grace();
                 let forwarded = self.proxy.forward(permit, &head, body, peer, client, &id).await;
-                (self.forwarded(forwarded, &head, id, observed), Handler::Proxy)
+                let mut response = self.forwarded(forwarded, &head, id, observed);
+                if let Some(until) = grace {
+                    denied::warn(&mut response.headers, until);
+                }
+                (response, Handler::Proxy)
+            }
+            Ok(Route::Refused(denial)) => {
+                let response = {
+                    let (html, base) = (accepts_html(&head), self.gate.base());
+                    denied::response(&denial, &head, html, base, id.as_str())
+                };
+                let mut response = finished(response, &head.method);
+                id.put_on(&mut response);
+                (response, Handler::Gate)
             }
             Ok(Route::Licensing(_)) if body.handover().is_some() => {
                 (self.refusal(Refused::NoTunnel.into(), &head, id), Handler::Gate)
@@ -214,7 +229,8 @@ impl Stages {
     /// The response to a check without credentials, which needs no waiting. Probes send many. The access log line is written when the
     /// record is dropped.
     fn public_check(&self, request: &RequestHead, peer: &Peer) -> Option<&'static Written> {
-        let Ok(Route::Licensing(Endpoint::Check)) = self.route(request) else { return None };
+        self.check(request).ok()?;
+        let Ok(Some(Endpoint::Check)) = self.gate.endpoint(request) else { return None };
         let written = self.api.public_check()?;
         let metrics = &self.observer.metrics;
         metrics.request_at_once(Handler::Licensing, &request.method, StatusCode::OK);
@@ -285,12 +301,18 @@ impl Stages {
     }
 
     fn route(&self, head: &RequestHead) -> Result<Route, Problem> {
+        self.check(head)?;
+        Ok(self.gate.route(head)?)
+    }
+
+    /// Refuses requests that are not valid, or too late.
+    fn check(&self, head: &RequestHead) -> Result<(), Problem> {
         refuse::check(head)?;
         // An HTTP/1.1 connection has at most one more request.
         if head.version == Version::HTTP_2 && self.drain.elapsed() > STILL_SERVED {
             return Err(stopping());
         }
-        Ok(self.gate.route(&head.method, head.uri.path())?)
+        Ok(())
     }
 
     async fn licensing(
@@ -324,11 +346,15 @@ fn finished(mut response: http::Response<Bytes>, method: &Method) -> Answer {
     Response::from(response.map(Body::Whole))
 }
 
+/// Whether `Accept` names HTML.
+fn accepts_html(asked: &RequestHead) -> bool {
+    let accepts = asked.headers.get(&ACCEPT).unwrap_or_default();
+    accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"))
+}
+
 /// A problem as a response: a page for browsers, JSON for other clients.
 fn refusal(problem: Problem, asked: &RequestHead, id: RequestId) -> Answer {
-    let accepts = asked.headers.get(&ACCEPT).unwrap_or_default();
-    let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
-    let response = match is_browser {
+    let response = match accepts_html(asked) {
         true => problem.into_page(id.as_str()),
         false => problem.into_response(id.as_str()),
     };

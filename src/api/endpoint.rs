@@ -5,7 +5,7 @@
 
 use http::Method;
 
-use crate::path::{self, Malformed, Prefix};
+use crate::path::{self, Malformed, Prefix, Readings};
 
 const PREFIX: &str = "/api/licensing";
 
@@ -74,12 +74,21 @@ impl Router {
     /// # Errors
     /// [`Malformed`], if the path must be refused in any case.
     pub fn endpoint(&self, method: &Method, path: &str) -> Result<Option<Endpoint>, Malformed> {
-        let readings = path::readings(path)?;
+        Ok(self.endpoint_of(method, path, &path::readings(path)?))
+    }
+
+    /// The same for a path with these `readings`.
+    pub fn endpoint_of(
+        &self,
+        method: &Method,
+        path: &str,
+        readings: &Readings<'_>,
+    ) -> Option<Endpoint> {
         if !readings.any_below(&self.prefixes) {
-            return Ok(None);
+            return None;
         }
         let exact = if readings.is_plain() { self.exact(path) } else { None };
-        Ok(Some(exact.map_or(Endpoint::Misspelled, |rest| route(method, rest))))
+        Some(exact.map_or(Endpoint::Misspelled, |rest| route(method, rest)))
     }
 
     /// The rest of a plain path after an exactly spelled `/api/licensing`.

@@ -19,6 +19,7 @@ use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, Roo
 use crate::notify::{Events, Monitor, Notifier, Wake};
 use crate::outgoing::{Client, Endpoint, Fetch, Proxies, Refresher};
 use crate::problem;
+use crate::rules::Published;
 use crate::shutdown::detach;
 use crate::store::{self, Context, Housekeeping, Lease, LicenseTrust, Store, Writer};
 use crate::telemetry::metrics::Metrics;
@@ -264,6 +265,7 @@ pub(super) async fn begin(
     clock: Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
+    rules: &Published,
 ) -> Result<Begun, Error> {
     warn_without_keys(config, &named.keys);
     let (license, store) =
@@ -310,9 +312,11 @@ pub(super) async fn begin(
     };
     mounted.begin(&writer).await;
     let monitor =
-        Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events);
+        Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events)
+            .await
+            .with_rules(rules);
     let sources = Sources { mounted, keys, revocations, notifier };
-    let life = Life { others, monitor: monitor.await, parts, sources };
+    let life = Life { others, monitor, parts, sources };
     let metrics = metrics.clone();
     let context = api::Context { reader, writer, installer, renewal, clock, metrics };
     Ok(Begun { life, context, housekeeping })

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use super::error::Error;
+use crate::admin::Probed;
 use crate::api::endpoint::Router;
 use crate::clock;
-use crate::config::Config;
 use crate::downstream::tls::Tls;
-use crate::gate::Gate;
+use crate::gate::{Gate, Judge};
 use crate::license::RootUrl;
 use crate::telemetry::access::AccessLog;
 use crate::worker::Dashboard;
 use crate::{downstream, telemetry, upstream};
 
-pub(super) fn gate(config: &Config, root_url: &RootUrl) -> Gate {
-    let _ = config;
-    Gate::new(Router::new(root_url.base_path()))
+/// Routes requests by the rules in force.
+pub(super) fn gate(root_url: &RootUrl, probed: &Probed) -> Gate {
+    let Probed { reader, clock, .. } = probed;
+    let judge = |rules| Judge { rules, reader: reader.clone(), clock: clock.clone() };
+    Gate::new(Router::new(root_url.base_path()), probed.rules.current().map(judge))
 }
 
 pub(super) fn dashboard(config: upstream::Config) -> Result<Arc<Dashboard>, Error> {

@@ -26,6 +26,7 @@ use crate::auth::Auth;
 use crate::clock::Moment;
 use crate::config::{Config, Loaded, Reload, Sources};
 use crate::downstream::tls::Tls;
+use crate::rules::Rules;
 use crate::service::Redirect;
 use crate::telemetry;
 use crate::text::chain;
@@ -46,6 +47,7 @@ struct Next {
     tls: Option<Arc<Tls>>,
     dashboard: Option<Arc<Dashboard>>,
     sources: Option<Prepared>,
+    rules: Option<Arc<Rules>>,
     access: Option<telemetry::access::AccessLog>,
 }
 
@@ -131,6 +133,7 @@ impl Operator {
         let (sources, running, root_url) =
             (self.sources.clone(), self.config.clone(), self.root_url.clone());
         let (parts, control) = (self.running.parts(), Handle::current());
+        let metrics = self.probed.metrics.clone();
         let sockets = self.blueprint.dashboard.config.sockets.clone();
         let work = move || -> Result<Next, NotReloaded> {
             let reload = read(sources, &running)?;
@@ -159,8 +162,10 @@ impl Operator {
                 true => Some(parts.prepare(config, &root_url).map_err(faulty)?),
                 false => None,
             };
+            let rules = Rules::new(&config.gate, root_url.base_path(), &metrics);
+            let rules = rules.map_err(|error| faulty(error.into()))?.map(Arc::new);
             let access = access_log(&config.telemetry).map_err(faulty)?;
-            Ok(Next { auth, tls, dashboard, sources, access, reload })
+            Ok(Next { auth, tls, dashboard, sources, rules, access, reload })
         };
         match timeout(READ, tokio::task::spawn_blocking(work)).await {
             Ok(Ok(next)) => next,
@@ -171,7 +176,7 @@ impl Operator {
 
     /// Uses what was prepared. Nothing here can fail.
     async fn apply(&mut self, next: Next) {
-        let Next { reload, auth, tls, dashboard, sources, access } = next;
+        let Next { reload, auth, tls, dashboard, sources, rules, access } = next;
         let Self { blueprint, probed, .. } = self;
         if reload.concerns(&["log.level"]) {
             telemetry::set_levels(reload.config.telemetry.level.clone());
@@ -212,7 +217,8 @@ impl Operator {
         blueprint.downstream.limits.max_connections = max_connections;
         blueprint.grace_period = shutdown.grace_period;
         blueprint.api = Arc::new(Api::new(self.auth.clone(), self.context.clone()));
-        blueprint.gate = gate(&reload.config, &self.root_url);
+        probed.rules.replace(rules);
+        blueprint.gate = gate(&self.root_url, probed);
         blueprint.redirect = Redirect::new(&self.root_url, downstream.acme_dir.as_deref());
         blueprint.access = access;
         probed.configured.store(Arc::new(Configured {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::explain::{self, Explain};
 use super::settings::Settings;
 use super::streams::{DONE, FAILED, fail, print, warn};
 use crate::config::{Fault, Loaded};
@@ -35,6 +36,9 @@ pub(super) struct CheckConfig {
     /// Print nothing; only the exit code reports the result
     #[arg(short, long, conflicts_with = "print")]
     quiet: bool,
+
+    #[command(flatten)]
+    explain: Explain,
 }
 
 impl CheckConfig {
@@ -45,6 +49,11 @@ impl CheckConfig {
             return checked.exit_code();
         }
         checked.report();
+        if checked.faults.is_empty()
+            && let Some(code) = self.explain.run(&checked.loaded.config)
+        {
+            return code;
+        }
         let verdict = checked.verdict(file);
         let printed = match self.print && checked.faults.is_empty() {
             // The whole output is TOML.
@@ -117,6 +126,7 @@ fn counted(number: usize, noun: &str) -> String {
 /// What is allowed, but probably not intended.
 fn warnings(loaded: &Loaded) -> Vec<String> {
     let mut warnings = loaded.config.warnings();
+    warnings.extend(explain::missing_products(&loaded.config));
     warnings.extend(loaded.config.exposed().iter().map(ToString::to_string));
     if let Some(path) = loaded.missing_default_keys() {
         let path = path.display();

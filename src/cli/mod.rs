@@ -7,6 +7,7 @@
 
 pub mod audit;
 mod check_config;
+mod explain;
 mod generated;
 mod hash_password;
 mod health;

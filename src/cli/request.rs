@@ -12,16 +12,9 @@ use anyhow::{Context, anyhow, ensure};
 
 use super::renewal;
 use super::streams::Streams;
-use super::trusted::Sources;
+use super::trusted::{STORED, Sources};
 use crate::clock::UnixTime;
-use crate::license::{Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
-use crate::store::read_kept;
-
-/// Largest file that is read. A license is far smaller.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
-
-/// The license in the store's directory.
-const STORED: &str = "license.jwt";
+use crate::license::{License, Policy, Rejection, RootUrl, Standing};
 
 /// Flags of `license request`.
 #[derive(Debug, clap::Args)]
@@ -98,16 +91,7 @@ fn in_force(
         ));
     }
     let policy = Policy::new(instance.root_url.clone(), config).revoking(list.as_ref());
-    let stored = store.join(STORED);
-    let mounted = config.file.iter().map(|path| (path, read_mounted(path)));
-    let kept = (&stored, read_kept(store, STORED, MAX_FILE_BYTES));
-    let mut found = Vec::new();
-    for (path, content) in mounted.chain([kept]) {
-        match license(content, &keys) {
-            Ok(license) => found.extend(license),
-            Err(error) => streams.report(&error.context(format!("{} is ignored", path.display()))),
-        }
-    }
+    let found = instance.sources.licenses(&keys, streams);
     // If both rank the same, the store's license wins, as in a gate.
     let rank = |license: &License| {
         (Standing::of(Some(license), &policy, now).is_active(), license.claims().counted_iat(now))
@@ -117,7 +101,7 @@ fn in_force(
             "there is no license to renew in {}{}: install the license from the issuer, or give the gate's configuration \
              with --config",
             config.file.iter().map(|it| format!("{} or ", it.display())).collect::<String>(),
-            stored.display(),
+            store.join(STORED).display(),
         )
     })?;
     match Standing::of(Some(&license), &policy, now) {
@@ -126,25 +110,6 @@ fn in_force(
         }
         _ => Ok(license),
     }
-}
-
-/// The license in the content of a file; `None` if the file does not exist.
-fn license(content: io::Result<Vec<u8>>, keys: &Keys) -> anyhow::Result<Option<License>> {
-    let content = match content {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        content => content?,
-    };
-    let token = Token::from_file(&content)?;
-    Ok(Some(verify(&token, keys)?))
-}
-
-/// The content of `license.file`.
-fn read_mounted(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for its writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    Streams::read_file(path, MAX_FILE_BYTES)
 }
 
 /// Writes a new file. On an error, no partial file is left.

@@ -3,7 +3,6 @@
 //! This file gives them the configuration, the current time and the streams of the process. Each is implemented in a file
 //! of its own.
 
-use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -11,13 +10,12 @@ use clap::{Args, Subcommand};
 use super::settings::store_url;
 #[cfg(feature = "postgres")]
 use super::store;
-use super::streams::{DONE, Streams, WRONG_USAGE, fail, fail_all, print, warn_all};
+use super::streams::{WRONG_USAGE, fail, fail_all, warn_all, with_streams};
 use super::trusted::Sources;
 use super::{audit, inspect, issue, keys, remote, request, revoke};
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults, Flag, Loaded};
 use crate::license::RootUrl;
-use crate::store::Location;
 
 /// Manage the license of a running gate; inspect, request, issue and revoke licenses
 #[derive(Debug, Args)]
@@ -195,7 +193,7 @@ impl Inspect {
         };
         let root_url = RootUrl::parse(&config.root_url).ok();
         let now = Clock::system().now();
-        let sources = Sources { online: self.args.online, ..sources(&config) };
+        let sources = Sources { online: self.args.online, ..Sources::of(&config) };
         with_streams(|streams| inspect::run(&self.args, &sources, root_url.as_ref(), now, streams))
     }
 }
@@ -218,20 +216,9 @@ impl Request {
             Ok(root_url) => root_url,
             Err(error) => return fail(error),
         };
-        let instance = request::Instance { sources: sources(&config), root_url };
+        let instance = request::Instance { sources: Sources::of(&config), root_url };
         let now = Clock::system().now();
         with_streams(|streams| request::run(&self.args, &instance, now, streams))
-    }
-}
-
-/// The sources of a gate with this configuration. URLs are not requested.
-fn sources(config: &Config) -> Sources<'_> {
-    Sources {
-        config: &config.license,
-        outgoing: &config.outgoing,
-        store: config.store.dir(),
-        is_copy: !matches!(config.store.location, Location::File(_)),
-        online: false,
     }
 }
 
@@ -254,16 +241,5 @@ impl Audit {
     pub(super) fn run(self) -> u8 {
         let OfAudit::Verify(args) = self.command;
         with_streams(|streams| audit::run(&args, streams))
-    }
-}
-
-/// Runs `command` with the streams of the process. Its output is printed when it has ended, so that a closed pipe does not
-/// turn success into failure.
-fn with_streams(command: impl FnOnce(&mut Streams<'_>) -> u8) -> u8 {
-    let (mut input, mut out, mut err) = (io::stdin().lock(), Vec::new(), io::stderr());
-    let code = command(&mut Streams { input: &mut input, out: &mut out, err: &mut err });
-    match print(&out) {
-        DONE => code,
-        failed => failed.max(code),
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
+use super::rules;
 use crate::auth::Mode;
 use crate::downstream::{ListenAddress, Scheme, TlsFiles};
 use crate::license::{RevocationList, RootUrl};
@@ -26,6 +27,7 @@ pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     found.extend(redirects_to_itself(loaded));
     found.extend(repeated_addresses(loaded));
     found.extend(upstream_is_the_gate(loaded));
+    found.extend(rules::check(&loaded.config));
     found.retain(|fault| !faults.iter().any(|other| other.key() == fault.key()));
     faults.extend(found);
 }

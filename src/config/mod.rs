@@ -19,6 +19,7 @@ mod key;
 mod keys;
 mod quantity;
 mod reload;
+mod rules;
 mod settings;
 mod text;
 mod users;
@@ -98,6 +99,9 @@ impl Loaded {
         let comment = self.comment("auth.users");
         let users = self.config.auth.users.iter();
         users.for_each(|user| text.push_str(&user_table(user, &comment)));
+        let comment = self.comment("gate.rules");
+        let rules = self.config.gate.rules.iter();
+        rules.for_each(|rule| text.push_str(&rules::table(rule, &comment)));
         text
     }
 
@@ -111,6 +115,7 @@ impl Config {
     /// Warnings about settings that are allowed but probably not intended.
     pub fn warnings(&self) -> Vec<String> {
         let incoherent = coherence::warnings(self).into_iter().map(str::to_owned);
+        let incoherent = incoherent.chain(rules::warnings(self));
         incoherent.chain(self.misnamed.iter().cloned()).collect()
     }
 }

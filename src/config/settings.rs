@@ -597,6 +597,21 @@ const ENTRIES: &[Entry] = &[
         "",
     ),
     (
+        "gate.dry_run",
+        Applies::AtOnce,
+        Kind::Boolean,
+        "If `true`, no rule refuses anything. Each rule counts and logs what it would refuse.",
+        "true",
+    ),
+    (
+        "gate.rules",
+        Applies::AtOnce,
+        Kind::Tables,
+        "Requests that depend on the license, each with `name`, `paths`, and optionally `methods`, `require`, `grace`, `allow`, `dry_run` \
+         and `message`. Without rules everything is forwarded.",
+        "",
+    ),
+    (
         "admin.listen",
         Applies::Restart,
         Kind::Text,
@@ -649,7 +664,7 @@ mod tests {
     #[test]
     fn every_key_that_the_reader_knows_is_described_once_in_its_order() {
         let described: Vec<_> = ENTRIES.iter().map(|entry| entry.0).collect();
-        let known: Vec<_> = keys::supported().collect();
+        let known: Vec<_> = keys::all().collect();
         assert_eq!(described, known);
     }
 }

@@ -14,6 +14,7 @@ chapters! {
     installing = "installing.md",
     configuration = "configuration.md",
     api = "api.md",
+    rules = "rules.md",
     license = "license.md",
     vendor = "vendor.md",
     replicas = "replicas.md",

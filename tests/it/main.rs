@@ -9,6 +9,7 @@ mod hypers_server;
 mod licensing;
 mod operation;
 mod parser;
+mod rules;
 mod store;
 mod support;
 mod transports;

@@ -34,6 +34,8 @@ pub struct Figures {
     pub store_up: bool,
     /// Whether the clock is behind the newest time seen.
     pub clock_rollback: bool,
+    /// When the grace of each gate rule ends, or has ended, Unix seconds.
+    pub grace_ends: Vec<(String, u64)>,
     /// When each certificate in use ends, Unix seconds.
     pub certificates: Vec<(Certificate, u64)>,
 }
@@ -85,6 +87,8 @@ pub(super) struct Totals {
     pub(super) last_renewal: u64,
     pub(super) reload_failed: bool,
     pub(super) reloaded_at: u64,
+    /// Rule, whether it refuses nothing, number of requests.
+    pub(super) denied: Vec<(String, bool, u64)>,
 }
 
 impl Totals {
@@ -126,6 +130,7 @@ impl Collector for Scrape {
         self.traffic(&mut families)?;
         self.upstream(&mut families)?;
         self.license(&mut families)?;
+        self.rules(&mut families)?;
         self.gate(&mut families)?;
         process(&mut families)
     }
@@ -246,6 +251,23 @@ impl Scrape {
             "Checks of callers' permissions",
             outcomes.zip(counts),
         )
+    }
+
+    fn rules(&self, families: &mut Families<'_>) -> fmt::Result {
+        if !self.totals.denied.is_empty() {
+            let denied = self.totals.denied.iter().map(|(rule, dry_run, count)| {
+                ([("rule", rule.clone()), ("dry_run", dry_run.to_string())], *count)
+            });
+            let help = "Requests that a gate rule refused, or would refuse without dry_run";
+            families.counters("license_gate_gate_denied", help, denied)?;
+        }
+        if !self.figures.grace_ends.is_empty() {
+            let ends = self.figures.grace_ends.iter();
+            let ends = ends.map(|(rule, end)| ([("rule", rule.clone())], seconds(*end)));
+            let help = "When a gate rule begins to refuse requests, unless the license is renewed";
+            families.gauges("license_gate_gate_grace_ends_timestamp_seconds", help, ends)?;
+        }
+        Ok(())
     }
 
     fn gate(&self, families: &mut Families<'_>) -> fmt::Result {

@@ -47,6 +47,8 @@ fn every_file_is_read() {
     };
     take("gate.toml");
     is_good(&read("gate.toml"), "issuer/jwks.json");
+    take("rules.toml");
+    rules(&read("rules.toml"));
     take("kubernetes.yaml");
     kubernetes(&documents(&read("kubernetes.yaml")));
     take("grafana-values.yaml");
@@ -162,6 +164,41 @@ fn image(text: &str) {
     for command in [&health[1..], serve] {
         let command: Vec<_> = command.iter().map(String::as_str).chain(["--help"]).collect();
         Place::new().run(&command).exits(0);
+    }
+}
+
+/// Each rule of the examples decides about some request, and no warning is given.
+fn rules(rules: &str) {
+    let place = Place::new();
+    Vendor::new().write_jwks(place.path());
+    let rules = rules.replace("dry_run = true", "dry_run = false");
+    place.write("gate.toml", &format!("{rules}\n[license]\nkeys = \"jwks.json\"\n"));
+    let checked = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+    assert!(!checked.err.contains("gate.rules"), "{}", checked.err);
+    let cases = [
+        ("POST /api/reports", "\"reporting\""),
+        ("PUT /api/reports/1", "\"reporting\""),
+        ("GET /api/reports/1", "forwarded"),
+        ("GET /api/reports/render/pdf/1", "\"reporting downloads\""),
+        ("GET /api/branding/settings", "forwarded"),
+        ("PUT /api/branding/settings", "\"white labelling\""),
+        ("GET /api/access-control/user/permissions", "forwarded"),
+        ("POST /api/access-control/roles", "\"access control\""),
+        ("PUT /api/access-control/users/1/roles", "\"access control\""),
+        ("POST /api/access-control/datasources/ab/users/1", "\"data source permissions\""),
+        ("POST /api/datasources/1/permissions", "\"data source permissions\""),
+        ("POST /api/datasources/1/enable-permissions", "\"data source permissions\""),
+        ("POST /api/ds/query", "forwarded"),
+        ("GET /login", "forwarded"),
+    ];
+    for (request, outcome) in cases {
+        let words = ["check-config", "--config", "gate.toml", "--explain", request];
+        let ran = place.run(&words).exits(0);
+        assert!(
+            ran.out.lines().last().is_some_and(|line| line.contains(outcome)),
+            "{request}: {}",
+            ran.out
+        );
     }
 }
 

@@ -113,6 +113,11 @@ impl Timed {
         value.unwrap_or_else(|| panic!("no {name} in {}", metrics.text())).to_owned()
     }
 
+    /// Its address for clients.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.address
+    }
+
     /// Its directory.
     pub(crate) fn data(&self) -> std::path::PathBuf {
         self.dir.path().join("data")
