@@ -17,11 +17,10 @@ mod redirect;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
@@ -33,7 +32,6 @@ use crate::gate::{Gate, Route};
 use crate::message::{Body, RequestHead, Response};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, Proxy, RequestId, RequestIds};
-use crate::shutdown::Drain;
 use crate::telemetry::metrics::Handler;
 use failures::Area;
 use observe::{Answer, Observation};
@@ -44,9 +42,6 @@ pub use redirect::Redirect;
 
 /// Largest body of a redirected request that is read, and dropped, to keep the connection.
 const MAX_DROPPED_BYTES: u64 = 64 * 1024;
-
-/// While the gate drains, HTTP/2 streams that a client opens after this time are refused: it had a round trip to notice GOAWAY.
-const STILL_SERVED: Duration = Duration::from_secs(1);
 
 /// The service of one worker.
 #[derive(Clone, Debug)]
@@ -71,8 +66,6 @@ pub struct Stages {
     pub ids: RequestIds,
     /// The trusted proxies.
     pub trust: Trust,
-    /// Whether the worker is stopping.
-    pub drain: Drain,
     /// Counts and logs them.
     pub observer: Rc<Observer>,
     /// The log of failed requests.
@@ -280,10 +273,6 @@ impl Stages {
 
     fn route(&self, head: &RequestHead) -> Result<Route, Problem> {
         refuse::check(head)?;
-        // An HTTP/1.1 connection has at most one more request.
-        if head.version == Version::HTTP_2 && self.drain.elapsed() > STILL_SERVED {
-            return Err(stopping());
-        }
         Ok(self.gate.route(&head.method, head.uri.path())?)
     }
 
@@ -349,13 +338,6 @@ fn report<P: Copy + PartialEq>(problem: &Problem, id: &RequestId, failures: &Are
         ),
         None => tracing::debug!(request_id, status, code, cause, "a request was refused"),
     }
-}
-
-fn stopping() -> Problem {
-    let message = "The gate is stopping. Try again.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "gate.stopping", message)
-        .retry_after(1)
-        .proxy_error("proxy_internal_response")
 }
 
 impl From<Refused> for Problem {
