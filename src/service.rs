@@ -91,7 +91,8 @@ impl downstream::Service for Service {
 
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Observed> {
         let mut observed = Observation::new(self.stages.observer.clone());
-        let response = self.stages.refused(refused, method, &peer, &mut observed);
+        let handler = if self.redirects { Handler::Redirect } else { Handler::Gate };
+        let response = self.stages.refused(refused, method, &peer, handler, &mut observed);
         observed.watch(response)
     }
 
@@ -176,22 +177,28 @@ impl Stages {
         observed: &mut Observation,
     ) -> Answer {
         let (client, id) = self.begin(&head, peer, observed);
+        observed.routed(Handler::Redirect);
         let answered = match refuse::check(&head) {
             Ok(()) => self.redirect.answer(&head, client, peer).await,
             Err(refused) => Err(refused.into()),
         };
+        let (failures, kind) = (&self.failures.redirect, self.redirect.kind(&head));
         let mut response = match answered {
             Ok(response) => {
+                failures.works(kind);
                 let mut response = finished(response, &head.method);
                 id.put_on(&mut response);
                 response
             }
-            Err(problem) => self.refusal(problem, &head, id),
+            Err(problem) => {
+                report(&problem, &id, failures, kind);
+                refusal(problem, &head, id)
+            }
         };
         if http_body::Body::size_hint(&body).upper().is_none_or(|left| left > MAX_DROPPED_BYTES) {
             response.headers.set(CONNECTION, HeaderValue::from_static("close"));
         }
-        observed.answered(&head.method, &response, Handler::Gate);
+        observed.answered(&head.method, &response, Handler::Redirect);
         response
     }
 
@@ -224,14 +231,16 @@ impl Stages {
         refused: Refused,
         method: Method,
         peer: &Peer,
+        handler: Handler,
         observed: &mut Observation,
     ) -> Answer {
         let head = RequestHead { method, ..RequestHead::default() };
         let id = self.ids.name(&head.headers, false);
         let client = RealClient::direct(peer.address.ip());
         observed.unparsed(client, &id);
+        observed.routed(handler);
         let response = self.refusal(refused.into(), &head, id);
-        observed.answered(&head.method, &response, Handler::Gate);
+        observed.answered(&head.method, &response, handler);
         response
     }
 

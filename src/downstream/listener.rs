@@ -250,6 +250,7 @@ impl<S: Service> Acceptor<S> {
         let deadline = self.sweep.deadline();
         let client = Socket::new(client, &self.sweep, self.timeouts.send).noting(deadline.heard());
         let Some(admitted) = self.connections.enter(self.limits.max_connections) else {
+            self.metrics.connection_refused();
             if scheme == Scheme::Http
                 && let Some(turned) = self.connections.turn_away()
             {
@@ -272,14 +273,8 @@ impl<S: Service> Acceptor<S> {
                 speaks_for_itself = client.is_none();
                 address = client.unwrap_or(address);
             }
-            let peer = Rc::new(Peer::new(
-                address,
-                scheme,
-                speaks_for_itself,
-                timeouts,
-                sweep,
-                deadline,
-            ));
+            let peer =
+                Rc::new(Peer::new(address, scheme, speaks_for_itself, timeouts, sweep, deadline));
             connection::serve(client, tls, peer, shared).await;
         });
     }

@@ -25,9 +25,7 @@ use h2::Reason;
 use h2::server::{Builder, Connection};
 
 use super::Service;
-use super::connection::{
-    Shared, limit_silence_for_drain, set_closing_deadline, shorten_for_drain,
-};
+use super::connection::{Shared, limit_silence_for_drain, set_closing_deadline, shorten_for_drain};
 use super::io::Stream;
 use super::peer::{InFlight, Peer};
 use super::refuse::Refused;

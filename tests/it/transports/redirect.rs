@@ -167,8 +167,12 @@ fn nothing_reaches_the_dashboard_or_the_api() {
     assert_eq!(location(&mut client), "https://a/ws");
     assert!(dashboard.seen().is_empty());
     let line = gate.access().wait_for("\"/x\"");
-    assert!(line.contains(" 308 ") && line.contains("gate") && !line.contains("secret"), "{line}");
-    let counted = "license_gate_http_requests_total{handler=\"gate\",method=\"GET\",code=\"308\"}";
+    assert!(
+        line.contains(" 308 ") && line.contains(" redirect ") && !line.contains("secret"),
+        "{line}"
+    );
+    let counted =
+        "license_gate_http_requests_total{handler=\"redirect\",method=\"GET\",code=\"308\"}";
     assert_eq!(gate.metric(counted), "5");
     // The other listener is not affected.
     let mut client = Wire::connect(gate.address);

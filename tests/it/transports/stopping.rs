@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use rustls::{ClientConnection, StreamOwned};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::{dir, secured};
 use crate::support::authority::{Authority, TLS13};
