@@ -138,7 +138,7 @@ impl Deadline {
 
     /// Arms the deadline, due `after` from now or earlier if it is already armed so.
     pub fn set_by(&self, after: Duration) {
-        let due = self.slot.due.get();
+        let due = self.slot.due();
         self.set(after);
         self.slot.due.set(due.min(self.slot.due.get()));
     }

@@ -78,11 +78,13 @@ impl Waiting {
         if self.next().as_deref() != Some(report) {
             return;
         }
-        if self.reloading.take().is_some() {
-            return;
-        }
-        let had_status = self.status.take().is_some();
-        if !(std::mem::take(&mut self.ready) || had_status) && !std::mem::take(&mut self.alive) {
+        if self.reloading.is_some() {
+            self.reloading = None;
+        } else if self.ready || self.status.is_some() {
+            (self.ready, self.status) = (false, None);
+        } else if self.alive {
+            self.alive = false;
+        } else {
             self.stopping = false;
         }
     }
