@@ -186,6 +186,6 @@ listen = "127.0.0.1:{self.admin_port}"
         """The number of warnings and errors in the log, by event. The gate starts without a license."""
         found = collections.Counter()
         for line in self.log.read_text(errors="replace").splitlines():
-            if re.search(r"\blevel=(WARN|ERROR)\b", line) and "event=license.none " not in line:
+            if re.search(r"\blevel=(WARN|ERROR)\b", line) and "event=license.none" not in line:
                 found[re.sub(r"^time=\S+ |\b(request_id|duration_ms|failures)=\S+ ?", "", line)] += 1
         return found
