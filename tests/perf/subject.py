@@ -136,6 +136,14 @@ listen = "127.0.0.1:{self.admin_port}"
             return self.process.poll() is not None
         return not pathlib.Path(f"/proc/{pid}").exists()
 
+    async def ends(self):
+        """Returns when the main process has ended."""
+        while not self.has_ended(self.pid):
+            await asyncio.sleep(0.2)
+
+    def last_lines(self):
+        return self.log.read_text(errors="replace").splitlines()[-5:]
+
     async def stop(self):
         """The seconds from SIGTERM to the end, with nothing in flight."""
         began = time.monotonic()

@@ -277,8 +277,14 @@ async def install(traffic, token):
     body = json.dumps({"token": token}).encode()
     payload = token.split(".")[1]
     jti = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"]
-    async with traffic.connected() as (reader, writer):
-        await exchange(reader, writer, "/api/licensing/token", "POST", body, fields, (200, 202))
+    while True:
+        async with traffic.connected() as (reader, writer):
+            refused = (503,) if traffic.upgrading else ()
+            answer, _ = await exchange(reader, writer, "/api/licensing/token", "POST", body, fields, (200, *refused))
+        if b"jti" in answer:
+            break
+        # The former process has given the store away.
+        await asyncio.sleep(1)
     async with traffic.connected() as (reader, writer):
         answer, _ = await exchange(reader, writer, "/api/licensing/token", fields=fields)
     if json.loads(answer)["jti"] != jti:
