@@ -15,6 +15,7 @@ mod clients;
 mod cluster;
 mod dashboard;
 mod demo;
+mod formats;
 mod gate;
 mod grpc;
 mod issuer;
