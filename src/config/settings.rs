@@ -379,7 +379,8 @@ const ENTRIES: &[Entry] = &[
         "upstream.probe_path",
         Applies::AtOnce,
         Kind::Text,
-        "If set, that probe also sends a GET to this path; a 5xx response counts as a failure. Empty: it only connects.",
+        "If set, that probe also sends a GET to this path; a 5xx response, or none within the shorter of \
+         `connect_timeout` and `response_header_timeout`, counts as a failure. Empty: it only connects.",
         r#""/api/health""#,
     ),
     (

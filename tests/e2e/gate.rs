@@ -62,11 +62,16 @@ impl Gate {
 
     /// A gate with `settings`: TOML that begins with a table. `[upstream]` is appended.
     pub(crate) fn with(upstream: SocketAddr, vendor: &Vendor, settings: &str) -> Self {
+        Self::of(ROOT_URL, upstream, &vendor.public_keys(), settings)
+    }
+
+    /// The same, of another root URL, and with any keys.
+    pub(crate) fn of(root_url: &str, upstream: SocketAddr, keys: &Path, settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         certificate(dir.path());
         let config = dir.path().join("gate.toml");
-        let keys = vendor.public_keys();
-        std::fs::write(&config, configuration(upstream, &keys, settings)).unwrap();
+        let text = configuration(upstream, keys, settings).replace(ROOT_URL, root_url);
+        std::fs::write(&config, text).unwrap();
         Self::serve(dir)
     }
 

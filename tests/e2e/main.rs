@@ -16,6 +16,7 @@ mod cluster;
 mod dashboard;
 mod demo;
 mod deploy;
+mod formats;
 mod gate;
 mod grpc;
 mod issuer;

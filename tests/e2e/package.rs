@@ -48,6 +48,7 @@ fn in_debian(package: &Path, script: &str) -> String {
 }
 
 #[test]
+#[ignore = "takes root, a container and minutes: `tests/run --long` has it"]
 fn the_package_works_from_its_installation_to_its_purge() {
     let dir = tempfile::tempdir().unwrap();
     let old = build(dir.path(), "0.0.9-1");

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 mod cli;
+mod formats;
 mod forwarding;
 mod http2;
 #[path = "../fuzz/hypers_server.rs"]

@@ -75,6 +75,7 @@ pub(super) struct Totals {
     pub(super) in_flight: i64,
     pub(super) connections: i64,
     pub(super) tunnels: i64,
+    pub(super) refused: u64,
     pub(super) reached: Reached,
     pub(super) upstream_errors: Vec<u64>,
     pub(super) heads: Vec<Sums>,
@@ -97,6 +98,7 @@ impl Totals {
         self.in_flight += read(&worker.in_flight);
         self.connections += read(&worker.connections);
         self.tunnels += read(&worker.tunnels);
+        self.refused += worker.refused.load(Ordering::Relaxed);
         add_all(&mut self.upstream_errors, &worker.upstream_errors);
         add_all(&mut self.requests, &worker.requests);
         add_each(&mut self.heads, &worker.heads);
@@ -138,7 +140,7 @@ impl Collector for Scrape {
 
 impl Scrape {
     fn traffic(&self, families: &mut Families<'_>) -> fmt::Result {
-        let Totals { in_flight, connections, tunnels, .. } = self.totals;
+        let Totals { in_flight, connections, tunnels, refused, .. } = self.totals;
         families.requests(&self.totals.requests)?;
         let help = "Time from the head of a request to the head of its response";
         families.histograms(
@@ -163,6 +165,11 @@ impl Scrape {
             "license_gate_open_connections",
             "Open connections of clients",
             connections,
+        )?;
+        families.counter(
+            "license_gate_connections_refused",
+            "Connections of clients that were refused at limits.max_connections",
+            refused,
         )?;
         families.gauge("license_gate_tunnels_open", "Open WebSockets", tunnels)
     }

@@ -13,5 +13,6 @@ mod logs;
 mod metrics;
 mod privileges;
 mod probe;
+mod starts;
 mod streams;
 mod systemd;
