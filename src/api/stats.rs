@@ -2,7 +2,7 @@
 
 use super::context::{Api, ApiRequest};
 use super::{error, wire};
-use crate::auth::{Action, Dashboard, SignedIn};
+use crate::auth::{Action, Credential, Dashboard, SignedIn};
 use crate::problem::Problem;
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -53,6 +53,17 @@ pub(super) async fn get<D: Dashboard>(
     let statistics = api.auth.statistics(&credential, request.caller, request.dashboard).await?;
     let view = view(&statistics).ok_or_else(error::statistics_unreadable)?;
     Ok(wire::json(StatusCode::OK, view))
+}
+
+/// The number of active users.
+pub(super) async fn active_users<D: Dashboard>(
+    api: &Api,
+    credential: &Credential,
+    request: ApiRequest<'_, D>,
+) -> Result<u64, Problem> {
+    let statistics = api.auth.statistics(credential, request.caller, request.dashboard).await?;
+    let read = wire::object::<Statistics>(&statistics);
+    read.map(|it| it.active_users).map_err(|_| error::statistics_unreadable())
 }
 
 fn view(statistics: &[u8]) -> Option<Bytes> {

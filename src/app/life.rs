@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::error::Error;
+use super::start;
 use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -138,7 +139,16 @@ pub(super) async fn begin(
         notifier,
     };
     let metrics = metrics.clone();
-    let context = api::Context { reader, writer, installer, renewal, clock, metrics };
+    let context = api::Context {
+        reader,
+        writer,
+        installer,
+        renewal,
+        housekeeping: housekeeping.clone(),
+        keys_from: start::keys(&config.license),
+        clock,
+        metrics,
+    };
     Ok(Begun { life, context, housekeeping })
 }
 

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 
-use super::renewal;
 use super::streams::Streams;
 use super::trusted::Sources;
 use crate::clock::UnixTime;
-use crate::license::{Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
+use crate::license::{
+    Keys, License, Policy, Rejection, RootUrl, Standing, Token, renewal_request, verify,
+};
 use crate::store::read_kept;
 
 /// Largest file that is read. A license is far smaller.
@@ -61,7 +62,7 @@ fn request(
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<()> {
     let license = in_force(instance, now, streams)?;
-    let text = renewal::written(&license, &instance.root_url, now)?;
+    let text = renewal_request(&license, &instance.root_url, now);
     if args.out.as_os_str() == "-" {
         return Ok(streams.out.write_all(text.as_bytes())?);
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::license::{Rejection, Token, verify};
 use crate::outgoing::Refresher;
-use crate::store::{By, ChangeError, Origin, Reader, Snapshot, Writer};
+use crate::store::{By, ChangeError, Expected, Origin, Reader, Snapshot, Writer};
 
 /// Longest wait for keys.
 const KEY_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +27,12 @@ impl Installer {
     /// `keys` fetches `license.jwks_url`, if that is set.
     pub const fn new(reader: Reader, writer: Writer, keys: Option<Refresher>) -> Self {
         Self { reader, writer, keys }
+    }
+
+    /// The same on an `expected` revision only; see [`Writer::expecting`].
+    #[must_use]
+    pub fn expecting(&self, expected: Expected) -> Self {
+        Self { writer: self.writer.expecting(expected), ..self.clone() }
     }
 
     /// Installs `token`; see [`Writer::install`].

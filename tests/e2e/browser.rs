@@ -122,6 +122,47 @@ impl Browser {
         }
     }
 
+    /// Sets the color scheme that the reader prefers: `light` or `dark`.
+    pub(crate) fn prefer(&self, scheme: &str) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.devtools("Emulation.setEmulatedMedia", &json!({"features": features}));
+    }
+
+    /// Sets the size of the viewport.
+    pub(crate) fn resize(&self, width: u32, height: u32) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.devtools("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    /// Switches scripts of pages off, or on.
+    pub(crate) fn scripts(&self, on: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", &json!({"value": !on}));
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.order("goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
+    }
+
+    /// Writes a picture of the whole page as `NAME.png`.
+    pub(crate) fn picture(&self, name: &str) {
+        let shot = json!({"format": "png", "captureBeyondViewport": true});
+        let taken = self.devtools("Page.captureScreenshot", &shot);
+        let png = BASE64_STANDARD.decode(taken["data"].as_str().unwrap_or_default()).unwrap();
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        std::fs::write(&path, png).unwrap();
+    }
+
+    /// Asserts that axe-core (installed by `tests/run`) finds no violation.
+    pub(crate) fn is_accessible(&self) {
+        let axe = installed("node_modules/axe-core/axe.min.js");
+        // Not part of the page: through the debugger, which the content policy does not apply to.
+        self.devtools("Runtime.evaluate", &json!({"expression": axe}));
+        let run = "const [done] = arguments; axe.run().then((found) => done(found.violations.map((it) =>
+                   `${it.id}: ${it.help}: ${it.nodes.map((node) => node.html + ' ' + node.failureSummary).join(' | ')}`)))";
+        let found = self.order("execute/async", &json!({"script": run, "args": []}));
+        assert_eq!(found, json!([]), "axe-core");
+    }
+
     /// Writes a screenshot. Returns its path.
     pub(crate) fn screenshot(&self) -> PathBuf {
         let (_, answer) =
@@ -157,6 +198,14 @@ impl Drop for Browser {
         let _ = wire::status(&format!("{}/shutdown", self.driver_url));
         self.driver.ended();
     }
+}
+
+/// The content of a file below `target/tools`.
+fn installed(name: &str) -> String {
+    let target = std::env::current_exe().unwrap();
+    let mut paths = target.ancestors().map(|dir| dir.join("tools").join(name));
+    let path = paths.find(|path| path.is_file()).unwrap_or_else(|| panic!("no {name} below target/tools: run tests/run"));
+    std::fs::read_to_string(path).unwrap()
 }
 
 fn capabilities(profile: &TempDir) -> Value {

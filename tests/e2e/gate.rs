@@ -62,8 +62,23 @@ impl Gate {
 
     /// A gate with `settings`: TOML that begins with a table. `[upstream]` is appended.
     pub(crate) fn with(upstream: SocketAddr, vendor: &Vendor, settings: &str) -> Self {
+        Self::with_files(upstream, vendor, settings, &[])
+    }
+
+    /// The same with `files` below its directory. Settings before the first table belong to `[license]`.
+    pub(crate) fn with_files(
+        upstream: SocketAddr,
+        vendor: &Vendor,
+        settings: &str,
+        files: &[(&str, Vec<u8>)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         certificate(dir.path());
+        for (name, content) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
         let config = dir.path().join("gate.toml");
         let keys = vendor.public_keys();
         std::fs::write(&config, configuration(upstream, &keys, settings)).unwrap();

@@ -18,6 +18,8 @@ mod demo;
 mod gate;
 mod grpc;
 mod issuer;
+mod page;
+mod page_states;
 mod postgres;
 mod process;
 mod prometheus;

@@ -20,6 +20,7 @@ mod paths;
 mod proxied;
 mod removal;
 mod renewal;
+mod revision;
 mod revocations;
 mod schedule;
 mod scripts;
