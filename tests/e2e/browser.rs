@@ -130,7 +130,8 @@ impl Browser {
 
     /// Sets the size of the viewport.
     pub(crate) fn resize(&self, width: u32, height: u32) {
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
     }
 
@@ -204,7 +205,9 @@ impl Drop for Browser {
 fn installed(name: &str) -> String {
     let target = std::env::current_exe().unwrap();
     let mut paths = target.ancestors().map(|dir| dir.join("tools").join(name));
-    let path = paths.find(|path| path.is_file()).unwrap_or_else(|| panic!("no {name} below target/tools: run tests/run"));
+    let path = paths
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("no {name} below target/tools: run tests/run"));
     std::fs::read_to_string(path).unwrap()
 }
 

@@ -57,7 +57,10 @@ fn every_state_is_explained_and_accessible_in_both_schemes() {
                 assert!(seen.contains(state.says()), "{state:?}: {seen}");
                 browser.picture(&format!("page-{state:?}-{scheme}-{width}"));
                 let wide = browser.run("return document.documentElement.scrollWidth - innerWidth");
-                assert!(wide.as_i64().unwrap() <= 0, "{state:?} at {width}: scrolls sideways by {wide}");
+                assert!(
+                    wide.as_i64().unwrap() <= 0,
+                    "{state:?} at {width}: scrolls sideways by {wide}"
+                );
                 browser.is_accessible();
             }
         }

@@ -58,7 +58,7 @@ impl State {
     /// What the page must say about it: a part of its first sentence, or of another one.
     pub(crate) const fn says(self) -> &'static str {
         match self {
-            Self::Valid => "The license is valid until ",
+            Self::Valid => "The license is valid for 12 days more, until ",
             Self::LicenseEndsSoon => "The license ends in 11 days, on ",
             Self::TokenEndsSoon => "The token ends in 47 hours, on ",
             Self::TrialEndsSoon => "The trial ends in 4 days, on ",
@@ -94,7 +94,10 @@ impl State {
             Self::RenewalFailing => (renewal, vec![stored]),
             Self::Revoked => {
                 let list = pair.sign_revocations(&json!({ "seq": 1, "lid": ["1001"] })).unwrap();
-                ("revocations = \"revoked.jwt\"\n", vec![stored, ("revoked.jwt", list.into_bytes())])
+                (
+                    "revocations = \"revoked.jwt\"\n",
+                    vec![stored, ("revoked.jwt", list.into_bytes())],
+                )
             }
             Self::KeyNotTrusted => {
                 let other = self::token(&Vendor::new(), &self.claims());
@@ -127,7 +130,7 @@ impl State {
         let now = now();
         let changes = match self {
             Self::LicenseEndsSoon => json!({ "lexp": now + 12 * DAY - 60 }),
-            Self::TokenEndsSoon => json!({ "exp": now + 2 * DAY - 60 }),
+            Self::TokenEndsSoon => json!({ "iat": now - 12 * DAY, "exp": now + 2 * DAY - 60 }),
             Self::TrialEndsSoon => json!({ "trial": true, "trial_exp": now + 5 * DAY - 60 }),
             Self::TokenEnded => json!({ "iat": now - 17 * DAY, "exp": now - 3 * DAY - 60 }),
             Self::LicenseEnded => json!({ "iat": now - 50 * DAY, "lexp": now - 40 * DAY - 60 }),

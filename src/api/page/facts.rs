@@ -151,7 +151,7 @@ impl Facts {
         let lasting =
             [claims.license_ends_at(), claims.trial_ends_at()].into_iter().flatten().min();
         let until = if renews { lasting } else { Some(claims.first_end()) };
-        (words::valid(until, renews.then_some(self.renewal.next)), false)
+        (words::valid(until, now, renews.then_some(self.renewal.next)), false)
     }
 
     /// Every end of the license in force, with the time of its warning.

@@ -140,14 +140,25 @@ pub(super) fn page(facts: &Facts, shown: &Shown, root: &str) -> String {
     let prefix =
         if shown.fault.is_some() || shown.changed.is_some() { words::ERROR_TITLE } else { "" };
     let title = format!("{prefix}{} \u{2013} {}", badge(tone), words::TITLE);
+    // A reader with a good license looks for its facts; another one has something to do.
+    let is_good = advice.first().is_some_and(|advice| advice.tone == Tone::Good);
+    let is_first = shown.report.is_some() || shown.fault_of(Field::Token).is_some() || !is_good;
+    let install = if facts.may_write {
+        install(facts, shown)
+    } else {
+        html! {}
+    };
     let content = html! {
         (notice(facts, shown))
-        (status(&advice, tone))
-        @if facts.may_write { (install(facts, shown)) }
-        div class="columns" {
-            (license(facts))
-            (times(facts))
+        (status(facts, &advice, tone))
+        @if is_first { (install) }
+        @if facts.claims().is_some() {
+            div class="columns" {
+                (license(facts))
+                (times(facts))
+            }
         }
+        @if !is_first { (install) }
         (renewal(facts, shown))
         (history(facts, shown))
         (sources(facts))
@@ -191,24 +202,38 @@ fn sign(tone: Tone) -> Markup {
     }
 }
 
-fn status(advice: &[Advice], tone: Tone) -> Markup {
+fn status(facts: &Facts, advice: &[Advice], tone: Tone) -> Markup {
     html! {
         section id="status" class={ "status " (class(tone)) } aria-labelledby="state" {
             @for (at, advice) in advice.iter().enumerate() {
-                @let own = if at == 0 { tone.max(advice.tone) } else { advice.tone };
                 div class={ "advice " (class(advice.tone)) } {
                     (sign(advice.tone))
                     div {
                         @if at == 0 {
-                            p class="badge" { (badge(if advice.tone == Tone::Good { advice.tone } else { own })) }
+                            p class="badge" { (badge(advice.tone)) }
                             h2 id="state" { (advice.says) }
                         } @else {
                             h3 { (advice.says) }
                         }
                         p { (advice.todo) }
+                        @if at == 0 && advice.tone != Tone::Good && may_renew(facts) { (renew(facts)) }
                     }
                 }
             }
+        }
+    }
+}
+
+fn may_renew(facts: &Facts) -> bool {
+    facts.may_write && facts.renewal.is_on && facts.license().is_some()
+}
+
+/// The button that renews.
+fn renew(facts: &Facts) -> Markup {
+    html! {
+        form method="post" action="./" data-busy=(words::RENEWING) {
+            (revision(facts))
+            button name="action" value="renew" { (words::RENEW) }
         }
     }
 }
@@ -549,12 +574,7 @@ fn renewal(facts: &Facts, shown: &Shown) -> Markup {
             (error("renewal-error", fault))
             @if facts.may_write && has_license {
                 div class="actions" {
-                    @if progress.is_on {
-                        form method="post" action="./" data-busy=(words::RENEWING) {
-                            (revision(facts))
-                            button name="action" value="renew" { (words::RENEW) }
-                        }
-                    }
+                    @if may_renew(facts) { (renew(facts)) }
                     form method="post" action="./" data-download {
                         (revision(facts))
                         button name="action" value="request" class="plain" aria-describedby="request-hint" { (words::REQUEST) }

@@ -10,14 +10,14 @@
 
   // Times in the reader's zone.
   function localize(from) {
-    const format = new Intl.DateTimeFormat(undefined, {
-      day: 'numeric', month: 'long', year: 'numeric', hour: '2-digit', minute: '2-digit', timeZoneName: 'short',
-    });
+    const date = { day: 'numeric', month: 'long', year: 'numeric' };
+    const day = new Intl.DateTimeFormat(undefined, date);
+    const format = new Intl.DateTimeFormat(undefined, { ...date, hour: 'numeric', minute: '2-digit', timeZoneName: 'short' });
     for (const time of from.querySelectorAll('time[datetime]')) {
       const at = new Date(time.dateTime);
       if (isNaN(at)) continue;
-      time.title = time.textContent;
-      time.textContent = format.format(at);
+      time.title = format.format(at);
+      time.textContent = (time.className === 'day' ? day : format).format(at);
     }
   }
 

@@ -53,13 +53,13 @@ fn line(
             @if ending.is_some() { (bar) }
             dl class="dates" {
                 @if let Some(start) = start {
-                    div { dt { (starts) } dd { (words::moment(start)) } }
+                    div { dt { (starts) } dd { (words::day(start)) } }
                 }
                 @if let Some(ending) = ending {
                     @if ending.warns < ending.end && start.is_none_or(|start| ending.warns > start) {
-                        div { dt { (words::WARNS) } dd { (words::moment(ending.warns)) } }
+                        div { dt { (words::WARNS) } dd { (words::day(ending.warns)) } }
                     }
-                    div class="end" { dt { (words::ENDS) } dd { (words::moment(ending.end)) } }
+                    div class="end" { dt { (words::ENDS) } dd { (words::day(ending.end)) } }
                 } @else {
                     div class="end" { dt { (words::ENDS) } dd { (words::NO_END) } }
                 }

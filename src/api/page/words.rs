@@ -176,6 +176,11 @@ pub(super) fn moment(at: UnixTime) -> Markup {
     html! { time datetime=(at) { (date(at)) ", " (hour(at)) " UTC" } }
 }
 
+/// A day, in UTC. The script of the page changes it to the reader's zone.
+pub(super) fn day(at: UnixTime) -> Markup {
+    html! { time class="day" datetime=(at) title={ (date(at)) ", " (hour(at)) " UTC" } { (date(at)) } }
+}
+
 /// `3 January 2027`.
 pub(super) fn date(at: UnixTime) -> String {
     const MONTHS: [&str; 12] = [
@@ -395,20 +400,23 @@ pub(super) fn unverified(reason: &str) -> Advice {
     )
 }
 
-pub(super) fn valid(until: Option<UnixTime>, renewal: Option<Option<UnixTime>>) -> Advice {
+pub(super) fn valid(
+    until: Option<UnixTime>,
+    now: UnixTime,
+    renewal: Option<Option<UnixTime>>,
+) -> Advice {
     let says = match until {
-        Some(until) => html! { "The license is valid until " (moment(until)) "." },
+        Some(until) => html! {
+            "The license is valid for " (span(now, until)) " more, until " (moment(until)) "."
+        },
         None => html! { "The license is valid, and has no end." },
     };
-    let todo = match (renewal, until) {
-        (Some(Some(next)), _) => {
+    let todo = match renewal {
+        Some(Some(next)) => {
             html! { "Nothing to do: the gate renews the token itself, next on " (moment(next)) "." }
         }
-        (Some(None), _) => html! { "Nothing to do: the gate renews the token itself." },
-        (None, Some(until)) => html! {
-            "Nothing to do today. Renewal is off: install a new token before " (moment(until)) "."
-        },
-        (None, None) => html! { "Nothing to do." },
+        Some(None) => html! { "Nothing to do: the gate renews the token itself." },
+        None => html! { "Nothing to do today. Renewal is off: install a new token before then." },
     };
     Advice::of(Tone::Good, says, todo)
 }
