@@ -63,6 +63,16 @@ impl Browser {
         self.order("execute/sync", &json!({"script": script, "args": []}))
     }
 
+    /// Runs a script that calls its last argument with the result.
+    pub(crate) fn run_async(&self, script: &str) -> Value {
+        self.order("execute/async", &json!({"script": script, "args": []}))
+    }
+
+    /// Sets a cookie for the page.
+    pub(crate) fn set_cookie(&self, name: &str, value: &str) {
+        self.order("cookie", &json!({"cookie": {"name": name, "value": value, "path": "/"}}));
+    }
+
     /// Waits until the expression is neither false, empty nor null, and returns its value.
     pub(crate) fn until(&self, expression: &str) -> Value {
         let script = format!("return ({expression})");
@@ -106,6 +116,46 @@ impl Browser {
         self.order("actions", &json!({"actions": [keyboard]}));
     }
 
+    /// Presses keys, one after the other, wherever the focus is.
+    pub(crate) fn keys(&self, keys: &[&str]) {
+        let press =
+            |key: &&str| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key}));
+        let strokes: Vec<_> = keys.iter().flat_map(press).collect();
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": strokes});
+        self.order("actions", &json!({"actions": [keyboard]}));
+    }
+
+    /// Opens a new tab and goes there. Returns the former tab.
+    pub(crate) fn new_tab(&self) -> Value {
+        let former = self.read("window");
+        let tab = self.order("window/new", &json!({"type": "tab"}));
+        self.tab(&tab["handle"]);
+        former
+    }
+
+    /// Every tab, the oldest first.
+    pub(crate) fn tabs(&self) -> Vec<Value> {
+        self.read("window/handles").as_array().cloned().unwrap_or_default()
+    }
+
+    /// Goes to a tab.
+    pub(crate) fn tab(&self, tab: &Value) {
+        self.order("window", &json!({"handle": tab}));
+    }
+
+    /// Deletes the cookies of the page.
+    pub(crate) fn forget(&self) {
+        let (status, answer) =
+            wire::json("DELETE", &format!("{}/cookie", self.session), None, &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    fn read(&self, what: &str) -> Value {
+        let (_, mut answer) =
+            wire::json("GET", &format!("{}/{what}", self.session), None, &Value::Null);
+        answer["value"].take()
+    }
+
     /// The errors in the browser's log since the last call, without parts that differ between runs.
     pub(crate) fn console_errors(&self) -> Vec<String> {
         self.console()
@@ -133,6 +183,7 @@ impl Browser {
         let size =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
+        self.devtools("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
     }
 
     /// Switches scripts of pages off, or on.

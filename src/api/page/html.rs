@@ -139,7 +139,8 @@ pub(super) fn page(facts: &Facts, shown: &Shown, root: &str) -> String {
     let instance = facts.snapshot.policy().root_url.as_str();
     let prefix =
         if shown.fault.is_some() || shown.changed.is_some() { words::ERROR_TITLE } else { "" };
-    let title = format!("{prefix}{} \u{2013} {}", badge(tone), words::TITLE);
+    let state = if facts.license().is_some() { badge(tone) } else { words::ABSENT };
+    let title = format!("{prefix}{state} \u{2013} {}", words::TITLE);
     // A reader with a good license looks for its facts; another one has something to do.
     let is_good = advice.first().is_some_and(|advice| advice.tone == Tone::Good);
     let is_first = shown.report.is_some() || shown.fault_of(Field::Token).is_some() || !is_good;
@@ -159,7 +160,7 @@ pub(super) fn page(facts: &Facts, shown: &Shown, root: &str) -> String {
             }
         }
         @if !is_first { (install) }
-        (renewal(facts, shown))
+        @if facts.license().is_some() { (renewal(facts, shown)) }
         (history(facts, shown))
         (sources(facts))
         (audit(facts))
@@ -210,7 +211,7 @@ fn status(facts: &Facts, advice: &[Advice], tone: Tone) -> Markup {
                     (sign(advice.tone))
                     div {
                         @if at == 0 {
-                            p class="badge" { (badge(advice.tone)) }
+                            p class="badge" { (if facts.license().is_some() { badge(advice.tone) } else { words::ABSENT }) }
                             h2 id="state" { (advice.says) }
                         } @else {
                             h3 { (advice.says) }
@@ -680,7 +681,9 @@ fn sources(facts: &Facts) -> Markup {
                         (words::source(in_force.source)) " \u{2013} " (words::why(in_force.why))
                     }))
                 }
-                (row(words::OTHER_SOURCE, &other_source(facts, other)))
+                @if facts.license().is_some() || facts.snapshot.unverified(other).is_some() {
+                    (row(words::OTHER_SOURCE, &other_source(facts, other)))
+                }
                 (row(words::KEYS, &html! {
                     @if keys.is_empty() { (words::NO_KEYS) } @else {
                         ul class="plain-list" {

@@ -27,6 +27,7 @@ pub(super) const ERROR_TITLE: &str = "Error: ";
 pub(super) const GOOD: &str = "Valid";
 pub(super) const WARNING: &str = "Attention";
 pub(super) const BAD: &str = "Not valid";
+pub(super) const ABSENT: &str = "No license";
 
 pub(super) const FACTS: &str = "License";
 pub(super) const LICENSEE: &str = "Licensee";

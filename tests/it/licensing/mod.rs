@@ -15,6 +15,7 @@ mod keys;
 mod limits;
 mod local;
 mod origin;
+mod page;
 mod panics;
 mod paths;
 mod proxied;
