@@ -91,6 +91,7 @@ impl From<StatisticsError> for Problem {
                 "licensing.stats.forbidden",
                 "The dashboard does not permit you to read its statistics: ask its administrator.",
             ),
+            StatisticsError::NotStatistics => statistics_unreadable(),
             StatisticsError::Unavailable(error) => statistics_unreadable().caused_by(error),
         }
     }
@@ -276,7 +277,7 @@ pub(super) fn instance_mismatch(named: &str, root_url: &RootUrl) -> Problem {
 }
 
 /// 502: the dashboard sent no usable statistics.
-pub(super) fn statistics_unreadable() -> Problem {
+fn statistics_unreadable() -> Problem {
     Problem::new(
         StatusCode::BAD_GATEWAY,
         "licensing.stats.unavailable",

@@ -31,6 +31,8 @@ pub(super) struct Facts {
     pub(super) may_remove: bool,
     /// The last lines of the audit log, for callers that may write. `Err`: it cannot be read.
     pub(super) audit: Option<Result<Vec<Audited>, ()>>,
+    /// Whether the dashboard can be asked for the number of users: not with `mode = "local"`.
+    pub(super) has_statistics: bool,
     /// The number of users, or why it is not known, if it was requested.
     pub(super) seats: Option<Result<u64, String>>,
 }

@@ -399,6 +399,16 @@ struct Difference {
 }
 
 impl Difference {
+    /// Whether it is one of two times that look the same.
+    fn is_within_a_minute(&self) -> bool {
+        let seconds = |value: &Option<Value>| value.as_ref().and_then(Value::as_u64);
+        let is_time = ["iat", "exp", "nbf", "lexp", "trial_exp"].contains(&self.claim);
+        match (seconds(&self.from), seconds(&self.to)) {
+            (Some(from), Some(to)) => is_time && from > 0 && to > 0 && from.abs_diff(to) < 60,
+            _ => false,
+        }
+    }
+
     /// Whether the new license gives less: fewer seats, an earlier end, a lost product.
     fn is_less(&self) -> bool {
         let number = |value: &Option<Value>| {
@@ -434,7 +444,7 @@ fn compared(old: Option<&Claims>, new: &Claims) -> Vec<Difference> {
         .into_iter()
         .chain(others)
         .map(|claim| Difference { claim, from: value(&old, claim), to: value(&new, claim) })
-        .filter(|difference| difference.from != difference.to)
+        .filter(|difference| difference.from != difference.to && !difference.is_within_a_minute())
         .collect()
 }
 
@@ -520,10 +530,11 @@ fn seats(facts: &Facts, claims: &Claims) -> Markup {
                 @if let Some(limit) = limit { (meter(*used, limit)) }
             }
             Some(Err(why)) => { span id="seats" { (words::seats(included)) " included" } p class="faint" { (words::sentence(why)) } }
-            None => {
+            None if facts.has_statistics => {
                 span id="seats" data-load="?seats=1" { (words::seats(included)) " included" }
                 p { a href="?seats=1" id="show-seats" { (words::SHOW_SEATS) } }
             }
+            None => { span id="seats" { (words::seats(included)) " included" } }
         }
     }
 }

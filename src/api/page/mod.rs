@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use super::context::{Api, ApiRequest};
 use super::wire::{BodyError, RequestBody};
 use super::{error, history, request, stats, token, validate};
-use crate::auth::{Action as Permission, Dashboard, Denied, SignedIn};
+use crate::auth::{Action as Permission, Dashboard, Denied, SignIn, SignedIn, StatisticsError};
 use crate::license::{Rejection, Report};
 use crate::problem::Problem;
 use crate::store::Expected;
@@ -65,8 +65,13 @@ pub(super) async fn get<D: Dashboard>(
     let done = value("done").and_then(|code| words::DONE.iter().find(|(own, _)| *own == code));
     let mut facts = facts(api, &signed_in).await;
     if value("seats").is_some() {
-        let users = stats::active_users(api, &signed_in.credential, request).await;
-        facts.seats = Some(users.map_err(|problem| problem.message().to_owned()));
+        facts.seats = match stats::active_users(api, &signed_in.credential, request).await {
+            // The grant was cached, and the session is not valid any more.
+            Err(StatisticsError::Denied(denied @ Denied::Refused { .. })) => {
+                return sign_in::refused(api, request.head, denied);
+            }
+            users => Some(users.map_err(|error| Problem::from(error).message().to_owned())),
+        };
     }
     let shown = Shown { done: done.map(|(_, sentence)| *sentence), ..Shown::default() };
     let mut response = page(StatusCode::OK, html::page(&facts, &shown, &root(api)));
@@ -233,6 +238,7 @@ async fn facts(api: &Api, signed_in: &SignedIn) -> Facts {
         may_write,
         may_remove: signed_in.may(Permission::Delete),
         audit,
+        has_statistics: api.auth.sign_in_path(SignIn::Log).is_some(),
         seats: None,
     }
 }

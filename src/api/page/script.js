@@ -7,6 +7,7 @@
   const LARGEST = 96 * 1024;
   let busy = false;
   let latest = 0;
+  let wait;
 
   // Times in the reader's zone.
   function localize(from) {
@@ -48,6 +49,7 @@
     const main = pick('main');
     const next = document.adoptNode(pick('main', other));
     main.replaceWith(next);
+    pick('header').replaceWith(document.adoptNode(pick('header', other)));
     document.title = other.title;
     begin(next);
     const result = pick('[data-focus]', next) || pick('#notice', next) || pick('h2[tabindex]', next) || next;
@@ -62,6 +64,7 @@
       if (busy) return;
       busy = true;
     }
+    clearTimeout(wait);
     const turn = ++latest;
     body.delete('file');
     body.set('action', button ? button.value : 'check');
@@ -160,7 +163,6 @@
 
   function install(form) {
     const field = pick('#token');
-    let wait;
     field.addEventListener('input', () => {
       clearTimeout(wait);
       latest++;

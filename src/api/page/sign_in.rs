@@ -121,7 +121,11 @@ fn explained(api: &Api, head: &Parts, denied: Denied) -> Problem {
     };
     let content = html! { div data-rotate[rotate] { (content) } };
     let text = markup::message(&root, title, &content);
-    Problem::from(denied).shown_as(page(StatusCode::OK, text))
+    let signs_in_elsewhere = path(api, head, &denied).is_some();
+    let problem = Problem::from(denied);
+    // A prompt of the browser would hide the page, and would not help.
+    let problem = if signs_in_elsewhere { problem.without(&WWW_AUTHENTICATE) } else { problem };
+    problem.shown_as(page(StatusCode::OK, text))
 }
 
 /// Whether it is not known who the sender is, although that could be found out.
