@@ -7,6 +7,7 @@
 //! | build and install the gate, and put it in front of a dashboard | [installing](manual::installing) |
 //! | look up a setting | [configuration](manual::configuration) |
 //! | call the licensing API | [API](manual::api) |
+//! | see and change the license in a browser | [license page](manual::page) |
 //! | see where a license comes from, when it is renewed, when it ends | [life of a license](manual::license) |
 //! | issue licenses | [vendor](manual::vendor) |
 //! | run several gates with one license | [replicas](manual::replicas) |

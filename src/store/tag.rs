@@ -107,3 +107,53 @@ pub(super) fn earlier<'a>(
     }
     Earlier::Unknown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixTime;
+    use crate::license::KeyPair;
+    use serde_json::json;
+
+    /// Former licenses with these `jti`s, the newest first.
+    fn former(jtis: &[&str]) -> Vec<Former> {
+        let pair = KeyPair::generate(crate::license::Algorithm::ES256).expect("a key pair");
+        let of = |(at, jti): (usize, &&str)| {
+            let claims =
+                json!({ "sub": "https://a/", "lid": "1", "jti": jti, "exp": 9_999_999_999_u64 });
+            let token = pair.sign(&claims).expect("a token");
+            let claims = token.unproven_claims().expect("claims");
+            let license = crate::license::verify(&token, &pair.trusted()).map(Into::into);
+            let replaced_at = UnixTime::from_secs(9000 - at as u64);
+            Former { token, claims, license, replaced_at }
+        };
+        jtis.iter().enumerate().map(of).collect()
+    }
+
+    #[test]
+    fn the_history_shows_what_was_stored_at_an_earlier_revision() {
+        let all = former(&["c", "b", "a"]);
+        let stored = &former(&["d"])[0].token;
+        let at = |tag: Tag| earlier(tag.as_str(), Some(stored), all.iter());
+        // `b` was stored while `a` was the newest former license.
+        let seen = at(Tag::of(Some(&all[1].token), Some(&all[2])));
+        assert!(matches!(seen, Earlier::License(it) if it.claims.jti.as_deref() == Some("b")));
+        let first = at(Tag::of(Some(&all[2].token), None));
+        assert!(matches!(first, Earlier::License(it) if it.claims.jti.as_deref() == Some("a")));
+        assert!(matches!(at(Tag::of(None, None)), Earlier::Nothing));
+        assert!(matches!(at(Tag::of(None, Some(&all[0]))), Earlier::Nothing));
+        assert!(matches!(at(Tag::of(Some(stored), Some(&all[1]))), Earlier::Same));
+        assert!(matches!(at(Tag::of(Some(&all[0].token), None)), Earlier::Unknown));
+        assert!(matches!(earlier("", None, all.iter()), Earlier::Unknown));
+    }
+
+    #[test]
+    fn a_change_is_admitted_on_the_revisions_that_it_names() {
+        let tag = Tag::of(None, None);
+        assert_eq!(tag.as_str().len(), 2 * SHOWN_BYTES);
+        assert!(Expected::any().admits(&tag));
+        assert!(Expected::one_of(["x", tag.as_str()]).admits(&tag));
+        assert!(!Expected::one_of(["x"]).admits(&tag));
+        assert!(!Expected::one_of([""; 0]).admits(&tag));
+    }
+}

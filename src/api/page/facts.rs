@@ -52,6 +52,13 @@ pub(super) struct Audited {
 }
 
 impl Audited {
+    /// Its time.
+    pub(super) fn at(&self) -> Option<UnixTime> {
+        let time = humantime::parse_rfc3339(&self.time).ok()?;
+        let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(UnixTime::from_secs(since.as_secs()))
+    }
+
     pub(super) fn parse(line: &str) -> Option<Self> {
         let line: Value = serde_json::from_str(line).ok()?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -75,6 +82,20 @@ impl Facts {
 
     pub(super) fn claims(&self) -> Option<&Claims> {
         self.license().map(License::claims)
+    }
+
+    /// Whether there is a stored license to remove.
+    pub(super) fn is_anything_stored(&self) -> bool {
+        let store = Source::Store;
+        self.snapshot.candidate(store).is_some() || self.snapshot.unverified(store).is_some()
+    }
+
+    /// The last renewal, by this gate in this run or, as far as the audit log shows it, before and by other replicas.
+    pub(super) fn last_renewal(&self) -> Option<UnixTime> {
+        let lines = self.audit.iter().flatten().flatten();
+        let mut renewals = lines.filter(|line| line.action == "renew" && line.outcome == "ok");
+        let logged = renewals.next().and_then(Audited::at);
+        self.renewal.succeeded.max(logged)
     }
 
     /// About the license first, then about the gate, the most urgent first.

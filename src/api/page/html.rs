@@ -114,7 +114,7 @@ fn document(
                     }
                     (content)
                 }
-                p id="live" class="hidden" role="status" {}
+                p id="live" class="hidden" role="status" data-unreachable=(words::UNREACHABLE) {}
             }
         }
     };
@@ -164,7 +164,7 @@ pub(super) fn page(facts: &Facts, shown: &Shown, root: &str) -> String {
         (history(facts, shown))
         (sources(facts))
         (audit(facts))
-        @if facts.may_remove && facts.snapshot.candidate(Source::Store).is_some() { (removal(facts, shown)) }
+        @if facts.may_remove && facts.is_anything_stored() { (removal(facts, shown)) }
     };
     document(&title, root, Some(&facts.name), Some(instance), &content)
 }
@@ -308,7 +308,7 @@ fn changed(facts: &Facts, since: &str) -> Markup {
         }
         @if let Some(Ok(lines)) = &facts.audit {
             @if let Some(last) = lines.iter().find(|line| line.outcome == "ok") {
-                p { (who(last)) " " (words::audited(&last.action, &last.outcome)) ", " (stamp(&last.time)) "." }
+                p { (who(last)) " " (words::audited(&last.action, &last.outcome)) ", " (stamp(last)) "." }
             }
         }
     }
@@ -576,7 +576,7 @@ fn renewal(facts: &Facts, shown: &Shown) -> Markup {
             @if progress.is_on {
                 dl class="facts" {
                     (row(words::LAST_RENEWAL, &html! {
-                        @match progress.succeeded { Some(at) => { (words::moment(at)) } None => { (words::NONE_YET) } }
+                        @match facts.last_renewal() { Some(at) => { (words::moment(at)) } None => { (words::NONE_YET) } }
                     }))
                     (row(words::NEXT_RENEWAL, &html! {
                         @match progress.next { Some(at) => { (words::moment(at)) } None => { (words::NOT_SCHEDULED) } }
@@ -747,7 +747,7 @@ fn audit(facts: &Facts) -> Markup {
 
 fn audit_table(lines: &[Audited]) -> Markup {
     html! {
-        div class="scroll" { table {
+        div class="scroll" { table class="audit" {
             thead { tr {
                 th scope="col" { (words::WHEN) } th scope="col" { (words::WHO) } th scope="col" { (words::WHAT) }
                 th scope="col" { (words::LICENSE) }
@@ -755,7 +755,7 @@ fn audit_table(lines: &[Audited]) -> Markup {
             tbody {
                 @for line in lines {
                     tr {
-                        td data-label=(words::WHEN) { (stamp(&line.time)) }
+                        td data-label=(words::WHEN) { (stamp(line)) }
                         td data-label=(words::WHO) { (who(line)) }
                         td data-label=(words::WHAT) {
                             (words::audited(&line.action, &line.outcome))
@@ -769,13 +769,11 @@ fn audit_table(lines: &[Audited]) -> Markup {
     }
 }
 
-/// A time of the audit log.
-fn stamp(time: &str) -> Markup {
-    let seconds = humantime::parse_rfc3339(time).ok();
-    let seconds = seconds.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-    match seconds {
-        Some(seconds) => words::moment(UnixTime::from_secs(seconds.as_secs())),
-        None => html! { (words::bounded(time)) },
+/// The time of a line of the audit log.
+fn stamp(line: &Audited) -> Markup {
+    match line.at() {
+        Some(at) => words::moment(at),
+        None => html! { (words::bounded(&line.time)) },
     }
 }
 

@@ -84,17 +84,18 @@
     }
     try {
       const got = await page('./', { method: 'POST', body });
-      if (turn !== latest || !got.page || !pick('main', got.page)) {
-        if (turn === latest) throw new Error();
-        return;
-      }
-      if (quiet && got.answer.ok) return result(got.page);
+      if (turn !== latest) return;
+      if (!got.page || !pick('main', got.page)) throw new Error();
+      for (const old of document.querySelectorAll('.unreachable')) old.remove();
       if (quiet && got.answer.status !== 401) return result(got.page);
       history.replaceState(null, '', './');
       show(got.page);
     } catch {
-      // The gate cannot be reached: the browser shows why, and keeps the form.
-      if (!quiet) (button ? form.requestSubmit.bind(form, button) : form.submit.bind(form))(form.dataset.plain = '1');
+      const text = pick('#live').dataset.unreachable;
+      if (form.isConnected) {
+        complain(form, text);
+        say(text);
+      }
     } finally {
       if (!quiet) busy = false;
       clearInterval(clock);
@@ -104,6 +105,15 @@
         button.textContent = label;
       }
     }
+  }
+
+  // A reason that the gate cannot state itself.
+  function complain(form, text) {
+    for (const old of document.querySelectorAll('.unreachable')) old.remove();
+    const wrong = document.createElement('p');
+    wrong.className = 'error unreachable';
+    wrong.textContent = text;
+    form.append(wrong);
   }
 
   // Shows only what belongs to the token field: the reason, or the result of its check.
@@ -207,7 +217,6 @@
       if ('download' in form.dataset) continue;
       if ('drop' in form.dataset) install(form);
       form.addEventListener('submit', (event) => {
-        if (form.dataset.plain) return;
         event.preventDefault();
         send(form, event.submitter);
       });

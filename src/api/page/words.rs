@@ -83,7 +83,7 @@ pub(super) const RENEWAL_OFF: &str =
     "Renewal is off, because renewal.url is not set. Install a new token before this one ends.";
 pub(super) const LAST_RENEWAL: &str = "Last renewal";
 pub(super) const NEXT_RENEWAL: &str = "Next renewal";
-pub(super) const NONE_YET: &str = "none since the gate started";
+pub(super) const NONE_YET: &str = "none yet";
 pub(super) const NOT_SCHEDULED: &str = "not scheduled";
 
 pub(super) const HISTORY: &str = "Former licenses";
@@ -128,6 +128,7 @@ pub(super) const SIGN_IN_TAB: &str = "Sign in in a new tab";
 pub(super) const SIGN_IN_BASIC: &str = "Reload this page to enter your name and password.";
 pub(super) const REPEAT: &str = "Repeat";
 pub(super) const FAILED: &str = "This did not work";
+pub(super) const UNREACHABLE: &str = "The gate does not respond, so it is not known whether this was done. What you typed is still here: check the state of the license, then try again.";
 
 pub(super) const CHANGED: &str = "The license was changed since you opened this page";
 pub(super) const CHANGED_SAME: &str = "It was replaced, and then the same license was put back.";
