@@ -174,6 +174,8 @@ pub struct Failures {
     pub last: UnixTime,
     /// Why the last one failed, in one line.
     pub why: String,
+    /// The license that was to be renewed; see [`license_digest`].
+    of: String,
 }
 
 impl Renewal {
@@ -191,7 +193,18 @@ impl Renewal {
     /// How renewal goes.
     pub fn progress(&self) -> Progress {
         let is_on = self.issuer.is_some();
-        Progress { is_on, ..self.noted().clone() }
+        let mut progress = Progress { is_on, ..self.noted().clone() };
+        let license = self.license();
+        // Failures to renew another license no longer count.
+        progress.failing = progress.failing.filter(|failing| failing.of == license);
+        progress
+    }
+
+    /// The license in force; see [`license_digest`].
+    fn license(&self) -> String {
+        let snapshot = self.context.reader.snapshot();
+        let license = snapshot.license(self.context.clock.now());
+        license.map(|license| license_digest(license)).unwrap_or_default()
     }
 
     fn noted(&self) -> MutexGuard<'_, Progress> {
@@ -332,13 +345,14 @@ impl Renewal {
 
     /// Notes the result of a renewal. One that another change superseded is neither a success nor a failure.
     fn note(&self, error: Option<&RenewError>) {
-        let now = self.context.clock.now();
+        let (now, of) = (self.context.clock.now(), self.license());
         let mut progress = self.noted();
         match error {
             None => (progress.succeeded, progress.failing) = (Some(now), None),
             Some(error) if error.outcome() == Outcome::Failed => {
-                let since = progress.failing.as_ref().map_or(now, |failing| failing.since);
-                progress.failing = Some(Failures { since, last: now, why: chain(error) });
+                let earlier = progress.failing.take().filter(|failing| failing.of == of);
+                let since = earlier.map_or(now, |failing| failing.since);
+                progress.failing = Some(Failures { since, last: now, why: chain(error), of });
             }
             Some(_) => {}
         }

@@ -12,6 +12,7 @@ mod assets;
 mod facts;
 mod form;
 mod html;
+mod response;
 mod sign_in;
 mod timeline;
 mod words;
@@ -19,12 +20,8 @@ mod words;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
-};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::context::{Api, ApiRequest};
@@ -37,14 +34,12 @@ use crate::store::Expected;
 use facts::{Audited, Facts};
 use form::{Action, Form, FormError, NoToken};
 use html::{Fault, Field, Shown};
+use response::{page, root, see};
 
 pub use assets::Asset;
 
 /// Lines of the audit log that are shown.
 const AUDIT_LINES: usize = 20;
-
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// `GET /api/licensing/`: the page. `?done=CODE` shows a sentence about a success, `?seats=1` the number of users.
 ///
@@ -243,15 +238,6 @@ async fn facts(api: &Api, signed_in: &SignedIn) -> Facts {
     }
 }
 
-/// The root of the dashboard, as a path.
-fn root(api: &Api) -> String {
-    format!("{}/", base(api))
-}
-
-fn base(api: &Api) -> String {
-    api.reader.current().policy().root_url.base_path().to_owned()
-}
-
 fn not_a_token(reason: NoToken) -> Problem {
     match reason.0 {
         words::NOTHING_GIVEN => {
@@ -278,37 +264,4 @@ fn malformed(error: FormError) -> Problem {
 
 fn unknown() -> Problem {
     Problem::bad_request("licensing.body.malformed", words::FORM_UNKNOWN)
-}
-
-/// 303 to `path`.
-fn see(path: &str) -> Response<Bytes> {
-    let mut response = page(StatusCode::SEE_OTHER, String::new());
-    if let Ok(path) = HeaderValue::try_from(path) {
-        response.headers_mut().insert(LOCATION, path);
-    }
-    response
-}
-
-/// A response with the text of a page.
-fn page(status: StatusCode, text: String) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(text));
-    *response.status_mut() = status;
-    let fields = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CACHE_CONTROL, "no-store"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (CONTENT_SECURITY_POLICY, POLICY),
-        // With `no-referrer`, the forms of the page would send `Origin: null`.
-        (REFERRER_POLICY, "same-origin"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (
-            HeaderName::from_static("permissions-policy"),
-            "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-        ),
-    ];
-    for (name, value) in fields {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
 }

@@ -13,7 +13,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::context::Api;
 use super::form::Form;
-use super::{base, html as markup, page, root, see, words};
+use super::response::{base, page, root, see};
+use super::{html as markup, words};
 use crate::auth::{Denied, SignIn};
 use crate::problem::Problem;
 
