@@ -243,7 +243,8 @@ async fn licensing(
     metrics: &Arc<Metrics>,
 ) -> Result<(Api, Probed, Life), Error> {
     let auth = Auth::new(&config.auth, root_url.clone(), control.clone())?;
-    let begun = life::begin(config, root_url, clock, control, metrics).await?;
+    let setup = start::setup(config);
+    let begun = life::begin(config, root_url, clock, control, metrics, setup.keys.clone()).await?;
     let api::Context { reader, clock, .. } = &begun.context;
     let probed = Probed {
         reader: reader.clone(),
@@ -252,7 +253,7 @@ async fn licensing(
         metrics: metrics.clone(),
         phase: watch::channel(Phase::Serving).1,
         tls: None,
-        setup: start::setup(config),
+        setup,
         upstream_tls: None,
     };
     Ok((Api::new(auth, begun.context), probed, begun.life))

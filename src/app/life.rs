@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::error::Error;
-use super::start;
 use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -89,6 +88,7 @@ pub(super) async fn begin(
     clock: Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
+    keys_from: String,
 ) -> Result<Begun, Error> {
     let client = Client::new(&config.outgoing, Proxies::from_environment(), clock.clone());
     let issuer = Issuer::new(&config.feed, &client)?;
@@ -145,7 +145,7 @@ pub(super) async fn begin(
         installer,
         renewal,
         housekeeping: housekeeping.clone(),
-        keys_from: start::keys(&config.license),
+        keys_from,
         clock,
         metrics,
     };

@@ -19,7 +19,7 @@ pub(super) fn setup(config: &Config) -> Setup {
     }
 }
 
-pub(super) fn keys(config: &license::Config) -> String {
+fn keys(config: &license::Config) -> String {
     let files = config.keys.display();
     match &config.jwks_url {
         Some(url) => format!("{files}, {}", origin(url)),

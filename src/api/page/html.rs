@@ -65,8 +65,8 @@ pub(super) struct Shown {
     /// What was typed.
     pub(super) form: Form,
     pub(super) fault: Option<Fault>,
-    /// The result of checking a token, and the token.
-    pub(super) report: Option<(Report, String)>,
+    /// The result of checking a token.
+    pub(super) report: Option<Report>,
     /// The revision that the page showed, if the license has changed since.
     pub(super) changed: Option<String>,
 }
@@ -348,7 +348,7 @@ fn install(facts: &Facts, shown: &Shown) -> Markup {
                     }
                     button name="action" value="check" class="plain" { (words::CHECK) }
                 }
-                div id="result" { @if let Some((report, _)) = &shown.report { (result(facts, report)) } }
+                div id="result" { @if let Some(report) = &shown.report { (result(facts, report)) } }
             }
         }
     }

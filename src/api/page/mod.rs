@@ -58,7 +58,7 @@ pub(super) async fn get<D: Dashboard>(
         pairs.find(|(own, _)| own == name).map(|(_, value)| value.into_owned())
     };
     let done = value("done").and_then(|code| words::DONE.iter().find(|(own, _)| *own == code));
-    let mut facts = facts(api, &signed_in).await;
+    let mut facts = gathered(api, &signed_in).await;
     if value("seats").is_some() {
         facts.seats = match stats::active_users(api, &signed_in.credential, request).await {
             // The grant was cached, and the session is not valid any more.
@@ -105,10 +105,10 @@ pub(super) async fn post<D: Dashboard>(
     match perform(api, request, &form).await {
         Ok(Done::Redirect(code)) => Ok(see(&format!("./?done={code}"))),
         Ok(Done::Download(response)) => Ok(response),
-        Ok(Done::Checked(report, token)) => {
+        Ok(Done::Checked(report)) => {
             let Some(signed_in) = signed_in else { return Ok(see("./")) };
-            let shown = Shown { form, report: Some((report, token)), ..Shown::default() };
-            let facts = facts(api, &signed_in).await;
+            let shown = Shown { form, report: Some(*report), ..Shown::default() };
+            let facts = gathered(api, &signed_in).await;
             Ok(page(StatusCode::OK, html::page(&facts, &shown, &root(api))))
         }
         Err(problem) => Err(failed(api, head, signed_in.as_ref(), form, problem).await),
@@ -125,7 +125,7 @@ enum Done {
     /// Its code in [`words::DONE`].
     Redirect(&'static str),
     Download(Response<Bytes>),
-    Checked(Report, String),
+    Checked(Box<Report>),
 }
 
 async fn perform<D: Dashboard>(
@@ -149,7 +149,7 @@ async fn perform<D: Dashboard>(
         Action::Check => {
             let token = form.offered().map_err(not_a_token)?;
             let report = validate::inspected(api, &token).await;
-            Ok(Done::Checked(report, token))
+            Ok(Done::Checked(report.into()))
         }
         Action::Install => {
             let token = form.offered().map_err(not_a_token)?;
@@ -198,17 +198,17 @@ async fn failed(
         _ => problem.message().to_owned(),
     };
     let report = match (form.action, form.offered()) {
-        (Some(Action::Install), Ok(token)) => Some((validate::inspected(api, &token).await, token)),
+        (Some(Action::Install), Ok(token)) => Some(validate::inspected(api, &token).await),
         _ => None,
     };
     let changed = is_changed.then(|| form.revision.clone().unwrap_or_default());
     let fault = Some(Fault { field, message });
     let shown = Shown { done: None, form, fault, report, changed };
-    let facts = facts(api, signed_in).await;
+    let facts = gathered(api, signed_in).await;
     problem.shown_as(page(StatusCode::OK, html::page(&facts, &shown, &root(api))))
 }
 
-async fn facts(api: &Api, signed_in: &SignedIn) -> Facts {
+async fn gathered(api: &Api, signed_in: &SignedIn) -> Facts {
     let may_write = signed_in.may(Permission::Write);
     let audit = match may_write && api.housekeeping.answers() {
         true => {
