@@ -174,8 +174,14 @@ impl Browser {
 
     /// Sets the color scheme that the reader prefers: `light` or `dark`.
     pub(crate) fn prefer(&self, scheme: &str) {
-        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
-        self.devtools("Emulation.setEmulatedMedia", &json!({"features": features}));
+        self.emulate("", "prefers-color-scheme", scheme);
+    }
+
+    /// Shows pages for another medium (`print`; empty: the screen), and with a feature such as `forced-colors`.
+    pub(crate) fn emulate(&self, medium: &str, feature: &str, value: &str) {
+        let features = json!([{"name": feature, "value": value}]);
+        let emulated = json!({"media": medium, "features": features});
+        self.devtools("Emulation.setEmulatedMedia", &emulated);
     }
 
     /// Sets the size of the viewport.

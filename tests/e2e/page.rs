@@ -79,6 +79,13 @@ fn every_state_is_explained_and_accessible_in_both_schemes() {
             }
         }
         assert_eq!(browser.console_errors(), [""; 0], "{state:?}");
+        if all() {
+            browser.resize(1280, 900);
+            browser.emulate("print", "prefers-color-scheme", "light");
+            browser.picture(&format!("page-{state:?}-print"));
+            browser.emulate("", "forced-colors", "active");
+            browser.picture(&format!("page-{state:?}-forced"));
+        }
     }
 }
 

@@ -588,14 +588,23 @@ pub(super) fn waits(from: UnixTime) -> Advice {
     )
 }
 
-/// A reason as a sentence.
+/// A reason as a sentence; what is between backquotes is code.
 pub(super) fn sentence(reason: &str) -> Markup {
     let text = printable(reason);
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
     let rest = letters.as_str();
     let end = if rest.ends_with(['.', '!', '?']) { "" } else { "." };
-    html! { (first) (rest) (end) }
+    let is_quoted = rest.matches('`').count() % 2 == 0;
+    html! {
+        (first)
+        @if is_quoted {
+            @for (at, part) in rest.split('`').enumerate() {
+                @if at % 2 == 1 { code { (part) } } @else { (part) }
+            }
+        } @else { (rest) }
+        (end)
+    }
 }
 
 pub(super) fn forbidden(name: &str, permission: &str) -> Markup {
