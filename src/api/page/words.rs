@@ -595,7 +595,7 @@ pub(super) fn sentence(reason: &str) -> Markup {
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
     let rest = letters.as_str();
     let end = if rest.ends_with(['.', '!', '?']) { "" } else { "." };
-    let is_quoted = rest.matches('`').count() % 2 == 0;
+    let is_quoted = rest.matches('`').count().is_multiple_of(2);
     html! {
         (first)
         @if is_quoted {
