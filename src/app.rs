@@ -124,14 +124,23 @@ impl App {
         if let Some(predecessor) = &mut predecessor {
             predecessor.ready().await?;
         }
-        let life::Begun { life, context, housekeeping } =
-            life::begin(&config, named, clock.clone(), &control, &metrics, &rules).await?;
+        let setup = start::setup(&config);
+        let life::Begun { life, context, housekeeping } = life::begin(
+            &config,
+            named,
+            clock.clone(),
+            &control,
+            &metrics,
+            &rules,
+            setup.keys.clone(),
+        )
+        .await?;
         let (requests, reloads) = mpsc::channel(MAX_RELOADS);
         let configured = Configured {
             tls: tls.clone(),
             upstream_tls: dashboard.tls.clone(),
             send_timeout: downstream.timeouts.send,
-            setup: start::setup(&config),
+            setup,
         };
         let probed = Arc::new(Probed {
             reader: context.reader.clone(),

@@ -8,6 +8,7 @@
 //! | look up a setting | [configuration](manual::configuration) |
 //! | call the licensing API | [API](manual::api) |
 //! | make features of the dashboard depend on the license | [gate rules](manual::rules) |
+//! | see and change the license in a browser | [license page](manual::page) |
 //! | see where a license comes from, when it is renewed, when it ends | [life of a license](manual::license) |
 //! | issue licenses | [vendor](manual::vendor) |
 //! | run several gates with one license | [replicas](manual::replicas) |

@@ -5,6 +5,7 @@
 
 use http::Method;
 
+use super::page::Asset;
 use crate::path::{self, Malformed, Prefix, Readings};
 
 const PREFIX: &str = "/api/licensing";
@@ -30,6 +31,14 @@ pub enum Endpoint {
     History,
     /// `GET /api/licensing/refresh-stats`
     RefreshStats,
+    /// `POST /api/licensing/token/request`
+    RequestRenewal,
+    /// `GET /api/licensing/`
+    ShowPage,
+    /// `POST /api/licensing/`
+    SubmitForm,
+    /// `GET /api/licensing/assets/NAME`
+    Asset(Asset),
     /// `OPTIONS` of a known path: 204 with `Allow`.
     Options {
         /// The allowed methods.
@@ -103,7 +112,7 @@ impl Router {
 fn route(method: &Method, rest: &str) -> Endpoint {
     use Endpoint::{
         Check, History, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken,
-        RollBackToken, ValidateToken,
+        RequestRenewal, RollBackToken, ShowPage, SubmitForm, ValidateToken,
     };
     // HEAD is handled as GET; the HTTP layer omits the body.
     let method = if method == Method::HEAD { &Method::GET } else { method };
@@ -114,6 +123,15 @@ fn route(method: &Method, rest: &str) -> Endpoint {
         "/check" => get(Check),
         "/history" => get(History),
         "/refresh-stats" => get(RefreshStats),
+        "/" => (
+            "GET, HEAD, POST, OPTIONS",
+            match *method {
+                Method::GET => Some(ShowPage),
+                Method::POST => Some(SubmitForm),
+                _ => None,
+            },
+        ),
+        "/token/request" => post(RequestRenewal),
         "/token/renew" => post(RenewToken),
         "/token/rollback" => post(RollBackToken),
         "/token/validate" => post(ValidateToken),
@@ -126,7 +144,10 @@ fn route(method: &Method, rest: &str) -> Endpoint {
                 _ => None,
             },
         ),
-        _ => return Endpoint::Unknown,
+        _ => match rest.strip_prefix("/assets/").and_then(Asset::named) {
+            Some(asset) => get(Endpoint::Asset(asset)),
+            None => return Endpoint::Unknown,
+        },
     };
     match found {
         Some(endpoint) => endpoint,
@@ -166,7 +187,12 @@ mod tests {
             (Method::GET, "/token/renew", WrongMethod { allow: "POST, OPTIONS" }),
             (Method::POST, "/check", WrongMethod { allow: "GET, HEAD, OPTIONS" }),
             (Method::GET, "", Slash),
-            (Method::GET, "/", Unknown),
+            (Method::GET, "/", ShowPage),
+            (Method::POST, "/", SubmitForm),
+            (Method::PUT, "/", WrongMethod { allow: "GET, HEAD, POST, OPTIONS" }),
+            (Method::POST, "/token/request", RequestRenewal),
+            (Method::GET, "/assets/", Unknown),
+            (Method::GET, "/assets/style.css", Unknown),
             (Method::GET, "/check/", Unknown),
             (Method::GET, "/nothing", Unknown),
         ];

@@ -266,6 +266,7 @@ pub(super) async fn begin(
     control: &Handle,
     metrics: &Arc<Metrics>,
     rules: &Published,
+    keys_from: String,
 ) -> Result<Begun, Error> {
     warn_without_keys(config, &named.keys);
     let (license, store) =
@@ -318,7 +319,16 @@ pub(super) async fn begin(
     let sources = Sources { mounted, keys, revocations, notifier };
     let life = Life { others, monitor, parts, sources };
     let metrics = metrics.clone();
-    let context = api::Context { reader, writer, installer, renewal, clock, metrics };
+    let context = api::Context {
+        reader,
+        writer,
+        installer,
+        renewal,
+        housekeeping: housekeeping.clone(),
+        keys_from,
+        clock,
+        metrics,
+    };
     Ok(Begun { life, context, housekeeping })
 }
 

@@ -216,6 +216,8 @@ impl Operator {
         blueprint.downstream.clone_from(downstream);
         blueprint.downstream.limits.max_connections = max_connections;
         blueprint.grace_period = shutdown.grace_period;
+        let setup = setup(&reload.config);
+        self.context.keys_from.clone_from(&setup.keys);
         blueprint.api = Arc::new(Api::new(self.auth.clone(), self.context.clone()));
         probed.rules.replace(rules);
         blueprint.gate = gate(&self.root_url, probed);
@@ -225,7 +227,7 @@ impl Operator {
             tls: tls.clone(),
             upstream_tls: upstream_tls.clone(),
             send_timeout: downstream.timeouts.send,
-            setup: setup(&reload.config),
+            setup,
         }));
         self.shutdown.send_replace(*shutdown);
         self.config = reload.config;

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 
-use super::renewal;
 use super::streams::Streams;
 use super::trusted::{STORED, Sources};
 use crate::clock::UnixTime;
-use crate::license::{License, Policy, Rejection, RootUrl, Standing};
+use crate::license::{License, Policy, Rejection, RootUrl, Standing, renewal_request};
 
 /// Flags of `license request`.
 #[derive(Debug, clap::Args)]
@@ -54,7 +53,7 @@ fn request(
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<()> {
     let license = in_force(instance, now, streams)?;
-    let text = renewal::written(&license, &instance.root_url, now)?;
+    let text = renewal_request(&license, &instance.root_url, now);
     if args.out.as_os_str() == "-" {
         return Ok(streams.out.write_all(text.as_bytes())?);
     }

@@ -445,6 +445,16 @@ const TABLE: &[Key] = &[
         |c| show::text(&c.auth.session_cookie),
     ),
     key(
+        "auth.login_path",
+        |c, v| set(&mut c.auth.login_path, target(v)),
+        |c| show::text(&c.auth.login_path),
+    ),
+    key(
+        "auth.rotate_path",
+        |c, v| set(&mut c.auth.rotate_path, target(v)),
+        |c| show::text(&c.auth.rotate_path),
+    ),
+    key(
         "auth.cache_ttl",
         |c, v| set(&mut c.auth.cache_ttl, duration(v)),
         |c| show::duration(c.auth.cache_ttl),

@@ -583,6 +583,21 @@ const ENTRIES: &[Entry] = &[
         r#""grafana_session""#,
     ),
     (
+        "auth.login_path",
+        Applies::AtOnce,
+        Kind::Text,
+        "Path of the dashboard, below the path of `server.root_url`, where a browser signs in. The license page redirects a browser \
+         without a session to it, with `redirectTo`.",
+        r#""/login""#,
+    ),
+    (
+        "auth.rotate_path",
+        Applies::AtOnce,
+        Kind::Text,
+        "The same for a browser with a session that the dashboard wants to rotate (`session.token.rotate`).",
+        r#""/user/auth-tokens/rotate""#,
+    ),
+    (
         "auth.cache_ttl",
         Applies::AtOnce,
         Kind::Duration,

@@ -14,6 +14,7 @@ chapters! {
     installing = "installing.md",
     configuration = "configuration.md",
     api = "api.md",
+    page = "page.md",
     rules = "rules.md",
     license = "license.md",
     vendor = "vendor.md",

@@ -21,6 +21,8 @@ mod gate;
 mod grpc;
 mod issuer;
 mod package;
+mod page;
+mod page_states;
 mod postgres;
 mod process;
 mod prometheus;
