@@ -5,6 +5,7 @@
 //! | to | read |
 //! |---|---|
 //! | build and install the gate, and put it in front of a dashboard | [installing](manual::installing) |
+//! | compare it with nginx, Caddy, oauth2-proxy or Grafana Enterprise | [coming from](manual::coming_from) |
 //! | look up a setting | [configuration](manual::configuration) |
 //! | call the licensing API | [API](manual::api) |
 //! | make features of the dashboard depend on the license | [gate rules](manual::rules) |
@@ -14,6 +15,7 @@
 //! | run several gates with one license | [replicas](manual::replicas) |
 //! | keep a record of changes, and be notified of them | [audit and events](manual::audit_and_events) |
 //! | watch, stop and repair a running gate | [operating](manual::operating) |
+//! | find the remedy for an error, a log line or an alert | [troubleshooting](manual::troubleshooting) |
 //! | estimate what it costs | [performance](manual::performance) |
 //! | judge what it protects against | [security](manual::security) |
 //! | look up a term | [glossary](manual::glossary) |

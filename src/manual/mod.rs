@@ -12,6 +12,7 @@ macro_rules! chapters {
 
 chapters! {
     installing = "installing.md",
+    coming_from = "coming-from.md",
     configuration = "configuration.md",
     api = "api.md",
     page = "page.md",
@@ -21,6 +22,7 @@ chapters! {
     replicas = "replicas.md",
     audit_and_events = "audit-and-events.md",
     operating = "operating.md",
+    troubleshooting = "troubleshooting.md",
     performance = "performance.md",
     security = "security.md",
     glossary = "glossary.md",

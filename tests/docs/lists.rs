@@ -314,15 +314,10 @@ fn the_manual_has_every_exit_code() {
 
 fn add_commands(command: &clap::Command, table: &mut String) {
     for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
-        let long = below.get_long_about().map(ToString::to_string).unwrap_or_default();
-        let codes = long
-            .split("\n\n")
-            .find_map(|paragraph| paragraph.trim().strip_prefix("Exit codes:").map(str::to_owned));
         if below.has_subcommands() {
             add_commands(below, table);
         } else {
-            let codes = codes.unwrap_or_else(|| " 0 done, 1 not done".to_owned());
-            let codes = codes.split_whitespace().collect::<Vec<_>>().join(" ");
+            let codes = exit_codes_text(below);
             *table += &format!(
                 "| `{}` | {} |\n",
                 below.get_bin_name().unwrap(),
@@ -330,6 +325,28 @@ fn add_commands(command: &clap::Command, table: &mut String) {
             );
         }
     }
+}
+
+/// What the help of a command states about its exit codes: `0 done, 1 not done`.
+fn exit_codes_text(command: &clap::Command) -> String {
+    let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+    let codes =
+        long.split("\n\n").find_map(|paragraph| paragraph.trim().strip_prefix("Exit codes:"));
+    let codes = codes.unwrap_or("0 done, 1 not done");
+    codes.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The exit codes of a command, and what each means.
+pub(crate) fn exit_codes(command: &clap::Command) -> Vec<(u8, String)> {
+    let mut codes: Vec<(u8, String)> = Vec::new();
+    for part in exit_codes_text(command).split([';', ',']) {
+        let (number, meaning) = part.trim().split_once(' ').unwrap_or((part, ""));
+        match number.parse() {
+            Ok(code) => codes.push((code, meaning.to_owned())),
+            Err(_) => assert!(!codes.is_empty(), "a number comes first: {part}"),
+        }
+    }
+    codes
 }
 
 /// Of a gate that has everything that metrics are about.
@@ -504,7 +521,7 @@ fn issuer(token: String) -> SocketAddr {
 }
 
 /// The first column of each table whose head begins with `name`.
-fn rows_of(document: &Document, name: &str) -> Vec<String> {
+pub(crate) fn rows_of(document: &Document, name: &str) -> Vec<String> {
     let head = format!("| `{name}` |");
     let tables = document.text.split("\n\n").filter(|part| part.starts_with(&head));
     tables.flat_map(rows).map(|mut row| row.remove(0)).collect()

@@ -15,3 +15,4 @@ mod lists;
 mod outputs;
 mod settings;
 mod source;
+mod troubles;

@@ -204,7 +204,7 @@ fn rules(rules: &str) {
 
 /// The chapter of the manual that has a heading for each alert, as it is published.
 const RUNBOOK: &str =
-    "https://docs.rs/license-gate/latest/license_gate/manual/operating/index.html#";
+    "https://docs.rs/license-gate/latest/license_gate/manual/troubleshooting/index.html#";
 
 /// What an alert must have for somebody who has never seen it; what the expressions mean is Prometheus's to say.
 fn alerts(documents: &[Yaml]) {
@@ -233,7 +233,7 @@ fn alerts(documents: &[Yaml]) {
 
 /// Headings of the section on alerts.
 fn runbook() -> BTreeSet<String> {
-    let chapter = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/operating.md");
+    let chapter = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/troubleshooting.md");
     let text = fs::read_to_string(chapter).expect("a chapter");
     let (_, section) = text.split_once("## Alerts\n").expect("a section");
     let headings = section.split("\n## ").next().unwrap_or_default().lines();
