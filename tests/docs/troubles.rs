@@ -16,7 +16,8 @@ const CHAPTER: &str = "src/manual/troubleshooting.md";
 /// Kinds of signs, as entries name them.
 const KINDS: [&str; 4] = ["messageId", "event", "Proxy-Status", "alert"];
 
-type Signs = BTreeMap<String, BTreeSet<String>>;
+type Names = BTreeSet<String>;
+type Signs = BTreeMap<String, Names>;
 
 /// What entries begin with: `- **KIND** `a`, `b``, or a table with a first column `messageId`.
 fn signs(text: &str) -> Signs {
@@ -47,8 +48,6 @@ fn faults(kind: &str, named: &Names, needed: &Names, known: &Names) -> Vec<Strin
     let surplus = named.difference(known).map(|name| format!("{kind} {name} does not exist"));
     missing.chain(surplus).collect()
 }
-
-type Names = BTreeSet<String>;
 
 #[test]
 fn every_sign_has_an_entry() {
@@ -84,7 +83,7 @@ fn every_sign_has_an_entry() {
     assert!(found.is_empty(), "{CHAPTER}:\n{}", found.join("\n"));
 }
 
-/// The types of errors in the sources, which the API's chapter must have too.
+/// The types of errors in the sources. The API's chapter must have the same.
 fn proxy_status() -> Names {
     let found = Found::in_sources();
     let is_type = |text: &&str| {
@@ -104,7 +103,7 @@ fn proxy_status() -> Names {
     let table = table.split("\n\n").next().unwrap();
     let in_api: Names = table
         .lines()
-        .filter_map(|row| row.trim_end_matches(" |").rsplit('|').next())
+        .filter_map(|row| row.strip_suffix('|')?.rsplit('|').next())
         .flat_map(codes)
         .collect();
     assert_eq!(in_api, types, "the last column of the table in src/manual/api.md");
