@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use license_gate::cli;
+use license_gate::config::settings;
 use license_gate::telemetry::events::EVENTS;
 use tracing::Level;
 
@@ -108,6 +109,35 @@ fn proxy_status() -> Names {
         .collect();
     assert_eq!(in_api, types, "the last column of the table in src/manual/api.md");
     types
+}
+
+/// Codes, events and settings within sentences.
+#[test]
+fn names_in_sentences_exist() {
+    // Names of other programs, and of files.
+    const OTHERS: [&str; 3] = ["audit.jsonl", "fs.file-max", "jwks.json"];
+    let document = Document::of(CHAPTER).unwrap();
+    let mut known: Names =
+        rows_of(Document::of("src/manual/api.md").unwrap(), "messageId").into_iter().collect();
+    known.extend(EVENTS.iter().map(|event| event.name.to_owned()));
+    known.extend(settings().iter().map(|setting| setting.name.to_owned()));
+    known.extend(OTHERS.map(str::to_owned));
+    let is_name = |text: &str| {
+        let text = text.split(" = ").next().unwrap_or_default();
+        let is_letter = |byte: u8| byte.is_ascii_lowercase() || b"-_0123456789".contains(&byte);
+        let parts: Vec<_> = text.split('.').collect();
+        parts.len() > 1
+            && parts.iter().all(|part| !part.is_empty() && part.bytes().all(is_letter))
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+    };
+    let unknown: Vec<_> = document
+        .spans
+        .iter()
+        .filter(|(_, text)| is_name(text))
+        .filter(|(_, text)| !known.contains(text.split(" = ").next().unwrap()))
+        .map(|(line, text)| format!("{CHAPTER}:{line}: {text} does not exist"))
+        .collect();
+    assert!(unknown.is_empty(), "\n{}", unknown.join("\n"));
 }
 
 #[test]
