@@ -58,9 +58,8 @@ fn every_sign_has_an_entry() {
     assert!(unknown.is_empty(), "kinds of signs are {KINDS:?}, not {unknown:?}");
     let mut of = |kind: &str| signs.remove(kind).unwrap_or_default();
 
-    let ids: Names = rows_of(Document::of("src/manual/api.md").unwrap(), "messageId")
-        .into_iter()
-        .collect();
+    let ids: Names =
+        rows_of(Document::of("src/manual/api.md").unwrap(), "messageId").into_iter().collect();
     let mut found = faults("messageId", &of("messageId"), &ids, &ids);
 
     let is_bad = |level: &Level| *level <= Level::WARN;
@@ -73,8 +72,7 @@ fn every_sign_has_an_entry() {
     let types = proxy_status();
     found.extend(faults("Proxy-Status", &of("Proxy-Status"), &types, &types));
 
-    let rules =
-        fs::read_to_string(root().join("examples/deploy/prometheus-rules.yaml")).unwrap();
+    let rules = fs::read_to_string(root().join("examples/deploy/prometheus-rules.yaml")).unwrap();
     let alerts: Names = rules
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
@@ -98,7 +96,9 @@ fn proxy_status() -> Names {
         .map(str::to_owned)
         .collect();
     let whole = found.strings.values().flatten();
-    types.extend(whole.filter_map(|text| text.strip_prefix("license-gate; error=")).map(str::to_owned));
+    types.extend(
+        whole.filter_map(|text| text.strip_prefix("license-gate; error=")).map(str::to_owned),
+    );
     let api = &Document::of("src/manual/api.md").unwrap().text;
     let (_, table) = api.split_once("| `Proxy-Status` |").unwrap();
     let table = table.split("\n\n").next().unwrap();

@@ -91,12 +91,11 @@ pub(super) fn parse(
     scanned: &mut Scanned,
     method: &Method,
 ) -> Result<Option<AnswerHead>, Error> {
-    let Some((end, is_strict)) = scanned.end_of_head(input) else {
-        if input.len() > MAX_HEAD_BYTES {
-            return Err(Error::InvalidResponse("its head is too large"));
-        }
-        return Ok(None);
-    };
+    let found = scanned.end_of_head(input);
+    if found.map_or(input.len(), |(end, _)| end) > MAX_HEAD_BYTES {
+        return Err(Error::InvalidResponse("its head is too large"));
+    }
+    let Some((end, is_strict)) = found else { return Ok(None) };
     let head = input.split_to(end).freeze();
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);

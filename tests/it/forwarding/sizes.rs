@@ -89,6 +89,19 @@ fn a_large_response_head_is_forwarded() {
     assert!(found.iter().enumerate().all(|(n, value)| value.starts_with(&format!("c{n}=v"))));
 }
 
+/// The last bytes of the larger one arrive with its end.
+#[test]
+fn a_response_head_of_the_maximum_size_is_forwarded_and_a_larger_one_is_not() {
+    for (size, status) in [(256 * 1024, 200), (256 * 1024 + 1, 502), (300_000, 502)] {
+        let (origin, gate) = stage();
+        let (mut client, mut call) = origin.asked(gate.address, "/");
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: ";
+        let filling = "x".repeat(size - head.len() - 4);
+        let _ = call.try_send(format!("{head}{filling}\r\n\r\n"));
+        assert_eq!(client.answer().status(), status, "{size}");
+    }
+}
+
 #[test]
 fn a_response_head_without_end_is_502() {
     let (origin, gate) = stage();
