@@ -61,8 +61,8 @@ pub struct App {
     delivery: Option<Delivery>,
 }
 
-/// Reloads that may wait for their turn.
-const MAX_RELOADS: usize = 8;
+/// Reloads that may wait for their turn; the admin listener has no more connections.
+const MAX_RELOADS: usize = 64;
 
 impl App {
     /// Loads keys and license, and binds all addresses. Call it on the runtime for the control work (license changes,
@@ -242,6 +242,7 @@ impl App {
             shutdown: current_shutdown,
             systemd,
             watching,
+            reading: None,
         };
         tokio::select! {
             () = stop() => {}

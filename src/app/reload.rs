@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
@@ -62,6 +62,8 @@ pub(super) struct Reloader {
     pub(super) systemd: Systemd,
     /// Tasks that watch the files of certificates.
     pub(super) watching: Watching,
+    /// The thread that reads the configuration. It can hang.
+    pub(super) reading: Option<JoinHandle<()>>,
 }
 
 /// The tasks that watch the files of certificates.
@@ -94,13 +96,13 @@ struct Next {
     auth: Option<Arc<Auth>>,
     tls: Option<Arc<Tls>>,
     dashboard: Option<Arc<Dashboard>>,
-    sources: Option<Prepared>,
+    sources: Prepared,
     access: Option<telemetry::access::AccessLog>,
 }
 
 impl Reload {
     /// Whether a setting has changed whose key begins with one of `prefixes`.
-    fn concerns(&self, prefixes: &[&str]) -> bool {
+    pub(super) fn concerns(&self, prefixes: &[&str]) -> bool {
         self.changed.iter().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
     }
 }
@@ -204,7 +206,13 @@ impl Reloader {
     }
 
     /// Reads, checks and loads everything on a thread that may block.
-    async fn prepare(&self) -> Result<Next, NotReloaded> {
+    async fn prepare(&mut self) -> Result<Next, NotReloaded> {
+        if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
+            // Another one would hang too, and each takes a thread.
+            return Err(NotReloaded::Busy(
+                "an earlier reload still reads the configuration: a file or file system hangs",
+            ));
+        }
         let (sources, running, root_url) =
             (self.sources.clone(), self.config.clone(), self.root_url.clone());
         let (parts, control) = (self.running.parts(), Handle::current());
@@ -232,14 +240,15 @@ impl Reloader {
                 }
                 false => None,
             };
-            let sources = match reload.concerns(&["license.", "renewal.", "notify."]) {
-                true => Some(parts.prepare(config, &root_url).map_err(faulty)?),
-                false => None,
-            };
+            // Always: the files that they name may have changed.
+            let sources = parts.prepare(config, &root_url).map_err(faulty)?;
             let access = super::access_log(&config.telemetry).map_err(faulty)?;
             Ok(Next { auth, tls, dashboard, sources, access, reload })
         };
-        match timeout(READ, tokio::task::spawn_blocking(work)).await {
+        let (done, loaded) = oneshot::channel();
+        // Nobody waits for a result that is late.
+        self.reading = Some(tokio::task::spawn_blocking(move || drop(done.send(work()))));
+        match timeout(READ, loaded).await {
             Ok(Ok(next)) => next,
             Ok(Err(_)) => Err(NotReloaded::Busy("reading the configuration failed: see the log")),
             Err(_) => Err(NotReloaded::Busy("reading the configuration took more than 10 s")),
@@ -254,9 +263,7 @@ impl Reloader {
             telemetry::set_levels(reload.config.telemetry.level.clone());
         }
         telemetry::set_format(reload.config.telemetry.format);
-        if let Some(sources) = sources {
-            self.running.reload(sources, &self.config, &reload.config).await;
-        }
+        self.running.reload(sources, &reload).await;
         let is_other_tls = reload.concerns(&["server.tls."]);
         if is_other_tls {
             blueprint.tls = tls;
@@ -315,8 +322,12 @@ impl Reloader {
         for worker in &self.workers {
             let order =
                 worker::Reload { blueprint: self.blueprint.clone(), pending: pending.clone() };
+            let worker = worker.clone();
             // A worker that has ended needs none.
-            let _ = timeout(APPLY, worker.send(order)).await;
+            let mut sent = Box::pin(async move { drop(worker.send(order).await) });
+            if timeout(APPLY, &mut sent).await.is_err() {
+                detach(sent);
+            }
         }
         let used = async {
             while Arc::strong_count(&pending) > 1 {
