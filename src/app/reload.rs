@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
@@ -62,8 +62,8 @@ pub(super) struct Reloader {
     pub(super) systemd: Systemd,
     /// Tasks that watch the files of certificates.
     pub(super) watching: Watching,
-    /// The thread that reads the configuration. It can hang.
-    pub(super) reading: Option<JoinHandle<()>>,
+    /// A thread that did not finish reading the configuration in time.
+    pub(super) reading: Option<Reading>,
 }
 
 /// The tasks that watch the files of certificates.
@@ -90,8 +90,11 @@ enum By<'a> {
     Admin(&'a str),
 }
 
+/// Loads the configuration.
+type Reading = JoinHandle<Result<Next, NotReloaded>>;
+
 /// Everything that a reload is going to use, loaded.
-struct Next {
+pub(super) struct Next {
     reload: Reload,
     auth: Option<Arc<Auth>>,
     tls: Option<Arc<Tls>>,
@@ -141,7 +144,7 @@ impl Reloader {
         let done = self.attempt().await;
         let (by, address) = match by {
             By::Signal => ("SIGHUP", None),
-            By::Admin(address) => ("admin", Some(address)),
+            By::Admin(address) => ("admin", Some(tracing::field::display(address))),
         };
         match &done {
             Ok(Reloaded { changed, restart }) => {
@@ -245,13 +248,14 @@ impl Reloader {
             let access = super::access_log(&config.telemetry).map_err(faulty)?;
             Ok(Next { auth, tls, dashboard, sources, access, reload })
         };
-        let (done, loaded) = oneshot::channel();
-        // Nobody waits for a result that is late.
-        self.reading = Some(tokio::task::spawn_blocking(move || drop(done.send(work()))));
-        match timeout(READ, loaded).await {
+        let mut reading = tokio::task::spawn_blocking(work);
+        match timeout(READ, &mut reading).await {
             Ok(Ok(next)) => next,
             Ok(Err(_)) => Err(NotReloaded::Busy("reading the configuration failed: see the log")),
-            Err(_) => Err(NotReloaded::Busy("reading the configuration took more than 10 s")),
+            Err(_) => {
+                self.reading = Some(reading);
+                Err(NotReloaded::Busy("reading the configuration took more than 10 s"))
+            }
         }
     }
 

@@ -174,6 +174,13 @@ impl<Q: Queue> Notifier<Q> {
     /// Sends events for ever.
     pub async fn run(mut self) {
         loop {
+            if self.receivers.borrow().is_none() && self.unsettled.is_empty() {
+                if self.receivers.changed().await.is_err() {
+                    return;
+                }
+                self.receivers.mark_changed();
+                continue;
+            }
             let next = self.round().await;
             let changed = async {
                 match self.receivers.changed().await {
@@ -203,9 +210,6 @@ impl<Q: Queue> Notifier<Q> {
             return until;
         }
         let is_off = self.receivers.borrow().is_none();
-        if is_off && self.unsettled.is_empty() {
-            return now.saturating_add(LONGEST_PAUSE);
-        }
         if !self.queue.is_ours().await {
             return now.saturating_add(LEASE_RETRY);
         }

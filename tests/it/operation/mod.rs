@@ -13,5 +13,6 @@ mod logs;
 mod metrics;
 mod privileges;
 mod probe;
+mod reload;
 mod streams;
 mod systemd;
