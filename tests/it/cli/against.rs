@@ -24,8 +24,8 @@ fn each_setting_that_differs_is_a_line_without_its_value() {
     let ran = compare(OLD, NEW).exits(0);
     let expected = "server.workers: restart\nlimits.max_headers: reload, new connections\n\
                     upstream.url: reload\nrenewal.url: reload\n";
-    assert_eq!(ran.stdout, expected);
-    assert_eq!(compare(OLD, OLD).exits(0).stdout, "no setting differs\n");
+    assert_eq!(ran.out, expected);
+    assert_eq!(compare(OLD, OLD).exits(0).out, "no setting differs\n");
 }
 
 #[test]
@@ -34,16 +34,16 @@ fn variables_and_flags_override_both_files() {
     let variables = [("LICENSE_GATE__LIMITS__MAX_HEADERS", "70")];
     let words = [&COMMAND[..], &["--workers", "3"]].concat();
     let ran = place.run_with(&words, &variables, "").exits(0);
-    assert_eq!(ran.stdout, "upstream.url: reload\nrenewal.url: reload\n");
+    assert_eq!(ran.out, "upstream.url: reload\nrenewal.url: reload\n");
 }
 
 #[test]
 fn the_faults_of_either_file_are_reported() {
     let ran = compare(OLD, "[limits]\nmax_headers = 'x'\nmax = 1\n").exits(1);
     let ran = ran.reports(&["new.toml:2: limits.max_headers: "]);
-    assert_eq!(ran.reports(&["new.toml:3: limits.max: unknown key"]).stdout, "");
+    assert_eq!(ran.reports(&["new.toml:3: limits.max: unknown key"]).out, "");
     let ran = compare("[limits]\nmax_headers = 'x'\n", NEW).exits(1);
-    assert_eq!(ran.reports(&["old.toml:2: limits.max_headers: "]).stdout, "");
+    assert_eq!(ran.reports(&["old.toml:2: limits.max_headers: "]).out, "");
     let ran = compare(OLD, "[server.tls]\ncert_file = 'c'\nkey_file = 'k'\n").exits(1);
     ran.reports(&["new.toml:2: server.tls.cert_file: ", "cannot be read"]);
     let missing = ["check-config", "--config", "old.toml", "--against", "missing.toml"];
