@@ -414,7 +414,8 @@ async fn another_receiver_gets_all_waiting_events_at_once_and_those_that_were_ac
         }
         sent
     };
-    let events = |sent: &[Received]| sent.iter().map(|it| it.event().to_owned()).collect::<Vec<_>>();
+    let events =
+        |sent: &[Received]| sent.iter().map(|it| it.event().to_owned()).collect::<Vec<_>>();
     assert_eq!(events(&sent(&mut at_old)), ["id-a", "id-poison"]);
     // The receiver refuses: nothing is due now.
     scene.queue.waiting().retain(|event| event.key != POISON);

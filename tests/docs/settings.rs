@@ -41,7 +41,8 @@ fn the_manual_has_every_setting_of_the_code() {
             _ => format!("Example: `{example}`"),
         };
         let (kind, applies) = (kind.name(), applies.as_str());
-        text += &format!("| `{name}` | {kind}{unit} | {default} | {applies} | {effect} {example} |\n");
+        text +=
+            &format!("| `{name}` | {kind}{unit} | {default} | {applies} | {effect} {example} |\n");
     }
     Document::of("src/manual/configuration.md").unwrap().has_generated("settings", &text);
 }

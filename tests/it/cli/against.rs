@@ -2,7 +2,8 @@
 
 use crate::support::program::{Place, Ran};
 
-const OLD: &str = "[server]\nworkers = 1\n[limits]\nmax_headers = 50\n[renewal]\nurl = 'https://a/?k=one'\n";
+const OLD: &str =
+    "[server]\nworkers = 1\n[limits]\nmax_headers = 50\n[renewal]\nurl = 'https://a/?k=one'\n";
 const NEW: &str = "[server]\nworkers = 2\n[upstream]\nurl = 'http://b:1'\n[limits]\nmax_headers = 60\n\
                    [renewal]\nurl = 'https://a/?k=two'\n";
 

@@ -222,6 +222,7 @@ fn a_failing_renewal_is_tried_soon_at_the_new_url_and_only_then() {
         std::fs::create_dir(dir.join("data")).expect("made");
         std::fs::write(dir.join("data/license.jwt"), token).expect("written");
     });
+    gate.pass(NOW, LOOPS);
     gate.pass(NOW + DAY + 60, LOOPS);
     assert_eq!(failing.connections(), 1);
     // What does not concern renewal does not end its pause.
