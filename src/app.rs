@@ -13,6 +13,7 @@ mod workers;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,7 +28,9 @@ use crate::auth::Auth;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Sources};
 use crate::downstream::tls::Tls;
-use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Scheme, SocketFile};
+use crate::downstream::{
+    self, Bound, Connections, Inherited, Left, ListenAddress, Scheme, SocketFile,
+};
 use crate::gate::Gate;
 use crate::license::RootUrl;
 use crate::outgoing::Proxies;
@@ -121,12 +124,20 @@ impl App {
         let redirects = bind(&downstream.redirect, REDIRECT, workers, &mut inherited)?;
         let redirect = Redirect::new(&root_url, downstream.acme_dir.as_deref());
         let admin = listen_admin(&config.admin, &mut inherited)?;
+        let used = inherited.taken().to_vec();
         drop(inherited);
         if let Some(predecessor) = &mut predecessor {
             predecessor.ready().await?;
         }
         let life::Begun { life, context, housekeeping } =
             life::begin(&config, named, clock.clone(), &control, &metrics).await?;
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.open(&used).await?;
+            for address in bound.iter().chain(&redirects) {
+                let failed = |source| Error::Bind { place: address.place.clone(), source };
+                address.listen().map_err(failed)?;
+            }
+        }
         let (requests, reloads) = mpsc::channel(MAX_RELOADS);
         let configured = Configured {
             tls: tls.clone(),
@@ -250,8 +261,9 @@ impl App {
         let mut passing = Passing::default();
         passing.add(&bound);
         passing.add(&redirects);
+        let mut admin_is_left = Left::default();
         if let (Some(admin), Some(listen)) = (&admin, &config.admin.listen) {
-            passing.add_admin(admin, listen);
+            admin_is_left = passing.add_admin(admin, listen);
         }
         let state = probed.clone();
         if let Some(admin) = admin {
@@ -312,7 +324,9 @@ impl App {
         let mut is_second = false;
         if is_replaced {
             bound.iter_mut().chain(&mut redirects).for_each(Bound::leave_file);
-            admin_file.take().map(SocketFile::leave);
+            if !admin_is_left.load(Ordering::Relaxed) {
+                admin_file.take().map(SocketFile::leave);
+            }
             served.take();
             phase.send_replace(Phase::Replaced);
         } else {

@@ -1,6 +1,7 @@
 //! license-gate, the program: arguments, configuration, logs, gate, exit code.
 
 use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
 
 use license_gate::app::{App, Program};
@@ -46,8 +47,10 @@ async fn run(config: Config, sources: Sources) -> u8 {
         Ok(signals) => signals,
         Err(error) => return cannot_start(error, cli::CANNOT_START),
     };
+    // Its file may be replaced at any time.
+    let program = Program::this();
     let served = match App::build(config).await {
-        Ok(app) => upgradable(app.reloading(sources)).run(signals).await,
+        Ok(app) => upgradable(app.reloading(sources), program).run(signals).await,
         Err(error) => Err(error),
     };
     match served {
@@ -60,8 +63,8 @@ async fn run(config: Config, sources: Sources) -> u8 {
 }
 
 /// The same gate, which starts this program at an upgrade.
-fn upgradable(app: App) -> App {
-    match Program::this() {
+fn upgradable(app: App, program: io::Result<Program>) -> App {
+    match program {
         Ok(program) => app.upgrading_to(program),
         // An upgrade then fails, and says so.
         Err(_) => app,

@@ -35,7 +35,7 @@ use http_body_util::{Empty, Full};
 use refuse::Refused;
 
 pub use bind::{
-    Bound, FORMER_SOCKETS, Inherited, Listener, PRIVILEGED, Share, SocketFile, bind, bind_remedy,
+    Bound, FORMER_SOCKETS, Inherited, Left, Listener, PRIVILEGED, Share, SocketFile, bind, bind_remedy, escaped,
     lacks_privilege, unix_listener,
 };
 pub use config::{
