@@ -67,7 +67,7 @@ async fn serve() {
     telemetry::start(&telemetry::Config::default(), |_| Ok(())).expect("a thread");
     let place = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listen = Listen { place, scheme: None };
-    let bound = downstream::bind(&listen, 1, &mut Inherited::default());
+    let bound = downstream::bind(&listen, "listen", 1, &mut Inherited::default());
     let mut bound = bound.expect("a port").remove(0);
     let metrics = metrics::Metrics::default();
     let (sweep, drain) = (Sweep::new(), Drain::default());

@@ -15,3 +15,4 @@ mod privileges;
 mod probe;
 mod streams;
 mod systemd;
+mod upgrade;
