@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 use tokio::runtime::Handle;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
 use super::error::Error;
@@ -68,11 +69,12 @@ impl Life {
         let Self { others, monitor, parts, sources } = self;
         detach(store::follow_others(others, parts.writer.clone()));
         detach(parts.writer.clone().keep_up());
+        let watched = monitor.turn();
         detach(monitor.run());
         detach(parts.renewal.clone().run());
         detach(parts.installer.clone().fetch_wanted_keys());
         let tasks = sources.start(&parts);
-        Running { parts, tasks }
+        Running { parts, tasks, watched, held: None }
     }
 }
 
@@ -95,6 +97,10 @@ pub(super) struct Running {
     parts: Parts,
     /// Of the sources.
     tasks: Vec<JoinHandle<()>>,
+    /// Locked while changes of the license are announced.
+    watched: Arc<Mutex<()>>,
+    /// While the store is handed over.
+    held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Running {
@@ -110,6 +116,9 @@ impl Running {
     pub(super) async fn pause(&mut self, limit: Duration) {
         // The answer to a call that is in flight must be stored.
         let _ = tokio::time::timeout(limit, self.parts.renewal.pause()).await;
+        // An event that is queued must be noted as announced, or the other process would announce it again.
+        let watched = self.watched.clone().lock_owned();
+        self.held = tokio::time::timeout(limit, watched).await.ok();
         for task in self.tasks.drain(..) {
             task.abort();
             let _ = task.await;
@@ -119,6 +128,7 @@ impl Running {
     /// Goes on after [`pause`](Self::pause), with what was [prepared](Parts::prepare) for `config`.
     pub(super) async fn resume(&mut self, prepared: Prepared, config: &Config) {
         self.parts.renewal.resume();
+        self.held = None;
         self.reload(prepared, config, config).await;
     }
 

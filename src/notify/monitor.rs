@@ -5,7 +5,10 @@
 //! newest time seen, for the next start. Each change and each end is announced once, also across restarts. If an event cannot
 //! be queued, it is announced at the next check, and until then nothing newer counts as announced.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Mutex;
 
 use super::events::{Events, Notice};
 use super::news::{Announced, EndWarning, News, end_warnings};
@@ -25,6 +28,7 @@ pub struct Monitor {
     clock: Clock,
     logged: Logged,
     announcer: Announcer,
+    turn: Arc<Mutex<()>>,
 }
 
 /// What was logged last.
@@ -48,13 +52,19 @@ impl Monitor {
         let at_first = reader.snapshot().in_force(clock.now());
         let announcer = Announcer::begin(events, &at_first).await;
         let logged = Logged::at_first(&at_first);
-        Self { reader, writer, housekeeping, clock, logged, announcer }
+        Self { reader, writer, housekeeping, clock, logged, announcer, turn: Arc::default() }
+    }
+
+    /// Locked while it looks: whoever locks it has what was announced stored whole, and holds it back.
+    pub fn turn(&self) -> Arc<Mutex<()>> {
+        self.turn.clone()
     }
 
     /// Runs until the store is closed.
     pub async fn run(mut self) {
         let mut changes = self.reader.changes();
         loop {
+            let turn = self.turn.clone().lock_owned().await;
             changes.mark_unchanged();
             let now = self.clock.now();
             self.time(now).await;
@@ -62,6 +72,7 @@ impl Monitor {
                 tracing::info!("the license in license.file, which was not valid yet, is used now");
             }
             let next = self.license(now).await;
+            drop(turn);
             tokio::select! {
                 () = self.clock.reached(next) => {}
                 changed = changes.changed() => {

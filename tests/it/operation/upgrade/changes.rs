@@ -27,9 +27,10 @@ fn gate() -> Builder {
     Builder::before(Origin::vacant())
 }
 
-/// An address with a port that is free now.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port")
+/// Addresses that are free now. No other test uses this one, so they stay free.
+fn free<const N: usize>() -> [SocketAddr; N] {
+    let bound = [(); N].map(|()| TcpListener::bind("127.11.7.3:0").expect("a port"));
+    bound.map(|listener| listener.local_addr().expect("an address"))
 }
 
 fn answers(address: SocketAddr) -> bool {
@@ -38,7 +39,7 @@ fn answers(address: SocketAddr) -> bool {
 
 #[test]
 fn addresses_can_be_added_removed_and_moved() {
-    let [kept, removed, added, moved] = [free(), free(), free(), free()];
+    let [kept, removed, added, moved, former_admin, admin] = free();
     let dir = tempfile::tempdir().expect("a directory");
     let [old, same, new] = ["old", "same", "new"].map(|name| dir.path().join(name));
     let listen = format!(
@@ -51,11 +52,9 @@ fn addresses_can_be_added_removed_and_moved() {
             .set("server.listen", &listen)
             .set("server.root_url", "'https://x.example/'")
             .set("server.workers", 3)
-            .set("admin.listen", format!("'{}'", free())),
+            .set("admin.listen", format!("'{former_admin}'")),
     );
-    let former_admin = gate.admin();
     assert!([kept, removed, moved].into_iter().all(answers));
-    let admin = free();
     let now = format!(
         "['{added}', '{kept}', 'unix:{}', 'unix:{}']\nserver.redirect = ['{moved}']",
         same.display(),

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Program, Upgraded, until};
-use crate::support::gate::PATIENCE;
+use super::{BEGAN, DONE, FAILED, Program, Upgraded, until};
+use crate::support::gate::{PATIENCE, signal};
 use crate::support::http::Answer;
+use crate::support::issuer::{Issuer, Script};
 use crate::support::program::Place;
-use crate::support::scene::{Scene, Setup};
+use crate::support::receiver::{self, Receiver};
+use crate::support::scene::{Scene, Setup, jti};
+use crate::support::vendor::now;
 use crate::support::wire::Wire;
 
 pub(super) fn start(setup: Setup) -> Upgraded<Scene> {
@@ -120,4 +123,61 @@ fn an_installed_license_is_never_older_after_an_upgrade() {
         assert_eq!(lines.matches(&format!("{:?}", named(nth))).count().min(2), lines.matches(&named(nth)).count().min(2), "{nth}");
         assert!(lines.contains(&named(nth)), "{nth} is not in the audit log");
     }
+}
+
+#[test]
+fn renewal_notifications_and_a_mounted_file_go_on_after_each_upgrade() {
+    let (issuer, receiver) = (Issuer::playing(Script::Silent), Receiver::new());
+    let setup = Setup::new()
+        .set("renewal.url", format!("{:?}", issuer.url()))
+        .set("license.file", "'mounted.jwt'");
+    receiver::write_secret(setup.dir());
+    let setup = receiver.settings().into_iter().fold(setup, |setup, (key, value)| setup.set(key, value));
+    let mounted = setup.dir().join("mounted.jwt");
+    let scene = start(setup);
+    let mut iat = now() - 3600;
+    let mut token = || {
+        iat += 60;
+        scene.vendor.token().with("iat", iat).sign()
+    };
+    scene.install(&token());
+    let mut calls = 0;
+    for script in [Some("echo ready >&0; read -r go; exit 3"), None, None] {
+        script.map_or_else(|| scene.program.is_good(), |script| scene.program.is_script(script));
+        // A call to the issuer is in flight: its answer is stored by the process that made it.
+        let renewed = token();
+        issuer.play(Script::Ponders(renewed.clone()));
+        thread::scope(|scope| {
+            let answer = scope.spawn(|| scene.renew());
+            calls += 1;
+            issuer.wait_for(calls);
+            let began = scene.lines().count(BEGAN);
+            signal(scene.pid(), "USR2");
+            scene.lines().wait_for_another(BEGAN, began + 1);
+            issuer.release();
+            answer.join().expect("an answer").is(200);
+            until("the upgrade is over", || {
+                scene.lines().count(DONE) + scene.lines().count(FAILED) > began
+            });
+        });
+        assert_eq!(scene.shown()["jti"], jti(&renewed));
+        receiver.until(&jti(&renewed));
+        let newer = token();
+        fs::write(&mounted, &newer).expect("written");
+        until("the mounted license is in force", || scene.shown()["jti"] == jti(&newer));
+        receiver.until(&jti(&newer));
+        let again = token();
+        issuer.play(Script::Grants(again.clone()));
+        scene.renew().is(200);
+        calls += 1;
+        assert_eq!(scene.shown()["jti"], jti(&again));
+        receiver.until(&jti(&again));
+    }
+    // None is sent twice.
+    let sent: Vec<_> = receiver.all().iter().map(|it| it.body["license"]["jti"].to_string()).collect();
+    let mut distinct = sent.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), sent.len(), "{sent:?}");
+    scene.has_a_whole_audit_log();
 }

@@ -16,7 +16,7 @@ fn interrupted(name: &str, to_new: bool, delay: Duration) {
     let scene = start(Setup::new());
     let answered = AtomicUsize::new(0);
     let former = scene.pid();
-    let is_over = || scene.lines().count(DONE) + scene.lines().count(FAILED) > 0;
+    let is_over = || over(&scene) > 0;
     thread::scope(|scope| {
         let installs = scope.spawn(|| {
             for nth in 1..=40 {
@@ -27,27 +27,35 @@ fn interrupted(name: &str, to_new: bool, delay: Duration) {
             }
         });
         signal(former, "USR2");
-        if to_new {
-            scene.lines().wait_for(BEGAN);
-        }
+        scene.lines().wait_for(BEGAN);
         thread::sleep(delay);
         let pid = if to_new { pid_in(&scene.lines().wait_for(BEGAN)) } else { former };
         let pid = pid.to_string();
         // It may have ended already.
         let _ = Command::new("kill").args(["-s", name, &pid]).output();
-        if name == "HUP" || name == "USR2" {
-            until(&what, || is_over());
-        }
         let _ = installs.join();
     });
     let answered = answered.load(Ordering::SeqCst);
-    settle(&scene, former);
-    let running = running(&scene);
-    match name {
-        "HUP" | "USR2" => assert_eq!(running.len(), 1, "{what}"),
-        // The former one has stopped, and the new one with it, unless it had taken over.
-        _ => assert!(running.len() <= 1, "{what}: {running:?}"),
+    let stops = matches!(name, "TERM" | "INT" | "KILL");
+    if stops && !to_new {
+        until(&what, || !runs(former));
+    } else {
+        until(&what, || is_over() && scene.lines().count(BEGAN) == over(&scene));
     }
+    let is_done = scene.lines().count(DONE) > 0;
+    let new = pid_in(&scene.lines().wait_for(BEGAN));
+    let running = match (stops, to_new) {
+        // It is killed, or has what it needs and goes on.
+        (true, false) if name == "KILL" => {
+            until(&what, || !runs(new) || scene.lines().count("listening") > 1);
+            Vec::from_iter(Some(new).filter(|pid| runs(*pid)))
+        }
+        (true, false) if is_done => vec![new],
+        (true, true) if !is_done => vec![former],
+        (true, _) => Vec::new(),
+        (false, _) => vec![scene.pid()],
+    };
+    until(&what, || running == running_of(&scene));
     scene.has_a_whole_audit_log();
     if running.is_empty() {
         let on_disk = scene.on_disk().map(|token| {
@@ -62,19 +70,15 @@ fn interrupted(name: &str, to_new: bool, delay: Duration) {
 }
 
 /// The processes of the gate that run.
-fn running(scene: &Upgraded<Scene>) -> Vec<u32> {
+fn running_of(scene: &Upgraded<Scene>) -> Vec<u32> {
     let lines = scene.lines().all();
     let new = lines.iter().filter(|line| line.contains(BEGAN)).map(|line| pid_in(line));
     [scene.gate.gate.pid()].into_iter().chain(new).filter(|pid| runs(*pid)).collect()
 }
 
-/// Waits until at most one process runs, and every upgrade is over.
-fn settle(scene: &Upgraded<Scene>, former: u32) {
-    until("one process is left", || {
-        let running = running(scene);
-        let over = scene.lines().count(DONE) + scene.lines().count(FAILED);
-        running.len() <= 1 && (!running.contains(&former) || over >= scene.lines().count(BEGAN))
-    });
+/// How many upgrades are over.
+fn over(scene: &Upgraded<Scene>) -> usize {
+    scene.lines().count(DONE) + scene.lines().count(FAILED)
 }
 
 #[test]
