@@ -307,6 +307,7 @@ impl App {
             shutdown: current_shutdown,
             systemd,
             watching,
+            are_sources_lost: false,
         };
         let is_replaced = tokio::select! {
             () = stop() => false,

@@ -125,10 +125,14 @@ impl Running {
         }
     }
 
-    /// Goes on after [`pause`](Self::pause), with what was [prepared](Parts::prepare) for `config`.
-    pub(super) async fn resume(&mut self, prepared: Prepared, config: &Config) {
+    /// Goes on after [`pause`](Self::pause), except for what the settings name: [`start_again`](Self::start_again).
+    pub(super) fn resume(&mut self) {
         self.parts.renewal.resume();
         self.held = None;
+    }
+
+    /// Starts what the settings name after a [`pause`](Self::pause), with what was [prepared](Parts::prepare) for `config`.
+    pub(super) async fn start_again(&mut self, prepared: Prepared, config: &Config) {
         self.reload(prepared, config, config).await;
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::life::Running;
 use super::reload::By;
@@ -18,8 +18,8 @@ use crate::api;
 use crate::auth::Auth;
 use crate::certificate::watch as watch_files;
 use crate::config::{Config, Sources};
-use crate::downstream::{Bound, Left, escaped};
 use crate::downstream::tls::Tls;
+use crate::downstream::{Bound, Left, escaped};
 use crate::license::RootUrl;
 use crate::shutdown::{self, Intake, detach};
 use crate::systemd::Systemd;
@@ -36,6 +36,8 @@ const ISSUER: Duration = Duration::from_secs(5);
 /// How often the lock of the store is tried after an upgrade has failed.
 const TAKE_BACK: Duration = Duration::from_millis(100);
 const TAKE_BACK_ATTEMPTS: usize = 100;
+/// How often it is tried then to read the files of the license.
+const SOURCES: Duration = Duration::from_secs(2);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub(super) struct Operator {
     pub(super) systemd: Systemd,
     /// Tasks that watch the files of certificates.
     pub(super) watching: Watching,
+    /// Whether what the settings name could not be started again after an upgrade that has failed.
+    pub(super) are_sources_lost: bool,
 }
 
 /// The tasks that watch the files of certificates.
@@ -156,6 +160,7 @@ impl Operator {
                 next().await
             };
             tokio::select! {
+                () = sleep(SOURCES), if self.are_sources_lost => self.start_sources().await,
                 Some(ReloadRequest { address, answer }) = requests.recv() => {
                     let done = self.reload(By::Admin(&address)).await;
                     // The client may have left.
@@ -250,22 +255,35 @@ impl Operator {
                 );
                 break;
             }
-            tokio::time::sleep(TAKE_BACK).await;
+            sleep(TAKE_BACK).await;
         }
+        self.running.resume();
+        self.start_sources().await;
+    }
+
+    /// Starts again what the settings name, after an upgrade that has failed. If that is not possible now, it is tried again.
+    async fn start_sources(&mut self) {
         let (parts, config, root_url) =
             (self.running.parts(), self.config.clone(), self.root_url.clone());
         let prepare = move || parts.prepare(&config, &root_url);
+        let was_lost = std::mem::replace(&mut self.are_sources_lost, true);
         match tokio::task::spawn_blocking(prepare).await {
-            Ok(Ok(prepared)) => self.running.resume(prepared, &self.config).await,
-            Ok(Err(error)) => {
+            Ok(Ok(prepared)) => {
+                self.running.start_again(prepared, &self.config).await;
+                self.are_sources_lost = false;
+                if was_lost {
+                    tracing::info!("the files of the license are read again");
+                }
+            }
+            Ok(Err(error)) if !was_lost => {
                 let error = chain(&error);
                 tracing::error!(
                     event = "upgrade.sources_lost",
                     error,
-                    "the sources of the license cannot be read any more: repair them, and reload"
+                    "files of the license cannot be read any more: the license stays, and the gate tries again"
                 );
             }
-            Err(_) => {}
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 }

@@ -112,7 +112,9 @@ pub(super) enum Failure {
     Late,
     #[error("the new process did not open the store within 10 s: see its lines in the log")]
     NotOpen,
-    #[error("the new process had opened the store, and did not serve within 5 s: see its lines in the log")]
+    #[error(
+        "the new process had opened the store, and did not serve within 5 s: see its lines in the log"
+    )]
     Silent,
     #[error("the new process does not follow the protocol")]
     Protocol,
@@ -277,8 +279,7 @@ impl Drop for Successor {
     fn drop(&mut self) {
         let Some(child) = &mut self.child else { return };
         // This process stops during an upgrade. The other one may have clients already, so it stops as usual.
-        let is_asked =
-            self.may_serve && kill_process(Pid::from_child(child), Signal::TERM).is_ok();
+        let is_asked = self.may_serve && kill_process(Pid::from_child(child), Signal::TERM).is_ok();
         if !is_asked {
             let _ = child.kill();
         }

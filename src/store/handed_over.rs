@@ -40,7 +40,10 @@ impl Held {
             Ok(Some(kept)) => drop(self.take(Event::Others(kept.into()))),
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!(error = chain(&error), "the store of the new process cannot be read");
+                tracing::debug!(
+                    error = chain(&error),
+                    "the store of the new process cannot be read"
+                );
             }
         }
     }

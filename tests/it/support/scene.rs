@@ -71,7 +71,15 @@ impl Setup {
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
         let dashboard = Dashboard::knowing(USERS);
-        Self { vendor, dashboard, dir, settings, environment: Vec::new(), bounded: false, program: None }
+        Self {
+            vendor,
+            dashboard,
+            dir,
+            settings,
+            environment: Vec::new(),
+            bounded: false,
+            program: None,
+        }
     }
 
     /// Sets `key` (dotted) to a TOML `value`.

@@ -129,7 +129,8 @@ fn sockets_from_systemd_are_passed_on() {
 #[test]
 fn ten_upgrades_leave_no_descriptor_and_no_process() {
     let gate = start(gate().set("server.workers", 2).set("admin.listen", "'127.0.0.1:0'"));
-    let descriptors = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").count();
+    let descriptors =
+        |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").count();
     let mut counts = Vec::new();
     let mut pids = vec![gate.pid()];
     for _ in 0..10 {

@@ -73,7 +73,9 @@ fn fail(scripts: &[(&str, &str)]) {
     scene.has_a_whole_audit_log();
     let history = scene.admin("GET", "/api/licensing/history").send().is(200);
     assert!(history.text().contains(&format!("n-{:06}", 2 * scripts.len() - 1)), "{history:?}");
-    for (event, count) in [("upgrade.store_lost", 0), ("audit.unwritable", 0), ("store.attention", 0)] {
+    for (event, count) in
+        [("upgrade.store_lost", 0), ("audit.unwritable", 0), ("store.attention", 0)]
+    {
         assert_eq!(scene.gate.gate.log().count(event), count, "{event}");
     }
 }

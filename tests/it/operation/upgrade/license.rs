@@ -67,6 +67,10 @@ impl Upgraded<Scene> {
     #[track_caller]
     pub(super) fn has_a_whole_audit_log(&self) {
         let log = self.gate.gate.stored("audit.jsonl");
+        if !log.exists() {
+            // Nothing was changed so far.
+            return;
+        }
         Place::new().run(&["audit", "verify", log.to_str().expect("text")]).exits(0);
     }
 }
@@ -75,7 +79,8 @@ impl Upgraded<Scene> {
 fn an_installed_license_is_never_older_after_an_upgrade() {
     let upgrades = if std::env::var_os("LONG").is_some() { 10 } else { 4 };
     let scene = start(Setup::new().set("server.workers", 2));
-    let (stop, answered, looked) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (stop, answered, looked) =
+        (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
@@ -120,7 +125,11 @@ fn an_installed_license_is_never_older_after_an_upgrade() {
     let lines = fs::read_to_string(scene.gate.gate.stored("audit.jsonl")).expect("lines");
     for nth in 1..=last {
         // Each change has one line: none is lost, none is made twice.
-        assert_eq!(lines.matches(&format!("{:?}", named(nth))).count().min(2), lines.matches(&named(nth)).count().min(2), "{nth}");
+        assert_eq!(
+            lines.matches(&format!("{:?}", named(nth))).count().min(2),
+            lines.matches(&named(nth)).count().min(2),
+            "{nth}"
+        );
         assert!(lines.contains(&named(nth)), "{nth} is not in the audit log");
     }
 }
@@ -132,7 +141,8 @@ fn renewal_notifications_and_a_mounted_file_go_on_after_each_upgrade() {
         .set("renewal.url", format!("{:?}", issuer.url()))
         .set("license.file", "'mounted.jwt'");
     receiver::write_secret(setup.dir());
-    let setup = receiver.settings().into_iter().fold(setup, |setup, (key, value)| setup.set(key, value));
+    let setup =
+        receiver.settings().into_iter().fold(setup, |setup, (key, value)| setup.set(key, value));
     let mounted = setup.dir().join("mounted.jwt");
     let scene = start(setup);
     let mut iat = now() - 3600;
@@ -142,7 +152,10 @@ fn renewal_notifications_and_a_mounted_file_go_on_after_each_upgrade() {
     };
     scene.install(&token());
     let mut calls = 0;
-    for script in [Some("echo ready >&0; read -r go; exit 3"), None, None] {
+    let fails = "echo ready >&0; read -r go; exit 3";
+    let (keys, lost) = (scene.gate.gate.dir().join("jwks.json"), format!("rm jwks.json; {fails}"));
+    let original = fs::read(&keys).expect("keys");
+    for script in [Some(fails), Some(&*lost), None, None] {
         script.map_or_else(|| scene.program.is_good(), |script| scene.program.is_script(script));
         // A call to the issuer is in flight: its answer is stored by the process that made it.
         let renewed = token();
@@ -160,6 +173,12 @@ fn renewal_notifications_and_a_mounted_file_go_on_after_each_upgrade() {
                 scene.lines().count(DONE) + scene.lines().count(FAILED) > began
             });
         });
+        if !keys.exists() {
+            // The former process has nothing to go on with, until these are back.
+            scene.lines().wait_for("event=upgrade.sources_lost");
+            fs::write(&keys, &original).expect("written");
+            scene.lines().wait_for("the files of the license are read again");
+        }
         assert_eq!(scene.shown()["jti"], jti(&renewed));
         receiver.until(&jti(&renewed));
         let newer = token();
@@ -174,7 +193,8 @@ fn renewal_notifications_and_a_mounted_file_go_on_after_each_upgrade() {
         receiver.until(&jti(&again));
     }
     // None is sent twice.
-    let sent: Vec<_> = receiver.all().iter().map(|it| it.body["license"]["jti"].to_string()).collect();
+    let sent: Vec<_> =
+        receiver.all().iter().map(|it| it.body["license"]["jti"].to_string()).collect();
     let mut distinct = sent.clone();
     distinct.sort();
     distinct.dedup();

@@ -132,7 +132,8 @@ impl<G: AsRef<Gate>> Upgraded<G> {
         let lines = self.lines().all();
         let is_bad = |line: &&String| line.contains("WARN") || line.contains("ERROR");
         // These are about the machine and the setup, or are what a client gets meanwhile.
-        let known = ["keys.none", "descriptors.short", "license.none", "secret_exposed", "handed-over"];
+        let known =
+            ["keys.none", "descriptors.short", "license.none", "secret_exposed", "handed-over"];
         let is_known = |line: &str| known.iter().any(|word| line.contains(word));
         let bad: Vec<_> = lines.iter().filter(is_bad).filter(|line| !is_known(line)).collect();
         assert!(bad.is_empty(), "{bad:#?}");

@@ -58,9 +58,9 @@ fn interrupted(name: &str, to_new: bool, delay: Duration) {
     until(&what, || running == running_of(&scene));
     scene.has_a_whole_audit_log();
     if running.is_empty() {
-        let on_disk = scene.on_disk().map(|token| {
-            number(crate::support::scene::jti(&token).as_str().expect("text"))
-        });
+        let on_disk = scene
+            .on_disk()
+            .map(|token| number(crate::support::scene::jti(&token).as_str().expect("text")));
         assert!(on_disk.unwrap_or(0) >= answered, "{what}: {on_disk:?}, {answered} was answered");
     } else {
         assert!(shown(&scene) >= answered, "{what}");

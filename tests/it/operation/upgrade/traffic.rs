@@ -188,7 +188,10 @@ fn multiplexed(address: SocketAddr) -> impl FnMut() {
         loop {
             match client.news() {
                 Event::Headers { fields, end, .. } => {
-                    assert!(fields.contains(&(":status".to_owned(), b"200".to_vec())), "{fields:?}");
+                    assert!(
+                        fields.contains(&(":status".to_owned(), b"200".to_vec())),
+                        "{fields:?}"
+                    );
                     if end {
                         break;
                     }
@@ -249,7 +252,9 @@ fn no_request_fails_over_upgrades() {
     assert_eq!(slow.head().status(), 200);
     let began = Instant::now();
     for at in 1..=upgrades {
-        until("its share of the requests is sent", || load.sent() >= requests * at / (upgrades + 1));
+        until("its share of the requests is sent", || {
+            load.sent() >= requests * at / (upgrades + 1)
+        });
         // The download lasts over all of them.
         let share = download.mul_f64(0.9) * u32::try_from(at).expect("few") / (upgrades as u32 + 1);
         thread::sleep(share.saturating_sub(began.elapsed()));
