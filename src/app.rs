@@ -325,8 +325,10 @@ impl App {
         let mut is_second = false;
         if is_replaced {
             bound.iter_mut().chain(&mut redirects).for_each(Bound::leave_file);
-            if !admin_is_left.load(Ordering::Relaxed) {
-                admin_file.take().map(SocketFile::leave);
+            if !admin_is_left.load(Ordering::Relaxed)
+                && let Some(file) = admin_file.take()
+            {
+                file.leave();
             }
             served.take();
             phase.send_replace(Phase::Replaced);

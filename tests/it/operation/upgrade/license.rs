@@ -151,19 +151,18 @@ fn renewal_notifications_and_a_mounted_file_go_on_after_each_upgrade() {
         scene.vendor.token().with("iat", iat).sign()
     };
     scene.install(&token());
-    let mut calls = 0;
     let fails = "echo ready >&0; read -r go; exit 3";
     let (keys, lost) = (scene.gate.gate.dir().join("jwks.json"), format!("rm jwks.json; {fails}"));
     let original = fs::read(&keys).expect("keys");
-    for script in [Some(fails), Some(&*lost), None, None] {
+    // Each round makes two calls.
+    for (round, script) in [Some(fails), Some(&*lost), None, None].into_iter().enumerate() {
         script.map_or_else(|| scene.program.is_good(), |script| scene.program.is_script(script));
         // A call to the issuer is in flight: its answer is stored by the process that made it.
         let renewed = token();
         issuer.play(Script::Ponders(renewed.clone()));
         thread::scope(|scope| {
             let answer = scope.spawn(|| scene.renew());
-            calls += 1;
-            issuer.wait_for(calls);
+            issuer.wait_for(2 * round + 1);
             let began = scene.lines().count(BEGAN);
             signal(scene.pid(), "USR2");
             scene.lines().wait_for_another(BEGAN, began + 1);
@@ -188,7 +187,6 @@ fn renewal_notifications_and_a_mounted_file_go_on_after_each_upgrade() {
         let again = token();
         issuer.play(Script::Grants(again.clone()));
         scene.renew().is(200);
-        calls += 1;
         assert_eq!(scene.shown()["jti"], jti(&again));
         receiver.until(&jti(&again));
     }
