@@ -46,7 +46,7 @@ use crate::worker::{self, Blueprint, Dashboard, Socket, Worker};
 
 use life::{AFTER_CUT, Life, Named};
 use operator::{Operator, Passing, Wanted, Watching};
-use upgrade::Predecessor;
+use upgrade::{ADMIN, LISTEN, Predecessor, REDIRECT};
 use workers::Workers;
 
 pub use error::Error;
@@ -73,11 +73,6 @@ pub struct App {
     program: Option<Program>,
     predecessor: Option<Predecessor>,
 }
-
-/// Which setting an address belongs to, for the process that takes its sockets over.
-const LISTEN: &str = "listen";
-const REDIRECT: &str = "redirect";
-const ADMIN: &str = "admin";
 
 /// How long responses and tunnels of a process that was replaced may last.
 const REPLACED: Duration = Duration::from_secs(3600);

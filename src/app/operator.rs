@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::life::Running;
 use super::reload::By;
-use super::upgrade::{Failure, Program, Successor};
+use super::upgrade::{ADMIN, Failure, Program, Successor};
 use super::workers::Workers;
 use crate::admin::{Admin, Listen, Probed, ReloadRequest};
 use crate::api;
@@ -111,7 +111,7 @@ impl Passing {
     pub(super) fn add_admin(&mut self, admin: &Admin, listen: &Listen) -> Left {
         let is_left = Left::default();
         let socket = admin.socket().ok();
-        self.push(&format!("{} {listen}", super::ADMIN), socket.iter(), is_left.clone());
+        self.push(&format!("{} {listen}", ADMIN), socket.iter(), is_left.clone());
         is_left
     }
 
