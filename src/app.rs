@@ -4,6 +4,7 @@ mod descriptors;
 mod error;
 mod life;
 mod operator;
+mod parts;
 mod reload;
 mod start;
 mod status;
@@ -22,31 +23,28 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Admin, Configured, Listen, Probed, ReloadRequest};
-use crate::api::endpoint::Router;
 use crate::api::{self, Api};
 use crate::auth::Auth;
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::config::{Config, Sources};
-use crate::downstream::tls::Tls;
 use crate::downstream::{
     self, Bound, Connections, Inherited, Left, ListenAddress, Scheme, SocketFile,
 };
-use crate::gate::Gate;
 use crate::license::RootUrl;
 use crate::outgoing::Proxies;
+use crate::rules::{Published, Rules};
 use crate::service::Redirect;
 use crate::shutdown::{self, Phase, detach};
 use crate::socket::SocketLimit;
 use crate::systemd::{Delivery, Systemd};
-use crate::telemetry;
-use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream;
-use crate::worker::{self, Blueprint, Dashboard, Socket, Worker};
+use crate::worker::{self, Blueprint, Socket, Worker};
 
 use life::{AFTER_CUT, Life, Named};
-use operator::{Operator, Passing, Wanted, Watching};
-use upgrade::{ADMIN, LISTEN, Predecessor, REDIRECT};
+use operator::{ADMIN, Operator, Passing, Wanted, Watching};
+use parts::{access_log, certificate, dashboard, gate, workers};
+use upgrade::Predecessor;
 use workers::Workers;
 
 pub use error::Error;
@@ -73,6 +71,10 @@ pub struct App {
     program: Option<Program>,
     predecessor: Option<Predecessor>,
 }
+
+/// Which setting an address belongs to, for the process that takes its sockets over.
+const LISTEN: &str = "listen";
+const REDIRECT: &str = "redirect";
 
 /// How long responses and tunnels of a process that was replaced may last.
 const REPLACED: Duration = Duration::from_secs(3600);
@@ -108,6 +110,8 @@ impl App {
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
         metrics.config_loaded(clock.now().as_secs());
+        let rules = Rules::new(&config.gate, root_url.base_path(), &metrics)?.map(Arc::new);
+        let rules = Published::new(rules);
         let auth = Arc::new(Auth::new(&config.auth, root_url.clone(), control.clone())?);
         let named = Named::load(&config, &root_url, Proxies::from_environment(), &clock)?;
         let access = access_log(&config.telemetry)?;
@@ -124,8 +128,17 @@ impl App {
         if let Some(predecessor) = &mut predecessor {
             predecessor.ready().await?;
         }
-        let life::Begun { life, context, housekeeping } =
-            life::begin(&config, named, clock.clone(), &control, &metrics).await?;
+        let setup = start::setup(&config);
+        let life::Begun { life, context, housekeeping } = life::begin(
+            &config,
+            named,
+            clock.clone(),
+            &control,
+            &metrics,
+            &rules,
+            setup.keys.clone(),
+        )
+        .await?;
         if let Some(predecessor) = &mut predecessor {
             predecessor.open(&used).await?;
             for address in bound.iter().chain(&redirects) {
@@ -138,7 +151,7 @@ impl App {
             tls: tls.clone(),
             upstream_tls: dashboard.tls.clone(),
             send_timeout: downstream.timeouts.send,
-            setup: start::setup(&config),
+            setup,
         };
         let probed = Arc::new(Probed {
             reader: context.reader.clone(),
@@ -146,6 +159,7 @@ impl App {
             clock,
             metrics: metrics.clone(),
             phase: watched.clone(),
+            rules,
             configured: ArcSwap::from_pointee(configured),
             reloads: requests,
         });
@@ -154,7 +168,7 @@ impl App {
             dashboard,
             grace_period: config.shutdown.grace_period,
             api: Arc::new(Api::new(auth.clone(), context.clone())),
-            gate: gate(&config, &root_url),
+            gate: gate(&root_url, &probed),
             root_host: root_url.host_header().to_owned(),
             instance: crate::random::name(),
             tls,
@@ -371,22 +385,6 @@ impl App {
     }
 }
 
-fn gate(config: &Config, root_url: &RootUrl) -> Gate {
-    let _ = config;
-    Gate::new(Router::new(root_url.base_path()))
-}
-
-fn dashboard(config: upstream::Config) -> Result<Arc<Dashboard>, Error> {
-    let tls = upstream::Tls::load(&config).map_err(Error::UpstreamTls)?;
-    Ok(Arc::new(Dashboard { tls: tls.map(Arc::new), config }))
-}
-
-fn access_log(config: &telemetry::Config) -> Result<Option<AccessLog>, Error> {
-    let now: telemetry::Now = |out| write!(out, "{}", clock::timestamp());
-    let log = config.access.then(|| AccessLog::start(config.format, now));
-    log.transpose().map_err(Error::Worker)
-}
-
 fn listen_admin(config: &admin::Config, inherited: &mut Inherited) -> Result<Option<Admin>, Error> {
     let Some(listen) = &config.listen else { return Ok(None) };
     let failed = |source| Error::Bind { place: listen.clone().into(), source };
@@ -395,23 +393,11 @@ fn listen_admin(config: &admin::Config, inherited: &mut Inherited) -> Result<Opt
     Admin::bind(listen, former, config).map(Some).map_err(failed)
 }
 
-fn certificate(config: &downstream::Config) -> Result<Option<Arc<Tls>>, Error> {
-    let tls = config.tls.clone().map(Tls::load).transpose().map_err(Error::Tls)?;
-    Ok(tls.map(Arc::new))
-}
-
 /// The sockets from systemd, if an address names any. Otherwise the variables of systemd are not touched.
 fn inherited(config: &downstream::Config) -> Result<Inherited, Error> {
     let mut listen = config.listen.iter().chain(&config.redirect);
     let wanted = listen.any(|l| matches!(l.place, ListenAddress::Systemd(_)));
     if wanted { Inherited::take().map_err(Error::Inherited) } else { Ok(Inherited::default()) }
-}
-
-fn workers(config: &downstream::Config) -> usize {
-    match config.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    }
 }
 
 /// Binds `addresses`. Those that redirect are plain.

@@ -7,6 +7,8 @@
 //! | build and install the gate, and put it in front of a dashboard | [installing](manual::installing) |
 //! | look up a setting | [configuration](manual::configuration) |
 //! | call the licensing API | [API](manual::api) |
+//! | make features of the dashboard depend on the license | [gate rules](manual::rules) |
+//! | see and change the license in a browser | [license page](manual::page) |
 //! | see where a license comes from, when it is renewed, when it ends | [life of a license](manual::license) |
 //! | issue licenses | [vendor](manual::vendor) |
 //! | run several gates with one license | [replicas](manual::replicas) |
@@ -24,7 +26,7 @@
 //!
 //! | stage | modules |
 //! |---|---|
-//! | a request's way | [downstream], [service], [api], [auth], [gate], [proxy], [upstream] |
+//! | a request's way | [downstream], [service], [api], [auth], [gate], [rules], [proxy], [upstream] |
 //! | a license's way | [feed], [license], [notify], [store] |
 //! | start, stop, watch | [app], [worker], [config], [cli], [admin], [telemetry], [shutdown], [systemd] |
 //! | protocols | [codec], [http2], [message], [path], [problem], [outgoing], [dial], [socket], [certificate] |
@@ -52,7 +54,7 @@
 //! 7   api
 //! 6   feed  auth
 //! 5   notify
-//! 4   store
+//! 4   rules  store
 //! 3   license  upstream  downstream
 //! 2   codec  http2  outgoing  problem
 //! 1   certificate  dial  message  path  random  socket  telemetry  shutdown
@@ -75,6 +77,7 @@ pub mod api;
 pub mod auth;
 pub mod gate;
 pub mod proxy;
+pub mod rules;
 pub mod upstream;
 
 // The path of a license.

@@ -15,6 +15,15 @@ fn main() -> ExitCode {
 
 /// Runs a gate until a signal stops it. Returns the exit code.
 fn serve(config: Config, sources: Sources) -> u8 {
+    // This thread runs everything except requests: probes, license changes, renewal, signals.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Install the handlers first: an unhandled signal kills the process.
+    let begun = runtime.and_then(|runtime| {
+        let context = runtime.enter();
+        let signals = Signals::listen()?;
+        drop(context);
+        Ok((runtime, signals))
+    });
     if telemetry::start(&config.telemetry, |out| write!(out, "{}", clock::timestamp())).is_err() {
         // No thread can be started, so nothing can be logged. Only the exit code reports this.
         return cli::CANNOT_START;
@@ -27,10 +36,9 @@ fn serve(config: Config, sources: Sources) -> u8 {
         let (key, path) = (exposed.key, exposed.path.display());
         tracing::warn!(event = "config.secret_exposed", key, path = %path, mode = format!("{:04o}", exposed.mode), "{exposed}");
     }
-    // This thread runs everything except requests: probes, license changes, renewal, signals.
-    let code = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => {
-            let code = runtime.block_on(run(config, sources));
+    let code = match begun {
+        Ok((runtime, signals)) => {
+            let code = runtime.block_on(run(config, sources, signals));
             // Does not wait for threads that hang: `App::run` has waited long enough.
             runtime.shutdown_background();
             code
@@ -41,15 +49,19 @@ fn serve(config: Config, sources: Sources) -> u8 {
     code
 }
 
-async fn run(config: Config, sources: Sources) -> u8 {
-    // Install the handlers first: an unhandled SIGHUP kills the process.
-    let signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return cannot_start(error, cli::CANNOT_START),
-    };
+async fn run(config: Config, sources: Sources, mut signals: Signals) -> u8 {
     // Its file may be replaced at any time.
     let program = Program::this();
-    let served = match App::build(config).await {
+    let built = tokio::select! {
+        biased;
+        // A start may wait for a database. What it has written is complete: files are replaced as a whole.
+        () = signals.stop.next() => {
+            tracing::info!("stopped during the start");
+            return cli::DONE;
+        }
+        built = App::build(config) => built,
+    };
+    let served = match built {
         Ok(app) => upgradable(app.reloading(sources), program).run(signals).await,
         Err(error) => Err(error),
     };

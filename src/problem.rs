@@ -28,6 +28,7 @@ struct Details {
     shape: Shape,
     message: Cow<'static, str>,
     headers: HeaderMap,
+    page: Option<Response<Bytes>>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -109,7 +110,8 @@ impl Problem {
     }
 
     fn shaped(status: StatusCode, shape: Shape, message: Cow<'static, str>) -> Self {
-        Self(Box::new(Details { status, shape, message, headers: HeaderMap::new(), cause: None }))
+        let headers = HeaderMap::new();
+        Self(Box::new(Details { status, shape, message, headers, page: None, cause: None }))
     }
 
     /// Adds a cause, which is logged and never sent.
@@ -139,6 +141,13 @@ impl Problem {
             Ok(value) => self.header(PROXY_STATUS, value),
             Err(_) => self,
         }
+    }
+
+    /// Sends `page` in place of JSON, with this problem's status and fields.
+    #[must_use]
+    pub fn shown_as(mut self, page: Response<Bytes>) -> Self {
+        self.0.page = Some(page);
+        self
     }
 
     /// The status of the response.
@@ -189,8 +198,13 @@ impl Problem {
         &self.0.headers
     }
 
-    /// The response as JSON. The HTTP layer adds `Content-Length`.
+    /// The response, as JSON or as the page that it is [shown as](Self::shown_as). The HTTP layer adds `Content-Length`.
     pub fn into_response(mut self, request_id: &str) -> Response<Bytes> {
+        if let Some(mut page) = self.0.page.take() {
+            *page.status_mut() = self.0.status;
+            page.headers_mut().extend(std::mem::take(&mut self.0.headers));
+            return page;
+        }
         let body = self.body(request_id);
         let mut response = Response::new(body);
         *response.status_mut() = self.0.status;
@@ -257,7 +271,7 @@ pub fn remedy(error: &(dyn Error + 'static)) -> String {
 }
 
 /// `text`, escaped for HTML.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

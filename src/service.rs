@@ -10,6 +10,7 @@
 //! This is the only place where an error becomes a response and a log line. Each worker has one service; workers share only [`Api`], with
 //! the license snapshot, and counters.
 
+mod denied;
 mod failures;
 mod observe;
 mod redirect;
@@ -17,11 +18,10 @@ mod redirect;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode};
 
 use crate::api::endpoint::Endpoint;
 use crate::api::{Api, Caller};
@@ -33,7 +33,6 @@ use crate::gate::{Gate, Route};
 use crate::message::{Body, RequestHead, Response};
 use crate::problem::Problem;
 use crate::proxy::{ForwardError, Proxy, RequestId, RequestIds};
-use crate::shutdown::Drain;
 use crate::telemetry::metrics::Handler;
 use failures::Area;
 use observe::{Answer, Observation};
@@ -44,9 +43,6 @@ pub use redirect::Redirect;
 
 /// Largest body of a redirected request that is read, and dropped, to keep the connection.
 const MAX_DROPPED_BYTES: u64 = 64 * 1024;
-
-/// While the gate drains, HTTP/2 streams that a client opens after this time are refused: it had a round trip to notice GOAWAY.
-const STILL_SERVED: Duration = Duration::from_secs(1);
 
 /// The service of one worker.
 #[derive(Clone, Debug)]
@@ -71,8 +67,6 @@ pub struct Stages {
     pub ids: RequestIds,
     /// The trusted proxies.
     pub trust: Trust,
-    /// Whether the worker is stopping.
-    pub drain: Drain,
     /// Counts and logs them.
     pub observer: Rc<Observer>,
     /// The log of failed requests.
@@ -104,7 +98,8 @@ impl downstream::Service for Service {
     fn refuse(&self, refused: Refused, method: Method, peer: Rc<Peer>) -> Response<Observed> {
         let stages = self.stages.get();
         let mut observed = Observation::new(stages.observer.clone());
-        let response = stages.refused(refused, method, &peer, &mut observed);
+        let handler = if self.redirects { Handler::Redirect } else { Handler::Gate };
+        let response = stages.refused(refused, method, &peer, handler, &mut observed);
         observed.watch(response)
     }
 
@@ -160,8 +155,22 @@ impl Stages {
         let (response, handler) = match self.route(&head) {
             Ok(Route::Dashboard(permit)) => {
                 observed.routed(Handler::Proxy);
+                let grace = permit.grace();
                 let forwarded = self.proxy.forward(permit, &head, body, peer, client, &id).await;
-                (self.forwarded(forwarded, &head, id, observed), Handler::Proxy)
+                let mut response = self.forwarded(forwarded, &head, id, observed);
+                if let Some(until) = grace {
+                    denied::warn(&mut response.headers, until);
+                }
+                (response, Handler::Proxy)
+            }
+            Ok(Route::Refused(denial)) => {
+                let response = {
+                    let (html, base) = (accepts_html(&head), self.gate.base());
+                    denied::response(&denial, &head, html, base, id.as_str())
+                };
+                let mut response = finished(response, &head.method);
+                id.put_on(&mut response);
+                (response, Handler::Gate)
             }
             Ok(Route::Licensing(_)) if body.handover().is_some() => {
                 (self.refusal(Refused::NoTunnel.into(), &head, id), Handler::Gate)
@@ -192,29 +201,36 @@ impl Stages {
         observed: &mut Observation,
     ) -> Answer {
         let (client, id) = self.begin(&head, peer, observed);
+        observed.routed(Handler::Redirect);
         let answered = match refuse::check(&head) {
             Ok(()) => self.redirect.answer(&head, client, peer).await,
             Err(refused) => Err(refused.into()),
         };
+        let (failures, kind) = (&self.failures.redirect, self.redirect.kind(&head));
         let mut response = match answered {
             Ok(response) => {
+                failures.works(kind);
                 let mut response = finished(response, &head.method);
                 id.put_on(&mut response);
                 response
             }
-            Err(problem) => self.refusal(problem, &head, id),
+            Err(problem) => {
+                report(&problem, &id, failures, kind);
+                refusal(problem, &head, id)
+            }
         };
         if http_body::Body::size_hint(&body).upper().is_none_or(|left| left > MAX_DROPPED_BYTES) {
             response.headers.set(CONNECTION, HeaderValue::from_static("close"));
         }
-        observed.answered(&head.method, &response, Handler::Gate);
+        observed.answered(&head.method, &response, Handler::Redirect);
         response
     }
 
     /// The response to a check without credentials, which needs no waiting. Probes send many. The access log line is written when the
     /// record is dropped.
     fn public_check(&self, request: &RequestHead, peer: &Peer) -> Option<&'static Written> {
-        let Ok(Route::Licensing(Endpoint::Check)) = self.route(request) else { return None };
+        self.check(request).ok()?;
+        let Ok(Some(Endpoint::Check)) = self.gate.endpoint(request) else { return None };
         let written = self.api.public_check()?;
         let metrics = &self.observer.metrics;
         metrics.request_at_once(Handler::Licensing, &request.method, StatusCode::OK);
@@ -237,14 +253,16 @@ impl Stages {
         refused: Refused,
         method: Method,
         peer: &Peer,
+        handler: Handler,
         observed: &mut Observation,
     ) -> Answer {
         let head = RequestHead { method, ..RequestHead::default() };
         let id = self.ids.name(&head.headers, false);
         let client = RealClient::direct(peer.address.ip());
         observed.unparsed(client, &id);
+        observed.routed(handler);
         let response = self.refusal(refused.into(), &head, id);
-        observed.answered(&head.method, &response, Handler::Gate);
+        observed.answered(&head.method, &response, handler);
         response
     }
 
@@ -285,12 +303,14 @@ impl Stages {
     }
 
     fn route(&self, head: &RequestHead) -> Result<Route, Problem> {
+        self.check(head)?;
+        Ok(self.gate.route(head)?)
+    }
+
+    /// Refuses requests that are not valid, or too late.
+    fn check(&self, head: &RequestHead) -> Result<(), Problem> {
         refuse::check(head)?;
-        // An HTTP/1.1 connection has at most one more request.
-        if head.version == Version::HTTP_2 && self.drain.elapsed() > STILL_SERVED {
-            return Err(stopping());
-        }
-        Ok(self.gate.route(&head.method, head.uri.path())?)
+        Ok(())
     }
 
     async fn licensing(
@@ -324,11 +344,15 @@ fn finished(mut response: http::Response<Bytes>, method: &Method) -> Answer {
     Response::from(response.map(Body::Whole))
 }
 
+/// Whether `Accept` names HTML.
+fn accepts_html(asked: &RequestHead) -> bool {
+    let accepts = asked.headers.get(&ACCEPT).unwrap_or_default();
+    accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"))
+}
+
 /// A problem as a response: a page for browsers, JSON for other clients.
 fn refusal(problem: Problem, asked: &RequestHead, id: RequestId) -> Answer {
-    let accepts = asked.headers.get(&ACCEPT).unwrap_or_default();
-    let is_browser = accepts.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
-    let response = match is_browser {
+    let response = match accepts_html(asked) {
         true => problem.into_page(id.as_str()),
         false => problem.into_response(id.as_str()),
     };
@@ -355,13 +379,6 @@ fn report<P: Copy + PartialEq>(problem: &Problem, id: &RequestId, failures: &Are
         ),
         None => tracing::debug!(request_id, status, code, cause, "a request was refused"),
     }
-}
-
-fn stopping() -> Problem {
-    let message = "The gate is stopping. Try again.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "gate.stopping", message)
-        .retry_after(1)
-        .proxy_error("proxy_internal_response")
 }
 
 impl From<Refused> for Problem {

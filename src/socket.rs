@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::sweep::{Deadline, Sweep};
+use crate::sweep::{Deadline, Heard, Sweep};
 
 /// How often a socket is checked for a reset while nothing is read from it.
 pub const HANG_UP_CHECK: Duration = Duration::from_secs(2);
@@ -50,6 +50,8 @@ pub struct Socket {
     stalled: Option<Stalled>,
     /// The sending half has ended.
     shut: bool,
+    /// Notes received bytes.
+    heard: Option<Heard>,
     /// Held if connections of this kind are limited.
     _permit: Option<SocketPermit>,
 }
@@ -196,6 +198,7 @@ impl Socket {
             send_timeout,
             stalled: None,
             shut: false,
+            heard: None,
             _permit: None,
         }
     }
@@ -204,6 +207,12 @@ impl Socket {
     #[must_use]
     pub fn with_permit(self, permit: SocketPermit) -> Self {
         Self { _permit: Some(permit), ..self }
+    }
+
+    /// The same socket, which notes received bytes with `heard`.
+    #[must_use]
+    pub fn noting(self, heard: Heard) -> Self {
+        Self { heard: Some(heard), ..self }
     }
 
     /// Reads without waiting.
@@ -368,7 +377,14 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().kind).poll_read(cx, buf)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.kind).poll_read(cx, buf);
+        if polled.is_ready()
+            && let Some(heard) = &this.heard
+        {
+            heard.bytes();
+        }
+        polled
     }
 }
 

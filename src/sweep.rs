@@ -33,6 +33,10 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     due: Cell<u64>,
+    /// Due too: the end of a silence.
+    silent: Cell<u64>,
+    /// When bytes were received last.
+    heard: Cell<u64>,
     /// Its task was woken since it was last armed.
     fired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -64,7 +68,7 @@ impl Sweep {
             }
             tokio::time::sleep(TICK).await;
             self.refresh();
-            self.wake(|slot, now| slot.due.get() <= now && !slot.fired.replace(true));
+            self.wake(|slot, now| slot.due() <= now && !slot.fired.replace(true));
         }
     }
 
@@ -77,6 +81,8 @@ impl Sweep {
     pub fn deadline(&self) -> Deadline {
         let slot = Rc::new(Slot {
             due: Cell::new(NEVER),
+            silent: Cell::new(NEVER),
+            heard: Cell::new(0),
             fired: Cell::new(false),
             waker: RefCell::default(),
         });
@@ -125,20 +131,39 @@ impl Deadline {
     /// Arms the deadline: due `after` from now.
     pub fn set(&self, after: Duration) {
         let now = self.sweep.0.tick.get();
-        self.slot.due.set(now.saturating_add(ticks(after)).saturating_add(1));
+        self.slot.due.set(end(now, after));
+        self.slot.silent.set(NEVER);
         self.slot.fired.set(false);
     }
 
     /// Arms the deadline, due `after` from now or earlier if it is already armed so.
     pub fn set_by(&self, after: Duration) {
-        let due = self.slot.due.get();
+        let due = self.slot.due();
         self.set(after);
         self.slot.due.set(due.min(self.slot.due.get()));
+    }
+
+    /// Arms the deadline, due as it is armed already, or after a silence of `after` from now. [`Heard::bytes`] begins the silence anew.
+    pub fn limit_silence(&self, after: Duration) {
+        let Slot { silent, heard, fired, .. } = &*self.slot;
+        let until = match silent.get() {
+            NEVER => end(self.sweep.0.tick.get(), after),
+            until => until.max(end(heard.get(), after)),
+        };
+        if silent.replace(until) != until {
+            fired.set(false);
+        }
+    }
+
+    /// To note received bytes, for [`limit_silence`](Self::limit_silence).
+    pub fn heard(&self) -> Heard {
+        Heard { slot: self.slot.clone(), sweep: self.sweep.clone() }
     }
 
     /// Disarms it.
     pub fn clear(&self) {
         self.slot.due.set(NEVER);
+        self.slot.silent.set(NEVER);
     }
 
     /// Arms the deadline with `after` if it is disarmed, and returns whether it [has passed](Self::has_passed).
@@ -158,7 +183,7 @@ impl Deadline {
 
     /// Whether it is armed.
     pub fn is_set(&self) -> bool {
-        self.slot.due.get() != NEVER
+        self.slot.due() != NEVER
     }
 
     /// Whether it has passed. If not, registers the task of `cx`, which is woken once it has.
@@ -167,8 +192,33 @@ impl Deadline {
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        self.slot.due.get() <= self.sweep.0.tick.get()
+        self.slot.due() <= self.sweep.0.tick.get()
     }
+}
+
+impl Slot {
+    fn due(&self) -> u64 {
+        self.due.get().min(self.silent.get())
+    }
+}
+
+/// Notes received bytes for a [`Deadline`].
+#[derive(Debug)]
+pub struct Heard {
+    slot: Rc<Slot>,
+    sweep: Sweep,
+}
+
+impl Heard {
+    /// Bytes were received.
+    pub fn bytes(&self) {
+        self.slot.heard.set(self.sweep.0.tick.get());
+    }
+}
+
+/// The tick at which `after` has passed since `now`.
+fn end(now: u64, after: Duration) -> u64 {
+    now.saturating_add(ticks(after)).saturating_add(1)
 }
 
 fn ticks(duration: Duration) -> u64 {

@@ -1,7 +1,8 @@
 //! Reports to systemd about start, reload, stop and progress (`sd_notify(3)`), if it asks for them with `NOTIFY_SOCKET`.
 //!
-//! A report is put into a queue, and one task sends them in order, so that a socket without a reader delays nothing. The crate
-//! `sd-notify` 0.5 blocks on such a socket, and does not send to abstract ones.
+//! Reports that were not sent yet are state, not a queue: a newer one replaces an older one of its kind, and none is ever lost for
+//! want of room. One task sends them, so that a socket without a reader delays nothing. The crate `sd-notify` 0.5 blocks on such a
+//! socket, and does not send to abstract ones.
 //!
 //! With `WATCHDOG_USEC`, the gate also shows that it makes progress. Each worker sets its own mark from a timer of its runtime, which
 //! runs only between the turns of its other tasks. `WATCHDOG=1` is sent only if every worker has set its mark since the last check: a
@@ -12,19 +13,16 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
-/// Reports that wait. Further ones are dropped.
-const MAX_WAITING: usize = 32;
-
-/// A full socket is tried again after this time, so often.
+/// A full socket is tried again after this time, and after so many times it is logged.
 const RETRY: Duration = Duration::from_millis(100);
-const MAX_RETRIES: usize = 20;
+const MANY_RETRIES: usize = 20;
 
 /// Reports to systemd. Does nothing without `NOTIFY_SOCKET`.
 #[derive(Clone, Debug, Default)]
@@ -32,12 +30,71 @@ pub struct Systemd(Option<Arc<Reports>>);
 
 #[derive(Debug)]
 struct Reports {
-    queue: mpsc::Sender<String>,
-    is_stopping: AtomicBool,
-    /// Another process reports to the watchdog.
-    is_replaced: AtomicBool,
+    waiting: Mutex<Waiting>,
+    /// There is a new report, or no [`Systemd`] any more.
+    changed: Arc<Notify>,
     /// `WATCHDOG_USEC`.
     watchdog: Option<Duration>,
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        self.changed.notify_one();
+    }
+}
+
+/// The reports that were not sent yet, in the order in which they are sent.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// A reload began at this time of the monotonic clock, in microseconds.
+    reloading: Option<i64>,
+    /// The gate is ready, also after a reload.
+    ready: bool,
+    status: Option<String>,
+    alive: bool,
+    stopping: bool,
+    /// The gate stops: only `alive` is still reported.
+    has_stopped: bool,
+    /// The process that takes the place of this one.
+    main_pid: Option<u32>,
+    /// It reports from now on, also to the watchdog.
+    is_replaced: bool,
+}
+
+impl Waiting {
+    /// The next report; `sent` removes it.
+    fn next(&self) -> Option<String> {
+        if let Some(micros) = self.reloading {
+            return Some(format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        }
+        let status = self.status.as_ref().map(|status| format!("STATUS={status}"));
+        match (self.ready, status) {
+            (true, Some(status)) => Some(format!("READY=1\n{status}")),
+            (true, None) => Some("READY=1".to_owned()),
+            (false, Some(status)) => Some(status),
+            (false, None) if self.alive => Some("WATCHDOG=1".to_owned()),
+            (false, None) if self.stopping => Some("STOPPING=1\nSTATUS=stopping".to_owned()),
+            (false, None) => self.main_pid.map(|pid| format!("MAINPID={pid}")),
+        }
+    }
+
+    /// `report` was sent, or cannot be. It stays if another one has replaced it meanwhile.
+    fn sent(&mut self, report: &str) {
+        if self.next().as_deref() != Some(report) {
+            return;
+        }
+        if self.reloading.is_some() {
+            self.reloading = None;
+        } else if self.ready || self.status.is_some() {
+            (self.ready, self.status) = (false, None);
+        } else if self.alive {
+            self.alive = false;
+        } else if self.stopping {
+            self.stopping = false;
+        } else {
+            self.main_pid = None;
+        }
+    }
 }
 
 /// Sends the reports that wait.
@@ -45,7 +102,8 @@ struct Reports {
 pub struct Delivery {
     socket: UnixDatagram,
     address: SocketAddr,
-    waiting: mpsc::Receiver<String>,
+    reports: Weak<Reports>,
+    changed: Arc<Notify>,
 }
 
 impl Systemd {
@@ -56,11 +114,10 @@ impl Systemd {
         };
         match open(&name) {
             Ok((socket, address)) => {
-                let (queue, waiting) = mpsc::channel(MAX_WAITING);
-                let is_stopping = AtomicBool::new(false);
-                let is_replaced = AtomicBool::new(false);
-                let reports = Reports { queue, is_stopping, is_replaced, watchdog: watchdog() };
-                (Self(Some(Arc::new(reports))), Some(Delivery { socket, address, waiting }))
+                let reports = Arc::new(Reports::new(watchdog()));
+                let (changed, kept) = (reports.changed.clone(), Arc::downgrade(&reports));
+                let delivery = Delivery { socket, address, reports: kept, changed };
+                (Self(Some(reports)), Some(delivery))
             }
             Err(error) => {
                 unreachable(&error);
@@ -76,50 +133,56 @@ impl Systemd {
 
     /// The gate listens. `status` is one line for people.
     pub fn ready(&self, status: &str) {
-        self.report(|| format!("READY=1\nSTATUS={}", one_line(status)));
+        self.report(|waiting| {
+            waiting.ready = true;
+            waiting.status = Some(one_line(status));
+        });
     }
 
     /// A new status line.
     pub fn status(&self, status: &str) {
-        self.report(|| format!("STATUS={}", one_line(status)));
+        self.report(|waiting| waiting.status = Some(one_line(status)));
     }
 
     /// A reload begins. [`reloaded`](Self::reloaded) must follow.
     pub fn reloading(&self) {
-        self.report(|| {
-            let now = clock_gettime(ClockId::Monotonic);
-            let micros = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);
-            format!("RELOADING=1\nMONOTONIC_USEC={micros}")
+        let now = clock_gettime(ClockId::Monotonic);
+        let micros = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);
+        self.report(|waiting| {
+            waiting.reloading = Some(micros);
+            waiting.ready = false;
         });
     }
 
     /// The reload has ended, whether or not it succeeded.
     pub fn reloaded(&self) {
-        self.report(|| "READY=1".to_owned());
+        self.report(|waiting| waiting.ready = true);
     }
 
     /// Process `pid` serves in place of this one, and reports from now on.
     pub fn replaced_by(&self, pid: u32) {
-        self.report(|| format!("MAINPID={pid}"));
-        if let Some(reports) = &self.0 {
-            reports.is_stopping.store(true, Ordering::Relaxed);
-            reports.is_replaced.store(true, Ordering::Relaxed);
-        }
+        self.report(|waiting| {
+            waiting.main_pid = Some(pid);
+            waiting.has_stopped = true;
+            waiting.is_replaced = true;
+            waiting.alive = false;
+        });
     }
 
     /// The gate stops. Only [`watch`](Self::watch) still reports after this.
     pub fn stopping(&self) {
-        self.report(|| "STOPPING=1\nSTATUS=stopping".to_owned());
-        if let Some(reports) = &self.0 {
-            reports.is_stopping.store(true, Ordering::Relaxed);
-        }
+        self.report(|waiting| {
+            waiting.stopping = true;
+            waiting.has_stopped = true;
+        });
     }
 
-    fn report(&self, message: impl FnOnce() -> String) {
+    fn report(&self, change: impl FnOnce(&mut Waiting)) {
         let Some(reports) = &self.0 else { return };
-        if !reports.is_stopping.load(Ordering::Relaxed) {
-            // If the queue is full, the delivery has logged a warning.
-            let _ = reports.queue.try_send(message());
+        let mut waiting = reports.waiting();
+        if !waiting.has_stopped {
+            change(&mut waiting);
+            reports.changed.notify_one();
         }
     }
 
@@ -137,10 +200,12 @@ impl Systemd {
             let Some(worker) = marks.first_unset() else {
                 missed = 0;
                 marks.clear();
-                if let Some(reports) = &self.0
-                    && !reports.is_replaced.load(Ordering::Relaxed)
-                {
-                    let _ = reports.queue.try_send("WATCHDOG=1".to_owned());
+                if let Some(reports) = &self.0 {
+                    let mut waiting = reports.waiting();
+                    if !waiting.is_replaced {
+                        waiting.alive = true;
+                        reports.changed.notify_one();
+                    }
                 }
                 continue;
             };
@@ -204,33 +269,48 @@ impl Marks {
     }
 }
 
+impl Reports {
+    fn new(watchdog: Option<Duration>) -> Self {
+        Self { waiting: Mutex::default(), changed: Arc::default(), watchdog }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Delivery {
     /// Sends reports, until the last [`Systemd`] is dropped. Of failures in a row, the first is logged.
-    pub async fn run(mut self) {
-        let mut is_failing = false;
-        while let Some(message) = self.waiting.recv().await {
-            match self.send(message.as_bytes()).await {
-                Ok(()) => is_failing = false,
+    pub async fn run(self) {
+        let (mut is_failing, mut retries) = (false, 0);
+        while let Some(reports) = self.reports.upgrade() {
+            let Some(report) = reports.waiting().next() else {
+                drop(reports);
+                self.changed.notified().await;
+                continue;
+            };
+            let sent = self.socket.send_to_addr(report.as_bytes(), &self.address);
+            // A full socket is tried again, and the report may be replaced by a newer one meanwhile.
+            let is_full = is_full(&sent);
+            retries = if is_full { retries + 1 } else { 0 };
+            match sent {
+                Ok(_) => is_failing = false,
+                Err(_) if is_full && retries < MANY_RETRIES => {}
                 Err(error) if !std::mem::replace(&mut is_failing, true) => unreachable(&error),
                 Err(_) => {}
             }
-        }
-    }
-
-    async fn send(&self, message: &[u8]) -> io::Result<()> {
-        let mut retries = 0..MAX_RETRIES;
-        loop {
-            match self.socket.send_to_addr(message, &self.address) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if retries.next().is_none() {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-                sent => return sent.map(drop),
+            if is_full {
+                drop(reports);
+                tokio::time::sleep(RETRY).await;
+            } else {
+                reports.waiting().sent(&report);
             }
         }
     }
+}
+
+fn is_full(sent: &io::Result<usize>) -> bool {
+    matches!(sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn unreachable(error: &io::Error) {
@@ -281,52 +361,92 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn systemd(interval: Duration) -> (Systemd, mpsc::Receiver<String>) {
-        let (queue, waiting) = mpsc::channel(MAX_WAITING);
-        let is_stopping = AtomicBool::new(false);
-        let is_replaced = AtomicBool::new(false);
-        let reports = Reports { queue, is_stopping, is_replaced, watchdog: Some(interval) };
-        (Systemd(Some(Arc::new(reports))), waiting)
+    fn systemd(interval: Duration) -> (Systemd, Arc<Reports>) {
+        let reports = Arc::new(Reports::new(Some(interval)));
+        (Systemd(Some(reports.clone())), reports)
+    }
+
+    /// The next report, as if it was sent.
+    fn taken(reports: &Reports) -> Option<String> {
+        let mut waiting = reports.waiting();
+        let next = waiting.next()?;
+        waiting.sent(&next);
+        Some(next)
+    }
+
+    async fn next(reports: &Reports) -> Option<String> {
+        loop {
+            match taken(reports) {
+                None => reports.changed.notified().await,
+                next => return next,
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_makes_no_progress_ends_the_reports_of_the_watchdog() {
         let interval = Duration::from_secs(8);
-        let (systemd, mut waiting) = systemd(interval);
+        let (systemd, reports) = systemd(interval);
         let marks = systemd.marks(2).expect("a watchdog");
         tokio::spawn(systemd.clone().watch(marks.clone()));
         let first = tokio::spawn(marks.clone().keep(0));
         let second = tokio::spawn(marks.clone().keep(1));
         for _ in 0..8 {
-            assert_eq!(waiting.recv().await.as_deref(), Some("WATCHDOG=1"));
+            assert_eq!(next(&reports).await.as_deref(), Some("WATCHDOG=1"));
         }
         second.abort();
         assert!(second.await.is_err());
         // The mark may have been set after the last check.
-        let _ = tokio::time::timeout(interval / 2, waiting.recv()).await;
-        assert!(tokio::time::timeout(interval * 4, waiting.recv()).await.is_err());
+        let _ = tokio::time::timeout(interval / 2, next(&reports)).await;
+        assert!(tokio::time::timeout(interval * 4, next(&reports)).await.is_err());
         // A worker that has ended as it should is not missed, and the other one still counts.
         marks.end(1);
         for _ in 0..8 {
-            assert_eq!(waiting.recv().await.as_deref(), Some("WATCHDOG=1"));
+            assert_eq!(next(&reports).await.as_deref(), Some("WATCHDOG=1"));
         }
         first.abort();
         assert!(first.await.is_err());
-        let _ = tokio::time::timeout(interval / 2, waiting.recv()).await;
-        assert!(tokio::time::timeout(interval * 4, waiting.recv()).await.is_err());
+        let _ = tokio::time::timeout(interval / 2, next(&reports)).await;
+        assert!(tokio::time::timeout(interval * 4, next(&reports)).await.is_err());
     }
 
     #[test]
     fn after_stopping_nothing_else_is_reported() {
-        let (systemd, mut waiting) = systemd(Duration::from_secs(1));
+        let (systemd, reports) = systemd(Duration::from_secs(1));
         systemd.ready("a\nREADY=0");
         systemd.stopping();
         systemd.reloading();
         systemd.reloaded();
         systemd.status("b");
-        assert_eq!(waiting.try_recv().as_deref(), Ok("READY=1\nSTATUS=a READY=0"));
-        assert_eq!(waiting.try_recv().as_deref(), Ok("STOPPING=1\nSTATUS=stopping"));
-        assert!(waiting.try_recv().is_err());
+        assert_eq!(taken(&reports).as_deref(), Some("READY=1\nSTATUS=a READY=0"));
+        assert_eq!(taken(&reports).as_deref(), Some("STOPPING=1\nSTATUS=stopping"));
+        assert_eq!(taken(&reports), None);
+    }
+
+    #[test]
+    fn however_many_reports_wait_readiness_is_reported_last() {
+        let (systemd, reports) = systemd(Duration::from_secs(1));
+        systemd.ready("none");
+        let sending = reports.waiting().next().expect("a report");
+        for number in 0..1000 {
+            systemd.reloading();
+            systemd.status(&number.to_string());
+            systemd.reloaded();
+        }
+        // The one that was being sent meanwhile has been replaced.
+        reports.waiting().sent(&sending);
+        let first = taken(&reports).expect("a report");
+        assert!(first.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{first}");
+        assert_eq!(taken(&reports).as_deref(), Some("READY=1\nSTATUS=999"));
+        // A reload that begins before the end of the former one was sent: not ready until its own end.
+        systemd.reloading();
+        taken(&reports).expect("a report");
+        systemd.reloaded();
+        systemd.reloading();
+        assert!(taken(&reports).expect("a report").starts_with("RELOADING=1"));
+        assert_eq!(taken(&reports), None);
+        systemd.reloaded();
+        assert_eq!(taken(&reports).as_deref(), Some("READY=1"));
     }
 
     #[test]

@@ -328,7 +328,6 @@ fn stages(
             proxies: downstream.trusted_proxies.clone(),
             header: downstream.trusted_header,
         },
-        drain: drain.clone(),
         observer: Rc::new(Observer { metrics: metrics.clone(), access: blueprint.access.clone() }),
         failures: blueprint.failures.clone(),
         redirect: blueprint.redirect.clone(),

@@ -11,6 +11,7 @@ use super::reload::{NotReloaded, Reloaded};
 use crate::clock::{Clock, Moment, UnixTime};
 use crate::downstream::tls::Tls;
 use crate::license::Claims;
+use crate::rules::{LicenseNow, Published};
 use crate::shutdown::Phase;
 use crate::store::{Housekeeping, InForce, Reader};
 use crate::telemetry::metrics::{Certificate, Figures, LicenseInfo, Metrics, Outcome, Reached};
@@ -29,6 +30,8 @@ pub struct Probed {
     pub metrics: Arc<Metrics>,
     /// Whether the gate is stopping.
     pub phase: watch::Receiver<Phase>,
+    /// The gate rules in force.
+    pub rules: Published,
     /// What a reload replaces.
     pub configured: ArcSwap<Configured>,
     /// Where reloads are requested.
@@ -149,6 +152,8 @@ impl Probed {
         let now = self.clock.now();
         let InForce { license, source, standing, .. } = snapshot.in_force(now);
         let claims = license.as_ref().map(|license| license.claims());
+        let license_now =
+            LicenseNow { standing: &standing, claims, policy: snapshot.policy(), now };
         let info = claims.map(|claims| LicenseInfo {
             lid: claims.lid.clone(),
             company: claims.company.clone().unwrap_or_default(),
@@ -163,8 +168,18 @@ impl Probed {
             license: info,
             store_up: self.housekeeping.is_up(),
             clock_rollback: self.housekeeping.is_behind(now),
+            grace_ends: self.grace_ends(&license_now),
             certificates: self.certificates(),
         }
+    }
+
+    /// When the grace of each rule ends.
+    fn grace_ends(&self, license: &LicenseNow<'_>) -> Vec<(String, u64)> {
+        let Some(rules) = self.rules.current() else { return Vec::new() };
+        let ends = rules
+            .rules()
+            .filter_map(|rule| Some((rule.name.clone(), rule.grace_ends(license)?.as_secs())));
+        ends.collect()
     }
 
     /// When the certificates in use end.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, VARY};
+use http::header::VARY;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use http_body_util::Full;
 use serde::Serialize;
 
 use super::reload::{NotReloaded, Reloaded};
-use super::wire::{text, typed};
+use super::wire::{text, typed, wants_json};
 
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -87,18 +87,6 @@ fn is_verbose(uri: &Uri) -> bool {
     names.any(|pair| pair.split('=').next() == Some("verbose"))
 }
 
-/// Whether `Accept` names `application/json`, with a weight other than 0.
-pub(super) fn wants_json(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let is_json =
-            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        is_json && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|q| q > 0.0))
-    })
-}
-
 fn lines(report: &Report<'_>) -> String {
     let mark = |passed| if passed { '+' } else { '-' };
     let checks = report.checks.iter();
@@ -109,30 +97,4 @@ fn lines(report: &Report<'_>) -> String {
         text += &format!("[i] {name}: {state}{comma}{detail}\n");
     }
     text + if report.ready { "ready\n" } else { "not ready\n" }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_for_those_who_accept_it() {
-        let cases = [
-            ("application/json", true),
-            ("Application/JSON; charset=utf-8", true),
-            ("text/plain, application/json;q=0.5", true),
-            ("application/json;q=0", false),
-            ("application/json; q=0.000", false),
-            ("application/json;q=x", false),
-            ("application/jsonx", false),
-            ("*/*", false),
-            ("", false),
-        ];
-        for (accept, expected) in cases {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, HeaderValue::from_static(accept));
-            assert_eq!(wants_json(&headers), expected, "{accept}");
-        }
-        assert!(!wants_json(&HeaderMap::new()));
-    }
 }

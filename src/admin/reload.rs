@@ -6,8 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::ready::wants_json;
-use super::wire::{text, typed};
+use super::wire::{text, typed, wants_json};
 
 /// What a reload has done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -1,8 +1,8 @@
 //! Small bodies: reading that of a request, making that of a response.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
@@ -58,4 +58,42 @@ pub(super) fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
     let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
     refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     refusal
+}
+
+/// Whether `Accept` names `application/json`, with a weight other than 0.
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_json =
+            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        is_json && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|q| q > 0.0))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_for_those_who_accept_it() {
+        let cases = [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("text/plain, application/json;q=0.5", true),
+            ("application/json;q=0", false),
+            ("application/json; q=0.000", false),
+            ("application/json;q=x", false),
+            ("application/jsonx", false),
+            ("*/*", false),
+            ("", false),
+        ];
+        for (accept, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(wants_json(&headers), expected, "{accept}");
+        }
+        assert!(!wants_json(&HeaderMap::new()));
+    }
 }

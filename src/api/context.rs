@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::error;
-use crate::auth::{Action, Auth, Caller, Dashboard, SignedIn};
+use crate::auth::{Action, Auth, Caller, Dashboard, Denied, SignedIn};
 use crate::clock::Clock;
 use crate::feed::{Installer, Renewal};
 use crate::problem::Problem;
-use crate::store::{By, Reader, Writer};
+use crate::store::{By, Housekeeping, Reader, Writer};
 use crate::telemetry::metrics::Metrics;
 
 /// The licensing API. Shared by all workers.
@@ -20,6 +20,8 @@ pub struct Api {
     pub(super) writer: Writer,
     pub(super) installer: Installer,
     pub(super) renewal: Renewal,
+    pub(super) housekeeping: Housekeeping,
+    pub(super) keys_from: String,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -35,6 +37,10 @@ pub struct Context {
     pub installer: Installer,
     /// Renews the license.
     pub renewal: Renewal,
+    /// The health of the store, and the audit log.
+    pub housekeeping: Housekeeping,
+    /// Where the issuer's keys come from, for people.
+    pub keys_from: String,
     /// The present time.
     pub clock: Clock,
     /// Counts callers.
@@ -60,8 +66,9 @@ impl<D> Copy for ApiRequest<'_, D> {}
 impl Api {
     /// The API on a store that was opened with [`render`](super::render), for callers that `auth` authorizes.
     pub fn new(auth: Arc<Auth>, context: Context) -> Self {
-        let Context { reader, writer, installer, renewal, clock, metrics } = context;
-        Self { auth, reader, writer, installer, renewal, clock, metrics }
+        let Context { reader, writer, installer, renewal, housekeeping, keys_from, clock, metrics } =
+            context;
+        Self { auth, reader, writer, installer, renewal, housekeeping, keys_from, clock, metrics }
     }
 
     /// Checks whether the caller may perform `action`.
@@ -70,10 +77,19 @@ impl Api {
         action: Action,
         request: ApiRequest<'_, D>,
     ) -> Result<SignedIn, Problem> {
+        Ok(self.checked(action, request).await?)
+    }
+
+    /// As [`Self::require`], with the reason.
+    pub(super) async fn checked<D: Dashboard>(
+        &self,
+        action: Action,
+        request: ApiRequest<'_, D>,
+    ) -> Result<SignedIn, Denied> {
         let ApiRequest { head, caller, dashboard } = request;
         let checked = self.auth.require(action, head, caller, dashboard).await;
         self.metrics.auth_check(error::auth_outcome(&checked));
-        Ok(checked?)
+        checked
     }
 
     /// As [`Self::require`], for an action that changes something. Such actions are limited and recorded with the caller.

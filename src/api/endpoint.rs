@@ -5,7 +5,8 @@
 
 use http::Method;
 
-use crate::path::{self, Malformed, Prefix};
+use super::page::Asset;
+use crate::path::{self, Malformed, Prefix, Readings};
 
 const PREFIX: &str = "/api/licensing";
 
@@ -30,6 +31,14 @@ pub enum Endpoint {
     History,
     /// `GET /api/licensing/refresh-stats`
     RefreshStats,
+    /// `POST /api/licensing/token/request`
+    RequestRenewal,
+    /// `GET /api/licensing/`
+    ShowPage,
+    /// `POST /api/licensing/`
+    SubmitForm,
+    /// `GET /api/licensing/assets/NAME`
+    Asset(Asset),
     /// `OPTIONS` of a known path: 204 with `Allow`.
     Options {
         /// The allowed methods.
@@ -74,12 +83,21 @@ impl Router {
     /// # Errors
     /// [`Malformed`], if the path must be refused in any case.
     pub fn endpoint(&self, method: &Method, path: &str) -> Result<Option<Endpoint>, Malformed> {
-        let readings = path::readings(path)?;
+        Ok(self.endpoint_of(method, path, &path::readings(path)?))
+    }
+
+    /// The same for a path with these `readings`.
+    pub fn endpoint_of(
+        &self,
+        method: &Method,
+        path: &str,
+        readings: &Readings<'_>,
+    ) -> Option<Endpoint> {
         if !readings.any_below(&self.prefixes) {
-            return Ok(None);
+            return None;
         }
         let exact = if readings.is_plain() { self.exact(path) } else { None };
-        Ok(Some(exact.map_or(Endpoint::Misspelled, |rest| route(method, rest))))
+        Some(exact.map_or(Endpoint::Misspelled, |rest| route(method, rest)))
     }
 
     /// The rest of a plain path after an exactly spelled `/api/licensing`.
@@ -94,7 +112,7 @@ impl Router {
 fn route(method: &Method, rest: &str) -> Endpoint {
     use Endpoint::{
         Check, History, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken,
-        RollBackToken, ValidateToken,
+        RequestRenewal, RollBackToken, ShowPage, SubmitForm, ValidateToken,
     };
     // HEAD is handled as GET; the HTTP layer omits the body.
     let method = if method == Method::HEAD { &Method::GET } else { method };
@@ -105,6 +123,15 @@ fn route(method: &Method, rest: &str) -> Endpoint {
         "/check" => get(Check),
         "/history" => get(History),
         "/refresh-stats" => get(RefreshStats),
+        "/" => (
+            "GET, HEAD, POST, OPTIONS",
+            match *method {
+                Method::GET => Some(ShowPage),
+                Method::POST => Some(SubmitForm),
+                _ => None,
+            },
+        ),
+        "/token/request" => post(RequestRenewal),
         "/token/renew" => post(RenewToken),
         "/token/rollback" => post(RollBackToken),
         "/token/validate" => post(ValidateToken),
@@ -117,7 +144,10 @@ fn route(method: &Method, rest: &str) -> Endpoint {
                 _ => None,
             },
         ),
-        _ => return Endpoint::Unknown,
+        _ => match rest.strip_prefix("/assets/").and_then(Asset::named) {
+            Some(asset) => get(Endpoint::Asset(asset)),
+            None => return Endpoint::Unknown,
+        },
     };
     match found {
         Some(endpoint) => endpoint,
@@ -157,7 +187,12 @@ mod tests {
             (Method::GET, "/token/renew", WrongMethod { allow: "POST, OPTIONS" }),
             (Method::POST, "/check", WrongMethod { allow: "GET, HEAD, OPTIONS" }),
             (Method::GET, "", Slash),
-            (Method::GET, "/", Unknown),
+            (Method::GET, "/", ShowPage),
+            (Method::POST, "/", SubmitForm),
+            (Method::PUT, "/", WrongMethod { allow: "GET, HEAD, POST, OPTIONS" }),
+            (Method::POST, "/token/request", RequestRenewal),
+            (Method::GET, "/assets/", Unknown),
+            (Method::GET, "/assets/style.css", Unknown),
             (Method::GET, "/check/", Unknown),
             (Method::GET, "/nothing", Unknown),
         ];

@@ -21,6 +21,9 @@ use crate::random;
 use crate::store::{self, ChangeError, Interruption};
 use crate::telemetry::metrics::AuthOutcome;
 
+/// Code of [`changed`].
+pub(super) const CHANGED: &str = "licensing.changed";
+
 /// By then, a restarted database is available again.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -88,6 +91,7 @@ impl From<StatisticsError> for Problem {
                 "licensing.stats.forbidden",
                 "The dashboard does not permit you to read its statistics: ask its administrator.",
             ),
+            StatisticsError::NotStatistics => statistics_unreadable(),
             StatisticsError::Unavailable(error) => statistics_unreadable().caused_by(error),
         }
     }
@@ -151,6 +155,7 @@ fn not_changed(error: &ChangeError) -> Problem {
     let bad_gateway = StatusCode::BAD_GATEWAY;
     let (status, code) = match error {
         ChangeError::Rejected(rejection) => return rejected(rejection.clone()),
+        ChangeError::Changed => return changed(),
         ChangeError::Superseded => (StatusCode::CONFLICT, "licensing.renewal.superseded"),
         ChangeError::OtherLicense { .. } => (bad_gateway, "licensing.renewal.other-license"),
         ChangeError::Older { .. } => (bad_gateway, "licensing.renewal.older"),
@@ -175,11 +180,7 @@ impl From<Arc<RenewError>> for Problem {
                 "licensing.renewal.off",
                 "Renewal is off: set renewal.url, or install a token by hand.",
             ),
-            RenewError::NoLicense => Self::new(
-                StatusCode::NOT_FOUND,
-                "licensing.token.not-found",
-                "There is no license to renew: install one first.",
-            ),
+            RenewError::NoLicense => nothing_to_renew(),
             RenewError::Busy => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "licensing.renewal.busy",
@@ -193,6 +194,7 @@ impl From<Arc<RenewError>> for Problem {
                 "licensing.renewal.rejected",
                 format!("The issuer returned a token that is not accepted: {rejection}"),
             ),
+            RenewError::Changed => changed(),
             RenewError::Install(cause) => not_changed(cause),
             RenewError::Interrupted => unexpected(),
         }
@@ -219,6 +221,15 @@ fn issuer(error: &IssuerError) -> Problem {
     Problem::new(status, code, message)
 }
 
+/// 412: the license is not at the revision that the caller has seen.
+pub(super) fn changed() -> Problem {
+    Problem::new(
+        StatusCode::PRECONDITION_FAILED,
+        CHANGED,
+        "The license was changed since you read it: check the license, and repeat your change on its current revision.",
+    )
+}
+
 /// 400 with the reason, for a token that is refused.
 pub(super) fn rejected(rejection: Rejection) -> Problem {
     let code = format!("licensing.token.{}", rejection.code());
@@ -230,6 +241,15 @@ pub(super) fn token_missing() -> Problem {
     Problem::bad_request(
         "licensing.token.missing",
         r#"The body contains no token: send {"token":"…"}."#,
+    )
+}
+
+/// 404: there is no license to renew.
+pub(super) fn nothing_to_renew() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "licensing.token.not-found",
+        "There is no license to renew: install one first.",
     )
 }
 
@@ -257,7 +277,7 @@ pub(super) fn instance_mismatch(named: &str, root_url: &RootUrl) -> Problem {
 }
 
 /// 502: the dashboard sent no usable statistics.
-pub(super) fn statistics_unreadable() -> Problem {
+fn statistics_unreadable() -> Problem {
     Problem::new(
         StatusCode::BAD_GATEWAY,
         "licensing.stats.unavailable",

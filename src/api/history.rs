@@ -1,5 +1,7 @@
 //! `/api/licensing/history` and `/api/licensing/token/rollback`: former licenses, and restoring one of them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Deserialize;
@@ -10,6 +12,7 @@ use super::wire::RequestBody;
 use super::{error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::problem::Problem;
+use crate::store::{By, Expected, Snapshot};
 
 #[derive(Deserialize)]
 struct RollBack {
@@ -33,7 +36,7 @@ pub(super) async fn get<D: Dashboard>(
 ///
 /// Body: `{"jti":"…"}`, at most 128 KiB. Needs `licensing:write`.
 /// 200 with the stored license; 400 it no longer verifies, or `jti` is missing; 404 no former license has this `jti`; 409
-/// another replica changed the license; 413, 415 the body; 500, 503 not stored.
+/// another replica changed the license; 412 `If-Match` names another revision; 413, 415 the body; 500, 503 not stored.
 pub(super) async fn roll_back(
     api: &Api,
     request: ApiRequest<'_, impl Dashboard>,
@@ -41,8 +44,19 @@ pub(super) async fn roll_back(
 ) -> Result<Response<Bytes>, Problem> {
     let who = api.require_change(Action::Write, request).await?;
     let RollBack { jti } = wire::read_json(request.head, body).await?;
-    let jti = jti.as_ref().and_then(Value::as_str).filter(|jti| !jti.is_empty());
-    let jti = jti.ok_or_else(error::jti_missing)?.to_owned();
-    let restored = api.installer.roll_back(jti, who).await?;
-    Ok(wire::json(StatusCode::OK, restored.rendered_stored(api.clock.now())))
+    let jti = jti.as_ref().and_then(Value::as_str);
+    let restored = restore(api, jti, wire::expected(&request.head.headers), who).await?;
+    let body = restored.rendered_stored(api.clock.now());
+    Ok(wire::tagged(StatusCode::OK, body, restored.tag()))
+}
+
+/// Restores the former license `jti` on an `expected` revision.
+pub(super) async fn restore(
+    api: &Api,
+    jti: Option<&str>,
+    expected: Expected,
+    who: By,
+) -> Result<Arc<Snapshot>, Problem> {
+    let jti = jti.filter(|jti| !jti.is_empty()).ok_or_else(error::jti_missing)?.to_owned();
+    Ok(api.installer.expecting(expected).roll_back(jti, who).await?)
 }

@@ -1,7 +1,7 @@
 //! `/api/licensing/*`: the licensing API.
 //!
-//! Input: an [`Endpoint`], the request, its sender, the worker's connection to the dashboard. Output: a JSON response or a
-//! [`Problem`]. Errors of path and method come first and need no credentials; then the caller is authorized, then the body
+//! Input: an [`Endpoint`], the request, its sender, the worker's connection to the dashboard. Output: a JSON response (a page, for
+//! `page/`) or a [`Problem`]. Errors of path and method come first and need no credentials; then the caller is authorized, then the body
 //! is read, then the action is performed. One file per resource; `error.rs` turns the errors of all lower modules into
 //! responses.
 
@@ -10,7 +10,9 @@ mod context;
 pub mod endpoint;
 mod error;
 mod history;
+mod page;
 mod renew;
+mod request;
 mod stats;
 mod token;
 mod validate;
@@ -28,6 +30,7 @@ use endpoint::Endpoint;
 
 pub use crate::auth::Caller;
 pub use context::{Api, Context};
+pub use page::Asset;
 pub use wire::{RequestBody, render};
 
 impl Api {
@@ -77,6 +80,10 @@ impl Api {
             Endpoint::RollBackToken => history::roll_back(self, request, body).await,
             Endpoint::History => history::get(self, request).await,
             Endpoint::RefreshStats => stats::get(self, request).await,
+            Endpoint::RequestRenewal => request::post(self, request, body).await,
+            Endpoint::ShowPage => page::get(self, request).await,
+            Endpoint::SubmitForm => page::post(self, request, body).await,
+            Endpoint::Asset(asset) => Ok(page::asset(asset)),
             Endpoint::Options { allow } => Ok(wire::options(allow)),
             Endpoint::Slash => Ok(self.moved()),
             Endpoint::WrongMethod { allow } => Err(error::wrong_method(allow)),

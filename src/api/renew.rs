@@ -14,7 +14,8 @@ use crate::problem::Problem;
 /// `POST /api/licensing/token/renew`: renews the license in force.
 ///
 /// Body: `{}` or none, at most 128 KiB. Needs `licensing:write`.
-/// 200 with the stored license; 404 no license, or renewal is off; 409 the license has changed meanwhile; 413, 415 the body;
+/// 200 with the stored license; 404 no license, or renewal is off; 409 the license has changed meanwhile; 412
+/// `If-Match` names another revision; 413, 415 the body;
 /// 500 not stored; 502 the issuer refuses, is unreachable or sends an unacceptable response; 504 it does not respond in time.
 pub(super) async fn post(
     api: &Api,
@@ -24,6 +25,8 @@ pub(super) async fn post(
     let who = api.require_change(Action::Write, request).await?;
     // Members have no meaning yet.
     let _: HashMap<String, IgnoredAny> = wire::read_json_or_nothing(request.head, body).await?;
-    let renewed = api.renewal.renew(who).await?;
-    Ok(wire::json(StatusCode::OK, renewed.rendered_stored(api.clock.now())))
+    let expected = wire::expected(&request.head.headers);
+    let renewed = api.renewal.renew(who, expected).await?;
+    let body = renewed.rendered_stored(api.clock.now());
+    Ok(wire::tagged(StatusCode::OK, body, renewed.tag()))
 }

@@ -1,8 +1,8 @@
 //! `/api/licensing/refresh-stats`: the number of users of the dashboard.
 
 use super::context::{Api, ApiRequest};
-use super::{error, wire};
-use crate::auth::{Action, Dashboard, SignedIn};
+use super::wire;
+use crate::auth::{Action, Credential, Dashboard, SignedIn, StatisticsError};
 use crate::problem::Problem;
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -51,8 +51,19 @@ pub(super) async fn get<D: Dashboard>(
 ) -> Result<Response<Bytes>, Problem> {
     let SignedIn { credential, .. } = api.require(Action::Read, request).await?;
     let statistics = api.auth.statistics(&credential, request.caller, request.dashboard).await?;
-    let view = view(&statistics).ok_or_else(error::statistics_unreadable)?;
+    let view = view(&statistics).ok_or(StatisticsError::NotStatistics)?;
     Ok(wire::json(StatusCode::OK, view))
+}
+
+/// The number of active users.
+pub(super) async fn active_users<D: Dashboard>(
+    api: &Api,
+    credential: &Credential,
+    request: ApiRequest<'_, D>,
+) -> Result<u64, StatisticsError> {
+    let statistics = api.auth.statistics(credential, request.caller, request.dashboard).await?;
+    let read = wire::object::<Statistics>(&statistics);
+    read.map(|it| it.active_users).map_err(|_| StatisticsError::NotStatistics)
 }
 
 fn view(statistics: &[u8]) -> Option<Bytes> {

@@ -124,7 +124,7 @@ impl Bench {
             reader: reader.clone(),
             installer: installer.clone(),
             writer: writer.clone(),
-            housekeeping,
+            housekeeping: housekeeping.clone(),
             events: notify::Events::new(None, reader.clone(), clock.clone()),
             clock: clock.clone(),
             metrics: Arc::default(),
@@ -132,7 +132,9 @@ impl Bench {
         };
         let renewal = Renewal::new(None, context);
         let metrics = Arc::default();
-        let context = Context { reader, writer, installer, renewal, clock, metrics };
+        let keys_from = String::new();
+        let context =
+            Context { reader, writer, installer, renewal, housekeeping, keys_from, clock, metrics };
         let api = Api::new(auth.into(), context);
         Self { api, users: Users::default(), issuer, _home: home }
     }

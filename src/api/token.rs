@@ -1,5 +1,7 @@
 //! `/api/licensing/token`: reads, installs and removes the license.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Deserialize;
@@ -11,7 +13,7 @@ use super::{error, wire};
 use crate::auth::{Action, Dashboard};
 use crate::license::{Source, Token};
 use crate::problem::Problem;
-use crate::store::{self, By, Origin, Outcome};
+use crate::store::{self, By, Expected, Origin, Outcome, Snapshot};
 
 /// `Value`, so that a member of a wrong type is distinguished from a body that is not JSON.
 #[derive(Deserialize)]
@@ -26,19 +28,21 @@ struct Removal {
 
 /// `GET /api/licensing/token`: the license in force, with any status; status 4 if there is none.
 ///
-/// Needs `licensing:read`. Always 200.
+/// Needs `licensing:read`. Always 200, with the revision as `ETag`.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
     request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
     api.require(Action::Read, request).await?;
-    Ok(wire::json(StatusCode::OK, api.reader.current().rendered(api.clock.now())))
+    let snapshot = api.reader.snapshot();
+    Ok(wire::tagged(StatusCode::OK, snapshot.rendered(api.clock.now()), snapshot.tag()))
 }
 
 /// `POST /api/licensing/token`: installs a license.
 ///
 /// Body: `{"token":"…"}`, at most 128 KiB. Needs `licensing:write`.
-/// 200 with what was stored; 400 not accepted, with the reason; 413, 415 the body; 500 not stored.
+/// 200 with what was stored; 400 not accepted, with the reason; 412 `If-Match` names another revision; 413, 415 the body; 500
+/// not stored.
 pub(super) async fn post(
     api: &Api,
     request: ApiRequest<'_, impl Dashboard>,
@@ -47,21 +51,33 @@ pub(super) async fn post(
     let who = api.require_change(Action::Write, request).await?;
     let NewToken { token } = wire::read_json(request.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
-    let token = match Token::parse(token) {
+    let installed = install(api, token, wire::expected(&request.head.headers), who).await?;
+    let body = installed.rendered_stored(api.clock.now());
+    Ok(wire::tagged(StatusCode::OK, body, installed.tag()))
+}
+
+/// Installs the token in `text` on an `expected` revision.
+pub(super) async fn install(
+    api: &Api,
+    text: &str,
+    expected: Expected,
+    who: By,
+) -> Result<Arc<Snapshot>, Problem> {
+    let token = match Token::parse(text) {
         Ok(token) => token,
         Err(rejection) => {
             note_refusal(api, store::Action::Install, rejection.code(), who).await;
             return Err(error::rejected(rejection));
         }
     };
-    let installed = api.installer.install(token, Origin::Hand, who).await?;
-    Ok(wire::json(StatusCode::OK, installed.rendered_stored(api.clock.now())))
+    Ok(api.installer.expecting(expected).install(token, Origin::Hand, who).await?)
 }
 
 /// `DELETE /api/licensing/token`: removes the license.
 ///
 /// Body: `{"instance":"ROOT_URL"}`, at most 128 KiB. Needs `licensing:delete`.
-/// 202, also if there was none; 400 not JSON; 413, 415 the body; 422 `instance` is missing, or is another one; 500 not removed.
+/// 202, also if there was none; 400 not JSON; 412 `If-Match` names another revision; 413, 415 the body; 422 `instance` is
+/// missing, or is another one; 500 not removed.
 pub(super) async fn delete(
     api: &Api,
     request: ApiRequest<'_, impl Dashboard>,
@@ -74,18 +90,29 @@ pub(super) async fn delete(
         read => read?,
     };
     let named = instance.as_ref().and_then(Value::as_str);
+    let removed = remove(api, named, wire::expected(&request.head.headers), who).await?;
+    Ok(wire::tagged(StatusCode::ACCEPTED, Bytes::from_static(b"{}"), removed.tag()))
+}
+
+/// Removes the stored license on an `expected` revision, if `named` is this instance.
+pub(super) async fn remove(
+    api: &Api,
+    named: Option<&str>,
+    expected: Expected,
+    who: By,
+) -> Result<Arc<Snapshot>, Problem> {
     if let Some(instance_problem) = instance_problem(api, named) {
         note_refusal(api, store::Action::Remove, "another-instance", who).await;
         return Err(instance_problem);
     }
-    let removed = api.writer.remove(who).await?;
+    let removed = api.writer.expecting(expected).remove(who).await?;
     if removed.candidate(Source::File).is_some() {
         tracing::info!(
             event = "license_file.stays",
             "the stored license was removed; the license in license.file is in force"
         );
     }
-    Ok(wire::json(StatusCode::ACCEPTED, Bytes::from_static(b"{}")))
+    Ok(removed)
 }
 
 async fn note_refusal(api: &Api, action: store::Action, reason: &'static str, who: By) {

@@ -9,7 +9,7 @@ use super::context::{Api, ApiRequest};
 use super::wire::RequestBody;
 use super::{error, wire};
 use crate::auth::{Action, Dashboard};
-use crate::license::{self, Token};
+use crate::license::{self, Report, Token};
 use crate::problem::Problem;
 use crate::store::LicenseTrust;
 
@@ -31,16 +31,22 @@ pub(super) async fn post(
     api.require_change(Action::Write, request).await?;
     let Offered { token } = wire::read_json(request.head, body).await?;
     let token = token.as_ref().and_then(Value::as_str).ok_or_else(error::token_missing)?;
-    let unreachable = match Token::parse(token) {
+    let report = inspected(api, token).await;
+    let in_force = api.reader.snapshot().license(api.clock.now()).cloned();
+    Ok(wire::json(StatusCode::OK, wire::report(&report, in_force.as_deref())))
+}
+
+/// The result of each check of the token in `text`.
+pub(super) async fn inspected(api: &Api, text: &str) -> Report {
+    let unreachable = match Token::parse(text) {
         Ok(token) => api.installer.prepare(&token).await,
         Err(_) => None,
     };
     let (snapshot, now) = (api.reader.snapshot(), api.clock.now());
     let LicenseTrust { keys, policy } = snapshot.trust();
-    let mut report = license::inspect(token, keys, policy, now);
-    if let Some(why) = unreachable {
-        report = report.keys_unreachable(&why);
+    let report = license::inspect(text, keys, policy, now);
+    match unreachable {
+        Some(why) => report.keys_unreachable(&why),
+        None => report,
     }
-    let in_force = snapshot.license(now).map(|license| &**license);
-    Ok(wire::json(StatusCode::OK, wire::report(&report, in_force)))
 }

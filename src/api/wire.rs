@@ -4,7 +4,8 @@ use std::error::Error;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, LOCATION,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use crate::clock::UnixTime;
 use crate::downstream::{self, Written};
 use crate::license::{Check, CheckResult, Claims, License, Report, Status};
-use crate::store::Snapshot;
+use crate::store::{Expected, Snapshot, Tag};
 use crate::text::trimmed;
 
 /// Largest body. Sufficient for a token of 64 KiB with escapes.
@@ -87,7 +88,7 @@ pub(super) async fn read_json_or_nothing<T: DeserializeOwned + Default>(
 }
 
 /// Reads a body of at most 128 KiB.
-async fn read(head: &Parts, body: impl RequestBody) -> Result<Bytes, BodyError> {
+pub(super) async fn read(head: &Parts, body: impl RequestBody) -> Result<Bytes, BodyError> {
     // Checked before reading: a client that waits for 100 Continue then sends no body.
     let announced = body.size_hint().lower().max(content_length(&head.headers));
     if announced > MAX_BODY_BYTES as u64 {
@@ -141,6 +142,30 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let mut response = bare(status, body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// A JSON response about the license at the revision `tag`.
+pub(super) fn tagged(status: StatusCode, body: Bytes, tag: &Tag) -> Response<Bytes> {
+    let mut response = json(status, body);
+    // Cannot fail: a tag has hexadecimal digits only.
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{tag}\"")) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// The revisions that `If-Match` names (RFC 9110 section 13.1.1). A weak tag, and text that is not a tag, matches none.
+pub(super) fn expected(headers: &HeaderMap) -> Expected {
+    if !headers.contains_key(IF_MATCH) {
+        return Expected::any();
+    }
+    let lines = headers.get_all(IF_MATCH).iter().filter_map(|line| line.to_str().ok());
+    let tags: Vec<_> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    if tags == ["*"] {
+        return Expected::any();
+    }
+    let opaque = |tag: &str| Some(tag.strip_prefix('"')?.strip_suffix('"')?.to_owned());
+    Expected::one_of(tags.into_iter().filter_map(opaque))
 }
 
 /// 204 to `OPTIONS`.

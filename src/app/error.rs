@@ -4,7 +4,7 @@ use std::io;
 
 use crate::downstream::{self, ListenAddress};
 use crate::license::{KeyFault, RootUrlError};
-use crate::{auth, certificate, notify, outgoing, store};
+use crate::{auth, certificate, notify, outgoing, rules, store};
 
 /// An error that prevents a start.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum Error {
     /// `[[auth.users]]`
     #[error("auth.users cannot be used")]
     Users(#[from] auth::SetupError),
+    /// `[[gate.rules]]`
+    #[error("gate.rules cannot be used")]
+    Rules(#[from] rules::RuleError),
     /// The store is in use by another gate, or cannot be read.
     #[error("the store cannot be opened")]
     Store(#[from] store::Error),
@@ -61,6 +64,7 @@ impl Error {
             | Self::Tls(_)
             | Self::UpstreamTls(_)
             | Self::Renewal(_)
+            | Self::Rules(_)
             | Self::Notify(_)
             | Self::Users(_) => 1,
             Self::Store(_)

@@ -20,6 +20,7 @@ use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, Roo
 use crate::notify::{Events, Monitor, Notifier, Wake};
 use crate::outgoing::{Client, Endpoint, Fetch, Proxies, Refresher};
 use crate::problem;
+use crate::rules::Published;
 use crate::shutdown::detach;
 use crate::store::{self, Context, Housekeeping, Lease, LicenseTrust, Store, Writer};
 use crate::telemetry::metrics::Metrics;
@@ -278,6 +279,8 @@ pub(super) async fn begin(
     clock: Clock,
     control: &Handle,
     metrics: &Arc<Metrics>,
+    rules: &Published,
+    keys_from: String,
 ) -> Result<Begun, Error> {
     warn_without_keys(config, &named.keys);
     let (license, store) =
@@ -324,11 +327,22 @@ pub(super) async fn begin(
     };
     mounted.begin(&writer).await;
     let monitor =
-        Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events);
+        Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events)
+            .await
+            .with_rules(rules);
     let sources = Sources { mounted, keys, revocations, notifier };
-    let life = Life { others, monitor: monitor.await, parts, sources };
+    let life = Life { others, monitor, parts, sources };
     let metrics = metrics.clone();
-    let context = api::Context { reader, writer, installer, renewal, clock, metrics };
+    let context = api::Context {
+        reader,
+        writer,
+        installer,
+        renewal,
+        housekeeping: housekeeping.clone(),
+        keys_from,
+        clock,
+        metrics,
+    };
     Ok(Begun { life, context, housekeeping })
 }
 

@@ -10,8 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::life::Running;
-use super::reload::By;
-use super::upgrade::{ADMIN, Failure, Program, Successor};
+use super::upgrade::{Failure, Program, Successor};
 use super::workers::Workers;
 use crate::admin::{Admin, Listen, Probed, ReloadRequest};
 use crate::api;
@@ -39,11 +38,21 @@ const TAKE_BACK_ATTEMPTS: usize = 100;
 /// How often it is tried then to read the files of the license.
 const SOURCES: Duration = Duration::from_secs(2);
 
+/// The name of the admin listener's address, for the process that takes its socket over.
+pub(super) const ADMIN: &str = "admin";
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Reload,
     Upgrade,
+}
+
+/// Who requests a reload.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    Signal,
+    Admin(&'a str),
 }
 
 /// A running gate, as far as it can change.
@@ -111,7 +120,7 @@ impl Passing {
     pub(super) fn add_admin(&mut self, admin: &Admin, listen: &Listen) -> Left {
         let is_left = Left::default();
         let socket = admin.socket().ok();
-        self.push(&format!("{} {listen}", ADMIN), socket.iter(), is_left.clone());
+        self.push(&format!("{ADMIN} {listen}"), socket.iter(), is_left.clone());
         is_left
     }
 

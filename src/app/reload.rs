@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use super::descriptors;
 use super::error::Error;
 use super::life::Prepared;
-use super::operator::Operator;
+use super::operator::{By, Operator};
+use super::parts::{access_log, certificate, dashboard as new_dashboard, gate, workers};
 use super::start::setup;
 use crate::admin::{Configured, NotReloaded, Reloaded};
 use crate::api::Api;
@@ -25,6 +26,7 @@ use crate::auth::Auth;
 use crate::clock::Moment;
 use crate::config::{Config, Loaded, Reload, Sources};
 use crate::downstream::tls::Tls;
+use crate::rules::Rules;
 use crate::service::Redirect;
 use crate::telemetry;
 use crate::text::chain;
@@ -38,13 +40,6 @@ const APPLY: Duration = Duration::from_secs(5);
 /// Faults that are logged.
 const MAX_LOGGED: usize = 16;
 
-/// Who requests a reload.
-#[derive(Clone, Copy)]
-pub(super) enum By<'a> {
-    Signal,
-    Admin(&'a str),
-}
-
 /// Everything that a reload is going to use, loaded.
 struct Next {
     reload: Reload,
@@ -52,6 +47,7 @@ struct Next {
     tls: Option<Arc<Tls>>,
     dashboard: Option<Arc<Dashboard>>,
     sources: Option<Prepared>,
+    rules: Option<Arc<Rules>>,
     access: Option<telemetry::access::AccessLog>,
 }
 
@@ -137,6 +133,7 @@ impl Operator {
         let (sources, running, root_url) =
             (self.sources.clone(), self.config.clone(), self.root_url.clone());
         let (parts, control) = (self.running.parts(), Handle::current());
+        let metrics = self.probed.metrics.clone();
         let sockets = self.blueprint.dashboard.config.sockets.clone();
         let work = move || -> Result<Next, NotReloaded> {
             let reload = read(sources, &running)?;
@@ -151,13 +148,13 @@ impl Operator {
                 false => None,
             };
             let tls = match reload.concerns(&["server.tls."]) {
-                true => super::certificate(&config.downstream).map_err(faulty)?,
+                true => certificate(&config.downstream).map_err(faulty)?,
                 false => None,
             };
             let dashboard = match reload.concerns(&["upstream.", "timeouts.send"]) {
                 true => {
                     let config = upstream::Config { sockets, ..config.upstream.clone() };
-                    Some(super::dashboard(config).map_err(faulty)?)
+                    Some(new_dashboard(config).map_err(faulty)?)
                 }
                 false => None,
             };
@@ -165,8 +162,10 @@ impl Operator {
                 true => Some(parts.prepare(config, &root_url).map_err(faulty)?),
                 false => None,
             };
-            let access = super::access_log(&config.telemetry).map_err(faulty)?;
-            Ok(Next { auth, tls, dashboard, sources, access, reload })
+            let rules = Rules::new(&config.gate, root_url.base_path(), &metrics);
+            let rules = rules.map_err(|error| faulty(error.into()))?.map(Arc::new);
+            let access = access_log(&config.telemetry).map_err(faulty)?;
+            Ok(Next { auth, tls, dashboard, sources, rules, access, reload })
         };
         match timeout(READ, tokio::task::spawn_blocking(work)).await {
             Ok(Ok(next)) => next,
@@ -177,7 +176,7 @@ impl Operator {
 
     /// Uses what was prepared. Nothing here can fail.
     async fn apply(&mut self, next: Next) {
-        let Next { reload, auth, tls, dashboard, sources, access } = next;
+        let Next { reload, auth, tls, dashboard, sources, rules, access } = next;
         let Self { blueprint, probed, .. } = self;
         if reload.concerns(&["log.level"]) {
             telemetry::set_levels(reload.config.telemetry.level.clone());
@@ -205,7 +204,7 @@ impl Operator {
             self.auth = auth;
         }
         let Config { downstream, shutdown, .. } = &reload.config;
-        let workers = super::workers(downstream);
+        let workers = workers(downstream);
         let max_connections = match reload.concerns(&["limits.max_connections"]) {
             true => {
                 let share = descriptors::share(&reload.config, workers);
@@ -217,15 +216,18 @@ impl Operator {
         blueprint.downstream.clone_from(downstream);
         blueprint.downstream.limits.max_connections = max_connections;
         blueprint.grace_period = shutdown.grace_period;
+        let setup = setup(&reload.config);
+        self.context.keys_from.clone_from(&setup.keys);
         blueprint.api = Arc::new(Api::new(self.auth.clone(), self.context.clone()));
-        blueprint.gate = super::gate(&reload.config, &self.root_url);
+        probed.rules.replace(rules);
+        blueprint.gate = gate(&self.root_url, probed);
         blueprint.redirect = Redirect::new(&self.root_url, downstream.acme_dir.as_deref());
         blueprint.access = access;
         probed.configured.store(Arc::new(Configured {
             tls: tls.clone(),
             upstream_tls: upstream_tls.clone(),
             send_timeout: downstream.timeouts.send,
-            setup: setup(&reload.config),
+            setup,
         }));
         self.shutdown.send_replace(*shutdown);
         self.config = reload.config;

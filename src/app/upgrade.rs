@@ -49,11 +49,6 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The first descriptor of passed sockets (`sd_listen_fds(3)`).
 const FIRST: i32 = 3;
 
-/// Which setting an address belongs to, for the process that takes its sockets over.
-pub(super) const LISTEN: &str = "listen";
-pub(super) const REDIRECT: &str = "redirect";
-pub(super) const ADMIN: &str = "admin";
-
 /// The longest message, in bytes.
 const MAX_MESSAGE: usize = 4096;
 const READY_MESSAGE: &str = "ready";

@@ -22,6 +22,10 @@ pub struct Config {
     pub disabled_field: String,
     /// Name of the dashboard's session cookie. Default `grafana_session`.
     pub session_cookie: String,
+    /// Path of the dashboard's sign-in, below the base path. Default `/login`.
+    pub login_path: String,
+    /// Path of the dashboard that rotates a session, below the base path. Default `/user/auth-tokens/rotate`.
+    pub rotate_path: String,
     /// How long a grant is cached; 0: not at all. Default 30 s.
     pub cache_ttl: Duration,
     /// Users of `mode = "local"`.
@@ -43,6 +47,8 @@ impl Default for Config {
             admin_field: "/isGrafanaAdmin".into(),
             disabled_field: "/isDisabled".into(),
             session_cookie: "grafana_session".into(),
+            login_path: "/login".into(),
+            rotate_path: "/user/auth-tokens/rotate".into(),
             cache_ttl: Duration::from_secs(30),
             users: Vec::new(),
             failed_sign_ins_per_minute: 20,

@@ -74,6 +74,9 @@ pub enum StatisticsError {
     /// The caller may not read the statistics.
     #[error("the dashboard refused its statistics to the caller")]
     Forbidden,
+    /// The dashboard's response is not that of its statistics.
+    #[error("the dashboard sent something else than statistics")]
+    NotStatistics,
     /// The dashboard sent no usable response.
     #[error("the dashboard sent no statistics")]
     Unavailable(#[from] LookupError),

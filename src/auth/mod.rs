@@ -33,7 +33,7 @@ pub use dashboard::{Dashboard, WorkerDashboard};
 pub use denied::{Denied, LookupError, StatisticsError};
 pub use grants::Action;
 
-use grants::Known;
+use grants::{Grants, Known};
 pub use local::SetupError;
 
 use cache::Cache;
@@ -47,6 +47,8 @@ use local::LocalUsers;
 #[derive(Debug)]
 pub struct Auth {
     session_cookie: Option<String>,
+    /// Where a browser signs in, and where its session is rotated, with `mode = "dashboard"`.
+    sign_in: Option<[String; 2]>,
     public_check: bool,
     root_url: RootUrl,
     checker: Arc<Checker>,
@@ -69,6 +71,7 @@ pub struct SignedIn {
     /// Its login at the dashboard or among the local users, at most 256 bytes. If the dashboard returns no login: the user
     /// name of Basic, or `session`.
     pub name: String,
+    grants: Grants,
 }
 
 impl SignedIn {
@@ -78,7 +81,34 @@ impl SignedIn {
             (None, Some((user, _))) => shortened(user),
             (None, None) => "session",
         };
-        Self { name: name.to_owned(), credential }
+        Self { name: name.to_owned(), credential, grants: known.grants }
+    }
+
+    /// Whether the caller may perform `action`.
+    pub const fn may(&self, action: Action) -> bool {
+        self.grants.contain(action)
+    }
+}
+
+/// What a browser without a valid session does at the dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignIn {
+    /// It signs in.
+    Log,
+    /// It rotates its session.
+    Rotate,
+}
+
+impl SignIn {
+    /// `messageId` of the dashboard if the session must be rotated.
+    pub const ROTATE_CODE: &str = "session.token.rotate";
+
+    /// A letter for each.
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Log => 'l',
+            Self::Rotate => 'r',
+        }
     }
 }
 
@@ -96,6 +126,8 @@ impl Auth {
     ///
     /// [`SetupError`] names the local user whose settings cannot be used.
     pub fn new(config: &Config, root_url: RootUrl, control: Handle) -> Result<Self, SetupError> {
+        let sign_in = (config.mode == Mode::Dashboard)
+            .then(|| [config.login_path.clone(), config.rotate_path.clone()]);
         let (backend, session_cookie) = match config.mode {
             Mode::Dashboard => {
                 let user_api = UserApi::new(config, root_url.host_header());
@@ -105,6 +137,7 @@ impl Auth {
         };
         Ok(Self {
             session_cookie,
+            sign_in,
             public_check: config.public_check,
             root_url,
             checker: Arc::new(Checker {
@@ -149,6 +182,20 @@ impl Auth {
         let allowed = known.grants.contain(action);
         let caller = SignedIn::new(credential, &known);
         if allowed { Ok(caller) } else { Err(Denied::Forbidden { action, name: caller.name }) }
+    }
+
+    /// Whether a request comes from a page of the gate's own origin, or not from a page.
+    pub fn is_own_page(&self, head: &Parts) -> bool {
+        origin::allowed(head, &self.root_url)
+    }
+
+    /// The path of the dashboard, below the base path, where a browser signs in. `None` with `mode = "local"`.
+    pub fn sign_in_path(&self, kind: SignIn) -> Option<&str> {
+        let [login, rotate] = self.sign_in.as_ref()?;
+        Some(match kind {
+            SignIn::Log => login,
+            SignIn::Rotate => rotate,
+        })
     }
 
     /// Counts a change requested from `address`.

@@ -4,6 +4,7 @@
 //! never show its content.
 
 mod validity;
+mod verifier;
 mod watched;
 mod wrong_kind;
 
@@ -20,6 +21,7 @@ use rustls::sign::CertifiedKey;
 use crate::clock::UnixTime;
 use crate::text::trimmed_bytes;
 
+pub use verifier::Verifier;
 pub use watched::{FromFiles, Watched, watch};
 pub use wrong_kind::{Expected, wrong_kind};
 
@@ -237,6 +239,24 @@ pub fn platform_authorities() -> Result<Arc<RootCertStore>, Error> {
 /// When a certificate expires (`notAfter`, RFC 5280 section 4.1.2.5); `None` if it cannot be parsed.
 pub fn not_after(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
     validity::not_after(certificate)
+}
+
+/// The certificate of a server in one line, to name it to a person: its names, who issued it, until when it is valid, and its
+/// fingerprint. What cannot be parsed is left out.
+pub fn described(certificate: &CertificateDer<'_>) -> String {
+    let mut parts = Vec::new();
+    let names = webpki::EndEntityCert::try_from(certificate)
+        .map(|parsed| parsed.valid_dns_names().take(8).map(str::to_owned).collect::<Vec<_>>());
+    match names {
+        Ok(names) if !names.is_empty() => parts.push(format!("for {}", names.join(", "))),
+        _ => {}
+    }
+    parts.extend(validity::issuer(certificate).map(|name| format!("issued by {name:?}")));
+    parts.extend(not_after(certificate).map(|end| format!("valid until {end}")));
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    let bytes = digest.as_ref().iter().map(|byte| format!("{byte:02X}"));
+    parts.push(format!("SHA-256 {}", bytes.collect::<Vec<_>>().join(":")));
+    parts.join(", ")
 }
 
 /// The encoded object identifier of a certificate's signature algorithm (RFC 5280 section 4.1.1.2); `None` if it cannot be

@@ -1,23 +1,41 @@
-//! Expiry and signature algorithm of a certificate, read from its DER (RFC 5280 section 4.1). Nothing else is parsed.
+//! Expiry, issuer and signature algorithm of a certificate, read from its DER (RFC 5280 section 4.1). Nothing else is parsed.
 
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Decode, SliceReader, Tag, TagNumber, Tagged};
 
 use crate::clock::UnixTime;
 
+/// Longest part of a name that is shown.
+const MAX_NAME_CHARS: usize = 200;
+
 /// `[0]`, explicit: the version. A certificate of version 1 omits it.
 pub(super) const VERSION: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
 
 /// `notAfter` of a certificate.
 pub(super) fn not_after(certificate: &[u8]) -> Option<UnixTime> {
+    let (_, validity) = issuer_and_validity(certificate)?;
+    moment(values(validity).nth(1)?)
+}
+
+/// The most specific name of the issuer of a certificate, which is usually its common name. It is not trusted text.
+pub(super) fn issuer(certificate: &[u8]) -> Option<String> {
+    let (name, _) = issuer_and_validity(certificate)?;
+    // A sequence of sets of pairs, each an object identifier and a string.
+    let sets = values(name).filter_map(|set| expect(Some(set), Tag::Set));
+    let pairs = sets.flat_map(values).filter_map(|pair| expect(Some(pair), Tag::Sequence));
+    let last = pairs.filter_map(|pair| values(pair).nth(1)).last()?;
+    Some(String::from_utf8_lossy(last.value()).chars().take(MAX_NAME_CHARS).collect())
+}
+
+fn issuer_and_validity(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut fields = values(expect(values(certificate).next(), Tag::Sequence)?);
     let mut fields = values(expect(fields.next(), Tag::Sequence)?).peekable();
     fields.next_if(|field| field.tag() == VERSION);
     expect(fields.next(), Tag::Integer)?;
-    // Signature algorithm and issuer.
+    // Signature algorithm.
     expect(fields.next(), Tag::Sequence)?;
-    expect(fields.next(), Tag::Sequence)?;
-    moment(values(expect(fields.next(), Tag::Sequence)?).nth(1)?)
+    let issuer = expect(fields.next(), Tag::Sequence)?;
+    Some((issuer, expect(fields.next(), Tag::Sequence)?))
 }
 
 /// The object identifier of `signatureAlgorithm`, as it is encoded.
@@ -95,6 +113,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_last_name_of_the_issuer_is_read() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "Example Ltd");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Example Röot");
+        let made = params.self_signed(&key).expect("a certificate");
+        assert_eq!(issuer(made.der()).as_deref(), Some("Example Röot"));
+    }
+
     proptest::proptest! {
         #[test]
         fn malformed_certificates_do_not_panic(cut in 0..400_usize, at in 0..400_usize, byte: u8) {
@@ -105,7 +134,7 @@ mod tests {
             if let Some(changed) = der.get_mut(at) {
                 *changed = byte;
             }
-            let _ = not_after(&der);
+            let _ = (not_after(&der), issuer(&der));
         }
     }
 }

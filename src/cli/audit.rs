@@ -12,7 +12,7 @@ use crate::store::{Verified, VerifyError, verify_audit};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Audit log to check: audit.jsonl in the store's directory.
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub file: PathBuf,
 }
 

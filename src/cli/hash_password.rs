@@ -8,6 +8,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use clap::Args;
 
 use super::streams::{fail, print};
+use super::terminal::{self, Terminal};
 
 /// Longer than any real password; a longer input is a file by mistake.
 const MAX_BYTES: usize = 1024;
@@ -26,6 +27,8 @@ pub(super) struct HashPassword {}
 enum Error {
     #[error("cannot read the password")]
     Read(#[source] io::Error),
+    #[error("there is no terminal to ask on: give the password on standard input")]
+    NoTerminal,
     #[error("the two passwords differ")]
     Differ,
     #[error("the password is empty")]
@@ -42,30 +45,34 @@ enum Error {
 
 impl HashPassword {
     pub(super) fn run(self) -> u8 {
-        match password().and_then(|password| hash(&password)) {
-            Ok(hash) => print(format!("{hash}\n").as_bytes()),
-            Err(error) => fail(format_args!("{:#}", anyhow::Error::new(error))),
+        match io::stdin().is_terminal() {
+            true => terminal::run(async { hashed(prompted().await) }),
+            false => hashed(read(io::stdin().lock())),
         }
     }
 }
 
-fn password() -> Result<String, Error> {
-    let password = if io::stdin().is_terminal() { prompt()? } else { read(io::stdin().lock())? };
-    match password.len() {
+/// Prints the hash of `password`. Returns the exit code.
+fn hashed(password: Result<String, Error>) -> u8 {
+    let password = password.and_then(|password| match password.len() {
         0 => Err(Error::Empty),
         length if length > MAX_BYTES => Err(Error::TooLong),
         _ => Ok(password),
+    });
+    match password.and_then(|password| hash(&password)) {
+        Ok(hash) => print(format!("{hash}\n").as_bytes()),
+        Err(error) => fail(format_args!("{:#}", anyhow::Error::new(error))),
     }
 }
 
-fn prompt() -> Result<String, Error> {
-    let prompt = |text| rpassword::prompt_password(text).map_err(Error::Read);
-    let password = prompt("Password: ")?;
-    if password.is_empty() || password == prompt("Repeat the password: ")? {
-        Ok(password)
-    } else {
-        Err(Error::Differ)
+async fn prompted() -> Result<String, Error> {
+    let terminal = Terminal::open().ok_or(Error::NoTerminal)?;
+    let password = terminal.ask_hidden("Password: ").await.map_err(Error::Read)?;
+    if password.is_empty() {
+        return Err(Error::Empty);
     }
+    let repeated = terminal.ask_hidden("Repeat the password: ").await.map_err(Error::Read)?;
+    if password == repeated { Ok(password) } else { Err(Error::Differ) }
 }
 
 /// The first line, without its end.

@@ -39,11 +39,11 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024;
 #[derive(Debug, Args)]
 pub(super) struct Health {
     /// Configuration file of the gate; without it, the environment and the default apply
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     /// Admin listener to check instead: http://HOST:PORT or unix:PATH
-    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url, conflicts_with = "config")]
     admin: Option<String>,
 }
 

@@ -23,13 +23,13 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// File that contains the token; `-` reads standard input.
-    #[arg(value_name = "FILE|-")]
+    #[arg(value_name = "FILE|-", value_hint = clap::ValueHint::FilePath)]
     pub token: PathBuf,
     /// Trusted keys: a JWKS file, a PEM public key, or a directory of such files.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     pub issuer_keys: Option<PathBuf>,
     /// Root URL of the instance.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     pub root_url: Option<RootUrl>,
     /// Request keys (license.jwks_url) and revocations (license.revocations) from their URLs.
     #[arg(long)]

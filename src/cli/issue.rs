@@ -31,28 +31,28 @@ const DAY: u64 = 86_400;
 #[command(group = clap::ArgGroup::new("signed").args(["request", "revocations"]).multiple(true))]
 pub struct Args {
     /// Private key to sign with (PKCS#8 PEM), as written by `keys generate`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub key: PathBuf,
     /// Claims as a JSON object; `-` reads standard input. Flags override them. The claims to be signed are shown on
     /// standard error.
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, value_name = "FILE|-", value_hint = clap::ValueHint::FilePath)]
     pub claims: Option<PathBuf>,
     /// Renew the license in a file from `license request`: the same claims, with new dates and a new token id. The claims
     /// to be signed are shown on standard error.
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, value_name = "FILE|-", value_hint = clap::ValueHint::FilePath)]
     pub request: Option<PathBuf>,
     /// The latest revocation list: a license or token that it revokes is neither issued nor renewed.
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, value_name = "FILE|-", value_hint = clap::ValueHint::FilePath)]
     pub revocations: Option<PathBuf>,
     /// Public keys, in addition to --key, that --request and --revocations may be signed with: a JWKS file, a PEM, or a
     /// directory of such files.
-    #[arg(long, value_name = "PATH", requires = "signed")]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath, requires = "signed")]
     pub issuer_keys: Option<PathBuf>,
     /// Accept claims that gates do not know.
     #[arg(long)]
     pub allow_unknown_claims: bool,
     /// Root URL of the licensed instance; `*` stands for one host label or one path segment.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     pub sub: Option<String>,
     /// License id.
     #[arg(long, value_name = "ID")]

@@ -4,7 +4,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::*;
-use crate::license::Algorithm;
+use crate::license::{Algorithm, renewal_request};
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -128,7 +128,7 @@ fn request(pair: &KeyPair, claims: &Value) -> Value {
     let token = pair.sign(claims).expect("a token");
     let license = verify(&token, &pair.trusted()).expect("a license");
     let instance = RootUrl::parse("https://a.example").expect("a root URL");
-    let text = renewal::written(&license, &instance, NOW).expect("a request");
+    let text = renewal_request(&license, &instance, NOW);
     serde_json::from_str(&text).expect("JSON")
 }
 

@@ -18,7 +18,7 @@ use crate::license::{Algorithm, KeyPair};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Directory to write `private.pem` and `jwks.json` into; created if it does not exist.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub out: PathBuf,
     /// Signature algorithm.
     #[arg(long, value_enum, default_value_t = Alg::Es256)]

@@ -2,17 +2,20 @@
 //!
 //! Exit codes. `serve`: 0 stopped by a signal, 1 bad configuration (including unknown or invalid flags), 2 cannot bind or
 //! start. `check-config`: 0, or 1 with every fault. `health`: 0 ready, 1 otherwise. Other commands: 0 done, 1 failed, 2 wrong usage; `license inspect` and
-//! `audit verify`: 0 valid, 1 invalid, 2 unreadable. Results go to standard output, errors to standard error. A closed pipe
+//! `audit verify`: 0 valid, 1 invalid, 2 unreadable. Commands that call a gate: 0 done, 1 refused, 2 unreachable, 3 not allowed. Results go to standard output, errors to standard error. A closed pipe
 //! on standard output is not an error.
 
 pub mod audit;
 mod check_config;
+mod explain;
 mod generated;
 mod hash_password;
 mod health;
+mod init;
 pub mod inspect;
 pub mod issue;
 pub mod keys;
+mod remote;
 mod renewal;
 pub mod request;
 pub mod revoke;
@@ -21,6 +24,7 @@ mod settings;
 #[cfg(feature = "postgres")]
 pub mod store;
 pub mod streams;
+mod terminal;
 mod trusted;
 mod vendor;
 
@@ -46,7 +50,8 @@ file (LICENSE_GATE__UPSTREAM__URL for upstream.url), and a flag overrides the va
 
 Examples:
   license-gate serve --upstream http://127.0.0.1:3000 --root-url https://metrics.example.com/
-  license-gate check-config --config gate.toml")]
+  license-gate check-config --config gate.toml
+  license-gate license install --url https://metrics.example.com/ license.jwt")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -56,6 +61,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
+    Init(init::Init),
     Health(health::Health),
     License(vendor::License),
     Keys(vendor::Keys),
@@ -81,10 +87,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>, serve: Serving) -> ExitCode
 }
 
 /// The exit code for flags that cannot be parsed. Flags of `serve` and `check-config` are settings: a bad configuration.
-/// `health` has only 0 and 1, as probes expect.
+/// `health` has only 0 and 1, as probes expect. For commands that call a gate, 2 means that it cannot be reached.
 fn wrong_usage(args: &[OsString]) -> u8 {
-    let command = args.get(1).and_then(|arg| arg.to_str());
-    if matches!(command, Some("serve" | "check-config" | "health")) { FAILED } else { WRONG_USAGE }
+    let word = |at: usize| args.get(at).and_then(|arg| arg.to_str());
+    match (word(1), word(2)) {
+        (Some("serve" | "check-config" | "health"), _) => FAILED,
+        (Some("license"), Some(command)) if remote::NAMES.contains(&command) => FAILED,
+        _ => WRONG_USAGE,
+    }
 }
 
 impl Command {
@@ -92,6 +102,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(serve),
             Self::CheckConfig(command) => command.run(),
+            Self::Init(command) => command.run(),
             Self::Health(command) => command.run(),
             Self::License(command) => command.run(),
             Self::Keys(command) => command.run(),

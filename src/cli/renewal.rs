@@ -1,51 +1,15 @@
-//! The file of a renewal request: `license request` writes it, `license issue --request` reads it.
-//!
-//! One JSON object. It contains the license token, whose signature proves the request to the issuer. The other members are
-//! for people, and must agree with the token. The file is a credential, like the license.
+//! The file of a renewal request, as `license issue --request` reads it. `license/renewal_request.rs` has its shape.
 
 use anyhow::{Context, anyhow, bail, ensure};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::clock::UnixTime;
-use crate::license::{Claims, Excerpt, Keys, License, Members, RootUrl, Token, verify};
+use crate::license::{
+    Claims, Excerpt, Keys, License, Members, REQUEST_TYP, REQUEST_VERSION, RootUrl, Token, verify,
+};
 
-const TYP: &str = "license-gate-renewal-request";
-const VERSION: u64 = 1;
 /// Products in a summary; the others are counted.
 const MOST_PRODUCTS: usize = 20;
-
-#[derive(Serialize)]
-struct Shape<'a> {
-    typ: &'static str,
-    version: u64,
-    created: String,
-    instance: String,
-    lid: &'a str,
-    jti: Option<&'a str>,
-    seats: Option<i64>,
-    token: &'a str,
-}
-
-/// The text of a request by `instance` to renew `license`.
-pub(super) fn written(
-    license: &License,
-    instance: &RootUrl,
-    now: UnixTime,
-) -> anyhow::Result<String> {
-    let Claims { lid, jti, included_users: seats, .. } = license.claims();
-    let shape = Shape {
-        typ: TYP,
-        version: VERSION,
-        created: now.to_string(),
-        instance: instance.to_string(),
-        lid,
-        jti: jti.as_deref(),
-        seats: *seats,
-        token: license.token().as_str(),
-    };
-    Ok(serde_json::to_string_pretty(&shape)? + "\n")
-}
 
 /// Formats a claim for a summary; `None` if the claim is absent.
 type Show = fn(Option<&Value>) -> String;
@@ -172,14 +136,14 @@ fn members(json: &[u8]) -> anyhow::Result<Document> {
     let request = Document(members);
     let typ = request.string("typ")?;
     ensure!(
-        typ == TYP,
-        "its `typ` is {}, not \"{TYP}\": give a file from `license request`",
+        typ == REQUEST_TYP,
+        "its `typ` is {}, not \"{REQUEST_TYP}\": give a file from `license request`",
         Excerpt::of(typ)
     );
     let version = request.member("version")?;
     ensure!(
-        version.as_u64() == Some(VERSION),
-        "its `version` is {}, but this license-gate reads version {VERSION}: use the license-gate that wrote the file",
+        version.as_u64() == Some(REQUEST_VERSION),
+        "its `version` is {}, but this license-gate reads version {REQUEST_VERSION}: use the license-gate that wrote the file",
         Excerpt::of(&version.to_string())
     );
     Ok(request)

@@ -10,24 +10,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 
-use super::renewal;
 use super::streams::Streams;
-use super::trusted::Sources;
+use super::trusted::{STORED, Sources};
 use crate::clock::UnixTime;
-use crate::license::{Keys, License, Policy, Rejection, RootUrl, Standing, Token, verify};
-use crate::store::read_kept;
-
-/// Largest file that is read. A license is far smaller.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
-
-/// The license in the store's directory.
-const STORED: &str = "license.jwt";
+use crate::license::{License, Policy, Rejection, RootUrl, Standing, renewal_request};
 
 /// Flags of `license request`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// File to write the request to, with mode 0600; `-` writes standard output.
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, value_name = "FILE|-", value_hint = clap::ValueHint::FilePath)]
     pub out: PathBuf,
     /// Replace an existing file.
     #[arg(long)]
@@ -61,7 +53,7 @@ fn request(
     streams: &mut Streams<'_>,
 ) -> anyhow::Result<()> {
     let license = in_force(instance, now, streams)?;
-    let text = renewal::written(&license, &instance.root_url, now)?;
+    let text = renewal_request(&license, &instance.root_url, now);
     if args.out.as_os_str() == "-" {
         return Ok(streams.out.write_all(text.as_bytes())?);
     }
@@ -98,16 +90,7 @@ fn in_force(
         ));
     }
     let policy = Policy::new(instance.root_url.clone(), config).revoking(list.as_ref());
-    let stored = store.join(STORED);
-    let mounted = config.file.iter().map(|path| (path, read_mounted(path)));
-    let kept = (&stored, read_kept(store, STORED, MAX_FILE_BYTES));
-    let mut found = Vec::new();
-    for (path, content) in mounted.chain([kept]) {
-        match license(content, &keys) {
-            Ok(license) => found.extend(license),
-            Err(error) => streams.report(&error.context(format!("{} is ignored", path.display()))),
-        }
-    }
+    let found = instance.sources.licenses(&keys, streams);
     // If both rank the same, the store's license wins, as in a gate.
     let rank = |license: &License| {
         (Standing::of(Some(license), &policy, now).is_active(), license.claims().counted_iat(now))
@@ -117,7 +100,7 @@ fn in_force(
             "there is no license to renew in {}{}: install the license from the issuer, or give the gate's configuration \
              with --config",
             config.file.iter().map(|it| format!("{} or ", it.display())).collect::<String>(),
-            stored.display(),
+            store.join(STORED).display(),
         )
     })?;
     match Standing::of(Some(&license), &policy, now) {
@@ -126,25 +109,6 @@ fn in_force(
         }
         _ => Ok(license),
     }
-}
-
-/// The license in the content of a file; `None` if the file does not exist.
-fn license(content: io::Result<Vec<u8>>, keys: &Keys) -> anyhow::Result<Option<License>> {
-    let content = match content {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        content => content?,
-    };
-    let token = Token::from_file(&content)?;
-    Ok(Some(verify(&token, keys)?))
-}
-
-/// The content of `license.file`.
-fn read_mounted(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for its writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    Streams::read_file(path, MAX_FILE_BYTES)
 }
 
 /// Writes a new file. On an error, no partial file is left.

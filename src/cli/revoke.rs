@@ -23,7 +23,7 @@ const MOST_SHOWN: usize = 50;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Private key to sign with (PKCS#8 PEM), as written by `keys generate`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub key: PathBuf,
     /// Sequence of the list; a gate refuses a list with a lower sequence than its own [default: one above that of --list].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1 << 53),
@@ -36,13 +36,13 @@ pub struct Args {
     #[arg(long, value_name = "LID", value_parser = NonEmptyStringValueParser::new())]
     pub lid: Vec<String>,
     /// The previous list: its entries are kept. A summary of the new list is shown on standard error.
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, value_name = "FILE|-", value_hint = clap::ValueHint::FilePath)]
     pub list: Option<PathBuf>,
     /// Sign a list that revokes nothing; with --list, only the sequence of that list is used.
     #[arg(long, conflicts_with_all = ["jti", "lid"])]
     pub empty: bool,
     /// Public keys, in addition to --key, that --list may be signed with: a JWKS file, a PEM, or a directory of such files.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     pub issuer_keys: Option<PathBuf>,
 }
 

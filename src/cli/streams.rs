@@ -58,6 +58,17 @@ impl fmt::Debug for Streams<'_> {
     }
 }
 
+/// Runs `command` with the streams of the process. Its output is printed when it has ended, so that a closed pipe does not
+/// turn success into failure.
+pub(super) fn with_streams(command: impl FnOnce(&mut Streams<'_>) -> u8) -> u8 {
+    let (mut input, mut out, mut err) = (io::stdin().lock(), Vec::new(), io::stderr());
+    let code = command(&mut Streams { input: &mut input, out: &mut out, err: &mut err });
+    match print(&out) {
+        DONE => code,
+        failed => failed.max(code),
+    }
+}
+
 /// Writes a result to standard output, and returns the exit code. A closed pipe is not an error.
 pub(super) fn print(bytes: &[u8]) -> u8 {
     let mut out = io::stdout().lock();

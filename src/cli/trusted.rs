@@ -14,14 +14,20 @@ use tokio::runtime::Builder;
 
 use super::streams::Streams;
 use crate::clock::Clock;
+use crate::config;
 use crate::license::{
-    Config, KeyFault, Keys, MAX_REVOCATIONS_BYTES, RevocationList, Revocations, kept_jwks,
+    Config, KeyFault, Keys, License, MAX_REVOCATIONS_BYTES, RevocationList, Revocations, Token,
+    kept_jwks, verify,
 };
 use crate::outgoing::{self, Call, Client, MAX_DOCUMENT_BYTES, Proxies};
-use crate::store::read_kept;
+use crate::store::{Location, read_kept};
 
 /// The keys that a gate fetched, in the store's directory.
 const FETCHED: &str = "jwks.json";
+/// The license in the store's directory.
+pub(super) const STORED: &str = "license.jwt";
+/// Largest file that is read. A license is far smaller.
+const MAX_LICENSE_BYTES: u64 = 1024 * 1024;
 /// More than a gate fetches.
 const MAX_FETCHED_BYTES: u64 = 4 * 1024 * 1024;
 /// The revocation list that a gate accepted last, in the store's directory.
@@ -42,6 +48,19 @@ pub struct Sources<'a> {
     pub is_copy: bool,
     /// Whether URLs are requested.
     pub online: bool,
+}
+
+impl<'a> Sources<'a> {
+    /// The sources of a gate with this configuration. URLs are not requested.
+    pub(super) fn of(config: &'a config::Config) -> Self {
+        Self {
+            config: &config.license,
+            outgoing: &config.outgoing,
+            store: config.store.dir(),
+            is_copy: !matches!(config.store.location, Location::File(_)),
+            online: false,
+        }
+    }
 }
 
 impl Sources<'_> {
@@ -75,6 +94,24 @@ impl Sources<'_> {
             config.keys.display()
         );
         Ok((keys, unchecked))
+    }
+
+    /// The verified licenses of `license.file` and of the store's directory, in this order. Those that cannot be read are reported. The
+    /// store's lock is not taken, because a gate may be running.
+    pub(super) fn licenses(&self, keys: &Keys, streams: &mut Streams<'_>) -> Vec<License> {
+        let stored = self.store.join(STORED);
+        let mounted = self.config.file.iter().map(|path| (path, read_mounted(path)));
+        let kept = (&stored, read_kept(self.store, STORED, MAX_LICENSE_BYTES));
+        let mut found = Vec::new();
+        for (path, content) in mounted.chain([kept]) {
+            match license(content, keys) {
+                Ok(license) => found.extend(license),
+                Err(error) => {
+                    streams.report(&error.context(format!("{} is ignored", path.display())));
+                }
+            }
+        }
+        found
     }
 
     fn fetch_keys(&self, url: &Uri) -> anyhow::Result<Keys> {
@@ -175,6 +212,30 @@ impl Sources<'_> {
         ensure!(answer.status == StatusCode::OK, endpoint.refused(&answer));
         Ok(answer.body.to_vec())
     }
+}
+
+/// The license in the file at `path`.
+pub(super) fn license_in(path: &Path, keys: &Keys) -> anyhow::Result<License> {
+    license(read_mounted(path), keys)?.context("the file does not exist")
+}
+
+/// The license in the content of a file; `None` if the file does not exist.
+fn license(content: io::Result<Vec<u8>>, keys: &Keys) -> anyhow::Result<Option<License>> {
+    let content = match content {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        content => content?,
+    };
+    let token = Token::from_file(&content)?;
+    Ok(Some(verify(&token, keys)?))
+}
+
+/// The content of `license.file`.
+fn read_mounted(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Streams::read_file(path, MAX_LICENSE_BYTES)
 }
 
 fn read_list(path: &Path) -> io::Result<Vec<u8>> {

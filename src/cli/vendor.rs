@@ -3,7 +3,6 @@
 //! This file gives them the configuration, the current time and the streams of the process. Each is implemented in a file
 //! of its own.
 
-use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -11,15 +10,14 @@ use clap::{Args, Subcommand};
 use super::settings::store_url;
 #[cfg(feature = "postgres")]
 use super::store;
-use super::streams::{DONE, Streams, WRONG_USAGE, fail, fail_all, print, warn_all};
+use super::streams::{WRONG_USAGE, fail, fail_all, warn_all, with_streams};
 use super::trusted::Sources;
-use super::{audit, inspect, issue, keys, request, revoke};
+use super::{audit, inspect, issue, keys, remote, request, revoke};
 use crate::clock::Clock;
 use crate::config::{self, Config, Faults, Flag, Loaded};
 use crate::license::RootUrl;
-use crate::store::Location;
 
-/// Inspect, request, issue and revoke licenses
+/// Manage the license of a running gate; inspect, request, issue and revoke licenses
 #[derive(Debug, Args)]
 pub(super) struct License {
     #[command(subcommand)]
@@ -28,6 +26,12 @@ pub(super) struct License {
 
 #[derive(Debug, Subcommand)]
 enum OfLicense {
+    Show(remote::Show),
+    Install(remote::Install),
+    Renew(remote::Renew),
+    Remove(remote::Remove),
+    History(remote::History),
+    Rollback(remote::Rollback),
     Inspect(Inspect),
     Request(Request),
     /// Sign a license token (vendor)
@@ -59,19 +63,19 @@ enum OfLicense {
 #[derive(Debug, Args)]
 struct Request {
     /// Configuration file (TOML) of the gate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     /// Root URL of the instance [server.root_url]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     root_url: Option<String>,
 
     /// Trusted keys: a JWKS file, a PEM public key, or a directory of such files [license.keys]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     issuer_keys: Option<String>,
 
     /// Directory that the license is stored in [store.url]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     data_dir: Option<String>,
 
     #[command(flatten)]
@@ -88,7 +92,7 @@ struct Request {
 #[derive(Debug, Args)]
 struct Inspect {
     /// Configuration file (TOML) of the gate
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     #[command(flatten)]
@@ -164,6 +168,12 @@ impl License {
     pub(super) fn run(self) -> u8 {
         let now = Clock::system().now();
         match self.command {
+            OfLicense::Show(command) => command.run(),
+            OfLicense::Install(command) => command.run(),
+            OfLicense::Renew(command) => command.run(),
+            OfLicense::Remove(command) => command.run(),
+            OfLicense::History(command) => command.run(),
+            OfLicense::Rollback(command) => command.run(),
             OfLicense::Inspect(command) => command.run(),
             OfLicense::Request(command) => command.run(),
             OfLicense::Issue(args) => with_streams(|streams| issue::run(&args, now, streams)),
@@ -183,7 +193,7 @@ impl Inspect {
         };
         let root_url = RootUrl::parse(&config.root_url).ok();
         let now = Clock::system().now();
-        let sources = Sources { online: self.args.online, ..sources(&config) };
+        let sources = Sources { online: self.args.online, ..Sources::of(&config) };
         with_streams(|streams| inspect::run(&self.args, &sources, root_url.as_ref(), now, streams))
     }
 }
@@ -206,20 +216,9 @@ impl Request {
             Ok(root_url) => root_url,
             Err(error) => return fail(error),
         };
-        let instance = request::Instance { sources: sources(&config), root_url };
+        let instance = request::Instance { sources: Sources::of(&config), root_url };
         let now = Clock::system().now();
         with_streams(|streams| request::run(&self.args, &instance, now, streams))
-    }
-}
-
-/// The sources of a gate with this configuration. URLs are not requested.
-fn sources(config: &Config) -> Sources<'_> {
-    Sources {
-        config: &config.license,
-        outgoing: &config.outgoing,
-        store: config.store.dir(),
-        is_copy: !matches!(config.store.location, Location::File(_)),
-        online: false,
     }
 }
 
@@ -242,16 +241,5 @@ impl Audit {
     pub(super) fn run(self) -> u8 {
         let OfAudit::Verify(args) = self.command;
         with_streams(|streams| audit::run(&args, streams))
-    }
-}
-
-/// Runs `command` with the streams of the process. Its output is printed when it has ended, so that a closed pipe does not
-/// turn success into failure.
-fn with_streams(command: impl FnOnce(&mut Streams<'_>) -> u8) -> u8 {
-    let (mut input, mut out, mut err) = (io::stdin().lock(), Vec::new(), io::stderr());
-    let code = command(&mut Streams { input: &mut input, out: &mut out, err: &mut err });
-    match print(&out) {
-        DONE => code,
-        failed => failed.max(code),
     }
 }

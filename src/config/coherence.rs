@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use super::effective::{Config, Loaded};
 use super::fault::{Fault, Faults};
+use super::rules;
 use crate::auth::Mode;
-use crate::downstream::{ListenAddress, Scheme, TlsFiles};
+use crate::downstream::{self, ListenAddress, Scheme, TlsFiles};
 use crate::license::{RevocationList, RootUrl};
 use crate::upstream::Origin;
 
@@ -23,9 +24,9 @@ pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     }
     found.extend(proxy_protocol_without_proxies(loaded));
     found.extend(no_address(loaded));
-    found.extend(redirects_to_itself(loaded));
     found.extend(repeated_addresses(loaded));
     found.extend(upstream_is_the_gate(loaded));
+    found.extend(rules::check(&loaded.config));
     found.retain(|fault| !faults.iter().any(|other| other.key() == fault.key()));
     faults.extend(found);
 }
@@ -90,20 +91,6 @@ fn no_address(loaded: &Loaded) -> Option<Fault> {
     empty.then(|| loaded.fault("server.listen", "names no address"))
 }
 
-/// A client that follows the redirect to the port of `server.root_url` must reach another listener.
-fn redirects_to_itself(loaded: &Loaded) -> Vec<Fault> {
-    let Ok(root_url) = RootUrl::parse(&loaded.config.root_url) else { return Vec::new() };
-    let is_own = |place: &ListenAddress| matches!(place, ListenAddress::Tcp(address) if address.port() == root_url.port());
-    let redirect = loaded.config.downstream.redirect.iter();
-    let fault = |place| {
-        let message = format!(
-            "{place} has the port of server.root_url, so its clients would be redirected to it again; server.root_url must name the port of an address of server.listen"
-        );
-        loaded.fault("server.redirect", message)
-    };
-    redirect.map(|listen| &listen.place).filter(|place| is_own(place)).map(fault).collect()
-}
-
 fn repeated_addresses(loaded: &Loaded) -> Vec<Fault> {
     let mut taken: Vec<ListenAddress> = Vec::new();
     let mut faults = Vec::new();
@@ -156,7 +143,10 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
         Some(RevocationList::Url(url)) => Some(url),
         Some(RevocationList::File(_)) | None => None,
     };
-    let unused = |listen: &crate::downstream::Listen| listen.scheme == Some(Scheme::Http);
+    let is_plain = |listen: &downstream::Listen| match listen.scheme {
+        Some(scheme) => scheme == Scheme::Http,
+        None => matches!(listen.place, ListenAddress::Unix(_)),
+    };
     let is_challenges = |dir: &std::path::PathBuf| dir.ends_with(".well-known/acme-challenge");
     let findings = [
         (
@@ -188,8 +178,8 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             "[[auth.users]] are ignored, because auth.mode is not local",
         ),
         (
-            downstream.tls.is_some() && downstream.listen.iter().all(unused),
-            "server.tls is set, but not used: every address of server.listen is http://",
+            downstream.tls.is_some() && downstream.listen.iter().all(is_plain),
+            "server.tls is set, but not used: every address of server.listen is http://, or a Unix socket without https://",
         ),
         (
             !downstream.hsts.is_zero() && downstream.tls.is_none(),
@@ -199,6 +189,10 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             !downstream.redirect.is_empty()
                 && config.root_url.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("http:")),
             "server.redirect redirects to plain http, because server.root_url is http://; set server.root_url to https://",
+        ),
+        (
+            redirects_to_its_port(config),
+            "server.redirect has the port of server.root_url: its clients are redirected to it again, unless a port mapping in front of the gate leads that port to an address of server.listen",
         ),
         (
             downstream.acme_dir.is_some() && downstream.redirect.is_empty(),
@@ -227,4 +221,12 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
         ),
     ];
     findings.into_iter().filter_map(|(found, warning)| found.then_some(warning)).collect()
+}
+
+/// Whether a client that follows a redirect connects to the same port again, if nothing in front of the gate maps ports.
+fn redirects_to_its_port(config: &Config) -> bool {
+    let Ok(root_url) = RootUrl::parse(&config.root_url) else { return false };
+    let port = root_url.port();
+    let mut places = config.downstream.redirect.iter().map(|listen| &listen.place);
+    places.any(|place| matches!(place, ListenAddress::Tcp(address) if address.port() == port))
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::fault::{Fault, Origin};
 use crate::{
-    admin, auth, downstream, feed, license, notify, outgoing, shutdown, store, telemetry, upstream,
+    admin, auth, downstream, feed, license, notify, outgoing, rules, shutdown, store, telemetry,
+    upstream,
 };
 
 /// All settings of `license-gate serve`.
@@ -29,12 +30,16 @@ pub struct Config {
     pub notify: notify::Config,
     /// `[auth]`, and the limits per client address of `[limits]`.
     pub auth: auth::Config,
+    /// `[gate]` and `[[gate.rules]]`.
+    pub gate: rules::Config,
     /// `[admin]`.
     pub admin: admin::Config,
     /// `[shutdown]`.
     pub shutdown: shutdown::Config,
     /// `[log]`.
     pub telemetry: telemetry::Config,
+    /// Where each of `[[gate.rules]]` is written, in their order.
+    pub rules_at: Vec<Origin>,
     /// Warnings about environment variables that look like settings but are not.
     pub misnamed: Vec<String>,
     /// The configuration file, if it contains a secret.
@@ -53,9 +58,11 @@ impl Default for Config {
             outgoing: outgoing::Config::default(),
             notify: notify::Config::default(),
             auth: auth::Config::default(),
+            gate: rules::Config::default(),
             admin: admin::Config::default(),
             shutdown: shutdown::Config::default(),
             telemetry: telemetry::Config::default(),
+            rules_at: Vec::new(),
             misnamed: Vec::new(),
             secrets_in: None,
         }

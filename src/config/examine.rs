@@ -56,10 +56,10 @@ impl Loaded {
         faults.or(())
     }
 
-    /// The default path of the issuer's keys, if no other is set and it does not exist.
+    /// The default path of the issuer's keys, if no other source of keys is set and it does not exist.
     pub fn missing_default_keys(&self) -> Option<&Path> {
-        let license::Config { keys, keys_named, .. } = &self.config.license;
-        (!keys_named && !keys.exists()).then_some(keys)
+        let license::Config { keys, keys_named, jwks_url, .. } = &self.config.license;
+        (!keys_named && jwks_url.is_none() && !keys.exists()).then_some(keys)
     }
 
     /// Watched files that do not exist yet: the key that names each, and its path.

@@ -33,7 +33,7 @@ impl Key {
         match (self.differs, &self.role) {
             (Some(differs), _) => differs(one, other),
             (None, Role::Setting(_, show)) => show(one) != show(other),
-            (None, Role::Tables(_) | Role::Later) => false,
+            (None, Role::Tables(_)) => false,
         }
     }
 }
@@ -42,8 +42,6 @@ pub(super) enum Role {
     Setting(Read, Show),
     /// `[[name]]`, shown as tables.
     Tables(Read),
-    /// A documented key that this version does not support. Values that turn it off are accepted.
-    Later,
 }
 
 pub(super) const fn key(name: &'static str, read: Read, show: Show) -> Key {
@@ -52,10 +50,6 @@ pub(super) const fn key(name: &'static str, read: Read, show: Show) -> Key {
 
 pub(super) const fn tables(name: &'static str, read: Read, differs: Differs) -> Key {
     Key { name, role: Role::Tables(read), differs: Some(differs) }
-}
-
-pub(super) const fn later(name: &'static str) -> Key {
-    Key { name, role: Role::Later, differs: None }
 }
 
 /// Stores `value` in `slot`, if it could be read.

@@ -11,10 +11,11 @@ use toml::Value as Toml;
 use super::address;
 use super::effective::Config;
 use super::fault::{Fault, Faults};
-use super::key::{Key, Role, key, later, set, show, tables};
+use super::key::{Key, Role, key, set, show, tables};
 use super::quantity::{
     amount, count, deadline, duration, interval, show_size, size, whole_seconds,
 };
+use super::rules::{origins, rules};
 use super::text::{self, cookie, pointer, target};
 use super::users::users;
 use super::value::Value;
@@ -50,12 +51,6 @@ pub(super) fn all() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|key| key.name)
 }
 
-/// The names of the keys that this version supports.
-#[cfg(test)]
-pub(super) fn supported() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|key| !matches!(key.role, Role::Later)).map(|key| key.name)
-}
-
 /// Whether `name` is a table that contains keys, such as `server` or `server.tls`.
 pub(super) fn is_section(name: &str) -> bool {
     all().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
@@ -71,8 +66,6 @@ pub(super) fn takes_list(name: &str) -> bool {
 pub(super) fn read(config: &mut Config, value: &Value) -> Result<(), Faults> {
     match TABLE.iter().find(|key| key.name == value.key).map(|key| &key.role) {
         Some(Role::Setting(read, _) | Role::Tables(read)) => read(config, value),
-        Some(Role::Later) if value.is_off() => Ok(()),
-        Some(Role::Later) => Err(value.fault("is not supported by this version").into()),
         None => Err(unknown(value).into()),
     }
 }
@@ -96,11 +89,11 @@ pub(super) fn differing<'a>(
     TABLE.iter().filter(|key| key.differs(one, other)).map(|key| key.name)
 }
 
-/// All keys that this version supports, in order, each with its value in force. `[[tables]]` are not included.
+/// All keys, in order, each with its value in force. `[[tables]]` are not included.
 pub(super) fn shown(config: &Config) -> impl Iterator<Item = (&'static str, toml::Value)> {
     TABLE.iter().filter_map(move |key| match key.role {
         Role::Setting(_, show) => Some((key.name, show(config))),
-        Role::Tables(_) | Role::Later => None,
+        Role::Tables(_) => None,
     })
 }
 
@@ -452,6 +445,16 @@ const TABLE: &[Key] = &[
         |c| show::text(&c.auth.session_cookie),
     ),
     key(
+        "auth.login_path",
+        |c, v| set(&mut c.auth.login_path, target(v)),
+        |c| show::text(&c.auth.login_path),
+    ),
+    key(
+        "auth.rotate_path",
+        |c, v| set(&mut c.auth.rotate_path, target(v)),
+        |c| show::text(&c.auth.rotate_path),
+    ),
+    key(
         "auth.cache_ttl",
         |c, v| set(&mut c.auth.cache_ttl, duration(v)),
         |c| show::duration(c.auth.cache_ttl),
@@ -461,7 +464,19 @@ const TABLE: &[Key] = &[
         |c, v| set(&mut c.auth.users, users(v)),
         |one, other| one.auth.users != other.auth.users,
     ),
-    later("gate.rules"),
+    key(
+        "gate.dry_run",
+        |c, v| set(&mut c.gate.dry_run, v.boolean()),
+        |c| Toml::Boolean(c.gate.dry_run),
+    ),
+    tables(
+        "gate.rules",
+        |c, v| {
+            c.rules_at = origins(v);
+            set(&mut c.gate.rules, rules(v))
+        },
+        |one, other| one.gate.rules != other.gate.rules,
+    ),
     key(
         "admin.listen",
         |c, v| set(&mut c.admin.listen, address::optional_listen(v)),

@@ -19,6 +19,7 @@ mod key;
 mod keys;
 mod quantity;
 mod reload;
+mod rules;
 mod settings;
 mod text;
 mod users;
@@ -36,6 +37,7 @@ pub use reload::Reload;
 pub use settings::{Applies, Kind, Setting, settings};
 
 use crate::auth::User;
+use crate::license::printable;
 
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
@@ -79,12 +81,12 @@ impl Loaded {
     }
 }
 
-impl Config {
-    /// The effective configuration as TOML, secrets masked.
+impl Loaded {
+    /// The effective configuration as TOML, secrets masked. A comment after each value states its [`Origin`].
     pub fn render_masked(&self) -> String {
         let mut text = String::new();
         let mut section = "";
-        for (key, value) in keys::shown(self) {
+        for (key, value) in keys::shown(&self.config) {
             let (parent, name) = key.rsplit_once('.').unwrap_or(("", key));
             if parent != section {
                 let gap = if text.is_empty() { "" } else { "\n" };
@@ -92,24 +94,37 @@ impl Config {
                 let _ = writeln!(text, "{gap}[{parent}]");
                 section = parent;
             }
-            let _ = writeln!(text, "{name} = {value}");
+            let _ = writeln!(text, "{name} = {value}{}", self.comment(key));
         }
-        self.auth.users.iter().for_each(|user| text.push_str(&user_table(user)));
+        let comment = self.comment("auth.users");
+        let users = self.config.auth.users.iter();
+        users.for_each(|user| text.push_str(&user_table(user, &comment)));
+        let comment = self.comment("gate.rules");
+        let rules = self.config.gate.rules.iter();
+        rules.for_each(|rule| text.push_str(&rules::table(rule, &comment)));
         text
     }
 
+    fn comment(&self, key: &str) -> String {
+        // The name of a file may contain a line break, which would end the comment.
+        format!("  # {}", printable(&self.origin(key).to_string()))
+    }
+}
+
+impl Config {
     /// Warnings about settings that are allowed but probably not intended.
     pub fn warnings(&self) -> Vec<String> {
         let incoherent = coherence::warnings(self).into_iter().map(str::to_owned);
+        let incoherent = incoherent.chain(rules::warnings(self));
         incoherent.chain(self.misnamed.iter().cloned()).collect()
     }
 }
 
-fn user_table(user: &User) -> String {
+fn user_table(user: &User, comment: &str) -> String {
     let name = toml::Value::String(user.name.clone());
     let permissions: toml::Value = user.permissions.clone().into();
     format!(
-        "\n[[auth.users]]\nname = {name}\npassword_hash = \"***\"\npermissions = {permissions}\n"
+        "\n[[auth.users]]{comment}\nname = {name}\npassword_hash = \"***\"\npermissions = {permissions}\n"
     )
 }
 
@@ -131,8 +146,10 @@ mod tests {
 
     #[test]
     fn without_sources_all_settings_have_their_defaults() {
-        let config = load(Sources::default()).expect("defaults are good");
-        assert_eq!(config.render_masked(), Config::default().render_masked());
+        let loaded = Loaded::from_sources(Sources::default()).expect("defaults are good");
+        assert_eq!(loaded.render_masked(), Loaded::default().render_masked());
+        let values = loaded.render_masked().lines().filter(|line| line.contains('=')).count();
+        assert_eq!(loaded.render_masked().matches("  # default\n").count(), values);
     }
 
     #[test]
@@ -154,9 +171,16 @@ mod tests {
         config.admin.hosts = vec!["gate.internal".to_owned()];
         config.telemetry.level = "license_gate::upstream=debug,warn".parse().expect("levels");
         config.downstream.timeouts.idle = std::time::Duration::from_millis(90_500);
-        std::fs::write(&path, config.render_masked()).expect("written");
-        let again = load(Sources { file: Some(path), ..Sources::default() }).expect("good");
-        assert_eq!(again.render_masked(), config.render_masked());
+        let text = Loaded { config, ..Loaded::default() }.render_masked();
+        std::fs::write(&path, &text).expect("written");
+        let again = Loaded::from_sources(Sources { file: Some(path), ..Sources::default() });
+        let again = again.expect("good").render_masked();
+        let values = |text: &str| {
+            let value = |line: &str| line.split("  # ").next().map(str::to_owned);
+            text.lines().filter_map(value).collect::<Vec<_>>()
+        };
+        assert_eq!(values(&again), values(&text));
+        assert!(again.contains("gate.toml:2\n") && !again.contains("# default"), "{again}");
     }
 
     proptest::proptest! {

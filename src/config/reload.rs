@@ -126,7 +126,7 @@ mod tests {
     fn a_change_that_is_not_shown_is_a_change() {
         let secret = |query: &str| {
             format!(
-                "license.jwks_url = \"https://a/k?{query}\"\nlicense.revocations = \"https://a/r?{query}\"\nrenewal.url = \"https://a/n?{query}\"\nnotify.url = \"https://a/{query}\"\nnotify.secret_file = \"/s\"\n[[auth.users]]\nname = \"ops\"\npassword_hash = \"$2y$10$abcdefghijklmnopqrstuu{query}bcdefghijklmnopqrstuvwxyzABCDE\"\npermissions = []\n"
+                "license.jwks_url = \"https://a/k?{query}\"\nlicense.revocations = \"https://a/r?{query}\"\nrenewal.url = \"https://a/n?{query}\"\nnotify.url = \"https://a/{query}\"\nnotify.secret_file = \"/s\"\n[[auth.users]]\nname = \"ops\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQxMjM{query}$dGhpc2lzYWhhc2hvZnRoaXJ0eXR3b2J5dGVzISEhISE\"\npermissions = []\n"
             )
         };
         let running = loaded(&secret("a")).config;

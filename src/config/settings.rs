@@ -379,7 +379,8 @@ const ENTRIES: &[Entry] = &[
         "upstream.probe_path",
         Applies::AtOnce,
         Kind::Text,
-        "If set, that probe also sends a GET to this path; a 5xx response counts as a failure. Empty: it only connects.",
+        "If set, that probe also sends a GET to this path; a 5xx response, or none within the shorter of \
+         `connect_timeout` and `response_header_timeout`, counts as a failure. Empty: it only connects.",
         r#""/api/health""#,
     ),
     (
@@ -501,7 +502,7 @@ const ENTRIES: &[Entry] = &[
         Applies::AtOnce,
         Kind::Path,
         "Authorities in PEM for the gate's own calls: `renewal.url`, `license.jwks_url`, `license.revocations`, `notify.url`. Empty: \
-         those of the platform.",
+         those of the platform. A self-signed certificate may be named itself.",
         r#""/etc/license-gate/issuer-ca.pem""#,
     ),
     (
@@ -582,6 +583,21 @@ const ENTRIES: &[Entry] = &[
         r#""grafana_session""#,
     ),
     (
+        "auth.login_path",
+        Applies::AtOnce,
+        Kind::Text,
+        "Path of the dashboard, below the path of `server.root_url`, where a browser signs in. The license page redirects a browser \
+         without a session to it, with `redirectTo`.",
+        r#""/login""#,
+    ),
+    (
+        "auth.rotate_path",
+        Applies::AtOnce,
+        Kind::Text,
+        "The same for a browser with a session that the dashboard wants to rotate (`session.token.rotate`).",
+        r#""/user/auth-tokens/rotate""#,
+    ),
+    (
         "auth.cache_ttl",
         Applies::AtOnce,
         Kind::Duration,
@@ -594,6 +610,21 @@ const ENTRIES: &[Entry] = &[
         Kind::Tables,
         "Users of `auth.mode = \"local\"`, each with `name`, `password_hash` (from `license-gate hash-password`; bcrypt is accepted) \
          and `permissions`.",
+        "",
+    ),
+    (
+        "gate.dry_run",
+        Applies::AtOnce,
+        Kind::Boolean,
+        "If `true`, no rule refuses anything. Each rule counts and logs what it would refuse.",
+        "true",
+    ),
+    (
+        "gate.rules",
+        Applies::AtOnce,
+        Kind::Tables,
+        "Requests that depend on the license, each with `name`, `paths`, and optionally `methods`, `require`, `grace`, `allow`, `dry_run` \
+         and `message`. Without rules everything is forwarded.",
         "",
     ),
     (
@@ -649,7 +680,7 @@ mod tests {
     #[test]
     fn every_key_that_the_reader_knows_is_described_once_in_its_order() {
         let described: Vec<_> = ENTRIES.iter().map(|entry| entry.0).collect();
-        let known: Vec<_> = keys::supported().collect();
+        let known: Vec<_> = keys::all().collect();
         assert_eq!(described, known);
     }
 }

@@ -102,18 +102,6 @@ impl Value {
         let parts = words.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(|part| Self { kind: Kind::Word(part.to_owned()), ..self.clone() }).collect()
     }
-
-    /// Whether the value turns a setting off: `false`, 0, an empty string or list.
-    pub(super) fn is_off(&self) -> bool {
-        match &self.kind {
-            Kind::Text(text) => text.is_empty(),
-            Kind::Word(word) => matches!(&*word.to_ascii_lowercase(), "" | "false" | "0"),
-            Kind::Integer(digits) => digits == "0",
-            Kind::Boolean(value) => !value,
-            Kind::List(elements) => elements.is_empty(),
-            Kind::Table(_) | Kind::Other(_) => false,
-        }
-    }
 }
 
 impl Kind {

@@ -23,7 +23,9 @@ use super::tls::Tls;
 use super::{Service, http1, http2};
 use crate::shutdown::Phase;
 
-pub(super) use super::shared::{Shared, set_closing_deadline, shorten_for_drain};
+pub(super) use super::shared::{
+    Shared, limit_silence_for_drain, set_closing_deadline, shorten_for_drain,
+};
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

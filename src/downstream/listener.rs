@@ -27,11 +27,11 @@ use super::io::Socket;
 use super::peer::Peer;
 use super::shared::{Hsts, Shared, within};
 use super::terms::{Current, Terms};
-use super::{Scheme, Service, Timeouts, proxy_protocol, real_client};
+use super::{Scheme, Service, proxy_protocol, real_client};
 use crate::problem::Problem;
 use crate::shutdown::{Drain, Intake, detach_local};
 use crate::socket::Kind;
-use crate::sweep::Sweep;
+use crate::sweep::{Deadline, Sweep};
 use crate::telemetry::metrics::WorkerMetrics;
 
 /// Pause after a failed `accept`, for example for lack of file descriptors.
@@ -255,8 +255,10 @@ impl<S: Service> Acceptor<S> {
     fn admit(&self, client: Kind, address: SocketAddr, place: &Place<S>) {
         let Place { scheme, terms, shared } = place;
         let (scheme, timeouts) = (*scheme, terms.timeouts);
-        let client = Socket::new(client, &self.sweep, timeouts.send);
+        let deadline = self.sweep.deadline();
+        let client = Socket::new(client, &self.sweep, timeouts.send).noting(deadline.heard());
         let Some(admitted) = self.connections.enter(terms.limits.max_connections) else {
+            self.metrics.connection_refused();
             if scheme == Scheme::Http
                 && let Some(turned) = self.connections.turn_away()
             {
@@ -271,36 +273,35 @@ impl<S: Service> Acceptor<S> {
             let (_admitted, _open, _counted) = (admitted, open, counted);
             let (mut client, mut address, mut speaks_for_itself) = (client, address, false);
             if let Some(proxies) = proxies {
-                let (sweep, drain) = (&sweep, &shared.drain);
-                let named = proxied_client(&mut client, address, &proxies, timeouts, sweep, drain);
+                deadline.set(timeouts.request_header);
+                let named =
+                    proxied_client(&mut client, address, &proxies, &deadline, &shared.drain);
                 let Some(client) = Box::pin(named).await else { return };
                 speaks_for_itself = client.is_none();
                 address = client.unwrap_or(address);
             }
-            let peer = Rc::new(Peer::new(address, scheme, speaks_for_itself, timeouts, sweep));
+            let peer =
+                Rc::new(Peer::new(address, scheme, speaks_for_itself, timeouts, sweep, deadline));
             connection::serve(client, tls, peer, shared).await;
         });
     }
 }
 
 /// Reads the PROXY header of the peer at `address`. `Some(None)`: it names no client, so the peer itself is the client. `None`: the peer
-/// is not trusted, or its header is missing or malformed.
+/// is not trusted, or its header is missing, malformed or later than `deadline`.
 #[allow(clippy::option_option, reason = "no header and no client are different")]
 async fn proxied_client(
     client: &mut Socket,
     address: SocketAddr,
     proxies: &[IpNet],
-    timeouts: Timeouts,
-    sweep: &Sweep,
+    deadline: &Deadline,
     drain: &Drain,
 ) -> Option<Option<SocketAddr>> {
     if !real_client::contains(proxies, address.ip()) {
         tracing::debug!(client.address = %address, "closed: the peer is not a trusted proxy");
         return None;
     }
-    let deadline = sweep.deadline();
-    deadline.set(timeouts.request_header);
-    let header = within(&deadline, drain, proxy_protocol::read(client)).await;
+    let header = within(deadline, drain, proxy_protocol::read(client)).await;
     match header.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
         Ok(named) => Some(named.map(canonical)),
         Err(error) => {

@@ -40,8 +40,8 @@ impl Peer {
         speaks_for_itself: bool,
         timeouts: Timeouts,
         sweep: Sweep,
+        deadline: Deadline,
     ) -> Self {
-        let deadline = sweep.deadline();
         Self {
             address,
             address_text: address.ip().to_string(),

@@ -118,7 +118,14 @@ fn is_served_by_hyper() -> bool {
     wanted
 }
 
-/// Shortens `deadline` of a connection without a request in flight, if the gate stops.
+/// Limits the silence of a client that may be sending a request, if the gate stops.
+pub(super) fn limit_silence_for_drain(deadline: &Deadline, drain: &Drain) {
+    if drain.phase() >= Phase::Draining {
+        deadline.limit_silence(DRAIN_SILENCE);
+    }
+}
+
+/// Shortens `deadline` of a connection without a request in flight, if the gate stops: what still arrives is not served.
 pub(super) fn shorten_for_drain(deadline: &Deadline, drain: &Drain) {
     if drain.phase() >= Phase::Replaced {
         deadline.set_by(DRAIN_SILENCE);
@@ -145,7 +152,7 @@ pub(super) async fn within<F: Future>(
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        shorten_for_drain(deadline, drain);
+        limit_silence_for_drain(deadline, drain);
         let over = drain.phase() == Phase::Cut || deadline.has_passed(cx);
         if over { Poll::Ready(None) } else { Poll::Pending }
     })

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::license::{Rejection, Token, verify};
 use crate::outgoing::Refresher;
-use crate::store::{By, ChangeError, Origin, Reader, Snapshot, Writer};
+use crate::store::{By, ChangeError, Expected, Origin, Reader, Snapshot, Writer};
 
 /// Longest wait for keys.
 const KEY_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +34,12 @@ impl Installer {
     /// Fetches unknown keys by `keys` from now on; `None`: not at all.
     pub fn set_keys(&self, keys: Option<Refresher>) {
         self.keys.store(keys.map(Arc::new));
+    }
+
+    /// The same on an `expected` revision only; see [`Writer::expecting`].
+    #[must_use]
+    pub fn expecting(&self, expected: Expected) -> Self {
+        Self { writer: self.writer.expecting(expected), ..self.clone() }
     }
 
     /// Installs `token`; see [`Writer::install`].

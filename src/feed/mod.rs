@@ -19,7 +19,7 @@ pub use issuer::{Config, Error as IssuerError, Issuer, Reply};
 pub use keyring::{Keyring, WatchedKeys, log_faults};
 pub use mounted::{Mounted, log_offering};
 pub use remote::{RemoteKeys, RemoteRevocations};
-pub use renew::{Context, RenewError, Renewal};
+pub use renew::{Context, Failures, Progress, RenewError, Renewal};
 pub use schedule::Schedule;
 pub use watch::WatchedFile;
 

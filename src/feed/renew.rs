@@ -4,8 +4,8 @@
 //! its end even if the caller has disconnected; concurrent API calls share it. During a renewal, the license stays in force
 //! and can be changed by hand; after such a change the response is dropped (`store::Origin`). No call is made if
 //! `renewal.url` is not set.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -19,10 +19,11 @@ use crate::clock::{Clock, UnixTime};
 use crate::notify::{EventKind, Events, Notice, license_digest};
 use crate::random;
 use crate::store::{
-    self, Action, By, ChangeError, Housekeeping, InForce, Lease, Origin, Outcome, Reader, Snapshot,
-    Writer,
+    self, Action, By, ChangeError, Expected, Housekeeping, InForce, Lease, Origin, Outcome, Reader,
+    Snapshot, Writer,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::text::chain;
 
 /// How long a replica holds the lease of the schedule, and how often the others try to get it.
 const SCHEDULE_LEASE: Duration = Duration::from_secs(60);
@@ -42,6 +43,9 @@ pub enum RenewError {
     /// There is no license.
     #[error("there is no license to renew")]
     NoLicense,
+    /// The license is not at the revision that the renewal was requested for.
+    #[error("the license was changed since then")]
+    Changed,
     /// The lease could not be read, and a new license could not be stored.
     #[error("the store is unavailable, so the issuer was not called")]
     Store(#[source] store::Error),
@@ -65,6 +69,7 @@ impl RenewError {
         match self {
             Self::Off => "renewal-off",
             Self::NoLicense => "no-license",
+            Self::Changed => "changed",
             Self::Store(error) => error.reason(),
             Self::Issuer(error) => error.reason(),
             Self::Install(error) => error.reason(),
@@ -79,6 +84,7 @@ impl RenewError {
             Self::Issuer(error) => error.retry_after(),
             Self::Off
             | Self::NoLicense
+            | Self::Changed
             | Self::Store(_)
             | Self::Install(_)
             | Self::Busy
@@ -89,9 +95,11 @@ impl RenewError {
     /// The outcome in audit log and metrics.
     const fn outcome(&self) -> Outcome {
         match self {
-            Self::Off | Self::NoLicense | Self::Busy | Self::Install(ChangeError::Superseded) => {
-                Outcome::Refused
-            }
+            Self::Off
+            | Self::NoLicense
+            | Self::Changed
+            | Self::Busy
+            | Self::Install(ChangeError::Superseded) => Outcome::Refused,
             Self::Store(_) | Self::Issuer(_) | Self::Install(_) | Self::Interrupted => {
                 Outcome::Failed
             }
@@ -144,6 +152,33 @@ pub struct Renewal {
     is_paused: Arc<AtomicBool>,
     turn: Arc<Mutex<()>>,
     by_hand: Arc<Joined<Result<Arc<Snapshot>, Arc<RenewError>>>>,
+    progress: Arc<std::sync::Mutex<Progress>>,
+}
+
+/// How renewal goes, for people.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Whether `renewal.url` is set.
+    pub is_on: bool,
+    /// When the license is to be renewed next, as far as the schedule of this gate knows.
+    pub next: Option<UnixTime>,
+    /// The failures since the last success.
+    pub failing: Option<Failures>,
+    /// The last success of this run.
+    pub succeeded: Option<UnixTime>,
+}
+
+/// Renewals that failed in a row.
+#[derive(Clone, Debug)]
+pub struct Failures {
+    /// The first one.
+    pub since: UnixTime,
+    /// The last one.
+    pub last: UnixTime,
+    /// Why the last one failed, in one line.
+    pub why: String,
+    /// The license that was to be renewed; see [`license_digest`].
+    of: String,
 }
 
 impl Renewal {
@@ -156,6 +191,7 @@ impl Renewal {
             turn: Arc::default(),
             by_hand: Arc::default(),
             is_paused: Arc::default(),
+            progress: Arc::default(),
         }
     }
 
@@ -175,14 +211,39 @@ impl Renewal {
         self.issuer.send_replace(issuer.map(Arc::new));
     }
 
-    /// Renews now. A call during another one shares its result.
+    /// How renewal goes.
+    pub fn progress(&self) -> Progress {
+        let is_on = self.issuer.borrow().is_some();
+        let mut progress = Progress { is_on, ..self.noted().clone() };
+        let license = self.license();
+        // Failures to renew another license no longer count.
+        progress.failing = progress.failing.filter(|failing| failing.of == license);
+        progress
+    }
+
+    /// The license in force; see [`license_digest`].
+    fn license(&self) -> String {
+        let snapshot = self.context.reader.snapshot();
+        let license = snapshot.license(self.context.clock.now());
+        license.map(|license| license_digest(license)).unwrap_or_default()
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Renews now, on an `expected` revision of the stored license only. A call during another one shares its result.
     ///
     /// # Errors
     /// See [`RenewError`].
-    pub async fn renew(&self, who: By) -> Result<Arc<Snapshot>, Arc<RenewError>> {
+    pub async fn renew(
+        &self,
+        who: By,
+        expected: Expected,
+    ) -> Result<Arc<Snapshot>, Arc<RenewError>> {
         let this = self.clone();
         let work = || async move {
-            let done = this.in_turn(None, who.clone()).await;
+            let done = this.in_turn(None, &expected, who.clone()).await;
             if let Err(error) = &done {
                 this.record(error, who).await;
             }
@@ -208,6 +269,7 @@ impl Renewal {
             let now = self.context.clock.now();
             let is_on = issuers.borrow_and_update().is_some();
             let at = self.next(&mut schedule, now).filter(|_| is_on);
+            self.noted().next = at;
             if at.is_none_or(|at| at > now) {
                 let due = async {
                     match at {
@@ -241,7 +303,7 @@ impl Renewal {
     async fn by_schedule(&self, schedule: &mut Schedule, reported: &mut Reported) {
         let who = By::itself("renewal");
         let revision = self.context.reader.snapshot().revision();
-        let done = self.in_turn(Some(revision), who.clone()).await;
+        let done = self.in_turn(Some(revision), &Expected::any(), who.clone()).await;
         let now = self.context.clock.now();
         match done {
             Ok(_) => {
@@ -290,29 +352,51 @@ impl Renewal {
     }
 
     /// Renews after a renewal that is already running. A scheduled renewal is superseded if the revision is no longer `due`.
-    async fn in_turn(&self, due: Option<u64>, who: By) -> Result<Arc<Snapshot>, RenewError> {
+    async fn in_turn(
+        &self,
+        due: Option<u64>,
+        expected: &Expected,
+        who: By,
+    ) -> Result<Arc<Snapshot>, RenewError> {
         let turn = self.turn.lock().await;
         let issuer = self.issuer.borrow().clone();
         let done = match issuer {
             Some(_) if self.is_paused.load(Ordering::Relaxed) => {
                 Err(RenewError::Store(store::Error::HandedOver))
             }
-            Some(issuer) => self.among_replicas(&issuer, due, who).await,
+            Some(issuer) => self.among_replicas(&issuer, due, expected, who).await,
             None => Err(RenewError::Off),
         };
         drop(turn);
         let outcome = done.as_ref().map_or_else(RenewError::outcome, |_| Outcome::Ok);
         self.context.metrics.renewal(outcome.into());
+        self.note(done.as_ref().err());
         if done.is_ok() {
             self.context.metrics.renewed(self.context.clock.now().as_secs());
         }
         done
     }
 
+    /// Notes the result of a renewal. One that another change superseded is neither a success nor a failure.
+    fn note(&self, error: Option<&RenewError>) {
+        let (now, of) = (self.context.clock.now(), self.license());
+        let mut progress = self.noted();
+        match error {
+            None => (progress.succeeded, progress.failing) = (Some(now), None),
+            Some(error) if error.outcome() == Outcome::Failed => {
+                let earlier = progress.failing.take().filter(|failing| failing.of == of);
+                let since = earlier.map_or(now, |failing| failing.since);
+                progress.failing = Some(Failures { since, last: now, why: chain(error), of });
+            }
+            Some(_) => {}
+        }
+    }
+
     async fn among_replicas(
         &self,
         issuer: &Issuer,
         due: Option<u64>,
+        expected: &Expected,
         who: By,
     ) -> Result<Arc<Snapshot>, RenewError> {
         let Context { reader, writer, housekeeping, .. } = &self.context;
@@ -330,7 +414,7 @@ impl Renewal {
         let done = if due.is_some_and(|due| due != reader.snapshot().revision()) {
             Err(RenewError::Install(ChangeError::Superseded))
         } else {
-            self.request_and_install(issuer, who).await
+            self.request_and_install(issuer, expected, who).await
         };
         housekeeping.give_lease_back(Lease::Renewal).await;
         done
@@ -339,9 +423,14 @@ impl Renewal {
     async fn request_and_install(
         &self,
         issuer: &Issuer,
+        expected: &Expected,
         who: By,
     ) -> Result<Arc<Snapshot>, RenewError> {
         let before = self.context.reader.snapshot();
+        // A change after this one supersedes the renewal.
+        if !expected.admits(before.tag()) {
+            return Err(RenewError::Changed);
+        }
         let license = before.license(self.context.clock.now()).ok_or(RenewError::NoLicense)?;
         let Reply { token, date } = issuer.request_token(license, &before.policy().root_url).await;
         let by = Origin::Renewal { of: license.clone(), started_at_revision: before.revision() };

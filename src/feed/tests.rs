@@ -16,7 +16,9 @@ use crate::clock::{Clock, UnixTime};
 use crate::license::{Algorithm, Config as LicenseConfig, KeyPair, Policy, RootUrl, Token};
 use crate::notify::Events;
 use crate::outgoing::{self, Cause, Client, Proxies};
-use crate::store::{self, By, ChangeError, Config as StoreConfig, LicenseTrust, Origin, Store};
+use crate::store::{
+    self, By, ChangeError, Config as StoreConfig, Expected, LicenseTrust, Origin, Store,
+};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -90,7 +92,7 @@ impl Bench {
 
     async fn renew(&self, answer: String) -> Result<Arc<store::Snapshot>, Arc<RenewError>> {
         let (issuer, _asked) = issuer(answer);
-        self.renewal(&at(issuer)).renew(By::itself("test")).await
+        self.renewal(&at(issuer)).renew(By::itself("test"), Expected::any()).await
     }
 }
 
@@ -146,7 +148,11 @@ fn serve(stream: &mut (impl Read + Write), answer: &str) -> (String, Value) {
 async fn the_issuer_is_called_with_the_token_and_its_answer_is_in_force() {
     let bench = Bench::new().await;
     let (address, asked) = issuer(bench.answer("L-1", NOW + 5));
-    let renewed = bench.renewal(&at(address)).renew(By::itself("test")).await.expect("renewed");
+    let renewed = bench
+        .renewal(&at(address))
+        .renew(By::itself("test"), Expected::any())
+        .await
+        .expect("renewed");
     let iat = renewed.license(UnixTime::from_secs(NOW)).and_then(|license| license.claims().iat);
     assert_eq!(iat, Some(UnixTime::from_secs(NOW + 5)));
 
@@ -199,15 +205,16 @@ async fn an_issuer_that_is_unreachable_silent_or_not_configured() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
     let hasty = outgoing::Config { timeout: Duration::from_millis(20), ..Default::default() };
-    let late = bench.renewal_by(&at(address), &hasty).renew(By::itself("test")).await;
+    let late =
+        bench.renewal_by(&at(address), &hasty).renew(By::itself("test"), Expected::any()).await;
     assert!(matches!(fault(&late), Some(Cause::Timeout(_))), "{late:?}");
     drop(silent);
-    let away = bench.renewal(&at(address)).renew(By::itself("test")).await;
+    let away = bench.renewal(&at(address)).renew(By::itself("test"), Expected::any()).await;
     assert!(matches!(fault(&away), Some(Cause::Connect(_))), "{away:?}");
-    let off = bench.renewal(&Config::default()).renew(By::itself("test")).await;
+    let off = bench.renewal(&Config::default()).renew(By::itself("test"), Expected::any()).await;
     assert!(matches!(error(&off), Some(RenewError::Off)));
     bench.store.writer.remove(By::itself("test")).await.expect("removed");
-    let none = bench.renewal(&at(address)).renew(By::itself("test")).await;
+    let none = bench.renewal(&at(address)).renew(By::itself("test"), Expected::any()).await;
     assert!(matches!(error(&none), Some(RenewError::NoLicense)));
 }
 
@@ -217,7 +224,8 @@ async fn an_answer_is_dropped_if_the_license_has_changed_meanwhile() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let renewal = bench.renewal(&at(address));
-    let renewing = tokio::spawn(async move { renewal.renew(By::itself("test")).await });
+    let renewing =
+        tokio::spawn(async move { renewal.renew(By::itself("test"), Expected::any()).await });
     let accepted = tokio::task::spawn_blocking(move || listener.accept().expect("a connection"));
     let (mut stream, _): (TcpStream, _) = accepted.await.expect("accepted");
 
@@ -267,7 +275,7 @@ async fn https_is_verified_with_the_ca_file() {
         let url = format!("https://{host}:{port}/").parse().expect("a URL");
         bench.renewal_by(&Config { url: Some(url) }, &trusting)
     };
-    let other_name = renewal("127.0.0.1").renew(By::itself("test")).await;
+    let other_name = renewal("127.0.0.1").renew(By::itself("test"), Expected::any()).await;
     assert!(matches!(fault(&other_name), Some(Cause::Tls(_))), "{other_name:?}");
-    renewal("localhost").renew(By::itself("test")).await.expect("renewed");
+    renewal("localhost").renew(By::itself("test"), Expected::any()).await.expect("renewed");
 }

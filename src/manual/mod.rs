@@ -14,6 +14,8 @@ chapters! {
     installing = "installing.md",
     configuration = "configuration.md",
     api = "api.md",
+    page = "page.md",
+    rules = "rules.md",
     license = "license.md",
     vendor = "vendor.md",
     replicas = "replicas.md",

@@ -25,6 +25,8 @@ pub enum EventKind {
     Expired,
     /// A renewal brought a newer token, which is in force.
     Renewed,
+    /// The license has expired, and the grace of a gate rule ends within a day.
+    GraceEnding,
     /// Renewals fail.
     RenewalFailing,
     /// Another license is in force, or none is.
@@ -38,6 +40,7 @@ impl EventKind {
             Self::ExpiringSoon => "expiring_soon",
             Self::Expired => "expired",
             Self::Renewed => "renewed",
+            Self::GraceEnding => "grace_ending",
             Self::RenewalFailing => "renewal_failing",
             Self::Changed => "changed",
         }

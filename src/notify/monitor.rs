@@ -11,9 +11,10 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::events::{Events, Notice};
-use super::news::{Announced, EndWarning, News, end_warnings};
+use super::news::{Announced, EndWarning, GraceWarning, News, end_warnings, grace_warnings};
 use crate::clock::{Clock, UnixTime};
-use crate::license::{License, Source, Standing, Status, Token};
+use crate::license::{License, Policy, Source, Standing, Status, Token};
+use crate::rules::{LicenseNow, Published, Requirement};
 use crate::store::{Candidate, Error, Housekeeping, InForce, Reader, Writer};
 
 /// How often the newest time seen is stored and the clock is checked.
@@ -26,6 +27,7 @@ pub struct Monitor {
     writer: Writer,
     housekeeping: Housekeeping,
     clock: Clock,
+    rules: Published,
     logged: Logged,
     announcer: Announcer,
     turn: Arc<Mutex<()>>,
@@ -36,6 +38,8 @@ pub struct Monitor {
 struct Logged {
     in_force: Option<(Source, Status, Option<Token>)>,
     near: Vec<(EndWarning, String)>,
+    graces: Vec<GraceWarning>,
+    lacking: Vec<(String, String)>,
     is_behind: bool,
     kept: Option<UnixTime>,
 }
@@ -52,7 +56,9 @@ impl Monitor {
         let at_first = reader.snapshot().in_force(clock.now());
         let announcer = Announcer::begin(events, &at_first).await;
         let logged = Logged::at_first(&at_first);
-        Self { reader, writer, housekeeping, clock, logged, announcer, turn: Arc::default() }
+        let rules = Published::new(None);
+        let turn = Arc::default();
+        Self { reader, writer, housekeeping, clock, rules, logged, announcer, turn }
     }
 
     /// Locked while it looks: whoever locks it has what was announced stored whole, and holds it back.
@@ -60,12 +66,20 @@ impl Monitor {
         self.turn.clone()
     }
 
+    /// Watches the grace of `rules` too.
+    #[must_use]
+    pub fn with_rules(self, rules: &Published) -> Self {
+        Self { rules: rules.clone(), ..self }
+    }
+
     /// Runs until the store is closed.
     pub async fn run(mut self) {
         let mut changes = self.reader.changes();
+        let mut rules = self.rules.changes();
         loop {
             let turn = self.turn.clone().lock_owned().await;
             changes.mark_unchanged();
+            rules.mark_unchanged();
             let now = self.clock.now();
             self.time(now).await;
             if self.writer.reconsider().await {
@@ -75,6 +89,8 @@ impl Monitor {
             drop(turn);
             tokio::select! {
                 () = self.clock.reached(next) => {}
+                // Cannot fail: `self.rules` holds the sender.
+                _ = rules.changed() => {}
                 changed = changes.changed() => {
                     if changed.is_err() {
                         return;
@@ -100,10 +116,39 @@ impl Monitor {
         if let Some(license) = &in_force.license {
             near.iter().for_each(|warning| self.logged.near(license, warning));
         }
+        let (graces, graces_later) = self
+            .graces(&in_force, snapshot.policy(), now)
+            .into_iter()
+            .partition::<Vec<_>, _>(|warning| warning.from <= now);
+        self.logged.graces(&graces);
+        self.logged.lacking(self.lacking(&in_force));
         let renewed = snapshot.candidate(in_force.source).is_some_and(Candidate::is_renewed);
-        self.announcer.look(&in_force, renewed, &near).await;
-        let next = later.iter().map(|warning| warning.from).chain(snapshot.next_turn(now));
+        self.announcer.look(&in_force, renewed, &near, &graces).await;
+        let later = later.iter().map(|warning| warning.from);
+        let later = later.chain(graces_later.iter().map(|warning| warning.from));
+        let next = later.chain(snapshot.next_turn(now));
         next.fold(now.saturating_add(KEEP_TIME), UnixTime::min)
+    }
+
+    /// The rules in grace, each with the time of its warning.
+    fn graces(&self, in_force: &InForce, policy: &Policy, now: UnixTime) -> Vec<GraceWarning> {
+        let Some(rules) = self.rules.current() else { return Vec::new() };
+        let InForce { license, standing, .. } = in_force;
+        let claims = license.as_ref().map(|license| license.claims());
+        grace_warnings(&rules, &LicenseNow { standing, claims, policy, now })
+    }
+
+    /// The rules that require a product which the valid license does not include, each with the product.
+    fn lacking(&self, in_force: &InForce) -> Vec<(String, String)> {
+        let valid = in_force.license.as_ref().filter(|_| in_force.standing.is_active());
+        let (Some(rules), Some(license)) = (self.rules.current(), valid) else { return Vec::new() };
+        let lacking = rules.rules().filter_map(|rule| match &rule.requirement {
+            Requirement::Product(product) if !rule.allow && !license.claims().includes(product) => {
+                Some((rule.name.clone(), product.clone()))
+            }
+            Requirement::Product(_) | Requirement::License => None,
+        });
+        lacking.collect()
     }
 
     async fn time(&mut self, now: UnixTime) {
@@ -169,6 +214,30 @@ impl Logged {
     }
 }
 
+impl Logged {
+    /// Logs that a rule requires a product which the license lacks, once for each.
+    fn lacking(&mut self, lacking: Vec<(String, String)>) {
+        for (rule, product) in lacking.iter().filter(|both| !self.lacking.contains(both)) {
+            tracing::warn!(
+                event = "gate.product_missing",
+                rule,
+                product,
+                "the license does not include a product that a gate rule requires"
+            );
+        }
+        self.lacking = lacking;
+    }
+
+    /// Logs that the grace of rules ends soon, once for each end.
+    fn graces(&mut self, near: &[GraceWarning]) {
+        for warning in near.iter().filter(|warning| !self.graces.contains(warning)) {
+            let GraceWarning { rule, until, .. } = warning;
+            tracing::warn!(event = "gate.grace_ending", rule, %until, "the grace of a gate rule ends soon: its requests are refused then");
+        }
+        self.graces = near.to_vec();
+    }
+}
+
 fn summary(in_force: &InForce) -> (Source, Status, Option<Token>) {
     let token = in_force.license.as_ref().map(|license| license.token().clone());
     (in_force.source, in_force.standing.status(), token)
@@ -199,8 +268,14 @@ impl Announcer {
         this
     }
 
-    /// Announces what has changed, and the ends that are `near`. `renewed`: the license in force came from a renewal.
-    async fn look(&mut self, in_force: &InForce, renewed: bool, near: &[EndWarning]) {
+    /// Announces what has changed, and the ends that are `near`, also those of `graces`. `renewed`: the license in force came from a renewal.
+    async fn look(
+        &mut self,
+        in_force: &InForce,
+        renewed: bool,
+        near: &[EndWarning],
+        graces: &[GraceWarning],
+    ) {
         if !self.events.are_sent() {
             // What happens meanwhile is not announced later.
             self.last = Announced::of(in_force);
@@ -213,7 +288,8 @@ impl Announcer {
         let news = News::of(in_force, renewed, &self.last);
         let license = in_force.license.as_deref();
         let near = license.map(|license| near.iter().map(|warning| News::near(license, warning)));
-        let near: Vec<_> = near.into_iter().flatten().collect();
+        let graces = license.map(|license| graces.iter().map(|of| News::grace(license, of)));
+        let near: Vec<_> = near.into_iter().flatten().chain(graces.into_iter().flatten()).collect();
         // Bounded by the number of ends: those that are not near any more are forgotten.
         self.near.retain(|about| near.iter().any(|news| news.about == *about));
         let near: Vec<_> =

@@ -12,6 +12,7 @@ use super::events::EventKind;
 use crate::clock::UnixTime;
 use crate::license::{License, Source, Status, Why};
 use crate::random;
+use crate::rules::{LicenseNow, Rule, Rules, State};
 use crate::store::InForce;
 use crate::text::hex;
 
@@ -47,6 +48,15 @@ pub(super) struct EndWarning {
     /// The warning is due from this time.
     pub(super) from: UnixTime,
     pub(super) end: UnixTime,
+}
+
+/// The end of the grace of a rule, and when to warn of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GraceWarning {
+    pub(super) rule: String,
+    /// The warning is due from this time.
+    pub(super) from: UnixTime,
+    pub(super) until: UnixTime,
 }
 
 impl Announced {
@@ -128,6 +138,29 @@ impl News {
         };
         Self { kind: EventKind::ExpiringSoon, about, message, otherwise: None }
     }
+}
+
+impl News {
+    /// The announcement that the grace of a rule ends soon.
+    pub(super) fn grace(license: &License, warning: &GraceWarning) -> Self {
+        let GraceWarning { rule, until, .. } = warning;
+        let about = format!("{} {} {rule}", license.claims().lid, until.as_secs());
+        let message = format!(
+            "The license has expired, and the gate rule {rule:?} refuses requests from {until} on."
+        );
+        Self { kind: EventKind::GraceEnding, about, message, otherwise: None }
+    }
+}
+
+/// The rules in grace, each with the time of its warning. A dry run refuses nothing, and needs no warning.
+pub(super) fn grace_warnings(rules: &Rules, license: &LicenseNow<'_>) -> Vec<GraceWarning> {
+    let warning = |(rule, state): (&Rule, State)| match state {
+        State::Grace { until } if !rule.dry_run && !rules.is_dry_run() => {
+            Some(GraceWarning { rule: rule.name.clone(), from: until.saturating_sub(DAY), until })
+        }
+        State::Grace { .. } | State::Open | State::Closed(_) => None,
+    };
+    rules.states(license).filter_map(warning).collect()
 }
 
 /// The message for a valid license that replaces what was announced last.

@@ -21,7 +21,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// The header fields as received.
     pub fields: HeaderMap,
-    /// The body of a 200; empty for every other status, whose body is not read.
+    /// The body of a 200. Empty for every other status, whose body is read only if the call asks for it
+    /// ([`super::Call::every_body`]).
     pub body: Bytes,
     /// When the head was received.
     pub at: UnixTime,
@@ -31,12 +32,14 @@ impl Answer {
     pub(super) async fn read(
         response: Response<Incoming>,
         max_bytes: usize,
+        every_body: bool,
         at: UnixTime,
     ) -> Result<Self, Cause> {
         let (head, body) = response.into_parts();
         let (status, fields) = (head.status, head.headers);
         let body = match status {
             StatusCode::OK => collect(body, max_bytes).await?,
+            _ if every_body => collect(body, max_bytes).await?,
             _ => Bytes::new(),
         };
         Ok(Self { status, fields, body, at })

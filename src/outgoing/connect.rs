@@ -131,7 +131,7 @@ impl Proxy {
         driver.spawn(connection.with_upgrades());
         let response = sender.send_request(self.request(to)?).await?;
         if !response.status().is_success() {
-            return Err(Answer::read(response, 0, now).await?.refusal());
+            return Err(Answer::read(response, 0, false, now).await?.refusal());
         }
         upgraded(response).await
     }

@@ -1,4 +1,4 @@
-//! The gate's own HTTP calls: to the issuer (renewal, keys, revocations) and to the webhook.
+//! The gate's own HTTP calls: to the issuer (renewal, keys, revocations) and to the webhook; and those of commands.
 //!
 //! A [`Client`] holds trust anchors and proxies, and creates an [`Endpoint`] for each URL at startup; configuration errors
 //! occur there. An endpoint takes a [`Call`] and returns an [`Answer`] or an [`Error`], within one deadline for the whole call:
@@ -23,12 +23,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::certificate::{self, File};
+use crate::certificate::{self, File, Verifier};
 use crate::clock::Clock;
 
 pub use answer::Answer;
@@ -60,7 +60,7 @@ pub struct Client {
     proxies: Proxies,
     clock: Clock,
     /// Built for the first `https://` URL: without one, the gate also starts on a machine without certificate authorities.
-    tls: OnceLock<Arc<ClientConfig>>,
+    tls: OnceLock<(Arc<ClientConfig>, Arc<Verifier>)>,
 }
 
 /// A URL that can be called.
@@ -86,6 +86,8 @@ pub struct Call {
     pub body: Bytes,
     /// Largest response body that is read.
     pub max_bytes: usize,
+    /// Whether the body of a response other than 200 is read too.
+    pub every_body: bool,
 }
 
 impl Client {
@@ -133,26 +135,38 @@ impl Client {
         let name = ServerName::try_from(target.host.clone());
         let name = name.map_err(|_| SetupError::Url(key))?;
         let config = match self.tls.get() {
-            Some(made) => made.clone(),
+            Some((made, _)) => made.clone(),
             None => {
                 let made = self.tls_config()?;
-                self.tls.get_or_init(|| made).clone()
+                self.tls.get_or_init(|| made).0.clone()
             }
         };
         Ok(TlsPeer { connector: TlsConnector::from(config), name })
     }
 
-    fn tls_config(&self) -> Result<Arc<ClientConfig>, SetupError> {
-        let roots = match &self.config.ca_file {
-            Some(path) => File::read(path).and_then(|file| file.authorities(self.clock.now())),
-            None => certificate::platform_authorities(),
+    /// The last certificate of a peer that did not verify.
+    pub fn refused_certificate(&self) -> Option<CertificateDer<'static>> {
+        self.tls.get().and_then(|(_, verifier)| verifier.refused())
+    }
+
+    fn tls_config(&self) -> Result<(Arc<ClientConfig>, Arc<Verifier>), SetupError> {
+        let (roots, named) = match &self.config.ca_file {
+            Some(path) => {
+                let file = File::read(path)?;
+                (file.authorities(self.clock.now())?, file.certificates()?)
+            }
+            None => (certificate::platform_authorities()?, Vec::new()),
         };
-        let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let provider = Arc::new(default_provider());
+        let verifier = Verifier::new(roots, named, &provider).map_err(certificate::Error::Tls)?;
+        let verifier = Arc::new(verifier);
+        let client = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(certificate::Error::Tls)?
-            .with_root_certificates(roots?)
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
             .with_no_client_auth();
-        Ok(Arc::new(client))
+        Ok((Arc::new(client), verifier))
     }
 }
 
@@ -160,13 +174,13 @@ impl Call {
     /// `GET`, with a response body of at most `max_bytes`.
     pub fn get(max_bytes: usize) -> Self {
         let (fields, body) = (HeaderMap::new(), Bytes::new());
-        Self { method: Method::GET, fields, body, max_bytes }
+        Self { method: Method::GET, fields, body, max_bytes, every_body: false }
     }
 
     /// `POST` of `body`, with a response body of at most `max_bytes`.
     pub fn post(body: impl Into<Bytes>, max_bytes: usize) -> Self {
         let (fields, body) = (HeaderMap::new(), body.into());
-        Self { method: Method::POST, fields, body, max_bytes }
+        Self { method: Method::POST, fields, body, max_bytes, every_body: false }
     }
 
     /// Sets a header field.
@@ -178,7 +192,7 @@ impl Call {
 }
 
 impl Endpoint {
-    /// Makes the call. The [`Answer`] has a body only if its status is 200.
+    /// Makes the call. The [`Answer`] has a body only if its status is 200, or with [`Call::every_body`].
     ///
     /// # Errors
     /// See [`Cause`]; [`Cause::Timeout`] covers the whole call. A status is not an error, unless it is a proxy's refusal.
@@ -208,7 +222,7 @@ impl Endpoint {
     }
 
     async fn exchange(&self, call: Call) -> Result<Answer, Error> {
-        let max_bytes = call.max_bytes;
+        let (max_bytes, every_body) = (call.max_bytes, call.every_body);
         let request = self.request(call).map_err(|error| self.failed(error.into()))?;
         let stream = self.connect().await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
@@ -218,7 +232,7 @@ impl Endpoint {
         driver.spawn(connection);
         let response = sender.send_request(request).await;
         let response = response.map_err(|error| self.failed(error.into()))?;
-        let answer = Answer::read(response, max_bytes, self.clock.now()).await;
+        let answer = Answer::read(response, max_bytes, every_body, self.clock.now()).await;
         let answer = answer.map_err(|cause| self.failed(cause))?;
         match &self.proxy {
             Some(proxy) if answer.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {

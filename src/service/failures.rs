@@ -20,6 +20,17 @@ pub struct Failures {
     pub(super) licensing: Area<Endpoint>,
     /// Refusals of the gate itself.
     pub(super) gate: Area<()>,
+    /// The addresses of `server.redirect`.
+    pub(super) redirect: Area<Redirected>,
+}
+
+/// What an address of `server.redirect` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redirected {
+    /// With a redirect.
+    Elsewhere,
+    /// With a challenge of `server.acme_dir`.
+    Challenge,
 }
 
 /// The failures of one area. Those at the same place end together.

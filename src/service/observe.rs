@@ -14,7 +14,7 @@ use crate::downstream::{self, RealClient};
 use crate::message::{Body, RequestHead, Response};
 use crate::proxy::{ForwardError, ForwardedBody, RequestId};
 use crate::telemetry::access::{AccessLog, Flag, Record};
-use crate::telemetry::metrics::{Handler, WorkerMetrics};
+use crate::telemetry::metrics::{Handler, UpstreamErrorKind, WorkerMetrics};
 use crate::upstream;
 
 /// A response to the client.
@@ -39,12 +39,20 @@ pub(super) struct Observation {
     upstream: Option<Moment>,
     /// What answered; `None`: nothing yet.
     handler: Option<Handler>,
+    is_cut: bool,
 }
 
 impl Observation {
     pub(super) fn new(observer: Rc<Observer>) -> Self {
         observer.metrics.request_began();
-        Self { observer, record: None, began: Moment::now(), upstream: None, handler: None }
+        Self {
+            observer,
+            record: None,
+            began: Moment::now(),
+            upstream: None,
+            handler: None,
+            is_cut: false,
+        }
     }
 
     pub(super) fn asked(&mut self, head: &RequestHead, client: RealClient, id: &RequestId) {
@@ -93,6 +101,21 @@ impl Observation {
         }
     }
 
+    /// The response broke off within its body.
+    #[cold]
+    fn cut(&mut self, error: &upstream::Error) {
+        let (kind, flag) = match error {
+            upstream::Error::RequestBody(_) => (UpstreamErrorKind::RequestBody, Flag::ClientLeft),
+            _ => (UpstreamErrorKind::Cut, Flag::CutByUpstream),
+        };
+        if !std::mem::replace(&mut self.is_cut, true) {
+            self.observer.metrics.upstream_error(kind);
+        }
+        if let Some(record) = &mut self.record {
+            record.flag = Some(flag);
+        }
+    }
+
     /// Observes the body of the response.
     pub(super) fn watch(self, response: Answer) -> Response<Observed> {
         response.map(|body| Observed { body, observation: self })
@@ -135,10 +158,10 @@ impl downstream::ResponseBody for Observed {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), upstream::Error>> {
         let Body::Stream(stream) = &mut self.body else { return Poll::Ready(Ok(())) };
         let polled = stream.poll_upload(cx);
-        if let (Some(record), Poll::Ready(Err(_))) = (&mut self.observation.record, &polled)
+        if let Poll::Ready(Err(error)) = &polled
             && !http_body::Body::is_end_stream(&self.body)
         {
-            record.flag = Some(Flag::CutByUpstream);
+            self.observation.cut(error);
         }
         polled
     }
@@ -154,11 +177,14 @@ impl http_body::Body for Observed {
     ) -> Poll<Option<Result<Frame<Bytes>, upstream::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let (Some(record), Poll::Ready(Some(frame))) = (&mut this.observation.record, &polled) {
-            match frame {
-                Ok(frame) => record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
-                Err(_) => record.flag = Some(Flag::CutByUpstream),
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(record) = &mut this.observation.record {
+                    record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
             }
+            Poll::Ready(Some(Err(error))) => this.observation.cut(error),
+            Poll::Ready(None) | Poll::Pending => {}
         }
         polled
     }

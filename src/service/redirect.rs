@@ -20,6 +20,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
+use super::failures::Redirected;
 use crate::downstream::{ExternalScheme, Peer, RawTarget, RealClient, Scheme};
 use crate::license::RootUrl;
 use crate::message::RequestHead;
@@ -73,6 +74,14 @@ impl Redirect {
             reads: Arc::new(Semaphore::new(MAX_READS)),
         });
         Self { root_url: Arc::new(root_url.clone()), challenges }
+    }
+
+    /// What a request gets.
+    pub(super) fn kind(&self, head: &RequestHead) -> Redirected {
+        match &self.challenges {
+            Some(_) if head.uri.path().starts_with(CHALLENGES) => Redirected::Challenge,
+            _ => Redirected::Elsewhere,
+        }
     }
 
     /// The response to a request of `client` on the connection of `peer`. Its head was checked.

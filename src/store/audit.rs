@@ -23,6 +23,9 @@ use crate::text::hex;
 /// Longest line that is read back.
 const MAX_LINE_BYTES: u64 = 1024 * 1024;
 
+/// The end of the file that is read to be shown.
+const MAX_SHOWN_BYTES: u64 = 256 * 1024;
+
 /// SHA-256 of a line, in lower case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hash(String);
@@ -149,6 +152,31 @@ impl Audit {
             return Ok(None);
         }
         Ok(stored_by(&self.tail()?.line))
+    }
+
+    /// The last lines of the current file, newest first, at most `most`, in its last 256 KiB. Changes nothing.
+    pub(super) fn last_lines(&self, most: usize) -> Result<Vec<String>, Error> {
+        let path = self.path();
+        let folder = durable::open(&self.dir)?;
+        let is_absent = folder.stat(AUDIT).map_err(io_error("read", &path))?.is_none();
+        if is_absent || self.is_foreign()? {
+            return Ok(Vec::new());
+        }
+        let read = || {
+            let mut file = folder.open_file(AUDIT, OFlags::RDONLY)?;
+            let length = file.seek(SeekFrom::End(0))?;
+            let start = length.saturating_sub(MAX_SHOWN_BYTES);
+            file.seek(SeekFrom::Start(start))?;
+            let mut end = Vec::new();
+            file.take(MAX_SHOWN_BYTES).read_to_end(&mut end)?;
+            Ok((start, end))
+        };
+        let (start, end) = read().map_err(io_error("read", &path))?;
+        // The first piece may be the end of a line, and the last one is a line that is being written, or nothing.
+        let lines = String::from_utf8_lossy(&end);
+        let mut lines: Vec<_> = lines.split('\n').skip(usize::from(start > 0)).collect();
+        lines.pop();
+        Ok(lines.into_iter().rev().take(most).map(str::to_owned).collect())
     }
 
     fn is_foreign(&self) -> Result<bool, Error> {

@@ -65,6 +65,10 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// because a line may be sent again.
     fn record(&mut self, record: &AuditRecord, id: &str) -> Result<(), Error>;
 
+    /// The last lines of the audit log, newest first, at most `most`. Lines that other users could have written, or that are
+    /// cut, are missing.
+    fn last_lines(&mut self, most: usize) -> Result<Vec<String>, Error>;
+
     /// Renames a stored license that does not verify, and returns its new path. `None`: this backend does not rename.
     fn set_aside(&mut self, _now: UnixTime) -> Result<Option<PathBuf>, Error> {
         Ok(None)

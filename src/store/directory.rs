@@ -224,6 +224,10 @@ impl Backend for Directory {
         Ok(self.audit.append(record)?)
     }
 
+    fn last_lines(&mut self, most: usize) -> Result<Vec<String>, Error> {
+        Ok(self.audit.last_lines(most)?)
+    }
+
     fn set_aside(&mut self, now: UnixTime) -> Result<Option<PathBuf>, Error> {
         Ok(Some(self.license.set_aside(now)?))
     }

@@ -89,6 +89,9 @@ pub enum ChangeError {
     /// The license is not acceptable.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// The license is not at the revision that the change is for.
+    #[error("the license was changed since then")]
+    Changed,
     /// The license was changed during its renewal.
     #[error("the license was changed while it was being renewed; the renewed one was discarded")]
     Superseded,
@@ -171,6 +174,7 @@ impl ChangeError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Rejected(rejection) => rejection.code(),
+            Self::Changed => "changed",
             Self::Superseded => "superseded",
             Self::OtherLicense { .. } => "other-license",
             Self::Older { .. } => "older",
@@ -185,6 +189,7 @@ impl ChangeError {
             Self::NotStored(Error::Conflict)
             | Self::NotRemoved(Error::Conflict)
             | Self::Rejected(_)
+            | Self::Changed
             | Self::Superseded
             | Self::OtherLicense { .. }
             | Self::Older { .. }

@@ -104,6 +104,10 @@ impl Backend for HandedOver {
         Err(Error::HandedOver)
     }
 
+    fn last_lines(&mut self, _: usize) -> Result<Vec<String>, Error> {
+        Err(Error::HandedOver)
+    }
+
     fn take_lease(&mut self, _: Lease, _: Duration) -> Result<bool, Error> {
         Err(Error::HandedOver)
     }

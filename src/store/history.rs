@@ -96,6 +96,11 @@ impl History {
         self.all.iter().filter_map(|judged| judged.former.clone()).collect()
     }
 
+    /// The former license that was replaced last.
+    pub(super) fn last(&self) -> Option<&Former> {
+        self.all.iter().find_map(|judged| judged.former.as_deref())
+    }
+
     /// The former license with this `jti`; see [`called`].
     pub(super) fn called(&self, jti: &str) -> Option<&Former> {
         called(self.all.iter().filter_map(|judged| judged.former.as_deref()), jti)

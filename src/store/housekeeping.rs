@@ -30,6 +30,19 @@ impl Housekeeping {
         self.shared.health.is_up()
     }
 
+    /// Whether the database responded to the last query. Always true for a directory.
+    pub fn answers(&self) -> bool {
+        self.shared.health.answers()
+    }
+
+    /// The last lines of the audit log, newest first, at most `most`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn last_lines(&self, most: usize) -> Result<Vec<String>, Error> {
+        self.turns.attempt(move |held| held.storage.query(|it| it.last_lines(most))).await
+    }
+
     /// Notes a moment that is certainly in the past, such as the `Date` of the issuer's response.
     pub fn saw(&self, moment: UnixTime) {
         self.shared.saw(moment);

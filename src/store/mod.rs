@@ -41,6 +41,7 @@ mod revoked;
 mod snapshot;
 mod state;
 mod storage;
+mod tag;
 mod turns;
 
 use std::io;
@@ -71,6 +72,7 @@ pub use record::{Action, AuditRecord, Brief, By, Outcome};
 pub use replicas::Others;
 pub use snapshot::{Candidate, InForce, KEY_GRACE, LicenseTrust, Render, Snapshot};
 pub use state::{Origin, Rekeyed};
+pub use tag::{Earlier, Expected, Tag};
 
 use backend::Backend;
 use directory::Directory;
@@ -106,10 +108,20 @@ impl Held {
     }
 
     /// Changes the stored license.
-    fn change(&mut self, ask: ChangeRequest, who: By) -> Result<Arc<Snapshot>, ChangeError> {
-        let asked = Event::Requested(ask.clone(), who.clone());
+    fn change(
+        &mut self,
+        ask: ChangeRequest,
+        expected: &Expected,
+        who: By,
+    ) -> Result<Arc<Snapshot>, ChangeError> {
+        let asked = || Event::Requested(ask.clone(), expected.clone(), who.clone());
         // First apply what other replicas changed.
-        let done = match self.follow().and_then(|()| self.perform(asked)) {
+        let mut done = self.follow().and_then(|()| self.perform(asked()));
+        // Another replica was faster: the condition shows whether that matters.
+        if expected.is_stated() && matches!(done, Err(Error::Conflict)) {
+            done = self.follow().and_then(|()| self.perform(asked()));
+        }
+        let done = match done {
             Ok(effects) => effects,
             Err(error) => self.take(Event::NotStored(ask, who, error)),
         };
@@ -275,9 +287,17 @@ impl Held {
 pub struct Writer {
     turns: Turns,
     shared: Arc<Shared>,
+    expected: Expected,
 }
 
 impl Writer {
+    /// A writer that changes the license only on an `expected` revision; otherwise its changes fail with
+    /// [`ChangeError::Changed`].
+    #[must_use]
+    pub fn expecting(&self, expected: Expected) -> Self {
+        Self { expected, ..self.clone() }
+    }
+
     /// Verifies `token`, compares it with the license in force, stores it and puts it in force. Returns the new snapshot.
     ///
     /// # Errors
@@ -316,9 +336,10 @@ impl Writer {
         request: impl FnOnce(&Held) -> ChangeRequest + Send + 'static,
         who: By,
     ) -> Result<Arc<Snapshot>, ChangeError> {
+        let expected = self.expected.clone();
         let change = move |held: &mut Held| {
             let request = request(held);
-            held.change(request, who)
+            held.change(request, &expected, who)
         };
         self.turns.take(change).await.map_err(ChangeError::Interrupted)?
     }
@@ -488,7 +509,7 @@ pub fn open(config: &Config, file: Option<Offered>, context: Context) -> Result<
     let turns = Turns::new(held);
     Ok(Store {
         reader: Reader(shared.clone()),
-        writer: Writer { turns: turns.clone(), shared: shared.clone() },
+        writer: Writer { turns: turns.clone(), shared: shared.clone(), expected: Expected::any() },
         housekeeping: Housekeeping::new(turns, shared),
         faults,
         offering,

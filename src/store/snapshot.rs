@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::history::{self, Former};
+use super::tag::{self, Earlier, Tag};
 use crate::clock::UnixTime;
 use crate::license::{
-    Keys, License, Offer, Policy, Rejection, Source, Standing, Status, Why, choose,
+    Keys, License, Offer, Policy, Rejection, Source, Standing, Status, Token, Why, choose,
 };
 
 /// More than any code of a status.
@@ -101,7 +102,7 @@ impl Candidate {
     }
 
     /// When [`KEY_GRACE`] ends, if its key is not trusted.
-    fn untrusted_at(&self) -> Option<UnixTime> {
+    pub fn untrusted_at(&self) -> Option<UnixTime> {
         self.untrusted.as_ref().map(|(since, _)| since.saturating_add(KEY_GRACE))
     }
 
@@ -140,6 +141,11 @@ pub struct Snapshot {
     trust: LicenseTrust,
     absent: Bytes,
     revision: u64,
+    tag: Tag,
+    /// The stored token, verified or not.
+    stored: Option<Token>,
+    /// Why the token of `license.file`, and the stored one, does not verify, if a key is missing for it.
+    unverified: [Option<Rejection>; 2],
     /// When the waiting license of `license.file` starts.
     waits_for: Option<UnixTime>,
     judged: AtomicU64,
@@ -156,7 +162,31 @@ impl Snapshot {
     ) -> Self {
         let absent = render(Status::NotFound, None);
         let judged = AtomicU64::new(UNJUDGED);
-        Self { file, store, former, trust, absent, revision, waits_for: None, judged }
+        let tag = Tag::of(None, None);
+        let (stored, unverified, waits_for) = (None, [None, None], None);
+        Self {
+            file,
+            store,
+            former,
+            trust,
+            absent,
+            revision,
+            tag,
+            stored,
+            unverified,
+            waits_for,
+            judged,
+        }
+    }
+
+    /// Notes the stored token and its revision.
+    pub(super) fn storing(self, stored: Option<Token>, tag: Tag) -> Self {
+        Self { stored, tag, ..self }
+    }
+
+    /// Notes why the token of `license.file`, and the stored one, does not verify.
+    pub(super) fn lacking_keys(self, unverified: [Option<Rejection>; 2]) -> Self {
+        Self { unverified, ..self }
     }
 
     /// Notes that a license waits that starts at `start`.
@@ -196,6 +226,30 @@ impl Snapshot {
     /// Number of license changes since the start, in any source.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// The revision of the stored license, the same in all replicas and after a restart.
+    pub fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    /// What was stored at the revision `tag`.
+    pub fn earlier(&self, tag: &str) -> Earlier<'_> {
+        tag::earlier(tag, self.stored.as_ref(), self.former.iter().map(|former| &**former))
+    }
+
+    /// Why there is a token in `source` that is not in force: no trusted key verifies it.
+    pub fn unverified(&self, source: Source) -> Option<&Rejection> {
+        match source {
+            Source::Nowhere => None,
+            Source::File => self.unverified[0].as_ref(),
+            Source::Store => self.unverified[1].as_ref(),
+        }
+    }
+
+    /// When the waiting license of `license.file` starts, if there is one.
+    pub fn waits_for(&self) -> Option<UnixTime> {
+        self.waits_for
     }
 
     /// The license in force at `now`, with its standing and the reasons. Not cached; [`status`](Self::status) is.

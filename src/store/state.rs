@@ -16,6 +16,7 @@ use super::history::{History, Replaced};
 use super::record::{Action, AuditRecord, Brief, By, Outcome};
 use super::revoked::Lists;
 use super::snapshot::{Candidate, KeyChange, LicenseTrust, Render, Snapshot};
+use super::tag::{Expected, Tag};
 use crate::clock::UnixTime;
 use crate::license::{
     Excerpt, Keys, License, Policy, Rejection, RevocationError, Revocations, Standing, Token,
@@ -57,6 +58,11 @@ impl Slot {
     pub(super) fn license(&self) -> Option<&Arc<License>> {
         self.candidate.as_ref().map(Candidate::license)
     }
+
+    /// Why its token does not verify, if it waits for a key.
+    fn lacks_key(&self, keys: &Keys) -> Option<Rejection> {
+        verify(self.unverified.as_ref()?, keys).err()
+    }
 }
 
 /// An event. Its tokens and lists were verified with the keys of the state.
@@ -64,7 +70,7 @@ pub(super) enum Event {
     /// The gate starts. `copy`: this gate's own copy of a database.
     Started { kept: Box<Kept>, copy: Box<Kept> },
     /// A change of the stored license is requested.
-    Requested(ChangeRequest, By),
+    Requested(ChangeRequest, Expected, By),
     /// The requested change could not be made durable.
     NotStored(ChangeRequest, By, Error),
     /// A change was refused before it reached the store.
@@ -203,7 +209,7 @@ impl State {
         let mut step = Step { state: self.clone(), effects: Effects::default(), now };
         match event {
             Event::Started { kept, copy } => step.start(*kept, &copy),
-            Event::Requested(ask, who) => step.change(&ask, &who),
+            Event::Requested(ask, expected, who) => step.change(&ask, &expected, &who),
             Event::NotStored(ChangeRequest::Remove, who, error) => {
                 step.refuse(&ChangeRequest::Remove, &who, ChangeError::NotRemoved(error));
             }
@@ -238,6 +244,13 @@ impl State {
             self.revision,
         )
         .waiting_for(waiting.and_then(|license| license.claims().starts_at()))
+        .storing(self.stored().map(|stored| stored.token.clone()), self.tag())
+        .lacking_keys([&self.file, &self.store].map(|slot| slot.lacks_key(&self.trust.keys)))
+    }
+
+    /// The revision of the stored license.
+    fn tag(&self) -> Tag {
+        Tag::of(self.stored().map(|stored| stored.token), self.history.last())
     }
 
     /// The stored token, verified or not.
@@ -290,7 +303,10 @@ struct Step {
 
 /// Requested changes of the stored license.
 impl Step {
-    fn change(&mut self, ask: &ChangeRequest, who: &By) {
+    fn change(&mut self, ask: &ChangeRequest, expected: &Expected, who: &By) {
+        if !expected.admits(&self.state.tag()) {
+            return self.refuse(ask, who, ChangeError::Changed);
+        }
         match self.compare(ask) {
             Err(error) => self.refuse(ask, who, error),
             Ok(None) if !self.is_anything_stored() => {

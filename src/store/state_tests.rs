@@ -338,7 +338,9 @@ impl Gate {
     fn ask(&mut self, ask: ChangeRequest, obstacle: Obstacle) -> Result<(), &'static str> {
         let lines = self.disk.audit.len();
         let was = (self.disk.token.clone(), self.disk.history.len());
-        let done = match self.perform(Event::Requested(ask.clone(), somebody()), obstacle) {
+        let done = match self
+            .perform(Event::Requested(ask.clone(), Expected::any(), somebody()), obstacle)
+        {
             End::Done(effects) => *effects,
             End::Failed => {
                 let error = Error::Conflict;
@@ -680,7 +682,7 @@ impl Replicas {
             _ => return self.agree(),
         };
         let is_known = self.all[who].revision == self.revision;
-        match self.perform(who, Event::Requested(ask.clone(), somebody())) {
+        match self.perform(who, Event::Requested(ask.clone(), Expected::any(), somebody())) {
             None => {
                 assert!(!is_known, "nobody was faster");
                 let now = (self.disk.token.clone(), self.disk.history.len(), self.revision);

@@ -200,16 +200,40 @@ pub const EVENTS: &[LogEvent] = &[
         "Correct what `error` says; `license-gate check-config` finds every fault of the configuration.",
     ),
     event(
+        "gate.denied",
+        INFO,
+        "A gate rule refuses requests; at most one line a minute for each rule, `requests` are those since the last line.",
+        "Install a license that the rule requires, or change the rule.",
+    ),
+    event(
+        "gate.grace_ending",
+        WARN,
+        "The license has expired, and within a day a gate rule begins to refuse requests.",
+        "Renew the license before `until`.",
+    ),
+    event(
         "gate.panicked",
         ERROR,
         "A task panicked, which is a fault of the gate; the gate continues.",
         "Please report it with this line.",
     ),
     event(
+        "gate.product_missing",
+        WARN,
+        "The license in force does not include the product that a gate rule requires, so that the rule refuses requests.",
+        "Ask the issuer for a license with the product, or correct `require` of the rule.",
+    ),
+    event(
         "gate.thread_panicked",
         ERROR,
         "A thread ended by a panic, which is a fault of the gate.",
         "Please report it with the line `gate.panicked` before it.",
+    ),
+    event(
+        "gate.would_deny",
+        INFO,
+        "A gate rule with `dry_run` would refuse requests; at most one line a minute for each rule.",
+        "Nothing is needed; `requests` are those since the last line.",
     ),
     event(
         "keys.file_broken",

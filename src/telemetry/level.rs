@@ -31,7 +31,7 @@ const LEVELS: [(&str, Level); 5] = [
 ];
 
 /// The modules of `src/lib.rs`.
-const MODULES: [&str; 34] = [
+const MODULES: [&str; 35] = [
     "admin",
     "api",
     "app",
@@ -56,6 +56,7 @@ const MODULES: [&str; 34] = [
     "problem",
     "proxy",
     "random",
+    "rules",
     "service",
     "shutdown",
     "socket",

@@ -15,7 +15,6 @@ mod probe;
 mod request;
 mod stream;
 mod tls;
-mod verify;
 
 use std::rc::Rc;
 use std::sync::Arc;

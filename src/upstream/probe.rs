@@ -154,9 +154,11 @@ impl Probe {
 
     async fn get(&self, path: &str) -> Result<(), Failure> {
         let mut config = self.config.clone();
-        if config.response_header_timeout.is_zero() {
-            config.response_header_timeout = config.connect_timeout;
-        }
+        // A slow panel may take minutes; a dashboard that takes longer than this for a probe hangs.
+        config.response_header_timeout = match config.response_header_timeout {
+            Duration::ZERO => config.connect_timeout,
+            limit => limit.min(config.connect_timeout),
+        };
         let request = Request::get(path)
             .header(HOST, &self.host)
             .header(USER_AGENT, concat!("license-gate/", env!("CARGO_PKG_VERSION")))

@@ -10,9 +10,8 @@ use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use tokio_rustls::TlsConnector;
 
-use super::verify::Verifier;
 use super::{Config, Origin, TlsConfig};
-use crate::certificate::{self, Error, Files, FromFiles, Watched};
+use crate::certificate::{self, Error, Files, FromFiles, Verifier, Watched};
 use crate::clock::{Clock, UnixTime};
 
 /// TLS towards the dashboard. Shared by all workers, with its sessions, so that most handshakes are resumptions.

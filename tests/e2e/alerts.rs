@@ -231,7 +231,8 @@ impl Scene {
         let admins = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let settings = [renewal, revocations].into_iter().zip(admins);
         let mut gates = settings.map(|(settings, admin)| {
-            let settings = format!("{settings}\n[admin]\nlisten = \"{admin}\"");
+            let rule = "[[gate.rules]]\nname = \"reports\"\npaths = [\"/api/reports/**\"]";
+            let settings = format!("{settings}\n{rule}\n[admin]\nlisten = \"{admin}\"");
             Gate::with(dashboard.address(), &vendor, &settings)
         });
         let gates = [gates.next().unwrap(), gates.next().unwrap()];

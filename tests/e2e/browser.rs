@@ -63,6 +63,16 @@ impl Browser {
         self.order("execute/sync", &json!({"script": script, "args": []}))
     }
 
+    /// Runs a script that calls its last argument with the result.
+    pub(crate) fn run_async(&self, script: &str) -> Value {
+        self.order("execute/async", &json!({"script": script, "args": []}))
+    }
+
+    /// Sets a cookie for the page.
+    pub(crate) fn set_cookie(&self, name: &str, value: &str) {
+        self.order("cookie", &json!({"cookie": {"name": name, "value": value, "path": "/"}}));
+    }
+
     /// Waits until the expression is neither false, empty nor null, and returns its value.
     pub(crate) fn until(&self, expression: &str) -> Value {
         let script = format!("return ({expression})");
@@ -106,6 +116,46 @@ impl Browser {
         self.order("actions", &json!({"actions": [keyboard]}));
     }
 
+    /// Presses keys, one after the other, wherever the focus is.
+    pub(crate) fn keys(&self, keys: &[&str]) {
+        let press =
+            |key: &&str| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key}));
+        let strokes: Vec<_> = keys.iter().flat_map(press).collect();
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": strokes});
+        self.order("actions", &json!({"actions": [keyboard]}));
+    }
+
+    /// Opens a new tab and goes there. Returns the former tab.
+    pub(crate) fn new_tab(&self) -> Value {
+        let former = self.read("window");
+        let tab = self.order("window/new", &json!({"type": "tab"}));
+        self.tab(&tab["handle"]);
+        former
+    }
+
+    /// Every tab, the oldest first.
+    pub(crate) fn tabs(&self) -> Vec<Value> {
+        self.read("window/handles").as_array().cloned().unwrap_or_default()
+    }
+
+    /// Goes to a tab.
+    pub(crate) fn tab(&self, tab: &Value) {
+        self.order("window", &json!({"handle": tab}));
+    }
+
+    /// Deletes the cookies of the page.
+    pub(crate) fn forget(&self) {
+        let (status, answer) =
+            wire::json("DELETE", &format!("{}/cookie", self.session), None, &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    fn read(&self, what: &str) -> Value {
+        let (_, mut answer) =
+            wire::json("GET", &format!("{}/{what}", self.session), None, &Value::Null);
+        answer["value"].take()
+    }
+
     /// The errors in the browser's log since the last call, without parts that differ between runs.
     pub(crate) fn console_errors(&self) -> Vec<String> {
         self.console()
@@ -120,6 +170,55 @@ impl Browser {
             Value::Array(entries) => entries,
             _ => Vec::new(),
         }
+    }
+
+    /// Sets the color scheme that the reader prefers: `light` or `dark`.
+    pub(crate) fn prefer(&self, scheme: &str) {
+        self.emulate("", "prefers-color-scheme", scheme);
+    }
+
+    /// Shows pages for another medium (`print`; empty: the screen), and with a feature such as `forced-colors`.
+    pub(crate) fn emulate(&self, medium: &str, feature: &str, value: &str) {
+        let features = json!([{"name": feature, "value": value}]);
+        let emulated = json!({"media": medium, "features": features});
+        self.devtools("Emulation.setEmulatedMedia", &emulated);
+    }
+
+    /// Sets the size of the viewport.
+    pub(crate) fn resize(&self, width: u32, height: u32) {
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.devtools("Emulation.setDeviceMetricsOverride", &size);
+        self.devtools("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
+    }
+
+    /// Switches scripts of pages off, or on.
+    pub(crate) fn scripts(&self, on: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", &json!({"value": !on}));
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.order("goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
+    }
+
+    /// Writes a picture of the whole page as `NAME.png`.
+    pub(crate) fn picture(&self, name: &str) {
+        let shot = json!({"format": "png", "captureBeyondViewport": true});
+        let taken = self.devtools("Page.captureScreenshot", &shot);
+        let png = BASE64_STANDARD.decode(taken["data"].as_str().unwrap_or_default()).unwrap();
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        std::fs::write(&path, png).unwrap();
+    }
+
+    /// Asserts that axe-core (installed by `tests/run`) finds no violation.
+    pub(crate) fn is_accessible(&self) {
+        let axe = installed("node_modules/axe-core/axe.min.js");
+        // Not part of the page: through the debugger, which the content policy does not apply to.
+        self.devtools("Runtime.evaluate", &json!({"expression": axe}));
+        let run = "const [done] = arguments; axe.run().then((found) => done(found.violations.map((it) =>
+                   `${it.id}: ${it.help}: ${it.nodes.map((node) => node.html + ' ' + node.failureSummary).join(' | ')}`)))";
+        let found = self.order("execute/async", &json!({"script": run, "args": []}));
+        assert_eq!(found, json!([]), "axe-core");
     }
 
     /// Writes a screenshot. Returns its path.
@@ -157,6 +256,16 @@ impl Drop for Browser {
         let _ = wire::status(&format!("{}/shutdown", self.driver_url));
         self.driver.ended();
     }
+}
+
+/// The content of a file below `target/tools`.
+fn installed(name: &str) -> String {
+    let target = std::env::current_exe().unwrap();
+    let mut paths = target.ancestors().map(|dir| dir.join("tools").join(name));
+    let path = paths
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("no {name} below target/tools: run tests/run"));
+    std::fs::read_to_string(path).unwrap()
 }
 
 fn capabilities(profile: &TempDir) -> Value {

@@ -1,5 +1,7 @@
 //! The demo dashboard in Chromium: a session, two live feeds, an upload, and the forwarded header fields.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::browser::Browser;
@@ -10,6 +12,12 @@ use crate::stage_support::Running;
 /// The demo dashboard in a thread of this process.
 pub(crate) fn start() -> Running {
     Running::start("dashboard", ([127, 0, 0, 1], 0).into(), dashboard_support::serve).unwrap()
+}
+
+/// The same with sessions that must be rotated after this time.
+pub(crate) fn start_rotating(rotate_after: Duration) -> Running {
+    let server = move |listener| dashboard_support::serve_rotating(listener, rotate_after);
+    Running::start("dashboard", ([127, 0, 0, 1], 0).into(), server).unwrap()
 }
 
 #[test]

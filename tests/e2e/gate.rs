@@ -62,11 +62,41 @@ impl Gate {
 
     /// A gate with `settings`: TOML that begins with a table. `[upstream]` is appended.
     pub(crate) fn with(upstream: SocketAddr, vendor: &Vendor, settings: &str) -> Self {
+        Self::of(ROOT_URL, upstream, &vendor.public_keys(), settings)
+    }
+
+    /// The same with `files` below its directory. Settings before the first table belong to `[license]`.
+    pub(crate) fn with_files(
+        upstream: SocketAddr,
+        vendor: &Vendor,
+        settings: &str,
+        files: &[(&str, Vec<u8>)],
+    ) -> Self {
+        Self::made(ROOT_URL, upstream, &vendor.public_keys(), settings, files)
+    }
+
+    /// The same, of another root URL, and with any keys.
+    pub(crate) fn of(root_url: &str, upstream: SocketAddr, keys: &Path, settings: &str) -> Self {
+        Self::made(root_url, upstream, keys, settings, &[])
+    }
+
+    fn made(
+        root_url: &str,
+        upstream: SocketAddr,
+        keys: &Path,
+        settings: &str,
+        files: &[(&str, Vec<u8>)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         certificate(dir.path());
+        for (name, content) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
         let config = dir.path().join("gate.toml");
-        let keys = vendor.public_keys();
-        std::fs::write(&config, configuration(upstream, &keys, settings)).unwrap();
+        let text = configuration(upstream, keys, settings).replace(ROOT_URL, root_url);
+        std::fs::write(&config, text).unwrap();
         Self::serve(dir)
     }
 

@@ -411,7 +411,7 @@ fn a_gate_refuses_newer_tables_without_showing_the_password() {
     let output = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(2), "{output}");
     assert!(output.contains("schema version 99"), "{output}");
-    let checked = gate_program(&["check-config", "--config", &config]);
+    let checked = gate_program(&["check-config", "--print", "--config", &config]);
     let shown = String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success() && shown.contains("gate:***@localhost"), "{shown}");
     assert!(!shown.contains("s3cret") && !output.contains("s3cret"));
@@ -477,4 +477,50 @@ fn store_migrate_copies_everything_to_a_database() {
     let (code, output) = migrate(&from, &url);
     assert!(code == 1 && output.contains("is not empty"), "{output}");
     assert_eq!(in_force(&gate), "fourth");
+}
+
+/// The revision is that of the database: the same at all replicas, and compared in the change itself.
+#[test]
+fn of_writes_on_one_revision_at_different_replicas_one_is_made() {
+    let scene = Scene::new();
+    let gates = [scene.gate(), scene.gate()];
+    let revision = |gate: &Gate| {
+        let request = call(gate, "GET", "token").body(String::new()).unwrap();
+        wire::send(request).unwrap().headers()["etag"].to_str().unwrap().to_owned()
+    };
+    gates[0].install(&scene.license("J-0", false));
+    for round in 0..5 {
+        let seen = eventually("both have the revision", || {
+            let [one, other] = [&gates[0], &gates[1]].map(revision);
+            (one == other).then_some(one)
+        });
+        let statuses: Vec<u16> = thread::scope(|scope| {
+            let write = |at: usize| {
+                let token = scene.license(&format!("J-{round}-{at}"), false);
+                let request = call(&gates[at % 2], "POST", "token").header("if-match", &seen);
+                let request = request.body(json!({ "token": token }).to_string()).unwrap();
+                scope.spawn(move || wire::send(request).unwrap().status().as_u16())
+            };
+            let writes: Vec<_> = (0..6).map(write).collect();
+            writes.into_iter().map(|write| write.join().unwrap()).collect()
+        });
+        let made = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(made, 1, "{statuses:?}");
+        assert!(statuses.iter().all(|status| [200, 412].contains(status)), "{statuses:?}");
+    }
+    let request = call(&gates[1], "GET", "").header("accept", "text/html").body(String::new());
+    let page = wire::send(request.unwrap()).unwrap();
+    let page = String::from_utf8_lossy(page.body());
+    assert!(page.contains("tried to install a license: refused (changed)"), "{page}");
+}
+
+/// A request to the API by the administrator.
+fn call(gate: &Gate, method: &str, path: &str) -> http::request::Builder {
+    use base64::Engine as _;
+    let basic = base64::prelude::BASE64_STANDARD.encode("admin:admin");
+    Request::builder()
+        .method(method)
+        .uri(format!("{}/api/licensing/{path}", gate.url()))
+        .header("authorization", format!("Basic {basic}"))
+        .header("content-type", "application/json")
 }

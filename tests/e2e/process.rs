@@ -121,8 +121,17 @@ pub(crate) fn free_port() -> u16 {
 
 /// A program in the Python environment of `tests/run`.
 pub(crate) fn venv(program: &str) -> PathBuf {
-    let target = std::env::current_exe().unwrap();
-    let target = target.ancestors().find(|dir| dir.join("venv").is_dir());
-    let venv = target.expect("no Python environment under target/: run tests/run").join("venv");
-    venv.join("bin").join(program)
+    target().join("venv/bin").join(program)
+}
+
+/// A file that `tests/run` has installed into `target/tools`.
+pub(crate) fn tool(path: &str) -> PathBuf {
+    target().join("tools").join(path)
+}
+
+/// Cargo's directory with what `tests/run` installs.
+fn target() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let target = program.ancestors().find(|dir| dir.join("venv").is_dir());
+    target.expect("no Python environment under target/: run tests/run").to_owned()
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 mod cli;
+mod formats;
 mod forwarding;
 mod http2;
 #[path = "../fuzz/hypers_server.rs"]
@@ -9,6 +10,7 @@ mod hypers_server;
 mod licensing;
 mod operation;
 mod parser;
+mod rules;
 mod store;
 mod support;
 mod transports;

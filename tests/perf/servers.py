@@ -176,7 +176,7 @@ listen all
     return server
 
 
-def gate(directory, upstream, certificate, binary):
+def gate(directory, upstream, certificate, binary, rules=""):
     """With a license in its store, as in production."""
     server = Server("gate", directory)
     root_url = "http://gate.example/"
@@ -209,6 +209,7 @@ public_check = true
 listen = ""
 [log]
 access = false
+{rules}
 """)
     server.command = [binary, "serve", "--config", config]
     return server

@@ -11,6 +11,7 @@ mod upload;
 pub(crate) mod users;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{ALLOW, HOST, LOCATION, ORIGIN, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -21,9 +22,17 @@ use tokio::net::TcpListener;
 use crate::http_support::{self as web, Body};
 use users::{Sessions, User};
 
+/// How often a session is rotated: as in Grafana.
+const ROTATE_AFTER: Duration = Duration::from_secs(10 * 60);
+
 /// Serves the dashboard until dropped, inside [`web::block_on`].
 pub(crate) async fn serve(listener: TcpListener) {
-    let sessions = Rc::new(Sessions::default());
+    serve_rotating(listener, ROTATE_AFTER).await;
+}
+
+/// The same with sessions that must be rotated after this time.
+pub(crate) async fn serve_rotating(listener: TcpListener, rotate_after: Duration) {
+    let sessions = Rc::new(Sessions::new(rotate_after));
     web::serve(listener, move |request| {
         let sessions = Rc::clone(&sessions);
         async move { respond(&sessions, request).await }
@@ -40,10 +49,15 @@ async fn respond(sessions: &Sessions, request: Request<Incoming>) -> Response<Bo
         (&Method::GET, "/login") => pages::login(StatusCode::OK, ""),
         (&Method::POST, "/login") => sign_in(sessions, request).await,
         (&Method::GET, "/api/health") => web::json(StatusCode::OK, &json!({"database": "ok"})),
+        (&Method::GET, "/user/auth-tokens/rotate") => rotate_and_return(sessions, &request),
+        (&Method::POST, "/api/user/auth-tokens/rotate") => rotate(sessions, request.headers()),
         (_, "/login" | "/api/health") => wrong_method("GET, POST"),
         (&Method::GET, path) if path.starts_with("/public/") => pages::asset(path),
         _ => match sessions.caller(request.headers()) {
             Ok(user) => signed_in(sessions, user, request).await,
+            Err(users::Refusal::Rotate) if wants_page(&request) => {
+                redirect(&format!("/user/auth-tokens/rotate?redirectTo={path}"))
+            }
             Err(_) if wants_page(&request) => redirect("/login"),
             Err(refusal) => refusal.into_response(),
         },
@@ -85,13 +99,50 @@ fn is_foreign(request: &Request<Incoming>) -> bool {
 }
 
 async fn sign_in(sessions: &Sessions, request: Request<Incoming>) -> Response<Body> {
+    let back = way_back(&request);
     let body = web::read(request.into_body(), 4096).await.unwrap_or_default();
     let Some(cookie) = sessions.sign_in(&body) else {
         return pages::login(StatusCode::UNAUTHORIZED, "Invalid username or password");
     };
-    let mut response = redirect("/");
+    let mut response = redirect(&back);
     response.headers_mut().insert(SET_COOKIE, cookie);
     response
+}
+
+/// Where to go after a sign-in or a rotation: `redirectTo`, if that is a path of this dashboard.
+fn way_back<B>(request: &Request<B>) -> String {
+    let asked = request.uri().query().and_then(|query| users::field(query, "redirectTo"));
+    let is_own = |path: &String| {
+        path.starts_with('/')
+            && !path.starts_with("//")
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    };
+    asked.filter(is_own).unwrap_or_else(|| "/".to_owned())
+}
+
+/// A navigation with a session that must be rotated.
+fn rotate_and_return(sessions: &Sessions, request: &Request<Incoming>) -> Response<Body> {
+    let back = way_back(request);
+    match sessions.rotate(request.headers()) {
+        Some(cookie) => {
+            let mut response = redirect(&back);
+            response.headers_mut().insert(SET_COOKIE, cookie);
+            response
+        }
+        None => redirect("/login"),
+    }
+}
+
+/// The same for a script.
+fn rotate(sessions: &Sessions, headers: &HeaderMap) -> Response<Body> {
+    match sessions.rotate(headers) {
+        Some(cookie) => {
+            let mut response = web::json(StatusCode::OK, &json!({}));
+            response.headers_mut().insert(SET_COOKIE, cookie);
+            response
+        }
+        None => users::Refusal::Unauthorized.into_response(),
+    }
 }
 
 fn sign_out(sessions: &Sessions, headers: &HeaderMap) -> Response<Body> {
@@ -137,9 +188,10 @@ fn wants_page(request: &Request<Incoming>) -> bool {
     !request.uri().path().starts_with("/api/") && request.method() == Method::GET
 }
 
-fn redirect(to: &'static str) -> Response<Body> {
+fn redirect(to: &str) -> Response<Body> {
     let mut response = web::answer(StatusCode::SEE_OTHER, "text/plain", "");
-    response.headers_mut().insert(LOCATION, HeaderValue::from_static(to));
+    let to = to.parse().unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(LOCATION, to);
     response
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -58,6 +59,8 @@ impl User {
 pub(super) enum Refusal {
     /// No credentials, or an ended session.
     Unauthorized,
+    /// The session must be rotated.
+    Rotate,
     /// Wrong credentials.
     WrongPassword,
 }
@@ -66,6 +69,7 @@ impl Refusal {
     pub(super) fn into_response(self) -> Response<Body> {
         let (message, id) = match self {
             Self::Unauthorized => ("Unauthorized", "auth.unauthorized"),
+            Self::Rotate => ("Unauthorized", "session.token.rotate"),
             Self::WrongPassword => ("Invalid username or password", "password-auth.failed"),
         };
         let body = json!({"extra": null, "message": message, "messageId": id, "statusCode": 401, "traceID": ""});
@@ -83,32 +87,57 @@ pub(super) fn access_denied(permission: &str) -> Response<Body> {
     web::json(StatusCode::FORBIDDEN, &body)
 }
 
-/// The signed-in users, by session id. In memory only.
-#[derive(Default)]
+/// The signed-in users, by session id. In memory only. A session must be rotated from time to time, as in Grafana.
 pub(super) struct Sessions {
-    open: RefCell<HashMap<String, &'static User>>,
+    open: RefCell<HashMap<String, Session>>,
+    /// After this time, a session is refused until it is rotated.
+    rotate_after: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Session {
+    user: &'static User,
+    since: Instant,
 }
 
 impl Sessions {
+    pub(super) fn new(rotate_after: Duration) -> Self {
+        Self { open: RefCell::default(), rotate_after }
+    }
+
     /// The caller by Basic credentials, else by session.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<&'static User, Refusal> {
         if let Some(credentials) = headers.get(AUTHORIZATION) {
             return basic(credentials);
         }
         let session = session_of(headers).ok_or(Refusal::Unauthorized)?;
-        self.open.borrow().get(session).copied().ok_or(Refusal::Unauthorized)
+        let session = self.open.borrow().get(session).copied().ok_or(Refusal::Unauthorized)?;
+        match session.since.elapsed() > self.rotate_after {
+            true => Err(Refusal::Rotate),
+            false => Ok(session.user),
+        }
+    }
+
+    /// Replaces the caller's session by a fresh one. Returns the cookie to set.
+    pub(super) fn rotate(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let former = self.open.borrow_mut().remove(session_of(headers)?)?;
+        self.begin(former.user)
+    }
+
+    fn begin(&self, user: &'static User) -> Option<HeaderValue> {
+        let mut id = [0; 16];
+        rand::fill(&mut id).ok()?;
+        let id = BASE64_URL_SAFE_NO_PAD.encode(id);
+        let cookie = format!("grafana_session={id}; Path=/; HttpOnly; SameSite=Lax");
+        self.open.borrow_mut().insert(id, Session { user, since: Instant::now() });
+        cookie.parse().ok()
     }
 
     /// Opens a session for the `user` and `password` of a form. Returns the cookie to set.
     pub(super) fn sign_in(&self, form: &[u8]) -> Option<HeaderValue> {
         let form = std::str::from_utf8(form).ok()?;
         let user = known(&field(form, "user")?, &field(form, "password")?)?;
-        let mut id = [0; 16];
-        rand::fill(&mut id).ok()?;
-        let id = BASE64_URL_SAFE_NO_PAD.encode(id);
-        let cookie = format!("grafana_session={id}; Path=/; HttpOnly; SameSite=Lax");
-        self.open.borrow_mut().insert(id, user);
-        cookie.parse().ok()
+        self.begin(user)
     }
 
     /// Ends the caller's session, if there is one.
@@ -146,7 +175,7 @@ fn known(login: &str, password: &str) -> Option<&'static User> {
 }
 
 /// A value of an `application/x-www-form-urlencoded` body.
-fn field(form: &str, name: &str) -> Option<String> {
+pub(super) fn field(form: &str, name: &str) -> Option<String> {
     let (_, value) =
         form.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
     decoded(value)

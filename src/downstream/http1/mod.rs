@@ -35,7 +35,9 @@ use super::io::Stream;
 use super::peer::{Peer, Takeover};
 use super::refuse::Refused;
 use super::request_body::{Remainder, RequestBody};
-use super::shared::{ImfDate, Shared, set_closing_deadline, shorten_for_drain};
+use super::shared::{
+    ImfDate, Shared, limit_silence_for_drain, set_closing_deadline, shorten_for_drain,
+};
 use super::{ResponseBody, Service, Written};
 use crate::codec::{Decoder, Encoder, Failed, Output};
 use crate::message::{RequestHead, Response};
@@ -166,7 +168,7 @@ impl<S: Service> Connection<'_, S> {
             if phase == Phase::Cut {
                 return Poll::Ready(Ok(Next::End));
             }
-            shorten_for_drain(self.peer.deadline(), &self.shared.drain);
+            limit_silence_for_drain(self.peer.deadline(), &self.shared.drain);
             match self.wire.poll_head(&self.shared.scratch, limits, cx) {
                 Poll::Ready(arrived) => match arrived? {
                     Ok(Arrived::Head(head)) => return self.arrived(&head),

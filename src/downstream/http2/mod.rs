@@ -21,10 +21,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::task::AtomicWaker;
+use h2::Reason;
 use h2::server::{Builder, Connection};
 
 use super::Service;
-use super::connection::{Shared, set_closing_deadline, shorten_for_drain};
+use super::connection::{Shared, limit_silence_for_drain, set_closing_deadline, shorten_for_drain};
 use super::io::Stream;
 use super::peer::{InFlight, Peer};
 use super::refuse::Refused;
@@ -39,6 +40,9 @@ pub use tunnel::{Handover, StreamIo};
 
 /// How long an idle client may take to close the connection after GOAWAY.
 const GOAWAY_GRACE: Duration = Duration::from_secs(5);
+
+/// While the gate drains, streams that a client opens after this time are refused: it had a round trip to notice GOAWAY.
+const STILL_SERVED: Duration = Duration::from_secs(1);
 
 /// The client preface and the shortest SETTINGS frame (RFC 9113 section 3.4).
 const PREFACE_AND_SETTINGS: u64 = 24 + 9;
@@ -144,7 +148,8 @@ async fn shake_hands<S>(
     poll_fn(|cx| {
         io.turn();
         let polled = handshake.as_mut().poll(cx).map_ok(Some).map_err(io::Error::other);
-        let over = is_over(peer, shared, cx);
+        limit_silence_for_drain(peer.deadline(), &shared.drain);
+        let over = shared.drain.phase() == Phase::Cut || peer.deadline().has_passed(cx);
         match (polled, io.poll_send(cx)) {
             (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
             (Poll::Pending, _) if over => Poll::Ready(Ok(None)),
@@ -202,6 +207,12 @@ async fn drive<S: Service>(
             turn.is_woken.store(false, Ordering::SeqCst);
             while let Poll::Ready(accepted) = connection.poll_accept(turn_cx) {
                 match accepted {
+                    // The client has ignored GOAWAY for longer than a round trip. It can repeat the request elsewhere, also one that is
+                    // not idempotent (RFC 9113 section 8.7).
+                    Some(Ok((_, mut respond))) if shared.drain.elapsed() > STILL_SERVED => {
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                        continue;
+                    }
                     Some(Ok((request, respond))) => {
                         let refused = targets
                             .has_fragment(respond.stream_id().as_u32())

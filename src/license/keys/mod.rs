@@ -59,6 +59,11 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// Algorithm and `kid` of each key; PEM keys, and JWKs without one, have none.
+    pub fn names(&self) -> impl Iterator<Item = (Algorithm, Option<&str>)> {
+        self.0.iter().map(|key| (key.algorithm(), key.kid()))
+    }
+
     /// The key that signed `jws`. Costs one signature check per matching key. Does not block.
     ///
     /// # Errors

@@ -95,7 +95,7 @@ impl downstream::Service for Through {
             let (proxy, ids) = &*stages;
             let client = RealClient::direct(CLIENT.ip());
             let id = ids.name(&head.headers, false);
-            let routed = Gate::new(Router::new("")).route(&head.method, head.uri.path());
+            let routed = Gate::new(Router::new(""), None).route(&head);
             let Ok(Route::Dashboard(permit)) = routed else {
                 return failed(StatusCode::NOT_FOUND);
             };

@@ -465,6 +465,10 @@ impl Backend for Postgres {
         self.query(Urgency::Background, async |on| statements::record(on, record, id).await)
     }
 
+    fn last_lines(&mut self, most: usize) -> Result<Vec<String>, Error> {
+        self.query(Urgency::Background, async |on| statements::last_lines(on, most).await)
+    }
+
     fn keep_revocations(&mut self, list: &str, sequence: u64) -> Result<(), Error> {
         let expected =
             Replaces::TheOneAt(self.known.as_ref().ok_or(DatabaseError::Unread)?.revision);

@@ -316,6 +316,15 @@ pub(super) async fn keep_former(
     run(client, &keep, &with).await.map(drop)
 }
 
+/// The last lines of the audit log, newest first.
+pub(super) async fn last_lines(client: &Client, most: usize) -> Result<Vec<String>, Error> {
+    let select =
+        "select left(line, 65536) as line from license_gate.audit order by seq desc limit $1";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = rows(client, select, &[(&most, Type::INT8)]).await?;
+    rows.iter().map(|row| get(row, "line")).collect()
+}
+
 /// Notifies gates, which then read the row. The revision in the payload is for people.
 pub(super) async fn announce(client: &Client, revision: i64) -> Result<(), Error> {
     let notify = "select pg_notify('license_gate', $1)";

@@ -29,6 +29,8 @@ labels! {
         Proxy = "proxy",
         /// The gate itself, with a refusal.
         Gate = "gate",
+        /// An address of `server.redirect`.
+        Redirect = "redirect",
     }
 }
 
@@ -47,6 +49,8 @@ labels! {
         HeaderTimeout = "header_timeout",
         /// The connection ended before a response.
         Closed = "closed",
+        /// The response began, and its body broke off or is malformed.
+        Cut = "cut",
         /// The response is not valid HTTP.
         InvalidResponse = "invalid_response",
         /// The client did not send the whole request body.

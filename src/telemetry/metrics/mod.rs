@@ -44,6 +44,15 @@ pub struct Metrics {
     reloaded_at: AtomicU64,
     /// Contacts before this moment were with another dashboard; 0: none were.
     contacts_since: AtomicU64,
+    denied: Mutex<Vec<DeniedCount>>,
+}
+
+/// The requests that a gate rule refused, or would refuse without `dry_run`.
+#[derive(Debug)]
+struct DeniedCount {
+    rule: String,
+    dry_run: bool,
+    count: Arc<AtomicU64>,
 }
 
 impl Metrics {
@@ -99,6 +108,19 @@ impl Metrics {
         self.auth_checks[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts the requests that the gate rule `rule` refuses, or would refuse without `dry_run`. A rule of the same name after a reload
+    /// continues the count.
+    pub fn gate_denied(&self, rule: &str, dry_run: bool) -> Arc<AtomicU64> {
+        let mut counts = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = counts.iter().find(|known| known.rule == rule && known.dry_run == dry_run);
+        if let Some(known) = known {
+            return known.count.clone();
+        }
+        let count = Arc::default();
+        counts.push(DeniedCount { rule: rule.to_owned(), dry_run, count: Arc::clone(&count) });
+        count
+    }
+
     /// The last contacts with the dashboard.
     pub fn contacts(&self, now: Moment) -> Contacts {
         let answered = |worker: &WorkerMetrics| worker.0.answered.load(Ordering::Relaxed);
@@ -146,6 +168,12 @@ impl Metrics {
             reached: self.contacts(Moment::now()).reached,
             ..scrape::Totals::default()
         };
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.denied = denied
+            .iter()
+            .map(|of| (of.rule.clone(), of.dry_run, of.count.load(Ordering::Relaxed)))
+            .collect();
+        drop(denied);
         // Adding up takes a while; the prober on a worker's thread does not wait for it.
         let workers = self.workers().clone();
         workers.iter().for_each(|worker| totals.add(&worker.0));

@@ -34,6 +34,8 @@ pub struct Figures {
     pub store_up: bool,
     /// Whether the clock is behind the newest time seen.
     pub clock_rollback: bool,
+    /// When the grace of each gate rule ends, or has ended, Unix seconds.
+    pub grace_ends: Vec<(String, u64)>,
     /// When each certificate in use ends, Unix seconds.
     pub certificates: Vec<(Certificate, u64)>,
 }
@@ -73,6 +75,7 @@ pub(super) struct Totals {
     pub(super) in_flight: i64,
     pub(super) connections: i64,
     pub(super) tunnels: i64,
+    pub(super) refused: u64,
     pub(super) reached: Reached,
     pub(super) upstream_errors: Vec<u64>,
     pub(super) heads: Vec<Sums>,
@@ -85,6 +88,8 @@ pub(super) struct Totals {
     pub(super) last_renewal: u64,
     pub(super) reload_failed: bool,
     pub(super) reloaded_at: u64,
+    /// Rule, whether it refuses nothing, number of requests.
+    pub(super) denied: Vec<(String, bool, u64)>,
 }
 
 impl Totals {
@@ -93,6 +98,7 @@ impl Totals {
         self.in_flight += read(&worker.in_flight);
         self.connections += read(&worker.connections);
         self.tunnels += read(&worker.tunnels);
+        self.refused += worker.refused.load(Ordering::Relaxed);
         add_all(&mut self.upstream_errors, &worker.upstream_errors);
         add_all(&mut self.requests, &worker.requests);
         add_each(&mut self.heads, &worker.heads);
@@ -126,6 +132,7 @@ impl Collector for Scrape {
         self.traffic(&mut families)?;
         self.upstream(&mut families)?;
         self.license(&mut families)?;
+        self.rules(&mut families)?;
         self.gate(&mut families)?;
         process(&mut families)
     }
@@ -133,7 +140,7 @@ impl Collector for Scrape {
 
 impl Scrape {
     fn traffic(&self, families: &mut Families<'_>) -> fmt::Result {
-        let Totals { in_flight, connections, tunnels, .. } = self.totals;
+        let Totals { in_flight, connections, tunnels, refused, .. } = self.totals;
         families.requests(&self.totals.requests)?;
         let help = "Time from the head of a request to the head of its response";
         families.histograms(
@@ -158,6 +165,11 @@ impl Scrape {
             "license_gate_open_connections",
             "Open connections of clients",
             connections,
+        )?;
+        families.counter(
+            "license_gate_connections_refused",
+            "Connections of clients that were refused at limits.max_connections",
+            refused,
         )?;
         families.gauge("license_gate_tunnels_open", "Open WebSockets", tunnels)
     }
@@ -246,6 +258,23 @@ impl Scrape {
             "Checks of callers' permissions",
             outcomes.zip(counts),
         )
+    }
+
+    fn rules(&self, families: &mut Families<'_>) -> fmt::Result {
+        if !self.totals.denied.is_empty() {
+            let denied = self.totals.denied.iter().map(|(rule, dry_run, count)| {
+                ([("rule", rule.clone()), ("dry_run", dry_run.to_string())], *count)
+            });
+            let help = "Requests that a gate rule refused, or would refuse without dry_run";
+            families.counters("license_gate_gate_denied", help, denied)?;
+        }
+        if !self.figures.grace_ends.is_empty() {
+            let ends = self.figures.grace_ends.iter();
+            let ends = ends.map(|(rule, end)| ([("rule", rule.clone())], seconds(*end)));
+            let help = "When a gate rule begins to refuse requests, unless the license is renewed";
+            families.gauges("license_gate_gate_grace_ends_timestamp_seconds", help, ends)?;
+        }
+        Ok(())
     }
 
     fn gate(&self, families: &mut Families<'_>) -> fmt::Result {

@@ -23,6 +23,7 @@ pub(super) struct Counts {
     pub(super) in_flight: AtomicI64,
     pub(super) connections: AtomicI64,
     pub(super) tunnels: AtomicI64,
+    pub(super) refused: AtomicU64,
     /// Moment of the last contact with the dashboard that succeeded; 0: none.
     pub(super) answered: AtomicU64,
     failed: Arc<Failed>,
@@ -43,6 +44,7 @@ impl WorkerMetrics {
             in_flight: AtomicI64::new(0),
             connections: AtomicI64::new(0),
             tunnels: AtomicI64::new(0),
+            refused: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed,
             upstream_errors: [const { AtomicU64::new(0) }; _],
@@ -98,6 +100,11 @@ impl WorkerMetrics {
     /// A client's connection ended.
     pub fn connection_closed(&self) {
         change(&self.0.connections, -1);
+    }
+
+    /// A client's connection was closed at once, above the limit of connections.
+    pub fn connection_refused(&self) {
+        add(&self.0.refused, 1);
     }
 
     /// A connection was upgraded.

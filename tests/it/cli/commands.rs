@@ -4,10 +4,17 @@ use std::process::Stdio;
 
 use crate::support::program::Place;
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 19] = [
     &["serve"],
     &["check-config"],
+    &["init"],
     &["health"],
+    &["license", "show"],
+    &["license", "install"],
+    &["license", "renew"],
+    &["license", "remove"],
+    &["license", "history"],
+    &["license", "rollback"],
     &["license", "inspect"],
     &["license", "request"],
     &["license", "issue"],
@@ -106,6 +113,112 @@ fn the_man_page_has_every_command_and_flag() {
     for part in ["LICENSE-GATE SERVE", "LICENSE-GATE LICENSE ISSUE", "root\\-url", "Exit codes"] {
         assert!(page.contains(part), "no {part} in\n{page}");
     }
+}
+
+/// The words of each command, as `license-gate man` takes them.
+fn commands(of: &clap::Command, before: &[String], found: &mut Vec<Vec<String>>) {
+    for below in of.get_subcommands().filter(|below| below.get_name() != "help") {
+        let words = [before, &[below.get_name().to_owned()]].concat();
+        commands(below, &words, found);
+        found.push(words);
+    }
+}
+
+#[test]
+fn every_command_and_the_configuration_have_a_man_page() {
+    let place = Place::new();
+    place.run(&["man", "--out", "man/pages"]).exits(0);
+    let mut all = vec![Vec::new()];
+    commands(&license_gate::cli::grammar(), &[], &mut all);
+    for words in &all {
+        let name = [&["license-gate".to_owned()], &words[..]].concat().join("-");
+        let page = std::fs::read_to_string(place.path().join(format!("man/pages/{name}.1")));
+        let page = page.expect(&name);
+        assert!(page.contains(&format!(".TH {name} 1")), "{page}");
+        for part in [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION", "license\\-gate.toml(5)"] {
+            assert!(page.contains(part), "{name}: no {part} in\n{page}");
+        }
+        if !words.is_empty() {
+            let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+            assert_eq!(place.run(&[&["man"], &words[..]].concat()).exits(0).out, page);
+            assert_eq!(place.run(&["man", &name]).exits(0).out, page);
+        }
+    }
+    let count = std::fs::read_dir(place.path().join("man/pages")).expect("a directory").count();
+    assert_eq!(count, all.len() + 1);
+
+    let page = place.run(&["man", "license-gate.toml"]).exits(0).out;
+    for setting in license_gate::config::settings() {
+        let (_, name) = setting.name.rsplit_once('.').expect("a section");
+        assert!(page.contains(&format!("\\fB{name}\\fR (")), "no {name} in\n{page}");
+    }
+    place
+        .run(&["man", "lisence", "show"])
+        .exits(1)
+        .reports(&["nearest is license-gate-license-show"]);
+    place.run(&["man", "xyzzyxyzzyxyzzyxyzzyxyzzy"]).exits(1).reports(&["--out DIR"]);
+    place.write("file", "");
+    place.run(&["man", "--out", "file"]).exits(1).reports(&["cannot write into file"]);
+}
+
+/// groff, where it is installed.
+#[test]
+fn a_formatter_accepts_every_man_page() {
+    let place = Place::new();
+    place.run(&["man", "--out", "."]).exits(0);
+    let pages = std::fs::read_dir(place.path()).expect("a directory");
+    let pages: Vec<_> = pages.map(|entry| entry.expect("an entry").path()).collect();
+    assert!(pages.len() > 20);
+    std::fs::write(place.path().join("whole.1"), place.run(&["man"]).exits(0).out)
+        .expect("written");
+    for page in pages.iter().chain([&place.path().join("whole.1")]) {
+        let linted = std::process::Command::new("groff")
+            .args(["-man", "-ww", "-Tascii", "-z"])
+            .arg(page)
+            .output();
+        let Ok(linted) = linted else { return };
+        // Letters that ASCII does not have are not a fault of the page.
+        let warnings = String::from_utf8_lossy(&linted.stderr);
+        let faults: Vec<_> = warnings.lines().filter(|line| !line.contains("u2026")).collect();
+        assert!(linted.status.success() && faults.is_empty(), "{}: {warnings}", page.display());
+    }
+}
+
+#[test]
+fn completions_know_files_and_the_values_of_settings() {
+    let place = Place::new();
+    let bash = place.run(&["completions", "bash"]).exits(0).out;
+    assert!(
+        bash.contains("--log-format)\n                    COMPREPLY=($(compgen -W \"text json\""),
+        "{bash}"
+    );
+    let zsh = place.run(&["completions", "zsh"]).exits(0).out;
+    for part in [
+        "'--config=[Configuration file",
+        ":FILE:_files'",
+        ":DIR:_files -/'",
+        ":URL:_urls'",
+        "text|json:(text json)'",
+    ] {
+        assert!(zsh.contains(part), "no {part} in\n{zsh}");
+    }
+    // Every flag that names a file completes files.
+    let mut grammar = license_gate::cli::grammar();
+    grammar.build();
+    let mut stack = vec![&grammar];
+    while let Some(command) = stack.pop() {
+        stack.extend(command.get_subcommands());
+        for arg in command.get_arguments() {
+            let names = arg.get_value_names().unwrap_or_default();
+            let is_file =
+                names.iter().any(|name| matches!(&**name, "FILE" | "FILE|-" | "DIR" | "PATH"));
+            let place = format!("{}: {}", command.get_name(), arg.get_id());
+            assert!(!is_file || arg.get_value_hint() != clap::ValueHint::Unknown, "{place}");
+        }
+    }
+    // A value that is not completed is a fault of the configuration like any other.
+    let words = ["check-config", "--log-format", "xml", "--workers", "x"];
+    place.run(&words).exits(1).reports(&["log.format"]).reports(&["server.workers"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::support::program::{Place, Ran};
 
 fn check(place: &Place, flags: &[&str], environment: &[(&str, &str)]) -> Ran {
-    let words = [&["check-config"], flags].concat();
+    let words = [&["check-config", "--print"], flags].concat();
     place.run_with(&words, environment, "").exits(0)
 }
 
@@ -15,10 +15,11 @@ fn flag_overrides_environment_overrides_file() {
     let both = ["--config", "gate.toml", "--upstream", "http://flag:3"];
     let environment = [("LICENSE_GATE__UPSTREAM__URL", "http://environment:2")];
 
-    check(&place, &[], &[]).prints("url = \"http://127.0.0.1:3000\"");
-    check(&place, &file, &[]).prints("url = \"http://file:1\"");
-    check(&place, &file, &environment).prints("url = \"http://environment:2\"");
-    check(&place, &both, &environment).prints("url = \"http://flag:3\"");
+    check(&place, &[], &[]).prints("url = \"http://127.0.0.1:3000\"  # default");
+    check(&place, &file, &[]).prints("url = \"http://file:1\"  # gate.toml:2");
+    check(&place, &file, &environment)
+        .prints("url = \"http://environment:2\"  # LICENSE_GATE__UPSTREAM__URL");
+    check(&place, &both, &environment).prints("url = \"http://flag:3\"  # --upstream");
 }
 
 #[test]
@@ -168,9 +169,65 @@ fn the_printed_configuration_has_its_secrets_masked() {
 #[test]
 fn the_printed_configuration_reads_back_unchanged() {
     let place = Place::new();
-    let printed = place.run(&["check-config", "--listen", "127.0.0.1:0"]).exits(0).out;
-    place.write("gate.toml", &printed.replace("keys = \"certs/issuer\"\n", ""));
-    assert_eq!(place.run(&["check-config", "--config", "./gate.toml"]).exits(0).out, {
-        printed.replace("file:data", "file:./data").replace("copy = \"data", "copy = \"./data")
+    let print = |flags: &[&str]| {
+        let out = place.run(&[&["check-config", "--print"], flags].concat()).exits(0).out;
+        let table = toml::from_str::<toml::Table>(&out).expect("TOML").to_string();
+        (out, table)
+    };
+    let (printed, values) = print(&["--listen", "127.0.0.1:0"]);
+    place.write("gate.toml", &printed.replace("keys = \"certs/issuer\"", ""));
+    assert_eq!(print(&["--config", "./gate.toml"]).1, {
+        values.replace("file:data", "file:./data").replace("copy = \"data", "copy = \"./data")
     });
+}
+
+/// The name of the file is part of a comment.
+#[test]
+fn a_line_break_in_the_name_of_the_file_adds_no_line() {
+    let place = Place::new();
+    let name = "a\n[license]\nproduct = 'x' #.toml";
+    std::fs::write(place.path().join(name), "[log]\nlevel = 'debug'\n").expect("a file");
+    let ran = check(&place, &["--config", name], &[]);
+    let table: toml::Table = toml::from_str(&ran.out).expect("TOML");
+    assert_eq!(table["license"]["product"].as_str(), Some(""), "{}", ran.out);
+}
+
+#[test]
+fn the_last_line_is_the_verdict() {
+    let place = Place::new();
+    place.write("good.toml", "[log]\nlevel = 'debug'\n");
+    place.write("bad.toml", "[log]\nlevel = 'x'\n[server]\nworkers = -1\nport = 3\n");
+    let one = [("LICENSE_GATE_USERS", "x")];
+    let two = [("LICENSE_GATE_USERS", "x"), ("LICENSE_GATE_LOG", "x")];
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+    // Without keys there is always a warning.
+    let cases: [Case<'_>; 6] = [
+        (&[], &[], 0, "configuration: valid, 1 warning"),
+        (&["--config", "good.toml"], &one, 0, "good.toml: valid, 2 warnings"),
+        (&["--config", "./good.toml", "--print"], &[], 0, "# ./good.toml: valid, 1 warning"),
+        (&["--config", "bad.toml"], &[], 1, "bad.toml: not valid, 3 faults"),
+        (
+            &["--config", "bad.toml", "--print"],
+            &two,
+            1,
+            "bad.toml: not valid, 3 faults, 2 warnings",
+        ),
+        (&["--config", "absent.toml"], &one, 1, "absent.toml: not valid, 1 fault, 1 warning"),
+    ];
+    for (flags, environment, code, verdict) in cases {
+        let words = [&["check-config"], flags].concat();
+        let ran = place.run_with(&words, environment, "").exits(code);
+        assert_eq!(ran.out.lines().last(), Some(verdict), "{ran:#?}");
+        let faults = ran.err.lines().filter(|line| !line.contains("warning: ")).count();
+        assert_eq!(faults, if code == 0 { 0 } else { faults.max(1) }, "{ran:#?}");
+
+        if !flags.contains(&"--print") {
+            for quiet in ["-q", "--quiet"] {
+                let words = [&words[..], &[quiet]].concat();
+                let ran = place.run_with(&words, environment, "").exits(code);
+                assert_eq!((&*ran.out, &*ran.err), ("", ""));
+            }
+        }
+    }
+    place.run(&["check-config", "-q", "--print"]).exits(1).reports(&["cannot be used with"]);
 }

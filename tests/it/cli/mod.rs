@@ -1,8 +1,13 @@
 //! The command line.
 
 mod commands;
+mod fake;
 mod faults;
 mod files;
+mod hostile;
+mod init;
 mod inspect;
 mod layers;
+mod remote;
+mod terminal;
 mod vendor;

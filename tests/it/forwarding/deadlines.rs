@@ -97,7 +97,11 @@ fn heads_beyond_the_limits_are_431() {
 
 #[test]
 fn clients_beyond_the_limit_get_503() {
-    let (origin, gate) = stage_with(|gate| gate.set("limits.max_connections", 1));
+    let (origin, gate) = stage_with(|gate| {
+        gate.set("limits.max_connections", 1).set("admin.listen", "'127.0.0.1:0'")
+    });
+    let refused = "license_gate_connections_refused_total";
+    assert_eq!(gate.metric(refused), "0");
     let mut first = Wire::connect(gate.address);
     first.get("/");
     let mut call = origin.accept();
@@ -107,6 +111,7 @@ fn clients_beyond_the_limit_get_503() {
     second.get("/");
     let answer = second.head();
     assert_eq!((answer.status(), answer.field("retry-after")), (503, "1".into()));
+    assert_eq!(gate.metric(refused), "1");
 }
 
 #[test]

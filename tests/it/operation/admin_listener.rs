@@ -203,6 +203,13 @@ fn thrown(admin: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
+/// The first answer of `ask` that is one. The listener gives a client 2 s for its request, which may be too short on a machine with
+/// many other processes; the connection then ends without an answer, and nothing has happened.
+#[track_caller]
+fn patiently<A>(ask: impl Fn() -> Option<A>) -> A {
+    (0..10).find_map(|_| ask()).expect("an answer")
+}
+
 #[test]
 fn bytes_that_are_no_request_change_nothing_and_delay_no_probe() {
     let gate = gate().start();
@@ -235,9 +242,10 @@ fn bytes_that_are_no_request_change_nothing_and_delay_no_probe() {
     // What comes behind the one request of a connection is no request.
     let two =
         [put, "Content-Length: 4\r\n\r\ninfo", put, "Content-Length: 5\r\n\r\ndebug"].concat();
-    let answer = thrown(admin, two.as_bytes());
+    let answer = patiently(|| Some(thrown(admin, two.as_bytes())).filter(|it| !it.is_empty()));
     assert_eq!(answer.windows(9).filter(|nine| *nine == b"HTTP/1.1 ").count(), 1);
-    assert_eq!(request(admin, "GET", "/-/log-level").send().is(200).text(), "info\n");
+    let shown = patiently(|| request(admin, "GET", "/-/log-level").try_send()).is(200);
+    assert_eq!(shown.text(), "info\n");
     assert_eq!(gate.log().count("event=log.level_changed"), 1);
 }
 
@@ -254,7 +262,7 @@ fn a_body_that_does_not_come_ends_its_connection_and_delays_no_probe() {
         })
         .collect();
     for path in ["/livez", "/readyz", "/metrics"] {
-        request(gate.admin(), "GET", path).send().is(200);
+        patiently(|| request(gate.admin(), "GET", path).try_send()).is(200);
     }
     // The last has a place still, and loses it without an answer.
     let mut rest = Vec::new();
@@ -263,7 +271,8 @@ fn a_body_that_does_not_come_ends_its_connection_and_delays_no_probe() {
         assert!(has_ended(&error), "{error}");
     }
     assert_eq!(rest, b"");
-    assert_eq!(request(gate.admin(), "GET", "/-/log-level").send().is(200).text(), "info\n");
+    let shown = patiently(|| request(gate.admin(), "GET", "/-/log-level").try_send()).is(200);
+    assert_eq!(shown.text(), "info\n");
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! `examples/deploy`: every file is parsed by its program, or as strictly.
+//! `examples/deploy`: every configuration is valid, and the files agree. Units, images and manifests are also checked by their own
+//! programs, in `tests/e2e/deploy.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,16 +47,21 @@ fn every_file_is_read() {
     };
     take("gate.toml");
     is_good(&read("gate.toml"), "issuer/jwks.json");
+    take("rules.toml");
+    rules(&read("rules.toml"));
     take("kubernetes.yaml");
     kubernetes(&documents(&read("kubernetes.yaml")));
+    take("grafana-values.yaml");
+    helm(&documents(&read("grafana-values.yaml")), &documents(&read("kubernetes.yaml")));
     take("compose.yaml");
     compose(&documents(&read("compose.yaml")));
-    for unit in ["license-gate.service", "license-gate.socket"] {
-        take(unit);
-        is_unit(&read(unit));
-    }
     take("Dockerfile");
-    is_dockerfile(&read("Dockerfile"));
+    image(&read("Dockerfile"));
+    for read_by_e2e in
+        ["license-gate.service", "license-gate.socket", "license-gate.sysusers", "debian"]
+    {
+        take(read_by_e2e);
+    }
     take("prometheus-rules.yaml");
     alerts(&documents(&read("prometheus-rules.yaml")));
     take("grafana-dashboard.json");
@@ -63,22 +69,63 @@ fn every_file_is_read() {
     assert!(unread.is_empty(), "no test reads {unread:?}");
 }
 
+fn items(yaml: &Yaml) -> &[Yaml] {
+    yaml.as_vec().expect("a list")
+}
+
+fn words(list: &Yaml) -> Vec<&str> {
+    items(list).iter().map(|word| word.as_str().expect("a word")).collect()
+}
+
+/// The object of this kind.
+fn of_kind<'a>(objects: &'a [Yaml], kind: &str) -> &'a Yaml {
+    objects.iter().find(|object| object["kind"].as_str() == Some(kind)).expect(kind)
+}
+
 fn kubernetes(objects: &[Yaml]) {
-    let kinds: Vec<_> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
-    assert_eq!(kinds, ["ConfigMap", "PersistentVolumeClaim", "Deployment", "Service"]);
-    assert!(objects.iter().all(|object| object["apiVersion"].as_str().is_some()));
-    let data = &objects[0]["data"];
+    configured(&of_kind(objects, "ConfigMap")["data"]);
+    let pod = &of_kind(objects, "Deployment")["spec"]["template"]["spec"];
+    let [gate] = items(&pod["initContainers"]) else { panic!("{pod:?}") };
+    assert_eq!(gate["restartPolicy"].as_str(), Some("Always"), "ends after the dashboard");
+    assert_eq!(words(&gate["args"]), ["serve", "--config", "/etc/license-gate/gate.toml"]);
+    let [dashboard] = items(&pod["containers"]) else { panic!("{pod:?}") };
+    assert!(dashboard["lifecycle"]["preStop"]["sleep"]["seconds"].as_i64() > Some(0));
+    only_the_gate_is_reachable(of_kind(objects, "NetworkPolicy"));
+    let [port] = items(&of_kind(objects, "Service")["spec"]["ports"]) else { panic!("one port") };
+    assert_eq!(port["targetPort"].as_i64(), Some(8080));
+}
+
+/// The configuration and the keys of a ConfigMap.
+fn configured(data: &Yaml) {
     let keys = data["issuer.jwks.json"].as_str().expect("text");
     let keys: Value = serde_json::from_str(keys).expect("JSON, and nothing behind it");
     assert!(keys["keys"].is_array(), "{keys}");
     is_good(data["gate.toml"].as_str().expect("text"), "issuer.jwks.json");
-    let containers = &objects[2]["spec"]["template"]["spec"]["containers"];
-    let gate =
-        containers.as_vec().expect("a list").iter().find(|it| it["name"].as_str() == Some("gate"));
-    let gate = gate.expect("the gate");
-    let arguments: Vec<_> =
-        gate["args"].as_vec().expect("a list").iter().filter_map(Yaml::as_str).collect();
-    assert_eq!(arguments, ["serve", "--config", "/etc/license-gate/gate.toml"]);
+}
+
+fn only_the_gate_is_reachable(policy: &Yaml) {
+    let rules = items(&policy["spec"]["ingress"]).iter();
+    let ports = rules.flat_map(|rule| items(&rule["ports"])).map(|port| port["port"].as_i64());
+    assert_eq!(ports.collect::<Vec<_>>(), [Some(8080), Some(9180)]);
+}
+
+/// The same gate as in `kubernetes.yaml`.
+fn helm(documents: &[Yaml], plain: &[Yaml]) {
+    let [values] = documents else { panic!("{documents:?}") };
+    let pod = &of_kind(plain, "Deployment")["spec"]["template"]["spec"];
+    assert_eq!(values["extraInitContainers"], pod["initContainers"]);
+    let mounted = items(&pod["volumes"]).iter();
+    let of_gate =
+        mounted.filter(|it| it["name"].as_str().is_some_and(|it| it.starts_with("gate-")));
+    assert!(items(&values["extraContainerVolumes"]).iter().eq(of_gate));
+    let [dashboard] = items(&pod["containers"]) else { panic!("{pod:?}") };
+    assert_eq!(values["lifecycleHooks"], dashboard["lifecycle"]);
+    assert_eq!(values["readinessProbe"], dashboard["readinessProbe"]);
+    assert_eq!(values["livenessProbe"], dashboard["livenessProbe"]);
+    let objects = items(&values["extraObjects"]);
+    configured(&of_kind(objects, "ConfigMap")["data"]);
+    assert_eq!(of_kind(objects, "PersistentVolumeClaim"), of_kind(plain, "PersistentVolumeClaim"));
+    only_the_gate_is_reachable(of_kind(objects, "NetworkPolicy"));
 }
 
 fn compose(documents: &[Yaml]) {
@@ -87,14 +134,71 @@ fn compose(documents: &[Yaml]) {
     assert_eq!(gate["build"]["dockerfile"].as_str(), Some("examples/deploy/Dockerfile"));
     let context = examples().join(gate["build"]["context"].as_str().expect("a path"));
     assert!(context.join("Cargo.toml").is_file(), "{context:?}");
-    let health = gate["healthcheck"]["test"].as_vec().expect("a list");
-    let health: Vec<_> = health.iter().map(|word| word.as_str().expect("a word")).collect();
-    assert_eq!(health[..2], ["CMD", "license-gate"]);
-    Place::new().run(&[&health[2..], &["--help"]].concat()).exits(0);
-    for volume in gate["volumes"].as_vec().expect("a list") {
-        let source = volume.as_str().and_then(|volume| volume.split(':').next()).expect("a path");
+    for volume in words(&gate["volumes"]) {
+        let source = volume.split(':').next().expect("a path");
         let is_declared = !compose["volumes"][source].is_badvalue();
         assert!(source.starts_with("./") || is_declared, "{source}");
+    }
+    let dashboard = &compose["services"]["grafana"];
+    assert!(dashboard["ports"].is_badvalue(), "reachable only through the gate");
+    assert_eq!(words(&dashboard["networks"]), ["dashboard"]);
+    assert_eq!(compose["networks"]["dashboard"]["internal"].as_bool(), Some(true));
+    let tag = dashboard["image"].as_str().and_then(|image| image.split_once(':'));
+    assert!(tag.is_some_and(|(_, tag)| tag != "latest"), "{dashboard:?}");
+    for service in [gate, dashboard] {
+        assert_eq!(service["read_only"].as_bool(), Some(true));
+        assert_eq!(words(&service["cap_drop"]), ["ALL"]);
+    }
+}
+
+/// The commands in an image are the program's.
+fn image(text: &str) {
+    let joined = text.replace("\\\n", " ");
+    let commands =
+        joined.lines().filter_map(|line| line.trim().split_once('[')).map(|(_, words)| {
+            serde_json::from_str::<Vec<String>>(&format!("[{words}"))
+                .expect("the exec form is JSON")
+        });
+    let [health, program, serve] = &commands.collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert_eq!(health[..1], program[..]);
+    for command in [&health[1..], serve] {
+        let command: Vec<_> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        Place::new().run(&command).exits(0);
+    }
+}
+
+/// Each rule of the examples decides about some request, and no warning is given.
+fn rules(rules: &str) {
+    let place = Place::new();
+    Vendor::new().write_jwks(place.path());
+    let rules = rules.replace("dry_run = true", "dry_run = false");
+    place.write("gate.toml", &format!("{rules}\n[license]\nkeys = \"jwks.json\"\n"));
+    let checked = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+    assert!(!checked.err.contains("gate.rules"), "{}", checked.err);
+    let cases = [
+        ("POST /api/reports", "\"reporting\""),
+        ("PUT /api/reports/1", "\"reporting\""),
+        ("GET /api/reports/1", "forwarded"),
+        ("GET /api/reports/render/pdf/1", "\"reporting downloads\""),
+        ("GET /api/branding/settings", "forwarded"),
+        ("PUT /api/branding/settings", "\"white labelling\""),
+        ("GET /api/access-control/user/permissions", "forwarded"),
+        ("POST /api/access-control/roles", "\"access control\""),
+        ("PUT /api/access-control/users/1/roles", "\"access control\""),
+        ("POST /api/access-control/datasources/ab/users/1", "\"data source permissions\""),
+        ("POST /api/datasources/1/permissions", "\"data source permissions\""),
+        ("POST /api/datasources/1/enable-permissions", "\"data source permissions\""),
+        ("POST /api/ds/query", "forwarded"),
+        ("GET /login", "forwarded"),
+    ];
+    for (request, outcome) in cases {
+        let words = ["check-config", "--config", "gate.toml", "--explain", request];
+        let ran = place.run(&words).exits(0);
+        assert!(
+            ran.out.lines().last().is_some_and(|line| line.contains(outcome)),
+            "{request}: {}",
+            ran.out
+        );
     }
 }
 
@@ -175,37 +279,16 @@ fn grafana(dashboard: &Value) {
     assert_eq!(rows, ["License", "Traffic", "Errors", "Dashboard", "Process"]);
 }
 
-/// `systemd.syntax(7)`: sections with settings.
-fn is_unit(text: &str) {
-    let mut sections: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut section = None;
-    for line in
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            section = Some(name);
-            continue;
-        }
-        let (name, _) = line.split_once('=').unwrap_or_else(|| panic!("no setting: {line}"));
-        assert!(!name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric()), "{line}");
-        *sections.entry(section.expect("a section first")).or_default() += 1;
-    }
-    assert!(sections.contains_key("Unit") && sections.contains_key("Install"), "{sections:?}");
-}
-
-fn is_dockerfile(text: &str) {
-    let known = ["FROM", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "ENTRYPOINT", "CMD"];
-    let joined = text.replace("\\\n", " ");
-    let lines =
-        joined.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    for line in lines {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        assert!(known.contains(&word) && !rest.trim().is_empty(), "{line}");
-        if matches!(word, "ENTRYPOINT" | "CMD") {
-            let words: Vec<String> = serde_json::from_str(rest).expect("the exec form is JSON");
-            assert!(!words.is_empty());
-        }
-    }
+#[test]
+fn the_configuration_of_the_package_lacks_only_the_dashboard() {
+    let place = Place::new();
+    Vendor::new().write_jwks(place.path());
+    let text = read("debian/gate.toml");
+    place.write("gate.toml", &text);
+    let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(1);
+    let [fault] = ran.err.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.err) };
+    assert!(fault.contains("upstream.url"), "{fault}");
+    is_good(&text.replacen("url = \"\"", "url = \"http://127.0.0.1:3000\"", 1), "jwks.json");
 }
 
 #[test]

@@ -34,9 +34,9 @@ fn no_connection_to_the_dashboard_is_uf() {
 }
 
 #[test]
-fn a_response_that_is_cut_or_invalid_is_uc() {
+fn a_response_that_is_cut_or_invalid_is_uc_and_counted() {
     let origin = Origin::start();
-    let gate = before(&origin).start();
+    let gate = before(&origin).set("admin.listen", "'127.0.0.1:0'").start();
     let cases = [
         ("/none", "", 502),
         ("/invalid", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", 502),
@@ -52,6 +52,9 @@ fn a_response_that_is_cut_or_invalid_is_uc() {
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
         logged(&gate, path, status, "proxy", "UC");
     }
+    let errors =
+        |kind| gate.metric(&format!("license_gate_upstream_errors_total{{kind=\"{kind}\"}}"));
+    assert_eq!(["closed", "invalid_response", "cut"].map(errors), ["1", "1", "3"]);
 }
 
 #[test]

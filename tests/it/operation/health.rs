@@ -15,8 +15,23 @@ fn gate(listen: &str) -> Gate {
     Builder::before(Origin::vacant()).set("admin.listen", format!("'{listen}'")).start()
 }
 
-fn ask(address: impl std::fmt::Display) -> Ran {
+fn ask_once(address: impl std::fmt::Display) -> Ran {
     Place::new().run(&["health", "--admin", &format!("http://{address}")])
+}
+
+fn ask(address: impl std::fmt::Display) -> Ran {
+    patiently(|| ask_once(&address))
+}
+
+/// Runs the command again if its 2 s were not enough, as on a machine with many other processes.
+#[track_caller]
+fn patiently(run: impl Fn() -> Ran) -> Ran {
+    let mut runs = (0..10).map(|_| run());
+    runs.find(|ran| !ran.err.contains("within 2 s")).expect("a result within 2 s")
+}
+
+fn run(place: &Place, words: &[&str]) -> Ran {
+    patiently(|| place.run(words))
 }
 
 #[test]
@@ -33,21 +48,20 @@ fn the_listener_of_the_configuration_is_asked() {
     let address = Origin::vacant();
     let _gate = gate(&address.to_string());
     place.write("etc/gate.toml", &format!("admin.listen = '0.0.0.0:{}'\n", address.port()));
-    place.run(&["health", "--config", "etc/gate.toml"]).exits(0);
+    run(&place, &["health", "--config", "etc/gate.toml"]).exits(0);
     let text = address.to_string();
     let variable = [("LICENSE_GATE__ADMIN__LISTEN", &*text)];
-    place.run_with(&["health"], &variable, "").exits(0);
+    patiently(|| place.run_with(&["health"], &variable, "")).exits(0);
     // A variable beats the file, as for `serve`.
     place.write("etc/gate.toml", "admin.listen = ''\n");
-    place.run_with(&["health", "--config", "etc/gate.toml"], &variable, "").exits(0);
-    place
-        .run(&["health", "--config", "etc/gate.toml"])
+    patiently(|| place.run_with(&["health", "--config", "etc/gate.toml"], &variable, "")).exits(0);
+    run(&place, &["health", "--config", "etc/gate.toml"])
         .exits(1)
         .reports(&["admin.listen is empty"]);
     // Faults elsewhere are no reason not to ask.
     let file = format!("admin.listen = '{address}'\nserver.workers = 'many'\nsevrer.x = 1\n");
     place.write("etc/gate.toml", &file);
-    place.run(&["health", "--config", "etc/gate.toml"]).exits(0);
+    run(&place, &["health", "--config", "etc/gate.toml"]).exits(0);
 }
 
 #[test]
@@ -55,11 +69,11 @@ fn a_unix_socket_is_asked_wherever_the_command_runs() {
     let gate = gate("unix:admin.sock");
     let config = gate.dir().join("gate.toml");
     let config = config.to_str().expect("text");
-    Place::new().run(&["health", "--config", config]).exits(0);
+    run(&Place::new(), &["health", "--config", config]).exits(0);
     let socket = format!("unix:{}", gate.dir().join("admin.sock").display());
-    Place::new().run(&["health", "--admin", &socket]).exits(0);
+    run(&Place::new(), &["health", "--admin", &socket]).exits(0);
     drop(gate);
-    let ran = Place::new().run(&["health", "--admin", &socket]).exits(1);
+    let ran = run(&Place::new(), &["health", "--admin", &socket]).exits(1);
     ran.reports(&[&socket, "cannot be reached: No such file"]);
 }
 
@@ -79,20 +93,19 @@ fn a_gate_that_drains_is_1_with_the_reason() {
 #[test]
 fn what_cannot_be_asked_is_1_with_what_to_do() {
     let place = Place::new();
-    place.run(&["health", "--admin", "https://127.0.0.1:1"]).exits(1).reports(&["unix:PATH"]);
-    place.run(&["health", "--admin", "127.0.0.1:9180"]).exits(1).reports(&["http://HOST:PORT"]);
-    place.run(&["health", "--bogus"]).exits(1).reports(&["--bogus"]);
-    let ran = place.run(&["health", "--config", "none.toml"]).exits(1);
+    run(&place, &["health", "--admin", "https://127.0.0.1:1"]).exits(1).reports(&["unix:PATH"]);
+    run(&place, &["health", "--admin", "127.0.0.1:9180"]).exits(1).reports(&["http://HOST:PORT"]);
+    run(&place, &["health", "--bogus"]).exits(1).reports(&["--bogus"]);
+    let ran = run(&place, &["health", "--config", "none.toml"]).exits(1);
     ran.reports(&["none.toml", "cannot be read"]);
     place.write("gate.toml", "admin.listen = '127.0.0.1:0'\n");
-    place.run(&["health", "--config", "gate.toml"]).exits(1).reports(&["has port 0"]);
+    run(&place, &["health", "--config", "gate.toml"]).exits(1).reports(&["has port 0"]);
     place.write("gate.toml", "admin.listen = 'nowhere'\n");
-    place
-        .run(&["health", "--config", "gate.toml"])
+    run(&place, &["health", "--config", "gate.toml"])
         .exits(1)
         .reports(&["gate.toml:1: admin.listen:"]);
     place.write("gate.toml", "admin.listen =\n");
-    place.run(&["health", "--config", "gate.toml"]).exits(1).reports(&["gate.toml:1:"]);
+    run(&place, &["health", "--config", "gate.toml"]).exits(1).reports(&["gate.toml:1:"]);
     ask(Origin::vacant()).exits(1).reports(&["cannot be reached: Connection refused"]);
     ask("name.invalid:9180").exits(1).reports(&["name.invalid:9180"]);
 }
@@ -122,9 +135,10 @@ impl Odd {
         let address = listener.local_addr().expect("an address");
         let (end, _) = channel();
         thread::spawn(move || {
-            let (mut client, _) = listener.accept().expect("a client");
-            let _ = client.read(&mut [0; 1024]);
-            let _ = client.write_all(answer);
+            for mut client in listener.incoming().flatten() {
+                let _ = client.read(&mut [0; 1024]);
+                let _ = client.write_all(answer);
+            }
         });
         Self { address, _end: end }
     }
@@ -169,7 +183,7 @@ fn a_gate_that_hangs_is_1_after_2_s() {
             scope.spawn(move || {
                 let odd = Odd::that(hang);
                 let address = odd.address.to_string();
-                ask(&address).exits(1).reports(&[&address, "gave no answer within 2 s"]);
+                ask_once(&address).exits(1).reports(&[&address, "gave no answer within 2 s"]);
             });
         }
         scope.spawn(|| {
@@ -198,11 +212,14 @@ fn streams_that_nobody_reads_do_not_hold_it_up() {
         let (_reader, mut writer) = std::io::pipe().expect("a pipe");
         // As much as it holds, unless somebody changed that (`pipe(7)`).
         writer.write_all(&[b'-'; 64 * 1024]).expect("room for it");
-        let errors = writer.try_clone().expect("a pipe");
         let place = Place::new();
-        let mut command = place.command(&["health", "--admin", &format!("http://{admin}")]);
-        let ended = command.stdout(writer).stderr(errors).status().expect("ended");
-        assert_eq!(ended.code(), Some(code));
+        let ends = || {
+            let clone = || writer.try_clone().expect("a pipe");
+            let mut command = place.command(&["health", "--admin", &format!("http://{admin}")]);
+            command.stdout(clone()).stderr(clone()).status().expect("ended").code()
+        };
+        // Its 2 s may not be enough on a machine with many other processes.
+        assert!((0..10).any(|_| ends() == Some(code)));
     }
 }
 

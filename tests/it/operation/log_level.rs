@@ -189,7 +189,7 @@ fn check_config_warns_of_a_public_listener_and_names_faults() {
     let place = Place::new();
     let check = |admin: &str| {
         place.write("gate.toml", &format!("server.listen = ['127.0.0.1:0']\n[admin]\n{admin}\n"));
-        place.run(&["check-config", "--config", "gate.toml"])
+        place.run(&["check-config", "--print", "--config", "gate.toml"])
     };
     let ran = check("listen = '0.0.0.0:9180'\nallow_changes = true").exits(0);
     let ran = ran.reports(&["warning: admin.listen is not a loopback address"]);
@@ -208,7 +208,7 @@ fn check_config_warns_of_a_public_listener_and_names_faults() {
 fn a_level_is_set_by_file_and_environment_and_shown() {
     let place = Place::new();
     place.write("gate.toml", "log.level = 'License_gate=debug'\n");
-    let check = ["check-config", "--config", "gate.toml"];
+    let check = ["check-config", "--print", "--config", "gate.toml"];
     place.run(&check).exits(1).reports(&["gate.toml:1: log.level:", "is not a module"]);
     place.write("gate.toml", "log.level = 'WARN, license_gate::http2 = trace'\n");
     place.run(&check).exits(0).prints("level = \"license_gate::http2=trace,warn\"");

@@ -13,6 +13,7 @@ mod logs;
 mod metrics;
 mod privileges;
 mod probe;
+mod starts;
 mod streams;
 mod systemd;
 mod upgrade;

@@ -1,4 +1,4 @@
-//! The built program, killed at any moment during concurrent changes: every answered change is there, every other one is there
+//! The built program, killed or stopped at any moment during concurrent changes: every answered change is there, every other one is there
 //! whole or not at all, and the audit log has all of them in order.
 
 use std::collections::HashMap;
@@ -209,7 +209,7 @@ fn check_lines(lived: &[Lived], lines: &[Value]) {
 }
 
 #[test]
-fn an_answered_change_survives_any_kill_and_is_in_the_log() {
+fn an_answered_change_survives_any_kill_or_stop_and_is_in_the_log() {
     let setup = Setup::new().set("store.history", HISTORY);
     let mut scene = setup.set("store.audit_max_bytes", "\"64KiB\"").start();
     let mut recorded = Recorded { papers: HashMap::new(), kept: Kept::new(HISTORY), lines: 0 };
@@ -225,9 +225,13 @@ fn an_answered_change_survives_any_kill_and_is_in_the_log() {
         let clients: Vec<_> = (0..CLIENTS).map(live).collect();
         drop(to_reader);
         let reader = thread::spawn(move || read_until_killed(gate, &answered));
-        // In each round, kill after other numbers of responses and a longer moment.
+        // In each round, kill or stop after other numbers of responses and a longer moment.
         (0..round * 5 % 16).for_each(|_| enough.recv().expect("the gate answers"));
         (0..round * 4000).for_each(|_| std::hint::spin_loop());
+        if round % 2 == 1 {
+            scene.gate.signal("TERM");
+            assert_eq!(scene.gate.wait().code(), Some(0));
+        }
         let mut lived = Vec::new();
         scene = scene.restart_after(|| {
             lived.extend(clients.into_iter().map(|client| client.join().expect("no panic")));

@@ -112,6 +112,8 @@ pub(crate) struct Conn {
     early: VecDeque<Event>,
     /// Whether WINDOW_UPDATE is sent for received data.
     pub(crate) generous: bool,
+    /// Whether PINGs are not acknowledged.
+    pub(crate) without_pongs: bool,
     /// The window of the connection that WINDOW_UPDATE has added so far.
     pub(crate) window: i64,
     /// The same for each stream.
@@ -188,6 +190,7 @@ impl Conn {
             settings: Vec::new(),
             early: VecDeque::new(),
             generous: true,
+            without_pongs: false,
             window: 65_535,
             windows: HashMap::new(),
             received: 0,
@@ -379,7 +382,9 @@ impl Conn {
             }
             6 if flags & 1 != 0 => Some(Event::Pong),
             6 => {
-                let _ = self.try_raw(&frame(6, 1, 0, &payload));
+                if !self.without_pongs {
+                    let _ = self.try_raw(&frame(6, 1, 0, &payload));
+                }
                 Some(Event::Ping)
             }
             7 => Some(Event::GoAway { last: word(0), reason: word(4) }),

@@ -58,6 +58,16 @@ impl Timed {
         lines: &[&str],
         prepared: impl FnOnce(&Path, &Vendor),
     ) -> Self {
+        Self::starting(NOW, vendor, lines, prepared)
+    }
+
+    /// The same at another time.
+    pub(crate) fn starting(
+        moment: u64,
+        vendor: Vendor,
+        lines: &[&str],
+        prepared: impl FnOnce(&Path, &Vendor),
+    ) -> Self {
         let dashboard = Dashboard::knowing(USERS);
         let dir = tempfile::tempdir().expect("a directory");
         vendor.write_jwks(dir.path());
@@ -79,7 +89,7 @@ impl Timed {
         let usual = usual.iter().filter(|usual| !is_said(usual)).map(String::as_str);
         let lines: Vec<&str> = usual.chain(lines.iter().copied()).collect();
         std::fs::write(dir.path().join(FILE), lines.join("\n")).expect("written");
-        let clock = Clock::manual(UnixTime::from_secs(NOW));
+        let clock = Clock::manual(UnixTime::from_secs(moment));
         let running = Running::start(dir.path(), &clock);
         Self { vendor, clock, running, dir }
     }
@@ -111,6 +121,11 @@ impl Timed {
         let value =
             metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name} in {}", metrics.text())).to_owned()
+    }
+
+    /// Its address for clients.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.address
     }
 
     /// Its directory.

@@ -143,10 +143,12 @@ fn nothing_else_on_the_machine_is_served() {
 }
 
 #[test]
-fn a_file_without_permission_is_500_and_logged_with_the_cause() {
+fn a_file_without_permission_is_500_and_logged_until_it_can_be_read() {
     // Root, which tests may run as, reads every file unless it lacks the capability.
-    let (gate, challenges) =
-        stage_with(|gate| gate.through(&["setpriv", "--bounding-set=-all", "--inh-caps=-all"]));
+    let (gate, challenges) = stage_with(|gate| {
+        gate.through(&["setpriv", "--bounding-set=-all", "--inh-caps=-all"])
+            .set("admin.listen", "'127.0.0.1:0'")
+    });
     fs::create_dir_all(&challenges).expect("directories");
     file(&challenges, "a", "a");
     let set = |mode| {
@@ -157,8 +159,21 @@ fn a_file_without_permission_is_500_and_logged_with_the_cause() {
     request(gate.redirect(), "GET", &path("a")).send().fails(500, "acme.unreadable");
     let line = gate.log().wait_for("acme.unreadable");
     assert!(line.contains("Permission denied"), "{line}");
+    // A redirect that works does not end the failure, and a file that works does.
+    assert_eq!(request(gate.redirect(), "GET", "/").send().status, 308);
+    assert_eq!(gate.log().count("request.recovered"), 0);
     set(0o644);
     assert_eq!(status(&gate, "a"), 200);
+    assert!(gate.log().wait_for("request.recovered").contains("acme.unreadable"));
+    // It is no failure of forwarding, which has alerts of its own.
+    let counted = |handler| {
+        format!(
+            "license_gate_http_requests_total{{handler=\"{handler}\",method=\"GET\",code=\"500\"}}"
+        )
+    };
+    assert_eq!(gate.metric(&counted("redirect")), "1");
+    let metrics = request(gate.admin(), "GET", "/metrics").send().is(200);
+    assert!(!metrics.text().contains(&counted("gate")), "{}", metrics.text());
 }
 
 #[test]

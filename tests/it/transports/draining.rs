@@ -17,7 +17,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::{dir, secured};
 use crate::support::authority::{Authority, TLS13};
 use crate::support::gate::{Builder, Gate, PATIENCE};
-use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, MAX_STREAM, field};
+use crate::support::h2::{Conn, Event, INITIAL_WINDOW_SIZE, MAX_STREAM, REFUSED_STREAM, field};
 use crate::support::origin::{Origin, Recorder};
 use crate::support::wire::Duplex;
 
@@ -281,21 +281,32 @@ fn an_http2_client_that_reads_nothing_does_not_delay_the_exit() {
 #[test]
 fn an_http2_client_that_ignores_goaway_is_refused_and_then_cut() {
     let recorder = Recorder::start();
-    let gate = Builder::before(recorder.address).set("shutdown.grace_period", "'4s'");
+    let gate = Builder::before(recorder.address).set("shutdown.grace_period", "'1h'");
     let mut gate = gate.set("log.access", true).start();
     let mut client = Conn::connect(gate.address);
+    client.without_pongs = true;
     gate.signal("TERM");
-    // It reads nothing, so it does not acknowledge the PING either.
-    let mut sent = 0;
-    while gate.access().count("503") == 0 {
-        client.get("/late");
-        sent += 1;
-        gate.access().wait_for_another("/late", sent);
+    assert_eq!(client.news(), Event::GoAway { last: MAX_STREAM, reason: 0 });
+    let mut served = 0;
+    loop {
+        let stream = client.get("/late");
+        match client.news() {
+            Event::Headers { stream: of, fields, end } if of == stream => {
+                assert_eq!(field(&fields, ":status").as_deref(), Some("200"));
+                assert!(end || matches!(client.news(), Event::Data { end: true, .. }));
+                served += 1;
+            }
+            // The client may repeat it, whatever its method.
+            Event::Reset { stream: of, reason: REFUSED_STREAM } if of == stream => break,
+            other => panic!("{other:?} after {served} responses"),
+        }
     }
     while client.try_get("/late").is_ok() {
         thread::yield_now();
     }
     assert_eq!(gate.wait().code(), Some(0));
+    assert_eq!(gate.access().count("/late"), served);
+    assert_eq!(gate.access().count(" 503 "), 0);
 }
 
 /// A dashboard that answers each request with `bytes` of body.

@@ -1,14 +1,17 @@
-//! Shutdown with clients whose handshake or PROXY header is incomplete.
+//! Shutdown with clients whose handshake, PROXY header or request head is incomplete.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
 
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::{dir, secured};
 use crate::support::authority::{Authority, TLS13};
 use crate::support::gate::Builder;
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, Recorder};
 use crate::support::wire::{Wire, socket};
 
 /// Deadlines so long that only the shutdown ends a connection.
@@ -57,4 +60,75 @@ fn half_a_proxy_header_does_not_delay_the_exit() {
     gate.signal("TERM");
     client.ends();
     assert_eq!(gate.wait().code(), Some(0));
+}
+
+/// A client with a slow line: pieces of `bytes` each tenth of a second.
+struct Slow {
+    socket: TcpStream,
+    bytes: usize,
+}
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        thread::sleep(Duration::from_millis(100));
+        self.socket.write(&bytes[..bytes.len().min(self.bytes)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Slow {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(into)
+    }
+}
+
+const GET: &str = "GET /slow HTTP/1.1\r\nHost: dash\r\n\r\n";
+
+/// Each client takes about two seconds to send what the gate waits for.
+#[test]
+fn a_client_that_is_sending_slowly_is_served_during_the_stop() {
+    let recorder = Recorder::start();
+    let authority = Authority::new();
+    let secured = secured(recorder.address, dir(), &authority.issue("localhost"));
+    let (config, name) = (authority.client(TLS13, None), ServerName::try_from("localhost"));
+    let session = ClientConnection::new(config, name.expect("a name")).expect("a session");
+    let proxied = Builder::before(recorder.address).set("server.proxy_protocol", true);
+    let proxied = proxied.set("server.trusted_proxies", "['127.0.0.1']");
+    let plain = Builder::before(recorder.address);
+    thread::scope(|scope| {
+        let slow = |gate: Builder, bytes: usize| {
+            let gate = gate.start();
+            let slow = Slow { socket: socket(gate.address), bytes };
+            (gate, slow)
+        };
+        let (mut gate, client) = slow(plain, 2);
+        scope.spawn(move || {
+            let mut client = Wire::over(client);
+            client.send(&GET[..4]);
+            gate.signal("TERM");
+            client.send(&GET[4..]);
+            assert_eq!(client.answer().field("connection"), "close");
+            assert_eq!(gate.wait().code(), Some(0));
+        });
+        let (mut gate, client) = slow(proxied, 4);
+        scope.spawn(move || {
+            let mut client = Wire::over(client);
+            client.send("PROX");
+            gate.signal("TERM");
+            client.send(format!("Y TCP4 192.0.2.1 10.0.0.1 4711 443\r\n{GET}"));
+            assert_eq!(client.answer().status(), 200);
+            assert_eq!(gate.wait().code(), Some(0));
+        });
+        let (mut gate, client) = slow(secured, 24);
+        scope.spawn(move || {
+            gate.signal("TERM");
+            let mut client = Wire::over(StreamOwned::new(session, client));
+            client.send(GET);
+            assert_eq!(client.answer().status(), 200);
+            assert_eq!(gate.wait().code(), Some(0));
+        });
+    });
 }

@@ -4,6 +4,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use super::dir;
+use crate::support::authority::Authority;
 use crate::support::gate::{Builder, PATIENCE};
 use crate::support::origin::{Call, Origin, Recorder};
 use crate::support::program::Place;
@@ -176,4 +177,23 @@ fn a_dashboard_whose_socket_is_gone_is_502() {
     assert_eq!(client.answer().status(), 502);
     let line = gate.log().wait_for("a request failed");
     assert!(line.contains("none.sock") && line.contains("No such file"), "{line}");
+}
+
+#[test]
+fn a_certificate_that_no_address_uses_is_a_warning() {
+    let place = Place::new();
+    Authority::new().issue("localhost").write(place.path(), "tls");
+    let unused = "server.tls is set, but not used";
+    for (listen, warns) in [
+        ("'unix:gate.sock'", true),
+        ("'unix:gate.sock', 'http://127.0.0.1:0'", true),
+        ("'https://unix:gate.sock'", false),
+        ("'unix:gate.sock', '127.0.0.1:0'", false),
+    ] {
+        let tls = "server.tls.cert_file = 'tls.pem'\nserver.tls.key_file = 'tls.key'\n";
+        let settings = format!("server.listen = [{listen}]\nadmin.listen = ''\n{tls}");
+        place.write("gate.toml", &settings);
+        let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+        assert_eq!(ran.err.contains(unused), warns, "{listen}: {}", ran.err);
+    }
 }

@@ -1,4 +1,4 @@
-//! What `tests/perf/compare` needs and Debian does not have: the origin, and two load generators.
+//! What `tests/perf/compare` and `tests/perf/soak` need and Debian does not have: the origin, and two load generators.
 //!
 //! `origin` answers from memory, at a lower cost than any proxy, and echoes WebSockets. `once` opens a connection for
 //! every request, with a full TLS handshake if configured. `echo` plays ping-pong over WebSockets. A load ends after a number
@@ -30,7 +30,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves /1k, /10m, /upload, /head (returns the request's head), /api/user and /ws until it is killed.
+    /// Serves /1k, /10m, /upload, /head (returns the request's head), /api/user, /events and /ws until it is killed.
     Origin { listen: SocketAddr },
     /// Sends each GET on a new connection.
     Once {

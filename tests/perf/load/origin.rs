@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
@@ -78,6 +79,7 @@ async fn connection(mut client: TcpStream, answers: Rc<Answers>) -> anyhow::Resu
             "/upload" => client.write_all(&answers.read).await?,
             "/api/user" => client.write_all(&answers.user).await?,
             "/head" => client.write_all(&answer("text/plain", &head)).await?,
+            "/events" => return events(client).await,
             path => bail!("nothing at {path}"),
         }
         if asked.close {
@@ -149,6 +151,17 @@ async fn drop_body(
         left -= read as u64;
     }
     Ok(())
+}
+
+/// Ten server-sent events a second, one to a chunk, until the client disconnects.
+async fn events(mut client: TcpStream) -> anyhow::Result<()> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
+    client.write_all(head.as_bytes()).await?;
+    loop {
+        client.write_all(b"d\r\ndata: event\n\n\r\n").await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn websocket(mut client: TcpStream, early: Vec<u8>, key: &[u8]) -> anyhow::Result<()> {

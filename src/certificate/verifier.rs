@@ -1,9 +1,9 @@
-//! Verifies the dashboard's certificate.
+//! Verifies the certificate of a server: of the dashboard, and of the peers of the gate's own calls.
 //!
-//! Uses webpki's verifier (RFC 5280, RFC 9525), with one exception: a certificate that is itself in `upstream.tls.ca_file` is accepted
+//! Uses webpki's verifier (RFC 5280, RFC 9525), with one exception: a certificate that is itself in the file of authorities is accepted
 //! even if it is marked as an authority. `openssl req -x509` makes such certificates, and other proxies accept them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -14,14 +14,19 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 /// The verifier.
 #[derive(Debug)]
-pub(super) struct Verifier {
+pub struct Verifier {
     strict: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
+    /// The last certificate that was refused. Locked only then.
+    refused: Mutex<Option<CertificateDer<'static>>>,
 }
 
 impl Verifier {
     /// Trusts certificates that `roots` have signed, and the certificates `named` themselves.
-    pub(super) fn new(
+    ///
+    /// # Errors
+    /// There is no authority in `roots`.
+    pub fn new(
         roots: Arc<RootCertStore>,
         named: Vec<CertificateDer<'static>>,
         provider: &Arc<CryptoProvider>,
@@ -29,12 +34,15 @@ impl Verifier {
         let builder = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
         // Fails only without authorities, and there is one.
         let strict = builder.build().map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { strict, named })
+        Ok(Self { strict, named, refused: Mutex::default() })
     }
-}
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
+    /// The last certificate that was refused, to name it.
+    pub fn refused(&self) -> Option<CertificateDer<'static>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn verify(
         &self,
         shown: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -50,6 +58,24 @@ impl ServerCertVerifier for Verifier {
             }
             _ => verdict,
         }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict = self.verify(shown, intermediates, name, ocsp, now);
+        if verdict.is_err() {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            *refused = Some(shown.clone().into_owned());
+        }
+        verdict
     }
 
     fn verify_tls12_signature(
