@@ -13,6 +13,8 @@ mod logs;
 mod metrics;
 mod privileges;
 mod probe;
+mod reload;
 mod starts;
 mod streams;
 mod systemd;
+mod upgrade;

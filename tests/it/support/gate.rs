@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::http;
+use super::http::{self, Answer, Request};
 use super::program::{bounded, limited, passing};
 use super::two::{self, TWO};
 
@@ -29,6 +29,7 @@ pub(crate) struct Builder {
     descriptors: Option<(u64, u64)>,
     environment: Vec<(String, String)>,
     through: Vec<String>,
+    program: PathBuf,
     server: Server,
 }
 
@@ -75,6 +76,7 @@ impl Builder {
             descriptors: None,
             environment: Vec::new(),
             through: Vec::new(),
+            program: env!("CARGO_BIN_EXE_license-gate").into(),
             server: Server::chosen(),
         }
     }
@@ -121,6 +123,12 @@ impl Builder {
         self
     }
 
+    /// Starts this program, which is the gate or leads to it.
+    pub(crate) fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -140,12 +148,12 @@ impl Builder {
             None if self.bounded => bounded(),
             None if !self.through.is_empty() => {
                 let mut command = Command::new(&self.through[0]);
-                command.args(&self.through[1..]).arg(env!("CARGO_BIN_EXE_license-gate"));
+                command.args(&self.through[1..]).arg(self.program);
                 command
             }
             None if settings.contains(TWO) => two::named(),
             None if self.descriptors.is_some() => limited(self.descriptors),
-            None => Command::new(env!("CARGO_BIN_EXE_license-gate")),
+            None => Command::new(self.program),
         };
         // The machine may use a proxy; the gates in tests do not.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
@@ -285,11 +293,37 @@ impl Gate {
         self.dir.take().expect("not yet stopped")
     }
 
+    /// Writes these settings into its configuration file, in place of their former values. An empty value removes the setting.
+    pub(crate) fn configure(&self, settings: &[(&str, &str)]) {
+        let path = self.dir().join("gate.toml");
+        let text = std::fs::read_to_string(&path).expect("a configuration");
+        let is_replaced = |line: &str| {
+            let key = line.split(" = ").next();
+            settings.iter().any(|(name, _)| key == Some(name))
+        };
+        let kept = text.lines().filter(|line| !is_replaced(line)).map(str::to_owned);
+        let set = settings.iter().filter(|(_, value)| !value.is_empty());
+        let set = set.map(|(name, value)| format!("{name} = {value}"));
+        let lines: Vec<String> = kept.chain(set).collect();
+        std::fs::write(path, lines.join("\n") + "\n").expect("written");
+    }
+
+    /// [Configures](Self::configure) it, and requests a reload; requires `admin.listen`.
+    #[track_caller]
+    pub(crate) fn reload(&self, settings: &[(&str, &str)]) -> Answer {
+        self.configure(settings);
+        self.reload_request().send()
+    }
+
+    /// A request to reload; requires `admin.listen`.
+    #[track_caller]
+    pub(crate) fn reload_request(&self) -> Request {
+        http::request(self.admin(), "POST", "/-/reload")
+    }
+
     /// Sends a signal by name (`TERM`, `INT`, `HUP`).
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
-        assert!(sent.success());
+        signal(self.pid(), name);
     }
 
     /// Waits until it exits by itself.
@@ -303,6 +337,13 @@ impl Gate {
             thread::yield_now();
         }
     }
+}
+
+/// Sends a signal by name to a process that runs.
+#[track_caller]
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill");
+    assert!(sent.success());
 }
 
 impl Drop for Gate {
@@ -338,7 +379,8 @@ impl Log {
 
     /// Every line so far.
     pub(crate) fn all(&self) -> Vec<String> {
-        self.0.0.lock().expect("a lock").clone()
+        // A test that fails while it holds the lock still shows the log.
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many lines so far contain `text`.
