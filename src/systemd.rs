@@ -23,6 +23,9 @@ use tokio::sync::Notify;
 /// A full socket is tried again after this time, and after so many times it is logged.
 const RETRY: Duration = Duration::from_millis(100);
 const MANY_RETRIES: usize = 20;
+/// Longest wait of [`Systemd::delivered`], and how often it looks.
+const DELIVERED: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Reports to systemd. Does nothing without `NOTIFY_SOCKET`.
 #[derive(Clone, Debug, Default)]
@@ -167,6 +170,17 @@ impl Systemd {
             waiting.is_replaced = true;
             waiting.alive = false;
         });
+    }
+
+    /// Waits until every report was sent, at most a second: this process may end then.
+    pub async fn delivered(&self) {
+        let Some(reports) = &self.0 else { return };
+        let sent = async {
+            while reports.waiting().next().is_some() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(DELIVERED, sent).await;
     }
 
     /// The gate stops. Only [`watch`](Self::watch) still reports after this.

@@ -232,6 +232,7 @@ impl Operator {
         }
         successor.release();
         self.systemd.replaced_by(pid);
+        self.systemd.delivered().await;
         tracing::info!(
             target: telemetry::AUDIT,
             event = "upgrade.done",
