@@ -39,6 +39,8 @@ pub enum Endpoint {
     SubmitForm,
     /// `GET /api/licensing/assets/NAME`
     Asset(Asset),
+    /// `GET /api/licensing/openapi.json`
+    Describe,
     /// `OPTIONS` of a known path: 204 with `Allow`.
     Options {
         /// The allowed methods.
@@ -111,7 +113,7 @@ impl Router {
 
 fn route(method: &Method, rest: &str) -> Endpoint {
     use Endpoint::{
-        Check, History, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken,
+        Check, Describe, History, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken,
         RequestRenewal, RollBackToken, ShowPage, SubmitForm, ValidateToken,
     };
     // HEAD is handled as GET; the HTTP layer omits the body.
@@ -123,6 +125,7 @@ fn route(method: &Method, rest: &str) -> Endpoint {
         "/check" => get(Check),
         "/history" => get(History),
         "/refresh-stats" => get(RefreshStats),
+        "/openapi.json" => get(Describe),
         "/" => (
             "GET, HEAD, POST, OPTIONS",
             match *method {
@@ -179,6 +182,10 @@ mod tests {
             (Method::POST, "/token/renew", RenewToken),
             (Method::GET, "/refresh-stats", RefreshStats),
             (Method::GET, "/history", History),
+            (Method::GET, "/openapi.json", Describe),
+            (Method::HEAD, "/openapi.json", Describe),
+            (Method::POST, "/openapi.json", WrongMethod { allow: "GET, HEAD, OPTIONS" }),
+            (Method::GET, "/openapi", Unknown),
             (Method::POST, "/token/validate", ValidateToken),
             (Method::POST, "/token/rollback", RollBackToken),
             (Method::GET, "/token/rollback", WrongMethod { allow: "POST, OPTIONS" }),
