@@ -51,7 +51,7 @@ pub enum Endpoint {
         /// The allowed methods.
         allow: &'static str,
     },
-    /// `/api/licensing` itself: 308 to the path with a slash.
+    /// `GET` or `POST` of `/api/licensing` itself: 308 to the path with a slash.
     Slash,
     /// An unknown path below an exactly spelled `/api/licensing/`: 404.
     Unknown,
@@ -121,7 +121,10 @@ fn route(method: &Method, rest: &str) -> Endpoint {
     let get = |endpoint| ("GET, HEAD, OPTIONS", (method == Method::GET).then_some(endpoint));
     let post = |endpoint| ("POST, OPTIONS", (method == Method::POST).then_some(endpoint));
     let (allow, found) = match rest {
-        "" => return Endpoint::Slash,
+        "" => (
+            "GET, HEAD, POST, OPTIONS",
+            matches!(*method, Method::GET | Method::POST).then_some(Endpoint::Slash),
+        ),
         "/check" => get(Check),
         "/history" => get(History),
         "/refresh-stats" => get(RefreshStats),
@@ -194,6 +197,9 @@ mod tests {
             (Method::GET, "/token/renew", WrongMethod { allow: "POST, OPTIONS" }),
             (Method::POST, "/check", WrongMethod { allow: "GET, HEAD, OPTIONS" }),
             (Method::GET, "", Slash),
+            (Method::POST, "", Slash),
+            (Method::TRACE, "", WrongMethod { allow: "GET, HEAD, POST, OPTIONS" }),
+            (Method::OPTIONS, "", Options { allow: "GET, HEAD, POST, OPTIONS" }),
             (Method::GET, "/", ShowPage),
             (Method::POST, "/", SubmitForm),
             (Method::PUT, "/", WrongMethod { allow: "GET, HEAD, POST, OPTIONS" }),
