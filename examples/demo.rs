@@ -139,8 +139,12 @@ fn main() -> anyhow::Result<()> {
     config.shutdown.grace_period = Duration::from_secs(1);
 
     let show = async {
-        if state == State::Valid {
-            apply(&root_url, license.as_str()).await?;
+        let token = json!({ "token": license.as_str() });
+        match state {
+            State::Valid => call(&root_url, "token", &token, 200).await?,
+            // The schedule would try within minutes.
+            State::FailingRenewal => call(&root_url, "token/renew", &json!({}), 502).await?,
+            State::Expiring | State::Expired | State::None | State::Revoked => {}
         }
         introduce(state, &root_url, metrics, files.path());
         anyhow::Ok(())
@@ -176,15 +180,15 @@ fn claims(root_url: &str, state: State) -> Map<String, Value> {
     claims
 }
 
-/// Installs `token` through the API, as an administrator.
-async fn apply(root_url: &str, token: &str) -> anyhow::Result<()> {
-    let request = Request::post(format!("{root_url}api/licensing/token"))
+/// Calls the API as an administrator; the status must be this.
+async fn call(root_url: &str, path: &str, body: &Value, status: u16) -> anyhow::Result<()> {
+    let request = Request::post(format!("{root_url}api/licensing/{path}"))
         .header("authorization", format!("Basic {}", BASE64_STANDARD.encode("admin:admin")))
         .header("content-type", "application/json")
-        .body(json!({"token": token}).to_string())?;
+        .body(body.to_string())?;
     let answer = client_support::send(request).await.map_err(anyhow::Error::from_boxed)?;
-    let body = String::from_utf8_lossy(answer.body());
-    ensure!(answer.status().is_success(), "the license was not accepted: {body}");
+    let text = String::from_utf8_lossy(answer.body());
+    ensure!(answer.status() == status, "{path}: {} {text}", answer.status());
     Ok(())
 }
 

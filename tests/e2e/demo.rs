@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::dashboard;
-use crate::process::{Process, eventually};
+use crate::process::Process;
 use crate::wire;
 
 #[test]
@@ -44,8 +44,8 @@ fn the_demo_starts_in_the_state_of_its_argument() {
         let token = format!("{}api/licensing/token", demo.url);
         let read = || wire::json("GET", &token, Some("admin:admin"), &Value::Null).1;
         assert_eq!(read()["status"], status, "{state}: {}", read());
-        // A failed renewal is shown once it has been tried.
-        eventually(sentence, || demo.page().contains(sentence).then_some(()));
+        let page = demo.page();
+        assert!(page.contains(sentence), "{state}: {page}");
         demo.commands.iter().for_each(|command| answers_as_printed(command));
 
         let other = std::fs::read_to_string(Path::new(&demo.directory).join("license.jwt"));
