@@ -11,7 +11,6 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-use super::context::Api;
 use crate::text::hex;
 
 const SOURCE: &str = include_str!("openapi.json");
@@ -36,29 +35,29 @@ impl Description {
         let digest = digest::digest(&digest::SHA256, &text);
         Self { text, tag: format!("\"{}\"", hex(&digest.as_ref()[..8])) }
     }
-}
 
-/// `GET /api/licensing/openapi.json`: the document. Needs no credentials. 200; 304 if `If-None-Match` names its revision.
-pub(super) fn get(api: &Api, headers: &HeaderMap) -> Response<Bytes> {
-    let Description { text, tag } = &api.description;
-    let is_known = is_named(tag, headers);
-    let mut response = Response::new(if is_known { Bytes::new() } else { text.clone() });
-    if is_known {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    } else {
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
+    /// `GET /api/licensing/openapi.json`: the document. Needs no credentials. 200; 304 if `If-None-Match` names its revision.
+    pub(super) fn response(&self, headers: &HeaderMap) -> Response<Bytes> {
+        let Self { text, tag } = self;
+        let is_known = is_named(tag, headers);
+        let mut response = Response::new(if is_known { Bytes::new() } else { text.clone() });
+        if is_known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+        }
+        let fields = [
+            // Another version of the gate has another document.
+            (CACHE_CONTROL, Ok(HeaderValue::from_static("no-cache"))),
+            (X_CONTENT_TYPE_OPTIONS, Ok(HeaderValue::from_static("nosniff"))),
+            (ETAG, HeaderValue::try_from(tag)),
+        ];
+        // Cannot fail: a tag has hexadecimal digits only.
+        let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value.ok()?)));
+        response.headers_mut().extend(fields);
+        response
     }
-    let fields = [
-        // Another version of the gate has another document.
-        (CACHE_CONTROL, Ok(HeaderValue::from_static("no-cache"))),
-        (X_CONTENT_TYPE_OPTIONS, Ok(HeaderValue::from_static("nosniff"))),
-        (ETAG, HeaderValue::try_from(tag)),
-    ];
-    // Cannot fail: a tag has hexadecimal digits only.
-    let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value.ok()?)));
-    response.headers_mut().extend(fields);
-    response
 }
 
 /// Whether `If-None-Match` names `tag` (RFC 9110 section 13.1.2).

@@ -3,12 +3,13 @@
 
 use std::process::Command;
 
+use http::Request;
 use serde_json::{Value, json};
 
 use crate::gate::{Gate, ROOT_URL, Vendor};
 use crate::process::venv;
 use crate::stage_support::Running;
-use crate::{dashboard, issuer};
+use crate::{dashboard, issuer, wire};
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e");
 
@@ -43,12 +44,24 @@ fn schemathesis_finds_no_fault() {
     let output = Command::new(venv("schemathesis"))
         .current_dir(&files)
         .args(["--config-file", &config, "run", &url, "--auth", "admin:admin", "--seed", "1"])
-        .args(["--max-examples", examples, "--no-color"])
+        .args(["--max-examples", examples, "--request-timeout", "20", "--no-color"])
+        .env("STYLE", style(&scene.gate))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
+}
+
+/// The name of the page's stylesheet.
+fn style(gate: &Gate) -> String {
+    let request = Request::get(format!("{}/api/licensing/", gate.url()))
+        .header("authorization", "Basic YWRtaW46YWRtaW4=")
+        .body(String::new());
+    let page = wire::send(request.unwrap()).unwrap();
+    let page = String::from_utf8_lossy(page.body());
+    let name = page.split("\"assets/").nth(1).and_then(|rest| rest.split('"').next());
+    name.unwrap_or_else(|| panic!("no asset: {page}")).to_owned()
 }
 
 #[test]
