@@ -31,6 +31,9 @@ fn the_document_needs_no_credentials_and_is_revalidated() {
         let again = scene.ask("GET", &path).field("If-None-Match", &tag).send().is(304);
         is_described("/api/licensing/openapi.json", "get", &again);
         assert_eq!((again.value("etag"), &*again.body), (Some(&*tag), &b""[..]));
+        assert_eq!(again.value("content-length"), None);
+        let head = scene.ask("HEAD", &path).field("If-None-Match", &tag).send().is(304);
+        assert_eq!((head.value("etag"), head.value("content-length")), (Some(&*tag), None));
         scene.ask("GET", &path).field("If-None-Match", "\"other\"").send().is(200);
 
         let head = scene.ask("HEAD", &path).send().is(200);
