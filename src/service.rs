@@ -335,9 +335,9 @@ impl Stages {
     }
 }
 
-/// A response to `HEAD` has the length of the omitted body (RFC 9110 section 9.3.2).
+/// A response to `HEAD` has the length of the omitted body (RFC 9110 section 9.3.2). The length in a 304 would be that of the 200.
 fn finished(mut response: http::Response<Bytes>, method: &Method) -> Answer {
-    if *method == Method::HEAD {
+    if *method == Method::HEAD && response.status() != StatusCode::NOT_MODIFIED {
         let length = std::mem::take(response.body_mut()).len();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::error;
+use super::openapi::Description;
 use crate::auth::{Action, Auth, Caller, Dashboard, Denied, SignedIn};
 use crate::clock::Clock;
 use crate::feed::{Installer, Renewal};
@@ -24,6 +25,7 @@ pub struct Api {
     pub(super) keys_from: String,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) description: Description,
 }
 
 /// The parts of the gate that the API uses.
@@ -68,7 +70,19 @@ impl Api {
     pub fn new(auth: Arc<Auth>, context: Context) -> Self {
         let Context { reader, writer, installer, renewal, housekeeping, keys_from, clock, metrics } =
             context;
-        Self { auth, reader, writer, installer, renewal, housekeeping, keys_from, clock, metrics }
+        let description = Description::new(reader.current().policy().root_url.base_path());
+        Self {
+            auth,
+            reader,
+            writer,
+            installer,
+            renewal,
+            housekeeping,
+            keys_from,
+            clock,
+            metrics,
+            description,
+        }
     }
 
     /// Checks whether the caller may perform `action`.

@@ -39,6 +39,8 @@ pub enum Endpoint {
     SubmitForm,
     /// `GET /api/licensing/assets/NAME`
     Asset(Asset),
+    /// `GET /api/licensing/openapi.json`
+    Describe,
     /// `OPTIONS` of a known path: 204 with `Allow`.
     Options {
         /// The allowed methods.
@@ -49,7 +51,7 @@ pub enum Endpoint {
         /// The allowed methods.
         allow: &'static str,
     },
-    /// `/api/licensing` itself: 308 to the path with a slash.
+    /// `GET` or `POST` of `/api/licensing` itself: 308 to the path with a slash.
     Slash,
     /// An unknown path below an exactly spelled `/api/licensing/`: 404.
     Unknown,
@@ -111,7 +113,7 @@ impl Router {
 
 fn route(method: &Method, rest: &str) -> Endpoint {
     use Endpoint::{
-        Check, History, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken,
+        Check, Describe, History, InstallToken, ReadToken, RefreshStats, RemoveToken, RenewToken,
         RequestRenewal, RollBackToken, ShowPage, SubmitForm, ValidateToken,
     };
     // HEAD is handled as GET; the HTTP layer omits the body.
@@ -119,10 +121,14 @@ fn route(method: &Method, rest: &str) -> Endpoint {
     let get = |endpoint| ("GET, HEAD, OPTIONS", (method == Method::GET).then_some(endpoint));
     let post = |endpoint| ("POST, OPTIONS", (method == Method::POST).then_some(endpoint));
     let (allow, found) = match rest {
-        "" => return Endpoint::Slash,
+        "" => (
+            "GET, HEAD, POST, OPTIONS",
+            matches!(*method, Method::GET | Method::POST).then_some(Endpoint::Slash),
+        ),
         "/check" => get(Check),
         "/history" => get(History),
         "/refresh-stats" => get(RefreshStats),
+        "/openapi.json" => get(Describe),
         "/" => (
             "GET, HEAD, POST, OPTIONS",
             match *method {
@@ -179,6 +185,10 @@ mod tests {
             (Method::POST, "/token/renew", RenewToken),
             (Method::GET, "/refresh-stats", RefreshStats),
             (Method::GET, "/history", History),
+            (Method::GET, "/openapi.json", Describe),
+            (Method::HEAD, "/openapi.json", Describe),
+            (Method::POST, "/openapi.json", WrongMethod { allow: "GET, HEAD, OPTIONS" }),
+            (Method::GET, "/openapi", Unknown),
             (Method::POST, "/token/validate", ValidateToken),
             (Method::POST, "/token/rollback", RollBackToken),
             (Method::GET, "/token/rollback", WrongMethod { allow: "POST, OPTIONS" }),
@@ -187,6 +197,9 @@ mod tests {
             (Method::GET, "/token/renew", WrongMethod { allow: "POST, OPTIONS" }),
             (Method::POST, "/check", WrongMethod { allow: "GET, HEAD, OPTIONS" }),
             (Method::GET, "", Slash),
+            (Method::POST, "", Slash),
+            (Method::TRACE, "", WrongMethod { allow: "GET, HEAD, POST, OPTIONS" }),
+            (Method::OPTIONS, "", Options { allow: "GET, HEAD, POST, OPTIONS" }),
             (Method::GET, "/", ShowPage),
             (Method::POST, "/", SubmitForm),
             (Method::PUT, "/", WrongMethod { allow: "GET, HEAD, POST, OPTIONS" }),

@@ -10,6 +10,7 @@ mod context;
 pub mod endpoint;
 mod error;
 mod history;
+mod openapi;
 mod page;
 mod renew;
 mod request;
@@ -83,6 +84,7 @@ impl Api {
             Endpoint::RequestRenewal => request::post(self, request, body).await,
             Endpoint::ShowPage => page::get(self, request).await,
             Endpoint::SubmitForm => page::post(self, request, body).await,
+            Endpoint::Describe => Ok(self.description.response(&request.head.headers)),
             Endpoint::Asset(asset) => Ok(page::asset(asset)),
             Endpoint::Options { allow } => Ok(wire::options(allow)),
             Endpoint::Slash => Ok(self.moved()),

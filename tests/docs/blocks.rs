@@ -47,6 +47,7 @@ const PROGRAMS: &[&str] = &[
     "mkdir",
     "openssl",
     "printf",
+    "openapi-python-client",
     "psql",
     "rustup",
     "sudo",

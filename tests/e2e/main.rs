@@ -20,6 +20,7 @@ mod formats;
 mod gate;
 mod grpc;
 mod issuer;
+mod openapi;
 mod package;
 mod page;
 mod page_states;

@@ -67,6 +67,7 @@ async function license() {
   const text = answer.ok ? (valid ? "license: valid" : "license: not valid")
     : answer.status === 404 ? "no gate in front" : answer.status === 403 ? "license: no permission to see it" : `license: ${answer.status}`;
   at("license").textContent = text;
+  at("license-page").hidden = answer.status === 404;
   at("license").className = `pill ${answer.ok ? (valid ? "good" : "bad") : ""}`;
 }
 

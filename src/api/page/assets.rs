@@ -36,7 +36,7 @@ impl Asset {
     }
 
     /// Its name.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::api) fn name(self) -> &'static str {
         match self {
             Self::Style => &NAMES[0].1,
             Self::Script => &NAMES[1].1,

@@ -14,6 +14,7 @@ mod implausible;
 mod keys;
 mod limits;
 mod local;
+mod openapi;
 mod origin;
 mod page;
 mod panics;
