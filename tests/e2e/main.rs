@@ -22,6 +22,7 @@ mod grpc;
 mod issuer;
 mod package;
 mod page;
+mod page_rules;
 mod page_states;
 mod postgres;
 mod process;

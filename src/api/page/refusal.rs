@@ -40,7 +40,10 @@ pub fn refusal(denial: &Denial, advice: &str, base: &str, request_id: &str) -> S
                             }
                         }
                     }
-                    p { a class="button" href={ (base) "/api/licensing/" } { (words::TO_LICENSE) } " " span class="hint" { (words::TO_LICENSE_HINT) } }
+                    div class="actions" {
+                        a class="button" href={ (base) "/api/licensing/" } { (words::TO_LICENSE) }
+                        p class="hint" { (words::TO_LICENSE_HINT) }
+                    }
                     p class="hint" { (words::refused_by(&rule.name, request_id)) }
                 }
             }

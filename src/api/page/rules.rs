@@ -63,26 +63,27 @@ impl Ruled {
         Self { rules: rules.states(&license).map(one).collect() }
     }
 
-    /// Rules that refuse requests.
-    fn closed(&self) -> impl Iterator<Item = &OneRule> {
-        self.deciding().filter(|it| matches!(it.state, State::Closed(_)))
-    }
-
+    /// Rules that can refuse requests.
     fn deciding(&self) -> impl Iterator<Item = &OneRule> {
         self.rules.iter().filter(|it| !it.is_dry_run && !it.rule.allow)
     }
 
     /// About rules that refuse requests, and about those that are going to. `is_valid`: the license is.
     pub(super) fn advice(&self, is_valid: bool) -> Vec<Advice> {
-        let closed: Vec<_> = self.closed().map(|it| &*it.rule.name).collect();
+        let closed = self.deciding().filter_map(|it| match &it.state {
+            State::Closed(closed) => Some((&*it.rule.name, &closed.missing)),
+            State::Open | State::Grace { .. } => None,
+        });
+        let (closed, missing): (Vec<_>, Vec<_>) = closed.unzip();
         let graces = self.deciding().filter_map(|it| match it.state {
             State::Grace { until } => Some((until, &*it.rule.name)),
-            _ => None,
+            State::Open | State::Closed(_) => None,
         });
         let graces: Vec<_> = graces.collect();
         let mut advice = Vec::new();
         if !closed.is_empty() {
-            advice.push(words::closed(&closed, is_valid));
+            let lacks_product = missing.iter().any(|it| matches!(it, Missing::Product(_)));
+            advice.push(words::closed(&closed, is_valid, lacks_product));
         }
         if let Some(first) = graces.iter().map(|(until, _)| *until).min() {
             let names: Vec<_> = graces.iter().map(|(_, name)| *name).collect();
@@ -133,7 +134,7 @@ fn row(it: &OneRule) -> Markup {
     html! {
         tr {
             th scope="row" { (words::named(&rule.name)) }
-            td data-label=(words::RULE_STATE) { (self::state(it)) }
+            td data-label=(words::RULE_STATE) { (state(it)) }
             td data-label=(words::REQUIRES) {
                 @if rule.allow { (words::NOTHING) } @else { (words::requirement(&rule.requirement)) }
                 @if !rule.grace.is_zero() && !rule.allow {

@@ -136,7 +136,8 @@ pub(super) const REMOVE_DO: &str = "Remove";
 pub(super) const FORBIDDEN: &str = "You may not see the license";
 pub(super) const DOWN: &str = "The dashboard does not respond";
 pub(super) const DOWN_WHY: &str = "The dashboard tells the gate who you are. Until it responds, nobody can be identified, and the license is not shown.";
-pub(super) const DOWN_TODO: &str = "On the host of the gate, this command shows the license:";
+pub(super) const DOWN_TODO: &str = "On the host of the gate, this command shows the state of the license, with the address of admin.listen:";
+pub(super) const DOWN_COMMAND: &str = "curl 'http://127.0.0.1:9180/readyz?verbose'";
 pub(super) const SIGN_IN: &str = "Sign in";
 pub(super) const SIGN_IN_WHY: &str = "You are not signed in at the dashboard.";
 pub(super) const SIGN_IN_LOOP: &str =
@@ -618,15 +619,19 @@ fn listed(names: &[&str]) -> Markup {
     }
 }
 
-/// Gate rules that refuse requests. `is_valid`: the license is.
-pub(super) fn closed(rules: &[&str], is_valid: bool) -> Advice {
+/// Gate rules that refuse requests. `is_valid`: the license is; `lacks_product`: it lacks a product that one of them requires.
+pub(super) fn closed(rules: &[&str], is_valid: bool, lacks_product: bool) -> Advice {
     let says = html! {
         @match rules {
             [rule] => { "The gate rule " (named(rule)) " refuses requests." }
             rules => { (rules.len()) " gate rules refuse requests: " (listed(rules)) "." }
         }
     };
-    let what = if is_valid { "a license with the required product" } else { "a valid license" };
+    let what = match (is_valid, lacks_product) {
+        (true, _) => "a license with the required product",
+        (false, true) => "a valid license with the required product",
+        (false, false) => "a valid license",
+    };
     let todo = html! {
         "They pass again as soon as " (what) " is installed. See " a href="#rules" { (RULES) } "."
     };
@@ -693,13 +698,22 @@ pub(super) fn more_rules(count: usize) -> String {
     format!("There are {count} more. The command `license-gate check-config --explain` lists all.")
 }
 
+/// The end of the license, its trial or its token, for people who do not know that a license has a token.
+const fn expired(end: End) -> &'static str {
+    match end {
+        End::License => "license",
+        End::Trial => "trial",
+        End::Token => "license token",
+    }
+}
+
 /// What a gate rule requires and the license does not give.
 pub(super) fn missing(missing: &Missing) -> Markup {
     html! {
         @match missing {
             Missing::License => { "There is no license." }
             Missing::Product(product) => { "The license does not include the product " (named(product)) "." }
-            Missing::Valid(Rejection::Expired { end, at }) => { "The " (end_of(*end)) " ended on " (moment(*at)) "." }
+            Missing::Valid(Rejection::Expired { end, at }) => { "The " (expired(*end)) " ended on " (moment(*at)) "." }
             // The remedies are for administrators, who find them on the license page.
             Missing::Valid(reason) => { (sentence(reason.to_string().split(": ").next().unwrap_or_default())) }
         }
@@ -708,7 +722,7 @@ pub(super) fn missing(missing: &Missing) -> Markup {
 
 /// The first sentence of the page of a refused request.
 pub(super) fn required(required: &Requirement) -> Markup {
-    html! { "This needs " (requirement(required)) "." }
+    html! { "This part of the dashboard needs " (requirement(required)) "." }
 }
 
 /// When the grace of a gate rule ended.
