@@ -321,7 +321,9 @@ impl App {
         let mut is_second = false;
         if is_replaced {
             bound.iter_mut().chain(&mut redirects).for_each(Bound::leave_file);
-            admin_file.take().map(SocketFile::leave);
+            if let Some(file) = admin_file.take() {
+                file.leave();
+            }
             served.take();
             phase.send_replace(Phase::Replaced);
         } else {

@@ -86,6 +86,14 @@ impl Facts {
         self.license().map(License::claims)
     }
 
+    /// `license.product`, if the license does not include it.
+    pub(super) fn missing_product(&self) -> Option<&str> {
+        match &self.in_force.standing {
+            Standing::Refused(Rejection::ProductMissing { product }) => Some(product),
+            _ => None,
+        }
+    }
+
     /// Whether there is a stored license to remove.
     pub(super) fn is_anything_stored(&self) -> bool {
         let store = Source::Store;

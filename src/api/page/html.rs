@@ -470,7 +470,10 @@ fn license(facts: &Facts) -> Markup {
                 @if claims.account.is_some() { (row(words::ACCOUNT, &text(claims.account.as_deref()))) }
                 (row(words::LICENSE_ID, &text(Some(&claims.lid))))
                 (row(words::LICENSED_FOR, &text(Some(&claims.sub))))
-                (row(words::PRODUCTS, &words::products(&products)))
+                (row(words::PRODUCTS, &html! {
+                    (words::products(&products))
+                    @if let Some(product) = facts.missing_product() { br; (words::product_absent(product)) }
+                }))
                 @if claims.trial == Some(true) {
                     (row(words::TRIAL, &html! { (words::value("trial", Some(&Value::Bool(true)))) }))
                 }

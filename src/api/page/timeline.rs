@@ -71,7 +71,8 @@ fn line(
                     @if ending.warns < ending.end && start.is_none_or(|start| ending.warns > start) {
                         div { dt { (words::WARNS) } dd { (words::day(ending.warns)) } }
                     }
-                    div class="end" { dt { (words::ENDS) } dd { (words::day(ending.end)) } }
+                    @let ends = if ending.end <= now { words::ENDED } else { words::ENDS };
+                    div class="end" { dt { (ends) } dd { (words::day(ending.end)) } }
                 } @else {
                     div class="end" { dt { (words::ENDS) } dd { (words::NO_END) } }
                 }

@@ -56,6 +56,7 @@ pub(super) const STARTS: &str = "Starts";
 pub(super) const ISSUED: &str = "Issued";
 pub(super) const WARNS: &str = "Warning from";
 pub(super) const ENDS: &str = "Ends";
+pub(super) const ENDED: &str = "Ended";
 pub(super) const NO_END: &str = "no end";
 pub(super) const TOKEN_EXPLAINED: &str = "The token is the signed text that carries the license. It ends earlier, and a renewal replaces it.";
 
@@ -99,7 +100,7 @@ pub(super) const RENEWING: &str = "Asking the issuer for a new token \u{2026}";
 pub(super) const REQUEST: &str = "Download a renewal request";
 pub(super) const REQUEST_HINT: &str = "For a gate without a connection to the issuer: send this file to the issuer, who answers with a new token. The file contains the license: give it to nobody else.";
 pub(super) const RENEWAL_OFF: &str =
-    "Renewal is off, because renewal.url is not set. Install a new token before this one ends.";
+    "Renewal is off, because renewal.url is not set: each new token is installed by hand.";
 pub(super) const LAST_RENEWAL: &str = "Last renewal";
 pub(super) const NEXT_RENEWAL: &str = "Next renewal";
 pub(super) const NONE_YET: &str = "none yet";
@@ -361,6 +362,11 @@ pub(super) fn products(names: &[&str]) -> Markup {
         }
         @if names.len() > MAX_PRODUCTS { " and " (names.len() - MAX_PRODUCTS) " more" }
     }
+}
+
+/// A product that the gate requires and the license does not include.
+pub(super) fn product_absent(product: &str) -> Markup {
+    html! { strong { "without " (named(product)) ", which license.product requires" } }
 }
 
 /// How many seats are in use, of those that are included.

@@ -217,6 +217,22 @@ fn while_the_dashboard_is_down_the_page_says_so_and_shows_nothing() {
 }
 
 #[test]
+fn a_missing_product_and_an_end_in_the_past_are_marked() {
+    let setup = Setup::new().set("license.product", "\"reports\"");
+    let token = setup.vendor.token().with("prod", json!(["alerts"])).sign();
+    let scene = setup.stored(token).start();
+    let shown = page(&scene);
+    shows(&shown, "without <bdi dir=\"auto\">reports</bdi>, which license.product requires");
+    assert!(!shown.text().contains("<dt>Ended</dt>"));
+    let setup = Setup::new();
+    let token = setup.vendor.token().with("iat", now() - 9 * DAY).with("exp", now() - DAY).sign();
+    let scene = setup.stored(token).start();
+    let shown = page(&scene);
+    shows(&shown, "<dt>Ended</dt>");
+    assert!(!shown.text().contains("which license.product requires"));
+}
+
+#[test]
 fn every_action_works_by_form_and_leads_to_the_page_with_a_sentence() {
     let scene = Scene::new();
     let (one, two) = (
