@@ -76,8 +76,8 @@ const REDIRECT: &str = "redirect";
 /// How long responses and tunnels of a process that was replaced may last.
 const REPLACED: Duration = Duration::from_secs(3600);
 
-/// Reloads that may wait for their turn.
-const MAX_RELOADS: usize = 8;
+/// Reloads that may wait for their turn; the admin listener has no more connections.
+const MAX_RELOADS: usize = 64;
 
 impl App {
     /// Loads keys and license, and binds all addresses. Call it on the runtime for the control work (license changes,
@@ -304,6 +304,7 @@ impl App {
             shutdown: current_shutdown,
             systemd,
             watching,
+            reading: None,
         };
         let is_replaced = tokio::select! {
             () = stop() => false,

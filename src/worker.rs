@@ -302,6 +302,8 @@ impl Clients {
 impl Drop for Clients {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        // Long responses hold the client.
+        [&self.forwarding, &self.asking].into_iter().for_each(Client::retire);
     }
 }
 

@@ -11,6 +11,18 @@ const MAX_BODY_BYTES: usize = 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// Whether `Accept` names `application/json`, with a weight other than 0.
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_json =
+            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        is_json && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|q| q > 0.0))
+    })
+}
+
 /// The whole body of a request.
 ///
 /// # Errors
@@ -58,18 +70,6 @@ pub(super) fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
     let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
     refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     refusal
-}
-
-/// Whether `Accept` names `application/json`, with a weight other than 0.
-pub(super) fn wants_json(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let is_json =
-            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        is_json && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|q| q > 0.0))
-    })
 }
 
 #[cfg(test)]

@@ -1,22 +1,25 @@
 //! Sets up everything that maintains the license: trusted keys, the store, and the tasks that run by themselves.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::error::Error;
 use crate::api;
+use crate::certificate;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Reload};
 use crate::feed::{
     self, Installer, Issuer, Keyring, Mounted, RemoteKeys, RemoteRevocations, Renewal, WatchedFile,
     WatchedKeys,
 };
-use crate::license::{self, FileKeys, KeyFiles, Keys, Policy, RevocationList, RootUrl};
-use crate::notify::{Events, Monitor, Notifier, Wake};
+use crate::license::{self, FileKeys, KeyFault, KeyFiles, Keys, Policy, RevocationList, RootUrl};
+use crate::notify::{Events, Monitor, Notifier, Receiver, Receivers, Wake};
 use crate::outgoing::{Client, Endpoint, Fetch, Proxies, Refresher};
 use crate::problem;
 use crate::rules::Published;
@@ -36,8 +39,10 @@ pub(super) const AFTER_CUT: Duration = Duration::from_secs(1);
 pub(super) struct Life {
     others: store::Others,
     monitor: Monitor,
+    notifier: Notifier<Housekeeping>,
     parts: Parts,
     sources: Sources,
+    authorities: Authorities,
 }
 
 /// What stays over a reload.
@@ -49,53 +54,72 @@ pub(super) struct Parts {
     installer: Installer,
     renewal: Renewal,
     events: Events,
-    wake: Wake,
+    receivers: Receivers,
     clock: Clock,
     proxies: Proxies,
 }
 
-/// What `[license]`, `[renewal]` and `[notify]` name: one task for each. A reload replaces them.
+/// What `[license]` names: one task for each. A reload replaces them.
 #[derive(Debug)]
 struct Sources {
     mounted: Mounted,
     keys: Option<Fetch<RemoteKeys>>,
     revocations: Option<Fetch<RemoteRevocations>>,
-    notifier: Option<Notifier<Housekeeping>>,
 }
+
+/// SHA-256 of the file `renewal.ca_file`.
+type Authorities = Option<[u8; 32]>;
 
 impl Life {
     /// Starts all tasks on the control runtime. They run until it ends.
     pub(super) fn start(self) -> Running {
-        let Self { others, monitor, parts, sources } = self;
+        let Self { others, monitor, notifier, parts, sources, authorities } = self;
         detach(store::follow_others(others, parts.writer.clone()));
         detach(parts.writer.clone().keep_up());
         detach(monitor.run());
+        detach(notifier.run());
         detach(parts.renewal.clone().run());
         detach(parts.installer.clone().fetch_wanted_keys());
-        let tasks = sources.start(&parts);
-        Running { parts, tasks }
+        let Sources { mounted, keys, revocations } = sources;
+        let mut running = Running {
+            parts,
+            authorities,
+            mounted: Source::default(),
+            keys: Source::default(),
+            revocations: Source::default(),
+        };
+        running.watch(mounted);
+        running.keys.run(keys.map(Fetch::run));
+        running.revocations.run(revocations.map(Fetch::run));
+        running
     }
 }
 
-impl Sources {
-    fn start(self, parts: &Parts) -> Vec<JoinHandle<()>> {
-        let Self { mounted, keys, revocations, notifier } = self;
-        let (keyring, writer) = (parts.keyring.clone(), parts.writer.clone());
-        let tasks = [
-            Some(detach(mounted.watch(keyring, writer))),
-            keys.map(|fetch| detach(fetch.run())),
-            revocations.map(|fetch| detach(fetch.run())),
-            notifier.map(|notifier| detach(notifier.run())),
-        ];
-        tasks.into_iter().flatten().collect()
+/// The task of a source. What it has passed to the store is completed if the task ends.
+#[derive(Default)]
+struct Source(Option<JoinHandle<()>>);
+
+impl Source {
+    fn run(&mut self, work: Option<impl Future<Output = ()> + Send + 'static>) {
+        self.0 = work.map(detach);
+    }
+
+    async fn end(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            // It may be in the middle of a step.
+            let _ = task.await;
+        }
     }
 }
 
 /// The tasks after their start.
 pub(super) struct Running {
     parts: Parts,
-    /// Of the sources.
-    tasks: Vec<JoinHandle<()>>,
+    authorities: Authorities,
+    mounted: Source,
+    keys: Source,
+    revocations: Source,
 }
 
 impl Running {
@@ -109,18 +133,28 @@ impl Running {
     /// Ends what writes to the store by itself, before another process takes it. Returns once no call to the issuer is in flight, or after
     /// `limit`.
     pub(super) async fn pause(&mut self, limit: Duration) {
+        self.parts.receivers.send_replace(None);
         // The answer to a call that is in flight must be stored.
         let _ = tokio::time::timeout(limit, self.parts.renewal.pause()).await;
-        for task in self.tasks.drain(..) {
-            task.abort();
-            let _ = task.await;
+        for source in [&mut self.mounted, &mut self.keys, &mut self.revocations] {
+            source.end().await;
         }
     }
 
     /// Goes on after [`pause`](Self::pause), with what was [prepared](Parts::prepare) for `config`.
     pub(super) async fn resume(&mut self, prepared: Prepared, config: &Config) {
-        self.parts.renewal.resume();
-        self.reload(prepared, config, config).await;
+        let Prepared { named, receiver } = prepared;
+        let Parts { writer, installer, renewal, receivers, .. } = &self.parts;
+        renewal.resume();
+        receivers.send_replace(receiver.map(Arc::new));
+        let (keys, refresher) = self.parts.remote_keys(config, named.jwks).unzip();
+        installer.set_keys(refresher);
+        self.keys.run(keys.map(Fetch::run));
+        let fetch = self.parts.remote_revocations(named.revocations);
+        self.revocations.run(fetch.map(Fetch::run));
+        let mut mounted = mounted(config, &named.key_files);
+        mounted.reload(writer).await;
+        self.watch(mounted);
     }
 
     /// Takes and changes the stored license.
@@ -133,51 +167,91 @@ impl Running {
         self.parts.clone()
     }
 
-    /// Uses what was [prepared](Parts::prepare) for `config` instead of what `former` names. A renewal that has begun goes on, and so does a
-    /// change of the license.
-    pub(super) async fn reload(&mut self, prepared: Prepared, former: &Config, config: &Config) {
-        let Prepared { named, notifier } = prepared;
-        for task in self.tasks.drain(..) {
-            task.abort();
-            // Its end releases the files and the queue of events for its successor.
-            let _ = task.await;
+    /// Uses what was [prepared](Parts::prepare) for `reload`, and leaves alone what has not changed. A renewal that has begun goes on, and so do
+    /// a change of the license and the delivery of an event.
+    pub(super) async fn reload(&mut self, prepared: Prepared, reload: &Reload) {
+        let Prepared { named, receiver } = prepared;
+        let config = &reload.config;
+        // How outgoing calls are made.
+        let is_other_client = reload.concerns(&["renewal.ca_file", "renewal.timeout"])
+            || named.authorities != self.authorities;
+        self.authorities = named.authorities;
+        if reload.concerns(&["license."]) {
+            self.parts.writer.set_policy(named.policy).await;
         }
-        let Parts { writer, keyring, installer, renewal, events, .. } = &self.parts;
-        writer.set_policy(named.policy).await;
-        let is_same_url = former.license.jwks_url == config.license.jwks_url;
-        keyring.reload(named.keys, (!is_same_url).then(Keys::empty)).await;
-        renewal.set_issuer(named.issuer);
-        events.set_sent(notifier.is_some());
-        let (keys, refresher) = self.parts.remote_keys(config, named.jwks).unzip();
-        installer.set_keys(refresher);
-        let revocations = self.parts.remote_revocations(named.revocations);
-        if config.license.file.is_none() {
-            writer.withdraw_file().await;
+        if reload.concerns(&["license.file", "license.keys", "license.revocations"]) {
+            self.mounted.end().await;
         }
-        let mut mounted = Mounted {
-            keys: WatchedKeys::new(config.license.keys.clone(), &named.key_files),
-            license: config.license.file.clone().map(WatchedFile::new),
-            revocations: revocation_file(config).map(WatchedFile::new),
+        let is_other_jwks = reload.concerns(&["license.jwks_url"]);
+        if is_other_jwks || is_other_client {
+            self.keys.end().await;
+        }
+        let Parts { writer, keyring, installer, renewal, events, receivers, .. } = &self.parts;
+        let is_other_file = reload.concerns(&["license.keys"]);
+        if is_other_file || is_other_jwks {
+            let files = is_other_file.then(|| named.keys.logged());
+            keyring.reload(files, is_other_jwks.then(Keys::empty)).await;
+        }
+        if is_other_jwks || is_other_client {
+            let (keys, refresher) = self.parts.remote_keys(config, named.jwks).unzip();
+            installer.set_keys(refresher);
+            self.keys.run(keys.map(Fetch::run));
+        }
+        if reload.concerns(&["license.revocations"]) || is_other_client {
+            self.revocations.end().await;
+            let fetch = self.parts.remote_revocations(named.revocations);
+            self.revocations.run(fetch.map(Fetch::run));
+        }
+        if reload.concerns(&["renewal.url"]) || is_other_client {
+            renewal.set_issuer(named.issuer);
+        }
+        events.set_sent(receiver.is_some());
+        let is_other_secret = match (&*receivers.borrow(), &receiver) {
+            (Some(one), Some(other)) => !one.has_secret_of(other),
+            (one, other) => one.is_some() != other.is_some(),
         };
-        mounted.reload(writer).await;
-        let sources = Sources { mounted, keys, revocations, notifier };
-        self.tasks = sources.start(&self.parts);
+        if reload.concerns(&["notify."]) || is_other_secret || is_other_client {
+            receivers.send_replace(receiver.map(Arc::new));
+        }
+        if reload.concerns(&["license.file", "license.keys", "license.revocations"]) {
+            if config.license.file.is_none() {
+                writer.withdraw_file().await;
+            }
+            let mut mounted = mounted(config, &named.key_files);
+            mounted.reload(writer).await;
+            self.watch(mounted);
+        }
+    }
+
+    fn watch(&mut self, mounted: Mounted) {
+        let (keyring, writer) = (self.parts.keyring.clone(), self.parts.writer.clone());
+        self.mounted.run(Some(mounted.watch(keyring, writer)));
+    }
+}
+
+/// The files that `config` names, not read yet except for the keys.
+fn mounted(config: &Config, keys: &KeyFiles) -> Mounted {
+    Mounted {
+        keys: WatchedKeys::new(config.license.keys.clone(), keys),
+        license: config.license.file.clone().map(WatchedFile::new),
+        revocations: revocation_file(config).map(WatchedFile::new),
     }
 }
 
 /// What a reload is going to use.
 pub(super) struct Prepared {
     named: Named,
-    notifier: Option<Notifier<Housekeeping>>,
+    receiver: Option<Receiver>,
 }
 
 /// What the settings name, loaded.
 pub(super) struct Named {
     proxies: Proxies,
     client: Client,
+    authorities: Authorities,
     issuer: Option<Issuer>,
     policy: Policy,
-    keys: FileKeys,
+    keys: Trusted,
     key_files: KeyFiles,
     jwks: Option<Endpoint>,
     revocations: Option<Endpoint>,
@@ -194,6 +268,8 @@ impl Named {
         proxies: Proxies,
         clock: &Clock,
     ) -> Result<Self, Error> {
+        // Before the client reads the file: a change in between is seen at the next reload.
+        let authorities = config.outgoing.ca_file.as_deref().and_then(certificate::digest);
         let client = Client::new(&config.outgoing, proxies.clone(), clock.clone());
         let issuer = Issuer::new(&config.feed, &client)?;
         let endpoint =
@@ -206,7 +282,17 @@ impl Named {
         let revocations = endpoint(REVOCATIONS, list)?;
         let (keys, key_files) = keys(&config.license)?;
         let policy = Policy::new(root_url.clone(), &config.license);
-        Ok(Self { proxies, client, issuer, policy, keys, key_files, jwks, revocations })
+        Ok(Self {
+            proxies,
+            client,
+            authorities,
+            issuer,
+            policy,
+            keys,
+            key_files,
+            jwks,
+            revocations,
+        })
     }
 }
 
@@ -217,18 +303,8 @@ impl Parts {
     /// A setting cannot be used.
     pub(super) fn prepare(&self, config: &Config, root_url: &RootUrl) -> Result<Prepared, Error> {
         let named = Named::load(config, root_url, self.proxies.clone(), &self.clock)?;
-        let notifier = self.notifier(config, &named.client)?;
-        Ok(Prepared { named, notifier })
-    }
-
-    fn notifier(
-        &self,
-        config: &Config,
-        client: &Client,
-    ) -> Result<Option<Notifier<Housekeeping>>, Error> {
-        let (queue, wake, clock) =
-            (self.housekeeping.clone(), self.wake.clone(), self.clock.clone());
-        Ok(Notifier::new(&config.notify, client, queue, wake, clock)?)
+        let receiver = Receiver::new(&config.notify, &named.client)?;
+        Ok(Prepared { named, receiver })
     }
 
     fn remote_keys(
@@ -268,15 +344,18 @@ pub(super) async fn begin(
     rules: &Published,
     keys_from: String,
 ) -> Result<Begun, Error> {
-    warn_without_keys(config, &named.keys);
-    let (license, store) =
-        open(config, named.policy, &clock, control, metrics, named.keys.all()).await?;
+    let keys = named.keys.logged();
+    warn_without_keys(config, &keys);
+    let receiver = Receiver::new(&config.notify, &named.client)?;
+    let (license, store) = open(config, named.policy, &clock, control, metrics, keys.all()).await?;
     let Store { reader, writer, housekeeping, fetched_keys, others, .. } = store;
 
     let wake = Wake::default();
     let queue = (housekeeping.clone(), wake.clone());
     let events = Events::new(Some(queue), reader.clone(), clock.clone());
-    events.set_sent(config.notify.url.is_some());
+    events.set_sent(receiver.is_some());
+    let (receivers, _) = watch::channel(receiver.map(Arc::new));
+    let notifier = Notifier::new(&receivers, housekeeping.clone(), wake, clock.clone());
     let installer = Installer::new(reader.clone(), writer.clone(), None);
     let renewal = Renewal::new(
         named.issuer,
@@ -292,32 +371,28 @@ pub(super) async fn begin(
         },
     );
     let parts = Parts {
-        keyring: Keyring::new(named.keys, fetched_keys, writer.clone()),
+        keyring: Keyring::new(keys, fetched_keys, writer.clone()),
         writer: writer.clone(),
         housekeeping: housekeeping.clone(),
         installer: installer.clone(),
         renewal: renewal.clone(),
         events: events.clone(),
-        wake,
+        receivers,
         clock: clock.clone(),
         proxies: named.proxies,
     };
-    let notifier = parts.notifier(config, &named.client)?;
     let (keys, refresher) = parts.remote_keys(config, named.jwks).unzip();
     installer.set_keys(refresher);
     let revocations = parts.remote_revocations(named.revocations);
-    let mut mounted = Mounted {
-        keys: WatchedKeys::new(config.license.keys.clone(), &named.key_files),
-        license,
-        revocations: revocation_file(config).map(WatchedFile::new),
-    };
+    let mut mounted = Mounted { license, ..mounted(config, &named.key_files) };
     mounted.begin(&writer).await;
     let monitor =
         Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events)
             .await
             .with_rules(rules);
-    let sources = Sources { mounted, keys, revocations, notifier };
-    let life = Life { others, monitor, parts, sources };
+    let sources = Sources { mounted, keys, revocations };
+    let authorities = named.authorities;
+    let life = Life { others, monitor, notifier, parts, sources, authorities };
     let metrics = metrics.clone();
     let context = api::Context {
         reader,
@@ -376,16 +451,29 @@ fn revocation_file(config: &Config) -> Option<std::path::PathBuf> {
     }
 }
 
-/// The trusted keys. Broken ones are logged and left out.
-fn keys(config: &license::Config) -> Result<(FileKeys, KeyFiles), Error> {
+/// Keys of the files, and the faults of others.
+struct Trusted {
+    keys: FileKeys,
+    faults: Vec<KeyFault>,
+}
+
+impl Trusted {
+    /// The keys, once the faults are logged.
+    fn logged(self) -> FileKeys {
+        feed::log_faults(self.faults);
+        self.keys
+    }
+}
+
+/// The keys to trust. Broken ones are left out.
+fn keys(config: &license::Config) -> Result<(Trusted, KeyFiles), Error> {
     let files = KeyFiles::read(&config.keys);
     let (keys, faults) = match FileKeys::read(&files) {
         Ok(loaded) => loaded,
         Err(fault) if fault.is_missing() && !config.keys_named => Default::default(),
         Err(fault) => return Err(fault.into()),
     };
-    feed::log_faults(faults);
-    Ok((keys, files))
+    Ok((Trusted { keys, faults }, files))
 }
 
 /// Without any key, the gate serves with a warning, because the dashboard must stay available.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 use super::life::Running;
@@ -72,6 +72,8 @@ pub(super) struct Operator {
     pub(super) systemd: Systemd,
     /// Tasks that watch the files of certificates.
     pub(super) watching: Watching,
+    /// A thread that did not finish reading the configuration in time.
+    pub(super) reading: Option<AbortHandle>,
 }
 
 /// The tasks that watch the files of certificates.

@@ -46,14 +46,14 @@ struct Next {
     auth: Option<Arc<Auth>>,
     tls: Option<Arc<Tls>>,
     dashboard: Option<Arc<Dashboard>>,
-    sources: Option<Prepared>,
+    sources: Prepared,
     rules: Option<Arc<Rules>>,
     access: Option<telemetry::access::AccessLog>,
 }
 
 impl Reload {
     /// Whether a setting has changed whose key begins with one of `prefixes`.
-    fn concerns(&self, prefixes: &[&str]) -> bool {
+    pub(super) fn concerns(&self, prefixes: &[&str]) -> bool {
         self.changed.iter().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
     }
 }
@@ -64,7 +64,7 @@ impl Operator {
         let done = self.attempt().await;
         let (by, address) = match by {
             By::Signal => ("SIGHUP", None),
-            By::Admin(address) => ("admin", Some(address)),
+            By::Admin(address) => ("admin", Some(tracing::field::display(address))),
         };
         match &done {
             Ok(Reloaded { changed, restart }) => {
@@ -129,7 +129,13 @@ impl Operator {
     }
 
     /// Reads, checks and loads everything on a thread that may block.
-    async fn prepare(&self) -> Result<Next, NotReloaded> {
+    async fn prepare(&mut self) -> Result<Next, NotReloaded> {
+        if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
+            // Another one would hang too, and each takes a thread.
+            return Err(NotReloaded::Busy(
+                "an earlier reload still reads the configuration: a file or file system hangs",
+            ));
+        }
         let (sources, running, root_url) =
             (self.sources.clone(), self.config.clone(), self.root_url.clone());
         let (parts, control) = (self.running.parts(), Handle::current());
@@ -158,19 +164,21 @@ impl Operator {
                 }
                 false => None,
             };
-            let sources = match reload.concerns(&["license.", "renewal.", "notify."]) {
-                true => Some(parts.prepare(config, &root_url).map_err(faulty)?),
-                false => None,
-            };
+            // Always: the files that they name may have changed.
+            let sources = parts.prepare(config, &root_url).map_err(faulty)?;
             let rules = Rules::new(&config.gate, root_url.base_path(), &metrics);
             let rules = rules.map_err(|error| faulty(error.into()))?.map(Arc::new);
             let access = access_log(&config.telemetry).map_err(faulty)?;
             Ok(Next { auth, tls, dashboard, sources, rules, access, reload })
         };
-        match timeout(READ, tokio::task::spawn_blocking(work)).await {
+        let mut reading = tokio::task::spawn_blocking(work);
+        match timeout(READ, &mut reading).await {
             Ok(Ok(next)) => next,
             Ok(Err(_)) => Err(NotReloaded::Busy("reading the configuration failed: see the log")),
-            Err(_) => Err(NotReloaded::Busy("reading the configuration took more than 10 s")),
+            Err(_) => {
+                self.reading = Some(reading.abort_handle());
+                Err(NotReloaded::Busy("reading the configuration took more than 10 s"))
+            }
         }
     }
 
@@ -182,9 +190,7 @@ impl Operator {
             telemetry::set_levels(reload.config.telemetry.level.clone());
         }
         telemetry::set_format(reload.config.telemetry.format);
-        if let Some(sources) = sources {
-            self.running.reload(sources, &self.config, &reload.config).await;
-        }
+        self.running.reload(sources, &reload).await;
         let is_other_tls = reload.concerns(&["server.tls."]);
         if is_other_tls {
             blueprint.tls = tls;

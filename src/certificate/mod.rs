@@ -211,6 +211,13 @@ impl Files {
     }
 }
 
+/// SHA-256 of the file at `path`; `None` if it cannot be read.
+pub fn digest(path: &Path) -> Option<[u8; 32]> {
+    let file = File::read(path).ok()?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file.bytes);
+    digest.as_ref().try_into().ok()
+}
+
 /// The certificate in `cert` with the private key in `key`.
 ///
 /// # Errors

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::against;
 use super::explain::{self, Explain};
 use super::settings::Settings;
 use super::streams::{DONE, FAILED, fail, print, warn};
-use crate::config::{Fault, Loaded};
+use crate::config::{Fault, Loaded, Sources};
 use crate::license::printable;
 
 /// Check everything that `serve` would load
@@ -21,6 +22,9 @@ use crate::license::printable;
 ///
 /// Access to files, directories and ports is checked for the user that runs this command. Run it as the gate's user:
 /// sudo -u USER license-gate check-config --config gate.toml
+///
+/// With --against FILE: prints what a reload to FILE would change, one setting a line, and for each whether a reload applies
+/// it, only for new connections, or only a restart does. Environment and flags override both files.
 ///
 /// Exit codes: 0 no faults; 1 faults. Each fault names the setting, and the file and line, variable or flag that set it.
 #[derive(Debug, Args)]
@@ -37,6 +41,10 @@ pub(super) struct CheckConfig {
     #[arg(short, long, conflicts_with = "print")]
     quiet: bool,
 
+    /// Print what a reload to this configuration file would change
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["print", "quiet", "explain"])]
+    against: Option<PathBuf>,
+
     #[command(flatten)]
     explain: Explain,
 }
@@ -44,7 +52,9 @@ pub(super) struct CheckConfig {
 impl CheckConfig {
     pub(super) fn run(self) -> u8 {
         let file = self.settings.file();
-        let checked = Checked::of(self.settings);
+        let sources = self.settings.sources();
+        let other = self.against.map(|file| Sources { file: Some(file), ..sources.clone() });
+        let checked = Checked::of(sources);
         if self.quiet {
             return checked.exit_code();
         }
@@ -53,6 +63,11 @@ impl CheckConfig {
             && let Some(code) = self.explain.run(&checked.loaded.config)
         {
             return code;
+        }
+        if checked.faults.is_empty()
+            && let Some(other) = other
+        {
+            return against::compare(&checked.loaded.config, other);
         }
         let verdict = checked.verdict(file);
         let printed = match self.print && checked.faults.is_empty() {
@@ -73,8 +88,8 @@ struct Checked {
 }
 
 impl Checked {
-    fn of(settings: Settings) -> Self {
-        let (loaded, mut faults) = Loaded::with_faults(settings.sources());
+    fn of(sources: Sources) -> Self {
+        let (loaded, mut faults) = Loaded::with_faults(sources);
         for examined in [loaded.examine(), loaded.examine_closely()] {
             faults.extend(examined.err().into_iter().flatten());
         }

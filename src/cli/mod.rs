@@ -5,6 +5,7 @@
 //! `audit verify`: 0 valid, 1 invalid, 2 unreadable. Commands that call a gate: 0 done, 1 refused, 2 unreachable, 3 not allowed. Results go to standard output, errors to standard error. A closed pipe
 //! on standard output is not an error.
 
+mod against;
 pub mod audit;
 mod check_config;
 mod explain;

@@ -15,6 +15,9 @@ pub type Serving = fn(Config, Sources) -> u8;
 /// Stops on SIGTERM or SIGINT, after the requests in flight have ended or the grace period has passed. Logs go to standard
 /// error, the access log to standard output. The log line "listening" names every address; port 0 takes a free port.
 ///
+/// SIGHUP, or POST /-/reload on the admin listener, reads the configuration again without closing a connection. A
+/// configuration with faults changes nothing. The log names what was changed, and what needs a restart.
+///
 /// Exit codes: 0 stopped by a signal; 1 bad configuration; 2 cannot bind or start.
 #[derive(Debug, Args)]
 pub(super) struct Serve {

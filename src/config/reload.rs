@@ -19,6 +19,14 @@ pub struct Reload {
     pub restart: Vec<&'static str>,
 }
 
+impl Reload {
+    /// The settings that differ, in the order of the documentation, and when each is applied.
+    pub fn differences(&self) -> impl Iterator<Item = (&'static str, Applies)> {
+        let differs = |key: &&str| self.changed.contains(key) || self.restart.contains(key);
+        keys::all().filter(differs).map(|key| (key, applies(key)))
+    }
+}
+
 impl Loaded {
     /// The reload from `running` to these settings.
     ///

@@ -42,10 +42,14 @@ impl Keyring {
         self.change(|sets| sets.url = keys).await
     }
 
-    /// Trusts these keys; `url`: in place of those of `license.jwks_url`.
-    pub async fn reload(&self, files: FileKeys, url: Option<Keys>) {
+    /// Trusts the keys in `files` of another `license.keys`, but keeps those of a damaged file; `url`: in place of those of
+    /// `license.jwks_url`.
+    pub async fn reload(&self, files: Option<FileKeys>, url: Option<Keys>) {
+        let files = files.map(|files| or_former(files, &self.of_files()));
         let rekeyed = self.change(|sets| {
-            sets.files = files;
+            if let Some(files) = files {
+                sets.files = files;
+            }
             if let Some(url) = url {
                 sets.url = url;
             }
@@ -99,15 +103,21 @@ pub(super) async fn take(keyring: &Keyring, files: &KeyFiles) {
         Ok((_, faults)) => return log_unusable(faults),
         Err(fault) => return log_unusable(vec![fault]),
     };
-    let (keys, kept) = read.or_former(&keyring.of_files());
-    for path in kept {
-        let path = path.display();
-        tracing::warn!(event = "keys.file_broken", %path, "a file of issuer keys is damaged; its previous keys stay in use");
-    }
+    let keys = or_former(read, &keyring.of_files());
     let number = keys.all().len();
     let rekeyed = keyring.files(keys).await;
     tracing::info!(keys = number, "the issuer's keys were read again");
     log_rekeyed(&rekeyed);
+}
+
+/// `read`, with the `former` keys of its damaged files.
+fn or_former(read: FileKeys, former: &FileKeys) -> FileKeys {
+    let (keys, kept) = read.or_former(former);
+    for path in kept {
+        let path = path.display();
+        tracing::warn!(event = "keys.file_broken", %path, "a file of issuer keys is damaged; its previous keys stay in use");
+    }
+    keys
 }
 
 fn log_unusable(faults: Vec<KeyFault>) {

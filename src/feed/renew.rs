@@ -260,14 +260,16 @@ impl Renewal {
         let mut reported = Reported::default();
         let mut changes = self.context.reader.changes();
         loop {
+            // A change from here on is seen at the next turn.
             if issuers.has_changed().is_ok_and(|has| has) {
+                issuers.mark_unchanged();
                 // The failures of the former issuer say nothing about this one.
                 schedule = Schedule::new(random::fraction());
                 reported = Reported::default();
             }
             changes.mark_unchanged();
             let now = self.context.clock.now();
-            let is_on = issuers.borrow_and_update().is_some();
+            let is_on = issuers.borrow().is_some();
             let at = self.next(&mut schedule, now).filter(|_| is_on);
             self.noted().next = at;
             if at.is_none_or(|at| at > now) {

@@ -16,7 +16,7 @@ pub use events::{EventKind, Events, Notice, Wake};
 pub use monitor::Monitor;
 pub use news::license_digest;
 pub use secret::{Secret, SecretError};
-pub use sender::{Notifier, Queue, SetupError};
+pub use sender::{Notifier, Queue, Receiver, Receivers, SetupError};
 
 /// Settings of the webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

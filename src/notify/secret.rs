@@ -61,6 +61,12 @@ impl Secret {
         }
     }
 
+    /// Whether both are the same secret.
+    pub fn is(&self, other: &Self) -> bool {
+        let signed = |secret: &Self| secret.sign(UnixTime::default(), b"");
+        signed(self) == signed(other)
+    }
+
     fn of(secret: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }

@@ -3,12 +3,17 @@
 //! Input: due events from the store's queue. Output: what to do with each. One task sends one event at a time, so that
 //! nothing else waits for the receiver. An event without a 2xx response is sent again, after 10 s at first, then with
 //! backoff up to an hour, or after `Retry-After`. It is dropped three days after it happened.
+//!
+//! A reload replaces the [`Receiver`] between two events: a response that is under way still counts, so that no event is sent twice.
+//! The new receiver gets all waiting events at once.
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use super::Config;
 use super::events::Wake;
@@ -83,15 +88,64 @@ impl Queue for Housekeeping {
     }
 }
 
+/// Where events are sent, and what signs them.
+#[derive(Debug)]
+pub struct Receiver {
+    endpoint: Endpoint,
+    secret: Secret,
+}
+
+impl Receiver {
+    /// The webhook in `config`; `None` if `notify.url` is not set. Blocks on the file of the secret.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn new(config: &Config, client: &Client) -> Result<Option<Self>, SetupError> {
+        let Some(url) = &config.url else { return Ok(None) };
+        let endpoint = client.endpoint("notify.url", "the webhook", url)?;
+        let file = config.secret_file.as_ref().ok_or(SetupError::NoSecret)?;
+        Ok(Some(Self { endpoint, secret: Secret::read(file)? }))
+    }
+
+    /// Whether both sign with the same secret.
+    pub fn has_secret_of(&self, other: &Self) -> bool {
+        self.secret.is(&other.secret)
+    }
+
+    async fn send(&self, event: &QueuedEvent, now: UnixTime) -> Result<(), outgoing::Error> {
+        let call = self.call(event, now).map_err(|error| self.endpoint.failed(error.into()))?;
+        match self.endpoint.call(call).await {
+            Ok(answer) if answer.status.is_success() => Ok(()),
+            Ok(answer) => Err(self.endpoint.refused(&answer)),
+            // The status was 200; only the body is too long.
+            Err(outgoing::Error { cause: Cause::TooLarge(_), .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn call(&self, event: &QueuedEvent, now: UnixTime) -> Result<Call, http::Error> {
+        let signature = self.secret.sign(now, event.body.as_bytes());
+        Ok(Call::post(event.body.clone(), MAX_ANSWER_BYTES)
+            .field(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .field(EVENT, HeaderValue::try_from(id(event))?)
+            .field(TIMESTAMP, now.as_secs().into())
+            .field(SIGNATURE, HeaderValue::try_from(signature)?))
+    }
+}
+
+/// The receiver in use, which a reload replaces; `None`: no events are sent.
+pub type Receivers = watch::Sender<Option<Arc<Receiver>>>;
+
 /// Sends queued events to the webhook.
 #[derive(Debug)]
 pub struct Notifier<Q> {
-    endpoint: Endpoint,
-    secret: Secret,
+    receivers: watch::Receiver<Option<Arc<Receiver>>>,
     queue: Q,
     wake: Wake,
     clock: Clock,
     pace: Pace,
+    /// Whether events are due whose turn has not come: the receiver is another one than when they failed.
+    all_are_due: bool,
     /// Results that could not be written to the queue yet.
     unsettled: Vec<(String, Settled)>,
     /// Failures that were logged since the last success; at most [`MAX_LOGGED`].
@@ -110,47 +164,61 @@ struct Pace {
 }
 
 impl<Q: Queue> Notifier<Q> {
-    /// Sends the events in `queue` to the webhook in `config`; `None` if `notify.url` is not set.
-    ///
-    /// # Errors
-    /// See [`SetupError`].
-    pub fn new(
-        config: &Config,
-        client: &Client,
-        queue: Q,
-        wake: Wake,
-        clock: Clock,
-    ) -> Result<Option<Self>, SetupError> {
-        let Some(url) = &config.url else { return Ok(None) };
-        let endpoint = client.endpoint("notify.url", "the webhook", url)?;
-        let file = config.secret_file.as_ref().ok_or(SetupError::NoSecret)?;
-        let secret = Secret::read(file)?;
-        let (pace, unsettled, logged) = (Pace::default(), Vec::new(), Vec::new());
-        Ok(Some(Self { endpoint, secret, queue, wake, clock, pace, unsettled, logged }))
+    /// Sends the events in `queue` to the present one of `receivers`.
+    pub fn new(receivers: &Receivers, queue: Q, wake: Wake, clock: Clock) -> Self {
+        let (receivers, pace) = (receivers.subscribe(), Pace::default());
+        let (unsettled, logged) = (Vec::new(), Vec::new());
+        Self { receivers, queue, wake, clock, pace, all_are_due: false, unsettled, logged }
     }
 
     /// Sends events for ever.
     pub async fn run(mut self) {
         loop {
+            if self.receivers.borrow().is_none() && self.unsettled.is_empty() {
+                if self.receivers.changed().await.is_err() {
+                    return;
+                }
+                self.receivers.mark_changed();
+                continue;
+            }
             let next = self.round().await;
+            let changed = async {
+                match self.receivers.changed().await {
+                    Ok(()) => self.receivers.mark_changed(),
+                    Err(_) => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.clock.reached(next) => {}
                 () = self.wake.woken() => {}
+                () = changed => {}
             }
         }
     }
 
     /// Sends all due events. Returns when to check again.
     async fn round(&mut self) -> UnixTime {
+        if self.is_replaced() {
+            self.receivers.mark_unchanged();
+            // The failures of the former receiver say nothing about this one.
+            self.pace = Pace::default();
+            self.logged.clear();
+            self.all_are_due = true;
+        }
         let now = self.clock.now();
         if let Some(until) = self.pace.until(now) {
             return until;
         }
+        let is_off = self.receivers.borrow().is_none();
         if !self.queue.is_ours().await {
             return now.saturating_add(LEASE_RETRY);
         }
         self.settle().await;
-        let due = match self.queue.due(now).await {
+        if is_off {
+            return now.saturating_add(LOOK_AGAIN);
+        }
+        let due_by = if self.all_are_due { UnixTime::LAST_DATE } else { now };
+        let due = match self.queue.due(due_by).await {
             Ok(due) => due,
             Err(error) => {
                 self.log(error, "the event queue cannot be read; it is read again in a minute");
@@ -160,7 +228,12 @@ impl<Q: Queue> Notifier<Q> {
         let is_unsettled =
             |event: &QueuedEvent| self.unsettled.iter().any(|(key, _)| *key == event.key);
         let due: Vec<_> = due.into_iter().filter(|event| !is_unsettled(event)).collect();
+        self.all_are_due &= !due.is_empty();
         self.send_all(due).await
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.receivers.has_changed().unwrap_or(false)
     }
 
     /// Sends `due` until one fails. Returns when to check again.
@@ -171,7 +244,11 @@ impl<Q: Queue> Notifier<Q> {
             if !self.queue.is_ours().await {
                 return self.clock.now().saturating_add(LEASE_RETRY);
             }
-            let settled = self.deliver(&event).await;
+            if self.is_replaced() {
+                return self.clock.now();
+            }
+            let Some(receiver) = self.receivers.borrow().clone() else { break };
+            let settled = self.deliver(&receiver, &event).await;
             self.unsettled.push((event.key, settled));
             self.settle().await;
             if let Some(until) = self.pace.until(self.clock.now()) {
@@ -193,8 +270,8 @@ impl<Q: Queue> Notifier<Q> {
         }
     }
 
-    async fn deliver(&mut self, event: &QueuedEvent) -> Settled {
-        let Err(error) = self.send(event).await else {
+    async fn deliver(&mut self, receiver: &Receiver, event: &QueuedEvent) -> Settled {
+        let Err(error) = receiver.send(event, self.clock.now()).await else {
             self.pace.succeeded();
             self.logged.clear();
             if event.attempts > 0 {
@@ -206,6 +283,7 @@ impl<Q: Queue> Notifier<Q> {
             }
             return Settled::Done;
         };
+        self.all_are_due = false;
         let now = self.clock.now();
         let due = self.pace.failed(now, event.attempts, error.retry_after());
         if happened(event).is_none_or(|at| at.saturating_add(KEEP_TRYING) <= now) {
@@ -221,27 +299,6 @@ impl<Q: Queue> Notifier<Q> {
         }
         self.log(error, "an event was not accepted; it is sent again");
         Settled::Again { due }
-    }
-
-    async fn send(&self, event: &QueuedEvent) -> Result<(), outgoing::Error> {
-        let call = self.call(event).map_err(|error| self.endpoint.failed(error.into()))?;
-        match self.endpoint.call(call).await {
-            Ok(answer) if answer.status.is_success() => Ok(()),
-            Ok(answer) => Err(self.endpoint.refused(&answer)),
-            // The status was 200; only the body is too long.
-            Err(outgoing::Error { cause: Cause::TooLarge(_), .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn call(&self, event: &QueuedEvent) -> Result<Call, http::Error> {
-        let now = self.clock.now();
-        let signature = self.secret.sign(now, event.body.as_bytes());
-        Ok(Call::post(event.body.clone(), MAX_ANSWER_BYTES)
-            .field(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .field(EVENT, HeaderValue::try_from(id(event))?)
-            .field(TIMESTAMP, now.as_secs().into())
-            .field(SIGNATURE, HeaderValue::try_from(signature)?))
     }
 
     /// Logs a failure, unless the same one, or [`MAX_LOGGED`] others, were logged since the last success.

@@ -148,12 +148,22 @@ fn answered(status: &str) -> String {
 }
 
 fn notifier(url: &str, queue: Memory, wake: Wake, clock: Clock) -> Notifier<Memory> {
+    let (receivers, _) = watch::channel(Some(webhook(url, SECRET)));
+    Notifier::new(&receivers, queue, wake, clock)
+}
+
+/// A receiver at `url`.
+fn webhook(url: &str, signed_with: &str) -> Arc<Receiver> {
     let home = tempfile::tempdir().expect("a directory");
     let secret = home.path().join("secret");
-    std::fs::write(&secret, format!("{SECRET}\n")).expect("written");
-    let client = Client::new(&OutgoingConfig::default(), Proxies::none(), clock.clone());
+    std::fs::write(&secret, format!("{signed_with}\n")).expect("written");
     let config = Config { url: Some(url.parse().expect("a URL")), secret_file: Some(secret) };
-    Notifier::new(&config, &client, queue, wake, clock).expect("set up").expect("on")
+    Arc::new(Receiver::new(&config, &client()).expect("set up").expect("on"))
+}
+
+fn client() -> Client {
+    let clock = Clock::manual(UnixTime::from_secs(NOW));
+    Client::new(&OutgoingConfig::default(), Proxies::none(), clock)
 }
 
 fn receiver(answers: Arc<Mutex<VecDeque<String>>>) -> (String, mpsc::UnboundedReceiver<Received>) {
@@ -356,13 +366,10 @@ async fn failures_with_ever_new_texts_are_logged_at_most_16_times_until_a_succes
 }
 
 #[test]
-fn without_a_url_there_is_no_sender_and_without_a_secret_setup_fails() {
-    let clock = Clock::manual(UnixTime::from_secs(NOW));
-    let client = Client::new(&OutgoingConfig::default(), Proxies::none(), clock.clone());
+fn without_a_url_there_is_no_receiver_and_without_a_secret_setup_fails() {
     let set_up = |url: Option<&str>, secret_file: Option<PathBuf>| {
         let url = url.map(|url| url.parse().expect("a URL"));
-        let (queue, wake) = (Memory::default(), Wake::default());
-        Notifier::new(&Config { url, secret_file }, &client, queue, wake, clock.clone())
+        Receiver::new(&Config { url, secret_file }, &client())
     };
     assert!(set_up(None, Some("/nowhere".into())).expect("off").is_none());
     let url = Some("http://r.example/");
@@ -371,4 +378,93 @@ fn without_a_url_there_is_no_sender_and_without_a_secret_setup_fails() {
     assert!(matches!(absent, Err(SetupError::Secret(SecretError::Read { .. }))));
     let scheme = set_up(Some("ftp://r.example/"), None).expect_err("no such scheme");
     assert!(scheme.to_string().starts_with("notify.url must be"), "{scheme}");
+}
+
+/// A gate whose receiver is replaced.
+struct Replaced {
+    queue: Memory,
+    clock: Clock,
+    receivers: Receivers,
+    _gate: JoinSet<()>,
+}
+
+impl Replaced {
+    fn new(events: &[(&str, u64)], receiver: Option<Arc<Receiver>>) -> Self {
+        let (queue, clock) = (Memory::default(), Clock::manual(UnixTime::from_secs(NOW)));
+        events.iter().for_each(|(key, time)| queue.post(key, *time));
+        let (receivers, _) = watch::channel(receiver);
+        let notifier = Notifier::new(&receivers, queue.clone(), Wake::default(), clock.clone());
+        let mut gate = JoinSet::new();
+        gate.spawn(notifier.run());
+        Self { queue, clock, receivers, _gate: gate }
+    }
+}
+
+#[tokio::test]
+async fn another_receiver_gets_all_waiting_events_at_once_and_those_that_were_accepted_never() {
+    let (old, mut at_old) = receiver(Arc::default());
+    let (new, mut at_new) = receiver(Arc::default());
+    let events = [("a", NOW), (POISON, NOW), ("b", NOW), ("c", NOW), ("d", NOW)];
+    let scene = Replaced::new(&events, Some(webhook(&old, SECRET)));
+    scene.clock.settled(1).await;
+    let sent = |at: &mut mpsc::UnboundedReceiver<Received>| {
+        let mut sent = Vec::new();
+        while let Ok(received) = at.try_recv() {
+            sent.push(received);
+        }
+        sent
+    };
+    let events =
+        |sent: &[Received]| sent.iter().map(|it| it.event().to_owned()).collect::<Vec<_>>();
+    assert_eq!(events(&sent(&mut at_old)), ["id-a", "id-poison"]);
+    // The receiver refuses: nothing is due now.
+    scene.queue.waiting().retain(|event| event.key != POISON);
+    scene.queue.waiting().iter_mut().for_each(|event| event.due = UnixTime::from_secs(NOW + 3000));
+    scene.receivers.send_replace(Some(webhook(&new, "another-secret-16")));
+    for expected in ["id-b", "id-c", "id-d"] {
+        let received = at_new.recv().await.expect("sent");
+        assert_eq!(received.event(), expected);
+        let signed = format!("{NOW}.{}", received.body);
+        let signature = format!("v1={}", hmac(b"another-secret-16", signed.as_bytes()));
+        assert_eq!(received.field("license-gate-signature"), signature);
+    }
+    scene.clock.settled(1).await;
+    assert!(scene.queue.keys().is_empty() && sent(&mut at_old).is_empty());
+    assert!(sent(&mut at_new).is_empty());
+}
+
+#[tokio::test]
+async fn a_delivery_under_way_ends_with_the_former_receiver_and_counts() {
+    let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", held.local_addr().expect("an address"));
+    let (new, mut at_new) = receiver(Arc::default());
+    let scene = Replaced::new(&[("a", NOW)], Some(webhook(&url, SECRET)));
+    let accepted = tokio::task::spawn_blocking(move || held.accept().expect("a connection").0);
+    let mut stream = accepted.await.expect("no panic");
+    scene.receivers.send_replace(Some(webhook(&new, SECRET)));
+    scene.queue.post("b", NOW);
+    stream.write_all(answered("200 OK").as_bytes()).expect("answered");
+    assert_eq!(at_new.recv().await.expect("sent").event(), "id-b");
+    scene.clock.settled(1).await;
+    assert!(scene.queue.keys().is_empty() && at_new.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn without_a_receiver_nothing_is_sent_until_there_is_one() {
+    let (new, mut at_new) = receiver(Arc::default());
+    let scene = Replaced::new(&[("a", NOW)], None);
+    // It runs, and waits for a receiver.
+    tokio::task::yield_now().await;
+    assert_eq!(scene.queue.keys(), ["a"]);
+    scene.receivers.send_replace(Some(webhook(&new, SECRET)));
+    assert_eq!(at_new.recv().await.expect("sent").event(), "id-a");
+    // A receiver that fails gets each event once, then in its own time.
+    let (failing, mut at_failing) = receiver(Arc::default());
+    scene.clock.settled(1).await;
+    scene.queue.post(POISON, NOW);
+    scene.receivers.send_replace(Some(webhook(&failing, SECRET)));
+    assert_eq!(at_failing.recv().await.expect("sent").event(), "id-poison");
+    scene.clock.settled(1).await;
+    assert!(at_failing.try_recv().is_err());
+    assert_eq!(scene.queue.waiting()[0].attempts, 1);
 }

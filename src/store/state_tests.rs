@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -21,6 +22,8 @@ const PAPERS: usize = 10;
 /// Number of revocation lists. List N revokes license N and all before it.
 const LISTS: usize = 4;
 const ROOT_URL: &str = "https://a.example/";
+/// At the start, in seconds.
+const LEEWAY: u64 = 60;
 
 /// A license, and the claims that the model needs.
 struct Paper {
@@ -171,14 +174,16 @@ struct Model {
     /// The sequence of the list in effect.
     list: usize,
     revision: u64,
+    /// Of the policy, in seconds.
+    leeway: u64,
 }
 
 impl Model {
     fn objection(&self, place: usize, now: u64) -> Option<&'static str> {
         let starts = if place % 5 == 4 { NOW + 1000 } else { NOW - 100 };
-        let ends = NOW + [300, 1500, 4000, 100_000][place % 4] + 60;
+        let ends = NOW + [300, 1500, 4000, 100_000][place % 4] + self.leeway;
         match () {
-            () if now + 60 < starts => Some("not-yet-valid"),
+            () if now + self.leeway < starts => Some("not-yet-valid"),
             () if now >= ends => Some("token-expired"),
             () if place < self.list => Some("revoked"),
             () => None,
@@ -237,6 +242,7 @@ impl Model {
             }
         }
         (self.file, self.waiting, self.revision) = (None, None, 0);
+        self.leeway = LEEWAY;
         self.list = found.list.as_deref().map_or(0, sequence);
     }
 }
@@ -286,6 +292,7 @@ impl Gate {
             waiting: None,
             list: 0,
             revision: 0,
+            leeway: LEEWAY,
         };
         let shown = state.snapshot();
         Self { state, disk: Disk::default(), model, now: NOW, shown, highest: 0 }
@@ -394,11 +401,16 @@ impl Gate {
 
 fn fresh(is_own: bool, most: usize) -> State {
     static TRUST: LazyLock<LicenseTrust> = LazyLock::new(|| {
-        let root_url = RootUrl::parse(ROOT_URL).expect("a root URL");
-        let policy = Policy::new(root_url, &license::Config::default()).into();
+        let policy = policy(LEEWAY).into();
         LicenseTrust { keys: papers().issuer.trusted().into(), policy }
     });
     State::new(TRUST.clone(), unrendered, is_own, most)
+}
+
+fn policy(leeway: u64) -> Policy {
+    let root_url = RootUrl::parse(ROOT_URL).expect("a root URL");
+    let leeway = Duration::from_secs(leeway);
+    Policy::new(root_url, &license::Config { leeway, ..license::Config::default() })
 }
 
 fn install(place: usize) -> ChangeRequest {
@@ -495,8 +507,18 @@ fn step(gate: &mut Gate, dice: &mut Dice) {
             (done, is_older.then_some("older"))
         }
         _ => {
-            match dice.roll(6) {
+            match dice.roll(9) {
                 0 => gate.restart(),
+                2 => {
+                    // A reload without `license.file`.
+                    gate.done(Event::NoFile);
+                    gate.model.waiting = None;
+                    gate.model.revision += u64::from(gate.model.file.take().is_some());
+                }
+                3 => {
+                    gate.model.leeway = [0, LEEWAY, 600][dice.roll(3)];
+                    gate.done(Event::Policy(policy(gate.model.leeway)));
+                }
                 1 => {
                     // The issuer's keys disappear, and come back.
                     gate.done(Event::Keys(Keys::empty().into()));

@@ -76,6 +76,12 @@ impl Client {
         self.0.pool.tidy().await;
     }
 
+    /// Closes connections as soon as they have no request. Requests that use this client go on.
+    pub fn retire(&self) {
+        self.0.pool.retire();
+        self.0.links.retire();
+    }
+
     /// Sends a request, and returns the head of the response with a streaming body.
     ///
     /// # Errors

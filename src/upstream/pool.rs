@@ -1,6 +1,6 @@
 //! Idle connections of one worker. The last one used is reused first, so that surplus connections time out and are closed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ struct Inner {
     )]
     idle: RefCell<Vec<Box<Connection>>>,
     filled: Notify,
+    is_retired: Cell<bool>,
 }
 
 impl Pool {
@@ -46,6 +47,7 @@ impl Pool {
             sweep: sweep.clone(),
             idle: RefCell::default(),
             filled: Notify::new(),
+            is_retired: Cell::new(false),
         }))
     }
 
@@ -73,9 +75,9 @@ impl Pool {
 
     /// Keeps a connection that is ready for the next request.
     pub(super) fn recycle(&self, mut connection: Box<Connection>) {
-        let Inner { reuses, sockets, sweep, idle, filled, .. } = &*self.0;
+        let Inner { reuses, sockets, sweep, idle, filled, is_retired, .. } = &*self.0;
         // At the limit the connection is closed: another worker may be waiting to open one.
-        if !reuses || sockets.is_reached() {
+        if !reuses || sockets.is_reached() || is_retired.get() {
             return;
         }
         connection.mark_idle(sweep.elapsed());
@@ -86,6 +88,13 @@ impl Pool {
         if idle.len() < MAX_IDLE {
             idle.push(connection);
         }
+    }
+
+    /// Closes all idle connections, and those in use after their response.
+    pub(super) fn retire(&self) {
+        self.0.is_retired.set(true);
+        let idle = self.0.idle.take();
+        drop(idle);
     }
 
     /// Closes connections that were unused for `upstream.idle_timeout`, within two seconds, and all idle ones at the limit. Never

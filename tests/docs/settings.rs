@@ -26,10 +26,10 @@ fn the_manual_has_every_setting_of_the_code() {
         let (parent, name) = setting.name.rsplit_once('.').expect("a section");
         if parent != section {
             text += &format!("\n### `[{parent}]`\n\n");
-            text += "| setting | type | default | effect |\n|---|---|---|---|\n";
+            text += "| setting | type | default | change | effect |\n|---|---|---|---|---|\n";
             section = parent;
         }
-        let Setting { kind, effect, example, ref default, .. } = setting;
+        let Setting { kind, effect, example, applies, ref default, .. } = setting;
         let unit = match kind.unit() {
             "" => String::new(),
             unit => format!(" of {unit}"),
@@ -40,7 +40,9 @@ fn the_manual_has_every_setting_of_the_code() {
             Kind::Tables => "Example: [local users](#local-users).".to_owned(),
             _ => format!("Example: `{example}`"),
         };
-        text += &format!("| `{name}` | {}{unit} | {default} | {effect} {example} |\n", kind.name());
+        let (kind, applies) = (kind.name(), applies.as_str());
+        text +=
+            &format!("| `{name}` | {kind}{unit} | {default} | {applies} | {effect} {example} |\n");
     }
     Document::of("src/manual/configuration.md").unwrap().has_generated("settings", &text);
 }

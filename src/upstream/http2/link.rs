@@ -113,6 +113,11 @@ impl Links {
         }
     }
 
+    /// Closes the connections once their requests have ended.
+    pub(in crate::upstream) fn retire(&self) {
+        self.open.take().iter().for_each(|link| link.retire());
+    }
+
     fn slot(&self) -> Option<StreamSlot> {
         let mut open = self.open.borrow_mut();
         open.retain(|link| link.requests.borrow().is_some());

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod against;
 mod commands;
 mod fake;
 mod faults;

@@ -199,6 +199,8 @@ fn every_warning_and_error_of_the_source_has_an_event() {
             count += 1;
             // The event is the first field, whatever the formatter.
             let first = code[at..].split_once('(').map_or("", |(_, rest)| rest.trim_start());
+            let target = first.strip_prefix("target: ").and_then(|rest| rest.split_once(','));
+            let first = target.map_or(first, |(_, rest)| rest.trim_start());
             if !first.starts_with("event = \"") {
                 let line = code[..at].lines().count();
                 faults.push(format!("{}:{line}", file.display()));

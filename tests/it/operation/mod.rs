@@ -13,6 +13,7 @@ mod logs;
 mod metrics;
 mod privileges;
 mod probe;
+mod reload;
 mod starts;
 mod streams;
 mod systemd;

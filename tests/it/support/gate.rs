@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::http;
+use super::http::{self, Answer, Request};
 use super::program::{bounded, limited, passing};
 use super::two::{self, TWO};
 
@@ -285,6 +285,34 @@ impl Gate {
         self.dir.take().expect("not yet stopped")
     }
 
+    /// Writes these settings into its configuration file, in place of their former values. An empty value removes the setting.
+    pub(crate) fn configure(&self, settings: &[(&str, &str)]) {
+        let path = self.dir().join("gate.toml");
+        let text = std::fs::read_to_string(&path).expect("a configuration");
+        let is_replaced = |line: &str| {
+            let key = line.split(" = ").next();
+            settings.iter().any(|(name, _)| key == Some(name))
+        };
+        let kept = text.lines().filter(|line| !is_replaced(line)).map(str::to_owned);
+        let set = settings.iter().filter(|(_, value)| !value.is_empty());
+        let set = set.map(|(name, value)| format!("{name} = {value}"));
+        let lines: Vec<String> = kept.chain(set).collect();
+        std::fs::write(path, lines.join("\n") + "\n").expect("written");
+    }
+
+    /// [Configures](Self::configure) it, and requests a reload; requires `admin.listen`.
+    #[track_caller]
+    pub(crate) fn reload(&self, settings: &[(&str, &str)]) -> Answer {
+        self.configure(settings);
+        self.reload_request().send()
+    }
+
+    /// A request to reload; requires `admin.listen`.
+    #[track_caller]
+    pub(crate) fn reload_request(&self) -> Request {
+        http::request(self.admin(), "POST", "/-/reload")
+    }
+
     /// Sends a signal by name (`TERM`, `INT`, `HUP`).
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
@@ -338,7 +366,8 @@ impl Log {
 
     /// Every line so far.
     pub(crate) fn all(&self) -> Vec<String> {
-        self.0.0.lock().expect("a lock").clone()
+        // A test that fails while it holds the lock still shows the log.
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many lines so far contain `text`.

@@ -108,6 +108,20 @@ impl Timed {
         self.restart_after(|_| ())
     }
 
+    /// Replaces settings in its configuration by these lines, and reloads it.
+    #[track_caller]
+    pub(crate) fn reload(&self, lines: &[String]) {
+        let path = self.dir.path().join(FILE);
+        let key = |line: &str| line.split(" = ").next().map(str::to_owned);
+        let text = std::fs::read_to_string(&path).expect("a configuration");
+        let is_kept = |line: &&str| !lines.iter().any(|new| key(new) == key(line));
+        let kept = text.lines().filter(is_kept).map(str::to_owned);
+        let all: Vec<String> = kept.chain(lines.iter().cloned()).collect();
+        std::fs::write(path, all.join("\n")).expect("written");
+        let admin = self.running.admin.expect("an address");
+        http::request(admin, "POST", "/-/reload").send().is(200);
+    }
+
     /// Its log since its last start, except for its worker.
     pub(crate) fn log(&self) -> &Log {
         &self.running.log
@@ -176,7 +190,7 @@ impl Timed {
 impl Running {
     fn start(dir: &Path, clock: &Clock) -> Self {
         let sources = Sources { file: Some(dir.join(FILE)), ..Sources::default() };
-        let config = Loaded::from_sources(sources).expect("good").config;
+        let config = Loaded::from_sources(sources.clone()).expect("good").config;
         let (stop, stopped) = oneshot::channel();
         let (sender, receiver) = std::sync::mpsc::channel();
         let (its, log) = (clock.clone(), Log::default());
@@ -188,7 +202,7 @@ impl Running {
             let _logging = tracing::subscriber::set_default(logging);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let app = App::build_at(config, its).await.expect("a gate");
+                let app = App::build_at(config, its).await.expect("a gate").reloading(sources);
                 sender.send((app.addresses()[0], app.admin_address())).expect("heard");
                 let mut stopped = Some(stopped);
                 app.run_until(async move || match stopped.take() {
