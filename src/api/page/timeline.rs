@@ -108,9 +108,11 @@ fn bar(
     graces: &[GraceEnd],
     now: UnixTime,
 ) -> Markup {
-    // The bar begins and ends with the license. If today or the end of a grace is outside, it is extended, with a gap.
-    let last = graces.iter().map(|grace| grace.at).chain([end, now]).max().unwrap_or(end);
-    let (first, last) = (start.min(now).as_secs(), last.as_secs());
+    // The bar begins and ends with the license. If today or the end of a grace is outside, it is extended, with a gap; for a long
+    // grace to twice its length at most, so that the license stays visible.
+    let (first, last) = (start.min(now).as_secs(), end.max(now).as_secs());
+    let widest = last.saturating_add(end.as_secs().saturating_sub(start.as_secs()));
+    let last = graces.iter().fold(last, |last, grace| last.max(grace.at.as_secs().min(widest)));
     let whole = last.saturating_sub(first).max(1);
     let at = |moment: UnixTime| {
         let from = moment.as_secs().clamp(first, last) - first;

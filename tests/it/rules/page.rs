@@ -102,6 +102,16 @@ fn a_dry_run_of_all_rules_is_not_a_warning() {
 }
 
 #[test]
+fn a_grace_of_a_century_leaves_the_license_visible() {
+    let rule = "{ name = \"long\", paths = [\"/long\"], grace = \"36525d\" }";
+    let gate = gate(&[&format!("gate.rules = [{rule}]")]);
+    let (text, page) = shown(&gate, NOW + DAY);
+    has(&text, &["Grace of the rule long ends: 26 January 2127", "36525 days of grace"]);
+    // The token: 10 of 20 days.
+    assert!(page.contains("<rect class=\"whole\" x=\"1.00%\" y=\"20\" width=\"49.00%\""), "{page}");
+}
+
+#[test]
 fn nothing_is_shown_without_rules() {
     let gate = gate(&[]);
     for moment in [NOW + DAY, NOW + 17 * DAY] {
