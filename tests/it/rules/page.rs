@@ -103,10 +103,10 @@ fn a_dry_run_of_all_rules_is_not_a_warning() {
 
 #[test]
 fn a_grace_of_a_century_leaves_the_license_visible() {
-    let rule = "{ name = \"long\", paths = [\"/long\"], grace = \"36525d\" }";
+    let rule = "{ name = \"long\", paths = [\"/long\"], grace = \"36500d\" }";
     let gate = gate(&[&format!("gate.rules = [{rule}]")]);
     let (text, page) = shown(&gate, NOW + DAY);
-    has(&text, &["Grace of the rule long ends: 26 January 2127", "36525 days of grace"]);
+    has(&text, &["Grace of the rule long ends: 1 January 2127", "36500 days of grace"]);
     // The token: 10 of 20 days.
     assert!(page.contains("<rect class=\"whole\" x=\"1.00%\" y=\"20\" width=\"49.00%\""), "{page}");
 }
