@@ -14,6 +14,7 @@ mod workers;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ use crate::api::{self, Api};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
-use crate::downstream::{self, Bound, Connections, Inherited, ListenAddress, Scheme, SocketFile};
+use crate::downstream::{
+    self, Bound, Connections, Inherited, Left, ListenAddress, Scheme, SocketFile,
+};
 use crate::license::RootUrl;
 use crate::outgoing::Proxies;
 use crate::rules::{Published, Rules};
@@ -120,6 +123,7 @@ impl App {
         let redirects = bind(&downstream.redirect, REDIRECT, workers, &mut inherited)?;
         let redirect = Redirect::new(&root_url, downstream.acme_dir.as_deref());
         let admin = listen_admin(&config.admin, &mut inherited)?;
+        let used = inherited.taken().to_vec();
         drop(inherited);
         if let Some(predecessor) = &mut predecessor {
             predecessor.ready().await?;
@@ -135,6 +139,13 @@ impl App {
             setup.keys.clone(),
         )
         .await?;
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.open(&used).await?;
+            for address in bound.iter().chain(&redirects) {
+                let failed = |source| Error::Bind { place: address.place.clone(), source };
+                address.listen().map_err(failed)?;
+            }
+        }
         let (requests, reloads) = mpsc::channel(MAX_RELOADS);
         let configured = Configured {
             tls: tls.clone(),
@@ -259,8 +270,9 @@ impl App {
         let mut passing = Passing::default();
         passing.add(&bound);
         passing.add(&redirects);
+        let mut admin_is_left = Left::default();
         if let (Some(admin), Some(listen)) = (&admin, &config.admin.listen) {
-            passing.add_admin(admin, listen);
+            admin_is_left = passing.add_admin(admin, listen);
         }
         let state = probed.clone();
         if let Some(admin) = admin {
@@ -305,6 +317,7 @@ impl App {
             systemd,
             watching,
             reading: None,
+            are_sources_lost: false,
         };
         let is_replaced = tokio::select! {
             () = stop() => false,
@@ -322,7 +335,9 @@ impl App {
         let mut is_second = false;
         if is_replaced {
             bound.iter_mut().chain(&mut redirects).for_each(Bound::leave_file);
-            if let Some(file) = admin_file.take() {
+            if !admin_is_left.load(Ordering::Relaxed)
+                && let Some(file) = admin_file.take()
+            {
                 file.leave();
             }
             served.take();

@@ -1,6 +1,7 @@
 //! license-gate, the program: arguments, configuration, logs, gate, exit code.
 
 use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
 
 use license_gate::app::{App, Program};
@@ -49,6 +50,8 @@ fn serve(config: Config, sources: Sources) -> u8 {
 }
 
 async fn run(config: Config, sources: Sources, mut signals: Signals) -> u8 {
+    // Its file may be replaced at any time.
+    let program = Program::this();
     let built = tokio::select! {
         biased;
         // A start may wait for a database. What it has written is complete: files are replaced as a whole.
@@ -59,7 +62,7 @@ async fn run(config: Config, sources: Sources, mut signals: Signals) -> u8 {
         built = App::build(config) => built,
     };
     let served = match built {
-        Ok(app) => upgradable(app.reloading(sources)).run(signals).await,
+        Ok(app) => upgradable(app.reloading(sources), program).run(signals).await,
         Err(error) => Err(error),
     };
     match served {
@@ -72,8 +75,8 @@ async fn run(config: Config, sources: Sources, mut signals: Signals) -> u8 {
 }
 
 /// The same gate, which starts this program at an upgrade.
-fn upgradable(app: App) -> App {
-    match Program::this() {
+fn upgradable(app: App, program: io::Result<Program>) -> App {
+    match program {
         Ok(program) => app.upgrading_to(program),
         // An upgrade then fails, and says so.
         Err(_) => app,

@@ -67,7 +67,7 @@ pub enum Intake {
     /// It accepts them.
     #[default]
     Accepts,
-    /// Another process accepts them: the socket stays open.
+    /// Another process accepts them, on the addresses that it uses: their sockets stay open.
     Passed,
 }
 

@@ -21,13 +21,11 @@ mod scrape;
 mod wire;
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -126,7 +124,7 @@ impl Admin {
         &self.place
     }
 
-    /// Answers until `end` resolves, then cuts what is left. A client that takes nothing of its answer for `timeouts.send` is given up.
+    /// Answers until `end` resolves, then finishes for 2 s what it has begun. A client that takes nothing of its answer for `timeouts.send` is given up.
     ///
     /// # Errors
     /// The runtime cannot take the listener.
@@ -135,16 +133,19 @@ impl Admin {
         state: Arc<impl State>,
         end: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let Self { listener, file: _file, changes, .. } = self;
+        let Self { listener, file, changes, .. } = self;
         let listener = Accepting::new(listener)?;
         let shared = Arc::new(Shared { state, changes });
-        let mut end = pin!(end);
-        let mut accepting = pin!(accept(listener, shared));
-        poll_fn(|context| match end.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => accepting.as_mut().poll(context).map(|never| match never {}),
-        })
-        .await;
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            biased;
+            () = end => {}
+            never = accept(&listener, &mut connections, shared) => match never {},
+        }
+        drop((listener, file));
+        let finished = async { while connections.join_next().await.is_some() {} };
+        // Those that are left are cut.
+        let _ = tokio::time::timeout(REQUEST, finished).await;
         Ok(())
     }
 }
@@ -155,9 +156,13 @@ struct Shared<S> {
     changes: Changes,
 }
 
-/// Accepts for ever. The connections end with this future, which owns them.
-async fn accept(listener: Accepting, shared: Arc<Shared<impl State>>) -> Infallible {
-    let (mut connections, places) = (JoinSet::new(), Places::default());
+/// Accepts for ever.
+async fn accept(
+    listener: &Accepting,
+    connections: &mut JoinSet<()>,
+    shared: Arc<Shared<impl State>>,
+) -> Infallible {
+    let places = Places::default();
     let mut failing = Episode::default();
     loop {
         while connections.try_join_next().is_some() {}

@@ -124,6 +124,9 @@ impl Api {
     ) -> Result<By, Problem> {
         let Caller { address, request_id } = request.caller;
         let signed_in = self.require(action, request).await?;
+        if self.writer.is_handed_over() {
+            return Err(error::handed_over());
+        }
         self.auth.count_write(address).map_err(error::too_many_writes)?;
         let request_id = request_id.to_owned();
         Ok(By { actor: signed_in.name, address: Some(address.to_canonical()), request_id })

@@ -345,13 +345,7 @@ fn not_stored(cause: &store::Error) -> Problem {
             "The database is read-only, so the license cannot be changed: name the primary in store.url, or make the database writable.",
         )
         .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
-        store::Error::HandedOver => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "licensing.store.handed-over",
-            "The gate is being upgraded, and its new process has the store: try again on a new connection.",
-        )
-        .header(RETRY_AFTER, HeaderValue::from(1))
-        .header(CONNECTION, HeaderValue::from_static("close")),
+        store::Error::HandedOver => handed_over(),
         store::Error::Unavailable(_)
         | store::Error::SchemaTooNew { .. }
         | store::Error::SchemaLost => Problem::new(
@@ -361,6 +355,17 @@ fn not_stored(cause: &store::Error) -> Problem {
         )
         .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
     }
+}
+
+/// The response for a change while another process of this gate has the store.
+pub(super) fn handed_over() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "licensing.store.handed-over",
+        "The gate is being upgraded, and its new process has the store: try again on a new connection.",
+    )
+    .header(RETRY_AFTER, HeaderValue::from(1))
+    .header(CONNECTION, HeaderValue::from_static("close"))
 }
 
 fn unauthorized(

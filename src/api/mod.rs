@@ -67,6 +67,9 @@ impl Api {
         request: ApiRequest<'_, D>,
         body: impl RequestBody,
     ) -> Result<Response<Bytes>, Problem> {
+        if self.writer.is_handed_over() {
+            self.writer.look().await;
+        }
         match endpoint {
             Endpoint::Check => check::get(self, request).await,
             Endpoint::ReadToken => token::get(self, request).await,

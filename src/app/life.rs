@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Uri;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 use super::error::Error;
@@ -76,6 +76,7 @@ impl Life {
         let Self { others, monitor, notifier, parts, sources, authorities } = self;
         detach(store::follow_others(others, parts.writer.clone()));
         detach(parts.writer.clone().keep_up());
+        let watched = monitor.turn();
         detach(monitor.run());
         detach(notifier.run());
         detach(parts.renewal.clone().run());
@@ -87,6 +88,8 @@ impl Life {
             mounted: Source::default(),
             keys: Source::default(),
             revocations: Source::default(),
+            watched,
+            held: None,
         };
         running.watch(mounted);
         running.keys.run(keys.map(Fetch::run));
@@ -120,6 +123,10 @@ pub(super) struct Running {
     mounted: Source,
     keys: Source,
     revocations: Source,
+    /// Locked while changes of the license are announced.
+    watched: Arc<Mutex<()>>,
+    /// While the store is handed over.
+    held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Running {
@@ -136,16 +143,24 @@ impl Running {
         self.parts.receivers.send_replace(None);
         // The answer to a call that is in flight must be stored.
         let _ = tokio::time::timeout(limit, self.parts.renewal.pause()).await;
+        // An event that is queued must be noted as announced, or the other process would announce it again.
+        let watched = self.watched.clone().lock_owned();
+        self.held = tokio::time::timeout(limit, watched).await.ok();
         for source in [&mut self.mounted, &mut self.keys, &mut self.revocations] {
             source.end().await;
         }
     }
 
-    /// Goes on after [`pause`](Self::pause), with what was [prepared](Parts::prepare) for `config`.
-    pub(super) async fn resume(&mut self, prepared: Prepared, config: &Config) {
+    /// Goes on after [`pause`](Self::pause), except for what the settings name: [`start_again`](Self::start_again).
+    pub(super) fn resume(&mut self) {
+        self.parts.renewal.resume();
+        self.held = None;
+    }
+
+    /// Starts what the settings name after a [`pause`](Self::pause), with what was [prepared](Parts::prepare) for `config`.
+    pub(super) async fn start_again(&mut self, prepared: Prepared, config: &Config) {
         let Prepared { named, receiver } = prepared;
-        let Parts { writer, installer, renewal, receivers, .. } = &self.parts;
-        renewal.resume();
+        let Parts { writer, installer, receivers, .. } = &self.parts;
         receivers.send_replace(receiver.map(Arc::new));
         let (keys, refresher) = self.parts.remote_keys(config, named.jwks).unzip();
         installer.set_keys(refresher);

@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::life::Running;
 use super::upgrade::{Failure, Program, Successor};
@@ -16,8 +17,8 @@ use crate::api;
 use crate::auth::Auth;
 use crate::certificate::watch as watch_files;
 use crate::config::{Config, Sources};
-use crate::downstream::Bound;
 use crate::downstream::tls::Tls;
+use crate::downstream::{Bound, Left, escaped};
 use crate::license::RootUrl;
 use crate::shutdown::{self, Intake, detach};
 use crate::systemd::Systemd;
@@ -34,6 +35,8 @@ const ISSUER: Duration = Duration::from_secs(5);
 /// How often the lock of the store is tried after an upgrade has failed.
 const TAKE_BACK: Duration = Duration::from_millis(100);
 const TAKE_BACK_ATTEMPTS: usize = 100;
+/// How often it is tried then to read the files of the license.
+const SOURCES: Duration = Duration::from_secs(2);
 
 /// The name of the admin listener's address, for the process that takes its socket over.
 pub(super) const ADMIN: &str = "admin";
@@ -74,6 +77,8 @@ pub(super) struct Operator {
     pub(super) watching: Watching,
     /// A thread that did not finish reading the configuration in time.
     pub(super) reading: Option<AbortHandle>,
+    /// Whether what the settings name could not be started again after an upgrade that has failed.
+    pub(super) are_sources_lost: bool,
 }
 
 /// The tasks that watch the files of certificates.
@@ -93,40 +98,62 @@ impl Watching {
     }
 }
 
-/// The listening sockets, for another process: the number of their address, its name, the socket.
+/// The listening sockets, for another process.
 #[derive(Default)]
-pub(super) struct Passing(Vec<(usize, String, OwnedFd)>);
+pub(super) struct Passing(Vec<Address>);
+
+/// The sockets of one address.
+struct Address {
+    name: String,
+    sockets: Vec<OwnedFd>,
+    is_left: Left,
+}
 
 impl Passing {
     /// Adds the sockets of addresses for clients.
     pub(super) fn add(&mut self, addresses: &[Bound]) {
         for address in addresses {
             let (name, sockets) = address.passing();
-            let sockets = sockets.iter().map(AsFd::as_fd).collect();
-            self.push(name.to_owned(), sockets);
+            self.push(name, sockets.iter(), address.left());
         }
     }
 
-    /// Adds the socket of `admin`, which was configured as `listen`.
-    pub(super) fn add_admin(&mut self, admin: &Admin, listen: &Listen) {
-        if let Ok(socket) = admin.socket() {
-            self.push(format!("{} {listen}", ADMIN), vec![socket.as_fd()]);
-        }
+    /// Adds the socket of `admin`, which was configured as `listen`. Returns whether the other process does not use it.
+    pub(super) fn add_admin(&mut self, admin: &Admin, listen: &Listen) -> Left {
+        let is_left = Left::default();
+        let socket = admin.socket().ok();
+        self.push(&format!("{ADMIN} {listen}"), socket.iter(), is_left.clone());
+        is_left
     }
 
-    fn push(&mut self, name: String, sockets: Vec<std::os::fd::BorrowedFd<'_>>) {
-        let group = self.0.last().map_or(0, |(group, ..)| group + 1);
+    fn push<'a>(
+        &mut self,
+        name: &str,
+        sockets: impl Iterator<Item = &'a (impl AsFd + 'a)>,
+        is_left: Left,
+    ) {
         // Without a descriptor, the other process binds the address itself, which works for TCP.
-        let owned = sockets.into_iter().filter_map(|socket| socket.try_clone_to_owned().ok());
-        self.0.extend(owned.map(|socket| (group, name.clone(), socket)));
+        let sockets = sockets.filter_map(|socket| socket.as_fd().try_clone_to_owned().ok());
+        let sockets = sockets.collect();
+        self.0.push(Address { name: escaped(name), sockets, is_left });
     }
 
-    /// Other descriptors of the same sockets.
+    /// Other descriptors of the same sockets, each with the number and the name of its address.
     fn cloned(&self) -> Result<Vec<(usize, String, OwnedFd)>, Failure> {
-        let cloned = self.0.iter().map(|(group, name, socket)| {
-            Ok((*group, name.clone(), socket.try_clone().map_err(Failure::Start)?))
+        let sockets = self.0.iter().enumerate().flat_map(|(number, address)| {
+            address.sockets.iter().map(move |socket| (number, &address.name, socket))
+        });
+        let cloned = sockets.map(|(number, name, socket)| {
+            Ok((number, name.clone(), socket.try_clone().map_err(Failure::Prepare)?))
         });
         cloned.collect()
+    }
+
+    /// The other process uses the addresses with these numbers only.
+    fn used(&self, numbers: &[usize]) {
+        for (number, address) in self.0.iter().enumerate() {
+            address.is_left.store(!numbers.contains(&number), Ordering::Relaxed);
+        }
     }
 }
 
@@ -144,6 +171,7 @@ impl Operator {
                 next().await
             };
             tokio::select! {
+                () = sleep(SOURCES), if self.are_sources_lost => self.start_sources().await,
                 Some(ReloadRequest { address, answer }) = requests.recv() => {
                     let done = self.reload(By::Admin(&address)).await;
                     // The client may have left.
@@ -197,16 +225,11 @@ impl Operator {
             return Err(failure);
         }
         self.running.pause(ISSUER).await;
-        let taken = match self.running.writer().hand_over().await {
-            Ok(()) => successor.go().await,
-            Err(_) => Err(Failure::Busy),
-        };
-        if let Err(failure) = taken {
+        if let Err(failure) = self.hand_over(&mut successor).await {
             successor.end().await;
             self.take_back().await;
             return Err(failure);
         }
-        self.workers.order(&Order::Intake(Intake::Passed)).await;
         successor.release();
         self.systemd.replaced_by(pid);
         tracing::info!(
@@ -218,8 +241,18 @@ impl Operator {
         Ok(())
     }
 
+    /// Gives the store to the successor, then the clients that connect.
+    async fn hand_over(&self, successor: &mut Successor) -> Result<(), Failure> {
+        self.running.writer().hand_over().await.map_err(|_| Failure::Busy)?;
+        let used = successor.open().await?;
+        self.passing.used(&used);
+        self.workers.order(&Order::Intake(Intake::Passed)).await;
+        successor.accept().await
+    }
+
     /// Goes on after an upgrade that has failed.
     async fn take_back(&mut self) {
+        self.workers.order(&Order::Intake(Intake::Accepts)).await;
         let writer = self.running.writer().clone();
         let mut attempts = 0;
         while let Err(error) = writer.take_back().await {
@@ -233,22 +266,35 @@ impl Operator {
                 );
                 break;
             }
-            tokio::time::sleep(TAKE_BACK).await;
+            sleep(TAKE_BACK).await;
         }
+        self.running.resume();
+        self.start_sources().await;
+    }
+
+    /// Starts again what the settings name, after an upgrade that has failed. If that is not possible now, it is tried again.
+    async fn start_sources(&mut self) {
         let (parts, config, root_url) =
             (self.running.parts(), self.config.clone(), self.root_url.clone());
         let prepare = move || parts.prepare(&config, &root_url);
+        let was_lost = std::mem::replace(&mut self.are_sources_lost, true);
         match tokio::task::spawn_blocking(prepare).await {
-            Ok(Ok(prepared)) => self.running.resume(prepared, &self.config).await,
-            Ok(Err(error)) => {
+            Ok(Ok(prepared)) => {
+                self.running.start_again(prepared, &self.config).await;
+                self.are_sources_lost = false;
+                if was_lost {
+                    tracing::info!("the files of the license are read again");
+                }
+            }
+            Ok(Err(error)) if !was_lost => {
                 let error = chain(&error);
                 tracing::error!(
                     event = "upgrade.sources_lost",
                     error,
-                    "the sources of the license cannot be read any more: repair them, and reload"
+                    "files of the license cannot be read any more: the license stays, and the gate tries again"
                 );
             }
-            Err(_) => {}
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 }

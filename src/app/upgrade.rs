@@ -1,39 +1,46 @@
 //! Upgrade: another process, with the program that is on the disk now, takes the place of this one.
 //!
 //! ```text
-//! this process                              its successor
-//! starts it with all listening sockets ──►  loads everything but the store
-//!                                      ◄──  ready
+//! this process                               its successor
+//! starts it with all listening sockets  ──►  loads everything but the store
+//!                                       ◄──  ready
 //! gives the store up
-//!                                      ──►  go: opens the store, accepts
-//!                                      ◄──  serving
-//! stops to accept, finishes what it has begun
+//!                                       ──►  go: opens the store
+//!                                       ◄──  open, and the numbers of the addresses that it uses
+//! stops accepting on these addresses
+//!                                       ──►  accept: accepts
+//!                                       ◄──  serving
+//! finishes what it has begun
 //! ```
 //!
-//! Both processes share the sockets: there is no moment at which no process accepts. If the successor ends, is late, or cannot open
-//! the store, this process takes the store back and goes on. The two talk over a pair of sockets, which is the standard
-//! input of the successor.
+//! Both processes share the sockets, so clients that connect between `open` and `accept` wait in their queues. Never do both
+//! accept: a client that has changed the license at the new process could get the former one on its next connection. If the
+//! successor ends, is late, or cannot open the store, this process takes the store back and goes on. The two talk over a pair
+//! of sockets, which is the standard input of the successor, one message a line.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::Error;
 use crate::downstream::{FORMER_SOCKETS, Inherited};
 
 /// Time for the successor to be ready.
 const READY: Duration = Duration::from_secs(30);
-/// Time for it to serve then. Meanwhile the license cannot be changed.
-const SERVES: Duration = Duration::from_secs(10);
+/// Time for it to open the store then. Meanwhile the license cannot be changed.
+const OPENS: Duration = Duration::from_secs(10);
+/// Time for it to accept then. Meanwhile clients that connect wait.
+const ACCEPTS: Duration = Duration::from_secs(5);
 /// Time between the end of its channel and its own.
 const ENDS: Duration = Duration::from_secs(1);
 /// How often it is looked whether the successor has ended.
@@ -42,9 +49,14 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The first descriptor of passed sockets (`sd_listen_fds(3)`).
 const FIRST: i32 = 3;
 
-const READY_MESSAGE: u8 = b'r';
-const GO_MESSAGE: u8 = b'g';
-const SERVING_MESSAGE: u8 = b's';
+/// The longest message, in bytes.
+const MAX_MESSAGE: usize = 4096;
+const READY_MESSAGE: &str = "ready";
+const GO_MESSAGE: &str = "go";
+/// Followed by numbers of addresses.
+const OPEN_MESSAGE: &str = "open";
+const ACCEPT_MESSAGE: &str = "accept";
+const SERVING_MESSAGE: &str = "serving";
 
 /// The program and its arguments, to start it again.
 #[derive(Clone, Debug)]
@@ -62,10 +74,21 @@ impl Program {
         let mut arguments = std::env::args_os();
         let own = std::env::current_exe()?;
         // A symbolic link may lead to a newer program later.
-        let named = arguments.next().and_then(|name| std::path::absolute(name).ok());
-        let is_own = |named: &PathBuf| named.canonicalize().is_ok_and(|named| named == own);
-        Ok(Self { path: named.filter(is_own).unwrap_or(own), arguments: arguments.collect() })
+        let named = arguments.next().and_then(|name| found_at(&name, &own));
+        Ok(Self { path: named.unwrap_or(own), arguments: arguments.collect() })
     }
+}
+
+/// The path where a shell has found the program `own` under the name `name`.
+fn found_at(name: &OsStr, own: &Path) -> Option<PathBuf> {
+    let is_own = |path: &PathBuf| path.canonicalize().is_ok_and(|found| found == own);
+    let given = Path::new(name);
+    if given.components().nth(1).is_some() || given.is_absolute() {
+        return std::path::absolute(given).ok().filter(is_own);
+    }
+    let dirs = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&dirs).map(|dir| dir.join(given)).find(is_own)?;
+    std::path::absolute(found).ok()
 }
 
 /// Why the successor does not take over.
@@ -75,13 +98,23 @@ pub(super) enum Failure {
     First,
     #[error("the program that was started is not known")]
     NoProgram,
-    #[error("the new process cannot be started")]
-    Start(#[source] io::Error),
+    #[error("a new process cannot be prepared")]
+    Prepare(#[source] io::Error),
+    #[error("{} cannot be started", path.display())]
+    Start {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("the new process has ended ({0}): see its lines in the log")]
     Ended(ExitStatus),
     #[error("the new process was not ready within 30 s")]
     Late,
-    #[error("the new process was ready, and did not serve within 10 s: see its lines in the log")]
+    #[error("the new process did not open the store within 10 s: see its lines in the log")]
+    NotOpen,
+    #[error(
+        "the new process had opened the store, and did not serve within 5 s: see its lines in the log"
+    )]
     Silent,
     #[error("the new process does not follow the protocol")]
     Protocol,
@@ -89,11 +122,43 @@ pub(super) enum Failure {
     Busy,
 }
 
-/// A process that is to take the place of this one. Killed when dropped before [`release`](Self::release).
+/// One end of the pair of sockets.
+#[derive(Debug)]
+struct Channel {
+    stream: UnixStream,
+    /// The start of the next message.
+    received: Vec<u8>,
+}
+
+impl Channel {
+    async fn send(&mut self, message: &str) -> io::Result<()> {
+        self.stream.write_all(format!("{message}\n").as_bytes()).await
+    }
+
+    /// The next message. Can be dropped and called again.
+    async fn receive(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line = self.received.drain(..=end).take(end).collect();
+                return String::from_utf8(line).map_err(|_| io::ErrorKind::InvalidData.into());
+            }
+            if self.received.len() > MAX_MESSAGE {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if self.stream.read_buf(&mut self.received).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// A process that is to take the place of this one. Ends when dropped before [`release`](Self::release).
 pub(super) struct Successor {
     child: Option<Child>,
-    channel: UnixStream,
+    channel: Channel,
     deadline: Instant,
+    /// Whether it may have the store.
+    may_serve: bool,
 }
 
 impl Successor {
@@ -106,9 +171,9 @@ impl Successor {
             return Err(Failure::First);
         }
         let Program { path, arguments } = program.ok_or(Failure::NoProgram)?;
-        let (own, its) = StdStream::pair().map_err(Failure::Start)?;
-        own.set_nonblocking(true).map_err(Failure::Start)?;
-        let channel = UnixStream::from_std(own).map_err(Failure::Start)?;
+        let (own, its) = StdStream::pair().map_err(Failure::Prepare)?;
+        own.set_nonblocking(true).map_err(Failure::Prepare)?;
+        let channel = UnixStream::from_std(own).map_err(Failure::Prepare)?;
         let names: Vec<String> =
             sockets.iter().map(|(group, name, _)| format!("{group} {name}")).collect();
         let number = sockets.len();
@@ -126,9 +191,12 @@ impl Successor {
             .env("LISTEN_FDS", number.to_string())
             .env(FORMER_SOCKETS, names.join("\n"))
             .fd_mappings(mappings)
-            .map_err(|error| Failure::Start(io::Error::other(error)))?;
-        let child = command.spawn().map_err(Failure::Start)?;
-        Ok(Self { child: Some(child), channel, deadline: Instant::now() + READY })
+            .map_err(|error| Failure::Prepare(io::Error::other(error)))?;
+        let failed = |source| Failure::Start { path: path.clone(), source };
+        let child = command.spawn().map_err(failed)?;
+        let channel = Channel { stream: channel, received: Vec::new() };
+        let deadline = Instant::now() + READY;
+        Ok(Self { child: Some(child), channel, deadline, may_serve: false })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -137,37 +205,66 @@ impl Successor {
 
     /// Waits until it has loaded everything but the store.
     pub(super) async fn ready(&mut self) -> Result<(), Failure> {
-        self.expect(READY_MESSAGE, Failure::Late).await
+        match self.message(Failure::Late).await?.as_str() {
+            READY_MESSAGE => Ok(()),
+            _ => Err(Failure::Protocol),
+        }
     }
 
-    /// Lets it take the store, and waits until it serves.
-    pub(super) async fn go(&mut self) -> Result<(), Failure> {
-        self.deadline = Instant::now() + SERVES;
-        self.channel.write_all(&[GO_MESSAGE]).await.map_err(|_| Failure::Protocol)?;
-        self.expect(SERVING_MESSAGE, Failure::Silent).await
+    /// Lets it open the store, and waits until it has. Returns the numbers of the addresses that it uses.
+    pub(super) async fn open(&mut self) -> Result<Vec<usize>, Failure> {
+        self.may_serve = true;
+        self.deadline = Instant::now() + OPENS;
+        self.tell(GO_MESSAGE).await?;
+        let message = self.message(Failure::NotOpen).await?;
+        let numbers = message.strip_prefix(OPEN_MESSAGE).ok_or(Failure::Protocol)?;
+        let numbers = numbers.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        numbers.map_err(|_| Failure::Protocol)
     }
 
-    async fn expect(&mut self, message: u8, late: Failure) -> Result<(), Failure> {
-        let Self { child, channel, deadline } = self;
-        let mut received = [0];
-        let answered = async {
+    /// Lets it accept, and waits until it does.
+    pub(super) async fn accept(&mut self) -> Result<(), Failure> {
+        self.deadline = Instant::now() + ACCEPTS;
+        self.tell(ACCEPT_MESSAGE).await?;
+        match self.message(Failure::Silent).await?.as_str() {
+            SERVING_MESSAGE => Ok(()),
+            _ => Err(Failure::Protocol),
+        }
+    }
+
+    async fn tell(&mut self, message: &str) -> Result<(), Failure> {
+        match self.channel.send(message).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(ended(&mut self.child).await),
+        }
+    }
+
+    async fn message(&mut self, late: Failure) -> Result<String, Failure> {
+        let Self { child, channel, deadline, .. } = self;
+        let received = async {
             tokio::select! {
                 biased;
-                read = channel.read_exact(&mut received) => match read {
-                    Ok(_) if received[0] == message => Ok(()),
+                received = channel.receive() => match received {
+                    Ok(message) => Ok(message),
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        Err(Failure::Protocol)
+                    }
                     // It has ended, or has closed its standard input.
-                    Ok(_) => Err(Failure::Protocol),
-                    Err(_) => Err(ended(child, false).await),
+                    Err(_) => Err(ended(child).await),
                 },
-                failure = ended(child, true) => Err(failure),
+                status = exit_of(child) => Err(Failure::Ended(status)),
             }
         };
-        timeout_at(*deadline, answered).await.unwrap_or(Err(late))
+        timeout_at(*deadline, received).await.unwrap_or(Err(late))
     }
 
     /// Lets it run on its own.
     pub(super) fn release(mut self) {
-        self.child = None;
+        let Some(mut child) = self.child.take() else { return };
+        // It may end before this process does, after an upgrade of its own: something must wait for it.
+        let reaper = std::thread::Builder::new().name("successor".to_owned());
+        // Without a thread, the system keeps the number of a process that has ended until this one ends.
+        let _ = reaper.spawn(move || child.wait());
     }
 
     /// Ends it, and waits until it has ended: its locks are free then.
@@ -180,31 +277,33 @@ impl Successor {
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
+        let Some(child) = &mut self.child else { return };
+        // This process stops during an upgrade. The other one may have clients already, so it stops as usual.
+        let is_asked = self.may_serve && kill_process(Pid::from_child(child), Signal::TERM).is_ok();
+        if !is_asked {
             let _ = child.kill();
         }
     }
 }
 
-/// Waits until the process has ended; unless it `may_run`, not for long.
-async fn ended(child: &mut Option<Child>, may_run: bool) -> Failure {
-    let status = async {
-        loop {
-            if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait) {
-                return Failure::Ended(status);
-            }
-            sleep(LOOK).await;
+/// Why the channel is closed: the process ends, or has closed its standard input.
+async fn ended(child: &mut Option<Child>) -> Failure {
+    timeout(ENDS, exit_of(child)).await.map_or(Failure::Protocol, Failure::Ended)
+}
+
+/// Waits until the process has ended.
+async fn exit_of(child: &mut Option<Child>) -> ExitStatus {
+    loop {
+        if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait) {
+            return status;
         }
-    };
-    match may_run {
-        true => status.await,
-        false => tokio::time::timeout(ENDS, status).await.unwrap_or(Failure::Protocol),
+        sleep(LOOK).await;
     }
 }
 
 /// The process that this one is to replace.
 #[derive(Debug)]
-pub(super) struct Predecessor(UnixStream);
+pub(super) struct Predecessor(Channel);
 
 impl Predecessor {
     /// The predecessor that has started this process, and its sockets; `None`: there is none.
@@ -213,31 +312,47 @@ impl Predecessor {
             return Ok(None);
         }
         let inherited = Inherited::take_former().map_err(Error::Inherited)?;
-        let channel = || {
-            let channel = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-            channel.set_nonblocking(true)?;
-            UnixStream::from_std(channel)
+        let stream = || {
+            let stream = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+            stream.set_nonblocking(true)?;
+            UnixStream::from_std(stream)
         };
-        Ok(Some((Self(channel().map_err(Error::Predecessor)?), inherited)))
+        let stream = stream().map_err(Error::Predecessor)?;
+        Ok(Some((Self(Channel { stream, received: Vec::new() }), inherited)))
     }
 
     /// Everything but the store is loaded. Returns when the store is free.
     pub(super) async fn ready(&mut self) -> Result<(), Error> {
-        let mut received = [0];
-        let told = async {
-            self.0.write_all(&[READY_MESSAGE]).await?;
-            self.0.read_exact(&mut received).await
+        let Self(channel) = self;
+        let answer = async {
+            channel.send(READY_MESSAGE).await?;
+            channel.receive().await
         };
-        told.await.map_err(Error::Predecessor)?;
-        match received[0] {
+        match answer.await.map_err(Error::Predecessor)?.as_str() {
             GO_MESSAGE => Ok(()),
             _ => Err(Error::Predecessor(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// The store is open, and this process uses the addresses with these numbers. Returns when it may accept.
+    pub(super) async fn open(&mut self, numbers: &[usize]) -> Result<(), Error> {
+        let Self(channel) = self;
+        let numbers: String = numbers.iter().map(|number| format!(" {number}")).collect();
+        let answer = async {
+            channel.send(&format!("{OPEN_MESSAGE}{numbers}")).await?;
+            channel.receive().await
+        };
+        match answer.await {
+            Ok(message) if message == ACCEPT_MESSAGE => Ok(()),
+            Ok(_) => Err(Error::Predecessor(io::ErrorKind::InvalidData.into())),
+            // The predecessor has gone: nobody else serves.
+            Err(_) => Ok(()),
         }
     }
 
     /// This process serves.
     pub(super) async fn serving(mut self) {
         // If the predecessor has gone meanwhile, this process serves all the same.
-        let _ = self.0.write_all(&[SERVING_MESSAGE]).await;
+        let _ = self.0.send(SERVING_MESSAGE).await;
     }
 }

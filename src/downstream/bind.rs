@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -38,13 +39,42 @@ pub struct Bound {
     file: Option<SocketFile>,
     /// The distinct sockets, for another process.
     originals: Vec<Listener>,
+    is_left: Left,
 }
+
+/// Whether the process that takes over does not use an address: this process then closes it.
+pub type Left = Arc<AtomicBool>;
 
 impl Bound {
     /// Takes the sockets out. Each worker gets at least one.
     pub fn shares(&mut self) -> impl Iterator<Item = Share> + '_ {
         let (scheme, owners) = (self.scheme, (!self.is_inherited).then(Arc::default));
-        self.sockets.drain(..).map(move |socket| Share { socket, scheme, owners: owners.clone() })
+        let is_left = self.is_left.clone();
+        self.sockets.drain(..).map(move |socket| Share {
+            socket,
+            scheme,
+            owners: owners.clone(),
+            is_left: is_left.clone(),
+        })
+    }
+
+    /// Listens on sockets that were only bound so far.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen(&self) -> io::Result<()> {
+        for original in &self.originals {
+            let socket = SockRef::from(original);
+            if !socket.is_listener()? {
+                socket.listen(BACKLOG)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Left`].
+    pub fn left(&self) -> Left {
+        self.is_left.clone()
     }
 
     /// The distinct sockets, for another process of this gate, and the name that it knows them by.
@@ -67,9 +97,11 @@ impl Bound {
         }
     }
 
-    /// Leaves the file of a Unix socket to another process.
+    /// Leaves the file of a Unix socket to another process, if that uses the address.
     pub fn leave_file(&mut self) {
-        if let Some(file) = self.file.take() {
+        if !self.is_left.load(Ordering::Relaxed)
+            && let Some(file) = self.file.take()
+        {
             file.leave();
         }
     }
@@ -85,6 +117,8 @@ pub struct Share {
     /// Held by all workers that share the address. `None`: the socket stays open after the end of this process, with the clients in its
     /// queue.
     pub owners: Option<Arc<()>>,
+    /// See [`Left`].
+    pub is_left: Left,
 }
 
 /// A listening socket.
@@ -122,8 +156,22 @@ impl Listener {
 #[derive(Debug, Default)]
 pub struct Inherited {
     systemd: Vec<(String, Listener)>,
-    /// One entry for each address of the former process, with its name.
-    former: Vec<(String, Vec<Listener>)>,
+    /// One entry for each address of the former process.
+    former: Vec<Former>,
+    /// Ports of the former process.
+    ports: Vec<u16>,
+    /// Numbers of the addresses that were taken out.
+    taken: Vec<usize>,
+    /// Whether a former process still serves.
+    is_successor: bool,
+}
+
+/// An address of the former process.
+#[derive(Debug)]
+struct Former {
+    number: usize,
+    name: String,
+    sockets: Vec<Listener>,
 }
 
 /// Names the sockets of the former process, a line for each, in the order of their descriptors.
@@ -143,7 +191,7 @@ impl Inherited {
             let name = names.next().unwrap_or("unknown").to_owned();
             systemd.extend(inherited(&mut passed, at)?.map(|socket| (name, socket)));
         }
-        Ok(Self { systemd, former: Vec::new() })
+        Ok(Self { systemd, ..Self::default() })
     }
 
     /// Takes over those of the former process.
@@ -153,24 +201,37 @@ impl Inherited {
     pub fn take_former() -> io::Result<Self> {
         let names = std::env::var(FORMER_SOCKETS).unwrap_or_default();
         let mut passed = ListenFd::from_env();
-        let mut former: Vec<(String, Vec<Listener>)> = Vec::new();
-        let mut last = None;
+        let mut all = Self { is_successor: true, ..Self::default() };
         for (at, line) in (0..passed.len()).zip(names.lines()) {
-            let (group, name) = line.split_once(' ').unwrap_or(("", line));
+            let (number, name) = line.split_once(' ').unwrap_or_default();
             let Some(socket) = inherited(&mut passed, at)? else { continue };
-            match former.last_mut().filter(|_| last == Some(group)) {
-                Some((_, sockets)) => sockets.push(socket),
-                None => former.push((name.to_owned(), vec![socket])),
+            let number = number.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            if let Listener::Tcp(socket) = &socket {
+                all.ports.push(socket.local_addr()?.port());
             }
-            last = Some(group);
+            match all.former.last_mut().filter(|former| former.number == number) {
+                Some(former) => former.sockets.push(socket),
+                None => {
+                    let (name, sockets) = (name.to_owned(), vec![socket]);
+                    all.former.push(Former { number, name, sockets });
+                }
+            }
         }
-        Ok(Self { systemd: Vec::new(), former })
+        Ok(all)
     }
 
     /// Takes out the sockets of the former process with this name, for one address.
     pub fn former(&mut self, name: &str) -> Option<Vec<Listener>> {
-        let at = self.former.iter().position(|(own, _)| own == name)?;
-        Some(self.former.remove(at).1)
+        let name = escaped(name);
+        let at = self.former.iter().position(|former| former.name == name)?;
+        let Former { number, sockets, .. } = self.former.remove(at);
+        self.taken.push(number);
+        Some(sockets)
+    }
+
+    /// The numbers of the former addresses that were taken out.
+    pub fn taken(&self) -> &[usize] {
+        &self.taken
     }
 
     fn named(&mut self, name: &str) -> io::Result<Vec<Listener>> {
@@ -192,6 +253,11 @@ impl Inherited {
             }
         }
     }
+}
+
+/// A name without line breaks, as [`FORMER_SOCKETS`] has it.
+pub fn escaped(name: &str) -> String {
+    name.escape_debug().to_string()
 }
 
 fn inherited(passed: &mut ListenFd, at: usize) -> io::Result<Option<Listener>> {
@@ -240,13 +306,14 @@ pub fn bind(
         let is_inherited = matches!(listen.place, ListenAddress::Systemd(_));
         let sockets = clones(&originals, workers)?;
         let name = name.clone();
-        Ok(Bound { place, scheme, name, sockets, is_inherited, file, originals })
+        let is_left = Left::default();
+        Ok(Bound { place, scheme, name, sockets, is_inherited, file, originals, is_left })
     };
     Ok(match &listen.place {
         ListenAddress::Tcp(address) => {
             let (address, sockets) = match inherited.former(&name) {
                 Some(sockets) => tcp_again(sockets, workers)?,
-                None => tcp(*address, workers)?,
+                None => tcp(*address, workers, inherited)?,
             };
             vec![bound(ListenAddress::Tcp(address), sockets, None)?]
         }
@@ -310,22 +377,27 @@ fn tcp_again(
     };
     let address = first.local_addr()?;
     while sockets.len() < workers {
-        sockets.push(Listener::Tcp(listening(address)?));
+        sockets.push(Listener::Tcp(shared(address, false)?));
     }
     Ok((address, sockets))
 }
 
-fn tcp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
-    if address.port() != 0 {
+/// Sockets on `address`. They listen, unless a former process still serves: clients would wait for this one, and be reset if it fails.
+fn tcp(
+    address: SocketAddr,
+    workers: usize,
+    Inherited { ports, is_successor, .. }: &Inherited,
+) -> io::Result<(SocketAddr, Vec<Listener>)> {
+    if address.port() != 0 && !ports.contains(&address.port()) {
         // SO_REUSEPORT would share the port with any other process of the same user; binding without it fails instead. This socket
         // does not listen: its clients would be reset.
         drop(tcp_socket(address, false)?);
     }
-    let first = listening(address)?;
+    let first = shared(address, !is_successor)?;
     let address = first.local_addr()?;
     let mut sockets = vec![Listener::Tcp(first)];
     while sockets.len() < workers {
-        sockets.push(Listener::Tcp(listening(address)?));
+        sockets.push(Listener::Tcp(shared(address, !is_successor)?));
     }
     Ok((address, sockets))
 }
@@ -356,10 +428,12 @@ pub fn bind_remedy(place: &ListenAddress, error: &io::Error) -> String {
     }
 }
 
-fn listening(address: SocketAddr) -> io::Result<TcpListener> {
+fn shared(address: SocketAddr, listens: bool) -> io::Result<TcpListener> {
     let socket = tcp_socket(address, true)?;
     options(&socket)?;
-    socket.listen(BACKLOG)?;
+    if listens {
+        socket.listen(BACKLOG)?;
+    }
     Ok(socket.into())
 }
 

@@ -172,7 +172,8 @@ impl<S: Service> Acceptor<S> {
     ///
     /// # Errors
     /// If the runtime cannot register the socket. A failed `accept` is logged, and retried after a pause.
-    pub async fn run(&self, Share { socket, scheme, owners }: Share) -> io::Result<()> {
+    pub async fn run(&self, share: Share) -> io::Result<()> {
+        let Share { socket, scheme, owners, is_left } = share;
         let socket = Accepting::new(socket)?;
         let place = RefCell::new(self.place(scheme, self.connections.clone()));
         let admit = |(client, address)| {
@@ -183,13 +184,15 @@ impl<S: Service> Acceptor<S> {
         };
         loop {
             let intake = self.drain.intake();
+            let accepts = intake == Intake::Accepts || is_left.load(Ordering::Relaxed);
             tokio::select! {
-                () = self.accept_all(&socket, admit), if intake == Intake::Accepts => {}
+                () = self.accept_all(&socket, admit), if accepts => {}
                 () = self.drain.intake_changed(intake) => {}
                 () = self.drain.begun() => break,
             }
         }
-        let Some(owners) = owners.filter(|_| self.drain.intake() != Intake::Passed) else {
+        let is_passed = self.drain.intake() == Intake::Passed && !is_left.load(Ordering::Relaxed);
+        let Some(owners) = owners.filter(|_| !is_passed) else {
             return Ok(());
         };
         let handshakes = socket.filter_new();

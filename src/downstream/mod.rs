@@ -35,8 +35,8 @@ use http_body_util::{Empty, Full};
 use refuse::Refused;
 
 pub use bind::{
-    Bound, FORMER_SOCKETS, Inherited, Listener, PRIVILEGED, Share, SocketFile, bind, bind_remedy,
-    lacks_privilege, unix_listener,
+    Bound, FORMER_SOCKETS, Inherited, Left, Listener, PRIVILEGED, Share, SocketFile, bind,
+    bind_remedy, escaped, lacks_privilege, unix_listener,
 };
 pub use config::{
     Config, Limits, Listen, ListenAddress, Scheme, Timeouts, TlsFiles, TlsVersion, TrustedHeader,

@@ -5,7 +5,10 @@
 //! newest time seen, for the next start. Each change and each end is announced once, also across restarts. If an event cannot
 //! be queued, it is announced at the next check, and until then nothing newer counts as announced.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Mutex;
 
 use super::events::{Events, Notice};
 use super::news::{Announced, EndWarning, GraceWarning, News, end_warnings, grace_warnings};
@@ -27,6 +30,7 @@ pub struct Monitor {
     rules: Published,
     logged: Logged,
     announcer: Announcer,
+    turn: Arc<Mutex<()>>,
 }
 
 /// What was logged last.
@@ -53,7 +57,13 @@ impl Monitor {
         let announcer = Announcer::begin(events, &at_first).await;
         let logged = Logged::at_first(&at_first);
         let rules = Published::new(None);
-        Self { reader, writer, housekeeping, clock, rules, logged, announcer }
+        let turn = Arc::default();
+        Self { reader, writer, housekeeping, clock, rules, logged, announcer, turn }
+    }
+
+    /// Locked while it looks: whoever locks it has what was announced stored whole, and holds it back.
+    pub fn turn(&self) -> Arc<Mutex<()>> {
+        self.turn.clone()
     }
 
     /// Watches the grace of `rules` too.
@@ -67,6 +77,7 @@ impl Monitor {
         let mut changes = self.reader.changes();
         let mut rules = self.rules.changes();
         loop {
+            let turn = self.turn.clone().lock_owned().await;
             changes.mark_unchanged();
             rules.mark_unchanged();
             let now = self.clock.now();
@@ -75,6 +86,7 @@ impl Monitor {
                 tracing::info!("the license in license.file, which was not valid yet, is used now");
             }
             let next = self.license(now).await;
+            drop(turn);
             tokio::select! {
                 () = self.clock.reached(next) => {}
                 // Cannot fail: `self.rules` holds the sender.

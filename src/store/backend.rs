@@ -30,6 +30,11 @@ pub(super) trait Backend: fmt::Debug + Send {
         Ok(())
     }
 
+    /// Reads what another process of this gate has changed since [`release`](Self::release). Writes nothing. `None`: unknown.
+    fn look(&mut self) -> Result<Option<Kept>, Error> {
+        self.refresh()
+    }
+
     /// Announces that the next caller has been waiting for its turn since then.
     fn waiting_since(&mut self, _at: Instant) {}
 

@@ -163,6 +163,15 @@ impl Backend for Directory {
         self.license = FileStore::new(self.dir.clone());
     }
 
+    fn look(&mut self) -> Result<Option<Kept>, Error> {
+        let (kept, mut faults) = self.load_copy();
+        let (history, _) = self.history(&mut faults)?;
+        match faults.into_iter().next() {
+            None => Ok(Some(Kept { history, ..kept })),
+            Some(fault) => Err(fault),
+        }
+    }
+
     fn retake(&mut self) -> Result<(), Error> {
         match self.license.prepare() {
             Err(error @ FileError::Locked { .. }) => Err(error.into()),

@@ -3,6 +3,7 @@
 //! The lock is given up between two changes. From then on nothing is written here, until [`Held::take_back`]: the other process
 //! may have failed.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::StoreFault;
@@ -10,7 +11,9 @@ use super::backend::{Backend, Change, Error, Kept, Lease, QueuedEvent, Settled};
 use super::held::Held;
 use super::layout::Document;
 use super::record::AuditRecord;
+use super::state::{Event, Slot};
 use crate::clock::UnixTime;
+use crate::text::chain;
 
 /// In place of a backend that was given up: nothing can be written, and nothing changes.
 #[derive(Debug)]
@@ -27,6 +30,22 @@ impl Held {
         let mut backend = std::mem::replace(&mut self.storage.backend, placeholder);
         backend.release();
         self.handed_over = Some(backend);
+        self.shared.handed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads the license that the other process has stored meanwhile, so that no client gets an older one here.
+    pub(super) fn look(&mut self) {
+        let Some(backend) = &mut self.handed_over else { return };
+        match backend.look() {
+            Ok(Some(kept)) => drop(self.take(Event::Others(kept.into()))),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(
+                    error = chain(&error),
+                    "the store of the new process cannot be read"
+                );
+            }
+        }
     }
 
     /// Takes the store back, with whatever is in it now.
@@ -38,7 +57,15 @@ impl Held {
                 return Err(error);
             }
             self.storage.backend = backend;
+            let before = self.state.store.license().map(|license| license.token().clone());
+            // Whatever the other process has stored, or removed, counts.
+            self.state.store = Slot::default();
             self.start(&mut faults);
+            if self.state.store.license().map(|license| license.token()) != before.as_ref() {
+                self.state.revision += 1;
+            }
+            self.publish();
+            self.shared.handed_over.store(false, Ordering::Relaxed);
         }
         Ok(faults)
     }

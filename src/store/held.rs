@@ -53,6 +53,8 @@ pub(super) struct Shared {
     /// Whether something could not be written and is to be written later.
     pub(super) behind: AtomicBool,
     pub(super) health: Arc<Health>,
+    /// Whether another process of this gate has the store.
+    pub(super) handed_over: AtomicBool,
     /// The newest time seen, in Unix seconds.
     newest_time: AtomicU64,
 }
@@ -94,6 +96,7 @@ impl Held {
             key_wanted: Notify::new(),
             behind: AtomicBool::new(true),
             health: storage.health.clone(),
+            handed_over: AtomicBool::new(false),
             newest_time: AtomicU64::new(0),
         };
         let (recorder, shared) = (Recorder::default(), shared.into());

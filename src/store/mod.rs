@@ -419,6 +419,17 @@ impl Writer {
         self.turns.take(Held::hand_over).await
     }
 
+    /// Whether the store was handed over.
+    pub fn is_handed_over(&self) -> bool {
+        self.shared.handed_over.load(Ordering::Relaxed)
+    }
+
+    /// While the store is handed over: reads what the other process has changed.
+    pub async fn look(&self) {
+        // On a failure the former license is shown.
+        let _ = self.turns.take(Held::look).await;
+    }
+
     /// Takes the store back from a process that failed.
     ///
     /// # Errors

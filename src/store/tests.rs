@@ -360,3 +360,57 @@ async fn no_client_waits_for_ever_for_a_change_that_hangs_or_behind_it() {
     store.install(bench.token("L-3", NOW), Origin::Hand).await.expect("installed");
     assert_eq!((store.shown(NOW).as_str(), store.reader.snapshot().revision()), ("1 L-3", 3));
 }
+
+#[tokio::test]
+async fn a_store_that_was_handed_over_shows_what_the_other_process_has_and_is_taken_back_with_it() {
+    let bench = Bench::new();
+    let former = bench.open();
+    let install = |store: &Store, lid: &str| {
+        let (token, writer) = (bench.token(lid, NOW), store.writer.clone());
+        async move { writer.install(token, Origin::Hand, somebody()).await }
+    };
+    let history = |store: &Store| store.reader.snapshot().former().len();
+    install(&former, "L-1").await.expect("installed");
+    let revision = former.reader.snapshot().revision();
+    let renewal = Origin::Renewal { of: former.in_force(), started_at_revision: revision };
+
+    // Nothing changes meanwhile.
+    former.writer.hand_over().await.expect("handed over");
+    assert!(former.writer.is_handed_over());
+    assert!(matches!(
+        install(&former, "L-2").await,
+        Err(ChangeError::NotStored(Error::HandedOver))
+    ));
+    former.writer.take_back().await.expect("taken back");
+    assert_eq!(former.reader.snapshot().revision(), revision, "a renewal that has begun counts");
+    assert!(bench.open_with(bench.issuer.trusted(), bench.dir()).is_err(), "it has the lock");
+
+    // The other process changes everything, and fails.
+    former.writer.hand_over().await.expect("handed over");
+    let other = bench.open();
+    install(&other, "L-2").await.expect("installed");
+    install(&other, "L-3").await.expect("installed");
+    assert_eq!(former.shown(NOW), "1 L-1");
+    former.writer.look().await;
+    assert_eq!((former.shown(NOW).as_str(), history(&former)), ("1 L-3", 2));
+    let list = json!({"seq": 1, "iat": NOW, "jti": [], "lid": ["L-2"]});
+    let list = bench.issuer.sign_revocations(&list).expect("a list");
+    other.writer.revoke(list.into()).await.expect("taken");
+    other.writer.remove(somebody()).await.expect("removed");
+    assert!(former.writer.take_back().await.is_err(), "the other one has the lock");
+    assert!(former.writer.is_handed_over());
+    drop(other);
+    former.writer.take_back().await.expect("taken back");
+    assert_eq!((former.shown(NOW).as_str(), history(&former)), ("4 none", 3));
+    let late = former.install(bench.token("L-1", NOW + 1), renewal).await;
+    assert!(matches!(late, Err(ChangeError::Superseded)), "{late:?}");
+    let revoked = install(&former, "L-2").await;
+    assert!(matches!(revoked, Err(ChangeError::Rejected(_))), "{revoked:?}");
+    install(&former, "L-4").await.expect("installed");
+    drop(former);
+    let next = bench.open();
+    assert!(next.faults.is_empty(), "{:?}", next.faults);
+    assert_eq!(next.shown(NOW), "1 L-4");
+    let log = fs::read_to_string(bench.dir().join("audit.jsonl")).expect("a log");
+    assert!(!log.contains("interrupted"), "{log}");
+}

@@ -552,7 +552,7 @@ pub const EVENTS: &[LogEvent] = &[
         "upgrade.sources_lost",
         ERROR,
         "After an upgrade that failed, files of the license cannot be read again.",
-        "Repair the files that `error` names, and reload.",
+        "Repair the files that `error` names; the gate tries again every 2 s.",
     ),
     event(
         "upgrade.store_lost",

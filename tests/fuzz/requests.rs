@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty};
 use license_gate::downstream::refuse::{self, Refused};
 use license_gate::downstream::{
-    Acceptor, Connections, Listener, Peer, RawTarget, RequestBody, Scheme, Service, Share,
+    Acceptor, Connections, Left, Listener, Peer, RawTarget, RequestBody, Scheme, Service, Share,
 };
 use license_gate::message::{RequestHead, Response, policy};
 use license_gate::shutdown::Drain;
@@ -201,7 +201,7 @@ fn read_by_gate(pieces: &[&[u8]]) -> Vec<Read> {
         let sweep = acceptor.sweep.clone();
         spawn_local(async move { sweep.run().await });
         let (socket, scheme) = (Listener::Unix(socket), Some(Scheme::Http));
-        let share = Share { socket, scheme, owners: None };
+        let share = Share { socket, scheme, owners: None, is_left: Left::default() };
         spawn_local(async move { acceptor.run(share).await });
         let client = UnixStream::connect(&path).await.expect("a connection");
         let _ = play(client, pieces).await;

@@ -120,7 +120,7 @@ fn a_configuration_of_an_earlier_version_has_the_same_effect() {
         }
         fs::copy(fixture.join("revoked.jwt"), place.path().join("mounted.jwt")).expect("copied");
         write_secret(place.path());
-        let now = place.run(&["check-config", "--config", "gate.toml"]).exits(0).out;
+        let now = place.run(&["check-config", "--print", "--config", "gate.toml"]).exits(0).out;
         let then = fs::read_to_string(fixture.join("effective.toml")).expect("a file");
         let [now, then] = [now, then].map(|text| values(&text.parse().expect("TOML")));
         assert!(then.len() > 60, "{then:?}");

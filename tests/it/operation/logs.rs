@@ -197,7 +197,7 @@ fn every_warning_and_error_of_the_source_has_an_event() {
             code.match_indices("tracing::warn!(").chain(code.match_indices("tracing::error!("))
         {
             count += 1;
-            // The event is the first field, whatever the formatter.
+            // The event is the first field, whatever the formatter. A target is not a field.
             let first = code[at..].split_once('(').map_or("", |(_, rest)| rest.trim_start());
             let target = first.strip_prefix("target: ").and_then(|rest| rest.split_once(','));
             let first = target.map_or(first, |(_, rest)| rest.trim_start());

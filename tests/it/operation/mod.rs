@@ -17,3 +17,4 @@ mod reload;
 mod starts;
 mod streams;
 mod systemd;
+mod upgrade;

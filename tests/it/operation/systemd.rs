@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::support::gate::{Builder, Gate, PATIENCE};
+use crate::support::gate::{Builder, Gate, PATIENCE, signal};
 use crate::support::http::request;
 use crate::support::origin::Origin;
 use crate::support::scene::Setup;
@@ -101,6 +101,34 @@ fn an_abstract_socket_works() {
     let systemd = Systemd::of(socket, None, format!("@{name}"));
     let _gate = systemd.starts(gate());
     assert_eq!(systemd.next()[0], "READY=1");
+}
+
+#[test]
+fn an_upgrade_names_the_new_process_which_reports_from_then_on() {
+    let systemd = Systemd::on_a_path();
+    let gate = systemd.starts(gate().env("WATCHDOG_USEC", "200000"));
+    assert_eq!(systemd.next_but_watchdog()[0], "READY=1");
+    // The processes after the first one end with this.
+    let mut new = Vec::new();
+    for nth in 1..=2 {
+        match new.last() {
+            None => gate.signal("USR2"),
+            Some(pid) => signal(*pid, "USR2"),
+        }
+        let mut reports = [systemd.next_but_watchdog(), systemd.next_but_watchdog()].concat();
+        reports.sort();
+        let line = gate.log().wait_for_another("event=upgrade.done", nth);
+        let pid = line.split(" pid=").nth(1).and_then(|rest| rest.split(' ').next());
+        let pid: u32 = pid.and_then(|pid| pid.parse().ok()).expect("a process");
+        let main = format!("MAINPID={pid}");
+        assert_eq!(reports, [&main, "READY=1", "STATUS=license: there is none"]);
+        new.push(pid);
+    }
+    for _ in 0..5 {
+        assert_eq!(systemd.next(), ["WATCHDOG=1"]);
+    }
+    signal(new[1], "TERM");
+    assert_eq!(systemd.next_but_watchdog()[0], "STOPPING=1");
 }
 
 #[test]

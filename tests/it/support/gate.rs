@@ -29,6 +29,7 @@ pub(crate) struct Builder {
     descriptors: Option<(u64, u64)>,
     environment: Vec<(String, String)>,
     through: Vec<String>,
+    program: PathBuf,
     server: Server,
 }
 
@@ -75,6 +76,7 @@ impl Builder {
             descriptors: None,
             environment: Vec::new(),
             through: Vec::new(),
+            program: env!("CARGO_BIN_EXE_license-gate").into(),
             server: Server::chosen(),
         }
     }
@@ -121,6 +123,12 @@ impl Builder {
         self
     }
 
+    /// Starts this program, which is the gate or leads to it.
+    pub(crate) fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -140,12 +148,12 @@ impl Builder {
             None if self.bounded => bounded(),
             None if !self.through.is_empty() => {
                 let mut command = Command::new(&self.through[0]);
-                command.args(&self.through[1..]).arg(env!("CARGO_BIN_EXE_license-gate"));
+                command.args(&self.through[1..]).arg(self.program);
                 command
             }
             None if settings.contains(TWO) => two::named(),
             None if self.descriptors.is_some() => limited(self.descriptors),
-            None => Command::new(env!("CARGO_BIN_EXE_license-gate")),
+            None => Command::new(self.program),
         };
         // The machine may use a proxy; the gates in tests do not.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
@@ -315,9 +323,7 @@ impl Gate {
 
     /// Sends a signal by name (`TERM`, `INT`, `HUP`).
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
-        assert!(sent.success());
+        signal(self.pid(), name);
     }
 
     /// Waits until it exits by itself.
@@ -331,6 +337,13 @@ impl Gate {
             thread::yield_now();
         }
     }
+}
+
+/// Sends a signal by name to a process that runs.
+#[track_caller]
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill");
+    assert!(sent.success());
 }
 
 impl Drop for Gate {

@@ -1,6 +1,6 @@
 //! A gate in front of a dashboard, trusting a vendor: the usual setup for license tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,6 +39,7 @@ pub(crate) struct Setup {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     bounded: bool,
+    program: Option<PathBuf>,
 }
 
 /// A running scene.
@@ -49,6 +50,7 @@ pub(crate) struct Scene {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     bounded: bool,
+    program: Option<PathBuf>,
 }
 
 impl Setup {
@@ -69,7 +71,15 @@ impl Setup {
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
         let dashboard = Dashboard::knowing(USERS);
-        Self { vendor, dashboard, dir, settings, environment: Vec::new(), bounded: false }
+        Self {
+            vendor,
+            dashboard,
+            dir,
+            settings,
+            environment: Vec::new(),
+            bounded: false,
+            program: None,
+        }
     }
 
     /// Sets `key` (dotted) to a TOML `value`.
@@ -88,6 +98,12 @@ impl Setup {
     /// Allows [`Gate::bound`], which simulates a full disk.
     pub(crate) fn bounded(mut self) -> Self {
         self.bounded = true;
+        self
+    }
+
+    /// Starts this program, which is the gate or leads to it.
+    pub(crate) fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
         self
     }
 
@@ -117,10 +133,13 @@ impl Setup {
 
     /// Starts the gate.
     pub(crate) fn start(self) -> Scene {
-        let Self { vendor, dashboard, dir, settings, environment, bounded } = self;
-        let gate = builder(&dashboard, &settings, &environment).bounded(bounded);
+        let Self { vendor, dashboard, dir, settings, environment, bounded, program } = self;
+        let mut gate = builder(&dashboard, &settings, &environment).bounded(bounded);
+        if let Some(program) = &program {
+            gate = gate.program(program);
+        }
         let gate = gate.in_dir(dir).start();
-        Scene { gate, vendor, dashboard, settings, environment, bounded }
+        Scene { gate, vendor, dashboard, settings, environment, bounded, program }
     }
 }
 
@@ -147,12 +166,15 @@ impl Scene {
 
     /// Kills the gate, does `work`, and starts another one with its data.
     pub(crate) fn restart_after(self, work: impl FnOnce()) -> Self {
-        let Self { gate, vendor, dashboard, settings, environment, bounded } = self;
+        let Self { gate, vendor, dashboard, settings, environment, bounded, program } = self;
         let dir = gate.kill();
         work();
-        let gate = builder(&dashboard, &settings, &environment).bounded(bounded);
+        let mut gate = builder(&dashboard, &settings, &environment).bounded(bounded);
+        if let Some(program) = &program {
+            gate = gate.program(program);
+        }
         let gate = gate.in_dir(dir).start();
-        Self { gate, vendor, dashboard, settings, environment, bounded }
+        Self { gate, vendor, dashboard, settings, environment, bounded, program }
     }
 
     /// A request to the gate without credentials.

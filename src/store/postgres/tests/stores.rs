@@ -236,3 +236,35 @@ fn of_many_clients_that_wait_for_a_database_that_hangs_none_waits_for_all_others
     drop(pause);
     one.install(stage.token("L-9")).expect("a change after it is back is made");
 }
+
+#[test]
+fn a_replica_hands_its_copy_and_its_leases_to_another_process_and_takes_them_back() {
+    use crate::store::Lease;
+    let stage = Stage::new();
+    let former = stage.open("own");
+    let on = |replica: &Replica| {
+        let lease = replica.store.housekeeping.take_lease(Lease::Schedule, Duration::from_secs(60));
+        replica.control.block_on(lease)
+    };
+    former.install(stage.token("L-1")).expect("installed");
+    assert!(on(&former));
+    former.control.block_on(former.store.writer.hand_over()).expect("handed over");
+    assert!(matches!(
+        former.install(stage.token("L-2")),
+        Err(ChangeError::NotStored(Error::HandedOver))
+    ));
+    former.follow().expect("nothing to read");
+    // The same directory for its copy.
+    let other = stage.open("own");
+    assert!(on(&other) && !on(&former));
+    other.install(stage.token("L-2")).expect("installed");
+    former.control.block_on(former.store.writer.look());
+    assert_eq!(former.shown(), "1 L-2");
+    drop(other);
+    former.control.block_on(former.store.writer.take_back()).expect("taken back");
+    assert_eq!(former.shown(), "1 L-2");
+    former.install(stage.token("L-3")).expect("installed");
+    former.follow().expect("read");
+    assert_eq!(former.shown(), "1 L-3");
+    assert_eq!(stage.open("another").shown(), "1 L-3");
+}
