@@ -10,6 +10,7 @@ use crate::auth::{Action, Auth, Caller, Dashboard, Denied, SignedIn};
 use crate::clock::Clock;
 use crate::feed::{Installer, Renewal};
 use crate::problem::Problem;
+use crate::rules::Published;
 use crate::store::{By, Housekeeping, Reader, Writer};
 use crate::telemetry::metrics::Metrics;
 
@@ -22,6 +23,7 @@ pub struct Api {
     pub(super) installer: Installer,
     pub(super) renewal: Renewal,
     pub(super) housekeeping: Housekeeping,
+    pub(super) rules: Published,
     pub(super) keys_from: String,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
@@ -41,6 +43,8 @@ pub struct Context {
     pub renewal: Renewal,
     /// The health of the store, and the audit log.
     pub housekeeping: Housekeeping,
+    /// The gate rules in force.
+    pub rules: Published,
     /// Where the issuer's keys come from, for people.
     pub keys_from: String,
     /// The present time.
@@ -68,8 +72,17 @@ impl<D> Copy for ApiRequest<'_, D> {}
 impl Api {
     /// The API on a store that was opened with [`render`](super::render), for callers that `auth` authorizes.
     pub fn new(auth: Arc<Auth>, context: Context) -> Self {
-        let Context { reader, writer, installer, renewal, housekeeping, keys_from, clock, metrics } =
-            context;
+        let Context {
+            reader,
+            writer,
+            installer,
+            renewal,
+            housekeeping,
+            rules,
+            keys_from,
+            clock,
+            metrics,
+        } = context;
         let description = Description::new(reader.current().policy().root_url.base_path());
         Self {
             auth,
@@ -78,6 +91,7 @@ impl Api {
             installer,
             renewal,
             housekeeping,
+            rules,
             keys_from,
             clock,
             metrics,

@@ -31,7 +31,7 @@ use endpoint::Endpoint;
 
 pub use crate::auth::Caller;
 pub use context::{Api, Context};
-pub use page::Asset;
+pub use page::{Asset, refusal};
 pub use wire::{RequestBody, render};
 
 impl Api {

@@ -133,8 +133,18 @@ impl Bench {
         let renewal = Renewal::new(None, context);
         let metrics = Arc::default();
         let keys_from = String::new();
-        let context =
-            Context { reader, writer, installer, renewal, housekeeping, keys_from, clock, metrics };
+        let rules = crate::rules::Published::new(None);
+        let context = Context {
+            reader,
+            writer,
+            installer,
+            renewal,
+            housekeeping,
+            rules,
+            keys_from,
+            clock,
+            metrics,
+        };
         let api = Api::new(auth.into(), context);
         Self { api, users: Users::default(), issuer, _home: home }
     }

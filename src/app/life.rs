@@ -415,6 +415,7 @@ pub(super) async fn begin(
         installer,
         renewal,
         housekeeping: housekeeping.clone(),
+        rules: rules.clone(),
         keys_from,
         clock,
         metrics,

@@ -1,7 +1,6 @@
 //! The response to a request that a gate rule refuses, and the warning on one that passes during the grace.
 //!
-//! gRPC gets a status of its own protocol, people a page, programs JSON. What each of them reads comes from one [`Notice`]; the page is
-//! written in [`page`] alone.
+//! gRPC gets a status of its own protocol, people a [page](refusal), programs JSON.
 
 use bytes::Bytes;
 use http::header::{
@@ -11,9 +10,9 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
+use crate::api::refusal;
 use crate::clock::UnixTime;
 use crate::message::{Fields, RequestHead};
-use crate::problem::escaped;
 use crate::rules::{Denial, Missing, Requirement};
 
 const CODE: &str = "licensing.required";
@@ -26,9 +25,8 @@ const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The page has no script, no style and no form.
-const POLICY: &str =
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+/// The page has the stylesheet of the license page, an empty icon, no script and no form.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 /// What `grpc-message` encodes (gRPC over HTTP/2, "Responses").
 const GRPC_ENCODED: &AsciiSet = &CONTROLS.add(b'%');
@@ -59,7 +57,10 @@ pub(super) fn response(
     }
     let is_page = accepts_html && !is_script(asked);
     let (content_type, body) = match is_page {
-        true => ("text/html; charset=utf-8", page(&notice, request_id).into_bytes()),
+        true => {
+            let page = refusal(denial, notice.advice, base, request_id);
+            ("text/html; charset=utf-8", page.into_bytes())
+        }
         false => ("application/json", notice.json(request_id)),
     };
     let mut response = Response::new(Bytes::from(body));
@@ -96,15 +97,9 @@ struct Notice<'a> {
     rule: &'a str,
     status: u8,
     since: Option<UnixTime>,
-    /// What is missing, one sentence.
-    reason: String,
-    /// Since when requests are refused; a sentence.
-    ended: Option<String>,
     /// What to do: the message of the rule.
     advice: &'a str,
-    /// The license page.
-    link: String,
-    /// All of it in one line.
+    /// What is missing, since when, and what to do, in one line.
     message: String,
 }
 
@@ -155,15 +150,16 @@ impl<'a> Notice<'a> {
             false => format!("The time of grace ended at {since}."),
         });
         let advice = if rule.message.is_empty() { ADVICE } else { &rule.message };
-        let link = format!("{base}/api/licensing/");
-        let mut message = reason.clone();
+        let mut message = reason;
         for more in ended.as_deref().into_iter().chain([advice]) {
             message.push(' ');
             message.push_str(more);
         }
-        message.push_str(&format!(" An administrator can install a license at {link}."));
+        message.push_str(&format!(
+            " An administrator can install a license at {base}/api/licensing/."
+        ));
         let (status, since) = (closed.status.code(), closed.since);
-        Self { rule: &rule.name, status, since, reason, ended, advice, link, message }
+        Self { rule: &rule.name, status, since, advice, message }
     }
 
     /// A response of gRPC without messages: its trailers are in the head. `content_type`: that of the request.
@@ -198,25 +194,4 @@ impl<'a> Notice<'a> {
         // Cannot fail: strings and numbers always serialise.
         serde_json::to_vec(&envelope).unwrap_or_default()
     }
-}
-
-/// The page for people.
-fn page(notice: &Notice<'_>, request_id: &str) -> String {
-    let ended = notice
-        .ended
-        .as_deref()
-        .map_or_else(String::new, |ended| format!("<p>{}</p>", escaped(ended)));
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"color-scheme\" content=\"light dark\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>License required</title></head>\n\
-         <body><main><h1>License required</h1><p>{reason}</p>{ended}<p>{advice}</p>\
-         <p><a href=\"{link}\">License of this dashboard</a></p>\
-         <p><small>rule {rule} &middot; 403 &middot; {id}</small></p></main></body></html>\n",
-        reason = escaped(&notice.reason),
-        advice = escaped(notice.advice),
-        link = escaped(&notice.link),
-        rule = escaped(notice.rule),
-        id = escaped(request_id),
-    )
 }

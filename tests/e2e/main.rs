@@ -23,6 +23,7 @@ mod issuer;
 mod openapi;
 mod package;
 mod page;
+mod page_rules;
 mod page_states;
 mod postgres;
 mod process;

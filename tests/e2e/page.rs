@@ -21,7 +21,12 @@ const ENTER: &str = "\u{e007}";
 
 /// Signs in at the dashboard behind `gate`. The cookie counts for every gate in front of the same dashboard.
 fn sign_in(browser: &Browser, gate: &Gate, user: &str) {
-    browser.open(&format!("{}/login", gate.url()));
+    sign_in_at(browser, gate.url(), user);
+}
+
+/// Signs in at the dashboard behind the gate at `url`.
+pub(crate) fn sign_in_at(browser: &Browser, url: &str, user: &str) {
+    browser.open(&format!("{url}/login"));
     browser.type_into("#user", user);
     browser.type_into("#password", user);
     browser.click("button[type=submit]");

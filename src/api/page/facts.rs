@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::rules::Ruled;
 use super::words::{self, Advice, Tone};
 use crate::clock::UnixTime;
 use crate::feed::Progress;
@@ -16,6 +17,7 @@ pub(super) struct Facts {
     pub(super) now: UnixTime,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) in_force: InForce,
+    pub(super) rules: Ruled,
     pub(super) renewal: Progress,
     /// Whether everything can be written.
     pub(super) store_up: bool,
@@ -84,6 +86,14 @@ impl Facts {
         self.license().map(License::claims)
     }
 
+    /// `license.product`, if the license does not include it.
+    pub(super) fn missing_product(&self) -> Option<&str> {
+        match &self.in_force.standing {
+            Standing::Refused(Rejection::ProductMissing { product }) => Some(product),
+            _ => None,
+        }
+    }
+
     /// Whether there is a stored license to remove.
     pub(super) fn is_anything_stored(&self) -> bool {
         let store = Source::Store;
@@ -101,7 +111,7 @@ impl Facts {
     /// About the license first, then about the gate, the most urgent first.
     pub(super) fn advice(&self) -> Vec<Advice> {
         let (license, mentions_renewal) = self.about_license();
-        let mut others = Vec::new();
+        let mut others = self.rules.advice(self.in_force.standing.is_active());
         if let Some(newest) = self.newest_time {
             others.push(words::clock_back(self.now, newest));
         }

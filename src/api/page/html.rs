@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::assets::Asset;
 use super::facts::{Audited, Facts};
 use super::form::{Action, Form};
+use super::sign::{class, sign};
 use super::timeline;
 use super::words::{self, Advice, Tone};
 use crate::clock::UnixTime;
@@ -159,6 +160,7 @@ pub(super) fn page(facts: &Facts, shown: &Shown, root: &str) -> String {
                 (times(facts))
             }
         }
+        (facts.rules.section())
         @if !is_first { (install) }
         @if facts.license().is_some() { (renewal(facts, shown)) }
         (history(facts, shown))
@@ -174,32 +176,6 @@ fn badge(tone: Tone) -> &'static str {
         Tone::Good => words::GOOD,
         Tone::Warning => words::WARNING,
         Tone::Bad => words::BAD,
-    }
-}
-
-const fn class(tone: Tone) -> &'static str {
-    match tone {
-        Tone::Good => "good",
-        Tone::Warning => "warning",
-        Tone::Bad => "bad",
-    }
-}
-
-/// A sign with another shape for each tone.
-fn sign(tone: Tone) -> Markup {
-    let path = match tone {
-        Tone::Good => {
-            "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20zm-1.6 14.6L5.8 12l1.7-1.7 2.9 2.9 6.1-6.1 1.7 1.7z"
-        }
-        Tone::Warning => "M12 2 0.8 21.5h22.4zM11 9h2v6h-2zm0 7.5h2v2h-2z",
-        Tone::Bad => {
-            "M8 1.5h8L22.5 8v8L16 22.5H8L1.5 16V8zM8.4 7 7 8.4l3.6 3.6L7 15.6 8.4 17l3.6-3.6 3.6 3.6 1.4-1.4-3.6-3.6L17 8.4 15.6 7 12 10.6z"
-        }
-    };
-    html! {
-        svg class="sign" viewBox="0 0 24 24" width="24" height="24" aria-hidden="true" focusable="false" {
-            path fill-rule="evenodd" d=(PreEscaped(path)) {}
-        }
     }
 }
 
@@ -494,7 +470,10 @@ fn license(facts: &Facts) -> Markup {
                 @if claims.account.is_some() { (row(words::ACCOUNT, &text(claims.account.as_deref()))) }
                 (row(words::LICENSE_ID, &text(Some(&claims.lid))))
                 (row(words::LICENSED_FOR, &text(Some(&claims.sub))))
-                (row(words::PRODUCTS, &words::products(&products)))
+                (row(words::PRODUCTS, &html! {
+                    (words::products(&products))
+                    @if let Some(product) = facts.missing_product() { br; (words::product_absent(product)) }
+                }))
                 @if claims.trial == Some(true) {
                     (row(words::TRIAL, &html! { (words::value("trial", Some(&Value::Bool(true)))) }))
                 }

@@ -1,18 +1,22 @@
 //! `/api/licensing/`: the license page, for a browser, with and without a script.
 //!
 //! ```text
-//! store, renewal, clock ── facts.rs ── html.rs, timeline.rs ── page        words.rs has every sentence
+//! store, renewal, rules ── facts.rs ── html.rs, timeline.rs ── page        words.rs has every sentence
 //! form.rs ── the same functions as the API ── 303 to the page, or the page with the reason at the field
 //! ```
 //!
 //! The page is rendered here, always whole, from memory. The script (`script.js`) sends the same forms, and puts the same
-//! page in place; it renders nothing itself. `sign_in.rs` handles callers that are not signed in.
+//! page in place; it renders nothing itself. `sign_in.rs` handles callers that are not signed in. `refusal.rs` is the page of a request
+//! that a gate rule refuses.
 
 mod assets;
 mod facts;
 mod form;
 mod html;
+mod refusal;
 mod response;
+mod rules;
+mod sign;
 mod sign_in;
 mod timeline;
 mod words;
@@ -35,8 +39,10 @@ use facts::{Audited, Facts};
 use form::{Action, Form, FormError, NoToken};
 use html::{Fault, Field, Shown};
 use response::{page, root, see};
+use rules::Ruled;
 
 pub use assets::Asset;
+pub use refusal::refusal;
 
 /// Lines of the audit log that are shown.
 const AUDIT_LINES: usize = 20;
@@ -220,9 +226,11 @@ async fn gathered(api: &Api, signed_in: &SignedIn) -> Facts {
     };
     let (now, snapshot): (_, Arc<_>) = (api.clock.now(), api.reader.snapshot());
     let newest = api.housekeeping.newest_time();
+    let in_force = snapshot.in_force(now);
     Facts {
         now,
-        in_force: snapshot.in_force(now),
+        rules: Ruled::of(api.rules.current().as_ref(), &in_force, &snapshot, now),
+        in_force,
         snapshot,
         renewal: api.renewal.progress(),
         store_up: api.housekeeping.is_up(),

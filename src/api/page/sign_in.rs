@@ -96,7 +96,7 @@ fn explained(api: &Api, head: &Parts, denied: Denied) -> Problem {
         Denied::Unavailable(_) => {
             let content = html! {
                 p { (words::DOWN_WHY) }
-                p { (words::DOWN_TODO) " " code { "license-gate license show" } }
+                p { (words::DOWN_TODO) " " code { (words::DOWN_COMMAND) } }
             };
             (words::DOWN, content, false)
         }

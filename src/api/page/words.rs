@@ -9,12 +9,16 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::clock::UnixTime;
-use crate::license::{CheckName, CheckResult, Claims, End, RootUrl, Why, printable};
+use crate::license::{CheckName, CheckResult, Claims, End, Rejection, RootUrl, Why, printable};
+use crate::rules::{Closed, Methods, Missing, Requirement, State};
 
 /// Longest text of a claim that is shown, in characters.
 const MAX_CHARS: usize = 120;
 /// Most products that are listed.
 const MAX_PRODUCTS: usize = 12;
+
+/// Most gate rules that a sentence names.
+const MAX_NAMED: usize = 5;
 
 const DAY_SECS: u64 = 86_400;
 
@@ -52,8 +56,24 @@ pub(super) const STARTS: &str = "Starts";
 pub(super) const ISSUED: &str = "Issued";
 pub(super) const WARNS: &str = "Warning from";
 pub(super) const ENDS: &str = "Ends";
+pub(super) const ENDED: &str = "Ended";
 pub(super) const NO_END: &str = "no end";
 pub(super) const TOKEN_EXPLAINED: &str = "The token is the signed text that carries the license. It ends earlier, and a renewal replaces it.";
+
+pub(super) const RULES: &str = "Gate rules";
+pub(super) const RULES_EXPLAINED: &str = "The rules in the configuration of the gate. Each makes requests to the dashboard depend on the license. Of the rules that match a request, the first one decides.";
+pub(super) const RULE: &str = "Rule";
+pub(super) const RULE_STATE: &str = "State";
+pub(super) const REQUIRES: &str = "Requires";
+pub(super) const APPLIES_TO: &str = "Applies to";
+pub(super) const NOTHING: &str = "nothing";
+pub(super) const EXCEPTION: &str = "Always open (exception)";
+pub(super) const DRY_RUN: &str = "Dry run:";
+
+pub(super) const REFUSAL_TITLE: &str = "License required";
+pub(super) const REFUSAL_BADGE: &str = "License required";
+pub(super) const TO_LICENSE: &str = "Open the license page";
+pub(super) const TO_LICENSE_HINT: &str = "Administrators can install a license there.";
 
 pub(super) const INSTALL: &str = "Install a license";
 pub(super) const TOKEN: &str = "License token";
@@ -80,7 +100,7 @@ pub(super) const RENEWING: &str = "Asking the issuer for a new token \u{2026}";
 pub(super) const REQUEST: &str = "Download a renewal request";
 pub(super) const REQUEST_HINT: &str = "For a gate without a connection to the issuer: send this file to the issuer, who answers with a new token. The file contains the license: give it to nobody else.";
 pub(super) const RENEWAL_OFF: &str =
-    "Renewal is off, because renewal.url is not set. Install a new token before this one ends.";
+    "Renewal is off, because renewal.url is not set: each new token is installed by hand.";
 pub(super) const LAST_RENEWAL: &str = "Last renewal";
 pub(super) const NEXT_RENEWAL: &str = "Next renewal";
 pub(super) const NONE_YET: &str = "none yet";
@@ -117,7 +137,8 @@ pub(super) const REMOVE_DO: &str = "Remove";
 pub(super) const FORBIDDEN: &str = "You may not see the license";
 pub(super) const DOWN: &str = "The dashboard does not respond";
 pub(super) const DOWN_WHY: &str = "The dashboard tells the gate who you are. Until it responds, nobody can be identified, and the license is not shown.";
-pub(super) const DOWN_TODO: &str = "On the host of the gate, this command shows the license:";
+pub(super) const DOWN_TODO: &str = "On the host of the gate, this command shows the state of the license, with the address of admin.listen:";
+pub(super) const DOWN_COMMAND: &str = "curl 'http://127.0.0.1:9180/readyz?verbose'";
 pub(super) const SIGN_IN: &str = "Sign in";
 pub(super) const SIGN_IN_WHY: &str = "You are not signed in at the dashboard.";
 pub(super) const SIGN_IN_LOOP: &str =
@@ -341,6 +362,11 @@ pub(super) fn products(names: &[&str]) -> Markup {
         }
         @if names.len() > MAX_PRODUCTS { " and " (names.len() - MAX_PRODUCTS) " more" }
     }
+}
+
+/// A product that the gate requires and the license does not include.
+pub(super) fn product_absent(product: &str) -> Markup {
+    html! { strong { "without " (named(product)) ", which license.product requires" } }
 }
 
 /// How many seats are in use, of those that are included.
@@ -586,6 +612,145 @@ pub(super) fn waits(from: UnixTime) -> Advice {
         html! { "The license in license.file takes over on " (moment(from)) "." },
         html! { "Nothing to do." },
     )
+}
+
+/// Names in a sentence, shortened.
+fn listed(names: &[&str]) -> Markup {
+    html! {
+        @for (at, name) in names.iter().take(MAX_NAMED).enumerate() {
+            @if at > 0 { ", " }
+            (named(name))
+        }
+        @if names.len() > MAX_NAMED { " and " (names.len() - MAX_NAMED) " more" }
+    }
+}
+
+/// Gate rules that refuse requests. `is_valid`: the license is; `lacks_product`: it lacks a product that one of them requires.
+pub(super) fn closed(rules: &[&str], is_valid: bool, lacks_product: bool) -> Advice {
+    let says = html! {
+        @match rules {
+            [rule] => { "The gate rule " (named(rule)) " refuses requests." }
+            rules => { (rules.len()) " gate rules refuse requests: " (listed(rules)) "." }
+        }
+    };
+    let what = match (is_valid, lacks_product) {
+        (true, _) => "a license with the required product",
+        (false, true) => "a valid license with the required product",
+        (false, false) => "a valid license",
+    };
+    let todo = html! {
+        "They pass again as soon as " (what) " is installed. See " a href="#rules" { (RULES) } "."
+    };
+    Advice::of(if is_valid { Tone::Warning } else { Tone::Bad }, says, todo)
+}
+
+/// Gate rules that admit requests by grace, which ends at `first` for the first of them.
+pub(super) fn in_grace(rules: &[&str], first: UnixTime) -> Advice {
+    let says = html! {
+        @match rules {
+            [rule] => { "The gate rule " (named(rule)) " is open by grace, until " (moment(first)) "." }
+            rules => { (rules.len()) " gate rules are open by grace, the first one until " (moment(first)) ": " (listed(rules)) "." }
+        }
+    };
+    let todo = html! {
+        "After that, requests are refused. Install a valid license before then. See " a href="#rules" { (RULES) } "."
+    };
+    Advice::of(Tone::Warning, says, todo)
+}
+
+/// The state of a gate rule. `is_dry_run`: it refuses nothing.
+pub(super) fn rule_state(state: &State, is_dry_run: bool) -> Markup {
+    html! {
+        @match (state, is_dry_run) {
+            (State::Open, false) => { "Open" }
+            (State::Open, true) => { "would be open" }
+            (State::Grace { until }, false) => { "Open by grace until " (moment(*until)) }
+            (State::Grace { until }, true) => { "would be open by grace until " (moment(*until)) }
+            (State::Closed(Closed { since: Some(since), .. }), false) => { "Closed since " (moment(*since)) }
+            (State::Closed(Closed { since: Some(since), .. }), true) => { "would be closed since " (moment(*since)) }
+            (State::Closed(_), false) => { "Closed" }
+            (State::Closed(_), true) => { "would be closed" }
+        }
+    }
+}
+
+/// How long an open gate rule stays open if the license is not replaced.
+pub(super) fn open_until(end: UnixTime) -> Markup {
+    html! { "with this license until " (moment(end)) }
+}
+
+/// What a gate rule requires.
+pub(super) fn requirement(requirement: &Requirement) -> Markup {
+    html! {
+        @match requirement {
+            Requirement::License => { "a valid license" }
+            Requirement::Product(product) => { "a license with the product " (named(product)) }
+        }
+    }
+}
+
+/// The grace of a gate rule.
+pub(super) fn grace(grace: Duration) -> String {
+    format!("{} of grace", span(UnixTime::from_secs(0), UnixTime::from_secs(grace.as_secs())))
+}
+
+/// The methods of a gate rule; `None`: all.
+pub(super) fn methods(methods: &Methods) -> Option<String> {
+    (!methods.are_all()).then(|| methods.names().join(", "))
+}
+
+/// Gate rules that are not listed.
+pub(super) fn more_rules(count: usize) -> String {
+    format!("There are {count} more. The command `license-gate check-config --explain` lists all.")
+}
+
+/// The end of the license, its trial or its token, for people who do not know that a license has a token.
+const fn expired(end: End) -> &'static str {
+    match end {
+        End::License => "license",
+        End::Trial => "trial",
+        End::Token => "license token",
+    }
+}
+
+/// What a gate rule requires and the license does not give.
+pub(super) fn missing(missing: &Missing) -> Markup {
+    html! {
+        @match missing {
+            Missing::License => { "There is no license." }
+            Missing::Product(product) => { "The license does not include the product " (named(product)) "." }
+            Missing::Valid(Rejection::Expired { end, at }) => { "The " (expired(*end)) " ended on " (moment(*at)) "." }
+            // The remedies are for administrators, who find them on the license page.
+            Missing::Valid(reason) => { (sentence(reason.to_string().split(": ").next().unwrap_or_default())) }
+        }
+    }
+}
+
+/// The first sentence of the page of a refused request.
+pub(super) fn required(required: &Requirement) -> Markup {
+    html! { "This part of the dashboard needs " (requirement(required)) "." }
+}
+
+/// When the grace of a gate rule ended.
+pub(super) fn grace_ended(since: UnixTime) -> Markup {
+    html! { "The time of grace ended on " (moment(since)) "." }
+}
+
+/// What identifies a refusal.
+pub(super) fn refused_by(rule: &str, request_id: &str) -> Markup {
+    html! { "Rule " (named(rule)) " \u{b7} status 403 \u{b7} request " (named(request_id)) }
+}
+
+/// The end of a grace below a time line.
+pub(super) fn grace_of(rules: &[String], end: UnixTime) -> Markup {
+    let names: Vec<_> = rules.iter().map(String::as_str).collect();
+    html! {
+        @match &*names {
+            [rule] => { "Grace of the rule " (named(rule)) }
+            names => { "Grace of the rules " (listed(names)) }
+        }
+        " ends: " strong { (day(end)) }
+    }
 }
 
 /// A reason as a sentence; what is between backquotes is code.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::dashboard::{Mood, User};
-use crate::support::http::{Answer, Request};
+use crate::support::http::{Answer, Request, request};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::vendor::{DAY, ROOT_URL, now};
 
@@ -204,13 +204,32 @@ fn who_may_not_see_the_license_is_shown_which_permission_is_missing() {
 
 #[test]
 fn while_the_dashboard_is_down_the_page_says_so_and_shows_nothing() {
-    let scene = Scene::new();
+    let scene = Setup::new().set("admin.listen", "\"127.0.0.1:0\"").start();
     scene.install(&scene.vendor.token().with("company", "Secret Ltd").sign());
     scene.dashboard.mood("/api/user", Mood::HangsUp);
     let down = navigation(&scene, PAGE).field("Cookie", "grafana_session=other").send().is(503);
     shows(&down, "The dashboard does not respond");
-    shows(&down, "license-gate license show");
+    shows(&down, "/readyz?verbose");
+    // What it names works without the dashboard.
+    let state = request(scene.gate.admin(), "GET", "/readyz?verbose").send().is(200);
+    assert!(state.text().contains("[i] license: valid"), "{}", state.text());
     assert!(!down.text().contains("Secret Ltd"));
+}
+
+#[test]
+fn a_missing_product_and_an_end_in_the_past_are_marked() {
+    let setup = Setup::new().set("license.product", "\"reports\"");
+    let token = setup.vendor.token().with("prod", json!(["alerts"])).sign();
+    let scene = setup.stored(token).start();
+    let shown = page(&scene);
+    shows(&shown, "without <bdi dir=\"auto\">reports</bdi>, which license.product requires");
+    assert!(!shown.text().contains("<dt>Ended</dt>"));
+    let setup = Setup::new();
+    let token = setup.vendor.token().with("iat", now() - 9 * DAY).with("exp", now() - DAY).sign();
+    let scene = setup.stored(token).start();
+    let shown = page(&scene);
+    shows(&shown, "<dt>Ended</dt>");
+    assert!(!shown.text().contains("which license.product requires"));
 }
 
 #[test]

@@ -59,13 +59,21 @@ fn people_get_a_page_with_a_link_to_the_license() {
     );
     let text = page.text();
     for part in [
-        "there is no license",
+        "This part of the dashboard needs a valid license.",
+        "There is no license.",
         "Ask &lt;b&gt;Ops&lt;/b&gt;.",
         "href=\"/api/licensing/\"",
         "reports",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    // Its stylesheet needs no credentials, and its policy allows it.
+    let policy = page.value("content-security-policy").unwrap_or_default();
+    assert!(policy.contains("style-src 'self'") && !policy.contains("script-src"), "{policy}");
+    assert!(!text.contains("<script") && !text.contains("<form"), "{text}");
+    let (_, style) = text.split_once("rel=\"stylesheet\" href=\"").expect("a stylesheet");
+    let style = scene.ask("GET", style.split('"').next().unwrap_or_default()).send().is(200);
+    assert_eq!(style.value("content-type").unwrap_or_default(), "text/css; charset=utf-8");
     assert!(ask(&[accept]).value("content-type").unwrap_or_default().starts_with("text/html"));
     let scripts: [&[(&str, &str)]; 4] = [
         &[],
@@ -83,13 +91,38 @@ fn people_get_a_page_with_a_link_to_the_license() {
 }
 
 #[test]
+fn the_page_states_when_the_grace_ended() {
+    let setup = ruled(&[&reports(", grace = \"1d\""), "{ name = \"now\", paths = [\"/now\"] }"]);
+    let end = 1_700_000_000;
+    let token = setup.vendor.token().with("iat", end - DAY).with("exp", end).sign();
+    let scene = setup.stored(token).start();
+    let page = |path| scene.ask("GET", path).field("Accept", "text/html").send().is(403);
+    let reports = page("/api/reports/1");
+    let parts = [
+        "The license token ended on <time datetime=\"2023-11-14T22:13:20Z\">14 November 2023, 22:13 UTC</time>.",
+        "The time of grace ended on <time datetime=\"2023-11-15T22:13:20Z\">15 November 2023, 22:13 UTC</time>.",
+        "Ask the administrator of this dashboard.",
+        reports.value("x-request-id").unwrap_or_default(),
+    ];
+    for part in parts {
+        assert!(reports.text().contains(part), "{part} in {}", reports.text());
+    }
+    assert!(!page("/now").text().contains("grace"), "without grace, none has ended");
+    for secret in ["L-1", "1001", "Example", "company"] {
+        assert!(!reports.text().contains(secret), "{secret} in {}", reports.text());
+    }
+}
+
+#[test]
 fn the_page_links_below_the_base_path() {
     let setup =
         ruled(&[&reports("")]).set("server.root_url", "\"http://metrics.example/grafana/\"");
     let scene = setup.start();
     for path in ["/api/reports/1", "/grafana/api/reports/1"] {
         let page = scene.ask("GET", path).field("Accept", "text/html").send().is(403);
-        assert!(page.text().contains("href=\"/grafana/api/licensing/\""), "{path}");
+        for link in ["/grafana/", "/grafana/api/licensing/", "/grafana/api/licensing/assets/"] {
+            assert!(page.text().contains(&format!("href=\"{link}")), "{link} at {path}");
+        }
     }
 }
 

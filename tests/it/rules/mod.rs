@@ -3,6 +3,8 @@
 mod answers;
 mod config;
 mod explain;
+mod page;
+mod reload;
 mod requests;
 mod story;
 

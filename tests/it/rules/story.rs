@@ -98,8 +98,8 @@ fn the_end_of_a_grace_is_sent_once_a_day_before() {
     gate.pass(NOW + 10 * DAY + 60, loops);
     let until = NOW + 17 * DAY;
     gate.pass(until - DAY, loops);
-    gate.pass(until - DAY / 2, loops);
     let sent = receiver.have_come(&["expired", "grace_ending"]).remove(1);
+    gate.pass(until - DAY / 2, loops);
     assert_eq!(sent.at, until - DAY);
     let message = format!(
         "The license has expired, and the gate rule \"live\" refuses requests from {} on.",
