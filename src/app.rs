@@ -291,7 +291,9 @@ impl App {
         if let Some(predecessor) = predecessor {
             predecessor.serving().await;
             bound.iter_mut().chain(&mut redirects).for_each(Bound::take_file_over);
-            if let Some(Listen::Unix(path)) = &place {
+            if admin_file.is_none()
+                && let Some(Listen::Unix(path)) = &place
+            {
                 admin_file = SocketFile::of(path).ok();
             }
         }
@@ -318,13 +320,14 @@ impl App {
             watching,
             reading: None,
             are_sources_lost: false,
+            is_replaced: false,
         };
-        let is_replaced = tokio::select! {
-            () = stop() => false,
-            () = operator.run(&mut reloads, next) => true,
-        };
+        tokio::select! {
+            () = stop() => {}
+            () = operator.run(&mut reloads, next) => {}
+        }
         drop(reloads);
-        let Operator { running, shutdown, systemd, passing, .. } = operator;
+        let Operator { running, shutdown, systemd, passing, is_replaced, .. } = operator;
         // The workers close the sockets.
         drop(passing);
         bound.iter_mut().chain(&mut redirects).for_each(Bound::close);

@@ -104,6 +104,9 @@ struct Source(Option<JoinHandle<()>>);
 
 impl Source {
     fn run(&mut self, work: Option<impl Future<Output = ()> + Send + 'static>) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
         self.0 = work.map(detach);
     }
 
@@ -167,7 +170,8 @@ impl Running {
         self.keys.run(keys.map(Fetch::run));
         let fetch = self.parts.remote_revocations(named.revocations);
         self.revocations.run(fetch.map(Fetch::run));
-        let mut mounted = mounted(config, &named.key_files);
+        // They may have changed meanwhile.
+        let mut mounted = mounted(config, None);
         mounted.reload(writer).await;
         self.watch(mounted);
     }
@@ -232,7 +236,7 @@ impl Running {
             if config.license.file.is_none() {
                 writer.withdraw_file().await;
             }
-            let mut mounted = mounted(config, &named.key_files);
+            let mut mounted = mounted(config, is_other_file.then_some(&named.key_files));
             mounted.reload(writer).await;
             self.watch(mounted);
         }
@@ -244,8 +248,8 @@ impl Running {
     }
 }
 
-/// The files that `config` names, not read yet except for the keys.
-fn mounted(config: &Config, keys: &KeyFiles) -> Mounted {
+/// The files that `config` names, not read yet except for `keys`.
+fn mounted(config: &Config, keys: Option<&KeyFiles>) -> Mounted {
     Mounted {
         keys: WatchedKeys::new(config.license.keys.clone(), keys),
         license: config.license.file.clone().map(WatchedFile::new),
@@ -399,7 +403,7 @@ pub(super) async fn begin(
     let (keys, refresher) = parts.remote_keys(config, named.jwks).unzip();
     installer.set_keys(refresher);
     let revocations = parts.remote_revocations(named.revocations);
-    let mut mounted = Mounted { license, ..mounted(config, &named.key_files) };
+    let mut mounted = Mounted { license, ..mounted(config, Some(&named.key_files)) };
     mounted.begin(&writer).await;
     let monitor =
         Monitor::begin(reader.clone(), writer.clone(), housekeeping.clone(), clock.clone(), events)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::life::Running;
 use super::upgrade::{Failure, Program, Successor};
@@ -34,7 +34,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const ISSUER: Duration = Duration::from_secs(5);
 /// How often the lock of the store is tried after an upgrade has failed.
 const TAKE_BACK: Duration = Duration::from_millis(100);
-const TAKE_BACK_ATTEMPTS: usize = 100;
+const TAKE_BACK_LIMIT: Duration = Duration::from_secs(10);
+/// Time to read the files of the license again. A file system may hang.
+const READ: Duration = Duration::from_secs(10);
 /// How often it is tried then to read the files of the license.
 const SOURCES: Duration = Duration::from_secs(2);
 
@@ -79,6 +81,8 @@ pub(super) struct Operator {
     pub(super) reading: Option<AbortHandle>,
     /// Whether what the settings name could not be started again after an upgrade that has failed.
     pub(super) are_sources_lost: bool,
+    /// Whether another process serves in place of this one.
+    pub(super) is_replaced: bool,
 }
 
 /// The tasks that watch the files of certificates.
@@ -230,6 +234,7 @@ impl Operator {
             self.take_back().await;
             return Err(failure);
         }
+        self.is_replaced = true;
         successor.release();
         self.systemd.replaced_by(pid);
         self.systemd.delivered().await;
@@ -255,10 +260,9 @@ impl Operator {
     async fn take_back(&mut self) {
         self.workers.order(&Order::Intake(Intake::Accepts)).await;
         let writer = self.running.writer().clone();
-        let mut attempts = 0;
+        let began = Instant::now();
         while let Err(error) = writer.take_back().await {
-            attempts += 1;
-            if attempts == TAKE_BACK_ATTEMPTS {
+            if began.elapsed() > TAKE_BACK_LIMIT {
                 let error = chain(&error);
                 tracing::error!(
                     event = "upgrade.store_lost",
@@ -279,7 +283,14 @@ impl Operator {
             (self.running.parts(), self.config.clone(), self.root_url.clone());
         let prepare = move || parts.prepare(&config, &root_url);
         let was_lost = std::mem::replace(&mut self.are_sources_lost, true);
-        match tokio::task::spawn_blocking(prepare).await {
+        if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
+            // Another one would hang too, and each takes a thread.
+            return;
+        }
+        let reading = tokio::task::spawn_blocking(prepare);
+        self.reading = Some(reading.abort_handle());
+        let Ok(read) = timeout(READ, reading).await else { return };
+        match read {
             Ok(Ok(prepared)) => {
                 self.running.start_again(prepared, &self.config).await;
                 self.are_sources_lost = false;

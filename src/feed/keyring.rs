@@ -79,9 +79,10 @@ pub struct WatchedKeys {
 }
 
 impl WatchedKeys {
-    /// The keys at `path`; `files` is what was read at startup.
-    pub fn new(path: PathBuf, files: &KeyFiles) -> Self {
-        Self { path, seen: *files.digest() }
+    /// The keys at `path`; `files` is what was read of them already.
+    pub fn new(path: PathBuf, files: Option<&KeyFiles>) -> Self {
+        let seen = files.map(|files| *files.digest()).unwrap_or_default();
+        Self { path, seen }
     }
 
     /// The files, if they have changed since the last check. Blocks.

@@ -267,6 +267,10 @@ impl Renewal {
                 schedule = Schedule::new(random::fraction());
                 reported = Reported::default();
             }
+            if self.is_paused.load(Ordering::Relaxed) {
+                tokio::time::sleep(WAIT_FOR_ANOTHER).await;
+                continue;
+            }
             changes.mark_unchanged();
             let now = self.context.clock.now();
             let is_on = issuers.borrow().is_some();
@@ -363,9 +367,7 @@ impl Renewal {
         let turn = self.turn.lock().await;
         let issuer = self.issuer.borrow().clone();
         let done = match issuer {
-            Some(_) if self.is_paused.load(Ordering::Relaxed) => {
-                Err(RenewError::Store(store::Error::HandedOver))
-            }
+            Some(_) if self.is_paused.load(Ordering::Relaxed) => Err(RenewError::Busy),
             Some(issuer) => self.among_replicas(&issuer, due, expected, who).await,
             None => Err(RenewError::Off),
         };

@@ -24,6 +24,10 @@ struct HandedOver {
 impl Held {
     /// Gives the store up.
     pub(super) fn hand_over(&mut self) {
+        if self.handed_over.is_some() {
+            // It could not be taken back.
+            return;
+        }
         self.catch_up();
         let is_own = self.storage.backend.is_own();
         let placeholder = Box::new(HandedOver { is_own });
@@ -56,7 +60,13 @@ impl Held {
                 self.handed_over = Some(backend);
                 return Err(error);
             }
+            let unreadable = backend.look().err();
             self.storage.backend = backend;
+            if let Some(error) = unreadable {
+                // The license in memory is better than none.
+                self.shared.handed_over.store(false, Ordering::Relaxed);
+                return Ok(vec![StoreFault::NotReadable(error)]);
+            }
             let before = self.state.store.license().map(|license| license.token().clone());
             // Whatever the other process has stored, or removed, counts.
             self.state.store = Slot::default();
