@@ -1,4 +1,4 @@
-//! What an operator asks of a running gate: reloads (`reload.rs`) and upgrades (`upgrade.rs`), one after the other.
+//! Reloads (`reload.rs`) and upgrades (`upgrade.rs`) of a running gate, one after the other.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ const ISSUER: Duration = Duration::from_secs(5);
 /// How often the lock of the store is tried after an upgrade has failed.
 const TAKE_BACK: Duration = Duration::from_millis(100);
 const TAKE_BACK_ATTEMPTS: usize = 100;
-/// How often it is tried then to read the files of the license.
+/// Interval of attempts to read the files of the license after that.
 const SOURCES: Duration = Duration::from_secs(2);
 
 /// The name of the admin listener's address, for the process that takes its socket over.
@@ -57,7 +57,7 @@ pub(super) enum By<'a> {
 
 /// A running gate, as far as it can change.
 pub(super) struct Operator {
-    /// `None`: the program has given the configuration, and there is nothing to read.
+    /// `None`: the configuration was passed as a value, and there is nothing to read.
     pub(super) sources: Option<Sources>,
     /// What is started at an upgrade.
     pub(super) program: Option<Program>,
@@ -77,7 +77,7 @@ pub(super) struct Operator {
     pub(super) watching: Watching,
     /// A thread that did not finish reading the configuration in time.
     pub(super) reading: Option<AbortHandle>,
-    /// Whether what the settings name could not be started again after an upgrade that has failed.
+    /// Whether tasks could not be started again after an upgrade that has failed.
     pub(super) are_sources_lost: bool,
 }
 
@@ -292,7 +292,7 @@ impl Operator {
                 tracing::error!(
                     event = "upgrade.sources_lost",
                     error,
-                    "files of the license cannot be read any more: the license stays, and the gate tries again"
+                    "files of the license cannot be read: the license stays in force, and the gate tries again"
                 );
             }
             Ok(Err(_)) | Err(_) => {}
