@@ -193,7 +193,7 @@ impl Operator {
                                 target: telemetry::AUDIT,
                                 event = "upgrade.failed",
                                 error,
-                                "the upgrade has failed, and this process goes on"
+                                "the upgrade has failed, and this process continues"
                             );
                         }
                     },
@@ -251,7 +251,7 @@ impl Operator {
         successor.accept().await
     }
 
-    /// Goes on after an upgrade that has failed.
+    /// Continues after an upgrade that has failed.
     async fn take_back(&mut self) {
         self.workers.order(&Order::Intake(Intake::Accepts)).await;
         let writer = self.running.writer().clone();
