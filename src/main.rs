@@ -78,7 +78,7 @@ async fn run(config: Config, sources: Sources, mut signals: Signals) -> u8 {
 fn upgradable(app: App, program: io::Result<Program>) -> App {
     match program {
         Ok(program) => app.upgrading_to(program),
-        // An upgrade then fails, and says so.
+        // An upgrade then fails with this as its reason.
         Err(_) => app,
     }
 }

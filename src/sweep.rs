@@ -143,7 +143,7 @@ impl Deadline {
         self.slot.due.set(due.min(self.slot.due.get()));
     }
 
-    /// Arms the deadline, due as it is armed already, or after a silence of `after` from now. [`Heard::bytes`] begins the silence anew.
+    /// Arms the deadline, due as it is armed already, or after a silence of `after` from now. [`Heard::bytes`] begins a new silence.
     pub fn limit_silence(&self, after: Duration) {
         let Slot { silent, heard, fired, .. } = &*self.slot;
         let until = match silent.get() {

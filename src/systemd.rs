@@ -1,4 +1,4 @@
-//! Reports to systemd about start, reload, stop and progress (`sd_notify(3)`), if it asks for them with `NOTIFY_SOCKET`.
+//! Reports to systemd about start, reload, stop and progress (`sd_notify(3)`), if `NOTIFY_SOCKET` is set.
 //!
 //! Reports that were not sent yet are state, not a queue: a newer one replaces an older one of its kind, and none is ever lost for
 //! want of room. One task sends them, so that a socket without a reader delays nothing. The crate `sd-notify` 0.5 blocks on such a

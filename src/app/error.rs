@@ -47,8 +47,8 @@ pub enum Error {
     /// systemd passed something that is not a listening socket.
     #[error("the sockets that systemd passed cannot be used")]
     Inherited(#[source] io::Error),
-    /// The process that this one was to replace has ended, or does not follow the protocol.
-    #[error("the process that this one was to replace goes on, or has ended")]
+    /// The former process of an upgrade has ended, or does not follow the protocol.
+    #[error("the former process continues without an upgrade, or has ended")]
     Predecessor(#[source] io::Error),
     /// The thread or runtime of a worker could not be created.
     #[error("cannot start a worker")]

@@ -140,7 +140,7 @@ impl Running {
         let _ = tokio::time::timeout(limit, given).await;
     }
 
-    /// Ends what writes to the store by itself, before another process takes it. Returns once no call to the issuer is in flight, or after
+    /// Ends the tasks that write to the store, before another process opens it. Returns once no call to the issuer is in flight, or after
     /// `limit`.
     pub(super) async fn pause(&mut self, limit: Duration) {
         self.parts.receivers.send_replace(None);
@@ -154,7 +154,7 @@ impl Running {
         }
     }
 
-    /// Goes on after [`pause`](Self::pause), except for what the settings name: [`start_again`](Self::start_again).
+    /// Continues after [`pause`](Self::pause), except for what the settings name: [`start_again`](Self::start_again).
     pub(super) fn resume(&mut self) {
         self.parts.renewal.resume();
         self.held = None;
@@ -186,8 +186,8 @@ impl Running {
         self.parts.clone()
     }
 
-    /// Uses what was [prepared](Parts::prepare) for `reload`, and leaves alone what has not changed. A renewal that has begun goes on, and so do
-    /// a change of the license and the delivery of an event.
+    /// Uses what was [prepared](Parts::prepare) for `reload`, and leaves alone what has not changed. A renewal, a change of the
+    /// license or the delivery of an event that has begun continues.
     pub(super) async fn reload(&mut self, prepared: Prepared, reload: &Reload) {
         let Prepared { named, receiver } = prepared;
         let config = &reload.config;

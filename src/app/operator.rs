@@ -1,4 +1,4 @@
-//! What an operator asks of a running gate: reloads (`reload.rs`) and upgrades (`upgrade.rs`), one after the other.
+//! Reloads (`reload.rs`) and upgrades (`upgrade.rs`) of a running gate, one after the other.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub(super) enum By<'a> {
 
 /// A running gate, as far as it can change.
 pub(super) struct Operator {
-    /// `None`: the program has given the configuration, and there is nothing to read.
+    /// `None`: the configuration was passed as a value, and there is nothing to read.
     pub(super) sources: Option<Sources>,
     /// What is started at an upgrade.
     pub(super) program: Option<Program>,
@@ -79,7 +79,7 @@ pub(super) struct Operator {
     pub(super) watching: Watching,
     /// A thread that did not finish reading the configuration in time.
     pub(super) reading: Option<AbortHandle>,
-    /// Whether what the settings name could not be started again after an upgrade that has failed.
+    /// Whether tasks could not be started again after an upgrade that has failed.
     pub(super) are_sources_lost: bool,
     /// Whether another process serves in place of this one.
     pub(super) is_replaced: bool,
@@ -197,7 +197,7 @@ impl Operator {
                                 target: telemetry::AUDIT,
                                 event = "upgrade.failed",
                                 error,
-                                "the upgrade has failed, and this process goes on"
+                                "the upgrade has failed, and this process continues"
                             );
                         }
                     },
@@ -256,7 +256,7 @@ impl Operator {
         successor.accept().await
     }
 
-    /// Goes on after an upgrade that has failed.
+    /// Continues after an upgrade that has failed.
     async fn take_back(&mut self) {
         self.workers.order(&Order::Intake(Intake::Accepts)).await;
         let writer = self.running.writer().clone();
@@ -303,7 +303,7 @@ impl Operator {
                 tracing::error!(
                     event = "upgrade.sources_lost",
                     error,
-                    "files of the license cannot be read any more: the license stays, and the gate tries again"
+                    "files of the license cannot be read: the license stays in force, and the gate tries again"
                 );
             }
             Ok(Err(_)) | Err(_) => {}

@@ -1,4 +1,4 @@
-//! The lines that a start logs: what an operator asks of a gate first, one line each.
+//! The lines that are logged at the start, one for each part of the gate.
 
 use http::Uri;
 

@@ -4,7 +4,7 @@
 //! this process                               its successor
 //! starts it with all listening sockets  ──►  loads everything but the store
 //!                                       ◄──  ready
-//! gives the store up
+//! closes the store
 //!                                       ──►  go: opens the store
 //!                                       ◄──  open, and the numbers of the addresses that it uses
 //! stops accepting on these addresses
@@ -15,8 +15,8 @@
 //!
 //! Both processes share the sockets, so clients that connect between `open` and `accept` wait in their queues. Never do both
 //! accept: a client that has changed the license at the new process could get the former one on its next connection. If the
-//! successor ends, is late, or cannot open the store, this process takes the store back and goes on. The two talk over a pair
-//! of sockets, which is the standard input of the successor, one message a line.
+//! successor ends, is late, or cannot open the store, this process opens the store again and continues. The two
+//! exchange messages over a pair of sockets, one message a line. The successor has its end as standard input.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -37,13 +37,13 @@ use crate::downstream::{FORMER_SOCKETS, Inherited};
 
 /// Time for the successor to be ready.
 const READY: Duration = Duration::from_secs(30);
-/// Time for it to open the store then. Meanwhile the license cannot be changed.
+/// Time for it to open the store after that. Meanwhile the license cannot be changed.
 const OPENS: Duration = Duration::from_secs(10);
-/// Time for it to accept then. Meanwhile clients that connect wait.
+/// Time for it to accept after that. Meanwhile clients that connect wait.
 const ACCEPTS: Duration = Duration::from_secs(5);
-/// Time between the end of its channel and its own.
+/// Time between the end of its channel and the end of the process.
 const ENDS: Duration = Duration::from_secs(1);
-/// How often it is looked whether the successor has ended.
+/// Interval of checks whether the successor has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The first descriptor of passed sockets (`sd_listen_fds(3)`).
@@ -94,9 +94,9 @@ fn found_at(name: &OsStr, own: &Path) -> Option<PathBuf> {
 /// Why the successor does not take over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("this process has the number 1, and a container ends with it: start another container")]
+    #[error("this is process 1, and its container ends with it: start another container")]
     First,
-    #[error("the program that was started is not known")]
+    #[error("the path of the running program is unknown")]
     NoProgram,
     #[error("a new process cannot be prepared")]
     Prepare(#[source] io::Error),
@@ -113,7 +113,7 @@ pub(super) enum Failure {
     #[error("the new process did not open the store within 10 s: see its lines in the log")]
     NotOpen,
     #[error(
-        "the new process had opened the store, and did not serve within 5 s: see its lines in the log"
+        "the new process opened the store, but did not serve within 5 s: see its lines in the log"
     )]
     Silent,
     #[error("the new process does not follow the protocol")]

@@ -1,6 +1,6 @@
 //! `license-gate init`: writes a configuration from three answers or flags.
 //!
-//! An answer is checked as the reader of the configuration checks it. At a terminal, a bad one is asked for again.
+//! An answer is checked like a value of the configuration. At a terminal, the question is repeated after a bad answer.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -136,7 +136,7 @@ impl Init {
     }
 }
 
-/// The answer that a flag gave, or else the user. Faults of a flag are added to `faults`; for the user, the question is
+/// The answer from a flag, or else from the user. Faults of a flag are added to `faults`; for the user, the question is
 /// repeated.
 async fn answer(
     terminal: Option<&Terminal>,
@@ -210,8 +210,8 @@ impl Answers {
         texts
     }
 
-    /// Where the gate listens: at the port of a public URL that is plain http, if everyone may use that port; otherwise for
-    /// a proxy on this machine.
+    /// Where the gate listens: at the port of a public URL with plain http, if that port needs no privilege; otherwise for a
+    /// proxy on this machine.
     fn listen(&self) -> String {
         let root = self.root_url.as_deref().and_then(|url| RootUrl::parse(url).ok());
         if let Some(root) = root.filter(|root| root.scheme() == "http" && root.port() >= 1024) {

@@ -19,7 +19,7 @@ pub type Serving = fn(Config, Sources) -> u8;
 /// configuration with faults changes nothing. The log names what was changed, and what needs a restart.
 ///
 /// SIGUSR2 upgrades: the program that is on the disk now takes over all sockets and the store, without a lost request. If it
-/// fails, this process goes on. Afterwards this process ends with its last request or tunnel.
+/// fails, this process continues. Otherwise it ends after its last request or tunnel.
 ///
 /// Exit codes: 0 stopped by a signal; 1 bad configuration; 2 cannot bind or start.
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! What a reload changes: the difference between the configuration in force and the one that was read.
 //!
-//! `settings.rs` says for each setting whether a reload applies it. A setting that needs a restart keeps its value.
+//! `settings.rs` states for each setting whether a reload applies it. A setting that needs a restart keeps its value.
 
 use super::coherence;
 use super::effective::{Config, Loaded};

@@ -388,7 +388,7 @@ const ENTRIES: &[Entry] = &[
         Applies::AtOnce,
         Kind::Path,
         "Authorities in PEM that the dashboard's certificate is checked against. Empty: those of the platform. A self-signed \
-         certificate may be named itself.",
+         certificate may be in the file, too.",
         r#""/etc/license-gate/dashboard-ca.pem""#,
     ),
     (
@@ -451,7 +451,7 @@ const ENTRIES: &[Entry] = &[
         "license.file",
         Applies::AtOnce,
         Kind::Path,
-        "A license that is only read, such as a mounted secret. It is looked at every two seconds and competes with the stored one.",
+        "A license that is only read, such as a mounted secret. It is checked every two seconds and competes with the stored one.",
         r#""/run/secrets/license.jwt""#,
     ),
     (
@@ -502,7 +502,7 @@ const ENTRIES: &[Entry] = &[
         Applies::AtOnce,
         Kind::Path,
         "Authorities in PEM for the gate's own calls: `renewal.url`, `license.jwks_url`, `license.revocations`, `notify.url`. Empty: \
-         those of the platform. A self-signed certificate may be named itself.",
+         those of the platform. A self-signed certificate may be in the file, too.",
         r#""/etc/license-gate/issuer-ca.pem""#,
     ),
     (

@@ -61,7 +61,7 @@ impl Monitor {
         Self { reader, writer, housekeeping, clock, rules, logged, announcer, turn }
     }
 
-    /// Locked while it looks: whoever locks it has what was announced stored whole, and holds it back.
+    /// Locked during a check. A caller that locks it prevents further checks, and everything announced before is stored.
     pub fn turn(&self) -> Arc<Mutex<()>> {
         self.turn.clone()
     }

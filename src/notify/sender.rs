@@ -144,7 +144,7 @@ pub struct Notifier<Q> {
     wake: Wake,
     clock: Clock,
     pace: Pace,
-    /// Whether events are due whose turn has not come: the receiver is another one than when they failed.
+    /// Whether events are due before their time, because the receiver has changed since they failed.
     all_are_due: bool,
     /// Results that could not be written to the queue yet.
     unsettled: Vec<(String, Settled)>,

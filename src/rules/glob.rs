@@ -1,7 +1,7 @@
 //! Globs of rules: `*` is any run of characters within one segment, `**` any number of segments.
 //!
-//! A glob is compared with readings of a path, which are decoded and have no dot segments. A glob that no reading can match is refused, so
-//! that no rule has a hole that its author does not see. A slash at the end of a path makes no difference, because dashboards ignore it.
+//! A glob is compared with readings of a path, which are decoded and have no dot segments. A glob that no reading can match is refused,
+//! so that no rule has a gap that its author overlooks. A slash at the end of a path makes no difference, because dashboards ignore it.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -16,7 +16,7 @@ pub enum GlobError {
     /// Empty, or without `/` at the start.
     #[error("does not start with a slash: write \"/{0}\"")]
     NotRooted(String),
-    /// A character that globs of other programs give a meaning, or that no reading of a path has.
+    /// A character that has a meaning in globs of other programs, or that no reading of a path has.
     #[error("contains {0:?}, which has no meaning here: use * within a segment, ** for segments")]
     Sign(char),
     /// A percent sign.

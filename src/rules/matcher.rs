@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(found(&matcher, "/x23/x00/a/x11"), [0, 11, 23]);
     }
 
-    /// The paths of Grafana's API begin alike.
+    /// Paths of Grafana's API, which have long common prefixes.
     #[test]
     fn hundred_usual_rules_fit_into_one_automaton() {
         let regexes: Vec<_> = (0..100)

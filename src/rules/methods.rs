@@ -64,7 +64,7 @@ impl Methods {
         known.chain(&self.others).map(Method::as_str).collect()
     }
 
-    /// A representative of each class of methods that some of `sets` tell apart, if this set has it.
+    /// A representative of each class of methods that some of `sets` distinguish, if this set has it.
     pub(super) fn representatives<'a>(
         &'a self,
         sets: impl Iterator<Item = &'a Self>,

@@ -66,7 +66,7 @@ pub struct Unreachable<'a> {
     pub by: Vec<&'a Rule>,
 }
 
-/// What the rules say of a request.
+/// The decision of the rules on a request.
 #[derive(Debug)]
 pub enum Verdict {
     /// It may be forwarded.

@@ -147,7 +147,7 @@ impl<'a> Notice<'a> {
         let reason = format!("This requires {requires}, and {missing}.");
         let ended = closed.since.map(|since| match rule.grace.is_zero() {
             true => format!("It has been refused since {since}."),
-            false => format!("The time of grace ended at {since}."),
+            false => format!("The grace ended at {since}."),
         });
         let advice = if rule.message.is_empty() { ADVICE } else { &rule.message };
         let mut message = reason;

@@ -228,7 +228,7 @@ impl Audit {
     fn open(&self, path: &Path) -> Result<Tail, Error> {
         let folder = durable::open(&self.dir)?;
         match folder.refusal(AUDIT).map_err(io_error("open", path))? {
-            // Another user's file can be changed by that user: the log goes on in a new file.
+            // Another user's file can be changed by that user: the log continues in a new file.
             Some(refusal @ Refusal::Foreign { .. }) => {
                 folder.set_aside(AUDIT, refusal).map_err(io_error("set aside", path))?
             }

@@ -1,6 +1,6 @@
 //! Hand-over: during an upgrade another process of the same gate takes the store over.
 //!
-//! The lock is given up between two changes. From then on nothing is written here, until [`Held::take_back`]: the other process
+//! The lock is released between two changes. From then on nothing is written here, until [`Held::take_back`]: the other process
 //! may have failed.
 
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ struct HandedOver {
 }
 
 impl Held {
-    /// Gives the store up.
+    /// Releases the store.
     pub(super) fn hand_over(&mut self) {
         if self.handed_over.is_some() {
             // It could not be taken back.
@@ -52,7 +52,7 @@ impl Held {
         }
     }
 
-    /// Takes the store back, with whatever is in it now.
+    /// Takes the store back, with its present content.
     pub(super) fn take_back(&mut self) -> Result<Vec<StoreFault>, Error> {
         let mut faults = Vec::new();
         if let Some(mut backend) = self.handed_over.take() {
@@ -68,7 +68,7 @@ impl Held {
                 return Ok(vec![StoreFault::NotReadable(error)]);
             }
             let before = self.state.store.license().map(|license| license.token().clone());
-            // Whatever the other process has stored, or removed, counts.
+            // The other process may have stored or removed a license.
             self.state.store = Slot::default();
             self.start(&mut faults);
             if self.state.store.license().map(|license| license.token()) != before.as_ref() {

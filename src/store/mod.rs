@@ -410,7 +410,7 @@ impl Writer {
         }
     }
 
-    /// Gives the store up to another process of this gate, after the changes that have begun. Later ones fail with
+    /// Hands the store over to another process of this gate, after the changes that have begun. Later ones fail with
     /// [`Error::HandedOver`].
     ///
     /// # Errors

@@ -545,7 +545,7 @@ pub const EVENTS: &[LogEvent] = &[
     event(
         "upgrade.failed",
         ERROR,
-        "The new process did not take over, and the former one goes on.",
+        "The new process did not take over, and the former one continues.",
         "Repair what `error` and the lines of the new process say, and upgrade again.",
     ),
     event(

@@ -135,7 +135,7 @@ impl Probe {
         if tls.is_none() {
             return Ok(());
         }
-        // With TLS 1.3, a dashboard that refuses the gate's certificate says so after the handshake.
+        // With TLS 1.3, a dashboard that refuses the gate's certificate reports it after the handshake.
         let close = async {
             stream.shutdown().await?;
             while stream.read(&mut [0; 1024]).await? > 0 {}

@@ -37,6 +37,9 @@ fn the_manual_has_every_setting_of_the_code() {
         let default =
             default.as_ref().map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
         let example = match kind {
+            Kind::Tables if setting.name == "gate.rules" => {
+                "Example: [gate rules](rules.md).".to_owned()
+            }
             Kind::Tables => "Example: [local users](#local-users).".to_owned(),
             _ => format!("Example: `{example}`"),
         };

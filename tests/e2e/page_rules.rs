@@ -190,7 +190,7 @@ fn a_feature_closes_after_the_grace_and_a_new_license_opens_it() {
     let parts = [
         "This part of the dashboard needs a valid license.",
         "The license token ended on ",
-        "The time of grace ended on ",
+        "The grace ended on ",
         "Reporting needs a license. Ask ops@example.com.",
         "Rule reporting",
     ];

@@ -204,7 +204,7 @@ fn bare(text: &str) -> Result<String, NoToken> {
     let joined: String = text.split_whitespace().collect();
     let is_whole = |piece: &&str| piece.matches('.').count() >= 2;
     let several = text.split_whitespace().filter(is_whole).count() > 1;
-    // A token has two dots. Another text with more of them is not a token either, and the check of its form says so.
+    // A token has two dots. Another text with more of them is not a token either, and fails the check of its form.
     let starts = joined.matches("eyJ").count();
     if several || (joined.matches('.').count() >= 4 && starts >= 2) {
         return Err(NoToken(words::TWO_TOKENS));

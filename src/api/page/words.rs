@@ -77,7 +77,7 @@ pub(super) const TO_LICENSE_HINT: &str = "Administrators can install a license t
 
 pub(super) const INSTALL: &str = "Install a license";
 pub(super) const TOKEN: &str = "License token";
-pub(super) const TOKEN_HINT: &str = "Paste the token that the issuer sent you. Line breaks, quotes, \u{201c}Bearer\u{201d} and the JSON around it are fine.";
+pub(super) const TOKEN_HINT: &str = "Paste the token that the issuer sent you. Line breaks, quotes, \u{201c}Bearer\u{201d} and the JSON around it are ignored.";
 pub(super) const DROP_HINT: &str = "You can also drop its file here.";
 pub(super) const FILE: &str = "Or choose its file";
 pub(super) const CHECK: &str = "Check the token";
@@ -136,7 +136,7 @@ pub(super) const REMOVE_DO: &str = "Remove";
 
 pub(super) const FORBIDDEN: &str = "You may not see the license";
 pub(super) const DOWN: &str = "The dashboard does not respond";
-pub(super) const DOWN_WHY: &str = "The dashboard tells the gate who you are. Until it responds, nobody can be identified, and the license is not shown.";
+pub(super) const DOWN_WHY: &str = "The gate identifies you through the dashboard. Until the dashboard responds, nobody can be identified, and the license is not shown.";
 pub(super) const DOWN_TODO: &str = "On the host of the gate, this command shows the state of the license, with the address of admin.listen:";
 pub(super) const DOWN_COMMAND: &str = "curl 'http://127.0.0.1:9180/readyz?verbose'";
 pub(super) const SIGN_IN: &str = "Sign in";
@@ -148,7 +148,7 @@ pub(super) const SESSION_ENDED_WHY: &str = "Nothing was changed. What you typed 
 pub(super) const SIGN_IN_TAB: &str = "Sign in in a new tab";
 pub(super) const SIGN_IN_BASIC: &str = "Reload this page to enter your name and password.";
 pub(super) const REPEAT: &str = "Repeat";
-pub(super) const FAILED: &str = "This did not work";
+pub(super) const FAILED: &str = "The action failed";
 pub(super) const UNREACHABLE: &str = "The gate does not respond, so it is not known whether this was done. What you typed is still here: check the state of the license, then try again.";
 
 pub(super) const CHANGED: &str = "The license was changed since you opened this page";
@@ -169,7 +169,7 @@ pub(super) const NOT_TEXT: &str =
 pub(super) const PICTURE: &str =
     "This file is a picture, not a token: choose the file that the issuer sent you.";
 pub(super) const TOO_LARGE: &str = "This is larger than 128 KiB, and a token has at most 64 KiB: choose the file that the issuer sent you.";
-pub(super) const FORM_UNKNOWN: &str = "This form is not one of the page: open the page again.";
+pub(super) const FORM_UNKNOWN: &str = "This form does not belong to the page: open the page again.";
 pub(super) const FORM_TYPE: &str = "The form has an unexpected type: open the page again.";
 
 /// Sentence after a redirect, by code.
@@ -391,13 +391,13 @@ pub(super) fn seats_used(used: u64, included: Option<i64>) -> String {
 pub(super) struct Advice {
     /// How urgent it is.
     pub(super) tone: Tone,
-    /// What is the case.
+    /// The state of the license or the gate.
     pub(super) says: Markup,
     /// What to do.
     pub(super) todo: Markup,
 }
 
-/// How urgent an advice is. In order.
+/// How urgent an advice is, the least urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tone {
     Good,
@@ -487,7 +487,7 @@ pub(super) fn failing(until: UnixTime, since: UnixTime, why: &str) -> Advice {
         Tone::Warning,
         html! { "The license is valid until " (moment(until)) ", but its renewal has failed since " (moment(since)) "." },
         html! {
-            "The reason: " (sentence(why)) " If this goes on, the license stops counting on " (moment(until))
+            "The reason: " (sentence(why)) " If it keeps failing, the license is not valid after " (moment(until))
             ": make the issuer reachable, or install a token by hand."
         },
     )
@@ -506,7 +506,7 @@ pub(super) fn key_lost(until: UnixTime, reason: &str) -> Advice {
     Advice::of(
         Tone::Warning,
         html! { "The key that signed this license is no longer trusted." },
-        html! { "The license counts until " (moment(until)) ". The reason: " (sentence(reason)) },
+        html! { "The license stays valid until " (moment(until)) ". The reason: " (sentence(reason)) },
     )
 }
 
@@ -733,7 +733,7 @@ pub(super) fn required(required: &Requirement) -> Markup {
 
 /// When the grace of a gate rule ended.
 pub(super) fn grace_ended(since: UnixTime) -> Markup {
-    html! { "The time of grace ended on " (moment(since)) "." }
+    html! { "The grace ended on " (moment(since)) "." }
 }
 
 /// What identifies a refusal.
@@ -794,8 +794,8 @@ pub(super) fn audited(action: &str, outcome: &str) -> &'static str {
         ("rollback", "ok") => "put a former license back",
         ("rollback", "refused") => "tried to put a former license back: refused",
         ("rollback", _) => "tried to put a former license back: failed",
-        ("file", "ok") => "took the license of license.file",
-        ("file", _) => "did not take the content of license.file",
+        ("file", "ok") => "accepted the license in license.file",
+        ("file", _) => "did not accept the content of license.file",
         _ => "changed something",
     }
 }

@@ -339,7 +339,7 @@ impl Server {
 
 /// Why a certificate does not verify, and what to do.
 fn doubt(why: &CertificateError) -> (String, &'static str) {
-    const TRUST: &str = "If it is the right one, get the certificate of its authority from the operator of the gate, and give it with --ca-file. A self-signed certificate can be given itself.";
+    const TRUST: &str = "If it is the right one, get the certificate of its authority from the operator of the gate, and give it with --ca-file. A self-signed certificate can be given with --ca-file, too.";
     const RENEW: &str =
         "The operator of the gate has to renew it. Check the clock of this machine too.";
     const NAME: &str = "Write --url with a name that the certificate has; the operator of the gate can issue one for this name.";

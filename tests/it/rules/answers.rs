@@ -100,7 +100,7 @@ fn the_page_states_when_the_grace_ended() {
     let reports = page("/api/reports/1");
     let parts = [
         "The license token ended on <time datetime=\"2023-11-14T22:13:20Z\">14 November 2023, 22:13 UTC</time>.",
-        "The time of grace ended on <time datetime=\"2023-11-15T22:13:20Z\">15 November 2023, 22:13 UTC</time>.",
+        "The grace ended on <time datetime=\"2023-11-15T22:13:20Z\">15 November 2023, 22:13 UTC</time>.",
         "Ask the administrator of this dashboard.",
         reports.value("x-request-id").unwrap_or_default(),
     ];
