@@ -58,7 +58,7 @@ pub(super) const WARNS: &str = "Warning from";
 pub(super) const ENDS: &str = "Ends";
 pub(super) const ENDED: &str = "Ended";
 pub(super) const NO_END: &str = "no end";
-pub(super) const TOKEN_EXPLAINED: &str = "The token is the signed text that carries the license. It ends earlier, and a renewal replaces it.";
+pub(super) const TOKEN_EXPLAINED: &str = "The token is the signed text that carries the license. It usually ends before the license, and a renewal replaces it.";
 
 pub(super) const RULES: &str = "Gate rules";
 pub(super) const RULES_EXPLAINED: &str = "The rules in the configuration of the gate. Each makes requests to the dashboard depend on the license. Of the rules that match a request, the first one decides.";
