@@ -28,8 +28,10 @@ pub(super) fn run(command: impl Future<Output = u8>) -> u8 {
     };
     let code = runtime.block_on(async {
         tokio::select! {
-            code = command => code,
+            // First, so that the handlers are installed before a prompt changes the terminal.
+            biased;
             code = ended() => code,
+            code = command => code,
         }
     });
     // A look-up of a name or a question may still run: it is not waited for.
