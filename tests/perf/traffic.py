@@ -243,7 +243,14 @@ async def http2(traffic):
                 await writer.drain()
                 if not (data := await reader.read(MIB)):
                     raise Fault(f"the connection ended with {len(awaited)} streams")
-                for event in client.receive_data(data):
+                try:
+                    events = client.receive_data(data)
+                except h2.exceptions.ProtocolError as error:
+                    # The library takes no frame after GOAWAY, although a PING may follow it (RFC 9113 section 6.8).
+                    if traffic.upgrading and "ConnectionState.CLOSED" in str(error):
+                        return
+                    raise
+                for event in events:
                     match event:
                         case h2.events.ResponseReceived() if dict(event.headers)[":status"] != "200":
                             raise Fault(f"{event.headers}")
