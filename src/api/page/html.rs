@@ -619,10 +619,10 @@ fn entry(facts: &Facts, former: &Former, newer: Option<&Claims>) -> Markup {
             }
             @if let Some(newer) = newer {
                 @let all = compared(Some(&former.claims), newer);
-                @let told: Vec<_> = all.iter().filter(|it| !["jti", "iat"].contains(&it.claim)).take(4).collect();
-                @if !told.is_empty() {
-                    ul class="told" {
-                        @for it in told {
+                @let notable: Vec<_> = all.iter().filter(|it| !["jti", "iat"].contains(&it.claim)).take(4).collect();
+                @if !notable.is_empty() {
+                    ul class="notable" {
+                        @for it in notable {
                             li { (words::claim(it.claim)) ": " (words::value(it.claim, it.from.as_ref())) " \u{2192} " (words::value(it.claim, it.to.as_ref())) }
                         }
                     }

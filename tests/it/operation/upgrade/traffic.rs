@@ -84,7 +84,7 @@ pub(super) fn gate(dir: &Path, download: Duration) -> (Builder, PathBuf, Arc<Cli
     (gate, socket, authority.client(TLS13, None))
 }
 
-/// Clients that send requests until they are told to stop. One that fails panics.
+/// Clients that send requests until they are stopped. One that fails panics.
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicUsize>,
@@ -216,7 +216,7 @@ fn multiplexed(address: SocketAddr) -> impl FnMut() {
     }
 }
 
-/// Holds a WebSocket: sends and receives until told to stop. Returns how many echoes there were.
+/// Holds a WebSocket: sends and receives until `stop` is set. Returns the number of echoes.
 pub(super) fn held(address: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
     let mut live = Wire::connect(address);
     live.send("GET /live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
