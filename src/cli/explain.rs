@@ -108,7 +108,7 @@ pub(super) fn missing_products(config: &Config) -> Vec<String> {
     let rules = config.gate.rules.iter().zip(&config.rules_at);
     let required: Vec<_> = rules
         .filter_map(|(rule, at)| match &rule.requirement {
-            Requirement::Product(product) if !rule.allow => Some((&rule.name, product, at)),
+            Requirement::Product(product) if !rule.allow => Some((rule, product, at)),
             Requirement::Product(_) | Requirement::License => None,
         })
         .collect();
@@ -124,8 +124,13 @@ pub(super) fn missing_products(config: &Config) -> Vec<String> {
     let lid = printable(&license.claims().lid);
     let missing = required.iter().filter(|(_, product, _)| !license.claims().includes(product));
     missing
-        .map(|(name, product, at)| {
-            format!("{at}: gate.rules: the rule {name:?} requires the product {product:?}, which the license in force ({lid}) does not include, so that its requests are refused; correct require, or ask the issuer for a license with the product")
+        .map(|(rule, product, at)| {
+            let effect = match rule.dry_run || config.gate.dry_run {
+                true => "its requests would be refused without dry_run",
+                false => "its requests are refused",
+            };
+            let name = &rule.name;
+            format!("{at}: gate.rules: the rule {name:?} requires the product {product:?}, which the license in force ({lid}) does not include, so that {effect}; correct require, or ask the issuer for a license with the product")
         })
         .collect()
 }

@@ -302,7 +302,7 @@ async fn found(origin: &upstream::Origin) -> String {
                 }
                 None if answer.status == StatusCode::OK || answer.status.is_client_error() => {
                     format!(
-                        "A server answers at {place}, which does not look like Grafana. If it has no user API like Grafana's, set `auth.mode` to \"local\"."
+                        "A server answers at {place}, which does not look like Grafana. If it has no user API like Grafana's, set `auth.mode` to \"local\" in the file, and complete the user below it."
                     )
                 }
                 None => {
@@ -385,8 +385,13 @@ url = "file:data"
 # url = "https://issuer.example.com/renew"
 
 [auth]
-# Who decides which callers may use the licensing API: "dashboard" (Grafana's user API), or "local" ([[auth.users]]).
+# Who decides which callers may use the licensing API: "dashboard" (Grafana's user API), or "local" ([[auth.users]]) for a
+# dashboard without that API, such as Prometheus. `license-gate hash-password` makes a hash.
 mode = "dashboard"
+# [[auth.users]]
+# name = "admin"
+# password_hash = "$argon2id$..."
+# permissions = ["licensing:read", "licensing:write", "licensing:delete"]
 
 [admin]
 # Metrics and probes. "" turns them off.

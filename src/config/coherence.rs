@@ -10,6 +10,10 @@ use crate::downstream::{self, ListenAddress, Scheme, TlsFiles};
 use crate::license::{RevocationList, RootUrl};
 use crate::upstream::Origin;
 
+/// The password hash in the examples of the README and the manual.
+const PUBLISHED_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$U7nGLj/uh1yZKtvIc1F5RqNgy4bPqHQuh2mNMYvQDGg";
+
 /// Adds the faults of settings that contradict each other, except for keys that have a fault already.
 pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     let mut found = Vec::new();
@@ -178,6 +182,14 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             "[[auth.users]] are ignored, because auth.mode is not local",
         ),
         (
+            auth.users.iter().any(|user| user.password_hash == PUBLISHED_HASH),
+            "auth.users has the password hash of the manual's example: make your own with `license-gate hash-password`",
+        ),
+        (
+            is_elsewhere(config),
+            "server.root_url is an address of this machine, but no address of server.listen has its port: set it to the URL that browsers use, because licenses must be for it",
+        ),
+        (
             downstream.tls.is_some() && downstream.listen.iter().all(is_plain),
             "server.tls is set, but not used: every address of server.listen is http://, or a Unix socket without https://",
         ),
@@ -221,6 +233,19 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
         ),
     ];
     findings.into_iter().filter_map(|(found, warning)| found.then_some(warning)).collect()
+}
+
+/// Whether clients on this machine cannot connect to the root URL. A port that the system or systemd chooses may be the right one.
+fn is_elsewhere(config: &Config) -> bool {
+    let Ok(root_url) = RootUrl::parse(&config.root_url) else { return false };
+    let host = root_url.host_header();
+    let is_local = ["127.", "localhost", "[::1]"].iter().any(|own| host.starts_with(own));
+    let mut listen = config.downstream.listen.iter().map(|listen| &listen.place);
+    is_local
+        && listen.all(|place| match place {
+            ListenAddress::Tcp(address) => ![0, root_url.port()].contains(&address.port()),
+            _ => false,
+        })
 }
 
 /// Whether a client that follows a redirect connects to the same port again, if nothing in front of the gate maps ports.

@@ -10,6 +10,7 @@ use super::key::show;
 use super::quantity::duration;
 use super::text;
 use super::value::{Kind, Value};
+use crate::auth::Mode;
 use crate::license::RootUrl;
 use crate::rules::{Glob, GlobError, Methods, Requirement, Rule, Rules, Unreachable};
 use crate::telemetry::metrics::Metrics;
@@ -80,7 +81,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     for (index, rule) in gate.rules.iter().enumerate() {
         let (place, name) = (at(index), &rule.name);
         if let Some(glob) = rule.paths.iter().find(|glob| glob.is_everything() && !rule.allow) {
-            warnings.push(format!("{place}: the rule {name:?} has the path \"{glob}\", which is everything: without a license nobody can open the dashboard's sign-in page, and so nobody can sign in to install one; name the paths of a feature"));
+            let effect = match config.auth.mode {
+                Mode::Dashboard => {
+                    "nobody can open the dashboard's sign-in page, and so nobody can sign in to install one"
+                }
+                Mode::Local => "nobody can use the dashboard",
+            };
+            warnings.push(format!("{place}: the rule {name:?} has the path \"{glob}\", which is everything: without a license {effect}; name the paths of a feature"));
         }
         let needless = !rule.grace.is_zero()
             || !rule.message.is_empty()

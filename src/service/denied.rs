@@ -144,7 +144,13 @@ impl<'a> Notice<'a> {
             }
             missing => missing.to_string(),
         };
-        let reason = format!("This requires {requires}, and {missing}.");
+        // If another product is missing than the required one, both are named.
+        let reason = match (&rule.requirement, &closed.missing) {
+            (Requirement::Product(required), Missing::Product(missing)) if required == missing => {
+                format!("This requires {requires}, which the license does not include.")
+            }
+            _ => format!("This requires {requires}, and {missing}."),
+        };
         let ended = closed.since.map(|since| match rule.grace.is_zero() {
             true => format!("It has been refused since {since}."),
             false => format!("The grace ended at {since}."),

@@ -52,7 +52,7 @@ fn in_debian(package: &Path, script: &str) -> String {
 fn the_package_works_from_its_installation_to_its_purge() {
     let dir = tempfile::tempdir().unwrap();
     let old = build(dir.path(), "0.0.9-1");
-    let new = build(dir.path(), "0.1.0-1");
+    let new = build(dir.path(), &format!("{}-1", env!("CARGO_PKG_VERSION")));
     output(Command::new("lintian").arg("--fail-on=error").arg(&new));
     for (package, name) in [(old, "old.deb"), (new, "new.deb")] {
         symlink(package.file_name().unwrap(), dir.path().join(name)).unwrap();

@@ -91,12 +91,41 @@ fn faults_of_values_and_of_files_are_reported_together() {
 }
 
 #[test]
+fn a_local_root_url_where_the_gate_does_not_listen_is_a_warning() {
+    let listen = |addresses: &str, root_url: &str| {
+        format!("[server]\nlisten = [{addresses}]\nroot_url = '{root_url}'\n")
+    };
+    let warning = "no address of server.listen has its port";
+    for (addresses, root_url) in [
+        ("'127.0.0.1:8082'", "http://127.0.0.1:8080/"),
+        ("'127.0.0.1:8082'", "http://localhost/"),
+        ("'127.0.0.1:8082', '[::1]:8083'", "http://[::1]:8080/"),
+    ] {
+        check(&listen(addresses, root_url), &[]).exits(0).reports(&[warning]);
+    }
+    for (addresses, root_url) in [
+        ("'127.0.0.1:8082', '127.0.0.1:8080'", "http://127.0.0.1:8080/"),
+        ("'127.0.0.1:0'", "http://127.0.0.1:8080/"),
+        ("'127.0.0.1:8082'", "http://metrics.example.com/"),
+        ("'unix:gate.sock'", "http://127.0.0.1:8080/"),
+    ] {
+        let ran = check(&listen(addresses, root_url), &[]).exits(0);
+        assert!(!ran.err.contains(warning), "{addresses} {root_url}: {}", ran.err);
+    }
+}
+
+#[test]
 fn unwise_settings_are_warnings() {
     check("[renewal]\nurl = 'http://issuer/renew'\n", &[])
         .exits(0)
         .reports(&["warning: renewal.url is plain http"]);
     check("", &[]).exits(0).reports(&["warning: license.keys: certs/issuer does not exist"]);
     check("[auth]\nmode = 'local'\n", &[]).exits(0).reports(&["warning:", "nobody can sign in"]);
+    let published = "[auth]\nmode = 'local'\n[[auth.users]]\nname = 'a'\npermissions = []\npassword_hash = \
+        '$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$U7nGLj/uh1yZKtvIc1F5RqNgy4bPqHQuh2mNMYvQDGg'\n";
+    check(published, &[])
+        .exits(0)
+        .reports(&["warning:", "the password hash of the manual's example"]);
     check("[upstream.tls]\nserver_name = 'dash.example'\n", &[])
         .exits(0)
         .reports(&["warning: upstream.tls is set", "not https://"]);

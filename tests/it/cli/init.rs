@@ -149,3 +149,18 @@ fn what_answers_at_the_dashboards_address_is_named() {
         init(&place, &url, "https://a/", "keys").exits(0).reports(&[fragment]);
     }
 }
+
+#[test]
+fn the_user_in_the_file_only_needs_a_hash() {
+    let place = with_keys();
+    init(&place, "http://127.0.0.1:9090", "http://localhost:9999/", "keys").exits(0);
+    let hash = place.run_with(&["hash-password"], &[], "secret").exits(0).out;
+    let written = std::fs::read_to_string(place.path().join("gate.toml")).expect("the file");
+    let mut local = written.replace("mode = \"dashboard\"", "mode = \"local\"");
+    for line in ["[[auth.users]]", "name =", "password_hash =", "permissions ="] {
+        local = local.replace(&format!("# {line}"), line);
+    }
+    place.write("gate.toml", &local.replace("$argon2id$...", hash.trim()));
+    let checked = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+    assert!(!checked.err.contains("auth"), "{}", checked.err);
+}

@@ -88,10 +88,19 @@ fn faults_have_their_line_and_a_remedy() {
 fn what_is_probably_not_intended_is_a_warning() {
     let rule = |name: &str, rest: &str| format!("[[gate.rules]]\nname = '{name}'\n{rest}\n");
     let all = rule("all", "paths = ['/**']");
-    let cases: [(String, &str); 6] = [
+    let cases: [(String, &str); 9] = [
         (
             all.clone(),
             "gate.toml:1: gate.rules: the rule \"all\" has the path \"/**\", which is everything",
+        ),
+        (all.clone(), "nobody can open the dashboard's sign-in page, and so nobody can sign in"),
+        (
+            format!("{all}[auth]\nmode = 'local'\n"),
+            "is everything: without a license nobody can use the dashboard; name",
+        ),
+        (
+            rule("logs", "paths = ['/a']\nrequire = 'product:logs'\ndry_run = true"),
+            "does not include, so that its requests would be refused without dry_run; correct",
         ),
         (
             rule("one", "paths = ['/a/**']") + &rule("two", "paths = ['/a/b']"),
