@@ -80,9 +80,13 @@ impl State {
         let day = DAY_SECONDS;
         match self {
             Self::Valid | Self::None | Self::Revoked => json!({}),
-            Self::Expiring => json!({ "exp": now + 6 * day + 60, "lexp": now + 6 * day + 60 }),
+            Self::Expiring => {
+                let end = now + 6 * day + 60;
+                json!({ "nbf": end - 365 * day, "exp": end, "lexp": end })
+            }
             Self::Expired => {
-                json!({ "iat": now - 16 * day, "exp": now - 2 * day, "lexp": now - 3 * day })
+                let end = now - 3 * day;
+                json!({ "nbf": end - 365 * day, "iat": now - 16 * day, "exp": now - 2 * day, "lexp": end })
             }
             Self::FailingRenewal => json!({ "iat": now - 3 * day, "exp": now + 11 * day }),
         }

@@ -7,6 +7,7 @@
 //! | `api.md#errors`, a chapter | `crate::manual::api#errors` |
 //! | `../store/mod.rs`, a top-level module | `crate::store` |
 //! | `../store/file.rs`, any other source file | the page with its source |
+//! | `../../examples/page.png`, a picture | the picture itself, as a `data:` URL: rustdoc copies no files |
 //! | `../../examples/demo.rs`, any other file | no link: the text, and the path in parentheses |
 //! | `#errors`, `https://…` | unchanged |
 
@@ -16,6 +17,9 @@ use std::fs;
 use std::io::{self, Write, stdout};
 use std::path::PathBuf;
 use std::process::Command;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 const CHAPTERS: &str = "src/manual";
 
@@ -34,7 +38,11 @@ fn main() -> io::Result<()> {
         if let (Some("md"), Some(name)) =
             (path.extension().and_then(|e| e.to_str()), path.file_name())
         {
-            fs::write(out.join(name), for_rustdoc(&fs::read_to_string(&path)?))?;
+            let page = for_rustdoc(&fs::read_to_string(&path)?)?;
+            for picture in page.pictures {
+                writeln!(cargo, "cargo::rerun-if-changed={picture}")?;
+            }
+            fs::write(out.join(name), page.text)?;
         }
     }
     Ok(())
@@ -47,41 +55,62 @@ fn compiler_version() -> io::Result<String> {
     Ok(version.split_whitespace().nth(1).unwrap_or("unknown").to_owned())
 }
 
-/// A chapter with its links rewritten. Code blocks are left alone.
-pub(crate) fn for_rustdoc(chapter: &str) -> String {
-    let mut page = String::with_capacity(chapter.len());
+/// A chapter with its links rewritten.
+#[derive(Default)]
+pub(crate) struct Page {
+    pub(crate) text: String,
+    /// The pictures in it, by their paths in the repository.
+    pub(crate) pictures: Vec<String>,
+}
+
+/// A chapter with its links rewritten. Code blocks are left alone. Fails if a picture cannot be read.
+pub(crate) fn for_rustdoc(chapter: &str) -> io::Result<Page> {
+    let mut page = Page::default();
     let mut in_block = false;
     for line in chapter.split_inclusive('\n') {
         if line.trim_start().starts_with("```") {
             in_block = !in_block;
         }
         if in_block {
-            page.push_str(line);
+            page.text.push_str(line);
         } else {
-            rewrite_links(line, &mut page);
+            rewrite_links(line, &mut page)?;
         }
     }
-    page
+    Ok(page)
 }
 
 /// Appends `line` to `page`. The text of a link may have begun on an earlier line.
-fn rewrite_links(line: &str, page: &mut String) {
+fn rewrite_links(line: &str, page: &mut Page) -> io::Result<()> {
+    let text = &mut page.text;
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("](") {
-        page.push_str(before);
+        text.push_str(before);
         let link = after.split_once(')').filter(|(target, _)| !target.contains(' '));
         let Some((target, after)) = link else {
-            page.push_str("](");
+            text.push_str("](");
             rest = after;
             continue;
         };
         match Target::of(target) {
-            Target::Link(link) => page.push_str(&format!("]({link})")),
-            Target::NoPage(path) => unlink(page, &path),
+            Target::Link(link) => text.push_str(&format!("]({link})")),
+            Target::Picture(path) => {
+                text.push_str(&format!("]({})", data_url(&path)?));
+                page.pictures.push(path);
+            }
+            Target::NoPage(path) => unlink(text, &path),
         }
         rest = after;
     }
-    page.push_str(rest);
+    text.push_str(rest);
+    Ok(())
+}
+
+/// The PNG file at `path` as a URL.
+fn data_url(path: &str) -> io::Result<String> {
+    let picture = fs::read(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("the picture {path}: {error}")))?;
+    Ok(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(picture)))
 }
 
 /// Removes the `[` of the link whose text `page` ends with, and adds `path` unless it is that text.
@@ -96,6 +125,8 @@ fn unlink(page: &mut String, path: &str) {
 
 enum Target {
     Link(String),
+    /// A PNG file, by its path in the repository.
+    Picture(String),
     /// A file that rustdoc makes no page of, by its path in the repository.
     NoPage(String),
 }
@@ -108,6 +139,9 @@ impl Target {
         let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
         let anchor = if anchor.is_empty() { String::new() } else { format!("#{anchor}") };
         let path = in_repository(path);
+        if path.ends_with(".png") {
+            return Self::Picture(path);
+        }
         let source =
             path.strip_prefix("src/").and_then(|path| Some((path, path.strip_suffix(".rs")?)));
         match (chapter(&path), source) {

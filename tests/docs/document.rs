@@ -14,7 +14,9 @@ pub(crate) struct Document {
     pub(crate) text: String,
     /// Anchors of its headings as GitHub and rustdoc make them.
     pub(crate) anchors: Vec<String>,
+    /// Pictures too.
     pub(crate) links: Vec<Link>,
+    pub(crate) pictures: Vec<Picture>,
     pub(crate) blocks: Vec<Block>,
     /// Code within sentences.
     pub(crate) spans: Vec<(usize, String)>,
@@ -23,6 +25,13 @@ pub(crate) struct Document {
 pub(crate) struct Link {
     pub(crate) line: usize,
     pub(crate) target: String,
+}
+
+/// A picture, and the text for those who do not see it.
+pub(crate) struct Picture {
+    pub(crate) line: usize,
+    pub(crate) target: String,
+    pub(crate) alternative: String,
 }
 
 /// A block of code.
@@ -71,11 +80,24 @@ impl Document {
         let (mut links, mut blocks, mut spans, mut anchors) =
             (Vec::new(), Vec::new(), Vec::new(), Anchors::default());
         let (mut heading, mut block) = (None::<String>, None::<Block>);
+        let (mut pictures, mut picture) = (Vec::new(), None::<Picture>);
         for (event, range) in Parser::new_ext(&text, options()).into_offset_iter() {
             let line = text[..range.start].matches('\n').count() + 1;
             match event {
-                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                Event::Start(Tag::Link { dest_url, .. }) => {
                     links.push(Link { line, target: dest_url.into_string() });
+                }
+                Event::Start(Tag::Image { dest_url, .. }) => {
+                    let target = dest_url.into_string();
+                    links.push(Link { line, target: target.clone() });
+                    picture = Some(Picture { line, target, alternative: String::new() });
+                }
+                Event::End(TagEnd::Image) => pictures.extend(picture.take()),
+                Event::Text(piece) | Event::Code(piece) if picture.is_some() => {
+                    picture.as_mut().unwrap().alternative.push_str(&piece);
+                }
+                Event::SoftBreak if picture.is_some() => {
+                    picture.as_mut().unwrap().alternative.push(' ');
                 }
                 Event::Start(Tag::CodeBlock(kind)) => {
                     let language = match kind {
@@ -100,7 +122,7 @@ impl Document {
             }
         }
         let anchors = anchors.all;
-        Self { path: path.to_owned(), text, anchors, links, blocks, spans }
+        Self { path: path.to_owned(), text, anchors, links, pictures, blocks, spans }
     }
 
     pub(crate) fn of(path: &str) -> Option<&'static Self> {

@@ -1,10 +1,10 @@
 //! Links and anchors, in the repository and in rustdoc; how the text looks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use crate::build::for_rustdoc;
-use crate::document::{DOCUMENTS, Document, chapters, root};
+use crate::document::{DOCUMENTS, Document, Picture, chapters, root};
 use crate::source::compiled;
 
 /// Ids that rustdoc's pages use themselves: a heading of that name gets another anchor there.
@@ -87,7 +87,7 @@ fn links_of_chapters_lead_somewhere_in_rustdoc() {
     let pages = compiled();
     let mut faults = Vec::new();
     for document in DOCUMENTS.iter().filter(|document| document.is_chapter()) {
-        let page = Document::parse(&document.path, for_rustdoc(&document.text));
+        let page = Document::parse(&document.path, for_rustdoc(&document.text).unwrap().text);
         assert_eq!(page.anchors, document.anchors, "{}", document.path);
         for target in
             page.links.iter().map(|link| &*link.target).filter(|target| !target.contains("://"))
@@ -105,7 +105,9 @@ fn links_of_chapters_lead_somewhere_in_rustdoc() {
                     .strip_suffix(".html")
                     .is_some_and(|file| pages.contains(&format!("src/{file}")))
             } else {
+                // A picture is in the page itself.
                 target.starts_with("crate")
+                    || target.starts_with("data:image/png;base64,iVBORw0KGgo")
             };
             if !leads {
                 faults.push(format!("{}: {target} leads nowhere", document.path));
@@ -147,7 +149,44 @@ fn links_are_rewritten_for_rustdoc() {
         ("```text\n[a](api.md)\n```\n", "```text\n[a](api.md)\n```\n"),
     ];
     for (chapter, page) in cases {
-        assert_eq!(for_rustdoc(chapter), page);
+        assert_eq!(for_rustdoc(chapter).unwrap().text, page);
+    }
+    let page = for_rustdoc("a\n![b\nc](../../examples/page.png) d").unwrap();
+    assert_eq!(page.pictures, ["examples/page.png"]);
+    let start = "a\n![b\nc](data:image/png;base64,iVBORw0KGgo";
+    assert!(page.text.starts_with(start) && page.text.ends_with(") d"), "{:.99}", page.text);
+    let error = for_rustdoc("![a](../../examples/none.png)").err().unwrap();
+    assert!(error.to_string().starts_with("the picture examples/none.png: "), "{error}");
+}
+
+/// Small files, each with a text of its own for readers who do not see it. No file is left over.
+#[test]
+fn pictures_are_small_and_have_a_text_alternative() {
+    let (mut texts, mut shown) = (BTreeMap::new(), BTreeSet::new());
+    for document in DOCUMENTS.iter() {
+        for Picture { line, target, alternative } in &document.pictures {
+            let at = format!("{}:{line}: {target}", document.path);
+            let path = beside(&document.path, target);
+            let content = std::fs::read(root().join(&path)).unwrap();
+            assert!(content.starts_with(b"\x89PNG\r\n"), "{at} is no PNG");
+            let most = if path.contains("dashboard") { 150_000 } else { 50_000 };
+            assert!(
+                content.len() <= most,
+                "{at} has {} bytes: see examples/picture",
+                content.len()
+            );
+            let words = alternative.split_whitespace().count();
+            assert!(words >= 8, "{at}: {alternative:?} does not state what is seen");
+            let other = texts.insert(alternative, path.clone());
+            assert!(other.is_none_or(|other| other == path), "{at}: the text of another picture");
+            shown.insert(path);
+        }
+    }
+    for directory in ["examples", "examples/deploy"] {
+        for entry in std::fs::read_dir(root().join(directory)).unwrap() {
+            let path = format!("{directory}/{}", entry.unwrap().file_name().to_str().unwrap());
+            assert!(!path.ends_with(".png") || shown.contains(&path), "no document shows {path}");
+        }
     }
 }
 

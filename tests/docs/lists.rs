@@ -352,7 +352,7 @@ pub(crate) fn exit_codes(command: &clap::Command) -> Vec<(u8, String)> {
 /// Of a gate that has everything that metrics are about.
 #[test]
 fn the_manual_has_every_metric() {
-    let scrape = Gate::start().scrape();
+    let scrape = &Gate::start().metrics;
     let mut help = BTreeMap::new();
     let mut kinds = BTreeMap::new();
     let mut labels: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
@@ -408,17 +408,20 @@ fn label(name: &str, values: &BTreeSet<&str>) -> String {
     format!("`{name}`: {}", values.join(", "))
 }
 
-/// A gate with TLS, a license that ends, and nothing behind it. It has answered one request, and has renewed its license.
+/// A gate with TLS, a license that ends, and nothing behind it. It has answered one request, and has renewed its license,
+/// which was revoked after a first scrape.
 struct Gate {
     child: Child,
-    admin: String,
+    /// Of a valid and of a revoked license.
+    metrics: String,
     _place: tempfile::TempDir,
 }
 
 impl Gate {
     fn start() -> Self {
         let place = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(place.path().join(name), text).unwrap();
+        let dir = place.path().to_owned();
+        let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
         let pair = KeyPair::generate(Algorithm::ES256).unwrap();
         let now = Clock::system().now().as_secs();
         let token = |issued: u64| {
@@ -442,7 +445,7 @@ impl Gate {
              server.workers = 1
              server.tls = {{ cert_file = 'cert.pem', key_file = 'key.pem' }}
              upstream.url = 'http://127.0.0.1:1'
-             license = {{ keys = 'jwks.json', file = 'license.jwt' }}
+             license = {{ keys = 'jwks.json', file = 'license.jwt', revocations = 'revoked.jwt' }}
              store.url = 'file:data'
              renewal.url = 'http://{issuer}/'
              admin.listen = '127.0.0.1:0'
@@ -455,7 +458,7 @@ impl Gate {
         write("gate.toml", &settings);
         let mut child = Command::new(env!("CARGO_BIN_EXE_license-gate"))
             .args(["serve", "--config", "gate.toml"])
-            .current_dir(place.path())
+            .current_dir(&dir)
             .env_clear()
             .stderr(Stdio::piped())
             .spawn()
@@ -463,23 +466,24 @@ impl Gate {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let listening =
             lines.find(|line| line.contains("message=\"listening\"")).expect("it listens");
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
         let address = |name: &str| {
             let (_, rest) = listening.split_once(&format!("{name}=\"http://")).expect(name);
             rest.split('"').next().unwrap().to_owned()
         };
         let (admin, public) = (address("admin"), address("listen"));
-        let gate = Self { child, admin, _place: place };
+        let mut gate = Self { child, metrics: String::new(), _place: place };
         ask(&public, "GET / HTTP/1.1\r\n");
         // `a:a`.
         let renew = "POST /api/licensing/token/renew HTTP/1.1\r\nAuthorization: Basic YTph\r\nContent-Length: 0\r\n";
         let renewed = ask(&public, renew);
         assert!(renewed.starts_with("HTTP/1.1 200 "), "{renewed}");
+        let scrape = || ask(&admin, "GET /metrics HTTP/1.1\r\n");
+        let valid = scrape();
+        write("revoked.jwt", &pair.sign_revocations(&json!({ "seq": 1, "lid": ["1"] })).unwrap());
+        lines.find(|line| line.contains("event=license.not_valid")).expect("it is revoked");
+        std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
+        gate.metrics = valid + &scrape();
         gate
-    }
-
-    fn scrape(&self) -> String {
-        ask(&self.admin, "GET /metrics HTTP/1.1\r\n")
     }
 }
 

@@ -185,9 +185,9 @@ fn selectors(expression: &str) -> Vec<String> {
     selectors
 }
 
-/// Whether a query of this text may have no series.
+/// Whether this selector may have no series. A whole query must have some.
 fn is_excused(query: &str) -> bool {
-    EMPTY.iter().any(|(part, _)| query.contains(part))
+    EMPTY.iter().any(|(part, _)| query.contains(part)) && selectors(query) == [query]
 }
 
 #[test]

@@ -46,6 +46,10 @@ fn all() -> bool {
     std::env::var("PAGE").is_ok_and(|value| value == "all")
 }
 
+/// Days of the time lines that do not fit into one line.
+const WRAPPED_DATES: &str = "return [...document.querySelectorAll('.dates time')]
+    .filter((day) => day.getClientRects().length > 1).map((day) => day.textContent)";
+
 #[test]
 fn every_state_is_explained_and_accessible_in_both_schemes() {
     let (dashboard, vendor) = (dashboard::start(), Vendor::new());
@@ -73,6 +77,8 @@ fn every_state_is_explained_and_accessible_in_both_schemes() {
                     wide.as_i64().unwrap() <= 0,
                     "{state:?} at {width}: scrolls sideways by {wide}"
                 );
+                let wrapped = browser.run(WRAPPED_DATES);
+                assert_eq!(wrapped, json!([]), "{state:?} at {width}: dates in two lines");
                 browser.is_accessible();
                 let foreign = "performance.getEntriesByType('resource').map((it) => it.name)
                                .filter((name) => !name.startsWith(location.origin + '/'))";

@@ -12,7 +12,7 @@
   // Times in the reader's zone.
   function localize(from) {
     const date = { day: 'numeric', month: 'long', year: 'numeric' };
-    const day = new Intl.DateTimeFormat(undefined, date);
+    const day = new Intl.DateTimeFormat(undefined, { ...date, month: 'short' });
     const format = new Intl.DateTimeFormat(undefined, { ...date, hour: 'numeric', minute: '2-digit', timeZoneName: 'short' });
     for (const time of from.querySelectorAll('time[datetime]')) {
       const at = new Date(time.dateTime);

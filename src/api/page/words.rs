@@ -3,6 +3,7 @@
 //! Text with a date or a name in it is [`Markup`], because a date is a `<time>` element and a name is isolated from the direction
 //! of the text around it. Untrusted text goes through [`named`].
 
+use std::slice::SliceIndex;
 use std::time::Duration;
 
 use maud::{Markup, html};
@@ -199,13 +200,18 @@ pub(super) fn moment(at: UnixTime) -> Markup {
     html! { time datetime=(at) { (date(at)) ", " (hour(at)) " UTC" } }
 }
 
-/// A day, in UTC. The script of the page changes it to the reader's zone.
+/// A day, in UTC and short: three of them stand below a time line. The script of the page changes it to the reader's zone.
 pub(super) fn day(at: UnixTime) -> Markup {
-    html! { time class="day" datetime=(at) title={ (date(at)) ", " (hour(at)) " UTC" } { (date(at)) } }
+    html! { time class="day" datetime=(at) title={ (date(at)) ", " (hour(at)) " UTC" } { (with_month(at, ..3)) } }
 }
 
 /// `3 January 2027`.
 pub(super) fn date(at: UnixTime) -> String {
+    with_month(at, ..)
+}
+
+/// A date with these letters of its month.
+fn with_month<R: SliceIndex<str, Output = str>>(at: UnixTime, letters: R) -> String {
     const MONTHS: [&str; 12] = [
         "January",
         "February",
@@ -224,7 +230,8 @@ pub(super) fn date(at: UnixTime) -> String {
     let part =
         |from: usize, to: usize| text.get(from..to).and_then(|part| part.parse::<usize>().ok());
     let (year, month, day) = (text.get(..4).unwrap_or_default(), part(5, 7), part(8, 10));
-    let month = month.and_then(|month| MONTHS.get(month.saturating_sub(1))).unwrap_or(&"");
+    let month = month.and_then(|month| MONTHS.get(month.saturating_sub(1))?.get(letters));
+    let month = month.unwrap_or_default();
     format!("{} {month} {year}", day.unwrap_or_default())
 }
 

@@ -64,6 +64,8 @@ fn every_file_is_read() {
     }
     take("prometheus-rules.yaml");
     alerts(&documents(&read("prometheus-rules.yaml")));
+    // The picture of it: tests/docs.
+    take("grafana-dashboard.png");
     take("grafana-dashboard.json");
     grafana(&serde_json::from_str(&read("grafana-dashboard.json")).expect("JSON"));
     assert!(unread.is_empty(), "no test reads {unread:?}");
@@ -270,6 +272,11 @@ fn grafana(dashboard: &Value) {
         assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{title}");
         let defaults = &panel["fieldConfig"]["defaults"];
         assert!(defaults["unit"].is_string() && defaults["thresholds"].is_object(), "{title}");
+        let is_duration = defaults["unit"] == "dtdurations";
+        assert!(
+            !is_duration || defaults["decimals"] == 1,
+            "{title}: Grafana shows one unit, or none"
+        );
         assert_eq!(panel["datasource"], source, "{title}");
         for target in panel["targets"].as_array().expect("a list") {
             assert_eq!(target["datasource"], source, "{title}");
@@ -282,6 +289,21 @@ fn grafana(dashboard: &Value) {
         }
     }
     assert_eq!(rows, ["License", "Traffic", "Errors", "Dashboard", "Process"]);
+    let text = dashboard["panels"].to_string();
+    for metric in metrics().filter(|metric| metric != "process_virtual_memory_bytes") {
+        assert!(text.contains(&metric), "no panel shows {metric}");
+    }
+}
+
+/// Every metric, from the table of the manual, which is compared with a scrape elsewhere.
+fn metrics() -> impl Iterator<Item = String> {
+    let manual = include_str!("../../../src/manual/operating.md");
+    let (_, table) = manual.split_once("<!-- generated: metrics -->").expect("a table");
+    let rows = table.split("<!-- end -->").next().expect("an end").lines().skip(4);
+    rows.filter_map(|row| row.split('`').nth(1)).map(|name| match name.starts_with("process_") {
+        true => name.to_owned(),
+        false => format!("license_gate_{name}"),
+    })
 }
 
 #[test]

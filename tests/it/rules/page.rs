@@ -60,7 +60,7 @@ fn each_rule_has_its_state_in_words() {
             "as soon as a license with the required product is installed",
             "Dry run: \nwould be open\n",
             "&lt;b&gt;try&lt;/b&gt;",
-            "Grace of the rule live ends: 1 February 2027",
+            "Grace of the rule live ends: 1 Feb 2027",
         ],
     );
     assert!(page.contains("<title>Attention"), "a rule without its product is no fault");
@@ -106,7 +106,7 @@ fn a_grace_of_a_century_leaves_the_license_visible() {
     let rule = "{ name = \"long\", paths = [\"/long\"], grace = \"36500d\" }";
     let gate = gate(&[&format!("gate.rules = [{rule}]")]);
     let (text, page) = shown(&gate, NOW + DAY);
-    has(&text, &["Grace of the rule long ends: 1 January 2127", "36500 days of grace"]);
+    has(&text, &["Grace of the rule long ends: 1 Jan 2127", "36500 days of grace"]);
     // The token: 10 of 20 days.
     assert!(page.contains("<rect class=\"whole\" x=\"1.00%\" y=\"20\" width=\"49.00%\""), "{page}");
 }
