@@ -220,7 +220,7 @@ pub const EVENTS: &[LogEvent] = &[
     event(
         "gate.product_missing",
         WARN,
-        "The license in force does not include the product that a gate rule requires. The rule refuses its requests, unless it is a dry run.",
+        "The license in force does not include the product that a gate rule requires, so that the rule refuses requests, unless it is a dry run.",
         "Ask the issuer for a license with the product, or correct `require` of the rule.",
     ),
     event(

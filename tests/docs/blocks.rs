@@ -22,6 +22,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "a line of the access log; src/telemetry/access.rs has its form",
     ),
     ("operating", "time=", "lines of the log; tests/it/operation/logs.rs has their form"),
+    ("operating", "# prometheus.yml", "Prometheus's configuration"),
     ("replicas", "create schema license_gate", "SQL, for which `cargo test` has no database"),
     ("vendor", "POST <renewal.url>", "a request; tests/it/licensing/renewal.rs has its form"),
 ];
