@@ -11,6 +11,7 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use http::Method;
 use serde_json::{Value, json};
@@ -109,7 +110,7 @@ pub(super) struct History {
 #[derive(Debug, Args)]
 pub(super) struct Rollback {
     /// Token id of the former license
-    #[arg(value_name = "JTI")]
+    #[arg(value_name = "JTI", value_parser = NonEmptyStringValueParser::new())]
     jti: String,
 
     #[command(flatten)]
@@ -288,6 +289,11 @@ fn token_in(path: &Path) -> Result<String, Failure> {
             "{name} is {kind}, not a license token: the token is one line of text that begins with `eyJ`."
         )));
     }
+    if has_keys(&content) {
+        return Err(Failure::refused(format!(
+            "{name} contains public keys (JWKS), not a license token: it belongs to `license.keys` of the gate. The token is one line of text that begins with `eyJ`."
+        )));
+    }
     let quoted = crate::text::trimmed_bytes(&content);
     if let [b'"' | b'\'', .., b'"' | b'\''] = quoted {
         return Err(Failure::refused(format!(
@@ -314,6 +320,12 @@ const MAGIC: [(&[u8], &str); 8] = [
     (b"\x1f\x8b", "compressed (gzip)"),
     (b"\x7fELF", "a program"),
 ];
+
+/// Whether it is a JWKS, which vendors send together with a token.
+fn has_keys(content: &[u8]) -> bool {
+    let json = serde_json::from_slice::<Value>(crate::text::trimmed_bytes(content));
+    json.is_ok_and(|json| json["keys"].is_array())
+}
 
 fn picture(content: &[u8]) -> Option<&'static str> {
     MAGIC.iter().find(|(magic, _)| content.starts_with(magic)).map(|(_, kind)| *kind)
