@@ -289,11 +289,6 @@ fn token_in(path: &Path) -> Result<String, Failure> {
             "{name} is {kind}, not a license token: the token is one line of text that begins with `eyJ`."
         )));
     }
-    if has_keys(&content) {
-        return Err(Failure::refused(format!(
-            "{name} contains public keys (JWKS), not a license token: it belongs to `license.keys` of the gate. The token is one line of text that begins with `eyJ`."
-        )));
-    }
     let quoted = crate::text::trimmed_bytes(&content);
     if let [b'"' | b'\'', .., b'"' | b'\''] = quoted {
         return Err(Failure::refused(format!(
@@ -320,12 +315,6 @@ const MAGIC: [(&[u8], &str); 8] = [
     (b"\x1f\x8b", "compressed (gzip)"),
     (b"\x7fELF", "a program"),
 ];
-
-/// Whether it is a JWKS, which vendors send together with a token.
-fn has_keys(content: &[u8]) -> bool {
-    let json = serde_json::from_slice::<Value>(crate::text::trimmed_bytes(content));
-    json.is_ok_and(|json| json["keys"].is_array())
-}
 
 fn picture(content: &[u8]) -> Option<&'static str> {
     MAGIC.iter().find(|(magic, _)| content.starts_with(magic)).map(|(_, kind)| *kind)

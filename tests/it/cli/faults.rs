@@ -98,6 +98,12 @@ const FILES: &[(&str, &[&str])] = &[
     ("[license]\njwks_url = 'jwks.json'", &["gate.toml:2: license.jwks_url: is not a URL"]),
     ("[license]\njwks_url = 'https://u:hunter2@a/'", &["license.jwks_url: takes no user name"]),
     ("[license]\nfile = 1", &["license.file: "]),
+    (
+        "[license]\nkeys = 'https://u:hunter2@a/jwks.json'",
+        &["gate.toml:2: license.keys: takes a path, not a URL: license.jwks_url takes one"],
+    ),
+    ("[license]\nfile = 'http://u:hunter2@a/'", &["license.file: takes a path, not a URL"]),
+    ("[admin]\nlisten = 'http://u:hunter2@a/'", &["admin.listen: \"http://***@a/\" is not"]),
     ("[license]\nrevocations = 'ftp://a/x'", &["gate.toml:2: license.revocations: is not a URL"]),
     ("[license]\nrevocations = []", &["license.revocations: takes a string"]),
     ("[license]\nkeys = ''", &["license.keys: is empty"]),

@@ -216,12 +216,13 @@ fn what_is_not_a_token_is_refused_before_anything_is_sent() {
     let one = Setup::new().vendor.token().sign();
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(one.bytes().flat_map(|b| [b, 0])).collect();
-    let cases: [(&str, Vec<u8>, &[&str]); 15] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 16] = [
         ("picture", png, &["a picture (PNG)", "eyJ"]),
         ("archive", b"PK\x03\x04rest".to_vec(), &["an archive"]),
         ("private", PRIVATE.into(), &["a private key", "was not sent"]),
         ("openssh", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n".to_vec(), &["a private key"]),
-        ("jwks", b" {\"keys\": []}\n".to_vec(), &["public keys (JWKS)", "license.keys", "eyJ"]),
+        ("jwk", b"{\"kty\":\"EC\",\"d\":\"x\"}".to_vec(), &["a private key", "keep it secret"]),
+        ("jwks", b" {\"keys\": []}\n".to_vec(), &["set of keys (JWKS)", "license.keys"]),
         ("public", b"-----BEGIN PUBLIC KEY-----\nx\n".to_vec(), &["PEM file", "license.keys"]),
         ("two", format!("{one}\n{one}\n").into(), &["more than one token", "give one token"]),
         ("empty", Vec::new(), &["it is empty"]),
