@@ -272,8 +272,10 @@ fn reloads(gate: &Gate, config: &[u8], verdict: &Verdict) {
     match answer.status {
         200 => {}
         400 => {
-            let name = format!("{}:", path.display());
-            for line in answer.text().lines().filter_map(|line| line.strip_prefix(&name)) {
+            // `check-config` runs in the directory of the file.
+            let dir = format!("{}/", gate.dir().display());
+            let text = answer.text().replace(&dir, "");
+            for line in text.lines().filter_map(|line| line.strip_prefix("gate.toml:")) {
                 assert!(
                     verdict.faults.iter().any(|fault| fault == line),
                     "{line}\n{:?}",
