@@ -91,14 +91,6 @@ impl Problem {
         Self::shaped(StatusCode::NOT_FOUND, Shape::Bare, "Not found".into())
     }
 
-    /// 503: the gate has reached its connection limit.
-    pub fn full() -> Self {
-        let message = "The gate has reached its connection limit: try again later.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "gate.full", message)
-            .retry_after(1)
-            .proxy_error("connection_limit_reached")
-    }
-
     /// 403 in the dashboard's shape: the caller lacks `permission`. The last ten digits of `error_id` identify the refusal, for
     /// support.
     pub fn access_denied(permission: &str, error_id: u64) -> Self {

@@ -261,7 +261,11 @@ impl Stages {
         let client = RealClient::direct(peer.address.ip());
         observed.unparsed(client, &id);
         observed.routed(handler);
-        let response = self.refusal(refused.into(), &head, id);
+        let response = match refused {
+            // The event `connections.full` reports these.
+            Refused::Full => refusal(refused.into(), &head, id),
+            _ => self.refusal(refused.into(), &head, id),
+        };
         observed.answered(&head.method, &response, handler);
         response
     }
@@ -404,6 +408,7 @@ impl From<Refused> for Problem {
             Refused::ManyFields => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "request.fields-too-many")
             }
+            Refused::Full => (StatusCode::SERVICE_UNAVAILABLE, "gate.full"),
             Refused::Late => (StatusCode::REQUEST_TIMEOUT, "request.head-timeout"),
             Refused::LateEnd => (StatusCode::REQUEST_TIMEOUT, "request.body-timeout"),
         };
@@ -414,6 +419,7 @@ impl From<Refused> for Problem {
                 ALLOW,
                 HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             ),
+            Refused::Full => problem.retry_after(1).proxy_error("connection_limit_reached"),
             _ => problem,
         }
     }

@@ -331,7 +331,7 @@ fn unreachable(error: &io::Error) {
     tracing::warn!(
         event = "systemd.unreachable",
         %error,
-        "systemd cannot be notified: the socket in NOTIFY_SOCKET cannot be used; with Type=notify, set NotifyAccess=main"
+        "systemd cannot be notified: the socket in NOTIFY_SOCKET cannot be used; let the sandbox of the unit contain it, or unset the variable if no unit starts this process"
     );
 }
 

@@ -32,7 +32,12 @@ impl Completions {
         // Collected first: the generator panics if it cannot write.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, grammar, "license-gate", &mut script);
-        print(&script)
+        if self.shell != Shell::Bash {
+            return print(&script);
+        }
+        // clap_complete 4.6 writes the hyphen of the program in two ways, so that nothing below a command is completed.
+        let script = String::from_utf8_lossy(&script);
+        print(script.replace("license__subcmd__gate", "license__gate").as_bytes())
     }
 }
 

@@ -90,6 +90,9 @@ impl Init {
     async fn write(self) -> Result<String, Vec<String>> {
         let Self { upstream, root_url, issuer_keys, out } = self;
         let shown = printable(&out.display().to_string());
+        if out.as_os_str() == "-" {
+            return Err(vec!["--out takes a file, not standard output".to_owned()]);
+        }
         if std::fs::symlink_metadata(&out).is_ok() {
             return Err(vec![format!(
                 "{shown} exists already and is not overwritten: remove it, or name another file with --out"
@@ -128,12 +131,19 @@ impl Init {
             return Err(faults);
         }
         create(&out, &answers.file())
-            .map_err(|error| vec![format!("{shown} cannot be written: {error}")])?;
+            .map_err(|error| vec![format!("{shown} cannot be written: {error}{}", remedy(&out))])?;
         report_rest(&out);
         Ok(format!(
             "{shown} is written. Next:\n  license-gate check-config --config {shown}\n  license-gate serve --config {shown}\n"
         ))
     }
+}
+
+/// What to do first if the directory of `path` does not exist.
+fn remedy(path: &Path) -> String {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+    dir.map(|dir| format!("; run `mkdir -p {}` first", printable(&dir.display().to_string())))
+        .unwrap_or_default()
 }
 
 /// The answer from a flag, or else from the user. Faults of a flag are added to `faults`; for the user, the question is

@@ -12,6 +12,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
 use super::renewal::{self, Request};
+use super::settings::duration;
 use super::streams::Streams;
 use crate::clock::UnixTime;
 use crate::license::{
@@ -67,11 +68,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub product: Vec<String>,
     /// Time from now until the license ends, such as 365d [default: it never ends].
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub expires_in: Option<Duration>,
     /// Time from now until the token ends [default: `exp` of the claims; else as long as the token in --request was valid;
     /// else 14d; never after the end of the license].
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub token_expires_in: Option<Duration>,
 }
 

@@ -2,11 +2,19 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Args, Command, ValueHint};
 
 use crate::config::{Flag, Kind, Sources, settings};
+
+/// Parses the value of a flag that takes a duration.
+pub(super) fn duration(word: &str) -> Result<Duration, String> {
+    // The error of the parser lists names of units that only few people use.
+    humantime::parse_duration(word.trim())
+        .map_err(|_| "write a number with a unit, such as 10s, 5m, 2h or 7d".to_owned())
+}
 
 /// Flags for the most important settings, so that a gate can run without a file. `config` parses the values, so that it can
 /// report all faults at once.

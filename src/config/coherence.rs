@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use super::effective::{Config, Loaded};
-use super::fault::{Fault, Faults};
+use super::fault::{Fault, Faults, Origin};
 use super::rules;
 use crate::auth::Mode;
 use crate::downstream::{self, ListenAddress, Scheme, TlsFiles};
 use crate::license::{RevocationList, RootUrl};
-use crate::upstream::Origin;
+use crate::upstream;
 
 /// The password hash in the examples of the README and the manual.
 const PUBLISHED_HASH: &str =
@@ -22,6 +22,11 @@ pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     found.extend(webhook_without_secret(loaded));
     if loaded.config.downstream.tls.as_ref().is_some_and(is_incomplete) {
         loaded.config.downstream.tls = None;
+    }
+    loaded.config.tls_is_off = loaded.config.downstream.tls.is_none()
+        && loaded.origin("server.tls.cert_file") != Origin::Default;
+    if found.is_empty() {
+        found.extend(tls_without_certificate(loaded));
     }
     if found.is_empty() {
         found.extend(https_without_certificate(loaded));
@@ -50,6 +55,16 @@ fn incomplete_tls(loaded: &Loaded) -> Option<Fault> {
         }
         _ => None,
     }
+}
+
+/// Whoever writes `[server.tls]` expects TLS. Only an empty `cert_file` states that there is none.
+fn tls_without_certificate(loaded: &Loaded) -> Option<Fault> {
+    let set = loaded.origins.iter().find(|(key, _)| key.starts_with("server.tls."));
+    let empty = loaded.config.empty_tables.get("server.tls");
+    let origin = set.map(|(_, origin)| origin).or(empty)?;
+    let is_lacking = loaded.config.downstream.tls.is_none() && !loaded.config.tls_is_off;
+    let message = "needs cert_file and key_file: without them the gate would serve plain HTTP; set both, or remove [server.tls]";
+    is_lacking.then(|| Fault::new(origin.clone(), "server.tls", message))
 }
 
 fn incomplete_upstream_tls(loaded: &Loaded) -> Option<Fault> {
@@ -117,6 +132,7 @@ fn repeated_addresses(loaded: &Loaded) -> Vec<Fault> {
 
 /// A dashboard at one of the gate's own addresses would be the gate itself.
 fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
+    use upstream::Origin;
     let same = |place: &ListenAddress| match (place, &loaded.config.upstream.origin) {
         (
             ListenAddress::Tcp(address),
@@ -140,7 +156,8 @@ fn upstream_is_the_gate(loaded: &Loaded) -> Option<Fault> {
 
 /// Warnings about settings that are allowed but probably not intended.
 pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
-    let Config { downstream, upstream, auth, license, feed, notify, admin, .. } = config;
+    let Config { downstream, upstream, auth, license, feed, outgoing, notify, admin, .. } = config;
+    let is_empty = |table| config.empty_tables.contains_key(table);
     let is_public = admin.listen.as_ref().is_some_and(|listen| !listen.is_local());
     let plain = |url: &http::Uri| url.scheme_str() == Some("http");
     let revocations = match &license.revocations {
@@ -173,6 +190,14 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             notify.url.is_none() && notify.secret_file.is_some(),
             "notify.secret_file is set, but notify.url is not: no notifications are sent",
         ),
+        (is_empty("notify"), "[notify] is empty: without notify.url no notifications are sent"),
+        (is_empty("renewal"), "[renewal] is empty: without renewal.url no license is renewed"),
+        (
+            outgoing.ca_file.is_some()
+                && [&feed.url, &license.jwks_url, &notify.url].iter().all(|url| url.is_none())
+                && revocations.is_none(),
+            "renewal.ca_file is set, but not used: the gate makes no calls, because none of renewal.url, license.jwks_url, license.revocations and notify.url is a URL",
+        ),
         (
             auth.mode == Mode::Local && auth.users.is_empty(),
             "auth.mode is local, but there are no [[auth.users]]: nobody can sign in",
@@ -194,8 +219,12 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             "server.tls is set, but not used: every address of server.listen is http://, or a Unix socket without https://",
         ),
         (
+            config.tls_is_off,
+            "server.tls.cert_file is empty, so that the gate serves plain HTTP; if that is intended, remove [server.tls]",
+        ),
+        (
             !downstream.hsts.is_zero() && downstream.tls.is_none(),
-            "server.tls.hsts is set, but not used: server.tls.cert_file is not set, so no response is sent over TLS",
+            "server.tls.hsts is set, but not used: server.tls.cert_file is empty, so no response is sent over TLS",
         ),
         (
             !downstream.redirect.is_empty()
@@ -215,8 +244,8 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             "server.acme_dir ends with .well-known/acme-challenge, which the gate adds itself: name the webroot, as in certbot's -w",
         ),
         (
-            upstream.tls != crate::upstream::TlsConfig::default()
-                && !matches!(upstream.origin, Origin::Https { .. }),
+            (upstream.tls != upstream::TlsConfig::default() || is_empty("upstream.tls"))
+                && !matches!(upstream.origin, upstream::Origin::Https { .. }),
             "upstream.tls is set, but not used: upstream.url is not https://",
         ),
         (

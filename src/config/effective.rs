@@ -38,8 +38,14 @@ pub struct Config {
     pub shutdown: shutdown::Config,
     /// `[log]`.
     pub telemetry: telemetry::Config,
+    /// Where each of `[[auth.users]]` is written, in their order.
+    pub users_at: Vec<Origin>,
     /// Where each of `[[gate.rules]]` is written, in their order.
     pub rules_at: Vec<Origin>,
+    /// The tables of the file that contain no setting, and where each is written.
+    pub empty_tables: BTreeMap<String, Origin>,
+    /// Whether a source sets `server.tls.cert_file` to an empty string, so that there is no TLS.
+    pub tls_is_off: bool,
     /// Warnings about environment variables that look like settings but are not.
     pub misnamed: Vec<String>,
     /// The configuration file, if it contains a secret.
@@ -62,7 +68,10 @@ impl Default for Config {
             admin: admin::Config::default(),
             shutdown: shutdown::Config::default(),
             telemetry: telemetry::Config::default(),
+            users_at: Vec::new(),
             rules_at: Vec::new(),
+            empty_tables: BTreeMap::new(),
+            tls_is_off: false,
             misnamed: Vec::new(),
             secrets_in: None,
         }

@@ -49,7 +49,7 @@ impl Fault {
     /// A fault of `key` as set at `origin`. An empty key means the whole origin. `message` continues the sentence that
     /// the key starts.
     pub fn new(origin: Origin, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { origin, key: key.into(), message: message.into(), cause: None }
+        Self { origin, key: key.into(), message: without_passwords(message.into()), cause: None }
     }
 
     /// Adds the cause, which is shown after the message.
@@ -94,6 +94,23 @@ impl Error for Fault {
         // `Display` shows the whole chain already, because each fault is one line of a list.
         None
     }
+}
+
+/// A value that is quoted may be a URL at the wrong place: its user information becomes `***`.
+fn without_passwords(message: String) -> String {
+    if !message.contains('@') {
+        return message;
+    }
+    let mut parts = message.split("://");
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['/', '?', '#', '"', ' ']).unwrap_or(part.len());
+        let host = part[..end].rfind('@').unwrap_or(0);
+        masked.push_str("://");
+        masked.push_str(if host > 0 { "***" } else { "" });
+        masked.push_str(&part[host..]);
+    }
+    masked
 }
 
 /// All faults of a configuration.
@@ -176,3 +193,21 @@ impl fmt::Display for Faults {
 }
 
 impl Error for Faults {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_url_shows_no_password() {
+        let cases = [
+            ("\"http://u:p@a/b\" is bad", "\"http://***@a/b\" is bad"),
+            ("\"a://u:p@q@h\", b://x:y@z", "\"a://***@h\", b://***@z"),
+            ("http://a/b@c and d@e", "http://a/b@c and d@e"),
+            ("no URL, but @", "no URL, but @"),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(without_passwords(message.to_owned()), expected);
+        }
+    }
+}

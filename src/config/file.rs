@@ -3,6 +3,7 @@
 //! Tables become keys with dots. A part that is not a bare TOML key stays quoted, so that `"server.listen" = 1` is not
 //! mistaken for `server.listen`. [`super::keys`] decides whether a key exists.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -18,8 +19,17 @@ use super::value::{Kind, Value};
 /// A configuration file is far smaller. A larger file was named by mistake.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// The settings of the file at `path`, in the order of its lines.
-pub(super) fn read(path: &Path) -> Result<Vec<Value>, Faults> {
+/// What a file contains.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    /// In the order of its lines.
+    pub(super) settings: Vec<Value>,
+    /// The tables without a setting, such as an empty `[server.tls]`, and where each is written.
+    pub(super) empty: BTreeMap<String, Origin>,
+}
+
+/// The content of the file at `path`.
+pub(super) fn read(path: &Path) -> Result<Content, Faults> {
     let whole = Origin::File(path.into(), 0);
     let bytes = read_whole(path)
         .map_err(|error| Fault::new(whole.clone(), "", "cannot be read").caused_by(error))?;
@@ -27,7 +37,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Value>, Faults> {
         return Err(Fault::new(whole, "", "is larger than 1 MiB").into());
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
-    TomlFile::new(path, &text).settings()
+    TomlFile::new(path, &text).content()
 }
 
 /// Reads at most one byte more than allowed: a file named by mistake, such as /dev/zero, may be endless.
@@ -60,15 +70,15 @@ impl<'a> TomlFile<'a> {
         Origin::File(Arc::clone(&self.path), line_of(self.text.as_bytes(), span.start))
     }
 
-    fn settings(&self) -> Result<Vec<Value>, Faults> {
+    fn content(&self) -> Result<Content, Faults> {
         let (document, errors) = DeTable::parse_recoverable(self.text);
         if !errors.is_empty() {
             return Err(self.syntax(&errors));
         }
-        let mut settings = Vec::new();
-        self.flatten("", document.get_ref(), &mut settings);
-        settings.sort_by(|one, other| one.origin.cmp(&other.origin));
-        Ok(settings)
+        let mut content = Content::default();
+        self.flatten("", document.get_ref(), &mut content);
+        content.settings.sort_by(|one, other| one.origin.cmp(&other.origin));
+        Ok(content)
     }
 
     /// The first error of each line. Later errors of a line mostly follow from the first.
@@ -87,15 +97,18 @@ impl<'a> TomlFile<'a> {
         all
     }
 
-    fn flatten(&self, prefix: &str, table: &DeTable<'_>, settings: &mut Vec<Value>) {
+    fn flatten(&self, prefix: &str, table: &DeTable<'_>, content: &mut Content) {
         for (name, value) in table.iter() {
             let key = join(prefix, name.get_ref());
             let origin = self.origin(name.span());
             match value.get_ref() {
-                DeValue::Table(inner) if keys::is_section(&key) || !inner.is_empty() => {
-                    self.flatten(&key, inner, settings);
+                DeValue::Table(inner) if keys::is_section(&key) && inner.is_empty() => {
+                    content.empty.insert(key, origin);
                 }
-                other => settings.push(Value { kind: self.kind(&key, other), key, origin }),
+                DeValue::Table(inner) if !inner.is_empty() && !keys::takes_tables(&key) => {
+                    self.flatten(&key, inner, content);
+                }
+                other => content.settings.push(Value { kind: self.kind(&key, other), key, origin }),
             }
         }
     }
@@ -150,9 +163,9 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> Vec<(String, usize)> {
-        let settings = TomlFile::new(Path::new("f"), text).settings().expect("good TOML");
+        let content = TomlFile::new(Path::new("f"), text).content().expect("good TOML");
+        let settings = content.settings.into_iter();
         settings
-            .into_iter()
             .map(|value| match value.origin {
                 Origin::File(_, line) => (value.key, line),
                 other => panic!("{other:?}"),
@@ -175,8 +188,9 @@ mod tests {
 
     #[test]
     fn every_element_of_a_list_has_its_line() {
-        let settings = TomlFile::new(Path::new("f"), "a = [\n 'x',\n 0x10,\n]").settings();
-        let Kind::List(elements) = &settings.expect("good TOML")[0].kind else { panic!("no list") };
+        let content = TomlFile::new(Path::new("f"), "a = [\n 'x',\n 0x10,\n]").content();
+        let settings = content.expect("good TOML").settings;
+        let Kind::List(elements) = &settings[0].kind else { panic!("no list") };
         assert!(matches!(&elements[1].kind, Kind::Integer(digits) if digits == "16"));
         assert_eq!(elements[1].origin, Origin::File(Path::new("f").into(), 3));
     }
@@ -184,7 +198,7 @@ mod tests {
     #[test]
     fn a_syntax_error_has_its_line_and_quotes_nothing() {
         let text = "a = 1\nsecret = \"hunter2\nb = 2\na = 3\n";
-        let faults = TomlFile::new(Path::new("f"), text).settings().expect_err("bad TOML");
+        let faults = TomlFile::new(Path::new("f"), text).content().expect_err("bad TOML");
         assert!(faults.to_string().contains("f:2: not TOML"), "{faults}");
         assert!(!faults.to_string().contains("hunter2"), "{faults}");
     }

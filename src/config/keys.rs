@@ -15,7 +15,7 @@ use super::key::{Key, Role, key, set, show, tables};
 use super::quantity::{
     amount, count, deadline, duration, interval, show_size, size, whole_seconds,
 };
-use super::rules::{origins, rules};
+use super::rules::rules;
 use super::text::{self, cookie, pointer, target};
 use super::users::users;
 use super::value::Value;
@@ -54,6 +54,11 @@ pub(super) fn all() -> impl Iterator<Item = &'static str> {
 /// Whether `name` is a table that contains keys, such as `server` or `server.tls`.
 pub(super) fn is_section(name: &str) -> bool {
     all().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Whether the key is one of `[[tables]]`.
+pub(super) fn takes_tables(name: &str) -> bool {
+    TABLE.iter().any(|key| key.name == name && matches!(key.role, Role::Tables(_)))
 }
 
 /// Whether the value of the key is a list.
@@ -461,7 +466,10 @@ const TABLE: &[Key] = &[
     ),
     tables(
         "auth.users",
-        |c, v| set(&mut c.auth.users, users(v)),
+        |c, v| {
+            c.users_at = v.origins();
+            set(&mut c.auth.users, users(v))
+        },
         |one, other| one.auth.users != other.auth.users,
     ),
     key(
@@ -472,7 +480,7 @@ const TABLE: &[Key] = &[
     tables(
         "gate.rules",
         |c, v| {
-            c.rules_at = origins(v);
+            c.rules_at = v.origins();
             set(&mut c.gate.rules, rules(v))
         },
         |one, other| one.gate.rules != other.gate.rules,

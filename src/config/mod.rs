@@ -36,6 +36,8 @@ pub use fault::{Fault, Faults, Origin};
 pub use reload::Reload;
 pub use settings::{Applies, Kind, Setting, settings};
 
+use file::Content;
+
 use crate::auth::User;
 use crate::license::printable;
 
@@ -63,14 +65,15 @@ impl Loaded {
     /// The settings of `sources` that could be read, and every fault.
     pub fn with_faults(sources: Sources) -> (Self, Faults) {
         let mut faults = Faults::default();
-        let file = sources.file.as_deref().map_or(Ok(Vec::new()), file::read);
-        let mut settings = faults.take(file).unwrap_or_default();
+        let file = sources.file.as_deref().map_or_else(|| Ok(Content::default()), file::read);
+        let Content { mut settings, empty } = faults.take(file).unwrap_or_default();
         let (variables, misnamed) = environment::environment(sources.environment, &mut faults);
         settings.extend(variables);
         settings.extend(sources.flags.into_iter().map(environment::flag));
 
         let mut loaded = Self::default();
         loaded.config.misnamed = misnamed;
+        loaded.config.empty_tables = empty;
         for setting in settings {
             faults.take(keys::read(&mut loaded.config, &setting));
             loaded.origins.insert(setting.key, setting.origin);
@@ -94,21 +97,22 @@ impl Loaded {
                 let _ = writeln!(text, "{gap}[{parent}]");
                 section = parent;
             }
-            let _ = writeln!(text, "{name} = {value}{}", self.comment(key));
+            let _ = writeln!(text, "{name} = {value}{}", comment(&self.origin(key)));
         }
-        let comment = self.comment("auth.users");
-        let users = self.config.auth.users.iter();
-        users.for_each(|user| text.push_str(&user_table(user, &comment)));
-        let comment = self.comment("gate.rules");
-        let rules = self.config.gate.rules.iter();
-        rules.for_each(|rule| text.push_str(&rules::table(rule, &comment)));
+        let Config { auth, users_at, gate, rules_at, .. } = &self.config;
+        for (user, at) in auth.users.iter().zip(users_at) {
+            text.push_str(&user_table(user, &comment(at)));
+        }
+        for (rule, at) in gate.rules.iter().zip(rules_at) {
+            text.push_str(&rules::table(rule, &comment(at)));
+        }
         text
     }
+}
 
-    fn comment(&self, key: &str) -> String {
-        // The name of a file may contain a line break, which would end the comment.
-        format!("  # {}", printable(&self.origin(key).to_string()))
-    }
+fn comment(origin: &Origin) -> String {
+    // The name of a file may contain a line break, which would end the comment.
+    format!("  # {}", printable(&origin.to_string()))
 }
 
 impl Config {

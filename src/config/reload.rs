@@ -90,7 +90,7 @@ mod tests {
     fn every_setting_is_applied_or_named_for_a_restart() {
         // What some settings need to be good.
         let needs = |name: &str| match name {
-            "server.tls.cert_file" | "server.tls.key_file" | "server.tls.client_ca_file" => {
+            name if name.starts_with("server.tls.") => {
                 "server.tls.cert_file = \"/c\"\nserver.tls.key_file = \"/d\""
             }
             "server.proxy_protocol" => "server.trusted_proxies = [\"10.0.0.0/8\"]",

@@ -43,12 +43,6 @@ pub(super) fn rules(value: &Value) -> Result<Vec<Rule>, Faults> {
     faults.or(rules)
 }
 
-/// Where each rule is written.
-pub(super) fn origins(value: &Value) -> Vec<Origin> {
-    let Kind::List(tables) = &value.kind else { return Vec::new() };
-    tables.iter().map(|table| table.origin.clone()).collect()
-}
-
 /// Faults of rules that depend on other settings, or on other rules.
 pub(super) fn check(config: &Config) -> Vec<Fault> {
     let Config { gate, rules_at, root_url, .. } = config;
@@ -101,6 +95,11 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     if gate.dry_run && gate.rules.is_empty() {
         warnings.push("gate.dry_run is set, but there are no [[gate.rules]]".to_owned());
+    }
+    if config.empty_tables.contains_key("gate") {
+        warnings.push(
+            "[gate] is empty: without [[gate.rules]] no request depends on the license".to_owned(),
+        );
     }
     let Ok(root_url) = RootUrl::parse(root_url) else { return warnings };
     let rules = Rules::new(gate, root_url.base_path(), &Metrics::default());

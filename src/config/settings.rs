@@ -190,7 +190,8 @@ const ENTRIES: &[Entry] = &[
         "server.tls.cert_file",
         Applies::NewConnections,
         Kind::Path,
-        "Certificate chain of the listeners in PEM, the leaf first. Empty: plain HTTP. A changed file is used within 3 s.",
+        "Certificate chain of the listeners in PEM, the leaf first. A changed file is used within 3 s. Empty: plain HTTP, with a warning. \
+         A `[server.tls]` without this key is an error.",
         r#""/etc/license-gate/tls.pem""#,
     ),
     (

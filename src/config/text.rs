@@ -25,7 +25,13 @@ pub(super) fn any(value: &Value) -> Result<String, Fault> {
 
 /// A path. In the configuration file it is relative to that file, elsewhere to the working directory.
 pub(super) fn path(value: &Value) -> Result<PathBuf, Fault> {
-    name(value).map(|path| anchored(value, &path))
+    let path = name(value)?;
+    if path.starts_with("http://") || path.starts_with("https://") {
+        // Not quoted: it may contain a password.
+        let url = if value.key == "license.keys" { ": license.jwks_url takes one" } else { "" };
+        return Err(value.fault(format!("takes a path, not a URL{url}")));
+    }
+    Ok(anchored(value, &path))
 }
 
 /// A path; an empty string is `None`.

@@ -98,6 +98,12 @@ impl Value {
         }
     }
 
+    /// Where each of `[[tables]]` is written; empty for anything else.
+    pub(super) fn origins(&self) -> Vec<Origin> {
+        let Kind::List(tables) = &self.kind else { return Vec::new() };
+        tables.iter().map(|table| table.origin.clone()).collect()
+    }
+
     fn split(&self, words: &str) -> Vec<Self> {
         let parts = words.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(|part| Self { kind: Kind::Word(part.to_owned()), ..self.clone() }).collect()

@@ -104,8 +104,7 @@ impl Read for Bytes<'_, '_> {
     }
 }
 
-/// Refuses plain HTTP that begins with `early`. Does not use `http1`: with a second instance of that module the compiler inlines less of
-/// it, which costs every request.
+/// Refuses plain HTTP that begins with `early`.
 pub(super) async fn refuse<S: Service>(
     socket: &mut Socket,
     early: BytesMut,
@@ -113,7 +112,19 @@ pub(super) async fn refuse<S: Service>(
     shared: &Shared<S>,
 ) -> io::Result<()> {
     let method = method(socket, early).await?;
-    let response = shared.service.refuse(Refused::PlainHttp, method, peer.clone());
+    send_refusal(socket, Refused::PlainHttp, method, peer, shared).await
+}
+
+/// Sends a refusal in HTTP/1.1, and closes this half of the connection. Does not use `http1`: with a second instance of that module the
+/// compiler inlines less of it, which costs every request.
+pub(super) async fn send_refusal<S: Service>(
+    socket: &mut Socket,
+    refused: Refused,
+    method: Method,
+    peer: &Rc<Peer>,
+    shared: &Shared<S>,
+) -> io::Result<()> {
+    let response = shared.service.refuse(refused, method, peer.clone());
     let Response { status, headers, body, .. } = response;
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();

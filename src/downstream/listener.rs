@@ -15,20 +15,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use http::Method;
 use ipnet::IpNet;
 use socket2::{SockFilter, SockRef};
-use tokio::io::AsyncWriteExt;
 
 use super::bind::{Listener, Share};
 use super::connection;
 use super::connections::{Connections, Open, Turned};
-use super::http1;
+use super::hello;
 use super::io::Socket;
 use super::peer::Peer;
+use super::refuse::Refused;
 use super::shared::{Hsts, Shared, within};
 use super::terms::{Current, Terms};
 use super::{Scheme, Service, proxy_protocol, real_client};
-use crate::problem::Problem;
 use crate::shutdown::{Drain, Intake, detach_local};
 use crate::socket::Kind;
 use crate::sweep::{Deadline, Sweep};
@@ -262,7 +262,9 @@ impl<S: Service> Acceptor<S> {
             if scheme == Scheme::Http
                 && let Some(turned) = self.connections.turn_away()
             {
-                detach_local(turn_away(client, turned));
+                let sweep = self.sweep.clone();
+                let peer = Peer::new(address, scheme, false, timeouts, sweep, deadline);
+                detach_local(turn_away(client, turned, peer.into(), shared.clone()));
             }
             return;
         };
@@ -312,11 +314,14 @@ async fn proxied_client(
 }
 
 /// Sends a 503 to a client above the limit, and reads its input: closing with unread bytes would reset the connection.
-async fn turn_away(mut client: Socket, _turned: Turned) {
-    let response = http1::last_response(&Problem::full().into_response("").into());
+async fn turn_away<S: Service>(
+    mut client: Socket,
+    _turned: Turned,
+    peer: Rc<Peer>,
+    shared: Rc<Shared<S>>,
+) {
     let sent = async {
-        client.write_all(&response).await?;
-        client.shutdown().await?;
+        hello::send_refusal(&mut client, Refused::Full, Method::GET, &peer, &shared).await?;
         tokio::io::copy(&mut client, &mut tokio::io::sink()).await
     };
     // The client is disconnected either way.

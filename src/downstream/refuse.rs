@@ -61,6 +61,9 @@ pub enum Refused {
     /// An extended `CONNECT` to a path that has no WebSocket.
     #[error("there is no WebSocket at this path")]
     NoTunnel,
+    /// The connection is beyond `limits.max_connections`: its request is not read.
+    #[error("the gate has reached its connection limit; try again later")]
+    Full,
     /// Plain HTTP on a TLS port.
     #[error("this port expects HTTPS, but the request is plain HTTP; use https://")]
     PlainHttp,

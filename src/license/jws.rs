@@ -125,6 +125,9 @@ fn refuse_other_texts(text: &str) -> Result<(), Rejection> {
     if text.is_empty() {
         return Err(Rejection::malformed("it is empty"));
     }
+    if text.starts_with("-----BEGIN ") && text.contains("PRIVATE KEY-----") {
+        return Err(private_key());
+    }
     if text.starts_with("-----BEGIN ") {
         let remedy = "put keys into the file or directory that `license.keys` names, and give the token here";
         return Err(Rejection::Malformed { what: "it is a PEM file", remedy });
@@ -156,7 +159,21 @@ fn json(text: &str) -> Rejection {
         let remedy = "ask the issuer for a token in compact serialization";
         return Rejection::Malformed { what: "it is in JSON serialization", remedy };
     }
+    if has("keys") || has("kty") {
+        // A member of private keys (RFC 7518 sections 6.2.2 and 6.3.2).
+        if text.contains("\"d\"") {
+            return private_key();
+        }
+        let remedy =
+            "put it into the file or directory that `license.keys` names, and give the token here";
+        return Rejection::Malformed { what: "it is a set of keys (JWKS)", remedy };
+    }
     Rejection::malformed("it is JSON")
+}
+
+fn private_key() -> Rejection {
+    let remedy = "keep it secret and with the issuer, never on a gate, and give the token here";
+    Rejection::Malformed { what: "it is a private key", remedy }
 }
 
 fn several() -> Rejection {
@@ -244,7 +261,10 @@ mod tests {
             ("-----BEGIN PUBLIC KEY-----\nAAAA".into(), "PEM file: put keys into"),
             (format!(r#"{{"token":"{WELL_FORMED}"}}"#), "only the value of `token`"),
             (r#"{"payload":"e30"}"#.into(), "compact serialization"),
-            (r#"{"keys":[]}"#.into(), "it is JSON: copy"),
+            ("-----BEGIN EC PRIVATE KEY-----\nAAAA".into(), "a private key: keep it secret"),
+            (r#"{"keys":[]}"#.into(), "it is a set of keys (JWKS): put it into"),
+            (r#"{"kty":"EC","x":"AA","d":"AA"}"#.into(), "a private key: keep it secret"),
+            ("{}".into(), "it is JSON: copy"),
             ("{".into(), "it is JSON: copy"),
             (format!("{WELL_FORMED}\n{WELL_FORMED}"), "more than one token: give one"),
             (format!("{WELL_FORMED}\r\n\r\n{WELL_FORMED}"), "more than one token: give one"),

@@ -20,6 +20,7 @@ const CODE: &str = "licensing.required";
 /// On responses to requests that pass during the grace: `grace until 2027-01-15T08:00:00Z`.
 const WARNING: HeaderName = HeaderName::from_static("license-gate-warning");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const DENIED: HeaderValue = HeaderValue::from_static("license-gate; error=http_request_denied");
 const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -66,11 +67,11 @@ pub(super) fn response(
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = StatusCode::FORBIDDEN;
     let headers = response.headers_mut();
+    headers.insert(PROXY_STATUS, DENIED);
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
     set(CONTENT_TYPE, content_type);
     set(CACHE_CONTROL, "no-store");
     set(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(PROXY_STATUS, "license-gate; error=http_request_denied");
     if is_page {
         set(CONTENT_SECURITY_POLICY, POLICY);
         set(REFERRER_POLICY, "same-origin");
@@ -173,6 +174,7 @@ impl<'a> Notice<'a> {
         let mut response = Response::default();
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(PROXY_STATUS, DENIED);
         // PERMISSION_DENIED.
         headers.insert(GRPC_STATUS, HeaderValue::from_static("7"));
         let message = utf8_percent_encode(&self.message, GRPC_ENCODED).to_string();

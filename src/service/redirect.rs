@@ -101,7 +101,8 @@ impl Redirect {
         }
         if self.is_loop(head, client, peer) {
             let message = "The request would be redirected to its own URL: the proxy in front must forward it to an address of server.listen.";
-            return Err(Problem::new(StatusCode::LOOP_DETECTED, "redirect.loop", message));
+            let problem = Problem::new(StatusCode::LOOP_DETECTED, "redirect.loop", message);
+            return Err(problem.proxy_error("proxy_loop_detected"));
         }
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
@@ -181,7 +182,9 @@ impl Challenges {
 
 fn busy() -> Problem {
     let message = "The file of the challenge could not be read in time: try again.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "acme.busy", message).retry_after(1)
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "acme.busy", message)
+        .retry_after(1)
+        .proxy_error("proxy_internal_error")
 }
 
 /// The base64url alphabet (RFC 8555 section 8.3).
@@ -224,6 +227,7 @@ impl From<Unusable> for Problem {
             Unusable::Failed(_) => {
                 let message = "The challenge cannot be read: see the log of the gate.";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "acme.unreadable", message)
+                    .proxy_error("proxy_internal_error")
                     .caused_by(unusable)
             }
             Unusable::Missing | Unusable::Link | Unusable::NotAFile | Unusable::Large => {

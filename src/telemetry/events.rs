@@ -521,7 +521,7 @@ pub const EVENTS: &[LogEvent] = &[
         "systemd.unreachable",
         WARN,
         "A report to systemd failed: `NOTIFY_SOCKET` cannot be used.",
-        "Check the unit; the gate serves without reports.",
+        "Let the sandbox of the unit contain the socket; the gate serves without reports.",
     ),
     event(
         "systemd.watchdog_off",

@@ -5,13 +5,18 @@ use license_gate::config::{Kind, Loaded, Setting, Sources, settings};
 use crate::document::Document;
 
 /// Settings that make sense with others only, which an example needs beside it.
-const COMPANIONS: [(&str, &str); 8] = [
+const COMPANIONS: [(&str, &str); 10] = [
     ("server.tls.cert_file", "server.tls.key_file = 'key.pem'"),
     ("server.tls.key_file", "server.tls.cert_file = 'cert.pem'"),
     (
         "server.tls.client_ca_file",
         "server.tls.cert_file = 'cert.pem'\nserver.tls.key_file = 'key.pem'",
     ),
+    (
+        "server.tls.min_version",
+        "server.tls.cert_file = 'cert.pem'\nserver.tls.key_file = 'key.pem'",
+    ),
+    ("server.tls.hsts", "server.tls.cert_file = 'cert.pem'\nserver.tls.key_file = 'key.pem'"),
     ("server.proxy_protocol", "server.trusted_proxies = ['10.0.0.0/8']"),
     ("upstream.tls.cert_file", "upstream.tls.key_file = 'key.pem'"),
     ("upstream.tls.key_file", "upstream.tls.cert_file = 'cert.pem'"),

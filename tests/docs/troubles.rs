@@ -88,9 +88,9 @@ fn proxy_status() -> Names {
     let is_type = |text: &&str| {
         text.contains('_') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
     };
-    let mut types: Names = found.strings["src/proxy/error.rs"]
-        .iter()
-        .chain(&found.strings["src/problem.rs"])
+    let mut types: Names = ["src/proxy/error.rs", "src/service.rs", "src/service/redirect.rs"]
+        .into_iter()
+        .flat_map(|file| &found.strings[file])
         .map(|text| &**text)
         .filter(is_type)
         .map(str::to_owned)

@@ -51,10 +51,11 @@ fn in_debian(package: &Path, script: &str) -> String {
 #[ignore = "takes root, a container and minutes: `tests/run --long` has it"]
 fn the_package_works_from_its_installation_to_its_purge() {
     let dir = tempfile::tempdir().unwrap();
-    let old = build(dir.path(), "0.0.9-1");
-    let new = build(dir.path(), &format!("{}-1", env!("CARGO_PKG_VERSION")));
-    output(Command::new("lintian").arg("--fail-on=error").arg(&new));
-    for (package, name) in [(old, "old.deb"), (new, "new.deb")] {
+    // The first one is restarted at an upgrade, the others are not.
+    let versions = [("0.1.0-1", "old.deb"), ("0.2.0-1", "new.deb"), ("0.2.1-1", "newer.deb")];
+    let packages = versions.map(|(version, name)| (build(dir.path(), version), name));
+    output(Command::new("lintian").arg("--fail-on=error").arg(&packages[2].0));
+    for (package, name) in &packages {
         symlink(package.file_name().unwrap(), dir.path().join(name)).unwrap();
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/package.sh");

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs as root in a container with systemd, which ends afterwards: the Debian package, from its first installation to a purge.
 #
-# /package has this script, old.deb and new.deb. The first step that fails ends the script with exit code 1.
+# /package has this script, old.deb, new.deb and newer.deb. The first step that fails ends the script with exit code 1.
 set -u
 export DEBIAN_FRONTEND=noninteractive HOME=/root
 config=/etc/license-gate/gate.toml store=/var/lib/license-gate
@@ -107,12 +107,45 @@ step "reload" systemctl reload license-gate.service
 step "the new certificate is in use" until_true request --cacert tls.pem https://127.0.0.1/livez
 step "in the same process" is "$(pid)" "$before"
 
-step "upgrade" dpkg --install /package/new.deb
+step "upgrade from a version without SIGUSR2" dpkg --install /package/new.deb
 step "the new version is there" prints "$(dpkg-deb --field /package/new.deb Version)" dpkg-query --show license-gate
 step "the service runs again" until_true property ActiveState active
 step "in a new process" fails is "$(pid)" "$before"
 step "the configuration is the administrator's" grep -q "127.0.0.1:9180" $config
 step "the license is still valid" license_is_valid
+
+# Requests until the file `enough` exists, each on a connection of its own or $1 on one. `codes` and `errors` get a line for each.
+load() {
+    while [[ ! -e enough ]]; do
+        request --output /dev/null --write-out '%{http_code}\n' "https://127.0.0.1/metrics?[1-$1]" >>codes 2>>errors
+    done
+}
+answered() { (($(wc -l <codes) >= $1)); }
+before=$(pid)
+since=$(systemctl show --value --property=ActiveEnterTimestampMonotonic license-gate.service)
+touch codes errors
+load 1 &
+load 50 &
+step "requests before the upgrade" until_true answered 300
+step "upgrade under load" dpkg --install /package/newer.deb
+step "it is seamless" is "$(systemctl show --value --property=ActiveEnterTimestampMonotonic license-gate.service)" "$since"
+step "in a new process" fails is "$(pid)" "$before"
+step "with the new program" is "$(readlink "/proc/$(pid)/exe")" /usr/bin/license-gate
+step "the former process ends" until_true fails test -e "/proc/$before"
+step "requests after the upgrade" until_true answered $(($(wc -l <codes) + 300))
+touch enough
+wait
+step "none of them has failed" is "$(grep -cv '^200$' codes) $(cat errors)" "0 "
+echo "requests over the upgrade: $(wc -l <codes)"
+step "systemd has the status of the new process" prints "Status: \"license" systemctl status license-gate.service
+step "the license is still valid" license_is_valid
+
+before=$(pid)
+sed -i 's|^root_url|root_ulr|' $config
+step "a new program that refuses the configuration" prints "the former one continues" dpkg --install /package/newer.deb
+step "leaves the former one in place" is "$(pid)" "$before"
+step "which serves" license_is_valid
+sed -i 's|^root_ulr|root_url|' $config
 
 stuck() {
     mkdir -p /run/systemd/system/license-gate.service.d
@@ -154,13 +187,13 @@ step "ends the service" fails test -e "/proc/$before"
 step "and the socket" fails systemctl is-active --quiet license-gate.socket
 step "the configuration stays" test -s $config
 step "and the license" test -s $store/license.jwt
-step "install again" dpkg --install /package/new.deb
+step "install again" dpkg --install /package/newer.deb
 systemctl start license-gate.socket
 step "with the license from before" license_is_valid
 step "purge states what is left" prints "$store still has the license" dpkg --purge license-gate
 step "the configuration is gone" fails test -e $config
 step "the license stays" test -s $store/license.jwt
-step "install a third time" dpkg --install /package/new.deb
+step "install a third time" dpkg --install /package/newer.deb
 step "purge with the license" env LICENSE_GATE_PURGE_LICENSE=yes dpkg --purge license-gate
 step "nothing is left" fails test -e $store
 step "no unit either" is "$(find /etc/systemd /usr/lib/systemd -name 'license-gate*')" ""

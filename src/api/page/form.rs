@@ -94,12 +94,13 @@ impl Form {
         }
     }
 
-    /// What was pasted or, if nothing was, the text of the file.
+    /// What was pasted or, if nothing was, the text of the file. A private key is never sent back.
     pub(super) fn typed(&self) -> String {
-        match trimmed(&self.token).is_empty() {
+        let text = match trimmed(&self.token).is_empty() {
             true => String::from_utf8(self.file.to_vec()).unwrap_or_default(),
             false => self.token.clone(),
-        }
+        };
+        if other_kind(&text) == Some(NoToken(words::PRIVATE_KEY)) { String::new() } else { text }
     }
 
     /// The token in the pasted text or in the file.
@@ -173,6 +174,9 @@ fn token_of_file(content: &[u8]) -> Result<String, NoToken> {
 /// The token in a text that a person copied: without line breaks, quotes, `Bearer`, or the JSON around it.
 pub(super) fn token_in(text: &str) -> Result<String, NoToken> {
     let text = trimmed(text);
+    if let Some(other) = other_kind(text) {
+        return Err(other);
+    }
     if text.starts_with('{') {
         let json: Value =
             serde_json::from_str(text).map_err(|_| NoToken(words::NO_TOKEN_IN_JSON))?;
@@ -181,6 +185,21 @@ pub(super) fn token_in(text: &str) -> Result<String, NoToken> {
         return bare(token);
     }
     bare(text)
+}
+
+/// Keys, which vendors handle together with tokens: in PEM, or as a JWK or a set of them.
+fn other_kind(text: &str) -> Option<NoToken> {
+    let is_pem = text.contains("-----BEGIN ");
+    let json = || serde_json::from_str::<Value>(trimmed(text)).ok();
+    let is_jwk = || json().is_some_and(|json| json.get("keys").or(json.get("kty")).is_some());
+    // `d` is a member of private keys only (RFC 7518 section 6).
+    match (is_pem && text.contains("PRIVATE KEY-----"), is_pem) {
+        (true, _) => Some(NoToken(words::PRIVATE_KEY)),
+        (false, true) => Some(NoToken(words::PUBLIC_KEYS)),
+        _ if !is_jwk() => None,
+        _ if text.contains("\"d\"") => Some(NoToken(words::PRIVATE_KEY)),
+        _ => Some(NoToken(words::PUBLIC_KEYS)),
+    }
 }
 
 fn bare(text: &str) -> Result<String, NoToken> {
@@ -249,9 +268,18 @@ mod tests {
             ("{}".to_owned(), words::NO_TOKEN_IN_JSON),
             ("{\"token\": 1}".to_owned(), words::NO_TOKEN_IN_JSON),
             ("{".to_owned(), words::NO_TOKEN_IN_JSON),
+            ("x\n-----BEGIN EC PRIVATE KEY-----\nA\n".to_owned(), words::PRIVATE_KEY),
+            ("-----BEGIN CERTIFICATE-----\nA\n".to_owned(), words::PUBLIC_KEYS),
+            ("{\"keys\":[{\"kty\":\"EC\"}]}".to_owned(), words::PUBLIC_KEYS),
+            ("{\"kty\":\"EC\",\"d\":\"A\"}".to_owned(), words::PRIVATE_KEY),
         ] {
             assert_eq!(token_in(&text), Err(NoToken(why)), "{text}");
         }
+        let secret = Form { token: "-----BEGIN PRIVATE KEY-----".into(), ..Form::default() };
+        assert_eq!(
+            (secret.typed(), secret.offered()),
+            (String::new(), Err(NoToken(words::PRIVATE_KEY)))
+        );
         assert_eq!(token_of_file(b"\x89PNG\r\n\x1a\n\0"), Err(NoToken(words::PICTURE)));
         assert_eq!(token_of_file(b"\xfe\0\0"), Err(NoToken(words::NOT_TEXT)));
         assert_eq!(token_of_file(TOKEN.as_bytes()).as_deref(), Ok(TOKEN));

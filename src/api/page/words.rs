@@ -169,6 +169,8 @@ pub(super) const NOT_TEXT: &str =
     "This file is not text, so it is not a token: choose the file that the issuer sent you.";
 pub(super) const PICTURE: &str =
     "This file is a picture, not a token: choose the file that the issuer sent you.";
+pub(super) const PRIVATE_KEY: &str = "This is a private key, not a token: it belongs to the issuer only, and was not stored. Paste or choose the token.";
+pub(super) const PUBLIC_KEYS: &str = "These are keys, not a token: they belong to license.keys of the gate. Paste or choose the token.";
 pub(super) const TOO_LARGE: &str = "This is larger than 128 KiB, and a token has at most 64 KiB: choose the file that the issuer sent you.";
 pub(super) const FORM_UNKNOWN: &str = "This form does not belong to the page: open the page again.";
 pub(super) const FORM_TYPE: &str = "The form has an unexpected type: open the page again.";

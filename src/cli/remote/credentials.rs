@@ -17,6 +17,8 @@ use crate::text::{self, trimmed};
 const USER: &str = "LICENSE_GATE_USER";
 const PASSWORD: &str = "LICENSE_GATE_PASSWORD";
 
+const NO_USER: &str = "The user name is empty.";
+
 /// Larger than any such file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// The gate accepts request heads of 8 KiB at least.
@@ -114,6 +116,9 @@ impl Known {
                     None => terminal.ask(&format!("User at {gate}: ")).await.map_err(failed)?,
                 };
                 let user = trimmed(&user).to_owned();
+                if user.is_empty() {
+                    return Err(Failure::refused(NO_USER));
+                }
                 let question = format!("Password of {user} at {gate}: ");
                 let password = terminal.ask_hidden(&question).await.map_err(failed)?;
                 Login { user, password }
@@ -129,7 +134,7 @@ impl Known {
 impl Credentials {
     fn of(Login { user, password }: Login) -> Result<Self, Failure> {
         let fault = match () {
-            () if user.is_empty() => "The user name is empty.",
+            () if user.is_empty() => NO_USER,
             () if password.is_empty() => "The password is empty.",
             () if user.contains(':') => {
                 "The user name contains a colon, which Basic credentials cannot express: use another user."

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::credentials;
 use super::failure::{Failure, Reply, UNREACHABLE};
 use crate::certificate;
+use crate::cli::settings::duration;
 use crate::cli::terminal::Terminal;
 use crate::clock::Clock;
 use crate::license::{Excerpt, RootUrl, printable};
@@ -65,7 +66,7 @@ pub(super) struct Connection {
 }
 
 fn timeout(word: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(word).map_err(|error| error.to_string())?;
+    let duration = duration(word)?;
     let range = Duration::from_millis(1)..=Duration::from_secs(3600);
     if range.contains(&duration) { Ok(duration) } else { Err("not between 1ms and 1h".to_owned()) }
 }

@@ -11,6 +11,7 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use http::Method;
 use serde_json::{Value, json};
@@ -109,7 +110,7 @@ pub(super) struct History {
 #[derive(Debug, Args)]
 pub(super) struct Rollback {
     /// Token id of the former license
-    #[arg(value_name = "JTI")]
+    #[arg(value_name = "JTI", value_parser = NonEmptyStringValueParser::new())]
     jti: String,
 
     #[command(flatten)]

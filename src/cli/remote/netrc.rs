@@ -4,6 +4,8 @@
 //! (`macdef`) ends at an empty line; `#` begins a comment. A word in double quotes may contain spaces, and `\"`, `\\`, `\n`,
 //! `\r`, `\t`. Errors name lines, and never quote the file.
 
+use crate::license::printable;
+
 /// A user name and a password.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Login {
@@ -30,6 +32,10 @@ pub(super) enum Error {
         "has no entry for {0} with login and password: add `machine {0} login USER password PASSWORD`"
     )]
     NoEntry(String),
+    #[error(
+        "has no entry for {host} with login {user} (LICENSE_GATE_USER) and password: add one, or unset that variable"
+    )]
+    NoEntryOf { host: String, user: String },
 }
 
 #[derive(Default)]
@@ -74,7 +80,11 @@ pub(super) fn login(text: &str, host: &str, user: Option<&str>) -> Result<Login,
         .into_iter()
         .filter_map(|entry| Some(Login { user: entry.user?, password: entry.password? }));
     let mut logins = logins.filter(|login| user.is_none_or(|user| login.user == user));
-    logins.next().ok_or_else(|| Error::NoEntry(host.to_owned()))
+    let host = host.to_owned();
+    logins.next().ok_or_else(|| match user {
+        Some(user) => Error::NoEntryOf { host, user: printable(user) },
+        None => Error::NoEntry(host),
+    })
 }
 
 /// Reads the rest of an entry.
@@ -194,7 +204,7 @@ mod tests {
         }
         let two = "machine gate.example login a password b machine gate.example login c password d";
         assert_eq!(found(two, Some("c")), Ok(("c".to_owned(), "d".to_owned())));
-        assert!(matches!(found(two, Some("e")), Err(Error::NoEntry(_))));
+        assert!(matches!(found(two, Some("e")), Err(Error::NoEntryOf { .. })));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Writes the head of a response, and decides how its body is framed and whether the connection persists.
 
-use bytes::Bytes;
 use http::header::{DATE, STRICT_TRANSPORT_SECURITY};
 use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
@@ -59,18 +58,6 @@ pub(super) fn write_written(
         out.extend_from_slice(written.body());
     }
     Plan { coding: None, until_close: false, keep_alive: asked.keep_alive, switches: false }
-}
-
-/// A whole response as bytes, with `connection: close` and without `Date`.
-pub(in crate::downstream) fn last_response(response: &Response<Bytes>) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_status(&mut out, response);
-    response.headers.write(|_| true, |bytes| out.extend_from_slice(bytes));
-    write_length(&mut out, response.body.len() as u64);
-    write_persistence(&mut out, false, Version::HTTP_11);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&response.body);
-    out
 }
 
 /// Writes the head of `response`, with `date` if it has none (RFC 9110 section 6.6.1), and with `hsts` in place of its own.
@@ -167,6 +154,7 @@ fn closes(value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::HeaderValue;
     use http::header::{CONNECTION, CONTENT_LENGTH};
     use http_body_util::Full;

@@ -46,7 +46,6 @@ use crate::socket::HANG_UP_CHECK;
 use answer::{Asked, Plan};
 use wire::{Arrived, Writer};
 
-pub(super) use answer::last_response;
 pub use head::RawTarget;
 pub(super) use wire::Wire;
 

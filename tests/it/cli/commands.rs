@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::program::Place;
+use crate::support::program::{Place, Ran};
 
 const COMMANDS: [&[&str]; 19] = [
     &["serve"],
@@ -103,6 +103,36 @@ fn every_shell_has_completions() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = place.run(&["completions", shell]).exits(0).out;
         assert!(script.contains("check-config"), "{shell}:\n{script}");
+    }
+}
+
+/// As bash does it at a tab: the last word is completed.
+#[test]
+fn bash_completes_commands_files_and_values() {
+    let place = Place::new();
+    place.write("completions", &place.run(&["completions", "bash"]).exits(0).out);
+    place.write("gate.toml", "");
+    let script = "source ./completions; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+        _license__gate \"$1\" \"${@: -1}\" \"${@: -2:1}\"; echo \"${COMPREPLY[*]}\"";
+    let cases: [(&[&str], &str); 11] = [
+        (&["che"], "check-config"),
+        (&["license", "sho"], "show"),
+        (&["keys", "gen"], "generate"),
+        (&["license", "show", "--ca"], "--ca-file"),
+        (&["serve", "--log-format", ""], "text json"),
+        (&["serve", "--log-format", "j"], "json"),
+        (&["keys", "generate", "--alg", "ed"], "eddsa"),
+        (&["completions", "z"], "zsh"),
+        (&["serve", "--config", "ga"], "gate.toml"),
+        (&["license", "install", "--ca-file", "ga"], "gate.toml"),
+        (&["check-config", "--against", "ga"], "gate.toml"),
+    ];
+    for (words, expected) in cases {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["--norc", "-c", script, "bash", "license-gate"]).args(words);
+        let output = bash.current_dir(place.path()).output().expect("bash");
+        let ran = Ran::of(output);
+        assert_eq!(ran.out.trim(), expected, "{words:?}\n{}", ran.err);
     }
 }
 

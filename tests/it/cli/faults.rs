@@ -56,6 +56,20 @@ const FILES: &[(&str, &[&str])] = &[
     ("[server.tls]\ncert_file = 'c'", &["gate.toml:2: server.tls.key_file: is missing"]),
     ("[server.tls]\nkey_file = 'k'", &["gate.toml:2: server.tls.cert_file: is missing"]),
     ("[server.tls]\nclient_ca_file = 'c'", &["gate.toml:2: server.tls.cert_file: is missing"]),
+    // A table that does not turn on what it names.
+    ("[server.tls]", &["gate.toml:1: server.tls: needs cert_file and key_file", "plain HTTP"]),
+    ("[server]\nworkers = 1\ntls = {}", &["gate.toml:3: server.tls: needs cert_file"]),
+    ("[server]\nlisten = ['https://[::1]:0']\n[server.tls]", &["gate.toml:3: server.tls: needs"]),
+    ("\n[server.tls]\nmin_version = '1.3'", &["gate.toml:3: server.tls: needs cert_file"]),
+    ("[server.tls]\nhsts = '1d'", &["gate.toml:2: server.tls: needs cert_file"]),
+    ("[server.tls]\nkey_file = ''", &["gate.toml:2: server.tls: needs cert_file"]),
+    ("[[server.tls]]", &["gate.toml:1: server.tls: is a section", "[server.tls]"]),
+    ("[server.tsl]", &["gate.toml:1: server.tsl: unknown key; the nearest is server.tls"]),
+    ("[issuer]", &["gate.toml:1: issuer: unknown key"]),
+    ("[gate.rules]", &["gate.toml:1: gate.rules: takes tables: write [[gate.rules]]"]),
+    ("[gate.rules]\nname = 'x'", &["gate.toml:1: gate.rules: takes tables: write [[gate.rules]]"]),
+    ("[auth.users]\nname = 'x'", &["gate.toml:1: auth.users: takes tables: write [[auth.users]]"]),
+    ("[[gate.rules]]", &["gate.toml:1: gate.rules: a rule has no name"]),
     ("[timeouts]\nidle = 75", &["gate.toml:2: timeouts.idle: a duration needs a unit", "\"75s\""]),
     ("[timeouts]\nidle = '75'", &["timeouts.idle: a duration needs a unit"]),
     ("[timeouts]\nidle = '7 parsecs'", &["timeouts.idle: \"7 parsecs\" is not a duration"]),
@@ -84,6 +98,12 @@ const FILES: &[(&str, &[&str])] = &[
     ("[license]\njwks_url = 'jwks.json'", &["gate.toml:2: license.jwks_url: is not a URL"]),
     ("[license]\njwks_url = 'https://u:hunter2@a/'", &["license.jwks_url: takes no user name"]),
     ("[license]\nfile = 1", &["license.file: "]),
+    (
+        "[license]\nkeys = 'https://u:hunter2@a/jwks.json'",
+        &["gate.toml:2: license.keys: takes a path, not a URL: license.jwks_url takes one"],
+    ),
+    ("[license]\nfile = 'http://u:hunter2@a/'", &["license.file: takes a path, not a URL"]),
+    ("[admin]\nlisten = 'http://u:hunter2@a/'", &["admin.listen: \"http://***@a/\" is not"]),
     ("[license]\nrevocations = 'ftp://a/x'", &["gate.toml:2: license.revocations: is not a URL"]),
     ("[license]\nrevocations = []", &["license.revocations: takes a string"]),
     ("[license]\nkeys = ''", &["license.keys: is empty"]),
@@ -220,6 +240,36 @@ fn a_configuration_file_that_is_missing_or_not_text_is_an_error() {
         .run(&["check-config", "--config", "/dev/zero"])
         .exits(1)
         .reports(&["/dev/zero: is larger than 1 MiB"]);
+}
+
+/// A variable of a template that is not set leaves an empty value.
+#[test]
+fn a_table_that_turns_nothing_on_is_a_warning() {
+    let place = Place::new();
+    place.write("ca.pem", &rcgen::generate_simple_self_signed([]).expect("made").cert.pem());
+    let cases = [
+        ("[server.tls]\ncert_file = ''\nkey_file = ''", "server.tls.cert_file is empty"),
+        ("[upstream.tls]", "upstream.tls is set, but not used"),
+        ("[notify]", "[notify] is empty"),
+        ("[renewal]", "[renewal] is empty"),
+        ("[renewal]\nca_file = 'ca.pem'", "renewal.ca_file is set, but not used"),
+        ("[gate]", "[gate] is empty"),
+        ("[auth]\nmode = 'local'", "nobody can sign in"),
+    ];
+    for (file, warning) in cases {
+        place.write("gate.toml", file);
+        let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+        ran.reports(&["warning: ", warning]);
+    }
+    // The other tables are there for their defaults.
+    place.write("gate.toml", "[server]\n[timeouts]\n[limits]\n[shutdown]\n[upstream]\n[license]\n[store]\n[auth]\n[admin]\n[log]\n");
+    let ran = place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+    assert_eq!(ran.out, "gate.toml: valid, 1 warning\n", "{}", ran.err);
+
+    let words = ["check-config"];
+    let variable = "LICENSE_GATE__SERVER__TLS__MIN_VERSION";
+    let ran = place.run_with(&words, &[(variable, "1.3")], "").exits(1);
+    ran.reports(&[&format!("{variable}: server.tls: needs cert_file")]);
 }
 
 #[test]

@@ -80,6 +80,18 @@ fn an_existing_file_is_never_overwritten() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_says_what_to_do() {
+    let place = with_keys();
+    let to = |out: &str| {
+        let words = ["init", "--upstream", "http://127.0.0.1:1", "--root-url", "https://a/"];
+        place.run(&[&words[..], &["--issuer-keys", "keys", "--out", out]].concat()).exits(1)
+    };
+    to("etc/a/gate.toml").reports(&["etc/a/gate.toml cannot be written", "`mkdir -p etc/a`"]);
+    to("-").reports(&["--out takes a file, not standard output"]);
+    assert!(!place.path().join("-").exists());
+}
+
+#[test]
 fn bad_flags_are_all_reported_and_nothing_is_written() {
     let place = with_keys();
     place.write("private.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");

@@ -167,6 +167,33 @@ fn the_printed_configuration_has_its_secrets_masked() {
 }
 
 #[test]
+fn each_printed_table_has_its_own_line() {
+    let place = Place::new();
+    let hash = place.run_with(&["hash-password"], &[], "pw\n").exits(0).out;
+    let hash = hash.trim();
+    let user = |name: &str| {
+        format!("[[auth.users]]\nname = '{name}'\npassword_hash = '{hash}'\npermissions = []\n")
+    };
+    let rule = |name: &str| format!("[[gate.rules]]\nname = '{name}'\npaths = ['/{name}']\n");
+    let (a, b, x, y) = (user("a"), user("b"), rule("x"), rule("y"));
+    place.write("gate.toml", &format!("{a}{b}# A comment.\n{x}{y}"));
+    let ran = check(&place, &["--config", "gate.toml"], &[]);
+    let tables = ran.out.lines().filter(|line| line.starts_with("[["));
+    let expected = [
+        "[[auth.users]]  # gate.toml:1",
+        "[[auth.users]]  # gate.toml:5",
+        "[[gate.rules]]  # gate.toml:10",
+        "[[gate.rules]]  # gate.toml:13",
+    ];
+    assert_eq!(tables.collect::<Vec<_>>(), expected, "{}", ran.out);
+    // Of an inline array too.
+    let rule = |name: &str| format!("{{ name = '{name}', paths = ['/{name}'] }},\n");
+    place.write("gate.toml", &format!("gate.rules = [\n{}\n{}]\n", rule("x"), rule("y")));
+    let ran = check(&place, &["--config", "gate.toml"], &[]);
+    ran.prints("[[gate.rules]]  # gate.toml:2").prints("[[gate.rules]]  # gate.toml:4");
+}
+
+#[test]
 fn the_printed_configuration_reads_back_unchanged() {
     let place = Place::new();
     let print = |flags: &[&str]| {

@@ -9,6 +9,7 @@ mod hostile;
 mod init;
 mod inspect;
 mod layers;
+mod random;
 mod remote;
 mod terminal;
 mod vendor;

@@ -216,11 +216,13 @@ fn what_is_not_a_token_is_refused_before_anything_is_sent() {
     let one = Setup::new().vendor.token().sign();
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(one.bytes().flat_map(|b| [b, 0])).collect();
-    let cases: [(&str, Vec<u8>, &[&str]); 14] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 16] = [
         ("picture", png, &["a picture (PNG)", "eyJ"]),
         ("archive", b"PK\x03\x04rest".to_vec(), &["an archive"]),
         ("private", PRIVATE.into(), &["a private key", "was not sent"]),
         ("openssh", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n".to_vec(), &["a private key"]),
+        ("jwk", b"{\"kty\":\"EC\",\"d\":\"x\"}".to_vec(), &["a private key", "keep it secret"]),
+        ("jwks", b" {\"keys\": []}\n".to_vec(), &["set of keys (JWKS)", "license.keys"]),
         ("public", b"-----BEGIN PUBLIC KEY-----\nx\n".to_vec(), &["PEM file", "license.keys"]),
         ("two", format!("{one}\n{one}\n").into(), &["more than one token", "give one token"]),
         ("empty", Vec::new(), &["it is empty"]),
@@ -258,10 +260,16 @@ fn what_is_not_a_token_is_refused_before_anything_is_sent() {
 #[test]
 fn wrong_usage_is_exit_code_1_because_2_means_unreachable() {
     let place = Place::new();
-    for words in [&["install"][..], &["show", "--bogus"], &["rollback"], &["remove", "x"]] {
+    for words in
+        [&["install"][..], &["show", "--bogus"], &["rollback"], &["rollback", ""], &["remove", "x"]]
+    {
         place.run(&[&["license"], words].concat()).exits(1);
     }
     place.run(&["license", "show", "--timeout", "0s"]).exits(1).reports(&["between 1ms and 1h"]);
+    for timeout in ["fish", "10", "1 parsec", ""] {
+        let ran = place.run(&["license", "show", "--timeout", timeout]).exits(1);
+        ran.reports(&["--timeout", "write a number with a unit, such as 10s"]);
+    }
     place.run(&["license", "bogus"]).exits(2);
 }
 
@@ -447,7 +455,10 @@ fn a_netrc_file_gives_the_credentials() {
     operator
         .run_as(&[(USER, "ops")], &["show", "--netrc=logins"], "")
         .exits(1)
-        .reports(&["no entry for 127.0.0.1"]);
+        .reports(&["no entry for 127.0.0.1 with login ops (LICENSE_GATE_USER)"]);
+    operator.place.write("other", "machine other login x password y\n");
+    let ran = operator.run_as(&[], &["show", "--netrc=other"], "").exits(1);
+    ran.reports(&["no entry for 127.0.0.1 with login and password", "add `machine 127.0.0.1"]);
 
     let home = operator.place.path().display().to_string();
     std::fs::rename(&netrc, operator.place.path().join(".netrc")).expect("renamed");

@@ -5,30 +5,10 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use crate::support::gate::{Builder, Gate, PATIENCE};
 use crate::support::message::Message;
 use crate::support::origin::Recorder;
+use crate::support::random::Random;
 use crate::support::wire::Wire;
 
 const SEEDS: u64 = 400;
-
-/// Steele, Lea and Flood: splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).expect("small")
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
-}
 
 /// One element of a chain, and how it must be understood.
 #[derive(Clone, Debug, Default)]

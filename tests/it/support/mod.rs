@@ -13,6 +13,7 @@ pub(crate) mod origin;
 pub(crate) mod pieces;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod random;
 pub(crate) mod receiver;
 pub(crate) mod scene;
 #[path = "../../fuzz/spoil.rs"]

@@ -7,6 +7,7 @@ mod hsts;
 mod plain_http;
 mod proxy_protocol;
 mod redirect;
+mod refusals;
 mod reload;
 mod stopping;
 mod systemd;

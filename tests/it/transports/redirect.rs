@@ -315,7 +315,10 @@ fn settings_that_cannot_work_are_faults_or_warnings() {
             "server.redirect = ['127.0.0.1:18080']\nserver.acme_dir = 'w/.well-known/acme-challenge'",
             "name the webroot",
         ),
-        ("server.tls.hsts = '1d'", "server.tls.hsts is set, but not used"),
+        (
+            "server.tls.cert_file = ''\nserver.tls.hsts = '1d'",
+            "server.tls.hsts is set, but not used",
+        ),
     ];
     place.write("w/.well-known/acme-challenge/x", "");
     for (settings, message) in warnings {
