@@ -79,8 +79,8 @@ const REDIRECT: &str = "redirect";
 /// How long responses and tunnels of a process that was replaced may last.
 const REPLACED: Duration = Duration::from_secs(3600);
 
-/// Reloads that may wait for their turn; the admin listener has no more connections.
-const MAX_RELOADS: usize = 64;
+/// Reloads that may wait for their turn: one for each connection of the admin listener.
+const MAX_RELOADS: usize = admin::MAX_CONNECTIONS;
 
 impl App {
     /// Loads keys and license, and binds all addresses. Call it on the runtime for the control work (license changes,

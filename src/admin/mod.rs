@@ -50,7 +50,7 @@ use crate::downstream::{Listener, SocketFile};
 use crate::telemetry::Episode;
 
 /// Connections at once. A few probes and a scraper need no more.
-const MAX_CONNECTIONS: usize = 64;
+pub const MAX_CONNECTIONS: usize = 64;
 
 /// Descriptors that these take, with the newcomer that one of them gives way to.
 pub const MAX_DESCRIPTORS: usize = MAX_CONNECTIONS + 1;

@@ -205,7 +205,7 @@ fn table(rules: &Rules, license: &LicenseNow<'_>) -> String {
             }
         };
         let paths: Vec<_> = rule.paths.iter().map(ToString::to_string).collect();
-        let state = shown(rule, &state, rules.is_dry_run());
+        let state = shown(rule, &state, rules.is_dry_run(rule));
         [rule.name.clone(), rule.methods.to_string(), require, grace, state, paths.join(" ")]
     });
     aligned([head].into_iter().chain(lines).collect())
@@ -224,7 +224,7 @@ fn shown(rule: &Rule, state: &State, is_dry_run: bool) -> String {
         State::Closed(Closed { missing: Missing::License, .. }) => "closed: no license".to_owned(),
         State::Closed(_) => "closed".to_owned(),
     };
-    match !rule.allow && (is_dry_run || rule.dry_run) {
+    match is_dry_run && !rule.allow {
         true => format!("{text} (dry run)"),
         false => text,
     }
@@ -297,7 +297,7 @@ impl Request {
                 lines.push([reading.clone(), "-".to_owned(), "no rule matches".to_owned()]);
             }
             for step in steps {
-                let state = shown(step.rule, &step.state, rules.is_dry_run());
+                let state = shown(step.rule, &step.state, rules.is_dry_run(step.rule));
                 lines.push([std::mem::take(&mut reading), step.rule.name.clone(), state]);
             }
         }
@@ -317,8 +317,7 @@ fn outcome(
     let mut would_refuse = None;
     let state = &mut |rule: &Rule| {
         let state = rule.state(license);
-        let is_dry_run = rules.is_dry_run() || rule.dry_run;
-        if is_dry_run && matches!(state, State::Closed(_)) {
+        if rules.is_dry_run(rule) && matches!(state, State::Closed(_)) {
             would_refuse.get_or_insert_with(|| rule.name.clone());
         }
         state

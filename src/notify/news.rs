@@ -155,7 +155,7 @@ impl News {
 /// The rules in grace, each with the time of its warning. A dry run refuses nothing, and needs no warning.
 pub(super) fn grace_warnings(rules: &Rules, license: &LicenseNow<'_>) -> Vec<GraceWarning> {
     let warning = |(rule, state): (&Rule, State)| match state {
-        State::Grace { until } if !rule.dry_run && !rules.is_dry_run() => {
+        State::Grace { until } if !rules.is_dry_run(rule) => {
             Some(GraceWarning { rule: rule.name.clone(), from: until.saturating_sub(DAY), until })
         }
         State::Grace { .. } | State::Open | State::Closed(_) => None,

@@ -107,7 +107,7 @@ impl ForwardError {
             Error::Full => Report {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 code: "gate.full",
-                message: "The gate has reached its limit of connections. Try again.",
+                message: "The gate cannot open more connections to the dashboard: try again later.",
                 proxy_error: Some("connection_limit_reached"),
                 kind: None,
                 flag: None,

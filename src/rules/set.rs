@@ -141,9 +141,9 @@ impl Rules {
         self.rules.iter().map(|compiled| &*compiled.rule)
     }
 
-    /// Whether no rule refuses anything.
-    pub const fn is_dry_run(&self) -> bool {
-        self.dry_run
+    /// Whether `rule` refuses nothing: it is a dry run, or all rules are.
+    pub const fn is_dry_run(&self, rule: &Rule) -> bool {
+        self.dry_run || rule.dry_run
     }
 
     /// Each rule with its state for this license, in order. Exceptions are open.
@@ -337,7 +337,7 @@ impl Case<'_> {
     /// Whether the rule `at` decides.
     fn decides(&mut self, at: usize) -> bool {
         let rule = &*self.rules.rules[at].rule;
-        let is_dry_run = rule.dry_run || self.rules.dry_run;
+        let is_dry_run = self.rules.is_dry_run(rule);
         let found = &mut self.verdict;
         match (self.state)(rule) {
             State::Open => {}

@@ -57,7 +57,7 @@ impl Ruled {
         let one = |(rule, state): (&Rule, State)| OneRule {
             state,
             ends: rule.grace_ends(&license),
-            is_dry_run: rule.dry_run || rules.is_dry_run(),
+            is_dry_run: rules.is_dry_run(rule),
             rule: rule.clone(),
         };
         Self { rules: rules.states(&license).map(one).collect() }
