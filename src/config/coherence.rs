@@ -17,20 +17,19 @@ const PUBLISHED_HASH: &str =
 /// Adds the faults of settings that contradict each other, except for keys that have a fault already.
 pub(super) fn check(loaded: &mut Loaded, faults: &mut Faults) {
     let mut found = Vec::new();
-    found.extend(incomplete_tls(loaded));
-    found.extend(incomplete_upstream_tls(loaded));
-    found.extend(webhook_without_secret(loaded));
+    let incomplete = incomplete_tls(loaded);
     if loaded.config.downstream.tls.as_ref().is_some_and(is_incomplete) {
         loaded.config.downstream.tls = None;
     }
     loaded.config.tls_is_off = loaded.config.downstream.tls.is_none()
         && loaded.origin("server.tls.cert_file") != Origin::Default;
-    if found.is_empty() {
-        found.extend(tls_without_certificate(loaded));
-    }
-    if found.is_empty() {
-        found.extend(https_without_certificate(loaded));
-    }
+    found.extend(
+        incomplete
+            .or_else(|| tls_without_certificate(loaded))
+            .or_else(|| https_without_certificate(loaded)),
+    );
+    found.extend(incomplete_upstream_tls(loaded));
+    found.extend(webhook_without_secret(loaded));
     found.extend(proxy_protocol_without_proxies(loaded));
     found.extend(no_address(loaded));
     found.extend(repeated_addresses(loaded));
@@ -57,7 +56,7 @@ fn incomplete_tls(loaded: &Loaded) -> Option<Fault> {
     }
 }
 
-/// Whoever writes `[server.tls]` expects TLS. Only an empty `cert_file` states that there is none.
+/// A `[server.tls]` announces TLS. Only an empty `cert_file` states that there is none.
 fn tls_without_certificate(loaded: &Loaded) -> Option<Fault> {
     let set = loaded.origins.iter().find(|(key, _)| key.starts_with("server.tls."));
     let empty = loaded.config.empty_tables.get("server.tls");

@@ -63,6 +63,10 @@ const FILES: &[(&str, &[&str])] = &[
     ("\n[server.tls]\nmin_version = '1.3'", &["gate.toml:3: server.tls: needs cert_file"]),
     ("[server.tls]\nhsts = '1d'", &["gate.toml:2: server.tls: needs cert_file"]),
     ("[server.tls]\nkey_file = ''", &["gate.toml:2: server.tls: needs cert_file"]),
+    (
+        "[notify]\nurl = 'https://a/'\n[server.tls]",
+        &["gate.toml:3: server.tls: needs cert_file and key_file"],
+    ),
     ("[[server.tls]]", &["gate.toml:1: server.tls: is a section", "[server.tls]"]),
     ("[server.tsl]", &["gate.toml:1: server.tsl: unknown key; the nearest is server.tls"]),
     ("[issuer]", &["gate.toml:1: issuer: unknown key"]),
