@@ -159,6 +159,8 @@ pub(super) struct Successor {
     deadline: Instant,
     /// Whether it may have the store.
     may_serve: bool,
+    /// Whether it may accept clients.
+    may_accept: bool,
 }
 
 impl Successor {
@@ -196,7 +198,7 @@ impl Successor {
         let child = command.spawn().map_err(failed)?;
         let channel = Channel { stream: channel, received: Vec::new() };
         let deadline = Instant::now() + READY;
-        Ok(Self { child: Some(child), channel, deadline, may_serve: false })
+        Ok(Self { child: Some(child), channel, deadline, may_serve: false, may_accept: false })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -224,6 +226,7 @@ impl Successor {
 
     /// Lets it accept, and waits until it does.
     pub(super) async fn accept(&mut self) -> Result<(), Failure> {
+        self.may_accept = true;
         self.deadline = Instant::now() + ACCEPTS;
         self.tell(ACCEPT_MESSAGE).await?;
         match self.message(Failure::Silent).await?.as_str() {
@@ -258,6 +261,14 @@ impl Successor {
         timeout_at(*deadline, received).await.unwrap_or(Err(late))
     }
 
+    /// Lets it read its configuration again.
+    pub(super) fn reload(&self) {
+        if let Some(child) = &self.child {
+            // It may have ended.
+            let _ = kill_process(Pid::from_child(child), Signal::HUP);
+        }
+    }
+
     /// Lets it run on its own.
     pub(super) fn release(mut self) {
         let Some(mut child) = self.child.take() else { return };
@@ -269,6 +280,13 @@ impl Successor {
 
     /// Ends it, and waits until it has ended: its locks are free then.
     pub(super) async fn end(mut self) {
+        // It removes the files of its own sockets, if it still can. Once it may accept, it would close those of this process.
+        if !self.may_accept
+            && let Some(child) = &self.child
+        {
+            let _ = kill_process(Pid::from_child(child), Signal::TERM);
+            let _ = timeout(ENDS, exit_of(&mut self.child)).await;
+        }
         let Some(mut child) = self.child.take() else { return };
         let _ = child.kill();
         let _ = tokio::task::spawn_blocking(move || child.wait()).await;

@@ -2,7 +2,11 @@
 //!
 //! The program is a symbolic link in a directory of its own, which tests switch to another program.
 
+mod after_failure;
 mod changes;
+mod deliveries;
+mod few;
+mod sockets;
 mod failing;
 mod license;
 mod signals;

@@ -1,0 +1,67 @@
+//! Events that are on their way to the webhook during an upgrade.
+
+use serde_json::Value;
+
+use super::license::start;
+use super::{BEGAN, DONE, FAILED, Upgraded, until};
+use crate::support::gate::signal;
+use crate::support::receiver::{self, Receiver};
+use crate::support::scene::{Scene, Setup, jti};
+
+fn scene(receiver: &Receiver) -> Upgraded<Scene> {
+    let setup = Setup::new();
+    receiver::write_secret(setup.dir());
+    start(receiver.settings().into_iter().fold(setup, |setup, (key, value)| setup.set(key, value)))
+}
+
+/// Installs a license, and returns its `jti`.
+fn install(scene: &Upgraded<Scene>) -> Value {
+    let token = scene.vendor.token().sign();
+    scene.install(&token);
+    jti(&token)
+}
+
+fn over(scene: &Upgraded<Scene>) -> usize {
+    scene.lines().count(DONE) + scene.lines().count(FAILED)
+}
+
+#[test]
+fn an_event_that_the_receiver_accepts_soon_is_sent_once() {
+    let receiver = Receiver::new();
+    let scene = scene(&receiver);
+    for (round, script) in [Some("echo ready >&0; read -r go; exit 3"), None].into_iter().enumerate()
+    {
+        script.map_or_else(|| scene.program.is_good(), |script| scene.program.is_script(script));
+        receiver.holds();
+        let own = install(&scene);
+        assert_eq!(receiver.wait_for(2 * round + 1).body["license"]["jti"], own);
+        let before = over(&scene);
+        signal(scene.pid(), "USR2");
+        scene.lines().wait_for_another(BEGAN, before + 1);
+        receiver.takes();
+        until("the upgrade is over", || over(&scene) > before);
+        // The next event is another one.
+        let own = install(&scene);
+        assert_eq!(receiver.wait_for(2 * round + 2).body["license"]["jti"], own);
+    }
+    assert_eq!(scene.lines().count("event=notify.failed"), 0);
+}
+
+#[test]
+fn an_event_that_the_receiver_holds_for_longer_is_sent_again_with_its_id() {
+    let receiver = Receiver::new();
+    let scene = scene(&receiver);
+    receiver.holds();
+    install(&scene);
+    let first = receiver.wait_for(1);
+    scene.upgrade();
+    // The response to the former process comes too late, and is no failure.
+    receiver.takes();
+    let again = receiver.wait_for(2);
+    assert_eq!(again.body, first.body);
+    let own = install(&scene);
+    assert_eq!(receiver.wait_for(3).body["license"]["jti"], own);
+    until("the former process has ended", || !super::runs(scene.gate.gate.pid()));
+    assert_eq!(scene.lines().count("event=notify.failed"), 0);
+    scene.logs_no_fault();
+}
