@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const ISSUER: Duration = Duration::from_secs(5);
 /// How often the lock of the store is tried after an upgrade has failed, at first.
 const TAKE_BACK: Duration = Duration::from_millis(100);
-const TAKE_BACK_LIMIT: Duration = Duration::from_secs(10);
+const TAKE_BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Time to read the files of the license again. A file system may hang.
 const READ: Duration = Duration::from_secs(10);
 /// How often the store and the files of the license are tried then.

@@ -1,13 +1,15 @@
 //! After an upgrade that has failed: everything that the former process did goes on.
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 
 use serde_json::json;
 
 use super::license::start;
-use super::{BEGAN, FAILED, Upgraded, until};
+use super::{BEGAN, FAILED, Upgraded, pid_in, runs, until};
 use crate::support::gate::signal;
+use crate::support::hang::Hang;
 use crate::support::issuer::{Issuer, Script, answer};
 use crate::support::receiver::{self, Receiver};
 use crate::support::scene::{Scene, Setup, jti};
@@ -90,7 +92,14 @@ fn renewal_webhook_and_files_go_on_after_two_failures_in_a_row() {
     scene.fails();
     let renewed = token(800);
     issuer.play(Script::Grants(renewed.clone()));
-    scene.renew().is(200);
+    // As many upgrades as signals may still come.
+    until("the license is renewed", || {
+        let answer = scene.renew();
+        answer.status == 200 || {
+            assert_eq!(answer.code(), "licensing.store.handed-over");
+            false
+        }
+    });
     scene.holds(&renewed);
     receiver.until(&jti(&renewed));
     let mounted = token(700);
@@ -125,13 +134,14 @@ fn a_reload_while_files_are_missing_leaves_one_watch_on_each_file() {
     fs::write(dir.join("a.json"), jwks(&[&intruder])).expect("written");
     // Two looks at this file are at least one at the other, if that is still watched.
     let read = "the issuer's keys were read again";
-    for jwks in [jwks(&[&second, &first]), jwks(&[&second]), jwks(&[&second, &first])] {
-        let lines = scene.lines().count(read);
-        fs::write(dir.join("b.json"), jwks).expect("written");
-        scene.lines().wait_for_another(read, lines + 1);
+    let lines = scene.lines().count(read);
+    let new = [(); 3].map(|()| Vendor::new());
+    for vendor in &new {
+        fs::write(dir.join("b.json"), jwks(&[&second, vendor])).expect("written");
+        until("its keys are used", || scene.post(&vendor.token().sign()).status == 200);
     }
+    assert_eq!(scene.lines().count(read), lines + new.len());
     scene.post(&intruder.token().sign()).is(400);
-    scene.install(&second.token().sign());
 }
 
 #[test]
@@ -141,12 +151,12 @@ fn a_store_that_another_process_keeps_is_taken_back_later_and_the_gate_serves_me
     let token = scene.vendor.token().with("iat", now() - 60).sign();
     scene.install(&token);
     // The lock stays with a process that outlives the new one, until it is killed.
-    let script = "echo ready >&0; read -r go
+    let keeps = "echo ready >&0; read -r go
 (exec 9>>data/lock <&- >&- 2>&-; flock 9; exec sleep 100) &
 echo $! >holder
 while flock -n data/lock true; do :; done
 exit 3";
-    scene.program.is_script(script);
+    scene.program.is_script(keeps);
     begin(&scene);
     scene.lines().wait_for("event=upgrade.store_lost");
     scene.lines().wait_for(FAILED);
@@ -154,16 +164,61 @@ exit 3";
     let refused = scene.post(&scene.vendor.token().sign());
     assert_eq!((refused.status, refused.code().as_str()), (503, "licensing.store.handed-over"));
     scene.gate.gate.reload(&[("log.access", "true")]).is(200);
-    // Another upgrade fails too, and does not lose the store.
-    scene.program.is_script("exit 4");
+    // Another upgrade fails too, and does not lose the store: its lock is free by then.
+    scene.program.is_script("echo ready >&0; read -r go; kill -9 $(<holder); exit 4");
     assert!(scene.fails().contains("exit status: 4"));
+    let other = scene.vendor.token().sign();
+    scene.install(&other);
+    scene.holds(&other);
+    // The same, and the lock becomes free later.
+    scene.program.is_script(keeps);
+    begin(&scene);
+    scene.lines().wait_for_another("event=upgrade.store_lost", 2);
     let holder = fs::read_to_string(scene.gate.gate.dir().join("holder")).expect("a process");
     signal(holder.trim().parse().expect("a number"), "KILL");
     scene.lines().wait_for("the store was taken back");
-    until("licenses can be changed", || scene.post(&scene.vendor.token().sign()).status == 200);
+    until("a license can be changed", || scene.remove().status == 202);
     scene.program.is_good();
     scene.upgrade();
     scene.has_a_whole_audit_log();
+}
+
+#[test]
+fn a_file_system_that_hangs_does_not_stop_the_gate() {
+    let (published, rotated) = (Vendor::new(), Vendor::new());
+    let issuer = Issuer::playing(Script::Says(answer("200 OK", &jwks(&[&published]))));
+    let setup = Setup::new().set("admin.listen", "'127.0.0.1:0'");
+    let scene = start(setup.set("license.jwks_url", format!("{:?}", issuer.url())));
+    issuer.wait_for(1);
+    let token = scene.vendor.token().with("iat", now() - 60).sign();
+    scene.install(&token);
+    let keys = scene.gate.gate.dir().join("jwks.json");
+    let pid = scene.pid();
+    let Some(hang) = Hang::on(pid, "openat", &["-f", "-P", keys.to_str().expect("text")]) else {
+        return;
+    };
+    scene.program.is_script(FAILS);
+    signal(pid, "USR2");
+    // The keys are read, which does not end. The store is back by then.
+    let new = pid_in(&scene.lines().wait_for(BEGAN));
+    let lock = scene.gate.gate.stored("lock");
+    let is_free = || Command::new("flock").arg("-n").arg(&lock).arg("true").status();
+    until("the store was taken back", || !runs(new) && !is_free().expect("flock").success());
+    // A license whose key would have to be fetched is not refused for good.
+    issuer.play(Script::Says(answer("200 OK", &jwks(&[&published, &rotated]))));
+    let late = rotated.token().with("iat", now() - 50).sign();
+    scene.post(&late).fails(503, "licensing.store.handed-over");
+    scene.lines().wait_for("exit status: 3");
+    scene.holds(&token);
+    let other = scene.vendor.token().sign();
+    scene.install(&other);
+    let answer = scene.gate.gate.reload_request().send().is(503);
+    assert!(answer.text().contains("a file or file system hangs"), "{}", answer.text());
+    drop(hang);
+    scene.lines().wait_for("the files of the license are read again");
+    scene.gate.gate.reload(&[("log.access", "true")]).is(200);
+    scene.holds(&other);
+    scene.install(&late);
 }
 
 #[test]
