@@ -14,9 +14,10 @@
 //! ```
 //!
 //! Both processes share the sockets, so clients that connect between `open` and `accept` wait in their queues. Never do both
-//! accept: a client that has changed the license at the new process could get the former one on its next connection. If the
-//! successor ends, is late, or cannot open the store, this process opens the store again and continues. The two
-//! exchange messages over a pair of sockets, one message a line. The successor has its end as standard input.
+//! accept: a client that has changed the license at the new process could get the former one on its next connection. A worker that is
+//! too busy for the order to stop accepting sees it just before it would accept (`Intake`). If the successor ends, is late, or cannot
+//! open the store, this process opens the store again and continues. The two exchange messages over a pair of sockets, one message a
+//! line. The successor has its end as standard input.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -23,7 +23,7 @@ use crate::support::receiver::{self, Receiver};
 use crate::support::scene::{Scene, Setup};
 use crate::support::vendor::{ROOT_URL, Vendor, now};
 
-const STEPS: usize = 30;
+const STEPS: usize = 40;
 
 /// Steele, Lea and Flood: splitmix64.
 struct Random(u64);
@@ -174,21 +174,21 @@ impl Walk {
     }
 
     fn step(&mut self) {
-        match self.random.below(20) {
-            0 | 1 => self.reload(),
-            2..=4 => self.upgrade(),
-            5 => self.strike(),
-            6..=11 => self.install(),
-            12 => self.remove(),
-            13..=15 => self.renew(),
-            16 => self.rotate(),
-            17 => {
+        match self.random.below(24) {
+            0..=2 => self.reload(),
+            3..=6 => self.upgrade(),
+            7 | 8 => self.strike(),
+            9..=14 => self.install(),
+            15 => self.remove(),
+            16..=18 => self.renew(),
+            19 => self.rotate(),
+            20 => {
                 let is_up = self.random.below(2) == 0;
                 self.note(format!("webhook up: {is_up}"));
                 if is_up { self.receiver.takes() } else { self.receiver.says("503 Later") }
             }
             _ => {
-                let pause = self.random.below(200) as u64;
+                let pause = self.random.below(400) as u64;
                 thread::sleep(Duration::from_millis(pause));
             }
         }
@@ -383,15 +383,8 @@ impl Walk {
     fn start(&mut self) {
         self.note("start");
         self.program.is_good();
-        // A broken configuration is no start.
-        self.scene().gate.configure(&[("limits.max_headers", "100")]);
-        let listen = self.configured("server.listen");
-        let text = fs::read_to_string(self.dir().join("gate.toml")).expect("a configuration");
-        let scene = self.scene.take().expect("started").restart_after(|| ());
-        // `restart_after` writes the first one.
-        fs::write(scene.gate.dir().join("gate.toml"), text).expect("written");
-        self.note(format!("with the first configuration, then {listen}"));
-        self.scene = Some(scene);
+        // It begins with the first configuration.
+        self.scene = self.scene.take().map(|scene| scene.restart_after(|| ()));
         self.is_struck = false;
     }
 
@@ -513,8 +506,8 @@ impl Drop for Walk {
 fn after_any_walk_one_process_serves_what_was_answered_last() {
     let seeds = match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None if std::env::var_os("LONG").is_some() => 0..60,
-        None => 0..3_u64,
+        None if std::env::var_os("LONG").is_some() => 0..200,
+        None => 0..4_u64,
     };
     for seed in seeds {
         let mut walk = Walk::begin(seed);
