@@ -29,8 +29,7 @@ pub enum NotReloaded {
 }
 
 /// What is true after [`NotReloaded::Interrupted`].
-const INTERRUPTED: &str =
-    "the gate is stopping: some of the changes may apply until it ends, and all of them from the next start";
+const INTERRUPTED: &str = "the gate is stopping: some of the changes may apply until it ends, and all of them from the next start";
 
 #[derive(Serialize)]
 struct Faulty {

@@ -242,8 +242,7 @@ impl Operator {
         let workers = workers(downstream);
         let max_connections = match reload.concerns(&["limits.max_connections"]) {
             true => {
-                let share =
-                    descriptors::share(&reload.config, workers, self.passing.sockets());
+                let share = descriptors::share(&reload.config, workers, self.passing.sockets());
                 blueprint.dashboard.config.sockets.set(share.dashboard);
                 share.clients
             }

@@ -74,8 +74,11 @@ impl Program {
     pub fn this() -> io::Result<Self> {
         let mut arguments = std::env::args_os();
         let own = std::env::current_exe()?;
-        // A symbolic link may lead to a newer program later.
-        let named = arguments.next().and_then(|name| found_at(&name, &own));
+        // A symbolic link may lead to a newer program later, or does already if the former process has started this one.
+        let named = match (arguments.next(), std::env::var_os(FORMER_SOCKETS)) {
+            (Some(name), Some(_)) if Path::new(&name).is_absolute() => Some(name.into()),
+            (name, _) => name.and_then(|name| found_at(&name, &own)),
+        };
         Ok(Self { path: named.unwrap_or(own), arguments: arguments.collect() })
     }
 }

@@ -344,13 +344,13 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use bytes::Bytes;
-    use http::{Method, Response};
+    use http::Method;
     use http_body_util::Full;
     use tokio::task::{LocalSet, yield_now};
 
     use super::super::{Refused, RequestBody};
     use super::*;
-    use crate::message::RequestHead;
+    use crate::message::{RequestHead, Response};
     use crate::shutdown::{Intake, Phase};
     use crate::telemetry::metrics::Metrics;
 
@@ -362,11 +362,16 @@ mod tests {
         type Body = Full<Bytes>;
 
         fn refuse(&self, _: Refused, _: Method, _: Rc<Peer>) -> Response<Self::Body> {
-            Response::default()
+            Response::new(Full::default())
         }
 
-        async fn call(&self, _: RequestHead, _: RequestBody, _: Rc<Peer>) -> Response<Self::Body> {
-            std::future::pending().await
+        fn call(
+            &self,
+            _: RequestHead,
+            _: RequestBody,
+            _: Rc<Peer>,
+        ) -> impl Future<Output = Response<Self::Body>> + 'static {
+            std::future::pending()
         }
     }
 

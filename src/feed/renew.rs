@@ -98,7 +98,7 @@ impl RenewError {
     }
 
     /// Whether the reason is that the gate is being upgraded. The new process renews then.
-    const fn is_handed_over(&self) -> bool {
+    pub(super) const fn is_handed_over(&self) -> bool {
         matches!(
             self,
             Self::Paused
@@ -108,7 +108,7 @@ impl RenewError {
     }
 
     /// The outcome in audit log and metrics.
-    const fn outcome(&self) -> Outcome {
+    pub(super) const fn outcome(&self) -> Outcome {
         match self {
             Self::Off
             | Self::NoLicense

@@ -195,6 +195,18 @@ fn the_program_is_found_by_the_name_it_was_started_with() {
 }
 
 #[test]
+fn a_link_that_leads_elsewhere_while_the_new_process_starts_counts_at_the_next_upgrade() {
+    let gate = start(gate());
+    // The gate under the name of the link, which does not lead to it.
+    gate.program.is_script("exec -a $0 $GATE \"$@\"");
+    gate.upgrade();
+    gate.program.is_script("exit 7");
+    assert!(gate.fails().contains("exit status: 7"));
+    gate.program.is_good();
+    gate.upgrade();
+}
+
+#[test]
 fn process_1_refuses_with_the_reason() {
     // Only where user namespaces are allowed.
     let unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"];

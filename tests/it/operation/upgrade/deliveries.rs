@@ -33,7 +33,8 @@ fn over(scene: &Upgraded<Scene>) -> usize {
 fn an_event_that_the_receiver_accepts_soon_is_sent_once() {
     let receiver = Receiver::new();
     let scene = scene(&receiver);
-    for (round, script) in [Some("echo ready >&0; read -r go; exit 3"), None].into_iter().enumerate()
+    for (round, script) in
+        [Some("echo ready >&0; read -r go; exit 3"), None].into_iter().enumerate()
     {
         script.map_or_else(|| scene.program.is_good(), |script| scene.program.is_script(script));
         receiver.holds();

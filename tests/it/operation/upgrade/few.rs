@@ -11,7 +11,7 @@ fn an_upgrade_needs_no_descriptor_of_the_clients() {
     const LISTENERS: usize = 12;
     let dashboard = Dashboard::knowing(&[]);
     dashboard.mood("/held", Mood::Holds);
-    let listen = vec!["'127.0.0.1:0'"; LISTENERS].join(", ");
+    let listen = ["'127.0.0.1:0'"; LISTENERS].join(", ");
     let gate = Builder::before(dashboard.address)
         .set("server.listen", format!("[{listen}]"))
         .set("server.workers", 6)

@@ -5,11 +5,11 @@
 mod after_failure;
 mod changes;
 mod deliveries;
-mod few;
-mod sockets;
 mod failing;
+mod few;
 mod license;
 mod signals;
+mod sockets;
 mod traffic;
 mod walk;
 
