@@ -151,11 +151,14 @@ impl Running {
         self.parts.receivers.send_replace(None);
         // The answer to a call that is in flight must be stored.
         let _ = timeout_at(until, self.parts.renewal.pause()).await;
-        // An event that is queued must be noted as announced, or the other process would announce it again.
-        let watched = timeout_at(until, self.watched.clone().lock_owned()).await;
-        // An event that the webhook has accepted must be noted as sent, or the other process would send it again.
-        let sending = timeout_at(until, self.sending.clone().lock_owned()).await;
-        self.held = Some([watched.ok(), sending.ok()]);
+        // Otherwise the store could not be taken back, and they are locked.
+        if self.held.is_none() {
+            // An event that is queued must be noted as announced, or the other process would announce it again.
+            let watched = timeout_at(until, self.watched.clone().lock_owned()).await;
+            // An event that the webhook has accepted must be noted as sent, or the other process would send it again.
+            let sending = timeout_at(until, self.sending.clone().lock_owned()).await;
+            self.held = Some([watched.ok(), sending.ok()]);
+        }
         for source in [&mut self.mounted, &mut self.keys, &mut self.revocations] {
             source.end().await;
         }

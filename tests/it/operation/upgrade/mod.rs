@@ -6,7 +6,6 @@ mod after_failure;
 mod changes;
 mod deliveries;
 mod failing;
-mod few;
 mod license;
 mod signals;
 mod sockets;
