@@ -8,6 +8,8 @@ use std::path::Path;
 use super::{BEGAN, DONE, runs, start, until};
 use crate::support::gate::{Builder, signal};
 use crate::support::http::request;
+#[cfg(feature = "postgres")]
+use crate::support::issuer::{Issuer, Script};
 use crate::support::origin::Origin;
 
 fn gate() -> Builder {
@@ -60,6 +62,7 @@ fn the_socket_of_the_admin_listener_stays_whether_its_path_changes_or_not() {
 }
 
 #[test]
+#[cfg(feature = "postgres")]
 fn a_new_process_that_is_ended_removes_its_own_sockets() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).display().to_string();
@@ -68,7 +71,10 @@ fn a_new_process_that_is_ended_removes_its_own_sockets() {
         ("server.listen", &format!("['127.0.0.1:0', 'unix:{}']", path("new.sock"))),
         ("admin.listen", &format!("'unix:{}'", path("admin.sock"))),
     ]);
-    // Once it has bound its addresses, the former process gets a message that it does not expect.
+    // It waits for a database that does not answer. Meanwhile the former process gets a message that it does not expect.
+    let silent = Issuer::playing(Script::Silent).address();
+    let store = [("store.url", format!("'postgres://gate@{silent}/gate?sslmode=disable'"))];
+    gate.gate.configure(&store.each_ref().map(|(key, value)| (*key, value.as_str())));
     gate.program.is_script(&format!(
         "exec 9>&0
 (until [[ -S {} ]]; do :; done; echo serving >&9) &
@@ -79,6 +85,7 @@ exec $GATE \"$@\" 9>&-",
     assert!(line.contains("does not follow the protocol"), "{line}");
     assert_eq!(sockets(dir.path()), [""; 0]);
     gate.program.is_good();
+    gate.gate.configure(&[("store.url", "")]);
     gate.upgrade();
     assert_eq!(sockets(dir.path()), ["admin.sock", "new.sock"]);
 }
